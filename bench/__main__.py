@@ -41,10 +41,15 @@ def inbound_posthorn(system: System, messages: int, *, kept: bool) -> dict[str, 
     return {
         "accepted_per_s": messages / accepted,
         "delivered_per_s": messages / took,
-        "puts_per_message": (system.counter("delivery", "posthorn_delivery_puts_total") - puts) / messages,
-        "transactions_per_message": (system.counter("delivery", "posthorn_delivery_transactions_total") - transactions)
+        "puts_per_message": (system.counter("delivery", "posthorn_delivery_puts_total") - puts)
         / messages,
-        "cpu_ms_per_message": {name: 1000 * (after[name].cpu - costs[name].cpu) / messages for name in after},
+        "transactions_per_message": (
+            system.counter("delivery", "posthorn_delivery_transactions_total") - transactions
+        )
+        / messages,
+        "cpu_ms_per_message": {
+            name: 1000 * (after[name].cpu - costs[name].cpu) / messages for name in after
+        },
     }
 
 
@@ -70,7 +75,9 @@ def latency_at_half_load(system: System, rate: float, probes: int) -> dict[str, 
     loop = asyncio.new_event_loop()
     sent: list[int] = []
     load = threading.Thread(
-        target=lambda: sent.append(loop.run_until_complete(paced_load(system.smtp, RECIPIENT, rate, stop)))
+        target=lambda: sent.append(
+            loop.run_until_complete(paced_load(system.smtp, RECIPIENT, rate, stop))
+        )
     )
     began = time.monotonic()
     load.start()
@@ -91,27 +98,50 @@ def latency_at_half_load(system: System, rate: float, probes: int) -> dict[str, 
 def median_round(rounds: list[dict[str, Any]]) -> dict[str, Any]:
     """The round with the median of delivered messages a second, and the spread beside it."""
     ranked = sorted(rounds, key=lambda one: float(one["delivered_per_s"]))
-    return {**ranked[len(ranked) // 2], "delivered_per_s_all": [round(one["delivered_per_s"]) for one in rounds]}
+    return {
+        **ranked[len(ranked) // 2],
+        "delivered_per_s_all": [round(one["delivered_per_s"]) for one in rounds],
+    }
 
 
 def main() -> None:
     """Measure, print the table, write the JSON."""
     options = argparse.ArgumentParser(prog="make bench", description=__doc__)
     options.add_argument("--quick", action="store_true", help="a short run, to check that it works")
-    options.add_argument("--messages", type=int, default=6000, help="messages in a round (default 6000)")
-    options.add_argument("--rounds", type=int, default=3, help="rounds of each side, alternating (default 3)")
-    options.add_argument("--blobs", help="POSTHORN_BLOBS for the run (default: a local directory)")
-    options.add_argument("--idle", type=int, default=1000, help="idle connections held while memory is read")
-    options.add_argument("--only", choices=("inbound", "outbound", "pop3", "memory", "api"), help="one part only")
     options.add_argument(
-        "--deferred", type=int, default=0, help="measure messages out again with so many rows waiting in the queue"
+        "--messages", type=int, default=6000, help="messages in a round (default 6000)"
     )
-    options.add_argument("--accounts", type=int, default=0, help="measure the API's lists again with so many accounts")
+    options.add_argument(
+        "--rounds", type=int, default=3, help="rounds of each side, alternating (default 3)"
+    )
+    options.add_argument("--blobs", help="POSTHORN_BLOBS for the run (default: a local directory)")
+    options.add_argument(
+        "--idle", type=int, default=1000, help="idle connections held while memory is read"
+    )
+    options.add_argument(
+        "--only", choices=("inbound", "outbound", "pop3", "memory", "api"), help="one part only"
+    )
+    options.add_argument(
+        "--deferred",
+        type=int,
+        default=0,
+        help="measure messages out again with so many rows waiting in the queue",
+    )
+    options.add_argument(
+        "--accounts",
+        type=int,
+        default=0,
+        help="measure the API's lists again with so many accounts",
+    )
     asked = options.parse_args()
     messages, rounds = (1000, 1) if asked.quick else (asked.messages, asked.rounds)
     results: dict[str, Any] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()},
+        "machine": {
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+            "system": platform.platform(),
+        },
         "message_octets": 4096,
         "sessions": 20,
         "messages": messages,
@@ -129,9 +159,13 @@ def main() -> None:
             results["ready_after_s"] = system.ready_after
             results["versions"] = {"postfix": postfix.version}
             if asked.only in (None, "inbound"):
-                measure_inbound(results, system, postfix, messages, rounds, probes=30 if asked.quick else 200)
+                measure_inbound(
+                    results, system, postfix, messages, rounds, probes=30 if asked.quick else 200
+                )
             if asked.only in (None, "outbound"):
-                measure_outbound(results, system, postfix, directory, messages, rounds, asked.deferred)
+                measure_outbound(
+                    results, system, postfix, directory, messages, rounds, asked.deferred
+                )
             if asked.only in (None, "pop3"):
                 measure_pop3(results, system, postfix, directory, quick=asked.quick)
             if asked.only in (None, "memory"):
@@ -150,7 +184,12 @@ def main() -> None:
 
 
 def measure_inbound(
-    results: dict[str, Any], system: System, postfix: Postfix, messages: int, rounds: int, probes: int
+    results: dict[str, Any],
+    system: System,
+    postfix: Postfix,
+    messages: int,
+    rounds: int,
+    probes: int,
 ) -> None:
     inbound_posthorn(system, 300, kept=True)  # warm both
     inbound_postfix(postfix, 300, kept=True)
@@ -169,7 +208,9 @@ def measure_inbound(
     results["readable_at_half_load"] = latency_at_half_load(system, rate, probes)
 
 
-def measure_pop3(results: dict[str, Any], system: System, postfix: Postfix, directory: Path, *, quick: bool) -> None:
+def measure_pop3(
+    results: dict[str, Any], system: System, postfix: Postfix, directory: Path, *, quick: bool
+) -> None:
     per_session, rounds, logins = (200, 1, 50) if quick else (2000, 5, 500)
     # the same number of messages in a mailbox of its own on either side
     system.make_account(READER, PASSWORD)
@@ -189,7 +230,9 @@ def measure_pop3(results: dict[str, Any], system: System, postfix: Postfix, dire
             figures: dict[str, Any] = {}
             for mode, pipelined in (("one_by_one", False), ("pipelined", True)):
                 pop3_read([target], pipelined=pipelined, rounds=1, per_session=per_session)  # warm
-                read = pop3_read([target], pipelined=pipelined, rounds=rounds, per_session=per_session)
+                read = pop3_read(
+                    [target], pipelined=pipelined, rounds=rounds, per_session=per_session
+                )
                 figures[f"{mode}_messages_per_s"] = read.messages_per_s
             figures["sessions_per_s"] = pop3_logins(*target, logins)
             results["pop3"][name] = figures

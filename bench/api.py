@@ -20,7 +20,8 @@ PAGE = 100
 
 
 class Client:
-    """One kept connection; as little of HTTP as the API needs, so that the client takes few of the cores."""
+    """One kept connection; as little of HTTP as the API needs, so that the client takes few of
+    the cores."""
 
     def __init__(self, port: int, key: str) -> None:
         self._port = port
@@ -33,7 +34,9 @@ class Client:
     async def __aexit__(self, *_: object) -> None:
         self._writer.close()
 
-    async def ask(self, method: str, path: str, document: dict[str, Any] | None = None) -> tuple[int, bytes]:
+    async def ask(
+        self, method: str, path: str, document: dict[str, Any] | None = None
+    ) -> tuple[int, bytes]:
         """Return status and body of an answer."""
         body = b"" if document is None else json.dumps(document).encode()
         self._writer.write(
@@ -46,7 +49,9 @@ class Client:
         return int(head.split(b" ", 2)[1]), await self._reader.readexactly(length)
 
 
-async def _drive(system: System, requests: list[tuple[str, str, dict[str, Any] | None]], status: int) -> dict[str, Any]:
+async def _drive(
+    system: System, requests: list[tuple[str, str, dict[str, Any] | None]], status: int
+) -> dict[str, Any]:
     """Send all requests over all connections."""
     left: Iterator[tuple[str, str, dict[str, Any] | None]] = iter(requests)
     key, times = (system.home / "admin.key").read_text().strip(), []
@@ -127,7 +132,11 @@ def measure_api(results: dict[str, Any], system: System, accounts: int, *, quick
     reads, creations = (500, 50) if quick else (6000, 600)
     one = ("GET", "/v1/accounts/alice@example.test", None)
     made: list[tuple[str, str, dict[str, Any] | None]] = [
-        ("POST", "/v1/accounts", {"address": f"bench{n}@example.test", "password": f"bench password {n}"})
+        (
+            "POST",
+            "/v1/accounts",
+            {"address": f"bench{n}@example.test", "password": f"bench password {n}"},
+        )
         for n in range(creations)
     ]
     asyncio.run(_drive(system, [one] * 200, 200))  # warm

@@ -1,4 +1,5 @@
-"""The clients: Postfix's smtp-source for SMTP, a raw-socket POP3 reader, and a probe for the time from 250 to readable."""
+"""The clients: Postfix's smtp-source for SMTP, a raw-socket POP3 reader, and a probe for the
+time from 250 to readable."""
 
 from __future__ import annotations
 
@@ -17,13 +18,31 @@ MESSAGE = 4096
 
 
 def smtp_source(port: int, count: int, recipient: str, *, kept: bool) -> float:
-    """Send ``count`` messages of 4 KiB over 20 parallel sessions; returns the seconds until the last 250.
+    """Send ``count`` messages of 4 KiB over 20 parallel sessions; returns the seconds until the
+    last 250.
 
-    ``kept`` sends many messages over each connection; otherwise each message has a connection of its own.
+    ``kept`` sends many messages over each connection; otherwise each message has a connection of
+    its own.
     """
-    command = [need("smtp-source", "postfix"), "-s", str(SESSIONS), "-l", str(MESSAGE), "-m", str(count)]
+    command = [
+        need("smtp-source", "postfix"),
+        "-s",
+        str(SESSIONS),
+        "-l",
+        str(MESSAGE),
+        "-m",
+        str(count),
+    ]
     command += ["-d"] if kept else []
-    command += ["-M", "bench.example.net", "-f", "sender@bench.example.net", "-t", recipient, f"inet:127.0.0.1:{port}"]
+    command += [
+        "-M",
+        "bench.example.net",
+        "-f",
+        "sender@bench.example.net",
+        "-t",
+        recipient,
+        f"inet:127.0.0.1:{port}",
+    ]
     began = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     if done.returncode or done.stderr.strip():
@@ -74,7 +93,9 @@ class _Pop3:
 
     def retrieve(self, numbers: range, *, pipelined: bool) -> int:
         """Read messages; return the bytes read. Every reply is checked to begin with +OK."""
-        return self._many(numbers) if pipelined else sum(self._many(range(n, n + 1)) for n in numbers)
+        return (
+            self._many(numbers) if pipelined else sum(self._many(range(n, n + 1)) for n in numbers)
+        )
 
     def _many(self, numbers: range) -> int:
         wanted = len(numbers)
@@ -103,8 +124,11 @@ class _Pop3:
         self._socket.close()
 
 
-def pop3_read(ports: list[tuple[int, str, str]], *, pipelined: bool, rounds: int, per_session: int) -> Read:
-    """Read ``per_session`` messages in each of ``rounds`` sessions for every (port, user, password), those in parallel."""
+def pop3_read(
+    ports: list[tuple[int, str, str]], *, pipelined: bool, rounds: int, per_session: int
+) -> Read:
+    """Read ``per_session`` messages in each of ``rounds`` sessions for every (port, user,
+    password), those in parallel."""
 
     def one(target: tuple[int, str, str]) -> tuple[int, int]:
         messages = octets = 0
@@ -138,7 +162,8 @@ def pop3_logins(port: int, user: str, password: str, count: int) -> float:
 
 
 async def paced_load(port: int, recipient: str, rate: float, stop: asyncio.Event) -> int:
-    """Send messages of 4 KiB at ``rate`` a second over 20 kept connections until told to stop; returns how many got a 250."""
+    """Send messages of 4 KiB at ``rate`` a second over 20 kept connections until told to stop;
+    returns how many got a 250."""
     message = b"Subject: paced\r\n\r\n" + (b"x" * 78 + b"\r\n") * 50 + b".\r\n"
     head = f"MAIL FROM:<p@bench.example.net>\r\nRCPT TO:<{recipient}>\r\nDATA\r\n".encode()
     sent = 0
@@ -173,7 +198,9 @@ def _expect(line: bytes, code: bytes) -> None:
         raise RuntimeError(f"SMTP said {line!r} where {code.decode()} was due")
 
 
-def readable_after(smtp_port: int, pop3_port: int, user: str, password: str, probes: int) -> Iterator[float]:
+def readable_after(
+    smtp_port: int, pop3_port: int, user: str, password: str, probes: int
+) -> Iterator[float]:
     """Send one message at a time; return, for each, the seconds from its 250 until a POP3
     session lists it."""
     with socket.create_connection(("127.0.0.1", smtp_port), 30) as smtp:
@@ -184,7 +211,9 @@ def readable_after(smtp_port: int, pop3_port: int, user: str, password: str, pro
         while not replies.readline().startswith(b"250 "):
             pass
         for number in range(probes):
-            smtp.sendall(f"MAIL FROM:<p@bench.example.net>\r\nRCPT TO:<{user}>\r\nDATA\r\n".encode())
+            smtp.sendall(
+                f"MAIL FROM:<p@bench.example.net>\r\nRCPT TO:<{user}>\r\nDATA\r\n".encode()
+            )
             for code in (b"250", b"250", b"354"):
                 _expect(replies.readline(), code)
             smtp.sendall(f"Subject: probe {number}\r\n\r\n{'y' * 70}\r\n.\r\n".encode())

@@ -37,7 +37,14 @@ class Sink:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = [need("smtp-sink", "postfix"), "-u", "postfix", "-c", f"127.0.0.1:{self.port}", "1000"]
+        command = [
+            need("smtp-sink", "postfix"),
+            "-u",
+            "postfix",
+            "-c",
+            f"127.0.0.1:{self.port}",
+            "1000",
+        ]
         with self._counters.open("wb") as out:
             self._process = subprocess.Popen(command, stdout=out, stdin=subprocess.DEVNULL)
         await_port(self.port, "smtp-sink")
@@ -69,7 +76,9 @@ class Door:
         writer.write(b"EHLO bench.example.net\r\n")
         await _reply(reader, 250)
         if self.login:
-            writer.write(b"AUTH PLAIN " + base64.b64encode("\0{}\0{}".format(*self.login).encode()) + b"\r\n")
+            writer.write(
+                b"AUTH PLAIN " + base64.b64encode("\0{}\0{}".format(*self.login).encode()) + b"\r\n"
+            )
             await _reply(reader, 235)
         return reader, writer
 
@@ -140,7 +149,11 @@ class Watcher:
                     writer.write(b"250-watcher\r\n250-PIPELINING\r\n250 8BITMIME\r\n")
                     continue
                 writer.write(
-                    b"221 bye\r\n" if verb == b"QUIT" else b"250 ok\r\n" if verb != b"DATA" else b"250 kept\r\n"
+                    b"221 bye\r\n"
+                    if verb == b"QUIT"
+                    else b"250 ok\r\n"
+                    if verb != b"DATA"
+                    else b"250 kept\r\n"
                 )
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
@@ -178,7 +191,9 @@ async def latency(door: Door, watcher: Watcher, rate: float, probes: int) -> lis
     return sorted(found)
 
 
-def round_out(door: Door, sink: Sink, messages: int, costs: Callable[[], dict[str, float]]) -> dict[str, Any]:
+def round_out(
+    door: Door, sink: Sink, messages: int, costs: Callable[[], dict[str, float]]
+) -> dict[str, Any]:
     """Run one round: from the first message submitted until the sink has the last."""
     before, cpu = sink.taken(), costs()
     began = time.monotonic()
@@ -186,7 +201,9 @@ def round_out(door: Door, sink: Sink, messages: int, costs: Callable[[], dict[st
     accepted = time.monotonic() - began
     while sink.taken() < before + messages:
         if time.monotonic() - began > 600:
-            raise RuntimeError(f"{sink.taken() - before} of {messages} messages came out within 600 s")
+            raise RuntimeError(
+                f"{sink.taken() - before} of {messages} messages came out within 600 s"
+            )
         time.sleep(0.02)
     took = time.monotonic() - began
     after = costs()
@@ -210,19 +227,33 @@ def call(system: System, method: str, path: str, document: dict[str, Any]) -> No
 
 
 def measure_outbound(
-    results: dict[str, Any], system: System, postfix: Any, directory: Path, messages: int, rounds: int, deferred: int
+    results: dict[str, Any],
+    system: System,
+    postfix: Any,
+    directory: Path,
+    messages: int,
+    rounds: int,
+    deferred: int,
 ) -> None:
     """Measure both sides alternately; then ours again with ``deferred`` waiting rows, if any."""
     sink, watcher = Sink(directory), Watcher()
     sink.start()
     try:
         for domain, port in ((SINK, sink.port), (PROBED, watcher.port)):
-            call(system, "POST", "/v1/routes", {"domain": domain, "host": "127.0.0.1", "port": port, "tls": "none"})
+            call(
+                system,
+                "POST",
+                "/v1/routes",
+                {"domain": domain, "host": "127.0.0.1", "port": port, "tls": "none"},
+            )
         postfix.relay_to({SINK: sink.port, PROBED: watcher.port})
         ours_door = Door(system.submission, (SUBMITTER, system.accounts[SUBMITTER]))
         theirs_door = Door(postfix.port)
         sides: dict[str, tuple[Door, Callable[[], dict[str, float]]]] = {
-            "posthorn": (ours_door, lambda: {name: one.cpu for name, one in system.costs().items()}),
+            "posthorn": (
+                ours_door,
+                lambda: {name: one.cpu for name, one in system.costs().items()},
+            ),
             "postfix": (theirs_door, lambda: {"postfix": cost(postfix.root_pid).cpu}),
         }
         found: dict[str, list[dict[str, Any]]] = {"posthorn": [], "postfix": []}
@@ -246,7 +277,9 @@ def measure_outbound(
         part["latency_at_per_s"] = rate
         if deferred:
             asyncio.run(fill_queue(system, deferred))
-            with_rows = [round_out(ours_door, sink, messages, sides["posthorn"][1]) for _ in range(rounds)]
+            with_rows = [
+                round_out(ours_door, sink, messages, sides["posthorn"][1]) for _ in range(rounds)
+            ]
             ranked = sorted(with_rows, key=lambda one: float(one["relayed_per_s"]))
             part["with_deferred"] = {"rows": deferred, **ranked[len(ranked) // 2]}
         results["outbound"] = part
@@ -281,7 +314,8 @@ async def fill_queue(system: System, rows: int) -> None:
             " WHERE state = 'deferred' GROUP BY destination ON CONFLICT (name) DO NOTHING",
             timeout=600,
         )
-        await connection.execute("VACUUM (ANALYZE) outbound_recipients", timeout=600)  # as autovacuum will have done
+        # as autovacuum will have done
+        await connection.execute("VACUUM (ANALYZE) outbound_recipients", timeout=600)
         await connection.execute("CHECKPOINT", timeout=600)
     finally:
         await connection.close()
@@ -292,11 +326,21 @@ def show_outbound(part: dict[str, Any], peer: str) -> None:
     ours, theirs = part["posthorn"], part["postfix"]
     print(f"Messages out, submission to a sink      {'Posthorn':>10} {peer:>15} {'ratio':>7}")
     for key, label in (("accepted_per_s", "accepted/s"), ("relayed_per_s", "at the sink/s")):
-        print(f"  {label:<34} {ours[key]:>10.0f} {theirs[key]:>15.0f} {ours[key] / theirs[key]:>7.2f}")
-    total, peer_total = sum(ours["cpu_ms_per_message"].values()), sum(theirs["cpu_ms_per_message"].values())
-    print(f"  {'CPU ms per message':<34} {total:>10.2f} {peer_total:>15.2f} {total / peer_total:>7.2f}")
+        print(
+            f"  {label:<34} {ours[key]:>10.0f} {theirs[key]:>15.0f} {ours[key] / theirs[key]:>7.2f}"
+        )
+    total, peer_total = (
+        sum(ours["cpu_ms_per_message"].values()),
+        sum(theirs["cpu_ms_per_message"].values()),
+    )
     print(
-        "    of which " + ", ".join(f"{name} {value:.2f}" for name, value in sorted(ours["cpu_ms_per_message"].items()))
+        f"  {'CPU ms per message':<34} {total:>10.2f} {peer_total:>15.2f} {total / peer_total:>7.2f}"
+    )
+    print(
+        "    of which "
+        + ", ".join(
+            f"{name} {value:.2f}" for name, value in sorted(ours["cpu_ms_per_message"].items())
+        )
     )
     print(f"  rounds: {ours['relayed_per_s_all']} beside {theirs['relayed_per_s_all']}")
     for key, label in (("p50_ms", "p50"), ("p99_ms", "p99")):

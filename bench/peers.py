@@ -1,6 +1,8 @@
-"""The peers, from Debian's packages: Postfix delivering to a Maildir, Dovecot serving POP3 from one.
+"""The peers, from Debian's packages: Postfix delivering to a Maildir, Dovecot serving POP3 from
+one.
 
-Both run from a private configuration directory, on 127.0.0.1 and free ports, and are stopped by process id.
+Both run from a private configuration directory, on 127.0.0.1 and free ports, and are stopped by
+process id.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ def await_port(port: int, what: str) -> None:
 
 
 class Postfix:
-    """SMTP on a free port; every message for ADDRESS is delivered by virtual(8) to one Maildir, synced as Postfix does."""
+    """SMTP on a free port; every message for ADDRESS is delivered by virtual(8) to one Maildir,
+    synced as Postfix does."""
 
     def __init__(self, directory: Path) -> None:
         if os.geteuid() != 0:
@@ -59,7 +62,9 @@ class Postfix:
     def start(self) -> None:
         need("postfix", "postfix")
         daemons = Path(
-            subprocess.run(["postconf", "-dh", "daemon_directory"], capture_output=True, text=True).stdout.strip()
+            subprocess.run(
+                ["postconf", "-dh", "daemon_directory"], capture_output=True, text=True
+            ).stdout.strip()
         )
         for path in (self._config, self._spool, self._data, self.maildir.parent):
             path.mkdir(parents=True)
@@ -119,7 +124,9 @@ maillog_file_prefixes = {self._data.parent}
         ]
         (self._config / "master.cf").write_text("\n".join(services) + "\n")
         self._config.parent.chmod(0o755)
-        started = subprocess.run(["postfix", "-c", str(self._config), "start"], capture_output=True, text=True)
+        started = subprocess.run(
+            ["postfix", "-c", str(self._config), "start"], capture_output=True, text=True
+        )
         if started.returncode:
             raise RuntimeError(f"postfix did not start: {started.stderr[-800:]}")
         await_port(self.port, "postfix")
@@ -128,7 +135,9 @@ maillog_file_prefixes = {self._data.parent}
     def version(self) -> str:
         return (
             "Postfix "
-            + subprocess.run(["postconf", "-dh", "mail_version"], capture_output=True, text=True).stdout.strip()
+            + subprocess.run(
+                ["postconf", "-dh", "mail_version"], capture_output=True, text=True
+            ).stdout.strip()
         )
 
     @property
@@ -137,7 +146,9 @@ maillog_file_prefixes = {self._data.parent}
 
     def relay_to(self, ports: dict[str, int]) -> None:
         """Relay mail for these domains from this machine to a port of it."""
-        transports = " ".join(f"{{{domain} = smtp:[127.0.0.1]:{port}}}" for domain, port in ports.items())
+        transports = " ".join(
+            f"{{{domain} = smtp:[127.0.0.1]:{port}}}" for domain, port in ports.items()
+        )
         settings = [
             f"transport_maps = inline:{{{transports}}}",
             "smtpd_relay_restrictions = permit_mynetworks, reject",
@@ -146,7 +157,9 @@ maillog_file_prefixes = {self._data.parent}
         ]
         for setting in settings:
             subprocess.run(["postconf", "-c", str(self._config), "-e", setting], check=True)
-        subprocess.run(["postfix", "-c", str(self._config), "reload"], capture_output=True, check=True)
+        subprocess.run(
+            ["postfix", "-c", str(self._config), "reload"], capture_output=True, check=True
+        )
         time.sleep(1)
 
     def delivered(self) -> int:
@@ -178,7 +191,9 @@ class Dovecot:
         need("dovecot", "dovecot-pop3d")
         self._root.mkdir(parents=True)
         uid, gid = self._user.pw_uid, self._user.pw_gid
-        (self._root / "users").write_text(f"{ADDRESS}:{{PLAIN}}{PASSWORD}:{uid}:{gid}::{self._maildir.parent}::\n")
+        (self._root / "users").write_text(
+            f"{ADDRESS}:{{PLAIN}}{PASSWORD}:{uid}:{gid}::{self._maildir.parent}::\n"
+        )
         config = self._root / "dovecot.conf"
         config.write_text(
             f"""protocols = pop3
@@ -217,7 +232,9 @@ service pop3 {{
 }}
 """
         )
-        self._process = subprocess.Popen(["dovecot", "-F", "-c", str(config)], stdin=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            ["dovecot", "-F", "-c", str(config)], stdin=subprocess.DEVNULL
+        )
         await_port(self.port, "dovecot")
 
     @property

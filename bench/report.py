@@ -46,23 +46,38 @@ def _inbound(part: dict[str, Any], title: str, peer: str) -> None:
     ours, theirs = part["posthorn"], part["postfix"]
     print(f"Messages in, {title:<24} {'Posthorn':>10} {peer:>15} {'ratio':>7}")
     for key, label in (("accepted_per_s", "accepted/s"), ("delivered_per_s", "delivered/s")):
-        print(f"  {label:<34} {ours[key]:>10.0f} {theirs[key]:>15.0f} {ours[key] / theirs[key]:>7.2f}")
-    total, peer_total = sum(ours["cpu_ms_per_message"].values()), sum(theirs["cpu_ms_per_message"].values())
-    print(f"  {'CPU ms per message':<34} {total:>10.2f} {peer_total:>15.2f} {total / peer_total:>7.2f}")
-    split = ", ".join(f"{name} {value:.2f}" for name, value in sorted(ours["cpu_ms_per_message"].items()))
+        print(
+            f"  {label:<34} {ours[key]:>10.0f} {theirs[key]:>15.0f} {ours[key] / theirs[key]:>7.2f}"
+        )
+    total, peer_total = (
+        sum(ours["cpu_ms_per_message"].values()),
+        sum(theirs["cpu_ms_per_message"].values()),
+    )
+    print(
+        f"  {'CPU ms per message':<34} {total:>10.2f} {peer_total:>15.2f} {total / peer_total:>7.2f}"
+    )
+    split = ", ".join(
+        f"{name} {value:.2f}" for name, value in sorted(ours["cpu_ms_per_message"].items())
+    )
     print(f"    of which {split}")
     print(f"  {'PUTs per message':<34} {ours['puts_per_message']:>10.3f}")
     print(f"  {'transactions per message':<34} {ours['transactions_per_message']:>10.3f}")
-    print(f"  rounds: {ours['delivered_per_s_all']} beside {theirs['delivered_per_s_all']} delivered/s\n")
+    print(
+        f"  rounds: {ours['delivered_per_s_all']} beside {theirs['delivered_per_s_all']} delivered/s\n"
+    )
 
 
 def _pop3(part: dict[str, Any], peer: str) -> None:
     ours, theirs = part["posthorn"], part["dovecot"]
-    print(f"POP3, {part['messages_per_session']} messages a session{'':<11} {'Posthorn':>10} {peer:>15} {'ratio':>7}")
+    print(
+        f"POP3, {part['messages_per_session']} messages a session{'':<11} {'Posthorn':>10} {peer:>15} {'ratio':>7}"
+    )
     for key, label in (
         ("sessions_per_s", "logins/s, one after the other"),
         ("one_by_one_messages_per_s", "messages/s, one by one"),
         ("pipelined_messages_per_s", "messages/s, pipelined"),
     ):
-        print(f"  {label:<34} {ours[key]:>10.0f} {theirs[key]:>15.0f} {ours[key] / theirs[key]:>7.2f}")
+        print(
+            f"  {label:<34} {ours[key]:>10.0f} {theirs[key]:>15.0f} {ours[key] / theirs[key]:>7.2f}"
+        )
     print()

@@ -79,7 +79,10 @@ class System:
         }
         began = time.monotonic()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "posthorn_local.main"], env=environment, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "posthorn_local.main"],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert self._process.stdout
         for line in self._process.stdout:
@@ -99,10 +102,14 @@ class System:
 
     def counter(self, service: str, name: str) -> float:
         """Sum of a counter's samples on a service's metrics page."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._health + HEALTH[service]}/metrics", timeout=10) as page:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{self._health + HEALTH[service]}/metrics", timeout=10
+        ) as page:
             text = page.read().decode()
         return sum(
-            float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith((f"{name} ", f"{name}{{"))
+            float(line.rsplit(" ", 1)[1])
+            for line in text.splitlines()
+            if line.startswith((f"{name} ", f"{name}{{"))
         )
 
     def delivered(self) -> int:

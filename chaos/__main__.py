@@ -160,10 +160,14 @@ def _check_accounts(world: World, administrator: Administrator, verdict: Verdict
             sizes = Reading(world, address, 0, address, "keep").visit()
             used = found.get("used_messages"), found.get("used_bytes")
             if used != (len(sizes), sum(sizes)):
-                verdict.other.append(f"{address} uses {used}, and there are {len(sizes)} messages, {sum(sizes)} bytes")
+                verdict.other.append(
+                    f"{address} uses {used}, and there are {len(sizes)} messages, {sum(sizes)} bytes"
+                )
         found = api.get(f"/v1/accounts/{ACCOUNTS[0]}").json()
         if found.get("quota_bytes") not in administrator.quota:
-            verdict.other.append(f"quota of {ACCOUNTS[0]} is {found.get('quota_bytes')}, not {administrator.quota}")
+            verdict.other.append(
+                f"quota of {ACCOUNTS[0]} is {found.get('quota_bytes')}, not {administrator.quota}"
+            )
         for address in administrator.made:
             if api.get(f"/v1/accounts/{address}").status_code != 200:
                 verdict.lost.append(f"the account {address}")
@@ -178,8 +182,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=10.0, help="how long faults go on")
     parser.add_argument("--faults", type=int, default=10**6, help="how many faults at most")
-    parser.add_argument("--short", action="store_true", help="half a minute of short faults, for CI")
-    parser.add_argument("--s3", action="store_true", help="bodies in a real S3 server, which gets faults as well")
+    parser.add_argument(
+        "--short", action="store_true", help="half a minute of short faults, for CI"
+    )
+    parser.add_argument(
+        "--s3", action="store_true", help="bodies in a real S3 server, which gets faults as well"
+    )
     parser.add_argument("--keep", type=Path, help="a directory for state and logs, which is kept")
     arguments = parser.parse_args()
     if arguments.short:

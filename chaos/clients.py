@@ -110,7 +110,9 @@ class _Smtp(Client):
 
     def open(self) -> smtplib.SMTP:
         port = self.world.stand.ports["smtp"]
-        return smtplib.SMTP("127.0.0.1", port, local_hostname="client.test", timeout=_ANSWER_SECONDS)
+        return smtplib.SMTP(
+            "127.0.0.1", port, local_hostname="client.test", timeout=_ANSWER_SECONDS
+        )
 
     def hand_in(self, entry: Entry, recipients: Sequence[str], *, chunked: bool) -> bool:
         """Try once; return whether the message is acknowledged."""
@@ -169,7 +171,9 @@ class Stranger(_Smtp):
             ((f"keeper1+{number}@chaos.test",), (KEEPERS[0],), ()),
         )
         recipients, boxes, outside = self.chance.choice(ways)
-        entry = self.ledger.enter(self.part, "stranger@elsewhere.test", self.size(), boxes, lambda _: outside)
+        entry = self.ledger.enter(
+            self.part, "stranger@elsewhere.test", self.size(), boxes, lambda _: outside
+        )
         chunked = self.chance.random() < 0.3
         self.insist(lambda: self.hand_in(entry, recipients, chunked=chunked))
 
@@ -180,9 +184,13 @@ class Writer(_Smtp):
     part = "submission"
 
     def open(self) -> smtplib.SMTP:
-        context = ssl.create_default_context(cafile=str(self.world.stand.directory / "tls" / "tls.crt"))
+        context = ssl.create_default_context(
+            cafile=str(self.world.stand.directory / "tls" / "tls.crt")
+        )
         port = self.world.stand.ports["submission"]
-        session = smtplib.SMTP("localhost", port, local_hostname="client.test", timeout=_ANSWER_SECONDS)
+        session = smtplib.SMTP(
+            "localhost", port, local_hostname="client.test", timeout=_ANSWER_SECONDS
+        )
         try:
             session.starttls(context=context)
             session.login(WRITER, PASSWORD)
@@ -202,7 +210,9 @@ class Program(Client):
 
     def once(self) -> None:
         boxes = (KEEPERS[0],) if self.chance.random() < 0.3 else ()
-        entry = self.ledger.enter("api", WRITER, min(self.size(), 500_000), boxes, self.somebody_outside)
+        entry = self.ledger.enter(
+            "api", WRITER, min(self.size(), 500_000), boxes, self.somebody_outside
+        )
         document: dict[str, object] = {
             "from": WRITER,
             "to": [*boxes, *entry.outside],
@@ -213,7 +223,9 @@ class Program(Client):
 
     def _post(self, api: httpx.Client, entry: Entry, document: dict[str, object]) -> bool:
         try:
-            answer = api.post("/v1/send", json=document, headers={"Idempotency-Key": f"send-{entry.number}"})
+            answer = api.post(
+                "/v1/send", json=document, headers={"Idempotency-Key": f"send-{entry.number}"}
+            )
         except httpx.HTTPError:
             return False
         if answer.status_code == 202:
@@ -223,12 +235,15 @@ class Program(Client):
             self.ledger.served("api")  # an attempt that was killed holds its key for a minute
             time.sleep(1)
         elif answer.status_code < 500:
-            self.ledger.blame(f"api refused {entry.number}: {answer.status_code} {answer.text[:200]}")
+            self.ledger.blame(
+                f"api refused {entry.number}: {answer.status_code} {answer.text[:200]}"
+            )
         return False
 
 
 class Reading(Client):
-    """Reads a mailbox by POP3, and deletes: ``keep`` nothing, ``quit`` with QUIT, ``leave`` without."""
+    """Reads a mailbox by POP3, and deletes: ``keep`` nothing, ``quit`` with QUIT, ``leave``
+    without."""
 
     def __init__(self, world: World, seed: str, pause: float, address: str, way: str) -> None:
         super().__init__(world, seed, pause)
@@ -303,9 +318,13 @@ class Administrator(Client):
     def _cancel(self, api: httpx.Client) -> None:
         self._request(api, "POST", "/v1/queue/cancel", {"domain": "cancel.test"})
 
-    def _request(self, api: httpx.Client, method: str, path: str, body: object, key: str = "") -> int:
+    def _request(
+        self, api: httpx.Client, method: str, path: str, body: object, key: str = ""
+    ) -> int:
         try:
-            answer = api.request(method, path, json=body, headers={"Idempotency-Key": key} if key else {})
+            answer = api.request(
+                method, path, json=body, headers={"Idempotency-Key": key} if key else {}
+            )
         except httpx.HTTPError:
             return 0
         if 400 <= answer.status_code < 500:
@@ -329,7 +348,9 @@ def furnish(world: World, sink_port: int) -> None:
             make("/v1/accounts", address=address, password=PASSWORD)
         make("/v1/aliases", address="both@chaos.test", targets=list(KEEPERS))
         make("/v1/aliases", address="away@chaos.test", targets=["ok-forwarded@sink.test"])
-        make("/v1/aliases", address="half@chaos.test", targets=[KEEPERS[1], "ok-forwarded@sink.test"])
+        make(
+            "/v1/aliases", address="half@chaos.test", targets=[KEEPERS[1], "ok-forwarded@sink.test"]
+        )
         make("/v1/domains", name=OPEN_DOMAIN, dkim=False, catch_all=KEEPERS[1])
         for domain in OUTSIDE:
             make("/v1/routes", domain=domain, host="127.0.0.1", port=sink_port, tls="none")
@@ -347,7 +368,9 @@ def clients(world: World, seed: int) -> tuple[list[Client], Administrator]:
             (WRITER, "keep", 2.0),
         )
     ]
-    makers: list[Client] = [Stranger(world, f"{seed} stranger {number}", 0.15) for number in range(4)]
+    makers: list[Client] = [
+        Stranger(world, f"{seed} stranger {number}", 0.15) for number in range(4)
+    ]
     makers += [Writer(world, f"{seed} writer {number}", 0.25) for number in range(2)]
     makers += [Program(world, f"{seed} program {number}", 0.25) for number in range(2)]
     return [*makers, *readers, administrator], administrator

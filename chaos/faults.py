@@ -47,7 +47,9 @@ class Fault:
     ended_at: float = 0.0
 
     def __str__(self) -> str:
-        return f"{self.kind} {', '.join(self.victims)}" + (f" {self.seconds:.0f} s" if self.seconds else "")
+        return f"{self.kind} {', '.join(self.victims)}" + (
+            f" {self.seconds:.0f} s" if self.seconds else ""
+        )
 
 
 @dataclass
@@ -108,7 +110,8 @@ class Faults:
         for fault in self.history:
             took = seconds(fault.ended_at)
             disturbed = any(
-                other.ended_at > fault.ended_at and other.began_at < fault.ended_at + took for other in self.history
+                other.ended_at > fault.ended_at and other.began_at < fault.ended_at + took
+                for other in self.history
             )
             if not disturbed:
                 found = max(found, (took, str(fault)))
@@ -129,7 +132,14 @@ class Faults:
         ]
         stores = ["nats", "postgres", *(["s3"] if self.stand.has_s3 else [])]
         for store in stores:
-            ways = (self._kill_store, self._hold_store, self._stop_store, self._swallow, self._break, self._slow)
+            ways = (
+                self._kill_store,
+                self._hold_store,
+                self._stop_store,
+                self._swallow,
+                self._break,
+                self._slow,
+            )
             kinds += [functools.partial(way, store) for way in ways]
         while True:
             self._chance.shuffle(kinds)
@@ -215,13 +225,21 @@ class Faults:
         def set_delay(seconds: float) -> None:
             link.delay_seconds = seconds
 
-        return Fault("link slow", (store,), self._seconds(6, 15), lambda: set_delay(delay), lambda: set_delay(0.0))
+        return Fault(
+            "link slow",
+            (store,),
+            self._seconds(6, 15),
+            lambda: set_delay(delay),
+            lambda: set_delay(0.0),
+        )
 
     def _expire_leases(self) -> Fault:
         """Expire all leases, as when the clock of Postgres jumps."""
 
         async def expire() -> None:
-            connection = await asyncpg.connect(self.stand.database_url, timeout=10, command_timeout=10)
+            connection = await asyncpg.connect(
+                self.stand.database_url, timeout=10, command_timeout=10
+            )
             for statement in _LEASES:
                 await connection.execute(statement)
             await connection.close()
@@ -232,19 +250,31 @@ class Faults:
         """Leave INGEST no room, as if it had reached its limit."""
 
         async def limit(octets: int | None) -> None:
-            connection = await nats.connect(self.stand.nats_url, connect_timeout=5, allow_reconnect=False)
+            connection = await nats.connect(
+                self.stand.nats_url, connect_timeout=5, allow_reconnect=False
+            )
             config = (await _api(connection, f"STREAM.INFO.{INGEST}", None))["config"]
-            await _api(connection, f"STREAM.UPDATE.{INGEST}", {**config, "max_bytes": octets or 8 * 1024**3})
+            await _api(
+                connection,
+                f"STREAM.UPDATE.{INGEST}",
+                {**config, "max_bytes": octets or 8 * 1024**3},
+            )
             await connection.close()
 
         return Fault(
-            "INGEST full", ("nats",), self._seconds(4, 10), lambda: _quietly(limit(1024)), lambda: _quietly(limit(None))
+            "INGEST full",
+            ("nats",),
+            self._seconds(4, 10),
+            lambda: _quietly(limit(1024)),
+            lambda: _quietly(limit(None)),
         )
 
 
 async def _api(connection: Any, operation: str, document: dict[str, Any] | None) -> dict[str, Any]:
     payload = json.dumps(document).encode() if document is not None else b""
-    answer: dict[str, Any] = json.loads((await connection.request(f"$JS.API.{operation}", payload, timeout=5)).data)
+    answer: dict[str, Any] = json.loads(
+        (await connection.request(f"$JS.API.{operation}", payload, timeout=5)).data
+    )
     return answer
 
 

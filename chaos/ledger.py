@@ -66,7 +66,9 @@ def content(number: int, size: int, sender: str) -> bytes:
         f"Subject: message {number}\r\nMessage-ID: <{number}@chaos.test>\r\n\r\n.\r\n..begun\r\n"
     ).encode()
     noise = base64.b64encode(random.Random(number).randbytes(max(0, size - len(head)) * 3 // 4))
-    return head + b"".join(noise[start : start + 76] + b"\r\n" for start in range(0, len(noise), 76))
+    return head + b"".join(
+        noise[start : start + 76] + b"\r\n" for start in range(0, len(noise), 76)
+    )
 
 
 def number_in(octets: bytes) -> int | None:
@@ -130,7 +132,12 @@ class Ledger:
         """By part, the monotonic seconds at which it served a client."""
 
     def enter(
-        self, door: str, sender: str, size: int, boxes: Sequence[str], outside: Callable[[int], Sequence[str]]
+        self,
+        door: str,
+        sender: str,
+        size: int,
+        boxes: Sequence[str],
+        outside: Callable[[int], Sequence[str]],
     ) -> Entry:
         """Add a message; ``outside`` makes the addresses elsewhere from its number."""
         with self.lock:
@@ -176,7 +183,9 @@ class Ledger:
     def returned_after(self, part: str, moment: float) -> float:
         """Return the seconds from a moment to the next success."""
         with self.lock:
-            return min((at - moment for at in self.successes[part] if at >= moment), default=float("inf"))
+            return min(
+                (at - moment for at in self.successes[part] if at >= moment), default=float("inf")
+            )
 
     # ---- the end
 
@@ -208,12 +217,18 @@ class Ledger:
                     verdict.doubled.append(f"{what}: {counts[number]} times")
             gone = box.seen.keys() - box.present - box.removed - box.doubtful
             verdict.lost += [
-                f"{_name(box.seen[uid])} in {address}: it disappeared without being removed" for uid in gone
+                f"{_name(box.seen[uid])} in {address}: it disappeared without being removed"
+                for uid in gone
             ]
             back = box.removed & box.present
-            verdict.other += [f"{_name(box.seen[uid])} in {address}: it was removed, and reappeared" for uid in back]
+            verdict.other += [
+                f"{_name(box.seen[uid])} in {address}: it was removed, and reappeared"
+                for uid in back
+            ]
 
-    def _judge_outside(self, verdict: Verdict, copies: Iterable[Copy], troubled: Callable[[float], bool]) -> None:
+    def _judge_outside(
+        self, verdict: Verdict, copies: Iterable[Copy], troubled: Callable[[float], bool]
+    ) -> None:
         found: dict[tuple[int, str], list[Copy]] = defaultdict(list)
         for copy in copies:
             found[copy.number, copy.recipient].append(copy)
@@ -227,8 +242,12 @@ class Ledger:
                 if entry.acknowledged_at and not these and not refused:
                     verdict.lost.append(f"{entry.number} to {address}")
                 if (refused and these) or not entry.allows(len(these), excused):
-                    verdict.doubled.append(f"{entry.number} to {address}: {len(these)} times, {excused} excused")
-        verdict.other += [f"{number} came to {address}, where it was not sent" for number, address in found]
+                    verdict.doubled.append(
+                        f"{entry.number} to {address}: {len(these)} times, {excused} excused"
+                    )
+        verdict.other += [
+            f"{number} came to {address}, where it was not sent" for number, address in found
+        ]
 
 
 def _name(number: int) -> str:

@@ -59,7 +59,9 @@ def unfinished_work(database_url: str, delivery: int = 0) -> UnfinishedWork:
             "SELECT count(*) FROM outbound_recipients WHERE state IN ('queued', 'deferred', 'sending', 'held')"
             " OR notice IS NOT NULL"
         )
-        return queued, await connection.fetchval("SELECT count(*) FROM idempotency_keys WHERE status IS NULL")
+        return queued, await connection.fetchval(
+            "SELECT count(*) FROM idempotency_keys WHERE status IS NULL"
+        )
 
     queued, unanswered = _ask(database_url, ask)
     waiting = 0
@@ -74,7 +76,9 @@ def longest_delivery(database_url: str) -> float:
     """Return the longest time from the end of data to the mailbox, in seconds."""
 
     async def ask(connection: asyncpg.Connection[asyncpg.Record]) -> float:
-        found = await connection.fetchval("SELECT extract(epoch FROM max(placed_at - received_at)) FROM messages")
+        found = await connection.fetchval(
+            "SELECT extract(epoch FROM max(placed_at - received_at)) FROM messages"
+        )
         return float(found or 0)
 
     return _ask(database_url, ask)
@@ -94,7 +98,11 @@ def _ask[T](url: str, question: Callable[[asyncpg.Connection[asyncpg.Record]], A
 def show(result: Result) -> None:
     """Print it."""
     verdict = result.verdict
-    for name, lines in (("LOST", verdict.lost), ("DOUBLED", verdict.doubled), ("WRONG", verdict.other)):
+    for name, lines in (
+        ("LOST", verdict.lost),
+        ("DOUBLED", verdict.doubled),
+        ("WRONG", verdict.other),
+    ):
         for line in lines[:_SHOWN]:
             print(f"{name}: {line}")
         if len(lines) > _SHOWN:

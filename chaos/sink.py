@@ -58,10 +58,14 @@ class Sink:
                 case "EHLO":
                     writer.write(b"250-sink.test\r\n250-8BITMIME\r\n250 SIZE 10000000\r\n")
                 case "RCPT":
-                    writer.write(self._recipient(rest.partition("<")[2].partition(">")[0], recipients))
+                    writer.write(
+                        self._recipient(rest.partition("<")[2].partition(">")[0], recipients)
+                    )
                 case "DATA" if recipients:
                     writer.write(b"354 go on\r\n")
-                    octets = (await reader.readuntil(b"\r\n.\r\n"))[:-3].replace(b"\r\n..", b"\r\n.")
+                    octets = (await reader.readuntil(b"\r\n.\r\n"))[:-3].replace(
+                        b"\r\n..", b"\r\n."
+                    )
                     if not await self._end(octets, recipients, writer):
                         return
                     recipients = []
@@ -87,7 +91,9 @@ class Sink:
         recipients.append(address)
         return b"250 ok\r\n"
 
-    async def _end(self, octets: bytes, recipients: list[str], writer: asyncio.StreamWriter) -> bool:
+    async def _end(
+        self, octets: bytes, recipients: list[str], writer: asyncio.StreamWriter
+    ) -> bool:
         """Answer the end of data; False when the connection is to be dropped."""
         kind = recipients[0].partition("-")[0]
         self._tries[recipients[0]] += 1

@@ -42,7 +42,9 @@ class Stand:
 
     def __init__(self, directory: Path, *, s3: bool, environment: Mapping[str, str]) -> None:
         self.directory = directory
-        self.ports = {name: free_port() for name in ("smtp", "submission", "submissions", "pop3", "api")}
+        self.ports = {
+            name: free_port() for name in ("smtp", "submission", "submissions", "pop3", "api")
+        }
         self.health = {part: free_port() for part in PARTS}
         self._environment = dict(environment)
         self._postgres = Postgres(directory / "postgres")
@@ -63,7 +65,11 @@ class Stand:
     @property
     def is_down(self) -> bool:
         """Whether a store is down, or a process waits for its next start."""
-        return bool(self._down or self._paused or any(each.poll() is not None for each in self._processes.values()))
+        return bool(
+            self._down
+            or self._paused
+            or any(each.poll() is not None for each in self._processes.values())
+        )
 
     @property
     def database_url(self) -> str:
@@ -91,7 +97,12 @@ class Stand:
             self.links[name].start()
         ensure_certificate(self.directory / "tls")
         migrated = subprocess.run(
-            [sys.executable, "-P", "-c", "from posthorn.adapters.postgres.migrate import main; main()"],
+            [
+                sys.executable,
+                "-P",
+                "-c",
+                "from posthorn.adapters.postgres.migrate import main; main()",
+            ],
             env=os.environ | {"POSTHORN_DATABASE_URL": self._postgres.url},
             check=False,
             capture_output=True,
@@ -123,7 +134,10 @@ class Stand:
         """Restart whatever has ended. To be called often, from the main thread."""
         now = time.monotonic()
         for part, process in self._processes.items():
-            if process.poll() is not None and now - self._ended_at.setdefault(part, now) >= _AGAIN_SECONDS:
+            if (
+                process.poll() is not None
+                and now - self._ended_at.setdefault(part, now) >= _AGAIN_SECONDS
+            ):
                 del self._ended_at[part]
                 self._spawn(part)
         for store in self._down.copy():
@@ -157,7 +171,9 @@ class Stand:
             if self._s3 is not None:
                 (self._s3.pause if number == signal.SIGSTOP else self._s3.resume)()
             return
-        process = self._processes.get(name) or (self._nats if name == "nats" else self._postgres).process
+        process = (
+            self._processes.get(name) or (self._nats if name == "nats" else self._postgres).process
+        )
         if process is None or process.poll() is not None:
             return
         family = [psutil.Process(process.pid)]
@@ -201,7 +217,12 @@ class Stand:
         name = _MODULES.get(part, part)
         with (self.directory / f"{part}.log").open("ab") as out:
             self._processes[part] = subprocess.Popen(
-                [sys.executable, "-P", "-c", f"from posthorn_{name}.main import main; main()  # {part}"],
+                [
+                    sys.executable,
+                    "-P",
+                    "-c",
+                    f"from posthorn_{name}.main import main; main()  # {part}",
+                ],
                 env=self._variables(part),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -211,15 +232,23 @@ class Stand:
             )
 
     def _variables(self, part: str) -> dict[str, str]:
-        own = {name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")}
+        own = {
+            name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")
+        }
         blobs = (self.directory / "blobs").as_uri()
         if self._s3 is not None:
-            blobs = self._s3.url("chaos").replace(f":{self._s3.port}/", f":{self.links['s3'].port}/")
+            blobs = self._s3.url("chaos").replace(
+                f":{self._s3.port}/", f":{self.links['s3'].port}/"
+            )
         settings = {
             "SECRET_KEY": _SECRET_KEY,
             "SRS_KEY": _SRS_KEY if part in ("smtp-in", "submission") else "",
-            "DATABASE_URL": self._postgres.url.replace(f":{self._postgres.port}/", f":{self.links['postgres'].port}/"),
-            "NATS_URL": self._nats.url_of(part).replace(f":{self._nats.port}", f":{self.links['nats'].port}"),
+            "DATABASE_URL": self._postgres.url.replace(
+                f":{self._postgres.port}/", f":{self.links['postgres'].port}/"
+            ),
+            "NATS_URL": self._nats.url_of(part).replace(
+                f":{self._nats.port}", f":{self.links['nats'].port}"
+            ),
             "BLOBS": blobs,
             "TLS_DIR": str(self.directory / "tls"),
             "HEALTH_HOST": "127.0.0.1",
@@ -244,4 +273,8 @@ class Stand:
             "RELAY_RETRY_LAST_SECONDS": "5",
             "RELAY_DELAY_NOTICE_SECONDS": "0",
         }
-        return own | {f"POSTHORN_{name}": value for name, value in settings.items()} | self._environment
+        return (
+            own
+            | {f"POSTHORN_{name}": value for name, value in settings.items()}
+            | self._environment
+        )

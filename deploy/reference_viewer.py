@@ -1,8 +1,11 @@
-"""Renew the viewer of the API's reference: ``python -m deploy.reference_viewer VERSION``, from the project's root.
+"""Renew the viewer of the API's reference: ``python -m deploy.reference_viewer VERSION``, from the
+project's root.
 
-Takes the npm package ``swagger-ui-dist`` by npm's own client, checks the archive against the integrity that the registry states,
-and writes the files that the page uses to ``posthorn_api/reference/assets`` with a lock, ``viewer.lock.json``: the version, the
-integrity of the archive, and the SHA-256 of each file as the archive has it. A test compares the files with the lock.
+Takes the npm package ``swagger-ui-dist`` by npm's own client, checks the archive against the
+integrity that the registry states, and writes the files that the page uses to
+``posthorn_api/reference/assets`` with a lock, ``viewer.lock.json``: the version, the integrity of
+the archive, and the SHA-256 of each file as the archive has it. A test compares the files with the
+lock.
 """
 
 from __future__ import annotations
@@ -35,7 +38,9 @@ def renew(version: str) -> None:
         command = [npm, "pack", f"{PACKAGE}@{version}", "--json", "--pack-destination", folder]
         packed = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)[0]  # noqa: S603 - npm itself
         archive = Path(folder) / packed["filename"]
-        integrity = "sha512-" + base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
+        integrity = (
+            "sha512-" + base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
+        )
         if integrity != packed["integrity"]:
             raise SystemExit(f"{packed['filename']}: the archive is not what the registry states")
         with tarfile.open(archive) as entries:
@@ -48,7 +53,12 @@ def renew(version: str) -> None:
                 else:
                     (ASSETS / name).write_bytes(content)
     files = {name: sha256_of(name) for name in (*COMPRESSED, *AS_THEY_ARE)}
-    lock = {"package": PACKAGE, "version": packed["version"], "license": "Apache-2.0", "integrity": integrity}
+    lock = {
+        "package": PACKAGE,
+        "version": packed["version"],
+        "license": "Apache-2.0",
+        "integrity": integrity,
+    }
     LOCK.write_text(json.dumps({**lock, "sha256": files}, indent=2) + "\n")
 
 
@@ -61,7 +71,9 @@ def read_lock() -> dict[str, Any]:
 def sha256_of(name: str) -> str:
     """Return the SHA-256 of a file's content as the npm package has it, in hexadecimal digits."""
     stored = ASSETS / f"{name}.gz"
-    content = gzip.decompress(stored.read_bytes()) if stored.exists() else (ASSETS / name).read_bytes()
+    content = (
+        gzip.decompress(stored.read_bytes()) if stored.exists() else (ASSETS / name).read_bytes()
+    )
     return hashlib.sha256(content).hexdigest()
 
 

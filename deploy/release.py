@@ -1,11 +1,13 @@
 """The version, written wherever it stands: ``python -m deploy.release`` from the project's root.
 
-``VERSION`` is the source. Packages read it when they are built; the files in ``PLACES`` hold copies, because
-Docker, Compose and Helm cannot read another file.
+``VERSION`` is the source. Packages read it when they are built; the files in ``PLACES`` hold
+copies, because Docker, Compose and Helm cannot read another file.
 
-- ``python -m deploy.release 1.2.3`` writes the version, and closes the Unreleased sections of CHANGELOG.md and UPGRADING.md;
-- ``python -m deploy.release --check [v1.2.3]`` fails, naming the files, when a copy differs from ``VERSION``; with a tag
-  it also fails when the tag is another version or the changelog has no section of it;
+- ``python -m deploy.release 1.2.3`` writes the version, and closes the Unreleased sections of
+  CHANGELOG.md and UPGRADING.md;
+- ``python -m deploy.release --check [v1.2.3]`` fails, naming the files, when a copy differs from
+  ``VERSION``; with a tag it also fails when the tag is another version or the changelog has no
+  section of it;
 - ``python -m deploy.release --notes`` prints the changelog's section of the version.
 """
 
@@ -29,9 +31,13 @@ _CHART = "deploy/helm/posthorn/Chart.yaml"
 PLACES: dict[str, tuple[re.Pattern[str], ...]] = {
     "Dockerfile": (re.compile(rf"^(ARG VERSION=)({_NUMBER})()$", re.MULTILINE),),
     "docker-compose.yml": (re.compile(rf"(\$\{{POSTHORN_VERSION:-)({_NUMBER})(\}})"),),
-    _CHART: (re.compile(rf"^((?:version: |appVersion: \"))({_NUMBER})(\"?)$", re.MULTILINE), _IMAGE),
+    _CHART: (
+        re.compile(rf"^((?:version: |appVersion: \"))({_NUMBER})(\"?)$", re.MULTILINE),
+        _IMAGE,
+    ),
 }
-"""Files that must hold the version, by path, and what it stands in: three groups, of which the second is the version."""
+"""Files that must hold the version, by path, and what it stands in: three groups, of which the
+second is the version."""
 
 
 class ReleaseError(Exception):
@@ -53,13 +59,16 @@ def version(root: Path = ROOT) -> str:
 
 
 def copies(root: Path = ROOT) -> Iterator[Copy]:
-    """Yield every copy of the version outside ``VERSION``. Raises ReleaseError when a file holds none where it must."""
+    """Yield every copy of the version outside ``VERSION``. Raises ReleaseError when a file holds
+    none where it must."""
     for path, patterns in _files(root):
         text = path.read_text()
         for pattern in patterns:
             found = list(pattern.finditer(text))
             if not found and str(path.relative_to(root)) in PLACES:
-                raise ReleaseError(f"{path.relative_to(root)} does not hold the version where it should")
+                raise ReleaseError(
+                    f"{path.relative_to(root)} does not hold the version where it should"
+                )
             for match in found:
                 yield Copy(path, text.count("\n", 0, match.start()) + 1, match[2])
 
@@ -72,12 +81,15 @@ def _files(root: Path) -> Iterator[tuple[Path, tuple[re.Pattern[str], ...]]]:
 
 
 def check(root: Path = ROOT, tag: str | None = None) -> None:
-    """Compare every copy with ``VERSION``, and both with ``tag``. Raises ReleaseError, naming what differs."""
+    """Compare every copy with ``VERSION``, and both with ``tag``. Raises ReleaseError, naming
+    what differs."""
     ours = version(root)
     if not _VERSION.fullmatch(ours):
         raise ReleaseError(f"VERSION holds {ours!r}, which is not of the form x.y.z")
     wrong = [
-        f"{each.path.relative_to(root)}:{each.line}: {each.version}" for each in copies(root) if each.version != ours
+        f"{each.path.relative_to(root)}:{each.line}: {each.version}"
+        for each in copies(root)
+        if each.version != ours
     ]
     if wrong:
         raise ReleaseError("\n".join([f"VERSION is {ours}, but:", *wrong]))
@@ -88,7 +100,8 @@ def check(root: Path = ROOT, tag: str | None = None) -> None:
 
 
 def release(new: str, root: Path = ROOT, day: str | None = None) -> None:
-    """Make ``new`` the version of the tree and close the changelog's Unreleased section with it. Raises ReleaseError."""
+    """Make ``new`` the version of the tree and close the changelog's Unreleased section with it.
+    Raises ReleaseError."""
     check(root)
     if not _VERSION.fullmatch(new):
         raise ReleaseError(f"{new!r} is not of the form x.y.z: make release VERSION=x.y.z")
@@ -117,12 +130,16 @@ def notes(root: Path = ROOT) -> str:
     """Return the changelog's section of the version. Raises ReleaseError when there is none."""
     found = _section((root / "CHANGELOG.md").read_text(), version(root))
     if found is None:
-        raise ReleaseError(f"CHANGELOG.md has no section of {version(root)}: make release VERSION={version(root)}")
+        raise ReleaseError(
+            f"CHANGELOG.md has no section of {version(root)}: make release VERSION={version(root)}"
+        )
     return found.strip() + "\n"
 
 
 def _section(changelog: str, title: str) -> str | None:
-    match = re.search(rf"^## {re.escape(title)}(?: - \S+)?\n(.*?)(?=^## |\Z)", changelog, re.MULTILINE | re.DOTALL)
+    match = re.search(
+        rf"^## {re.escape(title)}(?: - \S+)?\n(.*?)(?=^## |\Z)", changelog, re.MULTILINE | re.DOTALL
+    )
     return match[1] if match else None
 
 
@@ -142,7 +159,9 @@ def main(arguments: list[str]) -> int:
                 sys.stdout.write(notes())
             case [new] if not new.startswith("-"):
                 release(new)
-                sys.stdout.write(f"{new}: look at the changes, commit them and tag the commit v{new}\n")
+                sys.stdout.write(
+                    f"{new}: look at the changes, commit them and tag the commit v{new}\n"
+                )
             case _:
                 raise ReleaseError(
                     "usage: make release VERSION=x.y.z, or python -m deploy.release --check [TAG] | --notes"

@@ -1,7 +1,8 @@
-"""Real servers for every test: PostgreSQL and NATS from wheels, an S3 server, all on 127.0.0.1 and free ports.
+"""Real servers for every test: PostgreSQL and NATS from wheels, an S3 server, all on 127.0.0.1 and
+free ports.
 
-PostgreSQL and S3 run once per test session, and a test gets a database or bucket of its own; NATS starts in a few
-milliseconds and is a test's own, so that a test may stop or kill it.
+PostgreSQL and S3 run once per test session, and a test gets a database or bucket of its own; NATS
+starts in a few milliseconds and is a test's own, so that a test may stop or kill it.
 """
 
 from __future__ import annotations
@@ -21,13 +22,16 @@ from tests.support.s3 import S3Server
 
 _numbers = itertools.count(1)
 
-settings.register_profile("any speed", deadline=None)  # how long an example takes is the machine's business
+# how long an example takes is the machine's business
+settings.register_profile("any speed", deadline=None)
 settings.load_profile("any speed")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let each parallel worker (pytest-xdist) draw from ports of its own: what one has chosen is not bound for a while."""
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and so it would be by all that is started
+    """Let each parallel worker (pytest-xdist) draw from ports of its own: what one has chosen is
+    not bound for a while."""
+    # under nohup it is ignored, and so it would be by all that is started
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     worker: dict[str, str] = getattr(config, "workerinput", {})
     number = int(worker.get("workerid", "gw0").removeprefix("gw"))
     draw_ports_from(PortsInTurn(number))
@@ -59,7 +63,8 @@ def databases(postgres: Postgres, migrated: str) -> Databases:
 
 @pytest.fixture
 async def database_url(databases: Databases) -> AsyncIterator[str]:
-    """URL of a database of the test's own, with the newest schema and nothing but what migrations put there."""
+    """URL of a database of the test's own, with the newest schema and nothing but what
+    migrations put there."""
     async with databases.one() as url:
         yield url
 

@@ -41,7 +41,8 @@ def document() -> dict[str, Any]:
 
 
 def operations(openapi: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
-    """Method, path and description of each operation under /v1, which is where keys are asked for."""
+    """Method, path and description of each operation under /v1, which is where keys are asked
+    for."""
     return [
         (method.upper(), path, operation)
         for path, item in openapi["paths"].items()
@@ -87,15 +88,21 @@ def _types(openapi: dict[str, Any]) -> str:
     parts += [
         _shape(_plain(name), schema)
         for name, schema in sorted(openapi["components"]["schemas"].items())
-        if not name.startswith("Page_") and name not in ("ProblemView", "HTTPValidationError", "ValidationError")
+        if not name.startswith("Page_")
+        and name not in ("ProblemView", "HTTPValidationError", "ValidationError")
     ]
     return "\n".join(parts)
 
 
 def _plain(name: str) -> str:
-    """A shape's name; where two modules have one of a name, the framework puts the module before it."""
+    """A shape's name; where two modules have one of a name, the framework puts the module before
+    it."""
     module, _, last = name.rpartition("__")
-    return "".join(part.capitalize() for part in module.rpartition("__")[2].split("_")) + last if module else name
+    return (
+        "".join(part.capitalize() for part in module.rpartition("__")[2].split("_")) + last
+        if module
+        else name
+    )
 
 
 def _shape(name: str, schema: dict[str, Any]) -> str:
@@ -170,7 +177,9 @@ def _method(method: str, path: str, operation: dict[str, Any]) -> str:
                 places.append(f"{variable}: {'int' if kind == 'int' else 'str'}")
                 address = address.replace(f"{{{name}}}", f"{{quoted({variable})}}")
             case "query":
-                variable = f"{name}_" if hasattr(builtins, name) or keyword.iskeyword(name) else name
+                variable = (
+                    f"{name}_" if hasattr(builtins, name) or keyword.iskeyword(name) else name
+                )
                 required = parameter.get("required", False)
                 optional = kind if required or "None" in kind else f"{kind} | None"
                 named.append(f"{variable}: {optional}" + ("" if required else " = None"))
@@ -204,9 +213,7 @@ def _method(method: str, path: str, operation: dict[str, Any]) -> str:
         done = f"return self._stream({call})"
     else:
         done = f"return cast({answer!r}, self._call({call}))"
-    return (
-        f"    def {method_name(operation['operationId'])}({signature}) -> {answer}:\n        {text}\n        {done}\n\n"
-    )
+    return f"    def {method_name(operation['operationId'])}({signature}) -> {answer}:\n        {text}\n        {done}\n\n"
 
 
 def _path_variable(path: str, name: str) -> str:

@@ -52,15 +52,24 @@ def api_pages() -> dict[str, str]:
     index = [_ABOUT]
     for tag, operations in by_tag.items():
         file = f"{_slug(tag)}.md"
-        title = tag[0].upper() + tag[1:] if tag != tag.upper() and tag not in ("dns", "dkim") else tag.upper()
+        title = (
+            tag[0].upper() + tag[1:]
+            if tag != tag.upper() and tag not in ("dns", "dkim")
+            else tag.upper()
+        )
         rows = [
-            (f"[{_summary(operation)}]({file}#{_slug(_summary(operation))})", code(f"{method} {path}"))
+            (
+                f"[{_summary(operation)}]({file}#{_slug(_summary(operation))})",
+                code(f"{method} {path}"),
+            )
             for method, path, operation in operations
         ]
         index.append(f"## {title}\n\n{table(('operation', 'request'), rows)}")
         reader = _Reader(found)
         sections = [reader.operation(*each) for each in operations]
-        pages[file] = page(title, *([_text(about[tag])] if about.get(tag) else []), *sections, *reader.shapes())
+        pages[file] = page(
+            title, *([_text(about[tag])] if about.get(tag) else []), *sections, *reader.shapes()
+        )
     return {"index.md": page("REST API", *index), **pages}
 
 
@@ -108,10 +117,17 @@ class _Reader:
         if operation.get("description"):
             parts.append(_text(operation["description"]))
         parts.append(f"Roles: {_who(RULES[operation['operationId']])}.")
-        parameters = [each for each in operation.get("parameters", []) if each["name"] not in _USUAL]
+        parameters = [
+            each for each in operation.get("parameters", []) if each["name"] not in _USUAL
+        ]
         if parameters:
             rows = [
-                (code(each["name"]), each["in"], self._type(each["schema"]), prose(each.get("description", "")))
+                (
+                    code(each["name"]),
+                    each["in"],
+                    self._type(each["schema"]),
+                    prose(each.get("description", "")),
+                )
                 for each in parameters
             ]
             parts.append(table(("parameter", "in", "value", "meaning"), rows))
@@ -120,7 +136,8 @@ class _Reader:
         return "\n\n".join([*parts, *self._answers(operation["responses"])])
 
     def shapes(self) -> list[str]:
-        """Return a section for each shape that was met, those included that only other shapes name."""
+        """Return a section for each shape that was met, those included that only other shapes
+        name."""
         sections = [self._section(name) for name in self._met]  # it grows meanwhile
         return ["## Shapes", *sections] if sections else []
 
@@ -128,7 +145,8 @@ class _Reader:
         shape = self._shapes[name]
         rows = [
             (
-                code(field) + ("" if field in shape.get("required", ()) or "View" in name else " (optional)"),
+                code(field)
+                + ("" if field in shape.get("required", ()) or "View" in name else " (optional)"),
                 self._type(schema),
                 prose(schema.get("description", "")),
             )
@@ -136,19 +154,32 @@ class _Reader:
         ]
         about = _text(shape.get("description", ""))
         return "\n\n".join(
-            filter(None, [f"### {name} object", about, table(("field", "value", "meaning"), rows) if rows else ""])
+            filter(
+                None,
+                [
+                    f"### {name} object",
+                    about,
+                    table(("field", "value", "meaning"), rows) if rows else "",
+                ],
+            )
         )
 
     def _body(self, body: dict[str, Any]) -> list[str]:
         media, content = next(iter(body["content"].items()))
         if media != "application/json":
-            return [f"Body: {', '.join(map(code, body['content']))}. {prose(body.get('description', ''))}".strip()]
+            return [
+                f"Body: {', '.join(map(code, body['content']))}. {prose(body.get('description', ''))}".strip()
+            ]
         parts = [f"Body: {self._type(content['schema'])}."]
         shape = self._shapes[content["schema"]["$ref"].rpartition("/")[2]]
         given = content.get("example") or next(
             (each.get("value") for each in content.get("examples", {}).values()), None
         )
-        fields = {name: field["examples"][0] for name, field in shape["properties"].items() if field.get("examples")}
+        fields = {
+            name: field["examples"][0]
+            for name, field in shape["properties"].items()
+            if field.get("examples")
+        }
         if example := given or fields:
             parts.append(f"```json\n{json.dumps(example, indent=2, ensure_ascii=False)}\n```")
         return parts
@@ -158,7 +189,9 @@ class _Reader:
         for status, response in responses.items():
             if int(status) < 300:
                 media, content = next(iter(response.get("content", {"": {}}).items()))
-                shape = self._type(content["schema"]) if media == "application/json" else code(media)
+                shape = (
+                    self._type(content["schema"]) if media == "application/json" else code(media)
+                )
                 parts.append(
                     f"Answer {status}: {prose(response['description']).rstrip('.')}{f'; {shape}' if shape else ''}."
                 )

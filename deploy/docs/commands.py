@@ -24,12 +24,18 @@ lines with tabs between the columns."""
 def commands_page() -> str:
     """Return the page."""
     top: Any = typer.main.get_command(app)
-    single = [_command(["posthorn", name], found) for name, found in top.commands.items() if not _is_group(found)]
+    single = [
+        _command(["posthorn", name], found)
+        for name, found in top.commands.items()
+        if not _is_group(found)
+    ]
     parts = [_ABOUT, EXIT_CODES, "## posthorn", *single]
     for name, found in top.commands.items():
         if _is_group(found):
             parts += [f"## posthorn {name}\n\n{_help(found.help)}"]
-            parts += [_command(["posthorn", name, inner], each) for inner, each in found.commands.items()]
+            parts += [
+                _command(["posthorn", name, inner], each) for inner, each in found.commands.items()
+            ]
     return page("Command line", *parts)
 
 
@@ -38,10 +44,16 @@ def _is_group(found: Any) -> bool:
 
 
 def _command(path: list[str], found: Any) -> str:
-    own = [each for each in found.params if each.name not in _EVERYWHERE and not getattr(each, "hidden", False)]
+    own = [
+        each
+        for each in found.params
+        if each.name not in _EVERYWHERE and not getattr(each, "hidden", False)
+    ]
     arguments = [each for each in own if each.param_type_name == "argument"]
     options = [each for each in own if each.param_type_name == "option"]
-    usage = " ".join([*path, *(_usage(each) for each in options if each.required), *map(_usage, arguments)])
+    usage = " ".join(
+        [*path, *(_usage(each) for each in options if each.required), *map(_usage, arguments)]
+    )
     if any(not each.required for each in options):
         usage += " [OPTIONS]"
     text = f"### {' '.join(path)}\n\n{_help(found.help)}\n\n```text\n{usage}\n```"
@@ -74,7 +86,11 @@ def _flags(parameter: Any) -> str:
     if parameter.is_flag:
         return names
     choices = getattr(getattr(parameter, "type", None), "choices", None)
-    value = "|".join(getattr(each, "value", each) for each in choices) if choices else _metavar(parameter)
+    value = (
+        "|".join(getattr(each, "value", each) for each in choices)
+        if choices
+        else _metavar(parameter)
+    )
     return f"{names} {code(value)}"
 
 

@@ -31,7 +31,9 @@ def events_page() -> str:
     if missing:
         raise ValueError(f"model/events.py does not describe {', '.join(missing)}")
     rows = [(code(kind), prose(described[kind])) for kind in KINDS]
-    rows.append((code(TEST), "Sent to a webhook on demand (`posthorn webhook test`); part of no trace."))
+    rows.append(
+        (code(TEST), "Sent to a webhook on demand (`posthorn webhook test`); part of no trace.")
+    )
     example = Event(
         UUID("0198c1d2-7a3b-7c4d-8e5f-000000000001"),
         datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp(),

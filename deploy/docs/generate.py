@@ -1,8 +1,10 @@
-"""Write the pages of the documentation that are made from code: ``python -m deploy.docs.generate``, from the project's root.
+"""Write the pages of the documentation that are made from code: ``python -m deploy.docs.generate``,
+from the project's root.
 
-They lie under ``docs/reference``: settings, metrics, events, problem types, replies, the command line, chart values and the
-REST API; and in ``mkdocs.yml`` the parts of the navigation that follow a folder. With ``--check`` nothing is written; it fails,
-naming the files, when one is not what it would be, or is made no more.
+They lie under ``docs/reference``: settings, metrics, events, problem types, replies, the command
+line, chart values and the REST API; and in ``mkdocs.yml`` the parts of the navigation that follow a
+folder. With ``--check`` nothing is written; it fails, naming the files, when one is not what it
+would be, or is made no more.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ upgrade: [upgrading](upgrading.md). `values.schema.json` refuses misspelt keys a
 
 
 def chart_page() -> str:
-    """Return the page of chart values, from the chart's own page, which is made from the comments of values.yaml."""
+    """Return the page of chart values, from the chart's own page, which is made from the
+    comments of values.yaml."""
     text = readme()
     return page("Chart values", _CHART, text[text.index("\n## ") :])
 
@@ -40,16 +43,26 @@ def chart_page() -> str:
 def upgrading_page() -> str:
     """Return the chart's page on upgrades as a page of the site."""
     title, _, rest = (CHART / "UPGRADING.md").read_text().partition("\n")
-    return page(title.removeprefix("# "), rest.replace("`docs/operations.md`", "[operations](../operations.md)"))
+    return page(
+        title.removeprefix("# "),
+        rest.replace("`docs/operations.md`", "[operations](../operations.md)"),
+    )
 
 
 def configuration(api: Iterable[str]) -> str:
-    """Return ``mkdocs.yml`` with the pages of runbooks, decisions and the API (``api``: their names) in its navigation, by name."""
+    """Return ``mkdocs.yml`` with the pages of runbooks, decisions and the API (``api``: their
+    names) in its navigation, by name."""
     docs = ROOT / "docs"
     text = (ROOT / "mkdocs.yml").read_text()
-    folders = {folder: [path.name for path in (docs / folder).glob("*.md")] for folder in ("runbooks", "adr")}
+    folders = {
+        folder: [path.name for path in (docs / folder).glob("*.md")]
+        for folder in ("runbooks", "adr")
+    }
     for folder, names in {**folders, "reference/api": list(api)}.items():
-        pages = "".join(f"          - {folder}/{name}\n" for name in sorted({*names} - {"README.md", "index.md"}))
+        pages = "".join(
+            f"          - {folder}/{name}\n"
+            for name in sorted({*names} - {"README.md", "index.md"})
+        )
         text = re.sub(rf"(?<={_MARK}\n)( +- {folder}/[^\n]+\n)+", pages, text)
     return text
 
@@ -73,8 +86,13 @@ def outputs() -> dict[Path, str]:
 
 def stale(made: dict[Path, str]) -> list[Path]:
     """Return the pages that are not what they would be, those that are made no more included."""
-    left = {path for path in REFERENCE.rglob("*.md") if path.read_text().startswith(NOTICE)} - made.keys()
-    return sorted([path for path, text in made.items() if not path.exists() or path.read_text() != text] + [*left])
+    left = {
+        path for path in REFERENCE.rglob("*.md") if path.read_text().startswith(NOTICE)
+    } - made.keys()
+    return sorted(
+        [path for path, text in made.items() if not path.exists() or path.read_text() != text]
+        + [*left]
+    )
 
 
 def main() -> None:

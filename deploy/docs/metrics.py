@@ -1,4 +1,5 @@
-"""The page of metrics, from the calls in the code that define them and the chart's alerts that ask for them."""
+"""The page of metrics, from the calls in the code that define them and the chart's alerts that
+ask for them."""
 
 from __future__ import annotations
 
@@ -57,7 +58,11 @@ def _defined(tree: ast.Module) -> Iterator[Metric]:
         if kind in _KINDS and len(call.args) >= 2:
             name, about = constant(call.args[0]), constant(call.args[1])
             given = call.args[2] if len(call.args) > 2 else _keyword(call, "labelnames")
-            labels = [constant(each) for each in given.elts] if isinstance(given, ast.List | ast.Tuple) else []
+            labels = (
+                [constant(each) for each in given.elts]
+                if isinstance(given, ast.List | ast.Tuple)
+                else []
+            )
             if isinstance(name, str) and isinstance(about, str):
                 yield Metric(name, kind.lower(), about, tuple(map(str, labels)))
 
@@ -100,4 +105,6 @@ def metrics_page() -> str:
 def _links(alerts: list[str]) -> str:
     if not alerts:
         return ""
-    return ". Alerts: " + ", ".join(f"[{each}](../runbooks/{each.lower()}.md)" for each in sorted(alerts))
+    return ". Alerts: " + ", ".join(
+        f"[{each}](../runbooks/{each.lower()}.md)" for each in sorted(alerts)
+    )

@@ -1,4 +1,5 @@
-"""The page of problem types: every answer of the API that is no success, from the places in the code that make them."""
+"""The page of problem types: every answer of the API that is no success, from the places in the
+code that make them."""
 
 from __future__ import annotations
 
@@ -61,14 +62,19 @@ def problem_types() -> dict[str, set[int]]:
             if isinstance(node, ast.Dict):
                 for key, value in zip(node.keys, node.values, strict=True):
                     status = constant(key)
-                    first = constant(value.elts[0]) if isinstance(value, ast.Tuple) and value.elts else None
+                    first = (
+                        constant(value.elts[0])
+                        if isinstance(value, ast.Tuple) and value.elts
+                        else None
+                    )
                     if isinstance(status, int) and status >= 400 and isinstance(first, str):
                         found[first].add(status)
     return dict(found)
 
 
 def problems_page() -> str:
-    """Return the page. Raises ValueError when the API makes a type that is not described here, or one too many is described."""
+    """Return the page. Raises ValueError when the API makes a type that is not described here,
+    or one too many is described."""
     found = problem_types()
     if wrong := found.keys() ^ _WHAT_TO_DO.keys():
         raise ValueError(
@@ -82,4 +88,6 @@ def problems_page() -> str:
         )
         for slug, statuses in sorted(found.items(), key=lambda item: (min(item[1]), item[0]))
     ]
-    return page("Problem types", _ABOUT, table((f"type, after `{_PREFIX}`", "status", "what to do"), rows))
+    return page(
+        "Problem types", _ABOUT, table((f"type, after `{_PREFIX}`", "status", "what to do"), rows)
+    )

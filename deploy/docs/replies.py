@@ -1,4 +1,5 @@
-"""The page of replies: what SMTP clients are answered, from the table in the code, and the response codes of POP3."""
+"""The page of replies: what SMTP clients are answered, from the table in the code, and the
+response codes of POP3."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ A negative reply begins with `-ERR`, and where a client should know more, with a
 
 def replies_page() -> str:
     """Return the page."""
-    found = {each.octets: each for each in vars(replies).values() if isinstance(each, replies.Reply)}
+    found = {
+        each.octets: each for each in vars(replies).values() if isinstance(each, replies.Reply)
+    }
     sections = []
     for title, codes in (
         ("Success and intermediate replies", "23"),

@@ -1,4 +1,5 @@
-"""The page of settings, from the settings classes: a section for each class, with the services that read it."""
+"""The page of settings, from the settings classes: a section for each class, with the services
+that read it."""
 
 from __future__ import annotations
 
@@ -17,7 +18,15 @@ from posthorn_cli.settings import Settings as CliSettings
 from posthorn_local.settings import LocalSettings
 
 _SERVICES = {"smtpIn": "smtp-in"}
-_ACRONYMS = {"Nats": "NATS", "Tls": "TLS", "Oidc": "OIDC", "Srs": "SRS", "Smtp": "SMTP", "Pop": "POP", "Api": "API"}
+_ACRONYMS = {
+    "Nats": "NATS",
+    "Tls": "TLS",
+    "Oidc": "OIDC",
+    "Srs": "SRS",
+    "Smtp": "SMTP",
+    "Pop": "POP",
+    "Api": "API",
+}
 _ABOUT = """\
 Every service reads its settings from environment variables that begin with `POSTHORN_`, once, at its start. A value that cannot
 be used stops the start with the variable's name and what would be right. Lists are separated by commas or written as JSON.
@@ -32,7 +41,9 @@ A setting that several services read must have the same value in all of them."""
 
 def settings_page() -> str:
     """Return the page."""
-    readers: dict[str, type[EnvSettings]] = {_SERVICES.get(key, key): owner for key, owner in CLASSES.items()}
+    readers: dict[str, type[EnvSettings]] = {
+        _SERVICES.get(key, key): owner for key, owner in CLASSES.items()
+    }
     readers |= {"posthorn-migrate": MigrateSettings}
     blocks = dict.fromkeys(block for owner in readers.values() for block in _blocks(owner))
     shared = [block for block in blocks if block.__module__ == EnvSettings.__module__]
@@ -47,7 +58,10 @@ def settings_page() -> str:
 def _blocks(owner: type[EnvSettings]) -> Iterator[type[EnvSettings]]:
     """Return the classes that define settings of ``owner``, the most general first."""
     for block in reversed(owner.__mro__):
-        if issubclass(block, EnvSettings) and attribute_docs(block).keys() & owner.model_fields.keys():
+        if (
+            issubclass(block, EnvSettings)
+            and attribute_docs(block).keys() & owner.model_fields.keys()
+        ):
             yield block
 
 
@@ -108,7 +122,13 @@ def _kind(schema: dict[str, Any], shared: dict[str, Any]) -> str:
             return "list"
         case "object":
             return "JSON object"
-    return "path" if schema.get("format") == "path" else "secret" if schema.get("format") == "password" else "text"
+    return (
+        "path"
+        if schema.get("format") == "path"
+        else "secret"
+        if schema.get("format") == "password"
+        else "text"
+    )
 
 
 def _range(schema: dict[str, Any]) -> str:
@@ -122,7 +142,8 @@ def _range(schema: dict[str, Any]) -> str:
 
 def _cli() -> str:
     found = (
-        re.match(r"(POSTHORN_\w+(?:=1)?)\W*(.*)", each, re.DOTALL) for each in attribute_docs(CliSettings).values()
+        re.match(r"(POSTHORN_\w+(?:=1)?)\W*(.*)", each, re.DOTALL)
+        for each in attribute_docs(CliSettings).values()
     )
     rows = [(code(named[1]), prose(named[2])) for named in found if named]
     about = "What the command `posthorn` reads; see [the command line](cli.md)."

@@ -1,4 +1,5 @@
-"""What the generated pages take from source code: docstrings of attributes, and calls with constant arguments."""
+"""What the generated pages take from source code: docstrings of attributes, and calls with
+constant arguments."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def attribute_docs(owner: type) -> dict[str, str]:
-    """Return the docstring of each annotated attribute that the class body itself defines, empty where there is none."""
+    """Return the docstring of each annotated attribute that the class body itself defines, empty
+    where there is none."""
     body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
     assert isinstance(body, ast.ClassDef)
     return {
@@ -24,13 +26,18 @@ def attribute_docs(owner: type) -> dict[str, str]:
 
 
 def constant_docs(path: Path) -> list[tuple[list[str], str]]:
-    """Return the values of a module's text constants and their docstring, in order; several at once where one line holds them."""
+    """Return the values of a module's text constants and their docstring, in order; several at
+    once where one line holds them."""
     found = []
     for statement, after in _pairs(ast.parse(path.read_text()).body):
         if isinstance(statement, ast.Assign):
             value = statement.value
             held = value.elts if isinstance(value, ast.Tuple) else [value]
-            texts = [each.value for each in held if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+            texts = [
+                each.value
+                for each in held
+                if isinstance(each, ast.Constant) and isinstance(each.value, str)
+            ]
             if texts and len(texts) == len(held):
                 found.append((texts, _text(after)))
     return found
@@ -54,11 +61,14 @@ def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
 
 
 def constant(node: ast.AST | None) -> object:
-    """Return the value of a constant; of an f-string its text with an ellipsis for each value; else None."""
+    """Return the value of a constant; of an f-string its text with an ellipsis for each value;
+    else None."""
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.JoinedStr):
-        return "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
+        return "".join(
+            str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values
+        )
     return None
 
 

@@ -1,4 +1,5 @@
-"""Building blocks of the chart's schema: names, addresses, quantities, and values passed to Kubernetes unchanged."""
+"""Building blocks of the chart's schema: names, addresses, quantities, and values passed to
+Kubernetes unchanged."""
 
 from __future__ import annotations
 
@@ -51,7 +52,11 @@ OBJECT = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 OBJECT_NAME: Schema = {"type": "string", "pattern": f"^{OBJECT}$", "maxLength": 253}
 """The name of an object: a DNS subdomain (RFC 1123)."""
 OBJECT_OR_NONE: Schema = {"type": "string", "pattern": f"^({OBJECT})?$", "maxLength": 253}
-NAME_PART: Schema = {"type": "string", "pattern": "^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$", "maxLength": 63}
+NAME_PART: Schema = {
+    "type": "string",
+    "pattern": "^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$",
+    "maxLength": 63,
+}
 DATA_KEY: Schema = {"type": "string", "pattern": "^[-._a-zA-Z0-9]+$", "maxLength": 253}
 """A key in a Secret."""
 DATA_KEY_OR_NONE: Schema = {"type": "string", "pattern": "^[-._a-zA-Z0-9]*$", "maxLength": 253}
@@ -63,7 +68,11 @@ LABELS: Schema = {
     "patternProperties": {QUALIFIED: {"type": "string", "pattern": f"^({WORD})?$"}},
     "additionalProperties": False,
 }
-NOTES: Schema = {"type": "object", "patternProperties": {QUALIFIED: TEXT}, "additionalProperties": False}
+NOTES: Schema = {
+    "type": "object",
+    "patternProperties": {QUALIFIED: TEXT},
+    "additionalProperties": False,
+}
 """Annotations."""
 TAG: Schema = {"type": "string", "pattern": "^([A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?$"}
 IMAGE_PATH: Schema = {"type": "string", "pattern": "^[a-z0-9]+([._/-]+[a-z0-9]+)*$"}
@@ -86,7 +95,9 @@ QUANTITY: Schema = {"type": "string", "pattern": QUANTITY_PATTERN}
 DIGEST: Schema = {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"}
 HOST: Schema = {"type": "string", "pattern": patterns.HOST, "maxLength": 253}
 RECORD_NAME: Schema = {"type": "string", "pattern": patterns.RECORD_NAME, "maxLength": 253}
-IPV4 = r"((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+IPV4 = (
+    r"((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+)
 IPV6 = patterns.IPV6
 _BITS4, _BITS6 = "/(3[0-2]|[12]?[0-9])", "/(12[0-8]|1[01][0-9]|[1-9]?[0-9])"
 CIDR: Schema = {"type": "string", "pattern": f"^({IPV4}{_BITS4}|{IPV6}{_BITS6})$"}
@@ -94,15 +105,24 @@ NETWORK = reference("network")
 """A network or an address, as the services read them: without bits beyond the prefix."""
 OWN_DEFINITIONS: Schema = {"network": {"type": "string", "pattern": patterns.NETWORK}}
 ADDRESS_OR_NONE: Schema = {"type": "string", "pattern": f"^({IPV4}|{IPV6})?$"}
-SHARE: Schema = {"oneOf": [whole(0), {"type": "string", "pattern": "^(100|[1-9]?[0-9])%$"}, {"type": "null"}]}
+SHARE: Schema = {
+    "oneOf": [whole(0), {"type": "string", "pattern": "^(100|[1-9]?[0-9])%$"}, {"type": "null"}]
+}
 KIND = choice("", "LoadBalancer", "NodePort", "ClusterIP")
 PORT = whole(1, 65535)
 
 NUMBER: Schema = {"anyOf": [whole(0), {"type": "string", "pattern": "^[0-9]+$"}]}
-MEMORY: Schema = {"anyOf": [whole(-1), {"type": "string", "pattern": "^(-1|[0-9]+(B|kB|MB|GB|TB)?)$"}]}
+MEMORY: Schema = {
+    "anyOf": [whole(-1), {"type": "string", "pattern": "^(-1|[0-9]+(B|kB|MB|GB|TB)?)$"}]
+}
 """Settings of Postgres that it would not start with in another form."""
 
-_NUMBERS = ("max_connections", "superuser_reserved_connections", "max_worker_processes", "max_wal_senders")
+_NUMBERS = (
+    "max_connections",
+    "superuser_reserved_connections",
+    "max_worker_processes",
+    "max_wal_senders",
+)
 _MEMORIES = (
     "shared_buffers",
     "work_mem",
@@ -156,9 +176,13 @@ def bundled(**more: Schema) -> Schema:
     return closed(
         {
             "enabled": BOOL,
-            "image": closed({"registry": REGISTRY, "repository": IMAGE_PATH, "tag": TAG, "digest": DIGEST}),
+            "image": closed(
+                {"registry": REGISTRY, "repository": IMAGE_PATH, "tag": TAG, "digest": DIGEST}
+            ),
             "existingSecret": OBJECT_OR_NONE,
-            "storage": closed({"size": QUANTITY, "className": OBJECT_OR_NONE, "accessModes": ACCESS_MODES}),
+            "storage": closed(
+                {"size": QUANTITY, "className": OBJECT_OR_NONE, "accessModes": ACCESS_MODES}
+            ),
             "resources": RESOURCES,
             **PLACEMENT,
             **more,

@@ -1,12 +1,15 @@
-"""Write the generated files of the chart: ``python -m deploy.helm.generate``, from the project's root.
+"""Write the generated files of the chart: ``python -m deploy.helm.generate``, from the project's
+root.
 
 - ``values.schema.json``: from ``schema.py`` and the settings classes of the services;
-- ``files/settings.json``: the variables that each service reads, so that one ``settings`` can serve all of them;
+- ``files/settings.json``: the variables that each service reads, so that one ``settings`` can serve
+  all of them;
 - ``files/nats-users.conf`` and ``deploy/compose/nats-users.conf``: the services' users on NATS;
 - ``deploy/s3``: an S3 policy for each service;
 - ``files/pages.json``: the public paths of the API;
-- ``README.md``: from the comments of ``values.yaml``. A comment right above a key is its description; ``## Title`` begins
-  a section; a key of a service without a comment is described at smtpIn.
+- ``README.md``: from the comments of ``values.yaml``. A comment right above a key is its
+  description; ``## Title`` begins a section; a key of a service without a comment is described at
+  smtpIn.
 
 With ``--check`` nothing is written; it fails and names the files that are not up to date.
 """
@@ -77,7 +80,8 @@ This page is generated from the comments in values.yaml by `python -m deploy.hel
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One value: its path with dots, its default as YAML, and what its comment says; or with no path the title of a section."""
+    """One value: its path with dots, its default as YAML, and what its comment says; or with no
+    path the title of a section."""
 
     path: str
     default: str
@@ -85,7 +89,8 @@ class Entry:
 
 
 def entries(text: str) -> Iterator[Entry]:
-    """Read values.yaml line by line. A map of the chart's own gives no entry, but what is inside it does."""
+    """Read values.yaml line by line. A map of the chart's own gives no entry, but what is inside
+    it does."""
     values = yaml.safe_load(text)
     comment: list[str] = []
     trail: list[tuple[int, str]] = []
@@ -105,7 +110,11 @@ def entries(text: str) -> Iterator[Entry]:
             trail = [*(step for step in trail if step[0] < indent), (indent, match[1])]
             path = ".".join(key for _, key in trail)
             value = _at(values, path)
-            whole = None if isinstance(value, dict) and not match[2].strip() and not _foreign(path) else indent
+            whole = (
+                None
+                if isinstance(value, dict) and not match[2].strip() and not _foreign(path)
+                else indent
+            )
             if whole is not None:
                 yield Entry(path, _short(value), " ".join(comment))
             comment = []
@@ -113,7 +122,13 @@ def entries(text: str) -> Iterator[Entry]:
 
 def _foreign(path: str) -> bool:
     """Maps that go to Kubernetes or a server as they are."""
-    return path.rpartition(".")[2] in {"resources", "behavior", "parameters", "partSecrets", "partCredsSecrets"}
+    return path.rpartition(".")[2] in {
+        "resources",
+        "behavior",
+        "parameters",
+        "partSecrets",
+        "partCredsSecrets",
+    }
 
 
 def _at(values: Any, path: str) -> Any:
@@ -130,21 +145,26 @@ def _short(value: Any) -> str:
 def readme() -> str:
     """The chart's README."""
     about = yaml.safe_load((CHART / "Chart.yaml").read_text())
-    kube = about["kubeVersion"].removeprefix(">=").removesuffix("-0").rpartition(".")[0] + " or later"
+    kube = (
+        about["kubeVersion"].removeprefix(">=").removesuffix("-0").rpartition(".")[0] + " or later"
+    )
     parts = [_INTRODUCTION.format(description=about["description"], kube=kube)]
     described: set[str] = set()
     for entry in entries((CHART / "values.yaml").read_text()):
         if entry.path:
             described |= {entry.path} if entry.comment else set()
             meaning = entry.comment or _elsewhere(entry.path, described)
-            parts.append(f"| `{entry.path}` | `{entry.default}` | {meaning.replace('|', '\\|')} |\n")
+            parts.append(
+                f"| `{entry.path}` | `{entry.default}` | {meaning.replace('|', '\\|')} |\n"
+            )
         else:
             parts.append(f"\n## {entry.comment}\n\n| value | default | meaning |\n|---|---|---|\n")
     return "".join(parts)
 
 
 def _elsewhere(path: str, described: set[str]) -> str:
-    """What to say of a value without a comment: it means what the same key of another part means."""
+    """What to say of a value without a comment: it means what the same key of another part
+    means."""
     part, _, rest = path.partition(".")
     for other in ("smtpIn", "delivery", "postgresql"):
         if other != part and f"{other}.{rest}" in described:
@@ -161,17 +181,24 @@ def outputs() -> dict[Path, str]:
         CHART / "files" / "nats-users.conf": users_config(),
         COMPOSE / "nats-users.conf": users_config(),
         **{POLICIES / f"{part}.json": policy_text(part, "posthorn") for part in PARTS},
-        CHART / "files" / "pages.json": json.dumps([POLICY_PATH, *CONFIG_PATHS, *AUTODISCOVER_PATHS], indent=1) + "\n",
+        CHART / "files" / "pages.json": json.dumps(
+            [POLICY_PATH, *CONFIG_PATHS, *AUTODISCOVER_PATHS], indent=1
+        )
+        + "\n",
         CHART / "README.md": readme(),
     }
 
 
 def main() -> None:
     """Write the files, or check them."""
-    stale = [path for path, text in outputs().items() if not path.exists() or path.read_text() != text]
+    stale = [
+        path for path, text in outputs().items() if not path.exists() or path.read_text() != text
+    ]
     if sys.argv[1:] == ["--check"]:
         if stale:
-            raise SystemExit(f"not up to date, run python -m deploy.helm.generate: {', '.join(map(str, stale))}")
+            raise SystemExit(
+                f"not up to date, run python -m deploy.helm.generate: {', '.join(map(str, stale))}"
+            )
         return
     for path in stale:
         path.parent.mkdir(exist_ok=True)

@@ -1,7 +1,9 @@
-"""Schemas of what values hand to Kubernetes as it is: containers, volumes, probes, resources, affinities and the like.
+"""Schemas of what values hand to Kubernetes as it is: containers, volumes, probes, resources,
+affinities and the like.
 
-They come from the API's own description (the newest in the package kubernetes-validate), closed, so that a misspelt field is
-refused with its path before anything is sent. What the API server checks beyond that description is added in ``_STRICTER``.
+They come from the API's own description (the newest in the package kubernetes-validate), closed, so
+that a misspelt field is refused with its path before anything is sent. What the API server checks
+beyond that description is added in ``_STRICTER``.
 """
 
 from __future__ import annotations
@@ -37,11 +39,19 @@ _GROUPS = ("io.k8s.api.core.v1", "io.k8s.api.networking.v1", "io.k8s.api.autosca
 _REFERENCE = re.compile(r'"\$ref": "[^"]*/([^"/]+)"')
 _UNWANTED = {"description", "format"}
 
-LABEL_NAME: Schema = {"type": "string", "maxLength": 63, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"}
+LABEL_NAME: Schema = {
+    "type": "string",
+    "maxLength": 63,
+    "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+}
 """A DNS label (RFC 1123), as containers and volumes are named by."""
 QUANTITY_PATTERN = r"^[0-9]+(\.[0-9]*)?(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][+-]?[0-9]+)?$"
 _QUANTITY: Schema = {
-    "anyOf": [{"type": "string", "pattern": QUANTITY_PATTERN}, {"type": "number", "minimum": 0}, {"type": "null"}]
+    "anyOf": [
+        {"type": "string", "pattern": QUANTITY_PATTERN},
+        {"type": "number", "minimum": 0},
+        {"type": "null"},
+    ]
 }
 
 
@@ -62,7 +72,11 @@ _STRICTER: dict[str, Schema] = {
     },
     "ContainerPort": {"containerPort": _from(1, 65535), "protocol": _one_of("TCP", "UDP", "SCTP")},
     "EnvVar": {"name": {"type": "string", "pattern": r"^[-._a-zA-Z][-._a-zA-Z0-9]*$"}},
-    "HPAScalingPolicy": {"type": _one_of("Pods", "Percent"), "value": _from(1), "periodSeconds": _from(1, 1800)},
+    "HPAScalingPolicy": {
+        "type": _one_of("Pods", "Percent"),
+        "value": _from(1),
+        "periodSeconds": _from(1, 1800),
+    },
     "HPAScalingRules": {
         "selectPolicy": _one_of("Max", "Min", "Disabled"),
         "stabilizationWindowSeconds": _from(0, 3600),
@@ -70,7 +84,9 @@ _STRICTER: dict[str, Schema] = {
     "HTTPGetAction": {"scheme": _one_of("HTTP", "HTTPS")},
     "LabelSelectorRequirement": {"operator": _OPERATORS},
     "NetworkPolicyPort": {"protocol": _one_of("TCP", "UDP", "SCTP")},
-    "NodeSelectorRequirement": {"operator": _one_of("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt")},
+    "NodeSelectorRequirement": {
+        "operator": _one_of("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt")
+    },
     "PreferredSchedulingTerm": {"weight": _from(1, 100)},
     "Probe": {
         "initialDelaySeconds": _from(0),

@@ -1,7 +1,9 @@
-"""Patterns of values that a service would refuse at its start: addresses, networks, host names, URLs, durations.
+"""Patterns of values that a service would refuse at its start: addresses, networks, host names,
+URLs, durations.
 
-They are regular expressions of RE2, which has no look-ahead: what the services tell by computing, such as bits beyond a prefix, is
-written out as alternatives. ``tests/chart/test_patterns.py`` compares them with the settings classes.
+They are regular expressions of RE2, which has no look-ahead: what the services tell by computing,
+such as bits beyond a prefix, is written out as alternatives. ``tests/chart/test_patterns.py``
+compares them with the settings classes.
 """
 
 from __future__ import annotations
@@ -80,7 +82,8 @@ def _left(groups: int) -> str:
 
 
 def _zeros(most: int) -> str:
-    """Return what may stand behind a ``::`` when all is zero: at most so many groups, the last two perhaps in IPv4's form."""
+    """Return what may stand behind a ``::`` when all is zero: at most so many groups, the last
+    two perhaps in IPv4's form."""
     forms = []
     if most > 0:
         forms.append(f"{_ZEROS}(?::{_ZEROS}){{0,{most - 1}}}")
@@ -92,8 +95,8 @@ def _zeros(most: int) -> str:
 def _ipv6_networks() -> str:
     """Return the networks in every written form (RFC 4291 section 2.2).
 
-    By the group in which the prefix ends: that group stands in full, behind a ``::``, within it, or before it; the groups behind
-    it are zero.
+    By the group in which the prefix ends: that group stands in full, behind a ``::``, within it, or
+    before it; the groups behind it are zero.
     """
     forms = [f"{IPV6}/0*128"]
     for group in range(8):
@@ -107,10 +110,17 @@ def _ipv6_networks() -> str:
         within = f"(?:{_GROUP}(?::{_GROUP}){{0,{group - 1}}})?" if group else ""
         forms.append(f"{within}::{_zeros(7 - group)}/0*{_any(map(str, prefixes))}")
         if group < 7:
-            ends = _any(f"(?::{_ZEROS}){{{more}}}::{_zeros(6 - group - more)}" for more in range(7 - group))
+            ends = _any(
+                f"(?::{_ZEROS}){{{more}}}::{_zeros(6 - group - more)}" for more in range(7 - group)
+            )
             before = _any(f"{_group_of(prefix % 16)}{ends}/0*{prefix}" for prefix in prefixes)
             forms.append(f"(?:{_GROUP}:){{{group}}}{before}")
-    written = _any([f"(?:{_GROUP}:){{6}}", *(f"{_left(left)}::(?:{_GROUP}:){{0,{5 - left}}}" for left in range(6))])
+    written = _any(
+        [
+            f"(?:{_GROUP}:){{6}}",
+            *(f"{_left(left)}::(?:{_GROUP}:){{0,{5 - left}}}" for left in range(6)),
+        ]
+    )
     forms.append(written + _any(f"{_ipv4_network(prefix)}/0*{prefix + 96}" for prefix in range(32)))
     return _any(forms)
 
@@ -124,7 +134,9 @@ LITERAL = rf"\[(?:{IPV4}|[Ii][Pp][Vv]6:{IPV6})\]"
 DOMAIN = whole(rf"{HOST_NAME}\.?", LITERAL)
 LISTENER = whole("", HOST_NAME, IPV4, IPV6)
 NAME_SERVER = whole(rf"{IPV4}(?::{_PORT})?", IPV6, rf"\[{IPV6}\](?::{_PORT})?")
-MAIL_ADDRESS = whole("", rf'(?:{_ATOM}(?:\.{_ATOM})*|"(?:[^"\\]|\\.)+")@(?:{HOST_NAME}\.?|{LITERAL})')
+MAIL_ADDRESS = whole(
+    "", rf'(?:{_ATOM}(?:\.{_ATOM})*|"(?:[^"\\]|\\.)+")@(?:{HOST_NAME}\.?|{LITERAL})'
+)
 _AUTHORITY = rf"(?:{HOST_NAME}|\[{IPV6}\])(?::{_PORT})?"
 ENDPOINT = whole("", rf"https?://{_AUTHORITY}")
 ISSUER = whole(
@@ -153,6 +165,7 @@ OF_SETTINGS = {
 }
 """What a text, or each text of a list, under ``settings`` must match."""
 FREE_TEXTS = frozenset(
-    f"POSTHORN_{name}" for name in ("OIDC_AUDIENCE", "OIDC_ROLE_CLAIM", "OIDC_TENANT_CLAIM", "RELAY_POSTMASTER")
+    f"POSTHORN_{name}"
+    for name in ("OIDC_AUDIENCE", "OIDC_ROLE_CLAIM", "OIDC_TENANT_CLAIM", "RELAY_POSTMASTER")
 )
 """Settings that may be any text."""

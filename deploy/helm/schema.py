@@ -1,12 +1,16 @@
-"""The chart's values.schema.json: written here as Python, with the services' own settings filled in from their classes.
+"""The chart's values.schema.json: written here as Python, with the services' own settings filled in
+from their classes.
 
 Rules:
 
-- Every object is closed, so that a misspelt key is refused with its path. Those that go to Kubernetes as they are (resources,
-  probes, volumes and the like) have the types of its own API (``kubernetes.py``).
-- Whatever the API server would refuse is refused here or in ``templates/_guard*.tpl``, before any object of a release is changed.
-- What a service reads may be set by the variable's name under ``settings``, with the type and the limits of the class. What the
-  chart sets itself may not: two places for one fact would contradict one another some day.
+- Every object is closed, so that a misspelt key is refused with its path. Those that go to
+  Kubernetes as they are (resources, probes, volumes and the like) have the types of its own API
+  (``kubernetes.py``).
+- Whatever the API server would refuse is refused here or in ``templates/_guard*.tpl``, before any
+  object of a release is changed.
+- What a service reads may be set by the variable's name under ``settings``, with the type and the
+  limits of the class. What the chart sets itself may not: two places for one fact would contradict
+  one another some day.
 """
 
 from __future__ import annotations
@@ -100,7 +104,10 @@ def variables(part: str) -> dict[str, Schema]:
     """Return the schemas of a service's ``settings``, by variable name."""
     document = CLASSES[part].model_json_schema()
     shared = document.get("$defs", {})
-    found = {PREFIX + name.upper(): _plain(schema, shared) for name, schema in document["properties"].items()}
+    found = {
+        PREFIX + name.upper(): _plain(schema, shared)
+        for name, schema in document["properties"].items()
+    }
     return {name: _strict(name, found[name]) for name in sorted(found) if name not in MANAGED}
 
 
@@ -114,7 +121,8 @@ def _strict(name: str, schema: Schema) -> Schema:
 
 
 def _plain(schema: Any, shared: Schema) -> Any:
-    """Return a schema without pydantic's titles, references and null; a value that may be absent is left out."""
+    """Return a schema without pydantic's titles, references and null; a value that may be absent
+    is left out."""
     if isinstance(schema, list):
         return [_plain(item, shared) for item in schema]
     if not isinstance(schema, dict):
@@ -150,7 +158,9 @@ def _part(key: str, *ports: str, **more: Schema) -> Schema:
         "graceSeconds": {"type": "number", "exclusiveMinimum": 0},
         "terminationGracePeriodSeconds": or_null(whole(1)),
         "tmpSize": QUANTITY,
-        "podDisruptionBudget": closed({"enabled": BOOL, "maxUnavailable": SHARE, "minAvailable": SHARE}),
+        "podDisruptionBudget": closed(
+            {"enabled": BOOL, "maxUnavailable": SHARE, "minAvailable": SHARE}
+        ),
         "topologySpreadConstraints": or_null(list_of(reference("TopologySpreadConstraint"))),
         "priorityClassName": OBJECT_OR_NONE,
         "startupProbe": PROBE,
@@ -209,14 +219,23 @@ def schema() -> Schema:
                 "settings": _everywhere(),
                 "capabilities": closed(
                     {
-                        "kubeVersion": {"type": "string", "pattern": r"^(v?[0-9]+\.[0-9]+(\.[0-9]+)?.*)?$"},
+                        "kubeVersion": {
+                            "type": "string",
+                            "pattern": r"^(v?[0-9]+\.[0-9]+(\.[0-9]+)?.*)?$",
+                        },
                         "apiVersions": list_of(NAME),
                     }
                 ),
-                "serviceAccount": closed({"create": BOOL, "name": OBJECT_OR_NONE, "annotations": NOTES}),
+                "serviceAccount": closed(
+                    {"create": BOOL, "name": OBJECT_OR_NONE, "annotations": NOTES}
+                ),
                 "secrets": closed({"generate": {"enum": ["auto", "always", "never"]}}),
-                "secretKey": closed({"existingSecret": OBJECT_OR_NONE, "key": DATA_KEY, "srsKey": DATA_KEY_OR_NONE}),
-                "accountLimits": closed({"messagesPerHour": whole(0), "recipientsPerHour": whole(0)}),
+                "secretKey": closed(
+                    {"existingSecret": OBJECT_OR_NONE, "key": DATA_KEY, "srsKey": DATA_KEY_OR_NONE}
+                ),
+                "accountLimits": closed(
+                    {"messagesPerHour": whole(0), "recipientsPerHour": whole(0)}
+                ),
                 "public": closed(
                     {
                         "mx": list_of(HOST),
@@ -229,7 +248,11 @@ def schema() -> Schema:
                         "web": or_empty(HOST),
                         "mtaSts": choice("testing", "enforce", "none"),
                         "spfInclude": or_empty(RECORD_NAME),
-                        "reports": {"type": "string", "pattern": patterns.MAIL_ADDRESS, "maxLength": 254},
+                        "reports": {
+                            "type": "string",
+                            "pattern": patterns.MAIL_ADDRESS,
+                            "maxLength": 254,
+                        },
                     }
                 ),
                 "outboundAddresses": list_of(NETWORK),
@@ -240,12 +263,17 @@ def schema() -> Schema:
                         "certManager": closed(
                             {
                                 "enabled": BOOL,
-                                "issuerRef": closed({"name": OBJECT_OR_NONE, "kind": NAME, "group": NAME}),
+                                "issuerRef": closed(
+                                    {"name": OBJECT_OR_NONE, "kind": NAME, "group": NAME}
+                                ),
                                 "dnsNames": list_of(NAME),
                                 "duration": DURATION,
                                 "renewBefore": DURATION,
                                 "privateKey": closed(
-                                    {"algorithm": choice("RSA", "ECDSA", "Ed25519"), "size": whole(0)}
+                                    {
+                                        "algorithm": choice("RSA", "ECDSA", "Ed25519"),
+                                        "size": whole(0),
+                                    }
                                 ),
                             }
                         ),
@@ -255,10 +283,16 @@ def schema() -> Schema:
                     {
                         "type": choice("LoadBalancer", "NodePort", "ClusterIP"),
                         "externalTrafficPolicy": choice("Local", "Cluster"),
-                        "loadBalancerClass": {"type": "string", "pattern": f"^(({OBJECT}/)?{WORD})?$"},
+                        "loadBalancerClass": {
+                            "type": "string",
+                            "pattern": f"^(({OBJECT}/)?{WORD})?$",
+                        },
                         "annotations": NOTES,
-                        "ipFamilyPolicy": choice("", "SingleStack", "PreferDualStack", "RequireDualStack"),
-                        "ipFamilies": list_of(choice("IPv4", "IPv6")) | {"maxItems": 2, "uniqueItems": True},
+                        "ipFamilyPolicy": choice(
+                            "", "SingleStack", "PreferDualStack", "RequireDualStack"
+                        ),
+                        "ipFamilies": list_of(choice("IPv4", "IPv6"))
+                        | {"maxItems": 2, "uniqueItems": True},
                     }
                 ),
                 "proxyProtocol": closed({"enabled": BOOL, "networks": list_of(NETWORK)}),
@@ -267,7 +301,12 @@ def schema() -> Schema:
                 "delivery": _part(
                     "delivery",
                     keda=closed(
-                        {**KEDA, "lagThreshold": whole(1), "natsMonitoringEndpoint": TEXT, "natsAccount": NAME}
+                        {
+                            **KEDA,
+                            "lagThreshold": whole(1),
+                            "natsMonitoringEndpoint": TEXT,
+                            "natsAccount": NAME,
+                        }
                     ),
                 ),
                 "relay": _part(
@@ -337,7 +376,10 @@ def schema() -> Schema:
                     {
                         "bucket": {
                             "type": "string",
-                            "allOf": [{"pattern": patterns.BUCKET}, {"pattern": patterns.BUCKET_LENGTH}],
+                            "allOf": [
+                                {"pattern": patterns.BUCKET},
+                                {"pattern": patterns.BUCKET_LENGTH},
+                            ],
                         },
                         "endpoint": {"type": "string", "pattern": patterns.ENDPOINT},
                         "region": {"type": "string", "pattern": patterns.REGION},
@@ -365,7 +407,9 @@ def schema() -> Schema:
                 ),
                 "monitoring": closed(
                     {
-                        "serviceMonitor": closed({"enabled": BOOL, "labels": LABELS, "interval": INTERVAL}),
+                        "serviceMonitor": closed(
+                            {"enabled": BOOL, "labels": LABELS, "interval": INTERVAL}
+                        ),
                         "prometheusRule": closed(
                             {
                                 "enabled": BOOL,
@@ -375,7 +419,9 @@ def schema() -> Schema:
                                 "runbookBaseUrl": NAME,
                             }
                         ),
-                        "dashboard": closed({"enabled": BOOL, "labels": LABELS, "annotations": NOTES}),
+                        "dashboard": closed(
+                            {"enabled": BOOL, "labels": LABELS, "annotations": NOTES}
+                        ),
                     }
                 ),
                 "test": closed({"domain": HOST, "timeoutSeconds": whole(1)}),

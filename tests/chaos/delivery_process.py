@@ -1,8 +1,8 @@
 """The delivery service as it is, in a process that kills itself (SIGKILL) at a given point.
 
-``python -m tests.chaos.delivery_process <point> <seconds>``, with the service's settings in the environment. Points:
-``before-put``, ``after-put``, ``after-commit``, ``between-acks``, ``never``. The seconds are those after which the stream gives
-up on a process that is silent.
+``python -m tests.chaos.delivery_process <point> <seconds>``, with the service's settings in the
+environment. Points: ``before-put``, ``after-put``, ``after-commit``, ``between-acks``, ``never``.
+The seconds are those after which the stream gives up on a process that is silent.
 """
 
 from __future__ import annotations

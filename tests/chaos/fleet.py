@@ -1,9 +1,13 @@
-"""Several processes of each service over one set of stores, behind a balancer that does what a Kubernetes Service does.
+"""Several processes of each service over one set of stores, behind a balancer that does what a
+Kubernetes Service does.
 
-- Each instance has ports of its own, as a pod has an address of its own. A replacement is another instance.
-- The balancer asks each instance's /readyz and sends new connections, in turn, to those that are ready. It learns of a change
-  as late as its next look. What is connected stays connected, ready or not.
-- An instance that cannot be connected to is a refused connection for the client, as a Service does not try another one.
+- Each instance has ports of its own, as a pod has an address of its own. A replacement is another
+  instance.
+- The balancer asks each instance's /readyz and sends new connections, in turn, to those that are
+  ready. It learns of a change as late as its next look. What is connected stays connected, ready or
+  not.
+- An instance that cannot be connected to is a refused connection for the client, as a Service does
+  not try another one.
 """
 
 from __future__ import annotations
@@ -33,7 +37,8 @@ from tests.support.system import await_that
 LOOK_SECONDS = 0.1
 """How often the balancer asks who is ready."""
 DRAIN_DELAY_SECONDS = 1.5
-"""How long an instance goes on accepting after SIGTERM: longer than the balancer takes to notice."""
+"""How long an instance goes on accepting after SIGTERM: longer than the balancer takes to
+notice."""
 ADMIN_KEY = "ph_" + "f" * 43
 FIRST = ("smtp-in", "delivery", "relay", "pop3")
 
@@ -51,9 +56,16 @@ class Instance:
 
     def is_ready(self) -> bool:
         """Return whether /readyz answers 200."""
-        assert self.process.poll() is None, f"{self.service} ended with {self.process.returncode}; see {self.log}"
+        assert self.process.poll() is None, (
+            f"{self.service} ended with {self.process.returncode}; see {self.log}"
+        )
         with suppress(httpx.HTTPError):
-            return httpx.get(f"http://127.0.0.1:{self.health}/readyz", timeout=5, trust_env=False).status_code == 200
+            return (
+                httpx.get(
+                    f"http://127.0.0.1:{self.health}/readyz", timeout=5, trust_env=False
+                ).status_code
+                == 200
+            )
         return False
 
     def terminate(self) -> None:
@@ -94,7 +106,10 @@ class Balancer:
 
     def set_instances(self, instances: list[Instance]) -> None:
         """Return which instances there are, as the endpoints of a Service."""
-        self._instances = {service: [one for one in instances if one.service == service] for service in self.services}
+        self._instances = {
+            service: [one for one in instances if one.service == service]
+            for service in self.services
+        }
 
     def _call(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
@@ -120,24 +135,31 @@ class Balancer:
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)  # each ends in its own loop, not when it is collected
+        # each ends in its own loop, not when it is collected
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _watch(self) -> None:
         async with httpx.AsyncClient(trust_env=False, timeout=3) as client:
 
             async def asked(instance: Instance) -> bool:
                 try:
-                    return (await client.get(f"http://127.0.0.1:{instance.health}/readyz")).status_code == 200
+                    return (
+                        await client.get(f"http://127.0.0.1:{instance.health}/readyz")
+                    ).status_code == 200
                 except httpx.HTTPError:
                     return False
 
             while True:
                 for service, instances in list(self._instances.items()):
                     answers = await asyncio.gather(*map(asked, instances))
-                    self._ready[service] = [one for one, ready in zip(instances, answers, strict=True) if ready]
+                    self._ready[service] = [
+                        one for one, ready in zip(instances, answers, strict=True) if ready
+                    ]
                 await asyncio.sleep(LOOK_SECONDS)
 
-    async def _carry(self, service: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _carry(
+        self, service: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         ready = self._ready.get(service, [])
         self._turn += 1
         try:
@@ -170,14 +192,21 @@ class Fleet:
     """Instances of services, an API, the balancer, and what a client does with them."""
 
     def __init__(
-        self, directory: Path, stores: Mapping[str, str], services: Sequence[str] = (*FIRST, *FIRST), **settings: str
+        self,
+        directory: Path,
+        stores: Mapping[str, str],
+        services: Sequence[str] = (*FIRST, *FIRST),
+        **settings: str,
     ) -> None:
-        """``stores``: the variables that lead to the stores; ``settings``: others, by name in small letters."""
+        """``stores``: the variables that lead to the stores; ``settings``: others, by name in
+        small letters."""
         self._first = services
         self.directory = directory
         self.instances: list[Instance] = []
         self.balancer = Balancer(("smtp-in", "pop3", "api"))
-        self._settings = {f"POSTHORN_{name.upper()}": value for name, value in settings.items()} | dict(stores)
+        self._settings = {
+            f"POSTHORN_{name.upper()}": value for name, value in settings.items()
+        } | dict(stores)
         self._started: list[Instance] = []
         self._api: httpx.Client | None = None
 
@@ -210,7 +239,9 @@ class Fleet:
         """Start another instance; does not wait for it."""
         number, port, health = len(self._started) + 1, free_port(), free_port()
         name = service.replace("-", "_")
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")}
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")
+        }
         environment |= {
             "POSTHORN_SECRET_KEY": base64.b64encode(bytes(32)).decode(),
             "POSTHORN_SRS_KEY": base64.b64encode(bytes(32)).decode(),
@@ -250,7 +281,8 @@ class Fleet:
         await_that(f"{instance.service} {instance.number} serves", instance.is_ready, timeout=120)
 
     def replace(self, instance: Instance) -> Instance:
-        """Replace an instance as a rolling update without a surge does. Return the new one when it serves and the old one ended."""
+        """Replace an instance as a rolling update without a surge does. Return the new one when
+        it serves and the old one ended."""
         instance.terminate()
         successor = self.add(instance.service)
         assert instance.process.wait(60) == 0, f"see {instance.log}"
@@ -292,7 +324,10 @@ class Fleet:
 
 @contextmanager
 def fleet(
-    directory: Path, stores: Mapping[str, str], services: Sequence[str] = (*FIRST, *FIRST), **settings: str
+    directory: Path,
+    stores: Mapping[str, str],
+    services: Sequence[str] = (*FIRST, *FIRST),
+    **settings: str,
 ) -> Iterator[Fleet]:
     """Start one, and end it."""
     made = Fleet(directory, stores, services, **settings)

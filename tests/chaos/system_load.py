@@ -1,7 +1,9 @@
-"""A bounded stream of mail from clients that try again like any MTA, and the account of what must have arrived.
+"""A bounded stream of mail from clients that try again like any MTA, and the account of what must
+have arrived.
 
-A client cannot know the fate of a message when the connection broke, or a 4xx came, after the end of data (RFC 1047): it sends it
-again, and the mailbox may hold it once more for each such time. Everything else must be there exactly once.
+A client cannot know the fate of a message when the connection broke, or a 4xx came, after the end
+of data (RFC 1047): it sends it again, and the mailbox may hold it once more for each such time.
+Everything else must be there exactly once.
 """
 
 from __future__ import annotations
@@ -117,13 +119,18 @@ class Load:
 
     def _message(self, number: int) -> bytes:
         large = self._large_every and number % self._large_every == 0
-        head = b"From: load@example.org\r\nSubject: number <%d>\r\nMessage-ID: <%d@load.example.org>\r\n\r\n" % (
-            number,
-            number,
+        head = (
+            b"From: load@example.org\r\nSubject: number <%d>\r\nMessage-ID: <%d@load.example.org>\r\n\r\n"
+            % (
+                number,
+                number,
+            )
         )
         return head + (_LARGE if large else b"text %d\r\n" % number * (1 + number % 50))
 
-    def _attempt(self, session: smtplib.SMTP | None, number: int, octets: bytes) -> tuple[smtplib.SMTP | None, bool]:
+    def _attempt(
+        self, session: smtplib.SMTP | None, number: int, octets: bytes
+    ) -> tuple[smtplib.SMTP | None, bool]:
         name, in_data = str(number), False
         try:
             if session is None:
@@ -169,8 +176,11 @@ class _Answer(Exception):
         self.code = code
 
 
-def check_delivered(system: System, drop: Maildrop, outcome: Outcome, timeout: float = 40.0) -> None:
-    """Wait until all of it has arrived; then each is there once, doubled only where its fate was uncertain, quota exact."""
+def check_delivered(
+    system: System, drop: Maildrop, outcome: Outcome, timeout: float = 40.0
+) -> None:
+    """Wait until all of it has arrived; then each is there once, doubled only where its fate was
+    uncertain, quota exact."""
     assert not outcome.refused, outcome.refused[:3]
     expected = len(outcome.accepted)
     deadline = time.monotonic() + timeout
@@ -180,7 +190,9 @@ def check_delivered(system: System, drop: Maildrop, outcome: Outcome, timeout: f
         time.sleep(0.2)
     settle(lambda: sum(_present(drop).values()))
     present = _present(drop)
-    doubled = {number: count for number, count in present.items() if count > 1 + outcome.uncertain[number]}
+    doubled = {
+        number: count for number, count in present.items() if count > 1 + outcome.uncertain[number]
+    }
     assert not doubled, f"delivered too often: {doubled}"
     account = system.account(drop.address)
     sizes = drop.sizes()
@@ -189,7 +201,8 @@ def check_delivered(system: System, drop: Maildrop, outcome: Outcome, timeout: f
 
 
 def settle(value: Callable[[], int], still: float = 1.0) -> None:
-    """Wait until a value has not changed for a while: what the stream redelivers late would show."""
+    """Wait until a value has not changed for a while: what the stream redelivers late would
+    show."""
     last, since = value(), time.monotonic()
     while time.monotonic() - since < still:
         time.sleep(0.1)

@@ -1,4 +1,5 @@
-"""kill -9 of a real delivery process at the points that matter: the next one finishes, nothing lost, nothing doubled."""
+"""kill -9 of a real delivery process at the points that matter: the next one finishes, nothing
+lost, nothing doubled."""
 
 from __future__ import annotations
 
@@ -30,10 +31,14 @@ class DeliveryProcess:
 
     def __init__(self, environment: dict[str, str]) -> None:
         self.environment = environment
-        self.output = Path(environment["POSTHORN_BLOBS"].removeprefix("file://")).with_name("delivery.log")
+        self.output = Path(environment["POSTHORN_BLOBS"].removeprefix("file://")).with_name(
+            "delivery.log"
+        )
 
     @contextmanager
-    def started(self, point: str = "never", ack_wait: float = 2.0) -> Iterator[subprocess.Popen[bytes]]:
+    def started(
+        self, point: str = "never", ack_wait: float = 2.0
+    ) -> Iterator[subprocess.Popen[bytes]]:
         with self.output.open("ab") as out:
             process = subprocess.Popen(
                 [sys.executable, "-m", "tests.chaos.delivery_process", point, str(ack_wait)],
@@ -52,7 +57,9 @@ class DeliveryProcess:
     async def is_ready(self) -> bool:
         try:
             async with httpx.AsyncClient() as client:
-                answer = await client.get(f"http://127.0.0.1:{self.environment['POSTHORN_HEALTH_PORT']}/readyz")
+                answer = await client.get(
+                    f"http://127.0.0.1:{self.environment['POSTHORN_HEALTH_PORT']}/readyz"
+                )
         except httpx.HTTPError:
             return False
         return answer.status_code == 200
@@ -110,14 +117,23 @@ async def test_a_process_killed_at_this_point_loses_nothing_and_doubles_nothing(
 
     with delivery.started():
         await env.settled()
-    assert sorted(await env.bodies(accounts[0])) == sorted(await env.bodies(accounts[1])) == sorted(bodies)
+    assert (
+        sorted(await env.bodies(accounts[0]))
+        == sorted(await env.bodies(accounts[1]))
+        == sorted(bodies)
+    )
     assert await env.bodies(accounts[2]) == [large]
-    assert await env.seed.value("SELECT count(*) FROM outbound_recipients WHERE notice = 'failed'") == 30
+    assert (
+        await env.seed.value("SELECT count(*) FROM outbound_recipients WHERE notice = 'failed'")
+        == 30
+    )
     assert await env.dead.parked(0, 100) == []
     await env.seed.sums_hold()
 
 
-async def test_a_process_killed_again_and_again_under_load(env: DeliveryEnv, delivery: DeliveryProcess) -> None:
+async def test_a_process_killed_again_and_again_under_load(
+    env: DeliveryEnv, delivery: DeliveryProcess
+) -> None:
     (account,) = await env.seed.accounts(1)
     bodies = [b"%d\r\n" % number for number in range(1500)]
     queue = iter(bodies)
@@ -151,7 +167,9 @@ async def test_sigterm_finishes_what_is_at_hand_and_gives_back_the_rest(
     (account,) = await env.seed.accounts(1)
     with delivery.started(ack_wait=20.0) as process:
         await until(delivery.is_ready, 15, "readiness")
-        sending = asyncio.gather(*(env.send(b"%d\r\n" % number, "user0@example.test") for number in range(300)))
+        sending = asyncio.gather(
+            *(env.send(b"%d\r\n" % number, "user0@example.test") for number in range(300))
+        )
         await asyncio.sleep(0.02)
         process.send_signal(signal.SIGTERM)
         began = time.monotonic()
@@ -159,7 +177,8 @@ async def test_sigterm_finishes_what_is_at_hand_and_gives_back_the_rest(
         assert time.monotonic() - began < 5
         await sending
     async with NatsIngestSource(env.nats) as source:
-        async with asyncio.timeout(5):  # nothing stays twenty seconds in the hands of a process that has gone
+        # nothing stays twenty seconds in the hands of a process that has gone
+        async with asyncio.timeout(5):
             left = len(await env.seed.inbox(account))
             while left < 300:
                 batch = await source.take(512, 1 << 20)
@@ -173,7 +192,9 @@ async def test_sigterm_finishes_what_is_at_hand_and_gives_back_the_rest(
 async def test_a_database_that_is_down_makes_the_process_unready_not_dead(
     nats: Nats, tmp_path: Path, delivery: DeliveryProcess
 ) -> None:
-    delivery.environment["POSTHORN_DATABASE_URL"] = f"postgresql://posthorn:secret@127.0.0.1:{free_port()}/posthorn"
+    delivery.environment["POSTHORN_DATABASE_URL"] = (
+        f"postgresql://posthorn:secret@127.0.0.1:{free_port()}/posthorn"
+    )
     with delivery.started() as process:
         url = f"http://127.0.0.1:{delivery.environment['POSTHORN_HEALTH_PORT']}"
 

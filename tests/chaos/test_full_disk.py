@@ -1,4 +1,5 @@
-"""A full disk under NATS: 452 while it is full, and service within half a minute of there being room. Needs root, to mount."""
+"""A full disk under NATS: 452 while it is full, and service within half a minute of there being
+room. Needs root, to mount."""
 
 from __future__ import annotations
 
@@ -31,7 +32,9 @@ def small(tmp_path: Path) -> Iterator[Path]:
     """A directory on a disk of 48 MiB."""
     place = tmp_path / "small"
     place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m,mode=755", "tmpfs", str(place)], check=True)
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=48m,mode=755", "tmpfs", str(place)], check=True
+    )
     yield place
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 
@@ -49,10 +52,14 @@ def full(disk: Path) -> Iterator[None]:
         filler.unlink()
 
 
-async def test_a_stream_that_answers_and_stores_nothing_is_full_until_nats_starts_again(small: Path) -> None:
+async def test_a_stream_that_answers_and_stores_nothing_is_full_until_nats_starts_again(
+    small: Path,
+) -> None:
     nats = Nats(small / "nats", durable=False)
     nats.start()
-    settings = nats_settings(nats, ingest_max_bytes=16 * 1024**2, dead_max_bytes=1024**2, events_max_bytes=1024**2)
+    settings = nats_settings(
+        nats, ingest_max_bytes=16 * 1024**2, dead_max_bytes=1024**2, events_max_bytes=1024**2
+    )
     try:
         async with connect(settings, "test") as connection:
             ingest = NatsIngest(connection, timeout=1.0)
@@ -80,7 +87,9 @@ async def test_a_stream_that_answers_and_stores_nothing_is_full_until_nats_start
         nats.stop(kill=True)
 
 
-def test_local_mode_serves_within_half_a_minute_of_there_being_room(small: Path, tmp_path: Path) -> None:
+def test_local_mode_serves_within_half_a_minute_of_there_being_room(
+    small: Path, tmp_path: Path
+) -> None:
     home = tmp_path / "home"
     (home / "nats").mkdir(parents=True)
     home.chmod(0o700)
@@ -96,7 +105,11 @@ def test_local_mode_serves_within_half_a_minute_of_there_being_room(small: Path,
             assert _send(system, drop.address) in (451, 452)
             assert _send(system, drop.address) == 452
         began = time.monotonic()
-        await_that("mail is taken again", lambda: _send(system, drop.address) == 250, timeout=PROMISED_SECONDS)
+        await_that(
+            "mail is taken again",
+            lambda: _send(system, drop.address) == 250,
+            timeout=PROMISED_SECONDS,
+        )
         assert time.monotonic() - began < PROMISED_SECONDS
         await_that("it is delivered", lambda: drop.count() >= 2, timeout=40)
         assert "nats stores nothing since its disk was full" in system.said()

@@ -1,7 +1,9 @@
-"""A rolling change under load: every process is replaced, one after the other, and nobody loses anything by it.
+"""A rolling change under load: every process is replaced, one after the other, and nobody loses
+anything by it.
 
-What a sender may see is what it tries again after: 421 at the end of a session, or a connection that ends where none of its
-messages can be in doubt. What nobody may see: a permanent reply, a message that is missing or there twice, an empty maildrop.
+What a sender may see is what it tries again after: 421 at the end of a session, or a connection
+that ends where none of its messages can be in doubt. What nobody may see: a permanent reply, a
+message that is missing or there twice, an empty maildrop.
 """
 
 from __future__ import annotations
@@ -64,7 +66,8 @@ def take_all(drop: Maildrop) -> Counter[str]:
 
 
 class Taker:
-    """A mail client that empties a maildrop again and again. A session that ends before QUIT was sent has deleted nothing."""
+    """A mail client that empties a maildrop again and again. A session that ends before QUIT was
+    sent has deleted nothing."""
 
     def __init__(self, drop: Maildrop) -> None:
         self.taken: Counter[str] = Counter()
@@ -75,7 +78,8 @@ class Taker:
         try:
             found = take_all(self._drop)
         except (RefusedError, ConnectionError) as error:
-            # told, or cut: only what follows tells whether it was deleted, and nothing is unless QUIT was said
+            # told, or cut: only what follows tells whether it was deleted, and nothing is unless
+            # QUIT was said
             assert isinstance(error, ConnectionError) or "[SYS/TEMP]" in str(error), str(error)
             return
         with self._lock:
@@ -90,13 +94,20 @@ def running(stores: dict[str, str], sink: Sink, tmp_path: Path) -> Iterator[Flee
         yield made
 
 
-def test_every_process_is_replaced_under_load_and_each_message_is_everywhere_once(running: Fleet, sink: Sink) -> None:
-    kept, emptied = running.make_account("kept@example.test"), running.make_account("emptied@example.test")
+def test_every_process_is_replaced_under_load_and_each_message_is_everywhere_once(
+    running: Fleet, sink: Sink
+) -> None:
+    kept, emptied = (
+        running.make_account("kept@example.test"),
+        running.make_account("emptied@example.test"),
+    )
     targets = [kept.address, emptied.address, "someone@sink.test"]
     running.make("/v1/aliases", address=_RECIPIENT, targets=targets)
     await_that("the alias takes mail", lambda: _takes(running, _RECIPIENT))
     taker = Taker(emptied)
-    load = Load(running, [_RECIPIENT], least=200, clients=3, pause=0.03, large_every=60, patience=300).start()
+    load = Load(
+        running, [_RECIPIENT], least=200, clients=3, pause=0.03, large_every=60, patience=300
+    ).start()
     callers = Repeated(lambda: _takes(running, _RECIPIENT))
     reading = Repeated(taker.visit, pause=0.2)
     for service in FIRST:
@@ -130,7 +141,11 @@ def test_a_session_past_the_grace_period_is_told_421_and_one_that_ends_its_messa
     stores: dict[str, str], tmp_path: Path
 ) -> None:
     with fleet(
-        tmp_path, stores, ("smtp-in", "delivery", "pop3"), grace_seconds="1.5", drain_delay_seconds="0"
+        tmp_path,
+        stores,
+        ("smtp-in", "delivery", "pop3"),
+        grace_seconds="1.5",
+        drain_delay_seconds="0",
     ) as running:
         running.make("/v1/domains", name="example.test")
         drop = running.make_account("slow@example.test")

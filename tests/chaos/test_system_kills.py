@@ -1,4 +1,5 @@
-"""Any process of the running system may be killed at any moment: what got 250 is in the mailbox, once."""
+"""Any process of the running system may be killed at any moment: what got 250 is in the mailbox,
+once."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import httpx
 import psutil
@@ -20,7 +22,8 @@ pytestmark = pytest.mark.timeout(240)
 
 _numbers = itertools.count(1)
 _UNSEEN = {"delivery", "pop3", "api", "postgres"}
-"""What smtp-in does without (promise 2): while one of these dies, every message is accepted at the first attempt."""
+"""What smtp-in does without (promise 2): while one of these dies, every message is accepted at
+the first attempt."""
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +113,9 @@ def test_accounts_made_while_the_api_dies_all_take_mail(system: System, drop: Ma
                     made.append(address)
                     break
                 if answer.status_code == 409 and "still running" in answer.text:
-                    break  # the attempt that was killed holds its key for a minute: nothing was promised, take the next one
+                    # the attempt that was killed holds its key for a minute: nothing was promised,
+                    # take the next one
+                    break
                 if answer.status_code != 503:
                     faults.append(answer.text)
                     return
@@ -126,7 +131,7 @@ def test_accounts_made_while_the_api_dies_all_take_mail(system: System, drop: Ma
     maker.join(30)
     assert not faults
     for address in made:
-        await_that(f"{address} takes mail", lambda address=address: _takes(system, address), timeout=20)  # type: ignore[misc]
+        await_that(f"{address} takes mail", partial(_takes, system, address), timeout=20)
 
 
 def _takes(system: System, address: str) -> bool:

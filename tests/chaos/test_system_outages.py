@@ -1,4 +1,5 @@
-"""Everything at once, and stores that do not answer: mail is accepted or deferred, never refused, never lost."""
+"""Everything at once, and stores that do not answer: mail is accepted or deferred, never
+refused, never lost."""
 
 from __future__ import annotations
 
@@ -67,7 +68,9 @@ def test_everything_killed_at_once_loses_and_doubles_nothing(home: Path) -> None
         check_delivered(system, drop, outcome)
 
 
-def test_five_hundred_messages_arrive_while_postgres_hangs_and_are_delivered_when_it_returns(home: Path) -> None:
+def test_five_hundred_messages_arrive_while_postgres_hangs_and_are_delivered_when_it_returns(
+    home: Path,
+) -> None:
     with running(System(home)) as system:
         drop = system.make_account("patient@example.test")
         with frozen(system, "postgres"):
@@ -85,7 +88,9 @@ def test_mail_is_accepted_while_postgres_and_s3_both_hang(home: Path, tmp_path: 
     try:
         with running(System(home, {"POSTHORN_BLOBS": store.url("outage")})) as system:
             drop = system.make_account("patient@example.test")
-            system.send(b"Subject: before\r\nMessage-ID: <0@load.example.org>\r\n\r\n.\r\n", drop.address)
+            system.send(
+                b"Subject: before\r\nMessage-ID: <0@load.example.org>\r\n\r\n.\r\n", drop.address
+            )
             drop.await_mail(1)
             store.pause()
             with frozen(system, "postgres"):
@@ -109,5 +114,7 @@ def _send_large(system: System, recipient: str) -> int:
         client.ehlo()
         client.mail("sender@example.org")
         client.rcpt(recipient)
-        code, _ = client.data(b"Message-ID: <1000000@load.example.org>\r\n\r\n" + b"x\r\n" * 300_000)
+        code, _ = client.data(
+            b"Message-ID: <1000000@load.example.org>\r\n\r\n" + b"x\r\n" * 300_000
+        )
         return code

@@ -54,10 +54,19 @@ class Cluster:
         found = re.fullmatch(rf"/api/v1/namespaces/{NAMESPACE}/secrets/([a-z0-9.-]+)", path)
         if found and found[1] in self.secrets:
             return 200, self.secrets[found[1]]
-        found = re.fullmatch(rf"/apis/apps/v1/namespaces/{NAMESPACE}/(?:deployments|statefulsets)/([a-z0-9.-]+)", path)
+        found = re.fullmatch(
+            rf"/apis/apps/v1/namespaces/{NAMESPACE}/(?:deployments|statefulsets)/([a-z0-9.-]+)",
+            path,
+        )
         if found and found[1] in self.controllers:
             return 200, self.controllers[found[1]]
-        return 404, {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}
+        return 404, {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "status": "Failure",
+            "reason": "NotFound",
+            "code": 404,
+        }
 
     @staticmethod
     def _resources(version: str, *kinds: str) -> Object:
@@ -73,8 +82,11 @@ class Cluster:
         ]
         return {"kind": "APIResourceList", "groupVersion": version, "resources": resources}
 
-    def scaled(self, name: str, replicas: int, *owners: tuple[str, str, bool], kind: str = "Deployment") -> None:
-        """Have a Deployment, or another kind, with so many pods; owners are managers, operations, whether they own the number."""
+    def scaled(
+        self, name: str, replicas: int, *owners: tuple[str, str, bool], kind: str = "Deployment"
+    ) -> None:
+        """Have a Deployment, or another kind, with so many pods; owners are managers,
+        operations, whether they own the number."""
         entries = [
             {
                 "manager": manager,
@@ -95,9 +107,15 @@ class Cluster:
         for name, secret in rendered.of("Secret").items():
             data = dict(secret.get("data", {}))
             data |= {
-                key: base64.b64encode(value.encode()).decode() for key, value in secret.get("stringData", {}).items()
+                key: base64.b64encode(value.encode()).decode()
+                for key, value in secret.get("stringData", {}).items()
             }
-            self.secrets[name] = {"apiVersion": "v1", "kind": "Secret", "metadata": secret["metadata"], "data": data}
+            self.secrets[name] = {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": secret["metadata"],
+                "data": data,
+            }
 
     def render(self, values: dict[str, Any] | None = None, *, upgrade: bool = True) -> Rendered:
         """Render with ``lookup`` at work, and what Helm learns of a cluster of what it serves."""

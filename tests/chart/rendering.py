@@ -13,7 +13,9 @@ import helm_python
 import yaml
 
 CHART = Path(__file__).parents[2] / "deploy" / "helm" / "posthorn"
-CASES = sorted(path.name.removesuffix("-values.yaml") for path in (CHART / "ci").glob("*-values.yaml"))
+CASES = sorted(
+    path.name.removesuffix("-values.yaml") for path in (CHART / "ci").glob("*-values.yaml")
+)
 OLDEST, NEWEST = "1.25", "1.37"
 NAME, NAMESPACE = "posthorn", "mail"
 
@@ -39,7 +41,9 @@ def merged(*layers: dict[str, Any]) -> dict[str, Any]:
         for key, value in layer.items():
             below = result.get(key)
             result[key] = (
-                merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else copy.deepcopy(value)
+                merged(below, value)
+                if isinstance(below, dict) and isinstance(value, dict)
+                else copy.deepcopy(value)
             )
     return result
 
@@ -80,12 +84,23 @@ class Rendered:
 
 
 def render(
-    values: dict[str, Any] | None = None, *, kube: str = NEWEST, revision: int = 1, upgrade: bool = False
+    values: dict[str, Any] | None = None,
+    *,
+    kube: str = NEWEST,
+    revision: int = 1,
+    upgrade: bool = False,
 ) -> Rendered:
     """Render the chart for a version of Kubernetes."""
-    wanted = merged(at("capabilities.kubeVersion", kube), at("secrets.generate", "always"), values or {})
+    wanted = merged(
+        at("capabilities.kubeVersion", kube), at("secrets.generate", "always"), values or {}
+    )
     files = chart().render(
-        wanted, name=NAME, namespace=NAMESPACE, revision=revision, is_install=not upgrade, is_upgrade=upgrade
+        wanted,
+        name=NAME,
+        namespace=NAMESPACE,
+        revision=revision,
+        is_install=not upgrade,
+        is_upgrade=upgrade,
     )
     return read(files)
 

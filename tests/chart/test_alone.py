@@ -51,7 +51,15 @@ def wrapped(name: str, volume: Path, program: str) -> list[str]:
     command = store(name)["template"]["spec"]["containers"][0]["command"]
     assert command[:2] == ["sh", "-c"]
     assert command[3] == "sh"
-    return ["sh", "-c", command[2].replace(LOCKED[name], str(volume)), "sh", sys.executable, "-uc", program]
+    return [
+        "sh",
+        "-c",
+        command[2].replace(LOCKED[name], str(volume)),
+        "sh",
+        sys.executable,
+        "-uc",
+        program,
+    ]
 
 
 def until(what: Callable[[], bool]) -> None:
@@ -66,7 +74,9 @@ def test_a_server_waits_for_the_one_before_and_for_all_of_its_processes(
     name: str, tmp_path: Path, processes: list[subprocess.Popen[str]]
 ) -> None:
     # like a postmaster: it dies before its child
-    child = f"import pathlib, time; pathlib.Path({str(tmp_path / 'child')!r}).touch(); time.sleep(600)"
+    child = (
+        f"import pathlib, time; pathlib.Path({str(tmp_path / 'child')!r}).touch(); time.sleep(600)"
+    )
     program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}], close_fds=False)"
     first = started(wrapped(name, tmp_path, program), processes)
     until((tmp_path / "child").exists)
@@ -83,7 +93,9 @@ def test_a_server_waits_for_the_one_before_and_for_all_of_its_processes(
 
 
 def test_who_waits_can_be_stopped(tmp_path: Path, processes: list[subprocess.Popen[str]]) -> None:
-    first = started(wrapped("postgresql", tmp_path, "print('runs'); import time; time.sleep(600)"), processes)
+    first = started(
+        wrapped("postgresql", tmp_path, "print('runs'); import time; time.sleep(600)"), processes
+    )
     assert first.stdout
     assert first.stdout.readline() == "runs\n"
     second = started(wrapped("postgresql", tmp_path, "print('runs')"), processes)
@@ -93,7 +105,9 @@ def test_who_waits_can_be_stopped(tmp_path: Path, processes: list[subprocess.Pop
     assert second.wait(30) == 143
 
 
-def test_without_locks_it_starts_all_the_same(tmp_path: Path, processes: list[subprocess.Popen[str]]) -> None:
+def test_without_locks_it_starts_all_the_same(
+    tmp_path: Path, processes: list[subprocess.Popen[str]]
+) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "flock").write_text("#!/bin/sh\nexit 71\n")
     (tmp_path / "bin" / "flock").chmod(0o755)
@@ -144,7 +158,8 @@ def test_the_locks_are_on_the_volumes_and_the_servers_follow() -> None:
 
 
 def test_postgres_is_stopped_fast_whatever_signal_its_image_has() -> None:
-    # SIGINT is the fast shutdown (PostgreSQL, "Shutting Down the Server"); process 1 is the postmaster by two execs
+    # SIGINT is the fast shutdown (PostgreSQL, "Shutting Down the Server"); process 1 is the
+    # postmaster by two execs
     hook = store("postgresql")["template"]["spec"]["containers"][0]["lifecycle"]["preStop"]
     assert hook == {"exec": {"command": ["sh", "-c", "kill -INT 1"]}}
 

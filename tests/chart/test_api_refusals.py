@@ -1,4 +1,5 @@
-"""Values that the API server alone would refuse, after other objects of the release were changed, are refused by the chart."""
+"""Values that the API server alone would refuse, after other objects of the release were
+changed, are refused by the chart."""
 
 from __future__ import annotations
 
@@ -39,12 +40,20 @@ OF_A_PART: list[tuple[str, Any]] = [
         "affinity",
         {
             "podAntiAffinity": {
-                "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 0, "podAffinityTerm": {}}]
+                "preferredDuringSchedulingIgnoredDuringExecution": [
+                    {"weight": 0, "podAffinityTerm": {}}
+                ]
             }
         },
     ),
-    ("topologySpreadConstraints", [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "Maybe"}]),
-    ("topologySpreadConstraints", [{"maxSkew": 0, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}]),
+    (
+        "topologySpreadConstraints",
+        [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "Maybe"}],
+    ),
+    (
+        "topologySpreadConstraints",
+        [{"maxSkew": 0, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}],
+    ),
     ("readinessProbe", {"httpGet": {"path": "/readyz"}}),
     ("livenessProbe", {"tcpSocket": {"port": 1}, "periodSeconds": 0}),
     ("startupProbe", {"httpget": {"port": 1}}),
@@ -113,11 +122,27 @@ CONFLICTS: list[tuple[str, Any, str]] = [
         [{"name": "POSTHORN_GRACE_SECONDS", "value": "1"}],
         "extraEnv: POSTHORN_GRACE_SECONDS is set by the chart",
     ),
-    ("extraEnv", [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}], "extraEnv: A is there twice"),
-    ("podLabels", {"app.kubernetes.io/component": "x"}, "podLabels: app.kubernetes.io/component is the chart's own"),
-    ("podLabels", {"app.kubernetes.io/version": "x"}, "podLabels: app.kubernetes.io/version is the chart's own"),
+    (
+        "extraEnv",
+        [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}],
+        "extraEnv: A is there twice",
+    ),
+    (
+        "podLabels",
+        {"app.kubernetes.io/component": "x"},
+        "podLabels: app.kubernetes.io/component is the chart's own",
+    ),
+    (
+        "podLabels",
+        {"app.kubernetes.io/version": "x"},
+        "podLabels: app.kubernetes.io/version is the chart's own",
+    ),
     ("podLabels", {"posthorn.dev/part": "x"}, "podLabels: posthorn.dev/part is the chart's own"),
-    ("extraVolumes", [{"name": "tmp", "emptyDir": {}}], "extraVolumes: there is a volume tmp already"),
+    (
+        "extraVolumes",
+        [{"name": "tmp", "emptyDir": {}}],
+        "extraVolumes: there is a volume tmp already",
+    ),
     (
         "extraVolumes",
         [{"name": "a", "emptyDir": {}}, {"name": "a", "emptyDir": {}}],
@@ -128,7 +153,11 @@ CONFLICTS: list[tuple[str, Any, str]] = [
         [{"name": "ca", "mountPath": "/ca"}],
         "extraVolumeMounts: there is no volume ca to mount at /ca",
     ),
-    ("extraVolumeMounts", [{"name": "tmp", "mountPath": "/tmp"}], "something is mounted at /tmp already"),
+    (
+        "extraVolumeMounts",
+        [{"name": "tmp", "mountPath": "/tmp"}],
+        "something is mounted at /tmp already",
+    ),
     (
         "extraContainers",
         [{"name": "a", "image": "x"}, {"name": "a", "image": "x"}],
@@ -139,13 +168,21 @@ CONFLICTS: list[tuple[str, Any, str]] = [
         [{"name": "a", "image": "x", "volumeMounts": [{"name": "b", "mountPath": "/b"}]}],
         "initContainers: there is no volume b",
     ),
-    ("readinessProbe", {"periodSeconds": 2}, "readinessProbe: give one of exec, grpc, httpGet, tcpSocket"),
+    (
+        "readinessProbe",
+        {"periodSeconds": 2},
+        "readinessProbe: give one of exec, grpc, httpGet, tcpSocket",
+    ),
     (
         "livenessProbe",
         {"httpGet": {"port": 1}, "tcpSocket": {"port": 1}},
         "livenessProbe: give one of exec, grpc, httpGet, tcpSocket",
     ),
-    ("livenessProbe", {"tcpSocket": {"port": 1}, "successThreshold": 2}, "livenessProbe.successThreshold: must be 1"),
+    (
+        "livenessProbe",
+        {"tcpSocket": {"port": 1}, "successThreshold": 2},
+        "livenessProbe.successThreshold: must be 1",
+    ),
     (
         "topologySpreadConstraints",
         [{"maxSkew": 1, "topologyKey": "z", "whenUnsatisfiable": "DoNotSchedule"}] * 2,
@@ -161,8 +198,16 @@ CONFLICTS: list[tuple[str, Any, str]] = [
         {"requests": {"cpu": 1}, "limits": {"cpu": "900m"}},
         "resources: the request of cpu, 1, is more than",
     ),
-    ("tolerations", [{"key": "a", "operator": "Exists", "value": "b"}], "tolerations: Exists takes no value"),
-    ("tolerations", [{"effect": "NoSchedule"}], "tolerations: without a key the operator must be Exists"),
+    (
+        "tolerations",
+        [{"key": "a", "operator": "Exists", "value": "b"}],
+        "tolerations: Exists takes no value",
+    ),
+    (
+        "tolerations",
+        [{"effect": "NoSchedule"}],
+        "tolerations: without a key the operator must be Exists",
+    ),
 ]
 """Each well formed and wrong together with something else: refused by the guard."""
 
@@ -186,7 +231,9 @@ def test_the_schema_refuses_it(path: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(("key", "value", "message"), CONFLICTS, ids=lambda part: str(part)[:50])
-def test_the_guard_refuses_it_in_every_part_and_says_so_at_once(key: str, value: Any, message: str) -> None:
+def test_the_guard_refuses_it_in_every_part_and_says_so_at_once(
+    key: str, value: Any, message: str
+) -> None:
     with pytest.raises(helm_python.HelmError) as refusal:
         render(merged(*(at(f"{part}.{key}", value) for part in PARTS)))
     said = str(refusal.value)
@@ -196,7 +243,9 @@ def test_the_guard_refuses_it_in_every_part_and_says_so_at_once(key: str, value:
 
 
 def test_a_container_may_not_bear_the_service_name() -> None:
-    with pytest.raises(helm_python.HelmError, match=r"smtpIn.extraContainers: there is a container smtp-in already"):
+    with pytest.raises(
+        helm_python.HelmError, match=r"smtpIn.extraContainers: there is a container smtp-in already"
+    ):
         render(at("smtpIn.extraContainers", [{"name": "smtp-in", "image": "x"}]))
 
 
@@ -206,7 +255,8 @@ def test_a_setting_and_a_variable_of_the_same_name_are_refused() -> None:
         "smtpIn": {"extraEnv": [{"name": "POSTHORN_SMTP_MESSAGE_MAX_BYTES"}]},
     }
     with pytest.raises(
-        helm_python.HelmError, match=r"smtpIn\.extraEnv: POSTHORN_SMTP_MESSAGE_MAX_BYTES is set by the chart"
+        helm_python.HelmError,
+        match=r"smtpIn\.extraEnv: POSTHORN_SMTP_MESSAGE_MAX_BYTES is set by the chart",
     ):
         render(values)
 
@@ -214,9 +264,16 @@ def test_a_setting_and_a_variable_of_the_same_name_are_refused() -> None:
 def test_resources_of_stores_and_migrations_are_looked_at_too() -> None:
     much = {"requests": {"memory": "8Gi"}}
     with pytest.raises(helm_python.HelmError) as refusal:
-        render(merged(at("migrations.resources", much), *(at(f"{store}.bundled.resources", much) for store in STORES)))
+        render(
+            merged(
+                at("migrations.resources", much),
+                *(at(f"{store}.bundled.resources", much) for store in STORES),
+            )
+        )
     for place in ("migrations", *(f"{store}.bundled" for store in STORES)):
-        assert f"{place}.resources: the request of memory, 8Gi, is more than its limit" in str(refusal.value)
+        assert f"{place}.resources: the request of memory, 8Gi, is more than its limit" in str(
+            refusal.value
+        )
 
 
 def test_two_services_cannot_have_one_node_port() -> None:
@@ -225,7 +282,10 @@ def test_two_services_cannot_have_one_node_port() -> None:
         at("smtpIn.service.nodePorts.smtp", 30025),
         at("pop3.service.nodePorts.pop3", 30025),
     )
-    with pytest.raises(helm_python.HelmError, match=r"nodePorts\.\w+: 30025 is \w+\.service\.nodePorts\.\w+'s already"):
+    with pytest.raises(
+        helm_python.HelmError,
+        match=r"nodePorts\.\w+: 30025 is \w+\.service\.nodePorts\.\w+'s already",
+    ):
         render(values)
 
 
@@ -237,15 +297,24 @@ def test_a_release_whose_name_makes_no_name_of_a_service_is_refused() -> None:
 @pytest.mark.parametrize(
     "values",
     [
-        at("smtpIn.resources", {"requests": {"cpu": 1, "memory": "1e3"}, "limits": {"cpu": "1.5", "memory": "512Mi"}}),
+        at(
+            "smtpIn.resources",
+            {"requests": {"cpu": 1, "memory": "1e3"}, "limits": {"cpu": "1.5", "memory": "512Mi"}},
+        ),
         at("smtpIn.resources", {"requests": {"cpu": "500m"}, "limits": {"cpu": 1, "memory": "1G"}}),
         at("smtpIn.resources", {}),
         at("smtpIn.resources.limits.memory", None),
         at("smtpIn.tolerations", [{"operator": "Exists"}]),
         at("smtpIn.livenessProbe", {"exec": {"command": ["true"]}}),
-        at("smtpIn.podAnnotations", {"cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes": ""}),
+        at(
+            "smtpIn.podAnnotations",
+            {"cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes": ""},
+        ),
         at("commonLabels", {"app.kubernetes.io/part-of": "mail"}),
-        at("postgresql.bundled.parameters", {"max_connections": "300", "shared_buffers": "1GB", "jit": False}),
+        at(
+            "postgresql.bundled.parameters",
+            {"max_connections": "300", "shared_buffers": "1GB", "jit": False},
+        ),
         *(values_of(case) for case in CASES),
     ],
     ids=lambda values: str(values)[:50],

@@ -1,4 +1,5 @@
-"""What ``make cluster`` stands on, as far as it can be looked at without a cluster: values, workflow, balance."""
+"""What ``make cluster`` stands on, as far as it can be looked at without a cluster: values,
+workflow, balance."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ def test_a_run_without_loss_is_good() -> None:
     result = account(LEDGER, {1: 1, 2: 1, 4: 1, 5: 1, 7: 1})
     assert result.complaints() == []
     calm, storm = result.phases
-    assert calm.row() == ["calm", "3", "2", "2", "0", "0", "0", "0", "0", "7.0"]  # the pause began there
+    # the pause began there
+    assert calm.row() == ["calm", "3", "2", "2", "0", "0", "0", "0", "0", "7.0"]
     assert storm.row() == ["storm", "8", "5", "2", "1", "0", "2", "0", "0", "1.0"]
     assert (storm.clients["POP3"]["failed"], calm.clients["POP3"]["well"]) == (1, 1)
     assert result.table().splitlines()[-1] == "| all | 11 | 7 | 4 | 1 | 0 | 2 | 0 | 0 | 7.0 |"
@@ -75,10 +77,13 @@ def test_a_permanent_refusal_an_altered_message_and_a_fault_are_told() -> None:
 
 @pytest.mark.parametrize("kube", [OLDEST, NEWEST])
 def test_the_suites_values_render(kube: str) -> None:
-    layers = [json.loads((CLUSTER / f"{name}.json").read_text()) for name in ("values", "standins-values")]
+    layers = [
+        json.loads((CLUSTER / f"{name}.json").read_text()) for name in ("values", "standins-values")
+    ]
     rendered = render(merged(*layers), kube=kube)
     images = {
-        found["spec"]["template"]["spec"]["containers"][0]["image"] for found in rendered.of("StatefulSet").values()
+        found["spec"]["template"]["spec"]["containers"][0]["image"]
+        for found in rendered.of("StatefulSet").values()
     }
     assert {image.partition("/")[2] for image in images} == {"posthorn/standins:1"}
     assert render(layers[0], kube=kube).of("StatefulSet").keys() == {
@@ -102,9 +107,13 @@ def test_the_suite_does_what_operators_do() -> None:
 
 def test_the_workflow_runs_it_on_the_oldest_and_the_newest_kubernetes() -> None:
     document = yaml.safe_load(WORKFLOW.read_text())
-    assert {"pull_request", "schedule", "workflow_dispatch"} == document[True].keys()  # YAML 1.1 takes "on" for a truth
+    # YAML 1.1 takes "on" for a truth
+    assert {"pull_request", "schedule", "workflow_dispatch"} == document[True].keys()
     (job,) = document["jobs"].values()
-    versions = {re.search(r"node:v(\d+\.\d+)", each["node"])[1] for each in job["strategy"]["matrix"]["include"]}  # type: ignore[index]
+    versions = {
+        re.findall(r"node:v(\d+\.\d+)", each["node"])[0]
+        for each in job["strategy"]["matrix"]["include"]
+    }
     assert versions == {OLDEST, NEWEST}
     assert all("@sha256:" in each["node"] for each in job["strategy"]["matrix"]["include"])
     assert {each["helm"][:2] for each in job["strategy"]["matrix"]["include"]} == {"v3", "v4"}
@@ -114,10 +123,17 @@ def test_the_workflow_runs_it_on_the_oldest_and_the_newest_kubernetes() -> None:
         if "uses" in step:
             assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", step["uses"]), step["uses"]
     kind = yaml.safe_load(
-        (ROOT / next(step["with"]["config"] for step in job["steps"] if "kind" in step.get("uses", ""))).read_text()
+        (
+            ROOT
+            / next(
+                step["with"]["config"] for step in job["steps"] if "kind" in step.get("uses", "")
+            )
+        ).read_text()
     )
     assert [node["role"] for node in kind["nodes"]].count("worker") == 2
-    assert yaml.safe_load((CHART / "Chart.yaml").read_text())["kubeVersion"].startswith(f">={OLDEST}")
+    assert yaml.safe_load((CHART / "Chart.yaml").read_text())["kubeVersion"].startswith(
+        f">={OLDEST}"
+    )
 
 
 def test_make_test_leaves_it_out() -> None:

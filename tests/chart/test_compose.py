@@ -1,4 +1,5 @@
-"""The environment that docker-compose.yml gives is the one that the settings classes read, as the chart's is."""
+"""The environment that docker-compose.yml gives is the one that the settings classes read, as
+the chart's is."""
 
 from __future__ import annotations
 
@@ -67,7 +68,8 @@ def composed(*files: str) -> dict[str, dict[str, str]]:
 
 
 def filled(text: str) -> str:
-    """Put secrets and defaults in the place of ``${NAME:-default}`` and ``${NAME:?message}``, the inner ones first."""
+    """Put secrets and defaults in the place of ``${NAME:-default}`` and ``${NAME:?message}``,
+    the inner ones first."""
     while match := re.search(r"\$\{(\w+):([-?])([^${}]*)\}", text):
         value = SECRETS.get(match[1], match[3] if match[2] == "-" else "")
         assert value or match[2] == "-", match[1]
@@ -76,13 +78,19 @@ def filled(text: str) -> str:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_each_service_gets_what_it_reads_and_accepts_it(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_service_gets_what_it_reads_and_accepts_it(
+    service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     key = SERVICES[service]
     given = composed("docker-compose.yml")[service]
     assert given.keys() <= known(key)
     settings = load(key, given, monkeypatch)
     assert settings.grace_seconds == 30
-    needed = {"POSTHORN_" + name.upper() for name, field in CLASSES[key].model_fields.items() if field.is_required()}
+    needed = {
+        "POSTHORN_" + name.upper()
+        for name, field in CLASSES[key].model_fields.items()
+        if field.is_required()
+    }
     assert needed <= given.keys()
 
 
@@ -94,14 +102,20 @@ def test_what_services_must_agree_on_is_the_same_everywhere() -> None:
                 found.setdefault(name, set()).add(value)
     differing = {name for name, values in found.items() if len(values) > 1}
     assert differing == {"POSTHORN_SMTP_ROLE", "POSTHORN_NATS_URL", "POSTHORN_DATABASE_URL"}
-    for name in ("SUBMISSION_MESSAGES_PER_HOUR", "SUBMISSION_RECIPIENTS_PER_HOUR", "RELAY_HOSTNAME"):
+    for name in (
+        "SUBMISSION_MESSAGES_PER_HOUR",
+        "SUBMISSION_RECIPIENTS_PER_HOUR",
+        "RELAY_HOSTNAME",
+    ):
         readers = {service for service, key in SERVICES.items() if f"POSTHORN_{name}" in known(key)}
-        assert readers == {s for s, given in composed("docker-compose.yml").items() if f"POSTHORN_{name}" in given}, (
-            name
-        )
+        assert readers == {
+            s for s, given in composed("docker-compose.yml").items() if f"POSTHORN_{name}" in given
+        }, name
 
 
-def test_behind_the_balancer_smtp_in_believes_the_balancers_network_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_behind_the_balancer_smtp_in_believes_the_balancers_network_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     given = composed("docker-compose.yml", "deploy/compose/balanced.yml")["smtp-in"]
     settings = load("smtpIn", given, monkeypatch)
     networks = yaml.load((ROOT / "deploy/compose/balanced.yml").read_text(), Loader)["networks"]
@@ -120,12 +134,17 @@ def test_each_part_logs_in_as_itself_and_the_doors_do_not_have_the_master_key() 
         assert ("POSTHORN_DATABASE_URL" in given[part]) == (part in PRIVILEGES)
         if part in PRIVILEGES:
             role = role_name("posthorn_", part)
-            assert given[part]["POSTHORN_DATABASE_URL"].startswith(f"postgresql://{role}:pdatabase{name}@")
+            assert given[part]["POSTHORN_DATABASE_URL"].startswith(
+                f"postgresql://{role}:pdatabase{name}@"
+            )
     for part in ("smtp-in", "submission", "pop3"):
         assert SECRETS["POSTHORN_SECRET_KEY"] not in given[part].values()
     for service, environment in given.items():
         if service not in ("nats", "postgres"):
-            assert SECRETS["NATS_PASSWORD"] not in " ".join(environment.values()) or service == "migrate"
+            assert (
+                SECRETS["NATS_PASSWORD"] not in " ".join(environment.values())
+                or service == "migrate"
+            )
 
 
 def test_stores_know_the_users_that_parts_log_in_as() -> None:
@@ -162,11 +181,15 @@ def test_a_part_may_have_a_login_of_its_own_on_s3(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("keys", [1, 2])
-def test_init_adds_what_an_older_env_lacks_and_changes_nothing_in_it(keys: int, tmp_path: Path) -> None:
+def test_init_adds_what_an_older_env_lacks_and_changes_nothing_in_it(
+    keys: int, tmp_path: Path
+) -> None:
     (tmp_path / "deploy").mkdir()
     shutil.copytree(ROOT / "deploy/compose", tmp_path / "deploy/compose")
     masters = [os.urandom(32) for _ in range(keys)]
-    older = "# mine\nPOSTHORN_SECRET_KEY=" + ",".join(base64.b64encode(key).decode() for key in masters)
+    older = "# mine\nPOSTHORN_SECRET_KEY=" + ",".join(
+        base64.b64encode(key).decode() for key in masters
+    )
     older += "\nNATS_PASSWORD=as-it-was\nNATS_POP3_PASSWORD=chosen"  # no line feed at the end
     (tmp_path / ".env").write_text(older)
     for _ in range(2):

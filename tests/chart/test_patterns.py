@@ -45,10 +45,19 @@ def test_every_text_that_a_service_reads_has_a_pattern() -> None:
         name
         for part in CLASSES
         for name, schema in variables(part).items()
-        if "enum" not in json.dumps(schema) and ('"string"' in json.dumps(schema) or "$ref" in json.dumps(schema))
+        if "enum" not in json.dumps(schema)
+        and ('"string"' in json.dumps(schema) or "$ref" in json.dumps(schema))
     }
-    bare = {name for name in texts if "pattern" not in json.dumps([variables(part).get(name) for part in CLASSES])}
-    bare = {name for name in bare if "$ref" not in json.dumps([variables(part).get(name) for part in CLASSES])}
+    bare = {
+        name
+        for name in texts
+        if "pattern" not in json.dumps([variables(part).get(name) for part in CLASSES])
+    }
+    bare = {
+        name
+        for name in bare
+        if "$ref" not in json.dumps([variables(part).get(name) for part in CLASSES])
+    }
     assert bare == patterns.FREE_TEXTS
     assert set(patterns.OF_SETTINGS) <= texts
     fields = {PREFIX + name.upper() for part in CLASSES.values() for name in part.model_fields}
@@ -65,7 +74,15 @@ def ipv4_networks(draw: st.DrawFn) -> str:
     mask = ipaddress.IPv4Network((0, prefix))
     end = draw(
         st.sampled_from(
-            [f"/{prefix}", f"/0{prefix}", f"/{mask.netmask}", f"/{mask.hostmask}", f"/{prefix + 1}", "/", ""]
+            [
+                f"/{prefix}",
+                f"/0{prefix}",
+                f"/{mask.netmask}",
+                f"/{mask.hostmask}",
+                f"/{prefix + 1}",
+                "/",
+                "",
+            ]
         )
     )
     return f"{ipaddress.IPv4Address(number)}{end}"
@@ -73,14 +90,20 @@ def ipv4_networks(draw: st.DrawFn) -> str:
 
 @st.composite
 def ipv6_networks(draw: st.DrawFn) -> str:
-    """A network or almost one, written in any way: zeros in front, the last groups as IPv4, a ``::`` anywhere or nowhere."""
+    """A network or almost one, written in any way: zeros in front, the last groups as IPv4, a
+    ``::`` anywhere or nowhere."""
     prefix = draw(st.integers(0, 128))
-    groups = draw(st.lists(st.sampled_from([0, 0, 1, 0xDB8, 0x8000, 0xFFFF, 0xFE80]), min_size=8, max_size=8))
+    groups = draw(
+        st.lists(st.sampled_from([0, 0, 1, 0xDB8, 0x8000, 0xFFFF, 0xFE80]), min_size=8, max_size=8)
+    )
     number = sum(group << 16 * (7 - place) for place, group in enumerate(groups))
     if draw(st.integers(0, 3)):
         number &= 2**128 - 2 ** (128 - prefix)
     octets = number.to_bytes(16)
-    written = [f"{int.from_bytes(octets[at : at + 2]):0{draw(st.integers(1, 4))}x}" for at in range(0, 16, 2)]
+    written = [
+        f"{int.from_bytes(octets[at : at + 2]):0{draw(st.integers(1, 4))}x}"
+        for at in range(0, 16, 2)
+    ]
     if draw(st.booleans()):
         written[6:] = [str(ipaddress.IPv4Address(octets[12:]))]
     start, end = sorted((draw(st.integers(0, len(written))), draw(st.integers(0, len(written)))))
@@ -93,7 +116,9 @@ def ipv6_networks(draw: st.DrawFn) -> str:
     if draw(st.booleans()):
         text = text.upper()
     return text + draw(
-        st.sampled_from([f"/{prefix}", f"/{prefix}", f"/00{prefix}", f"/{prefix - 1}", "/129", "%1/64", ""])
+        st.sampled_from(
+            [f"/{prefix}", f"/{prefix}", f"/00{prefix}", f"/{prefix - 1}", "/129", "%1/64", ""]
+        )
     )
 
 
@@ -106,7 +131,10 @@ def test_networks(text: str) -> None:
 @given(st.integers(0, 128), st.integers(0, 2**128 - 1))
 @settings(deadline=None)
 def test_networks_as_they_are_usually_written(prefix: int, number: int) -> None:
-    texts = [str(ipaddress.ip_network((number, prefix), strict=False)), str(ipaddress.IPv6Address(number))]
+    texts = [
+        str(ipaddress.ip_network((number, prefix), strict=False)),
+        str(ipaddress.IPv6Address(number)),
+    ]
     if prefix <= 32:
         texts += [
             str(ipaddress.ip_network((number >> 96, prefix), strict=False)),
@@ -142,7 +170,9 @@ def test_no_other_text_is_a_network(text: str) -> None:
         ("0:ffff::/96", True),
     ],
 )
-def test_networks_of_balancers_are_those_that_the_services_take(network: str, is_taken: bool) -> None:
+def test_networks_of_balancers_are_those_that_the_services_take(
+    network: str, is_taken: bool
+) -> None:
     assert takes(lambda text: ProxySettings(proxy_networks=text), network) is is_taken  # type: ignore[arg-type]
     values = {"proxyProtocol": {"enabled": True, "networks": [network]}}
     if is_taken:
@@ -153,10 +183,15 @@ def test_networks_of_balancers_are_those_that_the_services_take(network: str, is
 
 
 @pytest.mark.parametrize(
-    ("part", "variable"), [("relay", "POSTHORN_RELAY_PRIVATE_NETWORKS"), ("api", "POSTHORN_WEBHOOK_PRIVATE_NETWORKS")]
+    ("part", "variable"),
+    [("relay", "POSTHORN_RELAY_PRIVATE_NETWORKS"), ("api", "POSTHORN_WEBHOOK_PRIVATE_NETWORKS")],
 )
-@pytest.mark.parametrize("network", ["10.0.0.0/255.0.0.0", "2001:db8::8/125", "10.0.0.1/8", "fe80::%1/64", "192.0.2.1"])
-def test_private_networks_are_those_that_the_services_take(part: str, variable: str, network: str) -> None:
+@pytest.mark.parametrize(
+    "network", ["10.0.0.0/255.0.0.0", "2001:db8::8/125", "10.0.0.1/8", "fe80::%1/64", "192.0.2.1"]
+)
+def test_private_networks_are_those_that_the_services_take(
+    part: str, variable: str, network: str
+) -> None:
     pattern = patterns.OF_SETTINGS[variable]
     assert variables(part)[variable]["items"] == {"$ref": "#/definitions/network"}
     field = variable.removeprefix(PREFIX).lower()
@@ -181,7 +216,9 @@ def test_private_networks_are_those_that_the_services_take(part: str, variable: 
     ],
 )  # fmt: skip
 def test_names_and_addresses(pattern: str, check: Callable[[str], Any], texts: list[str]) -> None:
-    assert [text for text in texts if matches(pattern, text)] == [text for text in texts if takes(check, text)]
+    assert [text for text in texts if matches(pattern, text)] == [
+        text for text in texts if takes(check, text)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -208,6 +245,8 @@ def test_compose_takes_names_that_are_some(tmp_path: Path, name: str) -> None:
     shutil.copy(INIT, script)
     subprocess.run(["sh", str(script), name], capture_output=True, check=True)
     assert f"POSTHORN_HOSTNAME={name}\n" in (tmp_path / ".env").read_text()
-    certificate = x509.load_pem_x509_certificate((tmp_path / "deploy/compose/private/tls/tls.crt").read_bytes())
+    certificate = x509.load_pem_x509_certificate(
+        (tmp_path / "deploy/compose/private/tls/tls.crt").read_bytes()
+    )
     named = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert named.get_values_for_type(x509.DNSName) == [name, "localhost"]

@@ -110,10 +110,18 @@ OUTSIDE: dict[str, Any] = {"bundled": {"enabled": False}}
 
 CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ({"proxyProtocol": {"enabled": True}}, "proxyProtocol.networks: list the networks"),
-    ({"proxyProtocol": {"enabled": True, "networks": ["0.0.0.0/0"]}}, "0.0.0.0/0 contains every address"),
+    (
+        {"proxyProtocol": {"enabled": True, "networks": ["0.0.0.0/0"]}},
+        "0.0.0.0/0 contains every address",
+    ),
     ({"proxyProtocol": {"enabled": True, "networks": ["::/0"]}}, "::/0 contains every address"),
     (
-        {"tls": {"existingSecret": "a", "certManager": {"enabled": True, "issuerRef": {"name": "b"}}}},
+        {
+            "tls": {
+                "existingSecret": "a",
+                "certManager": {"enabled": True, "issuerRef": {"name": "b"}},
+            }
+        },
         "tls.existingSecret and",
     ),
     ({"tls": {"certManager": {"enabled": True}}}, "tls.certManager.issuerRef.name"),
@@ -142,9 +150,18 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         {"smtpIn": {"autoscaling": {"enabled": True, "targetCPUUtilizationPercentage": None}}},
         "smtpIn.autoscaling: nothing to scale by",
     ),
-    ({"smtpIn": {"terminationGracePeriodSeconds": 30}}, "smtpIn.terminationGracePeriodSeconds: must be at least"),
-    ({"relay": {"terminationGracePeriodSeconds": 60}}, "relay.terminationGracePeriodSeconds: must be at least"),
-    ({"smtpIn": {"tmpSize": "1Gi"}}, "smtpIn.tmpSize: 1Gi is not more than POSTHORN_SMTP_SPOOL_BYTES"),
+    (
+        {"smtpIn": {"terminationGracePeriodSeconds": 30}},
+        "smtpIn.terminationGracePeriodSeconds: must be at least",
+    ),
+    (
+        {"relay": {"terminationGracePeriodSeconds": 60}},
+        "relay.terminationGracePeriodSeconds: must be at least",
+    ),
+    (
+        {"smtpIn": {"tmpSize": "1Gi"}},
+        "smtpIn.tmpSize: 1Gi is not more than POSTHORN_SMTP_SPOOL_BYTES",
+    ),
     ({"settings": {"POSTHORN_SMTP_SPOOL_BYTES": 4 * 2**30}}, "submission.tmpSize: 3Gi is not more"),
     ({"api": {"ingress": {"enabled": True}}}, "api.ingress.host"),
     (
@@ -171,7 +188,9 @@ def test_what_other_values_decide_is_no_setting(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "message"), CONTRADICTIONS, ids=lambda part: part[:50] if isinstance(part, str) else ""
+    ("values", "message"),
+    CONTRADICTIONS,
+    ids=lambda part: part[:50] if isinstance(part, str) else "",
 )
 def test_contradictions_are_refused_with_what_to_do(values: dict[str, Any], message: str) -> None:
     with pytest.raises(helm_python.HelmError) as refusal:

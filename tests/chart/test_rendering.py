@@ -1,4 +1,5 @@
-"""The chart renders for each values file, and what comes out is valid for the oldest and the newest Kubernetes."""
+"""The chart renders for each values file, and what comes out is valid for the oldest and the
+newest Kubernetes."""
 
 from __future__ import annotations
 
@@ -62,7 +63,11 @@ def test_no_object_is_there_twice_and_all_are_in_the_namespace(name: str) -> Non
     rendered = case(name)
     names = Counter((found["kind"], found["metadata"]["name"]) for found in rendered.objects)
     assert [twice for twice, count in names.items() if count > 1] == []
-    own = [found for found in rendered.objects if not found["metadata"]["name"].endswith(("-more", "-text"))]
+    own = [
+        found
+        for found in rendered.objects
+        if not found["metadata"]["name"].endswith(("-more", "-text"))
+    ]
     assert {found["metadata"]["namespace"] for found in own} == {NAMESPACE}
 
 
@@ -70,12 +75,16 @@ def test_newer_fields_are_left_out_for_older_clusters() -> None:
     old, new = case("default", OLDEST), case("default", NEWEST)
     hook = "Deployment", "posthorn-smtp-in"
     commands = {
-        kube: rendered.of(hook[0])[hook[1]]["spec"]["template"]["spec"]["containers"][0]["lifecycle"]["preStop"]
+        kube: rendered.of(hook[0])[hook[1]]["spec"]["template"]["spec"]["containers"][0][
+            "lifecycle"
+        ]["preStop"]
         for kube, rendered in ((OLDEST, old), (NEWEST, new))
     }
     assert commands[NEWEST] == {"sleep": {"seconds": 15}}
     assert commands[OLDEST]["exec"]["command"][0] == "python"
-    budgets = [rendered.of("PodDisruptionBudget")["posthorn-smtp-in"]["spec"] for rendered in (old, new)]
+    budgets = [
+        rendered.of("PodDisruptionBudget")["posthorn-smtp-in"]["spec"] for rendered in (old, new)
+    ]
     assert [budget.get("unhealthyPodEvictionPolicy") for budget in budgets] == [None, "AlwaysAllow"]
 
 
@@ -88,11 +97,16 @@ def test_open_sessions_are_a_measure_only_where_custom_metrics_are_served() -> N
         values = {"smtpIn": {"autoscaling": {"enabled": True}}} | more
         return [
             metric["type"]
-            for metric in render(values).of("HorizontalPodAutoscaler")["posthorn-smtp-in"]["spec"]["metrics"]
+            for metric in render(values).of("HorizontalPodAutoscaler")["posthorn-smtp-in"]["spec"][
+                "metrics"
+            ]
         ]
 
     assert measures() == ["Resource"]
-    assert measures(capabilities={"apiVersions": ["custom.metrics.k8s.io/v1beta1"]}) == ["Resource", "Pods"]
+    assert measures(capabilities={"apiVersions": ["custom.metrics.k8s.io/v1beta1"]}) == [
+        "Resource",
+        "Pods",
+    ]
 
 
 def test_a_scaled_part_has_no_number_of_pods_of_its_own() -> None:
@@ -104,7 +118,9 @@ def test_a_scaled_part_has_no_number_of_pods_of_its_own() -> None:
     }
     assert (
         scaled
-        == {f"post-{part}" for part in ("smtp-in", "submission", "pop3", "api", "delivery", "relay")}
+        == {
+            f"post-{part}" for part in ("smtp-in", "submission", "pop3", "api", "delivery", "relay")
+        }
         == set(parts)
     )
     assert not [name for name, part in parts.items() if "replicas" in part["spec"]]
@@ -124,7 +140,10 @@ def test_extra_objects_are_rendered() -> None:
 
 def test_custom_objects_say_what_operators_read() -> None:
     rendered = case("everything")
-    lag, queue = (rendered.of("ScaledObject")[name]["spec"]["triggers"][0] for name in ("post-delivery", "post-relay"))
+    lag, queue = (
+        rendered.of("ScaledObject")[name]["spec"]["triggers"][0]
+        for name in ("post-delivery", "post-relay")
+    )
     assert lag["metadata"] | {"lagThreshold": ""} == {
         "natsServerMonitoringEndpoint": "post-nats.mail.svc:8222",
         "account": "$G",
@@ -148,7 +167,11 @@ def test_hosts_of_domains_lead_to_the_pages_for_everybody_and_to_nothing_else_of
         for rule in ingress["spec"]["rules"]
     }
     assert paths.pop("mail-api.example.org") == [("/", "Prefix")]
-    assert paths.keys() == {"mta-sts.example.org", "autoconfig.example.org", "autodiscover.example.org"}
+    assert paths.keys() == {
+        "mta-sts.example.org",
+        "autoconfig.example.org",
+        "autodiscover.example.org",
+    }
     for found in paths.values():
         assert ("/.well-known/mta-sts.txt", "Exact") in found
         assert all(kind == "Exact" and not path.startswith("/v1") for path, kind in found)

@@ -21,7 +21,9 @@ RESTARTED = ("kubectl-rollout", "Update", False)
 SCALED: dict[str, dict[str, Any]] = {
     part: at(f"{part}.autoscaling", {"enabled": True, "minReplicas": 2})
     for part in ("smtpIn", "submission", "pop3", "api")
-} | {part: at(f"{part}.keda", {"enabled": True, "minReplicas": 2}) for part in ("delivery", "relay")}
+} | {
+    part: at(f"{part}.keda", {"enabled": True, "minReplicas": 2}) for part in ("delivery", "relay")
+}
 """Each part that can be scaled by itself, and the values that do it."""
 
 NAMES = {"smtpIn": "smtp-in"}
@@ -29,7 +31,9 @@ NAMES = {"smtpIn": "smtp-in"}
 
 def number(cluster: Cluster, name: str, values: dict[str, Any]) -> int | None:
     """The number of pods that the chart asks for; None when it leaves it open."""
-    found: int | None = cluster.render(merged(ALWAYS, values)).of("Deployment")[name]["spec"].get("replicas")
+    found: int | None = (
+        cluster.render(merged(ALWAYS, values)).of("Deployment")[name]["spec"].get("replicas")
+    )
     return found
 
 
@@ -61,7 +65,9 @@ def test_a_first_install_leaves_the_number_to_the_autoscaler(cluster: Cluster) -
     assert number(cluster, "posthorn-pop3", {}) == 1
 
 
-@pytest.mark.parametrize("owners", [(HELM, KUBECTL), (HELM_WITHOUT, AUTOSCALER)], ids=["kubectl", "autoscaler"])
+@pytest.mark.parametrize(
+    "owners", [(HELM, KUBECTL), (HELM_WITHOUT, AUTOSCALER)], ids=["kubectl", "autoscaler"]
+)
 def test_a_number_that_helm_could_not_set_is_refused_before_anything_is_sent(
     cluster: Cluster, owners: tuple[tuple[str, str, bool], ...]
 ) -> None:
@@ -77,8 +83,12 @@ def test_a_number_that_helm_could_not_set_is_refused_before_anything_is_sent(
     assert number(cluster, "posthorn-smtp-in", {}) == 2
 
 
-@pytest.mark.parametrize("owners", [(HELM,), (HELM_3, KUBECTL), (HELM, RESTARTED)], ids=["helm", "helm 3", "restarted"])
-def test_a_number_that_helm_can_set_is_set(cluster: Cluster, owners: tuple[tuple[str, str, bool], ...]) -> None:
+@pytest.mark.parametrize(
+    "owners", [(HELM,), (HELM_3, KUBECTL), (HELM, RESTARTED)], ids=["helm", "helm 3", "restarted"]
+)
+def test_a_number_that_helm_can_set_is_set(
+    cluster: Cluster, owners: tuple[tuple[str, str, bool], ...]
+) -> None:
     cluster.scaled("posthorn-smtp-in", 6, *owners)
     assert number(cluster, "posthorn-smtp-in", {}) == 2
     cluster.scaled("posthorn-smtp-in", 0, *owners)
@@ -91,4 +101,6 @@ def test_a_store_that_was_scaled_is_told_too(cluster: Cluster) -> None:
         cluster.render(ALWAYS)
     said = str(refusal.value)
     assert "nats.bundled: posthorn-nats was scaled to 3 by other means" in said
-    assert "First run: kubectl --namespace mail scale statefulset posthorn-nats --replicas 1" in said
+    assert (
+        "First run: kubectl --namespace mail scale statefulset posthorn-nats --replicas 1" in said
+    )

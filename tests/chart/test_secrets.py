@@ -1,4 +1,5 @@
-"""Generated secrets: strong, of the form that their readers want, and the same after every upgrade."""
+"""Generated secrets: strong, of the form that their readers want, and the same after every
+upgrade."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ from tests.chart.rendering import Rendered, at, case, render
 
 def texts(rendered: Rendered) -> dict[str, dict[str, str]]:
     return {
-        name: secret.get("stringData", {}) | secret.get("data", {}) for name, secret in rendered.of("Secret").items()
+        name: secret.get("stringData", {}) | secret.get("data", {})
+        for name, secret in rendered.of("Secret").items()
     }
 
 
@@ -36,20 +38,28 @@ def test_secrets_stay_as_they_are_over_upgrades(cluster: Cluster) -> None:
 
 def test_a_secret_that_somebody_put_there_is_taken(cluster: Cluster) -> None:
     cluster.keep(cluster.render(upgrade=False))
-    cluster.secrets["posthorn-postgresql"]["data"]["password"] = base64.b64encode(b"restored").decode()
+    cluster.secrets["posthorn-postgresql"]["data"]["password"] = base64.b64encode(
+        b"restored"
+    ).decode()
     assert texts(cluster.render())["posthorn-postgresql"] == {
         "password": "restored",
         "url": "postgresql://posthorn:restored@posthorn-postgresql:5432/posthorn",
     }
 
 
-def test_an_upgrade_from_a_release_without_logins_of_parts_keeps_what_was_there(cluster: Cluster) -> None:
+def test_an_upgrade_from_a_release_without_logins_of_parts_keeps_what_was_there(
+    cluster: Cluster,
+) -> None:
     before = cluster.render(upgrade=False)
     cluster.keep(before)
-    for name in [name for name in cluster.secrets if re.search("-(srs-key|nats-.+|postgresql-.+)$", name)]:
+    for name in [
+        name for name in cluster.secrets if re.search("-(srs-key|nats-.+|postgresql-.+)$", name)
+    ]:
         del cluster.secrets[name]
     after = texts(cluster.render())
-    assert {name: after[name] for name in cluster.secrets} == {name: texts(before)[name] for name in cluster.secrets}
+    assert {name: after[name] for name in cluster.secrets} == {
+        name: texts(before)[name] for name in cluster.secrets
+    }
     assert after["posthorn-srs-key"] == texts(before)["posthorn-srs-key"]
 
 
@@ -57,8 +67,15 @@ def test_the_doors_get_the_derived_key_of_every_master_key(cluster: Cluster) -> 
     masters = [os.urandom(32) for _ in range(3)]
     listed = ", ".join(base64.b64encode(key).decode() for key in masters)
     data = {"key": base64.b64encode(listed.encode()).decode()}
-    cluster.secrets["mine"] = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mine"}, "data": data}
-    rendered = cluster.render({"secretKey": {"existingSecret": "mine", "key": "key"}}, upgrade=False)
+    cluster.secrets["mine"] = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "mine"},
+        "data": data,
+    }
+    rendered = cluster.render(
+        {"secretKey": {"existingSecret": "mine", "key": "key"}}, upgrade=False
+    )
     expected = ",".join(base64.b64encode(derive(key, SRS)).decode() for key in masters)
     assert texts(rendered)["posthorn-srs-key"] == {"srs-key": expected}
     assert "posthorn-secret-key" not in rendered.of("Secret")
@@ -76,7 +93,13 @@ def test_no_door_sees_the_master_key_or_anothers_login() -> None:
         part = name.removeprefix("Deployment/posthorn-")
         if part in ("smtp-in", "submission", "pop3"):
             assert (
-                not {"posthorn-secret-key", "posthorn-nats", "posthorn-postgresql", "posthorn-admin-key"} & references
+                not {
+                    "posthorn-secret-key",
+                    "posthorn-nats",
+                    "posthorn-postgresql",
+                    "posthorn-admin-key",
+                }
+                & references
             )
         if part == "smtp-in":
             assert references == {"posthorn-srs-key", "posthorn-nats-smtp-in", "posthorn-s3"}
@@ -92,7 +115,9 @@ def test_without_a_cluster_nothing_is_generated_unless_told() -> None:
         assert f"{path}.existingSecret: name a Secret" in str(refused.value)
 
 
-def test_with_argo_cd_nothing_is_generated_though_it_tells_what_its_cluster_serves(cluster: Cluster) -> None:
+def test_with_argo_cd_nothing_is_generated_though_it_tells_what_its_cluster_serves(
+    cluster: Cluster,
+) -> None:
     annotated = {"migrations": {"annotations": {"argocd.argoproj.io/hook": "Sync"}}}
     with pytest.raises(Exception, match=r"secretKey\.existingSecret: name a Secret"):
         cluster.render(annotated, upgrade=False)
@@ -123,8 +148,10 @@ def test_generated_secrets_have_the_form_that_their_readers_want() -> None:
     found = texts(case("default"))
     assert len(base64.b64decode(found["posthorn-secret-key"]["secret-key"], validate=True)) == 32
     assert re.fullmatch(r"ph_[A-Za-z0-9]{43}", found["posthorn-admin-key"]["admin-key"])
-    assert re.fullmatch(r"[A-Za-z0-9]{32}", found["posthorn-postgresql"]["password"])  # goes into a URL as it is
-    assert re.fullmatch(r"[A-Za-z][A-Za-z0-9]{31}", found["posthorn-nats"]["password"])  # no number for nats-server
+    # goes into a URL as it is
+    assert re.fullmatch(r"[A-Za-z0-9]{32}", found["posthorn-postgresql"]["password"])
+    # no number for nats-server
+    assert re.fullmatch(r"[A-Za-z][A-Za-z0-9]{31}", found["posthorn-nats"]["password"])
     assert re.fullmatch(r"GK[0-9a-f]{24}", found["posthorn-s3"]["access-key"])
     assert re.fullmatch(r"[0-9a-f]{64}", found["posthorn-s3"]["secret-key"])
     assert re.fullmatch(r"[0-9a-f]{64}", found["posthorn-s3"]["rpc-secret"])
@@ -155,7 +182,11 @@ def test_the_self_signed_certificate_is_for_the_host_name(tmp_path: Path) -> Non
 def test_each_generated_secret_can_be_ones_own(path: str, secret: str) -> None:
     rendered = render(at(path, "mine"))
     assert secret not in rendered.of("Secret")
-    assert not [name for name in rendered.of("Secret") if name.startswith(f"{secret}-") and "bundled" in path]
+    assert not [
+        name
+        for name in rendered.of("Secret")
+        if name.startswith(f"{secret}-") and "bundled" in path
+    ]
     text = json.dumps([found for found in rendered.objects if found["kind"] != "Secret"])
     assert '"mine"' in text
     assert f'"{secret}", "key"' not in text
@@ -166,10 +197,16 @@ def test_a_url_in_the_values_goes_into_a_secret_and_a_change_restarts_pods() -> 
     def values(url: str) -> dict[str, Any]:
         return {"postgresql": {"url": url, "bundled": {"enabled": False}}}
 
-    one, two = (render(values(f"postgresql://mail:{word}@db.example.org/mail")) for word in ("aaa", "bbb"))
-    assert one.of("Secret")["posthorn-postgresql"]["stringData"] == {"url": "postgresql://mail:aaa@db.example.org/mail"}
+    one, two = (
+        render(values(f"postgresql://mail:{word}@db.example.org/mail")) for word in ("aaa", "bbb")
+    )
+    assert one.of("Secret")["posthorn-postgresql"]["stringData"] == {
+        "url": "postgresql://mail:aaa@db.example.org/mail"
+    }
     sums = [
-        rendered.of("Deployment")["posthorn-api"]["spec"]["template"]["metadata"]["annotations"]["checksum/urls"]
+        rendered.of("Deployment")["posthorn-api"]["spec"]["template"]["metadata"]["annotations"][
+            "checksum/urls"
+        ]
         for rendered in (one, two)
     ]
     assert sums[0] != sums[1]

@@ -38,13 +38,18 @@ def environment(container: Object, rendered: Rendered) -> dict[str, str]:
             found[item["name"]] = item["value"]
         else:
             secret = rendered.of("Secret").get(reference["name"])
-            found[item["name"]] = secret["stringData"][reference["key"]] if secret else SECRETS[item["name"]]
+            found[item["name"]] = (
+                secret["stringData"][reference["key"]] if secret else SECRETS[item["name"]]
+            )
     return found
 
 
 def parts(rendered: Rendered) -> dict[str, Object]:
     """The services' containers by the keys of their values."""
-    containers = [found["spec"]["template"]["spec"]["containers"][0] for found in rendered.of("Deployment").values()]
+    containers = [
+        found["spec"]["template"]["spec"]["containers"][0]
+        for found in rendered.of("Deployment").values()
+    ]
     return {KEYS.get(container["name"], container["name"]): container for container in containers}
 
 
@@ -90,7 +95,11 @@ def test_each_part_accepts_its_environment(name: str, monkeypatch: pytest.Monkey
         assert isinstance(blob_target(settings), S3Target), key
 
 
-PROXIED = {"smtpIn": ["smtp"], "submission": ["submission", "submissions"], "pop3": ["pop3", "pop3s"]}
+PROXIED = {
+    "smtpIn": ["smtp"],
+    "submission": ["submission", "submissions"],
+    "pop3": ["pop3", "pop3s"],
+}
 
 
 @pytest.mark.parametrize("name", ["external", "everything"])
@@ -102,9 +111,14 @@ def test_public_services_lead_to_the_ports_where_services_demand_a_header(
     for part, doors in PROXIED.items():
         container = parts(rendered)[part]
         settings = load(part, environment(container, rendered), monkeypatch)
-        assert [str(network) for network in settings.proxy_networks] == values_of(name)["proxyProtocol"]["networks"]
+        assert [str(network) for network in settings.proxy_networks] == values_of(name)[
+            "proxyProtocol"
+        ]["networks"]
         numbers = {port["name"]: port["containerPort"] for port in container["ports"]}
-        outer, inner = (rendered.of("Service")[f"{full}-{container['name']}{which}"] for which in ("", "-internal"))
+        outer, inner = (
+            rendered.of("Service")[f"{full}-{container['name']}{which}"]
+            for which in ("", "-internal")
+        )
         for door in doors:
             targets = [
                 numbers[port["targetPort"]]
@@ -112,7 +126,10 @@ def test_public_services_lead_to_the_ports_where_services_demand_a_header(
                 for port in service["spec"]["ports"]
                 if port["name"] == door
             ]
-            assert targets == [getattr(settings, f"{door}_proxy_port"), getattr(settings, f"{door}_port")]
+            assert targets == [
+                getattr(settings, f"{door}_proxy_port"),
+                getattr(settings, f"{door}_port"),
+            ]
     for part in ("delivery", "relay", "api"):
         assert not [item for item in parts(rendered)[part]["env"] if "PROXY_" in item["name"]]
 
@@ -124,7 +141,11 @@ def test_the_api_tells_the_world_what_the_values_say(monkeypatch: pytest.MonkeyP
     assert presence.web == "mail-api.example.org"  # the ingress's
     assert (presence.submission.host, presence.submission.port) == ("smtp.example.org", 0)
     assert (presence.submissions.host, presence.submissions.port) == ("smtp.example.org", 465)
-    assert (presence.pop3.host, presence.pop3.port, presence.pop3s.port) == ("pop.example.org", 110, 9995)
+    assert (presence.pop3.host, presence.pop3.port, presence.pop3s.port) == (
+        "pop.example.org",
+        110,
+        9995,
+    )
     assert presence.outgoing == ("192.0.2.80", "2001:db8:80::/64")
     assert presence.outgoing_name == "out.example.org"
     assert (presence.spf_include, presence.reports) == ("spf.example.org", "reports@example.org")
@@ -189,8 +210,14 @@ def test_what_parts_must_agree_on_is_the_same_everywhere() -> None:
 
 
 def test_a_setting_goes_to_every_part_that_reads_it_and_a_parts_own_wins() -> None:
-    given = {key: environment(container, case("everything")) for key, container in parts(case("everything")).items()}
-    assert {key for key, found in given.items() if "POSTHORN_RELAY_GIVE_UP_SECONDS" in found} == {"delivery", "relay"}
+    given = {
+        key: environment(container, case("everything"))
+        for key, container in parts(case("everything")).items()
+    }
+    assert {key for key, found in given.items() if "POSTHORN_RELAY_GIVE_UP_SECONDS" in found} == {
+        "delivery",
+        "relay",
+    }
     assert given["smtpIn"]["POSTHORN_SMTP_MESSAGE_MAX_BYTES"] == "52428800"  # no 5.24288e+07
     assert given["submission"]["POSTHORN_SMTP_MESSAGE_MAX_BYTES"] == "26214400"
     assert given["relay"]["POSTHORN_RELAY_IPV6"] == "false"
@@ -200,7 +227,10 @@ def test_a_setting_goes_to_every_part_that_reads_it_and_a_parts_own_wins() -> No
 
 def test_a_parts_own_false_wins_over_a_true_for_all() -> None:
     rendered = render(
-        {"settings": {"POSTHORN_RELAY_DIRECT": True}, "relay": {"settings": {"POSTHORN_RELAY_DIRECT": False}}}
+        {
+            "settings": {"POSTHORN_RELAY_DIRECT": True},
+            "relay": {"settings": {"POSTHORN_RELAY_DIRECT": False}},
+        }
     )
     assert environment(parts(rendered)["relay"], rendered)["POSTHORN_RELAY_DIRECT"] == "false"
 
@@ -214,7 +244,8 @@ def test_the_migration_reads_its_environment(monkeypatch: pytest.MonkeyPatch) ->
         name for name in given if name.startswith("PASSWORD_")
     }
     for name, value in given.items():
-        monkeypatch.setenv(name, re.sub(r"\$\((\w+)\)", lambda found: given[found[1]], value))  # as Kubernetes does
+        # as Kubernetes does
+        monkeypatch.setenv(name, re.sub(r"\$\((\w+)\)", lambda found: given[found[1]], value))
     settings = MigrateSettings.load()
     assert settings.database_wait_seconds == 600
     secrets = {
@@ -223,7 +254,8 @@ def test_the_migration_reads_its_environment(monkeypatch: pytest.MonkeyPatch) ->
         if "-postgresql-" in name
     }
     assert settings.role_passwords() == {
-        part: secrets[f"posthorn-postgresql-{part}"] for part in ("submission", "delivery", "relay", "pop3", "api")
+        part: secrets[f"posthorn-postgresql-{part}"]
+        for part in ("submission", "delivery", "relay", "pop3", "api")
     }
 
 
@@ -237,5 +269,9 @@ def test_every_variable_is_either_a_setting_or_decided_by_a_value() -> None:
 
 def test_what_is_needed_to_start_is_always_given() -> None:
     for key, container in parts(case("minimal")).items():
-        needed = {PREFIX + name.upper() for name, field in CLASSES[key].model_fields.items() if field.is_required()}
+        needed = {
+            PREFIX + name.upper()
+            for name, field in CLASSES[key].model_fields.items()
+            if field.is_required()
+        }
         assert needed <= {item["name"] for item in container["env"]}, key

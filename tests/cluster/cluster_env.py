@@ -1,4 +1,5 @@
-"""What a run needs beside the release: namespaces, accounts, the sender's pod; at its end ledger and mailboxes are balanced."""
+"""What a run needs beside the release: namespaces, accounts, the sender's pod; at its end ledger
+and mailboxes are balanced."""
 
 from __future__ import annotations
 
@@ -44,7 +45,9 @@ for address in addresses:
 
 def restricted(name: str) -> Object:
     """A namespace that enforces Pod Security "restricted", where the API server knows of it."""
-    labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")}
+    labels = {
+        f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")
+    }
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
 
 
@@ -57,10 +60,13 @@ class ClusterEnv:
         self.outside = Kubectl(f"{settings.namespace}-load")
         settings.results.mkdir(parents=True, exist_ok=True)
         self.version = ".".join(str(part) for part in self.kubectl.version())
-        self.release = Release(self.kubectl, chart_for(self.kubectl, settings.results), self._values())
+        self.release = Release(
+            self.kubectl, chart_for(self.kubectl, settings.results), self._values()
+        )
         self.faults: dict[str, str] = {}
         self._password = secrets.token_urlsafe(18)
-        self._domain = f"run-{secrets.token_hex(4)}.example"  # what an earlier run has left is not this one's
+        # what an earlier run has left is not this one's
+        self._domain = f"run-{secrets.token_hex(4)}.example"
         self._addresses = [f"box{number}@{self._domain}" for number in range(4)]
         self._probe = f"probe@{self._domain}"
 
@@ -78,7 +84,8 @@ class ClusterEnv:
     # ---- beginning
 
     def prepare(self) -> None:
-        """Make the namespaces, install, and have the sender ready. It sends nothing before the first phase."""
+        """Make the namespaces, install, and have the sender ready. It sends nothing before the
+        first phase."""
         await_that(
             "what an earlier run has left is gone",
             lambda: not (self.kubectl.is_going() or self.outside.is_going()),
@@ -99,14 +106,25 @@ class ClusterEnv:
         self.release.uninstall()
         self.release.install()
         self._start_sender()
-        told = [self._url("api", 8080), self._key(), self._password, self._domain, *self._addresses, self._probe]
-        self.outside.run_in(SENDER, "python", "-c", _MAKE_ACCOUNTS, given=json.dumps(told), seconds=180)
+        told = [
+            self._url("api", 8080),
+            self._key(),
+            self._password,
+            self._domain,
+            *self._addresses,
+            self._probe,
+        ]
+        self.outside.run_in(
+            SENDER, "python", "-c", _MAKE_ACCOUNTS, given=json.dumps(told), seconds=180
+        )
 
     def _object(self, version: str, kind: str, name: str, **more: Any) -> Object:
         return {"apiVersion": version, "kind": kind, "metadata": {"name": name}, **more}
 
     def _key(self) -> str:
-        held = json.loads(self.kubectl.said("get", "secret", f"{NAME}-admin-key", "--output", "json"))
+        held = json.loads(
+            self.kubectl.said("get", "secret", f"{NAME}-admin-key", "--output", "json")
+        )
         return base64.b64decode(held["data"]["admin-key"]).decode()
 
     def _host(self, part: str) -> str:
@@ -134,7 +152,10 @@ class ClusterEnv:
             "image": f"{self.settings.registry}/posthorn/posthorn-api:{self.settings.tag}",
             "command": ["python", "/load/sender.py"],
             "env": [{"name": name, "value": value} for name, value in given.items()],
-            "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}},
+            "resources": {
+                "requests": {"cpu": "50m", "memory": "64Mi"},
+                "limits": {"memory": "512Mi"},
+            },
             "securityContext": {
                 "allowPrivilegeEscalation": False,
                 "readOnlyRootFilesystem": True,
@@ -157,10 +178,15 @@ class ClusterEnv:
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
             "containers": [container],
-            "volumes": [{"name": "load", "configMap": {"name": SENDER}}, {"name": "tmp", "emptyDir": {}}],
+            "volumes": [
+                {"name": "load", "configMap": {"name": SENDER}},
+                {"name": "tmp", "emptyDir": {}},
+            ],
         }
         self.outside.apply(self._object("v1", "Pod", SENDER, spec=spec))
-        self.outside.said("wait", "--for=condition=Ready", f"pod/{SENDER}", "--timeout=300s", seconds=320)
+        self.outside.said(
+            "wait", "--for=condition=Ready", f"pod/{SENDER}", "--timeout=300s", seconds=320
+        )
 
     # ---- under way
 
@@ -172,7 +198,10 @@ class ClusterEnv:
         """Write down why a phase did not come to its end, and what the cluster says then."""
         self.faults[phase] = f"{type(fault).__name__}: {fault}"[:2000]
         told = [self.faults[phase]]
-        for what in (("get", "pods", "--output", "wide"), ("get", "events", "--sort-by=.lastTimestamp")):
+        for what in (
+            ("get", "pods", "--output", "wide"),
+            ("get", "events", "--sort-by=.lastTimestamp"),
+        ):
             try:
                 told.append(self.kubectl.said(*what))
             except KubectlError as error:
@@ -186,12 +215,16 @@ class ClusterEnv:
         """Stop the sender, wait until everything that was accepted has arrived, and balance."""
         self.release.await_ready()
         self.outside.run_in(SENDER, "touch", "/tmp/stop")
-        await_that("the sender has ended", lambda: '"phase": "end"' in self._ledger()[-200:], 120, 3)
+        await_that(
+            "the sender has ended", lambda: '"phase": "end"' in self._ledger()[-200:], 120, 3
+        )
         ledger = self._ledger()
         (self.settings.results / "ledger.jsonl").write_text(ledger)
         deadline = time.monotonic() + _DELIVERY_SECONDS
         while True:
-            told = json.loads(self.outside.run_in(SENDER, "python", "/load/reader.py", seconds=1200))
+            told = json.loads(
+                self.outside.run_in(SENDER, "python", "/load/reader.py", seconds=1200)
+            )
             found = {int(number): count for number, count in told["found"].items()}
             result = account(ledger.splitlines(), found, told["altered"])
             result.faults = self.faults
@@ -205,4 +238,6 @@ class ClusterEnv:
     def remove(self) -> None:
         """Take everything away again, mail included."""
         for kubectl in (self.outside, self.kubectl):
-            kubectl.said("delete", "namespace", kubectl.namespace, "--ignore-not-found", "--wait=false")
+            kubectl.said(
+                "delete", "namespace", kubectl.namespace, "--ignore-not-found", "--wait=false"
+            )

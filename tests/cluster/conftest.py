@@ -36,7 +36,9 @@ def env(request: pytest.FixtureRequest) -> Iterator[ClusterEnv]:
 def result(env: ClusterEnv, request: pytest.FixtureRequest) -> Account:
     """The account of the run, written down. Ask for it last: it ends the run."""
     found = env.finish()
-    page = f"Kubernetes {env.version}, {len(env.kubectl.items('nodes'))} node(s), {env.release.helm}, "
+    page = (
+        f"Kubernetes {env.version}, {len(env.kubectl.items('nodes'))} node(s), {env.release.helm}, "
+    )
     page += f"{'stand-in' if env.settings.standins else 'official'} images of the stores, {env.settings.rate:g} messages/s\n\n"
     page += f"{found.table()}\n{found.clients_table()}"
     (env.settings.results / "result.md").write_text(page)
@@ -45,7 +47,9 @@ def result(env: ClusterEnv, request: pytest.FixtureRequest) -> Account:
     return found
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
     """Print the tables."""
     if page := config.stash.get(_RESULT, ""):
         terminalreporter.section("the run")

@@ -61,7 +61,9 @@ class Images:
             self._run(self._docker, "push", "--quiet", image)
         elif way == "kind":
             context = self._run("kubectl", "config", "current-context").strip()
-            self._run("kind", "load", "docker-image", image, "--name", context.removeprefix("kind-"))
+            self._run(
+                "kind", "load", "docker-image", image, "--name", context.removeprefix("kind-")
+            )
         elif "{archive}" in way:
             with tempfile.TemporaryDirectory() as folder:
                 archive = f"{folder}/image.tar"
@@ -79,14 +81,23 @@ class Images:
             for path in ("swift_process.py", "swift_cache.py"):
                 shutil.copy(ROOT / "tests" / "servers" / path, folder)
             shutil.copytree(_CONTAINERS / "standins", folder, dirs_exist_ok=True)
-            locked = re.findall(r"^[a-z0-9-]+==[^ ;]+", (ROOT / "requirements" / "dev.txt").read_text(), re.MULTILINE)
+            locked = re.findall(
+                r"^[a-z0-9-]+==[^ ;]+",
+                (ROOT / "requirements" / "dev.txt").read_text(),
+                re.MULTILINE,
+            )
             (Path(folder) / "constraints.txt").write_text("\n".join([*locked, ""]))
             self._run(self._docker, "build", "--quiet", "--tag", name, folder)
 
     @staticmethod
     def _run(*command: str) -> str:
         done = subprocess.run(
-            ["env", "DOCKER_BUILDKIT=1", *command], capture_output=True, text=True, check=False, cwd=ROOT, timeout=1800
+            ["env", "DOCKER_BUILDKIT=1", *command],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=ROOT,
+            timeout=1800,
         )
         if done.returncode:
             raise AssertionError(f"{' '.join(command)}: {(done.stdout + done.stderr)[-3000:]}")

@@ -15,8 +15,11 @@ class KubectlError(RuntimeError):
     """kubectl failed; the text is what it said."""
 
 
-def await_that(what: str, done: Callable[[], bool], seconds: float = 300, pause: float = 1.0) -> None:
-    """Look again and again until something is so. A look that fails counts as not yet: API servers are restarted too."""
+def await_that(
+    what: str, done: Callable[[], bool], seconds: float = 300, pause: float = 1.0
+) -> None:
+    """Look again and again until something is so. A look that fails counts as not yet: API
+    servers are restarted too."""
     deadline = time.monotonic() + seconds
     said = ""
     while True:
@@ -53,16 +56,25 @@ class Kubectl:
 
     def apply(self, *objects: Object) -> None:
         """Create or change objects."""
-        self.said("apply", "--filename", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+        self.said(
+            "apply",
+            "--filename",
+            "-",
+            given=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}),
+        )
 
     def items(self, kind: str, selector: str = "", every: bool = False) -> list[Object]:
         """Objects of a kind, by a label selector."""
         where = ["--all-namespaces"] if every else []
         chosen = ["--selector", selector] if selector else []
-        found: list[Object] = json.loads(self.said("get", kind, *where, *chosen, "--output", "json"))["items"]
+        found: list[Object] = json.loads(
+            self.said("get", kind, *where, *chosen, "--output", "json")
+        )["items"]
         return found
 
-    def run_in(self, pod: str, *command: str, given: str | None = None, seconds: float = 120) -> str:
+    def run_in(
+        self, pod: str, *command: str, given: str | None = None, seconds: float = 120
+    ) -> str:
         """Run a command in a pod. Return what it printed."""
         stdin = ["--stdin"] if given is not None else []
         return self.said("exec", *stdin, pod, "--", *command, given=given, seconds=seconds)
@@ -76,7 +88,8 @@ class Kubectl:
         """Return whether the namespace is being deleted."""
         found = json.loads(self.said("get", "namespaces", "--output", "json"))["items"]
         return any(
-            each["metadata"]["name"] == self.namespace and "deletionTimestamp" in each["metadata"] for each in found
+            each["metadata"]["name"] == self.namespace and "deletionTimestamp" in each["metadata"]
+            for each in found
         )
 
     def serves(self, version: str) -> bool:

@@ -1,4 +1,5 @@
-"""The account of a run: what senders were told, beside what is in the mailboxes. Pure, so that it is tested by itself."""
+"""The account of a run: what senders were told, beside what is in the mailboxes. Pure, so that
+it is tested by itself."""
 
 from __future__ import annotations
 
@@ -9,7 +10,18 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-COLUMNS = ("phase", "s", "tries", "250", "4xx", "5xx", "refused", "lost", "doubled", "longest pause s")
+COLUMNS = (
+    "phase",
+    "s",
+    "tries",
+    "250",
+    "4xx",
+    "5xx",
+    "refused",
+    "lost",
+    "doubled",
+    "longest pause s",
+)
 
 
 @dataclass(slots=True)
@@ -46,8 +58,17 @@ class Phase:
     def row(self) -> list[str]:
         """The phase as a row of the table."""
         numbers = [self.tries, self.answers["250"], self.codes("4"), self.codes("5")]
-        numbers += [self.answers["refused"] + self.answers["unknown"], len(self.lost), len(self.doubled)]
-        return [self.name, f"{self.ended - self.began:.0f}", *(f"{n:,}" for n in numbers), f"{self.pause_seconds:.1f}"]
+        numbers += [
+            self.answers["refused"] + self.answers["unknown"],
+            len(self.lost),
+            len(self.doubled),
+        ]
+        return [
+            self.name,
+            f"{self.ended - self.began:.0f}",
+            *(f"{n:,}" for n in numbers),
+            f"{self.pause_seconds:.1f}",
+        ]
 
 
 @dataclass(slots=True)
@@ -61,7 +82,11 @@ class Account:
     @property
     def total(self) -> Phase:
         """All phases as one."""
-        whole = Phase("all", self.phases[0].began, self.phases[-1].ended) if self.phases else Phase("all", 0)
+        whole = (
+            Phase("all", self.phases[0].began, self.phases[-1].ended)
+            if self.phases
+            else Phase("all", 0)
+        )
         for phase in self.phases:
             whole.answers += phase.answers
             whole.lost += phase.lost
@@ -77,11 +102,17 @@ class Account:
         found = [f"{name}: {fault}" for name, fault in self.faults.items()]
         if not total.answers["250"]:
             found.append("nothing was accepted")
-        for what, numbers in (("lost", total.lost), ("doubled", total.doubled), ("altered", self.altered)):
+        for what, numbers in (
+            ("lost", total.lost),
+            ("doubled", total.doubled),
+            ("altered", self.altered),
+        ):
             if numbers:
                 found.append(f"{what}: {len(numbers)}, such as {numbers[:5]}")
         if total.codes("5"):
-            found.append(f"permanent refusals: { ({a: c for a, c in total.answers.items() if a.startswith('5')}) }")
+            found.append(
+                f"permanent refusals: { ({a: c for a, c in total.answers.items() if a.startswith('5')}) }"
+            )
         return found
 
     def table(self) -> str:
@@ -93,7 +124,10 @@ class Account:
     def clients_table(self) -> str:
         """What POP3, submission and API clients met, as a table in Markdown."""
         names = list(self.total.clients)
-        rows = [["phase", *(f"{name}: calls / failed" for name in names)], ["---"] * (len(names) + 1)]
+        rows = [
+            ["phase", *(f"{name}: calls / failed" for name in names)],
+            ["---"] * (len(names) + 1),
+        ]
         for phase in (*self.phases, self.total):
             calls = [phase.clients.get(name, Counter()) for name in names]
             rows.append([phase.name, *(f"{each.total()} / {each['failed']}" for each in calls)])
@@ -109,11 +143,13 @@ class Account:
         }
 
 
-def account(lines: Iterable[str], found: dict[int, int], altered: list[int] | None = None) -> Account:
+def account(
+    lines: Iterable[str], found: dict[int, int], altered: list[int] | None = None
+) -> Account:
     """Balance a ledger with the mailboxes: ``found`` tells how often each message is there.
 
-    A message is lost when it got 250 and is nowhere; doubled when it is there more often than once. One whose fate was not told, or
-    that got 4xx, may be there once.
+    A message is lost when it got 250 and is nowhere; doubled when it is there more often than once.
+    One whose fate was not told, or that got 4xx, may be there once.
     """
     phases: list[Phase] = []
     accepted: list[tuple[float, Phase]] = []
@@ -130,7 +166,9 @@ def account(lines: Iterable[str], found: dict[int, int], altered: list[int] | No
         phase = phases[-1]
         phase.ended = max(phase.ended, entry["at"])
         if "client" in entry:
-            phase.clients.setdefault(entry["client"], Counter())["well" if entry["well"] else "failed"] += 1
+            phase.clients.setdefault(entry["client"], Counter())[
+                "well" if entry["well"] else "failed"
+            ] += 1
             continue
         phase.answers[entry["answer"]] += 1
         if entry["answer"] == "250":

@@ -50,7 +50,8 @@ def _scale(env: ClusterEnv, replicas: int) -> None:
 
 
 def scaled_by_kubectl(env: ClusterEnv) -> None:
-    """A number that kubectl has set: Helm 4 is refused before anything is sent, Helm 3 overwrites it; either way the next goes."""
+    """A number that kubectl has set: Helm 4 is refused before anything is sent, Helm 3
+    overwrites it; either way the next goes."""
     deployment = f"deployment/{NAME}-smtp-in"
     env.kubectl.said("scale", deployment, "--replicas", "2")
     env.release.await_ready()
@@ -64,14 +65,19 @@ def scaled_by_kubectl(env: ClusterEnv) -> None:
 
 
 def autoscaling(env: ClusterEnv) -> None:
-    """Autoscaling turned on keeps the pods that there are; without metrics it stays at its least."""
+    """Autoscaling turned on keeps the pods that there are; without metrics it stays at its
+    least."""
     if not env.kubectl.serves("autoscaling/v2"):
         return
     before = env.release.values
     env.release.upgrade(pop3={"replicas": 3})
     earlier = _falls(env)
     env.release.upgrade(pop3={"replicas": 3, "autoscaling": {"enabled": True, "minReplicas": 3}})
-    found = [each for each in env.kubectl.items("deployments", SELECTOR) if each["metadata"]["name"] == f"{NAME}-pop3"]
+    found = [
+        each
+        for each in env.kubectl.items("deployments", SELECTOR)
+        if each["metadata"]["name"] == f"{NAME}-pop3"
+    ]
     assert found[0]["spec"]["replicas"] == 3, found[0]["spec"]["replicas"]
     assert _falls(env) == earlier
     env.release.upgrade(pop3={"replicas": 3})
@@ -80,8 +86,12 @@ def autoscaling(env: ClusterEnv) -> None:
 
 def _falls(env: ClusterEnv) -> list[str]:
     """What the cluster says of pop3's pods that became fewer."""
-    said = [(each.get("message", ""), str(each.get("count"))) for each in env.kubectl.items("events")]
-    return sorted(f"{text} {count}" for text, count in said if f"Scaled down replica set {NAME}-pop3" in text)
+    said = [
+        (each.get("message", ""), str(each.get("count"))) for each in env.kubectl.items("events")
+    ]
+    return sorted(
+        f"{text} {count}" for text, count in said if f"Scaled down replica set {NAME}-pop3" in text
+    )
 
 
 def restart_parts(env: ClusterEnv) -> None:
@@ -109,7 +119,8 @@ def rollback(env: ClusterEnv) -> None:
 
 
 def drain(env: ClusterEnv) -> None:
-    """Every node: cordoned, its pods evicted. A lone one cannot be emptied: its pods are evicted one by one."""
+    """Every node: cordoned, its pods evicted. A lone one cannot be emptied: its pods are evicted
+    one by one."""
     nodes = [
         node["metadata"]["name"]
         for node in env.kubectl.items("nodes")
@@ -132,7 +143,9 @@ def drain(env: ClusterEnv) -> None:
 
 
 def _tainted(node: Object) -> bool:
-    return any(taint["effect"] in ("NoSchedule", "NoExecute") for taint in node["spec"].get("taints", []))
+    return any(
+        taint["effect"] in ("NoSchedule", "NoExecute") for taint in node["spec"].get("taints", [])
+    )
 
 
 def _component(pod: Object) -> str:
@@ -176,12 +189,15 @@ def force_store(store: str) -> Callable[[ClusterEnv], None]:
 
 
 def _force(env: ClusterEnv, pod: Object) -> None:
-    env.kubectl.said("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force", "--wait=false")
+    env.kubectl.said(
+        "delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force", "--wait=false"
+    )
     _await_successor(env, pod)
 
 
 def _await_successor(env: ClusterEnv, pod: Object) -> None:
-    """Wait until a pod is gone and everything is ready again, by pods: a controller's status lags behind."""
+    """Wait until a pod is gone and everything is ready again, by pods: a controller's status
+    lags behind."""
     uid = pod["metadata"]["uid"]
 
     def succeeded() -> bool:
@@ -213,10 +229,17 @@ def certificate(env: ClusterEnv) -> None:
     data = {"tls.crt": made.public_bytes(serialization.Encoding.PEM), "tls.key": private}
     encoded = {file: base64.b64encode(octets).decode() for file, octets in data.items()}
     pods = {pod["metadata"]["uid"] for pod in env.release.pods()}
-    secret: dict[str, Any] = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": f"{NAME}-tls"}}
+    secret: dict[str, Any] = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": f"{NAME}-tls"},
+    }
     env.kubectl.apply(secret | {"type": "kubernetes.io/tls", "data": encoded})
     wanted = made.fingerprint(hashes.SHA256()).hex()
-    hosts = [f"{NAME}-{part}.{env.kubectl.namespace}.svc.cluster.local" for part in ("smtp-in", "submission", "pop3")]
+    hosts = [
+        f"{NAME}-{part}.{env.kubectl.namespace}.svc.cluster.local"
+        for part in ("smtp-in", "submission", "pop3")
+    ]
 
     def shown() -> bool:
         return env.outside.run_in(SENDER, "python", "-c", _SHOWN, *hosts).split() == [wanted] * 3
@@ -227,11 +250,19 @@ def certificate(env: ClusterEnv) -> None:
 
 def reinstall(env: ClusterEnv) -> None:
     """Uninstalled, and installed again under the same name: everything is there."""
-    before = {secret["metadata"]["name"]: secret["data"] for secret in env.kubectl.items("secrets", SELECTOR)}
+    before = {
+        secret["metadata"]["name"]: secret["data"]
+        for secret in env.kubectl.items("secrets", SELECTOR)
+    }
     env.release.uninstall()
     env.release.install()
-    after = {secret["metadata"]["name"]: secret["data"] for secret in env.kubectl.items("secrets", SELECTOR)}
-    assert {name for name in before if before[name] != after.get(name)} == set(), "secrets have changed"
+    after = {
+        secret["metadata"]["name"]: secret["data"]
+        for secret in env.kubectl.items("secrets", SELECTOR)
+    }
+    assert {name for name in before if before[name] != after.get(name)} == set(), (
+        "secrets have changed"
+    )
 
 
 PHASES: dict[str, Callable[[ClusterEnv], None]] = {

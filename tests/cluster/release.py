@@ -1,4 +1,5 @@
-"""The release: installed, upgraded, rolled back and removed by Helm; the binary if there is one, else Helm 4 as a library."""
+"""The release: installed, upgraded, rolled back and removed by Helm; the binary if there is one,
+else Helm 4 as a library."""
 
 from __future__ import annotations
 
@@ -34,20 +35,28 @@ def chart_for(kubectl: Kubectl, folder: Path) -> Path:
     shutil.copytree(CHART, copy)
     about = copy / "Chart.yaml"
     about.write_text(
-        re.sub(r"^kubeVersion: .*$", f'kubeVersion: ">={major}.{minor}.0-0"', about.read_text(), flags=re.M)
+        re.sub(
+            r"^kubeVersion: .*$",
+            f'kubeVersion: ">={major}.{minor}.0-0"',
+            about.read_text(),
+            flags=re.M,
+        )
     )
     if not kubectl.serves("policy/v1"):
         budgets = copy / "templates" / "disruption.yaml"
         budgets.write_text(budgets.read_text().replace("policy/v1\n", "policy/v1beta1\n"))
     if (major, minor) < (1, 22):
-        # its controllers come to own the list of claims whole, so Helm must say it as the API server has filled it in
+        # its controllers come to own the list of claims whole, so Helm must say it as the API
+        # server has filled it in
         bundled = copy / "templates" / "_bundled.tpl"
         text = bundled.read_text().replace(
             "- metadata:\n    name: data\n",
             "- apiVersion: v1\n  kind: PersistentVolumeClaim\n  metadata:\n    creationTimestamp: null\n    name: data\n",
         )
         last = "requests: {storage: {{ .storage.size }}}\n"
-        bundled.write_text(text.replace(last, f"{last}    volumeMode: Filesystem\n  status: {{phase: Pending}}\n"))
+        bundled.write_text(
+            text.replace(last, f"{last}    volumeMode: Filesystem\n  status: {{phase: Pending}}\n")
+        )
     return copy
 
 
@@ -76,17 +85,30 @@ class Release:
             self._with_values("install")
         else:
             with self._config() as config:
-                config.install(str(self._chart), NAME, self.values, namespace=self.kubectl.namespace, timeout=600)
+                config.install(
+                    str(self._chart),
+                    NAME,
+                    self.values,
+                    namespace=self.kubectl.namespace,
+                    timeout=600,
+                )
         self.await_ready()
 
     def upgrade(self, **changes: Any) -> None:
-        """Upgrade with values changed on the top level, and wait until all is ready and the old pods are gone."""
+        """Upgrade with values changed on the top level, and wait until all is ready and the old
+        pods are gone."""
         self._before, self.values = self.values, self.values | changes
         if self._binary:
             self._with_values("upgrade")
         else:
             with self._config() as config:
-                config.upgrade(str(self._chart), NAME, self.values, namespace=self.kubectl.namespace, timeout=600)
+                config.upgrade(
+                    str(self._chart),
+                    NAME,
+                    self.values,
+                    namespace=self.kubectl.namespace,
+                    timeout=600,
+                )
         self.await_ready()
 
     def rollback(self) -> None:

@@ -17,19 +17,21 @@ class Settings:
     """The variables ``POSTHORN_CLUSTER_*``."""
 
     images: str
-    """How images come to the nodes: ``kind``, ``docker`` (the nodes run on this Docker daemon), ``push`` (to ``registry``),
-    ``present`` (they are there, or can be pulled), or a command for each image, with {archive} (a file of ``docker save``) or
-    {image} in it."""
+    """How images come to the nodes: ``kind``, ``docker`` (the nodes run on this Docker daemon),
+    ``push`` (to ``registry``), ``present`` (they are there, or can be pulled), or a command for
+    each image, with {archive} (a file of ``docker save``) or {image} in it."""
     registry: str
     """Registry of Posthorn's images, and of the stand-ins with ``push``."""
     tag: str
     """Tag of Posthorn's images."""
     next_tag: str
-    """Tag that the upgrade goes to; the same as ``tag``: the parts are replaced by a change of values alone."""
+    """Tag that the upgrade goes to; the same as ``tag``: the parts are replaced by a change of
+    values alone."""
     standins: bool
     """Whether stand-ins take the place of the images of Postgres, NATS and Garage."""
     old: bool
-    """Whether a Kubernetes older than the chart allows is accepted, with a changed copy of the chart. For work on the suite."""
+    """Whether a Kubernetes older than the chart allows is accepted, with a changed copy of the
+    chart. For work on the suite."""
     namespace: str
     rate: float
     """Messages a second."""

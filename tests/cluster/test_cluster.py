@@ -1,4 +1,5 @@
-"""Nothing that got 250 is lost or doubled and nobody is refused for good, whatever is done to the release.
+"""Nothing that got 250 is lost or doubled and nobody is refused for good, whatever is done to the
+release.
 
 ``make cluster`` runs it against the cluster that KUBECONFIG names; docs/reliability.md says how.
 """

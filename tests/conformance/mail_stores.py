@@ -48,7 +48,9 @@ class PostgresMailStore:
         assert login is not None
         return login.account
 
-    async def deliver(self, account: int, messages: Iterable[bytes], encoding: str = "identity") -> None:
+    async def deliver(
+        self, account: int, messages: Iterable[bytes], encoding: str = "identity"
+    ) -> None:
         for group in in_groups(messages):
             packed = pack(group, encoding)
             await self.blobs.put(packed.key, [packed.octets])
@@ -66,11 +68,15 @@ class PostgresMailStore:
                 )
                 for id_, message, place in packed.blob_ranges
             )
-            await self._mailboxes.deliver([Segment(packed.id, packed.key, len(packed.octets), placed)])
+            await self._mailboxes.deliver(
+                [Segment(packed.id, packed.key, len(packed.octets), placed)]
+            )
 
     async def remove(self, account: int, uid: int) -> None:
         async with self._database.session() as connection:
-            await connection.execute("DELETE FROM mailbox_entries WHERE account_id = $1 AND uid = $2", account, uid)
+            await connection.execute(
+                "DELETE FROM mailbox_entries WHERE account_id = $1 AND uid = $2", account, uid
+            )
 
     async def uidls(self, account: int) -> list[str]:
         holder = new_id()
@@ -80,7 +86,8 @@ class PostgresMailStore:
 
 
 async def _empty(database: Database) -> None:
-    """Empty the tables; what a login notes in the background may be under way, and stand in a circle of locks with this."""
+    """Empty the tables; what a login notes in the background may be under way, and stand in a
+    circle of locks with this."""
     for last in (False, False, False, True):
         try:
             async with database.session() as connection:

@@ -1,4 +1,5 @@
-"""Kind F: certificates of private authorities that leave out extensions which only VERIFY_X509_STRICT demands (RFC 5280 §6)."""
+"""Kind F: certificates of private authorities that leave out extensions which only
+VERIFY_X509_STRICT demands (RFC 5280 §6)."""
 
 from __future__ import annotations
 
@@ -53,12 +54,15 @@ def certify(
     name: str = NAME,
     bits: int = 2048,
 ) -> tuple[ssl.SSLContext, Path]:
-    """Return a server's context and the file of the authority that certified it, with just these extensions."""
+    """Return a server's context and the file of the authority that certified it, with just these
+    extensions."""
     now = datetime.datetime.now(datetime.UTC)
     key = _KEYS[2048]
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Private CA")])
 
-    def begun(subject: x509.Name, public: rsa.RSAPublicKey, until: datetime.datetime) -> x509.CertificateBuilder:
+    def begun(
+        subject: x509.Name, public: rsa.RSAPublicKey, until: datetime.datetime
+    ) -> x509.CertificateBuilder:
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
@@ -75,7 +79,9 @@ def certify(
         usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
         ca = ca.add_extension(usage, critical=True)
     if "ski" in authority:
-        ca = ca.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        ca = ca.add_extension(
+            x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
+        )
     own = _KEYS[bits]
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server")])
     server = begun(subject, own.public_key(), now + days * _DAY)
@@ -84,7 +90,9 @@ def certify(
         aki = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
         server = server.add_extension(aki, critical=False)
     if "ski" in leaf:
-        server = server.add_extension(x509.SubjectKeyIdentifier.from_public_key(own.public_key()), critical=False)
+        server = server.add_extension(
+            x509.SubjectKeyIdentifier.from_public_key(own.public_key()), critical=False
+        )
     anchor, both = directory / "ca.pem", directory / "server.pem"
     anchor.write_bytes(ca.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
     both.write_bytes(
@@ -115,7 +123,9 @@ async def shake(server: ssl.SSLContext, client: ssl.SSLContext) -> None:
     listener = await asyncio.start_server(served, "127.0.0.1", 0, ssl=server)
     try:
         port = listener.sockets[0].getsockname()[1]
-        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client, server_hostname=NAME)
+        _, writer = await asyncio.open_connection(
+            "127.0.0.1", port, ssl=client, server_hostname=NAME
+        )
         writer.close()
     finally:
         listener.close()
@@ -148,15 +158,21 @@ async def test_kind_f_a_verified_route_reaches_such_a_host(
     monkeypatch.setenv("SSL_CERT_FILE", str(anchor))
     script = {"EHLO": FULL.replace(b"CHUNKING", b"STARTTLS")}
     async with ScriptedSmtp(script, context=server) as host:
-        connection = await connector(**QUICK).connect(remote(host.port, tls=Tls.VERIFIED, names=(NAME,)))
+        connection = await connector(**QUICK).connect(
+            remote(host.port, tls=Tls.VERIFIED, names=(NAME,))
+        )
         assert connection.tls.endswith("verified")
         await connection.close()
 
 
 @pytest.mark.parametrize(
-    "bad", [{"days": -1}, {"name": "other.kind-f.test"}, {"bits": 1024}], ids=["expired", "wrong name", "RSA-1024"]
+    "bad",
+    [{"days": -1}, {"name": "other.kind-f.test"}, {"bits": 1024}],
+    ids=["expired", "wrong name", "RSA-1024"],
 )
-async def test_kind_f_what_was_refused_is_refused_still(tmp_path: Path, bad: dict[str, int | str]) -> None:
+async def test_kind_f_what_was_refused_is_refused_still(
+    tmp_path: Path, bad: dict[str, int | str]
+) -> None:
     server, anchor = certify(tmp_path, **bad)  # type: ignore[arg-type]
     with pytest.raises(ssl.SSLCertVerificationError):
         await shake(server, verifying_context(anchor))
@@ -199,7 +215,10 @@ async def test_kind_f_the_issuer_of_tokens_may_have_a_private_authority(
     tmp_path: Path, lacking: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, anchor = certify(tmp_path, name="localhost", **LACKING[lacking])  # type: ignore[arg-type]
-    async with running_issuer() as issuer, tls_front(server, urlsplit(issuer.url).port or 0) as port:
+    async with (
+        running_issuer() as issuer,
+        tls_front(server, urlsplit(issuer.url).port or 0) as port,
+    ):
         issuer.url = f"https://localhost:{port}/realms/test"
         with pytest.raises(Unavailable):
             await IssuerKeys(issuer.url).find("first", "RS256")
@@ -242,7 +261,9 @@ async def test_kind_f_nats_may_have_a_private_authority(
         assert (await connection.jetstream.account_info()).streams > 0
 
 
-async def test_kind_f_nats_of_an_unknown_authority_is_refused_still(tmp_path: Path, tls_nats: TlsNats) -> None:
+async def test_kind_f_nats_of_an_unknown_authority_is_refused_still(
+    tmp_path: Path, tls_nats: TlsNats
+) -> None:
     certify(tmp_path, name="localhost")
     tls_nats.start()
     with capture_logs() as logs:

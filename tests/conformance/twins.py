@@ -1,4 +1,5 @@
-"""Working in-memory twins of what the POP3 service stands on, which can be made to fail; ``mail_stores`` has the real parts."""
+"""Working in-memory twins of what the POP3 service stands on, which can be made to fail;
+``mail_stores`` has the real parts."""
 
 from __future__ import annotations
 
@@ -16,7 +17,15 @@ from posthorn.model.envelope import Body
 from posthorn.ports.access import Ending, Place, Proof, digest_of
 from posthorn.ports.blobs import BlobInfo, BlobMissing, Blobs
 from posthorn.ports.errors import Unavailable
-from posthorn.ports.maildrops import AccountLogin, LeaseLost, Listing, MaildropBusy, Maildrops, Revoked, unique_id
+from posthorn.ports.maildrops import (
+    AccountLogin,
+    LeaseLost,
+    Listing,
+    MaildropBusy,
+    Maildrops,
+    Revoked,
+    unique_id,
+)
 from posthorn.ports.sending import Charge, Credentials
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.passwords import Passwords
@@ -29,7 +38,8 @@ TENANT = UUID("00000000-0000-7000-8000-000000000007")
 
 
 class MemoryBlobs:
-    """Blobs in a dictionary. ``reads`` lists (key, offset, length); ``fault`` makes every read raise."""
+    """Blobs in a dictionary. ``reads`` lists (key, offset, length); ``fault`` makes every read
+    raise."""
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
@@ -60,7 +70,9 @@ class MemoryBlobs:
             raise Unavailable("blobs", "short")
         return octets
 
-    async def stream(self, key: str, offset: int, length: int, chunk: int = 262_144) -> AsyncGenerator[bytes]:
+    async def stream(
+        self, key: str, offset: int, length: int, chunk: int = 262_144
+    ) -> AsyncGenerator[bytes]:
         sent = 0
         for at in range(offset, offset + length, chunk):
             if self.stream_fault_after is not None and sent >= self.stream_fault_after:
@@ -95,7 +107,8 @@ class _Account:
 
 
 class MemoryMaildrops:
-    """Maildrops in dictionaries. ``faults`` names methods that raise Unavailable; ``calls`` lists the calls."""
+    """Maildrops in dictionaries. ``faults`` names methods that raise Unavailable; ``calls``
+    lists the calls."""
 
     lease_seconds = 25.0
 
@@ -122,7 +135,9 @@ class MemoryMaildrops:
 
     async def login(self, address: str, place: bytes = b"") -> AccountLogin | None:
         await self._called("login")
-        found = next((each.login for each in self.accounts.values() if each.login.address == address), None)
+        found = next(
+            (each.login for each in self.accounts.values() if each.login.address == address), None
+        )
         if found is not None and Place(found.account, place) in self.places:
             return replace(found, place_age=0.0)
         return found
@@ -140,7 +155,9 @@ class MemoryMaildrops:
         known.lease = (holder, self.now + self.lease_seconds)
         known.by_app_password = by_app_password
         return Listing(
-            VALIDITY, sorted(known.locations), [known.locations[uid].size for uid in sorted(known.locations)]
+            VALIDITY,
+            sorted(known.locations),
+            [known.locations[uid].size for uid in sorted(known.locations)],
         )
 
     async def renew(self, holders: Collection[tuple[int, UUID]]) -> set[UUID]:
@@ -174,7 +191,9 @@ class MemoryMaildrops:
         locations = self.accounts[account].locations
         return {uid: locations[uid] for uid in uids if uid in locations}
 
-    async def commit(self, account: int, holder: UUID, uids: Collection[int], proof: Proof | None = None) -> int:
+    async def commit(
+        self, account: int, holder: UUID, uids: Collection[int], proof: Proof | None = None
+    ) -> int:
         await self._called("commit")
         if not self._holds(account, holder):
             raise LeaseLost
@@ -208,7 +227,9 @@ class MailStore(Protocol):
         """Make an account with PASSWORD."""
         ...
 
-    async def deliver(self, account: int, messages: Iterable[bytes], encoding: str = "identity") -> None:
+    async def deliver(
+        self, account: int, messages: Iterable[bytes], encoding: str = "identity"
+    ) -> None:
         """Put messages into the INBOX, packed into segments."""
         ...
 
@@ -217,7 +238,8 @@ class MailStore(Protocol):
         ...
 
     async def uidls(self, account: int) -> list[str]:
-        """The unique ids of what lies in the INBOX now. Raises MaildropBusy while a session holds it."""
+        """The unique ids of what lies in the INBOX now. Raises MaildropBusy while a session
+        holds it."""
         ...
 
 
@@ -280,10 +302,14 @@ class MemoryMailStore:
 
     async def account(self, address: str, *, active: bool = True) -> int:
         number = len(self.maildrops.accounts) + 1
-        self.maildrops.accounts[number] = _Account(AccountLogin(number, address, self._hash, active, TENANT))
+        self.maildrops.accounts[number] = _Account(
+            AccountLogin(number, address, self._hash, active, TENANT)
+        )
         return number
 
-    async def deliver(self, account: int, messages: Iterable[bytes], encoding: str = "identity") -> None:
+    async def deliver(
+        self, account: int, messages: Iterable[bytes], encoding: str = "identity"
+    ) -> None:
         known = self.maildrops.accounts[account]
         for group in in_groups(messages):
             packed = pack(group, encoding)
@@ -307,7 +333,10 @@ class MemoryMailStore:
         names = {key: f"segments/{new_id()}" for key in self.blobs.objects}
         self.blobs.objects = {names[key]: octets for key, octets in self.blobs.objects.items()}
         known = self.maildrops.accounts[account]
-        known.locations = {uid: replace(location, key=names[location.key]) for uid, location in known.locations.items()}
+        known.locations = {
+            uid: replace(location, key=names[location.key])
+            for uid, location in known.locations.items()
+        }
 
 
 class NoAppPasswords:

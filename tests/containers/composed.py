@@ -1,7 +1,9 @@
-"""The system of docker-compose.yml as a person has it after a clone: secrets by init.sh, ``docker compose up --wait``.
+"""The system of docker-compose.yml as a person has it after a clone: secrets by init.sh, ``docker
+compose up --wait``.
 
-Stand-ins take the place of the images of Postgres, NATS and Garage; everything else is as it is shipped. It is used as
-``tests.support.system.System`` is, so that the same load and the same account of it serve both.
+Stand-ins take the place of the images of Postgres, NATS and Garage; everything else is as it is
+shipped. It is used as ``tests.support.system.System`` is, so that the same load and the same
+account of it serve both.
 """
 
 from __future__ import annotations
@@ -41,21 +43,26 @@ class TlsMaildrop(Maildrop):
     def connect(self) -> socket.socket:
         plain = super().connect()
         try:
-            return ssl.create_default_context(cafile=str(self._trusted)).wrap_socket(plain, server_hostname="localhost")
+            return ssl.create_default_context(cafile=str(self._trusted)).wrap_socket(
+                plain, server_hostname="localhost"
+            )
         except BaseException:
             plain.close()
             raise
 
 
 class ComposedSystem(System):
-    """docker-compose.yml in ``folder``, as from a clone, with the ports published on free ones of 127.0.0.1."""
+    """docker-compose.yml in ``folder``, as from a clone, with the ports published on free ones
+    of 127.0.0.1."""
 
     def __init__(self, docker: Docker, folder: Path) -> None:
         super().__init__(folder)
         self.docker = docker
         self.folder = folder
         self.tls = folder / "deploy" / "compose" / "private" / "tls"
-        self._environment = {f"POSTHORN_{name}_PORT": str(port) for name, port in self.ports.items()}
+        self._environment = {
+            f"POSTHORN_{name}_PORT": str(port) for name, port in self.ports.items()
+        }
 
     # ---- life
 
@@ -63,9 +70,13 @@ class ComposedSystem(System):
         """Lay out what a clone has of it, and make the secrets."""
         (self.folder / "deploy").mkdir(parents=True)
         shutil.copy(ROOT / "docker-compose.yml", self.folder)
-        shutil.copytree(ROOT / "deploy" / "compose", self.folder / "deploy" / "compose", ignore=_not_private)
+        shutil.copytree(
+            ROOT / "deploy" / "compose", self.folder / "deploy" / "compose", ignore=_not_private
+        )
         subprocess.run(
-            [str(self.folder / "deploy/compose/init.sh"), "mail.example.test"], check=True, capture_output=True
+            [str(self.folder / "deploy/compose/init.sh"), "mail.example.test"],
+            check=True,
+            capture_output=True,
         )
         # Swift's keys have a colon in them, Garage's have not
         lines = (self.folder / ".env").read_text().splitlines()
@@ -74,13 +85,32 @@ class ComposedSystem(System):
 
     def compose(self, *arguments: str) -> str:
         """Run ``docker compose`` on it. Return its output."""
-        files = ["-p", PROJECT, "-f", "docker-compose.yml", "-f", "deploy/compose/balanced.yml", "-f", str(STANDINS)]
-        return self.docker.said("compose", *files, *arguments, folder=self.folder, environment=self._environment)
+        files = [
+            "-p",
+            PROJECT,
+            "-f",
+            "docker-compose.yml",
+            "-f",
+            "deploy/compose/balanced.yml",
+            "-f",
+            str(STANDINS),
+        ]
+        return self.docker.said(
+            "compose", *files, *arguments, folder=self.folder, environment=self._environment
+        )
 
     def up(self, *, inbound: int = 3) -> None:
         """Start it with so many smtp-in. Return when everything is healthy."""
         try:
-            self.compose("up", "--wait", "--wait-timeout", "120", "--no-build", "--scale", f"smtp-in={inbound}")
+            self.compose(
+                "up",
+                "--wait",
+                "--wait-timeout",
+                "120",
+                "--no-build",
+                "--scale",
+                f"smtp-in={inbound}",
+            )
         except Exception as error:
             raise AssertionError(f"{error}\n{self.logs()[-6000:]}") from None
 
@@ -105,7 +135,11 @@ class ComposedSystem(System):
         container = self.containers(part)[0]
         before = self.docker.seen(container)["State"]
         os.kill(before["Pid"], signal.SIGKILL)
-        await_that(f"{part} was started again", lambda: self._restarted(container, before["StartedAt"]), timeout=30)
+        await_that(
+            f"{part} was started again",
+            lambda: self._restarted(container, before["StartedAt"]),
+            timeout=30,
+        )
 
     def _restarted(self, container: str, since: str) -> bool:
         state = self.docker.seen(container)["State"]
@@ -113,7 +147,9 @@ class ComposedSystem(System):
 
     def address(self, container: str, network: str) -> str:
         """A container's address on a network of the compose file."""
-        found: str = self.docker.seen(container)["NetworkSettings"]["Networks"][f"{PROJECT}_{network}"]["IPAddress"]
+        found: str = self.docker.seen(container)["NetworkSettings"]["Networks"][
+            f"{PROJECT}_{network}"
+        ]["IPAddress"]
         assert found
         return found
 
@@ -128,7 +164,9 @@ class ComposedSystem(System):
     def await_whole(self, timeout: float = 60.0) -> None:
         """Wait until every container is healthy."""
         ids = self.compose("ps", "-q", *PARTS, *STORES, "balancer").split()
-        await_that("all are healthy", lambda: all(self.healthy(one) for one in ids), timeout, pause=0.3)
+        await_that(
+            "all are healthy", lambda: all(self.healthy(one) for one in ids), timeout, pause=0.3
+        )
 
     def pause(self, *parts: str) -> None:
         """Freeze: connections stay, nothing is answered."""
@@ -144,7 +182,9 @@ class ComposedSystem(System):
     def key(self) -> str:
         """The admin key, from .env."""
         lines = (self.folder / ".env").read_text().splitlines()
-        return next(line.partition("=")[2] for line in lines if line.startswith("POSTHORN_API_ADMIN_KEY="))
+        return next(
+            line.partition("=")[2] for line in lines if line.startswith("POSTHORN_API_ADMIN_KEY=")
+        )
 
     def maildrop(self, address: str, password: str | None = None) -> Maildrop:
         """The maildrop of an account, over POP3 with TLS."""

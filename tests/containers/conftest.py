@@ -31,24 +31,38 @@ def docker() -> Iterator[Docker]:
 
 @pytest.fixture(scope="session")
 def images(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The images of docker-compose.yml, built from this checkout: names by service. Beside them ``posthorn-standins`` is built."""
+    """The images of docker-compose.yml, built from this checkout: names by service. Beside them
+    ``posthorn-standins`` is built."""
     with ThreadPoolExecutor() as builders:
         standins = builders.submit(_build_standins, docker, tmp_path_factory.mktemp("standins"))
-        unset = dict.fromkeys(re.findall(r"\$\{(\w+):\?", (ROOT / "docker-compose.yml").read_text()), "unset")
-        docker.said("compose", "-f", "docker-compose.yml", "build", "--quiet", folder=ROOT, environment=unset)
+        unset = dict.fromkeys(
+            re.findall(r"\$\{(\w+):\?", (ROOT / "docker-compose.yml").read_text()), "unset"
+        )
+        docker.said(
+            "compose",
+            "-f",
+            "docker-compose.yml",
+            "build",
+            "--quiet",
+            folder=ROOT,
+            environment=unset,
+        )
         standins.result()
     services = ("smtp-in", "delivery", "relay", "pop3", "api")
     return {service: f"ghcr.io/posthorn/posthorn-{service}:{version()}" for service in services}
 
 
 def _build_standins(docker: Docker, context: Path) -> None:
-    """Build the image that stands in for those of Postgres, NATS, Garage and HAProxy; most of its time it waits for downloads."""
+    """Build the image that stands in for those of Postgres, NATS, Garage and HAProxy; most of
+    its time it waits for downloads."""
     for name in ("swift_process.py", "swift_cache.py"):
         shutil.copy(ROOT / "tests" / "servers" / name, context)
     for path in (_HERE / "standins").iterdir():
         if path.is_file():
             shutil.copy(path, context)
-    locked = re.findall(r"^[a-z0-9-]+==[^ ;]+", (ROOT / "requirements" / "dev.txt").read_text(), re.MULTILINE)
+    locked = re.findall(
+        r"^[a-z0-9-]+==[^ ;]+", (ROOT / "requirements" / "dev.txt").read_text(), re.MULTILINE
+    )
     (context / "constraints.txt").write_text("\n".join([*locked, ""]))
     docker.said("build", "-q", "-t", "posthorn-standins", str(context))
 

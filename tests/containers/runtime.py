@@ -1,7 +1,9 @@
 #!/usr/bin/python3 -S
-"""runc for machines whose root lacks CAP_SYS_RESOURCE: leaves out of a container's specification what only that could grant.
+"""runc for machines whose root lacks CAP_SYS_RESOURCE: leaves out of a container's specification
+what only that could grant.
 
-Docker asks for lower OOM scores and higher limits than such a root may set, and no container would start.
+Docker asks for lower OOM scores and higher limits than such a root may set, and no container would
+start.
 """
 
 import itertools

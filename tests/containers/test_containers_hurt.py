@@ -12,7 +12,8 @@ from tests.support.system import await_that
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
 
 _UNSEEN = {"submission", "delivery", "relay", "pop3", "api", "postgres", "s3"}
-"""What smtp-in does without: while one of these dies, every message is accepted at the first attempt (promise 2)."""
+"""What smtp-in does without: while one of these dies, every message is accepted at the first
+attempt (promise 2)."""
 
 
 _VICTIMS = (
@@ -49,7 +50,9 @@ def test_mail_is_accepted_while_postgres_and_s3_hang_and_appears_when_they_go_on
     system: ComposedSystem, drop: Maildrop
 ) -> None:
     system.await_whole()
-    system.send(b"Subject: before\r\nMessage-ID: <0@load.example.org>\r\n\r\ntext\r\n", drop.address)
+    system.send(
+        b"Subject: before\r\nMessage-ID: <0@load.example.org>\r\n\r\ntext\r\n", drop.address
+    )
     drop.await_mail(1)
     drop.empty()
     system.pause("postgres", "s3")

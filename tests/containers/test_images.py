@@ -1,4 +1,5 @@
-"""The images hold one service each, run as nobody in particular, and write nowhere but where they may."""
+"""The images hold one service each, run as nobody in particular, and write nowhere but where
+they may."""
 
 from __future__ import annotations
 
@@ -60,19 +61,34 @@ def service(request: pytest.FixtureRequest) -> str:
 
 def _locked(service: str) -> list[str]:
     text = (ROOT / "requirements" / f"{service}.txt").read_text()
-    found = [Requirement(line) for line in re.findall(r"^([a-z0-9].*?)(?: \\)?$", text, re.MULTILINE)]
+    found = [
+        Requirement(line) for line in re.findall(r"^([a-z0-9].*?)(?: \\)?$", text, re.MULTILINE)
+    ]
     return [one.name for one in found if one.marker is None or one.marker.evaluate()]
 
 
 def run(docker: Docker, image: str, *options: str) -> str:
-    hardened = ["--rm", "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
+    hardened = [
+        "--rm",
+        "--read-only",
+        "--tmpfs=/tmp",
+        "--cap-drop=ALL",
+        "--security-opt=no-new-privileges",
+    ]
     return docker.said("run", *hardened, "--network=none", *options, image)
 
 
 def test_an_image_holds_its_service_and_the_library_and_no_installer(
     docker: Docker, images: dict[str, str], service: str
 ) -> None:
-    hardened = ["--rm", "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--network=none", "--entrypoint=python"]
+    hardened = [
+        "--rm",
+        "--read-only",
+        "--tmpfs=/tmp",
+        "--cap-drop=ALL",
+        "--network=none",
+        "--entrypoint=python",
+    ]
     seen = json.loads(docker.said("run", *hardened, images[service], "-c", _LOOK, service))
     assert seen["held"] == sorted(["posthorn", f"posthorn-{service}", *_locked(service)])
     assert not seen["unusable"]
@@ -87,7 +103,9 @@ def test_an_image_holds_its_service_and_the_library_and_no_installer(
     assert seen["version"] == version()
 
 
-def test_an_image_says_what_it_is_and_whom_it_runs_as(docker: Docker, images: dict[str, str], service: str) -> None:
+def test_an_image_says_what_it_is_and_whom_it_runs_as(
+    docker: Docker, images: dict[str, str], service: str
+) -> None:
     config = docker.seen(images[service])["Config"]
     assert config["User"] == "10001:10001"
     assert config["StopSignal"] == "SIGTERM"
@@ -100,7 +118,9 @@ def test_an_image_says_what_it_is_and_whom_it_runs_as(docker: Docker, images: di
     assert not [name for name in config["Env"] if "KEY" in name or "PASSWORD" in name]
 
 
-def test_an_image_is_less_than_150_mb_over_its_base(docker: Docker, images: dict[str, str], service: str) -> None:
+def test_an_image_is_less_than_150_mb_over_its_base(
+    docker: Docker, images: dict[str, str], service: str
+) -> None:
     over = docker.seen(images[service])["Size"] - docker.seen(BASE_IMAGE)["Size"]
     print(f"{service}: {over / 1e6:.0f} MB over the base")
     assert over < _MOST_OVER_BASE
@@ -117,7 +137,8 @@ def test_without_settings_it_refuses_and_names_what_is_missing(
 def test_an_image_that_is_told_to_stop_while_it_loads_stops(
     docker: Docker, images: dict[str, str], service: str
 ) -> None:
-    # the first process of a container has no default action for a signal: without a handler it would overhear it
+    # the first process of a container has no default action for a signal: without a handler it
+    # would overhear it
     status = ""
     for _ in range(10):  # on a busy machine it may have ended by itself, for want of settings
         container = docker.said("run", "--detach", "--network=none", images[service])

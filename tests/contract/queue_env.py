@@ -1,4 +1,5 @@
-"""Outbound messages in the queue, and relays that claim them, for the contract tests of the queue ports."""
+"""Outbound messages in the queue, and relays that claim them, for the contract tests of the
+queue ports."""
 
 from __future__ import annotations
 
@@ -38,8 +39,12 @@ class QueueEnv(DatabaseSeed):
     ) -> UUID:
         """Enter one message; return its id."""
         made = make_message(accounts, reverse_path=sender)
-        outbound = tuple(make_outbound(each, sender, dsn=dsn or RecipientDsn()) for each in recipients)
-        made = replace(made, outbound=outbound, tenant=tenant, envelope=replace(made.envelope, **envelope))
+        outbound = tuple(
+            make_outbound(each, sender, dsn=dsn or RecipientDsn()) for each in recipients
+        )
+        made = replace(
+            made, outbound=outbound, tenant=tenant, envelope=replace(made.envelope, **envelope)
+        )
         await self._mailboxes.deliver([make_segment([made])])
         return made.envelope.id
 
@@ -50,7 +55,13 @@ class QueueEnv(DatabaseSeed):
         return relay
 
     async def claim(
-        self, relay: UUID, to: str = "far.test", slot: UUID | None = None, *, limit: int = 100, connections: int = 20
+        self,
+        relay: UUID,
+        to: str = "far.test",
+        slot: UUID | None = None,
+        *,
+        limit: int = 100,
+        connections: int = 20,
     ) -> Claim:
         return await self.queue.claim(relay, Due(to, None), slot, connections, None, limit)
 
@@ -61,18 +72,25 @@ class QueueEnv(DatabaseSeed):
             await self.queue.free_slot(relay, claim.slot)
         return list(claim.jobs)
 
-    async def end(self, relay: UUID, jobs: Sequence[Job], state: QueueState, **outcome: Any) -> set[int]:
+    async def end(
+        self, relay: UUID, jobs: Sequence[Job], state: QueueState, **outcome: Any
+    ) -> set[int]:
         """Record the same outcome for all."""
         return await self.queue.record(relay, [Outcome(job.id, state, **outcome) for job in jobs])
 
     async def states(self) -> list[tuple[str, str]]:
         return [
-            (str(a), str(b)) for a, b in await self.rows("SELECT recipient, state FROM outbound_recipients ORDER BY id")
+            (str(a), str(b))
+            for a, b in await self.rows(
+                "SELECT recipient, state FROM outbound_recipients ORDER BY id"
+            )
         ]
 
     async def dies(self, relay: UUID) -> None:
         """The relay has been silent for too long."""
-        await self.rows("UPDATE relays SET alive_until = now() - interval '1 second' WHERE id = $1", relay)
+        await self.rows(
+            "UPDATE relays SET alive_until = now() - interval '1 second' WHERE id = $1", relay
+        )
 
     async def ages(self, seconds: float) -> None:
         """Everything in the queue is so much older."""

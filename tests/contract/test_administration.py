@@ -1,4 +1,5 @@
-"""The port Administration on Postgres, where the REST API does not reach it: what happens at once, and who wins."""
+"""The port Administration on Postgres, where the REST API does not reach it: what happens at
+once, and who wins."""
 
 from __future__ import annotations
 
@@ -40,10 +41,14 @@ def account(name: str) -> NewAccount:
     return NewAccount(f"{name}@example.test", "hash")
 
 
-async def test_times_are_aware_and_changes_move_them(administration: PostgresAdministration) -> None:
+async def test_times_are_aware_and_changes_move_them(
+    administration: PostgresAdministration,
+) -> None:
     made = (await administration.create_account(None, account("alice"))).value
     assert abs((datetime.now(UTC) - made.created_at).total_seconds()) < 60
-    changed = (await administration.change_account(None, made.address, {"state": AccountState.SUSPENDED})).value
+    changed = (
+        await administration.change_account(None, made.address, {"state": AccountState.SUSPENDED})
+    ).value
     assert changed.state is AccountState.SUSPENDED
     assert changed.updated_at > made.updated_at
     assert changed.created_at == made.created_at
@@ -57,7 +62,9 @@ async def test_an_address_becomes_one_thing_however_many_want_it(
         address = f"x{number}@example.test"
         tasks: list[asyncio.Task[Change[Account]] | asyncio.Task[Change[Alias]]] = [
             asyncio.create_task(administration.create_account(None, NewAccount(address, "hash"))),
-            asyncio.create_task(administration.create_alias(None, address, ["target@example.test"])),
+            asyncio.create_task(
+                administration.create_alias(None, address, ["target@example.test"])
+            ),
             asyncio.create_task(administration.create_account(None, NewAccount(address, "hash"))),
         ]
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
@@ -70,7 +77,9 @@ async def test_an_address_becomes_one_thing_however_many_want_it(
         assert owners == 1
 
 
-async def test_no_two_changes_close_a_loop_together(administration: PostgresAdministration, seed: DatabaseSeed) -> None:
+async def test_no_two_changes_close_a_loop_together(
+    administration: PostgresAdministration, seed: DatabaseSeed
+) -> None:
     await administration.create_account(None, account("alice"))
     for name in ("a", "b"):
         await administration.create_alias(None, f"{name}@example.test", ["alice@example.test"])
@@ -80,7 +89,9 @@ async def test_no_two_changes_close_a_loop_together(administration: PostgresAdmi
         return_exceptions=True,
     )
     assert sorted(type(each).__name__ for each in outcomes) == ["Change", "ValidationFailed"]
-    resolved = await PostgresMailboxes(seed.database).resolve(["a@example.test", "b@example.test"], [])
+    resolved = await PostgresMailboxes(seed.database).resolve(
+        ["a@example.test", "b@example.test"], []
+    )
     assert len(resolved.accounts) == 2
 
 
@@ -98,10 +109,14 @@ async def test_nothing_leads_to_an_account_that_goes_at_the_same_moment(
             return_exceptions=True,
         )
         there = await seed.value("SELECT count(*) FROM accounts WHERE address = $1", address)
-        led_to = await seed.value("SELECT count(*) FROM aliases WHERE targets @> ARRAY[$1::text]", address)
+        led_to = await seed.value(
+            "SELECT count(*) FROM aliases WHERE targets @> ARRAY[$1::text]", address
+        )
         led_to += await seed.value("SELECT count(*) FROM domains WHERE catch_all = $1", address)
         assert there == 1 or led_to == 0, outcomes
-        assert all(isinstance(each, Change | Conflict | ValidationFailed) for each in outcomes), outcomes
+        assert all(isinstance(each, Change | Conflict | ValidationFailed) for each in outcomes), (
+            outcomes
+        )
         await administration.change_domain(None, "example.test", {"catch_all": None})
 
 
@@ -160,7 +175,8 @@ def numbered(name: str, count: int) -> list[str]:
 
 
 async def wide(administration: PostgresAdministration, name: str, parts: int) -> str:
-    """An alias that leads to so many aliases of 99 addresses each: so many hundreds of addresses."""
+    """An alias that leads to so many aliases of 99 addresses each: so many hundreds of
+    addresses."""
     made = [f"{name}-{part}@example.test" for part in range(parts)]
     for part in made:
         await administration.create_alias(None, part, numbered(part.partition("@")[0], 99))
@@ -168,7 +184,9 @@ async def wide(administration: PostgresAdministration, name: str, parts: int) ->
     return f"{name}@example.test"
 
 
-async def test_an_alias_leads_to_a_thousand_addresses_and_to_no_more(administration: PostgresAdministration) -> None:
+async def test_an_alias_leads_to_a_thousand_addresses_and_to_no_more(
+    administration: PostgresAdministration,
+) -> None:
     full = await wide(administration, "full", 10)
     targets = (await administration.alias(None, full)).targets
     with pytest.raises(ValidationFailed) as refused:
@@ -181,18 +199,24 @@ async def test_an_alias_leads_to_a_thousand_addresses_and_to_no_more(administrat
     await administration.change_alias(None, full, [*targets[1:], "one.more@elsewhere.test"])
 
 
-async def test_a_change_below_pushes_no_alias_above_over_the_bound(administration: PostgresAdministration) -> None:
+async def test_a_change_below_pushes_no_alias_above_over_the_bound(
+    administration: PostgresAdministration,
+) -> None:
     full = await wide(administration, "full", 10)
     part = (await administration.alias(None, full)).targets[3]
     with pytest.raises(ValidationFailed) as refused:
         await administration.change_alias(None, part, numbered("other", 100))
     assert [fault.field for fault in refused.value.faults] == ["targets"]
-    assert refused.value.faults[0].message.startswith(f"the alias {full}, which leads to {part}, would lead to more")
+    assert refused.value.faults[0].message.startswith(
+        f"the alias {full}, which leads to {part}, would lead to more"
+    )
     await administration.change_alias(None, part, numbered("other", 99))  # as many as before
     await administration.change_alias(None, part, ["full-4@example.test"])  # which it led to anyhow
 
 
-async def test_a_dense_mesh_of_aliases_is_checked_soon(administration: PostgresAdministration) -> None:
+async def test_a_dense_mesh_of_aliases_is_checked_soon(
+    administration: PostgresAdministration,
+) -> None:
     await administration.create_account(None, account("end"))
     below = ["end@example.test"]
     async with asyncio.timeout(30):
@@ -203,7 +227,9 @@ async def test_a_dense_mesh_of_aliases_is_checked_soon(administration: PostgresA
             below = [*names, *below][:100]
         with pytest.raises(ValidationFailed) as refused:
             await administration.create_alias(None, "top@example.test", below)
-    assert {fault.field for fault in refused.value.faults} == {f"targets[{number}]" for number in range(12)}
+    assert {fault.field for fault in refused.value.faults} == {
+        f"targets[{number}]" for number in range(12)
+    }
 
 
 async def other_tenant(seed: DatabaseSeed, *domains: str, verified: bool = True) -> UUID:
@@ -223,7 +249,8 @@ async def test_nobody_is_kept_from_removing_by_anothers_aliases_and_catch_alls(
     await administration.create_account(None, account("alice"))
     await administration.create_alias(None, "info@example.test", ["alice@example.test"])
     await other_tenant(seed, "spy.test")
-    await seed.alias("secret@spy.test", "alice@example.test", "info@example.test")  # made before the domain was ours
+    # made before the domain was ours
+    await seed.alias("secret@spy.test", "alice@example.test", "info@example.test")
     await seed.rows("UPDATE domains SET catch_all = 'alice@example.test' WHERE name = 'spy.test'")
     with pytest.raises(Conflict, match=r"info@example\.test"):
         await administration.delete_account(None, "alice@example.test")
@@ -244,7 +271,9 @@ async def test_anothers_aliases_count_for_nothing_in_the_bounds(
         await seed.alias(f"step{number}@spy.test", before, *numbered(f"s{number}-", 999))
         before = f"step{number}@spy.test"
     await administration.create_alias(None, "info@example.test", ["alice@example.test"])
-    await administration.change_alias(None, "info@example.test", ["alice@example.test", "more@elsewhere.test"])
+    await administration.change_alias(
+        None, "info@example.test", ["alice@example.test", "more@elsewhere.test"]
+    )
 
 
 async def test_a_tenant_does_not_wait_for_anothers_aliases(
@@ -256,7 +285,9 @@ async def test_a_tenant_does_not_wait_for_anothers_aliases(
         await hold_addresses(connection, [tenant], alone=True)
         async with asyncio.timeout(5):
             await administration.create_alias(None, "info@example.test", ["alice@example.test"])
-        waiting = asyncio.create_task(administration.create_account(tenant, NewAccount("bob@other.test", "hash")))
+        waiting = asyncio.create_task(
+            administration.create_account(tenant, NewAccount("bob@other.test", "hash"))
+        )
         await until_waiting(connection)
         assert not waiting.done()
     await waiting
@@ -267,7 +298,8 @@ async def test_a_claimed_domain_comes_empty_and_verified(
 ) -> None:
     squatter = await other_tenant(seed, "good.test", verified=False)
     await seed.rows(
-        "INSERT INTO domains (tenant_id, name, catch_all) VALUES ($1, 'squat.test', 'x@good.test')", squatter
+        "INSERT INTO domains (tenant_id, name, catch_all) VALUES ($1, 'squat.test', 'x@good.test')",
+        squatter,
     )
     owner = await other_tenant(seed)
     await seed.account("x@good.test")
@@ -278,7 +310,10 @@ async def test_a_claimed_domain_comes_empty_and_verified(
     await seed.drain_outbox()
     claimed = (await administration.claim_domain(owner, "good.test")).value
     assert (claimed.tenant_id, claimed.verified_at is not None) == (owner, True)
-    assert await seed.value("SELECT (SELECT count(*) FROM accounts) + (SELECT count(*) FROM aliases)") == 0
+    assert (
+        await seed.value("SELECT (SELECT count(*) FROM accounts) + (SELECT count(*) FROM aliases)")
+        == 0
+    )
     assert await seed.value("SELECT catch_all FROM domains WHERE name = 'squat.test'") is None
     assert await seed.drain_outbox() == ["@squat.test", "@good.test"]
     for tenant in (owner, squatter):
@@ -306,9 +341,13 @@ async def test_marks_name_the_outbox_entries_of_the_change(
     administration: PostgresAdministration, seed: DatabaseSeed
 ) -> None:
     change = await administration.create_account(None, account("alice"))
-    rows = await seed.rows("SELECT subject FROM directory_outbox WHERE id = ANY($1)", list(change.outbox_ids))
+    rows = await seed.rows(
+        "SELECT subject FROM directory_outbox WHERE id = ANY($1)", list(change.outbox_ids)
+    )
     assert rows == [("alice@example.test",)]
-    assert (await administration.change_account(None, "alice@example.test", {"password_hash": "new"})).outbox_ids == ()
+    assert (
+        await administration.change_account(None, "alice@example.test", {"password_hash": "new"})
+    ).outbox_ids == ()
     with pytest.raises(NotFound):
         await administration.delete_account(None, "nobody@example.test")
 
@@ -329,7 +368,9 @@ async def test_the_bootstrap_key_is_replaced_and_keeps_its_id(database: Database
     await keys.ensure_bootstrap(b"d" * 32)
     replaced, kept = await keys.by_hash(b"d" * 32), await keys.by_hash(b"c" * 32)
     assert replaced is not None and kept is not None
-    assert (replaced.id, kept.id) == (first.id, other.id), "one that an administrator calls bootstrap is left alone"
+    assert (replaced.id, kept.id) == (first.id, other.id), (
+        "one that an administrator calls bootstrap is left alone"
+    )
 
 
 def reservation(api_key: UUID | None = None) -> Reservation:
@@ -350,7 +391,9 @@ async def test_an_attempt_that_was_taken_over_undoes_itself(
         )
     assert await seed.rows("SELECT 1 FROM accounts") == []
     await idempotency.release(slow)  # which is not its own any more
-    made = Receipt[Account](taker, lambda made: StoredAnswer(201, {"location": made.address}, b"made"))
+    made = Receipt[Account](
+        taker, lambda made: StoredAnswer(201, {"location": made.address}, b"made")
+    )
     await administration.create_account(None, account("alice"), made)
     await idempotency.complete(taker, StoredAnswer(500, {}, b"later"))
     kept = await idempotency.reserve(reservation())
@@ -364,7 +407,8 @@ async def test_answers_expire_after_a_day(database: Database, seed: DatabaseSeed
         await idempotency.reserve(each)
         await idempotency.complete(each, StoredAnswer(201, {}, b""))
     await seed.rows(
-        "UPDATE idempotency_keys SET created_at = now() - interval '25 hours' WHERE api_key_id = $1", old.api_key
+        "UPDATE idempotency_keys SET created_at = now() - interval '25 hours' WHERE api_key_id = $1",
+        old.api_key,
     )
     assert await idempotency.expire() == 1
     assert await idempotency.reserve(new) == StoredAnswer(201, {}, b"")
@@ -381,7 +425,8 @@ async def test_an_attempt_that_was_killed_is_taken_over_under_its_first_id_and_f
     killed, repeat = reservation(), reservation()
     assert await idempotency.reserve(killed) is None  # and nothing more is heard of it
     await seed.rows("UPDATE idempotency_keys SET created_at = now() - interval '23 hours'")
-    assert await idempotency.expire() == 0  # what it had sent may have been kept: a repeat must be the same message
+    # what it had sent may have been kept: a repeat must be the same message
+    assert await idempotency.expire() == 0
     assert await idempotency.reserve(repeat) is None
     assert await idempotency.first_attempt(repeat) == killed.holder
     await seed.rows("UPDATE idempotency_keys SET created_at = now() - interval '25 hours'")

@@ -1,4 +1,5 @@
-"""What the port Blobs promises, of a local directory and of a real S3 bucket; and what each does when its store is gone."""
+"""What the port Blobs promises, of a local directory and of a real S3 bucket; and what each does
+when its store is gone."""
 
 from __future__ import annotations
 
@@ -30,7 +31,11 @@ from tests.support.s3 import S3Server
 
 @pytest.fixture(params=["files", "s3"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return f"file://{tmp_path}/blobs" if request.param == "files" else cast(str, request.getfixturevalue("s3_url"))
+    return (
+        f"file://{tmp_path}/blobs"
+        if request.param == "files"
+        else cast(str, request.getfixturevalue("s3_url"))
+    )
 
 
 @pytest.fixture
@@ -54,7 +59,9 @@ async def test_a_blob_moves_with_its_octets_and_its_time_is_that_of_the_move(blo
     await asyncio.sleep(2.1)  # S3 tells whole seconds
     await blobs.move(key, f"trash/{key}")
     assert await _all(blobs, "segments/") == []
-    ((to, size, after),) = [(blob.key, blob.size, blob.modified_at) async for blob in blobs.list("trash/")]
+    ((to, size, after),) = [
+        (blob.key, blob.size, blob.modified_at) async for blob in blobs.list("trash/")
+    ]
     assert (to, size) == (f"trash/{key}", len(body))
     assert after > before
     assert await blobs.read(to, 1000, 299_000) == body[1000:]
@@ -115,8 +122,12 @@ async def test_ranges_are_exact(blobs: Blobs) -> None:
         assert await blobs.read(key, offset, length) == octets[offset : offset + length]
 
 
-@pytest.mark.parametrize(("offset", "length"), [(0, 101), (99, 2), (100, 1), (5_000, 1), (5_000, 0)])
-async def test_a_range_past_the_end_is_a_fault_not_a_short_answer(blobs: Blobs, offset: int, length: int) -> None:
+@pytest.mark.parametrize(
+    ("offset", "length"), [(0, 101), (99, 2), (100, 1), (5_000, 1), (5_000, 0)]
+)
+async def test_a_range_past_the_end_is_a_fault_not_a_short_answer(
+    blobs: Blobs, offset: int, length: int
+) -> None:
     key = _key()
     await blobs.put(key, [b"x" * 100])
     if length:
@@ -157,7 +168,9 @@ async def test_storing_again_under_the_same_key_is_harmless(blobs: Blobs) -> Non
     assert await blobs.read(key, 0, 8) == b"the same"
 
 
-async def test_a_file_of_twenty_megabytes_goes_in_and_out_without_being_held(blobs: Blobs, tmp_path: Path) -> None:
+async def test_a_file_of_twenty_megabytes_goes_in_and_out_without_being_held(
+    blobs: Blobs, tmp_path: Path
+) -> None:
     size = 20 * 1024 * 1024
     path, key = tmp_path / "attachment", f"bodies/{new_id()}"
     path.write_bytes(b"ahead" + os.urandom(1 << 20) * 20 + b"behind")
@@ -249,7 +262,9 @@ async def test_a_slow_reader_does_not_hold_up_others(blobs: Blobs) -> None:
 
 async def test_many_store_at_once_and_each_reads_its_own(blobs: Blobs) -> None:
     bodies = {_key(): os.urandom(5_000) for _ in range(60)}
-    await asyncio.gather(*(blobs.put(key, [body[:100], body[100:]]) for key, body in bodies.items()))
+    await asyncio.gather(
+        *(blobs.put(key, [body[:100], body[100:]]) for key, body in bodies.items())
+    )
     read = await asyncio.gather(*(blobs.read(key, 0, 5_000) for key in bodies))
     assert dict(zip(bodies, read, strict=True)) == bodies
 
@@ -275,7 +290,9 @@ async def test_a_listing_of_many_is_complete_and_in_key_order(blobs: Blobs, url:
     await asyncio.gather(*map(store, keys + extra))
     assert await _all(blobs, "segments/") == sorted(keys)
     assert await _all(blobs, "bodies/") == sorted(extra)
-    assert await _all(blobs, "bodies/0") == sorted(key for key in extra if key.startswith("bodies/0"))
+    assert await _all(blobs, "bodies/0") == sorted(
+        key for key in extra if key.startswith("bodies/0")
+    )
     assert await _all(blobs, keys[3]) == [keys[3]]
     assert await _all(blobs, "segments/0000") == await _all(blobs, "other/") == []
     assert await _all(blobs, "") == sorted(keys + extra)
@@ -290,7 +307,20 @@ async def test_a_listing_tells_size_and_time(blobs: Blobs) -> None:
 
 @pytest.mark.parametrize(
     "key",
-    ["", "/etc/passwd", "../x", "segments/../../x", "segments/", "a//b", ".hidden", "a/.b", "a b", "a\0b", "ä", "a~/b"],
+    [
+        "",
+        "/etc/passwd",
+        "../x",
+        "segments/../../x",
+        "segments/",
+        "a//b",
+        ".hidden",
+        "a/.b",
+        "a b",
+        "a\0b",
+        "ä",
+        "a~/b",
+    ],
 )
 async def test_a_key_that_is_none_is_refused(blobs: Blobs, key: str) -> None:
     with pytest.raises(ValueError, match="blob key"):
@@ -331,7 +361,10 @@ async def test_files_are_private_and_nothing_unfinished_is_listed(tmp_path: Path
     await files.open()
     await files.put("segments/0190abcdef", [b"x"])
     assert (root / "segments/0190ab~/0190abcdef").read_bytes() == b"x"
-    assert (root.stat().st_mode & 0o777, (root / "segments/0190ab~/0190abcdef").stat().st_mode & 0o777) == (
+    assert (
+        root.stat().st_mode & 0o777,
+        (root / "segments/0190ab~/0190abcdef").stat().st_mode & 0o777,
+    ) == (
         0o700,
         0o600,
     )
@@ -469,7 +502,9 @@ async def test_a_stopped_s3_is_unavailable_at_once_and_serves_when_it_is_back(
     blobs.close()
 
 
-async def test_a_hung_s3_is_unavailable_after_the_timeout_and_serves_when_it_goes_on(own_s3: S3Server) -> None:
+async def test_a_hung_s3_is_unavailable_after_the_timeout_and_serves_when_it_goes_on(
+    own_s3: S3Server,
+) -> None:
     blobs = S3Blobs(_target(own_s3.url("hung")), read_timeout=0.7)
     await blobs.open()
     await blobs.put("segments/kept", [b"kept"])
@@ -477,8 +512,12 @@ async def test_a_hung_s3_is_unavailable_after_the_timeout_and_serves_when_it_goe
     try:
         await _fails_within(5, blobs, ("segments", "127.0.0.1", "testing"))
         began = time.monotonic()
-        many = await asyncio.gather(*(blobs.read("segments/kept", 0, 4) for _ in range(100)), return_exceptions=True)
-        assert time.monotonic() - began < 5, "calls behind hung ones are refused, not served one by one"
+        many = await asyncio.gather(
+            *(blobs.read("segments/kept", 0, 4) for _ in range(100)), return_exceptions=True
+        )
+        assert time.monotonic() - began < 5, (
+            "calls behind hung ones are refused, not served one by one"
+        )
         assert all(isinstance(fault, Unavailable) for fault in many)
     finally:
         own_s3.resume()
@@ -492,7 +531,9 @@ async def test_a_hung_s3_is_unavailable_after_the_timeout_and_serves_when_it_goe
     blobs.close()
 
 
-async def test_s3_being_down_at_start_is_no_hindrance_and_the_bucket_is_made_when_it_comes(own_s3: S3Server) -> None:
+async def test_s3_being_down_at_start_is_no_hindrance_and_the_bucket_is_made_when_it_comes(
+    own_s3: S3Server,
+) -> None:
     own_s3.stop()
     try:
         began = time.monotonic()
@@ -510,7 +551,9 @@ async def test_s3_being_down_at_start_is_no_hindrance_and_the_bucket_is_made_whe
 
 async def test_many_processes_make_the_same_bucket_at_once(s3_url: str) -> None:
     stores = [S3Blobs(_target(s3_url)) for _ in range(8)]
-    await asyncio.gather(*(store.put(f"segments/{number}", [b"x"]) for number, store in enumerate(stores)))
+    await asyncio.gather(
+        *(store.put(f"segments/{number}", [b"x"]) for number, store in enumerate(stores))
+    )
     assert len([blob async for blob in stores[0].list("segments/")]) == 8
     for store in stores:
         store.close()
@@ -536,7 +579,9 @@ async def test_a_prefix_keeps_two_systems_in_one_bucket_apart(s3_url: str) -> No
     await second.put("segments/x", [b"2"])
     assert await first.read("segments/x", 0, 1) == b"1"
     assert [blob.key async for blob in second.list("")] == ["segments/x"]
-    assert [blob.key async for blob in S3Blobs(_target(s3_url)).list("mail/o")] == ["mail/one/segments/x"]
+    assert [blob.key async for blob in S3Blobs(_target(s3_url)).list("mail/o")] == [
+        "mail/one/segments/x"
+    ]
     first.close()
     second.close()
 

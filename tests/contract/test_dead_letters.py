@@ -31,7 +31,10 @@ async def test_what_is_parked_is_listed_with_its_reason(connection: Connection) 
         (f"id-{number}", f"reason {number}", 8) for number in range(3)
     ]
     assert all(before < each.parked_at < datetime.now(UTC) + timedelta(seconds=1) for each in found)
-    assert [each.message_id for each in await dead.parked(found[-1].sequence, 10)] == ["id-3", "id-4"]
+    assert [each.message_id for each in await dead.parked(found[-1].sequence, 10)] == [
+        "id-3",
+        "id-4",
+    ]
     assert await dead.parked(99, 10) == []
     async with NatsIngestSource(connection) as source:
         backlog = await source.backlog()
@@ -48,7 +51,9 @@ async def test_the_same_fault_of_the_same_message_is_parked_once(connection: Con
     assert [each.reason for each in await dead.parked(0, 10)] == ["reason", "another reason"]
 
 
-@pytest.mark.parametrize("reason", ["line\r\nNats-Msg-Id: forged\r\n\r\nbody", "grüße \0\x7f", "x" * 5000, ""])
+@pytest.mark.parametrize(
+    "reason", ["line\r\nNats-Msg-Id: forged\r\n\r\nbody", "grüße \0\x7f", "x" * 5000, ""]
+)
 async def test_no_reason_breaks_the_headers(connection: Connection, reason: str) -> None:
     dead = NatsDeadLetters(connection)
     await dead.park(b"octets", "id", reason)
@@ -58,7 +63,9 @@ async def test_no_reason_breaks_the_headers(connection: Connection, reason: str)
     assert found.reason.isprintable()
 
 
-async def test_a_retried_message_is_on_ingest_as_it_was_and_off_dead(connection: Connection) -> None:
+async def test_a_retried_message_is_on_ingest_as_it_was_and_off_dead(
+    connection: Connection,
+) -> None:
     dead, sent = NatsDeadLetters(connection), make_envelope(BODY)
     await NatsIngest(connection).accept(sent, BODY)  # so that the stream knows the message's own id
     async with NatsIngestSource(connection) as source:
@@ -100,7 +107,9 @@ async def test_a_discarded_message_is_gone(connection: Connection) -> None:
 
 
 @pytest.mark.parametrize("sequence", [-1, 0, 7])
-async def test_a_sequence_that_never_was_is_not_there(connection: Connection, sequence: int) -> None:
+async def test_a_sequence_that_never_was_is_not_there(
+    connection: Connection, sequence: int
+) -> None:
     dead = NatsDeadLetters(connection)
     await dead.park(b"x", "id", "reason")
     assert not await dead.retry(sequence)
@@ -116,7 +125,9 @@ async def test_a_full_dead_drops_nothing(nats: Nats) -> None:
             for number in range(20):
                 await dead.park(b"x" * 10_000, f"id-{number}", "reason")
                 kept += 1
-        assert [each.message_id for each in await dead.parked(0, 100)] == [f"id-{number}" for number in range(kept)]
+        assert [each.message_id for each in await dead.parked(0, 100)] == [
+            f"id-{number}" for number in range(kept)
+        ]
 
 
 async def test_retry_into_a_full_ingest_leaves_the_message_on_dead(nats: Nats) -> None:
@@ -133,13 +144,21 @@ async def test_without_a_server_every_call_says_so(nats: Nats, connection: Conne
     dead = NatsDeadLetters(connection)
     await dead.park(b"x", "id", "reason")
     nats.stop(kill=True)
-    for attempt in (dead.park(b"x", "id", "reason"), dead.parked(0, 10), dead.retry(1), dead.discard(1)):
+    for attempt in (
+        dead.park(b"x", "id", "reason"),
+        dead.parked(0, 10),
+        dead.retry(1),
+        dead.discard(1),
+    ):
         with pytest.raises(Unavailable):
             await asyncio.wait_for(attempt, 3)
 
 
-async def test_a_retried_message_comes_back_as_of_the_role_that_published_it(connection: Connection) -> None:
-    """From whichever lane it was parked; what an older release parked comes under the subject of that release."""
+async def test_a_retried_message_comes_back_as_of_the_role_that_published_it(
+    connection: Connection,
+) -> None:
+    """From whichever lane it was parked; what an older release parked comes under the subject of
+    that release."""
     dead, came = NatsDeadLetters(connection), []
     await dead.park(b"x", "first", "reason", "ingest.submission")
     await dead.park(b"x", "second", "reason", "retry.api")

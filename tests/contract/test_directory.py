@@ -1,4 +1,5 @@
-"""The ports Directory and DirectoryBucket on a JetStream bucket: true answers within milliseconds, or none."""
+"""The ports Directory and DirectoryBucket on a JetStream bucket: true answers within
+milliseconds, or none."""
 
 from __future__ import annotations
 
@@ -13,7 +14,13 @@ from posthorn.adapters.nats.bucket import NatsDirectoryBucket, read_key
 from posthorn.adapters.nats.connection import Connection
 from posthorn.adapters.nats.directory import NatsDirectory
 from posthorn.adapters.nats.layout import BUCKET_PREFIX, BUCKET_STREAM
-from posthorn.model.directory_entry import AddressEntry, DomainEntry, Entry, RecipientStatus, encode_key
+from posthorn.model.directory_entry import (
+    AddressEntry,
+    DomainEntry,
+    Entry,
+    RecipientStatus,
+    encode_key,
+)
 from posthorn.model.unpublished import NOTHING, of_subjects
 from posthorn.ports.directory import DirectoryBehind
 from posthorn.ports.errors import Unavailable
@@ -37,7 +44,9 @@ async def bucket(connection: Connection) -> NatsDirectoryBucket:
 
 
 @pytest.fixture
-async def directory(connection: Connection, bucket: NatsDirectoryBucket) -> AsyncIterator[NatsDirectory]:
+async def directory(
+    connection: Connection, bucket: NatsDirectoryBucket
+) -> AsyncIterator[NatsDirectory]:
     """A directory over that bucket, its watch alive."""
     async with NatsDirectory(connection) as made:
         await live(made)
@@ -55,7 +64,9 @@ async def standing(directory: NatsDirectory, address: str) -> RecipientStatus:
     return await directory.standing(parse_address(address))
 
 
-async def becomes(directory: NatsDirectory, address: str, wanted: RecipientStatus, timeout: float = 2.0) -> float:
+async def becomes(
+    directory: NatsDirectory, address: str, wanted: RecipientStatus, timeout: float = 2.0
+) -> float:
     began = time.monotonic()
     while await standing(directory, address) is not wanted:
         assert time.monotonic() - began < timeout
@@ -79,7 +90,9 @@ async def test_what_an_address_is(bucket: NatsDirectoryBucket, directory: NatsDi
     await directory.probe()
 
 
-async def test_the_oldest_account_of_a_domain_is_known(bucket: NatsDirectoryBucket, directory: NatsDirectory) -> None:
+async def test_the_oldest_account_of_a_domain_is_known(
+    bucket: NatsDirectoryBucket, directory: NatsDirectory
+) -> None:
     await bucket.put("@old.test", DomainEntry(None, True, '"a b"@old.test'))
     assert await directory.postmaster("old.test") == parse_address('"a b"@old.test')
     assert await directory.postmaster("example.test") is None
@@ -104,7 +117,8 @@ async def test_a_catch_all_takes_the_rest_as_its_own_entry_says(
     bucket: NatsDirectoryBucket, directory: NatsDirectory
 ) -> None:
     await bucket.put("@all.test", DomainEntry(catch_all="box@all.test", plus_addressing=True))
-    assert await standing(directory, "any@all.test") is RecipientStatus.UNKNOWN  # the box itself is not there
+    # the box itself is not there
+    assert await standing(directory, "any@all.test") is RecipientStatus.UNKNOWN
     await bucket.put("box@all.test", AddressEntry(RecipientStatus.OVER_QUOTA))
     await becomes(directory, "any@all.test", RecipientStatus.OVER_QUOTA)
     assert await standing(directory, "any+tag@all.test") is RecipientStatus.OVER_QUOTA
@@ -113,7 +127,9 @@ async def test_a_catch_all_takes_the_rest_as_its_own_entry_says(
     assert await standing(directory, "any+tag@all.test") is RecipientStatus.DELIVERABLE
 
 
-async def test_a_change_is_known_within_milliseconds(bucket: NatsDirectoryBucket, directory: NatsDirectory) -> None:
+async def test_a_change_is_known_within_milliseconds(
+    bucket: NatsDirectoryBucket, directory: NatsDirectory
+) -> None:
     changes: list[tuple[Entry | None, RecipientStatus]] = [
         (AddressEntry(RecipientStatus.SUSPENDED), RecipientStatus.SUSPENDED),
         (None, RecipientStatus.UNKNOWN),
@@ -281,7 +297,10 @@ async def test_a_killed_server_makes_it_unavailable_and_a_restart_makes_it_whole
 
 
 async def test_a_watch_whose_consumer_vanished_is_renewed(
-    connection: Connection, bucket: NatsDirectoryBucket, directory: NatsDirectory, monkeypatch: pytest.MonkeyPatch
+    connection: Connection,
+    bucket: NatsDirectoryBucket,
+    directory: NatsDirectory,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert await standing(directory, "alice@example.test") is RecipientStatus.DELIVERABLE
     monkeypatch.setattr(directory_module, "_SILENCE", 1.0)
@@ -310,7 +329,9 @@ async def test_the_writer_reads_back_all_it_wrote(connection: Connection) -> Non
     assert await bucket.entries() == wanted
 
 
-async def test_marking_twice_changes_nothing(connection: Connection, bucket: NatsDirectoryBucket) -> None:
+async def test_marking_twice_changes_nothing(
+    connection: Connection, bucket: NatsDirectoryBucket
+) -> None:
     before = (await connection.api(f"STREAM.INFO.{BUCKET_STREAM}"))["state"]["last_seq"]
     await bucket.mark_filled()
     assert (await connection.api(f"STREAM.INFO.{BUCKET_STREAM}"))["state"]["last_seq"] == before
@@ -329,7 +350,9 @@ async def is_behind(directory: NatsDirectory, address: str) -> RecipientStatus |
     return None
 
 
-async def behind_soon(directory: NatsDirectory, address: str, wanted: RecipientStatus | None) -> None:
+async def behind_soon(
+    directory: NatsDirectory, address: str, wanted: RecipientStatus | None
+) -> None:
     async def so() -> bool:
         return await is_behind(directory, address) is wanted
 
@@ -344,10 +367,16 @@ async def test_what_is_absent_is_not_known_while_it_is_marked_as_behind(
     await marked(bucket, "new@example.test", "@new.test", "box@example.test", "new@strict.test")
     await behind_soon(directory, "new@example.test", RecipientStatus.UNKNOWN)
     assert await is_behind(directory, "new+tag@example.test") is RecipientStatus.UNKNOWN
-    assert await is_behind(directory, "any@all.test") is RecipientStatus.UNKNOWN, "its catch-all may be there"
+    assert await is_behind(directory, "any@all.test") is RecipientStatus.UNKNOWN, (
+        "its catch-all may be there"
+    )
     assert await is_behind(directory, "any@new.test") is RecipientStatus.FOREIGN
-    assert await standing(directory, "alice@example.test") is RecipientStatus.DELIVERABLE, "what is there is there"
-    assert await standing(directory, "other@example.test") is RecipientStatus.UNKNOWN, "nobody else is held up"
+    assert await standing(directory, "alice@example.test") is RecipientStatus.DELIVERABLE, (
+        "what is there is there"
+    )
+    assert await standing(directory, "other@example.test") is RecipientStatus.UNKNOWN, (
+        "nobody else is held up"
+    )
     assert await standing(directory, "new+tag@strict.test") is RecipientStatus.UNKNOWN
     assert await standing(directory, "new@elsewhere.test") is RecipientStatus.FOREIGN
     await bucket.put("new@example.test", HERE)
@@ -367,7 +396,9 @@ async def becomes_anyhow(directory: NatsDirectory, address: str) -> None:
     await until(so, 5, address)
 
 
-async def test_a_mark_is_replaced_by_who_knows_its_revision_only(bucket: NatsDirectoryBucket) -> None:
+async def test_a_mark_is_replaced_by_who_knows_its_revision_only(
+    bucket: NatsDirectoryBucket,
+) -> None:
     assert await bucket.behind() == (0, NOTHING)
     assert await bucket.mark_behind(of_subjects(["a@example.test"]), 0)
     revision, mark = await bucket.behind()
@@ -378,10 +409,14 @@ async def test_a_mark_is_replaced_by_who_knows_its_revision_only(bucket: NatsDir
     later, _ = await bucket.behind()
     assert await bucket.mark_behind(NOTHING, later)
     assert (await bucket.behind())[1] == NOTHING
-    assert set(await bucket.entries()) == {"@example.test", "alice@example.test"}, "the mark is no entry"
+    assert set(await bucket.entries()) == {"@example.test", "alice@example.test"}, (
+        "the mark is no entry"
+    )
 
 
-async def test_without_a_watch_the_mark_is_read(connection: Connection, bucket: NatsDirectoryBucket) -> None:
+async def test_without_a_watch_the_mark_is_read(
+    connection: Connection, bucket: NatsDirectoryBucket
+) -> None:
     directory = NatsDirectory(connection)
     assert await standing(directory, "new@example.test") is RecipientStatus.UNKNOWN
     await marked(bucket, "new@example.test")
@@ -389,7 +424,9 @@ async def test_without_a_watch_the_mark_is_read(connection: Connection, bucket: 
     assert await standing(directory, "other@example.test") is RecipientStatus.UNKNOWN
 
 
-async def test_a_watch_that_comes_alive_knows_the_mark(connection: Connection, bucket: NatsDirectoryBucket) -> None:
+async def test_a_watch_that_comes_alive_knows_the_mark(
+    connection: Connection, bucket: NatsDirectoryBucket
+) -> None:
     await marked(bucket, "new@example.test")
     async with NatsDirectory(connection) as directory:
         await live(directory)

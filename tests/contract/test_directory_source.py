@@ -1,4 +1,5 @@
-"""The port DirectorySource on Postgres: what is true of each subject, and the outbox that says where to look."""
+"""The port DirectorySource on Postgres: what is true of each subject, and the outbox that says
+where to look."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ from tests.support.databases import pool
 from tests.support.seed import DatabaseSeed
 
 FINE, FULL, ASLEEP = (
-    AddressEntry(each) for each in (RecipientStatus.DELIVERABLE, RecipientStatus.OVER_QUOTA, RecipientStatus.SUSPENDED)
+    AddressEntry(each)
+    for each in (RecipientStatus.DELIVERABLE, RecipientStatus.OVER_QUOTA, RecipientStatus.SUSPENDED)
 )
 NARROW = AddressEntry(RecipientStatus.DELIVERABLE, room_bytes=room_of(1))
 
@@ -36,7 +38,9 @@ async def seed(database_url: str) -> AsyncIterator[DatabaseSeed]:
         await made.account("reads@example.test", state="receive-only")
         await made.account("full@example.test", quota=0)
         await made.account("asleep@example.test", state="suspended", quota=0)
-        await made.alias("all@example.test", "asleep@example.test", "full@example.test", "fine@example.test")
+        await made.alias(
+            "all@example.test", "asleep@example.test", "full@example.test", "fine@example.test"
+        )
         await made.alias("both@example.test", "asleep@example.test", "full@example.test")
         await made.alias("drowsy@example.test", "asleep@example.test")
         await made.alias("far@example.test", "drowsy@example.test", "near@example.test")
@@ -85,7 +89,9 @@ async def test_pending_says_the_same_of_each_subject(truth: PostgresDirectorySou
     assert await taken(truth) == {}
 
 
-async def test_a_change_of_an_account_names_every_alias_that_leads_to_it(truth: PostgresDirectorySource) -> None:
+async def test_a_change_of_an_account_names_every_alias_that_leads_to_it(
+    truth: PostgresDirectorySource,
+) -> None:
     await truth.recheck(["fine@example.test"])
     assert await taken(truth) == {
         "fine@example.test": NARROW,
@@ -107,7 +113,9 @@ async def test_the_room_of_an_alias_is_the_most_that_a_mailbox_has_to_which_it_l
     names = [f"{name}@example.test" for name in ("x", "y", "z", "free")]
     found = {subject: entry async for subject, entry in truth.everything() if subject in names}
     assert found == dict(zip(names, (wide, wide, FINE, FINE), strict=True))
-    await seed.rows("UPDATE accounts SET used_bytes = quota_bytes - 10 WHERE address = 'wide@example.test'")
+    await seed.rows(
+        "UPDATE accounts SET used_bytes = quota_bytes - 10 WHERE address = 'wide@example.test'"
+    )
     await truth.recheck(["wide@example.test"])
     assert await taken(truth) == {
         **dict.fromkeys(("wide@example.test", "x@example.test", "y@example.test"), NARROW),
@@ -134,10 +142,15 @@ async def test_a_domain_without_a_catch_all_names_its_oldest_account(
     assert await taken(truth) == {"zoe@new.test": FINE, "@new.test": of_zoe}
     assert {subject: entry async for subject, entry in truth.everything()}["@new.test"] == of_zoe
     await truth.recheck(["anna@new.test"])
-    assert await taken(truth) == {"anna@new.test": FINE}, "nothing of the domain changes with a younger one"
+    assert await taken(truth) == {"anna@new.test": FINE}, (
+        "nothing of the domain changes with a younger one"
+    )
     await seed.rows("DELETE FROM accounts WHERE address = 'zoe@new.test'")
     await truth.recheck(["zoe@new.test"])
-    assert await taken(truth) == {"zoe@new.test": None, "@new.test": DomainEntry(None, True, "anna@new.test")}
+    assert await taken(truth) == {
+        "zoe@new.test": None,
+        "@new.test": DomainEntry(None, True, "anna@new.test"),
+    }
     await seed.rows("DELETE FROM accounts WHERE address LIKE '%@new.test'")
     await truth.recheck(["anna@new.test"])
     assert await taken(truth) == {"anna@new.test": None, "@new.test": DomainEntry(None, True)}
@@ -168,12 +181,16 @@ async def test_a_change_during_publishing_is_not_struck_off_with_it(
     await truth.recheck(["unlimited@example.test"])
     async with truth.pending(10) as changes:
         assert changes == {"unlimited@example.test": FINE}
-        await seed.rows("UPDATE accounts SET state = 'suspended' WHERE address = 'unlimited@example.test'")
+        await seed.rows(
+            "UPDATE accounts SET state = 'suspended' WHERE address = 'unlimited@example.test'"
+        )
         await truth.recheck(["unlimited@example.test"])
     assert await taken(truth) == {"unlimited@example.test": ASLEEP}
 
 
-async def test_published_tells_whether_an_entry_waits(truth: PostgresDirectorySource, seed: DatabaseSeed) -> None:
+async def test_published_tells_whether_an_entry_waits(
+    truth: PostgresDirectorySource, seed: DatabaseSeed
+) -> None:
     await truth.recheck(["fine@example.test", "full@example.test"])
     outbox_ids = [number for (number,) in await seed.rows("SELECT id FROM directory_outbox")]
     assert not await truth.published(outbox_ids)
@@ -205,7 +222,9 @@ async def test_a_subject_that_takes_too_long_holds_up_none_behind_it(
     assert len(patient) == 20_001
 
 
-async def test_everything_is_one_reading(truth: PostgresDirectorySource, seed: DatabaseSeed) -> None:
+async def test_everything_is_one_reading(
+    truth: PostgresDirectorySource, seed: DatabaseSeed
+) -> None:
     seen: list[str] = []
     async for subject, _ in truth.everything():
         if not seen:
@@ -260,13 +279,29 @@ async def test_tenants_take_turns_and_bulk_comes_after_what_is_interactive(
     await lane_of_tenant(seed, second, 0, "b0@b.test", "b1@b.test")
     await lane_of_tenant(seed, third, 0, "c0@c.test")
     assert await order(truth, 8) == [
-        ["a0@a.test", "a1@a.test", "a2@a.test", "a3@a.test", "b0@b.test", "b1@b.test", "c0@c.test", "i0@bulk.test"],
-        [*(f"a{number}@a.test" for number in range(4, 9)), "i1@bulk.test", "i2@bulk.test", "i3@bulk.test"],
+        [
+            "a0@a.test",
+            "a1@a.test",
+            "a2@a.test",
+            "a3@a.test",
+            "b0@b.test",
+            "b1@b.test",
+            "c0@c.test",
+            "i0@bulk.test",
+        ],
+        [
+            *(f"a{number}@a.test" for number in range(4, 9)),
+            "i1@bulk.test",
+            "i2@bulk.test",
+            "i3@bulk.test",
+        ],
         [f"i{number}@bulk.test" for number in range(4, 9)],
     ]
 
 
-async def test_the_turn_goes_on_where_a_round_was_full(truth: PostgresDirectorySource, seed: DatabaseSeed) -> None:
+async def test_the_turn_goes_on_where_a_round_was_full(
+    truth: PostgresDirectorySource, seed: DatabaseSeed
+) -> None:
     tenants = sorted(new_id() for _ in range(5))
     for place, tenant in enumerate(tenants):
         await lane_of_tenant(seed, tenant, 1, *(f"u{number}@t{place}.test" for number in range(2)))
@@ -278,18 +313,35 @@ async def test_the_turn_goes_on_where_a_round_was_full(truth: PostgresDirectoryS
     ]
 
 
-async def test_rows_know_their_tenant_and_lane(truth: PostgresDirectorySource, seed: DatabaseSeed) -> None:
+async def test_rows_know_their_tenant_and_lane(
+    truth: PostgresDirectorySource, seed: DatabaseSeed
+) -> None:
     await truth.recheck(["fine@example.test", "who@nowhere.test"])
     await truth.recheck([f"u{number}@example.test" for number in range(101)])
-    rows = await seed.rows("SELECT lane, tenant_id, count(*) FROM directory_outbox GROUP BY 1, 2 ORDER BY 1, 2")
-    assert [tuple(row) for row in rows] == [(0, UUID(int=0), 1), (0, DEFAULT_TENANT, 1), (1, DEFAULT_TENANT, 101)]
+    rows = await seed.rows(
+        "SELECT lane, tenant_id, count(*) FROM directory_outbox GROUP BY 1, 2 ORDER BY 1, 2"
+    )
+    assert [tuple(row) for row in rows] == [
+        (0, UUID(int=0), 1),
+        (0, DEFAULT_TENANT, 1),
+        (1, DEFAULT_TENANT, 101),
+    ]
 
 
-async def test_what_is_not_published_is_named_within_bounds(truth: PostgresDirectorySource, seed: DatabaseSeed) -> None:
+async def test_what_is_not_published_is_named_within_bounds(
+    truth: PostgresDirectorySource, seed: DatabaseSeed
+) -> None:
     assert await truth.unpublished() == Unpublished()
     await truth.recheck(["fine@example.test", "@example.test"])
-    assert await truth.unpublished() == Unpublished(frozenset({"fine@example.test", "@example.test"}))
-    outbox_ids = [number for (number,) in await seed.rows("SELECT id FROM directory_outbox WHERE subject LIKE 'fine%'")]
+    assert await truth.unpublished() == Unpublished(
+        frozenset({"fine@example.test", "@example.test"})
+    )
+    outbox_ids = [
+        number
+        for (number,) in await seed.rows(
+            "SELECT id FROM directory_outbox WHERE subject LIKE 'fine%'"
+        )
+    ]
     assert await truth.unpublished(outbox_ids) == Unpublished(frozenset({"fine@example.test"}))
     await truth.recheck([f"u{number}@example.test" for number in range(6000)])
     assert await truth.unpublished() == Unpublished(domains=frozenset({"example.test"}))

@@ -36,11 +36,15 @@ def keys(database: Database, seed: DatabaseSeed) -> PostgresDkimKeys:
     return PostgresDkimKeys(database)
 
 
-def key(selector: str, algorithm: str = "ed25519", *, begins: float = -1.0, domain: str = DOMAIN) -> DkimKey:
+def key(
+    selector: str, algorithm: str = "ed25519", *, begins: float = -1.0, domain: str = DOMAIN
+) -> DkimKey:
     """A key that begins in so many seconds."""
     now = datetime.now(UTC)
     begin = now + timedelta(seconds=begins)
-    return DkimKey(new_id(), domain, selector, algorithm, b"public", b"encrypted", begin, None, None, now)
+    return DkimKey(
+        new_id(), domain, selector, algorithm, b"public", b"encrypted", begin, None, None, now
+    )
 
 
 async def signing(keys: PostgresDkimKeys, domain: str = DOMAIN) -> list[str]:
@@ -50,7 +54,12 @@ async def signing(keys: PostgresDkimKeys, domain: str = DOMAIN) -> list[str]:
 async def test_what_is_entered_comes_back(keys: PostgresDkimKeys) -> None:
     entered = key("one")
     (made,) = await keys.rotate(None, DOMAIN, [entered], WEEK)
-    assert (made.id, made.selector, made.public_key, made.private_key) == (entered.id, "one", b"public", b"encrypted")
+    assert (made.id, made.selector, made.public_key, made.private_key) == (
+        entered.id,
+        "one",
+        b"public",
+        b"encrypted",
+    )
     assert (made.domain, made.signs_from, made.signs_until, made.published_until) == (
         DOMAIN,
         entered.signs_from,
@@ -62,7 +71,9 @@ async def test_what_is_entered_comes_back(keys: PostgresDkimKeys) -> None:
     assert dict(await keys.signing([])) == {}
 
 
-async def test_a_new_key_waits_and_the_old_one_signs_meanwhile(keys: PostgresDkimKeys, seed: DatabaseSeed) -> None:
+async def test_a_new_key_waits_and_the_old_one_signs_meanwhile(
+    keys: PostgresDkimKeys, seed: DatabaseSeed
+) -> None:
     await keys.rotate(None, DOMAIN, [key("old")], WEEK)
     await keys.rotate(None, DOMAIN, [key("new", begins=3600)], WEEK)
     assert await signing(keys) == ["old"]
@@ -111,13 +122,18 @@ async def test_a_taken_selector_changes_nothing(keys: PostgresDkimKeys) -> None:
 async def test_two_rotations_at_once_leave_one_key_signing(keys: PostgresDkimKeys) -> None:
     for turn in range(5):
         await asyncio.gather(
-            *(keys.rotate(None, DOMAIN, [key(f"s{turn}-{number}", begins=0)], WEEK) for number in range(4))
+            *(
+                keys.rotate(None, DOMAIN, [key(f"s{turn}-{number}", begins=0)], WEEK)
+                for number in range(4)
+            )
         )
         assert len(await signing(keys)) == 1
         assert sum(each.signs_until is None for each in await keys.of(None, DOMAIN)) == 1
 
 
-async def test_keys_belong_to_their_domain_and_tenant(keys: PostgresDkimKeys, seed: DatabaseSeed) -> None:
+async def test_keys_belong_to_their_domain_and_tenant(
+    keys: PostgresDkimKeys, seed: DatabaseSeed
+) -> None:
     await seed.domain("other.test")
     await keys.rotate(DEFAULT_TENANT, DOMAIN, [key("one")], WEEK)
     await keys.rotate(None, "other.test", [key("one", domain="other.test")], WEEK)
@@ -141,7 +157,18 @@ async def test_a_signer_signs_with_what_is_kept(keys: PostgresDkimKeys) -> None:
     made = key("one")
     private, public = generate("ed25519")
     encrypted = secret_box.encrypt(private, f"dkim:{made.id}")
-    kept = DkimKey(made.id, DOMAIN, "one", "ed25519", public, encrypted, made.signs_from, None, None, made.created_at)
+    kept = DkimKey(
+        made.id,
+        DOMAIN,
+        "one",
+        "ed25519",
+        public,
+        encrypted,
+        made.signs_from,
+        None,
+        None,
+        made.created_at,
+    )
     await keys.rotate(None, DOMAIN, [kept], WEEK)
     signer = DkimSigner(keys, secret_box)
     assert "s=one;" in await signer.sign(DOMAIN, b"From: a@example.test\r\n\r\nx\r\n")
@@ -151,24 +178,34 @@ async def test_a_signer_signs_with_what_is_kept(keys: PostgresDkimKeys) -> None:
 async def test_an_outage_is_unavailable(database_url: str) -> None:
     async with pool(database_url.rpartition("/")[0] + "/absent") as gone:
         keys = PostgresDkimKeys(gone)
-        for call in (keys.signing([DOMAIN]), keys.of(None, DOMAIN), keys.rotate(None, DOMAIN, [key("x")], 0.0)):
+        for call in (
+            keys.signing([DOMAIN]),
+            keys.of(None, DOMAIN),
+            keys.rotate(None, DOMAIN, [key("x")], 0.0),
+        ):
             with pytest.raises(Unavailable):
                 await call
 
 
-async def test_a_domain_is_created_with_its_keys_or_not_at_all(keys: PostgresDkimKeys, database: Database) -> None:
+async def test_a_domain_is_created_with_its_keys_or_not_at_all(
+    keys: PostgresDkimKeys, database: Database
+) -> None:
     administration = PostgresAdministration(database)
     both = (key("r", "rsa", domain="new.test"), key("e", domain="new.test"))
     await administration.create_domain(None, NewDomain("new.test", dkim_keys=both))
     assert {each.selector for each in await keys.of(None, "new.test")} == {"r", "e"}
     assert sorted(await signing(keys, "new.test")) == ["e", "r"]
     with pytest.raises(Conflict):
-        await administration.create_domain(None, NewDomain("other.test", dkim_keys=(key("same"), key("same"))))
+        await administration.create_domain(
+            None, NewDomain("other.test", dkim_keys=(key("same"), key("same")))
+        )
     with pytest.raises(NotFound):
         await administration.domain(None, "other.test")
 
 
-async def test_a_claimed_domain_has_the_new_owners_keys_alone(keys: PostgresDkimKeys, seed: DatabaseSeed) -> None:
+async def test_a_claimed_domain_has_the_new_owners_keys_alone(
+    keys: PostgresDkimKeys, seed: DatabaseSeed
+) -> None:
     squatter, owner = new_id(), new_id()
     for tenant in (squatter, owner):
         await seed.rows("INSERT INTO tenants (id, name) VALUES ($1, $2)", tenant, str(tenant))

@@ -1,4 +1,5 @@
-"""The ports Events and Trace on JetStream: what happened to a message, recorded without ever holding mail up."""
+"""The ports Events and Trace on JetStream: what happened to a message, recorded without ever
+holding mail up."""
 
 from __future__ import annotations
 
@@ -40,7 +41,9 @@ async def state(connection: Connection) -> dict[str, Any]:
 async def count(connection: Connection) -> int:
     """How many events lie on the stream."""
     found = 0
-    async with aclosing(read_through(connection, EVENTS, {"deliver_policy": "all"}, 10_000)) as messages:
+    async with aclosing(
+        read_through(connection, EVENTS, {"deliver_policy": "all"}, 10_000)
+    ) as messages:
         async for each in messages:
             found += len(each.data.split(b"\n"))
     return found
@@ -86,7 +89,9 @@ async def test_what_is_recorded_is_there_within_half_a_second(connection: Connec
             assert time.monotonic() - began < 0.5
 
 
-async def test_many_events_go_together(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_events_go_together(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     requests = 0
     ask = connection.request
 
@@ -113,7 +118,9 @@ async def test_leaving_sends_what_is_left(connection: Connection) -> None:
     assert len(await NatsTrace(connection).of(message)) == 1200
 
 
-async def test_events_of_an_outage_are_kept_and_recorded_afterwards(nats: Nats, connection: Connection) -> None:
+async def test_events_of_an_outage_are_kept_and_recorded_afterwards(
+    nats: Nats, connection: Connection
+) -> None:
     message = new_id()
     async with NatsEvents(connection) as events:
         nats.stop(kill=True)
@@ -126,7 +133,9 @@ async def test_events_of_an_outage_are_kept_and_recorded_afterwards(nats: Nats, 
     assert [each.at for each in await NatsTrace(connection).of(message)] == [1.0, 2.0]
 
 
-async def test_the_oldest_are_dropped_and_counted_when_too_many_wait(nats: Nats, connection: Connection) -> None:
+async def test_the_oldest_are_dropped_and_counted_when_too_many_wait(
+    nats: Nats, connection: Connection
+) -> None:
     message, before = new_id(), dropped()
     async with NatsEvents(connection, kept=100) as events:
         nats.stop(kill=True)
@@ -136,10 +145,14 @@ async def test_the_oldest_are_dropped_and_counted_when_too_many_wait(nats: Nats,
         restart(nats)
         await connection.wait_up(10)
         await stored(connection, 100)
-    assert [each.at for each in await NatsTrace(connection).of(message)] == [float(n) for n in range(150, 250)]
+    assert [each.at for each in await NatsTrace(connection).of(message)] == [
+        float(n) for n in range(150, 250)
+    ]
 
 
-async def test_leaving_while_nats_is_away_takes_two_seconds_at_most(nats: Nats, connection: Connection) -> None:
+async def test_leaving_while_nats_is_away_takes_two_seconds_at_most(
+    nats: Nats, connection: Connection
+) -> None:
     before = dropped()
     async with NatsEvents(connection) as events:
         nats.stop(kill=True)
@@ -155,7 +168,9 @@ async def test_what_is_no_event_is_dropped_alone(connection: Connection) -> None
     message, before = new_id(), dropped()
     async with NatsEvents(connection) as events:
         events.record(
-            event(message, 1.0, reply=object()), event(message, 2.0, reply="x" * 200_000), event(message, 3.0)
+            event(message, 1.0, reply=object()),
+            event(message, 2.0, reply="x" * 200_000),
+            event(message, 3.0),
         )
         await stored(connection, 1)
     assert [each.at for each in await NatsTrace(connection).of(message)] == [3.0]
@@ -183,7 +198,9 @@ async def test_the_stream_forgets_the_oldest_and_never_refuses(nats: Nats) -> No
     async with connect(nats_settings(nats, events_max_bytes=1_000_000), "test") as connection:
         message = new_id()
         async with NatsEvents(connection) as events:
-            events.record(*(event(message, float(number), reply="x" * 1000) for number in range(3000)))
+            events.record(
+                *(event(message, float(number), reply="x" * 1000) for number in range(3000))
+            )
         assert (await state(connection))["bytes"] <= 1_000_000
         kept = [each.at for each in await NatsTrace(connection).of(message)]
         assert kept[-1] == 2999.0 and 500 < len(kept) < 1000
@@ -192,7 +209,11 @@ async def test_the_stream_forgets_the_oldest_and_never_refuses(nats: Nats) -> No
 async def test_the_stream_is_kept_as_the_settings_say(nats: Nats) -> None:
     async with connect(nats_settings(nats, events_max_age_seconds=3600), "test") as connection:
         config = (await connection.api(f"STREAM.INFO.{EVENTS}"))["config"]
-        assert (config["max_age"], config["discard"], config["storage"]) == (3600 * 10**9, "old", "file")
+        assert (config["max_age"], config["discard"], config["storage"]) == (
+            3600 * 10**9,
+            "old",
+            "file",
+        )
 
 
 async def test_lower_limits_do_not_empty_the_stream_by_themselves(nats: Nats) -> None:
@@ -204,16 +225,27 @@ async def test_lower_limits_do_not_empty_the_stream_by_themselves(nats: Nats) ->
     async with connect(nats_settings(nats, events_max_bytes=1_000_000), "test") as connection:
         assert (await state(connection))["messages"] == before["messages"]
         assert (await connection.api(f"STREAM.INFO.{EVENTS}"))["config"]["max_bytes"] == 2 * 1024**3
-    async with connect(nats_settings(nats, events_max_bytes=1_000_000, events_trim=True), "test") as connection:
+    async with connect(
+        nats_settings(nats, events_max_bytes=1_000_000, events_trim=True), "test"
+    ) as connection:
         assert (await state(connection))["bytes"] <= 1_000_000
 
 
 def test_a_lower_age_is_put_off_when_much_is_older() -> None:
     second, day = 10**9, 86_400 * 10**9
     state = {"bytes": 100 * 1024**2, "first_ts": "2026-11-01T00:00:00.123456789Z"}
-    info = {"config": {"max_bytes": -1, "max_age": 14 * day}, "state": state, "ts": "2026-11-11T00:00:00.5Z"}
-    assert limits_to_keep(info, {"max_bytes": -1, "max_age": 8 * day}) == {"max_bytes": -1, "max_age": 14 * day}
-    assert limits_to_keep(info, {"max_bytes": -1, "max_age": 9 * day + 3600 * second}) == {}, "less than a tenth"
+    info = {
+        "config": {"max_bytes": -1, "max_age": 14 * day},
+        "state": state,
+        "ts": "2026-11-11T00:00:00.5Z",
+    }
+    assert limits_to_keep(info, {"max_bytes": -1, "max_age": 8 * day}) == {
+        "max_bytes": -1,
+        "max_age": 14 * day,
+    }
+    assert limits_to_keep(info, {"max_bytes": -1, "max_age": 9 * day + 3600 * second}) == {}, (
+        "less than a tenth"
+    )
     assert limits_to_keep(info, {"max_bytes": -1, "max_age": 14 * day}) == {}
     assert limits_to_keep(info, {"max_bytes": 50 * 1024**2, "max_age": 14 * day}) == info["config"]
     nothing = {**info, "state": {"bytes": 0, "first_ts": "0001-01-01T00:00:00Z"}}

@@ -1,4 +1,5 @@
-"""The ports Ingest and IngestSource on JetStream: what is accepted is kept, and comes out until it is done."""
+"""The ports Ingest and IngestSource on JetStream: what is accepted is kept, and comes out until
+it is done."""
 
 from __future__ import annotations
 
@@ -37,7 +38,9 @@ def short_ack_wait(monkeypatch: pytest.MonkeyPatch) -> float:
     return 1.0
 
 
-async def take_all(found: NatsIngestSource, number: int, timeout: float = 10.0) -> list[NatsDelivery]:
+async def take_all(
+    found: NatsIngestSource, number: int, timeout: float = 10.0
+) -> list[NatsDelivery]:
     taken: list[NatsDelivery] = []
     async with asyncio.timeout(timeout):
         while len(taken) < number:
@@ -126,7 +129,9 @@ async def test_many_accepted_at_once_are_each_kept_once_also_with_a_known_one_am
     ingest = NatsIngest(connection)
     sent = [make_envelope(b"%d\r\n" % number) for number in range(400)]
     await ingest.accept(sent[200], b"200\r\n")
-    await asyncio.gather(*(ingest.accept(each, b"%d\r\n" % number) for number, each in enumerate(sent)))
+    await asyncio.gather(
+        *(ingest.accept(each, b"%d\r\n" % number) for number, each in enumerate(sent))
+    )
     async with NatsIngestSource(connection) as found:
         taken = [decode_record(each.octets) for each in await take_all(found, 400)]
         assert sorted(record.envelope.id for record in taken) == sorted(each.id for each in sent)
@@ -162,7 +167,9 @@ async def test_the_byte_limit_answers_full_and_drops_nothing(nats: Nats) -> None
         await ingest.probe()
 
 
-async def test_a_burst_into_a_nearly_full_stream_gives_each_sender_a_true_answer(nats: Nats) -> None:
+async def test_a_burst_into_a_nearly_full_stream_gives_each_sender_a_true_answer(
+    nats: Nats,
+) -> None:
     body = b"x" * 10_000
     async with connect(nats_settings(nats, ingest_max_bytes=1_000_000), "test") as connection:
         ingest = NatsIngest(connection)
@@ -182,7 +189,9 @@ async def test_a_limit_that_changed_in_the_settings_changes_the_stream(nats: Nat
 async def test_two_processes_may_make_the_streams_at_once(nats: Nats) -> None:
     async with AsyncExitStack() as stack:
         settings = nats_settings(nats)
-        opened = await asyncio.gather(*(stack.enter_async_context(connect(settings, "test")) for _ in range(4)))
+        opened = await asyncio.gather(
+            *(stack.enter_async_context(connect(settings, "test")) for _ in range(4))
+        )
         assert all(connection.is_up for connection in opened)
 
 
@@ -212,7 +221,10 @@ async def test_what_a_dead_process_had_taken_comes_again(nats: Nats, short_ack_w
 async def test_what_is_worked_on_or_waits_in_the_buffer_is_not_given_to_another(
     nats: Nats, short_ack_wait: float
 ) -> None:
-    async with connect(nats_settings(nats), "one") as one, connect(nats_settings(nats), "two") as two:
+    async with (
+        connect(nats_settings(nats), "one") as one,
+        connect(nats_settings(nats), "two") as two,
+    ):
         for _ in range(2):
             await NatsIngest(one).accept(make_envelope(BODY), BODY)
         async with NatsIngestSource(one) as first:
@@ -230,7 +242,10 @@ async def test_what_is_worked_on_or_waits_in_the_buffer_is_not_given_to_another(
 
 
 async def test_closing_gives_the_buffer_back_at_once(nats: Nats) -> None:
-    async with connect(nats_settings(nats), "one") as one, connect(nats_settings(nats), "two") as two:
+    async with (
+        connect(nats_settings(nats), "one") as one,
+        connect(nats_settings(nats), "two") as two,
+    ):
         async with NatsIngestSource(one):
             for _ in range(10):
                 await NatsIngest(two).accept(make_envelope(BODY), BODY)
@@ -263,9 +278,12 @@ async def test_without_a_server_accepting_and_taking_say_so_in_time_and_nothing_
         assert len(await asyncio.wait_for(found.take(1, 1), 5)) == 1
 
 
-async def test_what_was_unsent_when_the_connection_broke_is_not_sent_later(nats: Nats, connection: Connection) -> None:
+async def test_what_was_unsent_when_the_connection_broke_is_not_sent_later(
+    nats: Nats, connection: Connection
+) -> None:
     assert nats.process
-    nats.process.send_signal(signal.SIGSTOP)  # whatever is still flushed meets a server that never reads it
+    # whatever is still flushed meets a server that never reads it
+    nats.process.send_signal(signal.SIGSTOP)
     client = connection.client
     client._pending.append(b"PUB ingest.0 5\r\nstale\r\n")
     client._pending_data_size += 23
@@ -281,7 +299,9 @@ async def test_what_was_unsent_when_the_connection_broke_is_not_sent_later(nats:
     assert await kept(connection) == 1
 
 
-async def test_a_server_killed_under_load_costs_nothing_and_doubles_nothing(nats: Nats, connection: Connection) -> None:
+async def test_a_server_killed_under_load_costs_nothing_and_doubles_nothing(
+    nats: Nats, connection: Connection
+) -> None:
     ingest = NatsIngest(connection)
     sent = [make_envelope(BODY) for _ in range(600)]
     queue = iter(sent)
@@ -299,8 +319,12 @@ async def test_a_server_killed_under_load_costs_nothing_and_doubles_nothing(nats
         await asyncio.wait_for(senders, 20)
         assert await kept(connection) == len(sent)  # nothing was done() yet
         async with asyncio.timeout(10):
-            while len(taken) < len(sent):  # a killed server may forget that it sent some, and send them again
-                taken |= {decode_record(each.octets).envelope.id for each in await found.take(512, 1 << 24)}
+            # a killed server may forget that it sent some, and send them again
+            while len(taken) < len(sent):
+                taken |= {
+                    decode_record(each.octets).envelope.id
+                    for each in await found.take(512, 1 << 24)
+                }
         assert taken == {each.id for each in sent}
 
 
@@ -320,7 +344,9 @@ async def test_a_stream_that_was_deleted_is_made_anew(connection: Connection) ->
     assert await kept(connection) == 1
 
 
-async def test_a_connection_that_the_server_closed_for_good_is_replaced(connection: Connection) -> None:
+async def test_a_connection_that_the_server_closed_for_good_is_replaced(
+    connection: Connection,
+) -> None:
     ingest = NatsIngest(connection)
     async with NatsIngestSource(connection) as found:
         before = connection.client
@@ -337,7 +363,9 @@ async def test_a_connection_that_the_server_closed_for_good_is_replaced(connecti
 async def test_a_server_that_comes_late_is_waited_for(nats: Nats) -> None:
     nats.stop()
     async with AsyncExitStack() as stack:
-        connecting = asyncio.create_task(stack.enter_async_context(connect(nats_settings(nats), "test")))
+        connecting = asyncio.create_task(
+            stack.enter_async_context(connect(nats_settings(nats), "test"))
+        )
         await asyncio.sleep(0.4)
         assert not connecting.done()
         restart(nats)
@@ -346,7 +374,9 @@ async def test_a_server_that_comes_late_is_waited_for(nats: Nats) -> None:
 
 
 async def test_wrong_credentials_are_told_in_the_log_without_being_shown(nats: Nats) -> None:
-    wrong = NatsSettings.model_validate({"nats_url": f"nats://posthorn:very%2Fsecret@127.0.0.1:{nats.port}"})
+    wrong = NatsSettings.model_validate(
+        {"nats_url": f"nats://posthorn:very%2Fsecret@127.0.0.1:{nats.port}"}
+    )
     with structlog.testing.capture_logs() as lines, pytest.raises(TimeoutError):
         async with asyncio.timeout(1), connect(wrong, "test"):
             pass
@@ -356,7 +386,9 @@ async def test_wrong_credentials_are_told_in_the_log_without_being_shown(nats: N
 
 
 async def test_a_wrong_address_is_told_in_the_log_without_credentials() -> None:
-    wrong = NatsSettings.model_validate({"nats_url": f"nats://posthorn:secret@127.0.0.1:{free_port()}"})
+    wrong = NatsSettings.model_validate(
+        {"nats_url": f"nats://posthorn:secret@127.0.0.1:{free_port()}"}
+    )
     with structlog.testing.capture_logs() as lines, pytest.raises(TimeoutError):
         async with asyncio.timeout(1), connect(wrong, "test"):
             pass

@@ -1,5 +1,5 @@
-"""The two lanes of INGEST: streams of an older release are given the second one in place, and both releases work side by side.
-What no consumer knows of is found."""
+"""The two lanes of INGEST: streams of an older release are given the second one in place, and
+both releases work side by side. What no consumer knows of is found."""
 
 from __future__ import annotations
 
@@ -29,13 +29,18 @@ class Older:
         self._connection = connection
         settings = connection.settings
         self.stream = {**streams(settings)[0], "subjects": ["ingest.*"]}
-        self.consumer = {name: value for name, value in consumers(settings)[0].items() if name != "filter_subject"}
+        self.consumer = {
+            name: value
+            for name, value in consumers(settings)[0].items()
+            if name != "filter_subject"
+        }
 
     async def ensure(self) -> None:
         present = (await self._connection.api(f"STREAM.INFO.{INGEST}"))["config"]
         await self._connection.api(f"STREAM.UPDATE.{INGEST}", {**present, **self.stream})
         await self._connection.api(
-            f"CONSUMER.CREATE.{INGEST}.{INGEST_CONSUMER}", {"stream_name": INGEST, "config": self.consumer}
+            f"CONSUMER.CREATE.{INGEST}.{INGEST_CONSUMER}",
+            {"stream_name": INGEST, "config": self.consumer},
         )
 
     async def begin(self) -> None:
@@ -66,7 +71,9 @@ async def take(source: NatsIngestSource, number: int) -> list[NatsDelivery]:
     return taken
 
 
-async def test_a_stream_of_the_release_before_is_given_its_second_lane_in_place(connection: Connection) -> None:
+async def test_a_stream_of_the_release_before_is_given_its_second_lane_in_place(
+    connection: Connection,
+) -> None:
     older = Older(connection)
     await older.begin()
     for number in range(5):
@@ -99,18 +106,23 @@ async def test_the_release_before_starts_and_takes_beside_this_one(connection: C
         for each in taken:
             await each.ack()
         async with NatsIngestSource(connection, RETRY_CONSUMER) as retries:
-            # what the first lane had from the second one may come a second time, which the ids make harmless
+            # what the first lane had from the second one may come a second time, which the ids make
+            # harmless
             (again,) = await take(retries, 1)
             assert again.octets == b"first"
             await again.ack()
 
             async def empty() -> bool:
-                return bool((await connection.api(f"STREAM.INFO.{INGEST}"))["state"]["messages"] == 0)
+                return bool(
+                    (await connection.api(f"STREAM.INFO.{INGEST}"))["state"]["messages"] == 0
+                )
 
             await until(empty)
 
 
-async def test_the_age_of_first_deliveries_leaves_the_retry_lane_out(connection: Connection) -> None:
+async def test_the_age_of_first_deliveries_leaves_the_retry_lane_out(
+    connection: Connection,
+) -> None:
     async with NatsIngestSource(connection) as source:
         assert (await source.backlog()).oldest_first is None
         await connection.request("retry.mx", b"long ago")
@@ -127,10 +139,14 @@ async def test_the_age_of_first_deliveries_leaves_the_retry_lane_out(connection:
 
 
 async def lose(connection: Connection, *subjects: str, record: bytes = b"lost") -> None:
-    """Put messages on the stream which its consumers step over: they look elsewhere while these arrive."""
+    """Put messages on the stream which its consumers step over: they look elsewhere while these
+    arrive."""
     settings = consumers(connection.settings)
     for wanted in settings:
-        await configure(connection, {**wanted, "filter_subject": wanted["filter_subject"].replace("*", "elsewhere")})
+        await configure(
+            connection,
+            {**wanted, "filter_subject": wanted["filter_subject"].replace("*", "elsewhere")},
+        )
     for subject in subjects:
         await connection.request(subject, record)
     for wanted, subject in zip(settings, ("ingest.elsewhere", "retry.elsewhere"), strict=True):
@@ -140,7 +156,9 @@ async def lose(connection: Connection, *subjects: str, record: bytes = b"lost") 
             await delivery.ack()
 
             async def acknowledged(name: str = wanted["name"]) -> bool:
-                return bool((await connection.api(f"CONSUMER.INFO.{INGEST}.{name}"))["num_ack_pending"] == 0)
+                return bool(
+                    (await connection.api(f"CONSUMER.INFO.{INGEST}.{name}"))["num_ack_pending"] == 0
+                )
 
             await until(acknowledged)
     for wanted in settings:
@@ -148,7 +166,9 @@ async def lose(connection: Connection, *subjects: str, record: bytes = b"lost") 
 
 
 async def configure(connection: Connection, wanted: dict[str, Any]) -> None:
-    await connection.api(f"CONSUMER.CREATE.{INGEST}.{wanted['name']}", {"stream_name": INGEST, "config": wanted})
+    await connection.api(
+        f"CONSUMER.CREATE.{INGEST}.{wanted['name']}", {"stream_name": INGEST, "config": wanted}
+    )
 
 
 async def test_what_no_consumer_knows_of_is_found_in_both_lanes_and_what_they_know_is_not(
@@ -173,9 +193,14 @@ async def test_what_no_consumer_knows_of_is_found_in_both_lanes_and_what_they_kn
         await each.ack()
         await each.ack()
     assert await strays.find(100) == []
-    async with NatsIngestSource(connection) as source, NatsIngestSource(connection, RETRY_CONSUMER) as retries:
+    async with (
+        NatsIngestSource(connection) as source,
+        NatsIngestSource(connection, RETRY_CONSUMER) as retries,
+    ):
         assert [each.octets for each in await take(source, 1)] == [b"waits"]
-        assert [(each.octets, each.subject) for each in await take(retries, 1)] == [(b"lost", "retry.mx")]
+        assert [(each.octets, each.subject) for each in await take(retries, 1)] == [
+            (b"lost", "retry.mx")
+        ]
 
 
 async def test_strays_are_delivered_once_and_the_stream_becomes_empty(
@@ -190,7 +215,9 @@ async def test_strays_are_delivered_once_and_the_stream_becomes_empty(
         await env.settled()
         await env.source.stop()
         await lose(env.nats, "ingest.0", record=delivery.octets)  # delivered, and still there
-        other = delivery.octets.replace(str(placed.id).encode(), b"0190a0b4-0000-7000-8000-000000000000")
+        other = delivery.octets.replace(
+            str(placed.id).encode(), b"0190a0b4-0000-7000-8000-000000000000"
+        )
         await lose(env.nats, "ingest.0", record=other)  # never delivered
         leads = [True, True, False]
 

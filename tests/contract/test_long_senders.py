@@ -1,4 +1,5 @@
-"""Senders too long to be rewritten, on PostgreSQL: stored with the forward, found again, bounded, and forgotten (ADR 27)."""
+"""Senders too long to be rewritten, on PostgreSQL: stored with the forward, found again,
+bounded, and forgotten (ADR 27)."""
 
 from __future__ import annotations
 
@@ -44,7 +45,9 @@ async def seed(database_url: str) -> AsyncIterator[DatabaseSeed]:
         yield made
 
 
-def forwarded(sender: str, *aliases: str, day: int = DAY, token: str | None = None) -> SegmentMessage:
+def forwarded(
+    sender: str, *aliases: str, day: int = DAY, token: str | None = None
+) -> SegmentMessage:
     """A message from the sender, forwarded by each of the aliases."""
     outbound = tuple(
         Outbound(
@@ -70,21 +73,30 @@ async def stored(seed: DatabaseSeed) -> list[tuple[str, str, int]]:
 
 
 async def paths(seed: DatabaseSeed) -> list[str]:
-    return [path for (path,) in await seed.rows("SELECT reverse_path FROM outbound_recipients ORDER BY id")]
+    return [
+        path
+        for (path,) in await seed.rows("SELECT reverse_path FROM outbound_recipients ORDER BY id")
+    ]
 
 
 async def test_a_sender_is_stored_with_the_forward_and_found_by_its_token(
     seed: DatabaseSeed, mailboxes: PostgresMailboxes
 ) -> None:
-    await mailboxes.deliver([make_segment([forwarded(ONE, "a@example.test", "b@example.test", "a@other.test")])])
+    await mailboxes.deliver(
+        [make_segment([forwarded(ONE, "a@example.test", "b@example.test", "a@other.test")])]
+    )
     assert await stored(seed) == [("example.test", ONE, DAY), ("other.test", ONE, DAY)]
     assert await paths(seed) == [
         rewrite_long(ONE, f"{name}.test", KEY, DAY) for name in ("example", "example", "other")
     ]
-    transactions = "SELECT xmin::text FROM long_senders UNION SELECT xmin::text FROM outbound_recipients"
+    transactions = (
+        "SELECT xmin::text FROM long_senders UNION SELECT xmin::text FROM outbound_recipients"
+    )
     assert len(await seed.rows(transactions)) == 1
     here, elsewhere = ("example.test", token_of(ONE)), ("nowhere.test", token_of(ONE))
-    assert await mailboxes.long_senders([here, elsewhere, ("example.test", token_of(OTHER))]) == {here: ONE}
+    assert await mailboxes.long_senders([here, elsewhere, ("example.test", token_of(OTHER))]) == {
+        here: ONE
+    }
     assert await mailboxes.long_senders([]) == {}
 
 
@@ -105,16 +117,26 @@ async def test_a_message_placed_again_stores_and_charges_nothing(seed: DatabaseS
     assert [key for key, _ in before] == ["long-senders:example.test"]
     await seed.rows("DELETE FROM long_senders")
     await mailboxes.deliver([make_segment([message])])
-    assert (await stored(seed), await seed.rows("SELECT key, full_at FROM throttles")) == ([], before)
+    assert (await stored(seed), await seed.rows("SELECT key, full_at FROM throttles")) == (
+        [],
+        before,
+    )
 
 
-async def test_a_batch_that_fails_stores_and_charges_nothing(seed: DatabaseSeed, database: Database) -> None:
+async def test_a_batch_that_fails_stores_and_charges_nothing(
+    seed: DatabaseSeed, database: Database
+) -> None:
     mailboxes = PostgresMailboxes(database, QueuePolicy(limits=ForwardLimits(long_senders=2)))
     poison = forwarded(OTHER, "a@example.test")
-    too_large = replace(poison.outbound[0], dsn=RecipientDsn(Notify(1 << 20)))  # the queue takes it no more, at the end
+    # the queue takes it no more, at the end
+    too_large = replace(poison.outbound[0], dsn=RecipientDsn(Notify(1 << 20)))
     with pytest.raises(DataError):
         await mailboxes.deliver(
-            [make_segment([forwarded(ONE, "a@example.test"), replace(poison, outbound=(too_large,))])]
+            [
+                make_segment(
+                    [forwarded(ONE, "a@example.test"), replace(poison, outbound=(too_large,))]
+                )
+            ]
         )
     assert (await stored(seed), await seed.rows("SELECT key FROM throttles")) == ([], [])
 
@@ -124,13 +146,18 @@ async def test_a_domain_stores_so_many_new_ones_an_hour_and_goes_on_with_those_i
 ) -> None:
     mailboxes = PostgresMailboxes(database, QueuePolicy(limits=ForwardLimits(long_senders=2)))
     names = [f"{'x' * 60}{number}@mailer.example" for number in range(4)]
-    await mailboxes.deliver([make_segment([forwarded(name, "a@example.test") for name in names[:3]])])
+    await mailboxes.deliver(
+        [make_segment([forwarded(name, "a@example.test") for name in names[:3]])]
+    )
     assert [sender for _, sender, _ in await stored(seed)] == names[:2]
     assert [bool(path) for path in await paths(seed)] == [True, True, False]
     await mailboxes.deliver(
         [
             make_segment(
-                [forwarded(name, "a@example.test", "a@other.test", day=DAY + 1) for name in (names[0], names[3])]
+                [
+                    forwarded(name, "a@example.test", "a@other.test", day=DAY + 1)
+                    for name in (names[0], names[3])
+                ]
             )
         ]
     )
@@ -159,7 +186,11 @@ async def test_what_is_not_sent_now_or_not_by_a_token_stores_nothing(
     held = forwarded(ONE, "a@example.test")
     ended = replace(held.outbound[0], state=QueueState.BOUNCED)
     await mailboxes.deliver(
-        [make_segment([replace(held, outbound=(ended,)), forwarded(OTHER, "a@example.test", token="")])]
+        [
+            make_segment(
+                [replace(held, outbound=(ended,)), forwarded(OTHER, "a@example.test", token="")]
+            )
+        ]
     )
     assert await stored(seed) == []
 
@@ -169,17 +200,24 @@ async def test_of_two_senders_with_one_token_the_second_is_not_stored(
 ) -> None:
     token = token_of(ONE)
     await mailboxes.deliver([make_segment([forwarded(ONE, "a@example.test")])])
-    await mailboxes.deliver([make_segment([forwarded(OTHER, "a@example.test", token=token, day=DAY + 1)])])
+    await mailboxes.deliver(
+        [make_segment([forwarded(OTHER, "a@example.test", token=token, day=DAY + 1)])]
+    )
     assert await stored(seed) == [("example.test", ONE, DAY)]
     assert [bool(path) for path in await paths(seed)] == [True, False]
 
 
-async def test_batches_at_once_with_the_same_senders_all_store_them(seed: DatabaseSeed, database: Database) -> None:
+async def test_batches_at_once_with_the_same_senders_all_store_them(
+    seed: DatabaseSeed, database: Database
+) -> None:
     mailboxes = PostgresMailboxes(database, QueuePolicy(limits=ForwardLimits(long_senders=1000)))
     names = [f"{'y' * 60}{number:02}@mailer.example" for number in range(20)]
     batches = (names, names[::-1], names[10:] + names[:10])
     await asyncio.gather(
-        *(mailboxes.deliver([make_segment([forwarded(name, "a@example.test") for name in batch])]) for batch in batches)
+        *(
+            mailboxes.deliver([make_segment([forwarded(name, "a@example.test") for name in batch])])
+            for batch in batches
+        )
     )
     assert [sender for _, sender, _ in await stored(seed)] == names
     assert "" not in await paths(seed)
@@ -188,7 +226,9 @@ async def test_batches_at_once_with_the_same_senders_all_store_them(seed: Databa
 async def test_rows_are_forgotten_when_no_address_can_name_them_any_more(
     seed: DatabaseSeed, mailboxes: PostgresMailboxes, database: Database
 ) -> None:
-    await mailboxes.deliver([make_segment([forwarded(name, "a@example.test") for name in (ONE, OTHER)])])
+    await mailboxes.deliver(
+        [make_segment([forwarded(name, "a@example.test") for name in (ONE, OTHER)])]
+    )
     await seed.rows(
         "UPDATE long_senders SET used_on = (now() AT TIME ZONE 'UTC')::date - CASE WHEN sender = $1 THEN 24 ELSE 23 END",
         ONE,

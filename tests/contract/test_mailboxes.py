@@ -1,4 +1,5 @@
-"""The port Mailboxes on PostgreSQL: whose message it is, and a batch that is placed once, whole or not at all."""
+"""The port Mailboxes on PostgreSQL: whose message it is, and a batch that is placed once, whole
+or not at all."""
 
 from __future__ import annotations
 
@@ -29,16 +30,20 @@ class TestResolve:
     ) -> None:
         await seed.domain("example.test")
         ada = await seed.account("ada@example.test")
-        assert await _resolved(mailboxes, "ada@example.test", "nobody@example.test", "ada@foreign.test") == {
-            "ada@example.test": (ada,)
-        }
+        assert await _resolved(
+            mailboxes, "ada@example.test", "nobody@example.test", "ada@foreign.test"
+        ) == {"ada@example.test": (ada,)}
 
-    async def test_a_repeated_recipient_is_one_answer(self, seed: DatabaseSeed, mailboxes: PostgresMailboxes) -> None:
+    async def test_a_repeated_recipient_is_one_answer(
+        self, seed: DatabaseSeed, mailboxes: PostgresMailboxes
+    ) -> None:
         await seed.domain("example.test")
         ada = await seed.account("ada@example.test")
         assert await _resolved(mailboxes, *["ada@example.test"] * 3) == {"ada@example.test": (ada,)}
 
-    async def test_nobody_and_nothing_asked_gives_nothing(self, mailboxes: PostgresMailboxes) -> None:
+    async def test_nobody_and_nothing_asked_gives_nothing(
+        self, mailboxes: PostgresMailboxes
+    ) -> None:
         found = await mailboxes.resolve((), ())
         assert (dict(found.accounts), found.delivered) == ({}, frozenset())
 
@@ -47,8 +52,12 @@ class TestResolve:
     ) -> None:
         await seed.domain("example.test")
         ada, bob = await seed.account("ada@example.test"), await seed.account("bob@example.test")
-        await seed.alias("both@example.test", "bob@example.test", "ada@example.test", "gone@example.test")
-        await seed.alias("all@example.test", "both@example.test", "ada@example.test", "ada+tag@example.test")
+        await seed.alias(
+            "both@example.test", "bob@example.test", "ada@example.test", "gone@example.test"
+        )
+        await seed.alias(
+            "all@example.test", "both@example.test", "ada@example.test", "ada+tag@example.test"
+        )
         found = await _resolved(mailboxes, "both@example.test", "all@example.test")
         assert found == {"both@example.test": (ada, bob), "all@example.test": (ada, bob)}
 
@@ -61,7 +70,9 @@ class TestResolve:
         for number in range(2, 12):
             await seed.alias(f"a{number}@example.test", f"a{number - 1}@example.test")
         assert await _resolved(mailboxes, "a11@example.test") == {"a11@example.test": (ada,)}
-        assert await _resolved(mailboxes, "a11+tag@example.test") == {"a11+tag@example.test": (ada,)}
+        assert await _resolved(mailboxes, "a11+tag@example.test") == {
+            "a11+tag@example.test": (ada,)
+        }
 
     async def test_a_recipient_that_comes_to_more_than_a_hundred_addresses_is_only_told_to_be_wide(
         self, seed: DatabaseSeed, mailboxes: PostgresMailboxes
@@ -69,8 +80,12 @@ class TestResolve:
         await seed.domain("example.test")
         ada = await seed.account("ada@example.test")
         for number in range(20):
-            await seed.alias(f"part{number}@example.test", *(f"x{number}.{n}@far.test" for n in range(100)))
-        await seed.alias("all@example.test", *(f"part{number}@example.test" for number in range(20)))
+            await seed.alias(
+                f"part{number}@example.test", *(f"x{number}.{n}@far.test" for n in range(100))
+            )
+        await seed.alias(
+            "all@example.test", *(f"part{number}@example.test" for number in range(20))
+        )
         await seed.alias("more@example.test", "ada@example.test", "part1@example.test")
         found = await mailboxes.resolve(
             ["part0@example.test", "all@example.test", "ada@example.test", "more@example.test"], ()
@@ -122,10 +137,14 @@ class TestResolve:
         await seed.domain("example.test")
         ada = await seed.account("ada@example.test")
         for number in range(15):
-            await seed.alias(f"part{number}@example.test", *(f"x{number}.{n}@example.test" for n in range(100)))
+            await seed.alias(
+                f"part{number}@example.test", *(f"x{number}.{n}@example.test" for n in range(100))
+            )
         asked = [f"all{number}@example.test" for number in range(16)]
         for each in asked:
-            await seed.alias(each, "ada@example.test", *(f"part{number}@example.test" for number in range(15)))
+            await seed.alias(
+                each, "ada@example.test", *(f"part{number}@example.test" for number in range(15))
+            )
         made = make_message([ada])
         placed = made.envelope.id
         await mailboxes.deliver([make_segment([made])])
@@ -144,7 +163,9 @@ class TestResolve:
         found = await _resolved(mailboxes, "me@example.test", "ping@example.test")
         assert found == {"ping@example.test": (ada,)}
 
-    async def test_a_mesh_of_aliases_does_not_explode(self, seed: DatabaseSeed, mailboxes: PostgresMailboxes) -> None:
+    async def test_a_mesh_of_aliases_does_not_explode(
+        self, seed: DatabaseSeed, mailboxes: PostgresMailboxes
+    ) -> None:
         await seed.domain("example.test")
         ada = await seed.account("ada@example.test")
         names = [f"mesh{number}@example.test" for number in range(25)]
@@ -159,9 +180,17 @@ class TestResolve:
         await seed.domain("example.test")
         ada = await seed.account("ada@example.test")
         await seed.alias("team@example.test", "ada@example.test")
-        asked = ("ada+x@example.test", "ada+x+y@example.test", "ada+@example.test", "team+x@example.test")
+        asked = (
+            "ada+x@example.test",
+            "ada+x+y@example.test",
+            "ada+@example.test",
+            "team+x@example.test",
+        )
         assert await _resolved(mailboxes, *asked) == dict.fromkeys(asked, (ada,))
-        assert await _resolved(mailboxes, "+x@example.test", "+@example.test", "eve+ada@example.test") == {}
+        assert (
+            await _resolved(mailboxes, "+x@example.test", "+@example.test", "eve+ada@example.test")
+            == {}
+        )
 
     async def test_no_tag_is_dropped_where_the_domain_does_not_allow_it(
         self, seed: DatabaseSeed, mailboxes: PostgresMailboxes
@@ -175,12 +204,20 @@ class TestResolve:
         self, seed: DatabaseSeed, mailboxes: PostgresMailboxes
     ) -> None:
         await seed.domain("example.test", catch_all="rest@example.test")
-        ada, tagged = await seed.account("ada@example.test"), await seed.account("ada+vip@example.test")
+        ada, tagged = (
+            await seed.account("ada@example.test"),
+            await seed.account("ada+vip@example.test"),
+        )
         rest = await seed.account("rest@example.test")
         await seed.alias("ada+list@example.test", "rest@example.test")
         assert await _resolved(
             mailboxes,
-            *("ada+vip@example.test", "ada+list@example.test", "ada+x@example.test", "eve+x@example.test"),
+            *(
+                "ada+vip@example.test",
+                "ada+list@example.test",
+                "ada+x@example.test",
+                "eve+x@example.test",
+            ),
         ) == {
             "ada+vip@example.test": (tagged,),
             "ada+list@example.test": (rest,),
@@ -228,10 +265,19 @@ class TestResolve:
     ) -> None:
         await seed.domain("example.test")
         ada = await seed.account("ada@example.test")
-        asked = ("ada@example.test", "nul\0@example.test", "broken\ud800@example.test", "", "@", "no-at")
+        asked = (
+            "ada@example.test",
+            "nul\0@example.test",
+            "broken\ud800@example.test",
+            "",
+            "@",
+            "no-at",
+        )
         assert await _resolved(mailboxes, *asked) == {"ada@example.test": (ada,)}
 
-    async def test_it_tells_which_messages_are_placed(self, seed: DatabaseSeed, mailboxes: PostgresMailboxes) -> None:
+    async def test_it_tells_which_messages_are_placed(
+        self, seed: DatabaseSeed, mailboxes: PostgresMailboxes
+    ) -> None:
         (ada,) = await seed.accounts(1)
         known, dropped = make_message([ada]), make_message([])
         await mailboxes.deliver([make_segment([known, dropped])])
@@ -253,9 +299,9 @@ class TestPlace:
         assert await seed.inbox(ada) == [(1, first.envelope.id), (2, second.envelope.id)]
         assert await seed.inbox(bob) == [(1, first.envelope.id)]
         assert await seed.used(ada) == (1600, 2)
-        assert await seed.rows("SELECT id, key, octets, live_octets, condemned_at FROM segments") == [
-            (batch.id, batch.key, 1200, 1200, None)
-        ]
+        assert await seed.rows(
+            "SELECT id, key, octets, live_octets, condemned_at FROM segments"
+        ) == [(batch.id, batch.key, 1200, 1200, None)]
         assert await seed.rows(
             "SELECT segment_id, offset_octets, stored_octets, encoding, size_crlf, has_dot_lines, sha256, refs,"
             " extract(epoch FROM received_at)::float8, reverse_path, subject, from_, date, message_id"
@@ -264,18 +310,34 @@ class TestPlace:
         ) == [
             (
                 *(batch.id, 0, 300, "identity", 700, False, first.envelope.body.sha256, 2),
-                *(first.envelope.received_at, "sender@elsewhere.test", "One", "Sender", "today", "<1@elsewhere.test>"),
+                *(
+                    first.envelope.received_at,
+                    "sender@elsewhere.test",
+                    "One",
+                    "Sender",
+                    "today",
+                    "<1@elsewhere.test>",
+                ),
             )
         ]
-        assert await seed.value("SELECT uidnext FROM mailboxes WHERE account_id = $1 AND mailbox_id = 1", ada) == 3
+        assert (
+            await seed.value(
+                "SELECT uidnext FROM mailboxes WHERE account_id = $1 AND mailbox_id = 1", ada
+            )
+            == 3
+        )
         await seed.sums_hold()
 
-    async def test_uids_go_on_and_modseq_grows(self, seed: DatabaseSeed, mailboxes: PostgresMailboxes) -> None:
+    async def test_uids_go_on_and_modseq_grows(
+        self, seed: DatabaseSeed, mailboxes: PostgresMailboxes
+    ) -> None:
         (ada,) = await seed.accounts(1)
         for _ in range(3):
             await mailboxes.deliver([make_segment([make_message([ada]), make_message([ada])])])
         assert [uid for uid, _ in await seed.inbox(ada)] == [1, 2, 3, 4, 5, 6]
-        sequences = [row[0] for row in await seed.rows("SELECT modseq FROM mailbox_entries ORDER BY uid")]
+        sequences = [
+            row[0] for row in await seed.rows("SELECT modseq FROM mailbox_entries ORDER BY uid")
+        ]
         assert sequences == [2, 2, 3, 3, 4, 4]
         await seed.sums_hold()
 
@@ -295,7 +357,9 @@ class TestPlace:
         again = make_segment([known])
         assert await mailboxes.deliver([again]) == 0
         assert len(await seed.inbox(ada)) == 1
-        assert await seed.value("SELECT condemned_at IS NOT NULL FROM segments WHERE id = $1", again.id)
+        assert await seed.value(
+            "SELECT condemned_at IS NOT NULL FROM segments WHERE id = $1", again.id
+        )
         await seed.sums_hold()
 
     async def test_a_partly_known_segment_counts_only_what_is_new_as_live(
@@ -306,7 +370,9 @@ class TestPlace:
         await mailboxes.deliver([make_segment([known])])
         mixed = make_segment([known, new])
         assert await mailboxes.deliver([mixed]) == 1
-        assert await seed.rows("SELECT live_octets, condemned_at FROM segments WHERE id = $1", mixed.id) == [(70, None)]
+        assert await seed.rows(
+            "SELECT live_octets, condemned_at FROM segments WHERE id = $1", mixed.id
+        ) == [(70, None)]
         await seed.sums_hold()
 
     async def test_a_message_twice_in_one_batch_is_placed_once(
@@ -336,14 +402,25 @@ class TestPlace:
         messages = [make_message([ada], size=100 + number) for number in range(4)]
         whole = make_segment(messages)
         await mailboxes.deliver([make_segment(messages[:1])])
-        assert await mailboxes.deliver([make_segment(messages[:1], number=whole.id, key=whole.key)]) == 0
-        assert await seed.value("SELECT condemned_at IS NOT NULL FROM segments WHERE id = $1", whole.id)
-        assert await mailboxes.deliver([make_segment(messages[:2], number=whole.id, key=whole.key)]) == 1
-        assert await mailboxes.deliver([make_segment(messages[2:], number=whole.id, key=whole.key)]) == 2
+        assert (
+            await mailboxes.deliver([make_segment(messages[:1], number=whole.id, key=whole.key)])
+            == 0
+        )
+        assert await seed.value(
+            "SELECT condemned_at IS NOT NULL FROM segments WHERE id = $1", whole.id
+        )
+        assert (
+            await mailboxes.deliver([make_segment(messages[:2], number=whole.id, key=whole.key)])
+            == 1
+        )
+        assert (
+            await mailboxes.deliver([make_segment(messages[2:], number=whole.id, key=whole.key)])
+            == 2
+        )
         assert await mailboxes.deliver([whole]) == 0
-        assert await seed.rows("SELECT live_octets, condemned_at FROM segments WHERE id = $1", whole.id) == [
-            (101 + 102 + 103, None)
-        ]
+        assert await seed.rows(
+            "SELECT live_octets, condemned_at FROM segments WHERE id = $1", whole.id
+        ) == [(101 + 102 + 103, None)]
         await seed.sums_hold()
 
     async def test_a_large_body_delivered_again_keeps_its_blob(
@@ -354,17 +431,25 @@ class TestPlace:
         key = f"bodies/{large.envelope.id}"
         assert await mailboxes.deliver([make_segment([large], key=key)]) == 1
         assert await mailboxes.deliver([make_segment([large], key=key)]) == 0
-        assert await seed.rows("SELECT key, live_octets, condemned_at FROM segments") == [(key, 1000, None)]
+        assert await seed.rows("SELECT key, live_octets, condemned_at FROM segments") == [
+            (key, 1000, None)
+        ]
         await seed.sums_hold()
 
-    async def test_nothing_to_place_is_no_error(self, seed: DatabaseSeed, mailboxes: PostgresMailboxes) -> None:
+    async def test_nothing_to_place_is_no_error(
+        self, seed: DatabaseSeed, mailboxes: PostgresMailboxes
+    ) -> None:
         assert await mailboxes.deliver([]) == 0
         assert await mailboxes.deliver([make_segment([])]) == 0
         await seed.sums_hold()
 
-    async def test_nul_and_broken_unicode_do_not_hinder(self, seed: DatabaseSeed, mailboxes: PostgresMailboxes) -> None:
+    async def test_nul_and_broken_unicode_do_not_hinder(
+        self, seed: DatabaseSeed, mailboxes: PostgresMailboxes
+    ) -> None:
         (ada,) = await seed.accounts(1)
-        odd = make_message([ada], subject="a\0b\ud800c\U0001f4ef", reverse_path="se\0nder@elsewhere.test")
+        odd = make_message(
+            [ada], subject="a\0b\ud800c\U0001f4ef", reverse_path="se\0nder@elsewhere.test"
+        )
         assert await mailboxes.deliver([make_segment([odd])]) == 1
         assert await seed.rows("SELECT subject, reverse_path FROM messages") == [
             ("ab\ufffdc\U0001f4ef", "sender@elsewhere.test")
@@ -376,7 +461,9 @@ class TestPlace:
     ) -> None:
         (ada,) = await seed.accounts(1)
         with pytest.raises(asyncpg.DataError):
-            await mailboxes.deliver([make_segment([make_message([ada]), make_message([ada], received_at=received_at)])])
+            await mailboxes.deliver(
+                [make_segment([make_message([ada]), make_message([ada], received_at=received_at)])]
+            )
         with pytest.raises((asyncpg.DataError, ValueError)):
             await mailboxes.deliver([make_segment([make_message([ada], size=2**70)])])
         assert await seed.value("SELECT count(*) FROM segments") == 0
@@ -455,7 +542,8 @@ class TestPlacingAtOnce:
         self, seed: DatabaseSeed, mailboxes: PostgresMailboxes
     ) -> None:
         # no account's lock puts these batches in order
-        await asyncio.gather(*(mailboxes.resolve([], []) for _ in range(8)))  # all connections are there
+        # all connections are there
+        await asyncio.gather(*(mailboxes.resolve([], []) for _ in range(8)))
         for _ in range(3):
             messages = [make_message([]) for _ in range(400)]
             batches = [make_segment(random.sample(messages, 390)) for _ in range(8)]
@@ -469,8 +557,12 @@ class TestPlacingAtOnce:
         for recipients in ([ada], []):
             large = make_message(recipients)
             key = f"bodies/{large.envelope.id}"
-            await asyncio.gather(*(mailboxes.deliver([make_segment([large], key=key)]) for _ in range(4)))
-            assert await seed.rows("SELECT count(*), count(condemned_at) FROM segments WHERE key = $1", key) == [(1, 0)]
+            await asyncio.gather(
+                *(mailboxes.deliver([make_segment([large], key=key)]) for _ in range(4))
+            )
+            assert await seed.rows(
+                "SELECT count(*), count(condemned_at) FROM segments WHERE key = $1", key
+            ) == [(1, 0)]
         await seed.sums_hold()
 
     async def test_twenty_placements_into_the_same_accounts_end_without_deadlock(
@@ -479,7 +571,9 @@ class TestPlacingAtOnce:
         accounts = await seed.accounts(10)
 
         async def place() -> int:
-            messages = [make_message(random.sample(accounts, random.randint(1, 10))) for _ in range(10)]
+            messages = [
+                make_message(random.sample(accounts, random.randint(1, 10))) for _ in range(10)
+            ]
             return await mailboxes.deliver([make_segment(messages)])
 
         made = await asyncio.gather(*(place() for _ in range(20)))
@@ -488,12 +582,17 @@ class TestPlacingAtOnce:
 
     @pytest.mark.parametrize("is_cancelled", [False, True], ids=["connection lost", "cancelled"])
     async def test_a_placement_cut_off_in_the_middle_leaves_nothing_and_no_lock(
-        self, database_url: str, seed: DatabaseSeed, mailboxes: PostgresMailboxes, is_cancelled: bool
+        self,
+        database_url: str,
+        seed: DatabaseSeed,
+        mailboxes: PostgresMailboxes,
+        is_cancelled: bool,
     ) -> None:
         (ada,) = await seed.accounts(1)
         other: Connection = await asyncpg.connect(database_url)
         async with other.transaction():
-            # the last statement of place() meets this lock, after messages and segments were written
+            # the last statement of place() meets this lock, after messages and segments were
+            # written
             await other.execute("SELECT FROM mailboxes WHERE account_id = $1 FOR UPDATE", ada)
             placing = asyncio.create_task(mailboxes.deliver([make_segment([make_message([ada])])]))
             pid = await until_waiting(other)
@@ -516,24 +615,37 @@ class TestPlacingAtOnce:
         maildrops = PostgresMaildrops(database)
         accounts = await seed.accounts(5, quota=20_000)
         messages = [
-            make_message(random.sample(accounts, random.randint(0, 5)), size=random.randint(1, 3000)) for _ in range(60)
+            make_message(
+                random.sample(accounts, random.randint(0, 5)), size=random.randint(1, 3000)
+            )
+            for _ in range(60)
         ]
 
         async def deliver() -> None:
             for _ in range(6):
-                await mailboxes.deliver([make_segment(random.sample(messages, random.randint(1, 25)))])
+                await mailboxes.deliver(
+                    [make_segment(random.sample(messages, random.randint(1, 25)))]
+                )
 
         async def read(account: int) -> None:
             for _ in range(8):
                 holder = new_id()
                 uids = list((await maildrops.open(account, holder)).uids)
-                await maildrops.commit(account, holder, random.sample(uids, random.randint(0, len(uids))))
+                await maildrops.commit(
+                    account, holder, random.sample(uids, random.randint(0, len(uids)))
+                )
 
-        await asyncio.gather(*(deliver() for _ in range(3)), *(read(account) for account in accounts))
+        await asyncio.gather(
+            *(deliver() for _ in range(3)), *(read(account) for account in accounts)
+        )
         await seed.sums_hold()
         placed = {row[0] for row in await seed.rows("SELECT id FROM messages")}
         expected = sum(len(each.accounts) for each in messages if each.envelope.id in placed)
-        assert await seed.value("SELECT sum(uidnext - 1) FROM mailboxes WHERE mailbox_id = 1") == expected  # none twice
+        # none twice
+        assert (
+            await seed.value("SELECT sum(uidnext - 1) FROM mailboxes WHERE mailbox_id = 1")
+            == expected
+        )
 
 
 async def test_it_is_ready_with_the_schema_it_needs(mailboxes: PostgresMailboxes) -> None:

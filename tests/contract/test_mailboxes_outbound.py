@@ -1,4 +1,5 @@
-"""The port Mailboxes on PostgreSQL, outbound: who leads out of here, and what is entered into the queue with a batch."""
+"""The port Mailboxes on PostgreSQL, outbound: who leads out of here, and what is entered into
+the queue with a batch."""
 
 from __future__ import annotations
 
@@ -28,7 +29,9 @@ def mailboxes(database: Database) -> PostgresMailboxes:
 def leaving(
     *recipients: Outbound, accounts: tuple[int, ...] = (), sender: str = "sender@example.test"
 ) -> SegmentMessage:
-    return replace(make_message(accounts, reverse_path=sender), outbound=recipients, tenant=DEFAULT_TENANT)
+    return replace(
+        make_message(accounts, reverse_path=sender), outbound=recipients, tenant=DEFAULT_TENANT
+    )
 
 
 class TestResolve:
@@ -58,7 +61,8 @@ class TestResolve:
         await seed.alias("team@example.test", "out@far.test", "ada@example.test", "a@far.test")
         found = await mailboxes.resolve(["team@example.test", "team+tag@example.test"], ())
         forwards = tuple(
-            Forward(address, "team@example.test", DEFAULT_TENANT) for address in ("a@far.test", "out@far.test")
+            Forward(address, "team@example.test", DEFAULT_TENANT)
+            for address in ("a@far.test", "out@far.test")
         )
         asked = ("team@example.test", "team+tag@example.test")
         assert dict(found.accounts) == dict.fromkeys(asked, (ada,))
@@ -73,7 +77,9 @@ class TestResolve:
         await seed.alias("all@one.test", "last@two.test")
         await seed.alias("last@two.test", "out@far.test")
         found = await mailboxes.resolve(["anyone@one.test"], ())
-        assert found.forwards["anyone@one.test"] == (Forward("out@far.test", "last@two.test", DEFAULT_TENANT),)
+        assert found.forwards["anyone@one.test"] == (
+            Forward("out@far.test", "last@two.test", DEFAULT_TENANT),
+        )
 
     async def test_recipients_do_not_borrow_each_others_aliases(
         self, seed: DatabaseSeed, mailboxes: PostgresMailboxes
@@ -83,7 +89,10 @@ class TestResolve:
         await seed.alias("b@example.test", "out@far.test", "other@far.test")
         found = await mailboxes.resolve(["a@example.test", "b@example.test"], ())
         assert [each.alias for each in found.forwards["a@example.test"]] == ["a@example.test"]
-        assert [each.address for each in found.forwards["b@example.test"]] == ["other@far.test", "out@far.test"]
+        assert [each.address for each in found.forwards["b@example.test"]] == [
+            "other@far.test",
+            "out@far.test",
+        ]
 
     async def test_an_outside_target_whose_domain_has_become_ours_leads_nowhere(
         self, seed: DatabaseSeed, mailboxes: PostgresMailboxes
@@ -92,9 +101,15 @@ class TestResolve:
         await seed.alias("out@example.test", "someone@later.test")
         await seed.domain("later.test")
         found = await mailboxes.resolve(["out@example.test"], ())
-        assert (dict(found.accounts), dict(found.forwards), found.elsewhere) == ({}, {}, frozenset())
+        assert (dict(found.accounts), dict(found.forwards), found.elsewhere) == (
+            {},
+            {},
+            frozenset(),
+        )
 
-    async def test_loops_and_meshes_with_a_way_out_end(self, seed: DatabaseSeed, mailboxes: PostgresMailboxes) -> None:
+    async def test_loops_and_meshes_with_a_way_out_end(
+        self, seed: DatabaseSeed, mailboxes: PostgresMailboxes
+    ) -> None:
         await seed.domain("example.test")
         names = [f"mesh{number}@example.test" for number in range(25)]
         for name in names:
@@ -118,7 +133,10 @@ class TestPlace:
         dsn = RecipientDsn(Notify.SUCCESS | Notify.DELAY, "rfc822;x@y")
         sent = leaving(
             make_outbound("Bob.B@far.test", dsn=dsn),
-            replace(make_outbound("out@far.test", original="user0@example.test"), reverse_path="SRS0=x@example.test"),
+            replace(
+                make_outbound("out@far.test", original="user0@example.test"),
+                reverse_path="SRS0=x@example.test",
+            ),
             accounts=(ada,),
             sender="Sender@example.test",
         )
@@ -132,19 +150,44 @@ class TestPlace:
         number = sent.envelope.id
         assert await seed.rows(
             "SELECT message_id, tenant_id, submitter, smtputf8, ret, envid, signature, open FROM outbound_messages"
-        ) == [(number, DEFAULT_TENANT, "ada@example.test", False, "HDRS", "id", "DKIM-Signature: v=1\r\n", 2)]
+        ) == [
+            (
+                number,
+                DEFAULT_TENANT,
+                "ada@example.test",
+                False,
+                "HDRS",
+                "id",
+                "DKIM-Signature: v=1\r\n",
+                2,
+            )
+        ]
         assert await seed.rows(f"SELECT {RECIPIENTS} FROM outbound_recipients ORDER BY id") == [
             (
-                *("Bob.B@far.test", "bob.b@far.test", "far.test", "Sender@example.test", "sender@example.test"),
+                *(
+                    "Bob.B@far.test",
+                    "bob.b@far.test",
+                    "far.test",
+                    "Sender@example.test",
+                    "sender@example.test",
+                ),
                 *("", "rfc822;x@y", 10, "queued", "", "", None),
             ),
             (
-                *("out@far.test", "out@far.test", "far.test", "Sender@example.test", "SRS0=x@example.test"),
+                *(
+                    "out@far.test",
+                    "out@far.test",
+                    "far.test",
+                    "Sender@example.test",
+                    "SRS0=x@example.test",
+                ),
                 *("user0@example.test", "", 0, "queued", "", "", None),
             ),
         ]
         assert await seed.value("SELECT refs FROM messages") == 2
-        assert await seed.rows("SELECT name, due_at <= now() FROM outbound_destinations") == [("far.test", True)]
+        assert await seed.rows("SELECT name, due_at <= now() FROM outbound_destinations") == [
+            ("far.test", True)
+        ]
         await seed.sums_hold()
 
     async def test_due_overdue_and_expiry_are_counted_from_now(
@@ -152,17 +195,26 @@ class TestPlace:
     ) -> None:
         never = RecipientDsn(Notify.NEVER)
         await mailboxes.deliver(
-            [make_segment([leaving(make_outbound("a@far.test"), make_outbound("b@far.test", dsn=never))])]
+            [
+                make_segment(
+                    [leaving(make_outbound("a@far.test"), make_outbound("b@far.test", dsn=never))]
+                )
+            ]
         )
         await mailboxes.deliver([make_segment([leaving(make_outbound("c@far.test"), sender="")])])
         times = "due_at - created_at, overdue_at - created_at, expires_at - created_at"
         late, end = timedelta(seconds=100), timedelta(seconds=1000)
-        assert await seed.rows(f"SELECT recipient, {times} FROM outbound_recipients ORDER BY recipient") == [
+        assert await seed.rows(
+            f"SELECT recipient, {times} FROM outbound_recipients ORDER BY recipient"
+        ) == [
             ("a@far.test", timedelta(), late, end),
-            ("b@far.test", timedelta(), end, end),  # who wants no notice is looked at again at the end only
+            # who wants no notice is looked at again at the end only
+            ("b@far.test", timedelta(), end, end),
             ("c@far.test", timedelta(), end, end),
         ]
-        assert await seed.value("SELECT now() - created_at < interval '1 minute' FROM outbound_recipients LIMIT 1")
+        assert await seed.value(
+            "SELECT now() - created_at < interval '1 minute' FROM outbound_recipients LIMIT 1"
+        )
 
     async def test_without_delay_notices_the_end_is_the_first_thing_to_happen(
         self, seed: DatabaseSeed, database: Database
@@ -214,15 +266,23 @@ class TestPlace:
         self, seed: DatabaseSeed, mailboxes: PostgresMailboxes
     ) -> None:
         await mailboxes.deliver(
-            [make_segment([leaving(make_outbound("quiet@example.test", state=QueueState.DELIVERED))])]
+            [
+                make_segment(
+                    [leaving(make_outbound("quiet@example.test", state=QueueState.DELIVERED))]
+                )
+            ]
         )
         assert await seed.value("SELECT refs FROM messages") == 0
         await seed.sums_hold()
 
-    async def test_redelivery_enters_nothing_again(self, seed: DatabaseSeed, mailboxes: PostgresMailboxes) -> None:
+    async def test_redelivery_enters_nothing_again(
+        self, seed: DatabaseSeed, mailboxes: PostgresMailboxes
+    ) -> None:
         sent = leaving(make_outbound("a@far.test"))
         await mailboxes.deliver([make_segment([sent])])
-        await mailboxes.deliver([make_segment([sent]), make_segment([leaving(make_outbound("b@far.test"))])])
+        await mailboxes.deliver(
+            [make_segment([sent]), make_segment([leaving(make_outbound("b@far.test"))])]
+        )
         rows = await seed.rows("SELECT recipient FROM outbound_recipients ORDER BY id")
         assert rows == [("a@far.test",), ("b@far.test",)]
         await seed.sums_hold()
@@ -233,7 +293,9 @@ class TestPlace:
         await seed.rows(
             "INSERT INTO outbound_destinations VALUES ('far.test', 'infinity'), ('near.test', now() - interval '1 day')"
         )
-        await mailboxes.deliver([make_segment([leaving(make_outbound("a@far.test"), make_outbound("a@near.test"))])])
+        await mailboxes.deliver(
+            [make_segment([leaving(make_outbound("a@far.test"), make_outbound("a@near.test"))])]
+        )
         ages = "due_at <= now(), due_at < now() - interval '1 hour'"
         assert await seed.rows(f"SELECT name, {ages} FROM outbound_destinations ORDER BY name") == [
             ("far.test", True, False),
@@ -247,7 +309,9 @@ class TestPlace:
 
         async def place(turn: int) -> None:
             turned = names[turn:] + names[:turn]
-            await mailboxes.deliver([make_segment([leaving(*(make_outbound(f"a@{name}") for name in turned))])])
+            await mailboxes.deliver(
+                [make_segment([leaving(*(make_outbound(f"a@{name}") for name in turned))])]
+            )
 
         async with asyncio.timeout(20):
             await asyncio.gather(*(place(turn) for turn in range(24)))
@@ -259,19 +323,31 @@ class TestPlace:
     ) -> None:
         await seed.rows("INSERT INTO outbound_destinations VALUES ('far.test', now())")
         async with database.transaction() as claim:
-            await claim.execute("SELECT FROM outbound_destinations WHERE name = 'far.test' FOR UPDATE")
-            placing = asyncio.create_task(mailboxes.deliver([make_segment([leaving(make_outbound("a@far.test"))])]))
+            await claim.execute(
+                "SELECT FROM outbound_destinations WHERE name = 'far.test' FOR UPDATE"
+            )
+            placing = asyncio.create_task(
+                mailboxes.deliver([make_segment([leaving(make_outbound("a@far.test"))])])
+            )
             async with asyncio.timeout(10):
                 while not await seed.rows("SELECT pid FROM pg_locks WHERE NOT granted"):
                     await asyncio.sleep(0.01)
             assert await claim.fetchval("SELECT count(*) FROM outbound_recipients") == 0
-            await claim.execute("UPDATE outbound_destinations SET due_at = 'infinity' WHERE name = 'far.test'")
+            await claim.execute(
+                "UPDATE outbound_destinations SET due_at = 'infinity' WHERE name = 'far.test'"
+            )
         await asyncio.wait_for(placing, 10)
         assert await seed.value("SELECT due_at <= now() FROM outbound_destinations")
 
-    async def test_text_that_postgres_refuses_is_mended(self, seed: DatabaseSeed, mailboxes: PostgresMailboxes) -> None:
-        odd = replace(make_outbound("b\0ob@far.test"), original="\ud800@x.test", dsn=RecipientDsn(orcpt="rfc822;\0"))
+    async def test_text_that_postgres_refuses_is_mended(
+        self, seed: DatabaseSeed, mailboxes: PostgresMailboxes
+    ) -> None:
+        odd = replace(
+            make_outbound("b\0ob@far.test"),
+            original="\ud800@x.test",
+            dsn=RecipientDsn(orcpt="rfc822;\0"),
+        )
         await mailboxes.deliver([make_segment([leaving(odd, sender="s\0@x.test")])])
-        assert await seed.rows("SELECT recipient, original, orcpt, sender FROM outbound_recipients") == [
-            ("bob@far.test", "\ufffd@x.test", "rfc822;", "s@x.test")
-        ]
+        assert await seed.rows(
+            "SELECT recipient, original, orcpt, sender FROM outbound_recipients"
+        ) == [("bob@far.test", "\ufffd@x.test", "rfc822;", "s@x.test")]

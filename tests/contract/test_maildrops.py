@@ -1,4 +1,5 @@
-"""The port Maildrops on PostgreSQL: one session at a time, a snapshot that stays, deletions whole or not at all."""
+"""The port Maildrops on PostgreSQL: one session at a time, a snapshot that stays, deletions
+whole or not at all."""
 
 from __future__ import annotations
 
@@ -18,7 +19,14 @@ from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.model.blob_range import BlobRange, BodyLocation
 from posthorn.ports.access import MOST_PLACES, Ending, Place, Proof, digest_of
 from posthorn.ports.errors import Unavailable
-from posthorn.ports.maildrops import LEASE_SECONDS, AccountLogin, LeaseLost, Listing, MaildropBusy, Revoked
+from posthorn.ports.maildrops import (
+    LEASE_SECONDS,
+    AccountLogin,
+    LeaseLost,
+    Listing,
+    MaildropBusy,
+    Revoked,
+)
 from posthorn.ports.segments import Segment
 from posthorn.runtime.ids import new_id
 from tests.support.builders import make_message, make_segment
@@ -34,23 +42,35 @@ async def maildrops(database_url: str) -> AsyncIterator[PostgresMaildrops]:
 
 async def _expire(seed: DatabaseSeed, account: int) -> None:
     await seed.rows(
-        "UPDATE maildrop_leases SET expires_at = now() - interval '1 second' WHERE account_id = $1", account
+        "UPDATE maildrop_leases SET expires_at = now() - interval '1 second' WHERE account_id = $1",
+        account,
     )
 
 
 class TestLogin:
-    async def test_it_tells_what_is_known_of_an_account(self, seed: DatabaseSeed, maildrops: PostgresMaildrops) -> None:
+    async def test_it_tells_what_is_known_of_an_account(
+        self, seed: DatabaseSeed, maildrops: PostgresMaildrops
+    ) -> None:
         await seed.domain("example.test")
         ada = await seed.account("ada@example.test")
         assert await maildrops.login("ada@example.test") == AccountLogin(
             ada, "ada@example.test", "hash", active=True, tenant=DEFAULT_TENANT
         )
 
-    async def test_a_stranger_is_nobody(self, seed: DatabaseSeed, maildrops: PostgresMaildrops) -> None:
+    async def test_a_stranger_is_nobody(
+        self, seed: DatabaseSeed, maildrops: PostgresMaildrops
+    ) -> None:
         await seed.domain("example.test", catch_all="ada@example.test")
         await seed.account("ada@example.test")
         await seed.alias("alias@example.test", "ada@example.test")
-        for address in ("eve@example.test", "alias@example.test", "ada+tag@example.test", "", "nul\0@x", "\ud800"):
+        for address in (
+            "eve@example.test",
+            "alias@example.test",
+            "ada+tag@example.test",
+            "",
+            "nul\0@x",
+            "\ud800",
+        ):
             assert await maildrops.login(address) is None
 
     async def test_only_a_suspended_account_may_not_log_in(
@@ -94,12 +114,21 @@ class TestLogin:
         own, app = new_id(), new_id()
         await maildrops.open(bob, own)
         await maildrops.open(ada, app, by_app_password=True)
-        asked = {own: Proof(bob, digest_of("hash")), app: Proof(ada, app_password=key, scope="pop3")}
+        asked = {
+            own: Proof(bob, digest_of("hash")),
+            app: Proof(ada, app_password=key, scope="pop3"),
+        }
         assert await maildrops.ended(asked) == {}
-        assert await maildrops.ended(asked | {app: Proof(bob, app_password=key, scope="pop3")}) == {app: Ending.CHANGED}
-        assert await maildrops.ended(asked | {app: Proof(ada, app_password=key, scope="smtp")}) == {app: Ending.CHANGED}
+        assert await maildrops.ended(asked | {app: Proof(bob, app_password=key, scope="pop3")}) == {
+            app: Ending.CHANGED
+        }
+        assert await maildrops.ended(asked | {app: Proof(ada, app_password=key, scope="smtp")}) == {
+            app: Ending.CHANGED
+        }
         await seed.rows("UPDATE accounts SET password_hash = 'another'")
-        assert await maildrops.ended(asked) == {own: Ending.CHANGED}, "an app password outlives the account's"
+        assert await maildrops.ended(asked) == {own: Ending.CHANGED}, (
+            "an app password outlives the account's"
+        )
         with pytest.raises(Revoked):
             await maildrops.commit(bob, own, [1], asked[own])
         await seed.rows("DELETE FROM app_passwords")
@@ -124,8 +153,13 @@ class TestLogin:
         assert await age(b"home") == pytest.approx(29 * 86_400, abs=20)
         await maildrops.remember([Place(ada, b"%d" % number) for number in range(MOST_PLACES)])
         assert await age(b"home") is None
-        assert await seed.value("SELECT count(*) FROM familiar_places WHERE account_id = $1", ada) == MOST_PLACES
-        assert await seed.value("SELECT count(*) FROM familiar_places WHERE account_id = $1", bob) == 1
+        assert (
+            await seed.value("SELECT count(*) FROM familiar_places WHERE account_id = $1", ada)
+            == MOST_PLACES
+        )
+        assert (
+            await seed.value("SELECT count(*) FROM familiar_places WHERE account_id = $1", bob) == 1
+        )
         await seed.rows("UPDATE familiar_places SET seen_at = now() - interval '31 days'")
         assert await age(b"1") is None
 
@@ -142,10 +176,14 @@ class TestOpen:
             " VALUES ($1, 2, 1, $2, 5, now())",
             *(ada, messages[0].envelope.id),
         )
-        validity = await seed.value("SELECT uidvalidity FROM mailboxes WHERE account_id = $1 AND mailbox_id = 1", ada)
+        validity = await seed.value(
+            "SELECT uidvalidity FROM mailboxes WHERE account_id = $1 AND mailbox_id = 1", ada
+        )
         assert await maildrops.open(ada, new_id()) == Listing(validity, [1, 2, 3], [100, 101, 102])
 
-    async def test_an_empty_inbox_is_an_empty_list(self, seed: DatabaseSeed, maildrops: PostgresMaildrops) -> None:
+    async def test_an_empty_inbox_is_an_empty_list(
+        self, seed: DatabaseSeed, maildrops: PostgresMaildrops
+    ) -> None:
         (ada,) = await seed.accounts(1)
         assert len(await maildrops.open(ada, new_id())) == 0
 
@@ -201,7 +239,9 @@ class TestOpen:
     ) -> None:
         (ada,) = await seed.accounts(1)
         for _ in range(3):
-            results = await asyncio.gather(*(maildrops.open(ada, new_id()) for _ in range(8)), return_exceptions=True)
+            results = await asyncio.gather(
+                *(maildrops.open(ada, new_id()) for _ in range(8)), return_exceptions=True
+            )
             assert sum(isinstance(result, MaildropBusy) for result in results) == 7
             assert sum(isinstance(result, Listing) for result in results) == 1
             await _expire(seed, ada)
@@ -211,13 +251,19 @@ class TestOpen:
     ) -> None:
         (ada,) = await seed.accounts(1)
         await maildrops.open(ada, new_id())
-        left = await seed.value("SELECT extract(epoch FROM expires_at - now())::float8 FROM maildrop_leases")
+        left = await seed.value(
+            "SELECT extract(epoch FROM expires_at - now())::float8 FROM maildrop_leases"
+        )
         assert LEASE_SECONDS - 5 < left <= LEASE_SECONDS < 30
         await _expire(seed, ada)
         await maildrops.open(ada, new_id())
 
     async def test_the_snapshot_is_younger_than_the_session_it_waited_for(
-        self, database_url: str, seed: DatabaseSeed, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+        self,
+        database_url: str,
+        seed: DatabaseSeed,
+        mailboxes: PostgresMailboxes,
+        maildrops: PostgresMaildrops,
     ) -> None:
         (ada,) = await seed.accounts(1)
         await mailboxes.deliver([make_segment([make_message([ada])])])
@@ -233,7 +279,9 @@ class TestOpen:
         assert len(await opening) == 0
         await other.close()
 
-    async def test_an_account_that_went_is_a_passing_fault(self, maildrops: PostgresMaildrops) -> None:
+    async def test_an_account_that_went_is_a_passing_fault(
+        self, maildrops: PostgresMaildrops
+    ) -> None:
         with pytest.raises(Unavailable):
             await maildrops.open(4711, new_id())
 
@@ -263,7 +311,9 @@ class TestOpen:
         assert len(items) == 100_000
         assert items.uids == list(range(1, 100_001))
         assert items.sizes == [4096] * 100_000
-        print(f"100,000 messages opened in {seconds:.3f} s, the loop held for {longest:.3f} s at most")
+        print(
+            f"100,000 messages opened in {seconds:.3f} s, the loop held for {longest:.3f} s at most"
+        )
 
 
 class TestRenew:
@@ -276,11 +326,15 @@ class TestRenew:
         await maildrops.open(bob, lost)
         await _expire(seed, bob)
         await maildrops.open(bob, new_id())
-        await seed.rows("UPDATE maildrop_leases SET expires_at = now() + interval '1 second' WHERE holder = $1", mine)
+        await seed.rows(
+            "UPDATE maildrop_leases SET expires_at = now() + interval '1 second' WHERE holder = $1",
+            mine,
+        )
         assert await maildrops.renew([(ada, mine), (bob, lost), (eve, never)]) == {mine}
         assert await maildrops.renew([]) == set()
         left = await seed.value(
-            "SELECT extract(epoch FROM expires_at - now())::float8 FROM maildrop_leases WHERE holder = $1", mine
+            "SELECT extract(epoch FROM expires_at - now())::float8 FROM maildrop_leases WHERE holder = $1",
+            mine,
         )
         assert left > LEASE_SECONDS - 5
         with pytest.raises(MaildropBusy):
@@ -292,16 +346,25 @@ class TestLocate:
         self, seed: DatabaseSeed, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
     ) -> None:
         ada, bob = await seed.accounts(2)
-        first, second = make_message([ada], size=900, stored=300), make_message([bob], size=40, offset=300)
+        first, second = (
+            make_message([ada], size=900, stored=300),
+            make_message([bob], size=40, offset=300),
+        )
         batch = make_segment([first, second])
         await mailboxes.deliver([batch])
         assert await maildrops.locate(ada, [1, 2, 99]) == {
-            1: BodyLocation(first.envelope.id, batch.key, 0, 300, "identity", 900, has_dot_lines=False)
+            1: BodyLocation(
+                first.envelope.id, batch.key, 0, 300, "identity", 900, has_dot_lines=False
+            )
         }
         assert await maildrops.locate(ada, []) == {}
 
     async def test_it_follows_a_message_the_collector_moved(
-        self, seed: DatabaseSeed, database: Database, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+        self,
+        seed: DatabaseSeed,
+        database: Database,
+        mailboxes: PostgresMailboxes,
+        maildrops: PostgresMaildrops,
     ) -> None:
         (ada,) = await seed.accounts(1)
         moved = make_message([ada], size=900)
@@ -309,7 +372,9 @@ class TestLocate:
         await mailboxes.deliver([batch])
         new = Segment(new_id(), "segments/new", 500, ())
         place = BlobRange(100, 400, "zstd")
-        assert await PostgresSegmentCatalog(database).move(batch.id, new, {moved.envelope.id: place})
+        assert await PostgresSegmentCatalog(database).move(
+            batch.id, new, {moved.envelope.id: place}
+        )
         assert (await maildrops.locate(ada, [1]))[1] == BodyLocation(
             moved.envelope.id, "segments/new", 100, 400, "zstd", 900, has_dot_lines=False
         )
@@ -358,7 +423,9 @@ class TestCommit:
         await maildrops.open(ada, mine)
         await maildrops.open(bob, other)
         async with seed.database.transaction() as blocker:
-            await blocker.execute("SELECT FROM messages WHERE id = $1 FOR UPDATE", shared.envelope.id)
+            await blocker.execute(
+                "SELECT FROM messages WHERE id = $1 FOR UPDATE", shared.envelope.id
+            )
             committing = asyncio.create_task(maildrops.commit(ada, mine, [1]))
             await until_waiting(blocker)
             async with asyncio.timeout(5):
@@ -432,7 +499,11 @@ class TestCommit:
         assert await maildrops.commit(ada, holder, [1]) == 1
 
     async def test_a_connection_lost_in_the_middle_deletes_nothing_and_keeps_the_lease(
-        self, database_url: str, seed: DatabaseSeed, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+        self,
+        database_url: str,
+        seed: DatabaseSeed,
+        mailboxes: PostgresMailboxes,
+        maildrops: PostgresMaildrops,
     ) -> None:
         (ada,) = await seed.accounts(1)
         await mailboxes.deliver([make_segment([make_message([ada])])])
@@ -440,7 +511,8 @@ class TestCommit:
         await maildrops.open(ada, holder)
         other: Connection = await asyncpg.connect(database_url)
         async with other.transaction():
-            await other.execute("SELECT FROM segments FOR UPDATE")  # the last statement of commit() meets it
+            # the last statement of commit() meets it
+            await other.execute("SELECT FROM segments FOR UPDATE")
             committing = asyncio.create_task(maildrops.commit(ada, holder, [1]))
             await other.execute("SELECT pg_terminate_backend($1)", await until_waiting(other))
             with pytest.raises(Unavailable):
@@ -476,17 +548,25 @@ class TestCommit:
             await maildrops.commit(account, holder, uids)
 
         for _ in range(4):
-            await mailboxes.deliver([make_segment([make_message(accounts) for _ in range(20)]) for _ in range(3)])
+            await mailboxes.deliver(
+                [make_segment([make_message(accounts) for _ in range(20)]) for _ in range(3)]
+            )
             await asyncio.gather(*(delete(account) for account in accounts))
         assert await seed.value("SELECT sum(live_octets) FROM segments") == 0
         assert await seed.value("SELECT sum(refs) FROM messages") == 0
         await seed.sums_hold()
 
     async def test_maildrops_that_share_segments_only_commit_at_once_without_deadlock(
-        self, database_url: str, seed: DatabaseSeed, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+        self,
+        database_url: str,
+        seed: DatabaseSeed,
+        mailboxes: PostgresMailboxes,
+        maildrops: PostgresMaildrops,
     ) -> None:
         accounts = await seed.accounts(6)
-        segments = [make_segment([make_message([account]) for account in accounts]) for _ in range(12)]
+        segments = [
+            make_segment([make_message([account]) for account in accounts]) for _ in range(12)
+        ]
         await mailboxes.deliver(segments)
         holders = {account: new_id() for account in accounts}
         for account, holder in holders.items():
@@ -497,7 +577,10 @@ class TestCommit:
             middle = sorted(each.id for each in segments)[6]
             await other.execute("SELECT FROM segments WHERE id = $1 FOR UPDATE", middle)
             commits = asyncio.gather(
-                *(maildrops.commit(account, holder, range(1, 13)) for account, holder in holders.items())
+                *(
+                    maildrops.commit(account, holder, range(1, 13))
+                    for account, holder in holders.items()
+                )
             )
             await until_waiting(other, len(accounts))
         assert await commits == [12] * 6

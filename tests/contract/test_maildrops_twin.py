@@ -1,4 +1,5 @@
-"""The port Maildrops on PostgreSQL and on its twin in memory, which the POP3 transcripts run on: both keep the same promises."""
+"""The port Maildrops on PostgreSQL and on its twin in memory, which the POP3 transcripts run on:
+both keep the same promises."""
 
 from __future__ import annotations
 
@@ -20,7 +21,9 @@ BODIES = [b"Subject: %d\r\n\r\n" % number + b"x" * number for number in range(3)
 
 
 @pytest.fixture(params=["memory", "postgres"])
-async def store(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) -> AsyncIterator[MailStore]:
+async def store(
+    request: pytest.FixtureRequest, database_url: str, tmp_path: Path
+) -> AsyncIterator[MailStore]:
     if request.param == "memory":
         yield MemoryMailStore(HASH)
     else:
@@ -35,13 +38,20 @@ async def filled(store: MailStore) -> int:
     return ada
 
 
-async def test_a_login_finds_the_account_its_hash_and_whether_it_is_suspended(store: MailStore) -> None:
+async def test_a_login_finds_the_account_its_hash_and_whether_it_is_suspended(
+    store: MailStore,
+) -> None:
     ada, bob = await store.account(ADA), await store.account("bob@example.test", active=False)
     assert ada != bob
     for address, number, active in ((ADA, ada, True), ("bob@example.test", bob, False)):
         found = await store.maildrops.login(address)
         assert found is not None
-        assert (found.account, found.address, found.password_hash, found.active) == (number, address, HASH, active)
+        assert (found.account, found.address, found.password_hash, found.active) == (
+            number,
+            address,
+            HASH,
+            active,
+        )
         assert found.place_age is None
     assert await store.maildrops.login("eve@example.test") is None
 
@@ -54,7 +64,11 @@ async def test_a_place_is_familiar_to_its_account_once_it_is_remembered(store: M
         found = await store.maildrops.login(address, place)
         assert found is not None
         ages[address, place] = found.place_age is not None
-    assert ages == {(ADA, b"home"): True, (ADA, b"cafe"): False, ("bob@example.test", b"home"): False}
+    assert ages == {
+        (ADA, b"home"): True,
+        (ADA, b"cafe"): False,
+        ("bob@example.test", b"home"): False,
+    }
 
 
 async def test_one_session_at_a_time_has_the_listing(store: MailStore) -> None:
@@ -73,11 +87,21 @@ async def test_one_session_at_a_time_has_the_listing(store: MailStore) -> None:
 
 async def test_only_one_of_many_at_once_opens(store: MailStore) -> None:
     ada = await filled(store)
-    tried = await asyncio.gather(*(store.maildrops.open(ada, new_id()) for _ in range(5)), return_exceptions=True)
-    assert sorted(isinstance(each, MaildropBusy) for each in tried) == [False, True, True, True, True]
+    tried = await asyncio.gather(
+        *(store.maildrops.open(ada, new_id()) for _ in range(5)), return_exceptions=True
+    )
+    assert sorted(isinstance(each, MaildropBusy) for each in tried) == [
+        False,
+        True,
+        True,
+        True,
+        True,
+    ]
 
 
-async def test_a_password_takes_the_lease_of_an_app_password_and_not_the_other_way(store: MailStore) -> None:
+async def test_a_password_takes_the_lease_of_an_app_password_and_not_the_other_way(
+    store: MailStore,
+) -> None:
     ada, phone, desk = await filled(store), new_id(), new_id()
     listing = await store.maildrops.open(ada, phone, by_app_password=True)
     with pytest.raises(MaildropBusy):
@@ -107,9 +131,13 @@ async def test_bodies_are_where_they_are_located(store: MailStore) -> None:
     await store.remove(ada, listing.uids[1])
     await store.deliver(ada, [b"Subject: later\r\n\r\n"])
     places = await store.maildrops.locate(ada, [*listing.uids, listing.uids[-1] + 1000])
-    assert sorted(places) == [listing.uids[0], listing.uids[2]], "one has gone, and one has never been"
+    assert sorted(places) == [listing.uids[0], listing.uids[2]], (
+        "one has gone, and one has never been"
+    )
     for uid, body in ((listing.uids[0], BODIES[0]), (listing.uids[2], BODIES[2])):
-        assert await store.blobs.read(places[uid].key, places[uid].offset, places[uid].length) == body
+        assert (
+            await store.blobs.read(places[uid].key, places[uid].offset, places[uid].length) == body
+        )
         assert (places[uid].size, places[uid].has_dot_lines) == (len(body), False)
 
 
@@ -118,7 +146,12 @@ async def test_a_commit_deletes_what_was_there_and_frees_the_lease(store: MailSt
     listing = await store.maildrops.open(ada, holder)
     await store.remove(ada, listing.uids[0])
     await store.deliver(ada, [b"Subject: later\r\n\r\n"])
-    assert await store.maildrops.commit(ada, holder, listing.uids[:2], Proof(ada, password=digest_of(HASH))) == 2
+    assert (
+        await store.maildrops.commit(
+            ada, holder, listing.uids[:2], Proof(ada, password=digest_of(HASH))
+        )
+        == 2
+    )
     after = await store.maildrops.open(ada, new_id())
     assert after.uidvalidity == listing.uidvalidity
     assert after.uids[0] == listing.uids[2]
@@ -131,10 +164,15 @@ async def test_a_commit_deletes_what_was_there_and_frees_the_lease(store: MailSt
 async def test_what_a_session_logged_in_with_may_cease_to_hold(store: MailStore) -> None:
     ada, holder = await filled(store), new_id()
     listing = await store.maildrops.open(ada, holder)
-    changed, nobody = Proof(ada, password=digest_of("another hash")), Proof(ada + 1000, password=digest_of(HASH))
+    changed, nobody = (
+        Proof(ada, password=digest_of("another hash")),
+        Proof(ada + 1000, password=digest_of(HASH)),
+    )
     assert await store.maildrops.ended({holder: changed}) == {holder: Ending.CHANGED}
     assert await store.maildrops.ended({holder: nobody}) == {holder: Ending.CLOSED}
     with pytest.raises(Revoked) as raised:
         await store.maildrops.commit(ada, holder, listing.uids, changed)
     assert raised.value.ending == Ending.CHANGED
-    assert sorted(await store.maildrops.locate(ada, listing.uids)) == list(listing.uids), "nothing was deleted"
+    assert sorted(await store.maildrops.locate(ada, listing.uids)) == list(listing.uids), (
+        "nothing was deleted"
+    )

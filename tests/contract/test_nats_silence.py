@@ -1,4 +1,5 @@
-"""NATS that is silent without closing anything: noticed within seconds, and everything goes on when it can be reached."""
+"""NATS that is silent without closing anything: noticed within seconds, and everything goes on
+when it can be reached."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ from tests.support.tcp_proxy import TcpProxy
 
 BODY = b"Subject: hello\r\n\r\nworld\r\n"
 PROMISED_SECONDS = 10.0
-"""After which mail is accepted and delivered again, counted from the moment at which NATS can be reached."""
+"""After which mail is accepted and delivered again, counted from the moment at which NATS can be
+reached."""
 
 
 @pytest.fixture
@@ -38,7 +40,9 @@ def through(nats: Nats, proxy: TcpProxy) -> NatsSettings:
     return nats_settings(nats, nats_url=nats.url.replace(f":{nats.port}", f":{proxy.port}"))
 
 
-async def test_half_open_connections_are_replaced_within_seconds(nats: Nats, proxy: TcpProxy) -> None:
+async def test_half_open_connections_are_replaced_within_seconds(
+    nats: Nats, proxy: TcpProxy
+) -> None:
     async with (
         connect(through(nats, proxy), "test") as connection,
         NatsIngestSource(connection) as found,
@@ -64,7 +68,10 @@ async def test_half_open_connections_are_replaced_within_seconds(nats: Nats, pro
 async def test_after_a_long_silence_everything_goes_on_within_seconds(
     nats: Nats, proxy: TcpProxy, fault: Callable[[TcpProxy], None]
 ) -> None:
-    async with connect(through(nats, proxy), "test") as connection, NatsIngestSource(connection) as found:
+    async with (
+        connect(through(nats, proxy), "test") as connection,
+        NatsIngestSource(connection) as found,
+    ):
         ingest = NatsIngest(connection)
         await ingest.accept(make_envelope(BODY), BODY)
         (delivery,) = await found.take(1, 1)
@@ -81,7 +88,10 @@ async def test_after_a_long_silence_everything_goes_on_within_seconds(
 
 
 async def test_a_stopped_process_costs_no_more_than_its_stop(nats: Nats) -> None:
-    async with connect(nats_settings(nats), "test") as connection, NatsIngestSource(connection) as found:
+    async with (
+        connect(nats_settings(nats), "test") as connection,
+        NatsIngestSource(connection) as found,
+    ):
         ingest = NatsIngest(connection)
         await ingest.accept(make_envelope(BODY), BODY)
         assert nats.process
@@ -97,7 +107,10 @@ async def test_a_stopped_process_costs_no_more_than_its_stop(nats: Nats) -> None
 
 
 async def test_restarts_in_a_row_do_not_add_up(nats: Nats) -> None:
-    async with connect(nats_settings(nats), "test") as connection, NatsIngestSource(connection) as found:
+    async with (
+        connect(nats_settings(nats), "test") as connection,
+        NatsIngestSource(connection) as found,
+    ):
         ingest = NatsIngest(connection)
         for number in range(5):
             nats.stop(kill=bool(number % 2))

@@ -37,7 +37,9 @@ async def quiet(notifications: NatsNotifications) -> None:
         pass
 
 
-async def test_a_wake_up_reaches_every_relay_at_once(connection: Connection, elsewhere: Connection) -> None:
+async def test_a_wake_up_reaches_every_relay_at_once(
+    connection: Connection, elsewhere: Connection
+) -> None:
     notifier = NatsNotifier(connection)
     async with NatsNotifications(connection) as near, NatsNotifications(elsewhere) as far:
         await quiet(near)
@@ -131,7 +133,9 @@ async def test_the_subscription_survives_a_connection_that_the_server_closed_for
         assert await notifications.wait(5)
 
 
-async def test_a_silent_server_does_not_hold_the_waker_up(nats: Nats, connection: Connection) -> None:
+async def test_a_silent_server_does_not_hold_the_waker_up(
+    nats: Nats, connection: Connection
+) -> None:
     assert nats.process is not None
     nats.process.send_signal(signal.SIGSTOP)
     try:

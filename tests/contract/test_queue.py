@@ -41,7 +41,9 @@ class TestDue:
         await PostgresRoutes(database).put(routed)
         for name in ("far.test", "near.test", "later.test"):
             await env.send(f"a@{name}")
-        await env.rows("UPDATE outbound_destinations SET due_at = now() + interval '1 hour' WHERE name = 'later.test'")
+        await env.rows(
+            "UPDATE outbound_destinations SET due_at = now() + interval '1 hour' WHERE name = 'later.test'"
+        )
         assert list(await env.queue.due(10)) == [Due("far.test", None), Due("near.test", routed)]
         assert await env.due_names(limit=1) == ["far.test"]
 
@@ -91,16 +93,24 @@ class TestDue:
         await env.send("a@own.test")
         assert "own.test" in await env.due_names(limit=5)
 
-    async def test_a_destination_that_was_claimed_from_goes_to_the_end_of_the_line(self, env: QueueEnv) -> None:
+    async def test_a_destination_that_was_claimed_from_goes_to_the_end_of_the_line(
+        self, env: QueueEnv
+    ) -> None:
         relay = await env.relay()
         await env.send("a@busy.test", "b@busy.test", "a@idle.test")
-        await env.rows("UPDATE outbound_destinations SET due_at = now() - interval '1 hour' WHERE name = 'busy.test'")
+        await env.rows(
+            "UPDATE outbound_destinations SET due_at = now() - interval '1 hour' WHERE name = 'busy.test'"
+        )
         assert await env.due_names() == ["busy.test", "idle.test"]
         assert len(await env.jobs(relay, "busy.test", limit=1)) == 1
         assert await env.due_names() == ["idle.test", "busy.test"]
 
-    async def test_a_next_hop_that_is_closed_by_several_at_once_has_failed_once(self, env: QueueEnv) -> None:
-        counts = await asyncio.gather(*(env.queue.close_next_hop("far.test", 60, "mx", "gone") for _ in range(8)))
+    async def test_a_next_hop_that_is_closed_by_several_at_once_has_failed_once(
+        self, env: QueueEnv
+    ) -> None:
+        counts = await asyncio.gather(
+            *(env.queue.close_next_hop("far.test", 60, "mx", "gone") for _ in range(8))
+        )
         assert counts == [1] * 8
         await env.rows("UPDATE outbound_lanes SET closed_until = now() - interval '1 second'")
         assert await env.queue.close_next_hop("far.test", 60, "mx", "gone\0") == 2
@@ -113,7 +123,12 @@ class TestClaim:
         relay = await env.relay()
         dsn = RecipientDsn(Notify.SUCCESS, "rfc822;b@x.test")
         number = await env.send(
-            "Bob@far.test", sender="Ada@example.test", dsn=dsn, ret="HDRS", envid="id", smtputf8=True
+            "Bob@far.test",
+            sender="Ada@example.test",
+            dsn=dsn,
+            ret="HDRS",
+            envid="id",
+            smtputf8=True,
         )
         await env.rows("UPDATE outbound_messages SET signature = 'DKIM-Signature: x'")
         (job,) = await env.jobs(relay)
@@ -125,34 +140,51 @@ class TestClaim:
         )
         assert (job.orcpt, job.notify, job.attempts) == ("rfc822;b@x.test", Notify.SUCCESS, 0)
         assert (job.ret, job.envid, job.smtputf8) == ("HDRS", "id", True)
-        assert (job.signature, job.tenant, job.suppressed) == ("DKIM-Signature: x", DEFAULT_TENANT, False)
+        assert (job.signature, job.tenant, job.suppressed) == (
+            "DKIM-Signature: x",
+            DEFAULT_TENANT,
+            False,
+        )
         assert (job.expires_at - job.created_at).total_seconds() == 1000
         key = await env.value("SELECT key FROM segments")
         assert (job.location.message, job.location.key, job.location.length) == (number, key, 1000)
         assert await env.states() == [("Bob@far.test", "sending")]
 
-    async def test_the_oldest_are_taken_first_and_those_of_a_message_together(self, env: QueueEnv) -> None:
+    async def test_the_oldest_are_taken_first_and_those_of_a_message_together(
+        self, env: QueueEnv
+    ) -> None:
         relay = await env.relay()
         first = await env.send("a@far.test", "b@far.test")
         second = await env.send("c@far.test", "d@far.test")
         assert [job.message for job in await env.jobs(relay, limit=3)] == [first, first, second]
         assert [job.recipient for job in await env.jobs(relay, limit=3)] == ["d@far.test"]
 
-    async def test_kind_50_the_recipients_of_a_message_are_kept_together(self, env: QueueEnv) -> None:
+    async def test_kind_50_the_recipients_of_a_message_are_kept_together(
+        self, env: QueueEnv
+    ) -> None:
         relay = await env.relay()
         await env.send(*(f"r{number}@far.test" for number in range(8)), "x@near.test")
         second = await env.send("c@far.test", "d@far.test")
         due = Due("far.test", None)
         claim = await env.queue.claim(relay, due, None, 5, None, 2, 6)
-        assert [job.recipient for job in claim.jobs] == [f"r{number}@far.test" for number in range(6)]
+        assert [job.recipient for job in claim.jobs] == [
+            f"r{number}@far.test" for number in range(6)
+        ]
         claim = await env.queue.claim(relay, due, claim.slot, 5, None, 3, 100)
-        assert [job.recipient for job in claim.jobs] == ["r6@far.test", "r7@far.test", "c@far.test", "d@far.test"]
+        assert [job.recipient for job in claim.jobs] == [
+            "r6@far.test",
+            "r7@far.test",
+            "c@far.test",
+            "d@far.test",
+        ]
         assert claim.jobs[-1].message == second
 
     async def test_what_is_not_due_held_or_elsewhere_is_left(self, env: QueueEnv) -> None:
         relay = await env.relay()
         await env.send("a@far.test", "late@far.test", "held@far.test", "x@near.test")
-        await env.rows("UPDATE outbound_recipients SET due_at = now() + interval '1 hour' WHERE address LIKE 'late%'")
+        await env.rows(
+            "UPDATE outbound_recipients SET due_at = now() + interval '1 hour' WHERE address LIKE 'late%'"
+        )
         await env.rows("UPDATE outbound_recipients SET state = 'held' WHERE address LIKE 'held%'")
         assert [job.recipient for job in await env.jobs(relay)] == ["a@far.test"]
 
@@ -185,9 +217,7 @@ class TestClaim:
         assert (claim.slot, list(claim.jobs)) == (None, [])
         assert await env.value("SELECT count(*) FROM outbound_slots") == 0
         assert await env.due_names() == []
-        query = (
-            "SELECT d.due_at = r.due_at FROM outbound_destinations d, outbound_recipients r WHERE r.state = 'deferred'"
-        )
+        query = "SELECT d.due_at = r.due_at FROM outbound_destinations d, outbound_recipients r WHERE r.state = 'deferred'"
         assert await env.value(query)
 
     async def test_a_destination_with_nothing_left_is_never_due(self, env: QueueEnv) -> None:
@@ -197,7 +227,9 @@ class TestClaim:
         assert await env.jobs(relay) == []
         assert await env.value("SELECT due_at = 'infinity' FROM outbound_destinations")
 
-    async def test_twenty_that_claim_at_once_never_get_the_same_recipient(self, env: QueueEnv) -> None:
+    async def test_twenty_that_claim_at_once_never_get_the_same_recipient(
+        self, env: QueueEnv
+    ) -> None:
         for _ in range(10):
             await env.send(*(f"r{number}@far.test" for number in range(40)))
         taken: Counter[int] = Counter()
@@ -213,7 +245,9 @@ class TestClaim:
                         continue  # others' claims were still open
                     return
                 taken.update(job.id for job in claim.jobs)
-                assert await env.end(relay, claim.jobs, QueueState.DELIVERED) == {job.id for job in claim.jobs}
+                assert await env.end(relay, claim.jobs, QueueState.DELIVERED) == {
+                    job.id for job in claim.jobs
+                }
 
         async with asyncio.timeout(60):
             await asyncio.gather(*(work() for _ in range(20)))
@@ -236,7 +270,9 @@ class TestClaim:
         claim, _ = await asyncio.wait_for(asyncio.gather(claiming, sending), 10)
         assert claim.jobs or await env.due_names() == ["far.test"]
 
-    async def test_entering_and_claiming_at_once_leaves_nothing_that_nobody_looks_for(self, env: QueueEnv) -> None:
+    async def test_entering_and_claiming_at_once_leaves_nothing_that_nobody_looks_for(
+        self, env: QueueEnv
+    ) -> None:
         relay = await env.relay()
         done = asyncio.Event()
         found: list[int] = []
@@ -263,11 +299,15 @@ class TestSlots:
     async def test_connections_are_limited_across_relays(self, env: QueueEnv) -> None:
         relays = [await env.relay() for _ in range(4)]
         await env.send(*(f"r{number}@far.test" for number in range(100)))
-        claims = await asyncio.gather(*(env.claim(relay, limit=1, connections=5) for relay in relays for _ in range(5)))
+        claims = await asyncio.gather(
+            *(env.claim(relay, limit=1, connections=5) for relay in relays for _ in range(5))
+        )
         held = [claim for claim in claims if claim.slot]
         assert len(held) == 5
         assert all(len(claim.jobs) == 1 for claim in held)
-        assert await env.value("SELECT count(*) FROM outbound_recipients WHERE state = 'sending'") == 5
+        assert (
+            await env.value("SELECT count(*) FROM outbound_recipients WHERE state = 'sending'") == 5
+        )
 
     async def test_a_slot_that_is_given_back_can_be_taken_again(self, env: QueueEnv) -> None:
         one, two = await env.relay(), await env.relay()
@@ -285,8 +325,17 @@ class TestSlots:
         await env.send("a@far.test", "b@near.test")
         first = await env.queue.claim(relay, Due("far.test", route), None, 1, None, 10)
         assert first.slot
-        assert (await env.queue.claim(relay, Due("near.test", route), None, 1, None, 10)).slot is None
-        assert len((await env.queue.claim(relay, Due("near.test", route), first.slot, 1, None, 10)).jobs) == 1
+        assert (
+            await env.queue.claim(relay, Due("near.test", route), None, 1, None, 10)
+        ).slot is None
+        assert (
+            len(
+                (
+                    await env.queue.claim(relay, Due("near.test", route), first.slot, 1, None, 10)
+                ).jobs
+            )
+            == 1
+        )
 
     async def test_the_slots_of_a_dead_relay_do_not_count(self, env: QueueEnv) -> None:
         one, two = await env.relay(), await env.relay()
@@ -309,7 +358,9 @@ class TestSlots:
         await env.queue.leave(relay)
         assert (await env.claim(relay)).slot is None
 
-    async def test_a_closed_next_hop_gives_nothing_even_to_who_holds_a_slot(self, env: QueueEnv) -> None:
+    async def test_a_closed_next_hop_gives_nothing_even_to_who_holds_a_slot(
+        self, env: QueueEnv
+    ) -> None:
         relay = await env.relay()
         await env.send("a@far.test", "b@far.test")
         claim = await env.claim(relay, limit=1)
@@ -319,7 +370,9 @@ class TestSlots:
             assert (again.slot, list(again.jobs)) == (None, [])
         assert await env.value("SELECT count(*) FROM outbound_slots") == 0
 
-    async def test_a_next_hop_that_failed_is_tried_by_one_recipient_until_it_is_opened(self, env: QueueEnv) -> None:
+    async def test_a_next_hop_that_failed_is_tried_by_one_recipient_until_it_is_opened(
+        self, env: QueueEnv
+    ) -> None:
         one, two = await env.relay(), await env.relay()
         await env.send("a@far.test", "b@far.test", "c@far.test", "d@far.test")
         await env.queue.close_next_hop("far.test", 0, "mx", "gone")
@@ -337,7 +390,8 @@ class TestRate:
             await env.send(f"a{number}@far.test", f"b{number}@far.test")
         due = Due("far.test", None)
         first = await env.queue.claim(one, due, None, 5, 18, 5)
-        assert len(first.jobs) == 5  # two messages and a part of the third: all that a bucket of ten seconds holds
+        # two messages and a part of the third: all that a bucket of ten seconds holds
+        assert len(first.jobs) == 5
         second = await env.queue.claim(two, due, None, 5, 18, 5)
         assert (second.slot, list(second.jobs)) == (None, [])
         assert await env.due_names() == []  # looked at again when there is room
@@ -355,7 +409,9 @@ class TestRate:
         for number in range(40):
             await env.send(f"a{number}@far.test")
         due = Due("far.test", None)
-        claims = await asyncio.gather(*(env.queue.claim(relay, due, None, 50, 60, 3) for _ in range(16)))
+        claims = await asyncio.gather(
+            *(env.queue.claim(relay, due, None, 50, 60, 3) for _ in range(16))
+        )
         assert sum(len(claim.jobs) for claim in claims) == 10
 
     async def test_one_message_goes_through_however_low_the_rate(self, env: QueueEnv) -> None:
@@ -371,7 +427,9 @@ class TestRecord:
         await env.send("a@far.test", "b@far.test")
         await env.send("c@far.test", accounts=[account])
         a, b, c = await env.jobs(relay)
-        assert await env.end(relay, [a, c], QueueState.DELIVERED, host="mx", reply="250 ok", status="2.0.0") == {
+        assert await env.end(
+            relay, [a, c], QueueState.DELIVERED, host="mx", reply="250 ok", status="2.0.0"
+        ) == {
             a.id,
             c.id,
         }
@@ -393,7 +451,9 @@ class TestRecord:
         expected = ("delivered", 1, None, "mx", "250 2.0.0 ok", "2.0.0", "TLSv1.3", True, True)
         assert await env.rows(f"SELECT {columns} FROM outbound_recipients") == [expected]
 
-    async def test_a_deferred_recipient_is_due_again_later_and_its_destination_knows(self, env: QueueEnv) -> None:
+    async def test_a_deferred_recipient_is_due_again_later_and_its_destination_knows(
+        self, env: QueueEnv
+    ) -> None:
         relay = await env.relay()
         await env.send("a@far.test", "b@far.test")
         a, b = await env.jobs(relay)
@@ -405,14 +465,18 @@ class TestRecord:
         assert await env.queue.record(relay, outcomes) == {a.id, b.id}
         query = "SELECT round(extract(epoch FROM due_at - now()) / 10) * 10 FROM"
         assert await env.value(f"{query} outbound_destinations") == 50
-        assert [int(due) for (due,) in await env.rows(f"{query} outbound_recipients ORDER BY id")] == [50, 900]
+        assert [
+            int(due) for (due,) in await env.rows(f"{query} outbound_recipients ORDER BY id")
+        ] == [50, 900]
         assert await env.due_names() == []
         await env.ages(60)
         await env.rows("UPDATE outbound_destinations SET due_at = due_at - interval '1 minute'")
         (job,) = await env.jobs(relay)
         assert (job.recipient, job.attempts) == ("a@far.test", 1)
 
-    async def test_recipients_of_a_message_with_one_verdict_stay_together(self, env: QueueEnv) -> None:
+    async def test_recipients_of_a_message_with_one_verdict_stay_together(
+        self, env: QueueEnv
+    ) -> None:
         relay = await env.relay()
         await env.send("a@far.test", "b@far.test")
         jobs = await env.jobs(relay)
@@ -426,7 +490,9 @@ class TestRecord:
         )
         assert await env.value("SELECT count(DISTINCT due_at) FROM outbound_recipients") == 1
 
-    async def test_what_is_given_back_is_due_at_once_and_no_attempt_is_counted(self, env: QueueEnv) -> None:
+    async def test_what_is_given_back_is_due_at_once_and_no_attempt_is_counted(
+        self, env: QueueEnv
+    ) -> None:
         relay = await env.relay()
         await env.send("a@far.test")
         jobs = await env.jobs(relay)
@@ -443,11 +509,15 @@ class TestRecord:
             ("deferred", 1, "450 busy")
         ]
 
-    async def test_what_is_given_back_for_a_while_says_why_and_no_attempt_is_counted(self, env: QueueEnv) -> None:
+    async def test_what_is_given_back_for_a_while_says_why_and_no_attempt_is_counted(
+        self, env: QueueEnv
+    ) -> None:
         relay = await env.relay()
         await env.send("a@far.test")
         jobs = await env.jobs(relay)
-        await env.end(relay, jobs, QueueState.QUEUED, retry_in=30.0, status="4.3.0", reply="not now")
+        await env.end(
+            relay, jobs, QueueState.QUEUED, retry_in=30.0, status="4.3.0", reply="not now"
+        )
         assert await env.jobs(relay) == []
         assert await env.due_names() == []
         assert await env.rows(
@@ -458,14 +528,18 @@ class TestRecord:
     async def test_a_recipient_whose_sender_is_to_be_told_stays_open(self, env: QueueEnv) -> None:
         relay = await env.relay()
         await env.send("a@far.test")
-        await env.end(relay, await env.jobs(relay), QueueState.BOUNCED, notice=Action.FAILED, reply="550 no")
+        await env.end(
+            relay, await env.jobs(relay), QueueState.BOUNCED, notice=Action.FAILED, reply="550 no"
+        )
         assert await env.rows("SELECT state, notice, closed_at FROM outbound_recipients") == [
             ("bounced", "failed", None)
         ]
         assert await env.value("SELECT refs FROM messages") == 1
         await env.sums_hold()
 
-    async def test_outcomes_of_what_is_no_longer_its_own_change_nothing(self, env: QueueEnv) -> None:
+    async def test_outcomes_of_what_is_no_longer_its_own_change_nothing(
+        self, env: QueueEnv
+    ) -> None:
         one, two = await env.relay(), await env.relay()
         await env.send("a@far.test", "b@far.test")
         jobs = await env.jobs(one)
@@ -486,9 +560,9 @@ class TestRecord:
         jobs = await env.jobs(relay)
         await env.end(relay, jobs[:1] + jobs[2:], QueueState.BOUNCED, suppress="550 5.1.1 gone\0")
         await env.end(relay, jobs[1:2], QueueState.BOUNCED)
-        assert await env.rows("SELECT tenant_id, address, reason, source, message_id FROM suppressions") == [
-            (DEFAULT_TENANT, "bob@far.test", "550 5.1.1 gone", "bounce", jobs[0].message)
-        ]
+        assert await env.rows(
+            "SELECT tenant_id, address, reason, source, message_id FROM suppressions"
+        ) == [(DEFAULT_TENANT, "bob@far.test", "550 5.1.1 gone", "bounce", jobs[0].message)]
         await env.sums_hold()
 
     async def test_what_is_no_outcome_is_refused(self, env: QueueEnv) -> None:

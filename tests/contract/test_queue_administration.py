@@ -29,20 +29,26 @@ def administration(database: Database) -> PostgresQueueAdministration:
 
 
 async def number(env: QueueEnv, recipient: str) -> int:
-    return int(await env.value("SELECT id FROM outbound_recipients WHERE recipient = $1", recipient))
+    return int(
+        await env.value("SELECT id FROM outbound_recipients WHERE recipient = $1", recipient)
+    )
 
 
 async def due_for(env: QueueEnv, recipient: str) -> bool:
     """Return whether it is due, and its destination knows."""
     query = "SELECT r.due_at <= now() AND d.due_at <= now() FROM outbound_recipients r JOIN outbound_destinations d"
-    return bool(await env.value(f"{query} ON d.name = r.destination WHERE recipient = $1", recipient))
+    return bool(
+        await env.value(f"{query} ON d.name = r.destination WHERE recipient = $1", recipient)
+    )
 
 
 async def deferred(env: QueueEnv, recipient: str) -> int:
     """Have what is due at the recipient's destination put off for long, by a relay."""
     relay, destination = await env.relay(), recipient.rpartition("@")[2]
     told: dict[str, Any] = {"host": "mx", "reply": "450 busy", "status": "4.2.0", "tls": "TLSv1.3"}
-    await env.end(relay, await env.jobs(relay, destination), QueueState.DEFERRED, retry_in=900, **told)
+    await env.end(
+        relay, await env.jobs(relay, destination), QueueState.DEFERRED, retry_in=900, **told
+    )
     await env.jobs(relay, destination)
     return await number(env, recipient)
 
@@ -53,10 +59,19 @@ class TestSearch:
     ) -> None:
         message = await env.send("Bob@far.test")
         item = await administration.item(None, await deferred(env, "Bob@far.test"))
-        assert (item.message, item.state, item.sender) == (message, QueueState.DEFERRED, "sender@example.test")
+        assert (item.message, item.state, item.sender) == (
+            message,
+            QueueState.DEFERRED,
+            "sender@example.test",
+        )
         assert (item.recipient, item.destination, item.attempts) == ("Bob@far.test", "far.test", 1)
         assert (item.last_host, item.last_status, item.last_reply) == ("mx", "4.2.0", "450 busy")
-        assert (item.last_tls, item.original, item.subject, item.size) == ("TLSv1.3", "", "Hello", 1000)
+        assert (item.last_tls, item.original, item.subject, item.size) == (
+            "TLSv1.3",
+            "",
+            "Hello",
+            1000,
+        )
         assert item.due_at is not None
         assert item.last_attempt_at is not None
         assert item.created_at < item.due_at < item.expires_at
@@ -79,7 +94,9 @@ class TestSearch:
         await env.ages(3600)
         await env.send("Odd.One@far.test", "new@near.test", sender="bob@example.test")
         await env.send("null@far.test", sender="")
-        await env.rows("UPDATE outbound_recipients SET state = 'held' WHERE recipient = 'new@near.test'")
+        await env.rows(
+            "UPDATE outbound_recipients SET state = 'held' WHERE recipient = 'new@near.test'"
+        )
 
         async def found(**conditions: Any) -> set[str]:
             items = await administration.items(None, QueueFilter(**conditions), None, 10)
@@ -98,9 +115,13 @@ class TestSearch:
         assert await found(older_than=7200) == set()
         assert await found(older_than=1e12) == set()
         assert len(await found(younger_than=1e12)) == 4
-        assert await found(domain="far.test", sender="bob@example.test", state=QueueState.QUEUED) == {"Odd.One"}
+        assert await found(
+            domain="far.test", sender="bob@example.test", state=QueueState.QUEUED
+        ) == {"Odd.One"}
 
-    async def test_ages_are_exact_among_many(self, env: QueueEnv, administration: PostgresQueueAdministration) -> None:
+    async def test_ages_are_exact_among_many(
+        self, env: QueueEnv, administration: PostgresQueueAdministration
+    ) -> None:
         await env.send(*(f"r{number}@far.test" for number in range(100)))
         await env.rows(
             "UPDATE outbound_recipients SET created_at = now() - make_interval(mins => 1000 - 10 * id::integer)"
@@ -108,9 +129,13 @@ class TestSearch:
         for minutes in (5, 305, 995, 2000):
             query = "SELECT count(*) FROM outbound_recipients WHERE created_at <= now() - make_interval(secs => $1)"
             expected = await env.value(query, minutes * 60.0)
-            items = await administration.items(None, QueueFilter(older_than=minutes * 60), None, 1000)
+            items = await administration.items(
+                None, QueueFilter(older_than=minutes * 60), None, 1000
+            )
             assert len(items) == expected
-            items = await administration.items(None, QueueFilter(younger_than=minutes * 60), None, 1000)
+            items = await administration.items(
+                None, QueueFilter(younger_than=minutes * 60), None, 1000
+            )
             assert len(items) == 100 - expected
 
     async def test_what_belongs_to_another_tenant_does_not_exist(
@@ -123,7 +148,8 @@ class TestSearch:
 
         async def seen(tenant: UUID | None) -> set[str]:
             return {
-                item.recipient.partition("@")[0] for item in await administration.items(tenant, QueueFilter(), None, 9)
+                item.recipient.partition("@")[0]
+                for item in await administration.items(tenant, QueueFilter(), None, 9)
             }
 
         assert await seen(None) == {"ours", "theirs", "nobodys"}
@@ -134,7 +160,9 @@ class TestSearch:
             await administration.item(DEFAULT_TENANT, theirs)
         with pytest.raises(NotFound):
             await administration.act(DEFAULT_TENANT, "cancel", theirs)
-        done = await administration.act_on_all(DEFAULT_TENANT, "cancel", QueueFilter(domain="far.test"), 10)
+        done = await administration.act_on_all(
+            DEFAULT_TENANT, "cancel", QueueFilter(domain="far.test"), 10
+        )
         assert [recipient for _, _, recipient, _ in done] == ["ours@far.test"]
 
     async def test_what_has_ended_is_shown_when_its_message_is_gone(
@@ -145,11 +173,18 @@ class TestSearch:
         await env.end(relay, await env.jobs(relay), QueueState.DELIVERED)
         await env.rows("DELETE FROM messages")
         (item,) = await administration.items(None, QueueFilter(), None, 10)
-        assert (item.state, item.due_at, item.subject, item.size) == (QueueState.DELIVERED, None, "", 0)
+        assert (item.state, item.due_at, item.subject, item.size) == (
+            QueueState.DELIVERED,
+            None,
+            "",
+            0,
+        )
 
 
 class TestAct:
-    async def test_retry_makes_it_due_now(self, env: QueueEnv, administration: PostgresQueueAdministration) -> None:
+    async def test_retry_makes_it_due_now(
+        self, env: QueueEnv, administration: PostgresQueueAdministration
+    ) -> None:
         await env.send("a@far.test")
         item = await deferred(env, "a@far.test")
         assert not await due_for(env, "a@far.test")
@@ -223,7 +258,9 @@ class TestAct:
     ) -> None:
         await env.send("a@far.test")
         item = await number(env, "a@far.test")
-        await env.rows("UPDATE outbound_recipients SET state = $1, due_at = now() + interval '1 hour'", state)
+        await env.rows(
+            "UPDATE outbound_recipients SET state = $1, due_at = now() + interval '1 hour'", state
+        )
         if action in allowed:
             assert len(await administration.act_on_all(None, action, QueueFilter(), 10)) == 1
             await env.rows("UPDATE outbound_recipients SET state = $1, closed_at = NULL", state)
@@ -237,7 +274,9 @@ class TestAct:
             assert await administration.act_on_all(None, action, QueueFilter(), 10) == []
             assert await env.states() == [("a@far.test", state)]
 
-    async def test_what_is_not_there_is_missing(self, administration: PostgresQueueAdministration) -> None:
+    async def test_what_is_not_there_is_missing(
+        self, administration: PostgresQueueAdministration
+    ) -> None:
         with pytest.raises(NotFound):
             await administration.act(None, "retry", 1)
         with pytest.raises(NotFound):
@@ -254,7 +293,10 @@ class TestAct:
         done = await administration.act_on_all(None, "retry", QueueFilter(domain="far.test"), 10)
         assert done == [(b, message, "b@far.test", ""), (a, message, "a@far.test", "")]
         assert await due_for(env, "a@far.test")
-        assert await administration.act_on_all(None, "retry", QueueFilter(domain="far.test"), 10) == []  # due already
+        # due already
+        assert (
+            await administration.act_on_all(None, "retry", QueueFilter(domain="far.test"), 10) == []
+        )
         assert len(await administration.act_on_all(None, "cancel", QueueFilter(), 2)) == 2
         assert len(await administration.act_on_all(None, "cancel", QueueFilter(), 2)) == 1
         assert await administration.act_on_all(None, "cancel", QueueFilter(), 2) == []
@@ -271,7 +313,9 @@ class TestAct:
         assert {job.id for job in claims.jobs}.isdisjoint({item for item, *_ in held})
         states = {state for _, state in await env.states()}
         assert states <= {"sending", "held", "queued"}
-        assert len(await env.rows("SELECT FROM outbound_recipients WHERE state = 'sending'")) == len(claims.jobs)
+        assert len(
+            await env.rows("SELECT FROM outbound_recipients WHERE state = 'sending'")
+        ) == len(claims.jobs)
 
 
 class TestNow:
@@ -286,9 +330,10 @@ class TestNow:
     ) -> None:
         await env.send("a@far.test", "b@near.test")
         await self.closed(env, "far.test", "connecting to port 25: Connection refused")
-        near, far = sorted(await administration.items(None, QueueFilter(), None, 10), key=lambda item: item.recipient)[
-            ::-1
-        ]
+        near, far = sorted(
+            await administration.items(None, QueueFilter(), None, 10),
+            key=lambda item: item.recipient,
+        )[::-1]
         assert near.next_hop is None
         assert far.next_hop is not None and (far.state, far.attempts) == (QueueState.QUEUED, 0)
         assert (far.next_hop.host, far.next_hop.reply) == (
@@ -304,10 +349,14 @@ class TestNow:
     async def test_kind_d_an_action_opens_the_next_hop_for_one_try(
         self, env: QueueEnv, administration: PostgresQueueAdministration, next_hop: str, action: str
     ) -> None:
-        routes = {"[smart.test]:587": ("far.test", "smart.test", 587), "[any.test]:25": ("*", "any.test", None)}
+        routes = {
+            "[smart.test]:587": ("far.test", "smart.test", 587),
+            "[any.test]:25": ("*", "any.test", None),
+        }
         if next_hop in routes:
             await env.rows(
-                "INSERT INTO routes (domain, host, port, tls) VALUES ($1, $2, $3, 'none')", *routes[next_hop]
+                "INSERT INTO routes (domain, host, port, tls) VALUES ($1, $2, $3, 'none')",
+                *routes[next_hop],
             )
         await env.send("a@far.test", "b@far.test")
         await self.closed(env, next_hop)
@@ -320,7 +369,9 @@ class TestNow:
             await administration.act(None, "hold", item)
         assert await env.due_names() == []
         if everything:
-            await administration.act_on_all(DEFAULT_TENANT, word, QueueFilter(domain="far.test"), 10)
+            await administration.act_on_all(
+                DEFAULT_TENANT, word, QueueFilter(domain="far.test"), 10
+            )
         else:
             assert (await administration.act(None, word, item)).next_hop is None
         (due,) = [one for one in await env.queue.due(10) if one.destination == "far.test"]
@@ -343,7 +394,9 @@ class TestNow:
             await administration.act(new_id(), "retry", await number(env, "a@far.test"))
         assert await env.due_names() == []
 
-    @pytest.mark.parametrize(("domain", "next_hop"), [("far.test", "[smart.test]:25"), ("*", "[smart.test]:25")])
+    @pytest.mark.parametrize(
+        ("domain", "next_hop"), [("far.test", "[smart.test]:25"), ("*", "[smart.test]:25")]
+    )
     async def test_kind_d_a_changed_route_opens_its_next_hop_and_hastens_what_was_put_off(
         self, env: QueueEnv, administration: PostgresQueueAdministration, domain: str, next_hop: str
     ) -> None:

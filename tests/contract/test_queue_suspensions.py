@@ -1,4 +1,5 @@
-"""What belongs to a suspended tenant or account is held by the claim that meets it, is in nobody's way, and goes on afterwards."""
+"""What belongs to a suspended tenant or account is held by the claim that meets it, is in
+nobody's way, and goes on afterwards."""
 
 from __future__ import annotations
 
@@ -35,7 +36,9 @@ async def become(env: QueueEnv, state: TenantState, name: str = "default") -> No
     await PostgresTenants(env.database).change(None, name, {"state": state})
 
 
-async def test_a_suspended_tenants_queue_is_held_and_others_at_the_same_place_go(env: QueueEnv, other: UUID) -> None:
+async def test_a_suspended_tenants_queue_is_held_and_others_at_the_same_place_go(
+    env: QueueEnv, other: UUID
+) -> None:
     for number in range(30):
         await env.send(f"a{number}@far.test")
     await env.send("b@far.test", tenant=other)
@@ -65,7 +68,9 @@ async def test_the_time_of_a_suspension_is_not_counted(env: QueueEnv) -> None:
     await become(env, TenantState.SUSPENDED)
     assert await env.jobs(await env.relay()) == []
     await env.ages(2000)
-    await env.rows("UPDATE outbound_recipients SET suspended_at = suspended_at - interval '2000 seconds'")
+    await env.rows(
+        "UPDATE outbound_recipients SET suspended_at = suspended_at - interval '2000 seconds'"
+    )
     assert (await env.queue.sweep_overdue(True, 100)).count == 0
     await become(env, TenantState.ACTIVE)
     assert await env.queue.resume(100) == 1
@@ -75,7 +80,9 @@ async def test_the_time_of_a_suspension_is_not_counted(env: QueueEnv) -> None:
     assert 900 < left <= 1000 and state == "queued"
     await env.ages(1500)
     assert (await env.queue.sweep_overdue(True, 100)).count == 1  # as usual, with a notice
-    assert await env.rows("SELECT state, notice FROM outbound_recipients") == [("bounced", "failed")]
+    assert await env.rows("SELECT state, notice FROM outbound_recipients") == [
+        ("bounced", "failed")
+    ]
 
 
 async def test_a_suspended_accounts_messages_wait_and_no_others(env: QueueEnv) -> None:
@@ -97,7 +104,9 @@ async def test_what_an_administrator_holds_stays_held_and_what_he_releases_meets
 ) -> None:
     await env.send("a@far.test")
     await env.send("b@far.test")
-    (low, _), (high, _) = await env.rows("SELECT id, recipient FROM outbound_recipients ORDER BY id")
+    (low, _), (high, _) = await env.rows(
+        "SELECT id, recipient FROM outbound_recipients ORDER BY id"
+    )
     queue = PostgresQueueAdministration(env.database)
     await queue.act(None, "hold", low)
     await become(env, TenantState.SUSPENDED)

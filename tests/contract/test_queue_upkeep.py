@@ -51,7 +51,8 @@ class TestRelays:
     async def test_a_relay_that_was_buried_never_lives_again(self, env: QueueEnv) -> None:
         relay = await env.relay()
         await env.dies(relay)
-        assert await env.queue.heartbeat(relay)  # silent for long, but nobody has taken anything from it
+        # silent for long, but nobody has taken anything from it
+        assert await env.queue.heartbeat(relay)
         await env.dies(relay)
         await env.queue.reap()
         assert not await env.queue.heartbeat(relay)
@@ -71,7 +72,9 @@ class TestRelays:
         ]
         assert not await env.queue.heartbeat(one)
 
-    async def test_what_is_held_by_a_relay_nobody_knows_is_queued_again(self, env: QueueEnv) -> None:
+    async def test_what_is_held_by_a_relay_nobody_knows_is_queued_again(
+        self, env: QueueEnv
+    ) -> None:
         relay = await env.relay()
         await env.send("a@far.test")
         await env.claim(relay)
@@ -80,7 +83,9 @@ class TestRelays:
         assert await env.states() == [("a@far.test", "queued")]
         assert await env.value("SELECT count(*) FROM outbound_slots") == 0
 
-    async def test_burials_and_outcomes_at_once_agree_on_each_recipient(self, env: QueueEnv) -> None:
+    async def test_burials_and_outcomes_at_once_agree_on_each_recipient(
+        self, env: QueueEnv
+    ) -> None:
         one = await env.relay()
         await env.send(*(f"r{number}@far.test" for number in range(60)))
         jobs = await env.jobs(one)
@@ -114,7 +119,14 @@ class TestSweep:
     async def test_the_last_that_was_heard_is_kept_when_it_expires(self, env: QueueEnv) -> None:
         relay = await env.relay()
         await env.send("a@far.test")
-        await env.end(relay, await env.jobs(relay), QueueState.DEFERRED, host="mx", reply="450 busy", status="4.2.0")
+        await env.end(
+            relay,
+            await env.jobs(relay),
+            QueueState.DEFERRED,
+            host="mx",
+            reply="450 busy",
+            status="4.2.0",
+        )
         await env.ages(1001)
         (expired,) = (await env.queue.sweep_overdue(True, 10)).expired
         assert (expired.recipient, expired.original, expired.host, expired.reply) == (
@@ -123,20 +135,23 @@ class TestSweep:
             "mx",
             "450 busy",
         )
-        assert await env.rows("SELECT last_host, last_reply, last_status FROM outbound_recipients") == [
-            ("mx", "450 busy", "4.4.7")
-        ]
+        assert await env.rows(
+            "SELECT last_host, last_reply, last_status FROM outbound_recipients"
+        ) == [("mx", "450 busy", "4.4.7")]
 
     @pytest.mark.parametrize(
-        ("sender", "notify"), [("", Notify.UNSAID), ("s@x.test", Notify.NEVER), ("s@x.test", Notify.DELAY)]
+        ("sender", "notify"),
+        [("", Notify.UNSAID), ("s@x.test", Notify.NEVER), ("s@x.test", Notify.DELAY)],
     )
-    async def test_who_is_not_to_be_told_of_the_end_is_not(self, env: QueueEnv, sender: str, notify: Notify) -> None:
+    async def test_who_is_not_to_be_told_of_the_end_is_not(
+        self, env: QueueEnv, sender: str, notify: Notify
+    ) -> None:
         await env.send("a@far.test", sender=sender, dsn=RecipientDsn(notify))
         await env.ages(1001)
         assert (await env.queue.sweep_overdue(True, 10)).count == 1
-        assert await env.rows("SELECT state, notice, closed_at <= now() FROM outbound_recipients") == [
-            ("bounced", None, True)
-        ]
+        assert await env.rows(
+            "SELECT state, notice, closed_at <= now() FROM outbound_recipients"
+        ) == [("bounced", None, True)]
         assert await env.value("SELECT refs FROM messages") == 0
         await env.sums_hold()
 
@@ -144,18 +159,25 @@ class TestSweep:
         await env.send("a@far.test")
         await env.ages(101)
         assert (await env.queue.sweep_overdue(True, 10)).count == 1
-        assert await env.rows("SELECT state, notice FROM outbound_recipients") == [("queued", "delayed")]
+        assert await env.rows("SELECT state, notice FROM outbound_recipients") == [
+            ("queued", "delayed")
+        ]
         assert (await env.queue.sweep_overdue(True, 10)).count == 0
         (report,) = await env.queue.pending_dsns(10)
         await env.queue.dsns_sent([each.id for each in report.recipients])
         assert (await env.queue.sweep_overdue(True, 10)).count == 0
-        assert await env.rows("SELECT state, notice, closed_at FROM outbound_recipients") == [("queued", None, None)]
+        assert await env.rows("SELECT state, notice, closed_at FROM outbound_recipients") == [
+            ("queued", None, None)
+        ]
         assert await env.value("SELECT overdue_at = expires_at FROM outbound_recipients")
 
     @pytest.mark.parametrize(
-        ("sender", "notify"), [("", Notify.UNSAID), ("s@x.test", Notify.FAILURE), ("s@x.test", Notify.NEVER)]
+        ("sender", "notify"),
+        [("", Notify.UNSAID), ("s@x.test", Notify.FAILURE), ("s@x.test", Notify.NEVER)],
     )
-    async def test_who_is_not_to_be_told_of_a_wait_is_not(self, env: QueueEnv, sender: str, notify: Notify) -> None:
+    async def test_who_is_not_to_be_told_of_a_wait_is_not(
+        self, env: QueueEnv, sender: str, notify: Notify
+    ) -> None:
         await env.send("a@far.test", sender=sender, dsn=RecipientDsn(notify))
         await env.rows("UPDATE outbound_recipients SET overdue_at = now() - interval '1 second'")
         assert (await env.queue.sweep_overdue(True, 10)).count == 0
@@ -179,7 +201,9 @@ class TestSweep:
         await env.queue.dsns_sent([report.recipients[0].id])
         await env.ages(61)
         assert (await env.queue.sweep_overdue(True, 10)).count == 1
-        assert await env.rows("SELECT state, notice FROM outbound_recipients") == [("bounced", "failed")]
+        assert await env.rows("SELECT state, notice FROM outbound_recipients") == [
+            ("bounced", "failed")
+        ]
 
     async def test_what_is_being_sent_or_held_does_not_expire(self, env: QueueEnv) -> None:
         relay = await env.relay()
@@ -200,15 +224,33 @@ class TestNotices:
         relay = await env.relay()
         dsn = RecipientDsn(Notify.FAILURE, "rfc822;a@x.test")
         number = await env.send(
-            "a@far.test", "b@far.test", "c@far.test", dsn=dsn, ret="FULL", envid="e", smtputf8=True, role="submission"
+            "a@far.test",
+            "b@far.test",
+            "c@far.test",
+            dsn=dsn,
+            ret="FULL",
+            envid="e",
+            smtputf8=True,
+            role="submission",
         )
-        await env.rows("UPDATE outbound_recipients SET original = 'list@example.test' WHERE recipient = 'a@far.test'")
+        await env.rows(
+            "UPDATE outbound_recipients SET original = 'list@example.test' WHERE recipient = 'a@far.test'"
+        )
         a, b, _ = await env.jobs(relay)
         told = {"host": "mx", "reply": "550 5.1.1 no", "status": "5.1.1"}
         await env.end(relay, [a, b], QueueState.BOUNCED, notice=Action.FAILED, **told)
         (report,) = await env.queue.pending_dsns(10)
-        assert (report.message, report.sender, report.ret, report.envid) == (number, "sender@example.test", "FULL", "e")
-        assert (report.smtputf8, report.tenant, report.location.length) == (True, DEFAULT_TENANT, 1000)
+        assert (report.message, report.sender, report.ret, report.envid) == (
+            number,
+            "sender@example.test",
+            "FULL",
+            "e",
+        )
+        assert (report.smtputf8, report.tenant, report.location.length) == (
+            True,
+            DEFAULT_TENANT,
+            1000,
+        )
         assert report.location.key == await env.value("SELECT key FROM segments")
         first, second = report.recipients
         assert (first.id, first.recipient, first.original, first.orcpt) == (
@@ -218,7 +260,11 @@ class TestNotices:
             dsn.orcpt,
         )
         assert (first.notice, first.attempts, first.last_host) == (Action.FAILED, 1, "mx")
-        assert (first.last_reply, first.last_status, first.expires_at) == ("550 5.1.1 no", "5.1.1", a.expires_at)
+        assert (first.last_reply, first.last_status, first.expires_at) == (
+            "550 5.1.1 no",
+            "5.1.1",
+            a.expires_at,
+        )
         assert (second.recipient, second.last_attempt_at is None) == ("b@far.test", False)
 
     async def test_what_has_been_told_is_closed_and_the_octets_go(self, env: QueueEnv) -> None:
@@ -245,7 +291,9 @@ class TestNotices:
         assert [report.message for report in reports] == sorted(sent)[:2]
         assert [len(report.recipients) for report in reports] == [2, 2]
 
-    async def test_two_reporters_never_tell_of_the_same_message(self, env: QueueEnv, database: Database) -> None:
+    async def test_two_reporters_never_tell_of_the_same_message(
+        self, env: QueueEnv, database: Database
+    ) -> None:
         relay, other = await env.relay(), PostgresQueue(database)
         await env.send("a@far.test", "b@far.test")
         a, b = await env.jobs(relay)
@@ -260,7 +308,9 @@ class TestNotices:
         (report,) = await other.pending_dsns(10)
         assert [each.id for each in report.recipients] == [b.id]
 
-    async def test_another_takes_over_from_a_reporter_that_died(self, env: QueueEnv, database: Database) -> None:
+    async def test_another_takes_over_from_a_reporter_that_died(
+        self, env: QueueEnv, database: Database
+    ) -> None:
         relay, other = await env.relay(), PostgresQueue(database)
         await env.send("a@far.test")
         await env.end(relay, await env.jobs(relay), QueueState.BOUNCED, notice=Action.FAILED)
@@ -268,7 +318,9 @@ class TestNotices:
         await env.rows("UPDATE outbound_messages SET reporting_until = now() - interval '1 second'")
         assert len(await other.pending_dsns(10)) == 1
 
-    async def test_a_failure_that_overtakes_its_delay_notice_is_told_as_well(self, env: QueueEnv) -> None:
+    async def test_a_failure_that_overtakes_its_delay_notice_is_told_as_well(
+        self, env: QueueEnv
+    ) -> None:
         relay = await env.relay()
         await env.send("a@far.test")
         await env.ages(101)
@@ -307,10 +359,16 @@ class TestNotices:
 
 
 class TestPurge:
-    async def test_what_ended_long_ago_is_forgotten_with_all_that_belonged_to_it(self, env: QueueEnv) -> None:
+    async def test_what_ended_long_ago_is_forgotten_with_all_that_belonged_to_it(
+        self, env: QueueEnv
+    ) -> None:
         relay = await env.relay()
         await env.send("a@far.test", "b@near.test")
-        await env.end(relay, [*await env.jobs(relay), *await env.jobs(relay, "near.test")], QueueState.DELIVERED)
+        await env.end(
+            relay,
+            [*await env.jobs(relay), *await env.jobs(relay, "near.test")],
+            QueueState.DELIVERED,
+        )
         for name in ("far.test", "near.test"):
             assert await env.jobs(relay, name) == []
         assert await env.queue.purge(100, 10) == 0
@@ -318,7 +376,12 @@ class TestPurge:
         assert await env.queue.purge(100, 1) == 1
         assert await env.value("SELECT count(*) FROM outbound_messages") == 1
         assert await env.queue.purge(100, 10) == 1
-        for table in ("outbound_messages", "outbound_recipients", "outbound_destinations", "outbound_lanes"):
+        for table in (
+            "outbound_messages",
+            "outbound_recipients",
+            "outbound_destinations",
+            "outbound_lanes",
+        ):
             assert await env.value(f"SELECT count(*) FROM {table}") == 0, table
 
     async def test_what_is_open_or_young_stays(self, env: QueueEnv) -> None:
@@ -365,14 +428,23 @@ class TestPurge:
 
 class TestMeasure:
     async def test_recipients_are_counted_by_state(self, env: QueueEnv) -> None:
-        assert await env.queue.measure() == {"queued": 0, "deferred": 0, "sending": 0, "held": 0, "oldest": 0}
+        assert await env.queue.measure() == {
+            "queued": 0,
+            "deferred": 0,
+            "sending": 0,
+            "held": 0,
+            "oldest": 0,
+        }
         relay = await env.relay()
         await env.send("a@far.test", "b@far.test", "c@far.test", "d@far.test", "e@far.test")
         a, b, _ = await env.jobs(relay, limit=3)
         await env.queue.record(
-            relay, [Outcome(a.id, QueueState.DELIVERED), Outcome(b.id, QueueState.DEFERRED, retry_in=60)]
+            relay,
+            [Outcome(a.id, QueueState.DELIVERED), Outcome(b.id, QueueState.DEFERRED, retry_in=60)],
         )
-        await env.rows("UPDATE outbound_recipients SET state = 'held' WHERE recipient = 'e@far.test'")
+        await env.rows(
+            "UPDATE outbound_recipients SET state = 'held' WHERE recipient = 'e@far.test'"
+        )
         await env.ages(300)
         measured = await env.queue.measure()
         assert 300 <= measured.pop("oldest") < 310

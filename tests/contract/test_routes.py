@@ -28,7 +28,9 @@ async def test_a_route_is_kept_as_it_was_put(routes: PostgresRoutes) -> None:
     assert await routes.get("far.test") == FULL
 
 
-async def test_a_route_is_made_once_however_many_ask_at_the_same_time(routes: PostgresRoutes) -> None:
+async def test_a_route_is_made_once_however_many_ask_at_the_same_time(
+    routes: PostgresRoutes,
+) -> None:
     asked = [replace(FULL, port=2000 + number) for number in range(6)]
     made = await asyncio.gather(*(routes.create(route) for route in asked), return_exceptions=True)
     (only,) = [each for each in made if isinstance(each, Route)]

@@ -1,4 +1,5 @@
-"""The port SegmentCatalog on PostgreSQL: one collector, and no message lost while its octets move."""
+"""The port SegmentCatalog on PostgreSQL: one collector, and no message lost while its octets
+move."""
 
 from __future__ import annotations
 
@@ -33,7 +34,11 @@ class StoredMail(DatabaseSeed):
     async def place(self, *messages: SegmentMessage) -> Segment:
         packed, offset = [], 0
         for each in messages:
-            packed.append(SegmentMessage(each.envelope, BlobRange(offset, each.blob_range.length), each.accounts))
+            packed.append(
+                SegmentMessage(
+                    each.envelope, BlobRange(offset, each.blob_range.length), each.accounts
+                )
+            )
             offset += each.blob_range.length
         made = make_segment(packed)
         await PostgresMailboxes(self.database).deliver([made])
@@ -47,13 +52,17 @@ class StoredMail(DatabaseSeed):
 
     async def age(self, part: Segment, seconds: float) -> None:
         await self.rows(
-            "UPDATE segments SET created_at = now() - make_interval(secs => $2) WHERE id = $1", part.id, seconds
+            "UPDATE segments SET created_at = now() - make_interval(secs => $2) WHERE id = $1",
+            part.id,
+            seconds,
         )
 
     async def state(self, part: UUID) -> tuple[int, bool]:
         """Live octets, and whether the segment is marked for removal."""
         live, condemned = (
-            await self.rows("SELECT live_octets, condemned_at IS NOT NULL FROM segments WHERE id = $1", part)
+            await self.rows(
+                "SELECT live_octets, condemned_at IS NOT NULL FROM segments WHERE id = $1", part
+            )
         )[0]
         return live, condemned
 
@@ -76,7 +85,12 @@ class TestLead:
         assert not await segments.lead(60)
 
     async def test_of_many_at_once_one_leads(self, database: Database) -> None:
-        assert sum(await asyncio.gather(*(PostgresSegmentCatalog(database).lead(60) for _ in range(8)))) == 1
+        assert (
+            sum(
+                await asyncio.gather(*(PostgresSegmentCatalog(database).lead(60) for _ in range(8)))
+            )
+            == 1
+        )
 
 
 class TestMostlyDead:
@@ -95,9 +109,15 @@ class TestMostlyDead:
         assert await segments.mostly_dead(0.49, 400, 10) == both[:1]
         assert await segments.mostly_dead(0.5, 600, 10) == both[:1]
         assert await segments.mostly_dead(0.5, 1000, 10) == []
-        assert {part.id for part in await segments.mostly_dead(1.0, 0, 10)} == {half.id, dead.id, full.id}
+        assert {part.id for part in await segments.mostly_dead(1.0, 0, 10)} == {
+            half.id,
+            dead.id,
+            full.id,
+        }
 
-    async def test_condemned_segments_and_empty_ones(self, mail: StoredMail, segments: PostgresSegmentCatalog) -> None:
+    async def test_condemned_segments_and_empty_ones(
+        self, mail: StoredMail, segments: PostgresSegmentCatalog
+    ) -> None:
         (ada,) = await mail.accounts(1)
         empty = await mail.place(make_message([ada], size=0))
         known = make_message([ada])
@@ -198,14 +218,19 @@ class TestMove:
         other: Connection = await asyncpg.connect(database_url)
         async with other.transaction():
             # what move() does, stopped before its commit
-            await other.execute("SELECT FROM messages WHERE id = $1 FOR NO KEY UPDATE", moving.envelope.id)
             await other.execute(
-                "INSERT INTO segments (id, key, octets, live_octets) VALUES ($1, 'segments/new', 7, 7)", new
+                "SELECT FROM messages WHERE id = $1 FOR NO KEY UPDATE", moving.envelope.id
+            )
+            await other.execute(
+                "INSERT INTO segments (id, key, octets, live_octets) VALUES ($1, 'segments/new', 7, 7)",
+                new,
             )
             deleting = asyncio.create_task(mail.delete(ada, 1))
             await until_waiting(other)
             await other.execute("UPDATE messages SET segment_id = $1, stored_octets = 7", new)
-            await other.execute("UPDATE segments SET live_octets = 0, condemned_at = now() WHERE id = $1", old.id)
+            await other.execute(
+                "UPDATE segments SET live_octets = 0, condemned_at = now() WHERE id = $1", old.id
+            )
         await deleting
         await other.close()
         assert await mail.state(old.id) == (0, True)
@@ -218,7 +243,9 @@ class TestRemoval:
         self, mail: StoredMail, segments: PostgresSegmentCatalog
     ) -> None:
         (ada,) = await mail.accounts(1)
-        kept, first, second = [await mail.place(make_message([ada] if live else [])) for live in (True, False, False)]
+        kept, first, second = [
+            await mail.place(make_message([ada] if live else [])) for live in (True, False, False)
+        ]
         for part, seconds in ((first, 100), (second, 200)):
             assert await segments.move(part.id, None, {})
             await mail.rows(
@@ -230,7 +257,12 @@ class TestRemoval:
         assert await segments.condemned(150, 10) == [(second.id, second.key)]
         await segments.removed([second.id, kept.id, new_id()])  # what lives stays, whoever says so
         assert {row[0] for row in await mail.rows("SELECT id FROM segments")} == {kept.id, first.id}
-        assert await mail.value("SELECT segment_id FROM messages WHERE id = $1", second.messages[0].envelope.id) is None
+        assert (
+            await mail.value(
+                "SELECT segment_id FROM messages WHERE id = $1", second.messages[0].envelope.id
+            )
+            is None
+        )
         await segments.removed([])
         await mail.sums_hold()
 
@@ -248,7 +280,9 @@ class TestRemoval:
         assert await mail.state(again.id) == (0, True)
         await mail.sums_hold()
 
-    async def test_keys_without_a_segment_are_told(self, mail: StoredMail, segments: PostgresSegmentCatalog) -> None:
+    async def test_keys_without_a_segment_are_told(
+        self, mail: StoredMail, segments: PostgresSegmentCatalog
+    ) -> None:
         (ada,) = await mail.accounts(1)
         known = await mail.place(make_message([ada]))
         assert await segments.unknown_keys([known.key, "segments/lost", "bodies/lost"]) == {
@@ -261,11 +295,16 @@ class TestRemoval:
         self, mail: StoredMail, segments: PostgresSegmentCatalog
     ) -> None:
         (ada,) = await mail.accounts(1)
-        live, read, fresh = make_message([ada]), make_message([ada]), make_message([ada], received_at=1.0)
+        live, read, fresh = (
+            make_message([ada]),
+            make_message([ada]),
+            make_message([ada], received_at=1.0),
+        )
         await mail.place(live, read, fresh)
         await mail.delete(ada, 2, 1)  # fresh was received first of all, live last but one
         gone = {row[0] for row in await mail.rows("SELECT id FROM messages WHERE refs = 0")}
-        assert await segments.forget_messages(3600, 10) == 0  # placed just now, however long ago they were received
+        # placed just now, however long ago they were received
+        assert await segments.forget_messages(3600, 10) == 0
         await mail.rows("UPDATE messages SET placed_at = now() - interval '2 hours'")
         assert await segments.forget_messages(3600, 1) == 1
         assert await segments.forget_messages(3600, 10) == 1

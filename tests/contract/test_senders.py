@@ -1,4 +1,5 @@
-"""The port Senders on Postgres: what a login needs to know, and in whose name an account may send."""
+"""The port Senders on Postgres: what a login needs to know, and in whose name an account may
+send."""
 
 from __future__ import annotations
 
@@ -21,7 +22,9 @@ from tests.support.seed import DatabaseSeed
 
 
 @pytest.fixture(params=["submission", "pop3"])
-async def senders(database_url: str, request: pytest.FixtureRequest) -> AsyncIterator[PostgresSenders]:
+async def senders(
+    database_url: str, request: pytest.FixtureRequest
+) -> AsyncIterator[PostgresSenders]:
     async with pool(as_part(database_url, request.param)) as own:
         yield PostgresSenders(own)
 
@@ -33,29 +36,50 @@ async def seed(database: Database) -> DatabaseSeed:
     return made
 
 
-async def test_credentials_hold_what_a_login_needs(senders: PostgresSenders, seed: DatabaseSeed) -> None:
+async def test_credentials_hold_what_a_login_needs(
+    senders: PostgresSenders, seed: DatabaseSeed
+) -> None:
     alice = await seed.account("alice@example.test", state="receive-only")
     await seed.rows("UPDATE accounts SET max_messages_per_hour = 10")
     await seed.rows("UPDATE domains SET max_recipients_per_hour = 500")
-    await seed.rows("UPDATE tenants SET max_messages_per_hour = 900, max_recipients_per_hour = 5000")
+    await seed.rows(
+        "UPDATE tenants SET max_messages_per_hour = 900, max_recipients_per_hour = 5000"
+    )
     known = await senders.credentials("alice@example.test")
     assert known is not None
-    assert (known.account, known.address, known.domain) == (alice, "alice@example.test", "example.test")
-    assert (known.tenant, known.password_hash, known.state) == (DEFAULT_TENANT, "hash", AccountState.RECEIVE_ONLY)
+    assert (known.account, known.address, known.domain) == (
+        alice,
+        "alice@example.test",
+        "example.test",
+    )
+    assert (known.tenant, known.password_hash, known.state) == (
+        DEFAULT_TENANT,
+        "hash",
+        AccountState.RECEIVE_ONLY,
+    )
     assert known.networks == ()
     assert known.account_limits == Limits(10, None)
     assert known.domain_limits == Limits(None, 500)
     assert known.tenant_limits == Limits(900, 5000)
 
 
-async def test_who_is_not_there_has_no_credentials(senders: PostgresSenders, seed: DatabaseSeed) -> None:
+async def test_who_is_not_there_has_no_credentials(
+    senders: PostgresSenders, seed: DatabaseSeed
+) -> None:
     await seed.account("alice@example.test")
     await seed.alias("team@example.test", "alice@example.test")
-    for name in ("nobody@example.test", "team@example.test", "alice\0@example.test", "\udc80@example.test"):
+    for name in (
+        "nobody@example.test",
+        "team@example.test",
+        "alice\0@example.test",
+        "\udc80@example.test",
+    ):
         assert await senders.credentials(name) is None
 
 
-async def test_networks_are_the_accounts_or_else_the_domains(senders: PostgresSenders, seed: DatabaseSeed) -> None:
+async def test_networks_are_the_accounts_or_else_the_domains(
+    senders: PostgresSenders, seed: DatabaseSeed
+) -> None:
     await seed.account("alice@example.test")
 
     async def networks() -> tuple[str, ...]:
@@ -80,7 +104,9 @@ async def _app_password(seed: DatabaseSeed, account: int, password: str, *scopes
     return digest
 
 
-async def test_an_app_password_is_good_for_its_account_and_scopes(senders: PostgresSenders, seed: DatabaseSeed) -> None:
+async def test_an_app_password_is_good_for_its_account_and_scopes(
+    senders: PostgresSenders, seed: DatabaseSeed
+) -> None:
     alice, bob = await seed.account("alice@example.test"), await seed.account("bob@example.test")
     digest = await _app_password(seed, alice, "phap_one", "smtp")
     assert await senders.app_password(alice, digest, "smtp")
@@ -98,14 +124,18 @@ async def test_use_is_noted_once_a_minute(senders: PostgresSenders, seed: Databa
     assert await senders.app_password(alice, digest, "pop3")
     first = await seed.rows(used)
     assert first[0][0] is not None
-    assert all(await asyncio.gather(*(senders.app_password(alice, digest, "smtp") for _ in range(4))))
+    assert all(
+        await asyncio.gather(*(senders.app_password(alice, digest, "smtp") for _ in range(4)))
+    )
     assert await seed.rows(used) == first
     await seed.rows("UPDATE app_passwords SET last_used_at = now() - interval '61 seconds'")
     assert await senders.app_password(alice, digest, "smtp")
     assert (await seed.rows(used))[0][0] > first[0][0]
 
 
-async def test_an_account_owns_its_name_and_its_tags(senders: PostgresSenders, seed: DatabaseSeed) -> None:
+async def test_an_account_owns_its_name_and_its_tags(
+    senders: PostgresSenders, seed: DatabaseSeed
+) -> None:
     await seed.domain("plain.test", plus=False)
     alice, plain = await seed.account("alice@example.test"), await seed.account("alice@plain.test")
     bob = await seed.account("alice+bob@example.test")
@@ -128,14 +158,18 @@ async def test_an_account_owns_its_name_and_its_tags(senders: PostgresSenders, s
     assert not await owns(bob, "alice@example.test")
 
 
-async def test_an_account_owns_the_aliases_that_lead_to_it(senders: PostgresSenders, seed: DatabaseSeed) -> None:
+async def test_an_account_owns_the_aliases_that_lead_to_it(
+    senders: PostgresSenders, seed: DatabaseSeed
+) -> None:
     alice, bob = await seed.account("alice@example.test"), await seed.account("bob@example.test")
     await seed.alias("sales@example.test", "alice@example.test")
     await seed.alias("all@example.test", "sales@example.test", "bob@example.test")
     await seed.alias("alice+vip@example.test", "bob@example.test")
 
     async def owners(text: str) -> list[int]:
-        return [account for account in (alice, bob) if await senders.owns(account, parse_address(text))]
+        return [
+            account for account in (alice, bob) if await senders.owns(account, parse_address(text))
+        ]
 
     assert await owners("sales@example.test") == [alice]
     assert await owners("sales+spring@example.test") == [alice]
@@ -143,7 +177,9 @@ async def test_an_account_owns_the_aliases_that_lead_to_it(senders: PostgresSend
     assert await owners("alice+vip@example.test") == [bob]
 
 
-async def test_a_catch_all_makes_nobody_an_owner(senders: PostgresSenders, seed: DatabaseSeed) -> None:
+async def test_a_catch_all_makes_nobody_an_owner(
+    senders: PostgresSenders, seed: DatabaseSeed
+) -> None:
     await seed.domain("caught.test", catch_all="alice@example.test")
     alice = await seed.account("alice@example.test")
     assert not await senders.owns(alice, parse_address("anything@caught.test"))

@@ -38,7 +38,9 @@ async def test_an_address_is_put_on_the_list_once(suppressions: PostgresSuppress
     assert await suppressions.add(DEFAULT_TENANT, "a@far.test", "again") == (made, False)
 
 
-async def test_tenants_have_lists_of_their_own(suppressions: PostgresSuppressions, other: UUID) -> None:
+async def test_tenants_have_lists_of_their_own(
+    suppressions: PostgresSuppressions, other: UUID
+) -> None:
     await suppressions.add(other, "a@far.test", "theirs")
     assert await suppressions.items(None, None, "", 10) == []
     with pytest.raises(NotFound):
@@ -48,8 +50,12 @@ async def test_tenants_have_lists_of_their_own(suppressions: PostgresSuppression
         await suppressions.add(new_id(), "a@far.test", "nobody's")
 
 
-async def test_the_list_is_read_page_by_page_and_by_domain(suppressions: PostgresSuppressions) -> None:
-    addresses = sorted(f"{name}@{domain}" for name in "abc" for domain in ("far.test", "not-far.test"))
+async def test_the_list_is_read_page_by_page_and_by_domain(
+    suppressions: PostgresSuppressions,
+) -> None:
+    addresses = sorted(
+        f"{name}@{domain}" for name in "abc" for domain in ("far.test", "not-far.test")
+    )
     for address in reversed(addresses):
         await suppressions.add(None, address, "")
     listed: list[str] = []

@@ -1,4 +1,5 @@
-"""The port Throttle on Postgres: limits that hold across processes, all or none, and little traffic for it."""
+"""The port Throttle on Postgres: limits that hold across processes, all or none, and little
+traffic for it."""
 
 from __future__ import annotations
 
@@ -17,7 +18,9 @@ from tests.support.seed import DatabaseSeed
 
 
 @pytest.fixture(params=["submission", "pop3"])
-async def throttle(database_url: str, request: pytest.FixtureRequest) -> AsyncIterator[PostgresThrottle]:
+async def throttle(
+    database_url: str, request: pytest.FixtureRequest
+) -> AsyncIterator[PostgresThrottle]:
     async with pool(as_part(database_url, request.param)) as own:
         yield PostgresThrottle(own)
 
@@ -41,12 +44,19 @@ async def test_it_refills_evenly(throttle: PostgresThrottle, seed: DatabaseSeed)
     assert await throttle.take([hourly("a", 3)]) > 1100
     await seed.rows("UPDATE throttles SET full_at = full_at - interval '10 hours'")
     # a long silence fills the bucket, and no more than that
-    assert [await throttle.take([hourly("a", 3)]) for _ in range(4)] == [0, 0, 0, pytest.approx(1200, abs=20)]
+    assert [await throttle.take([hourly("a", 3)]) for _ in range(4)] == [
+        0,
+        0,
+        0,
+        pytest.approx(1200, abs=20),
+    ]
 
 
 async def test_all_are_taken_or_none(throttle: PostgresThrottle) -> None:
     assert await throttle.take([hourly("narrow", 1)]) == 0.0
-    assert await throttle.take([hourly("wide", 5), hourly("narrow", 1)]) == pytest.approx(3600, abs=20)
+    assert await throttle.take([hourly("wide", 5), hourly("narrow", 1)]) == pytest.approx(
+        3600, abs=20
+    )
     assert [await throttle.take([hourly("wide", 5)]) for _ in range(5)] == [0.0] * 5
     assert await throttle.take([hourly("wide", 5)]) > 0
 
@@ -73,7 +83,9 @@ async def test_cost_zero_only_asks(throttle: PostgresThrottle, seed: DatabaseSee
     await throttle.take([hourly("a", 2)])
     assert await throttle.take([ask]) == pytest.approx(1800, abs=20)
     assert await throttle.take([hourly("b", 2), ask]) > 0
-    assert await seed.value("SELECT count(*) FROM throttles WHERE key = 'b' AND full_at > now()") == 0
+    assert (
+        await seed.value("SELECT count(*) FROM throttles WHERE key = 'b' AND full_at > now()") == 0
+    )
     assert before < await seed.value("SELECT full_at FROM throttles WHERE key = 'a'")
 
 
@@ -85,7 +97,9 @@ async def test_nothing_goes_through_a_limit_of_nothing(throttle: PostgresThrottl
 
 
 @pytest.mark.parametrize("prepared", [True, False])
-async def test_processes_share_a_limit_to_the_last_one(database_url: str, *, prepared: bool) -> None:
+async def test_processes_share_a_limit_to_the_last_one(
+    database_url: str, *, prepared: bool
+) -> None:
     async with (
         pool(database_url, database_prepared=prepared) as one,
         pool(database_url, database_prepared=prepared) as other,
@@ -104,7 +118,9 @@ async def test_keys_in_any_order_never_lock_each_other_out(database_url: str) ->
         forth = [hourly(f"k{number}", 1000) for number in range(8)]
         throttles = [PostgresThrottle(one), PostgresThrottle(other)]
         for _ in range(20):
-            one_way, other_way = await asyncio.gather(throttles[0].take(forth), throttles[1].take(forth[::-1]))
+            one_way, other_way = await asyncio.gather(
+                throttles[0].take(forth), throttles[1].take(forth[::-1])
+            )
             assert one_way == other_way == 0.0
 
 
@@ -128,7 +144,9 @@ async def test_what_meets_goes_in_one_round_trip(
     assert int(versions.strip("()").split(",")[1]) <= 4
 
 
-async def test_old_counters_are_removed_and_live_ones_stay(throttle: PostgresThrottle, seed: DatabaseSeed) -> None:
+async def test_old_counters_are_removed_and_live_ones_stay(
+    throttle: PostgresThrottle, seed: DatabaseSeed
+) -> None:
     await throttle.take([hourly("old", 3), hourly("live", 3)])
     await seed.rows("UPDATE throttles SET full_at = now() - interval '1 hour' WHERE key = 'old'")
     assert await throttle.purge() == 1
@@ -141,7 +159,9 @@ async def test_any_text_may_be_a_key(throttle: PostgresThrottle) -> None:
         assert await throttle.take([hourly(key, 1)]) > 0
 
 
-async def test_an_outage_is_told_to_everyone_and_is_over_when_it_is_over(database_url: str, seed: DatabaseSeed) -> None:
+async def test_an_outage_is_told_to_everyone_and_is_over_when_it_is_over(
+    database_url: str, seed: DatabaseSeed
+) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         async with pool(f"postgresql://u:p@127.0.0.1:{closed.getsockname()[1]}/x") as gone:

@@ -1,4 +1,5 @@
-"""Python that the documentation shows: all of it parses, and what checks a webhook's signature does so."""
+"""Python that the documentation shows: all of it parses, and what checks a webhook's signature
+does so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Pages that are made from code: they are what the code says now, and say something of everything."""
+"""Pages that are made from code: they are what the code says now, and say something of
+everything."""
 
 from __future__ import annotations
 
@@ -45,7 +46,9 @@ def test_a_page_that_is_made_no_more_is_found(
 
 def test_the_navigation_follows_the_folders() -> None:
     made = configuration(["index.md", "new.md", "domains.md"])
-    assert "reference/api/domains.md\n          - reference/api/new.md\n      - Problem types" in made
+    assert (
+        "reference/api/domains.md\n          - reference/api/new.md\n      - Problem types" in made
+    )
     assert made.count("reference/api/") == 3
     assert made.count("      - adr/") == len(list((REFERENCE.parent / "adr").glob("*.md")))
 
@@ -55,7 +58,11 @@ def test_every_setting_has_a_meaning(made: dict[Path, str]) -> None:
     owners: list[type[EnvSettings]] = [*CLASSES.values(), LocalSettings]
     for owner in owners:
         for name in owner.model_fields:
-            row = re.search(rf"^\| `POSTHORN_{name.upper()}`( ◆)? \| (.+) \| (.+) \| (.+) \|$", page, re.MULTILINE)
+            row = re.search(
+                rf"^\| `POSTHORN_{name.upper()}`( ◆)? \| (.+) \| (.+) \| (.+) \|$",
+                page,
+                re.MULTILINE,
+            )
             assert row, f"{owner.__name__}.{name} has no docstring, or is not on the page"
     assert len(re.findall(r"^\| `POSTHORN_", page, re.MULTILINE)) > 150
 
@@ -77,7 +84,9 @@ def test_every_metric_of_the_alerts_and_the_dashboard_is_described() -> None:
     described = {metric.name for metric in metrics()}
     assert len(described) > 100
     for name in ("alerts.yaml", "dashboard.json"):
-        used = set(re.findall(r"posthorn_[a-z0-9_]+(?=[{\[( ])", (CHART / "files" / name).read_text()))
+        used = set(
+            re.findall(r"posthorn_[a-z0-9_]+(?=[{\[( ])", (CHART / "files" / name).read_text())
+        )
         assert used
         for each in used:
             assert re.sub("_(bucket|sum|count)$", "", each) in described, f"{name}: {each}"
@@ -91,7 +100,9 @@ def test_every_alert_is_linked_from_a_metric(made: dict[Path, str]) -> None:
 
 
 def test_every_operation_has_a_section_with_who_may_call_it(made: dict[Path, str]) -> None:
-    sections = "\n".join(text for path, text in made.items() if path.parent.name == "api" and path.name != "index.md")
+    sections = "\n".join(
+        text for path, text in made.items() if path.parent.name == "api" and path.name != "index.md"
+    )
     operations: list[dict[str, Any]] = [
         operation
         for path, item in document()["paths"].items()

@@ -13,7 +13,9 @@ PAGE = TESTS.parent / "docs" / "reference" / "rfc-coverage.md"
 ROWS = [
     [cell.strip() for cell in line.strip("|").split("|")]
     for line in PAGE.read_text().splitlines()
-    if line.startswith("| ") and not line.startswith("| RFC, section |") and not line.startswith("| section |")
+    if line.startswith("| ")
+    and not line.startswith("| RFC, section |")
+    and not line.startswith("| section |")
 ]
 NAMED = re.compile(r"`(test_\w+)`")
 
@@ -30,7 +32,9 @@ def existing() -> set[str]:
 def test_every_test_that_is_named_exists(existing: set[str]) -> None:
     named = set(NAMED.findall(PAGE.read_text()))
     assert len(named) > 150
-    missing = {name: difflib.get_close_matches(name, existing, n=2) for name in sorted(named - existing)}
+    missing = {
+        name: difflib.get_close_matches(name, existing, n=2) for name in sorted(named - existing)
+    }
     assert not missing, "renamed or removed; the closest names there are"
 
 

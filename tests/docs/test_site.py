@@ -1,4 +1,5 @@
-"""The documentation site: it builds without a warning, holds every page once, and needs no other host to be read."""
+"""The documentation site: it builds without a warning, holds every page once, and needs no other
+host to be read."""
 
 from __future__ import annotations
 
@@ -24,12 +25,19 @@ LOADS = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link"
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built site. The builder checks links and anchors, and a warning ends it."""
     directory = tmp_path_factory.mktemp("site")
-    configuration = (ROOT / "mkdocs.yml").read_text().replace("site_dir: build/site", "site_dir: site")
+    configuration = (
+        (ROOT / "mkdocs.yml").read_text().replace("site_dir: build/site", "site_dir: site")
+    )
     (directory / "mkdocs.yml").write_text(configuration)
     shutil.copytree(DOCS, directory / "docs")
     zensical = Path(sys.executable).with_name("zensical")
     done = subprocess.run(
-        [str(zensical), "build", "--strict"], cwd=directory, capture_output=True, text=True, timeout=100, check=False
+        [str(zensical), "build", "--strict"],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return directory / "site"
@@ -89,7 +97,8 @@ def test_a_browser_fetches_nothing_from_another_host(site: Path) -> None:
 
 
 def test_no_heading_has_the_name_of_another_on_its_page(site: Path) -> None:
-    """The builder numbers the second one, and GitHub does so in another way: links lead to the first."""
+    """The builder numbers the second one, and GitHub does so in another way: links lead to the
+    first."""
     for path in (site / "reference").rglob("*.html"):
         assert not re.findall(r'<h\d id="([^"]+_\d+)"', path.read_text()), path
 
@@ -102,7 +111,12 @@ def test_fences_are_read_as_code(site: Path) -> None:
 def test_links_of_other_pages_into_the_documentation_lead_somewhere() -> None:
     """README and the like are no pages of the site, so that the builder does not look at them."""
     looked_at = 0
-    for name in ("README.md", "CONTRIBUTING.md", "deploy/helm/posthorn/README.md", "deploy/helm/posthorn/UPGRADING.md"):
+    for name in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "deploy/helm/posthorn/README.md",
+        "deploy/helm/posthorn/UPGRADING.md",
+    ):
         for target in re.findall(r"\]\(([^)#\s]+)", (ROOT / name).read_text()):
             if not re.match(r"[a-z]+:", target):
                 looked_at += 1
@@ -113,6 +127,7 @@ def test_links_of_other_pages_into_the_documentation_lead_somewhere() -> None:
 def test_links_to_files_of_the_repository_lead_somewhere() -> None:
     for page in pages():
         for target in re.findall(
-            r"github\.com/posthorn/posthorn/(?:blob|tree)/main/([^)#\s]+)", (DOCS / page).read_text()
+            r"github\.com/posthorn/posthorn/(?:blob|tree)/main/([^)#\s]+)",
+            (DOCS / page).read_text(),
         ):
             assert (ROOT / target).exists(), f"{page}: {target}"

@@ -1,4 +1,5 @@
-"""Values of the chart that the documentation shows: each block whose fence says ``yaml values`` renders."""
+"""Values of the chart that the documentation shows: each block whose fence says ``yaml values``
+renders."""
 
 from __future__ import annotations
 
@@ -27,10 +28,16 @@ def test_values_render(block: str) -> None:
     ):  # on a cluster, which the chart can look into, it need not be named
         values = merged({"secretKey": {"srsKey": "srs"}}, values)
     rendered = render(values)
-    assert rendered.of("Deployment").keys() >= {"posthorn-smtp-in", "posthorn-relay", "posthorn-api"}
+    assert rendered.of("Deployment").keys() >= {
+        "posthorn-smtp-in",
+        "posthorn-relay",
+        "posthorn-api",
+    }
 
 
 def test_every_page_with_values_is_looked_at() -> None:
     assert len(BLOCKS) >= 10
     for path in DOCS.rglob("*.md"):
-        assert not FOREIGN.search(path.read_text()), f"{path}: yaml that is neither values nor known here"
+        assert not FOREIGN.search(path.read_text()), (
+            f"{path}: yaml that is neither values nor known here"
+        )

@@ -1,4 +1,5 @@
-"""The command `posthorn` as a shell runs it, but in this process: a second for each start would be most of the tests' time."""
+"""The command `posthorn` as a shell runs it, but in this process: a second for each start would
+be most of the tests' time."""
 
 from __future__ import annotations
 
@@ -70,7 +71,9 @@ class CommandLine:
             except SystemExit as end:
                 status = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
         self.used.update(
-            name for name in leaves() if words[: len(name.split())] == name.split() and "--help" not in words
+            name
+            for name in leaves()
+            if words[: len(name.split())] == name.split() and "--help" not in words
         )
         texts = [stream.buffer.getvalue().decode() for stream in (out, err)]
         return Ran(line, status, *texts)

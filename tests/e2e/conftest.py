@@ -25,7 +25,9 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 @pytest.fixture
 def new_account(system: System) -> Callable[[], Maildrop]:
     """Makes accounts: ``new_account()`` gives the maildrop of a fresh one."""
-    return lambda: system.make_account(f"user{next(_numbers)}@example.test", f"secret number {next(_numbers)}")
+    return lambda: system.make_account(
+        f"user{next(_numbers)}@example.test", f"secret number {next(_numbers)}"
+    )
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
-"""Addresses of others are kept as they are written on the whole way: by SMTP and by the API, outbound, and back to the sender."""
+"""Addresses of others are kept as they are written on the whole way: by SMTP and by the API,
+outbound, and back to the sender."""
 
 from __future__ import annotations
 
@@ -76,7 +77,9 @@ async def test_recipients_of_a_client_are_named_to_their_host_as_written(
         recipients = [f"{local}@{domain}" for local in LOCALS]
         await asyncio.to_thread(submit, recipients)
         assert sorted(await named(server, "RCPT", len(recipients))) == sorted(recipients)
-        queued = await asyncio.to_thread(system.api.get, "/v1/queue", params={"domain": domain, "limit": 100})
+        queued = await asyncio.to_thread(
+            system.api.get, "/v1/queue", params={"domain": domain, "limit": 100}
+        )
         assert sorted(item["recipient"] for item in queued.json()["items"]) == sorted(recipients)
 
 
@@ -86,8 +89,16 @@ async def test_recipients_of_the_api_are_named_to_their_host_as_written(
     alice = new_account()
     async with elsewhere(system) as (server, domain):
         recipients = [f"{local}@{domain}" for local in LOCALS]
-        named_too = [f"Jo, the Host <{recipient}>" for recipient in recipients if ">" not in recipient]
-        wish = {"from": alice.address, "to": recipients[:1], "cc": named_too, "bcc": recipients, "text": "x"}
+        named_too = [
+            f"Jo, the Host <{recipient}>" for recipient in recipients if ">" not in recipient
+        ]
+        wish = {
+            "from": alice.address,
+            "to": recipients[:1],
+            "cc": named_too,
+            "bcc": recipients,
+            "text": "x",
+        }
         answer = await asyncio.to_thread(system.api.post, "/v1/send", json=wish)
         assert answer.status_code == 202, answer.text
         assert sorted(answer.json()["recipients"]) == sorted(recipients)
@@ -104,7 +115,11 @@ async def test_a_notice_goes_to_the_sender_as_written_and_travels_everywhere(
     system: System, new_account: NewAccount, local: str
 ) -> None:
     alias, token = f"away.{new_account().address}", b"X-Link: https://example.org/?" + b"a" * 2000
-    message = b"From: a@b.test\r\n" + token + "\r\nSubject: Grüße\r\nMessage-ID: <odd@b.test>\r\n\r\nx\r\n".encode()
+    message = (
+        b"From: a@b.test\r\n"
+        + token
+        + "\r\nSubject: Grüße\r\nMessage-ID: <odd@b.test>\r\n\r\nx\r\n".encode()
+    )
 
     def send(sender: str) -> None:
         with system.smtp() as session:
@@ -119,7 +134,9 @@ async def test_a_notice_goes_to_the_sender_as_written_and_travels_everywhere(
     ):
         sender = f"{local}@{domain}"
         target = {"address": alias, "targets": [f"friend@{target_domain}"]}
-        assert (await asyncio.to_thread(system.api.post, "/v1/aliases", json=target)).status_code == 201
+        assert (
+            await asyncio.to_thread(system.api.post, "/v1/aliases", json=target)
+        ).status_code == 201
         await asyncio.to_thread(send, sender)
         assert await named(home, "RCPT", 1) == [sender]
         assert await named(home, "MAIL", 1) == [""]
@@ -140,7 +157,9 @@ async def test_what_comes_back_to_a_forwarded_senders_address_reaches_it_as_writ
     system: System, new_account: NewAccount, local: str
 ) -> None:
     alias = f"onward.{new_account().address}"
-    report = b"Content-Type: multipart/report; boundary=x\r\nSubject: bounce\r\n\r\nno such friend\r\n"
+    report = (
+        b"Content-Type: multipart/report; boundary=x\r\nSubject: bounce\r\n\r\nno such friend\r\n"
+    )
 
     def send(sender: str, recipient: str, content: bytes) -> None:
         with system.smtp() as session:
@@ -152,7 +171,9 @@ async def test_what_comes_back_to_a_forwarded_senders_address_reaches_it_as_writ
     async with elsewhere(system) as (server, domain), elsewhere(system) as (home, home_domain):
         sender = f"{local}@{home_domain}"
         target = {"address": alias, "targets": [f"a..b@{domain}"]}
-        assert (await asyncio.to_thread(system.api.post, "/v1/aliases", json=target)).status_code == 201
+        assert (
+            await asyncio.to_thread(system.api.post, "/v1/aliases", json=target)
+        ).status_code == 201
         await asyncio.to_thread(send, sender, alias, b"From: a@b.test\r\n\r\nx\r\n")
         assert await named(server, "RCPT", 1) == [f"a..b@{domain}"]
         (path,) = await named(server, "MAIL", 1)
@@ -170,7 +191,9 @@ async def test_targets_and_suppressions_of_the_api_take_any_address_of_others(
         answer = system.api.post("/v1/aliases", json={"address": alias, "targets": targets})
         assert answer.status_code == 201, answer.text
         assert system.api.get(f"/v1/aliases/{alias}").json()["targets"] == targets
-        answer = system.api.post("/v1/suppressions", json={"address": f'"A B"..c@{domain}', "reason": "asked"})
+        answer = system.api.post(
+            "/v1/suppressions", json={"address": f'"A B"..c@{domain}', "reason": "asked"}
+        )
         assert (answer.status_code, answer.json()["address"]) == (201, suppressed)
         listed = system.api.get("/v1/suppressions", params={"domain": domain}).json()["items"]
         assert [one["address"] for one in listed] == [suppressed]
@@ -191,6 +214,8 @@ async def test_targets_and_suppressions_of_the_api_take_any_address_of_others(
         expected = [*targets, f".Free@{domain}"]
         assert sorted(await named(server, "RCPT", len(expected))) == sorted(expected)
         found = await asyncio.to_thread(await_that, "the suppressed one has failed", bounced, 40)
-        assert [(one["recipient"], one["last_status"]) for one in found] == [(f'"a b"..C@{domain}', "5.7.1")]
+        assert [(one["recipient"], one["last_status"]) for one in found] == [
+            (f'"a b"..C@{domain}', "5.7.1")
+        ]
         path = f"/v1/suppressions/{quote(suppressed)}"
         assert (await asyncio.to_thread(system.api.delete, path)).status_code == 204

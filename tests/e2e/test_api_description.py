@@ -1,4 +1,5 @@
-"""The API keeps to its own description: whatever it allows, and much that it does not, is asked of a running system."""
+"""The API keeps to its own description: whatever it allows, and much that it does not, is asked
+of a running system."""
 
 from __future__ import annotations
 
@@ -56,7 +57,9 @@ def description(asked: System) -> Any:
 
 
 @pytest.mark.parametrize("operation_id", OPERATIONS)
-def test_an_operation_keeps_to_its_description(asked: System, description: Any, operation_id: str) -> None:
+def test_an_operation_keeps_to_its_description(
+    asked: System, description: Any, operation_id: str
+) -> None:
     operation = description.find_operation_by_id(operation_id)
     headers = {"Authorization": f"Bearer {asked.key}"}
 

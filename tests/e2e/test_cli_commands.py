@@ -54,12 +54,15 @@ def test_a_newcomer_sets_up_a_tenant_with_a_domain_and_ten_accounts_and_traces_a
     shell.run(f"domain create {name}.example --tenant {name}")
     people = [f"person{number}@{name}.example" for number in range(10)]
     passwords = {
-        each: shell.run(f"account create {each} --generate-password --json").document["password"] for each in people
+        each: shell.run(f"account create {each} --generate-password --json").document["password"]
+        for each in people
     }
     assert [row[0] for row in shell.run(f"account list --domain {name}.example").rows] == people
     records = shell.run(f"domain dns {name}.example").rows
     assert {row[2] for row in records} >= {"MX", "TXT"}
-    sent = shell.run(f"send-test --from {people[0]} --to {people[1]} --subject 'For a test'").out.strip()
+    sent = shell.run(
+        f"send-test --from {people[0]} --to {people[1]} --subject 'For a test'"
+    ).out.strip()
     traced = shell.run(f"trace {sent} --follow --wait 20s")
     assert [row[1] for row in traced.rows] == ["accepted", "delivered"]
     (message,) = system.maildrop(people[1], passwords[people[1]]).read()
@@ -78,8 +81,14 @@ def test_help_names_every_command_with_an_example(shell: CommandLine) -> None:
 def test_tenants(shell: CommandLine) -> None:
     name = f"t{uuid4().hex[:8]}"
     shell.run(f"tenant create {name} --quota 5GiB --max-messages-per-hour 100 --no-verify-domains")
-    changed = shell.run(f"tenant set {name} --state suspended --quota none --max-domains 3 --json").document
-    assert (changed["state"], changed["quota_bytes"], changed["max_domains"]) == ("suspended", None, 3)
+    changed = shell.run(
+        f"tenant set {name} --state suspended --quota none --max-domains 3 --json"
+    ).document
+    assert (changed["state"], changed["quota_bytes"], changed["max_domains"]) == (
+        "suspended",
+        None,
+        3,
+    )
     assert changed["max_messages_per_hour"] == 100
     assert name in [row[0] for row in shell.run("tenant list --all").rows]
     assert shell.attempt(f"tenant delete {name}").status == 2  # nobody can be asked
@@ -91,10 +100,16 @@ def test_domains(shell: CommandLine, domain: str, address: str) -> None:
     changed = shell.run(
         f"domain set {domain} --catch-all {address} --no-plus-addressing --max-accounts 9 --retention-days 30 --json"
     ).document
-    assert (changed["catch_all"], changed["plus_addressing"], changed["max_accounts"]) == (address, False, 9)
+    assert (changed["catch_all"], changed["plus_addressing"], changed["max_accounts"]) == (
+        address,
+        False,
+        9,
+    )
     assert shell.run(f"domain set {domain} --catch-all none --json").document["catch_all"] is None
     shown = dict(shell.run(f"domain show {domain}").rows)
-    assert (shown["name"], shown["postmaster"]) == (domain, "alice@example.test"), "local mode's setting"
+    assert (shown["name"], shown["postmaster"]) == (domain, "alice@example.test"), (
+        "local mode's setting"
+    )
     assert domain in [row[0] for row in shell.run("domain list --all").rows]
     held = shell.attempt(f"domain delete {domain} --yes")
     assert (held.status, held.out) == (6, "")
@@ -123,12 +138,19 @@ def test_dns(shell: CommandLine, domain: str) -> None:
     assert shell.run(f"domain dns {domain} --json").document["domain"] == domain
     checked = shell.attempt(f"domain dns-check {domain} --json")
     assert checked.status == 1
-    assert {record["verdict"] for record in checked.document["records"]} <= {"missing", "unknown", "wrong", "right"}
+    assert {record["verdict"] for record in checked.document["records"]} <= {
+        "missing",
+        "unknown",
+        "wrong",
+        "right",
+    }
     assert shell.attempt(f"domain verify {domain}").status in (0, 6)
 
 
 def test_dkim(shell: CommandLine, domain: str) -> None:
-    made = shell.run(f"dkim rotate {domain} --algorithm ed25519 --selector tt --delay 1d --json").document
+    made = shell.run(
+        f"dkim rotate {domain} --algorithm ed25519 --selector tt --delay 1d --json"
+    ).document
     assert [key["algorithm"] for key in made["keys"]] == ["ed25519"]
     row = next(row for row in shell.run(f"dkim list {domain}").rows if row[0].startswith("tt"))
     assert row[4].endswith(f"._domainkey.{domain}")
@@ -162,7 +184,10 @@ def test_aliases(shell: CommandLine, domain: str, address: str) -> None:
     shell.run(f"alias create {alias} {address}")
     shell.run(f"alias add {alias} one@example.org two@example.org")
     shell.run(f"alias remove {alias} one@example.org")
-    assert shell.run(f"alias show {alias} --json").document["targets"] == [address, "two@example.org"]
+    assert shell.run(f"alias show {alias} --json").document["targets"] == [
+        address,
+        "two@example.org",
+    ]
     shell.run(f"alias set {alias} {address}")
     assert shell.run(f"alias list --domain {domain}").rows[0][:2] == [alias, address]
     assert shell.attempt(f"alias remove {alias} {address}").status == 2
@@ -172,7 +197,9 @@ def test_aliases(shell: CommandLine, domain: str, address: str) -> None:
     assert (refused.status, "the token is not valid" in refused.err) == (1, True)
 
 
-def test_messages(shell: CommandLine, system: System, domain: str, address: str, tmp_path: Path) -> None:
+def test_messages(
+    shell: CommandLine, system: System, domain: str, address: str, tmp_path: Path
+) -> None:
     system.send(b"From: a@example.org\r\nSubject: \x1b]0;evil\r\n\r\nhello\r\n", address)
     (row,) = await_that("the message", lambda: shell.run(f"message list {address}").rows)
     assert row[2] == "a@example.org"
@@ -183,7 +210,12 @@ def test_messages(shell: CommandLine, system: System, domain: str, address: str,
     assert target.read_bytes().endswith(b"\r\n\r\nhello\r\n")
     assert shell.run(f"message raw {address} {row[0]}").out.encode() == target.read_bytes()
     assert shell.attempt(f"message raw {address} {row[0]} -o {target}").status == 1
-    assert shell.run(f"message list {address} --from A@EXAMPLE --since 1h --unseen --smaller 1MB").rows[0][0] == row[0]
+    assert (
+        shell.run(
+            f"message list {address} --from A@EXAMPLE --since 1h --unseen --smaller 1MB"
+        ).rows[0][0]
+        == row[0]
+    )
     assert shell.run(f"message list {address} --subject nothing --larger 1MB").rows == []
     ((part, media_type, *_),) = shell.run(f"message structure {address} {row[0]}").rows
     assert (part, media_type) == ("1", "text/plain")
@@ -207,10 +239,15 @@ def test_messages(shell: CommandLine, system: System, domain: str, address: str,
     shell.run(f"mailbox delete {address} Work/2026 --yes")
 
 
-def test_a_structure_that_is_cut_short_says_so(shell: CommandLine, system: System, address: str) -> None:
+def test_a_structure_that_is_cut_short_says_so(
+    shell: CommandLine, system: System, address: str
+) -> None:
     parts = b"--b\r\n\r\nx\r\n" * 1200
     system.send(
-        b"From: a@example.org\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n" + parts + b"--b--\r\n", address
+        b"From: a@example.org\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
+        + parts
+        + b"--b--\r\n",
+        address,
     )
     (row,) = await_that("the message", lambda: shell.run(f"message list {address}").rows)
     cut = shell.run(f"message structure {address} {row[0]}")
@@ -240,7 +277,9 @@ def test_keys_do_what_their_role_says(shell: CommandLine, system: System, domain
     number = next(row[0] for row in shell.run("key list --all").rows if row[1] == "reads only")
     assert shell.run(f"key show {number} --json").document["role"] == "read-only"
     url = f"http://127.0.0.1:{system.ports['API']}"
-    reader = CommandLine({**shell.environment, "POSTHORN_URL": url, "POSTHORN_API_KEY": key}, shell.used)
+    reader = CommandLine(
+        {**shell.environment, "POSTHORN_URL": url, "POSTHORN_API_KEY": key}, shell.used
+    )
     assert reader.run(f"domain show {domain}")
     refused = reader.attempt(f"domain delete {domain} --yes")
     assert (refused.status, refused.out) == (4, "")
@@ -257,11 +296,16 @@ def test_audit(shell: CommandLine, domain: str) -> None:
 
 def test_queue_routes_and_suppressions(shell: CommandLine, address: str) -> None:
     target = f"{uuid4().hex[:8]}.test"
-    shell.run(f"route set {target} --host 127.0.0.1 --port 9 --tls none --username us --password-file -", "secret\n")
+    shell.run(
+        f"route set {target} --host 127.0.0.1 --port 9 --tls none --username us --password-file -",
+        "secret\n",
+    )
     assert shell.run(f"route show {target} --json").document["password_set"] is True
     assert target in [row[0] for row in shell.run("route list --all").rows]
 
-    sent = shell.run(f"send-test --from {address} --to someone@{target} --to other@{target} --json").document["id"]
+    sent = shell.run(
+        f"send-test --from {address} --to someone@{target} --to other@{target} --json"
+    ).document["id"]
     first, second = await_that("both in the queue", lambda: both(shell, sent))
     assert shell.run(f"queue show {first[0]} --json").document["message"] == sent
     await_that("it is held", lambda: shell.attempt(f"queue hold {first[0]}").status == 0)
@@ -274,7 +318,9 @@ def test_queue_routes_and_suppressions(shell: CommandLine, address: str) -> None
     assert shell.attempt(f"queue cancel --message {sent}").status == 2
     await_that(
         "both are cancelled",
-        lambda: shell.run(f"queue cancel --message {sent} --yes --json") and cancelled(shell, sent) == 2,
+        lambda: (
+            shell.run(f"queue cancel --message {sent} --yes --json") and cancelled(shell, sent) == 2
+        ),
     )
     followed = shell.attempt(f"trace {sent} --follow --wait 30s")
     assert followed.status == 1
@@ -303,11 +349,18 @@ def test_dead_letters_that_are_not_there(shell: CommandLine) -> None:
     assert shell.attempt("dead-letter delete 999999 --yes").status == 3
 
 
-def test_import_and_export_are_each_others_opposite(shell: CommandLine, domain: str, tmp_path: Path) -> None:
-    people = "".join(f'{{"address": "p{n:03d}@{domain}", "password": "correct horse {n}"}}\n' for n in range(3))
+def test_import_and_export_are_each_others_opposite(
+    shell: CommandLine, domain: str, tmp_path: Path
+) -> None:
+    people = "".join(
+        f'{{"address": "p{n:03d}@{domain}", "password": "correct horse {n}"}}\n' for n in range(3)
+    )
     answers = shell.run("import accounts - --json", people + "\n").documents
     assert [answer["status"] for answer in answers] == ["created"] * 3
-    exported = [json.loads(line) for line in shell.run(f"export accounts --domain {domain}").out.splitlines()]
+    exported = [
+        json.loads(line)
+        for line in shell.run(f"export accounts --domain {domain}").out.splitlines()
+    ]
     assert [each["address"] for each in exported] == [f"p{n:03d}@{domain}" for n in range(3)]
 
     file = tmp_path / "aliases.ndjson"
@@ -317,14 +370,18 @@ def test_import_and_export_are_each_others_opposite(shell: CommandLine, domain: 
     assert [(row[0], row[2]) for row in mixed.rows] == [("2", "created"), ("3", "failed")]
     assert "1 created, 0 unchanged, 1 failed" in mixed.err
     aliases = shell.run(f"export aliases --domain {domain}").out
-    assert [answer["status"] for answer in shell.run("import aliases - --json", aliases).documents] == ["unchanged"]
+    assert [
+        answer["status"] for answer in shell.run("import aliases - --json", aliases).documents
+    ] == ["unchanged"]
     assert [row[0] for row in shell.attempt(f"import aliases {file} --failed-only").rows] == ["3"]
 
 
 def test_an_import_longer_than_a_request_keeps_the_numbers_of_lines(
     shell: CommandLine, domain: str, address: str
 ) -> None:
-    lines = "".join(f'{{"address": "a{n:04d}@{domain}", "targets": ["{address}"]}}\n' for n in range(450))
+    lines = "".join(
+        f'{{"address": "a{n:04d}@{domain}", "targets": ["{address}"]}}\n' for n in range(450)
+    )
     answers = shell.run("import aliases -", lines).rows
     assert [row[0] for row in answers] == [str(number) for number in range(1, 451)]
     assert shell.run(f"alias list --domain {domain} --all").out.count("\n") == 450
@@ -353,7 +410,10 @@ def test_a_tenant_in_a_file_is_applied_once(shell: CommandLine, tmp_path: Path) 
 
     exported = shell.run(f"export config --tenant {name}").out
     assert shell.run(f"apply -f - --tenant {name} --json", exported).document["changes"] == []
-    assert shell.run(f"export config --tenant {name} --json").document["domains"][0]["name"] == f"{name}.example"
+    assert (
+        shell.run(f"export config --tenant {name} --json").document["domains"][0]["name"]
+        == f"{name}.example"
+    )
 
     file.write_text("aliases: []\n")
     kept = shell.run(f"apply -f {file} --tenant {name}")
@@ -371,7 +431,10 @@ def test_a_tenant_in_a_file_is_applied_once(shell: CommandLine, tmp_path: Path) 
 def test_mail_goes_out_into_a_file_and_in_again(
     shell: CommandLine, system: System, domain: str, address: str, tmp_path: Path, form: str
 ) -> None:
-    messages = [b"From: a@example.org\r\nSubject: %d\r\n\r\nFrom here\r\n.\r\n" % number for number in range(3)]
+    messages = [
+        b"From: a@example.org\r\nSubject: %d\r\n\r\nFrom here\r\n.\r\n" % number
+        for number in range(3)
+    ]
     for message in messages:
         system.send(message, address)
     await_that("all are there", lambda: len(shell.run(f"message list {address}").rows) == 3)
@@ -386,7 +449,14 @@ def test_mail_goes_out_into_a_file_and_in_again(
     drop = system.maildrop(f"other@{domain}", "correct horse battery")
     assert sorted(split_trace(raw)[2] for raw in drop.read()) == messages
     piped = subprocess.run(
-        [str(Path(sys.executable).with_name("posthorn")), "export", "mail", address, "--format", "mbox"],
+        [
+            str(Path(sys.executable).with_name("posthorn")),
+            "export",
+            "mail",
+            address,
+            "--format",
+            "mbox",
+        ],
         env=dict(shell.environment),
         capture_output=True,
         check=True,
@@ -402,7 +472,9 @@ def test_webhooks(shell: CommandLine, domain: str) -> None:
     ).out.strip()
     assert secret.startswith("whsec_")
     number = next(row[0] for row in shell.run("webhook list --all").rows if row[2].endswith(domain))
-    changed = shell.run(f"webhook set {number} --event bounced --event deferred --domain none --json").document
+    changed = shell.run(
+        f"webhook set {number} --event bounced --event deferred --domain none --json"
+    ).document
     assert (sorted(changed["events"]), changed["domain"]) == (["bounced", "deferred"], None)
     assert shell.run(f"webhook rotate {number}").out.strip() not in ("", secret)
     tested = shell.run(f"webhook test {number} --json").document["id"]
@@ -427,11 +499,14 @@ def test_statistics_count_what_was_sent(shell: CommandLine, domain: str, address
 def test_contexts(shell: CommandLine, system: System, tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{system.ports['API']}"
     alone = CommandLine(
-        {"HOME": str(tmp_path / "other"), "PATH": "/usr/bin", "POSTHORN_HOME": str(tmp_path)}, shell.used
+        {"HOME": str(tmp_path / "other"), "PATH": "/usr/bin", "POSTHORN_HOME": str(tmp_path)},
+        shell.used,
     )
     assert alone.attempt("domain list").status == 2
     alone.run(f"context add work --url {url} --key-file -", system.key)
-    alone.run(f"context add file --url {url} --key-file '{system.home}/admin.key' --keep-in-file --no-use")
+    alone.run(
+        f"context add file --url {url} --key-file '{system.home}/admin.key' --keep-in-file --no-use"
+    )
     config = tmp_path / "other/.config/posthorn/config.toml"
     assert stat.S_IMODE(config.stat().st_mode) == 0o600
     assert config.read_text().count(system.key) == 1
@@ -464,9 +539,16 @@ def test_the_doctor_finds_a_sound_system_sound(
     findings = {each["check"]: each["status"] for each in ran.document}
     assert findings[f"a message to {address}"] == "ok"
     assert [findings[f"TLS at smtp://localhost:{ports['SMTP']}"]] == ["ok"]
-    assert findings["API"] == findings["API key"] == findings["what the API needs"] == findings["installation"] == "ok"
+    assert (
+        findings["API"]
+        == findings["API key"]
+        == findings["what the API needs"]
+        == findings["installation"]
+        == "ok"
+    )
     assert set(findings.values()) <= {"ok", "warn"}
-    assert system.maildrop(address, "correct horse battery").read() == []  # the message is deleted again
+    # the message is deleted again
+    assert system.maildrop(address, "correct horse battery").read() == []
 
 
 def test_the_doctor_says_what_is_wrong(shell: CommandLine, system: System, domain: str) -> None:
@@ -475,10 +557,16 @@ def test_the_doctor_says_what_is_wrong(shell: CommandLine, system: System, domai
     )
     assert ran.status == 1
     findings = {each["check"]: each for each in ran.document}
-    assert "does not verify" in findings[f"TLS at tls://127.0.0.1:{system.ports['POP3S']}"]["detail"]
+    assert (
+        "does not verify" in findings[f"TLS at tls://127.0.0.1:{system.ports['POP3S']}"]["detail"]
+    )
     assert findings["10.0.0.1 on list.invalid"]["status"] == "unknown"
     assert any(check.startswith(f"DNS of {domain}: MX") for check in findings)
-    assert not [check for check, each in findings.items() if check.startswith("DNS of ") and each["status"] == "fail"]
+    assert not [
+        check
+        for check, each in findings.items()
+        if check.startswith("DNS of ") and each["status"] == "fail"
+    ]
 
 
 def test_the_doctor_takes_reserved_domains_for_local(shell: CommandLine, domain: str) -> None:
@@ -492,7 +580,11 @@ def test_the_doctor_takes_reserved_domains_for_local(shell: CommandLine, domain:
 def test_as_a_program_of_its_own_it_leaves_a_pipe_that_closes(shell: CommandLine) -> None:
     program = [str(Path(sys.executable).with_name("posthorn"))]
     version = subprocess.run(
-        [*program, "--version"], env=dict(shell.environment), capture_output=True, text=True, check=True
+        [*program, "--version"],
+        env=dict(shell.environment),
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert re.fullmatch(r"posthorn \d+\.\d+\.\d+\n", version.stdout)
     with subprocess.Popen(

@@ -29,8 +29,11 @@ def shell(system: System, tmp_path: Path) -> CommandLine:
     return beside(system, tmp_path)
 
 
-def on_terminal(shell: CommandLine, words: Sequence[str], answers: Sequence[tuple[str, str]] = ()) -> tuple[int, str]:
-    """Run it on a terminal, and type each answer once what it answers is there. Return status and all that was shown."""
+def on_terminal(
+    shell: CommandLine, words: Sequence[str], answers: Sequence[tuple[str, str]] = ()
+) -> tuple[int, str]:
+    """Run it on a terminal, and type each answer once what it answers is there. Return status
+    and all that was shown."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [PROGRAM, *words],
@@ -77,7 +80,9 @@ def test_a_password_is_asked_for_twice_and_never_shown(shell: CommandLine, syste
     assert secret not in shown
     assert system.maildrop(address, secret).read() == []
     status, shown = on_terminal(
-        shell, ["account", "password", address], [("Password: ", secret), ("Once more: ", "another")]
+        shell,
+        ["account", "password", address],
+        [("Password: ", secret), ("Once more: ", "another")],
     )
     assert status == 1
     assert "not the same" in shown
@@ -86,10 +91,15 @@ def test_a_password_is_asked_for_twice_and_never_shown(shell: CommandLine, syste
 def test_a_deletion_is_asked_for(shell: CommandLine) -> None:
     name = f"t{uuid4().hex[:8]}.example"
     shell.run(f"domain create {name}")
-    status, shown = on_terminal(shell, ["domain", "delete", name], [(f"Delete the domain {name}?", "n")])
+    status, shown = on_terminal(
+        shell, ["domain", "delete", name], [(f"Delete the domain {name}?", "n")]
+    )
     assert (status, "not done" in shown) == (1, True)
     assert shell.run(f"domain show {name}")
-    assert on_terminal(shell, ["domain", "delete", name], [(f"Delete the domain {name}?", "y")])[0] == 0
+    assert (
+        on_terminal(shell, ["domain", "delete", name], [(f"Delete the domain {name}?", "y")])[0]
+        == 0
+    )
     assert shell.attempt(f"domain show {name}").status == 3
 
 
@@ -106,7 +116,10 @@ def test_lists_are_tables_with_headings(shell: CommandLine) -> None:
 def test_an_import_shows_a_bar_and_what_failed(shell: CommandLine, tmp_path: Path) -> None:
     file = tmp_path / "aliases.ndjson"
     name = uuid4().hex[:8]
-    lines = [f'{{"address": "{name}{n}@example.test", "targets": ["alice@example.test"]}}\n' for n in range(20)]
+    lines = [
+        f'{{"address": "{name}{n}@example.test", "targets": ["alice@example.test"]}}\n'
+        for n in range(20)
+    ]
     file.write_text("".join([*lines, "rubbish\n"]))
     status, shown = on_terminal(shell, ["import", "aliases", str(file)])
     assert status == 1
@@ -118,7 +131,11 @@ def test_an_import_shows_a_bar_and_what_failed(shell: CommandLine, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("typed", "offered"),
-    [("posthorn ten", "tenant"), ("posthorn tenant cr", "create"), ("posthorn tenant set acme --sta", "--state")],
+    [
+        ("posthorn ten", "tenant"),
+        ("posthorn tenant cr", "create"),
+        ("posthorn tenant set acme --sta", "--state"),
+    ],
 )
 def test_the_shell_completes_what_is_typed(shell: CommandLine, typed: str, offered: str) -> None:
     words = typed.split()
@@ -133,7 +150,10 @@ def test_the_shell_completes_what_is_typed(shell: CommandLine, typed: str, offer
 
 
 def test_options_of_all_commands_stand_before_or_after(shell: CommandLine) -> None:
-    before, after = shell.run("--json domain show example.test"), shell.run("domain show example.test --json")
+    before, after = (
+        shell.run("--json domain show example.test"),
+        shell.run("domain show example.test --json"),
+    )
     assert before.document == after.document
     assert shell.attempt("--context nowhere domain list").status == 2
     assert shell.run("--context local domain show example.test --json").document == before.document

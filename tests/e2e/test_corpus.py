@@ -13,7 +13,9 @@ SAMPLES = samples()
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=[sample.name for sample in SAMPLES])
-def test_awkward_mail_comes_back_byte_for_byte(system: System, drop: Maildrop, sample: Sample) -> None:
+def test_awkward_mail_comes_back_byte_for_byte(
+    system: System, drop: Maildrop, sample: Sample
+) -> None:
     options = ["BODY=8BITMIME", "SMTPUTF8"]
     with system.smtp(timeout=60) as client:
         client.ehlo()

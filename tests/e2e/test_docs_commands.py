@@ -1,8 +1,9 @@
 """The commands of the documentation, run as they stand there against a running local mode.
 
-A block whose fence says ``sh run`` is run; the blocks of one page are one script, in order, in an empty directory that has the
-home of the system as ``.posthorn`` and the environment as ``.venv``. Only ports are replaced, for those of the documentation may
-be in use. A command that fails ends the page, and so does an answer of HTTP that is no success.
+A block whose fence says ``sh run`` is run; the blocks of one page are one script, in order, in an
+empty directory that has the home of the system as ``.posthorn`` and the environment as ``.venv``.
+Only ports are replaced, for those of the documentation may be in use. A command that fails ends the
+page, and so does an answer of HTTP that is no success.
 """
 
 from __future__ import annotations
@@ -21,13 +22,22 @@ from tests.support.system import System, await_that
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 BLOCK = re.compile(r"^```sh run\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-PAGES = sorted(str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md") if BLOCK.search(path.read_text()))
+PAGES = sorted(
+    str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md") if BLOCK.search(path.read_text())
+)
 PROLOGUE = """\
 set -euo pipefail
 trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
 curl() { command curl --fail-with-body "$@"; }
 """
-DOCUMENTED = {"SMTP": 2525, "SUBMISSION": 2587, "SUBMISSIONS": 2465, "POP3": 2110, "POP3S": 2995, "API": 8080}
+DOCUMENTED = {
+    "SMTP": 2525,
+    "SUBMISSION": 2587,
+    "SUBMISSIONS": 2465,
+    "POP3": 2110,
+    "POP3S": 2995,
+    "API": 8080,
+}
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +64,12 @@ def run(page: str, system: System, directory: Path) -> str:
     """Run the commands of a page; returns what they printed."""
     (directory / ".posthorn").symlink_to(system.home)
     (directory / ".venv").symlink_to(sys.prefix)
-    ports = {number: system.ports[name] for name, number in DOCUMENTED.items()} | {2526: free_port()}
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")}
+    ports = {number: system.ports[name] for name, number in DOCUMENTED.items()} | {
+        2526: free_port()
+    }
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")
+    }
     environment |= {
         "PATH": f"{Path(sys.prefix) / 'bin'}:{environment['PATH']}",
         "XDG_CONFIG_HOME": str(directory / "config"),
@@ -76,7 +90,12 @@ def run(page: str, system: System, directory: Path) -> str:
 
 
 EXPECTED = {
-    "getting-started/tour.md": ["Hello, Carol.", "v=spf1", "v=DKIM1", "recipients=bob@example.test"],
+    "getting-started/tour.md": [
+        "Hello, Carol.",
+        "v=spf1",
+        "v=DKIM1",
+        "recipients=bob@example.test",
+    ],
     "how-to/migrate.md": ["1 imported", "0 imported", "2 imported", "Kept", "support@old.test"],
     "how-to/send.md": ['"recipients":["bob@example.test"]'],
     "how-to/gitops.md": ["ann@acme.test", "sales@acme.test"],
@@ -95,4 +114,6 @@ def test_the_commands_of_a_page_do_what_it_says(own: System, tmp_path: Path, pag
     for text in EXPECTED[page]:
         assert text in printed, printed
     if page == "getting-started/tour.md":
-        await_that("the message out", lambda: own.api.get("/v1/queue?domain=sink.test").json()["items"])
+        await_that(
+            "the message out", lambda: own.api.get("/v1/queue?domain=sink.test").json()["items"]
+        )

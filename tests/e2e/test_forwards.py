@@ -1,4 +1,5 @@
-"""What aliases, rewritten reverse-paths and reports may not be used for, on the running system and against a server elsewhere."""
+"""What aliases, rewritten reverse-paths and reports may not be used for, on the running system
+and against a server elsewhere."""
 
 from __future__ import annotations
 
@@ -60,7 +61,10 @@ def elsewhere(system: System) -> Iterator[Forwarder]:
 def domain(system: System) -> str:
     """A domain of a tenant of its own, both of one name but for ``.test``."""
     tenant = f"forwards-{next(_numbers)}"
-    assert system.api.post("/v1/tenants", json={"name": tenant, "verify_domains": False}).status_code == 201
+    assert (
+        system.api.post("/v1/tenants", json={"name": tenant, "verify_domains": False}).status_code
+        == 201
+    )
     answer = system.api.post("/v1/domains", json={"name": f"{tenant}.test", "tenant": tenant})
     assert answer.status_code == 201, answer.text
     return f"{tenant}.test"
@@ -77,7 +81,9 @@ def change(system: System, domain: str, **values: object) -> None:
 
 
 def queue(system: System, **filters: str) -> list[dict[str, Any]]:
-    items: list[dict[str, Any]] = system.api.get("/v1/queue", params={"limit": "100", **filters}).json()["items"]
+    items: list[dict[str, Any]] = system.api.get(
+        "/v1/queue", params={"limit": "100", **filters}
+    ).json()["items"]
     return items
 
 
@@ -93,12 +99,19 @@ def test_an_alias_is_no_relay_without_limits_and_stops_with_its_tenant(
     alias(system, address, *(f"{tenant}-{number}@elsewhere.test" for number in range(20)))
 
     def served() -> int:
-        return sum(name.startswith(f"{tenant}-") for one in list(elsewhere.taken) for name in one.recipients)
+        return sum(
+            name.startswith(f"{tenant}-")
+            for one in list(elsewhere.taken)
+            for name in one.recipients
+        )
 
     system.send(MESSAGE, address, sender="ceo@bank.example")
     await_that("what the limit lets go is forwarded", lambda: served() == 2)
     late = await_that(
-        "the rest waits", lambda: [item for item in queue(system, state="deferred") if item["forwarded_for"] == address]
+        "the rest waits",
+        lambda: [
+            item for item in queue(system, state="deferred") if item["forwarded_for"] == address
+        ],
     )
     assert len(late) == 18
     assert {(item["last_status"], item["attempts"]) for item in late} == {("4.7.1", 0)}
@@ -115,7 +128,11 @@ def test_an_alias_is_no_relay_without_limits_and_stops_with_its_tenant(
     for item in late:
         assert system.api.post(f"/v1/queue/{item['id']}/retry").status_code == 200
     await_that(
-        "held", lambda: len([item for item in queue(system, state="held") if item["forwarded_for"] == address]) == 18
+        "held",
+        lambda: (
+            len([item for item in queue(system, state="held") if item["forwarded_for"] == address])
+            == 18
+        ),
     )
     await_that("suspended", refused)
     assert served() == 2
@@ -123,7 +140,9 @@ def test_an_alias_is_no_relay_without_limits_and_stops_with_its_tenant(
     await_that("goes on", lambda: served() == 20, 30)
 
 
-def test_a_loop_through_an_alias_ends_at_its_first_turn(system: System, elsewhere: Forwarder, domain: str) -> None:
+def test_a_loop_through_an_alias_ends_at_its_first_turn(
+    system: System, elsewhere: Forwarder, domain: str
+) -> None:
     address, names = f"loop@{domain}", ("turn-one@elsewhere.test", "turn-two@elsewhere.test")
     alias(system, address, *names)
     elsewhere.back = address
@@ -140,7 +159,9 @@ def test_a_loop_through_an_alias_ends_at_its_first_turn(system: System, elsewher
     assert copy.startswith(b"Delivered-To: %s\r\nX-Posthorn-Passed: " % address.encode())
 
 
-def test_a_rewritten_reverse_path_is_no_anonymous_relay(system: System, elsewhere: Forwarder, domain: str) -> None:
+def test_a_rewritten_reverse_path_is_no_anonymous_relay(
+    system: System, elsewhere: Forwarder, domain: str
+) -> None:
     alias(system, f"out@{domain}", "mine@elsewhere.test")
     system.send(MESSAGE, f"out@{domain}", sender="Prey@elsewhere.test")
     (copy,) = await_that("forwarded", lambda: elsewhere.of("mine@elsewhere.test"))
@@ -153,7 +174,8 @@ def test_a_rewritten_reverse_path_is_no_anonymous_relay(system: System, elsewher
             assert session.data(content)[0] == code
     await_that("few come through", lambda: len(elsewhere.of("Prey@elsewhere.test")) == 5)
     late = await_that(
-        "the rest waits", lambda: len(queue(system, recipient="Prey@elsewhere.test", state="deferred")) == 15
+        "the rest waits",
+        lambda: len(queue(system, recipient="Prey@elsewhere.test", state="deferred")) == 15,
     )
     assert late and len(elsewhere.of("Prey@elsewhere.test")) == 5
 
@@ -172,7 +194,9 @@ def test_a_bounce_of_a_forward_comes_back_to_a_long_sender_once(
     await_that("both are forwarded", lambda: len(elsewhere.of(friend)) == 2)
     one, other = elsewhere.of(friend)
     assert one.reverse_path != other.reverse_path and one.reverse_path.endswith(f"@{domain}")
-    report = b"Content-Type: multipart/report; boundary=x\r\nSubject: bounce\r\n\r\nno such friend\r\n"
+    report = (
+        b"Content-Type: multipart/report; boundary=x\r\nSubject: bounce\r\n\r\nno such friend\r\n"
+    )
     with system.smtp() as session:
         session.ehlo()
         session.mail("")
@@ -206,11 +230,18 @@ def test_strangers_have_nothing_reported_to_whom_they_name(
             assert session.data(MESSAGE + body + b"\r\n")[0] == 250
         await_that(
             "ended",
-            lambda: not any(item["forwarded_for"] == f"dead@{domain}" for item in queue(system, state="queued")),
+            lambda: (
+                not any(
+                    item["forwarded_for"] == f"dead@{domain}"
+                    for item in queue(system, state="queued")
+                )
+            ),
         )
         await_that("told once", lambda: elsewhere.of(sender))
     time.sleep(2)
     (notice,) = elsewhere.of(sender)  # of the first; from then on the target is suppressed
     assert b"5.1.1" in notice.content and body not in notice.content
-    ended = [item for item in queue(system, state="bounced") if item["forwarded_for"] == f"dead@{domain}"]
+    ended = [
+        item for item in queue(system, state="bounced") if item["forwarded_for"] == f"dead@{domain}"
+    ]
     assert sorted(item["last_status"] for item in ended) == ["5.1.1", "5.7.1", "5.7.1"]

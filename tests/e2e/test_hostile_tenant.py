@@ -1,7 +1,8 @@
-"""A tenant and strangers that misbehave in every way at once delay nobody else's mail by more than 30 seconds: a ledger of both.
+"""A tenant and strangers that misbehave in every way at once delay nobody else's mail by more than
+30 seconds: a ledger of both.
 
-Everything that the attack does is bounded in number, so that the test ends: sizes are scaled to what a small machine bears, and
-so are the limits that they run into.
+Everything that the attack does is bounded in number, so that the test ends: sizes are scaled to
+what a small machine bears, and so are the limits that they run into.
 """
 
 from __future__ import annotations
@@ -55,7 +56,11 @@ class Ledger:
     refused: list[str] = field(default_factory=list)
 
     def lateness(self) -> dict[str, float]:
-        return {name: self.readable[name] - at for name, at in self.offered.items() if name in self.readable}
+        return {
+            name: self.readable[name] - at
+            for name, at in self.offered.items()
+            if name in self.readable
+        }
 
 
 class Attack:
@@ -70,7 +75,15 @@ class Attack:
         self._sockets: list[socket.socket] = []
 
     def start(self) -> list[threading.Thread]:
-        ways = (self.wide_alias, self.crowd, self.unfinished, self.guesses, self.imports, self.slow_uploads, self.sends)
+        ways = (
+            self.wide_alias,
+            self.crowd,
+            self.unfinished,
+            self.guesses,
+            self.imports,
+            self.slow_uploads,
+            self.sends,
+        )
         threads = [threading.Thread(target=self._run, args=(way,), daemon=True) for way in ways]
         for thread in threads:
             thread.start()
@@ -93,7 +106,9 @@ class Attack:
         self.done[what] = self.done.get(what, 0) + 1
 
     def _connection(self, name: str, source: str) -> socket.socket:
-        made = socket.create_connection(("127.0.0.1", self.system.ports[name]), 10, source_address=(source, 0))
+        made = socket.create_connection(
+            ("127.0.0.1", self.system.ports[name]), 10, source_address=(source, 0)
+        )
         self._sockets.append(made)
         return made
 
@@ -105,10 +120,15 @@ class Attack:
             with (
                 suppress(OSError, smtplib.SMTPException),
                 smtplib.SMTP(
-                    "127.0.0.1", self.system.ports["SMTP"], timeout=10, source_address=("127.0.9.1", 0)
+                    "127.0.0.1",
+                    self.system.ports["SMTP"],
+                    timeout=10,
+                    source_address=("127.0.9.1", 0),
                 ) as session,
             ):
-                session.sendmail("stranger@example.org", ["all@evil.test"], b"Subject: x\r\n\r\nx\r\n")
+                session.sendmail(
+                    "stranger@example.org", ["all@evil.test"], b"Subject: x\r\n\r\nx\r\n"
+                )
                 self._count("wide messages")
 
     def crowd(self) -> None:
@@ -131,7 +151,9 @@ class Attack:
                 connection = self._connection("SMTP", "127.0.30.1")
                 connection.settimeout(5)
                 connection.recv(1000)
-                connection.sendall(b"EHLO a\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<mallory@evil.test>\r\nDATA\r\n")
+                connection.sendall(
+                    b"EHLO a\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<mallory@evil.test>\r\nDATA\r\n"
+                )
                 connection.recv(4000)
                 connection.sendall(b"Subject: x\r\n\r\n" + b"x" * 70 * 30_000 + b"\r\n")
                 self._count("unfinished messages")
@@ -152,11 +174,16 @@ class Attack:
             time.sleep(0.2)
 
     def imports(self) -> None:
-        """A large bulk import, whose directory entries are published before everybody else's unless lanes are kept."""
-        lines = (json.dumps({"address": f"u{n}@evil.test", "password_hash": HASH}) for n in range(3000))
+        """A large bulk import, whose directory entries are published before everybody else's
+        unless lanes are kept."""
+        lines = (
+            json.dumps({"address": f"u{n}@evil.test", "password_hash": HASH}) for n in range(3000)
+        )
         body = "\n".join(lines).encode() + b"\n"
         headers = self.headers | {"Content-Type": "application/x-ndjson"}
-        answer = httpx.post(self._url("/v1/import/accounts"), content=body, headers=headers, timeout=120)
+        answer = httpx.post(
+            self._url("/v1/import/accounts"), content=body, headers=headers, timeout=120
+        )
         assert answer.status_code in (200, 429), answer.text
         self._count("bulk imports")
 
@@ -186,7 +213,12 @@ class Attack:
 
     def sends(self) -> None:
         """Messages over the API as fast as they are taken."""
-        message = {"from": "mallory@evil.test", "to": ["a@nowhere.test"], "subject": "x", "text": "x"}
+        message = {
+            "from": "mallory@evil.test",
+            "to": ["a@nowhere.test"],
+            "subject": "x",
+            "text": "x",
+        }
         with httpx.Client(headers=self.headers, timeout=30) as client:
             for _ in range(600):
                 if self.stopping.is_set():
@@ -213,16 +245,23 @@ def keys(system: System) -> dict[str, str]:
         _made(system, "/v1/tenants", {"name": name, "verify_domains": False})
         _made(system, "/v1/domains", {"name": f"{name}.test", "tenant": name})
         _made(system, "/v1/accounts", {"address": f"{account}@{name}.test", "password": PASSWORD})
-        found[name] = _made(system, "/v1/api-keys", {"name": name, "role": "tenant-admin", "tenant": name})["key"]
+        found[name] = _made(
+            system, "/v1/api-keys", {"name": name, "role": "tenant-admin", "tenant": name}
+        )["key"]
     parts = [f"part{n}@evil.test" for n in range(9)]
     for n, part in enumerate(parts):
-        _made(system, "/v1/aliases", {"address": part, "targets": [f"x{n}-{m}@nowhere.test" for m in range(90)]})
+        _made(
+            system,
+            "/v1/aliases",
+            {"address": part, "targets": [f"x{n}-{m}@nowhere.test" for m in range(90)]},
+        )
     _made(system, "/v1/aliases", {"address": "all@evil.test", "targets": parts})
     return found
 
 
 def _offer(system: System, ledger: Ledger, name: str, to: str, until: float) -> None:
-    """Send one message as a mail server does: again after a transient answer or a connection that fails."""
+    """Send one message as a mail server does: again after a transient answer or a connection
+    that fails."""
     octets = f"Message-ID: <{name}@example.org>\r\nSubject: {name}\r\n\r\nhonest\r\n".encode()
     ledger.offered[name] = time.monotonic()
     while time.monotonic() < until:
@@ -268,14 +307,26 @@ def test_nobody_else_waits_for_a_hostile_tenant(system: System, keys: dict[str, 
         for number in itertools.count():
             if time.monotonic() - began > SECONDS:
                 break
-            _offer(system, ledger, f"m{number}", "bob@good.test", time.monotonic() + 2 * MOST_SECONDS)
-            if number == 10:  # a change of the honest tenant, answered while the import of the other one is published
+            _offer(
+                system, ledger, f"m{number}", "bob@good.test", time.monotonic() + 2 * MOST_SECONDS
+            )
+            # a change of the honest tenant, answered while the import of the other one is published
+            if number == 10:
                 document = {"address": "carol@good.test", "password": PASSWORD}
                 answer = httpx.post(
-                    f"http://127.0.0.1:{system.ports['API']}/v1/accounts", json=document, headers=good, timeout=60
+                    f"http://127.0.0.1:{system.ports['API']}/v1/accounts",
+                    json=document,
+                    headers=good,
+                    timeout=60,
                 )
                 assert answer.status_code == 201, answer.text
-                _offer(system, ledger, "welcome", "carol@good.test", time.monotonic() + 2 * MOST_SECONDS)
+                _offer(
+                    system,
+                    ledger,
+                    "welcome",
+                    "carol@good.test",
+                    time.monotonic() + 2 * MOST_SECONDS,
+                )
             _read(system, ledger, "bob@good.test")
             if number >= 10:
                 _read(system, ledger, "carol@good.test")
@@ -291,7 +342,9 @@ def test_nobody_else_waits_for_a_hostile_tenant(system: System, keys: dict[str, 
         attack.stop(threads)
     assert not attack.faults, attack.faults
     late = ledger.lateness()
-    print(f"{len(late)} honest messages, the latest {max(late.values()):.1f} s; attack: {attack.done}")
+    print(
+        f"{len(late)} honest messages, the latest {max(late.values()):.1f} s; attack: {attack.done}"
+    )
     assert not ledger.refused
     assert len(late) == len(ledger.offered) > 10
     assert max(late.values()) <= MOST_SECONDS, sorted(late.items(), key=lambda each: each[1])[-5:]

@@ -1,4 +1,5 @@
-"""Mail programs that people use, from Debian's packages, each against the running system. An absent one fails its tests."""
+"""Mail programs that people use, from Debian's packages, each against the running system. An
+absent one fails its tests."""
 
 from __future__ import annotations
 
@@ -31,14 +32,30 @@ MESSAGES = [
 
 
 def program(name: str, *arguments: str, home: Path, stdin: bytes = b"") -> bytes:
-    """Run a program with a home of its own. Return its standard output. Fails when it is absent or exits with an error."""
+    """Run a program with a home of its own. Return its standard output. Fails when it is absent
+    or exits with an error."""
     path = shutil.which(name)
     assert path, f"{name} is not installed: it comes with Debian's package {name}"
-    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "FETCHMAILHOME": str(home), "LC_ALL": "C.UTF-8"}
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "FETCHMAILHOME": str(home),
+        "LC_ALL": "C.UTF-8",
+    }
     done = subprocess.run(
-        [path, *arguments], input=stdin, capture_output=True, env=environment, timeout=90, check=False
+        [path, *arguments],
+        input=stdin,
+        capture_output=True,
+        env=environment,
+        timeout=90,
+        check=False,
     )
-    assert done.returncode == 0, (arguments, done.returncode, done.stdout[-1500:], done.stderr[-1500:])
+    assert done.returncode == 0, (
+        arguments,
+        done.returncode,
+        done.stdout[-1500:],
+        done.stderr[-1500:],
+    )
     return done.stdout
 
 
@@ -80,12 +97,22 @@ def test_curl_sends(system: System, drop: Maildrop, tmp_path: Path, tls: bool) -
 def test_curl_reads(system: System, drop: Maildrop, tmp_path: Path, way: str) -> None:
     stored = fill(system, drop)
     base = (
-        f"pop3s://localhost:{system.ports['POP3S']}/" if way == "TLS" else f"pop3://localhost:{system.ports['POP3']}/"
+        f"pop3s://localhost:{system.ports['POP3S']}/"
+        if way == "TLS"
+        else f"pop3://localhost:{system.ports['POP3']}/"
     )
-    options = ["-sS", "-u", f"{drop.address}:{drop.password}", "--cacert", str(system.home / "tls" / "tls.crt")]
+    options = [
+        "-sS",
+        "-u",
+        f"{drop.address}:{drop.password}",
+        "--cacert",
+        str(system.home / "tls" / "tls.crt"),
+    ]
     options += ["--ssl-reqd"] if way == "STLS" else []
     listing = program("curl", *options, base, home=tmp_path).decode()
-    assert [int(row.split()[1]) for row in listing.splitlines()] == [len(octets) for octets in stored]
+    assert [int(row.split()[1]) for row in listing.splitlines()] == [
+        len(octets) for octets in stored
+    ]
     for number, octets in enumerate(stored, 1):
         assert program("curl", *options, f"{base}{number}", home=tmp_path) == octets
     program("curl", *options, "-X", "DELE 1", "-I", base, home=tmp_path)
@@ -93,22 +120,45 @@ def test_curl_reads(system: System, drop: Maildrop, tmp_path: Path, way: str) ->
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
-def test_curl_logs_in_by_sasl(system: System, drop: Maildrop, tmp_path: Path, mechanism: str) -> None:
+def test_curl_logs_in_by_sasl(
+    system: System, drop: Maildrop, tmp_path: Path, mechanism: str
+) -> None:
     (stored, *_) = fill(system, drop)
     url = f"pop3s://localhost:{system.ports['POP3S']}/1"
-    options = ["-sS", "--login-options", f"AUTH={mechanism}", "--sasl-ir", "-u", f"{drop.address}:{drop.password}"]
+    options = [
+        "-sS",
+        "--login-options",
+        f"AUTH={mechanism}",
+        "--sasl-ir",
+        "-u",
+        f"{drop.address}:{drop.password}",
+    ]
     for more in ([], ["--sasl-ir"]):
-        given = program("curl", *options, *more, "--cacert", str(system.home / "tls" / "tls.crt"), url, home=tmp_path)
+        given = program(
+            "curl",
+            *options,
+            *more,
+            "--cacert",
+            str(system.home / "tls" / "tls.crt"),
+            url,
+            home=tmp_path,
+        )
         assert given == stored
 
 
-def test_the_commands_that_the_announcement_shows_do_what_it_says(system: System, tmp_path: Path) -> None:
+def test_the_commands_that_the_announcement_shows_do_what_it_says(
+    system: System, tmp_path: Path
+) -> None:
     alice = system.maildrop("alice@example.test")
     alice.empty()
     shown = system.output.read_text().splitlines()
-    commands = "\n".join(line.removeprefix("  ") if line.startswith("  ") else "#" for line in shown)
+    commands = "\n".join(
+        line.removeprefix("  ") if line.startswith("  ") else "#" for line in shown
+    )
     send, read, out, account = (
-        part.strip() for part in re.split(r"^#.*\n(?:#.*\n)*", commands, flags=re.MULTILINE) if part.strip("#\n ")
+        part.strip()
+        for part in re.split(r"^#.*\n(?:#.*\n)*", commands, flags=re.MULTILINE)
+        if part.strip("#\n ")
     )
     program("bash", "-c", send, home=tmp_path)
     (stored,) = alice.await_mail(1)
@@ -133,7 +183,9 @@ def test_the_commands_that_the_announcement_shows_do_what_it_says(system: System
 
 
 @pytest.mark.parametrize(
-    "options", [[], ["--tls"], ["--pipeline"], ["--protocol", "SMTP"]], ids=["plain", "tls", "pipeline", "helo"]
+    "options",
+    [[], ["--tls"], ["--pipeline"], ["--protocol", "SMTP"]],
+    ids=["plain", "tls", "pipeline", "helo"],
 )
 def test_swaks_sends(system: System, drop: Maildrop, tmp_path: Path, options: list[str]) -> None:
     for octets in MESSAGES[:3]:
@@ -173,7 +225,11 @@ def test_mpop_reads_keeps_and_deletes(
     maildir = tmp_path / "Maildir"
     for part in ("cur", "new", "tmp"):
         (maildir / part).mkdir(parents=True)
-    tls = {"plain": "tls off", "STLS": "tls on\ntls_starttls on", "TLS": "tls on\ntls_starttls off"}[way]
+    tls = {
+        "plain": "tls off",
+        "STLS": "tls on\ntls_starttls on",
+        "TLS": "tls on\ntls_starttls off",
+    }[way]
 
     def fetch(keep: str) -> list[bytes]:
         before = set((maildir / "new").iterdir())
@@ -199,7 +255,9 @@ def test_mpop_reads_keeps_and_deletes(
 
 
 @pytest.mark.parametrize("way", ["plain", "STLS", "TLS"])
-def test_fetchmail_keeps_then_deletes(system: System, drop: Maildrop, tmp_path: Path, way: str) -> None:
+def test_fetchmail_keeps_then_deletes(
+    system: System, drop: Maildrop, tmp_path: Path, way: str
+) -> None:
     stored = fill(system, drop)
     box = tmp_path / "box"
     box.mkdir()
@@ -218,7 +276,15 @@ def test_fetchmail_keeps_then_deletes(system: System, drop: Maildrop, tmp_path: 
             f"  norewrite {' '.join(options)}\n"
             f'  mda "{keeper}"\n',
         )
-        program("fetchmail", "-f", str(config), "--invisible", "-i", str(tmp_path / "ids"), home=tmp_path)
+        program(
+            "fetchmail",
+            "-f",
+            str(config),
+            "--invisible",
+            "-i",
+            str(tmp_path / "ids"),
+            home=tmp_path,
+        )
         return [path.read_bytes() for path in set(box.iterdir()) - before]
 
     assert sorted(fetch("keep")) == sorted(map(unix, stored))
@@ -235,14 +301,18 @@ def test_fetchmail_keeps_then_deletes(system: System, drop: Maildrop, tmp_path: 
 
 
 @pytest.mark.parametrize("way", ["plain", "TLS"])
-def test_getmail_keeps_then_deletes(system: System, drop: Maildrop, tmp_path: Path, way: str) -> None:
+def test_getmail_keeps_then_deletes(
+    system: System, drop: Maildrop, tmp_path: Path, way: str
+) -> None:
     stored = fill(system, drop)
     box = tmp_path / "box"
     box.mkdir()
     keeper = tmp_path / "keeper"
     keeper.write_text(f'#!/bin/sh\nexec cat > "$(mktemp {box}/XXXXXX)"\n')
     keeper.chmod(0o755)
-    kind, port = ("SimplePOP3SSLRetriever", "POP3S") if way == "TLS" else ("SimplePOP3Retriever", "POP3")
+    kind, port = (
+        ("SimplePOP3SSLRetriever", "POP3S") if way == "TLS" else ("SimplePOP3Retriever", "POP3")
+    )
     trust = f"ca_certs = {system.home / 'tls' / 'tls.crt'}\n" if way == "TLS" else ""
 
     def fetch(delete: bool) -> list[bytes]:
@@ -253,7 +323,15 @@ def test_getmail_keeps_then_deletes(system: System, drop: Maildrop, tmp_path: Pa
             f"password = {drop.password}\n{trust}[destination]\ntype = MDA_external\npath = {keeper}\nallow_root_commands = true\n"
             f"[options]\nread_all = false\ndelete = {str(delete).lower()}\nreceived = false\ndelivered_to = false\n",
         )
-        program("getmail", "--getmaildir", str(tmp_path), "--rcfile", str(config), "--quiet", home=tmp_path)
+        program(
+            "getmail",
+            "--getmaildir",
+            str(tmp_path),
+            "--rcfile",
+            str(config),
+            "--quiet",
+            home=tmp_path,
+        )
         return [path.read_bytes() for path in set(box.iterdir()) - before]
 
     def content(octets: bytes) -> bytes:
@@ -284,7 +362,9 @@ def submitted(drop: Maildrop) -> bytes:
 
 @pytest.mark.parametrize("way", ["STARTTLS", "TLS"])
 @pytest.mark.parametrize("mechanism", ["plain", "login"])
-def test_msmtp_sends(system: System, drop: Maildrop, tmp_path: Path, way: str, mechanism: str) -> None:
+def test_msmtp_sends(
+    system: System, drop: Maildrop, tmp_path: Path, way: str, mechanism: str
+) -> None:
     port = system.ports["SUBMISSION" if way == "STARTTLS" else "SUBMISSIONS"]
     config = secret(
         tmp_path / "msmtprc",
@@ -299,8 +379,11 @@ def test_msmtp_sends(system: System, drop: Maildrop, tmp_path: Path, way: str, m
     assert b"\r\nSubject: by msmtp\r\n" in stored
 
 
-def test_s_nail_sends_with_an_attachment_and_reads(system: System, drop: Maildrop, tmp_path: Path) -> None:
-    trust = Path(shutil.copy(system.home / "tls" / "tls.crt", tmp_path))  # its own path holds a blank
+def test_s_nail_sends_with_an_attachment_and_reads(
+    system: System, drop: Maildrop, tmp_path: Path
+) -> None:
+    # its own path holds a blank
+    trust = Path(shutil.copy(system.home / "tls" / "tls.crt", tmp_path))
     login = f"{drop.address.replace('@', '%40')}:{drop.password.replace(' ', '%20')}"
     attached = tmp_path / "plans.bin"
     attached.write_bytes(bytes(range(256)) * 20)
@@ -327,7 +410,8 @@ def test_s_nail_sends_with_an_attachment_and_reads(system: System, drop: Maildro
 
 
 def test_neomutt_sends_with_an_attachment(system: System, drop: Maildrop, tmp_path: Path) -> None:
-    trust = Path(shutil.copy(system.home / "tls" / "tls.crt", tmp_path))  # its own path holds a blank
+    # its own path holds a blank
+    trust = Path(shutil.copy(system.home / "tls" / "tls.crt", tmp_path))
     attached = tmp_path / "plans.bin"
     attached.write_bytes(bytes(range(256)) * 20)
     login = drop.address.replace("@", "%40")
@@ -353,11 +437,21 @@ def on_a_terminal(name: str, *arguments: str, home: Path) -> None:
     """Run a program that needs a terminal, with a home of its own, until it ends by itself."""
     path = shutil.which(name)
     assert path, f"{name} is not installed: it comes with Debian's package {name}"
-    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "LC_ALL": "C.UTF-8", "TERM": "vt100"}
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "LC_ALL": "C.UTF-8",
+        "TERM": "vt100",
+    }
     ours, its = pty.openpty()
     shown = bytearray()
     with subprocess.Popen(
-        [path, *arguments], stdin=its, stdout=its, stderr=its, env=environment, start_new_session=True
+        [path, *arguments],
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        env=environment,
+        start_new_session=True,
     ) as running:
         os.close(its)
         deadline = time.monotonic() + 90
@@ -374,9 +468,12 @@ def on_a_terminal(name: str, *arguments: str, home: Path) -> None:
 
 
 @pytest.mark.parametrize("way", ["STLS", "TLS"])
-def test_neomutt_fetches_then_deletes(system: System, drop: Maildrop, tmp_path: Path, way: str) -> None:
+def test_neomutt_fetches_then_deletes(
+    system: System, drop: Maildrop, tmp_path: Path, way: str
+) -> None:
     stored = fill(system, drop)
-    trust = Path(shutil.copy(system.home / "tls" / "tls.crt", tmp_path))  # its own path holds a blank
+    # its own path holds a blank
+    trust = Path(shutil.copy(system.home / "tls" / "tls.crt", tmp_path))
     login = drop.address.replace("@", "%40")
     place = f"pops://{login}@localhost:{system.ports['POP3S']}/"
     if way == "STLS":
@@ -394,7 +491,9 @@ def test_neomutt_fetches_then_deletes(system: System, drop: Maildrop, tmp_path: 
             f"set ssl_ca_certificates_file = {trust}\nset certificate_file = {trust}\nset mail_check = 1\nset quit = yes\n"
             "set move = no\nset delete = no\nset wait_key = no\nset charset = utf-8\n",
         )
-        on_a_terminal("neomutt", "-n", "-F", str(config), "-e", "push <fetch-mail><quit>", home=tmp_path)
+        on_a_terminal(
+            "neomutt", "-n", "-F", str(config), "-e", "push <fetch-mail><quit>", home=tmp_path
+        )
         return [path.read_bytes() for part in ("cur", "new") for path in (box / part).iterdir()]
 
     def content(octets: bytes) -> bytes:

@@ -1,4 +1,5 @@
-"""Local mode as a person and as a script meet it: start, ports, files, restart, kill, and what it says when it cannot."""
+"""Local mode as a person and as a script meet it: start, ports, files, restart, kill, and what
+it says when it cannot."""
 
 from __future__ import annotations
 
@@ -113,7 +114,9 @@ def test_a_port_in_use_is_named_and_nothing_is_left_running(tmp_path: Path, name
     assert f"POSTHORN_{name}_PORT: port {system.ports[name]} " in said
     assert "ready" not in said.lower()
     assert not [
-        process for process in psutil.process_iter(["cmdline"]) if str(tmp_path) in str(process.info["cmdline"])
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if str(tmp_path) in str(process.info["cmdline"])
     ]
 
 
@@ -129,16 +132,28 @@ def test_a_bad_setting_of_a_service_is_named(tmp_path: Path) -> None:
 def test_a_part_that_dies_is_started_again_and_said_so(up: System, part: str) -> None:
     victim = up.parts()[part]
     victim.kill()
-    await_that(f"another {part}", lambda: (now := up.parts().get(part)) and now.pid != victim.pid, timeout=30)
+    await_that(
+        f"another {part}",
+        lambda: (now := up.parts().get(part)) and now.pid != victim.pid,
+        timeout=30,
+    )
     up.await_whole()
-    assert len(re.findall(rf"^posthorn-local: {part} ended \(killed by SIGKILL\).*$", up.said(), re.MULTILINE)) == 1
+    assert (
+        len(
+            re.findall(
+                rf"^posthorn-local: {part} ended \(killed by SIGKILL\).*$", up.said(), re.MULTILINE
+            )
+        )
+        == 1
+    )
     await_that("the message is taken", lambda: _sent_as_by_a_server(up), pause=0.5)
     up.maildrop("bob@example.test").await_mail(1)
     up.maildrop("bob@example.test").empty()
 
 
 def _sent_as_by_a_server(up: System) -> bool:
-    """Send to bob; what is put off with a 4xx comes again, for a service may notice only now that its part was away."""
+    """Send to bob; what is put off with a 4xx comes again, for a service may notice only now
+    that its part was away."""
     try:
         up.send(MESSAGE, "bob@example.test")
     except smtplib.SMTPRecipientsRefused as refused:
@@ -151,7 +166,9 @@ def _sent_as_by_a_server(up: System) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_stops_everything_in_time_and_a_restart_keeps_everything(up: System, number: int) -> None:
+def test_a_signal_stops_everything_in_time_and_a_restart_keeps_everything(
+    up: System, number: int
+) -> None:
     drop = up.make_account(f"restart{int(number)}@example.test")
     up.send(MESSAGE, drop.address)
     (stored,) = drop.await_mail(1)
@@ -159,7 +176,10 @@ def test_a_signal_stops_everything_in_time_and_a_restart_keeps_everything(up: Sy
         uidl = reader.listing("UIDL")
     remembered = (up.key, up.passwords)
     everything = family(up)
-    idle = [socket.create_connection(("127.0.0.1", up.ports[name])) for name in ("SMTP", "POP3", "POP3S", "API")]
+    idle = [
+        socket.create_connection(("127.0.0.1", up.ports[name]))
+        for name in ("SMTP", "POP3", "POP3S", "API")
+    ]
     ended = up.stop(number)
     for connection in idle:
         connection.close()
@@ -195,7 +215,9 @@ def test_a_transaction_under_way_is_finished_before_the_end(up: System) -> None:
     drop.empty()
 
 
-def test_a_killed_supervisor_leaves_nothing_running_and_a_second_start_has_everything(up: System) -> None:
+def test_a_killed_supervisor_leaves_nothing_running_and_a_second_start_has_everything(
+    up: System,
+) -> None:
     drop = up.make_account("killed@example.test")
     up.send(MESSAGE, drop.address)
     (stored,) = drop.await_mail(1)
@@ -209,7 +231,11 @@ def test_a_killed_supervisor_leaves_nothing_running_and_a_second_start_has_every
 
 def test_a_supervisor_killed_in_its_first_start_leaves_a_home_that_starts(tmp_path: Path) -> None:
     system = System(tmp_path / "home")
-    for what in ("postgres/data.new/PG_VERSION", "postgres/data/PG_VERSION", "accounts.txt.unfinished"):
+    for what in (
+        "postgres/data.new/PG_VERSION",
+        "postgres/data/PG_VERSION",
+        "accounts.txt.unfinished",
+    ):
         system.spawn()
         await_that(what, lambda what=what: (system.home / what).exists(), timeout=30, pause=0.002)  # type: ignore[misc]
         system.kill()
@@ -222,17 +248,23 @@ def test_a_supervisor_killed_in_its_first_start_leaves_a_home_that_starts(tmp_pa
 
 def test_make_run_ends_with_the_make_that_was_killed(tmp_path: Path) -> None:
     root = Path(__file__).resolve().parents[2]
-    system = System(tmp_path / "home", command=["make", "--no-print-directory", "-C", str(root), "run"])
+    system = System(
+        tmp_path / "home", command=["make", "--no-print-directory", "-C", str(root), "run"]
+    )
     system.start()
     assert system.process is not None
     everything = psutil.Process(system.process.pid).children(recursive=True)
     assert everything
     system.kill()
-    await_that("nothing runs", lambda: not [p for p in everything if p.is_running()], timeout=STOPS_WITHIN)
+    await_that(
+        "nothing runs", lambda: not [p for p in everything if p.is_running()], timeout=STOPS_WITHIN
+    )
 
 
 def test_zero_takes_any_free_port(tmp_path: Path) -> None:
-    system = System(tmp_path / "home", {f"POSTHORN_{name}_PORT": "0" for name in (*PORTS, "HEALTH")})
+    system = System(
+        tmp_path / "home", {f"POSTHORN_{name}_PORT": "0" for name in (*PORTS, "HEALTH")}
+    )
     system.start()
     try:
         system.send(MESSAGE, "alice@example.test")
@@ -258,7 +290,9 @@ def test_bodies_lie_in_s3_when_a_url_says_so(tmp_path: Path, s3: S3Server) -> No
         large = MESSAGE + b"0123456789abcdef" * 64 * 1024 + b"\r\n"
         for octets in (MESSAGE, large):
             system.send(octets, drop.address)
-        assert sorted(split_trace(stored)[2] for stored in drop.await_mail(2)) == sorted([MESSAGE, large])
+        assert sorted(split_trace(stored)[2] for stored in drop.await_mail(2)) == sorted(
+            [MESSAGE, large]
+        )
         assert s3.secret_key not in system.said()
         assert not (system.home / "blobs").exists()
     finally:
@@ -267,9 +301,20 @@ def test_bodies_lie_in_s3_when_a_url_says_so(tmp_path: Path, s3: S3Server) -> No
 
 def test_help_names_every_setting() -> None:
     shown = subprocess.run(
-        [sys.executable, "-m", "posthorn_local.main", "--help"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "posthorn_local.main", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    for name in ("HOME", "SMTP_PORT", "POP3_PORT", "POP3S_PORT", "API_PORT", "HEALTH_PORT", "BLOBS"):
+    for name in (
+        "HOME",
+        "SMTP_PORT",
+        "POP3_PORT",
+        "POP3S_PORT",
+        "API_PORT",
+        "HEALTH_PORT",
+        "BLOBS",
+    ):
         assert f"POSTHORN_{name}" in shown.stdout
 
 
@@ -279,8 +324,15 @@ def test_an_ordinary_user_can_run_it(tmp_path: Path) -> None:
     directory = tmp_path / "user"
     directory.mkdir(mode=0o700)
     os.chown(directory, 65534, 65534)
-    # the interpreter and this checkout may lie under a private directory: the user may pass through, not write
-    become = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all,+dac_read_search"]
+    # the interpreter and this checkout may lie under a private directory: the user may pass
+    # through, not write
+    become = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        "--inh-caps=-all,+dac_read_search",
+    ]
     become += ["--ambient-caps=-all,+dac_read_search", sys.executable, "-m", "posthorn_local.main"]
     system = System(directory / "home", command=become)
     system.output, system.errors = tmp_path / "out", tmp_path / "err"

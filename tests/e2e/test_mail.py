@@ -1,4 +1,5 @@
-"""A message in, a message read: through the processes that ``make run`` starts, with the clients of Python's library."""
+"""A message in, a message read: through the processes that ``make run`` starts, with the clients
+of Python's library."""
 
 from __future__ import annotations
 
@@ -14,9 +15,7 @@ from tests.e2e.trace import split_trace
 from tests.support.maildrop import Maildrop, RefusedError
 from tests.support.system import System, await_that
 
-MESSAGE = (
-    b"From: sender@example.org\r\nTo: reader@example.test\r\nSubject: A message\r\n\r\nDear reader,\r\n.\r\nyours\r\n"
-)
+MESSAGE = b"From: sender@example.org\r\nTo: reader@example.test\r\nSubject: A message\r\n\r\nDear reader,\r\n.\r\nyours\r\n"
 
 type NewAccount = Callable[[], Maildrop]
 
@@ -72,7 +71,9 @@ def test_the_seeded_accounts_read_mail_with_the_passwords_in_the_file(system: Sy
         system.maildrop(address).empty()
 
 
-def test_a_new_account_takes_mail_from_the_moment_it_is_made(system: System, new_account: NewAccount) -> None:
+def test_a_new_account_takes_mail_from_the_moment_it_is_made(
+    system: System, new_account: NewAccount
+) -> None:
     for _ in range(5):
         system.send(MESSAGE, new_account().address)
 
@@ -84,10 +85,14 @@ def test_a_tag_after_plus_leads_to_the_account(system: System, drop: Maildrop) -
     drop.await_mail(2)
 
 
-def test_an_alias_leads_to_each_of_its_targets_once(system: System, new_account: NewAccount) -> None:
+def test_an_alias_leads_to_each_of_its_targets_once(
+    system: System, new_account: NewAccount
+) -> None:
     first, second = new_account(), new_account()
     alias = f"both-{first.address}"
-    answer = system.api.post("/v1/aliases", json={"address": alias, "targets": [first.address, second.address]})
+    answer = system.api.post(
+        "/v1/aliases", json={"address": alias, "targets": [first.address, second.address]}
+    )
     assert answer.status_code == 201, answer.text
     system.send(MESSAGE, alias, first.address)
     first.await_mail(1)
@@ -95,7 +100,9 @@ def test_an_alias_leads_to_each_of_its_targets_once(system: System, new_account:
 
 
 def test_a_catch_all_takes_what_no_address_takes(system: System, drop: Maildrop) -> None:
-    answer = system.api.post("/v1/domains", json={"name": "everything.test", "catch_all": drop.address})
+    answer = system.api.post(
+        "/v1/domains", json={"name": "everything.test", "catch_all": drop.address}
+    )
     assert answer.status_code == 201, answer.text
     system.make_account("someone@everything.test")
     system.send(MESSAGE, "whoever@everything.test")
@@ -113,7 +120,9 @@ def test_a_catch_all_takes_what_no_address_takes(system: System, drop: Maildrop)
         ("postmaster@[192.0.2.9]", b"5.7.1"),
     ],
 )
-def test_unknown_and_foreign_recipients_are_refused_for_good(system: System, recipient: str, status: bytes) -> None:
+def test_unknown_and_foreign_recipients_are_refused_for_good(
+    system: System, recipient: str, status: bytes
+) -> None:
     with system.smtp() as client:
         client.ehlo()
         client.mail("sender@example.org")
@@ -123,7 +132,9 @@ def test_unknown_and_foreign_recipients_are_refused_for_good(system: System, rec
 
 def test_a_refused_recipient_does_not_hinder_the_others(system: System, drop: Maildrop) -> None:
     with system.smtp() as client:
-        refused = client.sendmail("s@example.org", ["nobody-there@example.test", drop.address], MESSAGE)
+        refused = client.sendmail(
+            "s@example.org", ["nobody-there@example.test", drop.address], MESSAGE
+        )
     assert list(refused) == ["nobody-there@example.test"]
     drop.await_mail(1)
 
@@ -175,7 +186,9 @@ def test_a_declared_size_is_refused_at_rcpt_once_the_mailbox_has_come_to_a_lower
     await_that("room again is told at RCPT", lambda: answers(size) == {(250, b"2.1.5")})
 
 
-def test_one_message_to_many_recipients_is_kept_once_and_read_by_all(system: System, new_account: NewAccount) -> None:
+def test_one_message_to_many_recipients_is_kept_once_and_read_by_all(
+    system: System, new_account: NewAccount
+) -> None:
     drops = [new_account() for _ in range(5)]
     system.send(MESSAGE, *(drop.address for drop in drops), drops[0].address)
     (stored,) = {drop.await_mail(1)[0] for drop in drops}
@@ -191,7 +204,9 @@ def test_many_messages_over_one_session_come_in_order(system: System, drop: Mail
 
 
 def test_starttls_protects_the_message_and_says_so(system: System, drop: Maildrop) -> None:
-    with smtplib.SMTP("localhost", system.ports["SMTP"], local_hostname="c.example.org", timeout=30) as client:
+    with smtplib.SMTP(
+        "localhost", system.ports["SMTP"], local_hostname="c.example.org", timeout=30
+    ) as client:
         client.starttls(context=system.trusting())
         client.sendmail("sender@example.org", [drop.address], MESSAGE)
     (stored,) = drop.await_mail(1)
@@ -204,7 +219,9 @@ def test_stls_and_the_tls_port_serve_the_same_maildrop(system: System, drop: Mai
 
     plain = poplib.POP3("localhost", system.ports["POP3"], timeout=30)
     plain.stls(context=system.trusting())
-    secure = poplib.POP3_SSL("localhost", system.ports["POP3S"], timeout=30, context=system.trusting())
+    secure = poplib.POP3_SSL(
+        "localhost", system.ports["POP3S"], timeout=30, context=system.trusting()
+    )
     for pop in (plain, secure):
         pop.user(drop.address)
         pop.pass_(drop.password)
@@ -212,7 +229,9 @@ def test_stls_and_the_tls_port_serve_the_same_maildrop(system: System, drop: Mai
         pop.quit()
 
 
-def test_deleted_messages_go_at_quit_and_give_their_room_back(system: System, drop: Maildrop) -> None:
+def test_deleted_messages_go_at_quit_and_give_their_room_back(
+    system: System, drop: Maildrop
+) -> None:
     for number in range(3):
         system.send(make_message(str(number)), drop.address)
     kept = drop.await_mail(3)[1]
@@ -230,7 +249,11 @@ def test_deleted_messages_go_at_quit_and_give_their_room_back(system: System, dr
 
 
 def test_a_second_session_is_told_that_the_maildrop_is_in_use(drop: Maildrop) -> None:
-    with drop.session(), pytest.raises(RefusedError, match=r"^-ERR \[IN-USE\]"), drop.session(patience=0):
+    with (
+        drop.session(),
+        pytest.raises(RefusedError, match=r"^-ERR \[IN-USE\]"),
+        drop.session(patience=0),
+    ):
         pass
     with drop.session(patience=0):
         pass
@@ -238,7 +261,10 @@ def test_a_second_session_is_told_that_the_maildrop_is_in_use(drop: Maildrop) ->
 
 def test_a_wrong_password_opens_nothing(system: System, drop: Maildrop) -> None:
     for address, password in ((drop.address, "wrong"), ("nobody@example.test", drop.password)):
-        with pytest.raises(RefusedError, match=r"^-ERR \[AUTH\]"), system.maildrop(address, password).session():
+        with (
+            pytest.raises(RefusedError, match=r"^-ERR \[AUTH\]"),
+            system.maildrop(address, password).session(),
+        ):
             pass
 
 
@@ -259,7 +285,9 @@ def test_the_api_lists_gives_and_deletes_messages(system: System, drop: Maildrop
     assert system.account(drop.address)["used_bytes"] == 0
 
 
-def test_every_log_line_about_a_message_carries_its_id_and_never_its_text(system: System, drop: Maildrop) -> None:
+def test_every_log_line_about_a_message_carries_its_id_and_never_its_text(
+    system: System, drop: Maildrop
+) -> None:
     secret = "the-text-of-the-message-7731"
     system.send(MESSAGE + secret.encode() + b"\r\n", drop.address)
     drop.await_mail(1)

@@ -1,4 +1,5 @@
-"""Messages out: a mail client hands mail in, another server takes it or refuses it, and the sender is told."""
+"""Messages out: a mail client hands mail in, another server takes it or refuses it, and the
+sender is told."""
 
 from __future__ import annotations
 
@@ -25,7 +26,12 @@ def sink(system: System) -> Iterator[Sink]:
     """A server elsewhere, and the route of sink.test to it."""
     server = Sink({"nobody": "550 5.1.1 no such user here", "later": "450 4.2.1 come back later"})
     server.start()
-    route = {"domain": "sink.test", "host": "127.0.0.1", "port": server.port, "tls": "opportunistic"}
+    route = {
+        "domain": "sink.test",
+        "host": "127.0.0.1",
+        "port": server.port,
+        "tls": "opportunistic",
+    }
     answer = system.api.post("/v1/routes", json=route)
     assert answer.status_code == 201, answer.text
     yield server
@@ -42,7 +48,9 @@ def make_message(sender: str, *recipients: str, subject: str = "A message out") 
     return message
 
 
-def submit(system: System, account: Maildrop, message: EmailMessage, **options: Any) -> dict[str, tuple[int, bytes]]:
+def submit(
+    system: System, account: Maildrop, message: EmailMessage, **options: Any
+) -> dict[str, tuple[int, bytes]]:
     """Hand a message in as a mail client does: 587, STARTTLS, a password."""
     with smtplib.SMTP("localhost", system.ports["SUBMISSION"], timeout=30) as client:
         client.starttls(context=system.trusting())
@@ -74,7 +82,9 @@ def test_a_message_reaches_an_account_here_and_a_server_elsewhere(
     (local,) = bob.await_mail(1)
     (taken,) = await_that("taken", lambda: sink.of("Reader.One@sink.test"))
     assert taken.reverse_path == alice.address
-    assert sorted(taken.recipients) == ["Reader.One@sink.test", "hidden@sink.test"], "one transaction, case as written"
+    assert sorted(taken.recipients) == ["Reader.One@sink.test", "hidden@sink.test"], (
+        "one transaction, case as written"
+    )
     for octets in (local, taken.content):
         read = email.message_from_bytes(octets, policy=email.policy.default)
         assert read["Message-ID"] and read["Date"] and read["Bcc"] is None
@@ -101,7 +111,9 @@ async def test_aiosmtplib_submits_over_tls_from_the_first_octet(
     await_that("taken", lambda: sink.of("tls@sink.test"))
 
 
-def test_a_stranger_cannot_submit_and_an_account_cannot_lie(system: System, new_account: NewAccount) -> None:
+def test_a_stranger_cannot_submit_and_an_account_cannot_lie(
+    system: System, new_account: NewAccount
+) -> None:
     alice, bob = new_account(), new_account()
     with smtplib.SMTP("localhost", system.ports["SUBMISSION"], timeout=30) as client:
         with pytest.raises(smtplib.SMTPSenderRefused) as refused:
@@ -122,7 +134,11 @@ def test_a_refused_message_comes_back_as_a_bounce_that_can_be_read(
     system: System, sink: Sink, new_account: NewAccount
 ) -> None:
     alice = new_account()
-    submit(system, alice, make_message(alice.address, "nobody@sink.test", "someone@sink.test", subject="Will bounce"))
+    submit(
+        system,
+        alice,
+        make_message(alice.address, "nobody@sink.test", "someone@sink.test", subject="Will bounce"),
+    )
     (octets,) = alice.await_mail(1, 30)
     bounce = email.message_from_bytes(octets, policy=email.policy.default)
     assert octets.startswith(b"Return-Path: <>\r\n")
@@ -141,7 +157,9 @@ def test_a_refused_message_comes_back_as_a_bounce_that_can_be_read(
     assert system.api.delete("/v1/suppressions/nobody@sink.test").status_code == 204
 
 
-def test_the_queue_is_searched_held_retried_and_cancelled(system: System, sink: Sink, new_account: NewAccount) -> None:
+def test_the_queue_is_searched_held_retried_and_cancelled(
+    system: System, sink: Sink, new_account: NewAccount
+) -> None:
     alice = new_account()
     submit(system, alice, make_message(alice.address, "later@sink.test"))
     item = await_item(system, "deferred", sender=alice.address)
@@ -150,13 +168,19 @@ def test_the_queue_is_searched_held_retried_and_cancelled(system: System, sink: 
     path = f"/v1/queue/{item['id']}"
     tried = len([one for one in sink.attempts if one == "later@sink.test"])
     assert system.api.post(f"{path}/retry").status_code == 200
-    await_that("tried again", lambda: len([one for one in sink.attempts if one == "later@sink.test"]) > tried)
+    await_that(
+        "tried again",
+        lambda: len([one for one in sink.attempts if one == "later@sink.test"]) > tried,
+    )
     await_item(system, "deferred", sender=alice.address)
     assert system.api.post(f"{path}/hold").json()["state"] == "held"
     assert system.api.post(f"{path}/retry").status_code == 409
     tried = len([one for one in sink.attempts if one == "later@sink.test"])
     assert system.api.post(f"{path}/release").status_code == 200
-    await_that("tried again", lambda: len([one for one in sink.attempts if one == "later@sink.test"]) > tried)
+    await_that(
+        "tried again",
+        lambda: len([one for one in sink.attempts if one == "later@sink.test"]) > tried,
+    )
     await_that("put off", lambda: system.api.get(path).json()["attempts"] >= 3)
     assert system.api.delete(path).status_code == 204
     assert queue(system, sender=alice.address)[0]["state"] == "cancelled"
@@ -170,7 +194,9 @@ def test_mail_without_a_route_waits_and_says_why(system: System, new_account: Ne
     assert system.api.delete(f"/v1/queue/{item['id']}").status_code == 204
 
 
-def test_the_api_sends_and_the_trace_tells_the_way(system: System, sink: Sink, new_account: NewAccount) -> None:
+def test_the_api_sends_and_the_trace_tells_the_way(
+    system: System, sink: Sink, new_account: NewAccount
+) -> None:
     alice = new_account()
     document = {
         "from": alice.address,
@@ -180,11 +206,15 @@ def test_the_api_sends_and_the_trace_tells_the_way(system: System, sink: Sink, n
         "attachments": [{"filename": "a.txt", "content_type": "text/plain", "content": "aGVsbG8="}],
     }
     answer = system.api.post(
-        "/v1/send", json=document, headers={"Idempotency-Key": f"send {alice.address}".replace(" ", "-")}
+        "/v1/send",
+        json=document,
+        headers={"Idempotency-Key": f"send {alice.address}".replace(" ", "-")},
     )
     assert answer.status_code == 202, answer.text
     again = system.api.post(
-        "/v1/send", json=document, headers={"Idempotency-Key": f"send {alice.address}".replace(" ", "-")}
+        "/v1/send",
+        json=document,
+        headers={"Idempotency-Key": f"send {alice.address}".replace(" ", "-")},
     )
     assert again.json() == answer.json()
     (taken,) = await_that("taken", lambda: sink.of("traced@sink.test"))
@@ -193,14 +223,18 @@ def test_the_api_sends_and_the_trace_tells_the_way(system: System, sink: Sink, n
 
     def kinds() -> list[str]:
         found = system.api.get(trace)
-        return [event["kind"] for event in found.json()["items"]] if found.status_code == 200 else []
+        return (
+            [event["kind"] for event in found.json()["items"]] if found.status_code == 200 else []
+        )
 
     await_that("traced", lambda: {"accepted", "queued", "delivered"} <= set(kinds()))
     assert kinds().index("accepted") < kinds().index("delivered")
     assert len(sink.of("traced@sink.test")) == 1
 
 
-def test_messages_out_are_signed_once_the_domain_has_keys(system: System, sink: Sink, new_account: NewAccount) -> None:
+def test_messages_out_are_signed_once_the_domain_has_keys(
+    system: System, sink: Sink, new_account: NewAccount
+) -> None:
     alice = new_account()
     answer = system.api.post("/v1/domains/example.test/dkim/rotate", json={})
     assert answer.status_code == 201, answer.text
@@ -226,11 +260,19 @@ def test_an_alias_forwards_out_and_its_bounce_finds_the_way_back(
 ) -> None:
     alice = new_account()
     alias = f"forward.{alice.address}"
-    answer = system.api.post("/v1/aliases", json={"address": alias, "targets": ["friend@sink.test"]})
+    answer = system.api.post(
+        "/v1/aliases", json={"address": alias, "targets": ["friend@sink.test"]}
+    )
     assert answer.status_code == 201, answer.text
-    system.send(b"From: a@example.org\r\nSubject: f\r\n\r\nforward me\r\n", alias, sender="Some.One@sink.test")
+    system.send(
+        b"From: a@example.org\r\nSubject: f\r\n\r\nforward me\r\n",
+        alias,
+        sender="Some.One@sink.test",
+    )
     (taken,) = await_that("forwarded", lambda: sink.of("friend@sink.test"))
-    assert taken.reverse_path.lower().startswith("srs0=") and taken.reverse_path.endswith("@example.test")
+    assert taken.reverse_path.lower().startswith("srs0=") and taken.reverse_path.endswith(
+        "@example.test"
+    )
     with system.smtp() as session:
         session.ehlo()
         session.mail("")

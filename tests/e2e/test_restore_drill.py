@@ -1,5 +1,6 @@
-"""The drill of docs/operations.md: a backup of a running system under load, streams first, then Postgres, then bodies; another
-system made of it has every message that was promised before the backup began, each once.
+"""The drill of docs/operations.md: a backup of a running system under load, streams first, then
+Postgres, then bodies; another system made of it has every message that was promised before the
+backup began, each once.
 """
 
 from __future__ import annotations
@@ -34,8 +35,13 @@ def system(tmp_path: Path) -> Iterator[System]:
     running.close()
 
 
-def test_a_restored_system_has_every_message_promised_before_the_backup_once(system: System, tmp_path: Path) -> None:
-    drop, emptied = system.make_account("drill@example.test"), system.make_account("emptied@example.test")
+def test_a_restored_system_has_every_message_promised_before_the_backup_once(
+    system: System, tmp_path: Path
+) -> None:
+    drop, emptied = (
+        system.make_account("drill@example.test"),
+        system.make_account("emptied@example.test"),
+    )
     load = Load(system, [drop.address], least=150, clients=3, pause=0.02, large_every=40).start()
     await_that("mail flows", lambda: load.sent() > 40)
     delivery = system.parts()["delivery"]
@@ -65,7 +71,8 @@ def test_a_restored_system_has_every_message_promised_before_the_backup_once(sys
         try:
             restored.start()
             _check(restored, drop, promised, outcome.uncertain)
-            # deleted after the early dump, it is there again; what the dump knows to be deleted does not come back from INGEST
+            # deleted after the early dump, it is there again; what the dump knows to be deleted
+            # does not come back from INGEST
             assert restored.maildrop(emptied.address, emptied.password).count() == resurrected
         finally:
             restored.close()
@@ -75,7 +82,9 @@ def _check(restored: System, drop: Maildrop, promised: set[str], uncertain: Coun
     there = restored.maildrop(drop.address, drop.password)
     await_that("every message is there", lambda: promised <= _numbers(there).keys(), timeout=30)
     settle(there.count)
-    doubled = {name: count for name, count in _numbers(there).items() if count > 1 + uncertain[name]}
+    doubled = {
+        name: count for name, count in _numbers(there).items() if count > 1 + uncertain[name]
+    }
     assert not doubled
     assert all(b"\r\n\r\n" in octets for octets in there.read())  # each body is in the bodies' copy
     assert restored.account(drop.address)["used_messages"] == there.count()
@@ -93,7 +102,10 @@ def _numbers(drop: Maildrop) -> Counter[str]:
 
 def _nats_url(system: System) -> str:
     conf = (system.home / "nats" / "nats.conf").read_text()
-    listen, secret = re.search(r'listen: "([^"]+)"', conf), (system.home / "nats" / "password").read_text().strip()
+    listen, secret = (
+        re.search(r'listen: "([^"]+)"', conf),
+        (system.home / "nats" / "password").read_text().strip(),
+    )
     assert listen
     return f"nats://posthorn:{secret}@{listen[1]}"
 
@@ -116,16 +128,22 @@ def _dump(system: System, path: Path) -> Path:
     return path
 
 
-def _restore(system: System, home: Path, streams: list[StreamBackup], dump: Path, bodies: Path) -> int:
-    """Fill the stores of a new home, each by itself and before any service runs. Return what is on INGEST."""
+def _restore(
+    system: System, home: Path, streams: list[StreamBackup], dump: Path, bodies: Path
+) -> int:
+    """Fill the stores of a new home, each by itself and before any service runs. Return what is
+    on INGEST."""
     home.mkdir(mode=0o711)
     for name in _KEPT_FILES:
         shutil.copy(system.home / name, home / name)
     shutil.copytree(bodies, home / "blobs")
     postgres = Postgres(home / "postgres")
     postgres.start()
-    empty = "DROP SCHEMA public CASCADE; CREATE SCHEMA public"  # as where a migration has run already
-    subprocess.run([_program("psql"), "--quiet", f"--command={empty}", postgres.url], check=True, timeout=60)
+    # as where a migration has run already
+    empty = "DROP SCHEMA public CASCADE; CREATE SCHEMA public"
+    subprocess.run(
+        [_program("psql"), "--quiet", f"--command={empty}", postgres.url], check=True, timeout=60
+    )
     command = [
         _program("pg_restore"),
         "--exit-on-error",

@@ -1,4 +1,5 @@
-"""What is signed is what travels: signatures hold at every host, whatever it offers, or there are none (RFC 6376 §5.3)."""
+"""What is signed is what travels: signatures hold at every host, whatever it offers, or there
+are none (RFC 6376 §5.3)."""
 
 from __future__ import annotations
 
@@ -106,14 +107,22 @@ async def sent(system: System, hand_in: Callable[[list[str]], None]) -> dict[str
         servers = {}
         for name, offer in HOSTS.items():
             servers[name] = await stack.enter_async_context(ScriptedSmtp({"EHLO": offer}))
-            route = {"domain": f"{name}{number}.test", "host": "127.0.0.1", "port": servers[name].port, "tls": "none"}
+            route = {
+                "domain": f"{name}{number}.test",
+                "host": "127.0.0.1",
+                "port": servers[name].port,
+                "tls": "none",
+            }
             answer = await asyncio.to_thread(system.api.post, "/v1/routes", json=route)
             assert answer.status_code == 201, answer.text
         await asyncio.to_thread(hand_in, [f"u@{name}{number}.test" for name in HOSTS])
 
         def done() -> bool:
             items = [
-                system.api.get("/v1/queue", params={"domain": f"{name}{number}.test"}).json()["items"] for name in HOSTS
+                system.api.get("/v1/queue", params={"domain": f"{name}{number}.test"}).json()[
+                    "items"
+                ]
+                for name in HOSTS
             ]
             states = [one["state"] for found in items for one in found]
             assert "bounced" not in states and "deferred" not in states, items
@@ -148,7 +157,8 @@ async def test_signatures_of_what_is_submitted_hold_at_every_host(
 
 
 @pytest.mark.parametrize(
-    "name", ["8-bit text", "a line of 4,500 octets", "raw header and text", "a token of 2,000 octets"]
+    "name",
+    ["8-bit text", "a line of 4,500 octets", "raw header and text", "a token of 2,000 octets"],
 )
 async def test_signatures_of_what_programs_send_hold_at_every_host(
     system: System, new_account: NewAccount, keys: Keys, name: str
@@ -164,16 +174,25 @@ async def test_signatures_of_what_programs_send_hold_at_every_host(
     judge(name, await sent(system, hand_in), keys)
 
 
-@pytest.mark.parametrize("name", ["a line of 4,500 octets", "a token of 2,000 octets", "8-bit text", "raw header"])
+@pytest.mark.parametrize(
+    "name", ["a line of 4,500 octets", "a token of 2,000 octets", "8-bit text", "raw header"]
+)
 async def test_forwarded_mail_keeps_its_octets_where_the_host_takes_them(
     system: System, new_account: NewAccount, name: str
 ) -> None:
     alice, number = new_account(), next(_numbers)
-    message = b"DKIM-Signature: v=1; d=stranger.test; b=x\r\nFrom: a@stranger.test\r\n" + MESSAGES[name]
+    message = (
+        b"DKIM-Signature: v=1; d=stranger.test; b=x\r\nFrom: a@stranger.test\r\n" + MESSAGES[name]
+    )
 
     def hand_in(recipients: list[str]) -> None:
         alias = f"forward{number}.{alice.address}"
-        assert system.api.post("/v1/aliases", json={"address": alias, "targets": recipients}).status_code == 201
+        assert (
+            system.api.post(
+                "/v1/aliases", json={"address": alias, "targets": recipients}
+            ).status_code
+            == 201
+        )
         system.send(message, alias, sender="a@stranger.test")
 
     got = await sent(system, hand_in)

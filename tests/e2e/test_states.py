@@ -1,4 +1,5 @@
-"""States of accounts and tenants, set through the API while sessions are open: felt at every door within two seconds."""
+"""States of accounts and tenants, set through the API while sessions are open: felt at every
+door within two seconds."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from tests.support.system import System, await_that
 
 PROMISED = 2.0
 ASKING = 1.0
-"""What the questions of the test itself may take besides, on a machine that does other things too."""
+"""What the questions of the test itself may take besides, on a machine that does other things
+too."""
 
 _numbers = itertools.count(1)
 
@@ -49,7 +51,9 @@ class Doors:
     @contextmanager
     def submission(self) -> Iterator[smtplib.SMTP]:
         """A session that is logged in."""
-        with smtplib.SMTP("localhost", self.system.ports["SUBMISSION"], "client.example.org", timeout=30) as client:
+        with smtplib.SMTP(
+            "localhost", self.system.ports["SUBMISSION"], "client.example.org", timeout=30
+        ) as client:
             client.starttls(context=self.system.trusting())
             client.login(self.drop.address, self.drop.password)
             yield client
@@ -60,7 +64,8 @@ class Doors:
         return client.mail(self.drop.address)[0]
 
     def shut_out(self, client: smtplib.SMTP) -> bool:
-        """Return whether an open session sends no more: it is refused, or has been ended (RFC 5321 §3.8)."""
+        """Return whether an open session sends no more: it is refused, or has been ended (RFC
+        5321 §3.8)."""
         try:
             return self.sends(client) in (421, 550)
         except smtplib.SMTPServerDisconnected:
@@ -96,7 +101,9 @@ def doors(system: System, drop: Maildrop) -> Doors:
     return Doors(system, drop)
 
 
-def test_a_suspended_account_is_shut_out_everywhere_and_let_in_again(system: System, doors: Doors) -> None:
+def test_a_suspended_account_is_shut_out_everywhere_and_let_in_again(
+    system: System, doors: Doors
+) -> None:
     path = f"/v1/accounts/{doors.drop.address}"
     with ExitStack() as open_sessions:
         sending = open_sessions.enter_context(doors.submission())
@@ -118,7 +125,9 @@ def test_a_suspended_account_is_shut_out_everywhere_and_let_in_again(system: Sys
         assert doors.login_refused() == 0
 
 
-def test_an_account_that_only_receives_is_read_but_does_not_send(system: System, doors: Doors) -> None:
+def test_an_account_that_only_receives_is_read_but_does_not_send(
+    system: System, doors: Doors
+) -> None:
     path = f"/v1/accounts/{doors.drop.address}"
     with doors.submission() as sending:
         assert doors.sends(sending) == 250
@@ -131,11 +140,21 @@ def test_an_account_that_only_receives_is_read_but_does_not_send(system: System,
         doors.soon("submission lets in", lambda: doors.login_refused() == 0)
 
 
-def test_a_suspended_tenants_accounts_neither_send_nor_read_while_mail_for_them_is_kept(system: System) -> None:
+def test_a_suspended_tenants_accounts_neither_send_nor_read_while_mail_for_them_is_kept(
+    system: System,
+) -> None:
     name = f"tenant{next(_numbers)}"
-    assert system.api.post("/v1/tenants", json={"name": name, "verify_domains": False}).status_code == 201
-    assert system.api.post("/v1/domains", json={"name": f"{name}.test", "tenant": name}).status_code == 201
-    key = system.api.post("/v1/api-keys", json={"name": name, "role": "read-only", "tenant": name}).json()["key"]
+    assert (
+        system.api.post("/v1/tenants", json={"name": name, "verify_domains": False}).status_code
+        == 201
+    )
+    assert (
+        system.api.post("/v1/domains", json={"name": f"{name}.test", "tenant": name}).status_code
+        == 201
+    )
+    key = system.api.post(
+        "/v1/api-keys", json={"name": name, "role": "read-only", "tenant": name}
+    ).json()["key"]
     doors = Doors(system, system.make_account(f"ann@{name}.test"))
 
     def key_opens() -> bool:

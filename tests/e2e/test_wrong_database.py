@@ -1,4 +1,5 @@
-"""An empty or wrong Postgres in place of the real one: nothing is deleted, nobody bounces, and the real one put back reads all.
+"""An empty or wrong Postgres in place of the real one: nothing is deleted, nobody bounces, and the
+real one put back reads all.
 
 The whole system, as an operator would meet it: audit finding 1.
 """
@@ -32,7 +33,10 @@ from tests.support.system import System, await_that
 
 pytestmark = pytest.mark.timeout(300)
 
-SMALL, LARGE = b"Subject: small\r\n\r\ntext\r\n", b"Subject: large\r\n\r\n" + b"0123456789abcdef\r\n" * 40_000
+SMALL, LARGE = (
+    b"Subject: small\r\n\r\ntext\r\n",
+    b"Subject: large\r\n\r\n" + b"0123456789abcdef\r\n" * 40_000,
+)
 TWO_HOURS = 7200
 
 
@@ -126,7 +130,9 @@ def _examined(system: System, home: Path) -> tuple[int, dict[str, tuple[str, str
     return ran.status, {each["check"]: (each["status"], each["detail"]) for each in ran.document}
 
 
-def test_an_empty_database_deletes_and_bounces_nothing_and_the_old_one_put_back_reads_all(system: System) -> None:
+def test_an_empty_database_deletes_and_bounces_nothing_and_the_old_one_put_back_reads_all(
+    system: System,
+) -> None:
     drop = _filled(system)
     system.stop()
     _age_blobs(system)
@@ -139,12 +145,16 @@ def test_an_empty_database_deletes_and_bounces_nothing_and_the_old_one_put_back_
     await_that("smtp-in is told", lambda: "adopt" in _state(system, "smtp-in"), 40)
     for service in ("delivery", "api", "relay", "pop3", "submission"):
         await_that(f"{service} says what to do", partial(_is_told, system, service), 20)
-    seen = {_rcpt(system, address)[0] for address in (drop.address, "nobody@example.test", "alice@elsewhere.test")}
+    seen = {
+        _rcpt(system, address)[0]
+        for address in (drop.address, "nobody@example.test", "alice@elsewhere.test")
+    }
     assert seen == {451}
     with pytest.raises(Exception, match="SYS/TEMP"):
         drop.count()
     answer = httpx.get(
-        f"http://127.0.0.1:{system.ports['API']}/v1/domains", headers={"Authorization": f"Bearer {system.key}"}
+        f"http://127.0.0.1:{system.ports['API']}/v1/domains",
+        headers={"Authorization": f"Bearer {system.key}"},
     )
     assert answer.status_code == 503
     assert answer.headers["content-type"] == "application/problem+json"
@@ -166,11 +176,16 @@ def test_an_empty_database_deletes_and_bounces_nothing_and_the_old_one_put_back_
     drop.await_mail(8)
 
 
-def test_an_operator_adopts_a_database_of_another_installation(system: System, tmp_path: Path) -> None:
+def test_an_operator_adopts_a_database_of_another_installation(
+    system: System, tmp_path: Path
+) -> None:
     drop = _filled(system)
     before = _bodies(system)
     asyncio.run(
-        _execute(_environment(system)["POSTHORN_DATABASE_URL"], "UPDATE installation SET id = gen_random_uuid()")
+        _execute(
+            _environment(system)["POSTHORN_DATABASE_URL"],
+            "UPDATE installation SET id = gen_random_uuid()",
+        )
     )
     for service in ("api", "smtp-in"):
         await_that(f"{service} says what to do", partial(_is_told, system, service), 60)
@@ -188,7 +203,11 @@ def test_an_operator_adopts_a_database_of_another_installation(system: System, t
     system.await_whole(60)
     assert drop.count() == 7
     await_that("mail is accepted again", lambda: _rcpt(system, drop.address)[0] == 250, 20)
-    await_that("the doctor finds it sound", lambda: _examined(system, tmp_path)[1]["installation"][0] == "ok", 20)
+    await_that(
+        "the doctor finds it sound",
+        lambda: _examined(system, tmp_path)[1]["installation"][0] == "ok",
+        20,
+    )
     system.send(SMALL, drop.address)
     drop.await_mail(8)
     assert before.items() <= _bodies(system).items()
@@ -215,12 +234,15 @@ def test_a_home_of_the_release_without_marks_takes_itself_up(system: System) -> 
 
 
 async def _without_marks(home: Path) -> None:
-    """Leave Postgres as a migration of an older schema does, and the directory bucket as a release without marks."""
+    """Leave Postgres as a migration of an older schema does, and the directory bucket as a
+    release without marks."""
     postgres, nats = Postgres(home / "postgres"), Nats(home / "nats")
     postgres.start()
     nats.start()
     try:
-        await _execute(postgres.url, "UPDATE installation SET id = gen_random_uuid(), stage = 'new'")
+        await _execute(
+            postgres.url, "UPDATE installation SET id = gen_random_uuid(), stage = 'new'"
+        )
         async with connect(nats_settings(nats), "test") as jetstream:
             for key in (INSTALLATION_KEY, HALTED_KEY):
                 wish = {"filter": f"{BUCKET_PREFIX}{key}"}

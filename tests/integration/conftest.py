@@ -1,4 +1,5 @@
-"""What the tests of services share: a pool, a blob store, a connection to NATS, and delivery's parts on all of them."""
+"""What the tests of services share: a pool, a blob store, a connection to NATS, and delivery's
+parts on all of them."""
 
 from __future__ import annotations
 

@@ -18,7 +18,8 @@ _FILL = (
     SELECT md5(n::text)::uuid, '00000000-0000-7000-8000-000000000001', '', false, '', '', '', 1
       FROM generate_series(1, {rows}) AS n
     """,
-    # every second at the one big destination, every hundredth of all due, the others not for hours; one a second entered
+    # every second at the one big destination, every hundredth of all due, the others not for hours;
+    # one a second entered
     """
     INSERT INTO outbound_recipients (message_id, tenant_id, destination, recipient, address, sender, reverse_path, original, orcpt,
                                      notify, state, attempts, due_at, overdue_at, expires_at, created_at)
@@ -42,6 +43,10 @@ _FILL = (
 
 async def fill(connection: Any, rows: int, destinations: int) -> None:
     """Enter so many recipients, one a message."""
-    names = {"uuid": "00000000-0000-7000-8000-0000000000ff", "rows": rows, "destinations": destinations}
+    names = {
+        "uuid": "00000000-0000-7000-8000-0000000000ff",
+        "rows": rows,
+        "destinations": destinations,
+    }
     for statement in _FILL:
         await connection.execute(statement.format(**names))

@@ -1,4 +1,5 @@
-"""The collector on real PostgreSQL and a real directory: what is dead goes, and nothing else ever does."""
+"""The collector on real PostgreSQL and a real directory: what is dead goes, and nothing else
+ever does."""
 
 from __future__ import annotations
 
@@ -86,7 +87,15 @@ class Store(DatabaseSeed):
 
         chosen = CollectorSettings.model_construct(**{**self.settings.model_dump(), **settings})
         brakes = CollectorBrakes.from_settings(chosen, lambda: self.released)
-        return Collector(self.segments, self.blobs, backlog, chosen, self.now, certain=self._certain, brakes=brakes)
+        return Collector(
+            self.segments,
+            self.blobs,
+            backlog,
+            chosen,
+            self.now,
+            certain=self._certain,
+            brakes=brakes,
+        )
 
     async def _certain(self) -> None:
         if self.uncertain is not None:
@@ -132,7 +141,9 @@ class Store(DatabaseSeed):
         holder = new_id()
         maildrops = PostgresMaildrops(self.database)
         located = await maildrops.locate(account, (await maildrops.open(account, holder)).uids)
-        await maildrops.commit(account, holder, [uid for uid, at in located.items() if at.message in set(messages)])
+        await maildrops.commit(
+            account, holder, [uid for uid, at in located.items() if at.message in set(messages)]
+        )
 
     async def living_read_back(self) -> int:
         """Every message that is referred to reads as it was placed. Return how many there are."""
@@ -210,7 +221,9 @@ async def test_a_segment_half_alive_stays(store: Store) -> None:
     assert await store.keys() == {half.key}
 
 
-async def test_living_bodies_far_apart_are_moved_one_by_one(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_living_bodies_far_apart_are_moved_one_by_one(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("posthorn_delivery.collector._SPAN_OCTETS", 1000)
     (account,) = await store.accounts(1)
     old = await store.place(account, 100, 5000, 100)
@@ -267,7 +280,9 @@ async def test_a_damaged_blob_does_not_hold_up_the_others(store: Store) -> None:
     await store.pass_time(HOUR)
     assert (await store.collector().collect_once()).rewritten == 1
     rows = await store.rows("SELECT key FROM segments WHERE condemned_at IS NULL")
-    assert {lost.key, short.key} < {key for (key,) in rows}, "they stay named, for whoever restores them"
+    assert {lost.key, short.key} < {key for (key,) in rows}, (
+        "they stay named, for whoever restores them"
+    )
 
 
 async def test_orphans_go_when_they_are_old_and_never_when_they_are_young(store: Store) -> None:
@@ -304,7 +319,9 @@ async def test_many_orphans_go_in_one_search(store: Store, monkeypatch: pytest.M
     (account,) = await store.accounts(1)
     named = {(await store.place(account, 10)).key for _ in range(5)}
     for number in range(20):
-        await store.blobs.put(f"segments/{new_id()}" if number % 2 else f"segments/orphan-{number}", [b"x"])
+        await store.blobs.put(
+            f"segments/{new_id()}" if number % 2 else f"segments/orphan-{number}", [b"x"]
+        )
     collector = store.collector()
     assert await _search(store, collector) == 0
     assert await _search(store, collector) == 20
@@ -322,7 +339,9 @@ def _waiting(store: Store, *, seconds: float) -> Backlog:
 
 
 async def test_a_body_without_a_row_goes_at_the_second_search(store: Store) -> None:
-    await store.blobs.put("bodies/orphan", [b"the connection broke before the end of data was confirmed"])
+    await store.blobs.put(
+        "bodies/orphan", [b"the connection broke before the end of data was confirmed"]
+    )
     collector = store.collector()
     assert await _search(store, collector) == 0
     assert await store.keys() == {"bodies/orphan"}
@@ -336,7 +355,8 @@ async def test_a_body_stays_while_its_message_may_be_parked(store: Store) -> Non
     for _ in range(3):
         store.backlog = Backlog(0, 0, None, 1, datetime.fromtimestamp(store.now(), UTC))
         assert await _search(store, collector) == 0
-    store.backlog = EMPTY  # an administrator retried it: it is on INGEST for a moment, then placed or parked
+    # an administrator retried it: it is on INGEST for a moment, then placed or parked
+    store.backlog = EMPTY
     assert await _search(store, collector) == 0
     store.backlog = Backlog(0, 0, None, 1, datetime.fromtimestamp(store.now(), UTC))
     assert await _search(store, collector) == 0
@@ -372,7 +392,9 @@ async def test_a_body_that_was_placed_meanwhile_stays(store: Store) -> None:
     assert await store.living_read_back() == 1
 
 
-async def test_without_knowing_the_backlog_no_orphan_goes_but_the_rest_is_done(store: Store) -> None:
+async def test_without_knowing_the_backlog_no_orphan_goes_but_the_rest_is_done(
+    store: Store,
+) -> None:
     (account,) = await store.accounts(1)
     dead = await store.place(account, 100)
     await store.delete(account, _ids(dead))
@@ -396,7 +418,9 @@ async def test_ids_of_dead_messages_are_kept_for_a_week(store: Store) -> None:
     collector = store.collector()
     await store.pass_time(6 * 24 * HOUR)
     assert (await collector.collect_once()).forgotten == 0
-    assert await PostgresMailboxes(store.database).deliver([first]) == 0, "a late redelivery does nothing"
+    assert await PostgresMailboxes(store.database).deliver([first]) == 0, (
+        "a late redelivery does nothing"
+    )
     await store.pass_time(25 * HOUR)
     assert (await collector.collect_once()).forgotten == 1
     assert await store.value("SELECT count(*) FROM messages") == 1
@@ -461,15 +485,20 @@ async def test_more_than_one_batch_is_worked_off_in_a_round(store: Store) -> Non
 
 
 @pytest.mark.parametrize("random_seed", range(6))
-async def test_whatever_happens_every_living_message_reads_back(store: Store, random_seed: int) -> None:
-    """Deliveries, redeliveries, deletions, crashes and rounds of two collectors, in any order and at once."""
+async def test_whatever_happens_every_living_message_reads_back(
+    store: Store, random_seed: int
+) -> None:
+    """Deliveries, redeliveries, deletions, crashes and rounds of two collectors, in any order
+    and at once."""
     chance = random.Random(random_seed)
     accounts = await store.accounts(3)
     collectors = [store.collector(collector_batch=chance.choice((1, 3, 50))) for _ in range(2)]
     placed: list[Segment] = []
 
     async def deliver() -> None:
-        placed.append(await store.place(chance.choice(accounts), *chance.choices((10, 100, 1000, 5000), k=6)))
+        placed.append(
+            await store.place(chance.choice(accounts), *chance.choices((10, 100, 1000, 5000), k=6))
+        )
 
     async def deliver_large() -> None:
         placed.append(await store.place_large(chance.choice(accounts), 7000))
@@ -478,7 +507,9 @@ async def test_whatever_happens_every_living_message_reads_back(store: Store, ra
         if placed:
             again = chance.choice(placed)
             number = again.id if again.key.startswith(BODIES) else new_id()
-            copy = Segment(number, again.key.replace(str(again.id), str(number)), again.octets, again.messages)
+            copy = Segment(
+                number, again.key.replace(str(again.id), str(number)), again.octets, again.messages
+            )
             bodies = [store.bodies[each.envelope.id] for each in again.messages]
             await store.blobs.put(copy.key, bodies)
             await PostgresMailboxes(store.database).deliver([copy])
@@ -489,7 +520,9 @@ async def test_whatever_happens_every_living_message_reads_back(store: Store, ra
     async def delete() -> None:
         account = chance.choice(accounts)
         inbox = [message for _, message in await store.inbox(account)]
-        await store.delete(account, chance.sample(inbox, round(len(inbox) * chance.choice((0.3, 0.8, 1)))))
+        await store.delete(
+            account, chance.sample(inbox, round(len(inbox) * chance.choice((0.3, 0.8, 1))))
+        )
 
     async def collect() -> None:
         await chance.choice(collectors).collect_once()
@@ -498,7 +531,9 @@ async def test_whatever_happens_every_living_message_reads_back(store: Store, ra
         await store.living_read_back()
 
     for _ in range(25):
-        await asyncio.gather(chance.choice((deliver, deliver, deliver_large, redeliver, crash))(), collect())
+        await asyncio.gather(
+            chance.choice((deliver, deliver, deliver_large, redeliver, crash))(), collect()
+        )
         await delete()
         await asyncio.gather(collect(), chance.choice((deliver, crash, read))())
         await store.pass_time(chance.choice((1, 700, 2000, 8 * HOUR)))
@@ -525,7 +560,9 @@ async def test_a_reader_that_located_a_message_has_time_to_read_it(store: Store)
     await store.pass_time(HOUR)
     collector = store.collector()
     await collector.collect_once()
-    assert await store.blobs.read(key, offset, length) == store.bodies[_ids(old)[1]], "moved, and still there"
+    assert await store.blobs.read(key, offset, length) == store.bodies[_ids(old)[1]], (
+        "moved, and still there"
+    )
     await store.pass_time(HOUR)
     await collector.collect_once()
     with pytest.raises(BlobMissing):
@@ -565,14 +602,20 @@ async def test_what_a_row_names_after_all_comes_back_from_the_trash(store: Store
     collector = store.collector()
     assert (await _search(store, collector), await _search(store, collector)) == (0, 1)
     assert await store.keys() == set()
-    await store.rows("INSERT INTO segments (id, key, octets, live_octets) VALUES ($1, $2, $3, $4)", *row)
+    await store.rows(
+        "INSERT INTO segments (id, key, octets, live_octets) VALUES ($1, $2, $3, $4)", *row
+    )
     await store.rows("UPDATE messages SET segment_id = $1", row[0])
-    assert (await store.collector().collect_once()).rescued == 1, "the first search of a process looks there"
+    assert (await store.collector().collect_once()).rescued == 1, (
+        "the first search of a process looks there"
+    )
     assert await store.keys() == {segment.key}
     assert await store.living_read_back() == 2
 
 
-async def test_a_search_that_finds_many_orphans_moves_none_until_the_brake_is_let_go(store: Store) -> None:
+async def test_a_search_that_finds_many_orphans_moves_none_until_the_brake_is_let_go(
+    store: Store,
+) -> None:
     (account,) = await store.accounts(1)
     named = (await store.place(account, 10)).key
     orphans = {f"segments/orphan-{number}" for number in range(12)}
@@ -611,7 +654,9 @@ async def test_mail_that_stood_long_is_not_removed_at_once_in_great_numbers(stor
     collector = store.collector(collector_removal_most=3)
     await collector.collect_once()
     await store.pass_time(HOUR)
-    assert (await collector.collect_once()).removed == 3, "what lived for less than a day is no part of it"
+    assert (await collector.collect_once()).removed == 3, (
+        "what lived for less than a day is no part of it"
+    )
     assert await store.keys() == {segment.key for segment in old}
     assert _brake("removal") == 1
     store.released = True
@@ -632,7 +677,9 @@ async def test_a_share_of_what_stood_long_may_go(store: Store) -> None:
     assert (await collector.collect_once()).removed == 2, "a fifth"
 
 
-async def test_nothing_goes_while_it_is_not_certain_that_the_stores_belong_together(store: Store) -> None:
+async def test_nothing_goes_while_it_is_not_certain_that_the_stores_belong_together(
+    store: Store,
+) -> None:
     (account,) = await store.accounts(1)
     dead, alive = await store.place(account, 10), await store.place(account, 10)
     await store.delete(account, _ids(dead))
@@ -662,5 +709,7 @@ async def test_long_senders_are_forgotten_after_the_time_of_their_addresses(stor
     )
     collector = store.collector()
     assert (await collector.collect_once()).long_senders == 30 - VALID_DAYS - 2
-    kept = await store.value("SELECT max((now() AT TIME ZONE 'UTC')::date - used_on) FROM long_senders")
+    kept = await store.value(
+        "SELECT max((now() AT TIME ZONE 'UTC')::date - used_on) FROM long_senders"
+    )
     assert kept == VALID_DAYS + 2

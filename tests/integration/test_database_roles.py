@@ -1,4 +1,5 @@
-"""Roles of the parts in Postgres: made and granted by the migration, and enough for their part, and no more."""
+"""Roles of the parts in Postgres: made and granted by the migration, and enough for their part,
+and no more."""
 
 from __future__ import annotations
 
@@ -20,9 +21,23 @@ from tests.support.seed import DatabaseSeed
 
 _names = itertools.count(1)
 FORBIDDEN = {
-    "submission": ["api_keys", "dkim_keys", "messages", "outbound_recipients", "routes", "long_senders"],
+    "submission": [
+        "api_keys",
+        "dkim_keys",
+        "messages",
+        "outbound_recipients",
+        "routes",
+        "long_senders",
+    ],
     "delivery": ["api_keys", "routes", "app_passwords", "webhooks"],
-    "relay": ["api_keys", "dkim_keys", "aliases", "app_passwords", "mailbox_entries", "long_senders"],
+    "relay": [
+        "api_keys",
+        "dkim_keys",
+        "aliases",
+        "app_passwords",
+        "mailbox_entries",
+        "long_senders",
+    ],
     "pop3": ["api_keys", "dkim_keys", "routes", "outbound_recipients", "webhooks", "long_senders"],
 }
 
@@ -44,7 +59,9 @@ def test_every_table_is_somebodys() -> None:
     assert listed <= tables
     assert tables >= FOR_API_ALONE
     assert not listed & FOR_API_ALONE
-    assert tables - listed - FOR_API_ALONE == set(), "who may use these? see adapters/postgres/privileges.py"
+    assert tables - listed - FOR_API_ALONE == set(), (
+        "who may use these? see adapters/postgres/privileges.py"
+    )
 
 
 @pytest.mark.parametrize("part", PRIVILEGES)
@@ -67,14 +84,20 @@ async def test_no_part_may_change_the_schema(database_url: str, part: str) -> No
             "CREATE FUNCTION public.spy() RETURNS int LANGUAGE sql AS 'SELECT 1'",
             "SET ROLE posthorn",
         ):
-            with pytest.raises((asyncpg.InsufficientPrivilegeError, asyncpg.InvalidParameterValueError)):
+            with pytest.raises(
+                (asyncpg.InsufficientPrivilegeError, asyncpg.InvalidParameterValueError)
+            ):
                 await connection.execute(statement)
     finally:
         await connection.close()
 
 
-@pytest.mark.parametrize(("part", "table"), [(part, table) for part, tables in FORBIDDEN.items() for table in tables])
-async def test_a_part_does_not_read_what_is_not_its_business(database_url: str, part: str, table: str) -> None:
+@pytest.mark.parametrize(
+    ("part", "table"), [(part, table) for part, tables in FORBIDDEN.items() for table in tables]
+)
+async def test_a_part_does_not_read_what_is_not_its_business(
+    database_url: str, part: str, table: str
+) -> None:
     connection = await asyncpg.connect(logged_in(database_url, part))
     try:
         for statement in (f"SELECT * FROM {table}", f"DELETE FROM {table}"):
@@ -89,7 +112,10 @@ async def test_delivery_and_relay_do_not_read_password_hashes(database_url: str,
     connection = await asyncpg.connect(logged_in(database_url, part))
     try:
         await connection.execute("SELECT id, address, state FROM accounts")
-        for statement in ("SELECT password_hash FROM accounts", "UPDATE accounts SET password_hash = ''"):
+        for statement in (
+            "SELECT password_hash FROM accounts",
+            "UPDATE accounts SET password_hash = ''",
+        ):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await connection.execute(statement)
     finally:
@@ -117,13 +143,21 @@ async def test_delivery_keeps_retention_with_its_role(database_url: str) -> None
         await retention.purge(10)
 
 
-async def test_a_migration_takes_away_what_was_granted_beside_the_table(postgres: Postgres, empty: str) -> None:
+async def test_a_migration_takes_away_what_was_granted_beside_the_table(
+    postgres: Postgres, empty: str
+) -> None:
     await _migrated(empty)
     admin = await asyncpg.connect(empty)
-    await admin.execute("GRANT SELECT ON api_keys TO posthorn_pop3; GRANT CREATE ON SCHEMA public TO posthorn_pop3")
+    await admin.execute(
+        "GRANT SELECT ON api_keys TO posthorn_pop3; GRANT CREATE ON SCHEMA public TO posthorn_pop3"
+    )
     await _migrated(empty)
-    assert not await admin.fetchval("SELECT has_table_privilege('posthorn_pop3', 'api_keys', 'SELECT')")
-    assert not await admin.fetchval("SELECT has_schema_privilege('posthorn_pop3', 'public', 'CREATE')")
+    assert not await admin.fetchval(
+        "SELECT has_table_privilege('posthorn_pop3', 'api_keys', 'SELECT')"
+    )
+    assert not await admin.fetchval(
+        "SELECT has_schema_privilege('posthorn_pop3', 'public', 'CREATE')"
+    )
     await admin.close()
 
 
@@ -134,7 +168,9 @@ async def test_without_roles_the_migration_does_what_it_did(empty: str) -> None:
         await database.probe()
 
 
-async def test_roles_made_by_an_operator_are_granted_under_their_prefix(postgres: Postgres, empty: str) -> None:
+async def test_roles_made_by_an_operator_are_granted_under_their_prefix(
+    postgres: Postgres, empty: str
+) -> None:
     admin = await asyncpg.connect(empty)
     await admin.execute("CREATE ROLE mail_pop3 LOGIN PASSWORD 'chosen'")
     await _migrated(empty, prefix="mail_")
@@ -146,10 +182,14 @@ async def test_roles_made_by_an_operator_are_granted_under_their_prefix(postgres
     await admin.close()
 
 
-async def test_a_new_password_counts_and_no_statement_holds_it(postgres: Postgres, empty: str) -> None:
+async def test_a_new_password_counts_and_no_statement_holds_it(
+    postgres: Postgres, empty: str
+) -> None:
     await _migrated(empty, passwords={"relay": "another"})
     try:
-        async with pool(logged_in(empty, "relay").replace(ROLE_PASSWORDS["relay"], "another")) as database:
+        async with pool(
+            logged_in(empty, "relay").replace(ROLE_PASSWORDS["relay"], "another")
+        ) as database:
             await database.probe()
         assert "another" not in scram_verifier("another")
     finally:
@@ -165,5 +205,7 @@ def test_passwords_come_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "secret" not in repr(settings)
 
 
-async def _migrated(url: str, prefix: str = "posthorn_", passwords: dict[str, str] | None = None) -> None:
+async def _migrated(
+    url: str, prefix: str = "posthorn_", passwords: dict[str, str] | None = None
+) -> None:
     await asyncio.to_thread(migrate_blocking, url, role_prefix=prefix, role_passwords=passwords)

@@ -1,4 +1,5 @@
-"""A database that goes from test to test holds what the migrations put there, whatever the test before did to it."""
+"""A database that goes from test to test holds what the migrations put there, whatever the test
+before did to it."""
 
 from __future__ import annotations
 
@@ -17,13 +18,19 @@ def own(postgres: Postgres, migrated: str) -> Databases:
     return Databases(postgres, migrated)
 
 
-async def test_rows_are_gone_and_those_of_the_template_are_back_in_their_place(own: Databases) -> None:
+async def test_rows_are_gone_and_those_of_the_template_are_back_in_their_place(
+    own: Databases,
+) -> None:
     async with own.one() as first:
         connection = await asyncpg.connect(first)
         made = await connection.fetch(_TENANTS)
         await connection.execute("UPDATE tenants SET name = 'other'")
-        await connection.execute("INSERT INTO tenants (id, name) VALUES (gen_random_uuid(), 'more')")
-        await connection.execute("INSERT INTO directory_outbox (subject) VALUES ('alice@example.test')")
+        await connection.execute(
+            "INSERT INTO tenants (id, name) VALUES (gen_random_uuid(), 'more')"
+        )
+        await connection.execute(
+            "INSERT INTO directory_outbox (subject) VALUES ('alice@example.test')"
+        )
         await connection.close()
     async with own.one() as second:
         assert second == first
@@ -32,7 +39,9 @@ async def test_rows_are_gone_and_those_of_the_template_are_back_in_their_place(o
         assert [row["name"] for row in made] == ["default"]
         assert await connection.fetchval("SELECT count(*) FROM directory_outbox") == 0
         assert await connection.fetchval("SELECT count(*) FROM alembic_version") == 1
-        await connection.execute("INSERT INTO directory_outbox (subject) VALUES ('alice@example.test')")
+        await connection.execute(
+            "INSERT INTO directory_outbox (subject) VALUES ('alice@example.test')"
+        )
         assert await connection.fetchval("SELECT id FROM directory_outbox") == 1
         await connection.close()
 
@@ -60,7 +69,9 @@ async def test_a_connection_left_open_is_ended_with_what_it_had_begun(own: Datab
         "ANALYZE tenants",
     ],
 )
-async def test_who_changes_more_than_rows_has_used_the_database_up(own: Databases, change: str) -> None:
+async def test_who_changes_more_than_rows_has_used_the_database_up(
+    own: Databases, change: str
+) -> None:
     async with own.one() as first:
         connection = await asyncpg.connect(first)
         await connection.execute(change)

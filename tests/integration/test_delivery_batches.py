@@ -1,4 +1,5 @@
-"""Delivery of batches: into every mailbox once, in one PUT and one transaction, whatever is wrong with single messages."""
+"""Delivery of batches: into every mailbox once, in one PUT and one transaction, whatever is
+wrong with single messages."""
 
 from __future__ import annotations
 
@@ -31,7 +32,9 @@ BODY = b"Subject: hello\r\n\r\n.dots\r\nworld\r\n"
 
 async def test_a_message_reaches_all_its_recipients_octet_for_octet(env: DeliveryEnv) -> None:
     await env.seed.domain("example.test", catch_all="carol@example.test")
-    alice, bob, carol = [await env.seed.account(f"{name}@example.test") for name in ("alice", "bob", "carol")]
+    alice, bob, carol = [
+        await env.seed.account(f"{name}@example.test") for name in ("alice", "bob", "carol")
+    ]
     await env.seed.alias("team@example.test", "alice@example.test", "bob@example.test")
     compressible = b"Received: from a by b\r\n" * 200
     await env.send(BODY, "alice@example.test", "bob@example.test")
@@ -109,7 +112,9 @@ async def test_a_message_that_lies_on_the_stream_twice_is_placed_once(env: Deliv
 
 
 @pytest.mark.parametrize("large", [False, True])
-async def test_a_recipient_that_has_gone_holds_up_nobody_and_its_sender_is_told(env: DeliveryEnv, large: bool) -> None:
+async def test_a_recipient_that_has_gone_holds_up_nobody_and_its_sender_is_told(
+    env: DeliveryEnv, large: bool
+) -> None:
     (account,) = await env.seed.accounts(1)
     send = env.send_large if large else env.send
     sent = await send(BODY, "user0@example.test", "gone@example.test", "lost@example.test")
@@ -126,7 +131,9 @@ async def test_a_recipient_that_has_gone_holds_up_nobody_and_its_sender_is_told(
     await env.seed.sums_hold()
 
 
-async def test_a_message_without_any_recipient_left_is_kept_for_its_notice(env: DeliveryEnv) -> None:
+async def test_a_message_without_any_recipient_left_is_kept_for_its_notice(
+    env: DeliveryEnv,
+) -> None:
     await env.seed.domain("example.test")
     sent = await env.send(BODY, "gone@example.test")
     await env.deliver(1)
@@ -139,7 +146,9 @@ async def test_a_message_without_any_recipient_left_is_kept_for_its_notice(env: 
     await env.seed.sums_hold()
 
 
-async def test_what_cannot_be_read_or_placed_is_parked_and_the_rest_is_delivered_once(env: DeliveryEnv) -> None:
+async def test_what_cannot_be_read_or_placed_is_parked_and_the_rest_is_delivered_once(
+    env: DeliveryEnv,
+) -> None:
     (account,) = await env.seed.accounts(1)
     good = [b"good %d\r\n" % number for number in range(21)]
     poisoned = []
@@ -147,7 +156,8 @@ async def test_what_cannot_be_read_or_placed_is_parked_and_the_rest_is_delivered
         await env.send(body, "user0@example.test")
         if number in (3, 4, 17):
             bad = make_envelope(BODY, to=("user0@example.test",))
-            bad = replace(bad, body=replace(bad.body, return_path_octets=2**40))  # more than the column holds
+            # more than the column holds
+            bad = replace(bad, body=replace(bad.body, return_path_octets=2**40))
             await env.ingest.accept(bad, BODY)
             poisoned.append(str(bad.id))
         if number == 9:
@@ -159,14 +169,20 @@ async def test_what_cannot_be_read_or_placed_is_parked_and_the_rest_is_delivered
     await env.settled()
     assert await env.bodies(account) == good
     parked = await env.dead.parked(0, 10)
-    assert {each.message_id for each in parked if not each.message_id.startswith("unreadable")} == set(poisoned)
-    assert [each.reason.partition(":")[0] for each in parked if each.message_id not in poisoned] == ["RecordError"]
+    assert {
+        each.message_id for each in parked if not each.message_id.startswith("unreadable")
+    } == set(poisoned)
+    assert [
+        each.reason.partition(":")[0] for each in parked if each.message_id not in poisoned
+    ] == ["RecordError"]
     assert all("hello" not in each.reason for each in parked)
     assert env.blobs.puts == 4  # one of the batch, and one for each other try
     await env.seed.sums_hold()
 
 
-async def test_when_dead_is_full_the_poison_stays_on_the_stream(nats: Nats, database_url: str, tmp_path: Path) -> None:
+async def test_when_dead_is_full_the_poison_stays_on_the_stream(
+    nats: Nats, database_url: str, tmp_path: Path
+) -> None:
     async with delivery_env(nats, database_url, tmp_path / "blobs", dead_max_bytes=500) as env:
         (account,) = await env.seed.accounts(1)
         await env.send(BODY, "user0@example.test")
@@ -192,7 +208,9 @@ class _AccountDies(PostgresMailboxes):
         return found
 
 
-async def test_an_account_that_goes_between_finding_and_placing_is_as_if_it_had_gone_before(env: DeliveryEnv) -> None:
+async def test_an_account_that_goes_between_finding_and_placing_is_as_if_it_had_gone_before(
+    env: DeliveryEnv,
+) -> None:
     account, _ = await env.seed.accounts(2)
     await env.send(BODY, "user0@example.test", "user1@example.test")
     deliverer = Deliverer(_AccountDies(env.seed.database), env.blobs, env.dead, new_id=new_id)
@@ -200,7 +218,9 @@ async def test_an_account_that_goes_between_finding_and_placing_is_as_if_it_had_
     await env.settled()
     assert await env.bodies(account) == [BODY]
     assert env.blobs.puts == 1
-    assert await env.seed.rows("SELECT recipient FROM outbound_recipients") == [("user1@example.test",)]
+    assert await env.seed.rows("SELECT recipient FROM outbound_recipients") == [
+        ("user1@example.test",)
+    ]
 
 
 class _Unsteady(PostgresMailboxes):
@@ -216,7 +236,9 @@ class _Unsteady(PostgresMailboxes):
         return entries
 
 
-async def test_a_commit_in_doubt_is_found_out_without_another_put_or_notice(env: DeliveryEnv) -> None:
+async def test_a_commit_in_doubt_is_found_out_without_another_put_or_notice(
+    env: DeliveryEnv,
+) -> None:
     (account,) = await env.seed.accounts(1)
     for _ in range(5):
         await env.send(BODY, "user0@example.test", "gone@example.test")
@@ -236,7 +258,10 @@ async def test_bodies_are_compressed_only_when_told_so(env: DeliveryEnv) -> None
         await env.send(body, "user0@example.test")
         deliverer = Deliverer(env.mailboxes, env.blobs, env.dead, new_id=new_id, compress=compress)
         await deliverer.deliver(await env.take(1))
-    assert await env.seed.rows("SELECT encoding FROM messages ORDER BY id") == [("identity",), ("zstd",)]
+    assert await env.seed.rows("SELECT encoding FROM messages ORDER BY id") == [
+        ("identity",),
+        ("zstd",),
+    ]
     assert await env.bodies(account) == [body, body]
 
 
@@ -271,12 +296,18 @@ async def test_the_intake_delivers_a_lone_message_at_once_and_drains(env: Delive
     assert time.monotonic() - began < 1
 
 
-async def test_an_envelope_that_claims_more_than_its_subject_allows_is_parked_with_the_reason(env: DeliveryEnv) -> None:
-    """What a door that was taken over can publish: under ingest.mx, envelopes that say they came by another door."""
+async def test_an_envelope_that_claims_more_than_its_subject_allows_is_parked_with_the_reason(
+    env: DeliveryEnv,
+) -> None:
+    """What a door that was taken over can publish: under ingest.mx, envelopes that say they came
+    by another door."""
     (account,) = await env.seed.accounts(1)
     honest = make_envelope(BODY, to=("user0@example.test",))
     forged = replace(
-        make_envelope(BODY, to=("victim@bank.test",)), role="submission", signer="bank.test", submitter="x@bank.test"
+        make_envelope(BODY, to=("victim@bank.test",)),
+        role="submission",
+        signer="bank.test",
+        submitter="x@bank.test",
     )
     stolen = replace(make_envelope(BODY, to=("user0@example.test",)), blob="segments/0192")
     await env.nats.request("ingest.mx", encode_record(forged, BODY))
@@ -286,7 +317,10 @@ async def test_an_envelope_that_claims_more_than_its_subject_allows_is_parked_wi
     assert await env.bodies(account) == [BODY]
     assert await env.seed.value("SELECT count(*) FROM outbound_recipients") == 0
     first, second = await env.dead.parked(0, 10)
-    assert "published under ingest.mx, the envelope claims the role submission, a submitter, a signer" in first.reason
+    assert (
+        "published under ingest.mx, the envelope claims the role submission, a submitter, a signer"
+        in first.reason
+    )
     assert "the body of another message" in second.reason
     assert await env.dead.retry(first.sequence)
     await env.deliver(1)
@@ -295,7 +329,11 @@ async def test_an_envelope_that_claims_more_than_its_subject_allows_is_parked_wi
 
 async def test_what_an_older_release_left_on_the_stream_is_delivered(env: DeliveryEnv) -> None:
     (account,) = await env.seed.accounts(1)
-    sent = replace(make_envelope(BODY, to=("user0@example.test",)), role="submission", submitter="user0@example.test")
+    sent = replace(
+        make_envelope(BODY, to=("user0@example.test",)),
+        role="submission",
+        submitter="user0@example.test",
+    )
     await env.nats.request("ingest.0", encode_record(sent, BODY))
     await env.deliver(1)
     assert await env.bodies(account) == [BODY]

@@ -1,4 +1,5 @@
-"""A delivery process that is told to go: what lies in its buffer, and what it would still be sent, goes to the others at once."""
+"""A delivery process that is told to go: what lies in its buffer, and what it would still be
+sent, goes to the others at once."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ async def env(env: DeliveryEnv) -> DeliveryEnv:
 
 
 class Hanging(PostgresMailboxes):
-    """A store that hangs in a transaction, also while it is cancelled, as a server does that answers nothing."""
+    """A store that hangs in a transaction, also while it is cancelled, as a server does that
+    answers nothing."""
 
     def __init__(self, env: DeliveryEnv) -> None:
         super().__init__(env.seed.database)
@@ -123,11 +125,16 @@ async def test_a_source_that_stops_leaves_no_request_open(env: DeliveryEnv) -> N
 
         async def none_waits() -> bool:
             await env.nats.client.flush()
-            return bool((await env.nats.api(f"CONSUMER.INFO.{INGEST}.{INGEST_CONSUMER}"))["num_waiting"] == 0)
+            return bool(
+                (await env.nats.api(f"CONSUMER.INFO.{INGEST}.{INGEST_CONSUMER}"))["num_waiting"]
+                == 0
+            )
 
         await until(none_waits)
         await env.nats.request("ingest.0", b"record")
-        assert (await env.nats.api(f"CONSUMER.INFO.{INGEST}.{INGEST_CONSUMER}"))["num_ack_pending"] == 0
+        assert (await env.nats.api(f"CONSUMER.INFO.{INGEST}.{INGEST_CONSUMER}"))[
+            "num_ack_pending"
+        ] == 0
     async with NatsIngestSource(env.nats) as other:
         (delivery,) = await asyncio.wait_for(other.take(1, 1), 5)
         assert delivery.attempt == 1

@@ -1,4 +1,5 @@
-"""Wide aliases: one row with the batch, expanded in slices beside it, each address once, whatever happens in between (ADR 19)."""
+"""Wide aliases: one row with the batch, expanded in slices beside it, each address once,
+whatever happens in between (ADR 19)."""
 
 from __future__ import annotations
 
@@ -41,7 +42,9 @@ async def waiting(env: DeliveryEnv) -> int:
 
 
 async def queued(env: DeliveryEnv) -> list[str]:
-    rows = await env.seed.rows("SELECT recipient FROM outbound_recipients WHERE state = 'queued' ORDER BY id")
+    rows = await env.seed.rows(
+        "SELECT recipient FROM outbound_recipients WHERE state = 'queued' ORDER BY id"
+    )
     return [recipient for (recipient,) in rows]
 
 
@@ -52,24 +55,34 @@ async def finished(env: DeliveryEnv) -> None:
     await env.seed.sums_hold()
 
 
-async def test_a_wide_alias_is_one_row_with_the_batch_and_all_its_addresses_after_its_slices(env: DeliveryEnv) -> None:
+async def test_a_wide_alias_is_one_row_with_the_batch_and_all_its_addresses_after_its_slices(
+    env: DeliveryEnv,
+) -> None:
     accounts = await env.seed.accounts(30)
     far = [f"x{number:03}@far.test" for number in range(190)]
-    await env.seed.alias("all@example.test", *far, *(f"user{number}@example.test" for number in range(1, 30)))
+    await env.seed.alias(
+        "all@example.test", *far, *(f"user{number}@example.test" for number in range(1, 30))
+    )
     sent = await env.send(BODY, "user0@example.test", "all@example.test")
     await env.deliver(1)
     await env.settled()
     assert await env.bodies(accounts[0]) == [BODY]
     assert await queued(env) == []
-    held = await env.seed.rows("SELECT recipient, destination, state, last_reply FROM outbound_recipients")
+    held = await env.seed.rows(
+        "SELECT recipient, destination, state, last_reply FROM outbound_recipients"
+    )
     assert held == [("all@example.test", "example.test", "held", "to be expanded")]
-    assert await env.seed.rows("SELECT open, tenant_id IS NOT NULL FROM outbound_messages") == [(1, True)]
+    assert await env.seed.rows("SELECT open, tenant_id IS NOT NULL FROM outbound_messages") == [
+        (1, True)
+    ]
     await env.seed.sums_hold()
 
     first = await env.expander.expand_once()
     assert first is not None
     assert (first.entries + len(first.outbound), first.done) == (SLICE_ADDRESSES, False)
-    assert "so far" in await env.seed.value("SELECT last_reply FROM outbound_recipients WHERE state = 'held'")
+    assert "so far" in await env.seed.value(
+        "SELECT last_reply FROM outbound_recipients WHERE state = 'held'"
+    )
     await env.seed.sums_hold()
     assert await env.expand() == 2
     assert sorted(await queued(env)) == far
@@ -79,19 +92,26 @@ async def test_a_wide_alias_is_one_row_with_the_batch_and_all_its_addresses_afte
     )
     assert rows == [("2.1.5", "250 2.1.5 expanded to 29 mailboxes and 190 addresses elsewhere")]
     (path,) = {
-        row[0] for row in await env.seed.rows("SELECT reverse_path FROM outbound_recipients WHERE state = 'queued'")
+        row[0]
+        for row in await env.seed.rows(
+            "SELECT reverse_path FROM outbound_recipients WHERE state = 'queued'"
+        )
     }
     assert path.startswith("SRS0=")
     assert path.endswith("@example.test")
     assert (
-        await env.seed.value("SELECT count(*) FROM outbound_destinations WHERE name = 'far.test' AND due_at <= now()")
+        await env.seed.value(
+            "SELECT count(*) FROM outbound_destinations WHERE name = 'far.test' AND due_at <= now()"
+        )
         == 1
     )
     assert [kind for kind, _ in env.events.of(sent.id)] == ["delivered", "queued", "delivered"]
     await finished(env)
 
 
-async def test_a_slice_stores_the_sender_that_is_too_long_for_its_addresses(env: DeliveryEnv) -> None:
+async def test_a_slice_stores_the_sender_that_is_too_long_for_its_addresses(
+    env: DeliveryEnv,
+) -> None:
     sender = "x" * 60 + "@sender.example"
     await env.seed.domain("example.test")
     await env.seed.alias("all@example.test", *(f"x{number:03}@far.test" for number in range(190)))
@@ -99,20 +119,33 @@ async def test_a_slice_stores_the_sender_that_is_too_long_for_its_addresses(env:
     await env.deliver(1)
     assert await env.seed.rows("SELECT sender FROM long_senders") == []
     assert await env.expand() == 2
-    ((path,),) = await env.seed.rows("SELECT DISTINCT reverse_path FROM outbound_recipients WHERE state = 'queued'")
+    ((path,),) = await env.seed.rows(
+        "SELECT DISTINCT reverse_path FROM outbound_recipients WHERE state = 'queued'"
+    )
     assert path.startswith("SRS2=")
-    assert await env.seed.rows("SELECT domain, sender FROM long_senders") == [("example.test", sender)]
+    assert await env.seed.rows("SELECT domain, sender FROM long_senders") == [
+        ("example.test", sender)
+    ]
     await finished(env)
 
 
 async def test_each_address_is_reached_once_by_whatever_ways_it_is_led_to(env: DeliveryEnv) -> None:
     accounts = await env.seed.accounts(120)
-    await env.seed.alias("one@example.test", "twice@far.test", *(f"user{number}@example.test" for number in range(120)))
     await env.seed.alias(
-        "two@example.test", "twice@far.test", "one@example.test", *(f"y{n}@far.test" for n in range(5))
+        "one@example.test",
+        "twice@far.test",
+        *(f"user{number}@example.test" for number in range(120)),
+    )
+    await env.seed.alias(
+        "two@example.test",
+        "twice@far.test",
+        "one@example.test",
+        *(f"y{n}@far.test" for n in range(5)),
     )
     await env.seed.alias("few@example.test", "twice@far.test")
-    await env.send(BODY, "one@example.test", "user7@example.test", "two@example.test", "few@example.test")
+    await env.send(
+        BODY, "one@example.test", "user7@example.test", "two@example.test", "few@example.test"
+    )
     await env.deliver(1)
     assert await waiting(env) == 2
     assert await env.bodies(accounts[7]) == [BODY]
@@ -121,7 +154,9 @@ async def test_each_address_is_reached_once_by_whatever_ways_it_is_led_to(env: D
         await connection.execute(LOCK_ACCOUNT, accounts[7])
         await remove(connection, accounts[7], [(1, 1)], keep=False)
     await env.expand()
-    assert [len(await env.seed.inbox(account)) for account in accounts] == [0 if n == 7 else 1 for n in range(120)]
+    assert [len(await env.seed.inbox(account)) for account in accounts] == [
+        0 if n == 7 else 1 for n in range(120)
+    ]
     assert sorted(await queued(env)) == ["twice@far.test", *(f"y{n}@far.test" for n in range(5))]
     await finished(env)
 
@@ -148,9 +183,13 @@ async def test_what_dies_between_and_within_slices_is_taken_up_again(env: Delive
 
 async def test_several_processes_expand_side_by_side(env: DeliveryEnv) -> None:
     accounts = await env.seed.accounts(110)
-    await env.seed.alias("all@example.test", "x@far.test", *(f"user{number}@example.test" for number in range(110)))
     await env.seed.alias(
-        "also@example.test", "z@far.test", *(f"user{number}@example.test" for number in range(109, -1, -1))
+        "all@example.test", "x@far.test", *(f"user{number}@example.test" for number in range(110))
+    )
+    await env.seed.alias(
+        "also@example.test",
+        "z@far.test",
+        *(f"user{number}@example.test" for number in range(109, -1, -1)),
     )
     for _ in range(6):
         await env.send(BODY, "all@example.test", "also@example.test")
@@ -189,16 +228,24 @@ async def test_sixty_tiny_messages_to_an_alias_of_270_delay_nobody_else(env: Del
     await env.deliver(1)
     for _ in range(4):  # two slices of each
         await env.expander.expand_once()
-    assert len([recipient for recipient in await queued(env) if recipient.endswith("@near.test")]) == 150
+    assert (
+        len([recipient for recipient in await queued(env) if recipient.endswith("@near.test")])
+        == 150
+    )
     assert await waiting(env) == 60
     await env.seed.sums_hold()
 
 
-async def test_rows_are_made_in_slices_and_written_by_weight(env: DeliveryEnv, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However much a batch comes to, others run between its slices, and no transaction grows with it."""
+async def test_rows_are_made_in_slices_and_written_by_weight(
+    env: DeliveryEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much a batch comes to, others run between its slices, and no transaction grows
+    with it."""
     await env.seed.domain("example.test")
     for number in range(40):
-        await env.seed.alias(f"few{number}@example.test", *(f"x{number}.{n}@far.test" for n in range(90)))
+        await env.seed.alias(
+            f"few{number}@example.test", *(f"x{number}.{n}@far.test" for n in range(90))
+        )
     beats, made = 0, dict[int, int]()
 
     async def beat() -> None:
@@ -207,7 +254,9 @@ async def test_rows_are_made_in_slices_and_written_by_weight(env: DeliveryEnv, m
             beats += 1
             await asyncio.sleep(0)
 
-    def counted(envelope: Envelope, resolution: Resolution, back: Mapping[str, Any], keys: Sequence[bytes]) -> Routes:
+    def counted(
+        envelope: Envelope, resolution: Resolution, back: Mapping[str, Any], keys: Sequence[bytes]
+    ) -> Routes:
         found = route(envelope, resolution, back, keys)
         made[beats] = made.get(beats, 0) + len(found.outbound)
         return found
@@ -222,7 +271,9 @@ async def test_rows_are_made_in_slices_and_written_by_weight(env: DeliveryEnv, m
     beating.cancel()
     assert sum(made.values()) == 40 * 180
     assert max(made.values()) <= 2 * 200
-    transactions = await env.seed.rows("SELECT count(*) FROM outbound_recipients GROUP BY xmin::text")
+    transactions = await env.seed.rows(
+        "SELECT count(*) FROM outbound_recipients GROUP BY xmin::text"
+    )
     assert len(transactions) >= 4
     assert max(count for (count,) in transactions) <= service.MOST_ROWS
     assert env.blobs.puts == 1
@@ -243,7 +294,9 @@ async def test_one_message_to_many_aliases_is_expanded_now_only_so_far(env: Deli
     await finished(env)
 
 
-async def test_what_is_cancelled_is_not_expanded_further_and_its_octets_go(env: DeliveryEnv) -> None:
+async def test_what_is_cancelled_is_not_expanded_further_and_its_octets_go(
+    env: DeliveryEnv,
+) -> None:
     await env.seed.domain("example.test")
     await env.seed.alias("all@example.test", *(f"x{number:03}@far.test" for number in range(250)))
     sent = await env.send(BODY, "all@example.test")
@@ -267,17 +320,23 @@ async def test_what_is_cancelled_is_not_expanded_further_and_its_octets_go(env: 
 async def test_an_alias_that_is_too_wide_is_held_until_it_is_narrower(env: DeliveryEnv) -> None:
     await env.seed.domain("example.test")
     for number in range(21):
-        await env.seed.alias(f"part{number}@example.test", *(f"x{number}.{n}@far.test" for n in range(100)))
-    await env.seed.alias("all@example.test", *(f"part{number}@example.test" for number in range(21)))
+        await env.seed.alias(
+            f"part{number}@example.test", *(f"x{number}.{n}@far.test" for n in range(100))
+        )
+    await env.seed.alias(
+        "all@example.test", *(f"part{number}@example.test" for number in range(21))
+    )
     await env.send(BODY, "all@example.test")
     await env.deliver(1)
     await env.settled()
     assert await env.expand() == 1
     assert await env.dead.parked(0, 10) == []
-    assert await env.seed.rows("SELECT state, last_status, last_reply FROM outbound_recipients") == [
-        ("held", "4.2.4", "450 4.2.4 it comes to more than 2000 addresses")
-    ]
-    await env.seed.rows("UPDATE aliases SET targets = targets[1:2] WHERE address = 'all@example.test'")
+    assert await env.seed.rows(
+        "SELECT state, last_status, last_reply FROM outbound_recipients"
+    ) == [("held", "4.2.4", "450 4.2.4 it comes to more than 2000 addresses")]
+    await env.seed.rows(
+        "UPDATE aliases SET targets = targets[1:2] WHERE address = 'all@example.test'"
+    )
     assert await env.expand() == 0  # it waits for a quarter of an hour, or for a hand
     queue = PostgresQueueAdministration(env.seed.database)
     (item,) = await queue.items(None, QueueFilter(), None, 10)
@@ -300,9 +359,17 @@ async def test_an_alias_that_leads_nowhere_any_more_or_stays_too_wide_comes_back
     await env.seed.domain("example.test")
     await env.seed.alias("gone@example.test", *(f"x{n}@far.test" for n in range(150)))
     for number in range(21):
-        await env.seed.alias(f"part{number}@example.test", *(f"x{number}.{n}@far.test" for n in range(100)))
-    await env.seed.alias("wide@example.test", *(f"part{number}@example.test" for number in range(21)))
-    dsn = {name: RecipientDsn(wish) for name in ("gone@example.test", "wide@example.test")} if wish else {}
+        await env.seed.alias(
+            f"part{number}@example.test", *(f"x{number}.{n}@far.test" for n in range(100))
+        )
+    await env.seed.alias(
+        "wide@example.test", *(f"part{number}@example.test" for number in range(21))
+    )
+    dsn = (
+        {name: RecipientDsn(wish) for name in ("gone@example.test", "wide@example.test")}
+        if wish
+        else {}
+    )
     sent = await env.send(BODY, "gone@example.test", "wide@example.test", dsn=dsn)
     await env.deliver(1)
     await env.seed.rows("DELETE FROM aliases WHERE address = 'gone@example.test'")
@@ -341,7 +408,9 @@ async def test_a_wish_for_success_is_answered_by_the_expansion_alone(env: Delive
     await finished(env)
 
 
-async def test_what_ends_in_a_slice_is_entered_once_however_many_slices_say_so(env: DeliveryEnv) -> None:
+async def test_what_ends_in_a_slice_is_entered_once_however_many_slices_say_so(
+    env: DeliveryEnv,
+) -> None:
     await env.seed.domain("example.test")
     await env.seed.alias("all@example.test", *(f"x{n:03}@far.test" for n in range(250)))
     await env.send(BODY, "all@example.test")
@@ -392,7 +461,9 @@ async def test_an_expansion_that_fails_is_put_off_and_the_others_go_on(env: Deli
     await finished(env)
 
 
-async def test_what_a_wide_alias_leads_out_of_here_is_signed_for_its_submitter(env: DeliveryEnv) -> None:
+async def test_what_a_wide_alias_leads_out_of_here_is_signed_for_its_submitter(
+    env: DeliveryEnv,
+) -> None:
     await env.seed.domain("example.test")
     await env.seed.alias("all@example.test", *(f"x{n}@far.test" for n in range(150)))
 

@@ -1,4 +1,5 @@
-"""Delivery while a part is down: everything waits, nothing is parked or doubled, and it is quick once the part is back."""
+"""Delivery while a part is down: everything waits, nothing is parked or doubled, and it is quick
+once the part is back."""
 
 from __future__ import annotations
 
@@ -62,7 +63,8 @@ async def test_postgres_stops_while_500_messages_arrive_and_all_are_delivered_on
             assert env.blobs.puts == puts  # an outage does not fill the store with orphans
             assert await env.left() >= 400
 
-            own_postgres.start(port=own_postgres.port)  # in this thread: a child dies with the thread that started it
+            # in this thread: a child dies with the thread that started it
+            own_postgres.start(port=own_postgres.port)
             began = time.monotonic()
             await env.settled()
             assert time.monotonic() - began < 4
@@ -90,7 +92,9 @@ async def test_draining_while_postgres_is_down_gives_back_at_once(
         assert await env.left() == 5
 
 
-async def test_the_store_fails_and_comes_back(nats: Nats, database_url: str, tmp_path: Path) -> None:
+async def test_the_store_fails_and_comes_back(
+    nats: Nats, database_url: str, tmp_path: Path
+) -> None:
     async with delivery_env(nats, database_url, tmp_path / "blobs") as env:
         (account,) = await env.seed.accounts(1)
         (tmp_path / "blobs").rename(tmp_path / "away")

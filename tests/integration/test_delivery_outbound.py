@@ -1,4 +1,5 @@
-"""Delivery of what leaves: forwards, recipients elsewhere, rewritten reverse-paths, notices, signatures, events."""
+"""Delivery of what leaves: forwards, recipients elsewhere, rewritten reverse-paths, notices,
+signatures, events."""
 
 from __future__ import annotations
 
@@ -27,7 +28,9 @@ from posthorn_delivery.deliverer import Deliverer
 from tests.support.delivery_env import DeliveryEnv
 
 RETURN_PATH = b"Return-Path: <alice@example.test>\r\n"
-MESSAGE = b"From: alice@example.test\r\nTo: bob@far.test\r\nSubject: hello\r\n\r\n.dots\r\nworld\r\n"
+MESSAGE = (
+    b"From: alice@example.test\r\nTo: bob@far.test\r\nSubject: hello\r\n\r\n.dots\r\nworld\r\n"
+)
 BODY = RETURN_PATH + MESSAGE
 SENDER = "Someone@sender.example"
 
@@ -38,7 +41,9 @@ async def env(env: DeliveryEnv) -> DeliveryEnv:
     return env
 
 
-async def queued(env: DeliveryEnv, columns: str = "recipient, reverse_path, original, state, notice") -> list[Any]:
+async def queued(
+    env: DeliveryEnv, columns: str = "recipient, reverse_path, original, state, notice"
+) -> list[Any]:
     return await env.seed.rows(f"SELECT {columns} FROM outbound_recipients ORDER BY recipient, id")
 
 
@@ -54,13 +59,21 @@ def day() -> int:
 
 
 def submitted(**facts: Any) -> dict[str, Any]:
-    return {"reverse_path": "alice@example.test", "role": "submission", "submitter": "alice@example.test"} | facts
+    return {
+        "reverse_path": "alice@example.test",
+        "role": "submission",
+        "submitter": "alice@example.test",
+    } | facts
 
 
-async def test_a_submitted_message_goes_to_mailboxes_and_to_the_queue_in_one_transaction(env: DeliveryEnv) -> None:
+async def test_a_submitted_message_goes_to_mailboxes_and_to_the_queue_in_one_transaction(
+    env: DeliveryEnv,
+) -> None:
     bob = await env.seed.account("bob@example.test")
     tenant = await env.seed.value("SELECT tenant_id FROM domains")
-    sent = await env.send(BODY, "bob@example.test", "Carol@far.test", "dave@near.test", **submitted(tenant=tenant))
+    sent = await env.send(
+        BODY, "bob@example.test", "Carol@far.test", "dave@near.test", **submitted(tenant=tenant)
+    )
     await env.deliver(1)
     await ended(env)
     assert await env.bodies(bob) == [BODY]
@@ -68,10 +81,12 @@ async def test_a_submitted_message_goes_to_mailboxes_and_to_the_queue_in_one_tra
         ("Carol@far.test", "alice@example.test", "", "queued", None),
         ("dave@near.test", "alice@example.test", "", "queued", None),
     ]
-    assert await env.seed.rows("SELECT message_id, tenant_id, submitter, open FROM outbound_messages") == [
-        (sent.id, tenant, "alice@example.test", 2)
-    ]
-    transactions = "SELECT xmin::text FROM outbound_recipients UNION SELECT xmin::text FROM mailbox_entries"
+    assert await env.seed.rows(
+        "SELECT message_id, tenant_id, submitter, open FROM outbound_messages"
+    ) == [(sent.id, tenant, "alice@example.test", 2)]
+    transactions = (
+        "SELECT xmin::text FROM outbound_recipients UNION SELECT xmin::text FROM mailbox_entries"
+    )
     assert len(await env.seed.rows(transactions)) == 1
     assert env.wake_ups.count == 1
     assert env.events.of(sent.id) == [
@@ -101,7 +116,9 @@ async def test_what_came_from_outside_never_goes_elsewhere_by_itself(env: Delive
     assert env.wake_ups.count == 0
 
 
-async def test_an_alias_forwards_under_an_address_of_its_domain_that_leads_back_to_the_sender(env: DeliveryEnv) -> None:
+async def test_an_alias_forwards_under_an_address_of_its_domain_that_leads_back_to_the_sender(
+    env: DeliveryEnv,
+) -> None:
     alice = await env.seed.account("alice@example.test")
     await env.seed.alias("team@example.test", "out@far.test", "alice@example.test")
     sent = await env.send(BODY, "team@example.test", reverse_path=SENDER)
@@ -109,11 +126,17 @@ async def test_an_alias_forwards_under_an_address_of_its_domain_that_leads_back_
     await ended(env)
     assert await env.bodies(alice) == [BODY]
     ((recipient, reverse_path, original, state, notice),) = await queued(env)
-    assert (recipient, original, state, notice) == ("out@far.test", "team@example.test", "queued", None)
+    assert (recipient, original, state, notice) == (
+        "out@far.test",
+        "team@example.test",
+        "queued",
+        None,
+    )
     local, _, domain = reverse_path.rpartition("@")
     assert domain == "example.test"
     assert reverse(local.lower(), env.secret_box.derived("srs"), day()) == SENDER.lower()
-    assert await queued(env, "sender") == [(SENDER,)]  # who is told of what the next host refuses at once
+    # who is told of what the next host refuses at once
+    assert await queued(env, "sender") == [(SENDER,)]
     assert await env.seed.value("SELECT tenant_id FROM outbound_messages") == await env.seed.value(
         "SELECT tenant_id FROM domains"
     )
@@ -165,7 +188,9 @@ async def test_a_bounce_for_a_sender_too_long_to_be_rewritten_goes_to_the_sender
     assert env.events.of(report.id) == [("queued", {"recipients": [path.lower()]})]
 
 
-async def test_a_long_sender_that_is_not_stored_any_more_is_as_one_that_expired(env: DeliveryEnv) -> None:
+async def test_a_long_sender_that_is_not_stored_any_more_is_as_one_that_expired(
+    env: DeliveryEnv,
+) -> None:
     await env.seed.alias("out@example.test", "out@far.test")
     await env.send(BODY, "out@example.test", reverse_path=LONG_SENDERS[0])
     await env.deliver(1)
@@ -182,7 +207,9 @@ async def test_a_long_sender_that_is_not_stored_any_more_is_as_one_that_expired(
         assert (kind, detail["status"]) == ("bounced", "5.1.1")
 
 
-async def test_a_long_sender_rewritten_here_again_and_again_is_found_behind_all_of_it(env: DeliveryEnv) -> None:
+async def test_a_long_sender_rewritten_here_again_and_again_is_found_behind_all_of_it(
+    env: DeliveryEnv,
+) -> None:
     alice = await env.seed.account("alice." + "a" * 50 + "@example.test")
     await env.seed.domain("a-second-domain.test")
     path = "Alice." + "a" * 50 + "@example.test"
@@ -190,7 +217,9 @@ async def test_a_long_sender_rewritten_here_again_and_again_is_found_behind_all_
         await env.seed.alias(alias, "out@far.test")
         await env.send(BODY, alias, reverse_path=path)
         await env.deliver(1)
-        path = await env.seed.value("SELECT reverse_path FROM outbound_recipients ORDER BY id DESC LIMIT 1")
+        path = await env.seed.value(
+            "SELECT reverse_path FROM outbound_recipients ORDER BY id DESC LIMIT 1"
+        )
     made = await env.seed.rows("SELECT left(reverse_path, 5) FROM outbound_recipients ORDER BY id")
     assert made == [("SRS2=",), ("SRS0=",), ("SRS2=",)]
     await bounced(env, path)
@@ -223,10 +252,14 @@ async def test_a_target_that_is_reached_twice_gets_one_copy(env: DeliveryEnv) ->
     for name in ("a", "b"):
         await env.seed.alias(f"{name}@example.test", "out@far.test")
     tenant = await env.seed.value("SELECT tenant_id FROM domains")
-    await env.send(BODY, "a@example.test", "b@example.test", "OUT@far.test", **submitted(tenant=tenant))
+    await env.send(
+        BODY, "a@example.test", "b@example.test", "OUT@far.test", **submitted(tenant=tenant)
+    )
     await env.deliver(1)
     await ended(env)
-    assert await queued(env, "recipient, original, reverse_path") == [("OUT@far.test", "", "alice@example.test")]
+    assert await queued(env, "recipient, original, reverse_path") == [
+        ("OUT@far.test", "", "alice@example.test")
+    ]
 
 
 async def test_a_bounce_to_a_rewritten_address_finds_its_way_back(env: DeliveryEnv) -> None:
@@ -238,7 +271,9 @@ async def test_a_bounce_to_a_rewritten_address_finds_its_way_back(env: DeliveryE
     assert env.events.of(sent.id) == [("queued", {"recipients": [ours]})]
 
 
-async def test_a_bounce_unwinds_what_was_rewritten_here_twice_down_to_a_mailbox_here(env: DeliveryEnv) -> None:
+async def test_a_bounce_unwinds_what_was_rewritten_here_twice_down_to_a_mailbox_here(
+    env: DeliveryEnv,
+) -> None:
     alice = await env.seed.account("alice@example.test")
     (key,) = env.secret_box.derived("srs")
     once = rewrite("alice@example.test", "example.test", key, day())
@@ -268,7 +303,9 @@ async def test_a_rewritten_address_leads_nowhere_when_forged_or_for_anything_but
     assert await queued(env, "state") == [("bounced",)] * bool(sender)
 
 
-async def test_a_rewritten_address_at_anothers_domain_is_not_ours_to_turn_back(env: DeliveryEnv) -> None:
+async def test_a_rewritten_address_at_anothers_domain_is_not_ours_to_turn_back(
+    env: DeliveryEnv,
+) -> None:
     theirs = rewrite(SENDER, "far.test", env.secret_box.derived("srs")[0], day())
     await env.send(BODY, theirs, **submitted(reverse_path=""))
     await env.deliver(1)
@@ -276,11 +313,15 @@ async def test_a_rewritten_address_at_anothers_domain_is_not_ours_to_turn_back(e
     assert await queued(env, "recipient, original") == [(theirs, "")]
 
 
-async def test_a_recipient_that_has_gone_is_dropped_when_nobody_is_to_be_told(env: DeliveryEnv) -> None:
+async def test_a_recipient_that_has_gone_is_dropped_when_nobody_is_to_be_told(
+    env: DeliveryEnv,
+) -> None:
     bob = await env.seed.account("bob@example.test")
     never = {"gone@example.test": RecipientDsn(Notify.NEVER)}
     null = await env.send(BODY, "gone@example.test", reverse_path="")
-    silent = await env.send(BODY, "gone@example.test", "bob@example.test", reverse_path=SENDER, dsn=never)
+    silent = await env.send(
+        BODY, "gone@example.test", "bob@example.test", reverse_path=SENDER, dsn=never
+    )
     await env.deliver(2)
     await ended(env)
     assert await queued(env) == []
@@ -288,7 +329,11 @@ async def test_a_recipient_that_has_gone_is_dropped_when_nobody_is_to_be_told(en
     assert await env.seed.rows("SELECT id FROM messages") == [(silent.id,)]
     for message in (null, silent):
         kind, detail = env.events.of(message.id)[-1]
-        assert (kind, detail["recipient"], detail["status"]) == ("bounced", "gone@example.test", "5.1.1")
+        assert (kind, detail["recipient"], detail["status"]) == (
+            "bounced",
+            "gone@example.test",
+            "5.1.1",
+        )
 
 
 async def test_a_sender_that_asked_is_told_of_delivery_into_a_mailbox(env: DeliveryEnv) -> None:
@@ -302,17 +347,23 @@ async def test_a_sender_that_asked_is_told_of_delivery_into_a_mailbox(env: Deliv
     assert await queued(env, "recipient, state, notice, orcpt, last_status, closed_at") == [
         ("bob@example.test", "delivered", "delivered", "rfc822;bob@x", "2.1.5", None)
     ]
-    assert await env.seed.rows("SELECT ret, envid, open FROM outbound_messages") == [("HDRS", "e1", 1)]
+    assert await env.seed.rows("SELECT ret, envid, open FROM outbound_messages") == [
+        ("HDRS", "e1", 1)
+    ]
     assert env.wake_ups.count == 0
 
 
-async def test_an_alias_to_one_place_hands_the_wish_on_and_one_to_several_is_expanded(env: DeliveryEnv) -> None:
+async def test_an_alias_to_one_place_hands_the_wish_on_and_one_to_several_is_expanded(
+    env: DeliveryEnv,
+) -> None:
     await env.seed.account("bob@example.test")
     await env.seed.alias("one@example.test", "one@far.test")
     await env.seed.alias("list@example.test", "bob@example.test", "two@far.test")
     success = RecipientDsn(Notify.SUCCESS)
     dsn = dict.fromkeys(("one@example.test", "list@example.test"), success)
-    await env.send(BODY, "one@example.test", "list@example.test", **submitted(reverse_path=SENDER, dsn=dsn))
+    await env.send(
+        BODY, "one@example.test", "list@example.test", **submitted(reverse_path=SENDER, dsn=dsn)
+    )
     await env.deliver(1)
     await ended(env)
     assert await queued(env, "recipient, state, notice, notify") == [
@@ -328,7 +379,18 @@ async def enter_keys(env: DeliveryEnv, secret_box: SecretBox) -> list[DkimKey]:
         private, public = generate(algorithm)
         number, began = new_id(), datetime.now(UTC) - timedelta(minutes=1)
         encrypted = secret_box.encrypt(private, f"dkim:{number}")
-        facts = (number, "example.test", f"s-{algorithm}", algorithm, public, encrypted, began, None, None, began)
+        facts = (
+            number,
+            "example.test",
+            f"s-{algorithm}",
+            algorithm,
+            public,
+            encrypted,
+            began,
+            None,
+            None,
+            began,
+        )
         keys.append(DkimKey(*facts))
     await PostgresDkimKeys(env.seed.database).rotate(None, "example.test", keys, 0)
     return keys
@@ -343,7 +405,9 @@ def verified(message: bytes, keys: list[DkimKey]) -> bool:
 
     count = message.count(b"DKIM-Signature:")
     try:
-        return count == len(keys) and all(dkim.DKIM(message).verify(place, dnsfunc=record) for place in range(count))
+        return count == len(keys) and all(
+            dkim.DKIM(message).verify(place, dnsfunc=record) for place in range(count)
+        )
     except dkim.DKIMException:
         return False
 
@@ -364,16 +428,23 @@ async def test_what_leaves_in_the_name_of_our_domain_is_signed_without_its_retur
 
 
 @pytest.mark.parametrize("size", [1_000, 600_000, 1_500_000])
-async def test_8_bit_text_of_any_size_is_signed_in_its_7_bit_form_too(env: DeliveryEnv, size: int) -> None:
+async def test_8_bit_text_of_any_size_is_signed_in_its_7_bit_form_too(
+    env: DeliveryEnv, size: int
+) -> None:
     line = "This is one more line of the text, and it ends with a greeting from Köln.\r\n".encode()
     head = (
-        MESSAGE.partition(b"\r\n\r\n")[0] + b"\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
+        MESSAGE.partition(b"\r\n\r\n")[0]
+        + b"\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
     )
     message = head + line * (size // len(line))
     keys = await enter_keys(env, env.secret_box)
     send = env.send_large if size > 512 * 1024 else env.send
     body = RETURN_PATH + message
-    await send(body, "bob@far.test", **submitted(signer="example.test", body=Body.from_message(body, len(RETURN_PATH))))
+    await send(
+        body,
+        "bob@far.test",
+        **submitted(signer="example.test", body=Body.from_message(body, len(RETURN_PATH))),
+    )
     await env.deliver(1)
     await ended(env)
     as_it_is, seven_bit = by_form(await env.seed.value("SELECT signature FROM outbound_messages"))
@@ -403,7 +474,9 @@ async def test_only_what_leaves_and_may_be_signed_is_signed(env: DeliveryEnv) ->
         signer=signer,
         rewriting=env.secret_box.derived("srs"),
     )
-    await env.send(BODY, "bob@example.test", "gone@example.test", **submitted(signer="example.test"))
+    await env.send(
+        BODY, "bob@example.test", "gone@example.test", **submitted(signer="example.test")
+    )
     await env.send(BODY, "bob@far.test", **submitted(signer=""))
     await env.send(BODY, "out@example.test", reverse_path=SENDER)
     await deliverer.deliver(await env.take(3))
@@ -423,7 +496,9 @@ async def test_a_domain_without_keys_sends_unsigned(env: DeliveryEnv) -> None:
     assert await env.seed.rows("SELECT signature FROM outbound_messages") == [("",)]
 
 
-async def test_a_message_whose_keys_do_not_open_waits_and_holds_up_no_other(env: DeliveryEnv) -> None:
+async def test_a_message_whose_keys_do_not_open_waits_and_holds_up_no_other(
+    env: DeliveryEnv,
+) -> None:
     bob = await env.seed.account("bob@example.test")
     await enter_keys(env, SecretBox([b"another key, lost long ago......"]))
     await env.send(BODY, "carol@far.test", **submitted(signer="example.test"))
@@ -449,7 +524,8 @@ async def test_an_outage_of_the_keys_store_is_waited_out(env: DeliveryEnv) -> No
     signer = _FaultySigner()
     deliverer = Deliverer(env.mailboxes, env.blobs, env.dead, new_id=new_id, signer=signer)
     sent: list[Envelope] = [
-        await env.send(BODY, f"bob{number}@far.test", **submitted(signer="example.test")) for number in range(2)
+        await env.send(BODY, f"bob{number}@far.test", **submitted(signer="example.test"))
+        for number in range(2)
     ]
     await deliverer.deliver(await env.take(2))
     await ended(env)
@@ -457,7 +533,9 @@ async def test_an_outage_of_the_keys_store_is_waited_out(env: DeliveryEnv) -> No
     assert signer.calls == 4
 
 
-async def test_a_message_whose_octets_are_missing_does_not_hold_up_the_others(env: DeliveryEnv) -> None:
+async def test_a_message_whose_octets_are_missing_does_not_hold_up_the_others(
+    env: DeliveryEnv,
+) -> None:
     bob = await env.seed.account("bob@example.test")
     await enter_keys(env, env.secret_box)
     lost = await env.send_large(BODY, "carol@far.test", **submitted(signer="example.test"))

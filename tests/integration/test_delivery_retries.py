@@ -1,4 +1,5 @@
-"""What cannot be placed at first is tried again in a lane of its own, and first deliveries never wait for it (ADR 19)."""
+"""What cannot be placed at first is tried again in a lane of its own, and first deliveries never
+wait for it (ADR 19)."""
 
 from __future__ import annotations
 
@@ -107,10 +108,14 @@ async def test_what_fails_alone_twice_is_parked(env: DeliveryEnv) -> None:
     assert (await lane(env, RETRY_CONSUMER), await env.dead.parked(0, 10)) == ((1, 0), [])
     await env.try_again(1)
     await env.settled()
-    assert [(each.message_id, each.reason) for each in await env.dead.parked(0, 10)] == [(str(bad.id), "DataError")]
+    assert [(each.message_id, each.reason) for each in await env.dead.parked(0, 10)] == [
+        (str(bad.id), "DataError")
+    ]
 
 
-async def test_poison_is_parked_once_dead_has_room(nats: Nats, database_url: str, tmp_path: Path) -> None:
+async def test_poison_is_parked_once_dead_has_room(
+    nats: Nats, database_url: str, tmp_path: Path
+) -> None:
     async with delivery_env(nats, database_url, tmp_path / "blobs", dead_max_bytes=500) as env:
         await env.nats.request("ingest.0", b"no record " + b"x" * 1000)
         await env.deliver(1)
@@ -159,7 +164,9 @@ async def test_messages_whose_keys_do_not_open_wait_in_the_retry_lane(env: Deliv
     ]
 
 
-async def test_to_set_aside_twice_is_to_set_aside_once_and_the_publishers_word_stays(env: DeliveryEnv) -> None:
+async def test_to_set_aside_twice_is_to_set_aside_once_and_the_publishers_word_stays(
+    env: DeliveryEnv,
+) -> None:
     await env.nats.request("ingest.submission", b"record")
     (delivery,) = await env.take(1)
     await delivery.set_aside()
@@ -209,7 +216,9 @@ async def test_the_intake_tries_again_beside_first_deliveries(env: DeliveryEnv) 
             await env.send(BODY, "user0@example.test")
         await env.settled()
         assert await env.bodies(account) == [BODY] * 5
-        assert {each.message_id for each in await env.dead.parked(0, 10)} == {str(each.id) for each in bad}
+        assert {each.message_id for each in await env.dead.parked(0, 10)} == {
+            str(each.id) for each in bad
+        }
         await intake.drain(5)
         await asyncio.wait_for(running, 5)
     await env.seed.sums_hold()

@@ -1,4 +1,5 @@
-"""From Postgres into the directory that smtp-in reads: the publisher beside the API, on real NATS."""
+"""From Postgres into the directory that smtp-in reads: the publisher beside the API, on real
+NATS."""
 
 from __future__ import annotations
 
@@ -73,7 +74,9 @@ async def env(database_url: str, nats: Nats, tmp_path: Path) -> AsyncIterator[Pr
         truth, bucket = PostgresDirectorySource(database), NatsDirectoryBucket(connection)
         publisher = Publisher(truth, bucket)
         directory = await stack.enter_async_context(NatsDirectory(connection))
-        yield ProjectionEnv(api, DatabaseSeed(database), connection, bucket, truth, publisher, directory)
+        yield ProjectionEnv(
+            api, DatabaseSeed(database), connection, bucket, truth, publisher, directory
+        )
 
 
 @pytest.fixture
@@ -110,14 +113,18 @@ async def test_every_change_is_projected(published: ProjectionEnv) -> None:
     await published.api.alias("far@example.test", "info@example.test")
     for address in ("alice@example.test", "info@example.test", "far@example.test"):
         assert await published.standing(address) is RecipientStatus.OVER_QUOTA
-    await client.patch("/v1/accounts/alice@example.test", json={"quota_bytes": None, "state": "suspended"})
+    await client.patch(
+        "/v1/accounts/alice@example.test", json={"quota_bytes": None, "state": "suspended"}
+    )
     for address in ("alice@example.test", "info@example.test", "far@example.test"):
         assert await published.standing(address) is RecipientStatus.SUSPENDED
     await client.patch("/v1/accounts/alice@example.test", json={"state": "active"})
     assert await published.standing("far@example.test") is RecipientStatus.DELIVERABLE
     await client.patch("/v1/domains/example.test", json={"catch_all": "info@example.test"})
     assert await published.standing("anyone@example.test") is RecipientStatus.DELIVERABLE
-    await client.patch("/v1/domains/example.test", json={"catch_all": None, "plus_addressing": False})
+    await client.patch(
+        "/v1/domains/example.test", json={"catch_all": None, "plus_addressing": False}
+    )
     assert await published.standing("anyone@example.test") is RecipientStatus.UNKNOWN
     assert await published.standing("alice+x@example.test") is RecipientStatus.UNKNOWN
 
@@ -126,7 +133,9 @@ async def test_changes_of_other_services_come_through_the_outbox(published: Proj
     await published.api.domain()
     await published.api.account("alice@example.test", quota_bytes=10)
     await published.seed.rows("UPDATE accounts SET used_bytes = 10")
-    await published.seed.rows("INSERT INTO directory_outbox (subject) VALUES ('alice@example.test')")
+    await published.seed.rows(
+        "INSERT INTO directory_outbox (subject) VALUES ('alice@example.test')"
+    )
     await published.becomes("alice@example.test", RecipientStatus.OVER_QUOTA, 5)
 
 
@@ -136,8 +145,15 @@ async def test_a_crossed_step_of_room_is_published_of_the_account_and_what_leads
     await published.api.domain()
     await published.api.account("alice@example.test", quota_bytes=1_000_000)
     await published.api.alias("info@example.test", "alice@example.test")
-    await published.api.client.patch("/v1/domains/example.test", json={"catch_all": "info@example.test"})
-    names = ("alice@example.test", "alice+tag@example.test", "info@example.test", "anyone@example.test")
+    await published.api.client.patch(
+        "/v1/domains/example.test", json={"catch_all": "info@example.test"}
+    )
+    names = (
+        "alice@example.test",
+        "alice+tag@example.test",
+        "info@example.test",
+        "anyone@example.test",
+    )
 
     async def rooms() -> set[int | None]:
         return {await published.directory.room(parse_address(name)) for name in names}
@@ -147,7 +163,9 @@ async def test_a_crossed_step_of_room_is_published_of_the_account_and_what_leads
     (alice,) = (await published.seed.rows("SELECT id FROM accounts"))[0]
     mailboxes = PostgresMailboxes(published.seed.database)
     await mailboxes.deliver([make_segment([make_message([alice], size=10_000)])])
-    assert await published.seed.rows("SELECT subject FROM directory_outbox") == [], "within a step nothing is said"
+    assert await published.seed.rows("SELECT subject FROM directory_outbox") == [], (
+        "within a step nothing is said"
+    )
     await mailboxes.deliver([make_segment([make_message([alice], size=900_000)])])
     after = room_of(90_000)
     assert after is not None and before is not None and after < before
@@ -158,7 +176,9 @@ async def test_a_crossed_step_of_room_is_published_of_the_account_and_what_leads
     await until(so, 15, "the new step everywhere")
 
 
-async def test_while_nats_is_down_accounts_are_made_and_projected_later(published: ProjectionEnv, nats: Nats) -> None:
+async def test_while_nats_is_down_accounts_are_made_and_projected_later(
+    published: ProjectionEnv, nats: Nats
+) -> None:
     await published.api.domain()
     nats.stop(kill=True)
     began = time.monotonic()
@@ -260,7 +280,9 @@ async def test_two_publishers_take_turns(env: ProjectionEnv) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_a_comparison_that_fails_keeps_nothing_from_being_published(env: ProjectionEnv) -> None:
+async def test_a_comparison_that_fails_keeps_nothing_from_being_published(
+    env: ProjectionEnv,
+) -> None:
     await env.publisher.reconcile()
     await env.api.domain()
     comparisons = 0
@@ -288,7 +310,9 @@ async def test_a_comparison_that_fails_keeps_nothing_from_being_published(env: P
 async def test_settle_does_not_wait_where_nothing_is_to_come(env: ProjectionEnv) -> None:
     assert await env.publisher.wait_published((), 5)
     began = time.monotonic()
-    assert not await env.publisher.wait_published((10**9,), 0.2), "nothing publishes, so it waits its time out"
+    assert not await env.publisher.wait_published((10**9,), 0.2), (
+        "nothing publishes, so it waits its time out"
+    )
     assert time.monotonic() - began < 2
 
 
@@ -298,12 +322,15 @@ NDJSON = {"Content-Type": "application/x-ndjson"}
 async def imported(api: Api, domain: str, count: int) -> None:
     lines = [{"address": f"u{number}@{domain}", "password_hash": HASH} for number in range(count)]
     content = "".join(json.dumps(line) + "\n" for line in lines)
-    answer = await api.client.post("/v1/import/accounts", content=content, headers=NDJSON, timeout=60)
+    answer = await api.client.post(
+        "/v1/import/accounts", content=content, headers=NDJSON, timeout=60
+    )
     assert json.loads(answer.text.splitlines()[-1])["created"] == count
 
 
 class SlowBucket(NatsDirectoryBucket):
-    """A bucket in which an import stands still until ``flowing``, and is slow until somebody else's entry has been written."""
+    """A bucket in which an import stands still until ``flowing``, and is slow until somebody
+    else's entry has been written."""
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
@@ -320,7 +347,8 @@ class SlowBucket(NatsDirectoryBucket):
 
 
 async def test_a_large_import_holds_up_nobody_and_bounces_nothing(env: ProjectionEnv) -> None:
-    """The audit's p12: tenant A imports; tenant B's account takes mail at once, and A's are never said to be unknown."""
+    """The audit's p12: tenant A imports; tenant B's account takes mail at once, and A's are
+    never said to be unknown."""
     bucket = SlowBucket(env.connection)
     publisher = Publisher(env.truth, bucket)
     env.api.publication.set(publisher)
@@ -336,7 +364,9 @@ async def test_a_large_import_holds_up_nobody_and_bounces_nothing(env: Projectio
     try:
         with pytest.raises(DirectoryBehind):
             await env.standing("u1499@a.test")
-        assert await env.standing("nobody@b.test") is RecipientStatus.UNKNOWN, "only the tenant itself is late"
+        assert await env.standing("nobody@b.test") is RecipientStatus.UNKNOWN, (
+            "only the tenant itself is late"
+        )
         assert await env.standing("nobody@elsewhere.test") is RecipientStatus.FOREIGN
         bucket.flowing.set()
         await env.api.account("carol@b.test")
@@ -367,8 +397,11 @@ async def test_a_large_import_holds_up_nobody_and_bounces_nothing(env: Projectio
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_an_account_that_is_announced_unpublished_is_put_off_whoever_dies(env: ProjectionEnv) -> None:
-    """The publisher stands still, so a creation is answered before it is published; then the process is gone."""
+async def test_an_account_that_is_announced_unpublished_is_put_off_whoever_dies(
+    env: ProjectionEnv,
+) -> None:
+    """The publisher stands still, so a creation is answered before it is published; then the
+    process is gone."""
     await env.publisher.reconcile()
     await env.api.domain("b.test")
     assert await env.publisher.publish()
@@ -425,11 +458,15 @@ async def _put_strangers(env: ProjectionEnv, number: int) -> set[str]:
     return subjects
 
 
-async def test_a_comparison_removes_no_more_than_a_small_share_of_the_entries(env: ProjectionEnv) -> None:
+async def test_a_comparison_removes_no_more_than_a_small_share_of_the_entries(
+    env: ProjectionEnv,
+) -> None:
     await env.api.domain("example.test")
     await env.api.account("alice@example.test")
     released = False
-    publisher = Publisher(env.truth, env.bucket, brake=Brake("directory", 0.01, 10, lambda: released))
+    publisher = Publisher(
+        env.truth, env.bucket, brake=Brake("directory", 0.01, 10, lambda: released)
+    )
     await publisher.publish()
     few = await _put_strangers(env, 10)
     assert await publisher.reconcile() == 10
@@ -447,15 +484,21 @@ async def test_a_comparison_removes_no_more_than_a_small_share_of_the_entries(en
     assert REGISTRY.get_sample_value("posthorn_brake_holding", {"brake": "directory"}) == 0
 
 
-async def test_an_empty_truth_takes_nobody_out_of_a_filled_directory_by_comparison(env: ProjectionEnv) -> None:
+async def test_an_empty_truth_takes_nobody_out_of_a_filled_directory_by_comparison(
+    env: ProjectionEnv,
+) -> None:
     many = await _put_strangers(env, 101)
     await env.bucket.mark_filled()
-    publisher = Publisher(env.truth, env.bucket, brake=Brake("directory", REMOVED_SHARE, REMOVED_LEAST))
+    publisher = Publisher(
+        env.truth, env.bucket, brake=Brake("directory", REMOVED_SHARE, REMOVED_LEAST)
+    )
     assert await publisher.reconcile() == 0
     assert set(await env.bucket.entries()) == many
 
 
-async def test_nothing_is_removed_while_it_is_not_certain_that_postgres_is_the_truth(env: ProjectionEnv) -> None:
+async def test_nothing_is_removed_while_it_is_not_certain_that_postgres_is_the_truth(
+    env: ProjectionEnv,
+) -> None:
     await env.api.domain("example.test")
     await _put_strangers(env, 1)
 
@@ -468,7 +511,9 @@ async def test_nothing_is_removed_while_it_is_not_certain_that_postgres_is_the_t
     assert not await env.bucket.is_filled(), "what may be wrong is not called whole"
 
 
-async def test_many_accounts_deleted_by_the_api_leave_the_directory_by_the_outbox(env: ProjectionEnv) -> None:
+async def test_many_accounts_deleted_by_the_api_leave_the_directory_by_the_outbox(
+    env: ProjectionEnv,
+) -> None:
     await env.api.domain("example.test")
     for number in range(12):
         await env.api.account(f"user{number}@example.test")

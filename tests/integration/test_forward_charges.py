@@ -1,4 +1,5 @@
-"""Forwards are charged to their alias's owner, wait beyond the limit, and stop at a loop; reports that come back are counted."""
+"""Forwards are charged to their alias's owner, wait beyond the limit, and stop at a loop;
+reports that come back are counted."""
 
 from __future__ import annotations
 
@@ -57,7 +58,10 @@ async def waits(env: DeliveryEnv) -> list[float]:
 
 
 async def standing(env: DeliveryEnv, address: str) -> AddressEntry:
-    truth = {subject: entry async for subject, entry in PostgresDirectorySource(env.seed.database).everything()}
+    truth = {
+        subject: entry
+        async for subject, entry in PostgresDirectorySource(env.seed.database).everything()
+    }
     entry = truth[address]
     assert isinstance(entry, AddressEntry)
     return entry
@@ -102,8 +106,12 @@ async def test_the_counter_is_the_one_of_the_owners_own_sending_and_its_line_doe
     assert ahead <= 3600
 
 
-async def test_an_alias_without_limited_owners_has_the_limit_of_the_settings(env: DeliveryEnv) -> None:
-    mailboxes = PostgresMailboxes(env.seed.database, QueuePolicy(limits=ForwardLimits(alias_recipients=1)))
+async def test_an_alias_without_limited_owners_has_the_limit_of_the_settings(
+    env: DeliveryEnv,
+) -> None:
+    mailboxes = PostgresMailboxes(
+        env.seed.database, QueuePolicy(limits=ForwardLimits(alias_recipients=1))
+    )
     env.deliverer._mailboxes = mailboxes
     for name in ("one", "two"):
         await env.seed.alias(f"{name}@example.test", "a@far.test", "b@far.test")
@@ -128,12 +136,16 @@ async def test_mail_without_forwards_asks_no_counter(env: DeliveryEnv) -> None:
     await limit(env, "tenants", 1)
     await env.seed.account("bob@example.test")
     for _ in range(3):
-        await arrives(env, "bob@example.test", "x@far.test", role="submission", tenant=DEFAULT_TENANT)
+        await arrives(
+            env, "bob@example.test", "x@far.test", role="submission", tenant=DEFAULT_TENANT
+        )
     assert await waits(env) == [0, 0, 0]
     assert await env.seed.rows("SELECT key FROM throttles") == []
 
 
-async def test_while_its_owners_counter_is_empty_the_directory_says_so_of_the_alias(env: DeliveryEnv) -> None:
+async def test_while_its_owners_counter_is_empty_the_directory_says_so_of_the_alias(
+    env: DeliveryEnv,
+) -> None:
     await limit(env, "tenants", 1)
     await env.seed.alias("inner@example.test", "a@far.test", "b@far.test")
     await env.seed.alias("team@example.test", "inner@example.test")
@@ -145,20 +157,30 @@ async def test_while_its_owners_counter_is_empty_the_directory_says_so_of_the_al
     now = time.time()
     for address in ("team@example.test", "inner@example.test"):
         entry = await standing(env, address)
-        assert entry.at(now) is RecipientStatus.LIMITED and entry.at(now + 3590) is RecipientStatus.LIMITED
         assert (
-            entry.at(now + 3700) is RecipientStatus.DELIVERABLE or entry.at(now + 7300) is RecipientStatus.DELIVERABLE
+            entry.at(now) is RecipientStatus.LIMITED
+            and entry.at(now + 3590) is RecipientStatus.LIMITED
+        )
+        assert (
+            entry.at(now + 3700) is RecipientStatus.DELIVERABLE
+            or entry.at(now + 7300) is RecipientStatus.DELIVERABLE
         )
     assert (await standing(env, "other@example.test")).limited_until is None
     await arrives(env, "team@example.test")
     await env.seed.drain_outbox()
-    await PostgresTenants(env.seed.database).change(None, "default", {"max_recipients_per_hour": 100})
+    await PostgresTenants(env.seed.database).change(
+        None, "default", {"max_recipients_per_hour": 100}
+    )
     assert await env.seed.drain_outbox() == ["inner@example.test", "team@example.test"]
     assert await standing(env, "team@example.test") == AddressEntry(RecipientStatus.DELIVERABLE)
 
 
-async def test_a_limit_of_none_at_all_keeps_forwards_until_their_time_is_over(env: DeliveryEnv) -> None:
-    await PostgresDomains(env.seed.database).change_domain(None, "example.test", {"max_recipients_per_hour": 0})
+async def test_a_limit_of_none_at_all_keeps_forwards_until_their_time_is_over(
+    env: DeliveryEnv,
+) -> None:
+    await PostgresDomains(env.seed.database).change_domain(
+        None, "example.test", {"max_recipients_per_hour": 0}
+    )
     await env.seed.alias("team@example.test", "a@far.test")
     await arrives(env, "team@example.test")
     ((state, at_end),) = await env.seed.rows(
@@ -187,7 +209,9 @@ async def test_a_tenant_cannot_hurry_past_its_limit_and_the_platform_can(env: De
 # Loops
 
 
-async def test_a_forwarded_copy_carries_its_aliass_mark_and_is_not_forwarded_by_it_again(env: DeliveryEnv) -> None:
+async def test_a_forwarded_copy_carries_its_aliass_mark_and_is_not_forwarded_by_it_again(
+    env: DeliveryEnv,
+) -> None:
     (key,) = env.secret_box.derived("srs")
     await env.seed.alias("loop@example.test", "a@far.test", "b@far.test")
     await env.seed.alias("other@example.test", "c@far.test")
@@ -210,7 +234,10 @@ async def test_a_forwarded_copy_carries_its_aliass_mark_and_is_not_forwarded_by_
     rows = await env.seed.rows(
         "SELECT recipient, state, last_status, notice FROM outbound_recipients ORDER BY recipient"
     )
-    assert rows == [("c@far.test", "queued", "", None), ("loop@example.test", "bounced", "5.4.6", "failed")]
+    assert rows == [
+        ("c@far.test", "queued", "", None),
+        ("loop@example.test", "bounced", "5.4.6", "failed"),
+    ]
     ((_, detail),) = [event for event in env.events.of(sent.id) if event[0] == "bounced"]
     assert (detail["recipient"], detail["status"]) == ("loop@example.test", "5.4.6")
 
@@ -218,14 +245,20 @@ async def test_a_forwarded_copy_carries_its_aliass_mark_and_is_not_forwarded_by_
 async def test_nobody_is_told_of_a_loop_of_notices_but_it_is_found(env: DeliveryEnv) -> None:
     (key,) = env.secret_box.derived("srs")
     await env.seed.alias("loop@example.test", "a@far.test", "b@far.test")
-    await arrives(env, "loop@example.test", reverse_path="", passed=(mark_of("loop@example.test", key),))
-    rows = await env.seed.rows("SELECT recipient, state, notice, closed_at IS NULL, tenant_id FROM outbound_recipients")
+    await arrives(
+        env, "loop@example.test", reverse_path="", passed=(mark_of("loop@example.test", key),)
+    )
+    rows = await env.seed.rows(
+        "SELECT recipient, state, notice, closed_at IS NULL, tenant_id FROM outbound_recipients"
+    )
     assert rows == [("loop@example.test", "bounced", None, False, DEFAULT_TENANT)]
 
 
 async def test_a_mark_that_is_forged_stops_nothing(env: DeliveryEnv) -> None:
     await env.seed.alias("team@example.test", "a@far.test")
-    await arrives(env, "team@example.test", passed=(mark_of("team@example.test", b"another key"), "x"))
+    await arrives(
+        env, "team@example.test", passed=(mark_of("team@example.test", b"another key"), "x")
+    )
     assert await env.seed.rows("SELECT state FROM outbound_recipients") == [("queued",)]
 
 
@@ -234,30 +267,50 @@ async def test_a_mark_that_is_forged_stops_nothing(env: DeliveryEnv) -> None:
 
 async def test_few_reports_an_hour_come_back_by_one_address(env: DeliveryEnv) -> None:
     env.deliverer._mailboxes = PostgresMailboxes(
-        env.seed.database, QueuePolicy(limits=ForwardLimits(returns_per_path=2, returns_per_address=3))
+        env.seed.database,
+        QueuePolicy(limits=ForwardLimits(returns_per_path=2, returns_per_address=3)),
     )
     (key,) = env.secret_box.derived("srs")
     day = int(time.time() // 86_400)
-    one, other = (rewrite("victim@other.test", "example.test", key, day, tag).lower() for tag in ("AAAA", "BBBB"))
+    one, other = (
+        rewrite("victim@other.test", "example.test", key, day, tag).lower()
+        for tag in ("AAAA", "BBBB")
+    )
     for path in (one, one, one, other, other):
         await arrives(env, path, reverse_path="")
-    assert await waits(env) == [0, 0, 1800, 1200, 2400]  # what is put off counts for its address as well
-    rows = await env.seed.rows("SELECT recipient, last_status FROM outbound_recipients WHERE state = 'deferred'")
+    # what is put off counts for its address as well
+    assert await waits(env) == [0, 0, 1800, 1200, 2400]
+    rows = await env.seed.rows(
+        "SELECT recipient, last_status FROM outbound_recipients WHERE state = 'deferred'"
+    )
     assert rows == [("victim@other.test", "4.7.1")] * 3
 
 
 async def test_a_stranger_gets_no_report_of_success_and_never_a_body(env: DeliveryEnv) -> None:
     await env.seed.account("bob@example.test")
     await env.seed.alias("out@example.test", "a@far.test")
-    dsn = dict.fromkeys(("bob@example.test", "out@example.test"), RecipientDsn(Notify.SUCCESS | Notify.FAILURE))
-    await arrives(env, "bob@example.test", "out@example.test", dsn=dsn, ret="FULL", client_address="192.0.2.77")
+    dsn = dict.fromkeys(
+        ("bob@example.test", "out@example.test"), RecipientDsn(Notify.SUCCESS | Notify.FAILURE)
+    )
+    await arrives(
+        env,
+        "bob@example.test",
+        "out@example.test",
+        dsn=dsn,
+        ret="FULL",
+        client_address="192.0.2.77",
+    )
     assert await env.seed.rows("SELECT recipient, state, notify FROM outbound_recipients") == [
         ("a@far.test", "queued", Notify.FAILURE)
     ]
-    assert await env.seed.rows("SELECT ret, client_network FROM outbound_messages") == [("HDRS", "192.0.2.0/24")]
+    assert await env.seed.rows("SELECT ret, client_network FROM outbound_messages") == [
+        ("HDRS", "192.0.2.0/24")
+    ]
 
 
-async def test_a_suppressed_target_of_an_alias_gets_nothing_and_nobody_is_told(env: DeliveryEnv) -> None:
+async def test_a_suppressed_target_of_an_alias_gets_nothing_and_nobody_is_told(
+    env: DeliveryEnv,
+) -> None:
     await env.seed.alias("out@example.test", "gone@far.test")
     await env.seed.alias("list@example.test", "gone@far.test", "well@far.test")
     await env.seed.rows(
@@ -276,7 +329,9 @@ async def test_a_suppressed_target_of_an_alias_gets_nothing_and_nobody_is_told(e
     ]
 
 
-async def test_an_alias_that_leads_elsewhere_takes_nothing_while_its_tenant_is_suspended(env: DeliveryEnv) -> None:
+async def test_an_alias_that_leads_elsewhere_takes_nothing_while_its_tenant_is_suspended(
+    env: DeliveryEnv,
+) -> None:
     await env.seed.account("bob@example.test")
     await env.seed.alias("out@example.test", "a@far.test")
     await env.seed.alias("above@example.test", "out@example.test")

@@ -1,4 +1,5 @@
-"""Guards over real Postgres, NATS and blob stores: what belongs together is served, and what does not is left alone (ADR 18)."""
+"""Guards over real Postgres, NATS and blob stores: what belongs together is served, and what
+does not is left alone (ADR 18)."""
 
 from __future__ import annotations
 
@@ -24,7 +25,12 @@ from posthorn.adapters.nats.directory import NatsDirectory
 from posthorn.adapters.nats.installation import DirectoryMark, NatsClock
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.installation import PostgresInstallation
-from posthorn.model.directory_entry import INSTALLATION_KEY, AddressEntry, DomainEntry, RecipientStatus
+from posthorn.model.directory_entry import (
+    INSTALLATION_KEY,
+    AddressEntry,
+    DomainEntry,
+    RecipientStatus,
+)
 from posthorn.model.installation import MARK_BYTES, Copy, Mark, decode_mark, encode_mark
 from posthorn.ports.blobs import MARK, Blobs
 from posthorn.ports.errors import Halted, Unavailable
@@ -52,10 +58,14 @@ class InstallationStores:
     blobs: Blobs
     nats: Connection
 
-    def guard(self, *, keeps: bool = True, beat: float = 30.0, blobs: bool = True) -> InstallationGuard:
+    def guard(
+        self, *, keeps: bool = True, beat: float = 30.0, blobs: bool = True
+    ) -> InstallationGuard:
         values = {"database_url": self.url, "installation_beat_seconds": beat}
         guard = InstallationGuard(
-            PostgresInstallation(self.database), PostgresSettings.model_validate(values), keeps=keeps
+            PostgresInstallation(self.database),
+            PostgresSettings.model_validate(values),
+            keeps=keeps,
         )
         if blobs:
             guard.watch_blobs(self.blobs)
@@ -78,14 +88,20 @@ class InstallationStores:
         return str(await self.sql("SELECT stage FROM installation"))
 
     async def marks(self) -> tuple[Mark | None, Mark | None]:
-        return (await BlobMark(self.blobs).read()).mark, (await DirectoryMark(self.nats).read()).mark
+        return (await BlobMark(self.blobs).read()).mark, (
+            await DirectoryMark(self.nats).read()
+        ).mark
 
     async def live_in(self) -> None:
         """Accounts and bodies, as an installation has them."""
-        await self.sql("INSERT INTO domains (tenant_id, name) SELECT id, 'example.test' FROM tenants LIMIT 1")
+        await self.sql(
+            "INSERT INTO domains (tenant_id, name) SELECT id, 'example.test' FROM tenants LIMIT 1"
+        )
         number = uuid4()
         await self.sql(
-            "INSERT INTO segments (id, key, octets, live_octets) VALUES ($1, $2, 4, 4)", number, f"segments/{number}"
+            "INSERT INTO segments (id, key, octets, live_octets) VALUES ($1, $2, 4, 4)",
+            number,
+            f"segments/{number}",
         )
         await self.blobs.put(f"segments/{number}", [b"body"])
         bucket = NatsDirectoryBucket(self.nats)
@@ -95,10 +111,14 @@ class InstallationStores:
 
 
 @pytest.fixture
-async def stores(database_url: str, nats: Nats, tmp_path: Path) -> AsyncIterator[InstallationStores]:
+async def stores(
+    database_url: str, nats: Nats, tmp_path: Path
+) -> AsyncIterator[InstallationStores]:
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(pool(database_url))
-        blobs = await stack.enter_async_context(open_blobs(BlobSettings(blobs=SecretStr(f"file://{tmp_path}/blobs"))))
+        blobs = await stack.enter_async_context(
+            open_blobs(BlobSettings(blobs=SecretStr(f"file://{tmp_path}/blobs")))
+        )
         connection = await stack.enter_async_context(connect(nats_settings(nats), "test"))
         yield InstallationStores(database_url, database, blobs, connection)
 
@@ -106,11 +126,14 @@ async def stores(database_url: str, nats: Nats, tmp_path: Path) -> AsyncIterator
 async def _stranger(stores: InstallationStores, database: Database, url: str) -> InstallationStores:
     """Another database over the same stores."""
     other = InstallationStores(url, database, stores.blobs, stores.nats)
-    await other.sql("UPDATE installation SET id = gen_random_uuid()")  # tests' databases are copies of one
+    # tests' databases are copies of one
+    await other.sql("UPDATE installation SET id = gen_random_uuid()")
     return other
 
 
-async def test_a_new_installation_takes_itself_up_and_marks_its_stores(stores: InstallationStores) -> None:
+async def test_a_new_installation_takes_itself_up_and_marks_its_stores(
+    stores: InstallationStores,
+) -> None:
     guard = stores.guard()
     with pytest.raises(Halted, match="not been compared"):
         guard.check()
@@ -146,7 +169,9 @@ async def test_marks_that_another_process_writes_during_the_comparison_are_no_co
     assert await DirectoryMark(stores.nats).halted() is None
 
 
-async def test_who_keeps_no_marks_serves_what_is_new_and_writes_nothing(stores: InstallationStores) -> None:
+async def test_who_keeps_no_marks_serves_what_is_new_and_writes_nothing(
+    stores: InstallationStores,
+) -> None:
     guard = stores.guard(keeps=False)
     await guard.compare()
     guard.check()
@@ -176,7 +201,9 @@ async def test_a_new_and_empty_database_is_not_taken_up_over_data(
                 guard.check()
             assert await stranger.stage() == "new"
             await stores.guard().certain()
-    assert await DirectoryMark(stores.nats).halted() is None, "who finds all in order takes the word back"
+    assert await DirectoryMark(stores.nats).halted() is None, (
+        "who finds all in order takes the word back"
+    )
 
 
 async def test_a_second_release_on_the_same_bucket_serves_nothing_and_stops_nobody_else(
@@ -187,7 +214,11 @@ async def test_a_second_release_on_the_same_bucket_serves_nothing_and_stops_nobo
     other = Nats(tmp_path / "other-nats", durable=False)
     other.start()
     try:
-        async with databases.one() as url, pool(url) as database, connect(nats_settings(other), "other") as connection:
+        async with (
+            databases.one() as url,
+            pool(url) as database,
+            connect(nats_settings(other), "other") as connection,
+        ):
             second = InstallationStores(url, database, stores.blobs, connection)
             await second.sql("UPDATE installation SET id = gen_random_uuid()")
             guard = second.guard()
@@ -201,14 +232,19 @@ async def test_a_second_release_on_the_same_bucket_serves_nothing_and_stops_nobo
     assert await DirectoryMark(stores.nats).halted() is None
 
 
-async def test_a_database_restored_from_an_old_backup_is_found_out(stores: InstallationStores) -> None:
+async def test_a_database_restored_from_an_old_backup_is_found_out(
+    stores: InstallationStores,
+) -> None:
     await stores.live_in()
     await stores.guard().certain()
     await stores.sql("UPDATE installation SET progress_at = progress_at - interval '14 minutes'")
     await stores.guard().certain()  # as after a failover; it beats, too
     mark, _ = await stores.marks()
     assert mark is not None
-    await stores.sql("UPDATE installation SET progress_at = to_timestamp($1) - interval '16 minutes'", mark.progress)
+    await stores.sql(
+        "UPDATE installation SET progress_at = to_timestamp($1) - interval '16 minutes'",
+        mark.progress,
+    )
     guard = stores.guard()
     assert not await guard.compare()
     with pytest.raises(Halted, match=r"the database stands at .* before the blob store"):
@@ -216,7 +252,9 @@ async def test_a_database_restored_from_an_old_backup_is_found_out(stores: Insta
     assert await stores.marks() == (mark, (await stores.marks())[1]), "nothing is written"
 
 
-async def test_a_directory_bucket_lost_and_made_anew_heals_by_itself(stores: InstallationStores, nats: Nats) -> None:
+async def test_a_directory_bucket_lost_and_made_anew_heals_by_itself(
+    stores: InstallationStores, nats: Nats
+) -> None:
     await stores.live_in()
     await stores.guard().certain()
     await stores.nats.api("STREAM.DELETE.KV_directory")
@@ -248,7 +286,9 @@ async def test_an_emptied_blob_store_is_not_taken_up(stores: InstallationStores)
     assert await stores.marks() == (None, (await stores.marks())[1])
 
 
-async def test_parts_that_are_down_close_nothing_but_allow_no_deletion(stores: InstallationStores, nats: Nats) -> None:
+async def test_parts_that_are_down_close_nothing_but_allow_no_deletion(
+    stores: InstallationStores, nats: Nats
+) -> None:
     await stores.live_in()
     guard = stores.guard()
     await guard.certain()
@@ -264,14 +304,18 @@ async def test_parts_that_are_down_close_nothing_but_allow_no_deletion(stores: I
     await guard.certain()
 
 
-async def test_the_database_alone_does_not_open_a_gate_over_a_new_one(stores: InstallationStores) -> None:
+async def test_the_database_alone_does_not_open_a_gate_over_a_new_one(
+    stores: InstallationStores,
+) -> None:
     alone = stores.guard(blobs=False)
     assert not await alone.compare()
     with pytest.raises(Halted, match="the blob store does not answer"):
         alone.check()
 
 
-async def test_a_closed_gate_keeps_everybody_from_the_database_but_the_probe(stores: InstallationStores) -> None:
+async def test_a_closed_gate_keeps_everybody_from_the_database_but_the_probe(
+    stores: InstallationStores,
+) -> None:
     guard = stores.guard()
     stores.database.gate = guard.check
     for lend in (stores.database.session, stores.database.transaction):
@@ -286,7 +330,9 @@ async def test_a_closed_gate_keeps_everybody_from_the_database_but_the_probe(sto
         assert await connection.fetchval("SELECT 1") == 1
 
 
-async def test_a_new_connection_to_another_database_is_used_for_nothing(stores: InstallationStores) -> None:
+async def test_a_new_connection_to_another_database_is_used_for_nothing(
+    stores: InstallationStores,
+) -> None:
     guard = stores.guard()
     database = stores.database
     database.gate, database.installation = guard.check, guard.installation
@@ -296,7 +342,9 @@ async def test_a_new_connection_to_another_database_is_used_for_nothing(stores: 
     own = await stores.identity()
     await stores.sql("UPDATE installation SET id = gen_random_uuid()")
     async with database.session() as connection:
-        assert await connection.fetchval("SELECT 1") == 1, "a connection that is known is not asked again"
+        assert await connection.fetchval("SELECT 1") == 1, (
+            "a connection that is known is not asked again"
+        )
     await database.engine.dispose()  # as after a failover: the next connection is a new one
     for lend in (database.session, database.transaction):
         with pytest.raises(Halted, match="a new connection leads to installation"):
@@ -307,7 +355,9 @@ async def test_a_new_connection_to_another_database_is_used_for_nothing(stores: 
         assert await connection.fetchval("SELECT 1") == 1
 
 
-async def test_the_progress_grows_with_time_and_the_copies_follow(stores: InstallationStores) -> None:
+async def test_the_progress_grows_with_time_and_the_copies_follow(
+    stores: InstallationStores,
+) -> None:
     guard = stores.guard(beat=0.1)
     await guard.certain()
     first, _ = await stores.marks()
@@ -318,7 +368,9 @@ async def test_the_progress_grows_with_time_and_the_copies_follow(stores: Instal
         blobs, directory = await stores.marks()
         assert blobs is not None
         assert directory is not None
-        progress = await stores.sql("SELECT extract(epoch FROM progress_at)::float8 FROM installation")
+        progress = await stores.sql(
+            "SELECT extract(epoch FROM progress_at)::float8 FROM installation"
+        )
         assert blobs.progress <= directory.progress <= progress + 1e-6, "Postgres first"
         return blobs.progress > first.progress + 1
 
@@ -330,7 +382,10 @@ async def test_smtp_in_is_told_by_the_bucket_and_reads_nothing_for_it(
 ) -> None:
     await stores.live_in()
     await stores.guard(beat=0.1).certain()
-    async with connect(nats_settings(nats), "smtp-in") as connection, NatsDirectory(connection) as directory:
+    async with (
+        connect(nats_settings(nats), "smtp-in") as connection,
+        NatsDirectory(connection) as directory,
+    ):
         await until(_live(directory))
         assert await directory.standing(ALICE) is RecipientStatus.DELIVERABLE
         async with databases.one() as url, pool(url) as database:
@@ -374,7 +429,9 @@ async def test_one_wrong_process_does_not_halt_a_system_that_works(
         wrong = (await _stranger(stores, database, url)).guard()
         for _ in range(3):
             assert not await wrong.compare()
-    assert await DirectoryMark(stores.nats).halted() is None, "others have written marks a moment ago"
+    assert await DirectoryMark(stores.nats).halted() is None, (
+        "others have written marks a moment ago"
+    )
 
 
 def _live(directory: NatsDirectory) -> Any:
@@ -421,7 +478,9 @@ async def test_a_clock_that_is_wrong_makes_a_process_not_ready(
         await NatsClock(stores.nats).probe()
 
 
-async def test_delivery_takes_nothing_while_the_gate_is_closed_and_gives_back_what_came_at_that_moment() -> None:
+async def test_delivery_takes_nothing_while_the_gate_is_closed_and_gives_back_what_came_at_that_moment() -> (
+    None
+):
     class Taken:
         given_back: float | None = None
 
@@ -459,7 +518,11 @@ def said(capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
 
 
 async def test_adopting_takes_the_stores_over_and_the_former_database_is_foreign_from_then_on(
-    stores: InstallationStores, databases: Databases, nats: Nats, tmp_path: Path, said: Callable[[], str]
+    stores: InstallationStores,
+    databases: Databases,
+    nats: Nats,
+    tmp_path: Path,
+    said: Callable[[], str],
 ) -> None:
     await stores.live_in()
     await stores.guard().certain()
@@ -471,7 +534,9 @@ async def test_adopting_takes_the_stores_over_and_the_former_database_is_foreign
         out = said()
         for text in (str(before), str(await stores.identity()), "foreign"):
             assert text in out
-        assert await take_over(settings, await stores.identity()) == 1, "named must be the database one stands before"
+        assert await take_over(settings, await stores.identity()) == 1, (
+            "named must be the database one stands before"
+        )
         assert "nothing was done" in said()
         assert await new.identity() == before
         assert await take_over(settings, before) == 0
@@ -479,7 +544,9 @@ async def test_adopting_takes_the_stores_over_and_the_former_database_is_foreign
         assert after not in (before, await stores.identity())
         assert {mark.id for mark in await new.marks() if mark} == {after}
         assert await new.stage() == "adopted"
-        assert await NatsDirectoryBucket(stores.nats).entries() == {}, "the directory is that of the database"
+        assert await NatsDirectoryBucket(stores.nats).entries() == {}, (
+            "the directory is that of the database"
+        )
         await new.guard().certain()
         assert await show(settings) == 0
     former = stores.guard()
@@ -500,7 +567,9 @@ async def test_adopting_a_database_from_an_old_backup_lets_it_go_on(
     await stores.guard().certain()
 
 
-async def test_brakes_are_let_go_for_a_while(stores: InstallationStores, nats: Nats, tmp_path: Path) -> None:
+async def test_brakes_are_let_go_for_a_while(
+    stores: InstallationStores, nats: Nats, tmp_path: Path
+) -> None:
     guard = stores.guard()
     await guard.certain()
     assert not guard.brakes_released()
@@ -536,5 +605,9 @@ def _settings(stores: InstallationStores, nats: Nats, tmp_path: Path) -> ApiSett
 async def test_the_mark_in_the_bucket_is_what_the_documents_say(stores: InstallationStores) -> None:
     await stores.guard().certain()
     octets = await stores.blobs.read("posthorn.id", 0, MARK_BYTES)
-    assert json.loads(octets)["installation"] == str(decode_mark(octets).id) == str(await stores.identity())
+    assert (
+        json.loads(octets)["installation"]
+        == str(decode_mark(octets).id)
+        == str(await stores.identity())
+    )
     assert INSTALLATION_KEY == "installation"

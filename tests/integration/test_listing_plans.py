@@ -1,4 +1,5 @@
-"""Pages of accounts read as many rows among many accounts as among few, whoever asks and for whatever.
+"""Pages of accounts read as many rows among many accounts as among few, whoever asks and for
+whatever.
 
 The server counts what is read (see ``test_queue_plans``).
 """
@@ -51,7 +52,9 @@ async def read(seed: DatabaseSeed) -> int:
     )
 
 
-@pytest.mark.parametrize("domain", [None, "d000.test", "d077.test"], ids=["all", "of a large domain", "of a small one"])
+@pytest.mark.parametrize(
+    "domain", [None, "d000.test", "d077.test"], ids=["all", "of a large domain", "of a small one"]
+)
 async def test_a_page_of_accounts_reads_little(seed: DatabaseSeed, domain: str | None) -> None:
     administration = PostgresAdministration(seed.database)
     before, after = await read(seed), ""
@@ -65,10 +68,17 @@ async def test_a_page_of_accounts_reads_little(seed: DatabaseSeed, domain: str |
 
 async def test_a_tenants_page_reads_its_domains_alone(seed: DatabaseSeed) -> None:
     administration = PostgresAdministration(seed.database)
-    other = await seed.value("INSERT INTO tenants (id, name) VALUES (gen_random_uuid(), 'small') RETURNING id")
-    await seed.rows("UPDATE domains SET tenant_id = $1 WHERE name IN ('d000.test', 'd077.test')", other)
+    other = await seed.value(
+        "INSERT INTO tenants (id, name) VALUES (gen_random_uuid(), 'small') RETURNING id"
+    )
+    await seed.rows(
+        "UPDATE domains SET tenant_id = $1 WHERE name IN ('d000.test', 'd077.test')", other
+    )
     before = await read(seed)
     for _ in range(TIMES):
         page = await administration.accounts(other, None, "", PAGE)
-        assert len(page) == PAGE and {one.address[-9:] for one in page} <= {"d000.test", "d077.test"}
+        assert len(page) == PAGE and {one.address[-9:] for one in page} <= {
+            "d000.test",
+            "d077.test",
+        }
     assert await read(seed) - before < TIMES * MOST

@@ -30,7 +30,9 @@ def cluster(tmp_path: Path) -> Iterator[Postgres]:
     server.stop(kill=True)
 
 
-async def test_postgres_comes_back_on_its_port_after_a_crash_with_what_was_committed(cluster: Postgres) -> None:
+async def test_postgres_comes_back_on_its_port_after_a_crash_with_what_was_committed(
+    cluster: Postgres,
+) -> None:
     connection = await asyncpg.connect(cluster.url)
     await connection.execute("CREATE TABLE kept (word text)")
     await connection.execute("INSERT INTO kept VALUES ('kept')")
@@ -52,7 +54,9 @@ def test_no_directory_is_opened_to_others_for_postgres(cluster: Postgres) -> Non
     assert stat.S_IMODE((cluster.directory / "password").stat().st_mode) == 0o600
 
 
-def test_a_postgres_that_cannot_recover_is_told_at_once_with_its_last_words(cluster: Postgres) -> None:
+def test_a_postgres_that_cannot_recover_is_told_at_once_with_its_last_words(
+    cluster: Postgres,
+) -> None:
     cluster.stop(kill=True)
     for path in (cluster.directory / "data" / "pg_wal").glob("0*"):
         path.unlink()
@@ -97,7 +101,9 @@ def test_a_server_that_does_not_start_leaves_nothing_running(tmp_path: Path) -> 
         second.start(server.port)
     server.stop()
     shutil.rmtree(tmp_path)
-    assert not [child for child in psutil.Process().children() if str(tmp_path) in " ".join(child.cmdline())]
+    assert not [
+        child for child in psutil.Process().children() if str(tmp_path) in " ".join(child.cmdline())
+    ]
 
 
 def test_free_ports_lie_outside_those_that_the_kernel_gives_to_clients() -> None:
@@ -106,11 +112,16 @@ def test_free_ports_lie_outside_those_that_the_kernel_gives_to_clients() -> None
 
 
 @pytest.mark.skipif(
-    os.geteuid() != 0, reason="an ordinary user's server keeps the first death signal and needs no second"
+    os.geteuid() != 0,
+    reason="an ordinary user's server keeps the first death signal and needs no second",
 )
-def test_a_server_whose_parent_is_gone_before_it_has_changed_its_user_does_not_begin(tmp_path: Path) -> None:
+def test_a_server_whose_parent_is_gone_before_it_has_changed_its_user_does_not_begin(
+    tmp_path: Path,
+) -> None:
     server = Postgres(tmp_path / "postgres", durable=False)
     command = server._as_user(["true"], signal.SIGQUIT)
     assert subprocess.run(command, check=False).returncode == 0
     # as somebody else's child, which is what an orphan is, it must not
-    assert subprocess.run(["sh", "-c", '"$@"; exit $?', "sh", *command], check=False).returncode == 1
+    assert (
+        subprocess.run(["sh", "-c", '"$@"; exit $?', "sh", *command], check=False).returncode == 1
+    )

@@ -1,4 +1,5 @@
-"""The schema: up from nothing, once however often it is asked for, and the same as tables.py says."""
+"""The schema: up from nothing, once however often it is asked for, and the same as tables.py
+says."""
 
 from __future__ import annotations
 
@@ -49,12 +50,18 @@ async def _value(url: str, query: str) -> object:
 async def test_an_empty_database_gets_the_whole_schema(empty_url: str) -> None:
     await asyncio.to_thread(migrate_blocking, empty_url)
     assert await _value(empty_url, "SELECT version_num FROM alembic_version") == SCHEMA_VERSION
-    found = await _value(empty_url, "SELECT array_agg(tablename) FROM pg_tables WHERE schemaname = 'public'")
+    found = await _value(
+        empty_url, "SELECT array_agg(tablename) FROM pg_tables WHERE schemaname = 'public'"
+    )
     assert set(found) == {*metadata.tables, "alembic_version"}  # type: ignore[call-overload]
-    assert await _value(empty_url, "SELECT id FROM tenants WHERE name = 'default'") == DEFAULT_TENANT
+    assert (
+        await _value(empty_url, "SELECT id FROM tenants WHERE name = 'default'") == DEFAULT_TENANT
+    )
 
 
-async def test_a_second_run_changes_nothing(empty_url: str, capfd: pytest.CaptureFixture[str]) -> None:
+async def test_a_second_run_changes_nothing(
+    empty_url: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     await asyncio.to_thread(migrate_blocking, empty_url)
     assert "schema migrated" in capfd.readouterr().out
     before = await _value(empty_url, "SELECT xmin FROM alembic_version")
@@ -80,7 +87,9 @@ async def test_a_run_waits_for_the_one_before_it(empty_url: str) -> None:
     holder = await asyncpg.connect(empty_url)
     await holder.execute("SELECT pg_advisory_lock($1)", LOCK)
     running = asyncio.create_task(asyncio.to_thread(migrate_blocking, empty_url))
-    while not await holder.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"):
+    while not await holder.fetchval(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    ):
         await asyncio.sleep(0.01)
     assert await holder.fetchval("SELECT to_regclass('alembic_version')") is None
     await holder.close()
@@ -88,12 +97,23 @@ async def test_a_run_waits_for_the_one_before_it(empty_url: str) -> None:
     assert await _value(empty_url, "SELECT version_num FROM alembic_version") == SCHEMA_VERSION
 
 
-async def test_the_migrated_schema_is_what_tables_says(postgres: Postgres, migrated: str, empty_url: str) -> None:
+async def test_the_migrated_schema_is_what_tables_says(
+    postgres: Postgres, migrated: str, empty_url: str
+) -> None:
     def differences(connection: Connection) -> list[object]:
         context = MigrationContext.configure(
-            connection, opts={"compare_type": True, "compare_server_default": True, "target_metadata": metadata}
+            connection,
+            opts={
+                "compare_type": True,
+                "compare_server_default": True,
+                "target_metadata": metadata,
+            },
         )
-        return [found for found in compare_metadata(context, metadata) if "alembic_version" not in repr(found)]
+        return [
+            found
+            for found in compare_metadata(context, metadata)
+            if "alembic_version" not in repr(found)
+        ]
 
     engine = make_engine(postgres.url_of(migrated), pool=1, seconds=30)
     try:
@@ -106,7 +126,8 @@ async def test_the_migrated_schema_is_what_tables_says(postgres: Postgres, migra
 async def test_constraints_indexes_and_storage_are_what_tables_says(
     postgres: Postgres, migrated: str, empty_url: str
 ) -> None:
-    # Alembic compares neither check constraints, nor expressions and predicates of indexes, nor storage parameters
+    # Alembic compares neither check constraints, nor expressions and predicates of indexes, nor
+    # storage parameters
     engine = make_engine(empty_url, pool=1, seconds=30)
     try:
         async with engine.begin() as connection:
@@ -168,7 +189,9 @@ async def test_an_earlier_schema_is_not_served(database_url: str) -> None:
             await database.probe()
 
 
-async def test_a_later_schema_is_served_so_that_a_new_release_does_not_stop_the_old_one(database_url: str) -> None:
+async def test_a_later_schema_is_served_so_that_a_new_release_does_not_stop_the_old_one(
+    database_url: str,
+) -> None:
     async with connect(PostgresSettings(database_url=database_url)) as database:  # type: ignore[arg-type]
         async with database.session() as connection:
             await connection.execute("UPDATE alembic_version SET version_num = '9999'")
@@ -176,7 +199,9 @@ async def test_a_later_schema_is_served_so_that_a_new_release_does_not_stop_the_
 
 
 def test_revisions_are_numbers_of_four_digits_so_that_they_can_be_compared() -> None:
-    script = ScriptDirectory(str(Path(str(resources.files("posthorn.adapters.postgres"))) / "migrations"))
+    script = ScriptDirectory(
+        str(Path(str(resources.files("posthorn.adapters.postgres"))) / "migrations")
+    )
     found = [step.revision for step in script.walk_revisions()]
     assert SCHEMA_VERSION == found[0] == max(found)
     assert all(re.fullmatch(r"\d{4}", revision) for revision in found)
@@ -188,7 +213,9 @@ async def test_a_database_without_schema_is_not_served(empty_url: str) -> None:
             await database.probe()
 
 
-def test_the_script_waits_for_postgres_to_come_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_script_waits_for_postgres_to_come_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server = Postgres(tmp_path / "postgres", durable=False)
     server.start()
     try:
@@ -209,13 +236,20 @@ def test_the_script_waits_for_postgres_to_come_up(tmp_path: Path, monkeypatch: p
         running.join(30)
         assert not running.is_alive()
         assert failed == []
-        assert asyncio.run(_value(server.url, "SELECT version_num FROM alembic_version")) == SCHEMA_VERSION
+        assert (
+            asyncio.run(_value(server.url, "SELECT version_num FROM alembic_version"))
+            == SCHEMA_VERSION
+        )
     finally:
         server.stop(kill=True)
 
 
-def test_the_script_gives_up_in_the_end_and_names_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("POSTHORN_DATABASE_URL", f"postgresql://posthorn:sesame@127.0.0.1:{free_port()}/posthorn")
+def test_the_script_gives_up_in_the_end_and_names_no_secret(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(
+        "POSTHORN_DATABASE_URL", f"postgresql://posthorn:sesame@127.0.0.1:{free_port()}/posthorn"
+    )
     monkeypatch.setenv("POSTHORN_DATABASE_WAIT_SECONDS", "0.3")
     with pytest.raises(SystemExit) as ended:
         main()

@@ -1,4 +1,5 @@
-"""NATS users of the parts on a real server: what each does works, and what the mx could do with another's rights does not."""
+"""NATS users of the parts on a real server: what each does works, and what the mx could do with
+another's rights does not."""
 
 from __future__ import annotations
 
@@ -89,7 +90,8 @@ class Intruder:
         return not refused
 
     async def _was_told(self, refusal: str, before: int) -> bool:
-        """Return whether such an error has come. The library tells of it in a task of its own, maybe after the flush."""
+        """Return whether such an error has come. The library tells of it in a task of its own,
+        maybe after the flush."""
         for _ in range(10):
             await self.client.flush()
             if any(refusal in str(error).lower() for error in self.errors[before:]):
@@ -107,7 +109,10 @@ async def intruder(nats: Nats, filled: Connection) -> AsyncIterator[Intruder]:
 
     client = Client()
     await client.connect(
-        nats.url_of("smtp-in"), error_cb=note, inbox_prefix=inbox_prefix("smtp-in"), max_reconnect_attempts=0
+        nats.url_of("smtp-in"),
+        error_cb=note,
+        inbox_prefix=inbox_prefix("smtp-in"),
+        max_reconnect_attempts=0,
     )
     yield Intruder(client, errors)
     await client.close()
@@ -124,7 +129,8 @@ async def test_each_publisher_reaches_delivery_under_its_own_subject(
     ingest = NatsIngest(await parts.open(part))
     await ingest.probe()
     body = b"Subject: hello\r\n\r\nworld\r\n"
-    await asyncio.gather(*(ingest.accept(replace(sent, id=uuid4()), body) for _ in range(60)))  # batches among them
+    # batches among them
+    await asyncio.gather(*(ingest.accept(replace(sent, id=uuid4()), body) for _ in range(60)))
     async with NatsIngestSource(await parts.open("delivery")) as source:
         await source.probe()
         taken: list[Any] = []
@@ -143,7 +149,9 @@ async def test_each_publisher_reaches_delivery_under_its_own_subject(
 
 
 @pytest.mark.parametrize("part", ["smtp-in", "submission", "api"])
-async def test_doors_read_the_directory_and_see_its_changes(parts: Parts, filled: Connection, part: str) -> None:
+async def test_doors_read_the_directory_and_see_its_changes(
+    parts: Parts, filled: Connection, part: str
+) -> None:
     async with NatsDirectory(await parts.open(part)) as directory:
 
         async def live() -> bool:
@@ -160,10 +168,14 @@ async def test_doors_read_the_directory_and_see_its_changes(parts: Parts, filled
     assert str(ALICE) in await NatsDirectoryBucket(filled).entries()
 
 
-async def test_delivery_parks_and_the_api_lists_retries_and_discards(parts: Parts, filled: Connection) -> None:
+async def test_delivery_parks_and_the_api_lists_retries_and_discards(
+    parts: Parts, filled: Connection
+) -> None:
     delivery = await parts.open("delivery")
     for number in range(2):
-        await NatsDeadLetters(delivery).park(b"octets", f"id-{number}", "reason", "ingest.submission")
+        await NatsDeadLetters(delivery).park(
+            b"octets", f"id-{number}", "reason", "ingest.submission"
+        )
     dead = NatsDeadLetters(filled)
     first, second = await dead.parked(0, 10)
     assert await dead.discard(first.sequence)
@@ -180,7 +192,9 @@ async def test_delivery_wakes_the_relay(parts: Parts, filled: Connection) -> Non
 
 
 @pytest.mark.parametrize("part", PARTS)
-async def test_every_part_records_events_that_the_api_reads(parts: Parts, filled: Connection, part: str) -> None:
+async def test_every_part_records_events_that_the_api_reads(
+    parts: Parts, filled: Connection, part: str
+) -> None:
     event = Event(make_envelope().id, time.time(), ACCEPTED, {"by": part})
     async with NatsEvents(await parts.open(part)) as events:
         events.record(event)
@@ -217,9 +231,15 @@ async def test_the_streams_are_made_by_delivery_too(nats: Nats, parts: Parts) ->
             for what in ("DELETE", "PURGE", "UPDATE", "MSG.GET", "MSG.DELETE")
             for stream in ("INGEST", "DEAD", "EVENTS", "KV_directory")
         ),
-        *(f"$JS.API.DIRECT.GET.{stream}" for stream in ("INGEST", "DEAD", "EVENTS", "KV_directory")),
+        *(
+            f"$JS.API.DIRECT.GET.{stream}"
+            for stream in ("INGEST", "DEAD", "EVENTS", "KV_directory")
+        ),
         *(f"$JS.API.CONSUMER.CREATE.{stream}" for stream in ("INGEST", "DEAD", "EVENTS")),
-        *(f"$JS.API.CONSUMER.CREATE.{stream}.spy" for stream in ("INGEST", "DEAD", "EVENTS", "KV_directory")),
+        *(
+            f"$JS.API.CONSUMER.CREATE.{stream}.spy"
+            for stream in ("INGEST", "DEAD", "EVENTS", "KV_directory")
+        ),
         "$JS.API.CONSUMER.DURABLE.CREATE.INGEST.spy",
         "$JS.API.CONSUMER.DELETE.INGEST.delivery",
         "$JS.API.CONSUMER.MSG.NEXT.INGEST.delivery",
@@ -237,17 +257,36 @@ async def test_the_mx_may_publish_its_own_subject(intruder: Intruder) -> None:
 
 
 @pytest.mark.parametrize(
-    "subject", [">", "ingest.>", "ingest.mx", "_INBOX.>", "_INBOX.api.>", "$JS.>", "$KV.>", "relay.wake", "events.>"]
+    "subject",
+    [
+        ">",
+        "ingest.>",
+        "ingest.mx",
+        "_INBOX.>",
+        "_INBOX.api.>",
+        "$JS.>",
+        "$KV.>",
+        "relay.wake",
+        "events.>",
+    ],
 )
 async def test_whoever_takes_the_mx_over_cannot_listen(intruder: Intruder, subject: str) -> None:
     assert not await intruder.hears(subject)
     assert await intruder.hears(f"{inbox_prefix('smtp-in')}.anything")
 
 
-async def test_a_watch_cannot_be_turned_on_other_subjects(intruder: Intruder, filled: Connection) -> None:
-    """A push consumer's deliver subject is not held against the user's permissions: see ``permissions``."""
+async def test_a_watch_cannot_be_turned_on_other_subjects(
+    intruder: Intruder, filled: Connection
+) -> None:
+    """A push consumer's deliver subject is not held against the user's permissions: see
+    ``permissions``."""
     before = (await filled.api("STREAM.INFO.INGEST"))["state"]["last_seq"]
-    for target in ("ingest.submission", "$JS.API.STREAM.PURGE.INGEST", "$JS.API.STREAM.DELETE.KV_directory", "dead.0"):
+    for target in (
+        "ingest.submission",
+        "$JS.API.STREAM.PURGE.INGEST",
+        "$JS.API.STREAM.DELETE.KV_directory",
+        "dead.0",
+    ):
         config = {"deliver_subject": target, "deliver_policy": "all", "ack_policy": "none"}
         wish = json.dumps({"stream_name": "KV_directory", "config": config}).encode()
         with suppress(NoAnswerError):
@@ -258,7 +297,9 @@ async def test_a_watch_cannot_be_turned_on_other_subjects(intruder: Intruder, fi
     assert (await filled.api("STREAM.INFO.KV_directory"))["state"]["messages"] == 2
 
 
-async def test_a_connection_that_names_no_part_is_the_one_that_its_url_names(nats: Nats, filled: Connection) -> None:
+async def test_a_connection_that_names_no_part_is_the_one_that_its_url_names(
+    nats: Nats, filled: Connection
+) -> None:
     settings = NatsSettings.model_validate({"nats_url": nats.url_of("api")})
     async with connect(settings, "a command") as connection:
         assert str(ALICE) in await NatsDirectoryBucket(connection).entries()

@@ -31,10 +31,14 @@ THREE = [b"Subject: %d\r\n\r\nbody %d\r\n" % (n, n) for n in (1, 2, 3)]
 
 
 @asynccontextmanager
-async def process(log: Path, nats: Nats, database_url: str, blobs: Path) -> AsyncIterator[tuple[int, int]]:
+async def process(
+    log: Path, nats: Nats, database_url: str, blobs: Path
+) -> AsyncIterator[tuple[int, int]]:
     """The service as a process that is ready. Return the ports of POP3 and of its health page."""
     pop3, health = free_port(), free_port()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")} | {
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")
+    } | {
         "POSTHORN_NATS_URL": nats.url_of("pop3"),
         "POSTHORN_DATABASE_URL": logged_in(database_url, "pop3"),
         "POSTHORN_BLOBS": blobs.as_uri(),
@@ -59,7 +63,9 @@ async def process(log: Path, nats: Nats, database_url: str, blobs: Path) -> Asyn
             async def ready() -> bool:
                 assert child.poll() is None, log.read_text()
                 try:
-                    return (await client.get(f"http://127.0.0.1:{health}/readyz")).status_code == 200
+                    return (
+                        await client.get(f"http://127.0.0.1:{health}/readyz")
+                    ).status_code == 200
                 except httpx.TransportError:
                     return False
 
@@ -88,7 +94,9 @@ async def test_people_read_their_mail_without_nats_and_the_trace_tells_of_it_lat
     nats: Nats, database_url: str, tmp_path: Path
 ) -> None:
     nats.stop(kill=True)
-    async with postgres_mail_store(database_url, tmp_path / "blobs", await hash_of_password()) as house:
+    async with postgres_mail_store(
+        database_url, tmp_path / "blobs", await hash_of_password()
+    ) as house:
         account = await house.account(ADDRESS)
         await house.deliver(account, THREE)
         located = await house.maildrops.locate(account, [1, 2, 3])
@@ -118,12 +126,19 @@ async def test_people_read_their_mail_without_nats_and_the_trace_tells_of_it_lat
 async def test_what_was_read_last_is_told_before_the_process_ends(
     nats: Nats, database_url: str, tmp_path: Path
 ) -> None:
-    async with postgres_mail_store(database_url, tmp_path / "blobs", await hash_of_password()) as house:
+    async with postgres_mail_store(
+        database_url, tmp_path / "blobs", await hash_of_password()
+    ) as house:
         account = await house.account(ADDRESS)
-        await house.deliver(account, [b"Subject: %d\r\n\r\nbody\r\n" % number for number in range(900)])
+        await house.deliver(
+            account, [b"Subject: %d\r\n\r\nbody\r\n" % number for number in range(900)]
+        )
         located = await house.maildrops.locate(account, list(range(1, 901)))
         async with connect(nats_settings(nats), "test") as connection:
-            async with process(tmp_path / "log", nats, database_url, tmp_path / "blobs") as (port, _):
+            async with process(tmp_path / "log", nats, database_url, tmp_path / "blobs") as (
+                port,
+                _,
+            ):
                 await asyncio.to_thread(read, port, *range(1, 901))
             trace = NatsTrace(connection)
             for uid in (1, 450, 900):
@@ -132,7 +147,9 @@ async def test_what_was_read_last_is_told_before_the_process_ends(
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1", "nats://[::1"])
 def test_a_url_that_is_none_is_refused_at_the_start(url: str, tmp_path: Path) -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")} | {
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")
+    } | {
         "POSTHORN_NATS_URL": url,
         "POSTHORN_DATABASE_URL": "postgresql://127.0.0.1:1/x",
         "POSTHORN_BLOBS": tmp_path.as_uri(),

@@ -1,4 +1,5 @@
-"""That mail was read is in its trace, for the tenant whose account read it and for nobody else's."""
+"""That mail was read is in its trace, for the tenant whose account read it and for nobody
+else's."""
 
 from __future__ import annotations
 
@@ -55,7 +56,13 @@ async def test_a_tenant_sees_that_its_own_accounts_have_read_and_not_that_others
     beginning = [("accepted", "ada@acme.test"), ("delivered", None)]
     assert await seen(api, sent, ours) == [*beginning, ("read", "eve@acme.test")]
     assert await seen(api, sent, theirs) == [("read", "bob@other.test")]
-    assert await seen(api, sent, None) == [*beginning, ("read", "eve@acme.test"), ("read", "bob@other.test")]
+    assert await seen(api, sent, None) == [
+        *beginning,
+        ("read", "eve@acme.test"),
+        ("read", "bob@other.test"),
+    ]
     assert await seen(api, came, ours) == [("read", "eve@acme.test")]
     for message, headers in ((sent, stranger), (came, theirs)):
-        problem(await api.client.get(f"/v1/messages/{message}/trace", headers=headers), 404, "not-found")
+        problem(
+            await api.client.get(f"/v1/messages/{message}/trace", headers=headers), 404, "not-found"
+        )

@@ -1,4 +1,5 @@
-"""Postgres that stops, hangs or refuses: Unavailable in good time, without a secret, and well again when it returns."""
+"""Postgres that stops, hangs or refuses: Unavailable in good time, without a secret, and well
+again when it returns."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ from tests.support.seed import DatabaseSeed
 
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[Postgres]:
-    server = Postgres(tmp_path / "postgres")  # durable: what was committed must be there after the crash
+    # durable: what was committed must be there after the crash
+    server = Postgres(tmp_path / "postgres")
     server.start()
     migrate_blocking(server.url)
     yield server
@@ -41,7 +43,9 @@ async def database(database_url: str) -> AsyncIterator[Database]:
         yield opened
 
 
-async def test_every_method_says_unavailable_while_postgres_is_down_and_works_again_after(own: Postgres) -> None:
+async def test_every_method_says_unavailable_while_postgres_is_down_and_works_again_after(
+    own: Postgres,
+) -> None:
     async with pool(own.url) as database:
         seed = DatabaseSeed(database)
         mailboxes, maildrops, segments = (
@@ -97,7 +101,8 @@ async def test_idle_connections_that_the_server_closed_are_not_used_again(own: P
         port = own.port
         own.stop()
         own.start(port)
-        await asyncio.sleep(0.1)  # starting held the event loop up, which has yet to hear of the end
+        # starting held the event loop up, which has yet to hear of the end
+        await asyncio.sleep(0.1)
         await asyncio.gather(*(database.probe() for _ in range(4)))
         with database.faults():
             async with database.engine.connect() as connection:
@@ -106,7 +111,9 @@ async def test_idle_connections_that_the_server_closed_are_not_used_again(own: P
 
 async def test_a_statement_that_takes_too_long_is_unavailable(database_url: str) -> None:
     for prepared in (True, False):
-        async with pool(database_url, database_timeout_seconds=0.2, database_prepared=prepared) as database:
+        async with pool(
+            database_url, database_timeout_seconds=0.2, database_prepared=prepared
+        ) as database:
             started = time.monotonic()
             with pytest.raises(Unavailable):
                 async with database.session() as connection:
@@ -115,7 +122,9 @@ async def test_a_statement_that_takes_too_long_is_unavailable(database_url: str)
             await database.probe()
 
 
-async def test_a_server_that_accepts_and_is_silent_is_unavailable_in_good_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_accepts_and_is_silent_is_unavailable_in_good_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert module.CONNECT_SECONDS <= 5
     monkeypatch.setattr(module, "CONNECT_SECONDS", 0.3)
 
@@ -177,7 +186,9 @@ async def test_a_wrong_password_is_unavailable_and_not_told(database_url: str) -
         ("DO $$ BEGIN RAISE io_error; END $$", True),
     ],
 )
-async def test_outages_are_told_from_faults_of_one_message(database: Database, statement: str, outage: bool) -> None:
+async def test_outages_are_told_from_faults_of_one_message(
+    database: Database, statement: str, outage: bool
+) -> None:
     expected = Unavailable if outage else asyncpg.PostgresError
     with pytest.raises(expected):
         async with database.session() as connection:
@@ -233,7 +244,9 @@ async def test_a_cancelled_transaction_gives_its_connection_back_clean(database_
             assert await connection.fetchval("SELECT count(*) FROM directory_outbox") == 0
 
 
-async def test_a_session_sends_the_limits_that_keep_a_dead_host_from_holding_locks(database_url: str) -> None:
+async def test_a_session_sends_the_limits_that_keep_a_dead_host_from_holding_locks(
+    database_url: str,
+) -> None:
     async with pool(database_url) as database, database.session() as connection:
         assert await connection.fetchval("SHOW statement_timeout") == "30s"
         assert await connection.fetchval("SHOW idle_in_transaction_session_timeout") == "30s"
@@ -243,12 +256,16 @@ async def test_a_session_sends_the_limits_that_keep_a_dead_host_from_holding_loc
 
 async def test_parameters_of_the_url_keep_their_meaning(database_url: str) -> None:
     head = database_url.replace("postgresql://", "postgres://")
-    url = head + "?sslmode=disable&connect_timeout=3&channel_binding=prefer&statement_timeout=7s&application_name=here"
+    url = (
+        head
+        + "?sslmode=disable&connect_timeout=3&channel_binding=prefer&statement_timeout=7s&application_name=here"
+    )
     async with pool(url) as database, database.session() as connection:
         assert await connection.fetchval("SHOW statement_timeout") == "7s"
         assert await connection.fetchval("SHOW application_name") == "here"
     async with pool(head + "?sslmode=require") as database:
-        with pytest.raises(Unavailable):  # the server of the tests has no TLS, and none is not enough
+        # the server of the tests has no TLS, and none is not enough
+        with pytest.raises(Unavailable):
             await database.probe()
 
 
@@ -268,7 +285,10 @@ async def test_unprepared_work_leaves_no_statement_on_the_server(database_url: s
         (ada,) = await seed.accounts(1)
         batch = make_segment([make_message([ada]), make_message([ada])])
         found = await mailboxes.resolve(["user0+tag@example.test"], [batch.messages[0].envelope.id])
-        assert (dict(found.accounts), found.delivered) == ({"user0+tag@example.test": (ada,)}, frozenset())
+        assert (dict(found.accounts), found.delivered) == (
+            {"user0+tag@example.test": (ada,)},
+            frozenset(),
+        )
         assert await mailboxes.deliver([batch]) == 2
         holder = new_id()
         assert (await maildrops.open(ada, holder)).uids == [1, 2]
@@ -289,7 +309,12 @@ async def test_unprepared_work_leaves_no_statement_on_the_server(database_url: s
             async with database.engine.connect() as composed:
                 await composed.execute(text("SELECT :one"), {"one": "1"})
         async with database.session() as connection:
-            assert await connection.fetchval("SELECT count(*) FROM pg_prepared_statements WHERE name <> ''") == 0
+            assert (
+                await connection.fetchval(
+                    "SELECT count(*) FROM pg_prepared_statements WHERE name <> ''"
+                )
+                == 0
+            )
 
 
 async def test_an_engine_for_migrations_has_no_time_limit(database_url: str) -> None:
@@ -311,7 +336,9 @@ async def test_a_lost_session_during_the_wait_for_a_lock_frees_what_it_held(
         async def work() -> None:
             async with database.transaction() as connection:
                 await connection.execute("SELECT pg_advisory_xact_lock(7)")
-                await connection.execute("INSERT INTO tenants (id, name) VALUES ($1, 'held')", new_id())
+                await connection.execute(
+                    "INSERT INTO tenants (id, name) VALUES ($1, 'held')", new_id()
+                )
 
         working = asyncio.create_task(work())
         async with asyncio.timeout(10):

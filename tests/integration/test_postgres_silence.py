@@ -1,4 +1,5 @@
-"""Postgres that is silent without closing anything: dead connections are told from slow statements, within seconds."""
+"""Postgres that is silent without closing anything: dead connections are told from slow
+statements, within seconds."""
 
 from __future__ import annotations
 
@@ -31,7 +32,9 @@ def proxy(postgres: Postgres) -> Iterator[TcpProxy]:
 
 
 @pytest.fixture
-async def database(postgres: Postgres, proxy: TcpProxy, database_url: str) -> AsyncIterator[Database]:
+async def database(
+    postgres: Postgres, proxy: TcpProxy, database_url: str
+) -> AsyncIterator[Database]:
     async with pool(database_url.replace(f":{postgres.port}/", f":{proxy.port}/")) as opened:
         yield opened
 
@@ -62,7 +65,8 @@ async def test_half_open_connections_cost_seconds_not_the_time_limit_of_statemen
     began = time.monotonic()
     with pytest.raises(Unavailable):  # the first to use one waits until it is found to be dead
         await database.probe()
-    await asyncio.gather(*(database.probe() for _ in range(8)))  # and the others of the pool are gone with it
+    # and the others of the pool are gone with it
+    await asyncio.gather(*(database.probe() for _ in range(8)))
     assert time.monotonic() - began < PROMISED_SECONDS
 
 
@@ -88,10 +92,14 @@ async def test_what_a_dead_connection_had_locked_is_free_within_seconds(
 
     async def rename() -> None:
         async with database.transaction() as connection:
-            await connection.execute("UPDATE accounts SET max_messages_per_hour = 1 WHERE id = $1", ada)
+            await connection.execute(
+                "UPDATE accounts SET max_messages_per_hour = 1 WHERE id = $1", ada
+            )
             proxy.swallow()
             proxy.heal()
-            await connection.execute("UPDATE accounts SET max_messages_per_hour = 2 WHERE id = $1", ada)
+            await connection.execute(
+                "UPDATE accounts SET max_messages_per_hour = 2 WHERE id = $1", ada
+            )
 
     began = time.monotonic()
     with pytest.raises(Unavailable):
@@ -103,17 +111,23 @@ async def test_what_a_dead_connection_had_locked_is_free_within_seconds(
     assert (await PostgresMaildrops(database).open(ada, new_id())).uids == []
 
 
-async def test_a_slow_statement_is_left_alone_and_so_is_one_that_waits_for_a_lock(database: Database) -> None:
+async def test_a_slow_statement_is_left_alone_and_so_is_one_that_waits_for_a_lock(
+    database: Database,
+) -> None:
     (ada,) = await DatabaseSeed(database).accounts(1)
 
     async def hold() -> None:
         async with database.transaction() as connection:
-            await connection.execute("UPDATE accounts SET max_messages_per_hour = 1 WHERE id = $1", ada)
+            await connection.execute(
+                "UPDATE accounts SET max_messages_per_hour = 1 WHERE id = $1", ada
+            )
             await connection.fetchval("SELECT pg_sleep(6)")
 
     async def wait() -> None:
         async with database.session() as connection:
-            await connection.execute("UPDATE accounts SET max_messages_per_hour = 2 WHERE id = $1", ada)
+            await connection.execute(
+                "UPDATE accounts SET max_messages_per_hour = 2 WHERE id = $1", ada
+            )
 
     await asyncio.gather(hold(), wait(), _sleep(database, 6.0))
 
@@ -128,7 +142,9 @@ async def test_many_short_statements_in_one_loan_are_left_alone(database: Databa
         assert connection.get_server_pid() == pid
 
 
-async def test_a_server_that_stands_still_costs_no_more_than_that(database: Database, proxy: TcpProxy) -> None:
+async def test_a_server_that_stands_still_costs_no_more_than_that(
+    database: Database, proxy: TcpProxy
+) -> None:
     await fill(database)
     proxy.stall()
     working = [asyncio.create_task(_until_it_works(database)) for _ in range(8)]

@@ -1,4 +1,5 @@
-"""The life of a service process, in a real one: how it starts, what signals do, and with which status it ends."""
+"""The life of a service process, in a real one: how it starts, what signals do, and with which
+status it ends."""
 
 from __future__ import annotations
 
@@ -26,8 +27,14 @@ class Life:
     def __init__(self, scene: str, **settings: str) -> None:
         self.health_port = free_port()
         self.lines: list[dict[str, Any]] = []
-        plain = {name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")}
-        ours = {"HEALTH_HOST": "127.0.0.1", "HEALTH_PORT": str(self.health_port), "GRACE_SECONDS": "5"} | settings
+        plain = {
+            name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")
+        }
+        ours = {
+            "HEALTH_HOST": "127.0.0.1",
+            "HEALTH_PORT": str(self.health_port),
+            "GRACE_SECONDS": "5",
+        } | settings
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.life", scene],
             cwd=Path(__file__).parents[2],

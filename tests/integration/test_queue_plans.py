@@ -1,8 +1,10 @@
-"""A long queue costs no more than a short one: how many rows each question to the queue really reads.
+"""A long queue costs no more than a short one: how many rows each question to the queue really
+reads.
 
-The server counts what is read: rows by sequential scans, index entries and rows fetched by them. That says more than a plan, which
-may be an index scan that walks over everything; and it holds for the plans that are made anew as for those kept for prepared
-statements, since every question is asked more often than the server needs to keep its plan.
+The server counts what is read: rows by sequential scans, index entries and rows fetched by them.
+That says more than a plan, which may be an index scan that walks over everything; and it holds for
+the plans that are made anew as for those kept for prepared statements, since every question is
+asked more often than the server needs to keep its plan.
 """
 
 from __future__ import annotations
@@ -34,12 +36,14 @@ DESTINATIONS = 2_000
 TIMES = 8
 """Often enough for a plan to be kept: that happens at the sixth time."""
 FEW = 2_500
-"""Index entries and rows that one question may read, for pages of 50 and claims of 20; ``ROWS`` would be a walk over all."""
+"""Index entries and rows that one question may read, for pages of 50 and claims of 20; ``ROWS``
+would be a walk over all."""
 
 
 @pytest.fixture(scope="module")
 def loaded(postgres: Postgres, migrated: str) -> Iterator[str]:
-    """URL of a database with a long queue: half of it at one destination, half at many; nearly all put off."""
+    """URL of a database with a long queue: half of it at one destination, half at many; nearly
+    all put off."""
 
     async def on(name: str, work: Callable[[Connection], Awaitable[object]]) -> None:
         connection = await asyncpg.connect(postgres.url_of(name))
@@ -48,15 +52,23 @@ def loaded(postgres: Postgres, migrated: str) -> Iterator[str]:
         finally:
             await connection.close()
 
-    asyncio.run(on("postgres", lambda admin: admin.execute(f"CREATE DATABASE long_queue TEMPLATE {migrated}")))
+    asyncio.run(
+        on(
+            "postgres",
+            lambda admin: admin.execute(f"CREATE DATABASE long_queue TEMPLATE {migrated}"),
+        )
+    )
     asyncio.run(on("long_queue", lambda connection: fill(connection, ROWS, DESTINATIONS)))
     yield postgres.url_of("long_queue")
-    asyncio.run(on("postgres", lambda admin: admin.execute("DROP DATABASE long_queue WITH (FORCE)")))
+    asyncio.run(
+        on("postgres", lambda admin: admin.execute("DROP DATABASE long_queue WITH (FORCE)"))
+    )
 
 
 @pytest.fixture(params=[True, False], ids=["as in the services", "as in the API"])
 async def env(loaded: str, request: pytest.FixtureRequest) -> AsyncIterator[QueueEnv]:
-    # one connection, whose counts are flushed before they are read, and whose prepared statements are all of them
+    # one connection, whose counts are flushed before they are read, and whose prepared statements
+    # are all of them
     async with pool(loaded, by_key=request.param, database_pool=1) as database:
         yield QueueEnv(database)
 
@@ -118,7 +130,8 @@ async def test_claiming_and_recording(env: QueueEnv, destination: str) -> None:
 
 
 async def test_keeping_the_recipients_of_a_message_together(database_url: str) -> None:
-    """A claim looks for further recipients of its messages, and not through everything that is due at the destination.
+    """A claim looks for further recipients of its messages, and not through everything that is due
+    at the destination.
 
     On a new database, of which the planner knows nothing yet.
     """
@@ -144,7 +157,9 @@ async def test_keeping_the_recipients_of_a_message_together(database_url: str) -
 async def test_claiming_beside_a_suspended_tenant(env: QueueEnv) -> None:
     """Its mail is put aside once, a thousand at a time, and then costs nothing."""
     tenant = new_id()
-    await env.rows("INSERT INTO tenants (id, name, state) VALUES ($1, 'hushed', 'suspended')", tenant)
+    await env.rows(
+        "INSERT INTO tenants (id, name, state) VALUES ($1, 'hushed', 'suspended')", tenant
+    )
     await env.rows(
         "UPDATE outbound_recipients SET tenant_id = $1, due_at = now() - interval '9 days' WHERE id = ANY (ARRAY ("
         " SELECT id FROM outbound_recipients WHERE destination = 'big.test' AND state = 'deferred' ORDER BY id LIMIT 1500))",
@@ -153,7 +168,9 @@ async def test_claiming_beside_a_suspended_tenant(env: QueueEnv) -> None:
     relay = await env.relay()
     assert await env.jobs(relay, "big.test", limit=20)
     assert await env.queue.resume(20) == 0
-    held = "SELECT count(*) FROM outbound_recipients WHERE state = 'held' AND suspended_for = $1::text"
+    held = (
+        "SELECT count(*) FROM outbound_recipients WHERE state = 'held' AND suspended_for = $1::text"
+    )
     assert await env.rows(held, str(tenant)) == [(1500,)]
 
     async def claim() -> None:
@@ -163,7 +180,8 @@ async def test_claiming_beside_a_suspended_tenant(env: QueueEnv) -> None:
     await costs_little(env, claim)
     await env.queue.leave(relay)
     await env.rows(
-        "UPDATE outbound_recipients SET state = 'deferred', suspended_for = NULL WHERE tenant_id = $1", tenant
+        "UPDATE outbound_recipients SET state = 'deferred', suspended_for = NULL WHERE tenant_id = $1",
+        tenant,
     )
     await env.rows("DELETE FROM tenants WHERE id = $1", tenant)
 
@@ -172,7 +190,9 @@ async def test_finding_nothing_among_many_that_are_put_off(env: QueueEnv) -> Non
     relay = await env.relay()
 
     async def claim() -> None:
-        assert (await env.queue.claim(relay, Due("later.test", None), None, 9, None, 20)).slot is None
+        assert (
+            await env.queue.claim(relay, Due("later.test", None), None, 9, None, 20)
+        ).slot is None
 
     await costs_little(env, claim, most=50)
 
@@ -222,7 +242,9 @@ async def test_measuring_is_bounded(env: QueueEnv) -> None:
         QueueFilter(domain="big.test", older_than=40_000.0),
         QueueFilter(domain="big.test", state=QueueState.HELD),
     ],
-    ids=lambda which: " ".join(name for name in which.__slots__ if getattr(which, name) is not None) or "all",
+    ids=lambda which: (
+        " ".join(name for name in which.__slots__ if getattr(which, name) is not None) or "all"
+    ),
 )
 async def test_listing(env: QueueEnv, which: QueueFilter) -> None:
     administration = PostgresQueueAdministration(env.database)
@@ -232,10 +254,14 @@ async def test_listing(env: QueueEnv, which: QueueFilter) -> None:
 
 async def test_listing_for_a_tenant_with_little_mail(env: QueueEnv) -> None:
     administration = PostgresQueueAdministration(env.database)
-    await costs_little(env, lambda: administration.items(new_id(), QueueFilter(), None, 50), most=50)
+    await costs_little(
+        env, lambda: administration.items(new_id(), QueueFilter(), None, 50), most=50
+    )
 
 
 async def test_acting_on_what_is_found(env: QueueEnv) -> None:
     administration = PostgresQueueAdministration(env.database)
     for action in ("hold", "release", "retry"):
-        await costs_little(env, partial(administration.act_on_all, None, action, QueueFilter(domain="d9.test"), 20))
+        await costs_little(
+            env, partial(administration.act_on_all, None, action, QueueFilter(domain="d9.test"), 20)
+        )

@@ -1,4 +1,5 @@
-"""Whether a commit survives a failover: what the primary says, what delivery makes of it, and a real standby that takes over."""
+"""Whether a commit survives a failover: what the primary says, what delivery makes of it, and a
+real standby that takes over."""
 
 from __future__ import annotations
 
@@ -74,7 +75,13 @@ async def test_a_server_alone_is_safe_and_tools_that_copy_its_log_change_nothing
     await watch.probe()
     (tmp_path / "wal").mkdir()
     receiving = subprocess.Popen(
-        [str(primary._bin / "pg_receivewal"), "-D", str(tmp_path / "wal"), "-d", primary.url_of("postgres")],
+        [
+            str(primary._bin / "pg_receivewal"),
+            "-D",
+            str(tmp_path / "wal"),
+            "-d",
+            primary.url_of("postgres"),
+        ],
         preexec_fn=die_with_parent(),
         stderr=subprocess.DEVNULL,
     )
@@ -90,7 +97,10 @@ async def test_a_server_alone_is_safe_and_tools_that_copy_its_log_change_nothing
 async def test_an_asynchronous_standby_is_refused_unless_its_loss_is_accepted(
     primary: Postgres, standby: Postgres, database: Database
 ) -> None:
-    demanding, accepting = ReplicationWatch(database, demanded=True), ReplicationWatch(database, demanded=False)
+    demanding, accepting = (
+        ReplicationWatch(database, demanded=True),
+        ReplicationWatch(database, demanded=False),
+    )
     found = await demanding.look()
     assert (found.standbys, found.names, found.commit) == (1, "", "on")
     with pytest.raises(Unavailable):
@@ -112,7 +122,9 @@ async def test_an_asynchronous_standby_is_refused_unless_its_loss_is_accepted(
     await demanding.probe()
 
 
-async def test_names_alone_do_not_do_when_sessions_do_not_wait(primary: Postgres, standby: Postgres) -> None:
+async def test_names_alone_do_not_do_when_sessions_do_not_wait(
+    primary: Postgres, standby: Postgres
+) -> None:
     await set_synchronous(primary, "*")
     for commit, safe in (
         ("on", True),
@@ -128,7 +140,9 @@ async def test_names_alone_do_not_do_when_sessions_do_not_wait(primary: Postgres
                 watch.check()
 
 
-async def test_a_role_without_rights_sees_the_standby_and_may_confirm(primary: Postgres, standby: Postgres) -> None:
+async def test_a_role_without_rights_sees_the_standby_and_may_confirm(
+    primary: Postgres, standby: Postgres
+) -> None:
     await ask(primary, "CREATE ROLE plain LOGIN PASSWORD 'plain'")
     url = f"postgresql://plain:plain@127.0.0.1:{primary.port}/posthorn"
     async with pool(url) as database:
@@ -152,7 +166,8 @@ async def test_what_a_commit_that_was_not_waited_for_left_is_confirmed_before_it
     identity = placed.envelope.id
     standby.stop()
     async with pool(primary.url, database_timeout_seconds=2) as hasty:
-        with pytest.raises(Unavailable):  # the wait is cut short: the row is there all the same, and on no standby
+        # the wait is cut short: the row is there all the same, and on no standby
+        with pytest.raises(Unavailable):
             await PostgresMailboxes(hasty).deliver([make_segment([placed])])
     resolving = asyncio.create_task(PostgresMailboxes(database).resolve([], [identity]))
     done, _ = await asyncio.wait([resolving], timeout=2)
@@ -175,12 +190,19 @@ async def test_delivery_takes_nothing_while_a_failover_would_lose_it(
     (ada,) = await DatabaseSeed(database).accounts(1)
     watch = ReplicationWatch(database, demanded=True)
     await watch.look()
-    async with connect(nats_settings(nats), "test") as connection, NatsIngestSource(connection) as source:
-        deliverer = Deliverer(PostgresMailboxes(database), blobs, NatsDeadLetters(connection), new_id=new_id)
+    async with (
+        connect(nats_settings(nats), "test") as connection,
+        NatsIngestSource(connection) as source,
+    ):
+        deliverer = Deliverer(
+            PostgresMailboxes(database), blobs, NatsDeadLetters(connection), new_id=new_id
+        )
         intake = Consumer(GatedSource(source, watch.check), deliverer, (512, 1 << 23, 1))
         running = asyncio.create_task(intake.run())
         try:
-            await NatsIngest(connection).accept(make_envelope(BODY, to=("user0@example.test",)), BODY)
+            await NatsIngest(connection).accept(
+                make_envelope(BODY, to=("user0@example.test",)), BODY
+            )
             await asyncio.sleep(1)
             assert (await source.backlog()).messages == 1
             assert await _entries(database, ada) == 0
@@ -208,7 +230,9 @@ async def test_a_failover_loses_nothing_that_was_acknowledged_when_commits_wait(
         (ada,) = await DatabaseSeed(database).accounts(1)
         watch = ReplicationWatch(database, demanded=True)
         first = await watch.look()
-        deliverer = Deliverer(PostgresMailboxes(database), blobs, NatsDeadLetters(connection), new_id=new_id)
+        deliverer = Deliverer(
+            PostgresMailboxes(database), blobs, NatsDeadLetters(connection), new_id=new_id
+        )
         intake = Consumer(GatedSource(source, watch.check), deliverer, (16, 1 << 23, 1))
         running = asyncio.create_task(intake.run())
         try:
@@ -234,7 +258,9 @@ async def test_a_failover_loses_nothing_that_was_acknowledged_when_commits_wait(
 
             await until(empty, 60, "everything's delivery")
             async with database.session() as session:
-                rows = await session.fetch("SELECT message_id FROM mailbox_entries WHERE account_id = $1", ada)
+                rows = await session.fetch(
+                    "SELECT message_id FROM mailbox_entries WHERE account_id = $1", ada
+                )
             assert sorted(row["message_id"] for row in rows) == sorted(sent)
             deadline = time.monotonic() + 20
             while time.monotonic() < deadline:
@@ -250,5 +276,7 @@ async def test_a_failover_loses_nothing_that_was_acknowledged_when_commits_wait(
 
 async def _entries(database: Database, account: int) -> int:
     async with database.session() as connection:
-        found: int = await connection.fetchval("SELECT count(*) FROM mailbox_entries WHERE account_id = $1", account)
+        found: int = await connection.fetchval(
+            "SELECT count(*) FROM mailbox_entries WHERE account_id = $1", account
+        )
         return found

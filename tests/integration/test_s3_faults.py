@@ -1,5 +1,5 @@
-"""What an S3 server does rarely: 503 once, a connection cut in the middle, a range not honoured. From a scripted server, since
-no real one does so when asked."""
+"""What an S3 server does rarely: 503 once, a connection cut in the middle, a range not honoured.
+From a scripted server, since no real one does so when asked."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ class Script:
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 first, *lines = head.decode().strip().split("\r\n")
-                headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+                headers = {
+                    name.lower(): value
+                    for name, _, value in (line.partition(": ") for line in lines)
+                }
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
                 self.requests.append((first, headers, body))
                 answer = self.answers.pop(0) if self.answers else OK
@@ -49,11 +52,15 @@ class Script:
 
 
 @asynccontextmanager
-async def scripted(*answers: bytes, read_timeout: float = 5) -> AsyncIterator[tuple[S3Blobs, Script]]:
+async def scripted(
+    *answers: bytes, read_timeout: float = 5
+) -> AsyncIterator[tuple[S3Blobs, Script]]:
     script = Script(list(answers))
     server = await asyncio.start_server(script.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    target = S3Target(f"127.0.0.1:{port}", "mail", "", "us-east-1", False, "key", SecretStr("hidden-secret"))
+    target = S3Target(
+        f"127.0.0.1:{port}", "mail", "", "us-east-1", False, "key", SecretStr("hidden-secret")
+    )
     blobs = S3Blobs(target, read_timeout=read_timeout)
     blobs._ensured = True
     try:
@@ -64,7 +71,10 @@ async def scripted(*answers: bytes, read_timeout: float = 5) -> AsyncIterator[tu
 
 
 def _octets(body: bytes, status: str = "206 Partial Content", length: int | None = None) -> bytes:
-    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body) if length is None else length}\r\n\r\n".encode() + body
+    return (
+        f"HTTP/1.1 {status}\r\nContent-Length: {len(body) if length is None else length}\r\n\r\n".encode()
+        + body
+    )
 
 
 @pytest.mark.parametrize("first", [SLOW_DOWN, CUT], ids=["503", "cut"])
@@ -72,7 +82,9 @@ async def test_an_upload_is_tried_once_more_from_its_beginning(first: bytes) -> 
     parts = [b"one", b"", b"two" * 200_000, b"three"]
     async with scripted(first, OK) as (blobs, script):
         await blobs.put("segments/x", parts)
-        await blobs.put_file("bodies/x", _at(io.BytesIO(b"skipped" + b"".join(parts) + b"behind"), 7), 600_008)
+        await blobs.put_file(
+            "bodies/x", _at(io.BytesIO(b"skipped" + b"".join(parts) + b"behind"), 7), 600_008
+        )
     assert [body for _, _, body in script.requests[1:]] == [b"".join(parts)] * 2
     for request, headers, body in script.requests:
         assert request.startswith("PUT /mail/")
@@ -131,7 +143,10 @@ async def test_a_connection_is_used_again_after_a_read_and_not_after_a_stream_le
         pool = blobs._http.connection_from_url(blobs._client._base_url._url.geturl())
         for _ in range(2):
             assert await blobs.read("segments/x", 0, 10) == b"0123456789"
-            assert b"".join([piece async for piece in blobs.stream("segments/x", 0, 10, 3)]) == b"0123456789"
+            assert (
+                b"".join([piece async for piece in blobs.stream("segments/x", 0, 10, 3)])
+                == b"0123456789"
+            )
         assert pool.num_connections == 1
 
 
@@ -140,7 +155,10 @@ async def test_a_connection_is_used_again_after_a_read_and_not_after_a_stream_le
     [
         (_octets(b"<Error><Code>AccessDenied</Code></Error>", "403 Forbidden"), "AccessDenied"),
         (_octets(b"<html>hidden-secret</html>", "418 Teapot"), "HTTP 418"),
-        (_octets(b"<Error><Code>https://hidden-secret/</Code></Error>", "400 Bad Request"), "HTTP 400"),
+        (
+            _octets(b"<Error><Code>https://hidden-secret/</Code></Error>", "400 Bad Request"),
+            "HTTP 400",
+        ),
     ],
 )
 async def test_faults_of_an_upload_carry_a_short_code_only(answer: bytes, said: str) -> None:
@@ -154,12 +172,18 @@ async def test_faults_of_an_upload_carry_a_short_code_only(answer: bytes, said: 
     ("status", "body", "said"),
     [
         ("404 Not Found", b"<Error><Code>NoSuchKey</Code></Error>", None),
-        ("403 Forbidden", b"<Error><Code>AccessDenied</Code><Message>hidden-secret</Message></Error>", "AccessDenied"),
+        (
+            "403 Forbidden",
+            b"<Error><Code>AccessDenied</Code><Message>hidden-secret</Message></Error>",
+            "AccessDenied",
+        ),
         ("403 Forbidden", b"<Error><Code>see https://hidden-secret/</Code></Error>", "S3Error"),
         ("502 Bad Gateway", b"", "InvalidResponseError"),
     ],
 )
-async def test_faults_of_a_read_carry_a_short_code_only(status: str, body: bytes, said: str | None) -> None:
+async def test_faults_of_a_read_carry_a_short_code_only(
+    status: str, body: bytes, said: str | None
+) -> None:
     head = f"HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     async with scripted(*[head + body] * 3) as (blobs, _):
         with pytest.raises(Unavailable) as caught:

@@ -50,8 +50,17 @@ async def process(role: str, log: Path, **settings: str) -> AsyncIterator[Mappin
     """The service as a process that is ready; gives its ports."""
     ports = {name: free_port() for name in ("HEALTH", "SMTP", "SUBMISSION", "SUBMISSIONS")}
     plain = {name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")}
-    ours = {"SMTP_ROLE": role, "SMTP_HOST": "127.0.0.1", "SMTP_HOSTNAME": "mail.example.test", "SRS_KEY": KEY}
-    ours |= {f"{name}_PORT": str(port) for name, port in ports.items()} | {"HEALTH_HOST": "127.0.0.1"} | settings
+    ours = {
+        "SMTP_ROLE": role,
+        "SMTP_HOST": "127.0.0.1",
+        "SMTP_HOSTNAME": "mail.example.test",
+        "SRS_KEY": KEY,
+    }
+    ours |= (
+        {f"{name}_PORT": str(port) for name, port in ports.items()}
+        | {"HEALTH_HOST": "127.0.0.1"}
+        | settings
+    )
     with log.open("wb") as output:
         child = subprocess.Popen(
             [sys.executable, "-c", "from posthorn_smtp_in.main import main; main()"],
@@ -67,7 +76,9 @@ async def process(role: str, log: Path, **settings: str) -> AsyncIterator[Mappin
             async def ready() -> bool:
                 assert child.poll() is None, log.read_text()
                 try:
-                    return (await client.get(f"http://127.0.0.1:{ports['HEALTH']}/readyz")).status_code == 200
+                    return (
+                        await client.get(f"http://127.0.0.1:{ports['HEALTH']}/readyz")
+                    ).status_code == 200
                 except httpx.TransportError:
                     return False
 
@@ -80,7 +91,9 @@ async def process(role: str, log: Path, **settings: str) -> AsyncIterator[Mappin
         child.wait()
 
 
-async def test_submission_on_real_parts(connection: Connection, nats: Nats, database_url: str, tmp_path: Path) -> None:
+async def test_submission_on_real_parts(
+    connection: Connection, nats: Nats, database_url: str, tmp_path: Path
+) -> None:
     ensure_certificate(tmp_path / "tls")
     async with pool(database_url) as database:
         seed = DatabaseSeed(database)
@@ -97,9 +110,13 @@ async def test_submission_on_real_parts(connection: Connection, nats: Nats, data
     async with process("submission", tmp_path / "log", **settings) as ports:
 
         def send() -> None:
-            with smtplib.SMTP_SSL("localhost", ports["SUBMISSIONS"], context=trusting, timeout=15) as client:
+            with smtplib.SMTP_SSL(
+                "localhost", ports["SUBMISSIONS"], context=trusting, timeout=15
+            ) as client:
                 client.login("alice@example.test", PASSWORD)
-                refused = client.sendmail("alice@example.test", ["bob@example.test", "x@elsewhere.example"], MESSAGE)
+                refused = client.sendmail(
+                    "alice@example.test", ["bob@example.test", "x@elsewhere.example"], MESSAGE
+                )
                 assert refused == {}
             with smtplib.SMTP("localhost", ports["SUBMISSION"], timeout=15) as client:
                 client.starttls(context=trusting)
@@ -112,15 +129,24 @@ async def test_submission_on_real_parts(connection: Connection, nats: Nats, data
     await raw.close()
     envelope = decode_record(message.data or b"").envelope
     assert envelope.recipients == ("bob@example.test", "x@elsewhere.example")
-    assert (envelope.role, envelope.submitter, envelope.signer) == ("submission", "alice@example.test", "example.test")
+    assert (envelope.role, envelope.submitter, envelope.signer) == (
+        "submission",
+        "alice@example.test",
+        "example.test",
+    )
     assert [event.kind for event in await NatsTrace(connection).of(envelope.id)] == [ACCEPTED]
     assert PASSWORD not in (tmp_path / "log").read_text()
 
 
-async def test_the_role_mx_knows_no_postgres(connection: Connection, nats: Nats, tmp_path: Path) -> None:
+async def test_the_role_mx_knows_no_postgres(
+    connection: Connection, nats: Nats, tmp_path: Path
+) -> None:
     await NatsIngest(connection).probe()
     async with process(
-        "mx", tmp_path / "log", NATS_URL=nats.url_of("smtp-in"), BLOBS=f"file://{tmp_path / 'blobs'}"
+        "mx",
+        tmp_path / "log",
+        NATS_URL=nats.url_of("smtp-in"),
+        BLOBS=f"file://{tmp_path / 'blobs'}",
     ) as ports:
 
         def send() -> None:

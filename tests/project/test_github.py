@@ -1,4 +1,5 @@
-"""Workflows and issue forms: GitHub reads them only when it is too late, so their references are checked here."""
+"""Workflows and issue forms: GitHub reads them only when it is too late, so their references are
+checked here."""
 
 from __future__ import annotations
 
@@ -13,7 +14,11 @@ import yaml
 from deploy.release import ROOT
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-FORMS = sorted(path for path in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml") if path.name != "config.yml")
+FORMS = sorted(
+    path
+    for path in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml")
+    if path.name != "config.yml"
+)
 TARGETS = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
@@ -112,7 +117,8 @@ def test_what_an_expression_reads_is_there(path: Path) -> None:
 
 def test_ci_runs_what_a_developer_can_run() -> None:
     assert any(
-        re.search(r"(^|\s)\.ci/run$", step.get("run", "")) for _, step in steps(ROOT / ".github/workflows/ci.yml")
+        re.search(r"(^|\s)\.ci/run$", step.get("run", ""))
+        for _, step in steps(ROOT / ".github/workflows/ci.yml")
     )
     assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
 
@@ -128,7 +134,9 @@ def test_a_release_publishes_every_image_that_the_chart_names() -> None:
     assert build["with"]["platforms"] == "linux/amd64,linux/arm64"
     assert (build["with"]["sbom"], build["with"]["provenance"]) == (True, "mode=max")
     arguments = set(re.findall(r"^(\w+)=", build["with"]["build-args"], re.MULTILINE))
-    assert arguments <= set(re.findall(r"^ARG (\w+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
+    assert arguments <= set(
+        re.findall(r"^ARG (\w+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    )
     for job in ("images", "chart"):
         assert release[job]["permissions"]["id-token"] == "write"
         assert any("cosign sign" in step.get("run", "") for step in release[job]["steps"]), job
@@ -139,7 +147,11 @@ def test_a_release_publishes_every_image_that_the_chart_names() -> None:
 @pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)
 def test_an_issue_form_is_one(path: Path) -> None:
     form = load(path)
-    assert {"name", "description", "body"} <= set(form) <= {"name", "description", "title", "labels", "body"}
+    assert (
+        {"name", "description", "body"}
+        <= set(form)
+        <= {"name", "description", "title", "labels", "body"}
+    )
     ids = [field["id"] for field in form["body"] if field["type"] != "markdown"]
     assert ids
     assert len(set(ids)) == len(ids)

@@ -9,7 +9,9 @@ from deploy.release import ROOT
 
 REQUIREMENTS = ROOT / "requirements"
 LOCKS = sorted(path.name for path in REQUIREMENTS.glob("*.txt"))
-WITHIN_DEV = sorted({"build.txt"} | {f"{path.parent.name}.txt" for path in ROOT.glob("services/*/pyproject.toml")})
+WITHIN_DEV = sorted(
+    {"build.txt"} | {f"{path.parent.name}.txt" for path in ROOT.glob("services/*/pyproject.toml")}
+)
 _PIN = re.compile(r"^([a-z0-9-]+)(?:\[[a-z0-9,]+\])?==(\S+)(?: ; (.*?))? \\$", re.MULTILINE)
 
 
@@ -22,7 +24,9 @@ def test_versions_are_those_of_dev(name: str) -> None:
     tested, shipped = pins("dev.txt"), pins(name)
     assert len(shipped) > 5
     assert {
-        package: (found, tested.get(package)) for package, found in shipped.items() if found != tested.get(package)
+        package: (found, tested.get(package))
+        for package, found in shipped.items()
+        if found != tested.get(package)
     } == {}
 
 
@@ -32,6 +36,6 @@ def test_every_requirement_has_a_hash_and_no_index_is_named(name: str) -> None:
     text = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
     assert "://" not in text
     for requirement in re.split(r"\n(?=\S)", text.strip()):
-        assert re.fullmatch(r"\S+==\S+(?: ; [^\\]+)? \\(?:\n    --hash=sha256:[0-9a-f]{64}(?: \\)?)+", requirement), (
-            requirement
-        )
+        assert re.fullmatch(
+            r"\S+==\S+(?: ; [^\\]+)? \\(?:\n    --hash=sha256:[0-9a-f]{64}(?: \\)?)+", requirement
+        ), requirement

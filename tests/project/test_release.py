@@ -11,13 +11,21 @@ import pytest
 import yaml
 from deploy.release import PLACES, ROOT, ReleaseError, check, copies, main, notes, release, version
 
-PACKAGES = sorted(ROOT.glob("libs/*/pyproject.toml")) + sorted(ROOT.glob("services/*/pyproject.toml"))
+PACKAGES = sorted(ROOT.glob("libs/*/pyproject.toml")) + sorted(
+    ROOT.glob("services/*/pyproject.toml")
+)
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A copy of every file that a release reads or writes."""
-    for name in ("VERSION", "CHANGELOG.md", "README.md", "deploy/helm/posthorn/UPGRADING.md", *PLACES):
+    for name in (
+        "VERSION",
+        "CHANGELOG.md",
+        "README.md",
+        "deploy/helm/posthorn/UPGRADING.md",
+        *PLACES,
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
@@ -53,7 +61,11 @@ def test_a_release_writes_every_copy(tree: Path) -> None:
 def test_no_file_that_a_user_reads_keeps_the_version_before(tree: Path) -> None:
     before = version(tree)
     release("7.8.9", tree)
-    for name in (*PLACES, "README.md", *(str(path.relative_to(tree)) for path in (tree / "docs").rglob("*.md"))):
+    for name in (
+        *PLACES,
+        "README.md",
+        *(str(path.relative_to(tree)) for path in (tree / "docs").rglob("*.md")),
+    ):
         assert f":{before}" not in (tree / name).read_text(), name
         assert f"-{before}" not in (tree / name).read_text(), name
 
@@ -71,9 +83,17 @@ def test_a_release_closes_the_unreleased_sections(tree: Path) -> None:
 
 @pytest.mark.parametrize(
     ("new", "said"),
-    [("1.2", "x.y.z"), ("v1.2.3", "x.y.z"), ("1.2.03", "x.y.z"), ("", "x.y.z"), ("0.0.9", "before")],
+    [
+        ("1.2", "x.y.z"),
+        ("v1.2.3", "x.y.z"),
+        ("1.2.03", "x.y.z"),
+        ("", "x.y.z"),
+        ("0.0.9", "before"),
+    ],
 )
-def test_a_version_that_cannot_follow_is_refused_and_nothing_is_written(tree: Path, new: str, said: str) -> None:
+def test_a_version_that_cannot_follow_is_refused_and_nothing_is_written(
+    tree: Path, new: str, said: str
+) -> None:
     texts = {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()}
     with pytest.raises(ReleaseError, match=said):
         release(new, tree)

@@ -1,4 +1,5 @@
-"""The API's application on a real socket of 127.0.0.1, in the test's own loop and over the test's own database."""
+"""The API's application on a real socket of 127.0.0.1, in the test's own loop and over the
+test's own database."""
 
 from __future__ import annotations
 
@@ -129,7 +130,8 @@ class Api:
         return await self.client.post(path, content=json.dumps(body), headers=headers)
 
     async def domain(self, name: str = "example.test", **fields: Any) -> None:
-        """Create a domain, without DKIM keys unless ``fields`` say so: an RSA key takes a core for a good part of a second."""
+        """Create a domain, without DKIM keys unless ``fields`` say so: an RSA key takes a core
+        for a good part of a second."""
         answer = await self.client.post("/v1/domains", json={"name": name, "dkim": False, **fields})
         assert answer.status_code == 201, answer.text
 
@@ -142,10 +144,14 @@ class Api:
 
     async def alias(self, address: str, *targets: str) -> None:
         """Make an alias."""
-        answer = await self.client.post("/v1/aliases", json={"address": address, "targets": list(targets)})
+        answer = await self.client.post(
+            "/v1/aliases", json={"address": address, "targets": list(targets)}
+        )
         assert answer.status_code == 201, answer.text
 
-    async def enter(self, *recipients: str, sender: str = "Alice@example.test", tenant: UUID | None = None) -> UUID:
+    async def enter(
+        self, *recipients: str, sender: str = "Alice@example.test", tenant: UUID | None = None
+    ) -> UUID:
         """Put a message into the outbound queue, as delivery does."""
         if tenant is None:
             (row,) = await self.sql("SELECT id FROM tenants WHERE name = 'default'")
@@ -153,7 +159,9 @@ class Api:
         outbound = tuple(make_outbound(each, sender) for each in recipients)
         made = make_message((), subject="=?utf-8?q?Gr=C3=BC=C3=9Fe?=", reverse_path=sender)
         async with pool(self.database_url) as database:
-            await PostgresMailboxes(database).deliver([make_segment([replace(made, outbound=outbound, tenant=tenant)])])
+            await PostgresMailboxes(database).deliver(
+                [make_segment([replace(made, outbound=outbound, tenant=tenant)])]
+            )
         return made.envelope.id
 
     async def deliver(self, blobs: Blobs, body: bytes, to: str = "alice@example.test") -> UUID:
@@ -169,8 +177,11 @@ class Api:
 _documents: list[dict[str, Any]] = []
 
 
-def _described(app: FastAPI, describe: Callable[[FastAPI], dict[str, Any]] = docs.describe) -> dict[str, Any]:
-    """Describe the first application: all have the same routes, and each takes half a second to describe."""
+def _described(
+    app: FastAPI, describe: Callable[[FastAPI], dict[str, Any]] = docs.describe
+) -> dict[str, Any]:
+    """Describe the first application: all have the same routes, and each takes half a second to
+    describe."""
     if not _documents:
         _documents.append(describe(app))
     return _documents[0]
@@ -191,7 +202,8 @@ async def running_api(
     rates: RateLimit | None = None,
     http_limits: HttpLimits | None = None,
 ) -> AsyncIterator[Api]:
-    """Run the API without NATS; a test may have a publication and dead letters arrive. ``bootstrap`` needs the database."""
+    """Run the API without NATS; a test may have a publication and dead letters arrive.
+    ``bootstrap`` needs the database."""
     settings = PostgresSettings(database_url=SecretStr(database_url), database_timeout_seconds=10)
     async with connect(settings, shared=True) as database, DnsServer() as dns:
         reader = SegmentReader(blobs)
@@ -222,20 +234,39 @@ async def running_api(
         with patch.object(docs, "describe", _described):
             app = create_app(services, built.guard, health, body_limit=body_limit)
         try:
-            async with http_server(app, bind("127.0.0.1", 0, "test"), grace=1, limits=http_limits) as port:
+            async with http_server(
+                app, bind("127.0.0.1", 0, "test"), grace=1, limits=http_limits
+            ) as port:
                 url = f"http://127.0.0.1:{port}"
                 headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
-                async with httpx.AsyncClient(base_url=url, headers=headers, timeout=20, verify=False) as client:
-                    pending = late.publication, late.dead_letters, late.trace, late.directory, late.ingest
-                    parts = services.forwards, built.guard, services.transfers, services.bulk_imports, services.dns
+                async with httpx.AsyncClient(
+                    base_url=url, headers=headers, timeout=20, verify=False
+                ) as client:
+                    pending = (
+                        late.publication,
+                        late.dead_letters,
+                        late.trace,
+                        late.directory,
+                        late.ingest,
+                    )
+                    parts = (
+                        services.forwards,
+                        built.guard,
+                        services.transfers,
+                        services.bulk_imports,
+                        services.dns,
+                    )
                     yield Api(url, client, database_url, health, *pending, late.events, dns, *parts)
         finally:
             await reader.close()
             passwords.close()
 
 
-def problem(answer: httpx.Response, status: int, slug: str, field: str | None = None) -> dict[str, Any]:
-    """Assert that the answer is this problem document, and that it names the field. Return the document."""
+def problem(
+    answer: httpx.Response, status: int, slug: str, field: str | None = None
+) -> dict[str, Any]:
+    """Assert that the answer is this problem document, and that it names the field. Return the
+    document."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     document: dict[str, Any] = answer.json()

@@ -1,4 +1,5 @@
-"""Messages for tests: envelopes that fit a body, messages placed in segments, recipients elsewhere."""
+"""Messages for tests: envelopes that fit a body, messages placed in segments, recipients
+elsewhere."""
 
 from __future__ import annotations
 
@@ -28,7 +29,9 @@ def make_envelope(
     sender: str = "sender@example.org",
 ) -> Envelope:
     """Return an envelope that fits the body, received now."""
-    return Envelope(identity or new_id(), time.time(), sender, to, Body.from_message(body), blob=blob)
+    return Envelope(
+        identity or new_id(), time.time(), sender, to, Body.from_message(body), blob=blob
+    )
 
 
 def make_message(
@@ -42,8 +45,8 @@ def make_message(
     received_at: float | None = None,
     reverse_path: str = "sender@elsewhere.test",
 ) -> SegmentMessage:
-    """Return a message for the INBOXes of accounts. Its body is ``stored`` bytes (``size`` unless given) of a segment that
-    need not exist. Messages arrive in the order they are made."""
+    """Return a message for the INBOXes of accounts. Its body is ``stored`` bytes (``size``
+    unless given) of a segment that need not exist. Messages arrive in the order they are made."""
     number = number or new_id()
     envelope = Envelope(
         id=number,
@@ -51,12 +54,18 @@ def make_message(
         reverse_path=reverse_path,
         recipients=("user0@example.test",),
         body=Body(size=size, sha256=hashlib.sha256(number.bytes).digest(), has_dot_lines=False),
-        summary=Summary(subject=subject, from_="Sender", date="today", message_id="<1@elsewhere.test>"),
+        summary=Summary(
+            subject=subject, from_="Sender", date="today", message_id="<1@elsewhere.test>"
+        ),
     )
-    return SegmentMessage(envelope, BlobRange(offset, size if stored is None else stored), tuple(accounts))
+    return SegmentMessage(
+        envelope, BlobRange(offset, size if stored is None else stored), tuple(accounts)
+    )
 
 
-def make_segment(messages: Sequence[SegmentMessage], *, number: UUID | None = None, key: str | None = None) -> Segment:
+def make_segment(
+    messages: Sequence[SegmentMessage], *, number: UUID | None = None, key: str | None = None
+) -> Segment:
     """Return the segment that holds the messages."""
     number = number or new_id()
     length = sum(each.blob_range.length for each in messages)

@@ -1,12 +1,14 @@
-"""Databases with the newest schema for tests, made from a template and used again once they are as they were made.
+"""Databases with the newest schema for tests, made from a template and used again once they are as
+they were made.
 
 Rules:
 
 - A test has a database to itself, and finds in it what the migrations put there, nothing else.
-- A copy of the template is a thousand files, the tables a test wrote to are a few dozen. So a database goes round: its
-  connections are ended, those tables begin with new files, what the template holds is put back, sequences begin again.
-- Whoever changed more than rows (a table, a trigger, a setting of the database, statistics of the planner) has used the
-  database up: it is dropped, and the next test gets a copy of the template.
+- A copy of the template is a thousand files, the tables a test wrote to are a few dozen. So a
+  database goes round: its connections are ended, those tables begin with new files, what the
+  template holds is put back, sequences begin again.
+- Whoever changed more than rows (a table, a trigger, a setting of the database, statistics of the
+  planner) has used the database up: it is dropped, and the next test gets a copy of the template.
 """
 
 from __future__ import annotations
@@ -31,7 +33,15 @@ SELECT bool_and(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity
  WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
 """
 _CATALOGS = (
-    *("pg_attrdef", "pg_attribute", "pg_class", "pg_constraint", "pg_db_role_setting", "pg_extension", "pg_index"),
+    *(
+        "pg_attrdef",
+        "pg_attribute",
+        "pg_class",
+        "pg_constraint",
+        "pg_db_role_setting",
+        "pg_extension",
+        "pg_index",
+    ),
     *("pg_namespace", "pg_proc", "pg_rewrite", "pg_statistic", "pg_trigger", "pg_type"),
 )
 _FINGERPRINT = " UNION ALL ".join(
@@ -66,7 +76,9 @@ def as_part(url: str, part: str) -> str:
 @asynccontextmanager
 async def pool(url: str, *, by_key: bool = False, **settings: Any) -> AsyncIterator[Database]:
     """Open a pool of connections; ``settings`` are fields of PostgresSettings."""
-    async with connect(PostgresSettings.model_validate({"database_url": url, **settings}), by_key=by_key) as database:
+    async with connect(
+        PostgresSettings.model_validate({"database_url": url, **settings}), by_key=by_key
+    ) as database:
         yield database
 
 
@@ -81,7 +93,8 @@ def logged_in(url: str, part: str) -> str:
 
 
 class Databases:
-    """The databases of one test session. ``template`` is the name of a database that nothing is connected to."""
+    """The databases of one test session. ``template`` is the name of a database that nothing is
+    connected to."""
 
     def __init__(self, server: Postgres, template: str) -> None:
         self._server = server
@@ -110,7 +123,9 @@ class Databases:
                 tables = [table for (table,) in await connection.fetch(_TABLES)]
                 held = {table: await connection.fetch(f"SELECT * FROM {table}") for table in tables}
                 self._rows = {
-                    table: (list(rows[0].keys()), [tuple(row) for row in rows]) for table, rows in held.items() if rows
+                    table: (list(rows[0].keys()), [tuple(row) for row in rows])
+                    for table, rows in held.items()
+                    if rows
                 }
         finally:
             await connection.close()
@@ -146,7 +161,8 @@ async def until_waiting(watcher: Connection, sessions: int = 1) -> int:
     """Wait until so many statements wait for a lock. Return the process id of one."""
     async with asyncio.timeout(20):
         while True:
-            await watcher.execute("SELECT pg_stat_clear_snapshot()")  # within a transaction the view stands still
+            # within a transaction the view stands still
+            await watcher.execute("SELECT pg_stat_clear_snapshot()")
             waiting = await watcher.fetch(
                 "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
             )

@@ -1,4 +1,5 @@
-"""Everything delivery works with, on real servers: accounts, the stream, DEAD, a blob store, and a deliverer."""
+"""Everything delivery works with, on real servers: accounts, the stream, DEAD, a blob store, and
+a deliverer."""
 
 from __future__ import annotations
 
@@ -70,7 +71,9 @@ class DeliveryEnv:
     wake_ups: CountedWakeUps
     expander: Expander
 
-    async def send(self, body: bytes, /, *to: str, identity: UUID | None = None, **facts: Any) -> Envelope:
+    async def send(
+        self, body: bytes, /, *to: str, identity: UUID | None = None, **facts: Any
+    ) -> Envelope:
         """Accept a message whose body rides in the record; ``facts`` are fields of the envelope."""
         sent = replace(make_envelope(body, to=to, identity=identity), **facts)
         await self.ingest.accept(sent, body)
@@ -79,7 +82,9 @@ class DeliveryEnv:
     async def send_large(self, body: bytes, /, *to: str, **facts: Any) -> Envelope:
         """Accept a message whose body lies in a blob of its own."""
         number = new_id()
-        sent = replace(make_envelope(body, to=to, identity=number, blob=f"bodies/{number}"), **facts)
+        sent = replace(
+            make_envelope(body, to=to, identity=number, blob=f"bodies/{number}"), **facts
+        )
         await FileBlobs.put(self.blobs, f"bodies/{number}", [body])
         await self.ingest.accept(sent, None)
         return sent
@@ -134,13 +139,18 @@ class DeliveryEnv:
         found = []
         for key, offset, length, encoding in rows:
             stored = await self.blobs.read(key, offset, length)
-            found.append(zstandard.ZstdDecompressor().decompress(stored) if encoding == "zstd" else stored)
+            found.append(
+                zstandard.ZstdDecompressor().decompress(stored) if encoding == "zstd" else stored
+            )
         return found
 
 
 @asynccontextmanager
-async def delivery_env(nats: Nats, database_url: str, directory: Path, **settings: int) -> AsyncIterator[DeliveryEnv]:
-    """Open the parts. ``settings`` are those of NATS. Delivery has its own role in Postgres, the seed is written by the owner."""
+async def delivery_env(
+    nats: Nats, database_url: str, directory: Path, **settings: int
+) -> AsyncIterator[DeliveryEnv]:
+    """Open the parts. ``settings`` are those of NATS. Delivery has its own role in Postgres, the
+    seed is written by the owner."""
     async with (
         pool(database_url) as database,
         pool(as_part(database_url, "delivery")) as deliverys,
@@ -152,7 +162,10 @@ async def delivery_env(nats: Nats, database_url: str, directory: Path, **setting
         secret_box, events, wake_ups = SecretBox([SECRET_KEY]), RecordedEvents(), CountedWakeUps()
         signer = DkimSigner(PostgresDkimKeys(deliverys), secret_box)
         expander = Expander(
-            PostgresExpansions(deliverys), rewriting=secret_box.derived("srs"), notifier=wake_ups, events=events
+            PostgresExpansions(deliverys),
+            rewriting=secret_box.derived("srs"),
+            notifier=wake_ups,
+            events=events,
         )
         try:
             async with NatsIngestSource(connection) as source:

@@ -1,7 +1,9 @@
-"""A DNS server of the tests' own: scripted zones on loopback, UDP and TCP on one port, with the faults that names can have.
+"""A DNS server of the tests' own: scripted zones on loopback, UDP and TCP on one port, with the
+faults that names can have.
 
-It answers as a validating recursive resolver would: follows aliases, sets the AD bit for what was added as ``secure`` when the
-question has the DO bit, tells an empty answer from a name that does not exist.
+It answers as a validating recursive resolver would: follows aliases, sets the AD bit for what was
+added as ``secure`` when the question has the DO bit, tells an empty answer from a name that does
+not exist.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ type Key = tuple[dns.name.Name, dns.rdatatype.RdataType]
 
 
 class DnsServer:
-    """``async with DnsServer() as dns: dns.add("a.test", "MX", "10 mx.a.test.")``; what is added holds at once."""
+    """``async with DnsServer() as dns: dns.add("a.test", "MX", "10 mx.a.test.")``; what is added
+    holds at once."""
 
     def __init__(self) -> None:
         self.asked: Counter[tuple[str, str]] = Counter()
@@ -60,7 +63,9 @@ class DnsServer:
         """Take records away."""
         del self._records[_key(name, kind)]
 
-    def fail(self, name: str, kind: str, rcode: dns.rcode.Rcode | None = dns.rcode.SERVFAIL) -> None:
+    def fail(
+        self, name: str, kind: str, rcode: dns.rcode.Rcode | None = dns.rcode.SERVFAIL
+    ) -> None:
         """Answer with this code; with None, as the records say, again."""
         if rcode is None:
             del self._rcodes[_key(name, kind)]
@@ -88,7 +93,10 @@ class DnsServer:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._udp.close()
         self._tcp.close()
@@ -101,7 +109,9 @@ class DnsServer:
         query = dns.message.from_wire(wire)
         question = query.question[0]
         key = (question.name, question.rdtype)
-        self.asked[question.name.to_text(omit_final_dot=True), dns.rdatatype.to_text(question.rdtype)] += 1
+        self.asked[
+            question.name.to_text(omit_final_dot=True), dns.rdatatype.to_text(question.rdtype)
+        ] += 1
         self.by_tcp += tcp
         if self._silent.get(key, 0) > 0:
             self._silent[key] -= 1
@@ -123,7 +133,12 @@ class DnsServer:
             return response.to_wire()
 
     def _fill(
-        self, response: dns.message.Message, name: dns.name.Name, kind: dns.rdatatype.RdataType, *, validated: bool
+        self,
+        response: dns.message.Message,
+        name: dns.name.Name,
+        kind: dns.rdatatype.RdataType,
+        *,
+        validated: bool,
     ) -> None:
         secure = validated
         while True:

@@ -26,7 +26,9 @@ class RecordedEvents:
 
     def of(self, message: UUID) -> list[tuple[str, dict[str, Any]]]:
         """Return kind and detail of each event of a message."""
-        return [(event.kind, dict(event.detail)) for event in self.events if event.message == message]
+        return [
+            (event.kind, dict(event.detail)) for event in self.events if event.message == message
+        ]
 
 
 class CountedWakeUps:

@@ -30,14 +30,20 @@ class Received:
     def is_signed_with(self, secret: str) -> bool:
         """Check the signature as a receiver would."""
         key = base64.b64decode(secret.removeprefix("whsec_"))
-        signed = f"{self.headers['webhook-id']}.{self.headers['webhook-timestamp']}.".encode() + self.body
+        signed = (
+            f"{self.headers['webhook-id']}.{self.headers['webhook-timestamp']}.".encode()
+            + self.body
+        )
         wanted = "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
-        return any(hmac.compare_digest(wanted, each) for each in self.headers["webhook-signature"].split(" "))
+        return any(
+            hmac.compare_digest(wanted, each)
+            for each in self.headers["webhook-signature"].split(" ")
+        )
 
 
 class HookReceiver:
-    """An HTTP server of a few lines; an async context manager. ``answer`` gives the octets of the whole answer; empty: none
-    comes."""
+    """An HTTP server of a few lines; an async context manager. ``answer`` gives the octets of
+    the whole answer; empty: none comes."""
 
     def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
         self.received: list[Received] = []
@@ -65,7 +71,10 @@ class HookReceiver:
         with suppress(OSError, asyncio.IncompleteReadError):
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             request, *lines = head.rstrip("\r\n").split("\r\n")
-            headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+            headers = {
+                name.lower(): value.strip()
+                for name, _, value in (line.partition(":") for line in lines)
+            }
             body = await reader.readexactly(int(headers.get("content-length", 0)))
             received = Received(request.split(" ")[1], headers, body)
             self.received.append(received)
@@ -86,5 +95,12 @@ class HookReceiver:
 
 def reply(status: int, body: bytes = b"", *fields: str) -> bytes:
     """An answer that closes the connection."""
-    lines = [f"HTTP/1.1 {status} Said", "Connection: close", f"Content-Length: {len(body)}", *fields, "", ""]
+    lines = [
+        f"HTTP/1.1 {status} Said",
+        "Connection: close",
+        f"Content-Length: {len(body)}",
+        *fields,
+        "",
+        "",
+    ]
     return "\r\n".join(lines).encode() + body

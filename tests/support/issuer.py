@@ -1,4 +1,5 @@
-"""An OpenID Connect issuer of the tests' own: documents on 127.0.0.1, keys, and tokens that are right but for what a test says."""
+"""An OpenID Connect issuer of the tests' own: documents on 127.0.0.1, keys, and tokens that are
+right but for what a test says."""
 
 from __future__ import annotations
 
@@ -30,10 +31,18 @@ ED_KEY = Ed25519PrivateKey.generate()
 def public(key: Any, kid: str | None, **more: str) -> dict[str, Any]:
     """The public half as a JWK."""
     named = {RSAAlgorithm: "RSA", ECAlgorithm: "EC"}
-    kinds = [kind for kind in named if hasattr(key, "key_size") and hasattr(key, "curve") == (kind is ECAlgorithm)]
+    kinds = [
+        kind
+        for kind in named
+        if hasattr(key, "key_size") and hasattr(key, "curve") == (kind is ECAlgorithm)
+    ]
     kind: Any = kinds[0] if kinds else OKPAlgorithm
     document: dict[str, Any] = json.loads(kind.to_jwk(key.public_key()))
-    return {name: value for name, value in document.items() if name != "key_ops"} | ({"kid": kid} if kid else {}) | more
+    return (
+        {name: value for name, value in document.items() if name != "key_ops"}
+        | ({"kid": kid} if kid else {})
+        | more
+    )
 
 
 @dataclass
@@ -47,8 +56,16 @@ class Issuer:
     is_down: bool = False
     fetched: list[str] = field(default_factory=list)
 
-    def token(self, key: Any = RSA_KEY, algorithm: str = "RS256", *, kid: str | None = "first", **claims: Any) -> str:
-        """Sign a token of a tenant's admin; ``claims`` are put over what it says, and None takes one out."""
+    def token(
+        self,
+        key: Any = RSA_KEY,
+        algorithm: str = "RS256",
+        *,
+        kid: str | None = "first",
+        **claims: Any,
+    ) -> str:
+        """Sign a token of a tenant's admin; ``claims`` are put over what it says, and None takes
+        one out."""
         now = time.time()
         said = {
             "iss": self.url,
@@ -69,7 +86,9 @@ class Issuer:
         if self.is_down:
             return Response(status_code=503)
         if request.url.path.endswith("/.well-known/openid-configuration"):
-            return JSONResponse({"issuer": self.url, "jwks_uri": f"{self.url}/keys", **self.configuration})
+            return JSONResponse(
+                {"issuer": self.url, "jwks_uri": f"{self.url}/keys", **self.configuration}
+            )
         return JSONResponse({"keys": self.keys})
 
 

@@ -1,6 +1,8 @@
-"""A service process made of nothing but runtime, for tests of its life: ``python -m tests.support.life SCENE``.
+"""A service process made of nothing but runtime, for tests of its life: ``python -m
+tests.support.life SCENE``.
 
-It listens with a one-line protocol: it greets, and on a drain says goodbye, except to a client that said ``stay``.
+It listens with a one-line protocol: it greets, and on a drain says goodbye, except to a client that
+said ``stay``.
 """
 
 from __future__ import annotations
@@ -84,15 +86,23 @@ async def fail_when_stopped() -> None:
 async def start(process: Process) -> None:
     scene = sys.argv[1]
     await process.stack.enter_async_context(part("backend"))
-    work = {"fail": fail, "finish": finish, "bad end": fail_when_stopped, "fail while starting": fail}.get(scene, idle)
+    work = {
+        "fail": fail,
+        "finish": finish,
+        "bad end": fail_when_stopped,
+        "fail while starting": fail,
+    }.get(scene, idle)
     await process.task(work(), "work")
     match scene:
         case "no start":
             raise Unavailable("postgres", "cannot connect")
         case "bad settings":
-            from posthorn.adapters.blobs.config import open_blobs  # it takes long, and only this scene needs it
+            # it takes long, and only this scene needs it
+            from posthorn.adapters.blobs.config import open_blobs
 
-            await process.stack.enter_async_context(open_blobs(BlobSettings(blobs=SecretStr("s3://k:hidden@x"))))
+            await process.stack.enter_async_context(
+                open_blobs(BlobSettings(blobs=SecretStr("s3://k:hidden@x")))
+            )
         case "hung thread":
             hung = ThreadPoolExecutor(1)
             hung.submit(time.sleep, 60)
@@ -103,7 +113,9 @@ async def start(process: Process) -> None:
     limiter = ConnectionLimiter(100, 100)
     listener = bind("127.0.0.1", 0, "POSTHORN_PORT")
     grace = process.settings.grace_seconds
-    port = await process.stack.enter_async_context(listening(lambda: Session(limiter), listener, limiter, grace=grace))
+    port = await process.stack.enter_async_context(
+        listening(lambda: Session(limiter), listener, limiter, grace=grace)
+    )
     log.info("listening", port=port)
 
 

@@ -1,4 +1,5 @@
-"""Reading a maildrop octet by octet: poplib gives lines and refuses long ones, tests want what was on the wire."""
+"""Reading a maildrop octet by octet: poplib gives lines and refuses long ones, tests want what
+was on the wire."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ class Reader:
         self._stream = connection.makefile("rb")
 
     def line(self, command: str | None = None) -> str:
-        """Send a command and give its first line. Raises RefusedError; an ended connection is a ConnectionError."""
+        """Send a command and give its first line. Raises RefusedError; an ended connection is a
+        ConnectionError."""
         if command is not None:
             self._connection.sendall(command.encode() + b"\r\n")
         answer = self._stream.readline()
@@ -33,7 +35,8 @@ class Reader:
         return text
 
     def many(self, command: str) -> bytes:
-        """Send a command and return the octets of its multi-line answer, unstuffed, without the end line."""
+        """Send a command and return the octets of its multi-line answer, unstuffed, without the
+        end line."""
         self.line(command)
         return self._lines()
 
@@ -84,7 +87,8 @@ class Maildrop:
 
     @contextmanager
     def session(self, patience: float = 15.0) -> Iterator[Reader]:
-        """Log in; a maildrop in use, a fault or a connection refused is tried again for a while. QUITs when all went well."""
+        """Log in; a maildrop in use, a fault or a connection refused is tried again for a while.
+        QUITs when all went well."""
         deadline = time.monotonic() + patience
         while True:
             try:
@@ -95,7 +99,9 @@ class Maildrop:
                 reader.line(f"PASS {self.password}")
                 break
             except (RefusedError, OSError) as error:
-                passing = isinstance(error, OSError) or re.search(r"\[(IN-USE|SYS/TEMP)\]", str(error))
+                passing = isinstance(error, OSError) or re.search(
+                    r"\[(IN-USE|SYS/TEMP)\]", str(error)
+                )
                 if not passing or time.monotonic() > deadline:
                     raise
                 time.sleep(0.1)
@@ -124,10 +130,13 @@ class Maildrop:
             return found
 
     def await_mail(self, count: int, timeout: float = 20.0) -> list[bytes]:
-        """Wait until there are ``count`` messages, and return them. More than that is an error at once."""
+        """Wait until there are ``count`` messages, and return them. More than that is an error
+        at once."""
         deadline = time.monotonic() + timeout
         while (now := self.count()) < count:
-            assert time.monotonic() < deadline, f"{now} of {count} messages in {self.address} after {timeout:.0f} s"
+            assert time.monotonic() < deadline, (
+                f"{now} of {count} messages in {self.address} after {timeout:.0f} s"
+            )
             time.sleep(0.05)
         assert now == count, f"{now} messages in {self.address} where {count} were expected"
         return self.read()

@@ -18,7 +18,9 @@ class PolicyHost:
     requests: list[bytes] = field(default_factory=list)
     port: int = 0
 
-    def publish(self, policy: bytes, *, status: str = "200 OK", headers: str = "Content-Type: text/plain") -> None:
+    def publish(
+        self, policy: bytes, *, status: str = "200 OK", headers: str = "Content-Type: text/plain"
+    ) -> None:
         """Answer with this from now on."""
         self.answer = (
             f"HTTP/1.1 {status}\r\n{headers}\r\nContent-Length: {len(policy)}\r\n\r\n".replace(
@@ -33,7 +35,10 @@ class PolicyHost:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._server.close()
         for writer in list(self._writers):

@@ -10,9 +10,14 @@ from typing import Any
 
 
 async def until(
-    condition: Callable[[], Awaitable[Any] | Any], timeout: float = 30.0, what: str = "it", *, every: float = 0.02
+    condition: Callable[[], Awaitable[Any] | Any],
+    timeout: float = 30.0,
+    what: str = "it",
+    *,
+    every: float = 0.02,
 ) -> None:
-    """Poll until the condition, which may be asynchronous, holds. Raises AssertionError when it does not in time."""
+    """Poll until the condition, which may be asynchronous, holds. Raises AssertionError when it
+    does not in time."""
     deadline = time.monotonic() + timeout
     while True:
         held = condition()

@@ -1,4 +1,5 @@
-"""Everything a relay works with, on real servers: the queue, a blob store, the streams; and messages to send."""
+"""Everything a relay works with, on real servers: the queue, a blob store, the streams; and
+messages to send."""
 
 from __future__ import annotations
 
@@ -60,7 +61,10 @@ class FixedPlanner:
         self.asked += 1
         if self.failure:
             raise replace(self.failure)
-        return [RemoteHost(f"mx{n}.{destination}", "127.0.0.1", port, Tls.NONE) for n, port in enumerate(self.ports)]
+        return [
+            RemoteHost(f"mx{n}.{destination}", "127.0.0.1", port, Tls.NONE)
+            for n, port in enumerate(self.ports)
+        ]
 
 
 def relay_settings(nats: Nats, database_url: str, blobs: Path, **changes: Any) -> RelaySettings:
@@ -100,14 +104,21 @@ class RelayEnv:
             return [tuple(row) for row in await connection.fetch(query, *values)]
 
     async def post(
-        self, *recipients: str | Outbound, body: bytes = BODY, sender: str = SENDER, stranger: bool = False, **more: Any
+        self,
+        *recipients: str | Outbound,
+        body: bytes = BODY,
+        sender: str = SENDER,
+        stranger: bool = False,
+        **more: Any,
     ) -> UUID:
-        """Enter a message into the queue, as delivery does, and wake relays. ``stranger``: its sender did not authenticate."""
+        """Enter a message into the queue, as delivery does, and wake relays. ``stranger``: its
+        sender did not authenticate."""
         path = f"Return-Path: <{sender}>\r\n".encode()
         octets, number = path + body, new_id()
         await self.blobs.put(f"segments/{number}", [octets])
         outbound = tuple(
-            one if isinstance(one, Outbound) else Outbound(one, one.rpartition("@")[2], sender) for one in recipients
+            one if isinstance(one, Outbound) else Outbound(one, one.rpartition("@")[2], sender)
+            for one in recipients
         )
         facts = Body.from_message(octets, len(path))
         envelope = Envelope(
@@ -120,7 +131,9 @@ class RelayEnv:
             **more,
         )
         message = SegmentMessage(envelope, BlobRange(0, len(octets)), (), outbound, DEFAULT_TENANT)
-        await self.mailboxes.deliver([Segment(number, f"segments/{number}", len(octets), (message,))])
+        await self.mailboxes.deliver(
+            [Segment(number, f"segments/{number}", len(octets), (message,))]
+        )
         NatsNotifier(self.nats).notify()
         return number
 
@@ -135,7 +148,10 @@ class RelayEnv:
 
         async def there() -> bool:
             nonlocal found
-            found = {name.partition("@")[0]: state for name, state in (await self.states(message)).items()}
+            found = {
+                name.partition("@")[0]: state
+                for name, state in (await self.states(message)).items()
+            }
             return found == states
 
         try:
@@ -162,7 +178,12 @@ class RelayEnv:
         bodies = SegmentReader(self.blobs)
         throttle = PostgresThrottle(self.database)
         return DsnSender(
-            PostgresQueue(self.database), NatsIngest(self.nats), bodies, self.events, self.settings, throttle=throttle
+            PostgresQueue(self.database),
+            NatsIngest(self.nats),
+            bodies,
+            self.events,
+            self.settings,
+            throttle=throttle,
         )
 
     @asynccontextmanager
@@ -183,13 +204,17 @@ class RelayEnv:
                 events=self.events,
                 throttle=PostgresThrottle(self.database),
             )
-            relay = await stack.enter_async_context(running(process, ports, NatsIngest(self.nats), settings))
+            relay = await stack.enter_async_context(
+                running(process, ports, NatsIngest(self.nats), settings)
+            )
             yield relay
         assert process.succeeded
 
 
 @asynccontextmanager
-async def relay_env(nats: Nats, database_url: str, directory: Path, **changes: Any) -> AsyncIterator[RelayEnv]:
+async def relay_env(
+    nats: Nats, database_url: str, directory: Path, **changes: Any
+) -> AsyncIterator[RelayEnv]:
     """Open one. ``changes`` are settings of its relays."""
     settings = relay_settings(nats, database_url, directory, **changes)
     async with (
@@ -201,9 +226,12 @@ async def relay_env(nats: Nats, database_url: str, directory: Path, **changes: A
         blobs = FileBlobs(directory)
         await blobs.open()
         mailboxes = PostgresMailboxes(
-            database, QueuePolicy(settings.relay_give_up_seconds, settings.relay_delay_notice_seconds)
+            database,
+            QueuePolicy(settings.relay_give_up_seconds, settings.relay_delay_notice_seconds),
         )
         try:
-            yield RelayEnv(database, PostgresQueue(relays), mailboxes, blobs, connection, source, settings)
+            yield RelayEnv(
+                database, PostgresQueue(relays), mailboxes, blobs, connection, source, settings
+            )
         finally:
             blobs.close()

@@ -127,7 +127,15 @@ class S3Server:
         ports = [f"{kind}={port}" for kind, port in self._ports.items()]
         with self._log.open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-W", "ignore", "-m", "tests.support.swift_process", str(self._etc), *ports],
+                [
+                    sys.executable,
+                    "-W",
+                    "ignore",
+                    "-m",
+                    "tests.support.swift_process",
+                    str(self._etc),
+                    *ports,
+                ],
                 cwd=here,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -149,5 +157,11 @@ class S3Server:
         for kind in _KINDS:
             self._ports[kind] = free_port()
             template = _PROXY if kind == "proxy" else _BACKEND
-            values = {"port": self._ports[kind], "user": user, "etc": self._etc, "devices": devices, "kind": kind}
+            values = {
+                "port": self._ports[kind],
+                "user": user,
+                "etc": self._etc,
+                "devices": devices,
+                "kind": kind,
+            }
             (self._etc / f"{kind}.conf").write_text(template.format(**values))

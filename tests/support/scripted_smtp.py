@@ -1,4 +1,5 @@
-"""An SMTP server that does what a table says, right or wrong; and an authority that certifies it."""
+"""An SMTP server that does what a table says, right or wrong; and an authority that certifies
+it."""
 
 from __future__ import annotations
 
@@ -16,7 +17,12 @@ from typing import Self
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 from cryptography.x509.oid import NameOID
 
 FULL = (
@@ -80,12 +86,17 @@ class ScriptedSmtp:
 
     async def __aenter__(self) -> Self:
         context = self.context if self.implicit else None
-        self._server = await asyncio.start_server(self._serve, self.address, self.port, ssl=context, limit=2**20)
+        self._server = await asyncio.start_server(
+            self._serve, self.address, self.port, ssl=context, limit=2**20
+        )
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         assert self._server is not None
         self._server.close()
@@ -172,7 +183,9 @@ class Authority:
 
     directory: Path
     name: str = "Throwaway CA"
-    key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
+    key: ec.EllipticCurvePrivateKey = field(
+        default_factory=lambda: ec.generate_private_key(ec.SECP256R1())
+    )
     certificate: x509.Certificate = field(init=False)
 
     def __post_init__(self) -> None:
@@ -227,7 +240,9 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
         )
         if names:
-            builder = builder.add_extension(x509.SubjectAlternativeName([_general(one) for one in names]), False)
+            builder = builder.add_extension(
+                x509.SubjectAlternativeName([_general(one) for one in names]), False
+            )
         return builder.sign(self.key, hashes.SHA256())
 
 
@@ -244,7 +259,8 @@ def spki(certificate: x509.Certificate) -> bytes:
 
 @dataclass(slots=True)
 class Socks5:
-    """A SOCKS5 proxy (RFC 1928, RFC 1929) that knows CONNECT to IPv4 addresses; ``refusal`` answers with a code instead."""
+    """A SOCKS5 proxy (RFC 1928, RFC 1929) that knows CONNECT to IPv4 addresses; ``refusal``
+    answers with a code instead."""
 
     login: tuple[str, str] | None = None
     refusal: int = 0

@@ -1,4 +1,5 @@
-"""Domains, accounts and aliases written straight into a test's database, and a check of every sum."""
+"""Domains, accounts and aliases written straight into a test's database, and a check of every
+sum."""
 
 from __future__ import annotations
 
@@ -31,7 +32,9 @@ class DatabaseSeed:
             *(DEFAULT_TENANT, name, catch_all, plus),
         )
 
-    async def account(self, address: str, *, quota: int | None = None, state: str = "active") -> int:
+    async def account(
+        self, address: str, *, quota: int | None = None, state: str = "active"
+    ) -> int:
         number: int = await self.value(
             "INSERT INTO accounts (domain_id, address, password_hash, quota_bytes, state)"
             " SELECT id, $1, 'hash', $3, $4 FROM domains WHERE name = $2 RETURNING id",
@@ -45,9 +48,13 @@ class DatabaseSeed:
             )
         return number
 
-    async def accounts(self, count: int, domain: str = "example.test", quota: int | None = None) -> list[int]:
+    async def accounts(
+        self, count: int, domain: str = "example.test", quota: int | None = None
+    ) -> list[int]:
         await self.domain(domain)
-        return [await self.account(f"user{number}@{domain}", quota=quota) for number in range(count)]
+        return [
+            await self.account(f"user{number}@{domain}", quota=quota) for number in range(count)
+        ]
 
     async def alias(self, address: str, *targets: str) -> None:
         await self.rows(
@@ -57,7 +64,9 @@ class DatabaseSeed:
 
     async def used(self, account: int) -> tuple[int, int]:
         """Return the bytes and the messages that the account is charged with."""
-        octets, messages = (await self.rows("SELECT used_bytes, used_messages FROM accounts WHERE id = $1", account))[0]
+        octets, messages = (
+            await self.rows("SELECT used_bytes, used_messages FROM accounts WHERE id = $1", account)
+        )[0]
         return octets, messages
 
     async def inbox(self, account: int) -> list[tuple[int, UUID]]:
@@ -70,11 +79,18 @@ class DatabaseSeed:
         ]
 
     async def drain_outbox(self) -> list[str]:
-        """Return what waits in the directory's outbox, oldest first; the outbox is empty afterwards."""
-        return [subject for _, subject in sorted(await self.rows("DELETE FROM directory_outbox RETURNING id, subject"))]
+        """Return what waits in the directory's outbox, oldest first; the outbox is empty
+        afterwards."""
+        return [
+            subject
+            for _, subject in sorted(
+                await self.rows("DELETE FROM directory_outbox RETURNING id, subject")
+            )
+        ]
 
     async def sums_hold(self) -> None:
-        """Assert that every stored sum equals what is counted: quotas, references, open rows of the queue, live bytes, uids."""
+        """Assert that every stored sum equals what is counted: quotas, references, open rows of
+        the queue, live bytes, uids."""
         assert (
             await self.rows(
                 """

@@ -1,4 +1,5 @@
-"""Another mail server: aiosmtpd in a thread, which keeps what it is given and refuses what it is told to."""
+"""Another mail server: aiosmtpd in a thread, which keeps what it is given and refuses what it is
+told to."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ class Taken:
 
 @dataclass(slots=True)
 class Sink:
-    """Listens on ``port`` from ``start`` to ``stop``; ``refusals`` maps a recipient's local part to a reply at RCPT."""
+    """Listens on ``port`` from ``start`` to ``stop``; ``refusals`` maps a recipient's local part
+    to a reply at RCPT."""
 
     refusals: Mapping[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
@@ -35,7 +37,9 @@ class Sink:
 
     def start(self) -> None:
         """Begin to listen."""
-        self._controller = Controller(self, hostname="127.0.0.1", port=self.port, enable_SMTPUTF8=True)
+        self._controller = Controller(
+            self, hostname="127.0.0.1", port=self.port, enable_SMTPUTF8=True
+        )
         self._controller.start()
 
     def stop(self) -> None:
@@ -44,7 +48,9 @@ class Sink:
             self._controller.stop()
             self._controller = None
 
-    async def handle_RCPT(self, _server: Any, _session: Any, envelope: Any, address: str, _options: list[str]) -> str:
+    async def handle_RCPT(
+        self, _server: Any, _session: Any, envelope: Any, address: str, _options: list[str]
+    ) -> str:
         """Take or refuse a recipient."""
         with self._lock:
             self.attempts.append(address)
@@ -57,7 +63,11 @@ class Sink:
         """Keep the message."""
         with self._lock:
             self.taken.append(
-                Taken(envelope.mail_from or "", tuple(envelope.rcpt_tos), bytes(envelope.original_content))
+                Taken(
+                    envelope.mail_from or "",
+                    tuple(envelope.rcpt_tos),
+                    bytes(envelope.original_content),
+                )
             )
         return "250 2.0.0 kept"
 

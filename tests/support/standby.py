@@ -22,8 +22,18 @@ class Standby(Postgres):
         shutil.copy(self._primary._secret, self._secret)
         self._data.mkdir(mode=0o700)
         shutil.chown(self._data, self._primary._data.owner())
-        command = [str(self._bin / "pg_basebackup"), "-D", str(self._data), "-d", self._primary.url_of("postgres")]
-        self._run_once([*command, "--write-recovery-conf", "--checkpoint=fast", "--no-sync"], "", "no base backup")
+        command = [
+            str(self._bin / "pg_basebackup"),
+            "-D",
+            str(self._data),
+            "-d",
+            self._primary.url_of("postgres"),
+        ]
+        self._run_once(
+            [*command, "--write-recovery-conf", "--checkpoint=fast", "--no-sync"],
+            "",
+            "no base backup",
+        )
 
 
 def both(primary: Postgres, standby: Postgres) -> str:
@@ -46,10 +56,14 @@ async def ask(server: Postgres, *statements: str) -> object:
 
 async def set_synchronous(server: Postgres, names: str) -> None:
     """Set synchronous_standby_names, and wait until it holds for new sessions."""
-    await ask(server, f"ALTER SYSTEM SET synchronous_standby_names = '{names}'", "SELECT pg_reload_conf()")
+    await ask(
+        server, f"ALTER SYSTEM SET synchronous_standby_names = '{names}'", "SELECT pg_reload_conf()"
+    )
     await await_value(server, "SHOW synchronous_standby_names", names)
     if names:
-        await await_value(server, "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'", 1)
+        await await_value(
+            server, "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'", 1
+        )
 
 
 async def await_value(server: Postgres, question: str, value: object) -> None:

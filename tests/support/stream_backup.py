@@ -1,4 +1,5 @@
-"""Backup and restore of a JetStream stream over its API, as ``nats stream backup`` and ``nats stream restore`` do it.
+"""Backup and restore of a JetStream stream over its API, as ``nats stream backup`` and ``nats
+stream restore`` do it.
 
 The server writes a consistent copy of a stream, its consumers included, while the stream goes on.
 """
@@ -31,7 +32,9 @@ async def back_up(url: str, name: str) -> StreamBackup:
     try:
         inbox = client.new_inbox()
         subscription = await client.subscribe(inbox)
-        head = await _ask(client, f"STREAM.SNAPSHOT.{name}", {"deliver_subject": inbox, "chunk_size": _CHUNK})
+        head = await _ask(
+            client, f"STREAM.SNAPSHOT.{name}", {"deliver_subject": inbox, "chunk_size": _CHUNK}
+        )
         chunks: list[bytes] = []
         while (message := await subscription.next_msg(_SECONDS)).data:
             chunks.append(message.data)
@@ -59,7 +62,9 @@ async def restore(url: str, backup: StreamBackup) -> int:
 
 
 async def _ask(client: Any, subject: str, document: dict[str, Any]) -> dict[str, Any]:
-    answer = await client.request(f"$JS.API.{subject}", json.dumps(document).encode(), timeout=_SECONDS)
+    answer = await client.request(
+        f"$JS.API.{subject}", json.dumps(document).encode(), timeout=_SECONDS
+    )
     found: dict[str, Any] = json.loads(answer.data)
     assert "error" not in found, found
     return found

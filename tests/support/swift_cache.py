@@ -31,7 +31,9 @@ class DictCache:
     def delete(self, key: str, server_key: str | None = None) -> None:
         self._kept.pop(key, None)
 
-    def set_multi(self, mapping: dict[str, Any], server_key: str, time: float = 0, **_: Any) -> None:
+    def set_multi(
+        self, mapping: dict[str, Any], server_key: str, time: float = 0, **_: Any
+    ) -> None:
         for key, value in mapping.items():
             self.set(key, value, time=time)
 

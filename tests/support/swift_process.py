@@ -1,7 +1,8 @@
-"""The four servers of a Swift in one process: ``python -m tests.support.swift_process CONFIG_DIRECTORY``.
+"""The four servers of a Swift in one process: ``python -m tests.support.swift_process
+CONFIG_DIRECTORY``.
 
-One process imports Swift once, so it starts in two seconds where four take ten. Rings are made when there are none. It writes
-``ready`` to standard output when all four answer.
+One process imports Swift once, so it starts in two seconds where four take ten. Rings are made when
+there are none. It writes ``ready`` to standard output when all four answer.
 """
 
 from __future__ import annotations
@@ -35,7 +36,14 @@ def make_rings(etc: Path, ports: dict[str, int]) -> None:
         if not ring.exists():
             builder = RingBuilder(2, 1, 0)
             builder.add_dev(
-                {"region": 1, "zone": 1, "ip": "127.0.0.1", "port": ports[kind], "device": "d1", "weight": 1.0}
+                {
+                    "region": 1,
+                    "zone": 1,
+                    "ip": "127.0.0.1",
+                    "port": ports[kind],
+                    "device": "d1",
+                    "weight": 1.0,
+                }
                 | {"replication_ip": "127.0.0.1", "replication_port": ports[kind], "meta": ""}
             )
             builder.rebalance()

@@ -1,6 +1,8 @@
-"""The whole system as a person starts it: local mode as a child process on free ports, with a home of its own.
+"""The whole system as a person starts it: local mode as a child process on free ports, with a home
+of its own.
 
-Ports stay the same from one start to the next, so that clients find a system again that was stopped or killed.
+Ports stay the same from one start to the next, so that clients find a system again that was stopped
+or killed.
 """
 
 from __future__ import annotations
@@ -29,8 +31,11 @@ BACKENDS = ("nats", "postgres")
 PORTS = ("SMTP", "SUBMISSION", "SUBMISSIONS", "POP3", "POP3S", "API")
 
 
-def await_that[T](what: str, found: Callable[[], T | None], timeout: float = 20.0, pause: float = 0.05) -> T:
-    """Call ``found`` until it gives something true; fails with ``what`` after ``timeout`` seconds."""
+def await_that[T](
+    what: str, found: Callable[[], T | None], timeout: float = 20.0, pause: float = 0.05
+) -> T:
+    """Call ``found`` until it gives something true; fails with ``what`` after ``timeout``
+    seconds."""
     deadline = time.monotonic() + timeout
     while True:
         value = found()
@@ -52,7 +57,9 @@ class Ended:
 class System:
     """Local mode with ``home`` as POSTHORN_HOME; ``extra`` is put over the environment."""
 
-    def __init__(self, home: Path, extra: Mapping[str, str] | None = None, command: Sequence[str] = ()) -> None:
+    def __init__(
+        self, home: Path, extra: Mapping[str, str] | None = None, command: Sequence[str] = ()
+    ) -> None:
         self.home = home
         self.command = list(command) or [sys.executable, "-m", "posthorn_local.main"]
         self.ports = {name: free_port() for name in PORTS}
@@ -68,8 +75,13 @@ class System:
 
     def spawn(self) -> None:
         """Start it without waiting."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")}
-        environment |= {"POSTHORN_HOME": str(self.home), "POSTHORN_HEALTH_PORT": str(self.health_port)}
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")
+        }
+        environment |= {
+            "POSTHORN_HOME": str(self.home),
+            "POSTHORN_HEALTH_PORT": str(self.health_port),
+        }
         environment |= {f"POSTHORN_{name}_PORT": str(port) for name, port in self.ports.items()}
         environment |= self.extra
         with self.output.open("wb") as out, self.errors.open("wb") as err:
@@ -96,7 +108,9 @@ class System:
         def announced() -> list[str]:
             assert self.process is not None
             if self.process.poll() is not None:
-                raise AssertionError(f"local mode ended with {self.process.returncode}:\n{self.said()}")
+                raise AssertionError(
+                    f"local mode ended with {self.process.returncode}:\n{self.said()}"
+                )
             return re.findall(r"^.*\bready\b.*\n", self.output.read_text(), re.MULTILINE)
 
         line = await_that(f"ready; see {self.errors}", announced, timeout)[0]
@@ -151,7 +165,9 @@ class System:
 
     def await_whole(self, timeout: float = 40.0) -> None:
         """Wait until every service says that it can serve."""
-        await_that("every service serves", lambda: all(self.serves(name) for name in SERVICES), timeout)
+        await_that(
+            "every service serves", lambda: all(self.serves(name) for name in SERVICES), timeout
+        )
 
     def serves(self, service: str) -> bool:
         """Return whether /readyz of the service answers 200."""
@@ -175,7 +191,9 @@ class System:
     def passwords(self) -> dict[str, str]:
         """The seeded accounts, from accounts.txt."""
         lines = (self.home / "accounts.txt").read_text().splitlines()
-        return {address: password for address, _, password in (line.partition(" ") for line in lines)}
+        return {
+            address: password for address, _, password in (line.partition(" ") for line in lines)
+        }
 
     @property
     def key(self) -> str:
@@ -211,7 +229,9 @@ class System:
 
     def smtp(self, timeout: float = 30.0) -> smtplib.SMTP:
         """A session with smtp-in."""
-        return smtplib.SMTP("127.0.0.1", self.ports["SMTP"], local_hostname="client.example.org", timeout=timeout)
+        return smtplib.SMTP(
+            "127.0.0.1", self.ports["SMTP"], local_hostname="client.example.org", timeout=timeout
+        )
 
     def send(self, octets: bytes, *recipients: str, sender: str = "sender@example.org") -> None:
         """Send one message by smtplib; raises its exceptions."""

@@ -1,7 +1,8 @@
 """A TCP proxy that can be slow, silent or gone: the network between a service and a store.
 
-- ``swallow``: what comes on any connection disappears, and new connections are accepted and never answered. ``heal`` lets new
-  connections pass; those that lost something stay silent for ever, as half-open connections do. None is closed by the proxy.
+- ``swallow``: what comes on any connection disappears, and new connections are accepted and never
+  answered. ``heal`` lets new connections pass; those that lost something stay silent for ever, as
+  half-open connections do. None is closed by the proxy.
 - ``stall``: nothing moves, and everything arrives late after ``heal``.
 - ``cut``: all connections are reset and new ones refused until ``heal``.
 - ``delay_seconds`` holds every piece for that long.
@@ -24,7 +25,8 @@ _PIECE = 65536
 
 
 class TcpProxy:
-    """Listens on ``port`` of 127.0.0.1 while entered, and leads to ``target`` of the same address."""
+    """Listens on ``port`` of 127.0.0.1 while entered, and leads to ``target`` of the same
+    address."""
 
     def __init__(self, target: int, port: int = 0) -> None:
         self.target = target
@@ -47,7 +49,10 @@ class TcpProxy:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.stop()
 
@@ -125,7 +130,9 @@ class TcpProxy:
             await self._flows.wait()
             there, back = await asyncio.open_connection("127.0.0.1", self.target)
             carried.back = back
-            await asyncio.gather(self._pump(carried, reader, back), self._pump(carried, there, writer))
+            await asyncio.gather(
+                self._pump(carried, reader, back), self._pump(carried, there, writer)
+            )
         except (OSError, asyncio.CancelledError):
             pass
         finally:
@@ -133,7 +140,9 @@ class TcpProxy:
             self._open.discard(carried)
             self._deaf.discard(carried)
 
-    async def _pump(self, carried: _Carried, source: asyncio.StreamReader, goal: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, carried: _Carried, source: asyncio.StreamReader, goal: asyncio.StreamWriter
+    ) -> None:
         try:
             while octets := await source.read(_PIECE):
                 if self.delay_seconds:
@@ -156,7 +165,8 @@ class _Carried:
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self.writer = writer
         self.task = asyncio.current_task()
-        """Held here: the loop itself does not, and a connection that waits for nothing would be collected."""
+        """Held here: the loop itself does not, and a connection that waits for nothing would be
+        collected."""
         self.back: asyncio.StreamWriter | None = None
 
     def abort(self) -> None:

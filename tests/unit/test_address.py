@@ -1,4 +1,5 @@
-"""Addresses: one canonical form for everything people and programs write, and nothing but AddressError for the rest."""
+"""Addresses: one canonical form for everything people and programs write, and nothing but
+AddressError for the rest."""
 
 from __future__ import annotations
 
@@ -118,14 +119,18 @@ def test_what_is_no_address_is_refused_with_a_sentence(text: str) -> None:
 def test_lengths_are_counted_in_octets_of_the_canonical_form() -> None:
     assert len(parse_address("x" * MAX_LOCAL_OCTETS + "@example.test").local) == MAX_LOCAL_OCTETS
     assert parse_address("ö" * 32 + "@example.test").local == "ö" * 32
-    assert parse_address('"' + "\\x" * MAX_LOCAL_OCTETS + '"@example.test').local == "x" * MAX_LOCAL_OCTETS
+    assert (
+        parse_address('"' + "\\x" * MAX_LOCAL_OCTETS + '"@example.test').local
+        == "x" * MAX_LOCAL_OCTETS
+    )
     longest = ".".join(["y" * 63] * 3 + ["z" * 63])
     assert len(longest) == MAX_DOMAIN_OCTETS
     assert parse_address(f"x@{longest}.").domain == longest
 
 
 @pytest.mark.parametrize(
-    "text", ["a@xn--" + "a" * 2_000_000, "a@" + "ü" * 2_000_000, "ö" * 2_000_000, "a@" + "b." * 999_999]
+    "text",
+    ["a@xn--" + "a" * 2_000_000, "a@" + "ü" * 2_000_000, "ö" * 2_000_000, "a@" + "b." * 999_999],
 )
 def test_endless_input_is_refused_at_once(text: str) -> None:
     began = time.monotonic()
@@ -204,7 +209,14 @@ def test_any_printable_local_part_can_be_quoted_and_read_back(local: str) -> Non
     assert parse_address(quote_local(local.lower()) + "@example.test").local == local.lower()
 
 
-@given(st.sampled_from(["alice", "JÖRG", "иван"]), st.sampled_from(["Example.TEST", "bücher.example", "[192.0.2.1]"]))
+@given(
+    st.sampled_from(["alice", "JÖRG", "иван"]),
+    st.sampled_from(["Example.TEST", "bücher.example", "[192.0.2.1]"]),
+)
 def test_case_does_not_matter(local: str, domain: str) -> None:
     plain = parse_address(f"{local}@{domain}")
-    assert parse_address(f"{local.upper()}@{domain.lower()}") == plain == parse_address(f"{local.lower()}@{domain}")
+    assert (
+        parse_address(f"{local.upper()}@{domain.lower()}")
+        == plain
+        == parse_address(f"{local.lower()}@{domain}")
+    )

@@ -1,4 +1,5 @@
-"""What the API is told of the names by which the mail system is reached, and what stands in for what it is not told."""
+"""What the API is told of the names by which the mail system is reached, and what stands in for
+what it is not told."""
 
 from __future__ import annotations
 
@@ -79,7 +80,9 @@ def test_everything_can_be_said(monkeypatch: pytest.MonkeyPatch) -> None:
         ("PUBLIC_POP3_PORT", "70000"),
     ],
 )
-def test_what_cannot_be_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_what_cannot_be_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
     monkeypatch.setenv(f"POSTHORN_{name}", value)
     with pytest.raises(SettingsError, match=f"POSTHORN_{name}"):
         PublicSettings.load()

@@ -1,4 +1,5 @@
-"""The texts of the API's description: sentences in the imperative, the customary words, bytes and seconds, resources introduced."""
+"""The texts of the API's description: sentences in the imperative, the customary words, bytes
+and seconds, resources introduced."""
 
 from __future__ import annotations
 
@@ -81,7 +82,9 @@ def texts(part: Any, place: str = "") -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=NAMES)
-def test_an_operation_has_a_summary_in_the_imperative_and_a_description(operation: dict[str, Any]) -> None:
+def test_an_operation_has_a_summary_in_the_imperative_and_a_description(
+    operation: dict[str, Any],
+) -> None:
     summary, description = operation["summary"], operation["description"]
     assert summary.partition(" ")[0] in VERBS
     assert summary.endswith(".")
@@ -111,7 +114,9 @@ def test_every_problem_has_an_example_of_its_own(operation: dict[str, Any]) -> N
     for status, answer in operation["responses"].items():
         if int(status) >= 400:
             example = answer["content"]["application/problem+json"]["example"]
-            assert [error.message for error in Draft202012Validator(schema).iter_errors(example)] == []
+            assert [
+                error.message for error in Draft202012Validator(schema).iter_errors(example)
+            ] == []
             assert example["status"] == int(status)
 
 

@@ -1,4 +1,5 @@
-"""Authentication-Results fields: those that claim to be ours go, whatever their form, and nothing else changes."""
+"""Authentication-Results fields: those that claim to be ours go, whatever their form, and
+nothing else changes."""
 
 from __future__ import annotations
 
@@ -45,9 +46,11 @@ def test_fields_of_others_stay(field: bytes) -> None:
 
 
 @given(
-    st.lists(st.sampled_from([b"A: b\r\n", b" c\r\n", b"\tAuthentication-Results: x\r\n", b"\xff:\0\r\n"])).map(
-        b"".join
-    )
+    st.lists(
+        st.sampled_from(
+            [b"A: b\r\n", b" c\r\n", b"\tAuthentication-Results: x\r\n", b"\xff:\0\r\n"]
+        )
+    ).map(b"".join)
 )
 def test_nothing_else_changes(block: bytes) -> None:
     assert without_ours(block, OURS) == block

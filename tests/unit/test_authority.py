@@ -13,7 +13,9 @@ from posthorn.model.streams import LEGACY_SUBJECT, ingest_subject, role_of_subje
 from tests.support.builders import make_envelope
 
 MX = make_envelope()
-SUBMITTED = replace(MX, role="submission", submitter="alice@example.test", tenant=uuid4(), signer="example.test")
+SUBMITTED = replace(
+    MX, role="submission", submitter="alice@example.test", tenant=uuid4(), signer="example.test"
+)
 SENT = replace(SUBMITTED, role="send", submitter="key:billing")
 NOTICE = replace(MX, role="notice", reverse_path="", tenant=uuid4())
 
@@ -30,7 +32,9 @@ def test_each_role_is_admitted_under_its_own_subject_in_every_lane(envelope: Env
 
 @pytest.mark.parametrize("envelope", [SUBMITTED, SENT, NOTICE], ids=lambda each: each.role)
 def test_no_other_role_is_admitted_under_the_subject_of_the_mx(envelope: Envelope) -> None:
-    with pytest.raises(ForgedEnvelopeError, match=f"ingest.mx, the envelope claims the role {envelope.role}"):
+    with pytest.raises(
+        ForgedEnvelopeError, match=f"ingest.mx, the envelope claims the role {envelope.role}"
+    ):
         admitted(Record(envelope, b""), "ingest.mx")
 
 

@@ -63,7 +63,12 @@ def test_a_directory(url: str, root: str) -> None:
 )  # fmt: skip
 def test_a_bucket(url: str, endpoint: str, bucket: str, prefix: str, tls: bool) -> None:
     target = _s3(url)
-    assert (target.endpoint, target.bucket, target.prefix, target.tls) == (endpoint, bucket, prefix, tls)
+    assert (target.endpoint, target.bucket, target.prefix, target.tls) == (
+        endpoint,
+        bucket,
+        prefix,
+        tls,
+    )
 
 
 @pytest.mark.parametrize(
@@ -105,7 +110,12 @@ def test_login_from_the_settings_unless_the_url_has_one() -> None:
 )
 def test_with_an_endpoint_set_the_url_names_the_bucket(endpoint: str, host: str, tls: bool) -> None:
     target = _s3("s3://mail/prefix", s3_endpoint=endpoint)
-    assert (target.endpoint, target.bucket, target.prefix, target.tls) == (host, "mail", "prefix", tls)
+    assert (target.endpoint, target.bucket, target.prefix, target.tls) == (
+        host,
+        "mail",
+        "prefix",
+        tls,
+    )
 
 
 @pytest.mark.parametrize(
@@ -156,7 +166,9 @@ def test_a_wrong_url_is_refused_by_name_without_its_secret(url: str) -> None:
         ("s3://mail", {"s3_secret_key": SecretStr("secret")}, "POSTHORN_S3_ACCESS_KEY"),
     ],
 )
-def test_settings_that_contradict_are_refused_by_name(url: str, settings: dict[str, object], named: str) -> None:
+def test_settings_that_contradict_are_refused_by_name(
+    url: str, settings: dict[str, object], named: str
+) -> None:
     with pytest.raises(SettingsError) as refused:
         _read(url, **settings)
     assert named in str(refused.value)
@@ -175,7 +187,9 @@ async def test_a_directory_that_cannot_be_had_is_refused(tmp_path: Path) -> None
             pass
 
 
-async def test_without_any_credentials_calls_are_unavailable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_without_any_credentials_calls_are_unavailable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -185,7 +199,9 @@ async def test_without_any_credentials_calls_are_unavailable(monkeypatch: pytest
             await blobs.read("segments/x", 0, 1)
 
 
-async def test_the_environment_of_the_pod_gives_the_credentials(monkeypatch: pytest.MonkeyPatch, s3_url: str) -> None:
+async def test_the_environment_of_the_pod_gives_the_credentials(
+    monkeypatch: pytest.MonkeyPatch, s3_url: str
+) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "mail:mail")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     bare = "s3://" + s3_url.rpartition("@")[2]

@@ -21,7 +21,9 @@ async def test_only_what_is_larger_than_the_stream_takes_has_a_blob(tmp_path: Pa
 
 
 @pytest.mark.parametrize("body", [b"octets", io.BytesIO(b"octets")], ids=["octets", "file"])
-async def test_a_body_is_stored_as_octets_or_as_a_file(tmp_path: Path, body: bytes | io.BytesIO) -> None:
+async def test_a_body_is_stored_as_octets_or_as_a_file(
+    tmp_path: Path, body: bytes | io.BytesIO
+) -> None:
     blobs = FileBlobs(tmp_path)
     await blobs.open()
     await BodyStore(blobs, 0, 5).store("bodies/x", body, 6)

@@ -20,5 +20,7 @@ from posthorn.model.envelope import Body
     ],
 )
 def test_size_digest_and_lines_that_begin_with_a_dot(message: bytes, has_dot_lines: bool) -> None:
-    assert Body.from_message(message, 7) == Body(len(message), hashlib.sha256(message).digest(), has_dot_lines, 7)
+    assert Body.from_message(message, 7) == Body(
+        len(message), hashlib.sha256(message).digest(), has_dot_lines, 7
+    )
     assert Body.from_message(message).return_path_octets == 0

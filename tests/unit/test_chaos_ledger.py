@@ -1,4 +1,5 @@
-"""The account of a chaos run: it must find what is lost, doubled, spoiled or back again, and excuse only what is to be excused."""
+"""The account of a chaos run: it must find what is lost, doubled, spoiled or back again, and
+excuse only what is to be excused."""
 
 from __future__ import annotations
 
@@ -13,7 +14,9 @@ def ledger() -> Ledger:
     return Ledger()
 
 
-def sent(ledger: Ledger, *outside: str, boxes: tuple[str, ...] = (), acknowledged: bool = True) -> Entry:
+def sent(
+    ledger: Ledger, *outside: str, boxes: tuple[str, ...] = (), acknowledged: bool = True
+) -> Entry:
     entry = ledger.enter("smtp-in", "writer@chaos.test", 2000, boxes, lambda _: outside)
     if acknowledged:
         ledger.acknowledged(entry)
@@ -84,7 +87,9 @@ def test_octets_that_differ_and_mail_that_nobody_sent_are_wrong(ledger: Ledger) 
     assert len(judge(ledger, copy(entry, whole=False)).other) == 3
 
 
-def test_a_second_copy_outside_is_excused_by_a_silent_host_or_a_fault_of_the_relay(ledger: Ledger) -> None:
+def test_a_second_copy_outside_is_excused_by_a_silent_host_or_a_fault_of_the_relay(
+    ledger: Ledger,
+) -> None:
     entry = sent(ledger, "ok-1@sink.test")
     assert judge(ledger, copy(entry, answered=False), copy(entry)).well
     assert judge(ledger, copy(entry), copy(entry), troubled=True).well

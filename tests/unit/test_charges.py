@@ -22,9 +22,13 @@ def test_each_payer_is_charged_for_what_it_has_a_limit_of() -> None:
 
 def test_a_message_has_no_more_recipients_than_any_payer_may_have_in_an_hour() -> None:
     assert most_recipients([ALICE, DOMAIN, FREE]) == (20, "example.test")
-    assert most_recipients([ALICE, TENANT, DOMAIN]) == (15, "the tenant"), "nobody knows it by its id"
+    assert most_recipients([ALICE, TENANT, DOMAIN]) == (15, "the tenant"), (
+        "nobody knows it by its id"
+    )
     assert most_recipients([FREE]) is None
-    assert most_recipients([RateLimitSubject("account", "mute@example.test", Limits(None, 0)), DOMAIN]) == (
+    assert most_recipients(
+        [RateLimitSubject("account", "mute@example.test", Limits(None, 0)), DOMAIN]
+    ) == (
         0,
         "mute@example.test",
     )

@@ -78,7 +78,9 @@ def test_every_operation_is_a_method_with_the_same_parameters(
 
 
 def test_a_method_asks_what_its_operation_says() -> None:
-    transport = Scripted(httpx.Response(200, json={"items": [], "next_cursor": None}), httpx.Response(204))
+    transport = Scripted(
+        httpx.Response(200, json={"items": [], "next_cursor": None}), httpx.Response(204)
+    )
     with transport.client() as api:
         api.list_audit(object_="alice@example.test", limit=3)
         api.delete_account("a/b@example.test", if_match='"1"')
@@ -167,18 +169,26 @@ def test_a_problem_document_is_read() -> None:
     with Scripted(problem(422)).client() as api, pytest.raises(ApiError) as caught:
         api.create_tenant({"name": ""})
     assert (caught.value.status, caught.value.slug) == (422, "invalid")
-    assert [(fault.field, fault.message) for fault in caught.value.faults] == [("password", "short")]
+    assert [(fault.field, fault.message) for fault in caught.value.faults] == [
+        ("password", "short")
+    ]
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"errors": [3], "type": 7}'])
 def test_an_answer_that_is_no_problem_document_is_an_error_all_the_same(body: bytes) -> None:
-    with Scripted(httpx.Response(400, content=body)).client() as api, pytest.raises(ApiError) as caught:
+    with (
+        Scripted(httpx.Response(400, content=body)).client() as api,
+        pytest.raises(ApiError) as caught,
+    ):
         api.list_domains()
     assert caught.value.status == 400
 
 
 def test_an_answer_that_is_no_json_is_told() -> None:
-    with Scripted(httpx.Response(200, text="<html>")).client() as api, pytest.raises(Unreachable, match="no JSON"):
+    with (
+        Scripted(httpx.Response(200, text="<html>")).client() as api,
+        pytest.raises(Unreachable, match="no JSON"),
+    ):
         api.list_domains()
 
 
@@ -190,7 +200,15 @@ def test_a_redirect_is_not_followed() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "mail.example.org", "ftp://mail.example.org", "http://", "https://u:p@mail.example.org", "http://[::1"]
+    "url",
+    [
+        "",
+        "mail.example.org",
+        "ftp://mail.example.org",
+        "http://",
+        "https://u:p@mail.example.org",
+        "http://[::1",
+    ],
 )
 def test_a_url_that_cannot_be_the_api_is_refused(url: str) -> None:
     with pytest.raises(UnsafeUrl):
@@ -223,7 +241,11 @@ def test_pages_are_followed_as_far_as_wanted() -> None:
         size = int(request.url.params["limit"])
         items = [{"name": str(number)} for number in range(start, min(start + size, 1200))]
         return httpx.Response(
-            200, json={"items": items, "next_cursor": str(start + size) if start + size < 1200 else None}
+            200,
+            json={
+                "items": items,
+                "next_cursor": str(start + size) if start + size < 1200 else None,
+            },
         )
 
     counted = _Counting(paged)

@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from posthorn_cli import contexts
 from posthorn_cli.client import ApiError, Unreachable
 from posthorn_cli.contexts import Config, Context
-from posthorn_cli.faults import CONFLICT, NOT_FOUND, REFUSED, UNAVAILABLE, USAGE, CommandError, exit_code
+from posthorn_cli.faults import (
+    CONFLICT,
+    NOT_FOUND,
+    REFUSED,
+    UNAVAILABLE,
+    USAGE,
+    CommandError,
+    exit_code,
+)
 from posthorn_cli.settings import Settings, from_environment
 
 
@@ -26,7 +34,9 @@ def key_file(tmp_path: Path) -> Path:
 
 
 def settings(tmp_path: Path, **environment: str) -> Settings:
-    return from_environment({"HOME": str(tmp_path), "POSTHORN_HOME": str(tmp_path / "local"), **environment})
+    return from_environment(
+        {"HOME": str(tmp_path), "POSTHORN_HOME": str(tmp_path / "local"), **environment}
+    )
 
 
 def local_mode(tmp_path: Path, mode: int = 0o600) -> None:
@@ -78,9 +88,13 @@ def test_a_configuration_that_others_can_read_is_refused(tmp_path: Path, mode: i
 
 
 @pytest.mark.parametrize("mode", [0o400, 0o440, 0o444, 0o604, 0o644, 0o664, 0o666, 0o777])
-def test_a_mounted_key_file_is_read_whatever_its_mode(tmp_path: Path, key_file: Path, mode: int) -> None:
+def test_a_mounted_key_file_is_read_whatever_its_mode(
+    tmp_path: Path, key_file: Path, mode: int
+) -> None:
     key_file.chmod(mode)
-    direct = settings(tmp_path, POSTHORN_URL="https://mail.example.org", POSTHORN_API_KEY_FILE=str(key_file))
+    direct = settings(
+        tmp_path, POSTHORN_URL="https://mail.example.org", POSTHORN_API_KEY_FILE=str(key_file)
+    )
     assert contexts.choose(None, direct).secret() == "ph_from_file"
     saved(tmp_path, Config({"kept": Context("https://mail.example.org", "", key_file)}, "kept"))
     kept = contexts.choose(None, settings(tmp_path))
@@ -132,13 +146,22 @@ def test_the_order_of_precedence(tmp_path: Path, key_file: Path) -> None:
     assert contexts.choose(None, bare).secret() == "ph_local"
     saved(
         tmp_path,
-        Config({"one": Context("https://one.example", "1"), "two": Context("https://two.example", "2")}, "one"),
+        Config(
+            {
+                "one": Context("https://one.example", "1"),
+                "two": Context("https://two.example", "2"),
+            },
+            "one",
+        ),
     )
     assert contexts.choose(None, bare).secret() == "1"
     named = settings(tmp_path, POSTHORN_CONTEXT="two")
     assert contexts.choose(None, named).secret() == "2"
     told = settings(
-        tmp_path, POSTHORN_CONTEXT="two", POSTHORN_URL="https://three.example", POSTHORN_API_KEY_FILE=str(key_file)
+        tmp_path,
+        POSTHORN_CONTEXT="two",
+        POSTHORN_URL="https://three.example",
+        POSTHORN_API_KEY_FILE=str(key_file),
     )
     assert contexts.choose(None, told).url == "https://three.example"
     assert contexts.choose(None, told).secret() == "ph_from_file"
@@ -149,7 +172,8 @@ def test_the_order_of_precedence(tmp_path: Path, key_file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["https://elsewhere.example", "http://127.0.0.1:8081", "http://127.0.0.1:8080.evil.example"]
+    "url",
+    ["https://elsewhere.example", "http://127.0.0.1:8081", "http://127.0.0.1:8080.evil.example"],
 )
 def test_no_other_url_gets_a_key_that_was_not_given_for_it(tmp_path: Path, url: str) -> None:
     local_mode(tmp_path)
@@ -157,12 +181,18 @@ def test_no_other_url_gets_a_key_that_was_not_given_for_it(tmp_path: Path, url: 
     with pytest.raises(CommandError) as caught:
         contexts.choose(None, settings(tmp_path, POSTHORN_URL=url))
     assert caught.value.code == REFUSED
-    assert contexts.choose(None, settings(tmp_path, POSTHORN_URL="http://127.0.0.1:8080/")).secret() == "ph_local"
+    assert (
+        contexts.choose(None, settings(tmp_path, POSTHORN_URL="http://127.0.0.1:8080/")).secret()
+        == "ph_local"
+    )
 
 
 def test_local_mode_is_found_at_its_own_port(tmp_path: Path) -> None:
     local_mode(tmp_path)
-    assert contexts.choose(None, settings(tmp_path, POSTHORN_API_PORT="9999")).url == "http://127.0.0.1:9999"
+    assert (
+        contexts.choose(None, settings(tmp_path, POSTHORN_API_PORT="9999")).url
+        == "http://127.0.0.1:9999"
+    )
     with pytest.raises(CommandError, match="everyone"):
         (tmp_path / "local/admin.key").chmod(0o644)
         contexts.choose(None, settings(tmp_path)).secret()
@@ -196,7 +226,18 @@ def test_a_context_shows_no_key() -> None:
 
 @pytest.mark.parametrize(
     ("status", "code"),
-    [(400, 1), (401, 4), (403, 4), (404, 3), (409, 6), (412, 6), (422, 1), (429, 5), (500, 1), (503, 5)],
+    [
+        (400, 1),
+        (401, 4),
+        (403, 4),
+        (404, 3),
+        (409, 6),
+        (412, 6),
+        (422, 1),
+        (429, 5),
+        (500, 1),
+        (503, 5),
+    ],
 )
 def test_exit_codes(status: int, code: int) -> None:
     assert exit_code(ApiError(status, "", "", "")) == code

@@ -16,7 +16,10 @@ from posthorn_cli.faults import CommandError, lines_of
 from posthorn_cli.output import Column, Output, harmless, moment, size
 from posthorn_cli.values import generated, nullable, seconds_of, size_of, words_of
 
-ITEMS = [{"name": "a\x1b[31m", "n": 1, "to": ["x", "y"], "on": True, "off": None}, {"name": "b\tb", "n": 2}]
+ITEMS = [
+    {"name": "a\x1b[31m", "n": 1, "to": ["x", "y"], "on": True, "off": None},
+    {"name": "b\tb", "n": 2},
+]
 COLUMNS = [Column("name"), Column("n"), Column("to"), Column("on"), Column("off")]
 
 
@@ -50,10 +53,15 @@ REPLY = "451 4.7.1 greylisted, try again in five minutes"
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
-def test_columns_of_a_terminal_are_aligned_and_values_whole(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_columns_of_a_terminal_are_aligned_and_values_whole(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
     output, out = printed(out=Terminal())
-    rows = [{"id": "1", "reply": REPLY, "message": LONG}, {"id": "4711", "reply": "250 OK", "message": LONG[::-1]}]
+    rows = [
+        {"id": "1", "reply": REPLY, "message": LONG},
+        {"id": "4711", "reply": "250 OK", "message": LONG[::-1]},
+    ]
     output.items(rows, [Column("id"), Column("reply", prose=True), Column("message")])
     heading, *lines = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()).splitlines()
     starts = [heading.index(name) for name in ("ID", "REPLY", "MESSAGE")]
@@ -65,12 +73,19 @@ def test_columns_of_a_terminal_are_aligned_and_values_whole(width: int, monkeypa
 
 def test_a_trace_is_aligned_on_a_terminal_and_has_tabs_in_a_pipe() -> None:
     events = [
-        {"at": "2026-11-29T08:00:00Z", "kind": kind, "detail": {"recipient": "b@x.test", "tls": None}}
+        {
+            "at": "2026-11-29T08:00:00Z",
+            "kind": kind,
+            "detail": {"recipient": "b@x.test", "tls": None},
+        }
         for kind in ("queued", "cancelled")
     ]
     shown = [line_of(cast("EventView", each), aligned=True) for each in events]
     assert len({line.index("recipient=b@x.test") for line in shown}) == 1
-    assert line_of(cast("EventView", events[0]), aligned=False).split("\t")[1:] == ["queued", "recipient=b@x.test"]
+    assert line_of(cast("EventView", events[0]), aligned=False).split("\t")[1:] == [
+        "queued",
+        "recipient=b@x.test",
+    ]
 
 
 @pytest.mark.parametrize("items", [[], ITEMS[:1], ITEMS])
@@ -114,7 +129,8 @@ def test_what_is_no_size(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90), ("90s", 90), ("15m", 900), ("1.5h", 5400), ("2d", 172800), ("1w", 604800)]
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("15m", 900), ("1.5h", 5400), ("2d", 172800), ("1w", 604800)],
 )
 def test_spans(text: str, seconds: float) -> None:
     assert seconds_of(text) == seconds
@@ -136,7 +152,14 @@ def test_a_field_is_absent_null_or_a_value() -> None:
 
 @pytest.mark.parametrize(
     ("octets", "text"),
-    [(0, "0 B"), (1023, "1023 B"), (1024, "1 KiB"), (1536, "1.5 KiB"), (2**40, "1 TiB"), (None, "unlimited")],
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1 KiB"),
+        (1536, "1.5 KiB"),
+        (2**40, "1 TiB"),
+        (None, "unlimited"),
+    ],
 )
 def test_sizes_for_people(octets: int | None, text: str) -> None:
     assert size(octets) == text
@@ -153,7 +176,9 @@ def test_generated_passwords_differ() -> None:
 
 
 def test_a_refusal_is_a_line_and_its_fields() -> None:
-    error = ApiError(422, "invalid", "It cannot be taken", "password: short", (FieldFault("password", "short"),))
+    error = ApiError(
+        422, "invalid", "It cannot be taken", "password: short", (FieldFault("password", "short"),)
+    )
     assert lines_of(error) == ["It cannot be taken", "  password: short"]
     assert "context" in lines_of(ApiError(401, "", "", "no"))[0]
 

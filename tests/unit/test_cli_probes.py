@@ -54,7 +54,12 @@ def test_an_ipv6_address_is_looked_up_by_its_digits() -> None:
     [
         no_dns,
         Names({}),  # a resolver that finds nothing, or a list that is gone
-        Names({"2.0.0.127.list.example.": ["127.255.255.254"], "4.4.8.8.list.example.": ["127.255.255.254"]}),
+        Names(
+            {
+                "2.0.0.127.list.example.": ["127.255.255.254"],
+                "4.4.8.8.list.example.": ["127.255.255.254"],
+            }
+        ),
         Names(
             {"2.0.0.127.list.example.": ["203.0.113.7"], "4.4.8.8.list.example.": ["203.0.113.7"]}
         ),  # a captive portal
@@ -82,7 +87,9 @@ def test_places(text: str, place: Place) -> None:
     assert place_of(text) == place
 
 
-@pytest.mark.parametrize("text", ["", "mail.example.org", ":25", "host:0", "host:70000", "host:x", "ftp://host:21"])
+@pytest.mark.parametrize(
+    "text", ["", "mail.example.org", ":25", "host:0", "host:70000", "host:x", "ftp://host:21"]
+)
 def test_what_is_no_place(text: str) -> None:
     with pytest.raises(CommandError):
         place_of(text)
@@ -112,6 +119,8 @@ def test_reserved_names(name: str) -> None:
     assert is_reserved(name)
 
 
-@pytest.mark.parametrize("name", ["example.de", "test.org", "myexample.com", "contest", "localhost.net", "example.co"])
+@pytest.mark.parametrize(
+    "name", ["example.de", "test.org", "myexample.com", "contest", "localhost.net", "example.co"]
+)
 def test_names_that_are_not_reserved(name: str) -> None:
     assert not is_reserved(name)

@@ -1,4 +1,5 @@
-"""The places of a process: shares of clients, networks, accounts and tenants, and who gives way when places run short."""
+"""The places of a process: shares of clients, networks, accounts and tenants, and who gives way
+when places run short."""
 
 from __future__ import annotations
 
@@ -61,7 +62,9 @@ def test_networks_hold_a_share_and_those_of_our_own_side_are_not_counted() -> No
     assert limiter.admit(Guest(), "8.8.4.1") == "address"
     assert limiter.admit(Guest(), "8.8.4.9") == "network"
     filled(limiter, "2a00::1", "2a00:0:0:1::1")
-    assert limiter.admit(Guest(), "2a00:0:0:2::1") == "network", "a /56 holds half of what a /48 may"
+    assert limiter.admit(Guest(), "2a00:0:0:2::1") == "network", (
+        "a /56 holds half of what a /48 may"
+    )
     filled(limiter, "2a00:0:0:100::1", "2a00:0:0:200::1")
     assert limiter.admit(Guest(), "2a00:0:0:300::1") == "network"
     filled(limiter, *(f"10.0.0.{number}" for number in range(20)))
@@ -113,11 +116,16 @@ def test_a_connection_that_is_not_known_yet_is_let_in_where_somebody_can_give_wa
 def test_a_tenant_and_an_account_have_shares_after_login() -> None:
     limiter = ConnectionLimiter(10, 10, per_account=3)
     guests = filled(limiter, *["8.8.1.1"] * 10)
-    assert [limiter.claim(guest, "a@a.test", "a") for guest in guests[:4]] == [True, True, True, False]
-    names = [f"{number}@a.test" for number in range(6)]
-    assert [limiter.claim(guest, name, "a") for guest, name in zip(guests[3:9], names, strict=True)] == [True] * 5 + [
-        False
+    assert [limiter.claim(guest, "a@a.test", "a") for guest in guests[:4]] == [
+        True,
+        True,
+        True,
+        False,
     ]
+    names = [f"{number}@a.test" for number in range(6)]
+    assert [
+        limiter.claim(guest, name, "a") for guest, name in zip(guests[3:9], names, strict=True)
+    ] == [True] * 5 + [False]
     assert limiter.claim(guests[9], "b@b.test", "b"), "another tenant has room"
     limiter.leave(guests[0])
     assert limiter.claim(guests[8], "x@a.test", "a")

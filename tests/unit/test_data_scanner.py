@@ -13,15 +13,20 @@ from posthorn.wire.smtp.data import DataScanner, LineEnds, line_ends_are_whole, 
 
 END = b"\r\n.\r\n"
 MIXED = st.lists(
-    st.sampled_from([b"\r", b"\n", b".", b"\r\n", b"\r\n.", b"\r\n..", b"x", b"\0", b"\xff", b"line"]), max_size=40
+    st.sampled_from(
+        [b"\r", b"\n", b".", b"\r\n", b"\r\n.", b"\r\n..", b"x", b"\0", b"\xff", b"line"]
+    ),
+    max_size=40,
 ).map(b"".join)
 CONTENT = st.lists(
-    st.binary(max_size=12).map(lambda line: line.replace(b"\r", b"").replace(b"\n", b"")), max_size=12
+    st.binary(max_size=12).map(lambda line: line.replace(b"\r", b"").replace(b"\n", b"")),
+    max_size=12,
 ).map(lambda lines: b"".join(line + b"\r\n" for line in lines))
 
 
 def scan(pieces: list[bytes]) -> tuple[bytes | None, bytes, bool]:
-    """Feed pieces. Return the content (None when broken), what came after the end, and whether the end was seen."""
+    """Feed pieces. Return the content (None when broken), what came after the end, and whether
+    the end was seen."""
     scanner = DataScanner()
     content = b""
     for number, piece in enumerate(pieces):
@@ -101,7 +106,11 @@ def test_nothing_that_may_be_the_end_is_given_out_early(octets: bytes, at: list[
 def test_no_other_sequence_ends_the_data(false_end: bytes) -> None:
     smuggled = b"Subject: x\r\n\r\ntext" + false_end + b"MAIL FROM:<evil@example.org>\r\nDATA\r\n"
     stream = smuggled + END + b"QUIT\r\n"
-    for pieces in ([stream], [bytes([octet]) for octet in stream], *(cut(stream, [at]) for at in range(len(stream)))):
+    for pieces in (
+        [stream],
+        [bytes([octet]) for octet in stream],
+        *(cut(stream, [at]) for at in range(len(stream))),
+    ):
         assert scan(pieces) == (None, b"QUIT\r\n", True)
 
 
@@ -149,7 +158,9 @@ def test_bare_lf_in_chunks_becomes_crlf_however_they_are_cut(octets: bytes, at: 
 
 
 @given(MIXED, st.lists(st.integers(0, 400), max_size=8))
-def test_every_line_end_of_a_client_that_logged_in_becomes_crlf(octets: bytes, at: list[int]) -> None:
+def test_every_line_end_of_a_client_that_logged_in_becomes_crlf(
+    octets: bytes, at: list[int]
+) -> None:
     expected = made_whole([octets], bare_cr=True)
     assert expected is not None
     assert line_ends_are_whole(expected)

@@ -48,7 +48,9 @@ class Recorder:
         """There is nothing to give back."""
 
 
-async def run(sizes: list[int], spacing: float = SPACING, limits: tuple[int, int, int] = LIMITS) -> list[float]:
+async def run(
+    sizes: list[int], spacing: float = SPACING, limits: tuple[int, int, int] = LIMITS
+) -> list[float]:
     source, recorder = Source(), Recorder()
     intake = Consumer(cast(Any, source), cast(Deliverer, recorder), limits, spacing)
     running = asyncio.create_task(intake.run())

@@ -17,7 +17,9 @@ KEYS = [b"k" * 32]
 def envelope(*recipients: str, role: str = "mx") -> Envelope:
     body = Body(1, hashlib.sha256(b"x").digest(), has_dot_lines=False)
     tenant = ONE if role == "submission" else None
-    return Envelope(new_id(), 1_750_000_000.0, "a@far.test", recipients, body, role=role, tenant=tenant)
+    return Envelope(
+        new_id(), 1_750_000_000.0, "a@far.test", recipients, body, role=role, tenant=tenant
+    )
 
 
 def test_each_forward_belongs_to_the_tenant_whose_alias_it_is() -> None:
@@ -26,17 +28,22 @@ def test_each_forward_belongs_to_the_tenant_whose_alias_it_is() -> None:
         "info@two.test": (Forward("hidden@mail.test", "info@two.test", TWO),),
     }
     for role in ("mx", "submission"):
-        found = route(envelope(*forwards, role=role), Resolution({}, frozenset(), forwards), {}, KEYS)
+        found = route(
+            envelope(*forwards, role=role), Resolution({}, frozenset(), forwards), {}, KEYS
+        )
         assert {one.recipient: one.tenant for one in found.outbound} == {
             "private@mail.test": ONE,
             "hidden@mail.test": TWO,
         }
-        assert found.queued == ("info@one.test", "info@two.test"), "a trace names the aliases, not where they lead"
+        assert found.queued == ("info@one.test", "info@two.test"), (
+            "a trace names the aliases, not where they lead"
+        )
 
 
 def test_what_two_tenants_forward_to_one_address_stays_each_ones_own() -> None:
     forwards = {
-        name: (Forward("both@mail.test", name, tenant),) for name, tenant in (("a@one.test", ONE), ("a@two.test", TWO))
+        name: (Forward("both@mail.test", name, tenant),)
+        for name, tenant in (("a@one.test", ONE), ("a@two.test", TWO))
     }
     found = route(envelope(*forwards), Resolution({}, frozenset(), forwards), {}, KEYS)
     assert {one.tenant for one in found.outbound} == {ONE, TWO}
@@ -62,7 +69,9 @@ def test_what_is_wide_is_held_under_its_own_name_and_only_once() -> None:
 
 def test_the_aliases_of_one_message_are_expanded_so_far_and_single_addresses_always() -> None:
     names = [f"list{number}@one.test" for number in range(5)]
-    forwards = {name: tuple(Forward(f"{n}.{name}.far.test", name, ONE) for n in range(60)) for name in names}
+    forwards = {
+        name: tuple(Forward(f"{n}.{name}.far.test", name, ONE) for n in range(60)) for name in names
+    }
     forwards["one@one.test"] = (Forward("one@far.test", "one@one.test", ONE),)
     found = route(envelope(*names, "one@one.test"), Resolution({}, frozenset(), forwards), {}, KEYS)
     held = [one.recipient for one in found.outbound if one.state is QueueState.HELD]

@@ -32,7 +32,9 @@ def test_an_address_rewritten_by_delivery_is_recognised_with_the_printed_keys(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Also one that was rewritten by a release before, and one under the key before a rotation."""
-    monkeypatch.setenv("POSTHORN_SECRET_KEY", ", ".join(base64.b64encode(key).decode() for key in (NEW, OLD)))
+    monkeypatch.setenv(
+        "POSTHORN_SECRET_KEY", ", ".join(base64.b64encode(key).decode() for key in (NEW, OLD))
+    )
     main()
     name, _, value = capsys.readouterr().out.strip().partition("=")
     assert name == "POSTHORN_SRS_KEY"
@@ -46,7 +48,9 @@ def test_an_address_rewritten_by_delivery_is_recognised_with_the_printed_keys(
 
 
 def test_keys_are_read_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("POSTHORN_SECRET_KEY", ",".join(base64.b64encode(key).decode() for key in (NEW, OLD)))
+    monkeypatch.setenv(
+        "POSTHORN_SECRET_KEY", ",".join(base64.b64encode(key).decode() for key in (NEW, OLD))
+    )
     assert key_list(SecretSettings.load().secret_key) == [NEW, OLD]
 
 

@@ -24,7 +24,9 @@ from posthorn.model.directory_entry import (
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=80)
 DOMAINS = TEXT.map(lambda text: text.replace("@", "") or "x")
-SUBJECTS = st.builds(lambda local, domain: f"{local}@{domain}", st.one_of(st.just(""), TEXT), DOMAINS)
+SUBJECTS = st.builds(
+    lambda local, domain: f"{local}@{domain}", st.one_of(st.just(""), TEXT), DOMAINS
+)
 ENTRIES: st.SearchStrategy[Entry] = st.one_of(
     st.builds(DomainEntry, st.one_of(st.none(), TEXT), st.booleans(), st.one_of(st.none(), TEXT)),
     st.builds(AddressEntry, st.sampled_from(RecipientStatus)),
@@ -73,7 +75,22 @@ def test_what_is_no_subject_has_no_key(subject: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", [FILLED_KEY, "", "d", "d.", "a.x", "a..x", "b.x", "a.x.y.z", "d.=2e", "d.=FF", "d.=61", "d.a b", "d.é"]
+    "key",
+    [
+        FILLED_KEY,
+        "",
+        "d",
+        "d.",
+        "a.x",
+        "a..x",
+        "b.x",
+        "a.x.y.z",
+        "d.=2e",
+        "d.=FF",
+        "d.=61",
+        "d.a b",
+        "d.é",
+    ],
 )
 def test_foreign_keys_do_not_read(key: str) -> None:
     with pytest.raises(EntryError):

@@ -1,4 +1,5 @@
-"""DKIM signing (RFC 6376, RFC 8463), judged by dkimpy: whatever we sign verifies, and whatever is changed does not."""
+"""DKIM signing (RFC 6376, RFC 8463), judged by dkimpy: whatever we sign verifies, and whatever
+is changed does not."""
 
 from __future__ import annotations
 
@@ -43,12 +44,18 @@ DATE = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def key(
-    algorithm: str, domain: str = DOMAIN, *, secret_box: SecretBox = SECRET_BOX, number: UUID | None = None
+    algorithm: str,
+    domain: str = DOMAIN,
+    *,
+    secret_box: SecretBox = SECRET_BOX,
+    number: UUID | None = None,
 ) -> DkimKey:
     private, public = PAIRS[algorithm]
     number = number or new_id()
     encrypted = secret_box.encrypt(private, f"dkim:{number}")
-    return DkimKey(number, domain, f"s-{algorithm}", algorithm, public, encrypted, DATE, None, None, DATE)
+    return DkimKey(
+        number, domain, f"s-{algorithm}", algorithm, public, encrypted, DATE, None, None, DATE
+    )
 
 
 class Keys:
@@ -116,7 +123,8 @@ CORPUS = {
     "no trailing CRLF": HEADER + b"\r\nHello",
     "white space at line ends": HEADER + b"\r\nHello \t \r\n \t\r\nworld\t\r\n  \r\n",
     "white space inside": HEADER + b"\r\nHello  \t world\r\n\tindented   twice\r\n",
-    "8-bit": HEADER.replace(b"Hello", "Grüße 你好".encode()) + "\r\nGrüße \xff\r\n".encode("latin-1"),
+    "8-bit": HEADER.replace(b"Hello", "Grüße 你好".encode())
+    + "\r\nGrüße \xff\r\n".encode("latin-1"),
     "long line": HEADER + b"\r\n" + b"x" * 100_000 + b" \t " + b"y" * 100_000 + b"\r\n",
     "folded": HEADER.replace(b"Hello", b"a\r\n  folded\t\r\n\t subject \t") + b"\r\nHello\r\n",
     "folded at once": HEADER.replace(b"Hello", b"\r\n Hello") + b"\r\nHello\r\n",
@@ -126,10 +134,14 @@ CORPUS = {
     + b"To: second@elsewhere.test\r\nReferences: <a>\r\nReferences: <b>\r\nTo: third@x.test\r\n\r\nx\r\n",
     "a list's fields": HEADER
     + b"List-Id: <x.test>\r\nList-Unsubscribe: <https://x.test>\r\nSender: y@x.test\r\n\r\nx\r\n",
-    "unsigned fields": b"Received: from a\r\n\tby b; today\r\nX-Any: thing\r\n" + HEADER + b"X-Any: other\r\n\r\nx\r\n",
+    "unsigned fields": b"Received: from a\r\n\tby b; today\r\nX-Any: thing\r\n"
+    + HEADER
+    + b"X-Any: other\r\n\r\nx\r\n",
     "dot lines": HEADER + b"\r\n.\r\n..\r\n.hidden\r\n",
     "NUL": HEADER + b"\r\na\0b\r\n",
-    "signed before": b"DKIM-Signature: v=1; a=rsa-sha256; d=x.test; s=y; h=from; bh=; b=\r\n" + HEADER + b"\r\nx\r\n",
+    "signed before": b"DKIM-Signature: v=1; a=rsa-sha256; d=x.test; s=y; h=from; bh=; b=\r\n"
+    + HEADER
+    + b"\r\nx\r\n",
 }
 
 
@@ -161,7 +173,9 @@ async def test_pieces_give_the_same_as_the_whole(signer: DkimSigner, size: int) 
 
 UMLAUTS = "Grüße aus Köln, über alle Länder.\r\n".encode()
 MIME = HEADER + b"MIME-Version: 1.0\r\n"
-TEXT = b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" + UMLAUTS
+TEXT = (
+    b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" + UMLAUTS
+)
 UNFIT = {
     "8-bit text": MIME + TEXT,
     "a long line": MIME + b"\r\n" + b"x" * 999 + b"\r\n",
@@ -183,7 +197,9 @@ def in_pieces(message: bytes, size: int = 256 * 1024) -> Callable[[], AsyncItera
 
 
 @pytest.mark.parametrize("name", UNFIT)
-async def test_what_not_every_host_takes_is_signed_in_both_forms_however_large(signer: DkimSigner, name: str) -> None:
+async def test_what_not_every_host_takes_is_signed_in_both_forms_however_large(
+    signer: DkimSigner, name: str
+) -> None:
     message = UNFIT[name]
     fields = await signer.sign(DOMAIN, message)
     assert await signer.sign(DOMAIN, in_pieces(message)) == fields
@@ -194,7 +210,12 @@ async def test_what_not_every_host_takes_is_signed_in_both_forms_however_large(s
 
 
 async def test_what_cannot_be_converted_is_signed_as_it_is_alone(signer: DkimSigner) -> None:
-    message = MIME + b"Content-Type: multipart/signed; boundary=s\r\n\r\n--s\r\n\r\n" + UMLAUTS * 10_000 + b"--s--\r\n"
+    message = (
+        MIME
+        + b"Content-Type: multipart/signed; boundary=s\r\n\r\n--s\r\n\r\n"
+        + UMLAUTS * 10_000
+        + b"--s--\r\n"
+    )
     fields = await signer.sign(DOMAIN, in_pieces(message))
     assert by_form(fields) == (fields, "")
     assert verdicts(fields.encode() + message) == [True, True]
@@ -240,7 +261,8 @@ def test_fields_are_told_apart_by_what_they_are_over() -> None:
     plain, marked = (
         [
             finished_field(
-                unsigned_field(DOMAIN, selector, "rsa", tags, b"h" * 32, AT, seven_bit=is_marked), b"s" * 256
+                unsigned_field(DOMAIN, selector, "rsa", tags, b"h" * 32, AT, seven_bit=is_marked),
+                b"s" * 256,
             )
             for selector in ("one", "form=7bit")  # a selector that looks like the tag is none
         ]
@@ -256,12 +278,16 @@ def test_fields_are_told_apart_by_what_they_are_over() -> None:
 @pytest.mark.parametrize("length", [*range(1, 70), 200])
 def test_the_mark_is_found_wherever_the_field_is_folded(length: int) -> None:
     tags, domain = SignedHeader(("From",), b""), "d" * length + ".test"
-    field = finished_field(unsigned_field(domain, "s", "ed25519", tags, b"h" * 32, AT, seven_bit=True), b"s" * 64)
+    field = finished_field(
+        unsigned_field(domain, "s", "ed25519", tags, b"h" * 32, AT, seven_bit=True), b"s" * 64
+    )
     assert by_form(field) == ("", field)
 
 
 _BODY = st.lists(
-    st.sampled_from([b" ", b"\t", b"\r\n", b"a", b"bc", b"\xff", b"\r\n\r\n", b"  \t", b".", b"x" * 99])
+    st.sampled_from(
+        [b" ", b"\t", b"\r\n", b"a", b"bc", b"\xff", b"\r\n\r\n", b"  \t", b".", b"x" * 99]
+    )
 ).map(b"".join)
 
 
@@ -290,20 +316,28 @@ def test_any_octets_hash_the_same_in_pieces(body: bytes, cut: int) -> None:
     assert whole.digest() == pieces.digest()
 
 
-_VALUE = st.lists(st.sampled_from([*"ab Zü\t:;=.<>@", "\r\n ", "\r\n\t\t"]), max_size=60).map("".join)
+_VALUE = st.lists(st.sampled_from([*"ab Zü\t:;=.<>@", "\r\n ", "\r\n\t\t"]), max_size=60).map(
+    "".join
+)
 _FIELDS = st.lists(
-    st.tuples(st.sampled_from(["To", "cc", "Subject", "X-Other", "References", "List-Id"]), _VALUE), max_size=8
+    st.tuples(st.sampled_from(["To", "cc", "Subject", "X-Other", "References", "List-Id"]), _VALUE),
+    max_size=8,
 )
 
 
 @given(fields=_FIELDS, body=_BODY)
 @settings(max_examples=150, deadline=None)
 def test_any_header_signed_verifies(fields: list[tuple[str, str]], body: bytes) -> None:
-    message = "".join(f"{name}:{value}\r\n" for name, value in fields).encode() + HEADER + b"\r\n" + body
+    message = (
+        "".join(f"{name}:{value}\r\n" for name, value in fields).encode() + HEADER + b"\r\n" + body
+    )
     travelling = message if message.endswith(b"\r\n") else message + b"\r\n"
     signer = DkimSigner(Keys(*BOTH), SECRET_BOX)
     try:
-        assert verdicts(asyncio.run(signer.sign(DOMAIN, message)).encode() + travelling) == [True, True]
+        assert verdicts(asyncio.run(signer.sign(DOMAIN, message)).encode() + travelling) == [
+            True,
+            True,
+        ]
     finally:
         signer.close()
 
@@ -316,8 +350,19 @@ def test_any_header_signed_verifies(fields: list[tuple[str, str]], body: bytes) 
         lambda message: message.replace(b"world", b"World"),
         lambda message: message.replace(b"t=1750000000", b"t=1750000001"),
         *(
-            lambda message, name=name: message.replace(b"\r\nX: y\r\n", b"\r\nX: y\r\n%b: added\r\n" % name)
-            for name in (b"From", b"Subject", b"To", b"Cc", b"Reply-To", b"Date", b"Content-Type", b"MIME-Version")
+            lambda message, name=name: message.replace(
+                b"\r\nX: y\r\n", b"\r\nX: y\r\n%b: added\r\n" % name
+            )
+            for name in (
+                b"From",
+                b"Subject",
+                b"To",
+                b"Cc",
+                b"Reply-To",
+                b"Date",
+                b"Content-Type",
+                b"MIME-Version",
+            )
         ),
     ],
 )
@@ -337,9 +382,14 @@ async def test_what_is_changed_does_not_verify(signer: DkimSigner, change: objec
 async def test_what_may_change_on_the_way_does_verify(signer: DkimSigner) -> None:
     message = HEADER + b"List-Id: <x>\r\n\r\nHello world\r\n"
     fields = (await signer.sign(DOMAIN, message)).encode()
-    passed_on = b"Received: by z\r\n" + fields + message.replace(b"Hello\r\nDate", b"  Hello\t \r\nDate")
+    passed_on = (
+        b"Received: by z\r\n" + fields + message.replace(b"Hello\r\nDate", b"  Hello\t \r\nDate")
+    )
     passed_on = passed_on.replace(b"Hello world", b"Hello \t world ") + b"\r\n\r\n"
-    assert verdicts(passed_on.replace(b"\r\n\r\n", b"\r\nList-Help: <y>\r\nX: z\r\n\r\n", 1)) == [True, True]
+    assert verdicts(passed_on.replace(b"\r\n\r\n", b"\r\nList-Help: <y>\r\nX: z\r\n\r\n", 1)) == [
+        True,
+        True,
+    ]
 
 
 async def test_the_field_is_folded_and_says_what_it_must(signer: DkimSigner) -> None:
@@ -351,7 +401,12 @@ async def test_the_field_is_folded_and_says_what_it_must(signer: DkimSigner) -> 
         assert list(tags) == ["v", "a", "c", "d", "s", "t", "h", "bh", "b"]
         assert (tags["d"], tags["t"], tags["c"]) == (DOMAIN, str(AT), "relaxed/relaxed")
         names = [name.strip() for name in tags["h"].lower().split(":")]
-        assert (names.count("from"), names.count("to"), names.count("reply-to"), names.count("references")) == (
+        assert (
+            names.count("from"),
+            names.count("to"),
+            names.count("reply-to"),
+            names.count("references"),
+        ) == (
             2,
             4,
             1,
@@ -378,7 +433,9 @@ def test_relaxed_header_as_in_the_rfc() -> None:
 
 def test_body_hashes_known_to_everybody() -> None:
     empty, two = BodyHash(), BodyHash()
-    assert empty.digest().hex() == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert (
+        empty.digest().hex() == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    )
     two.update(b" C \r\nD \t E\r\n\r\n\r\n")  # RFC 6376 §3.4.5
     assert two.digest() == hashlib.sha256(b" C\r\nD E\r\n").digest()
 
@@ -448,7 +505,18 @@ async def test_mail_waits_when_no_key_opens() -> None:
     signer.close()
     # a row copied to another's place does not open either; the key that does open signs alone
     moved = key("rsa")
-    misplaced = DkimKey(new_id(), DOMAIN, "s-rsa", "rsa", moved.public_key, moved.private_key, DATE, None, None, DATE)
+    misplaced = DkimKey(
+        new_id(),
+        DOMAIN,
+        "s-rsa",
+        "rsa",
+        moved.public_key,
+        moved.private_key,
+        DATE,
+        None,
+        None,
+        DATE,
+    )
     signer = DkimSigner(Keys(misplaced, key("ed25519")), SECRET_BOX)
     fields = await signer.sign(DOMAIN, CORPUS["plain"])
     assert verdicts(fields.encode() + CORPUS["plain"], 1) == [True]

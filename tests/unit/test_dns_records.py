@@ -1,4 +1,5 @@
-"""What a domain is to publish in DNS, and what is said of what stands there. Zones are written down here as answers."""
+"""What a domain is to publish in DNS, and what is said of what stands there. Zones are written
+down here as answers."""
 
 from __future__ import annotations
 
@@ -13,7 +14,16 @@ import pytest
 from posthorn.adapters.dkim import generate
 from posthorn.model.dns_answers import Answers, Failed, Question, Wanted
 from posthorn.model.dns_findings import Finding, Verdict, judge
-from posthorn.model.dns_records import Endpoint, Need, Presence, Purpose, Record, SigningKey, records_of, zone_text
+from posthorn.model.dns_records import (
+    Endpoint,
+    Need,
+    Presence,
+    Purpose,
+    Record,
+    SigningKey,
+    records_of,
+    zone_text,
+)
 from posthorn.model.spf_record import SpfError, merged, parse_spf
 from posthorn.wire.mta_sts import Mode, parse_policy, policy_text
 
@@ -29,7 +39,9 @@ HERE = Presence(
 )
 RSA = SigningKey("s1", "rsa", generate("rsa")[1], "signing")
 ED = SigningKey("s2", "ed25519", generate("ed25519")[1], "pending")
-OLD = SigningKey("s0", "ed25519", generate("ed25519")[1], "retired", datetime(2030, 1, 1, tzinfo=UTC))
+OLD = SigningKey(
+    "s0", "ed25519", generate("ed25519")[1], "retired", datetime(2030, 1, 1, tzinfo=UTC)
+)
 ALL = records_of("a.test", HERE, [RSA, ED, OLD], "token")
 
 HOSTS: dict[Question, tuple[str, ...]] = {
@@ -44,7 +56,9 @@ type Zone = dict[Question, tuple[str, ...] | Failed]
 
 
 def only(purpose: Purpose, name: str | None = None) -> Record:
-    (found,) = (record for record in ALL if record.purpose is purpose and name in (None, record.name))
+    (found,) = (
+        record for record in ALL if record.purpose is purpose and name in (None, record.name)
+    )
     return found
 
 
@@ -55,12 +69,16 @@ def found_in(zone: Zone, record: Record, presence: Presence = HERE) -> Finding:
         try:
             return judge("a.test", presence, record, Answers(known))
         except Wanted as wanted:
-            known |= {question: zone.get(question, HOSTS.get(question, ())) for question in wanted.questions}
+            known |= {
+                question: zone.get(question, HOSTS.get(question, ()))
+                for question in wanted.questions
+            }
     raise AssertionError("it wants ever more")
 
 
 def said(record: Record, *values: str, **more: tuple[str, ...]) -> tuple[Verdict, str]:
-    """Verdict and text for a record that stands there with these values; ``more`` as ``TXT_b_test=…``."""
+    """Verdict and text for a record that stands there with these values; ``more`` as
+    ``TXT_b_test=…``."""
     zone: Zone = {(record.name, record.type): values}
     for name, others in more.items():
         kind, _, host = name.partition("_")
@@ -75,7 +93,9 @@ def said(record: Record, *values: str, **more: tuple[str, ...]) -> tuple[Verdict
 def test_everything_that_is_published_as_wanted_is_right() -> None:
     zone: Zone = {(record.name, record.type): record.values for record in ALL}
     wrong = {record.name: found_in(zone, record) for record in ALL}
-    assert {name: finding for name, finding in wrong.items() if finding.verdict is not Verdict.RIGHT} == {}
+    assert {
+        name: finding for name, finding in wrong.items() if finding.verdict is not Verdict.RIGHT
+    } == {}
 
 
 def test_of_an_empty_zone_everything_is_missing() -> None:
@@ -118,7 +138,9 @@ def test_the_records_of_a_domain() -> None:
         ("ptr", "25.2.0.192.in-addr.arpa", "PTR", ("out.post.test",)),
         ("ptr", f"5.2{'.0' * 22}.8.b.d.0.1.0.0.2.ip6.arpa", "PTR", ("out.post.test",)),
     ]
-    keys = [(record.name, record.state, record.need) for record in ALL if record.purpose is Purpose.DKIM]
+    keys = [
+        (record.name, record.state, record.need) for record in ALL if record.purpose is Purpose.DKIM
+    ]
     assert keys == [
         ("s1._domainkey.a.test", "signing", Need.REQUIRED),
         ("s2._domainkey.a.test", "pending", Need.REQUIRED),
@@ -128,7 +150,11 @@ def test_the_records_of_a_domain() -> None:
 
 def test_a_verified_domain_publishes_no_challenge_and_no_policy_means_no_record_of_one() -> None:
     records = records_of("a.test", replace(HERE, mta_sts=Mode.NONE), [], None)
-    assert not {record.purpose for record in records} & {Purpose.OWNERSHIP, Purpose.MTA_STS, Purpose.MTA_STS_HOST}
+    assert not {record.purpose for record in records} & {
+        Purpose.OWNERSHIP,
+        Purpose.MTA_STS,
+        Purpose.MTA_STS_HOST,
+    }
 
 
 def test_reports_that_go_to_another_domain_say_what_that_one_publishes() -> None:
@@ -145,19 +171,26 @@ def test_the_zone_text_reads_as_a_zone_with_the_same_records() -> None:
     text = zone_text("a.test", ALL)
     zone = dns.zone.from_text(text, origin="a.test.", relativize=False, check_origin=False)
     found = {
-        (name.to_text(omit_final_dot=True), rdata.rdtype.name): b"".join(getattr(rdata, "strings", ()))
+        (name.to_text(omit_final_dot=True), rdata.rdtype.name): b"".join(
+            getattr(rdata, "strings", ())
+        )
         for name, _, rdata in zone.iterate_rdatas()
     }
     wanted = {(record.name, record.type) for record in ALL if record.purpose is not Purpose.PTR}
     assert found.keys() == wanted
-    assert found["s1._domainkey.a.test", "TXT"].decode() == only(Purpose.DKIM, "s1._domainkey.a.test").values[0]
+    assert (
+        found["s1._domainkey.a.test", "TXT"].decode()
+        == only(Purpose.DKIM, "s1._domainkey.a.test").values[0]
+    )
     assert "_imap._tcp.a.test. 3600 IN SRV 0 0 0 .\n" in text
     assert "\n; 25.2.0.192.in-addr.arpa. 3600 IN PTR out.post.test.\n" in text
     assert all(len(string) <= 255 for string in re.findall(r'"([^"]*)"', text))
 
 
 def test_what_others_have_published_cannot_break_out_of_the_zone_text() -> None:
-    records = records_of("a.test", HERE, [], None, ['v=spf1 exp="\\\nb.test. 60 IN A 192.0.2.9 -all'])
+    records = records_of(
+        "a.test", HERE, [], None, ['v=spf1 exp="\\\nb.test. 60 IN A 192.0.2.9 -all']
+    )
     text = zone_text("a.test", records)
     assert "\nb.test" not in text
     zone = dns.zone.from_text(text, origin="a.test.", relativize=False, check_origin=False)
@@ -179,8 +212,13 @@ def test_the_policy_reads_and_its_id_changes_with_it() -> None:
 @pytest.mark.parametrize("target", ["shop.elsewhere.test", "dangling.test"])
 def test_an_alias_at_the_domain_is_told_as_the_cause(purpose: Purpose, target: str) -> None:
     record = only(purpose)
-    through = {"shop.elsewhere.test": {"MX": ("10 mx.elsewhere.test",), "TXT": ("v=spf1 -all",)}}.get(target, {})
-    zone: Zone = {("a.test", "CNAME"): (target,), ("a.test", record.type): through.get(record.type, ())}
+    through = {
+        "shop.elsewhere.test": {"MX": ("10 mx.elsewhere.test",), "TXT": ("v=spf1 -all",)}
+    }.get(target, {})
+    zone: Zone = {
+        ("a.test", "CNAME"): (target,),
+        ("a.test", record.type): through.get(record.type, ()),
+    }
     finding = found_in(zone, record)
     assert finding.verdict is Verdict.WRONG
     assert finding.detail.startswith(f"a.test is itself an alias (CNAME) for {target}, ")
@@ -196,7 +234,10 @@ def test_an_alias_at_the_domain_whose_target_has_what_is_wanted_stays_right_and_
 
 
 def test_an_alias_that_leads_nowhere_known_is_told_beside_that() -> None:
-    zone: Zone = {("a.test", "CNAME"): ("b.test",), ("a.test", "MX"): Failed("the name server answered SERVFAIL")}
+    zone: Zone = {
+        ("a.test", "CNAME"): ("b.test",),
+        ("a.test", "MX"): Failed("the name server answered SERVFAIL"),
+    }
     finding = found_in(zone, only(Purpose.MX))
     assert finding.verdict is Verdict.UNKNOWN
     assert "alias (CNAME) for b.test" in finding.detail
@@ -219,7 +260,10 @@ def test_records_below_the_domain_do_not_mind_an_alias_and_a_silent_lookup_says_
     [
         (("0 .",), "null MX"),
         (("10 mx.elsewhere.test",), "mail may also go to mx.elsewhere.test"),
-        (("10 mx1.post.test", "20 mx2.post.test", "30 mx.elsewhere.test"), "mx.elsewhere.test; remove it"),
+        (
+            ("10 mx1.post.test", "20 mx2.post.test", "30 mx.elsewhere.test"),
+            "mx.elsewhere.test; remove it",
+        ),
         (("10 mx1.post.test",), "add 20 mx2.post.test"),
         (("10 mx1.post.test", "20 mx2.post.test", "30 192.0.2.1"), "192.0.2.1 is an address"),
     ],
@@ -246,7 +290,8 @@ def test_an_mx_must_lead_to_a_host_with_an_address_that_is_no_alias() -> None:
     zone: Zone = {("a.test", "MX"): values, ("mx1.post.test", "A"): Failed("silence")}
     assert found_in(zone, only(Purpose.MX)).verdict is Verdict.UNKNOWN
     zone["a.test", "MX"] = (*values, "30 mx.elsewhere.test")
-    assert found_in(zone, only(Purpose.MX)).verdict is Verdict.WRONG  # whatever that lookup would have said
+    # whatever that lookup would have said
+    assert found_in(zone, only(Purpose.MX)).verdict is Verdict.WRONG
 
 
 # SPF
@@ -279,14 +324,26 @@ def test_spf_that_lets_us_send(value: str) -> None:
 @pytest.mark.parametrize(
     ("values", "text", "suggestion"),
     [
-        (("v=spf1 -all",), "does not let mail from here", "v=spf1 ip4:192.0.2.25 ip6:2001:db8::25 -all"),
+        (
+            ("v=spf1 -all",),
+            "does not let mail from here",
+            "v=spf1 ip4:192.0.2.25 ip6:2001:db8::25 -all",
+        ),
         (
             ("v=spf1 include:c.test ip4:192.0.2.25 -all",),
             "does not let mail from here",
             "v=spf1 include:c.test ip4:192.0.2.25 ip6:2001:db8::25 -all",
         ),
-        (("v=spf1 -ip4:192.0.2.25 ip4:192.0.2.0/24 ip6:2001:db8::/32 -all",), "does not let mail from here", None),
-        (("v=spf1 ip4:192.0.2.25 ip6:2001:db8::25 +all",), "everybody", "v=spf1 ip4:192.0.2.25 ip6:2001:db8::25 ~all"),
+        (
+            ("v=spf1 -ip4:192.0.2.25 ip4:192.0.2.0/24 ip6:2001:db8::/32 -all",),
+            "does not let mail from here",
+            None,
+        ),
+        (
+            ("v=spf1 ip4:192.0.2.25 ip6:2001:db8::25 +all",),
+            "everybody",
+            "v=spf1 ip4:192.0.2.25 ip6:2001:db8::25 ~all",
+        ),
         (("v=spf1 all",), "everybody", "v=spf1 ip4:192.0.2.25 ip6:2001:db8::25 ~all"),
         (
             ("v=spf1 include:b.test -all", "v=spf1 ip4:192.0.2.25 ~all"),
@@ -297,7 +354,11 @@ def test_spf_that_lets_us_send(value: str) -> None:
         (("v=spf1 ip4:out.post.test -all",), "names no address", ""),
         (("v=spf1 include:none.test -all",), "none.test has no SPF record", ""),
         (("v=spf1 include:a.test -all",), "more than 10 lookups", ""),
-        ((f"v=spf1 {' '.join(f'a:h{n}.test' for n in range(11))} -all",), "more than 10 lookups", ""),
+        (
+            (f"v=spf1 {' '.join(f'a:h{n}.test' for n in range(11))} -all",),
+            "more than 10 lookups",
+            "",
+        ),
     ],
 )
 def test_spf_that_is_wrong(values: tuple[str, ...], text: str, suggestion: str | None) -> None:
@@ -310,8 +371,16 @@ def test_spf_that_is_wrong(values: tuple[str, ...], text: str, suggestion: str |
 
 
 def test_a_suggested_spf_record_is_right() -> None:
-    for values in (("v=spf1 -all",), ("v=spf1 a -all", "v=spf1 redirect=c.test"), ("v=spf1 redirect=c.test",), ()):
-        zone: Zone = {("a.test", "TXT"): values, ("c.test", "TXT"): ("v=spf1 ip4:198.51.100.1 -all",)}
+    for values in (
+        ("v=spf1 -all",),
+        ("v=spf1 a -all", "v=spf1 redirect=c.test"),
+        ("v=spf1 redirect=c.test",),
+        (),
+    ):
+        zone: Zone = {
+            ("a.test", "TXT"): values,
+            ("c.test", "TXT"): ("v=spf1 ip4:198.51.100.1 -all",),
+        }
         suggestion = (merged(values, HERE.spf_mechanisms),)
         zone["a.test", "TXT"] = suggestion
         finding = found_in(zone, only(Purpose.SPF))
@@ -320,36 +389,53 @@ def test_a_suggested_spf_record_is_right() -> None:
 
 def test_ten_lookups_are_allowed() -> None:
     hosts = " ".join(f"a:h{number}.test" for number in range(10))
-    assert said(only(Purpose.SPF), f"v=spf1 ip4:192.0.2.25 ip6:2001:db8::25 {hosts} -all") == (Verdict.RIGHT, "")
+    assert said(only(Purpose.SPF), f"v=spf1 ip4:192.0.2.25 ip6:2001:db8::25 {hosts} -all") == (
+        Verdict.RIGHT,
+        "",
+    )
 
 
 def test_an_include_that_cannot_be_looked_up_leaves_the_record_unknown() -> None:
-    zone: Zone = {("a.test", "TXT"): ("v=spf1 include:b.test -all",), ("b.test", "TXT"): Failed("silence")}
+    zone: Zone = {
+        ("a.test", "TXT"): ("v=spf1 include:b.test -all",),
+        ("b.test", "TXT"): Failed("silence"),
+    }
     finding = found_in(zone, only(Purpose.SPF))
     assert (finding.verdict, finding.found) == (Verdict.UNKNOWN, ("v=spf1 include:b.test -all",))
 
 
 def test_macros_and_ptr_are_counted_and_let_nobody_send() -> None:
-    verdict, detail = said(only(Purpose.SPF), "v=spf1 exists:%{i}.b.test include:%{d}.c.test a:%{h} ptr -all")
+    verdict, detail = said(
+        only(Purpose.SPF), "v=spf1 exists:%{i}.b.test include:%{d}.c.test a:%{h} ptr -all"
+    )
     assert (verdict, "does not let" in detail) == (Verdict.WRONG, True)
 
 
 def test_the_include_that_the_settings_name_is_what_counts() -> None:
     presence = replace(HERE, spf_include="_spf.post.test", outgoing=())
-    (record,) = (one for one in records_of("a.test", presence, [], None) if one.purpose is Purpose.SPF)
+    (record,) = (
+        one for one in records_of("a.test", presence, [], None) if one.purpose is Purpose.SPF
+    )
     assert record.values == ("v=spf1 include:_spf.post.test ~all",)
     ours: Zone = {("_spf.post.test", "TXT"): ("v=spf1 ip4:192.0.2.25 -all",)}
     right: Zone = {("a.test", "TXT"): ("v=spf1 include:_SPF.post.test. -all",), **ours}
     assert found_in(right, record, presence).verdict is Verdict.RIGHT
     wrong: Zone = {("a.test", "TXT"): ("v=spf1 ip4:192.0.2.25 -all",), **ours}
-    assert found_in(wrong, record, presence).suggestion == ("v=spf1 ip4:192.0.2.25 include:_spf.post.test -all",)
+    assert found_in(wrong, record, presence).suggestion == (
+        "v=spf1 ip4:192.0.2.25 include:_spf.post.test -all",
+    )
 
 
 def test_without_addresses_the_mx_send() -> None:
     presence = replace(HERE, outgoing=())
-    (record,) = (one for one in records_of("a.test", presence, [], None) if one.purpose is Purpose.SPF)
+    (record,) = (
+        one for one in records_of("a.test", presence, [], None) if one.purpose is Purpose.SPF
+    )
     assert record.values == ("v=spf1 mx ~all",)
-    zone: Zone = {("a.test", "TXT"): record.values, ("a.test", "MX"): ("10 mx1.post.test", "20 mx2.post.test")}
+    zone: Zone = {
+        ("a.test", "TXT"): record.values,
+        ("a.test", "MX"): ("10 mx1.post.test", "20 mx2.post.test"),
+    }
     assert found_in(zone, record, presence).verdict is Verdict.RIGHT
     zone["a.test", "MX"] = ("10 elsewhere.test",)
     assert found_in(zone, record, presence).verdict is Verdict.WRONG
@@ -391,7 +477,10 @@ def test_a_key_is_compared_as_a_key() -> None:
 
 
 def test_keys_that_are_wrong() -> None:
-    record, other = only(Purpose.DKIM, "s1._domainkey.a.test"), only(Purpose.DKIM, "s2._domainkey.a.test")
+    record, other = (
+        only(Purpose.DKIM, "s1._domainkey.a.test"),
+        only(Purpose.DKIM, "s2._domainkey.a.test"),
+    )
     key = record.values[0].partition("p=")[2]
     for values, text in (
         ((f"v=DKIM1; k=rsa; p={key[:200]}",), "cut short"),
@@ -420,9 +509,19 @@ def generate_key() -> str:
     [
         (Purpose.DMARC, ("v=DMARC1; p=reject; rua=mailto:x@y.test",), Verdict.RIGHT, ""),
         (Purpose.DMARC, ("v = DMARC1 ;p=Quarantine",), Verdict.RIGHT, "no rua="),
-        (Purpose.DMARC, ("something else", "v=DMARC1; p=none; rua=mailto:x@y.test"), Verdict.RIGHT, "only watches"),
+        (
+            Purpose.DMARC,
+            ("something else", "v=DMARC1; p=none; rua=mailto:x@y.test"),
+            Verdict.RIGHT,
+            "only watches",
+        ),
         (Purpose.DMARC, ("something else",), Verdict.MISSING, "there is no TXT record"),
-        (Purpose.DMARC, ("v=DMARC1; p=none", "v=DMARC1; p=reject"), Verdict.WRONG, "2 such records"),
+        (
+            Purpose.DMARC,
+            ("v=DMARC1; p=none", "v=DMARC1; p=reject"),
+            Verdict.WRONG,
+            "2 such records",
+        ),
         (Purpose.DMARC, ("v=dmarc1; p=none",), Verdict.WRONG, "begin with v=DMARC1"),
         (Purpose.DMARC, ("v=DMARC1; rua=mailto:x@y.test",), Verdict.WRONG, "p= must be"),
         (Purpose.DMARC, ("v=DMARC1; p=none; rua=x@y.test",), Verdict.WRONG, "rua="),
@@ -438,7 +537,12 @@ def generate_key() -> str:
         (Purpose.MTA_STS, ("v=STSv1; id=20240101",), Verdict.WRONG, "another policy"),
         (Purpose.MTA_STS, ("v=STSv1; id=2024-01",), Verdict.WRONG, "does not read"),
         (Purpose.OWNERSHIP, (" posthorn-verification=token ", "x"), Verdict.RIGHT, ""),
-        (Purpose.OWNERSHIP, ("posthorn-verification=other",), Verdict.WRONG, "posthorn-verification=token"),
+        (
+            Purpose.OWNERSHIP,
+            ("posthorn-verification=other",),
+            Verdict.WRONG,
+            "posthorn-verification=token",
+        ),
         (Purpose.OWNERSHIP, ("x",), Verdict.MISSING, "publish posthorn-verification=token"),
     ],
 )
@@ -449,7 +553,9 @@ def test_texts(purpose: Purpose, values: tuple[str, ...], verdict: Verdict, text
 
 
 def test_a_name_that_was_made_longer_by_the_editor_of_the_zone_is_noticed() -> None:
-    finding = found_in({("_dmarc.a.test.a.test", "TXT"): ("v=DMARC1; p=none",)}, only(Purpose.DMARC))
+    finding = found_in(
+        {("_dmarc.a.test.a.test", "TXT"): ("v=DMARC1; p=none",)}, only(Purpose.DMARC)
+    )
     assert (finding.verdict, "_dmarc.a.test.a.test" in finding.detail) == (Verdict.MISSING, True)
 
 

@@ -18,7 +18,10 @@ CHART = ROOT / "deploy/helm/posthorn"
 PAGES = sorted(
     [
         *(page for page in (ROOT / "docs").rglob("*.md") if "reference" not in page.parts),
-        *(CHART / name for name in ("README.md", "values.yaml", "templates/NOTES.txt", "files/alerts.yaml")),
+        *(
+            CHART / name
+            for name in ("README.md", "values.yaml", "templates/NOTES.txt", "files/alerts.yaml")
+        ),
         ROOT / "README.md",
         ROOT / "CONTRIBUTING.md",
     ]
@@ -38,7 +41,8 @@ def text_of(*names: str) -> str:
 
 
 def variables() -> set[str]:
-    """Return the variables of all settings classes, and those that programs without a class read."""
+    """Return the variables of all settings classes, and those that programs without a class
+    read."""
     classes: tuple[type[EnvSettings], ...] = (*CLASSES.values(), LocalSettings, MigrateSettings)
     by_name = text_of("services/cli", "services/local", "bench", "chaos", "docker-compose.yml")
     of_cluster = re.findall(r"\"([A-Z_]+)\"", text_of("tests/cluster/settings.py"))
@@ -53,7 +57,9 @@ def variables() -> set[str]:
 def metrics() -> set[str]:
     """Return the metrics that the code defines, with the suffixes that Prometheus shows."""
     defined = set(re.findall(r"\"(posthorn_[a-z0-9_]+)\"", text_of("libs", "services")))
-    return {name + suffix for name in defined for suffix in ("", "_total", "_bucket", "_count", "_sum")}
+    return {
+        name + suffix for name in defined for suffix in ("", "_total", "_bucket", "_count", "_sum")
+    }
 
 
 def modules() -> set[str]:
@@ -63,7 +69,11 @@ def modules() -> set[str]:
 
 def names(pattern: re.Pattern[str]) -> set[tuple[str, str]]:
     """Return where which names are documented."""
-    return {(str(page.relative_to(ROOT)), name) for page in PAGES for name in pattern.findall(page.read_text())}
+    return {
+        (str(page.relative_to(ROOT)), name)
+        for page in PAGES
+        for name in pattern.findall(page.read_text())
+    }
 
 
 def test_documented_variables_exist() -> None:
@@ -92,9 +102,15 @@ def test_documented_modules_exist() -> None:
     files = set(re.findall(r"`([a-z0-9_/-]+/[a-z0-9_]+\.py)`", text))
     assert len(files) > 20
     assert not [path for path in files if not any((top / path).exists() for top in (ROOT, LIBRARY))]
-    dotted = set(re.findall(r"`(?:posthorn\.)?((?:wire|model|ports|runtime|adapters)\.[a-z_.]+[a-z_])[`.]", text))
+    dotted = set(
+        re.findall(
+            r"`(?:posthorn\.)?((?:wire|model|ports|runtime|adapters)\.[a-z_.]+[a-z_])[`.]", text
+        )
+    )
     assert len(dotted) > 2
-    assert not [name for name in dotted if not any(map(_is_module, (name, name.rpartition(".")[0])))]
+    assert not [
+        name for name in dotted if not any(map(_is_module, (name, name.rpartition(".")[0])))
+    ]
 
 
 def _is_module(name: str) -> bool:
@@ -103,6 +119,8 @@ def _is_module(name: str) -> bool:
 
 
 def test_documentation_uses_the_terms_of_the_glossary() -> None:
-    old = re.compile(r"\b(?:letters? (?:in|out)|the letters?|an octet|what became of|at hand)\b", re.IGNORECASE)
+    old = re.compile(
+        r"\b(?:letters? (?:in|out)|the letters?|an octet|what became of|at hand)\b", re.IGNORECASE
+    )
     for page in {*PAGES, ROOT / "CHANGELOG.md", CHART / "UPGRADING.md"} - {ROOT / "README.md"}:
         assert not old.search(page.read_text()), page

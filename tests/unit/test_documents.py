@@ -1,4 +1,5 @@
-"""Large JSON documents: read as the standard library reads them, but for those whose structure is large."""
+"""Large JSON documents: read as the standard library reads them, but for those whose structure
+is large."""
 
 from __future__ import annotations
 
@@ -21,7 +22,10 @@ long_texts = st.builds(
 )
 documents = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5) | long_texts,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3) | long_texts, inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=3) | long_texts, inner, max_size=3)
+    ),
     max_leaves=6,
 )
 
@@ -29,7 +33,9 @@ documents = st.recursive(
 @settings(max_examples=60, deadline=None)
 @given(documents, st.booleans(), st.sampled_from([None, 2]))
 @example({"a": "\\" * LONG + '"' * LONG}, True, None)
-def test_a_document_is_read_as_by_the_standard_library(document: Any, ascii_only: bool, indent: int | None) -> None:
+def test_a_document_is_read_as_by_the_standard_library(
+    document: Any, ascii_only: bool, indent: int | None
+) -> None:
     octets = json.dumps(document, ensure_ascii=ascii_only, indent=indent).encode()
     assert read_document(octets) == document
 
@@ -42,8 +48,14 @@ def test_an_escape_across_the_edge_of_what_is_searched_at_a_time(length: int) ->
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.binary(max_size=20), st.integers(0, 60), st.sampled_from([b"", b'"', b"\\", b'\\"', b"\n", b"\xff", b"]"]))
-def test_what_is_no_json_is_refused_as_by_the_standard_library(noise: bytes, place: int, extra: bytes) -> None:
+@given(
+    st.binary(max_size=20),
+    st.integers(0, 60),
+    st.sampled_from([b"", b'"', b"\\", b'\\"', b"\n", b"\xff", b"]"]),
+)
+def test_what_is_no_json_is_refused_as_by_the_standard_library(
+    noise: bytes, place: int, extra: bytes
+) -> None:
     good = b'{"a": "' + b"x" * LONG + b'", "b": ["' + b"\\n" * LONG + b'"]}'
     at = place * len(good) // 60
     for octets in (noise + good, good + noise, good[:at], good[:at] + extra + good[at:]):
@@ -70,5 +82,9 @@ def test_a_large_structure_is_refused_before_it_becomes_objects(unit: bytes) -> 
 
 
 def test_many_long_strings_are_no_large_structure() -> None:
-    document = {"attachments": [{"content": "x" * 5000, "filename": f"{number}.bin"} for number in range(2000)]}
+    document = {
+        "attachments": [
+            {"content": "x" * 5000, "filename": f"{number}.bin"} for number in range(2000)
+        ]
+    }
     assert read_document(json.dumps(document).encode()) == document

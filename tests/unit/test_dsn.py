@@ -13,7 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthorn.wire.message.dsn import FULL_LIMIT, HEADER_LIMIT, Action, RecipientStatus, Report, compose
+from posthorn.wire.message.dsn import (
+    FULL_LIMIT,
+    HEADER_LIMIT,
+    Action,
+    RecipientStatus,
+    Report,
+    compose,
+)
 
 ORIGINAL = (
     b"Received: by mail.example.test id 1\r\nFrom: Alice <alice@example.test>\r\nTo: bob@elsewhere.test\r\n"
@@ -63,14 +70,21 @@ def test_a_bounce_is_a_report_in_three_parts_for_people_and_programs() -> None:
     bounce = read(REPORT)
     assert bounce.get_content_type() == "multipart/report"
     assert bounce.get_param("report-type") == "delivery-status"
-    assert bounce["To"] == "alice@example.test" and "MAILER-DAEMON@mail.example.test" in bounce["From"]
+    assert (
+        bounce["To"] == "alice@example.test" and "MAILER-DAEMON@mail.example.test" in bounce["From"]
+    )
     assert bounce["Auto-Submitted"] == "auto-replied"
     assert bounce["Message-ID"] == "<0190c0de-0000-7000-8000-000000000001@mail.example.test>"
     assert bounce["In-Reply-To"] == bounce["References"] == "<1234@example.test>"
     assert bounce["Date"] and bounce["Subject"] == "Your message could not be delivered"
     human, status, original = bounce.iter_parts()
     text = human.get_content()
-    for said in ("bob@elsewhere.test", "550 5.1.1 no such user here", "Grüße to you", "mx.elsewhere.test (192.0.2.1)"):
+    for said in (
+        "bob@elsewhere.test",
+        "550 5.1.1 no such user here",
+        "Grüße to you",
+        "mx.elsewhere.test (192.0.2.1)",
+    ):
         assert said in text
     assert "no such mailbox" in text
     assert status.get_content_type() == "message/delivery-status"
@@ -80,12 +94,17 @@ def test_a_bounce_is_a_report_in_three_parts_for_people_and_programs() -> None:
 
 
 def test_programs_read_what_became_of_each_recipient() -> None:
-    other = replace(STATUS, address="carol@elsewhere.test", status="5.2.2", reply="552 5.2.2 full", orcpt="")
+    other = replace(
+        STATUS, address="carol@elsewhere.test", status="5.2.2", reply="552 5.2.2 full", orcpt=""
+    )
     whole, *each = status_of(read(replace(REPORT, recipients=[STATUS, other])))
     assert whole["Reporting-MTA"] == "dns; mail.example.test"
     assert whole["Original-Envelope-Id"] == "QQ314159"
     assert whole["Arrival-Date"] == "Tue, 14 Nov 2023 22:13:20 +0000"
-    assert [one["Final-Recipient"] for one in each] == ["rfc822;bob@elsewhere.test", "rfc822;carol@elsewhere.test"]
+    assert [one["Final-Recipient"] for one in each] == [
+        "rfc822;bob@elsewhere.test",
+        "rfc822;carol@elsewhere.test",
+    ]
     assert [one["Original-Recipient"] for one in each] == ["rfc822;Bob@elsewhere.test", None]
     assert [one["Status"] for one in each] == ["5.1.1", "5.2.2"]
     assert each[0]["Action"] == "failed"
@@ -97,7 +116,10 @@ def test_programs_read_what_became_of_each_recipient() -> None:
 
 def test_a_delay_says_how_long_it_is_tried_and_counts_as_transient() -> None:
     recipient = replace(
-        STATUS, action=Action.DELAYED, status="4.4.1", reply="connecting to port 25: Connection refused"
+        STATUS,
+        action=Action.DELAYED,
+        status="4.4.1",
+        reply="connecting to port 25: Connection refused",
     )
     notice = read(replace(REPORT, recipients=[recipient]))
     assert notice["Subject"] == "Your message is delayed"
@@ -124,7 +146,9 @@ def test_a_delay_says_how_long_it_is_tried_and_counts_as_transient() -> None:
 )
 def test_the_status_is_one_that_fits_the_action(action: Action, status: str, shown: str) -> None:
     assert (
-        status_of(read(replace(REPORT, recipients=[replace(STATUS, action=action, status=status)])))[1]["Status"]
+        status_of(
+            read(replace(REPORT, recipients=[replace(STATUS, action=action, status=status)]))
+        )[1]["Status"]
         == shown
     )
 
@@ -153,7 +177,9 @@ def test_who_wants_the_message_back_in_full_gets_it() -> None:
     assert "secret body\r\n.dots" in message.get_content().get_content()
 
 
-@pytest.mark.parametrize("body", [b"x" * 990 + b"\r\n", "Grüße\r\n".encode()], ids=["too large", "8-bit"])
+@pytest.mark.parametrize(
+    "body", [b"x" * 990 + b"\r\n", "Grüße\r\n".encode()], ids=["too large", "8-bit"]
+)
 def test_a_message_that_is_too_large_or_not_ascii_comes_back_as_its_header(body: bytes) -> None:
     long = ORIGINAL + body * (FULL_LIMIT // 980 if body.isascii() else 1)
     part = list(read(replace(REPORT, original=long, full=True)).iter_parts())[2]
@@ -177,7 +203,9 @@ ODD_FIELDS = {
 
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("name", ODD_FIELDS)
-def test_a_header_that_not_every_host_takes_travels_in_quoted_printable(name: str, full: bool) -> None:
+def test_a_header_that_not_every_host_takes_travels_in_quoted_printable(
+    name: str, full: bool
+) -> None:
     head = HEAD + ODD_FIELDS[name] + b"\r\n"
     report = replace(REPORT, original=head + b"body\r\n", full=full)
     octets = compose(report)
@@ -197,7 +225,9 @@ def test_a_message_that_cannot_travel_within_a_report_comes_back_as_its_header(b
 
 
 def test_lines_of_998_octets_come_back_in_full() -> None:
-    part = list(read(replace(REPORT, original=ORIGINAL + b"x" * 998 + b"\r\n", full=True)).iter_parts())[2]
+    part = list(
+        read(replace(REPORT, original=ORIGINAL + b"x" * 998 + b"\r\n", full=True)).iter_parts()
+    )[2]
     assert part.get_content_type() == "message/rfc822"
 
 
@@ -210,7 +240,9 @@ def test_a_header_without_end_is_cut_at_a_line() -> None:
 
 
 def test_without_the_original_the_report_has_two_parts() -> None:
-    assert [part.get_content_type() for part in read(replace(REPORT, original=b"")).iter_parts()] == [
+    assert [
+        part.get_content_type() for part in read(replace(REPORT, original=b"")).iter_parts()
+    ] == [
         "text/plain",
         "message/delivery-status",
     ]
@@ -220,7 +252,9 @@ def test_a_header_in_utf8_comes_back_as_rfc_6533_says() -> None:
     header = "Subject: Grüße\r\nTo: jörg@elsewhere.test\r\n\r\n"
     octets = compose(replace(REPORT, smtputf8=True, original=header.encode() + b"x\r\n"))
     assert octets.isascii()
-    part = octets.rpartition(b"Content-Type: message/global-headers\r\n")[2].partition(b"\r\n\r\n")[2]
+    part = octets.rpartition(b"Content-Type: message/global-headers\r\n")[2].partition(b"\r\n\r\n")[
+        2
+    ]
     assert base64.b64decode(part.partition(b"\r\n\r\n")[0]).decode() == header
 
 
@@ -238,11 +272,19 @@ def test_a_sender_with_an_address_in_utf8_is_named_as_it_is() -> None:
     assert "\r\nTo: <jörg@example.test>\r\n".encode() in octets
 
 
-@given(st.text(max_size=200), st.binary(max_size=400), st.text(max_size=60), st.booleans(), st.booleans())
+@given(
+    st.text(max_size=200),
+    st.binary(max_size=400),
+    st.text(max_size=60),
+    st.booleans(),
+    st.booleans(),
+)
 def test_nothing_that_anybody_wrote_breaks_the_report(
     words: str, original: bytes, orcpt: str, smtputf8: bool, full: bool
 ) -> None:
-    recipient = replace(STATUS, reply=words, host=words, address=f"{words[:20]}@x.test", orcpt=orcpt)
+    recipient = replace(
+        STATUS, reply=words, host=words, address=f"{words[:20]}@x.test", orcpt=orcpt
+    )
     report = replace(
         REPORT,
         recipients=[recipient],

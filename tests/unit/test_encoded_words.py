@@ -25,7 +25,11 @@ class Counted(str):
         return found
 
 
-@given(st.lists(st.sampled_from(["=", "?", "q", "B", "a", " ", "\n", "=?a?q?", "?=", "=?utf-8?B?", "é"])).map("".join))
+@given(
+    st.lists(
+        st.sampled_from(["=", "?", "q", "B", "a", " ", "\n", "=?a?q?", "?=", "=?utf-8?B?", "é"])
+    ).map("".join)
+)
 def test_the_words_are_those_of_the_grammar(text: str) -> None:
     expected = [(found.start(), found.end(), *found.groups()) for found in REFERENCE.finditer(text)]
     assert [tuple(word) for word in encoded_words(text)] == expected

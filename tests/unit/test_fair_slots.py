@@ -1,4 +1,5 @@
-"""Slots shared fairly: nobody holds all of them, nobody waits without end, and each holder gets its share."""
+"""Slots shared fairly: nobody holds all of them, nobody waits without end, and each holder gets
+its share."""
 
 from __future__ import annotations
 

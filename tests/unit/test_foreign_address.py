@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posthorn.wire.address import AddressError, parse_address
-from posthorn.wire.foreign_address import canonical, foreign_domain, parse_foreign, parse_sender, written_form
+from posthorn.wire.foreign_address import (
+    canonical,
+    foreign_domain,
+    parse_foreign,
+    parse_sender,
+    written_form,
+)
 from posthorn.wire.srs import reverse, rewrite
 
 KEY = b"k" * 32
@@ -82,14 +88,23 @@ def test_nothing_else_is_raised_and_nothing_can_break_a_command(local: str, doma
         assert not any(sign in written for sign in "\r\n\0")
 
 
-@pytest.mark.parametrize("text", ["my_host.example", "_dmarc.example", "a_.b", "example.org", "[192.0.2.1]"])
+@pytest.mark.parametrize(
+    "text", ["my_host.example", "_dmarc.example", "a_.b", "example.org", "[192.0.2.1]"]
+)
 def test_domains_of_others(text: str) -> None:
     assert foreign_domain(text.upper().replace("IPV6", "IPv6")) == text
 
 
 @pytest.mark.parametrize(
     "sender",
-    ["a..b@m.example", ".x@m.example", "a.@m.example", '"a..b"@m.example', '"a b"@m.example', "A..B@my_host.example"],
+    [
+        "a..b@m.example",
+        ".x@m.example",
+        "a.@m.example",
+        '"a..b"@m.example',
+        '"a b"@m.example',
+        "A..B@my_host.example",
+    ],
 )
 def test_a_forwarded_senders_bounce_goes_to_the_address_as_written(sender: str) -> None:
     path = rewrite(sender, "ours.example", KEY, 20_000)

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from posthorn.wire.message.header import FIELD_LIMIT, SCAN_LIMIT, Summary, header_end, scan_header, starts_with_field
+from posthorn.wire.message.header import (
+    FIELD_LIMIT,
+    SCAN_LIMIT,
+    Summary,
+    header_end,
+    scan_header,
+    starts_with_field,
+)
 
 MESSAGE = (
     b"Received: from a.test by b.test; today\r\n"
@@ -27,7 +34,10 @@ MESSAGE = (
 def test_a_message_as_it_comes() -> None:
     scan = scan_header(MESSAGE)
     assert scan.summary == Summary(
-        "one two three", "Alice <alice@example.test>", "Mon, 1 Jan 2024 00:00:00 +0000", "<1@example.test>"
+        "one two three",
+        "Alice <alice@example.test>",
+        "Mon, 1 Jan 2024 00:00:00 +0000",
+        "<1@example.test>",
     )
     assert (scan.received, scan.starts_with_field, scan.has_separator) == (2, True, True)
 
@@ -65,17 +75,23 @@ def test_odd_octets_in_fields_become_text_that_can_be_stored() -> None:
 
 
 def test_raw_octets_are_read_by_the_charset_of_the_text() -> None:
-    head = 'Subject: Привет\r\nContent-Type: text/plain;\r\n format=flowed; charset="koi8-r"\r\n\r\n'.encode("koi8-r")
+    head = 'Subject: Привет\r\nContent-Type: text/plain;\r\n format=flowed; charset="koi8-r"\r\n\r\n'.encode(
+        "koi8-r"
+    )
     assert scan_header(head).summary.subject == "Привет"
     assert scan_header("Subject: Grüße – x\r\n\r\n".encode("cp1252")).summary.subject == "Grüße – x"  # noqa: RUF001
 
 
 def test_a_fold_is_one_blank() -> None:
-    assert scan_header(b"Subject: one\r\n\t  two\r\n three\r\n\r\n").summary.subject == "one two three"
+    assert (
+        scan_header(b"Subject: one\r\n\t  two\r\n three\r\n\r\n").summary.subject == "one two three"
+    )
 
 
 def test_an_author_keeps_the_address_however_long_the_name() -> None:
-    found = scan_header(b"From: " + b"=?utf-8?q?x?= " * 1000 + b"<a@example.org>\r\n\r\n").summary.from_
+    found = scan_header(
+        b"From: " + b"=?utf-8?q?x?= " * 1000 + b"<a@example.org>\r\n\r\n"
+    ).summary.from_
     assert (len(found), found.endswith(" <a@example.org>")) == (FIELD_LIMIT, True)
 
 
@@ -92,7 +108,8 @@ def test_a_header_block_without_end_is_read_up_to_the_limit() -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", [b"Subject: " + b"\r\n " * 40_000, b"received" * 9000, b"a" * 70_000, b"Subject:\r" * 9000]
+    "pattern",
+    [b"Subject: " + b"\r\n " * 40_000, b"received" * 9000, b"a" * 70_000, b"Subject:\r" * 9000],
 )
 def test_awkward_octets_take_no_time(pattern: bytes) -> None:
     began = time.monotonic()
@@ -103,7 +120,17 @@ def test_awkward_octets_take_no_time(pattern: bytes) -> None:
 _LINES = st.lists(
     st.one_of(
         st.sampled_from(
-            [b"Subject: x", b"From:", b" folded", b"\tfolded", b"", b"Received: y", b"Date\t: z", b"\r", b"\n"]
+            [
+                b"Subject: x",
+                b"From:",
+                b" folded",
+                b"\tfolded",
+                b"",
+                b"Received: y",
+                b"Date\t: z",
+                b"\r",
+                b"\n",
+            ]
         ),
         st.binary(max_size=40),
     ),
@@ -119,12 +146,19 @@ def test_no_octets_make_it_fail(head: bytes) -> None:
     assert scan.has_separator == (end >= 0)
     assert scan.starts_with_field == starts_with_field(head)
     assert 0 <= scan.received <= head.lower().count(b"received")
-    for text in (scan.summary.subject, scan.summary.from_, scan.summary.date, scan.summary.message_id):
+    for text in (
+        scan.summary.subject,
+        scan.summary.from_,
+        scan.summary.date,
+        scan.summary.message_id,
+    ):
         assert not {"\0", "\r", "\n"} & set(text)
         text.encode()
         assert len(text) <= FIELD_LIMIT
     if end >= 0:
-        assert scan_header(head[:end] + b"Subject: of the body\r\n") == scan, "the body does not matter"
+        assert scan_header(head[:end] + b"Subject: of the body\r\n") == scan, (
+            "the body does not matter"
+        )
 
 
 @given(st.integers(0, len(MESSAGE)))

@@ -1,4 +1,5 @@
-"""Header fields decoded for listings: labels as they are meant, words one by one, and no name that poses as an address."""
+"""Header fields decoded for listings: labels as they are meant, words one by one, and no name
+that poses as an address."""
 
 from __future__ import annotations
 
@@ -50,7 +51,19 @@ def test_necs_characters_in_iso_2022_jp() -> None:
 
 
 @pytest.mark.parametrize(
-    "label", ["x-unknown", "rot13", "base64", "zlib", "unicode_escape", "idna", "punycode", "", "ü", "undefined"]
+    "label",
+    [
+        "x-unknown",
+        "rot13",
+        "base64",
+        "zlib",
+        "unicode_escape",
+        "idna",
+        "punycode",
+        "",
+        "ü",
+        "undefined",
+    ],
 )
 def test_what_is_no_charset_is_not_decoded(label: str) -> None:
     with pytest.raises(UnknownCharsetError):
@@ -122,9 +135,11 @@ def test_octets_without_a_label() -> None:
 
 @given(
     st.text(max_size=200)
-    | st.lists(st.sampled_from(["=?", "?=", "?B?", "?Q?", "utf-8", "=41", '"', "<", ">", "(", ",", "\\", " "])).map(
-        "".join
-    )
+    | st.lists(
+        st.sampled_from(
+            ["=?", "?=", "?B?", "?Q?", "utf-8", "=41", '"', "<", ">", "(", ",", "\\", " "]
+        )
+    ).map("".join)
 )
 def test_nothing_fails_and_nothing_holds_controls(field: str) -> None:
     for shown in (decode_text(field), decode_addresses(field)):

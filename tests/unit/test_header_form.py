@@ -1,4 +1,5 @@
-"""Header fields in ASCII and in lines that can travel: they say what they said, or stay as they are."""
+"""Header fields in ASCII and in lines that can travel: they say what they said, or stay as they
+are."""
 
 from __future__ import annotations
 
@@ -38,9 +39,9 @@ def test_what_can_be_encoded_says_the_same(field: str) -> None:
     assert found.isascii() and found.endswith(b"\r\n")
     assert all(len(line) <= 78 for line in found.split(b"\r\n"))
     if field.startswith(("From", "To")):
-        assert read(found) == read(field.encode()) or read(found).replace('"', "") == field.partition(": ")[2].replace(
+        assert read(found) == read(field.encode()) or read(found).replace(
             '"', ""
-        )
+        ) == field.partition(": ")[2].replace('"', "")
     else:
         value = found.partition(b":")[2].replace(b"\r\n", b"").decode().strip()
         assert str(make_header(decode_header(value))) == field.partition(":")[2].strip()
@@ -55,15 +56,24 @@ def test_an_encoded_author_is_the_same_author() -> None:
 @pytest.mark.parametrize(
     ("field", "name"),
     [
-        ('Content-Disposition: attachment; filename="Grüße aus Köln.pdf"; size=3', "Grüße aus Köln.pdf"),
+        (
+            'Content-Disposition: attachment; filename="Grüße aus Köln.pdf"; size=3',
+            "Grüße aus Köln.pdf",
+        ),
         ("Content-Type: application/pdf; name=Grüße.pdf", "Grüße.pdf"),
-        ('Content-Disposition: attachment;\r\n filename="' + "ü" * 120 + '.pdf"', "ü" * 120 + ".pdf"),
+        (
+            'Content-Disposition: attachment;\r\n filename="' + "ü" * 120 + '.pdf"',
+            "ü" * 120 + ".pdf",
+        ),
     ],
 )
 def test_parameters_take_the_form_of_rfc_2231(field: str, name: str) -> None:
     found = encoded(field.encode())
     assert found.isascii()
-    assert email.message_from_bytes(found + b"\r\n\r\n", policy=email.policy.default).get_filename() == name
+    assert (
+        email.message_from_bytes(found + b"\r\n\r\n", policy=email.policy.default).get_filename()
+        == name
+    )
 
 
 def test_a_domain_has_a_form_in_ascii_and_a_local_part_has_none() -> None:
@@ -76,7 +86,9 @@ def test_a_domain_has_a_form_in_ascii_and_a_local_part_has_none() -> None:
     assert not needs_utf8("Subject: ü\r\nTo: Ü <u@x.example>\r\nReceived: ü\r\n".encode())
 
 
-@pytest.mark.parametrize("name", ["Received", "Message-ID", "DKIM-Signature", "References", "List-Unsubscribe", "Date"])
+@pytest.mark.parametrize(
+    "name", ["Received", "Message-ID", "DKIM-Signature", "References", "List-Unsubscribe", "Date"]
+)
 def test_other_structured_fields_stay(name: str) -> None:
     assert encoded(f"{name}: <ä>\r\n".encode()) == f"{name}: <ä>\r\n".encode()
 

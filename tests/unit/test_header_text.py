@@ -1,4 +1,5 @@
-"""Header fields made from text: what a program names is what every reader finds, whatever the display names hold."""
+"""Header fields made from text: what a program names is what every reader finds, whatever the
+display names hold."""
 
 from __future__ import annotations
 
@@ -10,12 +11,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from posthorn.wire.message.header_text import LONGEST_LINE_BYTES, WordTooLongError, address_field, text_field
+from posthorn.wire.message.header_text import (
+    LONGEST_LINE_BYTES,
+    WordTooLongError,
+    address_field,
+    text_field,
+)
 from posthorn.wire.message.submission import authors_of
 
-_LONG = (
-    "Customer service of the northern districts and the whole town at the sea <evil@attacker.test>, support of the same"
-)
+_LONG = "Customer service of the northern districts and the whole town at the sea <evil@attacker.test>, support of the same"
 _PRINTABLE = st.characters(min_codepoint=0x20, exclude_categories=("Cs", "Cc", "Zl", "Zp"))
 _NAMES = st.lists(
     st.sampled_from([*' "\\<>@,;:()[]=?.', "=?utf-8?q?", "?=", "a@b.test", "<evil@attacker.test>"])
@@ -34,9 +38,14 @@ def _folded(text: str) -> str:
 def test_names_never_become_addresses(names: list[str]) -> None:
     mailboxes = [(name, f"user{place}@example.test") for place, name in enumerate(names)]
     field = address_field("Reply-To", mailboxes)
-    assert [str(found) for found in authors_of(field.encode())] == [address for _, address in mailboxes]
+    assert [str(found) for found in authors_of(field.encode())] == [
+        address for _, address in mailboxes
+    ]
     lines = field.removesuffix("\r\n").split("\r\n")
-    assert all(len(line.encode()) <= LONGEST_LINE_BYTES and line.strip() and "\r" not in line for line in lines)
+    assert all(
+        len(line.encode()) <= LONGEST_LINE_BYTES and line.strip() and "\r" not in line
+        for line in lines
+    )
     assert all(line.startswith(" ") for line in lines[1:])
 
 

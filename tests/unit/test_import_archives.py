@@ -1,4 +1,5 @@
-"""Archives of Maildirs as people make them: where the root is, what folders are called, and files that are compressed."""
+"""Archives of Maildirs as people make them: where the root is, what folders are called, and
+files that are compressed."""
 
 from __future__ import annotations
 
@@ -35,15 +36,23 @@ def archive(files: dict[str, bytes], directories: Sequence[str] = ()) -> bytes:
     return file.getvalue()
 
 
-def read(octets: bytes, form: Format = Format.MAILDIR, size: int = 1000, limit: int = 100_000) -> list[Incoming]:
+def read(
+    octets: bytes, form: Format = Format.MAILDIR, size: int = 1000, limit: int = 100_000
+) -> list[Incoming]:
     reader = reading(form, limit)
-    found = [each for at in range(0, len(octets), size) for each in reader.feed(octets[at : at + size])]
+    found = [
+        each for at in range(0, len(octets), size) for each in reader.feed(octets[at : at + size])
+    ]
     return [*found, *reader.end()]
 
 
 def mailboxes(*paths: str, directories: Sequence[str] = ()) -> list[str | None]:
-    found = read(archive({f"{path}/1.M{place}": MESSAGE for place, path in enumerate(paths)}, directories))
-    assert [each.name for each in found] == [f"{path}/1.M{place}" for place, path in enumerate(paths)]
+    found = read(
+        archive({f"{path}/1.M{place}": MESSAGE for place, path in enumerate(paths)}, directories)
+    )
+    assert [each.name for each in found] == [
+        f"{path}/1.M{place}" for place, path in enumerate(paths)
+    ]
     return [f"failed: {each.misplaced}" if each.misplaced else each.mailbox for each in found]
 
 
@@ -51,8 +60,14 @@ def mailboxes(*paths: str, directories: Sequence[str] = ()) -> list[str | None]:
     ("paths", "expected"),
     [
         (["cur", ".Sent/cur"], ["INBOX", "Sent"]),
-        (["var/vmail/example.test/alice/cur", "var/vmail/example.test/alice/.Sent/cur"], ["INBOX", "Sent"]),
-        (["var/vmail/example.test/alice/.Sent/cur", "var/vmail/example.test/alice/new"], ["Sent", "INBOX"]),
+        (
+            ["var/vmail/example.test/alice/cur", "var/vmail/example.test/alice/.Sent/cur"],
+            ["INBOX", "Sent"],
+        ),
+        (
+            ["var/vmail/example.test/alice/.Sent/cur", "var/vmail/example.test/alice/new"],
+            ["Sent", "INBOX"],
+        ),
         (["alice/cur"], ["INBOX"]),
         (["alice/cur", "alice/new"], ["INBOX", "INBOX"]),
         (["home/alice/mail/cur", "home/alice/mail/Work/2026/cur"], ["INBOX", "Work/2026"]),
@@ -69,7 +84,9 @@ def test_the_root_of_a_maildir(paths: list[str], expected: list[str]) -> None:
 
 def test_directories_tell_the_root_before_any_message() -> None:
     paths = ["var/mail/alice/Work/cur", "var/mail/alice/cur"]
-    assert mailboxes(*paths, directories=["var/mail/alice", "var/mail/alice/cur", "var/mail/alice/Work/cur"]) == [
+    assert mailboxes(
+        *paths, directories=["var/mail/alice", "var/mail/alice/cur", "var/mail/alice/Work/cur"]
+    ) == [
         "Work",
         "INBOX",
     ]
@@ -106,7 +123,10 @@ def test_modified_utf_7(name: str, expected: str) -> None:
 
 
 def test_folders_in_modified_utf_7() -> None:
-    assert mailboxes("Maildir/.Entw&APw-rfe/cur", "Maildir/.Work.&ZeVnLA-/cur") == ["Entwürfe", "Work/日本"]
+    assert mailboxes("Maildir/.Entw&APw-rfe/cur", "Maildir/.Work.&ZeVnLA-/cur") == [
+        "Entwürfe",
+        "Work/日本",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,9 @@ STORES = {
     "other": Copy(Mark(OTHER, NOW - 1e6), holds_data=True),
 }
 DATABASES = {
-    (stage, content): Ours(Mark(OWN, NOW), stage, holds_data=content != "nothing", holds_bodies=content == "bodies")
+    (stage, content): Ours(
+        Mark(OWN, NOW), stage, holds_data=content != "nothing", holds_bodies=content == "bodies"
+    )
     for stage in Stage
     for content in ("nothing", "accounts", "bodies")
 }
@@ -67,8 +69,14 @@ def _expected(stage: Stage, content: str, blobs: str, directory: str) -> Finding
 def test_every_combination_is_judged_as_the_table_says(blobs: str, directory: str) -> None:
     for (stage, content), ours in DATABASES.items():
         verdict = judge(ours, STORES[blobs], STORES[directory])
-        assert verdict.finding is _expected(stage, content, blobs, directory), (stage, content, verdict)
-        assert verdict.complete == (verdict.finding is not Finding.UNDECIDED and "down" not in (blobs, directory)), (
+        assert verdict.finding is _expected(stage, content, blobs, directory), (
+            stage,
+            content,
+            verdict,
+        )
+        assert verdict.complete == (
+            verdict.finding is not Finding.UNDECIDED and "down" not in (blobs, directory)
+        ), (
             stage,
             content,
         )
@@ -79,7 +87,9 @@ def test_what_must_never_be_served() -> None:
     empty = DATABASES[Stage.NEW, "nothing"]
     for blobs, directory in itertools.product(STORES, STORES):
         if blobs not in ("empty", "down") or directory not in ("empty", "down"):
-            assert judge(empty, STORES[blobs], STORES[directory]).finding is Finding.FOREIGN, "an empty Postgres"
+            assert judge(empty, STORES[blobs], STORES[directory]).finding is Finding.FOREIGN, (
+                "an empty Postgres"
+            )
     for stage, content in DATABASES:
         for other in STORES:
             for pair in (("other", other), (other, "other"), ("ahead", other), (other, "ahead")):
@@ -94,11 +104,18 @@ def test_what_must_go_on_by_itself() -> None:
             "a directory bucket lost and made anew"
         )
     for blobs, directory in itertools.product((*GOOD, "down"), (*GOOD, "down")):
-        assert judge(lived_in, STORES[blobs], STORES[directory]).finding is Finding.OURS, "a part that is down"
+        assert judge(lived_in, STORES[blobs], STORES[directory]).finding is Finding.OURS, (
+            "a part that is down"
+        )
     upgraded = DATABASES[Stage.NEW, "bodies"]
     for directory in BARE:
-        assert judge(upgraded, STORES["data"], STORES[directory]).finding is Finding.ADOPT, "a release without marks"
-    assert judge(DATABASES[Stage.NEW, "nothing"], STORES["empty"], STORES["empty"]).finding is Finding.ADOPT, "all new"
+        assert judge(upgraded, STORES["data"], STORES[directory]).finding is Finding.ADOPT, (
+            "a release without marks"
+        )
+    assert (
+        judge(DATABASES[Stage.NEW, "nothing"], STORES["empty"], STORES["empty"]).finding
+        is Finding.ADOPT
+    ), "all new"
 
 
 def test_the_tolerance_is_what_is_given() -> None:

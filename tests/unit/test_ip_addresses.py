@@ -6,7 +6,12 @@ from ipaddress import ip_network
 
 import pytest
 
-from posthorn.model.ip_addresses import PUBLIC_ADDRESSES, AddressPolicy, is_loopback, is_this_machine
+from posthorn.model.ip_addresses import (
+    PUBLIC_ADDRESSES,
+    AddressPolicy,
+    is_loopback,
+    is_this_machine,
+)
 from posthorn_relay.routing.addresses import HostAddresses
 from posthorn_relay.settings import EgressSettings
 
@@ -29,12 +34,16 @@ from posthorn_relay.settings import EgressSettings
         ("/tmp/socket", False, False),
     ],
 )
-def test_loopback_addresses_and_names_of_this_machine(host: str, loopback: bool, this_machine: bool) -> None:
+def test_loopback_addresses_and_names_of_this_machine(
+    host: str, loopback: bool, this_machine: bool
+) -> None:
     assert (is_loopback(host), is_this_machine(host)) == (loopback, this_machine)
 
 
 def test_exceptions_are_judged_by_the_ipv4_address_within() -> None:
-    policy = AddressPolicy((ip_network("10.0.0.0/8"),), (ip_network("10.1.0.0/16"), ip_network("8.8.8.0/24")))
+    policy = AddressPolicy(
+        (ip_network("10.0.0.0/8"),), (ip_network("10.1.0.0/16"), ip_network("8.8.8.0/24"))
+    )
     for address in ("10.2.3.4", "::ffff:10.2.3.4", "64:ff9b::10.2.3.4", "1.1.1.1"):
         assert policy.allows(address), address
     for address in ("10.1.2.3", "::ffff:10.1.2.3", "64:ff9b::8.8.8.8", "192.168.1.1", "8.8.8.8"):
@@ -44,7 +53,10 @@ def test_exceptions_are_judged_by_the_ipv4_address_within() -> None:
 
 @pytest.mark.parametrize("loopback", [False, True])
 def test_no_named_network_opens_an_address_of_this_machine_to_mail(loopback: bool) -> None:
-    everything = {"relay_hostname": "out.example.test", "relay_private_networks": ["0.0.0.0/0", "::/0"]}
+    everything = {
+        "relay_hostname": "out.example.test",
+        "relay_private_networks": ["0.0.0.0/0", "::/0"],
+    }
     policy = HostAddresses.from_settings(
         EgressSettings.model_validate({**everything, "relay_loopback": loopback})
     ).policy

@@ -31,7 +31,9 @@ NOW = datetime.now(UTC)
 # ---- settings and ports
 
 
-def test_a_bad_value_is_refused_with_the_name_of_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bad_value_is_refused_with_the_name_of_its_variable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("POSTHORN_POP3S_PORT", "ninety")
     monkeypatch.setenv("POSTHORN_BLOBS", "gopher://key:hidden@host/bucket")
     monkeypatch.setenv("POSTHORN_HOME", "")
@@ -42,14 +44,17 @@ def test_a_bad_value_is_refused_with_the_name_of_its_variable(monkeypatch: pytes
     assert "hidden" not in str(refusal.value)
 
 
-def test_a_relative_home_is_taken_from_where_one_stands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_relative_home_is_taken_from_where_one_stands(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("POSTHORN_HOME", "some where")
     assert LocalSettings.load().home == tmp_path / "some where"
 
 
 def _settings(**ports: int) -> LocalSettings:
-    return LocalSettings(**{"smtp_port": 0, "pop3_port": 0, "pop3s_port": 0, "api_port": 0, "health_port": 0} | ports)  # type: ignore[arg-type]
+    none = {"smtp_port": 0, "pop3_port": 0, "pop3s_port": 0, "api_port": 0, "health_port": 0}
+    return LocalSettings.model_validate(none | ports)
 
 
 def test_zero_takes_free_ports_and_no_port_twice() -> None:
@@ -60,7 +65,9 @@ def test_zero_takes_free_ports_and_no_port_twice() -> None:
     assert all(every)
 
 
-def test_a_port_in_use_is_refused_with_the_name_of_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_in_use_is_refused_with_the_name_of_its_variable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("posthorn_local.addresses._PATIENCE", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as other:
         with pytest.raises(PortTaken, match=r"POSTHORN_API_PORT: port \d+ .* in use"):
@@ -71,7 +78,9 @@ def test_a_port_in_use_is_refused_with_the_name_of_its_variable(monkeypatch: pyt
 
 def test_one_port_for_two_things_is_refused() -> None:
     port = free_port()
-    with pytest.raises(PortTaken, match=rf"POSTHORN_POP3_PORT: port {port} is POSTHORN_SMTP_PORT's too"):
+    with pytest.raises(
+        PortTaken, match=rf"POSTHORN_POP3_PORT: port {port} is POSTHORN_SMTP_PORT's too"
+    ):
         choose_ports(_settings(smtp_port=port, pop3_port=port))
 
 
@@ -96,7 +105,9 @@ def test_a_home_is_not_taken_while_a_child_of_the_former_supervisor_lives(
         "child = subprocess.Popen(['sleep', '60'], pass_fds=(home.children_lock,), stdout=subprocess.DEVNULL)\n"
         "print(child.pid, flush=True)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True, check=True
+    )
     child = int(done.stdout)
     try:
         with pytest.raises(HomeTaken, match="processes of an earlier start"):
@@ -107,7 +118,9 @@ def test_a_home_is_not_taken_while_a_child_of_the_former_supervisor_lives(
     Home(tmp_path).close()
 
 
-def test_a_home_that_cannot_be_made_is_refused_with_the_name_of_its_variable(tmp_path: Path) -> None:
+def test_a_home_that_cannot_be_made_is_refused_with_the_name_of_its_variable(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(HomeTaken, match=r"POSTHORN_HOME: cannot use .*Not a directory"):
         Home(tmp_path / "file" / "home")
@@ -154,7 +167,9 @@ def _handshake(client: ssl.SSLContext, server: ssl.SSLContext, host: str) -> Non
 
 
 @pytest.mark.parametrize(("days", "renewed"), [(1, False), (334, False), (336, True), (400, True)])
-def test_the_certificate_is_renewed_when_its_end_is_near(tmp_path: Path, days: int, renewed: bool) -> None:
+def test_the_certificate_is_renewed_when_its_end_is_near(
+    tmp_path: Path, days: int, renewed: bool
+) -> None:
     ensure_certificate(tmp_path, NOW)
     before = (tmp_path / "tls.crt").read_bytes()
     assert ensure_certificate(tmp_path, NOW + timedelta(days=days)) is renewed
@@ -179,7 +194,9 @@ def test_errors_of_a_service_are_shown_in_plain_words_and_nothing_else(tmp_path:
         out.write(b'{"event": "serving", "level": "info"}\n')
         out.write(b'{"event": "cannot reach", "level": "error", "error": "nats: closed"}\n')
         out.write(
-            json.dumps({"event": "failed", "level": "error", "exception": "Traceback\n  x\nOSError: no"}).encode()
+            json.dumps(
+                {"event": "failed", "level": "error", "exception": "Traceback\n  x\nOSError: no"}
+            ).encode()
         )
         out.write(b"\nrefusing to start: POSTHORN_X: bad\nhalf a li")
         out.flush()
@@ -229,7 +246,11 @@ def test_a_child_that_dies_at_once_is_given_more_and_more_time() -> None:
 
 def test_exactly_one_line_of_the_announcement_says_ready() -> None:
     ports = Ports(2525, 2110, 2995, 8080, 2587, 2465, {})
-    lines = [line for line in announcement(ports, Path("/srv/it is")).splitlines() if "ready" in line.lower()]
+    lines = [
+        line
+        for line in announcement(ports, Path("/srv/it is")).splitlines()
+        if "ready" in line.lower()
+    ]
     assert len(lines) == 1
     for port in ("2525", "2110", "2995", "8080", "2587", "2465"):
         assert port in lines[0]

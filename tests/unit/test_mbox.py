@@ -1,4 +1,5 @@
-"""mbox files, Maildir names and tar archives: what is written is read again octet for octet, however the octets are cut."""
+"""mbox files, Maildir names and tar archives: what is written is read again octet for octet,
+however the octets are cut."""
 
 from __future__ import annotations
 
@@ -13,8 +14,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posthorn.wire.archive import maildir
-from posthorn.wire.archive.mbox import MboxMessage, MboxReader, MboxWriter, NotMbox, from_line, status_lines
-from posthorn.wire.archive.tar import END, NotTar, TarFile, TarReader, directory_header, file_header, padding
+from posthorn.wire.archive.mbox import (
+    MboxMessage,
+    MboxReader,
+    MboxWriter,
+    NotMbox,
+    from_line,
+    status_lines,
+)
+from posthorn.wire.archive.tar import (
+    END,
+    NotTar,
+    TarFile,
+    TarReader,
+    directory_header,
+    file_header,
+    padding,
+)
 from posthorn.wire.smtp.data import with_whole_line_ends
 
 LIMIT = 100_000
@@ -38,7 +54,9 @@ LINES = st.sampled_from(
         b"X" * 300,
     ]
 )
-CONTENTS = st.lists(LINES, min_size=1, max_size=8).map(lambda lines: b"".join(line + b"\r\n" for line in lines))
+CONTENTS = st.lists(LINES, min_size=1, max_size=8).map(
+    lambda lines: b"".join(line + b"\r\n" for line in lines)
+)
 MAIL = st.lists(st.tuples(CONTENTS, st.integers(0, 31)), max_size=6)
 
 
@@ -67,7 +85,9 @@ def written(content: bytes, flags: int = 0, size: int = 7, sender: str = "a@b.te
 
 @settings(max_examples=200, deadline=None)
 @given(MAIL, st.integers(1, 40), st.integers(1, 700))
-def test_a_file_of_messages_is_read_as_it_was_written(mail: list[tuple[bytes, int]], out: int, inn: int) -> None:
+def test_a_file_of_messages_is_read_as_it_was_written(
+    mail: list[tuple[bytes, int]], out: int, inn: int
+) -> None:
     octets = b"".join(written(content, flags, out) for content, flags in mail)
     found = read_mbox(octets, inn)
     assert [(with_whole_line_ends(each.content or b""), each.flags) for each in found] == mail
@@ -85,7 +105,11 @@ def test_python_reads_the_file_as_we_do(mail: list[tuple[bytes, int]]) -> None:
 
 
 def test_every_cut_of_a_file_reads_the_same() -> None:
-    octets = written(b"a\r\n\r\nFrom b\r\n") + written(b"\r\n\r\n", 3) + written(b"Status: RO\r\n\r\nx\r\n")
+    octets = (
+        written(b"a\r\n\r\nFrom b\r\n")
+        + written(b"\r\n\r\n", 3)
+        + written(b"Status: RO\r\n\r\nx\r\n")
+    )
     whole = read_mbox(octets)
     assert len(whole) == 3
     for size in range(1, len(octets)):
@@ -93,7 +117,9 @@ def test_every_cut_of_a_file_reads_the_same() -> None:
     begun = octets.index(b"\n") + 1
     for cut in range(begun, len(octets)):
         found = read_mbox(octets[:cut], 3)
-        assert [each.content for each in found[:-1]] == [each.content for each in whole[: len(found) - 1]]
+        assert [each.content for each in found[:-1]] == [
+            each.content for each in whole[: len(found) - 1]
+        ]
 
 
 @pytest.mark.parametrize("form", ["whole", "octet by octet"])
@@ -131,7 +157,14 @@ def test_dates_of_from_lines(line: bytes, sender: str, at: float | None) -> None
 
 
 @pytest.mark.parametrize(
-    "octets", [b"A: b\n\ntext\n", b"From\n", b"\x1f\x8b\x08" * 9, b"From nothing\nA: b\n", b"From " + b"x" * 9000]
+    "octets",
+    [
+        b"A: b\n\ntext\n",
+        b"From\n",
+        b"\x1f\x8b\x08" * 9,
+        b"From nothing\nA: b\n",
+        b"From " + b"x" * 9000,
+    ],
 )
 def test_what_is_no_mbox_is_refused(octets: bytes) -> None:
     for size in (1, 65_536):
@@ -140,7 +173,9 @@ def test_what_is_no_mbox_is_refused(octets: bytes) -> None:
 
 
 def test_a_message_that_is_too_long_is_told_of_and_not_kept() -> None:
-    octets = written(b"a\r\n") + written(b"x" * 77 + b"\r\n" + b"y\r\n" * 100_000) + written(b"b\r\n")
+    octets = (
+        written(b"a\r\n") + written(b"x" * 77 + b"\r\n" + b"y\r\n" * 100_000) + written(b"b\r\n")
+    )
     reader = MboxReader(1000)
     found = []
     for piece in pieces(octets, 500):
@@ -164,28 +199,38 @@ def test_no_octets_break_a_reader(octets: bytes, size: int) -> None:
 @settings(max_examples=100, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.text("aä/._-", min_size=1, max_size=300).filter(lambda t: t.strip("/")), st.binary(max_size=1500)),
+        st.tuples(
+            st.text("aä/._-", min_size=1, max_size=300).filter(lambda t: t.strip("/")),
+            st.binary(max_size=1500),
+        ),
         max_size=5,
     ),
     st.integers(1, 2000),
 )
 def test_an_archive_is_read_as_it_was_written(files: list[tuple[str, bytes]], size: int) -> None:
     octets = directory_header("INBOX") + b"".join(
-        file_header(path, len(content), AT) + content + padding(len(content)) for path, content in files
+        file_header(path, len(content), AT) + content + padding(len(content))
+        for path, content in files
     )
     found = read_tar(octets + END, size)
     assert [(each.path.rstrip("/"), each.content, each.modified_at) for each in found] == [
         (path.rstrip("/"), content, AT) for path, content in files
     ]
     with tarfile.open(fileobj=io.BytesIO(octets + END)) as archive:
-        theirs = [(info.name, file.read()) for info in archive if info.isreg() and (file := archive.extractfile(info))]
+        theirs = [
+            (info.name, file.read())
+            for info in archive
+            if info.isreg() and (file := archive.extractfile(info))
+        ]
     assert [content for _, content in theirs] == [content for _, content in files]
 
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 def test_archives_of_other_programs(form: int) -> None:
     file = io.BytesIO()
-    names = ["short", "d/" * 60 + "long", "ends"] if form != tarfile.USTAR_FORMAT else ["short", "ends"]
+    names = (
+        ["short", "d/" * 60 + "long", "ends"] if form != tarfile.USTAR_FORMAT else ["short", "ends"]
+    )
     with tarfile.open(fileobj=file, mode="w", format=form) as archive:
         for name in names:
             info = tarfile.TarInfo(name)
@@ -201,8 +246,18 @@ def test_archives_of_other_programs(form: int) -> None:
 
 
 def test_a_broken_archive_is_refused_and_a_large_file_passed_over() -> None:
-    octets = file_header("a", 3000, AT) + b"x" * 3000 + padding(3000) + file_header("b", 2, AT) + b"yz" + padding(2)
-    assert [(each.path, each.content) for each in read_tar(octets + END, 100, 1000)] == [("a", None), ("b", b"yz")]
+    octets = (
+        file_header("a", 3000, AT)
+        + b"x" * 3000
+        + padding(3000)
+        + file_header("b", 2, AT)
+        + b"yz"
+        + padding(2)
+    )
+    assert [(each.path, each.content) for each in read_tar(octets + END, 100, 1000)] == [
+        ("a", None),
+        ("b", b"yz"),
+    ]
     for broken in (octets[:100], octets[:2000], octets[:-511], b"", b"x" * 600):
         with pytest.raises(NotTar):
             read_tar(broken)

@@ -1,4 +1,5 @@
-"""mbox files as mail programs and archives leave them: no message is lost, merged or cut without a word."""
+"""mbox files as mail programs and archives leave them: no message is lost, merged or cut without
+a word."""
 
 from __future__ import annotations
 
@@ -18,7 +19,9 @@ def message(name: str, text: str = "text\n") -> str:
 def read(text: str | bytes, size: int = 65_536) -> tuple[list[MboxMessage], int]:
     octets = text.encode() if isinstance(text, str) else text
     reader = MboxReader(100_000)
-    found = [each for at in range(0, len(octets), size) for each in reader.feed(octets[at : at + size])]
+    found = [
+        each for at in range(0, len(octets), size) for each in reader.feed(octets[at : at + size])
+    ]
     return [*found, *reader.end()], reader.from_lines_left
 
 
@@ -28,7 +31,11 @@ def subjects(text: str | bytes) -> list[str]:
     for size in (1, 7, 100):
         assert read(text, size) == whole
     return [
-        next(line for line in (each.content or b"").decode("latin-1").splitlines() if line.startswith("Subject: "))[9:]
+        next(
+            line
+            for line in (each.content or b"").decode("latin-1").splitlines()
+            if line.startswith("Subject: ")
+        )[9:]
         for each in whole[0]
     ]
 
@@ -58,7 +65,9 @@ def subjects(text: str | bytes) -> list[str]:
 )
 def test_separators_of_many_programs(line: str) -> None:
     assert subjects(line + message("one") + "\n" + line + message("two")) == ["one", "two"]
-    assert subjects(DATED + message("one") + "\n" + line + message("two") + "\n" + line + message("three")) == [
+    assert subjects(
+        DATED + message("one") + "\n" + line + message("two") + "\n" + line + message("three")
+    ) == [
         "one",
         "two",
         "three",
@@ -78,7 +87,9 @@ def test_what_stands_before_the_first_line_and_at_the_ends_of_all(before: str, e
 
 def test_no_empty_line_between_messages() -> None:
     assert subjects("".join(DATED + message(str(n)) for n in range(3))) == ["0", "1", "2"]
-    assert subjects("".join(DATED + message(str(n), "no end of line") + "\n" for n in range(3))) == ["0", "1", "2"]
+    assert subjects(
+        "".join(DATED + message(str(n), "no end of line") + "\n" for n in range(3))
+    ) == ["0", "1", "2"]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +108,9 @@ def test_prose_stays_text(text: str) -> None:
 
 
 def test_what_stayed_text_after_an_empty_line_is_counted() -> None:
-    _, left = read(DATED + message("one", "a\n\nFrom time to time\nwe\n\nFrom then on\nwe\nFrom here\n"))
+    _, left = read(
+        DATED + message("one", "a\n\nFrom time to time\nwe\n\nFrom then on\nwe\nFrom here\n")
+    )
     assert left == 2
     assert read(DATED + message("one") + "\n" + DATED + message("two"))[1] == 0
 
@@ -116,13 +129,24 @@ def test_a_content_length_that_holds_covers_from_lines() -> None:
 
 @pytest.mark.parametrize("length", [0, 3, 17, 10_000, 999_999_999_999])
 def test_a_content_length_that_does_not_hold_is_passed_over(length: int) -> None:
-    text = DATED + f"Content-Length: {length}\n" + message("one", "some text\n") + "\n" + DATED + message("two")
+    text = (
+        DATED
+        + f"Content-Length: {length}\n"
+        + message("one", "some text\n")
+        + "\n"
+        + DATED
+        + message("two")
+    )
     assert subjects(text) == ["one", "two"]
 
 
 def test_a_programs_own_first_message_is_left_out() -> None:
     own = "From: Mail System Internal Data <MAILER-DAEMON@host.example>\nSubject: DON'T DELETE THIS MESSAGE -- FOLDER\n"
-    text = "From MAILER-DAEMON Sat Nov  7 09:10:11 2026\n" + own + "X-IMAP: 1700000000 0000000001\n\nHousekeeping\n\n"
+    text = (
+        "From MAILER-DAEMON Sat Nov  7 09:10:11 2026\n"
+        + own
+        + "X-IMAP: 1700000000 0000000001\n\nHousekeeping\n\n"
+    )
     found, _ = read(text + DATED + message("real") + "\n" + text)
     assert [bool(each.left_out) for each in found] == [True, False, False], "the first alone"
     base = DATED + "X-IMAPbase: 1700000000 1\n" + message("one")
@@ -142,8 +166,9 @@ def test_a_programs_own_first_message_is_left_out() -> None:
     ],
 )
 def test_marks_of_mozilla(status: str, flags: int, is_left_out: bool) -> None:
-    text = f"From - Sat Nov 07 09:10:11 2026\nX-Mozilla-Status: {status}\nX-Mozilla-Status2: 00000000\n" + message(
-        "one"
+    text = (
+        f"From - Sat Nov 07 09:10:11 2026\nX-Mozilla-Status: {status}\nX-Mozilla-Status2: 00000000\n"
+        + message("one")
     )
     ((found,), _) = read(text)
     assert (found.flags, bool(found.left_out)) == (flags, is_left_out)
@@ -152,7 +177,11 @@ def test_marks_of_mozilla(status: str, flags: int, is_left_out: bool) -> None:
 @pytest.mark.parametrize(
     ("line", "sender", "at"),
     [
-        (b"From john at example.org  Sat Nov  7 09:10:12 2026", "john@example.org", 1_794_042_612.0),
+        (
+            b"From john at example.org  Sat Nov  7 09:10:12 2026",
+            "john@example.org",
+            1_794_042_612.0,
+        ),
         (b"From - Sat Apr 12 2025 15:59:28", "", 1_744_473_568.0),
         (b"From a@b.test 2025-04-12T15:59:28+02:00", "a@b.test", 1_744_466_368.0),
         (b"From a@b.test Sat Nov  7 09:10 EST 2026", "a@b.test", 1_794_042_600.0),

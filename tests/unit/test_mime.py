@@ -21,7 +21,10 @@ def crlf(text: str) -> bytes:
 
 
 def rows(octets: bytes) -> list[tuple[str, str, bytes]]:
-    return [(part.number, part.fields.type, body(octets, part)) for _, part in scan_message(octets).walk()]
+    return [
+        (part.number, part.fields.type, body(octets, part))
+        for _, part in scan_message(octets).walk()
+    ]
 
 
 def leaves(octets: bytes) -> list[tuple[str, str, bytes]]:
@@ -211,12 +214,18 @@ def test_a_long_name_keeps_its_extension() -> None:
 
 
 def test_limits_hold_and_are_told() -> None:
-    many = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--b\r\n\r\nx\r\n" * 3000 + b"--b--\r\n"
+    many = (
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
+        + b"--b\r\n\r\nx\r\n" * 3000
+        + b"--b--\r\n"
+    )
     scanner = MimeScanner()
     scanner.feed(many)
     assert len(scanner.finish().parts) == 999
     assert not scanner.is_complete
-    deep = b"".join(b"Content-Type: multipart/mixed; boundary=%d\r\n\r\n--%d\r\n" % (n, n) for n in range(3000))
+    deep = b"".join(
+        b"Content-Type: multipart/mixed; boundary=%d\r\n\r\n--%d\r\n" % (n, n) for n in range(3000)
+    )
     scanner = MimeScanner()
     scanner.feed(deep)
     assert max(depth for depth, _ in scanner.finish().walk()) == 49
@@ -239,7 +248,10 @@ def test_limits_hold_and_are_told() -> None:
 )  # fmt: skip
 def test_the_time_grows_with_the_size(unit: bytes) -> None:
     def cost(size: int) -> float:
-        octets = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + (unit * (size // len(unit) + 1))[:size]
+        octets = (
+            b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
+            + (unit * (size // len(unit) + 1))[:size]
+        )
         began = time.process_time()
         in_pieces(octets, 65_536)
         return time.process_time() - began
@@ -251,12 +263,18 @@ def test_the_time_grows_with_the_size(unit: bytes) -> None:
 @st.composite
 def messages(draw: st.DrawFn, depth: int = 0) -> EmailMessage:
     message = EmailMessage()
-    kind = draw(st.sampled_from(["text", "bytes", "mixed", "message"] if depth < 3 else ["text", "bytes"]))
+    kind = draw(
+        st.sampled_from(["text", "bytes", "mixed", "message"] if depth < 3 else ["text", "bytes"])
+    )
     if kind == "text":
-        message.set_content(draw(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]))))
+        message.set_content(
+            draw(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])))
+        )
     elif kind == "bytes":
         name = draw(st.text("abcäß€ .()'", min_size=1))
-        message.set_content(draw(st.binary(max_size=300)), "application", "octet-stream", filename=f"x{name}.bin")
+        message.set_content(
+            draw(st.binary(max_size=300)), "application", "octet-stream", filename=f"x{name}.bin"
+        )
     elif kind == "message":
         message.set_content(draw(messages(depth + 1)))
     else:
@@ -334,7 +352,10 @@ def test_anything_has_a_structure(octets: bytes, size: int) -> None:
 @pytest.mark.parametrize("size", [1, 3, 100])
 def test_encodings_come_off(encoding: str, given: bytes, expected: bytes, size: int) -> None:
     decoder = transfer_decoder(encoding)
-    found = b"".join(decoder.feed(given[at : at + size]) for at in range(0, len(given), size)) + decoder.finish()
+    found = (
+        b"".join(decoder.feed(given[at : at + size]) for at in range(0, len(given), size))
+        + decoder.finish()
+    )
     assert found == expected
 
 

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthorn.wire.mta_sts import MAX_AGE_SECONDS, MAX_POLICY_OCTETS, Mode, Policy, PolicyError, parse_policy, policy_id
+from posthorn.wire.mta_sts import (
+    MAX_AGE_SECONDS,
+    MAX_POLICY_OCTETS,
+    Mode,
+    Policy,
+    PolicyError,
+    parse_policy,
+    policy_id,
+)
 
 POLICY = b"version: STSv1\r\nmode: enforce\r\nmx: mail.example.com\r\nmx: *.example.net\r\nmax_age: 604800\r\n"
 
@@ -38,7 +46,9 @@ def test_the_record_gives_an_id_or_nothing(texts: list[str], expected: str | Non
 
 
 def test_a_policy_is_read() -> None:
-    assert parse_policy(POLICY) == Policy(Mode.ENFORCE, ("mail.example.com", "*.example.net"), 604800)
+    assert parse_policy(POLICY) == Policy(
+        Mode.ENFORCE, ("mail.example.com", "*.example.net"), 604800
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,7 +63,16 @@ def test_a_policy_is_read() -> None:
         POLICY + b"mode: none\nmax_age: 1\n",
         POLICY.replace(b"mail.example", b"MAIL.Example"),
     ],
-    ids=["LF", "no last line end", "blank end", "unknown field", "tab", "trailing spaces", "first counts", "case"],
+    ids=[
+        "LF",
+        "no last line end",
+        "blank end",
+        "unknown field",
+        "tab",
+        "trailing spaces",
+        "first counts",
+        "case",
+    ],
 )
 def test_what_the_grammar_allows_changes_nothing(octets: bytes) -> None:
     assert parse_policy(octets) == parse_policy(POLICY)

@@ -60,7 +60,10 @@ def test_by_default_roles_are_called_as_ours_and_the_platform_is_closed(load: An
         ({"issuer": ISSUER}, "OIDC_AUDIENCE"),
         ({"issuer": ISSUER, "audience": "a", "roles": '{"x": "emperor"}'}, "POSTHORN_OIDC_ROLES"),
         ({"issuer": ISSUER, "audience": "a", "roles": "x=read-only"}, "POSTHORN_OIDC_ROLES"),
-        ({"issuer": ISSUER, "audience": "a", "leeway_seconds": "3600"}, "POSTHORN_OIDC_LEEWAY_SECONDS"),
+        (
+            {"issuer": ISSUER, "audience": "a", "leeway_seconds": "3600"},
+            "POSTHORN_OIDC_LEEWAY_SECONDS",
+        ),
         ({"issuer": ISSUER, "audience": "a", "role_claim": ""}, "POSTHORN_OIDC_ROLE_CLAIM"),
     ],
 )

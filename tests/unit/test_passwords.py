@@ -34,13 +34,17 @@ async def test_the_same_password_is_hashed_differently_each_time(passwords: Pass
     assert await passwords.hash("same") != await passwords.hash("same")
 
 
-@pytest.mark.parametrize("stored", ["", "plain", "$argon2id$broken", "{SHA}x", "$argon2id$v=19$m=19456,t=2,p=1$$"])
+@pytest.mark.parametrize(
+    "stored", ["", "plain", "$argon2id$broken", "{SHA}x", "$argon2id$v=19$m=19456,t=2,p=1$$"]
+)
 async def test_a_hash_that_is_none_lets_nobody_in(passwords: Passwords, stored: str) -> None:
     assert not await passwords.verify(stored, "")
     assert not await passwords.verify(stored, stored)
 
 
-async def test_an_account_that_is_not_there_takes_as_long_as_one_that_is(passwords: Passwords) -> None:
+async def test_an_account_that_is_not_there_takes_as_long_as_one_that_is(
+    passwords: Passwords,
+) -> None:
     stored = await passwords.hash("x")
 
     async def cost(target: str | None) -> float:
@@ -57,9 +61,18 @@ async def test_an_account_that_is_not_there_takes_as_long_as_one_that_is(passwor
 
 @pytest.mark.parametrize(
     "password",
-    ["", "ä€😀", "nul\0inside", b"latin \xe4 \xff".decode("utf-8", "surrogateescape"), "lone \ud800", "x" * 5000],
+    [
+        "",
+        "ä€😀",
+        "nul\0inside",
+        b"latin \xe4 \xff".decode("utf-8", "surrogateescape"),
+        "lone \ud800",
+        "x" * 5000,
+    ],
 )
-async def test_any_password_a_client_can_send_works_and_fails_nothing(passwords: Passwords, password: str) -> None:
+async def test_any_password_a_client_can_send_works_and_fails_nothing(
+    passwords: Passwords, password: str
+) -> None:
     stored = await passwords.hash(password)
     assert await passwords.verify(stored, password)
     assert not await passwords.verify(stored, password + "x")
@@ -83,11 +96,15 @@ async def test_a_success_is_remembered_so_that_the_next_login_is_cheap(
     for _ in range(50):
         assert await passwords.verify(stored, "x")
     assert checks == 0
-    assert not await passwords.verify(changed, "x"), "with another hash stored, the old password is forgotten at once"
+    assert not await passwords.verify(changed, "x"), (
+        "with another hash stored, the old password is forgotten at once"
+    )
     assert not await passwords.verify(stored, "y")
     assert not await passwords.verify(None, "x")
     assert checks == 3, "failures are not remembered"
-    monkeypatch.setattr(time, "monotonic", lambda now=time.monotonic: now() + module.REMEMBER_SECONDS + 1)
+    monkeypatch.setattr(
+        time, "monotonic", lambda now=time.monotonic: now() + module.REMEMBER_SECONDS + 1
+    )
     assert await passwords.verify(stored, "x")
     assert checks == 4, "only for a while"
 
@@ -104,7 +121,9 @@ async def test_what_is_remembered_is_bounded_and_no_password(
 
 
 async def test_a_burst_is_refused_beyond_what_can_be_served_soon(passwords: Passwords) -> None:
-    results = await asyncio.gather(*(passwords.verify(None, f"{n}") for n in range(100)), return_exceptions=True)
+    results = await asyncio.gather(
+        *(passwords.verify(None, f"{n}") for n in range(100)), return_exceptions=True
+    )
     busy = [result for result in results if isinstance(result, Busy)]
     assert len(busy) == 36
     assert results.count(False) == 64
@@ -125,12 +144,16 @@ def phc(memory: int, passes: int, lanes: int = 1) -> str:
     return f"$argon2id$v=19$m={memory},t={passes},p={lanes}$c2FsdHNhbHRzYWx0$aGFzaGhhc2hoYXNoaGFzaA"
 
 
-@pytest.mark.parametrize("fits", [phc(65536, 4), phc(65536, 3, 4), phc(19456, 2), phc(47104, 1), phc(4096, 10)])
+@pytest.mark.parametrize(
+    "fits", [phc(65536, 4), phc(65536, 3, 4), phc(19456, 2), phc(47104, 1), phc(4096, 10)]
+)
 def test_hashes_that_common_programs_make_are_taken(fits: str) -> None:
     check_hash(fits)
 
 
-@pytest.mark.parametrize("dear", [phc(65537, 1), phc(262144, 1), phc(65536, 5), phc(4096, 100), phc(1024, 1, 5)])
+@pytest.mark.parametrize(
+    "dear", [phc(65537, 1), phc(262144, 1), phc(65536, 5), phc(4096, 100), phc(1024, 1, 5)]
+)
 def test_hashes_that_would_weigh_a_login_down_are_refused(dear: str) -> None:
     with pytest.raises(ValueError, match="at most"):
         check_hash(dear)
@@ -139,7 +162,10 @@ def test_hashes_that_would_weigh_a_login_down_are_refused(dear: str) -> None:
 async def test_dear_hashes_take_a_turn_of_their_own(passwords: Passwords) -> None:
     dear = PasswordHasher(time_cost=4, memory_cost=65536, parallelism=1).hash("brought along")
     first = asyncio.create_task(passwords.verify(dear, "wrong 0"))
-    many = [first, *(asyncio.create_task(passwords.verify(dear, f"wrong {n}")) for n in range(1, 6))]
+    many = [
+        first,
+        *(asyncio.create_task(passwords.verify(dear, f"wrong {n}")) for n in range(1, 6)),
+    ]
     assert not await passwords.verify(None, "somebody else's")
     assert sum(task.done() for task in many) < len(many), "everybody else does not wait behind them"
     assert not any(await asyncio.gather(*many))

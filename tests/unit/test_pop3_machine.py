@@ -1,4 +1,5 @@
-"""The POP3 machine: what may happen in which state, and the same events however the octets are cut."""
+"""The POP3 machine: what may happen in which state, and the same events however the octets are
+cut."""
 
 from __future__ import annotations
 
@@ -90,7 +91,8 @@ def encoded(text: bytes) -> bytes:
     return b64encode(text)
 
 
-# --- the table -------------------------------------------------------------------------------------------------------
+# --- the table
+# -------------------------------------------------------------------------------------------------------
 
 
 def test_every_state_has_a_row() -> None:
@@ -98,7 +100,8 @@ def test_every_state_has_a_row() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b"STAT", b"LIST", b"UIDL", b"RETR 1", b"TOP 1 0", b"DELE 1", b"NOOP", b"RSET", b"LIST 1"]
+    "line",
+    [b"STAT", b"LIST", b"UIDL", b"RETR 1", b"TOP 1 0", b"DELE 1", b"NOOP", b"RSET", b"LIST 1"],
 )
 def test_maildrop_commands_are_refused_before_login(line: bytes) -> None:
     made = machine()
@@ -118,7 +121,8 @@ def test_an_outcome_nobody_waits_for_is_misuse() -> None:
         machine().accepted()
 
 
-# --- lines -----------------------------------------------------------------------------------------------------------
+# --- lines
+# -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -170,7 +174,9 @@ def test_every_password_that_the_api_takes_can_log_in() -> None:
     made = machine()
     assert only(made, b"USER alice@example.test\r\n") == Named()
     password = "\U0001f511" * 256
-    assert only(made, b"PASS " + password.encode() + b"\r\n") == Login("alice@example.test", password)
+    assert only(made, b"PASS " + password.encode() + b"\r\n") == Login(
+        "alice@example.test", password
+    )
     fits = b"USER " + b"a" * (CREDENTIAL_LIMIT - 7) + b"\r\n"
     assert only(machine(), fits) == Named()
     assert "too long" in refused(only(machine(), b"USER a" + fits[5:]))
@@ -194,7 +200,8 @@ def test_swaks_a_lone_line_feed_ends_a_line_too() -> None:
     assert events(made) == [Stat(), Noop()]
 
 
-# --- USER and PASS ---------------------------------------------------------------------------------------------------
+# --- USER and PASS
+# ---------------------------------------------------------------------------------------------------
 
 
 def test_user_then_pass_gives_a_login_and_pauses() -> None:
@@ -244,7 +251,8 @@ def test_passwords_do_not_show_in_events() -> None:
     assert "s3cret" not in repr(events(made))
 
 
-# --- AUTH ------------------------------------------------------------------------------------------------------------
+# --- AUTH
+# ------------------------------------------------------------------------------------------------------------
 
 PLAIN = encoded(b"\0alice\0right")
 
@@ -260,13 +268,17 @@ def test_stalwart_continuation_is_plus_space() -> None:
 
 
 def test_auth_plain_carries_the_authorization_identity() -> None:
-    assert only(machine(), b"AUTH PLAIN " + encoded(b"bob\0alice\0x") + b"\r\n") == Login("alice", "x", "bob")
+    assert only(machine(), b"AUTH PLAIN " + encoded(b"bob\0alice\0x") + b"\r\n") == Login(
+        "alice", "x", "bob"
+    )
 
 
 def test_auth_login_asks_for_both() -> None:
     made = machine()
     assert only(made, b"AUTH LOGIN\r\n") == Challenge(b"+ " + encoded(b"Username:") + b"\r\n")
-    assert only(made, encoded(b"alice") + b"\r\n") == Challenge(b"+ " + encoded(b"Password:") + b"\r\n")
+    assert only(made, encoded(b"alice") + b"\r\n") == Challenge(
+        b"+ " + encoded(b"Password:") + b"\r\n"
+    )
     assert only(made, encoded(b"right") + b"\r\n") == Login("alice", "right")
 
 
@@ -300,7 +312,9 @@ def test_auth_with_equals_sign_is_an_empty_initial_response() -> None:
 
 
 def test_auth_alone_lists_the_mechanisms() -> None:
-    assert only(machine(), b"AUTH\r\n") == Mechanisms(b"+OK mechanisms follow\r\nPLAIN\r\nLOGIN\r\n.\r\n")
+    assert only(machine(), b"AUTH\r\n") == Mechanisms(
+        b"+OK mechanisms follow\r\nPLAIN\r\nLOGIN\r\n.\r\n"
+    )
     assert only(machine(channel=BARE), b"AUTH\r\n") == Mechanisms(b"+OK mechanisms follow\r\n.\r\n")
 
 
@@ -313,7 +327,9 @@ def test_thunderbird_tries_xoauth2_unasked_and_is_refused() -> None:
 def test_an_auth_line_may_be_longer_than_a_command() -> None:
     password = b"p" * 4000
     made = machine()
-    assert only(made, b"AUTH PLAIN " + encoded(b"\0a\0" + password) + b"\r\n") == Login("a", password.decode())
+    assert only(made, b"AUTH PLAIN " + encoded(b"\0a\0" + password) + b"\r\n") == Login(
+        "a", password.decode()
+    )
     only(made, b"AUTH PLAIN\r\n")
     assert only(made, encoded(b"\0a\0" + password) + b"\r\n") == Login("a", password.decode())
     only(made, b"AUTH PLAIN\r\n")
@@ -321,14 +337,19 @@ def test_an_auth_line_may_be_longer_than_a_command() -> None:
     assert made.state is State.AUTHORIZATION
 
 
-# --- channel ---------------------------------------------------------------------------------------------------------
+# --- channel
+# ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("line", [b"USER a", b"PASS b", b"AUTH PLAIN " + PLAIN, b"AUTH LOGIN", b"AUTH PLAIN"])
+@pytest.mark.parametrize(
+    "line", [b"USER a", b"PASS b", b"AUTH PLAIN " + PLAIN, b"AUTH LOGIN", b"AUTH PLAIN"]
+)
 def test_no_password_is_taken_in_the_clear(line: bytes) -> None:
     assert "[AUTH]" in (text := refused(only(machine(channel=BARE), line + b"\r\n")))
     assert "STLS" in text
-    assert "STLS" not in refused(only(machine(channel=Channel(passwords=False, stls=False)), line + b"\r\n"))
+    assert "STLS" not in refused(
+        only(machine(channel=Channel(passwords=False, stls=False)), line + b"\r\n")
+    )
 
 
 def test_stls_throws_away_what_came_with_it() -> None:
@@ -372,14 +393,19 @@ def test_thunderbird_capa_before_tls_offers_stls_and_no_password() -> None:
 
 def test_capa_where_passwords_are_safe() -> None:
     assert capabilities(machine()) == COMMON | {"USER", "SASL PLAIN LOGIN"}
-    assert capabilities(Machine(Channel(passwords=True, stls=True))) == COMMON | {"USER", "SASL PLAIN LOGIN", "STLS"}
+    assert capabilities(Machine(Channel(passwords=True, stls=True))) == COMMON | {
+        "USER",
+        "SASL PLAIN LOGIN",
+        "STLS",
+    }
 
 
 def test_capa_after_login_offers_no_login() -> None:
     assert capabilities(machine(logged_in=True)) == COMMON
 
 
-# --- LANG, QUIT ------------------------------------------------------------------------------------------------------
+# --- LANG, QUIT
+# ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("logged_in", [False, True])
@@ -408,7 +434,8 @@ def test_quit_before_login_closes_and_after_login_updates() -> None:
     assert made.state is State.UPDATE
 
 
-# --- however the octets are cut --------------------------------------------------------------------------------------
+# --- however the octets are cut
+# --------------------------------------------------------------------------------------
 
 _line = st.one_of(
     st.sampled_from(
@@ -430,7 +457,9 @@ _octets = st.one_of(
 
 
 @given(_octets, st.data())
-def test_the_same_events_whole_byte_by_byte_and_cut_anywhere(octets: bytes, data: st.DataObject) -> None:
+def test_the_same_events_whole_byte_by_byte_and_cut_anywhere(
+    octets: bytes, data: st.DataObject
+) -> None:
     whole = machine()
     whole.receive(octets)
     expected = events(whole)
@@ -455,7 +484,9 @@ def test_the_same_events_whole_byte_by_byte_and_cut_anywhere(octets: bytes, data
 
 
 @given(st.binary(max_size=500), st.booleans())
-def test_whatever_comes_in_a_refusal_is_one_line_and_nothing_raises(octets: bytes, logged_in: bool) -> None:
+def test_whatever_comes_in_a_refusal_is_one_line_and_nothing_raises(
+    octets: bytes, logged_in: bool
+) -> None:
     made = machine(logged_in=logged_in)
     made.receive(octets + b"\r\n")
     for event in events(made):

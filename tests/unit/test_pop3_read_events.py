@@ -55,12 +55,17 @@ async def test_a_read_is_told_at_once_with_when_and_by_whom() -> None:
     reads.note([second], DETAIL)
     async with asyncio.timeout(5):
         await recorder.some.wait()
-    assert recorder.events == [Event(first, 1000.0, READ, DETAIL), Event(second, 1001.0, READ, DETAIL)]
+    assert recorder.events == [
+        Event(first, 1000.0, READ, DETAIL),
+        Event(second, 1001.0, READ, DETAIL),
+    ]
     assert reads.waiting == 0
     await end(telling)
 
 
-async def test_a_burst_is_told_in_portions_and_the_rest_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_burst_is_told_in_portions_and_the_rest_at_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(module, "AT_ONCE", 3)
     monkeypatch.setattr(module, "PAUSE_SECONDS", 0.001)
     reads, recorder = ReadEvents(), Recorder()

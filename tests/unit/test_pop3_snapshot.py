@@ -25,7 +25,14 @@ def test_numbers_sizes_and_ids() -> None:
     assert (len(made), made.count, made.octets) == (3, 3, 60)
     assert [made.uid(n) for n in (1, 2, 3)] == [100, 102, 104]
     assert [made.uidl(n) for n in (1, 2, 3)] == [b"7.100", b"7.102", b"7.104"]
-    assert [made.has(n) for n in (-1, 0, 1, 3, 4, 10**30)] == [False, False, True, True, False, False]
+    assert [made.has(n) for n in (-1, 0, 1, 3, 4, 10**30)] == [
+        False,
+        False,
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_wilduck_deleting_renumbers_nothing() -> None:
@@ -44,7 +51,13 @@ def test_wilduck_deleting_renumbers_nothing() -> None:
 
 def test_an_empty_maildrop() -> None:
     made = snapshot()
-    assert (len(made), made.count, made.octets, list(made.sizes()), list(made.uidls())) == (0, 0, 0, [], [])
+    assert (len(made), made.count, made.octets, list(made.sizes()), list(made.uidls())) == (
+        0,
+        0,
+        0,
+        [],
+        [],
+    )
 
 
 @given(st.lists(st.integers(0, 2**40), max_size=1200), st.data())
@@ -54,10 +67,14 @@ def test_list_stat_and_uidl_always_agree(sizes: list[int], data: st.DataObject) 
     for number in gone:
         made.delete(number)
     rows = [row.split() for row in listing(made)]
-    assert [int(number) for number, _ in rows] == [n for n in range(1, len(sizes) + 1) if n not in gone]
+    assert [int(number) for number, _ in rows] == [
+        n for n in range(1, len(sizes) + 1) if n not in gone
+    ]
     assert made.count == len(rows)
     assert made.octets == sum(int(size) for _, size in rows)
-    assert [row.split()[0] for row in b"".join(made.uidls()).split(b"\r\n")[:-1]] == [number for number, _ in rows]
+    assert [row.split()[0] for row in b"".join(made.uidls()).split(b"\r\n")[:-1]] == [
+        number for number, _ in rows
+    ]
 
 
 def test_a_maildrop_of_100000_messages_takes_few_octets_and_lists_in_chunks() -> None:

@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 
 from posthorn.wire.pop3.text import DotStuffer, TopCut, terminated, top
 
-_text = st.lists(st.sampled_from([b"\r\n", b".", b"..", b"\r\n.", b"\r", b"\n", b"a", b"word: x", b"\0", b"\xff"])).map(
-    b"".join
-)
+_text = st.lists(
+    st.sampled_from(
+        [b"\r\n", b".", b"..", b"\r\n.", b"\r", b"\n", b"a", b"word: x", b"\0", b"\xff"]
+    )
+).map(b"".join)
 _cuts = st.lists(st.integers(1, 6), min_size=1, max_size=8)
 
 
@@ -50,7 +52,9 @@ def test_stuffing_at_any_chunk_border_equals_the_whole(message: bytes, cuts: lis
 
 
 @given(_text, _cuts)
-def test_without_dot_lines_stuffing_is_skipped_and_changes_nothing(message: bytes, cuts: list[int]) -> None:
+def test_without_dot_lines_stuffing_is_skipped_and_changes_nothing(
+    message: bytes, cuts: list[int]
+) -> None:
     message = message.replace(b".", b"-")
     stuffer = DotStuffer(stuffing=False)
     out = b"".join(stuffer.feed(piece) for piece in pieces(message, cuts)) + stuffer.end()
@@ -58,7 +62,12 @@ def test_without_dot_lines_stuffing_is_skipped_and_changes_nothing(message: byte
 
 
 def test_an_empty_message_is_the_final_dot_alone() -> None:
-    assert terminated(b"", stuffing=True) == terminated(b"", stuffing=False) == DotStuffer().end() == b".\r\n"
+    assert (
+        terminated(b"", stuffing=True)
+        == terminated(b"", stuffing=False)
+        == DotStuffer().end()
+        == b".\r\n"
+    )
 
 
 def plain_top(message: bytes, lines: int) -> bytes:
@@ -99,7 +108,9 @@ MESSAGE = b"Subject: x\r\nTo: y\r\n\r\none\r\ntwo\r\n\r\nfour\r\n"
         (99, MESSAGE),
     ],
 )
-def test_stalwart_top_counts_lines_of_the_body_not_of_the_header(lines: int, expected: bytes) -> None:
+def test_stalwart_top_counts_lines_of_the_body_not_of_the_header(
+    lines: int, expected: bytes
+) -> None:
     assert top(MESSAGE, lines) == expected
 
 

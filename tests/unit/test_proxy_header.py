@@ -1,4 +1,5 @@
-"""The PROXY header: who is at the other end, read from octets in any pieces; and whatever is none, refused."""
+"""The PROXY header: who is at the other end, read from octets in any pieces; and whatever is
+none, refused."""
 
 from __future__ import annotations
 
@@ -10,7 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthorn.wire.proxy import LONGEST_V1, LONGEST_V2, REASONS, SIGNATURE, ProxyError, ProxyHeader, ProxyParser
+from posthorn.wire.proxy import (
+    LONGEST_V1,
+    LONGEST_V2,
+    REASONS,
+    SIGNATURE,
+    ProxyError,
+    ProxyHeader,
+    ProxyParser,
+)
 
 V4 = socket.inet_aton("192.0.2.7") + socket.inet_aton("198.51.100.1") + struct.pack("!HH", 4711, 25)
 
@@ -21,7 +30,9 @@ def v2(command: int, family: int, addresses: bytes, *, length: int | None = None
 
 
 def v6(source: str) -> bytes:
-    both = socket.inet_pton(socket.AF_INET6, source) + socket.inet_pton(socket.AF_INET6, "2001:db8::1")
+    both = socket.inet_pton(socket.AF_INET6, source) + socket.inet_pton(
+        socket.AF_INET6, "2001:db8::1"
+    )
     return v2(1, 0x21, both + struct.pack("!HH", 4711, 25))
 
 
@@ -162,7 +173,9 @@ def test_what_is_no_header_is_refused_however_it_comes(octets: bytes, reason: st
     assert found == reason
 
 
-@pytest.mark.parametrize("octets", [b"E", b"PROXX", b"\r\n\r\n\x00\r\nQUIX", SIGNATURE + b"\x12", b"\x16", b"QUIT\r\n"])
+@pytest.mark.parametrize(
+    "octets", [b"E", b"PROXX", b"\r\n\r\n\x00\r\nQUIX", SIGNATURE + b"\x12", b"\x16", b"QUIT\r\n"]
+)
 def test_a_client_without_a_header_is_known_by_its_first_octets(octets: bytes) -> None:
     with pytest.raises(ProxyError):
         whole(octets)
@@ -183,7 +196,15 @@ def test_whether_anything_has_come() -> None:
 
 
 _starts = st.sampled_from(
-    [b"", b"PROXY ", b"PROXY TCP4 ", b"PROXY TCP6 ", b"PROXY UNKNOWN", SIGNATURE, SIGNATURE + b"\x21\x11"]
+    [
+        b"",
+        b"PROXY ",
+        b"PROXY TCP4 ",
+        b"PROXY TCP6 ",
+        b"PROXY UNKNOWN",
+        SIGNATURE,
+        SIGNATURE + b"\x21\x11",
+    ]
 )
 _spelt = st.text("PROXYTCPUNKWN46 0123456789abcdef:.%\r\n", max_size=120).map(str.encode)
 
@@ -215,9 +236,15 @@ def test_nothing_makes_it_raise_but_its_own_refusal_and_pieces_make_no_differenc
 def test_every_client_that_can_be_is_read_back_in_both_versions(
     address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int, tlvs: bytes, rest: bytes
 ) -> None:
-    plain = (address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else address
+    plain = (
+        (address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else address
+    )
     line = f"PROXY TCP{address.version} {address} {address} {port} 25\r\n".encode()
-    binary = v2(1, 0x11 if address.version == 4 else 0x21, address.packed * 2 + struct.pack("!HH", port, 25) + tlvs)
+    binary = v2(
+        1,
+        0x11 if address.version == 4 else 0x21,
+        address.packed * 2 + struct.pack("!HH", port, 25) + tlvs,
+    )
     for version, octets in ((1, line), (2, binary)):
         parser = ProxyParser()
         try:

@@ -15,7 +15,9 @@ from posthorn.model.envelope import Body, Envelope, RecordError, decode_record, 
 from posthorn.wire.message.header import Summary
 
 TEXT = st.text(max_size=40)
-BODIES = st.one_of(st.binary(max_size=300), st.sampled_from([b"", b"\n", b"\r\n", b"{}\n{}", b"\0\xff\n"]))
+BODIES = st.one_of(
+    st.binary(max_size=300), st.sampled_from([b"", b"\n", b"\r\n", b"{}\n{}", b"\0\xff\n"])
+)
 
 
 @st.composite
@@ -27,7 +29,12 @@ def records(draw: st.DrawFn) -> tuple[Envelope, bytes | None]:
         received_at=draw(st.floats(0, 1e11)),
         reverse_path=draw(TEXT),
         recipients=tuple(draw(st.lists(TEXT, max_size=4))),
-        body=Body(len(body), draw(st.binary(min_size=32, max_size=32)), draw(st.booleans()), draw(st.integers(0, 300))),
+        body=Body(
+            len(body),
+            draw(st.binary(min_size=32, max_size=32)),
+            draw(st.booleans()),
+            draw(st.integers(0, 300)),
+        ),
         summary=Summary(draw(TEXT), draw(TEXT), draw(TEXT), draw(TEXT)),
         blob=blob,
         helo=draw(TEXT),
@@ -47,7 +54,9 @@ def test_a_record_comes_back_as_it_was_written(record: tuple[Envelope, bytes | N
 
 
 @given(records(), st.data())
-def test_a_record_that_was_cut_does_not_read(record: tuple[Envelope, bytes | None], data: st.DataObject) -> None:
+def test_a_record_that_was_cut_does_not_read(
+    record: tuple[Envelope, bytes | None], data: st.DataObject
+) -> None:
     octets = encode_record(*record)
     cut = octets[: data.draw(st.integers(0, len(octets) - 1))]
     with pytest.raises(RecordError):
@@ -55,7 +64,9 @@ def test_a_record_that_was_cut_does_not_read(record: tuple[Envelope, bytes | Non
 
 
 @given(records(), st.binary(min_size=1, max_size=5))
-def test_octets_behind_a_body_do_not_read(record: tuple[Envelope, bytes | None], more: bytes) -> None:
+def test_octets_behind_a_body_do_not_read(
+    record: tuple[Envelope, bytes | None], more: bytes
+) -> None:
     envelope, body = record
     if body is not None:
         with pytest.raises(RecordError):
@@ -109,7 +120,9 @@ def test_a_broken_field_does_not_read(change: dict[str, Any]) -> None:
         decode_record(_octets(_document() | change))
 
 
-@pytest.mark.parametrize("field", ["v", "id", "at", "from", "to", "size", "sha256", "dots", "rp", "blob"])
+@pytest.mark.parametrize(
+    "field", ["v", "id", "at", "from", "to", "size", "sha256", "dots", "rp", "blob"]
+)
 def test_a_record_without_a_needed_field_does_not_read(field: str) -> None:
     document = _document()
     del document[field]
@@ -117,7 +130,9 @@ def test_a_record_without_a_needed_field_does_not_read(field: str) -> None:
         decode_record(_octets(document))
 
 
-@pytest.mark.parametrize("line", [b"[]\n", b"null\n", b"7\n", b'"x"\n', b"[" * 100_000 + b"\n", b"\n", b"{}\n"])
+@pytest.mark.parametrize(
+    "line", [b"[]\n", b"null\n", b"7\n", b'"x"\n', b"[" * 100_000 + b"\n", b"\n", b"{}\n"]
+)
 def test_a_first_line_that_is_no_envelope_does_not_read(line: bytes) -> None:
     with pytest.raises(RecordError):
         decode_record(line)

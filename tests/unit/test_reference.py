@@ -1,4 +1,5 @@
-"""The page of the API's reference: its assets are the released ones, and it needs no other host and no inline script."""
+"""The page of the API's reference: its assets are the released ones, and it needs no other host
+and no inline script."""
 
 from __future__ import annotations
 
@@ -13,7 +14,11 @@ from starlette.testclient import TestClient
 
 from posthorn_api.reference.routes import CONTENT_SECURITY_POLICY, reference_routes
 
-DOCUMENT: dict[str, Any] = {"openapi": "3.1.0", "info": {"title": "Mail & <more>", "version": "1"}, "paths": {}}
+DOCUMENT: dict[str, Any] = {
+    "openapi": "3.1.0",
+    "info": {"title": "Mail & <more>", "version": "1"},
+    "paths": {},
+}
 LOCK = read_lock()
 
 
@@ -59,7 +64,9 @@ def test_the_page_refers_to_this_host_alone_and_holds_no_inline_code(client: Tes
     assert found.inline == []
     assert len(found.addresses) == 6
     for address in found.addresses:
-        assert re.fullmatch(r"openapi\.json|docs/[a-z0-9-]+\.[0-9a-f]{16}\.(js|css|png)", address), address
+        assert re.fullmatch(
+            r"openapi\.json|docs/[a-z0-9-]+\.[0-9a-f]{16}\.(js|css|png)", address
+        ), address
         assert client.get("/" + address).status_code == 200
 
 
@@ -104,7 +111,9 @@ def test_the_page_and_the_document_are_revalidated(client: TestClient, path: str
     assert (again.status_code, again.content) == (304, b"")
 
 
-@pytest.mark.parametrize("name", ["nothing.js", "LICENSE", "viewer.lock.json", "swagger-ui-bundle.js.gz"])
+@pytest.mark.parametrize(
+    "name", ["nothing.js", "LICENSE", "viewer.lock.json", "swagger-ui-bundle.js.gz"]
+)
 def test_a_name_that_is_no_asset_is_not_found(client: TestClient, name: str) -> None:
     answer = client.get(f"/docs/{name}")
     assert answer.status_code == 404

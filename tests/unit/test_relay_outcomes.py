@@ -46,7 +46,9 @@ JOB = Job(
 
 
 def failed(stage: str, code: int, status: str, permanent: bool) -> Failed:
-    return Failed(stage, code, status, f"{code} {status} words", permanent, "mx (192.0.2.1)", "TLSv1.3")
+    return Failed(
+        stage, code, status, f"{code} {status} words", permanent, "mx (192.0.2.1)", "TLSv1.3"
+    )
 
 
 @pytest.fixture
@@ -81,25 +83,44 @@ def test_permanent_and_transient_are_told_apart_by_stage_and_code(
 
 
 @pytest.mark.parametrize(("attempts", "pause"), [(0, 300), (1, 600), (5, 9600), (50, 14400)])
-def test_the_pause_grows_with_the_attempts(policy: OutcomePolicy, attempts: int, pause: float) -> None:
-    assert policy.outcome_of(job(attempts=attempts), failed("rcpt", 450, "4.2.1", False)).retry_in == pause
+def test_the_pause_grows_with_the_attempts(
+    policy: OutcomePolicy, attempts: int, pause: float
+) -> None:
+    assert (
+        policy.outcome_of(job(attempts=attempts), failed("rcpt", 450, "4.2.1", False)).retry_in
+        == pause
+    )
 
 
 def test_no_attempt_is_planned_before_the_next_hop_opens(policy: OutcomePolicy) -> None:
-    assert policy.outcome_of(JOB, failed("connect", 0, "4.4.1", False), min_pause_seconds=3000).retry_in == 3000
+    assert (
+        policy.outcome_of(
+            JOB, failed("connect", 0, "4.4.1", False), min_pause_seconds=3000
+        ).retry_in
+        == 3000
+    )
 
 
 @pytest.mark.parametrize("attempts", [0, 30])
 def test_a_fault_of_ours_is_no_attempt(policy: OutcomePolicy, attempts: int) -> None:
     outcome = policy.outcome_of(job(attempts=attempts), LocalFault("the store is away"))
     assert (outcome.state, outcome.retry_in) == (QueueState.QUEUED, 20)
-    assert (outcome.status, outcome.reply, outcome.host, outcome.notice) == ("4.3.0", "the store is away", "", None)
+    assert (outcome.status, outcome.reply, outcome.host, outcome.notice) == (
+        "4.3.0",
+        "the store is away",
+        "",
+        None,
+    )
 
 
 def test_after_its_time_a_passing_failure_is_the_end(policy: OutcomePolicy) -> None:
     late = job(expires_at=datetime.fromtimestamp(NOW - 1, UTC))
     outcome = policy.outcome_of(late, failed("rcpt", 450, "4.2.1", False))
-    assert (outcome.state, outcome.status, outcome.notice) == (QueueState.BOUNCED, "4.4.7", Action.FAILED)
+    assert (outcome.state, outcome.status, outcome.notice) == (
+        QueueState.BOUNCED,
+        "4.4.7",
+        Action.FAILED,
+    )
     assert outcome.reply == "450 4.2.1 words"
 
 
@@ -136,26 +157,41 @@ def test_an_address_is_suppressed_when_its_host_says_that_it_is_none(
 def test_a_bounce_is_told_to_who_wants_it_and_never_to_nobody(
     policy: OutcomePolicy, sender: str, notify: Notify, notice: Action | None
 ) -> None:
-    outcome = policy.outcome_of(job(sender=sender, notify=notify), failed("rcpt", 550, "5.1.1", True))
+    outcome = policy.outcome_of(
+        job(sender=sender, notify=notify), failed("rcpt", 550, "5.1.1", True)
+    )
     assert outcome.notice is notice
     assert policy.outcome_of(job(sender=sender, notify=notify), Suppressed()).notice is notice
 
 
 @pytest.mark.parametrize(
     ("reply", "status"),
-    [("250 2.6.0 taken", "2.6.0"), ("250 taken", "2.0.0"), ("250", "2.0.0"), ("250 2.x.y z", "2.0.0")],
+    [
+        ("250 2.6.0 taken", "2.6.0"),
+        ("250 taken", "2.0.0"),
+        ("250", "2.0.0"),
+        ("250 2.x.y z", "2.0.0"),
+    ],
 )
-def test_a_delivery_keeps_the_status_of_the_reply(policy: OutcomePolicy, reply: str, status: str) -> None:
+def test_a_delivery_keeps_the_status_of_the_reply(
+    policy: OutcomePolicy, reply: str, status: str
+) -> None:
     outcome = policy.outcome_of(JOB, Accepted(reply, "mx", "", dsn=False))
     assert (outcome.state, outcome.status, outcome.suppress) == (QueueState.DELIVERED, status, "")
 
 
-def test_an_error_of_our_own_counts_as_an_attempt_and_expires_in_the_end(policy: OutcomePolicy) -> None:
+def test_an_error_of_our_own_counts_as_an_attempt_and_expires_in_the_end(
+    policy: OutcomePolicy,
+) -> None:
     fault = LocalFault("an internal error", is_attempt=True)
     outcome = policy.outcome_of(job(attempts=1), fault)
     assert (outcome.state, outcome.retry_in, outcome.status) == (QueueState.DEFERRED, 600, "4.3.0")
     late = policy.outcome_of(job(expires_at=datetime.fromtimestamp(NOW - 1, UTC)), fault)
-    assert (late.state, late.status, late.reply) == (QueueState.BOUNCED, "4.4.7", "an internal error")
+    assert (late.state, late.status, late.reply) == (
+        QueueState.BOUNCED,
+        "4.4.7",
+        "an internal error",
+    )
 
 
 def test_what_is_released_is_queued_as_it_was(policy: OutcomePolicy) -> None:
@@ -176,10 +212,14 @@ class _Recorded:
         self.events.extend(events)
 
 
-def test_every_claimed_job_gets_one_outcome_and_only_attempts_are_events(policy: OutcomePolicy) -> None:
+def test_every_claimed_job_gets_one_outcome_and_only_attempts_are_events(
+    policy: OutcomePolicy,
+) -> None:
     recorded = _Recorded()
     jobs = [job(id=number, recipient=f"r{number}@sink.test") for number in range(4)]
-    claimed = ClaimedJobs(jobs, "sink.test", MESSAGE, policy, cast(OutcomeRecorder, recorded), recorded)
+    claimed = ClaimedJobs(
+        jobs, "sink.test", MESSAGE, policy, cast(OutcomeRecorder, recorded), recorded
+    )
     claimed.settle(jobs[1], Accepted("250 2.0.0 taken", "mx", "", dsn=False))
     with pytest.raises(KeyError):
         claimed.settle(jobs[1], Suppressed())
@@ -203,7 +243,9 @@ def test_every_claimed_job_gets_one_outcome_and_only_attempts_are_events(policy:
 
 def test_dropped_jobs_get_no_outcome(policy: OutcomePolicy) -> None:
     recorded = _Recorded()
-    claimed = ClaimedJobs([JOB], "sink.test", MESSAGE, policy, cast(OutcomeRecorder, recorded), recorded)
+    claimed = ClaimedJobs(
+        [JOB], "sink.test", MESSAGE, policy, cast(OutcomeRecorder, recorded), recorded
+    )
     claimed.drop()
     claimed.settle_all([JOB], Released())
     assert (recorded.outcomes, recorded.events) == ([], [])

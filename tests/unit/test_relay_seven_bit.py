@@ -1,4 +1,5 @@
-"""Messages made fit for hosts that take 7 bits, or lines of 998 octets: they mean what they meant."""
+"""Messages made fit for hosts that take 7 bits, or lines of 998 octets: they mean what they
+meant."""
 
 from __future__ import annotations
 
@@ -33,7 +34,9 @@ def converted(message: bytes, *, eight_bit: bool = False) -> bytes:
 
 def leaves(octets: bytes) -> list[tuple[str, bytes]]:
     """Types and decoded contents, as Python reads them."""
-    return [(part.get_content_type(), content(part)) for part in walk(octets) if not part.is_multipart()]
+    return [
+        (part.get_content_type(), content(part)) for part in walk(octets) if not part.is_multipart()
+    ]
 
 
 def walk(octets: bytes) -> Iterator[Message]:
@@ -50,13 +53,21 @@ def headers(octets: bytes) -> list[list[tuple[str, str]]]:
     """The fields of all parts, without those that a conversion may set, unfolded."""
     ours = ("content-transfer-encoding", "mime-version")
     return [
-        [(name, str(value).replace("\r\n", "")) for name, value in part.raw_items() if name.lower() not in ours]
+        [
+            (name, str(value).replace("\r\n", ""))
+            for name, value in part.raw_items()
+            if name.lower() not in ours
+        ]
         for part in walk(octets)
     ]
 
 
 def make_message(body: bytes, *fields: bytes) -> bytes:
-    return b"".join(field + b"\r\n" for field in (b"From: a@x.test", b"MIME-Version: 1.0", *fields)) + b"\r\n" + body
+    return (
+        b"".join(field + b"\r\n" for field in (b"From: a@x.test", b"MIME-Version: 1.0", *fields))
+        + b"\r\n"
+        + body
+    )
 
 
 # Single parts
@@ -88,18 +99,26 @@ def test_text_with_a_few_umlauts_becomes_quoted_printable() -> None:
     ],
 )
 def test_what_quoted_printable_does_not_suit_becomes_base64(type_: bytes, body: bytes) -> None:
-    found = converted(make_message(body, b"Content-Type: " + type_, b"content-transfer-encoding: BINARY (whatever)"))
+    found = converted(
+        make_message(
+            body, b"Content-Type: " + type_, b"content-transfer-encoding: BINARY (whatever)"
+        )
+    )
     assert b"Content-Transfer-Encoding: base64\r\n" in found
     assert b"BINARY" not in found
     assert leaves(found)[0][1] == body
     assert max(map(len, found.split(b"\r\n"))) <= 76
 
 
-@pytest.mark.parametrize(("body", "charset"), [(UMLAUTS, b"utf-8"), ("Müde\r\n".encode("latin1"), b"unknown-8bit")])
+@pytest.mark.parametrize(
+    ("body", "charset"), [(UMLAUTS, b"utf-8"), ("Müde\r\n".encode("latin1"), b"unknown-8bit")]
+)
 def test_a_message_from_before_mime_gets_what_it_lacks(body: bytes, charset: bytes) -> None:
     found = converted(b"Subject: old\r\n\r\n" + body)
     assert found.startswith(
-        b"Subject: old\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=" + charset + b"\r\nContent-Transfer-E"
+        b"Subject: old\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset="
+        + charset
+        + b"\r\nContent-Transfer-E"
     )
     assert leaves(found)[0][1] == body
 
@@ -127,7 +146,9 @@ def test_a_label_that_says_more_than_there_is_becomes_7bit() -> None:
 
 def test_long_lines_alone_are_mended_where_8_bits_may_stay() -> None:
     message = multipart(
-        b"mixed", make_message(UMLAUTS, b"Content-Transfer-Encoding: 8bit"), make_message(LONG + UMLAUTS)
+        b"mixed",
+        make_message(UMLAUTS, b"Content-Transfer-Encoding: 8bit"),
+        make_message(LONG + UMLAUTS),
     )
     found = converted(message, eight_bit=True)
     assert UMLAUTS in found
@@ -166,8 +187,15 @@ def test_an_encoding_that_is_not_known_is_not_touched(name: bytes) -> None:
 # Structures
 
 
-def multipart(kind: bytes, *parts: bytes, boundary: bytes = b"=_b", label: bytes = b"8bit", more: bytes = b"") -> bytes:
-    body = b"".join(b"\r\n--" + boundary + b"\r\n" + part for part in parts) + b"\r\n--" + boundary + b"--\r\n"
+def multipart(
+    kind: bytes, *parts: bytes, boundary: bytes = b"=_b", label: bytes = b"8bit", more: bytes = b""
+) -> bytes:
+    body = (
+        b"".join(b"\r\n--" + boundary + b"\r\n" + part for part in parts)
+        + b"\r\n--"
+        + boundary
+        + b"--\r\n"
+    )
     return make_message(
         b"preamble" + body,
         b'Content-Type: multipart/%s;\r\n\tboundary="%s"%s' % (kind, boundary, more),
@@ -198,8 +226,13 @@ def test_only_the_parts_that_need_it_change() -> None:
 
 
 def test_an_enclosed_message_is_gone_through() -> None:
-    for kind, field in ((b"mixed", b"Content-Type: message/rfc822\r\n"), (b"digest", b"X-Nothing: y\r\n")):
-        enclosed = make_message(UMLAUTS, b"Content-Type: text/plain; charset=utf-8", b"Content-Transfer-Encoding: 8bit")
+    for kind, field in (
+        (b"mixed", b"Content-Type: message/rfc822\r\n"),
+        (b"digest", b"X-Nothing: y\r\n"),
+    ):
+        enclosed = make_message(
+            UMLAUTS, b"Content-Type: text/plain; charset=utf-8", b"Content-Transfer-Encoding: 8bit"
+        )
         message = multipart(kind, field + b"Content-Transfer-Encoding: 8bit\r\n\r\n" + enclosed)
         found = converted(message)
         assert leaves(found) == leaves(message)
@@ -220,14 +253,25 @@ def test_what_is_signed_or_encrypted_is_never_touched(kind: bytes) -> None:
     assert b"Content-Transfer-Encoding: 8bit\r\n\r\nascii\r\n" in found
 
 
-@pytest.mark.parametrize("kind", [b"partial; id=x", b"delivery-status", b"global", b"external-body; access-type=x"])
+@pytest.mark.parametrize(
+    "kind", [b"partial; id=x", b"delivery-status", b"global", b"external-body; access-type=x"]
+)
 def test_other_kinds_of_messages_are_not_encoded(kind: bytes) -> None:
     with pytest.raises(Inconvertible, match="kind"):
-        converted(multipart(b"mixed", b"Content-Type: message/" + kind + b"\r\n\r\nX: y\r\n\r\n" + UMLAUTS))
+        converted(
+            multipart(
+                b"mixed", b"Content-Type: message/" + kind + b"\r\n\r\nX: y\r\n\r\n" + UMLAUTS
+            )
+        )
 
 
 def test_what_nobody_is_shown_keeps_its_place() -> None:
-    message = multipart(b"mixed", b"\r\nascii").replace(b"preamble", b"pre\xc3\xa4amble\r\n" + b"x" * 3000) + UMLAUTS
+    message = (
+        multipart(b"mixed", b"\r\nascii").replace(
+            b"preamble", b"pre\xc3\xa4amble\r\n" + b"x" * 3000
+        )
+        + UMLAUTS
+    )
     found = converted(message)
     assert b"\r\n\r\npre??amble\r\nxxx" in found
     assert found.endswith(b"--\r\nGr????e aus K??ln, ??ber alle L??nder.\r\n")
@@ -239,11 +283,18 @@ def test_what_nobody_is_shown_keeps_its_place() -> None:
     [
         make_message(UMLAUTS, b"Content-Type: multipart/mixed; boundary=x"),
         make_message(b"--x\r\n\r\n" + UMLAUTS + b"--x--\r\n", b"Content-Type: multipart/mixed"),
-        make_message(b"--x\r\n\r\n" + UMLAUTS, b"Content-Type: multipart/mixed; boundary=x; boundary=y"),
+        make_message(
+            b"--x\r\n\r\n" + UMLAUTS, b"Content-Type: multipart/mixed; boundary=x; boundary=y"
+        ),
         make_message(UMLAUTS, b"Content-Type: text/plain", b"Content-Type: image/png"),
-        make_message(UMLAUTS, b"Content-Transfer-Encoding: 8bit", b"Content-Transfer-Encoding: base64"),
+        make_message(
+            UMLAUTS, b"Content-Transfer-Encoding: 8bit", b"Content-Transfer-Encoding: base64"
+        ),
         b"no field\r\nSubject: x\r\n\r\n" + UMLAUTS,
-        make_message(b"--x\r\nno field\r\n\r\n" + UMLAUTS + b"--x--\r\n", b"Content-Type: multipart/mixed; boundary=x"),
+        make_message(
+            b"--x\r\nno field\r\n\r\n" + UMLAUTS + b"--x--\r\n",
+            b"Content-Type: multipart/mixed; boundary=x",
+        ),
     ],
 )
 def test_a_structure_that_is_not_clear_is_not_guessed(message: bytes) -> None:
@@ -261,7 +312,10 @@ def test_boundaries_are_found_as_others_find_them() -> None:
     ):
         body = b"--%b \t\r\n\r\n\xc3\xa4 and --%b\r\n--%bx\r\n--%b--\r\n" % ((boundary,) * 4)
         found = converted(make_message(body, b"Content-Type: " + declared))
-        assert b"quoted-printable\r\n\r\n=C3=A4 and --%b\r\n--%bx\r\n--" % (boundary, boundary) in found
+        assert (
+            b"quoted-printable\r\n\r\n=C3=A4 and --%b\r\n--%bx\r\n--" % (boundary, boundary)
+            in found
+        )
 
 
 def test_nesting_has_a_bound() -> None:
@@ -282,7 +336,8 @@ def test_nesting_has_a_bound() -> None:
     [
         b"Subject: Gr\xc3\xbc\xc3\x9fe\r\n\r\ntext\r\n",
         make_message(
-            b"--x\r\nContent-Description: \xe4\r\n\r\ny\r\n--x--", b"Content-Type: multipart/mixed; boundary=x"
+            b"--x\r\nContent-Description: \xe4\r\n\r\ny\r\n--x--",
+            b"Content-Type: multipart/mixed; boundary=x",
         ),
         make_message(b"Subject: \xe4\r\n\r\ntext", b"Content-Type: message/rfc822"),
     ],
@@ -301,8 +356,12 @@ def test_a_header_with_8_bits_is_encoded_for_7(message: bytes) -> None:
         (b"X-Ascii: y", False),
     ],
 )
-def test_a_field_that_cannot_be_encoded_stays_and_the_rest_is_converted(field: bytes, is_its_own: bool) -> None:
-    conversion = convert(make_message(UMLAUTS, field, b"Content-Type: text/plain; charset=utf-8"), eight_bit=False)
+def test_a_field_that_cannot_be_encoded_stays_and_the_rest_is_converted(
+    field: bytes, is_its_own: bool
+) -> None:
+    conversion = convert(
+        make_message(UMLAUTS, field, b"Content-Type: text/plain; charset=utf-8"), eight_bit=False
+    )
     found = b"".join(conversion.blocks())
     assert conversion.has_raw_header is is_its_own
     assert field + b"\r\n" in found
@@ -312,7 +371,8 @@ def test_a_field_that_cannot_be_encoded_stays_and_the_rest_is_converted(field: b
 
 def test_long_fields_are_folded_where_they_may_be() -> None:
     message = make_message(
-        b"text\r\n", b"To: " + b", ".join(b"someone%d@example.test" % number for number in range(200))
+        b"text\r\n",
+        b"To: " + b", ".join(b"someone%d@example.test" % number for number in range(200)),
     )
     for eight_bit in (True, False):
         found = converted(message, eight_bit=eight_bit)
@@ -336,14 +396,30 @@ def test_long_fields_are_folded_where_they_may_be() -> None:
 LINES = st.one_of(
     st.binary(max_size=90).map(lambda line: line.replace(b"\r", b"").replace(b"\n", b"")),
     st.sampled_from(
-        [b"", b".", b"--", b"--in", b"--out--", b"From me", b"trailing \t", b"=", b"=C3", b"a" * 998, b"a" * 999]
+        [
+            b"",
+            b".",
+            b"--",
+            b"--in",
+            b"--out--",
+            b"From me",
+            b"trailing \t",
+            b"=",
+            b"=C3",
+            b"a" * 998,
+            b"a" * 999,
+        ]
     ),
     st.builds(
-        lambda text, times: text.encode() * times, st.text("aä =.-F\t", min_size=1, max_size=7), st.integers(1, 700)
+        lambda text, times: text.encode() * times,
+        st.text("aä =.-F\t", min_size=1, max_size=7),
+        st.integers(1, 700),
     ),
 )
 BODIES = st.lists(LINES, max_size=6).map(b"\r\n".join)
-TYPES = st.sampled_from([b"text/plain", b"text/html; charset=utf-8", b"application/pdf", b"image/png"])
+TYPES = st.sampled_from(
+    [b"text/plain", b"text/html; charset=utf-8", b"application/pdf", b"image/png"]
+)
 LABELS = st.sampled_from([b"", b"7bit", b"8bit", b"binary"])
 
 
@@ -356,7 +432,12 @@ def _whole(kind: str, label: bytes, parts: list[bytes], number: int) -> bytes:
     if kind == "rfc822":
         return _part(b"message/rfc822", label, parts[0])
     boundary = b"out%d" % number
-    body = b"".join(b"--" + boundary + b"\r\n" + part + b"\r\n" for part in parts) + b"--" + boundary + b"--"
+    body = (
+        b"".join(b"--" + boundary + b"\r\n" + part + b"\r\n" for part in parts)
+        + b"--"
+        + boundary
+        + b"--"
+    )
     return _part(b"multipart/mixed; boundary=" + boundary, label, body)
 
 
@@ -385,7 +466,9 @@ def test_a_message_means_the_same_after_it(entity: bytes, eight_bit: bool) -> No
         # the end of a whole message is a line end, or becomes one
         assert one.removesuffix(b"\r\n") == other.removesuffix(b"\r\n")
     assert headers(found) == headers(message)
-    if is_fit(message, eight_bit=eight_bit) and (eight_bit or (b"8bit" not in message and b"binary" not in message)):
+    if is_fit(message, eight_bit=eight_bit) and (
+        eight_bit or (b"8bit" not in message and b"binary" not in message)
+    ):
         assert found == message
 
 
@@ -393,7 +476,10 @@ def test_a_message_means_the_same_after_it(entity: bytes, eight_bit: bool) -> No
 @given(st.binary(max_size=400), st.booleans())
 @example(b"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n--x\r\n--x--\xff", False)
 def test_octets_of_any_kind_are_converted_or_refused(octets: bytes, eight_bit: bool) -> None:
-    for message in (octets, b"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n" + octets + b"\r\n--x--"):
+    for message in (
+        octets,
+        b"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n" + octets + b"\r\n--x--",
+    ):
         with suppress(Inconvertible):
             found = b"".join(convert(message, eight_bit=eight_bit).blocks())
             assert b"".join(convert(message, eight_bit=eight_bit).blocks()) == found, (
@@ -419,7 +505,9 @@ def test_encoders_give_back_what_went_in(content: bytes) -> None:
 
 def test_the_blocks_of_a_large_message_are_small() -> None:
     body = UMLAUTS * 40_000
-    blocks = list(convert(make_message(body, b"Content-Type: text/plain"), eight_bit=False).blocks())
+    blocks = list(
+        convert(make_message(body, b"Content-Type: text/plain"), eight_bit=False).blocks()
+    )
     assert max(map(len, blocks)) < 4 * encoding.BLOCK
     assert leaves(b"".join(blocks))[0][1] == body
 
@@ -432,10 +520,17 @@ def test_the_blocks_of_a_large_message_are_small() -> None:
     [
         pytest.param(make_message(b" " * 60_000 + b"x\r\n"), id="one line of spaces"),
         pytest.param(
-            make_message(LONG, b"Content-Type: text/plain; x=" + b"(" * 2000 + b")" * 2000), id="comments in comments"
+            make_message(LONG, b"Content-Type: text/plain; x=" + b"(" * 2000 + b")" * 2000),
+            id="comments in comments",
         ),
-        pytest.param(make_message(LONG, b"Content-Type: text/plain; x=" + b"(" * 4000), id="comments without an end"),
-        pytest.param(make_message(LONG, b"Content-Type: text/plain; x=" + b'"\\' * 2000), id="quotes without an end"),
+        pytest.param(
+            make_message(LONG, b"Content-Type: text/plain; x=" + b"(" * 4000),
+            id="comments without an end",
+        ),
+        pytest.param(
+            make_message(LONG, b"Content-Type: text/plain; x=" + b'"\\' * 2000),
+            id="quotes without an end",
+        ),
     ],
 )
 def test_no_message_takes_long(message: bytes) -> None:
@@ -451,10 +546,19 @@ def test_no_message_takes_long(message: bytes) -> None:
 def test_lines_like_boundaries_have_a_bound() -> None:
     head = b"Content-Type: multipart/mixed; boundary=-"
     with pytest.raises(Inconvertible, match="like boundaries"):
-        convert(make_message(b"---\r\n\r\n" + LONG + b"---x\r\n" * 200_000 + b"-----\r\n", head), eight_bit=False)
+        convert(
+            make_message(b"---\r\n\r\n" + LONG + b"---x\r\n" * 200_000 + b"-----\r\n", head),
+            eight_bit=False,
+        )
 
 
 def test_comments_are_taken_out_and_quoted_strings_are_not() -> None:
-    body = b'--a(b\r\nContent-Type: (a (nested) \\) one " here) text/plain\r\n\r\n' + UMLAUTS + b"--a(b--\r\n"
+    body = (
+        b'--a(b\r\nContent-Type: (a (nested) \\) one " here) text/plain\r\n\r\n'
+        + UMLAUTS
+        + b"--a(b--\r\n"
+    )
     found = converted(make_message(body, b'Content-Type: multipart/mixed (said); boundary="a(b"'))
-    assert found.count(b"Content-Transfer-Encoding: ") == 1 and found.index(b"Content-Transfer") > found.index(b"--a(b")
+    assert found.count(b"Content-Transfer-Encoding: ") == 1 and found.index(
+        b"Content-Transfer"
+    ) > found.index(b"--a(b")

@@ -61,10 +61,17 @@ async def test_ready_when_every_part_answers(health: Health, client: httpx.Async
     health.add_check("blobs", Part())
     answer = await client.get("/readyz")
     assert answer.status_code == 200
-    assert answer.json() == {"ready": True, "draining": False, "started": True, "parts": {"nats": "ok", "blobs": "ok"}}
+    assert answer.json() == {
+        "ready": True,
+        "draining": False,
+        "started": True,
+        "parts": {"nats": "ok", "blobs": "ok"},
+    }
 
 
-async def test_not_ready_before_the_start_and_while_draining(health: Health, client: httpx.AsyncClient) -> None:
+async def test_not_ready_before_the_start_and_while_draining(
+    health: Health, client: httpx.AsyncClient
+) -> None:
     health.started = False
     assert (await client.get("/readyz")).status_code == 503
     health.started = True
@@ -72,10 +79,14 @@ async def test_not_ready_before_the_start_and_while_draining(health: Health, cli
     health.draining = True
     answer = await client.get("/readyz")
     assert (answer.status_code, answer.json()["draining"]) == (503, True)
-    assert (await client.get("/healthz")).status_code == 200, "a pod that drains is not to be killed"
+    assert (await client.get("/healthz")).status_code == 200, (
+        "a pod that drains is not to be killed"
+    )
 
 
-async def test_a_part_that_fails_is_named_without_its_secrets(health: Health, client: httpx.AsyncClient) -> None:
+async def test_a_part_that_fails_is_named_without_its_secrets(
+    health: Health, client: httpx.AsyncClient
+) -> None:
     broken, buggy = Part(), Part()
     broken.fault = Unavailable("postgres", "postgresql://user:secret@host")
     buggy.fault = ValueError("secret")
@@ -84,7 +95,11 @@ async def test_a_part_that_fails_is_named_without_its_secrets(health: Health, cl
     health.add_check("nats", Part())
     answer = await client.get("/readyz")
     assert answer.status_code == 503
-    assert answer.json()["parts"] == {"postgres": "unavailable", "blobs": "probe failed", "nats": "ok"}
+    assert answer.json()["parts"] == {
+        "postgres": "unavailable",
+        "blobs": "probe failed",
+        "nats": "ok",
+    }
     assert "secret" not in answer.text
 
 
@@ -144,7 +159,10 @@ async def test_an_idle_client_does_not_hold_up_the_end(health: Health) -> None:
 
 
 def test_a_port_that_is_taken_is_refused_by_name() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SystemExit, match="POSTHORN_API_PORT"):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(SystemExit, match="POSTHORN_API_PORT"),
+    ):
         bind("127.0.0.1", taken.getsockname()[1], "POSTHORN_API_PORT")
 
 

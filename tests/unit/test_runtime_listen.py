@@ -95,14 +95,16 @@ async def test_one_session_that_fails_to_drain_does_not_spare_the_others() -> No
 
 
 class Talk(asyncio.Protocol):
-    """A protocol that greets, answers ``work`` after a while, and on a drain lets the work at hand finish."""
+    """A protocol that greets, answers ``work`` after a while, and on a drain lets the work at
+    hand finish."""
 
     def __init__(self, limiter: ConnectionLimiter) -> None:
         self._limiter = limiter
         self._busy = self._draining = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's are of no such class
+        # uvloop's are of no such class
+        self._transport = transport = cast(asyncio.Transport, transport)
         refusal = self._limiter.admit(self, transport.get_extra_info("peername")[0])
         transport.write(b"hello\n" if refusal is None else refusal.encode() + b"\n")
         if refusal is not None:
@@ -144,7 +146,9 @@ async def _line(reader: asyncio.StreamReader) -> bytes:
 def test_idle_clients_are_told_and_work_at_hand_is_finished(run: Run) -> None:
     async def scene() -> None:
         limiter = ConnectionLimiter(10, 10)
-        async with listening(lambda: Talk(limiter), bind("127.0.0.1", 0, "X"), limiter, grace=5) as port:
+        async with listening(
+            lambda: Talk(limiter), bind("127.0.0.1", 0, "X"), limiter, grace=5
+        ) as port:
             idle, busy = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
             assert await _line(idle[0]) == await _line(busy[0]) == b"hello\n"
             busy[1].write(b"work\n")
@@ -172,7 +176,9 @@ class Stubborn(Talk):
 def test_a_session_that_does_not_end_is_cut_after_the_grace_period(run: Run) -> None:
     async def scene() -> None:
         limiter = ConnectionLimiter(10, 10)
-        async with listening(lambda: Stubborn(limiter), bind("127.0.0.1", 0, "X"), limiter, grace=0.2) as port:
+        async with listening(
+            lambda: Stubborn(limiter), bind("127.0.0.1", 0, "X"), limiter, grace=0.2
+        ) as port:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             assert await _line(reader) == b"hello\n"
             began = time.monotonic()
@@ -186,17 +192,23 @@ def test_a_session_that_does_not_end_is_cut_after_the_grace_period(run: Run) -> 
 
 
 @both
-def test_a_client_that_never_ends_its_handshake_does_not_hold_up_the_end(run: Run, tmp_path: Path) -> None:
+def test_a_client_that_never_ends_its_handshake_does_not_hold_up_the_end(
+    run: Run, tmp_path: Path
+) -> None:
     ensure_certificate(tmp_path)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(tmp_path / "tls.crt", tmp_path / "tls.key")
 
     async def scene() -> None:
         limiter = ConnectionLimiter(10, 10)
-        async with listening(lambda: Talk(limiter), bind("127.0.0.1", 0, "X"), limiter, grace=5, tls=context) as port:
+        async with listening(
+            lambda: Talk(limiter), bind("127.0.0.1", 0, "X"), limiter, grace=5, tls=context
+        ) as port:
             silent = await asyncio.open_connection("127.0.0.1", port)
             trusting = ssl.create_default_context(cafile=str(tmp_path / "tls.crt"))
-            good = await asyncio.open_connection("127.0.0.1", port, ssl=trusting, server_hostname="localhost")
+            good = await asyncio.open_connection(
+                "127.0.0.1", port, ssl=trusting, server_hostname="localhost"
+            )
             assert await _line(good[0]) == b"hello\n"
             began = time.monotonic()
         assert time.monotonic() - began < 2
@@ -210,7 +222,9 @@ def test_a_client_that_never_ends_its_handshake_does_not_hold_up_the_end(run: Ru
 
 async def test_connections_beyond_the_limit_are_told_why() -> None:
     limiter = ConnectionLimiter(total=3, per_address=2)
-    async with listening(lambda: Talk(limiter), bind("127.0.0.1", 0, "X"), limiter, grace=1) as port:
+    async with listening(
+        lambda: Talk(limiter), bind("127.0.0.1", 0, "X"), limiter, grace=1
+    ) as port:
         open_ones = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
         assert [await _line(reader) for reader, _ in open_ones] == [b"hello\n"] * 2
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -233,7 +247,9 @@ async def _until(true: Callable[[], bool]) -> None:
 async def test_many_sessions_end_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     limiter = ConnectionLimiter(500, 500)
     ended: list[Awaitable[bytes]] = []
-    async with listening(lambda: Talk(limiter), bind("127.0.0.1", 0, "X"), limiter, grace=5) as port:
+    async with listening(
+        lambda: Talk(limiter), bind("127.0.0.1", 0, "X"), limiter, grace=5
+    ) as port:
         clients = [await asyncio.open_connection("127.0.0.1", port) for _ in range(200)]
         ended = [reader.read() for reader, _ in clients]
         await _until(lambda: len(limiter) == 200)
@@ -262,11 +278,15 @@ def _trusting(certificate: Path) -> ssl.SSLContext:
 
 
 @both
-def test_a_client_that_has_not_shaken_hands_has_a_place_at_the_gate(run: Run, certificate: Path) -> None:
+def test_a_client_that_has_not_shaken_hands_has_a_place_at_the_gate(
+    run: Run, certificate: Path
+) -> None:
     async def scene() -> None:
         limiter = ConnectionLimiter(total=10, per_address=2)
         tls = _server(certificate)
-        async with listening(lambda: Talk(limiter), bind("127.0.0.1", 0, "X"), limiter, grace=5, tls=tls) as port:
+        async with listening(
+            lambda: Talk(limiter), bind("127.0.0.1", 0, "X"), limiter, grace=5, tls=tls
+        ) as port:
             silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
             await _until(lambda: len(limiter) == 2)
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -288,11 +308,15 @@ def test_a_client_that_has_not_shaken_hands_has_a_place_at_the_gate(run: Run, ce
 
 @both
 @pytest.mark.parametrize("hello", [b"", b"EHLO no handshake\r\n", b"\x16\x03\x01\x00\x05hello"])
-def test_a_handshake_that_comes_to_nothing_gives_its_place_back(run: Run, certificate: Path, hello: bytes) -> None:
+def test_a_handshake_that_comes_to_nothing_gives_its_place_back(
+    run: Run, certificate: Path, hello: bytes
+) -> None:
     async def scene() -> None:
         limiter = ConnectionLimiter(10, 10)
         listener, tls = bind("127.0.0.1", 0, "X"), _server(certificate)
-        async with listening(lambda: Talk(limiter), listener, limiter, grace=5, tls=tls, handshake_seconds=0.3) as port:
+        async with listening(
+            lambda: Talk(limiter), listener, limiter, grace=5, tls=tls, handshake_seconds=0.3
+        ) as port:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(hello)
             with suppress(ConnectionResetError):
@@ -310,7 +334,9 @@ def test_a_session_that_cannot_begin_holds_nothing(run: Run, certificate: Path) 
 
     async def scene() -> None:
         limiter = ConnectionLimiter(10, 10)
-        async with listening(fail, bind("127.0.0.1", 0, "X"), limiter, grace=5, tls=_server(certificate)) as port:
+        async with listening(
+            fail, bind("127.0.0.1", 0, "X"), limiter, grace=5, tls=_server(certificate)
+        ) as port:
             secure: dict[str, Any] = {"ssl": _trusting(certificate), "server_hostname": "localhost"}
             reader, writer = await asyncio.open_connection("127.0.0.1", port, **secure)
             with suppress(ConnectionResetError):
@@ -347,7 +373,9 @@ class BufferedEcho(asyncio.BufferedProtocol):
 
 @both
 @pytest.mark.parametrize("buffered", [False, True])
-def test_what_comes_right_behind_the_handshake_is_not_lost(run: Run, certificate: Path, buffered: bool) -> None:
+def test_what_comes_right_behind_the_handshake_is_not_lost(
+    run: Run, certificate: Path, buffered: bool
+) -> None:
     async def visit(port: int, number: int) -> None:
         said = b"words %d, said before the greeting\n" % number
         secure: dict[str, Any] = {"ssl": _trusting(certificate), "server_hostname": "localhost"}
@@ -360,7 +388,9 @@ def test_what_comes_right_behind_the_handshake_is_not_lost(run: Run, certificate
     async def scene() -> None:
         limiter = ConnectionLimiter(100, 100)
         factory = BufferedEcho if buffered else lambda: Echo(limiter)
-        async with listening(factory, bind("127.0.0.1", 0, "X"), limiter, grace=5, tls=_server(certificate)) as port:
+        async with listening(
+            factory, bind("127.0.0.1", 0, "X"), limiter, grace=5, tls=_server(certificate)
+        ) as port:
             await asyncio.gather(*(visit(port, number) for number in range(40)))
             await _until(lambda: len(limiter) == 0)
 

@@ -30,7 +30,10 @@ logging.getLogger("asyncio").error("a library %s", "speaks")
 
 def _lines(level: str) -> list[dict[str, Any]]:
     spoken = subprocess.run(
-        [sys.executable, "-c", _SPEAK.format(level=level)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", _SPEAK.format(level=level)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert spoken.stderr == ""
     return [json.loads(line) for line in spoken.stdout.splitlines()]
@@ -43,7 +46,11 @@ def test_every_line_is_an_object_with_time_level_and_service() -> None:
     for line in lines:
         assert line["service"] == "pop3"
         assert line["time"].endswith("Z")
-    assert (lines[0]["message"], lines[0]["octets"], lines[0]["text"]) == ("0190", 5, "line\nfeed \udc80 ä")
+    assert (lines[0]["message"], lines[0]["octets"], lines[0]["text"]) == (
+        "0190",
+        5,
+        "line\nfeed \udc80 ä",
+    )
     assert "ValueError: broken" in lines[1]["exception"]
 
 

@@ -1,4 +1,5 @@
-"""The protocol base: deadlines, flow control, admission and the end, on a loop and a transport whose time the test makes."""
+"""The protocol base: deadlines, flow control, admission and the end, on a loop and a transport
+whose time the test makes."""
 
 from __future__ import annotations
 
@@ -120,12 +121,17 @@ def transport_of(protocol: Spoken) -> Transport:
     return cast(Transport, protocol.stream)
 
 
-# --- deadlines -------------------------------------------------------------------------------------------------------
+# --- deadlines
+# -------------------------------------------------------------------------------------------------------
 
 
 def deadline() -> tuple[Deadline, ManualLoop, list[float]]:
     loop, expired = ManualLoop(), list[float]()
-    return Deadline(cast(asyncio.AbstractEventLoop, loop), lambda: expired.append(loop.now)), loop, expired
+    return (
+        Deadline(cast(asyncio.AbstractEventLoop, loop), lambda: expired.append(loop.now)),
+        loop,
+        expired,
+    )
 
 
 def test_a_deadline_that_is_moved_away_sets_no_timer_and_expires_at_its_last_time() -> None:
@@ -163,7 +169,8 @@ def test_a_deadline_that_is_cleared_does_not_expire(end: Callable[[Deadline], No
     assert expired == [15.0]
 
 
-# --- admission and the end -------------------------------------------------------------------------------------------
+# --- admission and the end
+# -------------------------------------------------------------------------------------------
 
 
 async def test_a_connection_is_admitted_under_the_address_of_its_proxy_header() -> None:
@@ -194,7 +201,8 @@ async def test_a_drain_is_told_once_it_is_known() -> None:
     assert protocol.is_draining and protocol.told == ["begin", "drain"]
 
 
-# --- flow control ----------------------------------------------------------------------------------------------------
+# --- flow control
+# ----------------------------------------------------------------------------------------------------
 
 
 async def test_output_is_written_in_one_piece() -> None:
@@ -217,7 +225,9 @@ async def test_reading_is_paused_and_resumed_once() -> None:
 
 
 @pytest.mark.parametrize("end", ["resumed", "lost"])
-async def test_who_waits_for_a_blocked_client_goes_on_when_it_takes_something_or_is_gone(end: str) -> None:
+async def test_who_waits_for_a_blocked_client_goes_on_when_it_takes_something_or_is_gone(
+    end: str,
+) -> None:
     protocol = made(ConnectionLimiter(10, 10))
     protocol.pause_writing()
     protocol.loop = asyncio.get_running_loop()

@@ -46,7 +46,9 @@ def test_readers_read(part: str) -> None:
 
 def test_delivery_alone_deletes() -> None:
     deleting = {
-        part for part in PARTS if allowed(policy(part, "mail"), "s3:DeleteObject", "arn:aws:s3:::mail/segments/0")
+        part
+        for part in PARTS
+        if allowed(policy(part, "mail"), "s3:DeleteObject", "arn:aws:s3:::mail/segments/0")
     }
     assert deleting == {"delivery"}
 

@@ -22,7 +22,10 @@ def test_what_is_sealed_opens_in_its_context(secret: bytes, context: str) -> Non
 
 def test_a_secret_does_not_show_and_never_looks_the_same() -> None:
     secret_box = SecretBox([NEW])
-    one, other = secret_box.encrypt(b"hunter2 hunter2", "route:a"), secret_box.encrypt(b"hunter2 hunter2", "route:a")
+    one, other = (
+        secret_box.encrypt(b"hunter2 hunter2", "route:a"),
+        secret_box.encrypt(b"hunter2 hunter2", "route:a"),
+    )
     assert one != other
     assert b"hunter2" not in one + other
 
@@ -70,7 +73,9 @@ def test_keys_for_other_purposes_are_the_same_everywhere_and_differ_by_purpose()
 
 
 def _set(monkeypatch: pytest.MonkeyPatch, *keys: bytes) -> None:
-    monkeypatch.setenv("POSTHORN_SECRET_KEY", ", ".join(base64.b64encode(key).decode() for key in keys))
+    monkeypatch.setenv(
+        "POSTHORN_SECRET_KEY", ", ".join(base64.b64encode(key).decode() for key in keys)
+    )
 
 
 def test_the_keys_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,8 +85,12 @@ def test_the_keys_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert SecretBox([NEW]).decrypt(secret_box.encrypt(b"secret", "x"), "x") == b"secret"
 
 
-@pytest.mark.parametrize("value", ["", "short", base64.b64encode(b"x" * 31).decode(), "!" * 44, f"{'A' * 43}=,"])
-def test_a_bad_key_stops_the_start_and_is_not_shown(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+@pytest.mark.parametrize(
+    "value", ["", "short", base64.b64encode(b"x" * 31).decode(), "!" * 44, f"{'A' * 43}=,"]
+)
+def test_a_bad_key_stops_the_start_and_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
     monkeypatch.setenv("POSTHORN_SECRET_KEY", value)
     with pytest.raises(SettingsError) as stopped:
         SecretSettings.load()

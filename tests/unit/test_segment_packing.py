@@ -14,7 +14,9 @@ from posthorn.model.segment import COMPRESS_FROM, IDENTITY, WORTH_IT, ZSTD, Pack
 BODIES = st.lists(
     st.one_of(
         st.binary(max_size=100),
-        st.builds(lambda unit, times: unit * times, st.binary(min_size=1, max_size=8), st.integers(0, 600)),
+        st.builds(
+            lambda unit, times: unit * times, st.binary(min_size=1, max_size=8), st.integers(0, 600)
+        ),
     ),
     max_size=12,
 )
@@ -26,7 +28,9 @@ def unpack(packed: Packed) -> list[bytes]:
     bodies = []
     for each in packed.ranges:
         stored = segment[each.offset : each.offset + each.length]
-        bodies.append(stored if each.encoding == IDENTITY else zstandard.ZstdDecompressor().decompress(stored))
+        bodies.append(
+            stored if each.encoding == IDENTITY else zstandard.ZstdDecompressor().decompress(stored)
+        )
     return bodies
 
 

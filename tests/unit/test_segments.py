@@ -32,7 +32,9 @@ async def reader(blobs: MemoryBlobs) -> AsyncIterator[SegmentReader]:
     await made.close()
 
 
-async def stored(blobs: MemoryBlobs, messages: list[bytes], encoding: str = "identity") -> list[BodyLocation]:
+async def stored(
+    blobs: MemoryBlobs, messages: list[bytes], encoding: str = "identity"
+) -> list[BodyLocation]:
     packed = pack(messages, encoding)
     await blobs.put(packed.key, [packed.octets])
     return locations(packed)
@@ -46,7 +48,9 @@ async def settled(reader: SegmentReader) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["identity", "zstd"])
-async def test_neighbours_come_with_one_read(blobs: MemoryBlobs, reader: SegmentReader, encoding: str) -> None:
+async def test_neighbours_come_with_one_read(
+    blobs: MemoryBlobs, reader: SegmentReader, encoding: str
+) -> None:
     messages = [b"message %d\r\n" % number * 50 for number in range(40)]
     where = await stored(blobs, messages, encoding)
     assert reader.cached(where[0]) is None
@@ -55,7 +59,9 @@ async def test_neighbours_come_with_one_read(blobs: MemoryBlobs, reader: Segment
     assert len(blobs.reads) == 1
 
 
-async def test_a_read_without_neighbours_takes_its_own_range_only(blobs: MemoryBlobs, reader: SegmentReader) -> None:
+async def test_a_read_without_neighbours_takes_its_own_range_only(
+    blobs: MemoryBlobs, reader: SegmentReader
+) -> None:
     where = await stored(blobs, [b"one", b"two", b"three"])
     assert await reader.read(where[1]) == b"two"
     assert blobs.reads == [(where[1].key, 3, 3)]
@@ -67,7 +73,9 @@ async def test_other_segments_are_not_waited_for(blobs: MemoryBlobs, reader: Seg
     assert reader.cached(other) is None
 
 
-async def test_many_readers_of_one_message_make_one_read(blobs: MemoryBlobs, reader: SegmentReader) -> None:
+async def test_many_readers_of_one_message_make_one_read(
+    blobs: MemoryBlobs, reader: SegmentReader
+) -> None:
     where = await stored(blobs, [b"one", b"two"])
     blobs.hold = asyncio.Event()
     readers = [asyncio.create_task(reader.read(where[number % 2], where)) for number in range(20)]
@@ -80,7 +88,9 @@ async def test_many_readers_of_one_message_make_one_read(blobs: MemoryBlobs, rea
     assert len(blobs.reads) == 1
 
 
-async def test_prefetch_fills_the_cache_and_a_reader_joins_it(blobs: MemoryBlobs, reader: SegmentReader) -> None:
+async def test_prefetch_fills_the_cache_and_a_reader_joins_it(
+    blobs: MemoryBlobs, reader: SegmentReader
+) -> None:
     first, second = await stored(blobs, [b"one", b"two"]), await stored(blobs, [b"three"])
     reader.prefetch([*first, *second])
     assert await reader.read(second[0]) == b"three"
@@ -92,7 +102,9 @@ async def test_prefetch_fills_the_cache_and_a_reader_joins_it(blobs: MemoryBlobs
     assert len(blobs.reads) == 2
 
 
-async def test_prefetch_stops_at_its_budget_and_goes_on_when_that_is_free(blobs: MemoryBlobs) -> None:
+async def test_prefetch_stops_at_its_budget_and_goes_on_when_that_is_free(
+    blobs: MemoryBlobs,
+) -> None:
     reader = SegmentReader(blobs, ahead_octets=250)
     where = [(await stored(blobs, [b"x" * 100]))[0] for _ in range(5)]
     reader.prefetch(where)
@@ -103,7 +115,9 @@ async def test_prefetch_stops_at_its_budget_and_goes_on_when_that_is_free(blobs:
     assert len(blobs.reads) == 4
 
 
-async def test_faults_of_prefetch_show_only_to_those_who_read(blobs: MemoryBlobs, reader: SegmentReader) -> None:
+async def test_faults_of_prefetch_show_only_to_those_who_read(
+    blobs: MemoryBlobs, reader: SegmentReader
+) -> None:
     where = await stored(blobs, [b"one"])
     blobs.fault = Unavailable("blobs", "down")
     reader.prefetch(where)
@@ -114,7 +128,9 @@ async def test_faults_of_prefetch_show_only_to_those_who_read(blobs: MemoryBlobs
     assert await reader.read(where[0]) == b"one"
 
 
-async def test_a_fault_that_is_no_unavailable_becomes_one(blobs: MemoryBlobs, reader: SegmentReader) -> None:
+async def test_a_fault_that_is_no_unavailable_becomes_one(
+    blobs: MemoryBlobs, reader: SegmentReader
+) -> None:
     where = await stored(blobs, [b"one"])
     blobs.fault = OSError("secret detail")  # type: ignore[assignment]
     with pytest.raises(Unavailable):
@@ -145,7 +161,9 @@ async def test_an_empty_message_needs_no_read(blobs: MemoryBlobs, reader: Segmen
     assert blobs.reads == []
 
 
-async def test_a_cached_message_is_found_wherever_it_has_moved(blobs: MemoryBlobs, reader: SegmentReader) -> None:
+async def test_a_cached_message_is_found_wherever_it_has_moved(
+    blobs: MemoryBlobs, reader: SegmentReader
+) -> None:
     where = await stored(blobs, [b"one"])
     await reader.read(where[0])
     assert reader.cached(replace(where[0], key="segments/elsewhere", offset=77)) == b"one"
@@ -168,7 +186,9 @@ async def test_what_is_not_the_message_is_never_given(
         await reader.read(replace(where[0], **change))  # type: ignore[arg-type]
 
 
-async def test_one_damaged_message_does_not_spoil_its_neighbours(blobs: MemoryBlobs, reader: SegmentReader) -> None:
+async def test_one_damaged_message_does_not_spoil_its_neighbours(
+    blobs: MemoryBlobs, reader: SegmentReader
+) -> None:
     messages = [os.urandom(500) for _ in range(3)]
     where = await stored(blobs, messages, "zstd")
     octets = bytearray(blobs.objects[where[0].key])
@@ -180,7 +200,9 @@ async def test_one_damaged_message_does_not_spoil_its_neighbours(blobs: MemoryBl
         await reader.read(where[1])
 
 
-async def test_a_frame_that_announces_too_much_is_not_expanded(blobs: MemoryBlobs, reader: SegmentReader) -> None:
+async def test_a_frame_that_announces_too_much_is_not_expanded(
+    blobs: MemoryBlobs, reader: SegmentReader
+) -> None:
     bomb = zstandard.compress(b"\0" * 50_000_000)
     await blobs.put("segments/bomb", [bomb])
     location = BodyLocation(new_id(), "segments/bomb", 0, len(bomb), "zstd", 1000, False)
@@ -188,7 +210,8 @@ async def test_a_frame_that_announces_too_much_is_not_expanded(blobs: MemoryBlob
         await reader.read(location)
 
 
-# --- large messages --------------------------------------------------------------------------------------------------
+# --- large messages
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("encoding", ["identity", "zstd"])
@@ -205,7 +228,9 @@ async def test_a_large_message_streams_and_is_not_cached(
     assert reader.cached(location) is None
 
 
-async def test_others_are_read_between_two_pieces_of_a_large_message(blobs: MemoryBlobs, reader: SegmentReader) -> None:
+async def test_others_are_read_between_two_pieces_of_a_large_message(
+    blobs: MemoryBlobs, reader: SegmentReader
+) -> None:
     large, other, small = os.urandom(1_500_000), os.urandom(1_400_000), b"small " * 100
     one, two, three = await stored(blobs, [large, other, small], "zstd")
     first, second = reader.stream(one), reader.stream(two)
@@ -232,7 +257,9 @@ async def test_a_large_message_that_compresses_well_comes_in_pieces_of_bounded_s
     assert largest <= 12 * 1024 * 1024
 
 
-@pytest.mark.parametrize(("encoding", "wrong"), [("identity", 1), ("identity", -1), ("zstd", 1), ("zstd", -1)])
+@pytest.mark.parametrize(
+    ("encoding", "wrong"), [("identity", 1), ("identity", -1), ("zstd", 1), ("zstd", -1)]
+)
 async def test_a_stream_of_the_wrong_length_ends_in_a_fault(
     blobs: MemoryBlobs, reader: SegmentReader, encoding: str, wrong: int
 ) -> None:
@@ -252,7 +279,8 @@ async def test_a_stream_can_be_given_up(blobs: MemoryBlobs, reader: SegmentReade
     assert len(blobs.reads) < 3
 
 
-# --- runs ------------------------------------------------------------------------------------------------------------
+# --- runs
+# ------------------------------------------------------------------------------------------------------------
 
 
 def at(offset: int, length: int, key: str = "k") -> BodyLocation:
@@ -260,17 +288,28 @@ def at(offset: int, length: int, key: str = "k") -> BodyLocation:
 
 
 def test_runs_are_split_at_gaps_keys_and_the_limit() -> None:
-    first, near, far, other = at(0, 10), at(10 + GAP_LIMIT, 10), at(30 + 2 * GAP_LIMIT, 10), at(0, 10, "other")
+    first, near, far, other = (
+        at(0, 10),
+        at(10 + GAP_LIMIT, 10),
+        at(30 + 2 * GAP_LIMIT, 10),
+        at(0, 10, "other"),
+    )
     assert coalesce([far, other, near, first], RANGE_LIMIT) == [[far], [other], [first, near]]
     assert coalesce([at(0, 10), at(10, 10), at(20, 10)], 20)[0][1].offset == 10
     assert [len(run) for run in coalesce([at(0, 10), at(10, 10), at(20, 10)], 20)] == [2, 1]
 
 
-@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 5000), st.integers(0, 400)), max_size=30))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("ab"), st.integers(0, 5000), st.integers(0, 400)), max_size=30
+    )
+)
 def test_every_wanted_message_is_in_exactly_one_run(wanted: list[tuple[str, int, int]]) -> None:
     where = [at(offset, length, key) for key, offset, length in wanted]
     runs = coalesce([*where, *where], 1000, gap_limit=50)
-    assert sorted(location.message for run in runs for location in run) == sorted(each.message for each in where)
+    assert sorted(location.message for run in runs for location in run) == sorted(
+        each.message for each in where
+    )
     for run in runs:
         assert len({location.key for location in run}) == 1
         span = max(each.offset + each.length for each in run) - min(each.offset for each in run)

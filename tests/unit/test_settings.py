@@ -1,4 +1,5 @@
-"""Settings refuse to start with the variable's name and what would be right, and never show a value."""
+"""Settings refuse to start with the variable's name and what would be right, and never show a
+value."""
 
 from __future__ import annotations
 
@@ -141,7 +142,9 @@ def test_a_former_name_stops_the_start_and_names_the_present_one(
     monkeypatch.setenv(f"POSTHORN_{former}".upper(), "hidden-value")
     with pytest.raises(SettingsError) as refusal:
         Everything.load()
-    assert f"POSTHORN_{former}: is now called POSTHORN_{present}".upper() in str(refusal.value).upper()
+    assert (
+        f"POSTHORN_{former}: is now called POSTHORN_{present}".upper() in str(refusal.value).upper()
+    )
     assert "hidden-value" not in str(refusal.value)
 
 

@@ -73,7 +73,10 @@ def refusal(line: bytes) -> Reply:
         ),
         (b"RCPT TO:<a@example.org>", Rcpt(A, written="a@example.org")),
         (b"rcpt to:<@relay.example:A@Example.ORG>", Rcpt(A, written="A@example.org")),
-        (b"RCPT TO:<a@example.org> NOTIFY=never", Rcpt(A, notify=("NEVER",), written="a@example.org")),
+        (
+            b"RCPT TO:<a@example.org> NOTIFY=never",
+            Rcpt(A, notify=("NEVER",), written="a@example.org"),
+        ),
         (
             b"RCPT TO:<a@example.org> ORCPT=rfc822;Bob+2Bx@old.example NOTIFY=DELAY,success",
             Rcpt(A, True, ("SUCCESS", "DELAY"), "rfc822;Bob+x@old.example", "a@example.org"),
@@ -93,7 +96,10 @@ def refusal(line: bytes) -> Reply:
             b"RCPT TO:<postmaster@example.org>",
             Rcpt(parse_address("postmaster@example.org"), written="postmaster@example.org"),
         ),
-        ("RCPT TO:<é@example.org>".encode(), Rcpt(parse_address("é@example.org"), False, written="é@example.org")),
+        (
+            "RCPT TO:<é@example.org>".encode(),
+            Rcpt(parse_address("é@example.org"), False, written="é@example.org"),
+        ),
         (b"DATA", Data()),
         (b"data  ", Data()),
         (b"BDAT 0 LAST", Bdat(0, last=True)),
@@ -205,11 +211,21 @@ def test_commands_that_are_refused(line: bytes, reply: Reply) -> None:
 @pytest.mark.parametrize(
     "written",
     [
-        *("try..this..0511@docomo.example", "hp-ilo.@dc.example", ".lead@example.org", "...@example.org"),
+        *(
+            "try..this..0511@docomo.example",
+            "hp-ilo.@dc.example",
+            ".lead@example.org",
+            "...@example.org",
+        ),
         f"bounces+{'a' * 110}@em.example",
         f"msg1={'k' * 60}=bounces-1-ABC@bounce.example",
         f"{'x' * 242}@example.org",
-        *("root@web_1.internal", "cron@my-blog_craft_1.my_internal", "a@_dmarc.example.org", "a@b-.example"),
+        *(
+            "root@web_1.internal",
+            "cron@my-blog_craft_1.my_internal",
+            "a@_dmarc.example.org",
+            "a@b-.example",
+        ),
         *('"a".b@example.org', "a,b;c:d@example.org", "a\\b@example.org", "(x)@example.org"),
     ],
 )
@@ -223,7 +239,9 @@ def test_addresses_of_others_are_labels_kept_as_written(written: str) -> None:
 
 
 def test_a_sender_without_a_domain_is_taken() -> None:
-    assert parse_command(b"MAIL FROM:<root>\r\n") == Mail(ForeignAddress("root", ""), written="root")
+    assert parse_command(b"MAIL FROM:<root>\r\n") == Mail(
+        ForeignAddress("root", ""), written="root"
+    )
 
 
 @pytest.mark.parametrize("blank", ["", " ", "\t", "  \t"])
@@ -311,7 +329,16 @@ def test_no_secret_is_shown() -> None:
 
 @pytest.mark.parametrize(
     "response",
-    [b"", b"a", b"a\0b", b"\0\0b", b"\0a\0", b"\0a\0b\0c", b"x" * 600 + b"\0a\0b", b"\0" + b"x" * 600 + b"\0b"],
+    [
+        b"",
+        b"a",
+        b"a\0b",
+        b"\0\0b",
+        b"\0a\0",
+        b"\0a\0b\0c",
+        b"x" * 600 + b"\0a\0b",
+        b"\0" + b"x" * 600 + b"\0b",
+    ],
 )
 def test_what_is_no_plain_response(response: bytes) -> None:
     with pytest.raises(SaslError):
@@ -325,7 +352,14 @@ def test_a_plain_response() -> None:
 
 _VERBS = st.sampled_from(
     [
-        *(b"EHLO ", b"AUTH PLAIN ", b"MAIL FROM:<a@b.c> ", b"RCPT TO:<a@b.c> ORCPT=", b"MAIL FROM:<", b"RCPT TO:<"),
+        *(
+            b"EHLO ",
+            b"AUTH PLAIN ",
+            b"MAIL FROM:<a@b.c> ",
+            b"RCPT TO:<a@b.c> ORCPT=",
+            b"MAIL FROM:<",
+            b"RCPT TO:<",
+        ),
         *(b"MAIL FROM:", b"BDAT ", b"VRFY ", b""),
     ]
 )
@@ -349,7 +383,8 @@ def test_any_octets_are_a_command_or_an_error_with_a_reply(verb: bytes, octets: 
 
 
 @given(
-    st.sampled_from(["a", "é", "o'hara", "a+tag", '"a b"', '"<>"']), st.sampled_from(["example.org", "dvůr.example"])
+    st.sampled_from(["a", "é", "o'hara", "a+tag", '"a b"', '"<>"']),
+    st.sampled_from(["example.org", "dvůr.example"]),
 )
 def test_addresses_pass_through_in_canonical_form(local: str, domain: str) -> None:
     address = parse_address(f"{local}@{domain}")

@@ -22,7 +22,9 @@ async def test_all_that_is_there_is_taken_at_once_and_one_piece_is_not_copied() 
     assert made.take() == b"ab" and made.unread == 0 and made.must_wait
 
 
-async def test_what_came_before_an_orderly_end_is_taken_and_what_came_before_a_break_is_not() -> None:
+async def test_what_came_before_an_orderly_end_is_taken_and_what_came_before_a_break_is_not() -> (
+    None
+):
     ended, broken = queue(), queue()
     for made in (ended, broken):
         made.put(b"QUIT\r\n")
@@ -47,7 +49,9 @@ async def test_a_waiting_task_goes_on(cause: str) -> None:
     await waiting
 
 
-async def test_an_interruption_is_raised_where_input_is_waited_for_and_the_first_one_counts() -> None:
+async def test_an_interruption_is_raised_where_input_is_waited_for_and_the_first_one_counts() -> (
+    None
+):
     made = queue()
     waiting = asyncio.create_task(made.wait())
     await asyncio.sleep(0)

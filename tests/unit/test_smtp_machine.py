@@ -1,4 +1,5 @@
-"""The SMTP machine: what may happen in which state, and the same events however the bytes are cut."""
+"""The SMTP machine: what may happen in which state, and the same events however the bytes are
+cut."""
 
 from __future__ import annotations
 
@@ -63,7 +64,22 @@ HEARD = [
     Mail(None),
     Rcpt(parse_address("a@example.test"), written="a@example.test"),
 ]
-COMMANDS: tuple[type, ...] = (Ehlo, Helo, Mail, Rcpt, Data, Bdat, StartTls, Auth, Rset, Noop, Vrfy, Expn, Help, Quit)
+COMMANDS: tuple[type, ...] = (
+    Ehlo,
+    Helo,
+    Mail,
+    Rcpt,
+    Data,
+    Bdat,
+    StartTls,
+    Auth,
+    Rset,
+    Noop,
+    Vrfy,
+    Expn,
+    Help,
+    Quit,
+)
 
 
 def machine(channel: Channel = STRANGERS) -> Machine:
@@ -71,11 +87,15 @@ def machine(channel: Channel = STRANGERS) -> Machine:
 
 
 def conclude(made: Machine, event: Event) -> None:
-    """Tell the outcome: recipients at ``no`` are refused, at ``later`` for now, and passwords that are not ``right``."""
+    """Tell the outcome: recipients at ``no`` are refused, at ``later`` for now, and passwords
+    that are not ``right``."""
     match event:
         case Mail() | Login(Secret(password="right")):
             made.accepted()
-        case Rcpt(forward_path) if forward_path is not None and forward_path.domain in ("no.test", "later.test"):
+        case Rcpt(forward_path) if forward_path is not None and forward_path.domain in (
+            "no.test",
+            "later.test",
+        ):
             made.rejected(deferred=forward_path.domain == "later.test")
         case Rcpt():
             made.accepted()
@@ -108,7 +128,8 @@ def plain(password: bytes = b"right") -> bytes:
     return b"AUTH PLAIN " + b64encode(b"\0a@example.test\0" + password) + b"\r\n"
 
 
-# --- the table -------------------------------------------------------------------------------------------------------
+# --- the table
+# -------------------------------------------------------------------------------------------------------
 
 
 def test_every_state_has_a_row_and_each_state_of_commands_knows_all_of_them() -> None:
@@ -159,7 +180,8 @@ def test_only_states_that_wait_for_an_outcome_pause() -> None:
         assert (made.next_event() is PAUSED) is (set(row) <= outcomes), state
 
 
-# --- the transaction -------------------------------------------------------------------------------------------------
+# --- the transaction
+# -------------------------------------------------------------------------------------------------
 
 
 def test_a_pipelined_transaction_waits_for_each_outcome() -> None:
@@ -184,10 +206,15 @@ def test_a_pipelined_transaction_waits_for_each_outcome() -> None:
     ("recipients", "reply"),
     [
         (b"RCPT TO:<a@no.test>\r\n", smtp.NO_RECIPIENT),
-        (b"RCPT TO:<a@no.test>\r\nRCPT TO:<a@later.test>\r\nRCPT TO:<b@no.test>\r\n", smtp.NO_RECIPIENT_NOW),
+        (
+            b"RCPT TO:<a@no.test>\r\nRCPT TO:<a@later.test>\r\nRCPT TO:<b@no.test>\r\n",
+            smtp.NO_RECIPIENT_NOW,
+        ),
     ],
 )
-def test_data_without_a_recipient_is_final_only_if_all_refusals_were(recipients: bytes, reply: Reply) -> None:
+def test_data_without_a_recipient_is_final_only_if_all_refusals_were(
+    recipients: bytes, reply: Reply
+) -> None:
     begun = EHLO + b"MAIL FROM:<>\r\n" + recipients
     for command in (b"DATA\r\n", b"BDAT 4 LAST\r\nQUIT"):
         assert said(begun + command + b"NOOP\r\n")[-2:] == [Refused(reply, is_error=False), Noop()]
@@ -204,7 +231,9 @@ def test_a_refused_recipient_takes_nothing_from_the_others() -> None:
 @pytest.mark.parametrize("command", [b"EHLO c\r\n", b"HELO c\r\n", b"RSET\r\n"])
 def test_a_reset_needs_another_mail(command: bytes) -> None:
     for begun in (TO_A, TO_A + b"BDAT 1\r\nx"):
-        assert said(begun + command + b"RCPT TO:<a@example.test>\r\n")[-1] == Refused(smtp.MAIL_FIRST)
+        assert said(begun + command + b"RCPT TO:<a@example.test>\r\n")[-1] == Refused(
+            smtp.MAIL_FIRST
+        )
 
 
 def test_rset_before_a_greeting_is_no_greeting() -> None:
@@ -228,7 +257,8 @@ def test_an_address_that_is_not_ascii_needs_smtputf8() -> None:
     assert isinstance(said(EHLO + b"MAIL FROM:<> SMTPUTF8\r\n" + recipient)[-1], Rcpt)
 
 
-# --- content ---------------------------------------------------------------------------------------------------------
+# --- content
+# ---------------------------------------------------------------------------------------------------------
 
 SMUGGLED = (b"\n.\n", b"\r.\r", b"\n.\r\n", b"\r\n.\n", b"\r\n.\r", b"\r\r\n.\r\r\n")
 
@@ -260,7 +290,11 @@ def test_chunks_are_one_message_and_their_line_ends_may_be_cut() -> None:
 @pytest.mark.parametrize("last", [b"\rx", b"x\r"])
 def test_a_bare_cr_breaks_a_strangers_chunk(last: bytes) -> None:
     found = said(TO_A + b"BDAT 2 LAST\r\n" + last + b"NOOP\r\n")
-    assert [event for event in found[4:] if not isinstance(event, Content)] == [BareLineEnd(), MessageEnd(), Noop()]
+    assert [event for event in found[4:] if not isinstance(event, Content)] == [
+        BareLineEnd(),
+        MessageEnd(),
+        Noop(),
+    ]
 
 
 def test_between_chunks_only_chunks_and_harmless_commands_may_come() -> None:
@@ -307,7 +341,8 @@ def test_an_endless_chunk_is_read_in_part(begun: bytes) -> None:
     assert made.state is State.CLOSED
 
 
-# --- what ends a session ---------------------------------------------------------------------------------------------
+# --- what ends a session
+# ---------------------------------------------------------------------------------------------
 
 
 def test_a_chunk_of_unknown_size_closes() -> None:
@@ -329,7 +364,8 @@ def test_a_line_without_an_end_is_refused_once_and_kept_in_part() -> None:
     assert events(made) == [Refused(smtp.LINE_TOO_LONG), Noop()]
 
 
-# --- STARTTLS --------------------------------------------------------------------------------------------------------
+# --- STARTTLS
+# --------------------------------------------------------------------------------------------------------
 
 
 def test_starttls_discards_what_came_with_it_and_forgets_the_greeting() -> None:
@@ -347,12 +383,16 @@ def test_starttls_without_a_certificate() -> None:
     assert said(b"STARTTLS\r\n", Channel()) == [Refused(smtp.NOT_IMPLEMENTED)]
 
 
-# --- AUTH ------------------------------------------------------------------------------------------------------------
+# --- AUTH
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_mail_needs_a_login_where_logins_are_taken() -> None:
     assert said(EHLO + b"MAIL FROM:<>\r\n", LOGINS)[-1] == Refused(smtp.LOGIN_FIRST)
-    found = said(EHLO + plain(b"wrong") + plain() + b"MAIL FROM:<> AUTH=<>\r\n" + b"RSET\r\n" + plain(), LOGINS)
+    found = said(
+        EHLO + plain(b"wrong") + plain() + b"MAIL FROM:<> AUTH=<>\r\n" + b"RSET\r\n" + plain(),
+        LOGINS,
+    )
     assert [type(event) for event in found] == [Ehlo, Login, Login, Mail, Rset, Refused]
     assert found[-1] == Refused(smtp.LOGIN_DONE)
 
@@ -363,8 +403,14 @@ def test_a_login_in_one_step_and_in_two() -> None:
     asked, asked_name, asked_password = map(smtp.challenge, ("", USERNAME_PROMPT, PASSWORD_PROMPT))
     response = b64encode(b"\0a@example.test\0right")
     assert said(EHLO + plain(), LOGINS)[1:] == [Login(secret)]
-    assert said(EHLO + b"AUTH PLAIN\r\n" + response + b"\r\n", LOGINS)[1:] == [Challenge(asked), Login(secret)]
-    for begun, challenges in ((b"AUTH LOGIN " + name, ()), (b"AUTH LOGIN\r\n" + name, (Challenge(asked_name),))):
+    assert said(EHLO + b"AUTH PLAIN\r\n" + response + b"\r\n", LOGINS)[1:] == [
+        Challenge(asked),
+        Login(secret),
+    ]
+    for begun, challenges in (
+        (b"AUTH LOGIN " + name, ()),
+        (b"AUTH LOGIN\r\n" + name, (Challenge(asked_name),)),
+    ):
         found = said(EHLO + begun + b"\r\n" + password + b"\r\n", LOGINS)
         assert found[1:] == [*challenges, Challenge(asked_password), Login(secret)]
 
@@ -404,7 +450,8 @@ def test_passwords_do_not_show_in_events() -> None:
     assert "s3cret" not in repr(said(EHLO + plain(b"s3cret"), LOGINS))
 
 
-# --- however the bytes are cut ---------------------------------------------------------------------------------------
+# --- however the bytes are cut
+# ---------------------------------------------------------------------------------------
 
 _line = st.one_of(
     st.sampled_from(
@@ -448,7 +495,8 @@ def _without_broken(found: list[Event]) -> list[Event]:
     return kept
 
 
-@given(_octets, st.data(), st.sampled_from([Channel(), LOGINS]))  # STARTTLS discards what came with it
+# STARTTLS discards what came with it
+@given(_octets, st.data(), st.sampled_from([Channel(), LOGINS]))
 def test_the_same_events_whole_byte_by_byte_and_cut_anywhere(
     octets: bytes, data: st.DataObject, channel: Channel
 ) -> None:
@@ -475,7 +523,10 @@ def test_the_same_events_whole_byte_by_byte_and_cut_anywhere(
     assert single.state is cut.state is whole.state
 
 
-@given(st.binary(max_size=500), st.sampled_from([b"", EHLO, TO_A, TO_A + b"DATA\r\n", EHLO + b"AUTH LOGIN\r\n"]))
+@given(
+    st.binary(max_size=500),
+    st.sampled_from([b"", EHLO, TO_A, TO_A + b"DATA\r\n", EHLO + b"AUTH LOGIN\r\n"]),
+)
 def test_whatever_comes_nothing_raises(octets: bytes, begun: bytes) -> None:
     for channel in (STRANGERS, LOGINS):
         for event in said(begun + octets + b"\r\n", channel):

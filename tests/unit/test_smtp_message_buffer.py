@@ -31,7 +31,9 @@ def limits_of(
     max_size: int = 1 << 24,
     directory: Path | None = None,
 ) -> SpoolLimits:
-    return SpoolLimits(ByteBudget(memory, "memory"), ByteBudget(spool, "spool"), inline, max_size, directory)
+    return SpoolLimits(
+        ByteBudget(memory, "memory"), ByteBudget(spool, "spool"), inline, max_size, directory
+    )
 
 
 async def stored(limits: SpoolLimits, pieces: list[bytes]) -> tuple[bytes, MessageBuffer]:
@@ -70,7 +72,10 @@ def expected(content: bytes) -> bytes:
         (b"A: b\r\nno field\r\n", b"A: b\r\nno field\r\n\r\n"),
         (b"no header\r\nat all\r\n", b"\r\nno header\r\nat all\r\n"),
         (b" A: folded into nothing\r\n", b"\r\n A: folded into nothing\r\n"),
-        (b"From someone Mon Jan 1\r\nA: b\r\n\r\n", b"X-Mailbox-Line: From someone Mon Jan 1\r\nA: b\r\n\r\n"),
+        (
+            b"From someone Mon Jan 1\r\nA: b\r\n\r\n",
+            b"X-Mailbox-Line: From someone Mon Jan 1\r\nA: b\r\n\r\n",
+        ),
         (
             b">From x\r\nFrom y\r\nA: b\r\n\r\nt\r\n",
             b"X-Mailbox-Line: >From x\r\nX-Mailbox-Line: From y\r\nA: b\r\n\r\nt\r\n",
@@ -84,7 +89,8 @@ def expected(content: bytes) -> bytes:
         (b"From", b"\r\nFrom\r\n"),
         (b"\xef\xbb\xbftext\r\n", b"\r\n\xef\xbb\xbftext\r\n"),
         (b"\xef\xbb", b"\r\n\xef\xbb\r\n"),
-        (b"\r\nbody\r\n", b"\r\nbody\r\n"),  # an empty header, ended by the blank line that is there
+        # an empty header, ended by the blank line that is there
+        (b"\r\nbody\r\n", b"\r\nbody\r\n"),
         (b"\r\n", b"\r\n"),
         (b"", b"\r\n"),
         (b".\r\n", b"\r\n.\r\n"),
@@ -101,13 +107,20 @@ async def test_the_stored_form(content: bytes, after_trace: bytes) -> None:
 
 
 _LINES = st.lists(
-    st.sampled_from([b"A: b", b"Received: x", b"", b".", b".x", b"text", b" folded", b"x" * 1200, b"\0\xff"]),
+    st.sampled_from(
+        [b"A: b", b"Received: x", b"", b".", b".x", b"text", b" folded", b"x" * 1200, b"\0\xff"]
+    ),
     max_size=12,
 ).map(lambda lines: b"".join(line + b"\r\n" for line in lines))
 
 
 @settings(max_examples=60, deadline=None)
-@given(_LINES, st.booleans(), st.lists(st.integers(0, 3000), max_size=6), st.sampled_from([0, 40, 300, 1 << 20]))
+@given(
+    _LINES,
+    st.booleans(),
+    st.lists(st.integers(0, 3000), max_size=6),
+    st.sampled_from([0, 40, 300, 1 << 20]),
+)
 def test_where_it_lies_and_how_it_was_cut_make_no_difference(
     content: bytes, open_end: bool, at: list[int], memory: int
 ) -> None:
@@ -224,7 +237,9 @@ async def test_a_disk_that_fails_is_a_matter_for_later(tmp_path: Path) -> None:
 
 
 async def test_the_file_has_no_name(tmp_path: Path) -> None:
-    _, message = await stored(limits_of(inline=100, directory=tmp_path), [b"A: b\r\n\r\n" + b"x" * BLOCK + b"\r\n"])
+    _, message = await stored(
+        limits_of(inline=100, directory=tmp_path), [b"A: b\r\n\r\n" + b"x" * BLOCK + b"\r\n"]
+    )
     assert message.is_spooled
     assert list(tmp_path.iterdir()) == []
     message.discard()
@@ -241,7 +256,9 @@ async def test_the_first_reason_to_refuse_stands() -> None:
 
 @pytest.mark.parametrize("hops", [0, 1, 51])
 async def test_received_fields_are_counted_in_memory_and_on_disk(hops: int) -> None:
-    content = b"Received: by somebody\r\n" * hops + b"Subject: hello\r\n\r\nReceived: not a field\r\n"
+    content = (
+        b"Received: by somebody\r\n" * hops + b"Subject: hello\r\n\r\nReceived: not a field\r\n"
+    )
     places: list[Callable[[], SpoolLimits]] = [limits_of, lambda: limits_of(inline=10)]
     for limits in places:
         _, message = await stored(limits(), [content])
@@ -270,7 +287,9 @@ async def test_octet_by_octet_takes_no_more_memory_than_what_is_counted() -> Non
     message.discard()
 
 
-@pytest.mark.parametrize("content", [b"A: b\r\n\r\n\0.\r\n", b"A: b\r\n\r\nx\r\n\0\0.more\r\n", b"\0.\r\n"])
+@pytest.mark.parametrize(
+    "content", [b"A: b\r\n\r\n\0.\r\n", b"A: b\r\n\r\nx\r\n\0\0.more\r\n", b"\0.\r\n"]
+)
 async def test_a_line_of_nuls_and_a_dot_is_refused_however_it_was_cut(content: bytes) -> None:
     pieces = [bytes([octet]) for octet in content]
     for cut in ([content], list(_whole_line_ends(pieces))):
@@ -283,9 +302,13 @@ async def test_a_line_of_nuls_and_a_dot_is_refused_however_it_was_cut(content: b
         assert limits.memory.used == 0
 
 
-@pytest.mark.parametrize("content", [b"A: b\r\n\r\n\0\r\n.\r\n", b"A: b\r\n\r\nx\0.\r\n", b"A: b\r\n\r\n.\0\r\n"])
+@pytest.mark.parametrize(
+    "content", [b"A: b\r\n\r\n\0\r\n.\r\n", b"A: b\r\n\r\nx\0.\r\n", b"A: b\r\n\r\n.\0\r\n"]
+)
 async def test_other_nuls_of_a_stranger_are_kept_as_they_came(content: bytes) -> None:
-    octets, message = await stored(limits_of(), list(_whole_line_ends([bytes([octet]) for octet in content])))
+    octets, message = await stored(
+        limits_of(), list(_whole_line_ends([bytes([octet]) for octet in content]))
+    )
     assert octets == TRACE + content
     message.discard()
 
@@ -332,7 +355,10 @@ async def test_long_lines_of_a_submitted_message_are_encoded_wherever_it_lies(
     [
         HTML + b"x" * 998 + b"\r\n",
         HTML + "ä".encode() * 499 + b"\r\n",
-        HTML.replace(b"text/html", b"multipart/signed; boundary=s") + b"--s\r\n\r\n" + b"x" * 2000 + b"\r\n--s--\r\n",
+        HTML.replace(b"text/html", b"multipart/signed; boundary=s")
+        + b"--s\r\n\r\n"
+        + b"x" * 2000
+        + b"\r\n--s--\r\n",
         b"X-Link: " + b"a" * 2000 + b"\r\n\r\ntext\r\n",
     ],
 )

@@ -20,7 +20,11 @@ def protocol() -> SmtpProtocol:
 
 async def test_the_constructor_of_aiosmtpd_is_given_the_configuration() -> None:
     made = protocol()
-    assert (made.hostname, made.data_size_limit, made.enable_SMTPUTF8) == ("mx.example.test", 4711, True)
+    assert (made.hostname, made.data_size_limit, made.enable_SMTPUTF8) == (
+        "mx.example.test",
+        4711,
+        True,
+    )
 
 
 async def test_no_command_mechanism_or_hook_of_aiosmtpd_can_be_reached() -> None:
@@ -38,4 +42,6 @@ def test_no_private_field_of_aiosmtpd_is_set() -> None:
     }
     source = inspect.getsource(SmtpProtocol)
     assert "_handler_coroutine" in theirs
-    assert [name for name in sorted(theirs) if f"self.{name} =" in source or f"self.{name}:" in source] == []
+    assert [
+        name for name in sorted(theirs) if f"self.{name} =" in source or f"self.{name}:" in source
+    ] == []

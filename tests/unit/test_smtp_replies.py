@@ -34,14 +34,18 @@ def test_every_refusal_has_a_name_for_metrics(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["FAULT", "FULL", "OVER_QUOTA", "SUSPENDED", "GOING_DOWN", "TIMED_OUT", "NO_RECIPIENT_NOW"]
+    "name",
+    ["FAULT", "FULL", "OVER_QUOTA", "SUSPENDED", "GOING_DOWN", "TIMED_OUT", "NO_RECIPIENT_NOW"],
 )
 def test_what_is_our_fault_or_passes_is_transient(name: str) -> None:
     assert REPLIES[name].is_transient
 
 
 def test_several_lines() -> None:
-    assert Reply(214, "2.0.0", "one\ntwo\nthree").octets == b"214-2.0.0 one\r\n214-2.0.0 two\r\n214 2.0.0 three\r\n"
+    assert (
+        Reply(214, "2.0.0", "one\ntwo\nthree").octets
+        == b"214-2.0.0 one\r\n214-2.0.0 two\r\n214 2.0.0 three\r\n"
+    )
     assert smtp.ehlo_reply("mx.example.test", 10, starttls=True).octets == (
         b"250-mx.example.test\r\n250-SIZE 10\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-PIPELINING\r\n"
         b"250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250-DSN\r\n250 STARTTLS\r\n"

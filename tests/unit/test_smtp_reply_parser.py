@@ -74,7 +74,11 @@ def test_any_octets_in_any_pieces_give_the_same(octets: bytes, cuts: list[int]) 
     expected = whole.feed(octets)
     parser = ReplyParser()
     places = [0, *sorted(cuts), len(octets)]
-    found = [reply for start, end in itertools.pairwise(places) for reply in parser.feed(octets[start:end])]
+    found = [
+        reply
+        for start, end in itertools.pairwise(places)
+        for reply in parser.feed(octets[start:end])
+    ]
     assert (found, bool(parser.broken)) == (expected, bool(whole.broken))
     for reply in found:
         assert reply.line.isprintable()
@@ -83,11 +87,16 @@ def test_any_octets_in_any_pieces_give_the_same(octets: bytes, cuts: list[int]) 
 
 @given(
     st.lists(
-        st.tuples(st.integers(200, 599), st.lists(st.binary(max_size=40).filter(lambda x: b"\n" not in x), min_size=1))
+        st.tuples(
+            st.integers(200, 599),
+            st.lists(st.binary(max_size=40).filter(lambda x: b"\n" not in x), min_size=1),
+        )
     ),
     st.integers(1, 50),
 )
-def test_every_reply_comes_back_as_it_was_said(said: list[tuple[int, list[bytes]]], step: int) -> None:
+def test_every_reply_comes_back_as_it_was_said(
+    said: list[tuple[int, list[bytes]]], step: int
+) -> None:
     said = [(code, [text.rstrip(b"\r") for text in texts[:MOST_LINES]]) for code, texts in said]
     wire = b"".join(
         b"%d%s%s\r\n" % (code, b"-" if number < len(texts) - 1 else b" ", text)
@@ -95,7 +104,11 @@ def test_every_reply_comes_back_as_it_was_said(said: list[tuple[int, list[bytes]
         for number, text in enumerate(texts)
     )
     parser = ReplyParser()
-    found = [reply for start in range(0, len(wire), step) for reply in parser.feed(wire[start : start + step])]
+    found = [
+        reply
+        for start in range(0, len(wire), step)
+        for reply in parser.feed(wire[start : start + step])
+    ]
     assert parser.broken == ""
     assert found == [HostReply(code, tuple(texts)) for code, texts in said]
 
@@ -111,7 +124,11 @@ def test_every_reply_comes_back_as_it_was_said(said: list[tuple[int, list[bytes]
         (HostReply(550, (b"5.1.1234 long",)), "", "550 5.1.1234 long"),
         (HostReply(550, (b"5.1.1.1 many",)), "", "550 5.1.1.1 many"),
         (HostReply(354, (b"  go \t on ",)), "", "354 go on"),
-        (HostReply(451, ("b\u00fccher \u202e\x00".encode() + b"\xff",)), "", "451 b\u00fccher ??\ufffd"),
+        (
+            HostReply(451, ("b\u00fccher \u202e\x00".encode() + b"\xff",)),
+            "",
+            "451 b\u00fccher ??\ufffd",
+        ),
     ],
 )
 def test_status_and_line(reply: HostReply, status: str, line: str) -> None:
@@ -125,7 +142,16 @@ def test_a_long_text_is_cut() -> None:
 
 
 def test_extensions() -> None:
-    lines = (b"mx.test Hello", b"size 100", b"8bitmime", b"AUTH PLAIN", b"AUTH=LOGIN", b"", b"\xff", b"X-A  b c ")
+    lines = (
+        b"mx.test Hello",
+        b"size 100",
+        b"8bitmime",
+        b"AUTH PLAIN",
+        b"AUTH=LOGIN",
+        b"",
+        b"\xff",
+        b"X-A  b c ",
+    )
     offered = extensions(HostReply(250, lines))
     assert offered.pop("\ufffd") == ""
     assert offered == {"SIZE": "100", "8BITMIME": "", "AUTH": "PLAIN LOGIN", "X-A": "b c"}
@@ -141,14 +167,24 @@ def test_extensions() -> None:
             "5.7.1",
             "521 5.7.1 listed at bl.test (before it: 220 mx.test ESMTP)",
         ),
-        (b"220-hello\r\n421-busy\r\n421 later\r\n", 421, "", "421 busy later (before it: 220 hello)"),
+        (
+            b"220-hello\r\n421-busy\r\n421 later\r\n",
+            421,
+            "",
+            "421 busy later (before it: 220 hello)",
+        ),
         (
             b"250-2.1.0 ok\r\n451-4.7.1 grey\r\n550 5.7.1 no\r\n",
             550,
             "5.7.1",
             "550 5.7.1 no (before it: 250 2.1.0 ok; 451 4.7.1 grey)",
         ),
-        (b"554-5.7.1 no\n554-5.7.1 see x\n250 fine\n", 250, "", "250 fine (before it: 554 5.7.1 no; 554 5.7.1 see x)"),
+        (
+            b"554-5.7.1 no\n554-5.7.1 see x\n250 fine\n",
+            250,
+            "",
+            "250 fine (before it: 554 5.7.1 no; 554 5.7.1 see x)",
+        ),
         (b"220-\r\n521\r\n", 521, "", "521 (before it: 220 )"),
     ],
 )
@@ -159,5 +195,9 @@ def test_of_several_codes_the_last_one_decides_and_all_texts_are_kept(
     for pieces in ([octets], [bytes([octet]) for octet in octets]):
         parser = ReplyParser()
         (reply,) = [reply for piece in pieces for reply in parser.feed(piece)]
-        assert (reply.code, reply.status, " ".join(reply.line.split())) == (code, status, " ".join(line.split()))
+        assert (reply.code, reply.status, " ".join(reply.line.split())) == (
+            code,
+            status,
+            " ".join(line.split()),
+        )
         assert not parser.broken and not parser.is_within

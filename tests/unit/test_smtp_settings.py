@@ -39,7 +39,9 @@ def test_the_defaults_serve() -> None:
         ("POSTHORN_SMTP_INLINE_BYTES", "1000000"),  # would not pass through NATS
     ],
 )
-def test_bad_values_stop_the_start(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+def test_bad_values_stop_the_start(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError, match=variable):
         SmtpInSettings.load()
@@ -61,7 +63,10 @@ def test_the_role_mx_needs_no_postgres_and_submission_does(monkeypatch: pytest.M
     monkeypatch.setenv("POSTHORN_DATABASE_URL", "postgresql://127.0.0.1/posthorn")
     settings = SubmissionInSettings.load()
     assert (settings.smtp_role, settings.smtp_cleartext_auth) == ("submission", "never")
-    assert (settings.submission_messages_per_hour, settings.submission_recipients_per_hour) == (1000, 5000)
+    assert (settings.submission_messages_per_hour, settings.submission_recipients_per_hour) == (
+        1000,
+        5000,
+    )
 
 
 @pytest.mark.parametrize(
@@ -75,7 +80,9 @@ def test_the_role_mx_needs_no_postgres_and_submission_does(monkeypatch: pytest.M
         ("POSTHORN_SRS_KEY", "short"),
     ],
 )
-def test_bad_values_of_submission_stop_the_start(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+def test_bad_values_of_submission_stop_the_start(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
     monkeypatch.setenv("POSTHORN_DATABASE_URL", "postgresql://127.0.0.1/posthorn")
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError, match=variable):
@@ -83,7 +90,9 @@ def test_bad_values_of_submission_stop_the_start(monkeypatch: pytest.MonkeyPatch
 
 
 def test_every_field_is_documented() -> None:
-    blocks = [block for block in module.SubmissionSettings.__mro__ if issubclass(block, EnvSettings)]
+    blocks = [
+        block for block in module.SubmissionSettings.__mro__ if issubclass(block, EnvSettings)
+    ]
     source = "".join(inspect.getsource(block) for block in blocks)
     for name in module.SubmissionSettings.model_fields:
         after = source.partition(f"    {name}:")[2].splitlines()[1]

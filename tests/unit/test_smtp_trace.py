@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posthorn.wire.message.header import scan_header
-from posthorn.wire.message.trace import Hop, address_literal, clean_name, mail_date, received, return_path
+from posthorn.wire.message.trace import (
+    Hop,
+    address_literal,
+    clean_name,
+    mail_date,
+    received,
+    return_path,
+)
 
 HOP = Hop("client.example.org", "192.0.2.7", "mx.example.test", "ESMTP")
 AT = 1_700_000_000.25

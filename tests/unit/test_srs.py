@@ -1,4 +1,5 @@
-"""Sender rewriting: what goes out comes back, through any number of forwarders; nothing else does."""
+"""Sender rewriting: what goes out comes back, through any number of forwarders; nothing else
+does."""
 
 from __future__ import annotations
 
@@ -63,10 +64,16 @@ def test_the_null_reverse_path_stays() -> None:
 
 
 def test_the_local_part_may_hold_equals_signs_and_quotes() -> None:
-    for sender in ("a=b=c@example.org", '"two words"@example.org', r'"quo\"te"@example.org', "a@[192.0.2.1]"):
+    for sender in (
+        "a=b=c@example.org",
+        '"two words"@example.org',
+        r'"quo\"te"@example.org',
+        "a@[192.0.2.1]",
+    ):
         out = rewrite(sender, "ours.test", KEY, TODAY)
         assert reverse(local_of(out), [KEY], TODAY) == sender
-        assert reverse(parse_address(out).local, [KEY], TODAY) == sender  # unquoted, as wire.address keeps it
+        # unquoted, as wire.address keeps it
+        assert reverse(parse_address(out).local, [KEY], TODAY) == sender
 
 
 def test_a_chain_of_forwarders_grows_no_further_than_two_and_unwinds_to_the_first() -> None:
@@ -76,7 +83,9 @@ def test_a_chain_of_forwarders_grows_no_further_than_two_and_unwinds_to_the_firs
     assert second.startswith("SRS1=") and third.startswith("SRS1=")
     assert len(local_of(third)) == len(local_of(second))
     for back in (second, third):
-        assert reverse(local_of(back).lower(), [KEY], TODAY) == first.lower().replace("srs0", "SRS0")
+        assert reverse(local_of(back).lower(), [KEY], TODAY) == first.lower().replace(
+            "srs0", "SRS0"
+        )
     assert reverse(local_of(first), [OTHER], TODAY) == "alice@example.org"
 
 
@@ -124,7 +133,13 @@ def test_no_character_can_be_changed() -> None:
 def test_what_does_not_fit_is_refused() -> None:
     longest = "a" * (64 - len("SRS0=hhhhhhhh=DD=example.org="))
     assert len(local_of(rewrite(f"{longest}@example.org", "ours.test", KEY, TODAY))) == 64
-    for sender in (f"{longest}a@example.org", f"{longest[:-1]}ä@example.org", "nodomain", "@example.org", "local@"):
+    for sender in (
+        f"{longest}a@example.org",
+        f"{longest[:-1]}ä@example.org",
+        "nodomain",
+        "@example.org",
+        "local@",
+    ):
         with pytest.raises(SrsError):
             rewrite(sender, "ours.test", KEY, TODAY)
 
@@ -132,7 +147,18 @@ def test_what_does_not_fit_is_refused() -> None:
 @pytest.mark.parametrize(
     "local",
     [
-        *("", "alice", "SRS0", "SRS0=", "SRS0====", "SRS1=", "SRS1====", "SRS0=aaaaaaaa=AA=x.test=", '"', '""'),
+        *(
+            "",
+            "alice",
+            "SRS0",
+            "SRS0=",
+            "SRS0====",
+            "SRS1=",
+            "SRS1====",
+            "SRS0=aaaaaaaa=AA=x.test=",
+            '"',
+            '""',
+        ),
         *(
             "SRS0=aaaaaaaa=A1=x.test=bob",
             "SRS0+aaaaaaaa=AA=x.test=bob",
@@ -168,16 +194,26 @@ VERP = "bounces+0102018f3c5a7d11-9b1e2c44-77aa-4c0e-8d1f-000000@eu-west-1.amazon
 def test_a_long_sender_is_named_by_a_token_that_its_address_proves() -> None:
     with pytest.raises(SrsError):
         rewrite(VERP, "ours.test", KEY, TODAY)
-    one, other = (rewrite_long(VERP, "ours.test", KEY, TODAY, tag_of(bytes([number]) * 16)) for number in (1, 2))
+    one, other = (
+        rewrite_long(VERP, "ours.test", KEY, TODAY, tag_of(bytes([number]) * 16))
+        for number in (1, 2)
+    )
     assert re.fullmatch(r"SRS2=[a-z2-7]{8}=[A-Z2-7]{6}=[a-z2-7]{12}@ours\.test", one)
     assert one != other and len(local_of(one)) == 33
-    for local in (local_of(one), local_of(other).lower(), local_of(other).upper(), f'"{local_of(one)}"'):
+    for local in (
+        local_of(one),
+        local_of(other).lower(),
+        local_of(other).upper(),
+        f'"{local_of(one)}"',
+    ):
         assert is_srs(local)
         verify(local, [OTHER, KEY], TODAY + VALID_DAYS)
         assert long_token(local, [OTHER, KEY], TODAY) == token_of(VERP)
         with pytest.raises(SrsError):
             reverse(local, [KEY], TODAY)  # it needs the sender that is stored
-    assert long_token(local_of(rewrite_long(VERP, "ours.test", KEY, TODAY)), [KEY], TODAY) == token_of(VERP)
+    assert long_token(
+        local_of(rewrite_long(VERP, "ours.test", KEY, TODAY)), [KEY], TODAY
+    ) == token_of(VERP)
 
 
 def test_the_address_of_a_long_sender_expires_and_needs_the_key() -> None:
@@ -209,7 +245,11 @@ def test_the_hash_of_one_kind_makes_no_address_of_another() -> None:
     ):
         with pytest.raises(SrsError):
             verify(local, [KEY], TODAY)
-    for sender in (f"{token}@x.test", f"SRS0={token}@{day.lower()}", f"SRS0=srs2:{day}={token}@x.test"):
+    for sender in (
+        f"{token}@x.test",
+        f"SRS0={token}@{day.lower()}",
+        f"SRS0=srs2:{day}={token}@x.test",
+    ):
         hashed = local_of(rewrite(sender, "ours.test", KEY, TODAY)).split("=")[1]
         with pytest.raises(SrsError, match="does not verify"):
             verify(f"SRS2={hashed}={day}={token}", [KEY], TODAY)
@@ -227,8 +267,14 @@ def test_another_forwarder_can_rewrite_the_address_of_a_long_sender() -> None:
     assert reverse(local_of(again), [OTHER], TODAY) == out
 
 
-@given(st.text(min_size=1, max_size=300), st.sampled_from(["example.org", "[192.0.2.1]"]), st.integers(0, 40_000))
-def test_every_sender_with_a_domain_has_one_of_both_forms(local: str, domain: str, day: int) -> None:
+@given(
+    st.text(min_size=1, max_size=300),
+    st.sampled_from(["example.org", "[192.0.2.1]"]),
+    st.integers(0, 40_000),
+)
+def test_every_sender_with_a_domain_has_one_of_both_forms(
+    local: str, domain: str, day: int
+) -> None:
     sender = f"{local}@{domain}"
     try:
         out = rewrite(sender, "ours.test", KEY, day, "ABCD")
@@ -239,7 +285,10 @@ def test_every_sender_with_a_domain_has_one_of_both_forms(local: str, domain: st
     verify(local_of(out), [KEY], day + VALID_DAYS)
 
 
-@given(st.text(min_size=1, max_size=30), st.sampled_from(["example.org", "[192.0.2.1]", "xn--bcher-kva.example"]))
+@given(
+    st.text(min_size=1, max_size=30),
+    st.sampled_from(["example.org", "[192.0.2.1]", "xn--bcher-kva.example"]),
+)
 def test_any_address_comes_back_folded_as_our_door_folds_it(local: str, domain: str) -> None:
     try:
         sender = parse_address(f"{local}@{domain}")
@@ -254,7 +303,8 @@ def test_any_address_comes_back_folded_as_our_door_folds_it(local: str, domain: 
 
 
 def test_what_a_sender_puts_behind_srs0_does_not_make_an_address_of_ours() -> None:
-    """One that is taken for another forwarder's: its rest is the sender's to choose, and the hash is over it."""
+    """One that is taken for another forwarder's: its rest is the sender's to choose, and the
+    hash is over it."""
     digits = rewrite("a@far.test", "example.test", KEY, TODAY).split("=")[2]
     forged = rewrite(f"SRS0=victim.test=user@{digits.lower()}", "example.test", KEY, TODAY)
     hashed = forged.split("=")[1]

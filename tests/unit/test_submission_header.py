@@ -45,7 +45,10 @@ def completed(block: bytes) -> Submitted:
         (b"Return-Path: <x@y.z>\r\nA: b\r\n", b"A: b\r\n" + ADDED),
         (b"X-Bcc: stays\r\nBcc-Not: stays\r\n", b"X-Bcc: stays\r\nBcc-Not: stays\r\n" + ADDED),
         (b"A: \xff\0 raw\r\n", b"A: \xff\0 raw\r\n" + ADDED),
-        (b"A:\r\n \r\n Bcc: folded, no field\r\n", b"A:\r\n \r\n Bcc: folded, no field\r\n" + ADDED),
+        (
+            b"A:\r\n \r\n Bcc: folded, no field\r\n",
+            b"A:\r\n \r\n Bcc: folded, no field\r\n" + ADDED,
+        ),
     ],
 )
 def test_completion(block: bytes, stored: bytes) -> None:
@@ -53,7 +56,8 @@ def test_completion(block: bytes, stored: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "block", [b" folded\r\n", b"A: b\r\nno field\r\nC: d\r\n", b": x\r\n", b"\xff: x\r\n", b"a b: c\r\n"]
+    "block",
+    [b" folded\r\n", b"A: b\r\nno field\r\nC: d\r\n", b": x\r\n", b"\xff: x\r\n", b"a b: c\r\n"],
 )
 def test_what_is_no_header(block: bytes) -> None:
     with pytest.raises(HeaderError):
@@ -176,7 +180,9 @@ def test_any_octets_are_a_header_or_an_error(octets: bytes) -> None:
     assert submitted.block.endswith(b"\r\n")
     assert submitted.block.count(b"\n") == submitted.block.count(b"\r\n")
     names = [
-        line.partition(b":")[0].strip().lower() for line in submitted.block.split(b"\r\n") if line[:1] not in b" \t"
+        line.partition(b":")[0].strip().lower()
+        for line in submitted.block.split(b"\r\n")
+        if line[:1] not in b" \t"
     ]
     assert not {b"bcc", b"resent-bcc", b"return-path"} & set(names)
     assert {b"date", b"message-id"} <= set(names)
@@ -187,7 +193,18 @@ def test_any_octets_are_a_header_or_an_error(octets: bytes) -> None:
 TRACE = b"Return-Path: <a@b.c>\r\nReceived: from c\r\n\tby mx\r\n"
 _LINES = st.lists(
     st.sampled_from(
-        [b"A: b", b"Bcc: x", b"From: a@b.c", b"Date: y", b"", b".", b"text", b" folded", b"x" * 1200, b"\0\xff"]
+        [
+            b"A: b",
+            b"Bcc: x",
+            b"From: a@b.c",
+            b"Date: y",
+            b"",
+            b".",
+            b"text",
+            b" folded",
+            b"x" * 1200,
+            b"\0\xff",
+        ]
     ),
     max_size=10,
 ).map(lambda lines: b"".join(line + b"\r\n" for line in lines))
@@ -282,7 +299,9 @@ def test_addresses_in_a_name_are_authors_too(value: str, authors: list[str]) -> 
         ("a@b@c", False),
     ],
 )
-def test_a_name_that_must_be_quoted_is_told_from_other_faults(value: str, is_unquoted: bool) -> None:
+def test_a_name_that_must_be_quoted_is_told_from_other_faults(
+    value: str, is_unquoted: bool
+) -> None:
     submitted = complete(f"From: {value}\r\n".encode(), date="d", message_id="<m@x>")
     assert (submitted.authors, submitted.is_unquoted) == ((), is_unquoted)
     assert submitted.fault.startswith("From: ")

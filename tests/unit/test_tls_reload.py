@@ -40,7 +40,9 @@ def _pair(name: str, key: _Key | None = None) -> tuple[bytes, bytes]:
         .sign(key, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM
-    return certificate.public_bytes(pem), key.private_bytes(pem, serialization.PrivateFormat.PKCS8, _ENCRYPTION)
+    return certificate.public_bytes(pem), key.private_bytes(
+        pem, serialization.PrivateFormat.PKCS8, _ENCRYPTION
+    )
 
 
 def _write(directory: Path, pair: tuple[bytes, bytes]) -> None:
@@ -49,7 +51,9 @@ def _write(directory: Path, pair: tuple[bytes, bytes]) -> None:
     (directory / "tls.key").write_bytes(pair[1])
 
 
-def _shown(context: ssl.SSLContext, name: str | None = "mail.test", *, rsa_only: bool = False) -> str:
+def _shown(
+    context: ssl.SSLContext, name: str | None = "mail.test", *, rsa_only: bool = False
+) -> str:
     """The name in the certificate that a client is shown, by a handshake in memory."""
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
@@ -70,7 +74,11 @@ def _shown(context: ssl.SSLContext, name: str | None = "mail.test", *, rsa_only:
 
 def _name_in(octets: bytes | None) -> str:
     assert octets
-    return str(x509.load_der_x509_certificate(octets).subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
+    return str(
+        x509.load_der_x509_certificate(octets)
+        .subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0]
+        .value
+    )
 
 
 def test_the_first_certificate_is_shown(tmp_path: Path) -> None:
@@ -149,7 +157,9 @@ def _encrypted(directory: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("break_it", [_truncated, _empty, _another_key, _another_chain, _gone, _encrypted])
+@pytest.mark.parametrize(
+    "break_it", [_truncated, _empty, _another_key, _another_chain, _gone, _encrypted]
+)
 def test_a_broken_replacement_keeps_the_old_and_a_mended_one_is_taken(
     tmp_path: Path, break_it: Callable[[Path], None]
 ) -> None:
@@ -165,7 +175,9 @@ def test_a_broken_replacement_keeps_the_old_and_a_mended_one_is_taken(
 
 
 @pytest.mark.parametrize("break_it", [_truncated, _empty, _another_key, _gone, _encrypted])
-def test_a_process_does_not_start_with_a_broken_certificate(tmp_path: Path, break_it: Callable[[Path], None]) -> None:
+def test_a_process_does_not_start_with_a_broken_certificate(
+    tmp_path: Path, break_it: Callable[[Path], None]
+) -> None:
     _write(tmp_path, _pair("x"))
     break_it(tmp_path)
     with pytest.raises(SystemExit, match="POSTHORN_TLS_DIR"):
@@ -183,7 +195,9 @@ def test_old_protocols_are_not_spoken(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
 def test_a_listener_goes_on_with_the_new_one_and_open_sessions_stay(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Callable[[Coroutine[Any, Any, None]], None]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    run: Callable[[Coroutine[Any, Any, None]], None],
 ) -> None:
     monkeypatch.setattr(tls, "CHECK_SECONDS", 0.01)
     _write(tmp_path, _pair("one"))

@@ -1,6 +1,8 @@
-"""Runs in the sender's pod at the end: reads every mailbox back through the API, and prints what is there as one JSON object.
+"""Runs in the sender's pod at the end: reads every mailbox back through the API, and prints what is
+there as one JSON object.
 
-``found``: how often each message is there, by number; ``altered``: numbers of messages whose octets are not those that were sent.
+``found``: how often each message is there, by number; ``altered``: numbers of messages whose octets
+are not those that were sent.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ _SEPARATOR = re.compile(rb"^From [^\n]*\n", re.MULTILINE)
 
 
 def export(address: str) -> bytes:
-    """The account's mail as mbox (mboxrd), asked for again while a part of the system does not answer."""
+    """The account's mail as mbox (mboxrd), asked for again while a part of the system does not
+    answer."""
     for _ in range(20):
         try:
             return _export(address)

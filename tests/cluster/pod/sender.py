@@ -1,12 +1,14 @@
-"""Runs in a pod beside the release: sends messages at a steady rate, each with an id of its own, and writes down every answer.
+"""Runs in a pod beside the release: sends messages at a steady rate, each with an id of its own,
+and writes down every answer.
 
-A script of its own, with the standard library alone. It is told what goes on by the file ``/tmp/phase``, and to end by
-``/tmp/stop``. The ledger is ``/tmp/ledger.jsonl``, one JSON object a line:
+A script of its own, with the standard library alone. It is told what goes on by the file
+``/tmp/phase``, and to end by ``/tmp/stop``. The ledger is ``/tmp/ledger.jsonl``, one JSON object a
+line:
 
 - ``{"phase", "at"}``: a phase began, in seconds of this process' clock;
-- ``{"id", "at", "took", "answer"}``: an attempt, when it ended, and the code of its last reply, or ``refused`` when the connection
-  could not be made or broke before the end of the data (the message is the sender's still), or ``unknown`` when it broke after it
-  (RFC 1047);
+- ``{"id", "at", "took", "answer"}``: an attempt, when it ended, and the code of its last reply, or
+  ``refused`` when the connection could not be made or broke before the end of the data (the message
+  is the sender's still), or ``unknown`` when it broke after it (RFC 1047);
 - ``{"client", "at", "took", "well", "said"}``: what a mail client or a program met meanwhile.
 
 An attempt is never repeated: another message takes its turn.
@@ -50,7 +52,9 @@ def content(number: int) -> bytes:
     """The message of a number: about 1.5 kB, with lines that begin with dots."""
     head = f"From: load@load.example\r\nTo: {address(number)}\r\nSubject: ledger {number}\r\n"
     head += f"Message-ID: <{number}@load.example>\r\n\r\n"
-    body = "".join(f"{'.' * (line % 3)}line {line} of {number} {'x' * 40}\r\n" for line in range(24))
+    body = "".join(
+        f"{'.' * (line % 3)}line {line} of {number} {'x' * 40}\r\n" for line in range(24)
+    )
     return (head + body + f"end of {number}\r\n").encode()
 
 
@@ -71,9 +75,15 @@ class Sender:
         began, in_data = time.monotonic(), False
         try:
             if self._session is None:
-                self._session = smtplib.SMTP(HOSTS["SMTP"], 25, local_hostname="load.example", timeout=_TIMEOUT)
+                self._session = smtplib.SMTP(
+                    HOSTS["SMTP"], 25, local_hostname="load.example", timeout=_TIMEOUT
+                )
             session = self._session
-            for code, _ in (session.ehlo(), session.mail("sender@load.example"), session.rcpt(address(number))):
+            for code, _ in (
+                session.ehlo(),
+                session.mail("sender@load.example"),
+                session.rcpt(address(number)),
+            ):
                 if code != 250:
                     self._end(number, began, str(code))
                     return
@@ -121,14 +131,17 @@ def read_mail() -> None:
 
 def log_in() -> None:
     """Log in for submission."""
-    with smtplib.SMTP_SSL(HOSTS["SUBMISSION"], 465, timeout=_TIMEOUT, context=_unchecked()) as client:
+    with smtplib.SMTP_SSL(
+        HOSTS["SUBMISSION"], 465, timeout=_TIMEOUT, context=_unchecked()
+    ) as client:
         client.login(PROBE, PASSWORD)
 
 
 def ask_api() -> None:
     """Ask for an account."""
     request = urllib.request.Request(
-        f"http://{HOSTS['API']}:8080/v1/accounts/{PROBE}", headers={"Authorization": f"Bearer {KEY}"}
+        f"http://{HOSTS['API']}:8080/v1/accounts/{PROBE}",
+        headers={"Authorization": f"Bearer {KEY}"},
     )
     with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
         answer.read()
@@ -165,7 +178,8 @@ def work(kept: bool, turns: queue.Queue[int]) -> None:
 
 
 def main() -> None:
-    """Send until told to stop. A turn that finds every worker busy is left out, so that an outage piles nothing up."""
+    """Send until told to stop. A turn that finds every worker busy is left out, so that an
+    outage piles nothing up."""
     turns: queue.Queue[int] = queue.Queue()
     workers = [threading.Thread(target=work, args=(each < KEPT, turns)) for each in range(WORKERS)]
     clients = {"POP3": read_mail, "submission": log_in, "API": ask_api}

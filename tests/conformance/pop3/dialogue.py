@@ -1,4 +1,5 @@
-"""The POP3 service over a House, in this process and on real sockets, and a client that hides nothing."""
+"""The POP3 service over a House, in this process and on real sockets, and a client that hides
+nothing."""
 
 from __future__ import annotations
 
@@ -101,7 +102,9 @@ async def pop3_server(
     try:
         async with serving(settings, service, tls) as where:
             proxied = where.proxy_port, where.proxy_tls_port
-            yield Server(where.port, where.tls_port, service, reader, where.limiter, settings, *proxied)
+            yield Server(
+                where.port, where.tls_port, service, reader, where.limiter, settings, *proxied
+            )
     finally:
         await reader.close()
 

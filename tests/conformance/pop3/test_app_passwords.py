@@ -1,4 +1,5 @@
-"""POP3 logins with app passwords, and what happens to those who guess: over real sockets, a real database and its counters."""
+"""POP3 logins with app passwords, and what happens to those who guess: over real sockets, a real
+database and its counters."""
 
 from __future__ import annotations
 
@@ -30,7 +31,9 @@ FAILURES_PER_ACCOUNT = LoginLimitSettings().login_failures_per_account
 
 
 @pytest.fixture
-async def house(database_url: str, tmp_path: Path, password_hash: str) -> AsyncIterator[PostgresMailStore]:
+async def house(
+    database_url: str, tmp_path: Path, password_hash: str
+) -> AsyncIterator[PostgresMailStore]:
     async with postgres_mail_store(database_url, tmp_path, password_hash) as made:
         await made.account(ADDRESS)
         yield made
@@ -68,7 +71,9 @@ async def test_an_app_password_opens_the_maildrop(server: Server, database: Data
     assert (await tried(server, APP_PASSWORD)).startswith(b"+OK maildrop")
     assert (await tried(server, PASSWORD)).startswith(b"+OK maildrop")
     async with database.session() as connection:
-        assert await connection.fetchval("SELECT last_used_at > now() - interval '1 minute' FROM app_passwords")
+        assert await connection.fetchval(
+            "SELECT last_used_at > now() - interval '1 minute' FROM app_passwords"
+        )
 
 
 async def test_only_the_right_one_for_this_account_and_scope(
@@ -94,7 +99,9 @@ async def test_an_own_password_may_look_like_an_app_password(
 
     own = "phap_is my dog"
     async with database.session() as connection:
-        await connection.execute("UPDATE accounts SET password_hash = $1", await shared_passwords().hash(own))
+        await connection.execute(
+            "UPDATE accounts SET password_hash = $1", await shared_passwords().hash(own)
+        )
     assert (await tried(server, own)).startswith(b"+OK maildrop")
 
 
@@ -102,12 +109,17 @@ async def test_an_account_is_guarded_after_too_many_failures_and_the_right_one_m
     server: Server, house: PostgresMailStore, database: Database
 ) -> None:
     await house.account("bob@example.test")
-    before = REGISTRY.get_sample_value("posthorn_pop3_logins_total", {"outcome": "throttled"}) or 0.0
+    before = (
+        REGISTRY.get_sample_value("posthorn_pop3_logins_total", {"outcome": "throttled"}) or 0.0
+    )
     for _ in range(FAILURES_PER_ACCOUNT):
         assert (await tried(server, "wrong")).startswith(WRONG)
     for password in ("wrong", PASSWORD, APP_PASSWORD[:-1] + "y"):
         assert (await tried(server, password, "Alice@EXAMPLE.test")).startswith(THROTTLED)
-    assert REGISTRY.get_sample_value("posthorn_pop3_logins_total", {"outcome": "throttled"}) == before + 3
+    assert (
+        REGISTRY.get_sample_value("posthorn_pop3_logins_total", {"outcome": "throttled"})
+        == before + 3
+    )
     assert (await tried(server, PASSWORD, "bob@example.test")).startswith(b"+OK maildrop")
     async with database.session() as connection:
         await connection.execute("UPDATE throttles SET full_at = full_at - interval '2 minutes'")
@@ -145,7 +157,9 @@ async def test_without_counters_people_still_get_their_mail(password_hash: str) 
         assert (await tried(server, PASSWORD)).startswith(b"+OK maildrop")
 
 
-async def test_guesses_at_the_password_close_nothing_for_an_app_password(server: Server, database: Database) -> None:
+async def test_guesses_at_the_password_close_nothing_for_an_app_password(
+    server: Server, database: Database
+) -> None:
     throttle = PostgresThrottle(database)
     await throttle.take([Charge(f"auth-account:{ADDRESS}", 10, 600, cost=10)])
     await throttle.take([Charge("auth-address:127.0.0.1", 30, 600, cost=30)])

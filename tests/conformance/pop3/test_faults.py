@@ -1,4 +1,5 @@
-"""POP3 when parts fail, clients misbehave and the process must go: nothing is lost, nothing is claimed, memory stays bounded."""
+"""POP3 when parts fail, clients misbehave and the process must go: nothing is lost, nothing is
+claimed, memory stays bounded."""
 
 from __future__ import annotations
 
@@ -54,7 +55,8 @@ def counted(name: str, **labels: str) -> float:
     return REGISTRY.get_sample_value(name, labels) or 0.0
 
 
-# --- the database fails ----------------------------------------------------------------------------------------------
+# --- the database fails
+# ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["login", "open"])
@@ -90,7 +92,9 @@ async def test_a_message_that_cannot_be_located_is_temporary_and_the_session_goe
     assert await client.fetch(b"RETR 1") == THREE[0]
 
 
-async def test_wilduck_quit_claims_nothing_that_was_not_committed(house: MemoryMailStore, server: Server) -> None:
+async def test_wilduck_quit_claims_nothing_that_was_not_committed(
+    house: MemoryMailStore, server: Server
+) -> None:
     client = await server.login()
     await client.ask(b"DELE 1")
     house.maildrops.faults = {"commit"}
@@ -150,7 +154,8 @@ async def test_wilduck_a_client_that_goes_during_its_login_leaves_no_lease(
     assert house.maildrops.accounts[1].lease is None
 
 
-# --- leases ----------------------------------------------------------------------------------------------------------
+# --- leases
+# ----------------------------------------------------------------------------------------------------------
 
 
 async def test_all_leases_are_renewed_in_one_call(house: MemoryMailStore, server: Server) -> None:
@@ -167,7 +172,9 @@ async def test_all_leases_are_renewed_in_one_call(house: MemoryMailStore, server
     assert house.maildrops.calls.count("renew") == 1, "nothing is asked when no session is open"
 
 
-async def test_dovecot_a_dead_session_does_not_lock_for_ever(house: MemoryMailStore, server: Server) -> None:
+async def test_dovecot_a_dead_session_does_not_lock_for_ever(
+    house: MemoryMailStore, server: Server
+) -> None:
     async with pop3_server(house) as dead_pod:
         held = await dead_pod.login()
         assert (await tried(await server.client())).startswith(b"-ERR [IN-USE]")
@@ -206,10 +213,14 @@ async def test_the_session_of_a_suspended_account_ends_deletes_nothing_and_gives
     assert left(house) == 3
     assert (await other.ask(b"STAT")).startswith(b"+OK")
     account.login = replace(account.login, active=True)
-    assert (await tried(await server.client())).startswith(b"+OK"), "active again, it logs in at once"
+    assert (await tried(await server.client())).startswith(b"+OK"), (
+        "active again, it logs in at once"
+    )
 
 
-async def test_states_that_cannot_be_read_end_no_session(house: MemoryMailStore, server: Server) -> None:
+async def test_states_that_cannot_be_read_end_no_session(
+    house: MemoryMailStore, server: Server
+) -> None:
     client = await server.login()
     house.maildrops.faults = {"ended"}
     await server.service.watch()
@@ -220,7 +231,9 @@ async def test_states_that_cannot_be_read_end_no_session(house: MemoryMailStore,
     assert house.maildrops.calls.count("ended") == asked, "nothing is asked when no session is open"
 
 
-async def test_a_lease_lost_unnoticed_is_found_at_the_commit(house: MemoryMailStore, server: Server) -> None:
+async def test_a_lease_lost_unnoticed_is_found_at_the_commit(
+    house: MemoryMailStore, server: Server
+) -> None:
     first = await server.login()
     await first.ask(b"DELE 1")
     house.maildrops.now = 30.0
@@ -231,14 +244,17 @@ async def test_a_lease_lost_unnoticed_is_found_at_the_commit(house: MemoryMailSt
     assert (await second.ask(b"STAT")).startswith(b"+OK 3 ")
 
 
-async def test_a_renewal_that_fails_takes_nothing_from_anybody(house: MemoryMailStore, server: Server) -> None:
+async def test_a_renewal_that_fails_takes_nothing_from_anybody(
+    house: MemoryMailStore, server: Server
+) -> None:
     client = await server.login()
     house.maildrops.faults = {"renew"}
     await server.service.renew()
     assert (await client.ask(b"STAT")).startswith(b"+OK 3 ")
 
 
-# --- bodies fail or move ---------------------------------------------------------------------------------------------
+# --- bodies fail or move
+# ---------------------------------------------------------------------------------------------
 
 
 async def test_a_body_that_cannot_be_read_is_temporary_and_the_session_goes_on(
@@ -296,7 +312,9 @@ async def test_a_blob_that_is_gone_for_good_is_temporary_after_one_more_try(
     assert house.maildrops.calls.count("locate") == 2
 
 
-async def test_reading_on_locates_in_batches_and_reads_segments_ahead(house: MemoryMailStore, server: Server) -> None:
+async def test_reading_on_locates_in_batches_and_reads_segments_ahead(
+    house: MemoryMailStore, server: Server
+) -> None:
     many = [b"Subject: %d\r\n\r\nx\r\n" % n for n in range(1, 501)]
     await house.deliver(await house.account("many@example.test"), many)
     client = await server.login("many@example.test")
@@ -328,10 +346,13 @@ async def test_dovecot_half_dead_clients_are_found_by_the_kernel(server: Server)
     assert peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
 
 
-# --- clients that take too long, send too much, read too little ------------------------------------------------------
+# --- clients that take too long, send too much, read too little
+# ------------------------------------------------------
 
 
-async def test_no_login_in_time_ends_the_connection_whatever_is_sent(house: MemoryMailStore) -> None:
+async def test_no_login_in_time_ends_the_connection_whatever_is_sent(
+    house: MemoryMailStore,
+) -> None:
     async with pop3_server(house, pop3_login_seconds=0.3) as server:
         client = await server.client()
         loop = asyncio.get_running_loop()
@@ -346,7 +367,9 @@ def test_thunderbird_may_think_for_ten_minutes() -> None:
     assert Pop3Settings.model_fields["pop3_idle_seconds"].default >= 600
 
 
-async def test_an_idle_session_is_closed_without_a_word_and_without_deletions(house: MemoryMailStore) -> None:
+async def test_an_idle_session_is_closed_without_a_word_and_without_deletions(
+    house: MemoryMailStore,
+) -> None:
     async with pop3_server(house, pop3_idle_seconds=0.8) as server:
         client = await server.login()
         await client.ask(b"DELE 1")
@@ -368,7 +391,9 @@ async def test_a_client_that_reads_nothing_is_cut(house: MemoryMailStore) -> Non
         await until(lambda: len(server.limiter) == 0)
 
 
-async def test_a_client_that_pipelines_without_reading_fills_no_memory(house: MemoryMailStore) -> None:
+async def test_a_client_that_pipelines_without_reading_fills_no_memory(
+    house: MemoryMailStore,
+) -> None:
     await house.deliver(1, [b"x" * 200_000 + b"\r\n"])
     async with pop3_server(house) as server:
         client = await server.login()
@@ -405,7 +430,9 @@ async def test_bad_commands_end_the_connection_in_the_end(server: Server) -> Non
     assert (await client.ask(b"STAT")).startswith(b"+OK")
 
 
-async def test_a_maildrop_of_100000_messages_lists_quickly(house: MemoryMailStore, server: Server) -> None:
+async def test_a_maildrop_of_100000_messages_lists_quickly(
+    house: MemoryMailStore, server: Server
+) -> None:
     account = await house.account("huge@example.test")
     await house.deliver(account, (b"Subject: %d\r\n\r\n" % n for n in range(100_000)))
     client = await server.login("huge@example.test")
@@ -434,7 +461,8 @@ async def test_a_long_listing_to_a_client_that_does_not_read_waits(house: Memory
         client.abort()
 
 
-# --- limits and drain ------------------------------------------------------------------------------------------------
+# --- limits and drain
+# ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("limit", ["pop3_sessions", "pop3_sessions_per_address"])
@@ -449,7 +477,9 @@ async def test_too_many_connections_are_told_so(house: MemoryMailStore, limit: s
         await server.client()
 
 
-async def test_stalwart_drain_speaks_pop3_to_idle_sessions_and_deletes_nothing(house: MemoryMailStore) -> None:
+async def test_stalwart_drain_speaks_pop3_to_idle_sessions_and_deletes_nothing(
+    house: MemoryMailStore,
+) -> None:
     async with pop3_server(house) as server:
         client, stranger = await server.login(), await server.client()
         await client.ask(b"DELE 1")
@@ -491,7 +521,9 @@ async def test_drain_lets_a_quit_under_way_commit(house: MemoryMailStore) -> Non
     assert left(house) == 2
 
 
-async def test_the_end_of_grace_cuts_what_is_left_and_deletes_nothing(house: MemoryMailStore) -> None:
+async def test_the_end_of_grace_cuts_what_is_left_and_deletes_nothing(
+    house: MemoryMailStore,
+) -> None:
     await house.deliver(1, [LARGE])
     async with pop3_server(house, grace_seconds=0.2) as server:
         client = await server.login()
@@ -505,7 +537,8 @@ async def test_the_end_of_grace_cuts_what_is_left_and_deletes_nothing(house: Mem
     assert len(server.limiter) == 0
 
 
-# --- what is counted -------------------------------------------------------------------------------------------------
+# --- what is counted
+# -------------------------------------------------------------------------------------------------
 
 
 async def test_metrics_count_sessions_logins_commands_messages_and_deletions(
@@ -536,7 +569,16 @@ async def test_metrics_count_sessions_logins_commands_messages_and_deletions(
     assert counted("posthorn_pop3_sessions") == before[5] + 1
     await client.ask(b"QUIT")
     await until(lambda: len(server.limiter) == 0)
-    assert [after - earlier for after, earlier in zip(values(), before, strict=True)] == [1, 1, 4, 3, 1, 0, 1, 2]
+    assert [after - earlier for after, earlier in zip(values(), before, strict=True)] == [
+        1,
+        1,
+        4,
+        3,
+        1,
+        0,
+        1,
+        2,
+    ]
     assert counted("posthorn_pop3_sent_bytes_total") > sent + sum(map(len, THREE))
 
 

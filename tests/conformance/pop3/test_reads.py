@@ -49,7 +49,9 @@ async def server(house: MemoryMailStore, noted: Noted) -> AsyncIterator[Server]:
 
 
 def ids(house: MemoryMailStore) -> list[UUID]:
-    return [location.message for _, location in sorted(house.maildrops.accounts[1].locations.items())]
+    return [
+        location.message for _, location in sorted(house.maildrops.accounts[1].locations.items())
+    ]
 
 
 async def bye(client: Client) -> None:
@@ -105,7 +107,9 @@ async def test_a_message_sent_in_pieces_counts_when_it_is_whole(
     assert noted.messages == ids(house)[3:]
 
 
-async def test_a_message_that_breaks_off_does_not_count(house: MemoryMailStore, server: Server, noted: Noted) -> None:
+async def test_a_message_that_breaks_off_does_not_count(
+    house: MemoryMailStore, server: Server, noted: Noted
+) -> None:
     await house.deliver(1, [LARGE])
     client = await server.login()
     house.blobs.stream_fault_after = 600_000
@@ -115,7 +119,9 @@ async def test_a_message_that_breaks_off_does_not_count(house: MemoryMailStore, 
     assert noted.messages == []
 
 
-async def test_what_the_client_does_not_take_does_not_count(house: MemoryMailStore, noted: Noted) -> None:
+async def test_what_the_client_does_not_take_does_not_count(
+    house: MemoryMailStore, noted: Noted
+) -> None:
     await house.deliver(1, [LARGE[:100_000]] * 200)
     async with pop3_server(house, reads=noted, pop3_write_seconds=0.2) as server:
         client = await server.login()

@@ -1,4 +1,5 @@
-"""Open POP3 sessions whose right to the maildrop ends: they end with it, delete nothing and keep nobody out."""
+"""Open POP3 sessions whose right to the maildrop ends: they end with it, delete nothing and keep
+nobody out."""
 
 from __future__ import annotations
 
@@ -27,7 +28,9 @@ THREE = [b"Subject: %d\r\n\r\nbody\r\n" % number for number in range(3)]
 
 
 @pytest.fixture
-async def house(database_url: str, tmp_path: Path, password_hash: str) -> AsyncIterator[PostgresMailStore]:
+async def house(
+    database_url: str, tmp_path: Path, password_hash: str
+) -> AsyncIterator[PostgresMailStore]:
     async with postgres_mail_store(database_url, tmp_path, password_hash) as made:
         await made.deliver(await made.account(ADDRESS), THREE)
         yield made
@@ -40,7 +43,9 @@ async def database(database_url: str, house: PostgresMailStore) -> AsyncIterator
 
 
 @asynccontextmanager
-async def watched(house: Any, database: Database | None = None, **changes: Any) -> AsyncIterator[Server]:
+async def watched(
+    house: Any, database: Database | None = None, **changes: Any
+) -> AsyncIterator[Server]:
     """A server as in its process: it looks after its sessions by itself."""
     parts: dict[str, Any] = {}
     if database is not None:
@@ -89,7 +94,9 @@ async def test_a_stolen_session_ends_with_its_app_password_and_deletes_nothing(
     assert (await thief.ask(b"DELE 1")).startswith(b"+OK")
     new = "a new password"
     await execute(database, "DELETE FROM app_passwords")
-    await execute(database, "UPDATE accounts SET password_hash = $1", await shared_passwords().hash(new))
+    await execute(
+        database, "UPDATE accounts SET password_hash = $1", await shared_passwords().hash(new)
+    )
     assert (await thief.rest()).startswith(b"-ERR [AUTH] the password was changed or taken away")
     owner = await logged_in(server, new)
     assert (await owner.ask(b"STAT")).startswith(b"+OK 3 ")
@@ -135,7 +142,9 @@ async def test_the_owner_takes_the_maildrop_over_from_an_app_password(
     other = await logged_in(server, APP_PASSWORD)
     await other.ask(b"DELE 2")
     owner = await logged_in(server)
-    assert (await other.rest()).startswith(b"-ERR [SYS/TEMP] the maildrop was taken by another session")
+    assert (await other.rest()).startswith(
+        b"-ERR [SYS/TEMP] the maildrop was taken by another session"
+    )
     assert (await owner.ask(b"STAT")).startswith(b"+OK 3 ")
     second = await server.client()
     await second.ask(f"USER {ADDRESS}".encode())
@@ -150,12 +159,16 @@ async def test_sessions_of_every_pod_end(house: PostgresMailStore, database: Dat
         bob = await other.client()
         await bob.ask(b"USER bob@example.test")
         assert (await bob.ask(f"PASS {PASSWORD}".encode())).startswith(b"+OK")
-        await execute(database, "UPDATE accounts SET password_hash = 'another' WHERE address = $1", ADDRESS)
+        await execute(
+            database, "UPDATE accounts SET password_hash = 'another' WHERE address = $1", ADDRESS
+        )
         assert (await client.rest()).startswith(b"-ERR [AUTH]")
         assert (await bob.ask(b"STAT")).startswith(b"+OK 0 ")
 
 
-async def test_a_session_that_takes_no_reply_is_cut(house: PostgresMailStore, database: Database) -> None:
+async def test_a_session_that_takes_no_reply_is_cut(
+    house: PostgresMailStore, database: Database
+) -> None:
     account = await house.account("large@example.test")
     await house.deliver(account, [b"Subject: x\r\n\r\n" + b"y" * 78 + b"\r\n" * 1_000_000])
     async with watched(house, database) as server:
@@ -174,7 +187,9 @@ async def test_a_session_has_an_end_however_busy(password_hash: str) -> None:
     async with watched(house, pop3_session_seconds=0.5) as server:
         client = await logged_in(server)
         await client.ask(b"DELE 1")
-        assert (await client.rest()).startswith(b"-ERR [SYS/TEMP] the session was open for too long")
+        assert (await client.rest()).startswith(
+            b"-ERR [SYS/TEMP] the session was open for too long"
+        )
         await until(lambda: not len(server.limiter))
         assert (await (await logged_in(server)).ask(b"STAT")).startswith(b"+OK 3 ")
 

@@ -79,7 +79,12 @@ async def test_thunderbird_always_starttls_finds_stls_and_no_password_before_it(
     assert b"STLS" in before
     assert not [line for line in before if line.startswith((b"USER", b"SASL"))]
     assert await client.lines(b"AUTH") == []
-    for command in (b"USER " + ADDRESS.encode(), b"AUTH PLAIN", b"AUTH LOGIN", b"AUTH PLAIN AGEAYg=="):
+    for command in (
+        b"USER " + ADDRESS.encode(),
+        b"AUTH PLAIN",
+        b"AUTH LOGIN",
+        b"AUTH PLAIN AGEAYg==",
+    ):
         reply = await client.ask(command)
         assert reply.startswith(b"-ERR [AUTH]")
         assert b"STLS" in reply
@@ -95,7 +100,9 @@ async def test_thunderbird_always_starttls_finds_stls_and_no_password_before_it(
     assert (await client.ask(b"QUIT")).startswith(b"+OK")
 
 
-async def test_passwords_are_taken_in_the_clear_on_loopback_unless_forbidden(house: MemoryMailStore) -> None:
+async def test_passwords_are_taken_in_the_clear_on_loopback_unless_forbidden(
+    house: MemoryMailStore,
+) -> None:
     async with pop3_server(house) as server:
         client = await server.client()
         assert {b"USER", b"SASL PLAIN LOGIN"} <= set(await client.lines(b"CAPA"))
@@ -108,7 +115,9 @@ async def test_passwords_are_taken_in_the_clear_on_loopback_unless_forbidden(hou
         assert b"STLS" not in await client.ask(b"USER x"), "it must not promise what is not there"
 
 
-@pytest.mark.parametrize("injected", [b"USER mallory@example.test\r\n", b"CAPA\r\nLIST", b"x" * 5000])
+@pytest.mark.parametrize(
+    "injected", [b"USER mallory@example.test\r\n", b"CAPA\r\nLIST", b"x" * 5000]
+)
 async def test_what_is_sent_before_the_handshake_is_thrown_away(
     outside: Server, trust: ssl.SSLContext, injected: bytes
 ) -> None:
@@ -151,7 +160,9 @@ async def test_a_connection_dropped_in_the_handshake_is_forgotten(server: Server
     await until(lambda: len(server.limiter) == 0)
 
 
-async def test_a_handshake_that_never_comes_times_out_with_the_login(house: MemoryMailStore, tls_dir: Path) -> None:
+async def test_a_handshake_that_never_comes_times_out_with_the_login(
+    house: MemoryMailStore, tls_dir: Path
+) -> None:
     async with pop3_server(house, tls_dir=tls_dir, pop3_login_seconds=0.2) as server:
         client = await server.client()
         assert (await client.ask(b"STLS")).startswith(b"+OK")
@@ -192,5 +203,13 @@ async def test_drain_does_not_wait_for_clients_that_leave_the_end_of_tls_unanswe
 def test_only_real_loopback_addresses_count_as_this_host() -> None:
     for address in ("127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"):
         assert is_loopback(address), address
-    for address in ("", "10.0.0.1", "::ffff:10.0.0.1", "fe80::1", "192.0.2.1", "localhost", "/tmp/socket"):
+    for address in (
+        "",
+        "10.0.0.1",
+        "::ffff:10.0.0.1",
+        "fe80::1",
+        "192.0.2.1",
+        "localhost",
+        "/tmp/socket",
+    ):
         assert not is_loopback(address), address

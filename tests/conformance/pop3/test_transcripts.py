@@ -1,4 +1,5 @@
-"""POP3 dialogues on real sockets, over the in-memory twins and over PostgreSQL with a directory of blobs.
+"""POP3 dialogues on real sockets, over the in-memory twins and over PostgreSQL with a directory of
+blobs.
 
 Tests are named after the client or server that taught the behaviour.
 """
@@ -47,7 +48,9 @@ def database(request: pytest.FixtureRequest) -> Iterator[str | None]:
 
 
 @pytest.fixture
-async def house(database: str | None, password_hash: str, tmp_path: Path) -> AsyncIterator[MailStore]:
+async def house(
+    database: str | None, password_hash: str, tmp_path: Path
+) -> AsyncIterator[MailStore]:
     if database is None:
         yield MemoryMailStore(password_hash)
         return
@@ -86,7 +89,8 @@ AWKWARD = {
 }
 
 
-# --- a session -------------------------------------------------------------------------------------------------------
+# --- a session
+# -------------------------------------------------------------------------------------------------------
 
 
 async def test_a_whole_session(house: MailStore, alice: int, server: Server) -> None:
@@ -127,7 +131,9 @@ async def test_awkward_mail_comes_back_octet_by_octet_with_its_exact_size(
         assert first == b"+OK %d octets" % len(each), name
         octets = (b"\r\n" + await client.body())[:-3].replace(b"\r\n..", b"\r\n.")[2:]
         assert octets == each, name
-        assert int(sizes[b"%d" % number]) == len(each), "fetchmail warns when the size in LIST is not exact"
+        assert int(sizes[b"%d" % number]) == len(each), (
+            "fetchmail warns when the size in LIST is not exact"
+        )
 
 
 async def test_a_20_megabyte_attachment(house: MailStore, alice: int, server: Server) -> None:
@@ -150,7 +156,8 @@ async def test_messages_that_arrive_during_a_session_are_not_in_it(
     assert (await (await server.login()).ask(b"STAT")).startswith(b"+OK 4 ")
 
 
-# --- Thunderbird -----------------------------------------------------------------------------------------------------
+# --- Thunderbird
+# -----------------------------------------------------------------------------------------------------
 
 
 async def test_thunderbird_banner_has_no_angle_bracket_address(server: Server) -> None:
@@ -163,7 +170,9 @@ async def test_thunderbird_banner_has_no_angle_bracket_address(server: Server) -
     assert b"@" not in greeting
 
 
-async def test_thunderbird_the_whole_of_its_dialogue(house: MailStore, alice: int, server: Server) -> None:
+async def test_thunderbird_the_whole_of_its_dialogue(
+    house: MailStore, alice: int, server: Server
+) -> None:
     await house.deliver(alice, THREE)
     client = await server.client()
     assert b"SASL PLAIN LOGIN" in await client.lines(b"CAPA")
@@ -179,7 +188,9 @@ async def test_thunderbird_the_whole_of_its_dialogue(house: MailStore, alice: in
     assert (await client.ask(b"DELE 1")).startswith(b"+OK")
     assert (await client.ask(b"QUIT")).startswith(b"+OK")
     client = await server.login()
-    assert [line.split()[1] for line in await client.lines(b"UIDL")] == [line.split()[1] for line in ids[1:]]
+    assert [line.split()[1] for line in await client.lines(b"UIDL")] == [
+        line.split()[1] for line in ids[1:]
+    ]
 
 
 async def test_thunderbird_uidl_is_stable_short_and_without_spaces(
@@ -197,19 +208,28 @@ async def test_thunderbird_uidl_is_stable_short_and_without_spaces(
     assert [line.split(b" ", 1)[1] for line in await client.lines(b"UIDL")] == ids
 
 
-async def test_thunderbird_list_and_uidl_number_alike(house: MailStore, alice: int, server: Server) -> None:
+async def test_thunderbird_list_and_uidl_number_alike(
+    house: MailStore, alice: int, server: Server
+) -> None:
     await house.deliver(alice, [message(n) for n in range(1, 9)])
     client = await server.login()
     for number in (2, 5, 8):
         await client.ask(b"DELE %d" % number)
     listed = [line.split()[0] for line in await client.lines(b"LIST")]
-    assert listed == [line.split()[0] for line in await client.lines(b"UIDL")] == [b"1", b"3", b"4", b"6", b"7"]
+    assert (
+        listed
+        == [line.split()[0] for line in await client.lines(b"UIDL")]
+        == [b"1", b"3", b"4", b"6", b"7"]
+    )
 
 
-# --- Outlook ---------------------------------------------------------------------------------------------------------
+# --- Outlook
+# ---------------------------------------------------------------------------------------------------------
 
 
-async def test_outlook_never_sees_a_uidl_a_second_time(house: MailStore, alice: int, server: Server) -> None:
+async def test_outlook_never_sees_a_uidl_a_second_time(
+    house: MailStore, alice: int, server: Server
+) -> None:
     await house.deliver(alice, THREE)
     client = await server.login()
     seen = {line.split()[1] for line in await client.lines(b"UIDL")}
@@ -235,7 +255,9 @@ async def test_outlook_no_nuls_replaces_them_when_it_is_set(house: MailStore, al
             assert await client.fetch(b"TOP %d 1" % number) == b"Subject: x\r\n\r\na\x80b\x80\r\n"
 
 
-async def test_outlook_nuls_come_as_they_are_by_default(house: MailStore, alice: int, server: Server) -> None:
+async def test_outlook_nuls_come_as_they_are_by_default(
+    house: MailStore, alice: int, server: Server
+) -> None:
     await house.deliver(alice, [AWKWARD["nuls"]])
     assert await (await server.login()).fetch(b"RETR 1") == AWKWARD["nuls"]
 
@@ -249,7 +271,8 @@ async def test_outlook_express_top_has_its_blank_line_even_if_the_message_has_no
     assert await client.fetch(b"TOP 2 3") == b"X: " + b"y" * 300_000 + b"\r\n\r\n"
 
 
-# --- fetchmail, getmail, mpop, poplib --------------------------------------------------------------------------------
+# --- fetchmail, getmail, mpop, poplib
+# --------------------------------------------------------------------------------
 
 
 async def test_fetchmail_locked_maildrop_says_in_use_and_locked(alice: int, server: Server) -> None:
@@ -264,7 +287,9 @@ async def test_fetchmail_locked_maildrop_says_in_use_and_locked(alice: int, serv
     assert (await second.ask(b"PASS " + PASSWORD.encode())).startswith(b"+OK")
 
 
-async def test_fetchmail_peeks_with_top_and_does_not_delete(house: MailStore, alice: int, server: Server) -> None:
+async def test_fetchmail_peeks_with_top_and_does_not_delete(
+    house: MailStore, alice: int, server: Server
+) -> None:
     await house.deliver(alice, THREE)
     client = await server.login()
     await client.fetch(b"TOP 1 99999999")
@@ -272,7 +297,9 @@ async def test_fetchmail_peeks_with_top_and_does_not_delete(house: MailStore, al
     assert len(await house.uidls(alice)) == 3
 
 
-async def test_mpop_pipelines_everything_at_once(house: MailStore, alice: int, server: Server) -> None:
+async def test_mpop_pipelines_everything_at_once(
+    house: MailStore, alice: int, server: Server
+) -> None:
     await house.deliver(alice, THREE)
     client = await server.client()
     client.send(
@@ -289,7 +316,9 @@ async def test_mpop_pipelines_everything_at_once(house: MailStore, alice: int, s
     assert len(await house.uidls(alice)) == 2
 
 
-async def test_pipelined_retr_of_many_messages_in_order(house: MailStore, alice: int, server: Server) -> None:
+async def test_pipelined_retr_of_many_messages_in_order(
+    house: MailStore, alice: int, server: Server
+) -> None:
     many = [message(n, n % 7) for n in range(1, 301)]
     await house.deliver(alice, many)
     client = await server.login()
@@ -299,7 +328,9 @@ async def test_pipelined_retr_of_many_messages_in_order(house: MailStore, alice:
         assert (await client.body())[:-3] == each
 
 
-async def test_getmail_and_poplib_read_all_of_it(house: MailStore, alice: int, server: Server) -> None:
+async def test_getmail_and_poplib_read_all_of_it(
+    house: MailStore, alice: int, server: Server
+) -> None:
     await house.deliver(alice, [*THREE, AWKWARD["lone dots"]])
 
     def session() -> tuple[list[bytes], list[bytes], dict[str, list[str]]]:
@@ -312,7 +343,9 @@ async def test_getmail_and_poplib_read_all_of_it(house: MailStore, alice: int, s
         assert octets == sum(int(row.split()[1]) for row in box.list()[1])
         bodies = [b"\r\n".join(box.retr(n)[1]) + b"\r\n" for n in range(1, count + 1)]
         ids = box.uidl()[1]
-        assert b"\r\n".join(box.top(2, 1)[1]) == THREE[1][: THREE[1].index(b"line 2")].removesuffix(b"\r\n")
+        assert b"\r\n".join(box.top(2, 1)[1]) == THREE[1][: THREE[1].index(b"line 2")].removesuffix(
+            b"\r\n"
+        )
         box.dele(4)
         box.rset()
         box.quit()
@@ -326,7 +359,9 @@ async def test_getmail_and_poplib_read_all_of_it(house: MailStore, alice: int, s
     assert len(await house.uidls(alice)) == 4
 
 
-async def test_poplib_no_reply_line_is_longer_than_2048(house: MailStore, alice: int, server: Server) -> None:
+async def test_poplib_no_reply_line_is_longer_than_2048(
+    house: MailStore, alice: int, server: Server
+) -> None:
     client = await server.client()
     for command in (b"x" * 6000, b"USER " + b"y" * 6000, b"AUTH " + b"z" * 13_000, b"CAPA 1"):
         assert len(await client.ask(command)) < 500
@@ -343,7 +378,8 @@ async def test_nc_that_closes_its_side_after_sending_gets_all_answers(
     assert len(await house.uidls(alice)) == 3  # no QUIT, no deletions
 
 
-# --- Stalwart, WildDuck, James, Dovecot: what theirs did -------------------------------------------------------------
+# --- Stalwart, WildDuck, James, Dovecot: what theirs did
+# -------------------------------------------------------------
 
 
 async def test_stalwart_deleted_messages_are_left_out_and_cannot_be_had(
@@ -358,13 +394,17 @@ async def test_stalwart_deleted_messages_are_left_out_and_cannot_be_had(
         assert (await client.ask(command)).startswith(b"-ERR"), command
 
 
-async def test_stalwart_top_n_0_is_headers_only(house: MailStore, alice: int, server: Server) -> None:
+async def test_stalwart_top_n_0_is_headers_only(
+    house: MailStore, alice: int, server: Server
+) -> None:
     await house.deliver(alice, THREE)
     client = await server.login()
     assert await client.fetch(b"TOP 2 0") == b"From: bob@example.test\r\nSubject: 2\r\n\r\n"
 
 
-async def test_stalwart_top_n_k_counts_lines_of_the_body(house: MailStore, alice: int, server: Server) -> None:
+async def test_stalwart_top_n_k_counts_lines_of_the_body(
+    house: MailStore, alice: int, server: Server
+) -> None:
     large = message(9, 20_000)
     await house.deliver(alice, [THREE[1], large])
     client = await server.login()
@@ -373,7 +413,9 @@ async def test_stalwart_top_n_k_counts_lines_of_the_body(house: MailStore, alice
         assert top == each[: each.index(b"line 3 ")]
 
 
-async def test_stalwart_errors_carry_the_response_codes_that_capa_promises(alice: int, server: Server) -> None:
+async def test_stalwart_errors_carry_the_response_codes_that_capa_promises(
+    alice: int, server: Server
+) -> None:
     client = await server.client()
     capabilities = await client.lines(b"CAPA")
     assert {b"RESP-CODES", b"AUTH-RESP-CODE"} <= set(capabilities)
@@ -401,7 +443,9 @@ async def test_stalwart_quit_is_answered(alice: int, server: Server) -> None:
     assert (await client.ask(b"QUIT")).startswith(b"+OK ")
 
 
-async def test_stalwart_uidl_keeps_uidvalidity_and_uid_apart(house: MailStore, alice: int, server: Server) -> None:
+async def test_stalwart_uidl_keeps_uidvalidity_and_uid_apart(
+    house: MailStore, alice: int, server: Server
+) -> None:
     await house.deliver(alice, THREE)
     client = await server.login()
     for number, line in enumerate(await client.lines(b"UIDL"), 1):
@@ -435,7 +479,9 @@ async def test_wilduck_dele_does_not_renumber(house: MailStore, alice: int, serv
     assert await client.fetch(b"RETR 1") == THREE[1]
 
 
-async def test_wilduck_stat_follows_deletions_and_rset(house: MailStore, alice: int, server: Server) -> None:
+async def test_wilduck_stat_follows_deletions_and_rset(
+    house: MailStore, alice: int, server: Server
+) -> None:
     await house.deliver(alice, THREE)
     client = await server.login()
     before = await client.ask(b"STAT")
@@ -447,7 +493,9 @@ async def test_wilduck_stat_follows_deletions_and_rset(house: MailStore, alice: 
     assert len(await house.uidls(alice)) == 3
 
 
-async def test_wilduck_more_than_250_messages_are_all_there(house: MailStore, alice: int, server: Server) -> None:
+async def test_wilduck_more_than_250_messages_are_all_there(
+    house: MailStore, alice: int, server: Server
+) -> None:
     await house.deliver(alice, [message(n, 1) for n in range(1, 1201)])
     client = await server.login()
     assert len(await client.lines(b"LIST")) == 1200
@@ -475,17 +523,22 @@ async def test_dovecot_wrong_arguments_are_refused_and_the_session_goes_on(
     assert (await client.ask(b"STAT")).startswith(b"+OK 3 ")
 
 
-async def test_dovecot_leading_zeros_are_decimal(house: MailStore, alice: int, server: Server) -> None:
+async def test_dovecot_leading_zeros_are_decimal(
+    house: MailStore, alice: int, server: Server
+) -> None:
     await house.deliver(alice, THREE)
     assert await (await server.login()).fetch(b"RETR 0002") == THREE[1]
 
 
-# --- login -----------------------------------------------------------------------------------------------------------
+# --- login
+# -----------------------------------------------------------------------------------------------------------
 
 
 async def test_curl_auth_plain_with_initial_response(alice: int, server: Server) -> None:
     client = await server.client()
-    assert (await client.ask(b"AUTH PLAIN " + b64encode(f"\0{ADDRESS}\0{PASSWORD}".encode()))).startswith(b"+OK")
+    assert (
+        await client.ask(b"AUTH PLAIN " + b64encode(f"\0{ADDRESS}\0{PASSWORD}".encode()))
+    ).startswith(b"+OK")
 
 
 async def test_outlook_auth_login(alice: int, server: Server) -> None:
@@ -505,16 +558,22 @@ async def test_a_cancelled_exchange_can_be_followed_by_another(alice: int, serve
 
 
 @pytest.mark.parametrize("authzid", [ADDRESS, "Alice@Example.TEST"])
-async def test_an_authorization_identity_that_is_ones_own_is_taken(alice: int, server: Server, authzid: str) -> None:
+async def test_an_authorization_identity_that_is_ones_own_is_taken(
+    alice: int, server: Server, authzid: str
+) -> None:
     client = await server.client()
-    reply = await client.ask(b"AUTH PLAIN " + b64encode(f"{authzid}\0{ADDRESS}\0{PASSWORD}".encode()))
+    reply = await client.ask(
+        b"AUTH PLAIN " + b64encode(f"{authzid}\0{ADDRESS}\0{PASSWORD}".encode())
+    )
     assert reply.startswith(b"+OK")
 
 
 async def test_nobody_logs_in_as_another(house: MailStore, alice: int, server: Server) -> None:
     await house.account("bob@example.test")
     client = await server.client()
-    reply = await client.ask(b"AUTH PLAIN " + b64encode(f"bob@example.test\0{ADDRESS}\0{PASSWORD}".encode()))
+    reply = await client.ask(
+        b"AUTH PLAIN " + b64encode(f"bob@example.test\0{ADDRESS}\0{PASSWORD}".encode())
+    )
     assert reply.startswith(b"-ERR [AUTH]")
 
 
@@ -536,13 +595,17 @@ async def test_names_that_are_not_ascii(house: MailStore, server: Server) -> Non
 @pytest.mark.parametrize(
     "name", [b"alice", b"\xff\xfe@example.test", b"a@b@c", b"<alice@example.test>", b"' OR 1=1 --"]
 )
-async def test_names_that_are_no_address_are_wrong_and_no_fault(alice: int, server: Server, name: bytes) -> None:
+async def test_names_that_are_no_address_are_wrong_and_no_fault(
+    alice: int, server: Server, name: bytes
+) -> None:
     client = await server.client()
     assert (await client.ask(b"USER " + name)).startswith(b"+OK")
     assert (await client.ask(b"PASS " + PASSWORD.encode())).startswith(b"-ERR [AUTH]")
 
 
-async def test_wrong_passwords_are_counted_and_end_the_connection(alice: int, server: Server) -> None:
+async def test_wrong_passwords_are_counted_and_end_the_connection(
+    alice: int, server: Server
+) -> None:
     client = await server.client()
     for _ in range(3):
         await client.ask(b"USER " + ADDRESS.encode())
@@ -562,7 +625,9 @@ async def test_a_wrong_password_is_answered_late(house: MailStore, alice: int) -
         assert (await client.line()).startswith(b"+OK cap")
 
 
-async def test_a_suspended_account_is_told_so_with_the_right_password_only(house: MailStore, server: Server) -> None:
+async def test_a_suspended_account_is_told_so_with_the_right_password_only(
+    house: MailStore, server: Server
+) -> None:
     await house.account("sue@example.test", active=False)
     client = await server.client()
     await client.ask(b"USER sue@example.test")

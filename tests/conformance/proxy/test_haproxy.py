@@ -1,4 +1,5 @@
-"""Ports for balancers behind HAProxy, from Debian's package: both versions, TLS passed through, health checks, TLVs."""
+"""Ports for balancers behind HAProxy, from Debian's package: both versions, TLS passed through,
+health checks, TLVs."""
 
 from __future__ import annotations
 
@@ -34,8 +35,11 @@ with_versions = pytest.mark.parametrize("options", VERSIONS.values(), ids=VERSIO
 
 
 @asynccontextmanager
-async def haproxy(directory: Path, to: int, options: str, extra: Sequence[str] = ()) -> AsyncIterator[int]:
-    """HAProxy before a port of ours; gives its own on 127.0.0.1. A Unix socket ``door`` in the directory leads there too."""
+async def haproxy(
+    directory: Path, to: int, options: str, extra: Sequence[str] = ()
+) -> AsyncIterator[int]:
+    """HAProxy before a port of ours; gives its own on 127.0.0.1. A Unix socket ``door`` in the
+    directory leads there too."""
     port = free_port()
     lines = [
         "global",
@@ -54,7 +58,9 @@ async def haproxy(directory: Path, to: int, options: str, extra: Sequence[str] =
     ]
     config = directory / "haproxy.cfg"
     config.write_text("\n".join(lines) + "\n")
-    process = await asyncio.create_subprocess_exec(need("haproxy", "haproxy"), "-db", "-q", "-f", str(config))
+    process = await asyncio.create_subprocess_exec(
+        need("haproxy", "haproxy"), "-db", "-q", "-f", str(config)
+    )
     try:
         await _listening(port, process)
         yield port
@@ -68,7 +74,9 @@ async def _listening(port: int, process: asyncio.subprocess.Process) -> None:
     async with asyncio.timeout(15):
         while process.returncode is None:
             try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.2", 0))
+                _, writer = await asyncio.open_connection(
+                    "127.0.0.1", port, local_addr=("127.0.0.2", 0)
+                )
             except OSError:
                 await asyncio.sleep(0.02)
                 continue
@@ -78,7 +86,10 @@ async def _listening(port: int, process: asyncio.subprocess.Process) -> None:
 
 
 def counted(outcome: str) -> float:
-    return REGISTRY.get_sample_value("posthorn_listen_proxy_headers_total", {"outcome": outcome}) or 0.0
+    return (
+        REGISTRY.get_sample_value("posthorn_listen_proxy_headers_total", {"outcome": outcome})
+        or 0.0
+    )
 
 
 @pytest.fixture
@@ -127,7 +138,9 @@ async def test_smtp_knows_the_client_and_counts_each_for_itself(
 
 
 @with_versions
-async def test_a_client_without_an_address_is_the_balancer(env: SmtpEnv, directory: Path, options: str) -> None:
+async def test_a_client_without_an_address_is_the_balancer(
+    env: SmtpEnv, directory: Path, options: str
+) -> None:
     async with haproxy(directory, port_of(env), options):
         talk = await SmtpDialogue(*await asyncio.open_unix_connection(directory / "door")).begin()
         assert await talk.data(MESSAGE + b".\r\n") == "250 2.0.0"
@@ -141,13 +154,17 @@ async def test_health_checks_are_answered(env: SmtpEnv, directory: Path, options
     # LOCAL in version 2; in version 1 HAProxy names itself
     outcome = "client" if options == "send-proxy" else "balancer"
     before = counted(outcome)
-    async with haproxy(directory, port_of(env), check, ["option smtpchk EHLO checker.example.org"]) as port:
+    async with haproxy(
+        directory, port_of(env), check, ["option smtpchk EHLO checker.example.org"]
+    ) as port:
         await until(lambda: counted(outcome) >= before + 3, 10)
         talk = await (await visit(port, CLIENT)).hello()  # it is up
         await talk.close()
 
 
-async def test_a_balancer_that_sends_no_header_gets_no_session(env: SmtpEnv, directory: Path) -> None:
+async def test_a_balancer_that_sends_no_header_gets_no_session(
+    env: SmtpEnv, directory: Path
+) -> None:
     async with haproxy(directory, port_of(env), "") as port:
         talk = await visit(port, CLIENT)
         await talk.send(EHLO)
@@ -169,7 +186,9 @@ async def test_pop3_over_tls_passed_through(
     assert server.proxy_tls_port is not None
     async with haproxy(directory, server.proxy_tls_port, options) as port:
         with capture_logs() as logs:
-            client = await Client.connect(port, ssl=trust, server_hostname="localhost", local_addr=(CLIENT, 0))
+            client = await Client.connect(
+                port, ssl=trust, server_hostname="localhost", local_addr=(CLIENT, 0)
+            )
             assert (await client.line()).startswith(b"+OK ")
             assert (await client.ask(b"USER " + ADDRESS.encode())).startswith(b"+OK")
             assert (await client.ask(b"PASS " + PASSWORD.encode())).startswith(b"+OK")

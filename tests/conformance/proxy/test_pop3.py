@@ -1,4 +1,5 @@
-"""POP3 behind balancers: the client that the header names is the client, and no password goes unencrypted by a balancer."""
+"""POP3 behind balancers: the client that the header names is the client, and no password goes
+unencrypted by a balancer."""
 
 from __future__ import annotations
 
@@ -25,7 +26,11 @@ LOOPBACK = b"PROXY TCP4 127.0.0.1 127.0.0.1 4711 110\r\n"
 async def server(password_hash: str, tls_dir: Path) -> AsyncIterator[Server]:
     house = MemoryMailStore(password_hash)
     await house.deliver(await house.account(ADDRESS), [MESSAGE])
-    ports: dict[str, Any] = {"pop3_proxy_port": 0, "pop3s_proxy_port": 0, "proxy_networks": ["127.0.0.0/8"]}
+    ports: dict[str, Any] = {
+        "pop3_proxy_port": 0,
+        "pop3s_proxy_port": 0,
+        "proxy_networks": ["127.0.0.0/8"],
+    }
     async with pop3_server(house, tls_dir=tls_dir, pop3_sessions_per_address=2, **ports) as made:
         yield made
 
@@ -74,7 +79,9 @@ async def test_commands_sent_with_the_header_are_obeyed(server: Server) -> None:
     assert said.startswith(b"+OK ") and said.count(b"\r\n") == 3
 
 
-@pytest.mark.parametrize("octets", [HEADER, LOOPBACK, b"PROXY UNKNOWN\r\n", SIGNATURE + b"\x20\x00\x00\x00"])
+@pytest.mark.parametrize(
+    "octets", [HEADER, LOOPBACK, b"PROXY UNKNOWN\r\n", SIGNATURE + b"\x20\x00\x00\x00"]
+)
 async def test_no_password_without_tls_from_whoever_came_by_a_balancer(
     server: Server, trust: ssl.SSLContext, octets: bytes
 ) -> None:
@@ -108,5 +115,6 @@ async def test_no_greeting_without_a_header(server: Server) -> None:
 async def test_the_plain_port_takes_a_header_for_a_command_nobody_knows(server: Server) -> None:
     client = await server.client()
     assert (await client.ask(HEADER[:-2])).startswith(b"-ERR")
-    assert (await client.ask(b"USER " + ADDRESS.encode())).startswith(b"+OK")  # still this very host
+    # still this very host
+    assert (await client.ask(b"USER " + ADDRESS.encode())).startswith(b"+OK")
     await client.close()

@@ -1,4 +1,5 @@
-"""Ports that demand a PROXY header: whose word is taken, what is refused and how, and what connections that wait may hold."""
+"""Ports that demand a PROXY header: whose word is taken, what is refused and how, and what
+connections that wait may hold."""
 
 from __future__ import annotations
 
@@ -19,13 +20,23 @@ from structlog.testing import capture_logs
 
 from posthorn.runtime.http import bind
 from posthorn.runtime.listen import ConnectionLimiter, peer_address
-from posthorn.runtime.proxy_protocol import QUIET_SECONDS, RefusalLog, TrustedProxies, listen_behind_proxy
+from posthorn.runtime.proxy_protocol import (
+    QUIET_SECONDS,
+    RefusalLog,
+    TrustedProxies,
+    listen_behind_proxy,
+)
 from posthorn.wire.proxy import LONGEST_V2, SIGNATURE
 from posthorn_local.certificate import ensure_certificate
 
 TCP4 = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 25\r\n"
 TCP6 = b"PROXY TCP6 2001:db8::7 2001:db8::1 4711 25\r\n"
-V2 = SIGNATURE + b"\x21\x11\x00\x0f" + bytes([192, 0, 2, 8, 198, 51, 100, 1, 18, 103, 0, 25]) + b"\x04\x00\x00"
+V2 = (
+    SIGNATURE
+    + b"\x21\x11\x00\x0f"
+    + bytes([192, 0, 2, 8, 198, 51, 100, 1, 18, 103, 0, 25])
+    + b"\x04\x00\x00"
+)
 LOCAL = SIGNATURE + b"\x20\x00\x00\x00"
 HERE = (ipaddress.IPv4Network("127.0.0.0/8"),)
 
@@ -33,7 +44,8 @@ type Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Echo(asyncio.Protocol):
-    """Greets with the client's address, or with why it is refused, then says back what it is told."""
+    """Greets with the client's address, or with why it is refused, then says back what it is
+    told."""
 
     def __init__(self, limiter: ConnectionLimiter, client: str | None) -> None:
         self._limiter = limiter
@@ -69,7 +81,9 @@ class Port:
         self.writers: list[asyncio.StreamWriter] = []
 
     async def connect(self, octets: bytes = b"", source: str = "127.0.0.1") -> Streams:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, local_addr=(source, 0))
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", self.port, local_addr=(source, 0)
+        )
         self.writers.append(writer)
         writer.write(octets)
         return reader, writer
@@ -119,7 +133,10 @@ async def closed(reader: asyncio.StreamReader) -> None:
 
 
 def counted(outcome: str) -> float:
-    return REGISTRY.get_sample_value("posthorn_listen_proxy_headers_total", {"outcome": outcome}) or 0.0
+    return (
+        REGISTRY.get_sample_value("posthorn_listen_proxy_headers_total", {"outcome": outcome})
+        or 0.0
+    )
 
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
@@ -160,7 +177,9 @@ def test_the_client_is_whom_the_header_names_however_it_comes(
         (SIGNATURE + b"\x31", "version"),
     ],
 )
-async def test_what_is_no_header_is_refused_at_once_and_told_to_nobody_but_us(octets: bytes, reason: str) -> None:
+async def test_what_is_no_header_is_refused_at_once_and_told_to_nobody_but_us(
+    octets: bytes, reason: str
+) -> None:
     async with opened() as port:
         before = counted(reason)
         with capture_logs() as logs:
@@ -192,10 +211,14 @@ async def test_a_peer_outside_the_networks_is_closed_unheard() -> None:
         (None, "", False),
     ],
 )
-def test_peers_are_looked_for_in_the_networks_by_their_one_form(peer: str | None, address: str, trusted: bool) -> None:
+def test_peers_are_looked_for_in_the_networks_by_their_one_form(
+    peer: str | None, address: str, trusted: bool
+) -> None:
     found = peer_address(asyncio.BaseTransport(extra={"peername": (peer, 4711) if peer else None}))
     assert found == address
-    networks = [ipaddress.ip_network(each) for each in ("192.0.2.0/24", "2001:db8::/32", "fe80::/64")]
+    networks = [
+        ipaddress.ip_network(each) for each in ("192.0.2.0/24", "2001:db8::/32", "fe80::/64")
+    ]
     assert TrustedProxies(networks, ConnectionLimiter(1, 1)).trusts(found) == trusted
 
 
@@ -245,7 +268,10 @@ async def test_each_peer_is_logged_for_itself() -> None:
             for _ in range(3):
                 await closed((await port.connect())[0])
             await closed((await port.connect(source="127.0.0.2"))[0])
-        assert [(entry["peer"], entry["refused"]) for entry in logs] == [("127.0.0.1", 1), ("127.0.0.2", 1)]
+        assert [(entry["peer"], entry["refused"]) for entry in logs] == [
+            ("127.0.0.1", 1),
+            ("127.0.0.2", 1),
+        ]
 
 
 async def test_whoever_looks_whether_the_port_is_open_is_counted_and_not_logged() -> None:
@@ -375,7 +401,9 @@ async def test_no_header_makes_the_server_raise() -> None:
         for _ in range(chance.randrange(4)):
             at = chance.randrange(len(octets) + 1)
             octets[at : at + chance.randrange(3)] = chance.randbytes(chance.randrange(4))
-        return bytes(octets[: chance.randrange(len(octets) + 1)] if chance.random() < 0.3 else octets)
+        return bytes(
+            octets[: chance.randrange(len(octets) + 1)] if chance.random() < 0.3 else octets
+        )
 
     async with opened(seconds=0.15) as port:
 

@@ -1,4 +1,5 @@
-"""Settings of the ports for balancers: networks in either form, and no such port without networks."""
+"""Settings of the ports for balancers: networks in either form, and no such port without
+networks."""
 
 from __future__ import annotations
 
@@ -41,7 +42,9 @@ def backends(monkeypatch: pytest.MonkeyPatch) -> None:
         ("::ffff:10.0.0.0/104", ["10.0.0.0/8"]),
     ],
 )
-def test_networks_by_comma_or_as_json(monkeypatch: pytest.MonkeyPatch, value: str, networks: list[str]) -> None:
+def test_networks_by_comma_or_as_json(
+    monkeypatch: pytest.MonkeyPatch, value: str, networks: list[str]
+) -> None:
     monkeypatch.setenv(NETWORKS, value)
     for read in (SmtpInSettings, SubmissionInSettings, Pop3Settings):
         assert list(read.load().proxy_networks) == list(map(ipaddress.ip_network, networks))
@@ -49,9 +52,21 @@ def test_networks_by_comma_or_as_json(monkeypatch: pytest.MonkeyPatch, value: st
 
 @pytest.mark.parametrize(
     "value",
-    ["balancer", "10.0.0.1/8", "10.0.0.0/33", "0.0.0.0/0", "::/0", "::ffff:0:0/96", "[", '[["10.0.0.0/8"]]', "[10]"],
+    [
+        "balancer",
+        "10.0.0.1/8",
+        "10.0.0.0/33",
+        "0.0.0.0/0",
+        "::/0",
+        "::ffff:0:0/96",
+        "[",
+        '[["10.0.0.0/8"]]',
+        "[10]",
+    ],
 )
-def test_networks_that_are_none_or_everybodys_stop_the_start(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+def test_networks_that_are_none_or_everybodys_stop_the_start(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
     monkeypatch.setenv(NETWORKS, value)
     for read in (SmtpInSettings, Pop3Settings):
         with pytest.raises(SettingsError, match=NETWORKS):

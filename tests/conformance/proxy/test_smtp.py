@@ -1,4 +1,5 @@
-"""SMTP behind balancers: the client that the header names is the client everywhere, and is trusted with nothing for it."""
+"""SMTP behind balancers: the client that the header names is the client everywhere, and is
+trusted with nothing for it."""
 
 from __future__ import annotations
 
@@ -44,7 +45,9 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 @pytest.fixture
 async def env(certificates: Certificates) -> AsyncIterator[SmtpEnv]:
-    async with smtp_env(certificates.server, smtp_proxy_port=0, smtp_sessions_per_address=2, **NETWORKS) as made:
+    async with smtp_env(
+        certificates.server, smtp_proxy_port=0, smtp_sessions_per_address=2, **NETWORKS
+    ) as made:
         yield made
 
 
@@ -56,7 +59,9 @@ async def env(certificates: Certificates) -> AsyncIterator[SmtpEnv]:
         ("::ffff:192.0.2.7", b"[192.0.2.7]"),
     ],
 )
-async def test_received_envelope_and_log_name_the_client(env: SmtpEnv, client: str, literal: bytes) -> None:
+async def test_received_envelope_and_log_name_the_client(
+    env: SmtpEnv, client: str, literal: bytes
+) -> None:
     with capture_logs() as logs:
         talk = await (await behind(env, header(client))).begin()
         assert await talk.data(MESSAGE + b".\r\n") == "250 2.0.0"
@@ -73,7 +78,9 @@ async def test_commands_sent_with_the_header_are_obeyed(env: SmtpEnv) -> None:
     assert [await talk.code() for _ in range(3)] == ["220", "250", "250 2.0.0"]
 
 
-async def test_the_client_stays_the_same_after_starttls(env: SmtpEnv, certificates: Certificates) -> None:
+async def test_the_client_stays_the_same_after_starttls(
+    env: SmtpEnv, certificates: Certificates
+) -> None:
     talk = await (await behind(env, header("192.0.2.7"))).hello()
     assert await talk.say(b"STARTTLS\r\n") == "220 2.0.0"
     await talk.start_tls(certificates.trusting)
@@ -135,13 +142,19 @@ async def submission(database_url: str, certificates: Certificates) -> AsyncIter
         "submissions_proxy_port": 0,
         "login_failures_per_address": 2,
     }
-    async with submission_env(database_url, certificates, smtp_cleartext_auth="loopback", **NETWORKS, **ports) as made:
+    async with submission_env(
+        database_url, certificates, smtp_cleartext_auth="loopback", **NETWORKS, **ports
+    ) as made:
         yield made
 
 
 async def over_tls(made: SubmissionEnv, octets: bytes) -> SmtpDialogue:
     """A connection by the balancer to the port where TLS comes after the header, greeted."""
-    assert made.listening is not None and made.listening.proxy_tls_port is not None and made.certificates is not None
+    assert (
+        made.listening is not None
+        and made.listening.proxy_tls_port is not None
+        and made.certificates is not None
+    )
     talk = SmtpDialogue(*await asyncio.open_connection("127.0.0.1", made.listening.proxy_tls_port))
     made.talks.append(talk)
     await talk.send(octets)
@@ -150,7 +163,9 @@ async def over_tls(made: SubmissionEnv, octets: bytes) -> SmtpDialogue:
 
 
 @pytest.mark.parametrize("client", ["127.0.0.1", "::1", "192.0.2.7"])
-async def test_no_password_without_tls_from_whoever_came_by_a_balancer(submission: SubmissionEnv, client: str) -> None:
+async def test_no_password_without_tls_from_whoever_came_by_a_balancer(
+    submission: SubmissionEnv, client: str
+) -> None:
     direct = await (await submission.talk()).hello()
     assert await direct.say(plain(ALICE)) == "235 2.7.0"
     for octets in (header(client), b"PROXY UNKNOWN\r\n"):
@@ -172,7 +187,9 @@ async def test_the_header_stands_before_tls_and_networks_of_an_account_look_at_w
         assert await talk.say(plain(ALICE)) == "535 5.7.8"
 
 
-async def test_failed_logins_are_counted_against_whom_the_header_names(submission: SubmissionEnv) -> None:
+async def test_failed_logins_are_counted_against_whom_the_header_names(
+    submission: SubmissionEnv,
+) -> None:
     for _ in range(2):
         talk = await over_tls(submission, header("192.0.2.7"))
         assert await talk.say(plain("nobody@example.test", "wrong")) == "535 5.7.8"

@@ -1,4 +1,5 @@
-"""Builders for tests of the SMTP client: connector, remote host, mail transaction, and what a result says."""
+"""Builders for tests of the SMTP client: connector, remote host, mail transaction, and what a
+result says."""
 
 from __future__ import annotations
 
@@ -12,7 +13,14 @@ import pytest
 from posthorn.ports.resolver import Tlsa
 from posthorn_relay.settings import EgressSettings
 from posthorn_relay.smtp.connector import SmtpConnector
-from posthorn_relay.smtp.types import Failed, MailTransaction, Recipient, RemoteHost, SmtpResult, Tls
+from posthorn_relay.smtp.types import (
+    Failed,
+    MailTransaction,
+    Recipient,
+    RemoteHost,
+    SmtpResult,
+    Tls,
+)
 from tests.support.scripted_smtp import FULL, ScriptedSmtp
 
 MESSAGE = b"Subject: hello\r\n\r\nText.\r\n"
@@ -28,7 +36,9 @@ QUICK: dict[str, Any] = {
 
 
 def connector(trust: Callable[[], ssl.SSLContext] | None = None, **settings: Any) -> SmtpConnector:
-    return SmtpConnector(EgressSettings.model_validate({"relay_hostname": "out.example.test", **settings}), trust)
+    return SmtpConnector(
+        EgressSettings.model_validate({"relay_hostname": "out.example.test", **settings}), trust
+    )
 
 
 def remote(port: int, tls: Tls = Tls.OPPORTUNISTIC, **more: object) -> RemoteHost:
@@ -43,7 +53,9 @@ def transaction(
         for piece in content:
             yield piece
 
-    given = [one if isinstance(one, Recipient) else Recipient(one) for one in recipients or ("b@y.test",)]
+    given = [
+        one if isinstance(one, Recipient) else Recipient(one) for one in recipients or ("b@y.test",)
+    ]
     octets = sum(map(len, content)) if size is None else size
     return MailTransaction(sender, given, octets, content_of, dots, eight_bit, smtputf8, ret, envid)
 
@@ -75,9 +87,15 @@ def failure_of(result: SmtpResult) -> tuple[str, int, str, bool]:
 def without(*keywords: bytes) -> bytes:
     """Return the full EHLO reply without some keywords."""
     lines = [line for line in FULL.splitlines() if not any(word in line for word in keywords)]
-    return b"".join(line[:3] + (b" " if line is lines[-1] else b"-") + line[4:] + b"\r\n" for line in lines)
+    return b"".join(
+        line[:3] + (b" " if line is lines[-1] else b"-") + line[4:] + b"\r\n" for line in lines
+    )
 
 
 def tlsa(usage: int, selector: int, matching: int, octets: bytes) -> Tlsa:
-    data = octets if matching == 0 else hashlib.new({1: "sha256", 2: "sha512"}[matching], octets).digest()
+    data = (
+        octets
+        if matching == 0
+        else hashlib.new({1: "sha256", 2: "sha512"}[matching], octets).digest()
+    )
     return Tlsa(usage, selector, matching, data)

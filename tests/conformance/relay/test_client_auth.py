@@ -38,11 +38,15 @@ PLAIN_LOGIN = base64.b64encode("\0{}\0{}".format(*LOGIN).encode()).decode()
         ),
     ],
 )  # fmt: skip
-async def test_a_login(authority: Authority, offer: bytes, replies: list[bytes], said: list[str]) -> None:
+async def test_a_login(
+    authority: Authority, offer: bytes, replies: list[bytes], said: list[str]
+) -> None:
     context, _ = authority.issue(HOST)
     ehlo = [WITH_TLS, b"250-scripted.test\r\n250 " + offer + b"\r\n"]
     async with ScriptedSmtp({"EHLO": ehlo, "AUTH": replies}, context) as server:
-        (result,) = await post(server, transaction(), remote(server.port, Tls.REQUIRED, login=LOGIN))
+        (result,) = await post(
+            server, transaction(), remote(server.port, Tls.REQUIRED, login=LOGIN)
+        )
     assert isinstance(result, Accepted)
     assert server.commands[3:-4] == said
 
@@ -50,7 +54,9 @@ async def test_a_login(authority: Authority, offer: bytes, replies: list[bytes],
 async def test_a_login_to_loopback_needs_no_tls_but_elsewhere_it_does() -> None:
     ehlo = b"250-scripted.test\r\n250 AUTH PLAIN\r\n"
     async with ScriptedSmtp({"EHLO": ehlo}) as server:
-        assert isinstance((await post(server, transaction(), remote(server.port, login=LOGIN)))[0], Accepted)
+        assert isinstance(
+            (await post(server, transaction(), remote(server.port, login=LOGIN)))[0], Accepted
+        )
         async with Socks5() as proxy:  # loopback as the proxy means it is not here
             url = SecretStr(f"socks5://127.0.0.1:{proxy.port}")
             failed = await refusal(remote(server.port, login=LOGIN), relay_proxy=url)
@@ -67,7 +73,9 @@ async def test_a_login_to_loopback_needs_no_tls_but_elsewhere_it_does() -> None:
         (b"334 more\r\n", 334, "4.7.8"),
     ],
 )
-async def test_a_refused_login_is_transient_and_never_shown(reply: bytes, code: int, status: str) -> None:
+async def test_a_refused_login_is_transient_and_never_shown(
+    reply: bytes, code: int, status: str
+) -> None:
     ehlo = b"250-scripted.test\r\n250 AUTH PLAIN\r\n"
     async with ScriptedSmtp({"EHLO": ehlo, "AUTH": reply}) as server:
         failed = await refusal(remote(server.port, login=LOGIN))
@@ -80,4 +88,9 @@ async def test_a_refused_login_is_transient_and_never_shown(reply: bytes, code: 
 
 async def test_no_mechanism_in_common() -> None:
     async with ScriptedSmtp({"EHLO": b"250-x\r\n250 AUTH GSSAPI\r\n"}) as server:
-        assert failure_of(await refusal(remote(server.port, login=LOGIN))) == ("auth", 0, "4.7.4", False)
+        assert failure_of(await refusal(remote(server.port, login=LOGIN))) == (
+            "auth",
+            0,
+            "4.7.4",
+            False,
+        )

@@ -31,7 +31,9 @@ from tests.support.scripted_smtp import (
 @pytest.mark.parametrize("selector", [0, 1])
 @pytest.mark.parametrize("usage", [2, 3])
 async def test_dane_matches(authority: Authority, usage: int, selector: int, matching: int) -> None:
-    context, leaf = authority.issue(HOST) if usage == 2 else authority.issue("other.test", expired=True)
+    context, leaf = (
+        authority.issue(HOST) if usage == 2 else authority.issue("other.test", expired=True)
+    )
     certificate = authority.certificate if usage == 2 else leaf
     octets = spki(certificate) if selector else certificate.public_bytes(Encoding.DER)
     records = (Tlsa(3, 1, 1, b"\0" * 32), tlsa(usage, selector, matching, octets))
@@ -42,10 +44,20 @@ async def test_dane_matches(authority: Authority, usage: int, selector: int, mat
 
 
 @pytest.mark.parametrize(
-    "case", ["other key", "other anchor", "leaf as anchor", "wrong name", "expired", "anchor's key, another's name"]
+    "case",
+    [
+        "other key",
+        "other anchor",
+        "leaf as anchor",
+        "wrong name",
+        "expired",
+        "anchor's key, another's name",
+    ],
 )
 async def test_dane_mismatches(authority: Authority, tmp_path: Path, case: str) -> None:
-    context, leaf = authority.issue("other.test" if case == "wrong name" else HOST, expired=case == "expired")
+    context, leaf = authority.issue(
+        "other.test" if case == "wrong name" else HOST, expired=case == "expired"
+    )
     stranger = Authority(tmp_path, "Stranger")
     record = {
         "other key": tlsa(3, 1, 1, spki(stranger.certificate)),
@@ -61,7 +73,9 @@ async def test_dane_mismatches(authority: Authority, tmp_path: Path, case: str) 
     assert server.connections == 1
 
 
-async def test_an_end_certificate_is_no_anchor_for_others(authority: Authority, tmp_path: Path) -> None:
+async def test_an_end_certificate_is_no_anchor_for_others(
+    authority: Authority, tmp_path: Path
+) -> None:
     """One that may not sign has signed the host's: the path does not hold."""
     between = Authority(tmp_path, "Between")
     between.certificate = between._sign("Between", between.key, authority=False)
@@ -74,7 +88,12 @@ async def test_an_end_certificate_is_no_anchor_for_others(authority: Authority, 
 
 async def test_with_no_usable_record_tls_is_required_and_no_more(authority: Authority) -> None:
     context, _ = authority.issue("other.test")
-    records = (Tlsa(0, 0, 1, b"x" * 32), Tlsa(3, 1, 1, b"short"), Tlsa(3, 7, 1, b"x" * 32), Tlsa(2, 0, 9, b"x"))
+    records = (
+        Tlsa(0, 0, 1, b"x" * 32),
+        Tlsa(3, 1, 1, b"short"),
+        Tlsa(3, 7, 1, b"x" * 32),
+        Tlsa(2, 0, 9, b"x"),
+    )
     async with ScriptedSmtp({"EHLO": WITH_TLS}, context) as server:
         (result,) = await post(server, transaction(), remote(server.port, Tls.DANE, tlsa=records))
         assert isinstance(result, Accepted)

@@ -1,4 +1,5 @@
-"""Hosts that fail: lost connections, timeouts, invalid replies, and hosts that cannot be reached."""
+"""Hosts that fail: lost connections, timeouts, invalid replies, and hosts that cannot be
+reached."""
 
 from __future__ import annotations
 
@@ -47,20 +48,29 @@ STAGES = {"MAIL": "mail", "RCPT": "rcpt", "DATA": "data", "END": "end"}
         (b"\0\xff" * 3000, 0, "4.5.0"), (b"250-more\r\n" * 200, 0, "4.5.0"),
     ],
 )  # fmt: skip
-async def test_a_host_that_fails_in_a_transaction(ehlo: bytes, verb: str, step: Step, code: int, status: str) -> None:
+async def test_a_host_that_fails_in_a_transaction(
+    ehlo: bytes, verb: str, step: Step, code: int, status: str
+) -> None:
     async with ScriptedSmtp({"EHLO": ehlo, verb: step}) as server:
         connection = await connector(**QUICK).connect(remote(server.port))
         began = time.monotonic()
         results = await connection.send(transaction("b@y.test", "c@y.test"))
         assert time.monotonic() - began < 2
-        assert [failure_of(result) for result in results] == [(STAGES[verb], code, status, False)] * 2
+        assert [failure_of(result) for result in results] == [
+            (STAGES[verb], code, status, False)
+        ] * 2
         assert not connection.usable
         await connection.close()
 
 
 @pytest.mark.parametrize(
     ("verb", "reply"),
-    [("MAIL", b"354 go\r\n"), ("RCPT", b"334 what\r\n"), ("DATA", b"250 ok\r\n"), ("END", b"354 go\r\n")],
+    [
+        ("MAIL", b"354 go\r\n"),
+        ("RCPT", b"334 what\r\n"),
+        ("DATA", b"250 ok\r\n"),
+        ("END", b"354 go\r\n"),
+    ],
 )
 async def test_a_reply_that_does_not_fit_ends_the_connection(verb: str, reply: bytes) -> None:
     async with ScriptedSmtp({verb: reply}) as server:
@@ -71,7 +81,9 @@ async def test_a_reply_that_does_not_fit_ends_the_connection(verb: str, reply: b
 
 
 async def test_replies_that_nobody_asked_for_are_never_taken_for_answers() -> None:
-    async with ScriptedSmtp({"END": b"250 ok\r\n250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n250 ok\r\n"}) as server:
+    async with ScriptedSmtp(
+        {"END": b"250 ok\r\n250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n250 ok\r\n"}
+    ) as server:
         connection = await connector(**QUICK).connect(remote(server.port))
         await connection.send(transaction())
         assert not connection.usable
@@ -80,7 +92,9 @@ async def test_replies_that_nobody_asked_for_are_never_taken_for_answers() -> No
     assert len(server.contents) == 1
 
 
-@pytest.mark.parametrize("farewell", [Do(b"250 ok\r\n421 idle\r\n", then="close"), Do(b"250 ok\r\n", then="close")])
+@pytest.mark.parametrize(
+    "farewell", [Do(b"250 ok\r\n421 idle\r\n", then="close"), Do(b"250 ok\r\n", then="close")]
+)
 async def test_a_connection_closed_while_idle_is_not_usable(farewell: Do) -> None:
     async with ScriptedSmtp({"END": farewell}) as server:
         connection = await connector().connect(remote(server.port))
@@ -155,7 +169,9 @@ async def test_a_fault_of_the_store_comes_through() -> None:
             connection = await connector().connect(remote(server.port))
             with pytest.raises(RuntimeError, match="store"):
                 await connection.send(
-                    MailTransaction("a@x.test", [Recipient("b@y.test")], 5, content, False, False, False)
+                    MailTransaction(
+                        "a@x.test", [Recipient("b@y.test")], 5, content, False, False, False
+                    )
                 )
             assert connection.usable is (content is early)
             await connection.close()
@@ -182,7 +198,9 @@ async def test_a_send_that_is_cancelled_with_its_answers_unread_leaves_nothing_t
         if self.replies and self.replies[0].code == 250:
             await asyncio.Event().wait()
 
-    async with ScriptedSmtp({"RCPT": b"550 5.1.1 no such user\r\n", "DATA": b"554 5.5.1 nobody\r\n"}) as server:
+    async with ScriptedSmtp(
+        {"RCPT": b"550 5.1.1 no such user\r\n", "DATA": b"554 5.5.1 nobody\r\n"}
+    ) as server:
         connection = await connector().connect(remote(server.port))
         monkeypatch.setattr(ClientProtocol, "wait_replies", stuck)
         with pytest.raises(TimeoutError):
@@ -220,7 +238,9 @@ async def test_closing_never_waits_long() -> None:
         ({"EHLO": b"250-a\r\n" * 300}, ("ehlo", 0, "4.5.0", False)),
     ],
 )
-async def test_a_host_that_fails_at_the_door(script: dict[str, Step], expected: tuple[str, int, str, bool]) -> None:
+async def test_a_host_that_fails_at_the_door(
+    script: dict[str, Step], expected: tuple[str, int, str, bool]
+) -> None:
     async with ScriptedSmtp(script) as server:
         assert failure_of(await refusal(remote(server.port), **QUICK)) == expected
 
@@ -236,6 +256,8 @@ async def test_nobody_listens() -> None:
 
 async def test_the_bind_address_is_used() -> None:
     async with ScriptedSmtp() as server:
-        assert isinstance((await post(server, transaction(), relay_bind_ipv4="127.0.0.5"))[0], Accepted)
+        assert isinstance(
+            (await post(server, transaction(), relay_bind_ipv4="127.0.0.5"))[0], Accepted
+        )
         failed = await refusal(remote(server.port), relay_bind_ipv4="192.0.2.1")
     assert failure_of(failed) == ("connect", 0, "4.4.1", False)

@@ -1,4 +1,5 @@
-"""The relay's SMTP client against Postfix: its smtp-sink in several moods, and its smtpd with STARTTLS."""
+"""The relay's SMTP client against Postfix: its smtp-sink in several moods, and its smtpd with
+STARTTLS."""
 
 from __future__ import annotations
 
@@ -31,7 +32,9 @@ MESSAGE = b"From: a@x.test\r\nSubject: interop\r\n\r\nText.\r\n.dot\r\n"
 def smtp_sink(*options: str) -> Iterator[int]:
     port = free_port()
     user = ["-u", "postfix"] if os.geteuid() == 0 else []
-    process = subprocess.Popen([need("smtp-sink", "postfix"), *user, *options, f"127.0.0.1:{port}", "100"])
+    process = subprocess.Popen(
+        [need("smtp-sink", "postfix"), *user, *options, f"127.0.0.1:{port}", "100"]
+    )
     try:
         await_port(port, "smtp-sink")
         yield port
@@ -41,7 +44,9 @@ def smtp_sink(*options: str) -> Iterator[int]:
 
 
 def connector(authority: Authority | None = None) -> SmtpConnector:
-    settings = EgressSettings(relay_hostname="out.example.test", relay_end_seconds=5, relay_greeting_seconds=5)
+    settings = EgressSettings(
+        relay_hostname="out.example.test", relay_end_seconds=5, relay_greeting_seconds=5
+    )
     return SmtpConnector(settings, authority.trust if authority else None)
 
 
@@ -51,7 +56,13 @@ def transaction(*recipients: str, lines: int = 1) -> MailTransaction:
             yield MESSAGE
 
     return MailTransaction(
-        "a@x.test", [Recipient(one) for one in recipients], len(MESSAGE) * lines, give, True, False, False
+        "a@x.test",
+        [Recipient(one) for one in recipients],
+        len(MESSAGE) * lines,
+        give,
+        True,
+        False,
+        False,
     )
 
 
@@ -73,7 +84,9 @@ async def test_smtp_sink_without_8bitmime_takes_what_was_converted() -> None:
         Path(directory).chmod(0o777)  # the sink is another user's
         with smtp_sink("-8", "-D", f"{directory}/%M.") as port:
             connection = await connector().connect(RemoteHost("sink", "127.0.0.1", port))
-            (result,) = await connection.send(replace(transaction("b@y.test"), content=give, size=100, eight_bit=True))
+            (result,) = await connection.send(
+                replace(transaction("b@y.test"), content=give, size=100, eight_bit=True)
+            )
             assert isinstance(result, Accepted)
             await connection.close()
         (file,) = Path(directory).iterdir()
@@ -83,7 +96,9 @@ async def test_smtp_sink_without_8bitmime_takes_what_was_converted() -> None:
 
 
 @pytest.mark.parametrize("option", ["-f", "-r", "-q", "-Q"])
-@pytest.mark.parametrize(("command", "stage"), [("mail", "mail"), ("rcpt", "rcpt"), ("data", "data"), (".", "end")])
+@pytest.mark.parametrize(
+    ("command", "stage"), [("mail", "mail"), ("rcpt", "rcpt"), ("data", "data"), (".", "end")]
+)
 async def test_smtp_sink_refuses_or_hangs_up(option: str, command: str, stage: str) -> None:
     with smtp_sink(option, command) as port:
         connection = await connector().connect(RemoteHost("sink", "127.0.0.1", port))
@@ -109,7 +124,10 @@ def postfix() -> Iterator[tuple[Postfix, Authority]]:
         config = str(directory / "run" / "postfix")
         for setting in ("smtpd_tls_security_level = may", f"smtpd_tls_chain_files = {pem}"):
             subprocess.run(["postconf", "-c", config, "-e", setting], check=True)
-        subprocess.run(["postconf", "-c", config, "-Me", "tlsmgr/unix=tlsmgr unix - - n 1000? 1 tlsmgr"], check=True)
+        subprocess.run(
+            ["postconf", "-c", config, "-Me", "tlsmgr/unix=tlsmgr unix - - n 1000? 1 tlsmgr"],
+            check=True,
+        )
         subprocess.run(["postfix", "-c", config, "reload"], capture_output=True, check=True)
         yield server, authority
     finally:
@@ -138,7 +156,9 @@ async def test_postfix_takes_messages(postfix: tuple[Postfix, Authority], tls: T
     async with asyncio.timeout(10):
         connection = await opened(authority, remote)
         for lines in (1, 5000):
-            first, second = await connection.send(transaction(ADDRESS, "b@elsewhere.test", lines=lines))
+            first, second = await connection.send(
+                transaction(ADDRESS, "b@elsewhere.test", lines=lines)
+            )
             assert isinstance(first, Accepted)
             assert bool(first.tls) is (tls is not Tls.NONE)
             assert isinstance(second, Failed)

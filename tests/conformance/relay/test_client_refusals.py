@@ -1,4 +1,5 @@
-"""Refusals of hosts, and what the relay's SMTP client does with a refused transaction (RFC 5321 §4.2)."""
+"""Refusals of hosts, and what the relay's SMTP client does with a refused transaction (RFC 5321
+§4.2)."""
 
 from __future__ import annotations
 
@@ -24,7 +25,13 @@ from tests.support.scripted_smtp import (
 
 @pytest.mark.parametrize("ehlo", [FULL, PLAIN])
 async def test_each_recipient_has_its_own_result(ehlo: bytes) -> None:
-    rcpt = [b"250 ok\r\n", b"550 5.1.1 nobody\r\n", b"450 4.2.1 later\r\n", b"552 too many\r\n", b"551 gone\r\n"]
+    rcpt = [
+        b"250 ok\r\n",
+        b"550 5.1.1 nobody\r\n",
+        b"450 4.2.1 later\r\n",
+        b"552 too many\r\n",
+        b"551 gone\r\n",
+    ]
     async with ScriptedSmtp({"EHLO": ehlo, "RCPT": rcpt}) as server:
         results = await post(server, transaction(*(f"{name}@y.test" for name in "abcde")))
     assert isinstance(results[0], Accepted)
@@ -74,7 +81,9 @@ async def test_a_refusal_and_the_next_transaction_by_the_same_connection(
         {"END": b"250 ok\r\n"},
     ],
 )
-async def test_pipelined_data_with_nobody_to_send_to_carries_nothing(script: dict[str, Step]) -> None:
+async def test_pipelined_data_with_nobody_to_send_to_carries_nothing(
+    script: dict[str, Step],
+) -> None:
     async with ScriptedSmtp({"RCPT": [b"550 5.1.1 no\r\n", b"250 ok\r\n"], **script}) as server:
         connection = await connector().connect(remote(server.port))
         (result,) = await connection.send(transaction())
@@ -115,7 +124,12 @@ async def test_a_refusal_counts_though_the_host_then_leaves() -> None:
 
 
 async def test_what_a_host_says_is_shown_in_one_clean_line() -> None:
-    evil = b"550-5.7.1 \x1b[31mred\x07\xff\r\n550 5.7.1 " + "\u202eb\u00fccher ".encode() + b"z" * 900 + b"\r\n"
+    evil = (
+        b"550-5.7.1 \x1b[31mred\x07\xff\r\n550 5.7.1 "
+        + "\u202eb\u00fccher ".encode()
+        + b"z" * 900
+        + b"\r\n"
+    )
     async with ScriptedSmtp({"END": evil}) as server:
         (result,) = await post(server, transaction())
     assert isinstance(result, Failed)

@@ -70,7 +70,9 @@ async def test_one_of_the_names_will_do(authority: Authority, names: tuple[str, 
     context, _ = authority.issue(*names)
     async with ScriptedSmtp({"EHLO": WITH_TLS}, context) as server:
         wanted = ("mail.nowhere.test", HOST)
-        connection = await connector(authority.trust).connect(remote(server.port, Tls.VERIFIED, names=wanted))
+        connection = await connector(authority.trust).connect(
+            remote(server.port, Tls.VERIFIED, names=wanted)
+        )
         await connection.close()
 
 
@@ -86,7 +88,13 @@ async def test_one_of_the_names_will_do(authority: Authority, names: tuple[str, 
     ],
 )
 async def test_a_certificate_that_does_not_verify_is_never_passed_over(
-    authority: Authority, tmp_path: Path, tls: Tls, names: tuple[str, ...], expired: bool, trusted: bool, why: str
+    authority: Authority,
+    tmp_path: Path,
+    tls: Tls,
+    names: tuple[str, ...],
+    expired: bool,
+    trusted: bool,
+    why: str,
 ) -> None:
     context, _ = authority.issue(*names, expired=expired)
     trust = authority.trust if trusted else Authority(tmp_path, "Another").trust
@@ -119,7 +127,8 @@ async def test_tls_that_is_demanded_is_never_done_without(
 
 
 @pytest.mark.parametrize(
-    "step", [Do(b"220 go\r\n", then="close"), Do(b"220 go\r\n", then="stall"), b"454 4.7.0 not now\r\n"]
+    "step",
+    [Do(b"220 go\r\n", then="close"), Do(b"220 go\r\n", then="stall"), b"454 4.7.0 not now\r\n"],
 )
 async def test_opportunistic_tls_goes_on_in_plain(step: Step) -> None:
     async with ScriptedSmtp({"EHLO": WITH_TLS, "STARTTLS": step}) as server:
@@ -149,10 +158,16 @@ async def test_a_host_with_no_tls_in_common(authority: Authority, tls: Tls) -> N
 
 
 @pytest.mark.parametrize("tls", [Tls.OPPORTUNISTIC, Tls.REQUIRED])
-@pytest.mark.parametrize("more", [b"250 injected\r\n", b"250-half", b"250-scripted\r\n250 AUTH PLAIN\r\n"])
-async def test_octets_injected_before_the_handshake_end_it(authority: Authority, tls: Tls, more: bytes) -> None:
+@pytest.mark.parametrize(
+    "more", [b"250 injected\r\n", b"250-half", b"250-scripted\r\n250 AUTH PLAIN\r\n"]
+)
+async def test_octets_injected_before_the_handshake_end_it(
+    authority: Authority, tls: Tls, more: bytes
+) -> None:
     context, _ = authority.issue(HOST)
-    async with ScriptedSmtp({"EHLO": WITH_TLS, "STARTTLS": b"220 go\r\n" + more}, context) as server:
+    async with ScriptedSmtp(
+        {"EHLO": WITH_TLS, "STARTTLS": b"220 go\r\n" + more}, context
+    ) as server:
         failed = await refusal(remote(server.port, tls))
     assert failed.stage == "tls"
     assert not failed.permanent

@@ -1,4 +1,5 @@
-"""Mail transactions of the relay's SMTP client with hosts that accept them (RFC 5321 §3.3, RFC 2920, RFC 3030)."""
+"""Mail transactions of the relay's SMTP client with hosts that accept them (RFC 5321 §3.3, RFC
+2920, RFC 3030)."""
 
 from __future__ import annotations
 
@@ -46,7 +47,12 @@ async def test_without_pipelining_each_command_waits() -> None:
     assert isinstance(first, Accepted)
     assert not first.dsn
     assert isinstance(second, Accepted)
-    assert server.commands[1:5] == ["MAIL FROM:<a@x.test>", "RCPT TO:<b@y.test>", "RCPT TO:<c@y.test>", "DATA"]
+    assert server.commands[1:5] == [
+        "MAIL FROM:<a@x.test>",
+        "RCPT TO:<b@y.test>",
+        "RCPT TO:<c@y.test>",
+        "DATA",
+    ]
 
 
 async def test_helo_where_ehlo_is_not_known() -> None:
@@ -70,7 +76,12 @@ async def test_replies_octet_by_octet() -> None:
 
 
 async def test_one_connection_carries_many() -> None:
-    before = REGISTRY.get_sample_value("posthorn_relay_smtp_transactions_total", {"connection": "reused"}) or 0.0
+    before = (
+        REGISTRY.get_sample_value(
+            "posthorn_relay_smtp_transactions_total", {"connection": "reused"}
+        )
+        or 0.0
+    )
     async with ScriptedSmtp() as server:
         connection = await connector().connect(remote(server.port))
         for number in range(5):
@@ -82,7 +93,9 @@ async def test_one_connection_carries_many() -> None:
     assert server.contents == [b"%d\r\n" % number for number in range(5)]
     assert server.connections == 1
     assert "RSET" not in server.verbs
-    after = REGISTRY.get_sample_value("posthorn_relay_smtp_transactions_total", {"connection": "reused"})
+    after = REGISTRY.get_sample_value(
+        "posthorn_relay_smtp_transactions_total", {"connection": "reused"}
+    )
     assert after == before + 4
 
 
@@ -92,12 +105,16 @@ async def test_dots_are_stuffed_wherever_the_content_is_cut(cut: int) -> None:
     content = b"..a\r\n.b\r\n.\r\n\r\n.c\r\n"
     filling = (b"x" * 998 + b"\r\n") * 65 + b"x" * 534 + b"\r\n"
     async with ScriptedSmtp({"EHLO": without(b"CHUNKING")}) as server:
-        (result,) = await post(server, transaction(content=(filling + content[:cut], content[cut:]), dots=True))
+        (result,) = await post(
+            server, transaction(content=(filling + content[:cut], content[cut:]), dots=True)
+        )
     assert isinstance(result, Accepted)
     assert server.contents == [filling + b"...a\r\n..b\r\n..\r\n\r\n..c\r\n"]
 
 
-@pytest.mark.parametrize("content", [(b"",), (), (b"no end",), (b"a\r\n", b"no end"), (b"a\r\n", b"", b"\r\n")])
+@pytest.mark.parametrize(
+    "content", [(b"",), (), (b"no end",), (b"a\r\n", b"no end"), (b"a\r\n", b"", b"\r\n")]
+)
 async def test_content_ends_with_a_line_end(content: Sequence[bytes]) -> None:
     whole = b"".join(content)
     whole += b"" if whole.endswith(b"\r\n") or not whole else b"\r\n"
@@ -144,14 +161,18 @@ async def test_extensions_are_used_when_offered() -> None:
         (b"SMTPUTF8", transaction("dä@y.test"), "5.6.7"),
         (
             b"SMTPUTF8",
-            transaction(content=("To: ä@y.test\r\n\r\nx\r\n".encode(),), eight_bit=True, smtputf8=True),
+            transaction(
+                content=("To: ä@y.test\r\n\r\nx\r\n".encode(),), eight_bit=True, smtputf8=True
+            ),
             "5.6.7",
         ),
         (b"nothing", transaction(size=1000001), "5.3.4"),
         (b"nothing", transaction(sender="a@x.test>\r\nRSET\r\n"), "5.1.7"),
     ],
 )
-async def test_what_the_host_cannot_take_is_not_asked(keyword: bytes, what: MailTransaction, status: str) -> None:
+async def test_what_the_host_cannot_take_is_not_asked(
+    keyword: bytes, what: MailTransaction, status: str
+) -> None:
     async with ScriptedSmtp({"EHLO": without(keyword)}) as server:
         connection = await connector().connect(remote(server.port))
         (result,) = await connection.send(what)
@@ -183,7 +204,9 @@ async def test_aiosmtpd_takes_what_is_sent() -> None:
         connection = await connector().connect(remote(sink.port))
         content = [b"Subject: x\r\n\r\n", b".dot\r\n" * 20000, b"end"]
         for _ in range(2):
-            first, second = await connection.send(transaction("b@y.test", "nobody@y.test", content=content, dots=True))
+            first, second = await connection.send(
+                transaction("b@y.test", "nobody@y.test", content=content, dots=True)
+            )
             assert isinstance(first, Accepted)
             assert failure_of(second) == ("rcpt", 550, "5.1.1", True)
         await connection.close()

@@ -1,4 +1,5 @@
-"""Messages that a host does not take as they are: converted on the way, or refused (RFC 6152 §3, RFC 5321 §4.5.3.1.6)."""
+"""Messages that a host does not take as they are: converted on the way, or refused (RFC 6152 §3,
+RFC 5321 §4.5.3.1.6)."""
 
 from __future__ import annotations
 
@@ -14,7 +15,14 @@ from prometheus_client import REGISTRY
 
 from posthorn.ports.errors import Unavailable
 from posthorn_relay.smtp.types import Accepted, Failed
-from tests.conformance.relay.client_env import connector, failure_of, post, remote, transaction, without
+from tests.conformance.relay.client_env import (
+    connector,
+    failure_of,
+    post,
+    remote,
+    transaction,
+    without,
+)
 from tests.support.scripted_smtp import FULL, ScriptedSmtp, Step
 
 SEVEN = without(b"8BITMIME", b"SIZE")
@@ -24,7 +32,9 @@ REMARK = "250 2.0.0 taken as 1 (sent in another transfer encoding)"
 
 
 def count(outcome: str) -> float:
-    return REGISTRY.get_sample_value("posthorn_relay_conversions_total", {"outcome": outcome}) or 0.0
+    return (
+        REGISTRY.get_sample_value("posthorn_relay_conversions_total", {"outcome": outcome}) or 0.0
+    )
 
 
 def payload(octets: bytes) -> Any:
@@ -92,17 +102,24 @@ async def test_a_line_longer_than_998_octets_is_never_sent(keyword: bytes, dots:
 @pytest.mark.parametrize(
     "content",
     [
-        FIELDS.replace(b"text/plain", b"multipart/signed; boundary=x") + b"--x\r\n\r\n" + UMLAUTS + b"--x--\r\n",
+        FIELDS.replace(b"text/plain", b"multipart/signed; boundary=x")
+        + b"--x\r\n\r\n"
+        + UMLAUTS
+        + b"--x--\r\n",
         b"no field\r\n\r\n" + UMLAUTS,
         b"X-Link: " + b"a" * 2000 + b"\r\n\r\nx\r\n",
         b"Message-ID: <\xe4@x.test>\r\n\r\nx\r\n",
     ],
 )
 @pytest.mark.parametrize("reply", [b"250 2.0.0 ok\r\n", b"554 5.6.1 not this\r\n"])
-async def test_what_cannot_be_converted_is_offered_as_it_is_and_the_host_decides(content: bytes, reply: bytes) -> None:
+async def test_what_cannot_be_converted_is_offered_as_it_is_and_the_host_decides(
+    content: bytes, reply: bytes
+) -> None:
     async with ScriptedSmtp({"EHLO": SEVEN, "END": [reply, b"250 2.0.0 ok\r\n"]}) as server:
         connection = await connector().connect(remote(server.port))
-        first, second = await connection.send(transaction("b@y.test", "c>@y.test", content=(content,), eight_bit=True))
+        first, second = await connection.send(
+            transaction("b@y.test", "c>@y.test", content=(content,), eight_bit=True)
+        )
         assert isinstance(first, Accepted) is reply.startswith(b"250")
         assert not isinstance(first, Failed) or (first.code, first.stage) == (554, "end")
         assert failure_of(second) == ("rcpt", 0, "5.1.3", True)
@@ -122,7 +139,9 @@ async def test_a_raw_header_is_encoded_where_the_host_takes_none() -> None:
         ((b"nothing",), True, True),
     ):
         async with ScriptedSmtp({"EHLO": without(*keywords)}) as server:
-            (result,) = await post(server, transaction(content=(RAW,), eight_bit=True, smtputf8=smtputf8))
+            (result,) = await post(
+                server, transaction(content=(RAW,), eight_bit=True, smtputf8=smtputf8)
+            )
         assert isinstance(result, Accepted)
         (got,) = server.contents
         read = email.message_from_bytes(got, policy=email.policy.default)
@@ -142,14 +161,19 @@ MARK = b"Delivered-To: alias@x.test\r\n"
 @pytest.mark.parametrize("takes", [True, False])
 async def test_the_signature_goes_that_holds_or_none(other: bytes, size: str, takes: bool) -> None:
     body = UMLAUTS * (1 if size == "small" else 5000)
-    content = (MARK + OURS + FIELDS, *(body[at : at + 90_000] for at in range(0, len(body), 90_000)))
+    content = (
+        MARK + OURS + FIELDS,
+        *(body[at : at + 90_000] for at in range(0, len(body), 90_000)),
+    )
     what = replace(
         transaction(content=content, eight_bit=True),
         signature_at=len(MARK),
         signature_bytes=len(OURS),
         seven_bit_signature=other,
     )
-    async with ScriptedSmtp({"EHLO": without(b"nothing" if takes else b"8BITMIME", b"SIZE", b"CHUNKING")}) as server:
+    async with ScriptedSmtp(
+        {"EHLO": without(b"nothing" if takes else b"8BITMIME", b"SIZE", b"CHUNKING")}
+    ) as server:
         (result,) = await post(server, what)
     assert isinstance(result, Accepted)
     (got,) = server.contents
@@ -164,7 +188,11 @@ async def test_the_signature_goes_that_holds_or_none(other: bytes, size: str, ta
 
 @pytest.mark.parametrize(
     ("refusal", "is_sent_again"),
-    [(b"500 line too long\r\n", True), (b"554 5.6.0 bad\r\n", True), (b"554 5.7.1 spam\r\n", False)],
+    [
+        (b"500 line too long\r\n", True),
+        (b"554 5.6.0 bad\r\n", True),
+        (b"554 5.7.1 spam\r\n", False),
+    ],
 )
 @pytest.mark.parametrize("pieces", [1, 3])
 async def test_long_lines_of_forwarded_mail_go_as_they_are_unless_the_host_refuses_them(
@@ -190,7 +218,9 @@ async def test_long_lines_of_forwarded_mail_go_as_they_are_unless_the_host_refus
 
 
 async def test_a_refusal_of_what_was_converted_says_so() -> None:
-    async with ScriptedSmtp({"EHLO": SEVEN, "END": [b"550 5.7.1 bad signature\r\n", b"250 2.0.0 ok\r\n"]}) as server:
+    async with ScriptedSmtp(
+        {"EHLO": SEVEN, "END": [b"550 5.7.1 bad signature\r\n", b"250 2.0.0 ok\r\n"]}
+    ) as server:
         connection = await connector().connect(remote(server.port))
         (result,) = await connection.send(transaction(content=(FIELDS, UMLAUTS), eight_bit=True))
         assert isinstance(result, Failed)
@@ -226,7 +256,9 @@ async def test_a_large_message_is_converted(keyword: bytes) -> None:
         ([b"y", *([b"y"] * 998)], True),
     ],
 )
-async def test_long_lines_are_found_however_a_large_message_is_cut(pieces: list[bytes], is_long: bool) -> None:
+async def test_long_lines_are_found_however_a_large_message_is_cut(
+    pieces: list[bytes], is_long: bool
+) -> None:
     content = [FIELDS, (b"x" * 98 + b"\r\n") * 700, *pieces]
     async with ScriptedSmtp() as server:
         (result,) = await post(server, transaction(content=content))
@@ -235,7 +267,9 @@ async def test_long_lines_are_found_however_a_large_message_is_cut(pieces: list[
     assert (b"".join(server.contents) == b"".join(content) + b"\r\n") is not is_long
 
 
-async def test_no_room_for_a_large_message_is_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_room_for_a_large_message_is_a_fault_of_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def full() -> None:
         raise OSError(28, "No space left on device")
 
@@ -243,7 +277,9 @@ async def test_no_room_for_a_large_message_is_a_fault_of_ours(monkeypatch: pytes
     async with ScriptedSmtp({"EHLO": SEVEN}) as server:
         connection = await connector().connect(remote(server.port))
         with pytest.raises(Unavailable):
-            await connection.send(transaction(content=[FIELDS, *([UMLAUTS * 500] * 4)], eight_bit=True))
+            await connection.send(
+                transaction(content=[FIELDS, *([UMLAUTS * 500] * 4)], eight_bit=True)
+            )
         assert connection.usable
         await connection.close()
 

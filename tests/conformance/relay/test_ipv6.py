@@ -55,8 +55,11 @@ async def remotes(dns: DnsServer, made: EgressSettings, destination: str) -> Seq
     return await MxPlanner(made, resolver, None, SecretBox([b"k" * 32])).plan(destination, None)
 
 
-async def deliver(dns: DnsServer, made: EgressSettings, destination: str = "a.test") -> tuple[SmtpResult, list[str]]:
-    """Go through the remotes as a worker does: the first that lets a connection through carries the message."""
+async def deliver(
+    dns: DnsServer, made: EgressSettings, destination: str = "a.test"
+) -> tuple[SmtpResult, list[str]]:
+    """Go through the remotes as a worker does: the first that lets a connection through carries
+    the message."""
     tried = []
     for remote in await remotes(dns, made, destination):
         tried.append(remote.address)
@@ -92,7 +95,8 @@ async def test_ipv6_comes_first_then_ipv4(dns: DnsServer) -> None:
             result, tried = await deliver(dns, settings(dns, four.port))
             assert isinstance(result, Accepted)
             assert (tried, six.connections, four.connections) == (["::1"], 1, 0)
-        result, tried = await deliver(dns, settings(dns, four.port))  # nobody listens at ::1 any more
+        # nobody listens at ::1 any more
+        result, tried = await deliver(dns, settings(dns, four.port))
         assert isinstance(result, Accepted)
         assert result.host == "mx.a.test (127.0.0.1)"
         assert tried == ["::1", "127.0.0.1"]
@@ -105,7 +109,9 @@ async def test_a_host_that_refuses_by_ipv6_may_take_it_by_ipv4(dns: DnsServer) -
     dns.add("a.test", "A", "127.0.0.1")
     async with (
         ScriptedSmtp() as four,
-        ScriptedSmtp({"GREETING": b"554 5.7.1 no reverse name\r\n"}, address="::1", port=four.port) as six,
+        ScriptedSmtp(
+            {"GREETING": b"554 5.7.1 no reverse name\r\n"}, address="::1", port=four.port
+        ) as six,
     ):
         result, tried = await deliver(dns, settings(dns, four.port))
     assert isinstance(result, Accepted)
@@ -125,7 +131,8 @@ async def test_a_bind_address_is_for_its_own_family(dns: DnsServer) -> None:
     dns.add("a.test", "A", "127.0.0.1")
     async with ScriptedSmtp() as four, ScriptedSmtp(address="::1", port=four.port) as six:
         made = settings(dns, four.port, relay_bind_ipv6="2001:db8::7", relay_bind_ipv4="127.0.0.1")
-        result, tried = await deliver(dns, made)  # an address that this machine has not: nothing leaves from it
+        # an address that this machine has not: nothing leaves from it
+        result, tried = await deliver(dns, made)
         assert isinstance(result, Accepted)
         assert tried == ["::1", "127.0.0.1"]
         made = settings(dns, four.port, relay_bind_ipv6="::1", relay_bind_ipv4="192.0.2.7")
@@ -135,11 +142,15 @@ async def test_a_bind_address_is_for_its_own_family(dns: DnsServer) -> None:
     assert six.connections == 1
 
 
-async def test_an_address_can_be_what_a_certificate_is_for(tmp_path_factory: pytest.TempPathFactory) -> None:
+async def test_an_address_can_be_what_a_certificate_is_for(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
     authority = Authority(tmp_path_factory.mktemp("ca"))
     context, _ = authority.issue("::1")
     async with ScriptedSmtp({"EHLO": WITH_TLS}, context, address="::1") as six:
         client = SmtpConnector(EgressSettings.model_validate(QUICK), authority.trust)
-        connection = await client.connect(RemoteHost("::1", "::1", six.port, Tls.VERIFIED, ("0:0:0:0:0:0:0:1",)))
+        connection = await client.connect(
+            RemoteHost("::1", "::1", six.port, Tls.VERIFIED, ("0:0:0:0:0:0:0:1",))
+        )
         assert connection.tls.endswith("verified")
         await connection.close()

@@ -46,7 +46,9 @@ class Clock:
 class Scene:
     """A domain with a record and a policy host, and a relay's policies."""
 
-    def __init__(self, dns: DnsServer, web: PolicyHost, trust: ssl.SSLContext, store: PolicyStore) -> None:
+    def __init__(
+        self, dns: DnsServer, web: PolicyHost, trust: ssl.SSLContext, store: PolicyStore
+    ) -> None:
         self.dns = dns
         self.web = web
         self.trust = trust
@@ -241,7 +243,12 @@ async def test_a_fault_of_the_store_is_transient(database: Database, database_ur
     ("status", "headers", "body", "reason"),
     [
         ("404 Not Found", "Content-Type: text/plain", POLICY, "status 404"),
-        ("301 Moved", f"Content-Type: text/plain\r\nLocation: https://{HOST}/x", POLICY, "status 301"),
+        (
+            "301 Moved",
+            f"Content-Type: text/plain\r\nLocation: https://{HOST}/x",
+            POLICY,
+            "status 301",
+        ),
         ("204 Empty", "Content-Type: text/plain", b"", "status 204"),
         ("200 OK", "Content-Type: text/html", POLICY, "text/plain"),
         ("200 OK", "X-Nothing: 1", POLICY, "text/plain"),
@@ -259,7 +266,9 @@ async def test_answers_that_are_no_policy_are_refused(
     assert len(scene.web.requests) == 1
 
 
-@pytest.mark.parametrize("type_", ["text/plain; charset=utf-8", "Text/Plain", "text/plain ;charset=us-ascii"])
+@pytest.mark.parametrize(
+    "type_", ["text/plain; charset=utf-8", "Text/Plain", "text/plain ;charset=us-ascii"]
+)
 async def test_parameters_of_the_type_do_not_matter(scene: Scene, type_: str) -> None:
     scene.web.publish(POLICY, headers=f"Content-Type: {type_}")
     assert (await scene.fetcher().fetch(DOMAIN)).mode is Mode.ENFORCE
@@ -271,7 +280,9 @@ async def test_an_answer_that_is_no_http_is_refused(scene: Scene) -> None:
         await scene.fetcher().fetch(DOMAIN)
 
 
-async def test_an_answer_that_does_not_come_is_not_waited_for(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answer_that_does_not_come_is_not_waited_for(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(mta_sts_fetch, "_SECONDS", 0.2)
     scene.web.answer = None
     with pytest.raises(FetchFailed, match="in time"):
@@ -279,7 +290,8 @@ async def test_an_answer_that_does_not_come_is_not_waited_for(scene: Scene, monk
 
 
 @pytest.mark.parametrize(
-    ("names", "expired"), [(["a.test"], False), (["mta-sts.b.test"], False), (["*.test"], False), ([HOST], True)]
+    ("names", "expired"),
+    [(["a.test"], False), (["mta-sts.b.test"], False), (["*.test"], False), ([HOST], True)],
 )
 async def test_a_certificate_that_does_not_verify_is_refused(
     scene: Scene, authority: Authority, names: list[str], expired: bool

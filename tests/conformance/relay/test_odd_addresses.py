@@ -1,4 +1,5 @@
-"""Addresses of others go into MAIL, RCPT and ORCPT as they are written: their hosts judge them (RFC 5321 §2.3.11)."""
+"""Addresses of others go into MAIL, RCPT and ORCPT as they are written: their hosts judge them
+(RFC 5321 §2.3.11)."""
 
 from __future__ import annotations
 
@@ -40,7 +41,9 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize("offer", [FULL, without(b"PIPELINING", b"SIZE", b"8BITMIME"), b"250 scripted.test\r\n"])
+@pytest.mark.parametrize(
+    "offer", [FULL, without(b"PIPELINING", b"SIZE", b"8BITMIME"), b"250 scripted.test\r\n"]
+)
 @pytest.mark.parametrize("address", ODD)
 async def test_an_odd_address_is_named_as_it_is_written(address: str, offer: bytes) -> None:
     async with ScriptedSmtp({"EHLO": offer}) as server:

@@ -1,4 +1,5 @@
-"""From destinations to remotes, with a DNS server that has every kind of domain (RFC 5321 §5.1, 7505, 7672, 8461)."""
+"""From destinations to remotes, with a DNS server that has every kind of domain (RFC 5321 §5.1,
+7505, 7672, 8461)."""
 
 from __future__ import annotations
 
@@ -61,10 +62,16 @@ class Scene:
     def planner(self, **settings: Any) -> MxPlanner:
         made = EgressSettings.model_validate(settings)
         resolver = DnsResolver([self.dns.address], made.relay_dnssec, lifetime=1.0)
-        policies = StsPolicies(resolver, self.shelf, self.shelf, lambda: 10.0) if made.relay_mta_sts else None
+        policies = (
+            StsPolicies(resolver, self.shelf, self.shelf, lambda: 10.0)
+            if made.relay_mta_sts
+            else None
+        )
         return MxPlanner(made, resolver, policies, SECRET_BOX)
 
-    async def plan(self, destination: str, route: Route | None = None, **settings: Any) -> Sequence[RemoteHost]:
+    async def plan(
+        self, destination: str, route: Route | None = None, **settings: Any
+    ) -> Sequence[RemoteHost]:
         return await self.planner(**settings).plan(destination, route)
 
     async def fail(self, destination: str, route: Route | None = None, **settings: Any) -> Failed:
@@ -127,7 +134,9 @@ async def test_hops_are_at_most_twelve_and_no_host_takes_them_all(scene: Scene) 
     for number in range(10):
         scene.dns.add(f"mx{number}.test", "A", *(f"192.1.{number}.{last}" for last in range(1, 21)))
     remotes = await scene.plan("a.test")
-    assert [remote.host for remote in remotes] == ["mx0.test"] * 4 + ["mx1.test"] * 4 + ["mx2.test"] * 4
+    assert [remote.host for remote in remotes] == ["mx0.test"] * 4 + ["mx1.test"] * 4 + [
+        "mx2.test"
+    ] * 4
 
 
 async def test_a_host_without_address_is_passed_over(scene: Scene) -> None:
@@ -182,7 +191,9 @@ async def test_want_of_an_answer_is_never_permanent(scene: Scene, fault: str) ->
     [{"relay_hostname": "mail.test"}, {"relay_own_names": ("mx.test", "MAIL.test.")}],
     ids=["host", "further"],
 )
-async def test_our_own_name_cuts_the_set_at_its_preference(scene: Scene, settings: dict[str, Any]) -> None:
+async def test_our_own_name_cuts_the_set_at_its_preference(
+    scene: Scene, settings: dict[str, Any]
+) -> None:
     scene.mail_hosts("a.test", {"one.test": 10, "mail.test": 20, "equal.test": 20, "last.test": 30})
     assert places(await scene.plan("a.test", **settings)) == [("one.test", "192.0.2.1")]
     scene.mail_hosts("loop.test", {"mail.test": 10, "last.test": 30})
@@ -192,7 +203,9 @@ async def test_our_own_name_cuts_the_set_at_its_preference(scene: Scene, setting
 
 async def test_our_own_address_cuts_the_set_too(scene: Scene) -> None:
     scene.mail_hosts("a.test", {"one.test": 10, "alias.test": 20, "last.test": 30})
-    assert places(await scene.plan("a.test", relay_bind_ipv4="192.0.2.2")) == [("one.test", "192.0.2.1")]
+    assert places(await scene.plan("a.test", relay_bind_ipv4="192.0.2.2")) == [
+        ("one.test", "192.0.2.1")
+    ]
     assert (await scene.fail("a.test", relay_bind_ipv4="192.0.2.1")).status == "5.4.6"
 
 
@@ -204,8 +217,24 @@ async def test_a_domain_that_is_our_name_without_mx_is_a_loop(scene: Scene) -> N
 @pytest.mark.parametrize(
     "address",
     [
-        *("127.0.0.1", "127.9.9.9", "0.0.0.0", "0.1.2.3", "169.254.169.254", "224.0.0.1", "255.255.255.255"),
-        *("::1", "::", "fe80::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:169.254.1.1", "64:ff9b::7f00:1"),
+        *(
+            "127.0.0.1",
+            "127.9.9.9",
+            "0.0.0.0",
+            "0.1.2.3",
+            "169.254.169.254",
+            "224.0.0.1",
+            "255.255.255.255",
+        ),
+        *(
+            "::1",
+            "::",
+            "fe80::1",
+            "ff02::1",
+            "::ffff:127.0.0.1",
+            "::ffff:169.254.1.1",
+            "64:ff9b::7f00:1",
+        ),
     ],
 )
 async def test_addresses_that_no_other_host_has_are_not_sent_to(scene: Scene, address: str) -> None:
@@ -248,7 +277,9 @@ async def test_private_addresses_are_sent_to_where_the_settings_say_so(
     with pytest.raises(Failed) as refused:
         await scene.plan("a.test")
     assert (refused.value.status, refused.value.permanent) == ("5.4.4", True)
-    assert places(await scene.plan("a.test", relay_private_networks=(network,))) == [("a.test", address)]
+    assert places(await scene.plan("a.test", relay_private_networks=(network,))) == [
+        ("a.test", address)
+    ]
 
 
 async def test_loopback_is_sent_to_when_a_test_says_so(scene: Scene) -> None:
@@ -258,9 +289,12 @@ async def test_loopback_is_sent_to_when_a_test_says_so(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize(
-    ("destination", "address"), [("[192.0.2.7]", "192.0.2.7"), ("[IPv6:2001:db8::7]", "2001:db8::7")]
+    ("destination", "address"),
+    [("[192.0.2.7]", "192.0.2.7"), ("[IPv6:2001:db8::7]", "2001:db8::7")],
 )
-async def test_an_address_literal_needs_no_dns(scene: Scene, destination: str, address: str) -> None:
+async def test_an_address_literal_needs_no_dns(
+    scene: Scene, destination: str, address: str
+) -> None:
     assert await scene.plan(destination) == [RemoteHost(address, address, names=(address,))]
     assert not scene.dns.asked
 
@@ -284,10 +318,14 @@ async def test_without_direct_delivery_a_route_is_needed(scene: Scene) -> None:
         ("implicit", 465, Tls.IMPLICIT),
     ],
 )
-async def test_a_route_leads_to_its_host_alone(scene: Scene, tls: str, port: int, expected: Tls) -> None:
+async def test_a_route_leads_to_its_host_alone(
+    scene: Scene, tls: str, port: int, expected: Tls
+) -> None:
     scene.mail_hosts("a.test", {"one.test": 10})
     scene.dns.add("smart.test", "A", "127.0.0.1")  # a route may lead anywhere
-    remotes = await scene.plan("a.test", Route("a.test", host="Smart.test", tls=tls), relay_direct=False)
+    remotes = await scene.plan(
+        "a.test", Route("a.test", host="Smart.test", tls=tls), relay_direct=False
+    )
     assert remotes == [RemoteHost("smart.test", "127.0.0.1", port, expected, ("smart.test",))]
     (remote,) = await scene.plan("a.test", Route("*", host="smart.test", tls=tls, port=2587))
     assert remote.port == 2587
@@ -385,7 +423,9 @@ async def test_hosts_that_a_policy_names_are_held_to_it(scene: Scene) -> None:
 async def test_a_policy_that_is_not_enforced_changes_nothing(scene: Scene, mode: Mode) -> None:
     scene.mail_hosts("a.test", {"evil.example": 5})
     scene.shelf.keep("a.test", mode, "one.test")
-    assert [(remote.host, remote.tls) for remote in await scene.plan("a.test")] == [("evil.example", Tls.OPPORTUNISTIC)]
+    assert [(remote.host, remote.tls) for remote in await scene.plan("a.test")] == [
+        ("evil.example", Tls.OPPORTUNISTIC)
+    ]
 
 
 async def test_not_knowing_the_policy_is_transient(scene: Scene) -> None:
@@ -417,7 +457,8 @@ async def test_dane_is_not_used_where_a_link_is_not_validated(scene: Scene, inse
 
 
 async def test_tlsa_answers_without_the_ad_bit_are_as_good_as_none(scene: Scene) -> None:
-    """A forged record could close the host, or have mail go to whoever forged it: only what was validated counts."""
+    """A forged record could close the host, or have mail go to whoever forged it: only what was
+    validated counts."""
     scene.mail_hosts("a.test", {"one.test": 10}, secure=True)
     for records in ((f"3 1 1 {DIGEST}",), (f"1 1 1 {DIGEST}",), ()):
         if records:
@@ -443,8 +484,18 @@ async def test_records_of_which_none_is_usable_still_demand_tls(scene: Scene) ->
 
 
 def test_records_that_no_certificate_can_match_are_unusable() -> None:
-    good = [Tlsa(3, 1, 1, b"x" * 32), Tlsa(2, 0, 2, b"x" * 64), Tlsa(2, 0, 0, b"x"), Tlsa(3, 0, 0, b"x")]
-    bad = [Tlsa(0, 1, 1, b"x" * 32), Tlsa(3, 2, 1, b"x" * 32), Tlsa(3, 1, 3, b"x" * 32), Tlsa(3, 1, 1, b"x" * 31)]
+    good = [
+        Tlsa(3, 1, 1, b"x" * 32),
+        Tlsa(2, 0, 2, b"x" * 64),
+        Tlsa(2, 0, 0, b"x"),
+        Tlsa(3, 0, 0, b"x"),
+    ]
+    bad = [
+        Tlsa(0, 1, 1, b"x" * 32),
+        Tlsa(3, 2, 1, b"x" * 32),
+        Tlsa(3, 1, 3, b"x" * 32),
+        Tlsa(3, 1, 1, b"x" * 31),
+    ]
     assert usable_records([*bad, *good, Tlsa(3, 1, 0, b"")]) == tuple(good)
 
 
@@ -470,4 +521,7 @@ async def test_dane_stands_in_for_mta_sts(scene: Scene) -> None:
     scene.dns.exists("_25._tcp.two.test", secure=True)
     scene.shelf.keep("a.test", Mode.ENFORCE, "one.test", "two.test")
     remotes = await scene.plan("a.test", relay_dnssec=True)
-    assert [(remote.host, remote.tls) for remote in remotes] == [("one.test", Tls.DANE), ("two.test", Tls.VERIFIED)]
+    assert [(remote.host, remote.tls) for remote in remotes] == [
+        ("one.test", Tls.DANE),
+        ("two.test", Tls.VERIFIED),
+    ]

@@ -1,4 +1,5 @@
-"""The resolver against a DNS server that answers, misleads, cuts short and keeps silent (RFC 5321 §5.1, 7505, 7672)."""
+"""The resolver against a DNS server that answers, misleads, cuts short and keeps silent (RFC
+5321 §5.1, 7505, 7672)."""
 
 from __future__ import annotations
 
@@ -42,17 +43,25 @@ async def test_exchangers_come_by_preference(dns_server: DnsServer, resolver: Dn
     ]
 
 
-async def test_equal_exchangers_come_in_random_order(dns_server: DnsServer, resolver: DnsResolver) -> None:
-    dns_server.add("a.test", "MX", *(f"10 mx{number}.a.test." for number in range(8)), "5 first.a.test.")
+async def test_equal_exchangers_come_in_random_order(
+    dns_server: DnsServer, resolver: DnsResolver
+) -> None:
+    dns_server.add(
+        "a.test", "MX", *(f"10 mx{number}.a.test." for number in range(8)), "5 first.a.test."
+    )
     orders = {tuple(one.host for one in await resolver.exchangers("a.test")) for _ in range(20)}
     assert len(orders) > 1
     assert {order[0] for order in orders} == {"first.a.test"}
     assert dns_server.asked["a.test", "MX"] == 1
 
 
-async def test_a_domain_without_mx_is_its_own_exchanger(dns_server: DnsServer, resolver: DnsResolver) -> None:
+async def test_a_domain_without_mx_is_its_own_exchanger(
+    dns_server: DnsServer, resolver: DnsResolver
+) -> None:
     dns_server.add("a.test", "A", "192.0.2.1")
-    assert [(one.preference, one.host) for one in await resolver.exchangers("a.test")] == [(0, "a.test")]
+    assert [(one.preference, one.host) for one in await resolver.exchangers("a.test")] == [
+        (0, "a.test")
+    ]
 
 
 @pytest.mark.parametrize("exists", [True, False])
@@ -74,8 +83,12 @@ async def test_a_domain_is_not_given_up_while_its_addresses_cannot_be_asked(
         await resolver.exchangers("a.test")
 
 
-@pytest.mark.parametrize("name", ["a..test", "a" * 64 + ".test", ".".join(["a" * 60] * 5), "", "m\u00e4x.test"])
-async def test_what_cannot_be_a_name_is_no_domain(resolver: DnsResolver, dns_server: DnsServer, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["a..test", "a" * 64 + ".test", ".".join(["a" * 60] * 5), "", "m\u00e4x.test"]
+)
+async def test_what_cannot_be_a_name_is_no_domain(
+    resolver: DnsResolver, dns_server: DnsServer, name: str
+) -> None:
     with pytest.raises(NoSuchDomain):
         await resolver.exchangers(name)
     if name:
@@ -89,14 +102,18 @@ async def test_a_null_mx_is_told_apart(dns_server: DnsServer, resolver: DnsResol
         await resolver.exchangers("a.test")
 
 
-async def test_exchangers_that_are_no_hosts_are_passed_over(dns_server: DnsServer, resolver: DnsResolver) -> None:
+async def test_exchangers_that_are_no_hosts_are_passed_over(
+    dns_server: DnsServer, resolver: DnsResolver
+) -> None:
     dns_server.add("a.test", "MX", "0 .", "1 192.0.2.1.", "2 a\\032b.test.", "3 mx.a.test.")
     assert [one.host for one in await resolver.exchangers("a.test")] == ["mx.a.test"]
     dns_server.add("b.test", "MX", "1 192.0.2.1.")
     assert await resolver.exchangers("b.test") == []
 
 
-async def test_a_crowd_of_exchangers_is_cut_at_the_best_hundred(dns_server: DnsServer, resolver: DnsResolver) -> None:
+async def test_a_crowd_of_exchangers_is_cut_at_the_best_hundred(
+    dns_server: DnsServer, resolver: DnsResolver
+) -> None:
     dns_server.add("a.test", "MX", *(f"{number} mx{number}.test." for number in range(300)))
     found = await resolver.exchangers("a.test")
     assert [one.preference for one in found] == list(range(100))
@@ -109,14 +126,18 @@ async def test_an_alias_is_followed(dns_server: DnsServer, resolver: DnsResolver
     assert [one.host for one in await resolver.exchangers("a.test")] == ["mx.b.test"]
 
 
-async def test_a_cut_answer_is_asked_for_by_tcp(dns_server: DnsServer, resolver: DnsResolver) -> None:
+async def test_a_cut_answer_is_asked_for_by_tcp(
+    dns_server: DnsServer, resolver: DnsResolver
+) -> None:
     dns_server.add("a.test", "MX", "10 mx.a.test.")
     dns_server.cut("a.test", "MX")
     assert [one.host for one in await resolver.exchangers("a.test")] == ["mx.a.test"]
     assert dns_server.by_tcp == 1
 
 
-@pytest.mark.parametrize("rcode", [dns.rcode.SERVFAIL, dns.rcode.REFUSED, dns.rcode.FORMERR, dns.rcode.NOTIMP])
+@pytest.mark.parametrize(
+    "rcode", [dns.rcode.SERVFAIL, dns.rcode.REFUSED, dns.rcode.FORMERR, dns.rcode.NOTIMP]
+)
 async def test_a_refusal_of_the_server_is_no_answer(
     dns_server: DnsServer, resolver: DnsResolver, rcode: dns.rcode.Rcode
 ) -> None:
@@ -145,7 +166,9 @@ async def test_a_lost_datagram_is_asked_again(dns_server: DnsServer, resolver: D
     assert dns_server.asked["a.test", "MX"] == 2
 
 
-async def test_what_does_not_read_is_no_answer(dns_server: DnsServer, resolver: DnsResolver) -> None:
+async def test_what_does_not_read_is_no_answer(
+    dns_server: DnsServer, resolver: DnsResolver
+) -> None:
     dns_server.babble("a.test", "MX")
     with pytest.raises(LookupFailed):
         await resolver.exchangers("a.test")
@@ -160,15 +183,23 @@ async def test_another_server_is_asked_when_one_fails(dns_server: DnsServer) -> 
         assert broken.asked["a.test", "MX"] == 1
 
 
-async def test_addresses_of_both_families_are_found(dns_server: DnsServer, resolver: DnsResolver) -> None:
+async def test_addresses_of_both_families_are_found(
+    dns_server: DnsServer, resolver: DnsResolver
+) -> None:
     dns_server.add("mx.test", "A", "192.0.2.1", "192.0.2.2")
     dns_server.add("mx.test", "AAAA", "2001:db8::1")
     found, secure = await resolver.addresses("mx.test")
-    assert (found[0], sorted(found[1:]), secure) == ("2001:db8::1", ["192.0.2.1", "192.0.2.2"], False)
+    assert (found[0], sorted(found[1:]), secure) == (
+        "2001:db8::1",
+        ["192.0.2.1", "192.0.2.2"],
+        False,
+    )
     assert await resolver.addresses("none.test") == ([], False)
 
 
-async def test_one_family_is_enough_but_none_is_not_known_by_half(dns_server: DnsServer, resolver: DnsResolver) -> None:
+async def test_one_family_is_enough_but_none_is_not_known_by_half(
+    dns_server: DnsServer, resolver: DnsResolver
+) -> None:
     dns_server.add("mx.test", "A", "192.0.2.1")
     dns_server.fail("mx.test", "AAAA")
     assert await resolver.addresses("mx.test") == (["192.0.2.1"], False)
@@ -194,16 +225,23 @@ async def test_answers_are_kept_for_their_ttl(dns_server: DnsServer, resolver: D
     assert dns_server.asked["short.test", "TXT"] == 2
 
 
-async def test_the_same_question_at_once_is_asked_once(dns_server: DnsServer, resolver: DnsResolver) -> None:
+async def test_the_same_question_at_once_is_asked_once(
+    dns_server: DnsServer, resolver: DnsResolver
+) -> None:
     dns_server.add("a.test", "TXT", '"one"')
     assert await asyncio.gather(*(resolver.texts("a.test") for _ in range(50))) == [["one"]] * 50
     assert dns_server.asked["a.test", "TXT"] == 1
 
 
-async def test_who_gives_up_does_not_take_the_others_answer_away(dns_server: DnsServer, resolver: DnsResolver) -> None:
+async def test_who_gives_up_does_not_take_the_others_answer_away(
+    dns_server: DnsServer, resolver: DnsResolver
+) -> None:
     dns_server.add("a.test", "TXT", '"one"')
     dns_server.silence("a.test", "TXT", times=1)
-    first, second = asyncio.create_task(resolver.texts("a.test")), asyncio.create_task(resolver.texts("a.test"))
+    first, second = (
+        asyncio.create_task(resolver.texts("a.test")),
+        asyncio.create_task(resolver.texts("a.test")),
+    )
     await asyncio.sleep(0.02)
     first.cancel()
     assert await second == ["one"]
@@ -226,14 +264,18 @@ async def test_validation_is_believed_only_when_asked_for(
     assert [one.secure for one in await resolver.exchangers("a.test")] == [False]
 
 
-async def test_an_alias_from_an_unsigned_zone_is_not_validated(dns_server: DnsServer, validating: DnsResolver) -> None:
+async def test_an_alias_from_an_unsigned_zone_is_not_validated(
+    dns_server: DnsServer, validating: DnsResolver
+) -> None:
     dns_server.add("alias.test", "CNAME", "mx.a.test.", secure=True)
     dns_server.add("mx.a.test", "A", "192.0.2.1")
     assert await validating.addresses("alias.test") == (["192.0.2.1"], False)
 
 
 async def test_tlsa_records_are_read(dns_server: DnsServer, validating: DnsResolver) -> None:
-    dns_server.add("_25._tcp.mx.a.test", "TLSA", "3 1 1 " + "ab" * 32, "2 0 2 " + "cd" * 64, secure=True)
+    dns_server.add(
+        "_25._tcp.mx.a.test", "TLSA", "3 1 1 " + "ab" * 32, "2 0 2 " + "cd" * 64, secure=True
+    )
     records, secure = await validating.tlsa("mx.a.test", 25)
     assert secure
     assert sorted(records, key=lambda one: one.usage) == [
@@ -248,7 +290,17 @@ async def test_tlsa_records_are_read(dns_server: DnsServer, validating: DnsResol
 
 @pytest.mark.parametrize(
     "server",
-    ["ns.example.com", "127.0.0.1:dns", "[::1", "1.2.3", "", "127.0.0.1:0", "127.0.0.1:65536", "[::1]x", "::1]:53"],
+    [
+        "ns.example.com",
+        "127.0.0.1:dns",
+        "[::1",
+        "1.2.3",
+        "",
+        "127.0.0.1:0",
+        "127.0.0.1:65536",
+        "[::1]x",
+        "::1]:53",
+    ],
 )
 def test_a_server_that_is_no_address_is_refused(server: str) -> None:
     with pytest.raises(ValueError):

@@ -11,7 +11,15 @@ import pytest
 
 from posthorn_relay.smtp import connection as smtp_connection
 from posthorn_relay.smtp.types import Accepted, Failed, SmtpResult
-from tests.conformance.relay.client_env import QUICK, connector, failure_of, post, remote, transaction, without
+from tests.conformance.relay.client_env import (
+    QUICK,
+    connector,
+    failure_of,
+    post,
+    remote,
+    transaction,
+    without,
+)
 from tests.support.scripted_smtp import ScriptedSmtp
 
 LARGE = [(b"x" * 998 + b"\r\n") * 1000] * 60
@@ -79,7 +87,9 @@ async def test_the_bound_grows_with_the_size() -> None:
 
 
 @pytest.mark.parametrize("keyword", [b"PIPELINING", b"nothing"])
-async def test_many_slow_recipients_have_a_bound_in_common(keyword: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_slow_recipients_have_a_bound_in_common(
+    keyword: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(smtp_connection, "_RECIPIENT_SECONDS", 0.01)
     async with Slow({"EHLO": without(keyword)}, verbs_=("RCPT",)) as server:
         connection = await connector(**QUICK).connect(remote(server.port))
@@ -120,7 +130,9 @@ async def test_a_slow_store_of_ours_is_not_the_hosts_fault(keyword: bytes) -> No
 
     async with ScriptedSmtp({"EHLO": without(keyword)}) as server:
         (result,) = await post(
-            server, replace(transaction(), content=give, size=210_000), **{**PROMPT, "relay_end_seconds": 3.0}
+            server,
+            replace(transaction(), content=give, size=210_000),
+            **{**PROMPT, "relay_end_seconds": 3.0},
         )
     assert isinstance(result, Accepted)
     assert b"".join(server.contents) == lines * 3

@@ -1,4 +1,5 @@
-"""What policies ask of a host's certificate: MTA-STS enforced and tested (RFC 8461), DANE through chains (RFC 7671, RFC 7672)."""
+"""What policies ask of a host's certificate: MTA-STS enforced and tested (RFC 8461), DANE
+through chains (RFC 7671, RFC 7672)."""
 
 from __future__ import annotations
 
@@ -33,7 +34,10 @@ from tests.conformance.relay.client_env import (
 )
 from tests.support.scripted_smtp import CLOSE, FULL, Authority, Do, ScriptedSmtp, Step, spki
 
-TESTING, ENFORCED = StsRequirement("scripted.test", enforced=False), StsRequirement("scripted.test", enforced=True)
+TESTING, ENFORCED = (
+    StsRequirement("scripted.test", enforced=False),
+    StsRequirement("scripted.test", enforced=True),
+)
 
 
 def noted(mode: str) -> dict[str, float]:
@@ -48,7 +52,9 @@ def noted(mode: str) -> dict[str, float]:
 
 def gained(mode: str, before: dict[str, float]) -> dict[str, float]:
     return {
-        result: value - before.get(result, 0) for result, value in noted(mode).items() if value != before.get(result)
+        result: value - before.get(result, 0)
+        for result, value in noted(mode).items()
+        if value != before.get(result)
     }
 
 
@@ -71,10 +77,14 @@ class Case:
 CASES = {
     "no starttls": Case("starttls-not-supported", {"EHLO": FULL}, encrypted=False),
     "starttls refused": Case(
-        "starttls-not-supported", {"EHLO": WITH_TLS, "STARTTLS": b"454 4.7.0 not now\r\n"}, encrypted=False
+        "starttls-not-supported",
+        {"EHLO": WITH_TLS, "STARTTLS": b"454 4.7.0 not now\r\n"},
+        encrypted=False,
     ),
     "handshake cut": Case(
-        "validation-failure", {"EHLO": WITH_TLS, "STARTTLS": Do(b"220 go\r\n", then="close")}, encrypted=False
+        "validation-failure",
+        {"EHLO": WITH_TLS, "STARTTLS": Do(b"220 go\r\n", then="close")},
+        encrypted=False,
     ),
     "wrong name": Case("certificate-host-mismatch", {"EHLO": WITH_TLS}, names=("other.test",)),
     "no name": Case("certificate-host-mismatch", {"EHLO": WITH_TLS}, names=()),
@@ -133,27 +143,37 @@ async def test_what_fails_an_enforced_policy_is_noted_and_not_sent(
     assert gained("enforce", before) == {case.result: 1}
 
 
-async def test_a_route_that_demands_more_than_a_tested_policy_is_noted_once(authority: Authority) -> None:
+async def test_a_route_that_demands_more_than_a_tested_policy_is_noted_once(
+    authority: Authority,
+) -> None:
     context, _ = authority.issue("other.test")
     before = noted("testing")
     async with ScriptedSmtp({"EHLO": WITH_TLS}, context) as server:
-        await refusal(remote(server.port, Tls.VERIFIED, names=(HOST,), sts=TESTING), trust=authority.trust)
+        await refusal(
+            remote(server.port, Tls.VERIFIED, names=(HOST,), sts=TESTING), trust=authority.trust
+        )
         assert server.connections == 1
     assert gained("testing", before) == {"certificate-host-mismatch": 1}
 
 
-async def test_a_host_that_satisfies_a_policy_in_testing_is_connected_to_once(authority: Authority) -> None:
+async def test_a_host_that_satisfies_a_policy_in_testing_is_connected_to_once(
+    authority: Authority,
+) -> None:
     context, _ = authority.issue(HOST)
     before = noted("testing")
     async with ScriptedSmtp({"EHLO": WITH_TLS}, context) as server:
-        connection = await connector(authority.trust).connect(remote(server.port, names=(HOST,), sts=TESTING))
+        connection = await connector(authority.trust).connect(
+            remote(server.port, names=(HOST,), sts=TESTING)
+        )
         assert connection.tls.endswith(" verified")
         await connection.close()
         assert server.connections == 1
     assert gained("testing", before) == {}
 
 
-@pytest.mark.parametrize("script", [{"GREETING": CLOSE}, {"GREETING": b"554 5.7.1 no\r\n"}, {"EHLO": b"450 later\r\n"}])
+@pytest.mark.parametrize(
+    "script", [{"GREETING": CLOSE}, {"GREETING": b"554 5.7.1 no\r\n"}, {"EHLO": b"450 later\r\n"}]
+)
 async def test_what_is_no_fault_of_tls_is_not_noted(script: dict[str, Step]) -> None:
     before = noted("testing")
     async with ScriptedSmtp(script) as server:
@@ -188,7 +208,8 @@ def issue(
     days: int = 1, path_length: int | None = None, usage: x509.ObjectIdentifier | None = None,
     critical: x509.ExtensionType | None = None,
 ) -> Issued:  # fmt: skip
-    """Make a certificate; one of its own where ``by`` is not given. ``days`` below 0: it has expired."""
+    """Make a certificate; one of its own where ``by`` is not given. ``days`` below 0: it has
+    expired."""
     key = key or ec.generate_private_key(ec.SECP256R1())
     now = datetime.datetime.now(datetime.UTC)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -203,7 +224,9 @@ def issue(
         .add_extension(x509.BasicConstraints(ca=authority, path_length=path_length), critical=True)
     )
     if names:
-        builder = builder.add_extension(x509.SubjectAlternativeName(list(map(x509.DNSName, names))), critical=False)
+        builder = builder.add_extension(
+            x509.SubjectAlternativeName(list(map(x509.DNSName, names))), critical=False
+        )
     if usage:
         builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
     if critical:
@@ -227,7 +250,9 @@ async def dane(context: ssl.SSLContext, *records: Tlsa, **more: Any) -> Failed |
     """Connect as DANE demands; returns what failed."""
     async with ScriptedSmtp({"EHLO": WITH_TLS}, context) as server:
         try:
-            connection = await connector().connect(remote(server.port, Tls.DANE, tlsa=records, **more))
+            connection = await connector().connect(
+                remote(server.port, Tls.DANE, tlsa=records, **more)
+            )
         except Failed as failed:
             assert failure_of(failed) == ("tls", 0, "4.7.5", False)
             assert server.connections == 1
@@ -245,7 +270,9 @@ LEAF = issue("leaf", LOW, names=(HOST,), usage=ExtendedKeyUsageOID.SERVER_AUTH)
 
 @pytest.mark.parametrize("selector", [0, 1])
 @pytest.mark.parametrize("anchor", [ROOT, BETWEEN, LOW], ids=["root", "between", "low"])
-async def test_an_anchor_anywhere_in_the_chain_will_do(tmp_path: Path, anchor: Issued, selector: int) -> None:
+async def test_an_anchor_anywhere_in_the_chain_will_do(
+    tmp_path: Path, anchor: Issued, selector: int
+) -> None:
     context = serving(tmp_path, LEAF, LOW, BETWEEN, ROOT)
     record = tlsa(2, selector, 1, anchor.spki if selector else anchor.der)
     assert await dane(context, record) is None
@@ -253,7 +280,10 @@ async def test_an_anchor_anywhere_in_the_chain_will_do(tmp_path: Path, anchor: I
 
 async def test_the_order_of_the_chain_and_strangers_in_it_do_not_matter(tmp_path: Path) -> None:
     stranger = issue("Stranger", authority=True)
-    assert await dane(serving(tmp_path, LEAF, ROOT, stranger, BETWEEN, LOW), tlsa(2, 0, 1, ROOT.der)) is None
+    assert (
+        await dane(serving(tmp_path, LEAF, ROOT, stranger, BETWEEN, LOW), tlsa(2, 0, 1, ROOT.der))
+        is None
+    )
 
 
 async def test_an_anchor_that_is_not_shown_must_be_in_the_record(tmp_path: Path) -> None:
@@ -266,7 +296,9 @@ async def test_an_anchor_that_is_not_shown_must_be_in_the_record(tmp_path: Path)
 
 async def test_a_gap_in_the_chain_is_none(tmp_path: Path) -> None:
     assert await dane(serving(tmp_path, LEAF, BETWEEN, ROOT), tlsa(2, 0, 1, ROOT.der)) is not None
-    assert await dane(serving(tmp_path, LEAF, BETWEEN, ROOT), tlsa(2, 0, 1, BETWEEN.der)) is not None
+    assert (
+        await dane(serving(tmp_path, LEAF, BETWEEN, ROOT), tlsa(2, 0, 1, BETWEEN.der)) is not None
+    )
 
 
 async def test_one_of_several_certificates_of_an_issuer_will_do(tmp_path: Path) -> None:
@@ -275,7 +307,12 @@ async def test_one_of_several_certificates_of_an_issuer_will_do(tmp_path: Path) 
     old = issue("Between", ROOT, key=BETWEEN.key, authority=True, days=-1)
     cross = issue("Between", elsewhere, key=BETWEEN.key, authority=True)
     for order in ((old, cross, BETWEEN), (cross, BETWEEN, old), (BETWEEN, old, cross)):
-        assert await dane(serving(tmp_path, LEAF, LOW, *order, elsewhere, ROOT), tlsa(2, 0, 1, ROOT.der)) is None
+        assert (
+            await dane(
+                serving(tmp_path, LEAF, LOW, *order, elsewhere, ROOT), tlsa(2, 0, 1, ROOT.der)
+            )
+            is None
+        )
     failed = await dane(serving(tmp_path, LEAF, LOW, old, ROOT), tlsa(2, 0, 1, ROOT.der))
     assert failed is not None
     assert "expired" in failed.reply
@@ -292,7 +329,9 @@ async def test_a_link_that_does_not_hold_breaks_the_chain(tmp_path: Path, case: 
     }[case]()
     low = issue("Low", between, authority=True)
     leaf = issue("leaf", low, names=(HOST,))
-    assert await dane(serving(tmp_path, leaf, low, between, ROOT), tlsa(2, 0, 1, ROOT.der)) is not None
+    assert (
+        await dane(serving(tmp_path, leaf, low, between, ROOT), tlsa(2, 0, 1, ROOT.der)) is not None
+    )
 
 
 @pytest.mark.parametrize(
@@ -301,10 +340,15 @@ async def test_a_link_that_does_not_hold_breaks_the_chain(tmp_path: Path, case: 
         (issue("leaf", LOW, names=(HOST,), days=-1), "expired"),
         (issue("leaf", LOW, names=("other.test",)), "not for"),
         (issue("leaf", LOW), "no name"),
-        (issue("leaf", LOW, names=(HOST,), usage=ExtendedKeyUsageOID.CLIENT_AUTH), "not for servers"),
+        (
+            issue("leaf", LOW, names=(HOST,), usage=ExtendedKeyUsageOID.CLIENT_AUTH),
+            "not for servers",
+        ),
     ],
 )
-async def test_a_leaf_under_an_anchor_has_to_be_good_itself(tmp_path: Path, leaf: Issued, why: str) -> None:
+async def test_a_leaf_under_an_anchor_has_to_be_good_itself(
+    tmp_path: Path, leaf: Issued, why: str
+) -> None:
     context = serving(tmp_path, leaf, LOW, BETWEEN, ROOT)
     failed = await dane(context, tlsa(2, 0, 1, ROOT.der))
     assert failed is not None

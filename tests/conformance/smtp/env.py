@@ -1,7 +1,9 @@
-"""The SMTP service on a loopback socket, with a directory, a stream and a store that tests can make fail; and transcripts.
+"""The SMTP service on a loopback socket, with a directory, a stream and a store that tests can make
+fail; and transcripts.
 
-A transcript is played line by line. ``C:`` lines that stand together go out in one segment, each with CRLF; ``R:`` sends octets
-written as a Python literal; ``S:`` is a line that must come, where ``…`` stands for anything; ``S: <end>`` is the connection's end.
+A transcript is played line by line. ``C:`` lines that stand together go out in one segment, each
+with CRLF; ``R:`` sends octets written as a Python literal; ``S:`` is a line that must come, where
+``…`` stands for anything; ``S: <end>`` is the connection's end.
 """
 
 from __future__ import annotations
@@ -52,7 +54,9 @@ class ScriptedDirectory:
             raise self.fault
         if self.everybody:
             return RecipientStatus.DELIVERABLE
-        other = RecipientStatus.UNKNOWN if address.domain == "example.test" else RecipientStatus.FOREIGN
+        other = (
+            RecipientStatus.UNKNOWN if address.domain == "example.test" else RecipientStatus.FOREIGN
+        )
         return self.standings.get(str(address), other)
 
     async def room(self, address: Address) -> int | None:
@@ -182,7 +186,9 @@ class SmtpDialogue:
                         continue
                     said = await self.line()
                     pattern = ".*".join(re.escape(part) for part in text.split("…"))
-                    assert re.fullmatch(pattern, said), f"line {number}: expected {text!r}, came {said!r}"
+                    assert re.fullmatch(pattern, said), (
+                        f"line {number}: expected {text!r}, came {said!r}"
+                    )
                 case _:
                     raise AssertionError(f"line {number} is no line of a transcript: {raw!r}")
         if pending:
@@ -190,7 +196,9 @@ class SmtpDialogue:
 
     async def start_tls(self, context: ssl.SSLContext) -> None:
         """The client's half of the handshake."""
-        await asyncio.wait_for(self.writer.start_tls(context, server_hostname="localhost"), PATIENCE)
+        await asyncio.wait_for(
+            self.writer.start_tls(context, server_hostname="localhost"), PATIENCE
+        )
 
     async def close(self) -> None:
         self.writer.close()
@@ -265,12 +273,19 @@ def settings_of(**changes: Any) -> SmtpSettings:
 
 @asynccontextmanager
 async def smtp_env(
-    tls: ssl.SSLContext | None = None, *, grace: float = 5.0, srs_keys: Sequence[bytes] = (), **changes: Any
+    tls: ssl.SSLContext | None = None,
+    *,
+    grace: float = 5.0,
+    srs_keys: Sequence[bytes] = (),
+    **changes: Any,
 ) -> AsyncIterator[SmtpEnv]:
-    """Serve with these settings; at the end every session must have gone and nothing be left of any."""
+    """Serve with these settings; at the end every session must have gone and nothing be left of
+    any."""
     env = SmtpEnv()
     backends = Backends(env.directory, env.ingest, env.blobs, srs_keys=srs_keys)
-    async with serving(build_mx(settings_of(**changes), backends, tls), grace=grace) as env.listening:
+    async with serving(
+        build_mx(settings_of(**changes), backends, tls), grace=grace
+    ) as env.listening:
         try:
             yield env
         finally:
@@ -281,6 +296,8 @@ async def smtp_env(
 
 def after_trace(octets: bytes) -> bytes:
     """What is stored after the trace fields."""
-    found = re.match(rb"Return-Path: <[^\r\n]*>\r\nReceived: (?:[^\r\n]*\r\n[\t ])*[^\r\n]*\r\n", octets)
+    found = re.match(
+        rb"Return-Path: <[^\r\n]*>\r\nReceived: (?:[^\r\n]*\r\n[\t ])*[^\r\n]*\r\n", octets
+    )
     assert found, octets[:300]
     return octets[found.end() :]

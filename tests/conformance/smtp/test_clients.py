@@ -49,7 +49,9 @@ def sample() -> email.message.EmailMessage:
 
 async def test_smtplib_over_starttls(env: SmtpEnv, trusting: ssl.SSLContext) -> None:
     def send() -> None:
-        with smtplib.SMTP("localhost", env.port, local_hostname="c.example.org", timeout=10) as client:
+        with smtplib.SMTP(
+            "localhost", env.port, local_hostname="c.example.org", timeout=10
+        ) as client:
             client.starttls(context=trusting)
             for _ in range(3):
                 client.send_message(sample())
@@ -69,7 +71,9 @@ async def test_smtplib_with_smtputf8(env: SmtpEnv) -> None:
         message["To"] = "jiří@example.test"
         message["Subject"] = "Příliš žluťoučký"
         message.set_content("ahoj\n")
-        with smtplib.SMTP("localhost", env.port, local_hostname="c.example.org", timeout=10) as client:
+        with smtplib.SMTP(
+            "localhost", env.port, local_hostname="c.example.org", timeout=10
+        ) as client:
             client.send_message(message)
 
     await asyncio.to_thread(send)
@@ -81,16 +85,24 @@ async def test_smtplib_with_smtputf8(env: SmtpEnv) -> None:
 
 async def test_smtplib_learns_which_recipients_were_refused(env: SmtpEnv) -> None:
     def send() -> dict[str, tuple[int, bytes]]:
-        with smtplib.SMTP("localhost", env.port, local_hostname="c.example.org", timeout=10) as client:
-            return client.sendmail("a@example.org", ["alice@example.test", "nobody@example.test"], b"A: b\r\n\r\n")
+        with smtplib.SMTP(
+            "localhost", env.port, local_hostname="c.example.org", timeout=10
+        ) as client:
+            return client.sendmail(
+                "a@example.org", ["alice@example.test", "nobody@example.test"], b"A: b\r\n\r\n"
+            )
 
     assert await asyncio.to_thread(send) == {"nobody@example.test": (550, b"5.1.1 user unknown")}
     assert env.only()[0].recipients == ("alice@example.test",)
 
 
-async def test_aiosmtplib_with_a_20_mb_attachment_over_tls(env: SmtpEnv, trusting: ssl.SSLContext) -> None:
+async def test_aiosmtplib_with_a_20_mb_attachment_over_tls(
+    env: SmtpEnv, trusting: ssl.SSLContext
+) -> None:
     message = sample()
-    message.add_attachment(bytes(range(256)) * 60_000, maintype="application", subtype="octet-stream", filename="big")
+    message.add_attachment(
+        bytes(range(256)) * 60_000, maintype="application", subtype="octet-stream", filename="big"
+    )
     async with aiosmtplib.SMTP(
         hostname="localhost", port=env.port, start_tls=True, tls_context=trusting, timeout=30
     ) as client:
@@ -115,4 +127,6 @@ async def test_aiosmtplib_sends_many_in_parallel(env: SmtpEnv) -> None:
         )
 
     await asyncio.gather(*(send(number) for number in range(40)))
-    assert {envelope.summary.subject for envelope, _ in env.kept()} == {str(number) for number in range(40)}
+    assert {envelope.summary.subject for envelope, _ in env.kept()} == {
+        str(number) for number in range(40)
+    }

@@ -1,4 +1,5 @@
-"""Few clients that take all places, on real sockets: others still come in, and sessions that do something stay."""
+"""Few clients that take all places, on real sockets: others still come in, and sessions that do
+something stay."""
 
 from __future__ import annotations
 
@@ -11,7 +12,13 @@ import pytest
 
 from tests.conformance.pop3.dialogue import Client, pop3_server
 from tests.conformance.smtp.env import EHLO, MESSAGE, SmtpDialogue, SmtpEnv, smtp_env
-from tests.conformance.submission.env import FROM_ALICE, Certificates, SubmissionEnv, plain, submission_env
+from tests.conformance.submission.env import (
+    FROM_ALICE,
+    Certificates,
+    SubmissionEnv,
+    plain,
+    submission_env,
+)
 from tests.conformance.twins import PASSWORD, MemoryMailStore, hash_of_password
 
 GAVE_WAY = "421 4.7.0"
@@ -23,9 +30,13 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return Certificates(tmp_path_factory.mktemp("tls"))
 
 
-async def talk_from(env: SmtpEnv, host: str, port: int | None = None, **options: Any) -> SmtpDialogue:
+async def talk_from(
+    env: SmtpEnv, host: str, port: int | None = None, **options: Any
+) -> SmtpDialogue:
     """A connection from an address of this host."""
-    streams = await asyncio.open_connection("127.0.0.1", port or env.port, local_addr=(host, 0), **options)
+    streams = await asyncio.open_connection(
+        "127.0.0.1", port or env.port, local_addr=(host, 0), **options
+    )
     env.talks.append(SmtpDialogue(*streams))
     return env.talks[-1]
 
@@ -49,7 +60,9 @@ async def test_a_few_addresses_that_hold_all_places_keep_nobody_out() -> None:
         assert len(env.ingest.kept) == 8
         assert await silent[0].code() == GAVE_WAY
         assert await silent[0].ended()
-        assert await (await talk_from(env, "127.0.0.2")).code() == "220", "within its share it comes in again"
+        assert await (await talk_from(env, "127.0.0.2")).code() == "220", (
+            "within its share it comes in again"
+        )
 
 
 async def test_who_is_in_a_transaction_is_not_driven_out() -> None:
@@ -63,7 +76,9 @@ async def test_who_is_in_a_transaction_is_not_driven_out() -> None:
         assert await (await talk_from(env, "127.0.0.10")).code() == "421 4.7.0"
         assert await talks[0].say(b"RCPT TO:<alice@example.test>\r\n") == "250 2.1.5"
         assert await talks[0].data(MESSAGE + b".\r\n") == "250 2.0.0"
-        assert await (await talk_from(env, "127.0.0.10")).code() == "220", "between transactions it waits again"
+        assert await (await talk_from(env, "127.0.0.10")).code() == "220", (
+            "between transactions it waits again"
+        )
 
 
 async def test_under_stress_silence_ends_soon_before_and_within_a_transaction() -> None:
@@ -96,13 +111,21 @@ async def test_who_stalls_a_handshake_gives_way(certificates: Certificates) -> N
 
 @pytest.fixture
 async def submission(database_url: str, certificates: Certificates) -> AsyncIterator[SubmissionEnv]:
-    limits: dict[str, Any] = {"smtp_sessions": 8, "smtp_sessions_per_address": 4, "submission_sessions_per_account": 2}
+    limits: dict[str, Any] = {
+        "smtp_sessions": 8,
+        "smtp_sessions_per_address": 4,
+        "submission_sessions_per_account": 2,
+    }
     async with submission_env(database_url, certificates, **limits) as made:
         yield made
 
 
-async def test_submission_is_open_to_people_while_strangers_hold_all_places(submission: SubmissionEnv) -> None:
-    stalled = [await talk_from(submission, f"127.0.0.{host}", submission.tls_port) for host in (2, 2, 2, 2)]
+async def test_submission_is_open_to_people_while_strangers_hold_all_places(
+    submission: SubmissionEnv,
+) -> None:
+    stalled = [
+        await talk_from(submission, f"127.0.0.{host}", submission.tls_port) for host in (2, 2, 2, 2)
+    ]
     silent = [await talk_from(submission, f"127.0.0.{host}") for host in (3, 3, 3, 3)]
     talk = await submission.known()
     assert await stalled[0].ended()
@@ -118,7 +141,10 @@ async def test_an_account_holds_a_share_of_the_places(submission: SubmissionEnv)
     assert await third.say(plain("bob@example.test")) == "235 2.7.0"
     await talks[0].close()
     async with asyncio.timeout(5):
-        while await (talk := await submission.secure()).say(plain("alice@example.test")) != "235 2.7.0":
+        while (
+            await (talk := await submission.secure()).say(plain("alice@example.test"))
+            != "235 2.7.0"
+        ):
             await talk.close()
 
 
@@ -130,7 +156,9 @@ async def test_pop3_is_open_to_people_while_strangers_hold_all_places(tmp_path: 
     house = MemoryMailStore(await hash_of_password())
     await house.account("alice@example.test")
     async with pop3_server(house, pop3_sessions=10, pop3_sessions_per_address=5) as server:
-        silent = [await pop3_from(server.port, f"127.0.0.{host}") for host in (2, 3) for _ in range(5)]
+        silent = [
+            await pop3_from(server.port, f"127.0.0.{host}") for host in (2, 3) for _ in range(5)
+        ]
         for client in silent:
             assert (await client.line()).startswith(b"+OK")
         known = [await pop3_from(server.port, "127.0.0.1")]
@@ -139,7 +167,9 @@ async def test_pop3_is_open_to_people_while_strangers_hold_all_places(tmp_path: 
         await known[0].ask(b"USER alice@example.test")
         assert (await known[0].ask(f"PASS {PASSWORD}".encode())).startswith(b"+OK")
         for host in range(10, 19):
-            assert (await (await pop3_from(server.port, f"127.0.0.{host}")).line()).startswith(b"+OK")
+            assert (await (await pop3_from(server.port, f"127.0.0.{host}")).line()).startswith(
+                b"+OK"
+            )
         assert (await known[0].ask(b"STAT")).startswith(b"+OK"), "who is logged in stays"
 
 

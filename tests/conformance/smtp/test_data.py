@@ -1,4 +1,5 @@
-"""Messages over DATA and BDAT: what is kept byte for byte, what is refused, and that no content is ever taken for commands."""
+"""Messages over DATA and BDAT: what is kept byte for byte, what is refused, and that no content
+is ever taken for commands."""
 
 from __future__ import annotations
 
@@ -39,12 +40,17 @@ AWKWARD = {
     "lone dots": HEAD + b".\r\n..\r\n...\r\n.\r\n",
     "lines that begin with a dot": HEAD + b".a\r\n..b\r\n. c\r\nd.\r\n",
     "a dot line at the segment's edge": HEAD + b"x" * 1403 + b"\r\n.\r\n" + b"y\r\n",
-    "lines of 997 to 1003 octets": HEAD + b"".join(b"x" * length + b"\r\n" for length in range(997, 1004)),
+    "lines of 997 to 1003 octets": HEAD
+    + b"".join(b"x" * length + b"\r\n" for length in range(997, 1004)),
     "100 KB in a line": HEAD + b"z" * 100_000 + b"\r\nshort\r\n",
     "100 KB of dots in a line": HEAD + b"." * 100_000 + b"\r\n",
     "a long header line": b"X-Long: " + b"h" * 20_000 + b"\r\n" + HEAD,
-    "a header over 64 KiB": b"".join(b"X-%05d: %b\r\n" % (n, b"h" * 60) for n in range(1500)) + HEAD + b"text\r\n",
-    "a header over 256 KiB": b"".join(b"X-%05d: %b\r\n" % (n, b"h" * 60) for n in range(5000)) + HEAD + b"text\r\n",
+    "a header over 64 KiB": b"".join(b"X-%05d: %b\r\n" % (n, b"h" * 60) for n in range(1500))
+    + HEAD
+    + b"text\r\n",
+    "a header over 256 KiB": b"".join(b"X-%05d: %b\r\n" % (n, b"h" * 60) for n in range(5000))
+    + HEAD
+    + b"text\r\n",
     "a blank line at the end": HEAD + b"text\r\n\r\n\r\n",
     "only a header": HEAD,
 }
@@ -57,16 +63,26 @@ async def test_awkward_mail_is_kept_byte_for_byte(env: SmtpEnv, name: str, way: 
     if way == "data":
         assert await talk.data(stuff(AWKWARD[name]) + b".\r\n") == "250 2.0.0"
     else:
-        assert await talk.say(b"BDAT %d LAST\r\n" % len(AWKWARD[name]) + AWKWARD[name]) == "250 2.0.0"
+        assert (
+            await talk.say(b"BDAT %d LAST\r\n" % len(AWKWARD[name]) + AWKWARD[name]) == "250 2.0.0"
+        )
     assert after_trace(env.only()[1]) == AWKWARD[name]
     assert await talk.say(b"NOOP\r\n") == "250 2.0.0"
 
 
 @pytest.mark.parametrize("size", [1, 700])
-async def test_authentication_results_that_claim_to_be_ours_are_removed(env: SmtpEnv, size: int) -> None:
-    forged = b"Authentication-Results: MX.example.test (x);\r\n\tspf=pass smtp.mailfrom=bank.test\r\n"
+async def test_authentication_results_that_claim_to_be_ours_are_removed(
+    env: SmtpEnv, size: int
+) -> None:
+    forged = (
+        b"Authentication-Results: MX.example.test (x);\r\n\tspf=pass smtp.mailfrom=bank.test\r\n"
+    )
     others = b"Authentication-Results: filter.example.org; dkim=fail\r\n"
-    rest = HEAD + b"Authentication-Results: mx.example.test; in the text\r\n" + b"line\r\n" * 1024 * size
+    rest = (
+        HEAD
+        + b"Authentication-Results: mx.example.test; in the text\r\n"
+        + b"line\r\n" * 1024 * size
+    )
     talk = await (await env.talk()).begin()
     assert await talk.data(stuff(forged + others + forged + rest) + b".\r\n") == "250 2.0.0"
     assert after_trace(env.only()[1]) == others + rest
@@ -95,7 +111,9 @@ SMUGGLING = [
 
 @pytest.mark.parametrize("segments", ["whole", "at each border", "octet by octet"])
 @pytest.mark.parametrize("false_end", SMUGGLING)
-async def test_a_smuggled_message_is_refused_whole(env: SmtpEnv, false_end: bytes, segments: str) -> None:
+async def test_a_smuggled_message_is_refused_whole(
+    env: SmtpEnv, false_end: bytes, segments: str
+) -> None:
     smuggled = b"MAIL FROM:<admin@example.test>\r\nRCPT TO:<bob@example.test>\r\nDATA\r\nSubject: evil\r\n\r\nevil\r\n"
     octets = HEAD + b"text" + false_end + smuggled + b".\r\n"
     if (
@@ -105,13 +123,19 @@ async def test_a_smuggled_message_is_refused_whole(env: SmtpEnv, false_end: byte
     talk = await (await env.talk()).begin()
     assert await talk.say(b"DATA\r\n") == "354"
     at = octets.index(false_end)
-    borders = {"whole": [], "at each border": range(at, at + len(false_end) + 1), "octet by octet": range(len(octets))}
+    borders = {
+        "whole": [],
+        "at each border": range(at, at + len(false_end) + 1),
+        "octet by octet": range(len(octets)),
+    }
     last = 0
     for border in [*borders[segments], len(octets)]:
         await talk.send(octets[last:border])
         last = border
         await asyncio.sleep(0)
-    assert await talk.reply() == ["550 5.5.2 lines must end in <CR><LF>; a bare CR or LF is not accepted"]
+    assert await talk.reply() == [
+        "550 5.5.2 lines must end in <CR><LF>; a bare CR or LF is not accepted"
+    ]
     assert not env.ingest.tried
     assert await talk.say(b"NOOP\r\n") == "250 2.0.0"  # nothing of it was taken for a command
     await talk.send(TO_ALICE)
@@ -189,8 +213,12 @@ async def test_a_chunk_of_unknown_length_ends_the_session(env: SmtpEnv) -> None:
     assert await talk.ended()
 
 
-@pytest.mark.parametrize("line", [b"BDAT 6 LAST\n", b"BDAT\t6 LAST\r\n", b"BDAT 6" + b" " * 600 + b"LAST\r\n"])
-async def test_a_chunk_s_command_that_does_not_read_ends_the_session(env: SmtpEnv, line: bytes) -> None:
+@pytest.mark.parametrize(
+    "line", [b"BDAT 6 LAST\n", b"BDAT\t6 LAST\r\n", b"BDAT 6" + b" " * 600 + b"LAST\r\n"]
+)
+async def test_a_chunk_s_command_that_does_not_read_ends_the_session(
+    env: SmtpEnv, line: bytes
+) -> None:
     talk = await (await env.talk()).begin()
     await talk.send(line + b"RSET\r\nVRFY x\r\n")
     assert (await talk.code()).startswith("50")
@@ -198,7 +226,9 @@ async def test_a_chunk_s_command_that_does_not_read_ends_the_session(env: SmtpEn
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
-async def test_a_bare_lf_in_chunks_becomes_crlf_as_their_length_is_told(env: SmtpEnv, size: int) -> None:
+async def test_a_bare_lf_in_chunks_becomes_crlf_as_their_length_is_told(
+    env: SmtpEnv, size: int
+) -> None:
     content = b"A: b\n\nline one\nline two\r\n.\n..\nMAIL FROM:<x@y.example>\n"
     talk = await (await env.talk()).begin()
     for at in range(0, len(content), size):
@@ -259,9 +289,12 @@ async def test_a_message_that_loops_is_refused(env: SmtpEnv, hops: int) -> None:
 
 
 @pytest.mark.parametrize("way", ["data", "bdat"])
-async def test_a_large_message_goes_to_the_store_and_not_into_memory(env: SmtpEnv, way: str, tmp_path: Path) -> None:
+async def test_a_large_message_goes_to_the_store_and_not_into_memory(
+    env: SmtpEnv, way: str, tmp_path: Path
+) -> None:
     content = HEAD + b"".join(
-        b".%015d more than sixty octets in each line, with a dot\r\n" % number for number in range(320_000)
+        b".%015d more than sixty octets in each line, with a dot\r\n" % number
+        for number in range(320_000)
     )
     assert len(content) > 20_000_000
     env.blobs = blobs = FileBlobs(tmp_path)
@@ -311,7 +344,8 @@ async def test_the_inline_limit_is_about_the_stored_size(env: SmtpEnv) -> None:
 
 
 async def test_many_messages_at_once_share_the_memory() -> None:
-    """Beyond the shared limit messages lie on disk while they come in; all of them arrive whole, the small ones in the stream."""
+    """Beyond the shared limit messages lie on disk while they come in; all of them arrive whole,
+    the small ones in the stream."""
     async with smtp_env(smtp_memory_bytes=300_000, smtp_sessions_per_address=100) as env:
         assert env.listening is not None
         memory = env.listening.spool_limits.memory

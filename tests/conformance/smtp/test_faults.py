@@ -1,4 +1,5 @@
-"""Faults of what stands behind SMTP: always a 4yz, never a word about it, nothing kept twice (promises 1 to 3)."""
+"""Faults of what stands behind SMTP: always a 4yz, never a word about it, nothing kept twice
+(promises 1 to 3)."""
 
 from __future__ import annotations
 
@@ -82,10 +83,16 @@ async def test_the_stream_is_tried_again_under_the_same_id(env: SmtpEnv) -> None
 @pytest.mark.parametrize("content", [MESSAGE, LARGE], ids=["small", "large"])
 @pytest.mark.parametrize(
     ("fault", "code"),
-    [(Full("nats", SECRET), "452 4.3.1"), (Unavailable("nats", SECRET), "451 4.3.0"), (None, "451 4.3.0")],
+    [
+        (Full("nats", SECRET), "452 4.3.1"),
+        (Unavailable("nats", SECRET), "451 4.3.0"),
+        (None, "451 4.3.0"),
+    ],
     ids=["full", "unavailable", "silent"],
 )
-async def test_a_stream_that_does_not_take_it(env: SmtpEnv, content: bytes, fault: Exception | None, code: str) -> None:
+async def test_a_stream_that_does_not_take_it(
+    env: SmtpEnv, content: bytes, fault: Exception | None, code: str
+) -> None:
     if fault:
         env.ingest.faults = [fault] * 1000
     else:
@@ -99,7 +106,8 @@ async def test_a_stream_that_does_not_take_it(env: SmtpEnv, content: bytes, faul
     assert not env.ingest.kept
     env.ingest.faults = []
     env.ingest.open.set()
-    assert await talk.say(b"MAIL FROM:<>\r\n") == "250 2.1.0"  # the session goes on, the transaction is over
+    # the session goes on, the transaction is over
+    assert await talk.say(b"MAIL FROM:<>\r\n") == "250 2.1.0"
 
 
 async def test_without_the_store_small_mail_goes_on_and_large_mail_waits(env: SmtpEnv) -> None:
@@ -161,7 +169,9 @@ async def test_an_error_of_ours_is_451_and_tells_nothing(
     assert "fault=" in capsys.readouterr().out  # an id to find it by
 
 
-async def test_an_error_of_ours_leaves_no_pipelined_command_to_be_refused_for_good(env: SmtpEnv) -> None:
+async def test_an_error_of_ours_leaves_no_pipelined_command_to_be_refused_for_good(
+    env: SmtpEnv,
+) -> None:
     talk = await (await env.talk()).hello()
     env.directory.fault = ZeroDivisionError()
     await talk.send(

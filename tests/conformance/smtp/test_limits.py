@@ -1,4 +1,5 @@
-"""Time, numbers, and the end: limits that hold whatever clients do, and a drain that loses nothing."""
+"""Time, numbers, and the end: limits that hold whatever clients do, and a drain that loses
+nothing."""
 
 from __future__ import annotations
 
@@ -193,7 +194,10 @@ async def test_a_drain_waits_for_the_promise_but_not_for_ever() -> None:
 async def test_leaving_the_server_ends_sessions_that_are_idle() -> None:
     began = time.monotonic()
     async with serving(
-        build_mx(settings_of(), Backends(ScriptedDirectory(), ScriptedIngest(), ScriptedBlobs()), None), grace=6
+        build_mx(
+            settings_of(), Backends(ScriptedDirectory(), ScriptedIngest(), ScriptedBlobs()), None
+        ),
+        grace=6,
     ) as listening:
         talk = SmtpDialogue(*await asyncio.open_connection("127.0.0.1", listening.port))
         await talk.hello()
@@ -220,7 +224,9 @@ async def test_sessions_come_and_go_without_a_trace() -> None:
         assert REGISTRY.get_sample_value("posthorn_smtp_in_sessions") == gauge
 
 
-async def test_a_client_that_resets_after_the_last_word_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_client_that_resets_after_the_last_word_is_no_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     async with smtp_env(smtp_command_seconds=0.1) as env:
         talk = await env.talk()
         assert [await talk.code(), await talk.code()] == ["220", "421 4.4.2"]

@@ -1,4 +1,5 @@
-"""Messages that use up the room for others, on real sockets: unfinished ones, slow ones, and commands sent far ahead."""
+"""Messages that use up the room for others, on real sockets: unfinished ones, slow ones, and
+commands sent far ahead."""
 
 from __future__ import annotations
 
@@ -52,7 +53,8 @@ async def test_unfinished_messages_of_one_address_leave_room_for_others() -> Non
         assert env.listening is not None
         room = env.listening.spool_limits
         for where in (room.memory, room.spool):
-            assert where.used <= where.limit * 3 // 4  # half of it, and the message that may always go on
+            # half of it, and the message that may always go on
+            assert where.used <= where.limit * 3 // 4
         for octets in (8_000, 200_000, 600_000):
             assert await sent(env, "127.0.0.3", octets) == "250 2.0.0"
         answers = [await talk.say(b".\r\n") for talk in hoard]
@@ -71,7 +73,11 @@ async def test_when_all_is_taken_the_slowest_of_who_holds_more_gives_way() -> No
 
 
 async def test_a_network_of_the_internet_holds_an_eighth_of_what_is_free() -> None:
-    networks: dict[str, Any] = {"smtp_proxy_port": 0, "proxy_networks": "127.0.0.0/8", "smtp_sessions_per_address": 50}
+    networks: dict[str, Any] = {
+        "smtp_proxy_port": 0,
+        "proxy_networks": "127.0.0.0/8",
+        "smtp_sessions_per_address": 50,
+    }
     async with smtp_env(**SMALL_ROOM, **networks) as env:
         assert env.listening is not None and env.listening.proxy_port is not None
         room = env.listening.spool_limits
@@ -97,7 +103,9 @@ async def test_a_message_that_comes_too_slowly_is_ended(way: str) -> None:
             await talk.send(b"BDAT 5000\r\n")
         if way == "after a burst":
             await talk.send(message(300_000))
-        dripping = asyncio.create_task(_drip(talk, b"BDAT 1\r\nx" if way == "between chunks" else b"x"))
+        dripping = asyncio.create_task(
+            _drip(talk, b"BDAT 1\r\nx" if way == "between chunks" else b"x")
+        )
         while (said := await talk.code()) == "250 2.0.0":
             pass
         assert said == "421 4.4.2"

@@ -75,11 +75,14 @@ async def test_what_was_pipelined_before_the_handshake_is_never_a_command(
     assert await talk.code() == "220 2.0.0"
     await talk.start_tls(trusting)
     assert await talk.say(EHLO) == "250"  # no answer to MAIL or NOOP came before it
-    assert await talk.say(b"RCPT TO:<alice@example.test>\r\n") == "503 5.5.1"  # and no transaction is open
+    # and no transaction is open
+    assert await talk.say(b"RCPT TO:<alice@example.test>\r\n") == "503 5.5.1"
     assert await talk.say(b"MAIL FROM:<a@example.org>\r\n") == "250 2.1.0"
 
 
-async def test_the_handshake_begins_the_session_anew(env: SmtpEnv, trusting: ssl.SSLContext) -> None:
+async def test_the_handshake_begins_the_session_anew(
+    env: SmtpEnv, trusting: ssl.SSLContext
+) -> None:
     talk = await secured(env, trusting)
     assert await talk.say(b"MAIL FROM:<a@example.org>\r\n") == "503 5.5.1"  # EHLO again
 
@@ -91,7 +94,9 @@ async def test_starttls_within_a_transaction_is_out_of_order(env: SmtpEnv) -> No
     assert await talk.data(MESSAGE + b".\r\n") == "250 2.0.0"
 
 
-@pytest.mark.parametrize("hello", [b"EHLO this is no handshake\r\n", b"\x16\x03\x01\x00\x05hello", b"\0" * 500])
+@pytest.mark.parametrize(
+    "hello", [b"EHLO this is no handshake\r\n", b"\x16\x03\x01\x00\x05hello", b"\0" * 500]
+)
 async def test_a_bad_handshake_just_closes(env: SmtpEnv, hello: bytes) -> None:
     talk = await (await env.talk()).hello()
     assert await talk.say(b"STARTTLS\r\n") == "220 2.0.0"
@@ -111,7 +116,9 @@ async def test_a_handshake_that_never_comes_is_given_up(server: ssl.SSLContext) 
         await env.nothing_is_left()
 
 
-async def test_limits_and_drain_hold_under_tls(server: ssl.SSLContext, trusting: ssl.SSLContext) -> None:
+async def test_limits_and_drain_hold_under_tls(
+    server: ssl.SSLContext, trusting: ssl.SSLContext
+) -> None:
     async with smtp_env(server, smtp_command_seconds=0.3) as env:
         talk = await secured(env, trusting)
         assert await talk.code() == "421 4.4.2"

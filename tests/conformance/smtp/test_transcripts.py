@@ -1,4 +1,5 @@
-"""SMTP dialogues: greeting, commands in and out of order, pipelining (RFC 5321, 2034, 2920, 1870, 6152, 6531)."""
+"""SMTP dialogues: greeting, commands in and out of order, pipelining (RFC 5321, 2034, 2920,
+1870, 6152, 6531)."""
 
 from __future__ import annotations
 
@@ -162,8 +163,17 @@ async def test_a_pipelined_group_is_answered_in_one_write(env: SmtpEnv) -> None:
     answers = await asyncio.wait_for(talk.reader.read(4096), 5)
     assert [line[:3] for line in answers.split(b"\r\n")] == [b"250", b"250", b"550", b"354", b""]
     await talk.send(message + group)  # the next transaction behind the end of data
-    answers = await asyncio.wait_for(talk.reader.readuntil(b"354 end data with <CR><LF>.<CR><LF>\r\n"), 5)
-    assert [line[:3] for line in answers.split(b"\r\n")] == [b"250", b"250", b"250", b"550", b"354", b""]
+    answers = await asyncio.wait_for(
+        talk.reader.readuntil(b"354 end data with <CR><LF>.<CR><LF>\r\n"), 5
+    )
+    assert [line[:3] for line in answers.split(b"\r\n")] == [
+        b"250",
+        b"250",
+        b"250",
+        b"550",
+        b"354",
+        b"",
+    ]
     await talk.send(message + b"QUIT\r\n")
     assert [await talk.code(), await talk.code()] == ["250 2.0.0", "221 2.0.0"]
     assert await talk.ended()
@@ -178,15 +188,22 @@ async def test_a_whole_session_in_one_segment(env: SmtpEnv) -> None:
     )
     talk.writer.write_eof()
     codes = [await talk.code() for _ in range(8)]
-    assert codes == ["220", "250", "250 2.1.0", "250 2.1.5", "354", "250 2.0.0", "250 2.0.0", "221 2.0.0"]
+    assert codes == [
+        "220",
+        "250",
+        "250 2.1.0",
+        "250 2.1.5",
+        "354",
+        "250 2.0.0",
+        "250 2.0.0",
+        "221 2.0.0",
+    ]
     assert len(env.kept()) == 1
 
 
 async def test_a_session_octet_by_octet(env: SmtpEnv) -> None:
     talk = await env.talk()
-    for (
-        octet
-    ) in b"EHLO c\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<bob@example.test>\r\nDATA\r\nA: b\r\n\r\n..\r\n.\r\nQUIT\r\n":
+    for octet in b"EHLO c\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<bob@example.test>\r\nDATA\r\nA: b\r\n\r\n..\r\n.\r\nQUIT\r\n":
         await talk.send(bytes([octet]))
         await asyncio.sleep(0)
     codes = [await talk.code() for _ in range(7)]
@@ -279,9 +296,14 @@ async def test_there_are_no_logins_where_mail_for_others_is_not_taken(env: SmtpE
     assert await talk.say(b"MAIL FROM:<a@example.org> AUTH=<>\r\n") == "555 5.5.4"
 
 
-async def test_what_is_asked_about_notices_and_the_case_of_the_sender_are_kept(env: SmtpEnv) -> None:
+async def test_what_is_asked_about_notices_and_the_case_of_the_sender_are_kept(
+    env: SmtpEnv,
+) -> None:
     talk = await (await env.talk()).hello()
-    assert await talk.say(b"MAIL FROM:<Some.One@Example.ORG> RET=HDRS ENVID=QQ+2B314159\r\n") == "250 2.1.0"
+    assert (
+        await talk.say(b"MAIL FROM:<Some.One@Example.ORG> RET=HDRS ENVID=QQ+2B314159\r\n")
+        == "250 2.1.0"
+    )
     for line in (
         b"RCPT TO:<alice@example.test> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;Old@example.net\r\n",
         b"RCPT TO:<Bob@example.test>\r\n",
@@ -295,7 +317,9 @@ async def test_what_is_asked_about_notices_and_the_case_of_the_sender_are_kept(e
     assert envelope.recipients == ("alice@example.test", "bob@example.test")
     assert (envelope.ret, envelope.envid) == ("HDRS", "QQ+314159")
     assert envelope.dsn == {
-        "alice@example.test": RecipientDsn(Notify.SUCCESS | Notify.FAILURE, "rfc822;Old@example.net")
+        "alice@example.test": RecipientDsn(
+            Notify.SUCCESS | Notify.FAILURE, "rfc822;Old@example.net"
+        )
     }
 
 
@@ -307,11 +331,18 @@ async def test_a_bounce_finds_its_way_to_a_rewritten_reverse_path() -> None:
     async with smtp_env(srs_keys=(b"n" * 32, KEY)) as env:
         talk = await (await env.talk()).hello()
         assert await talk.say(b"MAIL FROM:<>\r\n") == "250 2.1.0"
-        for address, code in ((path.lower(), "250 2.1.5"), (forged, "550 5.1.1"), (stale, "550 5.1.1")):
+        for address, code in (
+            (path.lower(), "250 2.1.5"),
+            (forged, "550 5.1.1"),
+            (stale, "550 5.1.1"),
+        ):
             assert await talk.say(f"RCPT TO:<{address}>\r\n".encode()) == code
         assert await talk.data(MESSAGE + b".\r\n") == "550 5.7.1"
         assert env.ingest.kept == []
-        for kind in (b"Auto-Submitted: auto-replied", b"Content-Type: multipart/report; boundary=x"):
+        for kind in (
+            b"Auto-Submitted: auto-replied",
+            b"Content-Type: multipart/report; boundary=x",
+        ):
             env.ingest.kept.clear()
             assert await talk.say(b"MAIL FROM:<>\r\n") == "250 2.1.0"
             assert await talk.say(f"RCPT TO:<{path.lower()}>\r\n".encode()) == "250 2.1.5"
@@ -324,13 +355,19 @@ async def test_a_bounce_finds_its_way_to_a_rewritten_reverse_path() -> None:
 async def test_a_bounce_for_a_stored_long_sender_is_judged_without_the_store() -> None:
     today = int(time.time() // 86_400)
     sender = "x" * 60 + "@elsewhere.example"
-    path, forged = (srs.rewrite_long(sender, "example.test", key, today, "AAAA") for key in (KEY, b"f" * 32))
+    path, forged = (
+        srs.rewrite_long(sender, "example.test", key, today, "AAAA") for key in (KEY, b"f" * 32)
+    )
     stale = srs.rewrite_long(sender, "example.test", KEY, today - 40)
     report = b"Content-Type: multipart/report; boundary=x\r\n" + MESSAGE + b".\r\n"
     async with smtp_env(srs_keys=(b"n" * 32, KEY)) as env:
         talk = await (await env.talk()).hello()
         assert await talk.say(b"MAIL FROM:<>\r\n") == "250 2.1.0"
-        for address, code in ((path.upper(), "250 2.1.5"), (forged, "550 5.1.1"), (stale, "550 5.1.1")):
+        for address, code in (
+            (path.upper(), "250 2.1.5"),
+            (forged, "550 5.1.1"),
+            (stale, "550 5.1.1"),
+        ):
             assert await talk.say(f"RCPT TO:<{address}>\r\n".encode()) == code
         assert await talk.data(report) == "250 2.0.0"
         (kept,) = env.only()[0].recipients
@@ -376,19 +413,29 @@ async def test_marks_of_aliases_go_into_the_envelope(env: SmtpEnv) -> None:
     assert env.only()[0].passed == ("abc2",)
 
 
-@pytest.mark.parametrize("first", [b"POST / HTTP/1.1", b"get / HTTP/1.0", b"Host: mail.example.test:25"])
-async def test_another_protocol_ends_the_session_before_anything_behind_it(env: SmtpEnv, first: bytes) -> None:
+@pytest.mark.parametrize(
+    "first", [b"POST / HTTP/1.1", b"get / HTTP/1.0", b"Host: mail.example.test:25"]
+)
+async def test_another_protocol_ends_the_session_before_anything_behind_it(
+    env: SmtpEnv, first: bytes
+) -> None:
     talk = await env.talk()
     assert await talk.code() == "220"
-    await talk.send(first + b"\r\nX: y\r\n\r\n" + EHLO + TO_ALICE + b"DATA\r\n" + MESSAGE + b".\r\nQUIT\r\n")
+    await talk.send(
+        first + b"\r\nX: y\r\n\r\n" + EHLO + TO_ALICE + b"DATA\r\n" + MESSAGE + b".\r\nQUIT\r\n"
+    )
     assert await talk.code() == "421 4.7.0"
     assert await talk.ended()
     assert not env.ingest.tried
 
 
-@pytest.mark.parametrize("name", [b"M\xdcLLER-PC", b"Bob's iPhone", b"pc\tone", b"\xca\xe0\xf1", b"a" * 2000, b"\x01"])
+@pytest.mark.parametrize(
+    "name", [b"M\xdcLLER-PC", b"Bob's iPhone", b"pc\tone", b"\xca\xe0\xf1", b"a" * 2000, b"\x01"]
+)
 @pytest.mark.parametrize("verb", [b"EHLO ", b"HELO "])
-async def test_no_name_of_a_client_is_a_reason_to_refuse_it(env: SmtpEnv, verb: bytes, name: bytes) -> None:
+async def test_no_name_of_a_client_is_a_reason_to_refuse_it(
+    env: SmtpEnv, verb: bytes, name: bytes
+) -> None:
     talk = await env.talk()
     assert await talk.code() == "220"
     assert (await talk.say(verb + name + b"\r\n")).startswith("250")
@@ -414,7 +461,10 @@ async def test_senders_are_labels_kept_as_written(env: SmtpEnv, sender: str) -> 
     talk = await (await env.talk()).hello()
     assert await talk.say(f"MAIL FROM: {sender}\r\n".encode()) == "250 2.1.0"
     assert await talk.say(b"RCPT TO: alice@example.test\r\n") == "250 2.1.5"
-    for recipient, code in (("a..b@example.test", "550 5.1.1"), ("a..b@my_host.example", "550 5.7.1")):
+    for recipient, code in (
+        ("a..b@example.test", "550 5.1.1"),
+        ("a..b@my_host.example", "550 5.7.1"),
+    ):
         assert await talk.say(f"RCPT TO:<{recipient}>\r\n".encode()) == code
     assert await talk.data(MESSAGE + b".\r\n") == "250 2.0.0"
     envelope, octets = env.only()
@@ -455,7 +505,10 @@ async def test_size_is_judged_at_mail(env: SmtpEnv) -> None:
     talk = await (await env.talk()).hello()
     assert await talk.say(b"MAIL FROM:<a@example.org> SIZE=52428801\r\n") == "552 5.3.4"
     assert await talk.say(b"RCPT TO:<alice@example.test>\r\n") == "503 5.5.1"
-    assert await talk.say(b"MAIL FROM:<a@example.org> SIZE=52428800 BODY=8BITMIME SMTPUTF8\r\n") == "250 2.1.0"
+    assert (
+        await talk.say(b"MAIL FROM:<a@example.org> SIZE=52428800 BODY=8BITMIME SMTPUTF8\r\n")
+        == "250 2.1.0"
+    )
 
 
 async def test_addresses_in_another_script_need_smtputf8(env: SmtpEnv) -> None:
@@ -470,7 +523,10 @@ async def test_addresses_in_another_script_need_smtputf8(env: SmtpEnv) -> None:
     assert await talk.data("Subject: Dobrý den\r\n\r\n.\r\n".encode()) == "250 2.0.0"
     envelope, octets = env.only()
     assert envelope.recipients == ("jiří@example.test",)
-    assert envelope.reverse_path == "jiří@xn--dvr-cza70c.example" or envelope.reverse_path.startswith("jiří@xn--")
+    assert (
+        envelope.reverse_path == "jiří@xn--dvr-cza70c.example"
+        or envelope.reverse_path.startswith("jiří@xn--")
+    )
     assert envelope.protocol == "UTF8SMTP"
     assert envelope.smtputf8
     assert "for <jiří@example.test>".encode() in octets
@@ -505,7 +561,8 @@ async def test_each_standing_has_its_answer(env: SmtpEnv) -> None:
 async def test_postmaster_without_a_domain_is_the_host_s(env: SmtpEnv) -> None:
     talk = await (await env.talk()).hello()
     assert await talk.say(b"MAIL FROM:<a@example.org>\r\n") == "250 2.1.0"
-    assert await talk.say(b"RCPT TO:<Postmaster>\r\n") == "550 5.1.1"  # there is none: not a matter of relaying
+    # there is none: not a matter of relaying
+    assert await talk.say(b"RCPT TO:<Postmaster>\r\n") == "550 5.1.1"
     env.directory.standings["postmaster@mx.example.test"] = RecipientStatus.DELIVERABLE
     assert await talk.say(b"RCPT TO:<POSTMASTER>\r\n") == "250 2.1.5"
     assert {env.directory.asked[0], env.directory.asked[-1]} == {"postmaster@mx.example.test"}
@@ -524,7 +581,9 @@ async def test_the_hundred_and_first_recipient_is_for_another_transaction(env: S
     env.directory.everybody = True
     talk = await (await env.talk()).hello()
     recipients = b"".join(b"RCPT TO:<r%d@example.test>\r\n" % number for number in range(102))
-    await talk.send(b"MAIL FROM:<a@example.org>\r\n" + recipients + b"RCPT TO:<R7@example.test>\r\n")
+    await talk.send(
+        b"MAIL FROM:<a@example.org>\r\n" + recipients + b"RCPT TO:<R7@example.test>\r\n"
+    )
     codes = [await talk.code() for _ in range(104)]
     assert codes == ["250 2.1.0"] + ["250 2.1.5"] * 100 + ["452 4.5.3"] * 2 + ["250 2.1.5"]
     assert await talk.data(MESSAGE + b".\r\n") == "250 2.0.0"
@@ -590,7 +649,11 @@ async def test_harvesting_ends_the_session(env: SmtpEnv) -> None:
     ],
 )
 async def test_mail_for_a_postmaster_goes_where_somebody_reads_it(
-    standings: dict[str, RecipientStatus], setting: str | None, recipient: str, code: str, kept: str | None
+    standings: dict[str, RecipientStatus],
+    setting: str | None,
+    recipient: str,
+    code: str,
+    kept: str | None,
 ) -> None:
     async with smtp_env(smtp_postmaster=setting, smtp_hostname="mx1.mail.example.test") as env:
         env.directory.standings |= standings
@@ -609,14 +672,30 @@ async def test_mail_for_a_postmaster_goes_where_somebody_reads_it(
         ({}, None, "Postmaster", "250 2.1.5", "bob@example.test"),
         ({}, "nobody@example.test", "postmaster@example.test", "250 2.1.5", "bob@example.test"),
         ({}, "alice@example.test", "postmaster@example.test", "250 2.1.5", "alice@example.test"),
-        ({"bob@example.test": RecipientStatus.SUSPENDED}, None, "postmaster@example.test", "450 4.2.1", None),
-        ({"bob@example.test": RecipientStatus.OVER_QUOTA}, None, "postmaster@example.test", "452 4.2.2", None),
+        (
+            {"bob@example.test": RecipientStatus.SUSPENDED},
+            None,
+            "postmaster@example.test",
+            "450 4.2.1",
+            None,
+        ),
+        (
+            {"bob@example.test": RecipientStatus.OVER_QUOTA},
+            None,
+            "postmaster@example.test",
+            "452 4.2.2",
+            None,
+        ),
         ({}, None, "postmaster@elsewhere.example", "550 5.7.1", None),
         ({}, None, "abuse@example.test", "550 5.1.1", None),
     ],
 )
 async def test_the_oldest_account_of_a_domain_is_its_postmaster_where_nobody_else_is(
-    standings: dict[str, RecipientStatus], setting: str | None, recipient: str, code: str, kept: str | None
+    standings: dict[str, RecipientStatus],
+    setting: str | None,
+    recipient: str,
+    code: str,
+    kept: str | None,
 ) -> None:
     async with smtp_env(smtp_postmaster=setting, smtp_hostname="mx1.mail.example.test") as env:
         env.directory.standings |= standings

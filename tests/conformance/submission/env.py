@@ -1,4 +1,5 @@
-"""The submission role on a loopback socket: logins, ownership and counters on real Postgres, the rest smtp_env."""
+"""The submission role on a loopback socket: logins, ownership and counters on real Postgres, the
+rest smtp_env."""
 
 from __future__ import annotations
 
@@ -74,7 +75,9 @@ class SubmissionEnv(SmtpEnv):
 
     async def account(self, address: str, *, state: str = "active") -> int:
         number: int = await self.seed.account(address, state=state)
-        await self.seed.rows("UPDATE accounts SET password_hash = $1 WHERE id = $2", password_hash(), number)
+        await self.seed.rows(
+            "UPDATE accounts SET password_hash = $1 WHERE id = $2", password_hash(), number
+        )
         return number
 
     async def app_password(self, account: int, *scopes: str) -> None:
@@ -105,7 +108,11 @@ async def submission_env(
     database_url: str, certificates: Certificates | None, **changes: Any
 ) -> AsyncIterator[SubmissionEnv]:
     """Serve with these settings; alice and bob have accounts at example.test."""
-    values: dict[str, Any] = {"smtp_role": "submission", "smtp_host": "127.0.0.1", "smtp_hostname": "out.example.test"}
+    values: dict[str, Any] = {
+        "smtp_role": "submission",
+        "smtp_host": "127.0.0.1",
+        "smtp_hostname": "out.example.test",
+    }
     values |= {"submission_port": 0, "submissions_port": 0, "submission_failure_delay_seconds": 0}
     settings = SubmissionSettings.model_validate(values | changes)
     passwords = Passwords()

@@ -41,7 +41,9 @@ async def env(database_url: str, certificates: Certificates) -> AsyncIterator[Su
         yield made
 
 
-async def test_a_dialogue_from_starttls_to_the_message(env: SubmissionEnv, certificates: Certificates) -> None:
+async def test_a_dialogue_from_starttls_to_the_message(
+    env: SubmissionEnv, certificates: Certificates
+) -> None:
     talk = await env.talk()
     await talk.play(r"""
         S: 220 out.example.test ESMTP Posthorn
@@ -81,7 +83,9 @@ async def test_a_dialogue_from_starttls_to_the_message(env: SubmissionEnv, certi
 @pytest.mark.parametrize("way", ["plain", "plain in two steps", "login", "login with the name"])
 async def test_the_ways_to_log_in(env: SubmissionEnv, way: str) -> None:
     talk = await env.secure()
-    name, password = (base64.b64encode(part.encode()) + b"\r\n" for part in ("Alice@Example.Test", PASSWORD))
+    name, password = (
+        base64.b64encode(part.encode()) + b"\r\n" for part in ("Alice@Example.Test", PASSWORD)
+    )
     if way == "plain":
         assert await talk.say(plain("Alice@Example.Test")) == "235 2.7.0"
         return
@@ -101,7 +105,9 @@ async def test_the_ways_to_log_in(env: SubmissionEnv, way: str) -> None:
     assert await talk.say(FROM_ALICE) == "250 2.1.0"
 
 
-async def test_a_login_that_is_broken_off_or_does_not_read_leaves_the_session_usable(env: SubmissionEnv) -> None:
+async def test_a_login_that_is_broken_off_or_does_not_read_leaves_the_session_usable(
+    env: SubmissionEnv,
+) -> None:
     talk = await env.secure()
     for lines, code in [
         (b"AUTH PLAIN\r\n*\r\n", "501 5.7.0"),
@@ -166,7 +172,9 @@ async def test_logins_come_from_the_networks_that_are_allowed(env: SubmissionEnv
 async def test_three_failures_end_the_connection_and_each_takes_longer(
     database_url: str, certificates: Certificates
 ) -> None:
-    async with submission_env(database_url, certificates, submission_failure_delay_seconds=0.1) as env:
+    async with submission_env(
+        database_url, certificates, submission_failure_delay_seconds=0.1
+    ) as env:
         talk = await env.secure()
         times = []
         for _ in range(3):
@@ -178,12 +186,18 @@ async def test_three_failures_end_the_connection_and_each_takes_longer(
         assert times[0] >= 0.1 and times[1] >= 0.2 and times[2] >= 0.4, times
 
 
-async def test_a_drain_does_not_wait_with_a_client_that_guesses(database_url: str, certificates: Certificates) -> None:
-    async with submission_env(database_url, certificates, submission_failure_delay_seconds=8) as env:
+async def test_a_drain_does_not_wait_with_a_client_that_guesses(
+    database_url: str, certificates: Certificates
+) -> None:
+    async with submission_env(
+        database_url, certificates, submission_failure_delay_seconds=8
+    ) as env:
         talk = await env.secure()
         await talk.send(WRONG)
         async with asyncio.timeout(5):
-            while not await env.seed.rows("SELECT FROM throttles WHERE key = 'auth-account:alice@example.test'"):
+            while not await env.seed.rows(
+                "SELECT FROM throttles WHERE key = 'auth-account:alice@example.test'"
+            ):
                 await asyncio.sleep(0.01)
         began = time.monotonic()
         assert env.listening is not None
@@ -230,7 +244,9 @@ async def test_beyond_the_limit_of_an_address_no_account_is_looked_at(
         assert await talk.say(ALICE) == "454 4.7.0"
 
 
-async def test_passwords_are_never_taken_in_plain_but_from_this_host_where_it_is_allowed(database_url: str) -> None:
+async def test_passwords_are_never_taken_in_plain_but_from_this_host_where_it_is_allowed(
+    database_url: str,
+) -> None:
     with pytest.raises(SystemExit, match="POSTHORN_TLS_DIR"):
         async with submission_env(database_url, None):
             pass
@@ -309,7 +325,8 @@ async def test_without_counters_people_still_log_in_but_messages_wait(
 async def test_a_change_of_the_account_is_noticed_on_open_connections(
     env: SubmissionEnv, monkeypatch: pytest.MonkeyPatch, change: str, code: str
 ) -> None:
-    monkeypatch.setattr(type(env.senders), "ended", Down.none_ended)  # what is read at MAIL shows it by itself
+    # what is read at MAIL shows it by itself
+    monkeypatch.setattr(type(env.senders), "ended", Down.none_ended)
     talk = await env.known()
     await env.seed.rows(change)
     assert await talk.say(FROM_ALICE) == "250 2.1.0"  # read a moment ago
@@ -322,7 +339,9 @@ async def test_a_change_of_the_account_is_noticed_on_open_connections(
 async def test_a_revoked_app_password_ends_what_is_going_on(
     env: SubmissionEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ((account,),) = await env.seed.rows("SELECT id FROM accounts WHERE address = 'alice@example.test'")
+    ((account,),) = await env.seed.rows(
+        "SELECT id FROM accounts WHERE address = 'alice@example.test'"
+    )
     await env.app_password(account, "smtp")
     talk = await env.secure()
     assert await talk.say(plain("alice@example.test", APP_PASSWORD)) == "235 2.7.0"
@@ -334,7 +353,9 @@ async def test_a_revoked_app_password_ends_what_is_going_on(
     assert await talk.say(FROM_ALICE) == "530 5.7.0"
 
 
-async def test_a_login_in_plain_does_not_outlive_the_handshake(database_url: str, certificates: Certificates) -> None:
+async def test_a_login_in_plain_does_not_outlive_the_handshake(
+    database_url: str, certificates: Certificates
+) -> None:
     async with submission_env(database_url, certificates, smtp_cleartext_auth="loopback") as env:
         talk = await (await env.talk()).hello()
         assert await talk.say(ALICE) == "235 2.7.0"

@@ -1,4 +1,5 @@
-"""What is submitted (RFC 6409): in whose name, to whom, how much, and what is done to the header."""
+"""What is submitted (RFC 6409): in whose name, to whom, how much, and what is done to the
+header."""
 
 from __future__ import annotations
 
@@ -46,7 +47,10 @@ async def test_a_message_is_completed_and_says_who_handed_it_in(env: SubmissionE
     talk = await env.known()
     assert await talk.say(b"MAIL FROM:<Alice@Example.Test> RET=HDRS ENVID=e1\r\n") == "250 2.1.0"
     assert await talk.say(b"RCPT TO:<Bob@example.test> NOTIFY=NEVER\r\n") == "250 2.1.5"
-    assert await talk.say(b"RCPT TO:<Mixed.Case@Elsewhere.Example> NOTIFY=DELAY ORCPT=rfc822;x@y\r\n") == "250 2.1.5"
+    assert (
+        await talk.say(b"RCPT TO:<Mixed.Case@Elsewhere.Example> NOTIFY=DELAY ORCPT=rfc822;x@y\r\n")
+        == "250 2.1.5"
+    )
     content = (
         b"From: Alice <alice@example.test>\r\nBcc: secret@example.org,\r\n\tother@example.org\r\n"
         b"To: bob@example.test\r\nBCC : third@example.org\r\nSubject: Hello\r\n\r\nBcc: body\r\n"
@@ -56,7 +60,11 @@ async def test_a_message_is_completed_and_says_who_handed_it_in(env: SubmissionE
     assert octets.startswith(b"Return-Path: <Alice@example.test>\r\n")
     assert envelope.reverse_path == "Alice@example.test"
     assert envelope.recipients == ("bob@example.test", "Mixed.Case@elsewhere.example")
-    assert (envelope.role, envelope.submitter, envelope.signer) == ("submission", "alice@example.test", "example.test")
+    assert (envelope.role, envelope.submitter, envelope.signer) == (
+        "submission",
+        "alice@example.test",
+        "example.test",
+    )
     assert envelope.tenant is not None
     assert (envelope.ret, envelope.envid, envelope.protocol) == ("HDRS", "e1", "ESMTPSA")
     assert envelope.dsn == {
@@ -66,7 +74,9 @@ async def test_a_message_is_completed_and_says_who_handed_it_in(env: SubmissionE
     stored = after_trace(octets)
     head, _, body = stored.partition(b"\r\n\r\n")
     assert body == b"Bcc: body\r\n"
-    assert head.startswith(b"From: Alice <alice@example.test>\r\nTo: bob@example.test\r\nSubject: Hello\r\nDate: ")
+    assert head.startswith(
+        b"From: Alice <alice@example.test>\r\nTo: bob@example.test\r\nSubject: Hello\r\nDate: "
+    )
     assert head.endswith(f"\r\nMessage-ID: <{envelope.id}@example.test>".encode())
     assert envelope.summary.message_id == f"<{envelope.id}@example.test>"
     [event] = env.recorded.events
@@ -96,7 +106,9 @@ async def test_where_the_client_is_is_told_only_where_it_is_wanted(
 
 
 @pytest.mark.parametrize("way", ["data", "octet by octet", "one chunk", "chunks of one octet"])
-async def test_however_the_message_comes_it_is_completed_alike(env: SubmissionEnv, way: str) -> None:
+async def test_however_the_message_comes_it_is_completed_alike(
+    env: SubmissionEnv, way: str
+) -> None:
     talk = await begun(await env.known())
     message = MESSAGE.replace(b"To:", b"Bcc: x@y.example,\r\n z@y.example\r\nTo:")
     match way:
@@ -110,7 +122,9 @@ async def test_however_the_message_comes_it_is_completed_alike(env: SubmissionEn
         case "one chunk":
             assert await talk.say(b"BDAT %d LAST\r\n" % len(message) + message) == "250 2.0.0"
         case _:
-            await talk.send(b"".join(b"BDAT 1\r\n" + bytes([octet]) for octet in message) + b"BDAT 0 LAST\r\n")
+            await talk.send(
+                b"".join(b"BDAT 1\r\n" + bytes([octet]) for octet in message) + b"BDAT 0 LAST\r\n"
+            )
             for _ in range(len(message) + 1):
                 assert await talk.code() == "250 2.0.0"
     stored = after_trace(env.only()[1])
@@ -141,7 +155,9 @@ async def test_what_is_there_already_stays_as_it_is(env: SubmissionEnv) -> None:
         (b"From: x\r\n <boss@victim.example>\r\n", "550 5.7.1"),
     ],
 )
-async def test_an_author_that_is_not_the_account(env: SubmissionEnv, header: bytes, code: str) -> None:
+async def test_an_author_that_is_not_the_account(
+    env: SubmissionEnv, header: bytes, code: str
+) -> None:
     talk = await begun(await env.known())
     assert await talk.data(header + b"\r\nText\r\n.\r\n") == code
     assert env.ingest.kept == []
@@ -204,7 +220,9 @@ async def test_recipients_of_ours_are_judged_and_others_taken(env: SubmissionEnv
 
 
 async def test_messages_per_hour_of_an_account_and_of_its_domain(env: SubmissionEnv) -> None:
-    await env.seed.rows("UPDATE accounts SET max_messages_per_hour = 2 WHERE address = 'alice@example.test'")
+    await env.seed.rows(
+        "UPDATE accounts SET max_messages_per_hour = 2 WHERE address = 'alice@example.test'"
+    )
     await env.seed.rows("UPDATE domains SET max_messages_per_hour = 3")
     alice, bob = await env.known(), await env.known("bob@example.test")
     for code in ("250 2.0.0", "250 2.0.0", "452 4.7.1"):
@@ -217,14 +235,18 @@ async def test_messages_per_hour_of_an_account_and_of_its_domain(env: Submission
     assert len(env.ingest.kept) == 3
 
 
-async def test_messages_and_recipients_per_hour_of_a_tenant_over_all_its_domains(env: SubmissionEnv) -> None:
+async def test_messages_and_recipients_per_hour_of_a_tenant_over_all_its_domains(
+    env: SubmissionEnv,
+) -> None:
     await env.seed.rows("UPDATE tenants SET max_messages_per_hour = 2, max_recipients_per_hour = 5")
     alice, bob = await env.known(), await env.known("bob@example.test")
     assert await (await begun(alice)).data(MESSAGE + b".\r\n") == "250 2.0.0"
     assert await bob.say(b"MAIL FROM:<>\r\n") == "250 2.1.0"
     codes = [await bob.say(b"RCPT TO:<r%d@elsewhere.example>\r\n" % number) for number in range(6)]
     assert codes == ["250 2.1.5"] * 5 + ["452 4.5.3"], "more than five would never go through"
-    assert await bob.data(b"From: bob@example.test\r\n\r\n.\r\n") == "452 4.7.1", "four are left to the tenant"
+    assert await bob.data(b"From: bob@example.test\r\n\r\n.\r\n") == "452 4.7.1", (
+        "four are left to the tenant"
+    )
     for code in ("250 2.0.0", "452 4.7.1"):
         assert await bob.say(b"MAIL FROM:<>\r\n") == "250 2.1.0"
         assert await bob.say(TO_BOB) == "250 2.1.5"
@@ -240,7 +262,10 @@ async def test_recipients_per_hour(env: SubmissionEnv) -> None:
         (4, "452 4.5.3", "452 4.7.1"),
     ):
         assert await talk.say(FROM_ALICE) == "250 2.1.0"
-        codes = [await talk.say(b"RCPT TO:<r%d@elsewhere.example>\r\n" % number) for number in range(count)]
+        codes = [
+            await talk.say(b"RCPT TO:<r%d@elsewhere.example>\r\n" % number)
+            for number in range(count)
+        ]
         assert codes[-1] == last
         assert await talk.data(MESSAGE + b".\r\n") == code
     assert await talk.say(FROM_ALICE) == "250 2.1.0"
@@ -250,9 +275,15 @@ async def test_recipients_per_hour(env: SubmissionEnv) -> None:
 
 async def test_a_header_without_end_is_refused_and_leaves_nothing(env: SubmissionEnv) -> None:
     talk = await begun(await env.known())
-    assert await talk.data(b"From: alice@example.test\r\n" + b"X: y\r\n" * 50_000 + b"\r\n.\r\n") == "552 5.3.4"
+    assert (
+        await talk.data(b"From: alice@example.test\r\n" + b"X: y\r\n" * 50_000 + b"\r\n.\r\n")
+        == "552 5.3.4"
+    )
     await begun(talk)
-    assert await talk.data(b"From: alice@example.test\r\n" + b"X: y\r\n" * 40_000 + b"\r\n.\r\n") == "250 2.0.0"
+    assert (
+        await talk.data(b"From: alice@example.test\r\n" + b"X: y\r\n" * 40_000 + b"\r\n.\r\n")
+        == "250 2.0.0"
+    )
 
 
 async def test_a_full_stream_is_a_matter_for_later(env: SubmissionEnv) -> None:
@@ -262,7 +293,9 @@ async def test_a_full_stream_is_a_matter_for_later(env: SubmissionEnv) -> None:
     assert env.recorded.events == []
 
 
-async def test_a_large_message_goes_to_the_store_with_its_header_completed(env: SubmissionEnv) -> None:
+async def test_a_large_message_goes_to_the_store_with_its_header_completed(
+    env: SubmissionEnv,
+) -> None:
     talk = await begun(await env.known())
     body = (b"x" * 998 + b"\r\n") * 1000
     assert await talk.data(MESSAGE + body + b".\r\n") == "250 2.0.0"
@@ -297,7 +330,11 @@ async def test_aiosmtplib_over_both_ports(env: SubmissionEnv, certificates: Cert
         )
         assert errors == {}
     for envelope, octets in env.kept():
-        assert envelope.recipients == ("bob@example.test", "someone@elsewhere.example", "hidden@elsewhere.example")
+        assert envelope.recipients == (
+            "bob@example.test",
+            "someone@elsewhere.example",
+            "hidden@elsewhere.example",
+        )
         message = BytesParser(policy=default).parsebytes(octets)
         assert message["Subject"] == "Grüße"
         assert message["Bcc"] is None
@@ -307,7 +344,9 @@ async def test_aiosmtplib_over_both_ports(env: SubmissionEnv, certificates: Cert
 
 async def test_smtplib_logs_in_by_login_too(env: SubmissionEnv, certificates: Certificates) -> None:
     def send() -> None:
-        with smtplib.SMTP_SSL("localhost", env.tls_port, context=certificates.trusting, timeout=10) as client:
+        with smtplib.SMTP_SSL(
+            "localhost", env.tls_port, context=certificates.trusting, timeout=10
+        ) as client:
             client.ehlo()
             client.esmtp_features["auth"] = "LOGIN"
             client.login("alice@example.test", PASSWORD)
@@ -336,7 +375,9 @@ async def test_while_the_directory_is_behind_mail_elsewhere_goes_on(env: Submiss
         b"Sender: no address",
     ],
 )
-async def test_who_is_shown_as_sender_besides_the_author_is_the_account_too(env: SubmissionEnv, field: bytes) -> None:
+async def test_who_is_shown_as_sender_besides_the_author_is_the_account_too(
+    env: SubmissionEnv, field: bytes
+) -> None:
     talk = await begun(await env.known())
     answer = await talk.data(field + b"\r\n" + MESSAGE + b".\r\n")
     assert answer in ("550 5.7.1", "550 5.6.0")
@@ -358,9 +399,13 @@ async def test_a_message_with_nul_is_refused(env: SubmissionEnv) -> None:
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\r\n", b"\r"])
-async def test_line_ends_of_clients_that_logged_in_are_made_whole(env: SubmissionEnv, end: bytes) -> None:
+async def test_line_ends_of_clients_that_logged_in_are_made_whole(
+    env: SubmissionEnv, end: bytes
+) -> None:
     talk = await begun(await env.known())
-    content = end.join([b"From: alice@example.test", b"Subject: bare", b"", b"one", b"two"]) + b"\r\n"
+    content = (
+        end.join([b"From: alice@example.test", b"Subject: bare", b"", b"one", b"two"]) + b"\r\n"
+    )
     assert await talk.data(content + b".\r\n") == "250 2.0.0"
     ((_, octets),) = env.ingest.kept
     assert octets is not None
@@ -392,9 +437,16 @@ async def test_headers_as_programs_write_them(env: SubmissionEnv, header: bytes,
 
 @pytest.mark.parametrize(
     "recipient",
-    ["A..b@mobile.example", "a.@mobile.example", "Info@abc_d.example", f"reply+{'0' * 84}@reply.example"],
+    [
+        "A..b@mobile.example",
+        "a.@mobile.example",
+        "Info@abc_d.example",
+        f"reply+{'0' * 84}@reply.example",
+    ],
 )
-async def test_recipients_elsewhere_are_labels_kept_as_written(env: SubmissionEnv, recipient: str) -> None:
+async def test_recipients_elsewhere_are_labels_kept_as_written(
+    env: SubmissionEnv, recipient: str
+) -> None:
     talk = await begun(await env.known())
     assert await talk.say(f"RCPT TO:<{recipient}>\r\n".encode()) == "250 2.1.5"
     assert await talk.data(b"From: alice@example.test\r\n\r\nx\r\n.\r\n") == "250 2.0.0"

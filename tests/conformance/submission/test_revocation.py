@@ -1,4 +1,5 @@
-"""Open submission sessions whose login does not hold any more, and accounts that are guessed at from elsewhere."""
+"""Open submission sessions whose login does not hold any more, and accounts that are guessed at
+from elsewhere."""
 
 from __future__ import annotations
 
@@ -51,7 +52,9 @@ async def env(database_url: str, certificates: Certificates) -> AsyncIterator[Su
         "DELETE FROM accounts WHERE address = 'alice@example.test'",
     ],
 )
-async def test_an_idle_session_ends_with_what_it_logged_in_with(env: SubmissionEnv, change: str) -> None:
+async def test_an_idle_session_ends_with_what_it_logged_in_with(
+    env: SubmissionEnv, change: str
+) -> None:
     alice, bob = await env.known(), await env.known(BOB)
     await env.seed.rows(change)
     assert await alice.code() == REVOKED
@@ -60,7 +63,9 @@ async def test_an_idle_session_ends_with_what_it_logged_in_with(env: SubmissionE
 
 
 async def test_a_session_ends_with_its_app_password_alone(env: SubmissionEnv) -> None:
-    ((account,),) = await env.seed.rows("SELECT id FROM accounts WHERE address = 'alice@example.test'")
+    ((account,),) = await env.seed.rows(
+        "SELECT id FROM accounts WHERE address = 'alice@example.test'"
+    )
     await env.app_password(account, "smtp")
     own, app = await env.known(), await env.secure()
     assert await app.say(plain("alice@example.test", APP_PASSWORD)) == "235 2.7.0"
@@ -79,7 +84,9 @@ async def test_a_message_that_is_coming_in_is_not_taken(env: SubmissionEnv) -> N
     assert not env.ingest.kept
 
 
-async def test_without_postgres_no_session_ends(env: SubmissionEnv, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_postgres_no_session_ends(
+    env: SubmissionEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
     talk = await env.known()
     asked = asyncio.Event()
 
@@ -143,7 +150,9 @@ async def test_guesses_from_elsewhere_shut_nobody_out_of_a_familiar_place_in_any
     assert await (await env.secure()).say(plain(BOB)) == "235 2.7.0"
 
 
-async def test_a_place_is_familiar_by_submission_too(env: SubmissionEnv, pods: tuple[Server, Server]) -> None:
+async def test_a_place_is_familiar_by_submission_too(
+    env: SubmissionEnv, pods: tuple[Server, Server]
+) -> None:
     await env.known(BOB)
     async with asyncio.timeout(10):
         while not await env.seed.rows("SELECT FROM familiar_places"):
@@ -157,10 +166,14 @@ async def test_an_app_password_is_let_in_whatever_was_guessed(
     database_url: str, certificates: Certificates, tmp_path: Path
 ) -> None:
     async with submission_env(database_url, certificates, login_failures_per_account=2) as env:
-        ((account,),) = await env.seed.rows("SELECT id FROM accounts WHERE address = 'alice@example.test'")
+        ((account,),) = await env.seed.rows(
+            "SELECT id FROM accounts WHERE address = 'alice@example.test'"
+        )
         await env.app_password(account, "smtp")
         guesser = await env.secure()
         for code in ("535 5.7.8", "535 5.7.8", "454 4.7.0"):
             assert await guesser.say(plain("alice@example.test", "wrong")) == code
         assert await (await env.secure()).say(plain("alice@example.test")) == "454 4.7.0"
-        assert await (await env.secure()).say(plain("alice@example.test", APP_PASSWORD)) == "235 2.7.0"
+        assert (
+            await (await env.secure()).say(plain("alice@example.test", APP_PASSWORD)) == "235 2.7.0"
+        )

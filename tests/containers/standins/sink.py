@@ -13,7 +13,10 @@ from aiosmtpd.smtp import SMTP
 class Printer:
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:
         content = base64.b64encode(envelope.original_content).decode()
-        print(json.dumps({"from": envelope.mail_from, "to": envelope.rcpt_tos, "content": content}), flush=True)
+        print(
+            json.dumps({"from": envelope.mail_from, "to": envelope.rcpt_tos, "content": content}),
+            flush=True,
+        )
         return "250 2.0.0 kept"
 
 

@@ -1,4 +1,5 @@
-"""A running API. A module that needs another one overrides ``api_options`` or ``api``; one that wants accounts asks for them."""
+"""A running API. A module that needs another one overrides ``api_options`` or ``api``; one that
+wants accounts asks for them."""
 
 from __future__ import annotations
 

@@ -69,15 +69,24 @@ async def test_the_password_is_kept_nowhere_and_a_repeat_does_not_show_it(api: A
     assert again.json() == {**first.json(), "password": None}
     assert len(await api.sql("SELECT 1 FROM app_passwords")) == 1
     secret = first.json()["password"].removeprefix("phap_")
-    for (table,) in await api.sql("SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public'"):
-        assert await api.sql(f"SELECT 1 FROM {table} t WHERE strpos(t::text, $1) > 0", secret) == [], table
-        assert await api.sql(f"SELECT 1 FROM {table} t WHERE strpos(t::text, $1) > 0", secret.encode().hex()) == [], (
-            table
-        )
+    for (table,) in await api.sql(
+        "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public'"
+    ):
+        assert (
+            await api.sql(f"SELECT 1 FROM {table} t WHERE strpos(t::text, $1) > 0", secret) == []
+        ), table
+        assert (
+            await api.sql(
+                f"SELECT 1 FROM {table} t WHERE strpos(t::text, $1) > 0", secret.encode().hex()
+            )
+            == []
+        ), table
 
 
 async def test_of_many_at_once_one_is_made_and_shown(api: Api) -> None:
-    answers = await asyncio.gather(*(api.client.post(PLACE, json=BODY, headers=KEY) for _ in range(6)))
+    answers = await asyncio.gather(
+        *(api.client.post(PLACE, json=BODY, headers=KEY) for _ in range(6))
+    )
     made = [answer.json() for answer in answers if answer.status_code == 201]
     assert len([document for document in made if document["password"]]) == 1
     assert len(await api.sql("SELECT 1 FROM app_passwords")) == 1
@@ -95,7 +104,9 @@ async def test_lists_are_pages(api: Api) -> None:
             break
         cursor = {"cursor": found["next_cursor"]}
     assert names == [f"n{number}" for number in range(5)]
-    elsewhere = (await api.client.get("/v1/domains", params={"limit": "1"})).json()["next_cursor"] or "WzEsICJhIl0"
+    elsewhere = (await api.client.get("/v1/domains", params={"limit": "1"})).json()[
+        "next_cursor"
+    ] or "WzEsICJhIl0"
     problem(await api.client.get(PLACE, params={"cursor": elsewhere}), 422, "invalid", "cursor")
 
 
@@ -118,7 +129,11 @@ async def test_bad_requests_name_the_field(api: Api, body: dict[str, Any], field
 async def test_they_belong_to_their_account_and_tenant(api: Api) -> None:
     made = (await api.client.post(PLACE, json=BODY)).json()
     await api.account("bob@example.test")
-    problem(await api.client.delete(f"/v1/accounts/bob@example.test/app-passwords/{made['id']}"), 404, "not-found")
+    problem(
+        await api.client.delete(f"/v1/accounts/bob@example.test/app-passwords/{made['id']}"),
+        404,
+        "not-found",
+    )
     problem(await api.client.delete(f"{PLACE}/{new_id()}"), 404, "not-found")
     nobody = "/v1/accounts/nobody@example.test/app-passwords"
     problem(await api.client.post(nobody, json=BODY), 404, "not-found")
@@ -173,5 +188,7 @@ async def test_rules_of_sending_are_set_shown_and_reset(api: Api, place: str) ->
         ({"max_recipients_per_hour": "many"}, "max_recipients_per_hour"),
     ],
 )
-async def test_bad_rules_are_refused(api: Api, place: str, fields: dict[str, Any], field: str) -> None:
+async def test_bad_rules_are_refused(
+    api: Api, place: str, fields: dict[str, Any], field: str
+) -> None:
     problem(await api.client.patch(place, json=fields), 422, "invalid", field)

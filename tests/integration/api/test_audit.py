@@ -1,4 +1,5 @@
-"""The audit log: a line for every change, in the transaction of the change, without secrets, for whom it concerns."""
+"""The audit log: a line for every change, in the transaction of the change, without secrets, for
+whom it concerns."""
 
 from __future__ import annotations
 
@@ -9,7 +10,9 @@ from posthorn.ports.api_keys import Role
 from tests.support.api import Api, problem
 
 
-async def lines(api: Api, headers: dict[str, str] | None = None, **which: str) -> list[dict[str, Any]]:
+async def lines(
+    api: Api, headers: dict[str, str] | None = None, **which: str
+) -> list[dict[str, Any]]:
     answer = await api.client.get("/v1/audit", params=which, headers=headers)
     assert answer.status_code == 200, answer.text
     found: list[dict[str, Any]] = answer.json()["items"]
@@ -47,8 +50,12 @@ async def test_what_comes_to_nothing_leaves_no_line(api: Api) -> None:
 
 async def test_a_repeat_under_an_idempotency_key_leaves_one_line(api: Api) -> None:
     for _ in range(2):
-        await api.client.post("/v1/domains", json={"name": "acme.test"}, headers={"Idempotency-Key": "1"})
-        await api.client.post("/v1/suppressions", json={"address": "x@y.test"}, headers={"Idempotency-Key": "2"})
+        await api.client.post(
+            "/v1/domains", json={"name": "acme.test"}, headers={"Idempotency-Key": "1"}
+        )
+        await api.client.post(
+            "/v1/suppressions", json={"address": "x@y.test"}, headers={"Idempotency-Key": "2"}
+        )
     assert [line["action"] for line in await lines(api)] == ["suppression.create", "domain.create"]
 
 
@@ -73,27 +80,44 @@ async def test_a_tenant_reads_what_was_done_to_its_own_by_whomever(api: Api) -> 
     problem(await api.client.get("/v1/audit", headers=sender), 403, "forbidden")
 
 
-async def test_what_a_platform_admin_does_to_messages_and_suppressions_is_told_to_their_tenant(api: Api) -> None:
+async def test_what_a_platform_admin_does_to_messages_and_suppressions_is_told_to_their_tenant(
+    api: Api,
+) -> None:
     acme, other = await api.tenant("acme"), await api.tenant("other")
     reads, reads_other = await api.key(Role.READ_ONLY, acme), await api.key(Role.READ_ONLY, other)
-    message = await api.enter("x@elsewhere.test", "y@elsewhere.test", sender="a@acme.test", tenant=acme)
+    message = await api.enter(
+        "x@elsewhere.test", "y@elsewhere.test", sender="a@acme.test", tenant=acme
+    )
     await api.enter("z@elsewhere.test", sender="o@other.test", tenant=other)
-    rows = await api.sql("SELECT id FROM outbound_recipients WHERE message_id = $1 ORDER BY id", message)
+    rows = await api.sql(
+        "SELECT id FROM outbound_recipients WHERE message_id = $1 ORDER BY id", message
+    )
     one = rows[0]["id"]
     assert (await api.client.post(f"/v1/queue/{one}/hold")).status_code == 200
     (line,) = await lines(api, reads)
-    assert (line["action"], line["object"], line["actor_role"]) == ("queue.hold", f"queue/{one}", "platform-admin")
+    assert (line["action"], line["object"], line["actor_role"]) == (
+        "queue.hold",
+        f"queue/{one}",
+        "platform-admin",
+    )
     assert await lines(api, reads_other) == []
-    assert (await api.client.post("/v1/queue/cancel", json={"domain": "elsewhere.test"})).status_code == 200
+    assert (
+        await api.client.post("/v1/queue/cancel", json={"domain": "elsewhere.test"})
+    ).status_code == 200
     (line, _) = await lines(api, reads)
-    assert (line["action"], line["details"]) == ("queue.cancel", {"domain": "elsewhere.test", "recipients": 2})
+    assert (line["action"], line["details"]) == (
+        "queue.cancel",
+        {"domain": "elsewhere.test", "recipients": 2},
+    )
     (line,) = await lines(api, reads_other)
     assert (line["object"], line["details"]["recipients"]) == ("queue", 1)
 
     by_default = await api.key(
         Role.READ_ONLY, (await api.sql("SELECT id FROM tenants WHERE name = 'default'"))[0]["id"]
     )
-    await api.client.post("/v1/suppressions", json={"address": "s@elsewhere.test", "reason": "asked for it"})
+    await api.client.post(
+        "/v1/suppressions", json={"address": "s@elsewhere.test", "reason": "asked for it"}
+    )
     await api.client.delete("/v1/suppressions/s@elsewhere.test")
     gone, made = await lines(api, by_default)
     assert (gone["action"], gone["object"]) == ("suppression.delete", "s@elsewhere.test")
@@ -114,7 +138,10 @@ async def test_the_log_is_searched_and_read_in_pages(api: Api) -> None:
     for number in range(5):
         await api.domain(f"d{number}.test")
     await api.client.patch("/v1/domains/d0.test", json={"plus_addressing": False})
-    assert [line["action"] for line in await lines(api, object="d0.test")] == ["domain.change", "domain.create"]
+    assert [line["action"] for line in await lines(api, object="d0.test")] == [
+        "domain.change",
+        "domain.create",
+    ]
     assert len(await lines(api, action="domain")) == 6
     assert len(await lines(api, action="domain.create")) == 5
     assert await lines(api, action="dom") == []

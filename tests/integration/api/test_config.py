@@ -25,7 +25,12 @@ WHOLE: dict[str, Any] = {
         {"name": "b\u00fccher.test", "plus_addressing": False},
     ],
     "accounts": [
-        {"address": "bob@acme.test", "quota_bytes": 1000, "state": "receive-only", "max_messages_per_hour": 5},
+        {
+            "address": "bob@acme.test",
+            "quota_bytes": 1000,
+            "state": "receive-only",
+            "max_messages_per_hour": 5,
+        },
         {"address": "Carol@acme.test"},
     ],
     "aliases": [
@@ -49,10 +54,15 @@ async def put(
     return await api.client.put("/v1/config", json=document, params=parameters, headers=headers)
 
 
-async def applied(api: Api, document: dict[str, Any], **query: Any) -> list[tuple[str, str, str, str]]:
+async def applied(
+    api: Api, document: dict[str, Any], **query: Any
+) -> list[tuple[str, str, str, str]]:
     answer = await put(api, document, **query)
     assert answer.status_code == 200, answer.text
-    return [(each["kind"], each["object"], each["action"], each["outcome"]) for each in answer.json()["changes"]]
+    return [
+        (each["kind"], each["object"], each["action"], each["outcome"])
+        for each in answer.json()["changes"]
+    ]
 
 
 async def test_a_whole_state_is_planned_applied_and_then_nothing_is_left_to_do(api: Api) -> None:
@@ -67,7 +77,9 @@ async def test_a_whole_state_is_planned_applied_and_then_nothing_is_left_to_do(a
         ("alias", "all@acme.test", "create"),
         ("webhook", f"{HOOK} acme.test", "create"),
     ]
-    assert [(each["kind"], each["object"], each["action"]) for each in plan.json()["changes"]] == wanted
+    assert [
+        (each["kind"], each["object"], each["action"]) for each in plan.json()["changes"]
+    ] == wanted
     assert {each["outcome"] for each in plan.json()["changes"]} == {"planned"}
     assert (await api.client.get("/v1/domains")).json()["items"] == []
     assert (await api.client.get("/v1/audit", params={"action": "config"})).json()["items"] == []
@@ -80,9 +92,17 @@ async def test_a_whole_state_is_planned_applied_and_then_nothing_is_left_to_do(a
     assert await applied(api, WHOLE, prune=True) == []
 
     domain = (await api.client.get("/v1/domains/acme.test")).json()
-    assert (domain["tenant"], domain["catch_all"], domain["retention_days"]) == ("acme", "team@acme.test", 30)
+    assert (domain["tenant"], domain["catch_all"], domain["retention_days"]) == (
+        "acme",
+        "team@acme.test",
+        30,
+    )
     account = (await api.client.get("/v1/accounts/bob@acme.test")).json()
-    assert (account["quota_bytes"], account["state"], account["max_messages_per_hour"]) == (1000, "receive-only", 5)
+    assert (account["quota_bytes"], account["state"], account["max_messages_per_hour"]) == (
+        1000,
+        "receive-only",
+        5,
+    )
     lines = (await api.client.get("/v1/audit", params={"action": "account"})).json()["items"]
     assert {(line["action"], line["object"]) for line in lines} == {
         ("account.create", "bob@acme.test"),
@@ -99,7 +119,9 @@ async def test_what_is_shown_can_be_applied_as_it_is(api: Api) -> None:
     assert [each["domain"] for each in document["routes"]] == ["example.org"]
     assert "argon2" not in shown.text
     assert "whsec_" not in shown.text
-    assert await applied(api, document, prune=True, headers={"If-Match": shown.headers["etag"]}) == []
+    assert (
+        await applied(api, document, prune=True, headers={"If-Match": shown.headers["etag"]}) == []
+    )
 
 
 async def test_changes_are_made_to_what_differs(api: Api) -> None:
@@ -111,7 +133,9 @@ async def test_changes_are_made_to_what_differs(api: Api) -> None:
         "webhooks": [{"url": HOOK, "events": ["*"], "domain": "acme.test", "state": "paused"}],
     }
     answer = await put(api, document)
-    assert [(each["object"], each["fields"], each["outcome"]) for each in answer.json()["changes"]] == [
+    assert [
+        (each["object"], each["fields"], each["outcome"]) for each in answer.json()["changes"]
+    ] == [
         ("bob@acme.test", {"state": "active"}, "done"),
         ("all@acme.test", {"targets": ["bob@acme.test"]}, "done"),
         ("acme.test", {"catch_all": None}, "done"),
@@ -121,12 +145,16 @@ async def test_changes_are_made_to_what_differs(api: Api) -> None:
         {"kind": "account", "object": "carol@acme.test"},
         {"kind": "alias", "object": "team@acme.test"},
     ]
-    assert (await api.client.get("/v1/accounts/bob@acme.test")).json()["quota_bytes"] == 1000, "it was left out"
+    assert (await api.client.get("/v1/accounts/bob@acme.test")).json()["quota_bytes"] == 1000, (
+        "it was left out"
+    )
 
 
 async def test_nothing_is_deleted_but_by_prune_and_no_mail_but_by_force(api: Api) -> None:
     await applied(api, WHOLE)
-    await api.sql("UPDATE accounts SET used_messages = 1, used_bytes = 10 WHERE address = 'carol@acme.test'")
+    await api.sql(
+        "UPDATE accounts SET used_messages = 1, used_bytes = 10 WHERE address = 'carol@acme.test'"
+    )
     nothing: dict[str, Any] = {kind: [] for kind in WHOLE}
     assert await applied(api, nothing) == []
     assert len((await put(api, nothing, plan=True)).json()["unlisted"]) == 7
@@ -161,7 +189,10 @@ async def test_a_password_is_set_by_its_hash_and_compared(api: Api) -> None:
         passwords.close()
     document: dict[str, Any] = {
         "domains": [{"name": "acme.test"}],
-        "accounts": [{"address": "bob@acme.test", "password_hash": one}, {"address": "carol@acme.test"}],
+        "accounts": [
+            {"address": "bob@acme.test", "password_hash": one},
+            {"address": "carol@acme.test"},
+        ],
     }
     answer = await put(api, document)
     assert one not in answer.text
@@ -177,11 +208,16 @@ async def test_a_password_is_set_by_its_hash_and_compared(api: Api) -> None:
     problem(await put(api, document), 422, "invalid", "accounts[0].password_hash")
 
 
-async def test_whoever_changes_something_meanwhile_keeps_the_change(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_whoever_changes_something_meanwhile_keeps_the_change(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await applied(api, WHOLE)
     plan = await put(api, WHOLE, plan=True)
     document = {
-        "accounts": [{"address": "bob@acme.test", "quota_bytes": 7}, {"address": "carol@acme.test", "quota_bytes": 8}]
+        "accounts": [
+            {"address": "bob@acme.test", "quota_bytes": 7},
+            {"address": "carol@acme.test", "quota_bytes": 8},
+        ]
     }
     know = ConfigService._know_hashes
 
@@ -237,19 +273,31 @@ async def test_routes_are_for_admins_of_the_platform(api: Api) -> None:
     assert (await api.client.get("/v1/config", headers=headers)).json()["routes"] is None
     assert await applied(api, document) == [("route", "example.org", "create", "done")]
     assert await applied(api, document) == []
-    login = {"domain": "example.org", "host": "mx.example.net", "tls": "verified", "username": "u", "password": "w"}
-    await api.client.put("/v1/routes/example.org", json={name: login[name] for name in login if name != "domain"})
+    login = {
+        "domain": "example.org",
+        "host": "mx.example.net",
+        "tls": "verified",
+        "username": "u",
+        "password": "w",
+    }
+    await api.client.put(
+        "/v1/routes/example.org", json={name: login[name] for name in login if name != "domain"}
+    )
     document["routes"][0] |= {"username": "u", "connections": 3}  # type: ignore[dict-item]
     assert await applied(api, document) == [("route", "example.org", "change", "done")]
     shown = (await api.client.get("/v1/routes/example.org")).json()
     assert (shown["password_set"], shown["connections"]) == (True, 3)
-    assert await applied(api, {"routes": []}, prune=True) == [("route", "example.org", "delete", "done")]
+    assert await applied(api, {"routes": []}, prune=True) == [
+        ("route", "example.org", "delete", "done")
+    ]
 
 
 async def test_a_tenants_admin_applies_its_own_alone(api: Api) -> None:
     other = await api.tenant("other")
     headers = await api.key(Role.TENANT_ADMIN, other)
-    answer = await api.client.put("/v1/config", json={"domains": [{"name": "other.test"}]}, headers=headers)
+    answer = await api.client.put(
+        "/v1/config", json={"domains": [{"name": "other.test"}]}, headers=headers
+    )
     assert (answer.json()["tenant"], answer.json()["failed"]) == ("other", 0)
     problem(await put(api, {"domains": []}, headers=headers), 404, "not-found")
     assert (await api.client.get("/v1/domains/other.test")).json()["tenant"] == "other"

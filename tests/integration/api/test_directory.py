@@ -14,7 +14,9 @@ from tests.support.api import Api, problem, running_api
 
 
 async def outbox(api: Api) -> list[str]:
-    return [row["subject"] for row in await api.sql("SELECT subject FROM directory_outbox ORDER BY id")]
+    return [
+        row["subject"] for row in await api.sql("SELECT subject FROM directory_outbox ORDER BY id")
+    ]
 
 
 async def pages(api: Api, path: str, **query: Any) -> list[dict[str, Any]]:
@@ -53,7 +55,8 @@ async def test_a_domain_is_changed_and_the_directory_is_told(api: Api) -> None:
     await api.domain()
     await api.account("alice@example.test")
     answer = await api.client.patch(
-        "/v1/domains/example.test", json={"catch_all": "Alice@Example.test", "plus_addressing": False}
+        "/v1/domains/example.test",
+        json={"catch_all": "Alice@Example.test", "plus_addressing": False},
     )
     assert answer.status_code == 200
     assert answer.json()["catch_all"] == "alice@example.test"
@@ -74,12 +77,16 @@ async def test_a_domain_may_be_born_with_a_catch_all_elsewhere(api: Api) -> None
     problem(await api.client.delete("/v1/accounts/alice@example.test"), 409, "conflict")
 
 
-async def test_a_domain_says_who_takes_the_mail_for_its_postmaster(database_url: str, tmp_path: Path) -> None:
+async def test_a_domain_says_who_takes_the_mail_for_its_postmaster(
+    database_url: str, tmp_path: Path
+) -> None:
     limits = SendingLimits("mx.host.test")
     async with running_api(database_url, FileBlobs(tmp_path), limits=limits) as api:
 
         async def postmaster() -> str | None:
-            (listed,) = [each for each in await pages(api, "/v1/domains") if each["name"] == "example.test"]
+            (listed,) = [
+                each for each in await pages(api, "/v1/domains") if each["name"] == "example.test"
+            ]
             shown = (await api.client.get("/v1/domains/example.test")).json()
             assert shown["postmaster"] == listed["postmaster"]
             found: str | None = shown["postmaster"]
@@ -93,7 +100,9 @@ async def test_a_domain_says_who_takes_the_mail_for_its_postmaster(database_url:
         await api.domain("host.test")
         await api.account("postmaster@host.test")
         assert await postmaster() == "postmaster@host.test", "the one of the host's domains"
-        change = await api.client.patch("/v1/domains/example.test", json={"catch_all": "anna@example.test"})
+        change = await api.client.patch(
+            "/v1/domains/example.test", json={"catch_all": "anna@example.test"}
+        )
         assert change.json()["postmaster"] == "anna@example.test" == await postmaster()
         await api.alias("postmaster@example.test", "zoe@example.test")
         assert await postmaster() == "postmaster@example.test"
@@ -146,7 +155,11 @@ async def test_a_domain_with_addresses_is_not_deleted(api: Api) -> None:
     assert (await outbox(api))[-1] == "@example.test"
     problem(await api.client.get("/v1/domains/example.test"), 404, "not-found")
     problem(await api.client.delete("/v1/domains/example.test"), 404, "not-found")
-    problem(await api.client.patch("/v1/domains/example.test", json={"catch_all": None}), 404, "not-found")
+    problem(
+        await api.client.patch("/v1/domains/example.test", json={"catch_all": None}),
+        404,
+        "not-found",
+    )
 
 
 async def test_an_account_is_made_with_its_folders(api: Api) -> None:
@@ -160,9 +173,15 @@ async def test_an_account_is_made_with_its_folders(api: Api) -> None:
     document = made.json()
     assert document["address"] == "carol@example.test"
     assert document["quota_bytes"] == 1000
-    assert (document["used_bytes"], document["used_messages"], document["state"]) == (0, 0, "active")
+    assert (document["used_bytes"], document["used_messages"], document["state"]) == (
+        0,
+        0,
+        "active",
+    )
     assert (await api.client.get("/v1/accounts/CAROL@example.test")).json() == document
-    folders = await api.sql("SELECT mailbox_id, name, role, uidvalidity, uidnext FROM mailboxes ORDER BY mailbox_id")
+    folders = await api.sql(
+        "SELECT mailbox_id, name, role, uidvalidity, uidnext FROM mailboxes ORDER BY mailbox_id"
+    )
     assert [tuple(row)[:3] for row in folders] == [
         (1, "INBOX", "inbox"),
         (2, "Junk", "junk"),
@@ -181,7 +200,10 @@ async def test_an_address_made_again_gets_a_greater_uidvalidity(api: Api) -> Non
     seen: list[int] = []
     for _ in range(3):
         await api.account("carol@example.test")
-        seen += [row["uidvalidity"] for row in await api.sql("SELECT min(uidvalidity) AS uidvalidity FROM mailboxes")]
+        seen += [
+            row["uidvalidity"]
+            for row in await api.sql("SELECT min(uidvalidity) AS uidvalidity FROM mailboxes")
+        ]
         assert (await api.client.delete("/v1/accounts/carol@example.test")).status_code == 204
     assert seen == sorted(set(seen))
 
@@ -198,9 +220,18 @@ BAD_ACCOUNTS: list[tuple[dict[str, Any], str]] = [
     ({"address": "carol@example.test", "password": "\ud800surrogate"}, "password"),
     ({"address": "carol@example.test", "password": None}, "password"),
     ({"address": "carol@example.test"}, "password"),
-    ({"address": "carol@example.test", "password": "correct horse", "quota_bytes": -1}, "quota_bytes"),
-    ({"address": "carol@example.test", "password": "correct horse", "quota_bytes": "9"}, "quota_bytes"),
-    ({"address": "carol@example.test", "password": "correct horse", "quota_bytes": 2**63}, "quota_bytes"),
+    (
+        {"address": "carol@example.test", "password": "correct horse", "quota_bytes": -1},
+        "quota_bytes",
+    ),
+    (
+        {"address": "carol@example.test", "password": "correct horse", "quota_bytes": "9"},
+        "quota_bytes",
+    ),
+    (
+        {"address": "carol@example.test", "password": "correct horse", "quota_bytes": 2**63},
+        "quota_bytes",
+    ),
     ({"address": "carol@example.test", "password": "correct horse", "admin": True}, "admin"),
 ]
 
@@ -219,9 +250,13 @@ async def test_an_address_belongs_to_one_account_or_alias(api: Api) -> None:
     await api.account("alice@example.test")
     await api.alias("info@example.test", "alice@example.test")
     for address in ("Alice@example.test", "info@example.test"):
-        answer = await api.client.post("/v1/accounts", json={"address": address, "password": "correct horse"})
+        answer = await api.client.post(
+            "/v1/accounts", json={"address": address, "password": "correct horse"}
+        )
         problem(answer, 409, "conflict")
-        answer = await api.client.post("/v1/aliases", json={"address": address, "targets": ["alice@example.test"]})
+        answer = await api.client.post(
+            "/v1/aliases", json={"address": address, "targets": ["alice@example.test"]}
+        )
         problem(answer, 409, "conflict")
 
 
@@ -249,7 +284,11 @@ async def test_an_account_is_changed(api: Api) -> None:
         ({"address": "x@example.test"}, "address"),
     ):
         problem(await api.client.patch(path, json=body), 422, "invalid", field)
-    problem(await api.client.patch("/v1/accounts/x@example.test", json={"state": "active"}), 404, "not-found")
+    problem(
+        await api.client.patch("/v1/accounts/x@example.test", json={"state": "active"}),
+        404,
+        "not-found",
+    )
     problem(await api.client.get("/v1/accounts/x@example.test"), 404, "not-found")
     problem(await api.client.get("/v1/accounts/nonsense"), 422, "invalid", "address")
 
@@ -277,7 +316,9 @@ async def test_an_address_with_slashes_and_signs_has_a_path(api: Api) -> None:
         ("m?#%@example.test", "/v1/accounts/m%3F%23%25@example.test"),
         ("grüße@example.test", "/v1/accounts/gr%C3%BC%C3%9Fe@example.test"),
     ):
-        made = await api.client.post("/v1/accounts", json={"address": address, "password": "correct horse"})
+        made = await api.client.post(
+            "/v1/accounts", json={"address": address, "password": "correct horse"}
+        )
         assert made.headers["location"] == path
         assert (await api.client.get(path)).json()["address"] == address
         assert (await api.client.get(f"{path}/messages")).json()["items"] == []
@@ -324,10 +365,14 @@ BAD_TARGETS: list[tuple[Any, str, str]] = [
 async def test_targets_that_cannot_be_are_refused_by_place(api: Api) -> None:
     await api.domain()
     await api.sql("INSERT INTO tenants (id, name) VALUES (gen_random_uuid(), 'other')")
-    await api.sql("INSERT INTO domains (tenant_id, name) SELECT id, 'other.test' FROM tenants WHERE name = 'other'")
+    await api.sql(
+        "INSERT INTO domains (tenant_id, name) SELECT id, 'other.test' FROM tenants WHERE name = 'other'"
+    )
     await api.account("alice@example.test")
     for targets, field, word in BAD_TARGETS:
-        answer = await api.client.post("/v1/aliases", json={"address": "info@example.test", "targets": targets})
+        answer = await api.client.post(
+            "/v1/aliases", json={"address": "info@example.test", "targets": targets}
+        )
         assert word in problem(answer, 422, "invalid", field)["errors"][0]["message"]
 
 
@@ -335,13 +380,19 @@ async def test_an_alias_may_lead_out_of_here(api: Api) -> None:
     await api.domain()
     await api.account("alice@example.test")
     targets = ["alice@example.test", "someone@gmail.example"]
-    made = await api.client.post("/v1/aliases", json={"address": "info@example.test", "targets": targets})
+    made = await api.client.post(
+        "/v1/aliases", json={"address": "info@example.test", "targets": targets}
+    )
     assert (made.status_code, made.json()["targets"]) == (201, targets)
-    changed = await api.client.patch("/v1/aliases/info@example.test", json={"targets": ["x@gmail.example"]})
+    changed = await api.client.patch(
+        "/v1/aliases/info@example.test", json={"targets": ["x@gmail.example"]}
+    )
     assert changed.json()["targets"] == ["x@gmail.example"]
 
 
-async def test_a_domain_that_is_made_or_removed_has_the_aliases_into_it_published_anew(api: Api) -> None:
+async def test_a_domain_that_is_made_or_removed_has_the_aliases_into_it_published_anew(
+    api: Api,
+) -> None:
     await api.domain()
     await api.alias("out@example.test", "someone@later.test")
     await api.alias("far@example.test", "someone@notlater.test")
@@ -353,7 +404,9 @@ async def test_a_domain_that_is_made_or_removed_has_the_aliases_into_it_publishe
 
 async def test_a_catch_all_stays_inside(api: Api) -> None:
     await api.domain()
-    answer = await api.client.patch("/v1/domains/example.test", json={"catch_all": "someone@gmail.example"})
+    answer = await api.client.patch(
+        "/v1/domains/example.test", json={"catch_all": "someone@gmail.example"}
+    )
     problem(answer, 422, "invalid", "catch_all")
 
 
@@ -363,14 +416,21 @@ async def test_aliases_make_no_loop_and_no_endless_chain(api: Api) -> None:
     await api.alias("a0@example.test", "alice@example.test")
     for number in range(1, 8):
         await api.alias(f"a{number}@example.test", f"a{number - 1}@example.test")
-    looping = await api.client.patch("/v1/aliases/a0@example.test", json={"targets": ["a3@example.test"]})
+    looping = await api.client.patch(
+        "/v1/aliases/a0@example.test", json={"targets": ["a3@example.test"]}
+    )
     assert "leads back" in problem(looping, 422, "invalid", "targets[0]")["errors"][0]["message"]
     body = {"address": "a8@example.test", "targets": ["alice@example.test", "a7@example.test"]}
     longest = await api.client.post("/v1/aliases", json=body)
-    assert "follow one another" in problem(longest, 422, "invalid", "targets[1]")["errors"][0]["message"]
+    assert (
+        "follow one another"
+        in problem(longest, 422, "invalid", "targets[1]")["errors"][0]["message"]
+    )
     # and a chain does not grow in its middle or at its end either
     await api.alias("tail@example.test", "alice@example.test")
-    grown = await api.client.patch("/v1/aliases/a0@example.test", json={"targets": ["tail@example.test"]})
+    grown = await api.client.patch(
+        "/v1/aliases/a0@example.test", json={"targets": ["tail@example.test"]}
+    )
     problem(grown, 422, "invalid", "targets[0]")
 
 
@@ -391,7 +451,10 @@ async def test_lists_come_to_the_end_without_gaps(api: Api) -> None:
         found = await pages(api, "/v1/accounts", limit=limit, domain="B.test")
         assert [item["address"] for item in found] == of_b
         assert await pages(api, "/v1/accounts", limit=limit, domain="c.test") == []
-        assert [item["name"] for item in await pages(api, "/v1/domains", limit=limit)] == ["a.test", "b.test"]
+        assert [item["name"] for item in await pages(api, "/v1/domains", limit=limit)] == [
+            "a.test",
+            "b.test",
+        ]
         found = await pages(api, "/v1/aliases", limit=limit)
         assert [item["address"] for item in found] == [f"z{number}@a.test" for number in range(3)]
 
@@ -404,7 +467,9 @@ async def test_a_page_holds_while_items_come_and_go(api: Api) -> None:
     await api.client.delete("/v1/accounts/d@example.test")
     await api.account("a@example.test")
     await api.account("e@example.test")
-    rest = (await api.client.get("/v1/accounts", params={"limit": 2, "cursor": first["next_cursor"]})).json()
+    rest = (
+        await api.client.get("/v1/accounts", params={"limit": 2, "cursor": first["next_cursor"]})
+    ).json()
     assert [item["address"] for item in rest["items"]] == ["e@example.test", "f@example.test"]
     assert rest["next_cursor"] is None
 
@@ -427,7 +492,10 @@ async def test_a_list_refuses_what_it_cannot_take(api: Api) -> None:
 
 async def test_a_tenant_sees_and_touches_only_its_own(api: Api) -> None:
     ours, theirs = await api.tenant("ours"), await api.tenant("theirs")
-    admin, reader = await api.key(Role.TENANT_ADMIN, ours), await api.key(Role.READ_ONLY, ours, message_content=True)
+    admin, reader = (
+        await api.key(Role.TENANT_ADMIN, ours),
+        await api.key(Role.READ_ONLY, ours, message_content=True),
+    )
     await api.domain("theirs.test", tenant="theirs")
     await api.account("eve@theirs.test")
     await api.alias("info@theirs.test", "eve@theirs.test")
@@ -453,7 +521,11 @@ async def test_a_tenant_sees_and_touches_only_its_own(api: Api) -> None:
         problem(await api.client.patch(path, json=change, headers=admin), 404, "not-found")
         problem(await api.client.delete(path, headers=admin), 404, "not-found")
     refused: list[tuple[str, dict[str, Any], str]] = [
-        ("/v1/accounts", {"address": "mallory@theirs.test", "password": "correct horse"}, "address"),
+        (
+            "/v1/accounts",
+            {"address": "mallory@theirs.test", "password": "correct horse"},
+            "address",
+        ),
         ("/v1/aliases", {"address": "x@theirs.test", "targets": ["al@ours.test"]}, "address"),
         ("/v1/aliases", {"address": "x@ours.test", "targets": ["eve@theirs.test"]}, "targets[0]"),
         ("/v1/domains", {"name": "more.test", "tenant": "theirs"}, "tenant"),
@@ -464,12 +536,19 @@ async def test_a_tenant_sees_and_touches_only_its_own(api: Api) -> None:
         problem(await api.client.post(path, json=document, headers=admin), 422, "invalid", field)
     problem(await api.client.get("/v1/dead", headers=admin), 403, "forbidden")
     everything = await api.client.get("/v1/accounts")
-    assert [item["address"] for item in everything.json()["items"]] == ["al@ours.test", "eve@theirs.test"]
+    assert [item["address"] for item in everything.json()["items"]] == [
+        "al@ours.test",
+        "eve@theirs.test",
+    ]
 
 
 async def test_a_platform_admin_names_a_tenant_by_name_or_id(api: Api) -> None:
     tenant = await api.tenant("acme")
-    for name, given in (("a.test", "acme"), ("b.test", str(tenant)), ("c.test", str(tenant).upper())):
+    for name, given in (
+        ("a.test", "acme"),
+        ("b.test", str(tenant)),
+        ("c.test", str(tenant).upper()),
+    ):
         made = await api.client.post("/v1/domains", json={"name": name, "tenant": given})
         assert (made.status_code, made.json()["tenant"]) == (201, "acme")
 

@@ -1,4 +1,5 @@
-"""DKIM keys over REST: made, published, rotated with overlap, and good for signatures that verify."""
+"""DKIM keys over REST: made, published, rotated with overlap, and good for signatures that
+verify."""
 
 from __future__ import annotations
 
@@ -42,7 +43,9 @@ async def rotated(api: Api, **body: Any) -> list[dict[str, Any]]:
     return keys
 
 
-async def test_the_first_keys_are_of_both_kinds_and_sign_what_their_records_verify(api: Api) -> None:
+async def test_the_first_keys_are_of_both_kinds_and_sign_what_their_records_verify(
+    api: Api,
+) -> None:
     assert (await api.client.get(KEYS)).json() == {"domain": "example.test", "keys": []}
     answer = await api.client.post("/v1/domains/EXAMPLE.test/dkim/rotate", json={})
     assert answer.status_code == 201
@@ -75,16 +78,23 @@ async def test_the_first_keys_are_of_both_kinds_and_sign_what_their_records_veri
 
 
 async def published(api: Api, domain: str) -> list[tuple[str, str, str]]:
-    """The names, values and states of the records of a domain's keys, as ``GET …/dkim`` has them."""
+    """The names, values and states of the records of a domain's keys, as ``GET …/dkim`` has
+    them."""
     keys = (await api.client.get(f"/v1/domains/{domain}/dkim")).json()["keys"]
     return sorted((key["dns"]["name"], key["dns"]["value"], key["state"]) for key in keys)
 
 
 def shown(records: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
-    return sorted((each["name"], each["values"][0], each["state"]) for each in records if each["purpose"] == "dkim")
+    return sorted(
+        (each["name"], each["values"][0], each["state"])
+        for each in records
+        if each["purpose"] == "dkim"
+    )
 
 
-async def test_a_domain_is_created_with_keys_that_sign_and_its_answer_holds_their_records(api: Api) -> None:
+async def test_a_domain_is_created_with_keys_that_sign_and_its_answer_holds_their_records(
+    api: Api,
+) -> None:
     answer = await api.client.post("/v1/domains", json={"name": "New.test"})
     assert answer.status_code == 201, answer.text
     records = answer.json()["dns_records"]
@@ -93,14 +103,23 @@ async def test_a_domain_is_created_with_keys_that_sign_and_its_answer_holds_thei
     assert shown(records) == made
     assert [state for _, _, state in made] == ["signing", "signing"]
     assert ["k=ed25519" in value for _, value, _ in made] == [True, False]
-    assert [len(value) > 380 for _, value, _ in made] == [False, True], "the second is RSA with 2048 bits"
-    assert not any("no DKIM key" in note for note in (await api.client.get("/v1/domains/new.test/dns")).json()["notes"])
+    assert [len(value) > 380 for _, value, _ in made] == [False, True], (
+        "the second is RSA with 2048 bits"
+    )
+    assert not any(
+        "no DKIM key" in note
+        for note in (await api.client.get("/v1/domains/new.test/dns")).json()["notes"]
+    )
     async with pool(api.database_url) as database:
         signer = DkimSigner(PostgresDkimKeys(database), SecretBox([SECRET_KEY]))
-        assert (await signer.sign("new.test", MESSAGE)).count("DKIM-Signature") == 2, "the stored keys open"
+        assert (await signer.sign("new.test", MESSAGE)).count("DKIM-Signature") == 2, (
+            "the stored keys open"
+        )
         signer.close()
     line = (await api.client.get("/v1/audit", params={"object": "new.test"})).json()["items"][0]
-    assert sorted(line["details"]["selectors"]) == sorted(name.partition(".")[0] for name, _, _ in made)
+    assert sorted(line["details"]["selectors"]) == sorted(
+        name.partition(".")[0] for name, _, _ in made
+    )
 
 
 async def test_a_domain_is_created_without_keys_on_request(api: Api) -> None:
@@ -120,8 +139,11 @@ async def test_a_repeated_creation_answers_with_the_same_keys(api: Api) -> None:
     assert len(await published(api, "new.test")) == 2
 
 
-async def test_an_answer_with_keys_is_stored_with_them(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A crash right after the commit: the repeat gets the answer that the creation's own transaction has stored."""
+async def test_an_answer_with_keys_is_stored_with_them(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash right after the commit: the repeat gets the answer that the creation's own
+    transaction has stored."""
 
     async def lost(*_: object) -> None:
         raise Unavailable("postgres", "gone")
@@ -150,7 +172,12 @@ async def test_keys_are_made_beside_the_event_loop_and_not_for_a_domain_that_exi
         assert len(threads) == 2
         assert threading.main_thread() not in threads
         problem(await api.client.post("/v1/domains", json={"name": "NEW.test"}), 409, "conflict")
-        problem(await api.client.post("/v1/domains", json={"name": "[192.0.2.1]"}), 422, "invalid", "name")
+        problem(
+            await api.client.post("/v1/domains", json={"name": "[192.0.2.1]"}),
+            422,
+            "invalid",
+            "name",
+        )
         assert len(threads) == 2
 
 
@@ -162,7 +189,9 @@ async def test_a_declared_domain_is_created_with_keys_unless_it_says_otherwise(a
     assert len(made) == 2
     assert await published(api, "two.test") == []
     for dkim_field in ({}, {"dkim": True}, {"dkim": False}):
-        again = await api.client.put("/v1/config", json={"domains": [{"name": "one.test"} | dkim_field]})
+        again = await api.client.put(
+            "/v1/config", json={"domains": [{"name": "one.test"} | dkim_field]}
+        )
         assert again.json()["changes"] == []
     assert await published(api, "one.test") == made
 
@@ -198,7 +227,10 @@ async def test_a_rotation_at_once_retires_the_old_key_now(api: Api) -> None:
 
 
 async def test_a_repeat_with_its_key_rotates_once(api: Api) -> None:
-    answers = [await api.client.post(ROTATE, json=QUICK, headers={"Idempotency-Key": "one"}) for _ in range(2)]
+    answers = [
+        await api.client.post(ROTATE, json=QUICK, headers={"Idempotency-Key": "one"})
+        for _ in range(2)
+    ]
     assert answers[0].content == answers[1].content
     assert len(await api.sql("SELECT 1 FROM dkim_keys")) == 1
 
@@ -238,7 +270,9 @@ async def test_only_those_who_may_see_the_domain_see_its_keys(api: Api) -> None:
     problem(await api.client.get(KEYS, headers=stranger), 404, "not-found")
     problem(await api.client.post(ROTATE, json=QUICK, headers=stranger), 404, "not-found")
     problem(await api.client.get("/v1/domains/absent.test/dkim"), 404, "not-found")
-    problem(await api.client.post("/v1/domains/absent.test/dkim/rotate", json=QUICK), 404, "not-found")
+    problem(
+        await api.client.post("/v1/domains/absent.test/dkim/rotate", json=QUICK), 404, "not-found"
+    )
     reader = await api.key(Role.READ_ONLY)
     assert (await api.client.get(KEYS, headers=reader)).status_code == 200
     problem(await api.client.post(ROTATE, json=QUICK, headers=reader), 403, "forbidden")

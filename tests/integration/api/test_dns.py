@@ -1,4 +1,5 @@
-"""The DNS of domains over HTTP: what to publish, what a name server of the tests' own says of it, ownership, public pages."""
+"""The DNS of domains over HTTP: what to publish, what a name server of the tests' own says of
+it, ownership, public pages."""
 
 from __future__ import annotations
 
@@ -57,7 +58,9 @@ def publish(api: Api, found: list[dict[str, Any]]) -> None:
     for record in found:
         values = record["values"]
         if record["type"] == "TXT":
-            values = [" ".join(f'"{string}"' for string in strings) for strings in record["strings"]]
+            values = [
+                " ".join(f'"{string}"' for string in strings) for strings in record["strings"]
+            ]
         else:
             values = [value if value.endswith(" .") else f"{value}." for value in values]
         api.dns.add(record["name"], record["type"], *values)
@@ -89,7 +92,9 @@ async def test_what_is_published_as_shown_is_right(api: Api) -> None:
     assert answer["notes"] == []
 
 
-async def test_an_empty_zone_is_missing_everything_and_a_second_look_sees_what_has_come(api: Api) -> None:
+async def test_an_empty_zone_is_missing_everything_and_a_second_look_sees_what_has_come(
+    api: Api,
+) -> None:
     await api.domain()
     before = await checked(api)
     assert {record["verdict"] for record in before["records"]} == {"missing"}
@@ -112,7 +117,9 @@ async def test_an_international_domain_is_published_in_a_labels(api: Api) -> Non
 
 async def test_the_spf_record_that_is_there_is_merged_and_not_replaced(api: Api) -> None:
     await api.domain()
-    api.dns.add("example.test", "TXT", '"v=spf1 include:other.test " "-all"', '"site-verification=x"')
+    api.dns.add(
+        "example.test", "TXT", '"v=spf1 include:other.test " "-all"', '"site-verification=x"'
+    )
     api.dns.add("other.test", "TXT", '"v=spf1 ip4:198.51.100.1 -all"')
     (spf,) = (record for record in await records(api) if record["purpose"] == "spf")
     assert spf["values"] == ["v=spf1 include:other.test ip4:192.0.2.25 ip6:2001:db8::25 -all"]
@@ -131,7 +138,9 @@ async def test_the_zone_file_reads(api: Api) -> None:
     zone = dns.zone.from_text(answer.text, origin="example.test.", check_origin=False)
     assert zone.get_rdataset("@", "MX") is not None
     assert zone.get_rdataset("_imap._tcp", "SRV") is not None
-    problem(await api.client.get("/v1/domains/example.test/dns?format=xml"), 422, "invalid", "format")
+    problem(
+        await api.client.get("/v1/domains/example.test/dns?format=xml"), 422, "invalid", "format"
+    )
 
 
 async def test_lookups_that_fail_make_records_unknown_and_end_in_time(api: Api) -> None:
@@ -142,9 +151,14 @@ async def test_lookups_that_fail_make_records_unknown_and_end_in_time(api: Api) 
     began = time.monotonic()
     answer = await checked(api)
     assert time.monotonic() - began < 10
-    verdicts = {record["purpose"]: (record["verdict"], record["detail"]) for record in answer["records"]}
+    verdicts = {
+        record["purpose"]: (record["verdict"], record["detail"]) for record in answer["records"]
+    }
     assert verdicts["mx"][0] == "unknown"
-    assert verdicts["mx"][1] == "it cannot be known now: MX of example.test: no name server answered in time"
+    assert (
+        verdicts["mx"][1]
+        == "it cannot be known now: MX of example.test: no name server answered in time"
+    )
     assert verdicts["dmarc"][0] == "unknown"
     assert verdicts["spf"][0] == "right"
     assert answer["right"] is False
@@ -160,7 +174,8 @@ async def test_a_check_ends_in_time_when_no_name_server_says_anything(
     answer = await checked(api)
     assert {record["verdict"] for record in answer["records"]} == {"unknown"}
     assert (
-        answer["records"][0]["detail"] == "it cannot be known now: MX of example.test: no answer in time"
+        answer["records"][0]["detail"]
+        == "it cannot be known now: MX of example.test: no answer in time"
     )  # the resolver would say more
 
 
@@ -177,8 +192,14 @@ async def test_a_send_only_key_and_another_tenant_learn_nothing(api: Api) -> Non
     await api.domain()
     other = await api.key(Role.TENANT_ADMIN, await api.tenant("other"))
     for path in ("dns", "dns/check"):
-        problem(await api.client.get(f"/v1/domains/example.test/{path}", headers=other), 404, "not-found")
-    problem(await api.client.post("/v1/domains/example.test/verify", headers=other), 404, "not-found")
+        problem(
+            await api.client.get(f"/v1/domains/example.test/{path}", headers=other),
+            404,
+            "not-found",
+        )
+    problem(
+        await api.client.post("/v1/domains/example.test/verify", headers=other), 404, "not-found"
+    )
 
 
 # ownership
@@ -216,7 +237,9 @@ async def test_ownership_is_shown_by_a_record(api: Api) -> None:
 async def test_where_nothing_is_demanded_a_domain_is_verified_by_asking(api: Api) -> None:
     await demanding(api)
     await api.client.patch("/v1/tenants/default", json={"verify_domains": False})
-    assert (await api.client.post("/v1/domains/example.test/verify")).json()["verified_at"] is not None
+    assert (await api.client.post("/v1/domains/example.test/verify")).json()[
+        "verified_at"
+    ] is not None
     await api.domain("second.test")
     assert (await api.client.get("/v1/domains/second.test")).json()["verified_at"] is not None
 
@@ -230,13 +253,19 @@ async def tenant_admin(api: Api, name: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
-async def test_whoever_owns_a_domain_takes_it_from_a_tenant_that_has_only_named_it(api: Api) -> None:
+async def test_whoever_owns_a_domain_takes_it_from_a_tenant_that_has_only_named_it(
+    api: Api,
+) -> None:
     squatter, owner = await tenant_admin(api, "squatter"), await tenant_admin(api, "owner")
     await api.client.post("/v1/domains", json={"name": "example.test"}, headers=squatter)
     body = {"address": "ceo@example.test", "password": "correct horse"}
     assert (await api.client.post("/v1/accounts", json=body, headers=squatter)).status_code == 201
     verify = "/v1/domains/example.test/verify"
-    told = problem(await api.client.post("/v1/domains", json={"name": "example.test"}, headers=owner), 409, "conflict")
+    told = problem(
+        await api.client.post("/v1/domains", json={"name": "example.test"}, headers=owner),
+        409,
+        "conflict",
+    )
     found = re.search(r"TXT record (\"posthorn-verification=[0-9a-f]{32}\")", told["detail"])
     assert found
     assert CHALLENGE in told["detail"]
@@ -244,15 +273,20 @@ async def test_whoever_owns_a_domain_takes_it_from_a_tenant_that_has_only_named_
     problem(await api.client.get("/v1/domains/example.test", headers=owner), 404, "not-found")
 
     api.dns.add(CHALLENGE, "TXT", found[1])
-    problem(await api.client.post(verify, headers=squatter), 409, "conflict")  # the record speaks for the owner alone
+    # the record speaks for the owner alone
+    problem(await api.client.post(verify, headers=squatter), 409, "conflict")
     answer = await api.client.post(verify, headers=owner)
     assert answer.status_code == 200, answer.text
     assert (answer.json()["tenant"], answer.json()["verified_at"] is not None) == ("owner", True)
-    problem(await api.client.get("/v1/accounts/ceo@example.test", headers=squatter), 404, "not-found")
+    problem(
+        await api.client.get("/v1/accounts/ceo@example.test", headers=squatter), 404, "not-found"
+    )
     problem(await api.client.post(verify, headers=squatter), 404, "not-found")
     problem(await api.client.post("/v1/domains/none.test/verify", headers=owner), 404, "not-found")
     for who in (squatter, owner):
-        lines = (await api.client.get("/v1/audit?action=domain.verify", headers=who)).json()["items"]
+        lines = (await api.client.get("/v1/audit?action=domain.verify", headers=who)).json()[
+            "items"
+        ]
         assert [line["object"] for line in lines] == ["example.test"]
 
 
@@ -260,20 +294,34 @@ async def test_a_domain_whose_ownership_is_shown_is_not_claimed(api: Api) -> Non
     first, second = await tenant_admin(api, "first"), await tenant_admin(api, "second")
     await api.client.post("/v1/domains", json={"name": "example.test"}, headers=first)
     answer = await api.client.get("/v1/domains/example.test/dns", headers=first)
-    publish(api, [record for record in answer.json()["records"] if record["purpose"] == "ownership"])
-    assert (await api.client.post("/v1/domains/example.test/verify", headers=first)).status_code == 200
+    publish(
+        api, [record for record in answer.json()["records"] if record["purpose"] == "ownership"]
+    )
+    assert (
+        await api.client.post("/v1/domains/example.test/verify", headers=first)
+    ).status_code == 200
     refused = await api.client.post("/v1/domains", json={"name": "example.test"}, headers=second)
     assert "posthorn-verification" not in problem(refused, 409, "conflict")["detail"]
-    problem(await api.client.post("/v1/domains/example.test/verify", headers=second), 404, "not-found")
+    problem(
+        await api.client.post("/v1/domains/example.test/verify", headers=second), 404, "not-found"
+    )
 
 
 async def test_a_new_tenant_cannot_turn_off_that_its_domains_are_verified(api: Api) -> None:
     admin = await tenant_admin(api, "acme")
-    problem(await api.client.patch("/v1/tenants/acme", json={"verify_domains": False}, headers=admin), 403, "forbidden")
+    problem(
+        await api.client.patch("/v1/tenants/acme", json={"verify_domains": False}, headers=admin),
+        403,
+        "forbidden",
+    )
     await api.client.post("/v1/domains", json={"name": "example.test"}, headers=admin)
-    problem(await api.client.post("/v1/domains/example.test/verify", headers=admin), 409, "conflict")
+    problem(
+        await api.client.post("/v1/domains/example.test/verify", headers=admin), 409, "conflict"
+    )
     await api.client.patch("/v1/tenants/acme", json={"verify_domains": False})
-    assert (await api.client.post("/v1/domains/example.test/verify", headers=admin)).status_code == 200
+    assert (
+        await api.client.post("/v1/domains/example.test/verify", headers=admin)
+    ).status_code == 200
     assert (await api.client.get("/v1/tenants/default")).json()["verify_domains"] is False
 
 
@@ -284,7 +332,9 @@ async def published(api: Api, nats: Nats) -> AsyncIterator[NatsDirectory]:
         pool(api.database_url) as database,
         connect_nats(NatsSettings(nats_url=SecretStr(nats.url)), "test") as connection,
     ):
-        publisher = Publisher(PostgresDirectorySource(database), NatsDirectoryBucket(connection), 600)
+        publisher = Publisher(
+            PostgresDirectorySource(database), NatsDirectoryBucket(connection), 600
+        )
         running = asyncio.create_task(publisher.run())
         api.publication.set(publisher)
         try:
@@ -297,7 +347,9 @@ async def published(api: Api, nats: Nats) -> AsyncIterator[NatsDirectory]:
 
 
 async def test_a_domain_takes_and_sends_no_mail_before_it_is_verified(api: Api, nats: Nats) -> None:
-    alice, team, missing = (parse_address(f"{name}@example.test") for name in ("alice", "team", "missing"))
+    alice, team, missing = (
+        parse_address(f"{name}@example.test") for name in ("alice", "team", "missing")
+    )
     message = {"from": str(alice), "to": ["x@elsewhere.test"], "subject": "s", "text": "t"}
     async with published(api, nats) as directory, pool(api.database_url) as database:
         senders, mailboxes = PostgresSenders(database), PostgresMailboxes(database)
@@ -305,7 +357,12 @@ async def test_a_domain_takes_and_sends_no_mail_before_it_is_verified(api: Api, 
         await api.account(str(alice))
         await api.alias(str(team), str(alice))
         await directory_says(
-            directory, {alice: RecipientStatus.FOREIGN, team: RecipientStatus.FOREIGN, missing: RecipientStatus.FOREIGN}
+            directory,
+            {
+                alice: RecipientStatus.FOREIGN,
+                team: RecipientStatus.FOREIGN,
+                missing: RecipientStatus.FOREIGN,
+            },
         )
         resolution = await mailboxes.resolve([str(alice), str(team)], [])
         assert resolution.elsewhere == {str(alice), str(team)}
@@ -346,8 +403,14 @@ async def test_naming_the_domain_of_others_takes_nothing_from_them(api: Api, nat
         await api.account("someone@example.test")
         await api.alias("late@good.test", "someone@example.test")
         resolution = await mailboxes.resolve(["out@good.test", "late@good.test"], [])
-        forwards = {name: [forward.address for forward in found] for name, found in resolution.forwards.items()}
-        assert forwards == {"out@good.test": ["someone@example.test"], "late@good.test": ["someone@example.test"]}
+        forwards = {
+            name: [forward.address for forward in found]
+            for name, found in resolution.forwards.items()
+        }
+        assert forwards == {
+            "out@good.test": ["someone@example.test"],
+            "late@good.test": ["someone@example.test"],
+        }
         assert list(resolution.accounts) == ["out@good.test"]
         assert len(resolution.accounts["out@good.test"]) == 1
     assert other
@@ -381,7 +444,14 @@ async def test_the_policy_is_served_for_domains_of_ours_alone(api: Api) -> None:
     assert answer.headers["cache-control"] == "public, max-age=300"
     document = (await api.client.get("/v1/domains/example.test/dns")).json()
     assert document["mta_sts_policy"] == answer.text
-    for host in ("example.test", "mta-sts.elsewhere.test", "mta-sts.", "mta-sts.a..b", "[::1]", "mta-sts.[192.0.2.1]"):
+    for host in (
+        "example.test",
+        "mta-sts.elsewhere.test",
+        "mta-sts.",
+        "mta-sts.a..b",
+        "[::1]",
+        "mta-sts.[192.0.2.1]",
+    ):
         problem(await page(api, "/.well-known/mta-sts.txt", host), 404, "not-found")
 
 
@@ -397,13 +467,21 @@ async def test_no_page_for_a_domain_that_is_not_verified(api: Api) -> None:
 async def test_thunderbird_finds_its_settings(api: Api) -> None:
     await api.domain()
     by_host = await page(api, "/mail/config-v1.1.xml", "autoconfig.example.test")
-    by_address = await page(api, "/mail/config-v1.1.xml?emailaddress=Alice%40Example.test", "127.0.0.1")
-    well_known = await page(api, "/.well-known/autoconfig/mail/config-v1.1.xml", "autoconfig.example.test")
+    by_address = await page(
+        api, "/mail/config-v1.1.xml?emailaddress=Alice%40Example.test", "127.0.0.1"
+    )
+    well_known = await page(
+        api, "/.well-known/autoconfig/mail/config-v1.1.xml", "autoconfig.example.test"
+    )
     assert by_host.text == by_address.text == well_known.text
     assert by_host.headers["content-type"] == "application/xml; charset=utf-8"
     provider = ElementTree.fromstring(by_host.text)[0]
     servers = [
-        (server.tag, server.get("type"), *(server.findtext(tag) for tag in ("hostname", "port", "socketType")))
+        (
+            server.tag,
+            server.get("type"),
+            *(server.findtext(tag) for tag in ("hostname", "port", "socketType")),
+        )
         for server in provider
         if server.tag.endswith("Server")
     ]
@@ -413,7 +491,9 @@ async def test_thunderbird_finds_its_settings(api: Api) -> None:
         ("outgoingServer", "smtp", "smtp.post.test", "587", "STARTTLS"),
     ]
     for address in ("alice@elsewhere.test", "nonsense", "a@[192.0.2.1]"):
-        answer = await page(api, f"/mail/config-v1.1.xml?emailaddress={address}", "autoconfig.example.test")
+        answer = await page(
+            api, f"/mail/config-v1.1.xml?emailaddress={address}", "autoconfig.example.test"
+        )
         problem(answer, 404, "not-found")
 
 
@@ -421,22 +501,36 @@ async def test_outlook_finds_its_settings(api: Api) -> None:
     await api.domain()
     question = "<Autodiscover><Request><EMailAddress>a&amp;b@example.test</EMailAddress></Request></Autodiscover>"
     host = "autodiscover.example.test"
-    answer = await page(api, "/autodiscover/autodiscover.xml", host, method="POST", content=question)
+    answer = await page(
+        api, "/autodiscover/autodiscover.xml", host, method="POST", content=question
+    )
     assert answer.status_code == 200, answer.text
     protocols = ElementTree.fromstring(answer.text).iter()
     found = [(part.tag.rpartition("}")[2], part.text) for part in protocols]
     assert ("LoginName", "a&b@example.test") in found
-    assert [text for tag, text in found if tag == "Server"] == ["pop.post.test", "smtp.post.test", "smtp.post.test"]
+    assert [text for tag, text in found if tag == "Server"] == [
+        "pop.post.test",
+        "smtp.post.test",
+        "smtp.post.test",
+    ]
     for body in ("", "<x>", "<EMailAddress>x@elsewhere.test</EMailAddress>"):
-        problem(await page(api, "/autodiscover/autodiscover.xml", host, method="POST", content=body), 404, "not-found")
-    answer = await page(api, "/autodiscover/autodiscover.xml", host, method="POST", content="x" * 20_000)
+        problem(
+            await page(api, "/autodiscover/autodiscover.xml", host, method="POST", content=body),
+            404,
+            "not-found",
+        )
+    answer = await page(
+        api, "/autodiscover/autodiscover.xml", host, method="POST", content="x" * 20_000
+    )
     problem(answer, 413, "too-large")
 
 
 async def test_pages_cost_one_look_up_for_many(api: Api, database_url: str) -> None:
     await api.domain()
     for _ in range(3):
-        assert (await page(api, "/.well-known/mta-sts.txt", "mta-sts.example.test")).status_code == 200
+        assert (
+            await page(api, "/.well-known/mta-sts.txt", "mta-sts.example.test")
+        ).status_code == 200
     await api.sql("DELETE FROM domains")
     assert (await page(api, "/.well-known/mta-sts.txt", "mta-sts.example.test")).status_code == 200
     problem(await page(api, "/.well-known/mta-sts.txt", "mta-sts.other.test"), 404, "not-found")

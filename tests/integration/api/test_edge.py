@@ -1,4 +1,5 @@
-"""What holds for every request to the REST API: keys, problem documents, limits, health, metrics, the description."""
+"""What holds for every request to the REST API: keys, problem documents, limits, health,
+metrics, the description."""
 
 from __future__ import annotations
 
@@ -29,23 +30,40 @@ async def test_without_a_key_there_is_a_challenge_and_nothing_else(api: Api) -> 
         problem(answer, 401, "unauthorized")
         assert answer.headers["www-authenticate"] == 'Bearer realm="posthorn"'
         for header in ("Basic YTpi", "Bearer", "ph_without_scheme"):
-            problem(await nobody.get("/v1/domains", headers={"Authorization": header}), 401, "unauthorized")
+            problem(
+                await nobody.get("/v1/domains", headers={"Authorization": header}),
+                401,
+                "unauthorized",
+            )
         wrong = "ph_" + "b" * 43
-        answer = await nobody.post("/v1/domains", json={"name": 1}, headers={"Authorization": f"Bearer {wrong}"})
+        answer = await nobody.post(
+            "/v1/domains", json={"name": 1}, headers={"Authorization": f"Bearer {wrong}"}
+        )
         problem(answer, 401, "unauthorized")
         assert 'error="invalid_token"' in answer.headers["www-authenticate"]
         assert wrong not in answer.text
-        assert (await nobody.get("/v1/domains", headers={"Authorization": f"bearer {ADMIN_KEY}"})).status_code == 200
+        assert (
+            await nobody.get("/v1/domains", headers={"Authorization": f"bearer {ADMIN_KEY}"})
+        ).status_code == 200
 
 
 async def test_a_key_is_kept_as_a_hash_only(api: Api) -> None:
     rows = await api.sql("SELECT name, role, key_hash, api_keys::text AS whole FROM api_keys")
-    assert [(row["name"], row["role"], len(row["key_hash"])) for row in rows] == [("bootstrap", "platform-admin", 32)]
+    assert [(row["name"], row["role"], len(row["key_hash"])) for row in rows] == [
+        ("bootstrap", "platform-admin", 32)
+    ]
     assert ADMIN_KEY not in rows[0]["whole"]
 
 
 async def test_unknown_paths_and_methods_are_problems(api: Api) -> None:
-    for path in ("/", "/v1", "/v1/nothing", "/v1/domains/", "/v1/accounts/x/y", "/v1/accounts/a@b.test/nothing"):
+    for path in (
+        "/",
+        "/v1",
+        "/v1/nothing",
+        "/v1/domains/",
+        "/v1/accounts/x/y",
+        "/v1/accounts/a@b.test/nothing",
+    ):
         problem(await api.client.get(path), 404, "not-found")
     answer = await api.client.put("/v1/domains/example.test")
     problem(answer, 405, "method-not-allowed")
@@ -58,14 +76,27 @@ async def test_unknown_paths_and_methods_are_problems(api: Api) -> None:
 async def test_a_body_that_does_not_read_is_refused(api: Api) -> None:
     json_type = {"Content-Type": "application/json"}
     for octets in (b"{", b'{"name": "a.test",}', b"\xff\xfe", b"[" * 30_000):
-        problem(await api.client.post("/v1/domains", content=octets, headers=json_type), 400, "malformed")
+        problem(
+            await api.client.post("/v1/domains", content=octets, headers=json_type),
+            400,
+            "malformed",
+        )
     for octets in (b"", b"[]", b"null", b'"text"', b"5"):
-        problem(await api.client.post("/v1/domains", content=octets, headers=json_type), 422, "invalid", "body")
+        problem(
+            await api.client.post("/v1/domains", content=octets, headers=json_type),
+            422,
+            "invalid",
+            "body",
+        )
     for kind in ("text/plain", "application/x-www-form-urlencoded", "application/jsonish", ""):
-        answer = await api.client.post("/v1/domains", content=b'{"name":"a.test"}', headers={"Content-Type": kind})
+        answer = await api.client.post(
+            "/v1/domains", content=b'{"name":"a.test"}', headers={"Content-Type": kind}
+        )
         problem(answer, 415, "unsupported-media-type")
     good = {"Content-Type": "application/merge-patch+json; charset=utf-8"}
-    assert (await api.client.post("/v1/domains", content=b'{"name":"a.test"}', headers=good)).status_code == 201
+    assert (
+        await api.client.post("/v1/domains", content=b'{"name":"a.test"}', headers=good)
+    ).status_code == 201
 
 
 async def test_a_body_that_is_too_large_is_refused_known_or_chunked(api: Api) -> None:
@@ -77,7 +108,9 @@ async def test_a_body_that_is_too_large_is_refused_known_or_chunked(api: Api) ->
         for start in range(0, len(big), 10_000):
             yield big[start : start + 10_000]
 
-    problem(await api.client.post("/v1/domains", content=chunks(), headers=json_type), 413, "too-large")
+    problem(
+        await api.client.post("/v1/domains", content=chunks(), headers=json_type), 413, "too-large"
+    )
     assert (await api.client.get("/v1/domains")).status_code == 200
 
 
@@ -112,9 +145,13 @@ async def test_no_database_is_a_503_and_no_secret(tmp_path: Path) -> None:
         assert "127.0.0.1" not in answer.text
 
 
-async def test_an_unforeseen_failure_shows_an_id_only(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_an_unforeseen_failure_shows_an_id_only(
+    api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
     await api.domain()
-    await api.sql("ALTER TABLE domains ALTER COLUMN plus_addressing TYPE text USING 'secret detail'")
+    await api.sql(
+        "ALTER TABLE domains ALTER COLUMN plus_addressing TYPE text USING 'secret detail'"
+    )
     await api.sql("UPDATE domains SET plus_addressing = 'secret detail'")
     document = problem(await api.client.get("/v1/domains/example.test"), 500, "internal")
     assert "secret detail" not in json.dumps(document)
@@ -141,7 +178,9 @@ async def test_a_key_is_told_what_the_api_needs(api: Api) -> None:
 async def test_requests_are_counted_by_route_and_logged_without_the_key(
     api: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    await api.client.get("/v1/accounts/secret-person@example.test", headers={"X-Request-Id": "trace-1"})
+    await api.client.get(
+        "/v1/accounts/secret-person@example.test", headers={"X-Request-Id": "trace-1"}
+    )
     answer = await api.client.get("/v1/nothing")
     assert len(answer.headers["x-request-id"]) == 36
     metrics = generate_latest(REGISTRY).decode()
@@ -163,13 +202,19 @@ async def test_the_description_is_complete(api: Api) -> None:
     assert document["components"]["securitySchemes"]["ApiKey"]["scheme"] == "bearer"
     assert "HTTPValidationError" not in document["components"]["schemas"]
     operations = [
-        (method, path, operation) for path, item in document["paths"].items() for method, operation in item.items()
+        (method, path, operation)
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
     ]
-    assert len({operation["operationId"] for _, _, operation in operations}) == len(operations) >= 27
+    assert (
+        len({operation["operationId"] for _, _, operation in operations}) == len(operations) >= 27
+    )
     for method, path, operation in operations:
         assert operation["summary"]
         assert operation["description"], path
-        own: list[dict[str, list[str]]] = [{"Account": []}] if operation["operationId"] == "listContentAccess" else []
+        own: list[dict[str, list[str]]] = (
+            [{"Account": []}] if operation["operationId"] == "listContentAccess" else []
+        )
         assert sorted(operation["security"], key=str) == sorted([{"ApiKey": []}, *own], key=str)
         for status, response in operation["responses"].items():
             if int(status) >= 400:

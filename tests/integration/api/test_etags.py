@@ -31,7 +31,10 @@ async def api(api: Api) -> Api:
 async def test_of_two_changes_of_one_version_one_is_made(api: Api, path: str) -> None:
     tag = (await api.client.get(path)).headers["etag"]
     answers = await asyncio.gather(
-        *(api.client.patch(path, json=body, headers={"If-Match": tag}) for body in OBJECTS[path] * 3)
+        *(
+            api.client.patch(path, json=body, headers={"If-Match": tag})
+            for body in OBJECTS[path] * 3
+        )
     )
     assert sorted(answer.status_code for answer in answers) == [200, 412, 412, 412, 412, 412]
     problem(next(answer for answer in answers if answer.status_code == 412), 412, "changed")
@@ -47,7 +50,11 @@ async def test_if_match_names_one_of_several_or_any(api: Api, path: str) -> None
     body = OBJECTS[path][0]
     weak = await api.client.patch(path, json=body, headers={"If-Match": f"W/{tag}"})
     problem(weak, 412, "changed")
-    problem(await api.client.patch(path, json=body, headers={"If-Match": tag.strip('"')}), 400, "malformed")
+    problem(
+        await api.client.patch(path, json=body, headers={"If-Match": tag.strip('"')}),
+        400,
+        "malformed",
+    )
     several = await api.client.patch(path, json=body, headers={"If-Match": f'"other", {tag}'})
     assert several.status_code == 200
     assert (await api.client.patch(path, json=body, headers={"If-Match": "*"})).status_code == 200
@@ -63,7 +70,9 @@ async def test_an_object_that_has_changed_is_not_deleted(api: Api) -> None:
 
 async def test_mail_that_arrives_is_no_new_version_of_an_account(api: Api) -> None:
     tag = (await api.client.get("/v1/accounts/a@acme.test")).headers["etag"]
-    await api.sql("UPDATE accounts SET used_bytes = 7, used_messages = 1 WHERE address = 'a@acme.test'")
+    await api.sql(
+        "UPDATE accounts SET used_bytes = 7, used_messages = 1 WHERE address = 'a@acme.test'"
+    )
     assert (await api.client.get("/v1/accounts/a@acme.test")).headers["etag"] == tag
 
 

@@ -1,4 +1,5 @@
-"""Aliases that lead elsewhere over the REST API: how many targets, and which must confirm before they get anything."""
+"""Aliases that lead elsewhere over the REST API: how many targets, and which must confirm before
+they get anything."""
 
 from __future__ import annotations
 
@@ -82,7 +83,10 @@ async def forwards(api: Api) -> dict[str, str]:
 
 async def standing(api: Api) -> RecipientStatus:
     async with pool(api.database_url) as database:
-        truth = {subject: entry async for subject, entry in PostgresDirectorySource(database).everything()}
+        truth = {
+            subject: entry
+            async for subject, entry in PostgresDirectorySource(database).everything()
+        }
     entry = truth["team@acme.test"]
     assert isinstance(entry, AddressEntry)
     return entry.standing
@@ -98,15 +102,28 @@ async def test_what_a_tenants_key_names_elsewhere_gets_nothing_before_it_confirm
     await api.forwards.ask()
     await api.forwards.ask()
     ((envelope, body),) = kept.messages
-    assert (envelope.recipients, envelope.reverse_path, envelope.signer) == (("friend@far.test",), "", "acme.test")
-    token = next(line.strip() for line in body.decode().splitlines() if line.startswith("  ") and "/" not in line)
-    assert f"https://web.post.test{PAGE_PATH}{token}" in body.decode() or f"{PAGE_PATH}{token}" in body.decode()
+    assert (envelope.recipients, envelope.reverse_path, envelope.signer) == (
+        ("friend@far.test",),
+        "",
+        "acme.test",
+    )
+    token = next(
+        line.strip()
+        for line in body.decode().splitlines()
+        if line.startswith("  ") and "/" not in line
+    )
+    assert (
+        f"https://web.post.test{PAGE_PATH}{token}" in body.decode()
+        or f"{PAGE_PATH}{token}" in body.decode()
+    )
 
     page = f"{PAGE_PATH}{token}"
     anybody = {"Authorization": ""}
     shown = await api.client.get(page, headers=anybody)
     assert shown.status_code == 200 and '<form method="post">' in shown.text
-    assert await states(api) == {"friend@far.test": "unconfirmed", "alice@acme.test": "active"}, "links are followed"
+    assert await states(api) == {"friend@far.test": "unconfirmed", "alice@acme.test": "active"}, (
+        "links are followed"
+    )
     before = (await api.client.get("/v1/aliases/team@acme.test")).headers["etag"]
     for _ in range(2):
         assert (await api.client.post(page, headers=anybody)).status_code == 200
@@ -124,9 +141,17 @@ async def test_the_tenant_may_hand_the_token_in_and_no_other_token_counts(
     assert await standing(api) is RecipientStatus.SUSPENDED, "it leads nowhere yet"
     ((number,),) = await api.sql("SELECT id FROM alias_targets")
     token = api.forwards.token(number)
-    for wrong in ("x", f"{number.hex}.x", token[:-1], token.replace(token[0], "0" if token[0] != "0" else "1", 1)):
+    for wrong in (
+        "x",
+        f"{number.hex}.x",
+        token[:-1],
+        token.replace(token[0], "0" if token[0] != "0" else "1", 1),
+    ):
         problem(
-            await api.client.post("/v1/aliases/confirm", json={"token": wrong}, headers=admin), 422, "invalid", "token"
+            await api.client.post("/v1/aliases/confirm", json={"token": wrong}, headers=admin),
+            422,
+            "invalid",
+            "token",
         )
         assert (await api.client.post(f"{PAGE_PATH}{wrong}")).status_code == 404
     answer = await api.client.post("/v1/aliases/confirm", json={"token": token}, headers=admin)
@@ -145,13 +170,18 @@ async def test_a_target_that_is_taken_off_and_named_again_must_confirm_again(
         await api.forwards.confirm(None, api.forwards.token(number))
     path = "/v1/aliases/team@acme.test"
     await api.client.patch(path, json={"targets": ["other@far.test"]}, headers=admin)
-    await api.client.patch(path, json={"targets": ["other@far.test", "friend@far.test"]}, headers=admin)
+    await api.client.patch(
+        path, json={"targets": ["other@far.test", "friend@far.test"]}, headers=admin
+    )
     assert await states(api) == {"other@far.test": "active", "friend@far.test": "unconfirmed"}
-    await api.client.patch(path, json={"targets": ["friend@far.test", "more@far.test"]})  # by the platform
+    # by the platform
+    await api.client.patch(path, json={"targets": ["friend@far.test", "more@far.test"]})
     assert await states(api) == {"friend@far.test": "unconfirmed", "more@far.test": "active"}
 
 
-async def test_nobody_is_written_to_without_end(api: Api, kept: Kept, admin: dict[str, str]) -> None:
+async def test_nobody_is_written_to_without_end(
+    api: Api, kept: Kept, admin: dict[str, str]
+) -> None:
     for number in range(5):
         assert (await make(api, admin, "friend@far.test", name=f"n{number}")).status_code == 201
     kept.fails = True
@@ -174,7 +204,9 @@ async def test_a_tenants_key_names_so_many_addresses_elsewhere_and_a_platform_ke
     assert (await make(api, admin, *many[:3], "alice@acme.test")).status_code == 201
     assert (await make(api, None, *many, name="more")).status_code == 201
     path = "/v1/aliases/more@acme.test"
-    answer = await api.client.patch(path, json={"targets": [*many[:3], "new@far.test"]}, headers=admin)
+    answer = await api.client.patch(
+        path, json={"targets": [*many[:3], "new@far.test"]}, headers=admin
+    )
     assert answer.status_code == 200, "what is there may be changed, not widened"
     problem(
         await api.client.patch(path, json={"targets": [*many, "new@far.test"]}, headers=admin),
@@ -187,7 +219,9 @@ async def test_a_tenants_key_names_so_many_addresses_elsewhere_and_a_platform_ke
 async def test_imported_aliases_follow_the_same_rules(api: Api, admin: dict[str, str]) -> None:
     lines = '{"address": "one@acme.test", "targets": ["friend@far.test"]}\n'
     answer = await api.client.post(
-        "/v1/import/aliases", content=lines, headers={**admin, "Content-Type": "application/x-ndjson"}
+        "/v1/import/aliases",
+        content=lines,
+        headers={**admin, "Content-Type": "application/x-ndjson"},
     )
     assert answer.status_code == 200, answer.text
     assert await states(api, "one") == {"friend@far.test": "unconfirmed"}

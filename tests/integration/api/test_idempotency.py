@@ -64,7 +64,9 @@ async def test_a_key_belongs_to_its_request_and_to_its_caller(api: Api) -> None:
     elsewhere = await api.client.post("/v1/domains", json={"name": "a.test"}, headers=KEY)
     problem(elsewhere, 422, "idempotency-key-reused")
     someone_else = await api.key(Role.PLATFORM_ADMIN)
-    theirs = await api.client.post("/v1/domains", json={"name": "a.test"}, headers=KEY | someone_else)
+    theirs = await api.client.post(
+        "/v1/domains", json={"name": "a.test"}, headers=KEY | someone_else
+    )
     assert theirs.status_code == 201
 
 
@@ -76,7 +78,9 @@ async def test_a_bad_key_is_refused(api: Api) -> None:
 
 
 async def test_of_many_at_once_one_is_done(api: Api) -> None:
-    answers = await asyncio.gather(*(api.client.post("/v1/accounts", json=BODY, headers=KEY) for _ in range(8)))
+    answers = await asyncio.gather(
+        *(api.client.post("/v1/accounts", json=BODY, headers=KEY) for _ in range(8))
+    )
     made = [answer for answer in answers if answer.status_code == 201]
     assert made
     assert len({answer.content for answer in made}) == 1
@@ -94,7 +98,9 @@ async def test_one_that_runs_keeps_others_off_until_it_is_taken_for_dead(api: Ap
     await api.client.delete("/v1/accounts/carol@example.test")
     # as after a kill between taking the key and doing the work
     await api.sql("UPDATE idempotency_keys SET status = NULL, body = NULL, headers = 'killed'")
-    problem(await api.client.post("/v1/accounts", json=BODY, headers=KEY), 409, "idempotency-key-in-use")
+    problem(
+        await api.client.post("/v1/accounts", json=BODY, headers=KEY), 409, "idempotency-key-in-use"
+    )
     problem(
         await api.client.post("/v1/accounts", json={**BODY, "quota_bytes": 1}, headers=KEY),
         422,
@@ -105,7 +111,8 @@ async def test_one_that_runs_keeps_others_off_until_it_is_taken_for_dead(api: Ap
 
 
 async def test_an_answer_is_kept_in_the_transaction_of_what_it_tells_of(api: Api) -> None:
-    """Were it written after the commit, a crash in between would make the repeat a 409 for a thing that was made."""
+    """Were it written after the commit, a crash in between would make the repeat a 409 for a
+    thing that was made."""
     await api.sql(
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '57P01';"
         " END $$"
@@ -137,6 +144,8 @@ async def test_no_password_can_be_guessed_from_what_is_kept(api: Api) -> None:
     first = (await api.sql("SELECT request_hash FROM idempotency_keys"))[0]["request_hash"]
     other = await api.key(Role.PLATFORM_ADMIN)
     await api.client.post("/v1/accounts", json=BODY, headers=KEY | other)
-    hashes = {row["request_hash"] for row in await api.sql("SELECT request_hash FROM idempotency_keys")}
+    hashes = {
+        row["request_hash"] for row in await api.sql("SELECT request_hash FROM idempotency_keys")
+    }
     assert len(hashes) == 2, "the hash is keyed with the caller's API key"
     assert first in hashes

@@ -34,7 +34,9 @@ async def send(
     """Import lines. Return the answers to them and the last line."""
     body = "".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines)
     answer = await api.client.post(
-        f"/v1/import/{what}", content=body, headers={"Content-Type": "application/x-ndjson", **(headers or {})}
+        f"/v1/import/{what}",
+        content=body,
+        headers={"Content-Type": "application/x-ndjson", **(headers or {})},
     )
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"].startswith("application/x-ndjson")
@@ -85,7 +87,8 @@ async def test_a_line_that_fails_says_why_and_hinders_no_other(api: Api) -> None
         {"address": "none@acme.test"},
         {"address": "short@acme.test", "password": "short@acme.test"},
         account(
-            "weak", password_hash="$argon2i$v=19$m=8,t=1,p=1$c29tZXNhbHQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+            "weak",
+            password_hash="$argon2i$v=19$m=8,t=1,p=1$c29tZXNhbHQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
         ),
         account("dear", password_hash=HASH.replace("m=8", "m=9999999")),
         account("twice"),
@@ -93,7 +96,10 @@ async def test_a_line_that_fails_says_why_and_hinders_no_other(api: Api) -> None
         "",
         account("good"),
     )
-    fields = [(result["line"], [fault["field"] for fault in result.get("errors", [])]) for result in results]
+    fields = [
+        (result["line"], [fault["field"] for fault in result.get("errors", [])])
+        for result in results
+    ]
     assert fields == [
         (1, ["line"]),
         (2, ["what"]),
@@ -134,7 +140,9 @@ async def test_an_import_that_is_repeated_changes_nothing(api: Api) -> None:
 
 async def test_limits_let_in_exactly_what_fits(api: Api) -> None:
     await api.client.patch("/v1/domains/acme.test", json={"max_accounts": 3, "quota_bytes": 10})
-    results, _ = await send(api, "accounts", *(account(f"a{n}", quota_bytes=4) for n in range(3)), account("b"))
+    results, _ = await send(
+        api, "accounts", *(account(f"a{n}", quota_bytes=4) for n in range(3)), account("b")
+    )
     assert [result["status"] for result in results] == ["created", "created", "failed", "failed"]
     results, _ = await send(api, "accounts", *(account(f"c{n}", quota_bytes=1) for n in range(3)))
     assert [result["status"] for result in results] == ["created", "failed", "failed"]
@@ -154,7 +162,9 @@ async def test_aliases_may_lead_to_those_before_them(api: Api) -> None:
     results, _ = await send(api, "aliases", lines[0], {**lines[1], "targets": ["a@acme.test"]})
     assert [result["status"] for result in results] == ["unchanged", "failed"]
     assert last["lines"] == 4
-    assert (await api.client.get("/v1/aliases/y@acme.test")).json()["targets"] == lines[1]["targets"]
+    assert (await api.client.get("/v1/aliases/y@acme.test")).json()["targets"] == lines[1][
+        "targets"
+    ]
 
 
 async def test_a_tenant_imports_into_its_own_domains_and_leaves_a_line_in_the_log(api: Api) -> None:
@@ -164,10 +174,14 @@ async def test_a_tenant_imports_into_its_own_domains_and_leaves_a_line_in_the_lo
     mine = {"address": "a@other.test", "password_hash": HASH}
     results, _ = await send(api, "accounts", mine, account("a"), headers=admin)
     assert [result["status"] for result in results] == ["created", "failed"]
-    (line,) = (await api.client.get("/v1/audit", params={"action": "account.import"})).json()["items"]
+    (line,) = (await api.client.get("/v1/audit", params={"action": "account.import"})).json()[
+        "items"
+    ]
     assert (line["object"], line["details"]) == ("1 accounts", {"created": ["a@other.test"]})
     for role in (Role.READ_ONLY, Role.SEND_ONLY):
-        answer = await api.client.post("/v1/import/accounts", content="", headers=await api.key(role, tenant))
+        answer = await api.client.post(
+            "/v1/import/accounts", content="", headers=await api.key(role, tenant)
+        )
         problem(answer, 403, "forbidden")
 
 
@@ -179,12 +193,17 @@ async def test_more_than_a_batch_is_streamed_in_pieces(api: Api) -> None:
             yield chunk
 
     def chunks() -> Iterator[bytes]:
-        octets = "".join(json.dumps(account(f"u{n}")) + "\n" for n in range(count)).encode().rstrip()
+        octets = (
+            "".join(json.dumps(account(f"u{n}")) + "\n" for n in range(count)).encode().rstrip()
+        )
         for start in range(0, len(octets), 10_007):
             yield octets[start : start + 10_007]
 
     async with api.client.stream(
-        "POST", "/v1/import/accounts", content=pieces(), headers={"Content-Type": "application/x-ndjson"}
+        "POST",
+        "/v1/import/accounts",
+        content=pieces(),
+        headers={"Content-Type": "application/x-ndjson"},
     ) as answer:
         seen = [json.loads(line) async for line in answer.aiter_lines()]
     assert seen[-1] == {"done": True, "lines": count, "created": count, "unchanged": 0, "failed": 0}
@@ -207,7 +226,9 @@ async def test_what_is_no_ndjson_is_refused(api: Api) -> None:
 
 async def test_a_key_that_is_taken_away_ends_the_import_it_has_open(api: Api) -> None:
     made = (
-        await api.client.post("/v1/api-keys", json={"name": "thief", "role": "tenant-admin", "tenant": "default"})
+        await api.client.post(
+            "/v1/api-keys", json={"name": "thief", "role": "tenant-admin", "tenant": "default"}
+        )
     ).json()
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -217,17 +238,25 @@ async def test_a_key_that_is_taken_away_ends_the_import_it_has_open(api: Api) ->
         yield json.dumps(account("after")).encode() + b"\n"
 
     headers = {"Content-Type": "application/x-ndjson", "Authorization": f"Bearer {made['key']}"}
-    async with api.client.stream("POST", "/v1/import/accounts", content=pieces(), headers=headers) as answer:
+    async with api.client.stream(
+        "POST", "/v1/import/accounts", content=pieces(), headers=headers
+    ) as answer:
         (last,) = [json.loads(line) async for line in answer.aiter_lines()]
     assert (last["done"], last["status"], last["created"]) == (False, 401, 0)
 
 
-async def begin(api: Api, headers: dict[str, str] | None = None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def begin(
+    api: Api, headers: dict[str, str] | None = None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Begin an import whose answers nobody reads unless the test does."""
     host, _, port = api.url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port), limit=2**16)
     shown = headers or {"Authorization": f"Bearer {ADMIN_KEY}"}
-    lines = ("POST /v1/import/accounts HTTP/1.1", "Host: x", f"Authorization: {shown['Authorization']}")
+    lines = (
+        "POST /v1/import/accounts HTTP/1.1",
+        "Host: x",
+        f"Authorization: {shown['Authorization']}",
+    )
     rest = ("Content-Type: application/x-ndjson", "Transfer-Encoding: chunked", "", "")
     writer.write("\r\n".join((*lines, *rest)).encode())
     return reader, writer
@@ -237,7 +266,9 @@ def chunk(octets: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(octets), octets)
 
 
-async def test_answers_that_nobody_reads_are_bounded(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_answers_that_nobody_reads_are_bounded(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The audit's p8a: 800 kB of lines of two bytes made 56 MiB of answers on disk."""
     monkeypatch.setattr(imports, "SPOOL_BYTES", 256 * 1024)
     made: list[imports.Answers] = []
@@ -315,7 +346,9 @@ async def test_a_batch_is_bounded_in_bytes(api: Api, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(BulkImportService, "_accounts", noted)
     padding = " " * (100 * 1024)
-    results, last = await send(api, "accounts", *(json.dumps(account(f"u{n}")) + padding for n in range(40)))
+    results, last = await send(
+        api, "accounts", *(json.dumps(account(f"u{n}")) + padding for n in range(40))
+    )
     assert last["created"] == len(results) == 40
     assert max(batches) <= 11
 
@@ -328,7 +361,9 @@ async def test_imports_of_one_tenant_keep_no_other_tenant_out(api: Api) -> None:
         while api.imports.slots.held_by(tenant) < 2:
             await asyncio.sleep(0.01)
     api.imports.slots.wait_seconds = 0.2
-    answer = await api.client.post("/v1/import/accounts", content="", headers={**slow, "Content-Type": NDJSON})
+    answer = await api.client.post(
+        "/v1/import/accounts", content="", headers={**slow, "Content-Type": NDJSON}
+    )
     problem(answer, 429, "too-many-requests")
     results, _ = await send(api, "accounts", account("a"))
     assert results[0]["status"] == "created"
@@ -339,7 +374,9 @@ async def test_imports_of_one_tenant_keep_no_other_tenant_out(api: Api) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_an_import_that_is_too_slow_is_broken_off(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_import_that_is_too_slow_is_broken_off(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(least_rate, "_WINDOW_SECONDS", 0.3)
     reader, writer = await begin(api)
     async with asyncio.timeout(20):

@@ -1,4 +1,5 @@
-"""What one client or key may do to the API: rates, connections, unfinished requests, connections to the database."""
+"""What one client or key may do to the API: rates, connections, unfinished requests, connections
+to the database."""
 
 from __future__ import annotations
 
@@ -111,8 +112,12 @@ async def test_a_key_has_a_rate_of_its_own(database_url: str, tmp_path: Path) ->
         assert (await api.client.get("/v1/status", headers=other)).status_code == 200
 
 
-async def test_unknown_keys_are_not_looked_up_without_end(database_url: str, tmp_path: Path) -> None:
-    async with running_api(database_url, FileBlobs(tmp_path), rates=RateLimit(unknown_per_minute=3)) as api:
+async def test_unknown_keys_are_not_looked_up_without_end(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with running_api(
+        database_url, FileBlobs(tmp_path), rates=RateLimit(unknown_per_minute=3)
+    ) as api:
         assert (await api.client.get("/v1/status")).status_code == 200
         codes = []
         for number in range(5):
@@ -123,7 +128,9 @@ async def test_unknown_keys_are_not_looked_up_without_end(database_url: str, tmp
         assert (await api.client.get("/v1/status")).status_code == 200
 
 
-async def test_slow_statements_of_one_tenant_leave_a_connection_to_the_others(database_url: str) -> None:
+async def test_slow_statements_of_one_tenant_leave_a_connection_to_the_others(
+    database_url: str,
+) -> None:
     settings = PostgresSettings.model_validate({"database_url": database_url, "database_pool": 3})
     async with connect(settings, shared=True) as database:
         assert database._slots is not None
@@ -166,5 +173,9 @@ async def test_checks_of_domains_are_shared(database_url: str, tmp_path: Path) -
         api.names.slots.wait_seconds = 0.2
         for _ in range(4):
             await api.names.slots.take(tenant)
-        problem(await api.client.get("/v1/domains/slow.test/dns/check", headers=slow), 429, "too-many-requests")
+        problem(
+            await api.client.get("/v1/domains/slow.test/dns/check", headers=slow),
+            429,
+            "too-many-requests",
+        )
         assert (await api.client.get("/v1/domains/example.test/dns/check")).status_code == 200

@@ -1,4 +1,5 @@
-"""The mail of accounts over the REST API: what a listing shows, every octet of a message, exact accounting after deletions."""
+"""The mail of accounts over the REST API: what a listing shows, every octet of a message, exact
+accounting after deletions."""
 
 from __future__ import annotations
 
@@ -76,11 +77,32 @@ async def test_a_listing_shows_the_newest_first_and_all_of_them_once(
             query["cursor"] = document["next_cursor"]
         assert seen == [str(message) for message in reversed(made)]
     for name in ("inbox", "INBOX"):
-        assert len((await api.client.get(f"{ALICE}/messages", params={"mailbox": name})).json()["items"]) == 7
-    assert (await api.client.get(f"{ALICE}/messages", params={"mailbox": "Junk"})).json()["items"] == []
-    problem(await api.client.get(f"{ALICE}/messages", params={"mailbox": "nowhere"}), 404, "not-found")
-    problem(await api.client.get(f"{ALICE}/messages", params={"mailbox": "a\0b"}), 422, "invalid", "mailbox")
-    problem(await api.client.get(f"{ALICE}/messages", params={"cursor": "WzEsImEiXQ"}), 422, "invalid", "cursor")
+        assert (
+            len(
+                (await api.client.get(f"{ALICE}/messages", params={"mailbox": name})).json()[
+                    "items"
+                ]
+            )
+            == 7
+        )
+    assert (await api.client.get(f"{ALICE}/messages", params={"mailbox": "Junk"})).json()[
+        "items"
+    ] == []
+    problem(
+        await api.client.get(f"{ALICE}/messages", params={"mailbox": "nowhere"}), 404, "not-found"
+    )
+    problem(
+        await api.client.get(f"{ALICE}/messages", params={"mailbox": "a\0b"}),
+        422,
+        "invalid",
+        "mailbox",
+    )
+    problem(
+        await api.client.get(f"{ALICE}/messages", params={"cursor": "WzEsImEiXQ"}),
+        422,
+        "invalid",
+        "cursor",
+    )
     problem(await api.client.get("/v1/accounts/nobody@example.test/messages"), 404, "not-found")
 
 
@@ -115,7 +137,15 @@ async def test_a_message_is_described(api: Api, seed: DatabaseSeed, blobs: FileB
 
 @pytest.mark.parametrize(
     "subject",
-    ["=?nonsense?q?a?=", "=?utf-8?b?####?=", "=?utf-8?q?=FF=FE?=", "=?utf-7?q?+2AA-?=", "plain", "", "=?utf-8?q?a?= b"],
+    [
+        "=?nonsense?q?a?=",
+        "=?utf-8?b?####?=",
+        "=?utf-8?q?=FF=FE?=",
+        "=?utf-7?q?+2AA-?=",
+        "plain",
+        "",
+        "=?utf-8?q?a?= b",
+    ],
 )
 def test_a_field_that_does_not_decode_is_shown_somehow(subject: str) -> None:
     assert isinstance(decode_text(subject).encode(), bytes)
@@ -123,9 +153,14 @@ def test_a_field_that_does_not_decode_is_shown_somehow(subject: str) -> None:
 
 
 @pytest.mark.parametrize("zstd", [False, True], ids=["identity", "zstd"])
-async def test_the_raw_message_is_every_octet(api: Api, seed: DatabaseSeed, blobs: FileBlobs, zstd: bool) -> None:
+async def test_the_raw_message_is_every_octet(
+    api: Api, seed: DatabaseSeed, blobs: FileBlobs, zstd: bool
+) -> None:
     alice = (await account_ids(api))["alice@example.test"]
-    bodies = (b"Subject: small\r\n\r\n.dot\r\n\x00\xff\r\n", b"Subject: big\r\n\r\n" + b"0123456789abcde\n" * 100_000)
+    bodies = (
+        b"Subject: small\r\n\r\n.dot\r\n\x00\xff\r\n",
+        b"Subject: big\r\n\r\n" + b"0123456789abcde\n" * 100_000,
+    )
     small, big = await deliver(seed, blobs, [alice], *bodies, zstd=zstd)
     for message, body in ((small, bodies[0]), (big, bodies[1])):
         answer = await api.client.get(f"{ALICE}/messages/{message}/raw")
@@ -136,7 +171,9 @@ async def test_the_raw_message_is_every_octet(api: Api, seed: DatabaseSeed, blob
         assert answer.content == body
 
 
-async def test_raw_is_a_503_when_the_octets_cannot_be_had(api: Api, seed: DatabaseSeed, blobs: FileBlobs) -> None:
+async def test_raw_is_a_503_when_the_octets_cannot_be_had(
+    api: Api, seed: DatabaseSeed, blobs: FileBlobs
+) -> None:
     alice = (await account_ids(api))["alice@example.test"]
     small, big = await deliver(seed, blobs, [alice], b"a: b\r\n\r\n", b"x" * 600_000)
     key = (await api.sql("SELECT key FROM segments"))[0]["key"]
@@ -148,7 +185,9 @@ async def test_raw_is_a_503_when_the_octets_cannot_be_had(api: Api, seed: Databa
     assert (await api.client.get(f"{ALICE}/messages/{small}")).status_code == 200
 
 
-async def test_a_message_of_someone_else_is_not_there(api: Api, seed: DatabaseSeed, blobs: FileBlobs) -> None:
+async def test_a_message_of_someone_else_is_not_there(
+    api: Api, seed: DatabaseSeed, blobs: FileBlobs
+) -> None:
     bob = (await account_ids(api))["bob@example.test"]
     (message,) = await deliver(seed, blobs, [bob], b"a: b\r\n\r\n")
     reader = await api.key(Role.READ_ONLY, await api.tenant("other"), message_content=True)
@@ -177,10 +216,13 @@ async def test_deleting_a_message_gives_back_exactly_what_it_took(
         both[0],
         shared,
     )
-    await seed.rows("UPDATE mailboxes SET uidnext = 2 WHERE account_id = $1 AND mailbox_id = 4", both[0])
+    await seed.rows(
+        "UPDATE mailboxes SET uidnext = 2 WHERE account_id = $1 AND mailbox_id = 4", both[0]
+    )
     await seed.rows("UPDATE messages SET refs = refs + 1 WHERE id = $1", shared)
     await seed.rows(
-        "UPDATE accounts SET used_bytes = used_bytes + 5, used_messages = used_messages + 1 WHERE id = $1", both[0]
+        "UPDATE accounts SET used_bytes = used_bytes + 5, used_messages = used_messages + 1 WHERE id = $1",
+        both[0],
     )
     await seed.sums_hold()
 
@@ -214,14 +256,19 @@ async def test_deleting_an_account_gives_back_exactly_what_its_mail_took(
     assert await seed.used(both[1]) == (12, 2)
 
 
-async def test_deletions_at_once_with_deliveries_keep_the_sums(api: Api, seed: DatabaseSeed, blobs: FileBlobs) -> None:
+async def test_deletions_at_once_with_deliveries_keep_the_sums(
+    api: Api, seed: DatabaseSeed, blobs: FileBlobs
+) -> None:
     ids = await account_ids(api)
     both = [ids["alice@example.test"], ids["bob@example.test"]]
     made = await deliver(seed, blobs, both, *(b"%d\r\n" % number for number in range(12)))
     paths = [f"{ALICE}/messages/{message}" for message in made] + [
         f"/v1/accounts/bob@example.test/messages/{message}" for message in reversed(made)
     ]
-    deliveries = [asyncio.create_task(deliver(seed, blobs, both, b"more %d\r\n" % number)) for number in range(4)]
+    deliveries = [
+        asyncio.create_task(deliver(seed, blobs, both, b"more %d\r\n" % number))
+        for number in range(4)
+    ]
     answers = await asyncio.gather(*(api.client.delete(path) for path in paths))
     await asyncio.gather(*deliveries)
     assert {answer.status_code for answer in answers} == {204}
@@ -229,7 +276,9 @@ async def test_deletions_at_once_with_deliveries_keep_the_sums(api: Api, seed: D
     assert (await seed.used(both[0]))[1] == 4
 
 
-async def test_room_in_a_full_mailbox_is_told_to_the_directory(api: Api, seed: DatabaseSeed, blobs: FileBlobs) -> None:
+async def test_room_in_a_full_mailbox_is_told_to_the_directory(
+    api: Api, seed: DatabaseSeed, blobs: FileBlobs
+) -> None:
     alice = (await account_ids(api))["alice@example.test"]
     await api.client.patch(ALICE, json={"quota_bytes": 10})
     first, second = await deliver(seed, blobs, [alice], b"12345678\r\n", b"1234\r\n")
@@ -249,7 +298,9 @@ async def test_dead_letters_are_listed_retried_and_discarded(api: Api, nats: Nat
         for number in range(3):
             await dead.park(b"x" * number, f"message-{number}", "no such thing")
         first = (await api.client.get("/v1/dead", params={"limit": 2})).json()
-        rest = (await api.client.get("/v1/dead", params={"limit": 2, "cursor": first["next_cursor"]})).json()
+        rest = (
+            await api.client.get("/v1/dead", params={"limit": 2, "cursor": first["next_cursor"]})
+        ).json()
         assert rest["next_cursor"] is None
         messages = first["items"] + rest["items"]
         assert [item["message_id"] for item in messages] == ["message-0", "message-1", "message-2"]
@@ -257,9 +308,16 @@ async def test_dead_letters_are_listed_retried_and_discarded(api: Api, nats: Nat
         assert messages[0]["reason"] == "no such thing"
         sequences = [item["sequence"] for item in messages]
 
-        retried = await api.client.post(f"/v1/dead/{sequences[1]}/retry", headers={"Idempotency-Key": "k"})
-        assert (retried.status_code, retried.json()) == (202, {"sequence": sequences[1], "state": "queued"})
-        again = await api.client.post(f"/v1/dead/{sequences[1]}/retry", headers={"Idempotency-Key": "k"})
+        retried = await api.client.post(
+            f"/v1/dead/{sequences[1]}/retry", headers={"Idempotency-Key": "k"}
+        )
+        assert (retried.status_code, retried.json()) == (
+            202,
+            {"sequence": sequences[1], "state": "queued"},
+        )
+        again = await api.client.post(
+            f"/v1/dead/{sequences[1]}/retry", headers={"Idempotency-Key": "k"}
+        )
         assert (again.status_code, again.content) == (202, retried.content)
         problem(await api.client.post(f"/v1/dead/{sequences[1]}/retry"), 404, "not-found")
         async with NatsIngestSource(connection) as source:

@@ -1,4 +1,5 @@
-"""Mailboxes over the REST API: searching, moving, deleting and bringing back, and what retention does to them."""
+"""Mailboxes over the REST API: searching, moving, deleting and bringing back, and what retention
+does to them."""
 
 from __future__ import annotations
 
@@ -100,12 +101,31 @@ async def test_mailboxes_are_listed_made_and_deleted(api: Api, seed: DatabaseSee
     }
     for name in ("Work/Ärger 2026", "Work/A\u0308rger 2026", "inbox", "Trash"):
         problem(await api.client.post(f"{ALICE}/mailboxes", json={"name": name}), 409, "conflict")
-    for name in ("/a", "a/", "a//b", " a", ".a", "a/.b", "a/../b", "a/cur", "new", "a*", "a%", "a\\b", "é" * 128, '"'):
-        problem(await api.client.post(f"{ALICE}/mailboxes", json={"name": name}), 422, "invalid", "name")
+    for name in (
+        "/a",
+        "a/",
+        "a//b",
+        " a",
+        ".a",
+        "a/.b",
+        "a/../b",
+        "a/cur",
+        "new",
+        "a*",
+        "a%",
+        "a\\b",
+        "é" * 128,
+        '"',
+    ):
+        problem(
+            await api.client.post(f"{ALICE}/mailboxes", json={"name": name}), 422, "invalid", "name"
+        )
     problem(await api.client.delete(f"{ALICE}/mailboxes/INBOX"), 409, "conflict")
     problem(await api.client.delete(f"{ALICE}/mailboxes/nowhere"), 404, "not-found")
     (first, *_) = (await api.client.get(f"{ALICE}/messages")).json()["items"]
-    await api.client.post(f"{ALICE}/messages/{first['id']}/move", json={"mailbox": "Work/Ärger 2026"})
+    await api.client.post(
+        f"{ALICE}/messages/{first['id']}/move", json={"mailbox": "Work/Ärger 2026"}
+    )
     problem(await api.client.delete(new.headers["location"]), 409, "conflict")
     await api.client.post(f"{ALICE}/messages/{first['id']}/move", json={"mailbox": "Trash"})
     assert (await api.client.delete(new.headers["location"])).status_code == 204
@@ -118,7 +138,9 @@ async def test_a_mailbox_made_again_is_another_one(api: Api) -> None:
     for _ in range(3):
         made = (await api.client.post(f"{ALICE}/mailboxes", json={"name": "Box"})).json()
         seen.add(made["uidvalidity"])
-        other = (await api.client.post(f"{ALICE}/mailboxes", json={"name": f"Box {len(seen)}"})).json()
+        other = (
+            await api.client.post(f"{ALICE}/mailboxes", json={"name": f"Box {len(seen)}"})
+        ).json()
         assert other["uidvalidity"] > made["uidvalidity"]
         await api.client.delete(f"{ALICE}/mailboxes/Box")
     assert len(seen) == 3
@@ -135,10 +157,21 @@ async def test_a_repeat_of_a_creation_is_the_same_answer(api: Api) -> None:
 async def test_messages_are_searched(api: Api, seed: DatabaseSeed, limit: int) -> None:
     await deliver(seed, "Invoice 1", "Greetings", "invoice 2", sender="Ann <ann@elsewhere.test>")
     await deliver(
-        seed, "=?utf-8?q?Gr=C3=BC=C3=9Fe?=", "100% sure_ly", sender="=?utf-8?q?J=C3=BCrgen?=", size=5000, at=1.9e9
+        seed,
+        "=?utf-8?q?Gr=C3=BC=C3=9Fe?=",
+        "100% sure_ly",
+        sender="=?utf-8?q?J=C3=BCrgen?=",
+        size=5000,
+        at=1.9e9,
     )
     await seed.rows("UPDATE mailbox_entries SET flags = 1 WHERE uid IN (1, 5)")
-    assert await listed(api, limit) == ["100% sure_ly", "Grüße", "invoice 2", "Greetings", "Invoice 1"]
+    assert await listed(api, limit) == [
+        "100% sure_ly",
+        "Grüße",
+        "invoice 2",
+        "Greetings",
+        "Invoice 1",
+    ]
     assert await listed(api, limit, subject="INVOICE") == ["invoice 2", "Invoice 1"]
     assert await listed(api, limit, subject="grüß") == ["Grüße"]
     assert await listed(api, limit, subject="utf-8") == [], "the coding is no part of the text"
@@ -176,7 +209,9 @@ async def test_what_cannot_be_searched_for_is_named(api: Api) -> None:
         "larger": "-1",
         "seen": "perhaps",
     }.items():
-        problem(await api.client.get(f"{ALICE}/messages", params={name: value}), 422, "invalid", name)
+        problem(
+            await api.client.get(f"{ALICE}/messages", params={name: value}), 422, "invalid", name
+        )
 
 
 async def test_a_message_moves(api: Api, seed: DatabaseSeed) -> None:
@@ -195,9 +230,23 @@ async def test_a_message_moves(api: Api, seed: DatabaseSeed) -> None:
     assert again.json() == shown, "it is there already"
     back = await api.client.post(f"{ALICE}/messages/{message}/move", json={"mailbox": "inbox"})
     assert (back.json()["mailbox"], back.json()["uid"]) == ("INBOX", 3)
-    assert await boxes(api) == {"INBOX": (2, 1, 2000), "Junk": (0, 0, 0), "Sent": (0, 0, 0), "Trash": (0, 0, 0)}
-    problem(await api.client.post(f"{ALICE}/messages/{message}/move", json={"mailbox": "x"}), 422, "invalid", "mailbox")
-    problem(await api.client.post(f"{ALICE}/messages/{new_id()}/move", json={"mailbox": "Trash"}), 404, "not-found")
+    assert await boxes(api) == {
+        "INBOX": (2, 1, 2000),
+        "Junk": (0, 0, 0),
+        "Sent": (0, 0, 0),
+        "Trash": (0, 0, 0),
+    }
+    problem(
+        await api.client.post(f"{ALICE}/messages/{message}/move", json={"mailbox": "x"}),
+        422,
+        "invalid",
+        "mailbox",
+    )
+    problem(
+        await api.client.post(f"{ALICE}/messages/{new_id()}/move", json={"mailbox": "Trash"}),
+        404,
+        "not-found",
+    )
     await seed.sums_hold()
     lines = (await api.client.get("/v1/audit", params={"action": "message.move"})).json()["items"]
     assert lines[0]["details"] == {"message": message, "from": "Trash", "to": "INBOX"}
@@ -226,10 +275,16 @@ async def test_a_deleted_message_comes_back_within_its_time(api: Api, seed: Data
     assert await seed.value("SELECT live_octets FROM segments") == 2000, "its octets stay"
     problem(await api.client.get(f"{ALICE}/messages/{one}"), 404, "not-found")
     (shown,) = await deleted(api)
-    assert (shown["message"]["subject"], shown["message"]["mailbox"], shown["message"]["uid"]) == ("one", "INBOX", 0)
+    assert (shown["message"]["subject"], shown["message"]["mailbox"], shown["message"]["uid"]) == (
+        "one",
+        "INBOX",
+        0,
+    )
     assert shown["until"][:10] > shown["deleted_at"][:10]
 
-    back = await api.client.post(f"{ALICE}/messages/{one}/undelete", headers={"Idempotency-Key": "k"})
+    back = await api.client.post(
+        f"{ALICE}/messages/{one}/undelete", headers={"Idempotency-Key": "k"}
+    )
     assert (back.status_code, back.json()["uid"], back.json()["flags"]) == (200, 3, ["seen"])
     assert back.json()["keywords"] == ["work"]
     await seed.sums_hold()
@@ -254,14 +309,21 @@ async def test_without_a_window_what_is_deleted_is_gone(api: Api, seed: Database
 
 
 @pytest.mark.parametrize("limit", [1, 2, 50])
-async def test_deleted_messages_are_listed_once_each(api: Api, seed: DatabaseSeed, limit: int) -> None:
+async def test_deleted_messages_are_listed_once_each(
+    api: Api, seed: DatabaseSeed, limit: int
+) -> None:
     await window(api, 7)
     made = await deliver(seed, *(str(number) for number in range(7)))
     for message in made:
         await api.client.delete(f"{ALICE}/messages/{message}")
     assert [each["message"]["id"] for each in await deleted(api, limit)] == list(reversed(made))
     for cursor in ("WzEsImEiXQ", "WzEsMV0", "x"):
-        problem(await api.client.get(f"{ALICE}/deleted", params={"cursor": cursor}), 422, "invalid", "cursor")
+        problem(
+            await api.client.get(f"{ALICE}/deleted", params={"cursor": cursor}),
+            422,
+            "invalid",
+            "cursor",
+        )
 
 
 async def test_what_was_deleted_over_pop3_comes_back_too(api: Api, seed: DatabaseSeed) -> None:
@@ -279,7 +341,9 @@ async def test_what_was_deleted_over_pop3_comes_back_too(api: Api, seed: Databas
     assert await listed(api) == ["one", "three"]
 
 
-async def test_two_entries_of_one_message_go_and_come_back_together(api: Api, seed: DatabaseSeed) -> None:
+async def test_two_entries_of_one_message_go_and_come_back_together(
+    api: Api, seed: DatabaseSeed
+) -> None:
     await window(api, 7)
     account = await alice(seed)
     (one,) = await deliver(seed, "one")
@@ -305,7 +369,9 @@ async def test_two_entries_of_one_message_go_and_come_back_together(api: Api, se
     assert [count for count, _, _ in (await boxes(api)).values()] == [0, 3, 0, 0]
 
 
-async def test_a_message_whose_mailbox_is_gone_comes_back_to_the_inbox(api: Api, seed: DatabaseSeed) -> None:
+async def test_a_message_whose_mailbox_is_gone_comes_back_to_the_inbox(
+    api: Api, seed: DatabaseSeed
+) -> None:
     await window(api, 7)
     (one,) = await deliver(seed, "one")
     await api.client.post(f"{ALICE}/mailboxes", json={"name": "Box"})
@@ -334,7 +400,9 @@ async def test_there_must_be_room_for_what_comes_back(api: Api, seed: DatabaseSe
     assert await seed.drain_outbox() == ["alice@example.test"]
 
 
-async def test_an_account_goes_with_what_could_be_brought_back(api: Api, seed: DatabaseSeed) -> None:
+async def test_an_account_goes_with_what_could_be_brought_back(
+    api: Api, seed: DatabaseSeed
+) -> None:
     await window(api, 7)
     (one, _) = await deliver(seed, "one", "two")
     await api.client.delete(f"{ALICE}/messages/{one}")
@@ -344,7 +412,9 @@ async def test_an_account_goes_with_what_could_be_brought_back(api: Api, seed: D
     assert await seed.rows("SELECT FROM deleted_entries") == []
 
 
-async def test_deletions_returns_and_purges_at_once_keep_the_sums(api: Api, seed: DatabaseSeed) -> None:
+async def test_deletions_returns_and_purges_at_once_keep_the_sums(
+    api: Api, seed: DatabaseSeed
+) -> None:
     await window(api, 1)
     made = await deliver(seed, *(str(number) for number in range(12)))
     for message in made[:6]:
@@ -368,7 +438,9 @@ def keeper(seed: DatabaseSeed, **settings: Any) -> RetentionSweeper:
 
 
 @pytest.mark.parametrize("batch", [1, 2, 500])
-async def test_what_cannot_come_back_any_more_is_purged_exactly(api: Api, seed: DatabaseSeed, batch: int) -> None:
+async def test_what_cannot_come_back_any_more_is_purged_exactly(
+    api: Api, seed: DatabaseSeed, batch: int
+) -> None:
     await api.domain("longer.test")
     await api.client.patch("/v1/domains/longer.test", json={"undelete_days": 365})
     await window(api, 7)
@@ -417,7 +489,9 @@ async def placed_before(seed: DatabaseSeed, days: int) -> None:
     await seed.rows("UPDATE messages SET placed_at = placed_at - make_interval(days => $1)", days)
 
 
-async def test_fresh_mail_from_a_door_with_a_wrong_clock_is_not_old(api: Api, seed: DatabaseSeed) -> None:
+async def test_fresh_mail_from_a_door_with_a_wrong_clock_is_not_old(
+    api: Api, seed: DatabaseSeed
+) -> None:
     await deliver(seed, "from the year 2001", at=1e9)
     await api.client.patch("/v1/domains/example.test", json={"retention_days": 30})
     rounds = keeper(seed)
@@ -467,7 +541,9 @@ async def test_nothing_is_deleted_while_it_is_not_certain_that_the_stores_belong
     async def uncertain() -> None:
         raise Unavailable("installation", "another one")
 
-    rounds = RetentionSweeper(PostgresRetention(seed.database), CollectorSettings(), certain=uncertain)
+    rounds = RetentionSweeper(
+        PostgresRetention(seed.database), CollectorSettings(), certain=uncertain
+    )
     with pytest.raises(Unavailable, match="another one"):
         await rounds.round()
     assert await listed(api) == ["old"]
@@ -480,7 +556,9 @@ async def test_of_two_processes_one_does_the_rounds(seed: DatabaseSeed) -> None:
     assert await first.lead(60)
 
 
-async def test_what_could_be_brought_back_is_bounded_by_twice_the_quota(api: Api, seed: DatabaseSeed) -> None:
+async def test_what_could_be_brought_back_is_bounded_by_twice_the_quota(
+    api: Api, seed: DatabaseSeed
+) -> None:
     await window(api, 30)
     assert (await api.client.patch(ALICE, json={"quota_bytes": 3000})).status_code == 200
     made: list[str] = []

@@ -1,4 +1,5 @@
-"""Export and import of mailboxes: the same octets come out and go in again, and what goes wrong is seen."""
+"""Export and import of mailboxes: the same octets come out and go in again, and what goes wrong
+is seen."""
 
 from __future__ import annotations
 
@@ -62,11 +63,19 @@ def api_options() -> dict[str, Any]:
 def mbox(*contents: bytes, date: str = "Mon Jan  1 10:20:30 2024") -> bytes:
     line = f"From a@elsewhere.test {date}\n".encode()
     ends = (b"" if content.endswith(b"\n") or not content else b"\n" for content in contents)
-    return b"".join(line + content + end + b"\n" for content, end in zip(contents, ends, strict=True))
+    return b"".join(
+        line + content + end + b"\n" for content, end in zip(contents, ends, strict=True)
+    )
 
 
 def archive(files: Iterable[tuple[str, bytes]]) -> bytes:
-    return b"".join(file_header(path, len(octets), 12) + octets + padding(len(octets)) for path, octets in files) + END
+    return (
+        b"".join(
+            file_header(path, len(octets), 12) + octets + padding(len(octets))
+            for path, octets in files
+        )
+        + END
+    )
 
 
 async def take_in(api: Api, octets: bytes, to: str = BOB, **query: str) -> httpx.Response:
@@ -86,7 +95,9 @@ async def held(api: Api, account: str) -> list[tuple[str, list[str], str, bytes]
     found = []
     for box in (await api.client.get(f"{account}/mailboxes")).json()["items"]:
         query = {"mailbox": box["name"], "limit": "500"}
-        for item in reversed((await api.client.get(f"{account}/messages", params=query)).json()["items"]):
+        for item in reversed(
+            (await api.client.get(f"{account}/messages", params=query)).json()["items"]
+        ):
             raw = await api.client.get(f"{account}/messages/{item['id']}/raw")
             found.append((box["name"], item["flags"], item["received_at"], raw.content))
     return found
@@ -109,11 +120,20 @@ def messages() -> list[bytes]:
     made = []
     for number in range(150):
         head = chosen.choice(
-            [b"Return-Path: <r@elsewhere.test>\r\nSubject: s\r\n", b"Status: O\r\n", b"From: a\r\n", b"\r\n", b""]
+            [
+                b"Return-Path: <r@elsewhere.test>\r\nSubject: s\r\n",
+                b"Status: O\r\n",
+                b"From: a\r\n",
+                b"\r\n",
+                b"",
+            ]
         )
         body = [chosen.choice(lines) for _ in range(chosen.randrange(8))]
         made.append(head + b"\r\n" + b"".join(line + b"\r\n" for line in body) + b"%d\r\n" % number)
-    made += [b"Subject: large\r\n\r\n" + bytes([65 + n]) * 70 + b"\r\nFrom \r\n" * 30_000 for n in range(2)]
+    made += [
+        b"Subject: large\r\n\r\n" + bytes([65 + n]) * 70 + b"\r\nFrom \r\n" * 30_000
+        for n in range(2)
+    ]
     return made
 
 
@@ -124,11 +144,15 @@ async def test_what_is_exported_and_imported_elsewhere_is_the_same(
     files = [
         (f"{box}/cur/{1_700_000_000 + number}.{number}:2,{flags}", content)
         for number, content in enumerate(messages)
-        for box, flags in [(("INBOX", "Work/Ä b", "Trash")[number % 3], ("", "S", "FRS", "DT")[number % 4])]
+        for box, flags in [
+            (("INBOX", "Work/Ä b", "Trash")[number % 3], ("", "S", "FRS", "DT")[number % 4])
+        ]
     ]
     assert await summary(api, archive(files), ALICE, format="maildir") == (len(messages), 0, 0)
     there = await held(api, ALICE)
-    assert sorted(octets for *_, octets in there) == sorted(messages), "with the flags and dates of the names"
+    assert sorted(octets for *_, octets in there) == sorted(messages), (
+        "with the flags and dates of the names"
+    )
     assert {(box, tuple(flags)) for box, flags, _, _ in there} >= {
         ("Trash", ("seen",)),
         ("INBOX", ("deleted", "draft")),
@@ -143,12 +167,18 @@ async def test_what_is_exported_and_imported_elsewhere_is_the_same(
     back = await held(api, BOB)
     await seed.sums_hold()
     if form == "mbox":  # one file knows of no mailboxes
-        assert [(flags, at, octets) for _, flags, at, octets in back] == [(flags, at, o) for _, flags, at, o in there]
+        assert [(flags, at, octets) for _, flags, at, octets in back] == [
+            (flags, at, o) for _, flags, at, o in there
+        ]
     elif form == "maildir":
         assert back == there
     else:
-        assert [(box, octets) for box, _, _, octets in back] == [(box, octets) for box, _, _, octets in there]
-    assert await summary(api, out.content, BOB, format=form) == (0, len(messages), 0), "a repeat does nothing"
+        assert [(box, octets) for box, _, _, octets in back] == [
+            (box, octets) for box, _, _, octets in there
+        ]
+    assert await summary(api, out.content, BOB, format=form) == (0, len(messages), 0), (
+        "a repeat does nothing"
+    )
     assert await seed.rows("SELECT count(*) FROM leaderships") == [(0,)]
 
 
@@ -162,12 +192,24 @@ async def test_one_mailbox_is_exported(api: Api) -> None:
         assert names[0].startswith("Sent/0000000001-")
     out = await api.client.get(f"{ALICE}/export", params={"format": "mbox", "mailbox": "Junk"})
     assert (out.content, out.headers["posthorn-messages"]) == (b"", "0")
-    problem(await api.client.get(f"{ALICE}/export", params={"format": "mbox", "mailbox": "x"}), 404, "not-found")
-    problem(await api.client.get(f"{ALICE}/export", params={"format": "zip"}), 422, "invalid", "format")
-    problem(await api.client.get("/v1/accounts/x@example.test/export", params={"format": "mbox"}), 404, "not-found")
+    problem(
+        await api.client.get(f"{ALICE}/export", params={"format": "mbox", "mailbox": "x"}),
+        404,
+        "not-found",
+    )
+    problem(
+        await api.client.get(f"{ALICE}/export", params={"format": "zip"}), 422, "invalid", "format"
+    )
+    problem(
+        await api.client.get("/v1/accounts/x@example.test/export", params={"format": "mbox"}),
+        404,
+        "not-found",
+    )
 
 
-async def test_a_message_that_cannot_be_read_breaks_the_export_off(api: Api, seed: DatabaseSeed, blobs: Shaky) -> None:
+async def test_a_message_that_cannot_be_read_breaks_the_export_off(
+    api: Api, seed: DatabaseSeed, blobs: Shaky
+) -> None:
     for number in range(30):
         await summary(api, mbox(b"n: %d\n\n" % number + b"x" * 100_000), ALICE)
     keys = [key for (key,) in await seed.rows("SELECT key FROM segments ORDER BY created_at")]
@@ -175,7 +217,9 @@ async def test_a_message_that_cannot_be_read_breaks_the_export_off(api: Api, see
     with pytest.raises(httpx.RemoteProtocolError):
         await api.client.get(f"{ALICE}/export", params={"format": "mbox"})
     await summary(api, mbox(b"n: 1\n"), BOB)
-    await blobs.delete(await seed.value("SELECT key FROM segments ORDER BY created_at DESC LIMIT 1"))
+    await blobs.delete(
+        await seed.value("SELECT key FROM segments ORDER BY created_at DESC LIMIT 1")
+    )
     problem(await api.client.get(f"{BOB}/export", params={"format": "mbox"}), 503, "unavailable")
 
 
@@ -186,7 +230,9 @@ async def test_a_message_deleted_meanwhile_is_left_out(
     await summary(api, mbox(b"n: 2\n"), ALICE)
     entries = PostgresTransfers.entries
 
-    async def then_deleted(self: Any, contents: Any, after: Any, limit: int, ahead: bool = True) -> Any:
+    async def then_deleted(
+        self: Any, contents: Any, after: Any, limit: int, ahead: bool = True
+    ) -> Any:
         found = await entries(self, contents, after, limit, ahead)
         if ahead and found:
             await api.client.delete(f"{ALICE}/messages/{found[0].location.message}")
@@ -200,7 +246,9 @@ async def test_a_message_deleted_meanwhile_is_left_out(
     assert b"n: 1" not in out.content
 
 
-async def test_an_import_says_what_it_did_and_leaves_a_line_in_the_audit_log(api: Api, seed: DatabaseSeed) -> None:
+async def test_an_import_says_what_it_did_and_leaves_a_line_in_the_audit_log(
+    api: Api, seed: DatabaseSeed
+) -> None:
     octets = mbox(b"A: 1\n\nx\n", b"A: 1\n\nx\n", b"B: 1\n\n" + b"y" * MAX_SIZE, b"", b"A: 2\n")
     answer = await take_in(api, octets)
     assert answer.json() == {
@@ -220,10 +268,20 @@ async def test_an_import_says_what_it_did_and_leaves_a_line_in_the_audit_log(api
     lines = (await api.client.get("/v1/audit", params={"action": "message.import"})).json()["items"]
     assert [line["object"] for line in lines] == ["bob@example.test"] * 2
     assert lines[1]["details"] == {"format": "mbox"}
-    counts = {"messages": 5, "imported": 2, "duplicates": 1, "failed": 2, "left_out": 0, "imported_bytes": 17}
+    counts = {
+        "messages": 5,
+        "imported": 2,
+        "duplicates": 1,
+        "failed": 2,
+        "left_out": 0,
+        "imported_bytes": 17,
+    }
     assert lines[0]["details"] == counts
     (first, _) = (await api.client.get(f"{BOB}/messages")).json()["items"]
-    assert (first["received_at"], first["reverse_path"]) == ("2024-01-01T10:20:30Z", "a@elsewhere.test")
+    assert (first["received_at"], first["reverse_path"]) == (
+        "2024-01-01T10:20:30Z",
+        "a@elsewhere.test",
+    )
     await seed.sums_hold()
 
 
@@ -235,7 +293,9 @@ async def test_many_messages_share_segments(api: Api, seed: DatabaseSeed, blobs:
     assert (await api.client.get(f"{BOB}/mailboxes")).json()["items"][0]["uidnext"] == 601
 
 
-async def test_where_an_archive_has_it_or_where_the_caller_wants_it(api: Api, seed: DatabaseSeed) -> None:
+async def test_where_an_archive_has_it_or_where_the_caller_wants_it(
+    api: Api, seed: DatabaseSeed
+) -> None:
     files = [
         ("Maildir/cur/1700000000.a:2,S", b"A: 1\n"),
         ("Maildir/.Sent.2024/new/1700000001.b", b"A: 2\n"),
@@ -245,14 +305,22 @@ async def test_where_an_archive_has_it_or_where_the_caller_wants_it(api: Api, se
     ]
     answer = await take_in(api, archive(files), format="maildir")
     assert (answer.json()["imported"], answer.json()["failed"]) == (2, 2)
-    assert [failure["name"] for failure in answer.json()["failures"]] == ["a*/cur/1.c", "../../etc/cur/1.d"]
+    assert [failure["name"] for failure in answer.json()["failures"]] == [
+        "a*/cur/1.c",
+        "../../etc/cur/1.d",
+    ]
     assert [(box, octets) for box, _, _, octets in await held(api, BOB)] == [
         ("INBOX", b"A: 1\r\n"),
         ("Sent/2024", b"A: 2\r\n"),
     ]
     assert await summary(api, archive(files), ALICE, format="maildir", mailbox="Old") == (4, 0, 0)
     assert {box for box, _, _, _ in await held(api, ALICE)} == {"Old"}
-    problem(await take_in(api, archive(files), format="maildir", mailbox="a//b"), 422, "invalid", "mailbox")
+    problem(
+        await take_in(api, archive(files), format="maildir", mailbox="a//b"),
+        422,
+        "invalid",
+        "mailbox",
+    )
     await seed.sums_hold()
 
 
@@ -274,13 +342,21 @@ async def test_dates_of_files_are_those_of_their_headers(api: Api) -> None:
     ]
 
 
-async def test_what_finds_no_room_is_told_of_and_the_rest_goes_in(api: Api, seed: DatabaseSeed) -> None:
+async def test_what_finds_no_room_is_told_of_and_the_rest_goes_in(
+    api: Api, seed: DatabaseSeed
+) -> None:
     await api.client.patch(BOB, json={"quota_bytes": 2500})
     await seed.drain_outbox()
-    octets = mbox(b"a" * 998 + b"\n", b"b" * 1998 + b"\n", b"c" * 998 + b"\n", b"d" * 498 + b"\n", b"e\n")
+    octets = mbox(
+        b"a" * 998 + b"\n", b"b" * 1998 + b"\n", b"c" * 998 + b"\n", b"d" * 498 + b"\n", b"e\n"
+    )
     answer = (await take_in(api, octets)).json()
     assert (answer["imported"], answer["failed"]) == (3, 2)
-    assert answer["failures"][0] == {"message": 2, "name": None, "reason": "the account has no room for it"}
+    assert answer["failures"][0] == {
+        "message": 2,
+        "name": None,
+        "reason": "the account has no room for it",
+    }
     assert await seed.drain_outbox() == ["bob@example.test"], "it is full"
     await seed.sums_hold()
     await api.client.patch(BOB, json={"quota_bytes": None})
@@ -322,7 +398,9 @@ async def test_one_import_at_a_time_goes_into_an_account(api: Api, seed: Databas
         yield mbox(b"A: 2\n")
 
     first = asyncio.create_task(
-        api.client.post(f"{BOB}/import", params={"format": "mbox"}, content=slowly(), headers={"Expect": ""})
+        api.client.post(
+            f"{BOB}/import", params={"format": "mbox"}, content=slowly(), headers={"Expect": ""}
+        )
     )
     await going.wait()
     async with asyncio.timeout(10):
@@ -362,10 +440,14 @@ async def test_only_an_import_may_be_that_long(api: Api) -> None:
         ("PATCH", f"{BOB}/import"),
     ):
         problem(await api.client.request(method, path, content=large), 413, "too-large")
-    assert await summary(api, mbox(*(b"n: %d\n\n" % number + b"x" * 250_000 for number in range(6)))) == (6, 0, 0)
+    assert await summary(
+        api, mbox(*(b"n: %d\n\n" % number + b"x" * 250_000 for number in range(6)))
+    ) == (6, 0, 0)
 
 
-async def trickle(api: Api, path: str, headers: dict[str, str], came: asyncio.Event) -> httpx.Response:
+async def trickle(
+    api: Api, path: str, headers: dict[str, str], came: asyncio.Event
+) -> httpx.Response:
     """The audit's p9: an import of a few octets a minute."""
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -393,18 +475,25 @@ async def test_imports_of_one_tenant_keep_no_other_tenant_out(api: Api) -> None:
             await event.wait()
         api.transfer.importing.wait_seconds = 0.2
         answer = await api.client.post(
-            "/v1/accounts/e@example.test/import", params={"format": "mbox"}, content=mbox(b"A: 1\n"), headers=mine
+            "/v1/accounts/e@example.test/import",
+            params={"format": "mbox"},
+            content=mbox(b"A: 1\n"),
+            headers=mine,
         )
         problem(answer, 429, "too-many-requests")
         assert json.loads(answer.headers["retry-after"]) > 0
-        assert await summary(api, mbox(b"A: 1\n")) == (1, 0, 0), "the platform's key is another holder"
+        assert await summary(api, mbox(b"A: 1\n")) == (1, 0, 0), (
+            "the platform's key is another holder"
+        )
     finally:
         for task in slow:
             task.cancel()
         await asyncio.gather(*slow, return_exceptions=True)
 
 
-async def test_an_import_that_is_too_slow_is_broken_off(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_import_that_is_too_slow_is_broken_off(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(least_rate, "_WINDOW_SECONDS", 0.3)
     with suppress(httpx.HTTPError):  # it goes on writing, and may not see the answer
         problem(await trickle(api, f"{BOB}/import", {}, asyncio.Event()), 408, "timeout")
@@ -423,7 +512,9 @@ async def test_exports_of_one_tenant_keep_no_other_tenant_out(api: Api) -> None:
     problem(answer, 429, "too-many-requests")
     assert (await api.client.get(f"{BOB}/export", params={"format": "mbox"})).status_code == 200
     exporting.give(row["id"])
-    assert (await api.client.get(f"{BOB}/export", params={"format": "mbox"}, headers=mine)).status_code == 200
+    assert (
+        await api.client.get(f"{BOB}/export", params={"format": "mbox"}, headers=mine)
+    ).status_code == 200
     assert exporting.free == 5
 
 
@@ -431,10 +522,23 @@ async def test_an_import_tells_what_it_left_out_and_what_it_took_for_text(api: A
     expunged = b"X-Mozilla-Status: 0009\nSubject: gone\n\nx\n"
     prose = b"X-Mozilla-Status: 0001\nSubject: prose\n\nShe wrote\n\nFrom time to time\nand again\n"
     summary = (await take_in(api, mbox(expunged, prose, b"Subject: last\n\ny\n"))).json()
-    counts = {name: summary[name] for name in ("messages", "imported", "failed", "left_out", "from_lines_left")}
-    assert counts == {"messages": 3, "imported": 2, "failed": 0, "left_out": 1, "from_lines_left": 1}
-    assert [(each["message"], "X-Mozilla-Status" in each["reason"]) for each in summary["left_out_records"]] == [
-        (1, True)
-    ]
+    counts = {
+        name: summary[name]
+        for name in ("messages", "imported", "failed", "left_out", "from_lines_left")
+    }
+    assert counts == {
+        "messages": 3,
+        "imported": 2,
+        "failed": 0,
+        "left_out": 1,
+        "from_lines_left": 1,
+    }
+    assert [
+        (each["message"], "X-Mozilla-Status" in each["reason"])
+        for each in summary["left_out_records"]
+    ] == [(1, True)]
     items = (await api.client.get(f"{BOB}/messages")).json()["items"]
-    assert {item["subject"]: "seen" in item["flags"] for item in items} == {"prose": True, "last": False}
+    assert {item["subject"]: "seen" in item["flags"] for item in items} == {
+        "prose": True,
+        "last": False,
+    }

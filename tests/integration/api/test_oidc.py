@@ -1,4 +1,5 @@
-"""Bearer tokens of an OpenID Connect issuer: which are taken, what they open, and what becomes of them when the issuer is away."""
+"""Bearer tokens of an OpenID Connect issuer: which are taken, what they open, and what becomes
+of them when the issuer is away."""
 
 from __future__ import annotations
 
@@ -88,7 +89,9 @@ async def env(database_url: str, tmp_path: Path) -> AsyncIterator[OidcEnv]:
             made.append(Tokens(Trust(issuer.url, (AUDIENCE, "mail")), keys, tenants, b"s" * 32))
             return made[0]
 
-        api = await stack.enter_async_context(running_api(database_url, FileBlobs(tmp_path), tokens=tokens))
+        api = await stack.enter_async_context(
+            running_api(database_url, FileBlobs(tmp_path), tokens=tokens)
+        )
         await api.tenant("acme")
         await api.tenant("other")
         yield OidcEnv(api, issuer, made[0], clock, stack)
@@ -112,7 +115,9 @@ async def test_a_token_opens_what_its_role_and_tenant_open(env: OidcEnv) -> None
     assert made.status_code == 201, made.text
     problem(await env.get(env.issuer.token(), "/v1/domains/other.test"), 404, "not-found")
     reader = bearer(env.issuer.token(roles="read-only"))
-    problem(await env.api.client.delete("/v1/accounts/a@acme.test", headers=reader), 403, "forbidden")
+    problem(
+        await env.api.client.delete("/v1/accounts/a@acme.test", headers=reader), 403, "forbidden"
+    )
     sender = env.issuer.token(roles=["send-only"])
     problem(await env.get(sender), 403, "forbidden")
     assert await env.sees(ADMIN_KEY) == ["acme", "default", "other"], "keys go on beside tokens"
@@ -129,10 +134,13 @@ async def test_the_audit_log_tells_whose_token_it_was(env: OidcEnv) -> None:
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "key"), [("RS256", RSA_KEY), ("PS256", RSA_KEY), ("ES256", EC_KEY), ("EdDSA", ED_KEY)]
+    ("algorithm", "key"),
+    [("RS256", RSA_KEY), ("PS256", RSA_KEY), ("ES256", EC_KEY), ("EdDSA", ED_KEY)],
 )
 async def test_the_algorithms_that_are_taken(env: OidcEnv, algorithm: str, key: Any) -> None:
-    env.issuer.keys = [public(each, f"k{number}") for number, each in enumerate((RSA_KEY, EC_KEY, ED_KEY))]
+    env.issuer.keys = [
+        public(each, f"k{number}") for number, each in enumerate((RSA_KEY, EC_KEY, ED_KEY))
+    ]
     kid = f"k{[RSA_KEY, EC_KEY, ED_KEY].index(key)}"
     assert await env.sees(env.issuer.token(key, algorithm, kid=kid)) == ["acme"]
     other = "k0" if kid != "k0" else "k1"
@@ -168,13 +176,19 @@ async def test_the_public_key_is_no_hmac_secret(env: OidcEnv) -> None:
         head = part({"alg": "HS256", "typ": "JWT", "kid": "first"})
         signature = hmac.digest(secret, f"{head}.{body}".encode(), hashlib.sha256)
         refused(
-            await env.get(f"{head}.{body}.{encoded(signature)}"), "this token has an unsupported signature algorithm"
+            await env.get(f"{head}.{body}.{encoded(signature)}"),
+            "this token has an unsupported signature algorithm",
         )
 
 
 async def test_a_key_in_the_token_is_not_looked_at(env: OidcEnv) -> None:
     _, body, _ = env.issuer.token().split(".")
-    header = {"alg": "RS256", "kid": "mine", "jwk": public(OTHER_RSA_KEY, "mine"), "jku": f"{env.issuer.url}/mine"}
+    header = {
+        "alg": "RS256",
+        "kid": "mine",
+        "jwk": public(OTHER_RSA_KEY, "mine"),
+        "jku": f"{env.issuer.url}/mine",
+    }
     token = jwt.encode(json.loads(decoded(body)), OTHER_RSA_KEY, "RS256", headers=header)
     refused(await env.get(token), "this token is signed with an unknown key")
     assert not any(path.endswith("/mine") for path in env.issuer.fetched)
@@ -184,7 +198,9 @@ async def test_a_forged_signature_and_changed_claims_are_refused(env: OidcEnv) -
     refused(await env.get(env.issuer.token(OTHER_RSA_KEY)), "the signature of this token is wrong")
     head, body, signature = env.issuer.token().split(".")
     claims = json.loads(decoded(body)) | {"tenant": "other"}
-    refused(await env.get(f"{head}.{part(claims)}.{signature}"), "the signature of this token is wrong")
+    refused(
+        await env.get(f"{head}.{part(claims)}.{signature}"), "the signature of this token is wrong"
+    )
     refused(await env.get(f"{head}.{body}."), "the signature of this token is wrong")
 
 
@@ -213,11 +229,19 @@ async def test_what_a_token_must_say(env: OidcEnv) -> None:
     ):
         answer = await env.get(token(**claims))
         refused(answer, detail)
-    for fine in ({"exp": now - 10}, {"nbf": now + 10}, {"iat": now + 10}, {"aud": ["x", "mail"]}, {"aud": "mail"}):
+    for fine in (
+        {"exp": now - 10},
+        {"nbf": now + 10},
+        {"iat": now + 10},
+        {"aud": ["x", "mail"]},
+        {"aud": "mail"},
+    ):
         assert await env.sees(token(**fine)) == ["acme"], fine  # clocks differ by some seconds
 
 
-@pytest.mark.parametrize("shown", ["eyJ.e.", "ey.ey.ey", "eyJhbGciOiJSUzI1NiJ9.e30.", f"eyJ{'a' * 20_000}.b.c"])
+@pytest.mark.parametrize(
+    "shown", ["eyJ.e.", "ey.ey.ey", "eyJhbGciOiJSUzI1NiJ9.e30.", f"eyJ{'a' * 20_000}.b.c"]
+)
 async def test_what_does_not_read_is_refused(env: OidcEnv, shown: str) -> None:
     assert (await env.get(shown)).status_code == 401
 
@@ -243,10 +267,16 @@ async def test_a_token_without_tenant_or_role_opens_nothing(env: OidcEnv) -> Non
 async def test_the_whole_platform_is_open_where_the_settings_say_so(env: OidcEnv) -> None:
     env.trust(platform=True)
     token = env.issuer.token
-    assert await env.sees(token(tenant=None, roles="platform-admin")) == ["acme", "default", "other"]
+    assert await env.sees(token(tenant=None, roles="platform-admin")) == [
+        "acme",
+        "default",
+        "other",
+    ]
     assert await env.sees(token(tenant=None, roles="read-only")) == ["acme", "default", "other"]
     problem(await env.get(token(tenant=None, roles="tenant-admin")), 403, "forbidden")
-    assert await env.sees(token(roles=["platform-admin", "read-only"])) == ["acme"], "a tenant's stays the tenant's"
+    assert await env.sees(token(roles=["platform-admin", "read-only"])) == ["acme"], (
+        "a tenant's stays the tenant's"
+    )
     problem(await env.get(token(roles="platform-admin")), 403, "forbidden")
 
 
@@ -254,7 +284,11 @@ async def test_claims_and_roles_are_called_as_the_settings_say(env: OidcEnv) -> 
     env.trust(
         role_claim="realm_access.roles",
         tenant_claim="https://posthorn.test/tenant",
-        roles={"mail-admins": Role.TENANT_ADMIN, "helpdesk": Role.READ_ONLY, "robots": Role.SEND_ONLY},
+        roles={
+            "mail-admins": Role.TENANT_ADMIN,
+            "helpdesk": Role.READ_ONLY,
+            "robots": Role.SEND_ONLY,
+        },
     )
     told: dict[str, Any] = {"https://posthorn.test/tenant": "other", "tenant": None, "roles": None}
 
@@ -264,7 +298,9 @@ async def test_claims_and_roles_are_called_as_the_settings_say(env: OidcEnv) -> 
     assert await env.sees(token("helpdesk")) == ["other"]
     assert await env.sees(token("robots", "helpdesk")) == ["other"], "the mightiest counts"
     headers = bearer(token("helpdesk", "mail-admins"))
-    assert (await env.api.client.post("/v1/domains", json={"name": "o.test"}, headers=headers)).status_code == 201
+    assert (
+        await env.api.client.post("/v1/domains", json={"name": "o.test"}, headers=headers)
+    ).status_code == 201
     problem(await env.get(token("tenant-admin")), 403, "forbidden")
 
 
@@ -319,7 +355,9 @@ async def test_many_unknown_keys_cost_one_fetch(env: OidcEnv) -> None:
     assert len(env.issuer.fetched) == 6
 
 
-async def test_while_the_issuer_is_away_known_keys_go_on_and_unknown_ones_are_a_matter_for_later(env: OidcEnv) -> None:
+async def test_while_the_issuer_is_away_known_keys_go_on_and_unknown_ones_are_a_matter_for_later(
+    env: OidcEnv,
+) -> None:
     env.issuer.is_down = True
     answer = await env.get(env.issuer.token())
     problem(answer, 503, "unavailable")
@@ -362,7 +400,11 @@ async def test_keys_that_are_not_for_signatures_or_too_short_are_not_taken(env: 
         public(ED_KEY, "good"),
     ]
     assert await env.sees(env.issuer.token(ED_KEY, "EdDSA", kid="good")) == ["acme"]
-    for key, kid in ((RSA_KEY, "encrypts"), (SHORT_RSA_KEY, "short"), (OTHER_RSA_KEY, "other algorithm")):
+    for key, kid in (
+        (RSA_KEY, "encrypts"),
+        (SHORT_RSA_KEY, "short"),
+        (OTHER_RSA_KEY, "other algorithm"),
+    ):
         assert (await env.get(env.issuer.token(key, kid=kid))).status_code == 401, kid
     shared = env.issuer.token("k" * 32, "HS256", kid="shared")
     refused(await env.get(shared), "this token has an unsupported signature algorithm")
@@ -374,7 +416,9 @@ async def test_a_token_without_a_key_id_is_of_the_only_key_there_is(env: OidcEnv
     env.issuer.keys.append(public(OTHER_RSA_KEY, "another"))
     env.clock.now += 10
     assert (await env.get(env.issuer.token(EC_KEY, "ES256", kid="unknown"))).status_code == 401
-    assert (await env.get(env.issuer.token(kid=None))).status_code == 401, "which of two is not said"
+    assert (await env.get(env.issuer.token(kid=None))).status_code == 401, (
+        "which of two is not said"
+    )
 
 
 async def test_the_keys_are_renewed_in_the_background(database_url: str) -> None:
@@ -395,21 +439,31 @@ async def test_the_keys_are_renewed_in_the_background(database_url: str) -> None
             await asyncio.wait([running])
 
 
-async def test_a_repeat_under_an_idempotency_key_holds_beyond_the_renewal_of_a_token(env: OidcEnv) -> None:
+async def test_a_repeat_under_an_idempotency_key_holds_beyond_the_renewal_of_a_token(
+    env: OidcEnv,
+) -> None:
     key, body = {"Idempotency-Key": "1"}, {"name": "acme.test"}
-    first = await env.api.client.post("/v1/domains", json=body, headers=key | bearer(env.issuer.token()))
+    first = await env.api.client.post(
+        "/v1/domains", json=body, headers=key | bearer(env.issuer.token())
+    )
     assert first.status_code == 201, first.text
     renewed = bearer(env.issuer.token(jti="another"))
     again = await env.api.client.post("/v1/domains", json=body, headers=key | renewed)
     assert (again.content, again.headers["idempotency-replayed"]) == (first.content, "true")
-    changed = await env.api.client.post("/v1/domains", json={"name": "b.test"}, headers=key | renewed)
+    changed = await env.api.client.post(
+        "/v1/domains", json={"name": "b.test"}, headers=key | renewed
+    )
     problem(changed, 422, "idempotency-key-reused")
     somebody = bearer(env.issuer.token(sub="somebody"))
-    theirs = await env.api.client.post("/v1/domains", json={"name": "b.test"}, headers=key | somebody)
+    theirs = await env.api.client.post(
+        "/v1/domains", json={"name": "b.test"}, headers=key | somebody
+    )
     assert theirs.status_code == 201, "another caller's keys are another's"
 
 
-async def test_without_an_issuer_a_token_is_an_unknown_key(database_url: str, tmp_path: Path) -> None:
+async def test_without_an_issuer_a_token_is_an_unknown_key(
+    database_url: str, tmp_path: Path
+) -> None:
     async with running_issuer() as issuer, running_api(database_url, FileBlobs(tmp_path)) as api:
         answer = await api.client.get(WHO, headers=bearer(issuer.token()))
         refused(answer, "this API key is not known")
@@ -426,7 +480,9 @@ async def test_the_process_takes_tokens_as_its_settings_say_and_ends_well(
         try:
             url = await ready(client, env)
             await until(lambda: _has(issuer.fetched, 2), 10, what="the fetch at the start")
-            assert (await client.post(f"{url}/v1/tenants", json={"name": "acme"})).status_code == 201
+            assert (
+                await client.post(f"{url}/v1/tenants", json={"name": "acme"})
+            ).status_code == 201
             token = issuer.token()
             answer = await client.get(url + WHO, headers=bearer(token))
             assert [each["name"] for each in answer.json()["items"]] == ["acme"]

@@ -1,6 +1,8 @@
-"""Every POST, made twice under one Idempotency-Key: generated from the table of operations and its examples.
+"""Every POST, made twice under one Idempotency-Key: generated from the table of operations and its
+examples.
 
-A repeat answers the same and changes nothing, in the database or beside it. What is shown once only is not shown again.
+A repeat answers the same and changes nothing, in the database or beside it. What is shown once only
+is not shown again.
 """
 
 from __future__ import annotations
@@ -75,7 +77,9 @@ async def api(api: Api, elsewhere: Elsewhere) -> Api:
 
 async def everything(api: Api) -> dict[str, str | None]:
     """What the database holds, table by table."""
-    tables = await api.sql("SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public' ORDER BY tablename")
+    tables = await api.sql(
+        "SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public' ORDER BY tablename"
+    )
     found = {}
     for name in (row["name"] for row in tables):
         if name == "idempotency_keys":
@@ -91,14 +95,21 @@ def shown(answer: httpx.Response) -> tuple[int, Any, dict[str, str]]:
     if isinstance(document, dict):
         document = {name: value for name, value in document.items() if name not in SHOWN_ONCE}
     named = ("location", "etag", "content-type")
-    return answer.status_code, document, {name: answer.headers[name] for name in named if name in answer.headers}
+    return (
+        answer.status_code,
+        document,
+        {name: answer.headers[name] for name in named if name in answer.headers},
+    )
 
 
 @pytest.mark.parametrize("operation", POSTS)
-async def test_a_repeat_answers_the_same_and_does_nothing(api: Api, elsewhere: Elsewhere, operation: str) -> None:
+async def test_a_repeat_answers_the_same_and_does_nothing(
+    api: Api, elsewhere: Elsewhere, operation: str
+) -> None:
     objects = await tenant_objects(api, "ours")
     admin = objects.shows["platform-admin"]
-    await api.sql("UPDATE mailboxes SET uidnext = 2 WHERE mailbox_id = 1")  # the test has put a message there by hand
+    # the test has put a message there by hand
+    await api.sql("UPDATE mailboxes SET uidnext = 2 WHERE mailbox_id = 1")
     if operation in BEFORE:
         assert (await call(api, BEFORE[operation], objects, admin)).status_code < 300
     untouched, undone = await everything(api), list(elsewhere.done)
@@ -106,12 +117,15 @@ async def test_a_repeat_answers_the_same_and_does_nothing(api: Api, elsewhere: E
     first = await call(api, operation, objects, admin | ONCE)
     assert first.status_code < 300, first.text
     done, told = await everything(api), list(elsewhere.done)
-    assert (done, told) != (untouched, undone), "the example does nothing: it shows nothing of a repeat"
+    assert (done, told) != (untouched, undone), (
+        "the example does nothing: it shows nothing of a repeat"
+    )
 
     again = await call(api, operation, objects, admin | ONCE)
     left = await everything(api)
     assert elsewhere.done == told
-    if access.RULES[operation].streams:  # what is there already is left as it is, and the answer says so of each
+    # what is there already is left as it is, and the answer says so of each
+    if access.RULES[operation].streams:
         assert again.status_code == first.status_code
         assert {**left, "audit": None} == {**done, "audit": None}
         return

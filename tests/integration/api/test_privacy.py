@@ -1,4 +1,5 @@
-"""Content of mailboxes over the REST API: a right of its own, every use of it audited, and shown to the account."""
+"""Content of mailboxes over the REST API: a right of its own, every use of it audited, and shown
+to the account."""
 
 from __future__ import annotations
 
@@ -71,12 +72,16 @@ async def test_a_read_only_key_reads_no_mail(api: Api, message: UUID) -> None:
     assert await api.sql("SELECT FROM audit WHERE action LIKE 'content.%'") == []
 
 
-async def test_an_admin_key_without_the_right_reads_no_mail_and_cannot_give_it(api: Api, message: UUID) -> None:
+async def test_an_admin_key_without_the_right_reads_no_mail_and_cannot_give_it(
+    api: Api, message: UUID
+) -> None:
     key = await api.key(Role.TENANT_ADMIN, await default_tenant(api), message_content=False)
     for path in content_paths(message).values():
         problem(await api.client.get(path, headers=key), 403, "forbidden")
     fields = {"name": "another", "role": "tenant-admin"}
-    answer = await api.client.post("/v1/api-keys", json={**fields, "message_content": True}, headers=key)
+    answer = await api.client.post(
+        "/v1/api-keys", json={**fields, "message_content": True}, headers=key
+    )
     problem(answer, 422, "invalid", "message_content")
     made = await api.client.post("/v1/api-keys", json=fields, headers=key)
     assert (made.status_code, made.json()["message_content"]) == (201, False)
@@ -89,12 +94,18 @@ async def test_the_right_is_given_to_a_key_that_only_reads(api: Api, message: UU
     assert (without.json()["message_content"], having.json()["message_content"]) == (False, True)
     for made, status in ((without, 403), (having, 200)):
         headers = {"Authorization": f"Bearer {made.json()['key']}"}
-        assert (await api.client.get(f"{ALICE}/messages/{message}/raw", headers=headers)).status_code == status
-    sending = await api.client.post("/v1/api-keys", json={**fields, "role": "send-only", "message_content": True})
+        assert (
+            await api.client.get(f"{ALICE}/messages/{message}/raw", headers=headers)
+        ).status_code == status
+    sending = await api.client.post(
+        "/v1/api-keys", json={**fields, "role": "send-only", "message_content": True}
+    )
     problem(sending, 422, "invalid", "message_content")
 
 
-async def test_every_use_is_audited_for_the_tenant_and_shown_to_the_account(api: Api, message: UUID) -> None:
+async def test_every_use_is_audited_for_the_tenant_and_shown_to_the_account(
+    api: Api, message: UUID
+) -> None:
     for path in content_paths(message).values():
         answer = await api.client.get(path)
         assert answer.status_code == 200, answer.text
@@ -114,7 +125,9 @@ async def test_every_use_is_audited_for_the_tenant_and_shown_to_the_account(api:
     ]
     for headers in (tenant, basic("Alice@Example.TEST", "correct horse")):
         answer = await api.client.get(ACCESS, headers=headers)
-        assert [line["action"] for line in answer.json()["items"]] == [action for action, *_ in seen]
+        assert [line["action"] for line in answer.json()["items"]] == [
+            action for action, *_ in seen
+        ]
     other = await api.key(Role.TENANT_ADMIN, await api.tenant("other"))
     problem(await api.client.get(ACCESS, headers=other), 404, "not-found")
 
@@ -134,7 +147,11 @@ async def test_an_account_sees_its_own_alone_and_nothing_else(api: Api, message:
     bob = basic("bob@example.test", "correct horse")
     problem(await api.client.get(ACCESS, headers=bob), 403, "forbidden")
     for path in (ALICE, "/v1/accounts", *content_paths(message).values()):
-        problem(await api.client.get(path, headers=basic("alice@example.test", "correct horse")), 401, "unauthorized")
+        problem(
+            await api.client.get(path, headers=basic("alice@example.test", "correct horse")),
+            401,
+            "unauthorized",
+        )
     for wrong in (
         basic("alice@example.test", "wrong"),
         basic("nobody@example.test", "x"),
@@ -147,7 +164,8 @@ async def test_an_account_sees_its_own_alone_and_nothing_else(api: Api, message:
 
 async def test_guesses_at_the_password_are_counted_with_those_of_mail(api: Api) -> None:
     statuses = [
-        (await api.client.get(ACCESS, headers=basic("alice@example.test", f"no {n}"))).status_code for n in range(12)
+        (await api.client.get(ACCESS, headers=basic("alice@example.test", f"no {n}"))).status_code
+        for n in range(12)
     ]
     assert statuses[:9] == [401] * 9
     assert statuses[-1] == 429
@@ -156,7 +174,10 @@ async def test_guesses_at_the_password_are_counted_with_those_of_mail(api: Api) 
 async def test_a_key_of_the_release_before_keeps_what_its_role_has(api: Api, message: UUID) -> None:
     connection = await asyncpg.connect(api.database_url)
     try:
-        assert await connection.fetchval("SELECT count(*) FROM api_keys WHERE message_content IS NULL") == 1
+        assert (
+            await connection.fetchval("SELECT count(*) FROM api_keys WHERE message_content IS NULL")
+            == 1
+        )
     finally:
         await connection.close()
     assert (await api.client.get(f"{ALICE}/messages/{message}/raw")).content == BODY

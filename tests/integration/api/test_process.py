@@ -42,7 +42,11 @@ def environment(database_url: str, nats_url: str, home: Path, **more: str) -> di
         "POSTHORN_GRACE_SECONDS": "2",
         "POSTHORN_SECRET_KEY": SECRET_KEY,
     }
-    return {name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")} | mine | more
+    return (
+        {name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")}
+        | mine
+        | more
+    )
 
 
 async def spawn(env: dict[str, str], *arguments: str) -> asyncio.subprocess.Process:
@@ -55,7 +59,9 @@ async def spawn(env: dict[str, str], *arguments: str) -> asyncio.subprocess.Proc
     )
 
 
-async def end(process: asyncio.subprocess.Process, number: int = signal.SIGTERM) -> tuple[int | None, str]:
+async def end(
+    process: asyncio.subprocess.Process, number: int = signal.SIGTERM
+) -> tuple[int | None, str]:
     if process.returncode is None:
         process.send_signal(number)
     out, _ = await asyncio.wait_for(process.communicate(), 15)
@@ -88,12 +94,17 @@ async def test_the_process_serves_without_nats_and_projects_when_it_comes(
     key_file = tmp_path / "admin.key"
     key_file.write_text(KEY + "\n")
     env = environment(
-        logged_in(database_url, "api"), nats.url_of("api"), tmp_path, POSTHORN_API_ADMIN_KEY_FILE=str(key_file)
+        logged_in(database_url, "api"),
+        nats.url_of("api"),
+        tmp_path,
+        POSTHORN_API_ADMIN_KEY_FILE=str(key_file),
     )
     process = await spawn(env)
     try:
         url = await ready(client, env)
-        assert (await client.post(f"{url}/v1/domains", json={"name": "example.test"})).status_code == 201
+        assert (
+            await client.post(f"{url}/v1/domains", json={"name": "example.test"})
+        ).status_code == 201
         body = {"address": "alice@example.test", "password": "correct horse"}
         assert (await client.post(f"{url}/v1/accounts", json=body)).status_code == 201
         assert (await client.get(f"{url}/v1/dead")).status_code == 503
@@ -101,7 +112,9 @@ async def test_the_process_serves_without_nats_and_projects_when_it_comes(
         async with connect(nats_settings(nats), "test") as connection:
             bucket = NatsDirectoryBucket(connection)
             await until(bucket.is_filled, 20, "the filling of the directory")
-            assert (await bucket.entries())["alice@example.test"] == AddressEntry(RecipientStatus.DELIVERABLE)
+            assert (await bucket.entries())["alice@example.test"] == AddressEntry(
+                RecipientStatus.DELIVERABLE
+            )
 
             async def dead_letters() -> bool:
                 return (await client.get(f"{url}/v1/dead")).status_code == 200
@@ -119,19 +132,27 @@ async def test_the_key_is_replaced_at_the_next_start(
     database_url: str, nats: Nats, tmp_path: Path, client: httpx.AsyncClient
 ) -> None:
     for key in ("ph_" + "1" * 43, KEY):
-        env = environment(logged_in(database_url, "api"), nats.url_of("api"), tmp_path, POSTHORN_API_ADMIN_KEY=key)
+        env = environment(
+            logged_in(database_url, "api"), nats.url_of("api"), tmp_path, POSTHORN_API_ADMIN_KEY=key
+        )
         process = await spawn(env)
         try:
             url = await ready(client, env)
-            answer = await client.get(f"{url}/v1/domains", headers={"Authorization": f"Bearer {key}"})
+            answer = await client.get(
+                f"{url}/v1/domains", headers={"Authorization": f"Bearer {key}"}
+            )
             assert answer.status_code == 200
-            assert (await client.get(f"{url}/v1/domains")).status_code == (200 if key == KEY else 401)
+            assert (await client.get(f"{url}/v1/domains")).status_code == (
+                200 if key == KEY else 401
+            )
         finally:
             status, out = await end(process)
         assert status == 0, out
 
 
-async def test_the_rebuild_command_puts_the_directory_right(database_url: str, nats: Nats, tmp_path: Path) -> None:
+async def test_the_rebuild_command_puts_the_directory_right(
+    database_url: str, nats: Nats, tmp_path: Path
+) -> None:
     async with connect(nats_settings(nats), "test") as connection:
         bucket = NatsDirectoryBucket(connection)
         await bucket.put("extra@example.test", AddressEntry(RecipientStatus.DELIVERABLE))
@@ -174,7 +195,9 @@ def settings(monkeypatch: pytest.MonkeyPatch, **values: str) -> ApiSettings:
     return ApiSettings.load()
 
 
-def test_a_key_that_is_weak_is_refused_by_name_and_not_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_key_that_is_weak_is_refused_by_name_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     weak = tmp_path / "weak"
     weak.write_text("short-secret\n")
     cases = {
@@ -193,7 +216,10 @@ def test_a_key_that_is_weak_is_refused_by_name_and_not_shown(monkeypatch: pytest
         "API_BODY_MAX_BYTES": "0",
         "DIRECTORY_RECONCILE_SECONDS": "0",
     }.items():
-        with monkeypatch.context() as context, pytest.raises(SettingsError, match=f"POSTHORN_{name}"):
+        with (
+            monkeypatch.context() as context,
+            pytest.raises(SettingsError, match=f"POSTHORN_{name}"),
+        ):
             settings(context, **{name: value})
 
 

@@ -1,4 +1,5 @@
-"""The outbound queue and suppressions over the REST API: searched, held, retried, cancelled, each tenant its own."""
+"""The outbound queue and suppressions over the REST API: searched, held, retried, cancelled,
+each tenant its own."""
 
 from __future__ import annotations
 
@@ -79,8 +80,13 @@ async def test_the_queue_is_searched_by_each_filter_and_by_several(api: Api) -> 
     await api.enter("dave@two.example", sender="")
     held = await only(api, recipient="bob@one.example")
     await state(api, held["id"], "held")
-    await api.sql("UPDATE outbound_recipients SET created_at = now() - interval '1 hour' WHERE message_id = $1", first)
-    assert await listed(api) == ["dave@two.example", "Carol@two.example", "Bob@one.example"], "the newest first"
+    await api.sql(
+        "UPDATE outbound_recipients SET created_at = now() - interval '1 hour' WHERE message_id = $1",
+        first,
+    )
+    assert await listed(api) == ["dave@two.example", "Carol@two.example", "Bob@one.example"], (
+        "the newest first"
+    )
     for filters, found in (
         ({"domain": "TWO.example"}, ["dave@two.example", "Carol@two.example"]),
         ({"state": "held"}, ["Bob@one.example"]),
@@ -126,11 +132,17 @@ async def test_one_is_held_released_retried_and_cancelled_and_the_trace_and_the_
     message = await api.enter("bob@example.org")
     path = f"/v1/queue/{(await only(api))['id']}"
     held = await api.client.post(f"{path}/hold")
-    assert (held.status_code, held.json()["state"], held.json()["next_attempt_at"]) == (200, "held", None)
+    assert (held.status_code, held.json()["state"], held.json()["next_attempt_at"]) == (
+        200,
+        "held",
+        None,
+    )
     assert wake_ups.count == 0
     problem(await api.client.post(f"{path}/retry"), 409, "conflict")
     assert (await api.client.post(f"{path}/release")).json()["state"] == "queued"
-    await api.sql("UPDATE outbound_recipients SET state = 'deferred', due_at = now() + interval '1 hour', attempts = 1")
+    await api.sql(
+        "UPDATE outbound_recipients SET state = 'deferred', due_at = now() + interval '1 hour', attempts = 1"
+    )
     retried = (await api.client.post(f"{path}/retry")).json()
     assert retried["state"] == "deferred"
     assert retried["next_attempt_at"] < retried["expires_at"]
@@ -149,7 +161,9 @@ async def test_one_is_held_released_retried_and_cancelled_and_the_trace_and_the_
     problem(await api.client.post(f"{path}/explode"), 404, "not-found")
 
 
-async def test_many_are_acted_on_by_a_filter(api: Api, events: RecordedEvents, wake_ups: CountedWakeUps) -> None:
+async def test_many_are_acted_on_by_a_filter(
+    api: Api, events: RecordedEvents, wake_ups: CountedWakeUps
+) -> None:
     await api.enter("a@one.example", "b@one.example", "c@two.example")
 
     async def act(action: str, **selection: Any) -> int:
@@ -164,7 +178,9 @@ async def test_many_are_acted_on_by_a_filter(api: Api, events: RecordedEvents, w
     assert sorted(_recorded(events)) == [("held", "a@one.example"), ("held", "b@one.example")]
     assert await act("release", recipient="A@one.example") == 1
     assert await act("release", state="held", older_than=0) == 1
-    await api.sql("UPDATE outbound_recipients SET state = 'deferred', due_at = now() + interval '1 hour', attempts = 1")
+    await api.sql(
+        "UPDATE outbound_recipients SET state = 'deferred', due_at = now() + interval '1 hour', attempts = 1"
+    )
     assert await act("retry", all=True) == 3
     assert wake_ups.count == 3
     message = (await only(api, recipient="c@two.example"))["message"]
@@ -177,9 +193,15 @@ async def test_everything_is_meant_only_when_that_is_said(api: Api, events: Reco
     for action in ("retry", "hold", "release", "cancel"):
         path = f"/v1/queue/{action}"
         problem(await api.client.post(path, json={}), 422, "invalid", "all")
-        problem(await api.client.post(path, json={"all": False, "domain": None}), 422, "invalid", "all")
-        problem(await api.client.post(path, json={"domian": "one.example"}), 422, "invalid", "domian")
-    problem(await api.client.post("/v1/queue/hold", json={"message": "x"}), 422, "invalid", "message")
+        problem(
+            await api.client.post(path, json={"all": False, "domain": None}), 422, "invalid", "all"
+        )
+        problem(
+            await api.client.post(path, json={"domian": "one.example"}), 422, "invalid", "domian"
+        )
+    problem(
+        await api.client.post("/v1/queue/hold", json={"message": "x"}), 422, "invalid", "message"
+    )
     assert await listed(api, state="queued") == ["a@one.example"]
     assert _recorded(events) == []
 
@@ -203,7 +225,11 @@ async def test_a_tenant_sees_and_changes_its_own_only(api: Api) -> None:
     problem(await api.client.get(ours, headers=key), 404, "not-found")
     problem(await api.client.post(f"{ours}/hold", headers=key), 404, "not-found")
     problem(await api.client.delete(ours, headers=key), 404, "not-found")
-    problem(await api.client.post("/v1/queue/hold", json={"all": True}, headers=reader), 403, "forbidden")
+    problem(
+        await api.client.post("/v1/queue/hold", json={"all": True}, headers=reader),
+        403,
+        "forbidden",
+    )
     answer = await api.client.post("/v1/queue/hold", json={"all": True}, headers=key)
     assert answer.json()["matched"] == 1
     assert await listed(api, state="held") == ["theirs@example.org"]
@@ -221,21 +247,31 @@ async def test_an_address_is_suppressed_once_and_taken_off_again(api: Api) -> No
     assert made.status_code == 201
     assert made.headers["location"] == "/v1/suppressions/gone@example.org"
     shown = made.json()
-    assert (shown["address"], shown["reason"], shown["source"]) == ("gone@example.org", "asked for it", "api")
+    assert (shown["address"], shown["reason"], shown["source"]) == (
+        "gone@example.org",
+        "asked for it",
+        "api",
+    )
     again = await api.client.post("/v1/suppressions", json={"address": "gone@example.org"})
     assert (again.status_code, again.json()) == (200, shown)
     await api.client.post("/v1/suppressions", json={"address": "a/b@other.example"})
     everything = (await api.client.get("/v1/suppressions")).json()["items"]
     assert [each["address"] for each in everything] == ["a/b@other.example", "gone@example.org"]
-    found = (await api.client.get("/v1/suppressions", params={"domain": "EXAMPLE.org"})).json()["items"]
+    found = (await api.client.get("/v1/suppressions", params={"domain": "EXAMPLE.org"})).json()[
+        "items"
+    ]
     assert found == [shown]
     first = (await api.client.get("/v1/suppressions", params={"limit": 1})).json()
-    rest = await api.client.get("/v1/suppressions", params={"limit": 1, "cursor": first["next_cursor"]})
+    rest = await api.client.get(
+        "/v1/suppressions", params={"limit": 1, "cursor": first["next_cursor"]}
+    )
     assert rest.json() == {"items": [shown], "next_cursor": None}
     for address in ("GONE@example.org", "a/b@other.example"):
         assert (await api.client.delete(f"/v1/suppressions/{address}")).status_code == 204
         problem(await api.client.delete(f"/v1/suppressions/{address}"), 404, "not-found")
-    problem(await api.client.post("/v1/suppressions", json={"address": "x"}), 422, "invalid", "address")
+    problem(
+        await api.client.post("/v1/suppressions", json={"address": "x"}), 422, "invalid", "address"
+    )
 
 
 async def test_suppressions_belong_to_a_tenant(api: Api) -> None:
@@ -243,7 +279,9 @@ async def test_suppressions_belong_to_a_tenant(api: Api) -> None:
     await api.client.post("/v1/suppressions", json={"address": "x@example.org"}, headers=key)
     assert (await api.client.get("/v1/suppressions")).json()["items"] == []
     problem(await api.client.delete("/v1/suppressions/x@example.org"), 404, "not-found")
-    assert (await api.client.delete("/v1/suppressions/x@example.org", headers=key)).status_code == 204
+    assert (
+        await api.client.delete("/v1/suppressions/x@example.org", headers=key)
+    ).status_code == 204
 
 
 @pytest.mark.usefixtures("events")
@@ -255,10 +293,17 @@ async def test_a_platform_key_searches_and_holds_what_is_one_tenants(api: Api) -
     for named in ("acme", str(theirs)):
         assert await listed(api, tenant=named) == ["a@example.org"]
     assert await listed(api, tenant="others") == []
-    problem(await api.client.get("/v1/queue", params={"tenant": "nobody"}), 422, "invalid", "tenant")
+    problem(
+        await api.client.get("/v1/queue", params={"tenant": "nobody"}), 422, "invalid", "tenant"
+    )
     answer = await api.post("/v1/queue/hold", {"tenant": "acme"})
     assert answer.json() == {"matched": 1, "more": False}
     assert await listed(api, state="held") == ["a@example.org"]
     key = await api.key(Role.TENANT_ADMIN, theirs)
     assert await listed(api, key, tenant="acme") == ["a@example.org"]
-    problem(await api.client.get("/v1/queue", params={"tenant": "others"}, headers=key), 422, "invalid", "tenant")
+    problem(
+        await api.client.get("/v1/queue", params={"tenant": "others"}, headers=key),
+        422,
+        "invalid",
+        "tenant",
+    )

@@ -1,4 +1,5 @@
-"""The API's reference in a browser: Chromium shows every operation, and its content security policy is violated by nothing."""
+"""The API's reference in a browser: Chromium shows every operation, and its content security
+policy is violated by nothing."""
 
 from __future__ import annotations
 
@@ -25,10 +26,17 @@ async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
 
 
 async def rendered(url: str, profile: Path) -> tuple[str, list[str]]:
-    """Return a page's DOM once it has loaded, as HTML, and what Chromium wrote to the page's console."""
+    """Return a page's DOM once it has loaded, as HTML, and what Chromium wrote to the page's
+    console."""
     path = shutil.which("chromium")
     assert path, "chromium is not installed: it comes with Debian's package chromium"
-    options = ["--headless", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=60000", "--dump-dom"]
+    options = [
+        "--headless",
+        "--disable-gpu",
+        "--enable-logging=stderr",
+        "--virtual-time-budget=60000",
+        "--dump-dom",
+    ]
     if os.geteuid() == 0:
         options.append("--no-sandbox")  # Chromium refuses to run as root with it
     process = await asyncio.create_subprocess_exec(
@@ -51,18 +59,25 @@ async def rendered(url: str, profile: Path) -> tuple[str, list[str]]:
     return output.decode(), re.findall(r":CONSOLE:\d+\] (.*)", errors.decode(errors="replace"))
 
 
-async def test_every_operation_is_shown_and_nothing_violates_the_policy(api: Api, tmp_path: Path) -> None:
+async def test_every_operation_is_shown_and_nothing_violates_the_policy(
+    api: Api, tmp_path: Path
+) -> None:
     document: dict[str, Any] = (await api.client.get("/openapi.json")).json()
     page, console = await rendered(f"{api.url}/docs#/Domains/createDomain", tmp_path / "profile")
     assert console == []
     shown = set(re.findall(r'id="operations-(?!tag-)[^"]*-([A-Za-z]+)"', page))
-    assert shown == {operation["operationId"] for item in document["paths"].values() for operation in item.values()}
+    assert shown == {
+        operation["operationId"]
+        for item in document["paths"].values()
+        for operation in item.values()
+    }
     assert "opblock-body" in page, "the operation that the address names is open"
     assert "highlight-code" in page, "with its example"
 
 
 async def test_a_violation_would_be_seen(tmp_path: Path) -> None:
-    """The oracle of the test above: a page whose policy forbids its own style says so on the console."""
+    """The oracle of the test above: a page whose policy forbids its own style says so on the
+    console."""
     page = tmp_path / "page.html"
     policy = '<meta http-equiv="Content-Security-Policy" content="style-src \'none\'">'
     page.write_text(f'<!doctype html>{policy}<p style="color:red">red</p>')

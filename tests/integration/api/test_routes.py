@@ -28,7 +28,10 @@ BARE = {"domain": "sink.test", "host": "127.0.0.1", "port": 2500}
 async def password(api: Api, domain: str) -> str | None:
     """The password as the relay reads it."""
     (row,) = await api.sql("SELECT password FROM routes WHERE domain = $1", domain)
-    return row["password"] and SecretBox([SECRET_KEY]).decrypt(row["password"], f"route:{domain}").decode()
+    return (
+        row["password"]
+        and SecretBox([SECRET_KEY]).decrypt(row["password"], f"route:{domain}").decode()
+    )
 
 
 async def refuse_updates(api: Api, table: str, when: str = "") -> None:
@@ -37,7 +40,9 @@ async def refuse_updates(api: Api, table: str, when: str = "") -> None:
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '57P01';"
         " END $$"
     )
-    await api.sql(f"CREATE TRIGGER refuse BEFORE UPDATE ON {table} FOR EACH ROW {when} EXECUTE FUNCTION refuse()")
+    await api.sql(
+        f"CREATE TRIGGER refuse BEFORE UPDATE ON {table} FOR EACH ROW {when} EXECUTE FUNCTION refuse()"
+    )
 
 
 async def test_a_route_is_made_shown_and_deleted(api: Api) -> None:
@@ -59,7 +64,9 @@ async def test_a_route_is_made_shown_and_deleted(api: Api) -> None:
     await api.client.post("/v1/routes", json=BARE)
     await api.client.post("/v1/routes", json={"domain": "*", "host": "::1"})
     items = (await api.client.get("/v1/routes")).json()["items"]
-    assert [(each["domain"], each["host"], each["tls"], each["password_set"]) for each in items] == [
+    assert [
+        (each["domain"], each["host"], each["tls"], each["password_set"]) for each in items
+    ] == [
         ("*", "::1", "opportunistic", False),
         ("example.org", "smtp.example.net", "verified", True),
         ("sink.test", "127.0.0.1", "opportunistic", False),
@@ -70,7 +77,9 @@ async def test_a_route_is_made_shown_and_deleted(api: Api) -> None:
         problem(await api.client.get(f"/v1/routes/{domain}"), 404, "not-found")
 
 
-async def test_a_password_lies_sealed_and_is_never_shown(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_password_lies_sealed_and_is_never_shown(
+    api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
     headers = {"Idempotency-Key": "route"}
     shown = [
         await api.client.post("/v1/routes", json=WHOLE, headers=headers),
@@ -99,7 +108,8 @@ async def test_of_several_that_make_the_same_route_at_once_one_does(api: Api) ->
 
 
 async def test_the_answer_is_kept_in_the_transaction_that_makes_the_route(api: Api) -> None:
-    """Were it written after the commit, a crash in between would make the repeat a 409 for a route that was made."""
+    """Were it written after the commit, a crash in between would make the repeat a 409 for a
+    route that was made."""
     headers = {"Idempotency-Key": "route"}
     await refuse_updates(api, "idempotency_keys", "WHEN (new.status = 201)")
     problem(await api.client.post("/v1/routes", json=WHOLE, headers=headers), 503, "unavailable")
@@ -113,23 +123,48 @@ async def test_putting_sets_all_of_a_route(api: Api) -> None:
     assert (await api.client.put("/v1/routes/example.org", json=document)).status_code == 201
     document |= {"password": "another", "port": 465, "tls": "implicit", "connections": None}
     changed = await api.client.put("/v1/routes/example.org", json=document)
-    assert (changed.status_code, changed.json()["port"], changed.json()["connections"]) == (200, 465, None)
+    assert (changed.status_code, changed.json()["port"], changed.json()["connections"]) == (
+        200,
+        465,
+        None,
+    )
     assert await password(api, "example.org") == "another"
     bare = await api.client.put("/v1/routes/example.org", json={"host": "smtp.example.net"})
-    assert (bare.json()["username"], bare.json()["password_set"], bare.json()["tls"]) == (None, False, "opportunistic")
+    assert (bare.json()["username"], bare.json()["password_set"], bare.json()["tls"]) == (
+        None,
+        False,
+        "opportunistic",
+    )
     assert await password(api, "example.org") is None
 
 
-async def test_a_password_that_is_left_out_stays_only_for_the_same_login_at_the_same_host(api: Api) -> None:
+async def test_a_password_that_is_left_out_stays_only_for_the_same_login_at_the_same_host(
+    api: Api,
+) -> None:
     await api.client.post("/v1/routes", json=WHOLE)
     same = {"host": "smtp.EXAMPLE.net", "tls": "implicit", "username": "posthorn"}
     kept = await api.client.put("/v1/routes/example.org", json=same)
-    assert (kept.status_code, kept.json()["password_set"], kept.json()["tls"]) == (200, True, "implicit")
+    assert (kept.status_code, kept.json()["password_set"], kept.json()["tls"]) == (
+        200,
+        True,
+        "implicit",
+    )
     assert await password(api, "example.org") == "sesame open"
     for change in ({"host": "elsewhere.example.net"}, {"username": "other"}):
-        problem(await api.client.put("/v1/routes/example.org", json={**same, **change}), 422, "invalid", "password")
-    for tls in ("none", "opportunistic", "required"):  # whoever stands in between could read the password
-        problem(await api.client.put("/v1/routes/example.org", json={**same, "tls": tls}), 422, "invalid", "tls")
+        problem(
+            await api.client.put("/v1/routes/example.org", json={**same, **change}),
+            422,
+            "invalid",
+            "password",
+        )
+    # whoever stands in between could read the password
+    for tls in ("none", "opportunistic", "required"):
+        problem(
+            await api.client.put("/v1/routes/example.org", json={**same, "tls": tls}),
+            422,
+            "invalid",
+            "tls",
+        )
     assert await password(api, "example.org") == "sesame open"
 
 
@@ -154,19 +189,25 @@ async def test_what_makes_no_route_is_refused_by_the_name_of_its_field(api: Api)
         ("messages_per_minute", {"messages_per_minute": -1}),
         ("secret", {"secret": "x"}),
     ):
-        problem(await api.client.post("/v1/routes", json={**BARE, **changes}), 422, "invalid", field)
+        problem(
+            await api.client.post("/v1/routes", json={**BARE, **changes}), 422, "invalid", field
+        )
     for number, host in enumerate(("127.0.0.1", "::1", "localhost")):
         good = {**BARE, **login, "host": host, "tls": "none", "domain": f"loopback{number}.example"}
         assert (await api.client.post("/v1/routes", json=good)).status_code == 201
     limits = {"domain": "limits.example", "tls": "required", "connections": 1}
-    assert (await api.client.post("/v1/routes", json=limits)).status_code == 201, "the MX, with limits"
+    assert (await api.client.post("/v1/routes", json=limits)).status_code == 201, (
+        "the MX, with limits"
+    )
 
 
 async def test_a_new_route_makes_what_waits_for_it_due_and_wakes_the_relays(api: Api) -> None:
     wake_ups = CountedWakeUps()
     api.hints.set(wake_ups, RecordedEvents())
     await api.enter("reader@sink.test", "other@example.org")
-    await api.sql("UPDATE outbound_recipients SET state = 'deferred', due_at = now() + interval '1 hour', attempts = 1")
+    await api.sql(
+        "UPDATE outbound_recipients SET state = 'deferred', due_at = now() + interval '1 hour', attempts = 1"
+    )
     await api.client.post("/v1/routes", json=BARE)
     due = await api.sql("SELECT recipient FROM outbound_recipients WHERE due_at <= now()")
     assert [row["recipient"] for row in due] == ["reader@sink.test"]
@@ -177,10 +218,14 @@ async def test_a_new_route_makes_what_waits_for_it_due_and_wakes_the_relays(api:
 
 async def test_a_route_is_made_though_what_waits_for_it_cannot_be_hastened(api: Api) -> None:
     await api.enter("reader@sink.test")
-    await api.sql("UPDATE outbound_recipients SET state = 'deferred', due_at = now() + interval '1 hour', attempts = 1")
+    await api.sql(
+        "UPDATE outbound_recipients SET state = 'deferred', due_at = now() + interval '1 hour', attempts = 1"
+    )
     await refuse_updates(api, "outbound_recipients")
     assert (await api.client.post("/v1/routes", json=BARE)).status_code == 201
-    assert (await api.client.put("/v1/routes/sink.test", json={"host": "127.0.0.1"})).status_code == 200
+    assert (
+        await api.client.put("/v1/routes/sink.test", json={"host": "127.0.0.1"})
+    ).status_code == 200
 
 
 async def test_routes_are_for_keys_of_the_whole_platform(api: Api) -> None:

@@ -1,4 +1,5 @@
-"""Sending over the REST API: what the message looks like, who may send it to whom, and that a repeat is the same message."""
+"""Sending over the REST API: what the message looks like, who may send it to whom, and that a
+repeat is the same message."""
 
 from __future__ import annotations
 
@@ -39,10 +40,19 @@ from tests.support.databases import pool
 from tests.support.jetstream import nats_settings
 from tests.support.polling import until
 
-SIMPLE = {"from": "alice@example.test", "to": ["friend@example.org"], "subject": "Hello", "text": "Dear friend\n"}
+SIMPLE = {
+    "from": "alice@example.test",
+    "to": ["friend@example.org"],
+    "subject": "Hello",
+    "text": "Dear friend\n",
+}
 KEY = {"Idempotency-Key": "the-first"}
 LIMITS = SendingLimits(
-    "mail.example.test", max_size=3_000_000, max_recipients=5, messages_per_hour=50, account=Limits(None, 8)
+    "mail.example.test",
+    max_size=3_000_000,
+    max_recipients=5,
+    messages_per_hour=50,
+    account=Limits(None, 8),
 )
 
 
@@ -57,7 +67,9 @@ async def api(api: Api, connection: Connection) -> AsyncIterator[Api]:
     for name in ("alice", "bob"):
         await api.account(f"{name}@example.test")
     await api.alias("sales@example.test", "alice@example.test")
-    await fill(connection, alice="deliverable", bob="deliverable", full="over-quota", away="suspended")
+    await fill(
+        connection, alice="deliverable", bob="deliverable", full="over-quota", away="suspended"
+    )
     async with NatsDirectory(connection) as directory, NatsEvents(connection) as events:
         api.directory.set(directory)
         api.ingest.set(NatsIngest(connection))
@@ -95,7 +107,9 @@ def base64_of(octets: bytes) -> str:
     return base64.b64encode(octets).decode()
 
 
-async def sent(api: Api, connection: Connection, document: dict[str, Any]) -> tuple[Record, EmailMessage]:
+async def sent(
+    api: Api, connection: Connection, document: dict[str, Any]
+) -> tuple[Record, EmailMessage]:
     answer = await api.client.post("/v1/send", json=document)
     assert answer.status_code == 202, answer.text
     (record,) = await records(connection)
@@ -103,7 +117,9 @@ async def sent(api: Api, connection: Connection, document: dict[str, Any]) -> tu
     return record, read(record.body)
 
 
-async def test_a_composed_message_is_kept_with_all_its_parts(api: Api, connection: Connection) -> None:
+async def test_a_composed_message_is_kept_with_all_its_parts(
+    api: Api, connection: Connection
+) -> None:
     document = {
         "from": "Alice Müller <alice@example.test>",
         "to": ["Friend <Some.Friend@Example.ORG>", "bob@example.test"],
@@ -113,9 +129,17 @@ async def test_a_composed_message_is_kept_with_all_its_parts(api: Api, connectio
         "subject": "Grüße für 20 €",
         "text": "Schöne Grüße\n.\nFrom the start\n",
         "html": '<p>Schöne Grüße <img src="cid:logo"></p>',
-        "headers": {"In-Reply-To": "<1@example.org>", "X-Note": "für dich", "X-Long": "<a@b> " * 40},
+        "headers": {
+            "In-Reply-To": "<1@example.org>",
+            "X-Note": "für dich",
+            "X-Long": "<a@b> " * 40,
+        },
         "attachments": [
-            {"filename": "über.pdf", "content_type": "application/pdf", "content": base64_of(b"%PDF\r\n\0\xff")},
+            {
+                "filename": "über.pdf",
+                "content_type": "application/pdf",
+                "content": base64_of(b"%PDF\r\n\0\xff"),
+            },
             {"content_type": "image/png", "content": base64_of(b"\x89PNG"), "content_id": "logo"},
         ],
     }
@@ -123,15 +147,28 @@ async def test_a_composed_message_is_kept_with_all_its_parts(api: Api, connectio
     assert answer.status_code == 202, answer.text
     number = answer.json()["id"]
     assert answer.headers["location"] == f"/v1/messages/{number}/trace"
-    recipients = ["Some.Friend@example.org", "bob@example.test", "cc@example.org", "Hidden@example.org"]
+    recipients = [
+        "Some.Friend@example.org",
+        "bob@example.test",
+        "cc@example.org",
+        "Hidden@example.org",
+    ]
     assert answer.json()["recipients"] == recipients
 
     (record,) = await records(connection)
     envelope, body = record.envelope, record.body
     assert body is not None
     assert (str(envelope.id), list(envelope.recipients)) == (number, recipients)
-    assert (envelope.reverse_path, envelope.role, envelope.submitter) == ("alice@example.test", "send", "key:bootstrap")
-    assert (envelope.signer, envelope.smtputf8, envelope.protocol) == ("example.test", False, "HTTP")
+    assert (envelope.reverse_path, envelope.role, envelope.submitter) == (
+        "alice@example.test",
+        "send",
+        "key:bootstrap",
+    )
+    assert (envelope.signer, envelope.smtputf8, envelope.protocol) == (
+        "example.test",
+        False,
+        "HTTP",
+    )
     assert envelope.tenant is not None
     assert (envelope.body.size, envelope.body.sha256) == (len(body), hashlib.sha256(body).digest())
     path = b"Return-Path: <alice@example.test>\r\n"
@@ -156,7 +193,11 @@ async def test_a_composed_message_is_kept_with_all_its_parts(api: Api, connectio
     assert message.get_content_type() == "multipart/mixed"
     plain = message.get_body(("plain",))
     page = message.get_body(("html",))
-    assert plain is not None and plain.get_content().splitlines() == ["Schöne Grüße", ".", "From the start"]
+    assert plain is not None and plain.get_content().splitlines() == [
+        "Schöne Grüße",
+        ".",
+        "From the start",
+    ]
     assert page is not None and "Schöne Grüße" in page.get_content()
     (attached,) = message.iter_attachments()
     assert (attached.get_filename(), attached.get_content()) == ("über.pdf", b"%PDF\r\n\0\xff")
@@ -164,7 +205,9 @@ async def test_a_composed_message_is_kept_with_all_its_parts(api: Api, connectio
     assert (image["Content-ID"], image.get_content_disposition()) == ("<logo>", "inline")
 
 
-async def test_a_raw_message_is_completed_and_otherwise_left_as_it_is(api: Api, connection: Connection) -> None:
+async def test_a_raw_message_is_completed_and_otherwise_left_as_it_is(
+    api: Api, connection: Connection
+) -> None:
     raw = b"From: Sales <sales@example.test>\nSubject: raw\nBcc: x@example.org,\n y@example.org\nX-A:  b \n\n.dots\n\xff no end"
     document = {"from": "alice@example.test", "to": ["X@example.org"], "raw": base64_of(raw)}
     record, message = await sent(api, connection, document)
@@ -186,13 +229,29 @@ async def test_who_sends_must_be_an_account_or_alias_in_reach_of_the_key(api: Ap
     await api.account("carol@acme.test")
     await api.client.patch("/v1/accounts/bob@example.test", json={"state": "receive-only"})
 
-    async def post(sender: str, headers: dict[str, str] | None = None, **fields: Any) -> httpx.Response:
-        return await api.client.post("/v1/send", json={**SIMPLE, "from": sender, **fields}, headers=headers)
+    async def post(
+        sender: str, headers: dict[str, str] | None = None, **fields: Any
+    ) -> httpx.Response:
+        return await api.client.post(
+            "/v1/send", json={**SIMPLE, "from": sender, **fields}, headers=headers
+        )
 
-    for good in ("alice@example.test", "ALICE+tag@example.test", "sales@example.test", "carol@acme.test"):
+    for good in (
+        "alice@example.test",
+        "ALICE+tag@example.test",
+        "sales@example.test",
+        "carol@acme.test",
+    ):
         assert (await post(good)).status_code == 202, good
     assert (await post("carol@acme.test", theirs)).status_code == 202
-    for bad in ("nobody@example.test", "alice@elsewhere.test", "bob@example.test", "alice", "a@b@example.test", "x <y"):
+    for bad in (
+        "nobody@example.test",
+        "alice@elsewhere.test",
+        "bob@example.test",
+        "alice",
+        "a@b@example.test",
+        "x <y",
+    ):
         problem(await post(bad), 422, "invalid", "from")
     refused = problem(await post("alice@example.test", theirs), 422, "invalid", "from")
     assert "example.test is not a domain" in refused["detail"]
@@ -204,7 +263,9 @@ async def test_who_sends_must_be_an_account_or_alias_in_reach_of_the_key(api: Ap
         b"From: a@b.c\r\nFrom: a@b.c\r\n",
         b"",
     ):
-        answer = await api.client.post("/v1/send", json={**raw, "raw": base64_of(header + b"\r\nx\r\n")})
+        answer = await api.client.post(
+            "/v1/send", json={**raw, "raw": base64_of(header + b"\r\nx\r\n")}
+        )
         problem(answer, 422, "invalid", "raw")
 
 
@@ -234,7 +295,10 @@ UNFIT: list[tuple[str, dict[str, Any]]] = [
     ("text", {"text": "a\0b"}),
     ("attachments[0].content", {"attachments": [{"content": "%%%"}]}),
     ("attachments[0].content_type", {"attachments": [{"content": "", "content_type": "text"}]}),
-    ("attachments[0].content_type", {"attachments": [{"content": "", "content_type": "multipart/mixed"}]}),
+    (
+        "attachments[0].content_type",
+        {"attachments": [{"content": "", "content_type": "multipart/mixed"}]},
+    ),
     ("attachments[0].content_id", {"attachments": [{"content": "", "content_id": "a"}]}),
     ("attachments[0].filename", {"attachments": [{"content": "", "filename": "a\nb"}]}),
     ("raw", {"raw": "***", "subject": None, "text": None}),
@@ -247,8 +311,15 @@ UNFIT: list[tuple[str, dict[str, Any]]] = [
 
 
 async def test_a_postmaster_is_judged_as_by_smtp(api: Api, connection: Connection) -> None:
-    document = {"from": "alice@example.test", "to": ["Postmaster@example.test"], "subject": "help", "text": "x"}
-    await NatsDirectoryBucket(connection).put("@example.test", DomainEntry(None, True, "full@example.test"))
+    document = {
+        "from": "alice@example.test",
+        "to": ["Postmaster@example.test"],
+        "subject": "help",
+        "text": "x",
+    }
+    await NatsDirectoryBucket(connection).put(
+        "@example.test", DomainEntry(None, True, "full@example.test")
+    )
 
     async def says() -> httpx.Response:
         return await api.client.post("/v1/send", json=document)
@@ -258,38 +329,52 @@ async def test_a_postmaster_is_judged_as_by_smtp(api: Api, connection: Connectio
 
     await until(has_heard, what="the news of the oldest account")
     problem(await says(), 422, "invalid", "to[0]")
-    await NatsDirectoryBucket(connection).put("@example.test", DomainEntry(None, True, "bob@example.test"))
+    await NatsDirectoryBucket(connection).put(
+        "@example.test", DomainEntry(None, True, "bob@example.test")
+    )
 
     async def is_taken() -> bool:
         return (await says()).status_code == 202
 
     await until(is_taken, what="the news of the oldest account")
-    assert {record.envelope.recipients for record in await records(connection)} == {("bob@example.test",)}
-    problem(await api.client.post("/v1/send", json={**document, "to": ["abuse@example.test"]}), 422, "invalid", "to[0]")
+    assert {record.envelope.recipients for record in await records(connection)} == {
+        ("bob@example.test",)
+    }
+    problem(
+        await api.client.post("/v1/send", json={**document, "to": ["abuse@example.test"]}),
+        422,
+        "invalid",
+        "to[0]",
+    )
 
 
-async def test_what_makes_no_message_is_refused_by_the_name_of_its_field(api: Api, connection: Connection) -> None:
+async def test_what_makes_no_message_is_refused_by_the_name_of_its_field(
+    api: Api, connection: Connection
+) -> None:
     for field, fields in UNFIT:
         problem(await api.client.post("/v1/send", json={**SIMPLE, **fields}), 422, "invalid", field)
     assert await records(connection) == []
 
 
-_LONG_NAME = (
-    "Customer service of the northern districts and the whole town at the sea <evil@attacker.test>, support of it"
-)
+_LONG_NAME = "Customer service of the northern districts and the whole town at the sea <evil@attacker.test>, support of it"
 
 
 @pytest.mark.parametrize(
-    "name", [_LONG_NAME, '"a" <b@c.test>, d', "=?utf-8?q?=0D=0ABcc:_evil@c.test?=", "ü" + _LONG_NAME]
+    "name",
+    [_LONG_NAME, '"a" <b@c.test>, d', "=?utf-8?q?=0D=0ABcc:_evil@c.test?=", "ü" + _LONG_NAME],
 )
-async def test_a_display_name_never_becomes_an_address(api: Api, connection: Connection, name: str) -> None:
+async def test_a_display_name_never_becomes_an_address(
+    api: Api, connection: Connection, name: str
+) -> None:
     quoted = '"' + name.replace('"', r"\"") + '"'
     boxes = [f"{quoted} <help@example.org>"]
     fields = {**SIMPLE, "to": [f"{quoted} <friend@example.org>"], "cc": boxes, "reply_to": boxes}
     record, _ = await sent(api, connection, fields)
     message = email.message_from_bytes(record.body or b"", policy=email.policy.compat32)
     for field, expected in (("To", "friend"), ("Cc", "help"), ("Reply-To", "help")):
-        (found,) = authors_of(f"{field}: {message[field]}".replace("\n", "\r\n").replace("\r\r", "\r").encode())
+        (found,) = authors_of(
+            f"{field}: {message[field]}".replace("\n", "\r\n").replace("\r\r", "\r").encode()
+        )
         assert str(found) == f"{expected}@example.org"
     assert message["Bcc"] is None
 
@@ -314,9 +399,16 @@ async def test_a_display_name_needs_no_quotes(api: Api, connection: Connection, 
     fields = {"from": f"{name} <alice@example.test>", "to": boxes, "cc": boxes, "reply_to": boxes}
     record, message = await sent(api, connection, {**SIMPLE, **fields})
     assert record.envelope.recipients == ("friend@example.org",)
-    for field, address in (("From", "alice@example.test"), ("To", "friend@example.org"), ("Reply-To", boxes[0])):
+    for field, address in (
+        ("From", "alice@example.test"),
+        ("To", "friend@example.org"),
+        ("Reply-To", boxes[0]),
+    ):
         (mailbox,) = message[field].addresses
-        assert (mailbox.display_name, mailbox.addr_spec) == (name, address.rpartition("<")[2].rstrip(">"))
+        assert (mailbox.display_name, mailbox.addr_spec) == (
+            name,
+            address.rpartition("<")[2].rstrip(">"),
+        )
 
 
 @pytest.mark.parametrize(
@@ -334,7 +426,12 @@ async def test_a_display_name_needs_no_quotes(api: Api, connection: Connection, 
 async def test_a_list_where_one_address_should_be_is_refused_and_none_is_lost(
     api: Api, connection: Connection, several: str
 ) -> None:
-    for field, value in (("from", several), ("to[0]", [several]), ("cc[0]", [several]), ("reply_to[0]", [several])):
+    for field, value in (
+        ("from", several),
+        ("to[0]", [several]),
+        ("cc[0]", [several]),
+        ("reply_to[0]", [several]),
+    ):
         answer = await api.client.post("/v1/send", json={**SIMPLE, field.partition("[")[0]: value})
         fault = problem(answer, 422, "invalid", field)["errors"][0]["message"]
         assert fault == f"several addresses where one should be; {QUOTE_IT}"
@@ -346,9 +443,15 @@ async def test_a_list_where_one_address_should_be_is_refused_and_none_is_lost(
     [
         ("From: Doe, Alice <alice@example.test>", ': "Doe, Alice" <alice@example.test>'),
         ("From: [Shop] News <alice@example.test>", ': "[Shop] News" <alice@example.test>'),
-        ("From: =?utf-8?q?alice=40example=2Etest?=", "an address cannot stand in an encoded word (RFC 2047 §5)"),
+        (
+            "From: =?utf-8?q?alice=40example=2Etest?=",
+            "an address cannot stand in an encoded word (RFC 2047 §5)",
+        ),
         ("From: Alice", "From: an item is no mailbox"),
-        ("From: alice@example.test\r\nSender: Shop: x <alice@example.test>", ': "Shop: x" <alice@example.test>'),
+        (
+            "From: alice@example.test\r\nSender: Shop: x <alice@example.test>",
+            ': "Shop: x" <alice@example.test>',
+        ),
     ],
 )
 async def test_the_refusal_of_a_raw_message_shows_what_is_right(
@@ -366,14 +469,20 @@ async def test_the_refusal_of_a_raw_message_shows_what_is_right(
 
 async def test_own_addresses_may_be_the_name(api: Api, connection: Connection) -> None:
     fields = {"from": "alice@example.test", "to": ["x@example.org"]}
-    for name, code in (("alice@example.test", 202), ("sales@example.test", 202), ("x@elsewhere.test", 422)):
+    for name, code in (
+        ("alice@example.test", 202),
+        ("sales@example.test", 202),
+        ("x@elsewhere.test", 422),
+    ):
         raw = base64_of(f"From: {name} <alice@example.test>\r\n\r\nx\r\n".encode())
         answer = await api.client.post("/v1/send", json={**fields, "raw": raw})
         assert answer.status_code == code, answer.text
     assert len(await records(connection)) == 2
 
 
-async def test_an_address_that_is_not_ascii_makes_the_message_utf8(api: Api, connection: Connection) -> None:
+async def test_an_address_that_is_not_ascii_makes_the_message_utf8(
+    api: Api, connection: Connection
+) -> None:
     record, message = await sent(
         api, connection, {**SIMPLE, "to": ["Jürgen <jürgen@müller.example>"], "subject": "Grüße"}
     )
@@ -383,13 +492,19 @@ async def test_an_address_that_is_not_ascii_makes_the_message_utf8(api: Api, con
     assert "jürgen@xn--mller-kva.example" in message["To"]
 
 
-async def test_a_repeat_with_the_same_key_is_the_same_message(api: Api, connection: Connection) -> None:
+async def test_a_repeat_with_the_same_key_is_the_same_message(
+    api: Api, connection: Connection
+) -> None:
     first = await api.client.post("/v1/send", json=SIMPLE, headers=KEY)
     again = await api.client.post("/v1/send", json=SIMPLE, headers=KEY)
     assert first.status_code == 202 and again.headers["idempotency-replayed"] == "true"
     assert (again.json(), again.headers["location"]) == (first.json(), first.headers["location"])
     assert (await api.client.post("/v1/send", json=SIMPLE)).json()["id"] != first.json()["id"]
-    problem(await api.client.post("/v1/send", json={**SIMPLE, "text": ""}, headers=KEY), 422, "idempotency-key-reused")
+    problem(
+        await api.client.post("/v1/send", json={**SIMPLE, "text": ""}, headers=KEY),
+        422,
+        "idempotency-key-reused",
+    )
     assert len(await records(connection)) == 2
 
 
@@ -405,7 +520,10 @@ async def test_a_repeat_after_a_crash_is_the_same_octets_under_the_same_id(
         found = []
         for record in await records(connection):
             blob = record.envelope.blob
-            found.append(record.body or (await blobs.read(blob, 0, record.envelope.body.size) if blob else b""))
+            found.append(
+                record.body
+                or (await blobs.read(blob, 0, record.envelope.body.size) if blob else b"")
+            )
         return found
 
     (before,) = await kept()
@@ -438,7 +556,11 @@ async def test_a_repeat_after_a_503_is_the_same_message(api: Api, connection: Co
     api.ingest.set(deaf)
     for _ in range(2):
         problem(await api.client.post("/v1/send", json=SIMPLE, headers=KEY), 503, "unavailable")
-    problem(await api.client.post("/v1/send", json={**SIMPLE, "text": ""}, headers=KEY), 422, "idempotency-key-reused")
+    problem(
+        await api.client.post("/v1/send", json={**SIMPLE, "text": ""}, headers=KEY),
+        422,
+        "idempotency-key-reused",
+    )
     answer = await api.client.post("/v1/send", json=SIMPLE, headers=KEY)
     assert answer.status_code == 202
     assert {str(each) for each in deaf.ids} == {answer.json()["id"]}
@@ -466,17 +588,26 @@ async def test_a_large_message_goes_to_the_blob_store_and_one_too_large_nowhere(
 
 async def test_a_key_that_may_only_send_does_only_that_and_one_that_reads_may_not(api: Api) -> None:
     (row,) = await api.sql("SELECT id FROM tenants WHERE name = 'default'")
-    sender, reader = await api.key(Role.SEND_ONLY, row["id"]), await api.key(Role.READ_ONLY, row["id"])
+    sender, reader = (
+        await api.key(Role.SEND_ONLY, row["id"]),
+        await api.key(Role.READ_ONLY, row["id"]),
+    )
     answer = await api.client.post("/v1/send", json=SIMPLE, headers=sender)
     assert answer.status_code == 202
     problem(await api.client.post("/v1/send", json=SIMPLE, headers=reader), 403, "forbidden")
     for path in ("/v1/queue", "/v1/domains", answer.headers["location"]):
         problem(await api.client.get(path, headers=sender), 403, "forbidden")
-    problem(await api.client.post("/v1/suppressions", json={"address": "a@b.c"}, headers=sender), 403, "forbidden")
+    problem(
+        await api.client.post("/v1/suppressions", json={"address": "a@b.c"}, headers=sender),
+        403,
+        "forbidden",
+    )
 
 
 async def test_a_key_sends_so_many_messages_in_an_hour(api: Api, connection: Connection) -> None:
-    await api.client.patch("/v1/accounts/alice@example.test", json={"max_recipients_per_hour": 1000})
+    await api.client.patch(
+        "/v1/accounts/alice@example.test", json={"max_recipients_per_hour": 1000}
+    )
     other = await api.key(Role.PLATFORM_ADMIN)
     answers = await asyncio.gather(*(api.client.post("/v1/send", json=SIMPLE) for _ in range(52)))
     refused = [answer for answer in answers if answer.status_code != 202]
@@ -491,8 +622,12 @@ async def test_a_message_is_charged_to_account_domain_and_tenant_as_by_submissio
     await api.client.patch("/v1/accounts/alice@example.test", json={"max_messages_per_hour": 3})
     await api.client.patch("/v1/domains/example.test", json={"max_recipients_per_hour": 100})
     await api.client.patch("/v1/tenants/default", json={"max_messages_per_hour": 4})
-    assert (await api.client.post("/v1/send", json={**SIMPLE, "from": "alice+tag@example.test"})).status_code == 202
-    rows = await api.sql("SELECT key FROM throttles WHERE key NOT LIKE 'messages-key:%' ORDER BY key")
+    assert (
+        await api.client.post("/v1/send", json={**SIMPLE, "from": "alice+tag@example.test"})
+    ).status_code == 202
+    rows = await api.sql(
+        "SELECT key FROM throttles WHERE key NOT LIKE 'messages-key:%' ORDER BY key"
+    )
     by_api = [row["key"] for row in rows]
     (alice,) = await api.sql("SELECT id FROM accounts WHERE address = 'alice@example.test'")
     async with pool(api.database_url) as database:  # what she sends by a mail client counts with it
@@ -531,8 +666,13 @@ async def test_a_message_may_have_as_many_recipients_as_the_tenant_in_an_hour(ap
     await api.client.patch("/v1/tenants/default", json={"max_recipients_per_hour": 2})
     many = {**SIMPLE, "to": [f"r{number}@elsewhere.test" for number in range(3)]}
     document = problem(await api.client.post("/v1/send", json=many), 422, "invalid", "to")
-    assert document["errors"][0]["message"] == "the tenant may send to 2 recipients an hour, and here are 3"
-    assert (await api.client.post("/v1/send", json={**many, "to": many["to"][:2]})).status_code == 202
+    assert (
+        document["errors"][0]["message"]
+        == "the tenant may send to 2 recipients an hour, and here are 3"
+    )
+    assert (
+        await api.client.post("/v1/send", json={**many, "to": many["to"][:2]})
+    ).status_code == 202
 
 
 async def test_whoever_is_named_as_sender_or_author_pays_and_all_or_none_of_them(api: Api) -> None:
@@ -541,26 +681,36 @@ async def test_whoever_is_named_as_sender_or_author_pays_and_all_or_none_of_them
 
     async def post(sender: str, *authors: str) -> int:
         raw = f"From: {', '.join(f'{name}@example.test' for name in authors)}\r\n\r\nx\r\n".encode()
-        document = {"from": f"{sender}@example.test", "to": ["x@example.org"], "raw": base64_of(raw)}
+        document = {
+            "from": f"{sender}@example.test",
+            "to": ["x@example.org"],
+            "raw": base64_of(raw),
+        }
         return (await api.client.post("/v1/send", json=document)).status_code
 
     assert await post("sales", "alice") == 202, "an alias sends, alice writes"
     for _ in range(3):
-        assert await post("sales", "alice", "bob") == 429, "bob is not charged while alice cannot be"
+        assert await post("sales", "alice", "bob") == 429, (
+            "bob is not charged while alice cannot be"
+        )
     assert await post("bob", "sales") == 202
     assert await post("sales", "bob") == 202
     assert await post("bob", "bob") == 429
     assert await post("sales", "sales") == 202, "an alias has no limits of its own"
 
 
-async def test_the_general_limits_are_those_of_accounts_that_have_none_of_their_own(api: Api) -> None:
+async def test_the_general_limits_are_those_of_accounts_that_have_none_of_their_own(
+    api: Api,
+) -> None:
     many = [f"x{number}@example.org" for number in range(4)]
     assert (await api.client.post("/v1/send", json={**SIMPLE, "to": many})).status_code == 202
     assert (await api.client.post("/v1/send", json={**SIMPLE, "to": many})).status_code == 202
     problem(await api.client.post("/v1/send", json=SIMPLE), 429, "too-many-requests")
     await api.client.patch("/v1/accounts/bob@example.test", json={"max_recipients_per_hour": 3})
     document = {**SIMPLE, "from": "bob@example.test"}
-    refused = problem(await api.client.post("/v1/send", json={**document, "to": many}), 422, "invalid", "to")
+    refused = problem(
+        await api.client.post("/v1/send", json={**document, "to": many}), 422, "invalid", "to"
+    )
     assert "bob@example.test may send to 3 recipients an hour" in refused["detail"]
     assert (await api.client.post("/v1/send", json={**document, "to": many[:3]})).status_code == 202
 
@@ -574,17 +724,26 @@ async def test_what_was_accepted_is_told_in_the_trace(api: Api) -> None:
     await until(told, what="the trace")
     (event,) = (await api.client.get(answer.headers["location"])).json()["items"]
     detail = event["detail"]
-    assert (event["kind"], detail["service"], detail["account"]) == ("accepted", "api", "key:bootstrap")
+    assert (event["kind"], detail["service"], detail["account"]) == (
+        "accepted",
+        "api",
+        "key:bootstrap",
+    )
     assert (detail["recipients"], detail["client"]) == (1, "127.0.0.1")
     assert UUID(detail["tenant"])
 
 
-async def test_without_nats_it_is_a_503_and_nothing_is_kept(database_url: str, blobs: FileBlobs, nats: Nats) -> None:
+async def test_without_nats_it_is_a_503_and_nothing_is_kept(
+    database_url: str, blobs: FileBlobs, nats: Nats
+) -> None:
     async with running_api(database_url, blobs) as api:
         await api.domain()
         await api.account("alice@example.test")
         problem(await api.client.post("/v1/send", json=SIMPLE), 503, "unavailable")
-        async with connect(nats_settings(nats), "api") as connection, NatsDirectory(connection) as directory:
+        async with (
+            connect(nats_settings(nats), "api") as connection,
+            NatsDirectory(connection) as directory,
+        ):
             await fill(connection)
             api.directory.set(directory)
             api.ingest.set(NatsIngest(connection, timeout=0.2))

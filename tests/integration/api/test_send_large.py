@@ -1,4 +1,5 @@
-"""Large messages over the REST API: the event loop stays free, the octets are right, and no key keeps the others out."""
+"""Large messages over the REST API: the event loop stays free, the octets are right, and no key
+keeps the others out."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ MIB = 1024 * 1024
 JSON = {"Content-Type": "application/json"}
 HEAD = {"from": "alice@example.test", "to": ["friend@example.org"], "subject": "Hello"}
 LONGEST_GAP = 1.0
-"""Seconds for which the loop may be held, on a machine that is busy with other tests; one document read on it takes longer."""
+"""Seconds for which the loop may be held, on a machine that is busy with other tests; one
+document read on it takes longer."""
 
 
 class Elsewhere:
@@ -93,16 +95,24 @@ async def beating() -> AsyncIterator[list[float]]:
         task.cancel()
 
 
-async def test_the_loop_goes_on_while_a_large_message_is_read_and_made(api: Api, kept: Kept, blobs: FileBlobs) -> None:
+async def test_the_loop_goes_on_while_a_large_message_is_read_and_made(
+    api: Api, kept: Kept, blobs: FileBlobs
+) -> None:
     chance = random.Random(1)
     files = [chance.randbytes(8 * MIB), chance.randbytes(3 * MIB)]
     text = 'Schöne "Grüße" \\ von hier\n' * 220_000
-    document = {**HEAD, "text": text, "attachments": [{"content": base64.b64encode(each).decode()} for each in files]}
+    document = {
+        **HEAD,
+        "text": text,
+        "attachments": [{"content": base64.b64encode(each).decode()} for each in files],
+    }
     content = json.dumps(document).encode()
     assert len(content) > 22 * MIB
     healthy = 0
     async with beating() as gaps:
-        sending = asyncio.create_task(api.client.post("/v1/send", content=content, headers=JSON, timeout=60))
+        sending = asyncio.create_task(
+            api.client.post("/v1/send", content=content, headers=JSON, timeout=60)
+        )
         while not sending.done():
             healthy += (await api.client.get("/v1/status")).status_code == 200
             await asyncio.sleep(0.02)
@@ -113,18 +123,26 @@ async def test_the_loop_goes_on_while_a_large_message_is_read_and_made(api: Api,
 
     facts = kept.envelope.body
     assert kept.envelope.blob is not None
-    message = email.message_from_bytes(await blobs.read(kept.envelope.blob, 0, facts.size), policy=email.policy.default)
+    message = email.message_from_bytes(
+        await blobs.read(kept.envelope.blob, 0, facts.size), policy=email.policy.default
+    )
     assert isinstance(message, EmailMessage) and not message.defects
     plain = message.get_body(("plain",))
     assert plain is not None and plain.get_content().replace("\r\n", "\n") == text
     assert [each.get_content() for each in message.iter_attachments()] == files
 
 
-async def test_the_loop_goes_on_while_a_large_message_comes_whole(api: Api, kept: Kept, blobs: FileBlobs) -> None:
+async def test_the_loop_goes_on_while_a_large_message_comes_whole(
+    api: Api, kept: Kept, blobs: FileBlobs
+) -> None:
     header = b"From: alice@example.test\n\n"
     lines = (b"x" * 70 + b"\n") * 320_000
     content = json.dumps(
-        {"from": "alice@example.test", "to": ["x@example.org"], "raw": base64.b64encode(header + lines).decode()}
+        {
+            "from": "alice@example.test",
+            "to": ["x@example.org"],
+            "raw": base64.b64encode(header + lines).decode(),
+        }
     ).encode()
     assert len(content) > 28 * MIB
     async with beating() as gaps:
@@ -137,7 +155,9 @@ async def test_the_loop_goes_on_while_a_large_message_comes_whole(api: Api, kept
     assert stored.endswith(b"\r\n\r\n" + lines.replace(b"\n", b"\r\n"))
 
 
-async def test_a_document_that_would_become_millions_of_objects_is_refused(api: Api, kept: Kept) -> None:
+async def test_a_document_that_would_become_millions_of_objects_is_refused(
+    api: Api, kept: Kept
+) -> None:
     bomb = b'{"from": "alice@example.test", "to": [' + b"{}," * (10 * MIB) + b"{}]}"
     async with beating() as gaps:
         answer = await api.client.post("/v1/send", content=bomb, headers=JSON, timeout=60)
@@ -145,25 +165,43 @@ async def test_a_document_that_would_become_millions_of_objects_is_refused(api: 
     assert max(gaps) < LONGEST_GAP
 
 
-async def test_a_large_document_that_does_not_read_is_refused_as_a_small_one(api: Api, kept: Kept) -> None:
+async def test_a_large_document_that_does_not_read_is_refused_as_a_small_one(
+    api: Api, kept: Kept
+) -> None:
     for end in (b"", b'"', b'"}}', b'\\q"}', b'\xff"}'):
         content = b'{"text": "' + b"x" * 2 * MIB + end
         answer = await api.client.post("/v1/send", content=content, headers=JSON)
         problem(answer, 400, "malformed")
     content = json.dumps({**HEAD, "unknown": "x" * 2 * MIB}).encode()
-    problem(await api.client.post("/v1/send", content=content, headers=JSON), 422, "invalid", "unknown")
+    problem(
+        await api.client.post("/v1/send", content=content, headers=JSON), 422, "invalid", "unknown"
+    )
     content = json.dumps({**HEAD, "raw": "QUJD=" + "QUJD" * MIB}).encode()
-    problem(await api.client.post("/v1/send", content=content, headers=JSON), 422, "invalid", "subject")
+    problem(
+        await api.client.post("/v1/send", content=content, headers=JSON), 422, "invalid", "subject"
+    )
     content = json.dumps({**HEAD, "attachments": [{"content": "QQ==" + "QUJD" * MIB}]}).encode()
-    problem(await api.client.post("/v1/send", content=content, headers=JSON), 422, "invalid", "attachments[0].content")
+    problem(
+        await api.client.post("/v1/send", content=content, headers=JSON),
+        422,
+        "invalid",
+        "attachments[0].content",
+    )
 
 
 async def test_a_key_whose_bodies_do_not_come_keeps_no_other_key_out(api: Api, kept: Kept) -> None:
     api.guard.large_bodies.slots.wait_seconds = 0.2
     host, _, port = api.url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    lines = ("POST /v1/send HTTP/1.1", "Host: x", f"Authorization: Bearer {ADMIN_KEY}", "Expect: 100-continue")
-    writer.write("".join(f"{line}\r\n" for line in (*lines, *("Content-Length: 2000000", ""))).encode())
+    lines = (
+        "POST /v1/send HTTP/1.1",
+        "Host: x",
+        f"Authorization: Bearer {ADMIN_KEY}",
+        "Expect: 100-continue",
+    )
+    writer.write(
+        "".join(f"{line}\r\n" for line in (*lines, *("Content-Length: 2000000", ""))).encode()
+    )
     assert (await reader.readline()).split()[1] == b"100", "its body is awaited: it has its place"
     content = json.dumps({**HEAD, "text": "x\n" * MIB}).encode()
     refused = await api.client.post("/v1/send", content=content, headers=JSON)
@@ -179,7 +217,8 @@ async def test_a_key_whose_bodies_do_not_come_keeps_no_other_key_out(api: Api, k
         return (await api.client.post("/v1/send", content=content, headers=JSON)).status_code
 
     async with asyncio.timeout(10):
-        while await again() != 202:  # its place is free as soon as the connection is seen to have gone
+        # its place is free as soon as the connection is seen to have gone
+        while await again() != 202:
             pass
 
 
@@ -214,7 +253,9 @@ def test_a_draft_with_large_parts_reads_as_it_was_meant(size: int, end: str) -> 
     for kind in ("plain", "html"):
         body = message.get_body((kind,))
         assert body is not None
-        assert body.get_content().rstrip("\r\n") == parts["text" if kind == "plain" else "html"].rstrip("\n")
+        assert body.get_content().rstrip("\r\n") == parts[
+            "text" if kind == "plain" else "html"
+        ].rstrip("\n")
     assert [each.get_content() for each in message.iter_attachments()] == [file, file]
     (image,) = [part for part in message.walk() if part.get_content_type() == "image/png"]
     assert (image["Content-ID"], image.get_content()) == ("<logo>", file[::-1])

@@ -79,7 +79,9 @@ def made_reader(database: Database, connection: Connection, *, book: Any = None)
 
 
 @asynccontextmanager
-async def reading(database: Database, connection: Connection, *, book: Any = None) -> AsyncIterator[None]:
+async def reading(
+    database: Database, connection: Connection, *, book: Any = None
+) -> AsyncIterator[None]:
     task = asyncio.create_task(made_reader(database, connection, book=book).run())
     try:
         yield
@@ -141,19 +143,38 @@ async def counted(api: Api, database: Database, connection: Connection) -> Count
     )
     (row,) = await api.sql("SELECT size_crlf FROM messages WHERE id = $1", message)
     size = row["size_crlf"]
-    told = {"service": "submission", "recipients": 3, "size": 700, "account": "a@ACME.test", "tenant": str(tenant)}
+    told = {
+        "service": "submission",
+        "recipients": 3,
+        "size": 700,
+        "account": "a@ACME.test",
+        "tenant": str(tenant),
+    }
     await happened(
         connection,
         Event(message, NOON, ACCEPTED, told),
         Event(
-            message, NOON + 1, DELIVERED, {"recipients": ["b@acme.test", "c@acme.test", "d@other.test", "e@far.test"]}
+            message,
+            NOON + 1,
+            DELIVERED,
+            {"recipients": ["b@acme.test", "c@acme.test", "d@other.test", "e@far.test"]},
         ),
         Event(message, NOON + 2, DEFERRED, {"recipient": "bob@elsewhere.test", **HOST}),
         Event(message, NOON + 3600, DEFERRED, {"recipient": "bob@elsewhere.test", **HOST}),
         Event(message, NOON + 7200, DELIVERED, {"recipient": "bob@elsewhere.test", **HOST}),
-        Event(message, NOON + 7200, BOUNCED, {"recipient": "eve@elsewhere.test", "status": "5.1.1", **HOST}),
+        Event(
+            message,
+            NOON + 7200,
+            BOUNCED,
+            {"recipient": "eve@elsewhere.test", "status": "5.1.1", **HOST},
+        ),
         Event(message, NOON + 7200, CANCELLED, {"recipient": "eve@elsewhere.test", "by": "key:x"}),
-        Event(message, NOON + 7200, BOUNCED, {"recipient": "gone@acme.test", "host": "", "reply": "550"}),
+        Event(
+            message,
+            NOON + 7200,
+            BOUNCED,
+            {"recipient": "gone@acme.test", "host": "", "reply": "550"},
+        ),
         Event(message, NOON + 86_400, ACCEPTED, {**told, "account": "key:robot"}),
         Event(new_id(), NOON, ACCEPTED, {"service": "mx", "size": 9, "recipients": 1}),
         Event(new_id(), 1e30, ACCEPTED, told),
@@ -223,11 +244,15 @@ async def test_a_tenant_sees_its_own_statistics_alone(api: Api, counted: Counted
         ("cursor", "WzEsICJub25zZW5zZSJd"),
     ],
 )
-async def test_a_span_or_cursor_that_makes_no_sense_is_refused(api: Api, field: str, value: str) -> None:
+async def test_a_span_or_cursor_that_makes_no_sense_is_refused(
+    api: Api, field: str, value: str
+) -> None:
     problem(await api.client.get("/v1/stats", params={**SPAN, field: value}), 422, "invalid", field)
 
 
-async def test_a_batch_counts_once_whoever_is_killed(api: Api, database: Database, connection: Connection) -> None:
+async def test_a_batch_counts_once_whoever_is_killed(
+    api: Api, database: Database, connection: Connection
+) -> None:
     tenant = await api.tenant("acme")
     await hook_row(api, tenant)
     told = {"size": 1, "account": "a@acme.test", "tenant": str(tenant)}
@@ -254,26 +279,37 @@ async def test_a_batch_counts_once_whoever_is_killed(api: Api, database: Databas
             await asyncio.sleep(0.005)
 
     async def all_counted() -> bool:
-        rows = await api.sql("SELECT sum(messages) AS messages FROM statistics WHERE outcome = 'accepted'")
+        rows = await api.sql(
+            "SELECT sum(messages) AS messages FROM statistics WHERE outcome = 'accepted'"
+        )
         return (rows[0]["messages"] or 0) >= total
 
     writing = asyncio.create_task(write_down())
     life = 0.3
     async with asyncio.timeout(120):
         while not await all_counted():
-            async with reading(database, connection, book=Faulty(database)), reading(database, connection):
+            async with (
+                reading(database, connection, book=Faulty(database)),
+                reading(database, connection),
+            ):
                 await asyncio.sleep(life)  # then both are cancelled, wherever they are
             life *= 1.2  # on a busy machine the first ones end before they have read anything
     await writing
-    (row,) = await api.sql("SELECT sum(messages) AS messages FROM statistics WHERE outcome = 'accepted'")
+    (row,) = await api.sql(
+        "SELECT sum(messages) AS messages FROM statistics WHERE outcome = 'accepted'"
+    )
     assert row["messages"] == total
     (row,) = await api.sql("SELECT count(*) AS number FROM webhook_deliveries")
     assert row["number"] == total
 
 
-async def test_two_readers_of_one_batch_write_it_once(api: Api, database: Database, connection: Connection) -> None:
+async def test_two_readers_of_one_batch_write_it_once(
+    api: Api, database: Database, connection: Connection
+) -> None:
     tenant = await api.tenant("acme")
-    event = encode_event(Event(new_id(), NOON, ACCEPTED, {"size": 1, "account": "a@a.test", "tenant": str(tenant)}))
+    event = encode_event(
+        Event(new_id(), NOON, ACCEPTED, {"size": 1, "account": "a@a.test", "tenant": str(tenant)})
+    )
     stream, last = await NatsEventLog(connection).extent()
     assert last == 0
     batch = Reading([(1, event)], 1)
@@ -287,7 +323,9 @@ async def test_two_readers_of_one_batch_write_it_once(api: Api, database: Databa
     assert [line[3] for line in await figures(api)] == [1]
 
 
-async def test_what_a_recorder_sends_again_counts_once(api: Api, database: Database, connection: Connection) -> None:
+async def test_what_a_recorder_sends_again_counts_once(
+    api: Api, database: Database, connection: Connection
+) -> None:
     tenant = await api.tenant("acme")
     await hook_row(api, tenant)
     told = {"size": 1, "account": "a@acme.test", "tenant": str(tenant)}
@@ -307,10 +345,18 @@ async def test_what_a_recorder_sends_again_counts_once(api: Api, database: Datab
     assert row["number"] == 4
 
 
-async def test_what_does_not_read_stops_nothing(api: Api, database: Database, connection: Connection) -> None:
+async def test_what_does_not_read_stops_nothing(
+    api: Api, database: Database, connection: Connection
+) -> None:
     tenant = await api.tenant("acme")
     await hook_row(api, tenant)
-    strange = {"size": 1, "account": "a\0@\ud800.test", "tenant": str(tenant), "reply": "a\0b\ud800", "n": float("nan")}
+    strange = {
+        "size": 1,
+        "account": "a\0@\ud800.test",
+        "tenant": str(tenant),
+        "reply": "a\0b\ud800",
+        "n": float("nan"),
+    }
     await connection.request(f"{EVENTS_PREFIX}1", b'nonsense\n{"message": 1}\n\xff')
     await happened(connection, Event(new_id(), NOON, ACCEPTED, strange))
     async with reading(database, connection):
@@ -320,7 +366,9 @@ async def test_what_does_not_read_stops_nothing(api: Api, database: Database, co
     assert row["reply"] == "ab\ufffd"
 
 
-async def test_a_stream_that_was_lost_is_read_from_its_beginning(api: Api, nats: Nats, database: Database) -> None:
+async def test_a_stream_that_was_lost_is_read_from_its_beginning(
+    api: Api, nats: Nats, database: Database
+) -> None:
     tenant = await api.tenant("acme")
     told = {"size": 1, "account": "a@acme.test", "tenant": str(tenant)}
     async with connect(nats_settings(nats), "api") as connection:
@@ -361,7 +409,9 @@ async def test_old_statistics_are_forgotten(api: Api, database: Database) -> Non
 async def test_statistics_are_forgotten_a_bounded_share_at_a_time(
     api: Api, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("posthorn.adapters.postgres.events.statistics._BRAKE", Brake("statistics", 0.2, 3))
+    monkeypatch.setattr(
+        "posthorn.adapters.postgres.events.statistics._BRAKE", Brake("statistics", 0.2, 3)
+    )
     tenant = await api.tenant("acme")
     await api.sql(
         "INSERT INTO statistics (tenant_id, domain, hour, outcome, messages)"
@@ -377,7 +427,9 @@ async def test_statistics_are_forgotten_a_bounded_share_at_a_time(
     assert REGISTRY.get_sample_value("posthorn_brake_holding", {"brake": "statistics"}) == 0
 
 
-async def hook_row(api: Api, tenant: UUID | None, *, events: Sequence[str] = ("*",), domain: str | None = None) -> UUID:
+async def hook_row(
+    api: Api, tenant: UUID | None, *, events: Sequence[str] = ("*",), domain: str | None = None
+) -> UUID:
     """A webhook that was made before all events of these tests."""
     number = new_id()
     await api.sql(
@@ -411,8 +463,12 @@ async def test_a_webhook_is_told_what_its_tenant_may_see_and_asked_for(
     made = make_message((), reverse_path="a@ours.test")
     sent = made.envelope.id
     direct = Outbound("bob@elsewhere.test", "elsewhere.test", "a@ours.test")
-    await PostgresMailboxes(database).deliver([make_segment([replace(made, outbound=(direct,), tenant=ours)])])
-    forward = replace(direct, recipient="secret@far.test", original="team@theirs.test", tenant=theirs)
+    await PostgresMailboxes(database).deliver(
+        [make_segment([replace(made, outbound=(direct,), tenant=ours)])]
+    )
+    forward = replace(
+        direct, recipient="secret@far.test", original="team@theirs.test", tenant=theirs
+    )
     await api.sql(
         "INSERT INTO outbound_recipients (message_id, tenant_id, destination, recipient, address, sender, reverse_path, original,"
         " orcpt, notify, state, due_at, overdue_at, expires_at) VALUES ($1, $2, 'far.test', $3, $3, 'a@ours.test',"
@@ -425,7 +481,12 @@ async def test_a_webhook_is_told_what_its_tenant_may_see_and_asked_for(
         Event(sent, NOON, ACCEPTED, {"account": "a@ours.test", "tenant": str(ours)}),
         Event(sent, NOON + 1, QUEUED, {"recipients": ["bob@elsewhere.test", "team@theirs.test"]}),
         Event(sent, NOON + 2, BOUNCED, {"recipient": "bob@elsewhere.test", **HOST}),
-        Event(sent, NOON + 3, DELIVERED, {"recipient": "secret@far.test", "original": "team@theirs.test", **HOST}),
+        Event(
+            sent,
+            NOON + 3,
+            DELIVERED,
+            {"recipient": "secret@far.test", "original": "team@theirs.test", **HOST},
+        ),
         Event(stranger, NOON, ACCEPTED, {"service": "mx", "size": 5}),
         Event(stranger, NOON + 1, DELIVERED, {"recipients": ["x@ours.test", "y@theirs.test"]}),
         Event(stranger, NOON + 2, READ, {"account": "x@ours.test", "tenant": str(ours)}),
@@ -444,7 +505,12 @@ async def test_a_webhook_is_told_what_its_tenant_may_see_and_asked_for(
         )
     heard = {
         name: sorted(
-            ("sent" if row["message"] == str(sent) else "stranger", row["event_type"], row["who"], row["host"])
+            (
+                "sent" if row["message"] == str(sent) else "stranger",
+                row["event_type"],
+                row["who"],
+                row["host"],
+            )
             for row in rows
             if row["webhook_id"] == number
         )
@@ -483,21 +549,29 @@ async def test_a_new_reader_asks_the_trace_whose_a_message_is(
     ours = await api.tenant("ours")
     webhook = await hook_row(api, ours)
     message = new_id()
-    await happened(connection, Event(message, NOON, ACCEPTED, {"account": "a@ours.test", "tenant": str(ours)}))
+    await happened(
+        connection, Event(message, NOON, ACCEPTED, {"account": "a@ours.test", "tenant": str(ours)})
+    )
     async with reading(database, connection):
         await place(api, 1)
     await happened(connection, Event(message, NOON + 9, DELIVERED, {"recipients": ["z@far.test"]}))
     async with reading(database, connection):
         await place(api, 2)
-    rows = await api.sql("SELECT event_type FROM webhook_deliveries WHERE webhook_id = $1 ORDER BY id", webhook)
+    rows = await api.sql(
+        "SELECT event_type FROM webhook_deliveries WHERE webhook_id = $1 ORDER BY id", webhook
+    )
     assert [row["event_type"] for row in rows] == ["accepted", "delivered"]
 
 
-async def test_where_nobody_listens_nothing_is_entered(api: Api, database: Database, connection: Connection) -> None:
+async def test_where_nobody_listens_nothing_is_entered(
+    api: Api, database: Database, connection: Connection
+) -> None:
     tenant = await api.tenant("acme")
     await hook_row(api, tenant)
     await api.sql("UPDATE tenants SET state = 'suspended' WHERE id = $1", tenant)
-    await happened(connection, Event(new_id(), NOON, ACCEPTED, {"account": "a@a.test", "tenant": str(tenant)}))
+    await happened(
+        connection, Event(new_id(), NOON, ACCEPTED, {"account": "a@a.test", "tenant": str(tenant)})
+    )
     async with reading(database, connection):
         await place(api, 1)
     assert await api.sql("SELECT FROM webhook_deliveries") == []

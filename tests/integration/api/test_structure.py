@@ -1,4 +1,5 @@
-"""The parts of messages over the REST API: listed with names and sizes, fetched decoded, and never run by a browser."""
+"""The parts of messages over the REST API: listed with names and sizes, fetched decoded, and
+never run by a browser."""
 
 from __future__ import annotations
 
@@ -18,7 +19,9 @@ WHOLE = (
     b"Subject: plans\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain; charset=utf-8\r\n"
     b"Content-Transfer-Encoding: quoted-printable\r\n\r\nGr=C3=BC=C3=9Fe=\r\n!\r\n--b\r\nContent-Type: text/html\r\n"
     b"Content-Disposition: attachment;\r\n filename*=utf-8''..%2F%E2%82%AC%20plans.html\r\nContent-Transfer-Encoding: base64\r\n"
-    b"\r\n" + base64.encodebytes(PAGE).replace(b"\n", b"\r\n") + b"--b\r\nContent-Type: message/rfc822\r\n\r\n"
+    b"\r\n"
+    + base64.encodebytes(PAGE).replace(b"\n", b"\r\n")
+    + b"--b\r\nContent-Type: message/rfc822\r\n\r\n"
     b"Subject: within\r\n\r\nHello.\r\n--b--\r\n"
 )
 
@@ -43,20 +46,34 @@ async def test_the_parts_of_a_message_are_listed(api: Api, blobs: FileBlobs) -> 
         assert raw.headers["content-length"] == str(part["body_bytes"])
 
 
-async def test_a_part_comes_decoded_and_is_never_shown_by_a_browser(api: Api, blobs: FileBlobs) -> None:
+async def test_a_part_comes_decoded_and_is_never_shown_by_a_browser(
+    api: Api, blobs: FileBlobs
+) -> None:
     message = await api.deliver(blobs, WHOLE)
-    expected = {"1": "Grüße!".encode(), "2": PAGE, "3": b"Subject: within\r\n\r\nHello.", "3.1": b"Hello."}
+    expected = {
+        "1": "Grüße!".encode(),
+        "2": PAGE,
+        "3": b"Subject: within\r\n\r\nHello.",
+        "3.1": b"Hello.",
+    }
     for number, content in expected.items():
         answer = await api.client.get(f"{ALICE}/messages/{message}/parts/{number}")
         assert (answer.status_code, answer.content) == (200, content)
         assert answer.headers["content-type"] == "application/octet-stream"
         assert answer.headers["content-disposition"].startswith("attachment; filename*=UTF-8''")
     named = await api.client.get(f"{ALICE}/messages/{message}/parts/2")
-    assert named.headers["content-disposition"] == "attachment; filename*=UTF-8''%E2%82%AC%20plans.html"
+    assert (
+        named.headers["content-disposition"]
+        == "attachment; filename*=UTF-8''%E2%82%AC%20plans.html"
+    )
 
 
-@pytest.mark.parametrize("path", ["messages/{}/raw", "messages/{}/parts/2", "export?format=mbox", "export?format=eml"])
-async def test_what_strangers_wrote_cannot_run_in_a_browser(api: Api, blobs: FileBlobs, path: str) -> None:
+@pytest.mark.parametrize(
+    "path", ["messages/{}/raw", "messages/{}/parts/2", "export?format=mbox", "export?format=eml"]
+)
+async def test_what_strangers_wrote_cannot_run_in_a_browser(
+    api: Api, blobs: FileBlobs, path: str
+) -> None:
     message = await api.deliver(blobs, WHOLE)
     answer = await api.client.get(f"{ALICE}/{path.format(message)}")
     assert answer.status_code == 200
@@ -77,7 +94,9 @@ async def test_a_part_that_is_not_there_is_told(api: Api, blobs: FileBlobs, numb
 async def test_large_parts_come_in_pieces(api: Api, blobs: FileBlobs) -> None:
     content = bytes(range(256)) * 40_000
     body = (
-        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n" + b"x" * 3_000_000 + b"\r\n--b\r\n"
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n"
+        + b"x" * 3_000_000
+        + b"\r\n--b\r\n"
         b"Content-Transfer-Encoding: base64\r\n\r\n"
         + base64.encodebytes(content).replace(b"\n", b"\r\n")
         + b"--b--\r\n"

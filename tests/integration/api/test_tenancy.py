@@ -1,7 +1,8 @@
-"""Every operation, for every role, on objects of one's own and of another tenant: generated from the table of operations.
+"""Every operation, for every role, on objects of one's own and of another tenant: generated from
+the table of operations.
 
-What a role may do is told here once more, and not taken from the code, so that the two must agree. An operation without an example
-here fails the suite.
+What a role may do is told here once more, and not taken from the code, so that the two must agree.
+An operation without an example here fails the suite.
 """
 
 from __future__ import annotations
@@ -32,20 +33,29 @@ MAY = {
     PLATFORM: {"platform-admin"},
     PLATFORM_READ: {"platform-admin", "platform read-only"},
 }
-ROLES = ("platform-admin", "platform read-only", "tenant-admin", "read-only", "content reader", "send-only")
+ROLES = (
+    "platform-admin",
+    "platform read-only",
+    "tenant-admin",
+    "read-only",
+    "content reader",
+    "send-only",
+)
 
 Body = dict[str, Any] | str | None
 
 
 @dataclass(frozen=True)
 class Example:
-    """One call of an operation. ``{d}`` stands for the domain, and so the fields of ``TenantObjects``."""
+    """One call of an operation. ``{d}`` stands for the domain, and so the fields of
+    ``TenantObjects``."""
 
     who: str
     path: str = ""
     body: Body = None
     hides: int | None = 404
-    """What another tenant's admin is answered; None: it is a list, or makes something, and shows nothing of the other."""
+    """What another tenant's admin is answered; None: it is a list, or makes something, and shows
+    nothing of the other."""
 
 
 QUEUED = Example(ADMIN, "/v1/queue/{queued}")
@@ -58,14 +68,20 @@ EXAMPLES: dict[str, Example] = {
     "getTenant": Example(READ, "/v1/tenants/{tenant}"),
     "changeTenant": Example(PLATFORM, "/v1/tenants/{tenant}", {"max_domains": 9}),
     "deleteTenant": Example(PLATFORM, "/v1/tenants/{tenant}"),
-    "createApiKey": Example(ADMIN, body={"name": "n", "role": "read-only", "tenant": "{tenant}"}, hides=422),
+    "createApiKey": Example(
+        ADMIN, body={"name": "n", "role": "read-only", "tenant": "{tenant}"}, hides=422
+    ),
     "listApiKeys": Example(READ, hides=None),
     "getApiKey": Example(READ, "/v1/api-keys/{key}"),
     "deleteApiKey": Example(ADMIN, "/v1/api-keys/{key}"),
     "listAudit": Example(READ, "/v1/audit", hides=None),
     "listContentAccess": Example(READ, "/v1/accounts/alice@{d}/content-access"),
-    "importAccounts": Example(ADMIN, body='{"address": "i@{d}", "password": "correct horse"}', hides=None),
-    "importAliases": Example(ADMIN, body='{"address": "j@{d}", "targets": ["alice@{d}"]}', hides=None),
+    "importAccounts": Example(
+        ADMIN, body='{"address": "i@{d}", "password": "correct horse"}', hides=None
+    ),
+    "importAliases": Example(
+        ADMIN, body='{"address": "j@{d}", "targets": ["alice@{d}"]}', hides=None
+    ),
     "createDomain": Example(ADMIN, body={"name": "new.{d}", "tenant": "{tenant}"}, hides=422),
     "listDomains": Example(READ, hides=None),
     "getDomain": Example(READ, "/v1/domains/{d}"),
@@ -76,12 +92,16 @@ EXAMPLES: dict[str, Example] = {
     "verifyDomain": Example(ADMIN, "/v1/domains/{d}/verify"),
     "listDkimKeys": Example(READ, "/v1/domains/{d}/dkim"),
     "rotateDkimKeys": Example(ADMIN, "/v1/domains/{d}/dkim/rotate", {"algorithms": ["ed25519"]}),
-    "createAccount": Example(ADMIN, body={"address": "new@{d}", "password": "correct horse"}, hides=422),
+    "createAccount": Example(
+        ADMIN, body={"address": "new@{d}", "password": "correct horse"}, hides=422
+    ),
     "listAccounts": Example(READ, "/v1/accounts?domain={d}", hides=None),
     "getAccount": Example(READ, "/v1/accounts/alice@{d}"),
     "changeAccount": Example(ADMIN, "/v1/accounts/alice@{d}", {"state": "active"}),
     "deleteAccount": Example(ADMIN, "/v1/accounts/alice@{d}"),
-    "createAppPassword": Example(ADMIN, "/v1/accounts/alice@{d}/app-passwords", {"name": "n", "scopes": ["pop3"]}),
+    "createAppPassword": Example(
+        ADMIN, "/v1/accounts/alice@{d}/app-passwords", {"name": "n", "scopes": ["pop3"]}
+    ),
     "listAppPasswords": Example(READ, "/v1/accounts/alice@{d}/app-passwords"),
     "deleteAppPassword": Example(ADMIN, "/v1/accounts/alice@{d}/app-passwords/{app_password}"),
     "listMessages": Example(CONTENT, "/v1/accounts/alice@{d}/messages"),
@@ -90,7 +110,9 @@ EXAMPLES: dict[str, Example] = {
     "getMessageStructure": Example(CONTENT, "/v1/accounts/alice@{d}/messages/{message}/structure"),
     "getMessagePart": Example(CONTENT, "/v1/accounts/alice@{d}/messages/{message}/parts/1"),
     "deleteMessage": Example(ADMIN, "/v1/accounts/alice@{d}/messages/{message}"),
-    "moveMessage": Example(ADMIN, "/v1/accounts/alice@{d}/messages/{message}/move", {"mailbox": "Trash"}),
+    "moveMessage": Example(
+        ADMIN, "/v1/accounts/alice@{d}/messages/{message}/move", {"mailbox": "Trash"}
+    ),
     "listDeletedMessages": Example(CONTENT, "/v1/accounts/alice@{d}/deleted"),
     "undeleteMessage": Example(ADMIN, "/v1/accounts/alice@{d}/messages/{deleted}/undelete"),
     "listMailboxes": Example(READ, "/v1/accounts/alice@{d}/mailboxes"),
@@ -105,7 +127,9 @@ EXAMPLES: dict[str, Example] = {
     "deleteAlias": Example(ADMIN, "/v1/aliases/team@{d}"),
     "confirmForward": Example(ADMIN, body={"token": "{token}"}, hides=422),
     "sendMessage": Example(
-        SEND, body={"from": "alice@{d}", "to": ["x@elsewhere.test"], "subject": "s", "text": "t"}, hides=None
+        SEND,
+        body={"from": "alice@{d}", "to": ["x@elsewhere.test"], "subject": "s", "text": "t"},
+        hides=None,
     ),
     "traceMessage": Example(READ, "/v1/messages/{queued_message}/trace", hides=None),
     "listQueue": Example(READ, hides=None),
@@ -196,12 +220,18 @@ async def tenant_objects(api: Api, name: str) -> TenantObjects:
     await api.domain(domain, tenant=name)
     await api.account(f"alice@{domain}")
     await api.alias(f"team@{domain}", f"alice@{domain}")
-    key = await api.client.post("/v1/api-keys", json={"name": "victim", "role": "read-only", "tenant": name})
+    key = await api.client.post(
+        "/v1/api-keys", json={"name": "victim", "role": "read-only", "tenant": name}
+    )
     made = await api.client.post(
         f"/v1/accounts/alice@{domain}/app-passwords", json={"name": "phone", "scopes": ["pop3"]}
     )
-    queued_message = await api.enter(f"bob@{domain}.elsewhere.test", sender=f"alice@{domain}", tenant=tenant)
-    (row,) = await api.sql("SELECT id FROM outbound_recipients WHERE message_id = $1", queued_message)
+    queued_message = await api.enter(
+        f"bob@{domain}.elsewhere.test", sender=f"alice@{domain}", tenant=tenant
+    )
+    (row,) = await api.sql(
+        "SELECT id FROM outbound_recipients WHERE message_id = $1", queued_message
+    )
     await api.sql(
         "INSERT INTO suppressions (tenant_id, address, reason, source) VALUES ($1, $2, '', 'bounce')",
         tenant,
@@ -216,7 +246,9 @@ async def tenant_objects(api: Api, name: str) -> TenantObjects:
         queued_message,
     )
     await api.sql("UPDATE messages SET refs = refs + 1 WHERE id = $1", queued_message)
-    await api.sql("UPDATE accounts SET used_bytes = 1000, used_messages = 1 WHERE id = $1", account["id"])
+    await api.sql(
+        "UPDATE accounts SET used_bytes = 1000, used_messages = 1 WHERE id = $1", account["id"]
+    )
     webhook, told = new_id(), new_id()
     await api.sql(
         "INSERT INTO webhooks (id, tenant_id, url, secret, events) VALUES ($1, $2, $3, $4, $5)",
@@ -231,7 +263,9 @@ async def tenant_objects(api: Api, name: str) -> TenantObjects:
         "INSERT INTO statistics (tenant_id, domain, hour, outcome, messages) VALUES ($1, $2, $3, 'delivered', 1)",
         *(tenant, domain, datetime.now(UTC).replace(minute=0, second=0, microsecond=0)),
     )
-    deleted = await api.enter(f"carol@{domain}.elsewhere.test", sender=f"alice@{domain}", tenant=tenant)
+    deleted = await api.enter(
+        f"carol@{domain}.elsewhere.test", sender=f"alice@{domain}", tenant=tenant
+    )
     await api.sql("UPDATE domains SET undelete_days = 7 WHERE name = $1", domain)
     await api.sql(
         "INSERT INTO deleted_entries (account_id, message_id, mailbox_id, size_crlf, internal_date)"
@@ -249,7 +283,10 @@ async def tenant_objects(api: Api, name: str) -> TenantObjects:
     shows = {
         "platform-admin": await api.key(Role.PLATFORM_ADMIN),
         "platform read-only": await api.key(Role.READ_ONLY),
-        **{role.value: await api.key(role, tenant) for role in (Role.TENANT_ADMIN, Role.READ_ONLY, Role.SEND_ONLY)},
+        **{
+            role.value: await api.key(role, tenant)
+            for role in (Role.TENANT_ADMIN, Role.READ_ONLY, Role.SEND_ONLY)
+        },
         "content reader": await api.key(Role.READ_ONLY, tenant, message_content=True),
     }
     return TenantObjects(
@@ -268,7 +305,9 @@ async def tenant_objects(api: Api, name: str) -> TenantObjects:
     )
 
 
-async def call(api: Api, operation: str, objects: TenantObjects, headers: dict[str, str]) -> httpx.Response:
+async def call(
+    api: Api, operation: str, objects: TenantObjects, headers: dict[str, str]
+) -> httpx.Response:
     example, route = EXAMPLES[operation], TABLE[operation]
     path = objects.fill(example.path or route.path)
     method = next(iter(route.methods or ()))
@@ -277,7 +316,10 @@ async def call(api: Api, operation: str, objects: TenantObjects, headers: dict[s
     if isinstance(example.body, str):
         content, media = objects.fill(example.body), {"Content-Type": "application/x-ndjson"}
     elif example.body is not None:
-        content, media = objects.fill(json.dumps(example.body)), {"Content-Type": "application/json"}
+        content, media = (
+            objects.fill(json.dumps(example.body)),
+            {"Content-Type": "application/json"},
+        )
     return await api.client.request(method, path, content=content, headers={**headers, **media})
 
 

@@ -39,7 +39,12 @@ def path(message: UUID) -> str:
 
 async def test_a_trace_is_in_the_order_of_time(api: Api, connection: Connection) -> None:
     message = new_id()
-    detail = {"recipient": "bob@example.org", "host": "mx.example.org", "reply": "250 ok", "tls": "TLSv1.3"}
+    detail = {
+        "recipient": "bob@example.org",
+        "host": "mx.example.org",
+        "reply": "250 ok",
+        "tls": "TLSv1.3",
+    }
     await happened(
         connection,
         Event(message, 1_800_000_002.5, DELIVERED, detail),
@@ -85,8 +90,8 @@ async def test_a_tenant_sees_the_traces_of_what_it_sent(api: Api, connection: Co
 
 
 class Crossing:
-    """A message of one tenant, to somebody elsewhere, and to another tenant's alias, team@other.test, that leads to
-    private@home.test."""
+    """A message of one tenant, to somebody elsewhere, and to another tenant's alias,
+    team@other.test, that leads to private@home.test."""
 
     def __init__(self, api: Api, sender: UUID, owner: UUID) -> None:
         self.api, self.sender, self.owner = api, sender, owner
@@ -95,9 +100,17 @@ class Crossing:
     async def enter(self, recipient: str) -> None:
         outbound = (
             Outbound(recipient, recipient.rpartition("@")[2], "ann@acme.test"),
-            Outbound("private@home.test", "home.test", "srs@other.test", "team@other.test", tenant=self.owner),
+            Outbound(
+                "private@home.test",
+                "home.test",
+                "srs@other.test",
+                "team@other.test",
+                tenant=self.owner,
+            ),
         )
-        made = replace(make_message((), reverse_path="ann@acme.test"), outbound=outbound, tenant=self.sender)
+        made = replace(
+            make_message((), reverse_path="ann@acme.test"), outbound=outbound, tenant=self.sender
+        )
         async with pool(self.api.database_url) as database:
             await PostgresMailboxes(database).deliver([make_segment([made])])
         self.message = made.envelope.id
@@ -115,7 +128,12 @@ async def crossing(api: Api) -> Crossing:
 
 
 FRIEND = {"recipient": "friend@far.test", "host": "mx.far.test", "reply": "250 ok", "tls": ""}
-PRIVATE = {"recipient": "private@home.test", "host": "mx.home.test", "reply": "451 later", "tls": "TLSv1.3"}
+PRIVATE = {
+    "recipient": "private@home.test",
+    "host": "mx.home.test",
+    "reply": "451 later",
+    "tls": "TLSv1.3",
+}
 LED = {"original": "team@other.test"}
 
 
@@ -129,7 +147,9 @@ async def test_a_sender_learns_of_anothers_alias_what_it_wrote_to_and_no_more(
     await happened(
         connection,
         Event(crossing.message, 1.0, ACCEPTED, accepted),
-        Event(crossing.message, 2.0, QUEUED, {"recipients": ["friend@far.test", "team@other.test"]}),
+        Event(
+            crossing.message, 2.0, QUEUED, {"recipients": ["friend@far.test", "team@other.test"]}
+        ),
         Event(crossing.message, 3.0, DELIVERED, FRIEND),
         Event(crossing.message, 4.0, DEFERRED, PRIVATE | LED),
         Event(crossing.message, 5.0, READ, read),
@@ -140,10 +160,15 @@ async def test_a_sender_learns_of_anothers_alias_what_it_wrote_to_and_no_more(
         {"kind": "delivered", **FRIEND},
     ]
     sender = await api.key(Role.READ_ONLY, crossing.sender)
-    assert await crossing.items(sender) == [*first, {"kind": "deferred", "recipient": "team@other.test"}]
+    assert await crossing.items(sender) == [
+        *first,
+        {"kind": "deferred", "recipient": "team@other.test"},
+    ]
     owner = await api.key(Role.READ_ONLY, crossing.owner)
     theirs = [{"kind": "deferred", **PRIVATE, **LED}, {"kind": "read", **read}]
-    assert await crossing.items(owner) == theirs, "what came of the alias is its owner's, the rest is not"
+    assert await crossing.items(owner) == theirs, (
+        "what came of the alias is its owner's, the rest is not"
+    )
     assert await crossing.items(None) == [*first, *theirs]
     third = await api.key(Role.TENANT_ADMIN, await api.tenant("third"))
     problem(await api.client.get(path(crossing.message), headers=third), 404, "not-found")
@@ -173,14 +198,21 @@ async def test_what_the_owner_of_an_alias_does_in_the_queue_tells_the_sender_nei
 ) -> None:
     api = crossing.api
     await crossing.enter("friend@far.test")
-    await happened(connection, Event(crossing.message, 1.0, ACCEPTED, {"tenant": str(crossing.sender)}))
+    await happened(
+        connection, Event(crossing.message, 1.0, ACCEPTED, {"tenant": str(crossing.sender)})
+    )
     sender = await api.key(Role.TENANT_ADMIN, crossing.sender)
     owner = await api.key(Role.TENANT_ADMIN, crossing.owner)
     async with NatsEvents(connection) as events:
         api.hints.set(NatsNotifier(connection), events)
         (item,) = (await api.client.get("/v1/queue", headers=owner)).json()["items"]
-        assert (item["recipient"], item["forwarded_for"]) == ("private@home.test", "team@other.test")
-        assert (await api.client.post(f"/v1/queue/{item['id']}/hold", headers=owner)).status_code == 200
+        assert (item["recipient"], item["forwarded_for"]) == (
+            "private@home.test",
+            "team@other.test",
+        )
+        assert (
+            await api.client.post(f"/v1/queue/{item['id']}/hold", headers=owner)
+        ).status_code == 200
         released = await api.client.post("/v1/queue/release", json={"all": True}, headers=owner)
         assert released.json()["matched"] == 1
         held = await api.client.post("/v1/queue/hold", json={"all": True}, headers=sender)

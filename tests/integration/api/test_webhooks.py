@@ -41,7 +41,12 @@ async def receiver() -> AsyncIterator[HookReceiver]:
 @asynccontextmanager
 async def sending(api: Api, **options: Any) -> AsyncIterator[Sender]:
     async with pool(api.database_url) as database:
-        sender = Sender(PostgresDispatch(database), Poster(LOOPBACK, seconds=2), SecretBox([SECRET_KEY]), **options)
+        sender = Sender(
+            PostgresDispatch(database),
+            Poster(LOOPBACK, seconds=2),
+            SecretBox([SECRET_KEY]),
+            **options,
+        )
         task = asyncio.create_task(sender.run())
         try:
             yield sender
@@ -85,7 +90,9 @@ async def state_of(api: Api, made: dict[str, Any]) -> str:
 
 async def test_a_webhook_is_made_shown_changed_and_deleted(api: Api) -> None:
     await api.domain()
-    made = await hook(api, "https://hooks.example.org/x?y=1", events=["bounced", "delivered", "bounced"])
+    made = await hook(
+        api, "https://hooks.example.org/x?y=1", events=["bounced", "delivered", "bounced"]
+    )
     assert made["secret"].startswith("whsec_")
     assert made["events"] == ["delivered", "bounced"]
     assert (made["state"], made["tenant"], made["domain"]) == ("active", None, None)
@@ -94,12 +101,19 @@ async def test_a_webhook_is_made_shown_changed_and_deleted(api: Api) -> None:
     assert "secret" not in shown.json()
     assert (await api.client.get("/v1/webhooks")).json()["items"] == [shown.json()]
 
-    changes = {"state": "paused", "domain": "Example.test", "events": ["*", "read"], "url": "http://h.example.org/"}
+    changes = {
+        "state": "paused",
+        "domain": "Example.test",
+        "events": ["*", "read"],
+        "url": "http://h.example.org/",
+    }
     changed = await api.client.patch(one, json=changes, headers={"If-Match": shown.headers["etag"]})
     assert changed.status_code == 200, changed.text
     wanted = {**changes, "domain": "example.test", "events": ["*"]}
     assert {name: changed.json()[name] for name in changes} == wanted
-    stale = await api.client.patch(one, json={"state": "active"}, headers={"If-Match": shown.headers["etag"]})
+    stale = await api.client.patch(
+        one, json={"state": "active"}, headers={"If-Match": shown.headers["etag"]}
+    )
     problem(stale, 412, "changed")
     assert (await api.client.delete(one)).status_code == 204
     problem(await api.client.get(one), 404, "not-found")
@@ -180,7 +194,9 @@ async def test_what_is_sent_is_signed(api: Api, receiver: HookReceiver) -> None:
     assert done["next_attempt_at"] is None
 
 
-async def test_for_a_while_both_secrets_sign_after_a_rotation(api: Api, receiver: HookReceiver) -> None:
+async def test_for_a_while_both_secrets_sign_after_a_rotation(
+    api: Api, receiver: HookReceiver
+) -> None:
     made = await hook(api, receiver.url)
     new = (await api.client.post(f"/v1/webhooks/{made['id']}/rotate")).json()["secret"]
     newest = (await api.client.post(f"/v1/webhooks/{made['id']}/rotate")).json()["secret"]
@@ -194,8 +210,16 @@ async def test_for_a_while_both_secrets_sign_after_a_rotation(api: Api, receiver
         sender.wake()
         await until(lambda: _has(receiver, 2))
     first, second = receiver.received
-    assert [first.is_signed_with(each) for each in (made["secret"], new, newest)] == [False, True, True]
-    assert [second.is_signed_with(each) for each in (made["secret"], new, newest)] == [False, False, True]
+    assert [first.is_signed_with(each) for each in (made["secret"], new, newest)] == [
+        False,
+        True,
+        True,
+    ]
+    assert [second.is_signed_with(each) for each in (made["secret"], new, newest)] == [
+        False,
+        False,
+        True,
+    ]
 
 
 async def _has(receiver: HookReceiver, number: int) -> bool:
@@ -230,12 +254,18 @@ async def test_what_fails_is_tried_again_under_the_same_id(
 
         async def tried_twice() -> bool:
             found = await delivery_of(api, made, delivery["id"])
-            return found["attempts"] == 2 and found["last_reply"] == text and len(receiver.received) == 2
+            return (
+                found["attempts"] == 2
+                and found["last_reply"] == text
+                and len(receiver.received) == 2
+            )
 
         await until(tried_twice, what="two attempts")
 
         async def put_off() -> bool:
-            (row,) = await api.sql("SELECT due_at > now() + interval '45 minutes' AS put_off FROM webhook_deliveries")
+            (row,) = await api.sql(
+                "SELECT due_at > now() + interval '45 minutes' AS put_off FROM webhook_deliveries"
+            )
             return bool(row["put_off"])
 
         await until(put_off, what="the long pause")
@@ -257,7 +287,9 @@ async def test_a_delivery_fails_for_good_and_is_replayed(
         assert failed["closed_at"] is not None
         listed = f"/v1/webhooks/{made['id']}/deliveries"
         assert (await api.client.get(listed, params={"state": "delivered"})).json()["items"] == []
-        assert (await api.client.get(listed, params={"state": "failed"})).json()["items"] == [failed]
+        assert (await api.client.get(listed, params={"state": "failed"})).json()["items"] == [
+            failed
+        ]
         receiver.answer = lambda _: reply(200)
         replayed = await api.client.post(f"{listed}/{delivery['id']}/replay")
         assert replayed.status_code == 200, replayed.text
@@ -275,7 +307,9 @@ async def test_a_receiver_may_ask_for_more_time(api: Api, receiver: HookReceiver
         await try_out(api, made)
 
         async def is_put_off() -> bool:
-            (row,) = await api.sql("SELECT last_status, due_at - now() AS pause FROM webhook_deliveries")
+            (row,) = await api.sql(
+                "SELECT last_status, due_at - now() AS pause FROM webhook_deliveries"
+            )
             return bool(row["last_status"] == 429 and row["pause"].total_seconds() > 7100)
 
         await until(is_put_off)
@@ -334,7 +368,9 @@ async def test_a_paused_webhook_waits_and_goes_on(api: Api, receiver: HookReceiv
         assert receiver.received[1].path == "/hook"
 
 
-async def test_what_a_dead_sender_had_at_hand_is_sent_by_another(api: Api, receiver: HookReceiver) -> None:
+async def test_what_a_dead_sender_had_at_hand_is_sent_by_another(
+    api: Api, receiver: HookReceiver
+) -> None:
     made = await hook(api, receiver.url)
     delivery = await try_out(api, made)
     async with pool(api.database_url) as database:
@@ -370,13 +406,17 @@ async def test_a_backlog_of_one_tenant_hides_no_other_s(api: Api) -> None:
         dispatch = PostgresDispatch(database)
         taken = await dispatch.claim(Shares(8, 4, 4, 2), 60)
         by_tenant = Counter(parcel.tenant for parcel in taken)
-        assert by_tenant == {tenant: 3, lone: 2, None: 1}, "two of eight stay for who has nothing at work"
+        assert by_tenant == {tenant: 3, lone: 2, None: 1}, (
+            "two of eight stay for who has nothing at work"
+        )
         more = await dispatch.claim(Shares(8, 4, 4, 0, at_work={tenant: 3}), 60)
         assert Counter(parcel.tenant for parcel in more)[tenant] == 1, "four at work at a time"
         assert not await dispatch.claim(Shares(8, 4, 4, 0, at_work={tenant: 4}), 60)
 
 
-async def test_claims_go_on_where_the_last_one_ended(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_claims_go_on_where_the_last_one_ended(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(webhook_dispatch, "_LOOKED_AT", 2)
     for number in range(5):
         await try_out(api, await hook(api, f"http://127.0.0.1:1/{number}"))
@@ -386,7 +426,9 @@ async def test_claims_go_on_where_the_last_one_ended(api: Api, monkeypatch: pyte
     assert taken == [2, 2, 1]
 
 
-async def test_a_slow_receiver_gets_few_at_a_time_and_holds_up_nobody(api: Api, receiver: HookReceiver) -> None:
+async def test_a_slow_receiver_gets_few_at_a_time_and_holds_up_nobody(
+    api: Api, receiver: HookReceiver
+) -> None:
     made = await hook(api, receiver.url)
     await api.sql(
         "INSERT INTO webhook_deliveries (id, webhook_id, event_type, event)"
@@ -407,7 +449,10 @@ async def test_a_slow_receiver_gets_few_at_a_time_and_holds_up_nobody(api: Api, 
 
 
 async def test_a_webhook_without_hope_is_paused_and_what_is_old_forgotten(api: Api) -> None:
-    hopeless, hopeful = await hook(api, "https://a.example.org/"), await hook(api, "https://b.example.org/")
+    hopeless, hopeful = (
+        await hook(api, "https://a.example.org/"),
+        await hook(api, "https://b.example.org/"),
+    )
     await api.sql("UPDATE webhooks SET state = 'failing', updated_at = now() - interval '5 days'")
     await api.sql(
         "INSERT INTO webhook_deliveries (id, webhook_id, event_type, event, state, created_at, closed_at)"
@@ -471,7 +516,9 @@ async def test_a_name_that_leads_inside_is_not_connected_to(receiver: HookReceiv
     with pytest.raises(Unreachable, match="no address that a webhook may lead to"):
         await Poster().post(f"http://localhost:{receiver.port}/", {}, b"{}")
     assert receiver.received == []
-    assert (await Poster(_both()).post(f"http://localhost:{receiver.port}/", {}, b"{}")).status == 200
+    assert (
+        await Poster(_both()).post(f"http://localhost:{receiver.port}/", {}, b"{}")
+    ).status == 200
     assert receiver.received[0].headers["host"] == f"localhost:{receiver.port}"
 
 
@@ -483,7 +530,11 @@ async def test_a_certificate_is_verified_for_the_name(tmp_path: Path) -> None:
     async with HookReceiver(tls=server) as receiver:
         with pytest.raises(Unreachable, match="TLS: "):
             await Poster(_both()).post(f"https://localhost:{receiver.port}/", {}, b"{}")
-        assert (await Poster(_both(), trust=trust).post(f"https://localhost:{receiver.port}/", {}, b"{}")).status == 200
+        assert (
+            await Poster(_both(), trust=trust).post(
+                f"https://localhost:{receiver.port}/", {}, b"{}"
+            )
+        ).status == 200
     assert len(receiver.received) == 1
 
 
@@ -496,12 +547,16 @@ async def test_a_tenant_sees_its_own_webhooks_alone(api: Api) -> None:
     headers = await api.key(Role.TENANT_ADMIN, ours)
     foreign = await hook(api, "https://example.org/", tenant="theirs")
     platform = await hook(api, "https://example.org/")
-    own = await api.client.post("/v1/webhooks", json={"url": "https://o.test/", "events": ["*"]}, headers=headers)
+    own = await api.client.post(
+        "/v1/webhooks", json={"url": "https://o.test/", "events": ["*"]}, headers=headers
+    )
     assert own.json()["tenant"] == "ours"
     listed = (await api.client.get("/v1/webhooks", headers=headers)).json()["items"]
     assert [each["id"] for each in listed] == [own.json()["id"]]
     for other in (foreign, platform):
-        problem(await api.client.get(f"/v1/webhooks/{other['id']}", headers=headers), 404, "not-found")
+        problem(
+            await api.client.get(f"/v1/webhooks/{other['id']}", headers=headers), 404, "not-found"
+        )
     assert theirs
     unknown = f"/v1/webhooks/{own.json()['id']}/deliveries/{new_id()}"
     problem(await api.client.get(unknown, headers=headers), 404, "not-found")

@@ -46,7 +46,9 @@ class Server:
             "POSTHORN_API_ADMIN_KEY": KEY,
             "POSTHORN_WEBHOOK_PRIVATE_NETWORKS": "127.0.0.0/8",
         }
-        self._environment = {k: v for k, v in os.environ.items() if not k.startswith("POSTHORN_")} | mine
+        self._environment = {
+            k: v for k, v in os.environ.items() if not k.startswith("POSTHORN_")
+        } | mine
 
     async def start(self) -> None:
         self.process = await asyncio.create_subprocess_exec(
@@ -67,7 +69,9 @@ async def test_every_event_arrives_and_counts_once_though_a_process_is_killed(
 ) -> None:
     async with AsyncExitStack() as stack:
         receiver = await stack.enter_async_context(HookReceiver())
-        client = await stack.enter_async_context(httpx.AsyncClient(headers={"Authorization": f"Bearer {KEY}"}))
+        client = await stack.enter_async_context(
+            httpx.AsyncClient(headers={"Authorization": f"Bearer {KEY}"})
+        )
         database = await asyncpg.connect(database_url)
         stack.push_async_callback(database.close)
         connection = await stack.enter_async_context(connect(nats_settings(nats), "test"))
@@ -91,7 +95,9 @@ async def test_every_event_arrives_and_counts_once_though_a_process_is_killed(
                 names.add(str(message))
                 told = {"account": "a@acme.test", "size": 1, "tenant": tenant}
                 moment = (message.int >> 80) / 1000 + 1
-                await connection.request(f"{EVENTS_PREFIX}1", encode_event(Event(message, moment, ACCEPTED, told)))
+                await connection.request(
+                    f"{EVENTS_PREFIX}1", encode_event(Event(message, moment, ACCEPTED, told))
+                )
             return names
 
         async def heard(names: set[str]) -> bool:
@@ -120,11 +126,18 @@ async def test_every_event_arrives_and_counts_once_though_a_process_is_killed(
         names |= await happen(20)
         # the time that the dead one's leadership and claims would take to end
         await database.execute("UPDATE leaderships SET expires_at = now() WHERE task = 'events'")
-        await database.execute("UPDATE webhook_deliveries SET due_at = now() WHERE state = 'waiting'")
+        await database.execute(
+            "UPDATE webhook_deliveries SET due_at = now() WHERE state = 'waiting'"
+        )
         receiver.hold.set()
         await until(lambda: heard(names), 30, "telling after a death")
 
         assert all(each.is_signed_with(made.json()["secret"]) for each in receiver.received)
-        ids = {(each.document["data"]["message"], each.headers["webhook-id"]) for each in receiver.received}
+        ids = {
+            (each.document["data"]["message"], each.headers["webhook-id"])
+            for each in receiver.received
+        }
         assert len(ids) == len(names), "an event has one id, however often it is sent"
-        assert await database.fetchval("SELECT sum(messages) FROM statistics WHERE outcome = 'accepted'") == len(names)
+        assert await database.fetchval(
+            "SELECT sum(messages) FROM statistics WHERE outcome = 'accepted'"
+        ) == len(names)

@@ -1,4 +1,5 @@
-"""One attempt over all hosts of a destination, and what a host's session and commands may cost (RFC 5321 §5.1, §3.8)."""
+"""One attempt over all hosts of a destination, and what a host's session and commands may cost
+(RFC 5321 §5.1, §3.8)."""
 
 from __future__ import annotations
 
@@ -56,8 +57,13 @@ async def attempts(env: RelayEnv) -> list[tuple[str, str, int]]:
 
 
 @pytest.mark.parametrize("trouble", _TROUBLES)
-async def test_kind_a_a_host_in_trouble_at_any_stage_leads_to_the_next_one(env: RelayEnv, trouble: str) -> None:
-    async with ScriptedSmtp({"EHLO": _NO_CHUNKS, **_TROUBLES[trouble]}) as first, ScriptedSmtp() as second:
+async def test_kind_a_a_host_in_trouble_at_any_stage_leads_to_the_next_one(
+    env: RelayEnv, trouble: str
+) -> None:
+    async with (
+        ScriptedSmtp({"EHLO": _NO_CHUNKS, **_TROUBLES[trouble]}) as first,
+        ScriptedSmtp() as second,
+    ):
         env.planner.ports = [first.port, second.port]
         async with env.relay(**_SLOW):
             message = await env.post("bob@next.test")
@@ -71,7 +77,11 @@ async def test_kind_a_a_host_in_trouble_at_any_stage_leads_to_the_next_one(env: 
 
 async def test_kind_a_three_hosts_are_asked_in_turn(env: RelayEnv) -> None:
     async with AsyncExitStack() as stack:
-        scripts: list[Mapping[str, Step]] = [{"RCPT": b"450 4.2.0 grey\r\n"}, {"MAIL": Do(_BUSY, then="close")}, {}]
+        scripts: list[Mapping[str, Step]] = [
+            {"RCPT": b"450 4.2.0 grey\r\n"},
+            {"MAIL": Do(_BUSY, then="close")},
+            {},
+        ]
         hosts = [await stack.enter_async_context(ScriptedSmtp(script)) for script in scripts]
         env.planner.ports = [hosts[0].port, free_port(), hosts[1].port, hosts[2].port]
         async with env.relay(**_SLOW):
@@ -81,20 +91,31 @@ async def test_kind_a_three_hosts_are_asked_in_turn(env: RelayEnv) -> None:
     assert await attempts(env) == [("bob", "delivered", 1)]
 
 
-async def test_kind_a_only_recipients_with_a_transient_answer_go_to_the_next_host(env: RelayEnv) -> None:
+async def test_kind_a_only_recipients_with_a_transient_answer_go_to_the_next_host(
+    env: RelayEnv,
+) -> None:
     answers: Step = [b"250 2.1.5 ok\r\n", b"550 5.1.1 no such user\r\n", b"452 4.5.3 too many\r\n"]
     async with ScriptedSmtp({"RCPT": answers}) as first, ScriptedSmtp() as second:
         env.planner.ports = [first.port, second.port]
         async with env.relay(**_SLOW):
             message = await env.post("one@next.test", "two@next.test", "three@next.test")
             await env.become(message, one="delivered", two="bounced", three="delivered")
-        assert [command for command in second.commands if command.startswith("RCPT")] == ["RCPT TO:<three@next.test>"]
-    assert await attempts(env) == [("one", "delivered", 1), ("two", "bounced", 1), ("three", "delivered", 1)]
+        assert [command for command in second.commands if command.startswith("RCPT")] == [
+            "RCPT TO:<three@next.test>"
+        ]
+    assert await attempts(env) == [
+        ("one", "delivered", 1),
+        ("two", "bounced", 1),
+        ("three", "delivered", 1),
+    ]
 
 
 @pytest.mark.parametrize("stage", ["MAIL", "RCPT", "DATA", "END"])
 async def test_kind_a_a_permanent_answer_is_final_at_every_stage(env: RelayEnv, stage: str) -> None:
-    async with ScriptedSmtp({"EHLO": _NO_CHUNKS, stage: b"550 5.7.1 no\r\n"}) as first, ScriptedSmtp() as second:
+    async with (
+        ScriptedSmtp({"EHLO": _NO_CHUNKS, stage: b"550 5.7.1 no\r\n"}) as first,
+        ScriptedSmtp() as second,
+    ):
         env.planner.ports = [first.port, second.port]
         async with env.relay(**_SLOW):
             message = await env.post("bob@next.test")
@@ -102,8 +123,13 @@ async def test_kind_a_a_permanent_answer_is_final_at_every_stage(env: RelayEnv, 
     assert second.connections == 0
 
 
-async def test_kind_a_a_round_without_success_is_one_attempt_and_says_what_a_host_said(env: RelayEnv) -> None:
-    async with ScriptedSmtp({"RCPT": b"450 4.2.0 grey\r\n"}) as first, ScriptedSmtp({"MAIL": CLOSE}) as second:
+async def test_kind_a_a_round_without_success_is_one_attempt_and_says_what_a_host_said(
+    env: RelayEnv,
+) -> None:
+    async with (
+        ScriptedSmtp({"RCPT": b"450 4.2.0 grey\r\n"}) as first,
+        ScriptedSmtp({"MAIL": CLOSE}) as second,
+    ):
         env.planner.ports = [first.port, second.port, free_port()]
         async with env.relay(**_SLOW):
             message = await env.post("bob@next.test")
@@ -127,8 +153,13 @@ async def test_kind_a_where_no_host_takes_any_mail_the_next_hop_is_closed(env: R
     assert len(await env.rows("SELECT key FROM outbound_lanes WHERE closed_until > now()")) == 1
 
 
-async def test_kind_a_the_host_in_trouble_stands_behind_the_others_for_a_while(env: RelayEnv) -> None:
-    async with ScriptedSmtp({"EHLO": _NO_CHUNKS, "DATA": b"451 4.3.0 no\r\n"}) as first, ScriptedSmtp() as second:
+async def test_kind_a_the_host_in_trouble_stands_behind_the_others_for_a_while(
+    env: RelayEnv,
+) -> None:
+    async with (
+        ScriptedSmtp({"EHLO": _NO_CHUNKS, "DATA": b"451 4.3.0 no\r\n"}) as first,
+        ScriptedSmtp() as second,
+    ):
         env.planner.ports = [first.port, second.port]
         async with env.relay(**_SLOW) as relay:
             for name in ("one", "two", "three"):
@@ -136,7 +167,10 @@ async def test_kind_a_the_host_in_trouble_stands_behind_the_others_for_a_while(e
                 await env.become(message, **{name: "delivered"})
             assert (first.connections, len(second.contents)) == (1, 3)
             hop = relay.next_hops.get(Due("next.test", None).next_hop)
-            assert next_hop.BAD_HOST_SECONDS < 600 and (hop.workers, hop.connected) in ((0, 0), (1, 1))
+            assert next_hop.BAD_HOST_SECONDS < 600 and (hop.workers, hop.connected) in (
+                (0, 0),
+                (1, 1),
+            )
     assert await env.rows("SELECT id FROM outbound_slots") == []
 
 
@@ -150,7 +184,9 @@ async def test_kind_a_a_large_message_is_offered_whole_to_the_next_host(env: Rel
     assert b"".join(second.contents) == body
 
 
-async def test_kind_a_next_hops_and_slots_hold_while_many_messages_change_hosts(env: RelayEnv) -> None:
+async def test_kind_a_next_hops_and_slots_hold_while_many_messages_change_hosts(
+    env: RelayEnv,
+) -> None:
     async with ScriptedSmtp({"RCPT": b"451 4.3.0 no\r\n"}) as first, ScriptedSmtp() as second:
         env.planner.ports = [first.port, second.port]
         messages = [await env.post(f"m{n}@next.test") for n in range(30)]
@@ -189,7 +225,9 @@ class _Limited(ScriptedSmtp):
         await super()._talk(reader, writer)
 
 
-async def test_kind_e_what_a_host_takes_in_a_session_is_remembered_and_obeyed(env: RelayEnv) -> None:
+async def test_kind_e_what_a_host_takes_in_a_session_is_remembered_and_obeyed(
+    env: RelayEnv,
+) -> None:
     last = Do(b"421 4.7.0 message limit\r\n", then="close")
     async with _Limited({"MAIL": [b"250 ok\r\n", b"250 ok\r\n", last]}) as host:
         env.planner.ports = [host.port]
@@ -206,10 +244,13 @@ async def test_kind_e_what_a_host_takes_in_a_session_is_remembered_and_obeyed(en
 
 
 @pytest.mark.parametrize(
-    "reply", [b"500 5.5.2 what\r\n", b"501 no\r\n", b"502 5.5.1 no\r\n", b"503 5.5.1 no\r\n", b"504 x\r\n"]
+    "reply",
+    [b"500 5.5.2 what\r\n", b"501 no\r\n", b"502 5.5.1 no\r\n", b"503 5.5.1 no\r\n", b"504 x\r\n"],
 )
 @pytest.mark.parametrize("kind", ["dots", "large"])
-async def test_kind_g_where_bdat_is_refused_the_message_goes_by_data(env: RelayEnv, reply: bytes, kind: str) -> None:
+async def test_kind_g_where_bdat_is_refused_the_message_goes_by_data(
+    env: RelayEnv, reply: bytes, kind: str
+) -> None:
     body = BODY if kind == "dots" else BODY + b"0123456789abcde\r\n" * 30_000
     # a message with one large chunk is refused at its first or at its last one
     async with ScriptedSmtp(
@@ -256,7 +297,9 @@ async def test_kind_50_recipients_of_one_message_share_transactions(
 
 
 @pytest.mark.parametrize("action", ["retry each", "retry all", "route"])
-async def test_kind_d_a_host_that_is_back_gets_what_waits_at_once(env: RelayEnv, action: str) -> None:
+async def test_kind_d_a_host_that_is_back_gets_what_waits_at_once(
+    env: RelayEnv, action: str
+) -> None:
     administration = PostgresQueueAdministration(env.database)
     port = free_port()
     env.planner.ports = [port]
@@ -268,7 +311,9 @@ async def test_kind_d_a_host_that_is_back_gets_what_waits_at_once(env: RelayEnv,
         assert waiting.next_hop is not None and "Connection refused" in waiting.next_hop.reply
         async with ScriptedSmtp(port=port) as host:
             if action == "retry each":
-                for item in await administration.items(None, QueueFilter(domain="back.test"), None, 10):
+                for item in await administration.items(
+                    None, QueueFilter(domain="back.test"), None, 10
+                ):
                     await administration.act(None, "retry", item.id)
             elif action == "retry all":
                 await administration.act_on_all(None, "retry", QueueFilter(domain="back.test"), 10)

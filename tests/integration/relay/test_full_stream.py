@@ -1,4 +1,5 @@
-"""INGEST without room, as the relay meets it: notices wait, and go within seconds of there being room."""
+"""INGEST without room, as the relay meets it: notices wait, and go within seconds of there being
+room."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ async def test_a_notice_that_met_a_full_stream_goes_within_seconds_of_there_bein
             await env.post("someone@nowhere.test")
 
             async def owed() -> bool:
-                return bool(await env.rows("SELECT 1 FROM outbound_recipients WHERE notice IS NOT NULL"))
+                return bool(
+                    await env.rows("SELECT 1 FROM outbound_recipients WHERE notice IS NOT NULL")
+                )
 
             await until(owed, 10, "the notice's being owed")
             await asyncio.sleep(1)  # it has been tried by now
@@ -33,7 +36,11 @@ async def test_a_notice_that_met_a_full_stream_goes_within_seconds_of_there_bein
             await _limit(env, limit)
             (notice,) = await env.dsns(1)
             assert notice.envelope.recipients == (SENDER,)
-            assert time.monotonic() - began < 3 * dsn_sender.RETRY_SECONDS < dsn_sender.LOOK_SECONDS * 0.7
+            assert (
+                time.monotonic() - began
+                < 3 * dsn_sender.RETRY_SECONDS
+                < dsn_sender.LOOK_SECONDS * 0.7
+            )
 
 
 async def _limit(env: RelayEnv, octets: int) -> int:

@@ -22,7 +22,9 @@ from tests.support.scripted_smtp import STALL, ScriptedSmtp
 def relay_process(env: RelayEnv, nats: Nats, health: int) -> Iterator[subprocess.Popen[bytes]]:
     """Start one; it is killed at the end if it still runs."""
     settings = env.settings
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")} | {
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")
+    } | {
         "POSTHORN_NATS_URL": nats.url_of("relay"),
         "POSTHORN_DATABASE_URL": logged_in(settings.database_url.get_secret_value(), "relay"),
         "POSTHORN_BLOBS": settings.blobs.get_secret_value(),
@@ -58,7 +60,11 @@ async def ready(health: int) -> None:
 
 
 async def route(env: RelayEnv, domain: str, port: int) -> None:
-    await env.rows("INSERT INTO routes (domain, host, port, tls) VALUES ($1, '127.0.0.1', $2, 'none')", domain, port)
+    await env.rows(
+        "INSERT INTO routes (domain, host, port, tls) VALUES ($1, '127.0.0.1', $2, 'none')",
+        domain,
+        port,
+    )
 
 
 async def test_it_sends_by_its_route_counts_and_stops_at_sigterm(env: RelayEnv, nats: Nats) -> None:
@@ -76,12 +82,16 @@ async def test_it_sends_by_its_route_counts_and_stops_at_sigterm(env: RelayEnv, 
             assert await asyncio.to_thread(process.wait, 10) == 0
     assert 'posthorn_relay_attempts_total{result="delivered",stage="end"} 1.0' in metrics
     assert "posthorn_relay_record_seconds_count 2.0" in metrics
-    ((reply,),) = await env.rows("SELECT last_reply FROM outbound_recipients WHERE state = 'deferred'")
+    ((reply,),) = await env.rows(
+        "SELECT last_reply FROM outbound_recipients WHERE state = 'deferred'"
+    )
     assert "no route" in reply
     assert await env.rows("SELECT id FROM outbound_slots") == []
 
 
-async def test_when_one_relay_is_killed_while_it_sends_another_takes_over(env: RelayEnv, nats: Nats) -> None:
+async def test_when_one_relay_is_killed_while_it_sends_another_takes_over(
+    env: RelayEnv, nats: Nats
+) -> None:
     first_health, second_health = free_port(), free_port()
     async with ScriptedSmtp({"RCPT": [STALL, b"250 2.1.5 ok\r\n"]}) as host:
         await route(env, "sink.test", host.port)

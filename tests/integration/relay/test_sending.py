@@ -59,7 +59,8 @@ async def test_a_message_is_sent_whole_but_for_the_return_path_and_forgotten_by_
     assert taken.content == BODY
     assert (taken.reverse_path, taken.recipients) == (SENDER, ("Bob@sink.test",))
     ((refs, open_),) = await env.rows(
-        "SELECT refs, open FROM messages m JOIN outbound_messages o ON o.message_id = m.id WHERE m.id = $1", message
+        "SELECT refs, open FROM messages m JOIN outbound_messages o ON o.message_id = m.id WHERE m.id = $1",
+        message,
     )
     assert (refs, open_) == (0, 0)
     (event,) = env.events.events
@@ -67,10 +68,16 @@ async def test_a_message_is_sent_whole_but_for_the_return_path_and_forgotten_by_
     assert event.detail["reply"] == "250 2.0.0 kept" and "127.0.0.1" in event.detail["host"]
 
 
-async def test_recipients_of_a_message_share_a_transaction_and_each_has_its_own_fate(env: RelayEnv, sink: Sink) -> None:
+async def test_recipients_of_a_message_share_a_transaction_and_each_has_its_own_fate(
+    env: RelayEnv, sink: Sink
+) -> None:
     async with env.relay(relay_retry_first_seconds=60.0, relay_retry_last_seconds=60.0):
-        message = await env.post(*(f"{name}@sink.test" for name in ("one", "nobody", "two", "later")))
-        await env.become(message, one="delivered", two="delivered", nobody="bounced", later="deferred")
+        message = await env.post(
+            *(f"{name}@sink.test" for name in ("one", "nobody", "two", "later"))
+        )
+        await env.become(
+            message, one="delivered", two="delivered", nobody="bounced", later="deferred"
+        )
         (notice,) = await env.dsns(1)
     assert [taken.recipients for taken in sink.taken] == [("one@sink.test", "two@sink.test")]
     envelope = notice.envelope
@@ -79,7 +86,10 @@ async def test_recipients_of_a_message_share_a_transaction_and_each_has_its_own_
     assert body.startswith(b"Return-Path: <>\r\n") and envelope.body.return_path_octets == 17
     bounce = email.message_from_bytes(body, policy=email.policy.default)
     human, status, header = bounce.iter_parts()
-    assert "550 5.1.1 no such user" in human.get_content() and "one@sink.test" not in human.get_content()
+    assert (
+        "550 5.1.1 no such user" in human.get_content()
+        and "one@sink.test" not in human.get_content()
+    )
     fields = cast(list[EmailMessage], status.get_payload())
     assert [one["Final-Recipient"] for one in fields[1:]] == ["rfc822;nobody@sink.test"]
     assert "Subject: hello" in header.get_content() and "Return-Path" not in header.get_content()
@@ -87,7 +97,9 @@ async def test_recipients_of_a_message_share_a_transaction_and_each_has_its_own_
 
 
 async def test_a_deferred_recipient_is_tried_again_until_it_is_taken(env: RelayEnv) -> None:
-    async with ScriptedSmtp({"RCPT": [b"451 4.3.0 not now\r\n", b"450 4.2.1 later\r\n", b"250 2.1.5 ok\r\n"]}) as host:
+    async with ScriptedSmtp(
+        {"RCPT": [b"451 4.3.0 not now\r\n", b"450 4.2.1 later\r\n", b"250 2.1.5 ok\r\n"]}
+    ) as host:
         env.planner.ports = [host.port]
         async with env.relay():
             message = await env.post("patient@sink.test")
@@ -108,7 +120,9 @@ async def test_a_hard_bounce_suppresses_the_address_and_the_next_message_fails_u
     assert sink.attempts == ["nobody@sink.test"]
     ((address, source),) = await env.rows("SELECT address, source FROM suppressions")
     assert (address, source) == ("nobody@sink.test", "bounce")
-    ((status,),) = await env.rows("SELECT last_status FROM outbound_recipients WHERE message_id = $1", second)
+    ((status,),) = await env.rows(
+        "SELECT last_status FROM outbound_recipients WHERE message_id = $1", second
+    )
     assert status == "5.7.1"
 
 
@@ -136,12 +150,16 @@ async def test_nobody_is_told_of_the_fate_of_a_notice(env: RelayEnv, sink: Sink)
     [(Notify.SUCCESS, False, True), (Notify.SUCCESS, True, False), (Notify.UNSAID, False, False)],
     ids=["wanted", "the remote host tells", "not wanted"],
 )
-async def test_success_is_told_by_whoever_knows_last(env: RelayEnv, notify: Notify, offered: bool, told: bool) -> None:
+async def test_success_is_told_by_whoever_knows_last(
+    env: RelayEnv, notify: Notify, offered: bool, told: bool
+) -> None:
     offers = b"250-x\r\n250 DSN\r\n" if offered else b"250-x\r\n250 SIZE\r\n"
     async with ScriptedSmtp({"EHLO": offers}) as host:
         env.planner.ports = [host.port]
         async with env.relay():
-            message = await env.post(Outbound("bob@sink.test", "sink.test", SENDER, dsn=RecipientDsn(notify)))
+            message = await env.post(
+                Outbound("bob@sink.test", "sink.test", SENDER, dsn=RecipientDsn(notify))
+            )
             await env.become(message, bob="delivered")
             if told:
                 (notice,) = await env.dsns(1)
@@ -149,12 +167,16 @@ async def test_success_is_told_by_whoever_knows_last(env: RelayEnv, notify: Noti
     assert ("notice" in env.events.kinds(message)) is told
 
 
-async def test_a_host_that_is_down_closes_its_next_hop_and_is_tried_by_one_message(env: RelayEnv) -> None:
+async def test_a_host_that_is_down_closes_its_next_hop_and_is_tried_by_one_message(
+    env: RelayEnv,
+) -> None:
     env.planner.ports = [free_port(), free_port()]
     async with env.relay():
         first = await env.post("one@down.test")
         await env.become(first, one="deferred")
-        ((failures, closed),) = await env.rows("SELECT failures, closed_until > now() + '30 s' FROM outbound_lanes")
+        ((failures, closed),) = await env.rows(
+            "SELECT failures, closed_until > now() + '30 s' FROM outbound_lanes"
+        )
         assert (failures, closed) == (1, True)
         second = await env.post("two@down.test")
         other = Sink()
@@ -165,11 +187,16 @@ async def test_a_host_that_is_down_closes_its_next_hop_and_is_tried_by_one_messa
             await env.become(third, three="delivered")
             await env.become(second, two="queued")
             assert other.attempts == ["three@up.test"]
-            ((reply,),) = await env.rows("SELECT last_reply FROM outbound_recipients WHERE message_id = $1", first)
+            ((reply,),) = await env.rows(
+                "SELECT last_reply FROM outbound_recipients WHERE message_id = $1", first
+            )
             assert "Connection refused" in reply
-            await env.rows("UPDATE outbound_lanes SET closed_until = now()")  # the time is over, the host is back
+            # the time is over, the host is back
+            await env.rows("UPDATE outbound_lanes SET closed_until = now()")
             await env.become(second, two="delivered")
-            ((failures,),) = await env.rows("SELECT failures FROM outbound_lanes WHERE key = 'down.test'")
+            ((failures,),) = await env.rows(
+                "SELECT failures FROM outbound_lanes WHERE key = 'down.test'"
+            )
             assert failures == 0
         finally:
             other.stop()
@@ -241,7 +268,9 @@ async def test_a_connection_serves_many_messages_and_one_that_was_closed_while_i
     assert env.events.kinds(message) == ["delivered"]
 
 
-async def test_a_host_that_hangs_up_at_every_mail_is_asked_once_and_left_alone(env: RelayEnv) -> None:
+async def test_a_host_that_hangs_up_at_every_mail_is_asked_once_and_left_alone(
+    env: RelayEnv,
+) -> None:
     async with ScriptedSmtp({"MAIL": b"421 4.3.2 busy\r\n"}) as host:
         env.planner.ports = [host.port]
         async with env.relay():
@@ -270,7 +299,9 @@ async def test_a_large_message_is_streamed(env: RelayEnv, sink: Sink) -> None:
     assert sink.taken[0].content == body
 
 
-async def test_a_message_whose_octets_are_gone_waits_and_others_go_on(env: RelayEnv, sink: Sink) -> None:
+async def test_a_message_whose_octets_are_gone_waits_and_others_go_on(
+    env: RelayEnv, sink: Sink
+) -> None:
     lost = await env.post("lost@sink.test")
     await env.blobs.delete(f"segments/{lost}")
     async with env.relay():
@@ -278,14 +309,17 @@ async def test_a_message_whose_octets_are_gone_waits_and_others_go_on(env: Relay
         await env.become(other, other="delivered")
 
         async def told() -> bool:
-            return bool(await env.rows("SELECT id FROM outbound_recipients WHERE last_status = '4.3.0'"))
+            return bool(
+                await env.rows("SELECT id FROM outbound_recipients WHERE last_status = '4.3.0'")
+            )
 
         await until(told)
     ((state, attempts, reply, waits, lanes),) = await env.rows(
         "SELECT state, attempts, last_reply, due_at > now(), (SELECT count(*) FROM outbound_lanes WHERE failures > 0)"
         " FROM outbound_recipients WHERE state <> 'delivered'"
     )
-    assert (state, attempts, waits, lanes) == ("queued", 0, True, 0)  # a fault of ours is no attempt
+    # a fault of ours is no attempt
+    assert (state, attempts, waits, lanes) == ("queued", 0, True, 0)
     assert "could not be read" in reply and "segments" not in reply
 
 
@@ -310,7 +344,10 @@ async def test_sigterm_finishes_what_is_under_way_and_gives_back_the_rest(env: R
     assert states == ["delivered", "queued", "queued", "queued", "queued"]
     assert len(host.contents) == 1
     assert await env.rows("SELECT id FROM outbound_slots") == []
-    assert await env.rows("SELECT attempts FROM outbound_recipients WHERE state = 'queued'") == [(0,)] * 4
+    assert (
+        await env.rows("SELECT attempts FROM outbound_recipients WHERE state = 'queued'")
+        == [(0,)] * 4
+    )
 
 
 async def test_sigterm_waits_for_no_host_that_has_been_given_nothing(env: RelayEnv) -> None:
@@ -354,7 +391,9 @@ async def test_a_relay_that_was_taken_for_dead_drops_everything_and_goes_on_unde
     assert env.events.kinds(message) == ["delivered"]
 
 
-async def test_with_postgres_gone_nothing_is_lost_and_nothing_sent_twice(env: RelayEnv, sink: Sink) -> None:
+async def test_with_postgres_gone_nothing_is_lost_and_nothing_sent_twice(
+    env: RelayEnv, sink: Sink
+) -> None:
     async with env.relay():
         first = await env.post("one@sink.test")
         await env.become(first, one="delivered")
@@ -366,16 +405,24 @@ async def test_with_postgres_gone_nothing_is_lost_and_nothing_sent_twice(env: Re
     assert [taken.recipients for taken in sink.taken] == [("one@sink.test",), ("two@sink.test",)]
 
 
-async def test_two_relays_share_the_queue_and_no_message_goes_twice(env: RelayEnv, sink: Sink) -> None:
+async def test_two_relays_share_the_queue_and_no_message_goes_twice(
+    env: RelayEnv, sink: Sink
+) -> None:
     messages = [await env.post(f"m{n}@sink.test") for n in range(40)]
     async with env.relay(), env.relay():
         for number, message in enumerate(messages):
             await env.become(message, **{f"m{number}": "delivered"})
-    assert sorted(taken.recipients[0] for taken in sink.taken) == sorted(f"m{n}@sink.test" for n in range(40))
+    assert sorted(taken.recipients[0] for taken in sink.taken) == sorted(
+        f"m{n}@sink.test" for n in range(40)
+    )
 
 
-async def test_a_forwarded_message_bounces_in_the_name_of_the_address_it_was_sent_to(env: RelayEnv, sink: Sink) -> None:
-    forwarded = Outbound("nobody@sink.test", "sink.test", "srs0=x@example.test", original="team@example.test")
+async def test_a_forwarded_message_bounces_in_the_name_of_the_address_it_was_sent_to(
+    env: RelayEnv, sink: Sink
+) -> None:
+    forwarded = Outbound(
+        "nobody@sink.test", "sink.test", "srs0=x@example.test", original="team@example.test"
+    )
     async with env.relay():
         await env.post(forwarded)
         (notice,) = await env.dsns(1)
@@ -400,7 +447,9 @@ async def test_a_sender_is_told_once_that_a_message_waits(env: RelayEnv) -> None
     (notice,) = await env.dsns(1)
     assert (await env.queue.sweep_overdue(True, 100)).count == 0
     assert await env.queue.pending_dsns(10) == []
-    assert b"Action: delayed" in (notice.body or b"") and b"Will-Retry-Until: " in (notice.body or b"")
+    assert b"Action: delayed" in (notice.body or b"") and b"Will-Retry-Until: " in (
+        notice.body or b""
+    )
     assert list((await env.states(message)).values()) == ["deferred"]
 
 
@@ -409,7 +458,9 @@ async def test_a_recipient_whose_time_is_over_shows_in_the_trace(env: RelayEnv) 
     message = await env.post(
         Outbound("late@sink.test", "sink.test", "srs0=x@example.test", original="team@example.test")
     )
-    maintenance = QueueMaintenance(env.queue, env.events, ConnectionPool(1, 1), env.settings, on_dsn_due=lambda: None)
+    maintenance = QueueMaintenance(
+        env.queue, env.events, ConnectionPool(1, 1), env.settings, on_dsn_due=lambda: None
+    )
 
     async def is_over() -> bool:
         await maintenance.sweep()
@@ -438,15 +489,20 @@ async def test_a_notice_that_is_sent_again_after_a_crash_is_kept_once(env: Relay
     ]
     message = await env.post(*ended)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(PostgresQueue, "dsns_sent", AsyncMock(side_effect=Unavailable("postgres", "killed")))
+        patch.setattr(
+            PostgresQueue, "dsns_sent", AsyncMock(side_effect=Unavailable("postgres", "killed"))
+        )
         with pytest.raises(Unavailable):
             await forgetful.send_pending()
-    await env.rows("UPDATE outbound_messages SET reporting_until = now()")  # another relay may report in its stead
+    # another relay may report in its stead
+    await env.rows("UPDATE outbound_messages SET reporting_until = now()")
     await asyncio.gather(env.dsn_sender().send_pending(), env.dsn_sender().send_pending())
     (notice,) = await env.dsns(1)
     await until(env.nothing_left, what="an empty stream")
     assert (notice.body or b"").count(b"Action: failed") == 2
-    assert (await env.rows("SELECT open FROM outbound_messages WHERE message_id = $1", message)) == [(0,)]
+    assert (
+        await env.rows("SELECT open FROM outbound_messages WHERE message_id = $1", message)
+    ) == [(0,)]
 
 
 async def test_recipients_that_a_lost_answer_took_are_sent_under_a_new_id_while_the_old_one_finishes(
@@ -489,7 +545,9 @@ async def test_recipients_that_a_lost_answer_took_are_sent_under_a_new_id_while_
     assert lost == 1 and len(host.contents) == 3
 
 
-async def test_outcomes_wait_for_postgres_and_are_recorded_when_it_is_back(env: RelayEnv, sink: Sink) -> None:
+async def test_outcomes_wait_for_postgres_and_are_recorded_when_it_is_back(
+    env: RelayEnv, sink: Sink
+) -> None:
     real, down = PostgresQueue.record, True
 
     async def record(queue: PostgresQueue, *arguments: Any) -> set[int]:
@@ -514,7 +572,9 @@ async def test_outcomes_whose_recording_is_uncertain_give_nothing_back_that_was_
     monkeypatch.setattr(liveness, "RENEW_SECONDS", 0.1)
     real, lost = PostgresQueue.record, 0
 
-    async def answer_lost(queue: PostgresQueue, relay: UUID, outcomes: Sequence[Outcome]) -> set[int]:
+    async def answer_lost(
+        queue: PostgresQueue, relay: UUID, outcomes: Sequence[Outcome]
+    ) -> set[int]:
         nonlocal lost
         ours = await real(queue, relay, outcomes)
         if not lost:
@@ -537,8 +597,12 @@ async def test_outcomes_whose_recording_is_uncertain_give_nothing_back_that_was_
     ]
 
 
-async def test_many_destinations_by_one_connection_do_not_wait_for_lingering_workers(env: RelayEnv, sink: Sink) -> None:
-    await env.rows("INSERT INTO routes (domain, host, port, tls, connections) VALUES ('*', '127.0.0.1', 1, 'none', 1)")
+async def test_many_destinations_by_one_connection_do_not_wait_for_lingering_workers(
+    env: RelayEnv, sink: Sink
+) -> None:
+    await env.rows(
+        "INSERT INTO routes (domain, host, port, tls, connections) VALUES ('*', '127.0.0.1', 1, 'none', 1)"
+    )
     async with env.relay():
         began = time.monotonic()
         messages = [await env.post(f"one@d{number}.test") for number in range(30)]
@@ -548,13 +612,19 @@ async def test_many_destinations_by_one_connection_do_not_wait_for_lingering_wor
     assert took < 30 * worker.LINGER_SECONDS, "each would linger"
 
 
-async def test_a_forwarded_copy_begins_with_the_fields_of_its_alias(env: RelayEnv, sink: Sink) -> None:
+async def test_a_forwarded_copy_begins_with_the_fields_of_its_alias(
+    env: RelayEnv, sink: Sink
+) -> None:
     fields = {
-        name: f"Delivered-To: {name}@example.test\r\nX-Posthorn-Passed: {name * 3}\r\n" for name in ("one", "two")
+        name: f"Delivered-To: {name}@example.test\r\nX-Posthorn-Passed: {name * 3}\r\n"
+        for name in ("one", "two")
     }
     async with env.relay():
         message = await env.post(
-            *(Outbound(f"{name}@sink.test", "sink.test", SENDER, header=fields[name]) for name in ("one", "two"))
+            *(
+                Outbound(f"{name}@sink.test", "sink.test", SENDER, header=fields[name])
+                for name in ("one", "two")
+            )
         )
         await env.become(message, one="delivered", two="delivered")
         large = await env.post(
@@ -568,12 +638,22 @@ async def test_a_forwarded_copy_begins_with_the_fields_of_its_alias(env: RelayEn
     assert contents[("big@sink.test",)].startswith(fields["one"].encode() + BODY)
 
 
-async def test_strangers_are_told_little_and_not_more_than_so_often(env: RelayEnv, sink: Sink) -> None:
-    long = b"From: x@stranger.test\r\nSubject: buy this\r\n" + b"X-Spam: %s\r\n" % (b"x" * 60) * 2000 + b"\r\nbody\r\n"
+async def test_strangers_are_told_little_and_not_more_than_so_often(
+    env: RelayEnv, sink: Sink
+) -> None:
+    long = (
+        b"From: x@stranger.test\r\nSubject: buy this\r\n"
+        + b"X-Spam: %s\r\n" % (b"x" * 60) * 2000
+        + b"\r\nbody\r\n"
+    )
     async with env.relay(relay_reports_per_domain_per_hour=2):
         sent = [
             await env.post(
-                "nobody@sink.test", body=long, sender="x@stranger.test", client_address=f"192.0.{n}.1", stranger=True
+                "nobody@sink.test",
+                body=long,
+                sender="x@stranger.test",
+                client_address=f"192.0.{n}.1",
+                stranger=True,
             )
             for n in range(4)
         ]
@@ -581,7 +661,9 @@ async def test_strangers_are_told_little_and_not_more_than_so_often(env: RelayEn
             await env.become(message, nobody="bounced")
 
         async def told() -> bool:
-            return await env.rows("SELECT id FROM outbound_recipients WHERE closed_at IS NULL") == []
+            return (
+                await env.rows("SELECT id FROM outbound_recipients WHERE closed_at IS NULL") == []
+            )
 
         await until(told, 10)
         notices = await env.dsns(2)
@@ -590,7 +672,10 @@ async def test_strangers_are_told_little_and_not_more_than_so_often(env: RelayEn
         body = notice.body or b""
         assert len(body) < 12_000 and body.count(b"buy this") == 1
     events = [
-        event for message in sent for event in env.events.events if event.message == message and event.kind == "notice"
+        event
+        for message in sent
+        for event in env.events.events
+        if event.message == message and event.kind == "notice"
     ]
     assert sorted("suppressed" in event.detail for event in events) == [False, False, True, True]
 
@@ -601,7 +686,10 @@ async def test_reports_on_what_comes_from_one_network_are_counted_and_those_to_a
     async with env.relay(relay_reports_per_network_per_hour=1):
         for number in range(3):
             message = await env.post(
-                "nobody@sink.test", sender=f"x@s{number}.test", client_address=f"192.0.2.{number}", stranger=True
+                "nobody@sink.test",
+                sender=f"x@s{number}.test",
+                client_address=f"192.0.2.{number}",
+                stranger=True,
             )
             await env.become(message, nobody="bounced")
             message = await env.post("nobody@sink.test")
@@ -609,8 +697,12 @@ async def test_reports_on_what_comes_from_one_network_are_counted_and_those_to_a
         notices = await env.dsns(4)
 
         async def told() -> bool:
-            return await env.rows("SELECT id FROM outbound_recipients WHERE closed_at IS NULL") == []
+            return (
+                await env.rows("SELECT id FROM outbound_recipients WHERE closed_at IS NULL") == []
+            )
 
         await until(told, 10)
         await until(env.nothing_left, 10)
-    assert sorted(notice.envelope.recipients[0] for notice in notices) == [SENDER] * 3 + ["x@s0.test"]
+    assert sorted(notice.envelope.recipients[0] for notice in notices) == [SENDER] * 3 + [
+        "x@s0.test"
+    ]

@@ -1,4 +1,5 @@
-"""Run by ``helm test``: create an account, send it a message to port 25, read the same bytes at port 995, clean up."""
+"""Run by ``helm test``: create an account, send it a message to port 25, read the same bytes at
+port 995, clean up."""
 # ruff: noqa: PTH123, S310, T201, TID251 - a script of its own, configured by its pod's environment
 
 from __future__ import annotations
@@ -23,7 +24,12 @@ DOMAIN = os.environ["TEST_DOMAIN"]
 DEADLINE = time.monotonic() + float(os.environ["TEST_SECONDS"])
 
 
-def call(method: str, path: str, document: dict[str, str | bool] | None = None, well: tuple[int, ...] = ()) -> int:
+def call(
+    method: str,
+    path: str,
+    document: dict[str, str | bool] | None = None,
+    well: tuple[int, ...] = (),
+) -> int:
     """Call the API; end the test when it answers neither 2xx nor one of ``well``."""
     request = urllib.request.Request(
         API + path,
@@ -37,7 +43,9 @@ def call(method: str, path: str, document: dict[str, str | bool] | None = None, 
     except urllib.error.HTTPError as refusal:
         if refusal.code in well:
             return refusal.code
-        sys.exit(f"{method} {path} answered {refusal.code}: {refusal.read().decode(errors='replace')}")
+        sys.exit(
+            f"{method} {path} answered {refusal.code}: {refusal.read().decode(errors='replace')}"
+        )
 
 
 def until_done[T](what: Callable[[], T], *faults: type[Exception]) -> T:
@@ -54,7 +62,9 @@ def until_done[T](what: Callable[[], T], *faults: type[Exception]) -> T:
 
 def send(address: str, message: bytes) -> None:
     """Send the message as another mail server does."""
-    with smtplib.SMTP(SMTP_HOST, SMTP_PORT, local_hostname="helm-test.example", timeout=30) as client:
+    with smtplib.SMTP(
+        SMTP_HOST, SMTP_PORT, local_hostname="helm-test.example", timeout=30
+    ) as client:
         refused = client.sendmail("sender@helm-test.example", [address], message)
         assert not refused, refused
 
@@ -73,7 +83,9 @@ def read(address: str, password: str) -> bytes:
         with open(CERTIFICATE) as file:
             leaf = file.read().partition("-----END CERTIFICATE-----")
         assert isinstance(client.sock, ssl.SSLSocket)
-        assert client.sock.getpeercert(True) == ssl.PEM_cert_to_DER_cert(leaf[0] + leaf[1]), "another certificate"
+        assert client.sock.getpeercert(True) == ssl.PEM_cert_to_DER_cert(leaf[0] + leaf[1]), (
+            "another certificate"
+        )
         client.user(address)
         client.pass_(password)
         if client.stat()[0] == 0:
@@ -92,12 +104,19 @@ def main() -> None:
         f"From: sender@helm-test.example\r\nTo: {address}\r\nSubject: helm test {secrets.token_hex(4)}\r\n"
         "Date: Thu, 01 Jan 2026 00:00:00 +0000\r\n\r\nA message\r\n.\r\n..with dots\r\n\r\nand an end\r\n"
     ).encode()
-    made = until_done(lambda: call("POST", "/v1/domains", {"name": DOMAIN, "dkim": False}, (409,)), OSError) == 201
+    made = (
+        until_done(
+            lambda: call("POST", "/v1/domains", {"name": DOMAIN, "dkim": False}, (409,)), OSError
+        )
+        == 201
+    )
     try:
         call("POST", "/v1/accounts", {"address": address, "password": password})
         until_done(lambda: send(address, message), OSError, smtplib.SMTPException)
         print("the message was accepted", flush=True)
-        stored = until_done(lambda: read(address, password), NotThereError, OSError, poplib.error_proto)
+        stored = until_done(
+            lambda: read(address, password), NotThereError, OSError, poplib.error_proto
+        )
         if not stored.endswith(message):
             sys.exit(f"the message was changed:\n{stored.decode(errors='replace')}")
         print("the same bytes were read", flush=True)

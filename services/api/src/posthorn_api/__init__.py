@@ -1,1 +1,2 @@
-"""The REST API: domains, accounts, aliases, mail and dead letters, and the publisher of the directory."""
+"""The REST API: domains, accounts, aliases, mail and dead letters, and the publisher of the
+directory."""

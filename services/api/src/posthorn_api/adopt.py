@@ -1,4 +1,5 @@
-"""The commands ``posthorn-api installation``, ``adopt`` and ``release-brakes``: what an operator decides (ADR 18)."""
+"""The commands ``posthorn-api installation``, ``adopt`` and ``release-brakes``: what an operator
+decides (ADR 18)."""
 
 from __future__ import annotations
 
@@ -44,24 +45,32 @@ async def _stores(settings: ApiSettings) -> AsyncIterator[_Stores]:
         blobs = await stack.enter_async_context(open_blobs(settings))
         try:
             async with asyncio.timeout(_NATS_SECONDS):
-                connection = await stack.enter_async_context(connect_nats(settings, "posthorn-api-adopt"))
+                connection = await stack.enter_async_context(
+                    connect_nats(settings, "posthorn-api-adopt")
+                )
         except TimeoutError:
             raise Unavailable("nats", "no connection") from None
         publisher = Publisher(PostgresDirectorySource(database), NatsDirectoryBucket(connection))
-        yield _Stores(PostgresInstallation(database), BlobMark(blobs), DirectoryMark(connection), publisher)
+        yield _Stores(
+            PostgresInstallation(database), BlobMark(blobs), DirectoryMark(connection), publisher
+        )
 
 
 def show_installation(settings: ApiSettings) -> None:
-    """Print what each store says, and what that comes to; exits with 0 when they belong together, else with 1."""
+    """Print what each store says, and what that comes to; exits with 0 when they belong
+    together, else with 1."""
     _run(settings, lambda: show(settings))
 
 
 def adopt(settings: ApiSettings, installation: str) -> None:
-    """Make the stores those of the database, then write the directory anew; exits with 0, or with 1 and the reason."""
+    """Make the stores those of the database, then write the directory anew; exits with 0, or
+    with 1 and the reason."""
     try:
         named = UUID(installation)
     except ValueError:
-        raise SystemExit("an installation is named by its id: see posthorn-api installation") from None
+        raise SystemExit(
+            "an installation is named by its id: see posthorn-api installation"
+        ) from None
     _run(settings, lambda: take_over(settings, named))
 
 
@@ -90,7 +99,8 @@ def _run(settings: ApiSettings, work: Callable[[], Awaitable[int]]) -> None:
 
 
 async def show(settings: ApiSettings) -> int:
-    """Print what each store says; returns 0 when all are known to belong together, else 1. Raises Unavailable."""
+    """Print what each store says; returns 0 when all are known to belong together, else 1.
+    Raises Unavailable."""
     async with _stores(settings) as stores:
         reading = await stores.installation.read()
         ours = reading.ours
@@ -120,15 +130,17 @@ async def _told(store: MarkedStore) -> tuple[Copy | None, str]:
 
 
 async def take_over(settings: ApiSettings, named: UUID) -> int:
-    """Return the database, which must be that installation, a new id and mark the stores with it; returns 0, or 1 if nothing was
-    done.
+    """Return the database, which must be that installation, a new id and mark the stores with it;
+    returns 0, or 1 if nothing was done.
 
     Raises Unavailable; begun anew it comes to its end.
     """
     async with _stores(settings) as stores:
         reading = await stores.installation.read()
         if reading.ours.mark.id != named:
-            _say(f"the database is installation {reading.ours.mark.id}, not {named}: nothing was done")
+            _say(
+                f"the database is installation {reading.ours.mark.id}, not {named}: nothing was done"
+            )
             return 1
         reached = 0.0
         for store in (stores.blobs, stores.directory):
@@ -148,7 +160,9 @@ async def take_over(settings: ApiSettings, named: UUID) -> int:
         await stores.installation.finish(mark.id)
         entries = await stores.publisher.rebuild()
         await stores.directory.resume()
-        _say(f"blob store and directory bucket belong to it; {entries} entries of the directory were written anew")
+        _say(
+            f"blob store and directory bucket belong to it; {entries} entries of the directory were written anew"
+        )
         return 0
 
 

@@ -131,13 +131,22 @@ def create_app(
     app.add_exception_handler(HTTPException, _refuse)
     document = docs.describe(app)
     app.router.routes.extend(reference_routes(document))
-    app.router.routes.extend([*public_routes(parts.public_pages), *confirmation_pages(parts.forwards)])
-    limits = LIMITS | {SEND_PATH: send_body_max_bytes} | dict.fromkeys(import_routes.PATHS, import_body_max_bytes)
-    return AsgiEdge(app, body_limit, limits, [(transfer_routes.IMPORT_PATH, mail_import_body_max_bytes)])
+    app.router.routes.extend(
+        [*public_routes(parts.public_pages), *confirmation_pages(parts.forwards)]
+    )
+    limits = (
+        LIMITS
+        | {SEND_PATH: send_body_max_bytes}
+        | dict.fromkeys(import_routes.PATHS, import_body_max_bytes)
+    )
+    return AsgiEdge(
+        app, body_limit, limits, [(transfer_routes.IMPORT_PATH, mail_import_body_max_bytes)]
+    )
 
 
 def _check_rules() -> None:
-    """Every operation has a rule, or it could not have been made; here, that every rule has an operation."""
+    """Every operation has a rule, or it could not have been made; here, that every rule has an
+    operation."""
     idle = RULES.keys() - {route.operation_id for route in operations()}
     if idle:
         raise RuntimeError(f"rules without an operation: {', '.join(sorted(idle))}")

@@ -80,7 +80,9 @@ async def start(process: Process) -> None:
     def tokens(tenants: Tenants) -> Tokens | None:
         if issuer is None or settings.oidc is None:
             return None
-        return Tokens(settings.oidc, issuer, tenants, secret_box.derived("idempotency of tokens")[0])
+        return Tokens(
+            settings.oidc, issuer, tenants, secret_box.derived("idempotency of tokens")[0]
+        )
 
     built = build(
         database=database,
@@ -95,17 +97,24 @@ async def start(process: Process) -> None:
         wake_webhooks=sender.wake,
     )
     services = built.services
-    reading = _Reading(PostgresEventCheckpoint(database), PostgresStatistics(database), dispatch, sender)
+    reading = _Reading(
+        PostgresEventCheckpoint(database), PostgresStatistics(database), dispatch, sender
+    )
     upkeep = Upkeep(built.administration, built.keys, built.idempotency, settings.admin_key)
     process.health.add_check("postgres", upkeep.probe)
     process.health.add_check("installation", guard.probe)
     process.health.add_check("clock", guard.probe_clock)
     await process.task(upkeep.run(), "upkeep")
-    replication = ReplicationWatch(database.ungated(), demanded=settings.database_replication == "synchronous")
-    await process.task(replication.run(), "replication")  # it says so; what the API writes it goes on writing
+    replication = ReplicationWatch(
+        database.ungated(), demanded=settings.database_replication == "synchronous"
+    )
+    # it says so; what the API writes it goes on writing
+    await process.task(replication.run(), "replication")
     await process.task(sender.run(), "webhooks")
     await process.task(services.forwards.run(), "forward confirmations")
-    await process.task(_on_nats(settings, PostgresDirectorySource(database), late, reading, guard), "publisher")
+    await process.task(
+        _on_nats(settings, PostgresDirectorySource(database), late, reading, guard), "publisher"
+    )
 
     listener = bind(settings.api_host, settings.api_port, "POSTHORN_API_PORT")
     app = create_app(
@@ -133,7 +142,11 @@ async def _issuer(process: Process, settings: ApiSettings) -> IssuerKeys | None:
 
 
 async def _on_nats(
-    settings: ApiSettings, source: DirectorySource, late: OverNats, reading: _Reading, guard: InstallationGuard
+    settings: ApiSettings,
+    source: DirectorySource,
+    late: OverNats,
+    reading: _Reading,
+    guard: InstallationGuard,
 ) -> None:
     """Do what needs NATS, from the moment it is there; everything else serves without it."""
     async with AsyncExitStack() as stack:
@@ -151,7 +164,12 @@ async def _on_nats(
         late.dead_letters.set(NatsDeadLetters(connection))
         late.publication.set(publisher)
         reader = EventReader(
-            NatsEventLog(connection), reading.book, trace, reading.statistics, reading.dispatch, reading.sender
+            NatsEventLog(connection),
+            reading.book,
+            trace,
+            reading.statistics,
+            reading.dispatch,
+            reading.sender,
         )
         await guard.passed()
         async with asyncio.TaskGroup() as group:

@@ -1,4 +1,5 @@
-"""Composition root: ``posthorn-api`` serves; with a word behind it, it does one of the commands of an operator."""
+"""Composition root: ``posthorn-api`` serves; with a word behind it, it does one of the commands
+of an operator."""
 
 from __future__ import annotations
 

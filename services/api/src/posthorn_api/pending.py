@@ -29,7 +29,8 @@ class Pending[T]:
 
 
 class PendingEvents:
-    """Notifier and Events in one. What comes before NATS is lost: a short poll, a line of a trace."""
+    """Notifier and Events in one. What comes before NATS is lost: a short poll, a line of a
+    trace."""
 
     def __init__(self) -> None:
         self._notifier: Notifier | None = None

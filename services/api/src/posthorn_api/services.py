@@ -139,11 +139,20 @@ def build(
     tokens: Callable[[Tenants], Tokens | None] = lambda _: None,
     wake_webhooks: Callable[[], None] = lambda: None,
 ) -> Built:
-    """Put the services together. ``tokens`` makes what verifies OIDC tokens; ``wake_webhooks`` has new deliveries sent at once."""
-    sending_limits, policy, wait_seconds = options.sending, options.forward_policy, options.directory_wait_seconds
+    """Put the services together. ``tokens`` makes what verifies OIDC tokens; ``wake_webhooks``
+    has new deliveries sent at once."""
+    sending_limits, policy, wait_seconds = (
+        options.sending,
+        options.forward_policy,
+        options.directory_wait_seconds,
+    )
     names: Collection[str] = Postmasters(sending_limits.postmaster, sending_limits.hostname).names
     administration = PostgresAdministration(database, policy, tuple(names))
-    throttle, audit, tenants = PostgresThrottle(database), PostgresAudit(database), PostgresTenants(database)
+    throttle, audit, tenants = (
+        PostgresThrottle(database),
+        PostgresAudit(database),
+        PostgresTenants(database),
+    )
     keys, idempotency = PostgresApiKeys(database), PostgresIdempotency(database)
     imports = PostgresImports(database, policy)
     directory = DirectoryService(
@@ -154,7 +163,9 @@ def build(
         wait_seconds=wait_seconds,
         account_limits=sending_limits.account,
     )
-    credentials = CredentialService(PostgresDkimKeys(database), PostgresAppPasswords(database), secret_box, generate)
+    credentials = CredentialService(
+        PostgresDkimKeys(database), PostgresAppPasswords(database), secret_box, generate
+    )
     queue = QueueService(
         PostgresQueueAdministration(database),
         PostgresRoutes(database),
@@ -169,7 +180,9 @@ def build(
     )
     services = Services(
         directory=directory,
-        mailboxes=MailboxService(PostgresAccountMail(database), bodies, late.publication, wait_seconds=wait_seconds),
+        mailboxes=MailboxService(
+            PostgresAccountMail(database), bodies, late.publication, wait_seconds=wait_seconds
+        ),
         transfers=TransferService(
             PostgresTransfers(database),
             bodies,
@@ -181,10 +194,18 @@ def build(
         credentials=credentials,
         queue=queue,
         sending=SendingService(
-            administration, throttle, blobs, late.directory, late.ingest, late.events, sending_limits
+            administration,
+            throttle,
+            blobs,
+            late.directory,
+            late.ingest,
+            late.events,
+            sending_limits,
         ),
         tenants=tenancy,
-        bulk_imports=BulkImportService(imports, passwords, late.publication, whole_seconds=options.transfer_seconds),
+        bulk_imports=BulkImportService(
+            imports, passwords, late.publication, whole_seconds=options.transfer_seconds
+        ),
         dns=DnsService(directory, credentials, resolver, options.presence),
         public_pages=PublicPages(administration, options.presence),
         webhooks=webhooks,

@@ -6,7 +6,14 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import NoDecode
 
 from posthorn.model.dns_records import Endpoint, Presence
@@ -48,7 +55,11 @@ def _listed(value: object) -> object:
     if not isinstance(value, str):
         return value
     text = value.strip()
-    return json.loads(text) if text.startswith("[") else [part.strip() for part in text.split(",") if part.strip()]
+    return (
+        json.loads(text)
+        if text.startswith("[")
+        else [part.strip() for part in text.split(",") if part.strip()]
+    )
 
 
 def _host(text: str) -> str:
@@ -78,10 +89,12 @@ Host = Annotated[str, AfterValidator(_host)]
 
 
 class PublicSettings(IntakeSettings, ResolverSettings):
-    """What the mail system is called from outside: for the DNS records of domains, and for mail clients."""
+    """What the mail system is called from outside: for the DNS records of domains, and for mail
+    clients."""
 
     public_mx: Annotated[tuple[Host, ...], NoDecode, BeforeValidator(_listed)] = ()
-    """Hosts that MX records name, the preferred one first, by comma or as a JSON list; unset, POSTHORN_SMTP_HOSTNAME."""
+    """Hosts that MX records name, the preferred one first, by comma or as a JSON list; unset,
+    POSTHORN_SMTP_HOSTNAME."""
     public_submission: Host | None = None
     """The host that mail clients send by; unset, the first MX host."""
     public_submission_port: Port = 587
@@ -95,13 +108,15 @@ class PublicSettings(IntakeSettings, ResolverSettings):
     public_pop3s_port: Port = 995
     """With TLS from the start; 0: not offered."""
     public_web: Host | None = None
-    """The host under which this API is reached over HTTPS for MTA-STS policies and settings of mail clients; unset, the first MX
-    host. Its certificate must hold ``mta-sts.<domain>`` and ``autoconfig.<domain>`` of every domain that uses them."""
+    """The host under which this API is reached over HTTPS for MTA-STS policies and settings of
+    mail clients; unset, the first MX host. Its certificate must hold ``mta-sts.<domain>`` and
+    ``autoconfig.<domain>`` of every domain that uses them."""
     public_mta_sts: Literal["testing", "enforce", "none"] = "testing"
-    """What the MTA-STS policy of all domains asks senders to do when a secure connection fails; none: there is no policy."""
+    """What the MTA-STS policy of all domains asks senders to do when a secure connection fails;
+    none: there is no policy."""
     public_spf_include: Annotated[str, AfterValidator(_record_name)] | None = None
-    """A domain whose SPF record names the addresses that mail leaves from: domains then include it. Unset, they name
-    POSTHORN_OUTBOUND_ADDRESSES, or without those their MX."""
+    """A domain whose SPF record names the addresses that mail leaves from: domains then include
+    it. Unset, they name POSTHORN_OUTBOUND_ADDRESSES, or without those their MX."""
     public_reports: str | None = None
     """Where reports of DMARC and TLS go; unset, to the postmaster of each domain."""
     outbound_addresses: Annotated[
@@ -110,7 +125,12 @@ class PublicSettings(IntakeSettings, ResolverSettings):
     """Addresses or networks that mail leaves from, by comma or as a JSON list."""
 
     @field_validator(
-        "public_submission", "public_pop3", "public_web", "public_spf_include", "public_reports", mode="before"
+        "public_submission",
+        "public_pop3",
+        "public_web",
+        "public_spf_include",
+        "public_reports",
+        mode="before",
     )
     @classmethod
     def _blank_is_unset(cls, value: object) -> object:
@@ -145,18 +165,23 @@ class OidcSettings(EnvSettings):
     """Bearer tokens of an OpenID Connect issuer, beside API keys."""
 
     oidc_issuer: str | None = None
-    """URL of the issuer as its tokens name it, https (or http of this host); unset, there are API keys only."""
+    """URL of the issuer as its tokens name it, https (or http of this host); unset, there are
+    API keys only."""
     oidc_audience: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
-    """Audiences that tokens are meant for, one of which must be named in each; by comma or as a JSON list."""
+    """Audiences that tokens are meant for, one of which must be named in each; by comma or as a
+    JSON list."""
     oidc_role_claim: Annotated[str, Field(min_length=1)] = "roles"
-    """The claim with the role or a list of roles; ``realm_access.roles`` is the claim ``roles`` in the object ``realm_access``."""
+    """The claim with the role or a list of roles; ``realm_access.roles`` is the claim ``roles``
+    in the object ``realm_access``."""
     oidc_roles: dict[str, Role] = Field(default_factory=dict)
-    """Our roles by what the issuer calls them, as a JSON object: ``{"mail-admins": "tenant-admin"}``. Unset, it calls them as we
-    do: platform-admin, tenant-admin, read-only, send-only."""
+    """Our roles by what the issuer calls them, as a JSON object: ``{"mail-admins":
+    "tenant-admin"}``. Unset, it calls them as we do: platform-admin, tenant-admin, read-only,
+    send-only."""
     oidc_tenant_claim: Annotated[str, Field(min_length=1)] = "tenant"
     """The claim with the name or id of the tenant."""
     oidc_platform: bool = False
-    """Whether a token that names no tenant is taken, for the whole platform; only such a one can be a platform admin's."""
+    """Whether a token that names no tenant is taken, for the whole platform; only such a one can
+    be a platform admin's."""
     oidc_leeway_seconds: Annotated[float, Field(ge=0, le=300)] = 30.0
     """How far the clocks of the issuer may be off."""
     oidc_refresh_seconds: Annotated[float, Field(ge=10, allow_inf_nan=False)] = 600.0
@@ -171,13 +196,17 @@ class OidcSettings(EnvSettings):
     @classmethod
     def _issuer_is_safe(cls, value: str | None) -> str | None:
         if value is not None and (not is_safe(value) or "?" in value):
-            raise ValueError("must be a URL with https (or with http and a loopback address), without a query")
+            raise ValueError(
+                "must be a URL with https (or with http and a loopback address), without a query"
+            )
         return value
 
     @model_validator(mode="after")
     def _tokens_are_meant_for_us(self) -> OidcSettings:
         if self.oidc_issuer is not None and not self.oidc_audience:
-            raise ValueError("OIDC_ISSUER needs OIDC_AUDIENCE: tokens meant for others would be taken")
+            raise ValueError(
+                "OIDC_ISSUER needs OIDC_AUDIENCE: tokens meant for others would be taken"
+            )
         return self
 
     @property
@@ -201,16 +230,20 @@ class ForwardPolicySettings(EnvSettings):
     """What aliases may lead to outside of the domains here (ADR 20)."""
 
     forward_targets: Annotated[int, Field(ge=0)] = 20
-    """Addresses elsewhere that an alias may lead to by the word of a tenant's key; 0 for no limit. Platform keys may go beyond."""
+    """Addresses elsewhere that an alias may lead to by the word of a tenant's key; 0 for no
+    limit. Platform keys may go beyond."""
     forward_confirmation: Literal["tenants", "always", "never"] = "tenants"
-    """Which addresses elsewhere get nothing from an alias before they confirm: those that keys of tenants name, those that any key
-    names, or none. Aliases from before this setting are not asked."""
+    """Which addresses elsewhere get nothing from an alias before they confirm: those that keys
+    of tenants name, those that any key names, or none. Aliases from before this setting are not
+    asked."""
 
     @property
     def forward_policy(self) -> ForwardPolicy:
         """The same for the stores."""
         return ForwardPolicy(
-            self.forward_targets or None, self.forward_confirmation != "never", self.forward_confirmation == "always"
+            self.forward_targets or None,
+            self.forward_confirmation != "never",
+            self.forward_confirmation == "always",
         )
 
 
@@ -233,8 +266,9 @@ class ApiSettings(
     api_port: Port = 8080
     """Port of the REST API."""
     api_admin_key: SecretStr | None = None
-    """The key of the first platform admin, at least 32 visible characters: ``ph_`` and 43 random ones is the usual form. Each start
-    puts it in the place of the one before. Without it, and without a file, the keys in the database stay as they are."""
+    """The key of the first platform admin, at least 32 visible characters: ``ph_`` and 43 random
+    ones is the usual form. Each start puts it in the place of the one before. Without it, and
+    without a file, the keys in the database stay as they are."""
     api_admin_key_file: Path | None = None
     """A file that holds that key instead; read at start."""
     api_body_max_bytes: Bytes = 1024 * 1024
@@ -244,7 +278,8 @@ class ApiSettings(
     mail_import_body_max_bytes: Bytes = 64 * 1024 * 1024 * 1024
     """Bytes of an import of mail, which is read as the stores take it."""
     api_requests_per_minute: Annotated[int, Field(ge=0)] = 6000
-    """Requests that one key may make in a process of the API over some time; 0: any number. Costly ones count for several."""
+    """Requests that one key may make in a process of the API over some time; 0: any number.
+    Costly ones count for several."""
     api_requests_burst: Count = 1000
     """Requests that it may make at once after a pause."""
     api_unknown_keys_per_minute: Annotated[int, Field(ge=0)] = 300
@@ -254,8 +289,8 @@ class ApiSettings(
     api_connections: Count = 2000
     """Connections to a process."""
     api_connections_per_client: Count = 500
-    """Connections of one client address, or of the 64 bits that an IPv6 address begins with. Behind an Ingress its address is that
-    of all clients."""
+    """Connections of one client address, or of the 64 bits that an IPv6 address begins with.
+    Behind an Ingress its address is that of all clients."""
     transfer_seconds: Seconds = 21_600.0
     """How long a bulk import, and an import or export of a mailbox, may take in all."""
     directory_reconcile_seconds: Seconds = 600.0
@@ -263,14 +298,17 @@ class ApiSettings(
     directory_wait_seconds: Annotated[float, Field(ge=0)] = 10.0
     """How long an answer waits at most until the directory shows the change."""
     webhook_private_networks: Annotated[
-        tuple[Annotated[Network, BeforeValidator(_network)], ...], NoDecode, BeforeValidator(_listed)
+        tuple[Annotated[Network, BeforeValidator(_network)], ...],
+        NoDecode,
+        BeforeValidator(_listed),
     ] = ()
-    """Networks that webhooks may lead to beside the Internet, by comma or as a JSON list. Whoever may make webhooks can then have
-    requests sent to every host in them."""
+    """Networks that webhooks may lead to beside the Internet, by comma or as a JSON list.
+    Whoever may make webhooks can then have requests sent to every host in them."""
     send_body_max_bytes: Bytes = 40 * 1024 * 1024
     """Bytes of a request that sends a message; base64 takes a third of them."""
     send_large_at_once: Count = 2
-    """Such requests of more than a mebibyte that are at hand at a time; each takes several times its size of memory."""
+    """Such requests of more than a mebibyte that are at hand at a time; each takes several times
+    its size of memory."""
     send_message_max_bytes: Bytes = 40 * 1024 * 1024
     """Bytes of a message that is sent."""
     send_max_recipients: Count = 100
@@ -306,12 +344,16 @@ class ApiSettings(
     @property
     def rate_limit(self) -> RateLimit:
         """What keys may ask for."""
-        return RateLimit(self.api_requests_per_minute, self.api_requests_burst, self.api_unknown_keys_per_minute)
+        return RateLimit(
+            self.api_requests_per_minute, self.api_requests_burst, self.api_unknown_keys_per_minute
+        )
 
     @property
     def http_limits(self) -> HttpLimits:
         """What clients of the listener may do."""
-        limits = HttpLimits(connections=self.api_connections, connections_each=self.api_connections_per_client)
+        limits = HttpLimits(
+            connections=self.api_connections, connections_each=self.api_connections_per_client
+        )
         limits.header_seconds = self.api_header_seconds
         return limits
 

@@ -23,7 +23,11 @@ class Upkeep:
     """Brings the database to what the settings say, however late it comes up."""
 
     def __init__(
-        self, administration: Administration, keys: ApiKeys, idempotency: Idempotency, admin_key: str | None
+        self,
+        administration: Administration,
+        keys: ApiKeys,
+        idempotency: Idempotency,
+        admin_key: str | None,
     ) -> None:
         self._administration = administration
         self._keys = keys
@@ -32,7 +36,8 @@ class Upkeep:
         self._done = False
 
     async def probe(self) -> None:
-        """Return whether the API can serve: the schema is right and the bootstrap key holds. Raises Unavailable."""
+        """Return whether the API can serve: the schema is right and the bootstrap key holds.
+        Raises Unavailable."""
         await self._administration.probe()
         if not self._done:
             raise Unavailable("postgres", "the bootstrap key is not set yet")

@@ -78,17 +78,22 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def about(
     _: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and end.")
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Show the version and end."
+        ),
     ] = False,
     as_json: AsJson = False,
     in_context: InContext = None,
 ) -> None:
     """Manage a Posthorn mail system from a terminal or a script.
 
-    First `posthorn context add` says which system (not needed for local mode on the same host). Then, for a new domain:
-    `posthorn tenant create acme`, `posthorn domain create example.org --tenant acme`,
-    `posthorn account create carol@example.org`, and `posthorn send-test` with `posthorn trace` to see that it works.
+    First `posthorn context add` says which system (not needed for local mode on the same host).
+    Then, for a new domain: `posthorn tenant create acme`, `posthorn domain create example.org
+    --tenant acme`, `posthorn account create carol@example.org`, and `posthorn send-test` with
+    `posthorn trace` to see that it works.
 
-    Every command takes --help, and --json for programs. In a pipe, lists are plain lines with tabs between the columns.
+    Every command takes --help, and --json for programs. In a pipe, lists are plain lines with tabs
+    between the columns.
     """
     before_command.set(BeforeCommand(as_json, in_context))

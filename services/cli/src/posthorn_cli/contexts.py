@@ -1,8 +1,10 @@
-"""Contexts: the systems that this person manages, each a URL and a key, in a file that only its owner can read.
+"""Contexts: the systems that this person manages, each a URL and a key, in a file that only its
+owner can read.
 
-Order of precedence: ``--context``; then POSTHORN_URL with POSTHORN_API_KEY or POSTHORN_API_KEY_FILE; then POSTHORN_CONTEXT; then
-the context in use; then local mode, when its key lies in POSTHORN_HOME. A URL never meets the key of another: where the
-environment names a URL it names the key too. Only local mode's own URL, which is on this machine, gets the key that local mode
+Order of precedence: ``--context``; then POSTHORN_URL with POSTHORN_API_KEY or
+POSTHORN_API_KEY_FILE; then POSTHORN_CONTEXT; then the context in use; then local mode, when its key
+lies in POSTHORN_HOME. A URL never meets the key of another: where the environment names a URL it
+names the key too. Only local mode's own URL, which is on this machine, gets the key that local mode
 wrote.
 """
 
@@ -37,14 +39,20 @@ class Context:
     """Where the key is read at each use, in place of ``key``."""
     ca_file: Path | None = None
     is_written_here: bool = False
-    """Whether a program of ours wrote the key file, for its owner alone: one that others can read is refused."""
+    """Whether a program of ours wrote the key file, for its owner alone: one that others can
+    read is refused."""
 
     def secret(self) -> str:
         """Return the key. Raises CommandError."""
-        return read_key(self.key_file, is_written_here=self.is_written_here) if self.key_file else self.key
+        return (
+            read_key(self.key_file, is_written_here=self.is_written_here)
+            if self.key_file
+            else self.key
+        )
 
     def warning(self) -> str | None:
-        """Return what should be said of the key file: that others can read it, where its owner runs this and could mend it."""
+        """Return what should be said of the key file: that others can read it, where its owner
+        runs this and could mend it."""
         return None if self.key_file is None or self.is_written_here else _exposure(self.key_file)
 
 
@@ -71,7 +79,10 @@ def load(path: Path) -> Config:
         if not isinstance(entry, dict) or not isinstance(entry.get("url"), str):
             raise CommandError(f"{path}: context {name} has no url")
         contexts[name] = Context(
-            entry["url"], str(entry.get("key", "")), _path(entry.get("key_file")), _path(entry.get("ca_file"))
+            entry["url"],
+            str(entry.get("key", "")),
+            _path(entry.get("key_file")),
+            _path(entry.get("ca_file")),
         )
     current = document.get("current")
     return Config(contexts, current if isinstance(current, str) else None)
@@ -82,13 +93,20 @@ def save(path: Path, config: Config) -> None:
     lines = [] if config.current is None else [f"current = {_quoted(config.current)}", ""]
     for name, context in sorted(config.contexts.items()):
         lines.append(f"[contexts.{_quoted(name)}]")
-        entry = {"url": context.url, "key": context.key, "key_file": context.key_file, "ca_file": context.ca_file}
+        entry = {
+            "url": context.url,
+            "key": context.key,
+            "key_file": context.key_file,
+            "ca_file": context.ca_file,
+        }
         lines += [f"{key} = {_quoted(str(value))}" for key, value in entry.items() if value]
         lines.append("")
     new = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
+        with os.fdopen(
+            os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
+        ) as out:
             out.write("\n".join(lines))
         new.replace(path)
     except OSError as error:
@@ -101,15 +119,18 @@ def check_name(name: str) -> str:
     if name == LOCAL:
         raise usage(f"{LOCAL!r} is local mode, which needs no adding")
     if not _NAME.match(name):
-        raise usage("a context's name is of letters, digits, dots, hyphens and underscores, 64 at most")
+        raise usage(
+            "a context's name is of letters, digits, dots, hyphens and underscores, 64 at most"
+        )
     return name
 
 
 def read_key(path: Path, *, is_written_here: bool = False) -> str:
     """Read a key from a file. Raises CommandError.
 
-    Who may read it is the business of whoever made it: Docker, Kubernetes and CI systems mount secrets with modes such as 0444
-    and 0644. One that a program of ours wrote must not be readable by everyone.
+    Who may read it is the business of whoever made it: Docker, Kubernetes and CI systems mount
+    secrets with modes such as 0444 and 0644. One that a program of ours wrote must not be readable
+    by everyone.
     """
     try:
         if is_written_here:
@@ -153,7 +174,9 @@ def _from_environment(url: str, settings: Settings) -> Context:
         return Context(url, "", settings.key_file, settings.ca_file)
     if url.rstrip("/") == settings.local_url:
         return _local(settings)
-    raise CommandError("POSTHORN_URL is set: set POSTHORN_API_KEY_FILE or POSTHORN_API_KEY too", REFUSED)
+    raise CommandError(
+        "POSTHORN_URL is set: set POSTHORN_API_KEY_FILE or POSTHORN_API_KEY too", REFUSED
+    )
 
 
 def _local(settings: Settings) -> Context:
@@ -164,14 +187,21 @@ def _refuse_open(path: Path, forbidden: int) -> None:
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & forbidden:
         who = "everyone" if mode & 0o007 else "its group"
-        raise CommandError(f"{path} is open to {who} (mode {mode:04o}) and holds a key: chmod 600 {path}", REFUSED)
+        raise CommandError(
+            f"{path} is open to {who} (mode {mode:04o}) and holds a key: chmod 600 {path}", REFUSED
+        )
 
 
 def _exposure(path: Path) -> str | None:
-    """Say that everyone can read a file; not of one that is mounted read-only or belongs to another, which nobody here can mend."""
+    """Say that everyone can read a file; not of one that is mounted read-only or belongs to
+    another, which nobody here can mend."""
     try:
         found = path.stat()
-        if not found.st_mode & 0o007 or found.st_uid != os.geteuid() or not os.access(path, os.W_OK):
+        if (
+            not found.st_mode & 0o007
+            or found.st_uid != os.geteuid()
+            or not os.access(path, os.W_OK)
+        ):
             return None
     except OSError:
         return None

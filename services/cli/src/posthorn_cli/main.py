@@ -29,7 +29,12 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
-        _end(FAILED, CommandError(f"a fault of this program, {type(error).__name__}; POSTHORN_DEBUG=1 shows where"))
+        _end(
+            FAILED,
+            CommandError(
+                f"a fault of this program, {type(error).__name__}; POSTHORN_DEBUG=1 shows where"
+            ),
+        )
 
 
 def _end(code: int, error: CommandError | ClientError) -> None:

@@ -1,8 +1,9 @@
 """What a command prints: tables for people, plain lines for pipes, JSON for programs.
 
-On a terminal, lists are tables and an object is its fields, with colour unless NO_COLOR is set. Into a pipe, a list is a line for
-each item with tabs between the columns, and an object a line for each field. ``--json`` gives an array or an object, whole.
-What comes from elsewhere (a subject, a host's reply) never reaches the terminal with its control characters.
+On a terminal, lists are tables and an object is its fields, with colour unless NO_COLOR is set.
+Into a pipe, a list is a line for each item with tabs between the columns, and an object a line for
+each field. ``--json`` gives an array or an object, whole. What comes from elsewhere (a subject, a
+host's reply) never reaches the terminal with its control characters.
 """
 
 from __future__ import annotations
@@ -15,11 +16,23 @@ from datetime import datetime
 from typing import Any, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
-_COUNTED = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+_COUNTED = (
+    TextColumn("{task.description}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TimeElapsedColumn(),
+)
 _NARROWEST_PROSE = 24
 """Characters."""
 _GAP = 2
@@ -29,14 +42,16 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table: the item's field, what is above it, and how a value is written for people."""
+    """A column of a table: the item's field, what is above it, and how a value is written for
+    people."""
 
     field: str
     title: str = ""
     show: Callable[[Any], str] | None = None
     style: Callable[[Any], str] | None = None
     prose: bool = False
-    """Whether a value may be broken into several lines where the terminal is too narrow; else it stays whole, to be copied."""
+    """Whether a value may be broken into several lines where the terminal is too narrow; else it
+    stays whole, to be copied."""
 
     def heading(self) -> str:
         """Return the heading of the column."""
@@ -71,7 +86,8 @@ class Output:
         return len(rows)
 
     def _table(self, columns: Sequence[Column], rows: Sequence[Sequence[Text]]) -> None:
-        """Print a table as wide as its columns need, even beyond the terminal: only prose is broken into lines."""
+        """Print a table as wide as its columns need, even beyond the terminal: only prose is
+        broken into lines."""
         table = Table(box=None, pad_edge=False, header_style="bold")
         needed = _GAP * (len(columns) - 1)
         for column, cells in zip(columns, zip(*rows, strict=True), strict=True):
@@ -79,7 +95,9 @@ class Output:
             widest = max(len(heading), *(cell.cell_len for cell in cells))
             narrowest = min(widest, _NARROWEST_PROSE) if column.prose else widest
             needed += narrowest
-            table.add_column(heading, overflow="fold", no_wrap=not column.prose, min_width=narrowest)
+            table.add_column(
+                heading, overflow="fold", no_wrap=not column.prose, min_width=narrowest
+            )
         for row in rows:
             table.add_row(*row)
         console = self._console
@@ -90,7 +108,9 @@ class Output:
     def _json_items(self, items: Iterable[Mapping[str, Any]]) -> int:
         number = 0
         for number, item in enumerate(items, 1):
-            self._out.write(("[\n" if number == 1 else ",\n") + json.dumps(item, ensure_ascii=False))
+            self._out.write(
+                ("[\n" if number == 1 else ",\n") + json.dumps(item, ensure_ascii=False)
+            )
         self._out.write("\n]\n" if number else "[]\n")
         return number
 
@@ -133,7 +153,8 @@ class Output:
         self.done(f"{what} {name} deleted", {"deleted": name})
 
     def once(self, made: Mapping[str, Any], field: str, columns: Sequence[Column]) -> None:
-        """Print an object with a secret that is shown this once; into a pipe, the secret in ``field`` alone."""
+        """Print an object with a secret that is shown this once; into a pipe, the secret in
+        ``field`` alone."""
         if self.as_json or self.for_people:
             self.item(made, columns)
             self.note(f"The {field} is shown this once: keep it.")
@@ -189,7 +210,11 @@ def size(count: object) -> str:
     value = float(count)
     for unit in _UNITS:
         if value < 1024 or unit == _UNITS[-1]:
-            return f"{value:.0f} {unit}" if unit == "B" or value == int(value) else f"{value:.1f} {unit}"
+            return (
+                f"{value:.0f} {unit}"
+                if unit == "B" or value == int(value)
+                else f"{value:.1f} {unit}"
+            )
         value /= 1024
     raise AssertionError("the last unit takes all")
 
@@ -206,13 +231,17 @@ def moment(value: object) -> str:
 
 _GOOD = frozenset({"active", "delivered", "ok", "right", "signing", "created", "unchanged"})
 _BAD = frozenset({"suspended", "bounced", "fail", "wrong", "missing", "failed", "failing"})
-_BUSY = frozenset({"deferred", "held", "receive-only", "pending", "paused", "warn", "waiting", "unknown"})
+_BUSY = frozenset(
+    {"deferred", "held", "receive-only", "pending", "paused", "warn", "waiting", "unknown"}
+)
 
 
 def state_style(value: object) -> str:
     """Return the colour of a state."""
     text = str(value)
-    return "green" if text in _GOOD else "red" if text in _BAD else "yellow" if text in _BUSY else ""
+    return (
+        "green" if text in _GOOD else "red" if text in _BAD else "yellow" if text in _BUSY else ""
+    )
 
 
 def _cell(column: Column, value: object) -> Text:
@@ -225,7 +254,8 @@ def harmless(text: str, allowed: str = "") -> str:
     """Replace control characters, except those in ``allowed``."""
     return "".join(
         each
-        if each in allowed or (each >= " " and not "\x7f" <= each <= "\x9f" and not "\ud800" <= each <= "\udfff")
+        if each in allowed
+        or (each >= " " and not "\x7f" <= each <= "\x9f" and not "\ud800" <= each <= "\udfff")
         else "�"
         for each in text
     )

@@ -1,6 +1,8 @@
-"""Checks of a mail system from this machine: TLS, blocklists in DNS, and a message from SMTP to POP3.
+"""Checks of a mail system from this machine: TLS, blocklists in DNS, and a message from SMTP to
+POP3.
 
-Nothing here waits without an end, and what cannot be found out is ``unknown``, never right and never wrong.
+Nothing here waits without an end, and what cannot be found out is ``unknown``, never right and
+never wrong.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ _LARGEST_LOOK = 20
 """Newest messages of a maildrop that are searched for the test message."""
 
 type Lookup = Callable[[str], Sequence[str]]
-"""Returns the IPv4 addresses of a name, none when it does not exist. Raises OSError when that cannot be found out."""
+"""Returns the IPv4 addresses of a name, none when it does not exist. Raises OSError when that
+cannot be found out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +64,23 @@ class Place:
     host: str
     port: int
     scheme: str
-    """``smtp`` and ``pop3`` begin in the clear and change to TLS; ``tls`` has it from the first byte."""
+    """``smtp`` and ``pop3`` begin in the clear and change to TLS; ``tls`` has it from the first
+    byte."""
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.host}:{self.port}"
 
 
 def place_of(text: str) -> Place:
-    """Read ``host:port``, or ``smtp://host:port``, ``pop3://…``, ``tls://…``. Raises CommandError."""
+    """Read ``host:port``, or ``smtp://host:port``, ``pop3://…``, ``tls://…``. Raises
+    CommandError."""
     scheme, separator, rest = text.rpartition("://")
     host, _, number = rest.rpartition(":")
     port = int(number) if number.isascii() and number.isdigit() else 0
     if not host or not 0 < port < 65536 or (separator and scheme not in _SCHEMES):
-        raise usage(f"{text!r} is no place: it looks like mail.example.org:465, or smtp://mail.example.org:2525")
+        raise usage(
+            f"{text!r} is no place: it looks like mail.example.org:465, or smtp://mail.example.org:2525"
+        )
     if not separator:
         scheme = "smtp" if port in _SMTP_PORTS else "pop3" if port in _POP3_PORTS else "tls"
     return Place(host.strip("[]"), port, scheme)
@@ -94,14 +101,18 @@ def certificate(place: Place, context: ssl.SSLContext) -> Finding:
     end = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(document["notAfter"])), UTC)
     days = (end - datetime.now(UTC)).total_seconds() / 86_400
     return Finding(
-        check, OK if days > EXPIRES_SOON else WARN, f"verifies; it ends on {end:%Y-%m-%d}, in {days:.0f} days"
+        check,
+        OK if days > EXPIRES_SOON else WARN,
+        f"verifies; it ends on {end:%Y-%m-%d}, in {days:.0f} days",
     )
 
 
 def _certificate_at(place: Place, context: ssl.SSLContext) -> dict[str, object]:
     match place.scheme:
         case "smtp":
-            with smtplib.SMTP(place.host, place.port, local_hostname="localhost", timeout=TIMEOUT) as session:
+            with smtplib.SMTP(
+                place.host, place.port, local_hostname="localhost", timeout=TIMEOUT
+            ) as session:
                 session.starttls(context=context)
                 return _of(session.sock)
         case "pop3":
@@ -128,7 +139,8 @@ def _of(wrapped: object) -> dict[str, object]:
 
 
 def system_lookup(name: str) -> Sequence[str]:
-    """Ask the system's resolver, which may take long: in a thread that is left behind when it does."""
+    """Ask the system's resolver, which may take long: in a thread that is left behind when it
+    does."""
     future: Future[list[str]] = Future()
 
     def ask() -> None:
@@ -150,7 +162,9 @@ def system_lookup(name: str) -> Sequence[str]:
         raise OSError(f"no answer in {DNS_SECONDS:.0f} s") from None
 
 
-def blocklisted(address: IPv4Address | IPv6Address, zone: str, lookup: Lookup = system_lookup) -> Finding:
+def blocklisted(
+    address: IPv4Address | IPv6Address, zone: str, lookup: Lookup = system_lookup
+) -> Finding:
     """See whether an address is on a list."""
     check = f"{address} on {zone}"
     if not address.is_global:
@@ -163,13 +177,16 @@ def blocklisted(address: IPv4Address | IPv6Address, zone: str, lookup: Lookup = 
         return Finding(check, UNKNOWN, f"no DNS here: {_reason(error)}")
     if found:
         return Finding(
-            check, FAIL, f"listed ({', '.join(found)}): see the list's page for why, and how to be taken off"
+            check,
+            FAIL,
+            f"listed ({', '.join(found)}): see the list's page for why, and how to be taken off",
         )
     return Finding(check, OK, "not listed")
 
 
 def _listing(address: IPv4Address | IPv6Address, zone: str, lookup: Lookup) -> list[str]:
-    """Answers within 127.0.0.0/8 mean that it is listed; 127.255.255.0/24, that the list does not serve this resolver."""
+    """Answers within 127.0.0.0/8 mean that it is listed; 127.255.255.0/24, that the list does
+    not serve this resolver."""
     name = address.reverse_pointer.removesuffix(".in-addr.arpa").removesuffix(".ip6.arpa")
     found = [each for each in lookup(f"{name}.{zone}.") if each.startswith("127.")]
     return [] if any(each.startswith("127.255.255.") for each in found) else found
@@ -210,33 +227,55 @@ def round_trip(trip: Trip, context: ssl.SSLContext) -> Finding:
     try:
         _send(trip, mark, context)
     except ssl.SSLCertVerificationError as error:
-        return Finding(check, FAIL, f"{trip.smtp}: the certificate does not verify: {error.verify_message}")
+        return Finding(
+            check, FAIL, f"{trip.smtp}: the certificate does not verify: {error.verify_message}"
+        )
     except (OSError, smtplib.SMTPException) as error:
         return Finding(check, FAIL, f"{trip.smtp} did not accept it: {_reason(error)}")
     wrong = "it did not arrive"
     while time.monotonic() - began < trip.seconds:
         try:
             if _collected(trip, mark, context):
-                return Finding(check, OK, f"in by SMTP and out by POP3 in {time.monotonic() - began:.1f} s")
+                return Finding(
+                    check, OK, f"in by SMTP and out by POP3 in {time.monotonic() - began:.1f} s"
+                )
             wrong = "it did not arrive"
         except ssl.SSLCertVerificationError as error:
-            return Finding(check, FAIL, f"{trip.pop3}: the certificate does not verify: {error.verify_message}")
+            return Finding(
+                check, FAIL, f"{trip.pop3}: the certificate does not verify: {error.verify_message}"
+            )
         except (OSError, poplib.error_proto) as error:  # the maildrop may be in use
             wrong = _reason(error)
         time.sleep(0.3)
-    return Finding(check, FAIL, f"accepted by {trip.smtp}, but after {trip.seconds:.0f} s at {trip.pop3}: {wrong}")
+    return Finding(
+        check,
+        FAIL,
+        f"accepted by {trip.smtp}, but after {trip.seconds:.0f} s at {trip.pop3}: {wrong}",
+    )
 
 
 def _send(trip: Trip, mark: str, context: ssl.SSLContext) -> None:
     message = EmailMessage()
-    message["From"], message["To"], message["Subject"] = trip.sender, trip.recipient, f"Test message {mark}"
-    message.set_content("This is a test message of `posthorn doctor`. It is deleted once it is found.\n")
+    message["From"], message["To"], message["Subject"] = (
+        trip.sender,
+        trip.recipient,
+        f"Test message {mark}",
+    )
+    message.set_content(
+        "This is a test message of `posthorn doctor`. It is deleted once it is found.\n"
+    )
     if trip.smtp.scheme == "tls":
         session: smtplib.SMTP = smtplib.SMTP_SSL(
-            trip.smtp.host, trip.smtp.port, local_hostname="localhost", timeout=TIMEOUT, context=context
+            trip.smtp.host,
+            trip.smtp.port,
+            local_hostname="localhost",
+            timeout=TIMEOUT,
+            context=context,
         )
     else:
-        session = smtplib.SMTP(trip.smtp.host, trip.smtp.port, local_hostname="localhost", timeout=TIMEOUT)
+        session = smtplib.SMTP(
+            trip.smtp.host, trip.smtp.port, local_hostname="localhost", timeout=TIMEOUT
+        )
     with session:
         session.send_message(message)
 
@@ -268,9 +307,17 @@ def _reason(error: Exception) -> str:
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         error = smtplib.SMTPResponseException(*next(iter(error.recipients.values())))
     if isinstance(error, smtplib.SMTPResponseException):
-        text = error.smtp_error.decode(errors="replace") if isinstance(error.smtp_error, bytes) else error.smtp_error
+        text = (
+            error.smtp_error.decode(errors="replace")
+            if isinstance(error.smtp_error, bytes)
+            else error.smtp_error
+        )
         return f"{error.smtp_code} {text}"
     if isinstance(error, poplib.error_proto):
         said = error.args[0] if error.args else ""
         return said.decode(errors="replace") if isinstance(said, bytes) else str(said)
-    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    return (
+        (error.strerror if isinstance(error, OSError) else None)
+        or str(error)
+        or type(error).__name__
+    )

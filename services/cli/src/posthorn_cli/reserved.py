@@ -7,6 +7,7 @@ _SECOND_LEVEL = frozenset({"example.com", "example.net", "example.org"})
 
 
 def is_reserved(name: str) -> bool:
-    """Return whether a domain is reserved for tests, examples or this machine, and so has no records to publish."""
+    """Return whether a domain is reserved for tests, examples or this machine, and so has no
+    records to publish."""
     labels = name.lower().rstrip(".").split(".")
     return labels[-1] in _TOP_LEVEL or ".".join(labels[-2:]) in _SECOND_LEVEL

@@ -1,4 +1,5 @@
-"""One command's surroundings, and how a function becomes a command with the options that all commands have."""
+"""One command's surroundings, and how a function becomes a command with the options that all
+commands have."""
 
 from __future__ import annotations
 
@@ -24,10 +25,14 @@ from posthorn_cli.settings import Settings, from_environment
 
 DEFAULT_LIMIT = 100
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.", rich_help_panel="Everywhere")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print JSON for programs.", rich_help_panel="Everywhere")
+]
 InContext = Annotated[
     str | None,
-    typer.Option("--context", metavar="NAME", help="The system to talk to.", rich_help_panel="Everywhere"),
+    typer.Option(
+        "--context", metavar="NAME", help="The system to talk to.", rich_help_panel="Everywhere"
+    ),
 ]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Items to show at most.")]
 All = Annotated[bool, typer.Option("--all", "-a", help="Show all, however many there are.")]
@@ -55,7 +60,9 @@ class Session:
                 agent=f"posthorn-cli/{version('posthorn-cli')}",
             )
             if client.is_exposed:
-                self.output.note(f"warning: {client.url} is not encrypted: anyone on the way can read the API key")
+                self.output.note(
+                    f"warning: {client.url} is not encrypted: anyone on the way can read the API key"
+                )
             if warning := chosen.warning():
                 self.output.note(warning)
             self._client = client
@@ -67,16 +74,24 @@ class Session:
             self._client.close()
 
     def list(
-        self, pages: Callable[..., Page[Any]], columns: list[Column], limit: int, whole: bool, **filters: object
+        self,
+        pages: Callable[..., Page[Any]],
+        columns: list[Column],
+        limit: int,
+        whole: bool,
+        **filters: object,
     ) -> None:
         """Print a list, and say when there is more of it."""
         found = every(pages, None if whole else limit + 1, **filters)
         shown = self.output.items(found if whole else islice(found, limit), columns)
         if not whole and shown == limit and next(found, None) is not None:
-            self.output.note(f"there are more than these {limit}: --all shows all, --limit N more of them")
+            self.output.note(
+                f"there are more than these {limit}: --all shows all, --limit N more of them"
+            )
 
     def ask(self, question: str, yes: bool) -> None:
-        """Have the person confirm something. Raises CommandError when they do not, or cannot be asked."""
+        """Have the person confirm something. Raises CommandError when they do not, or cannot be
+        asked."""
         if yes:
             return
         if not sys.stdin.isatty():
@@ -99,7 +114,9 @@ before_command: ContextVar[BeforeCommand | None] = ContextVar("before_command", 
 @contextmanager
 def _session(as_json: bool, context: str | None) -> Iterator[Session]:
     before = before_command.get() or BeforeCommand()
-    session = Session(from_environment(), Output(as_json or before.as_json), context or before.context)
+    session = Session(
+        from_environment(), Output(as_json or before.as_json), context or before.context
+    )
     try:
         yield session
     finally:
@@ -109,12 +126,16 @@ def _session(as_json: bool, context: str | None) -> Iterator[Session]:
 def command[**P](
     app: typer.Typer, name: str, options: Mapping[str, Any] | None = None
 ) -> Callable[[Callable[Concatenate[Session, P], None]], Callable[Concatenate[Session, P], None]]:
-    """Make a function a command of ``app``. It gets a session first; --json and --context are added to its options.
+    """Make a function a command of ``app``. It gets a session first; --json and --context are added
+    to its options.
 
-    ``options`` are further ones, annotations by name, for a function that takes ``**keywords``; one not given is None.
+    ``options`` are further ones, annotations by name, for a function that takes ``**keywords``; one
+    not given is None.
     """
 
-    def make(function: Callable[Concatenate[Session, P], None]) -> Callable[Concatenate[Session, P], None]:
+    def make(
+        function: Callable[Concatenate[Session, P], None],
+    ) -> Callable[Concatenate[Session, P], None]:
         hints = get_type_hints(function, include_extras=True)
         _, *own = inspect.signature(function).parameters.values()
         parameters = [
@@ -124,7 +145,11 @@ def command[**P](
                 if each.kind is each.POSITIONAL_OR_KEYWORD
             ),
             *(_option(each, annotation, None) for each, annotation in (options or {}).items()),
-            *(_option(each.name, hints[each.name], each.default) for each in own if each.kind is each.KEYWORD_ONLY),
+            *(
+                _option(each.name, hints[each.name], each.default)
+                for each in own
+                if each.kind is each.KEYWORD_ONLY
+            ),
             _option("as_json", AsJson, False),
             _option("in_context", InContext, None),
         ]
@@ -145,7 +170,9 @@ def command[**P](
 
 
 def _option(name: str, annotation: Any, default: object) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+    )
 
 
 def group(about: str) -> typer.Typer:

@@ -20,7 +20,8 @@ class Settings:
     key: str | None
     """POSTHORN_API_KEY."""
     key_file: Path | None
-    """POSTHORN_API_KEY_FILE: a file that holds the key, also one that a container system mounts for all to read."""
+    """POSTHORN_API_KEY_FILE: a file that holds the key, also one that a container system mounts
+    for all to read."""
     ca_file: Path | None
     """POSTHORN_CA_FILE: certificates to trust in place of the system's."""
     context: str | None
@@ -49,7 +50,9 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
     home = Path(given("HOME") or "~").expanduser()
     config_home = path("XDG_CONFIG_HOME") or home / ".config"
     port = given("POSTHORN_API_PORT") or ""
-    number = int(port) if port.isascii() and port.isdigit() and 0 < int(port) < 65536 else LOCAL_PORT
+    number = (
+        int(port) if port.isascii() and port.isdigit() and 0 < int(port) < 65536 else LOCAL_PORT
+    )
     return Settings(
         url=given("POSTHORN_URL"),
         key=given("POSTHORN_API_KEY"),

@@ -1,4 +1,5 @@
-"""What people type: sizes, times, spans of time, and secrets that stay off the screen and out of the list of processes."""
+"""What people type: sizes, times, spans of time, and secrets that stay off the screen and out of
+the list of processes."""
 
 from __future__ import annotations
 
@@ -27,12 +28,19 @@ _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_8
 PasswordFile = Annotated[
     str | None,
     typer.Option(
-        "--password-file", metavar="FILE", help="Read the password from a file's first line; `-`: from stdin."
+        "--password-file",
+        metavar="FILE",
+        help="Read the password from a file's first line; `-`: from stdin.",
     ),
 ]
 PasswordInArgument = Annotated[
     str | None,
-    typer.Option("--password", metavar="TEXT", help="Unsafe: others see it in the list of processes.", hidden=True),
+    typer.Option(
+        "--password",
+        metavar="TEXT",
+        help="Unsafe: others see it in the list of processes.",
+        hidden=True,
+    ),
 ]
 
 
@@ -94,7 +102,8 @@ def given(**fields: object) -> dict[str, Any]:
 
 
 def nullable(name: str, text: str | None, read: Callable[[str], object] = str) -> dict[str, Any]:
-    """Return a field as it was typed: none when it was not, null for ``none`` or ``unlimited``. Raises CommandError."""
+    """Return a field as it was typed: none when it was not, null for ``none`` or ``unlimited``.
+    Raises CommandError."""
     if text is None:
         return {}
     return {name: None if text.strip().lower() in (NONE, "unlimited") else read(text)}
@@ -106,12 +115,16 @@ def require_change(body: dict[str, Any]) -> None:
         raise usage("nothing to change was named: --help shows what can be")
 
 
-def secret(output: Output, what: str, file: str | None, argument: str | None = None, confirm: bool = False) -> str:
+def secret(
+    output: Output, what: str, file: str | None, argument: str | None = None, confirm: bool = False
+) -> str:
     """Get a secret: from a file or stdin, or by asking without echo. Raises CommandError."""
     if file is not None and argument is not None:
         raise usage(f"the {what} is given twice")
     if argument is not None:
-        output.note(f"warning: a {what} on the command line is seen by everyone who lists this machine's processes")
+        output.note(
+            f"warning: a {what} on the command line is seen by everyone who lists this machine's processes"
+        )
         return argument
     if file is not None:
         return _first_line(what, file)

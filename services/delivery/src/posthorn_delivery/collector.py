@@ -43,17 +43,24 @@ from posthorn_delivery.orphans import DELETE_PARALLEL, Orphans, at_once
 log = structlog.get_logger()
 
 _condemned = Counter(
-    "posthorn_delivery_collector_condemned_total", "Segments marked for removal, without live messages"
+    "posthorn_delivery_collector_condemned_total",
+    "Segments marked for removal, without live messages",
 )
-_rewritten = Counter("posthorn_delivery_collector_rewritten_total", "Segments rewritten without their dead messages")
+_rewritten = Counter(
+    "posthorn_delivery_collector_rewritten_total", "Segments rewritten without their dead messages"
+)
 _removed = Counter("posthorn_delivery_collector_removed_total", "Segments whose blob was removed")
 _freed = Counter(
-    "posthorn_delivery_collector_freed_bytes_total", "Bytes of blobs marked for removal, less those rewritten"
+    "posthorn_delivery_collector_freed_bytes_total",
+    "Bytes of blobs marked for removal, less those rewritten",
 )
 _forgotten = Counter(
-    "posthorn_delivery_collector_forgotten_total", "Messages without references whose rows were deleted"
+    "posthorn_delivery_collector_forgotten_total",
+    "Messages without references whose rows were deleted",
 )
-_faults = Counter("posthorn_delivery_collector_faults_total", "Rounds ended by a fault, by part", ["part"])
+_faults = Counter(
+    "posthorn_delivery_collector_faults_total", "Rounds ended by a fault, by part", ["part"]
+)
 
 _MOST_BATCHES = 50  # maximum per step and round
 _LONG_SENDER_DAYS = VALID_DAYS + 2
@@ -95,8 +102,18 @@ class CollectorBrakes:
     ) -> CollectorBrakes:
         """Make the brakes from the settings."""
         return cls(
-            Brake("orphans", settings.collector_orphan_most_share, settings.collector_orphan_most, released),
-            Brake("removal", settings.collector_removal_most_share, settings.collector_removal_most, released),
+            Brake(
+                "orphans",
+                settings.collector_orphan_most_share,
+                settings.collector_orphan_most,
+                released,
+            ),
+            Brake(
+                "removal",
+                settings.collector_removal_most_share,
+                settings.collector_removal_most,
+                released,
+            ),
         )
 
 
@@ -139,7 +156,14 @@ class Collector:
     async def collect_once(self) -> Round:
         """Do one round, if this process leads; return what was done. Raises Unavailable."""
         done = Round()
-        for step in (self._condemn, self._rewrite, self._remove, self._forget, self._forget_long_senders, self._sweep):
+        for step in (
+            self._condemn,
+            self._rewrite,
+            self._remove,
+            self._forget,
+            self._forget_long_senders,
+            self._sweep,
+        ):
             await step(done)
         return done
 
@@ -174,7 +198,9 @@ class Collector:
             if not await self._leads():
                 return
             found = await self._segments.mostly_dead(
-                settings.collector_live_share, settings.collector_rewrite_age_seconds, settings.collector_batch
+                settings.collector_live_share,
+                settings.collector_rewrite_age_seconds,
+                settings.collector_batch,
             )
             before = done.rewritten
             for segment in found:
@@ -191,9 +217,12 @@ class Collector:
         try:
             bodies = await self._bodies(segment.key, live)
         except Unavailable as fault:
-            # Either the store is down, which ends the round, or this blob is damaged, which must not hold up the others.
+            # Either the store is down, which ends the round, or this blob is damaged, which must
+            # not hold up the others.
             await self._blobs.probe()
-            log.error("a segment cannot be read", segment=segment.key, detail=str(fault), living=len(live))
+            log.error(
+                "a segment cannot be read", segment=segment.key, detail=str(fault), living=len(live)
+            )
             return
         new = new_id()
         moved: dict[UUID, BlobRange] = {}
@@ -219,7 +248,9 @@ class Collector:
         if span > _SPAN_OCTETS:
             return [await self._blobs.read(key, place.offset, place.length) for place in places]
         octets = await self._blobs.read(key, first, span)
-        return [octets[place.offset - first : place.offset - first + place.length] for place in places]
+        return [
+            octets[place.offset - first : place.offset - first + place.length] for place in places
+        ]
 
     async def _remove(self, done: Round) -> None:
         if not await self._leads():
@@ -235,7 +266,11 @@ class Collector:
             for some in batched(condemned, DELETE_PARALLEL, strict=False):
                 faults = await at_once(self._blobs.delete, [key for _, key in some])
                 await segments.removed(
-                    [segment for (segment, _), fault in zip(some, faults, strict=True) if fault is None]
+                    [
+                        segment
+                        for (segment, _), fault in zip(some, faults, strict=True)
+                        if fault is None
+                    ]
                 )
                 done.removed += faults.count(None)
                 _removed.inc(faults.count(None))
@@ -249,7 +284,9 @@ class Collector:
         for _ in range(_MOST_BATCHES):
             if not await self._leads():
                 return
-            count = await self._segments.forget_long_senders(_LONG_SENDER_DAYS, _LONG_SENDERS_AT_ONCE)
+            count = await self._segments.forget_long_senders(
+                _LONG_SENDER_DAYS, _LONG_SENDERS_AT_ONCE
+            )
             done.long_senders += count
             if count < _LONG_SENDERS_AT_ONCE:
                 return

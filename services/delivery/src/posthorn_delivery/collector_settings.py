@@ -27,7 +27,8 @@ class CollectorSettings(EnvSettings):
     """A search that finds more orphans than this, and more than the share, moves none of them
     and raises an alert."""
     collector_orphan_most_share: Annotated[float, Field(ge=0, le=1)] = 0.01
-    """The share of all blobs that may be orphans, where that is more than ``collector_orphan_most``."""
+    """The share of all blobs that may be orphans, where that is more than
+    ``collector_orphan_most``."""
     collector_trash_seconds: Annotated[float, Field(ge=86_400)] = 604_800.0
     """How long orphans stay under ``trash/`` before they are deleted; until then they are moved
     back if a segment names them."""
@@ -51,6 +52,7 @@ class CollectorSettings(EnvSettings):
     """Entries that one round may delete, and purge, unless the share is more; the next round
     continues, and an alert is raised."""
     retention_most_share: Annotated[float, Field(ge=0, le=1)] = 0.05
-    """The share of all mailbox entries that one round may delete, where that is more than ``retention_most``."""
+    """The share of all mailbox entries that one round may delete, where that is more than
+    ``retention_most``."""
     retention_batch: Annotated[int, Field(ge=1, le=10_000)] = 500
     """Entries in one transaction of such a round."""

@@ -54,14 +54,21 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
     """Build the service on the process's stack and start it."""
     enter = process.stack.enter_async_context
     nats = await enter(connect_nats(settings, "posthorn-delivery", "delivery"))
-    database, blobs = await enter(connect_postgres(settings, by_key=True)), await enter(open_blobs(settings))
+    database, blobs = (
+        await enter(connect_postgres(settings, by_key=True)),
+        await enter(open_blobs(settings)),
+    )
     guard = InstallationGuard(PostgresInstallation(database), settings, keeps=True)
     guard.watch_blobs(blobs)
     guard.watch_directory(DirectoryMark(nats))
     database.gate, database.installation = guard.check, guard.installation
     source, events = await enter(NatsIngestSource(nats)), await enter(NatsEvents(nats))
-    retries = await enter(NatsIngestSource(nats, RETRY_CONSUMER, messages=RETRIES_BUFFERED, octets=0))
-    policy = QueuePolicy(settings.relay_give_up_seconds, settings.relay_delay_notice_seconds, settings.forward_limits)
+    retries = await enter(
+        NatsIngestSource(nats, RETRY_CONSUMER, messages=RETRIES_BUFFERED, octets=0)
+    )
+    policy = QueuePolicy(
+        settings.relay_give_up_seconds, settings.relay_delay_notice_seconds, settings.forward_limits
+    )
     mailboxes = PostgresMailboxes(database, policy)
     secret_box = SecretBox.from_settings(settings)
     signer = DkimSigner(PostgresDkimKeys(database), secret_box)
@@ -81,9 +88,15 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
         events=events,
         on_expansion=expander.kick,
     )
-    for part, probe in {"nats": source.probe, "postgres": mailboxes.probe, "blobs": blobs.probe}.items():
+    for part, probe in {
+        "nats": source.probe,
+        "postgres": mailboxes.probe,
+        "blobs": blobs.probe,
+    }.items():
         process.health.add_check(part, probe)
-    replication = ReplicationWatch(database.ungated(), demanded=settings.database_replication == "synchronous")
+    replication = ReplicationWatch(
+        database.ungated(), demanded=settings.database_replication == "synchronous"
+    )
     process.health.add_check("replication", replication.probe)
 
     def check() -> None:
@@ -104,7 +117,9 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
     process.health.add_check("clock", guard.probe_clock)
     await guard.look()
     await process.task(guard.run(), "installation")
-    await process.task(_collecting(guard, PostgresSegmentCatalog(database), blobs, source, settings), "collector")
+    await process.task(
+        _collecting(guard, PostgresSegmentCatalog(database), blobs, source, settings), "collector"
+    )
     await process.task(_keeping(guard, PostgresRetention(database), settings), "retention")
     await process.task(expander.run(), "expander")
     await process.task(repairer.run(), "repair")
@@ -119,16 +134,26 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
 
 
 async def _collecting(
-    guard: InstallationGuard, segments: SegmentCatalog, blobs: Blobs, source: IngestSource, settings: CollectorSettings
+    guard: InstallationGuard,
+    segments: SegmentCatalog,
+    blobs: Blobs,
+    source: IngestSource,
+    settings: CollectorSettings,
 ) -> None:
     """Start collecting once the stores are known to belong together."""
     await guard.passed()
     brakes = CollectorBrakes.from_settings(settings, guard.brakes_released)
-    await Collector(segments, blobs, source.backlog, settings, certain=guard.certain, brakes=brakes).run()
+    await Collector(
+        segments, blobs, source.backlog, settings, certain=guard.certain, brakes=brakes
+    ).run()
 
 
-async def _keeping(guard: InstallationGuard, retention: Retention, settings: CollectorSettings) -> None:
+async def _keeping(
+    guard: InstallationGuard, retention: Retention, settings: CollectorSettings
+) -> None:
     """Start retention once the stores are known to belong together."""
     await guard.passed()
-    brake = Brake("retention", settings.retention_most_share, settings.retention_most, guard.brakes_released)
+    brake = Brake(
+        "retention", settings.retention_most_share, settings.retention_most, guard.brakes_released
+    )
     await RetentionSweeper(retention, settings, certain=guard.certain, brake=brake).run()

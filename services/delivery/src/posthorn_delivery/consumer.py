@@ -19,7 +19,9 @@ from posthorn_delivery.deliverer import Deliverer
 
 log = structlog.get_logger()
 
-_waiting = Gauge("posthorn_delivery_backlog_messages", "Messages on INGEST, including those in flight")
+_waiting = Gauge(
+    "posthorn_delivery_backlog_messages", "Messages on INGEST, including those in flight"
+)
 _waiting_octets = Gauge("posthorn_delivery_backlog_bytes", "Bytes on INGEST")
 _oldest = Gauge(
     "posthorn_delivery_backlog_oldest_seconds",
@@ -75,9 +77,13 @@ class Consumer:
     async def run(self) -> None:
         """Fetch and deliver until drained. An unexpected exception ends it."""
         async with asyncio.TaskGroup() as group:
-            self._loops = [group.create_task(self._loop(), name=f"consumer {n}") for n in range(self._parallel)]
+            self._loops = [
+                group.create_task(self._loop(), name=f"consumer {n}") for n in range(self._parallel)
+            ]
             if self._retries is not None:
-                self._loops.append(group.create_task(self._retry_loop(self._retries), name="retries"))
+                self._loops.append(
+                    group.create_task(self._retry_loop(self._retries), name="retries")
+                )
 
     async def drain(self, grace: float) -> None:
         """Fetch nothing more; return fetched messages to the stream at once; finish batches in
@@ -88,7 +94,9 @@ class Consumer:
             task.cancel()
         # first, since other processes wait for the messages held here, and the server would go on
         # sending
-        await asyncio.gather(*(source.stop() for source in (self._source, self._retries) if source is not None))
+        await asyncio.gather(
+            *(source.stop() for source in (self._source, self._retries) if source is not None)
+        )
         if self._loops:
             _, late = await asyncio.wait(self._loops, timeout=min(grace, DRAIN_SECONDS))
             if late:
@@ -128,7 +136,9 @@ class Consumer:
             await self._deliverer.deliver(batch)
             await self._let_gather(min(_LAST_PAUSE, _RETRY_SHARE * (time.monotonic() - began)))
 
-    async def _take(self, source: IngestSource, messages: int, octets: int) -> Sequence[Delivery] | None:
+    async def _take(
+        self, source: IngestSource, messages: int, octets: int
+    ) -> Sequence[Delivery] | None:
         """Wait for a batch without limit; None when the process drains."""
         task = asyncio.current_task()
         assert task is not None
@@ -140,7 +150,11 @@ class Consumer:
             except Unavailable as fault:
                 if time.monotonic() - said_at > 10:
                     said_at = time.monotonic()
-                    log.warning("messages cannot be fetched from the stream", part=fault.part, detail=str(fault))
+                    log.warning(
+                        "messages cannot be fetched from the stream",
+                        part=fault.part,
+                        detail=str(fault),
+                    )
                 await asyncio.sleep(pause)
                 pause = min(_LAST_PAUSE, pause * 2)
             except asyncio.CancelledError:

@@ -53,9 +53,13 @@ log = structlog.get_logger()
 _entries = Counter("posthorn_delivery_entries_total", "Mailbox entries made")
 _batches = Counter("posthorn_delivery_batches_total", "Batches taken")
 _batch_size = Histogram(
-    "posthorn_delivery_batch_messages", "Messages in a batch", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+    "posthorn_delivery_batch_messages",
+    "Messages in a batch",
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
 )
-_transactions = Counter("posthorn_delivery_transactions_total", "Transactions that delivered messages")
+_transactions = Counter(
+    "posthorn_delivery_transactions_total", "Transactions that delivered messages"
+)
 _rows = Histogram(
     "posthorn_delivery_transaction_rows",
     "Rows of recipients in a transaction",
@@ -132,7 +136,9 @@ class Deliverer:
             async with in_flight.reported():
                 await self._bring_to_an_end(batch, in_flight)
         except Stopping:
-            log.info("returning to the stream what cannot be delivered now", messages=len(in_flight.open))
+            log.info(
+                "returning to the stream what cannot be delivered now", messages=len(in_flight.open)
+            )
         finally:
             self._batches.discard(in_flight)
             await in_flight.give_back()
@@ -147,7 +153,10 @@ class Deliverer:
                 item = Item(delivery, admitted(decode_record(delivery.octets), delivery.subject))
             except RecordError as error:
                 await self._isolator.park(
-                    delivery, in_flight, _name_of(delivery.octets), f"{type(error).__name__}: {error}"
+                    delivery,
+                    in_flight,
+                    _name_of(delivery.octets),
+                    f"{type(error).__name__}: {error}",
                 )
                 continue
             if items.setdefault(item.envelope.id, item) is not item:
@@ -175,9 +184,13 @@ class Deliverer:
         unknown = [item.envelope for item in group.items if item.originals is None]
         originals = await find_srs_originals(unknown, self._rewriting, self._mailboxes)
         for item in group.items:
-            item.originals = originals[item.envelope.id] if item.originals is None else item.originals
+            item.originals = (
+                originals[item.envelope.id] if item.originals is None else item.originals
+            )
             recipients.update(address for chain in item.originals.values() for address in chain)
-        resolution = await self._mailboxes.resolve(recipients, [item.envelope.id for item in group.items])
+        resolution = await self._mailboxes.resolve(
+            recipients, [item.envelope.id for item in group.items]
+        )
         to_place, unseen = [], 0
         for item in group.items:
             if await self._may_be_placed(item, resolution, in_flight):
@@ -229,10 +242,16 @@ class Deliverer:
     async def _signed(self, items: list[Item], in_flight: InFlight) -> list[Item]:
         """Sign messages sent in the name of a local domain; return the items that may proceed
         now."""
-        unsigned = [item for item in items if item.signature is None and item.envelope.signer and item.routes.queued]
+        unsigned = [
+            item
+            for item in items
+            if item.signature is None and item.envelope.signer and item.routes.queued
+        ]
         if self._signer is None or not unsigned:
             return items
-        made = await asyncio.gather(*(self._sign(self._signer, item) for item in unsigned), return_exceptions=True)
+        made = await asyncio.gather(
+            *(self._sign(self._signer, item) for item in unsigned), return_exceptions=True
+        )
         waiting = []
         for item, signature in zip(unsigned, made, strict=True):
             if isinstance(signature, str):
@@ -253,7 +272,9 @@ class Deliverer:
         if envelope.blob is None:
             return await signer.sign(envelope.signer, (item.record.body or b"")[skipped:])
         key, size = envelope.blob, envelope.body.size
-        return await signer.sign(envelope.signer, lambda: self._blobs.stream(key, skipped, size - skipped))
+        return await signer.sign(
+            envelope.signer, lambda: self._blobs.stream(key, skipped, size - skipped)
+        )
 
 
 def _by_recipients(items: Iterable[Item]) -> list[Group]:

@@ -33,10 +33,14 @@ from posthorn_delivery.routing import GONE_REPLY, GONE_STATUS, route
 log = structlog.get_logger()
 
 _slices = Counter("posthorn_delivery_expansion_slices_total", "Slices of wide aliases queued")
-_addresses = Counter("posthorn_delivery_expanded_total", "Addresses that wide aliases were expanded to")
+_addresses = Counter(
+    "posthorn_delivery_expanded_total", "Addresses that wide aliases were expanded to"
+)
 _faults = Counter("posthorn_delivery_expansion_faults_total", "Slices that failed or were refused")
 _open = Gauge("posthorn_delivery_expansions", "Wide aliases of messages that are not expanded yet")
-_oldest = Gauge("posthorn_delivery_expansions_oldest_seconds", "Age of the oldest of them; 0 when there is none")
+_oldest = Gauge(
+    "posthorn_delivery_expansions_oldest_seconds", "Age of the oldest of them; 0 when there is none"
+)
 
 SLICE_ADDRESSES = 100
 """Addresses queued by one transaction."""
@@ -119,7 +123,12 @@ class Expander:
         envelope, (recipient,) = done.envelope, done.envelope.recipients
         now = self._clock()
         if done.gone:
-            detail = {"recipient": recipient, "host": "", "reply": done.refused or GONE_REPLY, "status": GONE_STATUS}
+            detail = {
+                "recipient": recipient,
+                "host": "",
+                "reply": done.refused or GONE_REPLY,
+                "status": GONE_STATUS,
+            }
             self._events.record(Event(envelope.id, now, BOUNCED, detail))
         elif done.done and done.accounts:
             self._events.record(Event(envelope.id, now, DELIVERED, {"recipients": [recipient]}))

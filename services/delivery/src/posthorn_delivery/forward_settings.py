@@ -13,7 +13,8 @@ Hourly = Annotated[int, Field(ge=0)]
 
 
 class ForwardSettings(EnvSettings):
-    """Limits of forwards, besides those of domains and tenants (ADR 20). What is beyond them waits in the outbound queue."""
+    """Limits of forwards, besides those of domains and tenants (ADR 20). What is beyond them
+    waits in the outbound queue."""
 
     forward_recipients_per_hour: Hourly = 5000
     """Recipients elsewhere of one alias; 0 for no limit."""

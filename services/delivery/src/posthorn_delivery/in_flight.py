@@ -15,7 +15,9 @@ from posthorn.model.envelope import Envelope, Record
 from posthorn.ports.ingest import Delivery
 from posthorn_delivery.routing import Routes
 
-_messages = Counter("posthorn_delivery_messages_total", "Messages removed from the stream, by result", ["result"])
+_messages = Counter(
+    "posthorn_delivery_messages_total", "Messages removed from the stream, by result", ["result"]
+)
 
 HEARTBEAT_SECONDS = 2.5
 """Interval of progress reports for messages in flight, in seconds; the stream waits four times
@@ -76,7 +78,10 @@ class Group:
     def halves(self) -> list[Group]:
         """Return both halves, the second one first: groups are taken from the end."""
         middle = len(self.items) // 2
-        return [Group(half, self.tries, self.resolved) for half in (self.items[middle:], self.items[:middle])]
+        return [
+            Group(half, self.tries, self.resolved)
+            for half in (self.items[middle:], self.items[:middle])
+        ]
 
 
 class InFlight:

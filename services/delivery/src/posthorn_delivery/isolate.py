@@ -36,9 +36,13 @@ from posthorn_delivery.in_flight import Group, InFlight, Item
 
 log = structlog.get_logger()
 
-_poison = Counter("posthorn_delivery_poison_total", "Messages that could not be decoded or delivered")
+_poison = Counter(
+    "posthorn_delivery_poison_total", "Messages that could not be decoded or delivered"
+)
 _set_aside = Counter("posthorn_delivery_set_aside_total", "Messages moved to the retry lane")
-_retries = Counter("posthorn_delivery_retries_total", "Attempts ended by a fault of a part, by part", ["part"])
+_retries = Counter(
+    "posthorn_delivery_retries_total", "Attempts ended by a fault of a part, by part", ["part"]
+)
 
 MOST_FAILURES = 32
 """Groups of one batch that may fail in the search for an undeliverable message."""
@@ -67,7 +71,9 @@ class Stopping(Exception):
 class Isolator:
     """Tries groups of messages until each message is finished."""
 
-    def __init__(self, dead: DeadLetters, probes: Mapping[str, Callable[[], Awaitable[None]]]) -> None:
+    def __init__(
+        self, dead: DeadLetters, probes: Mapping[str, Callable[[], Awaitable[None]]]
+    ) -> None:
         """``probes``: by the part's name in Unavailable, how to check whether it serves again."""
         self._dead = dead
         self._probes = probes
@@ -91,7 +97,12 @@ class Isolator:
                 pause = _FIRST_PAUSE
             except Unavailable as fault:
                 _retries.labels(fault.part).inc()
-                log.warning("not delivered yet", part=fault.part, detail=str(fault), messages=len(group.items))
+                log.warning(
+                    "not delivered yet",
+                    part=fault.part,
+                    detail=str(fault),
+                    messages=len(group.items),
+                )
                 pause = await self._wait_out(fault, pause)
                 group.resolved = False  # some of it may have been delivered
                 if group.tries + 1 < _TRIES or fault.part == "nats":
@@ -102,7 +113,9 @@ class Isolator:
                     groups += group.halves()
                     pause = _FIRST_PAUSE
                 else:
-                    await self.put_off(group.items[0].delivery, in_flight, group.items[0].name, fault)
+                    await self.put_off(
+                        group.items[0].delivery, in_flight, group.items[0].name, fault
+                    )
             except AccountsGone:
                 group.resolved = False
                 groups.append(group)
@@ -121,7 +134,9 @@ class Isolator:
             log.error("parked", message=name, reason=reason)
             await in_flight.ack(delivery, "parked")
 
-    async def put_off(self, delivery: Delivery, in_flight: InFlight, name: str, fault: Exception) -> None:
+    async def put_off(
+        self, delivery: Delivery, in_flight: InFlight, name: str, fault: Exception
+    ) -> None:
         """Move the message to the retry lane. One that is there already, or cannot be moved, is
         retried with growing delays."""
         detail = str(fault) if isinstance(fault, Unavailable) else type(fault).__name__
@@ -137,10 +152,14 @@ class Isolator:
                 return
         first, last = NAK_SECONDS
         delay = min(last, first * 2 ** min(delivery.attempt - 1, 10))
-        log.error("neither delivered nor parked", message=name, detail=detail, again_in_seconds=delay)
+        log.error(
+            "neither delivered nor parked", message=name, detail=detail, again_in_seconds=delay
+        )
         await in_flight.nak(delivery, delay)
 
-    async def _narrow(self, group: Group, in_flight: InFlight, error: Exception, failures: int) -> list[Group]:
+    async def _narrow(
+        self, group: Group, in_flight: InFlight, error: Exception, failures: int
+    ) -> list[Group]:
         """Halve a group in which a message cannot be delivered; return the halves."""
         if len(group.items) == 1:
             await self._cannot_be_placed(group.items[0], in_flight, error)
@@ -148,19 +167,30 @@ class Isolator:
         fault = type(error).__name__
         if failures < MOST_FAILURES:
             log.warning(
-                "halving a transaction to find an undeliverable message", messages=len(group.items), fault=fault
+                "halving a transaction to find an undeliverable message",
+                messages=len(group.items),
+                fault=fault,
             )
             return group.halves()
-        log.error("a group is moved to the retry lane undivided", messages=len(group.items), fault=fault)
+        log.error(
+            "a group is moved to the retry lane undivided", messages=len(group.items), fault=fault
+        )
         for some in batched(group.items, _AT_ONCE, strict=False):
-            await asyncio.gather(*(self.put_off(item.delivery, in_flight, item.name, error) for item in some))
+            await asyncio.gather(
+                *(self.put_off(item.delivery, in_flight, item.name, error) for item in some)
+            )
         return []
 
     async def _cannot_be_placed(self, item: Item, in_flight: InFlight, error: Exception) -> None:
         # the exception's text may quote the message
         last = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{last.name} in {last.filename.rpartition('/')[2]}:{last.lineno}"
-        log.error("a message cannot be delivered", message=item.name, fault=type(error).__name__, where=where)
+        log.error(
+            "a message cannot be delivered",
+            message=item.name,
+            fault=type(error).__name__,
+            where=where,
+        )
         if is_retry(item.delivery.subject):
             await self.park(item.delivery, in_flight, item.name, type(error).__name__)
         else:

@@ -39,10 +39,12 @@ from posthorn_delivery.collector_settings import CollectorSettings
 log = structlog.get_logger()
 
 _orphans = Counter(
-    "posthorn_delivery_collector_orphans_total", "Blobs moved to the trash because no segment names them"
+    "posthorn_delivery_collector_orphans_total",
+    "Blobs moved to the trash because no segment names them",
 )
 _rescued = Counter(
-    "posthorn_delivery_collector_rescued_total", "Blobs moved back from the trash because a segment names them"
+    "posthorn_delivery_collector_rescued_total",
+    "Blobs moved back from the trash because a segment names them",
 )
 _discarded = Counter("posthorn_delivery_collector_discarded_total", "Blobs deleted from the trash")
 
@@ -53,10 +55,13 @@ _SLACK = timedelta(hours=1)
 _LINE_MOVES = timedelta(minutes=10)
 
 type Leads = Callable[[], Awaitable[bool]]
-"""Whether this process still leads; raises Unavailable unless the stores are known to belong together."""
+"""Whether this process still leads; raises Unavailable unless the stores are known to belong
+together."""
 
 
-async def at_once(work: Callable[[str], Awaitable[None]], keys: Sequence[str]) -> list[Unavailable | None]:
+async def at_once(
+    work: Callable[[str], Awaitable[None]], keys: Sequence[str]
+) -> list[Unavailable | None]:
     """Process all keys concurrently; return the fault of each, or None. A missing blob is no
     fault."""
 
@@ -119,7 +124,9 @@ class Orphans:
         if now < self._next_sweep or not await leads():
             return Swept()
         rescued, discarded = await self._tend_trash(now, leads)
-        old = datetime.fromtimestamp(now, UTC) - timedelta(seconds=self._settings.collector_orphan_age_seconds)
+        old = datetime.fromtimestamp(now, UTC) - timedelta(
+            seconds=self._settings.collector_orphan_age_seconds
+        )
         # before the search: a message that was parked or retried since then is seen by the next one
         bodies_old = self._bodies_may_go_before(old, await self._backlog())
         found = _Found()
@@ -132,7 +139,9 @@ class Orphans:
         moved = 0
         if not self._brake.holds(found.unknown, found.listed):
             age = self._settings.collector_orphan_age_seconds
-            moved = await self._move([key for key, since in found.suspects.items() if now - since >= age], leads)
+            moved = await self._move(
+                [key for key, since in found.suspects.items() if now - since >= age], leads
+            )
         self._next_sweep = now + self._settings.collector_orphan_interval_seconds
         return Swept(moved, rescued, discarded)
 
@@ -149,11 +158,16 @@ class Orphans:
         if backlog.oldest is None:
             return old
         if datetime.fromtimestamp(self._clock(), UTC) - backlog.oldest > _LINE_MOVES:
-            log.info("bodies without a row are not removed while the stream does not advance", waiting=backlog.messages)
+            log.info(
+                "bodies without a row are not removed while the stream does not advance",
+                waiting=backlog.messages,
+            )
             return None
         return min(old, backlog.oldest - _SLACK)
 
-    async def _search(self, prefix: str, old: datetime, now: float, found: _Found, leads: Leads) -> None:
+    async def _search(
+        self, prefix: str, old: datetime, now: float, found: _Found, leads: Leads
+    ) -> None:
         async for page in _pages(self._blobs.list(prefix)):
             if not await leads():
                 found.is_whole = False
@@ -171,7 +185,9 @@ class Orphans:
             if not await leads():
                 return moved
             still = sorted(await self._segments.unknown_keys(page))
-            moved += await self._each(lambda key: self._blobs.move(key, TRASH + key), still, _orphans)
+            moved += await self._each(
+                lambda key: self._blobs.move(key, TRASH + key), still, _orphans
+            )
             log.info("orphans moved to the trash", keys=still)
             for key in still:
                 self._suspects.pop(key, None)
@@ -180,7 +196,9 @@ class Orphans:
     async def _tend_trash(self, now: float, leads: Leads) -> tuple[int, int]:
         """Move back blobs that a row names, delete old ones; return the number of each."""
         rescued = discarded = 0
-        long_ago = datetime.fromtimestamp(now, UTC) - timedelta(seconds=self._settings.collector_trash_seconds)
+        long_ago = datetime.fromtimestamp(now, UTC) - timedelta(
+            seconds=self._settings.collector_trash_seconds
+        )
         async for page in _pages(self._blobs.list(TRASH)):
             if not await leads():
                 break
@@ -188,13 +206,21 @@ class Orphans:
             unknown = await self._segments.unknown_keys(list(former))
             known = sorted(former.keys() - unknown)
             if known:
-                log.warning("blobs moved back from the trash because a segment names them", keys=known)
-            rescued += await self._each(lambda key: self._blobs.move(TRASH + key, key), known, _rescued)
-            late = [former[key].key for key in sorted(unknown) if former[key].modified_at < long_ago]
+                log.warning(
+                    "blobs moved back from the trash because a segment names them", keys=known
+                )
+            rescued += await self._each(
+                lambda key: self._blobs.move(TRASH + key, key), known, _rescued
+            )
+            late = [
+                former[key].key for key in sorted(unknown) if former[key].modified_at < long_ago
+            ]
             discarded += await self._each(self._blobs.delete, late, _discarded)
         return rescued, discarded
 
-    async def _each(self, work: Callable[[str], Awaitable[None]], keys: Sequence[str], counter: Counter) -> int:
+    async def _each(
+        self, work: Callable[[str], Awaitable[None]], keys: Sequence[str], counter: Counter
+    ) -> int:
         done = 0
         for some in batched(keys, DELETE_PARALLEL, strict=False):
             faults = await at_once(work, some)

@@ -29,7 +29,11 @@ class Packer:
     UUIDv7s."""
 
     def __init__(
-        self, blobs: Blobs, *, new_id: Callable[[], UUID], compress: Callable[[bytes], bytes] | None = None
+        self,
+        blobs: Blobs,
+        *,
+        new_id: Callable[[], UUID],
+        compress: Callable[[bytes], bytes] | None = None,
     ) -> None:
         self._blobs = blobs
         self._new_id = new_id
@@ -44,7 +48,9 @@ class Packer:
             written = item.packing.written_at if item.packing else None
             if item.envelope.blob is not None:
                 item.blob_range = BlobRange(0, item.envelope.body.size)
-            elif item.packing is None or (written is not None and now - written > SEGMENT_HOLDS_SECONDS):
+            elif item.packing is None or (
+                written is not None and now - written > SEGMENT_HOLDS_SECONDS
+            ):
                 fresh.append(item)
         if fresh:
             await self._pack(fresh)
@@ -76,11 +82,18 @@ def segments(items: Iterable[Item]) -> list[Segment]:
         assert item.blob_range is not None
         routes = item.routes
         message = SegmentMessage(
-            item.envelope, item.blob_range, routes.accounts, routes.outbound, routes.tenant, item.signature or ""
+            item.envelope,
+            item.blob_range,
+            routes.accounts,
+            routes.outbound,
+            routes.tenant,
+            item.signature or "",
         )
         if item.packing is not None:
             messages.setdefault(item.packing, []).append(message)
         else:
             assert item.envelope.blob is not None
-            found.append(Segment(item.envelope.id, item.envelope.blob, item.envelope.body.size, (message,)))
+            found.append(
+                Segment(item.envelope.id, item.envelope.blob, item.envelope.body.size, (message,))
+            )
     return found + [Segment(p.id, p.key, p.octets, tuple(inside)) for p, inside in messages.items()]

@@ -20,7 +20,9 @@ from posthorn_delivery.deliverer import Deliverer
 
 log = structlog.get_logger()
 
-_repaired = Counter("posthorn_delivery_strays_total", "Messages on INGEST that no consumer knew, delivered again")
+_repaired = Counter(
+    "posthorn_delivery_strays_total", "Messages on INGEST that no consumer knew, delivered again"
+)
 
 LOOK_EVERY = 10.0
 """Seconds between two scans."""
@@ -31,7 +33,9 @@ class Repairer:
     """Finds stray messages and delivers them. ``lead`` takes the lease for so many seconds;
     False: another process holds it."""
 
-    def __init__(self, strays: Strays, deliverer: Deliverer, lead: Callable[[float], Awaitable[bool]]) -> None:
+    def __init__(
+        self, strays: Strays, deliverer: Deliverer, lead: Callable[[float], Awaitable[bool]]
+    ) -> None:
         self._strays = strays
         self._deliverer = deliverer
         self._lead = lead
@@ -44,7 +48,9 @@ class Repairer:
             try:
                 await self.look()
             except Unavailable as fault:
-                log.warning("INGEST could not be scanned for strays", part=fault.part, detail=str(fault))
+                log.warning(
+                    "INGEST could not be scanned for strays", part=fault.part, detail=str(fault)
+                )
 
     async def look(self) -> int:
         """Deliver what was found by the previous scan too; return how many. Raises Unavailable."""

@@ -23,9 +23,16 @@ from posthorn_delivery.collector_settings import CollectorSettings
 
 log = structlog.get_logger()
 
-_expired = Counter("posthorn_delivery_retention_expired_total", "Mailbox entries deleted by their domain's retention")
-_purged = Counter("posthorn_delivery_retention_purged_total", "Deleted entries purged after their undelete period")
-_faults = Counter("posthorn_delivery_retention_faults_total", "Rounds ended by a fault, by part", ["part"])
+_expired = Counter(
+    "posthorn_delivery_retention_expired_total",
+    "Mailbox entries deleted by their domain's retention",
+)
+_purged = Counter(
+    "posthorn_delivery_retention_purged_total", "Deleted entries purged after their undelete period"
+)
+_faults = Counter(
+    "posthorn_delivery_retention_faults_total", "Rounds ended by a fault, by part", ["part"]
+)
 
 _LEASE_SECONDS = 120.0
 
@@ -45,7 +52,9 @@ class RetentionSweeper:
         self._retention = retention
         self._settings = settings
         self._certain = certain
-        self._brake = brake or Brake("retention", settings.retention_most_share, settings.retention_most)
+        self._brake = brake or Brake(
+            "retention", settings.retention_most_share, settings.retention_most
+        )
 
     async def run(self) -> None:
         """Run a round per interval until cancelled; run as a supervised task."""
@@ -62,7 +71,9 @@ class RetentionSweeper:
     async def round(self) -> tuple[int, int]:
         """Do one round, if this process leads; return the numbers of entries expired and purged.
         Raises Unavailable."""
-        if not await self._retention.lead(self._settings.retention_interval_seconds + _LEASE_SECONDS):
+        if not await self._retention.lead(
+            self._settings.retention_interval_seconds + _LEASE_SECONDS
+        ):
             return 0, 0
         total = await self._retention.entries()
         expired, more = await self._all(self._retention.expire, _expired, total)
@@ -70,11 +81,15 @@ class RetentionSweeper:
         self._brake.holds(self._brake.most(total) + 1 if more or still_more else 0, total)
         return expired, purged
 
-    async def _all(self, step: Callable[[int], Awaitable[Step]], counter: Counter, total: int) -> tuple[int, bool]:
+    async def _all(
+        self, step: Callable[[int], Awaitable[Step]], counter: Counter, total: int
+    ) -> tuple[int, bool]:
         """Run one step, as far as the brake allows; return the number of entries, and whether
         there are more."""
         gone, most = 0, self._brake.most(total)
-        while await self._retention.lead(self._settings.retention_interval_seconds + _LEASE_SECONDS):
+        while await self._retention.lead(
+            self._settings.retention_interval_seconds + _LEASE_SECONDS
+        ):
             if self._certain is not None:
                 await self._certain()
             left = self._settings.retention_batch if self._brake.is_released else most - gone

@@ -45,8 +45,14 @@ GONE_REPLY = "550 5.1.1 user unknown; the mailbox does not exist any more"
 LOOP_STATUS = "5.4.6"
 LOOP_REPLY = "554 5.4.6 the message has been forwarded by this alias before: it loops"
 _WITHHELD = {
-    "suppressed": ("5.7.1", "550 5.7.1 the address is on the suppression list of the alias's owner"),
-    "unconfirmed": ("5.7.1", "550 5.7.1 the address has not confirmed that mail may be forwarded to it"),
+    "suppressed": (
+        "5.7.1",
+        "550 5.7.1 the address is on the suppression list of the alias's owner",
+    ),
+    "unconfirmed": (
+        "5.7.1",
+        "550 5.7.1 the address has not confirmed that mail may be forwarded to it",
+    ),
 }
 _OUTWARD = frozenset({"submission", "send", "notice"})
 AT_ONCE = 200
@@ -70,7 +76,9 @@ class Routes:
     def queued(self) -> tuple[str, ...]:
         """Recipients elsewhere, as the sender addressed them: the targets of an alias are not
         disclosed."""
-        queued = (each for each in self.outbound if each.state in (QueueState.QUEUED, QueueState.HELD))
+        queued = (
+            each for each in self.outbound if each.state in (QueueState.QUEUED, QueueState.HELD)
+        )
         return tuple(dict.fromkeys(each.original or each.recipient for each in queued))
 
     @property
@@ -111,14 +119,19 @@ def route(
             address = behind
         if address in resolution.elsewhere:
             if address != recipient:
-                returned = Outbound(address, _domain(address), envelope.reverse_path, recipient, dsn)
+                returned = Outbound(
+                    address, _domain(address), envelope.reverse_path, recipient, dsn
+                )
                 found.enqueue(replace(returned, returns=envelope.role not in _OUTWARD))
             elif envelope.role in _OUTWARD:
                 found.enqueue(Outbound(address, _domain(address), envelope.reverse_path, dsn=dsn))
             else:
                 found.bounce(envelope, recipient, dsn)
             continue
-        accounts, forwards = resolution.accounts.get(address, ()), resolution.forwards.get(address, ())
+        accounts, forwards = (
+            resolution.accounts.get(address, ()),
+            resolution.forwards.get(address, ()),
+        )
         several = len(accounts) + len(forwards) if len(accounts) + len(forwards) > 1 else 0
         if address in resolution.wide or several > found.room:
             found.expand(envelope, address, recipient, dsn)
@@ -131,9 +144,15 @@ def route(
         if accounts:
             found.local.append(recipient)
         forwards = tuple(
-            found.allowed_forwards(envelope, recipient, dsn, forwards, keys, alone=not (accounts or is_slice))
+            found.allowed_forwards(
+                envelope, recipient, dsn, forwards, keys, alone=not (accounts or is_slice)
+            )
         )
-        if envelope.reverse_path and dsn.wants(Action.DELIVERED) and (accounts or len(forwards) > 1):
+        if (
+            envelope.reverse_path
+            and dsn.wants(Action.DELIVERED)
+            and (accounts or len(forwards) > 1)
+        ):
             found.success_dsn(envelope, recipient, dsn, expanded=len(accounts) + len(forwards) > 1)
             dsn = _without_success(dsn)
         for forward in forwards:
@@ -231,7 +250,13 @@ class _Found:
         )
 
     def _refuse(
-        self, envelope: Envelope, recipient: str, dsn: RecipientDsn, forward: Forward, status: str, reply: str
+        self,
+        envelope: Envelope,
+        recipient: str,
+        dsn: RecipientDsn,
+        forward: Forward,
+        status: str,
+        reply: str,
     ) -> None:
         """Refuse to forward a recipient. Its sender gets a bounce, if any may be sent; a closed
         row records it either way."""
@@ -244,18 +269,32 @@ class _Found:
             self.success_dsn(envelope, recipient, dsn, expanded=True)
             dsn = _without_success(dsn)
         original = "" if address == recipient else recipient
-        waits = Outbound(address, _domain(address), envelope.reverse_path, original, dsn, QueueState.HELD)
+        waits = Outbound(
+            address, _domain(address), envelope.reverse_path, original, dsn, QueueState.HELD
+        )
         self.wide.setdefault(address, replace(waits, reply="to be expanded"))
 
     def bounce(self, envelope: Envelope, recipient: str, dsn: RecipientDsn) -> None:
         if envelope.reverse_path and dsn.wants(Action.FAILED):
-            self._end(envelope, recipient, dsn, QueueState.BOUNCED, GONE_STATUS, GONE_REPLY, Action.FAILED)
+            self._end(
+                envelope, recipient, dsn, QueueState.BOUNCED, GONE_STATUS, GONE_REPLY, Action.FAILED
+            )
         else:
             self.dropped.append(recipient)
 
-    def success_dsn(self, envelope: Envelope, recipient: str, dsn: RecipientDsn, *, expanded: bool) -> None:
+    def success_dsn(
+        self, envelope: Envelope, recipient: str, dsn: RecipientDsn, *, expanded: bool
+    ) -> None:
         notice = Action.EXPANDED if expanded else Action.DELIVERED
-        self._end(envelope, recipient, dsn, QueueState.DELIVERED, "2.1.5", f"250 2.1.5 {notice.value} here", notice)
+        self._end(
+            envelope,
+            recipient,
+            dsn,
+            QueueState.DELIVERED,
+            "2.1.5",
+            f"250 2.1.5 {notice.value} here",
+            notice,
+        )
 
     def _end(
         self,

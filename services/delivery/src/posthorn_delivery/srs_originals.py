@@ -92,5 +92,6 @@ def originals(
 
 
 def day_of(envelope: Envelope) -> int:
-    """Return the day, since the epoch, at which a message came in: the same however often it is delivered."""
+    """Return the day, since the epoch, at which a message came in: the same however often it is
+    delivered."""
     return int(envelope.received_at // _DAY_SECONDS)

@@ -1,1 +1,2 @@
-"""Posthorn on one machine with one command: real servers from wheels, each service a process of its own."""
+"""Posthorn on one machine with one command: real servers from wheels, each service a process of
+its own."""

@@ -1,4 +1,5 @@
-"""The ports of 127.0.0.1 that local mode takes: checked before anything starts, chosen where a setting says 0."""
+"""The ports of 127.0.0.1 that local mode takes: checked before anything starts, chosen where a
+setting says 0."""
 
 from __future__ import annotations
 
@@ -13,7 +14,14 @@ from posthorn_local.embedded import free_port
 from posthorn_local.settings import HEALTH_SERVICES, LocalSettings, variable
 
 HOST = "127.0.0.1"
-_FIELDS = ("smtp_port", "pop3_port", "pop3s_port", "api_port", "submission_port", "submissions_port")
+_FIELDS = (
+    "smtp_port",
+    "pop3_port",
+    "pop3s_port",
+    "api_port",
+    "submission_port",
+    "submissions_port",
+)
 """Settings in the order of the fields of Ports."""
 _PATIENCE = 2.0
 """Seconds to wait for a port to become free: processes of a killed start may still be ending."""
@@ -58,7 +66,15 @@ def choose_ports(settings: LocalSettings) -> Ports:
         taken[port] = title
         chosen.append(port)
     smtp, pop3, pop3s, api, submission, submissions, *health = chosen
-    return Ports(smtp, pop3, pop3s, api, submission, submissions, dict(zip(HEALTH_SERVICES, health, strict=True)))
+    return Ports(
+        smtp,
+        pop3,
+        pop3s,
+        api,
+        submission,
+        submissions,
+        dict(zip(HEALTH_SERVICES, health, strict=True)),
+    )
 
 
 def _check(title: str, port: int) -> None:
@@ -70,7 +86,9 @@ def _check(title: str, port: int) -> None:
                 if number == errno.EADDRINUSE
                 else f"cannot be had: {os.strerror(number)}"
             )
-            raise PortTaken(f"refusing to start: {title}: port {port} of {HOST} {what}; set another one, or 0 for any")
+            raise PortTaken(
+                f"refusing to start: {title}: port {port} of {HOST} {what}; set another one, or 0 for any"
+            )
         time.sleep(0.05)
 
 

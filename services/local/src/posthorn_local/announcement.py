@@ -40,7 +40,9 @@ files in the home:
 def announcement(ports: Ports, home: Path) -> str:
     """Return the line that announces readiness, and how to send and read a first message."""
     here = _shown(home)
-    key, accounts, cert = (shlex.quote(f"{here}/{name}") for name in ("admin.key", "accounts.txt", "tls/tls.crt"))
+    key, accounts, cert = (
+        shlex.quote(f"{here}/{name}") for name in ("admin.key", "accounts.txt", "tls/tls.crt")
+    )
     sender, reader = "someone@example.org", ADDRESSES[0]
     return f"""\
 Posthorn is ready: SMTP {HOST}:{ports.smtp}, SUBMISSION {HOST}:{ports.submission}, SUBMISSIONS {HOST}:{ports.submissions}, \

@@ -34,7 +34,9 @@ def ensure_certificate(directory: Path, now: datetime | None = None) -> bool:
     _write(
         key,
         private.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
         ),
         0o600,
     )
@@ -48,7 +50,9 @@ def _serves(chain: Path, key: Path, moment: datetime) -> bool:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key)
     except (OSError, ValueError):  # an ssl.SSLError, the key of another certificate, is an OSError
         return False
-    return certificate.not_valid_before_utc <= moment <= certificate.not_valid_after_utc - RENEW_BEFORE
+    return (
+        certificate.not_valid_before_utc <= moment <= certificate.not_valid_after_utc - RENEW_BEFORE
+    )
 
 
 def _sign(private: ec.EllipticCurvePrivateKey, moment: datetime) -> x509.Certificate:
@@ -66,7 +70,10 @@ def _sign(private: ec.EllipticCurvePrivateKey, moment: datetime) -> x509.Certifi
         .not_valid_before(moment - timedelta(hours=1))
         .not_valid_after(moment + VALID_FOR)
         .add_extension(
-            x509.SubjectAlternativeName([*map(x509.DNSName, hosts), *map(x509.IPAddress, addresses)]), critical=False
+            x509.SubjectAlternativeName(
+                [*map(x509.DNSName, hosts), *map(x509.IPAddress, addresses)]
+            ),
+            critical=False,
         )
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(), critical=True)

@@ -44,7 +44,12 @@ class Service:
     """One of Posthorn's services as a process of its own."""
 
     def __init__(
-        self, name: str, environment: Mapping[str, str], health_port: int, log: Log, held: tuple[int, ...]
+        self,
+        name: str,
+        environment: Mapping[str, str],
+        health_port: int,
+        log: Log,
+        held: tuple[int, ...],
     ) -> None:
         self.name = name
         self.log = log
@@ -58,7 +63,8 @@ class Service:
     def start(self) -> None:
         """Start the process without waiting for it. From the main thread only."""
         module = _MODULES.get(self.name, self.name.replace("-", "_"))
-        script = f"from posthorn_{module}.main import main; main()  # {self.name}"  # ps shows whose process it is
+        # ps shows whose process it is
+        script = f"from posthorn_{module}.main import main; main()  # {self.name}"
         with self.log.writer() as out:
             self._process = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-P", "-c", script],
@@ -67,7 +73,8 @@ class Service:
                 stdout=out,
                 stderr=out,
                 pass_fds=self._held,
-                start_new_session=True,  # a terminal's Ctrl-C reaches the supervisor only, which stops children in order
+                # a terminal's Ctrl-C reaches the supervisor only, which stops children in order
+                start_new_session=True,
                 preexec_fn=die_with_parent(),
             )
         self._started_at = time.monotonic()
@@ -90,7 +97,10 @@ class Service:
             return "no answer"
         if answer.status_code == httpx.codes.OK:
             return None
-        return ", ".join(f"{part}: {state}" for part, state in parts.items() if state != "ok") or "starting"
+        return (
+            ", ".join(f"{part}: {state}" for part, state in parts.items() if state != "ok")
+            or "starting"
+        )
 
     def terminate(self) -> None:
         """Tell it to drain and end, without waiting."""

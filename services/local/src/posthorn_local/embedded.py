@@ -39,7 +39,8 @@ ROLE_PREFIX = "posthorn_"
 """Prefix of the names of the parts' roles."""
 _PR_SET_PDEATHSIG = 1
 _CAPABILITIES = {"dac_read_search": 2, "dac_override": 1}
-"""Capabilities that lead through private directories, weakest first, with their numbers (capabilities(7))."""
+"""Capabilities that lead through private directories, weakest first, with their numbers
+(capabilities(7))."""
 _LOG_LIMIT = 16 * 1024 * 1024
 """Bytes beyond which a server's log is rotated at its next start."""
 _PORTS: Sequence[int] = range(20_000, 32_000)
@@ -55,7 +56,8 @@ class EmbeddedError(RuntimeError):
 
 
 def draw_ports_from(ports: Sequence[int]) -> None:
-    """Have ``free_port`` draw from these ports, so that systems which start side by side do not meet."""
+    """Have ``free_port`` draw from these ports, so that systems which start side by side do not
+    meet."""
     global _PORTS
     _PORTS = ports
 
@@ -114,13 +116,18 @@ class _Server:
                 stdout=out,
                 stderr=out,
                 pass_fds=self._held,
-                start_new_session=True,  # a terminal's Ctrl-C reaches the parent only, which stops children in order
+                # a terminal's Ctrl-C reaches the parent only, which stops children in order
+                start_new_session=True,
                 preexec_fn=die_with_parent(death),
             )
 
     def _await(self, deadline: float) -> None:
         while not self._serves():
-            if self.process is None or self.process.poll() is not None or time.monotonic() > deadline:
+            if (
+                self.process is None
+                or self.process.poll() is not None
+                or time.monotonic() > deadline
+            ):
                 self.stop(kill=True)
                 raise EmbeddedError(f"{self.name} did not start:\n{self.log_tail()}")
             time.sleep(0.02)
@@ -156,12 +163,16 @@ class _Server:
 
 
 class Postgres(_Server):
-    """A PostgreSQL server with its cluster under ``directory``. Superuser ``posthorn``, database ``posthorn``."""
+    """A PostgreSQL server with its cluster under ``directory``. Superuser ``posthorn``, database
+    ``posthorn``."""
 
     name = "postgres"
 
-    def __init__(self, directory: Path, *, durable: bool = True, held: tuple[int, ...] = ()) -> None:
-        """``held``: file descriptors for the server to inherit, such as a lock that ends with the last process."""
+    def __init__(
+        self, directory: Path, *, durable: bool = True, held: tuple[int, ...] = ()
+    ) -> None:
+        """``held``: file descriptors for the server to inherit, such as a lock that ends with
+        the last process."""
         super().__init__(directory, held)
         self._durable = durable
         self._data = directory / "data"
@@ -213,12 +224,17 @@ class Postgres(_Server):
         # the pid file also tells when recovery is over: the port opens before that
         try:
             lines = (self._data / "postmaster.pid").read_text().splitlines()
-            return self.process is not None and lines[0] == str(self.process.pid) and "ready" in lines[7]
+            return (
+                self.process is not None
+                and lines[0] == str(self.process.pid)
+                and "ready" in lines[7]
+            )
         except (OSError, IndexError):
             return False
 
     def stop(self, *, kill: bool = False, timeout: float = 10) -> None:
-        """Fast shutdown, or with ``kill`` an immediate one (as after a crash); after ``timeout`` seconds SIGKILL."""
+        """Fast shutdown, or with ``kill`` an immediate one (as after a crash); after ``timeout``
+        seconds SIGKILL."""
         self._terminate(signal.SIGQUIT if kill else signal.SIGINT, timeout)
 
     @property
@@ -251,13 +267,24 @@ class Postgres(_Server):
         if os.geteuid() == 0:
             nobody = pwd.getpwnam("nobody")
             os.chown(unfinished, nobody.pw_uid, nobody.pw_gid)
-        command = [str(self._bin / "initdb"), "-D", str(unfinished), "-U", "posthorn", "-E", "UTF8", "--locale=C"]
+        command = [
+            str(self._bin / "initdb"),
+            "-D",
+            str(unfinished),
+            "-U",
+            "posthorn",
+            "-E",
+            "UTF8",
+            "--locale=C",
+        ]
         command += ["--auth=scram-sha-256", "--pwfile=/dev/stdin"]
         if not self._durable:
             command += ["--no-sync"]
         self._run_once(command, self._secret.read_text(), "initdb failed")
         single = [str(self._bin / "postgres"), "--single", "-D", str(unfinished), "postgres"]
-        self._run_once(single, "CREATE DATABASE posthorn\n", "the database cluster could not be created")
+        self._run_once(
+            single, "CREATE DATABASE posthorn\n", "the database cluster could not be created"
+        )
         unfinished.rename(self._data)
 
     def _run_once(self, command: list[str], text: str, failure: str) -> None:
@@ -290,7 +317,8 @@ class Postgres(_Server):
             "--clear-groups",
             f"--inh-caps=-all{kept}",
             f"--ambient-caps=-all{kept}",
-            f"--pdeathsig={signal.Signals(death).name.removeprefix('SIG')}",  # a change of user clears the first one
+            # a change of user clears the first one
+            f"--pdeathsig={signal.Signals(death).name.removeprefix('SIG')}",
             # and the parent may have died between the two: an orphan must not start
             *("sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"', str(os.getpid())),
             *command,
@@ -298,14 +326,17 @@ class Postgres(_Server):
 
 
 class Nats(_Server):
-    """A nats-server with JetStream under ``directory``; every acknowledged message is synced to disk.
+    """A nats-server with JetStream under ``directory``; every acknowledged message is synced to
+    disk.
 
     Each part has a user of its own, with the permissions of ``posthorn.adapters.nats.permissions``.
     """
 
     name = "nats"
 
-    def __init__(self, directory: Path, *, durable: bool = True, held: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, directory: Path, *, durable: bool = True, held: tuple[int, ...] = ()
+    ) -> None:
         """``held``: file descriptors for the server to inherit."""
         super().__init__(directory, held)
         self._durable = durable

@@ -31,7 +31,9 @@ class Home:
             self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
             self.children_lock = os.open(path / "children.lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise HomeTaken(f"refusing to start: POSTHORN_HOME: cannot use {path}: {error.strerror}") from None
+            raise HomeTaken(
+                f"refusing to start: POSTHORN_HOME: cannot use {path}: {error.strerror}"
+            ) from None
         try:
             self._take()
         except HomeTaken:
@@ -55,7 +57,9 @@ class Home:
         deadline = time.monotonic() + _REMAINS_TIMEOUT
         while not _try(self.children_lock):
             if time.monotonic() > deadline:
-                raise HomeTaken(f"refusing to start: processes of an earlier start still use {self.path}")
+                raise HomeTaken(
+                    f"refusing to start: processes of an earlier start still use {self.path}"
+                )
             time.sleep(0.02)
 
     def __truediv__(self, name: str) -> Path:

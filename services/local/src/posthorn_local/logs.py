@@ -43,7 +43,9 @@ class Log:
         self._position += end
         if self._position > LIMIT:
             self._put_aside()
-        found = [line for line in map(_plain, octets[:end].splitlines()) if line and self._is_new(line)]
+        found = [
+            line for line in map(_plain, octets[:end].splitlines()) if line and self._is_new(line)
+        ]
         hidden = len(found) - _MOST
         return found if hidden <= 0 else [*found[:_MOST], f"({hidden} more lines in {self.path})"]
 

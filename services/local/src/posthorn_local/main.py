@@ -15,9 +15,16 @@ from posthorn_local.supervisor import Supervisor
 def main() -> None:
     """Read the command line and the environment, then run until a signal."""
     parser = argparse.ArgumentParser(
-        "posthorn-local", description=HELP, epilog=SETTINGS, formatter_class=argparse.RawDescriptionHelpFormatter
+        "posthorn-local",
+        description=HELP,
+        epilog=SETTINGS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--with-parent", action="store_true", help="stop when the process that started this one ends")
+    parser.add_argument(
+        "--with-parent",
+        action="store_true",
+        help="stop when the process that started this one ends",
+    )
     if parser.parse_args().with_parent:
         end_with_parent()
     settings = LocalSettings.load()

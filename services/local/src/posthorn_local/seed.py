@@ -28,13 +28,19 @@ def seed(api: httpx.Client, accounts: Path) -> None:
         return
     unfinished = accounts.with_name(accounts.name + ".unfinished")
     if not unfinished.exists():
-        write_secret(unfinished, "".join(f"{address} {secrets.token_urlsafe(12)}\n" for address in ADDRESSES))
+        write_secret(
+            unfinished, "".join(f"{address} {secrets.token_urlsafe(12)}\n" for address in ADDRESSES)
+        )
     try:
-        _make(api, "/v1/domains", {"name": DOMAIN, "dkim": False})  # nobody can look up the keys of a .test domain
+        # nobody can look up the keys of a .test domain
+        _make(api, "/v1/domains", {"name": DOMAIN, "dkim": False})
         for line in unfinished.read_text().splitlines():
             address, _, password = line.partition(" ")
             if not _make(api, "/v1/accounts", {"address": address, "password": password}):
-                _expect(api.patch(f"/v1/accounts/{address}", json={"password": password}), httpx.codes.OK)
+                _expect(
+                    api.patch(f"/v1/accounts/{address}", json={"password": password}),
+                    httpx.codes.OK,
+                )
     except httpx.HTTPError as error:
         raise SeedError(f"the API did not answer: {type(error).__name__}") from error
     unfinished.replace(accounts)

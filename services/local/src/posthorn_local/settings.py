@@ -16,7 +16,8 @@ GRACE_SECONDS = 5
 
 
 class LocalSettings(EnvSettings):
-    """Where the state lies and which ports of 127.0.0.1 are taken; a port of 0 takes any free one."""
+    """Where the state lies and which ports of 127.0.0.1 are taken; a port of 0 takes any free
+    one."""
 
     home: Path = Path(".posthorn")
     """The state of the whole system: mail, database, keys, logs. Made when missing."""
@@ -33,12 +34,14 @@ class LocalSettings(EnvSettings):
     api_port: Port = 8080
     """REST API."""
     health_port: Annotated[int, Field(ge=0, le=65535 - len(HEALTH_SERVICES))] = 9101
-    """The first of six: /healthz, /readyz and /metrics of smtp-in, delivery, pop3, api, submission and relay."""
+    """The first of six: /healthz, /readyz and /metrics of smtp-in, delivery, pop3, api,
+    submission and relay."""
     relay_direct: bool = False
     """Whether mail for other domains without a route is sent to their MX, on the internet;
     otherwise it waits in the queue."""
     blobs: SecretStr | None = None
-    """``s3://key:secret@host:port/bucket[?tls=no&region=…]`` keeps bodies there; unset, they lie in a directory of the home."""
+    """``s3://key:secret@host:port/bucket[?tls=no&region=…]`` keeps bodies there; unset, they lie
+    in a directory of the home."""
 
     @field_validator("home", mode="before")
     @classmethod

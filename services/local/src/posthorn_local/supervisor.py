@@ -38,7 +38,13 @@ from posthorn_local.embedded import ROLE_PREFIX, EmbeddedError, Nats, Postgres, 
 from posthorn_local.home import Home, write_secret
 from posthorn_local.logs import Log
 from posthorn_local.seed import ADDRESSES, SeedError, seed
-from posthorn_local.settings import GRACE_SECONDS, HEALTH_SERVICES, LocalSettings, child_environment, variable
+from posthorn_local.settings import (
+    GRACE_SECONDS,
+    HEALTH_SERVICES,
+    LocalSettings,
+    child_environment,
+    variable,
+)
 
 _DOORS = frozenset({"smtp-in", "submission"})
 """Services that verify rewritten reverse-paths."""
@@ -80,7 +86,8 @@ class Supervisor:
     def run(self) -> int:
         """Serve until a signal; returns the exit status."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup is honoured
+            # nohup is honoured
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._signalled)
         status = 0
         try:
@@ -107,7 +114,9 @@ class Supervisor:
             for line in text.splitlines():
                 hushed = not self._announced and "ready" in line.lower()
                 print(  # noqa: T201 - this is a command's output
-                    f"posthorn-local: {'a message is in the logs' if hushed else line}", file=sys.stderr, flush=True
+                    f"posthorn-local: {'a message is in the logs' if hushed else line}",
+                    file=sys.stderr,
+                    flush=True,
                 )
 
     def _announce(self) -> None:
@@ -194,11 +203,18 @@ class Supervisor:
 
     def _migrate(self) -> None:
         done = subprocess.run(
-            [sys.executable, "-P", "-c", "from posthorn.adapters.postgres.migrate import main; main()"],
+            [
+                sys.executable,
+                "-P",
+                "-c",
+                "from posthorn.adapters.postgres.migrate import main; main()",
+            ],
             env=child_environment(
                 database_url=self._postgres.url,
                 database_role_prefix=ROLE_PREFIX,
-                database_role_passwords=json.dumps({part: self._postgres.role_password(part) for part in PRIVILEGES}),
+                database_role_passwords=json.dumps(
+                    {part: self._postgres.role_password(part) for part in PRIVILEGES}
+                ),
             ),
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -218,7 +234,9 @@ class Supervisor:
         while waiting:
             for service in services:
                 if end := service.ended():
-                    raise StartError(f"{service.name} ended ({end}):\n" + "\n".join(service.log.tail()))
+                    raise StartError(
+                        f"{service.name} ended ({end}):\n" + "\n".join(service.log.tail())
+                    )
                 state = service.state(self._http) if service.name in waiting else None
                 if state is None:
                     waiting.pop(service.name, None)

@@ -79,10 +79,15 @@ async def start(process: Process[Pop3Settings]) -> None:
     certificate = Certificate(settings.tls_dir) if settings.tls_dir else None
     if certificate:
         await process.task(certificate.watch(), "certificate")
-    await stack.enter_async_context(serving(settings, service, certificate.context if certificate else None))
+    await stack.enter_async_context(
+        serving(settings, service, certificate.context if certificate else None)
+    )
 
 
 async def _publish(settings: Pop3Settings, read_events: ReadEvents) -> None:
     """Publish what was read, from the moment NATS is there; people get their mail without it."""
-    async with connect_nats(settings, "posthorn-pop3", "pop3") as connection, NatsEvents(connection) as events:
+    async with (
+        connect_nats(settings, "posthorn-pop3", "pop3") as connection,
+        NatsEvents(connection) as events,
+    ):
         await read_events.publish(events)

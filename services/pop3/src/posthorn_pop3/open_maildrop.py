@@ -3,7 +3,8 @@
 Rules:
 
 - Deletions happen in ``OpenMaildrop.commit`` and nowhere else.
-- Locations are asked for in batches, bodies ahead of the client, so that reading on costs no round trip for each message.
+- Locations are asked for in batches, bodies ahead of the client, so that reading on costs no round
+  trip for each message.
 """
 
 from __future__ import annotations
@@ -93,9 +94,18 @@ class Opened:
 
 
 _ENDINGS: Mapping[Ending, tuple[str, str]] = {
-    Ending.CLOSED: ("suspended", "[SYS/PERM] this account is suspended or gone, nothing is deleted"),
-    Ending.CHANGED: ("revoked", "[AUTH] the password was changed or taken away, nothing is deleted"),
-    Ending.TAKEN: ("lease lost", "[SYS/TEMP] the maildrop was taken by another session, nothing is deleted"),
+    Ending.CLOSED: (
+        "suspended",
+        "[SYS/PERM] this account is suspended or gone, nothing is deleted",
+    ),
+    Ending.CHANGED: (
+        "revoked",
+        "[AUTH] the password was changed or taken away, nothing is deleted",
+    ),
+    Ending.TAKEN: (
+        "lease lost",
+        "[SYS/TEMP] the maildrop was taken by another session, nothing is deleted",
+    ),
 }
 """For each: how the session ended, for the log, and the text after ``-ERR``."""
 
@@ -167,7 +177,8 @@ class OpenMaildrop:
         self._owner.retrieved(messages, self._reader)
 
     async def open(self, number: int) -> Opened:
-        """Return a message with its first bytes read. Raises Gone, or Unavailable when not even those can be had."""
+        """Return a message with its first bytes read. Raises Gone, or Unavailable when not even
+        those can be had."""
         location = await self._locate(number)
         try:
             return await self._open(number, location)
@@ -177,9 +188,11 @@ class OpenMaildrop:
             return await self._open(number, await self._locate(number))
 
     async def commit(self) -> int:
-        """Delete what is marked and release the lease, in one transaction; return how many were deleted.
+        """Delete what is marked and release the lease, in one transaction; return how many were
+        deleted.
 
-        Raises LeaseLost or Revoked with nothing deleted, or Unavailable, after which nothing is known to be deleted.
+        Raises LeaseLost or Revoked with nothing deleted, or Unavailable, after which nothing is
+        known to be deleted.
         """
         if self.ending is not None:
             raise Revoked(self.ending)
@@ -194,7 +207,8 @@ class OpenMaildrop:
         return count
 
     async def leave(self) -> None:
-        """Release the lease without deleting anything; after a commit it does nothing. Raises nothing."""
+        """Release the lease without deleting anything; after a commit it does nothing. Raises
+        nothing."""
         if self._left:
             return
         self._leave()
@@ -214,7 +228,9 @@ class OpenMaildrop:
 
     async def _open(self, number: int, location: BodyLocation) -> Opened:
         if location.size != self.snapshot.size(number):
-            raise Unavailable("postgres", f"message {location.message} has another size than in the listing")
+            raise Unavailable(
+                "postgres", f"message {location.message} has another size than in the listing"
+            )
         if self._bodies.whole(location):
             body = await self._bodies.read(location, self._locations(number + 1, AHEAD))
             self._warm(number + 1)
@@ -238,7 +254,11 @@ class OpenMaildrop:
         numbers = self.snapshot.following(number, WINDOW)
         uids = {self.snapshot.uid(each): each for each in numbers}
         found = await self._maildrops.locate(self.account, list(uids))
-        kept = {each: location for each, location in self._located.items() if number - WINDOW < each < number}
+        kept = {
+            each: location
+            for each, location in self._located.items()
+            if number - WINDOW < each < number
+        }
         self._located = kept | {uids[uid]: location for uid, location in found.items()}
         self._located_to = number + WINDOW
         self._warm_to = min(self._warm_to, number + WINDOW)
@@ -248,7 +268,11 @@ class OpenMaildrop:
         self._located_to = self._warm_to = 0
 
     def _locations(self, number: int, most: int) -> list[BodyLocation]:
-        return [self._located[each] for each in self.snapshot.following(number, most) if each in self._located]
+        return [
+            self._located[each]
+            for each in self.snapshot.following(number, most)
+            if each in self._located
+        ]
 
     def _warm(self, number: int) -> None:
         """Fetch what comes next, and locate what comes after that."""
@@ -268,7 +292,9 @@ class OpenMaildrop:
                 wanted.append(location)
         self._bodies.prefetch(wanted)
         if self._locating is None and number + AHEAD >= self._located_to <= len(self.snapshot):
-            self._locating = asyncio.get_running_loop().create_task(self._locate_next(self._located_to))
+            self._locating = asyncio.get_running_loop().create_task(
+                self._locate_next(self._located_to)
+            )
 
     async def _locate_next(self, number: int) -> None:
         try:

@@ -1,14 +1,18 @@
-"""The connection of one POP3 session: bytes in, replies out, time-outs and the end around a session.
+"""The connection of one POP3 session: bytes in, replies out, time-outs and the end around a
+session.
 
 Theory of operation:
 
 - It stands on ``runtime.session`` for what all session protocols do alike.
-- An ``asyncio.BufferedProtocol`` with a small buffer of its own: commands are short, and a client that pipelines is read only as
-  fast as it is answered. What is there is answered inside the read callback, without a task switch; only what must be waited
-  for (a login, a body that is not cached, QUIT) becomes a task, one at a time.
-- While the transport holds more than its limit, no command is taken and, once a little input has piled up, nothing is read.
-- A task is never cancelled because the client has gone: a login under way ends and releases its lease, a QUIT commits
-  (Thunderbird waits three seconds for the reply and closes). The session leaves the limiter when all of that is done.
+- An ``asyncio.BufferedProtocol`` with a small buffer of its own: commands are short, and a client
+  that pipelines is read only as fast as it is answered. What is there is answered inside the read
+  callback, without a task switch; only what must be waited for (a login, a body that is not cached,
+  QUIT) becomes a task, one at a time.
+- While the transport holds more than its limit, no command is taken and, once a little input has
+  piled up, nothing is read.
+- A task is never cancelled because the client has gone: a login under way ends and releases its
+  lease, a QUIT commits (Thunderbird waits three seconds for the reply and closes). The session
+  leaves the limiter when all of that is done.
 - After TIME-OUT nothing is sent and nothing is deleted (RFC 1939 §3).
 """
 
@@ -28,7 +32,8 @@ from posthorn_pop3.session import GOING_DOWN, Pop3Session
 log = structlog.get_logger()
 
 INPUT_BUFFER = 4096
-"""Bytes read at once, and waiting input beyond which reading stops. More than a command, less than an AUTH line."""
+"""Bytes read at once, and waiting input beyond which reading stops. More than a command, less
+than an AUTH line."""
 OUTPUT_BUFFER = 64 * 1024
 """Bytes collected before they are handed to the transport."""
 TURN = 256
@@ -43,11 +48,19 @@ _sent = Counter("posthorn_pop3_sent_bytes_total", "Bytes sent to clients, before
 
 
 class Pop3Protocol(SessionProtocol, asyncio.BufferedProtocol):
-    """One client's connection: a ReplyWriter for its session, a Pop3Session for the connection limiter."""
+    """One client's connection: a ReplyWriter for its session, a Pop3Session for the connection
+    limiter."""
 
     def __init__(self, context: ServerContext, *, secure: bool, client: str | None = None) -> None:
-        """``secure``: TLS is there already. ``client``: the client's address from a PROXY header, None without one."""
-        super().__init__(context.limiter, context.tls, secure=secure, client=client, write_seconds=context.times.write)
+        """``secure``: TLS is there already. ``client``: the client's address from a PROXY
+        header, None without one."""
+        super().__init__(
+            context.limiter,
+            context.tls,
+            secure=secure,
+            client=client,
+            write_seconds=context.times.write,
+        )
         self._context = context
         self._times = context.times
         self._input = bytearray(INPUT_BUFFER)
@@ -96,7 +109,8 @@ class Pop3Protocol(SessionProtocol, asyncio.BufferedProtocol):
             self._pump_soon()
 
     def eof_received(self) -> bool:
-        """The client has sent all: answer what is there, then close. Under TLS there is no half-open connection."""
+        """The client has sent all: answer what is there, then close. Under TLS there is no
+        half-open connection."""
         if self.is_secure or self.is_upgrading:
             return False
         self._has_eof = True
@@ -121,7 +135,9 @@ class Pop3Protocol(SessionProtocol, asyncio.BufferedProtocol):
 
     def _open_session(self) -> None:
         # who came by a proxy is not on this host, whatever address it tells
-        passwords = self.is_secure or (not self.via_proxy and self._context.is_trusted(self.address))
+        passwords = self.is_secure or (
+            not self.via_proxy and self._context.is_trusted(self.address)
+        )
         stls = self.tls_context is not None and not self.is_secure
         self._machine = Machine(Channel(passwords=passwords, stls=stls))
         self._session = Pop3Session(
@@ -153,7 +169,8 @@ class Pop3Protocol(SessionProtocol, asyncio.BufferedProtocol):
 
     @property
     def silent_seconds(self) -> float:
-        """Before login it waits all the time, as the limiter knows; after it, it may be silent as long as the settings say."""
+        """Before login it waits all the time, as the limiter knows; after it, it may be silent
+        as long as the settings say."""
         return 0.0
 
     def give_way(self) -> bool:
@@ -183,14 +200,16 @@ class Pop3Protocol(SessionProtocol, asyncio.BufferedProtocol):
         super().flush()
 
     async def room(self) -> None:
-        """Write what is queued and wait until more may be. Raises ConnectionError when the client is gone."""
+        """Write what is queued and wait until more may be. Raises ConnectionError when the
+        client is gone."""
         self.flush()
         await self.unblocked()
         if self.is_lost:
             raise ConnectionResetError
 
     def close(self) -> None:
-        """Close after what is queued has been taken, for which there is as much time as for any write."""
+        """Close after what is queued has been taken, for which there is as much time as for any
+        write."""
         if self._is_closing:
             return
         if self.is_upgrading:
@@ -221,7 +240,8 @@ class Pop3Protocol(SessionProtocol, asyncio.BufferedProtocol):
         self.limiter.unclaim(self)
 
     def interrupt(self) -> None:
-        """End now, for the maildrop was closed from outside. A reply under way is cut; a QUIT under way asks for itself."""
+        """End now, for the maildrop was closed from outside. A reply under way is cut; a QUIT
+        under way asks for itself."""
         if self._is_closing or self._session.is_committing:
             return
         if self._work is None and not self.is_blocked:
@@ -233,7 +253,8 @@ class Pop3Protocol(SessionProtocol, asyncio.BufferedProtocol):
         self.cut()
 
     async def start_tls(self) -> None:
-        """Shake hands. The machine has thrown away all input; what comes from here on has come through TLS."""
+        """Shake hands. The machine has thrown away all input; what comes from here on has come
+        through TLS."""
         self.flush()
         await self.upgrade()
         self._machine.secured(Channel(passwords=True, stls=False))
@@ -246,7 +267,8 @@ class Pop3Protocol(SessionProtocol, asyncio.BufferedProtocol):
             self.loop.call_soon(self._pump)
 
     def _pump(self) -> None:
-        """Answer commands until input ends, output backs up, something must be waited for, or others are due."""
+        """Answer commands until input ends, output backs up, something must be waited for, or
+        others are due."""
         self._is_pump_due = False
         if self._is_pumping or self._work is not None:
             return
@@ -299,7 +321,8 @@ class Pop3Protocol(SessionProtocol, asyncio.BufferedProtocol):
 
     def _judge(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
-        if task.cancelled() or isinstance(error, OSError):  # the client has gone, or cannot shake hands
+        # the client has gone, or cannot shake hands
+        if task.cancelled() or isinstance(error, OSError):
             self.cut()
         elif error is not None:
             self._crashed(error)
@@ -310,9 +333,12 @@ class Pop3Protocol(SessionProtocol, asyncio.BufferedProtocol):
             self._idle_timer = self.loop.call_later(self._times.idle, self._tick)
 
     def _crashed(self, error: BaseException | None = None) -> None:
-        """A fault in this program: nothing of it is shown, and since a reply may have begun, the connection is cut."""
+        """A fault in this program: nothing of it is shown, and since a reply may have begun, the
+        connection is cut."""
         maildrop = self._session.maildrop
-        log.error("session failed", account=maildrop.address if maildrop else None, exc_info=error or True)
+        log.error(
+            "session failed", account=maildrop.address if maildrop else None, exc_info=error or True
+        )
         self._session.ending = "fault"
         self.cut()
 
@@ -340,7 +366,8 @@ class Pop3Protocol(SessionProtocol, asyncio.BufferedProtocol):
         self._is_leaving = True
         task = asyncio.Task(self._left(), loop=self.loop, eager_start=True)
         if not task.done():
-            self._work = task  # the limiter holds this object, and this object the task, until it is done
+            # the limiter holds this object, and this object the task, until it is done
+            self._work = task
 
     async def _left(self) -> None:
         try:
@@ -390,8 +417,11 @@ class Pop3Protocol(SessionProtocol, asyncio.BufferedProtocol):
         self.cut()
 
     def _linger(self) -> None:
-        """See that a closed connection ends: a client may take nothing more, or not answer the end of TLS."""
-        self._linger_timer = self.loop.call_later(min(LINGER_SECONDS, self._times.write), self._lingered)
+        """See that a closed connection ends: a client may take nothing more, or not answer the
+        end of TLS."""
+        self._linger_timer = self.loop.call_later(
+            min(LINGER_SECONDS, self._times.write), self._lingered
+        )
 
     def _lingered(self) -> None:
         if self.stream.get_write_buffer_size() and self.loop.time() < self._close_by:

@@ -2,9 +2,11 @@
 
 Theory of operation:
 
-- A client may fetch tens of thousands of messages in a second, and recording one costs as much as sending it. So the sessions only
-  put what was read into a bounded queue, and a task publishes from it at a steady rate; a burst is published over some minutes.
-- The queue fills up when NATS is unreachable or clients read faster than that for long: then the oldest are dropped, and counted.
+- A client may fetch tens of thousands of messages in a second, and recording one costs as much as
+  sending it. So the sessions only put what was read into a bounded queue, and a task publishes from
+  it at a steady rate; a burst is published over some minutes.
+- The queue fills up when NATS is unreachable or clients read faster than that for long: then the
+  oldest are dropped, and counted.
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 
 Rules:
 
-- A reply that has begun is completed or the connection is cut: a client never takes a broken message for a whole one.
+- A reply that has begun is completed or the connection is cut: a client never takes a broken
+  message for a whole one.
 - Before it can be known that a reply will succeed, no ``+OK`` is sent.
-- A message counts as read once RETR has sent it to its end and the transport is not backed up, once in a session. TOP never counts:
-  clients use it to look at headers.
+- A message counts as read once RETR has sent it to its end and the transport is not backed up, once
+  in a session. TOP never counts: clients use it to look at headers.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class ReplyWriter(Protocol):
         ...
 
     async def room(self) -> None:
-        """Wait until the client has taken enough for more to be sent. Raises ConnectionError when it is gone."""
+        """Wait until the client has taken enough for more to be sent. Raises ConnectionError
+        when it is gone."""
         ...
 
     def close(self) -> None:
@@ -81,7 +83,8 @@ class Retriever:
         """A reply was begun that cannot be ended: the connection is cut."""
 
     def send(self, number: int, lines: int | None) -> Work | None:
-        """Send a message that is there, or its header and so many lines; return a coroutine when it must be waited for."""
+        """Send a message that is there, or its header and so many lines; return a coroutine when
+        it must be waited for."""
         cached = self._maildrop.cached(number)
         if cached is None:
             return self._fetched(number, lines)
@@ -101,7 +104,9 @@ class Retriever:
             self._read[number - 1] = 1
             self._unrecorded.append(location.message)
 
-    def _send_whole(self, number: int, location: BodyLocation, body: bytes, lines: int | None) -> None:
+    def _send_whole(
+        self, number: int, location: BodyLocation, body: bytes, lines: int | None
+    ) -> None:
         if self._no_nuls:
             body = body.replace(b"\0", b"\x80")
         send = self._out.send
@@ -127,7 +132,9 @@ class Retriever:
                 part=error.part,
                 detail=str(error),
             )
-            self._out.send(b"-ERR [SYS/TEMP] the message cannot be read at this moment, try again\r\n")
+            self._out.send(
+                b"-ERR [SYS/TEMP] the message cannot be read at this moment, try again\r\n"
+            )
         else:
             if opened.rest is None:
                 self._send_whole(number, opened.location, opened.first, lines)
@@ -140,7 +147,11 @@ class Retriever:
         async with aclosing(opened.rest) as rest:
             cut = None if lines is None else TopCut(lines)
             stuffer = DotStuffer(stuffing=location.has_dot_lines)
-            self._out.send(b"+OK %d octets\r\n" % location.size if cut is None else b"+OK top of message follows\r\n")
+            self._out.send(
+                b"+OK %d octets\r\n" % location.size
+                if cut is None
+                else b"+OK top of message follows\r\n"
+            )
             piece: bytes | None = opened.first
             try:
                 while piece is not None and not (cut and cut.done):

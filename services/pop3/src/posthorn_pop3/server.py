@@ -24,9 +24,11 @@ log = structlog.get_logger()
 
 
 def _keep_alive(listener: socket.socket) -> None:
-    """Have the kernel find dead clients within about a minute; accepted connections inherit it from the listener.
+    """Have the kernel find dead clients within about a minute; accepted connections inherit it from
+    the listener.
 
-    Else a laptop that went to sleep would hold its maildrop until the idle time-out, and be told [IN-USE] when it wakes.
+    Else a laptop that went to sleep would hold its maildrop until the idle time-out, and be told
+    [IN-USE] when it wakes.
     """
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
@@ -51,7 +53,8 @@ class Listening:
 async def serving(
     settings: Pop3Settings, service: MaildropService, tls: ssl.SSLContext | None
 ) -> AsyncIterator[Listening]:
-    """Serve POP3, and POP3 over TLS when there is a certificate. On leaving, sessions are drained."""
+    """Serve POP3, and POP3 over TLS when there is a certificate. On leaving, sessions are
+    drained."""
     limiter = ConnectionLimiter(
         settings.pop3_sessions,
         settings.pop3_sessions_per_address,
@@ -68,7 +71,9 @@ async def serving(
             settings.pop3_session_seconds,
         ),
         session_limits=SessionLimits(
-            settings.pop3_login_attempts, settings.pop3_failure_delay_seconds, settings.pop3_outlook_no_nuls
+            settings.pop3_login_attempts,
+            settings.pop3_failure_delay_seconds,
+            settings.pop3_outlook_no_nuls,
         ),
         tls=tls,
         loopback_passwords=settings.pop3_cleartext == "loopback",
@@ -80,7 +85,9 @@ async def serving(
         def make_session(client: str | None, *, secure: bool = False) -> Pop3Protocol:
             return Pop3Protocol(context, secure=secure, client=client)
 
-        async def listen(port: int, name: str, context: ssl.SSLContext | None, by: TrustedProxies | None = None) -> int:
+        async def listen(
+            port: int, name: str, context: ssl.SSLContext | None, by: TrustedProxies | None = None
+        ) -> int:
             listener = bind(settings.pop3_host, port, f"POSTHORN_{name}_PORT")
             _keep_alive(listener)
             made = partial(make_session, secure=context is not None)
@@ -88,14 +95,24 @@ async def serving(
                 listen_behind_proxy(made, listener, limiter, by, grace=grace, tls=context)
             )
 
-        async def listen_for_balancers(port: int | None, name: str, context: ssl.SSLContext | None) -> int | None:
+        async def listen_for_balancers(
+            port: int | None, name: str, context: ssl.SSLContext | None
+        ) -> int | None:
             return None if port is None else await listen(port, name, context, balancers)
 
         tls_port = proxy_tls_port = None
         if tls:
-            proxy_tls_port = await listen_for_balancers(settings.pop3s_proxy_port, "POP3S_PROXY", tls)
+            proxy_tls_port = await listen_for_balancers(
+                settings.pop3s_proxy_port, "POP3S_PROXY", tls
+            )
             tls_port = await listen(settings.pop3s_port, "POP3S", tls)
         proxy_port = await listen_for_balancers(settings.pop3_proxy_port, "POP3_PROXY", None)
         port = await listen(settings.pop3_port, "POP3", None)
-        log.info("listening", pop3=port, pop3s=tls_port, pop3_proxy=proxy_port, pop3s_proxy=proxy_tls_port)
+        log.info(
+            "listening",
+            pop3=port,
+            pop3s=tls_port,
+            pop3_proxy=proxy_port,
+            pop3s_proxy=proxy_tls_port,
+        )
         yield Listening(port, tls_port, limiter, proxy_port, proxy_tls_port)

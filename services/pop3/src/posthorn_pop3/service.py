@@ -2,14 +2,17 @@
 
 Rules:
 
-- A fault of ours is never an empty maildrop and never a wrong password (promise 3): it is ``[SYS/TEMP]``.
-- A maildrop is held under a lease by one session. All leases of the process are renewed in one call; a session whose lease is lost
-  deletes nothing.
-- Of all open maildrops it is asked in one call a second whether what their sessions logged in with still holds: a session whose
-  password was changed or taken away, whose account is suspended or gone, or whose lease was taken over, is ended at once and
-  deletes nothing. It gives its lease back, so that the owner can log in. A commit asks once more, in its own transaction.
+- A fault of ours is never an empty maildrop and never a wrong password (promise 3): it is
+  ``[SYS/TEMP]``.
+- A maildrop is held under a lease by one session. All leases of the process are renewed in one
+  call; a session whose lease is lost deletes nothing.
+- Of all open maildrops it is asked in one call a second whether what their sessions logged in with
+  still holds: a session whose password was changed or taken away, whose account is suspended or
+  gone, or whose lease was taken over, is ended at once and deletes nothing. It gives its lease
+  back, so that the owner can log in. A commit asks once more, in its own transaction.
 - While Postgres cannot be asked, no session ends for it.
-- A lease that could not be given back is given back once Postgres is there again; until then its maildrop is ``[SYS/TEMP]``.
+- A lease that could not be given back is given back once Postgres is there again; until then its
+  maildrop is ``[SYS/TEMP]``.
 - What a session does in its maildrop is in ``open_maildrop``.
 """
 
@@ -43,7 +46,9 @@ WATCH_SECONDS = 1.0
 
 
 _logins = Counter("posthorn_pop3_logins_total", "Attempts to log in", ["outcome"])
-_revoked = Counter("posthorn_pop3_revoked_total", "Sessions ended because they might not go on", ["reason"])
+_revoked = Counter(
+    "posthorn_pop3_revoked_total", "Sessions ended because they might not go on", ["reason"]
+)
 _leases_lost = Counter("posthorn_pop3_leases_lost_total", "Sessions whose lease ran out")
 
 
@@ -70,7 +75,11 @@ class MaildropService:
     """All open maildrops of this process."""
 
     def __init__(
-        self, maildrops: Maildrops, bodies: BodyReader, authenticator: Authenticator, read_events: ReadEvents
+        self,
+        maildrops: Maildrops,
+        bodies: BodyReader,
+        authenticator: Authenticator,
+        read_events: ReadEvents,
     ) -> None:
         self._maildrops = maildrops
         self._bodies = bodies
@@ -79,8 +88,11 @@ class MaildropService:
         self._open: dict[UUID, OpenMaildrop] = {}
         self._unreleased: dict[UUID, int] = {}  # leases to be released: holder and account
 
-    async def log_in(self, login: Login, client: str, claim: Callable[[str, str], bool] = _any_number) -> OpenMaildrop:
-        """Check name and password, take the lease, take the snapshot; ``client`` is its IP address. Raises LoginFailed.
+    async def log_in(
+        self, login: Login, client: str, claim: Callable[[str, str], bool] = _any_number
+    ) -> OpenMaildrop:
+        """Check name and password, take the lease, take the snapshot; ``client`` is its IP address.
+        Raises LoginFailed.
 
         ``claim`` tells whether there is a place for one more session of an account and a tenant.
         """
@@ -90,10 +102,14 @@ class MaildropService:
             failed = LoginFailed("busy", "[SYS/TEMP] too many logins at this moment, try again")
         except Unavailable as error:
             log.warning("login not possible", part=error.part, detail=str(error))
-            failed = LoginFailed("fault", "[SYS/TEMP] the maildrop cannot be reached at this moment, try again")
+            failed = LoginFailed(
+                "fault", "[SYS/TEMP] the maildrop cannot be reached at this moment, try again"
+            )
         except MaildropBusy:
             # fetchmail takes it for a wrong password unless the text says "locked" or [IN-USE]
-            failed = LoginFailed("in-use", "[IN-USE] maildrop is locked by another session, try again later")
+            failed = LoginFailed(
+                "in-use", "[IN-USE] maildrop is locked by another session, try again later"
+            )
         except LoginFailed as error:
             failed = error
         else:
@@ -102,18 +118,27 @@ class MaildropService:
         _logins.labels(failed.outcome).inc()
         raise failed
 
-    async def _log_in(self, login: Login, client: str, claim: Callable[[str, str], bool]) -> OpenMaildrop:
+    async def _log_in(
+        self, login: Login, client: str, claim: Callable[[str, str], bool]
+    ) -> OpenMaildrop:
         known, proof = await self._known(login, client)
         if not claim(known.address, str(known.tenant)):
-            raise LoginFailed("sessions", "[SYS/TEMP] too many sessions of this account or its tenant, try again later")
+            raise LoginFailed(
+                "sessions",
+                "[SYS/TEMP] too many sessions of this account or its tenant, try again later",
+            )
         holder = new_id()
         await self._release_unreleased(known.account)
         try:
-            listing = await self._maildrops.open(known.account, holder, by_app_password=bool(proof.app_password))
+            listing = await self._maildrops.open(
+                known.account, holder, by_app_password=bool(proof.app_password)
+            )
         except Unavailable:
             self.release_later(known.account, holder)
             raise
-        maildrop = OpenMaildrop(self, self._maildrops, self._bodies, known, proof, holder, Snapshot(listing))
+        maildrop = OpenMaildrop(
+            self, self._maildrops, self._bodies, known, proof, holder, Snapshot(listing)
+        )
         self._open[holder] = maildrop
         return maildrop
 
@@ -127,14 +152,18 @@ class MaildropService:
             familiar = known is not None and known.place_age is not None
             async with self._authenticator.attempt(address, client, familiar=familiar) as attempt:
                 if attempt.refused:
-                    raise LoginFailed("throttled", "[SYS/TEMP] too many failed logins, try again in some minutes")
+                    raise LoginFailed(
+                        "throttled", "[SYS/TEMP] too many failed logins, try again in some minutes"
+                    )
                 proof = await self._authenticator.by_password(known, login.password)
                 if proof is None or not is_own:
                     await attempt.wrong()
                     raise LoginFailed("wrong", "[AUTH] name or password is wrong")
         assert known is not None
         if not known.active:
-            raise LoginFailed("suspended", "[SYS/PERM] this account is suspended, ask its administrator")
+            raise LoginFailed(
+                "suspended", "[SYS/PERM] this account is suspended, ask its administrator"
+            )
         self._authenticator.logged_in(known, client_network)
         return known, proof
 
@@ -151,7 +180,8 @@ class MaildropService:
         self._read_events.note(messages, reader)
 
     async def _release_unreleased(self, account: int | None = None) -> None:
-        """Release the leases that could not be released, all or those of an account. Raises Unavailable."""
+        """Release the leases that could not be released, all or those of an account. Raises
+        Unavailable."""
         for holder, owner in list(self._unreleased.items()):
             if account in (None, owner):
                 await self._maildrops.release(owner, holder)
@@ -169,13 +199,21 @@ class MaildropService:
         if not asked:
             return
         try:
-            held = await self._maildrops.renew([(maildrop.account, holder) for holder, maildrop in asked.items()])
+            held = await self._maildrops.renew(
+                [(maildrop.account, holder) for holder, maildrop in asked.items()]
+            )
         except Unavailable as error:
             # They may run out meanwhile; the next renewal, or the commit, finds out.
-            log.warning("leases not renewed", part=error.part, detail=str(error), sessions=len(asked))
+            log.warning(
+                "leases not renewed", part=error.part, detail=str(error), sessions=len(asked)
+            )
             return
         for holder, maildrop in asked.items():
-            if holder not in held and not maildrop.is_leaving and self._open.pop(holder, None) is not None:
+            if (
+                holder not in held
+                and not maildrop.is_leaving
+                and self._open.pop(holder, None) is not None
+            ):
                 maildrop.end(Ending.TAKEN)
                 _leases_lost.inc()
                 log.warning("lease lost", account=maildrop.address, session=str(holder))
@@ -191,15 +229,24 @@ class MaildropService:
         try:
             await self._release_unreleased()
         except Unavailable as error:
-            log.warning("leases not released", part=error.part, detail=str(error), leases=len(self._unreleased))
+            log.warning(
+                "leases not released",
+                part=error.part,
+                detail=str(error),
+                leases=len(self._unreleased),
+            )
             return
         asked = dict(self._open)
         if not asked:
             return
         try:
-            ended = await self._maildrops.ended({holder: maildrop.proof for holder, maildrop in asked.items()})
+            ended = await self._maildrops.ended(
+                {holder: maildrop.proof for holder, maildrop in asked.items()}
+            )
         except Unavailable as error:
-            log.warning("sessions not checked", part=error.part, detail=str(error), sessions=len(asked))
+            log.warning(
+                "sessions not checked", part=error.part, detail=str(error), sessions=len(asked)
+            )
             return
         for holder, ending in ended.items():
             maildrop = asked[holder]
@@ -209,7 +256,12 @@ class MaildropService:
                     _leases_lost.inc()
                 maildrop.end(ending)
                 _revoked.labels(ending.value).inc()
-                log.info("session is ended", account=maildrop.address, session=str(holder), why=ending.value)
+                log.info(
+                    "session is ended",
+                    account=maildrop.address,
+                    session=str(holder),
+                    why=ending.value,
+                )
 
 
 def _canonical(name: str) -> str | None:

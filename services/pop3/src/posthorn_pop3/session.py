@@ -2,8 +2,8 @@
 
 Rules:
 
-- ``handle`` answers at once where nothing must be waited for, else returns a coroutine; the protocol runs one at a time and hands
-  over no other event meanwhile.
+- ``handle`` answers at once where nothing must be waited for, else returns a coroutine; the
+  protocol runs one at a time and hands over no other event meanwhile.
 - A command that cannot be obeyed changes nothing; how messages are sent is in ``retr``.
 """
 
@@ -75,7 +75,12 @@ class Pop3Session:
     _retriever: Retriever  # from login on, as ``maildrop``
 
     def __init__(
-        self, service: MaildropService, machine: Machine, outlet: ReplyWriter, limits: SessionLimits, client: str
+        self,
+        service: MaildropService,
+        machine: Machine,
+        outlet: ReplyWriter,
+        limits: SessionLimits,
+        client: str,
     ) -> None:
         self._service = service
         self._machine = machine
@@ -192,7 +197,9 @@ class Pop3Session:
         self._bad = 0
         self._machine.accepted()
         snapshot = maildrop.snapshot
-        self._out.send(b"+OK maildrop has %d messages (%d octets)\r\n" % (snapshot.count, snapshot.octets))
+        self._out.send(
+            b"+OK maildrop has %d messages (%d octets)\r\n" % (snapshot.count, snapshot.octets)
+        )
 
     async def _login_failed(self, failed: LoginFailed) -> None:
         log.info("login refused", outcome=failed.outcome, client=self._client)
@@ -223,10 +230,17 @@ class Pop3Session:
             self.maildrop.ending = error.ending
             self.say_farewell()
         except LeaseLost:
-            self._out.send(b"-ERR [SYS/TEMP] the maildrop was taken by another session, nothing is deleted\r\n")
+            self._out.send(
+                b"-ERR [SYS/TEMP] the maildrop was taken by another session, nothing is deleted\r\n"
+            )
             self.end("lease lost")
         except Unavailable as error:
-            log.warning("deletions not committed", account=self.maildrop.address, part=error.part, detail=str(error))
+            log.warning(
+                "deletions not committed",
+                account=self.maildrop.address,
+                part=error.part,
+                detail=str(error),
+            )
             self._out.send(b"-ERR [SYS/TEMP] marked messages could not be deleted\r\n")
             self.end("commit failed")
         else:
@@ -279,13 +293,18 @@ class Pop3Session:
 
     def _rset(self, _: Rset) -> None:
         self._snapshot.reset()
-        self._out.send(b"+OK maildrop has %d messages (%d octets)\r\n" % (self._snapshot.count, self._snapshot.octets))
+        self._out.send(
+            b"+OK maildrop has %d messages (%d octets)\r\n"
+            % (self._snapshot.count, self._snapshot.octets)
+        )
 
     def _retr(self, event: Retr) -> Work | None:
         return self._retriever.send(event.number, None) if self._there(event.number) else None
 
     def _top(self, event: Top) -> Work | None:
-        return self._retriever.send(event.number, event.lines) if self._there(event.number) else None
+        return (
+            self._retriever.send(event.number, event.lines) if self._there(event.number) else None
+        )
 
     def _there(self, number: int) -> bool:
         if self._snapshot.has(number):
@@ -293,7 +312,9 @@ class Pop3Session:
         if self._snapshot.marked(number):
             self._out.send(b"-ERR message %d is marked as deleted\r\n" % number)
         else:
-            self._out.send(b"-ERR there is no such message, the last is %d\r\n" % len(self._snapshot))
+            self._out.send(
+                b"-ERR there is no such message, the last is %d\r\n" % len(self._snapshot)
+            )
         return False
 
     _HANDLERS: ClassVar[dict[type, Callable[[Any, Any], Work | None]]] = {

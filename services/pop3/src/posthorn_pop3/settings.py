@@ -24,7 +24,13 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Pop3Settings(
-    ProcessSettings, NatsSettings, PostgresSettings, BlobSettings, TlsSettings, ProxySettings, LoginLimitSettings
+    ProcessSettings,
+    NatsSettings,
+    PostgresSettings,
+    BlobSettings,
+    TlsSettings,
+    ProxySettings,
+    LoginLimitSettings,
 ):
     """Settings of the POP3 service."""
 
@@ -33,22 +39,26 @@ class Pop3Settings(
     pop3_port: Port = 2110
     """POP3, with STLS when there is a certificate."""
     pop3_proxy_port: ProxyPort = None
-    """The same for load balancers that send a PROXY header first, from ``proxy_networks`` alone; unset, it is closed."""
+    """The same for load balancers that send a PROXY header first, from ``proxy_networks`` alone;
+    unset, it is closed."""
     pop3s_port: Port = 2995
     """POP3 over TLS from the first byte; used only with a certificate."""
     pop3s_proxy_port: ProxyPort = None
     """The same for load balancers: the PROXY header in plain, then TLS; unset, it is closed."""
     pop3_cleartext: Literal["loopback", "never"] = "never"
-    """Where passwords are taken without TLS: from this very host, or nowhere. Behind a proxy in the pod every client seems to be
-    on this host. A client behind a PROXY header is never on this host."""
+    """Where passwords are taken without TLS: from this very host, or nowhere. Behind a proxy in
+    the pod every client seems to be on this host. A client behind a PROXY header is never on
+    this host."""
     pop3_sessions: Count = 2000
     """Concurrent sessions in this process."""
     pop3_sessions_per_address: Count = 200
-    """Concurrent sessions from one client address, which on ports with a PROXY header is the address in it; on the others all
-    clients of a load balancer that hides addresses count as one."""
+    """Concurrent sessions from one client address, which on ports with a PROXY header is the
+    address in it; on the others all clients of a load balancer that hides addresses count as
+    one."""
     pop3_sessions_per_network: Count = 800
-    """Concurrent sessions from one IPv4 /24 or IPv6 /48, and half as many from a /56; never fewer than from one address. Networks
-    of private addresses are not counted: load balancers and nodes that hide their clients."""
+    """Concurrent sessions from one IPv4 /24 or IPv6 /48, and half as many from a /56; never
+    fewer than from one address. Networks of private addresses are not counted: load balancers
+    and nodes that hide their clients."""
     pop3_stress_seconds: Seconds = 10.0
     """Time from connection to login while four fifths of the places are taken."""
     pop3_login_seconds: Seconds = 60.0
@@ -66,4 +76,5 @@ class Pop3Settings(
     pop3_cache_bytes: Bytes = 32 * 1024 * 1024
     """Bytes of bodies read lately that are kept in memory."""
     pop3_outlook_no_nuls: bool = False
-    """Send NUL bytes as 0x80, for old Outlooks that hang on them. Sizes stay; signatures over such bytes break."""
+    """Send NUL bytes as 0x80, for old Outlooks that hang on them. Sizes stay; signatures over
+    such bytes break."""

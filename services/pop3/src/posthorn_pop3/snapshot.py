@@ -1,9 +1,12 @@
-"""A maildrop as one session sees it: numbers and sizes that never change, and marks for deletion (RFC 1939 §5).
+"""A maildrop as one session sees it: numbers and sizes that never change, and marks for deletion
+(RFC 1939 §5).
 
 Rules:
 
-- Message n is the n-th of the snapshot for the whole session, whatever is deleted; nothing is ever renumbered.
-- It is kept in arrays: a maildrop of 100,000 messages takes 1.7 MiB, and its listing is made in chunks.
+- Message n is the n-th of the snapshot for the whole session, whatever is deleted; nothing is ever
+  renumbered.
+- It is kept in arrays: a maildrop of 100,000 messages takes 1.7 MiB, and its listing is made in
+  chunks.
 """
 
 from __future__ import annotations
@@ -72,7 +75,9 @@ class Snapshot:
     def sizes(self) -> Iterator[bytes]:
         """The lines of LIST, some at a time."""
         for numbers in self._live():
-            yield "".join([f"{number} {self._sizes[number - 1]}\r\n" for number in numbers]).encode()
+            yield "".join(
+                [f"{number} {self._sizes[number - 1]}\r\n" for number in numbers]
+            ).encode()
 
     def uidls(self) -> Iterator[bytes]:
         """The lines of UIDL, some at a time."""

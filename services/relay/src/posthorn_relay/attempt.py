@@ -1,13 +1,14 @@
-"""One attempt to send a message: its recipients are offered to the hosts of the destination in turn (RFC 5321 §5.1).
+"""One attempt to send a message: its recipients are offered to the hosts of the destination in turn
+(RFC 5321 §5.1).
 
 Rules:
 
 - A recipient that a host answered with 2yz or 5yz has its result. One with a transient answer is
   offered to the next host: 4yz, 421, or a connection lost at any stage.
 - A connection lost between the final dot and its reply leaves open whether the host took the
-  message. It counts as a transient answer: a duplicate is possible, and preferred to a loss
-  (RFC 5321 §4.5.3.2.6, RFC 1047). The next host gets the message at once, where a later attempt
-  would have given it to the same host.
+  message. It counts as a transient answer: a duplicate is possible, and preferred to a loss (RFC
+  5321 §4.5.3.2.6, RFC 1047). The next host gets the message at once, where a later attempt would
+  have given it to the same host.
 - A connection that has carried messages before, and ends before this one could have been taken, is
   no answer of the host: the message is sent by a new connection, also to the same host.
 - All of this is one attempt of each recipient, whatever the number of hosts.
@@ -31,7 +32,8 @@ class Attempt:
         self.is_down = True
         """Every host that was tried took the connection and then no mail."""
         self.last: Failed | None = None
-        """The transient answer of the host tried last; one about the connection before one about a recipient."""
+        """The transient answer of the host tried last; one about the connection before one about
+        a recipient."""
         self._answers: dict[int, Failed] = {}
         self._reconnected: set[tuple[str, int]] = set()
 
@@ -57,8 +59,11 @@ class Attempt:
         """Return the answer to record for a waiting recipient."""
         return self._answers[job.id]
 
-    def is_retried_at_once(self, remote: RemoteHost, failed: Failed, *, broken: bool, fresh: bool) -> bool:
-        """Return whether the same host is tried again by a new connection, without counting as tried.
+    def is_retried_at_once(
+        self, remote: RemoteHost, failed: Failed, *, broken: bool, fresh: bool
+    ) -> bool:
+        """Return whether the same host is tried again by a new connection, without counting as
+        tried.
 
         ``broken``: the connection ended; ``fresh``: it had carried nothing before.
         """

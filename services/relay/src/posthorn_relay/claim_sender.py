@@ -1,17 +1,20 @@
-"""Sending what one claim took: transaction by transaction, host by host, a result for every recipient.
+"""Sending what one claim took: transaction by transaction, host by host, a result for every
+recipient.
 
 Rules:
 
-- Every claimed recipient gets exactly one outcome (``claimed``); only a relay that was reaped gives none.
-- The next host is tried when one fails as a host, and for the recipients to whom one gave a transient
-  answer (``attempt``). When all hosts fail as such, the next hop is closed and the jobs are deferred.
+- Every claimed recipient gets exactly one outcome (``claimed``); only a relay that was reaped gives
+  none.
+- The next host is tried when one fails as a host, and for the recipients to whom one gave a
+  transient answer (``attempt``). When all hosts fail as such, the next hop is closed and the jobs
+  are deferred.
 - A host that takes a message for nobody, for the time being, is tried after the others for a while.
 - A host that refuses one more connection while it serves others of ours is not down: the jobs are
   released, and for a while no more connections are opened than it accepted.
 - A connection that has carried messages and is closed, or answered 421, is no failure: a new one is
   used, and how many messages the host took before 421 is remembered (``pool``). A new one that is
-  closed at MAIL, or answered 421, is a failure of the host, so that a busy host is not tried by every
-  message in turn.
+  closed at MAIL, or answered 421, is a failure of the host, so that a busy host is not tried by
+  every message in turn.
 - A local fault (the store does not return the body) defers the message for a little while.
 """
 
@@ -61,7 +64,12 @@ class ClaimSender:
         """Give every job its outcome; return whether the worker may claim more."""
         context = self._context
         claimed = ClaimedJobs(
-            jobs, self._due.destination, self._relay, context.policy, context.recorder, context.ports.events
+            jobs,
+            self._due.destination,
+            self._relay,
+            context.policy,
+            context.recorder,
+            context.ports.events,
         )
         try:
             return await self._send_all(claimed)
@@ -91,14 +99,16 @@ class ClaimSender:
             except Exception:
                 log.exception("a message failed", message=str(group[0].message))
                 self._connections.close()
-                claimed.settle_all(group, LocalFault(_INTERNAL_ERROR, is_attempt=True))  # the others still go
+                # the others still go
+                claimed.settle_all(group, LocalFault(_INTERNAL_ERROR, is_attempt=True))
                 continue
             if not goes_on:
                 return False
         return True
 
     async def _send_group(self, group: Sequence[Job], claimed: ClaimedJobs) -> bool:
-        """Offer a message to the hosts in turn until every recipient has a result; return False to end the worker."""
+        """Offer a message to the hosts in turn until every recipient has a result; return False
+        to end the worker."""
         attempt = Attempt(group)
         transaction: MailTransaction | None = None
         while True:
@@ -106,7 +116,9 @@ class ClaimSender:
                 if transaction is None or len(transaction.recipients) != len(attempt.waiting):
                     transaction = await transaction_for(attempt.waiting, self._bodies)
             except Unavailable as fault:
-                log.warning("a message cannot be read", message=str(group[0].message), detail=str(fault))
+                log.warning(
+                    "a message cannot be read", message=str(group[0].message), detail=str(fault)
+                )
                 claimed.settle_all(attempt.waiting, _UNREADABLE)
                 return True
             try:
@@ -119,7 +131,11 @@ class ClaimSender:
             try:
                 results = await pooled.connection.send(transaction)
             except Unavailable as fault:
-                log.warning("reading a message failed midway", message=str(group[0].message), detail=str(fault))
+                log.warning(
+                    "reading a message failed midway",
+                    message=str(group[0].message),
+                    detail=str(fault),
+                )
                 self._connections.close()
                 claimed.settle_all(attempt.waiting, _UNREADABLE)
                 return True
@@ -134,13 +150,22 @@ class ClaimSender:
                 self._connections.close()
             if not attempt.waiting:
                 return True
-            if not await self._has_next(attempt, pooled, fresh=fresh, broken=broken, accepted=accepted):
+            if not await self._has_next(
+                attempt, pooled, fresh=fresh, broken=broken, accepted=accepted
+            ):
                 return await self._exhausted(attempt, None, claimed)
 
     async def _has_next(
-        self, attempt: Attempt, pooled: PooledConnection, *, fresh: bool, broken: bool, accepted: bool
+        self,
+        attempt: Attempt,
+        pooled: PooledConnection,
+        *,
+        fresh: bool,
+        broken: bool,
+        accepted: bool,
     ) -> bool:
-        """Return whether to go on with another connection, after a transient answer to some recipient."""
+        """Return whether to go on with another connection, after a transient answer to some
+        recipient."""
         remote, failed = pooled.connection.remote, attempt.last
         assert failed is not None
         if broken and not fresh and failed.code == 421 and failed.status != _IDLE:
@@ -156,14 +181,20 @@ class ClaimSender:
                     attempt.is_down = False  # not all hosts were tried
                     return False
                 log.info(
-                    "trying the next host", destination=self._due.destination, host=failed.host, reply=failed.reply
+                    "trying the next host",
+                    destination=self._due.destination,
+                    host=failed.host,
+                    reply=failed.reply,
                 )
                 self._connections.give_back()
                 return True
         return False
 
-    async def _exhausted(self, attempt: Attempt, failed: Failed | None, claimed: ClaimedJobs) -> bool:
-        """Settle what no further host can be tried for. ``failed``: why the last connection failed."""
+    async def _exhausted(
+        self, attempt: Attempt, failed: Failed | None, claimed: ClaimedJobs
+    ) -> bool:
+        """Settle what no further host can be tried for. ``failed``: why the last connection
+        failed."""
         if attempt.is_down:  # no host took mail at all
             answer = attempt.answer(attempt.waiting[0]) if attempt.tried else None
             if answer is not None:
@@ -178,7 +209,8 @@ class ClaimSender:
         return True
 
     async def _unreachable(self, failed: Failed, claimed: ClaimedJobs) -> bool:
-        """Settle all jobs: no host of the destination can be reached now. Return False: the worker ends."""
+        """Settle all jobs: no host of the destination can be reached now. Return False: the
+        worker ends."""
         pause = 0.0
         if failed.is_about_host and self._next_hop.connected:
             self._next_hop.cap_connections()
@@ -188,7 +220,8 @@ class ClaimSender:
                 connections=self._next_hop.connected,
             )
             return False
-        if failed.host or (failed.stage == "dns" and not failed.permanent):  # not for want of a route
+        # not for want of a route
+        if failed.host or (failed.stage == "dns" and not failed.permanent):
             pause = await self._connections.close_next_hop(failed)
         claimed.settle_all(claimed.open, failed, min_pause_seconds=pause)
         return False

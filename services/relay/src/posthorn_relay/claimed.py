@@ -62,7 +62,8 @@ class ClaimedJobs:
         return list(self._open.values())
 
     def drop(self) -> None:
-        """Give no more results: the jobs are not this relay's any more, or whoever cancels releases them."""
+        """Give no more results: the jobs are not this relay's any more, or whoever cancels
+        releases them."""
         self._open.clear()
 
     def settle(self, job: Job, result: Result, *, min_pause_seconds: float = 0.0) -> None:
@@ -73,14 +74,22 @@ class ClaimedJobs:
         if not isinstance(result, Released):
             self._report(job, result, outcome)
 
-    def settle_all(self, jobs: Iterable[Job], result: Result, *, min_pause_seconds: float = 0.0) -> None:
+    def settle_all(
+        self, jobs: Iterable[Job], result: Result, *, min_pause_seconds: float = 0.0
+    ) -> None:
         """Record the same result for those of the jobs that have none yet."""
         for job in jobs:
             if job.id in self._open:
                 self.settle(job, result, min_pause_seconds=min_pause_seconds)
 
     def _report(self, job: Job, result: Result, outcome: Outcome) -> None:
-        stage = result.stage if isinstance(result, Failed) else "end" if isinstance(result, Accepted) else "ours"
+        stage = (
+            result.stage
+            if isinstance(result, Failed)
+            else "end"
+            if isinstance(result, Accepted)
+            else "ours"
+        )
         _attempts.labels(outcome.state.value, stage).inc()
         now = time.time()
         if outcome.state is QueueState.DELIVERED:

@@ -1,4 +1,5 @@
-"""Composition root of the relay: the adapters and parts it is made of, and the tasks that run it."""
+"""Composition root of the relay: the adapters and parts it is made of, and the tasks that run
+it."""
 
 from __future__ import annotations
 
@@ -43,9 +44,16 @@ async def start(process: Process[RelaySettings]) -> None:
     settings, enter = process.settings, process.stack.enter_async_context
     connector = SmtpConnector(settings)
     nats = await enter(connect_nats(settings, "posthorn-relay", "relay"))
-    database, blobs = await enter(connect_postgres(settings, by_key=True)), await enter(open_blobs(settings))
+    database, blobs = (
+        await enter(connect_postgres(settings, by_key=True)),
+        await enter(open_blobs(settings)),
+    )
     queue, ingest = PostgresQueue(database), NatsIngest(nats)
-    for part, probe in {"nats": ingest.probe, "postgres": queue.probe, "blobs": blobs.probe}.items():
+    for part, probe in {
+        "nats": ingest.probe,
+        "postgres": queue.probe,
+        "blobs": blobs.probe,
+    }.items():
         process.health.add_check(part, probe)
     guard = InstallationGuard(PostgresInstallation(database), settings)
     guard.watch_blobs(blobs)
@@ -74,7 +82,9 @@ def _planner(settings: RelaySettings, database: Database) -> MxPlanner:
     resolver = DnsResolver(settings.relay_dns_servers, settings.relay_dnssec)
     policies = None
     if settings.relay_mta_sts:
-        policies = StsPolicies(resolver, PolicyFetcher(settings, resolver), PostgresPolicies(database), time.time)
+        policies = StsPolicies(
+            resolver, PolicyFetcher(settings, resolver), PostgresPolicies(database), time.time
+        )
     return MxPlanner(settings, resolver, policies, SecretBox.from_settings(settings))
 
 
@@ -82,10 +92,15 @@ def _planner(settings: RelaySettings, database: Database) -> MxPlanner:
 async def running(
     process: Process[RelaySettings], ports: RelayPorts, ingest: Ingest, settings: RelaySettings
 ) -> AsyncIterator[Scheduler]:
-    """Run the relay's tasks. On leaving, transactions in progress are finished and the rest is released."""
-    dsn_sender = DsnSender(ports.queue, ingest, ports.bodies, ports.events, settings, throttle=ports.throttle)
+    """Run the relay's tasks. On leaving, transactions in progress are finished and the rest is
+    released."""
+    dsn_sender = DsnSender(
+        ports.queue, ingest, ports.bodies, ports.events, settings, throttle=ports.throttle
+    )
     scheduler = Scheduler(ports, settings, new_id=new_id, on_dsn_due=dsn_sender.wake)
-    maintenance = QueueMaintenance(ports.queue, ports.events, scheduler.pool, settings, on_dsn_due=dsn_sender.wake)
+    maintenance = QueueMaintenance(
+        ports.queue, ports.events, scheduler.pool, settings, on_dsn_due=dsn_sender.wake
+    )
     await process.task(dsn_sender.run(), "dsn sender")
     await process.task(maintenance.run(), "maintenance")
     await process.task(scheduler.recorder.run(), "recorder")

@@ -1,7 +1,9 @@
-"""Sends delivery status notifications (DSNs): each goes on INGEST as any message does, then its rows are closed (ADR 14).
+"""Sends delivery status notifications (DSNs): each goes on INGEST as any message does, then its
+rows are closed (ADR 14).
 
-The id of a DSN follows from the message, the rows and the action, and which rows share a DSN follows
-from the rows. So a second attempt, by this relay or another, makes the same message, which is kept once.
+The id of a DSN follows from the message, the rows and the action, and which rows share a DSN
+follows from the rows. So a second attempt, by this relay or another, makes the same message, which
+is kept once.
 """
 
 from __future__ import annotations
@@ -111,7 +113,9 @@ class DsnSender:
         for one in pending:
             try:
                 sent += await self._send(one)
-            except Unavailable as unavailable:  # one that cannot be sent must not hold up the others
+            except (
+                Unavailable
+            ) as unavailable:  # one that cannot be sent must not hold up the others
                 fault = unavailable
                 log.warning("a dsn waits", message=str(one.message), detail=str(unavailable))
             except Exception:
@@ -139,8 +143,9 @@ class DsnSender:
     async def _is_allowed(self, pending: PendingDsn) -> bool:
         """Return whether the DSN may be sent, and count it.
 
-        A sender who did not authenticate may be forged, and the DSN would go to somebody else: so many
-        per hour to a domain, and for the network the message came from. The trace says what was not sent.
+        A sender who did not authenticate may be forged, and the DSN would go to somebody else: so
+        many per hour to a domain, and for the network the message came from. The trace says what
+        was not sent.
         """
         if pending.is_known or self._throttle is None:
             return True
@@ -154,7 +159,9 @@ class DsnSender:
             return True
         kinds = sorted({one.notice.value for one in pending.recipients})
         _suppressed.inc()
-        log.warning("dsn not sent: the limit per hour is reached", message=str(pending.message), **counted)
+        log.warning(
+            "dsn not sent: the limit per hour is reached", message=str(pending.message), **counted
+        )
         detail = {
             "kind": kinds[0],
             "suppressed": "too many reports an hour to this domain, or for what came from this network",
@@ -164,7 +171,12 @@ class DsnSender:
         return False
 
     async def _publish(
-        self, pending: PendingDsn, action: Action, recipients: Sequence[PendingRecipient], original: bytes, full: bool
+        self,
+        pending: PendingDsn,
+        action: Action,
+        recipients: Sequence[PendingRecipient],
+        original: bytes,
+        full: bool,
     ) -> None:
         identity = dsn_id(pending.message, action, (one.id for one in recipients))
         now = self._clock()
@@ -202,13 +214,21 @@ class DsnSender:
         await self._ingest.accept(envelope, body)
         _sent.labels(action.value).inc()
         log.info("dsn sent", message=str(pending.message), notice=str(identity), kind=action.value)
-        detail = {"kind": action.value, "notice": str(identity), "recipients": [_shown(one) for one in recipients]}
+        detail = {
+            "kind": action.value,
+            "notice": str(identity),
+            "recipients": [_shown(one) for one in recipients],
+        }
         self._events.record(Event(pending.message, now, NOTICE, detail))
 
     async def _original(self, pending: PendingDsn, full: bool) -> bytes | None:
         """Return the message without its Return-Path, or its beginning; None to try again later."""
         wanted = pending.return_path_octets + (
-            dsn.FULL_LIMIT + 1 if full else dsn.HEADER_LIMIT if pending.is_known else STRANGER_HEADER_LIMIT
+            dsn.FULL_LIMIT + 1
+            if full
+            else dsn.HEADER_LIMIT
+            if pending.is_known
+            else STRANGER_HEADER_LIMIT
         )
         taken = bytearray()
         try:
@@ -220,10 +240,14 @@ class DsnSender:
         except Unavailable as fault:
             since = self._unreadable.setdefault(pending.message, time.monotonic())
             if time.monotonic() - since < _UNREADABLE_SECONDS:
-                log.warning("a dsn waits for its message", message=str(pending.message), detail=str(fault))
+                log.warning(
+                    "a dsn waits for its message", message=str(pending.message), detail=str(fault)
+                )
                 return None
             del self._unreadable[pending.message]
-            log.error("a dsn is sent without its message", message=str(pending.message), detail=str(fault))
+            log.error(
+                "a dsn is sent without its message", message=str(pending.message), detail=str(fault)
+            )
             return b""
         self._unreadable.pop(pending.message, None)
         return bytes(taken[pending.return_path_octets : wanted])
@@ -246,11 +270,16 @@ def _groups(pending: Iterable[PendingRecipient]) -> list[list[PendingRecipient]]
 
 
 def dsn_id(message: UUID, action: Action, rows: Iterable[int]) -> UUID:
-    """Return the id of a DSN: a UUIDv7 of the message's time, the same one for the same rows and action."""
+    """Return the id of a DSN: a UUIDv7 of the message's time, the same one for the same rows and
+    action."""
     text = " ".join([str(message), action.value, *map(str, sorted(rows))])
     chance = int.from_bytes(hashlib.sha256(text.encode()).digest()[:10])
     return UUID(
-        int=message.int >> 80 << 80 | 0x7 << 76 | (chance >> 62 & 0xFFF) << 64 | 0b10 << 62 | chance & ((1 << 62) - 1)
+        int=message.int >> 80 << 80
+        | 0x7 << 76
+        | (chance >> 62 & 0xFFF) << 64
+        | 0b10 << 62
+        | chance & ((1 << 62) - 1)
     )
 
 

@@ -1,4 +1,5 @@
-"""A worker's connection to the hosts of its destination: kept between messages, taken from the pool, or new.
+"""A worker's connection to the hosts of its destination: kept between messages, taken from the
+pool, or new.
 
 Rules:
 
@@ -28,7 +29,8 @@ from posthorn_relay.smtp.types import Failed, RemoteHost
 log = structlog.get_logger()
 
 _closures = Counter(
-    "posthorn_relay_next_hop_closures_total", "Times that a next hop was closed because its hosts were down"
+    "posthorn_relay_next_hop_closures_total",
+    "Times that a next hop was closed because its hosts were down",
 )
 _ADDRESS = re.compile(r"[^\s<>]+@[^\s<>]+")
 
@@ -36,7 +38,9 @@ _ADDRESS = re.compile(r"[^\s<>]+@[^\s<>]+")
 class HostConnections:
     """The connection of one worker. At most one is in use at a time."""
 
-    def __init__(self, ports: RelayPorts, pool: ConnectionPool, due: Due, next_hop: NextHop) -> None:
+    def __init__(
+        self, ports: RelayPorts, pool: ConnectionPool, due: Due, next_hop: NextHop
+    ) -> None:
         self._ports = ports
         self._pool = pool
         self._due = due
@@ -49,7 +53,8 @@ class HostConnections:
         return self._hosts or await self._plan()
 
     async def get(self, tried: Collection[tuple[str, int]]) -> PooledConnection:
-        """Return a connection to a host that was not ``tried``. Raises Failed when there is none."""
+        """Return a connection to a host that was not ``tried``. Raises Failed when there is
+        none."""
         if self._current is not None and self._current.connection.usable:
             if self._current.connection.remote.key not in tried:
                 return self._current
@@ -76,14 +81,25 @@ class HostConnections:
         pause = NEXT_HOP.pause(next_hop.failures, random.random())  # noqa: S311 - spreads load, keeps no secret
         if next_hop.is_closed:
             return pause
-        next_hop.close(next_hop.failures + 1)  # before the queue answers, so that other workers do not do the same
+        # before the queue answers, so that other workers do not do the same
+        next_hop.close(next_hop.failures + 1)
         _closures.inc()
-        log.warning("next hop closed for a while", next_hop=next_hop.key, seconds=round(pause), reply=failed.reply)
+        log.warning(
+            "next hop closed for a while",
+            next_hop=next_hop.key,
+            seconds=round(pause),
+            reply=failed.reply,
+        )
         try:
-            reply = _ADDRESS.sub("…", failed.reply)  # it is shown to everybody whose mail waits for this host
-            next_hop.close(await self._ports.queue.close_next_hop(next_hop.key, pause, failed.host, reply))
+            # it is shown to everybody whose mail waits for this host
+            reply = _ADDRESS.sub("…", failed.reply)
+            next_hop.close(
+                await self._ports.queue.close_next_hop(next_hop.key, pause, failed.host, reply)
+            )
         except Unavailable as fault:
-            log.warning("next hop closed in this relay only", next_hop=next_hop.key, detail=str(fault))
+            log.warning(
+                "next hop closed in this relay only", next_hop=next_hop.key, detail=str(fault)
+            )
         return pause
 
     def _leave(self) -> PooledConnection | None:
@@ -112,7 +128,8 @@ class HostConnections:
                     stage=failed.stage,
                     reply=failed.reply,
                 )
-                if failure is None or failed.code or not failure.code:  # a reply says more than silence
+                # a reply says more than silence
+                if failure is None or failed.code or not failure.code:
                     failure = failed
                 continue
             pooled = self._pool.made(connection, self._due)

@@ -1,4 +1,5 @@
-"""The relay's id and its heartbeat: whether the queue knows that this relay is alive, and what follows when it does not.
+"""The relay's id and its heartbeat: whether the queue knows that this relay is alive, and what
+follows when it does not.
 
 Theory of operation:
 
@@ -42,10 +43,16 @@ class RelayIdentity:
 
 
 class Liveness:
-    """Sends heartbeats and replaces the id. ``on_change`` is called when the scheduler should look again."""
+    """Sends heartbeats and replaces the id. ``on_change`` is called when the scheduler should
+    look again."""
 
     def __init__(
-        self, queue: Queue, recorder: OutcomeRecorder, *, new_id: Callable[[], UUID], on_change: Callable[[], None]
+        self,
+        queue: Queue,
+        recorder: OutcomeRecorder,
+        *,
+        new_id: Callable[[], UUID],
+        on_change: Callable[[], None],
     ) -> None:
         self._queue = queue
         self._recorder = recorder
@@ -92,7 +99,8 @@ class Liveness:
     async def may_begin(self) -> bool:
         """Wait until it is known that this relay is alive; return False when it drains."""
         if time.monotonic() - self._confirmed_at > _STALE_SECONDS and not self.is_stopping:
-            self._confirmed.clear()  # the process may have been stopped for so long that other relays have its jobs
+            # the process may have been stopped for so long that other relays have its jobs
+            self._confirmed.clear()
         if not self._confirmed.is_set():
             await self._confirmed.wait()
         return not self.is_stopping
@@ -125,7 +133,8 @@ class Liveness:
             await asyncio.sleep(RENEW_SECONDS)
 
     async def renew(self) -> None:
-        """Retire an id whose claims are not all known, and continue under a new one. Raises Unavailable."""
+        """Retire an id whose claims are not all known, and continue under a new one. Raises
+        Unavailable."""
         log.warning("an answer of the queue was lost; the relay continues under a new id")
         former = self.identity
         self._confirmed.clear()
@@ -137,7 +146,10 @@ class Liveness:
             self._confirmed.set()
 
     async def _drop(self, identity: RelayIdentity) -> None:
-        log.error("this relay was reaped; other relays have what it had claimed", workers=len(identity.tasks))
+        log.error(
+            "this relay was reaped; other relays have what it had claimed",
+            workers=len(identity.tasks),
+        )
         identity.is_retired = True
         for task in list(identity.tasks):
             task.cancel()
@@ -147,7 +159,8 @@ class Liveness:
         self._on_change()
 
     async def _give_up(self, former: RelayIdentity) -> None:
-        """Release what a retired id has claimed once nothing is in progress under it; until then keep it alive."""
+        """Release what a retired id has claimed once nothing is in progress under it; until then
+        keep it alive."""
         try:
             async with asyncio.timeout(RENEW_SECONDS):
                 if not (former.tasks or self._recorder.holds(former.id)):

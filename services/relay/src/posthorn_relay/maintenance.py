@@ -1,7 +1,7 @@
 """Periodic maintenance of the queue: reap dead relays, expire, resume, purge, measure.
 
-Every relay does all of it, at intervals of its own: each step is harmless when another relay has just
-done it.
+Every relay does all of it, at intervals of its own: each step is harmless when another relay has
+just done it.
 """
 
 from __future__ import annotations
@@ -32,10 +32,18 @@ _POOL_SECONDS = 1.0
 BATCH = 1000
 
 _recipients = Gauge(
-    "posthorn_relay_queue_recipients", "Recipients in the outbound queue, all relays together", ["state"]
+    "posthorn_relay_queue_recipients",
+    "Recipients in the outbound queue, all relays together",
+    ["state"],
 )
-_oldest = Gauge("posthorn_relay_queue_oldest_seconds", "Age of the oldest recipient waiting in the outbound queue")
-_reaped = Counter("posthorn_relay_reaped_recipients_total", "Recipients that dead relays had claimed, queued again")
+_oldest = Gauge(
+    "posthorn_relay_queue_oldest_seconds",
+    "Age of the oldest recipient waiting in the outbound queue",
+)
+_reaped = Counter(
+    "posthorn_relay_reaped_recipients_total",
+    "Recipients that dead relays had claimed, queued again",
+)
 
 
 class QueueMaintenance:
@@ -80,8 +88,15 @@ class QueueMaintenance:
         swept = await self._queue.sweep_overdue(self._delay_notices, BATCH)
         now = time.time()
         for one in swept.expired:
-            log.info("bounced", message=str(one.message), host=one.host, reply=one.reply, status=EXPIRED)
-            detail = {"recipient": one.recipient, "host": one.host, "reply": one.reply, "status": EXPIRED}
+            log.info(
+                "bounced", message=str(one.message), host=one.host, reply=one.reply, status=EXPIRED
+            )
+            detail = {
+                "recipient": one.recipient,
+                "host": one.host,
+                "reply": one.reply,
+                "status": EXPIRED,
+            }
             if one.original:
                 detail["original"] = one.original
             self._events.record(Event(one.message, now, BOUNCED, detail))
@@ -118,5 +133,7 @@ class QueueMaintenance:
                 if await work():
                     continue
             except Unavailable as fault:
-                log.info("maintenance waits", work=work.__name__, part=fault.part, detail=str(fault))
+                log.info(
+                    "maintenance waits", work=work.__name__, part=fault.part, detail=str(fault)
+                )
             await asyncio.sleep(seconds * random.uniform(0.8, 1.2))  # noqa: S311 - spreads load, keeps no secret

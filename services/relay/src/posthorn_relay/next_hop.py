@@ -1,4 +1,5 @@
-"""What this relay knows of a next hop: its workers, whether its host is down, addresses that failed.
+"""What this relay knows of a next hop: its workers, whether its host is down, addresses that
+failed.
 
 The state that all relays share is in the queue (slots, ``close_next_hop``); this copy only saves
 questions to it.
@@ -45,7 +46,8 @@ class NextHop:
         return time.monotonic() < self._closed_until
 
     def close(self, failures: int) -> None:
-        """Note that it is being closed in the queue; ``failures``: how many times in a row, this one included."""
+        """Note that it is being closed in the queue; ``failures``: how many times in a row, this
+        one included."""
         self._closed_until = time.monotonic() + CLOSED_SECONDS
         self.failures = failures
 
@@ -93,7 +95,10 @@ class NextHops:
         next_hop = self._next_hops.get(key)
         if next_hop is None:
             next_hop = self._next_hops[key] = NextHop(key)
-            while len(self._next_hops) > _MAX_REMEMBERED and not next(iter(self._next_hops.values())).workers:
+            while (
+                len(self._next_hops) > _MAX_REMEMBERED
+                and not next(iter(self._next_hops.values())).workers
+            ):
                 self._next_hops.popitem(last=False)
         self._next_hops.move_to_end(key)
         return next_hop

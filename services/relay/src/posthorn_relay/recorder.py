@@ -1,4 +1,5 @@
-"""Records outcomes in the queue in batches: those that gather during one transaction go in the next.
+"""Records outcomes in the queue in batches: those that gather during one transaction go in the
+next.
 
 From the remote host's 250 until the outcome is recorded, a message may be sent again if this relay
 dies: SMTP cannot prevent it (RFC 1047). ``posthorn_relay_record_seconds`` measures that window.
@@ -44,12 +45,14 @@ _lost = Counter(
 class OutcomeRecorder:
     """Records outcomes in batches. ``on_dsn_due`` is called once outcomes with a DSN are recorded.
 
-    ``on_uncertain`` is called with the relay's id when it is not known whether a batch was recorded. The
-    batch is recorded again; until then the relay must claim nothing under that id, or a recipient that
-    was released and claimed again would be released twice.
+    ``on_uncertain`` is called with the relay's id when it is not known whether a batch was
+    recorded. The batch is recorded again; until then the relay must claim nothing under that id, or
+    a recipient that was released and claimed again would be released twice.
     """
 
-    def __init__(self, queue: Queue, on_dsn_due: Callable[[], None], on_uncertain: Callable[[UUID], None]) -> None:
+    def __init__(
+        self, queue: Queue, on_dsn_due: Callable[[], None], on_uncertain: Callable[[UUID], None]
+    ) -> None:
         self._queue = queue
         self._on_dsn_due = on_dsn_due
         self._on_uncertain = on_uncertain
@@ -107,7 +110,12 @@ class OutcomeRecorder:
                 if relay and batch:
                     await self._record(relay, batch)
             except Unavailable as fault:
-                log.warning("outcomes are not recorded yet", outcomes=len(batch), part=fault.part, detail=str(fault))
+                log.warning(
+                    "outcomes are not recorded yet",
+                    outcomes=len(batch),
+                    part=fault.part,
+                    detail=str(fault),
+                )
                 assert relay is not None
                 self._on_uncertain(relay)
                 self._outcomes.extendleft(reversed(batch))
@@ -126,14 +134,18 @@ class OutcomeRecorder:
 
     async def _record_bare(self, relay: UUID, outcome: Outcome) -> None:
         """Record the outcome without its texts, which may be what the store does not take."""
-        log.error("an outcome cannot be recorded as it is", job=outcome.job, state=outcome.state.value)
+        log.error(
+            "an outcome cannot be recorded as it is", job=outcome.job, state=outcome.state.value
+        )
         bare = replace(outcome, suppress="", reply="", host="", tls="")
         try:
             await self._queue.record(relay, [bare])
         except Unavailable:
             raise
         except Exception:
-            log.exception("an outcome cannot be recorded", job=outcome.job, state=outcome.state.value)
+            log.exception(
+                "an outcome cannot be recorded", job=outcome.job, state=outcome.state.value
+            )
 
     async def _record(self, relay: UUID, batch: list[tuple[UUID, Outcome, float]]) -> None:
         try:

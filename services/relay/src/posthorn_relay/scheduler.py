@@ -6,8 +6,8 @@ Theory of operation:
   claim will take it a while calls for another one, as long as next hop and relay have room. So a
   lone message costs one connection, a flood to a slow host gets all that are allowed, and one to a
   fast host few connections with large claims.
-- A look follows a wake-up, the poll interval, finished work, and the end of a worker that a look had
-  passed over.
+- A look follows a wake-up, the poll interval, finished work, and the end of a worker that a look
+  had passed over.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ from posthorn_relay.worker import BUSY_SECONDS, Capacity, Destination, Worker, c
 log = structlog.get_logger()
 
 _WAIT_SECONDS = 60.0
-_MIN_LOOK_INTERVAL = 0.02  # seconds; under load every message notifies, and after a quiet moment nobody waits for this
+# seconds; under load every message notifies, and after a quiet moment nobody waits for this
+_MIN_LOOK_INTERVAL = 0.02
 
 _workers = Gauge("posthorn_relay_workers", "Workers, each with one connection to a destination")
 
@@ -43,15 +44,26 @@ class Scheduler:
     """Starts workers for what is due. ``on_dsn_due`` is called when DSNs have become due."""
 
     def __init__(
-        self, ports: RelayPorts, settings: RelaySettings, *, new_id: Callable[[], UUID], on_dsn_due: Callable[[], None]
+        self,
+        ports: RelayPorts,
+        settings: RelaySettings,
+        *,
+        new_id: Callable[[], UUID],
+        on_dsn_due: Callable[[], None],
     ) -> None:
         self._ports = ports
         self._settings = settings
         self._look = asyncio.Event()
-        self.recorder = OutcomeRecorder(ports.queue, on_dsn_due, lambda relay: self.liveness.retire(relay))
-        self.liveness = Liveness(ports.queue, self.recorder, new_id=new_id, on_change=self._look.set)
+        self.recorder = OutcomeRecorder(
+            ports.queue, on_dsn_due, lambda relay: self.liveness.retire(relay)
+        )
+        self.liveness = Liveness(
+            ports.queue, self.recorder, new_id=new_id, on_change=self._look.set
+        )
         self.pool = ConnectionPool(settings.relay_connection_messages, settings.relay_connections)
-        self._context = WorkerContext(ports, settings, self.pool, OutcomePolicy(settings), self.recorder, self.liveness)
+        self._context = WorkerContext(
+            ports, settings, self.pool, OutcomePolicy(settings), self.recorder, self.liveness
+        )
         self._capacity = Capacity(self._begin_if_room, lambda: self._is_room_wanted)
         self.next_hops = NextHops()
         self._destinations: dict[str, Destination] = {}
@@ -85,7 +97,8 @@ class Scheduler:
                 await listener
 
     async def drain(self, seconds: float) -> None:
-        """Claim nothing more, finish transactions in progress within so many seconds, release the rest."""
+        """Claim nothing more, finish transactions in progress within so many seconds, release
+        the rest."""
         self.liveness.stop()
         self._look.set()
         identities = self.liveness.identities
@@ -96,7 +109,9 @@ class Scheduler:
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=seconds)
             if late:
-                log.warning("transactions cut at the end of the grace period", connections=len(late))
+                log.warning(
+                    "transactions cut at the end of the grace period", connections=len(late)
+                )
             for task in late:
                 task.cancel()
             if late:
@@ -115,7 +130,8 @@ class Scheduler:
                     self._look.set()
 
     def _call(self, name: str) -> bool:
-        """Tell a worker that is about to claim that more is due; return False when there is none."""
+        """Tell a worker that is about to claim that more is due; return False when there is
+        none."""
         destination = self._destinations.get(name)
         if (
             destination is None
@@ -133,7 +149,11 @@ class Scheduler:
         identity = self.liveness.identity
         self._is_room_wanted = False
         for due in await self._ports.queue.due(limit):
-            if identity is not self.liveness.identity or identity.is_retired or self.liveness.is_stopping:
+            if (
+                identity is not self.liveness.identity
+                or identity.is_retired
+                or self.liveness.is_stopping
+            ):
                 return
             destination = self._destinations.get(due.destination)
             if destination is None:
@@ -141,7 +161,8 @@ class Scheduler:
             elif destination.workers:
                 destination.call()
                 if destination.due != due:
-                    # its route has changed: workers finish by the old one, the next ones go by the new one
+                    # its route has changed: workers finish by the old one, the next ones go by the
+                    # new one
                     destination = Destination(due, self.next_hops.get(due.next_hop))
                 elif destination.next_hop.failures:
                     continue
@@ -165,7 +186,9 @@ class Scheduler:
 
     def _has_room(self, destination: Destination, identity: RelayIdentity) -> bool:
         connections = connections_for(destination.due, self._settings)
-        return len(identity.tasks) < self._settings.relay_connections and destination.next_hop.has_room(connections)
+        return len(
+            identity.tasks
+        ) < self._settings.relay_connections and destination.next_hop.has_room(connections)
 
     def _begin_if_room(self, destination: Destination, identity: RelayIdentity) -> None:
         if self._has_room(destination, identity):
@@ -181,7 +204,9 @@ class Scheduler:
         self._workers[task] = worker
         task.add_done_callback(lambda task: self._ended(task, destination, identity))
 
-    def _ended(self, task: asyncio.Task[bool], destination: Destination, identity: RelayIdentity) -> None:
+    def _ended(
+        self, task: asyncio.Task[bool], destination: Destination, identity: RelayIdentity
+    ) -> None:
         identity.tasks.discard(task)
         del self._workers[task]
         destination.workers -= 1
@@ -197,5 +222,9 @@ class Scheduler:
                 identity.is_retired = True  # nobody else knows what it had claimed
             else:
                 has_sent = task.result()
-        if destination.due_again.is_set() or identity.is_retired or (has_sent and self._is_room_wanted):
+        if (
+            destination.due_again.is_set()
+            or identity.is_retired
+            or (has_sent and self._is_room_wanted)
+        ):
             self._look.set()

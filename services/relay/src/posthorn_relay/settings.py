@@ -35,12 +35,16 @@ class EgressSettings(ResolverSettings):
     relay_direct: bool = True
     """False: destinations without a route wait; nothing is sent directly to the Internet."""
     relay_loopback: bool = False
-    """Whether an MX may have a loopback address (a route always may); only for tests: such an MX is this host itself."""
-    relay_private_networks: tuple[Annotated[str, AfterValidator(lambda text: str(parse_network(text)))], ...] = ()
-    """Private networks (``10.0.0.0/8``) that an MX or an address literal may lead into, as a JSON list; a route always may."""
+    """Whether an MX may have a loopback address (a route always may); only for tests: such an MX
+    is this host itself."""
+    relay_private_networks: tuple[
+        Annotated[str, AfterValidator(lambda text: str(parse_network(text)))], ...
+    ] = ()
+    """Private networks (``10.0.0.0/8``) that an MX or an address literal may lead into, as a
+    JSON list; a route always may."""
     relay_own_names: tuple[Domain, ...] = ()
-    """Further names of this mail server as MX records call it, as a JSON list: mail for a foreign domain whose best MX is
-    one of them is refused as a loop (5.4.6)."""
+    """Further names of this mail server as MX records call it, as a JSON list: mail for a
+    foreign domain whose best MX is one of them is refused as a loop (5.4.6)."""
     relay_bind_ipv4: Ipv4 | None = None
     """Local address that connections leave from."""
     relay_bind_ipv6: Ipv6 | None = None
@@ -50,7 +54,8 @@ class EgressSettings(ResolverSettings):
     relay_proxy: SecretStr | None = None
     """``socks5://[user:password@]host:port``: all connections go through it."""
     relay_dnssec: bool = False
-    """Whether those resolvers validate and the way to them is safe: only then DANE is used (RFC 7672)."""
+    """Whether those resolvers validate and the way to them is safe: only then DANE is used (RFC
+    7672)."""
     relay_mta_sts: bool = True
     """Whether MTA-STS policies of recipients' domains are followed (RFC 8461)."""
     relay_connect_seconds: Seconds = 30.0
@@ -62,7 +67,8 @@ class EgressSettings(ResolverSettings):
     relay_block_seconds: Seconds = 180.0
     """Time for which the remote host takes no byte of the message."""
     relay_least_rate: Annotated[float, Field(gt=0)] = 1000.0
-    """Bytes of a message that a host must take per second on average, one such pause aside; a slower one is disconnected."""
+    """Bytes of a message that a host must take per second on average, one such pause aside; a
+    slower one is disconnected."""
     relay_end_seconds: Seconds = 600.0
     """The reply to the end of data."""
 
@@ -85,14 +91,21 @@ class RetrySettings(EnvSettings):
 
 
 class RelaySettings(
-    ProcessSettings, NatsSettings, PostgresSettings, BlobSettings, SecretSettings, EgressSettings, RetrySettings
+    ProcessSettings,
+    NatsSettings,
+    PostgresSettings,
+    BlobSettings,
+    SecretSettings,
+    EgressSettings,
+    RetrySettings,
 ):
     """All settings of the relay."""
 
     relay_connections: Count = 200
     """Limit of concurrent connections of this process."""
     relay_destination_connections: Count = 20
-    """Limit of concurrent connections to one destination, all relays together, unless its route sets another."""
+    """Limit of concurrent connections to one destination, all relays together, unless its route
+    sets another."""
     relay_destination_per_minute: Count | None = None
     """Limit of messages to one destination per minute, all relays together; unset: none."""
     relay_claim: Annotated[int, Field(ge=1, le=1000)] = 50
@@ -104,6 +117,7 @@ class RelaySettings(
     relay_postmaster: str = ""
     """Address in the From field of DSNs; unset: ``MAILER-DAEMON@`` the host name."""
     relay_reports_per_domain_per_hour: Annotated[int, Field(ge=0)] = 200
-    """DSNs to unauthenticated senders of one domain; 0: no limit. Those beyond it are not sent, and the trace says so."""
+    """DSNs to unauthenticated senders of one domain; 0: no limit. Those beyond it are not sent,
+    and the trace says so."""
     relay_reports_per_network_per_hour: Annotated[int, Field(ge=0)] = 50
     """DSNs for unauthenticated messages from one network (/24, or /48 for IPv6); 0: no limit."""

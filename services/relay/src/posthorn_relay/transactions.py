@@ -1,4 +1,5 @@
-"""From claimed jobs to mail transactions: one message, one reverse-path, one transaction (RFC 5321 §3.3)."""
+"""From claimed jobs to mail transactions: one message, one reverse-path, one transaction (RFC
+5321 §3.3)."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ def groups(jobs: Iterable[Job]) -> list[list[Job]]:
 
 
 async def _has_utf8_header(location: BodyLocation, cut: int, bodies: BodyReader) -> bool:
-    """Return whether the header of a large message is not ASCII, or does not end in the first piece."""
+    """Return whether the header of a large message is not ASCII, or does not end in the first
+    piece."""
     async with aclosing(bodies.stream(location)) as pieces:
         async for piece in pieces:
             end = header_end(piece[cut:])
@@ -46,7 +48,8 @@ async def transaction_for(jobs: Sequence[Job], bodies: BodyReader) -> MailTransa
     if bodies.whole(location):
         body = lead + (await bodies.read(location))[cut:]
         eight_bit = not body.isascii()
-        # Submitted with SMTPUTF8, it needs the extension only for a non-ASCII address (checked by the client) or header.
+        # Submitted with SMTPUTF8, it needs the extension only for a non-ASCII address (checked by
+        # the client) or header.
         utf8 = job.smtputf8 and eight_bit and not body[: header_end(body)].isascii()
 
         async def content() -> AsyncGenerator[bytes]:

@@ -3,9 +3,9 @@
 Rules:
 
 - A worker whose claim will take it a while calls for another one.
-- A worker that has sent everything lingers for a moment with its slot and connection, so that the next
-  message finds it there. Of a destination's workers one lingers, the others end; none lingers while
-  other destinations wait for room.
+- A worker that has sent everything lingers for a moment with its slot and connection, so that the
+  next message finds it there. Of a destination's workers one lingers, the others end; none lingers
+  while other destinations wait for room.
 - A claim is as large as the worker can send within about a second.
 """
 
@@ -31,8 +31,8 @@ from posthorn_relay.settings import RelaySettings
 log = structlog.get_logger()
 
 FIRST_CLAIM = 5
-"""Recipients of a worker's first claim, beside the others of their messages: a few messages to a slow host are
-shared among several connections."""
+"""Recipients of a worker's first claim, beside the others of their messages: a few messages to a
+slow host are shared among several connections."""
 TURN_SECONDS = 30.0
 """How long a worker continues before the destination's route is looked up again."""
 BUSY_SECONDS = 0.1
@@ -75,7 +75,10 @@ class Destination:
 
     def is_soon_free(self, now: float) -> bool:
         """Return whether a worker is about to claim."""
-        return len(self.free_at) < self.workers or abs(min(self.free_at.values()) - now) <= BUSY_SECONDS
+        return (
+            len(self.free_at) < self.workers
+            or abs(min(self.free_at.values()) - now) <= BUSY_SECONDS
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,11 @@ class Worker:
     """Works on one destination under one id of the relay."""
 
     def __init__(
-        self, context: WorkerContext, destination: Destination, identity: RelayIdentity, capacity: Capacity
+        self,
+        context: WorkerContext,
+        destination: Destination,
+        identity: RelayIdentity,
+        capacity: Capacity,
     ) -> None:
         self._context = context
         self._destination = destination
@@ -129,7 +136,10 @@ class Worker:
                 limit = max(1, min(claim_limit, round(destination.pace * _AIM_SECONDS)))
         except Unavailable as fault:
             log.warning(
-                "a claim is uncertain", destination=destination.due.destination, part=fault.part, detail=str(fault)
+                "a claim is uncertain",
+                destination=destination.due.destination,
+                part=fault.part,
+                detail=str(fault),
             )
             identity.is_retired = True
         finally:
@@ -140,7 +150,9 @@ class Worker:
     async def _claim(self, limit: int) -> Claim:
         context, destination = self._context, self._destination
         due, settings = destination.due, context.settings
-        per_minute = (due.route and due.route.messages_per_minute) or settings.relay_destination_per_minute
+        per_minute = (
+            due.route and due.route.messages_per_minute
+        ) or settings.relay_destination_per_minute
         destination.due_again.clear()
         destination.wanted.clear()
         claim = await context.ports.queue.claim(
@@ -174,7 +186,8 @@ class Worker:
     async def _linger(self) -> bool:
         """Wait a moment until more is due; return False when another worker does so already.
 
-        A worker that waited in vain claims once more, by which the destination learns that nothing is due.
+        A worker that waited in vain claims once more, by which the destination learns that nothing
+        is due.
         """
         destination = self._destination
         if destination.due_again.is_set() or self._capacity.is_wanted():
@@ -196,4 +209,5 @@ class Worker:
             try:
                 await self._context.ports.queue.free_slot(self._identity.id, self._slot)
             except Unavailable:
-                self._identity.is_retired = True  # nobody else would ever free this slot: it goes with the id
+                # nobody else would ever free this slot: it goes with the id
+                self._identity.is_retired = True

@@ -2,9 +2,12 @@
 
 Rules:
 
-- The 250 comes only after the ingest stream has taken the message (promise 1). A large body is in the blob store before.
-- The message id stays the same while the stream is tried again, so that what it took without our learning of it is not doubled.
-- A message that has been here more often than may be, by Received fields of ours or marks of aliases, loops (RFC 5321 §6.3).
+- The 250 comes only after the ingest stream has taken the message (promise 1). A large body is in
+  the blob store before.
+- The message id stays the same while the stream is tried again, so that what it took without our
+  learning of it is not doubled.
+- A message that has been here more often than may be, by Received fields of ours or marks of
+  aliases, loops (RFC 5321 §6.3).
 - A full stream is 452, any other fault of ours 451 (promise 3).
 """
 
@@ -43,7 +46,9 @@ RETRY_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.0)
 """Pauses between tries of the stream; the last one repeats."""
 
 _accepted = Counter("posthorn_smtp_in_accepted_total", "Messages answered with 250")
-_accepted_bytes = Counter("posthorn_smtp_in_accepted_bytes_total", "Bytes of accepted messages, as stored")
+_accepted_bytes = Counter(
+    "posthorn_smtp_in_accepted_bytes_total", "Bytes of accepted messages, as stored"
+)
 _ingest = Histogram(
     "posthorn_smtp_in_ingest_seconds",
     "From the end of data until the message is kept",
@@ -71,7 +76,8 @@ class Origin:
 STRANGER = Origin()
 
 type Check = Callable[[Transaction, Client], Awaitable[Reply | Origin]]
-"""Judges a message that is complete: the reply that refuses it, or on whose behalf it is accepted. Raises Unavailable."""
+"""Judges a message that is complete: the reply that refuses it, or on whose behalf it is
+accepted. Raises Unavailable."""
 
 
 async def from_stranger(_transaction: Transaction, _client: Client) -> Reply | Origin:
@@ -99,8 +105,11 @@ class Acceptance:
         self._events = events
         self._clock = clock
 
-    def trace(self, transaction: Transaction, client: Client, *, withheld: bool = False) -> tuple[bytes, bytes]:
-        """Return the fields Return-Path and Received; ``withheld``: without name and address of the client."""
+    def trace(
+        self, transaction: Transaction, client: Client, *, withheld: bool = False
+    ) -> tuple[bytes, bytes]:
+        """Return the fields Return-Path and Received; ``withheld``: without name and address of
+        the client."""
         mail = transaction.mail
         hop = Hop(
             client.helo,
@@ -113,7 +122,9 @@ class Acceptance:
         only = next(iter(transaction.recipients)) if len(transaction.recipients) == 1 else None
         return return_path(mail.written), received(hop, str(transaction.id), only, self._clock())
 
-    async def accept(self, transaction: Transaction, message: MessageBuffer, client: Client, check: Check) -> Reply:
+    async def accept(
+        self, transaction: Transaction, message: MessageBuffer, client: Client, check: Check
+    ) -> Reply:
         """Accept a message whose end has come, or say why not. Never answers twice."""
         began, received_at = time.monotonic(), self._clock()
         reply = await self._accept(transaction, message, client, check, received_at)
@@ -139,7 +150,12 @@ class Acceptance:
         return reply
 
     async def _accept(
-        self, transaction: Transaction, message: MessageBuffer, client: Client, check: Check, received_at: float
+        self,
+        transaction: Transaction,
+        message: MessageBuffer,
+        client: Client,
+        check: Check,
+        received_at: float,
     ) -> Reply:
         await message.finish()
         if message.fault is not None:
@@ -170,7 +186,12 @@ class Acceptance:
             log.warning("the stream is full", message=str(transaction.id), part=fault.part)
             return smtp.FULL
         except (Unavailable, OSError) as fault:  # a TimeoutError is an OSError
-            log.warning("could not be kept", message=str(transaction.id), fault=type(fault).__name__, detail=str(fault))
+            log.warning(
+                "could not be kept",
+                message=str(transaction.id),
+                fault=type(fault).__name__,
+                detail=str(fault),
+            )
             return smtp.FAULT
         return smtp.accepted(transaction.id)
 
@@ -198,7 +219,11 @@ class Acceptance:
             smtputf8=mail.smtputf8,
             ret=mail.ret,
             envid=mail.envid,
-            dsn={recipient: dsn for recipient, dsn in transaction.recipients.items() if dsn is not None},
+            dsn={
+                recipient: dsn
+                for recipient, dsn in transaction.recipients.items()
+                if dsn is not None
+            },
             passed=scan.passed,
             role=origin.role,
             submitter=origin.submitter,

@@ -3,10 +3,13 @@
 Rules:
 
 - A failed login says nothing of its reason, and takes as long for an account that does not exist.
-- Failures are counted as ``posthorn.runtime.login_throttle`` says, in counters shared with POP3 and by all processes.
-- An app password is looked up before the counters of failures are asked: guesses at the account's own do not block it.
-- What an account may do is read again after a while. Besides, of all sessions that are logged in it is asked in one call a second
-  whether what they logged in with still holds; if not, the session ends at once. While Postgres cannot be asked, none does.
+- Failures are counted as ``posthorn.runtime.login_throttle`` says, in counters shared with POP3 and
+  by all processes.
+- An app password is looked up before the counters of failures are asked: guesses at the account's
+  own do not block it.
+- What an account may do is read again after a while. Besides, of all sessions that are logged in it
+  is asked in one call a second whether what they logged in with still holds; if not, the session
+  ends at once. While Postgres cannot be asked, none does.
 """
 
 from __future__ import annotations
@@ -46,7 +49,9 @@ WATCH_SECONDS = 1.0
 """How often it is asked whether sessions that are logged in may go on."""
 
 _logins = Counter("posthorn_smtp_in_logins_total", "Logins tried", ["outcome"])
-_revoked = Counter("posthorn_smtp_in_revoked_total", "Sessions ended because they might not go on", ["reason"])
+_revoked = Counter(
+    "posthorn_smtp_in_revoked_total", "Sessions ended because they might not go on", ["reason"]
+)
 
 _MOST_READINGS = 10_000
 
@@ -57,14 +62,20 @@ class SmtpAuthenticator:
     """Judges logins, and watches the sessions that are logged in."""
 
     def __init__(
-        self, settings: SubmissionSettings, senders: Senders, throttle: Throttle, passwords: Passwords
+        self,
+        settings: SubmissionSettings,
+        senders: Senders,
+        throttle: Throttle,
+        passwords: Passwords,
     ) -> None:
         self.login_seconds = settings.submission_login_seconds
         self.attempts = settings.submission_login_attempts
         self.failure_delay_seconds = settings.submission_failure_delay_seconds
         self._cleartext = settings.smtp_cleartext_auth
         self._senders = senders
-        self._readings: OrderedDict[str, tuple[float, asyncio.Future[Credentials | None]]] = OrderedDict()
+        self._readings: OrderedDict[str, tuple[float, asyncio.Future[Credentials | None]]] = (
+            OrderedDict()
+        )
         self._passwords = passwords
         self._places = FamiliarPlaces(senders)
         self._sessions: set[Revocable] = set()
@@ -75,7 +86,8 @@ class SmtpAuthenticator:
         if client.tls:
             return True
         if client.via_proxy or self._cleartext != "loopback":
-            return False  # the connection to the proxy is not this host's, whatever address it tells
+            # the connection to the proxy is not this host's, whatever address it tells
+            return False
         return is_loopback(client.address)
 
     async def log_in(self, secret: Secret, client: Client) -> Reply:
@@ -97,11 +109,18 @@ class SmtpAuthenticator:
         digest, right = b"", False
         if secret.password.startswith(APP_PASSWORD_PREFIX):
             digest = hashlib.sha256(secret.password.encode("utf-8", "surrogateescape")).digest()
-            right = await self._senders.app_password(credentials.account if credentials else 0, digest, SCOPE)
+            right = await self._senders.app_password(
+                credentials.account if credentials else 0, digest, SCOPE
+            )
             if right and own and credentials is not None:
                 verdict = self._verdict(credentials, client)
                 if verdict[0] is not smtp.LOGIN_FAILED:
-                    return self._entered(Login(credentials, digest, time.monotonic()), client, client_network, *verdict)
+                    return self._entered(
+                        Login(credentials, digest, time.monotonic()),
+                        client,
+                        client_network,
+                        *verdict,
+                    )
         familiar = credentials is not None and credentials.place_age is not None
         async with self._throttle.attempt(address, client.address, familiar=familiar) as attempt:
             if attempt.refused:
@@ -117,7 +136,9 @@ class SmtpAuthenticator:
             if credentials is None or verdict[0] is smtp.LOGIN_FAILED:
                 await attempt.wrong()
                 return verdict
-            return self._entered(Login(credentials, digest, time.monotonic()), client, client_network, *verdict)
+            return self._entered(
+                Login(credentials, digest, time.monotonic()), client, client_network, *verdict
+            )
 
     def _verdict(self, credentials: Credentials, client: Client) -> tuple[Reply, str]:
         """Judge who showed the right password."""
@@ -156,7 +177,11 @@ class SmtpAuthenticator:
 
     async def watch(self) -> None:
         """End sessions that may not go on, asked about in one call."""
-        asked = {session: session.client.login.proof for session in self._sessions if session.client.login is not None}
+        asked = {
+            session: session.client.login.proof
+            for session in self._sessions
+            if session.client.login is not None
+        }
         if not asked:
             return
         try:
@@ -173,14 +198,19 @@ class SmtpAuthenticator:
                 session.revoke()
 
     async def still_allowed(self, login: Login, client: Client) -> Reply | None:
-        """Return the reply that refuses the account, read again when it was read a while ago. Raises Unavailable."""
+        """Return the reply that refuses the account, read again when it was read a while ago.
+        Raises Unavailable."""
         if time.monotonic() - login.read_at < REREAD_SECONDS:
             return None
         old = login.credentials
         read_at, new = await self._reading(old.address)
         if new is not None and new.state is AccountState.RECEIVE_ONLY:
             return smtp.RECEIVE_ONLY
-        if new is None or new.state is AccountState.SUSPENDED or not _is_within(client.address, new.networks):
+        if (
+            new is None
+            or new.state is AccountState.SUSPENDED
+            or not _is_within(client.address, new.networks)
+        ):
             return smtp.NO_SENDING
         if login.app_password:
             is_same = await self._senders.app_password(new.account, login.app_password, SCOPE)
@@ -194,11 +224,19 @@ class SmtpAuthenticator:
         return None
 
     async def _reading(self, address: str) -> tuple[float, Credentials | None]:
-        """Return what an account may do and when that was read, once for all its sessions that ask at about the same time."""
+        """Return what an account may do and when that was read, once for all its sessions that
+        ask at about the same time."""
         now = time.monotonic()
         known = self._readings.get(address)
-        if known is None or known[0] < now - REREAD_SECONDS / 2 or (known[1].done() and known[1].exception()):
-            known = self._readings[address] = now, asyncio.ensure_future(self._senders.credentials(address))
+        if (
+            known is None
+            or known[0] < now - REREAD_SECONDS / 2
+            or (known[1].done() and known[1].exception())
+        ):
+            known = self._readings[address] = (
+                now,
+                asyncio.ensure_future(self._senders.credentials(address)),
+            )
             known[1].add_done_callback(_seen)
         self._readings.move_to_end(address)
         while len(self._readings) > _MOST_READINGS:
@@ -241,4 +279,6 @@ def _ip_of(address: str) -> _Ip | None:
 def _is_within(address: str, networks: Sequence[str]) -> bool:
     """Return whether a client is in one of the networks, or anybody may come."""
     ip = _ip_of(address)
-    return not networks or (ip is not None and any(ip in ipaddress.ip_network(each, strict=False) for each in networks))
+    return not networks or (
+        ip is not None and any(ip in ipaddress.ip_network(each, strict=False) for each in networks)
+    )

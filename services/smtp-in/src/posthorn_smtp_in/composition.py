@@ -1,4 +1,5 @@
-"""How the service is put together: what both roles need, and what submission needs besides; for the process and for the tests."""
+"""How the service is put together: what both roles need, and what submission needs besides; for
+the process and for the tests."""
 
 from __future__ import annotations
 
@@ -31,7 +32,12 @@ from posthorn_smtp_in.context import ServerContext
 from posthorn_smtp_in.policy import MxPolicy
 from posthorn_smtp_in.recipients import Recipients
 from posthorn_smtp_in.server import serving, serving_submission
-from posthorn_smtp_in.settings import SmtpInSettings, SmtpSettings, SubmissionInSettings, SubmissionSettings
+from posthorn_smtp_in.settings import (
+    SmtpInSettings,
+    SmtpSettings,
+    SubmissionInSettings,
+    SubmissionSettings,
+)
 from posthorn_smtp_in.spool_limits import ByteBudget, SpoolLimits
 from posthorn_smtp_in.submission import SubmissionPolicy
 
@@ -49,11 +55,16 @@ class Backends:
     clock: Clock = time.time
 
 
-def build_mx(settings: SmtpSettings, backends: Backends, tls: ssl.SSLContext | None) -> ServerContext:
+def build_mx(
+    settings: SmtpSettings, backends: Backends, tls: ssl.SSLContext | None
+) -> ServerContext:
     """Return what the connections of the mx role share."""
     limits = _spool_limits(settings)
     policy = MxPolicy(
-        settings, limits, _recipients(settings, backends, takes_remote=False), _acceptance(settings, limits, backends)
+        settings,
+        limits,
+        _recipients(settings, backends, takes_remote=False),
+        _acceptance(settings, limits, backends),
     )
     return ServerContext(settings, policy, limits, _limiter(settings), tls)
 
@@ -67,7 +78,8 @@ def build_submission(
     throttle: Throttle,
     passwords: Passwords,
 ) -> tuple[ServerContext, SmtpAuthenticator]:
-    """Return what the connections of the submission role share, and the authenticator that watches their logins."""
+    """Return what the connections of the submission role share, and the authenticator that
+    watches their logins."""
     limits = _spool_limits(settings)
     authenticator = SmtpAuthenticator(settings, senders, throttle, passwords)
     policy = SubmissionPolicy(
@@ -84,7 +96,13 @@ def build_submission(
 
 
 def _recipients(settings: SmtpSettings, backends: Backends, *, takes_remote: bool) -> Recipients:
-    return Recipients(settings, backends.directory, backends.srs_keys, takes_remote=takes_remote, clock=backends.clock)
+    return Recipients(
+        settings,
+        backends.directory,
+        backends.srs_keys,
+        takes_remote=takes_remote,
+        clock=backends.clock,
+    )
 
 
 def _acceptance(settings: SmtpSettings, limits: SpoolLimits, backends: Backends) -> Acceptance:
@@ -120,7 +138,8 @@ def _spool_limits(settings: SmtpSettings) -> SpoolLimits:
 
 
 async def start(process: Process[SmtpInSettings]) -> None:
-    """Start everything on the process's stack; the listeners last. The role mx opens no Postgres (promise 2)."""
+    """Start everything on the process's stack; the listeners last. The role mx opens no Postgres
+    (promise 2)."""
     settings, stack = process.settings, process.stack
     part = "submission" if isinstance(settings, SubmissionInSettings) else "smtp-in"
     connection = await stack.enter_async_context(connect_nats(settings, part, part))
@@ -129,7 +148,8 @@ async def start(process: Process[SmtpInSettings]) -> None:
     process.health.add_check("nats", ingest.probe)
     process.health.add_check("directory", directory.probe)
     process.health.add_check("clock", NatsClock(connection).probe)
-    blobs = await stack.enter_async_context(open_blobs(settings))  # no need of ours: without it small mail goes on
+    # no need of ours: without it small mail goes on
+    blobs = await stack.enter_async_context(open_blobs(settings))
     events = await stack.enter_async_context(NatsEvents(connection))
     backends = Backends(directory, ingest, blobs, events, key_list(settings.srs_key))
     certificate = Certificate(settings.tls_dir) if settings.tls_dir else None
@@ -164,4 +184,6 @@ async def start(process: Process[SmtpInSettings]) -> None:
         throttle=PostgresThrottle(database),
         passwords=passwords,
     )
-    await stack.enter_async_context(serving_submission(settings, context, authenticator, grace=grace))
+    await stack.enter_async_context(
+        serving_submission(settings, context, authenticator, grace=grace)
+    )

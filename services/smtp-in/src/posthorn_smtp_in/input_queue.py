@@ -3,8 +3,10 @@
 Rules:
 
 - What came in is taken whole, as it came: one piece is never copied.
-- An end from outside is raised where the task waits for input, now or the next time, and nowhere else.
-- After a break of the connection nothing is taken; after the client's orderly end what it has sent is.
+- An end from outside is raised where the task waits for input, now or the next time, and nowhere
+  else.
+- After a break of the connection nothing is taken; after the client's orderly end what it has sent
+  is.
 """
 
 from __future__ import annotations
@@ -19,7 +21,15 @@ class Ended(Exception):
 class InputQueue:
     """Pieces of input that were read and not taken yet."""
 
-    __slots__ = ("_interruption", "_is_broken", "_loop", "_pieces", "_waiter", "has_ended", "unread")
+    __slots__ = (
+        "_interruption",
+        "_is_broken",
+        "_loop",
+        "_pieces",
+        "_waiter",
+        "has_ended",
+        "unread",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.unread = 0
@@ -39,13 +49,15 @@ class InputQueue:
         self._wake()
 
     def end(self, *, broken: bool = False) -> None:
-        """Note that nothing more comes; ``broken``: the connection is, and what came before counts for nothing."""
+        """Note that nothing more comes; ``broken``: the connection is, and what came before
+        counts for nothing."""
         self.has_ended = True
         self._is_broken |= broken
         self._wake()
 
     def interrupt(self, why: Exception) -> None:
-        """Have this raised where input is waited for, now or the next time; the first one counts."""
+        """Have this raised where input is waited for, now or the next time; the first one
+        counts."""
         self._interruption = self._interruption or why
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(self._interruption)
@@ -66,7 +78,8 @@ class InputQueue:
             raise self._interruption
 
     async def wait(self) -> None:
-        """Wait until something is there or nothing more comes. Raises what ``interrupt`` is told meanwhile."""
+        """Wait until something is there or nothing more comes. Raises what ``interrupt`` is told
+        meanwhile."""
         self._waiter = self._loop.create_future()
         try:
             await self._waiter

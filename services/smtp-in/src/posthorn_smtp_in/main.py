@@ -10,4 +10,6 @@ from posthorn_smtp_in.settings import SubmissionInSettings, load_settings
 def main() -> None:
     """Run the service in the role that the settings name."""
     settings = load_settings()
-    serve("submission" if isinstance(settings, SubmissionInSettings) else "smtp-in", settings, start)
+    serve(
+        "submission" if isinstance(settings, SubmissionInSettings) else "smtp-in", settings, start
+    )

@@ -2,16 +2,22 @@
 
 Theory:
 
-- What is stored is: trace fields, the content as it came, and the few octets that ADR 2 names. The octets pass here once, in order;
-  size, hash, dot lines and the end of the header are found on the way.
-- A small message stays in memory. A large one, or any when the memory that all sessions share is used up, goes to a temporary file
-  that has no name, so that nothing is left of it whatever happens to this process. The file's octets are limited too.
-- A message that turned out to be refused keeps nothing: its ``fault`` is set, its octets are given back, and more are ignored.
-- NUL is in no message (RFC 5322 §2.3). A submitted one that has any is refused. A stranger's is kept as it came, but not when a
-  line is of NULs and then a dot: a next hop that leaves NULs out would take that line for the end of the message.
-- The header of a submitted message is completed before it is kept. It is held back until its end has come, within a limit.
-- A submitted message with lines that no host must take (RFC 5321 §4.5.3.1.6) is stored in another form once it is complete, so that
-  what is signed is what travels (ADR 26). One that cannot be converted stays as it is.
+- What is stored is: trace fields, the content as it came, and the few octets that ADR 2 names. The
+  octets pass here once, in order; size, hash, dot lines and the end of the header are found on the
+  way.
+- A small message stays in memory. A large one, or any when the memory that all sessions share is
+  used up, goes to a temporary file that has no name, so that nothing is left of it whatever happens
+  to this process. The file's octets are limited too.
+- A message that turned out to be refused keeps nothing: its ``fault`` is set, its octets are given
+  back, and more are ignored.
+- NUL is in no message (RFC 5322 §2.3). A submitted one that has any is refused. A stranger's is
+  kept as it came, but not when a line is of NULs and then a dot: a next hop that leaves NULs out
+  would take that line for the end of the message.
+- The header of a submitted message is completed before it is kept. It is held back until its end
+  has come, within a limit.
+- A submitted message with lines that no host must take (RFC 5321 §4.5.3.1.6) is stored in another
+  form once it is complete, so that what is signed is what travels (ADR 26). One that cannot be
+  converted stays as it is.
 """
 
 from __future__ import annotations
@@ -56,8 +62,8 @@ _NO_HEADER = HeaderScan(Summary(), 0, starts_with_field=False, has_separator=Tru
 class _Spool(io.FileIO):
     """A file without a name that lives as long as somebody holds it.
 
-    It is dropped, never closed by hand: a thread that still reads or writes for a caller who has gone must not find the
-    descriptor to be another file's by then.
+    It is dropped, never closed by hand: a thread that still reads or writes for a caller who has
+    gone must not find the descriptor to be another file's by then.
     """
 
     @classmethod
@@ -70,7 +76,8 @@ class _Spool(io.FileIO):
 
 
 class MessageBuffer:
-    """One message. ``add`` its content, ``finish`` it, take ``facts`` and octets, and ``discard`` it in any case."""
+    """One message. ``add`` its content, ``finish`` it, take ``facts`` and octets, and
+    ``discard`` it in any case."""
 
     def __init__(
         self,
@@ -82,10 +89,12 @@ class MessageBuffer:
         whole: bool = True,
         client: str = "",
     ) -> None:
-        """Begin with the trace fields. ``complete`` returns the stored form of a header block, or raises HeaderError.
+        """Begin with the trace fields. ``complete`` returns the stored form of a header block, or
+        raises HeaderError.
 
-        ``whole``: whether a header block of more than HEADER_LIMIT is refused; otherwise its beginning is completed. ``client`` is
-        the address of whom the octets are counted to; empty: of nobody.
+        ``whole``: whether a header block of more than HEADER_LIMIT is refused; otherwise its
+        beginning is completed. ``client`` is the address of whom the octets are counted to; empty:
+        of nobody.
         """
         self.network = site(client) if client else ""
         self.is_own_side = is_own_side(client)
@@ -138,7 +147,11 @@ class MessageBuffer:
 
     def drop(self) -> None:
         """Drop the message to make space for others: it is told 452 at its end."""
-        log.info("a message is dropped for want of space", network=self.network, octets=self.content_octets)
+        log.info(
+            "a message is dropped for want of space",
+            network=self.network,
+            octets=self.content_octets,
+        )
         self.fail(smtp.FULL)
 
     async def add(self, content: bytes) -> None:
@@ -181,7 +194,11 @@ class MessageBuffer:
         if self.fault is not None:
             return
         file, memory, spool = self._file, self._in_memory, self._in_file
-        source = b"".join(self._parts) if file is None else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        source = (
+            b"".join(self._parts)
+            if file is None
+            else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        )
         try:
             conversion = await asyncio.to_thread(convert, source, eight_bit=True)
         except Inconvertible as reason:
@@ -219,13 +236,15 @@ class MessageBuffer:
         return scan_header(head)
 
     def file(self) -> BinaryIO:
-        """Return the file with all bytes, at its beginning, once the message is finished and is spooled."""
+        """Return the file with all bytes, at its beginning, once the message is finished and is
+        spooled."""
         assert self._file is not None and self._finished
         self._file.seek(0)
         return cast(BinaryIO, self._file)
 
     async def octets(self) -> bytes:
-        """Return all bytes, once the message is finished. A spooled one comes back into memory: for small ones only."""
+        """Return all bytes, once the message is finished. A spooled one comes back into memory:
+        for small ones only."""
         assert self._finished
         if self._file is None:
             return self._parts[0]
@@ -242,7 +261,8 @@ class MessageBuffer:
         self._file = None
 
     def _leads(self, content: bytes) -> bool:
-        """Take content of the beginning; tells whether there is enough of it to decide on its form."""
+        """Take content of the beginning; tells whether there is enough of it to decide on its
+        form."""
         assert self._lead is not None
         seam = max(len(self._lead) - 3, 0)
         self._lead += content
@@ -277,7 +297,8 @@ class MessageBuffer:
             self._lead, self._has_header = bytearray(head), True
 
     def _open(self) -> bytes:
-        """Decide what stands between the trace fields and the content (ADR 2); return the first stored octets."""
+        """Decide what stands between the trace fields and the content (ADR 2); return the first
+        stored octets."""
         if not self._has_header:
             self._put_header_first(more=False)
         lead, self._lead = bytes(self._lead or b""), None
@@ -319,7 +340,8 @@ class MessageBuffer:
         fits = memory.grants(len(octets), self) and memory.take(len(octets), self.network)
         self._in_memory += len(octets) if fits else 0
         if self._parts and len(self._parts[-1]) < SCRAP:
-            self._parts[-1] += octets  # a client that sends octet by octet must not make an object of each
+            # a client that sends octet by octet must not make an object of each
+            self._parts[-1] += octets
         else:
             self._parts.append(octets)
         if self._file is None:
@@ -330,7 +352,8 @@ class MessageBuffer:
         await self._write()
 
     def _smuggles(self, octets: bytes) -> bool:
-        """Return whether NULs in the octets, or at the end of those before them, are to be refused."""
+        """Return whether NULs in the octets, or at the end of those before them, are to be
+        refused."""
         if self._is_submitted:
             return True
         window = (b"\r\n\0" if self._nuls_begin_line else self._last) + octets
@@ -348,7 +371,9 @@ class MessageBuffer:
                     self._file = await asyncio.to_thread(_Spool.new, self._limits.directory)
                 await asyncio.to_thread(self._write_to_file, self._file, block)
             except (OSError, ValueError) as error:
-                log.error("the spool does not take octets", error=type(error).__name__, detail=str(error))
+                log.error(
+                    "the spool does not take octets", error=type(error).__name__, detail=str(error)
+                )
                 self.fail(smtp.FULL)
         else:
             self.fail(smtp.FULL)

@@ -1,8 +1,8 @@
 """How slowly a message may come in.
 
-What a client may still be waited for is a bucket of seconds: each second that it is waited for takes one out, and what it sends
-puts some back, one for as many bytes as it must send in a second, never beyond the fill it began with. So a burst earns no right
-to be silent for long afterwards.
+What a client may still be waited for is a bucket of seconds: each second that it is waited for
+takes one out, and what it sends puts some back, one for as many bytes as it must send in a second,
+never beyond the fill it began with. So a burst earns no right to be silent for long afterwards.
 """
 
 from __future__ import annotations

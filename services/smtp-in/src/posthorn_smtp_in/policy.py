@@ -1,9 +1,12 @@
-"""What a session asks of its role, and the policy of the role mx: mail for the domains served here, from anybody.
+"""What a session asks of its role, and the policy of the role mx: mail for the domains served here,
+from anybody.
 
 Rules:
 
-- A policy decides; it knows no connection and no state of the protocol. The policy of the role submission is in ``submission``.
-- Strangers are not offered DSN (RFC 3461), as a report that is asked for goes to whomever they name (ADR 20).
+- A policy decides; it knows no connection and no state of the protocol. The policy of the role
+  submission is in ``submission``.
+- Strangers are not offered DSN (RFC 3461), as a report that is asked for goes to whomever they name
+  (ADR 20).
 """
 
 from __future__ import annotations
@@ -71,7 +74,8 @@ class Policy(Protocol):
 
     @property
     def offers_dsn(self) -> bool:
-        """Whether DSN (RFC 3461) is offered. What is asked for all the same is honoured as far as ADR 20 says."""
+        """Whether DSN (RFC 3461) is offered. What is asked for all the same is honoured as far
+        as ADR 20 says."""
         ...
 
     async def sender(self, mail: Mail, client: Client) -> Reply:
@@ -79,15 +83,19 @@ class Policy(Protocol):
         ...
 
     async def recipient(self, transaction: Transaction, rcpt: Rcpt, client: Client) -> Reply:
-        """Judge RCPT: RECIPIENT_OK, and the recipient is entered in the transaction; or the reply that refuses it."""
+        """Judge RCPT: RECIPIENT_OK, and the recipient is entered in the transaction; or the
+        reply that refuses it."""
         ...
 
     def message(self, transaction: Transaction, client: Client) -> MessageBuffer:
         """Begin a message, with its trace fields first."""
         ...
 
-    async def accept(self, transaction: Transaction, message: MessageBuffer, client: Client) -> Reply:
-        """Accept a message whose end has come, or say why not; the 250 means that it is kept (promise 1)."""
+    async def accept(
+        self, transaction: Transaction, message: MessageBuffer, client: Client
+    ) -> Reply:
+        """Accept a message whose end has come, or say why not; the 250 means that it is kept
+        (promise 1)."""
         ...
 
 
@@ -98,7 +106,11 @@ class MxPolicy:
     offers_dsn = False
 
     def __init__(
-        self, settings: SmtpSettings, limits: SpoolLimits, recipients: Recipients, acceptance: Acceptance
+        self,
+        settings: SmtpSettings,
+        limits: SpoolLimits,
+        recipients: Recipients,
+        acceptance: Acceptance,
     ) -> None:
         self._settings = settings
         self._limits = limits
@@ -106,24 +118,37 @@ class MxPolicy:
         self._acceptance = acceptance
 
     async def sender(self, mail: Mail, _client: Client) -> Reply:
-        """Judge MAIL. Anybody may send; only what can be known now to be too large is refused (RFC 1870 §6.1)."""
+        """Judge MAIL. Anybody may send; only what can be known now to be too large is refused
+        (RFC 1870 §6.1)."""
         return size_allowed(mail, self._settings)
 
     async def recipient(self, transaction: Transaction, rcpt: Rcpt, client: Client) -> Reply:
         """Judge RCPT: recipients here."""
-        return await self._recipients.judge(transaction, rcpt, client, self._settings.smtp_max_recipients)
+        return await self._recipients.judge(
+            transaction, rcpt, client, self._settings.smtp_max_recipients
+        )
 
     def message(self, transaction: Transaction, client: Client) -> MessageBuffer:
-        """Begin a message. Results of authentication that claim to be ours are taken out of its header (RFC 8601 §5)."""
+        """Begin a message. Results of authentication that claim to be ours are taken out of its
+        header (RFC 8601 §5)."""
         path, trace = self._acceptance.trace(transaction, client)
         ours = partial(without_ours, authserv_id=self._settings.smtp_hostname)
-        return MessageBuffer(self._limits, path + trace, len(path), ours, whole=False, client=client.address)
+        return MessageBuffer(
+            self._limits, path + trace, len(path), ours, whole=False, client=client.address
+        )
 
-    async def accept(self, transaction: Transaction, message: MessageBuffer, client: Client) -> Reply:
+    async def accept(
+        self, transaction: Transaction, message: MessageBuffer, client: Client
+    ) -> Reply:
         """Accept a message whose end has come."""
         return await self._acceptance.accept(transaction, message, client, from_stranger)
 
 
 def size_allowed(mail: Mail, settings: SmtpSettings) -> Reply:
-    """Return SENDER_OK, or TOO_BIG for a message that declares more than SIZE allows (RFC 1870 §6.1)."""
-    return smtp.TOO_BIG if mail.size is not None and mail.size > settings.smtp_message_max_bytes else smtp.SENDER_OK
+    """Return SENDER_OK, or TOO_BIG for a message that declares more than SIZE allows (RFC 1870
+    §6.1)."""
+    return (
+        smtp.TOO_BIG
+        if mail.size is not None and mail.size > settings.smtp_message_max_bytes
+        else smtp.SENDER_OK
+    )

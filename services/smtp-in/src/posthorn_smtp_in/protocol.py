@@ -1,18 +1,23 @@
-"""The connection of one SMTP session: bytes in, replies out, time, TLS and the end; what is said is in ``session``.
+"""The connection of one SMTP session: bytes in, replies out, time, TLS and the end; what is said is
+in ``session``.
 
 Theory of operation:
 
-- It stands on ``runtime.session`` for what all session protocols do alike, and on aiosmtpd's protocol class for its configuration
-  and for the task of each connection (ADR 28). The protocol itself is the machine's (``wire.smtp.server``).
-- Input is taken by the piece. Replies are collected and written together when the input at hand is used up (RFC 2920): one write
-  for a pipelined group, and nothing is read while a client does not take its replies.
-- At each moment it is either the client's turn, and a deadline runs, or ours, and none does: a message whose end has come is always
-  answered.
-- An end from outside (time, drain) reaches the session as an exception where it waits for the client, and nowhere else.
-- Memory per connection: what one read brings (256 KiB under uvloop) and little more. A client that sends on while we work is not
-  read.
-- Early talkers: the greeting goes out at once, so a client that speaks before it cannot be told from a quick one. Its commands are
-  answered in order like any pipelined ones; holding back the greeting as a test is a matter for policy.
+- It stands on ``runtime.session`` for what all session protocols do alike, and on aiosmtpd's
+  protocol class for its configuration and for the task of each connection (ADR 28). The protocol
+  itself is the machine's (``wire.smtp.server``).
+- Input is taken by the piece. Replies are collected and written together when the input at hand is
+  used up (RFC 2920): one write for a pipelined group, and nothing is read while a client does not
+  take its replies.
+- At each moment it is either the client's turn, and a deadline runs, or ours, and none does: a
+  message whose end has come is always answered.
+- An end from outside (time, drain) reaches the session as an exception where it waits for the
+  client, and nowhere else.
+- Memory per connection: what one read brings (256 KiB under uvloop) and little more. A client that
+  sends on while we work is not read.
+- Early talkers: the greeting goes out at once, so a client that speaks before it cannot be told
+  from a quick one. Its commands are answered in order like any pipelined ones; holding back the
+  greeting as a test is a matter for policy.
 """
 
 from __future__ import annotations
@@ -44,7 +49,8 @@ OUTPUT = 16 * 1024
 TURN = 100
 """Commands of one client in a row before others have their turn."""
 LINGER_SECONDS = 1.0
-"""How long a client may go on sending after our last reply, so that a reset does not destroy it on its way."""
+"""How long a client may go on sending after our last reply, so that a reset does not destroy it
+on its way."""
 LINGER_BYTES = 4 * 1024**2
 CLOSE_SECONDS = 5.0
 """How long a closed connection may take to deliver what was written."""
@@ -65,8 +71,11 @@ _NO_HOOKS = _NoHooks()
 class SmtpProtocol(SessionProtocol, SMTP):
     """One client's connection, as its session and the connection limiter see it."""
 
-    def __init__(self, context: ServerContext, *, secure: bool = False, client: str | None = None) -> None:
-        """``secure``: TLS is there already. ``client``: the client's address from a PROXY header, None without one."""
+    def __init__(
+        self, context: ServerContext, *, secure: bool = False, client: str | None = None
+    ) -> None:
+        """``secure``: TLS is there already. ``client``: the client's address from a PROXY
+        header, None without one."""
         settings = context.settings
         SMTP.__init__(
             self,
@@ -97,7 +106,8 @@ class SmtpProtocol(SessionProtocol, SMTP):
         self._closing: asyncio.TimerHandle | None = None
 
     def __dir__(self) -> tuple[str, ...]:
-        # aiosmtpd's constructor looks for its commands and hooks by name, in all attributes: there are none to be found
+        # aiosmtpd's constructor looks for its commands and hooks by name, in all attributes: there
+        # are none to be found
         return ()
 
     # from the transport
@@ -112,7 +122,9 @@ class SmtpProtocol(SessionProtocol, SMTP):
         )
         self._began_at = self.loop.time()
         auth = context.policy.auth
-        self._ends_at = self._began_at + (settings.smtp_session_seconds if auth is None else auth.login_seconds)
+        self._ends_at = self._began_at + (
+            settings.smtp_session_seconds if auth is None else auth.login_seconds
+        )
         _sessions.inc()
         SMTP.connection_made(self, self.stream)
         self._conversation = self._handler_coroutine
@@ -145,7 +157,8 @@ class SmtpProtocol(SessionProtocol, SMTP):
             self.pause_reading()
 
     def eof_received(self) -> bool:
-        """The client sends no more: what it has sent is still answered. Under TLS there is no half-open connection."""
+        """The client sends no more: what it has sent is still answered. Under TLS there is no
+        half-open connection."""
         if self.is_lost:
             return False
         self._session.client.gone = True  # most likely; a reply is tried all the same
@@ -197,8 +210,13 @@ class SmtpProtocol(SessionProtocol, SMTP):
 
     @property
     def silent_seconds(self) -> float:
-        """For how long a command has been waited for; 0 while a message comes in, or work of ours is under way."""
-        return self.loop.time() - self._idle_since if self._is_idle and not self._session.is_receiving else 0.0
+        """For how long a command has been waited for; 0 while a message comes in, or work of
+        ours is under way."""
+        return (
+            self.loop.time() - self._idle_since
+            if self._is_idle and not self._session.is_receiving
+            else 0.0
+        )
 
     def give_way(self) -> bool:
         """End with 421, unless work of ours is under way."""
@@ -228,7 +246,8 @@ class SmtpProtocol(SessionProtocol, SMTP):
         self.send(reply.octets)
 
     def hang_up(self, reply: Reply) -> None:
-        """End the session with this reply where it waits for the client, now or the next time; what is being kept is answered."""
+        """End the session with this reply where it waits for the client, now or the next time;
+        what is being kept is answered."""
         if self.is_blocked:
             self.stream.abort()  # a client that takes no replies cannot be told
         self._input.interrupt(HangUp(reply))
@@ -249,7 +268,8 @@ class SmtpProtocol(SessionProtocol, SMTP):
         return True
 
     async def tarpit(self, seconds: float) -> None:
-        """Let the client wait for its next reply, with what came before it sent. A drain does not wait with it."""
+        """Let the client wait for its next reply, with what came before it sent. A drain does
+        not wait with it."""
         if self.output_bytes:
             await self._flush()
         if self.is_draining:
@@ -266,7 +286,10 @@ class SmtpProtocol(SessionProtocol, SMTP):
         seconds = self._settings.smtp_handshake_seconds
         try:
             await self.upgrade(seconds=seconds, shutdown_seconds=LINGER_SECONDS)
-        except (asyncio.CancelledError, OSError) as error:  # ssl.SSLError and TimeoutError are OSErrors
+        except (
+            asyncio.CancelledError,
+            OSError,
+        ) as error:  # ssl.SSLError and TimeoutError are OSErrors
             if isinstance(error, OSError):
                 log.info("no TLS", client=self.address, error=type(error).__name__)
             self.stream.abort()
@@ -290,7 +313,8 @@ class SmtpProtocol(SessionProtocol, SMTP):
             except (HangUp, Ended):
                 raise
             except Exception as error:
-                # nothing more is obeyed: commands sent ahead would meet a 503, and unread data would be taken for commands
+                # nothing more is obeyed: commands sent ahead would meet a 503, and unread data
+                # would be taken for commands
                 session.failed(error)
                 return smtp.FAULT
             events += 1
@@ -352,7 +376,8 @@ class SmtpProtocol(SessionProtocol, SMTP):
     # the end
 
     async def _part(self, farewell: Reply) -> None:
-        """Say the last word. Then let the client finish its sentence, lest a reset destroys our reply on its way."""
+        """Say the last word. Then let the client finish its sentence, lest a reset destroys our
+        reply on its way."""
         self.reply(farewell)
         self._handled(all_of_it=True)
         self._ends_at = self.loop.time() + CLOSE_SECONDS

@@ -2,11 +2,13 @@
 
 Rules:
 
-- A recipient is what the directory says. A directory that cannot answer is a fault of ours and a 4yz (promise 3), and so is what it
-  does not hold while it is behind with changes (ADR 22).
-- Mail for a postmaster who is nobody here goes to another that the installation or the domain has (``runtime.postmasters``).
-- One thing the directory does not know: rewritten reverse-paths (``wire.srs``), to which bounces of forwarded mail come back. They
-  take nothing but what looks like a report or an automatic reply, which is known at the end of data.
+- A recipient is what the directory says. A directory that cannot answer is a fault of ours and a
+  4yz (promise 3), and so is what it does not hold while it is behind with changes (ADR 22).
+- Mail for a postmaster who is nobody here goes to another that the installation or the domain has
+  (``runtime.postmasters``).
+- One thing the directory does not know: rewritten reverse-paths (``wire.srs``), to which bounces of
+  forwarded mail come back. They take nothing but what looks like a report or an automatic reply,
+  which is known at the end of data.
 - Recipients at other domains are for the submission role only: never an open relay (promise 6).
 """
 
@@ -35,7 +37,8 @@ log = structlog.get_logger()
 
 _DAY_SECONDS = 86_400
 _PATIENCE = 5
-"""How many times the allowed unknown recipients a session may name while its transaction has a good one."""
+"""How many times the allowed unknown recipients a session may name while its transaction has a
+good one."""
 
 _NOBODY = (RecipientStatus.UNKNOWN, RecipientStatus.FOREIGN)
 _REPLIES = {
@@ -60,8 +63,8 @@ class Recipients:
         takes_remote: bool,
         clock: Clock = time.time,
     ) -> None:
-        """``takes_remote``: recipients at other domains are accepted. Delivery asks Postgres what an address is, so for these
-        it is enough that the directory does not know it."""
+        """``takes_remote``: recipients at other domains are accepted. Delivery asks Postgres
+        what an address is, so for these it is enough that the directory does not know it."""
         self._settings = settings
         self._directory = directory
         self._srs_keys = srs_keys
@@ -70,7 +73,8 @@ class Recipients:
         self._postmasters = Postmasters(settings.smtp_postmaster, settings.smtp_hostname)
 
     async def judge(self, transaction: Transaction, rcpt: Rcpt, client: Client, most: int) -> Reply:
-        """Judge RCPT, of ``most`` recipients; one that is accepted is entered in the transaction."""
+        """Judge RCPT, of ``most`` recipients; one that is accepted is entered in the
+        transaction."""
         reply = await self._judge(transaction, rcpt, most)
         if reply is smtp.UNKNOWN_RECIPIENT:
             client.unknown += 1
@@ -107,7 +111,10 @@ class Recipients:
                     return smtp.NO_ROOM
         except Unavailable as fault:
             log.warning(
-                "the directory does not answer", message=str(transaction.id), part=fault.part, detail=str(fault)
+                "the directory does not answer",
+                message=str(transaction.id),
+                part=fault.part,
+                detail=str(fault),
             )
             return smtp.FAULT
         if standing is RecipientStatus.DELIVERABLE:
@@ -147,7 +154,8 @@ class Recipients:
 
 
 def _is_nobody(standing: RecipientStatus, address: Address | None) -> bool:
-    """Return whether an address, None for the bare one, is a postmaster's, and nobody's here by itself."""
+    """Return whether an address, None for the bare one, is a postmaster's, and nobody's here by
+    itself."""
     if address is None:
         return standing in _NOBODY
     return standing is RecipientStatus.UNKNOWN and address.local == LOCAL_PART

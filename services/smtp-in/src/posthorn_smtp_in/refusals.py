@@ -1,4 +1,5 @@
-"""Refusals, counted and logged: whatever a client is refused can be found with its reason (promise 8)."""
+"""Refusals, counted and logged: whatever a client is refused can be found with its reason
+(promise 8)."""
 
 from __future__ import annotations
 
@@ -11,11 +12,19 @@ from posthorn_smtp_in.transaction import Client
 log = structlog.get_logger()
 
 _refused = Counter(
-    "posthorn_smtp_in_refused_total", "Refusals of connections, recipients, messages, commands", ["reason"]
+    "posthorn_smtp_in_refused_total",
+    "Refusals of connections, recipients, messages, commands",
+    ["reason"],
 )
 
 
 def record_refusal(reply: Reply, client: Client, **about: object) -> None:
     """Count and log that a client was refused."""
     _refused.labels(reply.kind).inc()
-    log.info("refused", reason=reply.kind, reply=f"{reply.code} {reply.status}", client=client.address, **about)
+    log.info(
+        "refused",
+        reason=reply.kind,
+        reply=f"{reply.code} {reply.status}",
+        client=client.address,
+        **about,
+    )

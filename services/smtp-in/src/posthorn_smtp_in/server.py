@@ -41,12 +41,15 @@ class Listening:
 
 @asynccontextmanager
 async def serving(context: ServerContext, *, grace: float) -> AsyncIterator[Listening]:
-    """Serve the mx role, with STARTTLS when there is a certificate. On leaving, sessions are drained within ``grace`` seconds."""
+    """Serve the mx role, with STARTTLS when there is a certificate. On leaving, sessions are
+    drained within ``grace`` seconds."""
     settings = context.settings
     async with AsyncExitStack() as stack:
         listeners = _Listeners(stack, settings, context.limiter, grace)
         make_session = partial(_session, context)
-        proxy_port = await listeners.behind_proxy(settings.smtp_proxy_port, "POSTHORN_SMTP_PROXY_PORT", make_session)
+        proxy_port = await listeners.behind_proxy(
+            settings.smtp_proxy_port, "POSTHORN_SMTP_PROXY_PORT", make_session
+        )
         port = await listeners.open(settings.smtp_port, "POSTHORN_SMTP_PORT", make_session)
         log.info("listening", smtp=port, smtp_proxy=proxy_port)
         yield Listening(port, context.limiter, context.limits, proxy_port=proxy_port)
@@ -54,9 +57,14 @@ async def serving(context: ServerContext, *, grace: float) -> AsyncIterator[List
 
 @asynccontextmanager
 async def serving_submission(
-    settings: SubmissionSettings, context: ServerContext, authenticator: SmtpAuthenticator, *, grace: float
+    settings: SubmissionSettings,
+    context: ServerContext,
+    authenticator: SmtpAuthenticator,
+    *,
+    grace: float,
 ) -> AsyncIterator[Listening]:
-    """Serve the submission role: STARTTLS on one port, and TLS from the first byte on another. Ends as ``serving`` does.
+    """Serve the submission role: STARTTLS on one port, and TLS from the first byte on another. Ends
+    as ``serving`` does.
 
     Raises SystemExit when nobody could log in for want of a certificate.
     """
@@ -71,11 +79,19 @@ async def serving_submission(
         tls_port = proxy_tls_port = None
         if tls is not None:
             secure, wanted = partial(make_session, secure=True), settings.submissions_proxy_port
-            proxy_tls_port = await listeners.behind_proxy(wanted, "POSTHORN_SUBMISSIONS_PROXY_PORT", secure, tls)
-            tls_port = await listeners.open(settings.submissions_port, "POSTHORN_SUBMISSIONS_PORT", secure, tls)
+            proxy_tls_port = await listeners.behind_proxy(
+                wanted, "POSTHORN_SUBMISSIONS_PROXY_PORT", secure, tls
+            )
+            tls_port = await listeners.open(
+                settings.submissions_port, "POSTHORN_SUBMISSIONS_PORT", secure, tls
+            )
         wanted = settings.submission_proxy_port
-        proxy_port = await listeners.behind_proxy(wanted, "POSTHORN_SUBMISSION_PROXY_PORT", make_session)
-        port = await listeners.open(settings.submission_port, "POSTHORN_SUBMISSION_PORT", make_session)
+        proxy_port = await listeners.behind_proxy(
+            wanted, "POSTHORN_SUBMISSION_PROXY_PORT", make_session
+        )
+        port = await listeners.open(
+            settings.submission_port, "POSTHORN_SUBMISSION_PORT", make_session
+        )
         log.info(
             "listening",
             submission=port,
@@ -95,7 +111,13 @@ def _session(context: ServerContext, client: str | None, *, secure: bool = False
 class _Listeners:
     """The process's listeners, which share a limiter and close with the stack."""
 
-    def __init__(self, stack: AsyncExitStack, settings: SmtpSettings, limiter: ConnectionLimiter, grace: float) -> None:
+    def __init__(
+        self,
+        stack: AsyncExitStack,
+        settings: SmtpSettings,
+        limiter: ConnectionLimiter,
+        grace: float,
+    ) -> None:
         self._stack = stack
         self._settings = settings
         self._limiter = limiter
@@ -103,10 +125,18 @@ class _Listeners:
         self._proxies = TrustedProxies(settings.proxy_networks, limiter)
 
     async def behind_proxy(
-        self, port: int | None, variable: str, make_session: SessionFactory, tls: ssl.SSLContext | None = None
+        self,
+        port: int | None,
+        variable: str,
+        make_session: SessionFactory,
+        tls: ssl.SSLContext | None = None,
     ) -> int | None:
         """Listen for connections with a PROXY header, if there is to be such a port; return it."""
-        return None if port is None else await self.open(port, variable, make_session, tls, self._proxies)
+        return (
+            None
+            if port is None
+            else await self.open(port, variable, make_session, tls, self._proxies)
+        )
 
     async def open(
         self,
@@ -121,6 +151,12 @@ class _Listeners:
         seconds = self._settings.smtp_handshake_seconds
         return await self._stack.enter_async_context(
             listen_behind_proxy(
-                make_session, listener, self._limiter, proxies, grace=self._grace, tls=tls, handshake_seconds=seconds
+                make_session,
+                listener,
+                self._limiter,
+                proxies,
+                grace=self._grace,
+                tls=tls,
+                handshake_seconds=seconds,
             )
         )

@@ -1,10 +1,13 @@
-"""The dialogue of one SMTP session: events of the machine in, replies out, by the policy of the role.
+"""The dialogue of one SMTP session: events of the machine in, replies out, by the policy of the
+role.
 
 Rules:
 
-- A command that cannot be obeyed is an error, and a session has few to spare. A refused recipient is no error.
-- DATA is refused at its end, also where the reason was seen earlier (RFC 5321 §4.1.1.4); BDAT at each chunk, and before a chunk is
-  read where it is known by then: it may be long, and a client may stop when it is told.
+- A command that cannot be obeyed is an error, and a session has few to spare. A refused recipient
+  is no error.
+- DATA is refused at its end, also where the reason was seen earlier (RFC 5321 §4.1.1.4); BDAT at
+  each chunk, and before a chunk is read where it is known by then: it may be long, and a client may
+  stop when it is told.
 - A failed login takes time, and each further one on the connection twice as much (RFC 4954 §9).
 """
 
@@ -20,7 +23,20 @@ from prometheus_client import Counter
 from posthorn.runtime.ids import new_id
 from posthorn.wire.message.trace import clean_name
 from posthorn.wire.smtp import replies as smtp
-from posthorn.wire.smtp.commands import Bdat, Data, Ehlo, Helo, Help, Mail, Noop, Quit, Rcpt, Rset, StartTls, Vrfy
+from posthorn.wire.smtp.commands import (
+    Bdat,
+    Data,
+    Ehlo,
+    Helo,
+    Help,
+    Mail,
+    Noop,
+    Quit,
+    Rcpt,
+    Rset,
+    StartTls,
+    Vrfy,
+)
 from posthorn.wire.smtp.events import (
     BareLineEnd,
     Challenge,
@@ -66,7 +82,8 @@ class Connection(Protocol):
         ...
 
     async def start_tls(self) -> None:
-        """Send what is queued and shake hands; the client's TLS is known then. Ends the session when it fails."""
+        """Send what is queued and shake hands; the client's TLS is known then. Ends the session
+        when it fails."""
         ...
 
     async def tarpit(self, seconds: float) -> None:
@@ -82,7 +99,8 @@ class Connection(Protocol):
         ...
 
     def claim(self, account: str, tenant: str) -> bool:
-        """Take a place of the share of an account and its tenant, for a whole session; return whether there was one."""
+        """Take a place of the share of an account and its tenant, for a whole session; return
+        whether there was one."""
         ...
 
     def hang_up(self, reply: Reply) -> None:
@@ -94,7 +112,13 @@ class SmtpSession:
     """One client's dialogue."""
 
     def __init__(
-        self, settings: SmtpSettings, policy: Policy, connection: Connection, client: Client, *, has_certificate: bool
+        self,
+        settings: SmtpSettings,
+        policy: Policy,
+        connection: Connection,
+        client: Client,
+        *,
+        has_certificate: bool,
     ) -> None:
         self.client = client
         self.pace: Pace | None = None
@@ -122,7 +146,11 @@ class SmtpSession:
     async def handle(self, event: Event) -> None:
         """Answer an event. Raises HangUp to end the session."""
         login = self.client.login
-        if login is not None and login.revoked and not isinstance(event, Content | BareLineEnd | ChunkEnd | MessageEnd):
+        if (
+            login is not None
+            and login.revoked
+            and not isinstance(event, Content | BareLineEnd | ChunkEnd | MessageEnd)
+        ):
             raise HangUp(smtp.REVOKED)
         await self._HANDLERS[type(event)](self, event)
 
@@ -143,7 +171,8 @@ class SmtpSession:
             self._policy.auth.closed(self)
 
     def revoke(self) -> None:
-        """End: what the session logged in with is not valid any more. A message that is being kept is answered first."""
+        """End: what the session logged in with is not valid any more. A message that is being
+        kept is answered first."""
         self._connection.hang_up(smtp.REVOKED)
 
     def failed(self, error: Exception) -> None:
@@ -239,7 +268,9 @@ class SmtpSession:
     async def _login_failed(self, reply: Reply) -> None:
         auth = self._policy.auth
         assert auth is not None
-        await self._connection.tarpit(min(auth.failure_delay_seconds * 2**self._failed_logins, LONGEST_TARPIT))
+        await self._connection.tarpit(
+            min(auth.failure_delay_seconds * 2**self._failed_logins, LONGEST_TARPIT)
+        )
         self._failed_logins += 1
         self.machine.rejected()
         self._connection.reply(reply)

@@ -32,14 +32,15 @@ class SmtpSettings(IntakeSettings, ProxySettings):
     """Names, limits and time-outs of SMTP."""
 
     smtp_role: Literal["mx", "submission"] = "mx"
-    """``mx`` takes mail from other servers for the domains here; ``submission`` takes mail from people with an account for
-    any recipient, and needs Postgres."""
+    """``mx`` takes mail from other servers for the domains here; ``submission`` takes mail from
+    people with an account for any recipient, and needs Postgres."""
     smtp_host: str = "0.0.0.0"
     """Address to listen on."""
     smtp_port: Port = 2525
     """SMTP in the role mx, with STARTTLS when there is a certificate."""
     smtp_proxy_port: ProxyPort = None
-    """The same for load balancers that send a PROXY header first, from ``proxy_networks`` alone; unset, it is closed."""
+    """The same for load balancers that send a PROXY header first, from ``proxy_networks`` alone;
+    unset, it is closed."""
 
     smtp_message_max_bytes: Bytes = 50 * 1024**2
     """Largest message, in bytes as sent (RFC 1870)."""
@@ -48,42 +49,51 @@ class SmtpSettings(IntakeSettings, ProxySettings):
     smtp_max_hops: Count = 50
     """Received fields beyond which a message is taken to loop (RFC 5321 §6.3)."""
     smtp_max_passes: Count = 5
-    """Times that a message may have been here before, by Received fields of ours or marks of aliases; beyond that it loops."""
+    """Times that a message may have been here before, by Received fields of ours or marks of
+    aliases; beyond that it loops."""
     smtp_max_errors: Count = 10
     """Invalid commands in one session at which it is closed with 421."""
     smtp_max_unknown: Count = 20
-    """Unknown recipients in one session at which it is closed with 421, against address harvesting."""
+    """Unknown recipients in one session at which it is closed with 421, against address
+    harvesting."""
     smtp_sessions: Count = 1000
     """Concurrent sessions in this process."""
     smtp_sessions_per_address: Count = 50
-    """Concurrent sessions from one client address, which on ports with a PROXY header is the address in it; on the others all
-    clients of a load balancer that hides addresses count as one."""
+    """Concurrent sessions from one client address, which on ports with a PROXY header is the
+    address in it; on the others all clients of a load balancer that hides addresses count as
+    one."""
 
     smtp_sessions_per_network: Count = 200
-    """Concurrent sessions from one IPv4 /24 or IPv6 /48, and half as many from a /56; never fewer than from one address. Networks
-    of private addresses are not counted: load balancers and nodes that hide their clients."""
+    """Concurrent sessions from one IPv4 /24 or IPv6 /48, and half as many from a /56; never
+    fewer than from one address. Networks of private addresses are not counted: load balancers
+    and nodes that hide their clients."""
     smtp_stress_seconds: Seconds = 10.0
-    """While four fifths of the places are taken: the time until a client logs in (submission) or begins a transaction, and
-    between its commands until its message begins."""
+    """While four fifths of the places are taken: the time until a client logs in (submission) or
+    begins a transaction, and between its commands until its message begins."""
 
     smtp_memory_bytes: Bytes = 64 * 1024**2
-    """Bytes of incoming messages that all sessions together hold in memory; beyond that they go to disk early. One network of
-    clients holds an eighth of what is free at most, here and on disk."""
+    """Bytes of incoming messages that all sessions together hold in memory; beyond that they go
+    to disk early. One network of clients holds an eighth of what is free at most, here and on
+    disk."""
     smtp_spool_bytes: Bytes = 2 * 1024**3
     """Bytes of incoming messages on disk; beyond that clients get 452."""
     smtp_input_bytes: Bytes = 64 * 1024**2
-    """Bytes read from clients and not handled yet, of all sessions together; a session that goes beyond it is closed with 421."""
+    """Bytes read from clients and not handled yet, of all sessions together; a session that goes
+    beyond it is closed with 421."""
     smtp_spool_dir: Path | None = None
-    """Directory for the temporary files (unlinked while open); unset, the system's. Should not be memory-backed."""
+    """Directory for the temporary files (unlinked while open); unset, the system's. Should not
+    be memory-backed."""
 
     smtp_command_seconds: Seconds = 300.0
-    """Time from one command to the next, and for a client to take its replies (RFC 5321 §4.5.3.2.7)."""
+    """Time from one command to the next, and for a client to take its replies (RFC 5321
+    §4.5.3.2.7)."""
     smtp_data_seconds: Seconds = 180.0
     """Time without a byte during a message (RFC 5321 §4.5.3.2.5)."""
     smtp_least_rate: Annotated[float, Field(gt=0)] = 1000.0
     """Bytes per second at which a message must come in."""
     smtp_least_rate_seconds: Seconds = 60.0
-    """Time for which a message may come in slower than that in all, less what it came faster since. Then it is closed with 421."""
+    """Time for which a message may come in slower than that in all, less what it came faster
+    since. Then it is closed with 421."""
     smtp_session_seconds: Seconds = 3600.0
     """Duration of a session, however busy; a message whose end has come is still answered."""
     smtp_handshake_seconds: Seconds = HANDSHAKE_SECONDS
@@ -100,29 +110,34 @@ class SubmissionSettings(SmtpSettings, RateSettings, LoginLimitSettings):
     submission_port: Port = 2587
     """Submission with STARTTLS (RFC 6409)."""
     submission_proxy_port: ProxyPort = None
-    """The same for load balancers that send a PROXY header first, from ``proxy_networks`` alone; unset, it is closed."""
+    """The same for load balancers that send a PROXY header first, from ``proxy_networks`` alone;
+    unset, it is closed."""
     submissions_port: Port = 2465
     """Submission over TLS from the first byte (RFC 8314); used only with a certificate."""
     submissions_proxy_port: ProxyPort = None
     """The same for load balancers: the PROXY header in plain, then TLS; unset, it is closed."""
     smtp_cleartext_auth: Literal["loopback", "never"] = "never"
-    """Where logins are taken without TLS: from this very host, or nowhere. A client behind a proxy is never on this host."""
+    """Where logins are taken without TLS: from this very host, or nowhere. A client behind a
+    proxy is never on this host."""
     submission_check_from: bool = True
     """Refuse messages whose From field names an address that the account does not own."""
     submission_trace_client: bool = False
     """Put name and address of the client into the Received field."""
     submission_sessions_per_account: Count = 100
-    """Concurrent sessions that are logged in to one account, in this process. A tenant may hold four times the places that no
-    login holds, so that there is always a place for another."""
+    """Concurrent sessions that are logged in to one account, in this process. A tenant may hold
+    four times the places that no login holds, so that there is always a place for another."""
     submission_login_seconds: Seconds = 60.0
     """Time from connection to login; after it ``smtp_session_seconds`` counts."""
     submission_login_attempts: Count = 3
     """Failed logins on one connection at which it is closed with 421."""
     submission_failure_delay_seconds: Annotated[float, Field(ge=0, le=8)] = 1.0
-    """Delay before a failed login is answered; doubled by each further one on the connection, up to 8 seconds."""
+    """Delay before a failed login is answered; doubled by each further one on the connection, up
+    to 8 seconds."""
 
 
-class SmtpInSettings(ProcessSettings, NatsSettings, BlobSettings, TlsSettings, SrsSettings, SmtpSettings):
+class SmtpInSettings(
+    ProcessSettings, NatsSettings, BlobSettings, TlsSettings, SrsSettings, SmtpSettings
+):
     """Settings of the inbound SMTP service in the role mx."""
 
 

@@ -2,13 +2,17 @@
 
 Rules:
 
-- All sessions of a process share memory and spool (the disk). A client's network (``client_networks``) may hold an eighth of what
-  is free, so that however many take all they can get, there is space for another one. One message of a network may always go on,
-  so that the largest one fits. An address of our own side may hold as much as is free: many clients may be behind it.
+- All sessions of a process share memory and spool (the disk). A client's network
+  (``client_networks``) may hold an eighth of what is free, so that however many take all they can
+  get, there is space for another one. One message of a network may always go on, so that the
+  largest one fits. An address of our own side may hold as much as is free: many clients may be
+  behind it.
 - At its share, a network's slowest message is told 452, be it the one that wants more or another.
-- When the spool is full, the slowest unfinished message of a network that holds more than the newcomer's is dropped and told 452.
-- Of what was read and not handled yet a session holds half a MiB at most. All sessions together have a limit of it; a session
-  that would go beyond it is closed with 421, and what it sent last is not kept.
+- When the spool is full, the slowest unfinished message of a network that holds more than the
+  newcomer's is dropped and told 452.
+- Of what was read and not handled yet a session holds half a MiB at most. All sessions together
+  have a limit of it; a session that would go beyond it is closed with 421, and what it sent last is
+  not kept.
 """
 
 from __future__ import annotations
@@ -111,22 +115,28 @@ class SpoolLimits:
     """Octets of content beyond which a message is refused."""
     directory: Path | None = None
     read_back: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(8))
-    """Small messages that went to the file early come back into memory to be sent on, this many at a time."""
+    """Small messages that went to the file early come back into memory to be sent on, this many
+    at a time."""
     input: ByteBudget = field(default_factory=lambda: ByteBudget(64 * 1024**2, "input"))
     """What was read from clients and not handled yet."""
     unfinished: set[Holder] = field(default_factory=set)
     """Messages whose end has not come."""
 
     def take(self, where: ByteBudget, octets: int, holder: Holder) -> bool:
-        """Take bytes for a message, from slower messages of its network when that is at its share, and from the slowest of
-        those who hold more when all is taken; return whether they were taken."""
+        """Take bytes for a message, from slower messages of its network when that is at its
+        share, and from the slowest of those who hold more when all is taken; return whether they
+        were taken."""
         now = time.monotonic()
 
         def rate(other: Holder) -> float:
             return other.content_octets / (now - other.began_at + 1)
 
         while not where.grants(octets, holder):
-            fellows = [each for each in self.unfinished if each.network == holder.network and each.held(where)]
+            fellows = [
+                each
+                for each in self.unfinished
+                if each.network == holder.network and each.held(where)
+            ]
             slowest = min(fellows, key=rate, default=holder)
             if slowest is holder or rate(slowest) >= rate(holder):
                 _refused.labels("share").inc()
@@ -135,7 +145,11 @@ class SpoolLimits:
             slowest.drop()
         while not where.fits(octets):
             held = where.of(holder.network)
-            others = [each for each in self.unfinished if each.held(where) and where.of(each.network) > held]
+            others = [
+                each
+                for each in self.unfinished
+                if each.held(where) and where.of(each.network) > held
+            ]
             if not others:
                 _refused.labels("full").inc()
                 return False

@@ -1,10 +1,13 @@
-"""The policy of the submission role: in whose name people with an account send, to whom, and how much (RFC 6409).
+"""The policy of the submission role: in whose name people with an account send, to whom, and how
+much (RFC 6409).
 
 Rules:
 
-- The sender and every author in the From field are addresses of the account. Any recipient may follow: ours as the directory says.
-- A message is charged when it is complete, before it is accepted. Of the counters, those for failed logins are done without when
-  they cannot be read; those for messages are a promise, and the message waits.
+- The sender and every author in the From field are addresses of the account. Any recipient may
+  follow: ours as the directory says.
+- A message is charged when it is complete, before it is accepted. Of the counters, those for failed
+  logins are done without when they cannot be read; those for messages are a promise, and the
+  message waits.
 """
 
 from __future__ import annotations
@@ -69,7 +72,9 @@ class SubmissionPolicy:
             refusal = await self.auth.still_allowed(client.login, client)
             if refusal is not None:
                 return refusal
-            if mail.reverse_path is not None and not await self.auth.owns(client.login, mail.reverse_path):
+            if mail.reverse_path is not None and not await self.auth.owns(
+                client.login, mail.reverse_path
+            ):
                 return smtp.NOT_THE_OWNER
         except Unavailable as fault:
             log.warning("a sender cannot be looked up", account=client.account, detail=str(fault))
@@ -77,9 +82,12 @@ class SubmissionPolicy:
         return smtp.SENDER_OK
 
     async def recipient(self, transaction: Transaction, rcpt: Rcpt, client: Client) -> Reply:
-        """Judge RCPT: anybody, as many as a message of the account may cost: one that costs more must be split."""
+        """Judge RCPT: anybody, as many as a message of the account may cost: one that costs more
+        must be split."""
         most, found = self._settings.smtp_max_recipients, most_recipients(self._subjects(client))
-        return await self._recipients.judge(transaction, rcpt, client, most if found is None else min(most, found[0]))
+        return await self._recipients.judge(
+            transaction, rcpt, client, most if found is None else min(most, found[0])
+        )
 
     def message(self, transaction: Transaction, client: Client) -> MessageBuffer:
         """Begin a message, whose header will be completed (RFC 6409 §8)."""
@@ -95,9 +103,13 @@ class SubmissionPolicy:
             transaction.submitted = complete(block, date=date, message_id=message_id)
             return transaction.submitted.block
 
-        return MessageBuffer(self._limits, path + trace, len(path), completed, client=client.address)
+        return MessageBuffer(
+            self._limits, path + trace, len(path), completed, client=client.address
+        )
 
-    async def accept(self, transaction: Transaction, message: MessageBuffer, client: Client) -> Reply:
+    async def accept(
+        self, transaction: Transaction, message: MessageBuffer, client: Client
+    ) -> Reply:
         """Accept a message whose end has come."""
         return await self._acceptance.accept(transaction, message, client, self._check)
 
@@ -110,20 +122,28 @@ class SubmissionPolicy:
         for author in (*submitted.authors, *submitted.senders):
             owned = owned and await self.auth.owns(login, author)
         if not owned and self._settings.submission_check_from:
-            log.info("the author is not the account", message=str(transaction.id), detail=submitted.fault)
+            log.info(
+                "the author is not the account", message=str(transaction.id), detail=submitted.fault
+            )
             if submitted.is_unquoted:
                 return smtp.UNQUOTED_NAME
             return smtp.BAD_FROM if submitted.fault else smtp.NOT_THE_AUTHOR
-        if await self._throttle.take(sent_message(self._subjects(client), len(transaction.recipients))):
+        if await self._throttle.take(
+            sent_message(self._subjects(client), len(transaction.recipients))
+        ):
             return smtp.RATE_REACHED
         known = login.credentials
-        return Origin("submission", known.address, known.tenant, submitted.authors[0].domain if owned else "")
+        return Origin(
+            "submission", known.address, known.tenant, submitted.authors[0].domain if owned else ""
+        )
 
     def _subjects(self, client: Client) -> tuple[RateLimitSubject, ...]:
         assert client.login is not None
         known = client.login.credentials
         return (
-            RateLimitSubject("account", known.address, known.account_limits.within(self._settings.account_limits)),
+            RateLimitSubject(
+                "account", known.address, known.account_limits.within(self._settings.account_limits)
+            ),
             RateLimitSubject("domain", known.domain, known.domain_limits),
             RateLimitSubject("tenant", str(known.tenant), known.tenant_limits),
         )

@@ -80,8 +80,8 @@ class Transaction:
     began_at: float
     """Monotonic seconds."""
     recipients: dict[str, RecipientDsn | None] = field(default_factory=dict)
-    """Each once, in the order they came: ours in canonical form, others with their local part as written. With each what the
-    client asked about DSNs, None for nothing."""
+    """Each once, in the order they came: ours in canonical form, others with their local part as
+    written. With each what the client asked about DSNs, None for nothing."""
     id: UUID = field(default_factory=new_id)
     submitted: Submitted | None = None
     """What was found in the header; in the submission role only."""
@@ -98,7 +98,10 @@ _NOTIFY: Mapping[str, Notify] = {
 
 
 def dsn_of(rcpt: Rcpt) -> RecipientDsn | None:
-    """Return what the client asked about DSNs for a recipient (RFC 3461); None when it asked nothing."""
+    """Return what the client asked about DSNs for a recipient (RFC 3461); None when it asked
+    nothing."""
     if not rcpt.notify and not rcpt.orcpt:
         return None
-    return RecipientDsn(reduce(or_, map(_NOTIFY.__getitem__, rcpt.notify), Notify.UNSAID), rcpt.orcpt)
+    return RecipientDsn(
+        reduce(or_, map(_NOTIFY.__getitem__, rcpt.notify), Notify.UNSAID), rcpt.orcpt
+    )

@@ -82,7 +82,9 @@ type Content = bytes | Opening
 class DkimSigner:
     """Signs messages. ``clock`` returns seconds since 1970 for ``t=``."""
 
-    def __init__(self, keys: DkimKeys, secret_box: SecretBox, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, keys: DkimKeys, secret_box: SecretBox, clock: Callable[[], float] = time.time
+    ) -> None:
         self._keys = keys
         self._secret_box = secret_box
         self._clock = clock
@@ -156,7 +158,11 @@ class DkimSigner:
                 return await self._threads.run(partial(self._sign_file, domain, keys, file))
         except OSError as error:
             _unwritten.inc()
-            log.error("no signature over the 7-bit form: its file cannot be written", domain=domain, detail=str(error))
+            log.error(
+                "no signature over the 7-bit form: its file cannot be written",
+                domain=domain,
+                detail=str(error),
+            )
             return ""
 
     def _sign_file(self, domain: str, keys: Sequence[DkimKey], file: BinaryIO) -> str:
@@ -168,10 +174,15 @@ class DkimSigner:
         read = MessageHash()
         read.update(content)
         fields = self._sign_read(domain, keys, read)
-        return fields if not fields or read.is_fit else fields + self._sign_seven_bit(domain, keys, content)
+        return (
+            fields
+            if not fields or read.is_fit
+            else fields + self._sign_seven_bit(domain, keys, content)
+        )
 
     def _sign_seven_bit(self, domain: str, keys: Sequence[DkimKey], content: Octets) -> str:
-        """Return the fields over the 7-bit form, marked as such (``wire.auth.dkim.by_form``); empty where there is none."""
+        """Return the fields over the 7-bit form, marked as such (``wire.auth.dkim.by_form``);
+        empty where there is none."""
         made = MessageHash()
         try:
             for block in convert(content, eight_bit=False).blocks():
@@ -180,12 +191,20 @@ class DkimSigner:
             return ""
         return self._sign_read(domain, keys, made, seven_bit=True)
 
-    def _sign_read(self, domain: str, keys: Sequence[DkimKey], read: MessageHash, *, seven_bit: bool = False) -> str:
+    def _sign_read(
+        self, domain: str, keys: Sequence[DkimKey], read: MessageHash, *, seven_bit: bool = False
+    ) -> str:
         block, body_hash = read.result()
         return self._sign(domain, keys, block, body_hash, seven_bit=seven_bit)
 
     def _sign(
-        self, domain: str, keys: Sequence[DkimKey], block: bytes, body_hash: bytes, *, seven_bit: bool = False
+        self,
+        domain: str,
+        keys: Sequence[DkimKey],
+        block: bytes,
+        body_hash: bytes,
+        *,
+        seven_bit: bool = False,
     ) -> str:
         signed = sign_header(block)
         if signed is None:
@@ -197,9 +216,19 @@ class DkimSigner:
             if private is None:
                 continue
             unsigned = unsigned_field(
-                domain, key.selector, key.algorithm, signed, body_hash, int(self._clock()), seven_bit=seven_bit
+                domain,
+                key.selector,
+                key.algorithm,
+                signed,
+                body_hash,
+                int(self._clock()),
+                seven_bit=seven_bit,
             )
-            fields.append(finished_field(unsigned, make_signature(private, header_hash_input(signed, unsigned))))
+            fields.append(
+                finished_field(
+                    unsigned, make_signature(private, header_hash_input(signed, unsigned))
+                )
+            )
             _signatures.labels(key.algorithm).inc()
         if not fields:
             raise Unavailable("keys", f"no DKIM key of {domain} opens")
@@ -214,7 +243,10 @@ class DkimSigner:
         except (DecryptionFailed, ValueError) as error:
             _refused.inc()
             log.error(
-                "a DKIM key cannot be decrypted", domain=key.domain, selector=key.selector, fault=type(error).__name__
+                "a DKIM key cannot be decrypted",
+                domain=key.domain,
+                selector=key.selector,
+                fault=type(error).__name__,
             )
             return None
         if len(self._opened) >= _OPENED:

@@ -39,7 +39,8 @@ _MOST_EXCHANGERS = 100
 _PAYLOAD = 1232  # bytes of a UDP answer that is not fragmented on any path
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*\Z")
 
-type _Answer = tuple[dns.resolver.Answer | None, bool]  # None: the name does not exist; whether it was validated
+# None: the name does not exist; whether it was validated
+type _Answer = tuple[dns.resolver.Answer | None, bool]
 
 
 class DnsResolver:
@@ -51,12 +52,19 @@ class DnsResolver:
     """
 
     def __init__(
-        self, servers: Sequence[str] = (), use_dnssec: bool = False, *, lifetime: float = 10.0, keep: bool = True
+        self,
+        servers: Sequence[str] = (),
+        use_dnssec: bool = False,
+        *,
+        lifetime: float = 10.0,
+        keep: bool = True,
     ) -> None:
         self._use_dnssec = use_dnssec
         self._resolver = dns.asyncresolver.Resolver(configure=False)
         if servers:
-            self._resolver.nameservers = [dns.nameserver.Do53Nameserver(*server_address(text)) for text in servers]
+            self._resolver.nameservers = [
+                dns.nameserver.Do53Nameserver(*server_address(text)) for text in servers
+            ]
         else:
             try:
                 self._resolver.read_resolv_conf("/etc/resolv.conf")
@@ -67,10 +75,13 @@ class DnsResolver:
         self._resolver.timeout = lifetime * 0.45 / max(1, min(2, len(self._resolver.nameservers)))
         self._resolver.use_edns(0, dns.flags.DO if use_dnssec else 0, _PAYLOAD)
         self._resolver.cache = _Cache(_KEPT) if keep else None
-        self._asking: dict[tuple[dns.name.Name, dns.rdatatype.RdataType], asyncio.Task[_Answer]] = {}
+        self._asking: dict[
+            tuple[dns.name.Name, dns.rdatatype.RdataType], asyncio.Task[_Answer]
+        ] = {}
 
     async def exchangers(self, domain: str) -> Sequence[Exchanger]:
-        """Return the MX set; empty where it names no host that could be one (an IP address, no host name)."""
+        """Return the MX set; empty where it names no host that could be one (an IP address, no
+        host name)."""
         name = _name(domain)
         if name is None:
             raise NoSuchDomain(domain)
@@ -100,7 +111,9 @@ class DnsResolver:
         if name is None:
             return (), False
         results = await asyncio.gather(
-            self._ask(name, dns.rdatatype.AAAA), self._ask(name, dns.rdatatype.A), return_exceptions=True
+            self._ask(name, dns.rdatatype.AAAA),
+            self._ask(name, dns.rdatatype.A),
+            return_exceptions=True,
         )
         found: list[str] = []
         validated: list[bool] = []
@@ -124,7 +137,9 @@ class DnsResolver:
             return (), False
         answer, secure = await self._ask(name, dns.rdatatype.TLSA)
         records = () if answer is None else tuple(answer)
-        return [Tlsa(one.usage, one.selector, one.mtype, bytes(one.cert)) for one in records], secure
+        return [
+            Tlsa(one.usage, one.selector, one.mtype, bytes(one.cert)) for one in records
+        ], secure
 
     async def texts(self, name: str) -> Sequence[str]:
         """Return the TXT records; bytes that are not ASCII become U+FFFD."""
@@ -132,7 +147,11 @@ class DnsResolver:
         if parsed is None:
             return ()
         answer, _ = await self._ask(parsed, dns.rdatatype.TXT)
-        return [] if answer is None else [b"".join(record.strings).decode("ascii", "replace") for record in answer]
+        return (
+            []
+            if answer is None
+            else [b"".join(record.strings).decode("ascii", "replace") for record in answer]
+        )
 
     async def records(self, name: str, kind: str) -> Sequence[str]:
         """Return the records of a type as text; see the port."""
@@ -150,7 +169,9 @@ class DnsResolver:
             task.add_done_callback(lambda done: self._forget(key, done))
         return await asyncio.shield(task)  # others may wait for it
 
-    def _forget(self, key: tuple[dns.name.Name, dns.rdatatype.RdataType], done: asyncio.Task[_Answer]) -> None:
+    def _forget(
+        self, key: tuple[dns.name.Name, dns.rdatatype.RdataType], done: asyncio.Task[_Answer]
+    ) -> None:
         if self._asking.get(key) is done:
             del self._asking[key]
         if not done.cancelled():
@@ -158,7 +179,9 @@ class DnsResolver:
 
     async def _look_up(self, name: dns.name.Name, kind: dns.rdatatype.RdataType) -> _Answer:
         try:
-            answer = await self._resolver.resolve(name, kind, raise_on_no_answer=False, search=False)
+            answer = await self._resolver.resolve(
+                name, kind, raise_on_no_answer=False, search=False
+            )
         except dns.resolver.NXDOMAIN as error:
             return None, self._is_secure(error.kwargs["responses"][name].flags)
         except dns.exception.Timeout:
@@ -216,4 +239,7 @@ def _words(name: dns.name.Name, kind: dns.rdatatype.RdataType, reason: str) -> s
 def _text(record: dns.rdata.Rdata) -> str:
     if isinstance(record, dns.rdtypes.txtbase.TXTBase):
         return b"".join(record.strings).decode("ascii", "replace")
-    return " ".join(word if word == "." else word.removesuffix(".") for word in record.to_text().lower().split(" "))
+    return " ".join(
+        word if word == "." else word.removesuffix(".")
+        for word in record.to_text().lower().split(" ")
+    )

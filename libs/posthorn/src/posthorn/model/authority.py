@@ -29,7 +29,8 @@ class ForgedEnvelopeError(RecordError):
 
 
 def admitted(record: Record, subject: str) -> Record:
-    """Return the record when the subject allows what its envelope claims. Raises ForgedEnvelopeError."""
+    """Return the record when the subject allows what its envelope claims. Raises
+    ForgedEnvelopeError."""
     envelope = record.envelope
     try:
         role = role_of_subject(subject)
@@ -37,7 +38,9 @@ def admitted(record: Record, subject: str) -> Record:
         raise ForgedEnvelopeError(str(error)) from error
     claims = _excess(envelope, envelope.role if role is None else role)
     if claims:
-        raise ForgedEnvelopeError(f"published under {subject}, the envelope claims {', '.join(claims)}")
+        raise ForgedEnvelopeError(
+            f"published under {subject}, the envelope claims {', '.join(claims)}"
+        )
     return record
 
 

@@ -19,7 +19,8 @@ class BlobRange:
 
 @dataclass(frozen=True, slots=True)
 class BodyLocation:
-    """Where the body of a stored message lies, and what POP3 needs to know of it before it is read."""
+    """Where the body of a stored message lies, and what POP3 needs to know of it before it is
+    read."""
 
     message: UUID
     key: str

@@ -83,7 +83,11 @@ class AddressEntry:
     def at(self, now: float) -> RecipientStatus:
         """Return the status at a time in seconds since the epoch."""
         is_limited = self.limited_until is not None and now < self.limited_until
-        return RecipientStatus.LIMITED if is_limited and self.standing is RecipientStatus.DELIVERABLE else self.standing
+        return (
+            RecipientStatus.LIMITED
+            if is_limited and self.standing is RecipientStatus.DELIVERABLE
+            else self.standing
+        )
 
 
 type Entry = DomainEntry | AddressEntry
@@ -95,7 +99,8 @@ class EntryError(ValueError):
 
 
 def encode_key(subject: str) -> str:
-    """Return the bucket's key of a subject. Raises EntryError for what is neither an address nor ``@domain``."""
+    """Return the bucket's key of a subject. Raises EntryError for what is neither an address nor
+    ``@domain``."""
     local, at, domain = subject.rpartition("@")
     if not at or not domain:
         raise EntryError("a subject is an address or @domain")

@@ -115,9 +115,7 @@ def _with_alias(domain: str, record: Record, answers: Answers, finding: Finding)
         return finding
     if not target:
         return finding
-    alias = (
-        f"{domain} is itself an alias (CNAME) for {target[0]}, beside which no other record can stand (RFC 1034 §3.6.2)"
-    )
+    alias = f"{domain} is itself an alias (CNAME) for {target[0]}, beside which no other record can stand (RFC 1034 §3.6.2)"
     if finding.verdict is Verdict.RIGHT:
         text = f"{alias}: what is found is of {target[0]}, and changes with it; better remove the CNAME and publish the record"
         return replace(finding, detail="; ".join(filter(None, (finding.detail, text))))
@@ -146,11 +144,15 @@ def _mx(case: _Case) -> Finding:
         return case.missing()
     faults = []
     if "." in found:
-        faults.append("the null MX (`0 .`) says that the domain takes no mail (RFC 7505); remove it")
+        faults.append(
+            "the null MX (`0 .`) says that the domain takes no mail (RFC 7505); remove it"
+        )
     others = [host for host in found if host not in wanted and host != "."]
     for host in others:
         if _is_address(host):
-            faults.append(f"{host} is an address, and an MX names a host (RFC 5321 §5.1); remove it")
+            faults.append(
+                f"{host} is an address, and an MX names a host (RFC 5321 §5.1); remove it"
+            )
         else:
             faults.append(f"mail may also go to {host}; remove it once nothing is to arrive there")
     lacking = [value for value in case.record.values if value.partition(" ")[2] not in found]
@@ -162,7 +164,9 @@ def _mx(case: _Case) -> Finding:
     for host in there:
         try:
             if case.answers.get(host, "CNAME"):
-                faults.append(f"{host} is an alias (CNAME), which an MX must not name (RFC 2181 §10.3)")
+                faults.append(
+                    f"{host} is an alias (CNAME), which an MX must not name (RFC 2181 §10.3)"
+                )
             elif not case.answers.addresses(host):
                 faults.append(f"{host} has no address")
         except Unanswered as failure:
@@ -194,7 +198,10 @@ def _spf(case: _Case) -> Finding:
                 " not needed, or name addresses in their place"
             )
         if record.rest == "+":
-            return case.wrong("+all lets everybody send as the domain; end with ~all or -all", suggestion=suggestion)
+            return case.wrong(
+                "+all lets everybody send as the domain; end with ~all or -all",
+                suggestion=suggestion,
+            )
         if not _covers(case, cost.includes):
             return case.wrong(
                 f"it does not let mail from here through; add {' '.join(presence.spf_mechanisms)}",
@@ -216,7 +223,9 @@ def _covers(case: _Case, includes: frozenset[str]) -> bool:
     sources: list[Network] = list(presence.networks)
     if not sources and presence.spf_include is None:
         answers.need(*((host, kind) for host in presence.mx for kind in ("A", "AAAA")))
-        sources = [ip_network(address) for host in presence.mx for address in answers.addresses(host)]
+        sources = [
+            ip_network(address) for host in presence.mx for address in answers.addresses(host)
+        ]
     return bool(sources) and all(allows(case.domain, source, answers) == "+" for source in sources)
 
 
@@ -237,10 +246,14 @@ def _dkim(case: _Case) -> Finding:
     if not text:
         return case.wrong(f"p= is empty, which revokes the key; {mend}")
     if tags.get("k", "rsa").lower() != wanted["k"]:
-        return case.wrong(f"the key is said to be {tags.get('k', 'rsa')}, and is {wanted['k']}; {mend}")
+        return case.wrong(
+            f"the key is said to be {tags.get('k', 'rsa')}, and is {wanted['k']}; {mend}"
+        )
     if not _is_same_key(text, right):
         if right.startswith(text):
-            return case.wrong(f"the key is cut short: a TXT record holds it in several strings; {mend}")
+            return case.wrong(
+                f"the key is cut short: a TXT record holds it in several strings; {mend}"
+            )
         return case.wrong(f"it is another key; {mend}")
     hashes, services = tags.get("h", "sha256").split(":"), tags.get("s", "*").split(":")
     if "sha256" not in (each.strip().lower() for each in hashes):
@@ -270,12 +283,16 @@ def _dmarc(case: _Case) -> Finding:
     policy = tags.get("p", "").lower()
     if policy not in ("none", "quarantine", "reject"):
         return case.wrong("p= must be none, quarantine or reject (RFC 7489 §6.3)")
-    if not all(uri.strip().lower().startswith("mailto:") for uri in tags.get("rua", "mailto:").split(",")):
+    if not all(
+        uri.strip().lower().startswith("mailto:") for uri in tags.get("rua", "mailto:").split(",")
+    ):
         return case.wrong("rua= must name addresses as mailto:… (RFC 7489 §6.2)")
     if "rua" not in tags:
         return case.right("no rua=: nobody tells you what comes of the domain's mail")
     if policy == "none":
-        return case.right("p=none only watches; say quarantine or reject when the reports look good")
+        return case.right(
+            "p=none only watches; say quarantine or reject when the reports look good"
+        )
     return case.right()
 
 
@@ -284,7 +301,9 @@ def _tls_rpt(case: _Case) -> Finding:
     if isinstance(found, Finding):
         return found
     uris = (_tags(found) or {}).get("rua", "")
-    if not uris or not all(uri.strip().lower().startswith(("mailto:", "https:")) for uri in uris.split(",")):
+    if not uris or not all(
+        uri.strip().lower().startswith(("mailto:", "https:")) for uri in uris.split(",")
+    ):
         return case.wrong("rua= must name where reports go, as mailto:… or https:… (RFC 8460 §3)")
     return case.right()
 
@@ -311,7 +330,9 @@ def _versioned(case: _Case, version: str) -> str | Finding:
     if not found:
         return replace(case.missing(), found=())
     if len(found) > 1:
-        return case.wrong(f"there are {len(found)} such records, and none of them counts then; leave one")
+        return case.wrong(
+            f"there are {len(found)} such records, and none of them counts then; leave one"
+        )
     if not re.match(rf"v\s*=\s*{version}\s*(?:;|\Z)", found[0]):
         return case.wrong(f"it must begin with v={version}, written so")
     return found[0]
@@ -339,7 +360,11 @@ def _service(case: _Case) -> Finding:
         return case.missing()
     if wanted[1] == ".":
         is_absent = all(each[1] == "." for each in found)
-        return case.right() if is_absent else case.wrong("there is no such service here; publish the wanted value")
+        return (
+            case.right()
+            if is_absent
+            else case.wrong("there is no such service here; publish the wanted value")
+        )
     if wanted not in found:
         return case.wrong(f"it leads elsewhere; let it lead to {wanted[1]}, port {wanted[0]}")
     if len(found) > 1:
@@ -362,8 +387,12 @@ def _reverse(case: _Case) -> Finding:
     if wanted in confirmed:
         return case.right()
     if confirmed:
-        return case.right(f"it is not the name that mail is sent under, {wanted}; a few receivers mind")
-    return case.wrong(f"the name does not lead back to {own}; have its owner set {wanted}, and that name lead to {own}")
+        return case.right(
+            f"it is not the name that mail is sent under, {wanted}; a few receivers mind"
+        )
+    return case.wrong(
+        f"the name does not lead back to {own}; have its owner set {wanted}, and that name lead to {own}"
+    )
 
 
 def _tags(text: str) -> dict[str, str] | None:

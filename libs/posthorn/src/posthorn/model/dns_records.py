@@ -113,7 +113,9 @@ class Presence:
     @property
     def policy_id(self) -> str:
         """Return the policy's id, which changes with the policy."""
-        return hashlib.sha256(policy_text(self.policy).encode(), usedforsecurity=False).hexdigest()[:20]
+        return hashlib.sha256(policy_text(self.policy).encode(), usedforsecurity=False).hexdigest()[
+            :20
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,11 @@ class Record:
 
 
 def records_of(
-    domain: str, presence: Presence, keys: Sequence[SigningKey], token: str | None, spf: Sequence[str] = ()
+    domain: str,
+    presence: Presence,
+    keys: Sequence[SigningKey],
+    token: str | None,
+    spf: Sequence[str] = (),
 ) -> tuple[Record, ...]:
     """Return the records to publish. ``token``: given until ownership is verified; ``spf``: the
     domain's present SPF records, into which ours is merged."""
@@ -176,7 +182,9 @@ def zone_text(domain: str, records: Sequence[Record]) -> str:
         lines += ["", f"; {record.need.value}: {record.why}"]
         mark = "; " if record.purpose is Purpose.PTR else ""
         for value in record.values:
-            lines.append(f"{mark}{record.name}. {record.ttl} IN {record.type} {_zone_value(record.type, value)}")
+            lines.append(
+                f"{mark}{record.name}. {record.ttl} IN {record.type} {_zone_value(record.type, value)}"
+            )
     return "\n".join(lines) + "\n"
 
 
@@ -215,23 +223,32 @@ def claim_token(tenant: UUID, domain: str) -> str:
 
 def _ownership(domain: str, token: str | None) -> Iterator[Record]:
     if token is not None:
-        why = (
-            "Shows that the domain is yours: until then it takes and sends no mail here. It may be removed afterwards."
-        )
+        why = "Shows that the domain is yours: until then it takes and sends no mail here. It may be removed afterwards."
         name = f"{CHALLENGE_LABEL}.{domain}"
-        yield Record(Purpose.OWNERSHIP, name, "TXT", (CHALLENGE_PREFIX + token,), Need.REQUIRED, why, ttl=300)
+        yield Record(
+            Purpose.OWNERSHIP, name, "TXT", (CHALLENGE_PREFIX + token,), Need.REQUIRED, why, ttl=300
+        )
 
 
 def _mx(domain: str, presence: Presence) -> Record:
     values = tuple(f"{10 * number} {host}" for number, host in enumerate(presence.mx, start=1))
-    return Record(Purpose.MX, domain, "MX", values, Need.REQUIRED, "Mail for the domain comes here (RFC 5321).")
+    return Record(
+        Purpose.MX,
+        domain,
+        "MX",
+        values,
+        Need.REQUIRED,
+        "Mail for the domain comes here (RFC 5321).",
+    )
 
 
 def _dkim(domain: str, key: SigningKey) -> Record:
     why = {
         "pending": "DKIM: this key signs soon, and must be known before (RFC 6376).",
         "signing": "DKIM: mail of the domain is signed with this key (RFC 6376).",
-    }.get(key.state, "DKIM: this key signs no more, but mail that it has signed is still on its way.")
+    }.get(
+        key.state, "DKIM: this key signs no more, but mail that it has signed is still on its way."
+    )
     return Record(
         Purpose.DKIM,
         record_name(domain, key.selector),
@@ -253,9 +270,23 @@ def _reports(domain: str, presence: Presence) -> Iterator[Record]:
     home = address.rpartition("@")[2]
     if home != domain:
         why += f" {home} says that it takes these reports by a TXT record v=DMARC1 at {domain}._report._dmarc.{home}."
-    yield Record(Purpose.DMARC, f"_dmarc.{domain}", "TXT", (f"v=DMARC1; p=none; rua={mailto}",), Need.RECOMMENDED, why)
+    yield Record(
+        Purpose.DMARC,
+        f"_dmarc.{domain}",
+        "TXT",
+        (f"v=DMARC1; p=none; rua={mailto}",),
+        Need.RECOMMENDED,
+        why,
+    )
     why = "TLS reporting: has senders report when a secure connection to here fails (RFC 8460)."
-    yield Record(Purpose.TLS_RPT, f"_smtp._tls.{domain}", "TXT", (f"v=TLSRPTv1; rua={mailto}",), Need.RECOMMENDED, why)
+    yield Record(
+        Purpose.TLS_RPT,
+        f"_smtp._tls.{domain}",
+        "TXT",
+        (f"v=TLSRPTv1; rua={mailto}",),
+        Need.RECOMMENDED,
+        why,
+    )
 
 
 def _policy_records(domain: str, presence: Presence) -> Iterator[Record]:
@@ -291,10 +322,15 @@ def _services(domain: str, presence: Presence) -> Iterator[Record]:
     )
     for service, endpoint, what in offers:
         if endpoint.port:
-            value, why = f"0 1 {endpoint.port} {endpoint.host}", f"Where mail clients find the host for {what}."
+            value, why = (
+                f"0 1 {endpoint.port} {endpoint.host}",
+                f"Where mail clients find the host for {what}.",
+            )
         else:
             value, why = "0 0 0 .", f"Tells mail clients that there is no {what} here (RFC 6186)."
-        yield Record(Purpose.SERVICE, f"_{service}._tcp.{domain}", "SRV", (value,), Need.RECOMMENDED, why)
+        yield Record(
+            Purpose.SERVICE, f"_{service}._tcp.{domain}", "SRV", (value,), Need.RECOMMENDED, why
+        )
 
 
 def _reverse(presence: Presence) -> Iterator[Record]:

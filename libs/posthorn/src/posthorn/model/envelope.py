@@ -27,7 +27,8 @@ class RecordError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """Facts of a stored message, counted once at ingest over the octets as stored (trace fields included, CRLF form)."""
+    """Facts of a stored message, counted once at ingest over the octets as stored (trace fields
+    included, CRLF form)."""
 
     size: int
     """Bytes, exactly as POP3 LIST and RETR report them (RFC 1939 §11)."""
@@ -39,15 +40,19 @@ class Body:
 
     @classmethod
     def from_message(cls, message: bytes, return_path_octets: int = 0) -> Body:
-        """Return the facts of a whole message, whose first ``return_path_octets`` bytes are its Return-Path line."""
+        """Return the facts of a whole message, whose first ``return_path_octets`` bytes are its
+        Return-Path line."""
         has_dot_lines = message.startswith(b".") or b"\r\n." in message
-        return cls(len(message), hashlib.sha256(message).digest(), has_dot_lines, return_path_octets)
+        return cls(
+            len(message), hashlib.sha256(message).digest(), has_dot_lines, return_path_octets
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """One accepted message. Domains are in canonical form (``wire.address``), and so are recipients here; the local part of the
-    reverse-path and of recipients elsewhere stays as it was written, since its case may matter to its host (RFC 5321 §2.4)."""
+    """One accepted message. Domains are in canonical form (``wire.address``), and so are
+    recipients here; the local part of the reverse-path and of recipients elsewhere stays as it
+    was written, since its case may matter to its host (RFC 5321 §2.4)."""
 
     id: UUID
     received_at: float
@@ -131,7 +136,9 @@ def encode_record(envelope: Envelope, body: bytes | None) -> bytes:
             "sign": envelope.signer,
             "ret": envelope.ret,
             "envid": envelope.envid,
-            "dsn": {recipient: [int(dsn.notify), dsn.orcpt] for recipient, dsn in envelope.dsn.items()},
+            "dsn": {
+                recipient: [int(dsn.notify), dsn.orcpt] for recipient, dsn in envelope.dsn.items()
+            },
         }
     if envelope.passed:
         document["passed"] = envelope.passed
@@ -147,7 +154,9 @@ def decode_record(octets: bytes) -> Record:
             raise RecordError("the envelope line does not end")
         document = json.loads(line)
         if document["v"] != 1:
-            raise RecordError(f"the record has version {document['v']!r}; this release reads version 1")
+            raise RecordError(
+                f"the record has version {document['v']!r}; this release reads version 1"
+            )
         blob = document["blob"]
         envelope = Envelope(
             id=UUID(document["id"]),
@@ -160,7 +169,9 @@ def decode_record(octets: bytes) -> Record:
                 has_dot_lines=bool(document["dots"]),
                 return_path_octets=int(document["rp"]),
             ),
-            summary=Summary(document["subject"], document["hfrom"], document["date"], document["mid"]),
+            summary=Summary(
+                document["subject"], document["hfrom"], document["date"], document["mid"]
+            ),
             blob=None if blob is None else str(blob),
             helo=document.get("helo", ""),
             client_address=document.get("ip", ""),
@@ -180,10 +191,19 @@ def decode_record(octets: bytes) -> Record:
         )
     except RecordError:
         raise
-    except (ValueError, ArithmeticError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (
+        ValueError,
+        ArithmeticError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise RecordError(f"the envelope line does not read: {type(error).__name__}") from error
     if envelope.blob is not None:
         return Record(envelope, None)
     if len(body) != envelope.body.size:
-        raise RecordError(f"the body has {len(body)} octets where the envelope says {envelope.body.size}")
+        raise RecordError(
+            f"the body has {len(body)} octets where the envelope says {envelope.body.size}"
+        )
     return Record(envelope, body)

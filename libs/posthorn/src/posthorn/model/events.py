@@ -16,7 +16,8 @@ from uuid import UUID
 ACCEPTED = "accepted"
 """By smtp-in or the API; detail: service, client, recipients (count), size, account."""
 DELIVERED = "delivered"
-"""Into mailboxes here (detail: recipients), or by a remote host (detail: recipient, host, reply, tls)."""
+"""Into mailboxes here (detail: recipients), or by a remote host (detail: recipient, host, reply,
+tls)."""
 QUEUED = "queued"
 """Added to the outbound queue; detail: recipients."""
 DEFERRED = "deferred"
@@ -58,7 +59,12 @@ def slot_of(message: UUID) -> str:
 
 def encode_event(event: Event) -> bytes:
     """Return the encoding of an event on the stream."""
-    document = {"message": str(event.message), "at": event.at, "kind": event.kind, "detail": event.detail}
+    document = {
+        "message": str(event.message),
+        "at": event.at,
+        "kind": event.kind,
+        "detail": event.detail,
+    }
     return _ENCODER.encode(document).encode()
 
 
@@ -69,8 +75,17 @@ def decode_event(octets: bytes) -> Event:
         detail = document["detail"]
         if not isinstance(detail, dict):
             raise EventError("an event's detail is not an object")
-        return Event(UUID(document["message"]), float(document["at"]), str(document["kind"]), detail)
+        return Event(
+            UUID(document["message"]), float(document["at"]), str(document["kind"]), detail
+        )
     except EventError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+    ) as error:
         raise EventError(f"an event cannot be decoded: {type(error).__name__}") from error

@@ -94,8 +94,11 @@ class Verdict:
     """Whether both copies were read. Nothing is deleted otherwise."""
 
 
-def judge(ours: Ours, blobs: Copy | None, directory: Copy | None, tolerance: float = TOLERANCE_SECONDS) -> Verdict:
-    """Compare the database with its copies; None stands for a store that was not read. ADR 18 has the table."""
+def judge(
+    ours: Ours, blobs: Copy | None, directory: Copy | None, tolerance: float = TOLERANCE_SECONDS
+) -> Verdict:
+    """Compare the database with its copies; None stands for a store that was not read. ADR 18
+    has the table."""
     complete = blobs is not None and directory is not None
     copies = {"blob store": blobs, "directory bucket": directory}
     for name, copy in copies.items():
@@ -108,9 +111,15 @@ def judge(ours: Ours, blobs: Copy | None, directory: Copy | None, tolerance: flo
     if ours.stage is Stage.NEW and not ours.holds_data:
         for name, copy in copies.items():
             if copy is not None and copy.holds_data:
-                return Verdict(Finding.FOREIGN, f"the database is new and empty, but the {name} holds data", complete)
+                return Verdict(
+                    Finding.FOREIGN,
+                    f"the database is new and empty, but the {name} holds data",
+                    complete,
+                )
         if blobs is None:
-            return Verdict(Finding.UNDECIDED, "the database is new, and the blob store does not answer")
+            return Verdict(
+                Finding.UNDECIDED, "the database is new, and the blob store does not answer"
+            )
     if blobs is not None and blobs.mark is None and (wrong := _unmarked(ours, blobs)):
         return Verdict(Finding.FOREIGN, wrong, complete)
     if ours.stage is Stage.ADOPTED or not complete:
@@ -142,7 +151,12 @@ def _time(progress: float) -> str:
 
 def encode_mark(mark: Mark) -> bytes:
     """Return the encoding of a mark in a store: JSON of exactly MARK_BYTES."""
-    return json.dumps({"installation": str(mark.id), "progress": mark.progress}).encode().ljust(MARK_BYTES - 1) + b"\n"
+    return (
+        json.dumps({"installation": str(mark.id), "progress": mark.progress})
+        .encode()
+        .ljust(MARK_BYTES - 1)
+        + b"\n"
+    )
 
 
 def decode_mark(octets: bytes) -> Mark:
@@ -152,5 +166,13 @@ def decode_mark(octets: bytes) -> Mark:
         progress = float(document["progress"])
         datetime.fromtimestamp(progress, UTC)
         return Mark(UUID(document["installation"]), progress)
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError, RecursionError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        OSError,
+        RecursionError,
+    ) as error:
         raise ValueError("not a mark of an installation") from error

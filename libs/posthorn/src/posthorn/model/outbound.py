@@ -1,4 +1,5 @@
-"""Outbound mail: recipients elsewhere, and the states and DSN options that delivery, relay and API share."""
+"""Outbound mail: recipients elsewhere, and the states and DSN options that delivery, relay and
+API share."""
 
 from __future__ import annotations
 
@@ -55,8 +56,9 @@ class RecipientDsn:
 class Outbound:
     """One recipient elsewhere, as delivery puts it into the queue.
 
-    Also one of our own that ended with a DSN due: then ``state`` is BOUNCED or DELIVERED and ``notice`` is set.
-    Also an alias of ours that is expanded in slices: then ``state`` is HELD (``ports.expansions``).
+    Also one of our own that ended with a DSN due: then ``state`` is BOUNCED or DELIVERED and
+    ``notice`` is set. Also an alias of ours that is expanded in slices: then ``state`` is HELD
+    (``ports.expansions``).
     """
 
     recipient: str
@@ -64,7 +66,8 @@ class Outbound:
     destination: str
     """Canonical domain of the recipient: what the queue is ordered by."""
     reverse_path: str
-    """Reverse-path for MAIL: the sender's, or its SRS form for a forwarded message; empty for the null reverse-path."""
+    """Reverse-path for MAIL: the sender's, or its SRS form for a forwarded message; empty for
+    the null reverse-path."""
     original: str = ""
     """For a forwarded message, our address that it was sent to; otherwise empty."""
     dsn: RecipientDsn = RecipientDsn()
@@ -75,12 +78,15 @@ class Outbound:
     """The reply, code included, that ended it."""
     notice: Action | None = None
     tenant: UUID | None = None
-    """The owner, if it differs from the message's: the tenant of the forwarding alias. Nobody else may see the address."""
+    """The owner, if it differs from the message's: the tenant of the forwarding alias. Nobody
+    else may see the address."""
     alias: str = ""
-    """The alias whose target it is, whose owner is charged for it (ADR 20); empty if no alias forwards it."""
+    """The alias whose target it is, whose owner is charged for it (ADR 20); empty if no alias
+    forwards it."""
     returns: bool = False
     """It goes to what a rewritten reverse-path of ours, ``original``, stands for."""
     long_token: str = ""
-    """Token of the sender in ``reverse_path``, if that is an SRS2 address: it is stored with the row (ADR 27)."""
+    """Token of the sender in ``reverse_path``, if that is an SRS2 address: it is stored with the
+    row (ADR 27)."""
     header: str = ""
     """Fields that a relay puts before the message, with their line ends (``wire.passed``)."""

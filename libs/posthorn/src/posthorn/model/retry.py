@@ -18,7 +18,8 @@ class Schedule:
     """Fraction by which a pause may be longer or shorter, 0 to below 1."""
 
     def pause(self, failures: int, chance: float) -> float:
-        """Return the pause after a failure that followed ``failures`` others. ``chance``: from 0 to 1; 0.5: no jitter."""
+        """Return the pause after a failure that followed ``failures`` others. ``chance``: from 0
+        to 1; 0.5: no jitter."""
         pause = min(self.last, self.first * 2.0 ** min(max(failures, 0), _MOST_DOUBLINGS))
         return pause * (1 + self.jitter * (2 * chance - 1))
 

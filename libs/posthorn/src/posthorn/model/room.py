@@ -34,7 +34,8 @@ def step_sql(left: str) -> str:
 
 
 def crossed_sql(quota: str, used: str, before: str) -> str:
-    """Return the SQL condition for a mailbox having crossed a step, or become full or not full; expressions of bytes."""
+    """Return the SQL condition for a mailbox having crossed a step, or become full or not full;
+    expressions of bytes."""
     return (
         f"(({used} >= {quota}) <> ({before} >= {quota})"
         f" OR {step_sql(f'{quota} - {used}')} <> {step_sql(f'{quota} - ({before})')})"

@@ -121,7 +121,8 @@ def merged(texts: Sequence[str], mechanisms: Sequence[str]) -> str:
 
 
 def survey(domain: str, answers: Answers) -> Survey:
-    """Count the lookups. Stops soon after there are too many. Raises SpfError, Wanted, Unanswered."""
+    """Count the lookups. Stops soon after there are too many. Raises SpfError, Wanted,
+    Unanswered."""
     count, includes, level = 0, set[str](), [domain]
     hosts: list[Question] = []
     while level and count <= MOST_LOOKUPS:
@@ -191,7 +192,11 @@ def _is_of(host: str, term: Term, source: Network, answers: Answers) -> bool:
 def _holds(network: Network | None, source: Network) -> bool:
     if isinstance(network, IPv4Network) and isinstance(source, IPv4Network):
         return source.subnet_of(network)
-    return isinstance(network, IPv6Network) and isinstance(source, IPv6Network) and source.subnet_of(network)
+    return (
+        isinstance(network, IPv6Network)
+        and isinstance(source, IPv6Network)
+        and source.subnet_of(network)
+    )
 
 
 def _record_at(domain: str, answers: Answers) -> Spf:

@@ -29,12 +29,14 @@ WAKE_SUBJECT = "relay.wake"
 
 
 def ingest_subject(role: str) -> str:
-    """Return the subject on INGEST of messages with this envelope role. Raises KeyError for a role that does not exist."""
+    """Return the subject on INGEST of messages with this envelope role. Raises KeyError for a
+    role that does not exist."""
     return f"ingest.{_ROLE_WORDS[role]}"
 
 
 def subject_word(subject: str) -> str:
-    """Return the last token of a subject on INGEST or DEAD: the word that names the publishing role, or ``0``."""
+    """Return the last token of a subject on INGEST or DEAD: the word that names the publishing
+    role, or ``0``."""
     return subject.rpartition(".")[2]
 
 

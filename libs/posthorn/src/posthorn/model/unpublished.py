@@ -35,7 +35,11 @@ class Unpublished:
 
     def covers(self, subject: str) -> bool:
         """Return whether a change of the subject may be missing in the directory."""
-        return self.everything or subject in self.subjects or subject.rpartition("@")[2] in self.domains
+        return (
+            self.everything
+            or subject in self.subjects
+            or subject.rpartition("@")[2] in self.domains
+        )
 
     def joined(self, other: Unpublished) -> Unpublished:
         """Return the union of both."""

@@ -35,7 +35,8 @@ class Proof:
 
     account: int
     password: bytes = b""
-    """``digest_of`` the stored hash of the account's own password; empty when it was an app password."""
+    """``digest_of`` the stored hash of the account's own password; empty when it was an app
+    password."""
     app_password: bytes = b""
     """SHA-256 of the app password; empty when it was the account's own."""
     scope: str = ""

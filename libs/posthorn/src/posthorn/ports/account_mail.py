@@ -130,24 +130,36 @@ class AccountMail(Protocol):
         ...
 
     async def messages(
-        self, tenant: UUID | None, address: str, mailbox: str, which: Which, before: int | None, limit: int
+        self,
+        tenant: UUID | None,
+        address: str,
+        mailbox: str,
+        which: Which,
+        before: int | None,
+        limit: int,
     ) -> Found:
         """List a mailbox below the uid ``before``: at most ``limit`` matching messages, among a
         bounded number examined. Raises NotFound: no such account or mailbox."""
         ...
 
-    async def message(self, tenant: UUID | None, address: str, message: UUID) -> tuple[Message, BodyLocation]:
+    async def message(
+        self, tenant: UUID | None, address: str, message: UUID
+    ) -> tuple[Message, BodyLocation]:
         """Return a message with the location of its body. Raises NotFound."""
         ...
 
-    async def move_message(self, tenant: UUID | None, address: str, message: UUID, mailbox: str) -> Message:
+    async def move_message(
+        self, tenant: UUID | None, address: str, message: UUID, mailbox: str
+    ) -> Message:
         """Move the message into this mailbox from every other one.
 
         Raises NotFound: no such message; ValidationFailed (``mailbox``).
         """
         ...
 
-    async def delete_message(self, tenant: UUID | None, address: str, message: UUID) -> Change[None]:
+    async def delete_message(
+        self, tenant: UUID | None, address: str, message: UUID
+    ) -> Change[None]:
         """Delete the message from every mailbox of the account. Raises NotFound."""
         ...
 
@@ -157,7 +169,9 @@ class AccountMail(Protocol):
         """List messages that can be restored, the newest first, those below ``before``."""
         ...
 
-    async def undelete_message(self, tenant: UUID | None, address: str, message: UUID) -> Change[Message]:
+    async def undelete_message(
+        self, tenant: UUID | None, address: str, message: UUID
+    ) -> Change[Message]:
         """Restore the message to the mailboxes that it was deleted from, or to the INBOX where that
         mailbox no longer exists.
 

@@ -56,13 +56,17 @@ class Accounts(Protocol):
     async def create_account(
         self, tenant: UUID | None, new: NewAccount, receipt: Receipt[Account] | None = None
     ) -> Change[Account]:
-        """Create an account and its mailboxes; each uidvalidity is greater than any an account of this address has had.
+        """Create an account and its mailboxes; each uidvalidity is greater than any an account of
+        this address has had.
 
-        Raises ValidationFailed when the domain is not there, Conflict when an account or alias has the address.
+        Raises ValidationFailed when the domain is not there, Conflict when an account or alias has
+        the address.
         """
         ...
 
-    async def accounts(self, tenant: UUID | None, domain: str | None, after: str, limit: int) -> Sequence[Account]:
+    async def accounts(
+        self, tenant: UUID | None, domain: str | None, after: str, limit: int
+    ) -> Sequence[Account]:
         """Return a page of accounts, by address, of one domain or of all."""
         ...
 
@@ -71,7 +75,11 @@ class Accounts(Protocol):
         ...
 
     async def change_account(
-        self, tenant: UUID | None, address: str, changes: Mapping[str, object], expected: Versions = None
+        self,
+        tenant: UUID | None,
+        address: str,
+        changes: Mapping[str, object],
+        expected: Versions = None,
     ) -> Change[Account]:
         """Set ``password_hash``, ``quota_bytes``, ``state`` or the fields of SendingRules.
 
@@ -79,7 +87,9 @@ class Accounts(Protocol):
         """
         ...
 
-    async def delete_account(self, tenant: UUID | None, address: str, expected: Versions = None) -> Change[None]:
+    async def delete_account(
+        self, tenant: UUID | None, address: str, expected: Versions = None
+    ) -> Change[None]:
         """Delete the account with its mail, dropping the references exactly.
 
         Raises NotFound; Conflict while an alias or a catch-all leads to it.

@@ -31,15 +31,22 @@ class Aliases(Protocol):
     """Aliases of tenants; ``ports.administration`` has the rules of every method."""
 
     async def create_alias(
-        self, tenant: UUID | None, address: str, targets: Sequence[str], receipt: Receipt[Alias] | None = None
+        self,
+        tenant: UUID | None,
+        address: str,
+        targets: Sequence[str],
+        receipt: Receipt[Alias] | None = None,
     ) -> Change[Alias]:
         """Create an alias.
 
-        Raises ValidationFailed (``address``: no such domain; ``targets[i]``: nobody there, or a loop) and Conflict.
+        Raises ValidationFailed (``address``: no such domain; ``targets[i]``: nobody there, or a
+        loop) and Conflict.
         """
         ...
 
-    async def aliases(self, tenant: UUID | None, domain: str | None, after: str, limit: int) -> Sequence[Alias]:
+    async def aliases(
+        self, tenant: UUID | None, domain: str | None, after: str, limit: int
+    ) -> Sequence[Alias]:
         """Return a page of aliases, by address, of one domain or of all."""
         ...
 
@@ -53,6 +60,9 @@ class Aliases(Protocol):
         """Set the targets. Raises NotFound, PreconditionFailed, ValidationFailed."""
         ...
 
-    async def delete_alias(self, tenant: UUID | None, address: str, expected: Versions = None) -> Change[None]:
-        """Delete the alias. Raises NotFound; Conflict while another alias or a catch-all leads to it."""
+    async def delete_alias(
+        self, tenant: UUID | None, address: str, expected: Versions = None
+    ) -> Change[None]:
+        """Delete the alias. Raises NotFound; Conflict while another alias or a catch-all leads
+        to it."""
         ...

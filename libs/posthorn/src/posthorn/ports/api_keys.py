@@ -13,7 +13,8 @@ from posthorn.ports.idempotency import Receipt
 
 
 class ApiKeys(Protocol):
-    """``tenant`` is the caller's, as in ``ports.administration``. Every method raises Unavailable."""
+    """``tenant`` is the caller's, as in ``ports.administration``. Every method raises
+    Unavailable."""
 
     async def by_hash(self, key_hash: bytes) -> ApiKey | None:
         """Return the key with this hash, even when it has expired; record its use."""

@@ -38,7 +38,9 @@ class AppPasswords(Protocol):
         """Create one with the SHA-256 of the password."""
         ...
 
-    async def items(self, tenant: UUID | None, address: str, after: UUID | None, limit: int) -> Sequence[AppPassword]:
+    async def items(
+        self, tenant: UUID | None, address: str, after: UUID | None, limit: int
+    ) -> Sequence[AppPassword]:
         """List by id, that is, by time."""
         ...
 

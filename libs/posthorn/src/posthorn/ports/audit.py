@@ -52,7 +52,9 @@ class Audit(Protocol):
         """List newest first, below ``before``. ``tenant`` is the caller's."""
         ...
 
-    async def record(self, tenant: UUID | None, object_name: str, details: Mapping[str, object]) -> None:
+    async def record(
+        self, tenant: UUID | None, object_name: str, details: Mapping[str, object]
+    ) -> None:
         """Write the line of the current request (``runtime.audit_context``), unless its
         transaction wrote one."""
         ...

@@ -14,7 +14,8 @@ from posthorn.ports.errors import Unavailable
 SEGMENTS = "segments/"
 """Key prefix of packed segments, written by delivery."""
 BODIES = BODIES_PREFIX
-"""Key prefix of single bodies too large for the stream, written before the 250: ``bodies/<message id>``."""
+"""Key prefix of single bodies too large for the stream, written before the 250:
+``bodies/<message id>``."""
 TRASH = "trash/"
 """Key prefix of orphans that wait to be deleted: ``trash/<former key>``."""
 MARK = "posthorn.id"
@@ -54,7 +55,8 @@ class Blobs(Protocol):
     """
 
     async def put(self, key: str, parts: Sequence[bytes]) -> None:
-        """Store the concatenation of ``parts``. On return it survives a crash of this host or of the store's node."""
+        """Store the concatenation of ``parts``. On return it survives a crash of this host or of
+        the store's node."""
         ...
 
     async def put_file(self, key: str, file: BinaryIO, size: int) -> None:
@@ -66,7 +68,9 @@ class Blobs(Protocol):
         """Return exactly ``length`` bytes from ``offset``; a shorter blob raises Unavailable."""
         ...
 
-    def stream(self, key: str, offset: int, length: int, chunk: int = 262_144) -> AsyncIterator[bytes]:
+    def stream(
+        self, key: str, offset: int, length: int, chunk: int = 262_144
+    ) -> AsyncIterator[bytes]:
         """Yield the same bytes in pieces of about ``chunk`` bytes, fetched on demand."""
         ...
 

@@ -9,7 +9,8 @@ from posthorn.model.blob_range import BodyLocation
 
 
 class BodyReader(Protocol):
-    """Reads bodies through a cache of recent ones. Every method that reads raises BlobMissing or Unavailable."""
+    """Reads bodies through a cache of recent ones. Every method that reads raises BlobMissing or
+    Unavailable."""
 
     def whole(self, location: BodyLocation) -> bool:
         """Return whether the body is small enough to be handled whole."""

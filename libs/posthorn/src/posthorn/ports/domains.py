@@ -83,9 +83,11 @@ class Domains(Protocol):
     async def create_domain(
         self, tenant: UUID | None, new: NewDomain, receipt: Receipt[Domain] | None = None
     ) -> Change[Domain]:
-        """Create a domain. Raises Conflict when the name is taken, ValidationFailed for an unknown tenant or catch-all.
+        """Create a domain. Raises Conflict when the name is taken, ValidationFailed for an unknown
+        tenant or catch-all.
 
-        Where another tenant has taken it without showing that it owns it, the Conflict says how it is claimed.
+        Where another tenant has taken it without showing that it owns it, the Conflict says how it
+        is claimed.
         """
         ...
 
@@ -98,9 +100,14 @@ class Domains(Protocol):
         ...
 
     async def change_domain(
-        self, tenant: UUID | None, name: str, changes: Mapping[str, object], expected: Versions = None
+        self,
+        tenant: UUID | None,
+        name: str,
+        changes: Mapping[str, object],
+        expected: Versions = None,
     ) -> Change[Domain]:
-        """Set fields of the domain, or of SendingRules, by name. Raises NotFound, PreconditionFailed, ValidationFailed."""
+        """Set fields of the domain, or of SendingRules, by name. Raises NotFound,
+        PreconditionFailed, ValidationFailed."""
         ...
 
     async def verify_domain(self, tenant: UUID | None, name: str) -> Change[Domain]:
@@ -116,14 +123,21 @@ class Domains(Protocol):
         ownership."""
         ...
 
-    async def claim_domain(self, tenant: UUID, name: str, dkim_keys: Sequence[DkimKey] = ()) -> Change[Domain]:
-        """Assign a domain as of ``claimable`` to the tenant, which has shown that it owns it: verified, and with these keys alone.
+    async def claim_domain(
+        self, tenant: UUID, name: str, dkim_keys: Sequence[DkimKey] = ()
+    ) -> Change[Domain]:
+        """Assign a domain as of ``claimable`` to the tenant, which has shown that it owns it:
+        verified, and with these keys alone.
 
-        The accounts and aliases that the other tenant made there are gone. Raises NotFound; Conflict while one of those accounts
-        has mail, or when the tenant has as many domains as it may.
+        The accounts and aliases that the other tenant made there are gone. Raises NotFound;
+        Conflict while one of those accounts has mail, or when the tenant has as many domains as it
+        may.
         """
         ...
 
-    async def delete_domain(self, tenant: UUID | None, name: str, expected: Versions = None) -> Change[None]:
-        """Delete the domain. Raises NotFound; Conflict while it has accounts or aliases: no mail is orphaned."""
+    async def delete_domain(
+        self, tenant: UUID | None, name: str, expected: Versions = None
+    ) -> Change[None]:
+        """Delete the domain. Raises NotFound; Conflict while it has accounts or aliases: no mail
+        is orphaned."""
         ...

@@ -16,7 +16,8 @@ class Unavailable(Exception):
     def __init__(self, part: str, detail: str = "") -> None:
         super().__init__(f"{part}: {detail}" if detail else part)
         self.part = part
-        """Which part: ``nats``, ``postgres``, ``blobs``, ``directory``. Short, for metrics and logs."""
+        """Which part: ``nats``, ``postgres``, ``blobs``, ``directory``. Short, for metrics and
+        logs."""
 
 
 class Full(Unavailable):

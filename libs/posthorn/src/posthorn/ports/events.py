@@ -10,7 +10,8 @@ from posthorn.model.events import Event
 
 
 class Events(Protocol):
-    """Where events go. The trace explains mail and never holds it up: it may lose events when NATS is down for long."""
+    """Where events go. The trace explains mail and never holds it up: it may lose events when
+    NATS is down for long."""
 
     def record(self, *events: Event) -> None:
         """Record events. Never waits, never raises; unsent events are buffered up to a bound,

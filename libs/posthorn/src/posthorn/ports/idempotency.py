@@ -39,7 +39,8 @@ class Idempotency(Protocol):
         ...
 
     async def first_attempt(self, reservation: Reservation) -> UUID:
-        """Return the ``holder`` of the first attempt at this request: the same for every attempt."""
+        """Return the ``holder`` of the first attempt at this request: the same for every
+        attempt."""
         ...
 
     async def suspend(self, reservation: Reservation) -> None:

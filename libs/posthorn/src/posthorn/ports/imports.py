@@ -40,7 +40,8 @@ class Known:
 
 
 class Imports(Protocol):
-    """Every method takes the caller's tenant, as in ``ports.administration``, and raises Unavailable."""
+    """Every method takes the caller's tenant, as in ``ports.administration``, and raises
+    Unavailable."""
 
     async def known(self, tenant: UUID | None, addresses: Sequence[str]) -> Known:
         """Return which of these addresses and their domains exist."""
@@ -51,6 +52,8 @@ class Imports(Protocol):
         values fails. Addresses are distinct."""
         ...
 
-    async def aliases(self, tenant: UUID | None, batch: Sequence[tuple[str, Sequence[str]]]) -> Sequence[Result]:
+    async def aliases(
+        self, tenant: UUID | None, batch: Sequence[tuple[str, Sequence[str]]]
+    ) -> Sequence[Result]:
         """The same for aliases with their targets, in order: one may lead to an earlier one."""
         ...

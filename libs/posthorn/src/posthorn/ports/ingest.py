@@ -134,7 +134,9 @@ class DeadLetters(Protocol):
     """The stream DEAD: messages that delivery could not deliver. Only an administrator removes
     messages from it."""
 
-    async def park(self, octets: bytes, message_id: str, reason: str, subject: str = LEGACY_SUBJECT) -> None:
+    async def park(
+        self, octets: bytes, message_id: str, reason: str, subject: str = LEGACY_SUBJECT
+    ) -> None:
         """Store a record with the reason and its subject, for a retry.
 
         The same id and reason within two minutes is stored once. Raises Unavailable or Full.

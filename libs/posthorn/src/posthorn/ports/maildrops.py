@@ -34,7 +34,8 @@ class AccountLogin:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The snapshot of an INBOX at login, in columns: a maildrop of 100,000 messages is two lists, not as many objects."""
+    """The snapshot of an INBOX at login, in columns: a maildrop of 100,000 messages is two
+    lists, not as many objects."""
 
     uidvalidity: int
     uids: Sequence[int]
@@ -103,11 +104,14 @@ class Maildrops(Protocol):
         """Return the present locations of messages; a missing uid no longer exists."""
         ...
 
-    async def commit(self, account: int, holder: UUID, uids: Collection[int], proof: Proof | None = None) -> int:
-        """Delete the messages, release quota and lease, all in one transaction; returns how many were deleted.
+    async def commit(
+        self, account: int, holder: UUID, uids: Collection[int], proof: Proof | None = None
+    ) -> int:
+        """Delete the messages, release quota and lease, all in one transaction; returns how many
+        were deleted.
 
-        A message that is already gone counts as deleted. Raises LeaseLost, or Revoked when ``proof`` does not hold any more, with
-        nothing deleted.
+        A message that is already gone counts as deleted. Raises LeaseLost, or Revoked when
+        ``proof`` does not hold any more, with nothing deleted.
         """
         ...
 

@@ -13,7 +13,8 @@ from posthorn.wire.mta_sts import Mode, Policy
 
 @dataclass(frozen=True, slots=True)
 class StoredPolicy:
-    """A policy with the id of the TXT record that announced it. Times are seconds since the epoch."""
+    """A policy with the id of the TXT record that announced it. Times are seconds since the
+    epoch."""
 
     policy_id: str
     mode: Mode

@@ -1,4 +1,5 @@
-"""Notifications: a hint to relays that something is due. A lost one costs a short poll, nothing else."""
+"""Notifications: a hint to relays that something is due. A lost one costs a short poll, nothing
+else."""
 
 from __future__ import annotations
 

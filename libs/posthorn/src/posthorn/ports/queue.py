@@ -54,7 +54,11 @@ class Route:
     @property
     def next_hop(self) -> str | None:
         """Key of the smart host as next hop; None without a smart host."""
-        return f"[{self.host}]:{self.port or (465 if self.tls == 'implicit' else 25)}" if self.host else None
+        return (
+            f"[{self.host}]:{self.port or (465 if self.tls == 'implicit' else 25)}"
+            if self.host
+            else None
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,8 @@ class Job:
     """Bytes at the start of the body to leave out (the Return-Path line)."""
     tenant: UUID | None
     header: str = ""
-    """Fields, with line ends, to put before everything else: those of the alias that forwards (``wire.passed``)."""
+    """Fields, with line ends, to put before everything else: those of the alias that forwards
+    (``wire.passed``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +126,9 @@ class Outcome:
 
     job: int
     state: QueueState
-    """DELIVERED, BOUNCED, DEFERRED (due after ``retry_in``), or QUEUED: released without counting an
-    attempt; with ``retry_in`` it is due only then, and ``status`` and ``reply`` say why."""
+    """DELIVERED, BOUNCED, DEFERRED (due after ``retry_in``), or QUEUED: released without
+    counting an attempt; with ``retry_in`` it is due only then, and ``status`` and ``reply`` say
+    why."""
     retry_in: float = 0.0
     """Seconds from now."""
     host: str = ""
@@ -135,7 +141,9 @@ class Outcome:
     """Not empty: put the address on the suppression list, for this reason."""
 
 
-SUSPENDED_REPLY = "the tenant or the account it is sent for is suspended; it goes on when that is active again"
+SUSPENDED_REPLY = (
+    "the tenant or the account it is sent for is suspended; it goes on when that is active again"
+)
 """Reply shown for a recipient that a suspension holds."""
 
 
@@ -217,11 +225,13 @@ class Queue(Protocol):
         ...
 
     async def reap(self) -> int:
-        """Queue again what dead relays had claimed and free their slots; return the number of recipients."""
+        """Queue again what dead relays had claimed and free their slots; return the number of
+        recipients."""
         ...
 
     async def due(self, limit: int) -> Sequence[Due]:
-        """Return destinations with something due whose next hop is not closed, the longest waiting first."""
+        """Return destinations with something due whose next hop is not closed, the longest
+        waiting first."""
         ...
 
     async def claim(
@@ -251,7 +261,8 @@ class Queue(Protocol):
         ...
 
     async def record(self, relay: UUID, outcomes: Sequence[Outcome]) -> set[int]:
-        """Record outcomes in one transaction; return the ids of the jobs that this relay still held.
+        """Record outcomes in one transaction; return the ids of the jobs that this relay still
+        held.
 
         The reference to the message's body is released with its last open recipient.
         """
@@ -287,15 +298,18 @@ class Queue(Protocol):
         ...
 
     async def dsns_sent(self, recipients: Collection[int]) -> None:
-        """Record that the DSNs of these recipients were sent, or are not wanted; close finished recipients."""
+        """Record that the DSNs of these recipients were sent, or are not wanted; close finished
+        recipients."""
         ...
 
     async def purge(self, older_than: float, limit: int) -> int:
-        """Delete recipients closed so many seconds ago, and messages without any; return the number of recipients."""
+        """Delete recipients closed so many seconds ago, and messages without any; return the
+        number of recipients."""
         ...
 
     async def measure(self) -> dict[str, float]:
-        """Return gauges: ``queued``, ``deferred``, ``sending``, ``held`` (recipients), ``oldest`` (seconds)."""
+        """Return gauges: ``queued``, ``deferred``, ``sending``, ``held`` (recipients),
+        ``oldest`` (seconds)."""
         ...
 
     async def probe(self) -> None:
@@ -358,7 +372,8 @@ class QueueFilter:
 
 
 class QueueAdministration(Protocol):
-    """The queue as the API uses it; ``tenant`` as in ``ports.administration``. Raises Unavailable."""
+    """The queue as the API uses it; ``tenant`` as in ``ports.administration``. Raises
+    Unavailable."""
 
     async def items(
         self, tenant: UUID | None, which: QueueFilter, before: int | None, limit: int
@@ -373,10 +388,10 @@ class QueueAdministration(Protocol):
     async def act(self, tenant: UUID | None, action: str, item: int) -> QueueItem:
         """Apply an action and return the item.
 
-        ``retry`` (queued or deferred: due now), ``hold`` (queued or deferred), ``release`` (held: due
-        now) or ``cancel`` (queued, deferred or held; no DSN is sent). After ``retry`` and ``release`` a
-        closed next hop is open for one attempt. Raises NotFound, and Conflict when its state does not
-        allow the action (it is being sent, or has ended).
+        ``retry`` (queued or deferred: due now), ``hold`` (queued or deferred), ``release`` (held:
+        due now) or ``cancel`` (queued, deferred or held; no DSN is sent). After ``retry`` and
+        ``release`` a closed next hop is open for one attempt. Raises NotFound, and Conflict when
+        its state does not allow the action (it is being sent, or has ended).
         """
         ...
 
@@ -385,9 +400,9 @@ class QueueAdministration(Protocol):
     ) -> Sequence[tuple[int, UUID, str, str]]:
         """Apply an action to all matching items whose state allows it, at most ``limit``.
 
-        Return (id, message, recipient, original) of each. ``retry`` leaves out what is due already, so
-        that repeating the call continues where it ended; its closed next hop is opened for one attempt
-        all the same.
+        Return (id, message, recipient, original) of each. ``retry`` leaves out what is due already,
+        so that repeating the call continues where it ended; its closed next hop is opened for one
+        attempt all the same.
         """
         ...
 

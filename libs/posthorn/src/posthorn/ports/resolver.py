@@ -44,7 +44,8 @@ class Resolver(Protocol):
     """Looks up names for mail. Every method raises LookupFailed without an answer."""
 
     async def exchangers(self, domain: str) -> Sequence[Exchanger]:
-        """Return the MX set by preference, equal ones in random order; without one, the domain itself (RFC 5321 §5.1).
+        """Return the MX set by preference, equal ones in random order; without one, the domain
+        itself (RFC 5321 §5.1).
 
         Raises NullMx, NoSuchDomain.
         """
@@ -55,7 +56,8 @@ class Resolver(Protocol):
         ...
 
     async def tlsa(self, host: str, port: int) -> tuple[Sequence[Tlsa], bool]:
-        """Return the TLSA records of a host's port, and whether they were validated; others must not be used."""
+        """Return the TLSA records of a host's port, and whether they were validated; others must
+        not be used."""
         ...
 
     async def texts(self, name: str) -> Sequence[str]:
@@ -67,11 +69,13 @@ class Records(Protocol):
     """DNS records as published: for checking zones, not for sending."""
 
     async def records(self, name: str, kind: str) -> Sequence[str]:
-        """The records of exactly this type that a name leads to, over any aliases; none when there is none, or no such name.
+        """The records of exactly this type that a name leads to, over any aliases; none when there
+        is none, or no such name.
 
-        ``kind`` is ``A``, ``AAAA``, ``CNAME``, ``MX``, ``PTR``, ``SRV`` or ``TXT``. Names in the answer are in lower case without
-        their final dot, but for the root, which is ``.``; a TXT record's strings are joined, octets that are not ASCII become
-        U+FFFD. MX and SRV read as in a zone file: ``10 mx.example.test``. The order is that of the text. Nothing is remembered from
-        one question to the next. Raises LookupFailed when it cannot know.
+        ``kind`` is ``A``, ``AAAA``, ``CNAME``, ``MX``, ``PTR``, ``SRV`` or ``TXT``. Names in the
+        answer are in lower case without their final dot, but for the root, which is ``.``; a TXT
+        record's strings are joined, octets that are not ASCII become U+FFFD. MX and SRV read as in
+        a zone file: ``10 mx.example.test``. The order is that of the text. Nothing is remembered
+        from one question to the next. Raises LookupFailed when it cannot know.
         """
         ...

@@ -17,7 +17,8 @@ class Step:
 
 
 class Retention(Protocol):
-    """Every method raises Unavailable. Batches are transactions of their own: what is done stays done."""
+    """Every method raises Unavailable. Batches are transactions of their own: what is done stays
+    done."""
 
     async def lead(self, seconds: float) -> bool:
         """Become or stay the leader for so many seconds; False while another leads."""
@@ -29,12 +30,15 @@ class Retention(Protocol):
         ...
 
     async def expire(self, limit: int) -> Step:
-        """Delete at most ``limit`` entries that are older than their domain keeps mail, as their owner would.
+        """Delete at most ``limit`` entries that are older than their domain keeps mail, as their
+        owner would.
 
-        An entry is as old as its internal date or its placing, whichever is later: a wrong clock makes no fresh mail old.
+        An entry is as old as its internal date or its placing, whichever is later: a wrong clock
+        makes no fresh mail old.
         """
         ...
 
     async def purge(self, limit: int) -> Step:
-        """Drop deleted entries whose time to be brought back is over, of ``limit`` that are looked at."""
+        """Drop deleted entries whose time to be brought back is over, of ``limit`` that are
+        looked at."""
         ...

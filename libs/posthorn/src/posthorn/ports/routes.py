@@ -10,7 +10,8 @@ from posthorn.ports.queue import Route
 
 
 class Routes(Protocol):
-    """Every method raises Unavailable for faults of the store. Domains are in canonical form, or ``*``."""
+    """Every method raises Unavailable for faults of the store. Domains are in canonical form, or
+    ``*``."""
 
     async def all(self, after: str, limit: int) -> Sequence[Route]:
         """List by domain, those after ``after``; ``*`` comes where it sorts."""

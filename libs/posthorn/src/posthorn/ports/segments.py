@@ -15,8 +15,8 @@ from posthorn.model.outbound import Outbound
 
 @dataclass(frozen=True, slots=True)
 class SegmentMessage:
-    """One message to be delivered: into the INBOX of each account, once each, and into the outbound queue for each recipient
-    elsewhere."""
+    """One message to be delivered: into the INBOX of each account, once each, and into the
+    outbound queue for each recipient elsewhere."""
 
     envelope: Envelope
     blob_range: BlobRange
@@ -46,7 +46,9 @@ class SegmentCatalog(Protocol):
         """Become or stay the only collector for so many seconds; False while another is."""
         ...
 
-    async def mostly_dead(self, live_share: float, older_than: float, limit: int) -> Sequence[DeadSegment]:
+    async def mostly_dead(
+        self, live_share: float, older_than: float, limit: int
+    ) -> Sequence[DeadSegment]:
         """Return segments at least ``older_than`` seconds old of whose bytes at most
         ``live_share`` (0 to 1) are live, oldest first."""
         ...
@@ -91,12 +93,13 @@ class SegmentCatalog(Protocol):
         ...
 
     async def forget_long_senders(self, days: int, limit: int) -> int:
-        """Delete long senders of whom nothing has been forwarded for more than that many days; returns how many."""
+        """Delete long senders of whom nothing has been forwarded for more than that many days;
+        returns how many."""
         ...
 
     async def forget_messages(self, older_than: float, limit: int) -> int:
-        """Delete rows of messages without references older than that many seconds; returns how many. The row outlives the
-        message so that a late redelivery stays harmless."""
+        """Delete rows of messages without references older than that many seconds; returns how
+        many. The row outlives the message so that a late redelivery stays harmless."""
         ...
 
 

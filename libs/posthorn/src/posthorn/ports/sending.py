@@ -31,7 +31,9 @@ class Limits:
         """Return these limits, with the general ones where these are None."""
         return Limits(
             general.messages_per_hour if self.messages_per_hour is None else self.messages_per_hour,
-            general.recipients_per_hour if self.recipients_per_hour is None else self.recipients_per_hour,
+            general.recipients_per_hour
+            if self.recipients_per_hour is None
+            else self.recipients_per_hour,
         )
 
 
@@ -116,12 +118,15 @@ def failed_logins(
     charges = [Charge(f"auth-address:{place}", limits[0], FAILURES_SECONDS, cost)]
     if cost or not familiar:
         charges += [
-            Charge(f"auth-network:{each}", limits[0] * NETWORK_FACTOR, FAILURES_SECONDS, cost) for each in networks
+            Charge(f"auth-network:{each}", limits[0] * NETWORK_FACTOR, FAILURES_SECONDS, cost)
+            for each in networks
         ]
     if account:
         if familiar:
             most = limits[1] * FAMILIAR_FACTOR
-            charges.append(Charge(f"auth-familiar:{account} {familiar}", most, FAILURES_SECONDS, cost))
+            charges.append(
+                Charge(f"auth-familiar:{account} {familiar}", most, FAILURES_SECONDS, cost)
+            )
         else:
             charges.append(Charge(f"auth-account:{account}", limits[1], FAILURES_SECONDS, cost))
     return charges
@@ -153,14 +158,20 @@ def sent_message(payers: Iterable[RateLimitSubject], recipients: int) -> list[Ch
             ("recipients", payer.limits.recipients_per_hour, recipients),
         ):
             if limit is not None:
-                charges.append(Charge(f"{what}-{payer.kind}:{payer.name}", limit, SENDING_SECONDS, cost))
+                charges.append(
+                    Charge(f"{what}-{payer.kind}:{payer.name}", limit, SENDING_SECONDS, cost)
+                )
     return charges
 
 
 def most_recipients(payers: Iterable[RateLimitSubject]) -> tuple[int, str] | None:
     """Return how many recipients one message may have, and whose limit that is; None: any
     number. A message with more would never be allowed, however long it waited: it must be split."""
-    limits = [(most, payer.title) for payer in payers if (most := payer.limits.recipients_per_hour) is not None]
+    limits = [
+        (most, payer.title)
+        for payer in payers
+        if (most := payer.limits.recipients_per_hour) is not None
+    ]
     return min(limits, default=None)
 
 
@@ -186,13 +197,16 @@ class Suppression:
 
 
 class Suppressions(Protocol):
-    """``tenant`` as in ``ports.administration``; without one, of the default tenant. Raises Unavailable."""
+    """``tenant`` as in ``ports.administration``; without one, of the default tenant. Raises
+    Unavailable."""
 
     async def add(self, tenant: UUID | None, address: str, reason: str) -> tuple[Suppression, bool]:
         """Add an address to the list by hand; return it and whether it is new."""
         ...
 
-    async def items(self, tenant: UUID | None, domain: str | None, after: str, limit: int) -> Sequence[Suppression]:
+    async def items(
+        self, tenant: UUID | None, domain: str | None, after: str, limit: int
+    ) -> Sequence[Suppression]:
         """List by address."""
         ...
 

@@ -77,7 +77,8 @@ class Span:
 
 
 class Statistics(Protocol):
-    """``tenant`` is the caller's, as in ``ports.administration``. Every method raises Unavailable."""
+    """``tenant`` is the caller's, as in ``ports.administration``. Every method raises
+    Unavailable."""
 
     async def figures(
         self, tenant: UUID | None, span: Span, after: tuple[datetime, str, str] | None, limit: int
@@ -154,7 +155,9 @@ class EventCheckpoint(Protocol):
         """Return the webhooks that receive events now."""
         ...
 
-    async def facts(self, queued: Sequence[UUID], sized: Sequence[UUID], domains: Sequence[str]) -> Facts:
+    async def facts(
+        self, queued: Sequence[UUID], sized: Sequence[UUID], domains: Sequence[str]
+    ) -> Facts:
         """Return recipients of messages, sizes of messages, and tenants of domains."""
         ...
 

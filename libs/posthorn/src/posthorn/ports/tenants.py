@@ -69,9 +69,12 @@ class TenantRef:
 
 
 class Tenants(Protocol):
-    """``tenant`` is the caller's, as in ``ports.administration``; a tenant sees itself. Every method raises Unavailable."""
+    """``tenant`` is the caller's, as in ``ports.administration``; a tenant sees itself. Every
+    method raises Unavailable."""
 
-    async def create(self, number: UUID, name: str, rules: TenantRules, receipt: Receipt[Tenant] | None) -> Tenant:
+    async def create(
+        self, number: UUID, name: str, rules: TenantRules, receipt: Receipt[Tenant] | None
+    ) -> Tenant:
         """Make one. Raises Conflict when the name is taken."""
         ...
 
@@ -88,7 +91,11 @@ class Tenants(Protocol):
         ...
 
     async def change(
-        self, tenant: UUID | None, named: str, changes: Mapping[str, object], expected: Versions = None
+        self,
+        tenant: UUID | None,
+        named: str,
+        changes: Mapping[str, object],
+        expected: Versions = None,
     ) -> Tenant:
         """Set ``name``, ``state`` or fields of TenantRules.
 

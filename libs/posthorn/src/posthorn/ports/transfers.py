@@ -60,7 +60,8 @@ class ImportLost(Exception):
 
 
 class Transfers(Protocol):
-    """``tenant`` is the caller's, as in ``ports.administration``. Every method raises Unavailable."""
+    """``tenant`` is the caller's, as in ``ports.administration``. Every method raises
+    Unavailable."""
 
     async def contents(self, tenant: UUID | None, address: str, mailbox: str | None) -> Contents:
         """Count the entries to export. Raises NotFound: no such account or mailbox."""
@@ -73,7 +74,9 @@ class Transfers(Protocol):
         one, if it still exists."""
         ...
 
-    async def begin(self, tenant: UUID | None, address: str, holder: UUID, details: Mapping[str, object]) -> Importing:
+    async def begin(
+        self, tenant: UUID | None, address: str, holder: UUID, details: Mapping[str, object]
+    ) -> Importing:
         """Become the only import into this account, and record it in the audit log. Raises
         NotFound; Conflict while another runs."""
         ...
@@ -92,7 +95,9 @@ class Transfers(Protocol):
         """List mailbox, uid and SHA-256 of the account's entries, those after (mailbox, uid)."""
         ...
 
-    async def insert(self, importing: Importing, segment: Segment, entries: Sequence[Entry]) -> set[UUID]:
+    async def insert(
+        self, importing: Importing, segment: Segment, entries: Sequence[Entry]
+    ) -> set[UUID]:
         """Write the segment's messages, an entry for each, in one transaction; return the ids of
         those for which the quota has room: a message without room is left out, and smaller later
         ones may still fit. Missing mailboxes are created. Messages written already count as

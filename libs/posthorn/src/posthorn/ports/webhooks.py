@@ -114,10 +114,15 @@ class NewDelivery:
 
 
 class Webhooks(Protocol):
-    """``tenant`` is the caller's, as in ``ports.administration``. Every method raises Unavailable."""
+    """``tenant`` is the caller's, as in ``ports.administration``. Every method raises
+    Unavailable."""
 
     async def create(
-        self, tenant: UUID | None, new: NewWebhook, owner: str | None, receipt: Receipt[Webhook] | None = None
+        self,
+        tenant: UUID | None,
+        new: NewWebhook,
+        owner: str | None,
+        receipt: Receipt[Webhook] | None = None,
     ) -> Webhook:
         """Create one of the tenant ``owner`` (name or id; None: the caller's, or of the whole
         platform).
@@ -136,7 +141,11 @@ class Webhooks(Protocol):
         ...
 
     async def change(
-        self, tenant: UUID | None, number: UUID, changes: Mapping[str, object], expected: Versions = None
+        self,
+        tenant: UUID | None,
+        number: UUID,
+        changes: Mapping[str, object],
+        expected: Versions = None,
     ) -> Webhook:
         """Set ``url``, ``events``, ``domain`` or ``state``. Activating it makes waiting
         deliveries due at once. Raises NotFound, PreconditionFailed, ValidationFailed."""
@@ -157,7 +166,12 @@ class Webhooks(Protocol):
         ...
 
     async def deliveries(
-        self, tenant: UUID | None, number: UUID, state: DeliveryState | None, before: UUID | None, limit: int
+        self,
+        tenant: UUID | None,
+        number: UUID,
+        state: DeliveryState | None,
+        before: UUID | None,
+        limit: int,
     ) -> Sequence[Delivery]:
         """List a webhook's, newest first. Raises NotFound."""
         ...

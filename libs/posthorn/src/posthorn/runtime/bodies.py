@@ -1,8 +1,9 @@
 """Where the bodies of messages that come in lie until delivery has them.
 
-A small one rides in the stream, in the record of its message. A large one lies in the blob store, and the record names it: it must
-be there before the record is published, so that no message is promised whose body could be missing. A body without a record, left
-by a crash between the two, is an orphan that the collector removes.
+A small one rides in the stream, in the record of its message. A large one lies in the blob store,
+and the record names it: it must be there before the record is published, so that no message is
+promised whose body could be missing. A body without a record, left by a crash between the two, is
+an orphan that the collector removes.
 """
 
 from __future__ import annotations

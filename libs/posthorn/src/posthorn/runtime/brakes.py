@@ -20,7 +20,9 @@ class Brake:
     """A brake. ``share`` of all objects, or ``least`` if that is more, may be deleted without a
     release."""
 
-    def __init__(self, name: str, share: float, least: int, released: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self, name: str, share: float, least: int, released: Callable[[], bool] = lambda: False
+    ) -> None:
         self._name = name
         self._share = share
         self._least = least

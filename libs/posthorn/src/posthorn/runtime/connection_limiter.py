@@ -1,16 +1,21 @@
-"""Limits of the sessions of a process by client, network, account and tenant, and which session makes way when places run short.
+"""Limits of the sessions of a process by client, network, account and tenant, and which session
+makes way when places run short.
 
 Rules:
 
-- A client address, and the networks around it (``client_networks``), hold a limited number of places each. Addresses of our own
-  side have no network around them that is counted: load balancers and nodes that hide their clients.
-- A session *waits* while it does nothing useful: before a login where one is needed, else before MAIL and between transactions.
-  When all places are taken, the oldest waiting one of a network that holds more places than the newcomer's gives way to it: a
-  client with many places can neither keep out nor drive out one with few.
-- Under *stress*, from 80 % of the places on, as with Postfix's stress-adaptive behaviour: a session that has waited for
-  ``stress_seconds`` ends, and so does one that was silent for as long within a transaction whose message has not begun.
-- A session that is logged in never gives way. It is claimed for its account and tenant, and these have shares: an account a number,
-  a tenant TENANT_SHARE times what is left. However many tenants take all they can get, there is room for another one.
+- A client address, and the networks around it (``client_networks``), hold a limited number of
+  places each. Addresses of our own side have no network around them that is counted: load balancers
+  and nodes that hide their clients.
+- A session *waits* while it does nothing useful: before a login where one is needed, else before
+  MAIL and between transactions. When all places are taken, the oldest waiting one of a network that
+  holds more places than the newcomer's gives way to it: a client with many places can neither keep
+  out nor drive out one with few.
+- Under *stress*, from 80 % of the places on, as with Postfix's stress-adaptive behaviour: a session
+  that has waited for ``stress_seconds`` ends, and so does one that was silent for as long within a
+  transaction whose message has not begun.
+- A session that is logged in never gives way. It is claimed for its account and tenant, and these
+  have shares: an account a number, a tenant TENANT_SHARE times what is left. However many tenants
+  take all they can get, there is room for another one.
 - Connections whose client is not known yet hold half of all places at most.
 """
 
@@ -35,7 +40,8 @@ STRESS_SECONDS = 10.0
 """Seconds that a session may wait under stress, unless the settings say otherwise."""
 _STRESSED_FROM = 0.8
 TENANT_SHARE = 4
-"""A tenant may hold this many times the places that are not claimed: four fifths while it is alone."""
+"""A tenant may hold this many times the places that are not claimed: four fifths while it is
+alone."""
 _SWEEP_SECONDS = 1.0
 
 _gave_way = Metric(
@@ -45,14 +51,17 @@ _gave_way = Metric(
 )
 for _why in ("newcomer", "stress"):
     _gave_way.labels(_why)
-_stress = Gauge("posthorn_listen_stressed", "1 while four fifths of the places for sessions are taken, else 0")
+_stress = Gauge(
+    "posthorn_listen_stressed", "1 while four fifths of the places for sessions are taken, else 0"
+)
 
 
 class Session(Protocol):
     """One connection, as the listener sees it."""
 
     def begin_drain(self) -> None:
-        """End soon: finish the transaction under way, refuse the next one (421), close. Must not block."""
+        """End soon: finish the transaction under way, refuse the next one (421), close. Must not
+        block."""
         ...
 
     def abort(self) -> None:
@@ -64,7 +73,8 @@ class Yielding(Session, Protocol):
     """A session that can make room for another."""
 
     def give_way(self) -> bool:
-        """End now, with 421 or the like, unless work of ours is under way; return whether it ends. Must not block."""
+        """End now, with 421 or the like, unless work of ours is under way; return whether it
+        ends. Must not block."""
         ...
 
     @property
@@ -89,7 +99,8 @@ class ConnectionLimiter:
         per_account: int | None = None,
         stress_seconds: float = STRESS_SECONDS,
     ) -> None:
-        """``per_network`` is for an IPv4 /24 and an IPv6 /48, and half of it for a /56, never less than an address may hold."""
+        """``per_network`` is for an IPv4 /24 and an IPv6 /48, and half of it for a /56, never
+        less than an address may hold."""
         self.total = total
         self.per_address = per_address
         self.draining = False
@@ -116,8 +127,8 @@ class ConnectionLimiter:
         return len(self._sessions) >= self.total * _STRESSED_FROM
 
     def admit(self, session: Session, address: str | None) -> str | None:
-        """Enter a session; without an address its client is not known yet. Return None, or the reason to refuse it: ``total``,
-        ``address``, ``network``, ``waiting`` or ``draining``."""
+        """Enter a session; without an address its client is not known yet. Return None, or the
+        reason to refuse it: ``total``, ``address``, ``network``, ``waiting`` or ``draining``."""
         keys = None if address is None else client_networks(address)
         if self.draining:
             return "draining"
@@ -169,11 +180,15 @@ class ConnectionLimiter:
             self._waiting[session] = time.monotonic()
 
     def claim(self, session: Yielding, account: str, tenant: str) -> bool:
-        """Give a session that is logged in a place of its account's and tenant's share; return whether there was one."""
+        """Give a session that is logged in a place of its account's and tenant's share; return
+        whether there was one."""
         self.unclaim(session)
         account, tenant = f"account {account}", f"tenant {tenant}"
         left = self.total - len(self._claims)
-        if self._claimed[account] >= self._per_account or self._claimed[tenant] >= TENANT_SHARE * left:
+        if (
+            self._claimed[account] >= self._per_account
+            or self._claimed[tenant] >= TENANT_SHARE * left
+        ):
             return False
         self._claims[session] = account, tenant
         self._claimed.update((account, tenant))
@@ -192,13 +207,16 @@ class ConnectionLimiter:
             self.waits(session)
 
     async def drain(self, grace: float) -> None:
-        """Ask every session to end, wait up to ``grace`` seconds, then abort those that are left."""
+        """Ask every session to end, wait up to ``grace`` seconds, then abort those that are
+        left."""
         self.draining = True
         for session in list(self._sessions):
             try:
                 session.begin_drain()
             except Exception:
-                log.exception("a session cannot be drained and is cut", address=self._sessions.get(session))
+                log.exception(
+                    "a session cannot be drained and is cut", address=self._sessions.get(session)
+                )
                 session.abort()
         with suppress(TimeoutError):
             async with asyncio.timeout(grace):
@@ -223,13 +241,18 @@ class ConnectionLimiter:
         return None
 
     def _make_room(self, keys: tuple[str, ...]) -> bool:
-        """Have the oldest waiting session of a network that holds more places than the newcomer's give way."""
+        """Have the oldest waiting session of a network that holds more places than the
+        newcomer's give way."""
         if len(self._struck) >= max(1, self.total // 2):
             return False  # those that are to go have not gone yet
         held = self._by_address[keys[-1]]
         for session in list(self._waiting):
             others = self._sessions[session]
-            if others is not None and self._by_address[others[-1]] > held and self._strike(session, "newcomer"):
+            if (
+                others is not None
+                and self._by_address[others[-1]] > held
+                and self._strike(session, "newcomer")
+            ):
                 return True
         return False
 
@@ -247,11 +270,15 @@ class ConnectionLimiter:
             self._stressed = self.stressed
             _stress.set(self._stressed)
             if self._stressed:
-                log.warning("places for sessions run short", sessions=len(self._sessions), places=self.total)
+                log.warning(
+                    "places for sessions run short", sessions=len(self._sessions), places=self.total
+                )
         if self._stressed and self._sweeping is None:
             with suppress(RuntimeError):  # no loop: nobody waits
                 loop = asyncio.get_running_loop()
-                self._sweeping = loop.call_later(min(_SWEEP_SECONDS, self._stress_seconds), self._sweep)
+                self._sweeping = loop.call_later(
+                    min(_SWEEP_SECONDS, self._stress_seconds), self._sweep
+                )
 
     def _sweep(self) -> None:
         self._sweeping = None

@@ -1,9 +1,10 @@
-"""Keys derived from the master key, one for each purpose, so that a part holds only those that it uses.
+"""Keys derived from the master key, one for each purpose, so that a part holds only those that it
+uses.
 
-A derived key is HMAC-SHA-256 of the purpose under the master key (RFC 2104): one cannot be computed from another, nor the
-master key from any. Nothing is stored: whoever has ``POSTHORN_SECRET_KEY`` derives the same keys again, which is what
-``posthorn-keys`` prints and what the Helm chart computes (``_keys.tpl``). When the master key is a list, so is every derived
-key, in the same order.
+A derived key is HMAC-SHA-256 of the purpose under the master key (RFC 2104): one cannot be computed
+from another, nor the master key from any. Nothing is stored: whoever has ``POSTHORN_SECRET_KEY``
+derives the same keys again, which is what ``posthorn-keys`` prints and what the Helm chart computes
+(``_keys.tpl``). When the master key is a list, so is every derived key, in the same order.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ def derive(key: bytes, purpose: str) -> bytes:
 
 
 def main() -> None:
-    """Print the derived keys as variables: the script ``posthorn-keys``. Reads ``POSTHORN_SECRET_KEY``."""
+    """Print the derived keys as variables: the script ``posthorn-keys``. Reads
+    ``POSTHORN_SECRET_KEY``."""
     keys = [derive(key, SRS) for key in key_list(SecretSettings.load().secret_key)]
     print("POSTHORN_SRS_KEY=" + ",".join(base64.b64encode(key).decode() for key in keys))  # noqa: T201 - its output

@@ -47,7 +47,11 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         *,
         address_seconds: float,
         total_seconds: float,
-        faults: tuple[type[Exception], ...] = (OSError, httpcore.NetworkError, httpcore.TimeoutException),
+        faults: tuple[type[Exception], ...] = (
+            OSError,
+            httpcore.NetworkError,
+            httpcore.TimeoutException,
+        ),
     ) -> None:
         self._resolve = resolve
         self._select = select
@@ -64,7 +68,8 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Connect to an allowed address of the host. Raises NoAllowedAddress, HostUnreachable, and what ``resolve`` raises."""
+        """Connect to an allowed address of the host. Raises NoAllowedAddress, HostUnreachable,
+        and what ``resolve`` raises."""
         addresses = self._select(await self._resolve(host, port))[:_MAX_ADDRESSES]
         if not addresses:
             raise NoAllowedAddress(host)

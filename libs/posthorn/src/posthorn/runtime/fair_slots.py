@@ -26,7 +26,9 @@ from prometheus_client import Gauge
 
 from posthorn.ports.errors import Unavailable
 
-_slots = Gauge("posthorn_slots", "Slots of work that is shared fairly: held, and waited for", ["kind", "state"])
+_slots = Gauge(
+    "posthorn_slots", "Slots of work that is shared fairly: held, and waited for", ["kind", "state"]
+)
 _refused = Metric(
     "posthorn_slots_refused_total",
     "Requests for a slot that were refused, by whose slots they waited for",
@@ -155,7 +157,11 @@ class FairSlots:
     def _serve(self) -> None:
         """Grant free slots to waiters, the fewest held first, then the longest waiting."""
         while self._free:
-            fitting = [each for each in self._waiting if not each.slot.cancelled() and self._may_have(each.holder)]
+            fitting = [
+                each
+                for each in self._waiting
+                if not each.slot.cancelled() and self._may_have(each.holder)
+            ]
             if not fitting:
                 return
             waiter = min(fitting, key=lambda each: self._held[each.holder])

@@ -1,11 +1,14 @@
-"""The networks that accounts have logged in from lately, recorded in a store that all processes and protocols share.
+"""The networks that accounts have logged in from lately, recorded in a store that all processes and
+protocols share.
 
 Rules:
 
-- The network around a client is an IPv4 /24 or an IPv6 /64. It is kept as a hash together with the account: what is stored does
-  not tell where people were, unless it is guessed.
-- A login from a network is recorded once a day. What is recorded meanwhile goes together, and no login waits for it.
-- Whether a network is familiar is read with the account, in the statement that a login makes anyway.
+- The network around a client is an IPv4 /24 or an IPv6 /64. It is kept as a hash together with the
+  account: what is stored does not tell where people were, unless it is guessed.
+- A login from a network is recorded once a day. What is recorded meanwhile goes together, and no
+  login waits for it.
+- Whether a network is familiar is read with the account, in the statement that a login makes
+  anyway.
 """
 
 from __future__ import annotations

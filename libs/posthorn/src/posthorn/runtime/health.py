@@ -48,9 +48,15 @@ class Health:
         """Return (ready, state by part); a state is ``ok`` or a short reason without secrets."""
         async with self._lock:
             states = dict(
-                zip(self._probes, await asyncio.gather(*(self._state(part) for part in self._probes)), strict=True)
+                zip(
+                    self._probes,
+                    await asyncio.gather(*(self._state(part) for part in self._probes)),
+                    strict=True,
+                )
             )
-        ready = self.started and not self.draining and all(state == "ok" for state in states.values())
+        ready = (
+            self.started and not self.draining and all(state == "ok" for state in states.values())
+        )
         return ready, states
 
     async def _state(self, part: str) -> str:
@@ -82,16 +88,35 @@ class Health:
         """Answer one HTTP request (ASGI)."""
         if scope["type"] != "http":
             return
-        status, kind, body = 404, b"text/plain", b"not here; there are /healthz, /readyz and /metrics\n"
+        status, kind, body = (
+            404,
+            b"text/plain",
+            b"not here; there are /healthz, /readyz and /metrics\n",
+        )
         match scope["path"]:
             case "/healthz":
                 status, kind, body = 200, b"application/json", b'{"status":"alive"}\n'
             case "/readyz":
                 ready, states = await self.readiness()
-                document = {"ready": ready, "draining": self.draining, "started": self.started, "parts": states}
-                status, kind, body = 200 if ready else 503, b"application/json", json.dumps(document).encode() + b"\n"
+                document = {
+                    "ready": ready,
+                    "draining": self.draining,
+                    "started": self.started,
+                    "parts": states,
+                }
+                status, kind, body = (
+                    200 if ready else 503,
+                    b"application/json",
+                    json.dumps(document).encode() + b"\n",
+                )
             case "/metrics":
-                status, kind, body = 200, b"text/plain; version=0.0.4; charset=utf-8", generate_latest(REGISTRY)
+                status, kind, body = (
+                    200,
+                    b"text/plain; version=0.0.4; charset=utf-8",
+                    generate_latest(REGISTRY),
+                )
         headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+        await send(
+            {"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body}
+        )

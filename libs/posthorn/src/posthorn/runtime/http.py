@@ -109,12 +109,15 @@ class _Limited(H11Protocol):
         begun = self.cycle is not None
         is_at_work = begun and not self.cycle.response_complete
         is_idle = begun and self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
-        if is_at_work or is_idle or self.transport.is_closing():  # idle connections are limited by uvicorn's keep-alive
+        # idle connections are limited by uvicorn's keep-alive
+        if is_at_work or is_idle or self.transport.is_closing():
             if self._waiting is not None:
                 self._waiting.cancel()
                 self._waiting = None
         elif self._waiting is None:
-            self._waiting = self.loop.call_later(self._limits.header_seconds, self._cut, "unfinished")
+            self._waiting = self.loop.call_later(
+                self._limits.header_seconds, self._cut, "unfinished"
+            )
 
     def _cut(self, reason: str) -> None:
         _cut.labels(reason).inc()

@@ -16,5 +16,9 @@ def new_id() -> UUID:
     """
     milliseconds, fraction = divmod(time.time_ns(), 1_000_000)
     return UUID(
-        int=milliseconds << 80 | 0x7 << 76 | (fraction * 4096 // 1_000_000) << 64 | 0b10 << 62 | secrets.randbits(62)
+        int=milliseconds << 80
+        | 0x7 << 76
+        | (fraction * 4096 // 1_000_000) << 64
+        | 0b10 << 62
+        | secrets.randbits(62)
     )

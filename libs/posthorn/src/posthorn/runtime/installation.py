@@ -27,7 +27,17 @@ from uuid import UUID
 import structlog
 from prometheus_client import Gauge
 
-from posthorn.model.installation import MARK_BYTES, Copy, Finding, Mark, Stage, Verdict, decode_mark, encode_mark, judge
+from posthorn.model.installation import (
+    MARK_BYTES,
+    Copy,
+    Finding,
+    Mark,
+    Stage,
+    Verdict,
+    decode_mark,
+    encode_mark,
+    judge,
+)
 from posthorn.ports.blobs import BODIES, MARK, SEGMENTS, BlobMissing, Blobs
 from posthorn.ports.clock import Clock
 from posthorn.ports.errors import Halted, Unavailable
@@ -47,7 +57,9 @@ _STALE_BEATS = 3
 _FIRST_PAUSE = 0.1
 _LOOK_SECONDS = 2.0
 
-_halted = Gauge("posthorn_installation_halted", "1 while the stores are not known to belong together")
+_halted = Gauge(
+    "posthorn_installation_halted", "1 while the stores are not known to belong together"
+)
 
 
 class DirectoryCopy(MarkedStore, Halting, Protocol):
@@ -87,7 +99,12 @@ class InstallationGuard:
     marks."""
 
     def __init__(
-        self, installation: Installation, settings: PostgresSettings, *, keeps: bool = False, clock: Clock = time.time
+        self,
+        installation: Installation,
+        settings: PostgresSettings,
+        *,
+        keeps: bool = False,
+        clock: Clock = time.time,
     ) -> None:
         self._installation = installation
         self._settings = settings
@@ -95,7 +112,9 @@ class InstallationGuard:
         self._clock = clock
         self._blobs: MarkedStore | None = None
         self._directory: DirectoryCopy | None = None
-        self._closed: Halted | None = Halted("installation", "the stores have not been compared yet")
+        self._closed: Halted | None = Halted(
+            "installation", "the stores have not been compared yet"
+        )
         self._id: UUID | None = None
         self._off = 0.0
         self._released_until = 0.0
@@ -128,7 +147,9 @@ class InstallationGuard:
         """Check the clock, for readiness. Raises Halted when this host's clock is far from that
         of Postgres."""
         if abs(self._off) > CLOCK_SECONDS:
-            raise Halted("clock", f"this host's clock is {self._off:+.0f} s from that of Postgres: set it")
+            raise Halted(
+                "clock", f"this host's clock is {self._off:+.0f} s from that of Postgres: set it"
+            )
 
     def brakes_released(self) -> bool:
         """Return whether an operator has released the brakes."""
@@ -206,15 +227,21 @@ class InstallationGuard:
         self._off = (asked_at + self._clock()) / 2 - reading.now
         self._now, self._released_until = reading.now, reading.brakes_released_until
         blobs, directory = await _read(self._blobs), await _read(self._directory)
-        verdict = judge(reading.ours, blobs, directory, self._settings.installation_tolerance_seconds)
+        verdict = judge(
+            reading.ours, blobs, directory, self._settings.installation_tolerance_seconds
+        )
         return reading, blobs, directory, verdict
 
-    async def _keep(self, reading: Reading, blobs: Copy | None, directory: Copy | None, *, adopts: bool) -> None:
+    async def _keep(
+        self, reading: Reading, blobs: Copy | None, directory: Copy | None, *, adopts: bool
+    ) -> None:
         """Write what is due. A fault leaves a copy behind, which is harmless."""
         mark, stage = reading.ours.mark, reading.ours.stage
         if adopts:
             if stage is Stage.NEW:
-                log.info("this database is adopted as a new installation", installation=str(mark.id))
+                log.info(
+                    "this database is adopted as a new installation", installation=str(mark.id)
+                )
             await self._installation.begin(mark.id)
         elif stage is not Stage.ADOPTED:
             return
@@ -223,7 +250,11 @@ class InstallationGuard:
             beat = None if adopts else await self._installation.beat(mark.id, seconds)
             mark = beat or mark
             behind = mark.progress - _BLOB_BEATS * seconds
-            if self._blobs and blobs and (adopts or not blobs.mark or (beat and blobs.mark.progress <= behind)):
+            if (
+                self._blobs
+                and blobs
+                and (adopts or not blobs.mark or (beat and blobs.mark.progress <= behind))
+            ):
                 await self._blobs.write(mark)
             if self._directory and directory and (adopts or beat or directory.mark is None):
                 await self._directory.write(mark)
@@ -247,7 +278,9 @@ class InstallationGuard:
     async def _close(self, reason: str, *, foreign: bool = True) -> None:
         detail = f"{reason}; {WHAT_TO_DO}" if foreign else reason
         if self._closed is None or self._closed.detail != detail:
-            log.error("nothing is served or deleted: the stores do not belong together", reason=reason)
+            log.error(
+                "nothing is served or deleted: the stores do not belong together", reason=reason
+            )
         self._closed = Halted("installation", detail)
         _halted.set(1)
         if foreign and self._keeps and self._directory is not None:
@@ -261,7 +294,9 @@ class InstallationGuard:
             if await directory.halted() is None:
                 await directory.halt(detail)
         except Unavailable as fault:
-            log.warning("the halt flag for smtp-in could not be written", part=fault.part, detail=str(fault))
+            log.warning(
+                "the halt flag for smtp-in could not be written", part=fault.part, detail=str(fault)
+            )
 
 
 async def _read(store: MarkedStore | None) -> Copy | None:

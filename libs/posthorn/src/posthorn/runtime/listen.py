@@ -1,10 +1,13 @@
-"""Listeners for session protocols (SMTP, POP3): connection limits, and a drain that no idle client can hang.
+"""Listeners for session protocols (SMTP, POP3): connection limits, and a drain that no idle client
+can hang.
 
-Python's ``Server.wait_closed`` waits for every open connection, so it is never called before the sessions have ended: the
-listener closes, sessions are asked to end after what they are doing, and after the grace period they are cut.
+Python's ``Server.wait_closed`` waits for every open connection, so it is never called before the
+sessions have ended: the listener closes, sessions are asked to end after what they are doing, and
+after the grace period they are cut.
 
-Where TLS comes first, the place in the limiter is taken when the connection is accepted, by the handshake itself; so handshakes are
-limited as sessions are, and the first bytes of a client that is one too many cost no cryptography.
+Where TLS comes first, the place in the limiter is taken when the connection is accepted, by the
+handshake itself; so handshakes are limited as sessions are, and the first bytes of a client that is
+one too many cost no cryptography.
 """
 
 from __future__ import annotations
@@ -29,11 +32,14 @@ log = structlog.get_logger()
 HANDSHAKE_SECONDS = 30.0
 """Seconds that a client may take for a TLS handshake."""
 
-_handshakes = Metric("posthorn_listen_handshakes_total", "TLS handshakes on ports where TLS comes first", ["outcome"])
+_handshakes = Metric(
+    "posthorn_listen_handshakes_total", "TLS handshakes on ports where TLS comes first", ["outcome"]
+)
 
 
 def peer_address(transport: asyncio.BaseTransport) -> str:
-    """Return the address that a connection comes from, IPv4 in its own form and IPv6 without a zone; empty when it is gone."""
+    """Return the address that a connection comes from, IPv4 in its own form and IPv6 without a
+    zone; empty when it is gone."""
     peer = transport.get_extra_info("peername")
     try:
         return str(plain_address(ipaddress.ip_address(peer[0]))) if peer else ""
@@ -44,7 +50,8 @@ def peer_address(transport: asyncio.BaseTransport) -> str:
 class Handshake(asyncio.Protocol):
     """A connection until its TLS handshake is done; then the session's protocol takes its place.
 
-    What comes right behind the handshake may be decrypted before that protocol is in place; it is kept for it.
+    What comes right behind the handshake may be decrypted before that protocol is in place; it is
+    kept for it.
     """
 
     def __init__(
@@ -69,7 +76,8 @@ class Handshake(asyncio.Protocol):
         self._lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take a place in the limiter and shake hands; a client cannot be told that there is none."""
+        """Take a place in the limiter and shake hands; a client cannot be told that there is
+        none."""
         stream = cast(asyncio.Transport, transport)
         address = peer_address(stream) if self._client is None else self._client
         refusal = self._limiter.admit(self, address)
@@ -79,8 +87,11 @@ class Handshake(asyncio.Protocol):
             stream.abort()
             return
         self._transport = stream
-        # Started at once, so that TLS stands in this place before anything is read; uvloop begins to read when this returns.
-        self._shaking = asyncio.Task(self._shake(stream, address), loop=asyncio.get_running_loop(), eager_start=True)
+        # Started at once, so that TLS stands in this place before anything is read; uvloop begins
+        # to read when this returns.
+        self._shaking = asyncio.Task(
+            self._shake(stream, address), loop=asyncio.get_running_loop(), eager_start=True
+        )
 
     def data_received(self, data: bytes) -> None:
         """Keep what came early, for the session."""
@@ -115,7 +126,8 @@ class Handshake(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         if self._shaking is not None:
-            self._shaking.cancel()  # a handshake does not notice that the transport below it is gone
+            # a handshake does not notice that the transport below it is gone
+            self._shaking.cancel()
 
     async def _shake(self, stream: asyncio.Transport, address: str) -> None:
         try:
@@ -131,7 +143,8 @@ class Handshake(asyncio.Protocol):
         except Exception:
             log.exception("a session could not begin", client=address)
         finally:
-            self._limiter.leave(self)  # where it was handed over, the real one has a place of its own by now
+            # where it was handed over, the real one has a place of its own by now
+            self._limiter.leave(self)
         _handshakes.labels("failed").inc()
         stream.abort()
 
@@ -143,7 +156,8 @@ class Handshake(asyncio.Protocol):
         for octets in self._early:
             _feed(protocol, octets)
         if self._eof and not (
-            isinstance(protocol, asyncio.Protocol | asyncio.BufferedProtocol) and protocol.eof_received()
+            isinstance(protocol, asyncio.Protocol | asyncio.BufferedProtocol)
+            and protocol.eof_received()
         ):
             secure.close()
 
@@ -171,21 +185,28 @@ async def listening(
     tls: ssl.SSLContext | None = None,
     handshake_seconds: float = HANDSHAKE_SECONDS,
 ) -> AsyncIterator[int]:
-    """Accept connections on a bound socket; return the port. On leaving, stops listening and drains the limiter.
+    """Accept connections on a bound socket; return the port. On leaving, stops listening and drains
+    the limiter.
 
-    With ``tls`` a connection holds a place in the limiter from its first moment; its session begins after the handshake, which has
-    ``handshake_seconds``, and the factory is called then.
+    With ``tls`` a connection holds a place in the limiter from its first moment; its session begins
+    after the handshake, which has ``handshake_seconds``, and the factory is called then.
     """
-    entered = factory if tls is None else lambda: Handshake(factory, limiter, tls, handshake_seconds)
+    entered = (
+        factory if tls is None else lambda: Handshake(factory, limiter, tls, handshake_seconds)
+    )
     async with accepting(entered, listener, limiter, grace) as port:
         yield port
 
 
 @asynccontextmanager
 async def accepting(
-    entered: Callable[[], asyncio.BaseProtocol], listener: socket.socket, limiter: ConnectionLimiter, grace: float
+    entered: Callable[[], asyncio.BaseProtocol],
+    listener: socket.socket,
+    limiter: ConnectionLimiter,
+    grace: float,
 ) -> AsyncIterator[int]:
-    """Accept connections for protocols that take their places in the limiter themselves; else as ``listening``."""
+    """Accept connections for protocols that take their places in the limiter themselves; else as
+    ``listening``."""
     server = await asyncio.get_running_loop().create_server(entered, sock=listener, backlog=1024)
     try:
         yield int(listener.getsockname()[1])

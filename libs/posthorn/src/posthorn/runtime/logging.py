@@ -1,6 +1,7 @@
 """JSON logs, one object a line on standard output.
 
-Bind the message id (``log.bind(message=…)``) for every line about a message. Never log a body, a password or a key.
+Bind the message id (``log.bind(message=…)``) for every line about a message. Never log a body, a
+password or a key.
 """
 
 from __future__ import annotations
@@ -63,7 +64,10 @@ class _Stamper:
     ) -> structlog.typing.EventDict:
         seconds, rest = divmod(time.time_ns(), 1_000_000_000)
         if seconds != self._second:
-            self._second, self._text = seconds, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+            self._second, self._text = (
+                seconds,
+                time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)),
+            )
         event["time"] = f"{self._text}.{rest // 1000:06}Z"
         return event
 

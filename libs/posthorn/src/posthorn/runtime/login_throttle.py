@@ -34,13 +34,16 @@ from posthorn.runtime.settings import LoginLimitSettings
 log = structlog.get_logger()
 
 _LANES = 256
-"""Tries that may be judged at the same time at most, told apart by the hash of their place and account."""
+"""Tries that may be judged at the same time at most, told apart by the hash of their place and
+account."""
 
 
 class Attempt:
     """One try to log in, until it is judged."""
 
-    def __init__(self, throttle: LoginThrottle, about: tuple[str, tuple[str, ...], str], *, refused: bool) -> None:
+    def __init__(
+        self, throttle: LoginThrottle, about: tuple[str, tuple[str, ...], str], *, refused: bool
+    ) -> None:
         self._throttle = throttle
         self._about = about
         self.refused = refused
@@ -61,15 +64,24 @@ class LoginThrottle:
         self._accounts = [asyncio.Lock() for _ in range(_LANES)]
 
     @asynccontextmanager
-    async def attempt(self, account: str, client: str, *, familiar: bool = False) -> AsyncIterator[Attempt]:
-        """Let a try be judged within the block, in its turn. ``account`` is a canonical address, or empty when none was named;
-        ``client`` an IP address; ``familiar``: the account was lately logged in to from there. Raises nothing of its own."""
+    async def attempt(
+        self, account: str, client: str, *, familiar: bool = False
+    ) -> AsyncIterator[Attempt]:
+        """Let a try be judged within the block, in its turn. ``account`` is a canonical address,
+        or empty when none was named; ``client`` an IP address; ``familiar``: the account was
+        lately logged in to from there. Raises nothing of its own."""
         networks = client_networks(client)
-        places = (networks[0], networks[-1]) if len(networks) > 2 else networks[:1]  # no network around an IPv4 address
-        known = networks[1] if len(networks) == 2 else networks[0]  # the /24 of IPv4, the /64 of IPv6
+        # no network around an IPv4 address
+        places = (networks[0], networks[-1]) if len(networks) > 2 else networks[:1]
+        # the /24 of IPv4, the /64 of IPv6
+        known = networks[1] if len(networks) == 2 else networks[0]
         about = account, places, known if familiar else ""
-        turn, account_turn = self._places[hash(places[0]) % _LANES], self._accounts[hash(account) % _LANES]
-        # where there is somebody to wait for, first without a turn: what is refused must not hold up others
+        turn, account_turn = (
+            self._places[hash(places[0]) % _LANES],
+            self._accounts[hash(account) % _LANES],
+        )
+        # where there is somebody to wait for, first without a turn: what is refused must not hold
+        # up others
         if (turn.locked() or account_turn.locked()) and await self._is_used_up(*about):
             yield Attempt(self, about, refused=True)
             return

@@ -83,7 +83,9 @@ class _Threads:
 
 def password_slots(parallel: int = 2) -> FairSlots:
     """Return slots for hashing, for a service with many tenants."""
-    return FairSlots("password hashes", parallel, spare=0, waiting=4 * _WAITING, waiting_each=_WAITING)
+    return FairSlots(
+        "password hashes", parallel, spare=0, waiting=4 * _WAITING, waiting_each=_WAITING
+    )
 
 
 class Passwords:
@@ -108,7 +110,8 @@ class Passwords:
         return await self._run(self._usual, lambda: self._hasher.hash(_octets(password)))
 
     async def verify(self, stored: str | None, password: str) -> bool:
-        """Return whether the password matches the stored hash. None (no such account) takes as long and is False. Raises Busy."""
+        """Return whether the password matches the stored hash. None (no such account) takes as
+        long and is False. Raises Busy."""
         mark = hmac.digest(self._key, f"{stored}\0".encode() + _octets(password), hashlib.sha256)
         now = time.monotonic()
         if self._remembered.get(mark, 0.0) > now:
@@ -130,7 +133,9 @@ class Passwords:
 
     def _verify(self, stored: str | None, password: str) -> bool:
         try:
-            return self._hasher.verify(stored or self._decoy, _octets(password)) and stored is not None
+            return (
+                self._hasher.verify(stored or self._decoy, _octets(password)) and stored is not None
+            )
         except (VerificationError, InvalidHashError):
             return False
 

@@ -30,14 +30,23 @@ class Postmasters:
     @property
     def names(self) -> tuple[str, ...]:
         """The same as texts, each followed by its base address where it has a tag."""
-        return tuple(str(each) for address in self.general for each in (address, address.base) if each is not None)
+        return tuple(
+            str(each)
+            for address in self.general
+            for each in (address, address.base)
+            if each is not None
+        )
 
-    async def candidates(self, directory: DirectoryWithPostmasters, domain: str | None) -> AsyncIterator[Address]:
+    async def candidates(
+        self, directory: DirectoryWithPostmasters, domain: str | None
+    ) -> AsyncIterator[Address]:
         """Return the candidates for the mail of a domain's postmaster; None: of this host.
         Raises Unavailable."""
         for address in self.general:
             yield address
-        for name in [domain] if domain is not None else [address.domain for address in self.general]:
+        for name in (
+            [domain] if domain is not None else [address.domain for address in self.general]
+        ):
             if (oldest := await directory.postmaster(name)) is not None:
                 yield oldest
 

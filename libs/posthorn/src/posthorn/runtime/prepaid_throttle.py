@@ -50,7 +50,9 @@ class PrepaidThrottle:
 
     async def take(self, charges: Sequence[Charge]) -> float:
         """Take all of the charges, or none; see the port."""
-        most = min((charge.limit // (_SHARE * charge.cost) for charge in charges if charge.cost), default=0)
+        most = min(
+            (charge.limit // (_SHARE * charge.cost) for charge in charges if charge.cost), default=0
+        )
         if most < 2 or not all(charge.cost for charge in charges):
             return await self._throttle.take(charges)
         account = self._account(tuple(charges))
@@ -58,7 +60,9 @@ class PrepaidThrottle:
         if not account.paid:
             async with account.paying:
                 if not account.paid:  # nor did who paid before this one leave something
-                    return await self._pay(account, charges, min(account.asked // _EIGHTH, most, MOST))
+                    return await self._pay(
+                        account, charges, min(account.asked // _EIGHTH, most, MOST)
+                    )
         account.paid -= 1
         return 0.0
 

@@ -53,7 +53,8 @@ class Process[S: ProcessSettings = ProcessSettings]:
         return self._settings
 
     async def task(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Run a task until the stack is left; should it end before that, the process stops, with status 1 if by an error."""
+        """Run a task until the stack is left; should it end before that, the process stops, with
+        status 1 if by an error."""
         task = asyncio.create_task(work, name=name)
         task.add_done_callback(self._task_ended)
 
@@ -83,7 +84,8 @@ class Process[S: ProcessSettings = ProcessSettings]:
             self._starting = None
 
     async def begin(self, start: Callable[[Process[S]], Awaitable[None]]) -> bool:
-        """Heed signals and start; return whether it came to serving. Raises what ``start`` raises."""
+        """Heed signals and start; return whether it came to serving. Raises what ``start``
+        raises."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, number)
@@ -127,8 +129,11 @@ _COLLECT_AFTER = 20_000
 """Objects made between two looks for cycles: mail makes many objects and hardly any cycle."""
 
 
-def serve[S: ProcessSettings](service: str, settings: S, start: Callable[[Process[S]], Awaitable[None]]) -> None:
-    """Run a service until a signal ends it. ``start`` enters what the service needs on ``process.stack``.
+def serve[S: ProcessSettings](
+    service: str, settings: S, start: Callable[[Process[S]], Awaitable[None]]
+) -> None:
+    """Run a service until a signal ends it. ``start`` enters what the service needs on
+    ``process.stack``.
 
     Exits with status 1 when start or a supervised task failed.
     """
@@ -136,14 +141,17 @@ def serve[S: ProcessSettings](service: str, settings: S, start: Callable[[Proces
     succeeded = uvloop.run(_serve(settings, start))
     sys.stdout.flush()
     status = 0 if succeeded else 1
-    # Everything is closed; the interpreter would still wait for each thread that hangs in a call to a store that is down.
+    # Everything is closed; the interpreter would still wait for each thread that hangs in a call to
+    # a store that is down.
     last = threading.Timer(_THREADS_SECONDS, os._exit, (status,))
     last.daemon = True
     last.start()
     raise SystemExit(status)
 
 
-async def _serve[S: ProcessSettings](settings: S, start: Callable[[Process[S]], Awaitable[None]]) -> bool:
+async def _serve[S: ProcessSettings](
+    settings: S, start: Callable[[Process[S]], Awaitable[None]]
+) -> bool:
     async with AsyncExitStack() as stack:
         process = Process(settings, stack)
         listener = bind(settings.health_host, settings.health_port, "POSTHORN_HEALTH_PORT")

@@ -1,15 +1,18 @@
-"""Listeners behind load balancers that send a PROXY header: the address of the client that a connection is from.
+"""Listeners behind load balancers that send a PROXY header: the address of the client that a
+connection is from.
 
 Rules:
 
-- A header is taken only from peers in the listed networks; any other connection is closed at once, unread. So is a peer whose
-  header is missing, wrong, or not there after HEADER_SECONDS. They are sent nothing: their protocol is not known yet.
-- No byte is read that does not belong to the header. What follows, be it TLS or the protocol itself, is read by its owner from
-  the same socket, as on a plain port.
-- At accept a connection takes a place of the total, for a load balancer makes them all from a few addresses; the limit per client
-  is applied to the address in the header. At most half of all places are held by connections whose header is not there yet.
-- An address from a header is good for limits, logs and trace fields. It proves nothing: in particular a client that came through
-  a proxy is never taken to be on this very host.
+- A header is taken only from peers in the listed networks; any other connection is closed at once,
+  unread. So is a peer whose header is missing, wrong, or not there after HEADER_SECONDS. They are
+  sent nothing: their protocol is not known yet.
+- No byte is read that does not belong to the header. What follows, be it TLS or the protocol
+  itself, is read by its owner from the same socket, as on a plain port.
+- At accept a connection takes a place of the total, for a load balancer makes them all from a few
+  addresses; the limit per client is applied to the address in the header. At most half of all
+  places are held by connections whose header is not there yet.
+- An address from a header is good for limits, logs and trace fields. It proves nothing: in
+  particular a client that came through a proxy is never taken to be on this very host.
 """
 
 from __future__ import annotations
@@ -30,7 +33,14 @@ from prometheus_client import Counter
 
 from posthorn.model.networks import Network
 from posthorn.runtime.client_networks import client_key
-from posthorn.runtime.listen import HANDSHAKE_SECONDS, ConnectionLimiter, Handshake, accepting, listening, peer_address
+from posthorn.runtime.listen import (
+    HANDSHAKE_SECONDS,
+    ConnectionLimiter,
+    Handshake,
+    accepting,
+    listening,
+    peer_address,
+)
 from posthorn.wire.proxy import REASONS, ProxyError, ProxyHeader, ProxyParser
 
 log = structlog.get_logger()
@@ -42,13 +52,26 @@ QUIET_SECONDS = 60.0
 _MOST_PEERS = 1024
 
 _headers = Counter(
-    "posthorn_listen_proxy_headers_total", "Connections to ports that demand a PROXY header", ["outcome"]
+    "posthorn_listen_proxy_headers_total",
+    "Connections to ports that demand a PROXY header",
+    ["outcome"],
 )
-for _outcome in ("client", "balancer", "stranger", "late", "closed", "total", "waiting", "draining", *REASONS):
+for _outcome in (
+    "client",
+    "balancer",
+    "stranger",
+    "late",
+    "closed",
+    "total",
+    "waiting",
+    "draining",
+    *REASONS,
+):
     _headers.labels(_outcome)
 
 type SessionFactory = Callable[[str | None], asyncio.BaseProtocol]
-"""Makes the protocol of a session from the client's address in the PROXY header, or None for a direct connection."""
+"""Makes the protocol of a session from the client's address in the PROXY header, or None for a
+direct connection."""
 
 
 class RefusalLog:
@@ -62,7 +85,12 @@ class RefusalLog:
         peer = client_key(peer)
         since, times = self._peers.pop(peer, (now - QUIET_SECONDS, 0))
         if due := now - since >= QUIET_SECONDS:
-            log.warning("refused before a PROXY header was taken", reason=reason, peer=peer, refused=times + 1)
+            log.warning(
+                "refused before a PROXY header was taken",
+                reason=reason,
+                peer=peer,
+                refused=times + 1,
+            )
         self._peers[peer] = (now, 0) if due else (since, times + 1)
         if len(self._peers) > _MOST_PEERS:
             self._peers.popitem(last=False)
@@ -70,7 +98,8 @@ class RefusalLog:
 
 @dataclass(frozen=True, slots=True)
 class TrustedProxies:
-    """The networks from which headers are taken, and what is shared by the connections that wait for theirs."""
+    """The networks from which headers are taken, and what is shared by the connections that wait
+    for theirs."""
 
     networks: Sequence[Network]
     limiter: ConnectionLimiter
@@ -89,7 +118,9 @@ class TrustedProxies:
 class ProxyHeaderProtocol(asyncio.BufferedProtocol):
     """A connection until its header is complete; then the session's protocol takes its place."""
 
-    def __init__(self, proxies: TrustedProxies, make_session: Callable[[str], asyncio.BaseProtocol]) -> None:
+    def __init__(
+        self, proxies: TrustedProxies, make_session: Callable[[str], asyncio.BaseProtocol]
+    ) -> None:
         self._proxies = proxies
         self._make_session = make_session
         self._parser = ProxyParser()
@@ -130,11 +161,13 @@ class ProxyHeaderProtocol(asyncio.BufferedProtocol):
             self._over = True
             self._disarm()
             self._transport.pause_reading()
-            # not within the transport's read callback, which would go on with this protocol's buffers
+            # not within the transport's read callback, which would go on with this protocol's
+            # buffers
             asyncio.get_running_loop().call_soon(self._hand_over, header)
 
     def eof_received(self) -> bool:
-        """Close: the peer has closed. One that only looked whether the port is open is not logged."""
+        """Close: the peer has closed. One that only looked whether the port is open is not
+        logged."""
         if not self._over:
             self._refuse("closed")
         return False
@@ -179,7 +212,9 @@ class ProxyHeaderProtocol(asyncio.BufferedProtocol):
             return
         _headers.labels("balancer" if header.source is None else "client").inc()
         try:
-            protocol = self._make_session(self._peer if header.source is None else str(header.source))
+            protocol = self._make_session(
+                self._peer if header.source is None else str(header.source)
+            )
             transport.set_protocol(protocol)
             transport.resume_reading()
             protocol.connection_made(transport)
@@ -198,16 +233,23 @@ def listen_behind_proxy(
     tls: ssl.SSLContext | None,
     handshake_seconds: float = HANDSHAKE_SECONDS,
 ) -> AbstractAsyncContextManager[int]:
-    """Accept connections as ``listening`` does: direct ones, or with ``proxies`` those whose PROXY header these send.
+    """Accept connections as ``listening`` does: direct ones, or with ``proxies`` those whose PROXY
+    header these send.
 
     With both ``tls`` and ``proxies`` the header comes first, in plain, and the handshake after it.
     """
     if proxies is None:
         direct = partial(make_session, None)
-        return listening(direct, listener, limiter, grace=grace, tls=tls, handshake_seconds=handshake_seconds)
+        return listening(
+            direct, listener, limiter, grace=grace, tls=tls, handshake_seconds=handshake_seconds
+        )
 
     def make_protocol(client: str) -> asyncio.BaseProtocol:
         via_proxy = partial(make_session, client)
-        return Handshake(via_proxy, limiter, tls, handshake_seconds, client=client) if tls else via_proxy()
+        return (
+            Handshake(via_proxy, limiter, tls, handshake_seconds, client=client)
+            if tls
+            else via_proxy()
+        )
 
     return accepting(lambda: ProxyHeaderProtocol(proxies, make_protocol), listener, limiter, grace)

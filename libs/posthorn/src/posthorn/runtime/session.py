@@ -1,15 +1,20 @@
-"""The protocol base of session protocols (SMTP, POP3): admission, flow control, deadlines, drain and TLS upgrade of one connection.
+"""The protocol base of session protocols (SMTP, POP3): admission, flow control, deadlines, drain
+and TLS upgrade of one connection.
 
 Theory of operation:
 
-- A connection is entered in the limiter when it is made, and leaves it when both the connection and the work on it have ended: a
-  message that is being kept, or a login under way, is not forgotten because the client has gone.
-- Replies are collected and written in one piece (``send``, ``flush``). While the transport holds more than its limit the connection
-  is *blocked*: nothing more is sent, and a client that takes nothing for ``write_seconds`` is cut.
-- What the PROXY protocol says (``proxy_protocol``) comes as ``client``: the address for limits, logs and trace fields. A connection
-  that came so is never taken to be from this very host.
-- ``start_tls`` replaces the transport below the protocol. What came in plain must be thrown away by then.
-- How input is taken is the subclass's affair: by callbacks from a machine (POP3), or by a task that waits for it (SMTP).
+- A connection is entered in the limiter when it is made, and leaves it when both the connection and
+  the work on it have ended: a message that is being kept, or a login under way, is not forgotten
+  because the client has gone.
+- Replies are collected and written in one piece (``send``, ``flush``). While the transport holds
+  more than its limit the connection is *blocked*: nothing more is sent, and a client that takes
+  nothing for ``write_seconds`` is cut.
+- What the PROXY protocol says (``proxy_protocol``) comes as ``client``: the address for limits,
+  logs and trace fields. A connection that came so is never taken to be from this very host.
+- ``start_tls`` replaces the transport below the protocol. What came in plain must be thrown away by
+  then.
+- How input is taken is the subclass's affair: by callbacks from a machine (POP3), or by a task that
+  waits for it (SMTP).
 """
 
 from __future__ import annotations
@@ -28,7 +33,8 @@ LINGER_SECONDS = 1.0
 
 
 class Deadline:
-    """A point in time that is moved often and hardly ever reached: the timer is set anew only when it comes nearer."""
+    """A point in time that is moved often and hardly ever reached: the timer is set anew only
+    when it comes nearer."""
 
     __slots__ = ("_at", "_expired", "_loop", "_timer", "_timer_at")
 
@@ -40,7 +46,8 @@ class Deadline:
         self._timer_at = 0.0
 
     def set(self, at: float) -> None:
-        """Have ``expired`` called at this time of the loop, unless it is moved or cleared before."""
+        """Have ``expired`` called at this time of the loop, unless it is moved or cleared
+        before."""
         self._at = at
         if self._timer is None or at < self._timer_at:
             self._arm(at)
@@ -88,9 +95,11 @@ class SessionProtocol(asyncio.BaseProtocol, ABC):
         client: str | None,
         write_seconds: float | None = None,
     ) -> None:
-        """``secure``: TLS is there already. ``client``: the client's address from a PROXY header, None without one.
+        """``secure``: TLS is there already. ``client``: the client's address from a PROXY header,
+        None without one.
 
-        ``write_seconds``: how long a client may take nothing of what is sent to it; None: the subclass sees to that.
+        ``write_seconds``: how long a client may take nothing of what is sent to it; None: the
+        subclass sees to that.
         """
         self.loop = asyncio.get_running_loop()
         self.limiter = limiter
@@ -191,7 +200,8 @@ class SessionProtocol(asyncio.BaseProtocol, ABC):
         return self._is_admitted
 
     def leave(self) -> bool:
-        """Leave the limiter, once the connection and the work on it have ended; return whether it was in there."""
+        """Leave the limiter, once the connection and the work on it have ended; return whether
+        it was in there."""
         if not self._is_admitted:
             return False
         self._is_admitted = False
@@ -209,7 +219,9 @@ class SessionProtocol(asyncio.BaseProtocol, ABC):
         """Write what was collected in one piece."""
         if not self.output_bytes:
             return
-        self.stream.write(self._collected[0] if len(self._collected) == 1 else b"".join(self._collected))
+        self.stream.write(
+            self._collected[0] if len(self._collected) == 1 else b"".join(self._collected)
+        )
         self.drop_output()
 
     def drop_output(self) -> None:
@@ -235,10 +247,13 @@ class SessionProtocol(asyncio.BaseProtocol, ABC):
             self.is_reading = True
             self.stream.resume_reading()
 
-    async def upgrade(self, *, seconds: float = HANDSHAKE_SECONDS, shutdown_seconds: float | None = None) -> None:
+    async def upgrade(
+        self, *, seconds: float = HANDSHAKE_SECONDS, shutdown_seconds: float | None = None
+    ) -> None:
         """Shake hands for TLS. Raises OSError when it fails or the client has gone.
 
-        Nothing is waited for before the handshake has taken over the transport, so nothing that came in plain slips through.
+        Nothing is waited for before the handshake has taken over the transport, so nothing that
+        came in plain slips through.
         """
         assert self.tls_context is not None
         self.is_upgrading = True

@@ -15,7 +15,15 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as SourceError
 
@@ -49,9 +57,11 @@ RENAMED = {
     "submission_failures_per_address": "login_failures_per_address",
     "submission_failures_per_account": "login_failures_per_account",
 }
-"""Former name of a setting to its present one (deploy/helm/posthorn/UPGRADING.md). A process that finds a former name refuses to
-start, so that no limit silently falls back to its default."""
-_FORMER_VARIABLES = {f"{PREFIX}{old}".upper(): f"{PREFIX}{new}".upper() for old, new in RENAMED.items()}
+"""Former name of a setting to its present one (deploy/helm/posthorn/UPGRADING.md). A process
+that finds a former name refuses to start, so that no limit silently falls back to its default."""
+_FORMER_VARIABLES = {
+    f"{PREFIX}{old}".upper(): f"{PREFIX}{new}".upper() for old, new in RENAMED.items()
+}
 
 
 class SettingsError(SystemExit):
@@ -60,13 +70,17 @@ class SettingsError(SystemExit):
 
 
 class EnvSettings(BaseSettings):
-    """Base of every settings object: reads ``POSTHORN_<FIELD>`` and refuses with the variable's name."""
+    """Base of every settings object: reads ``POSTHORN_<FIELD>`` and refuses with the variable's
+    name."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     @classmethod
     def load(cls) -> Self:
-        """Read the environment. Raises SettingsError, which names each bad, missing or renamed variable."""
+        """Read the environment. Raises SettingsError, which names each bad, missing or renamed
+        variable."""
         _refuse_renamed()
         try:
             return cls()
@@ -92,7 +106,9 @@ def _refuse_renamed() -> None:
 def _server_url(*schemes: str) -> AfterValidator:
     def check(value: SecretStr) -> SecretStr:
         if not value.get_secret_value().startswith(tuple(f"{scheme}://" for scheme in schemes)):
-            raise ValueError(f"must be a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+            raise ValueError(
+                f"must be a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}"
+            )
         return value
 
     return AfterValidator(check)
@@ -143,13 +159,15 @@ class PostgresSettings(EnvSettings):
     """Postgres."""
 
     database_url: Annotated[SecretStr, _server_url("postgresql", "postgres")]
-    """``postgresql://user:password@host:port/database``; libpq's parameters such as ``sslmode`` may follow."""
+    """``postgresql://user:password@host:port/database``; libpq's parameters such as ``sslmode``
+    may follow."""
     database_pool: Annotated[int, Field(ge=1, le=100)] = 4
     """Most connections of this process."""
     database_timeout_seconds: Seconds = 30.0
     """Time limit of one statement."""
     database_prepared: bool = True
-    """False behind PgBouncer in transaction mode: no prepared statement outlives a transaction, no session setting is sent."""
+    """False behind PgBouncer in transaction mode: no prepared statement outlives a transaction,
+    no session setting is sent."""
     database_replication: Literal["synchronous", "asynchronous"] = "synchronous"
     """synchronous: while commits do not wait for attached standbys, delivery is stopped, since a
     failover would lose acknowledged mail. asynchronous: losing the last moments before a
@@ -157,7 +175,8 @@ class PostgresSettings(EnvSettings):
     database_wait_seconds: Seconds = 60.0
     """How long ``posthorn-migrate`` waits for Postgres to come up."""
     installation_beat_seconds: Annotated[float, Field(ge=0.1, le=60)] = 30.0
-    """From one comparison of Postgres, blob store and directory bucket to the next (ADR 18), in seconds."""
+    """From one comparison of Postgres, blob store and directory bucket to the next (ADR 18), in
+    seconds."""
     installation_tolerance_seconds: Annotated[float, Field(ge=60, le=1800)] = 900.0
     """Seconds by which Postgres may be behind the marks in blob store and directory bucket, as
     after a failover, before serving and deleting stop. Far below the age of orphans
@@ -184,15 +203,17 @@ class BlobSettings(EnvSettings):
     """The blob store."""
 
     blobs: Annotated[SecretStr, _server_url("file", "s3")]
-    """``file:///directory``, ``s3://[key:secret@]host[:port]/bucket[/prefix][?region=…&tls=yes|no]``, or ``s3://bucket[/prefix]``
-    on AWS or at ``s3_endpoint``; see ``posthorn.adapters.blobs.config``."""
+    """``file:///directory``,
+    ``s3://[key:secret@]host[:port]/bucket[/prefix][?region=…&tls=yes|no]``, or
+    ``s3://bucket[/prefix]`` on AWS or at ``s3_endpoint``; see
+    ``posthorn.adapters.blobs.config``."""
     s3_endpoint: str | None = None
     """``[http[s]://]host[:port]`` of the S3 server, for a URL that names a bucket only."""
     s3_region: str | None = None
     """Region, unless the URL names one; without either the store is queried."""
     s3_access_key: str | None = None
-    """With ``s3_secret_key``: the login, unless the URL holds one. Without either, AWS's variables, its credentials file, or the
-    role of the pod or machine."""
+    """With ``s3_secret_key``: the login, unless the URL holds one. Without either, AWS's
+    variables, its credentials file, or the role of the pod or machine."""
     s3_secret_key: SecretStr | None = None
     """The secret of ``s3_access_key``."""
 
@@ -227,12 +248,15 @@ class RateSettings(EnvSettings):
     submission_messages_per_hour: Annotated[int, Field(ge=0)] = 1000
     """Messages of one account, unless the account has a limit of its own; 0 for no limit."""
     submission_recipients_per_hour: Annotated[int, Field(ge=0)] = 5000
-    """Recipients of all messages of one account, unless the account has a limit of its own; 0 for no limit."""
+    """Recipients of all messages of one account, unless the account has a limit of its own; 0
+    for no limit."""
 
     @property
     def account_limits(self) -> Limits:
         """The limits of an account without its own."""
-        return Limits(self.submission_messages_per_hour or None, self.submission_recipients_per_hour or None)
+        return Limits(
+            self.submission_messages_per_hour or None, self.submission_recipients_per_hour or None
+        )
 
 
 def _name_server(text: str) -> str:
@@ -244,10 +268,11 @@ class LoginLimitSettings(EnvSettings):
     """How often a wrong password may be tried; one count for submission, POP3 and the API."""
 
     login_failures_per_address: Annotated[int, Field(ge=1)] = 30
-    """Failed logins from one client address (of IPv6, from one /64) in ten minutes at which further ones are refused unseen."""
+    """Failed logins from one client address (of IPv6, from one /64) in ten minutes at which
+    further ones are refused unseen."""
     login_failures_per_account: Annotated[int, Field(ge=1)] = 10
-    """Failed logins to one account in ten minutes at which further ones are refused unseen, but not those from networks where it
-    logged in lately."""
+    """Failed logins to one account in ten minutes at which further ones are refused unseen, but
+    not those from networks where it logged in lately."""
 
 
 class ResolverSettings(EnvSettings):
@@ -261,7 +286,8 @@ class ResolverSettings(EnvSettings):
 
 
 class TlsSettings(EnvSettings):
-    """The server certificate: a directory holding ``tls.crt`` and ``tls.key``, as Kubernetes mounts them."""
+    """The server certificate: a directory holding ``tls.crt`` and ``tls.key``, as Kubernetes
+    mounts them."""
 
     tls_dir: Path | None = None
     """Without it STARTTLS, STLS and the TLS ports are not offered."""
@@ -270,7 +296,11 @@ class TlsSettings(EnvSettings):
 def _networks(value: object) -> tuple[Network, ...]:
     if isinstance(value, str):
         text = value.strip()
-        value = json.loads(text) if text.startswith("[") else [part for part in text.split(",") if part.strip()]
+        value = (
+            json.loads(text)
+            if text.startswith("[")
+            else [part for part in text.split(",") if part.strip()]
+        )
     if not isinstance(value, list | tuple):
         raise ValueError("must be networks such as 10.0.0.0/8, by comma or as a JSON list")
     return tuple(map(_network, value))
@@ -280,9 +310,17 @@ def _network(value: object) -> Network:
     try:
         network = parse_network(str(value).strip())
     except ValueError:
-        raise ValueError("must be networks such as 10.0.0.0/8, by comma, without bits beyond the prefix") from None
-    if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= 96 and network.network_address.ipv4_mapped:
-        network = ipaddress.IPv4Network((network.network_address.ipv4_mapped, network.prefixlen - 96))
+        raise ValueError(
+            "must be networks such as 10.0.0.0/8, by comma, without bits beyond the prefix"
+        ) from None
+    if (
+        isinstance(network, ipaddress.IPv6Network)
+        and network.prefixlen >= 96
+        and network.network_address.ipv4_mapped
+    ):
+        network = ipaddress.IPv4Network(
+            (network.network_address.ipv4_mapped, network.prefixlen - 96)
+        )
     if not network.prefixlen:
         raise ValueError("a network of all addresses would let anyone claim any address")
     return network
@@ -290,7 +328,9 @@ def _network(value: object) -> Network:
 
 def _has_networks(value: int | None, info: ValidationInfo) -> int | None:
     if value is not None and info.data.get("proxy_networks") == ():
-        raise ValueError("needs POSTHORN_PROXY_NETWORKS, the networks of the balancers that connect to it")
+        raise ValueError(
+            "needs POSTHORN_PROXY_NETWORKS, the networks of the balancers that connect to it"
+        )
     return value
 
 

@@ -70,7 +70,9 @@ class Certificate:
     def _octets(self) -> tuple[bytes, bytes]:
         return self._chain.read_bytes(), self._key.read_bytes()
 
-    def _greeted(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+    def _greeted(
+        self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext
+    ) -> None:
         if connection.context is not self._newest:
             connection.context = self._newest
 
@@ -83,7 +85,9 @@ class Certificate:
             self._newest = self._load()
         except (OSError, ssl.SSLError) as error:
             log.error(
-                "new certificate is not valid; the old one stays", directory=str(self._chain.parent), error=str(error)
+                "new certificate is not valid; the old one stays",
+                directory=str(self._chain.parent),
+                error=str(error),
             )
             return False
         self._seen = octets

@@ -76,9 +76,12 @@ def parse_address(text: str) -> Address:
 
 
 def canonical_domain(text: str) -> str:
-    """Return a domain name, or an address literal such as ``[192.0.2.1]``, in canonical form. Raises AddressError."""
+    """Return a domain name, or an address literal such as ``[192.0.2.1]``, in canonical form.
+    Raises AddressError."""
     if len(text) > _LONGEST or _CONTROL.search(text):
-        raise AddressError(f"a domain is at most {MAX_DOMAIN_OCTETS} octets long and holds no control characters")
+        raise AddressError(
+            f"a domain is at most {MAX_DOMAIN_OCTETS} octets long and holds no control characters"
+        )
     if text.startswith("[") and text.endswith("]"):
         return _canonical_literal(text[1:-1])
     name = _fold(text.removesuffix("."))
@@ -93,7 +96,9 @@ def canonical_domain(text: str) -> str:
 
 def display_domain(domain: str) -> str:
     """Return a canonical domain for display: A-labels decoded to Unicode."""
-    return ".".join(_decode_label(label) if label.startswith("xn--") else label for label in domain.split("."))
+    return ".".join(
+        _decode_label(label) if label.startswith("xn--") else label for label in domain.split(".")
+    )
 
 
 def quote_local(local: str) -> str:
@@ -109,7 +114,9 @@ def _canonical_local(local: str) -> str:
     elif _DOT_STRING.match(local):
         plain = local
     else:
-        raise AddressError("the part before the @ is neither a dot-string nor a quoted string (RFC 5321 §4.1.2)")
+        raise AddressError(
+            "the part before the @ is neither a dot-string nor a quoted string (RFC 5321 §4.1.2)"
+        )
     canonical = _fold(plain)
     if not canonical:
         raise AddressError("the part before the @ is empty")
@@ -153,4 +160,6 @@ def _canonical_literal(inner: str) -> str:
             return f"[IPv6:{ipaddress.IPv6Address(inner[5:]).compressed}]"
         return f"[{ipaddress.IPv4Address(inner)}]"
     except ValueError as error:
-        raise AddressError("the domain is in brackets but is no IPv4 or IPv6 address literal") from error
+        raise AddressError(
+            "the domain is in brackets but is no IPv4 or IPv6 address literal"
+        ) from error

@@ -2,9 +2,10 @@
 
 Rules:
 
-- A record or policy that breaks the grammar is none at all; a field that is not known is passed over (§3.1, §3.2). Two faults
-  leave no doubt about what is meant, and a policy dropped for them would leave the mail unprotected: empty lines are passed
-  over, and a ``max_age`` above the year that §3.2 allows counts as a year.
+- A record or policy that breaks the grammar is none at all; a field that is not known is passed
+  over (§3.1, §3.2). Two faults leave no doubt about what is meant, and a policy dropped for them
+  would leave the mail unprotected: empty lines are passed over, and a ``max_age`` above the year
+  that §3.2 allows counts as a year.
 - A pattern ``*.example.com`` stands for exactly one label more (§4.1).
 """
 
@@ -21,7 +22,9 @@ MAX_AGE_SECONDS = 31_557_600
 """A year (RFC 8461 §3.2)."""
 
 _MOST_HOSTS = 500
-_RECORD_FIELD = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,31})[ \t]*=[ \t]*([\x21-\x3a\x3c\x3e-\x7e]+)\Z")
+_RECORD_FIELD = re.compile(
+    r"([A-Za-z0-9][A-Za-z0-9_.-]{0,31})[ \t]*=[ \t]*([\x21-\x3a\x3c\x3e-\x7e]+)\Z"
+)
 _POLICY_FIELD = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,31})[ \t]*:[ \t]*(.*?)[ \t]*\Z")
 _ID = re.compile(r"[A-Za-z0-9]{1,32}\Z")
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -57,11 +60,15 @@ class Policy:
         """Return whether a pattern matches this MX host."""
         name = host.lower().removesuffix(".")
         rest = name.partition(".")[2]
-        return any(name == pattern or (pattern[:2] == "*." and rest == pattern[2:]) for pattern in self.hosts)
+        return any(
+            name == pattern or (pattern[:2] == "*." and rest == pattern[2:])
+            for pattern in self.hosts
+        )
 
 
 def policy_id(texts: Sequence[str]) -> str | None:
-    """Return the ``id`` of the record among the TXT records at ``_mta-sts.<domain>``; None unless there is exactly one."""
+    """Return the ``id`` of the record among the TXT records at ``_mta-sts.<domain>``; None
+    unless there is exactly one."""
     found = [text for text in texts if re.match(r"v=STSv1[ \t]*(?:;|\Z)", text)]
     if len(found) != 1:  # RFC 8461 §3.1: several are as good as none
         return None
@@ -103,7 +110,11 @@ def parse_policy(octets: bytes) -> Policy:
 
 def policy_text(policy: Policy) -> str:
     """Return the policy as it is published (RFC 8461 §3.2)."""
-    lines = ["version: STSv1", f"mode: {policy.mode.value}", *(f"mx: {host}" for host in policy.hosts)]
+    lines = [
+        "version: STSv1",
+        f"mode: {policy.mode.value}",
+        *(f"mx: {host}" for host in policy.hosts),
+    ]
     return "".join(f"{line}\r\n" for line in [*lines, f"max_age: {policy.max_age}"])
 
 

@@ -33,7 +33,8 @@ take some hundred."""
 _V1 = b"PROXY "
 _SHORTEST = len(b"PROXY UNKNOWN\r\n")
 _FIXED = 16  # bytes of a version 2 header before the addresses
-_ADDRESS_OCTETS = {0x11: 4, 0x21: 16}  # TCP over IPv4 and IPv6; not datagrams, AF_UNIX, nor what is not defined
+# TCP over IPv4 and IPv6; not datagrams, AF_UNIX, nor what is not defined
+_ADDRESS_OCTETS = {0x11: 4, 0x21: 16}
 _LINE = re.compile(
     rb"PROXY (TCP[46]) ([0-9A-Fa-f:.]{2,39}) ([0-9A-Fa-f:.]{2,39}) (0|[1-9]\d{0,4}) (0|[1-9]\d{0,4})\r\n"
 )
@@ -183,7 +184,11 @@ def _read_v2(header: bytes) -> ProxyHeader:
 
 def _client(address: Ip) -> Ip:
     plain = plain_address(address)
-    if plain.is_unspecified or plain.is_multicast or plain == ipaddress.IPv4Address("255.255.255.255"):
+    if (
+        plain.is_unspecified
+        or plain.is_multicast
+        or plain == ipaddress.IPv4Address("255.255.255.255")
+    ):
         raise ProxyError("address")  # no TCP connection has this source
     return plain
 
@@ -193,4 +198,6 @@ def plain_address(address: Ip) -> Ip:
     §2.5.5.2), without a zone."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
-    return address.ipv4_mapped or (ipaddress.IPv6Address(int(address)) if address.scope_id else address)
+    return address.ipv4_mapped or (
+        ipaddress.IPv6Address(int(address)) if address.scope_id else address
+    )

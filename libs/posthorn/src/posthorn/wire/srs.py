@@ -54,9 +54,13 @@ _AHEAD_DAYS = 1
 _DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _CYCLE = len(_DIGITS) ** 2
 _SRS0 = re.compile(r"srs0([-+=].*)\Z", re.IGNORECASE | re.DOTALL)
-_OURS0 = re.compile(r"srs0=([a-z2-7]{8})=([a-z2-7]{2})(?:[a-z2-7]{4})?=([^=]+)=(.+)\Z", re.IGNORECASE | re.DOTALL)
+_OURS0 = re.compile(
+    r"srs0=([a-z2-7]{8})=([a-z2-7]{2})(?:[a-z2-7]{4})?=([^=]+)=(.+)\Z", re.IGNORECASE | re.DOTALL
+)
 _SRS1 = re.compile(r"srs1[-+=]([^=]+)=([^=]+)=([-+=].*)\Z", re.IGNORECASE | re.DOTALL)
-_OURS2 = re.compile(r"srs2=([a-z2-7]{8})=([a-z2-7]{2})(?:[a-z2-7]{4})?=([a-z2-7]{12})\Z", re.IGNORECASE | re.ASCII)
+_OURS2 = re.compile(
+    r"srs2=([a-z2-7]{8})=([a-z2-7]{2})(?:[a-z2-7]{4})?=([a-z2-7]{12})\Z", re.IGNORECASE | re.ASCII
+)
 
 
 class SrsError(ValueError):
@@ -100,7 +104,8 @@ def _rewrite(reverse_path: str, domain: str, key: bytes, day: int, tag: str) -> 
     if max(len(quoted.encode()), len(_fold(quoted).encode())) > MAX_LOCAL_OCTETS:
         raise SrsError(f"the rewritten local part is longer than {MAX_LOCAL_OCTETS} octets")
     if not quoted.isascii():
-        reverse(_fold(new), (key,), day)  # a combining mark after a separator, for one, would change the character
+        # a combining mark after a separator, for one, would change the character
+        reverse(_fold(new), (key,), day)
     return f"{quoted}@{domain}"
 
 
@@ -118,7 +123,8 @@ def rewrite_long(reverse_path: str, domain: str, key: bytes, day: int, tag: str 
 
 
 def token_of(sender: str) -> str:
-    """Return the token of a sender, as written, in an SRS2 address: the same for the same sender, in lower case."""
+    """Return the token of a sender, as written, in an SRS2 address: the same for the same
+    sender, in lower case."""
     digest = hashlib.sha256(sender.encode("utf-8", "surrogatepass")).digest()
     return b32encode(digest[:10]).decode()[:_TOKEN].lower()
 
@@ -218,7 +224,11 @@ def _as_written(local: str) -> str:
 
 
 def _unquoted(local: str) -> str:
-    return re.sub(r"\\(.)", r"\1", local[1:-1]) if len(local) > 1 and local[0] == local[-1] == '"' else local
+    return (
+        re.sub(r"\\(.)", r"\1", local[1:-1])
+        if len(local) > 1 and local[0] == local[-1] == '"'
+        else local
+    )
 
 
 def _fold(text: str) -> str:

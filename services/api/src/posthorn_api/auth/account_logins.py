@@ -1,9 +1,11 @@
-"""Holders of accounts at the API: HTTP Basic with an address and the account's own password (RFC 7617).
+"""Holders of accounts at the API: HTTP Basic with an address and the account's own password (RFC
+7617).
 
 Rules:
 
 - App passwords are for programs that read or send mail, and open nothing here.
-- Failures are counted with those of POP3 and submission (``posthorn.runtime.login_throttle``), and so are familiar places.
+- Failures are counted with those of POP3 and submission (``posthorn.runtime.login_throttle``), and
+  so are familiar places.
 - A refusal does not tell whether the account exists, and takes as long either way.
 """
 
@@ -29,16 +31,20 @@ _REALM = {"WWW-Authenticate": 'Basic realm="posthorn", charset="UTF-8"'}
 class AccountLogins:
     """Verifies the passwords of accounts."""
 
-    def __init__(self, limits: LoginLimitSettings, senders: Senders, throttle: Throttle, passwords: Passwords) -> None:
+    def __init__(
+        self, limits: LoginLimitSettings, senders: Senders, throttle: Throttle, passwords: Passwords
+    ) -> None:
         self._senders = senders
         self._passwords = passwords
         self._login_throttle = LoginThrottle(throttle, limits)
         self._places = FamiliarPlaces(senders)
 
     async def caller(self, credentials: str, client: str) -> ApiKey:
-        """Return the account whose address and password ``credentials`` holds in base64; ``client`` is its IP address.
+        """Return the account whose address and password ``credentials`` holds in base64; ``client``
+        is its IP address.
 
-        Raises 401 for wrong ones, 403 for a suspended account, 429 after too many failures, Unavailable and passwords.Busy.
+        Raises 401 for wrong ones, 403 for a suspended account, 429 after too many failures,
+        Unavailable and passwords.Busy.
         """
         address, password = _read(credentials)
         client_network = client_network_of(address, client)
@@ -48,7 +54,9 @@ class AccountLogins:
             if attempt.refused:
                 raise Problem(429, "too-many-requests", "too many failed logins; try again later")
             if (
-                not await self._passwords.verify(None if known is None else known.password_hash, password)
+                not await self._passwords.verify(
+                    None if known is None else known.password_hash, password
+                )
                 or known is None
             ):
                 await attempt.wrong()
@@ -61,9 +69,12 @@ class AccountLogins:
 
 
 def _read(credentials: str) -> tuple[str, str]:
-    """Return the canonical address, or an empty one where the name is no address, and the password."""
+    """Return the canonical address, or an empty one where the name is no address, and the
+    password."""
     try:
-        name, separator, password = base64.b64decode(credentials[:_LONGEST], validate=True).decode().partition(":")
+        name, separator, password = (
+            base64.b64decode(credentials[:_LONGEST], validate=True).decode().partition(":")
+        )
     except ValueError:
         raise _wrong() from None
     if not separator or not password:
@@ -75,4 +86,6 @@ def _read(credentials: str) -> tuple[str, str]:
 
 
 def _wrong() -> Problem:
-    return Problem(401, "unauthorized", "the address or the password is wrong", headers=dict(_REALM))
+    return Problem(
+        401, "unauthorized", "the address or the password is wrong", headers=dict(_REALM)
+    )

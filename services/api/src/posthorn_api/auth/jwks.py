@@ -2,12 +2,17 @@
 
 Rules:
 
-- Documents come over HTTPS, or from this very host; no redirect is followed, and no proxy of the environment is used.
-- The configuration names the very issuer that the settings name (Discovery §4.3), or its keys are not taken.
-- Keys are fetched now and then in the background. Who shows a key id that is not known waits for one fetch that all such callers
-  share, and there is at most one of those in ``APART_SECONDS``: nobody can have us storm the issuer.
-- While the issuer does not answer, the keys that are known remain; one that its answer names no more is forgotten.
-- A key serves the algorithms of its own kind and no other. Symmetric keys, short ones and those for encryption are not taken.
+- Documents come over HTTPS, or from this very host; no redirect is followed, and no proxy of the
+  environment is used.
+- The configuration names the very issuer that the settings name (Discovery §4.3), or its keys are
+  not taken.
+- Keys are fetched now and then in the background. Who shows a key id that is not known waits for
+  one fetch that all such callers share, and there is at most one of those in ``APART_SECONDS``:
+  nobody can have us storm the issuer.
+- While the issuer does not answer, the keys that are known remain; one that its answer names no
+  more is forgotten.
+- A key serves the algorithms of its own kind and no other. Symmetric keys, short ones and those for
+  encryption are not taken.
 """
 
 from __future__ import annotations
@@ -41,7 +46,11 @@ _MOST_KEYS = 100
 _RETRY_SECONDS = 15.0
 _SHORTEST_RSA = 2048  # RFC 7518 §3.3
 _PUBLIC = ("kty", "crv", "n", "e", "x", "y")
-_ALGORITHMS = {("RSA", None): ("RS256", "PS256"), ("EC", "P-256"): ("ES256",), ("OKP", "Ed25519"): ("EdDSA",)}
+_ALGORITHMS = {
+    ("RSA", None): ("RS256", "PS256"),
+    ("EC", "P-256"): ("ES256",),
+    ("OKP", "Ed25519"): ("EdDSA",),
+}
 """What keys of a kind, by type and curve, may have signed with."""
 ALGORITHMS = frozenset(name for names in _ALGORITHMS.values() for name in names)
 """All algorithms that are taken."""
@@ -61,7 +70,8 @@ class Fetch(Protocol):
 
 
 def is_safe(url: str) -> bool:
-    """Return whether what comes from the URL cannot be changed on the way: HTTPS, or this very host."""
+    """Return whether what comes from the URL cannot be changed on the way: HTTPS, or this very
+    host."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -86,13 +96,20 @@ async def fetch(url: str) -> bytes:
         httpcore.ProtocolError,
         httpcore.TimeoutException,
     ) as error:
-        raise Unavailable("oidc", f"{urlsplit(url).hostname} does not answer: {type(error).__name__}") from None
+        raise Unavailable(
+            "oidc", f"{urlsplit(url).hostname} does not answer: {type(error).__name__}"
+        ) from None
 
 
 async def _fetch(url: str) -> bytes:
-    headers = [("Host", urlsplit(url).netloc), ("Accept", "application/json"), ("Accept-Encoding", "identity")]
+    headers = [
+        ("Host", urlsplit(url).netloc),
+        ("Accept", "application/json"),
+        ("Accept-Encoding", "identity"),
+    ]
     trust = verifying_context()
-    trust.load_verify_locations(certifi.where())  # beside the system's anchors, among them what SSL_CERT_FILE names
+    # beside the system's anchors, among them what SSL_CERT_FILE names
+    trust.load_verify_locations(certifi.where())
     async with (
         httpcore.AsyncConnectionPool(ssl_context=trust) as pool,
         pool.stream("GET", url, headers=[*headers, ("User-Agent", "posthorn")]) as response,
@@ -141,8 +158,8 @@ class IssuerKeys:
                 self._renewing.cancel()
 
     async def find(self, kid: str | None, algorithm: str) -> PyJWK | None:
-        """Return the key with this id; without an id, the only one there is for the algorithm. None when the issuer has no such
-        key. Raises Unavailable when that cannot be known."""
+        """Return the key with this id; without an id, the only one there is for the algorithm.
+        None when the issuer has no such key. Raises Unavailable when that cannot be known."""
         if self._knows(kid):
             return self._known(kid, algorithm)
         if self._renewing is not None or self._clock() - self._asked_at >= self._apart_seconds:
@@ -161,7 +178,8 @@ class IssuerKeys:
         return fitting[0] if len(fitting) == 1 else None
 
     async def _renewed(self) -> None:
-        """Wait for the fetch that is under way, or begin one. Who waits may give up; the fetch goes on."""
+        """Wait for the fetch that is under way, or begin one. Who waits may give up; the fetch
+        goes on."""
         if self._renewing is None:
             self._asked_at = self._clock()
             self._renewing = asyncio.create_task(self._renew(), name="oidc-keys")
@@ -173,7 +191,11 @@ class IssuerKeys:
         except Unavailable as fault:
             self._is_well = False
             _fetches.labels("failed").inc()
-            log.warning("the keys of the issuer of tokens cannot be had", detail=str(fault), known=len(self._keys))
+            log.warning(
+                "the keys of the issuer of tokens cannot be had",
+                detail=str(fault),
+                known=len(self._keys),
+            )
         else:
             self._is_well = True
             _fetches.labels("done").inc()

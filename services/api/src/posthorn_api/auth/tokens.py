@@ -2,14 +2,19 @@
 
 Rules:
 
-- A token is a caller like an API key: one role, one tenant. The issuer's word on both is taken as the settings say and no further.
-- The signature is checked first, by a key of the issuer's for an algorithm of that key's own kind; ``none`` and HMAC are never
-  taken. Then issuer, audience and times, with a leeway for clocks that differ.
+- A token is a caller like an API key: one role, one tenant. The issuer's word on both is taken as
+  the settings say and no further.
+- The signature is checked first, by a key of the issuer's for an algorithm of that key's own kind;
+  ``none`` and HMAC are never taken. Then issuer, audience and times, with a leeway for clocks that
+  differ.
 - Of several roles the mightiest counts; who only reads comes before who only sends.
-- The whole platform is open to tokens only where the settings say so: to such as name no tenant. One that names a tenant is the
-  tenant's, whoever its holder: the role of a platform admin counts for nothing in it.
-- A tenant is looked up for every token, and what was found is remembered for a moment: a suspension takes effect within that.
-- The caller's id is made from issuer and subject: what is counted and remembered for it goes on when the token is renewed.
+- The whole platform is open to tokens only where the settings say so: to such as name no tenant.
+  One that names a tenant is the tenant's, whoever its holder: the role of a platform admin counts
+  for nothing in it.
+- A tenant is looked up for every token, and what was found is remembered for a moment: a suspension
+  takes effect within that.
+- The caller's id is made from issuer and subject: what is counted and remembered for it goes on
+  when the token is renewed.
 """
 
 from __future__ import annotations
@@ -63,7 +68,8 @@ class Trust:
     issuer: str
     audiences: tuple[str, ...]
     role_claim: str = "roles"
-    """The claim that holds a role or a list of roles; ``a.b`` is ``b`` in the object ``a``, where no claim has that very name."""
+    """The claim that holds a role or a list of roles; ``a.b`` is ``b`` in the object ``a``,
+    where no claim has that very name."""
     roles: Mapping[str, Role] = field(default_factory=lambda: {role.value: role for role in _RANKS})
     """Our roles by what the issuer calls them."""
     tenant_claim: str = "tenant"
@@ -85,7 +91,8 @@ class Tokens:
         self._remembered: OrderedDict[str, tuple[float, TenantRef]] = OrderedDict()
 
     def takes(self, shown: str) -> bool:
-        """Return whether what is shown has the form of a token (RFC 7515 §7.1); an API key has not."""
+        """Return whether what is shown has the form of a token (RFC 7515 §7.1); an API key has
+        not."""
         return _SHAPE.match(shown) is not None
 
     def secret_of(self, caller: ApiKey) -> bytes:
@@ -93,7 +100,8 @@ class Tokens:
         return hmac.digest(self._secret, caller.id.bytes, hashlib.sha256)
 
     async def caller(self, token: str) -> ApiKey:
-        """Return who it is. Raises 401 for a token that is not good, 403 for one that opens nothing, Unavailable."""
+        """Return who it is. Raises 401 for a token that is not good, 403 for one that opens
+        nothing, Unavailable."""
         try:
             claims = await self._claims(token)
             caller = await self._judged(claims)
@@ -131,7 +139,9 @@ class Tokens:
                 options={"require": list(_REQUIRED), "strict_aud": False},
             )
         except (PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
-            raise unauthorized(_REASONS.get(type(error), "this token is not valid"), shown=True) from None
+            raise unauthorized(
+                _REASONS.get(type(error), "this token is not valid"), shown=True
+            ) from None
         return claims
 
     async def _judged(self, claims: Mapping[str, Any]) -> ApiKey:

@@ -21,7 +21,8 @@ BulkImports = Annotated[BulkImportService, Depends(service_of(BulkImportService)
 
 
 class _Streamed(Response):
-    """An answer that is written while the request is still being read, which starlette's own would read as well."""
+    """An answer that is written while the request is still being read, which starlette's own
+    would read as well."""
 
     def __init__(self, answers: Answers) -> None:
         super().__init__(status_code=200, media_type=_NDJSON)
@@ -31,7 +32,13 @@ class _Streamed(Response):
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         """Send it (ASGI)."""
         try:
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": self.status_code,
+                    "headers": self.raw_headers,
+                }
+            )
             async for piece in self._answers.octets():
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
@@ -44,7 +51,9 @@ def _documented(shape: str, example: str) -> dict[str, Any]:
         "requestBody": {
             "required": True,
             "description": f"One {shape} in JSON per line.",
-            "content": {_NDJSON: {"schema": {"$ref": f"#/components/schemas/{shape}"}, "example": example}},
+            "content": {
+                _NDJSON: {"schema": {"$ref": f"#/components/schemas/{shape}"}, "example": example}
+            },
         }
     }
 
@@ -65,7 +74,9 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     response_class=Response,
     responses=_ANSWERS,
     dependencies=POST_ONLY,
-    openapi_extra=_documented(AccountLine.__name__, '{"address": "carol@example.test", "password": "correct horse"}\n'),
+    openapi_extra=_documented(
+        AccountLine.__name__, '{"address": "carol@example.test", "password": "correct horse"}\n'
+    ),
 )
 async def import_accounts(request: Request, caller: Caller, service: BulkImports) -> Response:
     """One JSON object per line in the request and in the answer, any number of lines. An account

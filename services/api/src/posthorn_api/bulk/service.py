@@ -2,14 +2,16 @@
 
 Rules:
 
-- A line that says what is there already is ``unchanged``: an import that broke off is repeated as a whole.
+- A line that says what is there already is ``unchanged``: an import that broke off is repeated as a
+  whole.
 - Nothing is overwritten: a line that differs from what is there fails, and says in which field.
-- Memory and disk are bounded: by the batch, in lines and bytes, and by a spool for answers that the client does not read yet, for
-  many clients write everything before they read anything. When the spool is full no more is read until the client has read; one
-  that goes on writing only is given up after a minute.
+- Memory and disk are bounded: by the batch, in lines and bytes, and by a spool for answers that the
+  client does not read yet, for many clients write everything before they read anything. When the
+  spool is full no more is read until the client has read; one that goes on writing only is given up
+  after a minute.
 - A tenant has a few imports at a time (``runtime.fair_slots``), each with a least rate.
-- Answers are told when the directory is marked as behind with what was made (``Publication.announce``): mail for an account that
-  is told of as created never bounces.
+- Answers are told when the directory is marked as behind with what was made
+  (``Publication.announce``): mail for an account that is told of as created never bounces.
 """
 
 from __future__ import annotations
@@ -34,7 +36,13 @@ from posthorn.runtime.holders import present_holder
 from posthorn.runtime.least_rate import LeastRate
 from posthorn.runtime.passwords import Busy, Passwords, check_hash
 from posthorn_api.bulk.schemas import AccountLine, AliasLine
-from posthorn_api.directory.service import Publication, address_in, announced, password_fault, targets_in
+from posthorn_api.directory.service import (
+    Publication,
+    address_in,
+    announced,
+    password_fault,
+    targets_in,
+)
 from posthorn_api.http.problems import faults_of, problem_of
 from posthorn_api.pending import Pending
 
@@ -74,7 +82,8 @@ class Line[T]:
 
 
 class BulkImportService:
-    """Reads accounts or aliases and makes them. Every method takes the caller's key and sees what its tenant sees."""
+    """Reads accounts or aliases and makes them. Every method takes the caller's key and sees
+    what its tenant sees."""
 
     def __init__(
         self,
@@ -91,7 +100,8 @@ class BulkImportService:
         self.slots = FairSlots("imports", AT_ONCE, most_each=AT_ONCE_EACH, spare=2)
 
     async def accounts(self, caller: ApiKey, lines: AsyncIterator[bytes]) -> Answers:
-        """Begin an import of accounts; ``lines`` are the bytes of the body in pieces. Raises SlotsTaken."""
+        """Begin an import of accounts; ``lines`` are the bytes of the body in pieces. Raises
+        SlotsTaken."""
 
         async def work(batch: Sequence[Line[AccountLine]]) -> dict[int, Result]:
             return await self._accounts(caller, batch)
@@ -106,13 +116,17 @@ class BulkImportService:
 
         return await self._begin(lines, AliasLine, work)
 
-    async def _begin[T: BaseModel](self, lines: AsyncIterator[bytes], shape: type[T], work: _Work[T]) -> Answers:
+    async def _begin[T: BaseModel](
+        self, lines: AsyncIterator[bytes], shape: type[T], work: _Work[T]
+    ) -> Answers:
         holder = present_holder()
         await self.slots.take(holder)
         paced = LeastRate(idle_seconds=IDLE_SECONDS, whole_seconds=self._whole_seconds).read(lines)
         return Answers(paced, shape, work, lambda: self.slots.give(holder))
 
-    async def _accounts(self, caller: ApiKey, batch: Sequence[Line[AccountLine]]) -> dict[int, Result]:
+    async def _accounts(
+        self, caller: ApiKey, batch: Sequence[Line[AccountLine]]
+    ) -> dict[int, Result]:
         results: dict[int, Result] = {}
         wanted: dict[str, tuple[int, AccountLine]] = {}
         for line in batch:
@@ -123,7 +137,9 @@ class BulkImportService:
                 results[line.number] = Result(Outcome.FAILED, tuple(unfit.faults))
                 continue
             if address in wanted:
-                results[line.number] = _failed("address", f"{address} comes twice in this part of the import")
+                results[line.number] = _failed(
+                    "address", f"{address} comes twice in this part of the import"
+                )
             else:
                 wanted[address] = line.number, line.value
         known = await self._imports.known(caller.tenant, list(wanted))
@@ -133,7 +149,9 @@ class BulkImportService:
             async with hashing:
                 return await self._prepared(address, value, known)
 
-        made = await asyncio.gather(*(prepared(address, value) for address, (_, value) in wanted.items()))
+        made = await asyncio.gather(
+            *(prepared(address, value) for address, (_, value) in wanted.items())
+        )
         ready: list[NewAccount] = []
         for (number, _), each in zip(wanted.values(), made, strict=True):
             if isinstance(each, Result):
@@ -142,14 +160,20 @@ class BulkImportService:
                 ready.append(each)
         if ready:
             done = await self._imports.accounts(caller.tenant, ready)
-            results |= {wanted[new.address][0]: result for new, result in zip(ready, done, strict=True)}
+            results |= {
+                wanted[new.address][0]: result for new, result in zip(ready, done, strict=True)
+            }
             made_now = [
-                new.address for new, result in zip(ready, done, strict=True) if result.outcome is Outcome.CREATED
+                new.address
+                for new, result in zip(ready, done, strict=True)
+                if result.outcome is Outcome.CREATED
             ]
             await announced(self._publication, made_now)
         return results
 
-    async def _prepared(self, address: str, value: AccountLine, known: Known) -> NewAccount | Result:
+    async def _prepared(
+        self, address: str, value: AccountLine, known: Known
+    ) -> NewAccount | Result:
         """Return the account to be made, with the hash of its password."""
         new = NewAccount(address, "", value.quota_bytes, AccountState(value.state))
         if value.password_hash is not None:
@@ -167,10 +191,15 @@ class BulkImportService:
             return replace(new, password_hash=stored)
         shortest = known.shortest.get(address.rpartition("@")[2])
         if shortest is None:
-            return _failed("address", f"there is no domain {address.rpartition('@')[2]} here; create it first")
+            return _failed(
+                "address", f"there is no domain {address.rpartition('@')[2]} here; create it first"
+            )
         if fault := password_fault(address, value.password, shortest):
             return _failed("password", fault)
-        return replace(new, password_hash="" if stored is not None else await self._passwords.hash(value.password))
+        return replace(
+            new,
+            password_hash="" if stored is not None else await self._passwords.hash(value.password),
+        )
 
     async def _aliases(self, caller: ApiKey, batch: Sequence[Line[AliasLine]]) -> dict[int, Result]:
         results: dict[int, Result] = {}
@@ -184,16 +213,25 @@ class BulkImportService:
             else:
                 ready.append((line.number, pair))
         done = await self._imports.aliases(caller.tenant, [pair for _, pair in ready])
-        made = [pair[0] for (_, pair), result in zip(ready, done, strict=True) if result.outcome is Outcome.CREATED]
+        made = [
+            pair[0]
+            for (_, pair), result in zip(ready, done, strict=True)
+            if result.outcome is Outcome.CREATED
+        ]
         await announced(self._publication, made)
         return results | {number: result for (number, _), result in zip(ready, done, strict=True)}
 
 
 class Answers:
-    """The answers of an import, as bytes in pieces. The import runs from the moment this is made, and ends with it."""
+    """The answers of an import, as bytes in pieces. The import runs from the moment this is
+    made, and ends with it."""
 
     def __init__[T: BaseModel](
-        self, pieces: AsyncIterator[bytes], shape: type[T], work: _Work[T], ended: Callable[[], None]
+        self,
+        pieces: AsyncIterator[bytes],
+        shape: type[T],
+        work: _Work[T],
+        ended: Callable[[], None],
     ) -> None:
         self._file = SpooledTemporaryFile(_SPOOL_IN_MEMORY)  # noqa: SIM115 - close() closes it
         self._written = self._read = 0
@@ -230,7 +268,9 @@ class Answers:
         self._file.close()
         self._ended()
 
-    async def _run[T: BaseModel](self, pieces: AsyncIterator[bytes], shape: type[T], work: _Work[T]) -> None:
+    async def _run[T: BaseModel](
+        self, pieces: AsyncIterator[bytes], shape: type[T], work: _Work[T]
+    ) -> None:
         last: dict[str, object] = {"done": True}
         try:
             async for batch in _batches(pieces, shape):
@@ -242,7 +282,11 @@ class Answers:
                     self._tell(_shown(line, result))
                 await self._room()
         except Busy:
-            last = {"done": False, "status": 503, "detail": "too many passwords wait to be hashed; send it again"}
+            last = {
+                "done": False,
+                "status": 503,
+                "detail": "too many passwords wait to be hashed; send it again",
+            }
         except _Unread:
             last = {
                 "done": False,
@@ -250,10 +294,18 @@ class Answers:
                 "detail": "the answers were not read in time; read them while you send",
             }
         except TimeoutError:
-            last = {"done": False, "status": 408, "detail": "the lines did not arrive in time; send them again"}
+            last = {
+                "done": False,
+                "status": 408,
+                "detail": "the lines did not arrive in time; send them again",
+            }
         except Exception as error:
             problem = problem_of(error)
-            last = {"done": False, "status": problem.status, "detail": f"{problem.detail}; send all again"}
+            last = {
+                "done": False,
+                "status": problem.status,
+                "detail": f"{problem.detail}; send all again",
+            }
         finally:
             counts = {outcome.value: self._counts[outcome.value] for outcome in Outcome}
             self._tell({**last, "lines": self._counts.total(), **counts})
@@ -262,7 +314,8 @@ class Answers:
             self._more.set()
 
     async def _room(self) -> None:
-        """Wait until the client has read so much that there is room for the answers to a batch. Raises _Unread."""
+        """Wait until the client has read so much that there is room for the answers to a batch.
+        Raises _Unread."""
         while self._written >= SPOOL_BYTES:  # until all is read: only then is the room on disk free
             self._less.clear()
             try:
@@ -283,7 +336,9 @@ class _Unread(Exception):
     """The client does not read its answers."""
 
 
-async def _batches[T: BaseModel](pieces: AsyncIterator[bytes], shape: type[T]) -> AsyncIterator[list[Line[T]]]:
+async def _batches[T: BaseModel](
+    pieces: AsyncIterator[bytes], shape: type[T]
+) -> AsyncIterator[list[Line[T]]]:
     batch: list[Line[T]] = []
     number, held, rest = 0, 0, b""
     async for piece in _with_end(pieces):
@@ -310,7 +365,9 @@ async def _with_end(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 def _check_length(number: int, octets: bytes) -> None:
     if len(octets) > LONGEST_LINE:
-        raise ValidationFailed(FieldError(f"line {number}", f"a line may have at most {LONGEST_LINE} bytes"))
+        raise ValidationFailed(
+            FieldError(f"line {number}", f"a line may have at most {LONGEST_LINE} bytes")
+        )
 
 
 def _read[T: BaseModel](number: int, octets: bytes, shape: type[T]) -> Line[T]:
@@ -322,9 +379,15 @@ def _read[T: BaseModel](number: int, octets: bytes, shape: type[T]) -> Line[T]:
 
 
 def _shown[T](line: Line[T], result: Result) -> dict[str, object]:
-    shown: dict[str, object] = {"line": line.number, "address": line.address, "status": result.outcome.value}
+    shown: dict[str, object] = {
+        "line": line.number,
+        "address": line.address,
+        "status": result.outcome.value,
+    }
     if result.faults:
-        shown["errors"] = [{"field": fault.field, "message": fault.message} for fault in result.faults]
+        shown["errors"] = [
+            {"field": fault.field, "message": fault.message} for fault in result.faults
+        ]
     return shown
 
 

@@ -1,4 +1,5 @@
-"""Declarative configuration: doing what is planned, step by step, through the services behind the operations."""
+"""Declarative configuration: doing what is planned, step by step, through the services behind
+the operations."""
 
 from __future__ import annotations
 
@@ -16,7 +17,18 @@ from posthorn.ports.errors import Conflict, NotFound, PreconditionFailed, Valida
 from posthorn.ports.queue import Route
 from posthorn.ports.webhooks import WebhookState
 from posthorn.runtime.audit_context import audit_context, enter_audit_context
-from posthorn_api.config.plan import ACCOUNT, ALIAS, CHANGE, CREATE, DELETE, DOMAIN, ROUTE, WEBHOOK, Plan, Step
+from posthorn_api.config.plan import (
+    ACCOUNT,
+    ALIAS,
+    CHANGE,
+    CREATE,
+    DELETE,
+    DOMAIN,
+    ROUTE,
+    WEBHOOK,
+    Plan,
+    Step,
+)
 from posthorn_api.credentials.service import CredentialService
 from posthorn_api.directory.service import DirectoryService
 from posthorn_api.queue.service import QueueService
@@ -51,7 +63,8 @@ class Applier:
         self._made: dict[str, str] = {}
 
     async def run(self, plan: Plan) -> None:
-        """Do them in their order; a catch-all of a new domain comes when what it leads to is there."""
+        """Do them in their order; a catch-all of a new domain comes when what it leads to is
+        there."""
         late = [
             Step(DOMAIN, step.name, CHANGE, {"catch_all": step.fields["catch_all"]})
             for step in plan.steps
@@ -71,7 +84,9 @@ class Applier:
             if request is None:
                 await self._work(step)
             else:
-                with enter_audit_context(replace(request, action=f"{step.kind}.{step.action}", is_written=False)):
+                with enter_audit_context(
+                    replace(request, action=f"{step.kind}.{step.action}", is_written=False)
+                ):
                     await self._work(step)
                     await self._audit.record(self._owner(step), step.name, dict(step.fields))
             step.outcome = "done"
@@ -95,7 +110,9 @@ class Applier:
             WEBHOOK: self._webhook,
             ROUTE: self._route,
         }
-        await works[step.kind](step, None if step.present is None else frozenset({step.present.version}))
+        await works[step.kind](
+            step, None if step.present is None else frozenset({step.present.version})
+        )
 
     async def _domain(self, step: Step, expected: Versions) -> None:
         match step.action:
@@ -103,11 +120,17 @@ class Applier:
                 values = dict(step.fields)
                 plus = bool(values.pop("plus_addressing", True))
                 values.pop("catch_all", None)
-                keys = await self._identity.keys_of_new(self._caller, step.name) if values.pop("dkim", True) else ()
+                keys = (
+                    await self._identity.keys_of_new(self._caller, step.name)
+                    if values.pop("dkim", True)
+                    else ()
+                )
                 new = NewDomain(step.name, plus_addressing=plus, dkim_keys=keys)
                 made = await self._service.create_domain(self._caller, new, None)
                 if values:
-                    await self._service.change_domain(self._caller, step.name, values, frozenset({made.version}))
+                    await self._service.change_domain(
+                        self._caller, step.name, values, frozenset({made.version})
+                    )
             case "change":
                 await self._service.change_domain(self._caller, step.name, step.fields, expected)
             case _:
@@ -118,10 +141,17 @@ class Applier:
             case "create":
                 values = dict(step.fields)
                 hashed = values.pop("password_hash", None) or await self._nobodys_hash()
-                quota, state = values.pop("quota_bytes", None), AccountState(values.pop("state", "active"))
-                made = await self._service.create_account_hashed(self._caller, step.name, hashed, quota, state)
+                quota, state = (
+                    values.pop("quota_bytes", None),
+                    AccountState(values.pop("state", "active")),
+                )
+                made = await self._service.create_account_hashed(
+                    self._caller, step.name, hashed, quota, state
+                )
                 if values:
-                    await self._service.change_account(self._caller, step.name, values, frozenset({made.version}))
+                    await self._service.change_account(
+                        self._caller, step.name, values, frozenset({made.version})
+                    )
             case "change":
                 await self._service.change_account(self._caller, step.name, step.fields, expected)
             case _:
@@ -139,9 +169,13 @@ class Applier:
     async def _alias(self, step: Step, expected: Versions) -> None:
         match step.action:
             case "create":
-                await self._service.create_alias(self._caller, step.name, step.fields["targets"], None)
+                await self._service.create_alias(
+                    self._caller, step.name, step.fields["targets"], None
+                )
             case "change":
-                await self._service.change_alias(self._caller, step.name, step.fields["targets"], expected)
+                await self._service.change_alias(
+                    self._caller, step.name, step.fields["targets"], expected
+                )
             case _:
                 await self._service.delete_alias(self._caller, step.name, expected)
 
@@ -151,7 +185,12 @@ class Applier:
                 values = step.fields
                 state = WebhookState(values.get("state", "active"))
                 _, step.secret = await self._hooks.create(
-                    self._caller, values["url"], values["events"], values["domain"], None, state=state
+                    self._caller,
+                    values["url"],
+                    values["events"],
+                    values["domain"],
+                    None,
+                    state=state,
                 )
             case "change":
                 assert step.present is not None

@@ -1,7 +1,8 @@
-"""Declarative configuration: what must be done to come from one state to another, and in which order.
+"""Declarative configuration: what must be done to come from one state to another, and in which
+order.
 
-Order: domains are made first and removed last; what leads to others (aliases, catch-alls) is set after those are there, and let go
-of before they are removed.
+Order: domains are made first and removed last; what leads to others (aliases, catch-alls) is set
+after those are there, and let go of before they are removed.
 """
 
 from __future__ import annotations
@@ -88,7 +89,9 @@ class Step:
         """When it is done."""
         if self.action == DELETE:
             return _REMOVAL[self.kind]
-        return Phase.DOMAINS if (self.kind, self.action) == (DOMAIN, CREATE) else _SETTING[self.kind]
+        return (
+            Phase.DOMAINS if (self.kind, self.action) == (DOMAIN, CREATE) else _SETTING[self.kind]
+        )
 
 
 @dataclass(slots=True)
@@ -145,9 +148,12 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def _ordered(steps: Sequence[Step]) -> list[Step]:
-    """By phase; of aliases those first that others lead to, and the other way round when they are removed."""
+    """By phase; of aliases those first that others lead to, and the other way round when they
+    are removed."""
     setting = _led_to_first([step for step in steps if step.phase is Phase.ALIASES])
-    removing = list(reversed(_led_to_first([step for step in steps if step.phase is Phase.REMOVE_ALIASES])))
+    removing = list(
+        reversed(_led_to_first([step for step in steps if step.phase is Phase.REMOVE_ALIASES]))
+    )
     rest = [step for step in steps if step.phase not in (Phase.ALIASES, Phase.REMOVE_ALIASES)]
     return sorted([*rest, *setting, *removing], key=lambda step: step.phase)
 
@@ -161,7 +167,9 @@ def _led_to_first(steps: Sequence[Step]) -> list[Step]:
         visited = {first.name}
         while open_:
             step, targets = open_[-1]
-            following = next((each for each in targets if each in by_name and each not in visited), None)
+            following = next(
+                (each for each in targets if each in by_name and each not in visited), None
+            )
             if following is None:
                 ordered.setdefault(step.name, step)
                 open_.pop()

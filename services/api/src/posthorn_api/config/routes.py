@@ -19,7 +19,15 @@ from posthorn_api.config.schemas import (
     ConfigWebhook,
 )
 from posthorn_api.config.service import ConfigService
-from posthorn_api.http.operations import BODY_PROBLEMS, Caller, Expected, etag, problems, router, service_of
+from posthorn_api.http.operations import (
+    BODY_PROBLEMS,
+    Caller,
+    Expected,
+    etag,
+    problems,
+    router,
+    service_of,
+)
 from posthorn_api.http.schemas import Line
 
 config = router("Configuration")
@@ -36,9 +44,14 @@ TenantName = Annotated[
 
 
 @config.get(
-    "/v1/config", operation_id="getConfig", summary="Get the configuration of a tenant.", responses=problems(404, 409)
+    "/v1/config",
+    operation_id="getConfig",
+    summary="Get the configuration of a tenant.",
+    responses=problems(404, 409),
 )
-async def get_config(caller: Caller, service: Config, response: Response, tenant: TenantName = None) -> ConfigDocument:
+async def get_config(
+    caller: Caller, service: Config, response: Response, tenant: TenantName = None
+) -> ConfigDocument:
     """All objects of a tenant in the form that PUT takes, without passwords and secrets, up to
     20,000 of each kind. For a key of the whole platform, routes are included. The ETag
     identifies the whole state.
@@ -63,11 +76,17 @@ async def put_config(
     tenant: TenantName = None,
     plan: Annotated[bool, Query(description="Only report what would be done.")] = False,
     prune: Annotated[
-        bool, Query(description="Delete objects that exist and are not listed, of the kinds that the document lists.")
+        bool,
+        Query(
+            description="Delete objects that exist and are not listed, of the kinds that the document lists."
+        ),
     ] = False,
     force: Annotated[
         list[Line] | None,
-        Query(max_length=1000, description="Addresses of accounts that may be deleted together with their mail."),
+        Query(
+            max_length=1000,
+            description="Addresses of accounts that may be deleted together with their mail.",
+        ),
     ] = None,
 ) -> ConfigOutcome:
     """Changes a tenant to the state that the document describes, and reports each change. Objects
@@ -98,7 +117,10 @@ def _outcome(tenant: str, plan: Plan, *, is_applied: bool) -> ConfigOutcome:
             kind=step.kind,  # type: ignore[arg-type]
             object=step.name,
             action=step.action,  # type: ignore[arg-type]
-            fields={name: "changed" if name == "password_hash" else value for name, value in step.fields.items()},
+            fields={
+                name: "changed" if name == "password_hash" else value
+                for name, value in step.fields.items()
+            },
             outcome=step.outcome,  # type: ignore[arg-type]
             detail=step.detail,
             secret=step.secret,
@@ -107,7 +129,9 @@ def _outcome(tenant: str, plan: Plan, *, is_applied: bool) -> ConfigOutcome:
     ]
     unlisted = [ConfigUnlisted(kind=kind, object=name) for kind, name in plan.unlisted]  # type: ignore[arg-type]
     failed = sum(change.outcome == "failed" for change in changes)
-    return ConfigOutcome(tenant=tenant, applied=is_applied, changes=changes, failed=failed, unlisted=unlisted)
+    return ConfigOutcome(
+        tenant=tenant, applied=is_applied, changes=changes, failed=failed, unlisted=unlisted
+    )
 
 
 def _document(present: Objects[Present]) -> ConfigDocument:
@@ -119,5 +143,7 @@ def _document(present: Objects[Present]) -> ConfigDocument:
         accounts=[ConfigAccount(**each) for each in named(ACCOUNT, "address")],
         aliases=[ConfigAlias(**each) for each in named(ALIAS, "address")],
         webhooks=[ConfigWebhook(**found.values) for found in present[WEBHOOK].values()],
-        routes=[ConfigRoute(**each) for each in named(ROUTE, "domain")] if ROUTE in present else None,
+        routes=[ConfigRoute(**each) for each in named(ROUTE, "domain")]
+        if ROUTE in present
+        else None,
     )

@@ -1,4 +1,5 @@
-"""The JSON shapes of declarative configuration: what a tenant is to have, and what was done to get there."""
+"""The JSON shapes of declarative configuration: what a tenant is to have, and what was done to
+get there."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ class _Item(BaseModel):
 
 
 class ConfigDomain(DomainChange):
-    """A domain. Fields that are left out keep their values, or get their defaults in a new domain."""
+    """A domain. Fields that are left out keep their values, or get their defaults in a new
+    domain."""
 
     name: Line = Field(examples=["example.test"])
     dkim: bool = Field(
@@ -115,10 +117,14 @@ class ConfigChange(BaseModel):
     kind: Kind
     object: str = Field(examples=["carol@example.test"])
     action: Literal["create", "change", "delete"]
-    fields: dict[str, Any] = Field(description="The values that are set. A password hash appears as `changed`.")
+    fields: dict[str, Any] = Field(
+        description="The values that are set. A password hash appears as `changed`."
+    )
     outcome: Literal["planned", "done", "failed"]
     detail: str | None = Field(description="The reason if the change failed.")
-    secret: str | None = Field(None, description="The secret of a webhook that was created; shown in this answer only.")
+    secret: str | None = Field(
+        None, description="The secret of a webhook that was created; shown in this answer only."
+    )
 
 
 class ConfigUnlisted(BaseModel):
@@ -136,5 +142,7 @@ class ConfigOutcome(BaseModel):
     changes: list[ConfigChange] = Field(
         description="In the order in which they are made; empty if the state already matches."
     )
-    failed: int = Field(description="Number of changes that failed. Repeat the request to try them again.")
+    failed: int = Field(
+        description="Number of changes that failed. Repeat the request to try them again."
+    )
     unlisted: list[ConfigUnlisted]

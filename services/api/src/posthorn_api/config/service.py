@@ -1,12 +1,15 @@
-"""Declarative configuration: reads what a tenant has, plans, and does what is planned through the services behind the operations.
+"""Declarative configuration: reads what a tenant has, plans, and does what is planned through the
+services behind the operations.
 
 Rules:
 
-- Everything is done as the tenant, by the same methods as one by one: the same checks, the same lines in the audit log.
-- Each object is changed in the version that the plan was made for: whoever changes it meanwhile keeps his change, and the step
-  fails.
+- Everything is done as the tenant, by the same methods as one by one: the same checks, the same
+  lines in the audit log.
+- Each object is changed in the version that the plan was made for: whoever changes it meanwhile
+  keeps his change, and the step fails.
 - A step that fails does not stop the others. The same request again finds what is left.
-- An account with mail is removed only when it is named in ``force``; that is looked at again just before.
+- An account with mail is removed only when it is named in ``force``; that is looked at again just
+  before.
 """
 
 from __future__ import annotations
@@ -58,13 +61,21 @@ log = structlog.get_logger()
 
 _PAGE = 500
 _DEFAULT = "default"
-_DOMAIN_FIELDS = ("catch_all", "plus_addressing", "max_accounts", "quota_bytes", "retention_days", "undelete_days")
+_DOMAIN_FIELDS = (
+    "catch_all",
+    "plus_addressing",
+    "max_accounts",
+    "quota_bytes",
+    "retention_days",
+    "undelete_days",
+)
 _SENDING_FIELDS = ("max_messages_per_hour", "max_recipients_per_hour")
 _ROUTE_FIELDS = ("host", "port", "tls", "username", "connections", "messages_per_minute")
 
 
 class ConfigService:
-    """Raises ValidationFailed, NotFound, PreconditionFailed and Conflict for the caller's faults, Unavailable for ours."""
+    """Raises ValidationFailed, NotFound, PreconditionFailed and Conflict for the caller's
+    faults, Unavailable for ours."""
 
     def __init__(
         self,
@@ -90,7 +101,8 @@ class ConfigService:
         return await self._tenancy.tenant(caller, named or own)
 
     async def present(self, caller: ApiKey, tenant: Tenant) -> tuple[Objects[Present], str]:
-        """Return what the tenant has, and for the whole platform's keys the routes; and the mark of that state."""
+        """Return what the tenant has, and for the whole platform's keys the routes; and the mark
+        of that state."""
         as_tenant = replace(caller, tenant=tenant.id)
         found: Objects[Present] = {
             DOMAIN: {each.name: _of_domain(each) async for each in self._domains(as_tenant)},
@@ -100,7 +112,8 @@ class ConfigService:
         }
         async for webhook in self._webhooks(as_tenant):
             name = _webhook_name(webhook.url, webhook.domain)
-            # of two alike one is managed; the other is called by its id besides, so that it is unlisted
+            # of two alike one is managed; the other is called by its id besides, so that it is
+            # unlisted
             name = f"{name} {webhook.id}" if name in found[WEBHOOK] else name
             found[WEBHOOK][name] = _of_webhook(webhook)
         if caller.tenant is None:
@@ -118,7 +131,8 @@ class ConfigService:
         prune: bool,
         force: Set[str],
     ) -> tuple[Plan, str]:
-        """Plan, and unless that is all, do it. Returns the plan with its outcomes, and the mark of the state that was found."""
+        """Plan, and unless that is all, do it. Returns the plan with its outcomes, and the mark
+        of the state that was found."""
         if document.routes is not None and caller.tenant is not None:
             raise ValidationFailed(FieldError("routes", "only platform admins may set routes"))
         wanted = read_document(document)
@@ -134,14 +148,23 @@ class ConfigService:
                 step.outcome, step.detail = "failed", reason
         if not plan_only:
             applier = Applier(
-                as_tenant, caller, self._service, self._hooks, self._outgoing, self._identity, self._audit, forced
+                as_tenant,
+                caller,
+                self._service,
+                self._hooks,
+                self._outgoing,
+                self._identity,
+                self._audit,
+                forced,
             )
             await applier.run(plan)
         if (act := audit_context()) is not None:
             act.is_written = True  # each step wrote a line of its own
         return plan, state
 
-    async def _know_hashes(self, caller: ApiKey, present: Objects[Present], wanted: Objects[Wanted]) -> None:
+    async def _know_hashes(
+        self, caller: ApiKey, present: Objects[Present], wanted: Objects[Wanted]
+    ) -> None:
         """Put the password hashes among what is there, where they are to be compared."""
         asked = [
             name
@@ -152,20 +175,31 @@ class ConfigService:
             known = await self._imports.known(caller.tenant, asked[start : start + _PAGE])
             for name, found in known.hashes.items():
                 there = present[ACCOUNT][name]
-                present[ACCOUNT][name] = replace(there, values={**there.values, "password_hash": found})
+                present[ACCOUNT][name] = replace(
+                    there, values={**there.values, "password_hash": found}
+                )
 
     def _domains(self, caller: ApiKey) -> AsyncIterator[Domain]:
-        return _all(lambda after: self._service.domains(caller, after, _PAGE), lambda each: each.name)
+        return _all(
+            lambda after: self._service.domains(caller, after, _PAGE), lambda each: each.name
+        )
 
     def _accounts(self, caller: ApiKey) -> AsyncIterator[Account]:
-        return _all(lambda after: self._service.accounts(caller, None, after, _PAGE), lambda each: each.address)
+        return _all(
+            lambda after: self._service.accounts(caller, None, after, _PAGE),
+            lambda each: each.address,
+        )
 
     def _aliases(self, caller: ApiKey) -> AsyncIterator[Alias]:
-        return _all(lambda after: self._service.aliases(caller, None, after, _PAGE), lambda each: each.address)
+        return _all(
+            lambda after: self._service.aliases(caller, None, after, _PAGE),
+            lambda each: each.address,
+        )
 
     def _webhooks(self, caller: ApiKey) -> AsyncIterator[Webhook]:
         return _all(
-            lambda after: self._hooks.items(caller, UUID(after) if after else None, _PAGE), lambda each: str(each.id)
+            lambda after: self._hooks.items(caller, UUID(after) if after else None, _PAGE),
+            lambda each: str(each.id),
         )
 
     def _routes(self) -> AsyncIterator[Route]:
@@ -173,8 +207,8 @@ class ConfigService:
 
 
 def read_document(document: ConfigDocument) -> Objects[Wanted]:
-    """Return what a document wants, by names in canonical form. Raises ValidationFailed, naming every field that cannot be
-    taken."""
+    """Return what a document wants, by names in canonical form. Raises ValidationFailed, naming
+    every field that cannot be taken."""
     wanted: Objects[Wanted] = {}
     faults: list[FieldError] = []
     lists = (
@@ -195,7 +229,10 @@ def read_document(document: ConfigDocument) -> Objects[Wanted]:
             try:
                 name, want = _read(kind, values)
             except ValidationFailed as unfit:
-                faults += [FieldError(f"{plural}[{number}].{each.field}", each.message) for each in unfit.faults]
+                faults += [
+                    FieldError(f"{plural}[{number}].{each.field}", each.message)
+                    for each in unfit.faults
+                ]
                 continue
             if name in named:
                 faults.append(FieldError(f"{plural}[{number}]", f"{name} is given twice"))
@@ -219,7 +256,9 @@ def _read(kind: str, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
                 del values["password_hash"]
             return name, _with_networks(values)
         case "alias":
-            return address_in("address", values["address"]), {"targets": targets_in(values["targets"])}
+            return address_in("address", values["address"]), {
+                "targets": targets_in(values["targets"])
+            }
         case "webhook":
             if values["domain"] is not None:
                 values["domain"] = domain_in("domain", values["domain"])
@@ -231,10 +270,13 @@ def _read(kind: str, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _with_networks(values: dict[str, Any]) -> dict[str, Any]:
-    """Return networks as they are stored, to compare them; one that does not read is refused as such when it is set."""
+    """Return networks as they are stored, to compare them; one that does not read is refused as
+    such when it is set."""
     if values.get("allowed_networks"):
         try:
-            values["allowed_networks"] = [str(ip_network(each)) for each in values["allowed_networks"]]
+            values["allowed_networks"] = [
+                str(ip_network(each)) for each in values["allowed_networks"]
+            ]
         except ValueError as error:
             raise ValidationFailed(
                 FieldError("allowed_networks", f"not a network such as 192.0.2.0/24: {error}")
@@ -275,7 +317,12 @@ def _of_alias(alias: Alias) -> Present:
 
 def _of_webhook(webhook: Webhook) -> Present:
     state = "paused" if webhook.state is WebhookState.PAUSED else "active"
-    values = {"url": webhook.url, "domain": webhook.domain, "events": list(webhook.events), "state": state}
+    values = {
+        "url": webhook.url,
+        "domain": webhook.domain,
+        "events": list(webhook.events),
+        "state": state,
+    }
     return Present(values, webhook.version, webhook.id)
 
 
@@ -284,7 +331,9 @@ def _of_route(route: Route) -> Present:
     return Present(values, repr(sorted(values.items())))
 
 
-async def _all[T](read: Callable[[str], Awaitable[Sequence[T]]], key: Callable[[T], str]) -> AsyncIterator[T]:
+async def _all[T](
+    read: Callable[[str], Awaitable[Sequence[T]]], key: Callable[[T], str]
+) -> AsyncIterator[T]:
     """Yield all pages. Raises Conflict when there is more than a document can hold."""
     after, number = "", 0
     while True:

@@ -65,11 +65,15 @@ async def list_dkim_keys(name: DomainPath, caller: Caller, identity: Credentials
     responses=problems(404, 409, *BODY_PROBLEMS),
     dependencies=POST_ONLY,
 )
-async def rotate_dkim_keys(name: DomainPath, body: DkimRotation, caller: Caller, identity: Credentials) -> Response:
+async def rotate_dkim_keys(
+    name: DomainPath, body: DkimRotation, caller: Caller, identity: Credentials
+) -> Response:
     """Creates new keys. Publish the records in the answer; the new keys replace the old ones when
     `delay_seconds` have passed.
     """
-    keys = await identity.rotate(caller, name, body.algorithms, body.selector, body.delay_seconds, body.overlap_seconds)
+    keys = await identity.rotate(
+        caller, name, body.algorithms, body.selector, body.delay_seconds, body.overlap_seconds
+    )
     domain = domain_in("name", name)
     view = DkimView(domain=domain, keys=[DkimKeyView.of(key) for key in keys])
     return created(view, f"domains/{domain}", "dkim")
@@ -85,7 +89,11 @@ async def rotate_dkim_keys(name: DomainPath, body: DkimRotation, caller: Caller,
     dependencies=POST_ONLY,
 )
 async def create_app_password(
-    request: Request, address: AddressPath, body: AppPasswordCreation, caller: Caller, identity: Credentials
+    request: Request,
+    address: AddressPath,
+    body: AppPasswordCreation,
+    caller: Caller,
+    identity: Credentials,
 ) -> Response:
     """A password for one mail client or program of the account's owner, valid for its scopes. It is
     shown in this answer only.
@@ -95,16 +103,26 @@ async def create_app_password(
     def render(made: AppPassword, password: str | None = None) -> Response:
         return created(NewAppPasswordView.shown(made, password), place, str(made.id))
 
-    # What is kept for a repeat is rendered without the password, in the transaction that makes it: no later answer replaces it.
+    # What is kept for a repeat is rendered without the password, in the transaction that makes it:
+    # no later answer replaces it.
     made, password = await identity.create_app_password(
         caller, address, body.name, body.scopes, receipt(request, render)
     )
     return render(made, password)
 
 
-@app_passwords.get(_PASSWORDS, operation_id="listAppPasswords", summary="List app passwords.", responses=problems(404))
+@app_passwords.get(
+    _PASSWORDS,
+    operation_id="listAppPasswords",
+    summary="List app passwords.",
+    responses=problems(404),
+)
 async def list_app_passwords(
-    address: AddressPath, caller: Caller, identity: Credentials, limit: Limit = 50, cursor: Cursor = None
+    address: AddressPath,
+    caller: Caller,
+    identity: Credentials,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> Page[AppPasswordView]:
     """Sorted by creation time. The passwords themselves are not shown."""
     found = await identity.app_passwords(caller, address, id_in(cursor), limit + 1)

@@ -94,7 +94,9 @@ class DkimKeyView(BaseModel):
             published_until=key.published_until,
             created_at=key.created_at,
             dns=DkimRecordView(
-                name=record_name(key.domain, key.selector), value=value, strings=list(record_strings(value))
+                name=record_name(key.domain, key.selector),
+                value=value,
+                strings=list(record_strings(value)),
             ),
         )
 

@@ -24,10 +24,12 @@ from posthorn_api.directory.service import address_in, domain_in, new_domain_in
 PUBLISHING_SECONDS = 86_400.0
 """How long a new key waits for its DNS record to be published, where another signs meanwhile."""
 ALGORITHMS = ("rsa", "ed25519")
-"""A new domain gets a key of each: every verifier supports RSA, and Ed25519 (RFC 8463) is smaller and faster."""
+"""A new domain gets a key of each: every verifier supports RSA, and Ed25519 (RFC 8463) is
+smaller and faster."""
 SELECTOR_PREFIX = "ph"
 OVERLAP_SECONDS = 604_800.0
-"""How long a key's record stays after it has ceased to sign: mail may wait for days before it is verified."""
+"""How long a key's record stays after it has ceased to sign: mail may wait for days before it is
+verified."""
 
 
 type Generate = Callable[[str], tuple[bytes, bytes]]
@@ -40,7 +42,9 @@ class CredentialService:
     Raises ValidationFailed, NotFound and Conflict for the caller's faults, Unavailable for ours.
     """
 
-    def __init__(self, keys: DkimKeys, app_passwords: AppPasswords, encrypter: Encrypter, generate: Generate) -> None:
+    def __init__(
+        self, keys: DkimKeys, app_passwords: AppPasswords, encrypter: Encrypter, generate: Generate
+    ) -> None:
         self._keys = keys
         self._app_passwords = app_passwords
         self._encrypter = encrypter
@@ -57,9 +61,11 @@ class CredentialService:
             raise NotFound(f"there is no domain {name}") from None
 
     async def keys_of_new(self, caller: ApiKey, domain: str) -> tuple[DkimKey, ...]:
-        """Return keys for a domain that is about to be created: one of each algorithm, which sign at once.
+        """Return keys for a domain that is about to be created: one of each algorithm, which sign
+        at once.
 
-        Raises Conflict when the caller sees such a domain: creating it would fail, and keys are dear.
+        Raises Conflict when the caller sees such a domain: creating it would fail, and keys are
+        dear.
         """
         name = new_domain_in("name", domain)
         try:
@@ -69,9 +75,15 @@ class CredentialService:
         raise Conflict(f"the domain {name} already exists")
 
     async def new_keys(self, domain: str) -> tuple[DkimKey, ...]:
-        """Return new keys for a domain, one of each algorithm, which sign at once. They are not stored."""
+        """Return new keys for a domain, one of each algorithm, which sign at once. They are not
+        stored."""
         now = datetime.now(UTC)
-        return tuple([await self._make(domain, algorithm, SELECTOR_PREFIX, now, now) for algorithm in ALGORITHMS])
+        return tuple(
+            [
+                await self._make(domain, algorithm, SELECTOR_PREFIX, now, now)
+                for algorithm in ALGORITHMS
+            ]
+        )
 
     async def rotate(
         self,
@@ -84,8 +96,8 @@ class CredentialService:
     ) -> Sequence[DkimKey]:
         """Make a new key of each algorithm, which begins to sign after ``delay`` seconds.
 
-        None: at once when no key of the domain signs, else in PUBLISHING_SECONDS. A record that is not published yet
-        makes receivers take a signature for a bad one.
+        None: at once when no key of the domain signs, else in PUBLISHING_SECONDS. A record that is
+        not published yet makes receivers take a signature for a bad one.
         """
         known = await self.dkim(caller, domain)
         name = domain_in("name", domain)
@@ -113,7 +125,9 @@ class CredentialService:
         password = APP_PASSWORD_PREFIX + secrets.token_urlsafe(32)
         new = AppPassword(new_id(), name, tuple(sorted(set(scopes))), datetime.now(UTC))
         try:
-            made = await self._app_passwords.create(caller.tenant, canonical, new, hash_of(password), receipt)
+            made = await self._app_passwords.create(
+                caller.tenant, canonical, new, hash_of(password), receipt
+            )
         except NotFound:
             raise NotFound(f"there is no account {canonical}") from None
         return made, password
@@ -132,13 +146,17 @@ class CredentialService:
         """Take one away."""
         await self._app_passwords.remove(caller.tenant, address_in("address", address), number)
 
-    async def _make(self, domain: str, algorithm: str, prefix: str, now: datetime, begin: datetime) -> DkimKey:
+    async def _make(
+        self, domain: str, algorithm: str, prefix: str, now: datetime, begin: datetime
+    ) -> DkimKey:
         number = new_id()
         async with self._generating.hold(present_holder()):
             private, public = await asyncio.to_thread(self._generate, algorithm)
         selector = f"{prefix}-{now:%Y%m%d}-{algorithm[:2]}{number.hex[-6:]}"
         encrypted = self._encrypter.encrypt(private, f"dkim:{number}")
-        return DkimKey(number, domain, selector, algorithm, public, encrypted, begin, None, None, now)
+        return DkimKey(
+            number, domain, selector, algorithm, public, encrypted, begin, None, None, now
+        )
 
 
 def state_of(key: DkimKey, now: datetime) -> str:

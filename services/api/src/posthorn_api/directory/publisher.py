@@ -1,23 +1,28 @@
-"""The publisher: carries what Postgres says of addresses into the directory's bucket, and keeps the two alike.
+"""The publisher: carries what Postgres says of addresses into the directory's bucket, and keeps the
+two alike.
 
 Theory:
 
-- Changes arrive through the outbox, and only through it. Reconciliation compares both sides without a lock and *doubts* what
-  differs, which puts it into the outbox: whatever is written to the bucket is read from Postgres under the publisher's lock, so an
-  older state never follows a newer one.
-- The bucket is marked as filled only after a comparison that found nothing to repair. A bucket that was lost and made anew is not
-  marked; that is looked for every few seconds and repaired at once.
-- What is behind is said in the bucket (ADR 22), so that nobody takes an absence for an answer. A change that is announced before
-  it is published is marked first (``announce``), after its commit; whoever lifts the mark reads its revision, then what the outbox
-  holds, and replaces just that revision: a mark that was set meanwhile has another one and stays. So the mark names every change
-  that was announced and is not published, whichever process dies. Besides, all that waits is marked while there is more than a
-  round to go: it may come from the release before, or be something that the bucket has lost.
-- While NATS or Postgres does not serve, the outbox keeps what is to be said. After any fault both sides are compared again soon,
-  for a write may have landed of which the answer was lost.
-- "Not in Postgres" means "not wanted" only in a Postgres that is known to be ours (ADR 18), and a comparison that finds many
-  entries to remove finds a fault rather: changes come by the outbox. So such entries are removed only when that is certain and
-  the brake lets go; until then they stay, and everything else is put right.
-- A comparison that fails keeps nothing from being published, and is put off: it reads everything, and must not be all that is done.
+- Changes arrive through the outbox, and only through it. Reconciliation compares both sides without
+  a lock and *doubts* what differs, which puts it into the outbox: whatever is written to the bucket
+  is read from Postgres under the publisher's lock, so an older state never follows a newer one.
+- The bucket is marked as filled only after a comparison that found nothing to repair. A bucket that
+  was lost and made anew is not marked; that is looked for every few seconds and repaired at once.
+- What is behind is said in the bucket (ADR 22), so that nobody takes an absence for an answer. A
+  change that is announced before it is published is marked first (``announce``), after its commit;
+  whoever lifts the mark reads its revision, then what the outbox holds, and replaces just that
+  revision: a mark that was set meanwhile has another one and stays. So the mark names every change
+  that was announced and is not published, whichever process dies. Besides, all that waits is marked
+  while there is more than a round to go: it may come from the release before, or be something that
+  the bucket has lost.
+- While NATS or Postgres does not serve, the outbox keeps what is to be said. After any fault both
+  sides are compared again soon, for a write may have landed of which the answer was lost.
+- "Not in Postgres" means "not wanted" only in a Postgres that is known to be ours (ADR 18), and a
+  comparison that finds many entries to remove finds a fault rather: changes come by the outbox. So
+  such entries are removed only when that is certain and the brake lets go; until then they stay,
+  and everything else is put right.
+- A comparison that fails keeps nothing from being published, and is put off: it reads everything,
+  and must not be all that is done.
 """
 
 from __future__ import annotations
@@ -40,7 +45,8 @@ log = structlog.get_logger()
 
 _AT_ONCE = 128
 _FULL_ROUND = 100
-"""Entries in a round behind which there are probably more: an eighth of a round is not for interactive changes."""
+"""Entries in a round behind which there are probably more: an eighth of a round is not for
+interactive changes."""
 _PARALLEL = 64
 _POLL_SECONDS = 1.0
 _BUSY_SECONDS = 0.02
@@ -52,22 +58,33 @@ _MARK_SECONDS = 1.0
 _MARK_TRIES = 20
 _ANNOUNCE_SECONDS = 3.0
 REMOVED_SHARE = 0.01
-"""Share of the bucket's entries that one comparison may remove, or REMOVED_LEAST if that is more."""
+"""Share of the bucket's entries that one comparison may remove, or REMOVED_LEAST if that is
+more."""
 REMOVED_LEAST = 100
 
 _published = Counter("posthorn_api_directory_published_total", "Directory entries written")
-_repaired = Counter("posthorn_api_directory_repaired_total", "Directory entries that reconciliation found wrong")
-_reconciled = Counter("posthorn_api_directory_reconciliations_total", "Comparisons of the directory with the database")
-_faults = Counter("posthorn_api_directory_faults_total", "Rounds of publishing that failed, by part", ["part"])
+_repaired = Counter(
+    "posthorn_api_directory_repaired_total", "Directory entries that reconciliation found wrong"
+)
+_reconciled = Counter(
+    "posthorn_api_directory_reconciliations_total", "Comparisons of the directory with the database"
+)
+_faults = Counter(
+    "posthorn_api_directory_faults_total", "Rounds of publishing that failed, by part", ["part"]
+)
 _stalled = Gauge("posthorn_api_directory_stalled", "1 while publishing fails")
-_behind = Gauge("posthorn_api_directory_behind", "1 while the directory is marked as behind with changes")
+_behind = Gauge(
+    "posthorn_api_directory_behind", "1 while the directory is marked as behind with changes"
+)
 _unmarked = Counter(
-    "posthorn_api_directory_unmarked_total", "Changes announced that could neither be published nor marked as late"
+    "posthorn_api_directory_unmarked_total",
+    "Changes announced that could neither be published nor marked as late",
 )
 
 
 class Publisher:
-    """Publishes the directory. One runs in every API process; they take turns by the lock of the source."""
+    """Publishes the directory. One runs in every API process; they take turns by the lock of the
+    source."""
 
     def __init__(
         self,
@@ -78,7 +95,8 @@ class Publisher:
         certain: Callable[[], Awaitable[None]] | None = None,
         brake: Brake | None = None,
     ) -> None:
-        """``certain`` raises Unavailable unless Postgres is known to belong to the other stores; None: not checked."""
+        """``certain`` raises Unavailable unless Postgres is known to belong to the other stores;
+        None: not checked."""
         self._source = source
         self._bucket = bucket
         self._reconcile_seconds = reconcile_seconds
@@ -106,7 +124,9 @@ class Publisher:
             except Unavailable as fault:
                 _faults.labels(fault.part).inc()
                 if self._compares:
-                    log.warning("the directory cannot be compared now", part=fault.part, detail=str(fault))
+                    log.warning(
+                        "the directory cannot be compared now", part=fault.part, detail=str(fault)
+                    )
                 self._compares = False
             try:
                 alone = await self.publish()
@@ -118,14 +138,17 @@ class Publisher:
                 await asyncio.sleep(_POLL_SECONDS)
                 continue
             with suppress(TimeoutError):
-                async with asyncio.timeout(_POLL_SECONDS if alone or not self._waiting else _BUSY_SECONDS):
+                async with asyncio.timeout(
+                    _POLL_SECONDS if alone or not self._waiting else _BUSY_SECONDS
+                ):
                     await self._wake.wait()
 
     async def wait_published(self, outbox_ids: Sequence[int], timeout: float) -> bool:
-        """Wait until the outbox entries are published, at most ``timeout`` seconds, and not once publishing has failed for a while.
+        """Wait until the outbox entries are published, at most ``timeout`` seconds, and not once
+        publishing has failed for a while.
 
-        Gives whether they are; those that are not are marked, so that mail for them is put off and not refused. Never raises: the
-        change is made, and will be published.
+        Gives whether they are; those that are not are marked, so that mail for them is put off and
+        not refused. Never raises: the change is made, and will be published.
         """
         if not outbox_ids or await self._settled(outbox_ids, timeout):
             return True
@@ -137,7 +160,8 @@ class Publisher:
         return False
 
     async def announce(self, subjects: Collection[str]) -> None:
-        """Mark subjects whose change is committed and is told of before it is published. Never raises."""
+        """Mark subjects whose change is committed and is told of before it is published. Never
+        raises."""
         if not subjects:
             return
         self._wake.set()
@@ -164,7 +188,8 @@ class Publisher:
         return False
 
     async def publish(self) -> bool:
-        """Publish what the outbox holds. False while another process does so. Raises Unavailable."""
+        """Publish what the outbox holds. False while another process does so. Raises
+        Unavailable."""
         is_more = False
         while True:
             if is_more and (now := time.monotonic()) >= self._mark_at:
@@ -181,12 +206,14 @@ class Publisher:
             is_more = len(changes) >= _FULL_ROUND
 
     def _round_ends(self) -> None:
-        """Have those that wait for their change look again: it may be published long before all that waits is."""
+        """Have those that wait for their change look again: it may be published long before all
+        that waits is."""
         finished, self._round = self._round, asyncio.Event()
         finished.set()
 
     async def _join(self, unpublished: Unpublished) -> None:
-        """Add to the mark. It is written even if it covers all of this already: its revision keeps it from being lifted."""
+        """Add to the mark. It is written even if it covers all of this already: its revision
+        keeps it from being lifted."""
         async with self._marking:
             for _ in range(_MARK_TRIES if unpublished else 0):
                 revision, before = await self._bucket.behind()
@@ -197,7 +224,8 @@ class Publisher:
                 raise Unavailable("directory", "others change the mark all the time")
 
     async def _mark_all(self) -> None:
-        """Say that all that waits is late. What others have marked stays, as of now it may not be in the outbox that was read."""
+        """Say that all that waits is late. What others have marked stays, as of now it may not
+        be in the outbox that was read."""
         await self._join(await self._source.unpublished())
 
     async def _lift(self) -> None:
@@ -210,10 +238,14 @@ class Publisher:
 
     def _unmarkable(self, fault: Exception) -> None:
         _unmarked.inc()
-        log.warning("a change is neither published nor marked as late", detail=f"{type(fault).__name__}: {fault}")
+        log.warning(
+            "a change is neither published nor marked as late",
+            detail=f"{type(fault).__name__}: {fault}",
+        )
 
     async def reconcile(self) -> int:
-        """Compare both sides and publish what differs, until nothing does; then mark the bucket as filled.
+        """Compare both sides and publish what differs, until nothing does; then mark the bucket as
+        filled.
 
         Gives how many entries were wrong. Raises Unavailable.
         """
@@ -237,7 +269,8 @@ class Publisher:
         return repaired
 
     async def rebuild(self) -> int:
-        """Write every entry anew, whatever the bucket says, and take out what should not be there; returns how many entries.
+        """Write every entry anew, whatever the bucket says, and take out what should not be there;
+        returns how many entries.
 
         The bucket answers meanwhile: nothing is removed that is right. Raises Unavailable.
         """
@@ -254,10 +287,15 @@ class Publisher:
             await asyncio.sleep(_BUSY_SECONDS)
 
     async def _differences(self) -> tuple[list[str], int]:
-        """Return what is to be published anew, and how many entries stay that Postgres does not know."""
+        """Return what is to be published anew, and how many entries stay that Postgres does not
+        know."""
         entries = await self._bucket.entries()
         total = len(entries)
-        wrong = [subject async for subject, entry in self._source.everything() if entries.pop(subject, None) != entry]
+        wrong = [
+            subject
+            async for subject, entry in self._source.everything()
+            if entries.pop(subject, None) != entry
+        ]
         if await self._may_remove(len(entries), total):
             return wrong + list(entries), 0
         return wrong, len(entries)
@@ -267,7 +305,11 @@ class Publisher:
             try:
                 await self._certain()
             except Unavailable as fault:
-                log.warning("entries that Postgres does not know stay for now", entries=unknown, detail=str(fault))
+                log.warning(
+                    "entries that Postgres does not know stay for now",
+                    entries=unknown,
+                    detail=str(fault),
+                )
                 return False
         return self._brake is None or not self._brake.holds(unknown, of)
 
@@ -286,7 +328,8 @@ class Publisher:
                 self._reconcile_at = time.monotonic() + pause
 
     async def _put(self, changes: Mapping[str, Entry | None]) -> None:
-        """Write the entries, several at a time. Returns, or raises the first fault, when none is on its way any more."""
+        """Write the entries, several at a time. Returns, or raises the first fault, when none is
+        on its way any more."""
         waiting = list(changes.items())
         faults: list[Unavailable] = []
 
@@ -311,7 +354,9 @@ class Publisher:
             self._reconcile_at = min(self._reconcile_at, time.monotonic() + _AFTER_FAULT_SECONDS)
             if self._works:
                 self._failing_since = time.monotonic()
-                log.warning("the directory cannot be published now", part=fault.part, detail=str(fault))
+                log.warning(
+                    "the directory cannot be published now", part=fault.part, detail=str(fault)
+                )
         elif not self._works:
             log.info("the directory is published again")
         self._works = fault is None

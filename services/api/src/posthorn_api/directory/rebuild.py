@@ -1,4 +1,5 @@
-"""The command ``posthorn-api rebuild-directory``: write the whole directory anew from the database."""
+"""The command ``posthorn-api rebuild-directory``: write the whole directory anew from the
+database."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ log = structlog.get_logger()
 
 
 def rebuild_directory(settings: ApiSettings) -> None:
-    """Rebuild, then exit with status 0; with 1 when a part does not serve. Mail goes on meanwhile."""
+    """Rebuild, then exit with status 0; with 1 when a part does not serve. Mail goes on
+    meanwhile."""
     configure_logging("api", settings.log_level)
     raise SystemExit(asyncio.run(_rebuild(settings)))
 
@@ -47,5 +49,7 @@ async def _rebuild(settings: ApiSettings) -> int:
         except Unavailable as fault:
             log.error("the directory could not be rebuilt", part=fault.part, detail=str(fault))
             return 1
-    log.info("the directory is rebuilt", entries=entries, seconds=round(time.monotonic() - began, 3))
+    log.info(
+        "the directory is rebuilt", entries=entries, seconds=round(time.monotonic() - began, 3)
+    )
     return 0

@@ -44,7 +44,9 @@ domains = router("Domains")
 accounts = router("Accounts")
 aliases = router("Aliases")
 
-DomainFilter = Annotated[str | None, Query(max_length=1000, description="Only addresses of this domain.")]
+DomainFilter = Annotated[
+    str | None, Query(max_length=1000, description="Only addresses of this domain.")
+]
 
 
 def _made_account(account: Account) -> Response:
@@ -80,7 +82,12 @@ def _alias(alias: Alias, response: Response) -> AliasView:
     dependencies=POST_ONLY,
 )
 async def create_domain(
-    request: Request, body: DomainCreation, caller: Caller, service: Directory, identity: Credentials, names: Dns
+    request: Request,
+    body: DomainCreation,
+    caller: Caller,
+    service: Directory,
+    identity: Credentials,
+    names: Dns,
 ) -> Response:
     """Unless `dkim` is false, the domain gets two DKIM keys, RSA 2048 and Ed25519, which sign its
     mail at once. The answer holds the DNS records to publish. Mail for accounts and aliases of
@@ -97,7 +104,9 @@ async def create_domain(
     return render(await service.create_domain(caller, new, receipt(request, render)))
 
 
-@domains.get("/v1/domains", operation_id="listDomains", summary="List domains.", responses=problems())
+@domains.get(
+    "/v1/domains", operation_id="listDomains", summary="List domains.", responses=problems()
+)
 async def list_domains(
     caller: Caller, service: Directory, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[DomainView]:
@@ -106,8 +115,12 @@ async def list_domains(
     return page(found, limit, DomainView.of, lambda domain: domain.name)
 
 
-@domains.get("/v1/domains/{name}", operation_id="getDomain", summary="Get a domain.", responses=problems(404))
-async def get_domain(name: DomainPath, caller: Caller, service: Directory, response: Response) -> DomainView:
+@domains.get(
+    "/v1/domains/{name}", operation_id="getDomain", summary="Get a domain.", responses=problems(404)
+)
+async def get_domain(
+    name: DomainPath, caller: Caller, service: Directory, response: Response
+) -> DomainView:
     """The answer includes the limits and settings of the domain."""
     return _domain(await service.domain(caller, name), response)
 
@@ -119,10 +132,17 @@ async def get_domain(name: DomainPath, caller: Caller, service: Directory, respo
     responses=problems(404, 412, *BODY_PROBLEMS),
 )
 async def change_domain(
-    name: DomainPath, body: DomainChange, caller: Caller, service: Directory, expected: Expected, response: Response
+    name: DomainPath,
+    body: DomainChange,
+    caller: Caller,
+    service: Directory,
+    expected: Expected,
+    response: Response,
 ) -> DomainView:
     """Only the fields in the body are changed."""
-    changed = await service.change_domain(caller, name, body.model_dump(exclude_unset=True), expected)
+    changed = await service.change_domain(
+        caller, name, body.model_dump(exclude_unset=True), expected
+    )
     return _domain(changed, response)
 
 
@@ -133,7 +153,9 @@ async def change_domain(
     status_code=204,
     responses=problems(400, 404, 409, 412),
 )
-async def delete_domain(name: DomainPath, caller: Caller, service: Directory, expected: Expected) -> Response:
+async def delete_domain(
+    name: DomainPath, caller: Caller, service: Directory, expected: Expected
+) -> Response:
     """Refused with 409 (conflict) while the domain has accounts or aliases."""
     await service.delete_domain(caller, name, expected)
     return Response(status_code=204)
@@ -148,7 +170,9 @@ async def delete_domain(name: DomainPath, caller: Caller, service: Directory, ex
     responses=problems(409, *BODY_PROBLEMS),
     dependencies=POST_ONLY,
 )
-async def create_account(request: Request, body: AccountCreation, caller: Caller, service: Directory) -> Response:
+async def create_account(
+    request: Request, body: AccountCreation, caller: Caller, service: Directory
+) -> Response:
     """The account has the mailboxes INBOX, Junk, Sent and Trash, and can receive mail as soon as
     this is answered.
     """
@@ -158,9 +182,15 @@ async def create_account(request: Request, body: AccountCreation, caller: Caller
     return _made_account(account)
 
 
-@accounts.get("/v1/accounts", operation_id="listAccounts", summary="List accounts.", responses=problems())
+@accounts.get(
+    "/v1/accounts", operation_id="listAccounts", summary="List accounts.", responses=problems()
+)
 async def list_accounts(
-    caller: Caller, service: Directory, domain: DomainFilter = None, limit: Limit = 50, cursor: Cursor = None
+    caller: Caller,
+    service: Directory,
+    domain: DomainFilter = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> Page[AccountView]:
     """Sorted by address."""
     found = await service.accounts(caller, domain, text_after(cursor), limit + 1)
@@ -168,9 +198,14 @@ async def list_accounts(
 
 
 @accounts.get(
-    "/v1/accounts/{address:address}", operation_id="getAccount", summary="Get an account.", responses=problems(404)
+    "/v1/accounts/{address:address}",
+    operation_id="getAccount",
+    summary="Get an account.",
+    responses=problems(404),
 )
-async def get_account(address: AddressPath, caller: Caller, service: Directory, response: Response) -> AccountView:
+async def get_account(
+    address: AddressPath, caller: Caller, service: Directory, response: Response
+) -> AccountView:
     """The answer includes the used part of the quota."""
     return _account(await service.account(caller, address), response)
 
@@ -190,7 +225,9 @@ async def change_account(
     response: Response,
 ) -> AccountView:
     """Changes the password, the quota, the state or the sending limits."""
-    changed = await service.change_account(caller, address, body.model_dump(exclude_unset=True), expected)
+    changed = await service.change_account(
+        caller, address, body.model_dump(exclude_unset=True), expected
+    )
     return _account(changed, response)
 
 
@@ -201,7 +238,9 @@ async def change_account(
     status_code=204,
     responses=problems(400, 404, 409, 412),
 )
-async def delete_account(address: AddressPath, caller: Caller, service: Directory, expected: Expected) -> Response:
+async def delete_account(
+    address: AddressPath, caller: Caller, service: Directory, expected: Expected
+) -> Response:
     """Refused with 409 (conflict) while an alias or a catch-all refers to the account."""
     await service.delete_account(caller, address, expected)
     return Response(status_code=204)
@@ -216,23 +255,40 @@ async def delete_account(address: AddressPath, caller: Caller, service: Director
     responses=problems(409, *BODY_PROBLEMS),
     dependencies=POST_ONLY,
 )
-async def create_alias(request: Request, body: AliasCreation, caller: Caller, service: Directory) -> Response:
+async def create_alias(
+    request: Request, body: AliasCreation, caller: Caller, service: Directory
+) -> Response:
     """An address that forwards to accounts, to other aliases or to addresses elsewhere."""
-    alias = await service.create_alias(caller, body.address, body.targets, receipt(request, _made_alias))
+    alias = await service.create_alias(
+        caller, body.address, body.targets, receipt(request, _made_alias)
+    )
     return _made_alias(alias)
 
 
-@aliases.get("/v1/aliases", operation_id="listAliases", summary="List aliases.", responses=problems())
+@aliases.get(
+    "/v1/aliases", operation_id="listAliases", summary="List aliases.", responses=problems()
+)
 async def list_aliases(
-    caller: Caller, service: Directory, domain: DomainFilter = None, limit: Limit = 50, cursor: Cursor = None
+    caller: Caller,
+    service: Directory,
+    domain: DomainFilter = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> Page[AliasView]:
     """Sorted by address."""
     found = await service.aliases(caller, domain, text_after(cursor), limit + 1)
     return page(found, limit, AliasView.of, lambda alias: alias.address)
 
 
-@aliases.get("/v1/aliases/{address:address}", operation_id="getAlias", summary="Get an alias.", responses=problems(404))
-async def get_alias(address: AddressPath, caller: Caller, service: Directory, response: Response) -> AliasView:
+@aliases.get(
+    "/v1/aliases/{address:address}",
+    operation_id="getAlias",
+    summary="Get an alias.",
+    responses=problems(404),
+)
+async def get_alias(
+    address: AddressPath, caller: Caller, service: Directory, response: Response
+) -> AliasView:
     """The answer includes the state of each target."""
     return _alias(await service.alias(caller, address), response)
 
@@ -244,7 +300,12 @@ async def get_alias(address: AddressPath, caller: Caller, service: Directory, re
     responses=problems(404, 412, *BODY_PROBLEMS),
 )
 async def change_alias(
-    address: AddressPath, body: AliasChange, caller: Caller, service: Directory, expected: Expected, response: Response
+    address: AddressPath,
+    body: AliasChange,
+    caller: Caller,
+    service: Directory,
+    expected: Expected,
+    response: Response,
 ) -> AliasView:
     """Replaces its targets."""
     return _alias(await service.change_alias(caller, address, body.targets, expected), response)
@@ -257,7 +318,9 @@ async def change_alias(
     status_code=204,
     responses=problems(400, 404, 409, 412),
 )
-async def delete_alias(address: AddressPath, caller: Caller, service: Directory, expected: Expected) -> Response:
+async def delete_alias(
+    address: AddressPath, caller: Caller, service: Directory, expected: Expected
+) -> Response:
     """Refused with 409 (conflict) while another alias or a catch-all refers to it."""
     await service.delete_alias(caller, address, expected)
     return Response(status_code=204)

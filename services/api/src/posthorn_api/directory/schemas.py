@@ -11,13 +11,22 @@ from posthorn.ports.accounts import Account
 from posthorn.ports.aliases import Alias
 from posthorn.ports.domains import Domain
 from posthorn.wire.address import display_domain
-from posthorn_api.http.schemas import Count, Hourly, Line, Networks, Password, Quota, RequestBody, Targets
+from posthorn_api.http.schemas import (
+    Count,
+    Hourly,
+    Line,
+    Networks,
+    Password,
+    Quota,
+    RequestBody,
+    Targets,
+)
 
 _MESSAGES = "Messages that the account may send per hour; null: the limit of the domain, or else the configured one."
-_RECIPIENTS = (
-    "Recipients that the account may send to per hour; null: the limit of the domain, or else the configured one."
+_RECIPIENTS = "Recipients that the account may send to per hour; null: the limit of the domain, or else the configured one."
+_NETWORKS = (
+    "Networks (CIDR) from which mail may be submitted; null: those of the domain, or else any."
 )
-_NETWORKS = "Networks (CIDR) from which mail may be submitted; null: those of the domain, or else any."
 
 
 def _listed(networks: tuple[str, ...] | None) -> list[str] | None:
@@ -29,13 +38,18 @@ class DomainCreation(RequestBody):
 
     name: Line = Field(examples=["example.test"])
     tenant: Line | None = Field(
-        None, description="Name or id of the tenant; without it, the tenant of the key, or `default`."
+        None,
+        description="Name or id of the tenant; without it, the tenant of the key, or `default`.",
     )
     catch_all: Line | None = Field(
         None, description="Account or alias that receives mail for addresses that do not exist."
     )
-    plus_addressing: bool = Field(True, description="Whether mail for `name+anything` is delivered to `name`.")
-    dkim: bool = Field(True, description="Whether to create DKIM keys, one RSA 2048 and one Ed25519.")
+    plus_addressing: bool = Field(
+        True, description="Whether mail for `name+anything` is delivered to `name`."
+    )
+    dkim: bool = Field(
+        True, description="Whether to create DKIM keys, one RSA 2048 and one Ed25519."
+    )
 
 
 class DomainChange(RequestBody):
@@ -47,12 +61,16 @@ class DomainChange(RequestBody):
         None, description="Messages that all accounts of the domain together may send per hour."
     )
     max_recipients_per_hour: Hourly | None = Field(
-        None, description="Recipients that all accounts of the domain together may send to per hour."
+        None,
+        description="Recipients that all accounts of the domain together may send to per hour.",
     )
     allowed_networks: Networks | None = Field(
-        None, description="Networks (CIDR) from which its accounts may submit mail, unless an account has its own."
+        None,
+        description="Networks (CIDR) from which its accounts may submit mail, unless an account has its own.",
     )
-    max_accounts: Count | None = Field(None, description="Maximum number of accounts; null means unlimited.")
+    max_accounts: Count | None = Field(
+        None, description="Maximum number of accounts; null means unlimited."
+    )
     quota_bytes: Quota | None = Field(
         None,
         description="Maximum sum of the quotas of its accounts, in bytes; each account then needs a quota."
@@ -87,7 +105,9 @@ class AccountChange(RequestBody):
     )
     max_messages_per_hour: Hourly | None = Field(None, description=_MESSAGES)
     max_recipients_per_hour: Hourly | None = Field(None, description=_RECIPIENTS)
-    allowed_networks: Networks | None = Field(None, description=_NETWORKS, examples=[["192.0.2.0/24", "2001:db8::/32"]])
+    allowed_networks: Networks | None = Field(
+        None, description=_NETWORKS, examples=[["192.0.2.0/24", "2001:db8::/32"]]
+    )
 
 
 class AliasCreation(RequestBody):
@@ -107,7 +127,8 @@ class ForwardConfirmation(RequestBody):
     """The confirmation that was sent to a target of an alias."""
 
     token: Line = Field(
-        description="The token from the message.", examples=["0198c1d2c3b47a519e2f8d7c6b5a4938.Zm9yd2FyZHM"]
+        description="The token from the message.",
+        examples=["0198c1d2c3b47a519e2f8d7c6b5a4938.Zm9yd2FyZHM"],
     )
 
 

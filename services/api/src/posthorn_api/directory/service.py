@@ -1,4 +1,5 @@
-"""What the API decides: canonical names, passwords, what may be asked for, and when an answer is due."""
+"""What the API decides: canonical names, passwords, what may be asked for, and when an answer is
+due."""
 
 from __future__ import annotations
 
@@ -21,7 +22,13 @@ from posthorn.ports.ingest import DeadLetters, Parked
 from posthorn.ports.sending import Limits
 from posthorn.ports.signing import DkimKey
 from posthorn.runtime.passwords import Passwords
-from posthorn.wire.address import MAX_PATH_OCTETS, AddressError, canonical_domain, display_domain, parse_address
+from posthorn.wire.address import (
+    MAX_PATH_OCTETS,
+    AddressError,
+    canonical_domain,
+    display_domain,
+    parse_address,
+)
 from posthorn.wire.foreign_address import ForeignAddress, foreign_domain, parse_foreign
 from posthorn_api.pending import Pending
 
@@ -30,18 +37,21 @@ class Publication(Protocol):
     """Carries changes into the directory."""
 
     async def wait_published(self, outbox_ids: Sequence[int], timeout: float) -> bool:
-        """Wait until the outbox entries are published, at most ``timeout`` seconds. Never raises."""
+        """Wait until the outbox entries are published, at most ``timeout`` seconds. Never
+        raises."""
         ...
 
     async def announce(self, subjects: Collection[str]) -> None:
-        """Say in the directory that these subjects, which are told of now, are published later. Never raises."""
+        """Say in the directory that these subjects, which are told of now, are published later.
+        Never raises."""
         ...
 
 
 class DirectoryService:
     """The API's decisions. Every method takes the caller's key and sees what its tenant sees.
 
-    Raises ValidationFailed, NotFound and Conflict for the caller's faults, Unavailable and passwords.Busy for ours.
+    Raises ValidationFailed, NotFound and Conflict for the caller's faults, Unavailable and
+    passwords.Busy for ours.
     """
 
     def __init__(
@@ -54,7 +64,8 @@ class DirectoryService:
         wait_seconds: float = 2.0,
         account_limits: Limits = Limits(),  # noqa: B008 - it is frozen
     ) -> None:
-        """``account_limits`` are the operator's for each account, which a tenant's key may lower and not lift."""
+        """``account_limits`` are the operator's for each account, which a tenant's key may lower
+        and not lift."""
         self._administration = administration
         self._passwords = passwords
         self._publication = publication
@@ -62,11 +73,15 @@ class DirectoryService:
         self._wait_seconds = wait_seconds
         self._account_limits = account_limits
 
-    async def create_domain(self, caller: ApiKey, new: NewDomain, receipt: Receipt[Domain] | None) -> Domain:
+    async def create_domain(
+        self, caller: ApiKey, new: NewDomain, receipt: Receipt[Domain] | None
+    ) -> Domain:
         """Make a domain."""
         catch_all = None if new.catch_all is None else address_in("catch_all", new.catch_all)
         made = replace(new, name=new_domain_in("name", new.name), catch_all=catch_all)
-        return await self._shown(await self._administration.create_domain(caller.tenant, made, receipt))
+        return await self._shown(
+            await self._administration.create_domain(caller.tenant, made, receipt)
+        )
 
     async def domains(self, caller: ApiKey, after: str, limit: int) -> Sequence[Domain]:
         """List by name."""
@@ -87,7 +102,9 @@ class DirectoryService:
         if values.get("catch_all") is not None:
             values["catch_all"] = address_in("catch_all", str(values["catch_all"]))
         with _missing(f"there is no domain {name}"):
-            return await self._shown(await self._administration.change_domain(caller.tenant, name, values, expected))
+            return await self._shown(
+                await self._administration.change_domain(caller.tenant, name, values, expected)
+            )
 
     async def verify_domain(self, caller: ApiKey, name: str) -> Domain:
         """Have a domain take mail whose ownership has been shown."""
@@ -96,7 +113,8 @@ class DirectoryService:
             return await self._shown(await self._administration.verify_domain(caller.tenant, name))
 
     async def claimable(self, tenant: UUID, name: str) -> str:
-        """Return the canonical name of a domain that another tenant has named without showing that it owns it. Raises NotFound."""
+        """Return the canonical name of a domain that another tenant has named without showing
+        that it owns it. Raises NotFound."""
         name = domain_in("name", name)
         with _missing(f"there is no domain {name}"):
             await self._administration.claimable(tenant, name)
@@ -105,27 +123,44 @@ class DirectoryService:
     async def claim_domain(self, tenant: UUID, name: str, dkim_keys: Sequence[DkimKey]) -> Domain:
         """Assign such a domain to the tenant, which has shown that it owns it, with new keys."""
         with _missing(f"there is no domain {name}"):
-            return await self._shown(await self._administration.claim_domain(tenant, name, dkim_keys))
+            return await self._shown(
+                await self._administration.claim_domain(tenant, name, dkim_keys)
+            )
 
     async def delete_domain(self, caller: ApiKey, name: str, expected: Versions = None) -> None:
         """Remove an empty domain."""
         name = domain_in("name", name)
         with _missing(f"there is no domain {name}"):
-            await self._shown(await self._administration.delete_domain(caller.tenant, name, expected))
+            await self._shown(
+                await self._administration.delete_domain(caller.tenant, name, expected)
+            )
 
     async def create_account(
-        self, caller: ApiKey, address: str, password: str, quota_bytes: int | None, receipt: Receipt[Account] | None
+        self,
+        caller: ApiKey,
+        address: str,
+        password: str,
+        quota_bytes: int | None,
+        receipt: Receipt[Account] | None,
     ) -> Account:
         """Make an account."""
         canonical = address_in("address", address)
         await self._check_password(caller, canonical, password)
         new = NewAccount(canonical, await self._passwords.hash(password), quota_bytes)
-        return await self._shown(await self._administration.create_account(caller.tenant, new, receipt))
+        return await self._shown(
+            await self._administration.create_account(caller.tenant, new, receipt)
+        )
 
     async def create_account_hashed(
-        self, caller: ApiKey, address: str, password_hash: str, quota_bytes: int | None, state: AccountState
+        self,
+        caller: ApiKey,
+        address: str,
+        password_hash: str,
+        quota_bytes: int | None,
+        state: AccountState,
     ) -> Account:
-        """Make an account of which only the hash of the password is known; ``runtime.passwords.check_hash`` has looked at it."""
+        """Make an account of which only the hash of the password is known;
+        ``runtime.passwords.check_hash`` has looked at it."""
         new = NewAccount(address_in("address", address), password_hash, quota_bytes, state)
         return await self._shown(await self._administration.create_account(caller.tenant, new))
 
@@ -142,7 +177,9 @@ class DirectoryService:
         if fault := password_fault(address, password, domain.min_password_length):
             raise ValidationFailed(FieldError("password", fault))
 
-    async def accounts(self, caller: ApiKey, domain: str | None, after: str, limit: int) -> Sequence[Account]:
+    async def accounts(
+        self, caller: ApiKey, domain: str | None, after: str, limit: int
+    ) -> Sequence[Account]:
         """List by address."""
         name = None if domain is None else domain_in("domain", domain)
         return await self._administration.accounts(caller.tenant, name, after, limit)
@@ -171,7 +208,8 @@ class DirectoryService:
             )
 
     def _check_limits(self, caller: ApiKey, changes: Mapping[str, object]) -> None:
-        """Raise ValidationFailed when a tenant's key lifts what the operator lets each account send."""
+        """Raise ValidationFailed when a tenant's key lifts what the operator lets each account
+        send."""
         if caller.tenant is None:
             return
         general = self._account_limits
@@ -181,23 +219,31 @@ class DirectoryService:
         ):
             wanted = changes.get(name)
             if most is not None and isinstance(wanted, int) and wanted > most:
-                raise ValidationFailed(FieldError(name, f"at most {most}; only a key of the platform may allow more"))
+                raise ValidationFailed(
+                    FieldError(name, f"at most {most}; only a key of the platform may allow more")
+                )
 
     async def delete_account(self, caller: ApiKey, address: str, expected: Versions = None) -> None:
         """Remove an account with its mail."""
         address = address_in("address", address)
         with _missing(f"there is no account {address}"):
-            await self._shown(await self._administration.delete_account(caller.tenant, address, expected))
+            await self._shown(
+                await self._administration.delete_account(caller.tenant, address, expected)
+            )
 
     async def create_alias(
         self, caller: ApiKey, address: str, targets: Sequence[str], receipt: Receipt[Alias] | None
     ) -> Alias:
         """Make an alias."""
         canonical = address_in("address", address)
-        change = await self._administration.create_alias(caller.tenant, canonical, targets_in(targets), receipt)
+        change = await self._administration.create_alias(
+            caller.tenant, canonical, targets_in(targets), receipt
+        )
         return await self._shown(change)
 
-    async def aliases(self, caller: ApiKey, domain: str | None, after: str, limit: int) -> Sequence[Alias]:
+    async def aliases(
+        self, caller: ApiKey, domain: str | None, after: str, limit: int
+    ) -> Sequence[Alias]:
         """List by address."""
         name = None if domain is None else domain_in("domain", domain)
         return await self._administration.aliases(caller.tenant, name, after, limit)
@@ -214,14 +260,18 @@ class DirectoryService:
         """Set the targets."""
         address = address_in("address", address)
         with _missing(f"there is no alias {address}"):
-            change = await self._administration.change_alias(caller.tenant, address, targets_in(targets), expected)
+            change = await self._administration.change_alias(
+                caller.tenant, address, targets_in(targets), expected
+            )
             return await self._shown(change)
 
     async def delete_alias(self, caller: ApiKey, address: str, expected: Versions = None) -> None:
         """Remove an alias."""
         address = address_in("address", address)
         with _missing(f"there is no alias {address}"):
-            await self._shown(await self._administration.delete_alias(caller.tenant, address, expected))
+            await self._shown(
+                await self._administration.delete_alias(caller.tenant, address, expected)
+            )
 
     async def dead_letters(self, after: int, limit: int) -> Sequence[Parked]:
         """List messages that could not be delivered, oldest first."""
@@ -242,7 +292,8 @@ class DirectoryService:
 
 
 async def settled[T](publication: Pending[Publication], change: Change[T], seconds: float) -> T:
-    """Wait a little until the directory shows the change, so that an account takes mail the moment it is announced."""
+    """Wait a little until the directory shows the change, so that an account takes mail the
+    moment it is announced."""
     try:
         published = publication.get()
     except Unavailable:
@@ -287,7 +338,9 @@ def new_domain_in(field: str, text: str) -> str:
     """Return the canonical form of the name of a domain to be created. Raises Unfit."""
     name = domain_in(field, text)
     if name.startswith("["):
-        raise ValidationFailed(FieldError(field, "a domain must be a name, not the address of a host"))
+        raise ValidationFailed(
+            FieldError(field, "a domain must be a name, not the address of a host")
+        )
     return name
 
 
@@ -298,13 +351,16 @@ def address_in(field: str, text: str) -> str:
     except AddressError as error:
         raise ValidationFailed(FieldError(field, str(error))) from None
     if len(address.encode()) > MAX_PATH_OCTETS:
-        raise ValidationFailed(FieldError(field, f"the address is longer than {MAX_PATH_OCTETS} bytes"))
+        raise ValidationFailed(
+            FieldError(field, f"the address is longer than {MAX_PATH_OCTETS} bytes")
+        )
     domain_in(field, address.rpartition("@")[2])
     return address
 
 
 def foreign_in(field: str, text: str) -> str:
-    """Return the canonical form of an address that may be elsewhere, where others' rules hold. Raises ValidationFailed."""
+    """Return the canonical form of an address that may be elsewhere, where others' rules hold.
+    Raises ValidationFailed."""
     try:
         address = parse_foreign(text)
     except AddressError as error:
@@ -344,7 +400,12 @@ def _with_networks(changes: Mapping[str, object]) -> dict[str, object]:
                     raise ValueError("a zone is not allowed")
                 networks.append(ip_network(text))
             except ValueError as error:
-                faults.append(FieldError(f"allowed_networks[{number}]", f"not a network such as 192.0.2.0/24: {error}"))
+                faults.append(
+                    FieldError(
+                        f"allowed_networks[{number}]",
+                        f"not a network such as 192.0.2.0/24: {error}",
+                    )
+                )
         if faults:
             raise ValidationFailed(*faults)
         values["allowed_networks"] = list(dict.fromkeys(networks))

@@ -1,10 +1,12 @@
-"""What anybody may read about a domain of ours: its MTA-STS policy (RFC 8461) and the settings for mail clients.
+"""What anybody may read about a domain of ours: its MTA-STS policy (RFC 8461) and the settings for
+mail clients.
 
 Rules:
 
 - A domain that is not verified, and one that is not here, have no pages.
 - Nothing is told that a message to the domain would not find out: no account is looked at.
-- Who asks is not known, so that asking must cost little: what was found is remembered for a while, and few look-ups run at a time.
+- Who asks is not known, so that asking must cost little: what was found is remembered for a while,
+  and few look-ups run at a time.
 """
 
 from __future__ import annotations
@@ -52,7 +54,8 @@ class PublicPages:
         return policy_text(self._presence.policy)
 
     async def client_config(self, host: str, address: str | None) -> str | None:
-        """Return the settings as Thunderbird reads them, for the domain of an address or of a host ``autoconfig.<domain>``."""
+        """Return the settings as Thunderbird reads them, for the domain of an address or of a
+        host ``autoconfig.<domain>``."""
         domain = _domain_of(address) if address else _below(host, *_SETTINGS_HOSTS)
         if domain is None or not await self._is_ours(domain):
             return None
@@ -114,7 +117,8 @@ class PublicPages:
         )
 
     def _servers(self) -> Iterator[tuple[str, str, Endpoint, bool]]:
-        """The services that are offered, the best first: element, protocol, where, whether it is TLS from the start."""
+        """The services that are offered, the best first: element, protocol, where, whether it is
+        TLS from the start."""
         here = self._presence
         for tag, kind, endpoint, tls in (
             ("incomingServer", "pop3", here.pop3s, True),
@@ -130,13 +134,17 @@ class PublicPages:
         if until > time.monotonic():
             return known
         async with self._room:
-            until, known = self._known.get(domain, (0.0, False))  # another may have looked meanwhile
+            # another may have looked meanwhile
+            until, known = self._known.get(domain, (0.0, False))
             if until > time.monotonic():
                 return known
             known = False
             with suppress(NotFound):
                 known = (await self._administration.domain(None, domain)).verified_at is not None
-        self._known[domain] = time.monotonic() + (REMEMBER_SECONDS if known else FORGET_SECONDS), known
+        self._known[domain] = (
+            time.monotonic() + (REMEMBER_SECONDS if known else FORGET_SECONDS),
+            known,
+        )
         self._known.move_to_end(domain)
         if len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)

@@ -33,7 +33,9 @@ def public_routes(pages: PublicPages) -> list[Route]:
     """Make the routes."""
 
     async def policy(request: Request) -> Response:
-        return _page(await pages.policy(_host(request)), "text/plain; charset=utf-8", _POLICY_SECONDS)
+        return _page(
+            await pages.policy(_host(request)), "text/plain; charset=utf-8", _POLICY_SECONDS
+        )
 
     async def config(request: Request) -> Response:
         text = await pages.client_config(_host(request), request.query_params.get("emailaddress"))
@@ -41,7 +43,11 @@ def public_routes(pages: PublicPages) -> list[Route]:
 
     async def autodiscover(request: Request) -> Response:
         named = _ADDRESS.search(await _body(request))
-        text = await pages.autodiscover(unescape(named[1].decode("utf-8", "replace"))) if named else None
+        text = (
+            await pages.autodiscover(unescape(named[1].decode("utf-8", "replace")))
+            if named
+            else None
+        )
         return _page(text, "application/xml; charset=utf-8", 0)
 
     return [
@@ -51,7 +57,9 @@ def public_routes(pages: PublicPages) -> list[Route]:
     ]
 
 
-def _guarded(answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+def _guarded(
+    answer: Callable[[Request], Awaitable[Response]],
+) -> Callable[[Request], Awaitable[Response]]:
     async def guarded(request: Request) -> Response:
         try:
             return await answer(request)
@@ -77,4 +85,6 @@ async def _body(request: Request) -> bytes:
         async with asyncio.timeout(_BODY_SECONDS):
             return await request.body()  # bounded by the edge
     except TimeoutError:
-        raise Problem(408, "timeout", "the body did not arrive in time", headers={"Connection": "close"}) from None
+        raise Problem(
+            408, "timeout", "the body did not arrive in time", headers={"Connection": "close"}
+        ) from None

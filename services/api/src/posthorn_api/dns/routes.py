@@ -10,7 +10,15 @@ from posthorn.model.dns_records import zone_text
 from posthorn_api.directory.schemas import DomainView
 from posthorn_api.dns.schemas import DnsCheckView, DomainDnsView
 from posthorn_api.dns.service import DnsService
-from posthorn_api.http.operations import POST_ONLY, Caller, DomainPath, etag, problems, router, service_of
+from posthorn_api.http.operations import (
+    POST_ONLY,
+    Caller,
+    DomainPath,
+    etag,
+    problems,
+    router,
+    service_of,
+)
 
 dns = router("DNS")
 
@@ -19,7 +27,9 @@ ZONE = "text/dns"
 
 
 Dns = Annotated[DnsService, Depends(service_of(DnsService))]
-Format = Annotated[Literal["json", "zone"], Query(description="`json`, or `zone` for a fragment of a zone file.")]
+Format = Annotated[
+    Literal["json", "zone"], Query(description="`json`, or `zone` for a fragment of a zone file.")
+]
 
 
 @dns.get(
@@ -36,14 +46,19 @@ Format = Annotated[Literal["json", "zone"], Query(description="`json`, or `zone`
     },
 )
 async def get_dns(
-    name: DomainPath, caller: Caller, names: Dns, form: Annotated[Format, Query(alias="format")] = "json"
+    name: DomainPath,
+    caller: Caller,
+    names: Dns,
+    form: Annotated[Format, Query(alias="format")] = "json",
 ) -> DomainDnsView | Response:
     """Each record comes with the reason for it. If the domain already publishes an SPF record, the
     one in the answer is that record with ours merged into it.
     """
     found = await names.to_publish(caller, name)
     if form == "zone":
-        return Response(zone_text(found.domain.name, found.records), media_type=f"{ZONE}; charset=utf-8")
+        return Response(
+            zone_text(found.domain.name, found.records), media_type=f"{ZONE}; charset=utf-8"
+        )
     return DomainDnsView.of(found, names.presence)
 
 
@@ -67,7 +82,9 @@ async def check_dns(name: DomainPath, caller: Caller, names: Dns) -> DnsCheckVie
     responses=problems(404, 409),
     dependencies=POST_ONLY,
 )
-async def verify_domain(name: DomainPath, caller: Caller, names: Dns, response: Response) -> DomainView:
+async def verify_domain(
+    name: DomainPath, caller: Caller, names: Dns, response: Response
+) -> DomainView:
     """If the tenant's domains must be verified, the TXT record with the purpose `ownership` is
     looked up. If it is there, the domain receives and sends mail from now on; if not, the answer
     is 409 (conflict). The record need not stay published. A domain that another tenant has

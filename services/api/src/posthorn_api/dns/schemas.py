@@ -37,7 +37,9 @@ class DnsRecordView(BaseModel):
         "service",
         "ptr",
     ]
-    name: str = Field(description="In A-labels, without a trailing dot.", examples=["_dmarc.example.test"])
+    name: str = Field(
+        description="In A-labels, without a trailing dot.", examples=["_dmarc.example.test"]
+    )
     type: Literal["MX", "TXT", "CNAME", "SRV", "PTR"]
     values: list[str] = Field(
         description="As in a zone file, names without a trailing dot; each text is a single string.",
@@ -70,7 +72,10 @@ class NewDomainView(DomainView):
     @classmethod
     def made(cls, domain: Domain, records: Sequence[Record]) -> NewDomainView:
         """Return the view of a domain with its records."""
-        return cls(**DomainView.of(domain).model_dump(), dns_records=[DnsRecordView.of(record) for record in records])
+        return cls(
+            **DomainView.of(domain).model_dump(),
+            dns_records=[DnsRecordView.of(record) for record in records],
+        )
 
 
 class DomainDnsView(BaseModel):
@@ -108,7 +113,9 @@ class CheckedRecordView(DnsRecordView):
     detail: str = Field(
         description="What is wrong and how to correct it; it may also comment on a record that is right."
     )
-    suggestion: list[str] = Field(description="What to publish instead of the values found; empty: `values`.")
+    suggestion: list[str] = Field(
+        description="What to publish instead of the values found; empty: `values`."
+    )
 
     @classmethod
     def found_so(cls, record: Record, finding: Finding) -> CheckedRecordView:
@@ -140,7 +147,9 @@ class DnsCheckView(BaseModel):
             display_name=display_domain(checked.domain.name),
             checked_at=checked.at,
             right=checked.is_right,
-            records=[CheckedRecordView.found_so(record, finding) for record, finding in checked.findings],
+            records=[
+                CheckedRecordView.found_so(record, finding) for record, finding in checked.findings
+            ],
             notes=list(checked.notes),
         )
 
@@ -151,7 +160,9 @@ def _fields(record: Record) -> dict[str, Any]:
         "name": record.name,
         "type": record.type,
         "values": list(record.values),
-        "strings": [list(record_strings(value)) for value in record.values] if record.type == "TXT" else None,
+        "strings": [list(record_strings(value)) for value in record.values]
+        if record.type == "TXT"
+        else None,
         "ttl": record.ttl,
         "need": record.need.value,
         "state": record.state,

@@ -1,13 +1,18 @@
-"""What the API decides about the DNS of domains: what to publish, what is published, and whose a domain is.
+"""What the API decides about the DNS of domains: what to publish, what is published, and whose a
+domain is.
 
 Rules:
 
-- A check looks everything up anew, at once where it can, and ends within CHECK_SECONDS whatever the name servers do: what is not
-  known by then is said to be unknown. A tenant has a few checks under way at a time (``runtime.fair_slots``).
-- What stands in a foreign zone is data to be shown: it decides what else is asked for only within the bounds of ``model``.
-- A domain is verified by its TXT record, or by asking for it where the tenant's domains need not be.
-- Whoever shows that a domain is its own takes it from a tenant that has only named it. That is always shown, whatever the tenant's
-  domains need, by a record that holds a token of this tenant and domain.
+- A check looks everything up anew, at once where it can, and ends within CHECK_SECONDS whatever the
+  name servers do: what is not known by then is said to be unknown. A tenant has a few checks under
+  way at a time (``runtime.fair_slots``).
+- What stands in a foreign zone is data to be shown: it decides what else is asked for only within
+  the bounds of ``model``.
+- A domain is verified by its TXT record, or by asking for it where the tenant's domains need not
+  be.
+- Whoever shows that a domain is its own takes it from a tenant that has only named it. That is
+  always shown, whatever the tenant's domains need, by a record that holds a token of this tenant
+  and domain.
 """
 
 from __future__ import annotations
@@ -82,37 +87,53 @@ class Checked:
     def is_right(self) -> bool:
         """Whether everything is that is required."""
         return all(
-            finding.verdict is Verdict.RIGHT for record, finding in self.findings if record.need is Need.REQUIRED
+            finding.verdict is Verdict.RIGHT
+            for record, finding in self.findings
+            if record.need is Need.REQUIRED
         )
 
 
 class DnsService:
-    """Raises NotFound, ValidationFailed and Conflict for the caller's faults, Unavailable for ours."""
+    """Raises NotFound, ValidationFailed and Conflict for the caller's faults, Unavailable for
+    ours."""
 
     def __init__(
-        self, service: DirectoryService, identity: CredentialService, records: Records, presence: Presence
+        self,
+        service: DirectoryService,
+        identity: CredentialService,
+        records: Records,
+        presence: Presence,
     ) -> None:
         self._service = service
         self._identity = identity
         self._records = records
         self.presence = presence
         self.slots = FairSlots(
-            "checks of domains", CHECKS_AT_ONCE, most_each=CHECKS_AT_ONCE_EACH, spare=4, wait_seconds=CHECK_SECONDS
+            "checks of domains",
+            CHECKS_AT_ONCE,
+            most_each=CHECKS_AT_ONCE_EACH,
+            spare=4,
+            wait_seconds=CHECK_SECONDS,
         )
 
     async def to_publish(self, caller: ApiKey, name: str) -> ToPublish:
-        """Return the records; the SPF record that is there, if it can be learnt soon, is merged with ours."""
+        """Return the records; the SPF record that is there, if it can be learnt soon, is merged
+        with ours."""
         domain, keys, notes = await self._known(caller, name)
-        inquiry = _Inquiry(self._records, PEEK_SECONDS)  # one look-up, and a short one: it needs no slot
+        # one look-up, and a short one: it needs no slot
+        inquiry = _Inquiry(self._records, PEEK_SECONDS)
         await inquiry.ask(frozenset({(domain.name, "TXT")}))
         texts = inquiry.known[domain.name, "TXT"]
         if isinstance(texts, Failed):
-            notes.append("Whether the domain has an SPF record already cannot be known now; if so, add to that one.")
+            notes.append(
+                "Whether the domain has an SPF record already cannot be known now; if so, add to that one."
+            )
             texts = ()
         return ToPublish(domain, self._of(domain, keys, spf_records(texts)), tuple(notes))
 
     def of_new(self, domain: Domain, keys: Sequence[DkimKey]) -> tuple[Record, ...]:
-        """Return the records for a domain just created. Looks nothing up: ``to_publish`` merges an SPF record that is there."""
+        """Return the records for a domain just created. Looks nothing up: ``to_publish`` merges
+        an SPF record that is there."""
         return self._of(domain, _signing_keys(keys, datetime.now(UTC)), ())
 
     async def check(self, caller: ApiKey, name: str) -> Checked:
@@ -122,13 +143,20 @@ class DnsService:
         async with self.slots.hold(present_holder()):
             inquiry = _Inquiry(self._records, max(deadline - time.monotonic(), _LEAST_SECONDS))
             records = self._of(domain, keys, ())
-            found = await asyncio.gather(*(self._judge(inquiry, domain.name, record) for record in records))
+            found = await asyncio.gather(
+                *(self._judge(inquiry, domain.name, record) for record in records)
+            )
         findings = tuple(zip(records, found, strict=True))
-        log.info("checked", domain=domain.name, right=sum(each.verdict is Verdict.RIGHT for each in found))
+        log.info(
+            "checked",
+            domain=domain.name,
+            right=sum(each.verdict is Verdict.RIGHT for each in found),
+        )
         return Checked(domain, datetime.now(UTC), findings, tuple(notes))
 
     async def verify(self, caller: ApiKey, name: str) -> Domain:
-        """Have the domain take mail once its ownership is shown. Raises Conflict while it is not."""
+        """Have the domain take mail once its ownership is shown. Raises Conflict while it is
+        not."""
         try:
             domain = await self._service.domain(caller, name)
         except NotFound:
@@ -136,17 +164,22 @@ class DnsService:
                 raise
             name = await self._service.claimable(caller.tenant, name)
             await self._check_shown(name, claim_token(caller.tenant, name))
-            return await self._service.claim_domain(caller.tenant, name, await self._identity.new_keys(name))
+            return await self._service.claim_domain(
+                caller.tenant, name, await self._identity.new_keys(name)
+            )
         if domain.verified_at is not None:
             return domain
         if domain.must_be_verified:
             if domain.verification_token is None:
-                raise Conflict(f"the domain {domain.name} has no verification token; delete it and create it again")
+                raise Conflict(
+                    f"the domain {domain.name} has no verification token; delete it and create it again"
+                )
             await self._check_shown(domain.name, domain.verification_token)
         return await self._service.verify_domain(caller, domain.name)
 
     async def _check_shown(self, name: str, token: str) -> None:
-        """Raise Conflict unless the domain's TXT record holds the token, Unavailable when that cannot be known."""
+        """Raise Conflict unless the domain's TXT record holds the token, Unavailable when that
+        cannot be known."""
         found = records_of(name, self.presence, (), token, ())
         record = next(one for one in found if one.purpose is Purpose.OWNERSHIP)
         async with self.slots.hold(present_holder()):
@@ -160,7 +193,9 @@ class DnsService:
         domain = await self._service.domain(caller, name)
         now = datetime.now(UTC)
         known = await self._identity.dkim(caller, name)
-        keys = _signing_keys([key for key in known if key.published_until is None or key.published_until > now], now)
+        keys = _signing_keys(
+            [key for key in known if key.published_until is None or key.published_until > now], now
+        )
         notes = []
         if not any(key.state != "retired" for key in keys):
             notes.append(
@@ -173,7 +208,9 @@ class DnsService:
             )
         return domain, keys, notes
 
-    def _of(self, domain: Domain, keys: Sequence[SigningKey], spf: Sequence[str]) -> tuple[Record, ...]:
+    def _of(
+        self, domain: Domain, keys: Sequence[SigningKey], spf: Sequence[str]
+    ) -> tuple[Record, ...]:
         token = domain.verification_token if domain.verified_at is None else None
         return records_of(domain.name, self.presence, keys, token, spf)
 
@@ -190,7 +227,10 @@ class DnsService:
 
 def _signing_keys(keys: Sequence[DkimKey], now: datetime) -> list[SigningKey]:
     return [
-        SigningKey(key.selector, key.algorithm, key.public_key, state_of(key, now), key.published_until) for key in keys
+        SigningKey(
+            key.selector, key.algorithm, key.public_key, state_of(key, now), key.published_until
+        )
+        for key in keys
     ]
 
 

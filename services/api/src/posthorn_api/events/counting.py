@@ -24,8 +24,8 @@ _LARGEST = 2**53
 
 
 def asked_of(events: Iterable[Event]) -> tuple[set[UUID], set[UUID], set[str]]:
-    """Return what must be known to count: messages whose recipients in the queue, messages whose sizes, and domains whose
-    owners."""
+    """Return what must be known to count: messages whose recipients in the queue, messages whose
+    sizes, and domains whose owners."""
     queued: set[UUID] = set()
     sized: set[UUID] = set()
     names: set[str] = set()
@@ -71,12 +71,15 @@ def _slots(event: Event, facts: Facts) -> Iterable[tuple[Slot, int]]:
     elif event.kind in _OUTCOMES:
         whose = _whose(event, facts)
         if whose is not None:
-            yield Slot(*whose, hour, _OUTCOMES[event.kind]), size if event.kind == kinds.DELIVERED else 0
+            yield (
+                Slot(*whose, hour, _OUTCOMES[event.kind]),
+                size if event.kind == kinds.DELIVERED else 0,
+            )
 
 
 def _whose(event: Event, facts: Facts) -> tuple[UUID, str] | None:
-    """Return the tenant and the domain that a recipient elsewhere counts for: those of the alias that forwards, or of the
-    sender."""
+    """Return the tenant and the domain that a recipient elsewhere counts for: those of the alias
+    that forwards, or of the sender."""
     row = row_of(event, facts)
     if row is not None and row.tenant is not None:
         return row.tenant, domain_of(row.original or row.sender)
@@ -110,7 +113,8 @@ def uuid_in(value: object) -> UUID | None:
 
 
 def hour_of(at: float) -> datetime | None:
-    """Return the hour (UTC) of a moment in seconds since the epoch; None for one that makes no sense."""
+    """Return the hour (UTC) of a moment in seconds since the epoch; None for one that makes no
+    sense."""
     try:
         moment = datetime.fromtimestamp(at, UTC)
     except (ValueError, OverflowError, OSError):

@@ -2,14 +2,15 @@
 
 Theory:
 
-- One API process reads; the others stand by, and one takes over ``LEAD_SECONDS`` after the reader died.
-- What a batch comes to is written in one transaction with the place it ends at: it counts once, whoever is killed at whatever
-  moment.
-- A recorder that got no acknowledgement sends its events again, in other bundles: lines that were read lately are left out. A new
-  reader first reads back a little, to know them. A delivery has an id made of its event besides, so that not even an old repeat
-  makes a second one.
-- Whose message it is stands in its first event. The tenants of messages read lately are remembered; of others the trace is asked,
-  and only when a webhook may have to be told.
+- One API process reads; the others stand by, and one takes over ``LEAD_SECONDS`` after the reader
+  died.
+- What a batch comes to is written in one transaction with the place it ends at: it counts once,
+  whoever is killed at whatever moment.
+- A recorder that got no acknowledgement sends its events again, in other bundles: lines that were
+  read lately are left out. A new reader first reads back a little, to know them. A delivery has an
+  id made of its event besides, so that not even an old repeat makes a second one.
+- Whose message it is stands in its first event. The tenants of messages read lately are remembered;
+  of others the trace is asked, and only when a webhook may have to be told.
 - A batch that cannot be written for its contents is given up and logged: the stream goes on.
 """
 
@@ -31,7 +32,16 @@ from prometheus_client import Counter, Gauge
 from posthorn.model.events import ACCEPTED, Event, EventError, decode_event
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.events import Trace
-from posthorn.ports.statistics import KEPT_DAYS, Count, EventCheckpoint, EventLog, Facts, Reading, Slot, Statistics
+from posthorn.ports.statistics import (
+    KEPT_DAYS,
+    Count,
+    EventCheckpoint,
+    EventLog,
+    Facts,
+    Reading,
+    Slot,
+    Statistics,
+)
 from posthorn.ports.webhooks import Dispatch, NewDelivery, Webhook
 from posthorn_api.events.counting import asked_of, counted, uuid_in
 from posthorn_api.webhooks.matching import matched, wanted
@@ -49,9 +59,13 @@ _READ_BACK = 200
 _REMEMBERED = 100_000
 
 _events = Counter("posthorn_api_events_read_total", "Events read for statistics and webhooks")
-_given_up = Counter("posthorn_api_event_batches_given_up_total", "Batches of events that could not be written")
+_given_up = Counter(
+    "posthorn_api_event_batches_given_up_total", "Batches of events that could not be written"
+)
 _entered = Counter("posthorn_api_webhook_deliveries_total", "Deliveries entered for webhooks")
-_behind = Gauge("posthorn_api_events_read_at_seconds", "Time of the newest event that was read, since the epoch")
+_behind = Gauge(
+    "posthorn_api_events_read_at_seconds", "Time of the newest event that was read, since the epoch"
+)
 
 
 class WebhookSender(Protocol):
@@ -140,7 +154,8 @@ class EventReader:
         return stream, place
 
     async def take(self, stream: datetime, place: int, reading: Reading) -> bool:
-        """Make of a part of the stream what it comes to. False when another has. Raises Unavailable."""
+        """Make of a part of the stream what it comes to. False when another has. Raises
+        Unavailable."""
         events = self._fresh(reading.messages)
         try:
             counts, deliveries = await self._made_of(events)
@@ -149,7 +164,9 @@ class EventReader:
             self._lines.clear()  # they come again
             raise
         except Exception:
-            log.exception("events are given up", first=place + 1, last=reading.reached, events=len(events))
+            log.exception(
+                "events are given up", first=place + 1, last=reading.reached, events=len(events)
+            )
             _given_up.inc()
             return await self._book.write(stream, place, reading.reached, {}, ())
         if done:
@@ -161,18 +178,26 @@ class EventReader:
                 self._sender.wake()
         return done
 
-    async def _made_of(self, events: Sequence[Event]) -> tuple[Mapping[Slot, Count], Sequence[NewDelivery]]:
+    async def _made_of(
+        self, events: Sequence[Event]
+    ) -> tuple[Mapping[Slot, Count], Sequence[NewDelivery]]:
         if not events:
             return {}, ()
         webhooks = await self._book.listeners()
         telling = wanted(events, webhooks) if webhooks else []
         queued, sized, names = asked_of(events)
         queued |= {event.message for event in telling}
-        facts = await self._book.facts(list(queued), list(sized), sorted(names)) if queued or sized or names else _NONE
+        facts = (
+            await self._book.facts(list(queued), list(sized), sorted(names))
+            if queued or sized or names
+            else _NONE
+        )
         counts = counted(events, facts)
         return counts, await self._told(telling, webhooks, facts)
 
-    async def _told(self, events: Sequence[Event], webhooks: Sequence[Webhook], facts: Facts) -> Sequence[NewDelivery]:
+    async def _told(
+        self, events: Sequence[Event], webhooks: Sequence[Webhook], facts: Facts
+    ) -> Sequence[NewDelivery]:
         if not events:
             return ()
         if any(webhook.tenant is not None for webhook in webhooks):
@@ -212,7 +237,10 @@ class EventReader:
             return
         self._upkeep_at = time.monotonic() + _UPKEEP_SECONDS
         for webhook in await self._dispatch.upkeep():
-            log.warning("a webhook is paused: it has failed for days, or too much waits for it", webhook=str(webhook))
+            log.warning(
+                "a webhook is paused: it has failed for days, or too much waits for it",
+                webhook=str(webhook),
+            )
         gone = await self._statistics.forget(KEPT_DAYS)
         if gone:
             log.info("old statistics forgotten", rows=gone)
@@ -222,4 +250,6 @@ _NONE = Facts({}, {}, {})
 
 
 def _sender_in(events: Sequence[Event]) -> UUID | None:
-    return next((uuid_in(event.detail.get("tenant")) for event in events if event.kind == ACCEPTED), None)
+    return next(
+        (uuid_in(event.detail.get("tenant")) for event in events if event.kind == ACCEPTED), None
+    )

@@ -29,13 +29,19 @@ class StatsView(BaseModel):
     domain: str | None = Field(
         description="Domain counted for; null if no local domain is involved, as for mail sent with an API key."
     )
-    outcome: Literal["accepted", "delivered", "relayed", "deferred", "bounced", "cancelled"] = Field(
-        description="accepted: submitted by accounts or over the API. delivered: to local mailboxes. relayed:"
-        " accepted by a remote host. deferred: attempts that failed temporarily. bounced,"
-        " cancelled: given up."
+    outcome: Literal["accepted", "delivered", "relayed", "deferred", "bounced", "cancelled"] = (
+        Field(
+            description="accepted: submitted by accounts or over the API. delivered: to local mailboxes. relayed:"
+            " accepted by a remote host. deferred: attempts that failed temporarily. bounced,"
+            " cancelled: given up."
+        )
     )
-    messages: int = Field(description="Number of messages; for every outcome but accepted, one for each recipient.")
-    size_bytes: int = Field(description="Sum of the sizes of accepted, delivered and relayed messages, in bytes.")
+    messages: int = Field(
+        description="Number of messages; for every outcome but accepted, one for each recipient."
+    )
+    size_bytes: int = Field(
+        description="Sum of the sizes of accepted, delivered and relayed messages, in bytes."
+    )
 
     @classmethod
     def of(cls, figure: Figure) -> StatsView:
@@ -52,14 +58,22 @@ class StatsView(BaseModel):
 Moment = Annotated[AwareDatetime | None, Query(examples=["2036-01-01T00:00:00Z"])]
 
 
-@stats.get("/v1/stats", operation_id="listStats", summary="Get message statistics.", responses=problems())
+@stats.get(
+    "/v1/stats", operation_id="listStats", summary="Get message statistics.", responses=problems()
+)
 async def list_stats(
     caller: Caller,
     statistics: Annotated[Statistics, Depends(service_of(Statistics))],
     domain: Annotated[str | None, Query(max_length=1000, description="Only this domain.")] = None,
-    since: Annotated[Moment, Query(description="Start of the period. Without it, seven days before the end.")] = None,
-    until: Annotated[Moment, Query(description="End of the period, exclusive. Without it, now.")] = None,
-    by: Annotated[Literal["hour", "day"], Query(description="Length of the intervals (UTC).")] = "hour",
+    since: Annotated[
+        Moment, Query(description="Start of the period. Without it, seven days before the end.")
+    ] = None,
+    until: Annotated[
+        Moment, Query(description="End of the period, exclusive. Without it, now.")
+    ] = None,
+    by: Annotated[
+        Literal["hour", "day"], Query(description="Length of the intervals (UTC).")
+    ] = "hour",
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[StatsView]:
@@ -77,10 +91,17 @@ async def list_stats(
         raise ValidationFailed(FieldError("since", "not a valid time")) from None
     name = None if domain is None else domain_in("domain", domain)
     found = await _figures(caller, statistics, Span(name, begin, end, by), cursor, limit + 1)
-    return page(found, limit, StatsView.of, lambda line: f"{line.at.isoformat()} {line.outcome} {line.domain}")
+    return page(
+        found,
+        limit,
+        StatsView.of,
+        lambda line: f"{line.at.isoformat()} {line.outcome} {line.domain}",
+    )
 
 
-async def _figures(caller: ApiKey, statistics: Statistics, span: Span, cursor: str | None, limit: int) -> list[Figure]:
+async def _figures(
+    caller: ApiKey, statistics: Statistics, span: Span, cursor: str | None, limit: int
+) -> list[Figure]:
     after: tuple[datetime, str, str] | None = None
     if key := text_after(cursor):
         moment, _, rest = key.partition(" ")

@@ -16,7 +16,14 @@ from posthorn.runtime.ids import new_id
 from posthorn_api.directory.routes import aliases
 from posthorn_api.directory.schemas import AliasView, ForwardConfirmation
 from posthorn_api.forwards.service import PAGE_PATH, Confirmations
-from posthorn_api.http.operations import BODY_PROBLEMS, POST_ONLY, Caller, Directory, problems, service_of
+from posthorn_api.http.operations import (
+    BODY_PROBLEMS,
+    POST_ONLY,
+    Caller,
+    Directory,
+    problems,
+    service_of,
+)
 from posthorn_api.http.problems import problem_of
 
 _PAGE = """<!doctype html>
@@ -46,25 +53,32 @@ async def confirm_forward(
     """With the token that the target received by mail and passed on to you. From now on the alias
     forwards to the target. The target can also confirm by the link in that message.
     """
-    return AliasView.of(await service.alias(caller, await forwards.confirm(caller.tenant, body.token)))
+    return AliasView.of(
+        await service.alias(caller, await forwards.confirm(caller.tenant, body.token))
+    )
 
 
 def confirmation_pages(forwards: Confirmations) -> list[Route]:
-    """Make the pages: GET shows what is asked, POST confirms, so that programs that follow links confirm nothing."""
+    """Make the pages: GET shows what is asked, POST confirms, so that programs that follow links
+    confirm nothing."""
 
     async def show(request: Request) -> Response:
         target = await forwards.find(request.path_params["token"])
         if target is None:
             return _page("<p>This link is not valid any more.</p>", 404)
         text = f"<p>May <b>{escape(target.alias)}</b> forward its mail to <b>{escape(target.target)}</b>?</p>"
-        return _page(f'{text}<form method="post"><button type="submit">Yes, forward it to me</button></form>')
+        return _page(
+            f'{text}<form method="post"><button type="submit">Yes, forward it to me</button></form>'
+        )
 
     async def confirm(request: Request) -> Response:
         token = request.path_params["token"]
         target = await forwards.find(token)
         try:
             with enter_audit_context(
-                AuditContext("", target.target if target else "", "recipient", "alias.confirm", str(new_id()))
+                AuditContext(
+                    "", target.target if target else "", "recipient", "alias.confirm", str(new_id())
+                )
             ):
                 alias = await forwards.confirm(None, token)
         except ValidationFailed:
@@ -78,7 +92,9 @@ def confirmation_pages(forwards: Confirmations) -> list[Route]:
     ]
 
 
-def _guarded(answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+def _guarded(
+    answer: Callable[[Request], Awaitable[Response]],
+) -> Callable[[Request], Awaitable[Response]]:
     async def guarded(request: Request) -> Response:
         try:
             return await answer(request)

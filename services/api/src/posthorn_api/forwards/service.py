@@ -1,12 +1,16 @@
-"""Targets of aliases elsewhere are asked whether they want what is forwarded to them, and say so (ADR 20).
+"""Targets of aliases elsewhere are asked whether they want what is forwarded to them, and say so
+(ADR 20).
 
 Rules:
 
-- The message to a target holds a token, which is the target's id with a keyed hash of it: nothing that is stored confirms anything.
-- The link in the message leads to a page with a button; only what the button sends confirms. Programs that follow links do not.
-- A target is asked once, and again only when an alias is made anew. How often one address, and one tenant, has messages sent is
-  counted: else whoever makes aliases would write to anybody.
-- The message goes through INGEST under the target's id: asked twice, it is the same message and kept once.
+- The message to a target holds a token, which is the target's id with a keyed hash of it: nothing
+  that is stored confirms anything.
+- The link in the message leads to a page with a button; only what the button sends confirms.
+  Programs that follow links do not.
+- A target is asked once, and again only when an alias is made anew. How often one address, and one
+  tenant, has messages sent is counted: else whoever makes aliases would write to anybody.
+- The message goes through INGEST under the target's id: asked twice, it is the same message and
+  kept once.
 """
 
 from __future__ import annotations
@@ -49,7 +53,8 @@ _ASKED_PER_HOUR = 100
 
 
 class Confirmations:
-    """Asks targets and hears them. ``keys`` make tokens, the first one now; ``web`` is the host of the public page."""
+    """Asks targets and hears them. ``keys`` make tokens, the first one now; ``web`` is the host
+    of the public page."""
 
     def __init__(
         self,
@@ -104,7 +109,8 @@ class Confirmations:
         return None if number is None else await self._targets.find(number)
 
     async def confirm(self, tenant: UUID | None, token: str) -> str:
-        """Note that the target of a token wants the mail; returns the alias. ``tenant``: of the caller, None for anybody's.
+        """Note that the target of a token wants the mail; returns the alias. ``tenant``: of the
+        caller, None for anybody's.
 
         Raises ValidationFailed (``token``) when it stands for nothing.
         """
@@ -127,7 +133,10 @@ class Confirmations:
         number, _, given = token.partition(".")
         with suppress(ValueError):
             target = UUID(hex=number)
-            if any(hmac.compare_digest(given.encode(), _hash(key, target).encode()) for key in self._keys):
+            if any(
+                hmac.compare_digest(given.encode(), _hash(key, target).encode())
+                for key in self._keys
+            ):
                 return target
         return None
 

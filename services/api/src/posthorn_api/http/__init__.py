@@ -1,1 +1,2 @@
-"""What every resource shares: permissions, problems, pagination, large bodies, rate limits, the OpenAPI document."""
+"""What every resource shares: permissions, problems, pagination, large bodies, rate limits, the
+OpenAPI document."""

@@ -28,7 +28,9 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,100}\Z")
 _SWALLOWED = 8 * 1024 * 1024
 _SWALLOW_SECONDS = 5.0
 
-_requests = Counter("posthorn_api_requests_total", "Requests answered", ["method", "route", "status"])
+_requests = Counter(
+    "posthorn_api_requests_total", "Requests answered", ["method", "route", "status"]
+)
 _seconds = Histogram(
     "posthorn_api_request_seconds",
     "Time to the end of the answer",
@@ -97,7 +99,10 @@ class _Exchange:
 
     def _too_large(self) -> Problem:
         return Problem(
-            413, "too-large", f"the body is larger than {self._limit} bytes", headers={"Connection": "close"}
+            413,
+            "too-large",
+            f"the body is larger than {self._limit} bytes",
+            headers={"Connection": "close"},
         )
 
     async def _receive(self) -> Message:
@@ -114,13 +119,16 @@ class _Exchange:
             if self._status == 413:
                 await self._swallow()
             headers = [*message.get("headers", ()), (b"x-request-id", self._id.encode())]
-            if self._scope["path"].startswith("/v1/") and all(name != b"cache-control" for name, _ in headers):
+            if self._scope["path"].startswith("/v1/") and all(
+                name != b"cache-control" for name, _ in headers
+            ):
                 headers.append((b"cache-control", b"no-store"))
             message = {**message, "headers": headers}
         await self._send_raw(message)
 
     async def _swallow(self) -> None:
-        """Take in a little more of a body that is too large: a client that is still writing would not read the answer."""
+        """Take in a little more of a body that is too large: a client that is still writing
+        would not read the answer."""
         if any(name == b"expect" for name, _ in self._scope["headers"]):
             return  # it waits to be asked for its body, and is not
         with suppress(TimeoutError):
@@ -143,7 +151,9 @@ class _Exchange:
         method = self._scope["method"] if self._scope["method"] in _METHODS else "(other)"
         _requests.labels(method, route, str(self._status)).inc()
         _seconds.labels(method, route).observe(seconds)
-        log.info("request", method=method, route=route, status=self._status, seconds=round(seconds, 4))
+        log.info(
+            "request", method=method, route=route, status=self._status, seconds=round(seconds, 4)
+        )
 
 
 def _request_id(scope: Scope) -> str:

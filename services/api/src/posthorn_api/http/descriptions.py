@@ -1,4 +1,5 @@
-"""What the OpenAPI document says beside the operations: an introduction of the API, and one of each resource."""
+"""What the OpenAPI document says beside the operations: an introduction of the API, and one of
+each resource."""
 
 from __future__ import annotations
 

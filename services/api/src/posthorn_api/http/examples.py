@@ -1,4 +1,5 @@
-"""Examples of what the API answers, for its description: of each answer's own fields; those that hold others are put together."""
+"""Examples of what the API answers, for its description: of each answer's own fields; those that
+hold others are put together."""
 
 from __future__ import annotations
 
@@ -10,7 +11,11 @@ from posthorn_api.http.request_examples import REQUEST_EXAMPLES
 _ID = "01a20715-6d61-7a3e-9f0b-2f3a5c7d9e11"
 _MESSAGE = "01a2071a-03c4-7c55-8a6e-0b1d4f6a8c22"
 _THEN, _LATER = "2026-11-23T09:00:00Z", "2026-11-23T10:30:00Z"
-_LIMITS = {"max_messages_per_hour": 500, "max_recipients_per_hour": None, "allowed_networks": ["192.0.2.0/24"]}
+_LIMITS = {
+    "max_messages_per_hour": 500,
+    "max_recipients_per_hour": None,
+    "allowed_networks": ["192.0.2.0/24"],
+}
 _KEY = {
     "id": _ID,
     "name": "deploy",
@@ -37,7 +42,13 @@ _DOMAIN = {
     "created_at": _THEN,
     "updated_at": _LATER,
 }
-_PASSWORD = {"id": _ID, "name": "laptop", "scopes": ["pop3", "smtp"], "created_at": _THEN, "last_used_at": _LATER}
+_PASSWORD = {
+    "id": _ID,
+    "name": "laptop",
+    "scopes": ["pop3", "smtp"],
+    "created_at": _THEN,
+    "last_used_at": _LATER,
+}
 _WEBHOOK = {
     "id": _ID,
     "tenant": "acme",
@@ -154,7 +165,11 @@ _ANSWERS: dict[str, dict[str, Any]] = {
     },
     "StructureView": {"size_bytes": 4213, "is_complete": True},
     "DeletedMessageView": {"deleted_at": _LATER, "until": "2026-12-07T10:30:00Z"},
-    "ImportFailure": {"message": 17, "name": None, "reason": "it is larger than the limit for a message"},
+    "ImportFailure": {
+        "message": 17,
+        "name": None,
+        "reason": "it is larger than the limit for a message",
+    },
     "ImportSummary": {
         "messages": 1200,
         "imported": 1187,
@@ -260,7 +275,13 @@ def put_into(document: dict[str, Any]) -> None:
         if media in _TEXTS:
             content.setdefault("example", _TEXTS[media])
     for name, schema in schemas.items():
-        item = schema.get("properties", {}).get("items", {}).get("items", {}).get("$ref", "").rpartition("/")[2]
+        item = (
+            schema.get("properties", {})
+            .get("items", {})
+            .get("items", {})
+            .get("$ref", "")
+            .rpartition("/")[2]
+        )
         if name.startswith(("Page_", "MailboxesView")) and item in EXAMPLES:
             schema["examples"] = [{"items": [_whole(schemas, item)], "next_cursor": None}]
 

@@ -1,21 +1,28 @@
-"""What stands before every operation: who is calling, what may the key do, was this request made before.
+"""What stands before every operation: who is calling, what may the key do, was this request made
+before.
 
 Rules:
 
-- A key may ask for so much at a time (``rate_limit``); what is done for it counts for its tenant (``runtime.holders``).
-- A key is looked up by its SHA-256; what was found is remembered for a moment. No line of any log holds a key.
+- A key may ask for so much at a time (``rate_limit``); what is done for it counts for its tenant
+  (``runtime.holders``).
+- A key is looked up by its SHA-256; what was found is remembered for a moment. No line of any log
+  holds a key.
 - Where an issuer is configured, what has the form of a token is one (``oidc``), and no key.
 - What a role may do stands in ``access``, and nowhere else.
-- Content of mailboxes is shown only when its line in the audit log is written: where that fails the answer is 503.
-- Who shows the password of an account (``account_logins``) is that account, and reaches its own address alone.
-- A change that succeeds has a line in the audit log. What changes things writes it in its own transaction; of the rest the line is
-  written here, right after.
+- Content of mailboxes is shown only when its line in the audit log is written: where that fails the
+  answer is 503.
+- Who shows the password of an account (``account_logins``) is that account, and reaches its own
+  address alone.
+- A change that succeeds has a line in the audit log. What changes things writes it in its own
+  transaction; of the rest the line is written here, right after.
 - The body is read before the operation, bounded in octets (``edge``) and time.
-- Idempotency-Key: the key is reserved for the hash of the request, the operation runs, its answer is stored. Answers of 500 and
-  above, and those that say to try later, are not: the same request may be tried again. What has an effect outside the database
-  (``first_attempt``) may have had it all the same: then each attempt works under the id of the first, which makes a repeat of the
-  effect harmless. The hash is keyed with the caller's API key, for a request can hold a password, and a bare SHA-256 of it would
-  be worth guessing at. Tokens are renewed all the time: for those who show one it is keyed with a secret of ours.
+- Idempotency-Key: the key is reserved for the hash of the request, the operation runs, its answer
+  is stored. Answers of 500 and above, and those that say to try later, are not: the same request
+  may be tried again. What has an effect outside the database (``first_attempt``) may have had it
+  all the same: then each attempt works under the id of the first, which makes a repeat of the
+  effect harmless. The hash is keyed with the caller's API key, for a request can hold a password,
+  and a bare SHA-256 of it would be worth guessing at. Tokens are renewed all the time: for those
+  who show one it is keyed with a secret of ours.
 """
 
 from __future__ import annotations
@@ -92,7 +99,13 @@ class Guard:
         self._remembered: dict[bytes, tuple[float, ApiKey]] = {}
 
     async def handle(
-        self, request: Request, operation: _Operation, rule: Rule, operation_id: str | None, *, takes_json: bool
+        self,
+        request: Request,
+        operation: _Operation,
+        rule: Rule,
+        operation_id: str | None,
+        *,
+        takes_json: bool,
     ) -> Response:
         """Run the operation if it may run. Raises what ``problem_of`` knows."""
         client = client_key(request.client.host) if request.client else ""
@@ -113,19 +126,28 @@ class Guard:
         ) as act:
             if rule.streams:
                 if not rule.any_type:
-                    _check_media_type(request, _NDJSON, "lines of JSON: Content-Type: application/x-ndjson")
+                    _check_media_type(
+                        request, _NDJSON, "lines of JSON: Content-Type: application/x-ndjson"
+                    )
                 request.state.pieces = self._pieces(request, rule)
                 return await operation(request)
             async with self.large_bodies.room(request):
-                response = await self._let_through(request, operation, secret, takes_json=takes_json)
+                response = await self._let_through(
+                    request, operation, secret, takes_json=takes_json
+                )
             if rule.content and response.status_code < 400:
                 await self._note_content(request, response)
-            if response.status_code < 400 and "idempotency-replayed" not in response.headers and not act.is_written:
+            if (
+                response.status_code < 400
+                and "idempotency-replayed" not in response.headers
+                and not act.is_written
+            ):
                 await self._note(request, caller)
             return response
 
     async def _pieces(self, request: Request, rule: Rule) -> AsyncIterator[bytes]:
-        """Yield the body as it comes, for as long as the caller may send it: it may take hours, and a key may be taken away."""
+        """Yield the body as it comes, for as long as the caller may send it: it may take hours,
+        and a key may be taken away."""
         shown = _bearer(request)
         async for piece in request.stream():
             caller, _ = await self._caller(shown, "")
@@ -137,10 +159,15 @@ class Guard:
         try:
             await self._audit.record(caller.tenant, request.url.path.removeprefix("/v1/"), {})
         except Unavailable as fault:
-            log.error("a change could not be written to the audit log", path=request.url.path, detail=str(fault))
+            log.error(
+                "a change could not be written to the audit log",
+                path=request.url.path,
+                detail=str(fault),
+            )
 
     async def _note_content(self, request: Request, response: Response) -> None:
-        """Write what of whose content is shown, before it is. Raises Unavailable, and then shows nothing."""
+        """Write what of whose content is shown, before it is. Raises Unavailable, and then shows
+        nothing."""
         asked = {name: value[:_SHOWN_OF_QUERY] for name, value in request.query_params.items()}
         path = request.path_params
         message = {
@@ -151,7 +178,9 @@ class Guard:
         try:
             await self._audit.record_content(_account_in(request), {**message, **asked})
         except BaseException:
-            if isinstance(response, StreamingResponse) and isinstance(response.body_iterator, AsyncGenerator):
+            if isinstance(response, StreamingResponse) and isinstance(
+                response.body_iterator, AsyncGenerator
+            ):
                 await response.body_iterator.aclose()
             raise
 
@@ -162,27 +191,42 @@ class Guard:
         try:
             async with asyncio.timeout(self.large_bodies.patience(request)):
                 body = await request.body()
-        except (TimeoutError, ClientDisconnect):  # who has gone reads no answer, and it is no failure of ours
-            raise Problem(408, "timeout", "the body did not arrive in time", headers={"Connection": "close"}) from None
+        except (
+            TimeoutError,
+            ClientDisconnect,
+        ):  # who has gone reads no answer, and it is no failure of ours
+            raise Problem(
+                408, "timeout", "the body did not arrive in time", headers={"Connection": "close"}
+            ) from None
         if takes_json:
             _check_media_type(request, _JSON, "JSON: Content-Type: application/json")
         wanted = request.headers.get("idempotency-key")
         if request.method != "POST" or wanted is None:
             return await operation(request)
         if not _IDEMPOTENCY_KEY.match(wanted):
-            raise Problem(400, "malformed", "Idempotency-Key must be 1 to 255 visible ASCII characters")
+            raise Problem(
+                400, "malformed", "Idempotency-Key must be 1 to 255 visible ASCII characters"
+            )
         keyed = hmac.new(secret, digestmod=hashlib.sha256)
-        keyed.update(b"\0".join((b"POST", request.url.path.encode(), request.url.query.encode(), b"")))
+        keyed.update(
+            b"\0".join((b"POST", request.url.path.encode(), request.url.query.encode(), b""))
+        )
         if len(body) > SMALL:
             await asyncio.to_thread(keyed.update, body)
         else:
             keyed.update(body)
-        return await self._once(request, operation, Reservation(caller.id, wanted, keyed.digest(), new_id()))
+        return await self._once(
+            request, operation, Reservation(caller.id, wanted, keyed.digest(), new_id())
+        )
 
-    async def _once(self, request: Request, operation: _Operation, reservation: Reservation) -> Response:
+    async def _once(
+        self, request: Request, operation: _Operation, reservation: Reservation
+    ) -> Response:
         kept = await self._idempotency.reserve(reservation)
         if kept is not None:
-            return Response(kept.body, kept.status, {**kept.headers, "Idempotency-Replayed": "true"})
+            return Response(
+                kept.body, kept.status, {**kept.headers, "Idempotency-Replayed": "true"}
+            )
         request.state.reservation = reservation
         try:
             try:
@@ -198,7 +242,8 @@ class Guard:
             else:
                 await self._idempotency.complete(reservation, answer_of(response))
         except Unavailable as fault:
-            # what a creation answers is stored with what it made; other answers are lost with a fault just now
+            # what a creation answers is stored with what it made; other answers are lost with a
+            # fault just now
             log.warning("an answer could not be kept", detail=str(fault))
         return response
 
@@ -209,14 +254,17 @@ class Guard:
             await self._idempotency.release(reservation)
 
     async def first_attempt(self, request: Request) -> UUID:
-        """Return an id that is the same for every attempt at this request; without an Idempotency-Key, a new one."""
+        """Return an id that is the same for every attempt at this request; without an
+        Idempotency-Key, a new one."""
         reservation: Reservation | None = getattr(request.state, "reservation", None)
         if reservation is None:
             return new_id()
         request.state.is_anchored = True
         return await self._idempotency.first_attempt(reservation)
 
-    async def _authenticated(self, request: Request, rule: Rule, client: str) -> tuple[ApiKey, bytes]:
+    async def _authenticated(
+        self, request: Request, rule: Rule, client: str
+    ) -> tuple[ApiKey, bytes]:
         header = request.headers.get("authorization", "")
         if not (rule.own and self._logins is not None and header.lower().startswith("basic ")):
             return await self._caller(_bearer(request), client)
@@ -253,7 +301,8 @@ class Guard:
 
 
 class GuardedRoute(APIRoute):
-    """A route whose operation runs behind the application's guard, and whose every failure is a problem document."""
+    """A route whose operation runs behind the application's guard, and whose every failure is a
+    problem document."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap FastAPI's own handler."""
@@ -265,7 +314,9 @@ class GuardedRoute(APIRoute):
             guard: Guard = request.app.state.guard
             try:
                 request = DocumentRequest(request.scope, request.receive)
-                return await guard.handle(request, operation, rule, operation_id, takes_json=takes_json)
+                return await guard.handle(
+                    request, operation, rule, operation_id, takes_json=takes_json
+                )
             except Exception as error:
                 return problem_of(error).response()
 
@@ -311,7 +362,8 @@ def _refusal(caller: ApiKey, rule: Rule) -> str:
 
 
 def _in_force(caller: ApiKey) -> ApiKey:
-    """Return the caller. Raises 401 for a key that has expired, 403 for one of a suspended tenant."""
+    """Return the caller. Raises 401 for a key that has expired, 403 for one of a suspended
+    tenant."""
     if caller.expires_at is not None and caller.expires_at <= datetime.now(UTC):
         raise unauthorized("this API key has expired", shown=True)
     if caller.is_suspended:

@@ -1,7 +1,8 @@
-"""Large requests, a few at a time: a message of many megabytes is several times in memory while it is read and made.
+"""Large requests, a few at a time: a message of many megabytes is several times in memory while it
+is read and made.
 
-A slot is given after the key was recognised and before the body is read, so that nobody without a key can hold one. Whose turn it
-is: ``runtime.fair_slots``; keys of one tenant are one holder.
+A slot is given after the key was recognised and before the body is read, so that nobody without a
+key can hold one. Whose turn it is: ``runtime.fair_slots``; keys of one tenant are one holder.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class LargeBodies:
 
     @asynccontextmanager
     async def room(self, request: Request) -> AsyncIterator[None]:
-        """Hold a slot while the request is at hand, if it is large. Raises SlotsTaken when none comes free."""
+        """Hold a slot while the request is at hand, if it is large. Raises SlotsTaken when none
+        comes free."""
         if not _is_large(request):
             yield
             return

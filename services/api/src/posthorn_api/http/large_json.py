@@ -2,10 +2,13 @@
 
 Theory:
 
-- What makes such a document large is a few long strings: contents in base64, texts. They are found by their quotation marks and
-  lifted out; what is left, the structure, is small and is read as any other document. Then the strings are put back.
-- A structure that is large itself is refused before it is read: forty megabytes of brackets would become gigabytes of objects.
-- The interpreter is never held for long: other threads, the loop's among them, run between the strings.
+- What makes such a document large is a few long strings: contents in base64, texts. They are found
+  by their quotation marks and lifted out; what is left, the structure, is small and is read as any
+  other document. Then the strings are put back.
+- A structure that is large itself is refused before it is read: forty megabytes of brackets would
+  become gigabytes of objects.
+- The interpreter is never held for long: other threads, the loop's among them, run between the
+  strings.
 """
 
 from __future__ import annotations
@@ -32,7 +35,8 @@ class DocumentRequest(Request):
     """A request whose JSON is read in a thread when it is large."""
 
     async def json(self) -> Any:
-        """Read the body. Raises JSONDecodeError; HTTPException 413 when the structure is too large."""
+        """Read the body. Raises JSONDecodeError; HTTPException 413 when the structure is too
+        large."""
         body = await self.body()
         if len(body) <= SMALL:
             return await super().json()
@@ -61,7 +65,8 @@ def read_document(body: bytes) -> Any:
 
 
 def _taken_apart(body: bytes, mark: str) -> tuple[bytes, list[tuple[int, int]]]:
-    """Return the document with a mark and a number in the place of each long string, and where these strings lie."""
+    """Return the document with a mark and a number in the place of each long string, and where
+    these strings lie."""
     pieces: list[bytes] = []
     strings: list[tuple[int, int]] = []
     kept = size = at = 0
@@ -76,12 +81,15 @@ def _taken_apart(body: bytes, mark: str) -> tuple[bytes, list[tuple[int, int]]]:
             break
         at = end
     if size + len(body) - kept > SMALL:
-        raise HTTPException(413, f"beside its long strings a document may have {SMALL} octets at most")
+        raise HTTPException(
+            413, f"beside its long strings a document may have {SMALL} octets at most"
+        )
     return b"".join((*pieces, body[kept:])), strings
 
 
 def _end_of_string(body: bytes, at: int) -> int:
-    """Return the place after the quotation mark that ends the string whose content begins here; without one, the body's end."""
+    """Return the place after the quotation mark that ends the string whose content begins here;
+    without one, the body's end."""
     while at < len(body):
         inside = _INSIDE.match(body, at, at + _WINDOW)
         assert inside is not None

@@ -17,10 +17,20 @@ from posthorn_api.http.problems import MEDIA_TYPE, Problem
 
 def describe(app: FastAPI) -> dict[str, Any]:
     """Return the OpenAPI document."""
-    document = get_openapi(title="Posthorn API", version=version("posthorn-api"), description=ABOUT, routes=app.routes)
-    used = {tag for item in document["paths"].values() for operation in item.values() for tag in operation["tags"]}
-    document["tags"] = [{"name": name, "description": text} for name, text in TAGS.items() if name in used]
-    for shape in (AccountLine, AliasLine, ImportAnswer):  # streamed, so that the framework does not know of them
+    document = get_openapi(
+        title="Posthorn API", version=version("posthorn-api"), description=ABOUT, routes=app.routes
+    )
+    used = {
+        tag
+        for item in document["paths"].values()
+        for operation in item.values()
+        for tag in operation["tags"]
+    }
+    document["tags"] = [
+        {"name": name, "description": text} for name, text in TAGS.items() if name in used
+    ]
+    # streamed, so that the framework does not know of them
+    for shape in (AccountLine, AliasLine, ImportAnswer):
         schema = shape.model_json_schema(ref_template="#/components/schemas/{model}")
         schema.pop("$defs", None)  # they are there already
         document["components"]["schemas"][shape.__name__] = schema
@@ -28,10 +38,14 @@ def describe(app: FastAPI) -> dict[str, Any]:
         for operation in item.values():
             for status, response in operation["responses"].items():
                 if int(status) < 400:
-                    response["description"] = response["description"].replace("Successful Response", "Success.")
+                    response["description"] = response["description"].replace(
+                        "Successful Response", "Success."
+                    )
                 else:
                     content = next(iter(response["content"].values()))
-                    response["content"] = {MEDIA_TYPE: {**content, "example": _problem(int(status))}}
+                    response["content"] = {
+                        MEDIA_TYPE: {**content, "example": _problem(int(status))}
+                    }
     put_into(document)
     return document
 

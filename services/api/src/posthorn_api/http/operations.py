@@ -1,4 +1,5 @@
-"""What all operations share: the caller, the service, paths with addresses, answers of creations, problem documents."""
+"""What all operations share: the caller, the service, paths with addresses, answers of
+creations, problem documents."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ from posthorn_api.http.schemas import ProblemView
 
 
 class _AddressConvertor(Convertor[str]):
-    """A path segment; or more than one, when what follows an @ is the last: a local part may hold slashes."""
+    """A path segment; or more than one, when what follows an @ is the last: a local part may
+    hold slashes."""
 
     regex = "[^/]+|.+@[^/]+"
 
@@ -45,7 +47,8 @@ _BEARER = HTTPBearer(
 
 
 def service_of[T](kind: type[T]) -> Callable[[Request], Awaitable[T]]:
-    """Return a dependency that finds the application's service of this class. It is a coroutine: others run in a thread."""
+    """Return a dependency that finds the application's service of this class. It is a coroutine:
+    others run in a thread."""
 
     async def find(request: Request) -> T:
         found: T = request.app.state.services[kind]
@@ -139,7 +142,8 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the responses of an operation that are problem documents."""
     always = (401, 403, 422, 429, 500, 503)
     return {
-        status: {"model": ProblemView, "description": _EXPLAINED[status]} for status in sorted({*always, *statuses})
+        status: {"model": ProblemView, "description": _EXPLAINED[status]}
+        for status in sorted({*always, *statuses})
     }
 
 

@@ -16,7 +16,9 @@ from posthorn.ports.errors import FieldError, ValidationFailed
 from posthorn_api.http.schemas import Page
 
 Limit = Annotated[int, Query(ge=1, le=500, description="Maximum number of items in the answer.")]
-Cursor = Annotated[str | None, Query(max_length=2000, description="The `next_cursor` of the previous page.")]
+Cursor = Annotated[
+    str | None, Query(max_length=2000, description="The `next_cursor` of the previous page.")
+]
 
 _LARGEST = 2**63 - 1
 
@@ -58,13 +60,21 @@ def page[T, V: BaseModel](
     return Page(items=[view(item) for item in items[:limit]], next_cursor=cursor)
 
 
-def part_of_list[T, V: BaseModel](items: Sequence[T], view: Callable[[T], V], after: str | int | None) -> Page[V]:
+def part_of_list[T, V: BaseModel](
+    items: Sequence[T], view: Callable[[T], V], after: str | int | None
+) -> Page[V]:
     """Make a page of a list that says by itself where it goes on; None: it is over."""
-    return Page(items=[view(item) for item in items], next_cursor=None if after is None else _encode(after))
+    return Page(
+        items=[view(item) for item in items], next_cursor=None if after is None else _encode(after)
+    )
 
 
 def _encode(key: str | int) -> str:
-    return base64.urlsafe_b64encode(json.dumps([1, key], ensure_ascii=False).encode()).decode().rstrip("=")
+    return (
+        base64.urlsafe_b64encode(json.dumps([1, key], ensure_ascii=False).encode())
+        .decode()
+        .rstrip("=")
+    )
 
 
 def _decode(cursor: str) -> object:

@@ -1,7 +1,8 @@
 """The route table of rights: which roles may do what, and what a change is called in the audit log.
 
-Every operation under /v1 stands here by its operation id. One that does not ends the process at import (``guard.GuardedRoute``),
-and so does a line without an operation (``server.create_app``): nobody forgets who may call what.
+Every operation under /v1 stands here by its operation id. One that does not ends the process at
+import (``guard.GuardedRoute``), and so does a line without an operation (``server.create_app``):
+nobody forgets who may call what.
 """
 
 from __future__ import annotations
@@ -25,13 +26,15 @@ class Rule:
     action: str | None = None
     """Its name in the audit log; None: it changes nothing that is audited."""
     whole_platform: bool = False
-    """Whether a tenant's key may not, whatever its role: what it shows or changes belongs to nobody."""
+    """Whether a tenant's key may not, whatever its role: what it shows or changes belongs to
+    nobody."""
     streams: bool = False
     """Whether the operation reads the body by itself, line by line."""
     any_type: bool = False
     """Whether a body that the operation reads by itself may be of any media type."""
     content: bool = False
-    """Whether it shows the content of an account's mailboxes: it needs the right to, and each use has a line in the audit log."""
+    """Whether it shows the content of an account's mailboxes: it needs the right to, and each
+    use has a line in the audit log."""
     own: bool = False
     """Whether an account may call it for its own address."""
 

@@ -73,7 +73,9 @@ class Problem(Exception):
             "detail": self.detail,
         }
         if self.faults:
-            document["errors"] = [{"field": fault.field, "message": fault.message} for fault in self.faults]
+            document["errors"] = [
+                {"field": fault.field, "message": fault.message} for fault in self.faults
+            ]
         return document
 
 
@@ -84,7 +86,8 @@ def unauthorized(detail: str, *, shown: bool) -> Problem:
 
 
 def problem_of(error: Exception) -> Problem:
-    """Return the problem that an exception is to a caller. What is not foreseen is logged, and shows an id only."""
+    """Return the problem that an exception is to a caller. What is not foreseen is logged, and
+    shows an id only."""
     match error:
         case Problem():
             return error
@@ -109,11 +112,15 @@ def problem_of(error: Exception) -> Problem:
             )
         case IdempotencyClash():
             return Problem(
-                422, "idempotency-key-reused", "this Idempotency-Key was used for another request; use a new one"
+                422,
+                "idempotency-key-reused",
+                "this Idempotency-Key was used for another request; use a new one",
             )
         case RateLimited() | SlotsTaken(own=True):
             seconds = str(math.ceil(error.seconds))
-            return Problem(429, "too-many-requests", _detail(error), headers={"Retry-After": seconds})
+            return Problem(
+                429, "too-many-requests", _detail(error), headers={"Retry-After": seconds}
+            )
         case Halted():
             log.warning("halted", detail=error.detail)
             said = "service halted: the stores are not known to belong together; see posthorn-api installation"
@@ -121,7 +128,10 @@ def problem_of(error: Exception) -> Problem:
         case Unavailable() | Busy():
             log.warning("a part does not serve", detail=str(error))
             return Problem(
-                503, "unavailable", "a part of the system does not answer; try again", headers={"Retry-After": "2"}
+                503,
+                "unavailable",
+                "a part of the system does not answer; try again",
+                headers={"Retry-After": "2"},
             )
     number = new_id()
     log.error("unexpected failure", error_id=str(number), exc_info=error)
@@ -147,9 +157,14 @@ def _validation(error: RequestValidationError) -> Problem:
     found = error.errors()
     if any(fault["type"] == "json_invalid" for fault in found):
         return Problem(
-            400, "malformed", f"the body is not valid JSON: {found[0].get('ctx', {}).get('error', 'syntax error')}"
+            400,
+            "malformed",
+            f"the body is not valid JSON: {found[0].get('ctx', {}).get('error', 'syntax error')}",
         )
-    faults = [FieldError(_field(fault["loc"][1:]) or str(fault["loc"][0]), _message(fault)) for fault in found]
+    faults = [
+        FieldError(_field(fault["loc"][1:]) or str(fault["loc"][0]), _message(fault))
+        for fault in found
+    ]
     detail = "; ".join(f"{fault.field}: {fault.message}" for fault in faults)
     return Problem(422, "invalid", detail, faults=faults)
 

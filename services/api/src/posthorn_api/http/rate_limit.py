@@ -2,9 +2,11 @@
 
 Rules:
 
-- A key has a bucket that fills at a steady rate up to its burst. An operation takes what it costs: one, or what ``COSTS`` says.
-- A look-up of a key that is not known takes from a bucket of the client's network. While that is empty, only keys that were good in
-  the last hour are looked up: behind a balancer all clients share one address, and must not be shut out by one of them.
+- A key has a bucket that fills at a steady rate up to its burst. An operation takes what it costs:
+  one, or what ``COSTS`` says.
+- A look-up of a key that is not known takes from a bucket of the client's network. While that is
+  empty, only keys that were good in the last hour are looked up: behind a balancer all clients
+  share one address, and must not be shut out by one of them.
 - Buckets that are full again are forgotten.
 """
 
@@ -48,14 +50,18 @@ COSTS = {
 """What operations cost that cost more than one, by their ids."""
 
 _limited = Counter(
-    "posthorn_api_rate_limited_total", "Requests refused because of the rate of their key or client", ["who"]
+    "posthorn_api_rate_limited_total",
+    "Requests refused because of the rate of their key or client",
+    ["who"],
 )
 
 
 class Buckets:
     """Token buckets, one for each key."""
 
-    def __init__(self, per_minute: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, per_minute: float, burst: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._rate = per_minute / 60
         self._burst = burst
         self._clock = clock
@@ -63,7 +69,8 @@ class Buckets:
         """Level and when it was reached, the longest untouched first."""
 
     def take(self, key: Hashable, cost: float) -> float:
-        """Take from a bucket. Return the seconds to wait if there is too little in it; then nothing is taken.
+        """Take from a bucket. Return the seconds to wait if there is too little in it; then nothing
+        is taken.
 
         What costs more than the burst is let through by a full bucket, and leaves it in debt.
         """
@@ -103,18 +110,25 @@ class RateLimit:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._keys = Buckets(per_minute, burst, clock) if per_minute else None
-        self._unknown = Buckets(unknown_per_minute, max(unknown_per_minute, 1.0), clock) if unknown_per_minute else None
+        self._unknown = (
+            Buckets(unknown_per_minute, max(unknown_per_minute, 1.0), clock)
+            if unknown_per_minute
+            else None
+        )
         self._clock = clock
         self._familiar: OrderedDict[bytes, float] = OrderedDict()
 
     def charge(self, key: Hashable, operation: str | None) -> None:
         """Count a request of a key."""
-        if self._keys is not None and (wait := self._keys.take(key, COSTS.get(operation or "", 1.0))):
+        if self._keys is not None and (
+            wait := self._keys.take(key, COSTS.get(operation or "", 1.0))
+        ):
             _limited.labels("key").inc()
             raise RateLimited("this key asks too much; see Retry-After", wait)
 
     def check_unknown(self, client: str, digest: bytes) -> None:
-        """Refuse to look up a key, unless it was good lately, for a client that has shown too many bad ones."""
+        """Refuse to look up a key, unless it was good lately, for a client that has shown too
+        many bad ones."""
         if self._unknown is None or self._familiar.get(digest, 0.0) > self._clock():
             return
         if wait := self._unknown.wait(client, 1.0):

@@ -1,4 +1,5 @@
-"""Examples of what the API is asked for, and of the answers that come with them, for its OpenAPI document."""
+"""Examples of what the API is asked for, and of the answers that come with them, for its OpenAPI
+document."""
 
 from __future__ import annotations
 
@@ -19,12 +20,23 @@ _RECORD = {
     "why": "Names the servers that send mail of this domain.",
 }
 _NAMES = {"domain": "example.org", "display_name": "example.org"}
-_HOST = {"host": "smart.example.com", "port": 587, "tls": "verified", "username": "relay", "password": "correct horse"}
+_HOST = {
+    "host": "smart.example.com",
+    "port": 587,
+    "tls": "verified",
+    "username": "relay",
+    "password": "correct horse",
+}
 _ACCOUNT = {"address": "carol@example.org", "quota_bytes": 1_000_000_000}
 _ALIAS = {"address": "sales@example.org", "targets": ["carol@example.org"]}
 
 REQUEST_EXAMPLES: dict[str, dict[str, Any]] = {
-    "TenantCreation": {"name": "acme", "max_domains": 10, "max_accounts": 500, "quota_bytes": 500_000_000_000},
+    "TenantCreation": {
+        "name": "acme",
+        "max_domains": 10,
+        "max_accounts": 500,
+        "quota_bytes": 500_000_000_000,
+    },
     "TenantChange": {"max_accounts": 1000, "verify_domains": True},
     "ApiKeyCreation": {
         "name": "deploy",
@@ -35,11 +47,18 @@ REQUEST_EXAMPLES: dict[str, dict[str, Any]] = {
     "DomainCreation": {"name": "example.org", "tenant": "acme"},
     "AccountCreation": {**_ACCOUNT, "password": "correct horse battery"},
     "AccountChange": {"quota_bytes": 2_000_000_000, "max_messages_per_hour": 500},
-    "AliasCreation": {"address": "sales@example.org", "targets": ["carol@example.org", "dave@example.net"]},
+    "AliasCreation": {
+        "address": "sales@example.org",
+        "targets": ["carol@example.org", "dave@example.net"],
+    },
     "AliasChange": {"targets": ["carol@example.org"]},
     "ForwardConfirmation": {"token": "q1Zb0n5vJt8e4kUu2c3x9A"},
     "AppPasswordCreation": {"name": "laptop", "scopes": ["pop3", "smtp"]},
-    "DkimRotation": {"algorithms": ["rsa", "ed25519"], "delay_seconds": 86_400, "overlap_seconds": 604_800},
+    "DkimRotation": {
+        "algorithms": ["rsa", "ed25519"],
+        "delay_seconds": 86_400,
+        "overlap_seconds": 604_800,
+    },
     "MailboxCreation": {"name": "Archive/2026"},
     "MessageMove": {"mailbox": "Archive/2026"},
     "Sending": {
@@ -47,9 +66,19 @@ REQUEST_EXAMPLES: dict[str, dict[str, Any]] = {
         "to": ["dave@example.net"],
         "subject": "The plans",
         "text": "Hello Dave,\n\nhere are the plans.\n",
-        "attachments": [{"filename": "plans.txt", "content_type": "text/plain", "content": "SGVyZSB0aGV5IGFyZS4K"}],
+        "attachments": [
+            {
+                "filename": "plans.txt",
+                "content_type": "text/plain",
+                "content": "SGVyZSB0aGV5IGFyZS4K",
+            }
+        ],
     },
-    "AttachmentPart": {"filename": "plans.txt", "content_type": "text/plain", "content": "SGVyZSB0aGV5IGFyZS4K"},
+    "AttachmentPart": {
+        "filename": "plans.txt",
+        "content_type": "text/plain",
+        "content": "SGVyZSB0aGV5IGFyZS4K",
+    },
     "QueueSelection": {"domain": "example.net", "state": "deferred"},
     "RouteCreation": {"domain": "example.net", **_HOST},
     "RouteSetting": {**_HOST},
@@ -78,7 +107,12 @@ REQUEST_EXAMPLES: dict[str, dict[str, Any]] = {
     "ConfigOutcome": {"tenant": "acme", "applied": True, "failed": 0},
     "AccountLine": {**_ACCOUNT, "password": "correct horse battery"},
     "AliasLine": _ALIAS,
-    "ImportAnswer": {"line": 1, "address": "carol@example.org", "status": "created", "errors": None},
+    "ImportAnswer": {
+        "line": 1,
+        "address": "carol@example.org",
+        "status": "created",
+        "errors": None,
+    },
     "DnsRecordView": _RECORD,
     "DomainDnsView": {**_NAMES, "verified_at": _LATER, "mta_sts_policy": None, "notes": []},
     "CheckedRecordView": {
@@ -92,7 +126,11 @@ REQUEST_EXAMPLES: dict[str, dict[str, Any]] = {
     "EventView": {
         "at": _LATER,
         "kind": "delivered",
-        "detail": {"recipient": "dave@example.net", "host": "mx.example.net (192.0.2.25)", "reply": "250 2.0.0 ok"},
+        "detail": {
+            "recipient": "dave@example.net",
+            "host": "mx.example.net (192.0.2.25)",
+            "reply": "250 2.0.0 ok",
+        },
     },
     "TraceView": {},
     "AuditView": {

@@ -1,4 +1,5 @@
-"""The JSON shapes of requests and answers. Requests are read strictly: unknown fields and other types are refused by name."""
+"""The JSON shapes of requests and answers. Requests are read strictly: unknown fields and other
+types are refused by name."""
 
 from __future__ import annotations
 
@@ -19,12 +20,18 @@ def _printable(value: str) -> str:
 Line = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_printable)]
 """A line of text."""
 Password = Annotated[
-    str, Field(min_length=8, max_length=256, json_schema_extra={"format": "password"}), AfterValidator(_printable)
+    str,
+    Field(min_length=8, max_length=256, json_schema_extra={"format": "password"}),
+    AfterValidator(_printable),
 ]
 Quota = Annotated[int, Field(ge=0, le=2**60, description="Size in bytes; null means unlimited.")]
 Targets = Annotated[
     list[Line],
-    Field(min_length=1, max_length=100, description="Accounts or aliases of the tenant, or addresses elsewhere."),
+    Field(
+        min_length=1,
+        max_length=100,
+        description="Accounts or aliases of the tenant, or addresses elsewhere.",
+    ),
 ]
 
 
@@ -60,4 +67,6 @@ class ProblemView(BaseModel):
     title: str
     status: int = Field(examples=[422])
     detail: str
-    errors: list[ProblemField] | None = Field(None, description="The fields that failed validation, if any.")
+    errors: list[ProblemField] | None = Field(
+        None, description="The fields that failed validation, if any."
+    )

@@ -1,4 +1,5 @@
-"""The operation that tells whether what the API needs is there. The health pages themselves are on the health port alone."""
+"""The operation that tells whether what the API needs is there. The health pages themselves are
+on the health port alone."""
 
 from __future__ import annotations
 
@@ -32,10 +33,17 @@ async def _health(request: Request) -> Health:
     return found
 
 
-@status.get("/v1/status", operation_id="getStatus", summary="Get the status of the API.", responses=problems())
+@status.get(
+    "/v1/status",
+    operation_id="getStatus",
+    summary="Get the status of the API.",
+    responses=problems(),
+)
 async def get_status(health: Annotated[Health, Depends(_health)]) -> StatusView:
     """The same information as `/readyz` on the health port, from the process of the API that
     answers the request.
     """
     ready, states = await health.readiness()
-    return StatusView(ready=ready, parts=[PartView(name=name, state=state) for name, state in states.items()])
+    return StatusView(
+        ready=ready, parts=[PartView(name=name, state=state) for name, state in states.items()]
+    )

@@ -11,7 +11,15 @@ from pydantic import AwareDatetime, Field
 from starlette.responses import StreamingResponse
 
 from posthorn.ports.account_mail import Which
-from posthorn_api.http.operations import POST_ONLY, AddressPath, Caller, Directory, Platform, problems, router
+from posthorn_api.http.operations import (
+    POST_ONLY,
+    AddressPath,
+    Caller,
+    Directory,
+    Platform,
+    problems,
+    router,
+)
 from posthorn_api.http.pagination import Cursor, Limit, number_in, page, part_of_list
 from posthorn_api.http.schemas import Line, Page
 from posthorn_api.http.untrusted_content import UNTRUSTED_CONTENT_HEADERS
@@ -23,7 +31,9 @@ messages = router("Messages")
 dead = router("Parked messages")
 
 Octets = Annotated[int, Field(ge=0, le=2**62)]
-Sequence = Annotated[int, Path(ge=1, le=2**63 - 1, description="Sequence number of the message, from the list.")]
+Sequence = Annotated[
+    int, Path(ge=1, le=2**63 - 1, description="Sequence number of the message, from the list.")
+]
 
 
 @messages.get(
@@ -39,10 +49,18 @@ async def list_messages(
     mailbox: Annotated[
         Line, Query(description="INBOX, Junk, Sent, Trash, or another mailbox of the account.")
     ] = "INBOX",
-    from_: Annotated[Line | None, Query(alias="from", description="Text that the decoded From field contains.")] = None,
-    subject: Annotated[Line | None, Query(description="Text that the decoded Subject field contains.")] = None,
-    message_id: Annotated[Line | None, Query(description="Text that the Message-ID field contains.")] = None,
-    since: Annotated[AwareDatetime | None, Query(description="Received at this time or later.")] = None,
+    from_: Annotated[
+        Line | None, Query(alias="from", description="Text that the decoded From field contains.")
+    ] = None,
+    subject: Annotated[
+        Line | None, Query(description="Text that the decoded Subject field contains.")
+    ] = None,
+    message_id: Annotated[
+        Line | None, Query(description="Text that the Message-ID field contains.")
+    ] = None,
+    since: Annotated[
+        AwareDatetime | None, Query(description="Received at this time or later.")
+    ] = None,
     until: Annotated[AwareDatetime | None, Query(description="Received before this time.")] = None,
     larger: Annotated[Octets | None, Query(description="Larger than this, in bytes.")] = None,
     smaller: Annotated[Octets | None, Query(description="Smaller than this, in bytes.")] = None,
@@ -59,8 +77,15 @@ async def list_messages(
     return part_of_list(found.messages, MessageView.of, found.next)
 
 
-@messages.get(_ONE, operation_id="getMessage", summary="Get the metadata of a message.", responses=problems(404))
-async def get_message(address: AddressPath, message: MessagePath, caller: Caller, service: Mailboxes) -> MessageView:
+@messages.get(
+    _ONE,
+    operation_id="getMessage",
+    summary="Get the metadata of a message.",
+    responses=problems(404),
+)
+async def get_message(
+    address: AddressPath, message: MessagePath, caller: Caller, service: Mailboxes
+) -> MessageView:
     """The body is not included."""
     return MessageView.of(await service.message(caller, address, message))
 
@@ -78,7 +103,9 @@ async def get_message(address: AddressPath, message: MessagePath, caller: Caller
         **problems(404),
     },
 )
-async def get_raw_message(address: AddressPath, message: MessagePath, caller: Caller, service: Mailboxes) -> Response:
+async def get_raw_message(
+    address: AddressPath, message: MessagePath, caller: Caller, service: Mailboxes
+) -> Response:
     """The whole message, with the trace fields that were added on arrival."""
     size, first, rest = await service.raw(caller, address, message)
     headers = {
@@ -98,15 +125,27 @@ async def pieces_of(first: bytes, rest: AsyncGenerator[bytes]) -> AsyncIterator[
 
 
 @messages.delete(
-    _ONE, operation_id="deleteMessage", summary="Delete a message.", status_code=204, responses=problems(404)
+    _ONE,
+    operation_id="deleteMessage",
+    summary="Delete a message.",
+    status_code=204,
+    responses=problems(404),
 )
-async def delete_message(address: AddressPath, message: MessagePath, caller: Caller, service: Mailboxes) -> Response:
-    """Removes the message from every mailbox of the account; it no longer counts against the quota."""
+async def delete_message(
+    address: AddressPath, message: MessagePath, caller: Caller, service: Mailboxes
+) -> Response:
+    """Removes the message from every mailbox of the account; it no longer counts against the
+    quota."""
     await service.delete_message(caller, address, message)
     return Response(status_code=204)
 
 
-@dead.get("/v1/dead", operation_id="listDeadLetters", summary="List parked messages.", responses=problems())
+@dead.get(
+    "/v1/dead",
+    operation_id="listDeadLetters",
+    summary="List parked messages.",
+    responses=problems(),
+)
 async def list_dead_letters(
     _: Platform, service: Directory, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[DeadLetterView]:
@@ -129,7 +168,9 @@ async def list_dead_letters(
 async def retry_dead_letter(sequence: Sequence, _: Platform, service: Directory) -> Response:
     """The message leaves the list; if it fails again, it is parked again under another number."""
     await service.retry_dead_letter(sequence)
-    return Response(Retried(sequence=sequence).model_dump_json(), 202, media_type="application/json")
+    return Response(
+        Retried(sequence=sequence).model_dump_json(), 202, media_type="application/json"
+    )
 
 
 @dead.delete(

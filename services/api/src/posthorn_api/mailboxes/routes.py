@@ -12,7 +12,15 @@ from fastapi import Depends, Path, Request, Response
 from posthorn.ports.account_mail import DeletedKey, DeletedMessage, Mailbox
 from posthorn.ports.errors import FieldError, ValidationFailed
 from posthorn_api.http.guard import receipt
-from posthorn_api.http.operations import BODY_PROBLEMS, POST_ONLY, AddressPath, Caller, problems, router, service_of
+from posthorn_api.http.operations import (
+    BODY_PROBLEMS,
+    POST_ONLY,
+    AddressPath,
+    Caller,
+    problems,
+    router,
+    service_of,
+)
 from posthorn_api.http.pagination import Cursor, Limit, page, text_after
 from posthorn_api.http.schemas import Page
 from posthorn_api.mailboxes.schemas import (
@@ -31,15 +39,21 @@ messages = router("Messages")
 
 Mailboxes = Annotated[MailboxService, Depends(service_of(MailboxService))]
 MessagePath = Annotated[UUID, Path(alias="id", description="Id of the message.")]
-MailboxPath = Annotated[str, Path(description="Name of the mailbox; slashes in it need not be percent-encoded.")]
+MailboxPath = Annotated[
+    str, Path(description="Name of the mailbox; slashes in it need not be percent-encoded.")
+]
 ONE_MESSAGE = "/v1/accounts/{address:address}/messages/{id}"
 _MAILBOXES = "/v1/accounts/{address:address}/mailboxes"
 
 
-@mailboxes.get(_MAILBOXES, operation_id="listMailboxes", summary="List mailboxes.", responses=problems(404))
+@mailboxes.get(
+    _MAILBOXES, operation_id="listMailboxes", summary="List mailboxes.", responses=problems(404)
+)
 async def list_mailboxes(address: AddressPath, caller: Caller, service: Mailboxes) -> MailboxesView:
     """All mailboxes of the account, each with a count of its messages."""
-    return MailboxesView(items=[MailboxView.of(each) for each in await service.mailboxes(caller, address)])
+    return MailboxesView(
+        items=[MailboxView.of(each) for each in await service.mailboxes(caller, address)]
+    )
 
 
 @mailboxes.post(
@@ -58,7 +72,9 @@ async def create_mailbox(
 
     def render(mailbox: Mailbox) -> Response:
         place = f"/v1/accounts/{quote(address, safe='@')}/mailboxes/{quote(mailbox.name)}"
-        return Response(MailboxView.of(mailbox).model_dump_json(), 201, {"Location": place}, "application/json")
+        return Response(
+            MailboxView.of(mailbox).model_dump_json(), 201, {"Location": place}, "application/json"
+        )
 
     return render(await service.create_mailbox(caller, address, new.name, receipt(request, render)))
 
@@ -70,7 +86,9 @@ async def create_mailbox(
     status_code=204,
     responses=problems(404, 409),
 )
-async def delete_mailbox(address: AddressPath, mailbox: MailboxPath, caller: Caller, service: Mailboxes) -> Response:
+async def delete_mailbox(
+    address: AddressPath, mailbox: MailboxPath, caller: Caller, service: Mailboxes
+) -> Response:
     """Only an empty mailbox can be deleted, and none of INBOX, Junk, Sent and Trash."""
     await service.delete_mailbox(caller, address, mailbox)
     return Response(status_code=204)
@@ -84,7 +102,11 @@ async def delete_mailbox(address: AddressPath, mailbox: MailboxPath, caller: Cal
     dependencies=POST_ONLY,
 )
 async def move_message(
-    address: AddressPath, message: MessagePath, move: MessageMove, caller: Caller, service: Mailboxes
+    address: AddressPath,
+    message: MessagePath,
+    move: MessageMove,
+    caller: Caller,
+    service: Mailboxes,
 ) -> MessageView:
     """Removes the message from every other mailbox. It gets a new UID in the target mailbox."""
     return MessageView.of(await service.move_message(caller, address, message, move.mailbox))
@@ -97,7 +119,11 @@ async def move_message(
     responses=problems(404),
 )
 async def list_deleted(
-    address: AddressPath, caller: Caller, service: Mailboxes, limit: Limit = 50, cursor: Cursor = None
+    address: AddressPath,
+    caller: Caller,
+    service: Mailboxes,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> Page[DeletedMessageView]:
     """Messages that can be restored within the `undelete_days` of their domain, newest first."""
     found = await service.deleted(caller, address, _key_in(cursor), limit + 1)
@@ -135,7 +161,9 @@ def _key_in(cursor: str | None) -> DeletedKey | None:
         return None
     try:
         message, mailbox, days, seconds, microseconds = text.split(" ")
-        at = datetime.fromtimestamp(int(days) * 86_400 + int(seconds), UTC).replace(microsecond=int(microseconds))
+        at = datetime.fromtimestamp(int(days) * 86_400 + int(seconds), UTC).replace(
+            microsecond=int(microseconds)
+        )
         number = int(mailbox)
         if not 0 <= number < 2**31:
             raise ValueError

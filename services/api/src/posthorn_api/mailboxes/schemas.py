@@ -18,7 +18,8 @@ class MailboxCreation(RequestBody):
     """A mailbox to create."""
 
     name: Line = Field(
-        examples=["Work/2026"], description="Name of the mailbox; a slash separates the levels of the hierarchy."
+        examples=["Work/2026"],
+        description="Name of the mailbox; a slash separates the levels of the hierarchy.",
     )
 
 
@@ -59,7 +60,9 @@ class MailboxesView(BaseModel):
     """All mailboxes of an account."""
 
     items: list[MailboxView]
-    next_cursor: None = Field(default=None, description="Always null: an account has at most a thousand mailboxes.")
+    next_cursor: None = Field(
+        default=None, description="Always null: an account has at most a thousand mailboxes."
+    )
 
 
 class DeletedMessageView(BaseModel):
@@ -74,7 +77,11 @@ class DeletedMessageView(BaseModel):
     @classmethod
     def of(cls, deleted: DeletedMessage) -> DeletedMessageView:
         """Show one."""
-        return cls(message=MessageView.of(deleted.message), deleted_at=deleted.deleted_at, until=deleted.until)
+        return cls(
+            message=MessageView.of(deleted.message),
+            deleted_at=deleted.deleted_at,
+            until=deleted.until,
+        )
 
 
 class ImportFailure(BaseModel):
@@ -90,7 +97,9 @@ class ImportSummary(BaseModel):
 
     messages: int
     imported: int
-    duplicates: int = Field(description="Number of messages that the account already has, byte for byte.")
+    duplicates: int = Field(
+        description="Number of messages that the account already has, byte for byte."
+    )
     failed: int
     imported_bytes: int = Field(description="Sum of the sizes of the imported messages, in bytes.")
     failures: list[ImportFailure] = Field(description="The first hundred failures.")
@@ -98,7 +107,9 @@ class ImportSummary(BaseModel):
         description="Number of records that are not messages: messages that a mail program has deleted, and"
         " its own data about the folder."
     )
-    left_out_records: list[ImportFailure] = Field(description="The first hundred of these records, with the reason.")
+    left_out_records: list[ImportFailure] = Field(
+        description="The first hundred of these records, with the reason."
+    )
     from_lines_left: int = Field(
         description="Lines of an mbox that begin with From after an empty line and were taken for text of a message."
     )

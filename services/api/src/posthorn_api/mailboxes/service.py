@@ -7,7 +7,16 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from uuid import UUID
 
-from posthorn.ports.account_mail import INBOX, AccountMail, DeletedKey, DeletedMessage, Found, Mailbox, Message, Which
+from posthorn.ports.account_mail import (
+    INBOX,
+    AccountMail,
+    DeletedKey,
+    DeletedMessage,
+    Found,
+    Mailbox,
+    Message,
+    Which,
+)
 from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.blobs import BlobMissing
 from posthorn.ports.bodies import BodyReader
@@ -33,13 +42,20 @@ class MailboxService:
     """
 
     def __init__(
-        self, mail: AccountMail, bodies: BodyReader, publication: Pending[Publication], *, wait_seconds: float = 2.0
+        self,
+        mail: AccountMail,
+        bodies: BodyReader,
+        publication: Pending[Publication],
+        *,
+        wait_seconds: float = 2.0,
     ) -> None:
         self._mail = mail
         self._bodies = bodies
         self._publication = publication
         self._wait_seconds = wait_seconds
-        self._scans = FairSlots("scans of messages", _SCANS_AT_ONCE, most_each=_SCANS_AT_ONCE_EACH, spare=2)
+        self._scans = FairSlots(
+            "scans of messages", _SCANS_AT_ONCE, most_each=_SCANS_AT_ONCE_EACH, spare=2
+        )
 
     async def mailboxes(self, caller: ApiKey, address: str) -> Sequence[Mailbox]:
         """List an account's mailboxes with their counts."""
@@ -50,27 +66,44 @@ class MailboxService:
     ) -> Mailbox:
         """Make one."""
         address = address_in("address", address)
-        return await self._mail.create_mailbox(caller.tenant, address, mailbox_in("name", name), receipt)
+        return await self._mail.create_mailbox(
+            caller.tenant, address, mailbox_in("name", name), receipt
+        )
 
     async def delete_mailbox(self, caller: ApiKey, address: str, name: str) -> None:
         """Remove one that is empty and the owner's own."""
-        await self._mail.delete_mailbox(caller.tenant, address_in("address", address), known_mailbox(name))
+        await self._mail.delete_mailbox(
+            caller.tenant, address_in("address", address), known_mailbox(name)
+        )
 
     async def messages(
-        self, caller: ApiKey, address: str, mailbox: str, which: Which, before: int | None, limit: int
+        self,
+        caller: ApiKey,
+        address: str,
+        mailbox: str,
+        which: Which,
+        before: int | None,
+        limit: int,
     ) -> Found:
         """List a mailbox, newest first: those that match, of a bounded number."""
         address = address_in("address", address)
-        found = await self._mail.messages(caller.tenant, address, known_mailbox(mailbox), which, before, limit)
-        return replace(found, messages=[message for message in found.messages if _matches(message, which)])
+        found = await self._mail.messages(
+            caller.tenant, address, known_mailbox(mailbox), which, before, limit
+        )
+        return replace(
+            found, messages=[message for message in found.messages if _matches(message, which)]
+        )
 
     async def message(self, caller: ApiKey, address: str, message: UUID) -> Message:
         """Return one."""
         found, _ = await self._mail.message(caller.tenant, address_in("address", address), message)
         return found
 
-    async def raw(self, caller: ApiKey, address: str, message: UUID) -> tuple[int, bytes, AsyncGenerator[bytes]]:
-        """Return a message's size, its first octets and the rest. A fault of the store shows before anything is answered."""
+    async def raw(
+        self, caller: ApiKey, address: str, message: UUID
+    ) -> tuple[int, bytes, AsyncGenerator[bytes]]:
+        """Return a message's size, its first octets and the rest. A fault of the store shows
+        before anything is answered."""
         address = address_in("address", address)
         attempts = 2  # a collector may move the octets between the look-up and the read
         while True:
@@ -89,38 +122,52 @@ class MailboxService:
             size, first, rest = await self.raw(caller, address, message)
             return await scan(first, rest, size)
 
-    async def part(self, caller: ApiKey, address: str, message: UUID, number: str, *, raw: bool) -> PartContent:
-        """Return a part of a message, decoded or ``raw``. A fault of the store shows before anything is answered."""
+    async def part(
+        self, caller: ApiKey, address: str, message: UUID, number: str, *, raw: bool
+    ) -> PartContent:
+        """Return a part of a message, decoded or ``raw``. A fault of the store shows before
+        anything is answered."""
         found = (await self.structure(caller, address, message)).root.find(number)
         if found is None:
             raise NotFound(f"the message has no part {number[:80]}")
         _, first, rest = await self.raw(caller, address, message)
         return await content(first, rest, found, raw=raw)
 
-    async def move_message(self, caller: ApiKey, address: str, message: UUID, mailbox: str) -> Message:
+    async def move_message(
+        self, caller: ApiKey, address: str, message: UUID, mailbox: str
+    ) -> Message:
         """Move a message into a mailbox."""
         address = address_in("address", address)
-        return await self._mail.move_message(caller.tenant, address, message, known_mailbox(mailbox))
+        return await self._mail.move_message(
+            caller.tenant, address, message, known_mailbox(mailbox)
+        )
 
     async def delete_message(self, caller: ApiKey, address: str, message: UUID) -> None:
         """Take a message out of an account's mailboxes."""
-        change = await self._mail.delete_message(caller.tenant, address_in("address", address), message)
+        change = await self._mail.delete_message(
+            caller.tenant, address_in("address", address), message
+        )
         await settled(self._publication, change, self._wait_seconds)
 
     async def deleted(
         self, caller: ApiKey, address: str, before: DeletedKey | None, limit: int
     ) -> Sequence[tuple[DeletedKey, DeletedMessage]]:
         """List what can be brought back."""
-        return await self._mail.deleted(caller.tenant, address_in("address", address), before, limit)
+        return await self._mail.deleted(
+            caller.tenant, address_in("address", address), before, limit
+        )
 
     async def undelete_message(self, caller: ApiKey, address: str, message: UUID) -> Message:
         """Bring a message back."""
-        change = await self._mail.undelete_message(caller.tenant, address_in("address", address), message)
+        change = await self._mail.undelete_message(
+            caller.tenant, address_in("address", address), message
+        )
         return await settled(self._publication, change, self._wait_seconds)
 
 
 def known_mailbox(name: str) -> str:
-    """Return the name of a mailbox that should be there: INBOX is one name however it is written (RFC 9051 §5.1)."""
+    """Return the name of a mailbox that should be there: INBOX is one name however it is written
+    (RFC 9051 §5.1)."""
     return INBOX if name.upper() == INBOX else unicodedata.normalize("NFC", name)
 
 
@@ -138,7 +185,9 @@ def mailbox_in(field: str, name: str) -> str:
     elif any(character in '*%\\"' for character in name) or any(
         unicodedata.category(character) in ("Cc", "Cs") for character in name
     ):
-        problem = "* % \\ and quotation marks, control characters and broken Unicode are not allowed"
+        problem = (
+            "* % \\ and quotation marks, control characters and broken Unicode are not allowed"
+        )
     if problem:
         raise ValidationFailed(FieldError(field, problem))
     return name
@@ -146,6 +195,9 @@ def mailbox_in(field: str, name: str) -> str:
 
 def _matches(message: Message, which: Which) -> bool:
     """Return whether the texts match once they are decoded; the store has seen to the rest."""
-    if which.from_ is not None and which.from_.lower() not in decode_addresses(message.from_).lower():
+    if (
+        which.from_ is not None
+        and which.from_.lower() not in decode_addresses(message.from_).lower()
+    ):
         return False
     return which.subject is None or which.subject.lower() in decode_text(message.subject).lower()

@@ -1,7 +1,8 @@
-"""The parts of a stored message, found and taken out of its octets as they are read: nothing is whole in memory.
+"""The parts of a stored message, found and taken out of its octets as they are read: nothing is
+whole in memory.
 
-A message is read twice for a part: once to find where the part lies, once to give it. Pieces are scanned in threads, since
-a message that was made for it keeps a processor busy for a while.
+A message is read twice for a part: once to find where the part lies, once to give it. Pieces are
+scanned in threads, since a message that was made for it keeps a processor busy for a while.
 """
 
 from __future__ import annotations
@@ -57,15 +58,22 @@ async def _feed(scanner: MimeScanner, piece: bytes) -> None:
         await asyncio.to_thread(scanner.feed, piece[at : at + _STEP])
 
 
-async def content(first: bytes, rest: AsyncGenerator[bytes], part: Part, *, raw: bool) -> PartContent:
-    """Return the content of a part of a message that is being read, decoded or as it lies there. Raises as the reading does."""
+async def content(
+    first: bytes, rest: AsyncGenerator[bytes], part: Part, *, raw: bool
+) -> PartContent:
+    """Return the content of a part of a message that is being read, decoded or as it lies there.
+    Raises as the reading does."""
     encoding = "" if raw or part.parts else part.fields.encoding
-    pieces = _decoded(_between(first, rest, part.body_offset, part.body_offset + part.body_bytes), encoding)
+    pieces = _decoded(
+        _between(first, rest, part.body_offset, part.body_offset + part.body_bytes), encoding
+    )
     is_same = encoding not in ("base64", "quoted-printable")
     return PartContent(part, part.body_bytes if is_same else None, await anext(pieces, b""), pieces)
 
 
-async def _between(first: bytes, rest: AsyncGenerator[bytes], begin: int, end: int) -> AsyncGenerator[bytes]:
+async def _between(
+    first: bytes, rest: AsyncGenerator[bytes], begin: int, end: int
+) -> AsyncGenerator[bytes]:
     """Yield the octets from one offset to another."""
     async with aclosing(rest):
         at = len(first)
@@ -87,7 +95,11 @@ async def _decoded(pieces: AsyncGenerator[bytes], encoding: str) -> AsyncGenerat
         async for piece in pieces:
             for at in range(0, len(piece), _STEP):
                 step = piece[at : at + _STEP]
-                found = decoder.feed(step) if len(step) <= _SMALL else await asyncio.to_thread(decoder.feed, step)
+                found = (
+                    decoder.feed(step)
+                    if len(step) <= _SMALL
+                    else await asyncio.to_thread(decoder.feed, step)
+                )
                 if found:
                     yield found
     if found := decoder.finish():

@@ -16,7 +16,10 @@ from posthorn_api.mailboxes.structure_schemas import StructureView
 
 parts = router("Messages")
 
-Number = Annotated[str, Path(max_length=500, description="Number of the part, from the structure.", examples=["1.2"])]
+Number = Annotated[
+    str,
+    Path(max_length=500, description="Number of the part, from the structure.", examples=["1.2"]),
+]
 
 
 @parts.get(
@@ -40,7 +43,9 @@ async def get_structure(
     responses={
         200: {
             "description": "The content of the part.",
-            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+            "content": {
+                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
+            },
         },
         **problems(404),
     },
@@ -51,7 +56,9 @@ async def get_part(
     part: Number,
     caller: Caller,
     service: Mailboxes,
-    raw: Annotated[bool, Query(description="Return the part as it is encoded in the message.")] = False,
+    raw: Annotated[
+        bool, Query(description="Return the part as it is encoded in the message.")
+    ] = False,
 ) -> Response:
     """Decoded from base64 or quoted-printable, in the part's own character set. The media type of
     the answer is always `application/octet-stream`, because the content is untrusted; the type
@@ -65,4 +72,6 @@ async def get_part(
     }
     if found.length is not None:
         headers["Content-Length"] = str(found.length)
-    return StreamingResponse(pieces_of(found.first, found.rest), 200, headers, "application/octet-stream")
+    return StreamingResponse(
+        pieces_of(found.first, found.rest), 200, headers, "application/octet-stream"
+    )

@@ -16,10 +16,16 @@ class MessagePartView(BaseModel):
         " downloaded as a part."
     )
     depth: int = Field(description="Number of parts that enclose this one.")
-    type: str = Field(description="Media type, in lower case; text/plain if none is given or it is malformed.")
+    type: str = Field(
+        description="Media type, in lower case; text/plain if none is given or it is malformed."
+    )
     charset: str | None
-    name: str | None = Field(description="File name, decoded, without directories and control characters.")
-    disposition: str | None = Field(description="inline, attachment, or another value that the sender wrote.")
+    name: str | None = Field(
+        description="File name, decoded, without directories and control characters."
+    )
+    disposition: str | None = Field(
+        description="inline, attachment, or another value that the sender wrote."
+    )
     is_attachment: bool = Field(
         description="Whether the part is declared an attachment, has a file name, or is neither plain text nor HTML."
     )
@@ -29,7 +35,9 @@ class MessagePartView(BaseModel):
     header_offset: int = Field(description="Offset of its header in the message, in bytes.")
     body_offset: int
     body_bytes: int = Field(description="Size of its encoded body, in bytes.")
-    decoded_bytes: int = Field(description="Size of its decoded content, in bytes; an estimate if it is encoded.")
+    decoded_bytes: int = Field(
+        description="Size of its decoded content, in bytes; an estimate if it is encoded."
+    )
     lines: int = Field(description="Number of lines in its body.")
 
     @classmethod
@@ -59,8 +67,12 @@ class StructureView(BaseModel):
     """The MIME structure of a message."""
 
     size_bytes: int = Field(description="Size of the whole message, in bytes.")
-    is_complete: bool = Field(description="False if the message has more parts, or deeper ones, than are listed.")
-    parts: list[MessagePartView] = Field(description="All parts in order, each before those that it encloses.")
+    is_complete: bool = Field(
+        description="False if the message has more parts, or deeper ones, than are listed."
+    )
+    parts: list[MessagePartView] = Field(
+        description="All parts in order, each before those that it encloses."
+    )
 
     @classmethod
     def of(cls, structure: Structure) -> StructureView:

@@ -43,25 +43,47 @@ traces = router("Traces")
 
 Queue = Annotated[QueueService, Depends(service_of(QueueService))]
 Number = Annotated[
-    int, Path(alias="id", ge=1, le=2**63 - 1, description="Number of the recipient in the queue, from the list.")
+    int,
+    Path(
+        alias="id",
+        ge=1,
+        le=2**63 - 1,
+        description="Number of the recipient in the queue, from the list.",
+    ),
 ]
 
 
-@queue.get("/v1/queue", operation_id="listQueue", summary="Search the outbound queue.", responses=problems())
+@queue.get(
+    "/v1/queue",
+    operation_id="listQueue",
+    summary="Search the outbound queue.",
+    responses=problems(),
+)
 async def list_queue(
     caller: Caller,
     service: Queue,
     domain: Annotated[Line | None, Query(description="Domain of the recipient.")] = None,
     state: Annotated[State | None, Query()] = None,
     sender: Annotated[
-        str | None, Query(max_length=1000, description="The reverse-path; `<>` for bounces and other notifications.")
+        str | None,
+        Query(
+            max_length=1000,
+            description="The reverse-path; `<>` for bounces and other notifications.",
+        ),
     ] = None,
     recipient: Annotated[Line | None, Query()] = None,
     message: Annotated[UUID | None, Query(description="Id of the message.")] = None,
-    older_than: Annotated[Age | None, Query(description="Minimum age in the queue, in seconds.")] = None,
-    younger_than: Annotated[Age | None, Query(description="Maximum age in the queue, in seconds.")] = None,
+    older_than: Annotated[
+        Age | None, Query(description="Minimum age in the queue, in seconds.")
+    ] = None,
+    younger_than: Annotated[
+        Age | None, Query(description="Maximum age in the queue, in seconds.")
+    ] = None,
     tenant: Annotated[
-        Line | None, Query(description="Name or id of the tenant that sends the message or whose alias forwards it.")
+        Line | None,
+        Query(
+            description="Name or id of the tenant that sends the message or whose alias forwards it."
+        ),
     ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
@@ -81,7 +103,12 @@ async def list_queue(
     return page(found, limit, QueueItemView.of, lambda item: item.id)
 
 
-@queue.get("/v1/queue/{id}", operation_id="getQueued", summary="Get a recipient in the queue.", responses=problems(404))
+@queue.get(
+    "/v1/queue/{id}",
+    operation_id="getQueued",
+    summary="Get a recipient in the queue.",
+    responses=problems(404),
+)
 async def get_queued(number: Number, caller: Caller, service: Queue) -> QueueItemView:
     """The answer includes the result of the last attempt."""
     return QueueItemView.of(await service.item(caller, number))
@@ -131,7 +158,11 @@ _ACTIONS = {
         "A queued or deferred recipient waits until it is released.",
         "Queued and deferred recipients wait until they are released.",
     ),
-    "release": ("Release {}.", "A held recipient becomes due at once.", "Held recipients become due at once."),
+    "release": (
+        "Release {}.",
+        "A held recipient becomes due at once.",
+        "Held recipients become due at once.",
+    ),
     "cancel": (
         "Cancel {}.",
         "",
@@ -165,7 +196,10 @@ for _action, (_summary, _of_one, _of_many) in _ACTIONS.items():
 
 
 @suppressions.get(
-    "/v1/suppressions", operation_id="listSuppressions", summary="List suppressed addresses.", responses=problems()
+    "/v1/suppressions",
+    operation_id="listSuppressions",
+    summary="List suppressed addresses.",
+    responses=problems(),
 )
 async def list_suppressions(
     caller: Caller,
@@ -223,7 +257,9 @@ async def unsuppress(address: AddressPath, caller: Caller, service: Queue) -> Re
     responses=problems(404),
 )
 async def trace_message(
-    message: Annotated[UUID, Path(alias="id", description="Id of the message.")], caller: Caller, service: Queue
+    message: Annotated[UUID, Path(alias="id", description="Id of the message.")],
+    caller: Caller,
+    service: Queue,
 ) -> TraceView:
     """Every event of the message in chronological order, kept for two weeks unless configured
     otherwise. A key of a tenant sees the messages that the tenant has sent; only a key of the

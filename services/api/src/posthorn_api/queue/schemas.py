@@ -25,13 +25,17 @@ class QueueSelection(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    domain: Line | None = Field(None, description="Domain of the recipient.", examples=["example.org"])
+    domain: Line | None = Field(
+        None, description="Domain of the recipient.", examples=["example.org"]
+    )
     state: State | None = Field(None, examples=["deferred"])
     sender: Annotated[str, Field(max_length=1000)] | None = Field(
         None, description="The reverse-path; `<>` for bounces and other notifications."
     )
     recipient: Line | None = None
-    message: Annotated[UUID, Field(strict=False)] | None = Field(None, description="Id of the message.")
+    message: Annotated[UUID, Field(strict=False)] | None = Field(
+        None, description="Id of the message."
+    )
     older_than: Age | None = Field(None, description="Minimum age in the queue, in seconds.")
     younger_than: Age | None = Field(None, description="Maximum age in the queue, in seconds.")
     tenant: Line | None = Field(
@@ -39,7 +43,10 @@ class QueueSelection(BaseModel):
         description="Name or id of the tenant that sends the message or whose alias forwards it.",
         examples=["acme"],
     )
-    all: bool = Field(False, description="Must be true if no other field is given: selects everything in the queue.")
+    all: bool = Field(
+        False,
+        description="Must be true if no other field is given: selects everything in the queue.",
+    )
 
     def which(self) -> QueueFilter:
         """Return it to the service."""
@@ -71,7 +78,9 @@ class QueueItemView(BaseModel):
     id: int
     message: UUID = Field(description="Id of the message; its other recipients have the same.")
     state: State
-    sender: str = Field(description="The reverse-path, to which bounces are sent; empty for our own notifications.")
+    sender: str = Field(
+        description="The reverse-path, to which bounces are sent; empty for our own notifications."
+    )
     recipient: str
     domain: str
     forwarded_for: str | None = Field(
@@ -84,7 +93,9 @@ class QueueItemView(BaseModel):
     last_attempt_at: datetime | None
     last_host: str | None
     last_status: str | None = Field(description="Enhanced status code (RFC 3463).")
-    last_reply: str | None = Field(description="The reply of the host, or the reason why no host was contacted.")
+    last_reply: str | None = Field(
+        description="The reply of the host, or the reason why no host was contacted."
+    )
     last_tls: str | None
     created_at: datetime
     expires_at: datetime = Field(description="Time at which delivery is given up.")
@@ -137,7 +148,9 @@ class RouteSetting(BaseModel):
         examples=["smtp.example.net"],
     )
     port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
-        None, description="Port of the next hop; null: 25, or 465 with implicit TLS.", examples=[587]
+        None,
+        description="Port of the next hop; null: 25, or 465 with implicit TLS.",
+        examples=[587],
     )
     tls: Tls = Field(
         "opportunistic",
@@ -147,7 +160,9 @@ class RouteSetting(BaseModel):
         examples=["verified"],
     )
     username: Annotated[Line, Field(max_length=255)] | None = Field(None, examples=["posthorn"])
-    password: Annotated[Line, Field(max_length=512, json_schema_extra={"format": "password"})] | None = Field(
+    password: (
+        Annotated[Line, Field(max_length=512, json_schema_extra={"format": "password"})] | None
+    ) = Field(
         None, description="Needs a username. Never shown again.", examples=["a good password"]
     )
     connections: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
@@ -173,7 +188,8 @@ class RouteCreation(RouteSetting):
     """A route to create."""
 
     domain: Line = Field(
-        description="Name of the domain; `*`: every domain without a route of its own.", examples=["example.org"]
+        description="Name of the domain; `*`: every domain without a route of its own.",
+        examples=["example.org"],
     )
 
 
@@ -210,7 +226,9 @@ class SuppressionCreation(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     address: Line = Field(examples=["gone@example.org"])
-    reason: Annotated[Line, Field(max_length=500)] = Field("by hand", examples=["asked not to be written to"])
+    reason: Annotated[Line, Field(max_length=500)] = Field(
+        "by hand", examples=["asked not to be written to"]
+    )
 
 
 class SuppressionView(BaseModel):
@@ -242,12 +260,16 @@ class EventView(BaseModel):
         description="accepted, queued, delivered, deferred, bounced, notice, held, released, cancelled, retried or read.",
         examples=["delivered"],
     )
-    detail: dict[str, Any] = Field(description="Further facts, such as recipient, host, reply and tls.")
+    detail: dict[str, Any] = Field(
+        description="Further facts, such as recipient, host, reply and tls."
+    )
 
     @classmethod
     def of(cls, event: Event) -> EventView:
         """Show one."""
-        return cls(at=datetime.fromtimestamp(event.at, UTC), kind=event.kind, detail=dict(event.detail))
+        return cls(
+            at=datetime.fromtimestamp(event.at, UTC), kind=event.kind, detail=dict(event.detail)
+        )
 
 
 class TraceView(BaseModel):

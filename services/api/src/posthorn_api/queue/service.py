@@ -1,4 +1,5 @@
-"""What the API decides about messages out: the queue, routes, suppressions, and what a trace may show to whom."""
+"""What the API decides about messages out: the queue, routes, suppressions, and what a trace may
+show to whom."""
 
 from __future__ import annotations
 
@@ -10,7 +11,17 @@ from uuid import UUID
 
 import structlog
 
-from posthorn.model.events import ACCEPTED, BOUNCED, CANCELLED, DELIVERED, HELD, READ, RELEASED, RETRIED, Event
+from posthorn.model.events import (
+    ACCEPTED,
+    BOUNCED,
+    CANCELLED,
+    DELIVERED,
+    HELD,
+    READ,
+    RELEASED,
+    RETRIED,
+    Event,
+)
 from posthorn.model.ip_addresses import is_this_machine
 from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.clock import Clock
@@ -47,7 +58,8 @@ class Matched:
 
 
 class QueueService:
-    """Messages out, as an administrator sees them. Every method takes the caller's key and sees what its tenant sees.
+    """Messages out, as an administrator sees them. Every method takes the caller's key and sees
+    what its tenant sees.
 
     Raises ValidationFailed, NotFound and Conflict for the caller's faults, Unavailable for ours.
     """
@@ -70,7 +82,9 @@ class QueueService:
         self._hints = hints
         self._clock = clock
 
-    async def items(self, caller: ApiKey, which: QueueFilter, before: int | None, limit: int) -> Sequence[QueueItem]:
+    async def items(
+        self, caller: ApiKey, which: QueueFilter, before: int | None, limit: int
+    ) -> Sequence[QueueItem]:
         """List the queue, newest first."""
         return await self._queue.items(caller.tenant, _canonical(which), before, limit)
 
@@ -85,13 +99,15 @@ class QueueService:
         return item
 
     async def act_on_all(self, caller: ApiKey, action: str, which: QueueFilter) -> Matched:
-        """The same for all that match, ten thousand in a transaction, for as long as more is found."""
+        """The same for all that match, ten thousand in a transaction, for as long as more is
+        found."""
         which = _canonical(which)
         total, newest = 0, None
         while total < _MOST:
             done = await self._queue.act_on_all(caller.tenant, action, which, _AT_ONCE)
             if done and done[0][0] == newest:
-                return Matched(total, more=True)  # what was tried again matches still, and hides the rest
+                # what was tried again matches still, and hides the rest
+                return Matched(total, more=True)
             total += len(done)
             self._tell(caller, action, (each[1:] for each in done))
             if not done and action in _WAKING:
@@ -109,7 +125,9 @@ class QueueService:
         """Return one."""
         return await self._routes.get(_destination(domain))
 
-    async def create_route(self, route: Route, password: str | None, receipt: Receipt[Route] | None = None) -> Route:
+    async def create_route(
+        self, route: Route, password: str | None, receipt: Receipt[Route] | None = None
+    ) -> Route:
         """Make a route. Raises Conflict when its domain has one."""
         route = _fit(route, has_password=password is not None)
         made = await self._routes.create(self._encrypted(route, password), receipt)
@@ -117,8 +135,8 @@ class QueueService:
         return made
 
     async def put_route(self, route: Route, password: str | None) -> tuple[Route, bool]:
-        """Set the route of a domain; whether it is new. Without a password the one that is there stays, as long as host and
-        username are the same: nobody can read it to give it again."""
+        """Set the route of a domain; whether it is new. Without a password the one that is there
+        stays, as long as host and username are the same: nobody can read it to give it again."""
         route = replace(route, domain=_destination(route.domain), host=_host(route.host))
         if password is None and route.username is not None:
             route = replace(route, password=await self._kept_password(route))
@@ -136,7 +154,9 @@ class QueueService:
         """Put an address on the list; whether it is new there."""
         return await self._suppressions.add(caller.tenant, foreign_in("address", address), reason)
 
-    async def suppressions(self, caller: ApiKey, domain: str | None, after: str, limit: int) -> Sequence[Suppression]:
+    async def suppressions(
+        self, caller: ApiKey, domain: str | None, after: str, limit: int
+    ) -> Sequence[Suppression]:
         """List by address."""
         name = None if domain is None else foreign_domain_in("domain", domain)
         return await self._suppressions.items(caller.tenant, name, after, limit)
@@ -146,8 +166,9 @@ class QueueService:
         await self._suppressions.remove(caller.tenant, foreign_in("address", address))
 
     async def trace(self, caller: ApiKey, message: UUID) -> Sequence[Event]:
-        """Return what happened to a message. A tenant sees that of messages it sent, but not where others' aliases lead; of others'
-        messages it sees what became of its own aliases' targets. That mail was read is for the reader's tenant alone."""
+        """Return what happened to a message. A tenant sees that of messages it sent, but not
+        where others' aliases lead; of others' messages it sees what became of its own aliases'
+        targets. That mail was read is for the reader's tenant alone."""
         trace = self._trace.get()
         rows = await self._queue.items(caller.tenant, QueueFilter(message=message), None, _ROWS)
         events = await trace.of(message)
@@ -162,7 +183,9 @@ class QueueService:
         """Have what waits for the domain try its new way at once."""
         try:
             await self._queue.route_changed(domain, _AT_ONCE)
-        except Unavailable as fault:  # the route is set all the same, and what waits takes it in its own time
+        except (
+            Unavailable
+        ) as fault:  # the route is set all the same, and what waits takes it in its own time
             log.warning("what waits for a route is not hastened", domain=domain, detail=str(fault))
         self._hints.notify()
 
@@ -177,7 +200,9 @@ class QueueService:
     def _encrypted(self, route: Route, password: str | None) -> Route:
         if password is None:
             return route
-        return replace(route, password=self._encrypter.encrypt(password.encode(), f"route:{route.domain}"))
+        return replace(
+            route, password=self._encrypter.encrypt(password.encode(), f"route:{route.domain}")
+        )
 
     def _tell(self, caller: ApiKey, action: str, done: Iterable[tuple[UUID, str, str]]) -> None:
         now, events = self._clock(), []
@@ -197,12 +222,17 @@ type Recipients = Set[tuple[str, str]]
 
 
 def visible_to(
-    tenant: UUID, events: Sequence[Event], own: Recipients, *, is_sender: bool, domains: Set[str] = frozenset()
+    tenant: UUID,
+    events: Sequence[Event],
+    own: Recipients,
+    *,
+    is_sender: bool,
+    domains: Set[str] = frozenset(),
 ) -> Sequence[Event]:
     """Return what a tenant may see of the events of a message, as ``QueueService.trace`` says.
 
-    ``own`` are the tenant's recipients in the queue; of ``domains``, its own, it sees as well what was delivered to them or
-    came to nothing there.
+    ``own`` are the tenant's recipients in the queue; of ``domains``, its own, it sees as well what
+    was delivered to them or came to nothing there.
     """
     events = [event for event in events if event.kind != READ or _is_by(event, tenant)]
     return _visible(events, own) if is_sender else _about(events, own, domains)
@@ -225,7 +255,11 @@ def _about(events: Sequence[Event], own: Recipients, domains: Set[str]) -> Seque
             found.append(event)
         elif event.kind == DELIVERED and (here := _within(event.detail.get("recipients"), domains)):
             found.append(replace(event, detail={**event.detail, "recipients": here}))
-        elif event.kind == BOUNCED and not event.detail.get("original") and _within([_recipient(event)], domains):
+        elif (
+            event.kind == BOUNCED
+            and not event.detail.get("original")
+            and _within([_recipient(event)], domains)
+        ):
             found.append(event)
     return found
 
@@ -237,7 +271,11 @@ def _recipient(event: Event) -> object:
 def _within(recipients: object, domains: Set[str]) -> list[str]:
     """Return the addresses that are in the domains."""
     listed = recipients if isinstance(recipients, list) else []
-    return [each for each in listed if isinstance(each, str) and each.rpartition("@")[2].lower() in domains]
+    return [
+        each
+        for each in listed
+        if isinstance(each, str) and each.rpartition("@")[2].lower() in domains
+    ]
 
 
 def _is_among(event: Event, own: Recipients) -> bool:
@@ -264,7 +302,8 @@ def _canonical(which: QueueFilter) -> QueueFilter:
 
 
 def _sender(text: str) -> str:
-    """A reverse-path is kept as it was written, but for its domain; empty or ``<>`` is the null one."""
+    """A reverse-path is kept as it was written, but for its domain; empty or ``<>`` is the null
+    one."""
     if text in ("", "<>"):
         return ""
     try:
@@ -292,11 +331,16 @@ def _host(text: str | None) -> str | None:
 
 
 def _fit(route: Route, *, has_password: bool) -> Route:
-    """Return the route in canonical form. Raises ValidationFailed, naming every field that makes no sense with the others."""
+    """Return the route in canonical form. Raises ValidationFailed, naming every field that makes
+    no sense with the others."""
     route = replace(route, domain=_destination(route.domain), host=_host(route.host))
     faults: list[FieldError] = []
     if route.host is None:
-        named = (("port", route.port), ("username", route.username), ("password", has_password or None))
+        named = (
+            ("port", route.port),
+            ("username", route.username),
+            ("password", has_password or None),
+        )
         faults += [FieldError(name, "needs a host") for name, value in named if value is not None]
         if route.tls == "implicit":
             faults.append(FieldError("tls", "implicit TLS needs a host: MX hosts do not offer it"))
@@ -304,8 +348,16 @@ def _fit(route: Route, *, has_password: bool) -> Route:
         faults.append(FieldError("username", "a password needs a username"))
     elif route.username is not None and not has_password:
         faults.append(FieldError("password", "a username needs a password"))
-    elif route.username is not None and route.tls not in ("verified", "implicit") and not is_this_machine(route.host):
-        faults.append(FieldError("tls", "a password needs tls verified or implicit, or a loopback address as host"))
+    elif (
+        route.username is not None
+        and route.tls not in ("verified", "implicit")
+        and not is_this_machine(route.host)
+    ):
+        faults.append(
+            FieldError(
+                "tls", "a password needs tls verified or implicit, or a loopback address as host"
+            )
+        )
     if faults:
         raise ValidationFailed(*faults)
     return route

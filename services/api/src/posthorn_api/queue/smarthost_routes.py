@@ -8,7 +8,14 @@ from fastapi import Path, Request, Response
 
 from posthorn.ports.queue import Route
 from posthorn_api.http.guard import receipt
-from posthorn_api.http.operations import BODY_PROBLEMS, POST_ONLY, Platform, created, problems, router
+from posthorn_api.http.operations import (
+    BODY_PROBLEMS,
+    POST_ONLY,
+    Platform,
+    created,
+    problems,
+    router,
+)
 from posthorn_api.http.pagination import Cursor, Limit, page, text_after
 from posthorn_api.http.schemas import Page
 from posthorn_api.queue.routes import Queue
@@ -16,11 +23,15 @@ from posthorn_api.queue.schemas import RouteCreation, RouteSetting, RouteView
 
 routes = router("Routes")
 
-Destination = Annotated[str, Path(alias="domain", description="Name of the domain, or `*`.", examples=["example.org"])]
+Destination = Annotated[
+    str, Path(alias="domain", description="Name of the domain, or `*`.", examples=["example.org"])
+]
 
 
 @routes.get("/v1/routes", operation_id="listRoutes", summary="List routes.", responses=problems())
-async def list_routes(_: Platform, service: Queue, limit: Limit = 50, cursor: Cursor = None) -> Page[RouteView]:
+async def list_routes(
+    _: Platform, service: Queue, limit: Limit = 50, cursor: Cursor = None
+) -> Page[RouteView]:
     """Sorted by domain."""
     found = await service.routes(text_after(cursor), limit + 1)
     return page(found, limit, RouteView.of, lambda route: route.domain)
@@ -35,14 +46,20 @@ async def list_routes(_: Platform, service: Queue, limit: Limit = 50, cursor: Cu
     responses=problems(409, *BODY_PROBLEMS),
     dependencies=POST_ONLY,
 )
-async def create_route(request: Request, body: RouteCreation, _: Platform, service: Queue) -> Response:
+async def create_route(
+    request: Request, body: RouteCreation, _: Platform, service: Queue
+) -> Response:
     """Mail for the domain takes this route from now on; messages that wait for the domain are
     retried at once.
     """
-    return _shown(await service.create_route(body.route(body.domain), body.password, receipt(request, _shown)))
+    return _shown(
+        await service.create_route(body.route(body.domain), body.password, receipt(request, _shown))
+    )
 
 
-@routes.get("/v1/routes/{domain}", operation_id="getRoute", summary="Get a route.", responses=problems(404))
+@routes.get(
+    "/v1/routes/{domain}", operation_id="getRoute", summary="Get a route.", responses=problems(404)
+)
 async def get_route(domain: Destination, _: Platform, service: Queue) -> RouteView:
     """The password is not shown."""
     return RouteView.of(await service.route(domain))
@@ -58,7 +75,9 @@ async def get_route(domain: Destination, _: Platform, service: Queue) -> RouteVi
         **problems(*BODY_PROBLEMS),
     },
 )
-async def set_route(domain: Destination, body: RouteSetting, _: Platform, service: Queue) -> Response:
+async def set_route(
+    domain: Destination, body: RouteSetting, _: Platform, service: Queue
+) -> Response:
     """Fields that are left out get their default values. Only the password is kept if it is left
     out, as long as host and username stay the same.
     """

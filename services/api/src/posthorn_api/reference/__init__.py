@@ -1,1 +1,2 @@
-"""The API's reference: a page at ``/docs`` made by Swagger UI, and the OpenAPI document that it shows."""
+"""The API's reference: a page at ``/docs`` made by Swagger UI, and the OpenAPI document that it
+shows."""

@@ -2,11 +2,13 @@
 
 Theory of operation:
 
-- The page loads nothing from another host. Swagger UI is part of the package (``assets``, see ADR 29); its files are stored
-  compressed and sent as they are to clients that accept gzip, which is every browser.
+- The page loads nothing from another host. Swagger UI is part of the package (``assets``, see ADR
+  29); its files are stored compressed and sent as they are to clients that accept gzip, which is
+  every browser.
 - A file's name holds a hash of its content, so that a browser may keep it for a year.
-- The content security policy allows scripts and styles of this host alone: no inline script, no inline style, no ``eval``.
-  Requests go to this host only, so that an API key that somebody enters cannot be sent elsewhere.
+- The content security policy allows scripts and styles of this host alone: no inline script, no
+  inline style, no ``eval``. Requests go to this host only, so that an API key that somebody enters
+  cannot be sent elsewhere.
 """
 
 from __future__ import annotations
@@ -47,10 +49,17 @@ _SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-_IMMUTABLE = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
+_IMMUTABLE = {
+    "Cache-Control": "public, max-age=31536000, immutable",
+    "X-Content-Type-Options": "nosniff",
+}
 _REVALIDATED = {"Cache-Control": "no-cache"}
 
-_MEDIA_TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".png": "image/png"}
+_MEDIA_TYPES = {
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".png": "image/png",
+}
 _PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -89,12 +98,15 @@ class StaticContent:
         return cls(gzip.compress(text.encode(), mtime=0), media_type, headers)
 
     def response(self, request: Request) -> Response:
-        """Return the answer to a GET request: 304 if the client has the content already (RFC 9110 section 13.1.2)."""
+        """Return the answer to a GET request: 304 if the client has the content already (RFC
+        9110 section 13.1.2)."""
         headers = {**self.headers, "ETag": self.etag, "Vary": "Accept-Encoding"}
         if request.headers.get("if-none-match") == self.etag:
             return Response(None, 304, headers)
         if "gzip" in request.headers.get("accept-encoding", ""):
-            return Response(self.compressed, 200, {**headers, "Content-Encoding": "gzip"}, self.media_type)
+            return Response(
+                self.compressed, 200, {**headers, "Content-Encoding": "gzip"}, self.media_type
+            )
         return Response(gzip.decompress(self.compressed), 200, headers, self.media_type)
 
 
@@ -104,9 +116,13 @@ def reference_routes(document: dict[str, Any]) -> list[Route]:
     text = _PAGE.replace("{title}", escape(document["info"]["title"]))
     for name, hashed in names.items():
         text = text.replace(f"{{{name}}}", f"docs/{hashed}")
-    page = StaticContent.from_text(text, "text/html; charset=utf-8", {**_SECURITY_HEADERS, **_REVALIDATED})
+    page = StaticContent.from_text(
+        text, "text/html; charset=utf-8", {**_SECURITY_HEADERS, **_REVALIDATED}
+    )
     described = StaticContent.from_text(
-        json.dumps(document, ensure_ascii=False, separators=(",", ":")), "application/json", _REVALIDATED
+        json.dumps(document, ensure_ascii=False, separators=(",", ":")),
+        "application/json",
+        _REVALIDATED,
     )
 
     async def show_page(request: Request) -> Response:

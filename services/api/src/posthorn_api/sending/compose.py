@@ -1,14 +1,17 @@
-"""A message made from the parts a program gives: the header, the texts and the attachments (RFC 5322, RFC 2045 to 2047).
+"""A message made from the parts a program gives: the header, the texts and the attachments (RFC
+5322, RFC 2045 to 2047).
 
 Rules:
 
-- The same draft under the same id gives the same octets, so that a repeat of a request is the same message: boundaries come from
-  the id, and nothing here asks the clock.
-- Nothing needs 8BITMIME of the next host: bodies are in ASCII, quoted-printable or base64. Only an address whose local part is not
-  ASCII makes the header UTF-8, which then needs SMTPUTF8 (RFC 6532).
+- The same draft under the same id gives the same octets, so that a repeat of a request is the same
+  message: boundaries come from the id, and nothing here asks the clock.
+- Nothing needs 8BITMIME of the next host: bodies are in ASCII, quoted-printable or base64. Only an
+  address whose local part is not ASCII makes the header UTF-8, which then needs SMTPUTF8 (RFC
+  6532).
 - Bcc recipients stand nowhere in the message.
-- A display name needs no quotes: everything before the address is the name, and is quoted or encoded in the header. Only what
-  reads as a list of addresses is refused: one of them would be taken for the recipient, and the others for its name.
+- A display name needs no quotes: everything before the address is the name, and is quoted or
+  encoded in the header. Only what reads as a list of addresses is refused: one of them would be
+  taken for the recipient, and the others for its name.
 """
 
 from __future__ import annotations
@@ -35,7 +38,8 @@ _NAME = re.compile(r"[\x21-\x39\x3b-\x7e]{1,100}\Z")
 _TYPE = re.compile(r"(?P<main>[a-z0-9!#$&^_.+-]+)/(?P<sub>[a-z0-9!#$&^_.+-]+)\Z", re.IGNORECASE)
 _CONTENT_ID = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~@-]{1,200}\Z")
 _LARGE = 64 * 1024
-"""Octets from which a text or a file is put into the message after it was made: the email package takes its time over such."""
+"""Octets from which a text or a file is put into the message after it was made: the email
+package takes its time over such."""
 _PIECE = 1024 * 1024
 _BASE64_LINE = 57
 """Octets in a line of base64 (RFC 2045 §6.8)."""
@@ -97,10 +101,13 @@ class Draft:
 
 
 def mailbox(where: str, text: str) -> Mailbox:
-    """Read ``local@domain`` or ``Name <local@domain>``. Raises ValidationFailed, naming the field ``where``."""
+    """Read ``local@domain`` or ``Name <local@domain>``. Raises ValidationFailed, naming the
+    field ``where``."""
     items = [item for item in re.split("[,;]", _QUOTES.sub("_", text)) if item.strip()]
     if any(_ADDRESS.search(item) for item in items[:-1]):
-        raise ValidationFailed(FieldError(where, f"several addresses where one should be; {QUOTE_IT}"))
+        raise ValidationFailed(
+            FieldError(where, f"several addresses where one should be; {QUOTE_IT}")
+        )
     name, spec = "", text.strip()
     if found := _BETWEEN_ANGLES.match(text):
         name, spec = found["name"], found["address"]
@@ -109,21 +116,33 @@ def mailbox(where: str, text: str) -> Mailbox:
     try:
         address = parse_foreign(spec)
     except AddressError as error:
-        form = "" if found or " " not in spec else "; an address with a name has the form Name <local@domain>"
+        form = (
+            ""
+            if found or " " not in spec
+            else "; an address with a name has the form Name <local@domain>"
+        )
         raise ValidationFailed(FieldError(where, f"{error}{form}")) from None
     written = written_form(spec, address)
     if len(written.encode()) > MAX_PATH_OCTETS:
-        raise ValidationFailed(FieldError(where, f"the address is longer than {MAX_PATH_OCTETS} bytes"))
+        raise ValidationFailed(
+            FieldError(where, f"the address is longer than {MAX_PATH_OCTETS} bytes")
+        )
     return Mailbox(name, address, written)
 
 
 def compose(draft: Draft, number: UUID) -> bytes:
-    """Make the message, with CRLF line ends, without Date and Message-ID unless its headers name them. Raises ValidationFailed."""
+    """Make the message, with CRLF line ends, without Date and Message-ID unless its headers name
+    them. Raises ValidationFailed."""
     boxes = (draft.sender, *draft.to, *draft.cc, *draft.reply_to)
     utf8 = not all(box.address.is_ascii for box in boxes)
     policy = email.policy.SMTP.clone(cte_type="7bit", utf8=utf8)
     lines = _extra_fields(draft.headers)
-    for name, found in (("From", [draft.sender]), ("To", draft.to), ("Cc", draft.cc), ("Reply-To", draft.reply_to)):
+    for name, found in (
+        ("From", [draft.sender]),
+        ("To", draft.to),
+        ("Cc", draft.cc),
+        ("Reply-To", draft.reply_to),
+    ):
         if found:
             lines.append(_address_field(name, found))
     if draft.subject is not None:
@@ -138,7 +157,8 @@ def compose(draft: Draft, number: UUID) -> bytes:
 
 
 def crlf_lines(text: bytes) -> bytes:
-    """Return the text with CRLF for each CRLF, CR and LF. Works piece by piece: the interpreter must not be held for long."""
+    """Return the text with CRLF for each CRLF, CR and LF. Works piece by piece: the interpreter
+    must not be held for long."""
     pieces = []
     for at in range(0, len(text), _PIECE):
         piece = text[at : at + _PIECE]
@@ -149,7 +169,8 @@ def crlf_lines(text: bytes) -> bytes:
 
 
 class _Large:
-    """Large parts, each with a stand-in of one line of base64 that nobody can have written elsewhere in the message."""
+    """Large parts, each with a stand-in of one line of base64 that nobody can have written
+    elsewhere in the message."""
 
     def __init__(self, number: UUID) -> None:
         self._number = number
@@ -185,7 +206,8 @@ def _base64_lines(content: bytes) -> Iterator[bytes]:
 
 
 def _address_field(name: str, boxes: Sequence[Mailbox]) -> bytes:
-    """Write the addresses, and read each back: a display name must not turn into another address. Raises ValidationFailed."""
+    """Write the addresses, and read each back: a display name must not turn into another
+    address. Raises ValidationFailed."""
     for box in boxes:
         one = address_field(name, [(box.name, box.written)]).encode()
         try:
@@ -194,7 +216,10 @@ def _address_field(name: str, boxes: Sequence[Mailbox]) -> bytes:
             is_same = False
         if not is_same:
             raise ValidationFailed(
-                FieldError(name.lower().replace("-", "_"), f"{box.written}: this name cannot be encoded in a header")
+                FieldError(
+                    name.lower().replace("-", "_"),
+                    f"{box.written}: this name cannot be encoded in a header",
+                )
             )
     return address_field(name, [(box.name, box.written) for box in boxes]).encode()
 
@@ -210,19 +235,28 @@ def _fill(message: EmailMessage, draft: Draft, large: _Large) -> None:
     for place, attachment in enumerate(draft.attachments):
         where = f"attachments[{place}]"
         main, sub = _type(where, attachment.content_type)
-        disposition = "inline" if attachment.inline or attachment.content_id is not None else "attachment"
+        disposition = (
+            "inline" if attachment.inline or attachment.content_id is not None else "attachment"
+        )
         content = large.stand_in(attachment.content)
         if attachment.content_id is None:
-            message.add_attachment(content, main, sub, disposition=disposition, filename=attachment.filename)
+            message.add_attachment(
+                content, main, sub, disposition=disposition, filename=attachment.filename
+            )
             continue
         if not _CONTENT_ID.match(attachment.content_id):
             raise ValidationFailed(
-                FieldError(f"{where}.content_id", "must be ASCII characters without spaces and angle brackets")
+                FieldError(
+                    f"{where}.content_id",
+                    "must be ASCII characters without spaces and angle brackets",
+                )
             )
         if page is None:
             raise ValidationFailed(FieldError(f"{where}.content_id", "needs html"))
         cid = f"<{attachment.content_id}>"
-        page.add_related(content, main, sub, cid=cid, disposition=disposition, filename=attachment.filename)
+        page.add_related(
+            content, main, sub, cid=cid, disposition=disposition, filename=attachment.filename
+        )
 
 
 def _put_text(put: Callable[..., None], text: str, subtype: str, large: _Large) -> None:
@@ -238,11 +272,16 @@ def _type(where: str, text: str) -> tuple[str, str]:
     found = _TYPE.match(text)
     if found is None:
         raise ValidationFailed(
-            FieldError(f"{where}.content_type", "must be a type and subtype, such as application/pdf")
+            FieldError(
+                f"{where}.content_type", "must be a type and subtype, such as application/pdf"
+            )
         )
     if found["main"].lower() in ("multipart", "message"):
-        # what they hold may not be in base64 (RFC 2045 §6.4); a message goes as application/octet-stream, or raw
-        raise ValidationFailed(FieldError(f"{where}.content_type", "multipart and message types cannot be attached"))
+        # what they hold may not be in base64 (RFC 2045 §6.4); a message goes as
+        # application/octet-stream, or raw
+        raise ValidationFailed(
+            FieldError(f"{where}.content_type", "multipart and message types cannot be attached")
+        )
     return found["main"].lower(), found["sub"].lower()
 
 

@@ -9,7 +9,14 @@ from fastapi import Depends, Request, Response
 
 from posthorn_api.http.guard import Guard
 from posthorn_api.http.large_bodies import SEND_PATH
-from posthorn_api.http.operations import BODY_PROBLEMS, POST_ONLY, Caller, problems, router, service_of
+from posthorn_api.http.operations import (
+    BODY_PROBLEMS,
+    POST_ONLY,
+    Caller,
+    problems,
+    router,
+    service_of,
+)
 from posthorn_api.sending.schemas import Sending as SendingBody
 from posthorn_api.sending.schemas import SentView
 from posthorn_api.sending.service import SendingService
@@ -44,5 +51,8 @@ async def send_message(
     sent = await service.send(caller, number, wish, client)
     view = SentView(id=sent.id, recipients=list(sent.recipients))
     return Response(
-        view.model_dump_json(), 202, {"Location": f"/v1/messages/{sent.id}/trace"}, media_type="application/json"
+        view.model_dump_json(),
+        202,
+        {"Location": f"/v1/messages/{sent.id}/trace"},
+        media_type="application/json",
     )

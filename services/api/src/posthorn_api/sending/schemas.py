@@ -44,9 +44,12 @@ class AttachmentPart(BaseModel):
 
     filename: Annotated[Line, Field(max_length=255)] | None = Field(None, examples=["report.pdf"])
     content_type: Line = Field("application/octet-stream", examples=["application/pdf"])
-    content: Base64 = Field(description="The content of the file in base64.", examples=["JVBERi0xLjcK"])
+    content: Base64 = Field(
+        description="The content of the file in base64.", examples=["JVBERi0xLjcK"]
+    )
     inline: bool = Field(
-        False, description="Whether the file is shown within the message rather than as an attachment."
+        False,
+        description="Whether the file is shown within the message rather than as an attachment.",
     )
     content_id: Line | None = Field(
         None,
@@ -72,7 +75,9 @@ class Sending(BaseModel):
         examples=[["bob@example.org"]],
     )
     cc: Boxes = Field(default_factory=list)
-    bcc: Boxes = Field(default_factory=list, description="Recipients that are not named in the message.")
+    bcc: Boxes = Field(
+        default_factory=list, description="Recipients that are not named in the message."
+    )
     reply_to: Boxes = Field(default_factory=list)
     subject: Line | None = Field(None, examples=["Your report"])
     text: Text | None = Field(None, examples=["Good morning,\nhere it is.\n"])
@@ -82,7 +87,9 @@ class Sending(BaseModel):
         max_length=100,
         description="Additional header fields, such as `In-Reply-To` or `X-Campaign`.",
     )
-    attachments: Annotated[list[AttachmentPart], Field(max_length=100)] = Field(default_factory=list)
+    attachments: Annotated[list[AttachmentPart], Field(max_length=100)] = Field(
+        default_factory=list
+    )
     raw: Base64 | None = Field(
         None,
         description="A whole message (RFC 5322) in base64, instead of subject, texts, headers and"
@@ -94,16 +101,22 @@ class Sending(BaseModel):
         """Read it. Raises ValidationFailed."""
         sender = mailbox("from", self.sender)
         named = {
-            name: [mailbox(f"{name}[{place}]", text) for place, text in enumerate(getattr(self, name))]
+            name: [
+                mailbox(f"{name}[{place}]", text) for place, text in enumerate(getattr(self, name))
+            ]
             for name in ("to", "cc", "bcc", "reply_to")
         }
         recipients = [
-            Recipient(f"{name}[{place}]", box) for name in ("to", "cc", "bcc") for place, box in enumerate(named[name])
+            Recipient(f"{name}[{place}]", box)
+            for name in ("to", "cc", "bcc")
+            for place, box in enumerate(named[name])
         ]
         if self.raw is not None:
             for name in _COMPOSED:
                 if getattr(self, name):
-                    raise ValidationFailed(FieldError(name, "not allowed with raw: the message itself contains it"))
+                    raise ValidationFailed(
+                        FieldError(name, "not allowed with raw: the message itself contains it")
+                    )
             return SendRequest(sender, recipients, _decoded("raw", self.raw))
         attachments = [
             Attachment(
@@ -143,7 +156,8 @@ def _decoded(where: str, text: str) -> bytes:
         if 0 <= octets.find(b"=") < len(octets) - 2:
             raise ValueError("there are characters after the end of the base64")
         return b"".join(
-            base64.b64decode(octets[at : at + _PIECE], validate=True) for at in range(0, len(octets), _PIECE)
+            base64.b64decode(octets[at : at + _PIECE], validate=True)
+            for at in range(0, len(octets), _PIECE)
         )
     except ValueError:
         raise ValidationFailed(FieldError(where, "not valid base64")) from None

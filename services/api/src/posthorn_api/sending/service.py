@@ -1,12 +1,16 @@
-"""What the API decides about a message that a program hands in: the checks of submission, over a key in place of a login.
+"""What the API decides about a message that a program hands in: the checks of submission, over a
+key in place of a login.
 
 Rules:
 
-- Who is named as sender and as author must be an account or alias in a domain that the caller's key reaches.
-- 202 is said after the ingest stream has taken the message (promise 1). A large body is in the blob store before.
-- A message is charged to the key, and to every account, domain and tenant in whose name it goes, out of what these may send by any
-  door.
-- The message is made of the request and its id alone: a repeat under the same id is the same octets, which delivery knows again.
+- Who is named as sender and as author must be an account or alias in a domain that the caller's key
+  reaches.
+- 202 is said after the ingest stream has taken the message (promise 1). A large body is in the blob
+  store before.
+- A message is charged to the key, and to every account, domain and tenant in whose name it goes,
+  out of what these may send by any door.
+- The message is made of the request and its id alone: a repeat under the same id is the same
+  octets, which delivery knows again.
 """
 
 from __future__ import annotations
@@ -72,7 +76,8 @@ _REFUSALS = {
 
 
 async def _standing(directory: Directory, address: Address) -> RecipientStatus:
-    """Return what the directory says. Delivery asks Postgres again, so an address that may be elsewhere counts as elsewhere."""
+    """Return what the directory says. Delivery asks Postgres again, so an address that may be
+    elsewhere counts as elsewhere."""
     try:
         return await directory.standing(address)
     except DirectoryBehind as behind:
@@ -134,7 +139,8 @@ class _Author:
 
 
 class SendingService:
-    """Takes messages from programs. Raises ValidationFailed and RateLimited for the caller's faults, Unavailable for ours."""
+    """Takes messages from programs. Raises ValidationFailed and RateLimited for the caller's
+    faults, Unavailable for ours."""
 
     def __init__(
         self,
@@ -158,16 +164,22 @@ class SendingService:
         self._clock = clock
 
     async def send(self, caller: ApiKey, number: UUID, wish: SendRequest, client: str) -> Sent:
-        """Check the message and keep it under this id. ``client`` is the caller's IP address, for the trace."""
+        """Check the message and keep it under this id. ``client`` is the caller's IP address,
+        for the trace."""
         ingest, directory = self._ingest.get(), self._directory.get()
         named = [await self._judge_author(caller, "from", wish.sender.address)]
         recipients = await self._judge_recipients(directory, wish.recipients)
         at = (number.int >> 80) / 1000
         made = await asyncio.to_thread(self._make, wish, number, at, recipients)
-        others = [author for author in (*made.authors, *made.senders) if author != wish.sender.address]
+        others = [
+            author for author in (*made.authors, *made.senders) if author != wish.sender.address
+        ]
         named += [await self._judge_author(caller, made.field, author) for author in others]
         if wait := await self._throttle.take(self._costs(caller, named, len(recipients))):
-            raise RateLimited("the key or who sends by it has sent as much as it may in an hour; try again later", wait)
+            raise RateLimited(
+                "the key or who sends by it has sent as much as it may in an hour; try again later",
+                wait,
+            )
         size, head = len(made.octets), made.facts.return_path_octets
         envelope = Envelope(
             id=number,
@@ -192,7 +204,8 @@ class SendingService:
         return Sent(number, recipients)
 
     def _costs(self, caller: ApiKey, named: Sequence[_Author], recipients: int) -> list[Charge]:
-        """What a message is charged. Raises ValidationFailed when somebody who is named may never have so many recipients."""
+        """What a message is charged. Raises ValidationFailed when somebody who is named may
+        never have so many recipients."""
         payers: dict[str, RateLimitSubject] = {}
         for author in named:
             domain, account = author.domain, author.account
@@ -206,9 +219,14 @@ class SendingService:
         most = most_recipients(payers.values())
         if most is not None and recipients > most[0]:
             raise ValidationFailed(
-                FieldError("to", f"{most[1]} may send to {most[0]} recipients an hour, and here are {recipients}")
+                FieldError(
+                    "to",
+                    f"{most[1]} may send to {most[0]} recipients an hour, and here are {recipients}",
+                )
             )
-        by_key = Charge(f"messages-key:{caller.id}", self._limits.messages_per_hour, SENDING_SECONDS)
+        by_key = Charge(
+            f"messages-key:{caller.id}", self._limits.messages_per_hour, SENDING_SECONDS
+        )
         return [by_key, *sent_message(payers.values(), recipients)]
 
     def _tell(self, envelope: Envelope) -> None:
@@ -232,7 +250,8 @@ class SendingService:
         self._events.record(Event(envelope.id, envelope.received_at, ACCEPTED, detail))
 
     async def _judge_author(self, caller: ApiKey, where: str, author: Address) -> _Author:
-        """Return who it is. Raises ValidationFailed unless it is an account or alias that the caller may send for."""
+        """Return who it is. Raises ValidationFailed unless it is an account or alias that the
+        caller may send for."""
         try:
             domain = await self._administration.domain(caller.tenant, author.domain)
         except NotFound:
@@ -241,7 +260,9 @@ class SendingService:
             ) from None
         if domain.verified_at is None:
             raise ValidationFailed(
-                FieldError(where, f"{author.domain} cannot send mail until its ownership is verified")
+                FieldError(
+                    where, f"{author.domain} cannot send mail until its ownership is verified"
+                )
             )
         names = [str(author)]
         if domain.plus_addressing and author.base is not None:
@@ -257,12 +278,16 @@ class SendingService:
                 return _Author(domain, None)
             if account.state is not AccountState.ACTIVE:
                 raise ValidationFailed(
-                    FieldError(where, f"the account {name} may not send: it is {account.state.value}")
+                    FieldError(
+                        where, f"the account {name} may not send: it is {account.state.value}"
+                    )
                 )
             return _Author(domain, account)
         raise ValidationFailed(FieldError(where, f"there is no account or alias {author}"))
 
-    async def _find(self, directory: DirectoryWithPostmasters, address: Address) -> tuple[Address, RecipientStatus]:
+    async def _find(
+        self, directory: DirectoryWithPostmasters, address: Address
+    ) -> tuple[Address, RecipientStatus]:
         """Return whose the mail for an address is, as smtp-in has it, and the standing."""
         standing = await _standing(directory, address)
         if standing is RecipientStatus.UNKNOWN and address.local == LOCAL_PART:
@@ -278,8 +303,12 @@ class SendingService:
         if not wanted:
             raise ValidationFailed(FieldError("to", "at least one recipient is needed"))
         if len(wanted) > self._limits.max_recipients:
-            raise ValidationFailed(FieldError("to", f"at most {self._limits.max_recipients} recipients are allowed"))
-        judged = await asyncio.gather(*(self._find(directory, each.mailbox.address) for each in wanted))
+            raise ValidationFailed(
+                FieldError("to", f"at most {self._limits.max_recipients} recipients are allowed")
+            )
+        judged = await asyncio.gather(
+            *(self._find(directory, each.mailbox.address) for each in wanted)
+        )
         faults = [
             FieldError(each.where, f"{each.mailbox.address}: {_REFUSALS[standing]}")
             for each, (_, standing) in zip(wanted, judged, strict=True)
@@ -290,11 +319,15 @@ class SendingService:
         found: dict[str, str] = {}
         for each, (address, standing) in zip(wanted, judged, strict=True):
             canonical = str(address)
-            found.setdefault(canonical, each.mailbox.written if standing is RecipientStatus.FOREIGN else canonical)
+            found.setdefault(
+                canonical,
+                each.mailbox.written if standing is RecipientStatus.FOREIGN else canonical,
+            )
         return tuple(found.values())
 
     def _make(self, wish: SendRequest, number: UUID, at: float, recipients: Sequence[str]) -> _Made:
-        """Bring the message into its stored form. Runs in a thread: a large one takes a good part of a second."""
+        """Bring the message into its stored form. Runs in a thread: a large one takes a good
+        part of a second."""
         if isinstance(wish.content, bytes):
             content, where, bulk = crlf_lines(wish.content), "raw", "raw"
             content = header_first(content, more=False) or content
@@ -302,28 +335,41 @@ class SendingService:
             content, where, bulk = compose(wish.content, number), "from", "attachments"
         header, _, text = content.partition(b"\r\n\r\n")
         if len(header) > HEADER_LIMIT:
-            raise ValidationFailed(FieldError(where, f"the header is larger than {HEADER_LIMIT} bytes"))
+            raise ValidationFailed(
+                FieldError(where, f"the header is larger than {HEADER_LIMIT} bytes")
+            )
         try:
-            submitted = complete(header, date=mail_date(at), message_id=f"<{number}@{wish.sender.address.domain}>")
+            submitted = complete(
+                header, date=mail_date(at), message_id=f"<{number}@{wish.sender.address.domain}>"
+            )
         except HeaderError as error:
             raise ValidationFailed(FieldError(where, str(error))) from None
         if not submitted.authors:
-            raise ValidationFailed(FieldError(where, "; ".join(filter(None, (submitted.fault, submitted.advice)))))
+            raise ValidationFailed(
+                FieldError(where, "; ".join(filter(None, (submitted.fault, submitted.advice))))
+            )
         if b"\0" in content:
             raise ValidationFailed(FieldError(where, "the message contains NUL characters"))
         if scan_header(submitted.block).received > _MOST_HOPS:
             raise ValidationFailed(
-                FieldError(where, f"the message has more than {_MOST_HOPS} Received fields: mail loop")
+                FieldError(
+                    where, f"the message has more than {_MOST_HOPS} Received fields: mail loop"
+                )
             )
         if text and not text.endswith(b"\r\n"):
             text += b"\r\n"
         path = return_path(wish.sender.written)
         hop = Hop("", "", self._limits.hostname, "HTTP", withheld=True)
         only = recipients[0] if len(recipients) == 1 else None
-        octets = b"".join((path, received(hop, str(number), only, at), submitted.block, b"\r\n", text))
+        octets = b"".join(
+            (path, received(hop, str(number), only, at), submitted.block, b"\r\n", text)
+        )
         if len(octets) > self._limits.max_size:
             raise ValidationFailed(
-                FieldError(bulk, f"the message has {len(octets)} bytes; at most {self._limits.max_size} are allowed")
+                FieldError(
+                    bulk,
+                    f"the message has {len(octets)} bytes; at most {self._limits.max_size} are allowed",
+                )
             )
         octets = with_short_lines(octets)  # what is signed must be what travels
         names = (wish.sender.written, *recipients)

@@ -45,11 +45,15 @@ api_keys = router("API keys")
 audit = router("Audit log")
 
 
-_BASIC = HTTPBasic(auto_error=False, scheme_name="Account", description="Address and password of an account.")
+_BASIC = HTTPBasic(
+    auto_error=False, scheme_name="Account", description="Address and password of an account."
+)
 
 
 Tenants = Annotated[TenantService, Depends(service_of(TenantService))]
-TenantPath = Annotated[str, Path(max_length=100, description="Name or id of the tenant.", examples=["acme"])]
+TenantPath = Annotated[
+    str, Path(max_length=100, description="Name or id of the tenant.", examples=["acme"])
+]
 KeyPath = Annotated[UUID, Path(alias="id", description="Id of the API key.")]
 Moment = Annotated[AwareDatetime | None, Query(examples=["2036-01-01T00:00:00Z"])]
 
@@ -77,15 +81,26 @@ async def create_tenant(request: Request, body: TenantCreation, service: Tenants
     return _made(await service.create_tenant(body.name, body.rules(), receipt(request, _made)))
 
 
-@tenants.get("/v1/tenants", operation_id="listTenants", summary="List tenants.", responses=problems())
-async def list_tenants(caller: Caller, service: Tenants, limit: Limit = 50, cursor: Cursor = None) -> Page[TenantView]:
+@tenants.get(
+    "/v1/tenants", operation_id="listTenants", summary="List tenants.", responses=problems()
+)
+async def list_tenants(
+    caller: Caller, service: Tenants, limit: Limit = 50, cursor: Cursor = None
+) -> Page[TenantView]:
     """Sorted by name. A key of a tenant sees its own tenant only."""
     found = await service.tenants(caller, text_after(cursor), limit + 1)
     return page(found, limit, TenantView.of, lambda tenant: tenant.name)
 
 
-@tenants.get("/v1/tenants/{tenant}", operation_id="getTenant", summary="Get a tenant.", responses=problems(404))
-async def get_tenant(tenant: TenantPath, caller: Caller, service: Tenants, response: Response) -> TenantView:
+@tenants.get(
+    "/v1/tenants/{tenant}",
+    operation_id="getTenant",
+    summary="Get a tenant.",
+    responses=problems(404),
+)
+async def get_tenant(
+    tenant: TenantPath, caller: Caller, service: Tenants, response: Response
+) -> TenantView:
     """The answer includes the limits of the tenant and what it uses of them."""
     return _shown(await service.tenant(caller, tenant), response)
 
@@ -97,7 +112,12 @@ async def get_tenant(tenant: TenantPath, caller: Caller, service: Tenants, respo
     responses=problems(404, 409, 412, *BODY_PROBLEMS),
 )
 async def change_tenant(
-    tenant: TenantPath, body: TenantChange, caller: Caller, service: Tenants, expected: Expected, response: Response
+    tenant: TenantPath,
+    body: TenantChange,
+    caller: Caller,
+    service: Tenants,
+    expected: Expected,
+    response: Response,
 ) -> TenantView:
     """Only the fields in the body are changed. A limit below the present usage removes nothing."""
     changes = body.model_dump(exclude_unset=True)
@@ -111,7 +131,9 @@ async def change_tenant(
     status_code=204,
     responses=problems(400, 404, 409, 412),
 )
-async def delete_tenant(tenant: TenantPath, caller: Caller, service: Tenants, expected: Expected) -> Response:
+async def delete_tenant(
+    tenant: TenantPath, caller: Caller, service: Tenants, expected: Expected
+) -> Response:
     """Refused with 409 (conflict) while the tenant has domains, API keys, webhooks or messages in
     the queue.
     """
@@ -128,7 +150,9 @@ async def delete_tenant(tenant: TenantPath, caller: Caller, service: Tenants, ex
     responses=problems(*BODY_PROBLEMS),
     dependencies=POST_ONLY,
 )
-async def create_api_key(request: Request, body: ApiKeyCreation, caller: Caller, service: Tenants) -> Response:
+async def create_api_key(
+    request: Request, body: ApiKeyCreation, caller: Caller, service: Tenants
+) -> Response:
     """The key is shown in this answer only. An admin of a tenant creates keys of that tenant, but
     no key of a platform admin. Reading the content of mailboxes is a separate right
     (`message_content`), which only a key that has it can grant.
@@ -149,14 +173,23 @@ async def create_api_key(request: Request, body: ApiKeyCreation, caller: Caller,
     return render(made, key)
 
 
-@api_keys.get("/v1/api-keys", operation_id="listApiKeys", summary="List API keys.", responses=problems())
-async def list_api_keys(caller: Caller, service: Tenants, limit: Limit = 50, cursor: Cursor = None) -> Page[ApiKeyView]:
+@api_keys.get(
+    "/v1/api-keys", operation_id="listApiKeys", summary="List API keys.", responses=problems()
+)
+async def list_api_keys(
+    caller: Caller, service: Tenants, limit: Limit = 50, cursor: Cursor = None
+) -> Page[ApiKeyView]:
     """Sorted by creation time. The keys themselves are not shown."""
     found = await service.keys(caller, id_in(cursor), limit + 1)
     return page(found, limit, ApiKeyView.of, lambda key: str(key.id))
 
 
-@api_keys.get("/v1/api-keys/{id}", operation_id="getApiKey", summary="Get an API key.", responses=problems(404))
+@api_keys.get(
+    "/v1/api-keys/{id}",
+    operation_id="getApiKey",
+    summary="Get an API key.",
+    responses=problems(404),
+)
 async def get_api_key(number: KeyPath, caller: Caller, service: Tenants) -> ApiKeyView:
     """The key itself is not shown."""
     return ApiKeyView.of(await service.key(caller, number))
@@ -198,15 +231,20 @@ async def list_content_access(
     return page(found, limit, AuditView.of, lambda line: line.id)
 
 
-@audit.get("/v1/audit", operation_id="listAudit", summary="List the audit log.", responses=problems())
+@audit.get(
+    "/v1/audit", operation_id="listAudit", summary="List the audit log.", responses=problems()
+)
 async def list_audit(
     caller: Caller,
     service: Tenants,
     actor: Annotated[Line | None, Query(description="Id or name of the key.")] = None,
     action: Annotated[
-        Line | None, Query(description="`account.change`, or `account` for all actions on accounts.")
+        Line | None,
+        Query(description="`account.change`, or `account` for all actions on accounts."),
     ] = None,
-    subject: Annotated[Line | None, Query(alias="object", description="Name of the object.")] = None,
+    subject: Annotated[
+        Line | None, Query(alias="object", description="Name of the object.")
+    ] = None,
     since: Moment = None,
     until: Moment = None,
     limit: Limit = 50,

@@ -190,7 +190,9 @@ class AuditView(BaseModel):
     actor_role: str
     action: str = Field(examples=["account.change"])
     object: str = Field(examples=["alice@example.test"])
-    details: dict[str, Any] = Field(description="The values that were set. A password appears as `changed`.")
+    details: dict[str, Any] = Field(
+        description="The values that were set. A password appears as `changed`."
+    )
     request_id: str = Field(description="The X-Request-Id of the request.")
 
     @classmethod

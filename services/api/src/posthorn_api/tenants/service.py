@@ -26,7 +26,8 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?\Z")
 class TenantService:
     """Every method takes the caller's key and sees what its tenant sees.
 
-    Raises ValidationFailed, NotFound, PreconditionFailed and Conflict for the caller's faults, Unavailable for ours.
+    Raises ValidationFailed, NotFound, PreconditionFailed and Conflict for the caller's faults,
+    Unavailable for ours.
     """
 
     def __init__(self, tenants: Tenants, keys: ApiKeys, audit: Audit) -> None:
@@ -34,7 +35,9 @@ class TenantService:
         self._keys = keys
         self._audit = audit
 
-    async def create_tenant(self, name: str, rules: TenantRules, receipt: Receipt[Tenant] | None) -> Tenant:
+    async def create_tenant(
+        self, name: str, rules: TenantRules, receipt: Receipt[Tenant] | None
+    ) -> Tenant:
         """Make a tenant."""
         return await self._tenants.create(new_id(), _fit_name(name), rules, receipt)
 
@@ -83,20 +86,32 @@ class TenantService:
     ) -> tuple[ApiKey, str]:
         """Make a key; returns it with what is to be shown, which nobody can be told again.
 
-        ``message_content``: whether it may read the content of mailboxes; None: where its role is an admin's and the caller may.
+        ``message_content``: whether it may read the content of mailboxes; None: where its role is
+        an admin's and the caller may.
         """
         if caller.role is not Role.PLATFORM_ADMIN and role is Role.PLATFORM_ADMIN:
-            raise ValidationFailed(FieldError("role", "only a platform admin may create a key of a platform admin"))
+            raise ValidationFailed(
+                FieldError("role", "only a platform admin may create a key of a platform admin")
+            )
         if expires_at is not None and expires_at <= datetime.now(UTC):
             raise ValidationFailed(FieldError("expires_at", "this time is in the past"))
         if message_content and not caller.message_content:
-            raise ValidationFailed(FieldError("message_content", "your own key may not read the content of mailboxes"))
+            raise ValidationFailed(
+                FieldError("message_content", "your own key may not read the content of mailboxes")
+            )
         if message_content and role is Role.SEND_ONLY:
-            raise ValidationFailed(FieldError("message_content", "a key of the role send-only cannot read messages"))
+            raise ValidationFailed(
+                FieldError("message_content", "a key of the role send-only cannot read messages")
+            )
         if message_content is None:
-            message_content = caller.message_content and role in (Role.PLATFORM_ADMIN, Role.TENANT_ADMIN)
+            message_content = caller.message_content and role in (
+                Role.PLATFORM_ADMIN,
+                Role.TENANT_ADMIN,
+            )
         key = f"ph_{secrets.token_urlsafe(32)}"
-        new = ApiKey(new_id(), name, role, caller.tenant, expires_at, message_content=message_content)
+        new = ApiKey(
+            new_id(), name, role, caller.tenant, expires_at, message_content=message_content
+        )
         return await self._keys.create(caller.tenant, new, tenant, hash_of_key(key), receipt), key
 
     async def keys(self, caller: ApiKey, after: UUID | None, limit: int) -> Sequence[ApiKey]:
@@ -120,11 +135,14 @@ class TenantService:
     async def content_access(
         self, caller: ApiKey, account: Account, before: int | None, limit: int
     ) -> Sequence[AuditLine]:
-        """List who read the content of an account's mailboxes since the account was made, newest first."""
+        """List who read the content of an account's mailboxes since the account was made, newest
+        first."""
         which = AuditFilter(action=CONTENT, subject=account.address, since=account.created_at)
         return await self._audit.items(caller.tenant, which, before, limit)
 
-    async def audit(self, caller: ApiKey, which: AuditFilter, before: int | None, limit: int) -> Sequence[AuditLine]:
+    async def audit(
+        self, caller: ApiKey, which: AuditFilter, before: int | None, limit: int
+    ) -> Sequence[AuditLine]:
         """List what was changed, newest first."""
         return await self._audit.items(caller.tenant, which, before, limit)
 

@@ -21,7 +21,9 @@ from posthorn.wire.smtp.data import with_whole_line_ends
 _HELD_OCTETS = 16 * 1024 * 1024
 _HELD_FILES = 2000
 _RETURN_PATH = re.compile(rb"Return-Path: <([^<>\r\n]*)>\r\n")
-_DATES = re.compile(rb"^(received|date)[ \t]*:((?:[^\r\n]|\r\n[ \t])*)\r\n", re.IGNORECASE | re.MULTILINE)
+_DATES = re.compile(
+    rb"^(received|date)[ \t]*:((?:[^\r\n]|\r\n[ \t])*)\r\n", re.IGNORECASE | re.MULTILINE
+)
 
 
 class Format(Enum):
@@ -64,11 +66,13 @@ class Reading(Protocol):
 
     @property
     def from_lines_left(self) -> int:
-        """``From`` lines of an mbox that were taken for text so far, though an empty line stands before them."""
+        """``From`` lines of an mbox that were taken for text so far, though an empty line stands
+        before them."""
         ...
 
     def feed(self, octets: bytes) -> Iterator[Incoming]:
-        """Take octets as they come; returns the messages that are complete. Raises NotMbox or NotTar."""
+        """Take octets as they come; returns the messages that are complete. Raises NotMbox or
+        NotTar."""
         ...
 
     def end(self) -> Iterator[Incoming]:
@@ -92,7 +96,15 @@ class _Mbox:
         return map(self._incoming, self._reader.end())
 
     def _incoming(self, message: MboxMessage) -> Incoming:
-        made = _made(message.content, message.sender, message.received_at, message.flags, None, None, self._limit)
+        made = _made(
+            message.content,
+            message.sender,
+            message.received_at,
+            message.flags,
+            None,
+            None,
+            self._limit,
+        )
         return replace(made, left_out=message.left_out) if message.left_out else made
 
 
@@ -116,7 +128,8 @@ class _Files:
 
 
 class _Maildirs:
-    """An archive of a Maildir. Messages are held while its root cannot be told, up to ``_HELD_OCTETS``."""
+    """An archive of a Maildir. Messages are held while its root cannot be told, up to
+    ``_HELD_OCTETS``."""
 
     from_lines_left = 0
 
@@ -185,7 +198,9 @@ def _of_maildir(file: TarFile, root: Sequence[str], limit: int) -> Incoming | No
     mailbox, name = place
     at = maildir.received_at(name)
     flags = maildir.flags_of(name)
-    return _made(file.content, "", file.modified_at if at is None else at, flags, mailbox, file.path, limit)
+    return _made(
+        file.content, "", file.modified_at if at is None else at, flags, mailbox, file.path, limit
+    )
 
 
 def _of_files(file: TarFile, limit: int) -> Incoming | None:
@@ -195,7 +210,9 @@ def _of_files(file: TarFile, limit: int) -> Incoming | None:
     head = with_whole_line_ends((file.content or b"")[:SCAN_LIMIT])
     at = _date_of(header_first(head, more=False) or head)
     mailbox = maildir.mailbox_of(directories)
-    return _made(file.content, "", file.modified_at if at is None else at, 0, mailbox, file.path, limit)
+    return _made(
+        file.content, "", file.modified_at if at is None else at, 0, mailbox, file.path, limit
+    )
 
 
 def _made(
@@ -223,17 +240,21 @@ def _made(
 
 
 def _message_in(octets: bytes, limit: int) -> bytes:
-    """Return the message that a file holds, unpacked. Raises NotUnpackedError, also for what is no message at all."""
+    """Return the message that a file holds, unpacked. Raises NotUnpackedError, also for what is
+    no message at all."""
     if compression_of(octets) is not None:
         octets = unpacked(octets, limit)
     first = octets.partition(b"\n")[0]
     if b"\0" in first and not starts_with_field(octets):
-        raise NotUnpackedError("this is no message: its first line is no header field and holds NULs")
+        raise NotUnpackedError(
+            "this is no message: its first line is no header field and holds NULs"
+        )
     return octets
 
 
 def _date_of(content: bytes) -> float | None:
-    """When a message was received by what its header says: the newest Received field, or else Date."""
+    """When a message was received by what its header says: the newest Received field, or else
+    Date."""
     head = content[:SCAN_LIMIT]
     end = header_end(head)
     dates: dict[bytes, bytes] = {}
@@ -241,7 +262,9 @@ def _date_of(content: bytes) -> float | None:
         dates.setdefault(name.lower(), value)
     for text in (dates.get(b"received", b"").rpartition(b";")[2], dates.get(b"date", b"")):
         try:
-            return parsedate_to_datetime(text.decode("ascii", "replace").replace("\r\n", "").strip()).timestamp()
+            return parsedate_to_datetime(
+                text.decode("ascii", "replace").replace("\r\n", "").strip()
+            ).timestamp()
         except (ValueError, TypeError, OverflowError, IndexError):
             continue
     return None

@@ -1,7 +1,8 @@
-"""A set of SHA-256 digests that takes little memory: eight octets each, keyed, in a table of numbers.
+"""A set of SHA-256 digests that takes little memory: eight octets each, keyed, in a table of
+numbers.
 
-Two messages that differ are taken for one with a probability of n²/2^65: of a million messages, once in 37 million imports.
-Nobody can make such a pair without the key, which is new for each set.
+Two messages that differ are taken for one with a probability of n²/2^65: of a million messages,
+once in 37 million imports. Nobody can make such a pair without the key, which is new for each set.
 """
 
 from __future__ import annotations

@@ -11,7 +11,14 @@ from typing import Annotated, Any
 from fastapi import Depends, Query, Request, Response
 from starlette.responses import StreamingResponse
 
-from posthorn_api.http.operations import POST_ONLY, AddressPath, Caller, problems, router, service_of
+from posthorn_api.http.operations import (
+    POST_ONLY,
+    AddressPath,
+    Caller,
+    problems,
+    router,
+    service_of,
+)
 from posthorn_api.http.problems import Problem, problem_of
 from posthorn_api.http.schemas import Line
 from posthorn_api.http.untrusted_content import UNTRUSTED_CONTENT_HEADERS
@@ -68,10 +75,12 @@ async def export_mail(
     caller: Caller,
     service: Transfers,
     form: FormatQuery,
-    mailbox: Annotated[Line | None, Query(description="Only this mailbox; without it, all mailboxes.")] = None,
+    mailbox: Annotated[
+        Line | None, Query(description="Only this mailbox; without it, all mailboxes.")
+    ] = None,
 ) -> Response:
-    """The formats mbox (Status, X-Status) and maildir keep flags, maildir and eml keep mailboxes; all formats
-    keep each message byte for byte.
+    """The formats mbox (Status, X-Status) and maildir keep flags, maildir and eml keep
+    mailboxes; all formats keep each message byte for byte.
     """
     contents, pieces = await service.export(caller, address, form, mailbox)
     media, ending = _MEDIA[form]
@@ -125,13 +134,18 @@ async def import_mail(
     try:
         found = await service.take_in(caller, address, form, mailbox, octets)
     except TimeoutError:
-        raise Problem(408, "timeout", "the body stopped arriving", headers={"Connection": "close"}) from None
+        raise Problem(
+            408, "timeout", "the body stopped arriving", headers={"Connection": "close"}
+        ) from None
     except Exception as error:
         refused = problem_of(error)
         refused.headers["Connection"] = "close"
         await _swallow(octets)
         raise refused from None
-    failures = [ImportFailure(message=number, name=name, reason=reason) for number, name, reason in found.failures]
+    failures = [
+        ImportFailure(message=number, name=name, reason=reason)
+        for number, name, reason in found.failures
+    ]
     return ImportSummary(
         messages=found.messages,
         imported=found.imported,
@@ -141,7 +155,8 @@ async def import_mail(
         failures=failures,
         left_out=found.left_out,
         left_out_records=[
-            ImportFailure(message=number, name=name, reason=reason) for number, name, reason in found.leavings
+            ImportFailure(message=number, name=name, reason=reason)
+            for number, name, reason in found.leavings
         ],
         from_lines_left=found.from_lines_left,
     )

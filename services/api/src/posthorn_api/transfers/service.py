@@ -2,14 +2,18 @@
 
 Rules:
 
-- Neither holds more than a few messages: an export reads as its client takes, an import reads as the stores take.
-- A tenant has a few of each at a time (``runtime.fair_slots``). A client that is too slow is cut off: an import has a least rate
-  (``runtime.least_rate``), what an export's client takes is watched by ``runtime.http``; both have a time in all.
-- An export that cannot read a message ends in an error, so that the client sees that it is not whole. A message that is deleted
-  meanwhile is left out.
-- An import stores mail as delivery does: a segment of many bodies is written first, then its rows in one transaction. What was
-  there already, octet for octet, is not brought in again: so an import that broke off is repeated as a whole.
-- A message that cannot be taken (too large, no room, no name for its mailbox) is counted and told of, and the rest goes on.
+- Neither holds more than a few messages: an export reads as its client takes, an import reads as
+  the stores take.
+- A tenant has a few of each at a time (``runtime.fair_slots``). A client that is too slow is cut
+  off: an import has a least rate (``runtime.least_rate``), what an export's client takes is watched
+  by ``runtime.http``; both have a time in all.
+- An export that cannot read a message ends in an error, so that the client sees that it is not
+  whole. A message that is deleted meanwhile is left out.
+- An import stores mail as delivery does: a segment of many bodies is written first, then its rows
+  in one transaction. What was there already, octet for octet, is not brought in again: so an import
+  that broke off is repeated as a whole.
+- A message that cannot be taken (too large, no room, no name for its mailbox) is counted and told
+  of, and the rest goes on.
 """
 
 from __future__ import annotations
@@ -51,7 +55,8 @@ from posthorn_api.transfers.writing import gathered, written
 log = structlog.get_logger()
 
 AT_ONCE, AT_ONCE_EACH = 6, 2
-"""Imports at work in this process, and of one tenant; each holds a batch and a message. The same of exports."""
+"""Imports at work in this process, and of one tenant; each holds a batch and a message. The same
+of exports."""
 WHOLE_SECONDS = 6 * 3600.0
 """How long an import or an export may take in all."""
 BATCH_OCTETS = 4 * 1024 * 1024
@@ -67,7 +72,11 @@ _PAUSES = (0.5, 1.0, 2.0)
 _LATEST_SECONDS = 86_400.0
 
 _exported = Counter("posthorn_api_exported_messages_total", "Messages exported")
-_imported = Counter("posthorn_api_imported_messages_total", "Messages of imports, by what became of them", ["result"])
+_imported = Counter(
+    "posthorn_api_imported_messages_total",
+    "Messages of imports, by what became of them",
+    ["result"],
+)
 
 
 @dataclass(slots=True)
@@ -124,18 +133,27 @@ class TransferService:
         self.max_size = max_size
         self.clock = clock
         self.whole_seconds = whole_seconds
-        self.importing = FairSlots("imports of mail", AT_ONCE, most_each=AT_ONCE_EACH, spare=2, retry_seconds=10.0)
-        self.exporting = FairSlots("exports of mail", AT_ONCE, most_each=AT_ONCE_EACH, spare=2, retry_seconds=10.0)
+        self.importing = FairSlots(
+            "imports of mail", AT_ONCE, most_each=AT_ONCE_EACH, spare=2, retry_seconds=10.0
+        )
+        self.exporting = FairSlots(
+            "exports of mail", AT_ONCE, most_each=AT_ONCE_EACH, spare=2, retry_seconds=10.0
+        )
 
     async def export(
         self, caller: ApiKey, address: str, form: Format, mailbox: str | None
     ) -> tuple[Contents, AsyncGenerator[bytes]]:
-        """Begin an export. The pieces raise Unavailable when a message cannot be read, SlotsTaken when too many are under way."""
+        """Begin an export. The pieces raise Unavailable when a message cannot be read,
+        SlotsTaken when too many are under way."""
         wanted = None if mailbox is None else known_mailbox(mailbox)
-        contents = await self._transfers.contents(caller.tenant, address_in("address", address), wanted)
+        contents = await self._transfers.contents(
+            caller.tenant, address_in("address", address), wanted
+        )
         return contents, self._in_time(gathered(self._octets(contents, form)), present_holder())
 
-    async def _in_time(self, pieces: AsyncGenerator[bytes], holder: Hashable) -> AsyncGenerator[bytes]:
+    async def _in_time(
+        self, pieces: AsyncGenerator[bytes], holder: Hashable
+    ) -> AsyncGenerator[bytes]:
         end = time.monotonic() + self.whole_seconds
         async with self.exporting.hold(holder), aclosing(pieces):
             async for piece in pieces:
@@ -169,7 +187,9 @@ class TransferService:
                 try:
                     first = await anext(pieces, b"")
                 except BlobMissing:
-                    now = await self._transfers.entries(contents, (entry.mailbox, entry.uid), 1, ahead=False)
+                    now = await self._transfers.entries(
+                        contents, (entry.mailbox, entry.uid), 1, ahead=False
+                    )
                     if not now:
                         return
                     if attempt == 2:
@@ -183,12 +203,17 @@ class TransferService:
             return
 
     async def take_in(
-        self, caller: ApiKey, address: str, form: Format, mailbox: str | None, octets: AsyncIterator[bytes]
+        self,
+        caller: ApiKey,
+        address: str,
+        form: Format,
+        mailbox: str | None,
+        octets: AsyncIterator[bytes],
     ) -> Summary:
         """Import a file.
 
-        Raises ValidationFailed for one that does not read, TimeoutError when it stops coming or is too slow, SlotsTaken, Conflict
-        while another import into this account runs, Unavailable.
+        Raises ValidationFailed for one that does not read, TimeoutError when it stops coming or is
+        too slow, SlotsTaken, Conflict while another import into this account runs, Unavailable.
         """
         address = address_in("address", address)
         into = None if mailbox is None else mailbox_in("mailbox", mailbox)
@@ -196,7 +221,9 @@ class TransferService:
             details = {"format": form.value} | ({} if into is None else {"mailbox": into})
             importing = await self._transfers.begin(caller.tenant, address, new_id(), details)
             work = _Import(self, importing, form, into)
-            paced = LeastRate(idle_seconds=IDLE_SECONDS, whole_seconds=self.whole_seconds).read(octets)
+            paced = LeastRate(idle_seconds=IDLE_SECONDS, whole_seconds=self.whole_seconds).read(
+                octets
+            )
             try:
                 return await work.run(paced)
             finally:
@@ -204,7 +231,8 @@ class TransferService:
 
     async def _finish(self, importing: Importing, summary: Summary) -> None:
         counts = {
-            name: getattr(summary, name) for name in ("messages", "imported", "duplicates", "failed", "left_out")
+            name: getattr(summary, name)
+            for name in ("messages", "imported", "duplicates", "failed", "left_out")
         } | {"imported_bytes": summary.octets}
         log.info("mail imported", account=importing.address, **counts)
         with suppress(Unavailable):  # the lease runs out by itself
@@ -238,7 +266,9 @@ class TransferService:
         await _patiently(lambda: self._blobs.put(segment.key, packed.parts))
         packed.parts.clear()
         try:
-            return await _patiently(lambda: self._transfers.insert(importing, segment, [each.entry for each in batch]))
+            return await _patiently(
+                lambda: self._transfers.insert(importing, segment, [each.entry for each in batch])
+            )
         except ImportLost:
             raise _lost() from None
 
@@ -257,7 +287,9 @@ class _Waiting:
 class _Import:
     """An import at work."""
 
-    def __init__(self, transfer: TransferService, importing: Importing, form: Format, mailbox: str | None) -> None:
+    def __init__(
+        self, transfer: TransferService, importing: Importing, form: Format, mailbox: str | None
+    ) -> None:
         self.summary = Summary()
         self._transfer = transfer
         self._importing = importing
@@ -280,7 +312,9 @@ class _Import:
                         await self._store()
             except (NotMbox, NotTar) as error:
                 await self._store()
-                raise ValidationFailed(FieldError("body", f"{self._broken(error)}; {self._so_far()}")) from None
+                raise ValidationFailed(
+                    FieldError("body", f"{self._broken(error)}; {self._so_far()}")
+                ) from None
             if time.monotonic() - self._stayed > _STAY_SECONDS:
                 await self._transfer.stay(self._importing)
                 self._stayed = time.monotonic()
@@ -291,9 +325,7 @@ class _Import:
     def _broken(self, error: Exception) -> str:
         if isinstance(error, NotTar):
             return str(error) or "this is not a tar archive"
-        return (
-            "this is no mbox: its first line must be From, an address and a date (unpack it first if it is compressed)"
-        )
+        return "this is no mbox: its first line must be From, an address and a date (unpack it first if it is compressed)"
 
     def _so_far(self) -> str:
         counts = self.summary
@@ -311,7 +343,9 @@ class _Import:
             summary.leave_out(number, incoming.name, incoming.left_out)
             return
         if content is None or len(content) > self._transfer.max_size:
-            summary.fail(number, incoming.name, f"it has more than {self._transfer.max_size} octets")
+            summary.fail(
+                number, incoming.name, f"it has more than {self._transfer.max_size} octets"
+            )
             return
         if not content:
             summary.fail(number, incoming.name, "it is empty")
@@ -327,7 +361,11 @@ class _Import:
             _imported.labels("duplicate").inc()
             return
         now = self._transfer.clock()
-        at = now if incoming.received_at is None else min(max(incoming.received_at, 0.0), now + _LATEST_SECONDS)
+        at = (
+            now
+            if incoming.received_at is None
+            else min(max(incoming.received_at, 0.0), now + _LATEST_SECONDS)
+        )
         envelope = Envelope(
             id=new_id(),
             received_at=at,
@@ -337,7 +375,9 @@ class _Import:
             summary=scan_header(content[:SCAN_LIMIT]).summary,
             role="import",
         )
-        self._batch.append(_Waiting(number, incoming.name, content, envelope, Entry(mailbox, incoming.flags, at)))
+        self._batch.append(
+            _Waiting(number, incoming.name, content, envelope, Entry(mailbox, incoming.flags, at))
+        )
         self._octets += len(content)
 
     async def _store(self) -> None:
@@ -366,4 +406,6 @@ async def _patiently[T](attempt: Callable[[], Awaitable[T]]) -> T:
 
 
 def _lost() -> Conflict:
-    return Conflict("another import into this account has taken over, or the account no longer exists")
+    return Conflict(
+        "another import into this account has taken over, or the account no longer exists"
+    )

@@ -1,4 +1,5 @@
-"""Which webhooks are told of which events: what a tenant may see of a message (``queue_service.visible_to``), and asked for."""
+"""Which webhooks are told of which events: what a tenant may see of a message
+(``queue_service.visible_to``), and asked for."""
 
 from __future__ import annotations
 
@@ -42,15 +43,20 @@ def wanted(events: Iterable[Event], webhooks: Sequence[Webhook]) -> list[Event]:
     return [
         event
         for event in events
-        if event.at >= since and (ANY in asked or event.kind in asked) and hour_of(event.at) is not None
+        if event.at >= since
+        and (ANY in asked or event.kind in asked)
+        and hour_of(event.at) is not None
     ]
 
 
 def matched(
-    events: Sequence[Event], webhooks: Sequence[Webhook], facts: Facts, senders: Mapping[UUID, UUID | None]
+    events: Sequence[Event],
+    webhooks: Sequence[Webhook],
+    facts: Facts,
+    senders: Mapping[UUID, UUID | None],
 ) -> list[NewDelivery]:
-    """Return a delivery for each webhook and each event that it is to be told of. ``senders`` are the tenants whose messages these
-    are; None: a stranger's."""
+    """Return a delivery for each webhook and each event that it is to be told of. ``senders``
+    are the tenants whose messages these are; None: a stranger's."""
     by_message: defaultdict[UUID, list[Event]] = defaultdict(list)
     for event in events:
         by_message[event.message].append(event)
@@ -72,20 +78,39 @@ def matched(
 
 def document(event: Event) -> dict[str, Any]:
     """Return what is sent of an event."""
-    moment = datetime.fromtimestamp(event.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return {"type": event.kind, "timestamp": moment, "data": {"message": str(event.message), **event.detail}}
+    moment = (
+        datetime.fromtimestamp(event.at, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )
+    return {
+        "type": event.kind,
+        "timestamp": moment,
+        "data": {"message": str(event.message), **event.detail},
+    }
 
 
 def delivery_id(webhook: UUID, event: Event) -> UUID:
-    """Return the id of the delivery of an event, always the same: a UUIDv7 by the event's time, the rest a hash of both."""
+    """Return the id of the delivery of an event, always the same: a UUIDv7 by the event's time,
+    the rest a hash of both."""
     digest = hashlib.sha256(webhook.bytes + encode_event(event)).digest()
     rest = int.from_bytes(digest[:10])
     milliseconds = min(max(int(event.at * 1000), 0), 2**48 - 1)
-    return UUID(int=milliseconds << 80 | 0x7 << 76 | (rest >> 64 & 0xFFF) << 64 | 0b10 << 62 | rest & (2**62 - 1))
+    return UUID(
+        int=milliseconds << 80
+        | 0x7 << 76
+        | (rest >> 64 & 0xFFF) << 64
+        | 0b10 << 62
+        | rest & (2**62 - 1)
+    )
 
 
 def _seen_by(
-    tenant: UUID, message: UUID, events: Sequence[Event], facts: Facts, senders: Mapping[UUID, UUID | None]
+    tenant: UUID,
+    message: UUID,
+    events: Sequence[Event],
+    facts: Facts,
+    senders: Mapping[UUID, UUID | None],
 ) -> Sequence[Event]:
     rows = [row for row in facts.rows.get(message, ()) if row.tenant == tenant]
     own = {(row.recipient, row.original) for row in rows}
@@ -95,13 +120,16 @@ def _seen_by(
 
 
 def _is_asked_for(webhook: Webhook, event: Event, facts: Facts) -> bool:
-    if event.at < webhook.created_at.timestamp() or not (ANY in webhook.events or event.kind in webhook.events):
+    if event.at < webhook.created_at.timestamp() or not (
+        ANY in webhook.events or event.kind in webhook.events
+    ):
         return False
     return webhook.domain is None or webhook.domain in _domains_of(event, facts)
 
 
 def _domains_of(event: Event, facts: Facts) -> set[str]:
-    """Return the domains that an event concerns: of every address that it names, and of the sender of the recipient."""
+    """Return the domains that an event concerns: of every address that it names, and of the
+    sender of the recipient."""
     detail = event.detail
     listed = detail.get("recipients")
     named = [detail.get("recipient"), detail.get("original"), detail.get("account")]

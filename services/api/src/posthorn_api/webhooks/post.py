@@ -1,9 +1,10 @@
-"""Posting to places that strangers name: no redirect, no private address, little time, little of the answer.
+"""Posting to places that strangers name: no redirect, no private address, little time, little of
+the answer.
 
 Rules (OWASP, Server-Side Request Forgery Prevention):
 
-- The name is resolved and its addresses are checked by ``runtime.egress``. Only public addresses may be used, and those in networks
-  that the settings list.
+- The name is resolved and its addresses are checked by ``runtime.egress``. Only public addresses
+  may be used, and those in networks that the settings list.
 - The certificate is always verified, for the name in the URL.
 """
 
@@ -57,7 +58,11 @@ class Poster:
         self._policy = policy
         self._connector = httpcore.AnyIOBackend()
         self._backend = GuardedBackend(
-            _resolve, self._allowed, self._connect, address_seconds=_CONNECT_SECONDS, total_seconds=_SECONDS
+            _resolve,
+            self._allowed,
+            self._connect,
+            address_seconds=_CONNECT_SECONDS,
+            total_seconds=_SECONDS,
         )
         self._seconds = seconds
 
@@ -73,13 +78,23 @@ class Poster:
         except HostUnreachable as error:
             raise Unreachable(f"the host cannot be reached ({error})") from None
         except ssl.SSLError as error:
-            raise Unreachable(f"TLS: {getattr(error, 'verify_message', '') or error.reason}") from None
+            raise Unreachable(
+                f"TLS: {getattr(error, 'verify_message', '') or error.reason}"
+            ) from None
         except httpcore.ConnectError as error:
             cause = error.__context__
             if isinstance(cause, ssl.SSLError):
-                raise Unreachable(f"TLS: {getattr(cause, 'verify_message', '') or cause.reason}") from None
+                raise Unreachable(
+                    f"TLS: {getattr(cause, 'verify_message', '') or cause.reason}"
+                ) from None
             raise Unreachable("the connection failed") from None
-        except (OSError, EOFError, httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException) as error:
+        except (
+            OSError,
+            EOFError,
+            httpcore.NetworkError,
+            httpcore.ProtocolError,
+            httpcore.TimeoutException,
+        ) as error:
             raise Unreachable(f"the connection failed ({type(error).__name__})") from None
 
     async def _post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
@@ -91,7 +106,9 @@ class Poster:
         }
         sent = [("Host", urlsplit(url).netloc), *fields.items(), ("Content-Length", str(len(body)))]
         async with (
-            httpcore.AsyncConnectionPool(ssl_context=self._trust, network_backend=self._backend) as pool,
+            httpcore.AsyncConnectionPool(
+                ssl_context=self._trust, network_backend=self._backend
+            ) as pool,
             pool.stream("POST", url, headers=sent, content=body) as response,
         ):
             octets = b""
@@ -105,7 +122,9 @@ class Poster:
     def _allowed(self, addresses: Sequence[str]) -> Sequence[str]:
         return [address for address in addresses if self._policy.allows(address.partition("%")[0])]
 
-    async def _connect(self, address: str, port: int, seconds: float) -> httpcore.AsyncNetworkStream:
+    async def _connect(
+        self, address: str, port: int, seconds: float
+    ) -> httpcore.AsyncNetworkStream:
         return await self._connector.connect_tcp(address, port, seconds)
 
 

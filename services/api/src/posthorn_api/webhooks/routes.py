@@ -43,7 +43,9 @@ _DELIVERIES = "/v1/webhooks/{id}/deliveries"
 
 
 def _render(webhook: Webhook, secret: str | None = None) -> Response:
-    return created(NewWebhookView.shown(webhook, secret), "webhooks", str(webhook.id), webhook.version)
+    return created(
+        NewWebhookView.shown(webhook, secret), "webhooks", str(webhook.id), webhook.version
+    )
 
 
 def _shown(webhook: Webhook, response: Response) -> WebhookView:
@@ -60,7 +62,9 @@ def _shown(webhook: Webhook, response: Response) -> WebhookView:
     responses=problems(409, *BODY_PROBLEMS),
     dependencies=POST_ONLY,
 )
-async def create_webhook(request: Request, body: WebhookCreation, caller: Caller, service: Webhooks) -> Response:
+async def create_webhook(
+    request: Request, body: WebhookCreation, caller: Caller, service: Webhooks
+) -> Response:
     """Events are posted to the URL as JSON: `{"type": "delivered", "timestamp": "2036-01-01T00:00:00.000Z", "data": {"message":
     "<id>", …}}`, with `type` and `data` as in the trace of the message. A tenant gets the events of messages that it sent, of
     messages delivered to its domains, and of messages that its aliases forwarded.
@@ -88,7 +92,9 @@ async def create_webhook(request: Request, body: WebhookCreation, caller: Caller
     return _render(made, secret)
 
 
-@webhooks.get("/v1/webhooks", operation_id="listWebhooks", summary="List webhooks.", responses=problems())
+@webhooks.get(
+    "/v1/webhooks", operation_id="listWebhooks", summary="List webhooks.", responses=problems()
+)
 async def list_webhooks(
     caller: Caller, service: Webhooks, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[WebhookView]:
@@ -98,13 +104,18 @@ async def list_webhooks(
 
 
 @webhooks.get(_ONE, operation_id="getWebhook", summary="Get a webhook.", responses=problems(404))
-async def get_webhook(number: WebhookPath, caller: Caller, service: Webhooks, response: Response) -> WebhookView:
+async def get_webhook(
+    number: WebhookPath, caller: Caller, service: Webhooks, response: Response
+) -> WebhookView:
     """The secret is not shown."""
     return _shown(await service.get(caller, number), response)
 
 
 @webhooks.patch(
-    _ONE, operation_id="changeWebhook", summary="Update a webhook.", responses=problems(404, 412, *BODY_PROBLEMS)
+    _ONE,
+    operation_id="changeWebhook",
+    summary="Update a webhook.",
+    responses=problems(404, 412, *BODY_PROBLEMS),
 )
 async def change_webhook(
     number: WebhookPath,
@@ -117,13 +128,22 @@ async def change_webhook(
     """Only the fields in the body are changed. A webhook that becomes active again continues with
     its waiting events.
     """
-    return _shown(await service.change(caller, number, body.model_dump(exclude_unset=True), expected), response)
+    return _shown(
+        await service.change(caller, number, body.model_dump(exclude_unset=True), expected),
+        response,
+    )
 
 
 @webhooks.delete(
-    _ONE, operation_id="deleteWebhook", summary="Delete a webhook.", status_code=204, responses=problems(400, 404, 412)
+    _ONE,
+    operation_id="deleteWebhook",
+    summary="Delete a webhook.",
+    status_code=204,
+    responses=problems(400, 404, 412),
 )
-async def delete_webhook(number: WebhookPath, caller: Caller, service: Webhooks, expected: Expected) -> Response:
+async def delete_webhook(
+    number: WebhookPath, caller: Caller, service: Webhooks, expected: Expected
+) -> Response:
     """Its deliveries are deleted too."""
     await service.delete(caller, number, expected)
     return Response(status_code=204)
@@ -138,7 +158,9 @@ async def delete_webhook(number: WebhookPath, caller: Caller, service: Webhooks,
     responses=problems(404),
     dependencies=POST_ONLY,
 )
-async def rotate_webhook_secret(request: Request, number: WebhookPath, caller: Caller, service: Webhooks) -> Response:
+async def rotate_webhook_secret(
+    request: Request, number: WebhookPath, caller: Caller, service: Webhooks
+) -> Response:
     """For a day every request is signed with both the new and the previous secret:
     `webhook-signature` then holds two signatures, separated by a space, of which either is
     valid.
@@ -155,7 +177,9 @@ async def rotate_webhook_secret(request: Request, number: WebhookPath, caller: C
     responses=problems(404, 409),
     dependencies=POST_ONLY,
 )
-async def test_webhook(request: Request, number: WebhookPath, caller: Caller, service: Webhooks) -> Response:
+async def test_webhook(
+    request: Request, number: WebhookPath, caller: Caller, service: Webhooks
+) -> Response:
     """An event of the type `test`, whichever events the webhook subscribes to. Its result is listed
     among the deliveries.
     """
@@ -174,7 +198,9 @@ async def list_webhook_deliveries(
     number: WebhookPath,
     caller: Caller,
     service: Webhooks,
-    state: Annotated[DeliveryStateName | None, Query(description="Only deliveries in this state.")] = None,
+    state: Annotated[
+        DeliveryStateName | None, Query(description="Only deliveries in this state.")
+    ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[DeliveryView]:

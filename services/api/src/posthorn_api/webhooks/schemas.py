@@ -104,14 +104,20 @@ class NewWebhookView(WebhookView):
 class DeliveryView(BaseModel):
     """An event for a webhook."""
 
-    id: UUID = Field(description="The value of the header `webhook-id`, the same for every attempt.")
+    id: UUID = Field(
+        description="The value of the header `webhook-id`, the same for every attempt."
+    )
     event_type: str
     event: dict[str, Any] = Field(description="The document that is sent.")
     state: DeliveryStateName = Field(description="failed: given up after a day of attempts.")
     attempts: int
     next_attempt_at: datetime | None = Field(description="Null if no further attempt is planned.")
-    last_status: int | None = Field(description="HTTP status of the last response; null if there was none.")
-    last_reply: str = Field(description="The beginning of the last response, or the reason why there was none.")
+    last_status: int | None = Field(
+        description="HTTP status of the last response; null if there was none."
+    )
+    last_reply: str = Field(
+        description="The beginning of the last response, or the reason why there was none."
+    )
     created_at: datetime
     closed_at: datetime | None
 

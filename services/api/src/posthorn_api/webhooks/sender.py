@@ -2,12 +2,14 @@
 
 Rules:
 
-- Every API process sends. What is due is claimed; a process that dies leaves its claims to the others within ``CLAIM_SECONDS``.
+- Every API process sends. What is due is claimed; a process that dies leaves its claims to the
+  others within ``CLAIM_SECONDS``.
 - At least once: a receiver may get a delivery again, under the same ``webhook-id``.
-- Any 2xx is success; all else, redirects too, is not. 410 says that nothing more is wanted, and pauses the webhook.
+- Any 2xx is success; all else, redirects too, is not. 410 says that nothing more is wanted, and
+  pauses the webhook.
 - Eleven attempts over a day, each pause with jitter; a longer Retry-After is respected.
-- Few at a time for one receiver, so that a slow one holds up itself alone, and no more than its share for one tenant
-  (``runtime.fair_slots``): each gets its turn, however much waits for another.
+- Few at a time for one receiver, so that a slow one holds up itself alone, and no more than its
+  share for one tenant (``runtime.fair_slots``): each gets its turn, however much waits for another.
 """
 
 from __future__ import annotations
@@ -47,9 +49,13 @@ _POLL_SECONDS = 1.0
 _FAULT_SECONDS = 2.0
 _GONE = 410
 
-_attempts = Counter("posthorn_api_webhook_attempts_total", "Attempts to tell webhooks of events", ["outcome"])
+_attempts = Counter(
+    "posthorn_api_webhook_attempts_total", "Attempts to tell webhooks of events", ["outcome"]
+)
 _seconds = Histogram(
-    "posthorn_api_webhook_seconds", "Time of an attempt", buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20)
+    "posthorn_api_webhook_seconds",
+    "Time of an attempt",
+    buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20),
 )
 
 
@@ -105,7 +111,9 @@ class Sender:
         if not (room := self.slots.free):
             return False
         part = max(self._for_each // 2, 1)
-        busy = [webhook for webhook, number in self._at_work.items() if number + part > self._for_each]
+        busy = [
+            webhook for webhook, number in self._at_work.items() if number + part > self._for_each
+        ]
         at_work = {tenant: self.slots.held_by(tenant) for tenant in self._tenants}
         shares = Shares(room, part, _FOR_TENANT, _SPARE, busy, at_work)
         parcels = await self._dispatch.claim(shares, CLAIM_SECONDS)
@@ -123,12 +131,16 @@ class Sender:
             try:
                 attempt = await self._attempt(parcel)
             except Exception:
-                log.exception("a webhook cannot be sent", delivery=str(parcel.id), webhook=str(parcel.webhook))
+                log.exception(
+                    "a webhook cannot be sent", delivery=str(parcel.id), webhook=str(parcel.webhook)
+                )
                 attempt = self._failed(parcel, None, "it could not be sent")
             _attempts.labels("delivered" if attempt.is_delivered else "failed").inc()
             await self._note(parcel, attempt)
         except Unavailable as fault:  # it comes again when the claim is over
-            log.warning("what became of a webhook is not noted", delivery=str(parcel.id), detail=str(fault))
+            log.warning(
+                "what became of a webhook is not noted", delivery=str(parcel.id), detail=str(fault)
+            )
         finally:
             self._at_work[parcel.webhook] -= 1
             if not self._at_work[parcel.webhook]:
@@ -142,13 +154,17 @@ class Sender:
         now = self._clock()
         body = json.dumps(parcel.event, separators=(",", ":"), ensure_ascii=False).encode()
         try:
-            present = read_secrets(self._secret_box.decrypt(parcel.secret, f"webhook:{parcel.webhook}"), now)
+            present = read_secrets(
+                self._secret_box.decrypt(parcel.secret, f"webhook:{parcel.webhook}"), now
+            )
         except DecryptionFailed:
             log.error("a webhook's secret cannot be opened", webhook=str(parcel.webhook))
             return self._failed(parcel, None, "the secret cannot be opened; rotate it")
         began = time.monotonic()
         try:
-            reply = await self._poster.post(parcel.url, signed_headers(str(parcel.id), now, body, *present), body)
+            reply = await self._poster.post(
+                parcel.url, signed_headers(str(parcel.id), now, body, *present), body
+            )
         except Unreachable as fault:
             return self._failed(parcel, None, str(fault))
         finally:
@@ -169,10 +185,20 @@ class Sender:
 
     async def _note(self, parcel: OutgoingDelivery, attempt: Attempt) -> None:
         changed = await self._dispatch.close(parcel, attempt)
-        about = {"webhook": str(parcel.webhook), "delivery": str(parcel.id), "status": attempt.status}
+        about = {
+            "webhook": str(parcel.webhook),
+            "delivery": str(parcel.id),
+            "status": attempt.status,
+        }
         if not attempt.is_delivered:
             final = attempt.retry_in is None
-            log.info("a webhook was not told", attempt=parcel.attempt, final=final, detail=attempt.reply[:200], **about)
+            log.info(
+                "a webhook was not told",
+                attempt=parcel.attempt,
+                final=final,
+                detail=attempt.reply[:200],
+                **about,
+            )
         match changed:
             case WebhookState.FAILING:
                 log.warning("a webhook is failing", **about)

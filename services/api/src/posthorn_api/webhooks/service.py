@@ -16,7 +16,15 @@ from posthorn.ports.clock import Clock
 from posthorn.ports.errors import FieldError, NotFound, ValidationFailed
 from posthorn.ports.idempotency import Receipt
 from posthorn.ports.secrets import SecretStore
-from posthorn.ports.webhooks import Delivery, DeliveryState, NewDelivery, NewWebhook, Webhook, Webhooks, WebhookState
+from posthorn.ports.webhooks import (
+    Delivery,
+    DeliveryState,
+    NewDelivery,
+    NewWebhook,
+    Webhook,
+    Webhooks,
+    WebhookState,
+)
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.secret_box import DecryptionFailed
 from posthorn_api.directory.service import domain_in
@@ -29,7 +37,8 @@ _LONGEST_URL = 2000
 class WebhookService:
     """Every method takes the caller's key and sees what its tenant sees.
 
-    Raises ValidationFailed, NotFound, PreconditionFailed and Conflict for the caller's faults, Unavailable for ours.
+    Raises ValidationFailed, NotFound, PreconditionFailed and Conflict for the caller's faults,
+    Unavailable for ours.
     """
 
     def __init__(
@@ -106,7 +115,8 @@ class WebhookService:
             try:
                 before = self._secret_box.decrypt(encrypted, _context(number))
             except DecryptionFailed:
-                before = b"[]"  # the key that encrypted it is gone: nothing can sign beside the new one
+                # the key that encrypted it is gone: nothing can sign beside the new one
+                before = b"[]"
             made, secret = rotated(before, self._clock())
             shown.append(secret.shown)
             return self._secret_box.encrypt(made, _context(number))
@@ -151,9 +161,12 @@ class WebhookService:
         return delivery
 
     async def test(self, caller: ApiKey, number: UUID, identity: UUID) -> Delivery:
-        """Have an event of the type ``test`` sent. ``identity`` becomes the delivery's, so that a repeat makes no second one."""
+        """Have an event of the type ``test`` sent. ``identity`` becomes the delivery's, so that
+        a repeat makes no second one."""
         event = document(Event(identity, self._clock(), TEST, {}))
-        delivery = await self._webhooks.enter(caller.tenant, NewDelivery(identity, number, TEST, event))
+        delivery = await self._webhooks.enter(
+            caller.tenant, NewDelivery(identity, number, TEST, event)
+        )
         self._wake()
         return delivery
 
@@ -197,7 +210,10 @@ def _missing(number: UUID) -> NotFound:
 def _fit_events(events: Sequence[object]) -> tuple[str, ...]:
     named = [str(each) for each in events]
     faults = [
-        FieldError(f"events[{place}]", f"there is no event {name!r}; there are {', '.join(KINDS)}, and {ANY} for all")
+        FieldError(
+            f"events[{place}]",
+            f"there is no event {name!r}; there are {', '.join(KINDS)}, and {ANY} for all",
+        )
         for place, name in enumerate(named)
         if name not in (*KINDS, ANY)
     ]

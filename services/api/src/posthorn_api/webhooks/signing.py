@@ -1,9 +1,13 @@
 """Signatures of webhooks, as Standard Webhooks has them (symmetric ones, v1).
 
-- What is signed is ``<webhook-id>.<webhook-timestamp>.<body>``; the timestamp is that of the attempt, in seconds since the epoch.
-- A secret is shown as ``whsec_`` and 32 random octets in base64; these octets are the key of the HMAC-SHA256.
-- After a rotation the secret before signs too, for a day: the header then holds two signatures, and either will do.
-- At rest the secrets of a webhook are one encrypted JSON document: ``[{"key": …, "until": …}]``, the present one first.
+- What is signed is ``<webhook-id>.<webhook-timestamp>.<body>``; the timestamp is that of the
+  attempt, in seconds since the epoch.
+- A secret is shown as ``whsec_`` and 32 random octets in base64; these octets are the key of the
+  HMAC-SHA256.
+- After a rotation the secret before signs too, for a day: the header then holds two signatures, and
+  either will do.
+- At rest the secrets of a webhook are one encrypted JSON document: ``[{"key": …, "until": …}]``,
+  the present one first.
 """
 
 from __future__ import annotations
@@ -42,8 +46,8 @@ def new_secret() -> Secret:
 
 
 def rotated(document: bytes, now: float) -> tuple[bytes, Secret]:
-    """Return the document with a new secret in front, and that secret. What has ended is left out; of those that signed alone or
-    first the last one goes on for the overlap."""
+    """Return the document with a new secret in front, and that secret. What has ended is left
+    out; of those that signed alone or first the last one goes on for the overlap."""
     made = new_secret()
     before = [Secret(each.key, now + OVERLAP_SECONDS) for each in read_secrets(document, now)[:1]]
     return write_secrets(made, *before), made
@@ -51,7 +55,9 @@ def rotated(document: bytes, now: float) -> tuple[bytes, Secret]:
 
 def write_secrets(*present: Secret) -> bytes:
     """Return the form at rest, still to be encrypted."""
-    return json.dumps([{"key": base64.b64encode(each.key).decode(), "until": each.until} for each in present]).encode()
+    return json.dumps(
+        [{"key": base64.b64encode(each.key).decode(), "until": each.until} for each in present]
+    ).encode()
 
 
 def read_secrets(document: bytes, now: float) -> list[Secret]:
@@ -64,7 +70,9 @@ def signed_headers(delivery: str, now: float, body: bytes, *present: Secret) -> 
     """Return the headers that go with the body."""
     timestamp = str(int(now))
     signed = b".".join((delivery.encode(), timestamp.encode(), body))
-    signatures = (base64.b64encode(hmac.digest(each.key, signed, hashlib.sha256)).decode() for each in present)
+    signatures = (
+        base64.b64encode(hmac.digest(each.key, signed, hashlib.sha256)).decode() for each in present
+    )
     return {
         "webhook-id": delivery,
         "webhook-timestamp": timestamp,

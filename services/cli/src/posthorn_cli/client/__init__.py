@@ -1,7 +1,9 @@
-"""A client of the REST API, with types: ``with Client("https://mail.example.org", key) as api: api.list_domains()``.
+"""A client of the REST API, with types: ``with Client("https://mail.example.org", key) as api:
+api.list_domains()``.
 
-Each operation of the API is a method, named as in its OpenAPI document but in snake case. Answers are the JSON as it came, typed as
-in ``posthorn_cli.client.types``. Everything that goes wrong is a ``ClientError``.
+Each operation of the API is a method, named as in its OpenAPI document but in snake case. Answers
+are the JSON as it came, typed as in ``posthorn_cli.client.types``. Everything that goes wrong is a
+``ClientError``.
 """
 
 from __future__ import annotations
@@ -29,15 +31,22 @@ class Lists[T](Protocol):
         """Return a page of a list."""
 
 
-def every[T](pages: Lists[T] | Callable[..., Page[T]], limit: int | None = None, **filters: object) -> Iterator[T]:
-    """Yield the items of a list, page by page as they are asked for: ``every(api.list_accounts, domain="example.test")``.
+def every[T](
+    pages: Lists[T] | Callable[..., Page[T]], limit: int | None = None, **filters: object
+) -> Iterator[T]:
+    """Yield the items of a list, page by page as they are asked for: ``every(api.list_accounts,
+    domain="example.test")``.
 
     ``limit`` is how many at most; without it, all. Raises ApiError and Unreachable.
     """
     cursor: str | None = None
     left = limit
     while left is None or left > 0:
-        page = pages(limit=LARGEST_PAGE if left is None else min(left, LARGEST_PAGE), cursor=cursor, **filters)
+        page = pages(
+            limit=LARGEST_PAGE if left is None else min(left, LARGEST_PAGE),
+            cursor=cursor,
+            **filters,
+        )
         yield from page["items"]
         cursor = page["next_cursor"]
         if cursor is None:

@@ -1,8 +1,10 @@
-"""Requests to the REST API: the key, retries that do nothing twice, problem documents as exceptions.
+"""Requests to the REST API: the key, retries that do nothing twice, problem documents as
+exceptions.
 
-Rules. What may be sent again is sent again after 503, and when no answer came: GET, PUT and DELETE by their nature, POST because
-each carries an Idempotency-Key (the API does it once), PATCH only where the API has said that it did nothing. A body that is read
-from elsewhere piece by piece is sent once. The API's own wish (Retry-After) sets the pause where it is longer than ours.
+Rules. What may be sent again is sent again after 503, and when no answer came: GET, PUT and DELETE
+by their nature, POST because each carries an Idempotency-Key (the API does it once), PATCH only
+where the API has said that it did nothing. A body that is read from elsewhere piece by piece is
+sent once. The API's own wish (Retry-After) sets the pause where it is longer than ours.
 """
 
 from __future__ import annotations
@@ -35,12 +37,15 @@ _IN_USE = "idempotency-key-in-use"
 _NDJSON = "application/x-ndjson"
 
 
-def verifying_context(ca_file: Path | None, *, environment: bool = True, system: bool = False) -> ssl.SSLContext:
+def verifying_context(
+    ca_file: Path | None, *, environment: bool = True, system: bool = False
+) -> ssl.SSLContext:
     """Return a context that judges a certificate by its chain, its dates and its name.
 
-    ``VERIFY_X509_STRICT``, which Python sets from 3.13 on, is left out: private authorities often leave out the extensions that it
-    demands. ``environment``: whether SSL_CERT_FILE and SSL_CERT_DIR count where no ``ca_file`` is given;
-    ``system``: take the system's anchors there instead of those that come with the client.
+    ``VERIFY_X509_STRICT``, which Python sets from 3.13 on, is left out: private authorities often
+    leave out the extensions that it demands. ``environment``: whether SSL_CERT_FILE and
+    SSL_CERT_DIR count where no ``ca_file`` is given; ``system``: take the system's anchors there
+    instead of those that come with the client.
     """
     if ca_file is not None or system:
         context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
@@ -55,10 +60,12 @@ type Body = bytes | Iterable[bytes]
 
 
 class Connection:
-    """A connection to one API with one key; kept open between requests, closed by ``close`` or ``with``.
+    """A connection to one API with one key; kept open between requests, closed by ``close`` or
+    ``with``.
 
-    ``url`` is the root of the API (``https://mail.example.org``), ``timeout`` is in seconds and holds for each step of a request.
-    ``ca_file`` holds certificates to trust in place of the system's. Raises UnsafeUrl.
+    ``url`` is the root of the API (``https://mail.example.org``), ``timeout`` is in seconds and
+    holds for each step of a request. ``ca_file`` holds certificates to trust in place of the
+    system's. Raises UnsafeUrl.
     """
 
     def __init__(
@@ -80,9 +87,11 @@ class Connection:
             headers["Authorization"] = f"Bearer {key}"
         self.url = str(address).rstrip("/")
         self.is_exposed = address.scheme == "http" and not is_loopback(address.host)
-        """Whether others on the way can read the key: not encrypted, and not within this machine."""
+        """Whether others on the way can read the key: not encrypted, and not within this
+        machine."""
         self.etag: str | None = None
-        """The ETag of the last answer; None when it had none. Give it as ``if_match`` to change just what was read."""
+        """The ETag of the last answer; None when it had none. Give it as ``if_match`` to change
+        just what was read."""
         self.headers: Mapping[str, str] = {}
         """The header of the last answer; its names are the same in either case."""
         self._sleep = sleep
@@ -119,7 +128,8 @@ class Connection:
         if_match: str | None = None,
         idempotency_key: str | None = None,
     ) -> httpx.Response:
-        """Make one request, again if need be. ``body`` is sent as JSON, ``content`` as it is; query values of None are left out.
+        """Make one request, again if need be. ``body`` is sent as JSON, ``content`` as it is; query
+        values of None are left out.
 
         Raises ApiError and Unreachable.
         """
@@ -152,11 +162,18 @@ class Connection:
                 answer = None
             except httpx.HTTPError as error:
                 if last or request.method == "PATCH":
-                    raise Unreachable(f"{self.url} broke off before it answered: {_reason(error)}") from error
+                    raise Unreachable(
+                        f"{self.url} broke off before it answered: {_reason(error)}"
+                    ) from error
                 answer, lost = None, True
             if answer is not None and (last or not _again(answer)):
-                if lost and request.method == "DELETE" and answer.status_code == httpx.codes.NOT_FOUND:
-                    return httpx.Response(204, request=request)  # the try whose answer was lost has done it
+                if (
+                    lost
+                    and request.method == "DELETE"
+                    and answer.status_code == httpx.codes.NOT_FOUND
+                ):
+                    # the try whose answer was lost has done it
+                    return httpx.Response(204, request=request)
                 return self._checked(answer)
             wish = _wish(answer)
             self._sleep(max(wish, pause * random.uniform(0.8, 1.2)))  # noqa: S311 - no secret depends on it
@@ -180,10 +197,15 @@ class Connection:
         try:
             return answer.json()
         except ValueError:
-            raise Unreachable(f"what {self.url} answered is no JSON: is it a Posthorn API?") from None
+            raise Unreachable(
+                f"what {self.url} answered is no JSON: is it a Posthorn API?"
+            ) from None
 
-    def _stream(self, method: str, path: str, *, query: Mapping[str, object] | None = None) -> Iterator[bytes]:
-        """Yield the bytes of an answer piece by piece. Raises ApiError and Unreachable, also in the middle."""
+    def _stream(
+        self, method: str, path: str, *, query: Mapping[str, object] | None = None
+    ) -> Iterator[bytes]:
+        """Yield the bytes of an answer piece by piece. Raises ApiError and Unreachable, also in
+        the middle."""
         try:
             with self._http.stream(method, path, params=_given(query)) as answer:
                 if not answer.is_success:
@@ -233,10 +255,13 @@ def _given(query: Mapping[str, object] | None) -> httpx.QueryParams:
 def _again(answer: httpx.Response) -> bool:
     if answer.status_code == httpx.codes.CONFLICT:  # our first try still runs there
         return ApiError.of(answer.status_code, _json(answer)).slug == _IN_USE
-    if answer.status_code == httpx.codes.TOO_MANY_REQUESTS:  # nothing was done; worth it when it is over soon
+    # nothing was done; worth it when it is over soon
+    if answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
         said = answer.headers.get("Retry-After", "")
         return said.isascii() and said.isdigit() and float(said) <= LONGEST_PAUSE
-    return answer.status_code in (502, 503, 504) and (answer.status_code == 503 or answer.request.method != "PATCH")
+    return answer.status_code in (502, 503, 504) and (
+        answer.status_code == 503 or answer.request.method != "PATCH"
+    )
 
 
 def _wish(answer: httpx.Response | None) -> float:

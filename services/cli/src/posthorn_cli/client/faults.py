@@ -12,7 +12,8 @@ class ClientError(Exception):
 
 
 class Unreachable(ClientError):
-    """The API gave no answer, or broke off in the middle of one. Transient: the request may be made again."""
+    """The API gave no answer, or broke off in the middle of one. Transient: the request may be
+    made again."""
 
 
 class UnsafeUrl(ClientError):
@@ -30,18 +31,22 @@ class FieldFault:
 class ApiError(ClientError):
     """The API answered with a problem document (RFC 9457)."""
 
-    def __init__(self, status: int, slug: str, title: str, detail: str, faults: tuple[FieldFault, ...] = ()) -> None:
+    def __init__(
+        self, status: int, slug: str, title: str, detail: str, faults: tuple[FieldFault, ...] = ()
+    ) -> None:
         super().__init__(detail or title)
         self.status = status
         self.slug = slug
-        """The last part of the document's type, such as ``invalid``; empty when the answer was no problem document."""
+        """The last part of the document's type, such as ``invalid``; empty when the answer was
+        no problem document."""
         self.title = title
         self.detail = detail
         self.faults = faults
 
     @classmethod
     def of(cls, status: int, document: object) -> ApiError:
-        """Read one from the body of an answer; a body that is no problem document makes a plain one."""
+        """Read one from the body of an answer; a body that is no problem document makes a plain
+        one."""
         if not isinstance(document, Mapping):
             return cls(status, "", f"the API answered {status}", "")
         listed = document.get("errors")

@@ -74,33 +74,58 @@ from posthorn_cli.client.types import (
 class Operations(Connection):
     """All operations. Each raises ApiError when the API refuses, and Unreachable when it does not answer."""
 
-    def create_tenant(self, body: TenantCreation, *, idempotency_key: str | None = None) -> TenantView:
+    def create_tenant(
+        self, body: TenantCreation, *, idempotency_key: str | None = None
+    ) -> TenantView:
         """Create a tenant."""
-        return cast("TenantView", self._call("POST", "/v1/tenants", body=body, idempotency_key=idempotency_key))
+        return cast(
+            "TenantView",
+            self._call("POST", "/v1/tenants", body=body, idempotency_key=idempotency_key),
+        )
 
-    def list_tenants(self, *, limit: int | None = None, cursor: str | None = None) -> Page[TenantView]:
+    def list_tenants(
+        self, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[TenantView]:
         """List tenants."""
-        return cast("Page[TenantView]", self._call("GET", "/v1/tenants", query={"limit": limit, "cursor": cursor}))
+        return cast(
+            "Page[TenantView]",
+            self._call("GET", "/v1/tenants", query={"limit": limit, "cursor": cursor}),
+        )
 
     def get_tenant(self, tenant: str) -> TenantView:
         """Get a tenant."""
         return cast("TenantView", self._call("GET", f"/v1/tenants/{quoted(tenant)}"))
 
-    def change_tenant(self, tenant: str, body: TenantChange, *, if_match: str | None = None) -> TenantView:
+    def change_tenant(
+        self, tenant: str, body: TenantChange, *, if_match: str | None = None
+    ) -> TenantView:
         """Update a tenant."""
-        return cast("TenantView", self._call("PATCH", f"/v1/tenants/{quoted(tenant)}", body=body, if_match=if_match))
+        return cast(
+            "TenantView",
+            self._call("PATCH", f"/v1/tenants/{quoted(tenant)}", body=body, if_match=if_match),
+        )
 
     def delete_tenant(self, tenant: str, *, if_match: str | None = None) -> None:
         """Delete a tenant."""
         self._call("DELETE", f"/v1/tenants/{quoted(tenant)}", if_match=if_match)
 
-    def create_api_key(self, body: ApiKeyCreation, *, idempotency_key: str | None = None) -> NewApiKeyView:
+    def create_api_key(
+        self, body: ApiKeyCreation, *, idempotency_key: str | None = None
+    ) -> NewApiKeyView:
         """Create an API key."""
-        return cast("NewApiKeyView", self._call("POST", "/v1/api-keys", body=body, idempotency_key=idempotency_key))
+        return cast(
+            "NewApiKeyView",
+            self._call("POST", "/v1/api-keys", body=body, idempotency_key=idempotency_key),
+        )
 
-    def list_api_keys(self, *, limit: int | None = None, cursor: str | None = None) -> Page[ApiKeyView]:
+    def list_api_keys(
+        self, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[ApiKeyView]:
         """List API keys."""
-        return cast("Page[ApiKeyView]", self._call("GET", "/v1/api-keys", query={"limit": limit, "cursor": cursor}))
+        return cast(
+            "Page[ApiKeyView]",
+            self._call("GET", "/v1/api-keys", query={"limit": limit, "cursor": cursor}),
+        )
 
     def get_api_key(self, api_key_id: str) -> ApiKeyView:
         """Get an API key."""
@@ -110,29 +135,49 @@ class Operations(Connection):
         """Delete an API key."""
         self._call("DELETE", f"/v1/api-keys/{quoted(api_key_id)}")
 
-    def create_domain(self, body: DomainCreation, *, idempotency_key: str | None = None) -> NewDomainView:
+    def create_domain(
+        self, body: DomainCreation, *, idempotency_key: str | None = None
+    ) -> NewDomainView:
         """Create a domain."""
-        return cast("NewDomainView", self._call("POST", "/v1/domains", body=body, idempotency_key=idempotency_key))
+        return cast(
+            "NewDomainView",
+            self._call("POST", "/v1/domains", body=body, idempotency_key=idempotency_key),
+        )
 
-    def list_domains(self, *, limit: int | None = None, cursor: str | None = None) -> Page[DomainView]:
+    def list_domains(
+        self, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[DomainView]:
         """List domains."""
-        return cast("Page[DomainView]", self._call("GET", "/v1/domains", query={"limit": limit, "cursor": cursor}))
+        return cast(
+            "Page[DomainView]",
+            self._call("GET", "/v1/domains", query={"limit": limit, "cursor": cursor}),
+        )
 
     def get_domain(self, name: str) -> DomainView:
         """Get a domain."""
         return cast("DomainView", self._call("GET", f"/v1/domains/{quoted(name)}"))
 
-    def change_domain(self, name: str, body: DomainChange, *, if_match: str | None = None) -> DomainView:
+    def change_domain(
+        self, name: str, body: DomainChange, *, if_match: str | None = None
+    ) -> DomainView:
         """Update a domain."""
-        return cast("DomainView", self._call("PATCH", f"/v1/domains/{quoted(name)}", body=body, if_match=if_match))
+        return cast(
+            "DomainView",
+            self._call("PATCH", f"/v1/domains/{quoted(name)}", body=body, if_match=if_match),
+        )
 
     def delete_domain(self, name: str, *, if_match: str | None = None) -> None:
         """Delete a domain."""
         self._call("DELETE", f"/v1/domains/{quoted(name)}", if_match=if_match)
 
-    def get_dns(self, name: str, *, format_: Literal["json", "zone"] | None = None) -> DomainDnsView:
+    def get_dns(
+        self, name: str, *, format_: Literal["json", "zone"] | None = None
+    ) -> DomainDnsView:
         """Get the DNS records that a domain needs."""
-        return cast("DomainDnsView", self._call("GET", f"/v1/domains/{quoted(name)}/dns", query={"format": format_}))
+        return cast(
+            "DomainDnsView",
+            self._call("GET", f"/v1/domains/{quoted(name)}/dns", query={"format": format_}),
+        )
 
     def check_dns(self, name: str) -> DnsCheckView:
         """Check the DNS records of a domain."""
@@ -141,23 +186,38 @@ class Operations(Connection):
     def verify_domain(self, name: str, *, idempotency_key: str | None = None) -> DomainView:
         """Verify the ownership of a domain."""
         return cast(
-            "DomainView", self._call("POST", f"/v1/domains/{quoted(name)}/verify", idempotency_key=idempotency_key)
+            "DomainView",
+            self._call(
+                "POST", f"/v1/domains/{quoted(name)}/verify", idempotency_key=idempotency_key
+            ),
         )
 
     def list_dkim_keys(self, name: str) -> DkimView:
         """List the DKIM keys of a domain."""
         return cast("DkimView", self._call("GET", f"/v1/domains/{quoted(name)}/dkim"))
 
-    def rotate_dkim_keys(self, name: str, body: DkimRotation, *, idempotency_key: str | None = None) -> DkimView:
+    def rotate_dkim_keys(
+        self, name: str, body: DkimRotation, *, idempotency_key: str | None = None
+    ) -> DkimView:
         """Rotate the DKIM keys of a domain."""
         return cast(
             "DkimView",
-            self._call("POST", f"/v1/domains/{quoted(name)}/dkim/rotate", body=body, idempotency_key=idempotency_key),
+            self._call(
+                "POST",
+                f"/v1/domains/{quoted(name)}/dkim/rotate",
+                body=body,
+                idempotency_key=idempotency_key,
+            ),
         )
 
-    def create_account(self, body: AccountCreation, *, idempotency_key: str | None = None) -> AccountView:
+    def create_account(
+        self, body: AccountCreation, *, idempotency_key: str | None = None
+    ) -> AccountView:
         """Create an account."""
-        return cast("AccountView", self._call("POST", "/v1/accounts", body=body, idempotency_key=idempotency_key))
+        return cast(
+            "AccountView",
+            self._call("POST", "/v1/accounts", body=body, idempotency_key=idempotency_key),
+        )
 
     def list_accounts(
         self, *, domain: str | None = None, limit: int | None = None, cursor: str | None = None
@@ -165,16 +225,23 @@ class Operations(Connection):
         """List accounts."""
         return cast(
             "Page[AccountView]",
-            self._call("GET", "/v1/accounts", query={"domain": domain, "limit": limit, "cursor": cursor}),
+            self._call(
+                "GET", "/v1/accounts", query={"domain": domain, "limit": limit, "cursor": cursor}
+            ),
         )
 
     def get_account(self, address: str) -> AccountView:
         """Get an account."""
         return cast("AccountView", self._call("GET", f"/v1/accounts/{quoted(address)}"))
 
-    def change_account(self, address: str, body: AccountChange, *, if_match: str | None = None) -> AccountView:
+    def change_account(
+        self, address: str, body: AccountChange, *, if_match: str | None = None
+    ) -> AccountView:
         """Update an account."""
-        return cast("AccountView", self._call("PATCH", f"/v1/accounts/{quoted(address)}", body=body, if_match=if_match))
+        return cast(
+            "AccountView",
+            self._call("PATCH", f"/v1/accounts/{quoted(address)}", body=body, if_match=if_match),
+        )
 
     def delete_account(self, address: str, *, if_match: str | None = None) -> None:
         """Delete an account and its mail."""
@@ -187,7 +254,10 @@ class Operations(Connection):
         return cast(
             "NewAppPasswordView",
             self._call(
-                "POST", f"/v1/accounts/{quoted(address)}/app-passwords", body=body, idempotency_key=idempotency_key
+                "POST",
+                f"/v1/accounts/{quoted(address)}/app-passwords",
+                body=body,
+                idempotency_key=idempotency_key,
             ),
         )
 
@@ -198,23 +268,34 @@ class Operations(Connection):
         return cast(
             "Page[AppPasswordView]",
             self._call(
-                "GET", f"/v1/accounts/{quoted(address)}/app-passwords", query={"limit": limit, "cursor": cursor}
+                "GET",
+                f"/v1/accounts/{quoted(address)}/app-passwords",
+                query={"limit": limit, "cursor": cursor},
             ),
         )
 
     def delete_app_password(self, address: str, app_password_id: str) -> None:
         """Delete an app password."""
-        self._call("DELETE", f"/v1/accounts/{quoted(address)}/app-passwords/{quoted(app_password_id)}")
+        self._call(
+            "DELETE", f"/v1/accounts/{quoted(address)}/app-passwords/{quoted(app_password_id)}"
+        )
 
     def list_mailboxes(self, address: str) -> MailboxesView:
         """List mailboxes."""
         return cast("MailboxesView", self._call("GET", f"/v1/accounts/{quoted(address)}/mailboxes"))
 
-    def create_mailbox(self, address: str, body: MailboxCreation, *, idempotency_key: str | None = None) -> MailboxView:
+    def create_mailbox(
+        self, address: str, body: MailboxCreation, *, idempotency_key: str | None = None
+    ) -> MailboxView:
         """Create a mailbox."""
         return cast(
             "MailboxView",
-            self._call("POST", f"/v1/accounts/{quoted(address)}/mailboxes", body=body, idempotency_key=idempotency_key),
+            self._call(
+                "POST",
+                f"/v1/accounts/{quoted(address)}/mailboxes",
+                body=body,
+                idempotency_key=idempotency_key,
+            ),
         )
 
     def delete_mailbox(self, address: str, mailbox: str) -> None:
@@ -261,7 +342,10 @@ class Operations(Connection):
 
     def get_message(self, address: str, message_id: str) -> MessageView:
         """Get the metadata of a message."""
-        return cast("MessageView", self._call("GET", f"/v1/accounts/{quoted(address)}/messages/{quoted(message_id)}"))
+        return cast(
+            "MessageView",
+            self._call("GET", f"/v1/accounts/{quoted(address)}/messages/{quoted(message_id)}"),
+        )
 
     def delete_message(self, address: str, message_id: str) -> None:
         """Delete a message."""
@@ -269,16 +353,22 @@ class Operations(Connection):
 
     def get_raw_message(self, address: str, message_id: str) -> Iterator[bytes]:
         """Download a message."""
-        return self._stream("GET", f"/v1/accounts/{quoted(address)}/messages/{quoted(message_id)}/raw")
+        return self._stream(
+            "GET", f"/v1/accounts/{quoted(address)}/messages/{quoted(message_id)}/raw"
+        )
 
     def get_message_structure(self, address: str, message_id: str) -> StructureView:
         """List the parts and attachments of a message."""
         return cast(
             "StructureView",
-            self._call("GET", f"/v1/accounts/{quoted(address)}/messages/{quoted(message_id)}/structure"),
+            self._call(
+                "GET", f"/v1/accounts/{quoted(address)}/messages/{quoted(message_id)}/structure"
+            ),
         )
 
-    def get_message_part(self, address: str, message_id: str, part: str, *, raw: bool | None = None) -> Iterator[bytes]:
+    def get_message_part(
+        self, address: str, message_id: str, part: str, *, raw: bool | None = None
+    ) -> Iterator[bytes]:
         """Download a part of a message."""
         return self._stream(
             "GET",
@@ -287,7 +377,12 @@ class Operations(Connection):
         )
 
     def move_message(
-        self, address: str, message_id: str, body: MessageMove, *, idempotency_key: str | None = None
+        self,
+        address: str,
+        message_id: str,
+        body: MessageMove,
+        *,
+        idempotency_key: str | None = None,
     ) -> MessageView:
         """Move a message."""
         return cast(
@@ -306,10 +401,16 @@ class Operations(Connection):
         """List deleted messages."""
         return cast(
             "Page[DeletedMessageView]",
-            self._call("GET", f"/v1/accounts/{quoted(address)}/deleted", query={"limit": limit, "cursor": cursor}),
+            self._call(
+                "GET",
+                f"/v1/accounts/{quoted(address)}/deleted",
+                query={"limit": limit, "cursor": cursor},
+            ),
         )
 
-    def undelete_message(self, address: str, message_id: str, *, idempotency_key: str | None = None) -> MessageView:
+    def undelete_message(
+        self, address: str, message_id: str, *, idempotency_key: str | None = None
+    ) -> MessageView:
         """Restore a deleted message."""
         return cast(
             "MessageView",
@@ -320,10 +421,14 @@ class Operations(Connection):
             ),
         )
 
-    def export_mail(self, address: str, *, format_: Format, mailbox: str | None = None) -> Iterator[bytes]:
+    def export_mail(
+        self, address: str, *, format_: Format, mailbox: str | None = None
+    ) -> Iterator[bytes]:
         """Export mail."""
         return self._stream(
-            "GET", f"/v1/accounts/{quoted(address)}/export", query={"format": format_, "mailbox": mailbox}
+            "GET",
+            f"/v1/accounts/{quoted(address)}/export",
+            query={"format": format_, "mailbox": mailbox},
         )
 
     def import_mail(
@@ -351,7 +456,10 @@ class Operations(Connection):
 
     def create_alias(self, body: AliasCreation, *, idempotency_key: str | None = None) -> AliasView:
         """Create an alias."""
-        return cast("AliasView", self._call("POST", "/v1/aliases", body=body, idempotency_key=idempotency_key))
+        return cast(
+            "AliasView",
+            self._call("POST", "/v1/aliases", body=body, idempotency_key=idempotency_key),
+        )
 
     def list_aliases(
         self, *, domain: str | None = None, limit: int | None = None, cursor: str | None = None
@@ -359,28 +467,42 @@ class Operations(Connection):
         """List aliases."""
         return cast(
             "Page[AliasView]",
-            self._call("GET", "/v1/aliases", query={"domain": domain, "limit": limit, "cursor": cursor}),
+            self._call(
+                "GET", "/v1/aliases", query={"domain": domain, "limit": limit, "cursor": cursor}
+            ),
         )
 
     def get_alias(self, address: str) -> AliasView:
         """Get an alias."""
         return cast("AliasView", self._call("GET", f"/v1/aliases/{quoted(address)}"))
 
-    def change_alias(self, address: str, body: AliasChange, *, if_match: str | None = None) -> AliasView:
+    def change_alias(
+        self, address: str, body: AliasChange, *, if_match: str | None = None
+    ) -> AliasView:
         """Update an alias."""
-        return cast("AliasView", self._call("PATCH", f"/v1/aliases/{quoted(address)}", body=body, if_match=if_match))
+        return cast(
+            "AliasView",
+            self._call("PATCH", f"/v1/aliases/{quoted(address)}", body=body, if_match=if_match),
+        )
 
     def delete_alias(self, address: str, *, if_match: str | None = None) -> None:
         """Delete an alias."""
         self._call("DELETE", f"/v1/aliases/{quoted(address)}", if_match=if_match)
 
-    def confirm_forward(self, body: ForwardConfirmation, *, idempotency_key: str | None = None) -> AliasView:
+    def confirm_forward(
+        self, body: ForwardConfirmation, *, idempotency_key: str | None = None
+    ) -> AliasView:
         """Confirm a target of an alias."""
-        return cast("AliasView", self._call("POST", "/v1/aliases/confirm", body=body, idempotency_key=idempotency_key))
+        return cast(
+            "AliasView",
+            self._call("POST", "/v1/aliases/confirm", body=body, idempotency_key=idempotency_key),
+        )
 
     def send_message(self, body: Sending, *, idempotency_key: str | None = None) -> SentView:
         """Send a message."""
-        return cast("SentView", self._call("POST", "/v1/send", body=body, idempotency_key=idempotency_key))
+        return cast(
+            "SentView", self._call("POST", "/v1/send", body=body, idempotency_key=idempotency_key)
+        )
 
     def trace_message(self, message_id: str) -> TraceView:
         """Get the trace of a message."""
@@ -390,7 +512,8 @@ class Operations(Connection):
         self,
         *,
         domain: str | None = None,
-        state: Literal["queued", "sending", "deferred", "held", "delivered", "bounced", "cancelled"] | None = None,
+        state: Literal["queued", "sending", "deferred", "held", "delivered", "bounced", "cancelled"]
+        | None = None,
         sender: str | None = None,
         recipient: str | None = None,
         message: str | None = None,
@@ -432,45 +555,81 @@ class Operations(Connection):
     def retry_queued(self, queue_id: int, *, idempotency_key: str | None = None) -> QueueItemView:
         """Retry a recipient now."""
         return cast(
-            "QueueItemView", self._call("POST", f"/v1/queue/{quoted(queue_id)}/retry", idempotency_key=idempotency_key)
+            "QueueItemView",
+            self._call(
+                "POST", f"/v1/queue/{quoted(queue_id)}/retry", idempotency_key=idempotency_key
+            ),
         )
 
-    def retry_all_queued(self, body: QueueSelection, *, idempotency_key: str | None = None) -> MatchedView:
+    def retry_all_queued(
+        self, body: QueueSelection, *, idempotency_key: str | None = None
+    ) -> MatchedView:
         """Retry all matching recipients now."""
-        return cast("MatchedView", self._call("POST", "/v1/queue/retry", body=body, idempotency_key=idempotency_key))
+        return cast(
+            "MatchedView",
+            self._call("POST", "/v1/queue/retry", body=body, idempotency_key=idempotency_key),
+        )
 
     def hold_queued(self, queue_id: int, *, idempotency_key: str | None = None) -> QueueItemView:
         """Hold a recipient."""
         return cast(
-            "QueueItemView", self._call("POST", f"/v1/queue/{quoted(queue_id)}/hold", idempotency_key=idempotency_key)
+            "QueueItemView",
+            self._call(
+                "POST", f"/v1/queue/{quoted(queue_id)}/hold", idempotency_key=idempotency_key
+            ),
         )
 
-    def hold_all_queued(self, body: QueueSelection, *, idempotency_key: str | None = None) -> MatchedView:
+    def hold_all_queued(
+        self, body: QueueSelection, *, idempotency_key: str | None = None
+    ) -> MatchedView:
         """Hold all matching recipients."""
-        return cast("MatchedView", self._call("POST", "/v1/queue/hold", body=body, idempotency_key=idempotency_key))
+        return cast(
+            "MatchedView",
+            self._call("POST", "/v1/queue/hold", body=body, idempotency_key=idempotency_key),
+        )
 
     def release_queued(self, queue_id: int, *, idempotency_key: str | None = None) -> QueueItemView:
         """Release a recipient."""
         return cast(
             "QueueItemView",
-            self._call("POST", f"/v1/queue/{quoted(queue_id)}/release", idempotency_key=idempotency_key),
+            self._call(
+                "POST", f"/v1/queue/{quoted(queue_id)}/release", idempotency_key=idempotency_key
+            ),
         )
 
-    def release_all_queued(self, body: QueueSelection, *, idempotency_key: str | None = None) -> MatchedView:
+    def release_all_queued(
+        self, body: QueueSelection, *, idempotency_key: str | None = None
+    ) -> MatchedView:
         """Release all matching recipients."""
-        return cast("MatchedView", self._call("POST", "/v1/queue/release", body=body, idempotency_key=idempotency_key))
+        return cast(
+            "MatchedView",
+            self._call("POST", "/v1/queue/release", body=body, idempotency_key=idempotency_key),
+        )
 
-    def cancel_all_queued(self, body: QueueSelection, *, idempotency_key: str | None = None) -> MatchedView:
+    def cancel_all_queued(
+        self, body: QueueSelection, *, idempotency_key: str | None = None
+    ) -> MatchedView:
         """Cancel all matching recipients."""
-        return cast("MatchedView", self._call("POST", "/v1/queue/cancel", body=body, idempotency_key=idempotency_key))
+        return cast(
+            "MatchedView",
+            self._call("POST", "/v1/queue/cancel", body=body, idempotency_key=idempotency_key),
+        )
 
-    def list_routes(self, *, limit: int | None = None, cursor: str | None = None) -> Page[RouteView]:
+    def list_routes(
+        self, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[RouteView]:
         """List routes."""
-        return cast("Page[RouteView]", self._call("GET", "/v1/routes", query={"limit": limit, "cursor": cursor}))
+        return cast(
+            "Page[RouteView]",
+            self._call("GET", "/v1/routes", query={"limit": limit, "cursor": cursor}),
+        )
 
     def create_route(self, body: RouteCreation, *, idempotency_key: str | None = None) -> RouteView:
         """Create a route."""
-        return cast("RouteView", self._call("POST", "/v1/routes", body=body, idempotency_key=idempotency_key))
+        return cast(
+            "RouteView",
+            self._call("POST", "/v1/routes", body=body, idempotency_key=idempotency_key),
+        )
 
     def get_route(self, domain: str) -> RouteView:
         """Get a route."""
@@ -490,34 +649,51 @@ class Operations(Connection):
         """List suppressed addresses."""
         return cast(
             "Page[SuppressionView]",
-            self._call("GET", "/v1/suppressions", query={"domain": domain, "limit": limit, "cursor": cursor}),
+            self._call(
+                "GET",
+                "/v1/suppressions",
+                query={"domain": domain, "limit": limit, "cursor": cursor},
+            ),
         )
 
-    def suppress(self, body: SuppressionCreation, *, idempotency_key: str | None = None) -> SuppressionView:
+    def suppress(
+        self, body: SuppressionCreation, *, idempotency_key: str | None = None
+    ) -> SuppressionView:
         """Suppress an address."""
         return cast(
-            "SuppressionView", self._call("POST", "/v1/suppressions", body=body, idempotency_key=idempotency_key)
+            "SuppressionView",
+            self._call("POST", "/v1/suppressions", body=body, idempotency_key=idempotency_key),
         )
 
     def unsuppress(self, address: str) -> None:
         """Remove an address from the suppression list."""
         self._call("DELETE", f"/v1/suppressions/{quoted(address)}")
 
-    def list_dead_letters(self, *, limit: int | None = None, cursor: str | None = None) -> Page[DeadLetterView]:
+    def list_dead_letters(
+        self, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[DeadLetterView]:
         """List parked messages."""
-        return cast("Page[DeadLetterView]", self._call("GET", "/v1/dead", query={"limit": limit, "cursor": cursor}))
+        return cast(
+            "Page[DeadLetterView]",
+            self._call("GET", "/v1/dead", query={"limit": limit, "cursor": cursor}),
+        )
 
     def retry_dead_letter(self, sequence: int, *, idempotency_key: str | None = None) -> Retried:
         """Retry a parked message."""
         return cast(
-            "Retried", self._call("POST", f"/v1/dead/{quoted(sequence)}/retry", idempotency_key=idempotency_key)
+            "Retried",
+            self._call(
+                "POST", f"/v1/dead/{quoted(sequence)}/retry", idempotency_key=idempotency_key
+            ),
         )
 
     def discard_dead_letter(self, sequence: int) -> None:
         """Discard a parked message."""
         self._call("DELETE", f"/v1/dead/{quoted(sequence)}")
 
-    def import_accounts(self, content: Body, *, idempotency_key: str | None = None) -> list[ImportAnswer]:
+    def import_accounts(
+        self, content: Body, *, idempotency_key: str | None = None
+    ) -> list[ImportAnswer]:
         """Import accounts."""
         return cast(
             "list[ImportAnswer]",
@@ -530,7 +706,9 @@ class Operations(Connection):
             ),
         )
 
-    def import_aliases(self, content: Body, *, idempotency_key: str | None = None) -> list[ImportAnswer]:
+    def import_aliases(
+        self, content: Body, *, idempotency_key: str | None = None
+    ) -> list[ImportAnswer]:
         """Import aliases."""
         return cast(
             "list[ImportAnswer]",
@@ -543,40 +721,59 @@ class Operations(Connection):
             ),
         )
 
-    def create_webhook(self, body: WebhookCreation, *, idempotency_key: str | None = None) -> NewWebhookView:
+    def create_webhook(
+        self, body: WebhookCreation, *, idempotency_key: str | None = None
+    ) -> NewWebhookView:
         """Create a webhook."""
-        return cast("NewWebhookView", self._call("POST", "/v1/webhooks", body=body, idempotency_key=idempotency_key))
+        return cast(
+            "NewWebhookView",
+            self._call("POST", "/v1/webhooks", body=body, idempotency_key=idempotency_key),
+        )
 
-    def list_webhooks(self, *, limit: int | None = None, cursor: str | None = None) -> Page[WebhookView]:
+    def list_webhooks(
+        self, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[WebhookView]:
         """List webhooks."""
-        return cast("Page[WebhookView]", self._call("GET", "/v1/webhooks", query={"limit": limit, "cursor": cursor}))
+        return cast(
+            "Page[WebhookView]",
+            self._call("GET", "/v1/webhooks", query={"limit": limit, "cursor": cursor}),
+        )
 
     def get_webhook(self, webhook_id: str) -> WebhookView:
         """Get a webhook."""
         return cast("WebhookView", self._call("GET", f"/v1/webhooks/{quoted(webhook_id)}"))
 
-    def change_webhook(self, webhook_id: str, body: WebhookChange, *, if_match: str | None = None) -> WebhookView:
+    def change_webhook(
+        self, webhook_id: str, body: WebhookChange, *, if_match: str | None = None
+    ) -> WebhookView:
         """Update a webhook."""
         return cast(
-            "WebhookView", self._call("PATCH", f"/v1/webhooks/{quoted(webhook_id)}", body=body, if_match=if_match)
+            "WebhookView",
+            self._call("PATCH", f"/v1/webhooks/{quoted(webhook_id)}", body=body, if_match=if_match),
         )
 
     def delete_webhook(self, webhook_id: str, *, if_match: str | None = None) -> None:
         """Delete a webhook."""
         self._call("DELETE", f"/v1/webhooks/{quoted(webhook_id)}", if_match=if_match)
 
-    def rotate_webhook_secret(self, webhook_id: str, *, idempotency_key: str | None = None) -> NewWebhookView:
+    def rotate_webhook_secret(
+        self, webhook_id: str, *, idempotency_key: str | None = None
+    ) -> NewWebhookView:
         """Rotate the secret of a webhook."""
         return cast(
             "NewWebhookView",
-            self._call("POST", f"/v1/webhooks/{quoted(webhook_id)}/rotate", idempotency_key=idempotency_key),
+            self._call(
+                "POST", f"/v1/webhooks/{quoted(webhook_id)}/rotate", idempotency_key=idempotency_key
+            ),
         )
 
     def test_webhook(self, webhook_id: str, *, idempotency_key: str | None = None) -> DeliveryView:
         """Send a test event."""
         return cast(
             "DeliveryView",
-            self._call("POST", f"/v1/webhooks/{quoted(webhook_id)}/test", idempotency_key=idempotency_key),
+            self._call(
+                "POST", f"/v1/webhooks/{quoted(webhook_id)}/test", idempotency_key=idempotency_key
+            ),
         )
 
     def list_webhook_deliveries(
@@ -600,7 +797,8 @@ class Operations(Connection):
     def get_webhook_delivery(self, webhook_id: str, delivery: str) -> DeliveryView:
         """Get a delivery of a webhook."""
         return cast(
-            "DeliveryView", self._call("GET", f"/v1/webhooks/{quoted(webhook_id)}/deliveries/{quoted(delivery)}")
+            "DeliveryView",
+            self._call("GET", f"/v1/webhooks/{quoted(webhook_id)}/deliveries/{quoted(delivery)}"),
         )
 
     def replay_webhook_delivery(
@@ -632,7 +830,14 @@ class Operations(Connection):
             self._call(
                 "GET",
                 "/v1/stats",
-                query={"domain": domain, "since": since, "until": until, "by": by, "limit": limit, "cursor": cursor},
+                query={
+                    "domain": domain,
+                    "since": since,
+                    "until": until,
+                    "by": by,
+                    "limit": limit,
+                    "cursor": cursor,
+                },
             ),
         )
 
@@ -669,7 +874,9 @@ class Operations(Connection):
         return cast(
             "Page[AuditView]",
             self._call(
-                "GET", f"/v1/accounts/{quoted(address)}/content-access", query={"limit": limit, "cursor": cursor}
+                "GET",
+                f"/v1/accounts/{quoted(address)}/content-access",
+                query={"limit": limit, "cursor": cursor},
             ),
         )
 

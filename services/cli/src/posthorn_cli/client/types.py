@@ -693,7 +693,9 @@ class QueueSelection(TypedDict):
     """Selects the recipients that match every given field."""
 
     domain: NotRequired[str | None]
-    state: NotRequired[Literal["queued", "sending", "deferred", "held", "delivered", "bounced", "cancelled"] | None]
+    state: NotRequired[
+        Literal["queued", "sending", "deferred", "held", "delivered", "bounced", "cancelled"] | None
+    ]
     sender: NotRequired[str | None]
     recipient: NotRequired[str | None]
     message: NotRequired[str | None]

@@ -28,10 +28,18 @@ from posthorn_cli.values import (
 accounts = group(
     "Accounts: mailboxes with an address and a password.\n\nExample: `posthorn account create carol@example.org`"
 )
-Quota = Annotated[str | None, typer.Option(metavar="SIZE|none", help="Room for mail, such as 2GiB; none: unlimited.")]
-Generate = Annotated[bool, typer.Option("--generate-password", help="Make up a password and show it this once.")]
+Quota = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE|none", help="Room for mail, such as 2GiB; none: unlimited."),
+]
+Generate = Annotated[
+    bool, typer.Option("--generate-password", help="Make up a password and show it this once.")
+]
 Hourly = Annotated[
-    str | None, typer.Option(metavar="NUMBER|none", help="In an hour; none: as its domain or the settings say.")
+    str | None,
+    typer.Option(
+        metavar="NUMBER|none", help="In an hour; none: as its domain or the settings say."
+    ),
 ]
 COLUMNS = [
     Column("address"),
@@ -98,13 +106,16 @@ def set_account(
     *,
     state: Annotated[
         AccountState | None,
-        typer.Option(help="suspended: takes no mail and may not log in. receive-only: takes mail, sends none."),
+        typer.Option(
+            help="suspended: takes no mail and may not log in. receive-only: takes mail, sends none."
+        ),
     ] = None,
     quota: Quota = None,
     max_messages_per_hour: Hourly = None,
     max_recipients_per_hour: Hourly = None,
     allowed_networks: Annotated[
-        str | None, typer.Option(metavar="CIDR,…|none", help="Networks that mail may be submitted from.")
+        str | None,
+        typer.Option(metavar="CIDR,…|none", help="Networks that mail may be submitted from."),
     ] = None,
 ) -> None:
     """Change what is named; the rest stays. For the password see `posthorn account password`.
@@ -120,7 +131,9 @@ def set_account(
     )
     require_change(body)
     session.api.get_account(address)
-    changed = session.api.change_account(address, cast("AccountChange", body), if_match=session.api.etag)
+    changed = session.api.change_account(
+        address, cast("AccountChange", body), if_match=session.api.etag
+    )
     session.output.item(changed, COLUMNS)
 
 
@@ -140,7 +153,9 @@ def set_password(
     text = _password(session, password_file, password, generate_password)
     session.api.change_account(address, {"password": text})
     document = {"address": address} | ({"password": text} if generate_password else {})
-    session.output.done(text if generate_password else f"the password of {address} is set", document)
+    session.output.done(
+        text if generate_password else f"the password of {address} is set", document
+    )
 
 
 @command(accounts, "delete")
@@ -151,7 +166,9 @@ def delete_account(session: Session, address: Address, *, yes: Yes = False) -> N
     """
     found = session.api.get_account(address)
     etag = session.api.etag
-    session.ask(f"Delete the account {found['address']} with {found['used_messages']} messages?", yes)
+    session.ask(
+        f"Delete the account {found['address']} with {found['used_messages']} messages?", yes
+    )
     session.api.delete_account(address, if_match=None if yes else etag)
     session.output.deleted("account", found["address"])
 

@@ -17,7 +17,9 @@ aliases = group(
     "Aliases: addresses that lead to others.\n\nExample: `posthorn alias create team@example.org alice@example.org bob@example.org`"
 )
 Alias = Annotated[str, typer.Argument(help="The alias's address.")]
-Targets = Annotated[list[str], typer.Argument(help="Accounts or aliases here, or addresses elsewhere.")]
+Targets = Annotated[
+    list[str], typer.Argument(help="Accounts or aliases here, or addresses elsewhere.")
+]
 COLUMNS = [Column("address"), Column("targets"), Column("created_at")]
 
 
@@ -62,7 +64,8 @@ def set_alias(session: Session, address: Alias, targets: Targets) -> None:
 
 @command(aliases, "confirm")
 def confirm_target(
-    session: Session, token: Annotated[str, typer.Argument(help="The token that the target has got by mail.")]
+    session: Session,
+    token: Annotated[str, typer.Argument(help="The token that the target has got by mail.")],
 ) -> None:
     """Have an alias forward to an address elsewhere that has given you its token.
 

@@ -32,7 +32,9 @@ class Scope(StrEnum):
 
 
 @command(app_passwords, "list")
-def list_app_passwords(session: Session, address: Address, *, limit: Limit = DEFAULT_LIMIT, whole: All = False) -> None:
+def list_app_passwords(
+    session: Session, address: Address, *, limit: Limit = DEFAULT_LIMIT, whole: All = False
+) -> None:
     """List the app passwords of an account, without the passwords themselves.
 
     Example: `posthorn app-password list carol@example.org`
@@ -50,7 +52,9 @@ def create_app_password(
     address: Address,
     name: Annotated[str, typer.Argument(help="What it is for, such as `phone`.")],
     *,
-    scope: Annotated[list[Scope] | None, typer.Option(help="What it is good for; without it, for all.")] = None,
+    scope: Annotated[
+        list[Scope] | None, typer.Option(help="What it is good for; without it, for all.")
+    ] = None,
 ) -> None:
     """Create an app password. It is printed this once; into a pipe, only the password.
 
@@ -66,7 +70,9 @@ def create_app_password(
 def delete_app_password(
     session: Session,
     address: Address,
-    password_id: Annotated[str, typer.Argument(metavar="ID", help="The app password's id, from the list.")],
+    password_id: Annotated[
+        str, typer.Argument(metavar="ID", help="The app password's id, from the list.")
+    ],
     *,
     yes: Yes = False,
 ) -> None:

@@ -12,7 +12,13 @@ from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, command, gr
 from posthorn_cli.values import given, start_of
 
 audit = group("The audit log: who changed what.\n\nExample: `posthorn audit list --since 2d`")
-COLUMNS = [Column("at"), Column("actor_name", "who"), Column("action"), Column("object"), Column("details", prose=True)]
+COLUMNS = [
+    Column("at"),
+    Column("actor_name", "who"),
+    Column("action"),
+    Column("object"),
+    Column("details", prose=True),
+]
 
 
 @command(audit, "list")
@@ -23,8 +29,12 @@ def list_audit(
     action: Annotated[
         str | None, typer.Option(help="Such as `account.change`, or `account` for all of accounts.")
     ] = None,
-    subject: Annotated[str | None, typer.Option("--object", help="What was changed, such as an address.")] = None,
-    since: Annotated[str | None, typer.Option(metavar="SPAN|TIME", help="From then on: 2d ago, or a time.")] = None,
+    subject: Annotated[
+        str | None, typer.Option("--object", help="What was changed, such as an address.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="SPAN|TIME", help="From then on: 2d ago, or a time.")
+    ] = None,
     until: Annotated[str | None, typer.Option(metavar="SPAN|TIME", help="Up to then.")] = None,
     limit: Limit = DEFAULT_LIMIT,
     whole: All = False,

@@ -1,4 +1,5 @@
-"""`posthorn import` and `posthorn export`: accounts and aliases by the thousand, a line of JSON each."""
+"""`posthorn import` and `posthorn export`: accounts and aliases by the thousand, a line of JSON
+each."""
 
 from __future__ import annotations
 
@@ -39,10 +40,12 @@ type Send = Callable[[bytes], Sequence[Any]]
 
 @command(imports, "accounts")
 def import_accounts(session: Session, file: File, *, failed_only: Quiet = False) -> None:
-    """Create accounts from lines such as `{"address": "carol@example.org", "password": "…", "quota_bytes": 1073741824}`.
+    """Create accounts from lines such as `{"address": "carol@example.org", "password": "…",
+    "quota_bytes": 1073741824}`.
 
-    In place of a password there may be a `password_hash` (argon2id, PHC form). A line is printed for each: its number, address
-    and status, which is created, unchanged or failed; on a terminal, for those that failed. Their domains must exist.
+    In place of a password there may be a `password_hash` (argon2id, PHC form). A line is printed
+    for each: its number, address and status, which is created, unchanged or failed; on a terminal,
+    for those that failed. Their domains must exist.
 
     Example: `posthorn import accounts people.ndjson --failed-only`
     """
@@ -51,7 +54,8 @@ def import_accounts(session: Session, file: File, *, failed_only: Quiet = False)
 
 @command(imports, "aliases")
 def import_aliases(session: Session, file: File, *, failed_only: Quiet = False) -> None:
-    """Create aliases from lines such as `{"address": "team@example.org", "targets": ["carol@example.org"]}`.
+    """Create aliases from lines such as `{"address": "team@example.org", "targets":
+    ["carol@example.org"]}`.
 
     Example: `posthorn import aliases aliases.ndjson`
     """
@@ -74,7 +78,11 @@ def export_aliases(session: Session, *, domain: OfDomain = None) -> None:
     Example: `posthorn export aliases > aliases.ndjson`
     """
     found = every(session.api.list_aliases, **given(domain=domain))
-    _export(session, "aliases", ({"address": each["address"], "targets": each["targets"]} for each in found))
+    _export(
+        session,
+        "aliases",
+        ({"address": each["address"], "targets": each["targets"]} for each in found),
+    )
 
 
 def _export(session: Session, what: str, items: Iterable[Any]) -> None:
@@ -101,13 +109,18 @@ def _import(session: Session, file: str, failed_only: bool, what: str, send: Sen
                 if not (failed_only or beside_bar) or answer["status"] == "failed":
                     _tell(session, answer, progress if beside_bar else None)
             progress.advance(task, len(batch))
-    session.output.note(", ".join(f"{counts[status]} {status}" for status in ("created", "unchanged", "failed")))
+    session.output.note(
+        ", ".join(f"{counts[status]} {status}" for status in ("created", "unchanged", "failed"))
+    )
     if counts["failed"]:
-        raise CommandError(f"{counts['failed']} lines failed; mend them and import the file again", FAILED)
+        raise CommandError(
+            f"{counts['failed']} lines failed; mend them and import the file again", FAILED
+        )
 
 
 def _sent(send: Send, batch: Sequence[tuple[int, bytes]]) -> Iterator[dict[str, Any]]:
-    """Send lines until the API has gone through all of them; returns the answers with the numbers that lines have in the file."""
+    """Send lines until the API has gone through all of them; returns the answers with the
+    numbers that lines have in the file."""
     content = b"".join(line.rstrip(b"\r\n") + b"\n" for _, line in batch)
     pause = FIRST_PAUSE
     for attempt in range(1, TRIES + 1):
@@ -121,20 +134,26 @@ def _sent(send: Send, batch: Sequence[tuple[int, bytes]]) -> Iterator[dict[str, 
         if attempt < TRIES:
             time.sleep(pause)
             pause *= 2
-    raise Unreachable(f"the import broke off at line {batch[0][0]}: {last.get('detail', 'no reason was given')}")
+    raise Unreachable(
+        f"the import broke off at line {batch[0][0]}: {last.get('detail', 'no reason was given')}"
+    )
 
 
 def _tell(session: Session, answer: dict[str, Any], bar: Progress | None) -> None:
     if session.output.as_json:
         session.output.json_line(answer)
         return
-    faults = "; ".join(f"{fault['field']}: {fault['message']}" for fault in answer.get("errors") or ())
+    faults = "; ".join(
+        f"{fault['field']}: {fault['message']}" for fault in answer.get("errors") or ()
+    )
     cells = [str(answer["line"]), str(answer.get("address") or "-"), answer["status"], faults]
     if bar is None:
         session.output.line("\t".join(cells).rstrip())
     else:  # above the bar, which stays
         number, address, status, _ = cells
-        bar.console.print(Text(harmless(f"{number:>6}  {address:<32}  {status}  {faults}".rstrip())))
+        bar.console.print(
+            Text(harmless(f"{number:>6}  {address:<32}  {status}  {faults}".rstrip()))
+        )
 
 
 def _lines_in(file: str) -> int:

@@ -35,22 +35,33 @@ def apply(
     session: Session,
     *,
     file: Annotated[
-        str, typer.Option("--file", "-f", metavar="FILE", help="What there is to be, in YAML or JSON; `-`: stdin.")
+        str,
+        typer.Option(
+            "--file", "-f", metavar="FILE", help="What there is to be, in YAML or JSON; `-`: stdin."
+        ),
     ],
     plan: Annotated[bool, typer.Option("--plan", help="Only show what would be done.")] = False,
     prune: Annotated[
-        bool, typer.Option("--prune", help="Delete what is there and not named, of the kinds that are listed.")
+        bool,
+        typer.Option(
+            "--prune", help="Delete what is there and not named, of the kinds that are listed."
+        ),
     ] = False,
     force: Annotated[
-        list[str] | None, typer.Option(metavar="ADDRESS", help="With --prune: delete this account though it has mail.")
+        list[str] | None,
+        typer.Option(
+            metavar="ADDRESS", help="With --prune: delete this account though it has mail."
+        ),
     ] = None,
     tenant: Tenant = None,
     yes: Yes = False,
 ) -> None:
-    """Bring a tenant's domains, accounts, aliases, webhooks and routes to the state that a file describes.
+    """Bring a tenant's domains, accounts, aliases, webhooks and routes to the state that a file
+    describes.
 
-    `posthorn export config` gives such a file. What already matches is not touched; what somebody else changes meanwhile is left as
-    it is, and the command fails with 6. Before anything is deleted you are asked.
+    `posthorn export config` gives such a file. What already matches is not touched; what somebody
+    else changes meanwhile is left as it is, and the command fails with 6. Before anything is
+    deleted you are asked.
 
     Example: `posthorn apply -f acme.yaml --tenant acme --plan`
     """
@@ -62,16 +73,21 @@ def apply(
         return
     losses = [change["object"] for change in planned["changes"] if change["action"] == "delete"]
     if losses:
-        session.ask(f"Delete {', '.join(losses[:10])}{' and more' if len(losses) > 10 else ''}?", yes)
+        session.ask(
+            f"Delete {', '.join(losses[:10])}{' and more' if len(losses) > 10 else ''}?", yes
+        )
     done = session.api.put_config(document, tenant=tenant, prune=prune, force=force, if_match=etag)
     _tell(session, done)
     if done["failed"]:
-        raise CommandError(f"{done['failed']} changes failed; the same again does what is left", FAILED)
+        raise CommandError(
+            f"{done['failed']} changes failed; the same again does what is left", FAILED
+        )
 
 
 @command(exports, "config")
 def export_config(session: Session, *, tenant: Tenant = None) -> None:
-    """Write all that a tenant has, in the form that `posthorn apply` takes: YAML, or JSON with --json. Passwords are not in it.
+    """Write all that a tenant has, in the form that `posthorn apply` takes: YAML, or JSON with
+    --json. Passwords are not in it.
 
     Example: `posthorn export config --tenant acme > acme.yaml`
     """
@@ -91,7 +107,9 @@ def _read(file: str) -> ConfigDocument:
         json.dumps(found)  # YAML knows dates and sets, which are nothing here
     except yaml.MarkedYAMLError as error:
         place = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise CommandError(f"{file} does not read: {place}{error.problem or error.context}") from None
+        raise CommandError(
+            f"{file} does not read: {place}{error.problem or error.context}"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
         raise CommandError(f"{file} does not read: it is no YAML and no JSON") from None
     except (TypeError, ValueError):

@@ -33,13 +33,17 @@ def add(
     *,
     url: Annotated[str, typer.Option(help="Root of the API, such as https://mail.example.org.")],
     key_file: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Take the key from this file's first line; `-`: from stdin.")
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Take the key from this file's first line; `-`: from stdin."
+        ),
     ] = None,
     keep_in_file: Annotated[
         bool, typer.Option(help="Read the key from the file at each use, and do not copy it.")
     ] = False,
     ca_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Certificates to trust in place of the system's.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Certificates to trust in place of the system's."),
     ] = None,
     use: Annotated[bool, typer.Option(help="Use it from now on.")] = True,
 ) -> None:
@@ -65,7 +69,9 @@ def add(
         pass
     current = name if use or config.current is None else config.current
     contexts.save(path, replace(config, contexts={**config.contexts, name: made}, current=current))
-    session.output.done(f"context {name} added", {"name": name, "url": url, "current": current == name})
+    session.output.done(
+        f"context {name} added", {"name": name, "url": url, "current": current == name}
+    )
 
 
 @command(app, "list")
@@ -80,7 +86,11 @@ def list_(session: Session) -> None:
         for name, context in sorted(config.contexts.items())
     ]
     rows.append(
-        {"name": contexts.LOCAL, "url": session.settings.local_url, "current": config.current == contexts.LOCAL}
+        {
+            "name": contexts.LOCAL,
+            "url": session.settings.local_url,
+            "current": config.current == contexts.LOCAL,
+        }
     )
     session.output.items(rows, [Column("name"), Column("url"), Column("current")])
 

@@ -12,7 +12,9 @@ from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, Yes, comman
 dead = group(
     "Dead letters: accepted, and impossible to deliver. Nothing leaves this list by itself.\n\nExample: `posthorn dead-letter list`"
 )
-Sequence = Annotated[int, typer.Argument(metavar="NUMBER", help="The dead letter's number, from the list.")]
+Sequence = Annotated[
+    int, typer.Argument(metavar="NUMBER", help="The dead letter's number, from the list.")
+]
 COLUMNS = [
     Column("sequence", "number"),
     Column("message_id", "message"),

@@ -13,7 +13,9 @@ from posthorn_cli.output import Column
 from posthorn_cli.session import Session, command, group
 from posthorn_cli.values import given, seconds_of
 
-dkim = group("DKIM keys, with which a domain's messages are signed.\n\nExample: `posthorn dkim list example.org`")
+dkim = group(
+    "DKIM keys, with which a domain's messages are signed.\n\nExample: `posthorn dkim list example.org`"
+)
 COLUMNS = [
     Column("selector"),
     Column("algorithm"),
@@ -46,14 +48,17 @@ def rotate_dkim(
     name: Domain,
     *,
     algorithm: Annotated[
-        list[Algorithm] | None, typer.Option(help="Make a key of this kind; without it, one of each.")
+        list[Algorithm] | None,
+        typer.Option(help="Make a key of this kind; without it, one of each."),
     ] = None,
     selector: Annotated[str | None, typer.Option(help="What the new selectors begin with.")] = None,
     delay: Annotated[
-        str | None, typer.Option(metavar="SPAN", help="When the new keys begin to sign, such as 0s or 2d.")
+        str | None,
+        typer.Option(metavar="SPAN", help="When the new keys begin to sign, such as 0s or 2d."),
     ] = None,
     overlap: Annotated[
-        str | None, typer.Option(metavar="SPAN", help="How long the old records stay published after that.")
+        str | None,
+        typer.Option(metavar="SPAN", help="How long the old records stay published after that."),
     ] = None,
 ) -> None:
     """Create new DKIM keys; publish the records that are shown, before they begin to sign.
@@ -66,12 +71,17 @@ def rotate_dkim(
         delay_seconds=None if delay is None else seconds_of(delay),
         overlap_seconds=None if overlap is None else seconds_of(overlap),
     )
-    _dkim(session, cast("dict[str, Any]", session.api.rotate_dkim_keys(name, cast("DkimRotation", body))))
+    _dkim(
+        session,
+        cast("dict[str, Any]", session.api.rotate_dkim_keys(name, cast("DkimRotation", body))),
+    )
 
 
 def _dkim(session: Session, found: dict[str, Any]) -> None:
     if session.output.as_json:
         session.output.json(found)
         return
-    rows = [{**key, "record": key["dns"]["name"], "value": key["dns"]["value"]} for key in found["keys"]]
+    rows = [
+        {**key, "record": key["dns"]["name"], "value": key["dns"]["value"]} for key in found["keys"]
+    ]
     session.output.items(rows, COLUMNS)

@@ -53,20 +53,25 @@ def doctor(
     session: Session,
     *,
     domain: Annotated[
-        list[str] | None, typer.Option(help="Look at this domain's DNS; without it, at every domain's.")
+        list[str] | None,
+        typer.Option(help="Look at this domain's DNS; without it, at every domain's."),
     ] = None,
     no_dns: Annotated[bool, typer.Option("--no-dns", help="Leave out DNS and blocklists.")] = False,
     address: Annotated[
         list[str] | None,
-        typer.Option(metavar="IP", help="An outgoing address; without it, those that the API knows of."),
+        typer.Option(
+            metavar="IP", help="An outgoing address; without it, those that the API knows of."
+        ),
     ] = None,
     blocklist: Annotated[
-        list[str] | None, typer.Option(metavar="ZONE", help="Ask this list in place of the usual ones.")
+        list[str] | None,
+        typer.Option(metavar="ZONE", help="Ask this list in place of the usual ones."),
     ] = None,
     tls: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="HOST:PORT", help="TLS must verify here; smtp:// or pop3:// before it for STARTTLS or STLS."
+            metavar="HOST:PORT",
+            help="TLS must verify here; smtp:// or pop3:// before it for STARTTLS or STLS.",
         ),
     ] = None,
     message_to: Annotated[
@@ -75,21 +80,28 @@ def doctor(
     message_from: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="From whom; without it, from itself.")
     ] = None,
-    smtp: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where the message is submitted.")] = None,
+    smtp: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where the message is submitted.")
+    ] = None,
     pop3: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Where the message is fetched, over TLS or STLS.")
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Where the message is fetched, over TLS or STLS."),
     ] = None,
     password_file: Annotated[
         str | None, typer.Option(metavar="FILE", help="The account's password; `-`: from stdin.")
     ] = None,
-    wait: Annotated[str, typer.Option(metavar="SPAN", help="How long the message may take.")] = "30s",
+    wait: Annotated[
+        str, typer.Option(metavar="SPAN", help="How long the message may take.")
+    ] = "30s",
 ) -> None:
-    """Check the system: the API and what it needs, each domain's DNS, blocklists, TLS, and a message from SMTP to POP3.
+    """Check the system: the API and what it needs, each domain's DNS, blocklists, TLS, and a
+    message from SMTP to POP3.
 
-    Each line is ok, warn, fail or unknown (what could not be found out from here). The exit code is 1 when anything fails.
+    Each line is ok, warn, fail or unknown (what could not be found out from here). The exit code is
+    1 when anything fails.
 
-    Example: `posthorn doctor --tls mail.example.org:465 --message-to probe@example.org --smtp mail.example.org:25
-    --pop3 mail.example.org:995 --password-file probe.password`
+    Example: `posthorn doctor --tls mail.example.org:465 --message-to probe@example.org --smtp
+    mail.example.org:25 --pop3 mail.example.org:995 --password-file probe.password`
     """
     context = verifying_context(_ca_file(session), system=True)
     places = [place_of(each) for each in tls or ()]
@@ -98,13 +110,17 @@ def doctor(
     counts: Counter[str] = Counter()
 
     def counted() -> Iterator[dict[str, str]]:
-        for finding in _findings(session, domain, no_dns, addresses, blocklist, places, trip, context):
+        for finding in _findings(
+            session, domain, no_dns, addresses, blocklist, places, trip, context
+        ):
             counts[finding.status] += 1
             yield asdict(finding)
 
     session.output.items(counted(), COLUMNS)
     session.output.note(
-        ", ".join(f"{counts[status]} {status}" for status in (OK, WARN, FAIL, UNKNOWN) if counts[status])
+        ", ".join(
+            f"{counts[status]} {status}" for status in (OK, WARN, FAIL, UNKNOWN) if counts[status]
+        )
     )
     if counts[FAIL]:
         raise CommandError(f"{counts[FAIL]} of {counts.total()} checks failed", FAILED)
@@ -144,7 +160,9 @@ def _findings(
             yield from _dns(session, names, pointers, named=domains is not None)
         wanted = addresses or sorted(pointers, key=str)
         if not wanted and not all(is_reserved(name) for name in names):
-            yield Finding("blocklists", UNKNOWN, "no outgoing address is known: name it with --address")
+            yield Finding(
+                "blocklists", UNKNOWN, "no outgoing address is known: name it with --address"
+            )
         with ThreadPoolExecutor(8) as pool:
             pairs = [(each, zone) for each in wanted for zone in zones or BLOCKLISTS]
             yield from pool.map(lambda pair: blocklisted(*pair), pairs)
@@ -160,7 +178,11 @@ def _api(session: Session) -> Iterator[Finding]:
         about = api.request("GET", "/openapi.json").json()["info"]
         yield Finding("API", OK, f"{api.url}, version {about['version']}")
     except (ClientError, ValueError, KeyError, TypeError) as error:
-        yield Finding("API", FAIL, lines_of(error)[0] if isinstance(error, ClientError) else "this is no Posthorn API")
+        yield Finding(
+            "API",
+            FAIL,
+            lines_of(error)[0] if isinstance(error, ClientError) else "this is no Posthorn API",
+        )
         return
     yield from _state(session)
     try:
@@ -173,7 +195,9 @@ def _api(session: Session) -> Iterator[Finding]:
     try:
         parked = api.list_dead_letters(limit=1)["items"]
         yield Finding(
-            "dead letters", WARN if parked else OK, "there are some: `posthorn dead-letter list`" if parked else "none"
+            "dead letters",
+            WARN if parked else OK,
+            "there are some: `posthorn dead-letter list`" if parked else "none",
         )
     except ApiError as error:
         if error.status != 403:
@@ -182,7 +206,8 @@ def _api(session: Session) -> Iterator[Finding]:
 
 
 def _state(session: Session) -> Iterator[Finding]:
-    """What the API needs, each part named with its state, and whether the stores belong together (ADR 18)."""
+    """What the API needs, each part named with its state, and whether the stores belong together
+    (ADR 18)."""
     what = "what the API needs"
     try:
         found = session.api.get_status()
@@ -190,7 +215,9 @@ def _state(session: Session) -> Iterator[Finding]:
         if error.slug == HALTED:
             yield Finding("installation", FAIL, f"halted: {lines_of(error)[0]}")
         else:
-            yield Finding(what, UNKNOWN if error.status in (401, 403, 404) else FAIL, lines_of(error)[0])
+            yield Finding(
+                what, UNKNOWN if error.status in (401, 403, 404) else FAIL, lines_of(error)[0]
+            )
         return
     parts = {part["name"]: part["state"] for part in found["parts"]}
     installation = parts.pop("installation", None)
@@ -199,16 +226,22 @@ def _state(session: Session) -> Iterator[Finding]:
         yield Finding(
             "installation",
             OK if sound else FAIL,
-            "the database, the blob store and NATS belong together" if sound else f"halted: {installation}",
+            "the database, the blob store and NATS belong together"
+            if sound
+            else f"halted: {installation}",
         )
     wrong = [f"{name}: {state}" for name, state in parts.items() if state != "ok"]
     ready = found["ready"] or installation not in (None, "ok")
     yield Finding(
-        what, OK if ready and not wrong else FAIL, ", ".join(wrong or [f"{name} ok" for name in parts]) or "nothing"
+        what,
+        OK if ready and not wrong else FAIL,
+        ", ".join(wrong or [f"{name} ok" for name in parts]) or "nothing",
     )
 
 
-def _postmasters(session: Session, names: list[str], listed: list[DomainView] | None) -> Iterator[Finding]:
+def _postmasters(
+    session: Session, names: list[str], listed: list[DomainView] | None
+) -> Iterator[Finding]:
     try:
         for domain in map(session.api.get_domain, names) if listed is None else listed:
             if missing := without_postmaster(domain):
@@ -220,14 +253,20 @@ def _postmasters(session: Session, names: list[str], listed: list[DomainView] | 
 def _dns(
     session: Session, names: list[str], pointers: set[IPv4Address | IPv6Address], named: bool
 ) -> Iterator[Finding]:
-    """DNS of domains as the API finds it; the outgoing addresses that it names go into ``pointers``.
+    """DNS of domains as the API finds it; the outgoing addresses that it names go into
+    ``pointers``.
 
-    A reserved domain is local: its records are looked up only when it was ``named``, and none that is missing is a failure.
+    A reserved domain is local: its records are looked up only when it was ``named``, and none that
+    is missing is a failure.
     """
     for name in names:
         reserved = is_reserved(name)
         if reserved and not named:
-            yield Finding(f"DNS of {name}", OK, "a reserved name (RFC 6761), for mail within this system alone")
+            yield Finding(
+                f"DNS of {name}",
+                OK,
+                "a reserved name (RFC 6761), for mail within this system alone",
+            )
             continue
         try:
             checked = session.api.check_dns(name)
@@ -249,7 +288,9 @@ def _records(checked: DnsCheckView, worst: str) -> Iterator[Finding]:
             continue
         status = _VERDICTS.get(record["verdict"], worst if record["need"] == "required" else WARN)
         yield Finding(
-            f"DNS of {name}: {record['type']} {record['name']}", status, f"{record['verdict']}: {record['detail']}"
+            f"DNS of {name}: {record['type']} {record['name']}",
+            status,
+            f"{record['verdict']}: {record['detail']}",
         )
     right = sum(record["verdict"] == "right" for record in records)
     if right:
@@ -270,7 +311,9 @@ def _trip(
             raise usage("name the recipient of the test message: --message-to")
         return None
     if smtp is None or pop3 is None:
-        raise usage("a test message needs --smtp and --pop3: where it is submitted, and where it is fetched")
+        raise usage(
+            "a test message needs --smtp and --pop3: where it is submitted, and where it is fetched"
+        )
     password = secret(session.output, f"password of {recipient}", password_file)
     return Trip(sender or recipient, recipient, password, place_of(smtp), place_of(pop3), seconds)
 

@@ -16,14 +16,22 @@ from posthorn_cli.postmaster import without_postmaster
 from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, Yes, command, group
 from posthorn_cli.values import given, nullable, require_change, size_of, whole_number, words_of
 
-domains = group("Domains that mail is received for and sent from.\n\nExample: `posthorn domain create example.org`")
+domains = group(
+    "Domains that mail is received for and sent from.\n\nExample: `posthorn domain create example.org`"
+)
 CatchAll = Annotated[
-    str | None, typer.Option(metavar="ADDRESS|none", help="Takes mail for addresses that do not exist.")
+    str | None,
+    typer.Option(metavar="ADDRESS|none", help="Takes mail for addresses that do not exist."),
 ]
 Plus = Annotated[
-    bool | None, typer.Option("--plus-addressing/--no-plus-addressing", help="Whether name+anything belongs to name.")
+    bool | None,
+    typer.Option(
+        "--plus-addressing/--no-plus-addressing", help="Whether name+anything belongs to name."
+    ),
 ]
-Count = Annotated[str | None, typer.Option(metavar="NUMBER|none", help="How many; `none`: without a limit.")]
+Count = Annotated[
+    str | None, typer.Option(metavar="NUMBER|none", help="How many; `none`: without a limit.")
+]
 COLUMNS = [
     Column("name"),
     Column("tenant"),
@@ -69,10 +77,14 @@ def create_domain(
     session: Session,
     name: Domain,
     *,
-    tenant: Annotated[str | None, typer.Option(help="Whose it is; without it yours, or `default`.")] = None,
+    tenant: Annotated[
+        str | None, typer.Option(help="Whose it is; without it yours, or `default`.")
+    ] = None,
     catch_all: CatchAll = None,
     plus_addressing: Plus = None,
-    dkim: Annotated[bool, typer.Option("--dkim/--no-dkim", help="Whether DKIM keys are made with it.")] = True,
+    dkim: Annotated[
+        bool, typer.Option("--dkim/--no-dkim", help="Whether DKIM keys are made with it.")
+    ] = True,
 ) -> None:
     """Create a domain with its DKIM keys, and show the DNS records to publish.
 
@@ -89,7 +101,9 @@ def create_domain(
     if session.output.as_json:
         session.output.json(made)
     else:
-        session.output.item({name: value for name, value in made.items() if name != "dns_records"}, COLUMNS)
+        session.output.item(
+            {name: value for name, value in made.items() if name != "dns_records"}, COLUMNS
+        )
         session.output.note("DNS records to publish:")
         session.output.items(_by_value(made["dns_records"]), DNS_COLUMNS)
     if missing := without_postmaster(made):
@@ -105,17 +119,24 @@ def set_domain(
     plus_addressing: Plus = None,
     max_accounts: Count = None,
     quota: Annotated[
-        str | None, typer.Option(metavar="SIZE|none", help="What its accounts may be promised together, such as 50GiB.")
+        str | None,
+        typer.Option(
+            metavar="SIZE|none", help="What its accounts may be promised together, such as 50GiB."
+        ),
     ] = None,
     max_messages_per_hour: Count = None,
     max_recipients_per_hour: Count = None,
     allowed_networks: Annotated[
-        str | None, typer.Option(metavar="CIDR,…|none", help="Networks that mail may be submitted from.")
+        str | None,
+        typer.Option(metavar="CIDR,…|none", help="Networks that mail may be submitted from."),
     ] = None,
     retention_days: Annotated[
-        str | None, typer.Option(metavar="DAYS|none", help="Days after which mail is deleted; none: never.")
+        str | None,
+        typer.Option(metavar="DAYS|none", help="Days after which mail is deleted; none: never."),
     ] = None,
-    undelete_days: Annotated[int | None, typer.Option(help="Days in which deleted mail can be brought back.")] = None,
+    undelete_days: Annotated[
+        int | None, typer.Option(help="Days in which deleted mail can be brought back.")
+    ] = None,
 ) -> None:
     """Change what is named; the rest stays.
 
@@ -165,7 +186,11 @@ def show_dns(
     """
     if zone:
         session.output.write(
-            [session.api.request("GET", f"/v1/domains/{quoted(name)}/dns", query={"format": "zone"}).content]
+            [
+                session.api.request(
+                    "GET", f"/v1/domains/{quoted(name)}/dns", query={"format": "zone"}
+                ).content
+            ]
         )
         return
     found = session.api.get_dns(name)

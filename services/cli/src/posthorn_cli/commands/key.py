@@ -12,7 +12,9 @@ from posthorn_cli.output import Column
 from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, Yes, command, group
 from posthorn_cli.values import end_of, given
 
-keys = group("API keys, for programs and people that manage the system or send by it.\n\nExample: `posthorn key list`")
+keys = group(
+    "API keys, for programs and people that manage the system or send by it.\n\nExample: `posthorn key list`"
+)
 COLUMNS = [
     Column("id"),
     Column("name"),
@@ -43,7 +45,9 @@ def list_keys(session: Session, *, limit: Limit = DEFAULT_LIMIT, whole: All = Fa
 
 
 @command(keys, "show")
-def show_key(session: Session, key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id.")]) -> None:
+def show_key(
+    session: Session, key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id.")]
+) -> None:
     """Show what is known of a key.
 
     Example: `posthorn key show 0198c1d2-…`
@@ -57,9 +61,14 @@ def create_key(
     name: Annotated[str, typer.Argument(help="What it is for.")],
     *,
     role: Annotated[Role, typer.Option(help="What it may do.")],
-    tenant: Annotated[str | None, typer.Option(help="Whose it is; without it yours, or the whole platform's.")] = None,
+    tenant: Annotated[
+        str | None, typer.Option(help="Whose it is; without it yours, or the whole platform's.")
+    ] = None,
     expires: Annotated[
-        str | None, typer.Option(metavar="SPAN|TIME", help="When it ceases to work: 90d, or 2036-01-31T00:00:00Z.")
+        str | None,
+        typer.Option(
+            metavar="SPAN|TIME", help="When it ceases to work: 90d, or 2036-01-31T00:00:00Z."
+        ),
     ] = None,
     message_content: Annotated[
         bool | None,
@@ -75,7 +84,9 @@ def create_key(
 
     Example: `posthorn key create "backup job" --role tenant-admin --tenant acme --expires 90d`
     """
-    body = {"name": name, "role": role.value} | given(tenant=tenant, message_content=message_content)
+    body = {"name": name, "role": role.value} | given(
+        tenant=tenant, message_content=message_content
+    )
     if expires is not None:
         body["expires_at"] = end_of(expires)
     made = session.api.create_api_key(cast("ApiKeyCreation", body))
@@ -84,7 +95,10 @@ def create_key(
 
 @command(keys, "delete")
 def delete_key(
-    session: Session, key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id.")], *, yes: Yes = False
+    session: Session,
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id.")],
+    *,
+    yes: Yes = False,
 ) -> None:
     """Delete a key. It is refused from then on.
 

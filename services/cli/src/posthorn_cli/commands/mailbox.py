@@ -10,9 +10,17 @@ from posthorn_cli.options import Address
 from posthorn_cli.output import Column, size
 from posthorn_cli.session import Session, Yes, command, group
 
-mailboxes = group("Mailboxes of an account: its folders.\n\nExample: `posthorn mailbox list carol@example.org`")
+mailboxes = group(
+    "Mailboxes of an account: its folders.\n\nExample: `posthorn mailbox list carol@example.org`"
+)
 Name = Annotated[str, typer.Argument(help="The mailbox's name; levels are divided by slashes.")]
-COLUMNS = [Column("name"), Column("role"), Column("messages"), Column("unseen"), Column("size_bytes", "size", size)]
+COLUMNS = [
+    Column("name"),
+    Column("role"),
+    Column("messages"),
+    Column("unseen"),
+    Column("size_bytes", "size", size),
+]
 
 
 @command(mailboxes, "list")

@@ -15,7 +15,9 @@ from posthorn_cli.output import Column, size
 from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, Yes, command, group
 from posthorn_cli.values import given, size_of, start_of
 
-messages = group("Messages in the mailboxes of an account.\n\nExample: `posthorn message list carol@example.org`")
+messages = group(
+    "Messages in the mailboxes of an account.\n\nExample: `posthorn message list carol@example.org`"
+)
 Message = Annotated[str, typer.Argument(metavar="ID", help="The message's id.")]
 COLUMNS = [
     Column("id"),
@@ -48,17 +50,30 @@ def list_messages(
     session: Session,
     address: Address,
     *,
-    mailbox: Annotated[str, typer.Option(help="INBOX, Junk, Sent, Trash, or one of the owner's own.")] = "INBOX",
-    sender: Annotated[str | None, typer.Option("--from", metavar="TEXT", help="A part of the From field.")] = None,
-    subject: Annotated[str | None, typer.Option(metavar="TEXT", help="A part of the Subject field.")] = None,
-    message_id: Annotated[str | None, typer.Option(metavar="TEXT", help="A part of the Message-ID field.")] = None,
+    mailbox: Annotated[
+        str, typer.Option(help="INBOX, Junk, Sent, Trash, or one of the owner's own.")
+    ] = "INBOX",
+    sender: Annotated[
+        str | None, typer.Option("--from", metavar="TEXT", help="A part of the From field.")
+    ] = None,
+    subject: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="A part of the Subject field.")
+    ] = None,
+    message_id: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="A part of the Message-ID field.")
+    ] = None,
     since: Annotated[
-        str | None, typer.Option(metavar="SPAN|TIME", help="Received since then: 2d ago, or a time.")
+        str | None,
+        typer.Option(metavar="SPAN|TIME", help="Received since then: 2d ago, or a time."),
     ] = None,
     until: Annotated[str | None, typer.Option(metavar="SPAN|TIME", help="Received before.")] = None,
-    larger: Annotated[str | None, typer.Option(metavar="SIZE", help="Larger than that, such as 1MB.")] = None,
+    larger: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Larger than that, such as 1MB.")
+    ] = None,
     smaller: Annotated[str | None, typer.Option(metavar="SIZE", help="Smaller than that.")] = None,
-    seen: Annotated[bool | None, typer.Option("--seen/--unseen", help="Whether it has been seen.")] = None,
+    seen: Annotated[
+        bool | None, typer.Option("--seen/--unseen", help="Whether it has been seen.")
+    ] = None,
     limit: Limit = DEFAULT_LIMIT,
     whole: All = False,
 ) -> None:
@@ -95,7 +110,10 @@ def raw_message(
     address: Address,
     message: Message,
     *,
-    to: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Where to write it; `-`: to stdout.")] = "-",
+    to: Annotated[
+        str,
+        typer.Option("--output", "-o", metavar="FILE", help="Where to write it; `-`: to stdout."),
+    ] = "-",
 ) -> None:
     """Fetch a message as it is (RFC 5322).
 
@@ -122,11 +140,17 @@ def message_part(
     address: Address,
     message: Message,
     part: Annotated[
-        str, typer.Argument(metavar="NUMBER", help="The part's number, from `posthorn message structure`.")
+        str,
+        typer.Argument(
+            metavar="NUMBER", help="The part's number, from `posthorn message structure`."
+        ),
     ],
     *,
     raw: Annotated[bool, typer.Option("--raw", help="As it lies in the message, encoded.")] = False,
-    to: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Where to write it; `-`: to stdout.")] = "-",
+    to: Annotated[
+        str,
+        typer.Option("--output", "-o", metavar="FILE", help="Where to write it; `-`: to stdout."),
+    ] = "-",
 ) -> None:
     """Fetch a part of a message, such as an attachment, decoded.
 
@@ -152,7 +176,9 @@ def _write(session: Session, pieces: Iterator[bytes], to: str) -> None:
 
 
 @command(messages, "delete")
-def delete_message(session: Session, address: Address, message: Message, *, yes: Yes = False) -> None:
+def delete_message(
+    session: Session, address: Address, message: Message, *, yes: Yes = False
+) -> None:
     """Delete a message out of every mailbox of the account.
 
     Example: `posthorn message delete carol@example.org 0198c1d2-…`
@@ -164,7 +190,10 @@ def delete_message(session: Session, address: Address, message: Message, *, yes:
 
 @command(messages, "move")
 def move_message(
-    session: Session, address: Address, message: Message, mailbox: Annotated[str, typer.Argument(help="Where to.")]
+    session: Session,
+    address: Address,
+    message: Message,
+    mailbox: Annotated[str, typer.Argument(help="Where to.")],
 ) -> None:
     """Move a message into a mailbox, out of every other one.
 
@@ -174,7 +203,9 @@ def move_message(
 
 
 @command(messages, "deleted")
-def list_deleted(session: Session, address: Address, *, limit: Limit = DEFAULT_LIMIT, whole: All = False) -> None:
+def list_deleted(
+    session: Session, address: Address, *, limit: Limit = DEFAULT_LIMIT, whole: All = False
+) -> None:
     """List deleted messages that can be brought back.
 
     Example: `posthorn message deleted carol@example.org`
@@ -183,7 +214,8 @@ def list_deleted(session: Session, address: Address, *, limit: Limit = DEFAULT_L
     def pages(**page: Any) -> Any:
         found = session.api.list_deleted_messages(address, **page)
         rows = [
-            {**each["message"], "deleted_at": each["deleted_at"], "until": each["until"]} for each in found["items"]
+            {**each["message"], "deleted_at": each["deleted_at"], "until": each["until"]}
+            for each in found["items"]
         ]
         return {"items": rows, "next_cursor": found["next_cursor"]}
 

@@ -38,16 +38,23 @@ class State(StrEnum):
 FILTERS: dict[str, Any] = {
     "domain": Annotated[str | None, typer.Option("--domain", help="Domain of the recipient.")],
     "state": Annotated[State | None, typer.Option("--state", help="Only in this state.")],
-    "sender": Annotated[str | None, typer.Option("--sender", help="The reverse-path; `<>` for DSNs.")],
+    "sender": Annotated[
+        str | None, typer.Option("--sender", help="The reverse-path; `<>` for DSNs.")
+    ],
     "recipient": Annotated[str | None, typer.Option("--recipient", help="Only this address.")],
-    "message": Annotated[str | None, typer.Option("--message", metavar="ID", help="Only this message.")],
+    "message": Annotated[
+        str | None, typer.Option("--message", metavar="ID", help="Only this message.")
+    ],
     "older_than": Annotated[
-        str | None, typer.Option("--older-than", metavar="SPAN", help="In the queue for longer, such as 6h.")
+        str | None,
+        typer.Option("--older-than", metavar="SPAN", help="In the queue for longer, such as 6h."),
     ],
     "younger_than": Annotated[
         str | None, typer.Option("--younger-than", metavar="SPAN", help="In the queue for less.")
     ],
-    "tenant": Annotated[str | None, typer.Option("--tenant", metavar="NAME", help="Only what is this tenant's.")],
+    "tenant": Annotated[
+        str | None, typer.Option("--tenant", metavar="NAME", help="Only what is this tenant's.")
+    ],
 }
 """Options that choose recipients, by the API's names."""
 
@@ -113,7 +120,9 @@ ACTIONS = (
 
 
 @command(queue, "list", FILTERS)
-def list_queue(session: Session, /, *, limit: Limit = DEFAULT_LIMIT, whole: All = False, **filters: Any) -> None:
+def list_queue(
+    session: Session, /, *, limit: Limit = DEFAULT_LIMIT, whole: All = False, **filters: Any
+) -> None:
     """Search the queue, newest first. Finished recipients stay in it for some days.
 
     Example: `posthorn queue list --state deferred --domain example.org`
@@ -123,7 +132,8 @@ def list_queue(session: Session, /, *, limit: Limit = DEFAULT_LIMIT, whole: All 
 
 @command(queue, "show")
 def show_queued(
-    session: Session, number: Annotated[int, typer.Argument(metavar="ID", help="Number from the list.")]
+    session: Session,
+    number: Annotated[int, typer.Argument(metavar="ID", help="Number from the list.")],
 ) -> None:
     """Show all of one recipient.
 
@@ -135,7 +145,9 @@ def show_queued(
 def _add(action: Action) -> None:
     """Create a command of an action."""
 
-    def act(session: Session, /, ids: Ids = None, *, everything: Everything = False, **given: Any) -> None:
+    def act(
+        session: Session, /, ids: Ids = None, *, everything: Everything = False, **given: Any
+    ) -> None:
         sure = bool(given.pop("yes", False))
         query = _query(given)
         if bool(ids) + bool(query) + everything > 1:
@@ -144,7 +156,11 @@ def _add(action: Action) -> None:
             raise usage("name ids from `posthorn queue list`, or filters, or --all")
         if action.question:
             what = (
-                f"{len(ids)} recipients" if ids else "all recipients that match" if query else "everything in the queue"
+                f"{len(ids)} recipients"
+                if ids
+                else "all recipients that match"
+                if query
+                else "everything in the queue"
             )
             session.ask(f"{action.question} {what}?", sure)
         _act(session, action, ids or [], query)
@@ -166,7 +182,9 @@ def _act(session: Session, action: Action, ids: list[int], query: dict[str, Any]
         matched = found["matched"]
         if found["more"]:
             session.output.note("there are more that match: do it again for the rest")
-    session.output.done(f"{action.name}: {matched} recipients", {"action": action.name, "matched": matched})
+    session.output.done(
+        f"{action.name}: {matched} recipients", {"action": action.name, "matched": matched}
+    )
 
 
 def _query(filters: dict[str, Any]) -> dict[str, Any]:

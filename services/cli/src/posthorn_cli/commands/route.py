@@ -29,7 +29,9 @@ class Tls(StrEnum):
     IMPLICIT = "implicit"
 
 
-Destination = Annotated[str, typer.Argument(help="A domain name, or `*` for all that have none of their own.")]
+Destination = Annotated[
+    str, typer.Argument(help="A domain name, or `*` for all that have none of their own.")
+]
 COLUMNS = [
     Column("domain"),
     Column("host"),
@@ -64,8 +66,12 @@ def set_route(
     session: Session,
     domain: Destination,
     *,
-    host: Annotated[str | None, typer.Option(help="The server that takes it; without it the domain's MX.")] = None,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Without it 25, or 465 with implicit TLS.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="The server that takes it; without it the domain's MX.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Without it 25, or 465 with implicit TLS.")
+    ] = None,
     tls: Annotated[
         Tls | None,
         typer.Option(
@@ -73,17 +79,27 @@ def set_route(
             " implicit: TLS from the first byte."
         ),
     ] = None,
-    username: Annotated[str | None, typer.Option(help="Log in with this name; the password is asked for.")] = None,
-    password_file: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Read the password from a file; `-`: from stdin.")
+    username: Annotated[
+        str | None, typer.Option(help="Log in with this name; the password is asked for.")
     ] = None,
-    keep_password: Annotated[bool, typer.Option("--keep-password", help="Keep the password that is set.")] = False,
-    connections: Annotated[int | None, typer.Option(min=1, help="Connections at a time at most.")] = None,
-    messages_per_minute: Annotated[int | None, typer.Option(min=1, help="Messages in a minute at most.")] = None,
+    password_file: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Read the password from a file; `-`: from stdin."),
+    ] = None,
+    keep_password: Annotated[
+        bool, typer.Option("--keep-password", help="Keep the password that is set.")
+    ] = False,
+    connections: Annotated[
+        int | None, typer.Option(min=1, help="Connections at a time at most.")
+    ] = None,
+    messages_per_minute: Annotated[
+        int | None, typer.Option(min=1, help="Messages in a minute at most.")
+    ] = None,
 ) -> None:
     """Set a route, all of it: what is not named is as if it had never been set.
 
-    Example: `posthorn route set example.org --host relay.example.net --port 587 --tls verified --username us`
+    Example: `posthorn route set example.org --host relay.example.net --port 587 --tls verified
+    --username us`
     """
     body = given(
         host=host,

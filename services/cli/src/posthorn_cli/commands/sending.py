@@ -33,9 +33,13 @@ def send_test(
     sender: Annotated[str, typer.Option("--from", help="An account or alias here.")],
     to: Annotated[list[str], typer.Option(help="Who gets it; may be given more than once.")],
     subject: Annotated[str, typer.Option(help="Its subject.")] = "Test message",
-    text: Annotated[str, typer.Option(help="What it says.")] = "This is a test message. It needs no answer.",
+    text: Annotated[
+        str, typer.Option(help="What it says.")
+    ] = "This is a test message. It needs no answer.",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Show its trace.")] = False,
-    wait: Annotated[str, typer.Option(metavar="SPAN", help="With --follow: how long to wait for its end.")] = "60s",
+    wait: Annotated[
+        str, typer.Option(metavar="SPAN", help="With --follow: how long to wait for its end.")
+    ] = "60s",
 ) -> None:
     """Send a short message, and print its id for `posthorn trace`.
 
@@ -54,16 +58,23 @@ def send_test(
 @command(app, "trace")
 def trace(
     session: Session,
-    message: Annotated[str, typer.Argument(metavar="ID", help="The message's id, from a log, a list or `send-test`.")],
+    message: Annotated[
+        str,
+        typer.Argument(metavar="ID", help="The message's id, from a log, a list or `send-test`."),
+    ],
     *,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on until every recipient has got it, or never will.")
+        bool,
+        typer.Option(
+            "--follow", "-f", help="Go on until every recipient has got it, or never will."
+        ),
     ] = False,
     wait: Annotated[str, typer.Option(metavar="SPAN", help="With --follow: how long.")] = "1h",
 ) -> None:
     """Show what happened to a message: each event in the order of time.
 
-    With --follow the exit code is 0 when all recipients have it, 1 when one never will, 5 when the time is over.
+    With --follow the exit code is 0 when all recipients have it, 1 when one never will, 5 when the
+    time is over.
 
     Example: `posthorn trace 0198c1d2-… --follow`
     """
@@ -146,7 +157,14 @@ def _who(detail: dict[str, Any]) -> set[str]:
 
 
 def line_of(event: EventView, aligned: bool) -> str:
-    """Write an event: time, kind and detail with tabs between them, or with spaces that align them."""
-    rest = " ".join(f"{name}={plain(value)}" for name, value in event["detail"].items() if value not in (None, ""))
+    """Write an event: time, kind and detail with tabs between them, or with spaces that align
+    them."""
+    rest = " ".join(
+        f"{name}={plain(value)}"
+        for name, value in event["detail"].items()
+        if value not in (None, "")
+    )
     at, kind = moment(event["at"]), event["kind"]
-    return harmless(f"{at}  {kind:<{_KIND_WIDTH}}  {rest}" if aligned else f"{at}\t{kind}\t{rest}", "\t")
+    return harmless(
+        f"{at}  {kind:<{_KIND_WIDTH}}  {rest}" if aligned else f"{at}\t{kind}\t{rest}", "\t"
+    )

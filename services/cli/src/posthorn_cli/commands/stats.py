@@ -14,7 +14,13 @@ from posthorn_cli.values import given, start_of
 stats = group(
     "Statistics: messages by time, domain and outcome.\n\nExample: `posthorn stats list --by day --since 30d`"
 )
-COLUMNS = [Column("at"), Column("domain"), Column("outcome"), Column("messages"), Column("size_bytes", "size", size)]
+COLUMNS = [
+    Column("at"),
+    Column("domain"),
+    Column("outcome"),
+    Column("messages"),
+    Column("size_bytes", "size", size),
+]
 
 
 class Period(StrEnum):
@@ -29,7 +35,9 @@ def list_stats(
     session: Session,
     *,
     domain: Annotated[str | None, typer.Option(help="Only of this domain.")] = None,
-    since: Annotated[str | None, typer.Option(metavar="SPAN|TIME", help="From then on: 30d ago, or a time.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="SPAN|TIME", help="From then on: 30d ago, or a time.")
+    ] = None,
     until: Annotated[str | None, typer.Option(metavar="SPAN|TIME", help="Up to then.")] = None,
     by: Annotated[Period, typer.Option(help="What is counted together (UTC).")] = Period.HOUR,
     limit: Limit = DEFAULT_LIMIT,
@@ -39,5 +47,7 @@ def list_stats(
 
     Example: `posthorn stats list --by day --since 30d --domain example.org`
     """
-    filters = given(domain=domain, since=since and start_of(since), until=until and start_of(until), by=by.value)
+    filters = given(
+        domain=domain, since=since and start_of(since), until=until and start_of(until), by=by.value
+    )
     session.list(session.api.list_stats, COLUMNS, limit, whole, **filters)

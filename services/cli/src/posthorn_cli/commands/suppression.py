@@ -48,7 +48,9 @@ def suppress(
 
 
 @command(suppressions, "delete")
-def unsuppress(session: Session, address: Annotated[str, typer.Argument(help="The address.")]) -> None:
+def unsuppress(
+    session: Session, address: Annotated[str, typer.Argument(help="The address.")]
+) -> None:
     """Take an address off the list: it gets mail again.
 
     Example: `posthorn suppression delete old@example.org`

@@ -16,16 +16,26 @@ tenants = group(
     "Tenants: the owners of domains and keys, each with limits of its own.\n\nExample: `posthorn tenant create acme`"
 )
 Tenant = Annotated[str, typer.Argument(help="A tenant's name or id.")]
-Bound = Annotated[str | None, typer.Option(metavar="NUMBER|none", help="How many; `none`: as many as they like.")]
+Bound = Annotated[
+    str | None, typer.Option(metavar="NUMBER|none", help="How many; `none`: as many as they like.")
+]
 Quota = Annotated[
     str | None,
-    typer.Option("--quota", metavar="SIZE|none", help="What its accounts may be promised together, such as 50GiB."),
+    typer.Option(
+        "--quota",
+        metavar="SIZE|none",
+        help="What its accounts may be promised together, such as 50GiB.",
+    ),
 ]
-Hourly = Annotated[str | None, typer.Option(metavar="NUMBER|none", help="In an hour, from all its accounts together.")]
+Hourly = Annotated[
+    str | None,
+    typer.Option(metavar="NUMBER|none", help="In an hour, from all its accounts together."),
+]
 Verify = Annotated[
     bool | None,
     typer.Option(
-        "--verify-domains/--no-verify-domains", help="A new domain takes mail only after its ownership is shown."
+        "--verify-domains/--no-verify-domains",
+        help="A new domain takes mail only after its ownership is shown.",
     ),
 ]
 Shortest = Annotated[int | None, typer.Option(help="Characters that a new password must have.")]
@@ -48,7 +58,11 @@ class TenantState(StrEnum):
 
 
 def _limits(
-    max_domains: str | None, max_accounts: str | None, quota: str | None, messages: str | None, recipients: str | None
+    max_domains: str | None,
+    max_accounts: str | None,
+    quota: str | None,
+    messages: str | None,
+    recipients: str | None,
 ) -> dict[str, Any]:
     return (
         nullable("max_domains", max_domains, whole_number)
@@ -80,7 +94,9 @@ def show_tenant(session: Session, tenant: Tenant) -> None:
 @command(tenants, "create")
 def create_tenant(
     session: Session,
-    name: Annotated[str, typer.Argument(help="Lower-case letters, digits, dots, hyphens and underscores.")],
+    name: Annotated[
+        str, typer.Argument(help="Lower-case letters, digits, dots, hyphens and underscores.")
+    ],
     *,
     max_domains: Bound = None,
     max_accounts: Bound = None,
@@ -94,7 +110,9 @@ def create_tenant(
 
     Example: `posthorn tenant create acme --max-accounts 500 --quota 100GiB`
     """
-    body = {"name": name} | _limits(max_domains, max_accounts, quota, max_messages_per_hour, max_recipients_per_hour)
+    body = {"name": name} | _limits(
+        max_domains, max_accounts, quota, max_messages_per_hour, max_recipients_per_hour
+    )
     body |= given(verify_domains=verify_domains, min_password_length=min_password_length)
     session.output.item(session.api.create_tenant(cast("TenantCreation", body)), COLUMNS)
 
@@ -106,7 +124,10 @@ def set_tenant(
     *,
     name: Annotated[str | None, typer.Option(help="A new name.")] = None,
     state: Annotated[
-        TenantState | None, typer.Option(help="suspended: its keys and logins are refused, its mail is still received.")
+        TenantState | None,
+        typer.Option(
+            help="suspended: its keys and logins are refused, its mail is still received."
+        ),
     ] = None,
     max_domains: Bound = None,
     max_accounts: Bound = None,
@@ -121,10 +142,17 @@ def set_tenant(
     Example: `posthorn tenant set acme --state suspended`
     """
     body = _limits(max_domains, max_accounts, quota, max_messages_per_hour, max_recipients_per_hour)
-    body |= given(name=name, state=state, verify_domains=verify_domains, min_password_length=min_password_length)
+    body |= given(
+        name=name,
+        state=state,
+        verify_domains=verify_domains,
+        min_password_length=min_password_length,
+    )
     require_change(body)
     session.api.get_tenant(tenant)
-    changed = session.api.change_tenant(tenant, cast("TenantChange", body), if_match=session.api.etag)
+    changed = session.api.change_tenant(
+        tenant, cast("TenantChange", body), if_match=session.api.etag
+    )
     session.output.item(changed, COLUMNS)
 
 

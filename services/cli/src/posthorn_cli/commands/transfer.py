@@ -41,7 +41,10 @@ def export_mail(
     *,
     form: Form = Format.MBOX,
     mailbox: Annotated[str | None, typer.Option(help="Only this one; without it, all.")] = None,
-    to: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Where to write it; `-`: to stdout.")] = "-",
+    to: Annotated[
+        str,
+        typer.Option("--output", "-o", metavar="FILE", help="Where to write it; `-`: to stdout."),
+    ] = "-",
 ) -> None:
     """Write the mail of an account to a file. The file is there when it is whole.
 
@@ -74,22 +77,29 @@ def import_mail(
     form: Form = Format.MBOX,
     mailbox: Annotated[
         str | None,
-        typer.Option(help="Where all of it goes; without it, where the archive has it, of an mbox the INBOX."),
+        typer.Option(
+            help="Where all of it goes; without it, where the archive has it, of an mbox the INBOX."
+        ),
     ] = None,
 ) -> None:
-    """Put mail from a file into an account. What it has already is left out: an import that broke off is repeated.
+    """Put mail from a file into an account. What it has already is left out: an import that broke
+    off is repeated.
 
     Example: `posthorn import mail carol@example.org carol.tar --format maildir`
     """
     with opened(file) as stream, _bar(session) as progress:
-        task = progress.add_task(address, total=None if file == "-" else os.fstat(stream.fileno()).st_size)
+        task = progress.add_task(
+            address, total=None if file == "-" else os.fstat(stream.fileno()).st_size
+        )
 
         def pieces() -> Iterator[bytes]:
             while piece := stream.read(_PIECE):
                 progress.advance(task, len(piece))
                 yield piece
 
-        found = session.api.import_mail(address, pieces(), format_=form.value, mailbox=mailbox, media=_media(form))
+        found = session.api.import_mail(
+            address, pieces(), format_=form.value, mailbox=mailbox, media=_media(form)
+        )
     if session.output.as_json:
         session.output.json(found)
     else:
@@ -97,12 +107,18 @@ def import_mail(
             name = failure.get("name") or f"message {failure['message']}"
             session.output.note(f"{name}: {failure['reason']}")
         for record in found["left_out_records"]:
-            session.output.note(f"{record.get('name') or f'message {record["message"]}'} left out: {record['reason']}")
+            session.output.note(
+                f"{record.get('name') or f'message {record["message"]}'} left out: {record['reason']}"
+            )
         if found["from_lines_left"]:
             session.output.note(
                 f"{found['from_lines_left']} lines that begin with From were taken for text of a message"
             )
-        counts = [f"{found['imported']} imported", f"{found['duplicates']} there already", f"{found['failed']} failed"]
+        counts = [
+            f"{found['imported']} imported",
+            f"{found['duplicates']} there already",
+            f"{found['failed']} failed",
+        ]
         if found["left_out"]:
             counts.append(f"{found['left_out']} left out")
         session.output.line(", ".join(counts))

@@ -18,7 +18,14 @@ webhooks = group(
 )
 Hook = Annotated[str, typer.Argument(metavar="ID", help="The webhook's id.")]
 Delivery = Annotated[str, typer.Argument(metavar="DELIVERY", help="The delivery's id.")]
-COLUMNS = [Column("id"), Column("state"), Column("url"), Column("events"), Column("domain"), Column("tenant")]
+COLUMNS = [
+    Column("id"),
+    Column("state"),
+    Column("url"),
+    Column("events"),
+    Column("domain"),
+    Column("tenant"),
+]
 DELIVERY_COLUMNS = [
     Column("id"),
     Column("created_at"),
@@ -69,13 +76,19 @@ def create_webhook(
     session: Session,
     url: Annotated[str, typer.Argument(help="Where events are posted to.")],
     *,
-    event: Annotated[list[str] | None, typer.Option(help="A kind of event, as in a trace; without it, all.")] = None,
+    event: Annotated[
+        list[str] | None, typer.Option(help="A kind of event, as in a trace; without it, all.")
+    ] = None,
     domain: Annotated[str | None, typer.Option(help="Only what concerns this domain.")] = None,
-    tenant: Annotated[str | None, typer.Option(help="Whose it is; without it yours, or the whole platform's.")] = None,
+    tenant: Annotated[
+        str | None, typer.Option(help="Whose it is; without it yours, or the whole platform's.")
+    ] = None,
 ) -> None:
-    """Create a webhook. The secret that signs its requests is printed this once; into a pipe, only the secret.
+    """Create a webhook. The secret that signs its requests is printed this once; into a pipe, only
+    the secret.
 
-    Example: `posthorn webhook create https://hooks.example.org/mail --event delivered --domain example.org`
+    Example: `posthorn webhook create https://hooks.example.org/mail --event delivered --domain
+    example.org`
     """
     body = {"url": url, "events": event or ["*"]} | given(domain=domain, tenant=tenant)
     made = session.api.create_webhook(cast("WebhookCreation", body))
@@ -88,9 +101,15 @@ def set_webhook(
     webhook: Hook,
     *,
     url: Annotated[str | None, typer.Option(help="Where events are posted to.")] = None,
-    event: Annotated[list[str] | None, typer.Option(help="A kind of event; all of them anew.")] = None,
-    domain: Annotated[str | None, typer.Option(metavar="DOMAIN|none", help="Only what concerns this domain.")] = None,
-    state: Annotated[HookState | None, typer.Option(help="Active again, it goes on with what waits.")] = None,
+    event: Annotated[
+        list[str] | None, typer.Option(help="A kind of event; all of them anew.")
+    ] = None,
+    domain: Annotated[
+        str | None, typer.Option(metavar="DOMAIN|none", help="Only what concerns this domain.")
+    ] = None,
+    state: Annotated[
+        HookState | None, typer.Option(help="Active again, it goes on with what waits.")
+    ] = None,
 ) -> None:
     """Change what is named; the rest stays.
 
@@ -99,7 +118,9 @@ def set_webhook(
     body = given(url=url, events=event, state=state) | nullable("domain", domain)
     require_change(body)
     session.api.get_webhook(webhook)
-    changed = session.api.change_webhook(webhook, cast("WebhookChange", body), if_match=session.api.etag)
+    changed = session.api.change_webhook(
+        webhook, cast("WebhookChange", body), if_match=session.api.etag
+    )
     session.output.item(changed, COLUMNS)
 
 
@@ -121,7 +142,9 @@ def rotate_secret(session: Session, webhook: Hook) -> None:
 
     Example: `posthorn webhook rotate 0198c1d2-…`
     """
-    session.output.once(cast("dict[str, Any]", session.api.rotate_webhook_secret(webhook)), "secret", COLUMNS)
+    session.output.once(
+        cast("dict[str, Any]", session.api.rotate_webhook_secret(webhook)), "secret", COLUMNS
+    )
 
 
 @command(webhooks, "test")

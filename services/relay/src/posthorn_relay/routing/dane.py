@@ -2,13 +2,14 @@
 
 Rules:
 
-- TLSA records are looked up only where the MX set and the host's addresses were validated
-  (§2.2.1, §2.2.2).
-- A failed lookup rules out the host; otherwise anybody who can drop packets could turn DANE off (§2.1.2).
-- Usages 2 and 3 count, no other (§3.1.3). With validated records of which none is usable the host must
-  still have TLS (§2.2).
-- The records are looked up under the host's name in the MX record; CNAMEs of MX hosts are not followed to
-  a second one.
+- TLSA records are looked up only where the MX set and the host's addresses were validated (§2.2.1,
+  §2.2.2).
+- A failed lookup rules out the host; otherwise anybody who can drop packets could turn DANE off
+  (§2.1.2).
+- Usages 2 and 3 count, no other (§3.1.3). With validated records of which none is usable the host
+  must still have TLS (§2.2).
+- The records are looked up under the host's name in the MX record; CNAMEs of MX hosts are not
+  followed to a second one.
 """
 
 from __future__ import annotations

@@ -2,15 +2,16 @@
 
 Rules:
 
-- The TXT record says only whether to fetch: a fetched policy applies until it expires, whatever happens to
-  record and web server (§3.1), and so it is stored for all relays and across restarts.
-- It is fetched when there is none, when the record's id has changed, and when it has been stored for a day
-  or for half its lifetime, so that an attacker has to block more than one fetch to let it expire
-  (§3.3, §10.2).
-- A fetch is not repeated for five minutes, whether it failed or returned a policy that expires at once.
+- The TXT record says only whether to fetch: a fetched policy applies until it expires, whatever
+  happens to record and web server (§3.1), and so it is stored for all relays and across restarts.
+- It is fetched when there is none, when the record's id has changed, and when it has been stored
+  for a day or for half its lifetime, so that an attacker has to block more than one fetch to let it
+  expire (§3.3, §10.2).
+- A fetch is not repeated for five minutes, whether it failed or returned a policy that expires at
+  once.
 - Without a live policy the domain has none.
-- When the store cannot be read and there is no live policy either, it is not known whether TLS may be
-  omitted: PolicyUnknown.
+- When the store cannot be read and there is no live policy either, it is not known whether TLS may
+  be omitted: PolicyUnknown.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ _FAILURE_SECONDS = 300.0
 _SHORTEST_LIFE = 300.0
 _DAY = 86_400.0
 
-_fetches = Counter("posthorn_relay_mta_sts_fetches_total", "Fetches of MTA-STS policies", ["result"])
+_fetches = Counter(
+    "posthorn_relay_mta_sts_fetches_total", "Fetches of MTA-STS policies", ["result"]
+)
 
 log = structlog.get_logger()
 
@@ -68,7 +71,9 @@ class _Known:
 class StsPolicies:
     """StsPolicies of domains: from memory, from the store, from the web."""
 
-    def __init__(self, resolver: Resolver, fetcher: Fetcher, store: PolicyStore, clock: Clock) -> None:
+    def __init__(
+        self, resolver: Resolver, fetcher: Fetcher, store: PolicyStore, clock: Clock
+    ) -> None:
         self._resolver = resolver
         self._fetcher = fetcher
         self._store = store
@@ -101,7 +106,9 @@ class StsPolicies:
         unreadable = await self._load(domain, known, published)
         now = self._clock()
         held = known.holds(now)
-        if published is not None and (held is None or held.policy_id != published or _is_old(held, now)):
+        if published is not None and (
+            held is None or held.policy_id != published or _is_old(held, now)
+        ):
             held = await self._renew(domain, known, published) or held
         if held is None and unreadable is not None:
             raise PolicyUnknown("the stored policies cannot be read") from unreadable
@@ -115,7 +122,8 @@ class StsPolicies:
         return known
 
     async def _load(self, domain: str, known: _Known, published: str | None) -> Unavailable | None:
-        """Read the store when memory is old, or when another relay may have fetched what it lacks."""
+        """Read the store when memory is old, or when another relay may have fetched what it
+        lacks."""
         now = self._clock()
         held = known.holds(now)
         lacks = published is not None and (held is None or held.policy_id != published)
@@ -127,7 +135,9 @@ class StsPolicies:
         except Unavailable as error:
             return None if held is not None else error
         known.loaded_at = now
-        if stored is not None and (known.stored is None or stored.fetched_at >= known.stored.fetched_at):
+        if stored is not None and (
+            known.stored is None or stored.fetched_at >= known.stored.fetched_at
+        ):
             known.stored = stored
         return None
 

@@ -1,7 +1,9 @@
-"""Fetching MTA-STS policies over HTTPS (RFC 8461 §3.3): no redirect, only text/plain, at most 64 KiB.
+"""Fetching MTA-STS policies over HTTPS (RFC 8461 §3.3): no redirect, only text/plain, at most 64
+KiB.
 
-Connections are made like those to mail hosts: to addresses that the relay's own resolver returns, from
-its bind address, through its proxy. From an address that mail is not sent to, no policy is fetched.
+Connections are made like those to mail hosts: to addresses that the relay's own resolver returns,
+from its bind address, through its proxy. From an address that mail is not sent to, no policy is
+fetched.
 """
 
 from __future__ import annotations
@@ -32,10 +34,16 @@ class FetchFailed(Exception):
 
 
 class PolicyFetcher:
-    """Fetches policies. ``trust`` and ``port`` differ from the system's certificates and 443 only in tests."""
+    """Fetches policies. ``trust`` and ``port`` differ from the system's certificates and 443
+    only in tests."""
 
     def __init__(
-        self, settings: EgressSettings, resolver: Resolver, *, trust: ssl.SSLContext | None = None, port: int = 443
+        self,
+        settings: EgressSettings,
+        resolver: Resolver,
+        *,
+        trust: ssl.SSLContext | None = None,
+        port: int = 443,
     ) -> None:
         self._trust = trust or verifying_context()
         self._settings = settings
@@ -64,15 +72,29 @@ class PolicyFetcher:
         except HostUnreachable as error:
             raise FetchFailed(f"its host cannot be reached ({error})") from None
         except ssl.SSLError as error:
-            raise FetchFailed(f"TLS: {getattr(error, 'verify_message', '') or error.reason}") from None
-        except (OSError, EOFError, ProxyError, httpcore.NetworkError, httpcore.ProtocolError) as error:
+            raise FetchFailed(
+                f"TLS: {getattr(error, 'verify_message', '') or error.reason}"
+            ) from None
+        except (
+            OSError,
+            EOFError,
+            ProxyError,
+            httpcore.NetworkError,
+            httpcore.ProtocolError,
+        ) as error:
             raise FetchFailed(f"the connection failed ({type(error).__name__})") from None
 
     async def _get(self, domain: str) -> bytes:
-        headers = [(b"Accept", b"text/plain"), (b"Accept-Encoding", b"identity"), (b"User-Agent", b"posthorn-relay")]
+        headers = [
+            (b"Accept", b"text/plain"),
+            (b"Accept-Encoding", b"identity"),
+            (b"User-Agent", b"posthorn-relay"),
+        ]
         url = f"https://mta-sts.{domain}/.well-known/mta-sts.txt"
         async with (
-            httpcore.AsyncConnectionPool(ssl_context=self._trust, network_backend=self._backend) as pool,
+            httpcore.AsyncConnectionPool(
+                ssl_context=self._trust, network_backend=self._backend
+            ) as pool,
             pool.stream("GET", url, headers=headers) as response,
         ):
             if response.status != 200:
@@ -93,7 +115,9 @@ class PolicyFetcher:
         found, _ = await self._resolver.addresses(host)
         return found
 
-    async def _connect(self, address: str, port: int, seconds: float) -> httpcore.AsyncNetworkStream:
+    async def _connect(
+        self, address: str, port: int, seconds: float
+    ) -> httpcore.AsyncNetworkStream:
         async with asyncio.timeout(seconds):
             return _Stream(*await self._open(address))
 
@@ -131,7 +155,10 @@ class _Stream(httpcore.AsyncNetworkStream):
         transport.abort()  # the answer was read whole or is not wanted
 
     async def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
     ) -> httpcore.AsyncNetworkStream:
         try:
             await self._writer.start_tls(ssl_context, server_hostname=server_hostname)

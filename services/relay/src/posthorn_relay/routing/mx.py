@@ -2,16 +2,16 @@
 
 Rules:
 
-- A route with a host leads there and nowhere else. Without one the MX set is used, unless direct delivery
-  is off.
-- A failure is permanent only when an answer says so: no such domain (5.1.2), a null MX (5.1.10), an MX set
-  that leads to ourselves (5.4.6) or only to unusable addresses (5.4.4). A lookup without an answer is
-  transient.
+- A route with a host leads there and nowhere else. Without one the MX set is used, unless direct
+  delivery is off.
+- A failure is permanent only when an answer says so: no such domain (5.1.2), a null MX (5.1.10), an
+  MX set that leads to ourselves (5.4.6) or only to unusable addresses (5.4.4). A lookup without an
+  answer is transient.
 - Where one of our names or addresses is in the MX set, it is removed with all that are no better
   (RFC 5321 §5.1).
-- The TLS that a host must have is the strictest of what the route, MTA-STS and DANE require. DANE, where a
-  host has it, replaces MTA-STS (RFC 8461 §2); a host whose TLSA records cannot be looked up is left out
-  (RFC 7672 §2.1.2).
+- The TLS that a host must have is the strictest of what the route, MTA-STS and DANE require. DANE,
+  where a host has it, replaces MTA-STS (RFC 8461 §2); a host whose TLSA records cannot be looked up
+  is left out (RFC 7672 §2.1.2).
 """
 
 from __future__ import annotations
@@ -47,7 +47,14 @@ _ROUTE_TLS = {
     "verified": Tls.VERIFIED,
     "implicit": Tls.IMPLICIT,
 }
-_STRENGTH = {Tls.NONE: 0, Tls.OPPORTUNISTIC: 1, Tls.REQUIRED: 2, Tls.VERIFIED: 3, Tls.DANE: 4, Tls.IMPLICIT: 5}
+_STRENGTH = {
+    Tls.NONE: 0,
+    Tls.OPPORTUNISTIC: 1,
+    Tls.REQUIRED: 2,
+    Tls.VERIFIED: 3,
+    Tls.DANE: 4,
+    Tls.IMPLICIT: 5,
+}
 
 _plans = Counter("posthorn_relay_plans_total", "Destinations looked up, by result", ["result"])
 
@@ -65,10 +72,15 @@ class _Requirements:
 
 
 class MxPlanner:
-    """Plans by route or MX. Without ``policies`` MTA-STS is not used; ``secret_box`` decrypts the passwords of routes."""
+    """Plans by route or MX. Without ``policies`` MTA-STS is not used; ``secret_box`` decrypts
+    the passwords of routes."""
 
     def __init__(
-        self, settings: EgressSettings, resolver: Resolver, policies: StsPolicies | None, secret_box: SecretBox
+        self,
+        settings: EgressSettings,
+        resolver: Resolver,
+        policies: StsPolicies | None,
+        secret_box: SecretBox,
     ) -> None:
         self._settings = settings
         self._resolver = resolver
@@ -76,7 +88,8 @@ class MxPlanner:
         self._secret_box = secret_box
         self._addresses = HostAddresses.from_settings(settings)
         self._own_names = frozenset(
-            name.lower().removesuffix(".") for name in (settings.relay_hostname, *settings.relay_own_names)
+            name.lower().removesuffix(".")
+            for name in (settings.relay_hostname, *settings.relay_own_names)
         )
 
     async def plan(self, destination: str, route: Route | None) -> Sequence[RemoteHost]:
@@ -93,7 +106,9 @@ class MxPlanner:
         tls = _ROUTE_TLS[route.tls] if route else Tls.OPPORTUNISTIC
         if route is not None and route.host:
             port = route.port or (465 if tls is Tls.IMPLICIT else 25)
-            return await self._smarthost(route.host, _Requirements(port, tls, self._login(route), None))
+            return await self._smarthost(
+                route.host, _Requirements(port, tls, self._login(route), None)
+            )
         if route is None and not self._settings.relay_direct:
             raise Failed(
                 "connect",
@@ -108,14 +123,18 @@ class MxPlanner:
             return self._literal(destination, _Requirements(port, tls, login, None))
         exchangers = await self._exchangers(destination)
         return await self._direct(
-            destination, exchangers, _Requirements(port, tls, login, await self._policy(destination))
+            destination,
+            exchangers,
+            _Requirements(port, tls, login, await self._policy(destination)),
         )
 
     def _login(self, route: Route) -> tuple[str, str] | None:
         if not route.username or route.password is None:
             return None
         try:
-            return route.username, self._secret_box.decrypt(route.password, f"route:{route.domain}").decode()
+            return route.username, self._secret_box.decrypt(
+                route.password, f"route:{route.domain}"
+            ).decode()
         except (DecryptionFailed, UnicodeDecodeError):
             log.error("password of a route cannot be opened", route=route.domain)
             raise Failed(
@@ -139,7 +158,8 @@ class MxPlanner:
         return _remotes(bare, addresses, need.tls, (bare,), need)
 
     async def _named(self, host: str) -> Sequence[str]:
-        """Look up a name that may be in the hosts file or local to this network, as a single label always is."""
+        """Look up a name that may be in the hosts file or local to this network, as a single
+        label always is."""
         if "." not in host or host.endswith(".localhost"):
             return await _of_system(host)
         try:
@@ -162,15 +182,21 @@ class MxPlanner:
         try:
             found = await self._resolver.exchangers(destination)
         except NullMx:
-            raise _failed(f"{destination} takes no mail (null MX)", "5.1.10", permanent=True) from None
+            raise _failed(
+                f"{destination} takes no mail (null MX)", "5.1.10", permanent=True
+            ) from None
         except NoSuchDomain:
             raise _failed(
-                f"the domain {destination} does not exist, or has no mail host", "5.1.2", permanent=True
+                f"the domain {destination} does not exist, or has no mail host",
+                "5.1.2",
+                permanent=True,
             ) from None
         except LookupFailed as error:
             raise _failed(str(error), "4.4.3") from None
         if not found:
-            raise _failed(f"the MX records of {destination} name no usable host", "5.4.4", permanent=True)
+            raise _failed(
+                f"the MX records of {destination} name no usable host", "5.4.4", permanent=True
+            )
         own = min((one.preference for one in found if one.host in self._own_names), default=None)
         return self._without_ourselves(destination, found, own)
 
@@ -179,7 +205,11 @@ class MxPlanner:
     ) -> list[Exchanger]:
         kept = [one for one in exchangers if preference is None or one.preference < preference]
         if not kept:
-            raise _failed(f"the best MX of {destination} is this mail server itself: a loop", "5.4.6", permanent=True)
+            raise _failed(
+                f"the best MX of {destination} is this mail server itself: a loop",
+                "5.4.6",
+                permanent=True,
+            )
         return kept
 
     async def _policy(self, destination: str) -> Policy | None:
@@ -190,9 +220,12 @@ class MxPlanner:
         except PolicyUnknown as error:
             raise _failed(f"MTA-STS of {destination}: {error}", "4.7.5") from None
 
-    async def _direct(self, destination: str, exchangers: list[Exchanger], need: _Requirements) -> list[RemoteHost]:
+    async def _direct(
+        self, destination: str, exchangers: list[Exchanger], need: _Requirements
+    ) -> list[RemoteHost]:
         looked_up = await asyncio.gather(
-            *(self._resolver.addresses(one.host) for one in exchangers[:_MAX_HOSTS]), return_exceptions=True
+            *(self._resolver.addresses(one.host) for one in exchangers[:_MAX_HOSTS]),
+            return_exceptions=True,
         )
         hosts: list[tuple[Exchanger, Sequence[str], bool]] = []
         failure: LookupFailed | None = None
@@ -234,9 +267,15 @@ class MxPlanner:
         )
 
     async def _host(
-        self, destination: str, exchanger: Exchanger, addresses: Sequence[str], secure: bool, need: _Requirements
+        self,
+        destination: str,
+        exchanger: Exchanger,
+        addresses: Sequence[str],
+        secure: bool,
+        need: _Requirements,
     ) -> list[RemoteHost]:
-        """Return the addresses of one MX host, none when MTA-STS forbids it. Raises LookupFailed if its TLSA lookup fails."""
+        """Return the addresses of one MX host, none when MTA-STS forbids it. Raises LookupFailed
+        if its TLSA lookup fails."""
         host, tls = exchanger.host, need.tls
         if self._settings.relay_dnssec and exchanger.secure and secure and tls is not Tls.IMPLICIT:
             dane = await dane_of(self._resolver, host, need.port)
@@ -257,10 +296,13 @@ class MxPlanner:
 
 
 async def _of_system(host: str) -> Sequence[str]:
-    """Return the addresses that the C library finds, by the hosts file and search domains; none on failure."""
+    """Return the addresses that the C library finds, by the hosts file and search domains; none
+    on failure."""
     try:
         async with asyncio.timeout(_SYSTEM_SECONDS):
-            found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+            found = await asyncio.get_running_loop().getaddrinfo(
+                host, None, type=socket.SOCK_STREAM
+            )
     except (OSError, UnicodeError):  # TimeoutError is an OSError
         return ()
     return [str(entry[4][0]) for entry in found if "%" not in str(entry[4][0])]

@@ -2,13 +2,13 @@
 
 Rules:
 
-- OpenSSL verifies the chain to the system's trust anchors in the handshake. Names are compared here,
-  since one of several is enough, which OpenSSL's check does not offer.
+- OpenSSL verifies the chain to the system's trust anchors in the handshake. Names are compared
+  here, since one of several is enough, which OpenSSL's check does not offer.
 - DANE-EE(3): the host's own certificate matches; neither names nor dates count (RFC 7672 §3.1.1).
-- DANE-TA(2): one of the issuers matches, and the path from the host's certificate to it and the name are
-  valid. The path is checked here, since the anchor is known only once the host has sent its chain:
-  signature, dates, CA flag, path length, key usage; an unknown critical extension refuses it
-  (RFC 5280 §4.2).
+- DANE-TA(2): one of the issuers matches, and the path from the host's certificate to it and the
+  name are valid. The path is checked here, since the anchor is known only once the host has sent
+  its chain: signature, dates, CA flag, path length, key usage; an unknown critical extension
+  refuses it (RFC 5280 §4.2).
 - Other usages and unknown selectors or digests are unusable. With no usable record, TLS is required
   without verification (RFC 7672 §2.2).
 """
@@ -44,7 +44,8 @@ _UNDERSTOOD = frozenset(
 
 
 class CertificateRejected(Exception):
-    """The certificate is not as required; the text says why, for people, ``result`` is the kind of failure."""
+    """The certificate is not as required; the text says why, for people, ``result`` is the kind
+    of failure."""
 
     def __init__(self, why: str, result: TlsResult = TlsResult.OTHER) -> None:
         super().__init__(why)
@@ -58,7 +59,11 @@ def usable_records(records: Sequence[Tlsa]) -> tuple[Tlsa, ...]:
         for record in records
         if record.usage in _USAGES
         and record.selector in _SELECTORS
-        and (record.data if record.matching == 0 else len(record.data) == _DIGESTS.get(record.matching))
+        and (
+            record.data
+            if record.matching == 0
+            else len(record.data) == _DIGESTS.get(record.matching)
+        )
     )
 
 
@@ -71,7 +76,8 @@ def check_names(connection: ssl.SSLObject, names: Sequence[str]) -> None:
 
 
 def check_dane(connection: ssl.SSLObject, records: Sequence[Tlsa], names: Sequence[str]) -> None:
-    """Check that the host's chain matches one of these usable records. Raises CertificateRejected."""
+    """Check that the host's chain matches one of these usable records. Raises
+    CertificateRejected."""
     shown = [data for data in connection.get_unverified_chain() or () if isinstance(data, bytes)]
     if not shown:
         raise CertificateRejected("the host showed no certificate")
@@ -98,7 +104,9 @@ def _matches(certificate: x509.Certificate, record: Tlsa) -> bool:
     if record.selector == 0:
         data = certificate.public_bytes(Encoding.DER)
     else:
-        data = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        data = certificate.public_key().public_bytes(
+            Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+        )
     match record.matching:
         case 0:
             return data == record.data
@@ -108,10 +116,13 @@ def _matches(certificate: x509.Certificate, record: Tlsa) -> bool:
             return hashlib.sha512(data).digest() == record.data
 
 
-def _check_path(leaf: x509.Certificate, issuers: Sequence[x509.Certificate], anchors: Sequence[Tlsa]) -> None:
+def _check_path(
+    leaf: x509.Certificate, issuers: Sequence[x509.Certificate], anchors: Sequence[Tlsa]
+) -> None:
     """Follow issuers from the leaf up to one that matches an anchor.
 
-    One key may have several certificates, one of which has expired or is for other uses: every path is tried.
+    One key may have several certificates, one of which has expired or is for other uses: every path
+    is tried.
     """
     _check_usage(leaf)
     doubt: CertificateRejected | None = None
@@ -132,7 +143,9 @@ def _check_path(leaf: x509.Certificate, issuers: Sequence[x509.Certificate], anc
                 return
             if depth < _DEEPEST:
                 ways.append((issuer, depth + 1))
-    raise doubt or CertificateRejected("the certificate's chain matches no TLSA record", TlsResult.NO_TLSA_MATCH)
+    raise doubt or CertificateRejected(
+        "the certificate's chain matches no TLSA record", TlsResult.NO_TLSA_MATCH
+    )
 
 
 def _issued(issuer: x509.Certificate, subject: x509.Certificate) -> bool:
@@ -146,13 +159,17 @@ def _issued(issuer: x509.Certificate, subject: x509.Certificate) -> bool:
 def _check_common(certificate: x509.Certificate) -> x509.Extensions:
     now = datetime.now(UTC)
     if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
-        raise CertificateRejected("a certificate of the chain has expired or is not valid yet", TlsResult.EXPIRED)
+        raise CertificateRejected(
+            "a certificate of the chain has expired or is not valid yet", TlsResult.EXPIRED
+        )
     try:
         extensions = certificate.extensions
     except ValueError:
         raise CertificateRejected("a certificate does not read") from None
     if any(one.critical and one.oid not in _UNDERSTOOD for one in extensions):
-        raise CertificateRejected("a certificate of the chain has a critical extension that is not understood")
+        raise CertificateRejected(
+            "a certificate of the chain has a critical extension that is not understood"
+        )
     return extensions
 
 
@@ -185,7 +202,9 @@ def _check_names(certificate: x509.Certificate, names: Sequence[str]) -> None:
     except (x509.ExtensionNotFound, ValueError):
         raise CertificateRejected("the certificate bears no name", TlsResult.WRONG_NAME) from None
     if not any(_is_named(name, hosts, addresses) for name in names):
-        raise CertificateRejected(f"the certificate is not for {' or '.join(names)}", TlsResult.WRONG_NAME)
+        raise CertificateRejected(
+            f"the certificate is not for {' or '.join(names)}", TlsResult.WRONG_NAME
+        )
 
 
 def _is_named(name: str, hosts: Sequence[str], addresses: Sequence[str]) -> bool:
@@ -195,6 +214,7 @@ def _is_named(name: str, hosts: Sequence[str], addresses: Sequence[str]) -> bool
         pass
     wanted = name.lower().rstrip(".")
     _, _, parent = wanted.partition(".")
-    # A wildcard stands for one whole leftmost label, and for none of a top-level domain's (RFC 9525 §6.3)
+    # A wildcard stands for one whole leftmost label, and for none of a top-level domain's (RFC 9525
+    # §6.3)
     wild = f"*.{parent}" if "." in parent else None
     return any(host.lower().rstrip(".") in (wanted, wild) for host in hosts)

@@ -2,32 +2,33 @@
 
 Theory of operation:
 
-- Where PIPELINING is offered, MAIL, every RCPT and DATA go in one write and are answered in one wait; the
-  content, its end and, for a message of one block, everything in between is a second write. Otherwise
-  each command waits for its reply.
+- Where PIPELINING is offered, MAIL, every RCPT and DATA go in one write and are answered in one
+  wait; the content, its end and, for a message of one block, everything in between is a second
+  write. Otherwise each command waits for its reply.
 - The first block of the content is read before MAIL is sent, so that a fault of the store costs no
   connection.
-- Content that the host does not take as it is, for want of 8BITMIME or for its long lines, is converted
-  before anything is sent (``downgrade``); a remark after the host's final reply says so. What cannot be
-  converted is sent as it is, and the host decides; except what needs SMTPUTF8 for an address
-  (RFC 6531 §3.2).
+- Content that the host does not take as it is, for want of 8BITMIME or for its long lines, is
+  converted before anything is sent (``downgrade``); a remark after the host's final reply says so.
+  What cannot be converted is sent as it is, and the host decides; except what needs SMTPUTF8 for an
+  address (RFC 6531 §3.2).
 - Long lines of forwarded mail are sent as they are. Where the host refuses them as such, they are
   converted and sent once more.
 - BDAT is used for large messages and for those with lines that begin with a dot, only together with
   PIPELINING, and never before a recipient is accepted: a refused transaction costs no content.
-- 500 to 504 in reply to BDAT are about the command, not about the message. Whether the host takes the
-  bytes that follow for commands cannot be known, so the connection is closed; the host counts as one
-  without CHUNKING for a while, and the message is sent by DATA on a new connection (``Failed.reconnect``).
-- What a fault of the connection means for the recipients without a result is decided in one place, by
-  the stage it came at. From the last byte of the content on that is ``end``: the host may have taken the
-  message.
+- 500 to 504 in reply to BDAT are about the command, not about the message. Whether the host takes
+  the bytes that follow for commands cannot be known, so the connection is closed; the host counts
+  as one without CHUNKING for a while, and the message is sent by DATA on a new connection
+  (``Failed.reconnect``).
+- What a fault of the connection means for the recipients without a result is decided in one place,
+  by the stage it came at. From the last byte of the content on that is ``end``: the host may have
+  taken the message.
 - Besides the timeout of each reply the whole transaction has one, so that a host that does next to
-  nothing does not keep its connection for days: the commands as long as the slowest host may take for one
-  recipient, and a little for every further one; the content as long as it may pause, and its bytes at the
-  minimum rate. The wait after the end of data is not cut short by it. Time spent waiting for the store
-  does not count.
-- A connection that has carried a message may be closed by the host while idle: a transaction that meets
-  this fails at stage ``mail`` without a code, and nothing of it has been taken.
+  nothing does not keep its connection for days: the commands as long as the slowest host may take
+  for one recipient, and a little for every further one; the content as long as it may pause, and
+  its bytes at the minimum rate. The wait after the end of data is not cut short by it. Time spent
+  waiting for the store does not count.
+- A connection that has carried a message may be closed by the host while idle: a transaction that
+  meets this fails at stage ``mail`` without a code, and nothing of it has been taken.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ _RECIPIENT_SECONDS = 10.0
 _NO_BDAT = range(500, 505)
 
 _transactions = Counter(
-    "posthorn_relay_smtp_transactions_total", "Mail transactions started, by use of the connection", ["connection"]
+    "posthorn_relay_smtp_transactions_total",
+    "Mail transactions started, by use of the connection",
+    ["connection"],
 )
 _first = _transactions.labels("new")
 _reused = _transactions.labels("reused")
@@ -69,12 +72,19 @@ _reused = _transactions.labels("reused")
 def refused(stage: str, reply: HostReply, host: str, tls: str) -> Failed:
     """Return a refusal of the host as Failed."""
     return Failed(
-        stage, reply.code, reply.status or f"{reply.code // 100}.0.0", reply.line, reply.code >= 500, host, tls
+        stage,
+        reply.code,
+        reply.status or f"{reply.code // 100}.0.0",
+        reply.line,
+        reply.code >= 500,
+        host,
+        tls,
     )
 
 
 def broken(stage: str, fault: Fault, host: str, tls: str) -> Failed:
-    """Return a fault of the connection as Failed: transient, unless the host refuses in the middle of the content."""
+    """Return a fault of the connection as Failed: transient, unless the host refuses in the
+    middle of the content."""
     permanent = stage == "data" and fault.code >= 500
     status = fault.status if permanent else f"4{fault.status[1:]}"
     return Failed(stage, fault.code, status, fault.text, permanent, host, tls)
@@ -151,10 +161,17 @@ class SmtpConnection:
                             await content.advance()
                         begun = True
                         final = await self._carry(fit, content, results)
-                        if not (long_lines and fit is transaction and self.usable and is_about_lines(final)):
+                        if not (
+                            long_lines
+                            and fit is transaction
+                            and self.usable
+                            and is_about_lines(final)
+                        ):
                             break
                         long_lines = False
-                        fit, self._note = await acceptable_form(transaction, None, self._offered, stack)
+                        fit, self._note = await acceptable_form(
+                            transaction, None, self._offered, stack
+                        )
                         if fit is transaction:
                             break
                         results = [None if result is final else result for result in results]
@@ -177,8 +194,14 @@ class SmtpConnection:
         """Return why this host cannot take the transaction (RFC 6531 §3.2)."""
         if ends_early(transaction.reverse_path):
             return self._ours("mail", "5.1.7", "this sender cannot be named in SMTP")
-        if "SMTPUTF8" not in self._offered and needs_utf8(transaction) and not needs_utf8_for_header_only(transaction):
-            return self._ours("mail", "5.6.7", "the message needs SMTPUTF8, which the host does not offer")
+        if (
+            "SMTPUTF8" not in self._offered
+            and needs_utf8(transaction)
+            and not needs_utf8_for_header_only(transaction)
+        ):
+            return self._ours(
+                "mail", "5.6.7", "the message needs SMTPUTF8, which the host does not offer"
+            )
         return self._too_large(transaction)
 
     def _too_large(self, transaction: MailTransaction) -> Failed | None:
@@ -186,7 +209,9 @@ class SmtpConnection:
         limit = self._offered.get("SIZE", "")
         if limit.isascii() and limit.isdigit() and 0 < int(limit[:20]) < transaction.size:
             return self._ours(
-                "mail", "5.3.4", f"the message has {transaction.size} octets, the host takes {limit[:20]} at most"
+                "mail",
+                "5.3.4",
+                f"the message has {transaction.size} octets, the host takes {limit[:20]} at most",
             )
         return None
 
@@ -198,7 +223,8 @@ class SmtpConnection:
     async def _carry(
         self, transaction: MailTransaction, content: Content, results: list[SmtpResult | None]
     ) -> SmtpResult | None:
-        """Carry out a transaction; return the result of those recipients without one of their own."""
+        """Carry out a transaction; return the result of those recipients without one of their
+        own."""
         self._count.inc()
         self._count = _reused
         self._refusal = None
@@ -215,8 +241,12 @@ class SmtpConnection:
     async def _transact(
         self, transaction: MailTransaction, content: Content, results: list[SmtpResult | None]
     ) -> SmtpResult | None:
-        """Set the results of refused recipients; return that of all others. Raises ConnectionFailed."""
-        protocol, places = self._protocol, [place for place, result in enumerate(results) if result is None]
+        """Set the results of refused recipients; return that of all others. Raises
+        ConnectionFailed."""
+        protocol, places = (
+            self._protocol,
+            [place for place, result in enumerate(results) if result is None],
+        )
         chunked = self._chunking and (transaction.has_dot_lines or transaction.size >= CHUNKED_FROM)
         mail = mail_command(transaction, self._offered)
         rcpts = [rcpt_command(transaction.recipients[place], self._offered) for place in places]
@@ -229,7 +259,9 @@ class SmtpConnection:
             if not chunked:
                 commands.append(b"DATA\r\n")
             protocol.write(b"".join(commands), len(commands))
-            await protocol.wait_replies(seconds, None if chunked else self._settings.relay_data_seconds)
+            await protocol.wait_replies(
+                seconds, None if chunked else self._settings.relay_data_seconds
+            )
         if self._open:
             self._positive(await self._answer(b"RSET\r\n", seconds))
         self._open = True
@@ -255,11 +287,15 @@ class SmtpConnection:
 
     def _command_seconds(self, recipients: int) -> float:
         settings = self._settings
-        once = settings.relay_data_seconds + settings.relay_greeting_seconds * (3 if self._open else 2)
+        once = settings.relay_data_seconds + settings.relay_greeting_seconds * (
+            3 if self._open else 2
+        )
         return once + _RECIPIENT_SECONDS * (recipients - 1)
 
     def _begin_content(self, transaction: MailTransaction) -> None:
-        seconds = self._settings.relay_block_seconds + transaction.size / self._settings.relay_least_rate
+        seconds = (
+            self._settings.relay_block_seconds + transaction.size / self._settings.relay_least_rate
+        )
         self._protocol.deadline = self._protocol.time() + seconds
 
     async def _advance(self, content: Content) -> None:
@@ -278,7 +314,8 @@ class SmtpConnection:
             return failure or refused("data", reply, self._host, self.tls)
         if reply.code // 100 != 3:
             self._out_of_order()
-        if failure or not accepted:  # pipelined, but no recipient: an empty message, which is refused
+        # pipelined, but no recipient: an empty message, which is refused
+        if failure or not accepted:
             protocol.deadline = None
             with suppress(ConnectionFailed):
                 await protocol.request(b".\r\n", self._settings.relay_end_seconds)
@@ -306,7 +343,8 @@ class SmtpConnection:
         return self._final(protocol.next_reply())
 
     async def _chunks(self, transaction: MailTransaction, content: Content) -> SmtpResult | None:
-        """Send the content by BDAT, a chunk for each block; the first refusal is that of the message."""
+        """Send the content by BDAT, a chunk for each block; the first refusal is that of the
+        message."""
         protocol, settings = self._protocol, self._settings
         refusal: HostReply | None = None
         self._stage = "data"
@@ -330,7 +368,8 @@ class SmtpConnection:
                 break
             await self._advance(content)
         await protocol.drain(settings.relay_block_seconds)
-        protocol.deadline = protocol.time() + settings.relay_end_seconds  # for all replies that are still to arrive
+        # for all replies that are still to arrive
+        protocol.deadline = protocol.time() + settings.relay_end_seconds
         await protocol.wait_replies(settings.relay_end_seconds)
         last: HostReply | None = None
         while not refusal and (protocol.replies or protocol.pending_replies):
@@ -361,15 +400,21 @@ class SmtpConnection:
         return failed
 
     def _refused_recipient(self, reply: HostReply, accepted: int) -> Failed:
-        # 552 for one more recipient than the host likes at once stands for 452 (RFC 5321 §4.5.3.1.10)
+        # 552 for one more recipient than the host likes at once stands for 452 (RFC 5321
+        # §4.5.3.1.10)
         failed = refused("rcpt", reply, self._host, self.tls)
         if accepted and reply.code == 552 and reply.status in ("", "5.5.3"):
             failed.permanent, failed.status = False, "4.5.3"
         return failed
 
     async def _answer(self, command: bytes, seconds: float) -> HostReply:
-        """Return the reply to a command, which has been sent already where commands are pipelined."""
-        return self._protocol.next_reply() if self._pipelining else await self._protocol.request(command, seconds)
+        """Return the reply to a command, which has been sent already where commands are
+        pipelined."""
+        return (
+            self._protocol.next_reply()
+            if self._pipelining
+            else await self._protocol.request(command, seconds)
+        )
 
     def _unless_positive(self, reply: HostReply) -> HostReply | None:
         return None if self._is_positive(reply) else reply
@@ -385,6 +430,8 @@ class SmtpConnection:
 
     def _out_of_order(self) -> None:
         """Fail the connection: host and client are out of step, and no reply can be assigned."""
-        self._protocol.fail(Fault(0, "4.5.0", "the host gave a reply that does not fit the command"))
+        self._protocol.fail(
+            Fault(0, "4.5.0", "the host gave a reply that does not fit the command")
+        )
         self._protocol.replies.clear()
         self._protocol.next_reply()

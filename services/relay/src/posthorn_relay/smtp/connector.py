@@ -1,17 +1,19 @@
-"""Opens connections: from the socket to the point where a transaction may be sent (RFC 5321 §3.1, RFC 3207, RFC 4954).
+"""Opens connections: from the socket to the point where a transaction may be sent (RFC 5321 §3.1,
+RFC 3207, RFC 4954).
 
 Rules:
 
-- The TLS that a remote host requires is established or the connection fails; only OPPORTUNISTIC continues
-  without: once, on a new connection where the handshake failed, and on the same one where STARTTLS is not
-  offered or refused (RFC 7435).
-- Where an MTA-STS policy is in testing mode, TLS is tried first as if it were enforced; a failure is
-  reported, and only then the host's own requirement counts, on a new connection (RFC 8461 §5).
+- The TLS that a remote host requires is established or the connection fails; only OPPORTUNISTIC
+  continues without: once, on a new connection where the handshake failed, and on the same one where
+  STARTTLS is not offered or refused (RFC 7435).
+- Where an MTA-STS policy is in testing mode, TLS is tried first as if it were enforced; a failure
+  is reported, and only then the host's own requirement counts, on a new connection (RFC 8461 §5).
 - Nothing learned before the handshake counts after it: EHLO is sent again.
-- A login is sent under TLS, or to a loopback address reached directly. It is in no log and no reply, even
-  if the host repeats it.
-- Every failure here is about the host (``Failed.is_about_host``). Only its own 5yz to greeting, EHLO and
-  HELO is permanent; an unmet TLS policy and a refused login are transient, for people mend them.
+- A login is sent under TLS, or to a loopback address reached directly. It is in no log and no
+  reply, even if the host repeats it.
+- Every failure here is about the host (``Failed.is_about_host``). Only its own 5yz to greeting,
+  EHLO and HELO is permanent; an unmet TLS policy and a refused login are transient, for people mend
+  them.
 """
 
 from __future__ import annotations
@@ -36,7 +38,12 @@ from posthorn.runtime.settings import SettingsError
 from posthorn.runtime.tls import verifying_context
 from posthorn.wire.smtp.client_replies import HostReply, extensions, printable
 from posthorn_relay.settings import EgressSettings
-from posthorn_relay.smtp.certificates import CertificateRejected, check_dane, check_names, usable_records
+from posthorn_relay.smtp.certificates import (
+    CertificateRejected,
+    check_dane,
+    check_names,
+    usable_records,
+)
 from posthorn_relay.smtp.connection import SmtpConnection, broken, refused
 from posthorn_relay.smtp.protocol import ClientProtocol, ConnectionFailed
 from posthorn_relay.smtp.sts_failures import note_failure
@@ -49,9 +56,12 @@ _attempts = Counter(
     "Connections tried, by outcome: made, or the stage that failed",
     ["outcome"],
 )
-_made = Counter("posthorn_relay_smtp_connections_total", "Connections made, by TLS verification", ["tls"])
+_made = Counter(
+    "posthorn_relay_smtp_connections_total", "Connections made, by TLS verification", ["tls"]
+)
 _downgrades = Counter(
-    "posthorn_relay_smtp_downgrades_total", "Failed TLS handshakes where plain text was allowed instead"
+    "posthorn_relay_smtp_downgrades_total",
+    "Failed TLS handshakes where plain text was allowed instead",
 )
 
 
@@ -81,11 +91,15 @@ class _Opening:
     def host(self) -> str:
         return f"{self.remote.host} ({self.remote.address})"
 
-    def failed(self, stage: str, code: int, status: str, text: str, result: TlsResult | None = None) -> Failed:
+    def failed(
+        self, stage: str, code: int, status: str, text: str, result: TlsResult | None = None
+    ) -> Failed:
         return Failed(stage, code, status, text, False, self.host, self.tls, result)
 
     def handshake_failed(self, text: str) -> Failed:
-        return _HandshakeFailed("tls", 0, "4.7.5", text, False, self.host, self.tls, TlsResult.OTHER)
+        return _HandshakeFailed(
+            "tls", 0, "4.7.5", text, False, self.host, self.tls, TlsResult.OTHER
+        )
 
 
 NO_BDAT_SECONDS = 3600.0
@@ -94,18 +108,22 @@ _MAX_NO_BDAT = 10_000
 
 
 class SmtpConnector:
-    """Opens SMTP connections. ``trust`` returns the context whose anchors verify certificates; default: the system's.
+    """Opens SMTP connections. ``trust`` returns the context whose anchors verify certificates;
+    default: the system's.
 
-    The bind addresses are for direct connections; a proxy is reached from any address. Raises SettingsError
-    when the proxy's URL is invalid.
+    The bind addresses are for direct connections; a proxy is reached from any address. Raises
+    SettingsError when the proxy's URL is invalid.
     """
 
-    def __init__(self, settings: EgressSettings, trust: Callable[[], ssl.SSLContext] | None = None) -> None:
+    def __init__(
+        self, settings: EgressSettings, trust: Callable[[], ssl.SSLContext] | None = None
+    ) -> None:
         self._settings = settings
         self._trust = trust or verifying_context
         self._contexts: dict[bool, ssl.SSLContext] = {}
         self._no_bdat: OrderedDict[tuple[str, int], float] = OrderedDict()
-        """Hosts that offer CHUNKING and refuse BDAT, with the time until which that is remembered."""
+        """Hosts that offer CHUNKING and refuse BDAT, with the time until which that is
+        remembered."""
         self._proxy = _proxy(settings)
 
     async def connect(self, remote: RemoteHost) -> SmtpConnection:
@@ -120,7 +138,8 @@ class SmtpConnector:
         return connection
 
     async def _tested(self, remote: RemoteHost) -> SmtpConnection | None:
-        """Try what a policy in testing mode would require; None without one, or where TLS does not satisfy it."""
+        """Try what a policy in testing mode would require; None without one, or where TLS does
+        not satisfy it."""
         if remote.sts is None or not _is_tested(remote):
             return None
         try:
@@ -136,7 +155,11 @@ class SmtpConnector:
             return await self._open(remote, remote.tls)
         except Failed as failure:
             if not (isinstance(failure, _HandshakeFailed) and remote.tls is Tls.OPPORTUNISTIC):
-                if remote.sts is not None and not _is_tested(remote) and failure.tls_result is not None:
+                if (
+                    remote.sts is not None
+                    and not _is_tested(remote)
+                    and failure.tls_result is not None
+                ):
                     note_failure(remote.sts, remote.host, failure.tls_result, failure.reply)
                 raise
             _downgrades.inc()
@@ -166,11 +189,18 @@ class SmtpConnector:
         if self._no_bdat.get(remote.key, 0.0) > time.monotonic():
             offered.pop("CHUNKING", None)
         return SmtpConnection(
-            remote, opening.protocol, offered, opening.tls, self._settings, lambda: self._refuses_chunks(remote)
+            remote,
+            opening.protocol,
+            offered,
+            opening.tls,
+            self._settings,
+            lambda: self._refuses_chunks(remote),
         )
 
     def _refuses_chunks(self, remote: RemoteHost) -> None:
-        log.info("the host offers CHUNKING and refuses BDAT", host=remote.host, address=remote.address)
+        log.info(
+            "the host offers CHUNKING and refuses BDAT", host=remote.host, address=remote.address
+        )
         self._no_bdat[remote.key] = time.monotonic() + NO_BDAT_SECONDS
         self._no_bdat.move_to_end(remote.key)
         while len(self._no_bdat) > _MAX_NO_BDAT:
@@ -199,18 +229,28 @@ class SmtpConnector:
                 return protocol
         except (TimeoutError, ProxyTimeoutError):
             text = f"no connection within {settings.relay_connect_seconds:g} s"
-        except ProxyError as error:  # the proxy's words about the host, without its own address and login
-            text = f"by the proxy: {printable(str(error), 100)}" if error.error_code else "the proxy cannot be used"
+        except (
+            ProxyError
+        ) as error:  # the proxy's words about the host, without its own address and login
+            text = (
+                f"by the proxy: {printable(str(error), 100)}"
+                if error.error_code
+                else "the proxy cannot be used"
+            )
         except OSError as error:
             text = os.strerror(error.errno) if error.errno and error.errno > 0 else "no connection"
-        raise Failed("connect", 0, "4.4.1", f"connecting to port {remote.port}: {text}", False, host)
+        raise Failed(
+            "connect", 0, "4.4.1", f"connecting to port {remote.port}: {text}", False, host
+        )
 
     async def _through_proxy(self, remote: RemoteHost) -> socket.socket:
         assert self._proxy is not None
         host, port, user, password = self._proxy
         proxy = Proxy(ProxyType.SOCKS5, host, port, user or None, password or None)
         try:
-            return await proxy.connect(remote.address, remote.port, timeout=self._settings.relay_connect_seconds)
+            return await proxy.connect(
+                remote.address, remote.port, timeout=self._settings.relay_connect_seconds
+            )
         except ProxyError:
             raise
         except (OSError, EOFError) as error:
@@ -273,7 +313,8 @@ class SmtpConnector:
         records = usable_records(remote.tlsa) if tls is Tls.DANE else ()
         names = remote.names or (remote.host,)
         try:
-            # SNI is the host's name: of the MX (RFC 8461 §8.3), and so the TLSA base domain (RFC 7672 §8.1)
+            # SNI is the host's name: of the MX (RFC 8461 §8.3), and so the TLSA base domain (RFC
+            # 7672 §8.1)
             connection = await protocol.begin_tls(
                 self._context(verified), remote.host, self._settings.relay_connect_seconds
             )
@@ -283,7 +324,9 @@ class SmtpConnector:
                 check_dane(connection, records, names)
         except ConnectionFailed as gone:
             status = f"4{gone.fault.status[1:]}"
-            raise opening.failed("tls", gone.fault.code, status, gone.fault.text, TlsResult.OTHER) from None
+            raise opening.failed(
+                "tls", gone.fault.code, status, gone.fault.text, TlsResult.OTHER
+            ) from None
         except CertificateRejected as doubt:
             raise opening.failed("tls", 0, "4.7.5", str(doubt), doubt.result) from None
         except ssl.SSLCertVerificationError as error:
@@ -322,9 +365,12 @@ class SmtpConnector:
         elif "LOGIN" in offered:
             steps = [b"AUTH LOGIN", _base64(user), _base64(password)]
         else:
-            raise opening.failed("auth", 0, "4.7.4", "the host offers neither AUTH PLAIN nor AUTH LOGIN")
+            raise opening.failed(
+                "auth", 0, "4.7.4", "the host offers neither AUTH PLAIN nor AUTH LOGIN"
+            )
         try:
-            for step in steps:  # 334 asks for the next step: PLAIN's where the host takes no initial response
+            # 334 asks for the next step: PLAIN's where the host takes no initial response
+            for step in steps:
                 reply = await self._say(opening, "auth", step + b"\r\n")
                 if reply.code != 334:
                     break
@@ -338,7 +384,11 @@ class SmtpConnector:
 
 def _is_tested(remote: RemoteHost) -> bool:
     """Return whether a policy in testing mode requires more than the host does."""
-    return remote.sts is not None and not remote.sts.enforced and remote.tls in (Tls.OPPORTUNISTIC, Tls.REQUIRED)
+    return (
+        remote.sts is not None
+        and not remote.sts.enforced
+        and remote.tls in (Tls.OPPORTUNISTIC, Tls.REQUIRED)
+    )
 
 
 def _take(opening: _Opening, stage: str) -> HostReply:
@@ -357,7 +407,10 @@ def _base64(text: str) -> bytes:
 
 def _without(text: str, user: str, password: str) -> str:
     """Return the text without a password that a host repeats."""
-    for secret in (password, *(_base64(one).decode() for one in (f"\0{user}\0{password}", password))):
+    for secret in (
+        password,
+        *(_base64(one).decode() for one in (f"\0{user}\0{password}", password)),
+    ):
         if secret:
             text = text.replace(secret, "***")
     return text
@@ -372,4 +425,6 @@ def _proxy(settings: EgressSettings) -> tuple[str, int, str, str] | None:
             return host, port, user or "", password or ""
     except ValueError:
         pass
-    raise SettingsError("refusing to start:\n  POSTHORN_RELAY_PROXY: must be socks5://[user:password@]host:port")
+    raise SettingsError(
+        "refusing to start:\n  POSTHORN_RELAY_PROXY: must be socks5://[user:password@]host:port"
+    )

@@ -1,4 +1,5 @@
-"""The content of a transaction as it is written: in blocks, dot-stuffed across their borders (RFC 5321 §4.5.2)."""
+"""The content of a transaction as it is written: in blocks, dot-stuffed across their borders
+(RFC 5321 §4.5.2)."""
 
 from __future__ import annotations
 

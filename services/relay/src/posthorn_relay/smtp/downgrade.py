@@ -1,16 +1,17 @@
-"""Downgrading a message to what a host takes: no 8-bit data without 8BITMIME, no line over 998 bytes.
+"""Downgrading a message to what a host takes: no 8-bit data without 8BITMIME, no line over 998
+bytes.
 
 Rules (RFC 6152 §3, RFC 5321 §4.5.3.1.6):
 
-- A message that is in memory whole is examined there. A larger one is read once more before it is sent,
-  since its first part may already have to say that it is encoded; only where it has to be converted it is
-  written to a file, and so is the converted form.
-- Forwarded mail of others keeps its bytes: its long lines are sent as they came (a stranger's signature
-  would break), and are converted only for a host that has refused them. 8-bit data is converted for a host
-  without 8BITMIME.
-- Our own signature does not hold for a converted message. What we signed is converted to its 7-bit form,
-  for whatever reason, and sent with the signature of that form, which delivery has made beforehand, or
-  without one (ADR 26). Signatures of others stay.
+- A message that is in memory whole is examined there. A larger one is read once more before it is
+  sent, since its first part may already have to say that it is encoded; only where it has to be
+  converted it is written to a file, and so is the converted form.
+- Forwarded mail of others keeps its bytes: its long lines are sent as they came (a stranger's
+  signature would break), and are converted only for a host that has refused them. 8-bit data is
+  converted for a host without 8BITMIME.
+- Our own signature does not hold for a converted message. What we signed is converted to its 7-bit
+  form, for whatever reason, and sent with the signature of that form, which delivery has made
+  beforehand, or without one (ADR 26). Signatures of others stay.
 - Conversions take turns in one thread, except small ones, which take less time than the switch.
 """
 
@@ -59,15 +60,18 @@ async def acceptable_form(
     *,
     long_lines: bool = False,
 ) -> tuple[MailTransaction, str]:
-    """Return the transaction in a form that the host takes, if possible, and a remark for the trace.
+    """Return the transaction in a form that the host takes, if possible, and a remark for the
+    trace.
 
-    ``offered``: the host's extensions; the rest as in ``downgraded``. Raises Inconvertible only where the
-    host lacks SMTPUTF8.
+    ``offered``: the host's extensions; the rest as in ``downgraded``. Raises Inconvertible only
+    where the host lacks SMTPUTF8.
     """
     lacks_utf8 = transaction.smtputf8 and "SMTPUTF8" not in offered
     eight_bit = not lacks_utf8 and ("8BITMIME" in offered or not transaction.eight_bit)
     try:
-        fit = await downgraded(transaction, whole, eight_bit=eight_bit, stack=stack, long_lines=long_lines)
+        fit = await downgraded(
+            transaction, whole, eight_bit=eight_bit, stack=stack, long_lines=long_lines
+        )
     except Inconvertible as refusal:
         if lacks_utf8:
             raise
@@ -83,7 +87,11 @@ def is_about_lines(result: SmtpResult | None) -> bool:
         isinstance(result, Failed)
         and result.permanent
         and result.stage in ("data", "end")
-        and (result.code == 500 or result.status in _ABOUT_FORM or _LINES.search(result.reply) is not None)
+        and (
+            result.code == 500
+            or result.status in _ABOUT_FORM
+            or _LINES.search(result.reply) is not None
+        )
     )
 
 
@@ -97,21 +105,29 @@ async def downgraded(
 ) -> MailTransaction:
     """Return the transaction as a host takes it: the same one where nothing needs converting.
 
-    ``whole`` is its content if that is in memory; ``eight_bit``: the host takes 8-bit data where the
-    transaction has it; ``long_lines``: they are no reason to convert. Files of a converted one live as long
-    as ``stack``. Raises Inconvertible, and what the content raises.
+    ``whole`` is its content if that is in memory; ``eight_bit``: the host takes 8-bit data where
+    the transaction has it; ``long_lines``: they are no reason to convert. Files of a converted one
+    live as long as ``stack``. Raises Inconvertible, and what the content raises.
     """
     if eight_bit and long_lines:
         return transaction
     try:
         if whole is not None:
-            if is_seven_bit(whole, 0, len(whole)) if long_lines else is_fit(whole, eight_bit=eight_bit):
+            if (
+                is_seven_bit(whole, 0, len(whole))
+                if long_lines
+                else is_fit(whole, eight_bit=eight_bit)
+            ):
                 return transaction
-            made = await _convert_bytes(transaction, whole, eight_bit and not _is_signed(transaction))
+            made = await _convert_bytes(
+                transaction, whole, eight_bit and not _is_signed(transaction)
+            )
         else:
             if await _is_acceptable(transaction, eight_bit, long_lines):
                 return transaction
-            made = await _convert_stream(transaction, eight_bit and not _is_signed(transaction), stack)
+            made = await _convert_stream(
+                transaction, eight_bit and not _is_signed(transaction), stack
+            )
     except Inconvertible:
         _conversions.labels("impossible").inc()
         raise
@@ -131,7 +147,10 @@ def _converted(source: Octets, transaction: MailTransaction, eight_bit: bool) ->
 
 
 def _with_content(
-    transaction: MailTransaction, size: int, content: Callable[[], AsyncGenerator[bytes]], eight_bit: bool
+    transaction: MailTransaction,
+    size: int,
+    content: Callable[[], AsyncGenerator[bytes]],
+    eight_bit: bool,
 ) -> MailTransaction:
     return replace(
         transaction,
@@ -157,11 +176,18 @@ async def _unsigned(transaction: MailTransaction) -> AsyncGenerator[bytes]:
             at += len(piece)
 
 
-async def _convert_bytes(transaction: MailTransaction, whole: bytes, eight_bit: bool) -> MailTransaction:
-    bare = whole[: transaction.signature_at] + whole[transaction.signature_at + transaction.signature_bytes :]
+async def _convert_bytes(
+    transaction: MailTransaction, whole: bytes, eight_bit: bool
+) -> MailTransaction:
+    bare = (
+        whole[: transaction.signature_at]
+        + whole[transaction.signature_at + transaction.signature_bytes :]
+    )
 
     def make() -> bytes:
-        return b"".join((transaction.seven_bit_signature, *_converted(bare, transaction, eight_bit).blocks()))
+        return b"".join(
+            (transaction.seven_bit_signature, *_converted(bare, transaction, eight_bit).blocks())
+        )
 
     made = make() if len(whole) <= _MAX_INLINE else await _run(make)
 
@@ -171,7 +197,9 @@ async def _convert_bytes(transaction: MailTransaction, whole: bytes, eight_bit: 
     return _with_content(transaction, len(made), content, eight_bit)
 
 
-async def _convert_stream(transaction: MailTransaction, eight_bit: bool, stack: AsyncExitStack) -> MailTransaction:
+async def _convert_stream(
+    transaction: MailTransaction, eight_bit: bool, stack: AsyncExitStack
+) -> MailTransaction:
     try:
         with tempfile.TemporaryFile() as source:
             async with aclosing(_unsigned(transaction)) as pieces:
@@ -189,11 +217,15 @@ async def _convert_stream(transaction: MailTransaction, eight_bit: bool, stack: 
     return _with_content(transaction, size, content, eight_bit)
 
 
-def _convert_file(source: BinaryIO, made: BinaryIO, transaction: MailTransaction, eight_bit: bool) -> int:
+def _convert_file(
+    source: BinaryIO, made: BinaryIO, transaction: MailTransaction, eight_bit: bool
+) -> int:
     source.flush()
     with closing(mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ)) as data:
         size = made.write(transaction.seven_bit_signature)
-        size += sum(made.write(block) for block in _converted(data, transaction, eight_bit).blocks())
+        size += sum(
+            made.write(block) for block in _converted(data, transaction, eight_bit).blocks()
+        )
     made.flush()
     return size
 
@@ -217,7 +249,10 @@ async def _is_acceptable(transaction: MailTransaction, eight_bit: bool, long_lin
             seen = line + piece
             cut = seen.rfind(b"\r\n") + 2 if b"\r\n" in seen else 0
             line = seen[cut:]
-            if not is_fit(seen[:cut], eight_bit=eight_bit) or len(line.removesuffix(b"\r")) > MAX_LINE:
+            if (
+                not is_fit(seen[:cut], eight_bit=eight_bit)
+                or len(line.removesuffix(b"\r")) > MAX_LINE
+            ):
                 return False
     return is_fit(line, eight_bit=eight_bit)
 

@@ -1,6 +1,8 @@
-"""MAIL and RCPT: the envelope of a transaction as commands, with the extensions that the host offers.
+"""MAIL and RCPT: the envelope of a transaction as commands, with the extensions that the host
+offers.
 
-RFC 5321 §4.1.1.2 and §4.1.1.3, SIZE (RFC 1870), 8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531), DSN (RFC 3461).
+RFC 5321 §4.1.1.2 and §4.1.1.3, SIZE (RFC 1870), 8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531), DSN (RFC
+3461).
 """
 
 from __future__ import annotations
@@ -15,11 +17,17 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+"')
 _XTEXT = re.compile(r"[^!-*,-<>-~]")
 _UNICODE_XTEXT = re.compile(r"[^!-*,-<>-\[\]-~]")
-_NOTIFY = ((Notify.NEVER, "NEVER"), (Notify.SUCCESS, "SUCCESS"), (Notify.FAILURE, "FAILURE"), (Notify.DELAY, "DELAY"))
+_NOTIFY = (
+    (Notify.NEVER, "NEVER"),
+    (Notify.SUCCESS, "SUCCESS"),
+    (Notify.FAILURE, "FAILURE"),
+    (Notify.DELAY, "DELAY"),
+)
 
 
 def mail_command(transaction: MailTransaction, offered: Container[str]) -> bytes:
-    """Return the MAIL command, its line end included. ``offered``: keywords of the host's extensions."""
+    """Return the MAIL command, its line end included. ``offered``: keywords of the host's
+    extensions."""
     words = [f"MAIL FROM:<{transaction.reverse_path}>"]
     if "SIZE" in offered:
         words.append(f"SIZE={transaction.size}")
@@ -36,7 +44,8 @@ def mail_command(transaction: MailTransaction, offered: Container[str]) -> bytes
 
 
 def rcpt_command(recipient: Recipient, offered: Container[str]) -> bytes:
-    """Return the RCPT command, its line end included. ``offered``: keywords of the host's extensions."""
+    """Return the RCPT command, its line end included. ``offered``: keywords of the host's
+    extensions."""
     if not ("DSN" in offered and (recipient.notify or recipient.orcpt)):
         return f"RCPT TO:<{recipient.address}>\r\n".encode()
     words = [f"RCPT TO:<{recipient.address}>"]
@@ -54,8 +63,11 @@ def is_unsafe(address: str) -> bool:
 
 
 def ends_early(path: str) -> bool:
-    """Return whether a path holds what would end it: control characters; angle brackets or a space outside quotes."""
-    return _CONTROL.search(path) is not None or not {" ", "<", ">"}.isdisjoint(_QUOTED.sub("", path))
+    """Return whether a path holds what would end it: control characters; angle brackets or a
+    space outside quotes."""
+    return _CONTROL.search(path) is not None or not {" ", "<", ">"}.isdisjoint(
+        _QUOTED.sub("", path)
+    )
 
 
 def needs_utf8(transaction: MailTransaction) -> bool:
@@ -74,7 +86,8 @@ def needs_utf8_for_header_only(transaction: MailTransaction) -> bool:
 
 
 def xtext(text: str) -> str:
-    """Return text encoded for ENVID and ORCPT (RFC 3461 §4); a non-ASCII address as utf-8-addr-xtext (RFC 6533 §3)."""
+    """Return text encoded for ENVID and ORCPT (RFC 3461 §4); a non-ASCII address as
+    utf-8-addr-xtext (RFC 6533 §3)."""
     if text.isascii():
         return _XTEXT.sub(lambda found: f"+{ord(found[0]):02X}", text)
     return _UNICODE_XTEXT.sub(lambda found: f"\\x{{{ord(found[0]):02X}}}", text)

@@ -29,9 +29,14 @@ type Key = tuple[str, str, str | None, bytes | None]
 
 
 def key_of(due: Due) -> Key:
-    """Return what connections must have in common to serve the same mail: next hop, TLS and login."""
+    """Return what connections must have in common to serve the same mail: next hop, TLS and
+    login."""
     route = due.route
-    return (due.next_hop, route.tls, route.username, route.password) if route else (due.next_hop, "", None, None)
+    return (
+        (due.next_hop, route.tls, route.username, route.password)
+        if route
+        else (due.next_hop, "", None, None)
+    )
 
 
 @dataclass(eq=False, slots=True)
@@ -48,7 +53,8 @@ class ConnectionPool:
     """Open connections that no worker uses."""
 
     def __init__(self, transactions: int, most: int) -> None:
-        """``transactions``: limit of transactions by one connection; ``most``: limit of idle connections."""
+        """``transactions``: limit of transactions by one connection; ``most``: limit of idle
+        connections."""
         self._transactions = transactions
         self._most = most
         self._count = 0
@@ -62,7 +68,8 @@ class ConnectionPool:
         return PooledConnection(connection, key_of(due))
 
     def take(self, due: Due, without: Collection[tuple[str, int]] = ()) -> PooledConnection | None:
-        """Return a usable connection for the destination, the one used last; none to the hosts ``without``."""
+        """Return a usable connection for the destination, the one used last; none to the hosts
+        ``without``."""
         kept = self._idle.get(key := key_of(due), [])
         for pooled in reversed(kept.copy()):
             if pooled.connection.remote.key in without:
@@ -92,14 +99,16 @@ class ConnectionPool:
         self._count += 1
 
     def is_worn(self, pooled: PooledConnection) -> bool:
-        """Return whether it has carried as many transactions as the settings, or its host, allow."""
+        """Return whether it has carried as many transactions as the settings, or its host,
+        allow."""
         limit, until = self._limits.get(_host(pooled), (self._transactions, 0.0))
         return pooled.transactions >= (
             min(limit, self._transactions) if until > time.monotonic() else self._transactions
         )
 
     def ended(self, pooled: PooledConnection) -> None:
-        """Remember how many messages the host takes by one connection: it answered the next one with 421."""
+        """Remember how many messages the host takes by one connection: it answered the next one
+        with 421."""
         if pooled.transactions < 2:
             return
         self._limits[_host(pooled)] = (pooled.transactions - 1, time.monotonic() + LIMIT_SECONDS)
@@ -116,7 +125,9 @@ class ConnectionPool:
         """Close what has been idle for ``idle`` seconds."""
         before = time.monotonic() - idle
         for key, kept in list(self._idle.items()):
-            stays = [pooled for pooled in kept if pooled.idle_since > before and pooled.connection.usable]
+            stays = [
+                pooled for pooled in kept if pooled.idle_since > before and pooled.connection.usable
+            ]
             for pooled in kept:
                 if pooled not in stays:
                     self._count -= 1

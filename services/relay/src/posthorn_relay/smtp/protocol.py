@@ -2,15 +2,17 @@
 
 Theory of operation:
 
-- Every write says how many replies it asks for; ``wait_replies`` waits until all of them have arrived,
-  in one wait for a whole pipelined group. The timeout of a reply starts at the reply before it; a part
-  of a reply is no progress.
-- ``deadline`` is the time at which all that is in progress must be over, whatever arrives meanwhile.
-- A reply to no command, one that cannot be parsed, 421, a timeout and the end of the connection are all
-  a *fault*: it is kept, everything that waits ends, and the connection is never used again. Replies that
-  arrived before stay readable.
-- Plain text and TLS are one connection; ``begin_tls`` switches over, and bytes that arrived in plain text
-  behind the reply to STARTTLS are a fault (RFC 3207 §4; CVE-2011-0411 seen from the client's side).
+- Every write says how many replies it asks for; ``wait_replies`` waits until all of them have
+  arrived, in one wait for a whole pipelined group. The timeout of a reply starts at the reply
+  before it; a part of a reply is no progress.
+- ``deadline`` is the time at which all that is in progress must be over, whatever arrives
+  meanwhile.
+- A reply to no command, one that cannot be parsed, 421, a timeout and the end of the connection are
+  all a *fault*: it is kept, everything that waits ends, and the connection is never used again.
+  Replies that arrived before stay readable.
+- Plain text and TLS are one connection; ``begin_tls`` switches over, and bytes that arrived in
+  plain text behind the reply to STARTTLS are a fault (RFC 3207 §4; CVE-2011-0411 seen from the
+  client's side).
 """
 
 from __future__ import annotations
@@ -126,7 +128,13 @@ class ClientProtocol(asyncio.Protocol):
         if self._timer:
             self._timer.cancel()
         if not self.fault:
-            self.fail(Fault(0, "4.4.2", "the connection was lost" if exc else "the host closed the connection"))
+            self.fail(
+                Fault(
+                    0,
+                    "4.4.2",
+                    "the connection was lost" if exc else "the host closed the connection",
+                )
+            )
         elif self._waiter:
             self._wake(self._waiter)
 
@@ -153,7 +161,8 @@ class ClientProtocol(asyncio.Protocol):
             self.transport.write(data)
 
     async def wait_replies(self, seconds: float, last: float | None = None) -> None:
-        """Wait until every reply has arrived, or a fault; each may take so many seconds, the last one ``last``."""
+        """Wait until every reply has arrived, or a fault; each may take so many seconds, the
+        last one ``last``."""
         if not self.pending_replies or self.fault:
             return
         self._waiter = self._loop.create_future()
@@ -180,11 +189,14 @@ class ClientProtocol(asyncio.Protocol):
         return self.next_reply()
 
     async def drain(self, seconds: float) -> None:
-        """Wait until the host has taken most of what was written; it is a fault to take nothing for ``seconds``."""
+        """Wait until the host has taken most of what was written; it is a fault to take nothing
+        for ``seconds``."""
         left = self.transport.get_write_buffer_size()
         while self._paused and not self.fault:
             self._drained = self._loop.create_future()
-            timer = self._loop.call_at(self._bounded(self._loop.time() + seconds), self._wake, self._drained)
+            timer = self._loop.call_at(
+                self._bounded(self._loop.time() + seconds), self._wake, self._drained
+            )
             try:
                 await self._drained
             finally:
@@ -196,11 +208,13 @@ class ClientProtocol(asyncio.Protocol):
             elif self._paused and left >= before:
                 self.fail(Fault(0, "4.4.2", f"the host took nothing for {seconds:g} s"))
 
-    async def begin_tls(self, context: ssl.SSLContext, name: str | None, seconds: float) -> ssl.SSLObject:
+    async def begin_tls(
+        self, context: ssl.SSLContext, name: str | None, seconds: float
+    ) -> ssl.SSLObject:
         """Start TLS and return its object.
 
-        Raises ConnectionFailed for bytes that arrived in plain text before it, OSError (ssl.SSLError) when
-        the handshake fails.
+        Raises ConnectionFailed for bytes that arrived in plain text before it, OSError
+        (ssl.SSLError) when the handshake fails.
         """
         if not self.fault and (self._parser.is_within or self.replies):
             self.fail(Fault(0, "4.7.5", "the host sent more before the TLS handshake"))
@@ -228,7 +242,8 @@ class ClientProtocol(asyncio.Protocol):
                 self._wake(waiter)
 
     async def quit(self, seconds: float) -> None:
-        """Send QUIT if the connection is usable, then close; the host has so many seconds for each."""
+        """Send QUIT if the connection is usable, then close; the host has so many seconds for
+        each."""
         if not self.fault and not self.pending_replies:
             self.write(b"QUIT\r\n", 1)
             await self.wait_replies(seconds)
@@ -247,7 +262,8 @@ class ClientProtocol(asyncio.Protocol):
             self.transport.abort()
 
     def _watch(self) -> None:
-        """Have ``_late`` called when the time is over; it may be called earlier, which costs less than a new timer."""
+        """Have ``_late`` called when the time is over; it may be called earlier, which costs
+        less than a new timer."""
         moment = self._bounded(self._progress + self._seconds)
         if self._timer and self._timer.when() <= moment:
             return

@@ -1,4 +1,5 @@
-"""Failures of hosts to satisfy an MTA-STS policy: counted and logged as RFC 8460 §4.3 classifies them."""
+"""Failures of hosts to satisfy an MTA-STS policy: counted and logged as RFC 8460 §4.3 classifies
+them."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""What routing, the SMTP client and the workers exchange: remote hosts, mail transactions and their results.
+"""What routing, the SMTP client and the workers exchange: remote hosts, mail transactions and their
+results.
 
-A *planner* turns a destination into remote hosts to try in order. A *connector* opens a connection to
-one of them. A *connection* carries mail transactions, one after another, and returns what the remote
-host answered for every recipient.
+A *planner* turns a destination into remote hosts to try in order. A *connector* opens a connection
+to one of them. A *connection* carries mail transactions, one after another, and returns what the
+remote host answered for every recipient.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ class Tls(Enum):
     NONE = "none"
     """Plain text, even where STARTTLS is offered: a route demands it."""
     OPPORTUNISTIC = "opportunistic"
-    """STARTTLS where offered, unverified; plain text where it is not, or, on a new connection, where
-    the handshake fails (RFC 7435)."""
+    """STARTTLS where offered, unverified; plain text where it is not, or, on a new connection,
+    where the handshake fails (RFC 7435)."""
     REQUIRED = "required"
     """STARTTLS, unverified."""
     VERIFIED = "verified"
-    """STARTTLS, with a certificate that verifies for one of ``names`` (MTA-STS enforce, or a route)."""
+    """STARTTLS, with a certificate that verifies for one of ``names`` (MTA-STS enforce, or a
+    route)."""
     DANE = "dane"
     """STARTTLS, with a certificate that matches ``tlsa`` (RFC 7672)."""
     IMPLICIT = "implicit"
@@ -53,7 +55,8 @@ class StsRequirement:
     domain: str
     """The domain that publishes the policy."""
     enforced: bool
-    """False: the policy is in testing mode; a failure is reported and the mail is sent all the same."""
+    """False: the policy is in testing mode; a failure is reported and the mail is sent all the
+    same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +84,19 @@ class RemoteHost:
 
 @dataclass(eq=False)
 class Failed(Exception):
-    """An attempt failed. ``code`` is that of the SMTP reply, or 0 without one (network, TLS, DNS, timeout)."""
+    """An attempt failed. ``code`` is that of the SMTP reply, or 0 without one (network, TLS,
+    DNS, timeout)."""
 
     stage: str
-    """``dns``, ``connect``, ``tls``, ``greeting``, ``ehlo``, ``auth``, ``mail``, ``rcpt``, ``data``, ``end`` (the final reply)."""
+    """``dns``, ``connect``, ``tls``, ``greeting``, ``ehlo``, ``auth``, ``mail``, ``rcpt``,
+    ``data``, ``end`` (the final reply)."""
     code: int
     status: str
-    """Enhanced status code: the remote host's, or ours (RFC 3463), such as ``4.4.1`` or ``5.1.10``."""
+    """Enhanced status code: the remote host's, or ours (RFC 3463), such as ``4.4.1`` or
+    ``5.1.10``."""
     reply: str
-    """For people: the remote host's reply with its code in one printable line, or what went wrong in our
-    words; never a secret."""
+    """For people: the remote host's reply with its code in one printable line, or what went
+    wrong in our words; never a secret."""
     permanent: bool
     host: str = ""
     """``name (address)`` of the remote host, if one was reached."""
@@ -98,11 +104,13 @@ class Failed(Exception):
     tls_result: TlsResult | None = None
     """Set where the host offers no TLS, or not the required one."""
     reconnect: bool = False
-    """The host has taken nothing, and a new connection to it will be used differently (without BDAT)."""
+    """The host has taken nothing, and a new connection to it will be used differently (without
+    BDAT)."""
 
     @property
     def is_about_host(self) -> bool:
-        """Whether it concerns the host as a whole, so that another host may work: every stage before MAIL."""
+        """Whether it concerns the host as a whole, so that another host may work: every stage
+        before MAIL."""
         return self.stage in ("connect", "tls", "greeting", "ehlo", "auth")
 
 
@@ -125,8 +133,8 @@ class MailTransaction:
     size: int
     """Bytes that ``content`` yields."""
     content: Callable[[], AsyncGenerator[bytes]]
-    """Yields the message from its beginning: DKIM fields, then the body, in CRLF form, not dot-stuffed.
-    May be called again."""
+    """Yields the message from its beginning: DKIM fields, then the body, in CRLF form, not
+    dot-stuffed. May be called again."""
     has_dot_lines: bool
     eight_bit: bool
     """It may contain bytes above 127."""
@@ -136,11 +144,13 @@ class MailTransaction:
     envid: str = ""
     signature_at: int = 0
     signature_bytes: int = 0
-    """Position and size of our own DKIM fields in ``content``: they do not hold for a converted message."""
+    """Position and size of our own DKIM fields in ``content``: they do not hold for a converted
+    message."""
     seven_bit_signature: bytes = b""
     """Our own DKIM fields for the message in its 7-bit form, to put before it."""
     forwarded: bool = False
-    """The message is forwarded for others: it keeps its bytes, long lines too, where the host takes them."""
+    """The message is forwarded for others: it keeps its bytes, long lines too, where the host
+    takes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +162,8 @@ class Accepted:
     tls: str
     """Such as ``TLSv1.3 TLS_AES_256_GCM_SHA384 verified``; empty for plain text."""
     dsn: bool
-    """The host supports DSN and reports success itself (RFC 3461 §5.2.1); otherwise a wanted SUCCESS is
-    ours to report as relayed."""
+    """The host supports DSN and reports success itself (RFC 3461 §5.2.1); otherwise a wanted
+    SUCCESS is ours to report as relayed."""
 
 
 type SmtpResult = Accepted | Failed
@@ -173,9 +183,9 @@ class Connection(Protocol):
     async def send(self, transaction: MailTransaction) -> Sequence[SmtpResult]:
         """Carry out a transaction: one result per recipient, in their order.
 
-        Raises only the errors of ``content`` (and cancellation), after which the connection may not be
-        usable; Unavailable also when there is no space to convert the content in. Where the connection
-        broke after the end of data, the result is a transient Failed at stage ``end``.
+        Raises only the errors of ``content`` (and cancellation), after which the connection may not
+        be usable; Unavailable also when there is no space to convert the content in. Where the
+        connection broke after the end of data, the result is a transient Failed at stage ``end``.
         """
         ...
 
@@ -198,7 +208,7 @@ class Planner(Protocol):
     async def plan(self, destination: str, route: Route | None) -> Sequence[RemoteHost]:
         """Return the hosts of a destination in the order to try them; at least one.
 
-        Raises Failed at stage ``dns`` (or ``connect`` with 4.4.4 where direct delivery is off and there
-        is no route).
+        Raises Failed at stage ``dns`` (or ``connect`` with 4.4.4 where direct delivery is off and
+        there is no route).
         """
         ...

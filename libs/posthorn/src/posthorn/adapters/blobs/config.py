@@ -32,9 +32,7 @@ from posthorn.runtime.settings import BlobSettings, SettingsError
 
 log = structlog.get_logger()
 
-_FORMS = (
-    "file:///directory, s3://[key:secret@]host[:port]/bucket[/prefix][?region=…&tls=yes|no] or s3://bucket[/prefix]"
-)
+_FORMS = "file:///directory, s3://[key:secret@]host[:port]/bucket[/prefix][?region=…&tls=yes|no] or s3://bucket[/prefix]"
 _AWS = "s3.amazonaws.com"
 _BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9]|[.-](?![.-])){1,61}[a-z0-9]\Z")
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?\Z|\[[0-9A-Fa-f:.]+\]\Z")
@@ -131,7 +129,9 @@ def _s3(rest: str, settings: BlobSettings) -> S3Target:
         endpoint, bucket, prefix = _AWS, first, path
 
     if not _BUCKET.match(bucket):
-        raise _UrlError(f"the bucket is missing or its name is not one S3 allows; the forms are {_FORMS}")
+        raise _UrlError(
+            f"the bucket is missing or its name is not one S3 allows; the forms are {_FORMS}"
+        )
     return S3Target(
         endpoint=endpoint,
         bucket=bucket,
@@ -154,7 +154,9 @@ def _configured_login(settings: BlobSettings) -> tuple[str | None, SecretStr | N
     key, secret = settings.s3_access_key, settings.s3_secret_key
     if (key is None) != (secret is None):
         missing = "POSTHORN_S3_ACCESS_KEY" if key is None else "POSTHORN_S3_SECRET_KEY"
-        raise _UrlError("is missing; POSTHORN_S3_ACCESS_KEY and POSTHORN_S3_SECRET_KEY go together", missing)
+        raise _UrlError(
+            "is missing; POSTHORN_S3_ACCESS_KEY and POSTHORN_S3_SECRET_KEY go together", missing
+        )
     return key, secret
 
 
@@ -170,7 +172,9 @@ def _options(query: str) -> dict[str, str]:
 def _endpoint(text: str) -> tuple[str, bool | None]:
     scheme, separator, rest = text.rpartition("://")
     if separator and scheme not in ("http", "https"):
-        raise _UrlError("must be host:port, http://host:port or https://host:port", "POSTHORN_S3_ENDPOINT")
+        raise _UrlError(
+            "must be host:port, http://host:port or https://host:port", "POSTHORN_S3_ENDPOINT"
+        )
     host = _checked_host(rest.removesuffix("/"), "POSTHORN_S3_ENDPOINT")
     return host, {"http": False, "https": True}.get(scheme)
 
@@ -183,13 +187,17 @@ def _checked_host(text: str, variable: str) -> str:
     host, colon, port = text.rpartition(":") if not text.endswith("]") else (text, "", "")
     if not colon:
         host, port = text, ""
-    if not _HOST.match(host) or (colon and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536)):
+    if not _HOST.match(host) or (
+        colon and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536)
+    ):
         raise _UrlError(f"the host or its port is not right; the forms are {_FORMS}", variable)
     return text
 
 
 def _is_loopback(endpoint: str) -> bool:
-    return is_this_machine(endpoint if endpoint.endswith("]") else endpoint.rpartition(":")[0] or endpoint)
+    return is_this_machine(
+        endpoint if endpoint.endswith("]") else endpoint.rpartition(":")[0] or endpoint
+    )
 
 
 def _prefix(text: str) -> str:

@@ -65,7 +65,9 @@ class FileBlobs:
     async def read(self, key: str, offset: int, length: int) -> bytes:
         return await self._run(lambda: self._read(key, offset, length))
 
-    async def stream(self, key: str, offset: int, length: int, chunk: int = 262_144) -> AsyncIterator[bytes]:
+    async def stream(
+        self, key: str, offset: int, length: int, chunk: int = 262_144
+    ) -> AsyncIterator[bytes]:
         pieces = self._threads.pieces(
             lambda: _translated(lambda: _Range(self._open_blob(key), offset, length)),
             lambda blob: _translated(lambda: blob.next(chunk)),
@@ -114,7 +116,9 @@ class FileBlobs:
             self._make(directory.parent)
             directory.mkdir(mode=0o700, exist_ok=True)
             _sync_directory(directory.parent)
-        elif self._root in directory.parents:  # another process may have created it a moment ago without syncing yet
+        elif (
+            self._root in directory.parents
+        ):  # another process may have created it a moment ago without syncing yet
             _sync_directory(directory.parent)
         self._durable.add(directory)
 
@@ -123,7 +127,9 @@ class FileBlobs:
         self._make(path.parent)
         incoming = self._incoming / f"{path.name}.{secrets.token_hex(8)}"
         try:
-            with os.fdopen(os.open(incoming, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb", _COPY) as out:
+            with os.fdopen(
+                os.open(incoming, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb", _COPY
+            ) as out:
                 write(out)
                 out.flush()
                 os.fsync(out.fileno())
@@ -170,7 +176,9 @@ class FileBlobs:
                 if not entry.is_dir():
                     continue
                 inside = base + name[:-1] if name.endswith("~") else base + name + "/"
-                if name.startswith(".") or not (inside.startswith(prefix) or prefix.startswith(inside)):
+                if name.startswith(".") or not (
+                    inside.startswith(prefix) or prefix.startswith(inside)
+                ):
                     continue
                 (fans if name.endswith("~") else rooms).append(name)
 
@@ -180,7 +188,11 @@ class FileBlobs:
                     if (base + name).startswith(prefix):
                         with suppress(FileNotFoundError):  # deleted since
                             state = (directory / fan / name).stat()
-                            yield BlobInfo(base + name, state.st_size, datetime.fromtimestamp(state.st_mtime, UTC))
+                            yield BlobInfo(
+                                base + name,
+                                state.st_size,
+                                datetime.fromtimestamp(state.st_mtime, UTC),
+                            )
 
         def deeper() -> Iterator[BlobInfo]:
             for room in sorted(rooms, key=lambda name: name + "/"):
@@ -191,7 +203,9 @@ class FileBlobs:
     def _probe(self) -> None:
         probe = self._incoming / f"probe.{secrets.token_hex(8)}"
         try:
-            with os.fdopen(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+            with os.fdopen(
+                os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb"
+            ) as out:
                 out.write(b"probe\n")
                 out.flush()
                 os.fsync(out.fileno())

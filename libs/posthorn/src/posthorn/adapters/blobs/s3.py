@@ -32,7 +32,13 @@ import urllib3
 from minio import Minio
 from minio.commonconfig import CopySource
 from minio.credentials.credentials import Credentials
-from minio.credentials.providers import AWSConfigProvider, ChainedProvider, EnvAWSProvider, IamAwsProvider, Provider
+from minio.credentials.providers import (
+    AWSConfigProvider,
+    ChainedProvider,
+    EnvAWSProvider,
+    IamAwsProvider,
+    Provider,
+)
 from minio.error import MinioException, S3Error, ServerError
 from pydantic import SecretStr
 from urllib3.exceptions import HTTPError, MaxRetryError, ReadTimeoutError
@@ -67,7 +73,8 @@ class S3Target:
     tls: bool = True
     access_key: str | None = None
     secret_key: SecretStr | None = None
-    """Without keys: AWS's environment variables, its credentials file, or the role of the pod or machine."""
+    """Without keys: AWS's environment variables, its credentials file, or the role of the pod or
+    machine."""
 
 
 class S3Blobs:
@@ -75,7 +82,12 @@ class S3Blobs:
     one connect or read."""
 
     def __init__(
-        self, target: S3Target, *, threads: int = 16, connect_timeout: float = 3.0, read_timeout: float = 15.0
+        self,
+        target: S3Target,
+        *,
+        threads: int = 16,
+        connect_timeout: float = 3.0,
+        read_timeout: float = 15.0,
     ) -> None:
         # its warnings hold URLs, also presigned ones; every fault is raised as an exception anyway
         logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
@@ -119,7 +131,9 @@ class S3Blobs:
             async with asyncio.timeout(_OPENING_SECONDS):
                 await self._run(self._ensure)
         except (Unavailable, TimeoutError) as fault:
-            log.warning("the blob store does not answer yet", fault=str(fault) or "no answer in time")
+            log.warning(
+                "the blob store does not answer yet", fault=str(fault) or "no answer in time"
+            )
 
     def close(self) -> None:
         """End the threads and close idle connections."""
@@ -136,7 +150,9 @@ class S3Blobs:
     async def read(self, key: str, offset: int, length: int) -> bytes:
         return await self._run(lambda: self._read(key, offset, length))
 
-    async def stream(self, key: str, offset: int, length: int, chunk: int = 262_144) -> AsyncIterator[bytes]:
+    async def stream(
+        self, key: str, offset: int, length: int, chunk: int = 262_144
+    ) -> AsyncIterator[bytes]:
         pieces = self._threads.pieces(
             lambda: _translated(lambda: _Download(self._get(key, offset, length), length)),
             lambda download: _translated(lambda: download.next(chunk)),
@@ -157,7 +173,9 @@ class S3Blobs:
         await self._run(lambda: self._move(self._name(key), self._name(to)))
 
     async def list(self, prefix: str) -> AsyncIterator[BlobInfo]:
-        objects = self._client.list_objects(self._bucket, prefix=self._prefix + prefix, recursive=True)
+        objects = self._client.list_objects(
+            self._bucket, prefix=self._prefix + prefix, recursive=True
+        )
         while page := await self._run(lambda: list(islice(objects, _PAGE))):
             for found in page:
                 yield BlobInfo(
@@ -260,7 +278,8 @@ class _Download:
             raise Unavailable("blobs", "the blob is shorter than expected")
         self._left -= wanted
         if not self._left:
-            self._response.read()  # the end of the response, so that the connection goes back to the pool
+            # the end of the response, so that the connection goes back to the pool
+            self._response.read()
         return piece
 
     def close(self) -> None:
@@ -283,7 +302,11 @@ class _Parts:
     def read(self, most: int) -> bytes:
         while self._part < len(self._parts):
             part = self._parts[self._part]
-            piece = part if not self._offset and len(part) <= most else part[self._offset : self._offset + most]
+            piece = (
+                part
+                if not self._offset and len(part) <= most
+                else part[self._offset : self._offset + most]
+            )
             self._offset += len(piece)
             if self._offset >= len(part):
                 self._part, self._offset = self._part + 1, 0
@@ -334,7 +357,9 @@ class _Retry(urllib3.Retry):
     """One retry after a broken connection or a 5xx, but none after a timeout: a hanging store
     would hang twice."""
 
-    def increment(self, method=None, url=None, response=None, error=None, _pool=None, _stacktrace=None) -> Self:  # type: ignore[no-untyped-def]
+    def increment(  # type: ignore[no-untyped-def]
+        self, method=None, url=None, response=None, error=None, _pool=None, _stacktrace=None
+    ) -> Self:
         if isinstance(error, ReadTimeoutError):
             raise error
         return super().increment(method, url, response, error, _pool, _stacktrace)
@@ -349,9 +374,15 @@ class _Keys(Provider):
         if target.access_key and target.secret_key:
             self._fixed = Credentials(target.access_key, target.secret_key.get_secret_value())
         else:
-            http = urllib3.PoolManager(timeout=urllib3.Timeout(connect=2, read=5), retries=urllib3.Retry(1))
+            http = urllib3.PoolManager(
+                timeout=urllib3.Timeout(connect=2, read=5), retries=urllib3.Retry(1)
+            )
             self._found = ChainedProvider(
-                [EnvAWSProvider(), AWSConfigProvider(), IamAwsProvider(http_client=http, region=target.region)]
+                [
+                    EnvAWSProvider(),
+                    AWSConfigProvider(),
+                    IamAwsProvider(http_client=http, region=target.region),
+                ]
             )
 
     def retrieve(self) -> Credentials:

@@ -40,12 +40,22 @@ def policy(part: str, bucket: str, prefix: str = "") -> dict[str, Any]:
     trailing slash, if any."""
     arn = f"arn:aws:s3:::{bucket}"
     statements: list[dict[str, Any]] = [
-        {"Sid": "Bucket", "Effect": "Allow", "Action": ["s3:ListBucket", "s3:GetBucketLocation"], "Resource": [arn]}
+        {
+            "Sid": "Bucket",
+            "Effect": "Allow",
+            "Action": ["s3:ListBucket", "s3:GetBucketLocation"],
+            "Resource": [arn],
+        }
     ]
     for keys, actions in PARTS[part].items():
         sid = keys.rstrip("/").replace(".", "").capitalize()
         statements.append(
-            {"Sid": sid, "Effect": "Allow", "Action": list(actions), "Resource": [f"{arn}/{prefix}{keys}*"]}
+            {
+                "Sid": sid,
+                "Effect": "Allow",
+                "Action": list(actions),
+                "Resource": [f"{arn}/{prefix}{keys}*"],
+            }
         )
     return {"Version": "2012-10-17", "Statement": statements}
 

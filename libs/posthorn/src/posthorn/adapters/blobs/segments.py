@@ -50,7 +50,9 @@ _ENTRY_COST = 200  # bytes of a cache entry besides the body
 _SLICE = 256
 
 _hits = Counter("posthorn_segments_cache_hits_total", "Messages found in the cache")
-_misses = Counter("posthorn_segments_cache_misses_total", "Messages requested that were not in the cache")
+_misses = Counter(
+    "posthorn_segments_cache_misses_total", "Messages requested that were not in the cache"
+)
 _reads = Counter("posthorn_segments_blob_reads_total", "Reads of blobs, by kind", ["kind"])
 _read_ranges = _reads.labels("range")
 _read_streams = _reads.labels("stream")
@@ -115,7 +117,10 @@ class SegmentReader:
         _misses.inc()
         flight = self._flights.get(location.message)
         if flight is None:
-            wanted = [location, *(other for other in self._fresh(ahead) if other.key == location.key)]
+            wanted = [
+                location,
+                *(other for other in self._fresh(ahead) if other.key == location.key),
+            ]
             run = next(run for run in coalesce(wanted, self._range_limit) if location in run)
             self._start(run)
             flight = self._flights[location.message]
@@ -151,7 +156,9 @@ class SegmentReader:
                     break
                 yield piece
         if total != location.size:
-            raise Unavailable("blobs", f"{location.key} does not hold the {location.size} bytes expected")
+            raise Unavailable(
+                "blobs", f"{location.key} does not hold the {location.size} bytes expected"
+            )
 
     def _landed(self, octets: int, _: asyncio.Task[None]) -> None:
         self._ahead -= octets
@@ -160,7 +167,9 @@ class SegmentReader:
         return [
             location
             for location in locations
-            if self.whole(location) and location.message not in self._cache and location.message not in self._flights
+            if self.whole(location)
+            and location.message not in self._cache
+            and location.message not in self._flights
         ]
 
     def _start(self, run: list[BodyLocation]) -> asyncio.Task[None]:
@@ -175,7 +184,9 @@ class SegmentReader:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _fetch(self, run: list[BodyLocation], flights: dict[UUID, asyncio.Future[bytes]]) -> None:
+    async def _fetch(
+        self, run: list[BodyLocation], flights: dict[UUID, asyncio.Future[bytes]]
+    ) -> None:
         start = min(location.offset for location in run)
         length = _extent(run)
         try:
@@ -196,7 +207,12 @@ class SegmentReader:
         try:
             body = self._decode(location, stored)
         except Unavailable as error:
-            log.error("a stored message is damaged", message=str(location.message), key=location.key, detail=str(error))
+            log.error(
+                "a stored message is damaged",
+                message=str(location.message),
+                key=location.key,
+                detail=str(error),
+            )
             flight.set_exception(error)
             return
         self._keep(location.message, body)
@@ -238,21 +254,32 @@ class SegmentReader:
                 # allocated.
                 announced = zstandard.frame_content_size(stored)
                 if announced not in (-1, location.size):
-                    raise Unavailable("blobs", f"a frame of {announced} bytes where {location.size} are expected")
-                body = zstandard.ZstdDecompressor().decompress(stored, max_output_size=location.size)
+                    raise Unavailable(
+                        "blobs", f"a frame of {announced} bytes where {location.size} are expected"
+                    )
+                body = zstandard.ZstdDecompressor().decompress(
+                    stored, max_output_size=location.size
+                )
             except zstandard.ZstdError as error:
                 raise Unavailable("blobs", "a frame cannot be decoded") from error
         else:
-            raise Unavailable("blobs", f"the encoding {location.encoding} is not known to this release")
+            raise Unavailable(
+                "blobs", f"the encoding {location.encoding} is not known to this release"
+            )
         if len(body) != location.size:
             raise Unavailable("blobs", f"{len(body)} bytes where {location.size} are expected")
         return body
 
     async def _decoded(self, location: BodyLocation, chunk: int) -> AsyncGenerator[bytes]:
         if location.encoding not in ("identity", "zstd"):
-            raise Unavailable("blobs", f"the encoding {location.encoding} is not known to this release")
-        # a decompressor of its own: one serves a single stream at a time, and others read between two pieces
-        decoder = zstandard.ZstdDecompressor().decompressobj() if location.encoding == "zstd" else None
+            raise Unavailable(
+                "blobs", f"the encoding {location.encoding} is not known to this release"
+            )
+        # a decompressor of its own: one serves a single stream at a time, and others read between
+        # two pieces
+        decoder = (
+            zstandard.ZstdDecompressor().decompressobj() if location.encoding == "zstd" else None
+        )
         async with aclosing(
             _closable(self._blobs.stream(location.key, location.offset, location.length, chunk))
         ) as source:
@@ -282,7 +309,11 @@ def coalesce(
     key, start, end = "", 0, 0
     for location in sorted(unique.values(), key=lambda location: (location.key, location.offset)):
         stop = location.offset + location.length
-        near = location.key == key and location.offset - end <= gap_limit and max(stop, end) - start <= range_limit
+        near = (
+            location.key == key
+            and location.offset - end <= gap_limit
+            and max(stop, end) - start <= range_limit
+        )
         if runs and near:
             runs[-1].append(location)
             end = max(stop, end)
@@ -303,7 +334,9 @@ def _seen(flight: asyncio.Future[bytes]) -> None:
         flight.exception()
 
 
-def _decode_slices(decoder: zstandard.ZstdDecompressionObj, stored: bytes, chunk: int) -> Iterable[bytes]:
+def _decode_slices(
+    decoder: zstandard.ZstdDecompressionObj, stored: bytes, chunk: int
+) -> Iterable[bytes]:
     waiting: list[bytes] = []
     octets = 0
     for at in range(0, len(stored), _SLICE):

@@ -11,7 +11,8 @@ from posthorn.adapters.nats.errors import ApiError, NoResponders
 from posthorn.ports.errors import Full, Unavailable
 
 _STORE_FAILED = 10077
-_INSUFFICIENT = frozenset({10023, 10028, 10047})  # resources, memory or storage of the server or the account
+# resources, memory or storage of the server or the account
+_INSUFFICIENT = frozenset({10023, 10028, 10047})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,10 @@ def read_ack(answer: Msg, stream: str) -> Ack:
         if refusal := document.get("error"):
             raise _refused(refusal)
         ack = Ack(
-            document["stream"], int(document["seq"]), bool(document.get("duplicate")), int(document.get("count", 0))
+            document["stream"],
+            int(document["seq"]),
+            bool(document.get("duplicate")),
+            int(document.get("count", 0)),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Unavailable("nats", "an acknowledgement cannot be decoded") from error
@@ -47,5 +51,7 @@ def read_ack(answer: Msg, stream: str) -> Ack:
 
 def _refused(refusal: dict[str, object]) -> Unavailable:
     error = ApiError(refusal)
-    full = error.err_code in _INSUFFICIENT or (error.err_code == _STORE_FAILED and "maximum" in str(error))
+    full = error.err_code in _INSUFFICIENT or (
+        error.err_code == _STORE_FAILED and "maximum" in str(error)
+    )
     return Full("nats", str(error)) if full else error

@@ -61,7 +61,11 @@ class NatsDirectoryBucket:
                     else:
                         found[subject] = decode_entry(message.data)
                 except EntryError as error:
-                    log.warning("an entry of the directory bucket cannot be decoded", key=key, detail=str(error))
+                    log.warning(
+                        "an entry of the directory bucket cannot be decoded",
+                        key=key,
+                        detail=str(error),
+                    )
         return found
 
     async def mark_filled(self) -> None:
@@ -85,7 +89,9 @@ class NatsDirectoryBucket:
         return True
 
     async def _store(self, key: str, value: bytes, headers: dict[str, str] | None) -> None:
-        read_ack(await self._connection.request(f"{BUCKET_PREFIX}{key}", value, headers), BUCKET_STREAM)
+        read_ack(
+            await self._connection.request(f"{BUCKET_PREFIX}{key}", value, headers), BUCKET_STREAM
+        )
 
 
 def is_removal(message: Msg) -> bool:

@@ -1,4 +1,5 @@
-"""The library's client: what nats-py does differently from what Posthorn needs, overridden in one place."""
+"""The library's client: what nats-py does differently from what Posthorn needs, overridden in
+one place."""
 
 from __future__ import annotations
 

@@ -27,7 +27,13 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 
-from posthorn.adapters.nats.client import CONNECT_SECONDS, FAULTS, ReconnectingClient, close_quietly, describe
+from posthorn.adapters.nats.client import (
+    CONNECT_SECONDS,
+    FAULTS,
+    ReconnectingClient,
+    close_quietly,
+    describe,
+)
 from posthorn.adapters.nats.errors import ApiError, NoResponders
 from posthorn.adapters.nats.inbox import Inbox, token_of
 from posthorn.adapters.nats.layout import ensure_layout, expect_layout
@@ -81,19 +87,22 @@ class Connection:
         return self._up.is_set() and self.client.is_connected
 
     async def wait_up(self, timeout: float) -> None:
-        """Wait for a connection. Raises Unavailable when there is none within ``timeout`` seconds."""
+        """Wait for a connection. Raises Unavailable when there is none within ``timeout``
+        seconds."""
         if self.is_up:
             return
         try:
             async with asyncio.timeout(timeout):
                 while not self.is_up:
                     await self._up.wait()
-                    await asyncio.sleep(0.01)  # the library knows of a loss a moment before its callback
+                    # the library knows of a loss a moment before its callback
+                    await asyncio.sleep(0.01)
         except TimeoutError:
             raise Unavailable("nats", "not connected") from None
 
     def on_up(self, hook: Callable[[], Awaitable[None]]) -> None:
-        """Call a coroutine function after every new connection. It must be fast; its errors are logged."""
+        """Call a coroutine function after every new connection. It must be fast; its errors are
+        logged."""
         self._hooks.append(hook)
 
     def on_down(self, hook: Callable[[], None]) -> None:
@@ -111,15 +120,22 @@ class Connection:
         self._check_due.set()
 
     async def publish(
-        self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
+        self,
+        subject: str,
+        payload: bytes = b"",
+        reply: str = "",
+        headers: dict[str, str] | None = None,
     ) -> None:
-        """Send a message without waiting. Raises Unavailable at once when there is no connection."""
+        """Send a message without waiting. Raises Unavailable at once when there is no
+        connection."""
         try:
             await self.client.publish(subject, payload, reply, headers)
         except FAULTS as error:
             raise Unavailable("nats", type(error).__name__) from error
 
-    async def subscribe(self, subject: str, on_message: Callable[[Msg], Awaitable[None]]) -> Subscription:
+    async def subscribe(
+        self, subject: str, on_message: Callable[[Msg], Awaitable[None]]
+    ) -> Subscription:
         """Subscribe on the present client. Raises Unavailable."""
         try:
             return await self.client.subscribe(subject, cb=on_message)
@@ -135,7 +151,8 @@ class Connection:
     ) -> Msg:
         """Send a request and return the answer.
 
-        Raises Unavailable: no connection, it broke meanwhile, no answer in time; NoResponders: nothing serves the subject.
+        Raises Unavailable: no connection, it broke meanwhile, no answer in time; NoResponders:
+        nothing serves the subject.
         """
         self._token += 1
         token = f"{self._token:x}"
@@ -197,7 +214,10 @@ class Connection:
 
     async def _maintain(self) -> None:
         while True:
-            waits = [asyncio.ensure_future(event.wait()) for event in (self._came_up, self._closed, self._check_due)]
+            waits = [
+                asyncio.ensure_future(event.wait())
+                for event in (self._came_up, self._closed, self._check_due)
+            ]
             try:
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -293,7 +313,10 @@ class Connection:
         await self._on_connected()
 
     async def _on_connected(self) -> None:
-        log.info("connected to NATS", server=self.client.connected_url.netloc if self.client.connected_url else "")
+        log.info(
+            "connected to NATS",
+            server=self.client.connected_url.netloc if self.client.connected_url else "",
+        )
         self._up.set()
         self._came_up.set()
 
@@ -326,7 +349,9 @@ class Connection:
 
 
 @asynccontextmanager
-async def connect(settings: NatsSettings, name: str, part: str | None = None) -> AsyncIterator[Connection]:
+async def connect(
+    settings: NatsSettings, name: str, part: str | None = None
+) -> AsyncIterator[Connection]:
     """Connect to NATS and ensure that the streams, the consumers and the bucket exist as
     configured.
 

@@ -13,7 +13,14 @@ from posthorn.adapters.nats.acks import Ack, read_ack
 from posthorn.adapters.nats.connection import Connection
 from posthorn.adapters.nats.errors import ApiError
 from posthorn.adapters.nats.scan import read_through
-from posthorn.model.streams import DEAD, DEAD_SUBJECT, INGEST, LEGACY_SUBJECT, role_of_subject, subject_word
+from posthorn.model.streams import (
+    DEAD,
+    DEAD_SUBJECT,
+    INGEST,
+    LEGACY_SUBJECT,
+    role_of_subject,
+    subject_word,
+)
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.ingest import Parked
 
@@ -30,12 +37,19 @@ class NatsDeadLetters:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def park(self, octets: bytes, message_id: str, reason: str, subject: str = LEGACY_SUBJECT) -> None:
+    async def park(
+        self, octets: bytes, message_id: str, reason: str, subject: str = LEGACY_SUBJECT
+    ) -> None:
         reason = _header_text(reason)
         message_id = _header_text(message_id)
         known_as = f"{message_id}.{hashlib.sha256(reason.encode()).hexdigest()[:12]}"
         while True:
-            headers = {"Nats-Msg-Id": known_as, _ID: message_id, _REASON: reason, _ROLE: subject_word(subject)}
+            headers = {
+                "Nats-Msg-Id": known_as,
+                _ID: message_id,
+                _REASON: reason,
+                _ROLE: subject_word(subject),
+            }
             ack = await self._store(DEAD_SUBJECT, DEAD, octets, headers)
             if not ack.duplicate or await self._get(ack.sequence) is not None:
                 return
@@ -44,7 +58,11 @@ class NatsDeadLetters:
             known_as += f".{ack.sequence}"
 
     async def parked(self, after: int, limit: int) -> Sequence[Parked]:
-        choice = {"deliver_policy": "by_start_sequence", "opt_start_seq": max(after, 0) + 1, "headers_only": True}
+        choice = {
+            "deliver_policy": "by_start_sequence",
+            "opt_start_seq": max(after, 0) + 1,
+            "headers_only": True,
+        }
         found: list[Parked] = []
         async with aclosing(read_through(self._connection, DEAD, choice, limit)) as messages:
             async for message in messages:
@@ -69,7 +87,12 @@ class NatsDeadLetters:
             return False
         headers = message.headers or {}
         subject = _subject_again(headers.get(_ROLE, ""))
-        await self._store(subject, INGEST, message.data, {"Nats-Msg-Id": f"{headers.get(_ID, '')}.retry.{sequence}"})
+        await self._store(
+            subject,
+            INGEST,
+            message.data,
+            {"Nats-Msg-Id": f"{headers.get(_ID, '')}.retry.{sequence}"},
+        )
         await self.discard(sequence)
         return True
 
@@ -77,7 +100,9 @@ class NatsDeadLetters:
         if sequence < 1:
             return False
         try:
-            await self._connection.api(f"STREAM.MSG.DELETE.{DEAD}", {"seq": sequence, "no_erase": True})
+            await self._connection.api(
+                f"STREAM.MSG.DELETE.{DEAD}", {"seq": sequence, "no_erase": True}
+            )
         except ApiError as error:
             if error.err_code in _NO_MESSAGE:
                 return False
@@ -96,7 +121,9 @@ class NatsDeadLetters:
             return None
         raise Unavailable("nats", f"{DEAD} gave an invalid answer")
 
-    async def _store(self, subject: str, stream: str, octets: bytes, headers: dict[str, str]) -> Ack:
+    async def _store(
+        self, subject: str, stream: str, octets: bytes, headers: dict[str, str]
+    ) -> Ack:
         return read_ack(await self._connection.request(subject, octets, headers), stream)
 
 

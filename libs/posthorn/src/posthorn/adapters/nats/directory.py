@@ -65,7 +65,8 @@ _SECOND = 1_000_000_000
 
 
 class NatsDirectory:
-    """Directory on the bucket. Run ``run()`` as a task, or use it as an async context manager, which does that."""
+    """Directory on the bucket. Run ``run()`` as a task, or use it as an async context manager,
+    which does that."""
 
     def __init__(self, connection: Connection, *, entries: int = CACHED_ENTRIES) -> None:
         self._connection = connection
@@ -143,7 +144,10 @@ class NatsDirectory:
             return RecipientStatus.FOREIGN, absent
         if not isinstance(domain, DomainEntry):
             raise Unavailable("directory", "an entry of the wrong kind")
-        for other in (str(base) if domain.plus_addressing and (base := address.base) else None, domain.catch_all):
+        for other in (
+            str(base) if domain.plus_addressing and (base := address.base) else None,
+            domain.catch_all,
+        ):
             if other is None:
                 continue
             if (entry := await self._address(other)) is not None:
@@ -225,7 +229,11 @@ class NatsDirectory:
                 try:
                     return decode_entry(message.data)
                 except EntryError as error:
-                    log.error("an entry of the directory bucket cannot be decoded", key=key, detail=str(error))
+                    log.error(
+                        "an entry of the directory bucket cannot be decoded",
+                        key=key,
+                        detail=str(error),
+                    )
                     raise Unavailable("directory", str(error)) from error
             confirmed = await self._read_mark()
             if confirmed == mark:
@@ -278,7 +286,9 @@ class NatsDirectory:
             subscriptions.append(await self._connection.subscribe(inbox, on_message))
             for event in ("DELETED", "CREATED"):
                 subject = f"$JS.EVENT.ADVISORY.STREAM.{event}.{BUCKET_STREAM}"
-                subscriptions.append(await self._connection.subscribe(subject, self._bucket_changed))
+                subscriptions.append(
+                    await self._connection.subscribe(subject, self._bucket_changed)
+                )
             config = {
                 "deliver_subject": inbox,
                 "deliver_policy": "new",
@@ -310,11 +320,14 @@ class NatsDirectory:
         finally:
             self._drop()
             for subscription in subscriptions:
-                with suppress(Exception):  # also while the connection is down, or the library would renew it
+                # also while the connection is down, or the library would renew it
+                with suppress(Exception):
                     await subscription.unsubscribe()
             if name and self._connection.is_up:
                 with suppress(Unavailable):
-                    await self._connection.publish(f"$JS.API.CONSUMER.DELETE.{BUCKET_STREAM}.{name}")
+                    await self._connection.publish(
+                        f"$JS.API.CONSUMER.DELETE.{BUCKET_STREAM}.{name}"
+                    )
 
     def _note_behind(self, revision: int, unpublished: Unpublished) -> None:
         if self._behind is None or self._behind[0] <= revision:

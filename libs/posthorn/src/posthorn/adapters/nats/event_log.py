@@ -46,7 +46,11 @@ class NatsEventLog:
 
     async def after(self, position: int, seconds: float) -> Reading:
         """Return the events after the position."""
-        if not self._consumer or self._position != position or self._client is not self._connection.client:
+        if (
+            not self._consumer
+            or self._position != position
+            or self._client is not self._connection.client
+        ):
             await self._begin(position)
         try:
             messages = await self._fetch({"batch": _BATCH, "no_wait": True}, REQUEST_TIMEOUT)
@@ -77,11 +81,14 @@ class NatsEventLog:
         }
         self._consumer = ""
         self._client = self._connection.client
-        made = await self._connection.api(f"CONSUMER.CREATE.{EVENTS}", {"stream_name": EVENTS, "config": config})
+        made = await self._connection.api(
+            f"CONSUMER.CREATE.{EVENTS}", {"stream_name": EVENTS, "config": config}
+        )
         self._consumer, self._position, self._delivered = made["name"], position, 0
 
     async def _fetch(self, pull_request: dict[str, Any], patience: float) -> list[Msg]:
-        """Pull once, until the batch is full, nothing is left, or a status message says so. Raises Unavailable."""
+        """Pull once, until the batch is full, nothing is left, or a status message says so.
+        Raises Unavailable."""
         messages: list[Msg] = []
         try:
             async with receiving(self._connection) as (inbox, received), asyncio.timeout(patience):

@@ -175,7 +175,12 @@ def _bundles(batch: Sequence[Event]) -> list[tuple[str, list[bytes]]]:
         try:
             line = encode_event(event)
         except (TypeError, ValueError, RecursionError) as error:
-            log.error("an event cannot be encoded", message=str(event.message), kind=event.kind, detail=str(error))
+            log.error(
+                "an event cannot be encoded",
+                message=str(event.message),
+                kind=event.kind,
+                detail=str(error),
+            )
             line = b""
         if not line or len(line) > _LARGEST:
             _dropped.inc()

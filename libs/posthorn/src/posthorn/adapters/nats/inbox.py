@@ -18,7 +18,9 @@ class Subscriber(Protocol):
     client: Client
     """The library's client; a new object after the server closed the connection."""
 
-    async def subscribe(self, subject: str, on_message: Callable[[Msg], Awaitable[None]]) -> Subscription:
+    async def subscribe(
+        self, subject: str, on_message: Callable[[Msg], Awaitable[None]]
+    ) -> Subscription:
         """Subscribe on the present client. Raises Unavailable."""
         ...
 
@@ -31,7 +33,9 @@ class Inbox:
     replaced.
     """
 
-    def __init__(self, connection: Subscriber, on_message: Callable[[Msg], Awaitable[None]]) -> None:
+    def __init__(
+        self, connection: Subscriber, on_message: Callable[[Msg], Awaitable[None]]
+    ) -> None:
         self.prefix = ""
         """Prefix of the subjects, to which a token is appended. Empty before the first ``open``."""
         self.subscription: Subscription | None = None

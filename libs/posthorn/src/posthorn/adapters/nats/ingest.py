@@ -83,7 +83,9 @@ class NatsIngest:
         fault = Unavailable("nats", "no acknowledgement in time")
         for number in range(1, _TRIES + 1):
             await self._connection.wait_up(self._timeout)
-            message = _Message(message_id, subject, record, asyncio.get_running_loop().create_future())
+            message = _Message(
+                message_id, subject, record, asyncio.get_running_loop().create_future()
+            )
             try:
                 async with asyncio.timeout(self._timeout):
                     await self._inbox.open()
@@ -214,7 +216,9 @@ class NatsIngest:
             self._settle(message.token)
 
     def _lost(self) -> None:
-        waiting = [message for messages in self._in_flight.values() for message in messages] + list(self._queue)
+        waiting = [message for messages in self._in_flight.values() for message in messages] + list(
+            self._queue
+        )
         self._in_flight.clear()
         self._queue.clear()
         self._mute_until = 0.0

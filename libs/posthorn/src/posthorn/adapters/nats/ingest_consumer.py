@@ -164,7 +164,11 @@ class NatsIngestSource:
             now = time.monotonic()
             taken: list[NatsDelivery] = []
             room = octets
-            while self._buffer and len(taken) < most and (not taken or len(self._buffer[0].octets) <= room):
+            while (
+                self._buffer
+                and len(taken) < most
+                and (not taken or len(self._buffer[0].octets) <= room)
+            ):
                 delivery = self._buffer.popleft()
                 self._buffered -= len(delivery.octets)
                 if delivery.ours_until > now:
@@ -184,7 +188,9 @@ class NatsIngestSource:
         await self._connection.api(f"CONSUMER.INFO.{INGEST}.{self._consumer}")
 
     async def backlog(self) -> Backlog:
-        ingest = (await self._connection.api(f"STREAM.INFO.{INGEST}", {"subjects_filter": "retry.*"}))["state"]
+        ingest = (
+            await self._connection.api(f"STREAM.INFO.{INGEST}", {"subjects_filter": "retry.*"})
+        )["state"]
         dead = (await self._connection.api(f"STREAM.INFO.{DEAD}"))["state"]
         retrying = sum((ingest.get("subjects") or {}).values())
         oldest = _oldest(ingest)
@@ -200,7 +206,11 @@ class NatsIngestSource:
 
     async def _oldest_first(self) -> datetime | None:
         message = await next_on(self._connection, "ingest.*", 1)
-        return None if message is None else datetime.fromisoformat((message.headers or {})["Nats-Time-Stamp"])
+        return (
+            None
+            if message is None
+            else datetime.fromisoformat((message.headers or {})["Nats-Time-Stamp"])
+        )
 
     async def _on_connect(self) -> None:
         await self._inbox.open()
@@ -250,7 +260,9 @@ class NatsIngestSource:
             return  # the end of an abandoned request
         self._asked = 0
         description = headers.get("Description", "")
-        if status == "408" or (status == "409" and description.startswith(("Message Size Exceeds", "Batch Completed"))):
+        if status == "408" or (
+            status == "409" and description.startswith(("Message Size Exceeds", "Batch Completed"))
+        ):
             await self._pull()
             return
         # 503 no responders, 404, 409 consumer deleted, leadership change, server shutdown …: try
@@ -304,7 +316,9 @@ class NatsIngestSource:
 async def put_aside(connection: Connection, subject: str, octets: bytes, known_as: str) -> None:
     """Publish a message of the first lane to the retry lane. ``known_as``: id against
     duplicates. Raises Unavailable or Full."""
-    answer = await connection.request(retry_subject(subject), octets, {"Nats-Msg-Id": f"aside.{known_as}"})
+    answer = await connection.request(
+        retry_subject(subject), octets, {"Nats-Msg-Id": f"aside.{known_as}"}
+    )
     read_ack(answer, INGEST)
 
 

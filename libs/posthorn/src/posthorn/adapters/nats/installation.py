@@ -38,7 +38,9 @@ class DirectoryMark:
         try:
             return Copy(decode_mark(message.data), holds_data=True)
         except ValueError as error:
-            raise Halted("directory", "the installation's mark in the directory bucket cannot be decoded") from error
+            raise Halted(
+                "directory", "the installation's mark in the directory bucket cannot be decoded"
+            ) from error
 
     async def write(self, mark: Mark) -> None:
         await self._put(INSTALLATION_KEY, encode_mark(mark))
@@ -67,12 +69,16 @@ class DirectoryMark:
         choice = {"deliver_policy": "last_per_subject", "filter_subject": f"{BUCKET_PREFIX}>"}
         async with aclosing(read_through(self._connection, BUCKET_STREAM, choice)) as messages:
             async for message in messages:
-                if message.subject.removeprefix(BUCKET_PREFIX) not in MARK_KEYS and not is_removal(message):
+                if message.subject.removeprefix(BUCKET_PREFIX) not in MARK_KEYS and not is_removal(
+                    message
+                ):
                     return True
         return False
 
     async def _put(self, key: str, value: bytes, headers: dict[str, str] | None = None) -> None:
-        read_ack(await self._connection.request(f"{BUCKET_PREFIX}{key}", value, headers), BUCKET_STREAM)
+        read_ack(
+            await self._connection.request(f"{BUCKET_PREFIX}{key}", value, headers), BUCKET_STREAM
+        )
 
 
 async def read_halted(connection: Connection) -> str | None:
@@ -88,7 +94,8 @@ class NatsClock:
         self._connection = connection
 
     async def probe(self) -> None:
-        """Raise Halted when the clocks differ by more than CLOCK_SECONDS, and Unavailable when NATS does not answer."""
+        """Raise Halted when the clocks differ by more than CLOCK_SECONDS, and Unavailable when
+        NATS does not answer."""
         asked_at = time.time()
         answer = await self._connection.api(f"STREAM.INFO.{BUCKET_STREAM}")
         try:

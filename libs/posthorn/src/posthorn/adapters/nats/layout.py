@@ -21,7 +21,15 @@ from typing import Any, Final, Protocol
 import structlog
 
 from posthorn.adapters.nats.errors import ApiError
-from posthorn.model.streams import DEAD, DIRECTORY, EVENTS, EVENTS_PREFIX, INGEST, INGEST_CONSUMER, RETRY_CONSUMER
+from posthorn.model.streams import (
+    DEAD,
+    DIRECTORY,
+    EVENTS,
+    EVENTS_PREFIX,
+    INGEST,
+    INGEST_CONSUMER,
+    RETRY_CONSUMER,
+)
 from posthorn.runtime.brakes import Brake
 from posthorn.runtime.settings import NatsSettings
 
@@ -129,7 +137,10 @@ def consumers(settings: NatsSettings) -> list[dict[str, Any]]:
             "max_waiting": 512,
             "replay_policy": "instant",
         }
-        for name, subjects, most in ((INGEST_CONSUMER, "ingest.*", 8192), (RETRY_CONSUMER, "retry.*", 1024))
+        for name, subjects, most in (
+            (INGEST_CONSUMER, "ingest.*", 8192),
+            (RETRY_CONSUMER, "retry.*", 1024),
+        )
     ]
 
 
@@ -155,7 +166,9 @@ async def ensure_layout(jetstream: JetStreamApi, settings: NatsSettings) -> None
 
 
 async def _ensure_consumer(jetstream: JetStreamApi, wanted: dict[str, Any]) -> None:
-    await jetstream.api(f"CONSUMER.CREATE.{INGEST}.{wanted['name']}", {"stream_name": INGEST, "config": wanted})
+    await jetstream.api(
+        f"CONSUMER.CREATE.{INGEST}.{wanted['name']}", {"stream_name": INGEST, "config": wanted}
+    )
 
 
 async def expect_layout(jetstream: JetStreamApi, part: str) -> None:
@@ -164,7 +177,9 @@ async def expect_layout(jetstream: JetStreamApi, part: str) -> None:
         await jetstream.api(f"STREAM.INFO.{stream}")
 
 
-async def _ensure_stream(jetstream: JetStreamApi, wanted: dict[str, Any], *, may_trim: bool) -> None:
+async def _ensure_stream(
+    jetstream: JetStreamApi, wanted: dict[str, Any], *, may_trim: bool
+) -> None:
     name = wanted["name"]
     try:
         info = await jetstream.api(f"STREAM.INFO.{name}")
@@ -181,7 +196,9 @@ async def _ensure_stream(jetstream: JetStreamApi, wanted: dict[str, Any], *, may
                 raise
             info = await jetstream.api(f"STREAM.INFO.{name}")  # another process was faster
             present = info["config"]
-    different = sorted(key for key, value in wanted.items() if present.get(key, _absent(value)) != value)
+    different = sorted(
+        key for key, value in wanted.items() if present.get(key, _absent(value)) != value
+    )
     if wanted["discard"] == "old" and not may_trim:
         kept = limits_to_keep(info, wanted)
         different = sorted(set(different) - kept.keys())
@@ -194,7 +211,12 @@ async def _ensure_stream(jetstream: JetStreamApi, wanted: dict[str, Any], *, may
     except ApiError as error:
         # Some fields cannot change, and a limit below what is stored is refused: the stream is used
         # as it is.
-        log.warning("a stream cannot be updated to the settings", stream=name, fields=different, detail=str(error))
+        log.warning(
+            "a stream cannot be updated to the settings",
+            stream=name,
+            fields=different,
+            detail=str(error),
+        )
 
 
 def limits_to_keep(info: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:

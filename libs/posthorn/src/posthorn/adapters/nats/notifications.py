@@ -70,7 +70,8 @@ class NatsNotifications:
     async def __aexit__(self, *_: object) -> None:
         self._connection.forget(self._take_up)
         if self._subscription is not None:
-            with suppress(Exception):  # also while the connection is down, or the library would renew it
+            # also while the connection is down, or the library would renew it
+            with suppress(Exception):
                 await self._subscription.unsubscribe()
 
     async def wait(self, timeout: float) -> Collection[str]:
@@ -90,7 +91,8 @@ class NatsNotifications:
     async def _subscribe(self) -> None:
         async with self._subscribing:
             client = self._connection.client
-            if self._client is not client:  # the library renews subscriptions of a client that reconnects
+            # the library renews subscriptions of a client that reconnects
+            if self._client is not client:
                 self._subscription = await self._connection.subscribe(WAKE_SUBJECT, self._heard)
                 self._client = client
 

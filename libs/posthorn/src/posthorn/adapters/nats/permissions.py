@@ -26,7 +26,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from posthorn.model.directory_entry import HALTED_KEY, INSTALLATION_KEY
-from posthorn.model.streams import DEAD, DIRECTORY, EVENTS, EVENTS_PREFIX, INGEST, WAKE_SUBJECT, ingest_subject
+from posthorn.model.streams import (
+    DEAD,
+    DIRECTORY,
+    EVENTS,
+    EVENTS_PREFIX,
+    INGEST,
+    WAKE_SUBJECT,
+    ingest_subject,
+)
 
 ADMINISTRATOR: Final = "posthorn"
 """The user with all permissions."""
@@ -61,7 +69,9 @@ def _api(*operations: str) -> tuple[str, ...]:
 
 
 _EVENTS = (f"{EVENTS_PREFIX}*",)
-_ADVISORIES = tuple(f"$JS.EVENT.ADVISORY.STREAM.{event}.{_BUCKET}" for event in ("CREATED", "DELETED"))
+_ADVISORIES = tuple(
+    f"$JS.EVENT.ADVISORY.STREAM.{event}.{_BUCKET}" for event in ("CREATED", "DELETED")
+)
 _DIRECTORY = (
     *_api(
         f"STREAM.INFO.{_BUCKET}",
@@ -75,7 +85,13 @@ _DIRECTORY = (
 _MARKS = tuple(f"$KV.{DIRECTORY}.{key}" for key in (INSTALLATION_KEY, HALTED_KEY))
 """Keys of the bucket that delivery may write, like api (ADR 18)."""
 _LAYOUT = (
-    *_api(*(f"STREAM.{operation}.{stream}" for operation in ("INFO", "CREATE", "UPDATE") for stream in _STREAMS)),
+    *_api(
+        *(
+            f"STREAM.{operation}.{stream}"
+            for operation in ("INFO", "CREATE", "UPDATE")
+            for stream in _STREAMS
+        )
+    ),
     *_api(f"CONSUMER.CREATE.{INGEST}.>", f"CONSUMER.INFO.{INGEST}.*", "INFO"),
 )
 
@@ -91,17 +107,29 @@ def _reading(stream: str) -> tuple[str, ...]:
 
 
 def _user(part: str, publish: tuple[str, ...], subscribe: tuple[str, ...] = ()) -> User:
-    return User(part, tuple(dict.fromkeys((*publish, *_EVENTS))), (*subscribe, f"{inbox_prefix(part)}.>"))
+    return User(
+        part, tuple(dict.fromkeys((*publish, *_EVENTS))), (*subscribe, f"{inbox_prefix(part)}.>")
+    )
 
 
 USERS: Final = (
-    _user("smtp-in", (ingest_subject("mx"), *_api(f"STREAM.INFO.{INGEST}"), *_DIRECTORY), _ADVISORIES),
-    _user("submission", (ingest_subject("submission"), *_api(f"STREAM.INFO.{INGEST}"), *_DIRECTORY), _ADVISORIES),
+    _user(
+        "smtp-in", (ingest_subject("mx"), *_api(f"STREAM.INFO.{INGEST}"), *_DIRECTORY), _ADVISORIES
+    ),
+    _user(
+        "submission",
+        (ingest_subject("submission"), *_api(f"STREAM.INFO.{INGEST}"), *_DIRECTORY),
+        _ADVISORIES,
+    ),
     _user(
         "delivery",
         (
             *_LAYOUT,
-            *_api(f"CONSUMER.MSG.NEXT.{INGEST}.*", f"DIRECT.GET.{INGEST}", f"STREAM.MSG.DELETE.{INGEST}"),
+            *_api(
+                f"CONSUMER.MSG.NEXT.{INGEST}.*",
+                f"DIRECT.GET.{INGEST}",
+                f"STREAM.MSG.DELETE.{INGEST}",
+            ),
             *_api(f"DIRECT.GET.{DEAD}", f"DIRECT.GET.{_BUCKET}.{_KEYS}"),
             f"$JS.ACK.{INGEST}.>",
             "retry.*",
@@ -148,7 +176,9 @@ def users_config(passwords: dict[str, str] | None = None) -> str:
         return f"${variable}" if passwords is None else f'"{passwords[user]}"'
 
     lines = ["authorization {", "  users: ["]
-    lines.append(f'    {{user: "{ADMINISTRATOR}", password: {password(ADMINISTRATOR, "NATS_PASSWORD")}}}')
+    lines.append(
+        f'    {{user: "{ADMINISTRATOR}", password: {password(ADMINISTRATOR, "NATS_PASSWORD")}}}'
+    )
     for user in USERS:
         lines += [
             "    {",
@@ -164,4 +194,8 @@ def users_config(passwords: dict[str, str] | None = None) -> str:
 
 
 def _subjects(what: str, subjects: tuple[str, ...]) -> list[str]:
-    return [f"        {what}: {{allow: [", *(f'          "{subject}"' for subject in subjects), "        ]}"]
+    return [
+        f"        {what}: {{allow: [",
+        *(f'          "{subject}"' for subject in subjects),
+        "        ]}",
+    ]

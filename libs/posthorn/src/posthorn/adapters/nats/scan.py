@@ -33,7 +33,9 @@ async def read_through(
         "inactive_threshold": 30 * _SECOND,
         **choice,
     }
-    made = await connection.api(f"CONSUMER.CREATE.{stream}", {"stream_name": stream, "config": config})
+    made = await connection.api(
+        f"CONSUMER.CREATE.{stream}", {"stream_name": stream, "config": config}
+    )
     left = int(made["num_pending"]) if most is None else min(most, int(made["num_pending"]))
     if not left:
         return
@@ -42,7 +44,9 @@ async def read_through(
             while left > 0:
                 batch = min(left, _CHUNK)
                 pull_request = json.dumps({"batch": batch, "no_wait": True}).encode()
-                await connection.publish(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{made['name']}", pull_request, inbox)
+                await connection.publish(
+                    f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{made['name']}", pull_request, inbox
+                )
                 for _ in range(batch):
                     try:
                         async with asyncio.timeout(REQUEST_TIMEOUT):

@@ -20,15 +20,21 @@ _BESIDE = 1024**3
 """Bytes allowed for the directory bucket and for files' overhead."""
 
 _used = Gauge("posthorn_nats_storage_bytes", "Bytes of file storage used by our JetStream account")
-_limit = Gauge("posthorn_nats_storage_limit_bytes", "Bytes of file storage available to our JetStream account")
+_limit = Gauge(
+    "posthorn_nats_storage_limit_bytes", "Bytes of file storage available to our JetStream account"
+)
 
 
 async def storage(connection: Connection, settings: NatsSettings) -> tuple[int, int]:
     """Return the bytes used and the bytes available in total. Raises Unavailable."""
     account = await connection.api("INFO")
     allowed = int(account.get("limits", {}).get("max_storage", -1))
-    streams = settings.ingest_max_bytes + settings.dead_max_bytes + settings.events_max_bytes + _BESIDE
-    return int(account["storage"]), allowed if allowed > 0 else settings.nats_storage_bytes or streams
+    streams = (
+        settings.ingest_max_bytes + settings.dead_max_bytes + settings.events_max_bytes + _BESIDE
+    )
+    return int(
+        account["storage"]
+    ), allowed if allowed > 0 else settings.nats_storage_bytes or streams
 
 
 async def measure_storage(connection: Connection, settings: NatsSettings) -> None:

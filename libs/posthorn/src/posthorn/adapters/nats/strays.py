@@ -46,7 +46,9 @@ class NatsStray:
     async def ack(self) -> None:
         """Delete it from the stream; what cannot be deleted now is found again."""
         with suppress(Unavailable):
-            await self._connection.api(f"STREAM.MSG.DELETE.{INGEST}", {"seq": self.sequence, "no_erase": True})
+            await self._connection.api(
+                f"STREAM.MSG.DELETE.{INGEST}", {"seq": self.sequence, "no_erase": True}
+            )
 
     async def nak(self, delay: float) -> None:
         """Leave it where it is: the next scan finds it."""
@@ -73,7 +75,9 @@ class NatsStrays:
             info = await self._connection.api(f"CONSUMER.INFO.{INGEST}.{consumer}")
             open_ = info["num_pending"] + info["num_ack_pending"]
             known += open_
-            bounds.append((subjects, info["ack_floor"]["stream_seq"] if open_ else state["last_seq"]))
+            bounds.append(
+                (subjects, info["ack_floor"]["stream_seq"] if open_ else state["last_seq"])
+            )
         if state["messages"] <= known:
             return []
         found: list[NatsStray] = []
@@ -81,7 +85,10 @@ class NatsStrays:
             sequence = state["first_seq"]
             while len(found) < limit and sequence <= last:
                 message = await next_on(self._connection, subjects, sequence)
-                if message is None or (stray := NatsStray(self._connection, message)).sequence > last:
+                if (
+                    message is None
+                    or (stray := NatsStray(self._connection, message)).sequence > last
+                ):
                     break
                 found.append(stray)
                 sequence = stray.sequence + 1

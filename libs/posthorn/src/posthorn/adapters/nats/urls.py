@@ -31,6 +31,8 @@ def split_urls(urls: str) -> tuple[list[str], str | None, str | None]:
         except ValueError:
             bad = True
         if bad:
-            raise SystemExit("refusing to start: POSTHORN_NATS_URL: must be nats://[user:password@]host[:port][,…]")
+            raise SystemExit(
+                "refusing to start: POSTHORN_NATS_URL: must be nats://[user:password@]host[:port][,…]"
+            )
         servers.append(f"{scheme}://{host.rstrip('/')}")
     return servers, user, password

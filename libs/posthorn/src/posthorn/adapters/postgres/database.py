@@ -86,7 +86,8 @@ class Database:
         self.engine = engine
         """For adapters that compose queries with SQLAlchemy; use it inside ``faults()``."""
         self.gate: Callable[[], None] = _open
-        """Called before each use; raises Unavailable while this database must not be used (ADR 18)."""
+        """Called before each use; raises Unavailable while this database must not be used (ADR
+        18)."""
         self.installation: Callable[[], UUID | None] = _any
         """The installation that a new connection must belong to; None: any. So the pool never
         uses another server unnoticed."""
@@ -115,7 +116,8 @@ class Database:
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Connection]:
-        """Lend a driver connection on which each statement is a transaction of its own. Faults as in ``faults``."""
+        """Lend a driver connection on which each statement is a transaction of its own. Faults
+        as in ``faults``."""
         if not self._prepared:
             async with self.transaction() as connection:
                 yield connection
@@ -147,7 +149,11 @@ class Database:
                 except BaseException as error:
                     # the next user must not get a connection to a failed-over server or with a
                     # cancelled rollback
-                    lost = connection.is_closed() or connection.is_in_transaction() or isinstance(error, Halted)
+                    lost = (
+                        connection.is_closed()
+                        or connection.is_in_transaction()
+                        or isinstance(error, Halted)
+                    )
                     if lost or (isinstance(error, Exception) and _translate(error)):
                         await lent.invalidate(error)
                     raise
@@ -178,7 +184,9 @@ class Database:
             return
         found = await connection.fetchval("SELECT id FROM installation")
         if found != expected:
-            raise Halted("postgres", f"a new connection leads to installation {found}, not {expected}")
+            raise Halted(
+                "postgres", f"a new connection leads to installation {found}, not {expected}"
+            )
         self._known.add(connection)
 
     async def probe(self) -> None:
@@ -195,7 +203,9 @@ class Database:
 
 
 @asynccontextmanager
-async def connect(settings: PostgresSettings, *, by_key: bool = False, shared: bool = False) -> AsyncIterator[Database]:
+async def connect(
+    settings: PostgresSettings, *, by_key: bool = False, shared: bool = False
+) -> AsyncIterator[Database]:
     """Open a pool. It connects on first use, so that a service starts while Postgres is down.
 
     ``by_key``: every statement uses keys, whatever its values: one generic plan each is made and
@@ -220,7 +230,9 @@ async def connect(settings: PostgresSettings, *, by_key: bool = False, shared: b
             waiting_each=_MOST_WAITING // 4,
         )
     dsn, _ = _split_parameters(url)
-    watching = asyncio.create_task(liveness.run(lambda seconds: _open_probe(dsn, seconds)), name="postgres liveness")
+    watching = asyncio.create_task(
+        liveness.run(lambda seconds: _open_probe(dsn, seconds)), name="postgres liveness"
+    )
     try:
         yield Database(engine, prepared=settings.database_prepared, slots=slots, liveness=liveness)
     finally:
@@ -233,7 +245,9 @@ async def connect(settings: PostgresSettings, *, by_key: bool = False, shared: b
 async def _open_probe(dsn: str, seconds: float) -> Connection:
     """Open a connection that checks others; it needs no statement cache and sends no session
     settings."""
-    return await asyncpg.connect(dsn, timeout=seconds, command_timeout=seconds, statement_cache_size=0)
+    return await asyncpg.connect(
+        dsn, timeout=seconds, command_timeout=seconds, statement_cache_size=0
+    )
 
 
 def make_engine(
@@ -296,7 +310,9 @@ def make_engine(
             "async_creator_fn": open_connection,
             "prepared_statement_cache_size": 100 if prepared else 0,
             # several clients share a server connection of PgBouncer, and names must not collide
-            "prepared_statement_name_func": None if prepared else (lambda: f"__posthorn_{uuid4().hex}__"),
+            "prepared_statement_name_func": None
+            if prepared
+            else (lambda: f"__posthorn_{uuid4().hex}__"),
         },
     )
     event.listen(engine.sync_engine, "checkout", _refuse_closed)

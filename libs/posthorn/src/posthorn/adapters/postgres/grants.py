@@ -67,17 +67,25 @@ async def grant(connection: AsyncConnection, prefix: str, passwords: Mapping[str
             connects, uses, creates = (await connection.execute(_HELD, {"role": role})).one()
             # needs the database's owner; everyone may connect unless that was revoked
             if not connects:
-                await connection.exec_driver_sql(f"GRANT CONNECT ON DATABASE {_quoted(database)} TO {_quoted(role)}")
+                await connection.exec_driver_sql(
+                    f"GRANT CONNECT ON DATABASE {_quoted(database)} TO {_quoted(role)}"
+                )
             if creates:
-                await connection.exec_driver_sql(f"REVOKE ALL ON SCHEMA {_quoted(schema)} FROM {_quoted(role)}")
+                await connection.exec_driver_sql(
+                    f"REVOKE ALL ON SCHEMA {_quoted(schema)} FROM {_quoted(role)}"
+                )
             if creates or not uses:
-                await connection.exec_driver_sql(f"GRANT USAGE ON SCHEMA {_quoted(schema)} TO {_quoted(role)}")
+                await connection.exec_driver_sql(
+                    f"GRANT USAGE ON SCHEMA {_quoted(schema)} TO {_quoted(role)}"
+                )
             for statement in statements(role, PRIVILEGES[part], columns, schema):
                 await connection.exec_driver_sql(statement)
     log.info("roles have their grants", roles=sorted(existing))
 
 
-def statements(role: str, privileges: Privileges, columns: Mapping[str, list[str]], schema: str) -> Iterator[str]:
+def statements(
+    role: str, privileges: Privileges, columns: Mapping[str, list[str]], schema: str
+) -> Iterator[str]:
     """Yield the statements for a role's tables, given the columns of all existing tables."""
     name, where = _quoted(role), _quoted(schema)
     # from scratch: revoking a table's grants revokes those of its columns

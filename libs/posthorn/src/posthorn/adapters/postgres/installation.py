@@ -75,7 +75,8 @@ class PostgresInstallation:
     async def finish(self, installation: UUID) -> None:
         async with self._database.session() as connection:
             await connection.execute(
-                "UPDATE installation SET stage = 'adopted' WHERE id = $1 AND stage = 'adopting'", installation
+                "UPDATE installation SET stage = 'adopted' WHERE id = $1 AND stage = 'adopting'",
+                installation,
             )
 
     async def take_over(self, installation: UUID, new: UUID, progress: float) -> Mark | None:

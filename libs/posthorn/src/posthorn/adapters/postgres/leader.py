@@ -21,7 +21,9 @@ async def lead(connection: Connection, task: str, holder: UUID, seconds: float) 
 
 async def resign(connection: Connection, task: str, holder: UUID) -> None:
     """Give up leadership of the task at once."""
-    await connection.execute("DELETE FROM leaderships WHERE task = $1 AND holder = $2", task, holder)
+    await connection.execute(
+        "DELETE FROM leaderships WHERE task = $1 AND holder = $2", task, holder
+    )
 
 
 class Leadership:

@@ -54,7 +54,13 @@ SELECT pid, state, state_change, pid = pg_backend_pid() AS own FROM pg_stat_acti
 WHERE pid = ANY($1::int[]) OR pid = pg_backend_pid()
 """
 _END = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = ANY($1::int[]) AND usename = current_user"
-_FAULTS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+_FAULTS = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 
 
 @dataclass(slots=True)
@@ -100,14 +106,18 @@ class Liveness:
                 now = time.monotonic()
                 for closed in [each for each in self._lent if each.is_closed()]:
                     del self._lent[closed]
-                overdue = [each for each, lent in self._lent.items() if now - lent.since > PATIENCE_SECONDS]
+                overdue = [
+                    each for each, lent in self._lent.items() if now - lent.since > PATIENCE_SECONDS
+                ]
                 try:
                     if overdue:
                         probe = probe or await open_probe(_PROBE_SECONDS)
                         await self._look(probe, overdue)
                         continue
                 except _FAULTS as fault:
-                    log.info("a second connection to Postgres fails as well", fault=type(fault).__name__)
+                    log.info(
+                        "a second connection to Postgres fails as well", fault=type(fault).__name__
+                    )
                 except Exception:
                     log.exception("checking connections to Postgres failed; trying again")
                 if probe is not None:
@@ -119,15 +129,26 @@ class Liveness:
 
     async def _look(self, probe: Connection, overdue: list[Connection]) -> None:
         place = _peer(probe)  # of several servers only the queried one can be judged
-        pids = {each: each.get_server_pid() for each in overdue if not each.is_closed() and _peer(each) == place}
-        rows = {row["pid"]: row for row in await probe.fetch(_LOOK, list(pids.values()), timeout=_PROBE_SECONDS)}
+        pids = {
+            each: each.get_server_pid()
+            for each in overdue
+            if not each.is_closed() and _peer(each) == place
+        }
+        rows = {
+            row["pid"]: row
+            for row in await probe.fetch(_LOOK, list(pids.values()), timeout=_PROBE_SECONDS)
+        }
         own = rows.get(probe.get_server_pid())
         if own is None or not own["own"]:
             return  # a pooler is in between
         dead = [each for each, pid in pids.items() if self._is_dead(each, rows.get(pid))]
         if not dead:
             return
-        idle = [each for each in self._all if each not in self._lent and not each.is_closed() and _peer(each) == place]
+        idle = [
+            each
+            for each in self._all
+            if each not in self._lent and not each.is_closed() and _peer(each) == place
+        ]
         log.warning("connections to Postgres were lost silently", lent=len(dead), idle=len(idle))
         ended = [each.get_server_pid() for each in (*dead, *idle)]
         for connection in (*dead, *idle):

@@ -41,7 +41,10 @@ class MigrateSettings(PostgresSettings, RoleSettings):
 
     def role_passwords(self) -> dict[str, str]:
         """Return the passwords by part."""
-        return {part: password.get_secret_value() for part, password in self.database_role_passwords.items()}
+        return {
+            part: password.get_secret_value()
+            for part, password in self.database_role_passwords.items()
+        }
 
 
 def migrate_blocking(
@@ -79,7 +82,9 @@ def main() -> None:
         raise SystemExit(f"the schema was not changed: {error}") from None
 
 
-async def _migrate(url: str, wait_seconds: float, role_prefix: str, role_passwords: Mapping[str, str]) -> None:
+async def _migrate(
+    url: str, wait_seconds: float, role_prefix: str, role_passwords: Mapping[str, str]
+) -> None:
     engine = make_engine(url, pool=1, seconds=None)
     try:
         await _until_up(engine, wait_seconds)

@@ -53,7 +53,10 @@ _asynchronous = Gauge(
     "1 while commits do not wait for attached standbys although the settings demand it",
 )
 _standbys = Gauge("posthorn_postgres_standbys", "Standbys attached to the primary of Postgres")
-_timelines = Counter("posthorn_postgres_timeline_changes_total", "Failovers of Postgres that this process has noticed")
+_timelines = Counter(
+    "posthorn_postgres_timeline_changes_total",
+    "Failovers of Postgres that this process has noticed",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,7 +109,8 @@ domains = Table(
     Column("max_recipients_per_hour", Integer),
     Column("allowed_networks", ARRAY(CIDR)),  # null or empty: any
     Column("verification_token", Text),
-    Column("verified_at", DateTime(timezone=True), server_default=func.now()),  # null: takes no mail yet
+    # null: takes no mail yet
+    Column("verified_at", DateTime(timezone=True), server_default=func.now()),
     Column("retention_days", Integer),  # null: without limit
     Column("max_accounts", Integer),
     Column("quota_bytes", BigInteger),  # of the sum of its accounts' quotas
@@ -151,7 +152,8 @@ aliases = Table(
     Column("targets", ARRAY(Text), nullable=False),  # canonical addresses
     _created(),
     _updated(),
-    Column("limited_until", DateTime(timezone=True)),  # its owner's sending limit is reached until then
+    # its owner's sending limit is reached until then
+    Column("limited_until", DateTime(timezone=True)),
     Index("aliases_domain_id_address_idx", "domain_id", "address"),
     Index("aliases_targets_idx", "targets", postgresql_using="gin"),
 )
@@ -159,11 +161,14 @@ aliases = Table(
 alias_targets = Table(
     "alias_targets",
     metadata,
-    Column("id", Uuid, primary_key=True),  # UUIDv7; the id of the message that asks for confirmation
+    # UUIDv7; the id of the message that asks for confirmation
+    Column("id", Uuid, primary_key=True),
     Column("alias_id", BigInteger, ForeignKey("aliases.id", ondelete="CASCADE"), nullable=False),
-    Column("target", Text, nullable=False),  # canonical address elsewhere; one without a row counts as confirmed
+    # canonical address elsewhere; one without a row counts as confirmed
+    Column("target", Text, nullable=False),
     _created(),
-    Column("due_at", DateTime(timezone=True), server_default=func.now()),  # when to ask; null: asked
+    # when to ask; null: asked
+    Column("due_at", DateTime(timezone=True), server_default=func.now()),
     Column("confirmed_at", DateTime(timezone=True)),  # null: gets no mail yet
     UniqueConstraint("alias_id", "target"),
     Index("alias_targets_due_at_idx", "due_at", postgresql_where=text("due_at IS NOT NULL")),
@@ -176,13 +181,16 @@ api_keys = Table(
     Column("tenant_id", Uuid, ForeignKey("tenants.id")),  # null: the whole platform
     Column("name", Text, nullable=False),
     Column("role", Text, nullable=False),
-    Column("key_hash", LargeBinary, nullable=False, unique=True),  # SHA-256 of a key of 256 random bits
+    # SHA-256 of a key of 256 random bits
+    Column("key_hash", LargeBinary, nullable=False, unique=True),
     Column("expires_at", DateTime(timezone=True)),
     Column("last_used_at", DateTime(timezone=True)),  # exact to a minute
     _created(),
     Column("message_content", Boolean),  # null: as the role has it
     Index("api_keys_tenant_id_idx", "tenant_id", "id"),
-    CheckConstraint("role IN ('platform-admin', 'tenant-admin', 'read-only', 'send-only')", name="role"),
+    CheckConstraint(
+        "role IN ('platform-admin', 'tenant-admin', 'read-only', 'send-only')", name="role"
+    ),
 )
 
 idempotency_keys = Table(
@@ -203,12 +211,14 @@ mailboxes = Table(
     "mailboxes",
     metadata,
     Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
-    Column("mailbox_id", Integer, nullable=False),  # 1 INBOX, 2 Junk, 3 Sent, 4 Trash, then the user's own
+    # 1 INBOX, 2 Junk, 3 Sent, 4 Trash, then the user's own
+    Column("mailbox_id", Integer, nullable=False),
     Column("name", Text, nullable=False),
     Column("role", Text),  # RFC 6154: inbox, junk, sent, trash
     Column("uidvalidity", BigInteger, nullable=False),
     Column("uidnext", BigInteger, nullable=False, server_default=text("1")),
-    Column("modseq", BigInteger, nullable=False, server_default=text("1")),  # RFC 7162 HIGHESTMODSEQ
+    # RFC 7162 HIGHESTMODSEQ
+    Column("modseq", BigInteger, nullable=False, server_default=text("1")),
     PrimaryKeyConstraint("account_id", "mailbox_id"),
     Index("mailboxes_account_id_name_key", "account_id", "name", unique=True),
     postgresql_with={"fillfactor": 70},
@@ -230,7 +240,11 @@ segments = Table(
         "created_at",
         postgresql_where=text("condemned_at IS NULL"),
     ),
-    Index("segments_condemned_at_idx", "condemned_at", postgresql_where=text("condemned_at IS NOT NULL")),
+    Index(
+        "segments_condemned_at_idx",
+        "condemned_at",
+        postgresql_where=text("condemned_at IS NOT NULL"),
+    ),
 )
 
 messages = Table(
@@ -283,7 +297,9 @@ mailbox_entries = Table(
 maildrop_leases = Table(
     "maildrop_leases",
     metadata,
-    Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column(
+        "account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True
+    ),
     Column("holder", Uuid, nullable=False),
     Column("expires_at", DateTime(timezone=True), nullable=False),
     # a login with the account's own password may take over such a lease
@@ -300,10 +316,16 @@ directory_outbox = Table(
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("subject", Text, nullable=False),  # an address, or @domain
     _created(),
-    Column("lane", SmallInteger, nullable=False, server_default=text("0")),  # 0: interactive, 1: bulk (ADR 22)
+    # 0: interactive, 1: bulk (ADR 22)
+    Column("lane", SmallInteger, nullable=False, server_default=text("0")),
     # whose turn it uses, zero if unknown; no foreign key, since the tenant may be deleted before
     # the row
-    Column("tenant_id", Uuid, nullable=False, server_default=text("'00000000-0000-0000-0000-000000000000'")),
+    Column(
+        "tenant_id",
+        Uuid,
+        nullable=False,
+        server_default=text("'00000000-0000-0000-0000-000000000000'"),
+    ),
     Index("directory_outbox_lane_tenant_id_id_idx", "lane", "tenant_id", "id"),
 )
 
@@ -331,7 +353,13 @@ app_passwords = Table(
     "app_passwords",
     metadata,
     Column("id", Uuid, primary_key=True),
-    Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column(
+        "account_id",
+        BigInteger,
+        ForeignKey("accounts.id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
     Column("name", Text, nullable=False),
     Column("key_hash", LargeBinary, nullable=False, unique=True),  # SHA-256 of 256 random bits
     Column("scopes", ARRAY(Text), nullable=False),  # smtp, pop3
@@ -342,8 +370,11 @@ app_passwords = Table(
 familiar_places = Table(
     "familiar_places",
     metadata,
-    Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
-    Column("place", LargeBinary, primary_key=True),  # a hash of the account and the network it was logged in to from
+    Column(
+        "account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True
+    ),
+    # a hash of the account and the network it was logged in to from
+    Column("place", LargeBinary, primary_key=True),
     Column("seen_at", DateTime(timezone=True), nullable=False),
 )
 
@@ -386,7 +417,9 @@ routes = Table(
     Column("messages_per_minute", Integer),
     _created(),
     _updated(),
-    CheckConstraint("tls IN ('none', 'opportunistic', 'required', 'verified', 'implicit')", name="tls"),
+    CheckConstraint(
+        "tls IN ('none', 'opportunistic', 'required', 'verified', 'implicit')", name="tls"
+    ),
 )
 
 suppressions = Table(
@@ -418,7 +451,8 @@ mta_sts_policies = Table(
 outbound_messages = Table(
     "outbound_messages",
     metadata,
-    Column("message_id", Uuid, primary_key=True),  # it counts as one of messages.refs until ``open`` is 0
+    # it counts as one of messages.refs until ``open`` is 0
+    Column("message_id", Uuid, primary_key=True),
     Column("tenant_id", Uuid),
     Column("submitter", Text, nullable=False),
     Column("smtputf8", Boolean, nullable=False),
@@ -428,7 +462,12 @@ outbound_messages = Table(
     Column("open", Integer, nullable=False),  # recipients not closed
     # relay that is sending its DSNs, so that no other does at the same time
     Column("reporter", Uuid),
-    Column("reporting_until", DateTime(timezone=True), nullable=False, server_default=text("'-infinity'")),
+    Column(
+        "reporting_until",
+        DateTime(timezone=True),
+        nullable=False,
+        server_default=text("'-infinity'"),
+    ),
     _created(),
     Column(
         "client_network", Text, nullable=False, server_default=text("''")
@@ -465,16 +504,21 @@ outbound_recipients = Table(
     Column("notice", Text),  # DSN due to the sender
     _created(),
     Column("closed_at", DateTime(timezone=True)),
-    Column("header", Text, nullable=False, server_default=text("''")),  # fields that stand before the forwarded message
+    # fields that stand before the forwarded message
+    Column("header", Text, nullable=False, server_default=text("''")),
     Column(
         "not_before", DateTime(timezone=True)
     ),  # deferred by a sending limit until then; only a platform key sends it earlier
-    Column("suspended_for", Text),  # held by the suspension of this tenant (id) or account (address)
+    # held by the suspension of this tenant (id) or account (address)
+    Column("suspended_for", Text),
     Column("suspended_at", DateTime(timezone=True)),
     CheckConstraint(
-        "state IN ('queued', 'sending', 'deferred', 'held', 'delivered', 'bounced', 'cancelled')", name="state"
+        "state IN ('queued', 'sending', 'deferred', 'held', 'delivered', 'bounced', 'cancelled')",
+        name="state",
     ),
-    CheckConstraint("notice IN ('failed', 'delayed', 'delivered', 'relayed', 'expanded')", name="notice"),
+    CheckConstraint(
+        "notice IN ('failed', 'delayed', 'delivered', 'relayed', 'expanded')", name="notice"
+    ),
     Index(
         "outbound_recipients_due_idx",
         "destination",
@@ -482,10 +526,20 @@ outbound_recipients = Table(
         "id",
         postgresql_where=text("state IN ('queued', 'deferred')"),
     ),
-    Index("outbound_recipients_overdue_idx", "overdue_at", postgresql_where=text("state IN ('queued', 'deferred')")),
+    Index(
+        "outbound_recipients_overdue_idx",
+        "overdue_at",
+        postgresql_where=text("state IN ('queued', 'deferred')"),
+    ),
     Index("outbound_recipients_holder_idx", "holder", postgresql_where=text("state = 'sending'")),
-    Index("outbound_recipients_notice_idx", "message_id", postgresql_where=text("notice IS NOT NULL")),
-    Index("outbound_recipients_closed_at_idx", "closed_at", postgresql_where=text("closed_at IS NOT NULL")),
+    Index(
+        "outbound_recipients_notice_idx", "message_id", postgresql_where=text("notice IS NOT NULL")
+    ),
+    Index(
+        "outbound_recipients_closed_at_idx",
+        "closed_at",
+        postgresql_where=text("closed_at IS NOT NULL"),
+    ),
     Index("outbound_recipients_message_id_idx", "message_id", "id"),
     Index("outbound_recipients_destination_idx", "destination", "id"),
     Index("outbound_recipients_address_idx", "address", "id"),
@@ -540,7 +594,8 @@ outbound_destinations = Table(
 )
 
 long_senders = Table(
-    "long_senders",  # senders of forwarded messages that are too long for a rewritten reverse-path (ADR 27)
+    # senders of forwarded messages that are too long for a rewritten reverse-path (ADR 27)
+    "long_senders",
     metadata,
     # in the rewritten address; no foreign key, since bounces and rows may outlive a domain by some
     # days
@@ -557,7 +612,9 @@ outbound_lanes = Table(
     metadata,
     Column("key", Text, primary_key=True),
     Column("failures", Integer, nullable=False, server_default=text("0")),
-    Column("closed_until", DateTime(timezone=True), nullable=False, server_default=text("'-infinity'")),
+    Column(
+        "closed_until", DateTime(timezone=True), nullable=False, server_default=text("'-infinity'")
+    ),
     Column("full_at", DateTime(timezone=True), nullable=False, server_default=text("'-infinity'")),
     Column("last_host", Text, nullable=False, server_default=text("''")),
     Column("last_reply", Text, nullable=False, server_default=text("''")),
@@ -635,8 +692,17 @@ webhook_deliveries = Table(
     CheckConstraint("state IN ('waiting', 'delivered', 'failed')", name="state"),
     Index("webhook_deliveries_due_idx", "due_at", postgresql_where=text("state = 'waiting'")),
     Index("webhook_deliveries_webhook_id_idx", "webhook_id", "id"),
-    Index("webhook_deliveries_waiting_idx", "webhook_id", "due_at", postgresql_where=text("state = 'waiting'")),
-    Index("webhook_deliveries_closed_at_idx", "closed_at", postgresql_where=text("closed_at IS NOT NULL")),
+    Index(
+        "webhook_deliveries_waiting_idx",
+        "webhook_id",
+        "due_at",
+        postgresql_where=text("state = 'waiting'"),
+    ),
+    Index(
+        "webhook_deliveries_closed_at_idx",
+        "closed_at",
+        postgresql_where=text("closed_at IS NOT NULL"),
+    ),
     postgresql_with={"fillfactor": 80},
 )
 

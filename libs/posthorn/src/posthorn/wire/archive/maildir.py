@@ -57,7 +57,9 @@ def place_of(path: str, root: Sequence[str] = ()) -> tuple[str, str] | None:
         return None
     directories, name = found
     own = OURS in name
-    inside = list(directories[len(root) :] if directories[: len(root)] == tuple(root) else directories)
+    inside = list(
+        directories[len(root) :] if directories[: len(root)] == tuple(root) else directories
+    )
     return mailbox_of(inside if own else [decode_mutf7(directory) for directory in inside]), name
 
 
@@ -71,7 +73,8 @@ def split(path: str) -> tuple[tuple[str, ...], str] | None:
 
 
 def holder(path: str) -> tuple[str, ...] | None:
-    """Return the directories above a directory ``cur``, ``new`` or ``tmp``; None: the directory is another one."""
+    """Return the directories above a directory ``cur``, ``new`` or ``tmp``; None: the directory
+    is another one."""
     parts = _parts(path)
     return tuple(parts[:-1]) if parts and parts[-1] in DIRECTORIES else None
 

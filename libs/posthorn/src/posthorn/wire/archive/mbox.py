@@ -46,7 +46,9 @@ _STATUS = re.compile(rb"^(X-)?Status:[ \t]*([A-Za-z]*)", re.IGNORECASE | re.MULT
 _MOZILLA = re.compile(rb"^X-Mozilla-Status:[ \t]*([0-9A-Fa-f]{4})\b", re.IGNORECASE | re.MULTILINE)
 _MOZILLA_EXPUNGED = 8
 _FOLDER_DATA = re.compile(rb"^X-IMAP(?:base)?:", re.IGNORECASE | re.MULTILINE)
-_FOLDER_SUBJECT = re.compile(rb"^Subject:[ \t]*DO(?:N'T| NOT) DELETE THIS MESSAGE", re.IGNORECASE | re.MULTILINE)
+_FOLDER_SUBJECT = re.compile(
+    rb"^Subject:[ \t]*DO(?:N'T| NOT) DELETE THIS MESSAGE", re.IGNORECASE | re.MULTILINE
+)
 _LENGTH = re.compile(rb"^Content-Length:[ \t]*(\d{1,12})[ \t]*\r*$", re.IGNORECASE | re.MULTILINE)
 _TOP = re.compile(rb"Status:[^\r\n]*\r?\nX-Status:[^\r\n]*\r?\n", re.IGNORECASE)
 _HEADER_END = re.compile(rb"(?:\A|\n)\r*\n")
@@ -143,7 +145,9 @@ class MboxReader:
         if end < 0:
             if len(self._held) - begin < _LONGEST_LINE and not is_over:
                 return None
-            return None if is_over and len(self._held) - begin < _LONGEST_LINE else self._text(start)
+            return (
+                None if is_over and len(self._held) - begin < _LONGEST_LINE else self._text(start)
+            )
         line = parse_from_line(bytes(self._held[begin:end]))
         if self._is_after_empty(start) and line.date is not None:
             return line, end + 1
@@ -165,7 +169,8 @@ class MboxReader:
         return before >= 0 and self._held[before] == 10
 
     def _end_of_message(self, start: int) -> int:
-        """Where the message before the ``From`` line ends: without the empty line that belongs to the file."""
+        """Where the message before the ``From`` line ends: without the empty line that belongs
+        to the file."""
         before = start - 1
         while before >= 0 and self._held[before] == 13:
             before -= 1
@@ -190,7 +195,9 @@ class MboxReader:
             return False
         behind = bytes(self._held[end : end + _LOOK_BACK]).replace(b"\r", b"")
         is_end = is_over and len(self._held) >= end and not behind.strip(b"\n")
-        if self._held[end - 1 : end] == b"\n" and (is_end or behind.startswith((b"From ", b"\nFrom "))):
+        if self._held[end - 1 : end] == b"\n" and (
+            is_end or behind.startswith((b"From ", b"\nFrom "))
+        ):
             self._scan = end - 1
             self._is_counted = True
         return True
@@ -207,7 +214,11 @@ class MboxReader:
         if not self._held.startswith(b"From "[: len(self._held)]):
             raise NotMbox
         alone = _CR_ALONE.search(self._held)
-        if alone and (alone.end() < len(self._held) or is_over) and b"\n" not in self._held[: alone.end()]:
+        if (
+            alone
+            and (alone.end() < len(self._held) or is_over)
+            and b"\n" not in self._held[: alone.end()]
+        ):
             self._has_cr_lines = True
             self._held = self._held.replace(b"\r", b"\n")
         self._held[:0] = b"\n"
@@ -269,20 +280,31 @@ class MboxReader:
 
 
 def from_line(sender: str, at: float) -> bytes:
-    """Return the line that begins a message; ``at`` is in seconds since the epoch, an empty ``sender`` the null reverse-path."""
+    """Return the line that begins a message; ``at`` is in seconds since the epoch, an empty
+    ``sender`` the null reverse-path."""
     moment = datetime.fromtimestamp(int(at), UTC)
     name = sender.encode() if sender and not re.search(r"\s", sender) else b"MAILER-DAEMON"
     day, month = DAYS[moment.weekday()], MONTHS[moment.month - 1]
     return b"From %s %s %s %2d %s %04d\n" % (
-        *(name, day.encode(), month.encode(), moment.day, f"{moment:%H:%M:%S}".encode(), moment.year),
+        *(
+            name,
+            day.encode(),
+            month.encode(),
+            moment.day,
+            f"{moment:%H:%M:%S}".encode(),
+            moment.year,
+        ),
     )
 
 
 def status_lines(flags: int, head: bytes) -> bytes:
-    """Return the two lines for flags; none when there are none, and the message, which begins with ``head``, has no such fields."""
+    """Return the two lines for flags; none when there are none, and the message, which begins
+    with ``head``, has no such fields."""
     if not flags and not _STATUS.search(head):
         return b""
-    others = bytes(letter for mark, bit in _LETTERS.items() if bit != SEEN and flags & bit for letter in mark)
+    others = bytes(
+        letter for mark, bit in _LETTERS.items() if bit != SEEN and flags & bit for letter in mark
+    )
     return b"Status: %s\nX-Status: %s\n" % (b"RO" if flags & SEEN else b"O", others)
 
 

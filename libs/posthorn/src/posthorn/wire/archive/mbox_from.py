@@ -1,7 +1,8 @@
 """The ``From `` line of an mbox file, in the forms that mail programs write.
 
-The date is ctime's (``Sat Nov  7 09:10:11 2026``), with a zone before or behind the year, with the year before the time, RFC 5322's
-or ISO 8601's; Google's and Netscape's lines have none. The sender may hold blanks, quotes, or ``at`` for ``@``.
+The date is ctime's (``Sat Nov  7 09:10:11 2026``), with a zone before or behind the year, with the
+year before the time, RFC 5322's or ISO 8601's; Google's and Netscape's lines have none. The sender
+may hold blanks, quotes, or ``at`` for ``@``.
 """
 
 from __future__ import annotations
@@ -33,7 +34,12 @@ _FORMS = (
         + rb"(?P<rest>.*)",
         re.DOTALL,
     ),
-    re.compile(rb"(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)(?P<other>)[T ]" + _CLOCK + rb"(?P<rest>.*)", re.DOTALL),
+    re.compile(
+        rb"(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)(?P<other>)[T ]"
+        + _CLOCK
+        + rb"(?P<rest>.*)",
+        re.DOTALL,
+    ),
 )
 _WEEKDAY = re.compile(rb"\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,?\s*\Z")
 _ZONE = re.compile(rb"([+-])(\d\d):?(\d\d)\b")
@@ -80,7 +86,10 @@ def parse_from_line(line: bytes) -> FromLine:
         named = f"{at[1]}@{at[2]}"
     sender = named.strip('"<>') if "@" in named and not re.search(r"\s", named) else ""
     return FromLine(
-        sender, date, _LOOKS_DATED.search(text) is not None, bool(sender) or named in ("-", "MAILER-DAEMON")
+        sender,
+        date,
+        _LOOKS_DATED.search(text) is not None,
+        bool(sender) or named in ("-", "MAILER-DAEMON"),
     )
 
 
@@ -111,5 +120,7 @@ def _date(found: re.Match[bytes]) -> float | None:
     except ValueError:
         return None
     zone = _ZONE.search(found["rest"])
-    shift = 0 if zone is None else (int(zone[2]) * 60 + int(zone[3])) * (-60 if zone[1] == b"+" else 60)
+    shift = (
+        0 if zone is None else (int(zone[2]) * 60 + int(zone[3])) * (-60 if zone[1] == b"+" else 60)
+    )
     return moment.timestamp() + shift

@@ -127,7 +127,9 @@ class TarReader:
                 return True
             form = None if self._began else compression_of(block)
             raise NotTar(
-                f"it is compressed ({form}); unpack it first" if form else "this is not a tar archive"
+                f"it is compressed ({form}); unpack it first"
+                if form
+                else "this is not a tar archive"
             ) from None
         self._began = True
         is_header = info.type in (tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME)
@@ -141,7 +143,11 @@ class TarReader:
         if is_kept and info.size <= max(self._limit, _LONGEST_HEADER if is_header else 0):
             self._info = info
             return True
-        self._skip = info.size + -info.size % BLOCK if info.isreg() or info.type not in _WITHOUT_CONTENT else 0
+        self._skip = (
+            info.size + -info.size % BLOCK
+            if info.isreg() or info.type not in _WITHOUT_CONTENT
+            else 0
+        )
         if info.isdir() and self._on_directory is not None:
             self._on_directory(info.name[:_LONGEST_PATH])
         if info.isreg():

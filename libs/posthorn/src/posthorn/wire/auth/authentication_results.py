@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 
 _FIELD = re.compile(
-    rb"^Authentication-Results[ \t]*:((?:[^\n]*\r\n[ \t])*[^\n]*(?:\n|\Z))", re.IGNORECASE | re.MULTILINE
+    rb"^Authentication-Results[ \t]*:((?:[^\n]*\r\n[ \t])*[^\n]*(?:\n|\Z))",
+    re.IGNORECASE | re.MULTILINE,
 )
 _ID = re.compile(rb'"((?:[^"\\]|\\.)*)"|([^\s;()"]+)')
 
@@ -28,7 +29,8 @@ def without_ours(block: bytes, authserv_id: str) -> bytes:
 
 
 def _authserv_id(value: bytes) -> str:
-    """Return the id at the beginning of the field's value, past comments (RFC 8601 §2.2); empty when there is none."""
+    """Return the id at the beginning of the field's value, past comments (RFC 8601 §2.2); empty
+    when there is none."""
     at = depth = 0
     while at < len(value):
         character = value[at : at + 1]

@@ -163,7 +163,8 @@ def unsigned_field(
 ) -> str:
     """Return a DKIM-Signature field that ends in ``b=``, folded, without its CRLF.
 
-    ``algorithm`` is a key of ALGORITHMS; ``signed_at`` is in seconds since 1970; ``seven_bit``: it is over the 7-bit form.
+    ``algorithm`` is a key of ALGORITHMS; ``signed_at`` is in seconds since 1970; ``seven_bit``: it
+    is over the 7-bit form.
     """
     tags = [
         "v=1",
@@ -198,7 +199,11 @@ def finished_field(unsigned: str, signature: bytes) -> str:
     text = base64.b64encode(signature).decode()
     first = _WIDTH - len("\tb=")
     rest = range(first, len(text), _WIDTH - 1)
-    return unsigned + "\r\n\t".join([text[:first], *(text[start : start + _WIDTH - 1] for start in rest)]) + "\r\n"
+    return (
+        unsigned
+        + "\r\n\t".join([text[:first], *(text[start : start + _WIDTH - 1] for start in rest)])
+        + "\r\n"
+    )
 
 
 def by_form(fields: str) -> tuple[str, str]:
@@ -236,7 +241,8 @@ def _open_end(data: bytes) -> int:
 
 
 def _reduced(text: bytes) -> bytes:
-    """Reduce each run of white space to one space. Most text has no runs, and a search is far cheaper than a substitution."""
+    """Reduce each run of white space to one space. Most text has no runs, and a search is far
+    cheaper than a substitution."""
     text = text.replace(b"\t", b" ")
     while b"  " in text:
         text = text.replace(b"  ", b" ")

@@ -47,5 +47,6 @@ class MessageHash:
             self._head = self._head[: end - 2]
 
     def result(self) -> tuple[bytes, bytes]:
-        """Return the header block, without the blank line that ends it, and the hash. Nothing more may be taken afterwards."""
+        """Return the header block, without the blank line that ends it, and the hash. Nothing
+        more may be taken afterwards."""
         return self._head, self._body.digest()

@@ -40,7 +40,16 @@ _BY_LABEL = {
 _NUMBERED = re.compile(r"(?:x-)?(?:cp|windows|win|ibm|ms)[-_ ]?(\d{3,5})\Z")
 _JAPANESE = re.compile(r"(?:cs)?iso-?2022-?jp(?:-\d)?(?:-ms)?\Z")
 _NO_CHARSETS = frozenset(
-    {"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "unicode-escape", "mbcs", "oem"}
+    {
+        "idna",
+        "punycode",
+        "undefined",
+        "unicode_escape",
+        "raw_unicode_escape",
+        "unicode-escape",
+        "mbcs",
+        "oem",
+    }
 )
 _STRAY = re.compile("[\udc80-\udcff]")
 _ESCAPE = re.compile(rb"\x1b(\$[@B]|\$\([A-Z]|\([A-Z])")
@@ -85,7 +94,9 @@ def decode_unlabelled(octets: bytes, label: str = "") -> str:
         except UnknownCharsetError:
             pass
     text = octets.decode("utf-8", "surrogateescape")
-    return _STRAY.sub(lambda stray: bytes([ord(stray[0]) - 0xDC00]).decode("cp1252", "replace"), text)
+    return _STRAY.sub(
+        lambda stray: bytes([ord(stray[0]) - 0xDC00]).decode("cp1252", "replace"), text
+    )
 
 
 def _first_whole(octets: bytes, *codecs_: str) -> str:

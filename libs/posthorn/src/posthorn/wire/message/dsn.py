@@ -1,15 +1,20 @@
-"""Delivery status notifications: multipart/report (RFC 6522) with RFC 3464, and RFC 6533 for SMTPUTF8.
+"""Delivery status notifications: multipart/report (RFC 6522) with RFC 3464, and RFC 6533 for
+SMTPUTF8.
 
 Rules:
 
 - Composing is a pure function: the same report gives the same bytes.
-- It travels without 8BITMIME: what is not ASCII is encoded, an address in the status part as utf-8-addr-xtext. Only the To field of
-  a sender with an address in UTF-8 is not, and nobody but an SMTPUTF8 host takes mail for such a sender.
-- A message asked for in full (RFC 3461 §4.3) is returned when every host takes it as it is and it is of moderate size, since
-  message/rfc822 cannot be encoded (RFC 2046 §5.2.1); else its header is, as RFC 3461 §6.2 allows. A header that not every host
-  takes is returned in quoted-printable (RFC 6522 §4).
-- The sender of a forwarded message does not learn where it was forwarded to: neither the address nor the host.
-- The remote host's reply is shown as it is, but in one printable line: it cannot end a field or a part.
+- It travels without 8BITMIME: what is not ASCII is encoded, an address in the status part as
+  utf-8-addr-xtext. Only the To field of a sender with an address in UTF-8 is not, and nobody but an
+  SMTPUTF8 host takes mail for such a sender.
+- A message asked for in full (RFC 3461 §4.3) is returned when every host takes it as it is and it
+  is of moderate size, since message/rfc822 cannot be encoded (RFC 2046 §5.2.1); else its header is,
+  as RFC 3461 §6.2 allows. A header that not every host takes is returned in quoted-printable (RFC
+  6522 §4).
+- The sender of a forwarded message does not learn where it was forwarded to: neither the address
+  nor the host.
+- The remote host's reply is shown as it is, but in one printable line: it cannot end a field or a
+  part.
 """
 
 from __future__ import annotations
@@ -56,7 +61,8 @@ class RecipientStatus:
     """As the sender knows it: for a forwarded message the address it was sent to."""
     action: Action
     status: str = ""
-    """Enhanced status code (RFC 3463); without one, or with one of an impossible class, a general one is used."""
+    """Enhanced status code (RFC 3463); without one, or with one of an impossible class, a
+    general one is used."""
     reply: str = ""
     """The remote host's reply with its code, or what went wrong in our words."""
     host: str = ""
@@ -94,7 +100,8 @@ class Report:
     smtputf8: bool = False
     """The message needed SMTPUTF8: its header is returned as RFC 6533 demands."""
     quotes_subject: bool = True
-    """The text quotes the subject. False where the sender may be forged: it would be their text, sent to somebody else."""
+    """The text quotes the subject. False where the sender may be forged: it would be their text,
+    sent to somebody else."""
 
 
 _SUBJECTS = {
@@ -137,7 +144,13 @@ _CLASSES = {Action.FAILED: "54", Action.DELAYED: "4"}
 def compose(report: Report) -> bytes:
     """Return the DSN as a message in CRLF form, without trace fields."""
     head = _head(report.original)
-    parts = [_part("text/plain; charset=utf-8", _words(report, head).encode("utf-8", "replace"), "Notification")]
+    parts = [
+        _part(
+            "text/plain; charset=utf-8",
+            _words(report, head).encode("utf-8", "replace"),
+            "Notification",
+        )
+    ]
     parts.append(_status(report))
     if report.original:
         parts.append(_returned(report, head))
@@ -147,7 +160,9 @@ def compose(report: Report) -> bytes:
     lines = [*_header(report, head, boundary), "", "This is a report in several parts (MIME).", ""]
     text = "\r\n".join(lines).encode("utf-8", "replace")
     mark = boundary.encode()
-    return text + b"".join(b"--%b\r\n%b\r\n" % (mark, part) for part in parts) + b"--%b--\r\n" % mark
+    return (
+        text + b"".join(b"--%b\r\n%b\r\n" % (mark, part) for part in parts) + b"--%b--\r\n" % mark
+    )
 
 
 def _header(report: Report, head: bytes, boundary: str) -> Iterator[str]:
@@ -181,12 +196,26 @@ def _words(report: Report, head: bytes) -> str:
         if reply := _reply_of(recipient):
             host = "" if recipient.forwarded_to else printable(recipient.host)
             remote = reply[:3].isdigit()
-            who = f"The server {host} said" if host and remote else "The other server said" if remote else "The reason"
+            who = (
+                f"The server {host} said"
+                if host and remote
+                else "The other server said"
+                if remote
+                else "The reason"
+            )
             lines += [f"    {who}:", f"    {reply}"]
         lines.append("")
-    until = [recipient.retry_until for recipient in report.recipients if recipient.retry_until is not None]
+    until = [
+        recipient.retry_until
+        for recipient in report.recipients
+        if recipient.retry_until is not None
+    ]
     lines.append(_ADVICE[action].format(until=mail_date(max(until)) if until else "it is given up"))
-    lines += ["", f"If you need help, write to postmaster@{report.host} and include this message.", ""]
+    lines += [
+        "",
+        f"If you need help, write to postmaster@{report.host} and include this message.",
+        "",
+    ]
     return "\r\n".join(lines)
 
 
@@ -201,7 +230,10 @@ def _decoded(subject: str) -> str:
 
 
 def _status(report: Report) -> bytes:
-    groups = [list(_per_message(report)), *(list(_per_recipient(recipient)) for recipient in report.recipients)]
+    groups = [
+        list(_per_message(report)),
+        *(list(_per_recipient(recipient)) for recipient in report.recipients),
+    ]
     text = "\r\n".join("".join(f"{line}\r\n" for line in group) for group in groups)
     return _part("message/delivery-status", text.encode("ascii", "replace"), "Delivery report")
 
@@ -234,16 +266,27 @@ def _per_recipient(recipient: RecipientStatus) -> Iterator[str]:
 def _status_of(recipient: RecipientStatus) -> str:
     classes = _CLASSES.get(recipient.action, "2")
     return (
-        recipient.status if _STATUS.match(recipient.status) and recipient.status[0] in classes else f"{classes[0]}.0.0"
+        recipient.status
+        if _STATUS.match(recipient.status) and recipient.status[0] in classes
+        else f"{classes[0]}.0.0"
     )
 
 
 def _reply_of(recipient: RecipientStatus) -> str:
     reply = recipient.reply
     if recipient.forwarded_to:
-        reply = re.sub(re.escape(recipient.forwarded_to), lambda _: recipient.address, reply, flags=re.IGNORECASE)
+        reply = re.sub(
+            re.escape(recipient.forwarded_to),
+            lambda _: recipient.address,
+            reply,
+            flags=re.IGNORECASE,
+        )
         domain = recipient.forwarded_to.rpartition("@")[2]
-        reply = re.sub(rf"[\w.-]*{re.escape(domain)}", "(its host)", reply, flags=re.IGNORECASE) if domain else reply
+        reply = (
+            re.sub(rf"[\w.-]*{re.escape(domain)}", "(its host)", reply, flags=re.IGNORECASE)
+            if domain
+            else reply
+        )
     return printable(reply)
 
 
@@ -257,7 +300,9 @@ def _address(address: str) -> str:
     if shown.isascii():
         return shown
     return "".join(
-        character if character.isascii() and character not in "\\+=" else "\\x{" + f"{ord(character):02X}" + "}"
+        character
+        if character.isascii() and character not in "\\+="
+        else "\\x{" + f"{ord(character):02X}" + "}"
         for character in shown
     )
 
@@ -267,8 +312,15 @@ def _address(address: str) -> str:
 
 def _returned(report: Report, head: bytes) -> bytes:
     if report.full and len(report.original) <= FULL_LIMIT and _travels(report.original):
-        return b"Content-Type: message/rfc822\r\nContent-Description: Your message\r\n\r\n" + _ended(report.original)
-    kind = "message/global-headers" if report.smtputf8 and not head.isascii() else "text/rfc822-headers"
+        return (
+            b"Content-Type: message/rfc822\r\nContent-Description: Your message\r\n\r\n"
+            + _ended(report.original)
+        )
+    kind = (
+        "message/global-headers"
+        if report.smtputf8 and not head.isascii()
+        else "text/rfc822-headers"
+    )
     return _part(kind, _ended(head), "Header of your message")
 
 
@@ -301,7 +353,8 @@ def _part(kind: str, content: bytes, description: str) -> bytes:
 
 
 def _travels(content: bytes) -> bool:
-    """Return whether every host takes it: no line over 998 bytes, no bare CR or LF, no NUL (RFC 5322 §2)."""
+    """Return whether every host takes it: no line over 998 bytes, no bare CR or LF, no NUL (RFC
+    5322 §2)."""
     return (
         content.isascii()
         and b"\0" not in content

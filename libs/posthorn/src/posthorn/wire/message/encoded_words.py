@@ -1,7 +1,8 @@
 """Encoded words (RFC 2047 section 2) in a text, found in linear time.
 
-A word ends at the first ``?=`` on its line. The places of the next end and of the next line break are kept while the text is
-searched, so that any number of words without an end cost one pass: senders choose the text.
+A word ends at the first ``?=`` on its line. The places of the next end and of the next line break
+are kept while the text is searched, so that any number of words without an end cost one pass:
+senders choose the text.
 """
 
 from __future__ import annotations

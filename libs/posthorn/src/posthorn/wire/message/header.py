@@ -20,7 +20,9 @@ FIELD_LIMIT = 4000
 """Characters kept of one field, undecoded: encoded words take up to four times their text."""
 
 _FIELD_NAME = re.compile(rb"[\x21-\x39\x3b-\x7e]+[ \t]*:")
-_RECEIVED = re.compile(rb"^received[ \t]*:((?:[^\n]*\r\n[ \t])*[^\n]*)", re.IGNORECASE | re.MULTILINE)
+_RECEIVED = re.compile(
+    rb"^received[ \t]*:((?:[^\n]*\r\n[ \t])*[^\n]*)", re.IGNORECASE | re.MULTILINE
+)
 _BY = re.compile(rb"(?:^|[ \t\r\n])by[ \t\r\n]+([^\s;()]+)", re.IGNORECASE)
 _WANTED = re.compile(
     rb"^(subject|from|date|message-id|auto-submitted|content-type|x-failed-recipients|x-posthorn-passed)[ \t]*:"
@@ -29,7 +31,9 @@ _WANTED = re.compile(
 )
 _FOLD = re.compile(rb"\r\n[ \t]+")
 _CHARSET = re.compile(rb";\s*charset\s*=\s*\"?([^\s\";]{1,80})", re.IGNORECASE)
-_QUOTED_MARK = re.compile(rb"^[> \t]*" + PASSED.encode() + rb"[ \t]*:", re.IGNORECASE | re.MULTILINE)
+_QUOTED_MARK = re.compile(
+    rb"^[> \t]*" + PASSED.encode() + rb"[ \t]*:", re.IGNORECASE | re.MULTILINE
+)
 _PASSED = PASSED.lower()
 _MOST_MARKS = 50
 
@@ -78,7 +82,8 @@ def starts_with_field(head: bytes) -> bool:
 
 
 def header_end(head: bytes) -> int:
-    """Return the offset just after the blank line that ends the header block, or -1 when there is none."""
+    """Return the offset just after the blank line that ends the header block, or -1 when there
+    is none."""
     if head.startswith(b"\r\n"):
         return 2
     end = head.find(b"\r\n\r\n")
@@ -99,7 +104,10 @@ def scan_header(head: bytes) -> HeaderScan:
         else:
             values.setdefault(field, value)
     content_type = values.get("content-type", b"")
-    found = {field: _text(value, content_type, keep_end=field == "from") for field, value in values.items()}
+    found = {
+        field: _text(value, content_type, keep_end=field == "from")
+        for field, value in values.items()
+    }
     received = _RECEIVED.findall(block)
     return HeaderScan(
         summary=Summary(
@@ -113,16 +121,21 @@ def scan_header(head: bytes) -> HeaderScan:
         has_separator=end >= 0,
         passed=tuple(marks[:_MOST_MARKS]),
         hosts=tuple(
-            by[1].decode("ascii", "replace").lower() for value in received if (by := _BY.search(value)) is not None
+            by[1].decode("ascii", "replace").lower()
+            for value in received
+            if (by := _BY.search(value)) is not None
         ),
-        looks_like_report=_is_automatic(found) or (end >= 0 and _QUOTED_MARK.search(head, end, SCAN_LIMIT) is not None),
+        looks_like_report=_is_automatic(found)
+        or (end >= 0 and _QUOTED_MARK.search(head, end, SCAN_LIMIT) is not None),
     )
 
 
 def _is_automatic(found: dict[str, str]) -> bool:
     automatic = found.get("auto-submitted", "no").partition(";")[0].strip().lower()
     kind = found.get("content-type", "").partition(";")[0].strip().lower()
-    return automatic not in ("", "no") or kind == "multipart/report" or "x-failed-recipients" in found
+    return (
+        automatic not in ("", "no") or kind == "multipart/report" or "x-failed-recipients" in found
+    )
 
 
 def _text(value: bytes, content_type: bytes = b"", *, keep_end: bool = False) -> str:

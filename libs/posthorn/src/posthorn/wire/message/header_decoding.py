@@ -116,7 +116,9 @@ def _tokens(field: str) -> Iterator[tuple[str, str]]:
             yield "comment", field[at:end]
         else:
             found = _ITEM.match(field, at)
-            assert found is not None and found.lastgroup is not None, "every character begins a token"
+            assert found is not None and found.lastgroup is not None, (
+                "every character begins a token"
+            )
             end = found.end()
             yield found.lastgroup, found[0]
         at = end
@@ -149,7 +151,10 @@ def _mailbox(item: list[tuple[str, str]]) -> str:
             phrase = []
         elif kind == "comment":
             inner = _clean("".join(_decoded(text[1:].removesuffix(")"))))
-            shown += [_name(phrase) if has_angle else _address(phrase), "(" + re.sub(r"([()\\])", r"\\\1", inner) + ")"]
+            shown += [
+                _name(phrase) if has_angle else _address(phrase),
+                "(" + re.sub(r"([()\\])", r"\\\1", inner) + ")",
+            ]
             phrase = []
         else:
             phrase.append((kind, text))

@@ -110,7 +110,8 @@ def encoded(field: bytes) -> bytes:
 
 
 def _is_token(text: bytes) -> bool:
-    """Return whether text begins with white space and a token that together are too long for a line."""
+    """Return whether text begins with white space and a token that together are too long for a
+    line."""
     found = _SPACE.search(text, len(text) - len(text.lstrip(b" \t")))
     return (found.start() if found else len(text)) > MAX_LINE
 
@@ -122,7 +123,8 @@ def needs_utf8(block: bytes) -> bool:
         return False
     fields = [field for field in _FIELD_END.split(block) if not field.isascii()]
     return any(
-        field.partition(b":")[0].strip(b" \t").lower() in _PHRASES and not encoded(field).isascii() for field in fields
+        field.partition(b":")[0].strip(b" \t").lower() in _PHRASES and not encoded(field).isascii()
+        for field in fields
     )
 
 
@@ -170,7 +172,8 @@ def _encoded_words(octets: bytes, room: int) -> Iterator[bytes]:
     word = head
     for character in characters:
         quoted = b"".join(
-            b"_" if octet == 0x20 else bytes((octet,)) if octet in _PLAIN else b"=%02X" % octet for octet in character
+            b"_" if octet == 0x20 else bytes((octet,)) if octet in _PLAIN else b"=%02X" % octet
+            for octet in character
         )
         if len(word) + len(quoted) + len(tail) > limit and word != head:
             yield word + tail
@@ -228,7 +231,8 @@ def _tokens(value: bytes) -> _Tokens:
 
 
 def _phrases(line: _Lines, value: bytes) -> None:
-    """Items with a phrase, an address in brackets, comments: at their commas, and at the ends of groups."""
+    """Items with a phrase, an address in brackets, comments: at their commas, and at the ends of
+    groups."""
     item: _Tokens = []
     for kind, token in _tokens(value):
         if kind == "special":
@@ -243,7 +247,11 @@ def _phrases(line: _Lines, value: bytes) -> None:
 def _item(line: _Lines, item: _Tokens, *, is_group: bool) -> None:
     brackets = [place for place, (kind, _) in enumerate(item) if kind == "angle"]
     phrase_end = len(item) if is_group else brackets[0] if brackets else 0
-    if not brackets and not is_group and not any(b"@" in token for kind, token in item if kind in ("atom", "quoted")):
+    if (
+        not brackets
+        and not is_group
+        and not any(b"@" in token for kind, token in item if kind in ("atom", "quoted"))
+    ):
         phrase_end = len(item)
     space = _phrase(line, item[:phrase_end])
     for kind, token in item[phrase_end:]:
@@ -262,7 +270,9 @@ def _item(line: _Lines, item: _Tokens, *, is_group: bool) -> None:
 def _phrase(line: _Lines, tokens: _Tokens) -> bytes:
     """Write a phrase; return the white space after it."""
     words = [place for place, (kind, _) in enumerate(tokens) if kind != "space"]
-    raw = [place for place in words if not tokens[place][1].isascii() and tokens[place][0] != "comment"]
+    raw = [
+        place for place in words if not tokens[place][1].isascii() and tokens[place][0] != "comment"
+    ]
     space, run, run_space = b"", b"", b""
     for place, (kind, token) in enumerate(tokens):
         if kind == "space":
@@ -297,7 +307,9 @@ def _comment(line: _Lines, space: bytes, token: bytes) -> None:
         raise _Stays
     for place, word in enumerate(words.split(b" ")):
         first, last = place == 0, place == words.count(b" ")
-        line.put(space if first else b" ", (b"(" if first else b"") + word + (b")" if last else b""))
+        line.put(
+            space if first else b" ", (b"(" if first else b"") + word + (b")" if last else b"")
+        )
 
 
 def _address(token: bytes) -> bytes:
@@ -352,7 +364,9 @@ def _extended(name: bytes, octets: bytes) -> Iterator[bytes]:
     except UnicodeDecodeError:
         charset = b"unknown-8bit"
     units = [
-        bytes((octet,)) if octet in b"-._" or (chr(octet).isalnum() and octet < 128) else b"%%%02X" % octet
+        bytes((octet,))
+        if octet in b"-._" or (chr(octet).isalnum() and octet < 128)
+        else b"%%%02X" % octet
         for octet in octets
     ]
     whole = b"".join(units)

@@ -1,11 +1,15 @@
-"""Header fields made from text: display names, address lists and unstructured fields (RFC 5322 §2.2 and §3.4, RFC 2047).
+"""Header fields made from text: display names, address lists and unstructured fields (RFC 5322 §2.2
+and §3.4, RFC 2047).
 
 Rules:
 
-- A display name is an atom sequence, a quoted-string on one line, or encoded words. It is never folded inside a quoted-string, so
-  that no fold can take its quotes off and turn a part of the name into another address.
-- What is not ASCII, too long for a line, or looks like an encoded word itself becomes encoded words (UTF-8, base64).
-- Fields are folded between mailboxes and at white space only. No line is longer than ``LONGEST_LINE_BYTES``.
+- A display name is an atom sequence, a quoted-string on one line, or encoded words. It is never
+  folded inside a quoted-string, so that no fold can take its quotes off and turn a part of the name
+  into another address.
+- What is not ASCII, too long for a line, or looks like an encoded word itself becomes encoded words
+  (UTF-8, base64).
+- Fields are folded between mailboxes and at white space only. No line is longer than
+  ``LONGEST_LINE_BYTES``.
 """
 
 from __future__ import annotations
@@ -29,7 +33,8 @@ class WordTooLongError(ValueError):
 
 
 def address_field(name: str, mailboxes: Sequence[tuple[str, str]]) -> str:
-    """Return an address field with CRLF line ends, from pairs of display name (may be empty) and addr-spec."""
+    """Return an address field with CRLF line ends, from pairs of display name (may be empty) and
+    addr-spec."""
     lines = [f"{name}:"]
     for place, (display, address) in enumerate(mailboxes):
         *before, last = _mailbox(display, address)
@@ -41,9 +46,11 @@ def address_field(name: str, mailboxes: Sequence[tuple[str, str]]) -> str:
 
 
 def text_field(name: str, value: str, *, utf8: bool = False) -> str:
-    """Return an unstructured field with CRLF line ends (RFC 5322 §3.2.5): ASCII as it is, other text as encoded words.
+    """Return an unstructured field with CRLF line ends (RFC 5322 §3.2.5): ASCII as it is, other
+    text as encoded words.
 
-    With ``utf8`` other text stays as it is too (RFC 6532 §3.2). Raises WordTooLongError for a word of more than a line.
+    With ``utf8`` other text stays as it is too (RFC 6532 §3.2). Raises WordTooLongError for a word
+    of more than a line.
     """
     lines = [f"{name}:"]
     for word in _words(value) if utf8 or value.isascii() else _encoded_words(value):
@@ -74,7 +81,8 @@ def _mailbox(display: str, address: str) -> tuple[str, ...]:
 
 
 def _encoded_words(text: str) -> Iterator[str]:
-    """Return encoded words of whole characters; white space between them is not shown (RFC 2047 §6.2)."""
+    """Return encoded words of whole characters; white space between them is not shown (RFC 2047
+    §6.2)."""
     piece = b""
     for character in text:
         encoded = character.encode("utf-8", "replace")

@@ -68,7 +68,11 @@ class Part:
         if self.number == "" or (self.parts and not self.is_message):
             return False
         is_text = self.fields.type in ("text/plain", "text/html")
-        return self.fields.disposition == "attachment" or self.fields.file_name is not None or not is_text
+        return (
+            self.fields.disposition == "attachment"
+            or self.fields.file_name is not None
+            or not is_text
+        )
 
     def walk(self, depth: int = 0) -> Iterator[tuple[int, Part]]:
         """Return it and all parts within it, in order, with their depths."""
@@ -78,7 +82,9 @@ class Part:
 
     def find(self, number: str) -> Part | None:
         """Return the part of a number."""
-        return next((part for _, part in self.walk() if part.number and part.number == number), None)
+        return next(
+            (part for _, part in self.walk() if part.number and part.number == number), None
+        )
 
 
 @dataclass(slots=True)
@@ -149,7 +155,8 @@ class MimeScanner:
             return -1
         end = octets.find(b"\r\n--", at)
         after = end + 2
-        if end < 0:  # what is left may be the beginning of a delimiter's line, or of a soft line break
+        # what is left may be the beginning of a delimiter's line, or of a soft line break
+        if end < 0:
             after = len(octets) - 3
             after -= 2 if octets[after - 2 : after] == b"=\r" else octets[after - 1 : after] == b"="
             if after <= at:
@@ -175,7 +182,12 @@ class MimeScanner:
         part = self._stack[-1]
         if self._in_header:
             is_blank = starts and line == b"\r\n"
-            if not is_blank and starts and not part.header and not _FIELD.match(line[:_LONGEST_LINE]):
+            if (
+                not is_blank
+                and starts
+                and not part.header
+                and not _FIELD.match(line[:_LONGEST_LINE])
+            ):
                 self._begin_body()
                 return 0
             part.header += line[: HEADER_BYTES - len(part.header)]
@@ -251,7 +263,11 @@ class MimeScanner:
                 part.fields = read_fields(bytes(part.header), part.default_type)
                 part.header = bytearray()
                 part.body_offset = max(part.header_offset, end)
-                part.first_line, part.first_escape, part.first_soft = max(lines, 0), self._escapes, self._soft
+                part.first_line, part.first_escape, part.first_soft = (
+                    max(lines, 0),
+                    self._escapes,
+                    self._soft,
+                )
             part.body_end = max(part.body_offset, end)
             part.lines = max(0, lines - part.first_line)
             part.decoded = self._decoded(part)

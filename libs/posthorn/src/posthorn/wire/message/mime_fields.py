@@ -26,7 +26,8 @@ LONGEST_NAME_BYTES = 255
 _MOST_PARAMETERS = 100
 _SHOWN = 998
 _DECODED = 1200
-"""Characters of a value with encoded words: the time that they take grows with the square of their number."""
+"""Characters of a value with encoded words: the time that they take grows with the square of
+their number."""
 
 _UNFOLD = re.compile(r"[\r\n\0]+")
 _PIECE = re.compile(r'"(?:[^"\\]|\\.)*"?|\\|[^";\\]+|;', re.DOTALL)
@@ -46,7 +47,8 @@ class Described:
     value: str
     """In lower case; empty when it is not valid."""
     parameters: dict[str, str] = field(default_factory=dict)
-    """Decoded values (RFC 2231, and RFC 2047 as many programs write them), by names in lower case."""
+    """Decoded values (RFC 2231, and RFC 2047 as many programs write them), by names in lower
+    case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,11 @@ def read_fields(header: bytes, default_type: str = "text/plain") -> ContentField
                 found[name] += b" " + line.strip(b" \t")
             continue
         label, colon, value = line.partition(b":")
-        name = label.rstrip(b" \t").decode("latin-1").lower() if colon and label[:8].lower() == b"content-" else ""
+        name = (
+            label.rstrip(b" \t").decode("latin-1").lower()
+            if colon and label[:8].lower() == b"content-"
+            else ""
+        )
         if name in found:
             name = ""
         elif name:
@@ -122,7 +128,9 @@ def clean_file_name(text: str) -> str | None:
     None when nothing is left."""
     name = re.split(r"[/\\]", text)[-1] if text.strip(" /\\") else ""
     name = "".join(
-        character for character in name if character == _JOINER or unicodedata.category(character) not in _HIDDEN
+        character
+        for character in name
+        if character == _JOINER or unicodedata.category(character) not in _HIDDEN
     )
     name = " ".join(name.split()).rstrip(". ")
     if len(name.encode()) > LONGEST_NAME_BYTES:
@@ -144,7 +152,14 @@ def _content_type(text: str | None, default: str) -> Described:
 
 
 def _encoding(text: str) -> str:
-    word = _without_comments(_UNFOLD.sub(" ", text)).strip().strip("\"';").partition(";")[0].strip().lower()
+    word = (
+        _without_comments(_UNFOLD.sub(" ", text))
+        .strip()
+        .strip("\"';")
+        .partition(";")[0]
+        .strip()
+        .lower()
+    )
     return word if len(word) <= 64 and _TOKEN.match(word) else "7bit"
 
 
@@ -179,9 +194,13 @@ def _parameters(pairs: list[tuple[str, str]]) -> dict[str, str]:
         name = parts[1]
         value = _value(name, given)
         if parts[2] is None and parts[3] is None:
-            plain.setdefault(name, decode_text(value[:_DECODED]) if "=?" in value else value.strip())
+            plain.setdefault(
+                name, decode_text(value[:_DECODED]) if "=?" in value else value.strip()
+            )
         else:
-            sections.setdefault(name, {}).setdefault(int(parts[2] or 0), (value, parts[3] is not None))
+            sections.setdefault(name, {}).setdefault(
+                int(parts[2] or 0), (value, parts[3] is not None)
+            )
     return plain | {name: _joined(found) for name, found in sections.items() if 0 in found}
 
 

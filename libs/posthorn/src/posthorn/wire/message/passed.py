@@ -28,19 +28,28 @@ def mark_of(alias: str, key: bytes) -> str:
     # the prefix separates it from the hashes of rewritten reverse-paths, which use the same key
     # (``wire.srs``)
     return (
-        b32encode(hmac.digest(key, b"passed:" + alias.encode("utf-8", "replace"), hashlib.sha256)[:_OCTETS])
+        b32encode(
+            hmac.digest(key, b"passed:" + alias.encode("utf-8", "replace"), hashlib.sha256)[
+                :_OCTETS
+            ]
+        )
         .decode()
         .lower()
     )
 
 
 def has_passed(alias: str, marks: Collection[str], keys: Sequence[bytes]) -> bool:
-    """Return whether a message with these marks has been forwarded by the alias before. ``keys``: those that may have made them."""
+    """Return whether a message with these marks has been forwarded by the alias before.
+    ``keys``: those that may have made them."""
     return bool(marks) and any(mark_of(alias, key) in marks for key in keys)
 
 
 def fields_of(alias: str, key: bytes) -> str:
     """Return the fields of a copy that the alias forwards, with their line ends. An address that
     is not ASCII is omitted, since not every host accepts a header with it."""
-    delivered_to = f"Delivered-To: {alias}\r\n" if alias.isascii() and alias.isprintable() and len(alias) < 900 else ""
+    delivered_to = (
+        f"Delivered-To: {alias}\r\n"
+        if alias.isascii() and alias.isprintable() and len(alias) < 900
+        else ""
+    )
     return f"{delivered_to}{PASSED}: {mark_of(alias, key)}\r\n"

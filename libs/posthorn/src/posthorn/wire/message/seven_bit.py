@@ -39,8 +39,12 @@ _LONGEST_VALUE = 4096  # bytes of a field that is parsed: its cost grows faster 
 _QUOTED_UP_TO = 6  # one byte in so many above 127: quoted-printable is shorter, and readable
 
 _LINE = rb"[^\r]*(?:\r(?!\n)[^\r]*)*"
-_FIELD = re.compile(rb"([\x21-\x39\x3b-\x7e]+)[ \t]*:(%b(?:\r\n[ \t]%b)*)(?:\r\n|\Z)" % (_LINE, _LINE))
-_TYPE = re.compile(rb"[ \t]*([!#-'*+\-0-9A-Z^-~.]+)[ \t]*/[ \t]*([!#-'*+\-0-9A-Z^-~.]+)", re.IGNORECASE)
+_FIELD = re.compile(
+    rb"([\x21-\x39\x3b-\x7e]+)[ \t]*:(%b(?:\r\n[ \t]%b)*)(?:\r\n|\Z)" % (_LINE, _LINE)
+)
+_TYPE = re.compile(
+    rb"[ \t]*([!#-'*+\-0-9A-Z^-~.]+)[ \t]*/[ \t]*([!#-'*+\-0-9A-Z^-~.]+)", re.IGNORECASE
+)
 _PARAMETER = re.compile(rb';[ \t]*([^\s=;"]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^;"]*))')
 _OUTSIDE = re.compile(
     rb'"(?:[^"\\]|\\.)*"|\\.|[^("\\]+|.', re.DOTALL
@@ -67,7 +71,9 @@ class Span:
 class Conversion:
     """What is sent instead of a message: its spans, and text inserted between them."""
 
-    def __init__(self, source: Octets, pieces: Sequence[Span | bytes], *, has_raw_header: bool = False) -> None:
+    def __init__(
+        self, source: Octets, pieces: Sequence[Span | bytes], *, has_raw_header: bool = False
+    ) -> None:
         self._source = source
         self._pieces = pieces
         self.has_raw_header = has_raw_header
@@ -88,9 +94,9 @@ class Conversion:
 def is_fit(source: Octets, *, eight_bit: bool) -> bool:
     """Return whether a message can be sent as it is; ``eight_bit``: the host accepts bytes above
     127."""
-    return (eight_bit or encoding.is_seven_bit(source, 0, len(source))) and not encoding.has_long_line(
-        source, 0, len(source)
-    )
+    return (
+        eight_bit or encoding.is_seven_bit(source, 0, len(source))
+    ) and not encoding.has_long_line(source, 0, len(source))
 
 
 def convert(source: Octets, *, eight_bit: bool) -> Conversion:
@@ -148,7 +154,13 @@ class _Walk:
         self._looked_at = 0
 
     def entity(
-        self, begin: int, end: int, default: bytes = b"text/plain", depth: int = 0, *, is_message: bool = False
+        self,
+        begin: int,
+        end: int,
+        default: bytes = b"text/plain",
+        depth: int = 0,
+        *,
+        is_message: bool = False,
     ) -> None:
         """Traverse a message or a part of one."""
         is_bad = not self._is_fit(begin, end)
@@ -165,7 +177,11 @@ class _Walk:
         kind = found.type or default
         is_bad = not self._is_fit(found.body, end)
         additions = b""
-        if is_message and is_bad and not any(field.name == b"mime-version" for field in found.fields):
+        if (
+            is_message
+            and is_bad
+            and not any(field.name == b"mime-version" for field in found.fields)
+        ):
             additions = b"MIME-Version: 1.0\r\n"
         if found.encoding not in _IDENTITIES or not kind.startswith((b"multipart/", b"message/")):
             return self._leaf(found, kind, additions, is_bad, is_message=is_message)
@@ -234,7 +250,9 @@ class _Walk:
 
     # Bodies
 
-    def _leaf(self, found: _Entity, kind: bytes, additions: bytes, is_bad: bool, *, is_message: bool) -> None:
+    def _leaf(
+        self, found: _Entity, kind: bytes, additions: bytes, is_bad: bool, *, is_message: bool
+    ) -> None:
         body, end = found.body, found.end
         how: Encoder | None = None
         label: bytes | None = None
@@ -242,7 +260,11 @@ class _Walk:
             if is_bad:
                 is_text = kind.startswith(b"text/")
                 how, label = self._encoder(body, end, is_text=is_text)
-                if is_message and not found.type and not any(one.name == b"content-type" for one in found.fields):
+                if (
+                    is_message
+                    and not found.type
+                    and not any(one.name == b"content-type" for one in found.fields)
+                ):
                     additions += self._assumed_type(body, end)
             elif not self._eight_bit and found.encoding in (b"8bit", b"binary"):
                 label = b"7bit"
@@ -251,7 +273,9 @@ class _Walk:
         elif is_bad and found.encoding == b"base64":
             how = encoding.mended_base64
         elif is_bad:
-            raise Inconvertible("a part has an unknown encoding, and bytes or lines that the host does not accept")
+            raise Inconvertible(
+                "a part has an unknown encoding, and bytes or lines that the host does not accept"
+            )
         self._header(found, label, additions)
         if how is None:
             return self._copy(body, end)
@@ -288,13 +312,17 @@ class _Walk:
         marks = self._marks(found.body, found.end, boundary) if boundary else []
         if not marks:
             if is_bad:
-                raise Inconvertible("it is a multipart message without the boundaries that it declares")
+                raise Inconvertible(
+                    "it is a multipart message without the boundaries that it declares"
+                )
             return self._copy(found.body, found.end)
         self._unseen(found.body, max(found.body, marks[0][0] - 2))
         at = max(found.body, marks[0][0] - 2)
         for number, (begin, end, is_last) in enumerate(marks):
             self._copy(at, end)
-            following = found.end if number + 1 == len(marks) else max(end, marks[number + 1][0] - 2)
+            following = (
+                found.end if number + 1 == len(marks) else max(end, marks[number + 1][0] - 2)
+            )
             if is_last:
                 self._unseen(end, found.end)
             else:
@@ -356,7 +384,9 @@ def _only(fields: Sequence[_Field], name: bytes) -> bytes:
     which are ambiguous."""
     values = [field.value for field in fields if field.name == name]
     if len(values) > 1:
-        raise Inconvertible("its header, or that of a part, has a repeated field that may occur only once")
+        raise Inconvertible(
+            "its header, or that of a part, has a repeated field that may occur only once"
+        )
     if values and len(values[0]) > _LONGEST_VALUE:
         raise Inconvertible("a field of its header is too long to be read")
     return values[0].replace(b"\r\n", b"") if values else b""
@@ -386,7 +416,11 @@ def _content_type(value: bytes) -> tuple[bytes, bytes]:
 
 
 def _boundary(parameters: bytes) -> bytes:
-    found = [(quoted, token) for name, quoted, token in _PARAMETER.findall(parameters) if name.lower() == b"boundary"]
+    found = [
+        (quoted, token)
+        for name, quoted, token in _PARAMETER.findall(parameters)
+        if name.lower() == b"boundary"
+    ]
     if len(found) != 1:
         return b""
     quoted, token = found[0]

@@ -47,7 +47,8 @@ _TOKEN = re.compile(
 
 
 class HeaderError(ValueError):
-    """The header is not in the form of RFC 5322 §2.2: a line is neither a field nor the continuation of one."""
+    """The header is not in the form of RFC 5322 §2.2: a line is neither a field nor the
+    continuation of one."""
 
 
 class AuthorError(ValueError):
@@ -107,7 +108,9 @@ def complete(block: bytes, *, date: str, message_id: str) -> Submitted:
             raise AuthorError("several From fields" if authors else "no From field")
         return Submitted(b"".join(kept), authors_of(authors[0]), senders=_senders_of(senders))
     except AuthorError as error:
-        return Submitted(b"".join(kept), (), str(error), is_unquoted=error.is_unquoted, advice=error.advice)
+        return Submitted(
+            b"".join(kept), (), str(error), is_unquoted=error.is_unquoted, advice=error.advice
+        )
 
 
 def _fields(block: bytes) -> list[tuple[bytes, bytes]]:
@@ -181,7 +184,8 @@ def _senders_of(fields: list[bytes]) -> tuple[Address, ...]:
 
 
 def _tokens(text: str) -> list[tuple[str, str]]:
-    """Return kind and text of each token; a comment, with those within it, is a space (RFC 5322 §3.2.2)."""
+    """Return kind and text of each token; a comment, with those within it, is a space (RFC 5322
+    §3.2.2)."""
     tokens: list[tuple[str, str]] = []
     at = depth = 0
     while at < len(text):
@@ -245,7 +249,9 @@ def _named(tokens: list[tuple[str, str]]) -> list[Address]:
             words.append([])
         else:
             words[-1].append(token)
-    named = ["".join(text for _, text in word).strip("'") for word in words if ("special", "@") in word]
+    named = [
+        "".join(text for _, text in word).strip("'") for word in words if ("special", "@") in word
+    ]
     try:
         return [parse_foreign(word) for word in named]
     except AddressError as error:
@@ -254,7 +260,9 @@ def _named(tokens: list[tuple[str, str]]) -> list[Address]:
 
 def _address(tokens: list[tuple[str, str]]) -> Address:
     # white space is permitted only around the parts
-    local, _, domain = "".join(" " if kind == "space" else text for kind, text in tokens).rpartition("@")
+    local, _, domain = "".join(
+        " " if kind == "space" else text for kind, text in tokens
+    ).rpartition("@")
     try:
         return parse_foreign(f"{local.strip(' ')}@{domain.strip(' ')}")
     except AddressError as error:

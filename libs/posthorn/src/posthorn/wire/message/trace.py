@@ -42,7 +42,8 @@ def clean_name(helo: str) -> str:
 
 
 def address_literal(address: str) -> str:
-    """Return an IP address as RFC 5321 §4.1.3 writes it: ``[192.0.2.1]``, ``[IPv6:2001:db8::1]``."""
+    """Return an IP address as RFC 5321 §4.1.3 writes it: ``[192.0.2.1]``,
+    ``[IPv6:2001:db8::1]``."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -60,13 +61,12 @@ def mail_date(at: float) -> str:
 @lru_cache(maxsize=4)
 def _date(second: int) -> str:
     moment = datetime.fromtimestamp(second, UTC)
-    return (
-        f"{DAYS[moment.weekday()]}, {moment.day:02} {MONTHS[moment.month - 1]} {moment.year:04} {moment:%H:%M:%S} +0000"
-    )
+    return f"{DAYS[moment.weekday()]}, {moment.day:02} {MONTHS[moment.month - 1]} {moment.year:04} {moment:%H:%M:%S} +0000"
 
 
 def return_path(reverse_path: str) -> bytes:
-    """Return the Return-Path line. ``reverse_path`` is canonical, or empty for the null reverse-path."""
+    """Return the Return-Path line. ``reverse_path`` is canonical, or empty for the null
+    reverse-path."""
     return f"Return-Path: <{reverse_path}>\r\n".encode()
 
 

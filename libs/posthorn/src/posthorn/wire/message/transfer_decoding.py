@@ -11,7 +11,9 @@ from __future__ import annotations
 import binascii
 from typing import Protocol
 
-_NO_BASE64 = bytes(octet for octet in range(256) if not (octet < 128 and (chr(octet).isalnum() or octet in b"+/=")))
+_NO_BASE64 = bytes(
+    octet for octet in range(256) if not (octet < 128 and (chr(octet).isalnum() or octet in b"+/="))
+)
 _LONGEST_LINE = 64 * 1024
 
 
@@ -88,5 +90,8 @@ class _QuotedPrintable:
 
 def _unquoted(text: bytes) -> bytes:
     """Decode whole lines; trailing blanks are ignored (RFC 2045 §6.7, rule 3)."""
-    lines = b"\n".join(line[:-1].rstrip(b" \t") + b"\r" if line.endswith(b"\r") else line for line in text.split(b"\n"))
+    lines = b"\n".join(
+        line[:-1].rstrip(b" \t") + b"\r" if line.endswith(b"\r") else line
+        for line in text.split(b"\n")
+    )
     return binascii.a2b_qp(lines)

@@ -32,7 +32,9 @@ _ESCAPE = re.compile(
 _PLAIN = b"\t\r\n" + bytes(range(0x20, 0x7F))
 _LAST_BLANK = re.compile(rb"[\t ](?=\r\n|\Z)")
 _EIGHT_BIT = re.compile(rb"[\x80-\xff]")
-_NO_BASE64 = bytes(octet for octet in range(256) if not chr(octet).isascii() or chr(octet) in "\t\r\n ")
+_NO_BASE64 = bytes(
+    octet for octet in range(256) if not chr(octet).isascii() or chr(octet) in "\t\r\n "
+)
 _LIKE_A_MARK = frozenset(b"-.F")
 
 
@@ -119,7 +121,11 @@ def blocks(source: Octets, begin: int, end: int) -> Iterator[bytes]:
 def quoted_printable(source: Octets, begin: int, end: int) -> Iterator[bytes]:
     """Encode text whose lines end with CRLF (RFC 2045 §6.7)."""
     for block in blocks(source, begin, end):
-        lines = _quoted(block).split(b"\r\n") if line_ends_are_whole(block) else map(_quoted_line, block.split(b"\r\n"))
+        lines = (
+            _quoted(block).split(b"\r\n")
+            if line_ends_are_whole(block)
+            else map(_quoted_line, block.split(b"\r\n"))
+        )
         yield b"\r\n".join([line if len(line) <= _LINE else _folded(line, _LINE) for line in lines])
 
 
@@ -127,7 +133,9 @@ def base64(source: Octets, begin: int, end: int) -> Iterator[bytes]:
     """Encode arbitrary bytes (RFC 2045 §6.8)."""
     step = _LINE // 4 * 3 * 800
     for at in range(begin, end, step):
-        yield _wrapped(binascii.b2a_base64(source[at : min(end, at + step)], newline=False), first=at == begin)
+        yield _wrapped(
+            binascii.b2a_base64(source[at : min(end, at + step)], newline=False), first=at == begin
+        )
 
 
 def mended_quoted_printable(source: Octets, begin: int, end: int) -> Iterator[bytes]:
@@ -158,7 +166,9 @@ def plain(source: Octets, begin: int, end: int) -> Iterator[bytes]:
         yield b"\r\n".join(
             line
             if len(line) <= MAX_LINE
-            else b"\r\n ".join(line[at : at + MAX_LINE - 1] for at in range(0, len(line), MAX_LINE - 1))
+            else b"\r\n ".join(
+                line[at : at + MAX_LINE - 1] for at in range(0, len(line), MAX_LINE - 1)
+            )
             for line in _EIGHT_BIT.sub(b"?", block).split(b"\r\n")
         )
 

@@ -45,7 +45,17 @@ from posthorn.wire.pop3.events import (
     Uidl,
     Utf8,
 )
-from posthorn.wire.pop3.grammar import GRAMMAR, STLS, UTF8, Auth, BadLine, Pass, User, base64_of, text_of
+from posthorn.wire.pop3.grammar import (
+    GRAMMAR,
+    STLS,
+    UTF8,
+    Auth,
+    BadLine,
+    Pass,
+    User,
+    base64_of,
+    text_of,
+)
 
 LINE_LIMIT = 255
 """Bytes of a command line with its end (RFC 2449 §4)."""
@@ -63,7 +73,8 @@ _PASSWORD_PROMPT = b2a_base64(b"Password:", newline=False)
 
 
 class State(Enum):
-    """Where the session stands. AUTHORIZATION of RFC 1939 is split, since RFC 5034 and 2595 put exchanges inside it."""
+    """Where the session stands. AUTHORIZATION of RFC 1939 is split, since RFC 5034 and 2595 put
+    exchanges inside it."""
 
     AUTHORIZATION = "authorization"
     NAMED = "named"
@@ -133,7 +144,9 @@ TRANSITIONS: dict[State, dict[type, State]] = {
     State.HANDSHAKE: {Secured: State.AUTHORIZATION},
     State.VERIFYING: {Accepted: State.TRANSACTION, Rejected: State.AUTHORIZATION},
     State.TRANSACTION: {
-        **dict.fromkeys((Capa, Lang, Stat, List, Uidl, Retr, Top, Dele, Noop, Rset), State.TRANSACTION),
+        **dict.fromkeys(
+            (Capa, Lang, Stat, List, Uidl, Retr, Top, Dele, Noop, Rset), State.TRANSACTION
+        ),
         Quit: State.UPDATE,
     },
     State.UPDATE: {},
@@ -151,7 +164,17 @@ class Misuse(Exception):
 class Machine:
     """The protocol state of one session."""
 
-    __slots__ = ("_buffer", "_mechanism", "_name", "_scanned", "_start", "_swallowing", "channel", "state", "utf8")
+    __slots__ = (
+        "_buffer",
+        "_mechanism",
+        "_name",
+        "_scanned",
+        "_start",
+        "_swallowing",
+        "channel",
+        "state",
+        "utf8",
+    )
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
@@ -183,7 +206,9 @@ class Machine:
             line = self._line()
             if line is None:
                 return NEED_DATA
-            event = self._challenged(line) if self.state is State.CHALLENGED else self._command(line)
+            event = (
+                self._challenged(line) if self.state is State.CHALLENGED else self._command(line)
+            )
         except BadLine as bad:
             if self.state is State.CHALLENGED:
                 self._forget_login()
@@ -191,7 +216,9 @@ class Machine:
         after = TRANSITIONS[self.state].get(type(event))
         if after is None:
             return Refused(
-                b"-ERR not before login\r\n" if self.state is not State.TRANSACTION else b"-ERR not after login\r\n"
+                b"-ERR not before login\r\n"
+                if self.state is not State.TRANSACTION
+                else b"-ERR not after login\r\n"
             )
         if event is STLS:
             if not self.channel.stls:
@@ -222,7 +249,16 @@ class Machine:
 
     def capabilities(self) -> bytes:
         """Return the whole reply to CAPA for the present state (RFC 2449 §5)."""
-        lines = ["TOP", "UIDL", "PIPELINING", "RESP-CODES", "AUTH-RESP-CODE", "EXPIRE NEVER", "UTF8 USER", "LANG"]
+        lines = [
+            "TOP",
+            "UIDL",
+            "PIPELINING",
+            "RESP-CODES",
+            "AUTH-RESP-CODE",
+            "EXPIRE NEVER",
+            "UTF8 USER",
+            "LANG",
+        ]
         if self.state is not State.TRANSACTION:
             if self.channel.passwords:
                 lines += ["USER", f"SASL {' '.join(MECHANISMS)}"]
@@ -310,7 +346,9 @@ class Machine:
                     raise BadLine("this mechanism is not offered")
                 self._mechanism = mechanism
                 if initial is None:
-                    return Challenge(b"+ \r\n" if mechanism == "PLAIN" else b"+ %s\r\n" % _USERNAME_PROMPT)
+                    return Challenge(
+                        b"+ \r\n" if mechanism == "PLAIN" else b"+ %s\r\n" % _USERNAME_PROMPT
+                    )
                 return self._response(b"" if initial == b"=" else base64_of(initial))
 
     def _challenged(self, line: bytes) -> Event:

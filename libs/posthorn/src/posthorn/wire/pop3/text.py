@@ -103,6 +103,7 @@ class TopCut:
 
 
 def top(message: bytes, lines: int) -> bytes:
-    """Return the header, the blank line and the first ``lines`` lines of the body of a whole message."""
+    """Return the header, the blank line and the first ``lines`` lines of the body of a whole
+    message."""
     cut = TopCut(lines)
     return cut.feed(message) + cut.end()

@@ -2,13 +2,14 @@
 
 Rules:
 
-- ``ReplyParser`` takes octets cut anywhere and gives whole replies. It never raises: what does not read makes it ``broken``, and
-  what came whole before that is still given.
-- The lines of a reply should carry one code (RFC 5321 §4.2.1). Where a refusal stands among others, the last code decides, and the
-  texts of all lines are kept. Two different positive codes mean that host and client are out of step: that is no reply. A code
-  alone on its line is a reply too, and a bare LF ends a line.
-- Nothing a server says is believed to be short or printable: lines and their number are bounded, and ``HostReply.line`` is
-  what may be shown to people, kept and logged.
+- ``ReplyParser`` takes octets cut anywhere and gives whole replies. It never raises: what does not
+  read makes it ``broken``, and what came whole before that is still given.
+- The lines of a reply should carry one code (RFC 5321 §4.2.1). Where a refusal stands among others,
+  the last code decides, and the texts of all lines are kept. Two different positive codes mean that
+  host and client are out of step: that is no reply. A code alone on its line is a reply too, and a
+  bare LF ends a line.
+- Nothing a server says is believed to be short or printable: lines and their number are bounded,
+  and ``HostReply.line`` is what may be shown to people, kept and logged.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ _STATUS = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?=\s|\Z)")
 
 
 def printable(text: str, limit: int = LONGEST_SHOWN) -> str:
-    """Return a text in one line of printable characters: white space is folded, anything else becomes ``?``."""
+    """Return a text in one line of printable characters: white space is folded, anything else
+    becomes ``?``."""
     words = " ".join(text.split())
     if not words.isprintable():
         words = "".join(character if character.isprintable() else "?" for character in words)
@@ -46,19 +48,25 @@ class HostReply:
 
     @property
     def status(self) -> str:
-        """The enhanced code it begins with; empty without one, and where its class is not the code's (RFC 2034 §4)."""
+        """The enhanced code it begins with; empty without one, and where its class is not the
+        code's (RFC 2034 §4)."""
         found = _STATUS.match(self.lines[0][:16].decode("ascii", "replace"))
         return found[0] if found and int(found[1]) == self.code // 100 else ""
 
     @property
     def line(self) -> str:
-        """For people: code and text in one printable line, an enhanced code that each line repeats only once."""
+        """For people: code and text in one printable line, an enhanced code that each line
+        repeats only once."""
         texts = [_text(text) for text in self.lines]
         status = self.status
         if status:
-            texts[1:] = [text[len(status) :] if text.startswith(f"{status} ") else text for text in texts[1:]]
+            texts[1:] = [
+                text[len(status) :] if text.startswith(f"{status} ") else text for text in texts[1:]
+            ]
         if self.others:
-            texts.append(f"(before it: {'; '.join(f'{code} {_text(line)}' for code, line in self.others)})")
+            texts.append(
+                f"(before it: {'; '.join(f'{code} {_text(line)}' for code, line in self.others)})"
+            )
         return printable(" ".join([str(self.code), *texts]))
 
 
@@ -92,7 +100,11 @@ class ReplyParser:
         for line in lines:
             found = _LINE.match(line) if len(line) < LONGEST_LINE else None
             if found is None:
-                self.broken = "a reply that is none in SMTP" if len(line) < LONGEST_LINE else "a reply line without end"
+                self.broken = (
+                    "a reply that is none in SMTP"
+                    if len(line) < LONGEST_LINE
+                    else "a reply line without end"
+                )
                 return replies
             code, mark, text = found.groups(b"")
             self._lines.append((code, text.removesuffix(b"\r")))
@@ -114,7 +126,8 @@ class ReplyParser:
 
 
 def extensions(reply: HostReply) -> dict[str, str]:
-    """Return what a reply to EHLO offers: keywords in upper case, with their parameters (RFC 5321 §4.1.1.1).
+    """Return what a reply to EHLO offers: keywords in upper case, with their parameters (RFC 5321
+    §4.1.1.1).
 
     ``AUTH=LOGIN`` of old servers is read as ``AUTH LOGIN``.
     """

@@ -1,13 +1,16 @@
-"""SMTP commands: one line in, one frozen command or the reply that refuses it (RFC 5321 §4.1.1, RFC 3461, 4954 and others).
+"""SMTP commands: one line in, one frozen command or the reply that refuses it (RFC 5321 §4.1.1, RFC
+3461, 4954 and others).
 
 Rules:
 
 - Grammar only: what may come when is in ``wire.smtp.server``.
-- A command ends with CRLF. A line that ends with a bare LF, or holds a control character, is refused and never taken apart
-  further: what stands in it may be a smuggler's idea of a command.
-- Addresses come out in canonical form, and beside it as they were written: the case of a local part may matter to its host
-  (RFC 5321 §2.4). ``wire.foreign_address`` says what is taken of addresses that others made, ``wire.smtp.path`` how they stand.
-- BDAT is a command whatever stands behind it: one that does not read is a BadBdat, since octets may follow that nobody counts.
+- A command ends with CRLF. A line that ends with a bare LF, or holds a control character, is
+  refused and never taken apart further: what stands in it may be a smuggler's idea of a command.
+- Addresses come out in canonical form, and beside it as they were written: the case of a local part
+  may matter to its host (RFC 5321 §2.4). ``wire.foreign_address`` says what is taken of addresses
+  that others made, ``wire.smtp.path`` how they stand.
+- BDAT is a command whatever stands behind it: one that does not read is a BadBdat, since octets may
+  follow that nobody counts.
 """
 
 from __future__ import annotations
@@ -27,8 +30,8 @@ from posthorn.wire.smtp.sasl import SaslError, decode_response
 COMMAND_LIMIT = 512
 """Octets of a command line with its CRLF (RFC 5321 §4.5.3.1.4)."""
 MAIL_LIMIT = COMMAND_LIMIT + 26 + 17 + 10 + dsn.MAIL_ADDS + 500
-"""The same for MAIL: SIZE (RFC 1870 §3), BODY (RFC 6152 §2), SMTPUTF8 (RFC 6531 §3.1), RET and ENVID (RFC 3461) and AUTH
-(RFC 4954 §3) each add to it."""
+"""The same for MAIL: SIZE (RFC 1870 §3), BODY (RFC 6152 §2), SMTPUTF8 (RFC 6531 §3.1), RET and
+ENVID (RFC 3461) and AUTH (RFC 4954 §3) each add to it."""
 RCPT_LIMIT = COMMAND_LIMIT + dsn.RCPT_ADDS
 """The same for RCPT: NOTIFY and ORCPT (RFC 3461) add to it."""
 AUTH_LIMIT = 12288
@@ -86,9 +89,11 @@ class Mail:
     envid: str = ""
     """xtext decoded (RFC 3461 §4.4)."""
     has_auth: bool = False
-    """It carried ``AUTH=`` (RFC 4954 §5), which says nothing to us; without a login on offer it is an error."""
+    """It carried ``AUTH=`` (RFC 4954 §5), which says nothing to us; without a login on offer it
+    is an error."""
     written: str = ""
-    """The reverse-path with its local part as written and its domain canonical; empty for the null reverse-path."""
+    """The reverse-path with its local part as written and its domain canonical; empty for the
+    null reverse-path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +105,8 @@ class Rcpt:
     is_ascii: bool = True
     """Whether it was written in ASCII, so that it may stand without SMTPUTF8."""
     notify: tuple[str, ...] = ()
-    """``NEVER`` alone, or some of ``SUCCESS``, ``FAILURE`` and ``DELAY`` (RFC 3461 §4.1); empty when not said."""
+    """``NEVER`` alone, or some of ``SUCCESS``, ``FAILURE`` and ``DELAY`` (RFC 3461 §4.1); empty
+    when not said."""
     orcpt: str = ""
     """``addr-type;address``, xtext decoded (RFC 3461 §4.2); empty when not said."""
     written: str = ""
@@ -122,7 +128,8 @@ class Bdat:
 
 @dataclass(frozen=True, slots=True)
 class BadBdat:
-    """BDAT that does not say how much follows: the octets behind it cannot be told from commands."""
+    """BDAT that does not say how much follows: the octets behind it cannot be told from
+    commands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,12 +197,14 @@ def parse_command(line: bytes) -> Command:
 
 
 def parse_response(line: bytes) -> bytes:
-    """Read a line of a login, its CRLF included, and return it decoded (RFC 4954 §4). Raises CommandError, also for ``*``."""
+    """Read a line of a login, its CRLF included, and return it decoded (RFC 4954 §4). Raises
+    CommandError, also for ``*``."""
     if len(line) > AUTH_LIMIT:
         raise CommandError(smtp.LOGIN_TOO_LONG)
     if not line.endswith(b"\r\n"):
         raise CommandError(smtp.BAD_LINE)
-    answer = line[:-2].strip(b" \t")  # a blank behind it is no part of it, as behind an initial response
+    # a blank behind it is no part of it, as behind an initial response
+    answer = line[:-2].strip(b" \t")
     if answer == b"*":
         raise CommandError(smtp.LOGIN_CANCELLED)
     return _decoded(answer)
@@ -212,7 +221,9 @@ def _parse(line: bytes) -> Command:
     if len(line) > _LIMITS.get(line[:5].upper(), COMMAND_LIMIT):
         raise CommandError(smtp.LINE_TOO_LONG)
     unfit = b"\r" if line[:5].upper() in (b"EHLO ", b"HELO ") else None
-    if not line.endswith(b"\r\n") or (unfit in line[:-2] if unfit else _CONTROL.search(line, 0, len(line) - 2)):
+    if not line.endswith(b"\r\n") or (
+        unfit in line[:-2] if unfit else _CONTROL.search(line, 0, len(line) - 2)
+    ):
         raise CommandError(smtp.BAD_LINE)
     verb, _, argument = line[:-2].partition(b" ")
     name = verb.upper()
@@ -286,7 +297,14 @@ def _mail(argument: str) -> Mail:
         except AddressError:
             raise CommandError(smtp.BAD_SENDER) from None
     return Mail(
-        address, size, eight_bit, smtputf8, ret, envid, has_auth, written_form(mailbox, address) if address else ""
+        address,
+        size,
+        eight_bit,
+        smtputf8,
+        ret,
+        envid,
+        has_auth,
+        written_form(mailbox, address) if address else "",
     )
 
 

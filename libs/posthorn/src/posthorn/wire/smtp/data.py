@@ -1,13 +1,16 @@
-"""Message content on its way in: where DATA ends, dots taken off, line ends checked (RFC 5321 §2.3.8, §4.1.1.4, §4.5.2).
+"""Message content on its way in: where DATA ends, dots taken off, line ends checked (RFC 5321
+§2.3.8, §4.1.1.4, §4.5.2).
 
 Theory:
 
-- The only end of DATA is CRLF.CRLF; the CRLF of the DATA command counts as the first one. Whatever looks like it to a laxer
-  program (LF.LF, CR.CR, CRLF.LF, LF.CRLF …) is content, and content with a bare CR or LF is ``broken``: that is how a second
-  message is smuggled past one server into another. The scanner goes on to the true end, so that the refusal is about all of it.
-- Octets are handled by the piece, with ``bytes.find`` and ``bytes.count``. A piece is given out as soon as it is certain: what
-  could still be the beginning of the end (at most four octets) is kept for the next call. So no piece given out ends with CR, and
-  counting line ends in each piece finds every bare one, however the octets were cut.
+- The only end of DATA is CRLF.CRLF; the CRLF of the DATA command counts as the first one. Whatever
+  looks like it to a laxer program (LF.LF, CR.CR, CRLF.LF, LF.CRLF …) is content, and content with a
+  bare CR or LF is ``broken``: that is how a second message is smuggled past one server into
+  another. The scanner goes on to the true end, so that the refusal is about all of it.
+- Octets are handled by the piece, with ``bytes.find`` and ``bytes.count``. A piece is given out as
+  soon as it is certain: what could still be the beginning of the end (at most four octets) is kept
+  for the next call. So no piece given out ends with CR, and counting line ends in each piece finds
+  every bare one, however the octets were cut.
 """
 
 from __future__ import annotations
@@ -28,7 +31,8 @@ def line_ends_are_whole(octets: bytes) -> bool:
 
 
 def with_whole_line_ends(octets: bytes) -> bytes:
-    """Return the octets with every CR, LF, CRLF and CR CR LF made CRLF, and one at the end of what is not empty.
+    """Return the octets with every CR, LF, CRLF and CR CR LF made CRLF, and one at the end of what
+    is not empty.
 
     CR CR LF is what a text has that was converted twice: one line end, not two.
     """
@@ -51,7 +55,8 @@ class DataScanner:
     __slots__ = ("_carry", "_opening", "_wanted", "_whole", "broken", "ended", "rest")
 
     def __init__(self, *, whole: bool = True) -> None:
-        """``whole``: whether bare CRs and LFs break the content; otherwise they are given out as they came."""
+        """``whole``: whether bare CRs and LFs break the content; otherwise they are given out as
+        they came."""
         self.ended = False
         self.broken = False
         """The content has a bare CR or LF and must be refused."""
@@ -67,7 +72,8 @@ class DataScanner:
         self._wanted = False
 
     def feed(self, octets: bytes) -> bytes:
-        """Take octets as they came; return the content that is certain now, dots taken off, until it is ``broken``."""
+        """Take octets as they came; return the content that is certain now, dots taken off,
+        until it is ``broken``."""
         if self.ended:
             raise ValueError("the data has ended")
         window = self._carry + octets if self._carry else octets
@@ -104,11 +110,13 @@ def _possible_end(window: bytes) -> int:
 
 
 class LineEnds:
-    """Makes the line ends of content whole where nothing can be smuggled: what follows BDAT (RFC 3030), whose length is told, and
-    DATA of a client that has logged in, which goes no further than in our own words.
+    """Makes the line ends of content whole where nothing can be smuggled: what follows BDAT (RFC
+    3030), whose length is told, and DATA of a client that has logged in, which goes no further than
+    in our own words.
 
-    A bare LF becomes CRLF. So do a bare CR and a CR CR LF with ``bare_cr``; otherwise they are ``broken``. With ``dots`` a dot is
-    taken off a line after a bare LF that begins with two: a client that ends lines so stuffs them so.
+    A bare LF becomes CRLF. So do a bare CR and a CR CR LF with ``bare_cr``; otherwise they are
+    ``broken``. With ``dots`` a dot is taken off a line after a bare LF that begins with two: a
+    client that ends lines so stuffs them so.
     """
 
     __slots__ = ("_bare_cr", "_carry", "_dots", "broken")
@@ -121,7 +129,8 @@ class LineEnds:
         self._carry = b""
 
     def feed(self, octets: bytes) -> bytes:
-        """Take octets as they came; return the content that is certain now, until it is ``broken``."""
+        """Take octets as they came; return the content that is certain now, until it is
+        ``broken``."""
         if self.broken:
             return b""
         window = self._carry + octets if self._carry else octets

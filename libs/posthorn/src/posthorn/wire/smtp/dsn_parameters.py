@@ -21,7 +21,9 @@ _EVENTS = ("SUCCESS", "FAILURE", "DELAY")
 _XTEXT = re.compile(r"(?:[\x21-\x2a\x2c-\x3c\x3e-\x7e]|\+[0-9A-F]{2})+\Z")
 _HEX = re.compile(r"\+([0-9A-F]{2})")
 _TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*\Z")
-_UNITEXT = re.compile(r"(?:[\x21-\x2a\x2c-\x3c\x3e-\x5b\x5d-\x7e\x80-\U0010ffff]|\\x\{[0-9A-F]{2,6}\})+\Z")
+_UNITEXT = re.compile(
+    r"(?:[\x21-\x2a\x2c-\x3c\x3e-\x5b\x5d-\x7e\x80-\U0010ffff]|\\x\{[0-9A-F]{2,6}\})+\Z"
+)
 _CODE_POINT = re.compile(r"\\x\{([0-9A-F]+)\}")
 
 

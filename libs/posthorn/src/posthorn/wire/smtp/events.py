@@ -1,4 +1,5 @@
-"""The events of an SMTP session as the server sees them, besides the commands (RFC 5321, RFC 3030, RFC 4954).
+"""The events of an SMTP session as the server sees them, besides the commands (RFC 5321, RFC 3030,
+RFC 4954).
 
 Commands are events of their own (``wire.smtp.commands``). Passwords never show in a ``repr``.
 """
@@ -31,7 +32,8 @@ class Refused:
 
     reply: Reply
     is_error: bool = True
-    """Whether it is a mistake of the client; RCPT commands that were all refused before are none."""
+    """Whether it is a mistake of the client; RCPT commands that were all refused before are
+    none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,8 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class BareLineEnd:
-    """The message has a bare CR or LF and must be refused at its end; no more of its content is returned."""
+    """The message has a bare CR or LF and must be refused at its end; no more of its content is
+    returned."""
 
 
 @dataclass(frozen=True, slots=True)

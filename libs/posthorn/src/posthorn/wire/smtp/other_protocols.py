@@ -16,5 +16,6 @@ _FIELD = re.compile(rb"[\x21-\x39\x3b-\x7e]+[ \t]*:")
 
 
 def is_other_protocol(line: bytes) -> bool:
-    """Return whether the first line of a client, or its beginning, is a request of HTTP or its kin, or a header field."""
+    """Return whether the first line of a client, or its beginning, is a request of HTTP or its
+    kin, or a header field."""
     return _REQUEST.match(line) is not None or _FIELD.match(line) is not None

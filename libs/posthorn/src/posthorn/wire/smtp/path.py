@@ -34,7 +34,8 @@ class PathError(ValueError):
 
 
 def read_path(argument: str, keyword: str) -> tuple[str, dict[str, str | None]]:
-    """Return the mailbox, empty for ``<>``, and the parameters by their names in upper case. Raises PathError.
+    """Return the mailbox, empty for ``<>``, and the parameters by their names in upper case. Raises
+    PathError.
 
     ``keyword`` is ``FROM:`` or ``TO:``.
     """

@@ -1,18 +1,22 @@
-"""SMTP as a machine without I/O, the server's side (RFC 5321, RFC 2920, RFC 3030, RFC 3207, RFC 4954).
+"""SMTP as a machine without I/O, the server's side (RFC 5321, RFC 2920, RFC 3030, RFC 3207, RFC
+4954).
 
 Rules:
 
-- Bytes go in with ``receive``; ``next_event`` returns frozen events. How the bytes were cut into pieces makes no difference,
-  but to how the content of a message is cut.
-- ``wire.smtp.transitions`` is the protocol: what may happen in which state, and the state that follows or the reply that
-  refuses it.
-- What the machine cannot decide pauses it: MAIL, RCPT, a login, STARTTLS and the end of a message. It returns PAUSED until it is
-  told the outcome, so that pipelined commands (RFC 2920) wait for it. Memory is the caller's affair: bytes are to be received
-  when NEED_DATA was returned.
-- Bytes that were announced are read to their end before the next command, also those of a refused message: they must never be
-  taken for commands. Where their end cannot be known the machine is CLOSED.
-- STARTTLS discards all that came in with it (RFC 3207 §4.2): what an attacker put before the handshake is never a command.
-- From strangers a bare CR or LF breaks a message: it is how a second message is smuggled past one server into another.
+- Bytes go in with ``receive``; ``next_event`` returns frozen events. How the bytes were cut into
+  pieces makes no difference, but to how the content of a message is cut.
+- ``wire.smtp.transitions`` is the protocol: what may happen in which state, and the state that
+  follows or the reply that refuses it.
+- What the machine cannot decide pauses it: MAIL, RCPT, a login, STARTTLS and the end of a message.
+  It returns PAUSED until it is told the outcome, so that pipelined commands (RFC 2920) wait for it.
+  Memory is the caller's affair: bytes are to be received when NEED_DATA was returned.
+- Bytes that were announced are read to their end before the next command, also those of a refused
+  message: they must never be taken for commands. Where their end cannot be known the machine is
+  CLOSED.
+- STARTTLS discards all that came in with it (RFC 3207 §4.2): what an attacker put before the
+  handshake is never a command.
+- From strangers a bare CR or LF breaks a message: it is how a second message is smuggled past one
+  server into another.
 """
 
 from __future__ import annotations
@@ -51,7 +55,13 @@ from posthorn.wire.smtp.events import (
 )
 from posthorn.wire.smtp.other_protocols import is_other_protocol
 from posthorn.wire.smtp.replies import Reply
-from posthorn.wire.smtp.sasl import PASSWORD_PROMPT, USERNAME_PROMPT, SaslError, read_login, read_plain
+from posthorn.wire.smtp.sasl import (
+    PASSWORD_PROMPT,
+    USERNAME_PROMPT,
+    SaslError,
+    read_login,
+    read_plain,
+)
 from posthorn.wire.smtp.transitions import (
     RECEIVING,
     TRANSITIONS,
@@ -93,7 +103,8 @@ class Machine:
     )  # fmt: skip
 
     def __init__(self, channel: Channel, *, max_size: int) -> None:
-        """``max_size``: bytes of the largest message (SIZE); a refused chunk that is larger ends the session."""
+        """``max_size``: bytes of the largest message (SIZE); a refused chunk that is larger ends
+        the session."""
         self.channel = channel
         self.state = State.FRESH
         self.authenticated = False
@@ -134,7 +145,8 @@ class Machine:
         self._at = 0
 
     def next_event(self) -> Event | Signal:
-        """Return the next event, NEED_DATA, or PAUSED while an outcome is awaited or all is over."""
+        """Return the next event, NEED_DATA, or PAUSED while an outcome is awaited or all is
+        over."""
         if self.state in WAITING:
             return PAUSED
         if self.state is State.DATA:
@@ -170,7 +182,8 @@ class Machine:
         self.authenticated = False
 
     def discard(self) -> None:
-        """Return no more content of the message (DATA) or chunk (BDAT) that is coming in; it is read to its end."""
+        """Return no more content of the message (DATA) or chunk (BDAT) that is coming in; it is
+        read to its end."""
         self._discarding = True
         self._scanner.discard()
         if self.state is State.CHUNK and self._chunk.size > self._max_size:
@@ -229,14 +242,21 @@ class Machine:
         if isinstance(command, Bdat):
             self._skip(command.size)
         if reply is smtp.RCPT_FIRST:
-            # All were refused. If one of them only for now, a final reply would make a bounce of it.
-            return Refused(smtp.NO_RECIPIENT_NOW if self._deferred else smtp.NO_RECIPIENT, is_error=False)
+            # All were refused. If one of them only for now, a final reply would make a bounce of
+            # it.
+            return Refused(
+                smtp.NO_RECIPIENT_NOW if self._deferred else smtp.NO_RECIPIENT, is_error=False
+            )
         return Refused(reply)
 
     def _check_mail(self, command: Mail) -> Reply | None:
         if self.channel.auth is not Offer.NEVER and not self.authenticated:
             return smtp.LOGIN_FIRST
-        return smtp.UNKNOWN_PARAMETER if command.has_auth and self.channel.auth is not Offer.NOW else None
+        return (
+            smtp.UNKNOWN_PARAMETER
+            if command.has_auth and self.channel.auth is not Offer.NOW
+            else None
+        )
 
     def _check_rcpt(self, command: Rcpt) -> Reply | None:
         assert self._mail is not None
@@ -358,7 +378,8 @@ class Machine:
         return Content(content) if content else None
 
     def _skip(self, octets: int) -> None:
-        """Read so many bytes to no purpose. Of an absurdly long chunk a part is read, and the session ends."""
+        """Read so many bytes to no purpose. Of an absurdly long chunk a part is read, and the
+        session ends."""
         self._left = min(octets, self._max_size)
         self._endless = octets > self._max_size
 

@@ -1,4 +1,5 @@
-"""What may happen in which state of an SMTP session, the server's side (RFC 5321 §4.1.4, RFC 3030 §2, RFC 3207, RFC 4954)."""
+"""What may happen in which state of an SMTP session, the server's side (RFC 5321 §4.1.4, RFC
+3030 §2, RFC 3207, RFC 4954)."""
 
 from __future__ import annotations
 
@@ -22,14 +23,23 @@ from posthorn.wire.smtp.commands import (
     StartTls,
     Vrfy,
 )
-from posthorn.wire.smtp.events import BareLineEnd, Challenge, ChunkEnd, Content, Login, MessageEnd, Refused
+from posthorn.wire.smtp.events import (
+    BareLineEnd,
+    Challenge,
+    ChunkEnd,
+    Content,
+    Login,
+    MessageEnd,
+    Refused,
+)
 from posthorn.wire.smtp.replies import Reply
 
 
 class State(Enum):
     """Where a session stands."""
 
-    __hash__ = object.__hash__  # members are looked up for each command; Enum hashes their names, in Python
+    # members are looked up for each command; Enum hashes their names, in Python
+    __hash__ = object.__hash__
 
     FRESH = "fresh"
     """Neither EHLO nor HELO yet, or TLS has just begun."""
@@ -157,10 +167,13 @@ TRANSITIONS: dict[State, dict[type, State | Reply]] = {
     State.COMPLETE: {Concluded: State.READY},
     State.CLOSED: {},
 }
-"""The protocol: state and event (or outcome) to the state that follows, or to the reply that refuses the command."""
+"""The protocol: state and event (or outcome) to the state that follows, or to the reply that
+refuses the command."""
 
 WAITING = frozenset(
-    state for state, row in TRANSITIONS.items() if row.keys() <= {Accepted, Rejected, Concluded, Secured}
+    state
+    for state, row in TRANSITIONS.items()
+    if row.keys() <= {Accepted, Rejected, Concluded, Secured}
 )
 """States that wait for an outcome, or for nothing any more."""
 RECEIVING = frozenset({State.DATA, State.CHUNK, State.CHUNKS, State.COMPLETE})

@@ -25,7 +25,10 @@ _KEY = (
     " coalesce(t.state = 'suspended', false) AS is_suspended FROM api_keys k LEFT JOIN tenants t ON t.id = k.tenant_id"
 )
 _FIND = Scoped(f"{_KEY} WHERE {{visible}} AND k.id = $2", "k.tenant_id")
-_LIST = Scoped(f"{_KEY} WHERE {{visible}} AND ($2::uuid IS NULL OR k.id > $2) ORDER BY k.id LIMIT $3", "k.tenant_id")
+_LIST = Scoped(
+    f"{_KEY} WHERE {{visible}} AND ($2::uuid IS NULL OR k.id > $2) ORDER BY k.id LIMIT $3",
+    "k.tenant_id",
+)
 
 # updated once a minute at most: a program that calls often must not write a row each time
 _KNOWN = f"""
@@ -81,13 +84,25 @@ class PostgresApiKeys:
         async with self._database.transaction() as connection:
             mine = tenant if owner is None else await tenant_named(connection, tenant, owner)
             if mine is None and made.role is Role.TENANT_ADMIN:
-                raise ValidationFailed(FieldError("tenant", "a key of a tenant-admin needs a tenant"))
+                raise ValidationFailed(
+                    FieldError("tenant", "a key of a tenant-admin needs a tenant")
+                )
             if mine is not None and made.role is Role.PLATFORM_ADMIN:
-                raise ValidationFailed(FieldError("tenant", "a key of a platform-admin must not have a tenant"))
+                raise ValidationFailed(
+                    FieldError("tenant", "a key of a platform-admin must not have a tenant")
+                )
             await connection.execute(
                 "INSERT INTO api_keys (id, tenant_id, name, role, key_hash, expires_at, message_content)"
                 " VALUES ($1, $2, $3, $4, $5, $6, $7)",
-                *(made.id, mine, made.name, made.role.value, key_hash, made.expires_at, made.message_content),
+                *(
+                    made.id,
+                    mine,
+                    made.name,
+                    made.role.value,
+                    key_hash,
+                    made.expires_at,
+                    made.message_content,
+                ),
             )
             entered = _as_key(await one(connection, tenant, _FIND, made.id))
             details = {"name": made.name, "role": made.role, "expires_at": made.expires_at}
@@ -110,9 +125,17 @@ class PostgresApiKeys:
         """Delete one."""
         async with self._database.transaction() as connection:
             row = await one(connection, tenant, _FIND + "FOR UPDATE OF k", number)
-            if await connection.execute("DELETE FROM api_keys WHERE id = $1", row["id"]) == "DELETE 0":
+            if (
+                await connection.execute("DELETE FROM api_keys WHERE id = $1", row["id"])
+                == "DELETE 0"
+            ):
                 raise NotFound
-            await write_audit(connection, row["tenant_id"], str(number), {"name": row["name"], "role": row["role"]})
+            await write_audit(
+                connection,
+                row["tenant_id"],
+                str(number),
+                {"name": row["name"], "role": row["role"]},
+            )
 
 
 def _as_key(row: Any) -> ApiKey:

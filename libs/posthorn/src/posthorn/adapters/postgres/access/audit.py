@@ -32,19 +32,26 @@ _SELECT = Scoped(
     """,
     "a.tenant_id",
 )
-_OWNER = "SELECT d.tenant_id FROM accounts a JOIN domains d ON d.id = a.domain_id WHERE a.address = $1"
+_OWNER = (
+    "SELECT d.tenant_id FROM accounts a JOIN domains d ON d.id = a.domain_id WHERE a.address = $1"
+)
 _SECRET = frozenset({"password", "password_hash", "secret"})
 
 
 async def write_audit(
-    connection: Connection, tenant: UUID | None, object_name: str, details: Mapping[str, object] | None = None
+    connection: Connection,
+    tenant: UUID | None,
+    object_name: str,
+    details: Mapping[str, object] | None = None,
 ) -> None:
     """Write the audit line of the current request in the transaction of its change. ``tenant``
     owns the object."""
     request = audit_context()
     if request is None:
         return
-    shown = {name: "changed" if name in _SECRET else value for name, value in (details or {}).items()}
+    shown = {
+        name: "changed" if name in _SECRET else value for name, value in (details or {}).items()
+    }
     await connection.execute(
         _WRITE,
         tenant,
@@ -74,7 +81,9 @@ class PostgresAudit:
             rows = await found(connection, tenant, _SELECT, *values)
         return [_as_line(row) for row in rows]
 
-    async def record(self, tenant: UUID | None, object_name: str, details: Mapping[str, object]) -> None:
+    async def record(
+        self, tenant: UUID | None, object_name: str, details: Mapping[str, object]
+    ) -> None:
         """Write the audit line of the current request, unless its transaction wrote one."""
         request = audit_context()
         if request is not None and not request.is_written:

@@ -44,7 +44,9 @@ class PostgresIdempotency:
         """Reserve the key for a request, or return its stored answer."""
         api_key, key, request_hash = reservation.api_key, reservation.key, reservation.request_hash
         async with self._database.session() as connection:
-            while not await connection.fetchval(_RESERVE, api_key, key, request_hash, str(reservation.holder)):
+            while not await connection.fetchval(
+                _RESERVE, api_key, key, request_hash, str(reservation.holder)
+            ):
                 row = await connection.fetchrow(
                     "SELECT request_hash, status, headers, body FROM idempotency_keys WHERE api_key_id = $1 AND key = $2",
                     api_key,
@@ -66,12 +68,16 @@ class PostgresIdempotency:
     async def release(self, reservation: Reservation) -> None:
         """Free the key; a stored answer stays."""
         async with self._database.session() as connection:
-            await connection.execute(f"DELETE FROM idempotency_keys WHERE {_MINE}", *_mine(reservation))
+            await connection.execute(
+                f"DELETE FROM idempotency_keys WHERE {_MINE}", *_mine(reservation)
+            )
 
     async def first_attempt(self, reservation: Reservation) -> UUID:
         """Return the id of the first attempt at the request."""
         async with self._database.session() as connection:
-            first = await connection.fetchval(f"SELECT body FROM idempotency_keys WHERE {_MINE}", *_mine(reservation))
+            first = await connection.fetchval(
+                f"SELECT body FROM idempotency_keys WHERE {_MINE}", *_mine(reservation)
+            )
         return reservation.holder if first is None else UUID(first.decode())
 
     async def suspend(self, reservation: Reservation) -> None:
@@ -90,7 +96,9 @@ class PostgresIdempotency:
         return int(gone.rpartition(" ")[2])
 
 
-async def keep_answer(connection: Connection, reservation: Reservation, answer: StoredAnswer) -> None:
+async def keep_answer(
+    connection: Connection, reservation: Reservation, answer: StoredAnswer
+) -> None:
     """Store an answer in the transaction of its effect. Raises Unavailable when another attempt
     has taken over."""
     if not await _store(connection, reservation, answer):

@@ -63,15 +63,24 @@ class Listing:
         )
 
     async def page(
-        self, connection: Connection, tenant: UUID | None, domain: str | None, after: str, limit: int
+        self,
+        connection: Connection,
+        tenant: UUID | None,
+        domain: str | None,
+        after: str,
+        limit: int,
     ) -> list[Any]:
         """Return the items after ``after``, of one domain or of all of the tenant's."""
         if domain is not None:
             return await found(connection, tenant, self._of_domain, domain, after, limit)
-        return await found(connection, tenant, self._all if tenant is None else self._of_tenant, after, limit)
+        return await found(
+            connection, tenant, self._all if tenant is None else self._of_tenant, after, limit
+        )
 
 
-async def found(connection: Connection, tenant: UUID | None, statement: Scoped, *values: Any) -> list[Any]:
+async def found(
+    connection: Connection, tenant: UUID | None, statement: Scoped, *values: Any
+) -> list[Any]:
     """Return the rows that the caller may see."""
     return await connection.fetch(statement.text, tenant, *values)
 
@@ -92,7 +101,8 @@ def version_of(row: Any) -> str:
 
 
 def check_version(row: Any, expected: Versions) -> None:
-    """Raise PreconditionFailed unless the row, which the caller has locked, is in one of the versions."""
+    """Raise PreconditionFailed unless the row, which the caller has locked, is in one of the
+    versions."""
     if expected is not None and version_of(row) not in expected:
         raise PreconditionFailed("it has changed since it was read; read it again")
 

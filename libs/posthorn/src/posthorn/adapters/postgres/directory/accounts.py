@@ -8,7 +8,13 @@ from uuid import UUID
 
 from posthorn.adapters.postgres.access.audit import write_audit
 from posthorn.adapters.postgres.access.idempotency import keep_answer
-from posthorn.adapters.postgres.access.tenant_scope import Listing, Scoped, check_version, one, version_of
+from posthorn.adapters.postgres.access.tenant_scope import (
+    Listing,
+    Scoped,
+    check_version,
+    one,
+    version_of,
+)
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.directory.alias_graph import hold_addresses, refuse_while_led_to
 from posthorn.adapters.postgres.directory.domains import RULES, SENDING, home, sending, update
@@ -24,7 +30,9 @@ _COLUMNS = (
     "a.id, a.domain_id, d.tenant_id, a.address, a.quota_bytes, a.used_bytes, a.used_messages, a.state,"
     f" a.created_at, a.updated_at, {SENDING.format('a')}"
 )
-_ACCOUNT = f"SELECT {_COLUMNS} FROM accounts a JOIN domains d ON d.id = a.domain_id WHERE {{visible}}"
+_ACCOUNT = (
+    f"SELECT {_COLUMNS} FROM accounts a JOIN domains d ON d.id = a.domain_id WHERE {{visible}}"
+)
 _NAMED = Scoped(f"{_ACCOUNT} AND a.address = $2")
 _LIST = Listing(_COLUMNS, "accounts")
 
@@ -53,7 +61,9 @@ class PostgresAccounts:
         async with self._database.transaction() as connection:
             domain = await home(connection, tenant, new.address)
             await hold_addresses(connection, [domain["tenant_id"]], alone=False)
-            if await connection.fetchval("SELECT true FROM aliases WHERE address = $1", new.address):
+            if await connection.fetchval(
+                "SELECT true FROM aliases WHERE address = $1", new.address
+            ):
                 raise Conflict(f"{new.address} is an alias")
             await check_account(connection, domain["id"], new.quota_bytes)
             made = await connection.fetchval(
@@ -69,15 +79,22 @@ class PostgresAccounts:
                 raise Conflict(f"the account {new.address} already exists")
             await connection.execute(FOLDERS, [made])
             account = _as_account(await one(connection, tenant, _NAMED, new.address))
-            await write_audit(connection, domain["tenant_id"], new.address, {"quota_bytes": new.quota_bytes})
+            await write_audit(
+                connection, domain["tenant_id"], new.address, {"quota_bytes": new.quota_bytes}
+            )
             if receipt is not None:
                 await keep_answer(connection, receipt.reservation, receipt.render(account))
             return Change(account, await write_outbox(connection, new.address))
 
-    async def accounts(self, tenant: UUID | None, domain: str | None, after: str, limit: int) -> Sequence[Account]:
+    async def accounts(
+        self, tenant: UUID | None, domain: str | None, after: str, limit: int
+    ) -> Sequence[Account]:
         """List by address."""
         async with self._database.session() as connection:
-            return [_as_account(row) for row in await _LIST.page(connection, tenant, domain, after, limit)]
+            return [
+                _as_account(row)
+                for row in await _LIST.page(connection, tenant, domain, after, limit)
+            ]
 
     async def account(self, tenant: UUID | None, address: str) -> Account:
         """Return one."""
@@ -85,7 +102,11 @@ class PostgresAccounts:
             return _as_account(await one(connection, tenant, _NAMED, address))
 
     async def change_account(
-        self, tenant: UUID | None, address: str, changes: Mapping[str, object], expected: Versions = None
+        self,
+        tenant: UUID | None,
+        address: str,
+        changes: Mapping[str, object],
+        expected: Versions = None,
     ) -> Change[Account]:
         """Set the fields that ``changes`` names."""
         async with self._database.transaction() as connection:
@@ -98,16 +119,25 @@ class PostgresAccounts:
             if not changes:
                 return Change(_as_account(row))
             values = {
-                name: value.value if isinstance(value, AccountState) else value for name, value in changes.items()
+                name: value.value if isinstance(value, AccountState) else value
+                for name, value in changes.items()
             }
-            await update(connection, "accounts", row["id"], ("password_hash", "quota_bytes", "state", *RULES), values)
+            await update(
+                connection,
+                "accounts",
+                row["id"],
+                ("password_hash", "quota_bytes", "state", *RULES),
+                values,
+            )
             await write_audit(connection, row["tenant_id"], address, values)
             account = _as_account(await one(connection, tenant, _NAMED, address))
             if {"quota_bytes", "state"} & changes.keys():
                 return Change(account, await write_outbox(connection, address))
             return Change(account)
 
-    async def delete_account(self, tenant: UUID | None, address: str, expected: Versions = None) -> Change[None]:
+    async def delete_account(
+        self, tenant: UUID | None, address: str, expected: Versions = None
+    ) -> Change[None]:
         """Delete an account with its mail."""
         async with self._database.transaction() as connection:
             await connection.execute(f"SET LOCAL statement_timeout = '{LONG_SECONDS}s'")
@@ -123,4 +153,6 @@ class PostgresAccounts:
 def _as_account(row: Any) -> Account:
     names = ("address", "quota_bytes", "used_bytes", "used_messages", "created_at", "updated_at")
     values = {name: row[name] for name in names}
-    return Account(state=AccountState(row["state"]), sending=sending(row), version=version_of(row), **values)
+    return Account(
+        state=AccountState(row["state"]), sending=sending(row), version=version_of(row), **values
+    )

@@ -1,4 +1,5 @@
-"""The port Administration on Postgres: domains, accounts and aliases, each in a module of its own."""
+"""The port Administration on Postgres: domains, accounts and aliases, each in a module of its
+own."""
 
 from __future__ import annotations
 
@@ -14,7 +15,9 @@ from posthorn.ports.forwards import ForwardPolicy
 class PostgresAdministration(PostgresDomains, PostgresAccounts, PostgresAliases):
     """All of them over one database."""
 
-    def __init__(self, database: Database, policy: ForwardPolicy = NO_POLICY, postmasters: Sequence[str] = ()) -> None:
+    def __init__(
+        self, database: Database, policy: ForwardPolicy = NO_POLICY, postmasters: Sequence[str] = ()
+    ) -> None:
         PostgresDomains.__init__(self, database, postmasters)
         self.policy = policy
 

@@ -79,7 +79,9 @@ async def check_catch_all(connection: Connection, owner: UUID, catch_all: object
     """Raise ValidationFailed unless the tenant has this account or alias; lock it against
     removal."""
     if catch_all is not None and catch_all not in await _hold(connection, owner, [str(catch_all)]):
-        raise ValidationFailed(FieldError("catch_all", "there is no account or alias with this address"))
+        raise ValidationFailed(
+            FieldError("catch_all", "there is no account or alias with this address")
+        )
 
 
 async def _hold(connection: Connection, owner: UUID, addresses: Sequence[str]) -> set[str]:
@@ -97,7 +99,9 @@ async def _hold(connection: Connection, owner: UUID, addresses: Sequence[str]) -
     return held
 
 
-async def check_targets(connection: Connection, owner: UUID, address: str, targets: Sequence[str]) -> None:
+async def check_targets(
+    connection: Connection, owner: UUID, address: str, targets: Sequence[str]
+) -> None:
     """Raise ValidationFailed unless the alias may have these targets; the caller holds the
     exclusive lock of the tenant's addresses."""
     rows = await connection.fetch(
@@ -131,7 +135,12 @@ async def check_targets(connection: Connection, owner: UUID, address: str, targe
 
 
 async def _steps(
-    connection: Connection, step: str, owner: UUID, start: set[str], most: int, at: str | None = None
+    connection: Connection,
+    step: str,
+    owner: UUID,
+    start: set[str],
+    most: int,
+    at: str | None = None,
 ) -> list[set[str]]:
     """Return what is reached from ``start`` after zero steps, one step and so on, within the
     tenant's aliases, and not beyond ``at``.
@@ -148,7 +157,9 @@ async def _steps(
     return reached
 
 
-async def _deep(connection: Connection, owner: UUID, below: Sequence[set[str]], most: int) -> set[str]:
+async def _deep(
+    connection: Connection, owner: UUID, below: Sequence[set[str]], most: int
+) -> set[str]:
     """Return those of the first addresses from which a path leads over ``most`` aliases or more."""
     if most <= 0:
         return below[0]
@@ -156,12 +167,18 @@ async def _deep(connection: Connection, owner: UUID, below: Sequence[set[str]], 
         return set()
     found = below[most]
     for earlier in reversed(below[:most]):
-        found = {row["address"] for row in await connection.fetch(_TO, list(earlier), owner, list(found))}
+        found = {
+            row["address"] for row in await connection.fetch(_TO, list(earlier), owner, list(found))
+        }
     return found
 
 
 async def _too_wide(
-    connection: Connection, owner: UUID, address: str, above: Sequence[set[str]], below: Sequence[set[str]]
+    connection: Connection,
+    owner: UUID,
+    address: str,
+    above: Sequence[set[str]],
+    below: Sequence[set[str]],
 ) -> str | None:
     """Raise ValidationFailed when the alias, or one above it, would lead to too many addresses."""
     reached = set[str]().union(*below) - {address}
@@ -208,7 +225,9 @@ async def refuse_while_led_to(connection: Connection, owner: UUID, address: str)
     if alias is not None:
         raise Conflict(f"the alias {alias} forwards to {address}; change or delete it first")
     domain = await connection.fetchval(
-        "SELECT name FROM domains WHERE catch_all = $1 AND tenant_id = $2 ORDER BY name LIMIT 1", address, owner
+        "SELECT name FROM domains WHERE catch_all = $1 AND tenant_id = $2 ORDER BY name LIMIT 1",
+        address,
+        owner,
     )
     if domain is not None:
         raise Conflict(f"{address} is the catch-all of the domain {domain}; change that first")

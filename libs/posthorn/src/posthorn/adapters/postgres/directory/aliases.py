@@ -8,11 +8,26 @@ from uuid import UUID
 
 from posthorn.adapters.postgres.access.audit import write_audit
 from posthorn.adapters.postgres.access.idempotency import keep_answer
-from posthorn.adapters.postgres.access.tenant_scope import MOVED, Listing, Scoped, check_version, one, version_of
+from posthorn.adapters.postgres.access.tenant_scope import (
+    MOVED,
+    Listing,
+    Scoped,
+    check_version,
+    one,
+    version_of,
+)
 from posthorn.adapters.postgres.database import Connection, Database
-from posthorn.adapters.postgres.directory.alias_graph import check_targets, hold_addresses, refuse_while_led_to
+from posthorn.adapters.postgres.directory.alias_graph import (
+    check_targets,
+    hold_addresses,
+    refuse_while_led_to,
+)
 from posthorn.adapters.postgres.directory.domains import home
-from posthorn.adapters.postgres.directory.forward_targets import check_number, elsewhere_of, enter_targets
+from posthorn.adapters.postgres.directory.forward_targets import (
+    check_number,
+    elsewhere_of,
+    enter_targets,
+)
 from posthorn.adapters.postgres.directory.outbox import write_outbox
 from posthorn.ports.aliases import Alias
 from posthorn.ports.changes import Change, Versions
@@ -41,7 +56,11 @@ class PostgresAliases:
         self._database = database
 
     async def create_alias(
-        self, tenant: UUID | None, address: str, targets: Sequence[str], receipt: Receipt[Alias] | None = None
+        self,
+        tenant: UUID | None,
+        address: str,
+        targets: Sequence[str],
+        receipt: Receipt[Alias] | None = None,
     ) -> Change[Alias]:
         """Create an alias."""
         async with self._database.transaction() as connection:
@@ -55,10 +74,14 @@ class PostgresAliases:
                 await keep_answer(connection, receipt.reservation, receipt.render(alias))
             return Change(alias, await write_outbox(connection, address))
 
-    async def aliases(self, tenant: UUID | None, domain: str | None, after: str, limit: int) -> Sequence[Alias]:
+    async def aliases(
+        self, tenant: UUID | None, domain: str | None, after: str, limit: int
+    ) -> Sequence[Alias]:
         """List by address."""
         async with self._database.session() as connection:
-            return [_as_alias(row) for row in await _LIST.page(connection, tenant, domain, after, limit)]
+            return [
+                _as_alias(row) for row in await _LIST.page(connection, tenant, domain, after, limit)
+            ]
 
     async def alias(self, tenant: UUID | None, address: str) -> Alias:
         """Return one."""
@@ -91,7 +114,9 @@ class PostgresAliases:
             alias = _as_alias(await one(connection, tenant, _NAMED, address))
             return Change(alias, await write_outbox(connection, address))
 
-    async def delete_alias(self, tenant: UUID | None, address: str, expected: Versions = None) -> Change[None]:
+    async def delete_alias(
+        self, tenant: UUID | None, address: str, expected: Versions = None
+    ) -> Change[None]:
         """Delete an alias."""
         async with self._database.transaction() as connection:
             row = await one(connection, tenant, _NAMED + "FOR UPDATE OF a", address)
@@ -118,7 +143,9 @@ async def insert_alias(
     if await connection.fetchval("SELECT true FROM accounts WHERE address = $1", address):
         raise Conflict(f"{address} is an account")
     await check_targets(connection, domain["tenant_id"], address, targets)
-    elsewhere = await elsewhere_of(connection, domain["tenant_id"], targets) if policy != NO_POLICY else []
+    elsewhere = (
+        await elsewhere_of(connection, domain["tenant_id"], targets) if policy != NO_POLICY else []
+    )
     check_number(policy, tenant, elsewhere)
     made = await connection.fetchval(
         "INSERT INTO aliases (domain_id, address, targets) VALUES ($1, $2, $3)"

@@ -49,7 +49,9 @@ class PostgresAppPasswords:
                 await keep_answer(connection, receipt.reservation, receipt.render(entered))
             return entered
 
-    async def items(self, tenant: UUID | None, address: str, after: UUID | None, limit: int) -> Sequence[AppPassword]:
+    async def items(
+        self, tenant: UUID | None, address: str, after: UUID | None, limit: int
+    ) -> Sequence[AppPassword]:
         async with self._database.session() as connection:
             account, _ = await _account(connection, tenant, address)
             rows = await connection.fetch(
@@ -71,10 +73,14 @@ class PostgresAppPasswords:
             await write_audit(connection, owner, address, {"app_password": str(number)})
 
 
-async def _account(connection: Connection, tenant: UUID | None, address: str, lock: str = "") -> tuple[int, UUID]:
+async def _account(
+    connection: Connection, tenant: UUID | None, address: str, lock: str = ""
+) -> tuple[int, UUID]:
     row = await one(connection, tenant, _ACCOUNT + lock, address)
     return row["id"], row["tenant_id"]
 
 
 def _as_app_password(row: Any) -> AppPassword:
-    return AppPassword(row["id"], row["name"], tuple(row["scopes"]), row["created_at"], row["last_used_at"])
+    return AppPassword(
+        row["id"], row["name"], tuple(row["scopes"]), row["created_at"], row["last_used_at"]
+    )

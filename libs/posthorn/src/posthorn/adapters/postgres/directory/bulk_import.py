@@ -66,10 +66,18 @@ class PostgresImports:
         results: dict[str, Result] = {}
         addresses = [new.address for new in batch]
         async with self._database.transaction() as connection:
-            domains = await homes(connection, tenant, sorted({_domain(address) for address in addresses}))
-            await hold_addresses(connection, [domain["tenant_id"] for domain in domains.values()], alone=False)
-            there = {row["address"]: row for row in await found(connection, tenant, _HASHES, addresses)}
-            aliases = await connection.fetch("SELECT address FROM aliases WHERE address = ANY($1)", addresses)
+            domains = await homes(
+                connection, tenant, sorted({_domain(address) for address in addresses})
+            )
+            await hold_addresses(
+                connection, [domain["tenant_id"] for domain in domains.values()], alone=False
+            )
+            there = {
+                row["address"]: row for row in await found(connection, tenant, _HASHES, addresses)
+            }
+            aliases = await connection.fetch(
+                "SELECT address FROM aliases WHERE address = ANY($1)", addresses
+            )
             taken = {row["address"] for row in aliases}
             groups: defaultdict[str, list[NewAccount]] = defaultdict(list)
             for new in batch:
@@ -82,24 +90,34 @@ class PostgresImports:
                 else:
                     groups[name].append(new)
             made: defaultdict[UUID, list[str]] = defaultdict(list)
-            for name in sorted(groups, key=lambda name: (domains[name]["tenant_id"], domains[name]["id"])):
+            for name in sorted(
+                groups, key=lambda name: (domains[name]["tenant_id"], domains[name]["id"])
+            ):
                 outcome = await _make(connection, domains[name]["id"], groups[name])
                 results |= outcome
                 created = [address for address, result in outcome.items() if result is _CREATED]
                 made[domains[name]["tenant_id"]] += created
             for owner, created in made.items():
                 if created:
-                    await write_audit(connection, owner, f"{len(created)} accounts", {"created": created})
+                    await write_audit(
+                        connection, owner, f"{len(created)} accounts", {"created": created}
+                    )
                     await write_outbox(connection, *created, lane=Lane.BULK)
         return [results[address] for address in addresses]
 
-    async def aliases(self, tenant: UUID | None, batch: Sequence[tuple[str, Sequence[str]]]) -> Sequence[Result]:
+    async def aliases(
+        self, tenant: UUID | None, batch: Sequence[tuple[str, Sequence[str]]]
+    ) -> Sequence[Result]:
         """Create those that do not exist."""
         results: list[Result] = []
         made: defaultdict[UUID, list[str]] = defaultdict(list)
         async with self._database.transaction() as connection:
-            domains = await homes(connection, tenant, sorted({_domain(address) for address, _ in batch}))
-            await hold_addresses(connection, [domain["tenant_id"] for domain in domains.values()], alone=True)
+            domains = await homes(
+                connection, tenant, sorted({_domain(address) for address, _ in batch})
+            )
+            await hold_addresses(
+                connection, [domain["tenant_id"] for domain in domains.values()], alone=True
+            )
             for address, targets in batch:
                 if (domain := domains.get(_domain(address))) is None:
                     results.append(_no_domain(_domain(address)))
@@ -107,7 +125,11 @@ class PostgresImports:
                 rows = await found(connection, tenant, _TARGETS, address)
                 if rows:
                     is_same = set(rows[0]["targets"]) == set(targets)
-                    results.append(_UNCHANGED if is_same else _failed("targets", f"{address} has other targets"))
+                    results.append(
+                        _UNCHANGED
+                        if is_same
+                        else _failed("targets", f"{address} has other targets")
+                    )
                     continue
                 try:
                     await insert_alias(connection, domain, address, targets, self._policy, tenant)
@@ -119,12 +141,16 @@ class PostgresImports:
                     made[domain["tenant_id"]].append(address)
                     results.append(_CREATED)
             for owner, created in made.items():
-                await write_audit(connection, owner, f"{len(created)} aliases", {"created": created})
+                await write_audit(
+                    connection, owner, f"{len(created)} aliases", {"created": created}
+                )
                 await write_outbox(connection, *created, lane=Lane.BULK)
         return results
 
 
-async def _make(connection: Connection, domain: int, group: Sequence[NewAccount]) -> dict[str, Result]:
+async def _make(
+    connection: Connection, domain: int, group: Sequence[NewAccount]
+) -> dict[str, Result]:
     """Create accounts of one domain. Nothing is written when a limit is exceeded."""
     try:
         await check_accounts(connection, domain, [new.quota_bytes for new in group])
@@ -134,7 +160,11 @@ async def _make(connection: Connection, domain: int, group: Sequence[NewAccount]
             for new in group:
                 results |= await _make(connection, domain, [new])
             return results
-        faults = tuple(limit.faults) if isinstance(limit, ValidationFailed) else (FieldError("address", str(limit)),)
+        faults = (
+            tuple(limit.faults)
+            if isinstance(limit, ValidationFailed)
+            else (FieldError("address", str(limit)),)
+        )
         return {group[0].address: Result(Outcome.FAILED, faults)}
     rows = await connection.fetch(
         _INSERT,
@@ -149,7 +179,10 @@ async def _make(connection: Connection, domain: int, group: Sequence[NewAccount]
     return {
         new.address: _CREATED
         if new.address in made
-        else _failed("address", f"the account {new.address} was created at the same time; send the line again")
+        else _failed(
+            "address",
+            f"the account {new.address} was created at the same time; send the line again",
+        )
         for new in group
     }
 

@@ -84,7 +84,9 @@ class PostgresDkimKeys:
                 await connection.execute(_END, number, algorithm, begin, overlap)
             await insert_dkim_keys(connection, number, keys)
             made = {key.id for key in keys}
-            await write_audit(connection, row["tenant_id"], domain, {"selectors": [key.selector for key in keys]})
+            await write_audit(
+                connection, row["tenant_id"], domain, {"selectors": [key.selector for key in keys]}
+            )
             return [key for key in await _keys(connection, number) if key.id in made]
 
 
@@ -97,7 +99,15 @@ async def insert_dkim_keys(connection: Connection, domain: int, keys: Sequence[D
 
 
 def _row(domain: int, key: DkimKey) -> tuple[Any, ...]:
-    return key.id, domain, key.selector, key.algorithm, key.public_key, key.private_key, key.signs_from
+    return (
+        key.id,
+        domain,
+        key.selector,
+        key.algorithm,
+        key.public_key,
+        key.private_key,
+        key.signs_from,
+    )
 
 
 async def _keys(connection: Connection, domain: int) -> list[DkimKey]:

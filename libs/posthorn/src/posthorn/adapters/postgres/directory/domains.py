@@ -8,7 +8,14 @@ from uuid import UUID
 
 from posthorn.adapters.postgres.access.audit import write_audit
 from posthorn.adapters.postgres.access.idempotency import keep_answer
-from posthorn.adapters.postgres.access.tenant_scope import MOVED, Scoped, check_version, found, one, version_of
+from posthorn.adapters.postgres.access.tenant_scope import (
+    MOVED,
+    Scoped,
+    check_version,
+    found,
+    one,
+    version_of,
+)
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.directory.alias_graph import check_catch_all, recheck_aliases_into
 from posthorn.adapters.postgres.directory.dkim_keys import insert_dkim_keys
@@ -43,7 +50,15 @@ _OWN = (
     "verification_token",
     "verified_at",
 )
-_SETTABLE = ("catch_all", "plus_addressing", "max_accounts", "quota_bytes", "retention_days", "undelete_days", *RULES)
+_SETTABLE = (
+    "catch_all",
+    "plus_addressing",
+    "max_accounts",
+    "quota_bytes",
+    "retention_days",
+    "undelete_days",
+    *RULES,
+)
 _DOMAIN = (
     f"SELECT d.id, {', '.join(f'd.{name}' for name in _OWN)}, {SENDING.format('d')}, t.name AS tenant,"
     " t.max_messages_per_hour AS tenant_messages, t.max_recipients_per_hour AS tenant_recipients, t.min_password_length,"
@@ -63,7 +78,9 @@ ON CONFLICT (name) DO NOTHING RETURNING id
 
 
 # an unverified domain of another tenant ($2): the only look-up across tenants
-_UNSHOWN = "SELECT id, tenant_id FROM domains WHERE name = $1 AND tenant_id <> $2 AND verified_at IS NULL"
+_UNSHOWN = (
+    "SELECT id, tenant_id FROM domains WHERE name = $1 AND tenant_id <> $2 AND verified_at IS NULL"
+)
 _WITH_MAIL = """
 SELECT true FROM accounts a
  WHERE a.domain_id = $1 AND (EXISTS (SELECT FROM mailbox_entries e WHERE e.account_id = a.id)
@@ -77,9 +94,7 @@ _CLAIM = """
 INSERT INTO domains (tenant_id, name, verification_token, verified_at)
 VALUES ($1, $2, replace(gen_random_uuid()::text, '-', ''), now()) RETURNING id
 """
-_ADDRESSES = (
-    "(SELECT address FROM accounts WHERE domain_id = $1 UNION ALL SELECT address FROM aliases WHERE domain_id = $1)"
-)
+_ADDRESSES = "(SELECT address FROM accounts WHERE domain_id = $1 UNION ALL SELECT address FROM aliases WHERE domain_id = $1)"
 _COUNT_ADDRESSES = f"SELECT count(*) FROM {_ADDRESSES} AS of_domain"
 _PUBLISH_ADDRESSES = f"""
 INSERT INTO directory_outbox (subject, lane, tenant_id) SELECT address, $2, $3 FROM {_ADDRESSES} AS of_domain
@@ -90,7 +105,8 @@ class PostgresDomains:
     """The methods of the port Administration for domains."""
 
     def __init__(self, database: Database, postmasters: Sequence[str] = ()) -> None:
-        """``postmasters``: addresses that take the mail for those of domains without one, first to last."""
+        """``postmasters``: addresses that take the mail for those of domains without one, first
+        to last."""
         self._database = database
         self.postmasters = postmasters
 
@@ -99,7 +115,9 @@ class PostgresDomains:
         return [_as_domain(row, found.get(row["id"])) for row in rows]
 
     async def _named(self, connection: Connection, tenant: UUID | None, name: str) -> Domain:
-        (domain,) = await self._as_domains(connection, [await one(connection, tenant, _NAMED, name)])
+        (domain,) = await self._as_domains(
+            connection, [await one(connection, tenant, _NAMED, name)]
+        )
         return domain
 
     async def create_domain(
@@ -112,14 +130,20 @@ class PostgresDomains:
                 owner = await tenant_named(connection, tenant, new.tenant)
             await check_domains(connection, owner)
             await check_catch_all(connection, owner, new.catch_all)
-            number = await connection.fetchval(_MAKE, owner, new.name, new.catch_all, new.plus_addressing)
+            number = await connection.fetchval(
+                _MAKE, owner, new.name, new.catch_all, new.plus_addressing
+            )
             if number is None:
                 raise Conflict(await _taken(connection, owner, new.name))
             await insert_dkim_keys(connection, number, new.dkim_keys)
             domain = await self._named(connection, tenant, new.name)
             await recheck_aliases_into(connection, new.name)
             selectors = [key.selector for key in new.dkim_keys]
-            details = {"catch_all": new.catch_all, "plus_addressing": new.plus_addressing, "selectors": selectors}
+            details = {
+                "catch_all": new.catch_all,
+                "plus_addressing": new.plus_addressing,
+                "selectors": selectors,
+            }
             await write_audit(connection, owner, new.name, details)
             if receipt is not None:
                 await keep_answer(connection, receipt.reservation, receipt.render(domain))
@@ -127,7 +151,9 @@ class PostgresDomains:
 
     async def domains(self, tenant: UUID | None, after: str, limit: int) -> Sequence[Domain]:
         async with self._database.session() as connection:
-            return await self._as_domains(connection, await found(connection, tenant, _LIST, after, limit))
+            return await self._as_domains(
+                connection, await found(connection, tenant, _LIST, after, limit)
+            )
 
     async def domain(self, tenant: UUID | None, name: str) -> Domain:
         """Return one."""
@@ -135,7 +161,11 @@ class PostgresDomains:
             return await self._named(connection, tenant, name)
 
     async def change_domain(
-        self, tenant: UUID | None, name: str, changes: Mapping[str, object], expected: Versions = None
+        self,
+        tenant: UUID | None,
+        name: str,
+        changes: Mapping[str, object],
+        expected: Versions = None,
     ) -> Change[Domain]:
         """Set the fields that ``changes`` names."""
         async with self._database.transaction() as connection:
@@ -176,7 +206,9 @@ class PostgresDomains:
             if not await connection.fetchval(_UNSHOWN, name, tenant):
                 raise NotFound
 
-    async def claim_domain(self, tenant: UUID, name: str, dkim_keys: Sequence[DkimKey] = ()) -> Change[Domain]:
+    async def claim_domain(
+        self, tenant: UUID, name: str, dkim_keys: Sequence[DkimKey] = ()
+    ) -> Change[Domain]:
         """Take it from a tenant that has not verified its ownership."""
         async with self._database.transaction() as connection:
             await connection.execute(f"SET LOCAL statement_timeout = '{LONG_SECONDS}s'")
@@ -199,14 +231,28 @@ class PostgresDomains:
                 )
             freed = await connection.fetch(_FREE_CATCH_ALLS, row["tenant_id"], name)
             await connection.execute("DELETE FROM domains WHERE id = $1", row["id"])
-            await insert_dkim_keys(connection, await connection.fetchval(_CLAIM, tenant, name), dkim_keys)
+            await insert_dkim_keys(
+                connection, await connection.fetchval(_CLAIM, tenant, name), dkim_keys
+            )
             await recheck_aliases_into(connection, name)
-            await write_audit(connection, row["tenant_id"], name, {"lost": "another tenant has shown that it owns it"})
-            await write_audit(connection, tenant, name, {"selectors": [key.selector for key in dkim_keys]})
+            await write_audit(
+                connection,
+                row["tenant_id"],
+                name,
+                {"lost": "another tenant has shown that it owns it"},
+            )
+            await write_audit(
+                connection, tenant, name, {"selectors": [key.selector for key in dkim_keys]}
+            )
             domain = await self._named(connection, tenant, name)
-            return Change(domain, await write_outbox(connection, *(f"@{each['name']}" for each in freed), f"@{name}"))
+            return Change(
+                domain,
+                await write_outbox(connection, *(f"@{each['name']}" for each in freed), f"@{name}"),
+            )
 
-    async def delete_domain(self, tenant: UUID | None, name: str, expected: Versions = None) -> Change[None]:
+    async def delete_domain(
+        self, tenant: UUID | None, name: str, expected: Versions = None
+    ) -> Change[None]:
         """Delete an empty domain."""
         async with self._database.transaction() as connection:
             row = await one(connection, tenant, _NAMED + "FOR UPDATE OF d", name)
@@ -217,7 +263,9 @@ class PostgresDomains:
                     row["id"],
                 )
                 if held is not None:
-                    raise Conflict(f"the domain still has the {kind} {held}; delete its accounts and aliases first")
+                    raise Conflict(
+                        f"the domain still has the {kind} {held}; delete its accounts and aliases first"
+                    )
             await connection.execute("DELETE FROM domains WHERE id = $1", row["id"])
             await recheck_aliases_into(connection, name)
             await write_audit(connection, row["tenant_id"], name)
@@ -241,17 +289,25 @@ async def home(connection: Connection, tenant: UUID | None, address: str) -> Any
     name = address.rpartition("@")[2]
     row = (await homes(connection, tenant, [name])).get(name)
     if row is None:
-        raise ValidationFailed(FieldError("address", f"there is no domain {name} here; create it first"))
+        raise ValidationFailed(
+            FieldError("address", f"there is no domain {name} here; create it first")
+        )
     return row
 
 
-async def homes(connection: Connection, tenant: UUID | None, names: Sequence[str]) -> dict[str, Any]:
+async def homes(
+    connection: Connection, tenant: UUID | None, names: Sequence[str]
+) -> dict[str, Any]:
     """Return the rows of the domains visible to the caller, locked against removal."""
     return {row["name"]: row for row in await found(connection, tenant, _HOMES, list(names))}
 
 
 async def update(
-    connection: Connection, table: str, row: int, columns: Sequence[str], changes: Mapping[str, object]
+    connection: Connection,
+    table: str,
+    row: int,
+    columns: Sequence[str],
+    changes: Mapping[str, object],
 ) -> None:
     """Set the columns that ``changes`` names, and advance the row to a new version."""
     setting = [column for column in columns if column in changes]

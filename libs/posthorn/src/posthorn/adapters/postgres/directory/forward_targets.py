@@ -47,7 +47,9 @@ async def elsewhere_of(connection: Connection, owner: UUID, targets: Sequence[st
     return [row["target"] for row in await connection.fetch(_ELSEWHERE, list(targets), owner)]
 
 
-def check_number(policy: ForwardPolicy, tenant: UUID | None, elsewhere: Sequence[str], before: int = 0) -> None:
+def check_number(
+    policy: ForwardPolicy, tenant: UUID | None, elsewhere: Sequence[str], before: int = 0
+) -> None:
     """Raise ValidationFailed when a tenant's key sets more targets elsewhere than permitted, and
     more than before."""
     most = policy.most_targets
@@ -89,7 +91,9 @@ class PostgresForwardTargets:
     async def postpone(self, target: UUID, seconds: float) -> None:
         async with self._database.session() as connection:
             await connection.execute(
-                "UPDATE alias_targets SET due_at = now() + make_interval(secs => $2) WHERE id = $1", target, seconds
+                "UPDATE alias_targets SET due_at = now() + make_interval(secs => $2) WHERE id = $1",
+                target,
+                seconds,
             )
 
     async def find(self, target: UUID) -> Unconfirmed | None:

@@ -30,11 +30,17 @@ async def check_domains(connection: Connection, tenant: UUID) -> None:
         return
     held = await connection.fetchval("SELECT count(*) FROM domains WHERE tenant_id = $1", tenant)
     if held >= row["max_domains"]:
-        raise Conflict(f"the tenant {row['name']} may have {row['max_domains']} domains, and has {held}")
+        raise Conflict(
+            f"the tenant {row['name']} may have {row['max_domains']} domains, and has {held}"
+        )
 
 
 async def check_account(
-    connection: Connection, domain: int, quota: int | None, account: int | None = None, where: str = "quota_bytes"
+    connection: Connection,
+    domain: int,
+    quota: int | None,
+    account: int | None = None,
+    where: str = "quota_bytes",
 ) -> None:
     """Lock the rows that limit the accounts of a domain, and raise Conflict or ValidationFailed
     when one more with this quota exceeds a limit.
@@ -64,7 +70,13 @@ async def check_accounts(
     if limits is None:
         return
     for table, number, most, octets, condition in (
-        ("tenants", limits["tenant_id"], limits["tenant_accounts"], limits["tenant_quota"], "d.tenant_id = $1"),
+        (
+            "tenants",
+            limits["tenant_id"],
+            limits["tenant_accounts"],
+            limits["tenant_quota"],
+            "d.tenant_id = $1",
+        ),
         ("domains", domain, limits["domain_accounts"], limits["domain_quota"], "a.domain_id = $1"),
     ):
         if (most is None or account is not None) and octets is None:
@@ -80,7 +92,9 @@ async def check_accounts(
         _check(owner, row, held, quotas, where, is_new=account is None)
 
 
-def _check(owner: str, limits: Any, held: Any, quotas: list[int | None], where: str, *, is_new: bool) -> None:
+def _check(
+    owner: str, limits: Any, held: Any, quotas: list[int | None], where: str, *, is_new: bool
+) -> None:
     most = limits["max_accounts"]
     if is_new and most is not None and held["accounts"] + len(quotas) > most:
         raise Conflict(f"{owner} may have {most} accounts, and has {held['accounts']}")
@@ -89,10 +103,15 @@ def _check(owner: str, limits: Any, held: Any, quotas: list[int | None], where: 
         return
     if any(quota is None for quota in quotas):
         raise ValidationFailed(
-            FieldError(where, f"{owner} may promise its accounts {octets} bytes, so each account needs a quota")
+            FieldError(
+                where,
+                f"{owner} may promise its accounts {octets} bytes, so each account needs a quota",
+            )
         )
     if held["promised"] + sum(quota or 0 for quota in quotas) > octets:
         left = max(0, octets - held["promised"])
         raise ValidationFailed(
-            FieldError(where, f"{owner} may promise its accounts {octets} bytes together; {left} are left")
+            FieldError(
+                where, f"{owner} may promise its accounts {octets} bytes together; {left} are left"
+            )
         )

@@ -192,7 +192,9 @@ class PostgresDirectorySource:
     async def pending(self, limit: int) -> AsyncIterator[Mapping[str, Entry | None] | None]:
         """Open the next outbox entries; see the port."""
         async with self._database.transaction() as connection:
-            if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", PUBLISHER_LOCK):
+            if not await connection.fetchval(
+                "SELECT pg_try_advisory_xact_lock($1)", PUBLISHER_LOCK
+            ):
                 yield None
                 return
             found: dict[str, Entry | None] = {}
@@ -211,7 +213,9 @@ class PostgresDirectorySource:
                 done = [row["id"] for row in rows if row["subject"] in told]
                 await connection.execute("DELETE FROM directory_outbox WHERE id = ANY($1)", done)
 
-    async def _next(self, connection: Connection, lane: Lane, waiting: list[str], most: int) -> list[Record]:
+    async def _next(
+        self, connection: Connection, lane: Lane, waiting: list[str], most: int
+    ) -> list[Record]:
         if most <= 0:
             return []
         rows: list[Record] = await connection.fetch(_NEXT, lane, self._turns[lane], waiting, most)
@@ -228,7 +232,9 @@ class PostgresDirectorySource:
                     yield row["subject"], _entry(row)
             cursor = await connection.cursor(_ALIASES)
             while rows := await cursor.fetch(_ALIASES_AT_ONCE):
-                for subject, entry in (await _alias_entries(connection, [row["address"] for row in rows])).items():
+                for subject, entry in (
+                    await _alias_entries(connection, [row["address"] for row in rows])
+                ).items():
                     yield subject, entry
 
     async def recheck(self, subjects: Collection[str]) -> None:
@@ -251,8 +257,12 @@ class PostgresDirectorySource:
         async with self._database.session() as connection:
             if outbox_ids is not None:
                 query = "SELECT subject FROM directory_outbox WHERE id = ANY($1)"
-                return of_subjects([row["subject"] for row in await connection.fetch(query, list(outbox_ids))])
-            rows = await connection.fetch("SELECT subject FROM directory_outbox LIMIT $1", _MOST_NAMED_SUBJECTS + 1)
+                return of_subjects(
+                    [row["subject"] for row in await connection.fetch(query, list(outbox_ids))]
+                )
+            rows = await connection.fetch(
+                "SELECT subject FROM directory_outbox LIMIT $1", _MOST_NAMED_SUBJECTS + 1
+            )
             if len(rows) <= _MOST_NAMED_SUBJECTS:
                 return of_subjects([row["subject"] for row in rows])
             query = "SELECT DISTINCT split_part(subject, '@', -1) AS domain FROM directory_outbox LIMIT $1"
@@ -281,7 +291,9 @@ class PostgresDirectorySource:
                 break
         return found, told
 
-    async def _in_time(self, connection: Connection, subjects: set[str]) -> dict[str, Entry | None] | None:
+    async def _in_time(
+        self, connection: Connection, subjects: set[str]
+    ) -> dict[str, Entry | None] | None:
         """Return the entries of the subjects; None when that takes too long."""
         try:
             # a savepoint: a cancelled statement undoes only this
@@ -298,7 +310,11 @@ class PostgresDirectorySource:
         if len(self._slow) >= _MOST_SLOW:
             self._slow.pop(next(iter(self._slow)))
         self._slow[subject] = time.monotonic() + pause, pause
-        log.error("the directory entry of a subject takes too long to read", subject=subject, again_in_seconds=pause)
+        log.error(
+            "the directory entry of a subject takes too long to read",
+            subject=subject,
+            again_in_seconds=pause,
+        )
 
 
 def lane_of(subjects: int) -> Lane:
@@ -306,13 +322,17 @@ def lane_of(subjects: int) -> Lane:
     return Lane.INTERACTIVE if subjects <= _MOST_INTERACTIVE else Lane.BULK
 
 
-async def write_outbox(connection: Connection, *subjects: str, lane: Lane | None = None) -> tuple[int, ...]:
+async def write_outbox(
+    connection: Connection, *subjects: str, lane: Lane | None = None
+) -> tuple[int, ...]:
     """Add subjects whose directory entries have changed to the outbox, in the transaction of the
     change; return the rows' ids.
 
     ``lane``: None: by the number of subjects.
     """
-    rows = await connection.fetch(_WRITE, list(subjects), lane_of(len(subjects)) if lane is None else lane, _NO_TENANT)
+    rows = await connection.fetch(
+        _WRITE, list(subjects), lane_of(len(subjects)) if lane is None else lane, _NO_TENANT
+    )
     return tuple(row["id"] for row in rows)
 
 
@@ -323,7 +343,9 @@ async def write_aliases(connection: Connection, tenant: UUID) -> tuple[int, ...]
     return await write_outbox(connection, *(row["address"] for row in rows))
 
 
-async def lift_limits(connection: Connection, tenant: UUID, domain: int | None = None) -> tuple[int, ...]:
+async def lift_limits(
+    connection: Connection, tenant: UUID, domain: int | None = None
+) -> tuple[int, ...]:
     """Let limited aliases of a tenant, or of one of its domains, accept mail again: the limit
     has changed."""
     rows = await connection.fetch(_LIFT, tenant, domain)
@@ -335,7 +357,8 @@ class _TooSlow(Exception):
 
 
 async def _affected(connection: Connection, named: Collection[str], deadline: float) -> list[str]:
-    """Return the subjects, and every alias that leads to one of them, over any number of aliases."""
+    """Return the subjects, and every alias that leads to one of them, over any number of
+    aliases."""
     affected, last = set(named), set(named)
     while last:
         found: set[str] = set()
@@ -348,7 +371,9 @@ async def _affected(connection: Connection, named: Collection[str], deadline: fl
     return list(affected)
 
 
-async def _entries_of(connection: Connection, named: Collection[str], deadline: float) -> dict[str, Entry | None]:
+async def _entries_of(
+    connection: Connection, named: Collection[str], deadline: float
+) -> dict[str, Entry | None]:
     affected = await _affected(connection, named, deadline)
     found: dict[str, Entry | None] = dict.fromkeys(affected)
     addresses = [subject for subject in affected if not subject.startswith("@")]
@@ -366,12 +391,16 @@ async def _entries_of(connection: Connection, named: Collection[str], deadline: 
     changed = {f"@{name.rpartition('@')[2]}" for name in named if found[name] is None}
     changed |= {row["subject"] for row in await connection.fetch(OLDEST_OF, list(named))}
     names = [subject[1:] for subject in changed - found.keys()]
-    for row in await connection.fetch(f"{_DOMAINS} AND name = ANY($1) AND catch_all IS NULL", names):
+    for row in await connection.fetch(
+        f"{_DOMAINS} AND name = ANY($1) AND catch_all IS NULL", names
+    ):
         found[row["subject"]] = _entry(row)
     return found
 
 
-async def _alias_entries(connection: Connection, addresses: Sequence[str]) -> dict[str, AddressEntry]:
+async def _alias_entries(
+    connection: Connection, addresses: Sequence[str]
+) -> dict[str, AddressEntry]:
     """Return the entries of those of the addresses that are aliases.
 
     An alias has the best status of its targets: delivery accepts a message for it whenever one
@@ -421,5 +450,6 @@ def _end(row: Record) -> AddressEntry:
     """Return the entry of an address that is a final target of aliases."""
     standing = _STANDINGS[row["standing"]]
     return AddressEntry(
-        standing, room_bytes=room_of(row["left_bytes"]) if standing is RecipientStatus.DELIVERABLE else None
+        standing,
+        room_bytes=room_of(row["left_bytes"]) if standing is RecipientStatus.DELIVERABLE else None,
     )

@@ -1,4 +1,5 @@
-"""Where mail for the postmasters of domains goes (``posthorn.runtime.postmasters``), as Postgres knows it."""
+"""Where mail for the postmasters of domains goes (``posthorn.runtime.postmasters``), as Postgres
+knows it."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ SELECT d.id, coalesce(
 async def postmasters_of(
     connection: Connection, domains: Collection[int], general: Sequence[str]
 ) -> dict[int, str | None]:
-    """Return for each of the domains the address that takes the mail for its postmaster; None: there is none.
+    """Return for each of the domains the address that takes the mail for its postmaster; None:
+    there is none.
 
     ``general``: addresses that serve all domains without one, first to last.
     """
@@ -40,5 +42,6 @@ SELECT '@' || d.name AS subject FROM named JOIN domains d ON d.id = named.domain
  WHERE (SELECT o.id FROM accounts o WHERE o.domain_id = named.domain_id AND o.id < named.id
          ORDER BY o.domain_id, o.id LIMIT 1) IS NULL
 """
-"""Subjects of the domains whose oldest account is one of these addresses. Of each domain only the oldest one named is compared, so
-that an import of many costs no more than one look at the domain."""
+"""Subjects of the domains whose oldest account is one of these addresses. Of each domain only
+the oldest one named is compared, so that an import of many costs no more than one look at the
+domain."""

@@ -108,7 +108,10 @@ class PostgresSenders:
         if not asked:
             return {}
         async with self._database.session() as connection:
-            return {proof: ending for (proof, _), ending in (await find_ended(connection, asked)).items()}
+            return {
+                proof: ending
+                for (proof, _), ending in (await find_ended(connection, asked)).items()
+            }
 
     async def app_password(self, account: int, key_hash: bytes, scope: str) -> bool:
         """Return whether the account has this app password; record its use, at most once a
@@ -122,4 +125,6 @@ class PostgresSenders:
         if clean_text(name) != name:
             return False
         async with self._database.session() as connection:
-            return bool(await connection.fetchval(_OWNS, account, name, base, address.domain, _MOST_STEPS))
+            return bool(
+                await connection.fetchval(_OWNS, account, name, base, address.domain, _MOST_STEPS)
+            )

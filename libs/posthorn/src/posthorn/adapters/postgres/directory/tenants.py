@@ -16,7 +16,14 @@ import asyncpg
 
 from posthorn.adapters.postgres.access.audit import write_audit
 from posthorn.adapters.postgres.access.idempotency import keep_answer
-from posthorn.adapters.postgres.access.tenant_scope import MOVED, Scoped, check_version, found, one, version_of
+from posthorn.adapters.postgres.access.tenant_scope import (
+    MOVED,
+    Scoped,
+    check_version,
+    found,
+    one,
+    version_of,
+)
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.directory.outbox import lift_limits, write_aliases
 from posthorn.ports.changes import Versions
@@ -62,7 +69,9 @@ class PostgresTenants:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def create(self, number: UUID, name: str, rules: TenantRules, receipt: Receipt[Tenant] | None) -> Tenant:
+    async def create(
+        self, number: UUID, name: str, rules: TenantRules, receipt: Receipt[Tenant] | None
+    ) -> Tenant:
         """Make one."""
         columns = ("id", "name", *_RULES)
         places = ", ".join(f"${place}" for place in range(1, len(columns) + 1))
@@ -95,10 +104,18 @@ class PostgresTenants:
         """Return one, without counting what it owns."""
         async with self._database.session() as connection:
             rows = await found(connection, None, _STANDING, named)
-        return TenantRef(rows[0]["id"], rows[0]["name"], TenantState(rows[0]["state"])) if rows else None
+        return (
+            TenantRef(rows[0]["id"], rows[0]["name"], TenantState(rows[0]["state"]))
+            if rows
+            else None
+        )
 
     async def change(
-        self, tenant: UUID | None, named: str, changes: Mapping[str, object], expected: Versions = None
+        self,
+        tenant: UUID | None,
+        named: str,
+        changes: Mapping[str, object],
+        expected: Versions = None,
     ) -> Tenant:
         """Set the fields that ``changes`` names."""
         async with self._database.transaction() as connection:
@@ -108,7 +125,9 @@ class PostgresTenants:
             if setting:
                 if "name" in changes:
                     await _refuse_name_of_another(connection, row["id"], str(changes["name"]))
-                places = ", ".join(f"{column} = ${place}" for place, column in enumerate(setting, start=2))
+                places = ", ".join(
+                    f"{column} = ${place}" for place, column in enumerate(setting, start=2)
+                )
                 try:
                     await connection.execute(
                         f"UPDATE tenants SET {places}, updated_at = {MOVED} WHERE id = $1",
@@ -117,7 +136,9 @@ class PostgresTenants:
                     )
                 except asyncpg.UniqueViolationError:
                     raise Conflict(f"the tenant {changes['name']} already exists") from None
-                await write_audit(connection, row["id"], row["name"], {name: changes[name] for name in setting})
+                await write_audit(
+                    connection, row["id"], row["name"], {name: changes[name] for name in setting}
+                )
                 if "state" in changes:
                     await write_aliases(connection, row["id"])
                 if "max_recipients_per_hour" in changes:
@@ -132,10 +153,15 @@ class PostgresTenants:
             for kind, query in _OWNED:
                 held = await connection.fetchval(query, row["id"])
                 if held is not None:
-                    raise Conflict(f"the tenant still has the {kind} {held}; delete what it owns first")
+                    raise Conflict(
+                        f"the tenant still has the {kind} {held}; delete what it owns first"
+                    )
             await connection.execute("DELETE FROM suppressions WHERE tenant_id = $1", row["id"])
             await connection.execute("DELETE FROM statistics WHERE tenant_id = $1", row["id"])
-            if await connection.execute("DELETE FROM tenants WHERE id = $1", row["id"]) == "DELETE 0":
+            if (
+                await connection.execute("DELETE FROM tenants WHERE id = $1", row["id"])
+                == "DELETE 0"
+            ):
                 raise NotFound
             await write_audit(connection, row["id"], row["name"])
 
@@ -151,7 +177,9 @@ async def tenant_named(connection: Connection, tenant: UUID | None, named: str) 
 
 async def _refuse_name_of_another(connection: Connection, number: UUID, name: str) -> None:
     """Raise Conflict when the name is another tenant's id: an id must be unambiguous."""
-    if await connection.fetchval("SELECT true FROM tenants WHERE id::text = lower($1) AND id <> $2", name, number):
+    if await connection.fetchval(
+        "SELECT true FROM tenants WHERE id::text = lower($1) AND id <> $2", name, number
+    ):
         raise Conflict(f"the tenant {name} already exists")
 
 

@@ -56,7 +56,14 @@ class PostgresStatistics:
         self, tenant: UUID | None, span: Span, after: tuple[datetime, str, str] | None, limit: int
     ) -> Sequence[Figure]:
         """List by time, domain and outcome."""
-        values = (span.by, span.since, span.until, span.domain, *(after or (None, None, None)), limit)
+        values = (
+            span.by,
+            span.since,
+            span.until,
+            span.domain,
+            *(after or (None, None, None)),
+            limit,
+        )
         async with self._database.session() as connection:
             return [Figure(*row) for row in await found(connection, tenant, _FIGURES, *values)]
 
@@ -110,7 +117,9 @@ class PostgresEventCheckpoint:
         async with self._database.session() as connection:
             return [as_webhook(row) for row in await connection.fetch(LISTENING)]
 
-    async def facts(self, queued: Sequence[UUID], sized: Sequence[UUID], domains: Sequence[str]) -> Facts:
+    async def facts(
+        self, queued: Sequence[UUID], sized: Sequence[UUID], domains: Sequence[str]
+    ) -> Facts:
         """Return the requested facts only."""
         rows: defaultdict[UUID, list[Row]] = defaultdict(list)
         sizes: dict[UUID, int] = {}
@@ -127,7 +136,10 @@ class PostgresEventCheckpoint:
                     )
             if sized:
                 query = "SELECT id, size_crlf FROM messages WHERE id = ANY($1)"
-                sizes = {row["id"]: row["size_crlf"] for row in await connection.fetch(query, list(sized))}
+                sizes = {
+                    row["id"]: row["size_crlf"]
+                    for row in await connection.fetch(query, list(sized))
+                }
             if domains:
                 query = "SELECT name, tenant_id FROM domains WHERE name = ANY($1)"
                 found = await connection.fetch(query, [clean_text(name) for name in domains])
@@ -175,4 +187,7 @@ async def _move(connection: Connection, stream: datetime, before: int, reached: 
             *(_NO_TENANT, stream, _POSITION),
         )
     query = f"UPDATE statistics SET messages = $5 WHERE {_OURS} AND messages = $4"
-    return bool(await connection.execute(query, _NO_TENANT, stream, _POSITION, before, reached) == "UPDATE 1")
+    return bool(
+        await connection.execute(query, _NO_TENANT, stream, _POSITION, before, reached)
+        == "UPDATE 1"
+    )

@@ -143,7 +143,13 @@ class PostgresDispatch:
 
     async def close(self, parcel: OutgoingDelivery, attempt: Attempt) -> WebhookState | None:
         """Record the result of an attempt."""
-        state = "delivered" if attempt.is_delivered else "failed" if attempt.retry_in is None else "waiting"
+        state = (
+            "delivered"
+            if attempt.is_delivered
+            else "failed"
+            if attempt.retry_in is None
+            else "waiting"
+        )
         async with self._database.transaction() as connection:
             noted = await connection.fetchval(
                 _CLOSE,
@@ -153,10 +159,18 @@ class PostgresDispatch:
             if noted is None:
                 return None
             if attempt.is_delivered:
-                return WebhookState.ACTIVE if await connection.fetchval(_RECOVER, parcel.webhook) else None
+                return (
+                    WebhookState.ACTIVE
+                    if await connection.fetchval(_RECOVER, parcel.webhook)
+                    else None
+                )
             if attempt.stop:
                 return WebhookState.PAUSED if await _pause(connection, parcel.webhook) else None
-            return WebhookState.FAILING if await connection.fetchval(_FAIL, parcel.webhook, FAILURES) else None
+            return (
+                WebhookState.FAILING
+                if await connection.fetchval(_FAIL, parcel.webhook, FAILURES)
+                else None
+            )
 
     async def upkeep(self) -> Sequence[UUID]:
         """Delete old deliveries, pause webhooks that keep failing."""

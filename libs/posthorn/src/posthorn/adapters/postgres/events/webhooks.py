@@ -14,7 +14,14 @@ from uuid import UUID
 
 from posthorn.adapters.postgres.access.audit import write_audit
 from posthorn.adapters.postgres.access.idempotency import keep_answer
-from posthorn.adapters.postgres.access.tenant_scope import MOVED, Scoped, check_version, found, one, version_of
+from posthorn.adapters.postgres.access.tenant_scope import (
+    MOVED,
+    Scoped,
+    check_version,
+    found,
+    one,
+    version_of,
+)
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.directory.tenants import tenant_named
 from posthorn.ports.changes import Versions
@@ -34,10 +41,15 @@ _SELECT = (
     "SELECT w.id, w.tenant_id, w.url, w.events, w.domain, w.state, w.created_at, w.updated_at, w.secret, t.name AS tenant_name"
     " FROM webhooks w LEFT JOIN tenants t ON t.id = w.tenant_id"
 )
-LISTENING = f"{_SELECT} WHERE w.state <> 'paused' AND coalesce(t.state, 'active') = 'active' ORDER BY w.id"
+LISTENING = (
+    f"{_SELECT} WHERE w.state <> 'paused' AND coalesce(t.state, 'active') = 'active' ORDER BY w.id"
+)
 """Webhooks that receive events now: not those of a suspended tenant."""
 _NAMED = Scoped(f"{_SELECT} WHERE {{visible}} AND w.id = $2", "w.tenant_id")
-_LIST = Scoped(f"{_SELECT} WHERE {{visible}} AND ($2::uuid IS NULL OR w.id > $2) ORDER BY w.id LIMIT $3", "w.tenant_id")
+_LIST = Scoped(
+    f"{_SELECT} WHERE {{visible}} AND ($2::uuid IS NULL OR w.id > $2) ORDER BY w.id LIMIT $3",
+    "w.tenant_id",
+)
 _COLUMNS = (
     "v.id, v.webhook_id, v.event_type, v.event::text AS event, v.state, v.attempts, v.due_at, v.last_status, v.last_reply,"
     " v.created_at, v.closed_at"
@@ -70,13 +82,19 @@ class PostgresWebhooks:
         self._database = database
 
     async def create(
-        self, tenant: UUID | None, new: NewWebhook, owner: str | None, receipt: Receipt[Webhook] | None = None
+        self,
+        tenant: UUID | None,
+        new: NewWebhook,
+        owner: str | None,
+        receipt: Receipt[Webhook] | None = None,
     ) -> Webhook:
         """Create one and return it as stored."""
         async with self._database.transaction() as connection:
             mine = tenant if owner is None else await tenant_named(connection, tenant, owner)
             if mine is not None:  # concurrent creations count one after the other
-                await connection.execute("SELECT FROM tenants WHERE id = $1 FOR NO KEY UPDATE", mine)
+                await connection.execute(
+                    "SELECT FROM tenants WHERE id = $1 FOR NO KEY UPDATE", mine
+                )
             number = await connection.fetchval(
                 "SELECT count(*) FROM webhooks WHERE tenant_id IS NOT DISTINCT FROM $1", mine
             )
@@ -106,7 +124,11 @@ class PostgresWebhooks:
             return as_webhook(await one(connection, tenant, _NAMED, number))
 
     async def change(
-        self, tenant: UUID | None, number: UUID, changes: Mapping[str, object], expected: Versions = None
+        self,
+        tenant: UUID | None,
+        number: UUID,
+        changes: Mapping[str, object],
+        expected: Versions = None,
     ) -> Webhook:
         """Set the fields that ``changes`` names."""
         async with self._database.transaction() as connection:
@@ -117,7 +139,9 @@ class PostgresWebhooks:
                 return as_webhook(row)
             if "domain" in changes:
                 await _check_domain(connection, row["tenant_id"], changes["domain"])
-            places = ", ".join(f"{column} = ${place}" for place, column in enumerate(setting, start=2))
+            places = ", ".join(
+                f"{column} = ${place}" for place, column in enumerate(setting, start=2)
+            )
             await connection.execute(
                 f"UPDATE webhooks SET {places}, updated_at = {MOVED} WHERE id = $1",
                 number,
@@ -125,7 +149,9 @@ class PostgresWebhooks:
             )
             if "state" in changes:
                 await put_off(connection, number, is_paused=changes["state"] is WebhookState.PAUSED)
-            await write_audit(connection, row["tenant_id"], str(number), {name: changes[name] for name in setting})
+            await write_audit(
+                connection, row["tenant_id"], str(number), {name: changes[name] for name in setting}
+            )
             return as_webhook(await one(connection, tenant, _NAMED, number))
 
     async def rotate(
@@ -158,7 +184,12 @@ class PostgresWebhooks:
             await write_audit(connection, row["tenant_id"], str(number), {"url": row["url"]})
 
     async def deliveries(
-        self, tenant: UUID | None, number: UUID, state: DeliveryState | None, before: UUID | None, limit: int
+        self,
+        tenant: UUID | None,
+        number: UUID,
+        state: DeliveryState | None,
+        before: UUID | None,
+        limit: int,
     ) -> Sequence[Delivery]:
         """List a webhook's, newest first."""
         async with self._database.session() as connection:
@@ -193,7 +224,9 @@ class PostgresWebhooks:
             await write_audit(connection, owner, str(new.webhook), {"delivery": str(new.id)})
             return _as_delivery(await one(connection, tenant, _DELIVERY, new.webhook, new.id))
 
-    async def _awake(self, connection: Connection, tenant: UUID | None, number: UUID) -> UUID | None:
+    async def _awake(
+        self, connection: Connection, tenant: UUID | None, number: UUID
+    ) -> UUID | None:
         """Return the owner of a webhook. Raises NotFound; Conflict when it is paused."""
         try:
             row = await one(connection, tenant, _NAMED + "FOR KEY SHARE OF w", number)
@@ -219,7 +252,9 @@ async def enter(connection: Connection, deliveries: Sequence[NewDelivery]) -> No
 async def put_off(connection: Connection, number: UUID, *, is_paused: bool) -> None:
     """Postpone waiting deliveries of a paused webhook; make them due now when it is active
     again."""
-    when, only = ("now() + interval '100 years'", "") if is_paused else ("now()", "AND due_at > now()")
+    when, only = (
+        ("now() + interval '100 years'", "") if is_paused else ("now()", "AND due_at > now()")
+    )
     await connection.execute(
         f"UPDATE webhook_deliveries SET due_at = {when} WHERE webhook_id = $1 AND state = 'waiting' {only}",
         number,

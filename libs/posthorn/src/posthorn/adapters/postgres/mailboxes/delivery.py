@@ -31,10 +31,13 @@ from posthorn.model.room import crossed_sql
 from posthorn.ports.mailboxes import AccountsGone, LongSender, Resolution
 from posthorn.ports.segments import Segment, SegmentMessage
 
-_LOCK_ACCOUNTS = "SELECT id FROM accounts WHERE id = ANY ($1::bigint[]) ORDER BY id FOR NO KEY UPDATE"
+_LOCK_ACCOUNTS = (
+    "SELECT id FROM accounts WHERE id = ANY ($1::bigint[]) ORDER BY id FOR NO KEY UPDATE"
+)
 
-# A segment of which something was made may be there from an earlier half of the same batch; one of which nothing was made may be
-# there under another id (a large body keeps its key when it is delivered again), or it is removed by the collector.
+# A segment of which something was made may be there from an earlier half of the same batch; one of
+# which nothing was made may be there under another id (a large body keeps its key when it is
+# delivered again), or it is removed by the collector.
 _INSERT_MESSAGES = """
 WITH made AS (
     INSERT INTO messages (id, segment_id, offset_octets, stored_octets, encoding, size_crlf, has_dot_lines, sha256,
@@ -98,7 +101,9 @@ class PostgresMailboxes:
     ``policy`` is that of the outbound queue.
     """
 
-    def __init__(self, database: Database, policy: outbound.QueuePolicy = outbound.DEFAULT_POLICY) -> None:
+    def __init__(
+        self, database: Database, policy: outbound.QueuePolicy = outbound.DEFAULT_POLICY
+    ) -> None:
         self._database = database
         self._policy = policy
 
@@ -142,13 +147,18 @@ class PostgresMailboxes:
 
 
 async def insert_messages(
-    connection: Connection, messages: Sequence[tuple[UUID, SegmentMessage]], segments: Sequence[Segment]
+    connection: Connection,
+    messages: Sequence[tuple[UUID, SegmentMessage]],
+    segments: Sequence[Segment],
 ) -> set[UUID]:
-    """Insert the messages of (segment, message) that are not there, and the segments; returns the ids of those made.
+    """Insert the messages of (segment, message) that are not there, and the segments; returns the
+    ids of those made.
 
     The caller holds the accounts, and makes an entry for each account of each message made.
     """
-    return {row["id"] for row in await connection.fetch(_INSERT_MESSAGES, *_columns(messages, segments))}
+    return {
+        row["id"] for row in await connection.fetch(_INSERT_MESSAGES, *_columns(messages, segments))
+    }
 
 
 def _by_receipt(segments: Sequence[Segment]) -> list[tuple[UUID, SegmentMessage]]:
@@ -157,10 +167,14 @@ def _by_receipt(segments: Sequence[Segment]) -> list[tuple[UUID, SegmentMessage]
     for segment in segments:
         for message in segment.messages:
             found.setdefault(message.envelope.id, (segment.id, message))
-    return sorted(found.values(), key=lambda pair: (pair[1].envelope.received_at, pair[1].envelope.id))
+    return sorted(
+        found.values(), key=lambda pair: (pair[1].envelope.received_at, pair[1].envelope.id)
+    )
 
 
-def _columns(messages: Sequence[tuple[UUID, SegmentMessage]], segments: Sequence[Segment]) -> list[list[Any]]:
+def _columns(
+    messages: Sequence[tuple[UUID, SegmentMessage]], segments: Sequence[Segment]
+) -> list[list[Any]]:
     rows = [
         (
             message.envelope.id,
@@ -184,7 +198,12 @@ def _columns(messages: Sequence[tuple[UUID, SegmentMessage]], segments: Sequence
     ]
     columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(16)]
     distinct = {segment.id: segment for segment in segments}.values()
-    return [*columns, [s.id for s in distinct], [s.key for s in distinct], [s.octets for s in distinct]]
+    return [
+        *columns,
+        [s.id for s in distinct],
+        [s.key for s in distinct],
+        [s.octets for s in distinct],
+    ]
 
 
 async def lock_accounts(connection: Connection, accounts: Sequence[int]) -> None:
@@ -202,7 +221,9 @@ async def make_entries(connection: Connection, messages: Sequence[SegmentMessage
     for message in messages:
         envelope = message.envelope
         for account in dict.fromkeys(message.accounts):
-            entries.append((account, ranks[account], envelope.id, envelope.body.size, envelope.received_at))
+            entries.append(
+                (account, ranks[account], envelope.id, envelope.body.size, envelope.received_at)
+            )
             ranks[account] += 1
             octets[account] += envelope.body.size
     if not entries:

@@ -110,7 +110,9 @@ class _Cancelled(Exception):
 class PostgresExpansions:
     """The port Expansions over Postgres. ``policy`` as in ``PostgresMailboxes``."""
 
-    def __init__(self, database: Database, policy: outbound.QueuePolicy = outbound.DEFAULT_POLICY) -> None:
+    def __init__(
+        self, database: Database, policy: outbound.QueuePolicy = outbound.DEFAULT_POLICY
+    ) -> None:
         self._database = database
         self._policy = policy
         self._turn = _FIRST  # the tenant served last
@@ -162,7 +164,10 @@ class PostgresExpansions:
             return await _bounce(connection, row, held, told, _GONE)
         places = route(envelope, _resolution(recipient, slice_))
         message = await _fresh(
-            connection, SegmentMessage(envelope, BlobRange(0, 0), places.accounts, places.outbound, held["tenant_id"])
+            connection,
+            SegmentMessage(
+                envelope, BlobRange(0, 0), places.accounts, places.outbound, held["tenant_id"]
+            ),
         )
         done = len(slice_) < limit
         await self._enter(connection, row, message, done=done)
@@ -177,7 +182,9 @@ class PostgresExpansions:
             accounts=row["accounts"] + len(message.accounts),
         )
 
-    async def _enter(self, connection: Connection, row: Any, mail: SegmentMessage, *, done: bool) -> None:
+    async def _enter(
+        self, connection: Connection, row: Any, mail: SegmentMessage, *, done: bool
+    ) -> None:
         message = row["message_id"]
         await lock_accounts(connection, mail.accounts)
         await make_entries(connection, [mail])
@@ -188,7 +195,8 @@ class PostgresExpansions:
         else:
             shown = (QueueState.HELD.value, "", f"being expanded: {progress} so far", None)
         await _show(connection, row, shown)
-        await connection.execute(_COUNT_ROWS, message, outbound.open_rows(mail))  # before messages: see tables
+        # before messages: see tables
+        await connection.execute(_COUNT_ROWS, message, outbound.open_rows(mail))
         if mail.accounts:
             await connection.execute(_COUNT_ENTRIES, message, len(mail.accounts))
         if done:
@@ -204,7 +212,9 @@ def _resolution(recipient: str, found: list[Any]) -> Resolution:
         for each in found
         if each["account"] is None
     )
-    return Resolution({recipient: ours} if ours else {}, frozenset(), {recipient: out} if out else {})
+    return Resolution(
+        {recipient: ours} if ours else {}, frozenset(), {recipient: out} if out else {}
+    )
 
 
 async def _fresh(connection: Connection, message: SegmentMessage) -> SegmentMessage:
@@ -215,7 +225,9 @@ async def _fresh(connection: Connection, message: SegmentMessage) -> SegmentMess
     return SegmentMessage(
         message.envelope,
         message.blob_range,
-        tuple(account for account in dict.fromkeys(message.accounts) if f"account {account}" in new),
+        tuple(
+            account for account in dict.fromkeys(message.accounts) if f"account {account}" in new
+        ),
         tuple(each for each in message.outbound if outbound.place_of(each, message.tenant) in new),
         message.tenant,
     )
@@ -224,13 +236,17 @@ async def _fresh(connection: Connection, message: SegmentMessage) -> SegmentMess
 async def _refuse(connection: Connection, row: Any, held: Any, told: Expanded) -> Expanded:
     """Defer an alias with too many targets until its owner reduces them or it expires."""
     if held["over"]:
-        return await _bounce(connection, row, held, replace(told, refused=_WIDE), ("5.2.4", f"554 5.2.4 {_WIDE}"))
+        return await _bounce(
+            connection, row, held, replace(told, refused=_WIDE), ("5.2.4", f"554 5.2.4 {_WIDE}")
+        )
     await _show(connection, row, (QueueState.HELD.value, "4.2.4", f"450 4.2.4 {_WIDE}", None))
     await connection.execute(_POSTPONE, row["recipient_id"], AGAIN_SECONDS)
     return replace(told, refused=_WIDE)
 
 
-async def _bounce(connection: Connection, row: Any, held: Any, told: Expanded, why: tuple[str, str]) -> Expanded:
+async def _bounce(
+    connection: Connection, row: Any, held: Any, told: Expanded, why: tuple[str, str]
+) -> Expanded:
     """Bounce an alias without targets, unless the reverse-path is null or no DSN was wanted."""
     wants = held["sender"] and RecipientDsn(Notify(held["notify"])).wants(Action.FAILED)
     notice = Action.FAILED.value if wants else None
@@ -243,7 +259,9 @@ async def _bounce(connection: Connection, row: Any, held: Any, told: Expanded, w
 
 async def _show(connection: Connection, row: Any, shown: tuple[str, str, str, str | None]) -> None:
     state, status, reply, notice = shown
-    found = await connection.fetchval(_SHOW, row["recipient_id"], state, status, clean_text(reply), notice)
+    found = await connection.fetchval(
+        _SHOW, row["recipient_id"], state, status, clean_text(reply), notice
+    )
     if found is None:
         raise _Cancelled
 

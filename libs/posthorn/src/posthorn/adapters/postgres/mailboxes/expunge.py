@@ -132,7 +132,9 @@ _LOCK_PAST = """
      USING (account_id, message_id, mailbox_id, deleted_at)
      ORDER BY e.account_id, e.message_id FOR UPDATE OF e SKIP LOCKED
 """
-_LOCK_THESE = "SELECT segment_id FROM messages WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE"
+_LOCK_THESE = (
+    "SELECT segment_id FROM messages WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE"
+)
 _PURGE = f"""
     WITH freed AS (
         DELETE FROM deleted_entries e
@@ -166,7 +168,9 @@ class Removed(NamedTuple):
     """Whether the account accepts mail again: the directory must be updated."""
 
 
-async def remove(connection: Connection, account: int, where: Sequence[tuple[int, int]], *, keep: bool) -> Removed:
+async def remove(
+    connection: Connection, account: int, where: Sequence[tuple[int, int]], *, keep: bool
+) -> Removed:
     """Remove the entries (mailbox id, uid) from an account's mailboxes; missing ones are ignored.
 
     The caller holds the lock of the account's row. ``keep``: whether its domain has an undelete
@@ -177,7 +181,10 @@ async def remove(connection: Connection, account: int, where: Sequence[tuple[int
     if not keep:
         segments: set[UUID | None] = set()
         for boxes, uids in columns:
-            segments |= {row["segment_id"] for row in await connection.fetch(_LOCK_MESSAGES, account, boxes, uids)}
+            segments |= {
+                row["segment_id"]
+                for row in await connection.fetch(_LOCK_MESSAGES, account, boxes, uids)
+            }
         await connection.execute(_LOCK_SEGMENTS, [segment for segment in segments if segment])
     entries, below_quota = 0, False
     for boxes, uids in columns:
@@ -208,20 +215,29 @@ class Past(NamedTuple):
 
 async def past(connection: Connection, after: datetime | None, limit: int) -> Past:
     """Examine ``limit`` deleted entries."""
-    after = after or datetime(1970, 1, 1, tzinfo=UTC)  # not null, for which a cached plan would read the whole index
+    # not null, for which a cached plan would read the whole index
+    after = after or datetime(1970, 1, 1, tzinfo=UTC)
     rows = await connection.fetch(_PAST, after, limit)
-    return Past([row for row in rows if row["past"]], rows[-1]["deleted_at"] if len(rows) == limit else None)
+    return Past(
+        [row for row in rows if row["past"]], rows[-1]["deleted_at"] if len(rows) == limit else None
+    )
 
 
 async def purge(connection: Connection, rows: Collection[Any]) -> int:
-    """Drop the deleted entries, with references and live octets, in the caller's transaction; returns how many went."""
+    """Drop the deleted entries, with references and live octets, in the caller's transaction;
+    returns how many went."""
     locked = await connection.fetch(_LOCK_PAST, *_columns(rows))
     if not locked:
         return 0
     found = await connection.fetch(_LOCK_THESE, sorted({row["message_id"] for row in locked}))
-    await connection.execute(_LOCK_SEGMENTS, list({row["segment_id"] for row in found if row["segment_id"]}))
+    await connection.execute(
+        _LOCK_SEGMENTS, list({row["segment_id"] for row in found if row["segment_id"]})
+    )
     return int(await connection.fetchval(_PURGE, *_columns(locked)))
 
 
 def _columns(rows: Collection[Any]) -> list[list[Any]]:
-    return [[row[name] for row in rows] for name in ("account_id", "message_id", "mailbox_id", "deleted_at")]
+    return [
+        [row[name] for row in rows]
+        for name in ("account_id", "message_id", "mailbox_id", "deleted_at")
+    ]

@@ -91,17 +91,30 @@ class PostgresAccountMailboxes:
             await write_audit(connection, account["tenant_id"], address, {"mailbox": name})
 
 
-async def make_mailboxes(connection: Connection, account: int, address: str, names: Sequence[str]) -> list[Mailbox]:
+async def make_mailboxes(
+    connection: Connection, account: int, address: str, names: Sequence[str]
+) -> list[Mailbox]:
     """Create the missing mailboxes and return all of them. The caller holds the account's row.
     Raises Conflict when there would be too many."""
-    there = {row["name"] for row in await connection.fetch("SELECT name FROM mailboxes WHERE account_id = $1", account)}
+    there = {
+        row["name"]
+        for row in await connection.fetch(
+            "SELECT name FROM mailboxes WHERE account_id = $1", account
+        )
+    }
     missing = [name for name in dict.fromkeys(names) if name not in there]
     if len(there) + len(missing) > MOST_MAILBOXES:
         raise Conflict(f"{address} would have more than {MOST_MAILBOXES} mailboxes")
-    return [Mailbox(**row) for row in await connection.fetch(_MAKE, account, missing)] if missing else []
+    return (
+        [Mailbox(**row) for row in await connection.fetch(_MAKE, account, missing)]
+        if missing
+        else []
+    )
 
 
-async def account_of(connection: Connection, tenant: UUID | None, address: str, lock: str = "") -> Any:
+async def account_of(
+    connection: Connection, tenant: UUID | None, address: str, lock: str = ""
+) -> Any:
     """Return the row of an account visible to the caller. Raises NotFound."""
     rows = await found(connection, tenant, _FIND + lock, address)
     if not rows:

@@ -21,7 +21,14 @@ from posthorn.adapters.postgres.tables import INBOX
 from posthorn.model.blob_range import BodyLocation
 from posthorn.ports.access import Ending, Place, Proof
 from posthorn.ports.errors import Unavailable
-from posthorn.ports.maildrops import LEASE_SECONDS, AccountLogin, LeaseLost, Listing, MaildropBusy, Revoked
+from posthorn.ports.maildrops import (
+    LEASE_SECONDS,
+    AccountLogin,
+    LeaseLost,
+    Listing,
+    MaildropBusy,
+    Revoked,
+)
 
 _LOGIN = f"""
 SELECT a.id, a.address, a.password_hash, a.state <> 'suspended' AND t.state <> 'suspended', d.tenant_id, {PLACE_AGE}
@@ -78,7 +85,8 @@ class PostgresMaildrops:
         await self._database.probe()
 
     async def login(self, address: str, place: bytes = b"") -> AccountLogin | None:
-        """Look an account up by canonical address, and whether the place is familiar to it. Raises Unavailable."""
+        """Look an account up by canonical address, and whether the place is familiar to it.
+        Raises Unavailable."""
         if clean_text(address) != address:
             return None
         async with self._database.session() as connection:
@@ -94,7 +102,9 @@ class PostgresMaildrops:
         the lease may be taken all the same."""
         async with self._database.session() as connection:
             try:
-                taken = await connection.fetchval(_TAKE_LEASE, account, holder, LEASE_SECONDS, by_app_password)
+                taken = await connection.fetchval(
+                    _TAKE_LEASE, account, holder, LEASE_SECONDS, by_app_password
+                )
             except asyncpg.ForeignKeyViolationError:
                 raise Unavailable("postgres", "the account was deleted during login") from None
         if not taken:
@@ -121,13 +131,18 @@ class PostgresMaildrops:
             return set()
         async with self._database.session() as connection:
             rows = await connection.fetch(
-                _RENEW, [account for account, _ in pairs], [holder for _, holder in pairs], LEASE_SECONDS
+                _RENEW,
+                [account for account, _ in pairs],
+                [holder for _, holder in pairs],
+                LEASE_SECONDS,
             )
         return {row["holder"] for row in rows}
 
     async def ended(self, sessions: Mapping[UUID, Proof]) -> dict[UUID, Ending]:
         """Return the sessions, by their leases' holders, that must end. Raises Unavailable."""
-        asked: list[tuple[Proof, UUID | None]] = [(proof, holder) for holder, proof in sessions.items()]
+        asked: list[tuple[Proof, UUID | None]] = [
+            (proof, holder) for holder, proof in sessions.items()
+        ]
         if not asked:
             return {}
         async with self._database.session() as connection:
@@ -141,12 +156,14 @@ class PostgresMaildrops:
             rows = await connection.fetch(_LOCATE, account, INBOX, list(uids))
         return {row["uid"]: BodyLocation(*tuple(row)[1:]) for row in rows}
 
-    async def commit(self, account: int, holder: UUID, uids: Collection[int], proof: Proof | None = None) -> int:
-        """Delete the messages, release quota and lease, all in one transaction; returns how many were deleted. In a domain with an
-        undelete window they can be brought back through the API.
+    async def commit(
+        self, account: int, holder: UUID, uids: Collection[int], proof: Proof | None = None
+    ) -> int:
+        """Delete the messages, release quota and lease, all in one transaction; returns how many
+        were deleted. In a domain with an undelete window they can be brought back through the API.
 
-        A message that is already gone counts as deleted. Raises LeaseLost or Revoked with nothing deleted, or Unavailable, after
-        which the deletion may all the same have happened.
+        A message that is already gone counts as deleted. Raises LeaseLost or Revoked with nothing
+        deleted, or Unavailable, after which the deletion may all the same have happened.
         """
         unique = sorted(set(uids))
         async with self._database.transaction() as connection:
@@ -156,7 +173,9 @@ class PostgresMaildrops:
             if proof is not None and (found := await find_ended(connection, [(proof, None)])):
                 raise Revoked(next(iter(found.values())))
             where = [(INBOX, uid) for uid in unique]
-            if (await remove(connection, account, where, keep=row["undelete_days"] > 0)).below_quota:
+            if (
+                await remove(connection, account, where, keep=row["undelete_days"] > 0)
+            ).below_quota:
                 await write_outbox(connection, row["address"])
                 await connection.execute("SELECT pg_notify('directory', '')")
             # last, so that the lease's row is locked only briefly: renewals of all leases update it

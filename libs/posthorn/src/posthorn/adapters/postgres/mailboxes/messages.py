@@ -126,25 +126,43 @@ class PostgresAccountMail(PostgresAccountMailboxes):
         super().__init__(database)
 
     async def messages(
-        self, tenant: UUID | None, address: str, mailbox: str, which: Which, before: int | None, limit: int
+        self,
+        tenant: UUID | None,
+        address: str,
+        mailbox: str,
+        which: Which,
+        before: int | None,
+        limit: int,
     ) -> Found:
         """List a mailbox, newest uid first."""
         below = 2**63 - 1 if before is None else before
-        chosen = {name: value for name in _CONDITIONS if (value := getattr(which, name)) is not None}
-        wanted = " AND ".join(_CONDITIONS[name].format(f"${place}") for place, name in enumerate(chosen, start=6))
+        chosen = {
+            name: value for name in _CONDITIONS if (value := getattr(which, name)) is not None
+        }
+        wanted = " AND ".join(
+            _CONDITIONS[name].format(f"${place}") for place, name in enumerate(chosen, start=6)
+        )
         async with self._database.session() as connection:
             account = (await account_of(connection, tenant, address))["id"]
             number = await _mailbox(connection, account, mailbox)
             if number is None:
                 raise NotFound(f"{address} has no mailbox of this name")
-            floor = await connection.fetchval(_FLOOR, account, number, below, _LOOKED_AT - 1) if chosen else None
+            floor = (
+                await connection.fetchval(_FLOOR, account, number, below, _LOOKED_AT - 1)
+                if chosen
+                else None
+            )
             query = f"{_PAGE} AND {wanted} {_END}" if chosen else f"{_PAGE} {_END}"
-            rows = await connection.fetch(query, account, number, below, floor or 0, limit + 1, *chosen.values())
+            rows = await connection.fetch(
+                query, account, number, below, floor or 0, limit + 1, *chosen.values()
+            )
         if len(rows) > limit:
             return Found([_as_message(row) for row in rows[:limit]], rows[limit - 1]["uid"])
         return Found([_as_message(row) for row in rows], floor)
 
-    async def message(self, tenant: UUID | None, address: str, message: UUID) -> tuple[Message, BodyLocation]:
+    async def message(
+        self, tenant: UUID | None, address: str, message: UUID
+    ) -> tuple[Message, BodyLocation]:
         """Return a message with the location of its body."""
         async with self._database.session() as connection:
             account = (await account_of(connection, tenant, address))["id"]
@@ -161,20 +179,26 @@ class PostgresAccountMail(PostgresAccountMailboxes):
             has_dot_lines=row["has_dot_lines"],
         )
 
-    async def move_message(self, tenant: UUID | None, address: str, message: UUID, mailbox: str) -> Message:
+    async def move_message(
+        self, tenant: UUID | None, address: str, message: UUID, mailbox: str
+    ) -> Message:
         """Move the message from every other mailbox into this one."""
         async with self._database.transaction() as connection:
             found = await account_of(connection, tenant, address, "FOR NO KEY UPDATE OF a")
             before = await _one(connection, found["id"], address, message)
             number = await _mailbox(connection, found["id"], mailbox)
             if number is None:
-                raise ValidationFailed(FieldError("mailbox", f"{address} has no mailbox of this name; create it first"))
+                raise ValidationFailed(
+                    FieldError("mailbox", f"{address} has no mailbox of this name; create it first")
+                )
             await connection.execute(_MOVE, found["id"], message, number)
             details = {"message": message, "from": before["mailbox"], "to": mailbox}
             await write_audit(connection, found["tenant_id"], address, details)
             return _as_message(await _one(connection, found["id"], address, message))
 
-    async def delete_message(self, tenant: UUID | None, address: str, message: UUID) -> Change[None]:
+    async def delete_message(
+        self, tenant: UUID | None, address: str, message: UUID
+    ) -> Change[None]:
         """Delete the message from every mailbox of the account."""
         async with self._database.transaction() as connection:
             found = await account_of(connection, tenant, address, "FOR NO KEY UPDATE OF a")
@@ -188,18 +212,26 @@ class PostgresAccountMail(PostgresAccountMailboxes):
             where = [(row["mailbox_id"], row["uid"]) for row in rows]
             removed = await remove(connection, found["id"], where, keep=found["undelete_days"] > 0)
             await write_audit(connection, found["tenant_id"], address, {"message": message})
-            return Change(None, await write_outbox(connection, address) if removed.below_quota else ())
+            return Change(
+                None, await write_outbox(connection, address) if removed.below_quota else ()
+            )
 
     async def deleted(
         self, tenant: UUID | None, address: str, before: DeletedKey | None, limit: int
     ) -> Sequence[tuple[DeletedKey, DeletedMessage]]:
         """List the messages that can be undeleted, in the order of the primary key."""
         key = () if before is None else (before.message, before.mailbox, before.deleted_at)
-        below = "" if before is None else "AND (e.message_id, e.mailbox_id, e.deleted_at) < ($4, $5, $6)"
+        below = (
+            ""
+            if before is None
+            else "AND (e.message_id, e.mailbox_id, e.deleted_at) < ($4, $5, $6)"
+        )
         async with self._database.session() as connection:
             found = await account_of(connection, tenant, address)
             days = found["undelete_days"]
-            rows = await connection.fetch(f"{_DELETED} {below} {_NEWEST} $3", found["id"], days, limit, *key)
+            rows = await connection.fetch(
+                f"{_DELETED} {below} {_NEWEST} $3", found["id"], days, limit, *key
+            )
         window = timedelta(days=days)
         return [
             (
@@ -209,7 +241,9 @@ class PostgresAccountMail(PostgresAccountMailboxes):
             for row in rows
         ]
 
-    async def undelete_message(self, tenant: UUID | None, address: str, message: UUID) -> Change[Message]:
+    async def undelete_message(
+        self, tenant: UUID | None, address: str, message: UUID
+    ) -> Change[Message]:
         """Restore the message to its mailboxes."""
         async with self._database.transaction() as connection:
             found = await account_of(connection, tenant, address, "FOR NO KEY UPDATE OF a")
@@ -223,7 +257,9 @@ class PostgresAccountMail(PostgresAccountMailboxes):
             crossed = await connection.fetchval(_UNDELETE, account, message, days, INBOX)
             await write_audit(connection, found["tenant_id"], address, {"message": message})
             outbox_ids = await write_outbox(connection, address) if crossed else ()
-            return Change(_as_message(await _one(connection, account, address, message)), outbox_ids)
+            return Change(
+                _as_message(await _one(connection, account, address, message)), outbox_ids
+            )
 
 
 async def _one(connection: Connection, account: int, address: str, message: UUID) -> Any:

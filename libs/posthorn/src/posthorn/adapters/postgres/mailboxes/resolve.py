@@ -146,14 +146,20 @@ SELECT 'forward', recipient, NULL, tenant, target, alias, withheld
 """
 
 
-async def resolve(connection: Connection, recipients: Collection[str], messages: Collection[UUID]) -> Resolution:
+async def resolve(
+    connection: Connection, recipients: Collection[str], messages: Collection[UUID]
+) -> Resolution:
     """Resolve recipients, and return which messages are delivered already: see
     ``ports.mailboxes``."""
-    asked = [recipient for recipient in dict.fromkeys(recipients) if clean_text(recipient) == recipient]
+    asked = [
+        recipient for recipient in dict.fromkeys(recipients) if clean_text(recipient) == recipient
+    ]
     accounts: defaultdict[str, list[int]] = defaultdict(list)
     forwards: defaultdict[str, list[Forward]] = defaultdict(list)
     placed, elsewhere, wide = [], [], []
-    for kind, recipient, account, number, forward, alias, withheld in await _rows(connection, asked, list(messages)):
+    for kind, recipient, account, number, forward, alias, withheld in await _rows(
+        connection, asked, list(messages)
+    ):
         match kind:
             case "account":
                 accounts[recipient].append(account)
@@ -168,13 +174,18 @@ async def resolve(connection: Connection, recipients: Collection[str], messages:
     return Resolution(
         {recipient: tuple(sorted(ids)) for recipient, ids in accounts.items()},
         frozenset(placed),
-        {recipient: tuple(sorted(found, key=lambda each: each.address)) for recipient, found in forwards.items()},
+        {
+            recipient: tuple(sorted(found, key=lambda each: each.address))
+            for recipient, found in forwards.items()
+        },
         frozenset(elsewhere),
         frozenset(wide),
     )
 
 
-async def _rows(connection: Connection, asked: Sequence[str], messages: Sequence[UUID]) -> list[Any]:
+async def _rows(
+    connection: Connection, asked: Sequence[str], messages: Sequence[UUID]
+) -> list[Any]:
     most = WIDE_ADDRESSES + 2
     together = _MOST_TOGETHER + 4 * len(asked) if len(asked) > _SLICE else most * _SLICE + 1
     rows: list[Any] = await connection.fetch(_RESOLVE, list(asked), list(messages), most, together)
@@ -182,5 +193,7 @@ async def _rows(connection: Connection, asked: Sequence[str], messages: Sequence
         return rows
     rows = [row for row in rows if row["kind"] == "placed"]
     for start in range(0, len(asked), _SLICE):
-        rows += await connection.fetch(_RESOLVE, list(asked[start : start + _SLICE]), [], most, most * _SLICE + 1)
+        rows += await connection.fetch(
+            _RESOLVE, list(asked[start : start + _SLICE]), [], most, most * _SLICE + 1
+        )
     return rows

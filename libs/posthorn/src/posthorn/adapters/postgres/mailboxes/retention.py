@@ -93,7 +93,10 @@ class PostgresRetention:
             row = await connection.fetchrow(LOCK_ACCOUNT, account)
             if row is None:
                 return 0
-            where = [(old["mailbox_id"], old["uid"]) for old in await connection.fetch(_WHERE, account, limit)]
+            where = [
+                (old["mailbox_id"], old["uid"])
+                for old in await connection.fetch(_WHERE, account, limit)
+            ]
             removed = await remove(connection, account, where, keep=row["undelete_days"] > 0)
             if removed.below_quota:
                 await write_outbox(connection, row["address"])

@@ -25,7 +25,9 @@ _LIVE = """
 SELECT id, offset_octets, stored_octets, encoding FROM messages WHERE segment_id = $1 AND refs > 0 ORDER BY offset_octets, id
 """
 
-_LOCK_LIVE = "SELECT id FROM messages WHERE segment_id = $1 AND refs > 0 ORDER BY id FOR NO KEY UPDATE"
+_LOCK_LIVE = (
+    "SELECT id FROM messages WHERE segment_id = $1 AND refs > 0 ORDER BY id FOR NO KEY UPDATE"
+)
 
 _CONDEMN = """
 UPDATE segments SET live_octets = 0, condemned_at = clock_timestamp() WHERE id = $1 AND condemned_at IS NULL RETURNING 1
@@ -69,7 +71,9 @@ class PostgresSegmentCatalog:
         async with self._database.session() as connection:
             return await lead(connection, _TASK, self._holder, seconds)
 
-    async def mostly_dead(self, live_share: float, older_than: float, limit: int) -> Sequence[DeadSegment]:
+    async def mostly_dead(
+        self, live_share: float, older_than: float, limit: int
+    ) -> Sequence[DeadSegment]:
         """Return segments of at least that age in seconds with at most that share of live bytes,
         oldest first. Raises Unavailable."""
         async with self._database.session() as connection:
@@ -81,7 +85,9 @@ class PostgresSegmentCatalog:
         async with self._database.session() as connection:
             rows = await connection.fetch(_LIVE, segment)
         return [
-            LiveMessage(row["id"], BlobRange(row["offset_octets"], row["stored_octets"], row["encoding"]))
+            LiveMessage(
+                row["id"], BlobRange(row["offset_octets"], row["stored_octets"], row["encoding"])
+            )
             for row in rows
         ]
 
@@ -136,13 +142,16 @@ class PostgresSegmentCatalog:
     async def long_standing(self) -> int:
         """Return how many segments are older than a day. Raises Unavailable."""
         async with self._database.session() as connection:
-            return int(await connection.fetchval(f"SELECT count(*) FROM segments WHERE {_LONG_STANDING}"))
+            return int(
+                await connection.fetchval(f"SELECT count(*) FROM segments WHERE {_LONG_STANDING}")
+            )
 
     async def removed(self, segments: Collection[UUID]) -> None:
         """Delete the rows of condemned segments whose blobs are deleted. Raises Unavailable."""
         async with self._database.session() as connection:
             await connection.execute(
-                "DELETE FROM segments WHERE id = ANY ($1::uuid[]) AND condemned_at IS NOT NULL", list(segments)
+                "DELETE FROM segments WHERE id = ANY ($1::uuid[]) AND condemned_at IS NOT NULL",
+                list(segments),
             )
 
     async def unknown_keys(self, keys: Collection[str]) -> set[str]:
@@ -156,11 +165,13 @@ class PostgresSegmentCatalog:
         return {row["key"] for row in rows}
 
     async def forget_long_senders(self, days: int, limit: int) -> int:
-        """Delete long senders not used for more than that many days; returns how many. Raises Unavailable."""
+        """Delete long senders not used for more than that many days; returns how many. Raises
+        Unavailable."""
         async with self._database.session() as connection:
             return await forget(connection, days, limit)
 
     async def forget_messages(self, older_than: float, limit: int) -> int:
-        """Delete rows of unreferenced messages placed at least that many seconds ago; returns how many. Raises Unavailable."""
+        """Delete rows of unreferenced messages placed at least that many seconds ago; returns
+        how many. Raises Unavailable."""
         async with self._database.session() as connection:
             return int(await connection.fetchval(_FORGET, older_than, limit))

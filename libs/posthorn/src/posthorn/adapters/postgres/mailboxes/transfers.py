@@ -86,7 +86,10 @@ class PostgresTransfers:
         async with self._database.session() as connection:
             account = (await account_of(connection, tenant, address))["id"]
             query = "SELECT mailbox_id, name FROM mailboxes WHERE account_id = $1 AND ($2::text IS NULL OR name = $2)"
-            boxes = {row["mailbox_id"]: row["name"] for row in await connection.fetch(query, account, mailbox)}
+            boxes = {
+                row["mailbox_id"]: row["name"]
+                for row in await connection.fetch(query, account, mailbox)
+            }
             if not boxes:
                 raise NotFound(f"{address} has no mailbox of this name")
             messages, octets = await connection.fetchrow(_COUNT, account, list(boxes)) or (0, 0)
@@ -98,7 +101,9 @@ class PostgresTransfers:
         """List entries by the primary key."""
         query = f"{_ENTRIES} {_AFTER if ahead else _THIS}"
         async with self._database.session() as connection:
-            rows = await connection.fetch(query, contents.account, list(contents.mailboxes), *after, limit)
+            rows = await connection.fetch(
+                query, contents.account, list(contents.mailboxes), *after, limit
+            )
         return [
             Exported(
                 row["mailbox_id"],
@@ -111,7 +116,9 @@ class PostgresTransfers:
             for row in rows
         ]
 
-    async def begin(self, tenant: UUID | None, address: str, holder: UUID, details: Mapping[str, object]) -> Importing:
+    async def begin(
+        self, tenant: UUID | None, address: str, holder: UUID, details: Mapping[str, object]
+    ) -> Importing:
         """Take the lease."""
         async with self._database.transaction() as connection:
             account = await account_of(connection, tenant, address)
@@ -138,13 +145,20 @@ class PostgresTransfers:
     ) -> Sequence[tuple[int, int, bytes]]:
         """Return digests, in the order of the primary key."""
         async with self._database.session() as connection:
-            return [tuple(row) for row in await connection.fetch(_DIGESTS, importing.account, *after, limit)]
+            return [
+                tuple(row)
+                for row in await connection.fetch(_DIGESTS, importing.account, *after, limit)
+            ]
 
-    async def insert(self, importing: Importing, segment: Segment, entries: Sequence[Entry]) -> set[UUID]:
+    async def insert(
+        self, importing: Importing, segment: Segment, entries: Sequence[Entry]
+    ) -> set[UUID]:
         """Store the messages for which there is room."""
         async with self._database.transaction() as connection:
             row = await connection.fetchrow(_LOCK, importing.account)
-            if row is None or not await connection.fetchval(_STAYS, _task(importing), importing.holder):
+            if row is None or not await connection.fetchval(
+                _STAYS, _task(importing), importing.holder
+            ):
                 raise ImportLost
             known = "SELECT id FROM messages WHERE id = ANY ($1::uuid[])"
             ids = [message.envelope.id for message in segment.messages]
@@ -163,21 +177,35 @@ class PostgresTransfers:
             return made | placed
 
 
-async def _enter(connection: Connection, importing: Importing, fitting: Sequence[tuple[SegmentMessage, Entry]]) -> None:
+async def _enter(
+    connection: Connection, importing: Importing, fitting: Sequence[tuple[SegmentMessage, Entry]]
+) -> None:
     if not fitting:
         return
     await make_mailboxes(
-        connection, importing.account, importing.address, list(dict.fromkeys(entry.mailbox for _, entry in fitting))
+        connection,
+        importing.account,
+        importing.address,
+        list(dict.fromkeys(entry.mailbox for _, entry in fitting)),
     )
     ranks: Counter[str] = Counter()
     rows = []
     for message, entry in fitting:
         body = message.envelope.body
         rows.append(
-            (message.envelope.id, body.size, entry.mailbox, ranks[entry.mailbox], entry.flags, entry.received_at)
+            (
+                message.envelope.id,
+                body.size,
+                entry.mailbox,
+                ranks[entry.mailbox],
+                entry.flags,
+                entry.received_at,
+            )
         )
         ranks[entry.mailbox] += 1
-    made = await connection.fetchval(_ENTER, importing.account, *(list(column) for column in zip(*rows, strict=True)))
+    made = await connection.fetchval(
+        _ENTER, importing.account, *(list(column) for column in zip(*rows, strict=True))
+    )
     if made != len(rows):
         raise LookupError("an entry was not written")  # every mailbox was created above
 

@@ -2,11 +2,15 @@
 
 Theory:
 
-- A search is composed of the conditions it has, so that each is answered by its own index, in the order of ids.
-- Ids grow with time. An age is turned into bounds of ids by halving, a few dozen look-ups by key; the exact time is compared
-  besides. So a search for what is old does not walk over all that is young.
-- What is to be tried now goes to a next hop that may be closed: it is opened first, for one attempt (``next_hops``).
-- The row of an alias that is being expanded is held, and released by nobody: to release it is to have the next slice at once.
+- A search is composed of the conditions it has, so that each is answered by its own index, in the
+  order of ids.
+- Ids grow with time. An age is turned into bounds of ids by halving, a few dozen look-ups by key;
+  the exact time is compared besides. So a search for what is old does not walk over all that is
+  young.
+- What is to be tried now goes to a next hop that may be closed: it is opened first, for one attempt
+  (``next_hops``).
+- The row of an alias that is being expanded is held, and released by nobody: to release it is to
+  have the next slice at once.
 - Whoever makes recipients due writes their destinations afterwards; see ``claim``.
 """
 
@@ -23,7 +27,12 @@ from posthorn.adapters.postgres.access.audit import write_audit
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.directory.tenants import tenant_named
 from posthorn.adapters.postgres.queue.closing import make_due, release_bodies
-from posthorn.adapters.postgres.queue.next_hops import next_hop_of, open_for_one_try, open_of_item, open_where
+from posthorn.adapters.postgres.queue.next_hops import (
+    next_hop_of,
+    open_for_one_try,
+    open_of_item,
+    open_where,
+)
 from posthorn.model.outbound import QueueState
 from posthorn.ports.errors import Conflict, NotFound
 from posthorn.ports.queue import ClosedNextHop, QueueFilter, QueueItem
@@ -56,10 +65,10 @@ UPDATE outbound_expansions SET due_at = now() WHERE recipient_id = $2
    AND EXISTS (SELECT FROM outbound_recipients r WHERE r.id = $2 AND r.state = 'held' AND ($1::uuid IS NULL OR r.tenant_id = $1))
 RETURNING true
 """
-_NOT_EXPANDING = "NOT EXISTS (SELECT FROM outbound_expansions e WHERE e.recipient_id = outbound_recipients.id)"
-_CHOOSE = (
-    "SELECT id FROM outbound_recipients WHERE {where} ORDER BY id DESC LIMIT {limit} FOR NO KEY UPDATE SKIP LOCKED"
+_NOT_EXPANDING = (
+    "NOT EXISTS (SELECT FROM outbound_expansions e WHERE e.recipient_id = outbound_recipients.id)"
 )
+_CHOOSE = "SELECT id FROM outbound_recipients WHERE {where} ORDER BY id DESC LIMIT {limit} FOR NO KEY UPDATE SKIP LOCKED"
 
 # only a platform key ($2) sends earlier what a sending limit has deferred
 _DUE_NOW = f"""
@@ -126,7 +135,9 @@ class PostgresQueueAdministration:
                 raise NotFound(f"the queue has no recipient {item}")
             if (state := QueueState(found)) not in allowed:
                 raise Conflict(f"the recipient {item} does not permit this: {_REFUSALS[state]}")
-            await _change(connection, action, [item], f"queue/{item}", {}, by_platform=tenant is None)
+            await _change(
+                connection, action, [item], f"queue/{item}", {}, by_platform=tenant is None
+            )
             return await _item(connection, tenant, item)
 
     async def act_on_all(
@@ -134,7 +145,8 @@ class PostgresQueueAdministration:
     ) -> Sequence[tuple[int, UUID, str, str]]:
         """Change all that match and whose state allows it, the newest first.
 
-        Left out is what others are changing at this moment and, of what is to be tried again, what is due already.
+        Left out is what others are changing at this moment and, of what is to be tried again, what
+        is due already.
         """
         states = _ALLOWED[action]
         async with self._database.transaction() as connection:
@@ -148,10 +160,17 @@ class PostgresQueueAdministration:
             if action == "retry":
                 # otherwise items due already would be found again on every page
                 search.add("due_at > now()")
-            ids = [row["id"] for row in await connection.fetch(search.into(_CHOOSE, limit), *search.values)]
+            ids = [
+                row["id"]
+                for row in await connection.fetch(search.into(_CHOOSE, limit), *search.values)
+            ]
             searched = {name: value for name, value in asdict(which).items() if value is not None}
             by_platform = tenant is None
-            rows = await _change(connection, action, ids, "queue", searched, by_platform=by_platform) if ids else []
+            rows = (
+                await _change(connection, action, ids, "queue", searched, by_platform=by_platform)
+                if ids
+                else []
+            )
         named = ((row["id"], row["message_id"], row["recipient"], row["original"]) for row in rows)
         return sorted(named, reverse=True)
 
@@ -165,7 +184,10 @@ class PostgresQueueAdministration:
             else:
                 search.add("destination = {}", domain)
             search.add("due_at > now()")
-            ids = [row["id"] for row in await connection.fetch(search.into(_CHOOSE, limit), *search.values)]
+            ids = [
+                row["id"]
+                for row in await connection.fetch(search.into(_CHOOSE, limit), *search.values)
+            ]
             if ids:
                 details = {"domain": domain, "state": QueueState.DEFERRED.value}
                 await _change(connection, "retry", ids, "queue", details, by_platform=True)
@@ -180,7 +202,9 @@ class _Search:
 
     def add(self, condition: str, *values: Any) -> None:
         first = len(self.values) + 1
-        self.conditions.append(condition.format(*(f"${number}" for number in range(first, first + len(values)))))
+        self.conditions.append(
+            condition.format(*(f"${number}" for number in range(first, first + len(values))))
+        )
         self.values += values
 
     def into(self, query: str, limit: int) -> str:
@@ -189,7 +213,8 @@ class _Search:
 
 
 async def _search(connection: Connection, tenant: UUID | None, which: QueueFilter) -> _Search:
-    """Make the conditions. The transaction plans for the values from then on: destinations differ too much for one plan."""
+    """Make the conditions. The transaction plans for the values from then on: destinations
+    differ too much for one plan."""
     await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
     search = _Search()
     if tenant is not None:
@@ -214,7 +239,9 @@ async def _search(connection: Connection, tenant: UUID | None, which: QueueFilte
         search.add("created_at <= {} AND id < {}", moment, await _edge(connection, moment, _SLACK))
     if which.younger_than is not None:
         moment = _earlier(now, which.younger_than)
-        search.add("created_at >= {} AND id >= {}", moment, await _edge(connection, moment, -_SLACK))
+        search.add(
+            "created_at >= {} AND id >= {}", moment, await _edge(connection, moment, -_SLACK)
+        )
     return search
 
 
@@ -226,7 +253,8 @@ def _earlier(now: datetime, seconds: float) -> datetime:
 
 
 async def _edge(connection: Connection, moment: datetime, slack: timedelta) -> int:
-    """Return an id that parts the rows entered before the moment, moved by the slack, from those entered after it."""
+    """Return an id that parts the rows entered before the moment, moved by the slack, from those
+    entered after it."""
     if moment.year > 1:
         moment += slack
     bounds: Any = await connection.fetchrow(
@@ -236,7 +264,8 @@ async def _edge(connection: Connection, moment: datetime, slack: timedelta) -> i
     while low < high:
         middle = (low + high) // 2
         row = await connection.fetchrow(
-            "SELECT id, created_at FROM outbound_recipients WHERE id >= $1 ORDER BY id LIMIT 1", middle
+            "SELECT id, created_at FROM outbound_recipients WHERE id >= $1 ORDER BY id LIMIT 1",
+            middle,
         )
         if row is None or row["created_at"] > moment:
             high = middle
@@ -265,8 +294,8 @@ async def _change(
     *,
     by_platform: bool,
 ) -> Sequence[Any]:
-    """Change rows that are locked and whose state allows it, with all that follows; each tenant reads in the audit log how many of
-    its own were meant."""
+    """Change rows that are locked and whose state allows it, with all that follows; each tenant
+    reads in the audit log how many of its own were meant."""
     rows: list[Any] = await connection.fetch(
         f"UPDATE outbound_recipients SET {_CHANGES[action]} WHERE id = ANY ($1::bigint[]) AND $2::boolean IS NOT NULL"
         " RETURNING id, tenant_id, message_id, recipient, original, destination, due_at",

@@ -114,7 +114,10 @@ def _is_charged(outbound: Outbound) -> bool:
 
 
 async def charge(
-    connection: Connection, recipients: Sequence[Outbound], limits: ForwardLimits, give_up_seconds: float
+    connection: Connection,
+    recipients: Sequence[Outbound],
+    limits: ForwardLimits,
+    give_up_seconds: float,
 ) -> dict[int, Deferral]:
     """Charge forwards and returned DSNs; return the deferred ones, by their index. Runs no
     statement when there are none."""
@@ -146,7 +149,10 @@ async def charge(
 def _payers_of_return(each: Outbound, limits: ForwardLimits) -> list[tuple[str, int]]:
     if not each.returns:
         return []
-    path, domain = clean_text(each.original).lower(), clean_text(each.original).rpartition("@")[2].lower()
+    path, domain = (
+        clean_text(each.original).lower(),
+        clean_text(each.original).rpartition("@")[2].lower(),
+    )
     payers = (
         (f"return-path:{path}", limits.returns_per_path),
         (f"return-address:{clean_text(each.recipient).lower()}", limits.returns_per_address),
@@ -165,19 +171,31 @@ def _line_up(
     used: Counter[str] = Counter()
     deferred: dict[int, Deferral] = {}
     for place, each in charged:
-        names = [clean_text(each.alias)] if each.alias else [name for name, _ in _payers_of_return(each, limits)]
+        names = (
+            [clean_text(each.alias)]
+            if each.alias
+            else [name for name, _ in _payers_of_return(each, limits)]
+        )
         wait, slowest = 0.0, None
         for row in (row for name in names for row in payers[name]):
             number = used[row["name"]]
             used[row["name"]] += 1
             if number < row["fits"]:
                 continue
-            seconds = give_up_seconds if row["unit"] is None else row["start"] + (number - row["fits"]) * row["unit"]
+            seconds = (
+                give_up_seconds
+                if row["unit"] is None
+                else row["start"] + (number - row["fits"]) * row["unit"]
+            )
             if slowest is None or seconds > wait:
                 wait, slowest = max(seconds, 0.001), row
         if slowest is not None:
             kind, _, name = slowest["name"].partition(":")
-            owner = "the tenant" if kind == "tenant" else f"the {kind.replace('-', ' of returned mail, ')} {name}"
+            owner = (
+                "the tenant"
+                if kind == "tenant"
+                else f"the {kind.replace('-', ' of returned mail, ')} {name}"
+            )
             reply = f"450 {OVER_LIMIT_STATUS} {owner} has reached its limit of {slowest['most']} recipients an hour"
             wait = min(wait, give_up_seconds)
             deferred[place] = Deferral(slowest["now"] + timedelta(seconds=wait), reply)
@@ -185,7 +203,10 @@ def _line_up(
 
 
 async def _limit(
-    connection: Connection, deferred: Sequence[Outbound], payers: dict[str, list[Any]], give_up_seconds: float
+    connection: Connection,
+    deferred: Sequence[Outbound],
+    payers: dict[str, list[Any]],
+    give_up_seconds: float,
 ) -> None:
     """Publish that the aliases accept no mail until their counters have room."""
     until: dict[str, datetime] = {}
@@ -193,7 +214,9 @@ async def _limit(
         for row in payers[clean_text(each.alias)] if each.alias else ():
             if row["fits"] < row["cost"]:
                 free = (
-                    give_up_seconds if row["unit"] is None else row["start"] + (row["cost"] - row["fits"]) * row["unit"]
+                    give_up_seconds
+                    if row["unit"] is None
+                    else row["start"] + (row["cost"] - row["fits"]) * row["unit"]
                 )
                 seconds = min(max(free, _LEAST_LIMITED_SECONDS), give_up_seconds)
                 moment = row["now"] + timedelta(seconds=seconds)

@@ -2,22 +2,27 @@
 
 Theory:
 
-- A destination's row says when the earliest of its recipients is due. It may be too early, never too late: whoever makes
-  recipients due writes the destination after them. A claim that finds nothing locks the destination first, and looks with a new
-  statement when the next recipient is due: it either sees what was written meanwhile or is overwritten afterwards.
-- A claim that looked at a destination puts it at the end of the line (due now instead of long ago), so that a few that are always
-  busy do not hide all others from ``due``.
-- The next hop's row is locked while a slot is taken or messages are counted against the rate, and only then: a worker that goes on
-  with its slot claims by one statement. Slots are counted by a statement of its own, begun under that lock.
-- A next hop that has failed and has not been opened since gets one slot and one recipient at a time: a try.
-- What belongs to a suspended tenant or account is passed over by the claim that meets it, and then put aside (``suspensions``), so
-  that nobody walks over it again.
-- What a claim takes of a message it takes, if it is to keep them together, with the message's other recipients that are due at the
-  destination: they can share a transaction, however small the claim. They were made due at one moment, so they follow in the
-  order of the index; no further than ``together`` rows are looked at.
-- Recipients are taken through ``outbound_recipients_due_idx``, in its order. Arrays and LATERAL with LIMIT keep the plan to
-  look-ups by key, whatever the planner believes of the tables: it knows neither the limit nor the destination. A state that
-  is compared by CASE is one for which no partial index is tried.
+- A destination's row says when the earliest of its recipients is due. It may be too early, never
+  too late: whoever makes recipients due writes the destination after them. A claim that finds
+  nothing locks the destination first, and looks with a new statement when the next recipient is
+  due: it either sees what was written meanwhile or is overwritten afterwards.
+- A claim that looked at a destination puts it at the end of the line (due now instead of long ago),
+  so that a few that are always busy do not hide all others from ``due``.
+- The next hop's row is locked while a slot is taken or messages are counted against the rate, and
+  only then: a worker that goes on with its slot claims by one statement. Slots are counted by a
+  statement of its own, begun under that lock.
+- A next hop that has failed and has not been opened since gets one slot and one recipient at a
+  time: a try.
+- What belongs to a suspended tenant or account is passed over by the claim that meets it, and then
+  put aside (``suspensions``), so that nobody walks over it again.
+- What a claim takes of a message it takes, if it is to keep them together, with the message's other
+  recipients that are due at the destination: they can share a transaction, however small the claim.
+  They were made due at one moment, so they follow in the order of the index; no further than
+  ``together`` rows are looked at.
+- Recipients are taken through ``outbound_recipients_due_idx``, in its order. Arrays and LATERAL
+  with LIMIT keep the plan to look-ups by key, whatever the planner believes of the tables: it knows
+  neither the limit nor the destination. A state that is compared by CASE is one for which no
+  partial index is tried.
 """
 
 from __future__ import annotations
@@ -43,9 +48,10 @@ NEXT_HOP = """
 '[' || r.host || ']:' || coalesce(r.port, CASE WHEN r.tls = 'implicit' THEN 465 ELSE 25 END)
 """  # as Route.next_hop
 
-# First the destinations with routes of their own, then all others, which are not looked at when the next hop they share is closed.
-# NOT IN is answered by a hash table, made once, however many next hops are closed.
-# Of a next hop that many share, each stands as far behind as it has others of its next hop before it.
+# First the destinations with routes of their own, then all others, which are not looked at when the
+# next hop they share is closed. NOT IN is answered by a hash table, made once, however many next
+# hops are closed. Of a next hop that many share, each stands as far behind as it has others of its
+# next hop before it.
 _DUE = f"""
 WITH others AS MATERIALIZED (
     SELECT {_ROUTE}, {NEXT_HOP} AS lane FROM (VALUES (1)) AS one LEFT JOIN routes r ON r.domain = '*'
@@ -74,12 +80,10 @@ SELECT name, {", ".join(COLUMNS)} FROM found
 """
 
 _LOCK_NEXT_HOP = "SELECT FROM outbound_lanes WHERE key = $1 FOR NO KEY UPDATE"
-_MAKE_NEXT_HOP = (
-    "INSERT INTO outbound_lanes (key) VALUES ($1) ON CONFLICT (key) DO UPDATE SET failures = outbound_lanes.failures"
-)
+_MAKE_NEXT_HOP = "INSERT INTO outbound_lanes (key) VALUES ($1) ON CONFLICT (key) DO UPDATE SET failures = outbound_lanes.failures"
 
-# $1 relay, $2 destination, $3 limit, $4 next hop, $5 slot, $6 connections, $7 messages per minute or null,
-# $8 recipients to keep together
+# $1 relay, $2 destination, $3 limit, $4 next hop, $5 slot, $6 connections, $7 messages per minute
+# or null, $8 recipients to keep together
 _HOLDS_SLOT = "EXISTS (SELECT FROM outbound_slots WHERE id = $5 AND relay = $1) AND $6::integer > 0"
 _ROOM_FOR_SLOT = """
     EXISTS (SELECT FROM relays WHERE id = $1 AND buried_at IS NULL)
@@ -93,7 +97,8 @@ _NEW_SLOT = """
 )
 """
 
-# ``spare``: messages the next hop may get now; a bucket that holds ten seconds' worth, at least one message.
+# ``spare``: messages the next hop may get now; a bucket that holds ten seconds' worth, at least one
+# message.
 _TAKE = """
 WITH lane AS MATERIALIZED (
     SELECT coalesce(max(failures), 0) AS failures, coalesce(max(closed_until), '-infinity') > statement_timestamp() AS closed,
@@ -167,7 +172,9 @@ SELECT room.ok, CASE WHEN room.spare < 1 THEN room.wait ELSE 0 END AS wait,
  ORDER BY job.first, job.id
 """
 _TAKE_WITH_SLOT = _TAKE.format(ok=_HOLDS_SLOT, slot="", suspended=SUSPENDED_FOR.format("picked"))
-_TAKE_AND_SLOT = _TAKE.format(ok=_ROOM_FOR_SLOT, slot=_NEW_SLOT, suspended=SUSPENDED_FOR.format("picked"))
+_TAKE_AND_SLOT = _TAKE.format(
+    ok=_ROOM_FOR_SLOT, slot=_NEW_SLOT, suspended=SUSPENDED_FOR.format("picked")
+)
 
 _FREE = "DELETE FROM outbound_slots WHERE id = $1 AND relay = $2"
 _LOCK_DESTINATION = "SELECT FROM outbound_destinations WHERE name = $1 FOR NO KEY UPDATE"
@@ -184,7 +191,8 @@ UPDATE outbound_destinations d SET due_at = next.due_at FROM next WHERE d.name =
 
 
 async def find_due(database: Database, limit: int) -> Sequence[Due]:
-    """Destinations with something due whose next hops are open, the longest waiting first, fairly among next hops."""
+    """Destinations with something due whose next hops are open, the longest waiting first,
+    fairly among next hops."""
     async with database.session() as connection:
         rows = await connection.fetch(_DUE, limit)
     return [Due(row["name"], as_route(row) if row["domain"] is not None else None) for row in rows]
@@ -202,7 +210,9 @@ async def take(
 ) -> Claim:
     """Claim, as the port says."""
     for _ in range(_MOST_ROUNDS):
-        claim, met_suspended = await _take(database, relay, due, slot, connections, per_minute, limit, together)
+        claim, met_suspended = await _take(
+            database, relay, due, slot, connections, per_minute, limit, together
+        )
         if claim.jobs:
             with suppress(Unavailable):  # what has been taken must be known to the relay
                 if met_suspended:
@@ -228,14 +238,25 @@ async def _take(
 ) -> tuple[Claim, bool]:
     """Claim; says besides whether anything of somebody suspended was passed over."""
     held = slot or uuid4()
-    values = (relay, due.destination, limit, due.next_hop, held, connections, per_minute or None, together)
+    values = (
+        relay,
+        due.destination,
+        limit,
+        due.next_hop,
+        held,
+        connections,
+        per_minute or None,
+        together,
+    )
     if slot is not None and not per_minute:
         async with database.session() as connection:
             rows: list[Any] = await connection.fetch(_TAKE_WITH_SLOT, *values)
     else:
         async with database.transaction() as connection:
             await _lock_next_hop(connection, due.next_hop)
-            rows = await connection.fetch(_TAKE_AND_SLOT if slot is None else _TAKE_WITH_SLOT, *values)
+            rows = await connection.fetch(
+                _TAKE_AND_SLOT if slot is None else _TAKE_WITH_SLOT, *values
+            )
     stopped = rows[0]["stopped"] is True
     if rows[0]["id"] is not None:
         return Claim(held, [_as_job(row) for row in rows]), stopped
@@ -259,7 +280,9 @@ async def _lock_next_hop(connection: Connection, next_hop: str) -> None:
         await connection.execute(_MAKE_NEXT_HOP, next_hop)
 
 
-async def _settle(database: Database, relay: UUID, destination: str, slot: UUID | None, wait: float) -> None:
+async def _settle(
+    database: Database, relay: UUID, destination: str, slot: UUID | None, wait: float
+) -> None:
     """Nothing could be taken: give the slot back and tell the destination when to look again."""
     async with database.transaction() as connection:
         if slot is not None:
@@ -294,7 +317,8 @@ def _as_job(row: Any) -> Job:
 
 
 def as_location(row: Any) -> BodyLocation:
-    """Make a location of a row of messages with the segment's ``key``; without a segment the key is empty and nothing is found."""
+    """Make a location of a row of messages with the segment's ``key``; without a segment the key
+    is empty and nothing is found."""
     return BodyLocation(
         message=row["message_id"],
         key=row["key"],

@@ -2,11 +2,13 @@
 
 Theory of operation:
 
-- A row with a DSN due names its action in ``notice``. A row that has ended is closed only when its DSN is sent, so that the
-  message's body is still there to be quoted.
-- Whoever asks for pending DSNs becomes the reporter of these messages for a while: two relays never send DSNs to the same sender at
-  the same time for overlapping sets of recipients. If one dies, another takes over.
-- A delay DSN may be overtaken by the end of its row while it is sent. So ``dsns_sent`` takes back only what was handed out.
+- A row with a DSN due names its action in ``notice``. A row that has ended is closed only when its
+  DSN is sent, so that the message's body is still there to be quoted.
+- Whoever asks for pending DSNs becomes the reporter of these messages for a while: two relays never
+  send DSNs to the same sender at the same time for overlapping sets of recipients. If one dies,
+  another takes over.
+- A delay DSN may be overtaken by the end of its row while it is sent. So ``dsns_sent`` takes back
+  only what was handed out.
 """
 
 from __future__ import annotations
@@ -83,13 +85,19 @@ class DsnQueue:
         self._handed: dict[int, str] = {}
 
     async def pending_dsns(self, limit: int) -> Sequence[PendingDsn]:
-        """Return DSNs that are due and that no other reporter sends, by message and sender, the oldest first."""
+        """Return DSNs that are due and that no other reporter sends, by message and sender, the
+        oldest first."""
         async with self._database.session() as connection:
-            found = [row["message_id"] for row in await connection.fetch(_CANDIDATES, limit, self._reporter)]
+            found = [
+                row["message_id"]
+                for row in await connection.fetch(_CANDIDATES, limit, self._reporter)
+            ]
             if not found:
                 return []
             reserved = await connection.fetch(_RESERVE, found, self._reporter, REPORTING_SECONDS)
-            rows: list[Any] = await connection.fetch(_NOTICES, [row["message_id"] for row in reserved])
+            rows: list[Any] = await connection.fetch(
+                _NOTICES, [row["message_id"] for row in reserved]
+            )
         self._handed = {row["id"]: row["notice"] for row in rows}
         grouped = groupby(rows, key=lambda row: (row["message_id"], row["sender"]))
         return [_as_pending_dsn(list(group)) for _, group in grouped]

@@ -105,7 +105,9 @@ def open_rows(message: SegmentMessage) -> int:
     return sum(not _closed(each) for each in message.outbound)
 
 
-async def enter(connection: Connection, outgoing: Sequence[SegmentMessage], policy: QueuePolicy) -> None:
+async def enter(
+    connection: Connection, outgoing: Sequence[SegmentMessage], policy: QueuePolicy
+) -> None:
     """Queue the outbound parts of new messages, and the expansions left to ``expansions``."""
     outgoing = [message for message in outgoing if message.outbound]
     if not outgoing:
@@ -114,14 +116,17 @@ async def enter(connection: Connection, outgoing: Sequence[SegmentMessage], poli
     messages = [
         (
             message.envelope.id,
-            message.tenant or next((owner for each in message.outbound if (owner := _owner(each, owners))), None),
+            message.tenant
+            or next((owner for each in message.outbound if (owner := _owner(each, owners))), None),
             clean_text(message.envelope.submitter),
             message.envelope.smtputf8,
             clean_text(_ret(message.envelope)),
             clean_text(message.envelope.envid),
             clean_text(message.signature),
             open_rows(message),
-            (network_of(message.envelope.client_address) or "unknown") if _is_strangers(message.envelope) else "",
+            (network_of(message.envelope.client_address) or "unknown")
+            if _is_strangers(message.envelope)
+            else "",
         )
         for message in outgoing
     ]
@@ -165,11 +170,16 @@ async def _insert(
     policy: QueuePolicy,
     owners: Mapping[str, UUID],
 ) -> Due:
-    """Charge and enter messages and their recipients; return the destinations, and when something can go."""
+    """Charge and enter messages and their recipients; return the destinations, and when
+    something can go."""
     entered = [(message, each) for message in outgoing for each in message.outbound]
-    deferred = await charge(connection, [each for _, each in entered], policy.limits, policy.give_up)
+    deferred = await charge(
+        connection, [each for _, each in entered], policy.limits, policy.give_up
+    )
     nameless = await long_senders.store(
-        connection, [(message.envelope, each) for message, each in entered], policy.limits.long_senders
+        connection,
+        [(message.envelope, each) for message, each in entered],
+        policy.limits.long_senders,
     )
     recipients: list[tuple[Any, ...]] = []
     due: Due = {}
@@ -199,7 +209,11 @@ def _note_due(due: Due, destination: str, deferral: Deferral | None) -> None:
 
 
 def _row(
-    message: SegmentMessage, each: Outbound, policy: QueuePolicy, owner: UUID | None, deferral: Deferral | None
+    message: SegmentMessage,
+    each: Outbound,
+    policy: QueuePolicy,
+    owner: UUID | None,
+    deferral: Deferral | None,
 ) -> tuple[Any, ...]:
     return (
         message.envelope.id,
@@ -246,23 +260,31 @@ async def _open_expansions(connection: Connection, messages: Sequence[SegmentMes
     )
     reached = {message.envelope.id: places(message) for message, _ in wide}
     rows = [(message, place) for message, found in reached.items() for place in found]
-    await connection.execute(_REACHED, [message for message, _ in rows], [place for _, place in rows])
+    await connection.execute(
+        _REACHED, [message for message, _ in rows], [place for _, place in rows]
+    )
 
 
 def _record(message: SegmentMessage, each: Outbound) -> bytes:
     """Return the envelope for this recipient only. It always names a blob, since it is stored
     without its body."""
     envelope = message.envelope.to((each.recipient,))
-    return encode_record(replace(envelope, dsn={each.recipient: each.dsn}, blob=envelope.blob or "segment"), None)
+    return encode_record(
+        replace(envelope, dsn={each.recipient: each.dsn}, blob=envelope.blob or "segment"), None
+    )
 
 
 async def _owners(connection: Connection, messages: Sequence[SegmentMessage]) -> Mapping[str, UUID]:
     """Return the tenants of the domains with wide aliases; usually there are none, and nothing
     is queried."""
-    names = {each.destination for message in messages for each in message.outbound if _expands(each)}
+    names = {
+        each.destination for message in messages for each in message.outbound if _expands(each)
+    }
     if not names:
         return {}
-    rows = await connection.fetch("SELECT name, tenant_id FROM domains WHERE name = ANY ($1::text[])", sorted(names))
+    rows = await connection.fetch(
+        "SELECT name, tenant_id FROM domains WHERE name = ANY ($1::text[])", sorted(names)
+    )
     return {row["name"]: row["tenant_id"] for row in rows}
 
 

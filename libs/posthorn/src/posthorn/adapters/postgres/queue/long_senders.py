@@ -106,14 +106,18 @@ async def store(
         _refused.inc(len(refused))
         domains = sorted({wanted[place][0] for place in refused})
         log.warning(
-            "long senders not stored, forwarded with the null reverse-path", number=len(refused), domains=domains
+            "long senders not stored, forwarded with the null reverse-path",
+            number=len(refused),
+            domains=domains,
         )
     return refused
 
 
 async def find(connection: Connection, asked: Collection[LongSender]) -> Mapping[LongSender, str]:
     """Return the senders that are stored."""
-    rows = await connection.fetch(_FIND, [clean_text(domain) for domain, _ in asked], [token for _, token in asked])
+    rows = await connection.fetch(
+        _FIND, [clean_text(domain) for domain, _ in asked], [token for _, token in asked]
+    )
     return {(row["domain"], row["token"]): row["sender"] for row in rows}
 
 
@@ -123,12 +127,16 @@ async def forget(connection: Connection, days: int, limit: int) -> int:
 
 
 async def _store(
-    connection: Connection, senders: Mapping[LongSender, tuple[str, date]], most_per_hour: int | None
+    connection: Connection,
+    senders: Mapping[LongSender, tuple[str, date]],
+    most_per_hour: int | None,
 ) -> set[LongSender]:
     stored: set[LongSender] = set()
     new = {key: fact for key, fact in senders.items() if clean_text(fact[0]) == fact[0]}
     renewed: dict[LongSender, tuple[str, date]] = {}
-    for row in await connection.fetch(_FIND, [domain for domain, _ in new], [token for _, token in new]):
+    for row in await connection.fetch(
+        _FIND, [domain for domain, _ in new], [token for _, token in new]
+    ):
         key = row["domain"], row["token"]
         sender, day = new.pop(key)
         if row["sender"] == sender:

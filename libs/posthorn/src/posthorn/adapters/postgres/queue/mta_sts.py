@@ -8,7 +8,9 @@ from posthorn.adapters.postgres.database import Database
 from posthorn.ports.mta_sts import StoredPolicy
 from posthorn.wire.mta_sts import Mode
 
-_LOAD = "SELECT policy_id, mode, hosts, fetched_at, expires_at FROM mta_sts_policies WHERE domain = $1"
+_LOAD = (
+    "SELECT policy_id, mode, hosts, fetched_at, expires_at FROM mta_sts_policies WHERE domain = $1"
+)
 
 _SAVE = """
 INSERT INTO mta_sts_policies AS p (domain, policy_id, mode, hosts, fetched_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)

@@ -1,7 +1,9 @@
-"""Next hops as the administrator uses them: which one serves a destination, and opening a closed one.
+"""Next hops as the administrator uses them: which one serves a destination, and opening a closed
+one.
 
-Next hops are locked before recipients, as ``tables`` says. One that is opened here keeps its count of failures, and so gets one
-recipient as an attempt (``claim``): a host that is still down is asked once and closed again.
+Next hops are locked before recipients, as ``tables`` says. One that is opened here keeps its count
+of failures, and so gets one recipient as an attempt (``claim``): a host that is still down is asked
+once and closed again.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from posthorn.adapters.postgres.queue.claim import NEXT_HOP
 
 
 def next_hop_of(name: str) -> str:
-    """Return the SQL expression for the next hop of the destination that the expression ``name`` gives; ``r`` is taken in it."""
+    """Return the SQL expression for the next hop of the destination that the expression ``name``
+    gives; ``r`` is taken in it."""
     return f"""coalesce((
         SELECT {NEXT_HOP} FROM routes r
          WHERE r.domain = coalesce((SELECT domain FROM routes WHERE domain = {name}), '*')
@@ -54,5 +57,7 @@ async def open_of_item(connection: Connection, tenant: object, item: int) -> Non
 async def open_where(connection: Connection, where: str, values: Sequence[Any]) -> None:
     """Open for one attempt all closed next hops of recipients that meet the condition ``where``."""
     if await connection.fetch(_CLOSED):
-        rows: list[Any] = await connection.fetch(_CLOSED_OF_RECIPIENTS.format(where=where, limit=1), *values)
+        rows: list[Any] = await connection.fetch(
+            _CLOSED_OF_RECIPIENTS.format(where=where, limit=1), *values
+        )
         await connection.execute(_OPEN, [row["key"] for row in rows])

@@ -1,14 +1,16 @@
-"""The port Queue on Postgres: outcomes, heartbeats of relays, next hops, and the upkeep of the queue.
+"""The port Queue on Postgres: outcomes, heartbeats of relays, next hops, and the upkeep of the
+queue.
 
 Theory:
 
 - Claims are in ``claim``, DSNs in ``dsns``, what follows from changed rows in ``closing``.
-- A claimed row names its relay. An outcome counts only while it does, so that what was queued again for a reaped relay is never
-  ended by that relay's late outcome.
-- A relay is dead once it is reaped, and never lives again under that id; until then it may still send a heartbeat. What is held by
-  a relay nobody knows, or that is reaped, is queued again by the next reaping: so a claim that overlaps with it is not lost.
-- Statements that change several rows lock them first, by id, whatever the planner makes of the change itself; see ``tables`` for
-  the order of locks.
+- A claimed row names its relay. An outcome counts only while it does, so that what was queued again
+  for a reaped relay is never ended by that relay's late outcome.
+- A relay is dead once it is reaped, and never lives again under that id; until then it may still
+  send a heartbeat. What is held by a relay nobody knows, or that is reaped, is queued again by the
+  next reaping: so a claim that overlaps with it is not lost.
+- Statements that change several rows lock them first, by id, whatever the planner makes of the
+  change itself; see ``tables`` for the order of locks.
 """
 
 from __future__ import annotations
@@ -23,7 +25,16 @@ from posthorn.adapters.postgres.queue import suspensions
 from posthorn.adapters.postgres.queue.closing import make_due, release_bodies
 from posthorn.adapters.postgres.queue.dsns import DsnQueue
 from posthorn.model.outbound import QueueState
-from posthorn.ports.queue import ALIVE_SECONDS, EXPIRED, Claim, Due, Expired, Outcome, PendingDsn, Swept
+from posthorn.ports.queue import (
+    ALIVE_SECONDS,
+    EXPIRED,
+    Claim,
+    Due,
+    Expired,
+    Outcome,
+    PendingDsn,
+    Swept,
+)
 
 COUNTED = 10_000
 """Recipients of one state that are counted; of more than these the number is estimated."""
@@ -58,7 +69,8 @@ UPDATE outbound_recipients r SET state = CASE WHEN r.attempts = 0 THEN 'queued' 
 RETURNING r.destination, r.due_at
 """
 
-# Recipients of one message with the same verdict are tried again together: jitter must not scatter them over transactions.
+# Recipients of one message with the same verdict are tried again together: jitter must not scatter
+# them over transactions.
 _RECORD = """
 WITH held AS MATERIALIZED (
     SELECT id, message_id, destination, attempts FROM outbound_recipients
@@ -109,8 +121,8 @@ UPDATE outbound_lanes SET failures = 0, closed_until = '-infinity', last_host = 
  WHERE key = $1 AND (failures > 0 OR closed_until > '-infinity')
 """
 
-# NOTIFY (RFC 3461): 0 unsaid, which stands for FAILURE and DELAY; 4 FAILURE; 8 DELAY. A row that expires while its delay notice is
-# still to be told is left for a minute: never both at a time.
+# NOTIFY (RFC 3461): 0 unsaid, which stands for FAILURE and DELAY; 4 FAILURE; 8 DELAY. A row that
+# expires while its delay notice is still to be told is left for a minute: never both at a time.
 _SWEEP = f"""
 WITH late AS MATERIALIZED (
     SELECT id, expires_at <= now() AS over, notice, sender, notify
@@ -140,7 +152,8 @@ _OLD = """
 SELECT id, message_id, destination FROM outbound_recipients WHERE closed_at < now() - make_interval(secs => $1)
  ORDER BY closed_at LIMIT $2 FOR UPDATE SKIP LOCKED
 """
-# Two purges of one message's rows wait for each other here, so that the second sees that nothing is left.
+# Two purges of one message's rows wait for each other here, so that the second sees that nothing is
+# left.
 _LOCK_OLD_MESSAGES = """
 SELECT FROM outbound_messages WHERE message_id = ANY ($1::uuid[]) ORDER BY message_id FOR UPDATE
 """
@@ -168,8 +181,8 @@ DELETE FROM outbound_lanes WHERE key IN (
 """
 _FORGET_RELAYS = "DELETE FROM relays WHERE buried_at < now() - interval '1 day'"
 
-# By pairs of state and id, which only ``outbound_recipients_state_idx`` can give in order: whatever the planner believes, no more
-# than the limit is read.
+# By pairs of state and id, which only ``outbound_recipients_state_idx`` can give in order: whatever
+# the planner believes, no more than the limit is read.
 _MEASURE = """
 SELECT s.state, n.counted,
        CASE WHEN n.counted >= $1 THEN (
@@ -238,7 +251,9 @@ class PostgresQueue:
         limit: int,
         together: int = 0,
     ) -> Claim:
-        return await queue_claim.take(self._database, relay, due, slot, connections, per_minute, limit, together)
+        return await queue_claim.take(
+            self._database, relay, due, slot, connections, per_minute, limit, together
+        )
 
     async def free_slot(self, relay: UUID, slot: UUID) -> None:
         await queue_claim.free(self._database, relay, slot)
@@ -253,7 +268,10 @@ class PostgresQueue:
         async with self._database.transaction() as connection:
             rows: list[Any] = await connection.fetch(_RECORD, relay, *columns)
             await release_bodies(connection, (row["message_id"] for row in rows if row["closed"]))
-            await _suppress(connection, [(row, told[row["id"]].suppress) for row in rows if told[row["id"]].suppress])
+            await _suppress(
+                connection,
+                [(row, told[row["id"]].suppress) for row in rows if told[row["id"]].suppress],
+            )
             waiting = (row for row in rows if row["state"] in ("queued", "deferred"))
             await make_due(connection, ((row["destination"], row["due_at"]) for row in waiting))
         return {row["id"] for row in rows}
@@ -267,9 +285,12 @@ class PostgresQueue:
     # Next hops
 
     async def close_next_hop(self, next_hop: str, seconds: float, host: str, reply: str) -> int:
-        """Send nothing to this next hop for so long; relays that say so at the same time count once."""
+        """Send nothing to this next hop for so long; relays that say so at the same time count
+        once."""
         async with self._database.session() as connection:
-            row = await connection.fetchval(_CLOSE_NEXT_HOP, next_hop, seconds, clean_text(host), clean_text(reply))
+            row = await connection.fetchval(
+                _CLOSE_NEXT_HOP, next_hop, seconds, clean_text(host), clean_text(reply)
+            )
         return int(row)
 
     async def open_next_hop(self, next_hop: str) -> None:
@@ -283,7 +304,13 @@ class PostgresQueue:
             rows: list[Any] = await connection.fetch(_SWEEP, delay_notices, limit)
             await release_bodies(connection, (row["message_id"] for row in rows if row["closed"]))
         expired = [
-            Expired(row["message_id"], row["recipient"], row["original"], row["last_host"], row["last_reply"])
+            Expired(
+                row["message_id"],
+                row["recipient"],
+                row["original"],
+                row["last_host"],
+                row["last_reply"],
+            )
             for row in rows
             if row["ended"]
         ]
@@ -314,11 +341,16 @@ class PostgresQueue:
         return len(rows)
 
     async def measure(self) -> dict[str, float]:
-        """Figures for gauges. Of each state at most ``COUNTED`` recipients are counted; beyond, the planner's statistics say."""
+        """Figures for gauges. Of each state at most ``COUNTED`` recipients are counted; beyond,
+        the planner's statistics say."""
         async with self._database.session() as connection:
             rows: list[Any] = await connection.fetch(_MEASURE, COUNTED)
         figures = {row["state"]: float(max(row["counted"], row["estimated"] or 0)) for row in rows}
-        waiting = (row["age"] for row in rows if row["state"] in ("queued", "deferred") and row["age"] is not None)
+        waiting = (
+            row["age"]
+            for row in rows
+            if row["state"] in ("queued", "deferred") and row["age"] is not None
+        )
         return {**figures, "oldest": max(waiting, default=0.0)}
 
 
@@ -343,7 +375,12 @@ async def _suppress(connection: Connection, bounced: Sequence[tuple[Any, str]]) 
 
 
 def _columns(outcome: Outcome) -> tuple[Any, ...]:
-    if outcome.state not in (QueueState.DELIVERED, QueueState.BOUNCED, QueueState.DEFERRED, QueueState.QUEUED):
+    if outcome.state not in (
+        QueueState.DELIVERED,
+        QueueState.BOUNCED,
+        QueueState.DEFERRED,
+        QueueState.QUEUED,
+    ):
         raise ValueError(f"{outcome.state.value} is no outcome")
     return (
         outcome.job,

@@ -152,7 +152,11 @@ class PostgresThrottle:
         written = [key for key, (more, _, _) in sums.items() if more > 0]
         async with self._database.session() as connection:
             row = await connection.fetchrow(
-                _TAKE, list(sums), *(list(column) for column in zip(*sums.values(), strict=True)), written, _SLACK
+                _TAKE,
+                list(sums),
+                *(list(column) for column in zip(*sums.values(), strict=True)),
+                written,
+                _SLACK,
             )
             assert row is not None
             if not row["absent"]:

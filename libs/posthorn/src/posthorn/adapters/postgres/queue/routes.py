@@ -11,7 +11,16 @@ from posthorn.ports.errors import Conflict, NotFound
 from posthorn.ports.idempotency import Receipt
 from posthorn.ports.queue import Route
 
-COLUMNS = ("domain", "host", "port", "tls", "username", "password", "connections", "messages_per_minute")
+COLUMNS = (
+    "domain",
+    "host",
+    "port",
+    "tls",
+    "username",
+    "password",
+    "connections",
+    "messages_per_minute",
+)
 """The columns of a route, in the order of the dataclass."""
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM routes"

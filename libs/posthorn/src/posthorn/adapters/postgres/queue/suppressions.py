@@ -15,7 +15,9 @@ from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.ports.errors import NotFound
 from posthorn.ports.sending import Suppression
 
-_SELECT = "SELECT address, reason, source, message_id, created_at FROM suppressions WHERE tenant_id = $1"
+_SELECT = (
+    "SELECT address, reason, source, message_id, created_at FROM suppressions WHERE tenant_id = $1"
+)
 
 _ADD = """
 INSERT INTO suppressions (tenant_id, address, reason, source) VALUES ($1, $2, $3, 'api') ON CONFLICT DO NOTHING
@@ -46,14 +48,19 @@ class PostgresSuppressions:
                 if found is not None:  # otherwise it was removed between the two statements
                     return _as_suppression(found), False
 
-    async def items(self, tenant: UUID | None, domain: str | None, after: str, limit: int) -> Sequence[Suppression]:
+    async def items(
+        self, tenant: UUID | None, domain: str | None, after: str, limit: int
+    ) -> Sequence[Suppression]:
         values: list[Any] = [tenant or DEFAULT_TENANT, clean_text(after), limit]
         within = ""
         if domain is not None:
-            within = "AND split_part(address, '@', -1) = $4"  # the expression is that of suppressions_domain_idx
+            # the expression is that of suppressions_domain_idx
+            within = "AND split_part(address, '@', -1) = $4"
             values.append(clean_text(domain))
         async with self._database.session() as connection:
-            rows = await connection.fetch(f"{_SELECT} AND address > $2 {within} ORDER BY address LIMIT $3", *values)
+            rows = await connection.fetch(
+                f"{_SELECT} AND address > $2 {within} ORDER BY address LIMIT $3", *values
+            )
         return [_as_suppression(row) for row in rows]
 
     async def remove(self, tenant: UUID | None, address: str) -> None:
@@ -66,4 +73,6 @@ class PostgresSuppressions:
 
 
 def _as_suppression(row: Any) -> Suppression:
-    return Suppression(row["address"], row["reason"], row["source"], row["message_id"], row["created_at"])
+    return Suppression(
+        row["address"], row["reason"], row["source"], row["message_id"], row["created_at"]
+    )

@@ -166,7 +166,7 @@ async def test_keys_are_made_beside_the_event_loop_and_not_for_a_domain_that_exi
         threads.append(threading.current_thread())
         return generate(algorithm)
 
-    monkeypatch.setattr("tests.support.api.generate", noted)
+    monkeypatch.setattr("posthorn_api.services.generate", noted)
     async with running_api(database_url, FileBlobs(tmp_path)) as api:
         assert (await api.client.post("/v1/domains", json={"name": "new.test"})).status_code == 201
         assert len(threads) == 2

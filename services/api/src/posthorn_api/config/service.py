@@ -53,7 +53,7 @@ from posthorn_api.config.plan import (
 from posthorn_api.config.schemas import MOST, ConfigDocument
 from posthorn_api.credentials.service import CredentialService
 from posthorn_api.directory.service import DirectoryService, address_in, domain_in, targets_in
-from posthorn_api.queue.service import ANY, QueueService
+from posthorn_api.queue.service import QueueService, route_domain_in
 from posthorn_api.tenants.service import TenantService
 from posthorn_api.webhooks.service import WebhookService
 
@@ -266,7 +266,7 @@ def _read(kind: str, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
                 values["events"] = ["*"]
             return _webhook_name(values["url"], values["domain"]), values
     name = values.pop("domain")
-    return name if name == ANY else domain_in("domain", name), values
+    return route_domain_in(name), values
 
 
 def _with_networks(values: dict[str, Any]) -> dict[str, Any]:

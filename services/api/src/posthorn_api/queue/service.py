@@ -123,7 +123,7 @@ class QueueService:
 
     async def route(self, domain: str) -> Route:
         """Return one."""
-        return await self._routes.get(_destination(domain))
+        return await self._routes.get(route_domain_in(domain))
 
     async def create_route(
         self, route: Route, password: str | None, receipt: Receipt[Route] | None = None
@@ -137,7 +137,7 @@ class QueueService:
     async def put_route(self, route: Route, password: str | None) -> tuple[Route, bool]:
         """Set the route of a domain; whether it is new. Without a password the one that is there
         stays, as long as host and username are the same: nobody can read it to give it again."""
-        route = replace(route, domain=_destination(route.domain), host=_host(route.host))
+        route = replace(route, domain=route_domain_in(route.domain), host=_host(route.host))
         if password is None and route.username is not None:
             route = replace(route, password=await self._kept_password(route))
         route = _fit(route, has_password=password is not None or route.password is not None)
@@ -147,7 +147,7 @@ class QueueService:
 
     async def delete_route(self, domain: str) -> None:
         """Remove a route."""
-        await self._routes.delete(domain := _destination(domain))
+        await self._routes.delete(domain := route_domain_in(domain))
         await self._try_again(domain)
 
     async def suppress(self, caller: ApiKey, address: str, reason: str) -> tuple[Suppression, bool]:
@@ -312,7 +312,8 @@ def _sender(text: str) -> str:
         raise ValidationFailed(FieldError("sender", str(error))) from None
 
 
-def _destination(domain: str) -> str:
+def route_domain_in(domain: str) -> str:
+    """Return what a route is for: a domain of others as ``foreign_domain`` reads it, or ``*``."""
     return domain if domain == ANY else foreign_domain_in("domain", domain)
 
 
@@ -333,7 +334,7 @@ def _host(text: str | None) -> str | None:
 def _fit(route: Route, *, has_password: bool) -> Route:
     """Return the route in canonical form. Raises ValidationFailed, naming every field that makes
     no sense with the others."""
-    route = replace(route, domain=_destination(route.domain), host=_host(route.host))
+    route = replace(route, domain=route_domain_in(route.domain), host=_host(route.host))
     faults: list[FieldError] = []
     if route.host is None:
         named = (

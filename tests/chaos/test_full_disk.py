@@ -112,7 +112,7 @@ def test_local_mode_serves_within_half_a_minute_of_there_being_room(
         )
         assert time.monotonic() - began < PROMISED_SECONDS
         await_that("it is delivered", lambda: drop.count() >= 2, timeout=40)
-        assert "nats stores nothing since its disk was full" in system.said()
+        assert "NATS stores nothing since its disk was full" in system.said()
     finally:
         system.close()
 

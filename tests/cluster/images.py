@@ -79,7 +79,7 @@ class Images:
     def _build_standins(self, name: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
             for path in ("swift_process.py", "swift_cache.py"):
-                shutil.copy(ROOT / "tests" / "servers" / path, folder)
+                shutil.copy(ROOT / "tests" / "support" / path, folder)
             shutil.copytree(_CONTAINERS / "standins", folder, dirs_exist_ok=True)
             locked = re.findall(
                 r"^[a-z0-9-]+==[^ ;]+",

@@ -56,7 +56,7 @@ def _build_standins(docker: Docker, context: Path) -> None:
     """Build the image that stands in for those of Postgres, NATS, Garage and HAProxy; most of
     its time it waits for downloads."""
     for name in ("swift_process.py", "swift_cache.py"):
-        shutil.copy(ROOT / "tests" / "servers" / name, context)
+        shutil.copy(ROOT / "tests" / "support" / name, context)
     for path in (_HERE / "standins").iterdir():
         if path.is_file():
             shutil.copy(path, context)

@@ -1,7 +1,7 @@
 """OpenStack Swift in the place of Garage: S3 on port 3900, data in /var/lib/garage, the key from
 Garage's variables.
 
-Run as a script, with swift_process.py and swift_cache.py of tests/servers beside it.
+Run as a script, with swift_process.py and swift_cache.py of tests/support beside it.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from posthorn_pop3.context import is_loopback
+from posthorn.model.ip_addresses import is_loopback
 from tests.conformance.pop3.dialogue import ADDRESS, Client, Server, pop3_server
 from tests.conformance.twins import PASSWORD, MemoryMailStore
 from tests.support.polling import until

@@ -27,6 +27,7 @@ from posthorn.adapters.postgres.queue.enqueue import QueuePolicy
 from posthorn.adapters.postgres.replication import ReplicationWatch
 from posthorn.model.streams import RETRY_CONSUMER
 from posthorn.ports.blobs import Blobs
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.ingest import IngestSource
 from posthorn.ports.retention import Retention
 from posthorn.ports.segments import SegmentCatalog
@@ -107,7 +108,10 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
     leadership = Leadership(database, "ingest repair", uuid4())
 
     async def may_repair(seconds: float) -> bool:
-        check()
+        try:
+            check()
+        except Unavailable:
+            return False  # what was seen before is looked for anew once mail may be delivered
         return await leadership.lead(seconds)
 
     repairer = Repairer(NatsStrays(nats), deliverer, may_repair)

@@ -11,6 +11,7 @@ from posthorn.adapters.postgres.directory.senders import PostgresSenders
 from posthorn.adapters.postgres.installation import PostgresInstallation
 from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
 from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
+from posthorn.ports.bodies import BodyReader
 from posthorn.ports.maildrops import Maildrops
 from posthorn.ports.sending import Senders, Throttle
 from posthorn.runtime.installation import InstallationGuard
@@ -18,7 +19,6 @@ from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.process import Process
 from posthorn.runtime.tls import Certificate
 from posthorn_pop3.authenticator import Authenticator
-from posthorn_pop3.open_maildrop import BodyReader
 from posthorn_pop3.read_events import ReadEvents
 from posthorn_pop3.server import serving
 from posthorn_pop3.service import MaildropService

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import ssl
 from dataclasses import dataclass
-from functools import lru_cache
 
+from posthorn.model.ip_addresses import is_loopback
 from posthorn.runtime.listen import ConnectionLimiter
 from posthorn_pop3.service import MaildropService
 from posthorn_pop3.session import SessionLimits
@@ -37,14 +36,3 @@ class ServerContext:
     def is_trusted(self, address: str) -> bool:
         """Whether a client with this address may send its password without TLS."""
         return self.loopback_passwords and is_loopback(address)
-
-
-@lru_cache(maxsize=1024)
-def is_loopback(address: str) -> bool:
-    """Return whether a peer's address is this very host."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-    return (mapped or ip).is_loopback

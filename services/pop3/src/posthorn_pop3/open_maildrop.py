@@ -10,7 +10,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -22,6 +22,7 @@ from prometheus_client import Counter
 from posthorn.model.blob_range import BodyLocation
 from posthorn.ports.access import Ending, Proof
 from posthorn.ports.blobs import BlobMissing
+from posthorn.ports.bodies import BodyReader
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.maildrops import AccountLogin as Account
 from posthorn.ports.maildrops import Maildrops, Revoked
@@ -37,30 +38,6 @@ AHEAD_OCTETS = 1024 * 1024
 """Bytes of bodies that are prefetched for one session at most."""
 
 _deleted = Counter("posthorn_pop3_deleted_total", "Messages deleted by clients")
-
-
-class BodyReader(Protocol):
-    """Reads bodies of messages; ``posthorn.adapters.blobs.segments`` does."""
-
-    def whole(self, location: BodyLocation) -> bool:
-        """Return whether the message is handled whole."""
-        ...
-
-    def cached(self, location: BodyLocation) -> bytes | None:
-        """Return the octets if they are cached."""
-        ...
-
-    async def read(self, location: BodyLocation, ahead: Sequence[BodyLocation] = ()) -> bytes:
-        """Return the octets of a whole message. Raises BlobMissing or Unavailable."""
-        ...
-
-    def prefetch(self, locations: Iterable[BodyLocation]) -> None:
-        """Begin to fetch messages."""
-        ...
-
-    def stream(self, location: BodyLocation, chunk: int = ...) -> AsyncGenerator[bytes]:
-        """Return the octets of any message in pieces. Raises BlobMissing or Unavailable."""
-        ...
 
 
 class MaildropOwner(Protocol):

@@ -26,6 +26,7 @@ import structlog
 from prometheus_client import Counter
 
 from posthorn.ports.access import Ending, Proof
+from posthorn.ports.bodies import BodyReader
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.maildrops import RENEW_SECONDS, MaildropBusy, Maildrops
 from posthorn.ports.maildrops import AccountLogin as Account
@@ -35,7 +36,7 @@ from posthorn.runtime.passwords import Busy
 from posthorn.wire.address import AddressError, parse_address
 from posthorn.wire.pop3.events import Login
 from posthorn_pop3.authenticator import Authenticator
-from posthorn_pop3.open_maildrop import BodyReader, OpenMaildrop
+from posthorn_pop3.open_maildrop import OpenMaildrop
 from posthorn_pop3.read_events import ReadEvents
 from posthorn_pop3.snapshot import Snapshot
 

@@ -40,6 +40,7 @@ _KINDS = {
 _KIND_WEIGHTS = (10, 3, 2, 2, 2, 2, 1, 1)
 _ANSWER_SECONDS = 30.0
 _LARGE_SHARE = 0.05
+_KEY_IN_USE = "urn:posthorn:problem:idempotency-key-in-use"
 
 
 @dataclass
@@ -231,7 +232,7 @@ class Program(Client):
         if answer.status_code == 202:
             self.ledger.acknowledged(entry)
             return True
-        if answer.status_code == 409 and "still runs" in answer.text:
+        if answer.status_code == 409 and answer.json()["type"] == _KEY_IN_USE:
             self.ledger.served("api")  # an attempt that was killed holds its key for a minute
             time.sleep(1)
         elif answer.status_code < 500:

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -65,6 +66,9 @@ class DomainEntry:
     postmaster: str | None = None
     """Canonical address of the oldest account, for mail to the postmaster where no one else is
     named (``runtime.postmasters``); None with a catch-all, or without accounts."""
+    policy: Mapping[str, Any] = field(default_factory=dict)
+    """The filter policy of system, tenant and domain together, as
+    ``model.filter_policy.combined`` writes it; empty: the default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,8 @@ class AddressEntry:
     room_bytes: int | None = None
     """Upper bound of the bytes that the mailbox has left, by ``model.room``; of an alias, that
     of its mailbox with the most room. None: no known limit."""
+    policy: Mapping[str, Any] = field(default_factory=dict)
+    """The filter policy document of the account itself; its domain's is in the domain's entry."""
 
     def at(self, now: float) -> RecipientStatus:
         """Return the status at a time in seconds since the epoch."""
@@ -121,16 +127,18 @@ def encode_entry(entry: Entry) -> bytes:
     """Return the encoding of an entry in the bucket."""
     document: dict[str, Any]
     match entry:
-        case DomainEntry(catch_all, plus_addressing, postmaster):
+        case DomainEntry(catch_all, plus_addressing, postmaster, _):
             document = {"kind": "domain", "catch_all": catch_all, "plus": plus_addressing}
             if postmaster is not None:
                 document["postmaster"] = postmaster
-        case AddressEntry(standing, limited_until, room_bytes):
+        case AddressEntry(standing, limited_until, room_bytes, _):
             document = {"kind": "address", "standing": standing.value}
             if room_bytes is not None:
                 document["room"] = room_bytes
             if limited_until is not None:
                 document["until"] = limited_until
+    if entry.policy:
+        document["policy"] = dict(entry.policy)
     return json.dumps(document, separators=(",", ":")).encode()
 
 
@@ -138,14 +146,18 @@ def decode_entry(octets: bytes) -> Entry:
     """Decode an entry. Raises EntryError."""
     try:
         document = json.loads(octets)
-        match document["kind"]:
+        kind = document["kind"]
+        policy = document.get("policy") or {}
+        if not isinstance(policy, dict):
+            raise EntryError("an entry's policy is not an object")
+        match kind:
             case "domain":
                 catch_all, plus = document["catch_all"], document["plus"]
                 postmaster = document.get("postmaster")
                 if isinstance(plus, bool) and all(
                     each is None or isinstance(each, str) for each in (catch_all, postmaster)
                 ):
-                    return DomainEntry(catch_all, plus, postmaster)
+                    return DomainEntry(catch_all, plus, postmaster, policy)
             case "address":
                 until = document.get("until")
                 room = document.get("room")
@@ -153,7 +165,10 @@ def decode_entry(octets: bytes) -> Entry:
                     RecipientStatus(document["standing"]),
                     None if until is None else float(until),
                     None if room is None else int(room),
+                    policy,
                 )
+    except EntryError:
+        raise
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise EntryError(f"an entry cannot be decoded: {type(error).__name__}") from error
     raise EntryError("an entry cannot be decoded")

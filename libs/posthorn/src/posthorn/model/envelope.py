@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from posthorn.model.outbound import Notify, RecipientDsn
+from posthorn.model.verdict import Verdict, decode_verdict, encode_verdict
 from posthorn.wire.message.header import Summary
 
 BODIES = "bodies/"
@@ -88,6 +89,8 @@ class Envelope:
     """By recipient, for those with DSN parameters."""
     passed: tuple[str, ...] = ()
     """Marks in its header of aliases that may have forwarded it before (``wire.passed``)."""
+    verdict: Verdict | None = None
+    """What the scanning tier found; None if it was not scanned."""
 
     def to(self, recipients: tuple[str, ...]) -> Envelope:
         """Return the same message for other recipients."""
@@ -142,6 +145,8 @@ def encode_record(envelope: Envelope, body: bytes | None) -> bytes:
         }
     if envelope.passed:
         document["passed"] = envelope.passed
+    if envelope.verdict is not None:
+        document["verdict"] = encode_verdict(envelope.verdict)
     head = json.dumps(document, separators=(",", ":")).encode() + b"\n"
     return head if body is None else head + body
 
@@ -188,6 +193,7 @@ def decode_record(octets: bytes) -> Record:
                 for recipient, (notify, orcpt) in document.get("dsn", {}).items()
             },
             passed=tuple(str(mark) for mark in document.get("passed", ())),
+            verdict=decode_verdict(document["verdict"]) if document.get("verdict") else None,
         )
     except RecordError:
         raise

@@ -32,6 +32,21 @@ recipient, if any."""
 READ = "read"
 """Retrieved completely over POP3, once per session; detail: account, tenant (the account's). The
 client's address is not recorded."""
+SCANNED = "scanned"
+"""By the scanning tier; detail: score, rules, engines, virus, and the authentication results, as
+``model.verdict`` encodes them."""
+REFUSED = "refused"
+"""With 5yz or 4yz at the end of data, by the verdict; detail: service, client, recipients
+(addresses), size, reason, reply, reverse_path, author."""
+FILED = "filed"
+"""Into another mailbox than INBOX, or marked; detail: recipient, account, action, reason, score,
+rule."""
+QUARANTINED = "quarantined"
+"""Detail: recipient, account, reason, score, quarantine (id)."""
+RESTORED = "restored"
+"""Released from quarantine; detail: recipient, account, quarantine (id), by."""
+CLASSIFIED = "classified"
+"""As spam or not, by its owner; detail: account, classification, by."""
 
 _SLOT_MILLISECONDS = 4000
 _ENCODER = json.JSONEncoder(separators=(",", ":"))

@@ -15,6 +15,9 @@ INGEST_CONSUMER = "delivery"
 RETRY_CONSUMER = "delivery-retry"
 """The same for messages that could not be delivered at first; it gets ``retry.*``, on the same
 stream."""
+UNSCANNED_CONSUMER = "scan"
+"""The durable pull consumer that all scan processes share; it gets ``unscanned.*``, on the same
+stream."""
 DEAD = "DEAD"
 """Stream of messages that delivery could not deliver."""
 DEAD_SUBJECT = "dead.0"
@@ -26,6 +29,21 @@ EVENTS_PREFIX = "events."
 """Prefix of the subject of an event; the slot follows."""
 WAKE_SUBJECT = "relay.wake"
 """Core NATS subject, on no stream: something is due in the outbound queue."""
+
+SCAN_SENDER, SCAN_MESSAGE = "scan.sender", "scan.message"
+"""Core NATS subjects of the questions to the scanning tier (``ports.scan``)."""
+SCAN_REPORT = "scan.report"
+"""Core NATS subject on which smtp-in reports what clients do, for the shared counters."""
+SCAN_QUEUE = "scan"
+"""Queue group of the processes that answer them."""
+COUNTERS = "COUNTERS"
+"""Stream of counters of client networks (memory), written by scan alone; subjects
+``counters.<window>.<kind>.<network>``."""
+COUNTERS_PREFIX = "counters."
+BANS = "bans"
+"""Key-value bucket of banned networks, written by scan alone and watched by smtp-in."""
+GREYLIST = "greylist"
+"""Key-value bucket of strangers that were asked to come again; scan alone."""
 
 
 def ingest_subject(role: str) -> str:
@@ -64,3 +82,15 @@ def retry_subject(subject: str) -> str:
 def is_retry(subject: str) -> bool:
     """Return whether a subject on INGEST belongs to the retry lane."""
     return subject.startswith("retry.")
+
+
+def unscanned_subject(role: str) -> str:
+    """Return the subject on INGEST of messages that wait for the scanning tier. Raises KeyError
+    for a role that does not exist."""
+    return f"unscanned.{_ROLE_WORDS[role]}"
+
+
+def scanned_id(message_id: str) -> str:
+    """Return the ``Nats-Msg-Id`` under which a message goes from the unscanned lane to the first
+    one: the same from every process, so that it is moved once."""
+    return f"{message_id}.scanned"

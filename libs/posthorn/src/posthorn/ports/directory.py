@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from posthorn.model.directory_entry import Entry, RecipientStatus
+from posthorn.model.filter_policy import FilterPolicy
 from posthorn.model.unpublished import Unpublished
 from posthorn.ports.errors import Unavailable
 from posthorn.wire.address import Address
@@ -55,6 +56,15 @@ class DirectoryWithRoom(DirectoryWithPostmasters, Protocol):
     async def room(self, address: Address) -> int | None:
         """Return an upper bound of the bytes left in the mailbox that the address leads to (of
         several, the one with the most room); None without a known limit. Raises Unavailable."""
+        ...
+
+
+class DirectoryWithPolicies(DirectoryWithRoom, Protocol):
+    """A directory that also answers by which policy mail for an address is filtered."""
+
+    async def policy(self, address: Address) -> FilterPolicy:
+        """Return the filter policy for mail to a local address: of its account, else of its
+        domain; the default where nothing is known. Raises Unavailable."""
         ...
 
 

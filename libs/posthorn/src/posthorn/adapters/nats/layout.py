@@ -1,14 +1,15 @@
-"""JetStream layout: three streams, two consumers and a bucket, created and updated from the
+"""JetStream layout: three streams, three consumers and a bucket, created and updated from the
 settings.
 
 The permitted parts (``permissions.LAYOUT_KEEPERS``) do this at any time, and concurrently: creation
 is idempotent, and a refusal because another process was faster leads to a new query. All others
 wait until what they need exists.
 
-INGEST has two lanes, each with a consumer of its own: ``ingest.*`` for first deliveries,
-``retry.*`` for messages that could not be delivered (ADR 19). On a work-queue stream no message may
-belong to two consumers, so the order is: the first consumer's filter, the stream's subjects, the
-second consumer. A release without the lane reverts the first two when it connects, and keeps
+INGEST has three lanes, each with a consumer of its own: ``ingest.*`` for first deliveries,
+``retry.*`` for messages that could not be delivered (ADR 19). A third, ``unscanned.*``, holds
+messages that the scanning tier did not judge in their session (ADR 31). On a work-queue stream no
+message may belong to two consumers, so the order is: the first consumer's filter, the stream's
+subjects, the other consumers. A release without the lane reverts the first two when it connects, and keeps
 working; the next process of this release that misses the lane recreates it.
 """
 
@@ -29,6 +30,7 @@ from posthorn.model.streams import (
     INGEST,
     INGEST_CONSUMER,
     RETRY_CONSUMER,
+    UNSCANNED_CONSUMER,
 )
 from posthorn.runtime.brakes import Brake
 from posthorn.runtime.settings import NatsSettings
@@ -81,7 +83,7 @@ def streams(settings: NatsSettings) -> list[dict[str, Any]]:
     return [
         {
             "name": INGEST,
-            "subjects": ["ingest.*", "retry.*"],
+            "subjects": ["ingest.*", "retry.*", "unscanned.*"],
             "retention": "workqueue",
             "max_bytes": settings.ingest_max_bytes,
             "allow_atomic": True,
@@ -140,6 +142,7 @@ def consumers(settings: NatsSettings) -> list[dict[str, Any]]:
         for name, subjects, most in (
             (INGEST_CONSUMER, "ingest.*", 8192),
             (RETRY_CONSUMER, "retry.*", 1024),
+            (UNSCANNED_CONSUMER, "unscanned.*", 1024),
         )
     ]
 
@@ -147,7 +150,7 @@ def consumers(settings: NatsSettings) -> list[dict[str, Any]]:
 async def ensure_layout(jetstream: JetStreamApi, settings: NatsSettings) -> None:
     """Create what is missing and update what differs. Raises Unavailable when JetStream does not
     serve."""
-    first, retries = consumers(settings)
+    first, *others = consumers(settings)
     try:
         await _ensure_consumer(jetstream, first)
     except ApiError as refusal:
@@ -161,8 +164,8 @@ async def ensure_layout(jetstream: JetStreamApi, settings: NatsSettings) -> None
                 raise
             # mail does not depend on its trace
             log.warning("no events are recorded", detail=str(refusal))
-    await _ensure_consumer(jetstream, first)
-    await _ensure_consumer(jetstream, retries)
+    for consumer in (first, *others):
+        await _ensure_consumer(jetstream, consumer)
 
 
 async def _ensure_consumer(jetstream: JetStreamApi, wanted: dict[str, Any]) -> None:

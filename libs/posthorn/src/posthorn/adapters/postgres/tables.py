@@ -11,7 +11,7 @@ Theory:
 - ``segments.live_octets`` counts the bytes of live messages: maintained by the statements that add
   and drop entries, read by the collector.
 - Locks are always taken in the order outbound_expansions, outbound_reached (by place), accounts (by
-  id), mailboxes, deleted_entries, outbound_lanes, outbound_recipients (by id), outbound_messages,
+  id), mailboxes, deleted_entries, quarantine, outbound_lanes, outbound_recipients (by id), outbound_messages,
   messages, segments (each by id), throttles (by key), aliases (by id), throttles of long senders
   (by key), long_senders (by domain and token), outbound_destinations (by name).
 - Rows that change with every delivery (accounts, mailboxes, leases) leave room on their page
@@ -32,6 +32,7 @@ from sqlalchemy import (
     Column,
     Date,
     DateTime,
+    Float,
     ForeignKey,
     Identity,
     Index,
@@ -49,7 +50,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import CIDR, JSONB
 
-SCHEMA_VERSION = "0012"
+SCHEMA_VERSION = "0013"
 """The Alembic revision this code needs. Services are not ready on an earlier one; a later one is
 served (ADR 17)."""
 
@@ -268,6 +269,7 @@ messages = Table(
     Column("from_", Text, nullable=False),
     Column("date", Text, nullable=False),
     Column("message_id", Text, nullable=False),  # the Message-ID field
+    Column("verdict", JSONB),  # as model.verdict encodes it; null: not scanned
     CheckConstraint("refs >= 0", name="refs"),
     Index("messages_segment_id_idx", "segment_id", "offset_octets"),
     Index("messages_unreferenced_idx", "placed_at", postgresql_where=text("refs = 0")),
@@ -733,4 +735,104 @@ deleted_entries = Table(
     Column("deleted_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     PrimaryKeyConstraint("account_id", "message_id", "mailbox_id", "deleted_at"),
     Index("deleted_entries_deleted_at_idx", "deleted_at"),
+)
+
+filter_policies = Table(
+    # of an account, a domain or a tenant; of the system, if all three are null
+    "filter_policies",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("tenant_id", Uuid, ForeignKey("tenants.id", ondelete="CASCADE")),
+    Column("domain_id", BigInteger, ForeignKey("domains.id", ondelete="CASCADE")),
+    Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE")),
+    Column("document", JSONB, nullable=False),  # as model.filter_policy checks it
+    _updated(),
+    CheckConstraint("num_nonnulls(tenant_id, domain_id, account_id) <= 1", name="owner"),
+    UniqueConstraint(
+        "tenant_id",
+        "domain_id",
+        "account_id",
+        name="filter_policies_owner_key",
+        postgresql_nulls_not_distinct=True,
+    ),
+    Index(
+        "filter_policies_domain_id_idx", "domain_id", postgresql_where=text("domain_id IS NOT NULL")
+    ),
+    Index(
+        "filter_policies_account_id_idx",
+        "account_id",
+        postgresql_where=text("account_id IS NOT NULL"),
+    ),
+)
+
+quarantine = Table(
+    # copies of messages that were withheld; each counts as one of messages.refs until it is gone
+    "quarantine",
+    metadata,
+    Column("id", Uuid, primary_key=True),  # UUIDv7
+    Column("message_id", Uuid, nullable=False),
+    Column("tenant_id", Uuid, nullable=False),
+    # null: the copy of an alias that leads elsewhere
+    Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE")),
+    Column("recipient", Text, nullable=False),  # as the sender addressed it, canonical
+    Column("reason", Text, nullable=False),  # as model.filter_policy.Decision
+    Column("detail", Text, nullable=False),
+    Column("score", Float, nullable=False),
+    # a record without a body, for this recipient only
+    Column("envelope", LargeBinary, nullable=False),
+    Column("size_crlf", BigInteger, nullable=False),
+    _created(),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    UniqueConstraint("message_id", "recipient", "account_id", postgresql_nulls_not_distinct=True),
+    Index("quarantine_account_id_idx", "account_id", "id"),
+    Index("quarantine_tenant_id_idx", "tenant_id", "id"),
+    Index("quarantine_expires_at_idx", "expires_at"),
+)
+
+correspondents = Table(
+    "correspondents",
+    metadata,
+    Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
+    Column("address", Text, nullable=False),  # canonical
+    Column("written_at", DateTime(timezone=True), nullable=False),  # exact to a day
+    PrimaryKeyConstraint("account_id", "address"),
+    postgresql_with={"fillfactor": 80},
+)
+
+bayes_models = Table(
+    # what a tenant, or one of its accounts, was taught
+    "bayes_models",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("tenant_id", Uuid, ForeignKey("tenants.id", ondelete="CASCADE"), nullable=False),
+    Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE")),
+    Column("version", BigInteger, nullable=False, server_default=text("1")),
+    Column("spam_messages", Integer, nullable=False, server_default=text("0")),
+    Column("ham_messages", Integer, nullable=False, server_default=text("0")),
+    Column("tokens", LargeBinary, nullable=False),  # compressed; bounded
+    _updated(),
+    UniqueConstraint("tenant_id", "account_id", postgresql_nulls_not_distinct=True),
+    Index(
+        "bayes_models_account_id_idx", "account_id", postgresql_where=text("account_id IS NOT NULL")
+    ),
+)
+
+classifications = Table(
+    # what an owner said of a message, and what of that was taught
+    "classifications",
+    metadata,
+    Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
+    Column("message_id", Uuid, nullable=False),
+    Column("wanted", Text, nullable=False),  # none: it is to be taken back
+    Column("taught", Text, nullable=False, server_default=text("'none'")),
+    Column("tokens", LargeBinary),  # what was taught, to take it back
+    Column("due_at", DateTime(timezone=True), server_default=func.now()),  # null: it is done
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    _created(),
+    PrimaryKeyConstraint("account_id", "message_id"),
+    CheckConstraint(
+        "wanted IN ('spam', 'ham', 'none') AND taught IN ('spam', 'ham', 'none')", name="words"
+    ),
+    Index("classifications_due_at_idx", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+    Index("classifications_created_at_idx", "created_at"),
 )

@@ -1,0 +1,197 @@
+"""The verdict on a message: what the scanning tier found, kept in the ingest record, the trace and
+the message row.
+
+A record without a verdict has not been scanned: a state that people can see and count. Fields may
+be added; a reader ignores those it does not know and uses defaults for those that are missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from typing import Any
+
+from posthorn.wire.auth.results import (
+    Arc,
+    Authentication,
+    Dkim,
+    Dmarc,
+    Iprev,
+    Outcome,
+    Policy,
+    Spf,
+)
+
+MOST_RULES = 60
+"""Rules that a verdict keeps, those with the most points first."""
+DETAIL_LIMIT = 200
+"""Characters of a rule's or engine's detail."""
+
+
+class VerdictError(ValueError):
+    """The document is not a verdict."""
+
+
+class EngineState(StrEnum):
+    """What an engine did."""
+
+    OK = "ok"
+    SKIPPED = "skipped"
+    """Not asked: by the policy, or not applicable."""
+    TOO_LARGE = "too-large"
+    TIMEOUT = "timeout"
+    DOWN = "down"
+    """It does not answer, or answers with an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule that matched."""
+
+    name: str
+    """In capitals, such as ``DMARC_FAIL``; those of rspamd begin with ``RSPAMD_``."""
+    points: float
+    detail: str = ""
+    """What matched, for people; free of control characters, DETAIL_LIMIT at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """An engine's part in a verdict."""
+
+    name: str
+    """``builtin``, ``rspamd`` or ``clamav``."""
+    state: EngineState
+    milliseconds: int = 0
+    detail: str = ""
+
+
+class ReportKind(StrEnum):
+    """What an automatic report is, judged by its shape."""
+
+    DMARC = "dmarc"
+    TLS = "tls"
+    ABUSE = "abuse"
+    """ARF (RFC 5965)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was found about a message as a whole; recipients may differ in what they do with it."""
+
+    scanned_at: float
+    """Seconds since the epoch."""
+    authentication: Authentication = field(default_factory=Authentication)
+    rules: tuple[Rule, ...] = ()
+    engines: tuple[Engine, ...] = ()
+    virus: str = ""
+    """The signature's name; empty if none was found."""
+    is_complete: bool = True
+    """False if an engine that the policy asks for did not judge the message."""
+    gave_up: bool = False
+    """It was delivered without being scanned, because the scanning tier was away too long."""
+    trusted_sealer: str = ""
+    """The ARC sealer on whose word a failed DMARC check is not enforced."""
+    report: ReportKind | None = None
+
+    @property
+    def score(self) -> float:
+        """The sum of the points, rounded to two digits."""
+        return round(sum(rule.points for rule in self.rules), 2)
+
+
+def encode_verdict(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict as a JSON object; fields with their default are left out."""
+    authentication = verdict.authentication
+    document: dict[str, Any] = {
+        "at": verdict.scanned_at,
+        "auth": {
+            "iprev": _slim(authentication.iprev),
+            "spf": [_slim(each) for each in authentication.spf],
+            "dkim": [_slim(each) for each in authentication.dkim],
+            "dmarc": _slim(authentication.dmarc),
+            "arc": _slim(authentication.arc),
+        },
+        "rules": [[rule.name, rule.points, rule.detail] for rule in verdict.rules],
+        "engines": [
+            [each.name, each.state.value, each.milliseconds, each.detail]
+            for each in verdict.engines
+        ],
+    }
+    if verdict.virus:
+        document["virus"] = verdict.virus
+    if not verdict.is_complete:
+        document["complete"] = False
+    if verdict.gave_up:
+        document["gave_up"] = True
+    if verdict.trusted_sealer:
+        document["sealer"] = verdict.trusted_sealer
+    if verdict.report is not None:
+        document["report"] = verdict.report.value
+    return document
+
+
+def decode_verdict(document: Mapping[str, Any]) -> Verdict:
+    """Return the verdict that a JSON object holds. Raises VerdictError."""
+    try:
+        auth = document["auth"]
+        report = document.get("report")
+        return Verdict(
+            scanned_at=float(document["at"]),
+            authentication=Authentication(
+                iprev=_whole(Iprev, auth.get("iprev", {})),
+                spf=tuple(_whole(Spf, each) for each in auth.get("spf", ())),
+                dkim=tuple(_whole(Dkim, each) for each in auth.get("dkim", ())),
+                dmarc=_whole(Dmarc, auth.get("dmarc", {})),
+                arc=_whole(Arc, auth.get("arc", {})),
+            ),
+            rules=tuple(
+                Rule(str(name), float(points), str(detail))
+                for name, points, detail in document.get("rules", ())
+            ),
+            engines=tuple(
+                Engine(str(name), EngineState(state), int(milliseconds), str(detail))
+                for name, state, milliseconds, detail in document.get("engines", ())
+            ),
+            virus=str(document.get("virus", "")),
+            is_complete=bool(document.get("complete", True)),
+            gave_up=bool(document.get("gave_up", False)),
+            trusted_sealer=str(document.get("sealer", "")),
+            report=None if report is None else ReportKind(report),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise VerdictError(f"a verdict does not read: {type(error).__name__}") from error
+
+
+def _slim(result: Any) -> dict[str, Any]:
+    """Return a result's fields that are not empty."""
+    found = ((each.name, getattr(result, each.name)) for each in fields(result))
+    return {name: value for name, value in found if value not in ("", None, (), False, 0)}
+
+
+_WORDS = {"outcome": Outcome, "published": Policy, "applied": Policy}
+_LISTS = frozenset({"sealers", "report_to"})
+_FLAGS = frozenset({"is_testing", "spf_aligned", "dkim_aligned"})
+
+
+def _whole[T](kind: type[T], document: Mapping[str, Any]) -> T:
+    known = {each.name for each in fields(kind)}  # type: ignore[arg-type]
+    values: dict[str, Any] = dict.fromkeys(
+        ("domain", "selector", "identity") if kind in (Spf, Dkim) else (), ""
+    )
+    values = {name: value for name, value in values.items() if name in known}
+    for name, value in document.items():
+        if name not in known:
+            continue
+        if name in _WORDS:
+            values[name] = _WORDS[name](value)
+        elif name in _LISTS:
+            values[name] = tuple(str(each) for each in value)
+        elif name in _FLAGS:
+            values[name] = bool(value)
+        elif name == "key_bits":
+            values[name] = int(value)
+        else:
+            values[name] = str(value)
+    return kind(**values)

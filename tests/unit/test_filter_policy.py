@@ -1,0 +1,145 @@
+"""Filter policies: what a document may hold, how documents combine, what follows from a verdict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from posthorn.model.filter_policy import (
+    DEFAULT_POLICY,
+    MOST_ENTRIES,
+    Action,
+    FilterPolicy,
+    PolicyError,
+    Sender,
+    checked,
+    combined,
+    decide,
+    merged,
+)
+from posthorn.model.verdict import Rule, Verdict
+from posthorn.wire.auth.results import Authentication, Dmarc, Iprev, Outcome, Policy, Spf
+
+SHOWN = Sender("bob@example.com", "bob@example.com", "192.0.2.7", is_shown=True)
+CLAIMED = Sender("bob@example.com", "x@bulk.test", "192.0.2.7", is_shown=False)
+
+
+def verdict(
+    points: float = 0, applied: Policy | None = None, virus: str = "", sealer: str = ""
+) -> Verdict:
+    dmarc = Dmarc(
+        Outcome.FAIL if applied else Outcome.NONE,
+        "example.com",
+        record_domain="example.com",
+        applied=applied,
+    )
+    auth = Authentication(
+        iprev=Iprev(Outcome.PASS, "out.forwarder.test"),
+        spf=(Spf(Outcome.PASS, "mailfrom", "lists.forwarder.test"),),
+        dmarc=dmarc,
+    )
+    rules = (Rule("SOME", points),) if points else ()
+    return Verdict(1.0, auth, rules, virus=virus, trusted_sealer=sealer)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("junk_score", "6"),
+        ("junk_score", True),
+        ("junk_score", 0),
+        ("refuse_score", 1001),
+        ("spam_action", "refuse"),
+        ("virus_action", "deliver"),
+        ("greylist", 1),
+        ("allow", "bob@example.com"),
+        ("allow", ["example"]),
+        ("allow", ["@example.com"]),
+        ("allow", ["a b@example.com"]),
+        ("forwarders", ["bob@example.com"]),
+        ("forwarders", ["192.0.2.0/24"]),
+        ("block", [7]),
+        ("block", ["a.test"] * (MOST_ENTRIES + 1)),
+        ("colour", "red"),
+    ],
+)
+def test_what_is_not_valid_is_refused_by_name(name: str, value: Any) -> None:
+    with pytest.raises(PolicyError) as refused:
+        checked({name: value})
+    assert refused.value.field == name
+    if name != "colour":
+        assert "must be" in str(refused.value)
+        assert merged({name: value}) == DEFAULT_POLICY, "and is ignored where it is stored"
+
+
+def test_a_document_is_kept_in_canonical_form() -> None:
+    document = checked(
+        {"allow": [" Bob@Example.COM ", "192.0.2.1"], "junk_score": 5, "block": None}
+    )
+    assert document == {"allow": ["bob@example.com", "192.0.2.1/32"], "junk_score": 5.0}
+
+
+def test_the_closest_document_decides_and_lists_add_up() -> None:
+    policy = merged(
+        {"junk_score": 4, "allow": ["a.test"], "greylist": True},
+        None,
+        {"junk_score": 8, "allow": ["b.test", "a.test"]},
+        {"spam_action": "mark"},
+    )
+    assert (policy.junk_score, policy.greylist, policy.allow, policy.spam_action) == (
+        8.0,
+        True,
+        ("a.test", "b.test"),
+        Action.MARK,
+    )
+    assert merged(combined({"junk_score": 4}, {"allow": ["a.test"]})) == merged(
+        {"junk_score": 4}, {"allow": ["a.test"]}
+    )
+    assert combined({"junk_score": 6.0}) == {}
+
+
+@pytest.mark.parametrize(
+    ("found", "policy", "action", "reason"),
+    [
+        (verdict(), {}, Action.DELIVER, ""),
+        (None, {}, Action.DELIVER, ""),
+        (None, {"block": ["example.com"]}, Action.REFUSE, "blocked"),
+        (verdict(5.99), {}, Action.DELIVER, ""),
+        (verdict(6), {}, Action.JUNK, "score"),
+        (verdict(6), {"spam_action": "quarantine"}, Action.QUARANTINE, "score"),
+        (verdict(15), {}, Action.REFUSE, "score"),
+        (verdict(virus="Eicar"), {}, Action.REFUSE, "virus"),
+        (verdict(virus="Eicar"), {"virus_action": "quarantine"}, Action.QUARANTINE, "virus"),
+        (verdict(virus="Eicar"), {"allow": ["example.com"]}, Action.REFUSE, "virus"),
+        (verdict(0, Policy.REJECT), {}, Action.REFUSE, "dmarc"),
+        (verdict(0, Policy.REJECT), {"enforce_dmarc": False}, Action.DELIVER, ""),
+        (verdict(0, Policy.QUARANTINE), {}, Action.JUNK, "dmarc"),
+        (verdict(0, Policy.NONE), {}, Action.DELIVER, ""),
+        (verdict(0, Policy.REJECT, sealer="lists.test"), {}, Action.JUNK, "dmarc"),
+        (verdict(0, Policy.REJECT), {"forwarders": ["forwarder.test"]}, Action.JUNK, "dmarc"),
+        (verdict(0, Policy.QUARANTINE, sealer="lists.test"), {}, Action.DELIVER, ""),
+        (verdict(20), {"allow": ["192.0.2.0/24"]}, Action.DELIVER, "allowed"),
+        (verdict(0, Policy.REJECT), {"allow": ["192.0.2.0/24"]}, Action.DELIVER, "allowed"),
+        (verdict(20), {"allow": ["example.com"]}, Action.REFUSE, "score"),
+    ],
+)
+def test_what_follows_from_a_verdict(
+    found: Verdict | None, policy: dict[str, Any], action: Action, reason: str
+) -> None:
+    decision = decide(found, merged(checked(policy)), CLAIMED)
+    assert (decision.action, decision.reason) == (action, reason)
+
+
+def test_only_a_sender_that_is_shown_gains_by_its_name() -> None:
+    allow = merged({"allow": ["example.com"]})
+    assert decide(verdict(20), allow, SHOWN).action is Action.DELIVER
+    assert decide(verdict(20), DEFAULT_POLICY, SHOWN, is_known=True).reason == "known"
+    assert decide(verdict(20), DEFAULT_POLICY, CLAIMED, is_known=True).reason == "score"
+    unprotected = FilterPolicy(protect_known=False)
+    assert decide(verdict(20), unprotected, SHOWN, is_known=True).reason == "score"
+
+
+def test_training_of_the_account_adds_its_points() -> None:
+    assert decide(verdict(3), DEFAULT_POLICY, CLAIMED, extra_points=3).action is Action.JUNK
+    assert decide(verdict(8), DEFAULT_POLICY, CLAIMED, extra_points=-3).action is Action.DELIVER

@@ -1,0 +1,107 @@
+"""The encoding of verdicts in ingest records and message rows."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from posthorn.model.envelope import Body, Envelope, RecordError, decode_record, encode_record
+from posthorn.model.verdict import (
+    Engine,
+    EngineState,
+    ReportKind,
+    Rule,
+    Verdict,
+    VerdictError,
+    decode_verdict,
+    encode_verdict,
+)
+from posthorn.wire.auth.results import (
+    Arc,
+    Authentication,
+    Dkim,
+    Dmarc,
+    Iprev,
+    Outcome,
+    Policy,
+    Spf,
+)
+
+FULL = Verdict(
+    12.5,
+    Authentication(
+        Iprev(Outcome.PASS, "mail.example.com"),
+        (Spf(Outcome.NONE, "helo", "mail.example.com"), Spf(Outcome.FAIL, "mailfrom", "", "-all")),
+        (Dkim(Outcome.PASS, "example.com", "s1", "", "rsa-sha256", 2048, "AbCdEfGh", True),),
+        Dmarc(
+            Outcome.FAIL,
+            "news.example.com",
+            "example.com",
+            "example.com",
+            Policy.REJECT,
+            Policy.QUARANTINE,
+            True,
+            False,
+            True,
+            "t=y",
+            ("mailto:d@example.com",),
+        ),
+        Arc(Outcome.PASS, ("lists.test",), "lists.test; dmarc=pass", ""),
+    ),
+    (Rule("DMARC_FAIL", 3.5, "t=y"), Rule("DNSWL", -1.0)),
+    (
+        Engine("builtin", EngineState.OK, 3),
+        Engine("clamav", EngineState.TOO_LARGE, 0, "over 25 MiB"),
+    ),
+    "Eicar",
+    False,
+    True,
+    "lists.test",
+    ReportKind.DMARC,
+)
+
+
+@pytest.mark.parametrize("verdict", [FULL, Verdict(1.0)])
+def test_a_verdict_comes_back_as_it_was(verdict: Verdict) -> None:
+    assert decode_verdict(json.loads(json.dumps(encode_verdict(verdict)))) == verdict
+    assert FULL.score == 2.5
+
+
+def test_fields_of_a_later_release_are_ignored() -> None:
+    document = encode_verdict(FULL)
+    document["colour"] = "red"
+    document["auth"]["iprev"]["colour"] = "red"
+    assert decode_verdict(document) == FULL
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"at": 1},
+        {"at": "x", "auth": {}},
+        {"at": 1, "auth": []},
+        {"at": 1, "auth": {"iprev": {"outcome": "perhaps"}}},
+        {"at": 1, "auth": {}, "rules": [["A"]]},
+        {"at": 1, "auth": {}, "engines": [["a", "asleep", 1, ""]]},
+        {"at": 1, "auth": {}, "report": "weather"},
+    ],
+)
+def test_what_is_no_verdict_does_not_read(document: dict[str, Any]) -> None:
+    with pytest.raises(VerdictError):
+        decode_verdict(document)
+
+
+def test_a_record_carries_its_verdict() -> None:
+    body = b"Subject: x\r\n\r\nx\r\n"
+    envelope = Envelope(
+        UUID(int=7), 1.0, "a@b.test", ("c@d.test",), Body.from_message(body), verdict=FULL
+    )
+    record = encode_record(envelope, body)
+    assert decode_record(record).envelope.verdict == FULL
+    broken = record.replace(b'"outcome":"pass"', b'"outcome":"perhaps"', 1)
+    with pytest.raises(RecordError):
+        decode_record(broken)

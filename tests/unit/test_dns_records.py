@@ -24,7 +24,9 @@ from posthorn.model.dns_records import (
     records_of,
     zone_text,
 )
-from posthorn.model.spf_record import SpfError, merged, parse_spf
+from posthorn.model.spf_record import merged
+from posthorn.wire.auth.spf_macros import SpfError
+from posthorn.wire.auth.spf_record import parse_spf
 from posthorn.wire.mta_sts import Mode, parse_policy, policy_text
 
 HERE = Presence(
@@ -350,8 +352,8 @@ def test_spf_that_lets_us_send(value: str) -> None:
             "2 SPF records",
             "v=spf1 include:b.test ip4:192.0.2.25 ip6:2001:db8::25 ~all",
         ),
-        (("v=spf1 ipv4:192.0.2.25 -all",), "`ipv4:192.0.2.25` is no term", ""),
-        (("v=spf1 ip4:out.post.test -all",), "names no address", ""),
+        (("v=spf1 ipv4:192.0.2.25 -all",), "`ipv4:192.0.2.25` is not a valid term", ""),
+        (("v=spf1 ip4:out.post.test -all",), "does not name an address", ""),
         (("v=spf1 include:none.test -all",), "none.test has no SPF record", ""),
         (("v=spf1 include:a.test -all",), "more than 10 lookups", ""),
         (

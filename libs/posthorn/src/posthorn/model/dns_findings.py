@@ -22,16 +22,9 @@ from ipaddress import ip_address, ip_network
 
 from posthorn.model.dns_answers import Answers, Unanswered
 from posthorn.model.dns_records import Presence, Purpose, Record
-from posthorn.model.spf_record import (
-    MOST_LOOKUPS,
-    Network,
-    SpfError,
-    allows,
-    merged,
-    parse_spf,
-    spf_records,
-    survey,
-)
+from posthorn.model.spf_record import allows, merged, survey
+from posthorn.wire.auth.spf_macros import SpfError
+from posthorn.wire.auth.spf_record import MOST_LOOKUPS, Network, parse_spf, spf_records
 from posthorn.wire.mta_sts import policy_id
 
 _RSA_HEADER = 24

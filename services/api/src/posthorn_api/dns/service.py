@@ -38,7 +38,6 @@ from posthorn.model.dns_records import (
     claim_token,
     records_of,
 )
-from posthorn.model.spf_record import spf_records
 from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.domains import Domain
 from posthorn.ports.errors import Conflict, NotFound, Unavailable
@@ -46,6 +45,7 @@ from posthorn.ports.resolver import LookupFailed, Records
 from posthorn.ports.signing import DkimKey
 from posthorn.runtime.fair_slots import FairSlots
 from posthorn.runtime.holders import present_holder
+from posthorn.wire.auth.spf_record import spf_records
 from posthorn_api.credentials.service import CredentialService, state_of
 from posthorn_api.directory.service import DirectoryService
 

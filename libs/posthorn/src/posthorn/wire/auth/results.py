@@ -48,6 +48,8 @@ class Spf:
     """The domain checked, in canonical form."""
     reason: str = ""
     """Why, for people: the matching term, or the error. Free of control characters."""
+    explanation: str = ""
+    """What the domain says about a FAIL (RFC 7208 §6.2): a stranger's text, in printable ASCII."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,9 @@ class Dmarc:
     dkim_aligned: bool = False
     reason: str = ""
     report_to: tuple[str, ...] = ()
-    """Addresses of ``rua``; external ones are not verified here."""
+    """Addresses of ``rua``, without ``mailto:``; external ones are not verified here."""
+    record: str = ""
+    """The record that was used, in printable ASCII (``dmarc_record.parse_dmarc``)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,15 +22,14 @@ from posthorn.ports.errors import Unavailable
 from posthorn.ports.signing import DkimKey
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.secret_box import SecretBox
+from posthorn.wire.auth.canonicalization import BodyHash, relaxed
 from posthorn.wire.auth.dkim import (
-    BodyHash,
     SignedHeader,
     by_form,
     finished_field,
     record_name,
     record_strings,
     record_value,
-    relaxed,
     sign_header,
     unsigned_field,
 )

@@ -49,7 +49,7 @@ FULL = Verdict(
             "t=y",
             ("mailto:d@example.com",),
         ),
-        Arc(Outcome.PASS, ("lists.test",), "lists.test; dmarc=pass", ""),
+        Arc(Outcome.PASS, ("lists.test",), "lists.test; dmarc=pass", "", 2),
     ),
     (Rule("DMARC_FAIL", 3.5, "t=y"), Rule("DNSWL", -1.0)),
     (

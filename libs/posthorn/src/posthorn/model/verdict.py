@@ -173,6 +173,7 @@ def _slim(result: Any) -> dict[str, Any]:
 _WORDS = {"outcome": Outcome, "published": Policy, "applied": Policy}
 _LISTS = frozenset({"sealers", "report_to"})
 _FLAGS = frozenset({"is_testing", "spf_aligned", "dkim_aligned"})
+_NUMBERS = frozenset({"key_bits", "oldest_pass"})
 
 
 def _whole[T](kind: type[T], document: Mapping[str, Any]) -> T:
@@ -190,7 +191,7 @@ def _whole[T](kind: type[T], document: Mapping[str, Any]) -> T:
             values[name] = tuple(str(each) for each in value)
         elif name in _FLAGS:
             values[name] = bool(value)
-        elif name == "key_bits":
+        elif name in _NUMBERS:
             values[name] = int(value)
         else:
             values[name] = str(value)

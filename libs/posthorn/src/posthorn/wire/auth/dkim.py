@@ -1,10 +1,7 @@
-"""DKIM signatures (RFC 6376): hash input and field, with relaxed canonicalization of header and
-body.
+"""Making DKIM signatures (RFC 6376): hash input and field, in relaxed form of header and body.
 
 Rules:
 
-- Content is in canonical CRLF form; a lone CR or LF is a character like others. Content that does
-  not end in CRLF is hashed as if it did, as it is transmitted (RFC 6376 §3.4.4).
 - ``b=`` is last and empty while the field itself is hashed (§3.7), so that a value folded in any
   way can follow it.
 - Fields are signed from the last to the first of a name (§5.4.2). Fields shown to readers, and
@@ -20,10 +17,11 @@ Rules:
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from posthorn.wire.auth.canonicalization import header_fields, relaxed
 
 ALGORITHMS = {"rsa": "rsa-sha256", "ed25519": "ed25519-sha256"}
 """Value of ``a=``, by key type."""
@@ -64,54 +62,7 @@ SIGNED = (
 
 _WIDTH = 76
 _SEVEN_BIT = "form=7bit"
-_WHITESPACE = re.compile(rb"[ \t]+")
-_FIELD_END = re.compile(rb"\r\n(?![ \t])")
 _FIELD_START = re.compile(r"(?<=\r\n)(?![ \t])")
-_CRLFS = b"\r\n" * 4096
-
-
-class BodyHash:
-    """The SHA-256 of a body in relaxed form (RFC 6376 §3.4.4), from pieces cut anywhere."""
-
-    def __init__(self) -> None:
-        self._hash = hashlib.sha256()
-        self._open = b""  # white space and a CR whose meaning depends on the next piece
-        self._line_ends = 0  # CRLFs that count only when something follows
-        self._tail = b""  # the last two bytes seen
-        self._filled = False  # whether there was anything but empty lines
-
-    def update(self, piece: bytes) -> None:
-        """Add the next bytes of the body, without the blank line that ends the header."""
-        if not piece:
-            return
-        self._tail = (self._tail + piece[-2:])[-2:]
-        data = self._open + piece
-        cut = _open_end(data)
-        self._open = _reduced(data[cut:])
-        self._take(_reduced(data[:cut]).replace(b" \r\n", b"\r\n"))
-
-    def digest(self) -> bytes:
-        """Return the 32 bytes. Nothing may be added afterwards."""
-        if self._tail and self._tail != b"\r\n":
-            self.update(b"\r\n")
-        if self._filled:
-            self._hash.update(b"\r\n")
-        return self._hash.digest()
-
-    def _take(self, lines: bytes) -> None:
-        content = lines.rstrip(b"\r\n")
-        # of the CRs and LFs at the end, only whole pairs are line ends
-        marked = lines[len(content) :].replace(b"\r\n", b"\0")
-        odd = marked.rstrip(b"\0")
-        content += odd.replace(b"\0", b"\r\n")
-        if content:
-            while self._line_ends:
-                some = min(self._line_ends, 4096)
-                self._hash.update(_CRLFS[: 2 * some])
-                self._line_ends -= some
-            self._hash.update(content)
-            self._filled = True
-        self._line_ends += len(marked) - len(odd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +81,8 @@ def sign_header(block: bytes) -> SignedHeader | None:
     None without a From field, which must be signed (§5.4).
     """
     fields: dict[bytes, list[bytes]] = {}
-    for line in _FIELD_END.split(block):
-        name, colon, value = line.partition(b":")
-        if colon:
-            fields.setdefault(name.rstrip(b" \t").lower(), []).append(value)
+    for field in header_fields(block):
+        fields.setdefault(field.name, []).append(field.value)
     if b"from" not in fields:
         return None
     names: list[str] = []
@@ -144,11 +93,6 @@ def sign_header(block: bytes) -> SignedHeader | None:
         names += [name] * (len(found) + (name in SEALED))
         lines += [key + b":" + relaxed(value) + b"\r\n" for value in reversed(found)]
     return SignedHeader(tuple(names), b"".join(lines))
-
-
-def relaxed(value: bytes) -> bytes:
-    """Return a field's value in relaxed form, without its CRLF."""
-    return _WHITESPACE.sub(b" ", value.replace(b"\r\n", b"")).strip(b" ")
 
 
 def unsigned_field(
@@ -232,21 +176,6 @@ def record_strings(value: str) -> Sequence[str]:
 def record_name(domain: str, selector: str) -> str:
     """Return the name of that record (RFC 6376 §3.6.2.1)."""
     return f"{selector}._domainkey.{domain}"
-
-
-def _open_end(data: bytes) -> int:
-    """Return the offset of the trailing white space, or white space and CR."""
-    end = len(data) - data.endswith(b"\r")
-    return len(data[:end].rstrip(b" \t"))
-
-
-def _reduced(text: bytes) -> bytes:
-    """Reduce each run of white space to one space. Most text has no runs, and a search is far
-    cheaper than a substitution."""
-    text = text.replace(b"\t", b" ")
-    while b"  " in text:
-        text = text.replace(b"  ", b" ")
-    return text
 
 
 def _words(tag: str) -> list[str]:

@@ -6,7 +6,7 @@ body is hashed in relaxed form (RFC 6376 §3.4.4) piece by piece, and never stor
 
 from __future__ import annotations
 
-from posthorn.wire.auth.dkim import BodyHash
+from posthorn.wire.auth.canonicalization import BodyHash
 from posthorn.wire.message.header import header_end
 from posthorn.wire.message.transfer_encoding import LineWatch
 

@@ -115,6 +115,9 @@ class Arc:
     """ARC-Authentication-Results of the oldest set, without its instance; of a chain that
     passed."""
     reason: str = ""
+    oldest_pass: int = 0
+    """Instance of the oldest set since which the message is unchanged; 0: since the first. Of a
+    chain that passed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,9 @@ UV      := $(TOOLS)/bin/uv
 VENV    := .venv
 BIN     := $(VENV)/bin
 SERVICES := smtp-in delivery relay pop3 api local cli
-# two tests at a time, files in order, each file whole in one worker; `make test ARGS="-n 0"` runs them one by one
-WORKERS  ?= 2
+# three tests at a time, for they wait more than they compute; files in order, each file whole in one worker; `make test ARGS="-n 0"`
+# runs them one by one
+WORKERS  ?= 3
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PACKAGES := libs/posthorn $(addprefix services/,$(SERVICES))
 LOCKED  := VERSION requirements/dev.txt $(addsuffix /pyproject.toml,$(PACKAGES))

@@ -36,7 +36,8 @@ class Cluster:
                 """Keep quiet."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+        # every 20 ms it is looked whether to stop, not every half second
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
 
     def answer(self, path: str) -> tuple[int, Object]:
         if path == "/api":

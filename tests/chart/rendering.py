@@ -113,7 +113,7 @@ def read(files: dict[str, str]) -> Rendered:
         if path.endswith("NOTES.txt"):
             notes = text
         else:
-            objects += [found for found in yaml.safe_load_all(text) if found]
+            objects += [found for found in yaml.load_all(text, yaml.CSafeLoader) if found]
     return Rendered(objects, notes)
 
 

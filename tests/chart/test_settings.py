@@ -10,7 +10,7 @@ import pytest
 from deploy.helm.schema import CLASSES, MANAGED, variables
 
 from posthorn.adapters.blobs.config import blob_target
-from posthorn.adapters.blobs.s3 import S3Target
+from posthorn.adapters.blobs.targets import S3Target
 from posthorn.adapters.postgres.migrate import MigrateSettings
 from posthorn.runtime.settings import PREFIX
 from tests.chart.rendering import CASES, Object, Rendered, case, render, values_of

@@ -21,7 +21,8 @@ from pydantic import SecretStr
 
 from posthorn.adapters.blobs.config import blob_target, open_blobs
 from posthorn.adapters.blobs.files import FileBlobs
-from posthorn.adapters.blobs.s3 import S3Blobs, S3Target
+from posthorn.adapters.blobs.s3 import S3Blobs
+from posthorn.adapters.blobs.targets import S3Target
 from posthorn.ports.blobs import BODIES, MARK, SEGMENTS, TRASH, BlobMissing, Blobs
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.ids import new_id

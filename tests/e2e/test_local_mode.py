@@ -261,31 +261,18 @@ def test_make_run_ends_with_the_make_that_was_killed(tmp_path: Path) -> None:
     )
 
 
-def test_zero_takes_any_free_port(tmp_path: Path) -> None:
-    system = System(
-        tmp_path / "home", {f"POSTHORN_{name}_PORT": "0" for name in (*PORTS, "HEALTH")}
-    )
+def test_any_free_ports_a_relative_home_and_bodies_in_s3_when_settings_say_so(
+    tmp_path: Path, s3: S3Server
+) -> None:
+    there = ["env", "-C", str(tmp_path), sys.executable, "-m", "posthorn_local.main"]
+    settings = {f"POSTHORN_{name}_PORT": "0" for name in (*PORTS, "HEALTH")}
+    settings |= {"POSTHORN_HOME": "a home", "POSTHORN_BLOBS": s3.url("local-mode")}
+    system = System(tmp_path / "a home", settings, there)
     system.start()
     try:
+        assert len(set(system.ports.values())) == len(PORTS)
         system.send(MESSAGE, "alice@example.test")
         system.maildrop("alice@example.test").await_mail(1)
-        assert len(set(system.ports.values())) == len(PORTS)
-    finally:
-        assert system.stop().status == 0
-
-
-def test_a_relative_home_lies_where_one_stands(tmp_path: Path) -> None:
-    there = ["env", "-C", str(tmp_path), sys.executable, "-m", "posthorn_local.main"]
-    system = System(tmp_path / "home", {"POSTHORN_HOME": "a home"}, there)
-    system.start()
-    assert system.stop().status == 0
-    assert (tmp_path / "a home" / "accounts.txt").exists()
-
-
-def test_bodies_lie_in_s3_when_a_url_says_so(tmp_path: Path, s3: S3Server) -> None:
-    system = System(tmp_path / "home", {"POSTHORN_BLOBS": s3.url("local-mode")})
-    system.start()
-    try:
         drop = system.make_account("s3@example.test")
         large = MESSAGE + b"0123456789abcdef" * 64 * 1024 + b"\r\n"
         for octets in (MESSAGE, large):
@@ -297,6 +284,7 @@ def test_bodies_lie_in_s3_when_a_url_says_so(tmp_path: Path, s3: S3Server) -> No
         assert not (system.home / "blobs").exists()
     finally:
         assert system.stop().status == 0
+    assert (tmp_path / "a home" / "accounts.txt").exists()
 
 
 def test_help_names_every_setting() -> None:

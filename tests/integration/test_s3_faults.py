@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 import pytest
 from pydantic import SecretStr
 
-from posthorn.adapters.blobs.s3 import S3Blobs, S3Target
+from posthorn.adapters.blobs.s3 import S3Blobs
+from posthorn.adapters.blobs.targets import S3Target
 from posthorn.ports.blobs import BlobMissing
 from posthorn.ports.errors import Unavailable
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from posthorn.adapters.blobs.config import FileTarget, blob_target, open_blobs
-from posthorn.adapters.blobs.s3 import S3Target
+from posthorn.adapters.blobs.config import blob_target, open_blobs
+from posthorn.adapters.blobs.targets import FileTarget, S3Target
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.settings import BlobSettings, SettingsError
 

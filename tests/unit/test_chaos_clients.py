@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import cast
 
 import httpx
 import pytest
-from chaos import clients
 from chaos.clients import Program, World
 from chaos.ledger import Ledger
 from chaos.stand import Stand
@@ -34,7 +34,7 @@ def program(ledger: Ledger, *answers: Response) -> Program:
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clients.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
 
 
 def test_a_key_that_is_in_use_is_tried_again_and_no_fault() -> None:

@@ -70,6 +70,8 @@ class Snapshot:
 
     def deleted(self) -> list[int]:
         """The uids of marked messages."""
+        if self.count == len(self._uids):  # as at the end of most sessions
+            return []
         return [uid for uid, mark in zip(self._uids, self._deleted, strict=True) if mark]
 
     def sizes(self) -> Iterator[bytes]:

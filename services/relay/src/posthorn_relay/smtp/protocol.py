@@ -23,6 +23,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import cast
 
+from posthorn.runtime.session import Deadline
 from posthorn.wire.smtp.client_replies import HostReply, ReplyParser
 
 
@@ -58,9 +59,8 @@ class ClientProtocol(asyncio.Protocol):
         "_loop",
         "_parser",
         "_paused",
-        "_progress",
+        "_reply_deadline",
         "_seconds",
-        "_timer",
         "_waiter",
         "deadline",
         "fault",
@@ -85,8 +85,8 @@ class ClientProtocol(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._paused = False
-        self._progress = self._seconds = self._last_seconds = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._seconds = self._last_seconds = 0.0
+        self._reply_deadline = Deadline(self._loop, self._late)
 
     # asyncio.Protocol
 
@@ -116,17 +116,13 @@ class ClientProtocol(asyncio.Protocol):
             if not self.pending_replies:
                 self._wake(self._waiter)
             else:
-                self._progress = self._loop.time()
-                if self.pending_replies == 1 and self._last_seconds < self._seconds:
-                    self._seconds = self._last_seconds
-                    self._watch()
+                self._await_reply()
         return None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note the end, which is a fault unless there was one before."""
         self.lost = True
-        if self._timer:
-            self._timer.cancel()
+        self._reply_deadline.close()
         if not self.fault:
             self.fail(
                 Fault(
@@ -166,14 +162,14 @@ class ClientProtocol(asyncio.Protocol):
         if not self.pending_replies or self.fault:
             return
         self._waiter = self._loop.create_future()
+        self._seconds = seconds
         self._last_seconds = seconds if last is None else last
-        self._seconds = seconds if self.pending_replies > 1 else self._last_seconds
-        self._progress = self._loop.time()
-        self._watch()
+        self._await_reply()
         try:
             await self._waiter
         finally:
-            self._waiter = None  # the timer stays for the next wait
+            self._waiter = None
+            self._reply_deadline.clear()
 
     def next_reply(self) -> HostReply:
         """Return the next reply that has arrived. Raises ConnectionFailed when there is none."""
@@ -261,15 +257,11 @@ class ClientProtocol(asyncio.Protocol):
         if not self.lost:
             self.transport.abort()
 
-    def _watch(self) -> None:
-        """Have ``_late`` called when the time is over; it may be called earlier, which costs
-        less than a new timer."""
-        moment = self._bounded(self._progress + self._seconds)
-        if self._timer and self._timer.when() <= moment:
-            return
-        if self._timer:
-            self._timer.cancel()
-        self._timer = self._loop.call_at(moment, self._late)
+    def _await_reply(self) -> None:
+        """Have ``_late`` called unless the next reply arrives in time."""
+        if self.pending_replies == 1:
+            self._seconds = self._last_seconds
+        self._reply_deadline.set(self._bounded(self._loop.time() + self._seconds))
 
     def _bounded(self, moment: float) -> float:
         return moment if self.deadline is None else min(moment, self.deadline)
@@ -278,15 +270,11 @@ class ClientProtocol(asyncio.Protocol):
         return self.deadline is not None and self._loop.time() >= self.deadline - 0.01
 
     def _late(self) -> None:
-        self._timer = None
-        if not self._waiter:
-            return
-        if self._is_over():
-            self.fail(_TOO_SLOW)
-        elif self._loop.time() < self._progress + self._seconds - 0.01:  # replies arrived meanwhile
-            self._watch()
-        else:
-            self.fail(Fault(0, "4.4.2", f"no reply within {self._seconds:g} s"))
+        self.fail(
+            _TOO_SLOW
+            if self._is_over()
+            else Fault(0, "4.4.2", f"no reply within {self._seconds:g} s")
+        )
 
     @staticmethod
     def _wake(waiter: asyncio.Future[None]) -> None:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote
 
@@ -24,7 +23,7 @@ import structlog
 from pydantic import SecretStr
 
 from posthorn.adapters.blobs.files import FileBlobs
-from posthorn.adapters.blobs.s3 import S3Blobs, S3Target
+from posthorn.adapters.blobs.targets import FileTarget, S3Target
 from posthorn.model.ip_addresses import is_this_machine
 from posthorn.ports.blobs import Blobs, check_key
 from posthorn.ports.errors import Unavailable
@@ -37,13 +36,6 @@ _AWS = "s3.amazonaws.com"
 _BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9]|[.-](?![.-])){1,61}[a-z0-9]\Z")
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?\Z|\[[0-9A-Fa-f:.]+\]\Z")
 _REGION = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
-
-
-@dataclass(frozen=True, slots=True)
-class FileTarget:
-    """A local directory."""
-
-    root: Path
 
 
 def blob_target(settings: BlobSettings) -> FileTarget | S3Target:
@@ -74,6 +66,9 @@ async def open_blobs(settings: BlobSettings) -> AsyncIterator[Blobs]:
         finally:
             files.close()
     else:
+        # not read without need: the client takes 0.3 s to import, and 10 MiB in each process
+        from posthorn.adapters.blobs.s3 import S3Blobs
+
         try:
             bucket = S3Blobs(target)
         except ValueError as error:  # only the client knows the hosts of AWS

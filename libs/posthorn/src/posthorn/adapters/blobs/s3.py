@@ -21,7 +21,6 @@ import re
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import BinaryIO, Self
@@ -40,10 +39,10 @@ from minio.credentials.providers import (
     Provider,
 )
 from minio.error import MinioException, S3Error, ServerError
-from pydantic import SecretStr
 from urllib3.exceptions import HTTPError, MaxRetryError, ReadTimeoutError
 from urllib3.response import BaseHTTPResponse
 
+from posthorn.adapters.blobs.targets import S3Target
 from posthorn.adapters.blobs.threads import Threads
 from posthorn.ports.blobs import BlobInfo, BlobMissing, check_key
 from posthorn.ports.errors import Unavailable
@@ -57,24 +56,6 @@ _SIGNED_FOR = timedelta(hours=1)  # an upload takes seconds; the rest allows for
 _CODE = re.compile(r"[A-Za-z0-9]{1,64}\Z")
 _CODE_ELEMENT = re.compile(rb"<Code>([A-Za-z0-9]{1,64})</Code>")
 _BLOCK = 256 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class S3Target:
-    """The bucket, its server, and the login."""
-
-    endpoint: str
-    """``host`` or ``host:port``."""
-    bucket: str
-    prefix: str = ""
-    """Prefix of every key, joined with a slash; empty for none."""
-    region: str | None = None
-    """None: query the store."""
-    tls: bool = True
-    access_key: str | None = None
-    secret_key: SecretStr | None = None
-    """Without keys: AWS's environment variables, its credentials file, or the role of the pod or
-    machine."""
 
 
 class S3Blobs:

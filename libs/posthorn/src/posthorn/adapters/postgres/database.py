@@ -33,6 +33,7 @@ from weakref import WeakSet
 import asyncpg
 from sqlalchemy import event, exc
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.util import greenlet_spawn
 
 from posthorn.adapters.postgres.liveness import Liveness
 from posthorn.adapters.postgres.tables import SCHEMA_VERSION
@@ -139,10 +140,12 @@ class Database:
     @asynccontextmanager
     async def _lent(self) -> AsyncIterator[Connection]:
         with self.faults():
-            async with self._turn(), self.engine.connect() as lent:
-                raw = await lent.get_raw_connection()
-                connection: Any = raw.driver_connection
+            async with self._turn():
+                # the pool's own proxy: an AsyncConnection around it costs twice the statement
+                lent = await self.engine.raw_connection()
+                connection: Any = lent.driver_connection
                 self._liveness.lent(connection)
+                is_valid = True
                 try:
                     await self._make_sure(connection)
                     yield connection
@@ -155,10 +158,13 @@ class Database:
                         or isinstance(error, Halted)
                     )
                     if lost or (isinstance(error, Exception) and _translate(error)):
-                        await lent.invalidate(error)
+                        is_valid = False  # invalidating returns it, too
+                        await greenlet_spawn(lent.invalidate, error)
                     raise
                 finally:
                     self._liveness.returned(connection)
+                    if is_valid:
+                        lent.close()
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
@@ -342,7 +348,7 @@ def _refuse_closed(adapted: Any, _record: Any, _proxy: Any) -> None:
 
 def _translate(error: Exception) -> Unavailable | None:
     """Return the port's error for a fault, or None when it passes through."""
-    if isinstance(error, exc.DBAPIError):
+    if isinstance(error, (exc.DBAPIError, exc.EmulatedDBAPIException)):
         cause = error.driver_exception
         error = cause if isinstance(cause, Exception) else error
     if isinstance(error, asyncpg.PostgresError):

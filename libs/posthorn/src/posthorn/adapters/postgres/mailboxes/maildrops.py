@@ -49,13 +49,14 @@ RETURNING 1
 """
 
 # two arrays, not a row per message: most logins to a full maildrop find nothing new, and rows would
-# dominate their cost
+# dominate their cost. Both from one scan, which is most of what is left.
 _SNAPSHOT = """
-SELECT uidvalidity,
-       ARRAY (SELECT uid FROM mailbox_entries e WHERE e.account_id = $1 AND e.mailbox_id = $2 ORDER BY uid),
-       ARRAY (SELECT size_crlf FROM mailbox_entries e WHERE e.account_id = $1 AND e.mailbox_id = $2 ORDER BY uid)
-  FROM mailboxes
- WHERE account_id = $1 AND mailbox_id = $2
+SELECT m.uidvalidity, coalesce(listed.uids, '{}'), coalesce(listed.sizes, '{}')
+  FROM mailboxes m CROSS JOIN LATERAL (
+       SELECT array_agg(uid) AS uids, array_agg(size_crlf) AS sizes
+         FROM (SELECT uid, size_crlf FROM mailbox_entries e
+                WHERE e.account_id = $1 AND e.mailbox_id = $2 ORDER BY uid) AS entries) AS listed
+ WHERE m.account_id = $1 AND m.mailbox_id = $2
 """
 
 _RENEW = """
@@ -100,23 +101,24 @@ class PostgresMaildrops:
     async def open(self, account: int, holder: UUID, *, by_app_password: bool = False) -> Listing:
         """Take the lease and return the INBOX. Raises MaildropBusy, or Unavailable, after which
         the lease may be taken all the same."""
-        async with self._database.session() as connection:
-            try:
-                taken = await connection.fetchval(
-                    _TAKE_LEASE, account, holder, LEASE_SECONDS, by_app_password
-                )
-            except asyncpg.ForeignKeyViolationError:
-                raise Unavailable("postgres", "the account was deleted during login") from None
-        if not taken:
-            raise MaildropBusy
+        is_held = False
         try:
-            # a separate statement: its snapshot is later than any transaction that the lease waited
-            # for
             async with self._database.session() as connection:
+                try:
+                    is_held = await connection.fetchval(
+                        _TAKE_LEASE, account, holder, LEASE_SECONDS, by_app_password
+                    )
+                except asyncpg.ForeignKeyViolationError:
+                    raise Unavailable("postgres", "the account was deleted during login") from None
+                if not is_held:
+                    raise MaildropBusy
+                # a separate statement: its snapshot is later than any transaction that the lease
+                # waited for
                 row = await connection.fetchrow(_SNAPSHOT, account, INBOX)
         except BaseException:
-            with suppress(Unavailable):
-                await self.release(account, holder)
+            if is_held:
+                with suppress(Unavailable):
+                    await self.release(account, holder)
             raise
         if row is None:
             # never an empty maildrop

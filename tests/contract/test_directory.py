@@ -4,8 +4,11 @@ milliseconds, or none."""
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -20,6 +23,15 @@ from posthorn.model.directory_entry import (
     Entry,
     RecipientStatus,
     encode_key,
+)
+from posthorn.model.filter_policy import (
+    DEFAULT_POLICY,
+    MOST_BYTES,
+    Action,
+    FilterPolicy,
+    PolicyError,
+    checked,
+    combined,
 )
 from posthorn.model.unpublished import NOTHING, of_subjects
 from posthorn.ports.directory import DirectoryBehind
@@ -125,6 +137,67 @@ async def test_a_catch_all_takes_the_rest_as_its_own_entry_says(
     await bucket.put("any@all.test", HERE)
     await becomes(directory, "any@all.test", RecipientStatus.DELIVERABLE)
     assert await standing(directory, "any+tag@all.test") is RecipientStatus.DELIVERABLE
+
+
+async def test_mail_is_filtered_by_the_policy_of_whom_it_reaches(
+    bucket: NatsDirectoryBucket, directory: NatsDirectory
+) -> None:
+    async def policy(address: str) -> FilterPolicy:
+        return await directory.policy(parse_address(address))
+
+    fine = RecipientStatus.DELIVERABLE
+    assert await policy("alice@example.test") is DEFAULT_POLICY
+    assert await policy("nobody@elsewhere.test") is DEFAULT_POLICY
+    own = {"junk_score": 9.0, "allow": ["b.test"]}
+    await bucket.put(
+        "@strict.test", DomainEntry(None, True, None, {"junk_score": 3.0, "allow": ["a.test"]})
+    )
+    await bucket.put("alice@strict.test", AddressEntry(fine, policy=own))
+    await bucket.put("bob@strict.test", HERE)
+    await bucket.put("@all.test", DomainEntry("alice@strict.test", True, None, {"greylist": True}))
+    await bucket.put("carol@all.test", AddressEntry(fine, policy={"digest": True}))
+    closest = FilterPolicy(junk_score=9.0, allow=("a.test", "b.test"))
+    for address in ("alice@strict.test", "alice+tag@strict.test", "anybody@all.test"):
+        assert await policy(address) == closest, address
+    of_domain = FilterPolicy(junk_score=3.0, allow=("a.test",))
+    for address in ("bob@strict.test", "nobody@strict.test"):
+        assert await policy(address) == of_domain, address
+    assert await policy("carol@all.test") == FilterPolicy(greylist=True, digest=True)
+    assert await policy("alice@strict.test") is await policy("alice@strict.test"), "made once"
+
+    await bucket.put("alice@strict.test", AddressEntry(fine, policy={"spam_action": "mark"}))
+
+    async def is_known() -> bool:
+        return (await policy("alice@strict.test")).spam_action is Action.MARK
+
+    await until(is_known, what="the change of the policy")
+
+
+async def test_the_longest_policies_of_three_levels_fit_into_an_entry(
+    bucket: NatsDirectoryBucket, directory: NatsDirectory
+) -> None:
+    def longest(level: str) -> dict[str, Any]:
+        label = f"\u00fc{'x' * 40}"  # six bytes in JSON, more in an A-label
+        for count in range(1000, 0, -10):
+            with suppress(PolicyError):
+                return checked({"block": [f"{label}{n}@{level}.test" for n in range(count)]})
+        raise AssertionError("no document is short enough")
+
+    documents = [longest(level) for level in ("system", "tenant", "domain")]
+    assert min(len(json.dumps(each)) for each in documents) > 0.9 * MOST_BYTES
+    await bucket.put("@big.test", DomainEntry(None, True, None, combined(*documents)))
+    await bucket.put("box@big.test", AddressEntry(RecipientStatus.DELIVERABLE, policy=longest("a")))
+    found = await directory.policy(parse_address("box@big.test"))
+    assert len(found.block) == sum(len(each["block"]) for each in [*documents, longest("a")])
+
+
+async def test_a_policy_of_a_later_release_is_read_as_far_as_it_is_known(
+    bucket: NatsDirectoryBucket, directory: NatsDirectory
+) -> None:
+    later = {"spam_action": "teleport", "colour": "red", "junk_score": 4}
+    await bucket.put("bob@example.test", AddressEntry(RecipientStatus.DELIVERABLE, policy=later))
+    found = await directory.policy(parse_address("bob@example.test"))
+    assert found == FilterPolicy(junk_score=4.0)
 
 
 async def test_a_change_is_known_within_milliseconds(

@@ -4,7 +4,9 @@ where to look."""
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -12,7 +14,14 @@ from structlog.testing import capture_logs
 
 from posthorn.adapters.postgres.directory.outbox import PostgresDirectorySource
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
-from posthorn.model.directory_entry import AddressEntry, DomainEntry, Entry, RecipientStatus
+from posthorn.model.directory_entry import (
+    AddressEntry,
+    DomainEntry,
+    Entry,
+    RecipientStatus,
+    decode_entry,
+    encode_entry,
+)
 from posthorn.model.room import room_of
 from posthorn.model.unpublished import Unpublished
 from posthorn.ports.errors import Unavailable
@@ -121,6 +130,50 @@ async def test_the_room_of_an_alias_is_the_most_that_a_mailbox_has_to_which_it_l
         **dict.fromkeys(("wide@example.test", "x@example.test", "y@example.test"), NARROW),
         "z@example.test": FINE,
     }
+
+
+async def test_entries_hold_the_policies_that_smtp_in_needs(
+    truth: PostgresDirectorySource, seed: DatabaseSeed
+) -> None:
+    await seed.domain("silent.test")
+    for level, value, document in (
+        ("tenant_id", None, {"junk_score": 4.0, "block": ["a.test"]}),
+        ("tenant_id", f"'{DEFAULT_TENANT}'", {"junk_score": 5.0, "greylist": True}),
+        (
+            "domain_id",
+            "(SELECT id FROM domains WHERE name = 'example.test')",
+            {"block": ["b.test"], "spam_action": "mark"},
+        ),
+        (
+            "account_id",
+            "(SELECT id FROM accounts WHERE address = 'fine@example.test')",
+            {"junk_score": 9.0},
+        ),
+    ):
+        await seed.rows(
+            f"INSERT INTO filter_policies ({level}, document) VALUES ({value or 'NULL'}, $1::text::jsonb)",
+            json.dumps(document),
+        )
+    general = {"junk_score": 5.0, "greylist": True, "block": ["a.test"]}
+    own = replace(NARROW, policy={"junk_score": 9.0})
+    expected = {
+        **EVERYTHING,
+        "@silent.test": DomainEntry(None, True, None, general),
+        "@example.test": DomainEntry(
+            "full@example.test",
+            False,
+            None,
+            {**general, "block": ["a.test", "b.test"], "spam_action": "mark"},
+        ),
+        # what leads to this account alone has its policy; with others, that of the domain
+        **dict.fromkeys(("fine@example.test", "near@example.test"), own),
+    }
+    found = {subject: entry async for subject, entry in truth.everything()}
+    assert found == expected
+    for entry in found.values():
+        assert decode_entry(encode_entry(entry)) == entry, "reconciliation would repair it for ever"
+    await truth.recheck(expected)
+    assert await taken(truth) == expected
 
 
 async def test_an_alias_that_led_out_of_here_leads_nowhere_once_the_domain_is_ours(

@@ -272,6 +272,55 @@ def test_an_import_says_what_became_text_and_what_was_left_out(
     assert "1 lines that begin with From were taken for text of a message" in ran.err
 
 
+def test_filter_policies(shell: CommandLine, domain: str, address: str) -> None:
+    name = f"t{uuid4().hex[:8]}"
+    shell.run(f"tenant create {name}")
+    for whose in (f"--tenant {name}", f"--domain {domain}", f"--account {address}"):
+        line = f"filter set {whose} --junk-score 4 --spam-action mark --greylist on --json"
+        changed = shell.run(line).document
+        assert (changed["junk_score"], changed["spam_action"], changed["greylist"]) == (
+            4.0,
+            "mark",
+            True,
+        )
+        assert shell.run(f"filter show {whose} --json").document == changed
+    shell.run(f"filter set --domain {domain} --greylist none --digest off")
+    shell.run(f"filter unset junk-score --account {address}")
+    shell.run(f"filter allow Dave@Example.NET 192.0.2.1 --account {address}")
+    allowed = shell.run(f"filter allow friend.example --account {address} --json").document
+    assert allowed == {"allow": ["dave@example.net", "192.0.2.1/32", "friend.example"]}
+    left = shell.run(f"filter allow dave@EXAMPLE.net 192.0.2.1 --account {address} --remove")
+    assert left.rows == [["allow", "friend.example"]]
+    shell.run(f"filter block spam.example --domain {domain}")
+    shell.run(f"filter forwarder old.example --account {address}")
+    gone = shell.attempt(f"filter block other.example --domain {domain} --remove")
+    assert (gone.status, "other.example is not on the list" in gone.err) == (1, True)
+    holds = shell.run(f"filter effective --account {address}").rows
+    assert ["junk_score", "4.0", "domain"] in holds
+    assert ["block", "spam.example", "domain"] in holds
+    assert ["allow", "friend.example", "account"] in holds
+    assert ["digest", "no", "domain"] in holds
+    assert ["clamav", "yes", "default"] in holds
+    assert ["allow", "-", "default"] in shell.run(f"filter effective --domain {domain}").rows
+    wrong = shell.attempt(f"filter block nonsense --domain {domain}")
+    assert (wrong.status, "block[1]: must be" in wrong.err) == (1, True)
+    for typed in (
+        "filter show",
+        f"filter show --domain {domain} --system",
+        f"filter set --domain {domain}",
+        f"filter set --domain {domain} --greylist perhaps",
+        f"filter set --domain {domain} --junk-score high",
+        f"filter unset colour --domain {domain}",
+        "filter effective",
+        f"filter unset --domain {domain}",
+    ):
+        assert shell.attempt(typed).status == 2, typed
+    shell.run(f"filter unset --domain {domain} --yes")
+    assert set(shell.run(f"filter show --domain {domain} --json").document.values()) == {None}
+    shown = shell.run("filter show --system")
+    assert ["junk_score", "-"] in shown.rows
+
+
 def test_keys_do_what_their_role_says(shell: CommandLine, system: System, domain: str) -> None:
     key = shell.run("key create 'reads only' --role read-only --expires 90d").out.strip()
     number = next(row[0] for row in shell.run("key list --all").rows if row[1] == "reads only")

@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,7 @@ from posthorn.adapters.nats.directory import NatsDirectory
 from posthorn.adapters.postgres.directory.outbox import PostgresDirectorySource
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.model.directory_entry import AddressEntry, DomainEntry, Entry, RecipientStatus
+from posthorn.model.filter_policy import DEFAULT_POLICY, FilterPolicy
 from posthorn.model.room import room_of
 from posthorn.model.unpublished import NOTHING, Unpublished, of_subjects
 from posthorn.ports.directory import DirectoryBehind
@@ -127,6 +128,57 @@ async def test_every_change_is_projected(published: ProjectionEnv) -> None:
     )
     assert await published.standing("anyone@example.test") is RecipientStatus.UNKNOWN
     assert await published.standing("alice+x@example.test") is RecipientStatus.UNKNOWN
+
+
+async def test_mail_is_filtered_by_a_policy_the_moment_it_is_answered(
+    published: ProjectionEnv,
+) -> None:
+    async def policy(address: str) -> FilterPolicy:
+        return await published.directory.policy(parse_address(address))
+
+    client = published.api.client
+    await published.api.domain()
+    await published.api.account("alice@example.test")
+    await published.api.account("bob@example.test")
+    await published.api.alias("sales@example.test", "alice@example.test")
+    await published.api.alias("all@example.test", "alice@example.test", "bob@example.test")
+    for owner, document in (
+        ("", {"block": ["a.test"], "junk_score": 4}),
+        ("/tenants/default", {"block": ["b.test"], "greylist": True}),
+        ("/domains/example.test", {"block": ["c.test"], "junk_score": 5}),
+        ("/accounts/alice@example.test", {"block": ["d.test"], "greylist": False}),
+    ):
+        answer = await client.put(f"/v1{owner}/filter-policy", json=document)
+        assert answer.status_code == 200, answer.text
+    of_domain = FilterPolicy(junk_score=5.0, greylist=True, block=("a.test", "b.test", "c.test"))
+    own = replace(of_domain, greylist=False, block=(*of_domain.block, "d.test"))
+    for address in ("alice@example.test", "alice+tag@example.test", "sales@example.test"):
+        assert await policy(address) == own, address
+    for address in ("bob@example.test", "all@example.test"):
+        assert await policy(address) == of_domain, address
+    await published.api.domain("new.test")
+    assert (await policy("anybody@new.test")).block == ("a.test", "b.test")
+    for owner in ("/accounts/alice@example.test", "/domains/example.test", "/tenants/default", ""):
+        answer = await client.delete(f"/v1{owner}/filter-policy")
+        assert answer.status_code == 204, answer.text
+    for address in ("alice@example.test", "sales@example.test", "anybody@new.test"):
+        assert await policy(address) == DEFAULT_POLICY, address
+
+
+async def test_a_policy_that_the_bucket_lost_is_found_missing(published: ProjectionEnv) -> None:
+    await published.api.domain()
+    answer = await published.api.client.put(
+        "/v1/domains/example.test/filter-policy", json={"junk_score": 4}
+    )
+    assert answer.status_code == 200, answer.text
+    kept = (await published.bucket.entries())["@example.test"]
+    await published.bucket.put("@example.test", replace(kept, policy={}))
+    await published.publisher.reconcile()
+
+    async def is_back() -> bool:
+        return (await published.bucket.entries())["@example.test"] == kept
+
+    await until(is_back, what="the repair")
 
 
 async def test_changes_of_other_services_come_through_the_outbox(published: ProjectionEnv) -> None:

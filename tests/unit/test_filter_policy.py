@@ -8,15 +8,19 @@ import pytest
 
 from posthorn.model.filter_policy import (
     DEFAULT_POLICY,
+    FIELDS,
+    MOST_BYTES,
     MOST_ENTRIES,
     Action,
     FilterPolicy,
+    Origin,
     PolicyError,
     Sender,
     checked,
     combined,
     decide,
     merged,
+    origins,
 )
 from posthorn.model.verdict import Rule, Verdict
 from posthorn.wire.auth.results import Authentication, Dmarc, Iprev, Outcome, Policy, Spf
@@ -59,8 +63,9 @@ def verdict(
         ("allow", ["a b@example.com"]),
         ("forwarders", ["bob@example.com"]),
         ("forwarders", ["192.0.2.0/24"]),
+        ("allow", ["fe80::1%eth0"]),
+        ("allow", ["[192.0.2.1]"]),
         ("block", [7]),
-        ("block", ["a.test"] * (MOST_ENTRIES + 1)),
         ("colour", "red"),
     ],
 )
@@ -143,3 +148,52 @@ def test_only_a_sender_that_is_shown_gains_by_its_name() -> None:
 def test_training_of_the_account_adds_its_points() -> None:
     assert decide(verdict(3), DEFAULT_POLICY, CLAIMED, extra_points=3).action is Action.JUNK
     assert decide(verdict(8), DEFAULT_POLICY, CLAIMED, extra_points=-3).action is Action.DELIVER
+
+
+def test_lists_are_bounded_in_a_document_and_not_in_what_stands_for_several() -> None:
+    documents = [
+        {"block": [f"{level}{number}.test" for number in range(MOST_ENTRIES)]} for level in "abc"
+    ]
+    together = merged(combined(*documents))
+    assert len(together.block) == 3 * MOST_ENTRIES
+    with pytest.raises(PolicyError) as refused:
+        checked({"block": [*documents[0]["block"], "one.more.test"]})
+    assert refused.value.field == "block"
+
+
+def test_the_entry_of_a_list_that_is_not_valid_is_named() -> None:
+    with pytest.raises(PolicyError) as refused:
+        checked({"block": ["a.test", "nonsense"]})
+    assert (refused.value.field, refused.value.index) == ("block", 1)
+
+
+def test_an_entry_counts_once() -> None:
+    assert checked({"block": ["A.test", "a.test."]}) == {"block": ["a.test"]}
+
+
+def test_a_document_is_bounded_in_bytes() -> None:
+    long = [f"{'x' * 60}.{'y' * 60}.{number}.test" for number in range(MOST_ENTRIES)]
+    with pytest.raises(PolicyError) as refused:
+        checked({"allow": ["a.test"], "block": long})
+    assert refused.value.field == "block"
+    assert str(MOST_BYTES) in str(refused.value)
+
+
+def test_every_field_has_an_origin_and_a_list_one_for_each_document() -> None:
+    found = origins(
+        {
+            "system": {"junk_score": 4, "allow": ["a.test"], "block": []},
+            "tenant": None,
+            "domain": {"junk_score": 8.0, "greylist": "nonsense"},
+            "account": {"allow": ["b.test"], "spam_action": "mark"},
+        }
+    )
+    assert {each.field for each in found} == set(FIELDS)
+    assert Origin("junk_score", "domain", 8.0) in found
+    assert Origin("spam_action", "account", "mark") in found
+    assert Origin("greylist", "default", False) in found
+    assert Origin("block", "default", []) in found
+    assert [each for each in found if each.field == "allow"] == [
+        Origin("allow", "system", ["a.test"]),
+        Origin("allow", "account", ["b.test"]),
+    ]

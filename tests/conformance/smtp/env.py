@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 
 from posthorn.model.directory_entry import RecipientStatus
 from posthorn.model.envelope import Body, Envelope
+from posthorn.model.filter_policy import DEFAULT_POLICY, FilterPolicy
 from posthorn.wire.address import Address
 from posthorn_smtp_in.composition import Backends, build_mx
 from posthorn_smtp_in.server import Listening, serving
@@ -45,6 +46,7 @@ class ScriptedDirectory:
         self.asked: list[str] = []
         self.everybody = False
         self.rooms: dict[str, int] = {}
+        self.policies: dict[str, FilterPolicy] = {}
         self.oldest: dict[str, Address] = {}
         """The oldest account of each domain."""
 
@@ -61,6 +63,11 @@ class ScriptedDirectory:
 
     async def room(self, address: Address) -> int | None:
         return self.rooms.get(str(address))
+
+    async def policy(self, address: Address) -> FilterPolicy:
+        if self.fault:
+            raise self.fault
+        return self.policies.get(str(address), DEFAULT_POLICY)
 
     async def postmaster(self, domain: str) -> Address | None:
         if self.fault:

@@ -152,6 +152,43 @@ async def test_changes_are_made_to_what_differs(api: Api) -> None:
     )
 
 
+async def test_filter_policies_are_part_of_domains_and_accounts(api: Api) -> None:
+    domain, account = "/v1/domains/acme.test", "/v1/accounts/bob@acme.test"
+    document: dict[str, Any] = {
+        "domains": [{"name": "acme.test", "filter_policy": {"junk_score": 4}}],
+        "accounts": [
+            {"address": "bob@acme.test", "filter_policy": {"block": ["Spam.Example."]}},
+            {"address": "carol@acme.test"},
+        ],
+    }
+    assert all(outcome == "done" for *_, outcome in await applied(api, document))
+    kept = (await api.client.get(f"{account}/filter-policy")).json()
+    assert kept["block"] == ["spam.example"]
+    assert await applied(api, document) == []
+    shown = (await api.client.get("/v1/config", params={"tenant": "acme"})).json()
+    assert shown["domains"][0]["filter_policy"]["junk_score"] == 4.0
+    assert shown["accounts"][1]["filter_policy"] is None
+    assert await applied(api, shown) == []
+
+    document["domains"][0]["filter_policy"] = {"junk_score": 5}
+    document["accounts"][0]["filter_policy"] = None
+    tag = (await put(api, document, plan=True)).headers["etag"]
+    await api.client.put(f"{account}/filter-policy", json={"block": ["other.example"]})
+    meanwhile = await put(api, document, headers={"If-Match": tag})
+    problem(meanwhile, 412, "changed")
+    assert await applied(api, document) == [
+        ("account", "bob@acme.test", "change", "done"),
+        ("domain", "acme.test", "change", "done"),
+    ]
+    assert (await api.client.get(f"{domain}/filter-policy")).json()["junk_score"] == 5.0
+    assert not any((await api.client.get(f"{account}/filter-policy")).json().values())
+    del document["domains"][0]["filter_policy"]
+    assert await applied(api, document) == [], "what is left out stays"
+    document["domains"][0]["filter_policy"] = {"allow": ["nonsense"]}
+    field = "domains[0].filter_policy.allow[0]"
+    problem(await put(api, document), 422, "invalid", field)
+
+
 async def test_nothing_is_deleted_but_by_prune_and_no_mail_but_by_force(api: Api) -> None:
     await applied(api, WHOLE)
     await api.sql(

@@ -61,6 +61,7 @@ class Example:
 QUEUED = Example(ADMIN, "/v1/queue/{queued}")
 MBOX = "From a@elsewhere.test Mon Jan  1 00:00:00 2024\nSubject: s\n\ntext\n"
 ALL = {"domain": "{d}.elsewhere.test"}
+POLICY = {"junk_score": 7, "block": ["{d}.elsewhere.test"]}
 
 EXAMPLES: dict[str, Example] = {
     "createTenant": Example(PLATFORM, body={"name": "new-{d}"}, hides=None),
@@ -92,6 +93,23 @@ EXAMPLES: dict[str, Example] = {
     "verifyDomain": Example(ADMIN, "/v1/domains/{d}/verify"),
     "listDkimKeys": Example(READ, "/v1/domains/{d}/dkim"),
     "rotateDkimKeys": Example(ADMIN, "/v1/domains/{d}/dkim/rotate", {"algorithms": ["ed25519"]}),
+    "getSystemFilterPolicy": Example(PLATFORM_READ, hides=None),
+    "setSystemFilterPolicy": Example(PLATFORM, body=POLICY, hides=None),
+    "unsetSystemFilterPolicy": Example(PLATFORM, hides=None),
+    **{
+        f"{verb}{level}FilterPolicy": Example(
+            READ if verb.startswith("get") else ADMIN,
+            f"/v1/{path}/filter-policy{'/effective' if verb == 'getEffective' else ''}",
+            POLICY if verb == "set" else None,
+        )
+        for level, path in (
+            ("Tenant", "tenants/{tenant}"),
+            ("Domain", "domains/{d}"),
+            ("Account", "accounts/alice@{d}"),
+        )
+        for verb in ("get", "set", "unset", "getEffective")
+        if (level, verb) != ("Tenant", "getEffective")
+    },
     "createAccount": Example(
         ADMIN, body={"address": "new@{d}", "password": "correct horse"}, hides=422
     ),
@@ -248,6 +266,13 @@ async def tenant_objects(api: Api, name: str) -> TenantObjects:
     await api.sql("UPDATE messages SET refs = refs + 1 WHERE id = $1", queued_message)
     await api.sql(
         "UPDATE accounts SET used_bytes = 1000, used_messages = 1 WHERE id = $1", account["id"]
+    )
+    await api.sql(
+        "INSERT INTO filter_policies (tenant_id, domain_id, account_id, document)"
+        " SELECT *, jsonb_build_object('allow', jsonb_build_array('friend.' || $2)) FROM ("
+        " VALUES ($1::uuid, NULL::bigint, NULL::bigint),"
+        " (NULL, (SELECT id FROM domains WHERE name = $2::text), NULL), (NULL, NULL, $3::bigint)) AS owner",
+        *(tenant, domain, account["id"]),
     )
     webhook, told = new_id(), new_id()
     await api.sql(
@@ -412,6 +437,9 @@ async def everything_of(api: Api, name: str) -> list[list[Any]]:
         " WHERE tenant_id = $1 ORDER BY account_id, message_id",
         "SELECT m::text FROM mailboxes m JOIN accounts a ON a.id = account_id JOIN domains d ON d.id = domain_id"
         " WHERE tenant_id = $1 ORDER BY account_id, mailbox_id",
+        "SELECT p::text FROM filter_policies p LEFT JOIN accounts a ON a.id = p.account_id"
+        " LEFT JOIN domains d ON d.id IN (p.domain_id, a.domain_id)"
+        " WHERE $1 IN (p.tenant_id, d.tenant_id) ORDER BY p.id",
         "SELECT r::text FROM outbound_recipients r WHERE tenant_id = $1 ORDER BY id",
         "SELECT w::text FROM webhooks w WHERE tenant_id = $1 ORDER BY id",
         "SELECT v::text FROM webhook_deliveries v JOIN webhooks w ON w.id = webhook_id WHERE tenant_id = $1 ORDER BY v.id",

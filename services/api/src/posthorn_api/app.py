@@ -26,6 +26,8 @@ from posthorn_api.dns.public_pages import PublicPages
 from posthorn_api.dns.public_routes import LIMITS, public_routes
 from posthorn_api.dns.service import DnsService
 from posthorn_api.events import routes as stats_routes
+from posthorn_api.filtering import routes as filtering_routes
+from posthorn_api.filtering.service import FilteringService
 from posthorn_api.forwards.routes import confirmation_pages
 from posthorn_api.forwards.service import Confirmations
 from posthorn_api.http import openapi as docs
@@ -66,6 +68,7 @@ ROUTERS = (
     mailbox_routes.messages,
     transfer_routes.transfers,
     directory_routes.aliases,
+    filtering_routes.policies,
     sending_routes.sending,
     queue_routes.traces,
     queue_routes.queue,
@@ -100,6 +103,7 @@ class Services:
     statistics: Statistics
     config: ConfigService
     forwards: Confirmations
+    filtering: FilteringService
 
 
 def operations() -> Iterator[APIRoute]:

@@ -17,6 +17,7 @@ from posthorn.adapters.postgres.directory.administration import PostgresAdminist
 from posthorn.adapters.postgres.directory.app_passwords import PostgresAppPasswords
 from posthorn.adapters.postgres.directory.bulk_import import PostgresImports
 from posthorn.adapters.postgres.directory.dkim_keys import PostgresDkimKeys
+from posthorn.adapters.postgres.directory.filter_policies import PostgresFilterPolicies
 from posthorn.adapters.postgres.directory.forward_targets import PostgresForwardTargets
 from posthorn.adapters.postgres.directory.senders import PostgresSenders
 from posthorn.adapters.postgres.directory.tenants import PostgresTenants
@@ -50,6 +51,7 @@ from posthorn_api.credentials.service import CredentialService
 from posthorn_api.directory.service import DirectoryService, Publication
 from posthorn_api.dns.public_pages import PublicPages
 from posthorn_api.dns.service import DnsService
+from posthorn_api.filtering.service import FilteringService
 from posthorn_api.forwards.service import Confirmations
 from posthorn_api.http.guard import Guard
 from posthorn_api.http.large_bodies import LargeBodies
@@ -178,6 +180,9 @@ def build(
     webhooks = WebhookService(
         PostgresWebhooks(database), secret_box, wake=wake_webhooks, policy=options.webhook_addresses
     )
+    filtering = FilteringService(
+        PostgresFilterPolicies(database), late.publication, wait_seconds=wait_seconds
+    )
     services = Services(
         directory=directory,
         mailboxes=MailboxService(
@@ -210,7 +215,9 @@ def build(
         public_pages=PublicPages(administration, options.presence),
         webhooks=webhooks,
         statistics=PostgresStatistics(database),
-        config=ConfigService(directory, tenancy, webhooks, queue, credentials, imports, audit),
+        config=ConfigService(
+            directory, tenancy, webhooks, queue, credentials, imports, audit, filtering
+        ),
         forwards=Confirmations(
             PostgresForwardTargets(database),
             throttle,
@@ -220,6 +227,7 @@ def build(
             options.presence.web,
             wait_seconds=wait_seconds,
         ),
+        filtering=filtering,
     )
     guard = Guard(
         keys,

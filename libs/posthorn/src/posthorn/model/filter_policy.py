@@ -17,9 +17,11 @@ Rules:
 from __future__ import annotations
 
 import ipaddress
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final
 
 from posthorn.model.verdict import Verdict
@@ -28,6 +30,9 @@ from posthorn.wire.auth.results import Outcome, Policy
 
 MOST_ENTRIES: Final = 1000
 """Entries of one list of one document."""
+MOST_BYTES: Final = 64 * 1024
+"""Bytes of one document: those of three levels fit together into one entry of the directory."""
+_REMEMBERED: Final = 16_384
 
 
 class Action(StrEnum):
@@ -88,12 +93,13 @@ _ACTIONS: Final = {
 
 
 class PolicyError(ValueError):
-    """A field of a policy document is not valid. ``field`` names it; the text says what would
-    be."""
+    """A field of a policy document is not valid. ``field`` names it, and ``index`` the entry of a
+    list; the text says what would be."""
 
-    def __init__(self, field: str, message: str) -> None:
+    def __init__(self, field: str, message: str, index: int | None = None) -> None:
         super().__init__(message)
         self.field = field
+        self.index = index
 
 
 def checked(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,14 +112,20 @@ def checked(document: Mapping[str, Any]) -> dict[str, Any]:
         if value is None:
             continue
         kept[name] = _checked(name, value)
+        if name in LISTS and len(value) > MOST_ENTRIES:
+            raise PolicyError(name, f"must be a list of at most {MOST_ENTRIES} entries")
+    if len(json.dumps(kept)) > MOST_BYTES:
+        longest = max(LISTS, key=lambda name: len(json.dumps(kept.get(name, ()))))
+        raise PolicyError(longest, f"must be shorter: a policy has at most {MOST_BYTES} bytes")
     return kept
 
 
 def _checked(name: str, value: Any) -> Any:
     if name in LISTS:
-        if not isinstance(value, list | tuple) or len(value) > MOST_ENTRIES:
+        # longer than MOST_ENTRIES where it stands for several documents
+        if not isinstance(value, list | tuple):
             raise PolicyError(name, f"must be a list of at most {MOST_ENTRIES} entries")
-        return [_entry(name, each) for each in value]
+        return list(dict.fromkeys(_entry(name, each, index) for index, each in enumerate(value)))
     if name in _ACTIONS:
         allowed = [each.value for each in _ACTIONS[name]]
         if value not in allowed:
@@ -128,27 +140,35 @@ def _checked(name: str, value: Any) -> Any:
     return value
 
 
-def _entry(name: str, value: Any) -> str:
-    text = value.strip().lower().rstrip(".") if isinstance(value, str) else ""
-    if name == "allow" or name == "block":
+def _entry(name: str, value: Any, index: int) -> str:
+    try:
+        if not isinstance(value, str):
+            raise ValueError(name)
+        return _canonical(value) if name != "forwarders" else _canonical_domain(value)
+    except ValueError:
+        wanted = "must be an address, a domain, or a network such as 192.0.2.0/24"
+        raise PolicyError(
+            name, "must be a domain" if name == "forwarders" else wanted, index
+        ) from None
+
+
+# documents are read again whenever a directory entry is, and have thousands of entries
+@lru_cache(_REMEMBERED)
+def _canonical(value: str) -> str:
+    text = value.strip().lower().rstrip(".")
+    if "%" not in text:  # a zone means nothing elsewhere
         try:
             return str(ipaddress.ip_network(text))
         except ValueError:
             pass
-        wanted = "must be an address, a domain, or a network such as 192.0.2.0/24"
-    else:
-        wanted = "must be a domain"
-    try:
-        if "@" not in text:
-            domain = canonical_domain(text)
-            if "." not in domain:
-                raise ValueError(text)
-            return domain
-        if name == "forwarders":
-            raise ValueError(text)
-        return str(parse_address(text)).lower()
-    except ValueError:
-        raise PolicyError(name, wanted) from None
+    return str(parse_address(text)).lower() if "@" in text else _canonical_domain(text)
+
+
+def _canonical_domain(value: str) -> str:
+    domain = canonical_domain(value.strip().lower().rstrip("."))
+    if "." not in domain or domain.startswith("["):
+        raise ValueError(value)
+    return domain
 
 
 def merged(*documents: Mapping[str, Any] | None) -> FilterPolicy:
@@ -157,19 +177,58 @@ def merged(*documents: Mapping[str, Any] | None) -> FilterPolicy:
     values: dict[str, Any] = {}
     lists: dict[str, dict[str, None]] = {}
     for document in documents:
-        for name, value in (document or {}).items():
-            try:
-                known = _checked(name, value) if name in FIELDS and value is not None else None
-            except PolicyError:
-                continue
-            if known is None:
-                continue
+        for name, known in readable(document).items():
             if name in LISTS:
                 lists.setdefault(name, {}).update(dict.fromkeys(known))
             else:
                 values[name] = Action(known) if name in _ACTIONS else known
     values |= {name: tuple(entries) for name, entries in lists.items()}
     return replace(DEFAULT_POLICY, **values)
+
+
+def readable(document: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the fields of a stored document that this release can read."""
+    found: dict[str, Any] = {}
+    for name, value in (document or {}).items():
+        try:
+            if name in FIELDS and value is not None:
+                found[name] = _checked(name, value)
+        except PolicyError:
+            continue
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the value of a field comes from."""
+
+    field: str
+    source: str
+    """The document that says so; DEFAULT if none does."""
+    value: Any
+
+
+DEFAULT: Final = "default"
+
+
+def origins(documents: Mapping[str, Mapping[str, Any] | None]) -> list[Origin]:
+    """Return where the policy that ``merged`` makes of the documents comes from, field by field.
+    Documents are given by name, the farthest first. A list has an origin for each document with
+    entries."""
+    known = {source: readable(document) for source, document in documents.items()}
+    found: list[Origin] = []
+    for name in FIELDS:
+        said = [
+            Origin(name, source, document[name])
+            for source, document in known.items()
+            if name in document and not (name in LISTS and not document[name])
+        ]
+        if not said:
+            default = getattr(DEFAULT_POLICY, name)
+            found.append(Origin(name, DEFAULT, list(default) if name in LISTS else default))
+        else:
+            found += said if name in LISTS else said[-1:]
+    return found
 
 
 def combined(*documents: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -228,9 +287,13 @@ def matches(entries: Sequence[str], sender: Sender) -> str:
     return ""
 
 
+_network = lru_cache(_REMEMBERED)(ipaddress.ip_network)
+_address = lru_cache(1)(ipaddress.ip_address)  # of one client for all entries
+
+
 def _holds(network: str, client: str) -> bool:
     try:
-        return ipaddress.ip_address(client) in ipaddress.ip_network(network)
+        return _address(client) in _network(network)
     except ValueError:
         return False
 

@@ -4,8 +4,9 @@ the operations."""
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Set
+from collections.abc import Awaitable, Callable, Mapping, Set
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 from posthorn.ports.accounts import AccountState
@@ -14,6 +15,7 @@ from posthorn.ports.audit import Audit
 from posthorn.ports.changes import Versions
 from posthorn.ports.domains import NewDomain
 from posthorn.ports.errors import Conflict, NotFound, PreconditionFailed, ValidationFailed
+from posthorn.ports.filter_policies import PolicyOwner
 from posthorn.ports.queue import Route
 from posthorn.ports.webhooks import WebhookState
 from posthorn.runtime.audit_context import audit_context, enter_audit_context
@@ -31,9 +33,11 @@ from posthorn_api.config.plan import (
 )
 from posthorn_api.credentials.service import CredentialService
 from posthorn_api.directory.service import DirectoryService
+from posthorn_api.filtering.service import FilteringService, of_account, of_domain
 from posthorn_api.queue.service import QueueService
 from posthorn_api.webhooks.service import WebhookService
 
+_POLICY = "filter_policy"
 HAS_MAIL = "the account has mail; list it in force to delete it with its mail"
 
 
@@ -49,8 +53,10 @@ class Applier:
         outgoing: QueueService,
         identity: CredentialService,
         audit: Audit,
+        filtering: FilteringService,
         forced: Set[str],
     ) -> None:
+        self._filtering = filtering
         self._caller = caller
         self._real = real
         self._service = service
@@ -118,6 +124,7 @@ class Applier:
         match step.action:
             case "create":
                 values = dict(step.fields)
+                policy = values.pop(_POLICY, None)
                 plus = bool(values.pop("plus_addressing", True))
                 values.pop("catch_all", None)
                 keys = (
@@ -131,8 +138,14 @@ class Applier:
                     await self._service.change_domain(
                         self._caller, step.name, values, frozenset({made.version})
                     )
+                if policy:
+                    await self._set_policy(step, of_domain(step.name), policy)
             case "change":
-                await self._service.change_domain(self._caller, step.name, step.fields, expected)
+                values = {name: each for name, each in step.fields.items() if name != _POLICY}
+                if values:
+                    await self._service.change_domain(self._caller, step.name, values, expected)
+                if _POLICY in step.fields:
+                    await self._set_policy(step, of_domain(step.name), step.fields[_POLICY])
             case _:
                 await self._service.delete_domain(self._caller, step.name, expected)
 
@@ -140,6 +153,7 @@ class Applier:
         match step.action:
             case "create":
                 values = dict(step.fields)
+                policy = values.pop(_POLICY, None)
                 hashed = values.pop("password_hash", None) or await self._nobodys_hash()
                 quota, state = (
                     values.pop("quota_bytes", None),
@@ -152,13 +166,29 @@ class Applier:
                     await self._service.change_account(
                         self._caller, step.name, values, frozenset({made.version})
                     )
+                if policy:
+                    await self._set_policy(step, of_account(step.name), policy)
             case "change":
-                await self._service.change_account(self._caller, step.name, step.fields, expected)
+                values = {name: each for name, each in step.fields.items() if name != _POLICY}
+                if values:
+                    await self._service.change_account(self._caller, step.name, values, expected)
+                if _POLICY in step.fields:
+                    await self._set_policy(step, of_account(step.name), step.fields[_POLICY])
             case _:
                 present = await self._service.account(self._caller, step.name)
                 if present.used_messages and step.name not in self._forced:
                     raise Conflict(HAS_MAIL)
                 await self._service.delete_account(self._caller, step.name, expected)
+
+    async def _set_policy(
+        self, step: Step, owner: PolicyOwner, document: Mapping[str, Any] | None
+    ) -> None:
+        version = step.present.policy_version if step.present else None
+        expected = None if version is None else frozenset({version})
+        if document:
+            await self._filtering.set_policy(self._caller, owner, document, expected)
+        else:
+            await self._filtering.unset_policy(self._caller, owner, expected)
 
     async def _nobodys_hash(self) -> str:
         """A hash of what nobody knows, one for all accounts that get no password now."""

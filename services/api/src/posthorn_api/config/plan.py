@@ -26,6 +26,8 @@ class Present:
     version: str = ""
     handle: Any = None
     """What the services call it by, where that is not its name."""
+    policy_version: str | None = None
+    """Of its filter policy, which has versions of its own; None: it cannot have one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,8 @@ def state_of(present: Objects[Present]) -> str:
     digest = hashlib.sha256()
     for kind in KINDS:
         for name, found in sorted(present.get(kind, {}).items()):
-            digest.update(f"{kind}\0{name}\0{found.version}\0".encode())
+            version = found.version + (found.policy_version or "")
+            digest.update(f"{kind}\0{name}\0{version}\0".encode())
     return digest.hexdigest()[:32]
 
 

@@ -9,12 +9,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from posthorn.runtime.passwords import check_hash
 from posthorn_api.directory.schemas import DomainChange
+from posthorn_api.filtering.schemas import FilterPolicyDocument
 from posthorn_api.http.schemas import Hourly, Line, Networks, Quota, Targets
 from posthorn_api.queue.schemas import Tls
 from posthorn_api.webhooks.schemas import Events, Url
 
 MOST = 20_000
 """Objects of a kind in one document."""
+_POLICY = "The whole filter policy, as in `PUT …/filter-policy`; null: silent on every field."
 
 
 def _hash(text: str) -> str:
@@ -35,6 +37,7 @@ class ConfigDomain(DomainChange):
         default_factory=lambda: True,
         description="Whether DKIM keys are made when the domain is created. It has no effect on a domain that exists.",
     )
+    filter_policy: FilterPolicyDocument | None = Field(None, description=_POLICY)
 
 
 class ConfigAccount(_Item):
@@ -53,6 +56,7 @@ class ConfigAccount(_Item):
     max_messages_per_hour: Hourly | None = None
     max_recipients_per_hour: Hourly | None = None
     allowed_networks: Networks | None = None
+    filter_policy: FilterPolicyDocument | None = Field(None, description=_POLICY)
 
 
 class ConfigAlias(_Item):

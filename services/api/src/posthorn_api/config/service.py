@@ -22,6 +22,7 @@ from uuid import UUID
 
 import structlog
 
+from posthorn.model.filter_policy import readable
 from posthorn.ports.accounts import Account
 from posthorn.ports.aliases import Alias
 from posthorn.ports.api_keys import ApiKey
@@ -29,6 +30,7 @@ from posthorn.ports.audit import Audit
 from posthorn.ports.changes import Versions
 from posthorn.ports.domains import Domain
 from posthorn.ports.errors import Conflict, FieldError, PreconditionFailed, ValidationFailed
+from posthorn.ports.filter_policies import UNSET, StoredPolicy
 from posthorn.ports.imports import Imports
 from posthorn.ports.queue import Route
 from posthorn.ports.tenants import Tenant
@@ -53,6 +55,7 @@ from posthorn_api.config.plan import (
 from posthorn_api.config.schemas import MOST, ConfigDocument
 from posthorn_api.credentials.service import CredentialService
 from posthorn_api.directory.service import DirectoryService, address_in, domain_in, targets_in
+from posthorn_api.filtering.service import FilteringService, of_account, of_domain, policy_in
 from posthorn_api.queue.service import QueueService, route_domain_in
 from posthorn_api.tenants.service import TenantService
 from posthorn_api.webhooks.service import WebhookService
@@ -86,7 +89,9 @@ class ConfigService:
         identity: CredentialService,
         imports: Imports,
         audit: Audit,
+        filtering: FilteringService,
     ) -> None:
+        self._filtering = filtering
         self._service = service
         self._tenancy = tenancy
         self._hooks = hooks
@@ -104,9 +109,18 @@ class ConfigService:
         """Return what the tenant has, and for the whole platform's keys the routes; and the mark
         of that state."""
         as_tenant = replace(caller, tenant=tenant.id)
+        policies = await self._filtering.below(tenant.id)
         found: Objects[Present] = {
-            DOMAIN: {each.name: _of_domain(each) async for each in self._domains(as_tenant)},
-            ACCOUNT: {each.address: _of_account(each) async for each in self._accounts(as_tenant)},
+            DOMAIN: {
+                each.name: _with_policy(_of_domain(each), policies.get(of_domain(each.name)))
+                async for each in self._domains(as_tenant)
+            },
+            ACCOUNT: {
+                each.address: _with_policy(
+                    _of_account(each), policies.get(of_account(each.address))
+                )
+                async for each in self._accounts(as_tenant)
+            },
             ALIAS: {each.address: _of_alias(each) async for each in self._aliases(as_tenant)},
             WEBHOOK: {},
         }
@@ -155,6 +169,7 @@ class ConfigService:
                 self._outgoing,
                 self._identity,
                 self._audit,
+                self._filtering,
                 forced,
             )
             await applier.run(plan)
@@ -249,12 +264,12 @@ def _read(kind: str, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
             name = domain_in("name", values.pop("name"))
             if values.get("catch_all") is not None:
                 values["catch_all"] = address_in("catch_all", values["catch_all"])
-            return name, _with_networks(values)
+            return name, _canonical(values)
         case "account":
             name = address_in("address", values.pop("address"))
             if values.get("password_hash", "") is None:
                 del values["password_hash"]
-            return name, _with_networks(values)
+            return name, _canonical(values)
         case "alias":
             return address_in("address", values["address"]), {
                 "targets": targets_in(values["targets"])
@@ -269,9 +284,10 @@ def _read(kind: str, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     return route_domain_in(name), values
 
 
-def _with_networks(values: dict[str, Any]) -> dict[str, Any]:
-    """Return networks as they are stored, to compare them; one that does not read is refused as
-    such when it is set."""
+def _canonical(values: dict[str, Any]) -> dict[str, Any]:
+    """Return networks and policies as they are stored, to compare them. Raises ValidationFailed."""
+    if values.get("filter_policy") is not None:
+        values["filter_policy"] = policy_in(values["filter_policy"], "filter_policy.") or None
     if values.get("allowed_networks"):
         try:
             values["allowed_networks"] = [
@@ -303,6 +319,15 @@ def _of_domain(domain: Domain) -> Present:
 def _of_account(account: Account) -> Present:
     values = {"quota_bytes": account.quota_bytes, "state": account.state.value, **_sending(account)}
     return Present(values, account.version, account.used_messages)
+
+
+def _with_policy(present: Present, stored: StoredPolicy | None) -> Present:
+    policy = (readable(stored.document) or None) if stored else None
+    return replace(
+        present,
+        values={**present.values, "filter_policy": policy},
+        policy_version=stored.version if stored else UNSET,
+    )
 
 
 def _sending(holder: Domain | Account) -> dict[str, Any]:

@@ -42,6 +42,8 @@ TAGS = {
     "Messages": "The stored messages of an account: list, search, download, move, delete and restore them. Every access to"
     " content needs a key with the right `message_content`, and is written to the audit log.",
     "Export and import": "Whole mailboxes as mbox, Maildir or EML files, in both directions.",
+    "Filter policies": "How incoming mail is filtered: scores, actions, and lists of senders. The system, each tenant, domain and"
+    " account has a policy; each may be silent on any field, and the closest one that is not silent decides. Lists add up.",
     "Aliases": "An alias forwards mail to accounts, to other aliases, or to addresses elsewhere, which must confirm that they"
     " want it.",
     "Sending": "Send messages over HTTP instead of SMTP.",

@@ -47,6 +47,13 @@ REQUEST_EXAMPLES: dict[str, dict[str, Any]] = {
     "DomainCreation": {"name": "example.org", "tenant": "acme"},
     "AccountCreation": {**_ACCOUNT, "password": "correct horse battery"},
     "AccountChange": {"quota_bytes": 2_000_000_000, "max_messages_per_hour": 500},
+    "FilterPolicyDocument": {
+        "junk_score": 5.0,
+        "spam_action": "quarantine",
+        "digest": True,
+        "allow": ["newsletter.example.com", "dave@example.net"],
+        "block": ["192.0.2.0/24"],
+    },
     "AliasCreation": {
         "address": "sales@example.org",
         "targets": ["carol@example.org", "dave@example.net"],

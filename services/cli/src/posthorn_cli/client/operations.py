@@ -33,6 +33,8 @@ from posthorn_cli.client.types import (
     DomainCreation,
     DomainDnsView,
     DomainView,
+    EffectiveFilterPolicyView,
+    FilterPolicyDocument,
     Format,
     ForwardConfirmation,
     ImportAnswer,
@@ -496,6 +498,101 @@ class Operations(Connection):
         return cast(
             "AliasView",
             self._call("POST", "/v1/aliases/confirm", body=body, idempotency_key=idempotency_key),
+        )
+
+    def get_system_filter_policy(self) -> FilterPolicyDocument:
+        """Get the filter policy of the system."""
+        return cast("FilterPolicyDocument", self._call("GET", "/v1/filter-policy"))
+
+    def set_system_filter_policy(
+        self, body: FilterPolicyDocument, *, if_match: str | None = None
+    ) -> FilterPolicyDocument:
+        """Set the filter policy of the system."""
+        return cast(
+            "FilterPolicyDocument",
+            self._call("PUT", "/v1/filter-policy", body=body, if_match=if_match),
+        )
+
+    def unset_system_filter_policy(self, *, if_match: str | None = None) -> None:
+        """Unset the filter policy of the system."""
+        self._call("DELETE", "/v1/filter-policy", if_match=if_match)
+
+    def get_tenant_filter_policy(self, tenant: str) -> FilterPolicyDocument:
+        """Get the filter policy of a tenant."""
+        return cast(
+            "FilterPolicyDocument", self._call("GET", f"/v1/tenants/{quoted(tenant)}/filter-policy")
+        )
+
+    def set_tenant_filter_policy(
+        self, tenant: str, body: FilterPolicyDocument, *, if_match: str | None = None
+    ) -> FilterPolicyDocument:
+        """Set the filter policy of a tenant."""
+        return cast(
+            "FilterPolicyDocument",
+            self._call(
+                "PUT", f"/v1/tenants/{quoted(tenant)}/filter-policy", body=body, if_match=if_match
+            ),
+        )
+
+    def unset_tenant_filter_policy(self, tenant: str, *, if_match: str | None = None) -> None:
+        """Unset the filter policy of a tenant."""
+        self._call("DELETE", f"/v1/tenants/{quoted(tenant)}/filter-policy", if_match=if_match)
+
+    def get_domain_filter_policy(self, name: str) -> FilterPolicyDocument:
+        """Get the filter policy of a domain."""
+        return cast(
+            "FilterPolicyDocument", self._call("GET", f"/v1/domains/{quoted(name)}/filter-policy")
+        )
+
+    def set_domain_filter_policy(
+        self, name: str, body: FilterPolicyDocument, *, if_match: str | None = None
+    ) -> FilterPolicyDocument:
+        """Set the filter policy of a domain."""
+        return cast(
+            "FilterPolicyDocument",
+            self._call(
+                "PUT", f"/v1/domains/{quoted(name)}/filter-policy", body=body, if_match=if_match
+            ),
+        )
+
+    def unset_domain_filter_policy(self, name: str, *, if_match: str | None = None) -> None:
+        """Unset the filter policy of a domain."""
+        self._call("DELETE", f"/v1/domains/{quoted(name)}/filter-policy", if_match=if_match)
+
+    def get_effective_domain_filter_policy(self, name: str) -> EffectiveFilterPolicyView:
+        """Get the filter policy that holds for a domain."""
+        return cast(
+            "EffectiveFilterPolicyView",
+            self._call("GET", f"/v1/domains/{quoted(name)}/filter-policy/effective"),
+        )
+
+    def get_account_filter_policy(self, address: str) -> FilterPolicyDocument:
+        """Get the filter policy of an account."""
+        return cast(
+            "FilterPolicyDocument",
+            self._call("GET", f"/v1/accounts/{quoted(address)}/filter-policy"),
+        )
+
+    def set_account_filter_policy(
+        self, address: str, body: FilterPolicyDocument, *, if_match: str | None = None
+    ) -> FilterPolicyDocument:
+        """Set the filter policy of an account."""
+        return cast(
+            "FilterPolicyDocument",
+            self._call(
+                "PUT", f"/v1/accounts/{quoted(address)}/filter-policy", body=body, if_match=if_match
+            ),
+        )
+
+    def unset_account_filter_policy(self, address: str, *, if_match: str | None = None) -> None:
+        """Unset the filter policy of an account."""
+        self._call("DELETE", f"/v1/accounts/{quoted(address)}/filter-policy", if_match=if_match)
+
+    def get_effective_account_filter_policy(self, address: str) -> EffectiveFilterPolicyView:
+        """Get the filter policy that holds for an account."""
+        return cast(
+            "EffectiveFilterPolicyView",
+            self._call("GET", f"/v1/accounts/{quoted(address)}/filter-policy/effective"),
         )
 
     def send_message(self, body: Sending, *, idempotency_key: str | None = None) -> SentView:

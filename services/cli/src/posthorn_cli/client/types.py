@@ -185,6 +185,25 @@ class CheckedRecordView(TypedDict):
     suggestion: list[str]
 
 
+class CompleteFilterPolicyView(TypedDict):
+    """A filter policy with a value for each field."""
+
+    junk_score: float
+    refuse_score: float
+    spam_action: Literal["mark", "junk", "quarantine"]
+    virus_action: Literal["refuse", "quarantine"]
+    enforce_dmarc: bool
+    refuse_listed: bool
+    greylist: bool
+    protect_known: bool
+    rspamd: bool
+    clamav: bool
+    digest: bool
+    allow: list[str]
+    block: list[str]
+    forwarders: list[str]
+
+
 class ConfigAccount(TypedDict):
     """An account."""
 
@@ -195,6 +214,7 @@ class ConfigAccount(TypedDict):
     max_messages_per_hour: NotRequired[int | None]
     max_recipients_per_hour: NotRequired[int | None]
     allowed_networks: NotRequired[list[str] | None]
+    filter_policy: NotRequired[FilterPolicyDocument | None]
 
 
 class ConfigAlias(TypedDict):
@@ -240,6 +260,7 @@ class ConfigDomain(TypedDict):
     undelete_days: NotRequired[int]
     name: str
     dkim: NotRequired[bool]
+    filter_policy: NotRequired[FilterPolicyDocument | None]
 
 
 class ConfigOutcome(TypedDict):
@@ -461,12 +482,38 @@ class DomainView(TypedDict):
     updated_at: str
 
 
+class EffectiveFilterPolicyView(TypedDict):
+    """The filter policy that follows from all levels."""
+
+    policy: CompleteFilterPolicyView
+    origins: list[PolicyOriginView]
+
+
 class EventView(TypedDict):
     """An event in the life of a message."""
 
     at: str
     kind: str
     detail: dict[str, Any]
+
+
+class FilterPolicyDocument(TypedDict):
+    """A filter policy."""
+
+    junk_score: NotRequired[float | None]
+    refuse_score: NotRequired[float | None]
+    spam_action: NotRequired[Literal["mark", "junk", "quarantine"] | None]
+    virus_action: NotRequired[Literal["refuse", "quarantine"] | None]
+    enforce_dmarc: NotRequired[bool | None]
+    refuse_listed: NotRequired[bool | None]
+    greylist: NotRequired[bool | None]
+    protect_known: NotRequired[bool | None]
+    rspamd: NotRequired[bool | None]
+    clamav: NotRequired[bool | None]
+    digest: NotRequired[bool | None]
+    allow: NotRequired[list[str] | None]
+    block: NotRequired[list[str] | None]
+    forwarders: NotRequired[list[str] | None]
 
 
 type Format = Literal["mbox", "maildir", "eml"]
@@ -654,6 +701,14 @@ class PartView(TypedDict):
 
     name: str
     state: str
+
+
+class PolicyOriginView(TypedDict):
+    """Where the value of a field comes from."""
+
+    field: str
+    source: Literal["default", "system", "tenant", "domain", "account"]
+    value: float | bool | str | list[str]
 
 
 class ProblemField(TypedDict):

@@ -34,6 +34,7 @@ from posthorn.adapters.nats.bucket import is_removal, read_behind, read_key, rea
 from posthorn.adapters.nats.connection import Connection
 from posthorn.adapters.nats.installation import read_halted
 from posthorn.adapters.nats.layout import BUCKET_PREFIX, BUCKET_STREAM
+from posthorn.adapters.nats.policy_cache import PolicyCache
 from posthorn.model.directory_entry import (
     BEHIND_KEY,
     FILLED_KEY,
@@ -47,6 +48,7 @@ from posthorn.model.directory_entry import (
     decode_key,
     encode_key,
 )
+from posthorn.model.filter_policy import FilterPolicy
 from posthorn.model.unpublished import NOTHING, Unpublished, decode_unpublished
 from posthorn.ports.directory import DirectoryBehind
 from posthorn.ports.errors import Halted, Unavailable
@@ -74,6 +76,7 @@ class NatsDirectory:
         # by subject: expiry, entry
         self._cache: OrderedDict[str, tuple[float, Entry | None]] = OrderedDict()
         self._reads: dict[str, asyncio.Task[Entry | None]] = {}
+        self._policies = PolicyCache()
         self._mark: tuple[str, str] | None = None
         self._behind: tuple[int, Unpublished] | None = None
         """The mark of unpublished changes with its revision; None: unknown, since the watch is
@@ -116,8 +119,16 @@ class NatsDirectory:
         return standing
 
     async def room(self, address: Address) -> int | None:
-        found, _ = await self._found(address)
+        found, _, _ = await self._found(address)
         return found.room_bytes if isinstance(found, AddressEntry) else None
+
+    async def policy(self, address: Address) -> FilterPolicy:
+        """Of a ``+tag`` and of a catch-all, that of the address that gets the mail, with its own
+        domain's. Raises Halted while the system is halted."""
+        self._refuse_halted()
+        found, subject, _ = await self._found(address)
+        domain = await self._entry(f"@{subject.rpartition('@')[2]}")
+        return self._policies.policy(domain, found if isinstance(found, AddressEntry) else None)
 
     async def postmaster(self, domain: str) -> Address | None:
         self._refuse_halted()
@@ -130,18 +141,21 @@ class NatsDirectory:
             raise Unavailable("directory", f"an entry cannot be decoded: {error}") from error
 
     async def _standing(self, address: Address) -> tuple[RecipientStatus, list[str]]:
-        found, absent = await self._found(address)
+        found, _, absent = await self._found(address)
         return found.at(time.time()) if isinstance(found, AddressEntry) else found, absent
 
-    async def _found(self, address: Address) -> tuple[AddressEntry | RecipientStatus, list[str]]:
-        """Return what the address is, and for an unknown one the subjects that were not found."""
+    async def _found(
+        self, address: Address
+    ) -> tuple[AddressEntry | RecipientStatus, str, list[str]]:
+        """Return what the address is, the address whose entry says so, and for an unknown one the
+        subjects that were not found."""
         exact = await self._address(str(address))
         if exact is not None:
-            return exact, []
+            return exact, str(address), []
         absent = [str(address), f"@{address.domain}"]
         domain = await self._entry(f"@{address.domain}")
         if domain is None:
-            return RecipientStatus.FOREIGN, absent
+            return RecipientStatus.FOREIGN, str(address), absent
         if not isinstance(domain, DomainEntry):
             raise Unavailable("directory", "an entry of the wrong kind")
         for other in (
@@ -151,9 +165,9 @@ class NatsDirectory:
             if other is None:
                 continue
             if (entry := await self._address(other)) is not None:
-                return entry, []
+                return entry, other, []
             absent.append(other)
-        return RecipientStatus.UNKNOWN, absent
+        return RecipientStatus.UNKNOWN, str(address), absent
 
     async def probe(self) -> None:
         """A bucket that was never filled does not serve."""

@@ -38,6 +38,15 @@ from asyncpg import QueryCanceledError, Record
 
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.directory.postmasters import OLDEST_ACCOUNT, OLDEST_OF
+from posthorn.adapters.postgres.directory.published_policies import (
+    OF_ACCOUNT,
+    OF_DOMAIN,
+    OF_TENANT,
+    SYSTEM_POLICY,
+    account_policy,
+    alias_policies,
+    domain_policy,
+)
 from posthorn.model.directory_entry import AddressEntry, DomainEntry, Entry, RecipientStatus
 from posthorn.model.room import room_of
 from posthorn.model.unpublished import MOST_NAMED, Unpublished, of_subjects
@@ -72,12 +81,13 @@ _ABOVE = "SELECT address FROM aliases WHERE targets && $1::text[]"
 _VERIFIED = "(SELECT verified_at FROM domains d WHERE d.id = {0}.domain_id) IS NOT NULL"
 _DOMAINS = (
     "SELECT '@' || name AS subject, catch_all, plus_addressing,"
-    f" CASE WHEN catch_all IS NULL THEN {OLDEST_ACCOUNT.format('domains')} END AS postmaster"
+    f" CASE WHEN catch_all IS NULL THEN {OLDEST_ACCOUNT.format('domains')} END AS postmaster,"
+    f" {OF_TENANT.format('domains')} AS tenant_policy, {OF_DOMAIN.format('domains')} AS domain_policy"
     " FROM domains WHERE verified_at IS NOT NULL"
 )
 _ACCOUNTS = (
-    f"SELECT address AS subject, {_STANDING.format('account')} AS standing, quota_bytes - used_bytes AS left_bytes"
-    " FROM accounts account"
+    f"SELECT address AS subject, {_STANDING.format('account')} AS standing, quota_bytes - used_bytes AS left_bytes,"
+    f" p.document::text AS policy FROM accounts account {OF_ACCOUNT.format('account')}"
     f" WHERE {_VERIFIED.format('account')}"
 )
 
@@ -96,13 +106,14 @@ _BELOW = f"""
                WHEN account.id IS NOT NULL THEN {_STANDING.format("account")}
                WHEN (SELECT verified_at FROM domains d WHERE d.name = split_part(below.address, '@', -1)) IS NULL THEN 0
            END AS standing, account.quota_bytes - account.used_bytes AS left_bytes, account.id IS NULL AS elsewhere,
-           extract(epoch FROM alias.limited_until)::float8 AS limited_until,
+           extract(epoch FROM alias.limited_until)::float8 AS limited_until, p.document::text AS policy,
            (SELECT t.state = 'suspended' FROM domains d JOIN tenants t ON t.id = d.tenant_id WHERE d.id = alias.domain_id)
                AS suspended,
            ARRAY (SELECT t.target FROM alias_targets t WHERE t.alias_id = alias.id AND t.confirmed_at IS NULL) AS unconfirmed
       FROM below
       LEFT JOIN aliases alias ON alias.address = below.address AND {_VERIFIED.format("alias")}
       LEFT JOIN accounts account ON account.address = below.address AND {_VERIFIED.format("account")}
+      {OF_ACCOUNT.format("account")}
 """
 
 _LEADING_OUT = """
@@ -227,9 +238,10 @@ class PostgresDirectorySource:
     async def everything(self) -> AsyncIterator[tuple[str, Entry]]:
         async with self._database.transaction() as connection:
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            system = await connection.fetchval(SYSTEM_POLICY)
             for query in (_DOMAINS, _ACCOUNTS):
                 async for row in connection.cursor(query, prefetch=_PREFETCH):
-                    yield row["subject"], _entry(row)
+                    yield row["subject"], _entry(row, system)
             cursor = await connection.cursor(_ALIASES)
             while rows := await cursor.fetch(_ALIASES_AT_ONCE):
                 for subject, entry in (
@@ -378,12 +390,13 @@ async def _entries_of(
     found: dict[str, Entry | None] = dict.fromkeys(affected)
     addresses = [subject for subject in affected if not subject.startswith("@")]
     names = [subject[1:] for subject in affected if subject.startswith("@")]
+    system = await connection.fetchval(SYSTEM_POLICY)
     for query, values in (
         (f"{_DOMAINS} AND name = ANY($1)", names),
         (f"{_ACCOUNTS} AND address = ANY($1)", addresses),
     ):
         for row in await connection.fetch(query, values):
-            found[row["subject"]] = _entry(row)
+            found[row["subject"]] = _entry(row, system)
     for some in batched(addresses, _ALIASES_AT_ONCE, strict=False):
         found |= await _alias_entries(connection, some)
         if time.monotonic() > deadline:
@@ -394,7 +407,7 @@ async def _entries_of(
     for row in await connection.fetch(
         f"{_DOMAINS} AND name = ANY($1) AND catch_all IS NULL", names
     ):
-        found[row["subject"]] = _entry(row)
+        found[row["subject"]] = _entry(row, system)
     return found
 
 
@@ -409,7 +422,7 @@ async def _alias_entries(
     domain was created that its target was in while elsewhere; it is published as suspended until
     its targets are corrected. One with targets elsewhere accepts nothing while its tenant is
     suspended, and an unconfirmed target does not count. The room of an alias is the largest of its
-    mailboxes, and unlimited with a target elsewhere.
+    mailboxes, and unlimited with a target elsewhere. Its policy is that of ``alias_policies``.
     """
     rows: Sequence[Any] = await connection.fetch(_BELOW, list(addresses)) if addresses else ()
     above: defaultdict[str, list[str]] = defaultdict(list)
@@ -429,8 +442,14 @@ async def _alias_entries(
                     best[alias] = end
                     found.append(alias)
     limited = {row["address"]: row["limited_until"] for row in rows if row["targets"] is not None}
+    documents = {row["address"]: row["policy"] for row in rows if row["standing"] is not None}
+    policies = alias_policies(documents, above)
     return {
-        address: replace(best.get(address, _NOWHERE), limited_until=limited[address])
+        address: replace(
+            best.get(address, _NOWHERE),
+            limited_until=limited[address],
+            policy=policies.get(address, {}),
+        )
         for address in addresses
         if address in limited
     }
@@ -440,9 +459,14 @@ def _goodness(end: AddressEntry) -> tuple[int, float]:
     return -_STANDINGS.index(end.standing), math.inf if end.room_bytes is None else end.room_bytes
 
 
-def _entry(row: Record) -> Entry:
+def _entry(row: Record, system: str | None) -> Entry:
     if row["subject"].startswith("@"):
-        return DomainEntry(row["catch_all"], row["plus_addressing"], row["postmaster"])
+        return DomainEntry(
+            row["catch_all"],
+            row["plus_addressing"],
+            row["postmaster"],
+            domain_policy(system, row["tenant_policy"], row["domain_policy"]),
+        )
     return _end(row)
 
 
@@ -452,4 +476,5 @@ def _end(row: Record) -> AddressEntry:
     return AddressEntry(
         standing,
         room_bytes=room_of(row["left_bytes"]) if standing is RecipientStatus.DELIVERABLE else None,
+        policy=account_policy(row["policy"]),
     )

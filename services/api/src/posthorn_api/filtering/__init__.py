@@ -1,0 +1,1 @@
+"""Filter policies of the system, of tenants, domains and accounts."""

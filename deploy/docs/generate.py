@@ -1,10 +1,10 @@
 """Write the pages of the documentation that are made from code: ``python -m deploy.docs.generate``,
 from the project's root.
 
-They lie under ``docs/reference``: settings, metrics, events, problem types, replies, the command
-line, chart values and the REST API; and in ``mkdocs.yml`` the parts of the navigation that follow a
-folder. With ``--check`` nothing is written; it fails, naming the files, when one is not what it
-would be, or is made no more.
+They lie under ``docs/reference``: settings, metrics, events, problem types, replies, the scorer's
+rules, the command line, chart values and the REST API; and in ``mkdocs.yml`` the parts of the
+navigation that follow a folder. With ``--check`` nothing is written; it fails, naming the files,
+when one is not what it would be, or is made no more.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from deploy.docs.markdown import NOTICE, page
 from deploy.docs.metrics import metrics_page
 from deploy.docs.problems import problems_page
 from deploy.docs.replies import replies_page
+from deploy.docs.scan_rules import scan_rules_page
 from deploy.docs.settings import settings_page
 from deploy.docs.source import ROOT
 from deploy.helm.generate import CHART, readme
@@ -77,6 +78,7 @@ def outputs() -> dict[Path, str]:
         REFERENCE / "events.md": events_page(),
         REFERENCE / "problems.md": problems_page(),
         REFERENCE / "replies.md": replies_page(),
+        REFERENCE / "scan-rules.md": scan_rules_page(),
         REFERENCE / "cli.md": commands_page(),
         REFERENCE / "chart.md": chart_page(),
         REFERENCE / "upgrading.md": upgrading_page(),

@@ -1,0 +1,1 @@
+"""How often the built-in scorer is wrong, on a public corpus (`make accuracy`)."""

@@ -1,0 +1,114 @@
+"""Rules on display names: who poses as somebody here."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from posthorn.wire.spam.rule import Case, Rule
+
+_ADDRESS = re.compile(r"[\w.+-]{1,64}@([\w-]{1,63}(?:\.[\w-]{1,63}){1,8})")
+_LEAST_CHARACTERS = 6  # of a domain, for another one to look like it
+_SPACES = re.compile(r"[\s\u200b-\u200f\u2060\ufeff]+")
+# letters of other scripts that look like Latin ones, small and capital
+_LOOKALIKES = str.maketrans(
+    "аеорсухіјѕһԁԛԝɡⅼοανρτικΑΒΕΖΗΙΚΜΝΟΡΤΥΧАВЕКМНОРСТХІЈЅ",
+    "aeopcyxijshdqwgloavptikabezhikmnoptyxabekmhopctxijs",
+)
+
+
+def folded_name(text: str) -> str:
+    """Return a display name as people read it: without case, spaces that cannot be seen, and the
+    difference between letters that look alike."""
+    text = unicodedata.normalize("NFKC", text[:300]).translate(_LOOKALIKES)
+    return _SPACES.sub(" ", text.casefold()).strip(" \"'.,")
+
+
+def _is_ours(case: Case) -> bool:
+    """Whether the author is really one of ours, or authentication shows that it is not a pose."""
+    return case.facts.author.domain in case.own_domains
+
+
+def _poses_as_account(case: Case) -> str | None:
+    name = folded_name(case.facts.author.name)
+    if not name or _is_ours(case):
+        return None
+    account = case.own_names.get(name)
+    if account is None or account == case.facts.author.address:
+        return None
+    return f"{case.facts.author.name} is {account}"
+
+
+def _poses_as_address(case: Case) -> str | None:
+    """The name holds an address of a domain of ours, the address is of another."""
+    if _is_ours(case):
+        return None
+    for found in _ADDRESS.finditer(case.facts.author.name[:300].lower()):
+        if found[1] in case.own_domains:
+            return found[0]
+    return None
+
+
+def _poses_as_domain(case: Case) -> str | None:
+    """The author's domain is one of ours but for letters that look alike, or for a domain of
+    somebody else behind it."""
+    domain = case.facts.author.domain
+    if not domain or domain in case.own_domains:
+        return None
+    plain = _readable(domain)
+    labels = domain.split(".")
+    before = (".".join(labels[:count]) for count in range(2, len(labels) - 1))
+    for ours in (plain, *before):
+        if len(ours) >= _LEAST_CHARACTERS and ours in case.own_domains:
+            return f"{domain} for {ours}"
+    return None
+
+
+def _name_is_address(case: Case) -> str | None:
+    """The display name is an address of a domain that is neither the author's nor near it."""
+    author = case.facts.author
+    found = _ADDRESS.search(author.name[:300].lower())
+    if found is None or not author.domain or found[1] in case.own_domains:
+        return None
+    mine, theirs = (each.rsplit(".", 2)[-2:] for each in (author.domain, found[1]))
+    return None if mine == theirs else found[0]
+
+
+def _readable(domain: str) -> str:
+    """Return a domain as a person reads it: A-labels decoded, lookalikes as Latin letters."""
+    labels = []
+    for label in domain.split("."):
+        try:
+            text = label[4:].encode().decode("punycode") if label.startswith("xn--") else label
+        except (UnicodeError, OverflowError, ValueError):
+            text = label
+        text = unicodedata.normalize("NFKD", text.translate(_LOOKALIKES))
+        text = "".join(each for each in text if not unicodedata.combining(each))
+        labels.append(
+            text.replace("0", "o").replace("1", "l").replace("rn", "m").replace("vv", "w")
+        )
+    return ".".join(labels)
+
+
+RULES = (
+    Rule(
+        "NAME_OF_ACCOUNT",
+        4.0,
+        "The display name is that of an account of ours, the address is not.",
+        _poses_as_account,
+    ),
+    Rule(
+        "NAME_WITH_OUR_ADDRESS",
+        4.5,
+        "The display name holds an address of a domain of ours, the author's is of another.",
+        _poses_as_address,
+    ),
+    Rule("DOMAIN_LIKE_OURS", 4.5, "The author's domain looks like one of ours.", _poses_as_domain),
+    Rule(
+        "NAME_WITH_ADDRESS",
+        1.5,
+        "The display name holds an address of another domain than the author's.",
+        _name_is_address,
+        is_shape=True,
+    ),
+)

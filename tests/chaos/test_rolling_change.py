@@ -193,7 +193,7 @@ def _takes(running: Fleet, address: str) -> bool:
 
 
 def _at(sink: Sink) -> Counter[str]:
-    return Counter(number_of(one.content) for one in sink.of("someone@sink.test"))
+    return Counter(number_of(one.content) for one in sink.taken_by("someone@sink.test"))
 
 
 def _in(drop: Maildrop) -> Counter[str]:

@@ -105,7 +105,7 @@ class Cluster:
 
     def keep(self, rendered: Rendered) -> None:
         """Store the Secrets of a release as a cluster does: all data in base64."""
-        for name, secret in rendered.of("Secret").items():
+        for name, secret in rendered.by_kind("Secret").items():
             data = dict(secret.get("data", {}))
             data |= {
                 key: base64.b64encode(value.encode()).decode()

@@ -63,7 +63,7 @@ class Rendered:
     objects: list[Object]
     notes: str
 
-    def of(self, kind: str) -> dict[str, Object]:
+    def by_kind(self, kind: str) -> dict[str, Object]:
         """The objects of a kind, by name."""
         return {found["metadata"]["name"]: found for found in self.objects if found["kind"] == kind}
 

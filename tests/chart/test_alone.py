@@ -34,7 +34,7 @@ def processes() -> Iterator[list[subprocess.Popen[str]]]:
 
 
 def store(name: str) -> Object:
-    spec: Object = case("default").of("StatefulSet")[f"posthorn-{name}"]["spec"]
+    spec: Object = case("default").by_kind("StatefulSet")[f"posthorn-{name}"]["spec"]
     return spec
 
 
@@ -139,7 +139,7 @@ def test_s3_waits_until_the_database_of_the_one_before_is_closed(
     held.close()
     assert second.wait(60) == 0
     # what Garage is told is what is looked at
-    config = case("default").of("ConfigMap")["posthorn-s3"]["data"]["garage.toml"]
+    config = case("default").by_kind("ConfigMap")["posthorn-s3"]["data"]["garage.toml"]
     assert 'db_engine = "sqlite"' in config
     assert 'metadata_dir = "/var/lib/garage/meta"' in config
 
@@ -169,7 +169,7 @@ def test_a_volume_may_be_for_one_pod_alone(name: str) -> None:
     (claim,) = store(name)["volumeClaimTemplates"]
     assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
     rendered = render({name: {"bundled": {"storage": {"accessModes": ["ReadWriteOncePod"]}}}})
-    (claim,) = rendered.of("StatefulSet")[f"posthorn-{name}"]["spec"]["volumeClaimTemplates"]
+    (claim,) = rendered.by_kind("StatefulSet")[f"posthorn-{name}"]["spec"]["volumeClaimTemplates"]
     assert claim["spec"]["accessModes"] == ["ReadWriteOncePod"]
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     assert values[name]["bundled"]["storage"]["accessModes"] == ["ReadWriteOnce"]

@@ -83,10 +83,10 @@ def test_the_suites_values_render(kube: str) -> None:
     rendered = render(merged(*layers), kube=kube)
     images = {
         found["spec"]["template"]["spec"]["containers"][0]["image"]
-        for found in rendered.of("StatefulSet").values()
+        for found in rendered.by_kind("StatefulSet").values()
     }
     assert {image.partition("/")[2] for image in images} == {"posthorn/standins:1"}
-    assert render(layers[0], kube=kube).of("StatefulSet").keys() == {
+    assert render(layers[0], kube=kube).by_kind("StatefulSet").keys() == {
         f"posthorn-{each}" for each in ("postgresql", "nats", "s3")
     }
 

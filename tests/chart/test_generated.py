@@ -91,7 +91,9 @@ def metrics_in(expression: str) -> set[str]:
 
 def alerts() -> list[Object]:
     (rule,) = (
-        render({"monitoring": {"prometheusRule": {"enabled": True}}}).of("PrometheusRule").values()
+        render({"monitoring": {"prometheusRule": {"enabled": True}}})
+        .by_kind("PrometheusRule")
+        .values()
     )
     rules: list[Object] = rule["spec"]["groups"][0]["rules"]
     return rules
@@ -110,20 +112,20 @@ def test_alerts_and_scalers_ask_for_metrics_that_there_are() -> None:
         assert alert["expr"].count("{") == alert["expr"].count(
             'namespace="mail",job="posthorn-metrics"'
         ), alert["alert"]
-    for scaler in case("everything").of("HorizontalPodAutoscaler").values():
+    for scaler in case("everything").by_kind("HorizontalPodAutoscaler").values():
         for metric in scaler["spec"]["metrics"]:
             assert metric["type"] == "Resource" or metric["pods"]["metric"]["name"] in there
     by_prometheus = render(
         {"relay": {"keda": {"enabled": True, "prometheusAddress": "http://prometheus:9090"}}}
     )
-    query = by_prometheus.of("ScaledObject")["posthorn-relay"]["spec"]["triggers"][0]["metadata"][
-        "query"
-    ]
+    query = by_prometheus.by_kind("ScaledObject")["posthorn-relay"]["spec"]["triggers"][0][
+        "metadata"
+    ]["query"]
     assert metrics_in(query) == {"posthorn_relay_queue_recipients"} <= there
 
 
 def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
-    text = case("everything").of("ConfigMap")["post-dashboard"]["data"]["posthorn.json"]
+    text = case("everything").by_kind("ConfigMap")["post-dashboard"]["data"]["posthorn.json"]
     dashboard = json.loads(text)
     expressions = [
         target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])
@@ -134,7 +136,7 @@ def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
         assert metrics_in(expression), expression
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
     assert (
-        case("everything").of("ConfigMap")["post-dashboard"]["metadata"]["labels"][
+        case("everything").by_kind("ConfigMap")["post-dashboard"]["metadata"]["labels"][
             "grafana_dashboard"
         ]
         == "1"
@@ -156,7 +158,7 @@ def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
 
 
 def test_alerts_can_be_left_out_and_labelled() -> None:
-    (rule,) = case("everything").of("PrometheusRule").values()
+    (rule,) = case("everything").by_kind("PrometheusRule").values()
     found = {item["alert"]: item for item in rule["spec"]["groups"][0]["rules"]}
     assert "PosthornEventsDropped" not in found
     assert found.keys() < {alert["alert"] for alert in alerts()}
@@ -170,7 +172,7 @@ def test_the_ingest_alert_knows_the_limit() -> None:
 
 
 def test_keda_looks_at_the_streams_consumer() -> None:
-    trigger = case("everything").of("ScaledObject")["post-delivery"]["spec"]["triggers"][0][
+    trigger = case("everything").by_kind("ScaledObject")["post-delivery"]["spec"]["triggers"][0][
         "metadata"
     ]
     assert (trigger["stream"], trigger["consumer"]) == (INGEST, INGEST_CONSUMER)
@@ -178,7 +180,7 @@ def test_keda_looks_at_the_streams_consumer() -> None:
 
 def nats_passwords(rendered: Rendered) -> dict[str, str]:
     """Secrets that the server's pod reads its users' passwords from, by variable."""
-    container = rendered.of("StatefulSet")["posthorn-nats"]["spec"]["template"]["spec"][
+    container = rendered.by_kind("StatefulSet")["posthorn-nats"]["spec"]["template"]["spec"][
         "containers"
     ][0]
     return {
@@ -191,7 +193,7 @@ def nats_passwords(rendered: Rendered) -> dict[str, str]:
 @pytest.mark.parametrize("servers", [1, 3])
 def test_nats_server_takes_its_configuration_and_syncs_always(servers: int, tmp_path: Path) -> None:
     rendered = render({"nats": {"bundled": {"replicas": servers}}})
-    text = rendered.of("ConfigMap")["posthorn-nats"]["data"]["nats.conf"]
+    text = rendered.by_kind("ConfigMap")["posthorn-nats"]["data"]["nats.conf"]
     assert re.search(r"^\s*sync_interval: always$", text, re.MULTILINE)
     assert ("cluster {" in text) == (servers > 1)
     (tmp_path / "nats.conf").write_text(
@@ -207,7 +209,7 @@ def test_nats_server_takes_its_configuration_and_syncs_always(servers: int, tmp_
         timeout=30,
     )
     assert checked.returncode == 0, checked.stderr
-    container = rendered.of("StatefulSet")["posthorn-nats"]["spec"]["template"]["spec"][
+    container = rendered.by_kind("StatefulSet")["posthorn-nats"]["spec"]["template"]["spec"][
         "containers"
     ][0]
     routes = [part for part in container["command"] if part.startswith("--routes=")]
@@ -215,7 +217,7 @@ def test_nats_server_takes_its_configuration_and_syncs_always(servers: int, tmp_
     assert not routes or routes[0].count("posthorn-nats-headless:6222") == servers
     limits = {
         item["name"]: int(item["value"])
-        for item in rendered.of("Deployment")["posthorn-delivery"]["spec"]["template"]["spec"][
+        for item in rendered.by_kind("Deployment")["posthorn-delivery"]["spec"]["template"]["spec"][
             "containers"
         ][0]["env"]
         if item["name"].endswith("MAX_BYTES")
@@ -266,16 +268,16 @@ def test_notes_say_the_next_steps_and_the_dns() -> None:
 
 def test_the_test_pod_comes_in_by_the_doors_that_clients_use() -> None:
     rendered = case("external")
-    pod = rendered.of("Pod")["posthorn-test"]
+    pod = rendered.by_kind("Pod")["posthorn-test"]
     assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
     given = {item["name"]: item.get("value") for item in pod["spec"]["containers"][0]["env"]}
-    services = rendered.of("Service")
+    services = rendered.by_kind("Service")
     for host, port in (("SMTP_HOST", "SMTP_PORT"), ("POP3_HOST", "POP3S_PORT")):
         assert given[port] in [
             str(item["port"]) for item in services[str(given[host])]["spec"]["ports"]
         ]
     assert (given["SMTP_PORT"], given["POP3S_PORT"]) == ("25", "995")
-    text = rendered.of("ConfigMap")["posthorn-test"]["data"]["message.py"]
+    text = rendered.by_kind("ConfigMap")["posthorn-test"]["data"]["message.py"]
     compile(text, "message.py", "exec")
     wanted = set(re.findall(r'os\.environ\["([A-Z0-9_]+)"\]', text))
     assert wanted == set(given)
@@ -292,7 +294,7 @@ def test_what_values_name_is_in_the_chart() -> None:
     }
     used = {
         found["spec"]["template"]["spec"]["containers"][0]["image"]
-        for found in case("default").of("Deployment").values()
+        for found in case("default").by_kind("Deployment").values()
     }
     assert used == images
     assert about["version"] in (CHART / "UPGRADING.md").read_text()
@@ -329,7 +331,7 @@ def test_a_single_nats_server_starts_again_after_a_full_disk_and_a_cluster_is_le
     probes = {}
     for servers in (1, 3):
         rendered = render({"nats": {"bundled": {"replicas": servers}}})
-        container = rendered.of("StatefulSet")["posthorn-nats"]["spec"]["template"]["spec"][
+        container = rendered.by_kind("StatefulSet")["posthorn-nats"]["spec"]["template"]["spec"][
             "containers"
         ][0]
         probes[servers] = container["livenessProbe"]

@@ -30,7 +30,7 @@ def component(found: Object) -> str:
 
 def own(rendered: Rendered) -> dict[str, Object]:
     """Posthorn's Deployments by component."""
-    return {component(found): found for found in rendered.of("Deployment").values()}
+    return {component(found): found for found in rendered.by_kind("Deployment").values()}
 
 
 def by_component(rendered: Rendered) -> dict[str, dict[str, str]]:
@@ -93,7 +93,8 @@ def test_every_deployment_has_probes_a_budget_and_is_spread(rendered: Rendered) 
     deployments = own(rendered)
     assert deployments.keys() <= PARTS
     budgets = {
-        component(found): found["spec"] for found in rendered.of("PodDisruptionBudget").values()
+        component(found): found["spec"]
+        for found in rendered.by_kind("PodDisruptionBudget").values()
     }
     for name, found in deployments.items():
         spec = found["spec"]["template"]["spec"]
@@ -157,7 +158,7 @@ def test_the_sleep_before_the_stop_is_the_same_for_older_clusters() -> None:
 
 def test_every_service_leads_to_ports_that_a_pod_has(rendered: Rendered) -> None:
     pods = [(metadata["labels"], spec) for _, metadata, spec in rendered.pods()]
-    for name, service in rendered.of("Service").items():
+    for name, service in rendered.by_kind("Service").items():
         chosen = [
             spec for labels, spec in pods if service["spec"]["selector"].items() <= labels.items()
         ]
@@ -181,7 +182,7 @@ def test_port_names_are_what_kubernetes_allows(rendered: Rendered) -> None:
 def test_services_are_those_that_clients_know(rendered: Rendered) -> None:
     public = {
         port["port"]: service["spec"].get("externalTrafficPolicy", "")
-        for service in rendered.of("Service").values()
+        for service in rendered.by_kind("Service").values()
         if service["spec"]["type"] != "ClusterIP"
         for port in service["spec"]["ports"]
     }
@@ -190,7 +191,7 @@ def test_services_are_those_that_clients_know(rendered: Rendered) -> None:
 
 
 def test_public_ports_by_default() -> None:
-    services = case("default").of("Service")
+    services = case("default").by_kind("Service")
     doors = {
         name: [port["port"] for port in services[f"posthorn-{name}"]["spec"]["ports"]]
         for name in ("smtp-in", "submission", "pop3")
@@ -204,17 +205,17 @@ def test_without_a_certificate_the_tls_ports_are_not_offered() -> None:
     rendered = render({"tls": {"selfSigned": False}})
     ports = [
         port["port"]
-        for service in rendered.of("Service").values()
+        for service in rendered.by_kind("Service").values()
         for port in service["spec"]["ports"]
     ]
     assert {25, 587, 110} <= set(ports)
     assert not {465, 995} & set(ports)
-    assert not rendered.of("Pod")  # the test reads at 995
+    assert not rendered.by_kind("Pod")  # the test reads at 995
     assert "nobody can log in" in rendered.notes
 
 
 def test_fixed_addresses_reach_the_services() -> None:
-    services = case("external").of("Service")
+    services = case("external").by_kind("Service")
     addresses = {
         name: services[f"posthorn-{name}"]["spec"]["loadBalancerIP"]
         for name in ("smtp-in", "submission", "pop3")
@@ -230,7 +231,8 @@ def test_with_the_proxy_protocol_public_and_inner_doors_are_apart() -> None:
             for port in own(rendered)[name]["spec"]["template"]["spec"]["containers"][0]["ports"]
         }
         outer, inner = (
-            rendered.of("Service")[f"posthorn-{name}{which}"]["spec"] for which in ("", "-internal")
+            rendered.by_kind("Service")[f"posthorn-{name}{which}"]["spec"]
+            for which in ("", "-internal")
         )
         assert inner["type"] == "ClusterIP"
         assert [port["port"] for port in outer["ports"]] == [
@@ -242,7 +244,7 @@ def test_with_the_proxy_protocol_public_and_inner_doors_are_apart() -> None:
         for numbers in (outside, inside):
             assert all(
                 allowed(
-                    list(rendered.of("NetworkPolicy").values()),
+                    list(rendered.by_kind("NetworkPolicy").values()),
                     "Ingress",
                     by_component(rendered)[name],
                     None,
@@ -250,7 +252,7 @@ def test_with_the_proxy_protocol_public_and_inner_doors_are_apart() -> None:
                 )
                 for number in numbers
             )
-    assert not [name for name in case("default").of("Service") if name.endswith("-internal")]
+    assert not [name for name in case("default").by_kind("Service") if name.endswith("-internal")]
 
 
 def test_certificates_are_mounted_as_directories(rendered: Rendered) -> None:
@@ -267,7 +269,7 @@ def test_certificates_are_mounted_as_directories(rendered: Rendered) -> None:
 def test_no_secret_stands_in_a_config_map_or_an_environment(rendered: Rendered) -> None:
     secrets = {
         value
-        for secret in rendered.of("Secret").values()
+        for secret in rendered.by_kind("Secret").values()
         for key, value in secret.get("stringData", {}).items()
         if not key.endswith(".crt")
     }
@@ -281,9 +283,9 @@ def test_no_secret_stands_in_a_config_map_or_an_environment(rendered: Rendered) 
 
 
 def test_what_pods_refer_to_is_there_or_the_users(rendered: Rendered) -> None:
-    there = {"Secret": rendered.of("Secret"), "ConfigMap": rendered.of("ConfigMap")}
+    there = {"Secret": rendered.by_kind("Secret"), "ConfigMap": rendered.by_kind("ConfigMap")}
     there["Secret"] |= {
-        item["spec"]["secretName"]: item for item in rendered.of("Certificate").values()
+        item["spec"]["secretName"]: item for item in rendered.by_kind("Certificate").values()
     }
     users = {"mail-", "registry", "egress", "more", "ca"}
     for name, _, spec in rendered.pods():
@@ -299,8 +301,8 @@ def test_what_pods_refer_to_is_there_or_the_users(rendered: Rendered) -> None:
         for container in containers(spec):
             for item in container.get("env", []):
                 reference = item.get("valueFrom", {}).get("secretKeyRef")
-                if reference and reference["name"] in rendered.of("Secret"):
-                    held = rendered.of("Secret")[reference["name"]]
+                if reference and reference["name"] in rendered.by_kind("Secret"):
+                    held = rendered.by_kind("Secret")[reference["name"]]
                     assert reference["key"] in held.get("stringData", {}), (name, reference)
 
 
@@ -346,7 +348,7 @@ SHUT = [
 
 def test_policies_deny_everything_but_the_needed_doors() -> None:
     rendered = case("default")
-    policies = list(rendered.of("NetworkPolicy").values())
+    policies = list(rendered.by_kind("NetworkPolicy").values())
     labels = by_component(rendered)
     shut = [
         policy["spec"]
@@ -383,7 +385,7 @@ def test_policies_deny_everything_but_the_needed_doors() -> None:
 
 
 def test_the_test_pod_reaches_the_api_where_few_may() -> None:
-    policies = list(case("everything").of("NetworkPolicy").values())
+    policies = list(case("everything").by_kind("NetworkPolicy").values())
     labels = by_component(case("everything"))
     assert allowed(policies, "Ingress", labels["api"], labels["test"], 8080)
     assert not allowed(policies, "Ingress", labels["api"], labels["pop3"], 8080)
@@ -391,17 +393,17 @@ def test_the_test_pod_reaches_the_api_where_few_may() -> None:
 
 
 def test_policies_can_be_left_out() -> None:
-    assert not case("minimal").of("NetworkPolicy")
+    assert not case("minimal").by_kind("NetworkPolicy")
 
 
 def test_stores_of_ones_own_leave_no_trace_of_the_bundled_ones() -> None:
     rendered = case("external")
-    assert not rendered.of("StatefulSet")
+    assert not rendered.by_kind("StatefulSet")
     text = json.dumps(rendered.objects)
     assert not [
         name for name in ("posthorn-postgresql", 'posthorn-nats"', "posthorn-s3") if name in text
     ]
-    assert not rendered.of("Secret")  # every one is the user's, or cert-manager's
+    assert not rendered.by_kind("Secret")  # every one is the user's, or cert-manager's
 
 
 def test_each_bundled_store_is_off_with_one_value() -> None:
@@ -411,7 +413,7 @@ def test_each_bundled_store_is_off_with_one_value() -> None:
         ("s3", {}),
     ):
         off = merged(at(f"{store}.bundled.enabled", False), {store: more})
-        names = render(off).of("StatefulSet").keys()
+        names = render(off).by_kind("StatefulSet").keys()
         assert names == {f"posthorn-{name}" for name in ("postgresql", "nats", "s3")} - {
             f"posthorn-{store}"
         }
@@ -419,7 +421,7 @@ def test_each_bundled_store_is_off_with_one_value() -> None:
 
 def test_the_migration_is_a_job_of_its_revision_and_its_template() -> None:
     def name(values: dict[str, Any] | None = None, revision: int = 1) -> str:
-        (job,) = render(values, revision=revision, upgrade=revision > 1).of("Job")
+        (job,) = render(values, revision=revision, upgrade=revision > 1).by_kind("Job")
         return job
 
     first, again, second = name(), name(), name(revision=2)
@@ -434,7 +436,7 @@ def test_the_migration_is_a_job_of_its_revision_and_its_template() -> None:
     ):  # fmt: skip
         assert name(change) != first, change
     assert name(at("smtpIn.replicas", 5)) == first
-    (job,) = case("default").of("Job").values()
+    (job,) = case("default").by_kind("Job").values()
     container = job["spec"]["template"]["spec"]["containers"][0]
     assert container["command"] == ["posthorn-migrate"]
     assert "helm.sh/hook" not in job["metadata"].get("annotations", {})
@@ -496,7 +498,7 @@ def test_the_chart_holds_no_key() -> None:
 
 
 def test_pods_run_under_accounts_that_pull_secrets_reach(rendered: Rendered) -> None:
-    accounts = rendered.of("ServiceAccount")
+    accounts = rendered.by_kind("ServiceAccount")
     for name, _, spec in rendered.pods():
         assert spec["serviceAccountName"] in accounts, name
         assert accounts[spec["serviceAccountName"]].get("imagePullSecrets") == spec.get(
@@ -508,14 +510,14 @@ def test_pods_run_under_accounts_that_pull_secrets_reach(rendered: Rendered) -> 
 
 def test_the_role_of_the_pods_is_not_the_stores() -> None:
     rendered = case("ha")
-    accounts = rendered.of("ServiceAccount")
+    accounts = rendered.by_kind("ServiceAccount")
     assert accounts["posthorn"]["metadata"]["annotations"]
     assert "annotations" not in accounts["posthorn-stores"]["metadata"]
     users = {name: spec["serviceAccountName"] for name, _, spec in rendered.pods()}
     assert users["StatefulSet/posthorn-nats"] == "posthorn-stores"
     assert users["Deployment/posthorn-api"] == users["Pod/posthorn-test"] == "posthorn"
     own = render({"serviceAccount": {"create": False, "name": "mine"}})
-    assert not own.of("ServiceAccount")
+    assert not own.by_kind("ServiceAccount")
     assert {spec["serviceAccountName"] for _, _, spec in own.pods()} == {"mine"}
 
 
@@ -557,5 +559,5 @@ def test_the_test_pod_stays_for_its_log() -> None:
 def test_labels_of_ones_own_do_not_double_the_charts() -> None:
     labels = {"app.kubernetes.io/name": "x", "release": "y"}
     rendered = render({"monitoring": {"serviceMonitor": {"enabled": True, "labels": labels}}})
-    found = rendered.of("ServiceMonitor")["posthorn"]["metadata"]["labels"]
+    found = rendered.by_kind("ServiceMonitor")["posthorn"]["metadata"]["labels"]
     assert (found["app.kubernetes.io/name"], found["release"]) == ("posthorn", "y")

@@ -44,7 +44,7 @@ def test_every_object_is_valid(name: str, kube: str) -> None:
 
 
 def test_the_check_itself_finds_a_wrong_field() -> None:
-    deployment = render().of("Deployment")["posthorn-api"]
+    deployment = render().by_kind("Deployment")["posthorn-api"]
     deployment["spec"]["template"]["spec"]["containers"][0]["imagePolicy"] = "Always"
     with pytest.raises(kubernetes_validate.ValidationError, match="imagePolicy"):
         kubernetes_validate.validate(deployment, NEWEST, strict=True)
@@ -75,7 +75,7 @@ def test_newer_fields_are_left_out_for_older_clusters() -> None:
     old, new = case("default", OLDEST), case("default", NEWEST)
     hook = "Deployment", "posthorn-smtp-in"
     commands = {
-        kube: rendered.of(hook[0])[hook[1]]["spec"]["template"]["spec"]["containers"][0][
+        kube: rendered.by_kind(hook[0])[hook[1]]["spec"]["template"]["spec"]["containers"][0][
             "lifecycle"
         ]["preStop"]
         for kube, rendered in ((OLDEST, old), (NEWEST, new))
@@ -83,7 +83,8 @@ def test_newer_fields_are_left_out_for_older_clusters() -> None:
     assert commands[NEWEST] == {"sleep": {"seconds": 15}}
     assert commands[OLDEST]["exec"]["command"][0] == "python"
     budgets = [
-        rendered.of("PodDisruptionBudget")["posthorn-smtp-in"]["spec"] for rendered in (old, new)
+        rendered.by_kind("PodDisruptionBudget")["posthorn-smtp-in"]["spec"]
+        for rendered in (old, new)
     ]
     assert [budget.get("unhealthyPodEvictionPolicy") for budget in budgets] == [None, "AlwaysAllow"]
 
@@ -97,9 +98,9 @@ def test_open_sessions_are_a_measure_only_where_custom_metrics_are_served() -> N
         values = {"smtpIn": {"autoscaling": {"enabled": True}}} | more
         return [
             metric["type"]
-            for metric in render(values).of("HorizontalPodAutoscaler")["posthorn-smtp-in"]["spec"][
-                "metrics"
-            ]
+            for metric in render(values).by_kind("HorizontalPodAutoscaler")["posthorn-smtp-in"][
+                "spec"
+            ]["metrics"]
         ]
 
     assert measures() == ["Resource"]
@@ -110,11 +111,11 @@ def test_open_sessions_are_a_measure_only_where_custom_metrics_are_served() -> N
 
 
 def test_a_scaled_part_has_no_number_of_pods_of_its_own() -> None:
-    parts = case("everything").of("Deployment")
+    parts = case("everything").by_kind("Deployment")
     scaled = {
         target["spec"]["scaleTargetRef"]["name"]
         for kind in ("HorizontalPodAutoscaler", "ScaledObject")
-        for target in case("everything").of(kind).values()
+        for target in case("everything").by_kind(kind).values()
     }
     assert (
         scaled
@@ -133,7 +134,7 @@ def test_long_names_stay_within_the_limit() -> None:
 
 
 def test_extra_objects_are_rendered() -> None:
-    maps = case("everything").of("ConfigMap")
+    maps = case("everything").by_kind("ConfigMap")
     assert maps["posthorn-more"]["data"] == {"hostname": "mail.example.org"}
     assert "post-text" in maps
 
@@ -141,7 +142,7 @@ def test_extra_objects_are_rendered() -> None:
 def test_custom_objects_say_what_operators_read() -> None:
     rendered = case("everything")
     lag, queue = (
-        rendered.of("ScaledObject")[name]["spec"]["triggers"][0]
+        rendered.by_kind("ScaledObject")[name]["spec"]["triggers"][0]
         for name in ("post-delivery", "post-relay")
     )
     assert lag["metadata"] | {"lagThreshold": ""} == {
@@ -152,16 +153,16 @@ def test_custom_objects_say_what_operators_read() -> None:
         "lagThreshold": "",
     }
     assert queue["metadata"]["connectionFromEnv"] == "POSTHORN_DATABASE_URL"
-    certificate = case("external").of("Certificate")["posthorn-tls"]["spec"]
+    certificate = case("external").by_kind("Certificate")["posthorn-tls"]["spec"]
     assert certificate["dnsNames"] == ["mail.example.org", "smtp.example.org", "pop.example.org"]
-    monitor = rendered.of("ServiceMonitor")["post"]["spec"]
-    service = rendered.of("Service")["post-metrics"]
+    monitor = rendered.by_kind("ServiceMonitor")["post"]["spec"]
+    service = rendered.by_kind("Service")["post-metrics"]
     assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
     assert monitor["endpoints"][0]["port"] == service["spec"]["ports"][0]["name"]
 
 
 def test_hosts_of_domains_lead_to_the_pages_for_everybody_and_to_nothing_else_of_the_api() -> None:
-    (ingress,) = case("everything").of("Ingress").values()
+    (ingress,) = case("everything").by_kind("Ingress").values()
     paths = {
         rule["host"]: [(path["path"], path["pathType"]) for path in rule["http"]["paths"]]
         for rule in ingress["spec"]["rules"]

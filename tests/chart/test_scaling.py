@@ -32,7 +32,7 @@ NAMES = {"smtpIn": "smtp-in"}
 def number(cluster: Cluster, name: str, values: dict[str, Any]) -> int | None:
     """The number of pods that the chart asks for; None when it leaves it open."""
     found: int | None = (
-        cluster.render(merged(ALWAYS, values)).of("Deployment")[name]["spec"].get("replicas")
+        cluster.render(merged(ALWAYS, values)).by_kind("Deployment")[name]["spec"].get("replicas")
     )
     return found
 

@@ -22,7 +22,7 @@ from tests.chart.rendering import Rendered, at, case, render
 def texts(rendered: Rendered) -> dict[str, dict[str, str]]:
     return {
         name: secret.get("stringData", {}) | secret.get("data", {})
-        for name, secret in rendered.of("Secret").items()
+        for name, secret in rendered.by_kind("Secret").items()
     }
 
 
@@ -78,7 +78,7 @@ def test_the_doors_get_the_derived_key_of_every_master_key(cluster: Cluster) -> 
     )
     expected = ",".join(base64.b64encode(derive(key, SRS)).decode() for key in masters)
     assert texts(rendered)["posthorn-srs-key"] == {"srs-key": expected}
-    assert "posthorn-secret-key" not in rendered.of("Secret")
+    assert "posthorn-secret-key" not in rendered.by_kind("Secret")
 
 
 def test_no_door_sees_the_master_key_or_anothers_login() -> None:
@@ -129,18 +129,18 @@ def test_a_key_that_cannot_be_looked_up_needs_its_derived_key_beside_it() -> Non
     with pytest.raises(Exception, match=r"secretKey\.srsKey: name the key in mine"):
         render(at("secretKey.existingSecret", "mine"))
     rendered = render({"secretKey": {"existingSecret": "mine", "srsKey": "srs"}})
-    assert "posthorn-srs-key" not in rendered.of("Secret")
+    assert "posthorn-srs-key" not in rendered.by_kind("Secret")
     assert '{"name": "mine", "key": "srs"}' in json.dumps(rendered.objects)
 
 
 def test_an_upgrade_that_lost_its_master_key_is_refused(cluster: Cluster) -> None:
     with pytest.raises(Exception, match="the Secret posthorn-secret-key is gone"):
         cluster.render()
-    assert cluster.render(at("secrets.generate", "always")).of("Secret")
+    assert cluster.render(at("secrets.generate", "always")).by_kind("Secret")
 
 
 def test_secrets_outlive_the_release() -> None:
-    for name, secret in case("default").of("Secret").items():
+    for name, secret in case("default").by_kind("Secret").items():
         assert secret["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep", name
 
 
@@ -159,7 +159,7 @@ def test_generated_secrets_have_the_form_that_their_readers_want() -> None:
 
 
 def test_the_self_signed_certificate_is_for_the_host_name(tmp_path: Path) -> None:
-    data = render({"hostname": "mx.example.net"}).of("Secret")["posthorn-tls"]["data"]
+    data = render({"hostname": "mx.example.net"}).by_kind("Secret")["posthorn-tls"]["data"]
     for name in ("tls.crt", "tls.key"):
         (tmp_path / name).write_bytes(base64.b64decode(data[name]))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -181,10 +181,10 @@ def test_the_self_signed_certificate_is_for_the_host_name(tmp_path: Path) -> Non
 )
 def test_each_generated_secret_can_be_ones_own(path: str, secret: str) -> None:
     rendered = render(at(path, "mine"))
-    assert secret not in rendered.of("Secret")
+    assert secret not in rendered.by_kind("Secret")
     assert not [
         name
-        for name in rendered.of("Secret")
+        for name in rendered.by_kind("Secret")
         if name.startswith(f"{secret}-") and "bundled" in path
     ]
     text = json.dumps([found for found in rendered.objects if found["kind"] != "Secret"])
@@ -200,13 +200,13 @@ def test_a_url_in_the_values_goes_into_a_secret_and_a_change_restarts_pods() -> 
     one, two = (
         render(values(f"postgresql://mail:{word}@db.example.org/mail")) for word in ("aaa", "bbb")
     )
-    assert one.of("Secret")["posthorn-postgresql"]["stringData"] == {
+    assert one.by_kind("Secret")["posthorn-postgresql"]["stringData"] == {
         "url": "postgresql://mail:aaa@db.example.org/mail"
     }
     sums = [
-        rendered.of("Deployment")["posthorn-api"]["spec"]["template"]["metadata"]["annotations"][
-            "checksum/urls"
-        ]
+        rendered.by_kind("Deployment")["posthorn-api"]["spec"]["template"]["metadata"][
+            "annotations"
+        ]["checksum/urls"]
         for rendered in (one, two)
     ]
     assert sums[0] != sums[1]

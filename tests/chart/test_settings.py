@@ -37,7 +37,7 @@ def environment(container: Object, rendered: Rendered) -> dict[str, str]:
         if reference is None:
             found[item["name"]] = item["value"]
         else:
-            secret = rendered.of("Secret").get(reference["name"])
+            secret = rendered.by_kind("Secret").get(reference["name"])
             found[item["name"]] = (
                 secret["stringData"][reference["key"]] if secret else SECRETS[item["name"]]
             )
@@ -48,7 +48,7 @@ def parts(rendered: Rendered) -> dict[str, Object]:
     """The services' containers by the keys of their values."""
     containers = [
         found["spec"]["template"]["spec"]["containers"][0]
-        for found in rendered.of("Deployment").values()
+        for found in rendered.by_kind("Deployment").values()
     ]
     return {KEYS.get(container["name"], container["name"]): container for container in containers}
 
@@ -116,7 +116,7 @@ def test_public_services_lead_to_the_ports_where_services_demand_a_header(
         ]["networks"]
         numbers = {port["name"]: port["containerPort"] for port in container["ports"]}
         outer, inner = (
-            rendered.of("Service")[f"{full}-{container['name']}{which}"]
+            rendered.by_kind("Service")[f"{full}-{container['name']}{which}"]
             for which in ("", "-internal")
         )
         for door in doors:
@@ -174,7 +174,7 @@ def test_mail_clients_are_told_of_ports_only_that_somebody_could_log_in_by(
 
 def test_bundled_stores_are_where_the_services_look(monkeypatch: pytest.MonkeyPatch) -> None:
     rendered = case("default")
-    services = rendered.of("Service")
+    services = rendered.by_kind("Service")
     settings = load("delivery", environment(parts(rendered)["delivery"], rendered), monkeypatch)
     for url, host, port in (
         (settings.database_url.get_secret_value(), "posthorn-postgresql", 5432),
@@ -186,7 +186,9 @@ def test_bundled_stores_are_where_the_services_look(monkeypatch: pytest.MonkeyPa
     target = blob_target(settings)
     assert isinstance(target, S3Target)
     assert (target.bucket, target.tls, target.region) == ("posthorn", False, "garage")
-    garage = rendered.of("StatefulSet")["posthorn-s3"]["spec"]["template"]["spec"]["containers"][0]
+    garage = rendered.by_kind("StatefulSet")["posthorn-s3"]["spec"]["template"]["spec"][
+        "containers"
+    ][0]
     given = environment(garage, rendered)
     assert given["GARAGE_DEFAULT_BUCKET"] == target.bucket
     assert given["GARAGE_DEFAULT_ACCESS_KEY"] == target.access_key
@@ -237,7 +239,7 @@ def test_a_parts_own_false_wins_over_a_true_for_all() -> None:
 
 def test_the_migration_reads_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     rendered = case("default")
-    (job,) = rendered.of("Job").values()
+    (job,) = rendered.by_kind("Job").values()
     container = job["spec"]["template"]["spec"]["containers"][0]
     given = environment(container, rendered)
     assert given.keys() <= {PREFIX + name.upper() for name in MigrateSettings.model_fields} | {
@@ -250,7 +252,7 @@ def test_the_migration_reads_its_environment(monkeypatch: pytest.MonkeyPatch) ->
     assert settings.database_wait_seconds == 600
     secrets = {
         name: secret["stringData"]["password"]
-        for name, secret in rendered.of("Secret").items()
+        for name, secret in rendered.by_kind("Secret").items()
         if "-postgresql-" in name
     }
     assert settings.role_passwords() == {

@@ -12,6 +12,7 @@ import pytest
 import uvloop
 
 from posthorn_local.certificate import ensure_certificate
+from tests.conformance.submission.env import Certificates
 from tests.conformance.twins import hash_of_password
 
 
@@ -33,6 +34,18 @@ def tls_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("tls")
     ensure_certificate(directory)
     return directory
+
+
+@pytest.fixture(scope="session")
+def certificates(tls_dir: Path) -> Certificates:
+    """That certificate as a server shows it, and who trusts it."""
+    return Certificates(tls_dir)
+
+
+@pytest.fixture
+def server_tls(certificates: Certificates) -> ssl.SSLContext:
+    """A server's context with the certificate of ``tls_dir``."""
+    return certificates.server
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import zstandard
 
 from posthorn.model.blob_range import BlobRange, BodyLocation
 from posthorn.model.envelope import Body
-from posthorn.ports.access import Ending, Place, Proof, digest_of
+from posthorn.ports.access import Ending, FamiliarNetwork, Proof, digest_of
 from posthorn.ports.blobs import BlobInfo, BlobMissing, Blobs
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.maildrops import (
@@ -114,7 +114,7 @@ class MemoryMaildrops:
 
     def __init__(self) -> None:
         self.accounts: dict[int, _Account] = {}
-        self.places: set[Place] = set()
+        self.networks: set[FamiliarNetwork] = set()
         self.faults: set[str] = set()
         self.calls: list[str] = []
         self.hold: dict[str, asyncio.Event] = {}
@@ -133,18 +133,18 @@ class MemoryMaildrops:
         known = self.accounts.get(account)
         return known is not None and known.lease is not None and known.lease[0] == holder
 
-    async def login(self, address: str, place: bytes = b"") -> AccountLogin | None:
+    async def login(self, address: str, network: bytes = b"") -> AccountLogin | None:
         await self._called("login")
         found = next(
             (each.login for each in self.accounts.values() if each.login.address == address), None
         )
-        if found is not None and Place(found.account, place) in self.places:
-            return replace(found, place_age=0.0)
+        if found is not None and FamiliarNetwork(found.account, network) in self.networks:
+            return replace(found, network_age=0.0)
         return found
 
-    async def remember(self, places: Collection[Place]) -> None:
+    async def remember(self, networks: Collection[FamiliarNetwork]) -> None:
         await self._called("remember")
-        self.places.update(places)
+        self.networks.update(networks)
 
     async def open(self, account: int, holder: UUID, *, by_app_password: bool = False) -> Listing:
         await self._called("open")
@@ -342,11 +342,11 @@ class MemoryMailStore:
 class NoAppPasswords:
     """Senders of which none has an app password."""
 
-    async def credentials(self, address: str, place: bytes = b"") -> Credentials | None:
+    async def credentials(self, address: str, network: bytes = b"") -> Credentials | None:
         return None
 
-    async def remember(self, places: Collection[Place]) -> None:
-        raise AssertionError("the POP3 service notes places with its maildrops")
+    async def remember(self, networks: Collection[FamiliarNetwork]) -> None:
+        raise AssertionError("the POP3 service records networks with its maildrops")
 
     async def ended(self, proofs: Collection[Proof]) -> dict[Proof, Ending]:
         raise AssertionError("the POP3 service asks its maildrops")

@@ -66,7 +66,7 @@ async def test_what_is_entered_comes_back(keys: PostgresDkimKeys) -> None:
         None,
         None,
     )
-    assert list(await keys.of(None, DOMAIN)) == [made]
+    assert list(await keys.for_domain(None, DOMAIN)) == [made]
     assert dict(await keys.signing([DOMAIN, "unknown.test"])) == {DOMAIN: [made]}
     assert dict(await keys.signing([])) == {}
 
@@ -77,7 +77,7 @@ async def test_a_new_key_waits_and_the_old_one_signs_meanwhile(
     await keys.rotate(None, DOMAIN, [key("old")], WEEK)
     await keys.rotate(None, DOMAIN, [key("new", begins=3600)], WEEK)
     assert await signing(keys) == ["old"]
-    new, old = await keys.of(None, DOMAIN)
+    new, old = await keys.for_domain(None, DOMAIN)
     assert (old.signs_until, new.signs_until) == (new.signs_from, None)
     assert old.published_until == new.signs_from + timedelta(seconds=WEEK)
     await seed.rows(
@@ -97,8 +97,8 @@ async def test_a_key_that_has_not_begun_gives_way_to_a_newer_one(keys: PostgresD
     await keys.rotate(None, DOMAIN, [key("one")], WEEK)
     await keys.rotate(None, DOMAIN, [key("two", begins=3600)], WEEK)
     await keys.rotate(None, DOMAIN, [key("three", begins=0)], 0.0)
-    ends = {each.selector: each.signs_until for each in await keys.of(None, DOMAIN)}
-    three = next(each for each in await keys.of(None, DOMAIN) if each.selector == "three")
+    ends = {each.selector: each.signs_until for each in await keys.for_domain(None, DOMAIN)}
+    three = next(each for each in await keys.for_domain(None, DOMAIN) if each.selector == "three")
     assert ends == {"one": three.signs_from, "two": three.signs_from, "three": None}
     assert await signing(keys) == ["three"]
 
@@ -107,7 +107,7 @@ async def test_a_later_rotation_leaves_the_end_of_older_keys(keys: PostgresDkimK
     await keys.rotate(None, DOMAIN, [key("one")], WEEK)
     (two,) = await keys.rotate(None, DOMAIN, [key("two", begins=3600)], WEEK)
     (three,) = await keys.rotate(None, DOMAIN, [key("three", begins=7200)], WEEK)
-    ends = {each.selector: each.signs_until for each in await keys.of(None, DOMAIN)}
+    ends = {each.selector: each.signs_until for each in await keys.for_domain(None, DOMAIN)}
     assert ends == {"one": two.signs_from, "two": three.signs_from, "three": None}
 
 
@@ -116,7 +116,7 @@ async def test_a_taken_selector_changes_nothing(keys: PostgresDkimKeys) -> None:
     with pytest.raises(Conflict):
         await keys.rotate(None, DOMAIN, [key("two", "rsa"), key("one")], WEEK)
     assert await signing(keys) == ["one"]
-    assert (await keys.of(None, DOMAIN))[0].signs_until is None
+    assert (await keys.for_domain(None, DOMAIN))[0].signs_until is None
 
 
 async def test_two_rotations_at_once_leave_one_key_signing(keys: PostgresDkimKeys) -> None:
@@ -128,7 +128,7 @@ async def test_two_rotations_at_once_leave_one_key_signing(keys: PostgresDkimKey
             )
         )
         assert len(await signing(keys)) == 1
-        assert sum(each.signs_until is None for each in await keys.of(None, DOMAIN)) == 1
+        assert sum(each.signs_until is None for each in await keys.for_domain(None, DOMAIN)) == 1
 
 
 async def test_keys_belong_to_their_domain_and_tenant(
@@ -137,11 +137,11 @@ async def test_keys_belong_to_their_domain_and_tenant(
     await seed.domain("other.test")
     await keys.rotate(DEFAULT_TENANT, DOMAIN, [key("one")], WEEK)
     await keys.rotate(None, "other.test", [key("one", domain="other.test")], WEEK)
-    assert [each.domain for each in await keys.of(None, "other.test")] == ["other.test"]
+    assert [each.domain for each in await keys.for_domain(None, "other.test")] == ["other.test"]
     stranger = new_id()
     for call in (
-        keys.of(stranger, DOMAIN),
-        keys.of(None, "absent.test"),
+        keys.for_domain(stranger, DOMAIN),
+        keys.for_domain(None, "absent.test"),
         keys.rotate(stranger, DOMAIN, [key("two")], WEEK),
         keys.rotate(None, "absent.test", [key("two")], WEEK),
     ):
@@ -180,7 +180,7 @@ async def test_an_outage_is_unavailable(database_url: str) -> None:
         keys = PostgresDkimKeys(gone)
         for call in (
             keys.signing([DOMAIN]),
-            keys.of(None, DOMAIN),
+            keys.for_domain(None, DOMAIN),
             keys.rotate(None, DOMAIN, [key("x")], 0.0),
         ):
             with pytest.raises(Unavailable):
@@ -193,7 +193,7 @@ async def test_a_domain_is_created_with_its_keys_or_not_at_all(
     administration = PostgresAdministration(database)
     both = (key("r", "rsa", domain="new.test"), key("e", domain="new.test"))
     await administration.create_domain(None, NewDomain("new.test", dkim_keys=both))
-    assert {each.selector for each in await keys.of(None, "new.test")} == {"r", "e"}
+    assert {each.selector for each in await keys.for_domain(None, "new.test")} == {"r", "e"}
     assert sorted(await signing(keys, "new.test")) == ["e", "r"]
     with pytest.raises(Conflict):
         await administration.create_domain(
@@ -213,4 +213,4 @@ async def test_a_claimed_domain_has_the_new_owners_keys_alone(
     await seed.rows("UPDATE tenants SET verify_domains = true")
     await administration.create_domain(squatter, NewDomain("good.test", dkim_keys=(key("old"),)))
     await administration.claim_domain(owner, "good.test", [key("new")])
-    assert [each.selector for each in await keys.of(None, "good.test")] == ["new"]
+    assert [each.selector for each in await keys.for_domain(None, "good.test")] == ["new"]

@@ -73,10 +73,10 @@ async def test_a_trace_tells_everything_in_the_order_of_time(connection: Connect
         events.record(told[1])
         await stored(connection, 4)
     trace = NatsTrace(connection)
-    assert list(await trace.of(message)) == told
-    assert len(await trace.of(other)) == 1
-    assert list(await trace.of(new_id())) == []
-    assert list(await trace.of(UUID(int=7))) == []
+    assert list(await trace.events_of(message)) == told
+    assert len(await trace.events_of(other)) == 1
+    assert list(await trace.events_of(new_id())) == []
+    assert list(await trace.events_of(UUID(int=7))) == []
 
 
 async def test_what_is_recorded_is_there_within_half_a_second(connection: Connection) -> None:
@@ -106,7 +106,7 @@ async def test_many_events_go_together(
         events.record(*(event(message, number) for number in range(2300)))
         await stored(connection, 2300)
     assert requests == 5
-    assert [each.at for each in await NatsTrace(connection).of(message)] == list(range(2300))
+    assert [each.at for each in await NatsTrace(connection).events_of(message)] == list(range(2300))
 
 
 async def test_leaving_sends_what_is_left(connection: Connection) -> None:
@@ -115,7 +115,7 @@ async def test_leaving_sends_what_is_left(connection: Connection) -> None:
     async with NatsEvents(connection) as events:
         events.record(*(event(message, number) for number in range(1200)))
     assert time.monotonic() - began < 2.5
-    assert len(await NatsTrace(connection).of(message)) == 1200
+    assert len(await NatsTrace(connection).events_of(message)) == 1200
 
 
 async def test_events_of_an_outage_are_kept_and_recorded_afterwards(
@@ -130,7 +130,7 @@ async def test_events_of_an_outage_are_kept_and_recorded_afterwards(
         restart(nats)
         await connection.wait_up(10)
         await stored(connection, 2)
-    assert [each.at for each in await NatsTrace(connection).of(message)] == [1.0, 2.0]
+    assert [each.at for each in await NatsTrace(connection).events_of(message)] == [1.0, 2.0]
 
 
 async def test_the_oldest_are_dropped_and_counted_when_too_many_wait(
@@ -145,7 +145,7 @@ async def test_the_oldest_are_dropped_and_counted_when_too_many_wait(
         restart(nats)
         await connection.wait_up(10)
         await stored(connection, 100)
-    assert [each.at for each in await NatsTrace(connection).of(message)] == [
+    assert [each.at for each in await NatsTrace(connection).events_of(message)] == [
         float(n) for n in range(150, 250)
     ]
 
@@ -173,7 +173,7 @@ async def test_what_is_no_event_is_dropped_alone(connection: Connection) -> None
             event(message, 3.0),
         )
         await stored(connection, 1)
-    assert [each.at for each in await NatsTrace(connection).of(message)] == [3.0]
+    assert [each.at for each in await NatsTrace(connection).events_of(message)] == [3.0]
     assert dropped() - before == 2
 
 
@@ -191,7 +191,7 @@ async def test_an_event_that_was_stored_twice_is_shown_once_and_foreign_octets_a
         encode_event(event(other, by=str(message))),
     ):
         await connection.request(subject, octets)
-    assert list(await NatsTrace(connection).of(message)) == [event(message)]
+    assert list(await NatsTrace(connection).events_of(message)) == [event(message)]
 
 
 async def test_the_stream_forgets_the_oldest_and_never_refuses(nats: Nats) -> None:
@@ -202,7 +202,7 @@ async def test_the_stream_forgets_the_oldest_and_never_refuses(nats: Nats) -> No
                 *(event(message, float(number), reply="x" * 1000) for number in range(3000))
             )
         assert (await state(connection))["bytes"] <= 1_000_000
-        kept = [each.at for each in await NatsTrace(connection).of(message)]
+        kept = [each.at for each in await NatsTrace(connection).events_of(message)]
         assert kept[-1] == 2999.0 and 500 < len(kept) < 1000
 
 
@@ -255,7 +255,7 @@ def test_a_lower_age_is_put_off_when_much_is_older() -> None:
 async def test_a_trace_without_nats_is_unavailable(nats: Nats, connection: Connection) -> None:
     nats.stop(kill=True)
     with pytest.raises(Unavailable):
-        await NatsTrace(connection).of(new_id())
+        await NatsTrace(connection).events_of(new_id())
 
 
 async def test_mail_does_not_wait_for_a_stream_of_events_that_cannot_be_made(nats: Nats) -> None:

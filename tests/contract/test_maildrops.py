@@ -17,7 +17,7 @@ from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
 from posthorn.adapters.postgres.mailboxes.segments import PostgresSegmentCatalog
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.model.blob_range import BlobRange, BodyLocation
-from posthorn.ports.access import MOST_PLACES, Ending, Place, Proof, digest_of
+from posthorn.ports.access import MAX_NETWORKS, Ending, FamiliarNetwork, Proof, digest_of
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.maildrops import (
     LEASE_SECONDS,
@@ -140,22 +140,30 @@ class TestLogin:
         await seed.domain("example.test")
         ada, bob = await seed.account("ada@example.test"), await seed.account("bob@example.test")
 
-        async def age(place: bytes) -> float | None:
-            login = await maildrops.login("ada@example.test", place)
+        async def age(network: bytes) -> float | None:
+            login = await maildrops.login("ada@example.test", network)
             assert login is not None
-            return login.place_age
+            return login.network_age
 
         assert await age(b"home") is None
-        await maildrops.remember([Place(ada, b"home"), Place(bob, b"work"), Place(4711, b"gone")])
+        await maildrops.remember(
+            [
+                FamiliarNetwork(ada, b"home"),
+                FamiliarNetwork(bob, b"work"),
+                FamiliarNetwork(4711, b"gone"),
+            ]
+        )
         assert await age(b"home") == pytest.approx(0, abs=20)
         assert await age(b"work") is None
         await seed.rows("UPDATE familiar_places SET seen_at = now() - interval '29 days'")
         assert await age(b"home") == pytest.approx(29 * 86_400, abs=20)
-        await maildrops.remember([Place(ada, b"%d" % number) for number in range(MOST_PLACES)])
+        await maildrops.remember(
+            [FamiliarNetwork(ada, b"%d" % number) for number in range(MAX_NETWORKS)]
+        )
         assert await age(b"home") is None
         assert (
             await seed.value("SELECT count(*) FROM familiar_places WHERE account_id = $1", ada)
-            == MOST_PLACES
+            == MAX_NETWORKS
         )
         assert (
             await seed.value("SELECT count(*) FROM familiar_places WHERE account_id = $1", bob) == 1

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from posthorn.ports.access import Ending, Place, Proof, digest_of
+from posthorn.ports.access import Ending, FamiliarNetwork, Proof, digest_of
 from posthorn.ports.maildrops import LeaseLost, MaildropBusy, Revoked
 from posthorn.runtime.ids import new_id
 from tests.conformance.mail_stores import postgres_mail_store
@@ -52,18 +52,18 @@ async def test_a_login_finds_the_account_its_hash_and_whether_it_is_suspended(
             HASH,
             active,
         )
-        assert found.place_age is None
+        assert found.network_age is None
     assert await store.maildrops.login("eve@example.test") is None
 
 
 async def test_a_place_is_familiar_to_its_account_once_it_is_remembered(store: MailStore) -> None:
     ada, _ = await store.account(ADA), await store.account("bob@example.test")
-    await store.maildrops.remember([Place(ada, b"home")])
+    await store.maildrops.remember([FamiliarNetwork(ada, b"home")])
     ages = {}
     for address, place in ((ADA, b"home"), (ADA, b"cafe"), ("bob@example.test", b"home")):
         found = await store.maildrops.login(address, place)
         assert found is not None
-        ages[address, place] = found.place_age is not None
+        ages[address, place] = found.network_age is not None
     assert ages == {
         (ADA, b"home"): True,
         (ADA, b"cafe"): False,

@@ -13,7 +13,7 @@ from posthorn.adapters.postgres.queue.administration import PostgresQueueAdminis
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.model.outbound import QueueState
 from posthorn.ports.errors import Conflict, NotFound
-from posthorn.ports.queue import QueueFilter
+from posthorn.ports.queue_administration import QueueFilter
 from posthorn.runtime.ids import new_id
 from tests.contract.queue_env import QueueEnv
 

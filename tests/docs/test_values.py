@@ -28,7 +28,7 @@ def test_values_render(block: str) -> None:
     ):  # on a cluster, which the chart can look into, it need not be named
         values = merged({"secretKey": {"srsKey": "srs"}}, values)
     rendered = render(values)
-    assert rendered.of("Deployment").keys() >= {
+    assert rendered.by_kind("Deployment").keys() >= {
         "posthorn-smtp-in",
         "posthorn-relay",
         "posthorn-api",

@@ -148,14 +148,16 @@ def test_a_loop_through_an_alias_ends_at_its_first_turn(
     elsewhere.back = address
     try:
         system.send(MESSAGE, address, sender="victim@elsewhere.test")
-        returned = await_that("told of the loop", lambda: elsewhere.of("victim@elsewhere.test"))
+        returned = await_that(
+            "told of the loop", lambda: elsewhere.taken_by("victim@elsewhere.test")
+        )
         time.sleep(3)
     finally:
         elsewhere.back = ""
-    assert sum(len(elsewhere.of(name)) for name in names) == 2
-    assert len(elsewhere.of("victim@elsewhere.test")) <= 2
+    assert sum(len(elsewhere.taken_by(name)) for name in names) == 2
+    assert len(elsewhere.taken_by("victim@elsewhere.test")) <= 2
     assert b"5.4.6" in returned[0].content
-    copy = elsewhere.of(names[0])[0].content
+    copy = elsewhere.taken_by(names[0])[0].content
     assert copy.startswith(b"Delivered-To: %s\r\nX-Posthorn-Passed: " % address.encode())
 
 
@@ -164,7 +166,7 @@ def test_a_rewritten_reverse_path_is_no_anonymous_relay(
 ) -> None:
     alias(system, f"out@{domain}", "mine@elsewhere.test")
     system.send(MESSAGE, f"out@{domain}", sender="Prey@elsewhere.test")
-    (copy,) = await_that("forwarded", lambda: elsewhere.of("mine@elsewhere.test"))
+    (copy,) = await_that("forwarded", lambda: elsewhere.taken_by("mine@elsewhere.test"))
     automatic = b"Auto-Submitted: auto-generated\r\n" + MESSAGE
     with system.smtp() as session:
         session.ehlo()
@@ -172,12 +174,12 @@ def test_a_rewritten_reverse_path_is_no_anonymous_relay(
             session.mail("")
             assert session.rcpt(copy.reverse_path)[0] == 250
             assert session.data(content)[0] == code
-    await_that("few come through", lambda: len(elsewhere.of("Prey@elsewhere.test")) == 5)
+    await_that("few come through", lambda: len(elsewhere.taken_by("Prey@elsewhere.test")) == 5)
     late = await_that(
         "the rest waits",
         lambda: len(queue(system, recipient="Prey@elsewhere.test", state="deferred")) == 15,
     )
-    assert late and len(elsewhere.of("Prey@elsewhere.test")) == 5
+    assert late and len(elsewhere.taken_by("Prey@elsewhere.test")) == 5
 
 
 VERP = "bounces+0102018f3c5a7d11-9b1e2c44-77aa-4c0e-8d1f-3c5a7d11AbC"
@@ -191,8 +193,8 @@ def test_a_bounce_of_a_forward_comes_back_to_a_long_sender_once(
     for _ in range(2):
         system.send(MESSAGE, f"list@{domain}", sender=sender)
     friend = "friend-of-long@elsewhere.test"
-    await_that("both are forwarded", lambda: len(elsewhere.of(friend)) == 2)
-    one, other = elsewhere.of(friend)
+    await_that("both are forwarded", lambda: len(elsewhere.taken_by(friend)) == 2)
+    one, other = elsewhere.taken_by(friend)
     assert one.reverse_path != other.reverse_path and one.reverse_path.endswith(f"@{domain}")
     report = (
         b"Content-Type: multipart/report; boundary=x\r\nSubject: bounce\r\n\r\nno such friend\r\n"
@@ -202,10 +204,10 @@ def test_a_bounce_of_a_forward_comes_back_to_a_long_sender_once(
         session.mail("")
         assert session.rcpt(one.reverse_path.lower())[0] == 250
         assert session.data(report)[0] == 250
-    (returned,) = await_that("returned", lambda: elsewhere.of(sender))
+    (returned,) = await_that("returned", lambda: elsewhere.taken_by(sender))
     assert returned.reverse_path in ("", "<>")
     await_that("nothing waits", lambda: not queue(system, recipient=sender, state="queued"))
-    assert len(elsewhere.of(sender)) == 1
+    assert len(elsewhere.taken_by(sender)) == 1
 
 
 def test_strangers_have_nothing_reported_to_whom_they_name(
@@ -237,9 +239,9 @@ def test_strangers_have_nothing_reported_to_whom_they_name(
                 )
             ),
         )
-        await_that("told once", lambda: elsewhere.of(sender))
+        await_that("told once", lambda: elsewhere.taken_by(sender))
     time.sleep(2)
-    (notice,) = elsewhere.of(sender)  # of the first; from then on the target is suppressed
+    (notice,) = elsewhere.taken_by(sender)  # of the first; from then on the target is suppressed
     assert b"5.1.1" in notice.content and body not in notice.content
     ended = [
         item for item in queue(system, state="bounced") if item["forwarded_for"] == f"dead@{domain}"

@@ -80,7 +80,7 @@ def test_a_message_reaches_an_account_here_and_a_server_elsewhere(
     message["Bcc"] = "hidden@sink.test"
     assert submit(system, alice, message) == {}
     (local,) = bob.await_mail(1)
-    (taken,) = await_that("taken", lambda: sink.of("Reader.One@sink.test"))
+    (taken,) = await_that("taken", lambda: sink.taken_by("Reader.One@sink.test"))
     assert taken.reverse_path == alice.address
     assert sorted(taken.recipients) == ["Reader.One@sink.test", "hidden@sink.test"], (
         "one transaction, case as written"
@@ -108,7 +108,7 @@ async def test_aiosmtplib_submits_over_tls_from_the_first_octet(
         username=account.address,
         password=account.password,
     )
-    await_that("taken", lambda: sink.of("tls@sink.test"))
+    await_that("taken", lambda: sink.taken_by("tls@sink.test"))
 
 
 def test_a_stranger_cannot_submit_and_an_account_cannot_lie(
@@ -151,7 +151,7 @@ def test_a_refused_message_comes_back_as_a_bounce_that_can_be_read(
     assert per_recipient["Action"] == "failed"
     assert per_recipient["Status"] == "5.1.1"
     assert "Will bounce" in original.as_string()
-    assert len(sink.of("someone@sink.test")) == 1
+    assert len(sink.taken_by("someone@sink.test")) == 1
     suppressed = system.api.get("/v1/suppressions").json()["items"]
     assert "nobody@sink.test" in [entry["address"] for entry in suppressed]
     assert system.api.delete("/v1/suppressions/nobody@sink.test").status_code == 204
@@ -217,7 +217,7 @@ def test_the_api_sends_and_the_trace_tells_the_way(
         headers={"Idempotency-Key": f"send {alice.address}".replace(" ", "-")},
     )
     assert again.json() == answer.json()
-    (taken,) = await_that("taken", lambda: sink.of("traced@sink.test"))
+    (taken,) = await_that("taken", lambda: sink.taken_by("traced@sink.test"))
     assert b"filename" in taken.content
     trace = answer.headers["location"]
 
@@ -229,7 +229,7 @@ def test_the_api_sends_and_the_trace_tells_the_way(
 
     await_that("traced", lambda: {"accepted", "queued", "delivered"} <= set(kinds()))
     assert kinds().index("accepted") < kinds().index("delivered")
-    assert len(sink.of("traced@sink.test")) == 1
+    assert len(sink.taken_by("traced@sink.test")) == 1
 
 
 def test_messages_out_are_signed_once_the_domain_has_keys(
@@ -244,8 +244,8 @@ def test_messages_out_are_signed_once_the_domain_has_keys(
 
     def signed() -> bytes | None:
         submit(system, alice, make_message(alice.address, "signed@sink.test"))
-        count = len(sink.of("signed@sink.test"))
-        taken = await_that("taken", lambda: sink.of("signed@sink.test")[count - 1 :])[-1]
+        count = len(sink.taken_by("signed@sink.test"))
+        taken = await_that("taken", lambda: sink.taken_by("signed@sink.test")[count - 1 :])[-1]
         return taken.content if b"DKIM-Signature" in taken.content else None
 
     content = await_that("signed", signed, 40, pause=1.0)
@@ -269,7 +269,7 @@ def test_an_alias_forwards_out_and_its_bounce_finds_the_way_back(
         alias,
         sender="Some.One@sink.test",
     )
-    (taken,) = await_that("forwarded", lambda: sink.of("friend@sink.test"))
+    (taken,) = await_that("forwarded", lambda: sink.taken_by("friend@sink.test"))
     assert taken.reverse_path.lower().startswith("srs0=") and taken.reverse_path.endswith(
         "@example.test"
     )
@@ -283,5 +283,5 @@ def test_an_alias_forwards_out_and_its_bounce_finds_the_way_back(
         assert session.rcpt(taken.reverse_path)[0] == 250
         report = b"Content-Type: multipart/report; boundary=x\r\nSubject: bounce\r\n\r\nno such friend\r\n"
         assert session.data(report)[0] == 250
-    (returned,) = await_that("returned", lambda: sink.of("Some.One@sink.test"))
+    (returned,) = await_that("returned", lambda: sink.taken_by("Some.One@sink.test"))
     assert returned.reverse_path in ("", "<>")

@@ -18,7 +18,7 @@ from posthorn.model.outbound import Notify, Outbound, QueueState, RecipientDsn
 from posthorn.ports.errors import Conflict, NotFound
 from posthorn.ports.expansions import SliceRecipients
 from posthorn.ports.mailboxes import Resolution
-from posthorn.ports.queue import QueueFilter
+from posthorn.ports.queue_administration import QueueFilter
 from posthorn.runtime.ids import new_id
 from posthorn.wire.message.dsn import Action
 from posthorn_delivery import deliverer as service
@@ -105,7 +105,11 @@ async def test_a_wide_alias_is_one_row_with_the_batch_and_all_its_addresses_afte
         )
         == 1
     )
-    assert [kind for kind, _ in env.events.of(sent.id)] == ["delivered", "queued", "delivered"]
+    assert [kind for kind, _ in env.events.details_of(sent.id)] == [
+        "delivered",
+        "queued",
+        "delivered",
+    ]
     await finished(env)
 
 
@@ -382,7 +386,7 @@ async def test_an_alias_that_leads_nowhere_any_more_or_stays_too_wide_comes_back
         ("gone@example.test", "bounced", "5.1.1", notice, not wish),
         ("wide@example.test", "bounced", "5.2.4", notice, not wish),
     ]
-    assert [kind for kind, _ in env.events.of(sent.id)] == ["queued", "bounced", "bounced"]
+    assert [kind for kind, _ in env.events.details_of(sent.id)] == ["queued", "bounced", "bounced"]
     assert await env.seed.rows("SELECT refs FROM messages") == [(0 if wish else 1,)]
     await finished(env)
 

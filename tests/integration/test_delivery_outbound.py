@@ -89,7 +89,7 @@ async def test_a_submitted_message_goes_to_mailboxes_and_to_the_queue_in_one_tra
     )
     assert len(await env.seed.rows(transactions)) == 1
     assert env.wake_ups.count == 1
-    assert env.events.of(sent.id) == [
+    assert env.events.details_of(sent.id) == [
         ("delivered", {"recipients": ["bob@example.test"]}),
         ("queued", {"recipients": ["Carol@far.test", "dave@near.test"]}),
     ]
@@ -140,7 +140,7 @@ async def test_an_alias_forwards_under_an_address_of_its_domain_that_leads_back_
     assert await env.seed.value("SELECT tenant_id FROM outbound_messages") == await env.seed.value(
         "SELECT tenant_id FROM domains"
     )
-    assert env.events.of(sent.id)[1] == ("queued", {"recipients": ["team@example.test"]})
+    assert env.events.details_of(sent.id)[1] == ("queued", {"recipients": ["team@example.test"]})
 
 
 async def test_forwarding_keeps_the_null_reverse_path_and_uses_it_for_a_sender_without_a_domain(
@@ -185,7 +185,7 @@ async def test_a_bounce_for_a_sender_too_long_to_be_rewritten_goes_to_the_sender
         ("out@far.test", path, "out@example.test", "queued", None),
         (sender, "", path.lower(), "queued", None),
     }
-    assert env.events.of(report.id) == [("queued", {"recipients": [path.lower()]})]
+    assert env.events.details_of(report.id) == [("queued", {"recipients": [path.lower()]})]
 
 
 async def test_a_long_sender_that_is_not_stored_any_more_is_as_one_that_expired(
@@ -203,7 +203,7 @@ async def test_a_long_sender_that_is_not_stored_any_more_is_as_one_that_expired(
     await ended(env)
     assert len(await queued(env)) == 1
     for report in reports:
-        ((kind, detail),) = env.events.of(report.id)
+        ((kind, detail),) = env.events.details_of(report.id)
         assert (kind, detail["status"]) == ("bounced", "5.1.1")
 
 
@@ -268,7 +268,7 @@ async def test_a_bounce_to_a_rewritten_address_finds_its_way_back(env: DeliveryE
     await env.deliver(1)
     await ended(env)
     assert await queued(env) == [(SENDER.lower(), "", ours, "queued", None)]
-    assert env.events.of(sent.id) == [("queued", {"recipients": [ours]})]
+    assert env.events.details_of(sent.id) == [("queued", {"recipients": [ours]})]
 
 
 async def test_a_bounce_unwinds_what_was_rewritten_here_twice_down_to_a_mailbox_here(
@@ -328,7 +328,7 @@ async def test_a_recipient_that_has_gone_is_dropped_when_nobody_is_to_be_told(
     assert await env.bodies(bob) == [BODY]
     assert await env.seed.rows("SELECT id FROM messages") == [(silent.id,)]
     for message in (null, silent):
-        kind, detail = env.events.of(message.id)[-1]
+        kind, detail = env.events.details_of(message.id)[-1]
         assert (kind, detail["recipient"], detail["status"]) == (
             "bounced",
             "gone@example.test",
@@ -561,5 +561,5 @@ async def test_a_redelivered_message_is_queued_and_told_once(env: DeliveryEnv) -
     await env.deliver(1)
     await env.settled()
     assert len(await queued(env)) == 1
-    assert (len(env.events.of(sent.id)), env.wake_ups.count) == (1, 1)
+    assert (len(env.events.details_of(sent.id)), env.wake_ups.count) == (1, 1)
     await env.seed.sums_hold()

@@ -20,7 +20,7 @@ from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.model.directory_entry import AddressEntry, RecipientStatus
 from posthorn.model.forward_limits import ForwardLimits
 from posthorn.model.outbound import Notify, RecipientDsn
-from posthorn.ports.queue import QueueFilter
+from posthorn.ports.queue_administration import QueueFilter
 from posthorn.ports.sending import Limits, RateLimitSubject, sent_message
 from posthorn.ports.tenants import TenantState
 from posthorn.wire.message.passed import fields_of, mark_of
@@ -238,7 +238,7 @@ async def test_a_forwarded_copy_carries_its_aliass_mark_and_is_not_forwarded_by_
         ("c@far.test", "queued", "", None),
         ("loop@example.test", "bounced", "5.4.6", "failed"),
     ]
-    ((_, detail),) = [event for event in env.events.of(sent.id) if event[0] == "bounced"]
+    ((_, detail),) = [event for event in env.events.details_of(sent.id) if event[0] == "bounced"]
     assert (detail["recipient"], detail["status"]) == ("loop@example.test", "5.4.6")
 
 

@@ -198,7 +198,7 @@ async def test_every_part_records_events_that_the_api_reads(
     event = Event(make_envelope().id, time.time(), ACCEPTED, {"by": part})
     async with NatsEvents(await parts.open(part)) as events:
         events.record(event)
-    assert await NatsTrace(filled).of(event.message) == [event]
+    assert await NatsTrace(filled).events_of(event.message) == [event]
     log = NatsEventLog(filled)
     await log.extent()
     assert len((await log.after(0, 1)).messages) == 1

@@ -109,18 +109,18 @@ async def test_people_read_their_mail_without_nats_and_the_trace_tells_of_it_lat
 
                 async def told(message: UUID, times: int = 1) -> None:
                     async def there() -> bool:
-                        return len(await trace.of(message)) >= times
+                        return len(await trace.events_of(message)) >= times
 
                     await until(there, 15, "the read in the trace")
 
                 await told(ids[0])
-                (event,) = await trace.of(ids[0])
+                (event,) = await trace.events_of(ids[0])
                 assert event.kind == READ
                 assert event.detail == {"account": ADDRESS, "tenant": str(DEFAULT_TENANT)}
                 await asyncio.to_thread(read, port, 1, 1, 2)
                 await told(ids[1])
                 await told(ids[0], 2)
-                assert [len(await trace.of(message)) for message in ids] == [2, 1, 0]
+                assert [len(await trace.events_of(message)) for message in ids] == [2, 1, 0]
 
 
 async def test_what_was_read_last_is_told_before_the_process_ends(
@@ -142,7 +142,9 @@ async def test_what_was_read_last_is_told_before_the_process_ends(
                 await asyncio.to_thread(read, port, *range(1, 901))
             trace = NatsTrace(connection)
             for uid in (1, 450, 900):
-                assert [event.kind for event in await trace.of(located[uid].message)] == [READ]
+                assert [event.kind for event in await trace.events_of(located[uid].message)] == [
+                    READ
+                ]
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1", "nats://[::1"])

@@ -24,7 +24,8 @@ from posthorn.adapters.postgres.queue.queue import COUNTED
 from posthorn.adapters.postgres.queue.routes import PostgresRoutes
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.model.outbound import QueueState
-from posthorn.ports.queue import Due, QueueFilter, Route
+from posthorn.ports.queue import Due, Route
+from posthorn.ports.queue_administration import QueueFilter
 from posthorn.runtime.ids import new_id
 from posthorn_local.embedded import Postgres
 from tests.contract.queue_env import QueueEnv

@@ -134,7 +134,9 @@ async def test_submission_on_real_parts(
         "alice@example.test",
         "example.test",
     )
-    assert [event.kind for event in await NatsTrace(connection).of(envelope.id)] == [ACCEPTED]
+    assert [event.kind for event in await NatsTrace(connection).events_of(envelope.id)] == [
+        ACCEPTED
+    ]
     assert PASSWORD not in (tmp_path / "log").read_text()
 
 

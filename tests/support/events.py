@@ -24,7 +24,7 @@ class RecordedEvents:
         """Return the kind of each event of a message."""
         return [event.kind for event in self.events if event.message == message]
 
-    def of(self, message: UUID) -> list[tuple[str, dict[str, Any]]]:
+    def details_of(self, message: UUID) -> list[tuple[str, dict[str, Any]]]:
         """Return kind and detail of each event of a message."""
         return [
             (event.kind, dict(event.detail)) for event in self.events if event.message == message

@@ -71,7 +71,7 @@ class Sink:
             )
         return "250 2.0.0 kept"
 
-    def of(self, recipient: str) -> list[Taken]:
+    def taken_by(self, recipient: str) -> list[Taken]:
         """What was taken for a recipient."""
         with self._lock:
             return [one for one in self.taken if recipient in one.recipients]

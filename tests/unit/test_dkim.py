@@ -72,7 +72,7 @@ class Keys:
             raise self.fault
         return {domain: [key for key in self.keys if key.domain == domain] for domain in domains}
 
-    async def of(self, tenant: UUID | None, domain: str) -> Sequence[DkimKey]:
+    async def for_domain(self, tenant: UUID | None, domain: str) -> Sequence[DkimKey]:
         return self.keys
 
     async def rotate(
@@ -412,6 +412,18 @@ async def test_the_field_is_folded_and_says_what_it_must(signer: DkimSigner) -> 
             3,
         )
         assert not {"received", "return-path", "dkim-signature", "x-any", "sender"} & set(names)
+
+
+async def test_fields_for_unsubscribing_are_signed(signer: DkimSigner) -> None:
+    message = (
+        b"List-Unsubscribe: <https://x.test/u>\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"
+        + HEADER
+        + b"\r\nx\r\n"
+    )
+    fields = (await signer.sign(DOMAIN, message)).encode()
+    assert verdicts(fields + message) == [True, True]
+    for old, new in ((b"x.test/u", b"y.test/u"), (b"One-Click", b"None")):
+        assert verdicts(fields + message.replace(old, new)) == [False, False]
 
 
 async def test_the_same_message_has_the_same_signature(signer: DkimSigner) -> None:

@@ -265,6 +265,9 @@ def test_an_address_in_utf8_is_written_in_ascii_for_programs_and_as_it_is_for_pe
     one = status_of(message)[1]
     assert one["Original-Recipient"] == r"utf-8;j\x{F6}rg@elsewhere.test"
     assert one["Final-Recipient"] == r"utf-8;j\x{F6}rg@elsewhere.test"
+    ascii_only = replace(STATUS, orcpt="utf-8;j+x=y@elsewhere.test")
+    one = status_of(read(replace(REPORT, recipients=[ascii_only])))[1]
+    assert one["Original-Recipient"] == r"utf-8;j\x{2B}x\x{3D}y@elsewhere.test"
 
 
 def test_a_sender_with_an_address_in_utf8_is_named_as_it_is() -> None:

@@ -75,6 +75,8 @@ def test_a_text_field_is_one_field(value: str) -> None:
     assert field.isascii()
     lines = field.removesuffix("\r\n").split("\r\n")
     assert all(line.startswith(" ") and line.strip() for line in lines[1:])
+    if not value.isascii():  # RFC 2047 §2
+        assert all(len(word) <= 75 for word in field.split() if word.startswith("=?"))
     shown = field.removeprefix("Subject:").replace("\r\n", "").strip()
     if not value.isascii():
         assert str(make_header(decode_header(shown))) == value

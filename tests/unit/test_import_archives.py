@@ -14,7 +14,7 @@ import pytest
 
 from posthorn.wire.archive.maildir import file_name
 from posthorn.wire.archive.mutf7 import decode_mutf7
-from posthorn.wire.archive.tar import NotTar
+from posthorn.wire.archive.tar import NotTarError
 from posthorn_api.transfers.archives import Format, Incoming, reading
 
 MESSAGE = b"From: a@example.org\nSubject: packed\n\nbody\n"
@@ -162,7 +162,7 @@ def test_a_file_that_is_no_message_fails_with_the_reason(octets: bytes, words: s
 def test_a_compressed_archive_is_named_as_such(pack: object) -> None:
     octets = pack(archive({"cur/1.M1": MESSAGE}))  # type: ignore[operator]
     for size in (1, 65_536):
-        with pytest.raises(NotTar, match="unpack it first"):
+        with pytest.raises(NotTarError, match="unpack it first"):
             read(octets, size=size)
 
 

@@ -18,13 +18,13 @@ from posthorn.wire.archive.mbox import (
     MboxMessage,
     MboxReader,
     MboxWriter,
-    NotMbox,
+    NotMboxError,
     from_line,
     status_lines,
 )
 from posthorn.wire.archive.tar import (
     END,
-    NotTar,
+    NotTarError,
     TarFile,
     TarReader,
     directory_header,
@@ -168,7 +168,7 @@ def test_dates_of_from_lines(line: bytes, sender: str, at: float | None) -> None
 )
 def test_what_is_no_mbox_is_refused(octets: bytes) -> None:
     for size in (1, 65_536):
-        with pytest.raises(NotMbox):
+        with pytest.raises(NotMboxError):
             read_mbox(octets, size)
 
 
@@ -189,10 +189,10 @@ def test_a_message_that_is_too_long_is_told_of_and_not_kept() -> None:
 @given(st.binary(max_size=400), st.integers(1, 90))
 def test_no_octets_break_a_reader(octets: bytes, size: int) -> None:
     for text in (octets, b"From a@b.test Thu Jan  1 00:00:10 1970\n" + octets):
-        with suppress(NotMbox):
+        with suppress(NotMboxError):
             read_mbox(text, size, 50)
     for archive in (octets, file_header("a", 40, 1) + octets):
-        with suppress(NotTar):
+        with suppress(NotTarError):
             read_tar(archive, size, 50)
 
 
@@ -259,11 +259,11 @@ def test_a_broken_archive_is_refused_and_a_large_file_passed_over() -> None:
         ("b", b"yz"),
     ]
     for broken in (octets[:100], octets[:2000], octets[:-511], b"", b"x" * 600):
-        with pytest.raises(NotTar):
+        with pytest.raises(NotTarError):
             read_tar(broken)
     pax = tarfile.TarInfo("x")
     pax.type, pax.size = tarfile.XHDTYPE, 10**9
-    with pytest.raises(NotTar, match="too long"):
+    with pytest.raises(NotTarError, match="too long"):
         read_tar(pax.tobuf())
 
 

@@ -18,7 +18,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from posthorn.wire.message import transfer_encoding as encoding
-from posthorn.wire.message.seven_bit import Inconvertible, convert, is_fit
+from posthorn.wire.message.content_fields import Inconvertible
+from posthorn.wire.message.seven_bit import convert, is_fit
 
 UMLAUTS = "Grüße aus Köln, über alle Länder.\r\n".encode()
 LONG = b"word " * 300 + b"\r\n"

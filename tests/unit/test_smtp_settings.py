@@ -26,6 +26,12 @@ def test_the_defaults_serve() -> None:
     assert settings.smtp_hostname == "localhost"
 
 
+def test_a_client_has_the_times_of_rfc_5321_by_default() -> None:
+    settings = SmtpInSettings.load()
+    assert settings.smtp_command_seconds >= 300  # §4.5.3.2.7
+    assert settings.smtp_data_seconds >= 180  # §4.5.3.2.5
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [

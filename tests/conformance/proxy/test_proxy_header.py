@@ -10,7 +10,6 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -27,7 +26,6 @@ from posthorn.runtime.proxy_protocol import (
     listen_behind_proxy,
 )
 from posthorn.wire.proxy import LONGEST_V2, SIGNATURE
-from posthorn_local.certificate import ensure_certificate
 
 TCP4 = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 25\r\n"
 TCP6 = b"PROXY TCP6 2001:db8::7 2001:db8::1 4711 25\r\n"
@@ -330,25 +328,10 @@ async def test_a_drain_does_not_wait_for_headers() -> None:
         await closed(reader)
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("tls")
-    ensure_certificate(directory)
-    return directory
-
-
-@pytest.fixture(scope="module")
-def server(certificate: Path) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate / "tls.crt", certificate / "tls.key")
-    return context
-
-
-def hello(certificate: Path) -> tuple[ssl.SSLObject, ssl.MemoryBIO, ssl.MemoryBIO]:
+def hello(trust: ssl.SSLContext) -> tuple[ssl.SSLObject, ssl.MemoryBIO, ssl.MemoryBIO]:
     """A client's side of TLS, which has written its hello."""
     into, out = ssl.MemoryBIO(), ssl.MemoryBIO()
-    trusting = ssl.create_default_context(cafile=str(certificate / "tls.crt"))
-    client = trusting.wrap_bio(into, out, server_hostname="localhost")
+    client = trust.wrap_bio(into, out, server_hostname="localhost")
     with pytest.raises(ssl.SSLWantReadError):
         client.do_handshake()
     return client, into, out
@@ -356,10 +339,10 @@ def hello(certificate: Path) -> tuple[ssl.SSLObject, ssl.MemoryBIO, ssl.MemoryBI
 
 @pytest.mark.parametrize("header", [TCP4, V2])
 async def test_the_header_stands_before_tls_in_the_same_segment(
-    certificate: Path, server: ssl.SSLContext, header: bytes
+    trust: ssl.SSLContext, server_tls: ssl.SSLContext, header: bytes
 ) -> None:
-    async with opened(tls=server) as port:
-        client, into, out = hello(certificate)
+    async with opened(tls=server_tls) as port:
+        client, into, out = hello(trust)
         reader, writer = await port.connect(header + out.read())
         greeting = b""
         async with asyncio.timeout(5):
@@ -373,16 +356,18 @@ async def test_the_header_stands_before_tls_in_the_same_segment(
 
 
 async def test_tls_without_a_header_and_a_header_within_tls_are_refused(
-    certificate: Path, server: ssl.SSLContext
+    trust: ssl.SSLContext, server_tls: ssl.SSLContext
 ) -> None:
-    async with opened(tls=server) as port:
+    async with opened(tls=server_tls) as port:
         before = counted("missing")
-        await closed((await port.connect(hello(certificate)[2].read()))[0])
+        await closed((await port.connect(hello(trust)[2].read()))[0])
         assert counted("missing") == before + 1
 
 
-async def test_handshakes_count_against_the_client_that_was_named(server: ssl.SSLContext) -> None:
-    async with opened(per_address=1, tls=server) as port:
+async def test_handshakes_count_against_the_client_that_was_named(
+    server_tls: ssl.SSLContext,
+) -> None:
+    async with opened(per_address=1, tls=server_tls) as port:
         await port.connect(TCP4)
         await port.until(1)
         await closed((await port.connect(TCP4))[0])

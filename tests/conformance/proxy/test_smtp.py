@@ -38,11 +38,6 @@ async def behind(env: SmtpEnv, octets: bytes) -> SmtpDialogue:
     return talk
 
 
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return Certificates(tmp_path_factory.mktemp("tls"))
-
-
 @pytest.fixture
 async def env(certificates: Certificates) -> AsyncIterator[SmtpEnv]:
     async with smtp_env(

@@ -49,6 +49,8 @@ async def test_a_login(
         )
     assert isinstance(result, Accepted)
     assert server.commands[3:-4] == said
+    # who has sent the message is not asserted to a host that we log in to (RFC 4954 §5)
+    assert server.commands[-4] == "MAIL FROM:<a@x.test> AUTH=<>"
 
 
 async def test_a_login_to_loopback_needs_no_tls_but_elsewhere_it_does() -> None:

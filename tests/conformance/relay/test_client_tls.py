@@ -19,6 +19,7 @@ from tests.conformance.relay.client_env import (
     post,
     refusal,
     remote,
+    tlsa,
     transaction,
 )  # fmt: skip
 from tests.support.scripted_smtp import (
@@ -54,6 +55,24 @@ async def test_a_message_over_tls(authority: Authority, tls: Tls, level: str) ->
     assert b"".join(server.contents) == MESSAGE + b"".join(large)
     opening = [] if tls is Tls.IMPLICIT else ["EHLO", "STARTTLS"]
     assert server.verbs[: len(opening) + 2] == [*opening, "EHLO", "MAIL"]
+
+
+@pytest.mark.parametrize("tls", [Tls.OPPORTUNISTIC, Tls.VERIFIED, Tls.DANE, Tls.IMPLICIT])
+async def test_the_handshake_names_the_host(authority: Authority, tls: Tls) -> None:
+    """SNI is the name of the MX host, whatever is checked (RFC 7672 §8.1, RFC 8461 §8.3)."""
+    context, _ = authority.issue(HOST)
+    named: list[str | None] = []
+
+    def greeted(_: object, name: str | None, __: ssl.SSLContext) -> None:
+        named.append(name)
+
+    context.sni_callback = greeted
+    record = tlsa(2, 0, 1, authority.der)
+    async with ScriptedSmtp({"EHLO": WITH_TLS}, context, implicit=tls is Tls.IMPLICIT) as server:
+        at = remote(server.port, tls, tlsa=(record,) if tls is Tls.DANE else ())
+        connection = await connector(authority.trust).connect(at)
+        await connection.close()
+    assert named == [HOST]
 
 
 async def test_a_route_without_tls_stays_plain(authority: Authority) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pytest
 from prometheus_client import REGISTRY
@@ -53,6 +54,31 @@ async def test_without_pipelining_each_command_waits() -> None:
         "RCPT TO:<c@y.test>",
         "DATA",
     ]
+
+
+@dataclass
+class _Patient(ScriptedSmtp):
+    """Waits a little before each reply, and notes what has come by then."""
+
+    ahead: bytes = b""
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        await ScriptedSmtp._talk(self, reader, writer)
+
+    async def _do(self, verb: str, writer: asyncio.StreamWriter) -> bytes | None:
+        await asyncio.sleep(0.01)
+        self.ahead += bytes(self._reader._buffer)  # type: ignore[attr-defined]
+        return await ScriptedSmtp._do(self, verb, writer)
+
+
+@pytest.mark.parametrize("ehlo", [PLAIN, FULL])
+async def test_only_where_pipelining_is_offered_is_anything_sent_ahead(ehlo: bytes) -> None:
+    async with _Patient({"EHLO": ehlo}) as server:
+        results = await post(server, transaction("b@y.test", "c@y.test"))
+        assert all(isinstance(result, Accepted) for result in results)
+        assert (b"RCPT TO" in server.ahead) is (ehlo is FULL)
+        assert ehlo is FULL or server.ahead == b""
 
 
 async def test_helo_where_ehlo_is_not_known() -> None:
@@ -212,4 +238,4 @@ async def test_aiosmtpd_takes_what_is_sent() -> None:
         await connection.close()
     finally:
         await asyncio.to_thread(sink.stop)
-    assert [one.content for one in sink.of("b@y.test")] == [b"".join(content) + b"\r\n"] * 2
+    assert [one.content for one in sink.taken_by("b@y.test")] == [b"".join(content) + b"\r\n"] * 2

@@ -60,12 +60,14 @@ async def test_the_original_recipient_is_written_as_xtext() -> None:
         Recipient("b@y.test", orcpt=f"rfc822;{address}")
         for address in ('"a b"@y.test', "a+b..c=@y_z.test", "Ä..@y.test")
     ]
+    recipients.append(Recipient("b@y.test", orcpt="utf-8;a+b=c@y.test"))
     async with ScriptedSmtp() as server:
         await post(server, transaction(*recipients))
-    assert [command.partition(" ORCPT=")[2] for command in server.commands[2:5]] == [
+    assert [command.partition(" ORCPT=")[2] for command in server.commands[2:6]] == [
         'rfc822;"a+20b"@y.test',
         "rfc822;a+2Bb..c+3D@y_z.test",
         r"rfc822;\x{C4}..@y.test",
+        r"utf-8;a\x{2B}b\x{3D}c@y.test",
     ]
 
 

@@ -159,6 +159,9 @@ async def test_what_an_answer_rules_out_is_permanent(scene: Scene) -> None:
     scene.dns.add("null.test", "MX", "0 .")
     scene.dns.add("lost.test", "MX", "10 nowhere.test.")
     scene.dns.add("odd.test", "MX", "10 192.0.2.1.")
+    # where there is an MX, the address of the domain itself is not used
+    for domain in ("null.test", "lost.test", "odd.test"):
+        scene.dns.add(domain, "A", "192.0.2.9")
     for domain, status in {
         "none.test": "5.1.2",
         "null.test": "5.1.10",

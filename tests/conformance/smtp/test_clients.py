@@ -8,33 +8,17 @@ import email.policy
 import smtplib
 import ssl
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import aiosmtplib
 import pytest
 
 from posthorn.model.directory_entry import RecipientStatus
-from posthorn_local.certificate import ensure_certificate
 from tests.conformance.smtp.env import SmtpEnv, after_trace, smtp_env
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("tls")
-    ensure_certificate(directory)
-    return directory
-
-
 @pytest.fixture
-def trusting(certificate: Path) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=str(certificate / "tls.crt"))
-
-
-@pytest.fixture
-async def env(certificate: Path) -> AsyncIterator[SmtpEnv]:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate / "tls.crt", certificate / "tls.key")
-    async with smtp_env(context) as made:
+async def env(server_tls: ssl.SSLContext) -> AsyncIterator[SmtpEnv]:
+    async with smtp_env(server_tls) as made:
         yield made
 
 
@@ -47,12 +31,12 @@ def sample() -> email.message.EmailMessage:
     return message
 
 
-async def test_smtplib_over_starttls(env: SmtpEnv, trusting: ssl.SSLContext) -> None:
+async def test_smtplib_over_starttls(env: SmtpEnv, trust: ssl.SSLContext) -> None:
     def send() -> None:
         with smtplib.SMTP(
             "localhost", env.port, local_hostname="c.example.org", timeout=10
         ) as client:
-            client.starttls(context=trusting)
+            client.starttls(context=trust)
             for _ in range(3):
                 client.send_message(sample())
 
@@ -97,14 +81,14 @@ async def test_smtplib_learns_which_recipients_were_refused(env: SmtpEnv) -> Non
 
 
 async def test_aiosmtplib_with_a_20_mb_attachment_over_tls(
-    env: SmtpEnv, trusting: ssl.SSLContext
+    env: SmtpEnv, trust: ssl.SSLContext
 ) -> None:
     message = sample()
     message.add_attachment(
         bytes(range(256)) * 60_000, maintype="application", subtype="octet-stream", filename="big"
     )
     async with aiosmtplib.SMTP(
-        hostname="localhost", port=env.port, start_tls=True, tls_context=trusting, timeout=30
+        hostname="localhost", port=env.port, start_tls=True, tls_context=trust, timeout=30
     ) as client:
         await client.send_message(message)
     envelope, octets = env.only()

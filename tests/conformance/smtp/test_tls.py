@@ -6,53 +6,32 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
-from posthorn_local.certificate import ensure_certificate
 from tests.conformance.smtp.env import EHLO, MESSAGE, TO_ALICE, SmtpDialogue, SmtpEnv, smtp_env
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("tls")
-    ensure_certificate(directory)
-    return directory
-
-
 @pytest.fixture
-def server(certificate: Path) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate / "tls.crt", certificate / "tls.key")
-    return context
-
-
-@pytest.fixture
-def trusting(certificate: Path) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=str(certificate / "tls.crt"))
-
-
-@pytest.fixture
-async def env(server: ssl.SSLContext) -> AsyncIterator[SmtpEnv]:
-    async with smtp_env(server) as made:
+async def env(server_tls: ssl.SSLContext) -> AsyncIterator[SmtpEnv]:
+    async with smtp_env(server_tls) as made:
         yield made
 
 
-async def secured(env: SmtpEnv, trusting: ssl.SSLContext) -> SmtpDialogue:
+async def secured(env: SmtpEnv, trust: ssl.SSLContext) -> SmtpDialogue:
     talk = await (await env.talk()).hello()
     assert await talk.say(b"STARTTLS\r\n") == "220 2.0.0"
-    await talk.start_tls(trusting)
+    await talk.start_tls(trust)
     return talk
 
 
-async def test_a_message_over_tls(env: SmtpEnv, trusting: ssl.SSLContext) -> None:
+async def test_a_message_over_tls(env: SmtpEnv, trust: ssl.SSLContext) -> None:
     talk = await env.talk()
     assert await talk.code() == "220"
     await talk.send(EHLO)
     assert (await talk.reply())[-1] == "250 STARTTLS"
     assert await talk.say(b"STARTTLS\r\n") == "220 2.0.0"
-    await talk.start_tls(trusting)
+    await talk.start_tls(trust)
     await talk.send(b"EHLO secure.example.org\r\n")
     assert not any("STARTTLS" in line for line in await talk.reply())
     assert await talk.say(b"STARTTLS\r\n") == "503 5.5.1"
@@ -68,22 +47,20 @@ async def test_a_message_over_tls(env: SmtpEnv, trusting: ssl.SSLContext) -> Non
 
 
 async def test_what_was_pipelined_before_the_handshake_is_never_a_command(
-    env: SmtpEnv, trusting: ssl.SSLContext
+    env: SmtpEnv, trust: ssl.SSLContext
 ) -> None:
     talk = await (await env.talk()).hello()
     await talk.send(b"STARTTLS\r\nMAIL FROM:<x@example.org>\r\nNOOP\r\n")
     assert await talk.code() == "220 2.0.0"
-    await talk.start_tls(trusting)
+    await talk.start_tls(trust)
     assert await talk.say(EHLO) == "250"  # no answer to MAIL or NOOP came before it
     # and no transaction is open
     assert await talk.say(b"RCPT TO:<alice@example.test>\r\n") == "503 5.5.1"
     assert await talk.say(b"MAIL FROM:<a@example.org>\r\n") == "250 2.1.0"
 
 
-async def test_the_handshake_begins_the_session_anew(
-    env: SmtpEnv, trusting: ssl.SSLContext
-) -> None:
-    talk = await secured(env, trusting)
+async def test_the_handshake_begins_the_session_anew(env: SmtpEnv, trust: ssl.SSLContext) -> None:
+    talk = await secured(env, trust)
     assert await talk.say(b"MAIL FROM:<a@example.org>\r\n") == "503 5.5.1"  # EHLO again
 
 
@@ -108,8 +85,8 @@ async def test_a_bad_handshake_just_closes(env: SmtpEnv, hello: bytes) -> None:
     await env.nothing_is_left()
 
 
-async def test_a_handshake_that_never_comes_is_given_up(server: ssl.SSLContext) -> None:
-    async with smtp_env(server, smtp_handshake_seconds=0.2) as env:
+async def test_a_handshake_that_never_comes_is_given_up(server_tls: ssl.SSLContext) -> None:
+    async with smtp_env(server_tls, smtp_handshake_seconds=0.2) as env:
         talk = await (await env.talk()).hello()
         assert await talk.say(b"STARTTLS\r\n") == "220 2.0.0"
         assert await talk.ended()
@@ -117,14 +94,14 @@ async def test_a_handshake_that_never_comes_is_given_up(server: ssl.SSLContext) 
 
 
 async def test_limits_and_drain_hold_under_tls(
-    server: ssl.SSLContext, trusting: ssl.SSLContext
+    server_tls: ssl.SSLContext, trust: ssl.SSLContext
 ) -> None:
-    async with smtp_env(server, smtp_command_seconds=0.3) as env:
-        talk = await secured(env, trusting)
+    async with smtp_env(server_tls, smtp_command_seconds=0.3) as env:
+        talk = await secured(env, trust)
         assert await talk.code() == "421 4.4.2"
         assert await talk.ended()
-    async with smtp_env(server) as env:
-        talk = await secured(env, trusting)
+    async with smtp_env(server_tls) as env:
+        talk = await secured(env, trust)
         assert await talk.say(EHLO) == "250"
         assert env.listening is not None
         draining = asyncio.create_task(env.listening.limiter.drain(5))
@@ -133,8 +110,8 @@ async def test_limits_and_drain_hold_under_tls(
         await asyncio.wait_for(draining, 4)
 
 
-async def test_a_client_that_leaves_without_a_word(env: SmtpEnv, trusting: ssl.SSLContext) -> None:
-    talk = await secured(env, trusting)
+async def test_a_client_that_leaves_without_a_word(env: SmtpEnv, trust: ssl.SSLContext) -> None:
+    talk = await secured(env, trust)
     talk.writer.transport.abort()
     await env.nothing_is_left()
     half = await (await env.talk()).hello()

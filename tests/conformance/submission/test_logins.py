@@ -30,11 +30,6 @@ ALICE = plain("alice@example.test")
 WRONG = plain("alice@example.test", "wrong")
 
 
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return Certificates(tmp_path_factory.mktemp("tls"))
-
-
 @pytest.fixture
 async def env(database_url: str, certificates: Certificates) -> AsyncIterator[SubmissionEnv]:
     async with submission_env(database_url, certificates) as made:
@@ -268,7 +263,7 @@ async def test_cleartext_on_loopback(database_url: str) -> None:
 class Down:
     """Senders and Throttle whose store does not answer."""
 
-    async def credentials(self, address: str, place: bytes = b"") -> Credentials | None:
+    async def credentials(self, address: str, network: bytes = b"") -> Credentials | None:
         raise Unavailable("postgres", "down")
 
     async def ended(self, proofs: Collection[Proof]) -> dict[Proof, Ending]:

@@ -33,11 +33,6 @@ BOB = "bob@example.test"
 REVOKED = "421 4.7.0"
 
 
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return Certificates(tmp_path_factory.mktemp("tls"))
-
-
 @pytest.fixture
 async def env(database_url: str, certificates: Certificates) -> AsyncIterator[SubmissionEnv]:
     async with submission_env(database_url, certificates) as made:

@@ -10,7 +10,8 @@ from contextlib import AsyncExitStack
 import pytest
 
 from posthorn.adapters.postgres.queue.administration import PostgresQueueAdministration
-from posthorn.ports.queue import Due, QueueFilter
+from posthorn.ports.queue import Due
+from posthorn.ports.queue_administration import QueueFilter
 from posthorn_local.embedded import free_port
 from posthorn_relay import next_hop
 from tests.support.relay_env import BODY, RelayEnv

@@ -96,6 +96,19 @@ async def test_recipients_of_a_message_share_a_transaction_and_each_has_its_own_
     assert env.events.kinds(message).count("notice") == 1
 
 
+async def test_ret_says_how_much_comes_back(env: RelayEnv, sink: Sink) -> None:
+    returned = {}
+    async with env.relay():
+        for ret in ("FULL", "HDRS", ""):
+            message = await env.post(f"nobody@{ret.lower() or 'none'}.sink.test", ret=ret)
+            await env.become(message, nobody="bounced")
+            (notice,) = await env.dsns(1)
+            bounce = email.message_from_bytes(notice.body or b"", policy=email.policy.default)
+            returned[ret] = list(bounce.iter_parts())[2].get_content_type()
+    header = "text/rfc822-headers"
+    assert returned == {"FULL": "message/rfc822", "HDRS": header, "": header}
+
+
 async def test_a_deferred_recipient_is_tried_again_until_it_is_taken(env: RelayEnv) -> None:
     async with ScriptedSmtp(
         {"RCPT": [b"451 4.3.0 not now\r\n", b"450 4.2.1 later\r\n", b"250 2.1.5 ok\r\n"]}

@@ -124,7 +124,7 @@ def create_app(
     import_body_max_bytes: int = 1024 * 1024 * 1024,
     mail_import_body_max_bytes: int = 64 * 1024 * 1024 * 1024,
 ) -> AsgiEdge:
-    """Make the ASGI application. The limits are octets of a request's body."""
+    """Make the ASGI application. The limits are bytes of a request's body."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     kinds = get_type_hints(Services)
     app.state.services = {kinds[each.name]: getattr(parts, each.name) for each in fields(parts)}

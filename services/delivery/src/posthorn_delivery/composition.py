@@ -65,7 +65,7 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
     database.gate, database.installation = guard.check, guard.installation
     source, events = await enter(NatsIngestSource(nats)), await enter(NatsEvents(nats))
     retries = await enter(
-        NatsIngestSource(nats, RETRY_CONSUMER, messages=RETRIES_BUFFERED, octets=0)
+        NatsIngestSource(nats, RETRY_CONSUMER, messages=RETRIES_BUFFERED, max_bytes=0)
     )
     policy = QueuePolicy(
         settings.relay_give_up_seconds, settings.relay_delay_notice_seconds, settings.forward_limits

@@ -97,9 +97,9 @@ def _usage() -> x509.KeyUsage:
     )
 
 
-def _write(path: Path, octets: bytes, mode: int) -> None:
+def _write(path: Path, data: bytes, mode: int) -> None:
     new = path.with_name(path.name + ".new")
     new.unlink(missing_ok=True)
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as out:
-        out.write(octets)
+        out.write(data)
     new.replace(path)

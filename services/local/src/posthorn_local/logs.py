@@ -38,13 +38,13 @@ class Log:
         entries."""
         with self.path.open("rb") as log:
             log.seek(self._position)
-            octets = log.read(LIMIT)
-        end = octets.rfind(b"\n") + 1
+            data = log.read(LIMIT)
+        end = data.rfind(b"\n") + 1
         self._position += end
         if self._position > LIMIT:
             self._put_aside()
         found = [
-            line for line in map(_plain, octets[:end].splitlines()) if line and self._is_new(line)
+            line for line in map(_plain, data[:end].splitlines()) if line and self._is_new(line)
         ]
         hidden = len(found) - _MOST
         return found if hidden <= 0 else [*found[:_MOST], f"({hidden} more lines in {self.path})"]

@@ -17,10 +17,10 @@ from __future__ import annotations
 import hashlib
 from contextlib import AbstractAsyncContextManager
 
-from posthorn.ports.access import Places, Proof, digest_of
+from posthorn.ports.access import FamiliarNetworks, Proof, digest_of
 from posthorn.ports.maildrops import AccountLogin
 from posthorn.ports.sending import APP_PASSWORD_PREFIX, Senders, Throttle
-from posthorn.runtime.familiar_places import FamiliarPlaces
+from posthorn.runtime.familiar_networks import FamiliarNetworkRecorder
 from posthorn.runtime.login_throttle import Attempt, LoginThrottle
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.settings import LoginLimitSettings
@@ -38,12 +38,12 @@ class Authenticator:
         passwords: Passwords,
         senders: Senders,
         throttle: Throttle,
-        places: Places,
+        networks: FamiliarNetworks,
     ) -> None:
         self._passwords = passwords
         self._senders = senders
         self._login_throttle = LoginThrottle(throttle, limits)
-        self._places = FamiliarPlaces(places)
+        self._familiar_networks = FamiliarNetworkRecorder(networks)
 
     def attempt(
         self, address: str | None, client: str, *, familiar: bool
@@ -70,4 +70,4 @@ class Authenticator:
 
     def logged_in(self, known: AccountLogin, client_network: bytes) -> None:
         """Record that the account was logged in to from there."""
-        self._places.note(known.account, client_network, known.place_age)
+        self._familiar_networks.note(known.account, client_network, known.network_age)

@@ -62,7 +62,7 @@ class Gone(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A message being read: its first octets are there, so that the reply may begin."""
+    """A message being read: its first bytes are there, so that the reply may begin."""
 
     location: BodyLocation
     first: bytes
@@ -255,14 +255,14 @@ class OpenMaildrop:
         """Fetch what comes next, and locate what comes after that."""
         start = self._warm_to if number < self._warm_to <= number + AHEAD else number
         wanted: list[BodyLocation] = []
-        octets = 0
+        size = 0
         self._warm_to = min(number + AHEAD, self._located_to)
         for each in self.snapshot.following(number, AHEAD):
             location = self._located.get(each)
             if location is None:
                 continue
-            octets += location.length
-            if octets > AHEAD_OCTETS:
+            size += location.length
+            if size > AHEAD_OCTETS:
                 self._warm_to = min(max(each, start), self._warm_to)
                 break
             if each >= start:

@@ -90,12 +90,12 @@ class Pop3Protocol(SessionProtocol, asyncio.BufferedProtocol):
         """Return where to read to."""
         return self._input_view
 
-    def buffer_updated(self, octets: int) -> None:
+    def buffer_updated(self, nbytes: int) -> None:
         """Take what was read."""
         if self._is_closing:
             return
         self._since = self.loop.time()
-        self._machine.receive(self._input_view[:octets])
+        self._machine.receive(self._input_view[:nbytes])
         if self._work is None:
             self._pump()
         else:

@@ -32,8 +32,8 @@ type Work = Coroutine[Any, Any, None]
 class ReplyWriter(Protocol):
     """Sends replies to the client, and controls its connection."""
 
-    def send(self, octets: bytes) -> None:
-        """Queue octets."""
+    def send(self, data: bytes) -> None:
+        """Queue bytes."""
         ...
 
     async def room(self) -> None:

@@ -30,7 +30,7 @@ from posthorn.ports.bodies import BodyReader
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.maildrops import RENEW_SECONDS, MaildropBusy, Maildrops
 from posthorn.ports.maildrops import AccountLogin as Account
-from posthorn.runtime.familiar_places import client_network_of
+from posthorn.runtime.familiar_networks import client_network_of
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.passwords import Busy
 from posthorn.wire.address import AddressError, parse_address
@@ -150,7 +150,7 @@ class MaildropService:
         is_own = not login.authorize_as or _canonical(login.authorize_as) == address
         proof = await self._authenticator.by_app_password(known, login.password)
         if proof is None or not is_own:
-            familiar = known is not None and known.place_age is not None
+            familiar = known is not None and known.network_age is not None
             async with self._authenticator.attempt(address, client, familiar=familiar) as attempt:
                 if attempt.refused:
                     raise LoginFailed(

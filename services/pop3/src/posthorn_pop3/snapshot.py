@@ -47,7 +47,7 @@ class Snapshot:
         return self._uids[number - 1]
 
     def size(self, number: int) -> int:
-        """The exact octets of a message."""
+        """The exact bytes of a message."""
         return self._sizes[number - 1]
 
     def uidl(self, number: int) -> bytes:

@@ -28,7 +28,7 @@ from posthorn.model.ip_addresses import is_loopback
 from posthorn.ports.accounts import AccountState
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.sending import APP_PASSWORD_PREFIX, Credentials, Senders, Throttle
-from posthorn.runtime.familiar_places import FamiliarPlaces, client_network_of
+from posthorn.runtime.familiar_networks import FamiliarNetworkRecorder, client_network_of
 from posthorn.runtime.login_throttle import LoginThrottle
 from posthorn.runtime.passwords import Busy, Passwords
 from posthorn.wire.address import Address, AddressError, parse_address
@@ -77,7 +77,7 @@ class SmtpAuthenticator:
             OrderedDict()
         )
         self._passwords = passwords
-        self._places = FamiliarPlaces(senders)
+        self._familiar_networks = FamiliarNetworkRecorder(senders)
         self._sessions: set[Revocable] = set()
         self._throttle = LoginThrottle(throttle, settings)
 
@@ -121,7 +121,7 @@ class SmtpAuthenticator:
                         client_network,
                         *verdict,
                     )
-        familiar = credentials is not None and credentials.place_age is not None
+        familiar = credentials is not None and credentials.network_age is not None
         async with self._throttle.attempt(address, client.address, familiar=familiar) as attempt:
             if attempt.refused:
                 return smtp.LOGIN_THROTTLED, "throttled"
@@ -155,7 +155,9 @@ class SmtpAuthenticator:
     ) -> tuple[Reply, str]:
         if reply is smtp.LOGGED_IN:
             client.login = login
-        self._places.note(login.credentials.account, client_network, login.credentials.place_age)
+        self._familiar_networks.note(
+            login.credentials.account, client_network, login.credentials.network_age
+        )
         return reply, outcome
 
     def opened(self, session: Revocable) -> None:

@@ -39,8 +39,9 @@ import structlog
 from posthorn.model.envelope import Body
 from posthorn.runtime.client_networks import is_own_side, site
 from posthorn.wire.message.before_header import HeadTooShort, header_first
+from posthorn.wire.message.content_fields import Inconvertible
 from posthorn.wire.message.header import SCAN_LIMIT, HeaderScan, Summary, scan_header
-from posthorn.wire.message.seven_bit import Inconvertible, convert
+from posthorn.wire.message.seven_bit import convert
 from posthorn.wire.message.submission import HEADER_LIMIT, HeaderError
 from posthorn.wire.message.transfer_encoding import LineWatch
 from posthorn.wire.smtp import replies as smtp

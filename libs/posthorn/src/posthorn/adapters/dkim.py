@@ -49,7 +49,8 @@ from posthorn.ports.signing import DkimKey, DkimKeys
 from posthorn.runtime.secret_box import DecryptionFailed, SecretBox
 from posthorn.wire.auth.dkim import finished_field, header_hash_input, sign_header, unsigned_field
 from posthorn.wire.auth.message_hash import MessageHash
-from posthorn.wire.message.seven_bit import Inconvertible, convert
+from posthorn.wire.message.content_fields import Inconvertible
+from posthorn.wire.message.seven_bit import convert
 from posthorn.wire.message.transfer_encoding import Octets
 
 log = structlog.get_logger()
@@ -167,8 +168,8 @@ class DkimSigner:
 
     def _sign_file(self, domain: str, keys: Sequence[DkimKey], file: BinaryIO) -> str:
         file.flush()
-        with closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as octets:
-            return self._sign_seven_bit(domain, keys, octets)
+        with closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data:
+            return self._sign_seven_bit(domain, keys, data)
 
     def _sign_octets(self, domain: str, keys: Sequence[DkimKey], content: bytes) -> str:
         read = MessageHash()

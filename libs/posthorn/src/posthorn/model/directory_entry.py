@@ -142,10 +142,10 @@ def encode_entry(entry: Entry) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode()
 
 
-def decode_entry(octets: bytes) -> Entry:
+def decode_entry(data: bytes) -> Entry:
     """Decode an entry. Raises EntryError."""
     try:
-        document = json.loads(octets)
+        document = json.loads(data)
         kind = document["kind"]
         policy = document.get("policy") or {}
         if not isinstance(policy, dict):
@@ -184,9 +184,9 @@ def _spell(part: str) -> str:
 def _read(part: str) -> str:
     if not _PART.match(part):
         raise EntryError("a key of the wrong type")
-    octets = _ESCAPE.sub(lambda escape: bytes.fromhex(escape[1].decode()), part.encode())
+    data = _ESCAPE.sub(lambda escape: bytes.fromhex(escape[1].decode()), part.encode())
     try:
-        text = octets.decode()
+        text = data.decode()
     except UnicodeDecodeError as error:
         raise EntryError("a key of the wrong type") from error
     if _spell(text) != part:

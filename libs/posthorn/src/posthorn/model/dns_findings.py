@@ -12,25 +12,20 @@ Rules:
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 
 from posthorn.model.dns_answers import Answers, Unanswered
 from posthorn.model.dns_records import Presence, Purpose, Record
+from posthorn.model.ip_addresses import is_address
 from posthorn.model.spf_record import allows, merged, survey
+from posthorn.model.tagged_record import is_same_key, parse_tags
 from posthorn.wire.auth.spf_macros import SpfError
 from posthorn.wire.auth.spf_record import MOST_LOOKUPS, Network, parse_spf, spf_records
 from posthorn.wire.mta_sts import policy_id
-
-_RSA_HEADER = 24
-"""Bytes by which a SubjectPublicKeyInfo of 2048 bits is longer than the RSAPublicKey in it; some
-publish the latter."""
-
 
 _MOST_NAMES = 10  # of an address
 
@@ -142,7 +137,7 @@ def _mx(case: _Case) -> Finding:
         )
     others = [host for host in found if host not in wanted and host != "."]
     for host in others:
-        if _is_address(host):
+        if is_address(host):
             faults.append(
                 f"{host} is an address, and an MX names a host (RFC 5321 §5.1); remove it"
             )
@@ -229,7 +224,7 @@ def _dkim(case: _Case) -> Finding:
         return case.wrong(
             f"there are {len(case.found)} TXT records, and no receiver can tell which one counts; leave one"
         )
-    wanted, tags = _tags(case.record.values[0]), _tags(case.found[0])
+    wanted, tags = parse_tags(case.record.values[0]), parse_tags(case.found[0])
     mend = "publish the wanted value"
     if tags is None or wanted is None or "p" not in tags:
         return case.wrong(f"it is no DKIM record; {mend}")
@@ -242,7 +237,7 @@ def _dkim(case: _Case) -> Finding:
         return case.wrong(
             f"the key is said to be {tags.get('k', 'rsa')}, and is {wanted['k']}; {mend}"
         )
-    if not _is_same_key(text, right):
+    if not is_same_key(text, right):
         if right.startswith(text):
             return case.wrong(
                 f"the key is cut short: a TXT record holds it in several strings; {mend}"
@@ -258,19 +253,11 @@ def _dkim(case: _Case) -> Finding:
     return case.right()
 
 
-def _is_same_key(found: str, wanted: str) -> bool:
-    try:
-        octets, right = base64.b64decode(found, validate=True), base64.b64decode(wanted)
-    except (binascii.Error, ValueError):
-        return False
-    return octets == right or (len(right) - len(octets) == _RSA_HEADER and right.endswith(octets))
-
-
 def _dmarc(case: _Case) -> Finding:
     found = _versioned(case, "DMARC1")
     if isinstance(found, Finding):
         return found
-    tags = _tags(found)
+    tags = parse_tags(found)
     if tags is None or next(iter(tags)) != "v":
         return case.wrong("it does not read as a list of tags; publish the wanted value")
     policy = tags.get("p", "").lower()
@@ -293,7 +280,7 @@ def _tls_rpt(case: _Case) -> Finding:
     found = _versioned(case, "TLSRPTv1")
     if isinstance(found, Finding):
         return found
-    uris = (_tags(found) or {}).get("rua", "")
+    uris = (parse_tags(found) or {}).get("rua", "")
     if not uris or not all(
         uri.strip().lower().startswith(("mailto:", "https:")) for uri in uris.split(",")
     ):
@@ -386,26 +373,6 @@ def _reverse(case: _Case) -> Finding:
     return case.wrong(
         f"the name does not lead back to {own}; have its owner set {wanted}, and that name lead to {own}"
     )
-
-
-def _tags(text: str) -> dict[str, str] | None:
-    """Parse a list of tags (RFC 6376 §3.2); None if it is invalid."""
-    tags: dict[str, str] = {}
-    for part in text.split(";"):
-        name, equals, value = part.partition("=")
-        if part.strip() and not equals:
-            return None
-        if equals:
-            tags.setdefault(name.strip().lower(), value.strip())
-    return tags or None
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 _JUDGES: dict[Purpose, Callable[[_Case], Finding]] = {

@@ -28,7 +28,7 @@ class RecordError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """Facts of a stored message, counted once at ingest over the octets as stored (trace fields
+    """Facts of a stored message, counted once at ingest over the bytes as stored (trace fields
     included, CRLF form)."""
 
     size: int
@@ -151,9 +151,9 @@ def encode_record(envelope: Envelope, body: bytes | None) -> bytes:
     return head if body is None else head + body
 
 
-def decode_record(octets: bytes) -> Record:
+def decode_record(data: bytes) -> Record:
     """Decode an ingest record. Raises RecordError."""
-    line, newline, body = octets.partition(b"\n")
+    line, newline, body = data.partition(b"\n")
     try:
         if not newline:
             raise RecordError("the envelope line does not end")

@@ -83,10 +83,10 @@ def encode_event(event: Event) -> bytes:
     return _ENCODER.encode(document).encode()
 
 
-def decode_event(octets: bytes) -> Event:
+def decode_event(data: bytes) -> Event:
     """Decode an event. Raises EventError."""
     try:
-        document = json.loads(octets)
+        document = json.loads(data)
         detail = document["detail"]
         if not isinstance(detail, dict):
             raise EventError("an event's detail is not an object")

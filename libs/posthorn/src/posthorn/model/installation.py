@@ -159,10 +159,10 @@ def encode_mark(mark: Mark) -> bytes:
     )
 
 
-def decode_mark(octets: bytes) -> Mark:
+def decode_mark(data: bytes) -> Mark:
     """Decode a mark. Raises ValueError."""
     try:
-        document = json.loads(octets)
+        document = json.loads(data)
         progress = float(document["progress"])
         datetime.fromtimestamp(progress, UTC)
         return Mark(UUID(document["installation"]), progress)

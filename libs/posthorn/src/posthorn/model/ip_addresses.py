@@ -99,3 +99,12 @@ class AddressPolicy:
 
 PUBLIC_ADDRESSES = AddressPolicy()
 """Public addresses and no others."""
+
+
+def is_address(text: str) -> bool:
+    """Return whether a text is an IP address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

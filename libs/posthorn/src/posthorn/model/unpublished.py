@@ -83,11 +83,11 @@ def encode_unpublished(unpublished: Unpublished) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode()
 
 
-def decode_unpublished(octets: bytes) -> Unpublished:
+def decode_unpublished(data: bytes) -> Unpublished:
     """Decode a mark. An invalid one covers everything, so that it never causes a permanent
     refusal."""
     try:
-        document = json.loads(octets)
+        document = json.loads(data)
         if document["all"]:
             return EVERYTHING
         subjects, domains = frozenset(document["subjects"]), frozenset(document["domains"])

@@ -1,4 +1,4 @@
-"""Access of sessions: the credential used, whether it is still valid, and familiar places of
+"""Access of sessions: the credential used, whether it is still valid, and familiar networks of
 accounts."""
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-PLACE_DAYS = 30
-"""Days for which a place stays familiar after a login."""
-MOST_PLACES = 64
-"""Most places stored for one account; the least recently used is dropped first."""
+NETWORK_DAYS = 30
+"""Days for which a network stays familiar after a login."""
+MAX_NETWORKS = 64
+"""Most networks stored for one account; the least recently used is dropped first."""
 NOTED_SECONDS = 86_400.0
-"""Seconds after which a login updates a place again: a polling client must not write a row each
+"""Seconds after which a login updates a network again: a polling client must not write a row each
 time."""
 
 
@@ -44,19 +44,19 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """An account and a place that it logged in from."""
+class FamiliarNetwork:
+    """An account and a network that it logged in from."""
 
     account: int
-    place: bytes
-    """As returned by ``posthorn.runtime.familiar_places.client_network_of``."""
+    network: bytes
+    """As returned by ``posthorn.runtime.familiar_networks.client_network_of``."""
 
 
-class Places(Protocol):
-    """Stores familiar places, for all processes and protocols."""
+class FamiliarNetworks(Protocol):
+    """Stores familiar networks, for all processes and protocols."""
 
-    async def remember(self, places: Collection[Place]) -> None:
-        """Record the places that accounts have just logged in from. Raises Unavailable."""
+    async def remember(self, networks: Collection[FamiliarNetwork]) -> None:
+        """Record the networks that accounts have just logged in from. Raises Unavailable."""
         ...
 
 

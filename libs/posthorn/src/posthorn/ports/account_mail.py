@@ -74,7 +74,7 @@ class Which:
     larger: int | None = None
     """Larger than so many bytes."""
     smaller: int | None = None
-    """Fewer octets."""
+    """Fewer bytes."""
     seen: bool | None = None
 
 

@@ -22,7 +22,7 @@ class Events(Protocol):
 class Trace(Protocol):
     """Recorded events."""
 
-    async def of(self, message: UUID) -> Sequence[Event]:
+    async def events_of(self, message: UUID) -> Sequence[Event]:
         """Return the events of a message in chronological order; none for an unknown one. Raises
         Unavailable."""
         ...

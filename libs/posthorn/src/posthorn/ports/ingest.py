@@ -73,9 +73,9 @@ class Delivery(Protocol):
 class IngestSource(Protocol):
     """The consuming side."""
 
-    async def take(self, most: int, octets: int) -> Sequence[Delivery]:
+    async def take(self, most: int, max_bytes: int) -> Sequence[Delivery]:
         """Wait for a message, then return all that are waiting, at most ``most`` messages and
-        about ``octets`` bytes (always at least one message). Never waits for a batch to fill.
+        about ``max_bytes`` bytes (always at least one message). Never waits for a batch to fill.
         Raises Unavailable.
         """
         ...
@@ -135,7 +135,7 @@ class DeadLetters(Protocol):
     messages from it."""
 
     async def park(
-        self, octets: bytes, message_id: str, reason: str, subject: str = LEGACY_SUBJECT
+        self, data: bytes, message_id: str, reason: str, subject: str = LEGACY_SUBJECT
     ) -> None:
         """Store a record with the reason and its subject, for a retry.
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from uuid import UUID
 
 from posthorn.model.blob_range import BodyLocation
-from posthorn.ports.access import Ending, Place, Proof
+from posthorn.ports.access import Ending, FamiliarNetwork, Proof
 
 LEASE_SECONDS = 25.0
 """Seconds for which a lease holds without renewal; a dead pod's maildrops are free well within
@@ -28,8 +28,8 @@ class AccountLogin:
     """False: the account is suspended and may not log in."""
     tenant: UUID
     """Tenant of the account."""
-    place_age: float | None = None
-    """Seconds since the account last logged in from the given place; None: not familiar."""
+    network_age: float | None = None
+    """Seconds since the account last logged in from the given network; None: not familiar."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +73,14 @@ class Revoked(Exception):
 class Maildrops(Protocol):
     """Every method raises Unavailable for faults of the store."""
 
-    async def login(self, address: str, place: bytes = b"") -> AccountLogin | None:
-        """Return an account by canonical address, and whether ``place`` is familiar to it; None
+    async def login(self, address: str, network: bytes = b"") -> AccountLogin | None:
+        """Return an account by canonical address, and whether ``network`` is familiar to it; None
         when there is none."""
         ...
 
-    async def remember(self, places: Collection[Place]) -> None:
-        """Record the places that accounts have just logged in from, as ``ports.access.Places``."""
+    async def remember(self, networks: Collection[FamiliarNetwork]) -> None:
+        """Record the networks that accounts have just logged in from, as
+        ``ports.access.FamiliarNetworks``."""
         ...
 
     async def open(self, account: int, holder: UUID, *, by_app_password: bool = False) -> Listing:

@@ -74,7 +74,7 @@ class Records(Protocol):
 
         ``kind`` is ``A``, ``AAAA``, ``CNAME``, ``MX``, ``PTR``, ``SRV`` or ``TXT``. Names in the
         answer are in lower case without their final dot, but for the root, which is ``.``; a TXT
-        record's strings are joined, octets that are not ASCII become U+FFFD. MX and SRV read as in
+        record's strings are joined, bytes that are not ASCII become U+FFFD. MX and SRV read as in
         a zone file: ``10 mx.example.test``. The order is that of the text. Nothing is remembered
         from one question to the next. Raises LookupFailed when it cannot know.
         """

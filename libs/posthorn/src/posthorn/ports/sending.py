@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Literal, Protocol
 from uuid import UUID
 
-from posthorn.ports.access import Ending, Place, Proof
+from posthorn.ports.access import Ending, FamiliarNetwork, Proof
 from posthorn.ports.accounts import AccountState
 from posthorn.wire.address import Address
 
@@ -52,21 +52,22 @@ class Credentials:
     account_limits: Limits
     domain_limits: Limits
     tenant_limits: Limits
-    place_age: float | None = None
-    """Seconds since the account last logged in from the given place; None: not familiar."""
+    network_age: float | None = None
+    """Seconds since the account last logged in from the given network; None: not familiar."""
 
 
 class Senders(Protocol):
     """Every method raises Unavailable for faults of the store."""
 
-    async def credentials(self, address: str, place: bytes = b"") -> Credentials | None:
-        """Return an account by canonical address, and whether ``place`` is familiar to it; None
+    async def credentials(self, address: str, network: bytes = b"") -> Credentials | None:
+        """Return an account by canonical address, and whether ``network`` is familiar to it; None
         when there is none. An active one in a domain that is not verified is given as
         receive-only."""
         ...
 
-    async def remember(self, places: Collection[Place]) -> None:
-        """Record the places that accounts have just logged in from, as ``ports.access.Places``."""
+    async def remember(self, networks: Collection[FamiliarNetwork]) -> None:
+        """Record the networks that accounts have just logged in from, as
+        ``ports.access.FamiliarNetworks``."""
         ...
 
     async def ended(self, proofs: Collection[Proof]) -> dict[Proof, Ending]:
@@ -100,26 +101,26 @@ class Charge:
 NETWORK_FACTOR = 4
 """Factor by which a whole network (IPv6: /48) may fail more often than one client."""
 FAMILIAR_FACTOR = 8
-"""Factor by which failures from a familiar place may exceed those from all others together."""
+"""Factor by which failures from a familiar network may exceed those from all others together."""
 
 
 def failed_logins(
-    places: Sequence[str], account: str, limits: tuple[int, int], cost: int, *, familiar: str = ""
+    networks: Sequence[str], account: str, limits: tuple[int, int], cost: int, *, familiar: str = ""
 ) -> list[Charge]:
     """Return the charges of a failed login, for all protocols together: to the client's network,
     and to the account if it named one.
 
-    ``places``: the client, and where there is one the network around it. ``limits``: of a client
+    ``networks``: the client, and where there is one the network around it. ``limits``: of a client
     and of an account, in ten minutes. ``familiar``: the client's network, if it is familiar to the
-    account, else empty. A familiar place has a counter of its own, so that guesses from elsewhere
-    do not lock it out. All other places share the account's counter.
+    account, else empty. A familiar network has a counter of its own, so that guesses from elsewhere
+    do not lock it out. All other networks share the account's counter.
     """
-    place, *networks = places
-    charges = [Charge(f"auth-address:{place}", limits[0], FAILURES_SECONDS, cost)]
+    client, *wider = networks
+    charges = [Charge(f"auth-address:{client}", limits[0], FAILURES_SECONDS, cost)]
     if cost or not familiar:
         charges += [
             Charge(f"auth-network:{each}", limits[0] * NETWORK_FACTOR, FAILURES_SECONDS, cost)
-            for each in networks
+            for each in wider
         ]
     if account:
         if familiar:

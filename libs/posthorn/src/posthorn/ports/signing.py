@@ -37,7 +37,7 @@ class DkimKeys(Protocol):
         """Return the active keys of each domain: the newest of each algorithm."""
         ...
 
-    async def of(self, tenant: UUID | None, domain: str) -> Sequence[DkimKey]:
+    async def for_domain(self, tenant: UUID | None, domain: str) -> Sequence[DkimKey]:
         """Return all keys of a domain, newest first. Raises NotFound."""
         ...
 

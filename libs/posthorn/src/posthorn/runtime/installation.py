@@ -75,11 +75,11 @@ class BlobMark:
     async def read(self) -> Copy:
         """See the port."""
         try:
-            octets = await self._blobs.read(MARK, 0, MARK_BYTES)
+            data = await self._blobs.read(MARK, 0, MARK_BYTES)
         except BlobMissing:
             return Copy(None, holds_data=await self._holds_bodies())
         try:
-            return Copy(decode_mark(octets), holds_data=True)
+            return Copy(decode_mark(data), holds_data=True)
         except ValueError as error:
             raise Halted("blobs", f"the blob {MARK} does not read") from error
 

@@ -44,9 +44,9 @@ class LeastRate:
         finally:
             self._waited += time.monotonic() - began
 
-    def count(self, octets: int) -> None:
+    def count(self, size: int) -> None:
         """Count bytes received or sent."""
-        self._bytes += octets
+        self._bytes += size
         if self._waited >= _WINDOW_SECONDS:
             if self._bytes < self._rate * self._waited:
                 raise TimeoutError("the client is too slow")

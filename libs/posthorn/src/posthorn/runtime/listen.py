@@ -153,8 +153,8 @@ class Handshake(asyncio.Protocol):
         protocol = self._factory()
         secure.set_protocol(protocol)
         protocol.connection_made(secure)
-        for octets in self._early:
-            _feed(protocol, octets)
+        for data in self._early:
+            _feed(protocol, data)
         if self._eof and not (
             isinstance(protocol, asyncio.Protocol | asyncio.BufferedProtocol)
             and protocol.eof_received()
@@ -162,17 +162,17 @@ class Handshake(asyncio.Protocol):
             secure.close()
 
 
-def _feed(protocol: asyncio.BaseProtocol, octets: bytes) -> None:
+def _feed(protocol: asyncio.BaseProtocol, data: bytes) -> None:
     """Feed bytes to a protocol as a transport does."""
     if not isinstance(protocol, asyncio.BufferedProtocol):
-        cast(asyncio.Protocol, protocol).data_received(octets)
+        cast(asyncio.Protocol, protocol).data_received(data)
         return
-    while octets:
-        buffer = memoryview(protocol.get_buffer(len(octets)))
-        taken = min(len(buffer), len(octets))
-        buffer[:taken] = octets[:taken]
+    while data:
+        buffer = memoryview(protocol.get_buffer(len(data)))
+        taken = min(len(buffer), len(data))
+        buffer[:taken] = data[:taken]
         protocol.buffer_updated(taken)
-        octets = octets[taken:]
+        data = data[taken:]
 
 
 @asynccontextmanager

@@ -5,13 +5,13 @@ Rules:
 - Failures are counted over all processes and protocols, by where the client comes from, by the IPv6
   /48 around it, and by the account it names. Once a limit is reached no password is looked at, so
   that a guesser learns nothing; as the count falls, tries are let in again.
-- Within a process the tries from one place, and those for one account, are judged one after
+- Within a process the tries from one client, and those for one account, are judged one after
   another: guesses made at the same time see each other counted. Those that meet in several
   processes can go beyond a limit by one for each further process. Charging all tries beforehand
   would be exact, but would turn away people who log in at the same time with the right password.
-- An account has a count of its own, and a larger one, at each familiar place
-  (``posthorn.runtime.familiar_places``); all other places share one. So guesses from elsewhere
-  never close a familiar place, and those of a neighbour there hardly ever.
+- An account has a count of its own, and a larger one, at each familiar network
+  (``posthorn.runtime.familiar_networks``); all other networks share one. So guesses from elsewhere
+  never close a familiar network, and those of a neighbour there hardly ever.
 - App passwords are 256 random bits and cannot be guessed. Callers check them first, and a valid one
   is accepted.
 - When the counters cannot be read logins continue without them, so that users can still read their
@@ -34,7 +34,7 @@ from posthorn.runtime.settings import LoginLimitSettings
 log = structlog.get_logger()
 
 _LANES = 256
-"""Tries that may be judged at the same time at most, told apart by the hash of their place and
+"""Tries that may be judged at the same time at most, told apart by the hash of their client and
 account."""
 
 
@@ -60,7 +60,7 @@ class LoginThrottle:
     def __init__(self, throttle: Throttle, limits: LoginLimitSettings) -> None:
         self._throttle = throttle
         self._limits = limits.login_failures_per_address, limits.login_failures_per_account
-        self._places = [asyncio.Lock() for _ in range(_LANES)]
+        self._clients = [asyncio.Lock() for _ in range(_LANES)]
         self._accounts = [asyncio.Lock() for _ in range(_LANES)]
 
     @asynccontextmanager
@@ -72,12 +72,12 @@ class LoginThrottle:
         lately logged in to from there. Raises nothing of its own."""
         networks = client_networks(client)
         # no network around an IPv4 address
-        places = (networks[0], networks[-1]) if len(networks) > 2 else networks[:1]
+        counted = (networks[0], networks[-1]) if len(networks) > 2 else networks[:1]
         # the /24 of IPv4, the /64 of IPv6
         known = networks[1] if len(networks) == 2 else networks[0]
-        about = account, places, known if familiar else ""
+        about = account, counted, known if familiar else ""
         turn, account_turn = (
-            self._places[hash(places[0]) % _LANES],
+            self._clients[hash(counted[0]) % _LANES],
             self._accounts[hash(account) % _LANES],
         )
         # where there is somebody to wait for, first without a turn: what is refused must not hold
@@ -88,17 +88,17 @@ class LoginThrottle:
         async with turn, account_turn:
             yield Attempt(self, about, refused=await self._is_used_up(*about))
 
-    async def _is_used_up(self, account: str, places: tuple[str, ...], familiar: str) -> bool:
+    async def _is_used_up(self, account: str, networks: tuple[str, ...], familiar: str) -> bool:
         try:
-            asked = failed_logins(places, account, self._limits, cost=0, familiar=familiar)
+            asked = failed_logins(networks, account, self._limits, cost=0, familiar=familiar)
             return await self._throttle.take(asked) > 0
         except Unavailable as fault:
             log.warning("failed logins cannot be read", detail=str(fault))
             return False
 
-    async def _count(self, account: str, places: tuple[str, ...], familiar: str) -> None:
+    async def _count(self, account: str, networks: tuple[str, ...], familiar: str) -> None:
         try:
-            for charge in failed_logins(places, account, self._limits, cost=1, familiar=familiar):
+            for charge in failed_logins(networks, account, self._limits, cost=1, familiar=familiar):
                 await self._throttle.take([charge])  # one that is used up must not spare the others
         except Unavailable as fault:
             log.warning("a failed login cannot be counted", detail=str(fault))

@@ -147,12 +147,12 @@ class ProxyHeaderProtocol(asyncio.BufferedProtocol):
         self._buffer = bytearray(self._parser.wanted or 1)
         return self._buffer
 
-    def buffer_updated(self, octets: int) -> None:
+    def buffer_updated(self, nbytes: int) -> None:
         """Take what was read."""
         if self._over:
             return
         try:
-            header = self._parser.feed(bytes(self._buffer[:octets]))
+            header = self._parser.feed(bytes(self._buffer[:nbytes]))
         except ProxyError as error:
             self._refuse(error.reason)
             return

@@ -210,10 +210,10 @@ class SessionProtocol(asyncio.BaseProtocol, ABC):
 
     # for the session
 
-    def send(self, octets: bytes) -> None:
+    def send(self, data: bytes) -> None:
         """Collect output."""
-        self._collected.append(octets)
-        self.output_bytes += len(octets)
+        self._collected.append(data)
+        self.output_bytes += len(data)
 
     def flush(self) -> None:
         """Write what was collected in one piece."""

@@ -351,10 +351,10 @@ class ProxySettings(EnvSettings):
 def _secret_keys(value: SecretStr) -> SecretStr:
     for key in value.get_secret_value().split(","):
         try:
-            octets = base64.b64decode(key.strip(), validate=True)
+            data = base64.b64decode(key.strip(), validate=True)
         except ValueError:
-            octets = b""
-        if len(octets) != 32:
+            data = b""
+        if len(data) != 32:
             raise ValueError(
                 "must be 32 random bytes in base64, such as `openssl rand -base64 32` prints; several by comma"
             )

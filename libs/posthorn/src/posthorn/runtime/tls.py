@@ -79,8 +79,8 @@ class Certificate:
     def refresh(self) -> bool:
         """Reload the files if they changed; return whether a new certificate is in use."""
         try:
-            octets = self._octets()
-            if octets == self._seen:
+            data = self._octets()
+            if data == self._seen:
                 return False
             self._newest = self._load()
         except (OSError, ssl.SSLError) as error:
@@ -90,7 +90,7 @@ class Certificate:
                 error=str(error),
             )
             return False
-        self._seen = octets
+        self._seen = data
         log.info("certificate replaced", directory=str(self._chain.parent))
         return True
 

@@ -85,12 +85,12 @@ def policy_id(texts: Sequence[str]) -> str | None:
     return identifier if identifier is not None and _ID.match(identifier) else None
 
 
-def parse_policy(octets: bytes) -> Policy:
+def parse_policy(data: bytes) -> Policy:
     """Parse a policy. Raises PolicyError."""
-    if len(octets) > MAX_POLICY_OCTETS:
+    if len(data) > MAX_POLICY_OCTETS:
         raise PolicyError(f"the policy is longer than {MAX_POLICY_OCTETS} octets")
     try:
-        text = octets.decode()
+        text = data.decode()
     except UnicodeDecodeError:
         raise PolicyError("the policy is not UTF-8") from None
     fields: dict[str, str] = {}

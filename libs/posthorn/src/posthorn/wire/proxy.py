@@ -102,13 +102,13 @@ class ProxyParser:
         """Whether any byte has been received."""
         return bool(self._seen)
 
-    def feed(self, octets: bytes) -> ProxyHeader | None:
+    def feed(self, data: bytes) -> ProxyHeader | None:
         """Add bytes; return the header once it is complete, and again for later calls. Raises
         ProxyError."""
         if self._header is not None:
-            self._rest += octets
+            self._rest += data
             return self._header
-        self._seen += octets
+        self._seen += data
         if not self._seen:
             return None
         end = self._end_v2() if self._seen[0] == SIGNATURE[0] else self._end_v1()
@@ -172,13 +172,13 @@ def _read_v2(header: bytes) -> ProxyHeader:
         return ProxyHeader(2, None)
     if header[13] == 0x00:  # AF_UNSPEC: the client is not known
         return ProxyHeader(2, None)
-    octets = _ADDRESS_OCTETS.get(header[13])
-    if octets is None:
+    size = _ADDRESS_OCTETS.get(header[13])
+    if size is None:
         raise ProxyError("family")
-    ports = _FIXED + 2 * octets
+    ports = _FIXED + 2 * size
     if len(header) < ports + 4:
         raise ProxyError("malformed")
-    source = ipaddress.ip_address(header[_FIXED : _FIXED + octets])
+    source = ipaddress.ip_address(header[_FIXED : _FIXED + size])
     return ProxyHeader(2, _client(source), int.from_bytes(header[ports : ports + 2]))
 
 

@@ -12,7 +12,7 @@ Rules:
   its forwarder and rest and gets our hash. However many forwarders follow one another, the address
   grows no further, and its bounce goes to the first of them, which alone can verify hash and day of
   the SRS0 address.
-- A local part has at most 64 octets (RFC 5321 §4.5.3.1.1), and the characters of some senders may
+- A local part has at most 64 bytes (RFC 5321 §4.5.3.1.1), and the characters of some senders may
   be changed in bounces. ``rewrite`` refuses such a sender with SrsError; ``rewrite_long`` returns
   ``SRS2=hash=day=token`` for it. The token names the sender without containing it: the forwarder
   stores the sender under the token (ADR 27). Hash and day are verified without that store. Its 33

@@ -5,7 +5,7 @@ Rules:
 
 - App passwords are for programs that read or send mail, and open nothing here.
 - Failures are counted with those of POP3 and submission (``posthorn.runtime.login_throttle``), and
-  so are familiar places.
+  so are familiar networks.
 - A refusal does not tell whether the account exists, and takes as long either way.
 """
 
@@ -17,7 +17,7 @@ from uuid import NAMESPACE_URL, uuid5
 from posthorn.ports.accounts import AccountState
 from posthorn.ports.api_keys import ApiKey, Role
 from posthorn.ports.sending import Senders, Throttle
-from posthorn.runtime.familiar_places import FamiliarPlaces, client_network_of
+from posthorn.runtime.familiar_networks import FamiliarNetworkRecorder, client_network_of
 from posthorn.runtime.login_throttle import LoginThrottle
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.settings import LoginLimitSettings
@@ -37,7 +37,7 @@ class AccountLogins:
         self._senders = senders
         self._passwords = passwords
         self._login_throttle = LoginThrottle(throttle, limits)
-        self._places = FamiliarPlaces(senders)
+        self._familiar_networks = FamiliarNetworkRecorder(senders)
 
     async def caller(self, credentials: str, client: str) -> ApiKey:
         """Return the account whose address and password ``credentials`` holds in base64; ``client``
@@ -49,7 +49,7 @@ class AccountLogins:
         address, password = _read(credentials)
         client_network = client_network_of(address, client)
         known = await self._senders.credentials(address, client_network) if address else None
-        familiar = known is not None and known.place_age is not None
+        familiar = known is not None and known.network_age is not None
         async with self._login_throttle.attempt(address, client, familiar=familiar) as attempt:
             if attempt.refused:
                 raise Problem(429, "too-many-requests", "too many failed logins; try again later")
@@ -61,7 +61,7 @@ class AccountLogins:
             ):
                 await attempt.wrong()
                 raise _wrong()
-        self._places.note(known.account, client_network, known.place_age)
+        self._familiar_networks.note(known.account, client_network, known.network_age)
         if known.state is AccountState.SUSPENDED:
             raise Problem(403, "forbidden", "the account is suspended")
         number = uuid5(NAMESPACE_URL, f"account:{known.account}")

@@ -62,7 +62,7 @@ type Keys = Mapping[tuple[str | None, str], PyJWK]
 
 
 class Fetch(Protocol):
-    """Gives the octets of a document. Raises Unavailable."""
+    """Gives the bytes of a document. Raises Unavailable."""
 
     async def __call__(self, url: str) -> bytes:
         """Fetch it."""
@@ -114,14 +114,14 @@ async def _fetch(url: str) -> bytes:
         httpcore.AsyncConnectionPool(ssl_context=trust) as pool,
         pool.stream("GET", url, headers=[*headers, ("User-Agent", "posthorn")]) as response,
     ):
-        octets = b""
+        data = b""
         async for part in response.aiter_stream():
-            octets += part
-            if len(octets) > _MOST_OCTETS:
+            data += part
+            if len(data) > _MOST_OCTETS:
                 raise Unavailable("oidc", "the issuer's document is too long")
         if response.status != 200:
             raise Unavailable("oidc", f"the issuer answers {response.status}")
-        return octets
+        return data
 
 
 class IssuerKeys:
@@ -245,9 +245,9 @@ def _key(source: Mapping[str, Any], algorithm: str) -> PyJWK | None:
     return key
 
 
-def _object(octets: bytes) -> Mapping[str, Any]:
+def _object(data: bytes) -> Mapping[str, Any]:
     try:
-        document = json.loads(octets)
+        document = json.loads(data)
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):

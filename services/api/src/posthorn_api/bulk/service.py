@@ -10,8 +10,8 @@ Rules:
   spool is full no more is read until the client has read; one that goes on writing only is given up
   after a minute.
 - A tenant has a few imports at a time (``runtime.fair_slots``), each with a least rate.
-- Answers are told when the directory is marked as behind with what was made
-  (``Publication.announce``): mail for an account that is told of as created never bounces.
+- Answers are sent when the directory is marked as behind with what was made
+  (``Publication.announce``): mail for an account that was reported as created never bounces.
 """
 
 from __future__ import annotations
@@ -325,10 +325,10 @@ class Answers:
                 raise _Unread from None
 
     def _tell(self, line: dict[str, object]) -> None:
-        octets = json.dumps(line, ensure_ascii=False).encode() + b"\n"
+        data = json.dumps(line, ensure_ascii=False).encode() + b"\n"
         self._file.seek(self._written)
-        self._file.write(octets)
-        self._written += len(octets)
+        self._file.write(data)
+        self._written += len(data)
         self._more.set()
 
 
@@ -343,12 +343,12 @@ async def _batches[T: BaseModel](
     number, held, rest = 0, 0, b""
     async for piece in _with_end(pieces):
         *lines, rest = (rest + piece).split(b"\n")
-        for octets in lines:
+        for data in lines:
             number += 1
-            _check_length(number, octets)
-            if octets.strip():
-                batch.append(_read(number, octets, shape))
-                held += len(octets)
+            _check_length(number, data)
+            if data.strip():
+                batch.append(_read(number, data, shape))
+                held += len(data)
             if len(batch) == BATCH or held >= BATCH_BYTES:
                 yield batch
                 batch, held = [], 0
@@ -363,16 +363,16 @@ async def _with_end(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     yield b"\n"  # the last line may have none
 
 
-def _check_length(number: int, octets: bytes) -> None:
-    if len(octets) > LONGEST_LINE:
+def _check_length(number: int, data: bytes) -> None:
+    if len(data) > LONGEST_LINE:
         raise ValidationFailed(
             FieldError(f"line {number}", f"a line may have at most {LONGEST_LINE} bytes")
         )
 
 
-def _read[T: BaseModel](number: int, octets: bytes, shape: type[T]) -> Line[T]:
+def _read[T: BaseModel](number: int, data: bytes, shape: type[T]) -> Line[T]:
     try:
-        value = shape.model_validate_json(octets)
+        value = shape.model_validate_json(data)
     except ValidationError as error:
         return Line(number, None, None, tuple(faults_of(error.errors())))
     return Line(number, str(getattr(value, "address", "")), value)

@@ -53,7 +53,9 @@ PasswordPath = Annotated[UUID, Path(alias="id", description="Id of the app passw
 async def list_dkim_keys(name: DomainPath, caller: Caller, identity: Credentials) -> DkimView:
     """Newest first, each with the DNS record that it needs."""
     keys = await identity.dkim(caller, name)
-    return DkimView(domain=domain_in("name", name), keys=[DkimKeyView.of(key) for key in keys])
+    return DkimView(
+        domain=domain_in("name", name), keys=[DkimKeyView.from_key(key) for key in keys]
+    )
 
 
 @dkim.post(
@@ -75,7 +77,7 @@ async def rotate_dkim_keys(
         caller, name, body.algorithms, body.selector, body.delay_seconds, body.overlap_seconds
     )
     domain = domain_in("name", name)
-    view = DkimView(domain=domain, keys=[DkimKeyView.of(key) for key in keys])
+    view = DkimView(domain=domain, keys=[DkimKeyView.from_key(key) for key in keys])
     return created(view, f"domains/{domain}", "dkim")
 
 
@@ -126,7 +128,7 @@ async def list_app_passwords(
 ) -> Page[AppPasswordView]:
     """Sorted by creation time. The passwords themselves are not shown."""
     found = await identity.app_passwords(caller, address, id_in(cursor), limit + 1)
-    return page(found, limit, AppPasswordView.of, lambda made: str(made.id))
+    return page(found, limit, AppPasswordView.from_app_password, lambda made: str(made.id))
 
 
 @app_passwords.delete(

@@ -81,7 +81,7 @@ class DkimKeyView(BaseModel):
     dns: DkimRecordView
 
     @classmethod
-    def of(cls, key: DkimKey) -> DkimKeyView:
+    def from_key(cls, key: DkimKey) -> DkimKeyView:
         """Show a key."""
         value = record_value(key.algorithm, key.public_key)
         return cls(
@@ -129,7 +129,7 @@ class AppPasswordView(BaseModel):
     last_used_at: datetime | None = Field(description="With a precision of one minute.")
 
     @classmethod
-    def of(cls, made: AppPassword) -> AppPasswordView:
+    def from_app_password(cls, made: AppPassword) -> AppPasswordView:
         """Show one."""
         return cls(
             id=made.id,
@@ -151,4 +151,4 @@ class NewAppPasswordView(AppPasswordView):
     @classmethod
     def shown(cls, made: AppPassword, password: str | None) -> NewAppPasswordView:
         """Show one with its password."""
-        return cls(**AppPasswordView.of(made).model_dump(), password=password)
+        return cls(**AppPasswordView.from_app_password(made).model_dump(), password=password)

@@ -56,7 +56,7 @@ class CredentialService:
         """All keys of a domain, newest first."""
         name = domain_in("name", domain)
         try:
-            return await self._keys.of(caller.tenant, name)
+            return await self._keys.for_domain(caller.tenant, name)
         except NotFound:
             raise NotFound(f"there is no domain {name}") from None
 
@@ -69,7 +69,7 @@ class CredentialService:
         """
         name = new_domain_in("name", domain)
         try:
-            await self._keys.of(caller.tenant, name)
+            await self._keys.for_domain(caller.tenant, name)
         except NotFound:
             return await self.new_keys(name)
         raise Conflict(f"the domain {name} already exists")

@@ -160,7 +160,7 @@ class Publisher:
         return False
 
     async def announce(self, subjects: Collection[str]) -> None:
-        """Mark subjects whose change is committed and is told of before it is published. Never
+        """Mark subjects whose change is committed and is reported before it is published. Never
         raises."""
         if not subjects:
             return

@@ -50,26 +50,26 @@ DomainFilter = Annotated[
 
 
 def _made_account(account: Account) -> Response:
-    return created(AccountView.of(account), "accounts", account.address, account.version)
+    return created(AccountView.from_account(account), "accounts", account.address, account.version)
 
 
 def _made_alias(alias: Alias) -> Response:
-    return created(AliasView.of(alias), "aliases", alias.address, alias.version)
+    return created(AliasView.from_alias(alias), "aliases", alias.address, alias.version)
 
 
 def _domain(domain: Domain, response: Response) -> DomainView:
     response.headers["ETag"] = etag(domain.version)
-    return DomainView.of(domain)
+    return DomainView.from_domain(domain)
 
 
 def _account(account: Account, response: Response) -> AccountView:
     response.headers["ETag"] = etag(account.version)
-    return AccountView.of(account)
+    return AccountView.from_account(account)
 
 
 def _alias(alias: Alias, response: Response) -> AliasView:
     response.headers["ETag"] = etag(alias.version)
-    return AliasView.of(alias)
+    return AliasView.from_alias(alias)
 
 
 @domains.post(
@@ -112,7 +112,7 @@ async def list_domains(
 ) -> Page[DomainView]:
     """Sorted by name."""
     found = await service.domains(caller, text_after(cursor), limit + 1)
-    return page(found, limit, DomainView.of, lambda domain: domain.name)
+    return page(found, limit, DomainView.from_domain, lambda domain: domain.name)
 
 
 @domains.get(
@@ -194,7 +194,7 @@ async def list_accounts(
 ) -> Page[AccountView]:
     """Sorted by address."""
     found = await service.accounts(caller, domain, text_after(cursor), limit + 1)
-    return page(found, limit, AccountView.of, lambda account: account.address)
+    return page(found, limit, AccountView.from_account, lambda account: account.address)
 
 
 @accounts.get(
@@ -277,7 +277,7 @@ async def list_aliases(
 ) -> Page[AliasView]:
     """Sorted by address."""
     found = await service.aliases(caller, domain, text_after(cursor), limit + 1)
-    return page(found, limit, AliasView.of, lambda alias: alias.address)
+    return page(found, limit, AliasView.from_alias, lambda alias: alias.address)
 
 
 @aliases.get(

@@ -158,7 +158,7 @@ class DomainView(BaseModel):
     updated_at: datetime
 
     @classmethod
-    def of(cls, domain: Domain) -> DomainView:
+    def from_domain(cls, domain: Domain) -> DomainView:
         """Show a domain."""
         return cls(
             name=domain.name,
@@ -195,7 +195,7 @@ class AccountView(BaseModel):
     updated_at: datetime
 
     @classmethod
-    def of(cls, account: Account) -> AccountView:
+    def from_account(cls, account: Account) -> AccountView:
         """Show an account."""
         return cls(
             address=account.address,
@@ -221,7 +221,7 @@ class TargetView(BaseModel):
     )
 
     @classmethod
-    def of(cls, alias: Alias, target: str) -> TargetView:
+    def from_alias(cls, alias: Alias, target: str) -> TargetView:
         """Show a target."""
         if target in alias.unconfirmed:
             return cls(address=target, state="unconfirmed")
@@ -238,12 +238,12 @@ class AliasView(BaseModel):
     updated_at: datetime
 
     @classmethod
-    def of(cls, alias: Alias) -> AliasView:
+    def from_alias(cls, alias: Alias) -> AliasView:
         """Show an alias."""
         return cls(
             address=alias.address,
             targets=list(alias.targets),
-            target_states=[TargetView.of(alias, target) for target in alias.targets],
+            target_states=[TargetView.from_alias(alias, target) for target in alias.targets],
             created_at=alias.created_at,
             updated_at=alias.updated_at,
         )

@@ -19,7 +19,7 @@ CONFIG_PATHS = ("/mail/config-v1.1.xml", "/.well-known/autoconfig/mail/config-v1
 AUTODISCOVER_PATHS = ("/autodiscover/autodiscover.xml", "/Autodiscover/Autodiscover.xml")
 
 LIMITS = dict.fromkeys(AUTODISCOVER_PATHS, 16_384)
-"""Octets that a body may have, by path."""
+"""Bytes that a body may have, by path."""
 
 _POLICY_SECONDS = 300
 _CONFIG_SECONDS = 3600

@@ -59,7 +59,7 @@ async def get_dns(
         return Response(
             zone_text(found.domain.name, found.records), media_type=f"{ZONE}; charset=utf-8"
         )
-    return DomainDnsView.of(found, names.presence)
+    return DomainDnsView.from_records(found, names.presence)
 
 
 @dns.get(
@@ -72,7 +72,7 @@ async def check_dns(name: DomainPath, caller: Caller, names: Dns) -> DnsCheckVie
     """Looks up every record and reports whether it is right, missing, wrong or, if the lookup
     failed, unknown, and how to correct it. Takes at most 15 seconds.
     """
-    return DnsCheckView.of(await names.check(caller, name))
+    return DnsCheckView.from_check(await names.check(caller, name))
 
 
 @dns.post(
@@ -93,4 +93,4 @@ async def verify_domain(
     """
     domain = await names.verify(caller, name)
     response.headers["ETag"] = etag(domain.version)
-    return DomainView.of(domain)
+    return DomainView.from_domain(domain)

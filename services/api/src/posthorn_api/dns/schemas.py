@@ -56,7 +56,7 @@ class DnsRecordView(BaseModel):
     why: str
 
     @classmethod
-    def of(cls, record: Record) -> Self:
+    def from_record(cls, record: Record) -> Self:
         """Show a record."""
         return cls(**_fields(record))
 
@@ -73,8 +73,8 @@ class NewDomainView(DomainView):
     def made(cls, domain: Domain, records: Sequence[Record]) -> NewDomainView:
         """Return the view of a domain with its records."""
         return cls(
-            **DomainView.of(domain).model_dump(),
-            dns_records=[DnsRecordView.of(record) for record in records],
+            **DomainView.from_domain(domain).model_dump(),
+            dns_records=[DnsRecordView.from_record(record) for record in records],
         )
 
 
@@ -91,13 +91,13 @@ class DomainDnsView(BaseModel):
     notes: list[str] = Field(description="Further things to do.")
 
     @classmethod
-    def of(cls, found: ToPublish, presence: Presence) -> DomainDnsView:
+    def from_records(cls, found: ToPublish, presence: Presence) -> DomainDnsView:
         """Show it."""
         return cls(
             domain=found.domain.name,
             display_name=display_domain(found.domain.name),
             verified_at=found.domain.verified_at,
-            records=[DnsRecordView.of(record) for record in found.records],
+            records=[DnsRecordView.from_record(record) for record in found.records],
             mta_sts_policy=None if presence.mta_sts is Mode.NONE else policy_text(presence.policy),
             notes=list(found.notes),
         )
@@ -140,7 +140,7 @@ class DnsCheckView(BaseModel):
     notes: list[str]
 
     @classmethod
-    def of(cls, checked: Checked) -> DnsCheckView:
+    def from_check(cls, checked: Checked) -> DnsCheckView:
         """Show it."""
         return cls(
             domain=checked.domain.name,

@@ -44,12 +44,12 @@ def asked_of(events: Iterable[Event]) -> tuple[set[UUID], set[UUID], set[str]]:
 def counted(events: Sequence[Event], facts: Facts) -> Mapping[Slot, Count]:
     """Count the events."""
     messages: Counter[Slot] = Counter()
-    octets: Counter[Slot] = Counter()
+    sizes: Counter[Slot] = Counter()
     for event in events:
         for slot, size in _slots(event, facts):
             messages[slot] += 1
-            octets[slot] += size
-    return {slot: Count(number, octets[slot]) for slot, number in messages.items()}
+            sizes[slot] += size
+    return {slot: Count(number, sizes[slot]) for slot, number in messages.items()}
 
 
 def _slots(event: Event, facts: Facts) -> Iterable[tuple[Slot, int]]:
@@ -60,8 +60,8 @@ def _slots(event: Event, facts: Facts) -> Iterable[tuple[Slot, int]]:
     if event.kind == kinds.ACCEPTED:
         tenant = uuid_in(detail.get("tenant"))
         if tenant is not None:
-            octets = detail.get("size")
-            said = octets if isinstance(octets, int) and 0 <= octets < _LARGEST else 0
+            declared = detail.get("size")
+            said = declared if isinstance(declared, int) and 0 <= declared < _LARGEST else 0
             yield Slot(tenant, domain_of(detail.get("account")), hour, outcomes.ACCEPTED), said
     elif event.kind == kinds.DELIVERED and isinstance(detail.get("recipients"), list):
         for recipient in detail["recipients"]:

@@ -202,14 +202,14 @@ class EventReader:
             return ()
         if any(webhook.tenant is not None for webhook in webhooks):
             for message in {event.message for event in events} - self._senders.keys():
-                self._remember(message, _sender_in(await self._trace.of(message)))
+                self._remember(message, _sender_in(await self._trace.events_of(message)))
         return matched(events, webhooks, facts, self._senders)
 
     def _fresh(self, messages: Sequence[tuple[int, bytes]]) -> list[Event]:
         """Read events, and leave out those read lately."""
         found: list[Event] = []
-        for _, octets in messages:
-            for line in octets.split(b"\n"):
+        for _, data in messages:
+            for line in data.split(b"\n"):
                 digest = hashlib.blake2b(line, digest_size=16).digest()
                 if not line or digest in self._lines:
                     continue

@@ -44,7 +44,7 @@ class StatsView(BaseModel):
     )
 
     @classmethod
-    def of(cls, figure: Figure) -> StatsView:
+    def from_figure(cls, figure: Figure) -> StatsView:
         """Show a figure."""
         return cls(
             at=figure.at,
@@ -94,7 +94,7 @@ async def list_stats(
     return page(
         found,
         limit,
-        StatsView.of,
+        StatsView.from_figure,
         lambda line: f"{line.at.isoformat()} {line.outcome} {line.domain}",
     )
 

@@ -53,7 +53,7 @@ async def confirm_forward(
     """With the token that the target received by mail and passed on to you. From now on the alias
     forwards to the target. The target can also confirm by the link in that message.
     """
-    return AliasView.of(
+    return AliasView.from_alias(
         await service.alias(caller, await forwards.confirm(caller.tenant, body.token))
     )
 

@@ -15,7 +15,7 @@ Rules:
   address alone.
 - A change that succeeds has a line in the audit log. What changes things writes it in its own
   transaction; of the rest the line is written here, right after.
-- The body is read before the operation, bounded in octets (``edge``) and time.
+- The body is read before the operation, bounded in bytes (``edge``) and time.
 - Idempotency-Key: the key is reserved for the hash of the request, the operation runs, its answer
   is stored. Answers of 500 and above, and those that say to try later, are not: the same request
   may be tried again. What has an effect outside the database (``first_attempt``) may have had it

@@ -34,7 +34,7 @@ class LargeBodies:
 
     @asynccontextmanager
     async def room(self, request: Request) -> AsyncIterator[None]:
-        """Hold a slot while the request is at hand, if it is large. Raises SlotsTaken when none
+        """Hold a slot while the request is handled, if it is large. Raises SlotsTaken when none
         comes free."""
         if not _is_large(request):
             yield

@@ -23,11 +23,11 @@ from fastapi import Request
 from starlette.exceptions import HTTPException
 
 SMALL = 1024 * 1024
-"""Octets up to which a body counts as small; also what the structure of a large one may have."""
+"""Bytes up to which a body counts as small; also what the structure of a large one may have."""
 _LONG = 4096
-"""Octets of a string that is lifted out."""
+"""Bytes of a string that is lifted out."""
 _WINDOW = 256 * 1024
-"""Octets that are searched at a time."""
+"""Bytes that are searched at a time."""
 _INSIDE = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 
 

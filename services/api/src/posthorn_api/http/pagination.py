@@ -79,8 +79,8 @@ def _encode(key: str | int) -> str:
 
 def _decode(cursor: str) -> object:
     try:
-        octets = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        match json.loads(octets):
+        data = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        match json.loads(data):
             case [1, str(key)] if "\0" not in key:
                 key.encode()
                 return key

@@ -74,7 +74,7 @@ async def list_messages(
     """
     which = Which(from_, subject, message_id, since, until, larger, smaller, seen)
     found = await service.messages(caller, address, mailbox, which, number_in(cursor), limit)
-    return part_of_list(found.messages, MessageView.of, found.next)
+    return part_of_list(found.messages, MessageView.from_message, found.next)
 
 
 @messages.get(
@@ -87,7 +87,7 @@ async def get_message(
     address: AddressPath, message: MessagePath, caller: Caller, service: Mailboxes
 ) -> MessageView:
     """The body is not included."""
-    return MessageView.of(await service.message(caller, address, message))
+    return MessageView.from_message(await service.message(caller, address, message))
 
 
 @messages.get(
@@ -117,7 +117,7 @@ async def get_raw_message(
 
 
 async def pieces_of(first: bytes, rest: AsyncGenerator[bytes]) -> AsyncIterator[bytes]:
-    """Yield the octets of an answer that has begun."""
+    """Yield the bytes of an answer that has begun."""
     async with aclosing(rest):
         yield first
         async for piece in rest:
@@ -153,7 +153,7 @@ async def list_dead_letters(
     this list automatically.
     """
     found = await service.dead_letters(number_in(cursor) or 0, limit + 1)
-    return page(found, limit, DeadLetterView.of, lambda parked: parked.sequence)
+    return page(found, limit, DeadLetterView.from_parked, lambda parked: parked.sequence)
 
 
 @dead.post(

@@ -52,7 +52,7 @@ _MAILBOXES = "/v1/accounts/{address:address}/mailboxes"
 async def list_mailboxes(address: AddressPath, caller: Caller, service: Mailboxes) -> MailboxesView:
     """All mailboxes of the account, each with a count of its messages."""
     return MailboxesView(
-        items=[MailboxView.of(each) for each in await service.mailboxes(caller, address)]
+        items=[MailboxView.from_mailbox(each) for each in await service.mailboxes(caller, address)]
     )
 
 
@@ -73,7 +73,10 @@ async def create_mailbox(
     def render(mailbox: Mailbox) -> Response:
         place = f"/v1/accounts/{quote(address, safe='@')}/mailboxes/{quote(mailbox.name)}"
         return Response(
-            MailboxView.of(mailbox).model_dump_json(), 201, {"Location": place}, "application/json"
+            MailboxView.from_mailbox(mailbox).model_dump_json(),
+            201,
+            {"Location": place},
+            "application/json",
         )
 
     return render(await service.create_mailbox(caller, address, new.name, receipt(request, render)))
@@ -109,7 +112,9 @@ async def move_message(
     service: Mailboxes,
 ) -> MessageView:
     """Removes the message from every other mailbox. It gets a new UID in the target mailbox."""
-    return MessageView.of(await service.move_message(caller, address, message, move.mailbox))
+    return MessageView.from_message(
+        await service.move_message(caller, address, message, move.mailbox)
+    )
 
 
 @messages.get(
@@ -129,7 +134,7 @@ async def list_deleted(
     found = await service.deleted(caller, address, _key_in(cursor), limit + 1)
 
     def view(item: tuple[DeletedKey, DeletedMessage]) -> DeletedMessageView:
-        return DeletedMessageView.of(item[1])
+        return DeletedMessageView.from_deleted(item[1])
 
     return page(found, limit, view, lambda item: _cursor(item[0]))
 
@@ -147,7 +152,7 @@ async def undelete_message(
     """To the mailbox where it was, or to INBOX if that mailbox no longer exists. The message counts
     against the quota again.
     """
-    return MessageView.of(await service.undelete_message(caller, address, message))
+    return MessageView.from_message(await service.undelete_message(caller, address, message))
 
 
 def _cursor(key: DeletedKey) -> str:

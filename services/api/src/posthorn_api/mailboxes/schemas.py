@@ -43,7 +43,7 @@ class MailboxView(BaseModel):
     uidnext: int
 
     @classmethod
-    def of(cls, mailbox: Mailbox) -> MailboxView:
+    def from_mailbox(cls, mailbox: Mailbox) -> MailboxView:
         """Show a mailbox."""
         return cls(
             name=mailbox.name,
@@ -75,10 +75,10 @@ class DeletedMessageView(BaseModel):
     until: datetime = Field(description="Time at which it is removed permanently.")
 
     @classmethod
-    def of(cls, deleted: DeletedMessage) -> DeletedMessageView:
+    def from_deleted(cls, deleted: DeletedMessage) -> DeletedMessageView:
         """Show one."""
         return cls(
-            message=MessageView.of(deleted.message),
+            message=MessageView.from_message(deleted.message),
             deleted_at=deleted.deleted_at,
             until=deleted.until,
         )
@@ -138,7 +138,7 @@ class MessageView(BaseModel):
     keywords: list[str]
 
     @classmethod
-    def of(cls, message: Message) -> MessageView:
+    def from_message(cls, message: Message) -> MessageView:
         """Show a message."""
         return cls(
             id=message.id,
@@ -166,7 +166,7 @@ class DeadLetterView(BaseModel):
     size: int
 
     @classmethod
-    def of(cls, parked: Parked) -> DeadLetterView:
+    def from_parked(cls, parked: Parked) -> DeadLetterView:
         """Show a dead letter."""
         return cls(
             sequence=parked.sequence,

@@ -30,7 +30,7 @@ from posthorn_api.mailboxes.structure import PartContent, Structure, content, sc
 from posthorn_api.pending import Pending
 
 LONGEST_NAME = 255
-"""Octets of a mailbox's name."""
+"""Bytes of a mailbox's name."""
 _TAKEN = frozenset({"cur", "new", "tmp"})
 _SCANS_AT_ONCE, _SCANS_AT_ONCE_EACH = 8, 4
 
@@ -102,10 +102,10 @@ class MailboxService:
     async def raw(
         self, caller: ApiKey, address: str, message: UUID
     ) -> tuple[int, bytes, AsyncGenerator[bytes]]:
-        """Return a message's size, its first octets and the rest. A fault of the store shows
+        """Return a message's size, its first bytes and the rest. A fault of the store shows
         before anything is answered."""
         address = address_in("address", address)
-        attempts = 2  # a collector may move the octets between the look-up and the read
+        attempts = 2  # a collector may move the bytes between the look-up and the read
         while True:
             attempts -= 1
             _, location = await self._mail.message(caller.tenant, address, message)

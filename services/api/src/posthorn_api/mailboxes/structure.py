@@ -1,4 +1,4 @@
-"""The parts of a stored message, found and taken out of its octets as they are read: nothing is
+"""The parts of a stored message, found and taken out of its bytes as they are read: nothing is
 whole in memory.
 
 A message is read twice for a part: once to find where the part lies, once to give it. Pieces are
@@ -74,7 +74,7 @@ async def content(
 async def _between(
     first: bytes, rest: AsyncGenerator[bytes], begin: int, end: int
 ) -> AsyncGenerator[bytes]:
-    """Yield the octets from one offset to another."""
+    """Yield the bytes from one offset to another."""
     async with aclosing(rest):
         at = len(first)
         if wanted := first[begin:end]:

@@ -32,7 +32,7 @@ async def get_structure(
     address: AddressPath, message: MessagePath, caller: Caller, service: Mailboxes
 ) -> StructureView:
     """With their numbers, types, names and sizes (RFC 2045, RFC 2046)."""
-    return StructureView.of(await service.structure(caller, address, message))
+    return StructureView.from_structure(await service.structure(caller, address, message))
 
 
 @parts.get(

@@ -41,7 +41,7 @@ class MessagePartView(BaseModel):
     lines: int = Field(description="Number of lines in its body.")
 
     @classmethod
-    def of(cls, depth: int, part: Part) -> MessagePartView:
+    def from_part(cls, depth: int, part: Part) -> MessagePartView:
         """Show a part."""
         fields = part.fields
         return cls(
@@ -75,7 +75,7 @@ class StructureView(BaseModel):
     )
 
     @classmethod
-    def of(cls, structure: Structure) -> StructureView:
+    def from_structure(cls, structure: Structure) -> StructureView:
         """Show a structure."""
-        parts = [MessagePartView.of(depth, part) for depth, part in structure.root.walk()]
+        parts = [MessagePartView.from_part(depth, part) for depth, part in structure.root.walk()]
         return cls(size_bytes=structure.size_bytes, is_complete=structure.is_complete, parts=parts)

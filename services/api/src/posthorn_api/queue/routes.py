@@ -10,7 +10,7 @@ from fastapi import Depends, Path, Query, Response
 
 from posthorn.model.outbound import QueueState
 from posthorn.ports.errors import FieldError, ValidationFailed
-from posthorn.ports.queue import QueueFilter
+from posthorn.ports.queue_administration import QueueFilter
 from posthorn_api.http.operations import (
     BODY_PROBLEMS,
     POST_ONLY,
@@ -100,7 +100,7 @@ async def list_queue(
         tenant,
     )
     found = await service.items(caller, which, number_in(cursor), limit + 1)
-    return page(found, limit, QueueItemView.of, lambda item: item.id)
+    return page(found, limit, QueueItemView.from_item, lambda item: item.id)
 
 
 @queue.get(
@@ -111,7 +111,7 @@ async def list_queue(
 )
 async def get_queued(number: Number, caller: Caller, service: Queue) -> QueueItemView:
     """The answer includes the result of the last attempt."""
-    return QueueItemView.of(await service.item(caller, number))
+    return QueueItemView.from_item(await service.item(caller, number))
 
 
 @queue.delete(
@@ -131,7 +131,7 @@ async def cancel_queued(number: Number, caller: Caller, service: Queue) -> Respo
 
 def _on_one(action: str) -> Callable[..., Awaitable[QueueItemView]]:
     async def act(number: Number, caller: Caller, service: Queue) -> QueueItemView:
-        return QueueItemView.of(await service.act(caller, action, number))
+        return QueueItemView.from_item(await service.act(caller, action, number))
 
     return act
 
@@ -212,7 +212,9 @@ async def list_suppressions(
     of the tenant `default`.
     """
     found = await service.suppressions(caller, domain, text_after(cursor), limit + 1)
-    return page(found, limit, SuppressionView.of, lambda suppression: suppression.address)
+    return page(
+        found, limit, SuppressionView.from_suppression, lambda suppression: suppression.address
+    )
 
 
 @suppressions.post(
@@ -232,7 +234,7 @@ async def suppress(body: SuppressionCreation, caller: Caller, service: Queue) ->
     that bounce permanently are added automatically.
     """
     made, is_new = await service.suppress(caller, body.address, body.reason)
-    answer = created(SuppressionView.of(made), "suppressions", made.address)
+    answer = created(SuppressionView.from_suppression(made), "suppressions", made.address)
     answer.status_code = 201 if is_new else 200
     return answer
 
@@ -265,4 +267,6 @@ async def trace_message(
     otherwise. A key of a tenant sees the messages that the tenant has sent; only a key of the
     whole platform sees those received from elsewhere.
     """
-    return TraceView(items=[EventView.of(event) for event in await service.trace(caller, message)])
+    return TraceView(
+        items=[EventView.from_event(event) for event in await service.trace(caller, message)]
+    )

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from posthorn.model.events import Event
 from posthorn.model.outbound import QueueState
-from posthorn.ports.queue import QueueFilter, QueueItem, Route
+from posthorn.ports.queue import Route
+from posthorn.ports.queue_administration import QueueFilter, QueueItem
 from posthorn.ports.sending import Suppression
 from posthorn.wire.message.header_decoding import decode_text
 from posthorn_api.http.schemas import Line
@@ -110,7 +111,7 @@ class QueueItemView(BaseModel):
     )
 
     @classmethod
-    def of(cls, item: QueueItem) -> QueueItemView:
+    def from_item(cls, item: QueueItem) -> QueueItemView:
         """Show one."""
         return cls(
             id=item.id,
@@ -206,7 +207,7 @@ class RouteView(BaseModel):
     messages_per_minute: int | None
 
     @classmethod
-    def of(cls, route: Route) -> RouteView:
+    def from_route(cls, route: Route) -> RouteView:
         """Show one."""
         return cls(
             domain=route.domain,
@@ -241,7 +242,7 @@ class SuppressionView(BaseModel):
     created_at: datetime
 
     @classmethod
-    def of(cls, suppression: Suppression) -> SuppressionView:
+    def from_suppression(cls, suppression: Suppression) -> SuppressionView:
         """Show one."""
         return cls(
             address=suppression.address,
@@ -265,7 +266,7 @@ class EventView(BaseModel):
     )
 
     @classmethod
-    def of(cls, event: Event) -> EventView:
+    def from_event(cls, event: Event) -> EventView:
         """Show one."""
         return cls(
             at=datetime.fromtimestamp(event.at, UTC), kind=event.kind, detail=dict(event.detail)

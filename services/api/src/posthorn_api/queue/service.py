@@ -28,7 +28,8 @@ from posthorn.ports.clock import Clock
 from posthorn.ports.errors import FieldError, NotFound, Unavailable, ValidationFailed
 from posthorn.ports.events import Trace
 from posthorn.ports.idempotency import Receipt
-from posthorn.ports.queue import QueueAdministration, QueueFilter, QueueItem, Route
+from posthorn.ports.queue import Route
+from posthorn.ports.queue_administration import QueueAdministration, QueueFilter, QueueItem
 from posthorn.ports.routes import Routes
 from posthorn.ports.secrets import Encrypter
 from posthorn.ports.sending import Suppression, Suppressions
@@ -167,11 +168,11 @@ class QueueService:
 
     async def trace(self, caller: ApiKey, message: UUID) -> Sequence[Event]:
         """Return what happened to a message. A tenant sees that of messages it sent, but not
-        where others' aliases lead; of others' messages it sees what became of its own aliases'
-        targets. That mail was read is for the reader's tenant alone."""
+        where others' aliases lead; of others' messages it sees the outcomes for its own
+        aliases' targets. That a message was read is shown to the reader's tenant alone."""
         trace = self._trace.get()
         rows = await self._queue.items(caller.tenant, QueueFilter(message=message), None, _ROWS)
-        events = await trace.of(message)
+        events = await trace.events_of(message)
         if caller.tenant is not None:
             own = {(row.recipient, row.original) for row in rows}
             events = visible_to(caller.tenant, events, own, is_sender=is_of(events, caller.tenant))

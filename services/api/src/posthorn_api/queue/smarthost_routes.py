@@ -34,7 +34,7 @@ async def list_routes(
 ) -> Page[RouteView]:
     """Sorted by domain."""
     found = await service.routes(text_after(cursor), limit + 1)
-    return page(found, limit, RouteView.of, lambda route: route.domain)
+    return page(found, limit, RouteView.from_route, lambda route: route.domain)
 
 
 @routes.post(
@@ -62,7 +62,7 @@ async def create_route(
 )
 async def get_route(domain: Destination, _: Platform, service: Queue) -> RouteView:
     """The password is not shown."""
-    return RouteView.of(await service.route(domain))
+    return RouteView.from_route(await service.route(domain))
 
 
 @routes.put(
@@ -101,4 +101,4 @@ async def delete_route(domain: Destination, _: Platform, service: Queue) -> Resp
 
 
 def _shown(made: Route) -> Response:
-    return created(RouteView.of(made), "routes", made.domain)
+    return created(RouteView.from_route(made), "routes", made.domain)

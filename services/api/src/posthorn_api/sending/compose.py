@@ -3,7 +3,7 @@
 
 Rules:
 
-- The same draft under the same id gives the same octets, so that a repeat of a request is the same
+- The same draft under the same id gives the same bytes, so that a repeat of a request is the same
   message: boundaries come from the id, and nothing here asks the clock.
 - Nothing needs 8BITMIME of the next host: bodies are in ASCII, quoted-printable or base64. Only an
   address whose local part is not ASCII makes the header UTF-8, which then needs SMTPUTF8 (RFC
@@ -38,11 +38,11 @@ _NAME = re.compile(r"[\x21-\x39\x3b-\x7e]{1,100}\Z")
 _TYPE = re.compile(r"(?P<main>[a-z0-9!#$&^_.+-]+)/(?P<sub>[a-z0-9!#$&^_.+-]+)\Z", re.IGNORECASE)
 _CONTENT_ID = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~@-]{1,200}\Z")
 _LARGE = 64 * 1024
-"""Octets from which a text or a file is put into the message after it was made: the email
+"""Bytes from which a text or a file is put into the message after it was made: the email
 package takes its time over such."""
 _PIECE = 1024 * 1024
 _BASE64_LINE = 57
-"""Octets in a line of base64 (RFC 2045 §6.8)."""
+"""Bytes in a line of base64 (RFC 2045 §6.8)."""
 
 _OURS = frozenset(
     {
@@ -184,15 +184,15 @@ class _Large:
         self._parts[base64.b64encode(token) + b"\r\n"] = content
         return token
 
-    def put_into(self, octets: bytes) -> Iterator[bytes]:
+    def put_into(self, data: bytes) -> Iterator[bytes]:
         """Yield the message with the contents in their places, in pieces."""
         at = 0
-        found = sorted((octets.index(line), line) for line in self._parts)
+        found = sorted((data.index(line), line) for line in self._parts)
         for start, line in found:
-            yield octets[at:start]
+            yield data[at:start]
             yield from _base64_lines(self._parts[line])
             at = start + len(line)
-        yield octets[at:]
+        yield data[at:]
 
 
 def _base64_lines(content: bytes) -> Iterator[bytes]:
@@ -263,9 +263,9 @@ def _put_text(put: Callable[..., None], text: str, subtype: str, large: _Large) 
     if len(text) < _LARGE:
         put(text, subtype=subtype)
         return
-    octets = crlf_lines(text.encode())
-    octets = octets if octets.endswith(b"\r\n") else octets + b"\r\n"
-    put(large.stand_in(octets), "text", subtype, params={"charset": "utf-8"})
+    data = crlf_lines(text.encode())
+    data = data if data.endswith(b"\r\n") else data + b"\r\n"
+    put(large.stand_in(data), "text", subtype, params={"charset": "utf-8"})
 
 
 def _type(where: str, text: str) -> tuple[str, str]:

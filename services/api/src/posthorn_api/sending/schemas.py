@@ -152,12 +152,12 @@ class SentView(BaseModel):
 def _decoded(where: str, text: str) -> bytes:
     """Decode piece by piece: the interpreter must not be held for long."""
     try:
-        octets = text.encode("ascii").translate(None, b" \t\r\n\v\f")
-        if 0 <= octets.find(b"=") < len(octets) - 2:
+        data = text.encode("ascii").translate(None, b" \t\r\n\v\f")
+        if 0 <= data.find(b"=") < len(data) - 2:
             raise ValueError("there are characters after the end of the base64")
         return b"".join(
-            base64.b64decode(octets[at : at + _PIECE], validate=True)
-            for at in range(0, len(octets), _PIECE)
+            base64.b64decode(data[at : at + _PIECE], validate=True)
+            for at in range(0, len(data), _PIECE)
         )
     except ValueError:
         raise ValidationFailed(FieldError(where, "not valid base64")) from None

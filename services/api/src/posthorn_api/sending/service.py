@@ -10,7 +10,7 @@ Rules:
 - A message is charged to the key, and to every account, domain and tenant in whose name it goes,
   out of what these may send by any door.
 - The message is made of the request and its id alone: a repeat under the same id is the same
-  octets, which delivery knows again.
+  bytes, which delivery knows again.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class SendRequest:
-    """What is to be sent: a draft, or the octets of a whole message."""
+    """What is to be sent: a draft, or the bytes of a whole message."""
 
     sender: Mailbox
     recipients: Sequence[Recipient]
@@ -117,12 +117,12 @@ class SendingLimits:
 
     hostname: str = "localhost"
     max_size: int = 40 * 1024 * 1024
-    """Octets of the finished message."""
+    """Bytes of the finished message."""
     max_recipients: int = 100
     messages_per_hour: int = 10_000
     """By one key."""
     inline: int = 512 * 1024
-    """Stored octets up to which a message rides in the stream."""
+    """Stored bytes up to which a message rides in the stream."""
     account: Limits = field(default_factory=Limits)
     """Of an account that has none of its own."""
     postmaster: str | None = None
@@ -361,21 +361,21 @@ class SendingService:
         path = return_path(wish.sender.written)
         hop = Hop("", "", self._limits.hostname, "HTTP", withheld=True)
         only = recipients[0] if len(recipients) == 1 else None
-        octets = b"".join(
+        data = b"".join(
             (path, received(hop, str(number), only, at), submitted.block, b"\r\n", text)
         )
-        if len(octets) > self._limits.max_size:
+        if len(data) > self._limits.max_size:
             raise ValidationFailed(
                 FieldError(
                     bulk,
-                    f"the message has {len(octets)} bytes; at most {self._limits.max_size} are allowed",
+                    f"the message has {len(data)} bytes; at most {self._limits.max_size} are allowed",
                 )
             )
-        octets = with_short_lines(octets)  # what is signed must be what travels
+        data = with_short_lines(data)  # what is signed must be what travels
         names = (wish.sender.written, *recipients)
         return _Made(
-            octets,
-            Body.from_message(octets, len(path)),
+            data,
+            Body.from_message(data, len(path)),
             submitted.authors,
             submitted.senders,
             where,

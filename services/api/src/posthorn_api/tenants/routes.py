@@ -59,12 +59,12 @@ Moment = Annotated[AwareDatetime | None, Query(examples=["2036-01-01T00:00:00Z"]
 
 
 def _made(tenant: Tenant) -> Response:
-    return created(TenantView.of(tenant), "tenants", tenant.name, tenant.version)
+    return created(TenantView.from_tenant(tenant), "tenants", tenant.name, tenant.version)
 
 
 def _shown(tenant: Tenant, response: Response) -> TenantView:
     response.headers["ETag"] = etag(tenant.version)
-    return TenantView.of(tenant)
+    return TenantView.from_tenant(tenant)
 
 
 @tenants.post(
@@ -89,7 +89,7 @@ async def list_tenants(
 ) -> Page[TenantView]:
     """Sorted by name. A key of a tenant sees its own tenant only."""
     found = await service.tenants(caller, text_after(cursor), limit + 1)
-    return page(found, limit, TenantView.of, lambda tenant: tenant.name)
+    return page(found, limit, TenantView.from_tenant, lambda tenant: tenant.name)
 
 
 @tenants.get(
@@ -181,7 +181,7 @@ async def list_api_keys(
 ) -> Page[ApiKeyView]:
     """Sorted by creation time. The keys themselves are not shown."""
     found = await service.keys(caller, id_in(cursor), limit + 1)
-    return page(found, limit, ApiKeyView.of, lambda key: str(key.id))
+    return page(found, limit, ApiKeyView.from_key, lambda key: str(key.id))
 
 
 @api_keys.get(
@@ -192,7 +192,7 @@ async def list_api_keys(
 )
 async def get_api_key(number: KeyPath, caller: Caller, service: Tenants) -> ApiKeyView:
     """The key itself is not shown."""
-    return ApiKeyView.of(await service.key(caller, number))
+    return ApiKeyView.from_key(await service.key(caller, number))
 
 
 @api_keys.delete(
@@ -228,7 +228,7 @@ async def list_content_access(
     """
     account = await accounts.account(caller, address)
     found = await service.content_access(caller, account, number_in(cursor), limit + 1)
-    return page(found, limit, AuditView.of, lambda line: line.id)
+    return page(found, limit, AuditView.from_line, lambda line: line.id)
 
 
 @audit.get(
@@ -255,4 +255,4 @@ async def list_audit(
     """
     which = AuditFilter(actor, action, subject, since, until)
     found = await service.audit(caller, which, number_in(cursor), limit + 1)
-    return page(found, limit, AuditView.of, lambda line: line.id)
+    return page(found, limit, AuditView.from_line, lambda line: line.id)

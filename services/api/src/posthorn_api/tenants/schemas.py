@@ -98,7 +98,7 @@ class TenantView(BaseModel):
     updated_at: datetime
 
     @classmethod
-    def of(cls, tenant: Tenant) -> TenantView:
+    def from_tenant(cls, tenant: Tenant) -> TenantView:
         """Show a tenant."""
         rules = tenant.rules
         return cls(
@@ -150,7 +150,7 @@ class ApiKeyView(BaseModel):
     created_at: datetime
 
     @classmethod
-    def of(cls, key: ApiKey) -> ApiKeyView:
+    def from_key(cls, key: ApiKey) -> ApiKeyView:
         """Show a key."""
         assert key.created_at is not None
         return cls(
@@ -176,7 +176,7 @@ class NewApiKeyView(ApiKeyView):
     @classmethod
     def shown(cls, made: ApiKey, key: str | None) -> NewApiKeyView:
         """Show one with the key."""
-        return cls(**ApiKeyView.of(made).model_dump(), key=key)
+        return cls(**ApiKeyView.from_key(made).model_dump(), key=key)
 
 
 class AuditView(BaseModel):
@@ -196,7 +196,7 @@ class AuditView(BaseModel):
     request_id: str = Field(description="The X-Request-Id of the request.")
 
     @classmethod
-    def of(cls, line: AuditLine) -> AuditView:
+    def from_line(cls, line: AuditLine) -> AuditView:
         """Show a line."""
         return cls(
             id=line.id,

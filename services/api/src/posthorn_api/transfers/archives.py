@@ -70,13 +70,13 @@ class Reading(Protocol):
         before them."""
         ...
 
-    def feed(self, octets: bytes) -> Iterator[Incoming]:
-        """Take octets as they come; returns the messages that are complete. Raises NotMbox or
-        NotTar."""
+    def feed(self, data: bytes) -> Iterator[Incoming]:
+        """Take bytes as they come; returns the messages that are complete. Raises NotMboxError or
+        NotTarError."""
         ...
 
     def end(self) -> Iterator[Incoming]:
-        """The file is over; returns what is left. Raises NotMbox or NotTar when it breaks off."""
+        """The file is over; returns what is left. Raises NotMboxError or NotTarError when it breaks off."""
         ...
 
 
@@ -89,8 +89,8 @@ class _Mbox:
     def from_lines_left(self) -> int:
         return self._reader.from_lines_left
 
-    def feed(self, octets: bytes) -> Iterator[Incoming]:
-        return map(self._incoming, self._reader.feed(octets))
+    def feed(self, data: bytes) -> Iterator[Incoming]:
+        return map(self._incoming, self._reader.feed(data))
 
     def end(self) -> Iterator[Incoming]:
         return map(self._incoming, self._reader.end())
@@ -117,8 +117,8 @@ class _Files:
         self._reader = TarReader(limit)
         self._limit = limit
 
-    def feed(self, octets: bytes) -> Iterator[Incoming]:
-        for file in self._reader.feed(octets):
+    def feed(self, data: bytes) -> Iterator[Incoming]:
+        for file in self._reader.feed(data):
             if (incoming := _of_files(file, self._limit)) is not None:
                 yield incoming
 
@@ -140,8 +140,8 @@ class _Maildirs:
         self._held: list[TarFile] = []
         self._octets = 0
 
-    def feed(self, octets: bytes) -> Iterator[Incoming]:
-        for file in self._reader.feed(octets):
+    def feed(self, data: bytes) -> Iterator[Incoming]:
+        for file in self._reader.feed(data):
             yield from self._file(file)
 
     def end(self) -> Iterator[Incoming]:
@@ -181,7 +181,7 @@ class _Maildirs:
 
 
 def reading(form: Format, limit: int) -> Reading:
-    """Begin to read a file; messages of more than ``limit`` octets are told of, but not kept."""
+    """Begin to read a file; messages of more than ``limit`` bytes are told of, but not kept."""
     match form:
         case Format.MBOX:
             return _Mbox(limit)
@@ -216,7 +216,7 @@ def _of_files(file: TarFile, limit: int) -> Incoming | None:
 
 
 def _made(
-    octets: bytes | None,
+    data: bytes | None,
     sender: str,
     at: float | None,
     flags: int,
@@ -224,10 +224,10 @@ def _made(
     name: str | None,
     limit: int,
 ) -> Incoming:
-    if octets is None:
+    if data is None:
         return Incoming(None, sender, 0, at, flags, mailbox, name)
     try:
-        content = with_whole_line_ends(_message_in(octets, limit))
+        content = with_whole_line_ends(_message_in(data, limit))
         content = header_first(content, more=False) or content
     except NotUnpackedError as error:
         return Incoming(b"", sender, 0, at, flags, mailbox, name, fault=str(error))
@@ -239,17 +239,17 @@ def _made(
     return Incoming(content, sender, found.end() if found else 0, at, flags, mailbox, name)
 
 
-def _message_in(octets: bytes, limit: int) -> bytes:
+def _message_in(data: bytes, limit: int) -> bytes:
     """Return the message that a file holds, unpacked. Raises NotUnpackedError, also for what is
     no message at all."""
-    if compression_of(octets) is not None:
-        octets = unpacked(octets, limit)
-    first = octets.partition(b"\n")[0]
-    if b"\0" in first and not starts_with_field(octets):
+    if compression_of(data) is not None:
+        data = unpacked(data, limit)
+    first = data.partition(b"\n")[0]
+    if b"\0" in first and not starts_with_field(data):
         raise NotUnpackedError(
             "this is no message: its first line is no header field and holds NULs"
         )
-    return octets
+    return data
 
 
 def _date_of(content: bytes) -> float | None:

@@ -1,4 +1,4 @@
-"""A set of SHA-256 digests that takes little memory: eight octets each, keyed, in a table of
+"""A set of SHA-256 digests that takes little memory: eight bytes each, keyed, in a table of
 numbers.
 
 Two messages that differ are taken for one with a probability of n²/2^65: of a million messages,
@@ -15,7 +15,7 @@ _SMALLEST = 1024
 
 
 class Digests:
-    """Grows with what is added: 14 to 27 octets for each."""
+    """Grows with what is added: 14 to 27 bytes for each."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key

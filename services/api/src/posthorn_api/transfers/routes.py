@@ -130,9 +130,9 @@ async def import_mail(
     from the file (the From line, or the names in a Maildir), otherwise from the Received and
     Date fields; flags from the names in a Maildir, or from Status and X-Status.
     """
-    octets = request.state.pieces
+    pieces = request.state.pieces
     try:
-        found = await service.take_in(caller, address, form, mailbox, octets)
+        found = await service.take_in(caller, address, form, mailbox, pieces)
     except TimeoutError:
         raise Problem(
             408, "timeout", "the body stopped arriving", headers={"Connection": "close"}
@@ -140,7 +140,7 @@ async def import_mail(
     except Exception as error:
         refused = problem_of(error)
         refused.headers["Connection"] = "close"
-        await _swallow(octets)
+        await _swallow(pieces)
         raise refused from None
     failures = [
         ImportFailure(message=number, name=name, reason=reason)
@@ -162,12 +162,12 @@ async def import_mail(
     )
 
 
-async def _swallow(octets: AsyncIterator[bytes]) -> None:
+async def _swallow(pieces: AsyncIterator[bytes]) -> None:
     """Take in a little more: a client that is still writing would not read the answer."""
     taken = 0
     with suppress(TimeoutError, Exception):
         async with asyncio.timeout(_SWALLOW_SECONDS):
-            async for piece in octets:
+            async for piece in pieces:
                 taken += len(piece)
                 if taken > _SWALLOWED:
                     return

@@ -10,7 +10,7 @@ Rules:
 - An export that cannot read a message ends in an error, so that the client sees that it is not
   whole. A message that is deleted meanwhile is left out.
 - An import stores mail as delivery does: a segment of many bodies is written first, then its rows
-  in one transaction. What was there already, octet for octet, is not brought in again: so an import
+  in one transaction. What was there already, byte for byte, is not brought in again: so an import
   that broke off is repeated as a whole.
 - A message that cannot be taken (too large, no room, no name for its mailbox) is counted and told
   of, and the rest goes on.
@@ -43,8 +43,8 @@ from posthorn.runtime.holders import present_holder
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.least_rate import LeastRate
 from posthorn.wire.archive import maildir
-from posthorn.wire.archive.mbox import NotMbox
-from posthorn.wire.archive.tar import END, NotTar, directory_header
+from posthorn.wire.archive.mbox import NotMboxError
+from posthorn.wire.archive.tar import END, NotTarError, directory_header
 from posthorn.wire.message.header import SCAN_LIMIT, scan_header
 from posthorn_api.directory.service import address_in
 from posthorn_api.mailboxes.service import known_mailbox, mailbox_in
@@ -74,7 +74,7 @@ _LATEST_SECONDS = 86_400.0
 _exported = Counter("posthorn_api_exported_messages_total", "Messages exported")
 _imported = Counter(
     "posthorn_api_imported_messages_total",
-    "Messages of imports, by what became of them",
+    "Messages of imports, by result",
     ["result"],
 )
 
@@ -172,16 +172,16 @@ class TransferService:
                 if place % (_AHEAD // 2) == 0:
                     self._bodies.prefetch(ahead.location for ahead in page[place : place + _AHEAD])
                 async with aclosing(self._message(contents, entry)) as pieces:
-                    async for octets in written(form, contents, entry, pieces):
-                        yield octets
+                    async for data in written(form, contents, entry, pieces):
+                        yield data
             after = page[-1].mailbox, page[-1].uid
         if form is not Format.MBOX:
             yield END
 
     async def _message(self, contents: Contents, entry: Exported) -> AsyncGenerator[bytes]:
-        """Yield a message's octets; nothing at all when it has been deleted since it was listed."""
+        """Yield a message's bytes; nothing at all when it has been deleted since it was listed."""
         location = entry.location
-        for attempt in (1, 2):  # a collector may move the octets between the look-up and the read
+        for attempt in (1, 2):  # a collector may move the bytes between the look-up and the read
             pieces = self._bodies.stream(location)
             async with aclosing(pieces):
                 try:
@@ -208,7 +208,7 @@ class TransferService:
         address: str,
         form: Format,
         mailbox: str | None,
-        octets: AsyncIterator[bytes],
+        pieces: AsyncIterator[bytes],
     ) -> Summary:
         """Import a file.
 
@@ -222,7 +222,7 @@ class TransferService:
             importing = await self._transfers.begin(caller.tenant, address, new_id(), details)
             work = _Import(self, importing, form, into)
             paced = LeastRate(idle_seconds=IDLE_SECONDS, whole_seconds=self.whole_seconds).read(
-                octets
+                pieces
             )
             try:
                 return await work.run(paced)
@@ -299,18 +299,18 @@ class _Import:
         self._octets = 0
         self._stayed = time.monotonic()
 
-    async def run(self, octets: AsyncIterator[bytes]) -> Summary:
+    async def run(self, pieces: AsyncIterator[bytes]) -> Summary:
         digests = await self._transfer.known(self._importing)
         is_over = False
         while not is_over:
-            piece = await anext(octets, None)
+            piece = await anext(pieces, None)
             is_over = piece is None
             try:
                 for incoming in self._reading.end() if piece is None else self._reading.feed(piece):
                     self._take(incoming, digests)
                     if self._octets >= BATCH_OCTETS or len(self._batch) >= BATCH_MESSAGES:
                         await self._store()
-            except (NotMbox, NotTar) as error:
+            except (NotMboxError, NotTarError) as error:
                 await self._store()
                 raise ValidationFailed(
                     FieldError("body", f"{self._broken(error)}; {self._so_far()}")
@@ -323,7 +323,7 @@ class _Import:
         return self.summary
 
     def _broken(self, error: Exception) -> str:
-        if isinstance(error, NotTar):
+        if isinstance(error, NotTarError):
             return str(error) or "this is not a tar archive"
         return "this is no mbox: its first line must be From, an address and a date (unpack it first if it is compressed)"
 

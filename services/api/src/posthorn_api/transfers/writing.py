@@ -46,16 +46,16 @@ async def written(
 
 
 async def gathered(pieces: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-    """Yield the same octets in larger pieces: small ones cost a system call each."""
+    """Yield the same bytes in larger pieces: small ones cost a system call each."""
     held: list[bytes] = []
-    octets = 0
+    size = 0
     async with aclosing(pieces):
         async for piece in pieces:
             held.append(piece)
-            octets += len(piece)
-            if octets >= _PIECES_OCTETS:
+            size += len(piece)
+            if size >= _PIECES_OCTETS:
                 yield b"".join(held)
                 held.clear()
-                octets = 0
+                size = 0
     if held:
         yield b"".join(held)

@@ -26,7 +26,7 @@ from posthorn.runtime.tls import verifying_context
 _SECONDS = 15.0
 _CONNECT_SECONDS = 5.0
 MOST_REPLY = 2048
-"""Octets of an answer that are read."""
+"""Bytes of an answer that are read."""
 
 
 class Unreachable(Exception):
@@ -111,12 +111,12 @@ class Poster:
             ) as pool,
             pool.stream("POST", url, headers=sent, content=body) as response,
         ):
-            octets = b""
+            data = b""
             async for part in response.aiter_stream():
-                octets += part
-                if len(octets) >= MOST_REPLY:
+                data += part
+                if len(data) >= MOST_REPLY:
                     break  # what is left is not read: the connection is closed
-            text = octets[:MOST_REPLY].decode("utf-8", "replace")
+            text = data[:MOST_REPLY].decode("utf-8", "replace")
             return Reply(response.status, text, _retry_after(response.headers))
 
     def _allowed(self, addresses: Sequence[str]) -> Sequence[str]:

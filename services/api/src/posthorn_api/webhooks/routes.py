@@ -50,7 +50,7 @@ def _render(webhook: Webhook, secret: str | None = None) -> Response:
 
 def _shown(webhook: Webhook, response: Response) -> WebhookView:
     response.headers["ETag"] = etag(webhook.version)
-    return WebhookView.of(webhook)
+    return WebhookView.from_webhook(webhook)
 
 
 @webhooks.post(
@@ -100,7 +100,7 @@ async def list_webhooks(
 ) -> Page[WebhookView]:
     """Sorted by creation time. The secrets are not shown."""
     found = await service.items(caller, id_in(cursor), limit + 1)
-    return page(found, limit, WebhookView.of, lambda webhook: str(webhook.id))
+    return page(found, limit, WebhookView.from_webhook, lambda webhook: str(webhook.id))
 
 
 @webhooks.get(_ONE, operation_id="getWebhook", summary="Get a webhook.", responses=problems(404))
@@ -185,7 +185,9 @@ async def test_webhook(
     """
     guard: Guard = request.app.state.guard
     delivery = await service.test(caller, number, await guard.first_attempt(request))
-    return created(DeliveryView.of(delivery), f"webhooks/{number}/deliveries", str(delivery.id))
+    return created(
+        DeliveryView.from_delivery(delivery), f"webhooks/{number}/deliveries", str(delivery.id)
+    )
 
 
 @webhooks.get(
@@ -206,7 +208,7 @@ async def list_webhook_deliveries(
 ) -> Page[DeliveryView]:
     """Newest first. Finished deliveries are kept for a week."""
     found = await service.deliveries(caller, number, state, id_in(cursor), limit + 1)
-    return page(found, limit, DeliveryView.of, lambda delivery: str(delivery.id))
+    return page(found, limit, DeliveryView.from_delivery, lambda delivery: str(delivery.id))
 
 
 @webhooks.get(
@@ -219,7 +221,7 @@ async def get_webhook_delivery(
     number: WebhookPath, delivery: DeliveryPath, caller: Caller, service: Webhooks
 ) -> DeliveryView:
     """The answer includes the event and the last response of the receiver."""
-    return DeliveryView.of(await service.delivery(caller, number, delivery))
+    return DeliveryView.from_delivery(await service.delivery(caller, number, delivery))
 
 
 @webhooks.post(
@@ -236,5 +238,5 @@ async def replay_webhook_delivery(
     """Sends the event again at once, in whatever state the delivery is, with the same `webhook-id`.
     Earlier attempts stay counted.
     """
-    view = DeliveryView.of(await service.replay(caller, number, delivery))
+    view = DeliveryView.from_delivery(await service.replay(caller, number, delivery))
     return Response(view.model_dump_json(), media_type="application/json")

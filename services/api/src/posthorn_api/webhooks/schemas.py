@@ -81,7 +81,7 @@ class WebhookView(BaseModel):
     updated_at: datetime
 
     @classmethod
-    def of(cls, webhook: Webhook) -> WebhookView:
+    def from_webhook(cls, webhook: Webhook) -> WebhookView:
         """Show a webhook."""
         return cls(**_shown(webhook))
 
@@ -122,7 +122,7 @@ class DeliveryView(BaseModel):
     closed_at: datetime | None
 
     @classmethod
-    def of(cls, delivery: Delivery) -> DeliveryView:
+    def from_delivery(cls, delivery: Delivery) -> DeliveryView:
         """Show a delivery."""
         waiting = delivery.closed_at is None
         return cls(

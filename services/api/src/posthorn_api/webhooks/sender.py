@@ -139,7 +139,9 @@ class Sender:
             await self._note(parcel, attempt)
         except Unavailable as fault:  # it comes again when the claim is over
             log.warning(
-                "what became of a webhook is not noted", delivery=str(parcel.id), detail=str(fault)
+                "the attempt of a webhook delivery was not recorded",
+                delivery=str(parcel.id),
+                detail=str(fault),
             )
         finally:
             self._at_work[parcel.webhook] -= 1

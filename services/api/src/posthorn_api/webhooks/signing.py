@@ -2,7 +2,7 @@
 
 - What is signed is ``<webhook-id>.<webhook-timestamp>.<body>``; the timestamp is that of the
   attempt, in seconds since the epoch.
-- A secret is shown as ``whsec_`` and 32 random octets in base64; these octets are the key of the
+- A secret is shown as ``whsec_`` and 32 random bytes in base64; these bytes are the key of the
   HMAC-SHA256.
 - After a rotation the secret before signs too, for a day: the header then holds two signatures, and
   either will do.

@@ -185,7 +185,7 @@ class Connection:
         self.etag = answer.headers.get("ETag")
         if answer.is_success:
             return answer
-        raise ApiError.of(answer.status_code, _json(answer))
+        raise ApiError.from_document(answer.status_code, _json(answer))
 
     def _call(self, method: str, path: str, **rest: Any) -> Any:
         """Return what the answer's JSON holds; None for an answer without a body."""
@@ -254,7 +254,7 @@ def _given(query: Mapping[str, object] | None) -> httpx.QueryParams:
 
 def _again(answer: httpx.Response) -> bool:
     if answer.status_code == httpx.codes.CONFLICT:  # our first try still runs there
-        return ApiError.of(answer.status_code, _json(answer)).slug == _IN_USE
+        return ApiError.from_document(answer.status_code, _json(answer)).slug == _IN_USE
     # nothing was done; worth it when it is over soon
     if answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
         said = answer.headers.get("Retry-After", "")

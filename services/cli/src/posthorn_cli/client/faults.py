@@ -44,7 +44,7 @@ class ApiError(ClientError):
         self.faults = faults
 
     @classmethod
-    def of(cls, status: int, document: object) -> ApiError:
+    def from_document(cls, status: int, document: object) -> ApiError:
         """Read one from the body of an answer; a body that is no problem document makes a plain
         one."""
         if not isinstance(document, Mapping):

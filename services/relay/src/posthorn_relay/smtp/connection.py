@@ -38,19 +38,18 @@ from contextlib import AsyncExitStack, suppress
 
 from prometheus_client import Counter
 
-from posthorn.wire.message.seven_bit import Inconvertible
+from posthorn.wire.message.content_fields import Inconvertible
 from posthorn.wire.smtp.client_replies import HostReply
 from posthorn_relay.settings import EgressSettings
 from posthorn_relay.smtp.content import Content, stuffed
 from posthorn_relay.smtp.downgrade import acceptable_form, is_about_lines
 from posthorn_relay.smtp.envelope import (
-    ends_early,
     is_unsafe,
     mail_command,
-    needs_utf8,
-    needs_utf8_for_header_only,
     rcpt_command,
 )
+from posthorn_relay.smtp.failures import broken, refused, refused_recipient
+from posthorn_relay.smtp.obstacles import obstacle, oversize
 from posthorn_relay.smtp.protocol import ClientProtocol, ConnectionFailed, Fault
 from posthorn_relay.smtp.types import Accepted, Failed, MailTransaction, RemoteHost, SmtpResult
 
@@ -67,27 +66,6 @@ _transactions = Counter(
 )
 _first = _transactions.labels("new")
 _reused = _transactions.labels("reused")
-
-
-def refused(stage: str, reply: HostReply, host: str, tls: str) -> Failed:
-    """Return a refusal of the host as Failed."""
-    return Failed(
-        stage,
-        reply.code,
-        reply.status or f"{reply.code // 100}.0.0",
-        reply.line,
-        reply.code >= 500,
-        host,
-        tls,
-    )
-
-
-def broken(stage: str, fault: Fault, host: str, tls: str) -> Failed:
-    """Return a fault of the connection as Failed: transient, unless the host refuses in the
-    middle of the content."""
-    permanent = stage == "data" and fault.code >= 500
-    status = fault.status if permanent else f"4{fault.status[1:]}"
-    return Failed(stage, fault.code, status, fault.text, permanent, host, tls)
 
 
 class SmtpConnection:
@@ -133,8 +111,8 @@ class SmtpConnection:
 
         An error of ``content`` before its first block leaves the connection as it was.
         """
-        if failure := self._obstacle(transaction):
-            return [failure] * len(transaction.recipients)
+        if found := obstacle(transaction, self._offered):
+            return [self._ours("mail", *found)] * len(transaction.recipients)
         results: list[SmtpResult | None] = [
             self._ours("rcpt", "5.1.3", "this recipient cannot be named in SMTP")
             if is_unsafe(recipient.address)
@@ -155,7 +133,8 @@ class SmtpConnection:
                     while True:
                         if fit is not transaction:
                             await content.close()
-                            if failure := self._too_large(fit):
+                            if found := oversize(fit, self._offered):
+                                failure = self._ours("mail", *found)
                                 return [result or failure for result in results]
                             content = Content(fit.content)
                             await content.advance()
@@ -187,33 +166,6 @@ class SmtpConnection:
             self._protocol.deadline = None
             await content.close()
         return [result for result in results if result is not None]
-
-    # Before anything is sent
-
-    def _obstacle(self, transaction: MailTransaction) -> Failed | None:
-        """Return why this host cannot take the transaction (RFC 6531 §3.2)."""
-        if ends_early(transaction.reverse_path):
-            return self._ours("mail", "5.1.7", "this sender cannot be named in SMTP")
-        if (
-            "SMTPUTF8" not in self._offered
-            and needs_utf8(transaction)
-            and not needs_utf8_for_header_only(transaction)
-        ):
-            return self._ours(
-                "mail", "5.6.7", "the message needs SMTPUTF8, which the host does not offer"
-            )
-        return self._too_large(transaction)
-
-    def _too_large(self, transaction: MailTransaction) -> Failed | None:
-        """Compare with the size limit of the host (RFC 1870 §5)."""
-        limit = self._offered.get("SIZE", "")
-        if limit.isascii() and limit.isdigit() and 0 < int(limit[:20]) < transaction.size:
-            return self._ours(
-                "mail",
-                "5.3.4",
-                f"the message has {transaction.size} octets, the host takes {limit[:20]} at most",
-            )
-        return None
 
     def _ours(self, stage: str, status: str, text: str) -> Failed:
         return Failed(stage, 0, status, text, True, self._host, self.tls)
@@ -248,7 +200,7 @@ class SmtpConnection:
             [place for place, result in enumerate(results) if result is None],
         )
         chunked = self._chunking and (transaction.has_dot_lines or transaction.size >= CHUNKED_FROM)
-        mail = mail_command(transaction, self._offered)
+        mail = mail_command(transaction, self._offered, has_login=self.remote.login is not None)
         rcpts = [rcpt_command(transaction.recipients[place], self._offered) for place in places]
         seconds = self._settings.relay_greeting_seconds
         protocol.deadline = protocol.time() + self._command_seconds(len(rcpts))
@@ -277,7 +229,7 @@ class SmtpConnection:
             if self._is_positive(reply):
                 accepted += 1
             elif not failure:
-                results[place] = self._refused_recipient(reply, accepted)
+                results[place] = refused_recipient(reply, accepted, self._host, self.tls)
         if chunked:
             return failure or (await self._chunks(transaction, content) if accepted else None)
         if not accepted and not self._pipelining:
@@ -397,14 +349,6 @@ class SmtpConnection:
             return Accepted(reply.line + self._note, self._host, self.tls, "DSN" in self._offered)
         failed = refused("end", reply, self._host, self.tls)
         failed.reply += self._note
-        return failed
-
-    def _refused_recipient(self, reply: HostReply, accepted: int) -> Failed:
-        # 552 for one more recipient than the host likes at once stands for 452 (RFC 5321
-        # §4.5.3.1.10)
-        failed = refused("rcpt", reply, self._host, self.tls)
-        if accepted and reply.code == 552 and reply.status in ("", "5.5.3"):
-            failed.permanent, failed.status = False, "4.5.3"
         return failed
 
     async def _answer(self, command: bytes, seconds: float) -> HostReply:

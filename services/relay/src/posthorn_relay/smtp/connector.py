@@ -44,7 +44,8 @@ from posthorn_relay.smtp.certificates import (
     check_names,
     usable_records,
 )
-from posthorn_relay.smtp.connection import SmtpConnection, broken, refused
+from posthorn_relay.smtp.connection import SmtpConnection
+from posthorn_relay.smtp.failures import broken, refused
 from posthorn_relay.smtp.protocol import ClientProtocol, ConnectionFailed
 from posthorn_relay.smtp.sts_failures import note_failure
 from posthorn_relay.smtp.types import Failed, RemoteHost, Tls, TlsResult

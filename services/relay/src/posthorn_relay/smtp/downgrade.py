@@ -30,7 +30,8 @@ from typing import BinaryIO
 from prometheus_client import Counter
 
 from posthorn.ports.errors import Unavailable
-from posthorn.wire.message.seven_bit import Conversion, Inconvertible, convert, is_fit
+from posthorn.wire.message.content_fields import Inconvertible
+from posthorn.wire.message.seven_bit import Conversion, convert, is_fit
 from posthorn.wire.message.transfer_encoding import MAX_LINE, Octets, is_seven_bit
 from posthorn_relay.smtp.types import Failed, MailTransaction, SmtpResult
 

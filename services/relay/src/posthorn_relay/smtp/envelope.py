@@ -2,7 +2,7 @@
 offers.
 
 RFC 5321 §4.1.1.2 and §4.1.1.3, SIZE (RFC 1870), 8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531), DSN (RFC
-3461).
+3461), AUTH (RFC 4954).
 """
 
 from __future__ import annotations
@@ -25,9 +25,15 @@ _NOTIFY = (
 )
 
 
-def mail_command(transaction: MailTransaction, offered: Container[str]) -> bytes:
+def mail_command(
+    transaction: MailTransaction, offered: Container[str], *, has_login: bool = False
+) -> bytes:
     """Return the MAIL command, its line end included. ``offered``: keywords of the host's
-    extensions."""
+    extensions; ``has_login``: the connection is logged in.
+
+    No identity of a client is passed on: where the connection is logged in, ``AUTH=<>`` says so
+    (RFC 4954 §5).
+    """
     words = [f"MAIL FROM:<{transaction.reverse_path}>"]
     if "SIZE" in offered:
         words.append(f"SIZE={transaction.size}")
@@ -40,6 +46,8 @@ def mail_command(transaction: MailTransaction, offered: Container[str]) -> bytes
             words.append(f"RET={transaction.ret}")
         if transaction.envid.isascii() and transaction.envid:
             words.append(f"ENVID={xtext(transaction.envid)}")
+    if has_login and "AUTH" in offered:
+        words.append("AUTH=<>")
     return f"{' '.join(words)}\r\n".encode()
 
 
@@ -53,7 +61,7 @@ def rcpt_command(recipient: Recipient, offered: Container[str]) -> bytes:
         words.append("NOTIFY=" + ",".join(name for bit, name in _NOTIFY if recipient.notify & bit))
     kind, _, address = recipient.orcpt.partition(";")
     if address and not ends_early(kind):
-        words.append(f"ORCPT={kind};{xtext(address)}")
+        words.append(f"ORCPT={kind};{xtext(address, utf8=kind.lower() == 'utf-8')}")
     return f"{' '.join(words)}\r\n".encode()
 
 
@@ -85,9 +93,9 @@ def needs_utf8_for_header_only(transaction: MailTransaction) -> bool:
     return transaction.eight_bit and all(name.isascii() for name in names)
 
 
-def xtext(text: str) -> str:
-    """Return text encoded for ENVID and ORCPT (RFC 3461 §4); a non-ASCII address as
-    utf-8-addr-xtext (RFC 6533 §3)."""
-    if text.isascii():
+def xtext(text: str, *, utf8: bool = False) -> str:
+    """Return text encoded for ENVID and ORCPT (RFC 3461 §4); an address of the type utf-8, or one
+    that is not ASCII, as utf-8-addr-xtext (RFC 6533 §3)."""
+    if text.isascii() and not utf8:
         return _XTEXT.sub(lambda found: f"+{ord(found[0]):02X}", text)
     return _UNICODE_XTEXT.sub(lambda found: f"\\x{{{ord(found[0]):02X}}}", text)

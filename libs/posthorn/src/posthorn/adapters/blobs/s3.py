@@ -42,6 +42,7 @@ from minio.error import MinioException, S3Error, ServerError
 from urllib3.exceptions import HTTPError, MaxRetryError, ReadTimeoutError
 from urllib3.response import BaseHTTPResponse
 
+from posthorn.adapters.blobs.s3_streams import Download, FileSource, PartsSource, UploadSource
 from posthorn.adapters.blobs.targets import S3Target
 from posthorn.adapters.blobs.threads import Threads
 from posthorn.ports.blobs import BlobInfo, BlobMissing, check_key
@@ -122,11 +123,11 @@ class S3Blobs:
         self._http.clear()
 
     async def put(self, key: str, parts: Sequence[bytes]) -> None:
-        await self._run(lambda: self._upload(key, _Parts(parts)))
+        await self._run(lambda: self._upload(key, PartsSource(parts)))
 
     async def put_file(self, key: str, file: BinaryIO, size: int) -> None:
         """Raises ValueError when the file ends before ``size`` bytes."""
-        await self._run(lambda: self._upload(key, _Portion(file, size)))
+        await self._run(lambda: self._upload(key, FileSource(file, size)))
 
     async def read(self, key: str, offset: int, length: int) -> bytes:
         return await self._run(lambda: self._read(key, offset, length))
@@ -135,7 +136,7 @@ class S3Blobs:
         self, key: str, offset: int, length: int, chunk: int = 262_144
     ) -> AsyncIterator[bytes]:
         pieces = self._threads.pieces(
-            lambda: _translated(lambda: _Download(self._get(key, offset, length), length)),
+            lambda: _translated(lambda: Download(self._get(key, offset, length), length)),
             lambda download: _translated(lambda: download.next(chunk)),
             lambda download: download.close(),
         )
@@ -194,7 +195,7 @@ class S3Blobs:
                     # another process was faster
             self._ensured = True
 
-    def _upload(self, key: str, source: _Source) -> None:
+    def _upload(self, key: str, source: UploadSource) -> None:
         name = self._name(key)
         self._ensure()
         digest = hashlib.md5(usedforsecurity=False)
@@ -235,103 +236,11 @@ class S3Blobs:
         self._client.remove_object(self._bucket, name)
 
     def _read(self, key: str, offset: int, length: int) -> bytes:
-        download = _Download(self._get(key, offset, length), length)
+        download = Download(self._get(key, offset, length), length)
         try:
             return download.next(length)
         finally:
             download.close()
-
-
-class _Download:
-    """The bytes of a response, piece by piece; its connection is reused when all of them were
-    read."""
-
-    def __init__(self, response: BaseHTTPResponse | None, length: int) -> None:
-        self._response = response
-        self._left = length
-
-    def next(self, most: int) -> bytes:
-        wanted = min(most, self._left)
-        if not wanted or self._response is None:
-            return b""
-        piece = self._response.read(wanted)
-        if len(piece) != wanted:
-            raise Unavailable("blobs", "the blob is shorter than expected")
-        self._left -= wanted
-        if not self._left:
-            # the end of the response, so that the connection goes back to the pool
-            self._response.read()
-        return piece
-
-    def close(self) -> None:
-        if self._response is None:
-            return
-        if self._left:
-            self._response.close()
-        self._response.release_conn()
-
-
-class _Parts:
-    """Bytes in several pieces, read as one file; sent to the store without being joined."""
-
-    def __init__(self, parts: Sequence[bytes]) -> None:
-        self._parts = parts
-        self._part = 0
-        self._offset = 0
-        self.size = sum(len(part) for part in parts)
-
-    def read(self, most: int) -> bytes:
-        while self._part < len(self._parts):
-            part = self._parts[self._part]
-            piece = (
-                part
-                if not self._offset and len(part) <= most
-                else part[self._offset : self._offset + most]
-            )
-            self._offset += len(piece)
-            if self._offset >= len(part):
-                self._part, self._offset = self._part + 1, 0
-            if piece:
-                return piece
-        return b""
-
-    def tell(self) -> int:
-        return sum(len(part) for part in self._parts[: self._part]) + self._offset
-
-    def seek(self, position: int) -> None:
-        self._part = 0
-        while self._part < len(self._parts) and position >= len(self._parts[self._part]):
-            position -= len(self._parts[self._part])
-            self._part += 1
-        self._offset = position
-
-
-class _Portion:
-    """The next ``size`` bytes of a file, read as a file of its own."""
-
-    def __init__(self, file: BinaryIO, size: int) -> None:
-        self._file = file
-        self._start = file.tell()
-        self._at = 0
-        self.size = size
-
-    def read(self, most: int) -> bytes:
-        wanted = min(most, self.size - self._at)
-        piece = self._file.read(wanted) if wanted else b""
-        if wanted and not piece:
-            raise ValueError("the file ends before the size given")
-        self._at += len(piece)
-        return piece
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, position: int) -> None:
-        self._file.seek(self._start + position)
-        self._at = position
-
-
-type _Source = _Parts | _Portion
 
 
 class _Retry(urllib3.Retry):

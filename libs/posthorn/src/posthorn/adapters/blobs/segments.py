@@ -130,11 +130,11 @@ class SegmentReader:
         """Begin to fetch messages into the cache, as far as the budget allows. Faults are raised
         when they are read."""
         for run in coalesce(self._fresh(locations), self._range_limit):
-            octets = _extent(run)
-            if self._ahead + octets > self._ahead_octets:
+            size = _extent(run)
+            if self._ahead + size > self._ahead_octets:
                 return
-            self._ahead += octets
-            self._start(run).add_done_callback(partial(self._landed, octets))
+            self._ahead += size
+            self._start(run).add_done_callback(partial(self._landed, size))
 
     async def stream(self, location: BodyLocation, chunk: int = 262_144) -> AsyncGenerator[bytes]:
         """Yield a message's content in pieces, fetched on demand. Close the iterator when leaving
@@ -160,8 +160,8 @@ class SegmentReader:
                 "blobs", f"{location.key} does not hold the {location.size} bytes expected"
             )
 
-    def _landed(self, octets: int, _: asyncio.Task[None]) -> None:
-        self._ahead -= octets
+    def _landed(self, size: int, _: asyncio.Task[None]) -> None:
+        self._ahead -= size
 
     def _fresh(self, locations: Iterable[BodyLocation]) -> list[BodyLocation]:
         return [
@@ -190,10 +190,10 @@ class SegmentReader:
         start = min(location.offset for location in run)
         length = _extent(run)
         try:
-            octets = await self._range(run[0].key, start, length)
+            data = await self._range(run[0].key, start, length)
             for location in run:
                 at = location.offset - start
-                self._land(location, octets[at : at + location.length], flights[location.message])
+                self._land(location, data[at : at + location.length], flights[location.message])
         except Unavailable as error:
             self._fail(flights, error)
         except Exception as error:
@@ -239,11 +239,11 @@ class SegmentReader:
             return b""
         async with self._parallel:
             _read_ranges.inc()
-            octets = await self._blobs.read(key, start, length)
-        _read_octets.inc(len(octets))
-        if len(octets) != length:
-            raise Unavailable("blobs", f"{key} gave {len(octets)} bytes of {length}")
-        return octets
+            data = await self._blobs.read(key, start, length)
+        _read_octets.inc(len(data))
+        if len(data) != length:
+            raise Unavailable("blobs", f"{key} gave {len(data)} bytes of {length}")
+        return data
 
     def _decode(self, location: BodyLocation, stored: bytes) -> bytes:
         if location.encoding == "identity":
@@ -338,19 +338,19 @@ def _decode_slices(
     decoder: zstandard.ZstdDecompressionObj, stored: bytes, chunk: int
 ) -> Iterable[bytes]:
     waiting: list[bytes] = []
-    octets = 0
+    total = 0
     for at in range(0, len(stored), _SLICE):
         try:
             piece = decoder.decompress(stored[at : at + _SLICE])
         except zstandard.ZstdError as error:
             raise Unavailable("blobs", "a frame cannot be decoded") from error
         waiting.append(piece)
-        octets += len(piece)
-        if octets >= chunk:
+        total += len(piece)
+        if total >= chunk:
             yield b"".join(waiting)
             waiting.clear()
-            octets = 0
-    if octets:
+            total = 0
+    if total:
         yield b"".join(waiting)
 
 

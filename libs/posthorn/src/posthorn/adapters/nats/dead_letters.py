@@ -38,7 +38,7 @@ class NatsDeadLetters:
         self._connection = connection
 
     async def park(
-        self, octets: bytes, message_id: str, reason: str, subject: str = LEGACY_SUBJECT
+        self, data: bytes, message_id: str, reason: str, subject: str = LEGACY_SUBJECT
     ) -> None:
         reason = _header_text(reason)
         message_id = _header_text(message_id)
@@ -50,7 +50,7 @@ class NatsDeadLetters:
                 _REASON: reason,
                 _ROLE: subject_word(subject),
             }
-            ack = await self._store(DEAD_SUBJECT, DEAD, octets, headers)
+            ack = await self._store(DEAD_SUBJECT, DEAD, data, headers)
             if not ack.duplicate or await self._get(ack.sequence) is not None:
                 return
             # The stream still knows the id, but an administrator has removed that copy meanwhile
@@ -121,10 +121,8 @@ class NatsDeadLetters:
             return None
         raise Unavailable("nats", f"{DEAD} gave an invalid answer")
 
-    async def _store(
-        self, subject: str, stream: str, octets: bytes, headers: dict[str, str]
-    ) -> Ack:
-        return read_ack(await self._connection.request(subject, octets, headers), stream)
+    async def _store(self, subject: str, stream: str, data: bytes, headers: dict[str, str]) -> Ack:
+        return read_ack(await self._connection.request(subject, data, headers), stream)
 
 
 def _subject_again(word: str) -> str:

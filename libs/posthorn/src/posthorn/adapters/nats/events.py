@@ -146,7 +146,7 @@ class NatsTrace:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def of(self, message: UUID) -> Sequence[Event]:
+    async def events_of(self, message: UUID) -> Sequence[Event]:
         """Among very many events in the same seconds the latest may be missing."""
         choice = {"deliver_policy": "all", "filter_subject": EVENTS_PREFIX + slot_of(message)}
         name = str(message).encode()
@@ -186,10 +186,10 @@ def _bundles(batch: Sequence[Event]) -> list[tuple[str, list[bytes]]]:
             _dropped.inc()
             continue
         subject = EVENTS_PREFIX + slot_of(event.message)
-        lines, octets = open_.get(subject, ([], _LARGEST))
-        if octets + len(line) >= _LARGEST:
-            lines, octets = [], 0
+        lines, size = open_.get(subject, ([], _LARGEST))
+        if size + len(line) >= _LARGEST:
+            lines, size = [], 0
             bundles.append((subject, lines))
         lines.append(line)
-        open_[subject] = lines, octets + len(line) + 1
+        open_[subject] = lines, size + len(line) + 1
     return bundles

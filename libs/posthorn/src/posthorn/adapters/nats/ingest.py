@@ -185,12 +185,12 @@ class NatsIngest:
         while self._queue and not self._batching:
             batch: list[_Message] = []
             if len(self._queue) >= _BATCH_FROM:
-                octets = 0
-                while self._queue and len(batch) < _BATCH_MESSAGES and octets < _BATCH_OCTETS:
+                size = 0
+                while self._queue and len(batch) < _BATCH_MESSAGES and size < _BATCH_OCTETS:
                     message = self._queue.popleft()
                     if not message.kept.done():
                         batch.append(message)
-                        octets += len(message.record)
+                        size += len(message.record)
             elif len(self._in_flight) < _PLAIN_AT_ONCE:
                 message = self._queue.popleft()
                 if not message.kept.done():

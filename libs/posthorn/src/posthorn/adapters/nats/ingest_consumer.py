@@ -95,7 +95,7 @@ class NatsIngestSource:
     """IngestSource on JetStream. An async context manager: leaving it returns untaken messages to
     the stream.
 
-    ``consumer``: that of the lane; the buffer holds about ``messages`` messages and ``octets``
+    ``consumer``: that of the lane; the buffer holds about ``messages`` messages and ``max_bytes``
     bytes.
     """
 
@@ -105,12 +105,12 @@ class NatsIngestSource:
         consumer: str = INGEST_CONSUMER,
         *,
         messages: int = BUFFER_MESSAGES,
-        octets: int = BUFFER_OCTETS,
+        max_bytes: int = BUFFER_OCTETS,
     ) -> None:
         self._connection = connection
         self._consumer = consumer
         self._most = messages
-        self._most_octets = max(octets, _LEAST_OCTETS)
+        self._most_octets = max(max_bytes, _LEAST_OCTETS)
         self._inbox = Inbox(connection, self._on_message)
         self._token = 0
         self._asked = 0  # messages that the open request may still deliver; 0: none is open
@@ -159,11 +159,11 @@ class NatsIngestSource:
         with suppress(Exception):
             await self._connection.client.flush(timeout=_STOP_SECONDS)
 
-    async def take(self, most: int, octets: int) -> Sequence[NatsDelivery]:
+    async def take(self, most: int, max_bytes: int) -> Sequence[NatsDelivery]:
         while True:
             now = time.monotonic()
             taken: list[NatsDelivery] = []
-            room = octets
+            room = max_bytes
             while (
                 self._buffer
                 and len(taken) < most
@@ -227,14 +227,18 @@ class NatsIngestSource:
         now = time.monotonic()
         if self._asked > 0 or not self._open or now < self._refused_until:
             return
-        messages, octets = self._most - len(self._buffer), self._most_octets - self._buffered
-        if not self._inbox.is_open or messages < self._most // 2 or octets < self._most_octets // 2:
+        messages, room_bytes = self._most - len(self._buffer), self._most_octets - self._buffered
+        if (
+            not self._inbox.is_open
+            or messages < self._most // 2
+            or room_bytes < self._most_octets // 2
+        ):
             return
         self._token += 1
         self._asked, self._asked_until, self._heard_at = messages, now + _EXPIRES + _HEARTBEAT, now
         pull_request = {
             "batch": messages,
-            "max_bytes": octets,
+            "max_bytes": room_bytes,
             "expires": round(_EXPIRES * _SECOND),
             "idle_heartbeat": round(_HEARTBEAT * _SECOND),
         }
@@ -313,11 +317,11 @@ class NatsIngestSource:
             await self._pull()
 
 
-async def put_aside(connection: Connection, subject: str, octets: bytes, known_as: str) -> None:
+async def put_aside(connection: Connection, subject: str, data: bytes, known_as: str) -> None:
     """Publish a message of the first lane to the retry lane. ``known_as``: id against
     duplicates. Raises Unavailable or Full."""
     answer = await connection.request(
-        retry_subject(subject), octets, {"Nats-Msg-Id": f"aside.{known_as}"}
+        retry_subject(subject), data, {"Nats-Msg-Id": f"aside.{known_as}"}
     )
     read_ack(answer, INGEST)
 

@@ -231,7 +231,7 @@ segments = Table(
     Column("id", Uuid, primary_key=True),
     Column("key", Text, nullable=False, unique=True),
     Column("octets", BigInteger, nullable=False),
-    Column("live_octets", BigInteger, nullable=False),  # stored octets of messages with refs > 0
+    Column("live_octets", BigInteger, nullable=False),  # stored bytes of messages with refs > 0
     # no references; the blob is deleted after the grace period
     Column("condemned_at", DateTime(timezone=True)),
     _created(),

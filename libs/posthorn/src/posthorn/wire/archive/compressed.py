@@ -25,26 +25,26 @@ class NotUnpackedError(ValueError):
     """The bytes cannot be unpacked: corrupt, too large, or in an unsupported format."""
 
 
-def compression_of(octets: bytes | bytearray) -> str | None:
+def compression_of(data: bytes | bytearray) -> str | None:
     """Return the name of the compression or encryption of the bytes; None if none is recognised."""
-    return next((name for magic, name in _MAGIC if octets.startswith(magic)), None)
+    return next((name for magic, name in _MAGIC if data.startswith(magic)), None)
 
 
-def unpacked(octets: bytes, limit: int) -> bytes:
+def unpacked(data: bytes, limit: int) -> bytes:
     """Return the content of compressed bytes, at most ``limit`` bytes of it. Raises
     NotUnpackedError."""
-    form = compression_of(octets)
+    form = compression_of(data)
     try:
         match form:
             case "gzip":
                 gzip = zlib.decompressobj(zlib.MAX_WBITS | 16)
-                content, is_whole = gzip.decompress(octets, limit + 1), gzip.eof
+                content, is_whole = gzip.decompress(data, limit + 1), gzip.eof
             case "bzip2":
                 bzip2 = bz2.BZ2Decompressor()
-                content, is_whole = bzip2.decompress(octets, limit + 1), bzip2.eof
+                content, is_whole = bzip2.decompress(data, limit + 1), bzip2.eof
             case "xz":
                 xz = lzma.LZMADecompressor()
-                content, is_whole = xz.decompress(octets, limit + 1), xz.eof
+                content, is_whole = xz.decompress(data, limit + 1), xz.eof
             case _:
                 raise NotUnpackedError(f"it is compressed or encrypted ({form}); unpack it first")
     except (zlib.error, OSError, lzma.LZMAError, EOFError):

@@ -59,7 +59,7 @@ _CR_ALONE = re.compile(rb"\r(?![\r\n])")
 _LETTERS = {b"R": SEEN, b"A": ANSWERED, b"F": FLAGGED, b"D": DELETED, b"T": DRAFT}
 
 
-class NotMbox(ValueError):
+class NotMboxError(ValueError):
     """The file does not begin with a ``From`` line."""
 
 
@@ -94,13 +94,13 @@ class MboxReader:
         self._length_known = False
         self._is_counted = False
 
-    def feed(self, octets: bytes) -> Iterator[MboxMessage]:
-        """Process a piece; return the messages that are complete. Raises NotMbox."""
-        self._held += octets.replace(b"\r", b"\n") if self._has_cr_lines else octets
+    def feed(self, data: bytes) -> Iterator[MboxMessage]:
+        """Process a piece; return the messages that are complete. Raises NotMboxError."""
+        self._held += data.replace(b"\r", b"\n") if self._has_cr_lines else data
         yield from self._messages(is_over=False)
 
     def end(self) -> Iterator[MboxMessage]:
-        """Finish the file; return what is left. Raises NotMbox for a file that is none."""
+        """Finish the file; return what is left. Raises NotMboxError for a file that is none."""
         yield from self._messages(is_over=True)
         if self._line is None:
             return
@@ -203,16 +203,16 @@ class MboxReader:
         return True
 
     def _begin(self, *, is_over: bool) -> bool:
-        """Read the first ``From`` line; False while it is not complete. Raises NotMbox."""
+        """Read the first ``From`` line; False while it is not complete. Raises NotMboxError."""
         skipped = _BEFORE_FIRST.match(self._held)
         assert skipped is not None
         if skipped.end() == len(self._held) or _BOM.startswith(self._held):
             if len(self._held) > _LONGEST_LINE:
-                raise NotMbox
+                raise NotMboxError
             return False
         del self._held[: skipped.end()]
         if not self._held.startswith(b"From "[: len(self._held)]):
-            raise NotMbox
+            raise NotMboxError
         alone = _CR_ALONE.search(self._held)
         if (
             alone
@@ -227,12 +227,12 @@ class MboxReader:
         decided = self._first(is_over=is_over)
         if decided is None:
             if is_over:
-                raise NotMbox
+                raise NotMboxError
             del self._held[:1]
             return False
         line, after = decided
         if line is None:
-            raise NotMbox
+            raise NotMboxError
         self._next(line, after)
         return True
 
@@ -315,9 +315,9 @@ class MboxWriter:
     def __init__(self) -> None:
         self._held = b""
 
-    def feed(self, octets: bytes) -> bytes:
+    def feed(self, data: bytes) -> bytes:
         """Process a piece of the message; return whole lines."""
-        whole, feed, self._held = (self._held + octets).rpartition(b"\n")
+        whole, feed, self._held = (self._held + data).rpartition(b"\n")
         return _TO_QUOTE.sub(rb">\1", (whole + feed).replace(b"\r\n", b"\n"))
 
     def end(self) -> bytes:

@@ -22,5 +22,5 @@ def decode_mutf7(name: str) -> str:
 def _shifted(text: str) -> str:
     if not text:
         return "&"
-    octets = base64.b64decode(text.replace(",", "/") + "=" * (-len(text) % 4), validate=True)
-    return octets.decode("utf-16-be")
+    data = base64.b64decode(text.replace(",", "/") + "=" * (-len(text) % 4), validate=True)
+    return data.decode("utf-16-be")

@@ -25,7 +25,7 @@ _LONGEST_HEADER = 64 * 1024
 _LONGEST_PATH = 4096
 
 
-class NotTar(ValueError):
+class NotTarError(ValueError):
     """The bytes are not an archive, or end prematurely."""
 
 
@@ -74,9 +74,9 @@ class TarReader:
         self._is_over = False
         self._began = False
 
-    def feed(self, octets: bytes) -> Iterator[TarFile]:
-        """Process a piece; return the files that are complete. Raises NotTar."""
-        self._held += octets
+    def feed(self, data: bytes) -> Iterator[TarFile]:
+        """Process a piece; return the files that are complete. Raises NotTarError."""
+        self._held += data
         while not self._is_over:
             if self._skip:
                 gone = min(self._skip, len(self._held))
@@ -104,11 +104,11 @@ class TarReader:
     _left_out: TarFile | None = None
 
     def end(self) -> None:
-        """Finish. Raises NotTar when the archive is incomplete."""
+        """Finish. Raises NotTarError when the archive is incomplete."""
         if not self._began and (form := compression_of(self._held)):
-            raise NotTar(f"it is compressed ({form}); unpack it first")
+            raise NotTarError(f"it is compressed ({form}); unpack it first")
         if not self._began or self._held or self._info is not None or self._skip:
-            raise NotTar("the archive ends prematurely")
+            raise NotTarError("the archive ends prematurely")
 
     def _header(self) -> bool:
         """Read the next header; False while it is not complete."""
@@ -126,7 +126,7 @@ class TarReader:
                 self._began = self._is_over = True  # an empty archive
                 return True
             form = None if self._began else compression_of(block)
-            raise NotTar(
+            raise NotTarError(
                 f"it is compressed ({form}); unpack it first"
                 if form
                 else "this is not a tar archive"
@@ -136,9 +136,9 @@ class TarReader:
         if not is_header:
             self._apply(info)
         if info.size < 0:
-            raise NotTar("a file has a negative size")
+            raise NotTarError("a file has a negative size")
         if is_header and info.size > _LONGEST_HEADER:
-            raise NotTar("a header is too long")
+            raise NotTarError("a header is too long")
         is_kept = is_header or info.isreg()
         if is_kept and info.size <= max(self._limit, _LONGEST_HEADER if is_header else 0):
             self._info = info
@@ -161,7 +161,7 @@ class TarReader:
             info.size = int(over.get("size", info.size))
             info.mtime = float(over.get("mtime", info.mtime))
         except ValueError:
-            raise NotTar("a pax header is not valid") from None
+            raise NotTarError("a pax header is not valid") from None
 
     def _taken(self, info: tarfile.TarInfo, content: bytes) -> TarFile | None:
         if info.type == tarfile.XHDTYPE:
@@ -191,7 +191,7 @@ def _pax(content: bytes) -> dict[str, str]:
     while at < len(content):
         digits, space, _ = content[at : at + 12].partition(b" ")
         if not space or not digits.isdigit() or not 0 < int(digits) <= len(content) - at:
-            raise NotTar("a pax header is not valid")
+            raise NotTarError("a pax header is not valid")
         record = content[at + len(digits) + 1 : at + int(digits) - 1]
         name, _, value = record.partition(b"=")
         found[name.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")

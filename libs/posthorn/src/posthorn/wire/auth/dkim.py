@@ -11,7 +11,7 @@ Rules:
   and over its form by ``seven_bit``. The latter are marked by a private tag (``form=7bit``), which
   verifiers ignore (§3.2); only one set is sent (ADR 26).
 - The signature itself is made elsewhere, over the SHA-256 of ``header_hash_input``: RSA PKCS #1
-  v1.5 (§3.3.1) or Ed25519 over the 32 octets of the hash (RFC 8463 §3).
+  v1.5 (§3.3.1) or Ed25519 over the 32 bytes of the hash (RFC 8463 §3).
 """
 
 from __future__ import annotations

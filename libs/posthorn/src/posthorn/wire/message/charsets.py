@@ -59,13 +59,13 @@ class UnknownCharsetError(LookupError):
     """The label names no known character set."""
 
 
-def decode(octets: bytes, label: str) -> str:
+def decode(data: bytes, label: str) -> str:
     """Decode bytes in the character set of a label (RFC 2045 §5.1). Raises UnknownCharsetError."""
     name = label.partition("*")[0].strip(" \t\"'").lower()  # RFC 2231 §5: a language may follow
     if _JAPANESE.match(name):
-        return _decode_iso_2022_jp(octets)
+        return _decode_iso_2022_jp(data)
     if name in ("euc-jp", "eucjp", "x-euc-jp", "cseucpkdfmtjapanese", "x-euc", "ujis"):
-        return _first_whole(octets, "euc_jp", "euc_jis_2004")
+        return _first_whole(data, "euc_jp", "euc_jis_2004")
     codec = _BY_LABEL.get(name)
     if codec is None and (found := _NUMBERED.match(name)):
         codec = f"cp{found[1]}"
@@ -74,58 +74,58 @@ def decode(octets: bytes, label: str) -> str:
         raise UnknownCharsetError(label)
     try:
         codecs.lookup(codec)
-        return octets.decode(codec, "replace")
+        return data.decode(codec, "replace")
     except (LookupError, ValueError):  # also codecs of Python that are not character sets
         raise UnknownCharsetError(label) from None
 
 
-def decode_unlabelled(octets: bytes, label: str = "") -> str:
+def decode_unlabelled(data: bytes, label: str = "") -> str:
     """Decode bytes without a named character set: as UTF-8 if valid, else by the label.
 
     Without a known label, what is not UTF-8 is windows-1252.
     """
     try:
-        return octets.decode()
+        return data.decode()
     except UnicodeDecodeError:
         pass
     if label:
         try:
-            return decode(octets, label)
+            return decode(data, label)
         except UnknownCharsetError:
             pass
-    text = octets.decode("utf-8", "surrogateescape")
+    text = data.decode("utf-8", "surrogateescape")
     return _STRAY.sub(
         lambda stray: bytes([ord(stray[0]) - 0xDC00]).decode("cp1252", "replace"), text
     )
 
 
-def _first_whole(octets: bytes, *codecs_: str) -> str:
+def _first_whole(data: bytes, *codecs_: str) -> str:
     for codec in codecs_:
         try:
-            return octets.decode(codec)
+            return data.decode(codec)
         except UnicodeDecodeError:
             continue
-    return octets.decode(codecs_[0], "replace")
+    return data.decode(codecs_[0], "replace")
 
 
-def _decode_iso_2022_jp(octets: bytes) -> str:
+def _decode_iso_2022_jp(data: bytes) -> str:
     """Decode with NEC's row 13 (circled numbers and the like), which Python's codec lacks."""
     try:
-        return octets.decode("iso2022_jp_ext")
+        return data.decode("iso2022_jp_ext")
     except UnicodeDecodeError:
         pass
     text: list[str] = []
     mode, at = b"(B", 0
-    for escape in _ESCAPE.finditer(octets):
-        text.append(_japanese(octets[at : escape.start()], mode))
+    for escape in _ESCAPE.finditer(data):
+        text.append(_japanese(data[at : escape.start()], mode))
         mode, at = escape[1], escape.end()
-    text.append(_japanese(octets[at:], mode))
+    text.append(_japanese(data[at:], mode))
     return "".join(text)
 
 
-def _japanese(octets: bytes, mode: bytes) -> str:
+def _japanese(data: bytes, mode: bytes) -> str:
     if mode.startswith(b"$"):
-        return bytes(octet | 0x80 for octet in octets).decode("euc_jis_2004", "replace")
+        return bytes(octet | 0x80 for octet in data).decode("euc_jis_2004", "replace")
     if mode == b"(I":
-        return bytes(octet | 0x80 for octet in octets).decode("cp932", "replace")
-    return octets.decode("ascii", "replace")
+        return bytes(octet | 0x80 for octet in data).decode("cp932", "replace")
+    return data.decode("ascii", "replace")

@@ -40,7 +40,7 @@ FULL_LIMIT = 256 * 1024
 
 _STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}\Z")
 _MESSAGE_ID = re.compile(r"<[\x21-\x3b\x3d\x3f-\x7e]{1,900}>")
-_ENCODED_COLUMNS = 57  # octets in a line of base64 of 76 characters
+_ENCODED_COLUMNS = 57  # bytes in a line of base64 of 76 characters
 
 
 class Action(StrEnum):
@@ -248,9 +248,9 @@ def _per_message(report: Report) -> Iterator[str]:
 def _per_recipient(recipient: RecipientStatus) -> Iterator[str]:
     kind, separator, address = recipient.orcpt.partition(";")
     if separator and address:
-        yield f"Original-Recipient: {_plain(kind)};{_address(address)}"
+        yield f"Original-Recipient: {_plain(kind)};{_address(kind, address)}"
     typed = "rfc822" if recipient.address.isascii() else "utf-8"
-    yield f"Final-Recipient: {typed};{_address(recipient.address)}"
+    yield f"Final-Recipient: {typed};{_address(typed, recipient.address)}"
     yield f"Action: {recipient.action}"
     yield f"Status: {_status_of(recipient)}"
     if recipient.host and not recipient.forwarded_to:
@@ -294,10 +294,10 @@ def _plain(text: str) -> str:
     return printable(text).encode("ascii", "replace").decode()
 
 
-def _address(address: str) -> str:
+def _address(kind: str, address: str) -> str:
     """Return an address of the type rfc822, or of utf-8 as utf-8-addr-xtext (RFC 6533 §3)."""
     shown = printable(address)
-    if shown.isascii():
+    if shown.isascii() and kind.lower() != "utf-8":
         return shown
     return "".join(
         character

@@ -67,23 +67,23 @@ def _whole(field: str) -> str:
 def _decoded(text: str) -> Iterator[str]:
     """Return the pieces of the text, words decoded."""
     at = 0
-    octets, charset = b"", ""  # of words that are decoded together
+    data, charset = b"", ""  # of words that are decoded together
     for word in encoded_words(text):
         between = text[at : word.start]
         content = _octets_of(word.encoding, word.content) if _is_known(word.charset) else None
         is_beside = bool(charset) and content is not None and not between.strip(" \t\r\n")
         if charset and not (is_beside and word.charset.lower() == charset):
-            yield decode(octets, charset)
-            octets, charset = b"", ""
+            yield decode(data, charset)
+            data, charset = b"", ""
         if not is_beside:
             yield between
         if content is None:
             yield text[word.start : word.end]
         else:
-            octets, charset = octets + content, word.charset.lower()
+            data, charset = data + content, word.charset.lower()
         at = word.end
     if charset:
-        yield decode(octets, charset)
+        yield decode(data, charset)
     yield text[at:]
 
 

@@ -149,9 +149,9 @@ class _Lines:
         self._parts.append(space + token)
         self._column += len(space) + len(token)
 
-    def words(self, space: bytes, octets: bytes) -> None:
+    def words(self, space: bytes, data: bytes) -> None:
         """Add bytes as encoded words, preceded by white space."""
-        for word in _encoded_words(octets, _WIDTH - self._column - len(space or b" ")):
+        for word in _encoded_words(data, _WIDTH - self._column - len(space or b" ")):
             self.put(space or b" ", word)
             space = b" "
 
@@ -159,14 +159,14 @@ class _Lines:
         return b"".join(self._parts)
 
 
-def _encoded_words(octets: bytes, room: int) -> Iterator[bytes]:
+def _encoded_words(data: bytes, room: int) -> Iterator[bytes]:
     """Split bytes into encoded words of at most 75 bytes, never within a character; the first
     has ``room`` bytes, if that is enough."""
     try:
-        characters = [character.encode() for character in octets.decode()]
+        characters = [character.encode() for character in data.decode()]
         charset = b"utf-8"
     except UnicodeDecodeError:
-        characters, charset = [bytes((octet,)) for octet in octets], b"unknown-8bit"
+        characters, charset = [bytes((octet,)) for octet in data], b"unknown-8bit"
     head, tail = b"=?%b?q?" % charset, b"?="
     limit = room if 32 <= room <= _WIDTH - 1 else _WIDTH - 1
     word = head
@@ -356,10 +356,10 @@ def _parameters(line: _Lines, value: bytes) -> None:
         at = space.end() if space else at
 
 
-def _extended(name: bytes, octets: bytes) -> Iterator[bytes]:
+def _extended(name: bytes, data: bytes) -> Iterator[bytes]:
     """Yield the parameters that encode one whose value is not ASCII (RFC 2231 §3 and §4)."""
     try:
-        octets.decode()
+        data.decode()
         charset = b"utf-8"
     except UnicodeDecodeError:
         charset = b"unknown-8bit"
@@ -367,7 +367,7 @@ def _extended(name: bytes, octets: bytes) -> Iterator[bytes]:
         bytes((octet,))
         if octet in b"-._" or (chr(octet).isalnum() and octet < 128)
         else b"%%%02X" % octet
-        for octet in octets
+        for octet in data
     ]
     whole = b"".join(units)
     if len(name) + len(charset) + len(whole) + 5 < _WIDTH:

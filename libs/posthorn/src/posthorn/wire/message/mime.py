@@ -123,11 +123,11 @@ class MimeScanner:
 
     def feed(self, piece: bytes) -> None:
         """Add the next bytes."""
-        octets = self._rest + piece
+        data = self._rest + piece
         at = 0
-        while (after := self._step(octets, at)) >= 0:
+        while (after := self._step(data, at)) >= 0:
             at = after
-        self._rest = octets[at:]
+        self._rest = data[at:]
 
     def finish(self) -> Part:
         """Return the message as a part, with its parts."""
@@ -139,37 +139,37 @@ class MimeScanner:
         self._close(0, self._offset, self._lines)
         return _frozen(self._root, "")
 
-    def _step(self, octets: bytes, at: int) -> int:
+    def _step(self, data: bytes, at: int) -> int:
         """Process some bytes from there on; return where to continue, -1 when more are needed."""
-        if at >= len(octets):
+        if at >= len(data):
             return -1
-        if self._in_header or (self._line_starts and octets.startswith(b"--", at)):
-            end = octets.find(b"\r\n", at)
+        if self._in_header or (self._line_starts and data.startswith(b"--", at)):
+            end = data.find(b"\r\n", at)
             if end >= 0:
-                return at + self._line(octets[at : end + 2])
+                return at + self._line(data[at : end + 2])
             longest = _LONGEST_LINE if self._in_header else _LONGEST_DELIMITER
-            if len(octets) - at <= longest + 2:
+            if len(data) - at <= longest + 2:
                 return -1
-            return at + self._line(octets[at:-2])
-        if self._line_starts and at == len(octets) - 1 and octets[at:] == b"-":
+            return at + self._line(data[at:-2])
+        if self._line_starts and at == len(data) - 1 and data[at:] == b"-":
             return -1
-        end = octets.find(b"\r\n--", at)
+        end = data.find(b"\r\n--", at)
         after = end + 2
         # what is left may be the beginning of a delimiter's line, or of a soft line break
         if end < 0:
-            after = len(octets) - 3
-            after -= 2 if octets[after - 2 : after] == b"=\r" else octets[after - 1 : after] == b"="
+            after = len(data) - 3
+            after -= 2 if data[after - 2 : after] == b"=\r" else data[after - 1 : after] == b"="
             if after <= at:
                 return -1
-        self._advance(octets[at:after])
+        self._advance(data[at:after])
         self._line_starts = end >= 0
         return after
 
-    def _advance(self, octets: bytes) -> None:
-        self._offset += len(octets)
-        self._lines += octets.count(b"\n")
-        self._escapes += octets.count(b"=")
-        self._soft += octets.count(b"=\r\n")
+    def _advance(self, data: bytes) -> None:
+        self._offset += len(data)
+        self._lines += data.count(b"\n")
+        self._escapes += data.count(b"=")
+        self._soft += data.count(b"=\r\n")
 
     def _line(self, line: bytes) -> int:
         """Process a line, or the beginning of one that is too long; return the number of bytes
@@ -294,10 +294,10 @@ class MimeScanner:
             part.boundary = b""
 
 
-def scan_message(octets: bytes) -> Part:
+def scan_message(data: bytes) -> Part:
     """Return the structure of a message that is whole in memory."""
     scanner = MimeScanner()
-    scanner.feed(octets)
+    scanner.feed(data)
     return scanner.finish()
 
 

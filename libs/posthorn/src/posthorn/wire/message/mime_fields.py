@@ -219,15 +219,15 @@ def _value(name: str, given: str) -> str:
 def _joined(sections: dict[int, tuple[str, bool]]) -> str:
     """Return a value joined from its sections (RFC 2231 §3 and §4)."""
     charset = ""
-    octets = b""
+    data = b""
     for number in range(len(sections)):
         if number not in sections:
             break
         value, is_encoded = sections[number]
         if is_encoded and number == 0 and value.count("'") >= 2:
             charset, _, value = value.split("'", 2)
-        octets += unquote_to_bytes(value) if is_encoded else value.encode("utf-8", "replace")
+        data += unquote_to_bytes(value) if is_encoded else value.encode("utf-8", "replace")
     try:
-        return decode(octets, charset) if charset else decode_unlabelled(octets)
+        return decode(data, charset) if charset else decode_unlabelled(data)
     except UnknownCharsetError:
-        return decode_unlabelled(octets)
+        return decode_unlabelled(data)

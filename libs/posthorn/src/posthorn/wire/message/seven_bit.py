@@ -22,11 +22,19 @@ Rules:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from posthorn.wire.message import transfer_encoding as encoding
+from posthorn.wire.message.content_fields import (
+    FIELD,
+    Field,
+    Inconvertible,
+    boundary_of,
+    content_type,
+    only_value,
+    without_comments,
+)
 from posthorn.wire.message.header_form import encoded, folded
 from posthorn.wire.message.transfer_encoding import MAX_LINE, Encoder, Octets
 from posthorn.wire.smtp.data import line_ends_are_whole
@@ -35,28 +43,10 @@ _MOST_PARTS = 10_000
 _MOST_MARKS = 100_000
 _DEEPEST = 20
 _LONGEST_HEADER = 1024 * 1024
-_LONGEST_VALUE = 4096  # bytes of a field that is parsed: its cost grows faster than its length
 _QUOTED_UP_TO = 6  # one byte in so many above 127: quoted-printable is shorter, and readable
 
-_LINE = rb"[^\r]*(?:\r(?!\n)[^\r]*)*"
-_FIELD = re.compile(
-    rb"([\x21-\x39\x3b-\x7e]+)[ \t]*:(%b(?:\r\n[ \t]%b)*)(?:\r\n|\Z)" % (_LINE, _LINE)
-)
-_TYPE = re.compile(
-    rb"[ \t]*([!#-'*+\-0-9A-Z^-~.]+)[ \t]*/[ \t]*([!#-'*+\-0-9A-Z^-~.]+)", re.IGNORECASE
-)
-_PARAMETER = re.compile(rb';[ \t]*([^\s=;"]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^;"]*))')
-_OUTSIDE = re.compile(
-    rb'"(?:[^"\\]|\\.)*"|\\.|[^("\\]+|.', re.DOTALL
-)  # a quoted string, a bracket, or what lies between
-_WITHIN = re.compile(rb"\\.|[()]|[^()\\]+|.", re.DOTALL)  # in a comment quotes mean nothing
 _IDENTITIES = frozenset({b"", b"7bit", b"8bit", b"binary"})
 _LABEL = b"Content-Transfer-Encoding: %s\r\n"
-
-
-class Inconvertible(ValueError):
-    """The message cannot be converted to the form that the host accepts. The text says why, for
-    people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,20 +108,11 @@ def with_short_lines(message: bytes) -> bytes:
         return message
 
 
-@dataclass(frozen=True, slots=True)
-class _Field:
-    name: bytes
-    """In lower case."""
-    value: bytes
-    begin: int
-    end: int
-
-
 @dataclass(slots=True)
 class _Entity:
     """A header and its content fields."""
 
-    fields: list[_Field]
+    fields: list[Field]
     blank: int
     """Where the header's last line end is, the empty line's begin."""
     body: int
@@ -215,16 +196,16 @@ class _Walk:
         if blank - begin > _LONGEST_HEADER:
             raise Inconvertible("its header is too long to be converted")
         head = source[begin:blank]
-        fields: list[_Field] = []
+        fields: list[Field] = []
         at = 0
         while at < len(head):
-            field = _FIELD.match(head, at)
+            field = FIELD.match(head, at)
             if field is None:
                 raise Inconvertible("its header, or that of a part, is not valid")
-            fields.append(_Field(field[1].lower(), field[2], begin + at, begin + field.end()))
+            fields.append(Field(field[1].lower(), field[2], begin + at, begin + field.end()))
             at = field.end()
-        type_, parameters = _content_type(_only(fields, b"content-type"))
-        label = _bare(_only(fields, b"content-transfer-encoding")).strip().lower()
+        type_, parameters = content_type(only_value(fields, b"content-type"))
+        label = without_comments(only_value(fields, b"content-transfer-encoding")).strip().lower()
         return _Entity(fields, blank, body, end, type_, parameters, label)
 
     def _header(self, found: _Entity, label: bytes | None, additions: bytes = b"") -> None:
@@ -238,10 +219,10 @@ class _Walk:
             elif self._is_fit(field.begin, field.end):
                 self._copy(field.begin, field.end)
             else:
-                octets = self._source[field.begin : field.end]
-                octets = folded(octets if self._eight_bit else encoded(octets))
-                self.has_raw_header |= is_first and not self._eight_bit and not octets.isascii()
-                self.pieces.append(octets)
+                data = self._source[field.begin : field.end]
+                data = folded(data if self._eight_bit else encoded(data))
+                self.has_raw_header |= is_first and not self._eight_bit and not data.isascii()
+                self.pieces.append(data)
         if not is_labelled and label is not None:
             additions += _LABEL % label
         if additions:
@@ -308,7 +289,7 @@ class _Walk:
         return b"Content-Type: text/plain; charset=utf-8\r\n"
 
     def _multipart(self, found: _Entity, default: bytes, depth: int, is_bad: bool) -> None:
-        boundary = _boundary(found.parameters)
+        boundary = boundary_of(found.parameters)
         marks = self._marks(found.body, found.end, boundary) if boundary else []
         if not marks:
             if is_bad:
@@ -377,51 +358,3 @@ class _Walk:
             self.pieces[-1] = Span(last.begin, end)
         else:
             self.pieces.append(Span(begin, end))
-
-
-def _only(fields: Sequence[_Field], name: bytes) -> bytes:
-    """Return the value of a field, empty where there is none. Raises Inconvertible for several,
-    which are ambiguous."""
-    values = [field.value for field in fields if field.name == name]
-    if len(values) > 1:
-        raise Inconvertible(
-            "its header, or that of a part, has a repeated field that may occur only once"
-        )
-    if values and len(values[0]) > _LONGEST_VALUE:
-        raise Inconvertible("a field of its header is too long to be read")
-    return values[0].replace(b"\r\n", b"") if values else b""
-
-
-def _bare(value: bytes) -> bytes:
-    """Remove comments (RFC 5322 §3.2.2); quoted strings stay. One pass, however deep they are."""
-    depth, at, kept = 0, 0, bytearray()
-    while at < len(value):
-        found = (_WITHIN if depth else _OUTSIDE).match(value, at)
-        assert found is not None
-        at, token = found.end(), found[0]
-        if token == b"(":
-            depth += 1
-        elif token == b")" and depth:
-            depth -= 1
-            kept += b" " if not depth else b""
-        elif not depth:
-            kept += token
-    return bytes(kept)
-
-
-def _content_type(value: bytes) -> tuple[bytes, bytes]:
-    bare = _bare(value)
-    found = _TYPE.match(bare)
-    return (b"", b"") if found is None else (b"/".join(found.groups()).lower(), bare[found.end() :])
-
-
-def _boundary(parameters: bytes) -> bytes:
-    found = [
-        (quoted, token)
-        for name, quoted, token in _PARAMETER.findall(parameters)
-        if name.lower() == b"boundary"
-    ]
-    if len(found) != 1:
-        return b""
-    quoted, token = found[0]
-    return (re.sub(rb"\\(.)", rb"\1", quoted) if quoted else token).rstrip()

@@ -20,7 +20,7 @@ _LONGEST_LINE = 64 * 1024
 class TransferDecoder(Protocol):
     """Decodes one encoding."""
 
-    def feed(self, octets: bytes) -> bytes:
+    def feed(self, data: bytes) -> bytes:
         """Return the bytes decoded so far."""
         ...
 
@@ -39,8 +39,8 @@ def transfer_decoder(encoding: str) -> TransferDecoder:
 
 
 class _Identity:
-    def feed(self, octets: bytes) -> bytes:
-        return octets
+    def feed(self, data: bytes) -> bytes:
+        return data
 
     def finish(self) -> bytes:
         return b""
@@ -50,8 +50,8 @@ class _Base64:
     def __init__(self) -> None:
         self._left = b""
 
-    def feed(self, octets: bytes) -> bytes:
-        *ended, last = (self._left + octets.translate(None, _NO_BASE64)).split(b"=")
+    def feed(self, data: bytes) -> bytes:
+        *ended, last = (self._left + data.translate(None, _NO_BASE64)).split(b"=")
         whole = [_padded(text) for text in ended if text]
         cut = len(last) // 4 * 4
         self._left = last[cut:]
@@ -72,8 +72,8 @@ class _QuotedPrintable:
     def __init__(self) -> None:
         self._left = b""
 
-    def feed(self, octets: bytes) -> bytes:
-        text = self._left + octets
+    def feed(self, data: bytes) -> bytes:
+        text = self._left + data
         cut = text.rfind(b"\n") + 1
         if not cut and len(text) > _LONGEST_LINE:
             cut = len(text.rstrip(b" \t\r"))

@@ -174,8 +174,8 @@ def plain(source: Octets, begin: int, end: int) -> Iterator[bytes]:
 
 
 def _escape(found: re.Match[bytes]) -> bytes:
-    octets = found[0]
-    return octets[:-1] + b"=%02X" % octets[-1]
+    data = found[0]
+    return data[:-1] + b"=%02X" % data[-1]
 
 
 def _quoted_line(line: bytes) -> bytes:

@@ -62,15 +62,15 @@ class Auth:
     initial: bytes | None = field(repr=False)
 
 
-def text_of(octets: bytes) -> str:
+def text_of(data: bytes) -> str:
     """Decode UTF-8; invalid bytes become lone surrogates."""
-    return octets.decode("utf-8", "surrogateescape")
+    return data.decode("utf-8", "surrogateescape")
 
 
-def base64_of(octets: bytes) -> bytes:
+def base64_of(data: bytes) -> bytes:
     """Decode a SASL response. Raises BadLine."""
     try:
-        return a2b_base64(octets, strict_mode=True)
+        return a2b_base64(data, strict_mode=True)
     except Base64Error:
         raise BadLine("the response is not in base64") from None
 

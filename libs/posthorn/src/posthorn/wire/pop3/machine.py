@@ -193,9 +193,9 @@ class Machine:
         """Bytes received and not yet processed."""
         return len(self._buffer) - self._start
 
-    def receive(self, octets: bytes | bytearray | memoryview) -> None:
+    def receive(self, data: bytes | bytearray | memoryview) -> None:
         """Add bytes from the client."""
-        self._buffer += octets
+        self._buffer += data
 
     def next_event(self) -> Event | Signal:
         """Return the next event, NEED_DATA, or PAUSED while an outcome is awaited or the session
@@ -356,13 +356,13 @@ class Machine:
             raise BadLine("authentication cancelled")  # RFC 5034 §4
         return self._response(base64_of(line.strip()))
 
-    def _response(self, octets: bytes) -> Event:
+    def _response(self, data: bytes) -> Event:
         if self._mechanism == "PLAIN":  # RFC 4616 §2
-            parts = octets.split(b"\0")
+            parts = data.split(b"\0")
             if len(parts) != 3 or not parts[1]:
                 raise BadLine("the response is not in the form of PLAIN")
             return Login(text_of(parts[1]), text_of(parts[2]), text_of(parts[0]))
         if self._name is None:
-            self._name = text_of(octets)
+            self._name = text_of(data)
             return Challenge(b"+ %s\r\n" % _PASSWORD_PROMPT)
-        return Login(self._name, text_of(octets))
+        return Login(self._name, text_of(data))

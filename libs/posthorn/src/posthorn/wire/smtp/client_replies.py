@@ -2,7 +2,7 @@
 
 Rules:
 
-- ``ReplyParser`` takes octets cut anywhere and gives whole replies. It never raises: what does not
+- ``ReplyParser`` takes bytes cut anywhere and gives whole replies. It never raises: what does not
   read makes it ``broken``, and what came whole before that is still given.
 - The lines of a reply should carry one code (RFC 5321 §4.2.1). Where a refusal stands among others,
   the last code decides, and the texts of all lines are kept. Two different positive codes mean that
@@ -18,7 +18,7 @@ import re
 from dataclasses import dataclass
 
 LONGEST_LINE = 4096
-"""Octets of a line that are put up with; RFC 5321 §4.5.3.1.5 allows 512."""
+"""Bytes of a line that are put up with; RFC 5321 §4.5.3.1.5 allows 512."""
 MOST_LINES = 128
 LONGEST_SHOWN = 500
 """Characters of a reply that are shown and kept."""
@@ -90,12 +90,12 @@ class ReplyParser:
         """Whether a part of a reply has come and its end has not."""
         return bool(self._carry or self._lines)
 
-    def feed(self, octets: bytes) -> list[HostReply]:
-        """Take octets as they came; return the replies that they complete."""
+    def feed(self, data: bytes) -> list[HostReply]:
+        """Take bytes as they came; return the replies that they complete."""
         replies: list[HostReply] = []
         if self.broken:
             return replies
-        lines = (self._carry + octets).split(b"\n")
+        lines = (self._carry + data).split(b"\n")
         self._carry = lines.pop()
         for line in lines:
             found = _LINE.match(line) if len(line) < LONGEST_LINE else None

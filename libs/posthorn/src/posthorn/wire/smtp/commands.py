@@ -9,7 +9,7 @@ Rules:
 - Addresses come out in canonical form, and beside it as they were written: the case of a local part
   may matter to its host (RFC 5321 §2.4). ``wire.foreign_address`` says what is taken of addresses
   that others made, ``wire.smtp.path`` how they stand.
-- BDAT is a command whatever stands behind it: one that does not read is a BadBdat, since octets may
+- BDAT is a command whatever stands behind it: one that does not read is a BadBdat, since bytes may
   follow that nobody counts.
 """
 
@@ -28,7 +28,7 @@ from posthorn.wire.smtp.replies import Reply
 from posthorn.wire.smtp.sasl import SaslError, decode_response
 
 COMMAND_LIMIT = 512
-"""Octets of a command line with its CRLF (RFC 5321 §4.5.3.1.4)."""
+"""Bytes of a command line with its CRLF (RFC 5321 §4.5.3.1.4)."""
 MAIL_LIMIT = COMMAND_LIMIT + 26 + 17 + 10 + dsn.MAIL_ADDS + 500
 """The same for MAIL: SIZE (RFC 1870 §3), BODY (RFC 6152 §2), SMTPUTF8 (RFC 6531 §3.1), RET and
 ENVID (RFC 3461) and AUTH (RFC 4954 §3) each add to it."""
@@ -81,7 +81,7 @@ class Mail:
     reverse_path: Address | None
     """None for the null reverse-path ``<>``."""
     size: int | None = None
-    """What the client says of the message's octets (RFC 1870)."""
+    """What the client says of the message's bytes (RFC 1870)."""
     eight_bit: bool = False
     smtputf8: bool = False
     ret: str = ""
@@ -120,7 +120,7 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class Bdat:
-    """BDAT; ``size`` octets follow the line whatever the answer will be (RFC 3030 §2)."""
+    """BDAT; ``size`` bytes follow the line whatever the answer will be (RFC 3030 §2)."""
 
     size: int
     last: bool = False
@@ -128,7 +128,7 @@ class Bdat:
 
 @dataclass(frozen=True, slots=True)
 class BadBdat:
-    """BDAT that does not say how much follows: the octets behind it cannot be told from
+    """BDAT that does not say how much follows: the bytes behind it cannot be told from
     commands."""
 
 
@@ -210,9 +210,9 @@ def parse_response(line: bytes) -> bytes:
     return _decoded(answer)
 
 
-def _decoded(octets: bytes) -> bytes:
+def _decoded(data: bytes) -> bytes:
     try:
-        return decode_response(octets)
+        return decode_response(data)
     except SaslError:
         raise CommandError(smtp.NOT_BASE64) from None
 
@@ -346,7 +346,7 @@ def _auth(argument: str) -> Auth:
         raise CommandError(smtp.SYNTAX)
     if not response:
         return Auth(mechanism.upper())
-    # a single "=" stands for a response of no octets, as different from none (RFC 4954 §4)
+    # a single "=" stands for a response of no bytes, as different from none (RFC 4954 §4)
     initial = b"" if response == "=" else _decoded(response.encode("utf-8", "surrogateescape"))
     return Auth(mechanism.upper(), initial)
 

@@ -7,10 +7,10 @@ Theory:
   looks like it to a laxer program (LF.LF, CR.CR, CRLF.LF, LF.CRLF …) is content, and content with a
   bare CR or LF is ``broken``: that is how a second message is smuggled past one server into
   another. The scanner goes on to the true end, so that the refusal is about all of it.
-- Octets are handled by the piece, with ``bytes.find`` and ``bytes.count``. A piece is given out as
-  soon as it is certain: what could still be the beginning of the end (at most four octets) is kept
+- Bytes are handled by the piece, with ``bytes.find`` and ``bytes.count``. A piece is given out as
+  soon as it is certain: what could still be the beginning of the end (at most four bytes) is kept
   for the next call. So no piece given out ends with CR, and counting line ends in each piece finds
-  every bare one, however the octets were cut.
+  every bare one, however the bytes were cut.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ _HELD = re.compile(rb"(?:\r+|\r*\n\.?)\Z")
 _LINE_END = re.compile(rb"\r*\n|\r")
 _LINE_END_OR_DOT = re.compile(rb"(?<!\r)\n\.(?=\.)|\r*\n|\r")
 _MOST_HELD = 1000
-"""Octets of a run of CRs, beyond which it is broken."""
+"""Bytes of a run of CRs, beyond which it is broken."""
 
 
-def line_ends_are_whole(octets: bytes) -> bool:
-    """Whether CR and LF come only as CRLF. The octets must not be cut within one."""
-    return octets.count(b"\r\n") == octets.count(b"\n") == octets.count(b"\r")
+def line_ends_are_whole(data: bytes) -> bool:
+    """Whether CR and LF come only as CRLF. The bytes must not be cut within one."""
+    return data.count(b"\r\n") == data.count(b"\n") == data.count(b"\r")
 
 
-def with_whole_line_ends(octets: bytes) -> bytes:
-    """Return the octets with every CR, LF, CRLF and CR CR LF made CRLF, and one at the end of what
+def with_whole_line_ends(data: bytes) -> bytes:
+    """Return the bytes with every CR, LF, CRLF and CR CR LF made CRLF, and one at the end of what
     is not empty.
 
     CR CR LF is what a text has that was converted twice: one line end, not two.
     """
-    if not line_ends_are_whole(octets):
-        while b"\r\r\n" in octets:
-            octets = octets.replace(b"\r\r\n", b"\r\n")
-        octets = octets.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
-    return octets if not octets or octets.endswith(b"\r\n") else octets + b"\r\n"
+    if not line_ends_are_whole(data):
+        while b"\r\r\n" in data:
+            data = data.replace(b"\r\r\n", b"\r\n")
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
+    return data if not data or data.endswith(b"\r\n") else data + b"\r\n"
 
 
 def stuff(content: bytes) -> bytes:
@@ -71,12 +71,12 @@ class DataScanner:
         """Look for the end only; no more content is given out."""
         self._wanted = False
 
-    def feed(self, octets: bytes) -> bytes:
-        """Take octets as they came; return the content that is certain now, dots taken off,
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes as they came; return the content that is certain now, dots taken off,
         until it is ``broken``."""
         if self.ended:
             raise ValueError("the data has ended")
-        window = self._carry + octets if self._carry else octets
+        window = self._carry + data if self._carry else data
         end = window.find(_END)
         if end >= 0:
             self.ended = True
@@ -101,7 +101,7 @@ class DataScanner:
 
 
 def _possible_end(window: bytes) -> int:
-    """Octets at the end of the window that begin CRLF.CRLF."""
+    """Bytes at the end of the window that begin CRLF.CRLF."""
     if window.endswith(b"\r"):
         return 4 if window.endswith(b"\r\n.\r") else 1
     if window.endswith(b"\r\n"):
@@ -128,12 +128,12 @@ class LineEnds:
         self._dots = dots
         self._carry = b""
 
-    def feed(self, octets: bytes) -> bytes:
-        """Take octets as they came; return the content that is certain now, until it is
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes as they came; return the content that is certain now, until it is
         ``broken``."""
         if self.broken:
             return b""
-        window = self._carry + octets if self._carry else octets
+        window = self._carry + data if self._carry else data
         held = _HELD.search(window, max(len(window) - _MOST_HELD, 0))
         at = held.start() if held else len(window)
         self._carry, window = window[at:], window[:at]

@@ -89,9 +89,9 @@ def accepted(message_id: object) -> Reply:
     return Reply(250, "2.0.0", f"{message_id} accepted", "accepted")
 
 
-def chunk_taken(octets: int) -> Reply:
+def chunk_taken(size: int) -> Reply:
     """Answer a BDAT that is not the last one (RFC 3030 §2)."""
-    return Reply(250, "2.0.0", f"{octets} octets received")
+    return Reply(250, "2.0.0", f"{size} octets received")
 
 
 @cache

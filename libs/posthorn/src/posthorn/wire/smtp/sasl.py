@@ -61,5 +61,5 @@ def read_login(name: bytes, password: bytes, acts_as: bytes = b"") -> Secret:
     return Secret(_text(name), _text(password), _text(acts_as))
 
 
-def _text(octets: bytes) -> str:
-    return octets.decode("utf-8", "surrogateescape")
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")

@@ -139,9 +139,9 @@ class Machine:
         """Bytes received and not yet turned into events."""
         return len(self._input) - self._at
 
-    def receive(self, octets: bytes) -> None:
+    def receive(self, data: bytes) -> None:
         """Take bytes from the client."""
-        self._input = octets if self._at >= len(self._input) else self._input[self._at :] + octets
+        self._input = data if self._at >= len(self._input) else self._input[self._at :] + data
         self._at = 0
 
     def next_event(self) -> Event | Signal:
@@ -331,8 +331,8 @@ class Machine:
         if not scanner.ended:
             if self._at >= len(self._input):
                 return NEED_DATA
-            octets = self._input[self._at :] if self._at else self._input
-            content = scanner.feed(octets)
+            data = self._input[self._at :] if self._at else self._input
+            content = scanner.feed(data)
             self._input, self._at = scanner.rest, 0
             if ends is not None:
                 content = ends.feed(content) + (ends.end() if scanner.ended else b"")
@@ -377,11 +377,11 @@ class Machine:
             return BareLineEnd()
         return Content(content) if content else None
 
-    def _skip(self, octets: int) -> None:
+    def _skip(self, size: int) -> None:
         """Read so many bytes to no purpose. Of an absurdly long chunk a part is read, and the
         session ends."""
-        self._left = min(octets, self._max_size)
-        self._endless = octets > self._max_size
+        self._left = min(size, self._max_size)
+        self._endless = size > self._max_size
 
     def _skipped(self) -> bool:
         """Take bytes that are to be skipped; return whether commands follow."""

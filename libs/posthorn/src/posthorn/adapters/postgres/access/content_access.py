@@ -1,4 +1,4 @@
-"""Sessions that must end, and familiar places, on Postgres: shared by all services that check
+"""Sessions that must end, and familiar networks, on Postgres: shared by all services that check
 passwords.
 
 One statement covers all sessions of a process; it returns nothing for those that may continue.
@@ -12,7 +12,7 @@ from uuid import UUID
 import asyncpg
 
 from posthorn.adapters.postgres.database import Connection, Database
-from posthorn.ports.access import MOST_PLACES, PLACE_DAYS, Ending, Place, Proof
+from posthorn.ports.access import MAX_NETWORKS, NETWORK_DAYS, Ending, FamiliarNetwork, Proof
 
 # a null holder needs no lease
 _ENDED = """
@@ -34,18 +34,18 @@ SELECT asked.number,
 """
 _FIND_ENDED = f"SELECT number, ending FROM ({_ENDED}) AS judged WHERE ending IS NOT NULL"
 
-PLACE_AGE = f"""(
+NETWORK_AGE = f"""(
     SELECT extract(epoch FROM now() - f.seen_at)::float8 FROM familiar_places f
-     WHERE f.account_id = a.id AND f.place = $2 AND f.seen_at > now() - interval '{PLACE_DAYS} days'
+     WHERE f.account_id = a.id AND f.place = $2 AND f.seen_at > now() - interval '{NETWORK_DAYS} days'
 )"""
-"""For a statement on accounts ``a``: the seconds since the account last logged in from the place
+"""For a statement on accounts ``a``: the seconds since the account last logged in from the network
 $2; null: not familiar."""
 
 _REMEMBER = """
 INSERT INTO familiar_places AS f (account_id, place, seen_at)
-SELECT a.id, asked.place, now()
-  FROM unnest($1::bigint[], $2::bytea[]) AS asked (account, place) JOIN accounts a ON a.id = asked.account
- ORDER BY a.id, asked.place
+SELECT a.id, asked.network, now()
+  FROM unnest($1::bigint[], $2::bytea[]) AS asked (account, network) JOIN accounts a ON a.id = asked.account
+ ORDER BY a.id, asked.network
 ON CONFLICT (account_id, place) DO UPDATE SET seen_at = now()
 """
 _FORGET = f"""
@@ -55,7 +55,7 @@ DELETE FROM familiar_places f
        FROM familiar_places WHERE account_id = ANY ($1::bigint[])
  ) AS ranked
  WHERE f.account_id = ranked.account_id AND f.place = ranked.place
-   AND (ranked.number > $2 OR ranked.seen_at < now() - interval '{PLACE_DAYS} days')
+   AND (ranked.number > $2 OR ranked.seen_at < now() - interval '{NETWORK_DAYS} days')
 """
 
 
@@ -77,13 +77,13 @@ async def find_ended(
     return {asked[row["number"]]: Ending(row["ending"]) for row in rows}
 
 
-async def remember_places(database: Database, places: Collection[Place]) -> None:
-    """Record places, and delete those beyond the number kept per account. Raises Unavailable."""
-    unique = sorted(set(places), key=lambda each: (each.account, each.place))
+async def remember_networks(database: Database, networks: Collection[FamiliarNetwork]) -> None:
+    """Record networks, and delete those beyond the number kept per account. Raises Unavailable."""
+    unique = sorted(set(networks), key=lambda each: (each.account, each.network))
     accounts = [each.account for each in unique]
     async with database.session() as connection:
         try:
-            await connection.execute(_REMEMBER, accounts, [each.place for each in unique])
+            await connection.execute(_REMEMBER, accounts, [each.network for each in unique])
         except asyncpg.ForeignKeyViolationError:
             return  # an account was deleted meanwhile; the others are recorded at their next login
-        await connection.execute(_FORGET, sorted(set(accounts)), MOST_PLACES)
+        await connection.execute(_FORGET, sorted(set(accounts)), MAX_NETWORKS)

@@ -65,7 +65,7 @@ class PostgresDkimKeys:
             found[row["domain"]].append(DkimKey(**row))
         return found
 
-    async def of(self, tenant: UUID | None, domain: str) -> Sequence[DkimKey]:
+    async def for_domain(self, tenant: UUID | None, domain: str) -> Sequence[DkimKey]:
         """Return all keys of a domain, newest first."""
         async with self._database.session() as connection:
             number = (await one(connection, tenant, _DOMAIN, domain))["id"]

@@ -69,7 +69,7 @@ async def check_accounts(
     )
     if limits is None:
         return
-    for table, number, most, octets, condition in (
+    for table, number, most, max_bytes, condition in (
         (
             "tenants",
             limits["tenant_id"],
@@ -79,7 +79,7 @@ async def check_accounts(
         ),
         ("domains", domain, limits["domain_accounts"], limits["domain_quota"], "a.domain_id = $1"),
     ):
-        if (most is None or account is not None) and octets is None:
+        if (most is None or account is not None) and max_bytes is None:
             continue
         row: Any = await connection.fetchrow(
             f"SELECT name, max_accounts, quota_bytes FROM {table} WHERE id = $1 FOR NO KEY UPDATE",
@@ -98,20 +98,21 @@ def _check(
     most = limits["max_accounts"]
     if is_new and most is not None and held["accounts"] + len(quotas) > most:
         raise Conflict(f"{owner} may have {most} accounts, and has {held['accounts']}")
-    octets = limits["quota_bytes"]
-    if octets is None:
+    limit = limits["quota_bytes"]
+    if limit is None:
         return
     if any(quota is None for quota in quotas):
         raise ValidationFailed(
             FieldError(
                 where,
-                f"{owner} may promise its accounts {octets} bytes, so each account needs a quota",
+                f"{owner} may promise its accounts {limit} bytes, so each account needs a quota",
             )
         )
-    if held["promised"] + sum(quota or 0 for quota in quotas) > octets:
-        left = max(0, octets - held["promised"])
+    if held["promised"] + sum(quota or 0 for quota in quotas) > limit:
+        left = max(0, limit - held["promised"])
         raise ValidationFailed(
             FieldError(
-                where, f"{owner} may promise its accounts {octets} bytes together; {left} are left"
+                where,
+                f"{owner} may promise its accounts {limit} bytes together; {left} are left",
             )
         )

@@ -8,12 +8,8 @@ Theory:
   statement than the row: the newest row of a subject is therefore always published with its state.
 - The publisher holds an advisory lock in the transaction of ``pending``: two publishers could
   otherwise overwrite a newer state by an older one.
-- An unverified domain is not local: neither it nor its addresses are published.
-- A change of an account changes the entries of its aliases; ``pending`` adds every alias that leads
-  to a named address. It adds the domain when its oldest account is named, or an address that is
-  gone: the domain says who takes its postmaster's mail.
-- Aliases are evaluated over one graph of distinct addresses, from its ends upwards: the cost of a
-  mesh follows its size, not its paths.
+- ``directory.entries`` reads the state: with each named subject also those whose entries change
+  with it.
 - Two lanes: single changes go before bulk changes, which still get an eighth of each round. In
   both, tenants take turns (ADR 22). Rows of one lane and tenant keep their order.
 - A subject that takes too long is skipped, so that those after it are published, and retried with
@@ -22,33 +18,30 @@ Theory:
 
 from __future__ import annotations
 
-import math
 import time
-from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from enum import IntEnum
-from itertools import batched
-from typing import Any
 from uuid import UUID
 
 import structlog
 from asyncpg import QueryCanceledError, Record
 
 from posthorn.adapters.postgres.database import Connection, Database
-from posthorn.adapters.postgres.directory.postmasters import OLDEST_ACCOUNT, OLDEST_OF
-from posthorn.adapters.postgres.directory.published_policies import (
-    OF_ACCOUNT,
-    OF_DOMAIN,
-    OF_TENANT,
-    SYSTEM_POLICY,
-    account_policy,
-    alias_policies,
-    domain_policy,
+from posthorn.adapters.postgres.directory.entries import (
+    ACCOUNTS,
+    ALIASES,
+    ALIASES_AT_ONCE,
+    DOMAINS,
+    TooSlow,
+    alias_entries,
+    entries_of,
+    entry_of_row,
 )
-from posthorn.model.directory_entry import AddressEntry, DomainEntry, Entry, RecipientStatus
-from posthorn.model.room import room_of
+from posthorn.adapters.postgres.directory.published_policies import (
+    SYSTEM_POLICY,
+)
+from posthorn.model.directory_entry import Entry
 from posthorn.model.unpublished import MOST_NAMED, Unpublished, of_subjects
 
 log = structlog.get_logger()
@@ -57,7 +50,6 @@ PUBLISHER_LOCK = 0x706F7374_0001
 """Advisory lock of the publisher."""
 _DOUBTS_AT_ONCE = 5000
 _PREFETCH = 1000
-_ALIASES_AT_ONCE = 500
 _MOST_SECONDS = 3.0
 """Seconds to read the state of some subjects; for one statement, as far as the pool's own limit
 allows."""
@@ -69,52 +61,6 @@ _MOST_INTERACTIVE = 100
 _MOST_NAMED_SUBJECTS = 5000
 _NO_TENANT = UUID(int=0)
 
-_STANDING = "CASE WHEN {0}.state = 'suspended' THEN 2 WHEN {0}.used_bytes >= {0}.quota_bytes THEN 1 ELSE 0 END"
-_STANDINGS = (RecipientStatus.DELIVERABLE, RecipientStatus.OVER_QUOTA, RecipientStatus.SUSPENDED)
-"""From the best to the worst."""
-_NOWHERE = AddressEntry(RecipientStatus.SUSPENDED)
-
-# for many addresses at once: recent entries are in a pending list that each use of this index reads
-# from its beginning
-_ABOVE = "SELECT address FROM aliases WHERE targets && $1::text[]"
-
-_VERIFIED = "(SELECT verified_at FROM domains d WHERE d.id = {0}.domain_id) IS NOT NULL"
-_DOMAINS = (
-    "SELECT '@' || name AS subject, catch_all, plus_addressing,"
-    f" CASE WHEN catch_all IS NULL THEN {OLDEST_ACCOUNT.format('domains')} END AS postmaster,"
-    f" {OF_TENANT.format('domains')} AS tenant_policy, {OF_DOMAIN.format('domains')} AS domain_policy"
-    " FROM domains WHERE verified_at IS NOT NULL"
-)
-_ACCOUNTS = (
-    f"SELECT address AS subject, {_STANDING.format('account')} AS standing, quota_bytes - used_bytes AS left_bytes,"
-    f" p.document::text AS policy FROM accounts account {OF_ACCOUNT.format('account')}"
-    f" WHERE {_VERIFIED.format('account')}"
-)
-
-_ALIASES = f"SELECT address FROM aliases WHERE {_VERIFIED.format('aliases')}"
-
-# the addresses and all that they lead to: an alias with its targets, an end with its status; null:
-# does not exist
-_BELOW = f"""
-    WITH RECURSIVE below (address) AS (
-        SELECT unnest($1::text[])
-        UNION
-        SELECT unnest(alias.targets) FROM below JOIN aliases alias ON alias.address = below.address
-         WHERE {_VERIFIED.format("alias")}
-    )
-    SELECT below.address, alias.targets, CASE
-               WHEN account.id IS NOT NULL THEN {_STANDING.format("account")}
-               WHEN (SELECT verified_at FROM domains d WHERE d.name = split_part(below.address, '@', -1)) IS NULL THEN 0
-           END AS standing, account.quota_bytes - account.used_bytes AS left_bytes, account.id IS NULL AS elsewhere,
-           extract(epoch FROM alias.limited_until)::float8 AS limited_until, p.document::text AS policy,
-           (SELECT t.state = 'suspended' FROM domains d JOIN tenants t ON t.id = d.tenant_id WHERE d.id = alias.domain_id)
-               AS suspended,
-           ARRAY (SELECT t.target FROM alias_targets t WHERE t.alias_id = alias.id AND t.confirmed_at IS NULL) AS unconfirmed
-      FROM below
-      LEFT JOIN aliases alias ON alias.address = below.address AND {_VERIFIED.format("alias")}
-      LEFT JOIN accounts account ON account.address = below.address AND {_VERIFIED.format("account")}
-      {OF_ACCOUNT.format("account")}
-"""
 
 _LEADING_OUT = """
     SELECT a.address FROM aliases a JOIN domains d ON d.id = a.domain_id
@@ -239,13 +185,13 @@ class PostgresDirectorySource:
         async with self._database.transaction() as connection:
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             system = await connection.fetchval(SYSTEM_POLICY)
-            for query in (_DOMAINS, _ACCOUNTS):
+            for query in (DOMAINS, ACCOUNTS):
                 async for row in connection.cursor(query, prefetch=_PREFETCH):
-                    yield row["subject"], _entry(row, system)
-            cursor = await connection.cursor(_ALIASES)
-            while rows := await cursor.fetch(_ALIASES_AT_ONCE):
+                    yield row["subject"], entry_of_row(row, system)
+            cursor = await connection.cursor(ALIASES)
+            while rows := await cursor.fetch(ALIASES_AT_ONCE):
                 for subject, entry in (
-                    await _alias_entries(connection, [row["address"] for row in rows])
+                    await alias_entries(connection, [row["address"] for row in rows])
                 ).items():
                     yield subject, entry
 
@@ -311,8 +257,8 @@ class PostgresDirectorySource:
             # a savepoint: a cancelled statement undoes only this
             async with connection.transaction():
                 await connection.execute(_BOUND, round(self._seconds * 1000))
-                return await _entries_of(connection, subjects, time.monotonic() + self._seconds)
-        except (QueryCanceledError, _TooSlow):
+                return await entries_of(connection, subjects, time.monotonic() + self._seconds)
+        except (QueryCanceledError, TooSlow):
             return None
 
     def _step_over(self, subject: str) -> None:
@@ -362,119 +308,3 @@ async def lift_limits(
     has changed."""
     rows = await connection.fetch(_LIFT, tenant, domain)
     return await write_outbox(connection, *sorted(row["address"] for row in rows))
-
-
-class _TooSlow(Exception):
-    """The state was not read before the deadline."""
-
-
-async def _affected(connection: Connection, named: Collection[str], deadline: float) -> list[str]:
-    """Return the subjects, and every alias that leads to one of them, over any number of
-    aliases."""
-    affected, last = set(named), set(named)
-    while last:
-        found: set[str] = set()
-        for some in batched(last, _ALIASES_AT_ONCE, strict=False):
-            found |= {row["address"] for row in await connection.fetch(_ABOVE, list(some))}
-            if time.monotonic() > deadline:
-                raise _TooSlow
-        last = found - affected
-        affected |= found
-    return list(affected)
-
-
-async def _entries_of(
-    connection: Connection, named: Collection[str], deadline: float
-) -> dict[str, Entry | None]:
-    affected = await _affected(connection, named, deadline)
-    found: dict[str, Entry | None] = dict.fromkeys(affected)
-    addresses = [subject for subject in affected if not subject.startswith("@")]
-    names = [subject[1:] for subject in affected if subject.startswith("@")]
-    system = await connection.fetchval(SYSTEM_POLICY)
-    for query, values in (
-        (f"{_DOMAINS} AND name = ANY($1)", names),
-        (f"{_ACCOUNTS} AND address = ANY($1)", addresses),
-    ):
-        for row in await connection.fetch(query, values):
-            found[row["subject"]] = _entry(row, system)
-    for some in batched(addresses, _ALIASES_AT_ONCE, strict=False):
-        found |= await _alias_entries(connection, some)
-        if time.monotonic() > deadline:
-            raise _TooSlow
-    changed = {f"@{name.rpartition('@')[2]}" for name in named if found[name] is None}
-    changed |= {row["subject"] for row in await connection.fetch(OLDEST_OF, list(named))}
-    names = [subject[1:] for subject in changed - found.keys()]
-    for row in await connection.fetch(
-        f"{_DOMAINS} AND name = ANY($1) AND catch_all IS NULL", names
-    ):
-        found[row["subject"]] = _entry(row, system)
-    return found
-
-
-async def _alias_entries(
-    connection: Connection, addresses: Sequence[str]
-) -> dict[str, AddressEntry]:
-    """Return the entries of those of the addresses that are aliases.
-
-    An alias has the best status of its targets: delivery accepts a message for it whenever one
-    account accepts mail, and an address elsewhere accepts all. Among accounts that accept none,
-    full ranks above suspended, since it is more likely to end soon. An alias leads nowhere after a
-    domain was created that its target was in while elsewhere; it is published as suspended until
-    its targets are corrected. One with targets elsewhere accepts nothing while its tenant is
-    suspended, and an unconfirmed target does not count. The room of an alias is the largest of its
-    mailboxes, and unlimited with a target elsewhere. Its policy is that of ``alias_policies``.
-    """
-    rows: Sequence[Any] = await connection.fetch(_BELOW, list(addresses)) if addresses else ()
-    above: defaultdict[str, list[str]] = defaultdict(list)
-    elsewhere = {row["address"] for row in rows if row["standing"] == 0 and row["elsewhere"]}
-    for row in rows:
-        ways = set(row["targets"] or ()) - set(row["unconfirmed"] or ())
-        if not (row["suspended"] and ways & elsewhere):
-            for target in ways:
-                above[target].append(row["address"])
-    ends = [(_end(row), row["address"]) for row in rows if row["standing"] is not None]
-    best: dict[str, AddressEntry] = {}
-    for end, address in sorted(ends, key=lambda each: _goodness(each[0]), reverse=True):
-        found = [address]
-        while found:
-            for alias in above[found.pop()]:
-                if alias not in best:
-                    best[alias] = end
-                    found.append(alias)
-    limited = {row["address"]: row["limited_until"] for row in rows if row["targets"] is not None}
-    documents = {row["address"]: row["policy"] for row in rows if row["standing"] is not None}
-    policies = alias_policies(documents, above)
-    return {
-        address: replace(
-            best.get(address, _NOWHERE),
-            limited_until=limited[address],
-            policy=policies.get(address, {}),
-        )
-        for address in addresses
-        if address in limited
-    }
-
-
-def _goodness(end: AddressEntry) -> tuple[int, float]:
-    return -_STANDINGS.index(end.standing), math.inf if end.room_bytes is None else end.room_bytes
-
-
-def _entry(row: Record, system: str | None) -> Entry:
-    if row["subject"].startswith("@"):
-        return DomainEntry(
-            row["catch_all"],
-            row["plus_addressing"],
-            row["postmaster"],
-            domain_policy(system, row["tenant_policy"], row["domain_policy"]),
-        )
-    return _end(row)
-
-
-def _end(row: Record) -> AddressEntry:
-    """Return the entry of an address that is a final target of aliases."""
-    standing = _STANDINGS[row["standing"]]
-    return AddressEntry(
-        standing,
-        room_bytes=room_of(row["left_bytes"]) if standing is RecipientStatus.DELIVERABLE else None,
-        policy=account_policy(row["policy"]),
-    )

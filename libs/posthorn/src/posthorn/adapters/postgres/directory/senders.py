@@ -6,9 +6,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from uuid import UUID
 
-from posthorn.adapters.postgres.access.content_access import PLACE_AGE, find_ended, remember_places
+from posthorn.adapters.postgres.access.content_access import (
+    NETWORK_AGE,
+    find_ended,
+    remember_networks,
+)
 from posthorn.adapters.postgres.database import Database, clean_text
-from posthorn.ports.access import Ending, Place, Proof
+from posthorn.ports.access import Ending, FamiliarNetwork, Proof
 from posthorn.ports.accounts import AccountState
 from posthorn.ports.sending import Credentials, Limits
 from posthorn.wire.address import Address
@@ -25,7 +29,7 @@ SELECT a.id, a.address, d.name, d.tenant_id, a.password_hash,
        a.max_messages_per_hour, a.max_recipients_per_hour,
        d.max_messages_per_hour AS domain_messages, d.max_recipients_per_hour AS domain_recipients,
        t.max_messages_per_hour AS tenant_messages, t.max_recipients_per_hour AS tenant_recipients,
-       {PLACE_AGE} AS place_age
+       {NETWORK_AGE} AS network_age
   FROM accounts a JOIN domains d ON d.id = a.domain_id JOIN tenants t ON t.id = d.tenant_id
  WHERE a.address = $1
 """
@@ -76,12 +80,12 @@ class PostgresSenders:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def credentials(self, address: str, place: bytes = b"") -> Credentials | None:
-        """Return an account's credentials, and whether the place is familiar to it."""
+    async def credentials(self, address: str, network: bytes = b"") -> Credentials | None:
+        """Return an account's credentials, and whether the network is familiar to it."""
         if clean_text(address) != address:
             return None
         async with self._database.session() as connection:
-            row = await connection.fetchrow(_CREDENTIALS, address, place)
+            row = await connection.fetchrow(_CREDENTIALS, address, network)
         if row is None:
             return None
         return Credentials(
@@ -95,12 +99,12 @@ class PostgresSenders:
             account_limits=Limits(row["max_messages_per_hour"], row["max_recipients_per_hour"]),
             domain_limits=Limits(row["domain_messages"], row["domain_recipients"]),
             tenant_limits=Limits(row["tenant_messages"], row["tenant_recipients"]),
-            place_age=row["place_age"],
+            network_age=row["network_age"],
         )
 
-    async def remember(self, places: Collection[Place]) -> None:
-        """Record the places that accounts were logged in to from."""
-        await remember_places(self._database, places)
+    async def remember(self, networks: Collection[FamiliarNetwork]) -> None:
+        """Record the networks that accounts were logged in to from."""
+        await remember_networks(self._database, networks)
 
     async def ended(self, proofs: Collection[Proof]) -> dict[Proof, Ending]:
         """Return those of the proofs whose sessions must end."""

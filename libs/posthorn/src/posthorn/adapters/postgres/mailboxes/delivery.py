@@ -216,7 +216,7 @@ async def lock_accounts(connection: Connection, accounts: Sequence[int]) -> None
 async def make_entries(connection: Connection, messages: Sequence[SegmentMessage]) -> int:
     """Insert messages, in this order, into the INBOX of each of their accounts."""
     ranks: Counter[int] = Counter()
-    octets: Counter[int] = Counter()
+    sizes: Counter[int] = Counter()
     entries: list[tuple[int, int, UUID, int, float]] = []
     for message in messages:
         envelope = message.envelope
@@ -225,14 +225,14 @@ async def make_entries(connection: Connection, messages: Sequence[SegmentMessage
                 (account, ranks[account], envelope.id, envelope.body.size, envelope.received_at)
             )
             ranks[account] += 1
-            octets[account] += envelope.body.size
+            sizes[account] += envelope.body.size
     if not entries:
         return 0
     made = await connection.fetchval(
         _INSERT_ENTRIES,
         list(ranks),
         list(ranks.values()),
-        [octets[account] for account in ranks],
+        [sizes[account] for account in ranks],
         *(list(column) for column in zip(*entries, strict=True)),
         INBOX,
     )

@@ -224,7 +224,7 @@ async def past(connection: Connection, after: datetime | None, limit: int) -> Pa
 
 
 async def purge(connection: Connection, rows: Collection[Any]) -> int:
-    """Drop the deleted entries, with references and live octets, in the caller's transaction;
+    """Drop the deleted entries, with references and live bytes, in the caller's transaction;
     returns how many went."""
     locked = await connection.fetch(_LOCK_PAST, *_columns(rows))
     if not locked:

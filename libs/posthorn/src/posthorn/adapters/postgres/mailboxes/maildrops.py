@@ -13,13 +13,17 @@ from uuid import UUID
 
 import asyncpg
 
-from posthorn.adapters.postgres.access.content_access import PLACE_AGE, find_ended, remember_places
+from posthorn.adapters.postgres.access.content_access import (
+    NETWORK_AGE,
+    find_ended,
+    remember_networks,
+)
 from posthorn.adapters.postgres.database import Database, clean_text
 from posthorn.adapters.postgres.directory.outbox import write_outbox
 from posthorn.adapters.postgres.mailboxes.expunge import LOCK_ACCOUNT, remove
 from posthorn.adapters.postgres.tables import INBOX
 from posthorn.model.blob_range import BodyLocation
-from posthorn.ports.access import Ending, Place, Proof
+from posthorn.ports.access import Ending, FamiliarNetwork, Proof
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.maildrops import (
     LEASE_SECONDS,
@@ -31,7 +35,7 @@ from posthorn.ports.maildrops import (
 )
 
 _LOGIN = f"""
-SELECT a.id, a.address, a.password_hash, a.state <> 'suspended' AND t.state <> 'suspended', d.tenant_id, {PLACE_AGE}
+SELECT a.id, a.address, a.password_hash, a.state <> 'suspended' AND t.state <> 'suspended', d.tenant_id, {NETWORK_AGE}
   FROM accounts a JOIN domains d ON d.id = a.domain_id JOIN tenants t ON t.id = d.tenant_id
  WHERE a.address = $1
 """
@@ -85,18 +89,18 @@ class PostgresMaildrops:
     async def probe(self) -> None:
         await self._database.probe()
 
-    async def login(self, address: str, place: bytes = b"") -> AccountLogin | None:
-        """Look an account up by canonical address, and whether the place is familiar to it.
+    async def login(self, address: str, network: bytes = b"") -> AccountLogin | None:
+        """Look an account up by canonical address, and whether the network is familiar to it.
         Raises Unavailable."""
         if clean_text(address) != address:
             return None
         async with self._database.session() as connection:
-            row = await connection.fetchrow(_LOGIN, address, place)
+            row = await connection.fetchrow(_LOGIN, address, network)
         return None if row is None else AccountLogin(*row)
 
-    async def remember(self, places: Collection[Place]) -> None:
-        """Record the places that accounts were logged in to from. Raises Unavailable."""
-        await remember_places(self._database, places)
+    async def remember(self, networks: Collection[FamiliarNetwork]) -> None:
+        """Record the networks that accounts were logged in to from. Raises Unavailable."""
+        await remember_networks(self._database, networks)
 
     async def open(self, account: int, holder: UUID, *, by_app_password: bool = False) -> Listing:
         """Take the lease and return the INBOX. Raises MaildropBusy, or Unavailable, after which

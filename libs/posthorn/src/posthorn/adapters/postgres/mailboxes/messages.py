@@ -251,9 +251,9 @@ class PostgresAccountMail(PostgresAccountMailboxes):
             rows = await connection.fetch(_LOCK_DELETED, account, message, days)
             if not rows:
                 raise NotFound(f"{address} has no such message that could be restored")
-            quota, octets = found["quota_bytes"], sum(row["size_crlf"] for row in rows)
-            if quota is not None and found["used_bytes"] + octets > quota:
-                raise Conflict(f"{address} has no room for the {octets} bytes of the message")
+            quota, size = found["quota_bytes"], sum(row["size_crlf"] for row in rows)
+            if quota is not None and found["used_bytes"] + size > quota:
+                raise Conflict(f"{address} has no room for the {size} bytes of the message")
             crossed = await connection.fetchval(_UNDELETE, account, message, days, INBOX)
             await write_audit(connection, found["tenant_id"], address, {"message": message})
             outbox_ids = await write_outbox(connection, address) if crossed else ()

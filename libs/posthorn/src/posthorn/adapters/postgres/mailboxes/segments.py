@@ -108,10 +108,10 @@ class PostgresSegmentCatalog:
             if not await connection.fetchval(_CONDEMN, old):
                 return False
             if new is not None:
-                octets = sum(blob_range.length for blob_range in moved.values())
+                size = sum(blob_range.length for blob_range in moved.values())
                 await connection.execute(
                     "INSERT INTO segments (id, key, octets, live_octets) VALUES ($1, $2, $3, $4)",
-                    *(new.id, new.key, new.octets, octets),
+                    *(new.id, new.key, new.octets, size),
                 )
                 await connection.execute(
                     _REPOINT,

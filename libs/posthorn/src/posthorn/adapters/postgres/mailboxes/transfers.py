@@ -92,8 +92,8 @@ class PostgresTransfers:
             }
             if not boxes:
                 raise NotFound(f"{address} has no mailbox of this name")
-            messages, octets = await connection.fetchrow(_COUNT, account, list(boxes)) or (0, 0)
-        return Contents(account, messages, octets, boxes)
+            messages, size = await connection.fetchrow(_COUNT, account, list(boxes)) or (0, 0)
+        return Contents(account, messages, size, boxes)
 
     async def entries(
         self, contents: Contents, after: tuple[int, int], limit: int, ahead: bool = True

@@ -35,7 +35,7 @@ from posthorn.adapters.postgres.queue.next_hops import (
 )
 from posthorn.model.outbound import QueueState
 from posthorn.ports.errors import Conflict, NotFound
-from posthorn.ports.queue import ClosedNextHop, QueueFilter, QueueItem
+from posthorn.ports.queue_administration import ClosedNextHop, QueueFilter, QueueItem
 from posthorn.wire.foreign_address import canonical
 
 _SLACK = timedelta(minutes=1)

@@ -19,7 +19,7 @@ import ipaddress
 
 import structlog
 
-from posthorn.ports.access import NOTED_SECONDS, Place, Places
+from posthorn.ports.access import NOTED_SECONDS, FamiliarNetwork, FamiliarNetworks
 from posthorn.ports.errors import Unavailable
 from posthorn.wire.proxy import plain_address
 
@@ -29,7 +29,7 @@ _MOST_WAITING = 10_000
 
 
 def client_network_of(account: str, client: str) -> bytes:
-    """Return the place key of a canonical account address and a client's IP address."""
+    """Return the network key of a canonical account address and a client's IP address."""
     try:
         ip = plain_address(ipaddress.ip_address(client.partition("%")[0]))
         network = str(ipaddress.ip_network((ip, 24 if ip.version == 4 else 64), strict=False))
@@ -38,20 +38,20 @@ def client_network_of(account: str, client: str) -> bytes:
     return hashlib.sha256(f"{account}\0{network}".encode("utf-8", "surrogatepass")).digest()[:16]
 
 
-class FamiliarPlaces:
-    """Records the places that accounts log in from."""
+class FamiliarNetworkRecorder:
+    """Records the networks that accounts log in from."""
 
-    def __init__(self, store: Places) -> None:
+    def __init__(self, store: FamiliarNetworks) -> None:
         self._store = store
-        self._waiting: set[Place] = set()
+        self._waiting: set[FamiliarNetwork] = set()
         self._telling: asyncio.Task[None] | None = None
 
     def note(self, account: int, client_network: bytes, age: float | None) -> None:
-        """Record a success; ``age``: as read with the account, the seconds since the place was
+        """Record a success; ``age``: as read with the account, the seconds since the network was
         last recorded."""
         if (age is not None and age < NOTED_SECONDS) or len(self._waiting) >= _MOST_WAITING:
             return
-        self._waiting.add(Place(account, client_network))
+        self._waiting.add(FamiliarNetwork(account, client_network))
         if self._telling is None:
             self._telling = asyncio.create_task(self._tell())
 
@@ -61,6 +61,6 @@ class FamiliarPlaces:
                 told, self._waiting = self._waiting, set()
                 await self._store.remember(told)
         except Unavailable as fault:
-            log.warning("familiar places are not recorded", detail=str(fault))
+            log.warning("familiar networks are not recorded", detail=str(fault))
         finally:
             self._telling = None

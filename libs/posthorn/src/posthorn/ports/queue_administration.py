@@ -1,0 +1,110 @@
+"""The outbound queue as administrators search and change it; its words are those of
+``ports.queue``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from posthorn.model.outbound import QueueState
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedNextHop:
+    """Why nothing is sent to a next hop for the time being."""
+
+    until: datetime
+    host: str
+    """``name (address)`` of the host that failed last; empty where none was found."""
+    reply: str
+    """Its reply, or what else went wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueItem:
+    """One recipient of the queue, as an administrator sees it."""
+
+    id: int
+    message: UUID
+    state: QueueState
+    sender: str
+    recipient: str
+    destination: str
+    attempts: int
+    due_at: datetime | None
+    """None when it has ended or is held."""
+    expires_at: datetime
+    created_at: datetime
+    last_attempt_at: datetime | None
+    last_host: str
+    last_status: str
+    last_reply: str
+    last_tls: str
+    original: str
+    subject: str
+    size: int
+    next_hop: ClosedNextHop | None = None
+    """Set while the recipient waits and its next hop is closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueFilter:
+    """Which recipients; an empty filter means all."""
+
+    domain: str | None = None
+    state: QueueState | None = None
+    sender: str | None = None
+    recipient: str | None = None
+    message: UUID | None = None
+    older_than: float | None = None
+    """Minimum seconds in the queue."""
+    younger_than: float | None = None
+    tenant: str | None = None
+    """Name or id of the owning tenant."""
+
+
+class QueueAdministration(Protocol):
+    """The queue as the API uses it; ``tenant`` as in ``ports.administration``. Raises
+    Unavailable."""
+
+    async def items(
+        self, tenant: UUID | None, which: QueueFilter, before: int | None, limit: int
+    ) -> Sequence[QueueItem]:
+        """Return items, newest id first, below ``before``."""
+        ...
+
+    async def item(self, tenant: UUID | None, item: int) -> QueueItem:
+        """Return one item. Raises NotFound."""
+        ...
+
+    async def act(self, tenant: UUID | None, action: str, item: int) -> QueueItem:
+        """Apply an action and return the item.
+
+        ``retry`` (queued or deferred: due now), ``hold`` (queued or deferred), ``release`` (held:
+        due now) or ``cancel`` (queued, deferred or held; no DSN is sent). After ``retry`` and
+        ``release`` a closed next hop is open for one attempt. Raises NotFound, and Conflict when
+        its state does not allow the action (it is being sent, or has ended).
+        """
+        ...
+
+    async def act_on_all(
+        self, tenant: UUID | None, action: str, which: QueueFilter, limit: int
+    ) -> Sequence[tuple[int, UUID, str, str]]:
+        """Apply an action to all matching items whose state allows it, at most ``limit``.
+
+        Return (id, message, recipient, original) of each. ``retry`` leaves out what is due already,
+        so that repeating the call continues where it ended; its closed next hop is opened for one
+        attempt all the same.
+        """
+        ...
+
+    async def route_changed(self, domain: str, limit: int) -> None:
+        """Apply a changed route of ``domain``, or of ``*``. Platform only.
+
+        Open its next hop for one attempt and make what is deferred there due, at most ``limit``
+        recipients.
+        """
+        ...

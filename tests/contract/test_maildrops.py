@@ -56,6 +56,10 @@ class TestLogin:
         assert await maildrops.login("ada@example.test") == AccountLogin(
             ada, "ada@example.test", "hash", active=True, tenant=DEFAULT_TENANT
         )
+        await seed.rows("UPDATE domains SET retention_days = 30")
+        known = await maildrops.login("ada@example.test")
+        assert known is not None
+        assert known.keep_days == 30
 
     async def test_a_stranger_is_nobody(
         self, seed: DatabaseSeed, maildrops: PostgresMaildrops

@@ -382,7 +382,7 @@ def capabilities(made: Machine) -> set[str]:
 
 
 COMMON = {
-    "TOP", "UIDL", "PIPELINING", "RESP-CODES", "AUTH-RESP-CODE", "EXPIRE NEVER", "UTF8 USER", "LANG",
+    "TOP", "UIDL", "PIPELINING", "RESP-CODES", "AUTH-RESP-CODE", "UTF8 USER", "LANG",
     "IMPLEMENTATION Posthorn",
 }  # fmt: skip
 
@@ -401,7 +401,17 @@ def test_capa_where_passwords_are_safe() -> None:
 
 
 def test_capa_after_login_offers_no_login() -> None:
-    assert capabilities(machine(logged_in=True)) == COMMON
+    assert capabilities(machine(logged_in=True)) == COMMON | {"EXPIRE NEVER"}
+
+
+def test_capa_says_how_long_mail_is_kept() -> None:
+    made = Machine(OPEN)
+    assert "EXPIRE" not in made.capabilities().decode(), "it differs by account"
+    made.receive(b"USER a@b.test\r\nPASS x\r\n")
+    assert made.next_event() == Named()
+    assert isinstance(made.next_event(), Login)
+    made.accepted(keep_days=30)
+    assert "EXPIRE 30" in capabilities(made)
 
 
 # --- LANG, QUIT

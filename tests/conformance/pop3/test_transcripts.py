@@ -339,6 +339,7 @@ async def test_getmail_and_poplib_read_all_of_it(
         box.utf8()
         box.user(ADDRESS)
         box.pass_(PASSWORD)
+        capabilities |= {"EXPIRE": box.capa()["EXPIRE"]}
         count, octets = box.stat()
         assert octets == sum(int(row.split()[1]) for row in box.list()[1])
         bodies = [b"\r\n".join(box.retr(n)[1]) + b"\r\n" for n in range(1, count + 1)]

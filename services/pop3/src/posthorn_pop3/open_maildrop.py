@@ -106,6 +106,7 @@ class OpenMaildrop:
         self._reader = {"account": account.address, "tenant": str(account.tenant)}
         self.account = account.account
         self.address = account.address
+        self.keep_days = account.keep_days
         self.holder = holder
         self.snapshot = snapshot
         self.proof = proof

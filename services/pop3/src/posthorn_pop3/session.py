@@ -195,7 +195,7 @@ class Pop3Session:
         self.maildrop = maildrop
         maildrop.on_end = self._out.interrupt
         self._bad = 0
-        self._machine.accepted()
+        self._machine.accepted(maildrop.keep_days)
         snapshot = maildrop.snapshot
         self._out.send(
             b"+OK maildrop has %d messages (%d octets)\r\n" % (snapshot.count, snapshot.octets)

@@ -30,6 +30,8 @@ class AccountLogin:
     """Tenant of the account."""
     network_age: float | None = None
     """Seconds since the account last logged in from the given network; None: not familiar."""
+    keep_days: int | None = None
+    """Days after which the domain's retention removes messages; None: never."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,6 +166,7 @@ class Machine:
 
     __slots__ = (
         "_buffer",
+        "_expire",
         "_mechanism",
         "_name",
         "_scanned",
@@ -186,6 +187,7 @@ class Machine:
         self._scanned = 0
         self._swallowing = False
         self._name: str | None = None
+        self._expire = "NEVER"
         self._mechanism = ""
 
     @property
@@ -231,9 +233,11 @@ class Machine:
         self.state = after
         return event
 
-    def accepted(self) -> None:
-        """Report that the login succeeded and the maildrop is open."""
+    def accepted(self, keep_days: int | None = None) -> None:
+        """Report that the login succeeded and the maildrop is open. ``keep_days``: days after
+        which the server removes messages; None: never."""
         self._conclude(Accepted)
+        self._expire = "NEVER" if keep_days is None else str(keep_days)
 
     def rejected(self) -> None:
         """Report that the login failed; another may be tried."""
@@ -255,7 +259,6 @@ class Machine:
             "PIPELINING",
             "RESP-CODES",
             "AUTH-RESP-CODE",
-            "EXPIRE NEVER",
             "UTF8 USER",
             "LANG",
         ]
@@ -264,6 +267,8 @@ class Machine:
                 lines += ["USER", f"SASL {' '.join(MECHANISMS)}"]
             if self.channel.stls:
                 lines += ["STLS"]
+        else:
+            lines += [f"EXPIRE {self._expire}"]  # it differs by account, so none before the login
         lines += ["IMPLEMENTATION Posthorn"]
         return ("+OK capabilities follow\r\n" + "\r\n".join(lines) + "\r\n.\r\n").encode()
 

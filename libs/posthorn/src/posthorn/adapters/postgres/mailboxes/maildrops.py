@@ -35,7 +35,8 @@ from posthorn.ports.maildrops import (
 )
 
 _LOGIN = f"""
-SELECT a.id, a.address, a.password_hash, a.state <> 'suspended' AND t.state <> 'suspended', d.tenant_id, {NETWORK_AGE}
+SELECT a.id, a.address, a.password_hash, a.state <> 'suspended' AND t.state <> 'suspended', d.tenant_id, {NETWORK_AGE},
+       d.retention_days
   FROM accounts a JOIN domains d ON d.id = a.domain_id JOIN tenants t ON t.id = d.tenant_id
  WHERE a.address = $1
 """

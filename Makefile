@@ -10,7 +10,7 @@ TOOLS   := .tools
 UV      := $(TOOLS)/bin/uv
 VENV    := .venv
 BIN     := $(VENV)/bin
-SERVICES := smtp-in delivery relay pop3 api local cli
+SERVICES := smtp-in delivery scan relay pop3 api local cli
 # three tests at a time, for they wait more than they compute; files in order, each file whole in one worker; `make test ARGS="-n 0"`
 # runs them one by one
 WORKERS  ?= 3
@@ -18,7 +18,7 @@ PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PACKAGES := libs/posthorn $(addprefix services/,$(SERVICES))
 LOCKED  := VERSION requirements/dev.txt $(addsuffix /pyproject.toml,$(PACKAGES))
 
-.PHONY: help run test test-root lint types lock release bench accuracy chaos interop containers cluster chart docs client viewer clean format
+.PHONY: help run test test-root lint types lock release bench accuracy chaos interop defence containers cluster chart docs client viewer clean format
 
 help:  ## show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,13 +39,19 @@ run: $(VENV)/.ready  ## start the whole system on this machine (SMTP 2525, POP3 
 	@exec $(BIN)/posthorn-local --with-parent
 
 test: $(VENV)/.ready  ## run every test that needs no root and no container, on real Postgres, NATS and S3
-	@$(BIN)/pytest $(PARALLEL) -m "not interop and not root and not containers and not cluster" $(ARGS)
+	@$(BIN)/pytest $(PARALLEL) -m "not interop and not defence and not root and not containers and not cluster" $(ARGS)
 
 test-root: $(VENV)/.ready  ## run the tests that only root can run, such as starting local mode as another user
 	@$(BIN)/pytest -m root $(ARGS)
 
 interop: $(VENV)/.ready  ## run the tests with swaks, curl, mpop, fetchmail, getmail6, msmtp, s-nail, neomutt, haproxy, chromium (Debian packages)
 	@$(BIN)/pytest -m interop $(ARGS)
+
+# installed if they are missing and this is root; no daemon is started
+DEFENCE := rspamd clamav-daemon unbound rbldnsd
+defence: $(VENV)/.ready  ## run the tests of the scanning tier with rspamd, clamd, unbound and rbldnsd (Debian packages)
+	@deploy/install-debian $(DEFENCE)
+	@$(BIN)/pytest -n 0 -m defence $(ARGS) tests/defence
 
 containers: $(VENV)/.ready  ## build the images and run the compose system with stand-ins for Postgres, NATS and S3 (as root)
 	@$(BIN)/pytest -m containers $(ARGS) tests/containers

@@ -17,7 +17,7 @@ import psutil
 
 from posthorn_local.embedded import free_port
 
-HEALTH = {"smtp-in": 0, "delivery": 1, "pop3": 2, "api": 3, "submission": 4, "relay": 5}
+HEALTH = {"smtp-in": 0, "delivery": 1, "pop3": 2, "api": 3, "submission": 4, "relay": 5, "scan": 6}
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,9 +67,9 @@ fi
 
 # passwords of the services, and derived keys
 {
-  for part in SMTP_IN SUBMISSION DELIVERY RELAY POP3 API; do
+  for part in SMTP_IN SUBMISSION DELIVERY SCAN RELAY POP3 API; do
     grep -q "^NATS_${part}_PASSWORD=" .env || echo "NATS_${part}_PASSWORD=p$(hex 24)"
-    [ $part = SMTP_IN ] || grep -q "^POSTGRES_${part}_PASSWORD=" .env || echo "POSTGRES_${part}_PASSWORD=p$(hex 24)"
+    [ $part = SMTP_IN ] || [ $part = SCAN ] || grep -q "^POSTGRES_${part}_PASSWORD=" .env || echo "POSTGRES_${part}_PASSWORD=p$(hex 24)"
   done
   grep -q '^POSTHORN_SRS_KEY=' .env ||
     echo "POSTHORN_SRS_KEY=$(derived "$(sed -n 's/^POSTHORN_SECRET_KEY=//p' .env)")"

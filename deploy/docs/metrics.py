@@ -18,12 +18,13 @@ _OWN = {
     "smtp_in": "SMTP in (smtp-in and submission)",
     "delivery": "Delivery",
     "relay": "Relay",
+    "scan": "Scanning tier",
     "pop3": "POP3",
     "api": "API",
 }
 _SHARED = "Shared by several services"
 _ABOUT = """\
-Every service answers `/metrics` in the Prometheus text format on its health port (9100; in local mode 9101 and the five after it).
+Every service answers `/metrics` in the Prometheus text format on its health port (9100; in local mode 9101 and the six after it).
 Beside the metrics below there are the usual ones of the process (`process_…`, `python_…`). The chart has a ServiceMonitor, alert
 rules and a Grafana dashboard (`monitoring.*` in the [chart values](chart.md)); each alert has a [runbook](../runbooks/README.md).
 

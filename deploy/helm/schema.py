@@ -72,6 +72,7 @@ from posthorn_api.settings import ApiSettings
 from posthorn_delivery.settings import DeliverySettings
 from posthorn_pop3.settings import Pop3Settings
 from posthorn_relay.settings import RelaySettings
+from posthorn_scan.settings import ScanSettings
 from posthorn_smtp_in.settings import SmtpInSettings, SubmissionInSettings
 
 type Schema = dict[str, Any]
@@ -80,6 +81,7 @@ CLASSES: dict[str, type[EnvSettings]] = {
     "smtpIn": SmtpInSettings,
     "submission": SubmissionInSettings,
     "delivery": DeliverySettings,
+    "scan": ScanSettings,
     "relay": RelaySettings,
     "pop3": Pop3Settings,
     "api": ApiSettings,
@@ -93,7 +95,7 @@ _DECIDED_BY_VALUES = """
     PROXY_NETWORKS PUBLIC_MTA_STS PUBLIC_MX PUBLIC_POP3 PUBLIC_POP3S_PORT PUBLIC_POP3_PORT PUBLIC_REPORTS
     PUBLIC_SPF_INCLUDE PUBLIC_SUBMISSION PUBLIC_SUBMISSIONS_PORT PUBLIC_SUBMISSION_PORT PUBLIC_WEB RELAY_HOSTNAME
     RELAY_PROXY S3_ACCESS_KEY S3_ENDPOINT S3_REGION S3_SECRET_KEY SECRET_KEY SMTP_HOSTNAME SRS_KEY SMTP_PORT SMTP_PROXY_PORT
-    SMTP_ROLE SMTP_SPOOL_DIR SUBMISSIONS_PORT SUBMISSIONS_PROXY_PORT SUBMISSION_MESSAGES_PER_HOUR SUBMISSION_PORT
+    SMTP_ROLE SMTP_SCAN SMTP_SPOOL_DIR SUBMISSIONS_PORT SUBMISSIONS_PROXY_PORT SUBMISSION_MESSAGES_PER_HOUR SUBMISSION_PORT
     SUBMISSION_PROXY_PORT SUBMISSION_RECIPIENTS_PER_HOUR TLS_DIR
 """
 MANAGED = frozenset(PREFIX + name for name in _DECIDED_BY_VALUES.split())
@@ -136,7 +138,7 @@ def _plain(schema: Any, shared: Schema) -> Any:
     return {key: _plain(value, shared) for key, value in schema.items() if key not in unwanted}
 
 
-_PARTS = ("smtp-in", "submission", "delivery", "relay", "pop3", "api")
+_PARTS = ("smtp-in", "submission", "delivery", "scan", "relay", "pop3", "api")
 
 
 def _part(key: str, *ports: str, **more: Schema) -> Schema:
@@ -309,6 +311,7 @@ def schema() -> Schema:
                         }
                     ),
                 ),
+                "scan": _part("scan", enabled=BOOL, autoscaling=SCALING),
                 "relay": _part(
                     "relay",
                     enabled=BOOL,

@@ -11,7 +11,7 @@ import pytest
 
 from tests.chart.rendering import CASES, at, chart, merged, render, values_of
 
-PARTS = ("smtpIn", "submission", "delivery", "relay", "pop3", "api")
+PARTS = ("smtpIn", "submission", "delivery", "scan", "relay", "pop3", "api")
 PUBLIC = ("smtpIn", "submission", "pop3")
 STORES = ("postgresql", "nats", "s3")
 

@@ -28,11 +28,13 @@ SERVICES = {
     "submission": "submission",
     "delivery": "delivery",
     "relay": "relay",
+    "scan": "scan",
     "pop3": "pop3",
     "api": "api",
 }
 """Services of the compose file, and the keys of their settings classes."""
-PARTS = ("SMTP_IN", "SUBMISSION", "DELIVERY", "RELAY", "POP3", "API")
+PARTS = ("SMTP_IN", "SUBMISSION", "DELIVERY", "SCAN", "RELAY", "POP3", "API")
+ROLES = tuple(part for part in PARTS if part not in ("SMTP_IN", "SCAN"))
 SECRETS = {
     "POSTHORN_HOSTNAME": "mail.example.org",
     "POSTHORN_SECRET_KEY": base64.b64encode(bytes(32)).decode(),
@@ -44,7 +46,7 @@ SECRETS = {
     "GARAGE_RPC_SECRET": "0" * 64,
     "POSTHORN_SRS_KEY": base64.b64encode(bytes(range(32))).decode(),
     **{f"NATS_{part}_PASSWORD": f"pnats{part}" for part in PARTS},
-    **{f"POSTGRES_{part}_PASSWORD": f"pdatabase{part}" for part in PARTS[1:]},
+    **{f"POSTGRES_{part}_PASSWORD": f"pdatabase{part}" for part in ROLES},
 }
 """As init.sh makes them."""
 
@@ -200,7 +202,7 @@ def test_init_adds_what_an_older_env_lacks_and_changes_nothing_in_it(
         lines = {name: value for name, _, value in found}
         assert len(lines) == len(found)
         assert {f"NATS_{part}_PASSWORD" for part in PARTS} < lines.keys()
-        assert {f"POSTGRES_{part}_PASSWORD" for part in PARTS[1:]} < lines.keys()
+        assert {f"POSTGRES_{part}_PASSWORD" for part in ROLES} < lines.keys()
         assert lines["NATS_POP3_PASSWORD"] == "chosen"
         derived = ",".join(base64.b64encode(derive(key, SRS)).decode() for key in masters)
         assert lines["POSTHORN_SRS_KEY"] == derived

@@ -12,7 +12,7 @@ from deploy.release import version
 from posthorn.runtime.tls import CHECK_SECONDS
 from tests.chart.rendering import CASES, CHART, OLDEST, Object, Rendered, at, case, merged, render
 
-PARTS = {"smtp-in", "submission", "delivery", "relay", "pop3", "api"}
+PARTS = {"smtp-in", "submission", "delivery", "scan", "relay", "pop3", "api"}
 
 
 @pytest.fixture(params=CASES)
@@ -338,11 +338,12 @@ DOORS = [
     ("smtp-in", "nats", 4222), ("smtp-in", "s3", 3900), ("submission", "postgresql", 5432), ("submission", "nats", 4222),
     ("delivery", "nats", 4222), ("delivery", "postgresql", 5432), ("delivery", "s3", 3900), ("relay", "postgresql", 5432),
     ("relay", "s3", 3900), ("pop3", "postgresql", 5432), ("pop3", "s3", 3900), ("pop3", "nats", 4222), ("api", "postgresql", 5432),
+    ("scan", "nats", 4222), ("scan", "s3", 3900),
     ("api", "nats", 4222), ("api", "s3", 3900), ("migrate", "postgresql", 5432), ("nats", "nats", 6222),
 ]  # fmt: skip
 SHUT = [
     ("smtp-in", "postgresql", 5432), ("migrate", "nats", 4222), ("postgresql", "s3", 3900), ("s3", "nats", 4222),
-    ("relay", "api", 8080), ("api", "nats", 6222), ("delivery", "smtp-in", 25),
+    ("scan", "postgresql", 5432), ("relay", "api", 8080), ("api", "nats", 6222), ("delivery", "smtp-in", 25),
 ]  # fmt: skip
 
 

@@ -120,7 +120,8 @@ def test_a_scaled_part_has_no_number_of_pods_of_its_own() -> None:
     assert (
         scaled
         == {
-            f"post-{part}" for part in ("smtp-in", "submission", "pop3", "api", "delivery", "relay")
+            f"post-{part}"
+            for part in ("smtp-in", "submission", "pop3", "api", "delivery", "relay", "scan")
         }
         == set(parts)
     )

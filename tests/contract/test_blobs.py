@@ -27,6 +27,7 @@ from posthorn.ports.blobs import BODIES, MARK, SEGMENTS, TRASH, BlobMissing, Blo
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.settings import BlobSettings
+from posthorn_smtp_in.spool_file import SpoolFile, WithFields
 from tests.support.s3 import S3Server
 
 
@@ -203,6 +204,20 @@ class _Bounded(io.RawIOBase, BinaryIO):
 
     def seek(self, offset: int, whence: int = 0) -> int:
         return self._file.seek(offset, whence)
+
+
+async def test_a_body_may_be_written_again_with_fields_in_it(blobs: Blobs, tmp_path: Path) -> None:
+    """As smtp-in does once the verdict is known, from the same file."""
+    spooled = SpoolFile.new(tmp_path)
+    spooled.append(body := os.urandom(700_000))
+    key, fields = f"bodies/{new_id()}", b"X-Posthorn-Verdict: deliver\r\n"
+    spooled.seek(0)
+    await blobs.put_file(key, cast(BinaryIO, spooled), len(body))
+    whole = WithFields(spooled, len(body), fields, 300)
+    await blobs.put_file(key, cast(BinaryIO, whole), whole.size)
+    expected = body[:300] + fields + body[300:]
+    assert await blobs.read(key, 0, len(expected)) == expected
+    assert whole.digest() == hashlib.sha256(expected).digest()
 
 
 async def test_a_file_that_ends_too_early_leaves_nothing_behind(blobs: Blobs) -> None:

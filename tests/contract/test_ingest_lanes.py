@@ -13,7 +13,7 @@ from posthorn.adapters.nats.connection import Connection
 from posthorn.adapters.nats.ingest_consumer import NatsDelivery, NatsIngestSource
 from posthorn.adapters.nats.layout import consumers, ensure_layout, streams
 from posthorn.adapters.nats.strays import NatsStrays
-from posthorn.model.streams import INGEST, INGEST_CONSUMER, RETRY_CONSUMER
+from posthorn.model.streams import INGEST, INGEST_CONSUMER, RETRY_CONSUMER, UNSCANNED_CONSUMER
 from posthorn_delivery.repairer import Repairer
 from posthorn_local.embedded import Nats
 from tests.support.delivery_env import delivery_env
@@ -60,7 +60,12 @@ async def layout(connection: Connection) -> tuple[list[str], dict[str, str]]:
     return found, filters
 
 
-NOW = (["ingest.*", "retry.*"], {INGEST_CONSUMER: "ingest.*", RETRY_CONSUMER: "retry.*"})
+LANES = {
+    INGEST_CONSUMER: "ingest.*",
+    RETRY_CONSUMER: "retry.*",
+    UNSCANNED_CONSUMER: "unscanned.*",
+}
+NOW = (list(LANES.values()), LANES)
 
 
 async def take(source: NatsIngestSource, number: int) -> list[NatsDelivery]:
@@ -71,7 +76,7 @@ async def take(source: NatsIngestSource, number: int) -> list[NatsDelivery]:
     return taken
 
 
-async def test_a_stream_of_the_release_before_is_given_its_second_lane_in_place(
+async def test_a_stream_of_the_release_before_is_given_its_further_lanes_in_place(
     connection: Connection,
 ) -> None:
     older = Older(connection)
@@ -149,7 +154,8 @@ async def lose(connection: Connection, *subjects: str, record: bytes = b"lost") 
         )
     for subject in subjects:
         await connection.request(subject, record)
-    for wanted, subject in zip(settings, ("ingest.elsewhere", "retry.elsewhere"), strict=True):
+    for wanted in settings:
+        subject = wanted["filter_subject"].replace("*", "elsewhere")
         await connection.request(subject, b"elsewhere")
         async with NatsIngestSource(connection, wanted["name"]) as source:
             (delivery,) = await take(source, 1)
@@ -171,7 +177,7 @@ async def configure(connection: Connection, wanted: dict[str, Any]) -> None:
     )
 
 
-async def test_what_no_consumer_knows_of_is_found_in_both_lanes_and_what_they_know_is_not(
+async def test_what_no_consumer_knows_of_is_found_in_every_lane_and_what_they_know_is_not(
     connection: Connection,
 ) -> None:
     strays = NatsStrays(connection)
@@ -182,12 +188,14 @@ async def test_what_no_consumer_knows_of_is_found_in_both_lanes_and_what_they_kn
         (delivery,) = await take(source, 1)
         assert await strays.find(100) == []
         await delivery.ack()
-    await lose(connection, "ingest.mx", "ingest.api", "retry.mx")
+    await lose(connection, "ingest.mx", "ingest.api", "retry.mx", "unscanned.mx")
     found = await strays.find(100)
-    assert [each.subject for each in found] == ["ingest.mx", "ingest.api", "retry.mx"]
+    assert [each.subject for each in found] == [
+        *("ingest.mx", "ingest.api", "retry.mx", "unscanned.mx")
+    ]
     assert [each.subject for each in await strays.find(2)] == ["ingest.mx", "ingest.api"]
     await connection.request("ingest.mx", b"waits")  # also while others wait
-    assert len(await strays.find(100)) == 3
+    assert len(await strays.find(100)) == 4
     await found[0].set_aside()
     for each in found:
         await each.ack()

@@ -31,6 +31,7 @@ def test_values_render(block: str) -> None:
     assert rendered.by_kind("Deployment").keys() >= {
         "posthorn-smtp-in",
         "posthorn-relay",
+        "posthorn-scan",
         "posthorn-api",
     }
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -16,6 +16,7 @@ import pytest
 from nats.aio.client import Client
 from nats.errors import TimeoutError as NoAnswerError
 
+from posthorn.adapters.nats.bans import NatsBanList, NatsBans
 from posthorn.adapters.nats.bucket import NatsDirectoryBucket
 from posthorn.adapters.nats.connection import Connection, connect
 from posthorn.adapters.nats.dead_letters import NatsDeadLetters
@@ -26,9 +27,15 @@ from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
 from posthorn.adapters.nats.notifications import NatsNotifications, NatsNotifier
 from posthorn.adapters.nats.permissions import USERS, inbox_prefix
+from posthorn.adapters.nats.scan_server import NatsScanServer
+from posthorn.adapters.nats.scanner import NatsScanner
 from posthorn.model.directory_entry import AddressEntry, RecipientStatus
 from posthorn.model.envelope import decode_record
 from posthorn.model.events import ACCEPTED, Event
+from posthorn.model.streams import UNSCANNED_CONSUMER
+from posthorn.model.verdict import Verdict
+from posthorn.ports.bans import Ban
+from posthorn.ports.scan import MessageQuestion, Report, SenderFacts, SenderQuestion
 from posthorn.runtime.settings import NatsSettings
 from posthorn.wire.address import parse_address
 from posthorn_local.embedded import Nats
@@ -36,6 +43,7 @@ from tests.support.builders import make_envelope
 from tests.support.polling import until
 
 PARTS = [user.part for user in USERS]
+STREAMS = ("INGEST", "DEAD", "EVENTS", "KV_directory", "COUNTERS", "KV_bans", "KV_greylist")
 ALICE = parse_address("alice@example.test")
 
 
@@ -100,8 +108,9 @@ class Intruder:
         return False
 
 
-@pytest.fixture
-async def intruder(nats: Nats, filled: Connection) -> AsyncIterator[Intruder]:
+@asynccontextmanager
+async def intruding(nats: Nats, part: str) -> AsyncIterator[Intruder]:
+    """Connect as a part that was taken over."""
     errors: list[Exception] = []
 
     async def note(error: Exception) -> None:
@@ -109,13 +118,19 @@ async def intruder(nats: Nats, filled: Connection) -> AsyncIterator[Intruder]:
 
     client = Client()
     await client.connect(
-        nats.url_of("smtp-in"),
+        nats.url_of(part),
         error_cb=note,
-        inbox_prefix=inbox_prefix("smtp-in"),
+        inbox_prefix=inbox_prefix(part),
         max_reconnect_attempts=0,
     )
     yield Intruder(client, errors)
     await client.close()
+
+
+@pytest.fixture
+async def intruder(nats: Nats, filled: Connection) -> AsyncIterator[Intruder]:
+    async with intruding(nats, "smtp-in") as made:
+        yield made
 
 
 @pytest.mark.parametrize(
@@ -191,6 +206,74 @@ async def test_delivery_wakes_the_relay(parts: Parts, filled: Connection) -> Non
         assert "example.org" in await wakes.wait(5)
 
 
+class Echo:
+    """A scanning tier that knows nothing."""
+
+    def __init__(self) -> None:
+        self.reports: list[Report] = []
+
+    async def sender(self, question: SenderQuestion) -> SenderFacts:
+        return SenderFacts(greylist_seconds=3)
+
+    async def message(self, question: MessageQuestion) -> Verdict:
+        return Verdict(1.0)
+
+    def report(self, reports: Sequence[Report]) -> None:
+        self.reports += reports
+
+
+async def test_the_mx_asks_and_reports_to_scan_and_learns_of_its_bans(
+    parts: Parts, filled: Connection
+) -> None:
+    scan, mx, tier = await parts.open("scan"), await parts.open("smtp-in"), Echo()
+    scanner = NatsScanner(mx)
+    async with NatsScanServer(scan, tier), NatsBans(mx) as bans:
+        for _ in range(3):
+            facts = await scanner.sender(SenderQuestion("192.0.2.1", "h", "a@example.org"))
+            assert facts.greylist_seconds == 3
+        asked = MessageQuestion("id", "192.0.2.1", "h", "", (), 1.0, "mx", b"Subject: x\r\n\r\n")
+        assert await scanner.message(asked) == Verdict(1.0)
+        scanner.report(Report("192.0.2.1", "refused"))
+        await until(lambda: tier.reports)
+        ban_list = NatsBanList(scan)
+        await ban_list.ban("192.0.2.1", Ban(time.time() + 60), 120)
+        assert await ban_list.last("192.0.2.1")
+        await until(lambda: bans.until("192.0.2.1"))
+        answer = await scan.request("counters.1.refused.192.0.2.1", b"", {"Nats-Incr": "+2"})
+        assert json.loads(answer.data)["val"] == "2"
+        assert b"KV_greylist" in (await scan.request("$KV.greylist.x", b"1")).data
+
+
+async def test_scan_alone_reads_the_unscanned_lane_and_moves_its_messages(
+    parts: Parts, filled: Connection
+) -> None:
+    await (await parts.open("smtp-in")).request("unscanned.mx", b"record", {"Nats-Msg-Id": "1"})
+    scan = await parts.open("scan")
+    async with (
+        NatsIngestSource(scan, UNSCANNED_CONSUMER) as lane,
+        NatsIngestSource(await parts.open("delivery")) as first,
+    ):
+        (waiting,) = await asyncio.wait_for(lane.take(10, 1 << 20), 10)
+        assert waiting.octets == b"record"
+        await waiting.in_progress()
+        await scan.request("ingest.mx", b"judged", {"Nats-Msg-Id": "1.scanned"})
+        await waiting.ack()
+        (moved,) = await asyncio.wait_for(first.take(10, 1 << 20), 10)
+        assert (moved.subject, moved.octets) == ("ingest.mx", b"judged")
+        await moved.ack()
+
+
+@pytest.mark.parametrize(
+    "subject",
+    ["ingest.submission", "retry.mx", "$KV.directory.x", "_INBOX.smtp-in.x", "_INBOX.api.x"],
+)
+async def test_scan_publishes_nothing_else_and_answers_only_whom_it_was_asked_by(
+    nats: Nats, filled: Connection, subject: str
+) -> None:
+    async with intruding(nats, "scan") as intruder:
+        assert await intruder.is_refused(subject)
+
+
 @pytest.mark.parametrize("part", PARTS)
 async def test_every_part_records_events_that_the_api_reads(
     parts: Parts, filled: Connection, part: str
@@ -222,24 +305,27 @@ async def test_the_streams_are_made_by_delivery_too(nats: Nats, parts: Parts) ->
         "retry.mx",
         "dead.0",
         "relay.wake",
+        "unscanned.submission",
         "$KV.directory.filled",
+        "$KV.bans.192.0.2.1",
+        "$KV.greylist.x",
+        "counters.1.refused.192.0.2.1",
+        "$JS.API.CONSUMER.MSG.NEXT.INGEST.scan",
         "$JS.API.STREAM.CREATE.EXTRA",
         "$JS.API.STREAM.NAMES",
         "$JS.API.STREAM.SNAPSHOT.INGEST",
         *(
             f"$JS.API.STREAM.{what}.{stream}"
             for what in ("DELETE", "PURGE", "UPDATE", "MSG.GET", "MSG.DELETE")
-            for stream in ("INGEST", "DEAD", "EVENTS", "KV_directory")
+            for stream in STREAMS
         ),
+        *(f"$JS.API.DIRECT.GET.{stream}" for stream in STREAMS),
         *(
-            f"$JS.API.DIRECT.GET.{stream}"
-            for stream in ("INGEST", "DEAD", "EVENTS", "KV_directory")
+            f"$JS.API.CONSUMER.CREATE.{stream}"
+            for stream in STREAMS
+            if stream not in ("KV_directory", "KV_bans")
         ),
-        *(f"$JS.API.CONSUMER.CREATE.{stream}" for stream in ("INGEST", "DEAD", "EVENTS")),
-        *(
-            f"$JS.API.CONSUMER.CREATE.{stream}.spy"
-            for stream in ("INGEST", "DEAD", "EVENTS", "KV_directory")
-        ),
+        *(f"$JS.API.CONSUMER.CREATE.{stream}.spy" for stream in STREAMS),
         "$JS.API.CONSUMER.DURABLE.CREATE.INGEST.spy",
         "$JS.API.CONSUMER.DELETE.INGEST.delivery",
         "$JS.API.CONSUMER.MSG.NEXT.INGEST.delivery",
@@ -268,6 +354,8 @@ async def test_the_mx_may_publish_its_own_subject(intruder: Intruder) -> None:
         "$KV.>",
         "relay.wake",
         "events.>",
+        "scan.>",
+        "scan.message",
     ],
 )
 async def test_whoever_takes_the_mx_over_cannot_listen(intruder: Intruder, subject: str) -> None:
@@ -291,6 +379,10 @@ async def test_a_watch_cannot_be_turned_on_other_subjects(
         wish = json.dumps({"stream_name": "KV_directory", "config": config}).encode()
         with suppress(NoAnswerError):
             await intruder.client.request("$JS.API.CONSUMER.CREATE.KV_directory", wish, timeout=2)
+        config["filter_subject"] = "$KV.bans.>"
+        wish = json.dumps({"stream_name": "KV_bans", "config": config}).encode()
+        with suppress(NoAnswerError):
+            await intruder.client.request("$JS.API.CONSUMER.CREATE.KV_bans", wish, timeout=2)
     await asyncio.sleep(0.5)
     assert (await filled.api("STREAM.INFO.INGEST"))["state"]["last_seq"] == before
     assert (await filled.api("STREAM.INFO.DEAD"))["state"]["messages"] == 0

@@ -9,9 +9,10 @@ import smtplib
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from uuid import UUID
 
 import httpx
 import nats as nats_client
@@ -21,9 +22,12 @@ from posthorn.adapters.nats.bucket import NatsDirectoryBucket
 from posthorn.adapters.nats.connection import Connection, connect
 from posthorn.adapters.nats.events import NatsTrace
 from posthorn.adapters.nats.ingest import NatsIngest
+from posthorn.adapters.nats.scan_server import NatsScanServer
 from posthorn.model.directory_entry import AddressEntry, DomainEntry, RecipientStatus
 from posthorn.model.envelope import decode_record
-from posthorn.model.events import ACCEPTED
+from posthorn.model.events import ACCEPTED, REFUSED
+from posthorn.model.verdict import Verdict
+from posthorn.ports.scan import MessageQuestion, Report, SenderFacts, SenderQuestion
 from posthorn_local.certificate import ensure_certificate
 from posthorn_local.embedded import Nats, die_with_parent, free_port
 from tests.conformance.submission.env import MESSAGE, PASSWORD, password_hash
@@ -158,3 +162,62 @@ async def test_the_role_mx_knows_no_postgres(
                     client.sendmail("someone@example.org", ["x@elsewhere.example"], MESSAGE)
 
         await asyncio.to_thread(send)
+
+
+class Infected:
+    """A scanning tier that finds a virus everywhere."""
+
+    async def sender(self, _: SenderQuestion) -> SenderFacts:
+        return SenderFacts()
+
+    async def message(self, _: MessageQuestion) -> Verdict:
+        return Verdict(1.0, virus="Eicar-Test-Signature")
+
+    def report(self, _: Sequence[Report]) -> None:
+        """Take them."""
+
+
+async def test_the_role_mx_accepts_mail_without_store_database_and_scanner(
+    connection: Connection, nats: Nats, tmp_path: Path
+) -> None:
+    """Promise 2; and with a scanner it refuses, by the rights of its own user."""
+
+    def send() -> str:
+        with smtplib.SMTP("127.0.0.1", ports["SMTP"], timeout=15) as client:
+            try:
+                client.sendmail("someone@example.org", ["bob@example.test"], MESSAGE)
+            except smtplib.SMTPDataError as refusal:
+                return f"{refusal.smtp_code} {refusal.smtp_error!r}"
+            return "accepted"
+
+    async with process(
+        "mx",
+        tmp_path / "log",
+        NATS_URL=nats.url_of("smtp-in"),
+        BLOBS="s3://key:secret@127.0.0.1:1/mail",
+        SMTP_SCAN="true",
+    ) as ports:
+        assert await asyncio.to_thread(send) == "accepted"
+        raw = await nats_client.connect(nats.url)
+        message = await raw.jetstream().get_msg("INGEST", seq=1)
+        await raw.close()
+        assert message.subject == "unscanned.mx"
+        assert decode_record(message.data or b"").envelope.verdict is None
+        async with NatsScanServer(connection, Infected()):
+            refused = ""
+
+            async def is_refused() -> bool:
+                nonlocal refused
+                refused = await asyncio.to_thread(send)
+                return refused != "accepted"
+
+            await until(is_refused)
+        assert refused.startswith("550 b'5.7.1 the message holds a virus (Eicar-Test-Signature)")
+        refused_id = UUID(refused.rstrip("'").rpartition(" ")[2])
+
+        async def is_traced() -> bool:
+            return [each.kind for each in await NatsTrace(connection).events_of(refused_id)] == [
+                REFUSED
+            ]
+
+        await until(is_traced)

@@ -26,7 +26,7 @@ import psutil
 from posthorn_local.embedded import die_with_parent, free_port
 from tests.support.maildrop import Maildrop
 
-SERVICES = ("smtp-in", "delivery", "pop3", "api", "submission", "relay")
+SERVICES = ("smtp-in", "delivery", "pop3", "api", "submission", "relay", "scan")
 BACKENDS = ("nats", "postgres")
 PORTS = ("SMTP", "SUBMISSION", "SUBMISSIONS", "POP3", "POP3S", "API")
 

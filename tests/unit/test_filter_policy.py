@@ -21,6 +21,7 @@ from posthorn.model.filter_policy import (
     decide,
     merged,
     origins,
+    sender_of,
 )
 from posthorn.model.verdict import Rule, Verdict
 from posthorn.wire.auth.results import Authentication, Dmarc, Iprev, Outcome, Policy, Spf
@@ -148,6 +149,34 @@ def test_only_a_sender_that_is_shown_gains_by_its_name() -> None:
 def test_training_of_the_account_adds_its_points() -> None:
     assert decide(verdict(3), DEFAULT_POLICY, CLAIMED, extra_points=3).action is Action.JUNK
     assert decide(verdict(8), DEFAULT_POLICY, CLAIMED, extra_points=-3).action is Action.DELIVER
+
+
+def test_an_engine_that_a_policy_does_not_permit_does_not_count() -> None:
+    found = Verdict(1.0, rules=(Rule("OURS", 2), Rule("RSPAMD_BAD", 20)), virus="Eicar")
+    assert decide(found, DEFAULT_POLICY, CLAIMED).reason == "virus"
+    assert decide(found, FilterPolicy(clamav=False), CLAIMED).score == 22
+    without = decide(found, FilterPolicy(clamav=False, rspamd=False), CLAIMED)
+    assert (without.action, without.score) == (Action.DELIVER, 2)
+
+
+@pytest.mark.parametrize(
+    ("from_field", "address", "is_shown"),
+    [
+        ("Bob <Bob@Example.com>", "bob@example.com", True),
+        ("bob@example.com", "bob@example.com", True),
+        ('"bob@example.com" <x@evil.test>', "x@evil.test", False),
+        ("not: quoted <bob@example.com>", "bob@example.com", True),
+        ("x@sub.example.com", "x@sub.example.com", False),
+        ("a <b@example.com>; c <d@evil.test>", "x@bulk.test", False),
+        ("nobody", "x@bulk.test", False),
+        ("", "x@bulk.test", False),
+        ("\ud800 <bob@example.com>", "bob@example.com", True),
+    ],
+)
+def test_the_author_is_who_from_names(from_field: str, address: str, is_shown: bool) -> None:
+    auth = Authentication(dmarc=Dmarc(Outcome.PASS, "example.com"))
+    found = sender_of(from_field, "x@bulk.test", "192.0.2.7", auth)
+    assert found == Sender(address, "x@bulk.test", "192.0.2.7", is_shown)
 
 
 def test_lists_are_bounded_in_a_document_and_not_in_what_stands_for_several() -> None:

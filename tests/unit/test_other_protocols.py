@@ -23,6 +23,14 @@ def test_requests(line: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    "line",
+    [b"SSH-2.0-OpenSSH_9.9", b"RFB 003.008", b"*1\r\n$4\r\nPING", b"<?xml version='1.0'?>"],
+)
+def test_greetings_of_others(line: bytes) -> None:
+    assert is_other_protocol(line + b"\r\n")
+
+
+@pytest.mark.parametrize(
     "line", [b"Host: a:25", b"X-Any-Name:value", b"Cookie : a", b"Content-Length: 1"]
 )
 def test_fields(line: bytes) -> None:

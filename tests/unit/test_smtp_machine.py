@@ -354,6 +354,19 @@ def test_another_protocol_closes_at_its_first_line_only_before_a_greeting() -> N
     assert said(EHLO + b"GET / HTTP/1.1\r\n") == [Ehlo("c"), Refused(smtp.UNKNOWN_COMMAND)]
 
 
+def test_a_protocol_without_lines_closes_at_its_first_byte_only_before_a_greeting() -> None:
+    client_hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
+    for cut in range(1, len(client_hello) + 1):
+        assert said(client_hello[:cut]) == [Fatal(smtp.OTHER_PROTOCOL)]
+    assert said(EHLO + client_hello + b"\r\n") == [Ehlo("c"), Refused(smtp.BAD_LINE)]
+    assert said(b"\r\n" + EHLO) == [Refused(smtp.UNKNOWN_COMMAND), Ehlo("c")]
+    # nor within a line
+    made = machine()
+    for octets in (b"x" * 2000, b"\x16 and so on"):
+        made.receive(octets)
+        assert events(made) == []
+
+
 def test_a_line_without_an_end_is_refused_once_and_kept_in_part() -> None:
     made = machine()
     for _ in range(100):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import email
 import hashlib
+import io
 import itertools
 import tracemalloc
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from posthorn.wire.message.before_header import LEAD_LIMIT, header_first
 from posthorn.wire.message.header import starts_with_field
 from posthorn.wire.smtp import replies as smtp
 from posthorn_smtp_in.message_buffer import BLOCK, ByteBudget, MessageBuffer, SpoolLimits
+from posthorn_smtp_in.spool_file import SpoolFile, WithFields
 
 TRACE = b"Return-Path: <a@example.org>\r\nReceived: from c\r\n\tby mx\r\n"
 RETURN_PATH = TRACE.index(b"\r\n") + 2
@@ -385,3 +387,59 @@ async def test_no_room_for_the_other_form_is_said_as_no_room() -> None:
     await message.finish()
     assert message.fault is smtp.FULL
     assert (limits.memory.used, limits.spool.used) == (0, 0)
+
+
+FIELDS = b"Authentication-Results: mx.example.test; none\r\nX-Posthorn-Verdict: deliver\r\n"
+
+
+@pytest.mark.parametrize(
+    ("inline", "memory"), [(1 << 16, 1 << 20), (1 << 10, 1 << 20), (1 << 16, 10)]
+)
+async def test_fields_are_put_behind_the_return_path_wherever_the_octets_lie(
+    inline: int, memory: int
+) -> None:
+    content = b"Subject: x\r\n\r\n" + b".dots\r\nand text\r\n" * 1000
+    limits = limits_of(inline=inline, memory=memory)
+    before, message = await stored(limits, [content])
+    assert before[message.trace_octets :] == content
+    message.insert(FIELDS)
+    octets = before[:RETURN_PATH] + FIELDS + before[RETURN_PATH:]
+    assert await message.octets() == octets
+    facts = message.facts
+    assert (facts.size, facts.return_path_octets) == (len(octets), RETURN_PATH)
+    assert facts.sha256 == hashlib.sha256(octets).digest()
+    if message.is_spooled:
+        assert message.file().read() == octets
+    message.discard()
+    assert not limits.memory.used and not limits.spool.used
+
+
+@pytest.mark.parametrize("block", [1, 7, 64, 1 << 20])
+def test_a_file_with_fields_reads_as_one_and_is_hashed_however_it_is_read(
+    block: int, tmp_path: Path
+) -> None:
+    file = SpoolFile.new(tmp_path)
+    file.append(b"0123456789" * 20)
+    whole = b"01234" + FIELDS + (b"0123456789" * 20)[5:]
+    made = WithFields(file, 200, FIELDS, 5)
+    assert made.seek(0, io.SEEK_END) == len(whole) == made.size
+    assert made.read(block) == b""
+    made.seek(0)
+    # a store may read a part, begin anew, and break off
+    made.read(40)
+    assert (made.seek(3), made.tell()) == (3, 3)
+    found = b""
+    while made.tell() < 150:
+        found += made.read(block) or b""
+    assert found == whole[3 : made.tell()]
+    assert made.digest() == hashlib.sha256(whole).digest()
+    made.seek(0)
+    assert made.readall() == whole
+
+
+def test_a_file_that_lost_bytes_is_not_taken_for_whole(tmp_path: Path) -> None:
+    file = SpoolFile.new(tmp_path)
+    file.append(b"x" * 100)
+    file.truncate(50)
+    with pytest.raises(OSError, match="shorter"):
+        WithFields(file, 100, FIELDS, 5).digest()

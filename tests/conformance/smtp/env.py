@@ -11,26 +11,32 @@ from __future__ import annotations
 import ast
 import asyncio
 import hashlib
+import math
 import re
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
 
 from posthorn.model.directory_entry import RecipientStatus
 from posthorn.model.envelope import Body, Envelope
 from posthorn.model.filter_policy import DEFAULT_POLICY, FilterPolicy
+from posthorn.model.verdict import Verdict
+from posthorn.ports.scan import MessageQuestion, Report, Scanner, SenderFacts, SenderQuestion
 from posthorn.wire.address import Address
 from posthorn_smtp_in.composition import Backends, build_mx
 from posthorn_smtp_in.server import Listening, serving
 from posthorn_smtp_in.settings import SmtpSettings
 from tests.conformance.twins import MemoryBlobs
+from tests.support.events import RecordedEvents
 
 PATIENCE = 10.0
 """Seconds within which an answer must come."""
 MESSAGE = b"From: a@example.org\r\nSubject: A message\r\n\r\nDear reader\r\n"
 EHLO = b"EHLO client.example.org\r\n"
+BALANCED: dict[str, Any] = {"smtp_proxy_port": 0, "proxy_networks": "127.0.0.0/8"}
+"""Settings for ``stranger``."""
 TO_ALICE = b"MAIL FROM:<a@example.org>\r\nRCPT TO:<alice@example.test>\r\n"
 
 
@@ -83,29 +89,90 @@ class ScriptedIngest:
 
     def __init__(self) -> None:
         self.kept: list[tuple[Envelope, bytes | None]] = []
+        self.unscanned: list[Envelope] = []
+        """Those of them that went into the lane of messages to be scanned."""
         self.tried: list[Envelope] = []
         self.faults: list[Exception] = []
         self.open = asyncio.Event()
         self.open.set()
 
-    async def accept(self, envelope: Envelope, body: bytes | None) -> None:
+    async def accept(
+        self, envelope: Envelope, body: bytes | None, *, unscanned: bool = False
+    ) -> None:
         self.tried.append(envelope)
         await self.open.wait()
         if self.faults:
             raise self.faults.pop(0)
         self.kept.append((envelope, body))
+        if unscanned:
+            self.unscanned.append(envelope)
 
     async def probe(self) -> None:
         """Always well."""
 
 
 class ScriptedBlobs(MemoryBlobs):
-    """Keeps files, or raises ``fault``."""
+    """Keeps files, or raises ``fault``. ``puts`` lists the keys in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.puts: list[str] = []
 
     async def put_file(self, key: str, file: Any, size: int) -> None:
         if self.fault:
             raise self.fault
         self.objects[key] = await asyncio.to_thread(_read, file, size)
+        self.puts.append(key)
+
+
+class ScriptedScanner:
+    """Answers with ``facts`` and ``verdict``, or raises ``fault``, when ``open`` is set."""
+
+    def __init__(self) -> None:
+        self.verdict = Verdict(1.0)
+        self.facts = SenderFacts()
+        self.greylisted: dict[str, int] = {}
+        """Seconds by recipient for which a client is asked to wait."""
+        self.fault: Exception | None = None
+        self.open = asyncio.Event()
+        self.open.set()
+        self.senders: list[SenderQuestion] = []
+        self.messages: list[MessageQuestion] = []
+        self.reports: list[tuple[str, str]] = []
+        self.cancelled = 0
+
+    async def sender(self, question: SenderQuestion) -> SenderFacts:
+        self.senders.append(question)
+        await self._wait()
+        seconds = self.greylisted.get(question.recipient, 0) if question.greylist else 0
+        return replace(self.facts, greylist_seconds=seconds)
+
+    async def message(self, question: MessageQuestion) -> Verdict:
+        self.messages.append(question)
+        await self._wait()
+        return self.verdict
+
+    def report(self, report: Report) -> None:
+        self.reports.append((report.client, report.kind))
+
+    async def _wait(self) -> None:
+        try:
+            await self.open.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        if self.fault:
+            raise self.fault
+
+
+class ScriptedBans:
+    """``banned`` holds addresses that are banned for good."""
+
+    def __init__(self) -> None:
+        self.banned: set[str] = set()
+
+    def until(self, client: str) -> float:
+        return math.inf if client in self.banned else 0.0
 
 
 def _read(file: BinaryIO, size: int) -> bytes:
@@ -220,6 +287,10 @@ class SmtpEnv:
     directory: ScriptedDirectory = field(default_factory=ScriptedDirectory)
     ingest: ScriptedIngest = field(default_factory=ScriptedIngest)
     blobs: Any = field(default_factory=ScriptedBlobs)
+    scanner: ScriptedScanner = field(default_factory=ScriptedScanner)
+    """Asked if the setting ``smtp_scan`` is on."""
+    bans: ScriptedBans = field(default_factory=ScriptedBans)
+    events: RecordedEvents = field(default_factory=RecordedEvents)
     listening: Listening | None = None
     talks: list[SmtpDialogue] = field(default_factory=list)
 
@@ -232,6 +303,15 @@ class SmtpEnv:
         """A new connection."""
         talk = SmtpDialogue(*await asyncio.open_connection("127.0.0.1", self.port))
         self.talks.append(talk)
+        return talk
+
+    async def stranger(self, address: str = "192.0.2.7") -> SmtpDialogue:
+        """A new connection from a public address, by the port for load balancers (BALANCED)."""
+        assert self.listening is not None and self.listening.proxy_port is not None
+        version, here = (6, "2001:db8::1") if ":" in address else (4, "198.51.100.1")
+        talk = SmtpDialogue(*await asyncio.open_connection("127.0.0.1", self.listening.proxy_port))
+        self.talks.append(talk)
+        await talk.send(f"PROXY TCP{version} {address} {here} 4711 25\r\n".encode())
         return talk
 
     async def play(self, transcript: str) -> None:
@@ -274,7 +354,13 @@ def check_facts(facts: Body, octets: bytes) -> None:
 
 def settings_of(**changes: Any) -> SmtpSettings:
     """Settings for a env."""
-    values = {"smtp_host": "127.0.0.1", "smtp_port": 0, "smtp_hostname": "mx.example.test"}
+    values = {
+        "smtp_host": "127.0.0.1",
+        "smtp_port": 0,
+        "smtp_hostname": "mx.example.test",
+        "smtp_greeting_delay_seconds": 0,
+        "smtp_tarpit_seconds": 0,
+    }
     return SmtpSettings.model_validate(values | changes)
 
 
@@ -284,15 +370,22 @@ async def smtp_env(
     *,
     grace: float = 5.0,
     srs_keys: Sequence[bytes] = (),
+    scanner: Scanner | None = None,
     **changes: Any,
 ) -> AsyncIterator[SmtpEnv]:
     """Serve with these settings; at the end every session must have gone and nothing be left of
     any."""
-    env = SmtpEnv()
-    backends = Backends(env.directory, env.ingest, env.blobs, srs_keys=srs_keys)
-    async with serving(
-        build_mx(settings_of(**changes), backends, tls), grace=grace
-    ) as env.listening:
+    env, settings = SmtpEnv(), settings_of(**changes)
+    backends = Backends(
+        env.directory,
+        env.ingest,
+        env.blobs,
+        env.events,
+        srs_keys=srs_keys,
+        scanner=scanner or env.scanner if settings.smtp_scan else None,
+        bans=env.bans,
+    )
+    async with serving(build_mx(settings, backends, tls), grace=grace) as env.listening:
         try:
             yield env
         finally:

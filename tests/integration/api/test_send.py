@@ -546,8 +546,10 @@ async def test_a_repeat_after_a_503_is_the_same_message(api: Api, connection: Co
 
         ids: list[UUID]
 
-        async def accept(self, envelope: Any, body: bytes | None) -> None:
-            await super().accept(envelope, body)
+        async def accept(
+            self, envelope: Any, body: bytes | None, *, unscanned: bool = False
+        ) -> None:
+            await super().accept(envelope, body, unscanned=unscanned)
             self.ids = [*getattr(self, "ids", []), envelope.id]
             if len(self.ids) < 3:
                 raise Unavailable("nats", "no acknowledgement in time")

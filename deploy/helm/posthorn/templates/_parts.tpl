@@ -8,6 +8,7 @@ smtp-in:
   key: smtpIn
   needs: [nats, s3, srsKey, tls, hostname, proxy]
   env: {POSTHORN_SMTP_ROLE: mx}
+  scanned: true
   sessions: posthorn_smtp_in_sessions
   ports:
     smtp: {container: 2525, variable: POSTHORN_SMTP_PORT, proxy: 3525, proxyVariable: POSTHORN_SMTP_PROXY_PORT, service: 25}
@@ -22,6 +23,9 @@ submission:
 delivery:
   key: delivery
   needs: [nats, postgresql, s3, secretKey]
+scan:
+  key: scan
+  needs: [nats, s3, hostname]
 relay:
   key: relay
   needs: [nats, postgresql, s3, secretKey, internet, outgoing]
@@ -69,6 +73,9 @@ api:
 - {name: POSTHORN_GRACE_SECONDS, value: {{ include "posthorn.text" .values.graceSeconds | quote }}}
 {{- range $name, $value := .part.env }}
 - {name: {{ $name }}, value: {{ $value | quote }}}
+{{- end }}
+{{- if .part.scanned }}
+- {name: POSTHORN_SMTP_SCAN, value: {{ $v.scan.enabled | quote }}}
 {{- end }}
 {{- range $port := .part.ports }}
 - {name: {{ $port.variable }}, value: "{{ $port.container }}"}

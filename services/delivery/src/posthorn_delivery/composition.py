@@ -15,6 +15,7 @@ from posthorn.adapters.nats.installation import DirectoryMark
 from posthorn.adapters.nats.notifications import NatsNotifier
 from posthorn.adapters.nats.storage import measure_storage
 from posthorn.adapters.nats.strays import NatsStrays
+from posthorn.adapters.nats.unscanned import NatsUnscanned
 from posthorn.adapters.postgres.database import connect as connect_postgres
 from posthorn.adapters.postgres.directory.dkim_keys import PostgresDkimKeys
 from posthorn.adapters.postgres.installation import PostgresInstallation
@@ -46,6 +47,7 @@ from posthorn_delivery.gated_source import GatedSource
 from posthorn_delivery.repairer import Repairer
 from posthorn_delivery.retention import RetentionSweeper
 from posthorn_delivery.settings import DeliverySettings
+from posthorn_delivery.unscanned_mover import UnscannedMover
 
 RETRIES_BUFFERED = 16
 """Messages of the retry lane in flight in one process."""
@@ -115,6 +117,8 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
         return await leadership.lead(seconds)
 
     repairer = Repairer(NatsStrays(nats), deliverer, may_repair)
+    giving_up = Leadership(database, "unscanned messages", uuid4())
+    mover = UnscannedMover(NatsUnscanned(nats), settings.delivery_scan_wait_seconds, giving_up.lead)
     await process.task(replication.run(), "replication")
     await process.task(measure_storage(nats, settings), "nats storage")
     process.health.add_check("installation", guard.probe)
@@ -127,6 +131,7 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
     await process.task(_keeping(guard, PostgresRetention(database), settings), "retention")
     await process.task(expander.run(), "expander")
     await process.task(repairer.run(), "repair")
+    await process.task(mover.run(), "unscanned messages")
     consumer = Consumer(
         GatedSource(source, check),
         deliverer,

@@ -22,8 +22,8 @@ settings, all from the environment; a port of 0 takes any free one:
   POSTHORN_POP3_PORT    POP3 with STLS (default 2110)
   POSTHORN_POP3S_PORT   POP3 over TLS (default 2995)
   POSTHORN_API_PORT     the REST API (default 8080)
-  POSTHORN_HEALTH_PORT  the first of six ports for /healthz, /readyz and /metrics:
-                        smtp-in, delivery, pop3, api, submission, relay (default 9101)
+  POSTHORN_HEALTH_PORT  the first of seven ports for /healthz, /readyz and /metrics:
+                        smtp-in, delivery, pop3, api, submission, relay, scan (default 9101)
   POSTHORN_RELAY_DIRECT true sends mail for other domains to their MX, on the internet
                         (default false: without a route it waits in the queue)
   POSTHORN_BLOBS        s3://key:secret@host:port/bucket[?tls=no] keeps bodies in S3

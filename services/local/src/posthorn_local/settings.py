@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from posthorn.runtime.settings import PREFIX, EnvSettings, Port, environment
 
-HEALTH_SERVICES = ("smtp-in", "delivery", "pop3", "api", "submission", "relay")
+HEALTH_SERVICES = ("smtp-in", "delivery", "pop3", "api", "submission", "relay", "scan")
 """The services in the order of their health ports."""
 GRACE_SECONDS = 5
 """Grace period of open sessions, in seconds, so that everything stops within ten seconds."""
@@ -34,8 +34,8 @@ class LocalSettings(EnvSettings):
     api_port: Port = 8080
     """REST API."""
     health_port: Annotated[int, Field(ge=0, le=65535 - len(HEALTH_SERVICES))] = 9101
-    """The first of six: /healthz, /readyz and /metrics of smtp-in, delivery, pop3, api,
-    submission and relay."""
+    """The first of seven: /healthz, /readyz and /metrics of smtp-in, delivery, pop3, api,
+    submission, relay and scan."""
     relay_direct: bool = False
     """Whether mail for other domains without a route is sent to their MX, on the internet;
     otherwise it waits in the queue."""

@@ -4,6 +4,8 @@ Rules:
 
 - The 250 comes only after the ingest stream has taken the message (promise 1). A large body is in
   the blob store before.
+- Where messages are scanned, that comes in between: a large body is read from the store for it, and
+  stored again under its key with the fields that tell of the verdict.
 - The message id stays the same while the stream is tried again, so that what it took without our
   learning of it is not doubled.
 - A message that has been here more often than may be, by Received fields of ours or marks of
@@ -16,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -28,7 +31,7 @@ from posthorn.ports.blobs import Blobs
 from posthorn.ports.clock import Clock
 from posthorn.ports.errors import Full, Unavailable
 from posthorn.ports.events import Events
-from posthorn.ports.ingest import Ingest
+from posthorn.ports.ingest import IngestWithLanes
 from posthorn.runtime.bodies import BodyStore
 from posthorn.wire.message.header import HeaderScan
 from posthorn.wire.message.trace import Hop, received, return_path
@@ -36,6 +39,7 @@ from posthorn.wire.smtp import replies as smtp
 from posthorn.wire.smtp.replies import Reply
 from posthorn_smtp_in.message_buffer import MessageBuffer
 from posthorn_smtp_in.refusals import record_refusal
+from posthorn_smtp_in.scanning import Scanned, Scanning
 from posthorn_smtp_in.settings import SmtpSettings
 from posthorn_smtp_in.spool_limits import SpoolLimits
 from posthorn_smtp_in.transaction import Client, Transaction
@@ -93,13 +97,16 @@ class Acceptance:
         settings: SmtpSettings,
         limits: SpoolLimits,
         *,
-        ingest: Ingest,
+        ingest: IngestWithLanes,
         blobs: Blobs,
         events: Events,
         clock: Clock = time.time,
+        scanning: Scanning | None = None,
     ) -> None:
+        """``scanning``: None: messages are not scanned."""
         self._settings = settings
         self._limits = limits
+        self._scanning = scanning
         self._ingest = ingest
         self._bodies = BodyStore(blobs, limits.inline, settings.smtp_store_seconds)
         self._events = events
@@ -171,17 +178,9 @@ class Acceptance:
             origin = await check(transaction, client)
             if isinstance(origin, Reply):
                 return origin
-            envelope = self._envelope(transaction, message, client, scan, received_at, origin)
-            if envelope.blob is not None:
-                await self._bodies.store(envelope.blob, message.file(), message.size)
-            async with asyncio.timeout(self._settings.smtp_accept_seconds):
-                if envelope.blob is not None:
-                    await self._publish(envelope, None, client)
-                elif not message.is_spooled:
-                    await self._publish(envelope, await message.octets(), client)
-                else:
-                    async with self._limits.read_back:
-                        await self._publish(envelope, await message.octets(), client)
+            refusal = await self._keep(transaction, message, client, scan, received_at, origin)
+            if refusal is not None:
+                return refusal
         except Full as fault:
             log.warning("the stream is full", message=str(transaction.id), part=fault.part)
             return smtp.FULL
@@ -195,6 +194,49 @@ class Acceptance:
             return smtp.FAULT
         return smtp.accepted(transaction.id)
 
+    async def _keep(
+        self,
+        transaction: Transaction,
+        message: MessageBuffer,
+        client: Client,
+        header: HeaderScan,
+        received_at: float,
+        origin: Origin,
+    ) -> Reply | None:
+        """Scan and store a message; return the reply if the verdict refuses it."""
+        blob = self._bodies.blob(transaction.id, message.size)
+        if blob is not None:
+            await self._bodies.store(blob, message.file(), message.size)
+        # a small one that lies in the file comes back into memory
+        comes_back = blob is None and message.is_spooled
+        async with self._limits.read_back if comes_back else nullcontext():
+            body = None if blob is not None else await message.octets()
+            scanned = None
+            if self._scanning is not None:
+                content = None if body is None else body[message.trace_octets :]
+                found = await self._scanning.message(
+                    transaction, message, client, header, content, blob, received_at
+                )
+                if isinstance(found, Reply):
+                    if blob is not None:
+                        with suppress(Unavailable):  # the collector finds it
+                            await self._bodies.blobs.delete(blob)
+                    return found
+                scanned = found
+                if found.fields:
+                    message.insert(found.fields)
+                    if blob is not None:
+                        await self._bodies.store(blob, message.file(), message.size)
+                    else:
+                        body = await message.octets()
+            envelope = self._envelope(
+                transaction, message, client, header, received_at, origin, blob, scanned
+            )
+            async with asyncio.timeout(self._settings.smtp_accept_seconds):
+                is_unscanned = scanned is not None and scanned.verdict is None
+                await self._publish(envelope, body, client, unscanned=is_unscanned)
+        return None
+
     def _envelope(
         self,
         transaction: Transaction,
@@ -203,6 +245,8 @@ class Acceptance:
         scan: HeaderScan,
         received_at: float,
         origin: Origin,
+        blob: str | None,
+        scanned: Scanned | None,
     ) -> Envelope:
         mail = transaction.mail
         return Envelope(
@@ -212,7 +256,7 @@ class Acceptance:
             recipients=tuple(transaction.recipients),
             body=message.facts,
             summary=scan.summary,
-            blob=self._bodies.blob(transaction.id, message.size),
+            blob=blob,
             helo=client.helo,
             client_address=client.address,
             protocol=client.protocol(smtputf8=mail.smtputf8),
@@ -229,13 +273,16 @@ class Acceptance:
             submitter=origin.submitter,
             tenant=origin.tenant,
             signer=origin.signer,
+            verdict=None if scanned is None else scanned.verdict,
         )
 
-    async def _publish(self, envelope: Envelope, body: bytes | None, client: Client) -> None:
+    async def _publish(
+        self, envelope: Envelope, body: bytes | None, client: Client, *, unscanned: bool
+    ) -> None:
         tries = 0
         while True:
             try:
-                await self._ingest.accept(envelope, body)
+                await self._ingest.accept(envelope, body, unscanned=unscanned)
                 return
             except Full:
                 raise

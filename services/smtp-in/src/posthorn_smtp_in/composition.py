@@ -6,19 +6,22 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from posthorn.adapters.blobs.config import open_blobs
+from posthorn.adapters.nats.bans import NatsBans
 from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.directory import NatsDirectory
 from posthorn.adapters.nats.events import NatsEvents
 from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.installation import DirectoryMark, NatsClock
+from posthorn.adapters.nats.scanner import NatsScanner
 from posthorn.ports.blobs import Blobs
 from posthorn.ports.clock import Clock
-from posthorn.ports.directory import DirectoryWithRoom
+from posthorn.ports.directory import DirectoryWithPolicies
 from posthorn.ports.events import Events, NoEvents
-from posthorn.ports.ingest import Ingest
+from posthorn.ports.ingest import IngestWithLanes
+from posthorn.ports.scan import Bans, Scanner
 from posthorn.ports.sending import Senders, Throttle
 from posthorn.runtime.connection_limiter import ConnectionLimiter
 from posthorn.runtime.installation import InstallationGuard
@@ -29,8 +32,10 @@ from posthorn.runtime.tls import Certificate
 from posthorn_smtp_in.acceptance import Acceptance
 from posthorn_smtp_in.authenticator import SmtpAuthenticator
 from posthorn_smtp_in.context import ServerContext
+from posthorn_smtp_in.defence import ConnectionDefence
 from posthorn_smtp_in.policy import MxPolicy
 from posthorn_smtp_in.recipients import Recipients
+from posthorn_smtp_in.scanning import Scanning
 from posthorn_smtp_in.server import serving, serving_submission
 from posthorn_smtp_in.settings import (
     SmtpInSettings,
@@ -46,13 +51,16 @@ from posthorn_smtp_in.submission import SubmissionPolicy
 class Backends:
     """What both roles stand on."""
 
-    directory: DirectoryWithRoom
-    ingest: Ingest
+    directory: DirectoryWithPolicies
+    ingest: IngestWithLanes
     blobs: Blobs
     events: Events = field(default_factory=NoEvents)
     srs_keys: Sequence[bytes] = ()
     """Keys that may have signed rewritten reverse-paths."""
     clock: Clock = time.time
+    scanner: Scanner | None = None
+    """The scanning tier; None: messages are not scanned."""
+    bans: Bans | None = None
 
 
 def build_mx(
@@ -60,11 +68,17 @@ def build_mx(
 ) -> ServerContext:
     """Return what the connections of the mx role share."""
     limits = _spool_limits(settings)
+    scanner, clock = backends.scanner, backends.clock
+    scanning = None
+    if scanner is not None:
+        scanning = Scanning(settings, scanner, backends.directory, backends.events, clock)
     policy = MxPolicy(
         settings,
         limits,
         _recipients(settings, backends, takes_remote=False),
-        _acceptance(settings, limits, backends),
+        _acceptance(settings, limits, backends, scanning),
+        ConnectionDefence(settings, bans=backends.bans, scanner=scanner, clock=clock),
+        scanning,
     )
     return ServerContext(settings, policy, limits, _limiter(settings), tls)
 
@@ -105,7 +119,12 @@ def _recipients(settings: SmtpSettings, backends: Backends, *, takes_remote: boo
     )
 
 
-def _acceptance(settings: SmtpSettings, limits: SpoolLimits, backends: Backends) -> Acceptance:
+def _acceptance(
+    settings: SmtpSettings,
+    limits: SpoolLimits,
+    backends: Backends,
+    scanning: Scanning | None = None,
+) -> Acceptance:
     return Acceptance(
         settings,
         limits,
@@ -113,6 +132,7 @@ def _acceptance(settings: SmtpSettings, limits: SpoolLimits, backends: Backends)
         blobs=backends.blobs,
         events=backends.events,
         clock=backends.clock,
+        scanning=scanning,
     )
 
 
@@ -157,6 +177,16 @@ async def start(process: Process[SmtpInSettings]) -> None:
         await process.task(certificate.watch(), "certificate")
     tls, grace = certificate.context if certificate else None, settings.grace_seconds
     if not isinstance(settings, SubmissionInSettings):
+        if settings.smtp_scan:
+            backends = replace(
+                backends,
+                scanner=NatsScanner(
+                    connection,
+                    sender_seconds=settings.smtp_scan_sender_seconds,
+                    message_seconds=settings.smtp_scan_message_seconds,
+                ),
+                bans=await stack.enter_async_context(NatsBans(connection)),
+            )
         await stack.enter_async_context(serving(build_mx(settings, backends, tls), grace=grace))
         return
     # only now: the role mx does not pay for the libraries either

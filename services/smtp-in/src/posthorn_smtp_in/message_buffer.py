@@ -24,14 +24,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import io
 import mmap
-import os
 import re
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import BinaryIO, cast
 
 import structlog
@@ -46,6 +42,7 @@ from posthorn.wire.message.submission import HEADER_LIMIT, HeaderError
 from posthorn.wire.message.transfer_encoding import LineWatch
 from posthorn.wire.smtp import replies as smtp
 from posthorn.wire.smtp.replies import Reply
+from posthorn_smtp_in.spool_file import SpoolFile, WithFields
 from posthorn_smtp_in.spool_limits import ByteBudget as ByteBudget
 from posthorn_smtp_in.spool_limits import SpoolLimits as SpoolLimits
 
@@ -58,22 +55,6 @@ SCRAP = 4096
 _HIDDEN_DOT = re.compile(rb"\r\n\0+\.")
 _NULS_BEGIN_LINE = re.compile(rb"\r\n\0+\Z")
 _NO_HEADER = HeaderScan(Summary(), 0, starts_with_field=False, has_separator=True)
-
-
-class _Spool(io.FileIO):
-    """A file without a name that lives as long as somebody holds it.
-
-    It is dropped, never closed by hand: a thread that still reads or writes for a caller who has
-    gone must not find the descriptor to be another file's by then.
-    """
-
-    @classmethod
-    def new(cls, directory: Path | None) -> _Spool:
-        with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
-            return cls(os.dup(file.fileno()), "r+b")
-
-    def __del__(self) -> None:
-        self.close()
 
 
 class MessageBuffer:
@@ -118,12 +99,12 @@ class MessageBuffer:
         self._dots = False
         self._nuls_begin_line = False
         self._last = b""
-        self._hash = hashlib.sha256(usedforsecurity=False)
         self._parts: list[bytes] = []
         self._in_memory = 0
         self._in_file = 0
-        self._file: _Spool | None = None
+        self._file: SpoolFile | None = None
         self._finished = False
+        self._inserted: WithFields | None = None
         limits.unfinished.add(self)
 
     @property
@@ -134,7 +115,12 @@ class MessageBuffer:
     @property
     def facts(self) -> Body:
         """What was counted, once it is finished."""
-        return Body(self.size, self._hash.digest(), self._dots, self._return_path_octets)
+        return Body(self.size, self._digest(), self._dots, self._return_path_octets)
+
+    @property
+    def trace_octets(self) -> int:
+        """Bytes of the trace fields that it began with."""
+        return len(self._trace)
 
     def fail(self, reply: Reply) -> None:
         """Refuse the message, unless it is refused already, and keep nothing of it."""
@@ -206,7 +192,6 @@ class MessageBuffer:
             log.info("a message keeps its long lines", network=self.network, detail=str(reason))
             return
         self._parts, self._file, self._in_memory, self._in_file = [], None, 0, 0
-        self._hash = hashlib.sha256(usedforsecurity=False)
         self.size, self._dots, self._last = 0, False, b""
         pieces = conversion.blocks()
         try:
@@ -223,8 +208,25 @@ class MessageBuffer:
             await self._write()
         else:
             self._parts = [b"".join(self._parts)]
-            self._hash.update(self._parts[0])
         self._finished = True
+
+    def insert(self, fields: bytes) -> None:
+        """Put header fields behind the Return-Path line, once the message is finished. They are
+        few: they are not counted as held."""
+        assert self._finished and self._inserted is None
+        at = self._return_path_octets
+        if self._file is None:
+            whole = self._parts[0]
+            self._parts = [b"".join((whole[:at], fields, whole[at:]))]
+        else:
+            self._inserted = WithFields(self._file, self.size, fields, at)
+        self.size += len(fields)
+
+    def _digest(self) -> bytes:
+        stored = self._inserted or self._file
+        if stored is None:
+            return hashlib.sha256(self._parts[0], usedforsecurity=False).digest()
+        return stored.digest()
 
     async def scan(self) -> HeaderScan:
         """Return what the header says, once the message is finished."""
@@ -233,15 +235,16 @@ class MessageBuffer:
         if self._file is None:
             head = self._parts[0][self._content_at : self._content_at + SCAN_LIMIT]
         else:
-            head = await asyncio.to_thread(self._read, self._content_at, SCAN_LIMIT)
+            head = await asyncio.to_thread(self._file.part, self._content_at, SCAN_LIMIT)
         return scan_header(head)
 
     def file(self) -> BinaryIO:
         """Return the file with all bytes, at its beginning, once the message is finished and is
         spooled."""
-        assert self._file is not None and self._finished
-        self._file.seek(0)
-        return cast(BinaryIO, self._file)
+        file = self._inserted or self._file
+        assert file is not None and self._finished
+        file.seek(0)
+        return cast(BinaryIO, file)
 
     async def octets(self) -> bytes:
         """Return all bytes, once the message is finished. A spooled one comes back into memory:
@@ -249,7 +252,10 @@ class MessageBuffer:
         assert self._finished
         if self._file is None:
             return self._parts[0]
-        return await asyncio.to_thread(self._read, 0, self.size)
+        if self._inserted is not None:
+            self._inserted.seek(0)
+            return await asyncio.to_thread(self._inserted.readall)
+        return await asyncio.to_thread(self._file.part, 0, self.size)
 
     def discard(self) -> None:
         """Release everything. May come more than once."""
@@ -369,8 +375,8 @@ class MessageBuffer:
             self._in_file += len(block)
             try:
                 if self._file is None:
-                    self._file = await asyncio.to_thread(_Spool.new, self._limits.directory)
-                await asyncio.to_thread(self._write_to_file, self._file, block)
+                    self._file = await asyncio.to_thread(SpoolFile.new, self._limits.directory)
+                await asyncio.to_thread(self._file.append, block)
             except (OSError, ValueError) as error:
                 log.error(
                     "the spool does not take octets", error=type(error).__name__, detail=str(error)
@@ -382,22 +388,6 @@ class MessageBuffer:
         self._in_memory = 0
         if self.fault is not None:
             self._file = None  # it may have been given up while a thread made the file
-
-    def _write_to_file(self, file: _Spool, block: bytes) -> None:
-        view = memoryview(block)
-        while view:
-            view = view[file.write(view) :]
-        self._hash.update(block)
-
-    def _read(self, offset: int, length: int) -> bytes:
-        file = self._file
-        assert file is not None
-        file.seek(offset)
-        parts = []
-        while length > 0 and (part := file.read(length)):
-            parts.append(part)
-            length -= len(part)
-        return b"".join(parts)
 
 
 def _joined(pieces: Iterator[bytes]) -> bytes:

@@ -20,8 +20,12 @@ from posthorn.wire.smtp.commands import Mail, Rcpt
 from posthorn.wire.smtp.replies import Reply
 from posthorn.wire.smtp.sasl import Secret
 from posthorn_smtp_in.acceptance import Acceptance, from_stranger
+from posthorn_smtp_in.defence import ConnectionDefence
 from posthorn_smtp_in.message_buffer import MessageBuffer
 from posthorn_smtp_in.recipients import Recipients
+from posthorn_smtp_in.refusals import record_refusal
+from posthorn_smtp_in.scan_replies import REFUSED_BY_VERDICT
+from posthorn_smtp_in.scanning import Scanning
 from posthorn_smtp_in.settings import SmtpSettings
 from posthorn_smtp_in.spool_limits import SpoolLimits
 from posthorn_smtp_in.transaction import Client, Transaction
@@ -78,8 +82,17 @@ class Policy(Protocol):
         as ADR 20 says."""
         ...
 
+    @property
+    def defence(self) -> ConnectionDefence | None:
+        """What is known of clients before their mail; None: all are let in alike."""
+        ...
+
     async def sender(self, mail: Mail, client: Client) -> Reply:
         """Judge MAIL: SENDER_OK, or the reply that refuses it."""
+        ...
+
+    def began(self, transaction: Transaction, client: Client) -> None:
+        """Begin what can be done for an accepted sender meanwhile."""
         ...
 
     async def recipient(self, transaction: Transaction, rcpt: Rcpt, client: Client) -> Reply:
@@ -111,11 +124,16 @@ class MxPolicy:
         limits: SpoolLimits,
         recipients: Recipients,
         acceptance: Acceptance,
+        defence: ConnectionDefence,
+        scanning: Scanning | None = None,
     ) -> None:
+        """``scanning``: None: messages are not scanned."""
+        self.defence = defence
         self._settings = settings
         self._limits = limits
         self._recipients = recipients
         self._acceptance = acceptance
+        self._scanning = scanning
 
     async def sender(self, mail: Mail, _client: Client) -> Reply:
         """Judge MAIL. Anybody may send; only what can be known now to be too large is refused
@@ -123,10 +141,23 @@ class MxPolicy:
         return size_allowed(mail, self._settings)
 
     async def recipient(self, transaction: Transaction, rcpt: Rcpt, client: Client) -> Reply:
-        """Judge RCPT: recipients here."""
-        return await self._recipients.judge(
+        """Judge RCPT: recipients here, unless their policy refuses the client."""
+        reply = await self._recipients.judge(
             transaction, rcpt, client, self._settings.smtp_max_recipients
         )
+        if reply is smtp.UNKNOWN_RECIPIENT or reply is smtp.HARVESTING:
+            self.defence.fault(client.address, "unknown-recipient")
+        if reply is not smtp.RECIPIENT_OK or self._scanning is None:
+            return reply
+        reply = await self._scanning.recipient(transaction, client)
+        if reply is not smtp.RECIPIENT_OK:
+            record_refusal(reply, client, message=str(transaction.id))
+        return reply
+
+    def began(self, transaction: Transaction, client: Client) -> None:
+        """Ask the scanning tier who the client is."""
+        if self._scanning is not None:
+            self._scanning.begin(transaction, client)
 
     def message(self, transaction: Transaction, client: Client) -> MessageBuffer:
         """Begin a message. Results of authentication that claim to be ours are taken out of its
@@ -141,7 +172,12 @@ class MxPolicy:
         self, transaction: Transaction, message: MessageBuffer, client: Client
     ) -> Reply:
         """Accept a message whose end has come."""
-        return await self._acceptance.accept(transaction, message, client, from_stranger)
+        reply = await self._acceptance.accept(transaction, message, client, from_stranger)
+        if reply.code == smtp.OK.code:
+            self.defence.accepted(client.address)
+        elif reply.kind in REFUSED_BY_VERDICT:
+            self.defence.refused(client.address)
+        return reply
 
 
 def size_allowed(mail: Mail, settings: SmtpSettings) -> Reply:

@@ -15,9 +15,9 @@ Theory of operation:
   client, and nowhere else.
 - Memory per connection: what one read brings (256 KiB under uvloop) and little more. A client that
   sends on while we work is not read.
-- Early talkers: the greeting goes out at once, so a client that speaks before it cannot be told
-  from a quick one. Its commands are answered in order like any pipelined ones; holding back the
-  greeting as a test is a matter for policy.
+- Early talkers: strangers are greeted after a moment (``defence``). One that speaks before is refused
+  with 554, since it does not listen. Where the greeting goes out at once, an early client cannot be
+  told from a quick one, and its commands are answered in order like any pipelined ones.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ from posthorn.runtime.tls import cipher_of
 from posthorn.wire.smtp import replies as smtp
 from posthorn.wire.smtp.replies import Reply
 from posthorn.wire.smtp.server import Signal
+from posthorn_smtp_in.connection import HangUp
 from posthorn_smtp_in.context import ServerContext
 from posthorn_smtp_in.input_queue import Ended, InputQueue
 from posthorn_smtp_in.refusals import record_refusal
-from posthorn_smtp_in.session import HangUp, SmtpSession
+from posthorn_smtp_in.session import SmtpSession
 from posthorn_smtp_in.transaction import Client
 
 log = structlog.get_logger()
@@ -55,6 +56,7 @@ LINGER_BYTES = 4 * 1024**2
 CLOSE_SECONDS = 5.0
 """How long a closed connection may take to deliver what was written."""
 
+_REFUSALS = {"draining": smtp.GOING_DOWN, "banned": smtp.BANNED}
 _sessions = Gauge("posthorn_smtp_in_sessions", "Open sessions")
 
 
@@ -126,14 +128,21 @@ class SmtpProtocol(SessionProtocol, SMTP):
             settings.smtp_session_seconds if auth is None else auth.login_seconds
         )
         _sessions.inc()
+        if context.policy.defence is not None:
+            context.policy.defence.connected(self.address)
         SMTP.connection_made(self, self.stream)
         self._conversation = self._handler_coroutine
         assert self._conversation is not None
         self._conversation.add_done_callback(self._ended)
 
+    def barred(self) -> str | None:
+        """Return ``banned`` for a client whose connections are refused now."""
+        defence = self._context.policy.defence
+        return "banned" if defence is not None and defence.is_banned(self.address) else None
+
     def refuse(self, limit: str) -> None:
         """Refuse the client with 421."""
-        reply = smtp.GOING_DOWN if limit == "draining" else smtp.TOO_MANY_CONNECTIONS
+        reply = _REFUSALS.get(limit, smtp.TOO_MANY_CONNECTIONS)
         record_refusal(reply, Client(self.address, self.via_proxy), limit=limit)
         self.is_lost = True
         self.stream.write(reply.octets)
@@ -241,6 +250,11 @@ class SmtpProtocol(SessionProtocol, SMTP):
 
     # for the session
 
+    @property
+    def is_stressed(self) -> bool:
+        """Whether places for connections run short."""
+        return self.limiter.stressed
+
     def reply(self, reply: Reply) -> None:
         """Queue a reply."""
         self.send(reply.octets)
@@ -301,6 +315,8 @@ class SmtpProtocol(SessionProtocol, SMTP):
 
     async def _converse(self) -> Reply:
         session, machine = self._session, self._session.machine
+        if await self._talks_early():
+            return smtp.EARLY_TALKER
         session.greet()
         events = 0
         while not self._is_over:
@@ -323,6 +339,29 @@ class SmtpProtocol(SessionProtocol, SMTP):
             if self.output_bytes >= OUTPUT:
                 await self._flush()
         return smtp.GOING_DOWN
+
+    async def _talks_early(self) -> bool:
+        """Hold back the greeting of a stranger for a moment; return whether it spoke meanwhile."""
+        defence = self._context.policy.defence
+        if defence is None:
+            return False
+        delay = defence.greeting_delay(self.address, stressed=self.is_stressed)
+        if not delay or self.is_draining:
+            return False
+        self._is_idle, self._idle_since = True, self.loop.time()
+        try:
+            async with asyncio.timeout(delay):
+                while self._input.must_wait:
+                    await self._input.wait()
+        except TimeoutError:
+            return False
+        finally:
+            self._is_idle = False
+        if not self._input.unread:
+            raise Ended
+        defence.fault(self.address, "protocol")
+        record_refusal(smtp.EARLY_TALKER, self._session.client)
+        return True
 
     @property
     def _is_over(self) -> bool:

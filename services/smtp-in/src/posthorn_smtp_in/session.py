@@ -8,6 +8,8 @@ Rules:
 - DATA is refused at its end, also where the reason was seen earlier (RFC 5321 §4.1.1.4); BDAT at
   each chunk, and before a chunk is read where it is known by then: it may be long, and a client may
   stop when it is told.
+- Strangers are held back where they name unknown recipients, and sent away where they pipeline
+  before they can know that they may (``defence``).
 - A failed login takes time, and each further one on the connection twice as much (RFC 4954 §9).
 """
 
@@ -15,7 +17,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import structlog
 from prometheus_client import Counter
@@ -51,6 +53,7 @@ from posthorn.wire.smtp.events import (
 from posthorn.wire.smtp.replies import Reply
 from posthorn.wire.smtp.server import Machine
 from posthorn.wire.smtp.transitions import Channel, Offer
+from posthorn_smtp_in.connection import Connection, HangUp
 from posthorn_smtp_in.message_buffer import MessageBuffer
 from posthorn_smtp_in.pace import Pace
 from posthorn_smtp_in.policy import Policy
@@ -64,48 +67,6 @@ LONGEST_TARPIT = 8.0
 """Seconds before a failed login is answered, at most."""
 
 _faults = Counter("posthorn_smtp_in_faults_total", "Errors of this program, answered 451")
-
-
-class HangUp(Exception):
-    """The session ends with this reply."""
-
-    def __init__(self, reply: Reply) -> None:
-        super().__init__(reply.kind)
-        self.reply = reply
-
-
-class Connection(Protocol):
-    """What a session asks of the connection that it is spoken on."""
-
-    def reply(self, reply: Reply) -> None:
-        """Queue a reply."""
-        ...
-
-    async def start_tls(self) -> None:
-        """Send what is queued and shake hands; the client's TLS is known then. Ends the session
-        when it fails."""
-        ...
-
-    async def tarpit(self, seconds: float) -> None:
-        """Let the client wait for its next reply."""
-        ...
-
-    def transaction_began(self) -> None:
-        """Tell the connection limiter that a transaction has begun."""
-        ...
-
-    def transaction_ended(self) -> None:
-        """Tell it that the transaction is over."""
-        ...
-
-    def claim(self, account: str, tenant: str) -> bool:
-        """Take a place of the share of an account and its tenant, for a whole session; return
-        whether there was one."""
-        ...
-
-    def hang_up(self, reply: Reply) -> None:
-        """End the session with this reply as soon as no work of ours is under way."""
-        ...
 
 
 class SmtpSession:
@@ -161,6 +122,7 @@ class SmtpSession:
             self._message = None
         self.pace = None
         if self._transaction is not None:
+            self._transaction.drop()
             self._connection.transaction_ended()
         self._transaction = None
 
@@ -189,11 +151,17 @@ class SmtpSession:
             self._connection.reply(event.reply)
 
     async def _fatal(self, event: Fatal) -> None:
+        self._note_fault()
         record_refusal(event.reply, self.client)
         raise HangUp(event.reply)
 
+    def _note_fault(self) -> None:
+        if self._policy.defence is not None:
+            self._policy.defence.fault(self.client.address, "protocol")
+
     def _error(self, reply: Reply) -> None:
         self._errors += 1
+        self._note_fault()
         if self._errors >= self._settings.smtp_max_errors:
             reply = smtp.TOO_MANY_ERRORS
         record_refusal(reply, self.client)
@@ -228,9 +196,20 @@ class SmtpSession:
         self._connection.reply(smtp.helo_reply(self._settings.smtp_hostname))
 
     def _hello(self, name: str, *, extended: bool) -> None:
+        if not self.client.helo and not self.client.tls and self.machine.buffered:
+            self._pipelined()
         self.reset()  # RFC 5321 §4.1.4: as by RSET
         self.client.helo = clean_name(name)
         self.client.extended = extended
+
+    def _pipelined(self) -> None:
+        """End the session of a stranger who sends commands before he can know that this is allowed
+        (RFC 2920 §3.1): no mail server does, but programs that send spam."""
+        defence = self._policy.defence
+        if defence is not None and defence.is_stranger(self.client.address):
+            defence.fault(self.client.address, "protocol")
+            record_refusal(smtp.EARLY_PIPELINING, self.client)
+            raise HangUp(smtp.EARLY_PIPELINING)
 
     async def _starttls(self, _: StartTls) -> None:
         self._connection.reply(smtp.READY_FOR_TLS)
@@ -285,6 +264,7 @@ class SmtpSession:
         if reply is smtp.SENDER_OK:
             self._connection.transaction_began()
             self._transaction = Transaction(event, time.monotonic())
+            self._policy.began(self._transaction, self.client)
             self.machine.accepted()
         else:
             record_refusal(reply, self.client)
@@ -301,6 +281,12 @@ class SmtpSession:
             self.machine.rejected(deferred=reply.is_transient)
             if reply.code == smtp.HARVESTING.code:
                 raise HangUp(reply)
+            if reply is smtp.UNKNOWN_RECIPIENT and self._policy.defence is not None:
+                seconds = self._policy.defence.tarpit(
+                    self.client.address, self.client.unknown, stressed=self._connection.is_stressed
+                )
+                if seconds:
+                    await self._connection.tarpit(seconds)
         self._connection.reply(reply)
 
     async def _rset(self, _: Rset) -> None:

@@ -103,6 +103,26 @@ class SmtpSettings(IntakeSettings, ProxySettings):
     smtp_store_seconds: Seconds = 120.0
     """How long the blob store may take for one large message."""
 
+    smtp_scan: bool = False
+    """Ask the scanning tier about clients and messages (role mx). While it does not answer, mail is
+    accepted all the same, and scanned before it is delivered."""
+    smtp_scan_sender_seconds: Annotated[float, Field(gt=0, le=30)] = 2.0
+    """How long the scanning tier may take to say what is known of a client."""
+    smtp_scan_message_seconds: Annotated[float, Field(gt=0, le=120)] = 10.0
+    """How long the scanning tier may take to judge a message."""
+    smtp_greeting_delay_seconds: Annotated[float, Field(ge=0, le=10)] = 0.5
+    """Time before a public client is greeted (role mx); one that speaks before is refused. 0: it is
+    greeted at once."""
+    smtp_tarpit_seconds: Annotated[float, Field(ge=0, le=10)] = 1.0
+    """Time before a public client is told of an unknown recipient, from the fourth in a session on
+    (role mx)."""
+    smtp_ban_faults: Count = 100
+    """Unknown recipients and protocol errors of a public client, less its accepted messages, within
+    ``smtp_ban_seconds``, at which this process refuses its connections with 421 for as long (role
+    mx)."""
+    smtp_ban_seconds: Annotated[float, Field(ge=0, le=86400)] = 600.0
+    """0: this process bans nobody by its own count."""
+
 
 class SubmissionSettings(SmtpSettings, RateSettings, LoginLimitSettings):
     """Further settings of the submission role."""

@@ -42,6 +42,7 @@ class SubmissionPolicy:
     """Takes mail from people who have an account, for anybody."""
 
     offers_dsn = True
+    defence = None  # whoever logs in is known; failed logins are counted in Postgres
 
     def __init__(
         self,
@@ -80,6 +81,9 @@ class SubmissionPolicy:
             log.warning("a sender cannot be looked up", account=client.account, detail=str(fault))
             return smtp.FAULT
         return smtp.SENDER_OK
+
+    def began(self, _transaction: Transaction, _client: Client) -> None:
+        """Mail of our own accounts is not scanned."""
 
     async def recipient(self, transaction: Transaction, rcpt: Rcpt, client: Client) -> Reply:
         """Judge RCPT: anybody, as many as a message of the account may cost: one that costs more

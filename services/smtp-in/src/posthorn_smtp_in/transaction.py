@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import or_
 from uuid import UUID
 
+from posthorn.model.filter_policy import FilterPolicy
 from posthorn.model.outbound import Notify, RecipientDsn
 from posthorn.ports.access import Proof, digest_of
+from posthorn.ports.scan import SenderFacts
 from posthorn.ports.sending import Credentials
 from posthorn.runtime.ids import new_id
 from posthorn.wire.message.submission import Submitted
@@ -87,6 +90,15 @@ class Transaction:
     """What was found in the header; in the submission role only."""
     returns: bool = False
     """A recipient is a rewritten reverse-path of ours."""
+    policies: dict[str, FilterPolicy] = field(default_factory=dict)
+    """The filter policy of each recipient, if mail is scanned."""
+    sender_facts: asyncio.Task[SenderFacts | None] | None = None
+    """Asks what is known of the client; None if mail is not scanned."""
+
+    def drop(self) -> None:
+        """End: nobody waits for what was asked."""
+        if self.sender_facts is not None:
+            self.sender_facts.cancel()
 
 
 _NOTIFY: Mapping[str, Notify] = {

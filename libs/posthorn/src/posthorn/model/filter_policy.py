@@ -9,6 +9,7 @@ Rules:
 - Only what every recipient's policy refuses may be refused, since SMTP has one reply for all; else
   the message is accepted, and each recipient's policy decides on its own copy.
 - A verdict of ours that is missing or incomplete refuses nothing.
+- An engine is asked if one recipient's policy permits it; for the others its findings do not count.
 - An entry of a list is an address, a domain (with its subdomains), or a network. An allow entry
   counts only for a sender that is shown to be the author (SPF or DKIM, aligned) or for a network;
   a block entry needs no proof.
@@ -18,15 +19,17 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final
 
-from posthorn.model.verdict import Verdict
-from posthorn.wire.address import canonical_domain, parse_address
-from posthorn.wire.auth.results import Outcome, Policy
+from posthorn.model.verdict import RSPAMD, Verdict
+from posthorn.wire.address import AddressError, canonical_domain, parse_address
+from posthorn.wire.auth.results import Authentication, Outcome, Policy
+from posthorn.wire.message.submission import AuthorError, authors_of
 
 MOST_ENTRIES: Final = 1000
 """Entries of one list of one document."""
@@ -86,6 +89,7 @@ class FilterPolicy:
 DEFAULT_POLICY: Final = FilterPolicy()
 FIELDS: Final = tuple(each.name for each in fields(FilterPolicy))
 LISTS: Final = frozenset({"allow", "block", "forwarders"})
+_ANGLED: Final = re.compile(r"<([^<>@\s]+@[^<>@\s]+)>")
 _ACTIONS: Final = {
     "spam_action": (Action.MARK, Action.JUNK, Action.QUARANTINE),
     "virus_action": (Action.REFUSE, Action.QUARANTINE),
@@ -287,6 +291,28 @@ def matches(entries: Sequence[str], sender: Sender) -> str:
     return ""
 
 
+def sender_of(
+    from_field: str, reverse_path: str, client: str, authentication: Authentication
+) -> Sender:
+    """Return who sends a message, for lists and protection. ``from_field``: the value of From,
+    decoded; without an address in it the reverse-path counts as the author."""
+    address = _author(from_field)
+    domain = address.rpartition("@")[2]
+    is_shown = bool(domain) and domain == authentication.author
+    return Sender(address or reverse_path, reverse_path, client, is_shown)
+
+
+def _author(from_field: str) -> str:
+    try:
+        return str(authors_of(b"From:" + from_field.encode("utf-8", "replace"))[0])
+    except AuthorError:
+        found = _ANGLED.findall(from_field) or from_field.split()[:1]
+    try:
+        return str(parse_address(found[0])) if len(found) == 1 else ""
+    except AddressError:
+        return ""
+
+
 _network = lru_cache(_REMEMBERED)(ipaddress.ip_network)
 _address = lru_cache(1)(ipaddress.ip_address)  # of one client for all entries
 
@@ -308,8 +334,8 @@ def decide(
 ) -> Decision:
     """Return what happens to one recipient's copy. ``is_known``: the account has written to the
     author; ``extra_points``: of the account's own training, which the verdict does not hold."""
-    score = round((verdict.score if verdict else 0.0) + extra_points, 2)
-    if verdict is not None and verdict.virus:
+    score = round((_score(verdict, policy) if verdict else 0.0) + extra_points, 2)
+    if verdict is not None and verdict.virus and policy.clamav:
         return Decision(policy.virus_action, "virus", score, verdict.virus)
     blocked = matches(policy.block, sender)
     allowed = matches(policy.allow, sender)
@@ -322,7 +348,7 @@ def decide(
     dmarc = verdict.authentication.dmarc
     failed = dmarc.outcome is Outcome.FAIL and policy.enforce_dmarc
     if failed and dmarc.applied in (Policy.REJECT, Policy.QUARANTINE):
-        if verdict.trusted_sealer or _is_forwarded(verdict, policy):
+        if verdict.trusted_sealer or is_forwarded(verdict.authentication, policy):
             overrides = ("trusted_forwarder",)
             if dmarc.applied is Policy.REJECT:
                 return Decision(Action.JUNK, "dmarc", score, "forwarded", overrides)
@@ -344,11 +370,17 @@ def decide(
     return Decision(Action.DELIVER, "", score, "", overrides)
 
 
-def _is_forwarded(verdict: Verdict, policy: FilterPolicy) -> bool:
+def _score(verdict: Verdict, policy: FilterPolicy) -> float:
+    if policy.rspamd:
+        return verdict.score
+    return sum(rule.points for rule in verdict.rules if not rule.name.startswith(RSPAMD))
+
+
+def is_forwarded(authentication: Authentication, policy: FilterPolicy) -> bool:
     """Return whether the client is a host of a domain that forwards to the recipient: its SPF or
     its confirmed name says so."""
-    names = [verdict.authentication.iprev.name]
-    names += [each.domain for each in verdict.authentication.spf if each.outcome is Outcome.PASS]
+    names = [authentication.iprev.name]
+    names += [each.domain for each in authentication.spf if each.outcome is Outcome.PASS]
     return any(
         name == entry or name.endswith("." + entry)
         for entry in policy.forwarders

@@ -7,8 +7,8 @@ be added; a reader ignores those it does not know and uses defaults for those th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
@@ -25,6 +25,8 @@ from posthorn.wire.auth.results import (
 
 MOST_RULES = 60
 """Rules that a verdict keeps, those with the most points first."""
+RSPAMD = "RSPAMD_"
+"""Prefix of the names of rspamd's rules."""
 DETAIL_LIMIT = 200
 """Characters of a rule's or engine's detail."""
 
@@ -94,6 +96,10 @@ class Verdict:
     trusted_sealer: str = ""
     """The ARC sealer on whose word a failed DMARC check is not enforced."""
     report: ReportKind | None = None
+    hold: bool = False
+    """An engine is away whose setting is ``hold``: the message is to wait in the unscanned lane."""
+    defer: bool = False
+    """An engine is away whose setting is ``defer``: the message is to be refused with 451."""
 
     @property
     def score(self) -> float:
@@ -103,16 +109,9 @@ class Verdict:
 
 def encode_verdict(verdict: Verdict) -> dict[str, Any]:
     """Return a verdict as a JSON object; fields with their default are left out."""
-    authentication = verdict.authentication
     document: dict[str, Any] = {
         "at": verdict.scanned_at,
-        "auth": {
-            "iprev": _slim(authentication.iprev),
-            "spf": [_slim(each) for each in authentication.spf],
-            "dkim": [_slim(each) for each in authentication.dkim],
-            "dmarc": _slim(authentication.dmarc),
-            "arc": _slim(authentication.arc),
-        },
+        "auth": encode_authentication(verdict.authentication),
         "rules": [[rule.name, rule.points, rule.detail] for rule in verdict.rules],
         "engines": [
             [each.name, each.state.value, each.milliseconds, each.detail]
@@ -129,23 +128,19 @@ def encode_verdict(verdict: Verdict) -> dict[str, Any]:
         document["sealer"] = verdict.trusted_sealer
     if verdict.report is not None:
         document["report"] = verdict.report.value
+    for name in ("hold", "defer"):
+        if getattr(verdict, name):
+            document[name] = True
     return document
 
 
 def decode_verdict(document: Mapping[str, Any]) -> Verdict:
     """Return the verdict that a JSON object holds. Raises VerdictError."""
     try:
-        auth = document["auth"]
         report = document.get("report")
         return Verdict(
             scanned_at=float(document["at"]),
-            authentication=Authentication(
-                iprev=_whole(Iprev, auth.get("iprev", {})),
-                spf=tuple(_whole(Spf, each) for each in auth.get("spf", ())),
-                dkim=tuple(_whole(Dkim, each) for each in auth.get("dkim", ())),
-                dmarc=_whole(Dmarc, auth.get("dmarc", {})),
-                arc=_whole(Arc, auth.get("arc", {})),
-            ),
+            authentication=decode_authentication(document["auth"]),
             rules=tuple(
                 Rule(str(name), float(points), str(detail))
                 for name, points, detail in document.get("rules", ())
@@ -159,40 +154,70 @@ def decode_verdict(document: Mapping[str, Any]) -> Verdict:
             gave_up=bool(document.get("gave_up", False)),
             trusted_sealer=str(document.get("sealer", "")),
             report=None if report is None else ReportKind(report),
+            hold=bool(document.get("hold", False)),
+            defer=bool(document.get("defer", False)),
         )
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise VerdictError(f"a verdict does not read: {type(error).__name__}") from error
 
 
+def encode_authentication(authentication: Authentication) -> dict[str, Any]:
+    """Return authentication results as a JSON object; fields that are empty are left out."""
+    return {
+        "iprev": _slim(authentication.iprev),
+        "spf": [_slim(each) for each in authentication.spf],
+        "dkim": [_slim(each) for each in authentication.dkim],
+        "dmarc": _slim(authentication.dmarc),
+        "arc": _slim(authentication.arc),
+    }
+
+
+def decode_authentication(document: Mapping[str, Any]) -> Authentication:
+    """Return the results that a JSON object holds. Raises VerdictError."""
+    try:
+        return Authentication(
+            iprev=_whole(Iprev, document.get("iprev", {})),
+            spf=tuple(_whole(Spf, each) for each in document.get("spf", ())),
+            dkim=tuple(_whole(Dkim, each) for each in document.get("dkim", ())),
+            dmarc=_whole(Dmarc, document.get("dmarc", {})),
+            arc=_whole(Arc, document.get("arc", {})),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise VerdictError(f"the results do not read: {type(error).__name__}") from error
+
+
 def _slim(result: Any) -> dict[str, Any]:
     """Return a result's fields that are not empty."""
-    found = ((each.name, getattr(result, each.name)) for each in fields(result))
-    return {name: value for name, value in found if value not in ("", None, (), False, 0)}
-
-
-_WORDS = {"outcome": Outcome, "published": Policy, "applied": Policy}
-_LISTS = frozenset({"sealers", "report_to"})
-_FLAGS = frozenset({"is_testing", "spf_aligned", "dkim_aligned"})
-_NUMBERS = frozenset({"key_bits", "oldest_pass"})
+    return {name: value for name in _READERS[type(result)] if (value := getattr(result, name))}
 
 
 def _whole[T](kind: type[T], document: Mapping[str, Any]) -> T:
-    known = {each.name for each in fields(kind)}  # type: ignore[arg-type]
-    values: dict[str, Any] = dict.fromkeys(
-        ("domain", "selector", "identity") if kind in (Spf, Dkim) else (), ""
-    )
-    values = {name: value for name, value in values.items() if name in known}
+    readers, values = _READERS[kind], dict(_REQUIRED[kind])
     for name, value in document.items():
-        if name not in known:
-            continue
-        if name in _WORDS:
-            values[name] = _WORDS[name](value)
-        elif name in _LISTS:
-            values[name] = tuple(str(each) for each in value)
-        elif name in _FLAGS:
-            values[name] = bool(value)
-        elif name in _NUMBERS:
-            values[name] = int(value)
-        else:
-            values[name] = str(value)
+        if (read := readers.get(name)) is not None:
+            values[name] = read(value)
     return kind(**values)
+
+
+def _texts(values: Iterable[Any]) -> tuple[str, ...]:
+    return tuple(map(str, values))
+
+
+_OF_FIELDS: Mapping[str, Callable[[Any], Any]] = {
+    "outcome": {each.value: each for each in Outcome}.__getitem__,
+    **dict.fromkeys(("published", "applied"), {each.value: each for each in Policy}.__getitem__),
+    **dict.fromkeys(("sealers", "report_to"), _texts),
+    **dict.fromkeys(("is_testing", "spf_aligned", "dkim_aligned"), bool),
+    **dict.fromkeys(("key_bits", "oldest_pass"), int),
+}
+# A verdict is decoded and encoded for each message: what is known of the classes is found once.
+_READERS: Mapping[type, Mapping[str, Callable[[Any], Any]]] = {
+    kind: {each.name: _OF_FIELDS.get(each.name, str) for each in fields(kind)}
+    for kind in (Iprev, Spf, Dkim, Dmarc, Arc)
+}
+_REQUIRED: Mapping[type, Mapping[str, str]] = {
+    kind: {
+        each.name: "" for each in fields(kind) if each.default is MISSING and each.name != "outcome"
+    }
+    for kind in _READERS
+}

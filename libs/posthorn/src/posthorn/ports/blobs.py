@@ -15,11 +15,12 @@ SEGMENTS = "segments/"
 """Key prefix of packed segments, written by delivery."""
 BODIES = BODIES_PREFIX
 """Key prefix of single bodies too large for the stream, written before the 250:
-``bodies/<message id>``."""
+``bodies/<message id>``; what the scanning tier wrote anew, with its fields, has a suffix behind a
+dot."""
 TRASH = "trash/"
 """Key prefix of orphans that wait to be deleted: ``trash/<former key>``."""
 MARK = "posthorn.id"
-"""Key of the installation's mark (``model.installation``), the only blob that is overwritten."""
+"""Key of the installation's mark (``model.installation``)."""
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*)*\Z")
 
@@ -49,7 +50,8 @@ class BlobInfo:
 
 class Blobs(Protocol):
     """Stores objects under keys such as ``segments/0190…``. A key is written once and never
-    changed, except MARK.
+    changed, except MARK, and bodies of messages that no record names yet: these may be written
+    again, with what the scanning tier found before them (ADR 31).
 
     Every method raises Unavailable (or BlobMissing) and nothing else for faults of the store.
     """

@@ -29,6 +29,17 @@ class Ingest(Protocol):
         ...
 
 
+class IngestWithLanes(Ingest, Protocol):
+    """The accepting side with the lane of messages that were not scanned."""
+
+    async def accept(
+        self, envelope: Envelope, body: bytes | None, *, unscanned: bool = False
+    ) -> None:
+        """``unscanned``: store it in the lane of those that the scanning tier is to judge before
+        they are delivered (ADR 31)."""
+        ...
+
+
 class Delivery(Protocol):
     """A message taken from the stream, with the means to acknowledge or return it."""
 

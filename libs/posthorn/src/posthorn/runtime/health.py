@@ -3,8 +3,8 @@
 - ``/healthz``: 200 while the event loop runs. It uses nothing else, so that a fault elsewhere never
   restarts a pod.
 - ``/readyz``: 200 when the process has started, is not draining and each required part answered a
-  real, cheap operation within the last seconds; else 503. The body names each part. Results are
-  cached briefly.
+  real, cheap operation within the last seconds; else 503. The body names each part, and in
+  ``details`` what the process works without. Results are cached briefly.
 - ``/metrics``: Prometheus text.
 """
 
@@ -37,12 +37,17 @@ class Health:
         self.started = False
         self.draining = False
         self._probes: dict[str, Probe] = {}
+        self._details: dict[str, Callable[[], str]] = {}
         self._kept: dict[str, tuple[float, str]] = {}
         self._lock = asyncio.Lock()
 
     def add_check(self, part: str, probe: Probe) -> None:
         """Make readiness depend on a part."""
         self._probes[part] = probe
+
+    def add_detail(self, name: str, detail: Callable[[], str]) -> None:
+        """Show a text, without secrets, that readiness does not depend on."""
+        self._details[name] = detail
 
     async def readiness(self) -> tuple[bool, dict[str, str]]:
         """Return (ready, state by part); a state is ``ok`` or a short reason without secrets."""
@@ -98,12 +103,14 @@ class Health:
                 status, kind, body = 200, b"application/json", b'{"status":"alive"}\n'
             case "/readyz":
                 ready, states = await self.readiness()
-                document = {
+                document: dict[str, Any] = {
                     "ready": ready,
                     "draining": self.draining,
                     "started": self.started,
                     "parts": states,
                 }
+                if self._details:
+                    document["details"] = {name: text() for name, text in self._details.items()}
                 status, kind, body = (
                     200 if ready else 503,
                     b"application/json",

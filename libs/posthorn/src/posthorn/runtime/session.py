@@ -147,6 +147,11 @@ class SessionProtocol(asyncio.BaseProtocol, ABC):
     def lost(self, error: Exception | None) -> None:
         """Wind up: the connection is gone."""
 
+    def barred(self) -> str | None:
+        """Return why a client is refused before it takes a place, for ``refuse``; None: it is
+        not."""
+        return None
+
     def stalled(self) -> None:
         """Cut a client that has taken nothing for ``write_seconds``."""
         self.stream.abort()
@@ -158,7 +163,7 @@ class SessionProtocol(asyncio.BaseProtocol, ABC):
         self.stream = cast(asyncio.Transport, transport)
         if not self.via_proxy:
             self.address = peer_address(transport)
-        limit = self.limiter.admit(self, self.address)
+        limit = self.barred() or self.limiter.admit(self, self.address)
         if limit is not None:
             self.refuse(limit)
             return

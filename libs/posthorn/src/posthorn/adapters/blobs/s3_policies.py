@@ -5,6 +5,8 @@ Rules:
 
 - smtp-in (both roles) writes bodies and reads none. It may list the bucket, since a login that may
   not list gets 403 for a missing bucket as for an existing one.
+- scan reads bodies, and writes those anew that were accepted unscanned; it needs no mark, since it
+  takes keys from messages only.
 - pop3 and relay read; only delivery deletes, and lists to find orphans. api reads, and writes
   messages sent or imported.
 - Each part compares the mark of the installation (ADR 18); delivery and api write it, and delivery
@@ -29,6 +31,7 @@ PARTS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "submission": {BODIES: _PUT, MARK: _GET},
     "delivery": {BODIES: _ALL, SEGMENTS: _ALL, TRASH: _ALL, MARK: _BOTH},
     "relay": {BODIES: _GET, SEGMENTS: _GET, MARK: _GET},
+    "scan": {BODIES: _BOTH},
     "pop3": {BODIES: _GET, SEGMENTS: _GET, MARK: _GET},
     "api": {BODIES: _BOTH, SEGMENTS: _BOTH, MARK: _BOTH},
 }

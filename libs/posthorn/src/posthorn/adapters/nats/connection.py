@@ -34,7 +34,7 @@ from posthorn.adapters.nats.client import (
     close_quietly,
     describe,
 )
-from posthorn.adapters.nats.errors import ApiError, NoResponders
+from posthorn.adapters.nats.errors import ApiError, NoAnswer, NoResponders
 from posthorn.adapters.nats.inbox import Inbox, token_of
 from posthorn.adapters.nats.layout import ensure_layout, expect_layout
 from posthorn.adapters.nats.permissions import LAYOUT_KEEPERS, PART_NAMES, inbox_prefix
@@ -134,11 +134,12 @@ class Connection:
             raise Unavailable("nats", type(error).__name__) from error
 
     async def subscribe(
-        self, subject: str, on_message: Callable[[Msg], Awaitable[None]]
+        self, subject: str, on_message: Callable[[Msg], Awaitable[None]], queue: str = ""
     ) -> Subscription:
-        """Subscribe on the present client. Raises Unavailable."""
+        """Subscribe on the present client, as a member of a queue group if one is named. Raises
+        Unavailable."""
         try:
-            return await self.client.subscribe(subject, cb=on_message)
+            return await self.client.subscribe(subject, queue, on_message)
         except FAULTS as error:
             raise Unavailable("nats", type(error).__name__) from error
 
@@ -148,11 +149,14 @@ class Connection:
         payload: bytes = b"",
         headers: dict[str, str] | None = None,
         timeout: float = REQUEST_TIMEOUT,
+        *,
+        to_stream: bool = True,
     ) -> Msg:
         """Send a request and return the answer.
 
-        Raises Unavailable: no connection, it broke meanwhile, no answer in time; NoResponders:
-        nothing serves the subject.
+        ``to_stream``: a stream should serve the subject; if none does, the streams are checked.
+        Raises Unavailable: no connection, it broke meanwhile; NoAnswer: none in time;
+        NoResponders: nothing serves the subject.
         """
         self._token += 1
         token = f"{self._token:x}"
@@ -164,11 +168,12 @@ class Connection:
                 await self.publish(subject, payload, self._inbox.prefix + token, headers)
                 answer = await answered
         except TimeoutError:
-            raise Unavailable("nats", "no answer in time") from None
+            raise NoAnswer("nats", "no answer in time") from None
         finally:
             del self._requests[token]
         if not answer.data and (answer.headers or {}).get("Status") == _NO_RESPONDERS_STATUS:
-            self.check_soon()
+            if to_stream:
+                self.check_soon()
             raise NoResponders("nats", "nothing serves the subject")
         return answer
 

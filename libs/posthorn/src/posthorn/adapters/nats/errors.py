@@ -11,6 +11,10 @@ class NoResponders(Unavailable):
     """No stream accepts the subject now: it is missing, or has no leader at the moment."""
 
 
+class NoAnswer(Unavailable):
+    """Something serves the subject, or should, but did not answer in time."""
+
+
 class ApiError(Unavailable):
     """JetStream refused an API request."""
 

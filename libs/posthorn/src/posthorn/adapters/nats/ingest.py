@@ -15,7 +15,7 @@ Theory of operation:
   nats-server is restarted), while it answers requests for its state. So a publish without an
   answer, on a connection over which the stream answers such a request, counts as Full: 452, after
   one try while this lasts.
-- The envelope's role decides the subject. A part may publish under the subject of its own role
+- The envelope's role decides the subject, and whether it was scanned the lane. A part may publish under the subject of its own role
   only; NATS refuses others (``adapters.nats.permissions``).
 - Messages in flight when the connection breaks are sent again, under the same id, after the
   reconnect, or fail at their time limit.
@@ -36,7 +36,7 @@ from posthorn.adapters.nats.connection import Connection
 from posthorn.adapters.nats.errors import NoResponders
 from posthorn.adapters.nats.inbox import Inbox, token_of
 from posthorn.model.envelope import Envelope, encode_record
-from posthorn.model.streams import INGEST, ingest_subject
+from posthorn.model.streams import INGEST, ingest_subject, unscanned_subject
 from posthorn.ports.errors import Full, Unavailable
 
 log = structlog.get_logger()
@@ -77,8 +77,11 @@ class NatsIngest:
         self._mute_until = 0.0  # the stream has answered a state request, but no publish
         connection.on_down(self._lost)
 
-    async def accept(self, envelope: Envelope, body: bytes | None) -> None:
-        record, subject = encode_record(envelope, body), ingest_subject(envelope.role)
+    async def accept(
+        self, envelope: Envelope, body: bytes | None, *, unscanned: bool = False
+    ) -> None:
+        record = encode_record(envelope, body)
+        subject = (unscanned_subject if unscanned else ingest_subject)(envelope.role)
         message_id = str(envelope.id)
         fault = Unavailable("nats", "no acknowledgement in time")
         for number in range(1, _TRIES + 1):

@@ -1,4 +1,4 @@
-"""JetStream layout: three streams, three consumers and a bucket, created and updated from the
+"""JetStream layout: four streams, three consumers and three buckets, created and updated from the
 settings.
 
 The permitted parts (``permissions.LAYOUT_KEEPERS``) do this at any time, and concurrently: creation
@@ -9,8 +9,11 @@ INGEST has three lanes, each with a consumer of its own: ``ingest.*`` for first 
 ``retry.*`` for messages that could not be delivered (ADR 19). A third, ``unscanned.*``, holds
 messages that the scanning tier did not judge in their session (ADR 31). On a work-queue stream no
 message may belong to two consumers, so the order is: the first consumer's filter, the stream's
-subjects, the other consumers. A release without the lane reverts the first two when it connects, and keeps
-working; the next process of this release that misses the lane recreates it.
+subjects, the other consumers. A release without the lane reverts the first two when it connects,
+and keeps working; the next process of this release that misses the lane recreates it.
+
+Mail does not depend on EVENTS, nor on what the scanning tier keeps (COUNTERS, and the buckets of
+bans and of the greylist): a server that refuses those is used without them.
 """
 
 from __future__ import annotations
@@ -23,15 +26,20 @@ import structlog
 
 from posthorn.adapters.nats.errors import ApiError
 from posthorn.model.streams import (
+    BANS,
+    COUNTERS,
+    COUNTERS_PREFIX,
     DEAD,
     DIRECTORY,
     EVENTS,
     EVENTS_PREFIX,
+    GREYLIST,
     INGEST,
     INGEST_CONSUMER,
     RETRY_CONSUMER,
     UNSCANNED_CONSUMER,
 )
+from posthorn.ports.errors import Unavailable
 from posthorn.runtime.brakes import Brake
 from posthorn.runtime.settings import NatsSettings
 
@@ -56,14 +64,24 @@ BUCKET_STREAM: Final = f"KV_{DIRECTORY}"
 """The stream behind the bucket."""
 BUCKET_PREFIX: Final = f"$KV.{DIRECTORY}."
 """Prefix of a key's subject."""
+BANS_STREAM: Final = f"KV_{BANS}"
+BANS_PREFIX: Final = f"$KV.{BANS}."
+GREYLIST_STREAM: Final = f"KV_{GREYLIST}"
+GREYLIST_PREFIX: Final = f"$KV.{GREYLIST}."
+COUNTERS_SECONDS: Final = 7200.0
+"""Seconds for which a counter is kept after its last change: two of the longest windows."""
+_MIB: Final = 1024**2
 
 _NEEDED: Final = {
     "smtp-in": (INGEST, BUCKET_STREAM),
     "submission": (INGEST, BUCKET_STREAM),
     "relay": (INGEST,),
     "pop3": (),
+    "scan": (INGEST,),
 }
 """Streams that a part requires. Mail does not wait for EVENTS."""
+_OPTIONAL: Final = frozenset({EVENTS, COUNTERS, BANS_STREAM, GREYLIST_STREAM})
+"""Streams without which everything else works."""
 _SECOND = 1_000_000_000
 _TRIMMING = Brake("streams", 0.1, 1024**2)
 _IN_USE = 10058  # the stream's name is in use with a different configuration
@@ -116,6 +134,39 @@ def streams(settings: NatsSettings) -> list[dict[str, Any]]:
             "allow_msg_ttl": True,
             **common,
         },
+        {
+            "name": COUNTERS,
+            "subjects": [f"{COUNTERS_PREFIX}>"],
+            "retention": "limits",
+            "max_msgs_per_subject": 1,
+            "allow_msg_counter": True,
+            **common,
+            "storage": "memory",
+            "num_replicas": 1,  # a lost count only delays a ban
+            "discard": "old",
+            "max_bytes": 32 * _MIB,
+            "max_age": round(COUNTERS_SECONDS * _SECOND),
+        },
+        *(
+            {
+                "name": name,
+                "subjects": [f"{prefix}>"],
+                "retention": "limits",
+                "max_msgs_per_subject": 1,
+                "allow_rollup_hdrs": True,
+                "deny_delete": True,
+                "allow_msg_ttl": True,
+                **common,
+                "storage": storage,
+                "discard": "old",
+                "max_bytes": most,
+            }
+            # a flood of strangers must not keep the disk from what is accepted
+            for name, prefix, storage, most in (
+                (BANS_STREAM, BANS_PREFIX, "file", 16 * _MIB),
+                (GREYLIST_STREAM, GREYLIST_PREFIX, "memory", 64 * _MIB),
+            )
+        ),
     ]
 
 
@@ -156,14 +207,19 @@ async def ensure_layout(jetstream: JetStreamApi, settings: NatsSettings) -> None
     except ApiError as refusal:
         if refusal.err_code != _NO_STREAM:
             raise
+    may_make = True
     for wanted in streams(settings):
+        is_optional = wanted["name"] in _OPTIONAL
+        if is_optional and not may_make:
+            continue
         try:
             await _ensure_stream(jetstream, wanted, may_trim=settings.events_trim)
-        except ApiError as refusal:
-            if wanted["name"] != EVENTS:
+        except Unavailable as fault:
+            if not is_optional:
                 raise
-            # mail does not depend on its trace
-            log.warning("no events are recorded", detail=str(refusal))
+            # a server that does not know the permissions of this release does not answer
+            may_make = isinstance(fault, ApiError)
+            log.warning("works without a stream", stream=wanted["name"], detail=str(fault))
     for consumer in (first, *others):
         await _ensure_consumer(jetstream, consumer)
 

@@ -11,8 +11,11 @@ Rules:
 - A part reads replies under ``_INBOX.<part>.`` only: no part sees another's replies.
 - Delivery and api create and update streams (``LAYOUT_KEEPERS``). The others wait until these exist
   (``layout``).
-- Only delivery reads INGEST. DEAD is written by delivery; api reads it, and discards or retries its
-  messages. Only api writes the directory.
+- Only delivery reads INGEST, and scan its unscanned lane; both move messages of that lane to the
+  first one. DEAD is written by delivery; api reads it, and discards or retries its messages. Only
+  api writes the directory.
+- scan answers requests of smtp-in: it may publish to the reply subject of a request that it got,
+  once, and to no other. It alone writes the counters, the bans and the greylist.
 - smtp-in (both roles) reads the directory by direct get and a watch. A watch is a push consumer
   whose deliver subject the server does not check against its user's permissions; it delivers only
   where some client listens, from a stream that holds nothing that smtp-in could have written. So
@@ -22,18 +25,27 @@ Rules:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from posthorn.model.directory_entry import HALTED_KEY, INSTALLATION_KEY
 from posthorn.model.streams import (
+    BANS,
+    COUNTERS,
+    COUNTERS_PREFIX,
     DEAD,
     DIRECTORY,
     EVENTS,
     EVENTS_PREFIX,
+    GREYLIST,
     INGEST,
+    SCAN_MESSAGE,
+    SCAN_REPORT,
+    SCAN_SENDER,
+    UNSCANNED_CONSUMER,
     WAKE_SUBJECT,
     ingest_subject,
+    unscanned_subject,
 )
 
 ADMINISTRATOR: Final = "posthorn"
@@ -42,7 +54,9 @@ LAYOUT_KEEPERS: Final = frozenset({"delivery", "api"})
 """Parts that create and update streams."""
 _BUCKET: Final = f"KV_{DIRECTORY}"
 _KEYS: Final = f"$KV.{DIRECTORY}.>"
-_STREAMS: Final = (INGEST, DEAD, EVENTS, _BUCKET)
+_BANS: Final = f"KV_{BANS}"
+_GREYLIST: Final = f"KV_{GREYLIST}"
+_STREAMS: Final = (INGEST, DEAD, EVENTS, _BUCKET, COUNTERS, _BANS, _GREYLIST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +66,8 @@ class User:
     part: str
     publish: tuple[str, ...]
     subscribe: tuple[str, ...]
+    answers: bool = False
+    """Whether it may answer a request that it received, once, within a minute."""
 
     @property
     def variable(self) -> str:
@@ -84,6 +100,18 @@ _DIRECTORY = (
 """Permissions to read the directory: direct gets, the watch, and its flow control."""
 _MARKS = tuple(f"$KV.{DIRECTORY}.{key}" for key in (INSTALLATION_KEY, HALTED_KEY))
 """Keys of the bucket that delivery may write, like api (ADR 18)."""
+_SCANNED = (
+    SCAN_SENDER,
+    SCAN_MESSAGE,
+    SCAN_REPORT,
+    *_api(
+        f"STREAM.INFO.{_BANS}",
+        f"CONSUMER.CREATE.{_BANS}",
+        f"CONSUMER.DELETE.{_BANS}.*",
+    ),
+    f"$JS.FC.{_BANS}.>",
+)
+"""Permissions to ask the scanning tier, to report to it, and to watch the bans."""
 _LAYOUT = (
     *_api(
         *(
@@ -114,7 +142,15 @@ def _user(part: str, publish: tuple[str, ...], subscribe: tuple[str, ...] = ()) 
 
 USERS: Final = (
     _user(
-        "smtp-in", (ingest_subject("mx"), *_api(f"STREAM.INFO.{INGEST}"), *_DIRECTORY), _ADVISORIES
+        "smtp-in",
+        (
+            ingest_subject("mx"),
+            unscanned_subject("mx"),
+            *_api(f"STREAM.INFO.{INGEST}"),
+            *_DIRECTORY,
+            *_SCANNED,
+        ),
+        _ADVISORIES,
     ),
     _user(
         "submission",
@@ -132,6 +168,7 @@ USERS: Final = (
             ),
             *_api(f"DIRECT.GET.{DEAD}", f"DIRECT.GET.{_BUCKET}.{_KEYS}"),
             f"$JS.ACK.{INGEST}.>",
+            ingest_subject("mx"),
             "retry.*",
             "dead.*",
             WAKE_SUBJECT,
@@ -143,6 +180,27 @@ USERS: Final = (
         "relay",
         (ingest_subject("notice"), *_api(f"STREAM.INFO.{INGEST}", f"DIRECT.GET.{_BUCKET}.{_KEYS}")),
         (WAKE_SUBJECT,),
+    ),
+    replace(
+        _user(
+            "scan",
+            (
+                ingest_subject("mx"),
+                *_api(
+                    f"STREAM.INFO.{INGEST}",
+                    f"CONSUMER.INFO.{INGEST}.{UNSCANNED_CONSUMER}",
+                    f"CONSUMER.MSG.NEXT.{INGEST}.{UNSCANNED_CONSUMER}",
+                    f"DIRECT.GET.{_BANS}.$KV.{BANS}.>",
+                    f"DIRECT.GET.{_GREYLIST}.$KV.{GREYLIST}.>",
+                ),
+                f"$JS.ACK.{INGEST}.{UNSCANNED_CONSUMER}.>",
+                f"{COUNTERS_PREFIX}>",
+                f"$KV.{BANS}.>",
+                f"$KV.{GREYLIST}.>",
+            ),
+            (SCAN_SENDER, SCAN_MESSAGE, SCAN_REPORT),
+        ),
+        answers=True,
     ),
     _user("pop3", _api(f"STREAM.INFO.{EVENTS}")),
     _user(
@@ -187,6 +245,7 @@ def users_config(passwords: dict[str, str] | None = None) -> str:
             "      permissions: {",
             *_subjects("publish", user.publish),
             *_subjects("subscribe", user.subscribe),
+            *(['        allow_responses: {max: 1, expires: "1m"}'] if user.answers else []),
             "      }",
             "    }",
         ]

@@ -1,4 +1,4 @@
-"""Stray messages: those that INGEST holds while neither consumer knows them. Found here, and
+"""Stray messages: those that INGEST holds while none of its consumers knows them. Found here, and
 delivered again.
 
 Theory:
@@ -10,6 +10,7 @@ Theory:
   unacknowledged: then every message in its lane is one.
 - The stream is queried before its consumers, so that messages arriving in between are not taken for
   strays.
+- One of the unscanned lane is delivered as it is, without a verdict: better than not at all.
 - A mistake costs only a query: a message is delivered once, by its id.
 """
 
@@ -22,10 +23,19 @@ from nats.aio.msg import Msg
 
 from posthorn.adapters.nats.connection import Connection
 from posthorn.adapters.nats.ingest_consumer import next_on, put_aside
-from posthorn.model.streams import INGEST, INGEST_CONSUMER, RETRY_CONSUMER
+from posthorn.model.streams import (
+    INGEST,
+    INGEST_CONSUMER,
+    RETRY_CONSUMER,
+    UNSCANNED_CONSUMER,
+)
 from posthorn.ports.errors import Unavailable
 
-_LANES = ((INGEST_CONSUMER, "ingest.*"), (RETRY_CONSUMER, "retry.*"))
+_LANES = (
+    (INGEST_CONSUMER, "ingest.*"),
+    (RETRY_CONSUMER, "retry.*"),
+    (UNSCANNED_CONSUMER, "unscanned.*"),
+)
 
 
 class NatsStray:

@@ -226,10 +226,26 @@ UNQUOTED_NAME = Reply(
 )
 RATE_REACHED = Reply(452, "4.7.1", "sending limit exceeded; try again later", "rate-reached")
 
+# Clients that misbehave
+
+BANNED = Reply(
+    421,
+    "4.7.1",
+    "connections from this network are refused for some time, because of errors or unknown recipients; try again later",
+    "banned",
+)
+EARLY_TALKER = Reply(554, "5.5.1", "commands before the greeting; closing", "early-talker")
+EARLY_PIPELINING = Reply(
+    554, "5.5.1", "commands before the reply to EHLO or HELO; closing", "early-pipelining"
+)
+
 # Faults and limits of ours
 
 FAULT = Reply(451, "4.3.0", "temporary system problem; try again later", "fault")
 FULL = Reply(452, "4.3.1", "insufficient system storage; try again later", "full")
+SCANNER_AWAY = Reply(
+    451, "4.3.0", "the message cannot be scanned now; try again later", "scanner-away"
+)
 OTHER_PROTOCOL = Reply(421, "4.7.0", "this is SMTP; closing", "other-protocol")
 TOO_MANY_ERRORS = Reply(421, "4.7.0", "too many errors; closing", "too-many-errors")
 ENDLESS_CHUNK = Reply(421, "4.7.0", "the chunk is far too large; closing", "endless-chunk")

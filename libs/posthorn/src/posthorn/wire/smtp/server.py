@@ -53,7 +53,7 @@ from posthorn.wire.smtp.events import (
     MessageEnd,
     Refused,
 )
-from posthorn.wire.smtp.other_protocols import is_other_protocol
+from posthorn.wire.smtp.other_protocols import is_binary, is_other_protocol
 from posthorn.wire.smtp.replies import Reply
 from posthorn.wire.smtp.sasl import (
     PASSWORD_PROMPT,
@@ -155,6 +155,13 @@ class Machine:
             return self._piece_of_chunk()
         if (self._left or self._endless) and not self._skipped():
             return self._fatal(smtp.ENDLESS_CHUNK) if not self._left else NEED_DATA
+        if (
+            self.state is State.FRESH
+            and self._at < len(self._input)
+            and not self._beginning
+            and is_binary(self._input[self._at])
+        ):
+            return self._fatal(smtp.OTHER_PROTOCOL)
         line = self._line()
         if line is None:
             return NEED_DATA

@@ -1,0 +1,201 @@
+"""The answering side of the questions to the scanning tier.
+
+Rules:
+
+- All processes subscribe as one queue group: NATS hands each question to one of them.
+- A process works on a limited number of questions of each kind; beyond that it answers ``busy`` at
+  once, so that the asker need not wait for its deadline.
+- A question is dropped when its asker has stopped waiting.
+- An answer goes only to the inbox of a part that may ask: a question could name any subject for its
+  answer, and the server would let it pass (``permissions``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Final, Protocol, Self
+
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from prometheus_client import Counter
+
+from posthorn.adapters.nats.client import FAULTS
+from posthorn.adapters.nats.connection import Connection
+from posthorn.adapters.nats.permissions import PART_NAMES, inbox_prefix
+from posthorn.adapters.nats.scan_payloads import (
+    BUSY,
+    PayloadError,
+    decode_message_question,
+    decode_reports,
+    decode_sender_question,
+    encode_error,
+    encode_facts,
+    encode_verdict_answer,
+)
+from posthorn.model.streams import SCAN_MESSAGE, SCAN_QUEUE, SCAN_REPORT, SCAN_SENDER
+from posthorn.model.verdict import Verdict
+from posthorn.ports.errors import Unavailable
+from posthorn.ports.scan import MessageQuestion, Report, SenderFacts, SenderQuestion
+
+log = structlog.get_logger()
+
+_turned_away = Counter(
+    "posthorn_scan_turned_away_total",
+    "Questions answered with busy, or not answered in time, by kind",
+    ["kind", "reason"],
+)
+_ASKERS: Final = frozenset({"smtp-in", "submission", "api"})
+_OTHERS: Final = tuple(f"{inbox_prefix(part)}." for part in PART_NAMES - _ASKERS)
+_LONGEST_WAIT: Final = 60.0
+
+
+class Answerer(Protocol):
+    """What answers the questions."""
+
+    async def sender(self, question: SenderQuestion) -> SenderFacts:
+        """Return what is known of a client."""
+        ...
+
+    async def message(self, question: MessageQuestion) -> Verdict:
+        """Return the verdict on a message."""
+        ...
+
+    def report(self, reports: Sequence[Report]) -> None:
+        """Take reports; neither fail nor wait."""
+        ...
+
+
+class NatsScanServer:
+    """Answers questions while its context is open; on leaving, finishes what it has begun.
+
+    ``senders``, ``messages``: questions of each kind under way at a time. ``grace_seconds``: for
+    those under way when the context is left.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        answerer: Answerer,
+        *,
+        senders: int = 500,
+        messages: int = 32,
+        grace_seconds: float = 10.0,
+    ) -> None:
+        self._connection = connection
+        self._answerer = answerer
+        self._grace_seconds = grace_seconds
+        self._limits = {SCAN_SENDER: senders, SCAN_MESSAGE: messages}
+        self._running: dict[str, set[asyncio.Task[None]]] = {
+            SCAN_SENDER: set(),
+            SCAN_MESSAGE: set(),
+        }
+        self._client: Client | None = None  # the client that holds the subscriptions
+        self._subscriptions: list[Subscription] = []
+        self._subscribing = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        self._connection.on_up(self._subscribe)
+        with suppress(Unavailable):  # the hook does it after the connect
+            await self._subscribe()
+            with suppress(*FAULTS):
+                # from here on the server knows of it; the library's first ping may overtake
+                await self._connection.client.flush()
+                await self._connection.client.flush()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._connection.forget(self._subscribe)
+        for subscription in self._subscriptions:
+            # also while the connection is down, or the library would renew it
+            with suppress(Exception):
+                async with asyncio.timeout(2):
+                    await subscription.drain()  # type: ignore[no-untyped-call]
+        running = [task for tasks in self._running.values() for task in tasks]
+        if running:
+            late = (await asyncio.wait(running, timeout=self._grace_seconds))[1]
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    @property
+    def running(self) -> int:
+        """Questions under way."""
+        return sum(map(len, self._running.values()))
+
+    async def probe(self) -> None:
+        """Raise Unavailable while no questions are received."""
+        if not self._connection.is_up or self._client is not self._connection.client:
+            raise Unavailable("nats", "not connected")
+
+    async def _subscribe(self) -> None:
+        async with self._subscribing:
+            client = self._connection.client
+            if self._client is client:
+                return  # the library renews subscriptions of a client that reconnects
+            self._subscriptions = [
+                await self._connection.subscribe(subject, on_message, SCAN_QUEUE)
+                for subject, on_message in (
+                    (SCAN_SENDER, self._on_sender),
+                    (SCAN_MESSAGE, self._on_message),
+                    (SCAN_REPORT, self._on_report),
+                )
+            ]
+            self._client = client
+
+    async def _on_sender(self, message: Msg) -> None:
+        await self._admit(SCAN_SENDER, message, self._answer_sender)
+
+    async def _on_message(self, message: Msg) -> None:
+        await self._admit(SCAN_MESSAGE, message, self._answer_message)
+
+    async def _on_report(self, message: Msg) -> None:
+        with suppress(PayloadError):
+            self._answerer.report(decode_reports(message.data))
+
+    async def _admit(
+        self, kind: str, message: Msg, answer: Callable[[bytes], Awaitable[bytes]]
+    ) -> None:
+        reply = message.reply
+        if not reply.startswith("_INBOX.") or reply.startswith(_OTHERS):
+            return
+        running = self._running[kind]
+        if len(running) >= self._limits[kind]:
+            _turned_away.labels(kind.rpartition(".")[2], "busy").inc()
+            await self._reply(reply, BUSY)
+            return
+        task = asyncio.create_task(self._work(kind, message.data, reply, answer), name=kind)
+        running.add(task)
+        task.add_done_callback(running.discard)
+
+    async def _work(
+        self, kind: str, data: bytes, reply: str, answer: Callable[[bytes], Awaitable[bytes]]
+    ) -> None:
+        try:
+            payload = await answer(data)
+        except TimeoutError:
+            _turned_away.labels(kind.rpartition(".")[2], "late").inc()
+            return
+        except (PayloadError, Unavailable) as error:
+            payload = encode_error(str(error))
+        except Exception as error:
+            log.exception("a question could not be answered", kind=kind)
+            payload = encode_error(type(error).__name__)
+        await self._reply(reply, payload)
+
+    async def _answer_sender(self, data: bytes) -> bytes:
+        question, wait = decode_sender_question(data)
+        async with asyncio.timeout(min(wait, _LONGEST_WAIT)):
+            return encode_facts(await self._answerer.sender(question))
+
+    async def _answer_message(self, data: bytes) -> bytes:
+        question, wait = decode_message_question(data)
+        async with asyncio.timeout(min(wait, _LONGEST_WAIT)):
+            return encode_verdict_answer(await self._answerer.message(question))
+
+    async def _reply(self, reply: str, payload: bytes) -> None:
+        with suppress(Unavailable):
+            await self._connection.publish(reply, payload)

@@ -1,0 +1,1 @@
+"""The scanning tier: says who a client is and what a message is (ADR 31)."""

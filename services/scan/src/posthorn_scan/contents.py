@@ -1,0 +1,48 @@
+"""Contents of messages in memory: as they came with a question, or from the blob store within a
+budget of bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from posthorn.ports.blobs import Blobs
+from posthorn.ports.errors import Unavailable
+from posthorn.ports.scan import MessageQuestion
+
+
+class Contents:
+    """Reads contents. ``most_bytes``: of all that were read from the blob store, at a time."""
+
+    def __init__(self, blobs: Blobs, most_bytes: int) -> None:
+        self._blobs = blobs
+        self._most_bytes = most_bytes
+        self._held = 0
+        self._changed = asyncio.Condition()
+
+    @asynccontextmanager
+    async def of(self, question: MessageQuestion) -> AsyncGenerator[bytes]:
+        """Yield the content that a question is about. Waits for room. Raises Unavailable."""
+        if question.content is not None:
+            yield question.content
+            return
+        if question.blob is None or question.size <= 0:
+            raise Unavailable("blobs", "the question has no content")
+        async with self.blob(question.blob, question.skip_bytes, question.size) as content:
+            yield content
+
+    @asynccontextmanager
+    async def blob(self, key: str, offset: int, length: int) -> AsyncGenerator[bytes]:
+        """Yield bytes of a blob. Waits for room. Raises Unavailable."""
+        if length > self._most_bytes:
+            raise Unavailable("scan", "the message is larger than the memory for messages")
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._held + length <= self._most_bytes)
+            self._held += length
+        try:
+            yield await self._blobs.read(key, offset, length)
+        finally:
+            async with self._changed:
+                self._held -= length
+                self._changed.notify_all()

@@ -1,0 +1,241 @@
+"""The second question: what a message is.
+
+Authentication, facts of the content, blocklists and the engines run side by side; the built-in
+scorer takes what they found together. Nothing here fails: what could not be found out is a
+temporary error, or an engine that is away, and the verdict says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+import structlog
+from prometheus_client import Counter, Histogram
+
+from posthorn.model.filter_policy import DEFAULT_POLICY
+from posthorn.model.verdict import MOST_RULES, Engine, EngineState, Rule, Verdict
+from posthorn.ports.scan import Listing, MessageQuestion, SenderFacts, SenderQuestion
+from posthorn.runtime.blocklists import Blocklists
+from posthorn.wire.auth.authentication import BodyHashes, authenticate, split_message
+from posthorn.wire.auth.lookup import Lookup
+from posthorn.wire.auth.public_key import SignatureCheck
+from posthorn.wire.auth.results import Authentication, Outcome
+from posthorn.wire.spam.facts import MessageFacts, read_facts
+from posthorn.wire.spam.rule import Case
+from posthorn.wire.spam.scorer import score
+from posthorn_scan.engines.clamav import ClamAv
+from posthorn_scan.engines.engine import ConfiguredEngine, EngineResult
+from posthorn_scan.report_kind import report_kind
+from posthorn_scan.sealers import trusted_sealer
+from posthorn_scan.sender import SenderChecks
+
+log = structlog.get_logger()
+
+_messages = Counter("posthorn_scan_messages_total", "Messages judged, by outcome", ["outcome"])
+for _outcome in ("clean", "spam", "virus", "incomplete"):
+    _messages.labels(_outcome)
+_seconds = Histogram(
+    "posthorn_scan_message_seconds",
+    "Time until a message was judged",
+    buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10),
+)
+
+_ASIDE_FROM: Final = 64 * 1024
+"""Bytes from which a message is hashed and read in a thread."""
+
+
+class Judge:
+    """Judges messages. ``seconds``: for all that asks DNS."""
+
+    def __init__(
+        self,
+        lookup: Lookup,
+        check: SignatureCheck,
+        blocklists: Blocklists,
+        senders: SenderChecks,
+        engines: Sequence[ConfiguredEngine],
+        *,
+        sealers: Iterable[str] = (),
+        seconds: float = 6.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._lookup, self._check, self._blocklists = lookup, check, blocklists
+        self._senders, self._engines = senders, tuple(engines)
+        self._sealers = frozenset(sealers)
+        self._seconds = seconds
+        self._clock = clock
+
+    @property
+    def engines(self) -> tuple[ConfiguredEngine, ...]:
+        """The engines that are configured."""
+        return self._engines
+
+    async def judge(self, question: MessageQuestion, content: bytes) -> Verdict:
+        """Return the verdict on a message in canonical form, without our trace fields."""
+        began = time.monotonic()
+        known = question.facts or await self._senders.facts(
+            SenderQuestion(question.client, question.helo, question.reverse_path)
+        )
+        header, body = split_message(content)
+        (authentication, state), facts, results = await asyncio.gather(
+            self._authenticate(question, known, header, body),
+            _read(content),
+            self._ask_engines(question, content, known),
+        )
+        listings = known.listings
+        if facts is not None:
+            listings += await self._listed_domains(authentication, facts)
+        rules = _scored(question, authentication, facts, listings)
+        builtin = Engine("builtin", state, round((time.monotonic() - began) * 1000))
+        away = {
+            each.away
+            for each in results
+            if each.engine.name != ClamAv.name or may_carry_virus(facts)
+        }
+        unjudged = [each for each in results if each.engine.state not in _JUDGED]
+        verdict = Verdict(
+            scanned_at=self._clock(),
+            authentication=authentication,
+            rules=most_important(
+                [*rules, *(rule for each in results for rule in each.findings.rules)]
+            ),
+            engines=(builtin, *(each.engine for each in results)),
+            virus=next((each.findings.virus for each in results if each.findings.virus), ""),
+            is_complete=not unjudged,
+            trusted_sealer=trusted_sealer(authentication.arc, self._sealers),
+            report=None if facts is None else report_kind(facts),
+            hold="hold" in away,
+            defer="defer" in away,
+        )
+        _count(verdict)
+        _seconds.observe(time.monotonic() - began)
+        return verdict
+
+    async def _authenticate(
+        self, question: MessageQuestion, known: SenderFacts, header: bytes, body: bytes
+    ) -> tuple[Authentication, EngineState]:
+        try:
+            async with asyncio.timeout(self._seconds):
+                hashes = await _hashed(header, body)
+                return (
+                    await authenticate(
+                        self._lookup,
+                        self._check,
+                        header=header,
+                        hashes=hashes,
+                        client=question.client,
+                        helo=question.helo,
+                        reverse_path=question.reverse_path,
+                        hostname=question.hostname,
+                        now=question.received_at or self._clock(),
+                        iprev=known.iprev,
+                        spf=known.spf,
+                        gather=asyncio.gather,
+                    ),
+                    EngineState.OK,
+                )
+        except TimeoutError:
+            log.warning("a message was not authenticated in time", message=question.message_id)
+            return Authentication(known.iprev, known.spf), EngineState.TIMEOUT
+        except Exception:
+            log.exception("a message could not be authenticated", message=question.message_id)
+            return Authentication(known.iprev, known.spf), EngineState.DOWN
+
+    async def _ask_engines(
+        self, question: MessageQuestion, content: bytes, known: SenderFacts
+    ) -> list[EngineResult]:
+        name = known.iprev.name if known.iprev.outcome is Outcome.PASS else ""
+        return await asyncio.gather(
+            *(each.scan(content, question, client_name=name) for each in self._engines)
+        )
+
+    async def _listed_domains(
+        self, authentication: Authentication, facts: MessageFacts
+    ) -> tuple[Listing, ...]:
+        author = authentication.dmarc.domain
+        domains = [author, *facts.hosts] if author else facts.hosts
+        return await self._blocklists.look_up("", domains) if domains else ()
+
+
+_JUDGED: Final = frozenset({EngineState.OK, EngineState.SKIPPED})
+
+
+def may_carry_virus(facts: MessageFacts | None) -> bool:
+    """Return whether a message is more than text: only such a one waits for ClamAV."""
+    if facts is None or facts.files or not facts.is_complete:
+        return True
+    return not all(
+        each in ("text/plain", "text/html") or each.startswith("multipart/") for each in facts.types
+    )
+
+
+async def _hashed(header: bytes, body: bytes) -> BodyHashes:
+    hashes = BodyHashes.of(header)
+    if not hashes.is_needed:
+        return hashes
+    if len(body) < _ASIDE_FROM:
+        hashes.update(body)
+    else:
+        await asyncio.to_thread(hashes.update, body)
+    return hashes
+
+
+async def _read(content: bytes) -> MessageFacts | None:
+    """Return the facts of the content; None if they cannot be read, which is our fault."""
+    try:
+        if len(content) < _ASIDE_FROM:
+            return read_facts(content)
+        return await asyncio.to_thread(read_facts, content)
+    except Exception:
+        log.exception("the content of a message could not be read")
+        return None
+
+
+def _scored(
+    question: MessageQuestion,
+    authentication: Authentication,
+    facts: MessageFacts | None,
+    listings: Sequence[Listing],
+) -> list[Rule]:
+    if facts is None:
+        return []
+    case = Case(
+        facts,
+        authentication,
+        question.client,
+        question.helo,
+        question.reverse_path,
+        question.received_at,
+        listings,
+        own_domains=frozenset(each.rpartition("@")[2] for each in question.recipients),
+    )
+    try:
+        return [Rule(match.name, match.points, match.detail) for match in score(case)]
+    except Exception:
+        log.exception("a message could not be scored", message=question.message_id)
+        return []
+
+
+def most_important(rules: Sequence[Rule]) -> tuple[Rule, ...]:
+    """Return the rules that a verdict keeps, those with the most points first; the points of
+    those left out are in one rule, so that the sum stays."""
+    ordered = sorted(rules, key=lambda rule: -abs(rule.points))
+    if len(ordered) <= MOST_RULES:
+        return tuple(ordered)
+    kept, rest = ordered[: MOST_RULES - 1], ordered[MOST_RULES - 1 :]
+    points = round(sum(rule.points for rule in rest), 2)
+    return (*kept, Rule("OTHER_RULES", points, f"{len(rest)} further rules"))
+
+
+def _count(verdict: Verdict) -> None:
+    outcome = "clean"
+    if verdict.virus:
+        outcome = "virus"
+    elif verdict.score >= DEFAULT_POLICY.junk_score:
+        outcome = "spam"
+    elif not verdict.is_complete:
+        outcome = "incomplete"
+    _messages.labels(outcome).inc()

@@ -1,0 +1,72 @@
+"""The tier as a whole: answers the questions of smtp-in and takes its reports."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+import structlog
+
+from posthorn.model.events import SCANNED, Event
+from posthorn.model.verdict import Verdict, encode_verdict
+from posthorn.ports.events import Events
+from posthorn.ports.scan import MessageQuestion, Report, SenderFacts, SenderQuestion
+from posthorn_scan.contents import Contents
+from posthorn_scan.judge import Judge
+from posthorn_scan.networks import NetworkDefence
+from posthorn_scan.sender import SenderChecks
+
+log = structlog.get_logger()
+
+
+class Tier:
+    """Answers questions."""
+
+    def __init__(
+        self,
+        senders: SenderChecks,
+        judge: Judge,
+        contents: Contents,
+        defence: NetworkDefence,
+        events: Events,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._senders, self._judge, self._contents = senders, judge, contents
+        self._defence, self._events = defence, events
+        self._clock = clock
+
+    async def sender(self, question: SenderQuestion) -> SenderFacts:
+        """Return what is known of a client."""
+        return await self._senders.facts(question)
+
+    async def message(self, question: MessageQuestion) -> Verdict:
+        """Return the verdict on a message. Raises Unavailable if its content cannot be read."""
+        async with self._contents.of(question) as content:
+            return await self.judge(question, content)
+
+    async def judge(self, question: MessageQuestion, content: bytes) -> Verdict:
+        """Return the verdict on a message whose content is at hand, and record it."""
+        verdict = await self._judge.judge(question, content)
+        self._record(question.message_id, verdict)
+        return verdict
+
+    def report(self, reports: Sequence[Report]) -> None:
+        """Take reports; neither fail nor wait."""
+        self._defence.report(reports)
+
+    def _record(self, message_id: str, verdict: Verdict) -> None:
+        try:
+            message = UUID(message_id)
+        except ValueError:
+            return
+        detail = {"score": verdict.score, **encode_verdict(verdict)}
+        self._events.record(Event(message, self._clock(), SCANNED, detail))
+        log.info(
+            "scanned",
+            message=message_id,
+            score=verdict.score,
+            virus=verdict.virus,
+            dmarc=verdict.authentication.dmarc.outcome.value,
+            complete=verdict.is_complete,
+        )

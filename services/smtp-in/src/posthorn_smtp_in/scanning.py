@@ -1,0 +1,305 @@
+"""What the scanning tier says of a client and of a message, and what follows from it for each
+recipient (ADR 31).
+
+Rules:
+
+- At MAIL the tier is asked who the client is, in a task of its own that ends with the transaction.
+  It is waited for at RCPT only where the recipient's policy needs the answer, and at the end of
+  data, where the answer goes with the second question.
+- SMTP has one reply for all recipients: a message is refused only if the policy of every recipient
+  refuses it. Else it is accepted whole, and delivery decides for each.
+- No answer, whatever the reason, refuses nothing: the message is accepted into the lane of those
+  that are scanned before they are delivered (promises 2 and 3). Nor do the points of a verdict in
+  which an engine is missing.
+- What is refused is an event that names the recipients, so that they can find it (promise 8).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from dataclasses import dataclass
+
+import structlog
+from prometheus_client import Counter, Histogram
+
+from posthorn.model.events import REFUSED, Event
+from posthorn.model.filter_policy import (
+    Action,
+    Decision,
+    FilterPolicy,
+    Sender,
+    decide,
+    is_forwarded,
+    matches,
+    sender_of,
+)
+from posthorn.model.verdict import Verdict
+from posthorn.model.verdict_fields import verdict_fields
+from posthorn.ports.clock import Clock
+from posthorn.ports.directory import DirectoryWithPolicies
+from posthorn.ports.errors import Unavailable
+from posthorn.ports.events import Events
+from posthorn.ports.scan import (
+    MessageQuestion,
+    Scanner,
+    SenderFacts,
+    SenderQuestion,
+)
+from posthorn.wire.address import parse_address
+from posthorn.wire.auth.results import Authentication, Outcome
+from posthorn.wire.message.header import HeaderScan
+from posthorn.wire.smtp import replies as smtp
+from posthorn.wire.smtp.replies import Reply
+from posthorn_smtp_in.message_buffer import MessageBuffer
+from posthorn_smtp_in.scan_replies import REFUSED_BY_VERDICT, greylisted, listed, refused_by
+from posthorn_smtp_in.settings import SmtpSettings
+from posthorn_smtp_in.transaction import Client, Transaction
+
+log = structlog.get_logger()
+
+_questions = Histogram(
+    "posthorn_smtp_in_scan_seconds",
+    "From a question to the scanning tier until its answer",
+    ["question"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10),
+)
+_outcomes = Counter(
+    "posthorn_smtp_in_scanned_total",
+    "Messages at the end of data, by what came of asking the scanning tier",
+    ["outcome"],
+)
+for _outcome in ("accepted", "refused", "deferred", "held", "unscanned"):
+    _outcomes.labels(_outcome)
+_MARKED = frozenset({Action.MARK, Action.JUNK, Action.QUARANTINE, Action.REFUSE})
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """What is known of a message that is accepted."""
+
+    verdict: Verdict | None
+    """None: it is to be scanned before it is delivered."""
+    fields: bytes = b""
+    """Header fields that tell of it, with their line ends."""
+
+
+class Scanning:
+    """Asks the scanning tier, and applies the recipients' policies to its answers."""
+
+    def __init__(
+        self,
+        settings: SmtpSettings,
+        scanner: Scanner,
+        directory: DirectoryWithPolicies,
+        events: Events,
+        clock: Clock = time.time,
+    ) -> None:
+        self._settings = settings
+        self._scanner = scanner
+        self._directory = directory
+        self._events = events
+        self._clock = clock
+
+    def begin(self, transaction: Transaction, client: Client) -> None:
+        """Ask who the client is, without waiting."""
+        question = SenderQuestion(client.address, client.helo, transaction.mail.written)
+        # begun at once, so that the question is sent by now
+        transaction.sender_facts = asyncio.Task(
+            self._answer("sender", self._scanner.sender(question)),
+            loop=asyncio.get_running_loop(),
+            eager_start=True,
+        )
+
+    async def recipient(self, transaction: Transaction, client: Client) -> Reply:
+        """Learn the policy of the recipient that was accepted last: RECIPIENT_OK, or the reply
+        that refuses the client by it."""
+        name = next(reversed(transaction.recipients))
+        if name in transaction.policies:
+            return smtp.RECIPIENT_OK
+        try:
+            policy = await self._directory.policy(parse_address(name))
+        except Unavailable as fault:
+            log.warning("a policy cannot be read", recipient=name, detail=str(fault))
+            del transaction.recipients[name]
+            return smtp.FAULT
+        if policy.refuse_listed or policy.greylist:
+            reply = await self._known_client(transaction, client, name, policy)
+            if reply is not None:
+                del transaction.recipients[name]
+                self._record(transaction, client, [name], reply, reply.kind)
+                return reply
+        transaction.policies[name] = policy
+        return smtp.RECIPIENT_OK
+
+    async def message(
+        self,
+        transaction: Transaction,
+        message: MessageBuffer,
+        client: Client,
+        header: HeaderScan,
+        content: bytes | None,
+        blob: str | None,
+        received_at: float,
+    ) -> Reply | Scanned:
+        """Ask what a complete message is; exactly one of ``content``, without our trace fields,
+        and ``blob`` is given. Return what is known of it, or the reply that refuses it."""
+        # recipients of one domain mostly share a policy, and its lists may be long
+        policies = {id(each): each for each in transaction.policies.values()}.values()
+        skipped = message.trace_octets
+        verdict = await self._answer(
+            "message",
+            self._scanner.message(
+                MessageQuestion(
+                    message_id=str(transaction.id),
+                    client=client.address,
+                    helo=client.helo,
+                    reverse_path=transaction.mail.written,
+                    recipients=tuple(transaction.recipients),
+                    received_at=received_at,
+                    hostname=self._settings.smtp_hostname,
+                    content=content,
+                    blob=blob,
+                    skip_bytes=0 if blob is None else skipped,
+                    size=message.size - skipped,
+                    facts=await _facts(transaction),
+                    engines=frozenset(
+                        engine
+                        for engine in ("rspamd", "clamav")
+                        if any(getattr(policy, engine) for policy in policies)
+                    ),
+                    smtputf8=transaction.mail.smtputf8,
+                )
+            ),
+        )
+        if verdict is None:
+            _outcomes.labels("unscanned").inc()
+            log.info("accepted unscanned", message=str(transaction.id))
+            return Scanned(None)
+        path, author = transaction.mail.written, header.summary.from_
+        sender = Sender(path, path, client.address, is_shown=False)
+        if any(policy.allow or policy.block for policy in policies):
+            sender = sender_of(author, path, client.address, verdict.authentication)
+        decisions = [decide(verdict, policy, sender) for policy in policies]
+        if all(_refuses(decision, verdict) for decision in decisions):
+            _outcomes.labels("refused").inc()
+            sender = sender_of(author, path, client.address, verdict.authentication)
+            return self._refusal(transaction, message, client, decisions, verdict, sender)
+        if verdict.defer:
+            _outcomes.labels("deferred").inc()
+            reply, names = smtp.SCANNER_AWAY, list(transaction.recipients)
+            self._record(transaction, client, names, reply, reply.kind, size=message.size)
+            return reply
+        if verdict.hold:
+            _outcomes.labels("held").inc()
+            return Scanned(None)
+        _outcomes.labels("accepted").inc()
+        fields = verdict_fields(
+            verdict,
+            hostname=self._settings.smtp_hostname,
+            client=client.address,
+            helo=client.helo,
+            reverse_path=transaction.mail.written,
+            message_id=str(transaction.id),
+            is_spam=any(decision.action in _MARKED for decision in decisions),
+        )
+        return Scanned(verdict, fields)
+
+    async def _answer[T](self, question: str, answer: Awaitable[T]) -> T | None:
+        """Return the tier's answer; None if there is none, or none that can be used."""
+        began = time.monotonic()
+        try:
+            found = await answer
+        except Unavailable as fault:
+            log.debug("no answer of the scanning tier", question=question, detail=str(fault))
+            return None
+        except Exception:
+            log.exception("the scanning tier could not be asked", question=question)
+            return None
+        _questions.labels(question).observe(time.monotonic() - began)
+        return found
+
+    async def _known_client(
+        self, transaction: Transaction, client: Client, recipient: str, policy: FilterPolicy
+    ) -> Reply | None:
+        """Return the reply that refuses a client by what is known of it; None: none does."""
+        facts = await _facts(transaction)
+        if facts is None or _is_welcome(facts, policy, transaction, client):
+            return None
+        if policy.refuse_listed and not any(each.points < 0 for each in facts.listings):
+            for listing in facts.listings:
+                if listing.points > 0 and listing.subject == client.address:
+                    return listed(listing, str(transaction.id))
+        if policy.greylist:
+            asked = SenderQuestion(
+                client.address, client.helo, transaction.mail.written, True, recipient
+            )
+            again = await self._answer("greylist", self._scanner.sender(asked))
+            if again is not None and again.greylist_seconds > 0:
+                return greylisted(again.greylist_seconds)
+        return None
+
+    def _refusal(
+        self,
+        transaction: Transaction,
+        message: MessageBuffer,
+        client: Client,
+        decisions: list[Decision],
+        verdict: Verdict,
+        sender: Sender,
+    ) -> Reply:
+        decision = min(decisions, key=lambda each: REFUSED_BY_VERDICT.index(each.reason))
+        reply = refused_by(decision, verdict, str(transaction.id))
+        self._record(
+            transaction,
+            client,
+            list(transaction.recipients),
+            reply,
+            decision.reason,
+            size=message.size,
+            author=sender.address,
+            score=decision.score,
+            rule=decision.detail,
+        )
+        return reply
+
+    def _record(
+        self,
+        transaction: Transaction,
+        client: Client,
+        recipients: list[str],
+        reply: Reply,
+        reason: str,
+        **about: object,
+    ) -> None:
+        detail: dict[str, object] = {
+            "service": self._settings.smtp_role,
+            "client": client.address,
+            "recipients": recipients,
+            "reason": reason,
+            "reply": f"{reply.code} {reply.status} {reply.text}",
+            "reverse_path": transaction.mail.written,
+        }
+        self._events.record(Event(transaction.id, self._clock(), REFUSED, detail | about))
+
+
+async def _facts(transaction: Transaction) -> SenderFacts | None:
+    return None if transaction.sender_facts is None else await transaction.sender_facts
+
+
+def _refuses(decision: Decision, verdict: Verdict) -> bool:
+    return decision.action is Action.REFUSE and (verdict.is_complete or decision.reason != "score")
+
+
+def _is_welcome(
+    facts: SenderFacts, policy: FilterPolicy, transaction: Transaction, client: Client
+) -> bool:
+    """Return whether a recipient wants mail from this client whatever lists say."""
+    authentication = Authentication(iprev=facts.iprev, spf=facts.spf)
+    if is_forwarded(authentication, policy):
+        return True
+    path = transaction.mail.written
+    entry = matches(policy.allow, Sender(path, path, client.address, is_shown=False))
+    passed = any(each.outcome is Outcome.PASS and each.identity == "mailfrom" for each in facts.spf)
+    return bool(entry) and ("/" in entry or passed)

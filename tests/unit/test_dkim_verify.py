@@ -402,9 +402,9 @@ async def test_rules_of_key_records(extra: str, expected: Outcome) -> None:
         b"v=DKIM1; k=ed25519; p=AAAA",
         b"v=DKIM1; p=AAAA",
         b"v=DKIM1; k=rsa; p=" + b"A" * 9000,
-        record(ed25519_key()),
-        record(ed25519_key()).replace(b"ed25519", b"rsa"),
-        record(rsa_key()).replace(b"rsa", b"ed25519"),
+        pytest.param(record(ed25519_key()), id="ed25519 for RSA"),
+        pytest.param(record(ed25519_key()).replace(b"ed25519", b"rsa"), id="ed25519 called RSA"),
+        pytest.param(record(rsa_key()).replace(b"rsa", b"ed25519"), id="RSA called ed25519"),
         "v=DKIM1; k=\N{SNOWMAN}; p=AAAA".encode(),
     ],
 )

@@ -95,7 +95,7 @@ async def ended(process: subprocess.Popen[bytes]) -> int:
     async def has_ended() -> bool:
         return process.poll() is not None
 
-    await until(has_ended, 15, "the process's end")
+    await until(has_ended, 60, "the process's end")
     return int(process.returncode)
 
 
@@ -152,7 +152,7 @@ async def test_a_process_killed_again_and_again_under_load(
             async def moves(before: int = before) -> bool:
                 return len(await env.seed.inbox(account)) > before or sending.done()
 
-            await until(moves, 15, "a delivery")
+            await until(moves, 60, "a delivery")
             await asyncio.sleep(rolled.uniform(0, 0.2))  # and then it is killed
     await sending
     with delivery.started():
@@ -166,7 +166,7 @@ async def test_sigterm_finishes_what_is_at_hand_and_gives_back_the_rest(
 ) -> None:
     (account,) = await env.seed.accounts(1)
     with delivery.started(ack_wait=20.0) as process:
-        await until(delivery.is_ready, 15, "readiness")
+        await until(delivery.is_ready, 60, "readiness")
         sending = asyncio.gather(
             *(env.send(b"%d\r\n" % number, "user0@example.test") for number in range(300))
         )
@@ -206,7 +206,7 @@ async def test_a_database_that_is_down_makes_the_process_unready_not_dead(
                 return False
             return bool(answer.status_code == 503 and answer.json()["started"])
 
-        await until(says_so, 15, "an unready answer")
+        await until(says_so, 60, "an unready answer")
         async with httpx.AsyncClient() as client:
             parts = (await client.get(f"{url}/readyz")).json()["parts"]
             assert (parts["nats"], parts["blobs"]) == ("ok", "ok")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import smtplib
 import stat
 import subprocess
 import sys
@@ -12,8 +13,10 @@ from uuid import uuid4
 
 import pytest
 
+from posthorn.wire.reports.dmarc import DmarcRecord
 from tests.e2e.command_line import CommandLine, Ran, beside, leaves
 from tests.e2e.trace import split_trace
+from tests.support.reports import complaint_body, dmarc_body, tls_body
 from tests.support.system import System, await_that
 
 
@@ -543,6 +546,28 @@ def test_statistics_count_what_was_sent(shell: CommandLine, domain: str, address
         "it is counted", lambda: shell.run(command).rows, timeout=40
     )  # who sent it is the key, not the domain
     assert row[1:4] == [domain, "delivered", "1"]
+
+
+def test_reports_that_arrive_by_smtp_are_shown_as_figures(
+    shell: CommandLine, system: System, domain: str, address: str
+) -> None:
+    record = DmarcRecord("192.0.2.7", 3, "none", "pass", "fail", header_from=domain)
+    bodies = (
+        dmarc_body(domain, [record]),
+        tls_body(domain),
+        complaint_body(None, recipient="x@y.example"),
+    )
+    with smtplib.SMTP("127.0.0.1", system.ports["SMTP"]) as client:
+        for body in bodies:
+            client.sendmail("reports@provider.test", [address], body)
+    (row,) = await_that("it is read", lambda: shell.run(f"report dmarc {domain}").rows, timeout=60)
+    assert row[:5] == ["3", "192.0.2.7", "Provider Inc.", "no", "none"]
+    rows = await_that(
+        "it is read", lambda: shell.run(f"report tls {domain} --since 2d").rows, timeout=60
+    )
+    assert [row[0] for row in rows] == ["2", "1", "7"]
+    listed = await_that("it is read", lambda: shell.run("report complaints").rows, timeout=60)
+    assert listed[0][1:3] == ["x@y.example", "abuse"]
 
 
 def test_contexts(shell: CommandLine, system: System, tmp_path: Path) -> None:

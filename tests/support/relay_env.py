@@ -24,6 +24,7 @@ from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.queue.enqueue import QueuePolicy
 from posthorn.adapters.postgres.queue.queue import PostgresQueue
 from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
+from posthorn.adapters.postgres.reports.tls_outcomes import PostgresTlsOutcomes
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.model.blob_range import BlobRange
 from posthorn.model.envelope import Body, Envelope, Record, decode_record
@@ -96,6 +97,7 @@ class RelayEnv:
     nats: Connection
     source: NatsIngestSource
     settings: RelaySettings
+    tls_outcomes: PostgresTlsOutcomes
     planner: FixedPlanner = field(default_factory=FixedPlanner)
     events: RecordedEvents = field(default_factory=RecordedEvents)
 
@@ -205,7 +207,7 @@ class RelayEnv:
                 throttle=PostgresThrottle(self.database),
             )
             relay = await stack.enter_async_context(
-                running(process, ports, NatsIngest(self.nats), settings)
+                running(process, ports, NatsIngest(self.nats), settings, self.tls_outcomes)
             )
             yield relay
         assert process.succeeded
@@ -231,7 +233,14 @@ async def relay_env(
         )
         try:
             yield RelayEnv(
-                database, PostgresQueue(relays), mailboxes, blobs, connection, source, settings
+                database,
+                PostgresQueue(relays),
+                mailboxes,
+                blobs,
+                connection,
+                source,
+                settings,
+                PostgresTlsOutcomes(relays),
             )
         finally:
             blobs.close()

@@ -122,6 +122,16 @@ async def test_a_deferred_recipient_is_tried_again_until_it_is_taken(env: RelayE
     assert attempts == 3 and reply.startswith("250")
 
 
+async def test_how_sessions_are_secured_is_counted_for_reports(env: RelayEnv, sink: Sink) -> None:
+    for _ in range(2):  # each relay writes what it counted when it drains
+        async with env.relay():
+            message = await env.post("bob@sink.test")
+            await env.become(message, bob="delivered")
+    query = "SELECT domain, policy_type, result_type, sessions FROM tls_outcomes"
+    counted = ("sink.test", "no-policy-found", "starttls-not-supported", 2)
+    assert await env.rows(query) == [counted]
+
+
 async def test_a_hard_bounce_suppresses_the_address_and_the_next_message_fails_unsent(
     env: RelayEnv, sink: Sink
 ) -> None:

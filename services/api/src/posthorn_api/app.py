@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from posthorn.ports.reports import ReportFigures
 from posthorn.ports.statistics import Statistics
 from posthorn.runtime.health import Health
 from posthorn_api.bulk import routes as import_routes
@@ -45,6 +46,7 @@ from posthorn_api.queue import routes as queue_routes
 from posthorn_api.queue import smarthost_routes as route_routes
 from posthorn_api.queue.service import QueueService
 from posthorn_api.reference.routes import reference_routes
+from posthorn_api.reports import routes as report_routes
 from posthorn_api.sending import routes as sending_routes
 from posthorn_api.sending.service import SendingService
 from posthorn_api.tenants import routes as tenancy_routes
@@ -77,6 +79,7 @@ ROUTERS = (
     mail_routes.dead,
     import_routes.imports,
     webhook_routes.webhooks,
+    report_routes.reports,
     stats_routes.stats,
     config_routes.config,
     tenancy_routes.audit,
@@ -104,6 +107,7 @@ class Services:
     config: ConfigService
     forwards: Confirmations
     filtering: FilteringService
+    reports: ReportFigures
 
 
 def operations() -> Iterator[APIRoute]:

@@ -24,6 +24,8 @@ from posthorn.adapters.postgres.events.statistics import PostgresEventCheckpoint
 from posthorn.adapters.postgres.events.webhook_dispatch import PostgresDispatch
 from posthorn.adapters.postgres.installation import PostgresInstallation
 from posthorn.adapters.postgres.replication import ReplicationWatch
+from posthorn.adapters.postgres.reports.inbox import PostgresReportInbox
+from posthorn.adapters.postgres.reports.outbox import PostgresReportOutbox
 from posthorn.ports.directory import DirectorySource
 from posthorn.ports.tenants import Tenants
 from posthorn.runtime.brakes import Brake
@@ -38,6 +40,8 @@ from posthorn_api.auth.tokens import Tokens
 from posthorn_api.directory.publisher import REMOVED_LEAST, REMOVED_SHARE, Publisher
 from posthorn_api.dns.service import LOOKUP_SECONDS
 from posthorn_api.events.reader import EventReader
+from posthorn_api.reports.reader import ReportReader
+from posthorn_api.reports.sender import ReportSender
 from posthorn_api.services import OverNats, ServiceOptions, build
 from posthorn_api.settings import ApiSettings
 from posthorn_api.upkeep import Upkeep
@@ -112,6 +116,21 @@ async def start(process: Process) -> None:
     await process.task(replication.run(), "replication")
     await process.task(sender.run(), "webhooks")
     await process.task(services.forwards.run(), "forward confirmations")
+    report_reader = ReportReader(
+        PostgresReportInbox(database, settings.public_reports), reader, late.events
+    )
+    await process.task(report_reader.run(), "report reader")
+    if settings.reports_send:
+        resolver = DnsResolver(settings.relay_dns_servers, lifetime=LOOKUP_SECONDS)
+        report_sender = ReportSender(
+            PostgresReportOutbox(database),
+            late.ingest,
+            resolver,
+            settings.smtp_hostname
+            if settings.relay_hostname == "localhost"
+            else settings.relay_hostname,
+        )
+        await process.task(report_sender.run(), "report sender")
     await process.task(
         _on_nats(settings, PostgresDirectorySource(database), late, reading, guard), "publisher"
     )

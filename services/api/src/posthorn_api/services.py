@@ -29,6 +29,7 @@ from posthorn.adapters.postgres.queue.administration import PostgresQueueAdminis
 from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
 from posthorn.adapters.postgres.queue.routes import PostgresRoutes
 from posthorn.adapters.postgres.queue.suppressions import PostgresSuppressions
+from posthorn.adapters.postgres.reports.figures import PostgresReportFigures
 from posthorn.model.dns_records import Presence
 from posthorn.model.ip_addresses import PUBLIC_ADDRESSES, AddressPolicy
 from posthorn.ports.blobs import Blobs
@@ -228,6 +229,7 @@ def build(
             wait_seconds=wait_seconds,
         ),
         filtering=filtering,
+        reports=PostgresReportFigures(database),
     )
     guard = Guard(
         keys,

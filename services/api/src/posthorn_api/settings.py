@@ -33,6 +33,7 @@ from posthorn.runtime.settings import (
     PostgresSettings,
     ProcessSettings,
     RateSettings,
+    ReportSettings,
     ResolverSettings,
     Seconds,
     SecretSettings,
@@ -258,6 +259,7 @@ class ApiSettings(
     OidcSettings,
     ForwardPolicySettings,
     LoginLimitSettings,
+    ReportSettings,
 ):
     """Where the API listens, its first key, and its limits."""
 

@@ -23,6 +23,7 @@ from posthorn_cli.commands import (
     mailbox,
     message,
     queue,
+    report,
     route,
     sending,
     stats,
@@ -66,6 +67,7 @@ for name, part in (
     ("export", transfer.exports),
     ("webhook", webhook.webhooks),
     ("stats", stats.stats),
+    ("report", report.reports),
     ("audit", audit.audit),
 ):
     app.add_typer(part, name=name)

@@ -72,7 +72,7 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
     policy = QueuePolicy(
         settings.relay_give_up_seconds, settings.relay_delay_notice_seconds, settings.forward_limits
     )
-    mailboxes = PostgresMailboxes(database, policy)
+    mailboxes = PostgresMailboxes(database, policy, counts_dmarc=settings.reports_send)
     secret_box = SecretBox.from_settings(settings)
     signer = DkimSigner(PostgresDkimKeys(database), secret_box)
     process.stack.callback(signer.close)

@@ -12,6 +12,7 @@ from posthorn.runtime.settings import (
     NatsSettings,
     PostgresSettings,
     ProcessSettings,
+    ReportSettings,
     Seconds,
     SecretSettings,
 )
@@ -27,6 +28,7 @@ class DeliverySettings(
     CollectorSettings,
     SecretSettings,
     ForwardSettings,
+    ReportSettings,
 ):
     """All settings of the delivery service."""
 

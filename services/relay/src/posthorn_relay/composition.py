@@ -22,7 +22,10 @@ from posthorn.adapters.postgres.installation import PostgresInstallation
 from posthorn.adapters.postgres.queue.mta_sts import PostgresPolicies
 from posthorn.adapters.postgres.queue.queue import PostgresQueue
 from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
+from posthorn.adapters.postgres.reports.tls_outcomes import PostgresTlsOutcomes
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.ingest import Ingest
+from posthorn.ports.reports import TlsOutcomes
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.installation import InstallationGuard
 from posthorn.runtime.process import Process
@@ -75,7 +78,8 @@ async def start(process: Process[RelaySettings]) -> None:
         events=events,
         throttle=PostgresThrottle(database),
     )
-    await enter(running(process, ports, ingest, settings))
+    outcomes = PostgresTlsOutcomes(database) if settings.reports_send else None
+    await enter(running(process, ports, ingest, settings, outcomes))
 
 
 def _planner(settings: RelaySettings, database: Database) -> MxPlanner:
@@ -90,10 +94,14 @@ def _planner(settings: RelaySettings, database: Database) -> MxPlanner:
 
 @asynccontextmanager
 async def running(
-    process: Process[RelaySettings], ports: RelayPorts, ingest: Ingest, settings: RelaySettings
+    process: Process[RelaySettings],
+    ports: RelayPorts,
+    ingest: Ingest,
+    settings: RelaySettings,
+    outcomes: TlsOutcomes | None = None,
 ) -> AsyncIterator[Scheduler]:
     """Run the relay's tasks. On leaving, transactions in progress are finished and the rest is
-    released."""
+    released. ``outcomes``: where outcomes of TLS are counted, if they are."""
     dsn_sender = DsnSender(
         ports.queue, ingest, ports.bodies, ports.events, settings, throttle=ports.throttle
     )
@@ -102,6 +110,8 @@ async def running(
         ports.queue, ports.events, scheduler.pool, settings, on_dsn_due=dsn_sender.wake
     )
     await process.task(dsn_sender.run(), "dsn sender")
+    if outcomes is not None:
+        await process.task(ports.tls_tally.run(outcomes), "tls tally")
     await process.task(maintenance.run(), "maintenance")
     await process.task(scheduler.recorder.run(), "recorder")
     await process.task(scheduler.liveness.run(), "liveness")
@@ -110,5 +120,8 @@ async def running(
         yield scheduler
     finally:
         await scheduler.drain(settings.grace_seconds)
+        if outcomes is not None:
+            with suppress(Unavailable):
+                await ports.tls_tally.flush(outcomes)
         with suppress(asyncio.CancelledError):
             await asyncio.wait([scheduling], timeout=1)

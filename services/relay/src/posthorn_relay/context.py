@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from posthorn.ports.bodies import BodyReader
 from posthorn.ports.events import Events
@@ -15,6 +15,7 @@ from posthorn_relay.recorder import OutcomeRecorder
 from posthorn_relay.settings import RelaySettings
 from posthorn_relay.smtp.pool import ConnectionPool
 from posthorn_relay.smtp.types import Connector, Planner
+from posthorn_relay.tls_tally import TlsTally
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class RelayPorts:
     events: Events
     throttle: Throttle | None = None
     """Counts DSNs to senders who did not authenticate."""
+    tls_tally: TlsTally = field(default_factory=TlsTally)
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,11 @@ class HostConnections:
             )
         return pause
 
+    @property
+    def _is_direct(self) -> bool:
+        """Whether the hosts are the destination's own, and not a smart host."""
+        return self._due.route is None or not self._due.route.host
+
     def _leave(self) -> PooledConnection | None:
         pooled, self._current = self._current, None
         if pooled is not None:
@@ -121,6 +126,8 @@ class HostConnections:
                 connection = await self._ports.connector.connect(remote)
             except Failed as failed:
                 self._next_hop.host_failed(remote)
+                if self._is_direct and failed.tls_result is not None:
+                    self._ports.tls_tally.failed(self._due.destination, remote, failed.tls_result)
                 log.info(
                     "connection failed",
                     destination=self._due.destination,
@@ -132,6 +139,8 @@ class HostConnections:
                 if failure is None or failed.code or not failure.code:
                     failure = failed
                 continue
+            if self._is_direct:
+                self._ports.tls_tally.connected(self._due.destination, remote, connection.tls)
             pooled = self._pool.made(connection, self._due)
             if self._next_hop.open():
                 await self._open_next_hop(pooled)

@@ -14,6 +14,7 @@ from posthorn.runtime.settings import (
     NatsSettings,
     PostgresSettings,
     ProcessSettings,
+    ReportSettings,
     ResolverSettings,
     Seconds,
     SecretSettings,
@@ -98,6 +99,7 @@ class RelaySettings(
     SecretSettings,
     EgressSettings,
     RetrySettings,
+    ReportSettings,
 ):
     """All settings of the relay."""
 

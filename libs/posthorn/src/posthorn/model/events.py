@@ -47,6 +47,10 @@ RESTORED = "restored"
 """Released from quarantine; detail: recipient, account, quarantine (id), by."""
 CLASSIFIED = "classified"
 """As spam or not, by its owner; detail: account, classification, by."""
+COMPLAINED = "complained"
+"""By its recipient, through a feedback loop (RFC 5965); the recipient is suppressed. Detail:
+recipient, feedback_type, reporter (domain), report (id of the message with the complaint), and
+original: the alias that forwards to the recipient, if any."""
 
 _SLOT_MILLISECONDS = 4000
 _ENCODER = json.JSONEncoder(separators=(",", ":"))

@@ -374,6 +374,14 @@ class SrsSettings(EnvSettings):
     reverse-paths. Several by comma, as many as there are secret keys."""
 
 
+class ReportSettings(EnvSettings):
+    """Reports about mail that are sent to others."""
+
+    reports_send: bool = True
+    """Send DMARC aggregate and TLS reports daily to domains that ask for them, if the name of the
+    sending host is in a domain here that has DKIM keys."""
+
+
 class SecretSettings(EnvSettings):
     """The master key, for parts that decrypt secrets in Postgres."""
 

@@ -52,11 +52,14 @@ TAGS = {
     " cancelled, one by one or all that match a filter.",
     "Routes": "How mail for a domain is sent on, if not to its MX hosts: by a smart host, with a login or a TLS policy of its"
     " own. For platform admins.",
-    "Suppressions": "Addresses that get no mail from a tenant, because they bounced permanently or were added by hand.",
+    "Suppressions": "Addresses that get no mail from a tenant, because they bounced permanently, complained, or"
+    " were added by hand.",
     "Parked messages": "Messages that were accepted and could not be delivered because of a fault. They are kept until they are"
     " retried or discarded. For platform admins.",
     "Bulk import": "Create or update many accounts and aliases in one request, streamed as lines of JSON.",
     "Webhooks": "Events of messages (delivered, bounced and others), posted to a URL of yours and signed.",
+    "Reports": "What other hosts report: DMARC aggregates and TLS reports as figures by source and result, and complaints"
+    " of recipients.",
     "Statistics": "Numbers of messages by hour or day, domain and outcome.",
     "Configuration": "The whole state of a tenant as one document, to be read, compared and applied (GitOps).",
     "Audit log": "Who changed what through this API, and who read the content of which mailbox.",

@@ -237,8 +237,10 @@ class SuppressionView(BaseModel):
 
     address: str
     reason: str
-    source: Literal["bounce", "api"]
-    message: UUID | None = Field(description="Id of the message that bounced.")
+    source: Literal["bounce", "api", "complaint"]
+    message: UUID | None = Field(
+        description="Id of the message that bounced, or was complained of."
+    )
     created_at: datetime
 
     @classmethod
@@ -258,7 +260,8 @@ class EventView(BaseModel):
 
     at: datetime
     kind: str = Field(
-        description="accepted, queued, delivered, deferred, bounced, notice, held, released, cancelled, retried or read.",
+        description="accepted, queued, delivered, deferred, bounced, notice, held, released, cancelled, retried, read or"
+        " complained.",
         examples=["delivered"],
     )
     detail: dict[str, Any] = Field(

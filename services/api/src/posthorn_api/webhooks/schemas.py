@@ -24,6 +24,7 @@ EventName = Literal[
     "cancelled",
     "retried",
     "read",
+    "complained",
 ]
 Events = Annotated[list[EventName], Field(min_length=1, max_length=20)]
 Url = Annotated[Line, Field(max_length=2000)]

@@ -21,6 +21,7 @@ from posthorn_cli.client.types import (
     AppPasswordCreation,
     AppPasswordView,
     AuditView,
+    ComplaintView,
     ConfigDocument,
     ConfigOutcome,
     DeadLetterView,
@@ -28,6 +29,7 @@ from posthorn_cli.client.types import (
     DeliveryView,
     DkimRotation,
     DkimView,
+    DmarcFigureView,
     DnsCheckView,
     DomainChange,
     DomainCreation,
@@ -66,6 +68,7 @@ from posthorn_cli.client.types import (
     TenantChange,
     TenantCreation,
     TenantView,
+    TlsFigureView,
     TraceView,
     WebhookChange,
     WebhookCreation,
@@ -908,6 +911,55 @@ class Operations(Connection):
                 "POST",
                 f"/v1/webhooks/{quoted(webhook_id)}/deliveries/{quoted(delivery)}/replay",
                 idempotency_key=idempotency_key,
+            ),
+        )
+
+    def list_dmarc_reports(
+        self,
+        name: str,
+        *,
+        since: str | None = None,
+        until: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[DmarcFigureView]:
+        """Get the figures of DMARC reports about a domain."""
+        return cast(
+            "Page[DmarcFigureView]",
+            self._call(
+                "GET",
+                f"/v1/domains/{quoted(name)}/reports/dmarc",
+                query={"since": since, "until": until, "limit": limit, "cursor": cursor},
+            ),
+        )
+
+    def list_tls_reports(
+        self,
+        name: str,
+        *,
+        since: str | None = None,
+        until: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[TlsFigureView]:
+        """Get the figures of TLS reports about a domain."""
+        return cast(
+            "Page[TlsFigureView]",
+            self._call(
+                "GET",
+                f"/v1/domains/{quoted(name)}/reports/tls",
+                query={"since": since, "until": until, "limit": limit, "cursor": cursor},
+            ),
+        )
+
+    def list_complaints(
+        self, *, domain: str | None = None, limit: int | None = None, cursor: str | None = None
+    ) -> Page[ComplaintView]:
+        """List complaints of recipients."""
+        return cast(
+            "Page[ComplaintView]",
+            self._call(
+                "GET", "/v1/complaints", query={"domain": domain, "limit": limit, "cursor": cursor}
             ),
         )
 

@@ -185,6 +185,20 @@ class CheckedRecordView(TypedDict):
     suggestion: list[str]
 
 
+class ComplaintView(TypedDict):
+    """A recipient's complaint about a message, from a feedback loop (RFC 5965)."""
+
+    id: str
+    message: str | None
+    recipient: str
+    domain: str
+    feedback_type: str
+    reporter: str
+    believed: bool
+    suppressed: bool
+    created_at: str
+
+
 class CompleteFilterPolicyView(TypedDict):
     """A filter policy with a value for each field."""
 
@@ -311,6 +325,7 @@ class ConfigWebhook(TypedDict):
             "cancelled",
             "retried",
             "read",
+            "complained",
         ]
     ]
     state: NotRequired[Literal["active", "paused"]]
@@ -386,6 +401,20 @@ class DkimView(TypedDict):
 
     domain: str
     keys: list[DkimKeyView]
+
+
+class DmarcFigureView(TypedDict):
+    """Messages in the domain's name from one source, as a receiver judged them."""
+
+    source: str
+    reporter: str
+    believed: bool
+    disposition: str
+    dkim_aligned: bool
+    spf_aligned: bool
+    messages: int
+    first_day: str
+    last_day: str
 
 
 class DnsCheckView(TypedDict):
@@ -868,7 +897,7 @@ class SuppressionView(TypedDict):
 
     address: str
     reason: str
-    source: Literal["bounce", "api"]
+    source: Literal["bounce", "api", "complaint"]
     message: str | None
     created_at: str
 
@@ -927,6 +956,19 @@ class TenantView(TypedDict):
     updated_at: str
 
 
+class TlsFigureView(TypedDict):
+    """Sessions of one sender with the domain's hosts, by result."""
+
+    reporter: str
+    believed: bool
+    policy_type: str
+    result_type: str | None
+    receiving_host: str
+    sessions: int
+    first_day: str
+    last_day: str
+
+
 class TraceView(TypedDict):
     """The events of a message in chronological order."""
 
@@ -953,6 +995,7 @@ class WebhookChange(TypedDict):
                 "cancelled",
                 "retried",
                 "read",
+                "complained",
             ]
         ]
     ]
@@ -978,6 +1021,7 @@ class WebhookCreation(TypedDict):
             "cancelled",
             "retried",
             "read",
+            "complained",
         ]
     ]
     domain: NotRequired[str | None]

@@ -174,6 +174,8 @@ class Connection(Protocol):
     """An open connection after EHLO, TLS and AUTH; used by one worker at a time."""
 
     remote: RemoteHost
+    tls: str
+    """Version, cipher and verification; empty without TLS."""
 
     @property
     def usable(self) -> bool:

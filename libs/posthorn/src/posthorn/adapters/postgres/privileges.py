@@ -90,6 +90,8 @@ PRIVILEGES: Final[Mapping[str, Privileges]] = {
             "correspondents": WRITE,
             "bayes_models": WRITE,
             "classifications": WRITE,
+            "received_reports": ("SELECT", "INSERT"),
+            "dmarc_evaluations": ("SELECT", "INSERT", "UPDATE"),
         },
         hidden=_PASSWORDS,
     ),
@@ -112,6 +114,7 @@ PRIVILEGES: Final[Mapping[str, Privileges]] = {
             "throttles": WRITE,
             "installation": READ,
             "aliases": KNOW,
+            "tls_outcomes": ("SELECT", "INSERT", "UPDATE"),
         }
     ),
     "pop3": Privileges(
@@ -138,7 +141,18 @@ PRIVILEGES: Final[Mapping[str, Privileges]] = {
 """By part. Every part may also read the schema's revision."""
 
 FOR_API_ALONE: Final = frozenset(
-    {"api_keys", "audit", "idempotency_keys", "webhooks", "webhook_deliveries", "statistics"}
+    {
+        "api_keys",
+        "audit",
+        "idempotency_keys",
+        "webhooks",
+        "webhook_deliveries",
+        "statistics",
+        "dmarc_report_sources",
+        "tls_report_results",
+        "complaints",
+        "sent_reports",
+    }
 )
 """Tables that no other part uses."""
 

@@ -10,6 +10,7 @@ Theory of deliver():
 3. For the new messages, take uids, insert entries, add to the quotas, and queue directory updates
    of accounts that became full.
 4. For the new messages, queue the outbound part; see ``adapters.postgres.queue.enqueue``.
+5. Note what they mean for reports; see ``adapters.postgres.reports.noting``.
 
 Statements take arrays, so their number does not grow with the batch.
 """
@@ -26,6 +27,7 @@ from posthorn.adapters.postgres.mailboxes.resolve import resolve
 from posthorn.adapters.postgres.queue import enqueue as outbound
 from posthorn.adapters.postgres.queue import long_senders
 from posthorn.adapters.postgres.replication import confirm
+from posthorn.adapters.postgres.reports.noting import note_reports
 from posthorn.adapters.postgres.tables import INBOX
 from posthorn.model.room import crossed_sql
 from posthorn.ports.mailboxes import AccountsGone, LongSender, Resolution
@@ -98,14 +100,19 @@ SELECT (SELECT count(*) FROM entries) AS entries, (SELECT pg_notify('directory',
 class PostgresMailboxes:
     """The port Mailboxes on Postgres.
 
-    ``policy`` is that of the outbound queue.
+    ``policy`` is that of the outbound queue; ``counts_dmarc``: whether DMARC reports are to be sent.
     """
 
     def __init__(
-        self, database: Database, policy: outbound.QueuePolicy = outbound.DEFAULT_POLICY
+        self,
+        database: Database,
+        policy: outbound.QueuePolicy = outbound.DEFAULT_POLICY,
+        *,
+        counts_dmarc: bool = True,
     ) -> None:
         self._database = database
         self._policy = policy
+        self._counts_dmarc = counts_dmarc
 
     async def probe(self) -> None:
         await self._database.probe()
@@ -143,6 +150,7 @@ class PostgresMailboxes:
             fresh = [message for _, message in messages if message.envelope.id in made]
             entries = await make_entries(connection, fresh)
             await outbound.enter(connection, fresh, self._policy)
+            await note_reports(connection, fresh, counts_dmarc=self._counts_dmarc)
             return entries
 
 

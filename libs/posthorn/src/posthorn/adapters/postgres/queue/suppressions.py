@@ -15,8 +15,10 @@ from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.ports.errors import NotFound
 from posthorn.ports.sending import Suppression
 
+_SOURCE = "CASE WHEN complaint_id IS NULL THEN source ELSE 'complaint' END AS source"
 _SELECT = (
-    "SELECT address, reason, source, message_id, created_at FROM suppressions WHERE tenant_id = $1"
+    f"SELECT address, reason, {_SOURCE}, message_id, created_at FROM suppressions"
+    " WHERE tenant_id = $1"
 )
 
 _ADD = """

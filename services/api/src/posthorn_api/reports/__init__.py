@@ -1,0 +1,1 @@
+"""Reports about mail: those received, those sent, and their figures."""

@@ -61,6 +61,11 @@ GARAGE_RPC_SECRET=$(hex 32)
 #POSTHORN_TLS_SOURCE=/etc/posthorn/tls
 # Smart hosts only: with false, nothing is sent to the MX hosts of other domains, only to the routes set in the API.
 #POSTHORN_RELAY_DIRECT=false
+# Engines of scan, each optional: rspamd, ClamAV (1.5 GiB of memory), a recursive resolver, which most blocklists demand:
+#COMPOSE_PROFILES=rspamd,clamav,resolver
+#POSTHORN_SCAN_RSPAMD_URL=http://rspamd:11333
+#POSTHORN_SCAN_CLAMAV_ADDRESS=clamav:3310
+#POSTHORN_SCAN_DNS_SERVERS=["127.0.0.1:5335"]
 END
   mv .env.new .env
 fi

@@ -88,10 +88,17 @@ ACCESS_MODES: Schema = {
     "maxItems": 1,
     "items": {"enum": ["ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany"]},
 }
+QUANTITY: Schema = {"type": "string", "pattern": QUANTITY_PATTERN}
+STORAGE = closed({"size": QUANTITY, "className": OBJECT_OR_NONE, "accessModes": ACCESS_MODES})
+FILES: Schema = {
+    "type": "object",
+    "patternProperties": {"^[-._a-zA-Z0-9]+$": TEXT},
+    "additionalProperties": False,
+}
+"""Texts of files by name."""
 RESOURCES = reference("ResourceRequirements")
 PROBE = reference("Probe")
 PEERS = list_of(reference("NetworkPolicyPeer"))
-QUANTITY: Schema = {"type": "string", "pattern": QUANTITY_PATTERN}
 DIGEST: Schema = {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"}
 HOST: Schema = {"type": "string", "pattern": patterns.HOST, "maxLength": 253}
 RECORD_NAME: Schema = {"type": "string", "pattern": patterns.RECORD_NAME, "maxLength": 253}
@@ -180,9 +187,7 @@ def bundled(**more: Schema) -> Schema:
                 {"registry": REGISTRY, "repository": IMAGE_PATH, "tag": TAG, "digest": DIGEST}
             ),
             "existingSecret": OBJECT_OR_NONE,
-            "storage": closed(
-                {"size": QUANTITY, "className": OBJECT_OR_NONE, "accessModes": ACCESS_MODES}
-            ),
+            "storage": STORAGE,
             "resources": RESOURCES,
             **PLACEMENT,
             **more,

@@ -166,7 +166,7 @@ def _elsewhere(path: str, described: set[str]) -> str:
     """What to say of a value without a comment: it means what the same key of another part
     means."""
     part, _, rest = path.partition(".")
-    for other in ("smtpIn", "delivery", "postgresql"):
+    for other in ("smtpIn", "delivery", "postgresql", "rspamd"):
         if other != part and f"{other}.{rest}" in described:
             return f"As `{other}.{rest}`."
     return ""

@@ -134,6 +134,8 @@ LITERAL = rf"\[(?:{IPV4}|[Ii][Pp][Vv]6:{IPV6})\]"
 DOMAIN = whole(rf"{HOST_NAME}\.?", LITERAL)
 LISTENER = whole("", HOST_NAME, IPV4, IPV6)
 NAME_SERVER = whole(rf"{IPV4}(?::{_PORT})?", IPV6, rf"\[{IPV6}\](?::{_PORT})?")
+ENGINE_URL = r"^(https?://[A-Za-z0-9.:\[\]_-]+(/[^\s?#]*)?)?$"
+ENGINE_ADDRESS = rf"^([A-Za-z0-9._-]+:{_PORT})?$"
 MAIL_ADDRESS = whole(
     "", rf'(?:{_ATOM}(?:\.{_ATOM})*|"(?:[^"\\]|\\.)+")@(?:{HOST_NAME}\.?|{LITERAL})'
 )
@@ -159,8 +161,10 @@ OF_SETTINGS = {
     "POSTHORN_RELAY_DNS_SERVERS": NAME_SERVER,
     "POSTHORN_RELAY_OWN_NAMES": DOMAIN,
     "POSTHORN_RELAY_PRIVATE_NETWORKS": NETWORK,
+    "POSTHORN_SCAN_ARC_SEALERS": DOMAIN,
     "POSTHORN_SMTP_HOST": LISTENER,
     "POSTHORN_SMTP_POSTMASTER": MAIL_ADDRESS,
+    "POSTHORN_WATCH_ADDRESSES": whole(IPV4, IPV6),
     "POSTHORN_WEBHOOK_PRIVATE_NETWORKS": NETWORK,
 }
 """What a text, or each text of a list, under ``settings`` must match."""

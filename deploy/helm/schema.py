@@ -26,6 +26,7 @@ from deploy.helm.fields import (
     DATA_KEY_OR_NONE,
     DIGEST,
     DURATION,
+    FILES,
     HOST,
     IMAGE_PATH,
     INTERVAL,
@@ -51,6 +52,7 @@ from deploy.helm.fields import (
     RESOURCES,
     SCALING,
     SHARE,
+    STORAGE,
     TAG,
     TEXT,
     TEXTS,
@@ -94,9 +96,10 @@ _DECIDED_BY_VALUES = """
     NATS_CREDS_FILE NATS_REPLICAS NATS_URL OUTBOUND_ADDRESSES POP3S_PORT POP3_PORT POP3_PROXY_PORT POP3S_PROXY_PORT
     PROXY_NETWORKS PUBLIC_MTA_STS PUBLIC_MX PUBLIC_POP3 PUBLIC_POP3S_PORT PUBLIC_POP3_PORT PUBLIC_REPORTS
     PUBLIC_SPF_INCLUDE PUBLIC_SUBMISSION PUBLIC_SUBMISSIONS_PORT PUBLIC_SUBMISSION_PORT PUBLIC_WEB RELAY_HOSTNAME
-    RELAY_PROXY S3_ACCESS_KEY S3_ENDPOINT S3_REGION S3_SECRET_KEY SECRET_KEY SMTP_HOSTNAME SRS_KEY SMTP_PORT SMTP_PROXY_PORT
-    SMTP_ROLE SMTP_SCAN SMTP_SPOOL_DIR SUBMISSIONS_PORT SUBMISSIONS_PROXY_PORT SUBMISSION_MESSAGES_PER_HOUR SUBMISSION_PORT
-    SUBMISSION_PROXY_PORT SUBMISSION_RECIPIENTS_PER_HOUR TLS_DIR
+    RELAY_PROXY S3_ACCESS_KEY S3_ENDPOINT S3_REGION S3_SECRET_KEY SCAN_CLAMAV_ADDRESS SCAN_DNS_SERVERS SCAN_RSPAMD_URL
+    SECRET_KEY SMTP_HOSTNAME SRS_KEY SMTP_PORT SMTP_PROXY_PORT SMTP_ROLE SMTP_SCAN SMTP_SPOOL_DIR SUBMISSIONS_PORT
+    SUBMISSIONS_PROXY_PORT SUBMISSION_MESSAGES_PER_HOUR SUBMISSION_PORT SUBMISSION_PROXY_PORT SUBMISSION_RECIPIENTS_PER_HOUR
+    TLS_DIR
 """
 MANAGED = frozenset(PREFIX + name for name in _DECIDED_BY_VALUES.split())
 """Variables that values of the chart decide."""
@@ -191,6 +194,46 @@ def _everywhere() -> Schema:
     for key in CLASSES:
         merged |= variables(key)
     return closed({name: merged[name] for name in sorted(merged)})
+
+
+def _engines() -> Schema:
+    """Return the schemas of the engines of the scanning tier, by key."""
+    image = closed({"registry": REGISTRY, "repository": IMAGE_PATH, "tag": TAG, "digest": DIGEST})
+    server = {
+        "enabled": BOOL,
+        "replicas": whole(1),
+        "image": image,
+        "storage": STORAGE,
+        "resources": RESOURCES,
+        **PLACEMENT,
+    }
+    return {
+        "rspamd": closed(
+            {
+                **server,
+                "url": {"type": "string", "pattern": patterns.ENGINE_URL},
+                "workers": whole(1, 64),
+                "overrides": FILES,
+            }
+        ),
+        "clamav": closed(
+            {
+                **server,
+                "address": {"type": "string", "pattern": patterns.ENGINE_ADDRESS},
+                "threads": whole(1, 255),
+                "checksPerDay": whole(1, 50),
+                "mirror": {"type": "string", "pattern": r"^(https?://[^\s]+)?$"},
+            }
+        ),
+        "resolver": closed(
+            {
+                "enabled": BOOL,
+                "addresses": list_of({"type": "string", "pattern": patterns.NAME_SERVER}),
+                "image": image,
+                "resources": RESOURCES,
+            }
+        ),
+    }
 
 
 def schema() -> Schema:
@@ -312,6 +355,7 @@ def schema() -> Schema:
                     ),
                 ),
                 "scan": _part("scan", enabled=BOOL, autoscaling=SCALING),
+                **_engines(),
                 "relay": _part(
                     "relay",
                     enabled=BOOL,
@@ -404,6 +448,8 @@ def schema() -> Schema:
                         "postgresql": door(),
                         "nats": door(),
                         "s3": door(),
+                        "rspamd": door(),
+                        "clamav": door(),
                         "dnsTo": PEERS,
                         "extraEgress": list_of(reference("NetworkPolicyEgressRule")),
                     }

@@ -207,3 +207,28 @@ def test_init_adds_what_an_older_env_lacks_and_changes_nothing_in_it(
         derived = ",".join(base64.b64encode(derive(key, SRS)).decode() for key in masters)
         assert lines["POSTHORN_SRS_KEY"] == derived
     assert (tmp_path / ".env").stat().st_mode & 0o077 == 0
+
+
+def test_engines_are_in_profiles_and_are_those_of_the_chart() -> None:
+    document = yaml.load((ROOT / "docker-compose.yml").read_text(), Loader)
+    profiles = {name: facts.get("profiles") for name, facts in document["services"].items()}
+    engines = {name: found for name, found in profiles.items() if found}
+    assert engines == {
+        "rspamd": ["rspamd"],
+        "clamav": ["clamav"],
+        "freshclam": ["clamav"],
+        "resolver": ["resolver"],
+    }
+    values = yaml.safe_load((ROOT / "deploy/helm/posthorn/values.yaml").read_text())
+    for name in engines:
+        image = values["clamav" if name == "freshclam" else name]["image"]
+        used = filled(document["services"][name]["image"])
+        assert used == f"{image['repository']}:{image['tag']}"
+        assert document["services"][name]["read_only"] is True
+    initial = (ROOT / "deploy/compose/init.sh").read_text()
+    for line in ("COMPOSE_PROFILES=rspamd,clamav,resolver", 'SERVERS=["127.0.0.1:5335"]'):
+        assert line in initial
+    needs = yaml.safe_load((ROOT / "docker-compose.yml").read_text().replace("!override", ""))[
+        "services"
+    ]["scan"]["depends_on"]
+    assert not needs.keys() & engines.keys()  # without its profile nothing waits for one

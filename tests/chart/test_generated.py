@@ -61,11 +61,12 @@ def test_schema_and_values_know_the_same_keys() -> None:
         path
         for path in in_schema
         if re.search(r"\.(nodePorts|partSecrets|partCredsSecrets)\.", path)
-        or re.match(r"networkPolicy\.(postgresql|nats|s3)\.", path)
+        or re.match(r"networkPolicy\.(postgresql|nats|s3|rspamd|clamav)\.", path)
     }
     assert in_schema - in_values - nodes == set()
     assert {path for path in in_values - in_schema if not path.endswith((".settings", ".nodePorts", "Secrets"))} - {
         "settings", "networkPolicy.postgresql", "networkPolicy.nats", "networkPolicy.s3",
+        "networkPolicy.rspamd", "networkPolicy.clamav",
     } == set()  # fmt: skip
 
 

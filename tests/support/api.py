@@ -40,6 +40,7 @@ from posthorn.runtime.settings import PostgresSettings
 from posthorn_api.app import create_app
 from posthorn_api.auth.tokens import Tokens
 from posthorn_api.bulk.service import BulkImportService
+from posthorn_api.defence.service import DefenceService
 from posthorn_api.directory.service import Publication
 from posthorn_api.dns.service import DnsService
 from posthorn_api.forwards.service import Confirmations
@@ -90,6 +91,8 @@ class Api:
     transfer: TransferService
     imports: BulkImportService
     names: DnsService
+    late: OverNats
+    defence: DefenceService
     keys: dict[str, str] = field(default_factory=dict)
 
     async def key(
@@ -200,6 +203,7 @@ async def running_api(
     tokens: Callable[[Tenants], Tokens | None] | None = None,
     policy: ForwardPolicy = NO_POLICY,
     rates: RateLimit | None = None,
+    watch_addresses: tuple[str, ...] = (),
     http_limits: HttpLimits | None = None,
 ) -> AsyncIterator[Api]:
     """Run the API without NATS; a test may have a publication and dead letters arrive.
@@ -224,6 +228,7 @@ async def running_api(
                 import_max_size_bytes=max_size,
                 webhook_addresses=AddressPolicy((ip_network("127.0.0.0/8"),)),
                 rates=rates,
+                watch_addresses=watch_addresses,
             ),
             tokens=tokens or (lambda _: None),
         )
@@ -256,7 +261,10 @@ async def running_api(
                         services.bulk_imports,
                         services.dns,
                     )
-                    yield Api(url, client, database_url, health, *pending, late.events, dns, *parts)
+                    more = late, services.defence
+                    yield Api(
+                        url, client, database_url, health, *pending, late.events, dns, *parts, *more
+                    )
         finally:
             await reader.close()
             passwords.close()

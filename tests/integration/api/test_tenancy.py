@@ -179,6 +179,8 @@ EXAMPLES: dict[str, Example] = {
     "replayWebhookDelivery": Example(ADMIN, "/v1/webhooks/{webhook}/deliveries/{told}/replay"),
     "listStats": Example(READ, "/v1/stats", hides=None),
     "getStatus": Example(READ, "/v1/status", hides=None),
+    "getDefence": Example(PLATFORM_READ, "/v1/defence", hides=None),
+    "getListings": Example(PLATFORM_READ, "/v1/defence/listings", hides=None),
     "getConfig": Example(READ, "/v1/config?tenant={tenant}"),
     "putConfig": Example(
         ADMIN,

@@ -112,6 +112,9 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- with include "posthorn.engineFaults" . -}}
+{{- $faults = concat $faults (splitList "\n" .) -}}
+{{- end -}}
 {{- with include "posthorn.placementFaults" (dict "key" "migrations" "values" $v.migrations) -}}
 {{- $faults = concat $faults (splitList "\n" .) -}}
 {{- end -}}

@@ -26,6 +26,8 @@ are duplicate, that refer to nothing, or that belong to the chart. The schema ch
 {{- end -}}
 {{- end -}}
 {{- $volumes := list "tmp" "tls" "nats-creds" -}}
+{{- $resolved := and (eq $key "scan") .root.Values.resolver.enabled -}}
+{{- if $resolved }}{{ $volumes = append $volumes "resolver" }}{{ end -}}
 {{- range $v.extraVolumes -}}
 {{- if has .name $volumes -}}
 {{- $faults = append $faults (printf "%s.extraVolumes: there is a volume %s already" $key .name) -}}
@@ -34,7 +36,7 @@ are duplicate, that refer to nothing, or that belong to the chart. The schema ch
 {{- end -}}
 {{- $containers := dict "extraContainers" $v.extraContainers "initContainers" $v.initContainers -}}
 {{- $_ := set $containers "" (list (dict "name" .name "volumeMounts" (concat (list (dict "name" "tmp" "mountPath" "/tmp") (dict "name" "tls" "mountPath" "/etc/posthorn/tls") (dict "name" "nats-creds" "mountPath" "/etc/posthorn/nats")) $v.extraVolumeMounts))) -}}
-{{- $names := list -}}
+{{- $names := ternary (list "resolver") list $resolved -}}
 {{- range $list, $those := $containers -}}
 {{- range $those -}}
 {{- if has .name $names -}}

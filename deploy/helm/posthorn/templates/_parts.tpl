@@ -99,6 +99,9 @@ api:
 {{- if has "public" $needs }}
 {{- include "posthorn.publicEnv" .root }}
 {{- end }}
+{{- if eq .part.key "scan" }}
+{{- include "posthorn.engineEnv" .root }}
+{{- end }}
 {{- if eq .part.key "relay" }}
 {{- if .values.proxy.existingSecret }}
 - name: POSTHORN_RELAY_PROXY

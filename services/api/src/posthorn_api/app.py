@@ -20,6 +20,8 @@ from posthorn_api.config import routes as config_routes
 from posthorn_api.config.service import ConfigService
 from posthorn_api.credentials import routes as identity_routes
 from posthorn_api.credentials.service import CredentialService
+from posthorn_api.defence import routes as defence_routes
+from posthorn_api.defence.service import DefenceService
 from posthorn_api.directory import routes as directory_routes
 from posthorn_api.directory.service import DirectoryService
 from posthorn_api.dns import routes as dns_routes
@@ -71,6 +73,7 @@ ROUTERS = (
     transfer_routes.transfers,
     directory_routes.aliases,
     filtering_routes.policies,
+    defence_routes.defence,
     sending_routes.sending,
     queue_routes.traces,
     queue_routes.queue,
@@ -107,6 +110,7 @@ class Services:
     config: ConfigService
     forwards: Confirmations
     filtering: FilteringService
+    defence: DefenceService
     reports: ReportFigures
 
 

@@ -18,6 +18,8 @@ from posthorn.adapters.nats.events import NatsEvents, NatsTrace
 from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.installation import DirectoryMark
 from posthorn.adapters.nats.notifications import NatsNotifier
+from posthorn.adapters.nats.scan_state import NatsScanStates
+from posthorn.adapters.nats.unscanned_count import NatsUnscannedCount
 from posthorn.adapters.postgres.database import connect as connect_postgres
 from posthorn.adapters.postgres.directory.outbox import PostgresDirectorySource
 from posthorn.adapters.postgres.events.statistics import PostgresEventCheckpoint, PostgresStatistics
@@ -37,6 +39,8 @@ from posthorn.runtime.secret_box import SecretBox
 from posthorn_api.app import create_app
 from posthorn_api.auth.jwks import IssuerKeys
 from posthorn_api.auth.tokens import Tokens
+from posthorn_api.defence.service import DefenceService
+from posthorn_api.defence.watch import ListingWatch
 from posthorn_api.directory.publisher import REMOVED_LEAST, REMOVED_SHARE, Publisher
 from posthorn_api.dns.service import LOOKUP_SECONDS
 from posthorn_api.events.reader import EventReader
@@ -132,7 +136,10 @@ async def start(process: Process) -> None:
         )
         await process.task(report_sender.run(), "report sender")
     await process.task(
-        _on_nats(settings, PostgresDirectorySource(database), late, reading, guard), "publisher"
+        _on_nats(
+            settings, PostgresDirectorySource(database), late, reading, guard, services.defence
+        ),
+        "publisher",
     )
 
     listener = bind(settings.api_host, settings.api_port, "POSTHORN_API_PORT")
@@ -166,6 +173,7 @@ async def _on_nats(
     late: OverNats,
     reading: _Reading,
     guard: InstallationGuard,
+    defence: DefenceService,
 ) -> None:
     """Do what needs NATS, from the moment it is there; everything else serves without it."""
     async with AsyncExitStack() as stack:
@@ -182,6 +190,8 @@ async def _on_nats(
         late.trace.set(trace)
         late.dead_letters.set(NatsDeadLetters(connection))
         late.publication.set(publisher)
+        late.scan_states.set(NatsScanStates(connection))
+        late.unscanned.set(NatsUnscannedCount(connection))
         reader = EventReader(
             NatsEventLog(connection),
             reading.book,
@@ -194,3 +204,5 @@ async def _on_nats(
         async with asyncio.TaskGroup() as group:
             group.create_task(publisher.run(), name="publisher")
             group.create_task(reader.run(), name="events")
+            watch = ListingWatch(defence, events, lambda: reader.leads)
+            group.create_task(watch.run(), name="own listings")

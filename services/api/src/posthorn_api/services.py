@@ -38,6 +38,7 @@ from posthorn.ports.directory import DirectoryWithPostmasters
 from posthorn.ports.events import Trace
 from posthorn.ports.forwards import ForwardPolicy
 from posthorn.ports.ingest import DeadLetters, Ingest
+from posthorn.ports.scan import ScanStates
 from posthorn.ports.tenants import Tenants
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.postmasters import Postmasters
@@ -49,6 +50,7 @@ from posthorn_api.auth.tokens import Tokens
 from posthorn_api.bulk.service import BulkImportService
 from posthorn_api.config.service import ConfigService
 from posthorn_api.credentials.service import CredentialService
+from posthorn_api.defence.service import DefenceService, UnscannedLane, single_addresses
 from posthorn_api.directory.service import DirectoryService, Publication
 from posthorn_api.dns.public_pages import PublicPages
 from posthorn_api.dns.service import DnsService
@@ -76,6 +78,8 @@ class OverNats:
     directory: Pending[DirectoryWithPostmasters] = field(default_factory=lambda: Pending("nats"))
     ingest: Pending[Ingest] = field(default_factory=lambda: Pending("nats"))
     trace: Pending[Trace] = field(default_factory=lambda: Pending("nats"))
+    scan_states: Pending[ScanStates] = field(default_factory=lambda: Pending("nats"))
+    unscanned: Pending[UnscannedLane] = field(default_factory=lambda: Pending("nats"))
     events: PendingEvents = field(default_factory=PendingEvents)
 
 
@@ -98,6 +102,8 @@ class ServiceOptions:
     large_bodies: int | None = None
     """Large requests to send that are handled at a time; None: as LargeBodies has it."""
     rates: RateLimit | None = None
+    watch_addresses: tuple[str, ...] = ()
+    """Addresses that blocklists are asked for."""
     login_limits: LoginLimitSettings = field(default_factory=LoginLimitSettings)
     """How often a wrong password of an account may be tried."""
 
@@ -114,6 +120,8 @@ class ServiceOptions:
             webhook_addresses=AddressPolicy(tuple(settings.webhook_private_networks)),
             large_bodies=settings.send_large_at_once,
             rates=settings.rate_limit,
+            watch_addresses=settings.watch_addresses
+            or single_addresses(map(str, settings.outbound_addresses)),
             login_limits=settings,
         )
 
@@ -229,6 +237,13 @@ def build(
             wait_seconds=wait_seconds,
         ),
         filtering=filtering,
+        defence=DefenceService(
+            late.scan_states,
+            late.unscanned,
+            PostgresDkimKeys(database),
+            addresses=options.watch_addresses,
+            names=dict.fromkeys((sending_limits.hostname, options.presence.outgoing_name)),
+        ),
         reports=PostgresReportFigures(database),
     )
     guard = Guard(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from pathlib import Path
 from typing import Annotated, Literal
@@ -86,6 +87,10 @@ def _network(value: object) -> object:
     return parse_network(value) if isinstance(value, str) else value
 
 
+def _address(text: str) -> str:
+    return str(ipaddress.ip_address(text.strip()))
+
+
 Host = Annotated[str, AfterValidator(_host)]
 
 
@@ -124,6 +129,11 @@ class PublicSettings(IntakeSettings, ResolverSettings):
         tuple[Annotated[str, AfterValidator(_source)], ...], NoDecode, BeforeValidator(_listed)
     ] = ()
     """Addresses or networks that mail leaves from, by comma or as a JSON list."""
+    watch_addresses: Annotated[
+        tuple[Annotated[str, AfterValidator(_address)], ...], NoDecode, BeforeValidator(_listed)
+    ] = ()
+    """Addresses that the blocklists of the scanning tier are asked for, by comma or as a JSON list;
+    unset, those of POSTHORN_OUTBOUND_ADDRESSES, where a network has at most 16 of them."""
 
     @field_validator(
         "public_submission",

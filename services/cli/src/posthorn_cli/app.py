@@ -15,6 +15,7 @@ from posthorn_cli.commands import (
     config,
     context,
     dead_letter,
+    defence,
     dkim,
     doctor,
     domain,
@@ -44,7 +45,7 @@ app = typer.Typer(
     epilog=EXIT_CODES,
 )
 
-for part in (sending.app, doctor.app, config.app):
+for part in (sending.app, doctor.app, defence.app, config.app):
     app.add_typer(part)
 
 for name, part in (

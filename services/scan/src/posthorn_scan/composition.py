@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from posthorn.adapters.blobs.config import open_blobs
@@ -34,6 +34,7 @@ from posthorn_scan.judge import Judge
 from posthorn_scan.networks import NetworkDefence
 from posthorn_scan.sender import SenderChecks
 from posthorn_scan.settings import EngineSettings, ScanSettings
+from posthorn_scan.state import TierState
 from posthorn_scan.tier import Tier
 from posthorn_scan.unscanned import UnscannedLane
 
@@ -60,7 +61,19 @@ async def start(process: Process[ScanSettings]) -> None:
     source = await enter(
         NatsIngestSource(nats, UNSCANNED_CONSUMER, messages=LANE_MESSAGES, max_bytes=0)
     )
-    server = await enter(serving(process, settings, nats, blobs, events, lookup, engines, source))
+    server = await enter(
+        serving(
+            process,
+            settings,
+            nats,
+            blobs,
+            events,
+            lookup,
+            engines,
+            source,
+            is_dns_away=lambda: lookup.is_away,
+        )
+    )
     # without the blob store, Postgres or an engine small messages are still judged
     process.health.add_check("nats", server.probe)
 
@@ -105,6 +118,8 @@ async def serving(
     lookup: Lookup,
     engines: Sequence[ConfiguredEngine],
     source: IngestSource,
+    *,
+    is_dns_away: Callable[[], bool] = lambda: False,
 ) -> AsyncGenerator[NatsScanServer]:
     """Answer questions and judge the unscanned lane; on leaving, finish what has begun."""
     blocklists = Blocklists(
@@ -148,6 +163,7 @@ async def serving(
         async with NatsScanServer(
             nats,
             tier,
+            states=TierState(engines, blocklists, is_dns_away),
             senders=settings.scan_senders,
             messages=settings.scan_messages,
             grace_seconds=settings.grace_seconds,

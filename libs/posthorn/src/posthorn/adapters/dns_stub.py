@@ -44,7 +44,7 @@ from posthorn.wire.dns_message import (
 log = structlog.get_logger()
 
 _questions = Counter(
-    "posthorn_dns_questions",
+    "posthorn_dns_questions_total",
     "DNS questions of sender authentication: answered from the cache (cached), by a server "
     "(answered), or not (failed)",
     ["outcome"],

@@ -47,6 +47,9 @@ RESTORED = "restored"
 """Released from quarantine; detail: recipient, account, quarantine (id), by."""
 CLASSIFIED = "classified"
 """As spam or not, by its owner; detail: account, classification, by."""
+LISTED = "listed"
+"""A blocklist holds an address or a domain of ours; of no message, and its id is of this event
+alone. Detail: subject, zone, code, reason."""
 COMPLAINED = "complained"
 """By its recipient, through a feedback loop (RFC 5965); the recipient is suppressed. Detail:
 recipient, feedback_type, reporter (domain), report (id of the message with the complaint), and

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from posthorn.model.verdict import Engine, Verdict
+from posthorn.model.verdict import Verdict
 from posthorn.ports.errors import Unavailable
 from posthorn.wire.auth.results import Iprev, Spf
 
@@ -101,10 +101,52 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class StateQuestion:
+    """Asks for the state of the tier, and whether names of ours are on its blocklists."""
+
+    addresses: tuple[str, ...] = ()
+    """Our outgoing IP addresses."""
+    domains: tuple[str, ...] = ()
+    """Domains that we send from or sign with."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatus:
+    """An engine that is configured, as the process that answered sees it."""
+
+    name: str
+    is_up: bool
+    detail: str = ""
+    """Its version, or why it is away."""
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneStatus:
+    """A zone of the settings."""
+
+    zone: str
+    is_healthy: bool
+    detail: str = ""
+    """Why it is not in use."""
+
+
+@dataclass(frozen=True, slots=True)
 class ScanState:
     """State of the tier, for health and the API."""
 
-    engines: tuple[Engine, ...] = ()
+    engines: tuple[EngineStatus, ...] = ()
+    zones: tuple[ZoneStatus, ...] = ()
+    is_dns_away: bool = False
+    listings: tuple[Listing, ...] = ()
+    """Blocklists that hold an address or a domain of the question."""
+
+
+class ScanStates(Protocol):
+    """The tier, as the API asks it."""
+
+    async def state(self, question: StateQuestion) -> ScanState:
+        """Return the state of one process of the tier. Raises ScanUnavailable."""
+        ...
 
 
 class Scanner(Protocol):

@@ -50,7 +50,7 @@ _UNHEALTHY_SECONDS = 120.0
 
 _health = Gauge("posthorn_blocklist_healthy", "1 if a zone answers as RFC 5782 demands", ["zone"])
 _found = Counter(
-    "posthorn_blocklist_answers",
+    "posthorn_blocklist_answers_total",
     "Answers of zones: listed, clear, refused (a code that is none of the zone's), failed",
     ["zone", "outcome"],
 )

@@ -97,15 +97,19 @@ class EventReader:
         self._senders: OrderedDict[UUID, UUID | None] = OrderedDict()
         self._lines: OrderedDict[bytes, None] = OrderedDict()
         self._upkeep_at = 0.0
+        self.leads = False
+        """Whether this process is the one that reads."""
 
     async def run(self) -> None:
         """Read for ever, as long as no other process does."""
         while True:
             try:
                 if await self._book.lead(LEAD_SECONDS):
+                    self.leads = True
                     try:
                         await self._read_on()
                     finally:
+                        self.leads = False
                         with suppress(Unavailable):
                             await asyncio.shield(self._book.resign())
                 await asyncio.sleep(_STAND_BY_SECONDS)

@@ -239,6 +239,20 @@ _ANSWERS: dict[str, dict[str, Any]] = {
         "message": _MESSAGE,
         "created_at": _LATER,
     },
+    "EngineView": {
+        "name": "clamav",
+        "up": True,
+        "detail": "ClamAV 1.5.4/27825, signatures of 2026-11-23",
+    },
+    "ZoneView": {"zone": "zen.spamhaus.org", "healthy": True, "detail": ""},
+    "DefenceView": {"scanning": True, "detail": "", "resolver_up": True, "unscanned": 0},
+    "ListingView": {
+        "zone": "zen.spamhaus.org",
+        "subject": "192.0.2.25",
+        "code": "127.0.0.2",
+        "reason": "https://check.example.org/192.0.2.25",
+    },
+    "ListingsView": {"addresses": ["192.0.2.25"], "domains": ["mail.example.org", "example.org"]},
     "DeadLetterView": {
         "sequence": 12,
         "message_id": _MESSAGE,

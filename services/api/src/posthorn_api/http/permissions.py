@@ -102,6 +102,8 @@ RULES = {
     "setAccountFilterPolicy": _change("filter-policy.set"),
     "unsetAccountFilterPolicy": _change("filter-policy.unset"),
     "getEffectiveAccountFilterPolicy": _read(),
+    "getDefence": Rule(_PLATFORM_READERS, whole_platform=True),
+    "getListings": Rule(_PLATFORM_READERS, whole_platform=True),
     "createAccount": _change("account.create"),
     "listAccounts": _read(),
     "getAccount": _read(),

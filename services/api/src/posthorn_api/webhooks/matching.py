@@ -30,6 +30,7 @@ KINDS = (
     kinds.CANCELLED,
     kinds.RETRIED,
     kinds.READ,
+    kinds.LISTED,
     kinds.COMPLAINED,
 )
 """What a webhook can be told of; the names are those of the trace."""

@@ -25,6 +25,7 @@ from posthorn_cli.client.types import (
     ConfigDocument,
     ConfigOutcome,
     DeadLetterView,
+    DefenceView,
     DeletedMessageView,
     DeliveryView,
     DkimRotation,
@@ -41,6 +42,7 @@ from posthorn_cli.client.types import (
     ForwardConfirmation,
     ImportAnswer,
     ImportSummary,
+    ListingsView,
     MailboxCreation,
     MailboxesView,
     MailboxView,
@@ -597,6 +599,14 @@ class Operations(Connection):
             "EffectiveFilterPolicyView",
             self._call("GET", f"/v1/accounts/{quoted(address)}/filter-policy/effective"),
         )
+
+    def get_defence(self) -> DefenceView:
+        """Get the state of the scanning tier."""
+        return cast("DefenceView", self._call("GET", "/v1/defence"))
+
+    def get_listings(self) -> ListingsView:
+        """Get the blocklists that hold addresses and domains of this system."""
+        return cast("ListingsView", self._call("GET", "/v1/defence/listings"))
 
     def send_message(self, body: Sending, *, idempotency_key: str | None = None) -> SentView:
         """Send a message."""

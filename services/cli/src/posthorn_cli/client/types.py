@@ -341,6 +341,17 @@ class DeadLetterView(TypedDict):
     size: int
 
 
+class DefenceView(TypedDict):
+    """The scanning tier, as one of its processes sees it."""
+
+    scanning: bool
+    detail: str
+    engines: list[EngineView]
+    zones: list[ZoneView]
+    resolver_up: bool | None
+    unscanned: int | None
+
+
 class DeletedMessageView(TypedDict):
     """A deleted message that can be restored."""
 
@@ -518,6 +529,14 @@ class EffectiveFilterPolicyView(TypedDict):
     origins: list[PolicyOriginView]
 
 
+class EngineView(TypedDict):
+    """An engine of the scanning tier."""
+
+    name: str
+    up: bool
+    detail: str
+
+
 class EventView(TypedDict):
     """An event in the life of a message."""
 
@@ -584,6 +603,24 @@ class ImportSummary(TypedDict):
     left_out: int
     left_out_records: list[ImportFailure]
     from_lines_left: int
+
+
+class ListingView(TypedDict):
+    """A blocklist that holds an address or a domain of ours."""
+
+    zone: str
+    subject: str
+    code: str
+    reason: str
+
+
+class ListingsView(TypedDict):
+    """What is watched, and which lists hold it."""
+
+    addresses: list[str]
+    domains: list[str]
+    zones: list[ZoneView]
+    listings: list[ListingView]
 
 
 class MailboxCreation(TypedDict):
@@ -1039,3 +1076,11 @@ class WebhookView(TypedDict):
     state: Literal["active", "failing", "paused"]
     created_at: str
     updated_at: str
+
+
+class ZoneView(TypedDict):
+    """A blocklist or an allow list."""
+
+    zone: str
+    healthy: bool
+    detail: str

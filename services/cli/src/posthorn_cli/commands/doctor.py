@@ -18,7 +18,9 @@ from posthorn_cli import contexts
 from posthorn_cli.client import ApiError, ClientError, Unreachable, every
 from posthorn_cli.client.connection import verifying_context
 from posthorn_cli.client.types import DnsCheckView, DomainView
+from posthorn_cli.defence_checks import defence_findings
 from posthorn_cli.faults import FAILED, CommandError, lines_of, usage
+from posthorn_cli.filter_probes import filter_findings
 from posthorn_cli.output import Column
 from posthorn_cli.postmaster import without_postmaster
 from posthorn_cli.probes import (
@@ -90,6 +92,13 @@ def doctor(
     password_file: Annotated[
         str | None, typer.Option(metavar="FILE", help="The account's password; `-`: from stdin.")
     ] = None,
+    filters: Annotated[
+        bool,
+        typer.Option(
+            "--filters",
+            help="Send that account the test messages of spam filters and virus scanners too.",
+        ),
+    ] = False,
     wait: Annotated[
         str, typer.Option(metavar="SPAN", help="How long the message may take.")
     ] = "30s",
@@ -106,6 +115,8 @@ def doctor(
     context = verifying_context(_ca_file(session), system=True)
     places = [place_of(each) for each in tls or ()]
     addresses = [_address(each) for each in address or ()]
+    if filters and message_to is None:
+        raise usage("--filters needs --message-to and --smtp: the port of the role mx")
     trip = _trip(session, message_to, message_from, smtp, pop3, password_file, seconds_of(wait))
     counts: Counter[str] = Counter()
 
@@ -115,6 +126,12 @@ def doctor(
         ):
             counts[finding.status] += 1
             yield asdict(finding)
+        if filters and trip is not None:
+            for finding in filter_findings(
+                session, trip.smtp, trip.recipient, trip.seconds, context
+            ):
+                counts[finding.status] += 1
+                yield asdict(finding)
 
     session.output.items(counted(), COLUMNS)
     session.output.note(
@@ -151,6 +168,7 @@ def _findings(
             reached = False
     if reached:
         yield from _postmasters(session, names, listed)
+        yield from defence_findings(session)
     url = urlsplit(session.api.url)
     if url.scheme == "https":
         yield certificate(Place(url.hostname or "", url.port or 443, "tls"), context)

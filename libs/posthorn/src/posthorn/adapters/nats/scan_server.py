@@ -36,10 +36,23 @@ from posthorn.adapters.nats.scan_payloads import (
     encode_facts,
     encode_verdict_answer,
 )
-from posthorn.model.streams import SCAN_MESSAGE, SCAN_QUEUE, SCAN_REPORT, SCAN_SENDER
+from posthorn.adapters.nats.scan_state import STATE_SECONDS, decode_question, encode_state
+from posthorn.model.streams import (
+    SCAN_MESSAGE,
+    SCAN_QUEUE,
+    SCAN_REPORT,
+    SCAN_SENDER,
+    SCAN_STATE,
+)
 from posthorn.model.verdict import Verdict
 from posthorn.ports.errors import Unavailable
-from posthorn.ports.scan import MessageQuestion, Report, SenderFacts, SenderQuestion
+from posthorn.ports.scan import (
+    MessageQuestion,
+    Report,
+    ScanStates,
+    SenderFacts,
+    SenderQuestion,
+)
 
 log = structlog.get_logger()
 
@@ -51,6 +64,7 @@ _turned_away = Counter(
 _ASKERS: Final = frozenset({"smtp-in", "submission", "api"})
 _OTHERS: Final = tuple(f"{inbox_prefix(part)}." for part in PART_NAMES - _ASKERS)
 _LONGEST_WAIT: Final = 60.0
+_STATES: Final = 4
 
 
 class Answerer(Protocol):
@@ -72,8 +86,8 @@ class Answerer(Protocol):
 class NatsScanServer:
     """Answers questions while its context is open; on leaving, finishes what it has begun.
 
-    ``senders``, ``messages``: questions of each kind under way at a time. ``grace_seconds``: for
-    those under way when the context is left.
+    ``states`` answers the API's questions. ``senders``, ``messages``: questions of each kind under
+    way at a time. ``grace_seconds``: for those under way when the context is left.
     """
 
     def __init__(
@@ -81,6 +95,7 @@ class NatsScanServer:
         connection: Connection,
         answerer: Answerer,
         *,
+        states: ScanStates | None = None,
         senders: int = 500,
         messages: int = 32,
         grace_seconds: float = 10.0,
@@ -88,10 +103,12 @@ class NatsScanServer:
         self._connection = connection
         self._answerer = answerer
         self._grace_seconds = grace_seconds
-        self._limits = {SCAN_SENDER: senders, SCAN_MESSAGE: messages}
+        self._states = states
+        self._limits = {SCAN_SENDER: senders, SCAN_MESSAGE: messages, SCAN_STATE: _STATES}
         self._running: dict[str, set[asyncio.Task[None]]] = {
             SCAN_SENDER: set(),
             SCAN_MESSAGE: set(),
+            SCAN_STATE: set(),
         }
         self._client: Client | None = None  # the client that holds the subscriptions
         self._subscriptions: list[Subscription] = []
@@ -142,6 +159,7 @@ class NatsScanServer:
                     (SCAN_SENDER, self._on_sender),
                     (SCAN_MESSAGE, self._on_message),
                     (SCAN_REPORT, self._on_report),
+                    (SCAN_STATE, self._on_state),
                 )
             ]
             self._client = client
@@ -151,6 +169,9 @@ class NatsScanServer:
 
     async def _on_message(self, message: Msg) -> None:
         await self._admit(SCAN_MESSAGE, message, self._answer_message)
+
+    async def _on_state(self, message: Msg) -> None:
+        await self._admit(SCAN_STATE, message, self._answer_state)
 
     async def _on_report(self, message: Msg) -> None:
         with suppress(PayloadError):
@@ -195,6 +216,12 @@ class NatsScanServer:
         question, wait = decode_message_question(data)
         async with asyncio.timeout(min(wait, _LONGEST_WAIT)):
             return encode_verdict_answer(await self._answerer.message(question))
+
+    async def _answer_state(self, data: bytes) -> bytes:
+        if self._states is None:
+            raise Unavailable("scan", "it tells no state")
+        async with asyncio.timeout(STATE_SECONDS):
+            return encode_state(await self._states.state(decode_question(data)))
 
     async def _reply(self, reply: str, payload: bytes) -> None:
         with suppress(Unavailable):

@@ -39,6 +39,10 @@ SELECT {_COLUMNS} FROM dkim_keys k JOIN domains d ON d.id = k.domain_id WHERE d.
  ORDER BY k.created_at DESC, k.id DESC
 """
 _DOMAIN = Scoped("SELECT d.id, d.tenant_id FROM domains d WHERE {visible} AND d.name = $2")
+_SIGNED = """
+SELECT d.name FROM domains d
+ WHERE EXISTS (SELECT FROM dkim_keys k WHERE k.domain_id = d.id) ORDER BY d.name LIMIT $1
+"""
 _END = """
 UPDATE dkim_keys
    SET signs_until = $3, published_until = $3::timestamptz + make_interval(secs => $4)
@@ -55,6 +59,12 @@ class PostgresDkimKeys:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    async def signing_domains(self, limit: int) -> Sequence[str]:
+        """Return names of domains that have a key, at most ``limit``, in order."""
+        async with self._database.session() as connection:
+            rows = await connection.fetch(_SIGNED, limit)
+        return [row["name"] for row in rows]
 
     async def signing(self, domains: Collection[str]) -> Mapping[str, Sequence[DkimKey]]:
         """Return the active keys of each domain; a domain without any is left out."""

@@ -232,6 +232,10 @@ def test_messages(
     assert (counted["INBOX"], counted["Work/2026"]) == ("0", "1")
     assert shell.attempt(f"mailbox delete {address} Work/2026 --yes").status == 6
 
+    said = shell.run(f"message classify {address} {row[0]} spam --keep --json").document
+    assert (said["classification"], said["mailbox"]) == ("spam", "Work/2026")
+    shell.run(f"message classify {address} {row[0]} none")
+
     shell.run(f"domain set {domain} --undelete-days 3")
     shell.run(f"message delete {address} {row[0]} --yes")
     assert shell.attempt(f"message show {address} {row[0]}").status == 3
@@ -537,6 +541,48 @@ def test_webhooks(shell: CommandLine, domain: str) -> None:
     assert shell.run(f"webhook show {number} --json").document["state"] == "paused"
     shell.run(f"webhook delete {number} --yes")
     assert shell.attempt(f"webhook show {number}").status == 3
+
+
+def test_what_is_filtered_is_found_and_released(
+    shell: CommandLine, system: System, address: str, tmp_path: Path
+) -> None:
+    spam = (
+        b"From: Eve <eve@example.org>\r\nSubject: Offer\r\n\r\n"
+        b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X\r\n"
+    )
+    system.send(spam, address)
+    (junk,) = await_that("Junk", lambda: shell.run(f"message list {address} --mailbox Junk").rows)
+    shown = shell.run(f"message show {address} {junk[0]} --json").document
+    assert next(each["name"] for each in shown["verdict"]["rules"]) == "GTUBE"
+    assert (shown["filed"]["action"], shown["filed"]["reason"]) == ("junk", "score")
+    shell.run(f"filter set --account {address} --spam-action quarantine")
+    for _ in range(2):
+        system.send(spam, address)
+    listing = f"quarantine list --account {address} --reason score --since 1d"
+    rows = await_that(
+        "the copies", lambda: found if len(found := shell.run(listing).rows) == 2 else None
+    )
+    (first, second), message = (row[0] for row in rows), rows[0][7]
+    assert "GTUBE" in shell.run(f"quarantine show {first}").out
+    file = tmp_path / "spam.eml"
+    shell.run(f"quarantine raw {first} -o {file}")
+    assert file.read_bytes().endswith(spam)
+    assert shell.attempt("quarantine release").status == 2
+    released = shell.run(f"quarantine release --message {message} --ham").rows
+    assert [row[:3] for row in released] == [[first, address, "yes"]]
+    assert shell.attempt(f"quarantine release {first}").status == 1
+    assert shell.run(f"message list {address}").rows[0][0] == message
+    traced = [row[1] for row in await_that("the trace", lambda: _whole(shell, message))]
+    assert traced == ["accepted", "scanned", "quarantined", "restored", "delivered"]
+    shell.run(f"quarantine delete {second} --yes")
+    assert shell.run(listing).rows == []
+    command = f"search --outcome quarantined --recipient {address} --sender eve@example.org"
+    assert await_that("both", lambda: len(shell.run(command).rows) == 2)
+
+
+def _whole(shell: CommandLine, message: str) -> list[list[str]] | None:
+    rows = shell.run(f"trace {message}").rows
+    return rows if rows[-1][1] == "delivered" else None
 
 
 def test_statistics_count_what_was_sent(shell: CommandLine, domain: str, address: str) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from uuid import UUID
 
 import pytest
@@ -17,6 +18,7 @@ from posthorn.adapters.blobs.compression import zstd_frame
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.model.envelope import encode_record
 from posthorn.ports.errors import Unavailable
+from posthorn.ports.filing import Authors
 from posthorn.ports.mailboxes import Resolution
 from posthorn.ports.segments import Segment
 from posthorn.runtime.ids import new_id
@@ -201,8 +203,13 @@ async def test_when_dead_is_full_the_poison_stays_on_the_stream(
 class _AccountDies(PostgresMailboxes):
     """The account goes just after it was found."""
 
-    async def resolve(self, recipients: Collection[str], messages: Collection[UUID]) -> Resolution:
-        found = await super().resolve(recipients, messages)
+    async def resolve(
+        self,
+        recipients: Collection[str],
+        messages: Collection[UUID],
+        authors: Authors = MappingProxyType({}),
+    ) -> Resolution:
+        found = await super().resolve(recipients, messages, authors)
         async with self._database.session() as connection:
             await connection.execute("DELETE FROM accounts WHERE address = 'user1@example.test'")
         return found

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from uuid import UUID
 
 import pytest
@@ -16,6 +17,7 @@ from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.model.envelope import Envelope
 from posthorn.model.streams import INGEST, INGEST_CONSUMER, RETRY_CONSUMER
 from posthorn.ports.errors import Full, Unavailable
+from posthorn.ports.filing import Authors
 from posthorn.ports.mailboxes import Resolution
 from posthorn.ports.segments import Segment
 from posthorn.runtime.ids import new_id
@@ -57,9 +59,14 @@ class Counting(PostgresMailboxes):
     resolved = 0
     placed = 0
 
-    async def resolve(self, recipients: Collection[str], messages: Collection[UUID]) -> Resolution:
+    async def resolve(
+        self,
+        recipients: Collection[str],
+        messages: Collection[UUID],
+        authors: Authors = MappingProxyType({}),
+    ) -> Resolution:
         self.resolved += 1
-        return await super().resolve(recipients, messages)
+        return await super().resolve(recipients, messages, authors)
 
     async def deliver(self, segments: Sequence[Segment]) -> int:
         self.placed += 1

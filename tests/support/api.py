@@ -27,7 +27,7 @@ from posthorn.model.ip_addresses import AddressPolicy
 from posthorn.ports.api_keys import Role
 from posthorn.ports.blobs import Blobs
 from posthorn.ports.directory import DirectoryWithPostmasters
-from posthorn.ports.events import Trace
+from posthorn.ports.events import EventSearch, Trace
 from posthorn.ports.forwards import ForwardPolicy
 from posthorn.ports.ingest import DeadLetters, Ingest
 from posthorn.ports.tenants import Tenants
@@ -41,6 +41,7 @@ from posthorn_api.app import create_app
 from posthorn_api.auth.tokens import Tokens
 from posthorn_api.bulk.service import BulkImportService
 from posthorn_api.defence.service import DefenceService
+from posthorn_api.digests.service import DigestOptions, DigestService
 from posthorn_api.directory.service import Publication
 from posthorn_api.dns.service import DnsService
 from posthorn_api.forwards.service import Confirmations
@@ -82,6 +83,7 @@ class Api:
     publication: Pending[Publication]
     dead: Pending[DeadLetters]
     trace: Pending[Trace]
+    search: Pending[EventSearch]
     directory: Pending[DirectoryWithPostmasters]
     ingest: Pending[Ingest]
     hints: PendingEvents
@@ -91,6 +93,7 @@ class Api:
     transfer: TransferService
     imports: BulkImportService
     names: DnsService
+    digests: DigestService
     late: OverNats
     defence: DefenceService
     keys: dict[str, str] = field(default_factory=dict)
@@ -205,6 +208,7 @@ async def running_api(
     rates: RateLimit | None = None,
     watch_addresses: tuple[str, ...] = (),
     http_limits: HttpLimits | None = None,
+    digests: DigestOptions | None = None,
 ) -> AsyncIterator[Api]:
     """Run the API without NATS; a test may have a publication and dead letters arrive.
     ``bootstrap`` needs the database."""
@@ -228,6 +232,7 @@ async def running_api(
                 import_max_size_bytes=max_size,
                 webhook_addresses=AddressPolicy((ip_network("127.0.0.0/8"),)),
                 rates=rates,
+                digests=digests or DigestOptions(),
                 watch_addresses=watch_addresses,
             ),
             tokens=tokens or (lambda _: None),
@@ -251,6 +256,7 @@ async def running_api(
                         late.publication,
                         late.dead_letters,
                         late.trace,
+                        late.search,
                         late.directory,
                         late.ingest,
                     )
@@ -260,6 +266,7 @@ async def running_api(
                         services.transfers,
                         services.bulk_imports,
                         services.dns,
+                        services.digests,
                     )
                     more = late, services.defence
                     yield Api(

@@ -21,6 +21,7 @@ from posthorn.adapters.nats.dead_letters import NatsDeadLetters
 from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.ingest_consumer import NatsDelivery, NatsIngestSource
 from posthorn.adapters.postgres.directory.dkim_keys import PostgresDkimKeys
+from posthorn.adapters.postgres.mailboxes.bayes import PostgresBayes
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.mailboxes.expansions import PostgresExpansions
 from posthorn.model.envelope import Envelope
@@ -29,6 +30,7 @@ from posthorn.runtime.ids import new_id
 from posthorn.runtime.secret_box import SecretBox
 from posthorn_delivery.deliverer import Deliverer
 from posthorn_delivery.expander import Expander
+from posthorn_delivery.training_points import TrainingPoints
 from posthorn_local.embedded import Nats
 from tests.support.builders import make_envelope
 from tests.support.databases import as_part, pool
@@ -188,6 +190,7 @@ async def delivery_env(
                         notifier=wake_ups,
                         events=events,
                         on_expansion=expander.kick,
+                        points=TrainingPoints(PostgresBayes(deliverys), blobs).points,
                     ),
                     secret_box=secret_box,
                     events=events,

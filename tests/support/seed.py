@@ -3,6 +3,7 @@ sum."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from uuid import UUID
 
@@ -62,6 +63,16 @@ class DatabaseSeed:
             *(address, address.rpartition("@")[2], list(targets)),
         )
 
+    async def policy(
+        self, *, account: int | None = None, domain: str | None = None, **fields: Any
+    ) -> None:
+        """Set the filter policy of an account, a domain or (of neither) the system."""
+        await self.rows(
+            "INSERT INTO filter_policies (account_id, domain_id, document)"
+            " VALUES ($1, (SELECT id FROM domains WHERE name = $2), $3::text::jsonb)",
+            *(account, domain, json.dumps(fields)),
+        )
+
     async def used(self, account: int) -> tuple[int, int]:
         """Return the bytes and the messages that the account is charged with."""
         octets, messages = (
@@ -106,7 +117,10 @@ class DatabaseSeed:
             await self.rows(
                 """
                 SELECT m.id, m.refs, count(e.message_id), o.open FROM messages m
-                  LEFT JOIN (SELECT message_id FROM mailbox_entries UNION ALL SELECT message_id FROM deleted_entries) AS e
+                  LEFT JOIN (
+                      SELECT message_id FROM mailbox_entries UNION ALL SELECT message_id FROM deleted_entries
+                      UNION ALL SELECT message_id FROM quarantine
+                  ) AS e
                     ON e.message_id = m.id
                   LEFT JOIN outbound_messages o ON o.message_id = m.id
                  GROUP BY m.id, o.open HAVING m.refs <> count(e.message_id) + CASE WHEN o.open > 0 THEN 1 ELSE 0 END

@@ -16,11 +16,13 @@ import httpx
 import pytest
 from fastapi.routing import APIRoute
 
+from posthorn.model.withheld import encode_withheld
 from posthorn.ports.api_keys import Role
 from posthorn.runtime.ids import new_id
 from posthorn_api.app import operations
 from posthorn_api.http import permissions as access
 from tests.support.api import Api
+from tests.support.builders import make_message
 
 ADMIN, READ, SEND = "admins", "readers", "senders"
 PLATFORM, PLATFORM_READ, CONTENT = "platform", "platform readers", "readers of content"
@@ -110,6 +112,14 @@ EXAMPLES: dict[str, Example] = {
         for verb in ("get", "set", "unset", "getEffective")
         if (level, verb) != ("Tenant", "getEffective")
     },
+    "listQuarantine": Example(READ, "/v1/quarantine", hides=None),
+    "getQuarantined": Example(READ, "/v1/quarantine/{withheld}"),
+    "getRawQuarantined": Example(CONTENT, "/v1/quarantine/{withheld}/raw"),
+    "releaseQuarantined": Example(ADMIN, "/v1/quarantine/{withheld}/release", {"classify": "ham"}),
+    "releaseAllQuarantined": Example(
+        ADMIN, "/v1/quarantine/release", {"message": "{queued_message}"}
+    ),
+    "deleteQuarantined": Example(ADMIN, "/v1/quarantine/{withheld}"),
     "createAccount": Example(
         ADMIN, body={"address": "new@{d}", "password": "correct horse"}, hides=422
     ),
@@ -131,6 +141,11 @@ EXAMPLES: dict[str, Example] = {
     "moveMessage": Example(
         ADMIN, "/v1/accounts/alice@{d}/messages/{message}/move", {"mailbox": "Trash"}
     ),
+    "classifyMessage": Example(
+        ADMIN,
+        "/v1/accounts/alice@{d}/messages/{message}/classification",
+        {"classification": "ham"},
+    ),
     "listDeletedMessages": Example(CONTENT, "/v1/accounts/alice@{d}/deleted"),
     "undeleteMessage": Example(ADMIN, "/v1/accounts/alice@{d}/messages/{deleted}/undelete"),
     "listMailboxes": Example(READ, "/v1/accounts/alice@{d}/mailboxes"),
@@ -150,6 +165,7 @@ EXAMPLES: dict[str, Example] = {
         hides=None,
     ),
     "traceMessage": Example(READ, "/v1/messages/{queued_message}/trace", hides=None),
+    "searchMessages": Example(READ, "/v1/messages", hides=None),
     "listQueue": Example(READ, hides=None),
     "getQueued": Example(READ, QUEUED.path),
     "cancelQueued": QUEUED,
@@ -209,6 +225,7 @@ class TenantObjects:
     message: str
     queued_message: str
     deleted: str
+    withheld: str
     queued: str
     webhook: str
     told: str
@@ -224,6 +241,7 @@ class TenantObjects:
             "message",
             "queued_message",
             "deleted",
+            "withheld",
             "queued",
             "webhook",
             "told",
@@ -301,6 +319,14 @@ async def tenant_objects(api: Api, name: str) -> TenantObjects:
         deleted,
     )
     await api.sql("UPDATE messages SET refs = refs + 1 WHERE id = $1", deleted)
+    withheld = new_id()
+    await api.sql(
+        "INSERT INTO quarantine (id, message_id, tenant_id, account_id, recipient, reason, detail, score, envelope,"
+        " size_crlf, expires_at) VALUES ($1, $2, $3, $4, $5, 'score', '', 9, $6, 1000, now() + interval '1 day')",
+        *(withheld, queued_message, tenant, account["id"], f"alice@{domain}"),
+        encode_withheld(make_message(()).envelope, f"alice@{domain}", ()),
+    )
+    await api.sql("UPDATE messages SET refs = refs + 1 WHERE id = $1", queued_message)
     await api.client.post(f"/v1/accounts/alice@{domain}/mailboxes", json={"name": "Old"})
     target = new_id()
     await api.sql(
@@ -324,6 +350,7 @@ async def tenant_objects(api: Api, name: str) -> TenantObjects:
         str(queued_message),
         str(queued_message),
         str(deleted),
+        str(withheld),
         str(row["id"]),
         str(webhook),
         str(told),
@@ -406,6 +433,7 @@ async def test_who_is_not_known_is_told_nothing(api: Api, operation: str) -> Non
     nobody = TenantObjects(
         "ours",
         "ours.test",
+        str(new_id()),
         str(new_id()),
         str(new_id()),
         str(new_id()),

@@ -9,10 +9,22 @@ from uuid import UUID
 import pytest
 
 from posthorn.adapters.nats.connection import Connection
+from posthorn.adapters.nats.event_search import NatsEventSearch
 from posthorn.adapters.nats.events import NatsEvents, NatsTrace
 from posthorn.adapters.nats.notifications import NatsNotifier
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
-from posthorn.model.events import ACCEPTED, DEFERRED, DELIVERED, QUEUED, READ, Event
+from posthorn.model.events import (
+    ACCEPTED,
+    DEFERRED,
+    DELIVERED,
+    FILED,
+    QUARANTINED,
+    QUEUED,
+    READ,
+    REFUSED,
+    SCANNED,
+    Event,
+)
 from posthorn.model.outbound import Outbound
 from posthorn.ports.api_keys import Role
 from posthorn.runtime.ids import new_id
@@ -25,6 +37,7 @@ from tests.support.databases import pool
 @pytest.fixture
 async def api(api: Api, connection: Connection) -> Api:
     api.trace.set(NatsTrace(connection))
+    api.search.set(NatsEventSearch(connection))
     return api
 
 
@@ -87,6 +100,72 @@ async def test_a_tenant_sees_the_traces_of_what_it_sent(api: Api, connection: Co
         problem(await api.client.get(path(message), headers=foreign), 404, "not-found")
     problem(await api.client.get(path(came), headers=key), 404, "not-found")
     assert (await api.client.get(path(came))).status_code == 200
+
+
+@pytest.mark.usefixtures("accounts")
+async def test_a_tenant_sees_what_happened_to_the_copies_for_its_domains(
+    api: Api, connection: Connection
+) -> None:
+    acme = await api.tenant("acme")
+    await api.domain("acme.test", tenant="acme")
+    message = new_id()
+    mine, others = "ann@acme.test", "alice@example.test"
+    await happened(
+        connection,
+        Event(message, 1.0, ACCEPTED, {"tenant": None, "recipients": 2}),
+        Event(message, 2.0, SCANNED, {"recipients": [mine, others], "score": 9.5}),
+        Event(message, 3.0, FILED, {"recipient": others, "action": "junk"}),
+        Event(message, 4.0, QUARANTINED, {"recipient": mine, "reason": "score"}),
+    )
+    answer = await api.client.get(path(message), headers=await api.key(Role.READ_ONLY, acme))
+    seen = answer.json()["items"]
+    assert [each["kind"] for each in seen] == ["scanned", "quarantined"]
+    assert seen[0]["detail"] == {"recipients": [mine], "score": 9.5}
+
+
+@pytest.mark.usefixtures("accounts")
+async def test_filtered_messages_are_found_by_those_they_were_for(
+    api: Api, connection: Connection
+) -> None:
+    acme = await api.tenant("acme")
+    await api.domain("acme.test", tenant="acme")
+    ids = [new_id() for _ in range(4)]
+    mine, others = "ann@acme.test", "alice@example.test"
+    about = {"author": "Eve@evil.test", "reverse_path": "", "reason": "dmarc"}
+    refused = {**about, "recipients": [mine, others], "reply": "550 5.7.26 no"}
+    await happened(
+        connection,
+        Event(ids[0], 1.0, REFUSED, refused),
+        Event(ids[1], 2.0, QUARANTINED, {**about, "recipient": others, "reason": "virus"}),
+        Event(ids[2], 3.0, FILED, {**about, "recipient": mine, "action": "junk"}),
+        Event(ids[3], 4.0, FILED, {**about, "recipient": mine, "action": "mark"}),
+        Event(ids[3], 5.0, DELIVERED, {"recipients": [mine]}),
+    )
+    key = await api.key(Role.READ_ONLY, acme)
+
+    async def found(headers: dict[str, str] | None = None, **query: Any) -> list[str]:
+        seen: list[str] = []
+        while True:
+            answer = await api.client.get("/v1/messages", params=query, headers=headers)
+            assert answer.status_code == 200, answer.text
+            seen += [each["message"] for each in answer.json()["items"]]
+            query["cursor"] = answer.json()["next_cursor"]
+            if query["cursor"] is None:
+                return seen
+
+    first, second, third = (str(each) for each in ids[:3])
+    assert sorted(await found()) == sorted([first, second, third])
+    assert sorted(await found(limit=1)) == sorted([first, second, third])
+    assert sorted(await found(key)) == sorted([first, third])
+    assert await found(outcome="refused") == [first]
+    assert await found(outcome="quarantined", reason="virus") == [second]
+    assert await found(key, outcome="quarantined") == []
+    assert await found(sender="eve@EVIL.test", recipient="Ann@acme.test", outcome="junk") == [third]
+    assert await found(key, recipient=others) == []
+    assert await found(since="2999-01-01T00:00:00Z") == []
+    (shown,) = (await api.client.get("/v1/messages?outcome=refused", headers=key)).json()["items"]
+    assert shown["detail"]["recipients"] == [mine]
+    problem(await api.client.get("/v1/messages?cursor=WzEsImEiXQ"), 422, "invalid", "cursor")
 
 
 class Crossing:

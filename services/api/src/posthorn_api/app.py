@@ -22,6 +22,8 @@ from posthorn_api.credentials import routes as identity_routes
 from posthorn_api.credentials.service import CredentialService
 from posthorn_api.defence import routes as defence_routes
 from posthorn_api.defence.service import DefenceService
+from posthorn_api.digests.routes import release_pages
+from posthorn_api.digests.service import DigestService
 from posthorn_api.directory import routes as directory_routes
 from posthorn_api.directory.service import DirectoryService
 from posthorn_api.dns import routes as dns_routes
@@ -44,11 +46,15 @@ from posthorn_api.mailboxes import message_routes as mail_routes
 from posthorn_api.mailboxes import routes as mailbox_routes
 from posthorn_api.mailboxes import structure_routes
 from posthorn_api.mailboxes.service import MailboxService
+from posthorn_api.quarantine import routes as quarantine_routes
+from posthorn_api.quarantine.service import QuarantineService
 from posthorn_api.queue import routes as queue_routes
 from posthorn_api.queue import smarthost_routes as route_routes
 from posthorn_api.queue.service import QueueService
 from posthorn_api.reference.routes import reference_routes
 from posthorn_api.reports import routes as report_routes
+from posthorn_api.search import routes as search_routes
+from posthorn_api.search.service import SearchService
 from posthorn_api.sending import routes as sending_routes
 from posthorn_api.sending.service import SendingService
 from posthorn_api.tenants import routes as tenancy_routes
@@ -73,9 +79,11 @@ ROUTERS = (
     transfer_routes.transfers,
     directory_routes.aliases,
     filtering_routes.policies,
+    quarantine_routes.quarantine,
     defence_routes.defence,
     sending_routes.sending,
     queue_routes.traces,
+    search_routes.searches,
     queue_routes.queue,
     route_routes.routes,
     queue_routes.suppressions,
@@ -110,6 +118,9 @@ class Services:
     config: ConfigService
     forwards: Confirmations
     filtering: FilteringService
+    quarantine: QuarantineService
+    digests: DigestService
+    searches: SearchService
     defence: DefenceService
     reports: ReportFigures
 
@@ -144,7 +155,11 @@ def create_app(
     document = docs.describe(app)
     app.router.routes.extend(reference_routes(document))
     app.router.routes.extend(
-        [*public_routes(parts.public_pages), *confirmation_pages(parts.forwards)]
+        [
+            *public_routes(parts.public_pages),
+            *confirmation_pages(parts.forwards),
+            *release_pages(parts.digests),
+        ]
     )
     limits = (
         LIMITS

@@ -14,6 +14,7 @@ from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.dead_letters import NatsDeadLetters
 from posthorn.adapters.nats.directory import NatsDirectory
 from posthorn.adapters.nats.event_log import NatsEventLog
+from posthorn.adapters.nats.event_search import NatsEventSearch
 from posthorn.adapters.nats.events import NatsEvents, NatsTrace
 from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.installation import DirectoryMark
@@ -120,6 +121,7 @@ async def start(process: Process) -> None:
     await process.task(replication.run(), "replication")
     await process.task(sender.run(), "webhooks")
     await process.task(services.forwards.run(), "forward confirmations")
+    await process.task(services.digests.run(), "digests")
     report_reader = ReportReader(
         PostgresReportInbox(database, settings.public_reports), reader, late.events
     )
@@ -188,6 +190,7 @@ async def _on_nats(
         late.ingest.set(NatsIngest(connection))
         trace = NatsTrace(connection)
         late.trace.set(trace)
+        late.search.set(NatsEventSearch(connection))
         late.dead_letters.set(NatsDeadLetters(connection))
         late.publication.set(publisher)
         late.scan_states.set(NatsScanStates(connection))

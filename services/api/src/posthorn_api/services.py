@@ -23,7 +23,10 @@ from posthorn.adapters.postgres.directory.senders import PostgresSenders
 from posthorn.adapters.postgres.directory.tenants import PostgresTenants
 from posthorn.adapters.postgres.events.statistics import PostgresStatistics
 from posthorn.adapters.postgres.events.webhooks import PostgresWebhooks
+from posthorn.adapters.postgres.mailboxes.classifying import PostgresClassifications
+from posthorn.adapters.postgres.mailboxes.digests import PostgresDigests
 from posthorn.adapters.postgres.mailboxes.messages import PostgresAccountMail
+from posthorn.adapters.postgres.mailboxes.quarantine import PostgresQuarantine
 from posthorn.adapters.postgres.mailboxes.transfers import PostgresTransfers
 from posthorn.adapters.postgres.queue.administration import PostgresQueueAdministration
 from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
@@ -35,7 +38,7 @@ from posthorn.model.ip_addresses import PUBLIC_ADDRESSES, AddressPolicy
 from posthorn.ports.blobs import Blobs
 from posthorn.ports.bodies import BodyReader
 from posthorn.ports.directory import DirectoryWithPostmasters
-from posthorn.ports.events import Trace
+from posthorn.ports.events import EventSearch, Trace
 from posthorn.ports.forwards import ForwardPolicy
 from posthorn.ports.ingest import DeadLetters, Ingest
 from posthorn.ports.scan import ScanStates
@@ -51,6 +54,7 @@ from posthorn_api.bulk.service import BulkImportService
 from posthorn_api.config.service import ConfigService
 from posthorn_api.credentials.service import CredentialService
 from posthorn_api.defence.service import DefenceService, UnscannedLane, single_addresses
+from posthorn_api.digests.service import KEY_PURPOSE, DigestOptions, DigestService
 from posthorn_api.directory.service import DirectoryService, Publication
 from posthorn_api.dns.public_pages import PublicPages
 from posthorn_api.dns.service import DnsService
@@ -61,7 +65,9 @@ from posthorn_api.http.large_bodies import LargeBodies
 from posthorn_api.http.rate_limit import RateLimit
 from posthorn_api.mailboxes.service import MailboxService
 from posthorn_api.pending import Pending, PendingEvents
+from posthorn_api.quarantine.service import QuarantineService
 from posthorn_api.queue.service import QueueService
+from posthorn_api.search.service import SearchService
 from posthorn_api.sending.service import SendingLimits, SendingService
 from posthorn_api.settings import ApiSettings
 from posthorn_api.tenants.service import TenantService
@@ -78,6 +84,7 @@ class OverNats:
     directory: Pending[DirectoryWithPostmasters] = field(default_factory=lambda: Pending("nats"))
     ingest: Pending[Ingest] = field(default_factory=lambda: Pending("nats"))
     trace: Pending[Trace] = field(default_factory=lambda: Pending("nats"))
+    search: Pending[EventSearch] = field(default_factory=lambda: Pending("nats"))
     scan_states: Pending[ScanStates] = field(default_factory=lambda: Pending("nats"))
     unscanned: Pending[UnscannedLane] = field(default_factory=lambda: Pending("nats"))
     events: PendingEvents = field(default_factory=PendingEvents)
@@ -106,6 +113,7 @@ class ServiceOptions:
     """Addresses that blocklists are asked for."""
     login_limits: LoginLimitSettings = field(default_factory=LoginLimitSettings)
     """How often a wrong password of an account may be tried."""
+    digests: DigestOptions = field(default_factory=DigestOptions)
 
     @classmethod
     def from_settings(cls, settings: ApiSettings) -> Self:
@@ -123,6 +131,7 @@ class ServiceOptions:
             watch_addresses=settings.watch_addresses
             or single_addresses(map(str, settings.outbound_addresses)),
             login_limits=settings,
+            digests=settings.digests,
         )
 
 
@@ -185,6 +194,7 @@ def build(
         late.trace,
         late.events,
     )
+    searches = SearchService(PostgresQueueAdministration(database), late.search)
     tenancy = TenantService(tenants, keys, audit)
     webhooks = WebhookService(
         PostgresWebhooks(database), secret_box, wake=wake_webhooks, policy=options.webhook_addresses
@@ -192,10 +202,18 @@ def build(
     filtering = FilteringService(
         PostgresFilterPolicies(database), late.publication, wait_seconds=wait_seconds
     )
+    account_mail = PostgresAccountMail(database)
+    classifications = PostgresClassifications(database)
+    quarantine = PostgresQuarantine(database)
     services = Services(
         directory=directory,
         mailboxes=MailboxService(
-            PostgresAccountMail(database), bodies, late.publication, wait_seconds=wait_seconds
+            account_mail,
+            bodies,
+            late.publication,
+            classifications,
+            late.events,
+            wait_seconds=wait_seconds,
         ),
         transfers=TransferService(
             PostgresTransfers(database),
@@ -237,6 +255,19 @@ def build(
             wait_seconds=wait_seconds,
         ),
         filtering=filtering,
+        searches=searches,
+        quarantine=QuarantineService(quarantine, bodies, late.events),
+        digests=DigestService(
+            PostgresDigests(database),
+            account_mail,
+            classifications,
+            quarantine,
+            throttle,
+            late.ingest,
+            late.events,
+            secret_box.derived(KEY_PURPOSE),
+            options.digests,
+        ),
         defence=DefenceService(
             late.scan_states,
             late.unscanned,

@@ -43,6 +43,7 @@ from posthorn.wire.address import canonical_domain, parse_address
 from posthorn.wire.mta_sts import Mode
 from posthorn_api.auth.jwks import is_safe
 from posthorn_api.auth.tokens import Trust
+from posthorn_api.digests.settings import DigestSettings
 from posthorn_api.http.rate_limit import RateLimit
 from posthorn_api.sending.service import SendingLimits
 
@@ -269,6 +270,7 @@ class ApiSettings(
     OidcSettings,
     ForwardPolicySettings,
     LoginLimitSettings,
+    DigestSettings,
     ReportSettings,
 ):
     """Where the API listens, its first key, and its limits."""

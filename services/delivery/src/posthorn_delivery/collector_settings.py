@@ -45,6 +45,9 @@ class CollectorSettings(EnvSettings):
     that would be delivered again."""
     collector_batch: Annotated[int, Field(ge=1, le=10_000)] = 200
     """Segments handled at a time."""
+    quarantine_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    """How long copies stay in quarantine, counted from delivery. For copies withheld from now
+    on."""
     retention_interval_seconds: Seconds = 3600.0
     """Between two rounds that delete mail past its domain's retention and purge deleted mail
     past its undelete period."""

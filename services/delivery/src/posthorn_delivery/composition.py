@@ -6,6 +6,7 @@ from uuid import uuid4
 
 from posthorn.adapters.blobs.compression import compressor
 from posthorn.adapters.blobs.config import open_blobs
+from posthorn.adapters.blobs.segments import SegmentReader
 from posthorn.adapters.dkim import DkimSigner
 from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.dead_letters import NatsDeadLetters
@@ -20,10 +21,12 @@ from posthorn.adapters.postgres.database import connect as connect_postgres
 from posthorn.adapters.postgres.directory.dkim_keys import PostgresDkimKeys
 from posthorn.adapters.postgres.installation import PostgresInstallation
 from posthorn.adapters.postgres.leader import Leadership
+from posthorn.adapters.postgres.mailboxes.bayes import PostgresBayes
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.mailboxes.expansions import PostgresExpansions
 from posthorn.adapters.postgres.mailboxes.retention import PostgresRetention
 from posthorn.adapters.postgres.mailboxes.segments import PostgresSegmentCatalog
+from posthorn.adapters.postgres.mailboxes.training import PostgresTraining
 from posthorn.adapters.postgres.queue.enqueue import QueuePolicy
 from posthorn.adapters.postgres.replication import ReplicationWatch
 from posthorn.model.streams import RETRY_CONSUMER
@@ -47,6 +50,8 @@ from posthorn_delivery.gated_source import GatedSource
 from posthorn_delivery.repairer import Repairer
 from posthorn_delivery.retention import RetentionSweeper
 from posthorn_delivery.settings import DeliverySettings
+from posthorn_delivery.trainer import Trainer
+from posthorn_delivery.training_points import TrainingPoints
 from posthorn_delivery.unscanned_mover import UnscannedMover
 
 RETRIES_BUFFERED = 16
@@ -72,12 +77,15 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
     policy = QueuePolicy(
         settings.relay_give_up_seconds, settings.relay_delay_notice_seconds, settings.forward_limits
     )
-    mailboxes = PostgresMailboxes(database, policy, counts_dmarc=settings.reports_send)
+    days = settings.quarantine_days
+    mailboxes = PostgresMailboxes(
+        database, policy, quarantine_days=days, counts_dmarc=settings.reports_send
+    )
     secret_box = SecretBox.from_settings(settings)
     signer = DkimSigner(PostgresDkimKeys(database), secret_box)
     process.stack.callback(signer.close)
     rewriting, notifier = secret_box.derived(SRS), NatsNotifier(nats)
-    expansions = PostgresExpansions(database, policy)
+    expansions = PostgresExpansions(database, policy, quarantine_days=days)
     expander = Expander(expansions, rewriting=rewriting, notifier=notifier, events=events)
     deliverer = Deliverer(
         mailboxes,
@@ -90,6 +98,7 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
         notifier=notifier,
         events=events,
         on_expansion=expander.kick,
+        points=TrainingPoints(PostgresBayes(database), blobs).points,
     )
     for part, probe in {
         "nats": source.probe,
@@ -129,6 +138,10 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
         _collecting(guard, PostgresSegmentCatalog(database), blobs, source, settings), "collector"
     )
     await process.task(_keeping(guard, PostgresRetention(database), settings), "retention")
+    bodies = SegmentReader(blobs, cache_octets=0)
+    process.stack.push_async_callback(bodies.close)
+    trainer = Trainer(PostgresTraining(database), bodies)
+    await process.task(_training(guard, trainer), "training")
     await process.task(expander.run(), "expander")
     await process.task(repairer.run(), "repair")
     await process.task(mover.run(), "unscanned messages")
@@ -166,3 +179,9 @@ async def _keeping(
         "retention", settings.retention_most_share, settings.retention_most, guard.brakes_released
     )
     await RetentionSweeper(retention, settings, certain=guard.certain, brake=brake).run()
+
+
+async def _training(guard: InstallationGuard, trainer: Trainer) -> None:
+    """Start training once the stores are known to belong together."""
+    await guard.passed()
+    await trainer.run()

@@ -11,8 +11,8 @@ Rules:
   targets is one row here, and expanded in ``expander``.
 - ``isolate`` handles what cannot be delivered now, or at all: it waits out outages and finds bad
   messages by halving.
-- ``routing`` decides the destinations of each recipient. One that was deleted since RCPT holds up
-  no other: it is bounced.
+- ``routing`` decides the destinations of each recipient, and ``filing`` which copies go to Junk or
+  quarantine. A recipient that was deleted since RCPT holds up no other: it is bounced.
 - A message sent in the name of a local domain is signed (DKIM) once, before it is queued. When the
   keys of its domain cannot be decrypted, it alone waits, in the retry lane.
 - Relays are notified and events are recorded after the commit: neither can undo or delay it.
@@ -41,9 +41,10 @@ from posthorn.ports.ingest import DeadLetters, Delivery
 from posthorn.ports.mailboxes import Mailboxes, Resolution
 from posthorn.ports.notifications import Notifier
 from posthorn.ports.signing import Signer
+from posthorn_delivery.filing import Points, authors_of, count, file_copies
 from posthorn_delivery.in_flight import Group, InFlight, Item
 from posthorn_delivery.isolate import NAK_SECONDS, Isolator, Stopping
-from posthorn_delivery.outcome_events import record
+from posthorn_delivery.outcome_events import record, record_filing
 from posthorn_delivery.packer import Packer, segments
 from posthorn_delivery.routing import route
 from posthorn_delivery.srs_originals import find_srs_originals
@@ -85,7 +86,8 @@ class Deliverer:
 
     ``compress`` makes a zstd frame, or is None; ``new_id`` makes UUIDv7s. ``rewriting``: SRS keys,
     the current one first; without them forwarded messages get the null reverse-path; without a
-    signer nothing is signed. ``on_expansion`` is called when an alias was queued for expansion.
+    signer nothing is signed. ``on_expansion`` is called when an alias was queued for expansion;
+    ``points`` returns what accounts' own training adds to scores.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class Deliverer:
         notifier: Notifier | None = None,
         events: Events | None = None,
         on_expansion: Callable[[], None] = lambda: None,
+        points: Points | None = None,
         clock: Clock = time.time,
     ) -> None:
         self._mailboxes = mailboxes
@@ -112,6 +115,8 @@ class Deliverer:
         self._notifier = notifier
         self._events = events or NoEvents()
         self._on_expansion = on_expansion
+        self._points = points
+        self._new_id = new_id
         self._clock = clock
         self._batches: set[InFlight] = set()
 
@@ -181,6 +186,7 @@ class Deliverer:
         """Resolve, route, sign and store a group; return what is to be delivered, by
         transaction, the first one last."""
         recipients = {recipient for item in group.items for recipient in item.envelope.recipients}
+        authors: dict[str, frozenset[str]] = {}
         unknown = [item.envelope for item in group.items if item.originals is None]
         originals = await find_srs_originals(unknown, self._rewriting, self._mailboxes)
         for item in group.items:
@@ -188,8 +194,10 @@ class Deliverer:
                 originals[item.envelope.id] if item.originals is None else item.originals
             )
             recipients.update(address for chain in item.originals.values() for address in chain)
+            for recipient, asked in authors_of(item.envelope, item.originals).items():
+                authors[recipient] = authors.get(recipient, asked) | asked
         resolution = await self._mailboxes.resolve(
-            recipients, [item.envelope.id for item in group.items]
+            recipients, [item.envelope.id for item in group.items], authors
         )
         to_place, unseen = [], 0
         for item in group.items:
@@ -199,11 +207,30 @@ class Deliverer:
             if unseen > _YIELD_ROWS:
                 unseen = 0
                 await asyncio.sleep(0)
+        await self._file(to_place, resolution)
         to_place = await self._signed(to_place, in_flight)
         if not to_place:
             return []
         await self._packer.store(to_place)
         return [Group(items, group.tries, resolved=True) for items in reversed(_weighed(to_place))]
+
+    async def _file(self, items: list[Item], resolution: Resolution) -> None:
+        """Decide where the copies of routed messages go."""
+        asked = [
+            (item.envelope, item.record.body, item.routes.accounts)
+            for item in items
+            if item.routes.accounts
+            and item.envelope.role == "mx"
+            and item.envelope.verdict is not None
+        ]
+        points = await self._points(asked) if self._points is not None and asked else {}
+        for number, item in enumerate(items, 1):
+            if number % _YIELD_MESSAGES == 0:
+                await asyncio.sleep(0)
+            item.filing = file_copies(
+                item.envelope, item.routes, resolution.filing, self._new_id, points
+            )
+            item.routes = item.filing.routes
 
     async def _place(self, items: list[Item], in_flight: InFlight) -> None:
         """Deliver routed and stored items in one transaction."""
@@ -220,7 +247,12 @@ class Deliverer:
         for number, item in enumerate(items, 1):
             if number % _YIELD_MESSAGES == 0:
                 await asyncio.sleep(0)
+            filing = item.filing
+            count(len(item.routes.accounts), filing.filed, filing.withheld)
             record(self._events, item.envelope, item.routes, now)
+            record_filing(
+                self._events, item.envelope, item.routes.reached, filing.filed, filing.withheld, now
+            )
             await in_flight.ack(item.delivery, "delivered")
             _latency.observe(max(0.0, now - item.envelope.received_at))
         log.debug("batch placed", messages=len(items), entries=entries)

@@ -14,8 +14,9 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from uuid import UUID
 
 import structlog
 from prometheus_client import Counter, Gauge
@@ -28,6 +29,9 @@ from posthorn.ports.events import Events, NoEvents
 from posthorn.ports.expansions import Expanded, Expansions, SliceRecipients
 from posthorn.ports.mailboxes import Resolution
 from posthorn.ports.notifications import Notifier
+from posthorn.runtime.ids import new_id
+from posthorn_delivery.filing import count, file_copies
+from posthorn_delivery.outcome_events import record_filing
 from posthorn_delivery.routing import GONE_REPLY, GONE_STATUS, route
 
 log = structlog.get_logger()
@@ -61,8 +65,10 @@ class Expander:
         notifier: Notifier | None = None,
         events: Events | None = None,
         clock: Clock = time.time,
+        new_id: Callable[[], UUID] = new_id,
     ) -> None:
         self._expansions = expansions
+        self._new_id = new_id
         self._rewriting = rewriting
         self._notifier = notifier
         self._events = events or NoEvents()
@@ -112,12 +118,15 @@ class Expander:
             _faults.inc()
         if self._notifier is not None and done.outbound:
             self._notifier.notify({each.destination for each in done.outbound})
+        count(done.entries, done.filed, done.withheld)
         self._tell(done)
         return done
 
     def _route(self, envelope: Envelope, resolution: Resolution) -> SliceRecipients:
         found = route(envelope, resolution, {}, self._rewriting, at_once=math.inf, is_slice=True)
-        return SliceRecipients(found.accounts, found.outbound)
+        filing = file_copies(envelope, found, resolution.filing, self._new_id, {})
+        kept = filing.routes
+        return SliceRecipients(kept.accounts, kept.outbound, filing.filed, filing.withheld)
 
     def _tell(self, done: Expanded) -> None:
         envelope, (recipient,) = done.envelope, done.envelope.recipients
@@ -132,6 +141,10 @@ class Expander:
             self._events.record(Event(envelope.id, now, BOUNCED, detail))
         elif done.done and done.accounts:
             self._events.record(Event(envelope.id, now, DELIVERED, {"recipients": [recipient]}))
+        reached = {recipient: tuple(done.filed)}
+        record_filing(
+            self._events, envelope, reached, done.filed, done.withheld, now, is_slice=True
+        )
         log.info(
             "expanded",
             message=str(envelope.id),

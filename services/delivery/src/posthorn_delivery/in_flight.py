@@ -13,6 +13,7 @@ from prometheus_client import Counter
 from posthorn.model.blob_range import BlobRange
 from posthorn.model.envelope import Envelope, Record
 from posthorn.ports.ingest import Delivery
+from posthorn_delivery.filing import Filing
 from posthorn_delivery.routing import Routes
 
 _messages = Counter(
@@ -24,6 +25,7 @@ HEARTBEAT_SECONDS = 2.5
 as long."""
 
 _NOTHING = Routes((), (), (), None, ())
+_NOT_FILED = Filing(_NOTHING)
 
 
 @dataclass(eq=False, slots=True)
@@ -46,6 +48,7 @@ class Item:
     packing: Packing | None = None
     blob_range: BlobRange | None = None
     routes: Routes = _NOTHING
+    filing: Filing = _NOT_FILED
     originals: Mapping[str, tuple[str, ...]] | None = None
     signature: str | None = None
 
@@ -62,7 +65,8 @@ class Item:
     @property
     def weight(self) -> int:
         """Rows that a transaction writes: one per recipient, and one for the message."""
-        return 1 + len(self.routes.accounts) + len(self.routes.outbound)
+        found = self.routes
+        return 1 + len(found.accounts) + len(found.outbound) + len(self.filing.withheld)
 
 
 @dataclass(slots=True)

@@ -88,6 +88,8 @@ def segments(items: Iterable[Item]) -> list[Segment]:
             routes.outbound,
             routes.tenant,
             item.signature or "",
+            item.filing.filed,
+            item.filing.withheld,
         )
         if item.packing is not None:
             messages.setdefault(item.packing, []).append(message)

@@ -1,5 +1,5 @@
-"""Retention: deletes mail past its domain's retention, and purges deleted mail past its undelete
-period.
+"""Retention: deletes mail past its domain's retention, purges deleted mail past its undelete
+period, and drops copies past their time in quarantine.
 
 A round deletes, and purges, a bounded share of all mail: more is likely a wrong clock or setting,
 and later rounds and an alert leave time to intervene (ADR 18). An operator may release this brake.
@@ -29,6 +29,9 @@ _expired = Counter(
 )
 _purged = Counter(
     "posthorn_delivery_retention_purged_total", "Deleted entries purged after their undelete period"
+)
+_quarantine_expired = Counter(
+    "posthorn_delivery_quarantine_expired_total", "Copies dropped after their time in quarantine"
 )
 _faults = Counter(
     "posthorn_delivery_retention_faults_total", "Rounds ended by a fault, by part", ["part"]
@@ -78,7 +81,9 @@ class RetentionSweeper:
         total = await self._retention.entries()
         expired, more = await self._all(self._retention.expire, _expired, total)
         purged, still_more = await self._all(self._retention.purge, _purged, total)
-        self._brake.holds(self._brake.most(total) + 1 if more or still_more else 0, total)
+        _, withheld = await self._all(self._retention.expire_quarantine, _quarantine_expired, total)
+        is_held = more or still_more or withheld
+        self._brake.holds(self._brake.most(total) + 1 if is_held else 0, total)
         return expired, purged
 
     async def _all(

@@ -71,6 +71,8 @@ class Routes:
     """Tenant that owns the outbound recipients."""
     dropped: tuple[str, ...]
     """Deleted recipients for which no DSN is sent."""
+    reached: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """The accounts of each of ``local``."""
 
     @property
     def queued(self) -> tuple[str, ...]:
@@ -143,6 +145,7 @@ def route(
         found.accounts |= dict.fromkeys(accounts)
         if accounts:
             found.local.append(recipient)
+            found.reached[recipient] = accounts
         forwards = tuple(
             found.allowed_forwards(
                 envelope, recipient, dsn, forwards, keys, alone=not (accounts or is_slice)
@@ -179,6 +182,7 @@ def route(
         (*found.queued.values(), *found.wide.values(), *found.ended),
         envelope.tenant or found.tenant,
         tuple(found.dropped),
+        found.reached,
     )
 
 
@@ -186,6 +190,7 @@ def route(
 class _Found:
     accounts: dict[int, None] = field(default_factory=dict)
     local: list[str] = field(default_factory=list)
+    reached: dict[str, tuple[int, ...]] = field(default_factory=dict)
     sender: UUID | None = None
     """The submitter's tenant."""
     queued: dict[tuple[UUID | None, str], Outbound] = field(default_factory=dict)

@@ -196,6 +196,8 @@ class Supervisor:
             pop3s_port=str(self._ports.pop3s),
             api_host=HOST,
             api_port=str(self._ports.api),
+            api_public_url=environment().get(variable("api_public_url"))
+            or f"http://{HOST}:{self._ports.api}",
             api_admin_key="",
             api_admin_key_file=str(self._home / "admin.key") if service == "api" else "",
             secret_key=self._secret_key() if service in _SEALING else "",

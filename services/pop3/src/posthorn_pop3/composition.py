@@ -9,6 +9,7 @@ from posthorn.adapters.nats.events import NatsEvents
 from posthorn.adapters.postgres.database import connect as connect_postgres
 from posthorn.adapters.postgres.directory.senders import PostgresSenders
 from posthorn.adapters.postgres.installation import PostgresInstallation
+from posthorn.adapters.postgres.mailboxes.digests import PostgresPop3Logins
 from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
 from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
 from posthorn.ports.bodies import BodyReader
@@ -19,6 +20,7 @@ from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.process import Process
 from posthorn.runtime.tls import Certificate
 from posthorn_pop3.authenticator import Authenticator
+from posthorn_pop3.login_days import LoginDays
 from posthorn_pop3.read_events import ReadEvents
 from posthorn_pop3.server import serving
 from posthorn_pop3.service import MaildropService
@@ -34,6 +36,7 @@ def build(
     throttle: Throttle,
     passwords: Passwords,
     read_events: ReadEvents,
+    login_days: LoginDays | None = None,
 ) -> MaildropService:
     """Return the service on its backends."""
     return MaildropService(
@@ -41,6 +44,7 @@ def build(
         bodies=bodies,
         authenticator=Authenticator(settings, passwords, senders, throttle, maildrops),
         read_events=read_events,
+        login_days=login_days,
     )
 
 
@@ -73,6 +77,7 @@ async def start(process: Process[Pop3Settings]) -> None:
         throttle=PostgresThrottle(database),
         passwords=passwords,
         read_events=read_events,
+        login_days=LoginDays(PostgresPop3Logins(database)),
     )
     await process.task(service.keep_leases(), "leases")
     await process.task(service.keep_watch(), "watch")

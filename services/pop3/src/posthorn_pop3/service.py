@@ -36,6 +36,7 @@ from posthorn.runtime.passwords import Busy
 from posthorn.wire.address import AddressError, parse_address
 from posthorn.wire.pop3.events import Login
 from posthorn_pop3.authenticator import Authenticator
+from posthorn_pop3.login_days import LoginDays
 from posthorn_pop3.open_maildrop import OpenMaildrop
 from posthorn_pop3.read_events import ReadEvents
 from posthorn_pop3.snapshot import Snapshot
@@ -81,11 +82,13 @@ class MaildropService:
         bodies: BodyReader,
         authenticator: Authenticator,
         read_events: ReadEvents,
+        login_days: LoginDays | None = None,
     ) -> None:
         self._maildrops = maildrops
         self._bodies = bodies
         self._authenticator = authenticator
         self._read_events = read_events
+        self._login_days = login_days
         self._open: dict[UUID, OpenMaildrop] = {}
         self._unreleased: dict[UUID, int] = {}  # leases to be released: holder and account
 
@@ -166,6 +169,8 @@ class MaildropService:
                 "suspended", "[SYS/PERM] this account is suspended, ask its administrator"
             )
         self._authenticator.logged_in(known, client_network)
+        if self._login_days is not None:
+            self._login_days.note(known.account)
         return known, proof
 
     def closed(self, holder: UUID) -> None:

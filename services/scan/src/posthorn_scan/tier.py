@@ -48,19 +48,20 @@ class Tier:
     async def judge(self, question: MessageQuestion, content: bytes) -> Verdict:
         """Return the verdict on a message whose content is at hand, and record it."""
         verdict = await self._judge.judge(question, content)
-        self._record(question.message_id, verdict)
+        self._record(question.message_id, question.recipients, verdict)
         return verdict
 
     def report(self, reports: Sequence[Report]) -> None:
         """Take reports; neither fail nor wait."""
         self._defence.report(reports)
 
-    def _record(self, message_id: str, verdict: Verdict) -> None:
+    def _record(self, message_id: str, recipients: Sequence[str], verdict: Verdict) -> None:
         try:
             message = UUID(message_id)
         except ValueError:
             return
-        detail = {"score": verdict.score, **encode_verdict(verdict)}
+        found = {"score": verdict.score, **encode_verdict(verdict)}
+        detail = {**found, "recipients": list(recipients)}
         self._events.record(Event(message, self._clock(), SCANNED, detail))
         log.info(
             "scanned",

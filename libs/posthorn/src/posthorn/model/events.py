@@ -34,17 +34,18 @@ READ = "read"
 client's address is not recorded."""
 SCANNED = "scanned"
 """By the scanning tier; detail: score, rules, engines, virus, and the authentication results, as
-``model.verdict`` encodes them."""
+``model.verdict`` encodes them, and recipients. By delivery, if nobody scanned for too long."""
 REFUSED = "refused"
 """With 5yz or 4yz at the end of data, by the verdict; detail: service, client, recipients
 (addresses), size, reason, reply, reverse_path, author."""
 FILED = "filed"
-"""Into another mailbox than INBOX, or marked; detail: recipient, account, action, reason, score,
-rule."""
+"""Into another mailbox than INBOX, or marked; detail: recipient, reverse_path, author, action,
+reason, score, rule."""
 QUARANTINED = "quarantined"
-"""Detail: recipient, account, reason, score, quarantine (id)."""
+"""Detail: recipient (the alias, of what it would have sent on to ``targets`` addresses),
+reverse_path, author, reason, score, rule, quarantine (id)."""
 RESTORED = "restored"
-"""Released from quarantine; detail: recipient, account, quarantine (id), by."""
+"""Released from quarantine; detail: recipient, quarantine (id), by."""
 CLASSIFIED = "classified"
 """As spam or not, by its owner; detail: account, classification, by."""
 LISTED = "listed"

@@ -79,7 +79,8 @@ class FilterPolicy:
     clamav: bool = True
     """Use ClamAV's judgement where the installation has ClamAV."""
     digest: bool = False
-    """Send a daily digest of what Junk and quarantine hold."""
+    """Send a daily digest of what Junk and quarantine hold. Where no document says anything, accounts
+    read by POP3 get one all the same (``ports.digests``)."""
     allow: tuple[str, ...] = ()
     block: tuple[str, ...] = ()
     forwarders: tuple[str, ...] = ()

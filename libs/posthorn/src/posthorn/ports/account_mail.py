@@ -10,10 +10,10 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from posthorn.model.blob_range import BodyLocation
@@ -57,6 +57,11 @@ class Message:
     flags: int
     """Bits: 1 seen, 2 answered, 4 flagged, 8 deleted, 16 draft."""
     keywords: tuple[str, ...]
+    verdict: Mapping[str, Any] | None = None
+    """As ``model.verdict`` encodes it; None if the message was not scanned."""
+    filed: Sequence[Any] | None = None
+    """What the account's filter policy decided, if it had a reason: action, reason, score and
+    detail."""
 
 
 @dataclass(frozen=True, slots=True)

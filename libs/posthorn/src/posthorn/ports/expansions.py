@@ -3,13 +3,15 @@ after it (ADR 19)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
 from posthorn.model.envelope import Envelope
+from posthorn.model.filter_policy import Decision
 from posthorn.model.outbound import Outbound
+from posthorn.ports.filing import Withheld
 from posthorn.ports.mailboxes import Resolution
 
 
@@ -19,6 +21,9 @@ class SliceRecipients:
 
     accounts: tuple[int, ...]
     outbound: tuple[Outbound, ...]
+    filed: Mapping[int, Decision] = field(default_factory=dict)
+    """As in ``ports.segments.SegmentMessage``, like the next one."""
+    withheld: tuple[Withheld, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,10 @@ class Expanded:
     """Mailbox entries made."""
     outbound: tuple[Outbound, ...] = ()
     """Recipients added to the outbound queue."""
+    filed: Mapping[int, Decision] = field(default_factory=dict)
+    """Decisions that had a reason, for some of the accounts."""
+    withheld: tuple[Withheld, ...] = ()
+    """Copies that went to quarantine."""
     done: bool = False
     """Whether this was the last slice."""
     accounts: int = 0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal, Protocol
 from uuid import UUID
 
+from posthorn.ports.filing import Authors, FilingFacts
 from posthorn.ports.segments import Segment
 
 
@@ -40,6 +42,8 @@ class Resolution:
     wide: frozenset[str] = frozenset()
     """Recipients with too many addresses for a batch; they are in none of the above. See
     ``ports.expansions``."""
+    filing: FilingFacts = field(default_factory=FilingFacts)
+    """Policies and correspondents, for the recipients that were asked about."""
 
 
 type LongSender = tuple[str, str]
@@ -56,10 +60,18 @@ class Mailboxes(Protocol):
     """The metadata store as delivery uses it. Every method raises Unavailable for faults of the
     store."""
 
-    async def resolve(self, recipients: Collection[str], messages: Collection[UUID]) -> Resolution:
+    async def resolve(
+        self,
+        recipients: Collection[str],
+        messages: Collection[UUID],
+        authors: Authors = MappingProxyType({}),
+    ) -> Resolution:
         """Resolve aliases, ``+tags`` and catch-alls to accounts, and return which messages are
         delivered already. One round trip, unless they lead to thousands of addresses together.
-        An alias with more than about a hundred is only reported as wide."""
+        An alias with more than about a hundred is only reported as wide.
+
+        For the recipients in ``authors`` also return what filing must know, in one more.
+        """
         ...
 
     async def long_senders(self, asked: Collection[LongSender]) -> Mapping[LongSender, str]:
@@ -68,8 +80,8 @@ class Mailboxes(Protocol):
         ...
 
     async def deliver(self, segments: Sequence[Segment]) -> int:
-        """Write messages, mailbox entries, quotas, outbound rows and segments in one transaction:
-        all or nothing.
+        """Write messages, mailbox entries, quarantined copies, quotas, outbound rows and segments
+        in one transaction: all or nothing. Remember whom the submitting accounts have written to.
 
         A message id that exists already is unchanged (its part of the segment is dead at once), so
         that redelivery does nothing. Raises AccountsGone. Quotas are not checked: the message was

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -78,6 +78,10 @@ class QueueAdministration(Protocol):
 
     async def item(self, tenant: UUID | None, item: int) -> QueueItem:
         """Return one item. Raises NotFound."""
+        ...
+
+    async def own_domains(self, tenant: UUID, names: Collection[str]) -> frozenset[str]:
+        """Return those of the domains that the tenant owns, for the trace."""
         ...
 
     async def act(self, tenant: UUID | None, action: str, item: int) -> QueueItem:

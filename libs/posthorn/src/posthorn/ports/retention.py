@@ -38,6 +38,10 @@ class Retention(Protocol):
         """
         ...
 
+    async def expire_quarantine(self, limit: int) -> Step:
+        """Drop at most ``limit`` copies whose time in quarantine is over."""
+        ...
+
     async def purge(self, limit: int) -> Step:
         """Drop deleted entries whose time to be brought back is over, of ``limit`` that are
         looked at."""

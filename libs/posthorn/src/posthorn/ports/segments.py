@@ -4,19 +4,21 @@ collector."""
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
 from posthorn.model.blob_range import BlobRange
 from posthorn.model.envelope import Envelope
+from posthorn.model.filter_policy import Decision
 from posthorn.model.outbound import Outbound
+from posthorn.ports.filing import Withheld
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentMessage:
-    """One message to be delivered: into the INBOX of each account, once each, and into the
-    outbound queue for each recipient elsewhere."""
+    """One message to be delivered: into a mailbox of each account, once each, into the outbound
+    queue for each recipient elsewhere, and into quarantine for those it is withheld from."""
 
     envelope: Envelope
     blob_range: BlobRange
@@ -26,6 +28,11 @@ class SegmentMessage:
     """Owner of the outbound part: the submitter's tenant, or that of the forwarding alias."""
     signature: str = ""
     """DKIM fields for the outbound part, with their line ends."""
+    filed: Mapping[int, Decision] = field(default_factory=dict)
+    """Decisions that had a reason, for some of ``accounts``: JUNK goes to Junk, all others to
+    INBOX."""
+    withheld: tuple[Withheld, ...] = ()
+    """Copies for quarantine; their accounts are not in ``accounts``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,10 @@ ACCEPTED, DELIVERED, RELAYED, DEFERRED, BOUNCED, CANCELLED = (
 )
 """accepted: submitted by accounts; delivered: into mailboxes here; relayed: accepted by a remote
 host; deferred: attempts that failed transiently; bounced and cancelled: recipients given up."""
+REFUSED, QUARANTINED, JUNK = "refused", "quarantined", "junk"
+"""refused: at SMTP, permanently; quarantined: withheld; junk: filed in Junk. Each with its reason."""
+BY = "/"
+"""Stands between one of these and its reason in an outcome, as in ``refused/dmarc``."""
 KEPT_DAYS = 400
 """Days for which statistics are kept."""
 

@@ -10,7 +10,7 @@ from posthorn.ports.scan import Listing
 from posthorn_api.defence.service import Listings, TierView
 
 
-class EngineView(BaseModel):
+class EngineStateView(BaseModel):
     """An engine of the scanning tier."""
 
     name: str
@@ -31,7 +31,7 @@ class DefenceView(BaseModel):
 
     scanning: bool = Field(description="Whether a process of the tier answers.")
     detail: str = Field(description="Why none answers; empty if one does.")
-    engines: list[EngineView]
+    engines: list[EngineStateView]
     zones: list[ZoneView]
     resolver_up: bool | None = Field(description="null if nothing is known.")
     unscanned: int | None = Field(
@@ -46,7 +46,7 @@ class DefenceView(BaseModel):
             scanning=state is not None,
             detail=found.fault,
             engines=[
-                EngineView(name=each.name, up=each.is_up, detail=each.detail)
+                EngineStateView(name=each.name, up=each.is_up, detail=each.detail)
                 for each in (state.engines if state else ())
             ],
             zones=[

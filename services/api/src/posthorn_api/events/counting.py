@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from posthorn.model import events as kinds
@@ -14,12 +16,15 @@ from posthorn.ports.statistics import Count, Facts, Row, Slot
 from posthorn.wire.address import AddressError
 from posthorn.wire.foreign_address import foreign_domain
 
+_LISTED = frozenset({kinds.DELIVERED, kinds.SCANNED, kinds.REFUSED})
 _OUTCOMES = {
     kinds.DELIVERED: outcomes.RELAYED,
     kinds.DEFERRED: outcomes.DEFERRED,
     kinds.BOUNCED: outcomes.BOUNCED,
     kinds.CANCELLED: outcomes.CANCELLED,
 }
+_FILED = {kinds.QUARANTINED: outcomes.QUARANTINED, kinds.FILED: outcomes.JUNK}
+_REASON = re.compile(r"[a-z][a-z-]{0,30}")
 _LARGEST = 2**53
 
 
@@ -30,9 +35,12 @@ def asked_of(events: Iterable[Event]) -> tuple[set[UUID], set[UUID], set[str]]:
     sized: set[UUID] = set()
     names: set[str] = set()
     for event in events:
-        if event.kind == kinds.DELIVERED and isinstance(event.detail.get("recipients"), list):
-            sized.add(event.message)
+        if event.kind in _LISTED and isinstance(event.detail.get("recipients"), list):
+            if event.kind == kinds.DELIVERED:
+                sized.add(event.message)
             names |= {domain_of(each) for each in event.detail["recipients"]}
+        elif event.kind in _FILED or event.kind in (kinds.RESTORED, kinds.CLASSIFIED):
+            names |= {domain_of(event.detail.get(each)) for each in ("recipient", "account")}
         elif event.kind in _OUTCOMES:
             queued.add(event.message)
             names.add(domain_of(event.detail.get("recipient")))
@@ -68,6 +76,14 @@ def _slots(event: Event, facts: Facts) -> Iterable[tuple[Slot, int]]:
             name = domain_of(recipient)
             if name in facts.owners:
                 yield Slot(facts.owners[name], name, hour, outcomes.DELIVERED), size
+    elif event.kind == kinds.REFUSED and isinstance(detail.get("recipients"), list):
+        if not str(detail.get("reply", "")).startswith("4"):  # else it comes again
+            for recipient in detail["recipients"]:
+                yield from _slot(recipient, hour, outcomes.REFUSED, detail, facts)
+    elif event.kind in _FILED:
+        if event.kind != kinds.FILED or detail.get("action") == "junk":
+            recipient = detail.get("recipient")
+            yield from _slot(recipient, hour, _FILED[event.kind], detail, facts)
     elif event.kind in _OUTCOMES:
         whose = _whose(event, facts)
         if whose is not None:
@@ -75,6 +91,15 @@ def _slots(event: Event, facts: Facts) -> Iterable[tuple[Slot, int]]:
                 Slot(*whose, hour, _OUTCOMES[event.kind]),
                 size if event.kind == kinds.DELIVERED else 0,
             )
+
+
+def _slot(
+    recipient: object, hour: datetime, outcome: str, detail: Mapping[str, Any], facts: Facts
+) -> Iterable[tuple[Slot, int]]:
+    name, reason = domain_of(recipient), str(detail.get("reason", ""))
+    if name in facts.owners:
+        said = reason if _REASON.fullmatch(reason) else "other"
+        yield Slot(facts.owners[name], name, hour, f"{outcome}{outcomes.BY}{said}"), 0
 
 
 def _whose(event: Event, facts: Facts) -> tuple[UUID, str] | None:

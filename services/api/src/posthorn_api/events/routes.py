@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, Field
 
 from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.errors import FieldError, ValidationFailed
-from posthorn.ports.statistics import Figure, Span, Statistics
+from posthorn.ports.statistics import BY, Figure, Span, Statistics
 from posthorn_api.directory.service import domain_in
 from posthorn_api.http.operations import Caller, problems, router, service_of
 from posthorn_api.http.pagination import Cursor, Limit, page, text_after
@@ -29,12 +29,24 @@ class StatsView(BaseModel):
     domain: str | None = Field(
         description="Domain counted for; null if no local domain is involved, as for mail sent with an API key."
     )
-    outcome: Literal["accepted", "delivered", "relayed", "deferred", "bounced", "cancelled"] = (
-        Field(
-            description="accepted: submitted by accounts or over the API. delivered: to local mailboxes. relayed:"
-            " accepted by a remote host. deferred: attempts that failed temporarily. bounced,"
-            " cancelled: given up."
-        )
+    outcome: Literal[
+        "accepted",
+        "delivered",
+        "relayed",
+        "deferred",
+        "bounced",
+        "cancelled",
+        "refused",
+        "quarantined",
+        "junk",
+    ] = Field(
+        description="accepted: submitted by accounts or over the API. delivered: to local mailboxes. relayed:"
+        " accepted by a remote host. deferred: attempts that failed temporarily. bounced,"
+        " cancelled: given up. refused: incoming, permanently, because of what the message is. quarantined:"
+        " withheld. junk: those of the delivered ones that are in Junk."
+    )
+    reason: str | None = Field(
+        None, description="For refused, quarantined and junk, why: such as dmarc, score or virus."
     )
     messages: int = Field(
         description="Number of messages; for every outcome but accepted, one for each recipient."
@@ -46,10 +58,12 @@ class StatsView(BaseModel):
     @classmethod
     def from_figure(cls, figure: Figure) -> StatsView:
         """Show a figure."""
+        outcome, _, reason = figure.outcome.partition(BY)
         return cls(
             at=figure.at,
             domain=figure.domain or None,
-            outcome=figure.outcome,  # type: ignore[arg-type]
+            outcome=outcome,  # type: ignore[arg-type]
+            reason=reason or None,
             messages=figure.messages,
             size_bytes=figure.octets,
         )
@@ -79,8 +93,8 @@ async def list_stats(
 ) -> Page[StatsView]:
     """By time, domain and outcome; combinations without messages are left out. Figures lag a few
     seconds behind and are kept for 400 days. Outgoing messages count for the domain of the
-    sender, forwarded ones for the domain of the alias. Mail refused at SMTP level is counted in
-    the metrics of smtp-in only.
+    sender, forwarded ones for the domain of the alias. Mail refused before its content is known is
+    counted in the metrics of smtp-in only.
     """
     try:
         end = (until or datetime.now(UTC)).astimezone(UTC)

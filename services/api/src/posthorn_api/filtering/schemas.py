@@ -32,9 +32,7 @@ _KNOWN = (
 )
 _RSPAMD = "Whether rspamd judges the messages, if the installation has it; by default true."
 _CLAMAV = "Whether ClamAV scans the messages, if the installation has it; by default true."
-_DIGEST = (
-    "Whether the account gets a daily digest of its Junk mailbox and quarantine; by default false."
-)
+_DIGEST = "Whether the account gets a daily digest of its Junk mailbox and quarantine; by default if it is read by POP3."
 _ALLOW = (
     "Senders that are not filtered but for viruses: addresses, domains (with their subdomains) or"
     " networks. An address or domain counts only for a sender that SPF or DKIM authenticates."

@@ -44,6 +44,8 @@ TAGS = {
     "Export and import": "Whole mailboxes as mbox, Maildir or EML files, in both directions.",
     "Filter policies": "How incoming mail is filtered: scores, actions, and lists of senders. The system, each tenant, domain and"
     " account has a policy; each may be silent on any field, and the closest one that is not silent decides. Lists add up.",
+    "Quarantine": "Copies of messages that were withheld from their recipients, with the reason and the verdict. They can be"
+    " released, deleted, or left to expire.",
     "Aliases": "An alias forwards mail to accounts, to other aliases, or to addresses elsewhere, which must confirm that they"
     " want it.",
     "Sending": "Send messages over HTTP instead of SMTP.",

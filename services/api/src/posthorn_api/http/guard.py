@@ -349,8 +349,10 @@ def _bearer(request: Request) -> str:
 
 
 def _account_in(request: Request) -> str:
+    """Return the account in the path, or the owner of the content that the operation showed."""
     try:
-        return str(parse_address(request.path_params["address"]))
+        shown: str | None = getattr(request.state, "content_of", None)
+        return str(parse_address(shown or request.path_params["address"]))
     except AddressError as error:
         raise Problem(404, "not-found", str(error)) from None
 

@@ -54,6 +54,8 @@ REQUEST_EXAMPLES: dict[str, dict[str, Any]] = {
         "allow": ["newsletter.example.com", "dave@example.net"],
         "block": ["192.0.2.0/24"],
     },
+    "QuarantineRelease": {"classify": "ham"},
+    "QuarantineSelection": {"message": _MESSAGE, "ids": None, "classify": None},
     "AliasCreation": {
         "address": "sales@example.org",
         "targets": ["carol@example.org", "dave@example.net"],
@@ -67,6 +69,7 @@ REQUEST_EXAMPLES: dict[str, dict[str, Any]] = {
         "overlap_seconds": 604_800,
     },
     "MailboxCreation": {"name": "Archive/2026"},
+    "ClassificationRequest": {"classification": "spam"},
     "MessageMove": {"mailbox": "Archive/2026"},
     "Sending": {
         "from": "Carol <carol@example.org>",

@@ -7,8 +7,9 @@ from typing import Annotated
 from urllib.parse import quote
 from uuid import UUID
 
-from fastapi import Depends, Path, Request, Response
+from fastapi import Depends, Path, Query, Request, Response
 
+from posthorn.model.classification import Classification
 from posthorn.ports.account_mail import DeletedKey, DeletedMessage, Mailbox
 from posthorn.ports.errors import FieldError, ValidationFailed
 from posthorn_api.http.guard import receipt
@@ -24,6 +25,8 @@ from posthorn_api.http.operations import (
 from posthorn_api.http.pagination import Cursor, Limit, page, text_after
 from posthorn_api.http.schemas import Page
 from posthorn_api.mailboxes.schemas import (
+    ClassificationRequest,
+    ClassificationView,
     DeletedMessageView,
     MailboxCreation,
     MailboxesView,
@@ -111,9 +114,38 @@ async def move_message(
     caller: Caller,
     service: Mailboxes,
 ) -> MessageView:
-    """Removes the message from every other mailbox. It gets a new UID in the target mailbox."""
+    """Removes the message from every other mailbox. It gets a new UID in the target mailbox. A move
+    into Junk says that the message is spam, one out of Junk that it is not, unless to Trash.
+    """
     return MessageView.from_message(
         await service.move_message(caller, address, message, move.mailbox)
+    )
+
+
+@messages.put(
+    f"{ONE_MESSAGE}/classification",
+    operation_id="classifyMessage",
+    summary="Say whether a message is spam.",
+    responses=problems(404, *BODY_PROBLEMS),
+)
+async def classify_message(
+    address: AddressPath,
+    message: MessagePath,
+    said: ClassificationRequest,
+    caller: Caller,
+    service: Mailboxes,
+    *,
+    move: Annotated[
+        bool, Query(description="Whether spam is moved to Junk, and ham in Junk to INBOX.")
+    ] = True,
+) -> ClassificationView:
+    """The filters of the account and of its tenant learn it, and it moves the message. It can be
+    taken back or changed for 90 days; after that, what was learned stays.
+    """
+    return ClassificationView.from_classified(
+        await service.classify(
+            caller, address, message, Classification(said.classification), move=move
+        )
     )
 
 

@@ -9,9 +9,11 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from posthorn.ports.account_mail import DeletedMessage, Mailbox, Message
+from posthorn.ports.classifications import Classified
 from posthorn.ports.ingest import Parked
 from posthorn.wire.message.header_decoding import decode_addresses, decode_text
 from posthorn_api.http.schemas import Line, RequestBody
+from posthorn_api.http.verdicts import FilingView, VerdictView
 
 
 class MailboxCreation(RequestBody):
@@ -27,6 +29,35 @@ class MessageMove(RequestBody):
     """The target of a move."""
 
     mailbox: Line = Field(examples=["Trash"])
+
+
+class ClassificationRequest(RequestBody):
+    """What the owner of a message says of it."""
+
+    classification: Literal["spam", "ham", "none"] = Field(
+        description="`spam` or `ham` (not spam); `none` takes back what was said before."
+    )
+
+
+class ClassificationView(BaseModel):
+    """What was said of a message."""
+
+    message: UUID
+    classification: Literal["spam", "ham", "none"]
+    taught: Literal["spam", "ham", "none"] = Field(
+        description="What the filter has learned of it so far; a change is learned within seconds."
+    )
+    mailbox: str = Field(description="The mailbox that holds the message now.")
+
+    @classmethod
+    def from_classified(cls, classified: Classified) -> ClassificationView:
+        """Show one."""
+        return cls(
+            message=classified.message,
+            classification=classified.classification.value,
+            taught=classified.taught.value,
+            mailbox=classified.mailbox,
+        )
 
 
 class MailboxView(BaseModel):
@@ -136,6 +167,11 @@ class MessageView(BaseModel):
     )
     flags: list[Literal["seen", "answered", "flagged", "deleted", "draft"]]
     keywords: list[str]
+    verdict: VerdictView | None = Field(None, description="Null if the message was not scanned.")
+    filed: FilingView | None = Field(
+        None,
+        description="What the account's filter policy decided, if it had a reason to do anything but deliver.",
+    )
 
     @classmethod
     def from_message(cls, message: Message) -> MessageView:
@@ -153,6 +189,8 @@ class MessageView(BaseModel):
             reverse_path=message.reverse_path,
             flags=[name for bit, name in enumerate(FLAGS) if message.flags >> bit & 1],  # type: ignore[misc]
             keywords=list(message.keywords),
+            verdict=VerdictView.of(message.verdict),
+            filed=FilingView.of(message.filed),
         )
 
 

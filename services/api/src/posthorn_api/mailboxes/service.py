@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from uuid import UUID
 
+from posthorn.model.classification import Classification
+from posthorn.model.events import CLASSIFIED, Event
 from posthorn.ports.account_mail import (
     INBOX,
     AccountMail,
@@ -20,7 +23,9 @@ from posthorn.ports.account_mail import (
 from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.blobs import BlobMissing
 from posthorn.ports.bodies import BodyReader
+from posthorn.ports.classifications import Classifications, Classified
 from posthorn.ports.errors import FieldError, NotFound, ValidationFailed
+from posthorn.ports.events import Events
 from posthorn.ports.idempotency import Receipt
 from posthorn.runtime.fair_slots import FairSlots
 from posthorn.runtime.holders import present_holder
@@ -46,10 +51,14 @@ class MailboxService:
         mail: AccountMail,
         bodies: BodyReader,
         publication: Pending[Publication],
+        classifications: Classifications,
+        events: Events,
         *,
         wait_seconds: float = 2.0,
     ) -> None:
         self._mail = mail
+        self._classifications = classifications
+        self._events = events
         self._bodies = bodies
         self._publication = publication
         self._wait_seconds = wait_seconds
@@ -142,6 +151,23 @@ class MailboxService:
             caller.tenant, address, message, known_mailbox(mailbox)
         )
 
+    async def classify(
+        self,
+        caller: ApiKey,
+        address: str,
+        message: UUID,
+        wanted: Classification,
+        *,
+        move: bool,
+    ) -> Classified:
+        """Record what is said of a message, and move it accordingly."""
+        address = address_in("address", address)
+        done = await self._classifications.classify(
+            caller.tenant, address, message, wanted, move=move
+        )
+        self._events.record(classified_event(address, done, caller.name))
+        return done
+
     async def delete_message(self, caller: ApiKey, address: str, message: UUID) -> None:
         """Take a message out of an account's mailboxes."""
         change = await self._mail.delete_message(
@@ -163,6 +189,12 @@ class MailboxService:
             caller.tenant, address_in("address", address), message
         )
         return await settled(self._publication, change, self._wait_seconds)
+
+
+def classified_event(address: str, done: Classified, by: str) -> Event:
+    """Return the event of a classification, for the trace of its message."""
+    detail = {"account": address, "classification": done.classification.value, "by": by}
+    return Event(done.message, time.time(), CLASSIFIED, detail)
 
 
 def known_mailbox(name: str) -> str:

@@ -260,8 +260,8 @@ class EventView(BaseModel):
 
     at: datetime
     kind: str = Field(
-        description="accepted, queued, delivered, deferred, bounced, notice, held, released, cancelled, retried, read or"
-        " complained.",
+        description="accepted, scanned, refused, filed, quarantined, restored, classified, queued, delivered, deferred,"
+        " bounced, notice, held, released, cancelled, retried, read or complained.",
         examples=["delivered"],
     )
     detail: dict[str, Any] = Field(

@@ -15,11 +15,17 @@ from posthorn.model.events import (
     ACCEPTED,
     BOUNCED,
     CANCELLED,
+    CLASSIFIED,
     DELIVERED,
+    FILED,
     HELD,
+    QUARANTINED,
     READ,
+    REFUSED,
     RELEASED,
+    RESTORED,
     RETRIED,
+    SCANNED,
     Event,
 )
 from posthorn.model.ip_addresses import is_this_machine
@@ -43,6 +49,9 @@ log = structlog.get_logger()
 ANY = "*"
 """The domain of a route that stands for all without one of their own."""
 _KINDS = {"retry": RETRIED, "hold": HELD, "release": RELEASED, "cancel": CANCELLED}
+_OF_RECIPIENT = frozenset({FILED, QUARANTINED, RESTORED, CLASSIFIED})
+"""Events that are for the recipient's tenant alone."""
+_OF_RECIPIENTS = frozenset({DELIVERED, SCANNED, REFUSED})
 _WAKING = frozenset({"retry", "release"})
 _AT_ONCE = 10_000
 _ROWS = 1000
@@ -168,14 +177,17 @@ class QueueService:
 
     async def trace(self, caller: ApiKey, message: UUID) -> Sequence[Event]:
         """Return what happened to a message. A tenant sees that of messages it sent, but not
-        where others' aliases lead; of others' messages it sees the outcomes for its own
-        aliases' targets. That a message was read is shown to the reader's tenant alone."""
+        where others' aliases lead; of others' messages it sees what happened to the copies for its
+        own domains and to its aliases' targets. That mail was read, filed or withheld is for the
+        reader's tenant alone."""
         trace = self._trace.get()
         rows = await self._queue.items(caller.tenant, QueueFilter(message=message), None, _ROWS)
         events = await trace.events_of(message)
         if caller.tenant is not None:
             own = {(row.recipient, row.original) for row in rows}
-            events = visible_to(caller.tenant, events, own, is_sender=is_of(events, caller.tenant))
+            domains = await self._queue.own_domains(caller.tenant, domains_in(events))
+            is_sender = is_of(events, caller.tenant)
+            events = visible_to(caller.tenant, events, own, is_sender=is_sender, domains=domains)
         if not rows and not events:
             raise NotFound(f"there is no trace of a message {message}")
         return events
@@ -236,16 +248,30 @@ def visible_to(
     was delivered to them or came to nothing there.
     """
     events = [event for event in events if event.kind != READ or _is_by(event, tenant)]
-    return _visible(events, own) if is_sender else _about(events, own, domains)
+    return _visible(events, own, domains) if is_sender else _about(events, own, domains)
 
 
-def _visible(events: Sequence[Event], own: Recipients) -> Sequence[Event]:
-    """Name what is forwarded by other tenants' aliases by the alias alone."""
+def domains_in(events: Sequence[Event]) -> set[str]:
+    """Return the domains of the recipients and accounts that events name."""
+    named: list[object] = []
+    for event in events:
+        listed = event.detail.get("recipients")
+        named += listed if isinstance(listed, list) else []
+        named += [event.detail.get("recipient"), event.detail.get("account")]
+    return {each.rpartition("@")[2].lower() for each in named if isinstance(each, str)} - {""}
+
+
+def _visible(
+    events: Sequence[Event], own: Recipients, domains: Set[str] = frozenset()
+) -> Sequence[Event]:
+    """Name what is forwarded by other tenants' aliases by the alias alone, and leave out how other
+    tenants filed it."""
     return [
         replace(event, detail={"recipient": event.detail["original"]})
         if event.detail.get("original") and not _is_among(event, own)
         else event
         for event in events
+        if event.kind not in _OF_RECIPIENT or _within([_recipient(event)], domains)
     ]
 
 
@@ -254,19 +280,21 @@ def _about(events: Sequence[Event], own: Recipients, domains: Set[str]) -> Seque
     for event in events:
         if event.kind == READ or _is_among(event, own):
             found.append(event)
-        elif event.kind == DELIVERED and (here := _within(event.detail.get("recipients"), domains)):
+        elif event.kind in _OF_RECIPIENTS and (
+            here := _within(event.detail.get("recipients"), domains)
+        ):
             found.append(replace(event, detail={**event.detail, "recipients": here}))
         elif (
             event.kind == BOUNCED
             and not event.detail.get("original")
             and _within([_recipient(event)], domains)
-        ):
+        ) or (event.kind in _OF_RECIPIENT and _within([_recipient(event)], domains)):
             found.append(event)
     return found
 
 
 def _recipient(event: Event) -> object:
-    return event.detail.get("recipient")
+    return event.detail.get("recipient") or event.detail.get("account")
 
 
 def _within(recipients: object, domains: Set[str]) -> list[str]:

@@ -30,6 +30,12 @@ KINDS = (
     kinds.CANCELLED,
     kinds.RETRIED,
     kinds.READ,
+    kinds.SCANNED,
+    kinds.REFUSED,
+    kinds.FILED,
+    kinds.QUARANTINED,
+    kinds.RESTORED,
+    kinds.CLASSIFIED,
     kinds.LISTED,
     kinds.COMPLAINED,
 )

@@ -21,6 +21,8 @@ from posthorn_cli.client.types import (
     AppPasswordCreation,
     AppPasswordView,
     AuditView,
+    ClassificationRequest,
+    ClassificationView,
     ComplaintView,
     ConfigDocument,
     ConfigOutcome,
@@ -40,6 +42,7 @@ from posthorn_cli.client.types import (
     FilterPolicyDocument,
     Format,
     ForwardConfirmation,
+    FoundEventView,
     ImportAnswer,
     ImportSummary,
     ListingsView,
@@ -54,8 +57,12 @@ from posthorn_cli.client.types import (
     NewDomainView,
     NewWebhookView,
     Page,
+    QuarantinedView,
+    QuarantineRelease,
+    QuarantineSelection,
     QueueItemView,
     QueueSelection,
+    ReleasesView,
     Retried,
     RouteCreation,
     RouteSetting,
@@ -402,6 +409,25 @@ class Operations(Connection):
             ),
         )
 
+    def classify_message(
+        self,
+        address: str,
+        message_id: str,
+        body: ClassificationRequest,
+        *,
+        move: bool | None = None,
+    ) -> ClassificationView:
+        """Say whether a message is spam."""
+        return cast(
+            "ClassificationView",
+            self._call(
+                "PUT",
+                f"/v1/accounts/{quoted(address)}/messages/{quoted(message_id)}/classification",
+                query={"move": move},
+                body=body,
+            ),
+        )
+
     def list_deleted_messages(
         self, address: str, *, limit: int | None = None, cursor: str | None = None
     ) -> Page[DeletedMessageView]:
@@ -600,6 +626,72 @@ class Operations(Connection):
             self._call("GET", f"/v1/accounts/{quoted(address)}/filter-policy/effective"),
         )
 
+    def list_quarantine(
+        self,
+        *,
+        account: str | None = None,
+        domain: str | None = None,
+        reason: Literal["virus", "dmarc", "score", "blocked"] | None = None,
+        message: str | None = None,
+        since: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[QuarantinedView]:
+        """List the quarantine."""
+        return cast(
+            "Page[QuarantinedView]",
+            self._call(
+                "GET",
+                "/v1/quarantine",
+                query={
+                    "account": account,
+                    "domain": domain,
+                    "reason": reason,
+                    "message": message,
+                    "since": since,
+                    "limit": limit,
+                    "cursor": cursor,
+                },
+            ),
+        )
+
+    def get_quarantined(self, quarantine_id: str) -> QuarantinedView:
+        """Get a copy in quarantine."""
+        return cast("QuarantinedView", self._call("GET", f"/v1/quarantine/{quoted(quarantine_id)}"))
+
+    def delete_quarantined(self, quarantine_id: str) -> None:
+        """Delete a copy in quarantine."""
+        self._call("DELETE", f"/v1/quarantine/{quoted(quarantine_id)}")
+
+    def get_raw_quarantined(self, quarantine_id: str) -> Iterator[bytes]:
+        """Download a message in quarantine."""
+        return self._stream("GET", f"/v1/quarantine/{quoted(quarantine_id)}/raw")
+
+    def release_quarantined(
+        self, quarantine_id: str, body: QuarantineRelease, *, idempotency_key: str | None = None
+    ) -> QuarantinedView:
+        """Release a copy from quarantine."""
+        return cast(
+            "QuarantinedView",
+            self._call(
+                "POST",
+                f"/v1/quarantine/{quoted(quarantine_id)}/release",
+                body=body,
+                idempotency_key=idempotency_key,
+            ),
+        )
+
+    def release_all_quarantined(
+        self, body: QuarantineSelection, *, idempotency_key: str | None = None
+    ) -> ReleasesView:
+        """Release several copies from quarantine."""
+        return cast(
+            "ReleasesView",
+            self._call(
+                "POST", "/v1/quarantine/release", body=body, idempotency_key=idempotency_key
+            ),
+        )
+
     def get_defence(self) -> DefenceView:
         """Get the state of the scanning tier."""
         return cast("DefenceView", self._call("GET", "/v1/defence"))
@@ -617,6 +709,35 @@ class Operations(Connection):
     def trace_message(self, message_id: str) -> TraceView:
         """Get the trace of a message."""
         return cast("TraceView", self._call("GET", f"/v1/messages/{quoted(message_id)}/trace"))
+
+    def search_messages(
+        self,
+        *,
+        outcome: Literal["refused", "quarantined", "junk"] | None = None,
+        recipient: str | None = None,
+        sender: str | None = None,
+        reason: str | None = None,
+        since: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[FoundEventView]:
+        """Search messages that were refused, quarantined or filed in Junk."""
+        return cast(
+            "Page[FoundEventView]",
+            self._call(
+                "GET",
+                "/v1/messages",
+                query={
+                    "outcome": outcome,
+                    "recipient": recipient,
+                    "sender": sender,
+                    "reason": reason,
+                    "since": since,
+                    "limit": limit,
+                    "cursor": cursor,
+                },
+            ),
+        )
 
     def list_queue(
         self,

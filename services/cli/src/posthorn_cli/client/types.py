@@ -154,6 +154,15 @@ class AuditView(TypedDict):
     request_id: str
 
 
+class AuthenticationView(TypedDict):
+    """A result of sender authentication, in the words of RFC 8601."""
+
+    method: str
+    result: str
+    identity: str
+    detail: str
+
+
 class CheckedRecordView(TypedDict):
     """A record and its present state in DNS."""
 
@@ -183,6 +192,21 @@ class CheckedRecordView(TypedDict):
     found: list[str]
     detail: str
     suggestion: list[str]
+
+
+class ClassificationRequest(TypedDict):
+    """What the owner of a message says of it."""
+
+    classification: Literal["spam", "ham", "none"]
+
+
+class ClassificationView(TypedDict):
+    """What was said of a message."""
+
+    message: str
+    classification: Literal["spam", "ham", "none"]
+    taught: Literal["spam", "ham", "none"]
+    mailbox: str
 
 
 class ComplaintView(TypedDict):
@@ -346,7 +370,7 @@ class DefenceView(TypedDict):
 
     scanning: bool
     detail: str
-    engines: list[EngineView]
+    engines: list[EngineStateView]
     zones: list[ZoneView]
     resolver_up: bool | None
     unscanned: int | None
@@ -529,11 +553,20 @@ class EffectiveFilterPolicyView(TypedDict):
     origins: list[PolicyOriginView]
 
 
-class EngineView(TypedDict):
+class EngineStateView(TypedDict):
     """An engine of the scanning tier."""
 
     name: str
     up: bool
+    detail: str
+
+
+class EngineView(TypedDict):
+    """An engine's part in a verdict."""
+
+    name: str
+    state: str
+    milliseconds: int
     detail: str
 
 
@@ -543,6 +576,15 @@ class EventView(TypedDict):
     at: str
     kind: str
     detail: dict[str, Any]
+
+
+class FilingView(TypedDict):
+    """What a filter policy decided on a copy."""
+
+    action: str
+    reason: str
+    score: float
+    detail: str
 
 
 class FilterPolicyDocument(TypedDict):
@@ -572,6 +614,15 @@ class ForwardConfirmation(TypedDict):
     """The confirmation that was sent to a target of an alias."""
 
     token: str
+
+
+class FoundEventView(TypedDict):
+    """What happened to a message."""
+
+    message: str
+    at: str
+    kind: Literal["refused", "quarantined", "filed"]
+    detail: dict[str, Any]
 
 
 class ImportAnswer(TypedDict):
@@ -696,6 +747,8 @@ MessageView = TypedDict(
         "reverse_path": "str",
         "flags": "list[Literal['seen', 'answered', 'flagged', 'deleted', 'draft']]",
         "keywords": "list[str]",
+        "verdict": "NotRequired[VerdictView | None]",
+        "filed": "NotRequired[FilingView | None]",
     },
 )
 """A message in a mailbox."""
@@ -784,6 +837,45 @@ class ProblemField(TypedDict):
     message: str
 
 
+class QuarantineRelease(TypedDict):
+    """How to release a copy."""
+
+    classify: NotRequired[Literal["ham"] | None]
+
+
+class QuarantineSelection(TypedDict):
+    """Copies to release: those with the ids, or all of a message."""
+
+    ids: NotRequired[list[str] | None]
+    message: NotRequired[str | None]
+    classify: NotRequired[Literal["ham"] | None]
+
+
+QuarantinedView = TypedDict(
+    "QuarantinedView",
+    {
+        "id": "str",
+        "message": "str",
+        "account": "str | None",
+        "recipient": "str",
+        "reason": "str",
+        "detail": "str",
+        "score": "float",
+        "size": "int",
+        "received_at": "str",
+        "created_at": "str",
+        "expires_at": "str",
+        "reverse_path": "str",
+        "from": "str",
+        "subject": "str",
+        "date": "str",
+        "message_id": "str",
+        "verdict": "VerdictView | None",
+    },
+)
+"""A copy of a message in quarantine."""
+
+
 class QueueItemView(TypedDict):
     """A recipient of an outgoing message."""
 
@@ -824,6 +916,22 @@ class QueueSelection(TypedDict):
     younger_than: NotRequired[float | None]
     tenant: NotRequired[str | None]
     all: NotRequired[bool]
+
+
+class ReleasedView(TypedDict):
+    """The result for a copy."""
+
+    id: str
+    recipient: str | None
+    released: bool
+    detail: str | None
+
+
+class ReleasesView(TypedDict):
+    """The results for several copies."""
+
+    items: list[ReleasedView]
+    more: bool
 
 
 class Retried(TypedDict):
@@ -871,6 +979,14 @@ class RouteView(TypedDict):
     messages_per_minute: int | None
 
 
+class RuleView(TypedDict):
+    """A rule that matched."""
+
+    name: str
+    points: float
+    detail: str
+
+
 Sending = TypedDict(
     "Sending",
     {
@@ -902,7 +1018,18 @@ class StatsView(TypedDict):
 
     at: str
     domain: str | None
-    outcome: Literal["accepted", "delivered", "relayed", "deferred", "bounced", "cancelled"]
+    outcome: Literal[
+        "accepted",
+        "delivered",
+        "relayed",
+        "deferred",
+        "bounced",
+        "cancelled",
+        "refused",
+        "quarantined",
+        "junk",
+    ]
+    reason: NotRequired[str | None]
     messages: int
     size_bytes: int
 
@@ -1011,6 +1138,19 @@ class TraceView(TypedDict):
 
     items: list[EventView]
     next_cursor: NotRequired[None]
+
+
+class VerdictView(TypedDict):
+    """What the scanning tier found about a message."""
+
+    score: float
+    virus: str | None
+    scanned_at: str
+    complete: bool
+    gave_up: bool
+    rules: list[RuleView]
+    engines: list[EngineView]
+    authentication: list[AuthenticationView]
 
 
 class WebhookChange(TypedDict):

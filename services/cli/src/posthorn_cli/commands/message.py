@@ -14,6 +14,7 @@ from posthorn_cli.options import Address
 from posthorn_cli.output import Column, size
 from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, Yes, command, group
 from posthorn_cli.values import given, size_of, start_of
+from posthorn_cli.verdicts import FILED, VERDICT
 
 messages = group(
     "Messages in the mailboxes of an account.\n\nExample: `posthorn message list carol@example.org`"
@@ -34,6 +35,12 @@ PART_COLUMNS = [
     Column("disposition"),
     Column("charset"),
     Column("decoded_bytes", "size", size),
+]
+CLASSIFIED_COLUMNS = [
+    Column("message"),
+    Column("classification"),
+    Column("taught"),
+    Column("mailbox"),
 ]
 DELETED_COLUMNS = [
     Column("id"),
@@ -101,7 +108,7 @@ def show_message(session: Session, address: Address, message: Message) -> None:
 
     Example: `posthorn message show carol@example.org 0198c1d2-…`
     """
-    session.output.item(session.api.get_message(address, message), COLUMNS)
+    session.output.item(session.api.get_message(address, message), [*COLUMNS, VERDICT, FILED])
 
 
 @command(messages, "raw")
@@ -119,7 +126,7 @@ def raw_message(
 
     Example: `posthorn message raw carol@example.org 0198c1d2-… -o message.eml`
     """
-    _write(session, session.api.get_raw_message(address, message), to)
+    write_content(session, session.api.get_raw_message(address, message), to)
 
 
 @command(messages, "structure")
@@ -156,10 +163,12 @@ def message_part(
 
     Example: `posthorn message part carol@example.org 0198c1d2-… 2 -o plans.pdf`
     """
-    _write(session, session.api.get_message_part(address, message, part, raw=raw or None), to)
+    write_content(
+        session, session.api.get_message_part(address, message, part, raw=raw or None), to
+    )
 
 
-def _write(session: Session, pieces: Iterator[bytes], to: str) -> None:
+def write_content(session: Session, pieces: Iterator[bytes], to: str) -> None:
     """Write bytes to stdout, or into a new file."""
     if to == "-":
         session.output.write(pieces)
@@ -200,6 +209,28 @@ def move_message(
     Example: `posthorn message move carol@example.org 0198c1d2-… Trash`
     """
     session.output.item(session.api.move_message(address, message, {"mailbox": mailbox}), COLUMNS)
+
+
+@command(messages, "classify")
+def classify_message(
+    session: Session,
+    address: Address,
+    message: Message,
+    classification: Annotated[
+        str, typer.Argument(metavar="spam|ham|none", help="none: take back what was said before.")
+    ],
+    *,
+    move: Annotated[
+        bool, typer.Option("--move/--keep", help="Move spam to Junk, and ham in Junk to INBOX.")
+    ] = True,
+) -> None:
+    """Say that a message is spam, or not: the filter learns it.
+
+    Example: `posthorn message classify carol@example.org 0198c1d2-… ham`
+    """
+    said: Any = {"classification": classification}
+    done = session.api.classify_message(address, message, said, move=move)
+    session.output.item(done, CLASSIFIED_COLUMNS)
 
 
 @command(messages, "deleted")

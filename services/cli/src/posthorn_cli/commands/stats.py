@@ -20,6 +20,7 @@ COLUMNS = [
     Column("outcome"),
     Column("messages"),
     Column("size_bytes", "size", size),
+    Column("reason"),
 ]
 
 

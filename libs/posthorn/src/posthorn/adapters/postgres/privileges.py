@@ -133,6 +133,7 @@ PRIVILEGES: Final[Mapping[str, Privileges]] = {
             "directory_outbox": WRITE,
             "throttles": WRITE,
             "familiar_places": WRITE,
+            "pop3_logins": WRITE,
             "installation": READ,
         }
     ),
@@ -148,6 +149,7 @@ FOR_API_ALONE: Final = frozenset(
         "webhooks",
         "webhook_deliveries",
         "statistics",
+        "digests",
         "dmarc_report_sources",
         "tls_report_results",
         "complaints",

@@ -14,7 +14,7 @@ Theory:
   id), mailboxes, deleted_entries, quarantine, outbound_lanes, outbound_recipients (by id), outbound_messages,
   messages, segments (each by id), throttles (by key), aliases (by id), throttles of long senders
   (by key), long_senders (by domain and token), outbound_destinations (by name), received_reports,
-  dmarc_evaluations (by key).
+  dmarc_evaluations (by key), classifications, bayes_models (by id).
 - Rows that change with every delivery (accounts, mailboxes, leases) leave room on their page
   (fillfactor), so that an update touches no index.
 - Every change of a directory entry writes the address or ``@domain`` to ``directory_outbox`` in the
@@ -51,7 +51,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import CIDR, JSONB
 
-SCHEMA_VERSION = "0014"
+SCHEMA_VERSION = "0015"
 """The Alembic revision this code needs. Services are not ready on an earlier one; a later one is
 served (ADR 17)."""
 
@@ -60,7 +60,8 @@ DEFAULT_TENANT = UUID("00000000-0000-7000-8000-000000000001")
 without a tenant belong to it."""
 
 INBOX = 1
-"""``mailbox_id`` of the INBOX in every account; Junk is 2, Sent 3, Trash 4."""
+"""``mailbox_id`` of the INBOX in every account; Sent is 3, Trash 4."""
+JUNK = 2
 
 metadata = MetaData(
     naming_convention={
@@ -776,12 +777,12 @@ quarantine = Table(
     Column("tenant_id", Uuid, nullable=False),
     # null: the copy of an alias that leads elsewhere
     Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE")),
-    Column("recipient", Text, nullable=False),  # as the sender addressed it, canonical
+    # as the sender addressed it, canonical; of the copy of an alias, the alias
+    Column("recipient", Text, nullable=False),
     Column("reason", Text, nullable=False),  # as model.filter_policy.Decision
     Column("detail", Text, nullable=False),
     Column("score", Float, nullable=False),
-    # a record without a body, for this recipient only
-    Column("envelope", LargeBinary, nullable=False),
+    Column("envelope", LargeBinary, nullable=False),  # as model.withheld encodes it
     Column("size_crlf", BigInteger, nullable=False),
     _created(),
     Column("expires_at", DateTime(timezone=True), nullable=False),
@@ -839,6 +840,29 @@ classifications = Table(
     Index("classifications_created_at_idx", "created_at"),
 )
 
+pop3_logins = Table(
+    # accounts that are read by POP3, which shows no Junk
+    "pop3_logins",
+    metadata,
+    Column(
+        "account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True
+    ),
+    Column("seen_on", Date, nullable=False),
+    postgresql_with={"fillfactor": 80},
+)
+
+digests = Table(
+    # up to where Junk and quarantine were listed in the last digest
+    "digests",
+    metadata,
+    Column(
+        "account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True
+    ),
+    Column("sent_at", DateTime(timezone=True), nullable=False),
+    Column("junk_uid", BigInteger, nullable=False, server_default=text("0")),
+    Column("quarantine_id", Uuid),
+    postgresql_with={"fillfactor": 80},
+)
 received_reports = Table(
     # automatic reports that mailboxes received, once for each tenant, to be read by a worker
     "received_reports",

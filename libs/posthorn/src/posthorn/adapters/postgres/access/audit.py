@@ -32,9 +32,7 @@ _SELECT = Scoped(
     """,
     "a.tenant_id",
 )
-_OWNER = (
-    "SELECT d.tenant_id FROM accounts a JOIN domains d ON d.id = a.domain_id WHERE a.address = $1"
-)
+_OWNER = "SELECT tenant_id FROM domains WHERE name = split_part($1, '@', -1)"
 _SECRET = frozenset({"password", "password_hash", "secret"})
 
 
@@ -91,7 +89,7 @@ class PostgresAudit:
                 await write_audit(connection, tenant, object_name, details)
 
     async def record_content(self, address: str, details: Mapping[str, object]) -> None:
-        """Record that the current request reads content of this account's mailboxes."""
+        """Record that the current request reads content for this account or alias."""
         async with self._database.session() as connection:
             owner = await connection.fetchval(_OWNER, address)
             await write_audit(connection, owner, address, details)

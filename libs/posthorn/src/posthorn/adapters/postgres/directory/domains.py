@@ -24,6 +24,7 @@ from posthorn.adapters.postgres.directory.outbox import lane_of, lift_limits, wr
 from posthorn.adapters.postgres.directory.postmasters import postmasters_of
 from posthorn.adapters.postgres.directory.tenants import tenant_named
 from posthorn.adapters.postgres.mailboxes.expunge import LONG_SECONDS
+from posthorn.adapters.postgres.mailboxes.quarantine import discard
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.model.dns_records import CHALLENGE_LABEL, CHALLENGE_PREFIX, claim_token
 from posthorn.ports.changes import Change, Versions
@@ -223,6 +224,12 @@ class PostgresDomains:
                 raise Conflict(
                     f"another tenant has mail in the domain {name}: ask the operator of this system to remove it"
                 )
+            await discard(
+                connection,
+                "account_id IN (SELECT id FROM accounts WHERE domain_id = $1)"
+                " OR account_id IS NULL AND tenant_id = $2 AND split_part(recipient, '@', -1) = $3",
+                *(row["id"], row["tenant_id"], name),
+            )
             for table in ("aliases", "accounts"):
                 await connection.execute(
                     f"DELETE FROM {table} WHERE domain_id = $1",

@@ -26,6 +26,7 @@ from posthorn.adapters.postgres.access.tenant_scope import (
 )
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.directory.outbox import lift_limits, write_aliases
+from posthorn.adapters.postgres.mailboxes.quarantine import discard
 from posthorn.ports.changes import Versions
 from posthorn.ports.errors import Conflict, FieldError, NotFound, ValidationFailed
 from posthorn.ports.idempotency import Receipt
@@ -156,6 +157,7 @@ class PostgresTenants:
                     raise Conflict(
                         f"the tenant still has the {kind} {held}; delete what it owns first"
                     )
+            await discard(connection, "tenant_id = $1", row["id"])
             await connection.execute("DELETE FROM suppressions WHERE tenant_id = $1", row["id"])
             await connection.execute("DELETE FROM statistics WHERE tenant_id = $1", row["id"])
             if (

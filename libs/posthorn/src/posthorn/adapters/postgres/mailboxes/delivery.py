@@ -7,9 +7,10 @@ Theory of deliver():
 2. Insert the messages, by id, ignoring existing ones; insert the segments with the live bytes of
    the new messages. A concurrent batch with the same message waits here until the first commits,
    and then finds it: one of them wins.
-3. For the new messages, take uids, insert entries, add to the quotas, and queue directory updates
-   of accounts that became full.
-4. For the new messages, queue the outbound part; see ``adapters.postgres.queue.enqueue``.
+3. For the new messages, insert the quarantined copies (``filing``), take uids, insert entries, add
+   to the quotas, and queue directory updates of accounts that became full.
+4. For the new messages, remember the correspondents of submitting accounts, and queue the outbound
+   part; see ``adapters.postgres.queue.enqueue``.
 5. Note what they mean for reports; see ``adapters.postgres.reports.noting``.
 
 Statements take arrays, so their number does not grow with the batch.
@@ -19,17 +20,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
+from posthorn.adapters.postgres.mailboxes.filing import (
+    QUARANTINE_DAYS,
+    encoded_verdict,
+    facts,
+    remember_correspondents,
+    withhold,
+)
 from posthorn.adapters.postgres.mailboxes.resolve import resolve
 from posthorn.adapters.postgres.queue import enqueue as outbound
 from posthorn.adapters.postgres.queue import long_senders
 from posthorn.adapters.postgres.replication import confirm
 from posthorn.adapters.postgres.reports.noting import note_reports
-from posthorn.adapters.postgres.tables import INBOX
+from posthorn.adapters.postgres.tables import INBOX, JUNK
+from posthorn.model.filter_policy import Action
 from posthorn.model.room import crossed_sql
+from posthorn.ports.filing import Authors
 from posthorn.ports.mailboxes import AccountsGone, LongSender, Resolution
 from posthorn.ports.segments import Segment, SegmentMessage
 
@@ -43,19 +55,20 @@ _LOCK_ACCOUNTS = (
 _INSERT_MESSAGES = """
 WITH made AS (
     INSERT INTO messages (id, segment_id, offset_octets, stored_octets, encoding, size_crlf, has_dot_lines, sha256,
-                          return_path_octets, refs, received_at, reverse_path, subject, from_, date, message_id)
+                          return_path_octets, refs, received_at, reverse_path, subject, from_, date, message_id, verdict)
     SELECT id, segment_id, offset_octets, stored_octets, encoding, size_crlf, has_dot_lines, sha256,
-           return_path_octets, refs, to_timestamp(received_at), reverse_path, subject, from_, date, message_id
+           return_path_octets, refs, to_timestamp(received_at), reverse_path, subject, from_, date, message_id, verdict::jsonb
       FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::boolean[], $8::bytea[],
-                  $9::integer[], $10::integer[], $11::float8[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[])
+                  $9::integer[], $10::integer[], $11::float8[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[],
+                  $17::text[])
            AS message (id, segment_id, offset_octets, stored_octets, encoding, size_crlf, has_dot_lines, sha256,
-                      return_path_octets, refs, received_at, reverse_path, subject, from_, date, message_id)
+                      return_path_octets, refs, received_at, reverse_path, subject, from_, date, message_id, verdict)
      ORDER BY id
     ON CONFLICT (id) DO NOTHING
     RETURNING id, segment_id, CASE WHEN refs > 0 THEN stored_octets ELSE 0 END AS live
 ), parts AS (
     SELECT segment.id, segment.key, segment.octets, sum(made.live) AS live
-      FROM unnest($17::uuid[], $18::text[], $19::bigint[]) AS segment (id, key, octets)
+      FROM unnest($18::uuid[], $19::text[], $20::bigint[]) AS segment (id, key, octets)
       LEFT JOIN made ON made.segment_id = segment.id
      GROUP BY segment.id, segment.key, segment.octets
 ), kept AS (
@@ -73,19 +86,20 @@ SELECT id FROM made
 _INSERT_ENTRIES = f"""
 WITH uids AS (
     UPDATE mailboxes m SET uidnext = m.uidnext + n.messages, modseq = m.modseq + 1
-      FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS n (account_id, messages, octets)
-     WHERE m.account_id = n.account_id AND m.mailbox_id = $9
-    RETURNING m.account_id, m.uidnext - n.messages AS first, m.modseq
+      FROM unnest($1::bigint[], $2::integer[], $3::bigint[]) AS n (account_id, mailbox_id, messages)
+     WHERE m.account_id = n.account_id AND m.mailbox_id = n.mailbox_id
+    RETURNING m.account_id, m.mailbox_id, m.uidnext - n.messages AS first, m.modseq
 ), entries AS (
     INSERT INTO mailbox_entries (account_id, mailbox_id, uid, message_id, size_crlf, internal_date, modseq)
-    SELECT e.account_id, $9, uids.first + e.rank, e.message_id, e.size_crlf, to_timestamp(e.received_at), uids.modseq
-      FROM unnest($4::bigint[], $5::bigint[], $6::uuid[], $7::bigint[], $8::float8[])
-           AS e (account_id, rank, message_id, size_crlf, received_at)
-      JOIN uids ON uids.account_id = e.account_id
+    SELECT e.account_id, e.mailbox_id, uids.first + e.rank, e.message_id, e.size_crlf, to_timestamp(e.received_at),
+           uids.modseq
+      FROM unnest($7::bigint[], $8::integer[], $9::bigint[], $10::uuid[], $11::bigint[], $12::float8[])
+           AS e (account_id, mailbox_id, rank, message_id, size_crlf, received_at)
+      JOIN uids ON uids.account_id = e.account_id AND uids.mailbox_id = e.mailbox_id
     RETURNING 1
 ), quotas AS (
     UPDATE accounts a SET used_bytes = a.used_bytes + n.octets, used_messages = a.used_messages + n.messages
-      FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS n (account_id, messages, octets)
+      FROM unnest($4::bigint[], $5::bigint[], $6::bigint[]) AS n (account_id, messages, octets)
      WHERE a.id = n.account_id
     RETURNING a.address, a.quota_bytes, a.used_bytes, n.octets
 ), told AS (
@@ -100,7 +114,8 @@ SELECT (SELECT count(*) FROM entries) AS entries, (SELECT pg_notify('directory',
 class PostgresMailboxes:
     """The port Mailboxes on Postgres.
 
-    ``policy`` is that of the outbound queue; ``counts_dmarc``: whether DMARC reports are to be sent.
+    ``policy`` is that of the outbound queue; ``quarantine_days``: how long withheld copies are
+    kept; ``counts_dmarc``: whether DMARC reports are to be sent.
     """
 
     def __init__(
@@ -108,18 +123,25 @@ class PostgresMailboxes:
         database: Database,
         policy: outbound.QueuePolicy = outbound.DEFAULT_POLICY,
         *,
+        quarantine_days: int = QUARANTINE_DAYS,
         counts_dmarc: bool = True,
     ) -> None:
         self._database = database
         self._policy = policy
+        self._quarantine_days = quarantine_days
         self._counts_dmarc = counts_dmarc
 
     async def probe(self) -> None:
         await self._database.probe()
 
-    async def resolve(self, recipients: Collection[str], messages: Collection[UUID]) -> Resolution:
+    async def resolve(
+        self,
+        recipients: Collection[str],
+        messages: Collection[UUID],
+        authors: Authors = MappingProxyType({}),
+    ) -> Resolution:
         """Resolve recipients to accounts and addresses elsewhere, and return which messages are
-        delivered already, in one round trip.
+        delivered already; for those in ``authors``, what filing must know.
 
         An exact account or alias wins over the address without its ``+tag``, and that over the
         catch-all. Suspended accounts resolve: their mail was accepted. Raises Unavailable.
@@ -128,7 +150,7 @@ class PostgresMailboxes:
             found = await resolve(connection, recipients, messages)
             if found.delivered:
                 await confirm(connection)
-            return found
+            return replace(found, filing=await facts(connection, found, authors))
 
     async def long_senders(self, asked: Collection[LongSender]) -> Mapping[LongSender, str]:
         """Return the long senders that are stored; see the port. Raises Unavailable."""
@@ -143,12 +165,14 @@ class PostgresMailboxes:
         well.
         """
         messages = _by_receipt(segments)
-        accounts = sorted({account for _, message in messages for account in message.accounts})
+        accounts = sorted({account for _, message in messages for account in _accounts_of(message)})
         async with self._database.transaction() as connection:
             await lock_accounts(connection, accounts)
             made = await insert_messages(connection, messages, segments)
             fresh = [message for _, message in messages if message.envelope.id in made]
+            await withhold(connection, fresh, self._quarantine_days)
             entries = await make_entries(connection, fresh)
+            await remember_correspondents(connection, fresh)
             await outbound.enter(connection, fresh, self._policy)
             await note_reports(connection, fresh, counts_dmarc=self._counts_dmarc)
             return entries
@@ -167,6 +191,11 @@ async def insert_messages(
     return {
         row["id"] for row in await connection.fetch(_INSERT_MESSAGES, *_columns(messages, segments))
     }
+
+
+def _accounts_of(message: SegmentMessage) -> list[int]:
+    withheld = [each.account for each in message.withheld if each.account is not None]
+    return [*message.accounts, *withheld]
 
 
 def _by_receipt(segments: Sequence[Segment]) -> list[tuple[UUID, SegmentMessage]]:
@@ -194,17 +223,18 @@ def _columns(
             message.envelope.body.has_dot_lines,
             message.envelope.body.sha256,
             message.envelope.body.return_path_octets,
-            len(set(message.accounts)) + (outbound.open_rows(message) > 0),
+            len(set(message.accounts)) + len(message.withheld) + (outbound.open_rows(message) > 0),
             message.envelope.received_at,
             clean_text(message.envelope.reverse_path),
             clean_text(message.envelope.summary.subject),
             clean_text(message.envelope.summary.from_),
             clean_text(message.envelope.summary.date),
             clean_text(message.envelope.summary.message_id),
+            encoded_verdict(message),
         )
         for segment, message in messages
     ]
-    columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(16)]
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(17)]
     distinct = {segment.id: segment for segment in segments}.values()
     return [
         *columns,
@@ -222,28 +252,34 @@ async def lock_accounts(connection: Connection, accounts: Sequence[int]) -> None
 
 
 async def make_entries(connection: Connection, messages: Sequence[SegmentMessage]) -> int:
-    """Insert messages, in this order, into the INBOX of each of their accounts."""
-    ranks: Counter[int] = Counter()
+    """Insert messages, in this order, into INBOX or Junk of each of their accounts."""
+    ranks: Counter[tuple[int, int]] = Counter()
+    counts: Counter[int] = Counter()
     sizes: Counter[int] = Counter()
-    entries: list[tuple[int, int, UUID, int, float]] = []
+    entries: list[tuple[int, int, int, UUID, int, float]] = []
     for message in messages:
-        envelope = message.envelope
+        envelope, size = message.envelope, message.envelope.body.size
         for account in dict.fromkeys(message.accounts):
-            entries.append(
-                (account, ranks[account], envelope.id, envelope.body.size, envelope.received_at)
-            )
-            ranks[account] += 1
-            sizes[account] += envelope.body.size
+            decision = message.filed.get(account)
+            box = JUNK if decision is not None and decision.action is Action.JUNK else INBOX
+            rank = ranks[account, box]
+            entries.append((account, box, rank, envelope.id, size, envelope.received_at))
+            ranks[account, box] += 1
+            counts[account] += 1
+            sizes[account] += size
     if not entries:
         return 0
     made = await connection.fetchval(
         _INSERT_ENTRIES,
-        list(ranks),
+        [account for account, _ in ranks],
+        [box for _, box in ranks],
         list(ranks.values()),
-        [sizes[account] for account in ranks],
+        list(counts),
+        list(counts.values()),
+        [sizes[account] for account in counts],
         *(list(column) for column in zip(*entries, strict=True)),
-        INBOX,
     )
     if made != len(entries):
-        raise LookupError("an account has no INBOX")  # every account is created with its folders
+        # every account is created with its folders
+        raise LookupError("an account has no such mailbox")
     return len(entries)

@@ -11,6 +11,7 @@ Theory:
 - A message may reach a destination several times: explicitly, by two aliases, or under another
   address after a change. ``outbound_reached`` holds each destination of a message with open
   expansions once; known ones are skipped.
+- A slice is filed like a batch (``filing``): a copy for quarantine has reached its destination.
 - The row of an expansion is locked (SKIP LOCKED) first, so any number of processes can expand
   concurrently. Cancelling the HELD row ends the expansion: a slice that finds it no longer held
   writes nothing.
@@ -18,18 +19,21 @@ Theory:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.mailboxes.delivery import lock_accounts, make_entries
+from posthorn.adapters.postgres.mailboxes.filing import QUARANTINE_DAYS, facts, withhold
 from posthorn.adapters.postgres.mailboxes.resolve import FORWARDS, MOST_ADDRESSES, OURS, WALK
 from posthorn.adapters.postgres.queue import enqueue as outbound
 from posthorn.adapters.postgres.queue.closing import make_due_or_now, release_bodies
 from posthorn.model.blob_range import BlobRange
 from posthorn.model.envelope import decode_record
-from posthorn.model.outbound import Notify, QueueState, RecipientDsn
+from posthorn.model.filing import shown_author
+from posthorn.model.outbound import Notify, Outbound, QueueState, RecipientDsn
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.expansions import Expanded, OpenExpansions, Route
 from posthorn.ports.mailboxes import AccountsGone, Forward, Resolution
@@ -111,10 +115,15 @@ class PostgresExpansions:
     """The port Expansions over Postgres. ``policy`` as in ``PostgresMailboxes``."""
 
     def __init__(
-        self, database: Database, policy: outbound.QueuePolicy = outbound.DEFAULT_POLICY
+        self,
+        database: Database,
+        policy: outbound.QueuePolicy = outbound.DEFAULT_POLICY,
+        *,
+        quarantine_days: int = QUARANTINE_DAYS,
     ) -> None:
         self._database = database
         self._policy = policy
+        self._quarantine_days = quarantine_days
         self._turn = _FIRST  # the tenant served last
 
     async def expand(self, limit: int, route: Route) -> Expanded | None:
@@ -162,11 +171,20 @@ class PostgresExpansions:
         slice_ = [each for each in found if each["address"] is not None]
         if not slice_ and not row["done"]:
             return await _bounce(connection, row, held, told, _GONE)
-        places = route(envelope, _resolution(recipient, slice_))
+        resolution = _resolution(recipient, slice_)
+        authors = {recipient: frozenset((shown_author(envelope),)) - {""}}
+        filing = await facts(connection, resolution, authors)
+        places = route(envelope, replace(resolution, filing=filing))
         message = await _fresh(
             connection,
             SegmentMessage(
-                envelope, BlobRange(0, 0), places.accounts, places.outbound, held["tenant_id"]
+                envelope,
+                BlobRange(0, 0),
+                places.accounts,
+                places.outbound,
+                held["tenant_id"],
+                filed=places.filed,
+                withheld=places.withheld,
             ),
         )
         done = len(slice_) < limit
@@ -178,6 +196,8 @@ class PostgresExpansions:
             told,
             entries=len(message.accounts),
             outbound=message.outbound,
+            filed={account: places.filed[account] for account in message.filed},
+            withheld=message.withheld,
             done=done,
             accounts=row["accounts"] + len(message.accounts),
         )
@@ -186,7 +206,9 @@ class PostgresExpansions:
         self, connection: Connection, row: Any, mail: SegmentMessage, *, done: bool
     ) -> None:
         message = row["message_id"]
-        await lock_accounts(connection, mail.accounts)
+        withheld_from = [each.account for each in mail.withheld if each.account is not None]
+        await lock_accounts(connection, [*mail.accounts, *withheld_from])
+        made = await withhold(connection, [mail], self._quarantine_days)
         await make_entries(connection, [mail])
         entered = row["accounts"] + len(mail.accounts), row["forwards"] + len(mail.outbound)
         progress = "{} mailboxes and {} addresses elsewhere".format(*entered)
@@ -197,8 +219,8 @@ class PostgresExpansions:
         await _show(connection, row, shown)
         # before messages: see tables
         await connection.execute(_COUNT_ROWS, message, outbound.open_rows(mail))
-        if mail.accounts:
-            await connection.execute(_COUNT_ENTRIES, message, len(mail.accounts))
+        if mail.accounts or made:
+            await connection.execute(_COUNT_ENTRIES, message, len(mail.accounts) + len(made))
         if done:
             await _end(connection, row)
             await release_bodies(connection, [message])
@@ -222,14 +244,24 @@ async def _fresh(connection: Connection, message: SegmentMessage) -> SegmentMess
     reached."""
     reached = await connection.fetch(_REACH, message.envelope.id, outbound.places(message))
     new = {row["place"] for row in reached}
-    return SegmentMessage(
-        message.envelope,
-        message.blob_range,
-        tuple(
-            account for account in dict.fromkeys(message.accounts) if f"account {account}" in new
-        ),
-        tuple(each for each in message.outbound if outbound.place_of(each, message.tenant) in new),
-        message.tenant,
+    accounts = tuple(
+        account for account in dict.fromkeys(message.accounts) if f"account {account}" in new
+    )
+
+    def among(copies: Iterable[Outbound]) -> tuple[Outbound, ...]:
+        return tuple(each for each in copies if outbound.place_of(each, message.tenant) in new)
+
+    withheld = [
+        replace(each, outbound=among(each.outbound))
+        for each in message.withheld
+        if each.account is None or f"account {each.account}" in new
+    ]
+    return replace(
+        message,
+        accounts=accounts,
+        outbound=among(message.outbound),
+        filed={account: message.filed[account] for account in accounts if account in message.filed},
+        withheld=tuple(each for each in withheld if each.account is not None or each.outbound),
     )
 
 

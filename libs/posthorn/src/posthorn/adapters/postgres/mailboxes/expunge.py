@@ -45,7 +45,7 @@ LOCK_ACCOUNT = """
 _LOCK_MESSAGES = f"""
     SELECT segment_id FROM messages WHERE id IN (SELECT e.message_id {_WANTED}) ORDER BY id FOR NO KEY UPDATE
 """
-_LOCK_SEGMENTS = "SELECT FROM segments WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE"
+LOCK_SEGMENTS = "SELECT FROM segments WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE"
 
 _GONE = f"""
     gone AS (
@@ -74,7 +74,7 @@ _KEEP = f"""
     )
     {_RESULT}
 """
-_DROPPED = """
+DROPPED = """
     dropped AS (
         UPDATE messages m SET refs = m.refs - n.entries
           FROM (SELECT message_id, count(*) AS entries FROM {freed} GROUP BY message_id) AS n
@@ -86,13 +86,16 @@ _DROPPED = """
          WHERE s.id = n.segment_id
     )
 """
-_DROP = f"WITH {_GONE}, {_DROPPED.format(freed='gone')} {_RESULT}"
+_DROP = f"WITH {_GONE}, {DROPPED.format(freed='gone')} {_RESULT}"
 
 _ALL = """
-    SELECT message_id FROM mailbox_entries WHERE account_id = $1 UNION SELECT message_id FROM deleted_entries WHERE account_id = $1
+    SELECT message_id FROM mailbox_entries WHERE account_id = $1
+     UNION SELECT message_id FROM deleted_entries WHERE account_id = $1
+     UNION SELECT message_id FROM quarantine WHERE account_id = $1
 """
 _LOCK_ALL = (
     "SELECT count(*) FROM (SELECT FROM deleted_entries WHERE account_id = $1 FOR UPDATE) AS locked",
+    "SELECT count(*) FROM (SELECT FROM quarantine WHERE account_id = $1 ORDER BY id FOR UPDATE) AS locked",
     f"SELECT count(*) FROM (SELECT FROM messages WHERE id IN ({_ALL}) ORDER BY id FOR NO KEY UPDATE) AS locked",
     f"""
     SELECT count(*) FROM (
@@ -105,9 +108,11 @@ _DROP_ALL = f"""
         DELETE FROM mailbox_entries WHERE account_id = $1 RETURNING message_id
     ), kept AS (
         DELETE FROM deleted_entries WHERE account_id = $1 RETURNING message_id
+    ), withheld AS (
+        DELETE FROM quarantine WHERE account_id = $1 RETURNING message_id
     ), freed AS (
-        SELECT message_id FROM gone UNION ALL SELECT message_id FROM kept
-    ), {_DROPPED.format(freed="freed")}
+        SELECT message_id FROM gone UNION ALL SELECT message_id FROM kept UNION ALL SELECT message_id FROM withheld
+    ), {DROPPED.format(freed="freed")}
     SELECT count(*) FROM freed
 """
 
@@ -132,7 +137,7 @@ _LOCK_PAST = """
      USING (account_id, message_id, mailbox_id, deleted_at)
      ORDER BY e.account_id, e.message_id FOR UPDATE OF e SKIP LOCKED
 """
-_LOCK_THESE = (
+LOCK_THESE = (
     "SELECT segment_id FROM messages WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE"
 )
 _PURGE = f"""
@@ -143,7 +148,7 @@ _PURGE = f"""
          WHERE e.account_id = w.account_id AND e.message_id = w.message_id AND e.mailbox_id = w.mailbox_id
            AND e.deleted_at = w.deleted_at
         RETURNING e.message_id
-    ), {_DROPPED.format(freed="freed")}
+    ), {DROPPED.format(freed="freed")}
     SELECT count(*) FROM freed
 """
 
@@ -185,7 +190,7 @@ async def remove(
                 row["segment_id"]
                 for row in await connection.fetch(_LOCK_MESSAGES, account, boxes, uids)
             }
-        await connection.execute(_LOCK_SEGMENTS, [segment for segment in segments if segment])
+        await connection.execute(LOCK_SEGMENTS, [segment for segment in segments if segment])
     entries, below_quota = 0, False
     for boxes, uids in columns:
         row: Any = await connection.fetchrow(_KEEP if keep else _DROP, account, boxes, uids)
@@ -197,8 +202,8 @@ async def remove(
 
 
 async def remove_everything(connection: Connection, account: int) -> None:
-    """Remove all entries of an account, deleted ones included. The caller holds the account and
-    deletes it."""
+    """Remove all entries of an account, deleted and quarantined ones included. The caller holds
+    the account and deletes it."""
     for lock in _LOCK_ALL:
         await connection.fetchval(lock, account, timeout=LONG_SECONDS)
     await connection.fetchval(_DROP_ALL, account, timeout=LONG_SECONDS)
@@ -229,9 +234,9 @@ async def purge(connection: Connection, rows: Collection[Any]) -> int:
     locked = await connection.fetch(_LOCK_PAST, *_columns(rows))
     if not locked:
         return 0
-    found = await connection.fetch(_LOCK_THESE, sorted({row["message_id"] for row in locked}))
+    found = await connection.fetch(LOCK_THESE, sorted({row["message_id"] for row in locked}))
     await connection.execute(
-        _LOCK_SEGMENTS, list({row["segment_id"] for row in found if row["segment_id"]})
+        LOCK_SEGMENTS, list({row["segment_id"] for row in found if row["segment_id"]})
     )
     return int(await connection.fetchval(_PURGE, *_columns(locked)))
 

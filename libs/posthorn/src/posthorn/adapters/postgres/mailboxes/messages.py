@@ -8,6 +8,7 @@ there is no text index.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -16,10 +17,12 @@ from uuid import UUID
 from posthorn.adapters.postgres.access.audit import write_audit
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.directory.outbox import write_outbox
+from posthorn.adapters.postgres.mailboxes.classifications import classify, mailboxes_of
 from posthorn.adapters.postgres.mailboxes.expunge import remove
 from posthorn.adapters.postgres.mailboxes.folders import PostgresAccountMailboxes, account_of
 from posthorn.adapters.postgres.tables import INBOX
 from posthorn.model.blob_range import BodyLocation
+from posthorn.model.classification import said_by_move
 from posthorn.model.room import crossed_sql
 from posthorn.ports.account_mail import DeletedKey, DeletedMessage, Found, Message, Which
 from posthorn.ports.changes import Change
@@ -27,7 +30,10 @@ from posthorn.ports.errors import Conflict, FieldError, NotFound, Unavailable, V
 
 _LOOKED_AT = 5000
 
-_SHOWN = "m.id, m.received_at, m.from_, m.subject, m.date, m.message_id, m.reverse_path"
+_SHOWN = (
+    "m.id, m.received_at, m.from_, m.subject, m.date, m.message_id, m.reverse_path,"
+    " (m.verdict - 'filed')::text AS verdict, (m.verdict->'filed'->e.account_id::text)::text AS filed"
+)
 _MESSAGE = f"""
     SELECT {_SHOWN}, box.name AS mailbox, e.uid, e.size_crlf AS size, e.flags, e.keywords,
            s.key, m.offset_octets, m.stored_octets, m.encoding, m.has_dot_lines
@@ -64,7 +70,7 @@ _DELETED = f"""
 """
 _NEWEST = "ORDER BY e.message_id DESC, e.mailbox_id DESC, e.deleted_at DESC LIMIT"
 
-_MOVE = """
+MOVE = """
     WITH gone AS (
         DELETE FROM mailbox_entries WHERE account_id = $1 AND message_id = $2 AND mailbox_id <> $3
         RETURNING mailbox_id, message_id, size_crlf, flags, keywords, internal_date
@@ -84,6 +90,7 @@ _MOVE = """
     )
     SELECT FROM made
 """
+"""Moves a message of an account ($1, $2) into a mailbox ($3) from every other one."""
 
 _LOCK_DELETED = """
     SELECT size_crlf FROM deleted_entries e
@@ -191,7 +198,11 @@ class PostgresAccountMail(PostgresAccountMailboxes):
                 raise ValidationFailed(
                     FieldError("mailbox", f"{address} has no mailbox of this name; create it first")
                 )
-            await connection.execute(_MOVE, found["id"], message, number)
+            held = await mailboxes_of(connection, found["id"], message)
+            await connection.execute(MOVE, found["id"], message, number)
+            said = said_by_move(held, number)
+            if said is not None:
+                await classify(connection, found["id"], message, said)
             details = {"message": message, "from": before["mailbox"], "to": mailbox}
             await write_audit(connection, found["tenant_id"], address, details)
             return _as_message(await _one(connection, found["id"], address, message))
@@ -291,4 +302,13 @@ def _as_message(row: Any) -> Message:
         "reverse_path",
         "flags",
     )
-    return Message(**{name: row[name] for name in names}, keywords=tuple(row["keywords"]))
+    return Message(
+        **{name: row[name] for name in names},
+        keywords=tuple(row["keywords"]),
+        verdict=_document(row["verdict"]),
+        filed=_document(row["filed"]),
+    )
+
+
+def _document(text: str | None) -> Any:
+    return None if text is None else json.loads(text) or None

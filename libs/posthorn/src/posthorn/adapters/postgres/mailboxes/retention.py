@@ -22,6 +22,7 @@ from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.directory.outbox import write_outbox
 from posthorn.adapters.postgres.leader import lead
 from posthorn.adapters.postgres.mailboxes.expunge import LOCK_ACCOUNT, past, purge, remove
+from posthorn.adapters.postgres.mailboxes.quarantine import discard
 from posthorn.ports.retention import Step
 
 _TASK = "retention"
@@ -101,6 +102,14 @@ class PostgresRetention:
             if removed.below_quota:
                 await write_outbox(connection, row["address"])
             return removed.entries
+
+    async def expire_quarantine(self, limit: int) -> Step:
+        """Drop some copies past their time; those that are being released are skipped."""
+        async with self._database.transaction() as connection:
+            gone = await discard(
+                connection, "expires_at <= now()", limit=limit, skip=True, order="expires_at"
+            )
+        return Step(gone, is_over=gone < limit)
 
     async def purge(self, limit: int) -> Step:
         """Drop some of what cannot be brought back any more."""

@@ -17,7 +17,7 @@ Theory:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -120,6 +120,12 @@ class PostgresQueueAdministration:
     async def item(self, tenant: UUID | None, item: int) -> QueueItem:
         async with self._database.session() as connection:
             return await _item(connection, tenant, item)
+
+    async def own_domains(self, tenant: UUID, names: Collection[str]) -> frozenset[str]:
+        query = "SELECT name FROM domains WHERE tenant_id = $1 AND name = ANY ($2::text[])"
+        asked = [clean_text(name) for name in names]
+        async with self._database.session() as connection:
+            return frozenset(row["name"] for row in await connection.fetch(query, tenant, asked))
 
     async def act(self, tenant: UUID | None, action: str, item: int) -> QueueItem:
         """Apply the action to one item. Raises NotFound, Conflict, and KeyError for an unknown

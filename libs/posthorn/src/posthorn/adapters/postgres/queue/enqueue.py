@@ -147,9 +147,11 @@ async def enter_more(connection: Connection, message: SegmentMessage, policy: Qu
 def places(message: SegmentMessage) -> list[str]:
     """Return the destinations of a message for ``outbound_reached``: accounts, and addresses
     elsewhere by tenant."""
+    accounts = {*message.accounts, *(each.account for each in message.withheld)} - {None}
+    copies = [*message.outbound, *(copy for each in message.withheld for copy in each.outbound)]
     return sorted(
-        {f"account {account}" for account in message.accounts}
-        | {place_of(each, message.tenant) for each in message.outbound if not _expands(each)}
+        {f"account {account}" for account in accounts}
+        | {place_of(each, message.tenant) for each in copies if not _expands(each)}
     )
 
 

@@ -1,0 +1,50 @@
+"""Classifications on Postgres: a row for what an owner says of a message, due to be taught.
+
+Theory:
+
+- The row is written in the transaction that moves the message. What is said last counts: ``wanted``
+  is what the owner says, ``taught`` what the models have learned; the trainer brings the second to
+  the first (``training``).
+- The trainer locks the row while it teaches, so that a change waits and is taught afterwards.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from posthorn.adapters.postgres.database import Connection
+from posthorn.model.classification import Classification
+
+# a lesson that was given up is tried again when it is said again
+_SAY = """
+INSERT INTO classifications AS c (account_id, message_id, wanted) VALUES ($1, $2, $3)
+ON CONFLICT (account_id, message_id) DO UPDATE
+   SET wanted = excluded.wanted, attempts = 0, created_at = now(),
+       due_at = CASE WHEN c.taught <> excluded.wanted THEN now() END
+ WHERE c.wanted <> excluded.wanted OR c.due_at IS NULL AND c.taught <> excluded.wanted
+"""
+_TAKE_BACK = """
+UPDATE classifications
+   SET wanted = 'none', attempts = 0, due_at = now()
+ WHERE account_id = $1 AND message_id = $2 AND wanted <> 'none'
+"""
+
+
+async def classify(
+    connection: Connection, account: int, message: UUID, wanted: Classification
+) -> None:
+    """Record what an account's owner says of a message, in the caller's transaction."""
+    if wanted is Classification.NONE:
+        await connection.execute(_TAKE_BACK, account, message)
+    else:
+        await connection.execute(_SAY, account, message, wanted.value)
+
+
+async def mailboxes_of(connection: Connection, account: int, message: UUID) -> list[int]:
+    """Return the ids of the mailboxes of an account that hold a message."""
+    rows = await connection.fetch(
+        "SELECT DISTINCT mailbox_id FROM mailbox_entries WHERE account_id = $1 AND message_id = $2",
+        account,
+        message,
+    )
+    return [row["mailbox_id"] for row in rows]

@@ -1,0 +1,1 @@
+"""Copies of messages that were withheld."""

@@ -1,0 +1,1 @@
+"""Search for what filtering did to messages."""

@@ -101,7 +101,7 @@ async def test_a_frozen_and_a_killed_clamd_are_away_and_come_back(clam: EngineSe
     assert found.engine.state is EngineState.OK
 
 
-async def test_rspamd_judges_without_greylisting_and_its_authentication_counts_nothing(
+async def test_trap_20_rspamd_judges_without_greylisting_and_its_authentication_counts_nothing(
     spamd: EngineServer,
 ) -> None:
     """Trap 20: it would answer ``soft reject`` without having scanned anything."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
 from posthorn.adapters.signature_check import CryptographySignatureCheck
 from posthorn.wire.auth.authentication import BodyHashes, authenticate, split_message
+from posthorn.wire.auth.lookup import DnsUnavailable
 from posthorn.wire.auth.results import Authentication, Iprev, Outcome, Policy, Spf
 from posthorn.wire.auth.waiting import in_turn
 from tests.support.signing import (
@@ -124,6 +126,33 @@ async def test_a_resolver_that_is_away_is_nobodys_fault() -> None:
     assert outcomes == {Outcome.TEMPERROR}
     assert found.dmarc.applied in (None, Policy.NONE)
     assert found.author == ""
+
+
+class Slow(ZoneLookup):
+    """Answers nothing of evil.test, and once it was asked for nothing else any more."""
+
+    async def texts(self, name: str) -> Sequence[bytes] | None:
+        found = super().texts(name)
+        if name.endswith("evil.test"):
+            await asyncio.sleep(0.01)
+            self._zone = {each: [("TIMEOUT",)] for each in self._zone}
+            found.close()
+            raise DnsUnavailable
+        return await found
+
+
+async def test_slow_keys_of_a_forger_do_not_hide_the_policy_of_the_author() -> None:
+    forged = arc_set(1, HEADER, seal={"d": "evil.test"}, ams={"d": "evil.test"}) + HEADER
+    signed = signature_field("DKIM-Signature", HEADER, BODY, {"d": "evil.test"}) + forged
+    found = await judge(
+        signed + b"\r\n" + BODY,
+        Slow(ZONE),
+        iprev=Iprev(),
+        spf=(Spf(Outcome.TEMPERROR, "mailfrom", "evil.test"),),
+    )
+    assert [each.outcome for each in found.dkim] == [Outcome.TEMPERROR]
+    assert (found.arc.outcome, set(found.arc.sealers)) == (Outcome.TEMPERROR, {"evil.test"})
+    assert (found.dmarc.outcome, found.dmarc.applied) == (Outcome.FAIL, Policy.REJECT)
 
 
 @pytest.mark.parametrize("message", [b"", b"\r\n", b"\r\n\r\nx", b"x", b"\xff\0:\r\n\r\n", BODY])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from posthorn.ports.scan import Report
 from posthorn_smtp_in import defence
-from posthorn_smtp_in.defence import PATIENT_WITH, ConnectionDefence
+from posthorn_smtp_in.defence import MOST_CREDIT, PATIENT_WITH, ConnectionDefence
 from posthorn_smtp_in.settings import SmtpSettings
 
 
@@ -84,6 +85,34 @@ def test_good_mail_takes_faults_off() -> None:
     assert not found.is_banned("203.0.113.9")
 
 
+class Reports:
+    """Takes reports."""
+
+    def __init__(self) -> None:
+        self.kinds: list[str] = []
+
+    def report(self, report: Report) -> None:
+        self.kinds.append(report.kind)
+
+
+def test_a_user_of_a_provider_cannot_get_its_hosts_banned_everywhere() -> None:
+    reports = Reports()
+    found = ConnectionDefence(
+        SmtpSettings.model_validate({"smtp_hostname": "mx.example.test", "smtp_ban_faults": 3}),
+        scanner=reports,  # type: ignore[arg-type]
+        clock=Clock(),
+    )
+    for _ in range(2 * MOST_CREDIT):
+        found.accepted("203.0.113.9")
+    for _ in range(MOST_CREDIT):
+        found.fault("203.0.113.9", "unknown-recipient")
+    assert not reports.kinds and not found.is_banned("203.0.113.9")
+    for _ in range(3):
+        found.fault("203.0.113.9", "unknown-recipient")
+    assert reports.kinds == ["unknown-recipient"] * 3, "a list without end is a harvest"
+    assert found.is_banned("203.0.113.9")
+
+
 def test_nobody_is_banned_without_the_setting() -> None:
     found = made(smtp_ban_faults=1, smtp_ban_seconds=0)
     found.fault("203.0.113.9", "protocol")
@@ -97,5 +126,7 @@ def test_what_is_remembered_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
         found.fault(f"203.0.113.{number}", "protocol")
         found.fault(f"192.0.2.{number}", "protocol")
         found.fault(f"192.0.2.{number}", "protocol")
-    assert len(found._faults) <= 3 and len(found._banned) == 3
+        found.accepted(f"198.18.0.{number}")
+        found.accepted(f"203.0.113.{number}")
+    assert len(found._faults) <= 3 and len(found._banned) == 3 and len(found._credit) <= 3
     assert found.is_banned("192.0.2.9") and not found.is_banned("192.0.2.0")

@@ -146,6 +146,15 @@ def test_only_a_sender_that_is_shown_gains_by_its_name() -> None:
     assert decide(verdict(20), unprotected, SHOWN, is_known=True).reason == "score"
 
 
+def test_an_author_who_is_shown_gains_nothing_by_a_reverse_path_of_another() -> None:
+    allow = merged({"allow": ["example.com", "192.0.2.0/24"]})
+    eve = Sender("eve@evil.test", "bob@example.com", "203.0.113.9", is_shown=True)
+    assert decide(verdict(20), allow, eve).reason == "score"
+    assert decide(verdict(20), merged({"block": ["example.com"]}), eve).reason == "blocked"
+    here = Sender("bob@example.com", "", "192.0.2.7", is_shown=False)
+    assert decide(verdict(20), allow, here).detail == "192.0.2.0/24", "whatever stands before it"
+
+
 def test_training_of_the_account_adds_its_points() -> None:
     assert decide(verdict(3), DEFAULT_POLICY, CLAIMED, extra_points=3).action is Action.JUNK
     assert decide(verdict(8), DEFAULT_POLICY, CLAIMED, extra_points=-3).action is Action.DELIVER
@@ -168,6 +177,9 @@ def test_an_engine_that_a_policy_does_not_permit_does_not_count() -> None:
         ("not: quoted <bob@example.com>", "bob@example.com", True),
         ("x@sub.example.com", "x@sub.example.com", False),
         ("a <b@example.com>; c <d@evil.test>", "x@bulk.test", False),
+        ("bob@example.com, eve@example.com", "bob@example.com", False),
+        ("bob@example.com <eve@example.com>", "eve@example.com", False),
+        ("=?utf-8?q?=3Cbob=40example.com=3E=2C?= <eve@example.com>", "eve@example.com", True),
         ("nobody", "x@bulk.test", False),
         ("", "x@bulk.test", False),
         ("\ud800 <bob@example.com>", "bob@example.com", True),

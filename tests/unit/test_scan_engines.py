@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from posthorn.model.verdict import MOST_RULES, EngineState, ReportKind, Rule, Verdict
 from posthorn.ports.scan import Listing, MessageQuestion, SenderFacts, SenderQuestion
+from posthorn.wire.auth.lookup import DnsUnavailable
 from posthorn.wire.auth.results import Arc, Iprev, Outcome, Spf
 from posthorn.wire.spam.facts import read_facts
 from posthorn_scan.engines import clamav, rspamd
@@ -31,6 +32,7 @@ from posthorn_scan.networks import LIMITS, limits_of
 from posthorn_scan.report_kind import report_kind
 from posthorn_scan.sealers import trusted_sealer
 from posthorn_scan.settings import DefenceSettings
+from posthorn_scan.timely import TimelyLookup
 from posthorn_scan.unscanned import trace_bytes
 
 QUESTION = MessageQuestion("id", "192.0.2.1", "helo", "a@b.test", ("c@d.test",), 1.0, "mx")
@@ -164,6 +166,24 @@ async def test_every_end_of_a_question_is_a_state(
     assert (skipped.engine.state, skipped.away) == (EngineState.SKIPPED, None)
 
 
+@pytest.mark.parametrize("answers", [True, False])
+async def test_messages_that_it_cannot_read_do_not_switch_an_engine_off(*, answers: bool) -> None:
+    client = Client(EngineDown("cannot read it"))
+    if not answers:
+        client.probe = _no_answer  # type: ignore[method-assign]
+    engine = ConfiguredEngine(client, seconds=5, max_bytes=10, away="hold")
+    for _ in range(3):
+        await engine.scan(b"evil", QUESTION, client_name="")
+    await asyncio.sleep(0)  # it is asked for its version
+    client.says = Findings()
+    found = await engine.scan(b"good", QUESTION, client_name="")
+    assert (found.engine.state is EngineState.OK, engine.is_up) == (answers, answers)
+
+
+async def _no_answer() -> str:
+    raise EngineDown("gone")
+
+
 def test_a_verdict_keeps_its_sum_when_it_leaves_rules_out() -> None:
     rules = [Rule(f"R{number}", number / 10) for number in range(100)]
     kept = most_important(rules)
@@ -183,6 +203,29 @@ def test_a_chain_is_believed_only_if_all_of_its_sealers_are() -> None:
         replace(chain, sealers=()),
     ):
         assert not trusted_sealer(changed, {"example.org", "mail.test"})
+
+
+def test_a_fault_of_dns_refuses_nothing_that_trusted_sealers_alone_forwarded() -> None:
+    chain = Arc(Outcome.TEMPERROR, ("mail.test", "list.example.org", "mail.test"))
+    assert trusted_sealer(chain, {"example.org", "mail.test"}) == "mail.test"
+    assert not trusted_sealer(chain, {"mail.test"}), "another one may make its own keys fail"
+
+
+async def test_all_questions_of_a_message_have_one_deadline() -> None:
+    class Silent:
+        async def texts(self, name: str) -> None:
+            await asyncio.Event().wait()
+
+        async def addresses(self, name: str, *, v6: bool) -> list[str]:
+            return [name]
+
+    lookup = TimelyLookup(Silent(), 0.01)  # type: ignore[arg-type]
+    assert await lookup.addresses("a.test", v6=False) == ["a.test"]
+    assert not lookup.is_late
+    for _ in range(2):
+        with pytest.raises(DnsUnavailable):
+            await lookup.texts("b.test")
+    assert lookup.is_late
 
 
 def test_our_trace_fields_are_told_from_the_message() -> None:

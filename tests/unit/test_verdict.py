@@ -74,7 +74,29 @@ def test_fields_of_a_later_release_are_ignored() -> None:
     document = encode_verdict(FULL)
     document["colour"] = "red"
     document["auth"]["iprev"]["colour"] = "red"
+    document["rules"][0].append("more")
+    document["engines"][0].append("more")
     assert decode_verdict(document) == FULL
+
+
+def test_words_of_a_later_release_conclude_nothing() -> None:
+    document = {
+        "at": 1,
+        "auth": {
+            "iprev": {"outcome": "perhaps"},
+            "dmarc": {"outcome": "perhaps", "published": "burn", "applied": "burn"},
+        },
+        "engines": [["a", "asleep", 1, ""]],
+        "report": "weather",
+    }
+    assert decode_verdict(document) == Verdict(
+        1.0,
+        Authentication(
+            Iprev(Outcome.TEMPERROR),
+            dmarc=Dmarc(Outcome.TEMPERROR, published=Policy.NONE, applied=Policy.NONE),
+        ),
+        engines=(Engine("a", EngineState.DOWN, 1),),
+    )
 
 
 @pytest.mark.parametrize(
@@ -84,10 +106,10 @@ def test_fields_of_a_later_release_are_ignored() -> None:
         {"at": 1},
         {"at": "x", "auth": {}},
         {"at": 1, "auth": []},
-        {"at": 1, "auth": {"iprev": {"outcome": "perhaps"}}},
+        {"at": 1, "auth": {"iprev": {"outcome": []}}},
         {"at": 1, "auth": {}, "rules": [["A"]]},
-        {"at": 1, "auth": {}, "engines": [["a", "asleep", 1, ""]]},
-        {"at": 1, "auth": {}, "report": "weather"},
+        {"at": 1, "auth": {}, "engines": [["a", "ok", "soon", ""]]},
+        {"at": 1, "auth": {}, "report": 7, "rules": 7},
     ],
 )
 def test_what_is_no_verdict_does_not_read(document: dict[str, Any]) -> None:
@@ -102,6 +124,6 @@ def test_a_record_carries_its_verdict() -> None:
     )
     record = encode_record(envelope, body)
     assert decode_record(record).envelope.verdict == FULL
-    broken = record.replace(b'"outcome":"pass"', b'"outcome":"perhaps"', 1)
+    broken = record.replace(b'"outcome":"pass"', b'"outcome":[]', 1)
     with pytest.raises(RecordError):
         decode_record(broken)

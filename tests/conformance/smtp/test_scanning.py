@@ -164,6 +164,20 @@ async def test_what_is_spam_for_a_recipient_is_told_in_the_header(env: SmtpEnv) 
 
 
 @pytest.mark.parametrize(
+    ("action", "word"), [(Action.JUNK, b"deliver"), (Action.MARK, b"spam"), (None, b"spam")]
+)
+async def test_the_header_of_a_shared_copy_is_for_those_who_go_by_it(
+    env: SmtpEnv, action: Action | None, word: bytes
+) -> None:
+    patient = FilterPolicy(junk_score=9)
+    env.directory.policies["alice@example.test"] = FilterPolicy() if action is None else patient
+    env.directory.policies["bob@example.test"] = FilterPolicy(spam_action=action or Action.JUNK)
+    env.scanner.verdict = Verdict(1.0, rules=(Rule("SPAMMY", 7.0),))
+    assert (await reply_to(await to_both(env), MESSAGE)).startswith("250")
+    assert b"\r\nX-Posthorn-Verdict: " + word + b"; score=7" in env.only()[1]
+
+
+@pytest.mark.parametrize(
     ("verdict", "policy", "code", "told", "reason"),
     [
         (VIRUS, {}, "550 5.7.1", "virus (Eicar-Test-Signature)", "virus"),
@@ -173,7 +187,7 @@ async def test_what_is_spam_for_a_recipient_is_told_in_the_header(env: SmtpEnv) 
     ],
 )
 @pytest.mark.parametrize("content", [MESSAGE, LARGE], ids=["small", "large"])
-async def test_what_every_recipient_refuses_is_refused_with_its_reason(
+async def test_trap_23_what_every_recipient_refuses_is_refused_with_its_reason(
     env: SmtpEnv,
     verdict: Verdict,
     policy: dict[str, Any],
@@ -391,7 +405,7 @@ async def test_an_allowed_address_needs_proof_against_a_list(env: SmtpEnv) -> No
     assert await talk.say(b"RCPT TO:<alice@example.test>\r\n") == "550 5.7.1"
 
 
-async def test_a_stranger_is_greylisted_for_those_who_want_that_and_leaves_no_copy(
+async def test_trap_5_a_stranger_is_greylisted_for_those_who_want_that_and_leaves_no_copy(
     env: SmtpEnv,
 ) -> None:
     env.directory.policies["bob@example.test"] = FilterPolicy(greylist=True)

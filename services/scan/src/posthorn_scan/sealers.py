@@ -15,9 +15,12 @@ def trusted_sealer(arc: Arc, sealers: Collection[str]) -> str:
     forwarded; else an empty string.
 
     Every sealer must be trusted: the oldest one says what the results were, and whoever is not
-    could have written them. A trusted domain stands for its subdomains.
+    could have written them. A trusted domain stands for its subdomains. A chain that names trusted
+    sealers alone, and whose keys DNS did not give, gets the benefit of the doubt: nothing is
+    refused for a fault of DNS, and nobody but a sealer can make its own keys fail.
     """
-    if arc.outcome is not Outcome.PASS or not arc.sealers or not _PASSED.search(arc.results):
+    is_shown = arc.outcome is Outcome.PASS and _PASSED.search(arc.results) is not None
+    if not arc.sealers or not (is_shown or arc.outcome is Outcome.TEMPERROR):
         return ""
     if all(_is_trusted(each, sealers) for each in arc.sealers):
         return arc.sealers[0]

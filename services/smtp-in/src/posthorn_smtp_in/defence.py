@@ -32,6 +32,8 @@ log = structlog.get_logger()
 
 MOST_CLIENTS = 10_000
 """Clients whose faults, and bans, this process remembers; the latest ones."""
+MOST_CREDIT = 50
+"""Faults to come that accepted messages have paid for."""
 PATIENT_WITH = 3
 """Unknown recipients of a session that are answered without a delay."""
 
@@ -55,6 +57,7 @@ class ConnectionDefence:
         self._clock = clock
         self._faults: OrderedDict[str, tuple[float, int]] = OrderedDict()  # since when, how many
         self._banned: OrderedDict[str, float] = OrderedDict()  # until when
+        self._credit: OrderedDict[str, int] = OrderedDict()  # faults that are paid for
         self._stranger = lru_cache(maxsize=8192)(self._look)
 
     def is_stranger(self, address: str) -> bool:
@@ -81,8 +84,12 @@ class ConnectionDefence:
 
     def fault(self, address: str, kind: str) -> None:
         """Report and count a fault of a client: ``unknown-recipient`` or ``protocol``."""
-        self._report(address, kind)
         key, _ = self._stranger(address) or ("", "")
+        if credit := self._credit.pop(key, 0):
+            if credit > 1:
+                _keep(self._credit, key, credit - 1)
+            return
+        self._report(address, kind)
         lasts = self._settings.smtp_ban_seconds
         if not key or not lasts:
             return
@@ -98,14 +105,10 @@ class ConnectionDefence:
         log.warning("a client is banned", client=key, reason=kind, seconds=lasts)
 
     def accepted(self, address: str) -> None:
-        """Take a fault off the count of a client whose message was accepted."""
+        """Let the accepted message of a client pay for a fault."""
         key, _ = self._stranger(address) or ("", "")
-        if key in self._faults:
-            since, faults = self._faults[key]
-            if faults > 1:
-                self._faults[key] = since, faults - 1
-            else:
-                del self._faults[key]
+        if key:
+            _keep(self._credit, key, min(self._credit.get(key, 0) + 1, MOST_CREDIT))
 
     def greeting_delay(self, address: str, *, stressed: bool) -> float:
         """Return the seconds for which a client is to wait for the greeting."""

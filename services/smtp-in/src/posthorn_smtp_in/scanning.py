@@ -202,7 +202,7 @@ class Scanning:
             helo=client.helo,
             reverse_path=transaction.mail.written,
             message_id=str(transaction.id),
-            is_spam=any(decision.action in _MARKED for decision in decisions),
+            is_spam=_is_spam(decisions),
         )
         return Scanned(verdict, fields)
 
@@ -260,7 +260,8 @@ class Scanning:
             size=message.size,
             author=sender.address,
             score=decision.score,
-            rule=decision.detail,
+            # an entry of one recipient's list is not for the others
+            rule=decision.detail if decision.reason != "blocked" or len(decisions) == 1 else "",
         )
         return reply
 
@@ -292,6 +293,13 @@ def _refuses(decision: Decision, verdict: Verdict) -> bool:
     return decision.action is Action.REFUSE and (verdict.is_complete or decision.reason != "score")
 
 
+def _is_spam(decisions: list[Decision]) -> bool:
+    """Return what the field says to all recipients: programs of those with MARK go by it, so that
+    they have their way; otherwise one recipient's policy files nothing for another."""
+    actions = {decision.action for decision in decisions}
+    return Action.MARK in actions or actions <= _MARKED
+
+
 def _is_welcome(
     facts: SenderFacts, policy: FilterPolicy, transaction: Transaction, client: Client
 ) -> bool:
@@ -299,7 +307,6 @@ def _is_welcome(
     authentication = Authentication(iprev=facts.iprev, spf=facts.spf)
     if is_forwarded(authentication, policy):
         return True
-    path = transaction.mail.written
-    entry = matches(policy.allow, Sender(path, path, client.address, is_shown=False))
     passed = any(each.outcome is Outcome.PASS and each.identity == "mailfrom" for each in facts.spf)
-    return bool(entry) and ("/" in entry or passed)
+    path = transaction.mail.written if passed else ""
+    return bool(matches(policy.allow, Sender(path, path, client.address, is_shown=passed)))

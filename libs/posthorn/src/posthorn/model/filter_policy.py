@@ -11,8 +11,8 @@ Rules:
 - A verdict of ours that is missing or incomplete refuses nothing.
 - An engine is asked if one recipient's policy permits it; for the others its findings do not count.
 - An entry of a list is an address, a domain (with its subdomains), or a network. An allow entry
-  counts only for a sender that is shown to be the author (SPF or DKIM, aligned) or for a network;
-  a block entry needs no proof.
+  counts only for the author, and only if SPF or DKIM, aligned, shows it, or for a network: whoever
+  is shown as himself may write any reverse-path. A block entry needs no proof.
 """
 
 from __future__ import annotations
@@ -91,6 +91,12 @@ DEFAULT_POLICY: Final = FilterPolicy()
 FIELDS: Final = tuple(each.name for each in fields(FilterPolicy))
 LISTS: Final = frozenset({"allow", "block", "forwarders"})
 _ANGLED: Final = re.compile(r"<([^<>@\s]+@[^<>@\s]+)>")
+_OF_CLIENT: Final = (
+    *("SPF_", "DMARC_FAIL", "UNAUTHENTICATED", "IPREV_", "HELO_", "DYNAMIC_NAME"),
+    "RECIPIENTS_MISSING",
+)
+"""Names, or their beginnings, of rules that judge the way of a message: of a forwarded one they
+say nothing of its author."""
 _ACTIONS: Final = {
     "spam_action": (Action.MARK, Action.JUNK, Action.QUARANTINE),
     "virus_action": (Action.REFUSE, Action.QUARANTINE),
@@ -292,26 +298,35 @@ def matches(entries: Sequence[str], sender: Sender) -> str:
     return ""
 
 
+def proven(sender: Sender) -> Sender:
+    """Return a sender with what is shown of it alone: its author, if so, and its network."""
+    return replace(sender, address=sender.address if sender.is_shown else "", reverse_path="")
+
+
 def sender_of(
     from_field: str, reverse_path: str, client: str, authentication: Authentication
 ) -> Sender:
-    """Return who sends a message, for lists and protection. ``from_field``: the value of From,
-    decoded; without an address in it the reverse-path counts as the author."""
-    address = _author(from_field)
+    """Return who sends a message, for lists and protection. ``from_field``: the value of From as
+    text, its encoded words as they are; without an address in it the reverse-path counts as the
+    author. Of several authors none is shown: authentication shows a domain, not who of it wrote.
+    """
+    address, is_only = _author(from_field)
     domain = address.rpartition("@")[2]
-    is_shown = bool(domain) and domain == authentication.author
+    is_shown = is_only and bool(domain) and domain == authentication.author
     return Sender(address or reverse_path, reverse_path, client, is_shown)
 
 
-def _author(from_field: str) -> str:
+def _author(from_field: str) -> tuple[str, bool]:
+    """Return the first author, empty without one, and whether there is no other."""
     try:
-        return str(authors_of(b"From:" + from_field.encode("utf-8", "replace"))[0])
+        authors = authors_of(b"From:" + from_field.encode("utf-8", "replace"))
+        return str(authors[0]), len(authors) == 1
     except AuthorError:
         found = _ANGLED.findall(from_field) or from_field.split()[:1]
     try:
-        return str(parse_address(found[0])) if len(found) == 1 else ""
+        return (str(parse_address(found[0])), True) if len(found) == 1 else ("", False)
     except AddressError:
-        return ""
+        return "", False
 
 
 _network = lru_cache(_REMEMBERED)(ipaddress.ip_network)
@@ -339,8 +354,8 @@ def decide(
     if verdict is not None and verdict.virus and policy.clamav:
         return Decision(policy.virus_action, "virus", score, verdict.virus)
     blocked = matches(policy.block, sender)
-    allowed = matches(policy.allow, sender)
-    is_allowed = bool(allowed) and (sender.is_shown or "/" in allowed)
+    allowed = matches(policy.allow, proven(sender))
+    is_allowed = bool(allowed)
     if blocked and not is_allowed:
         return Decision(Action.REFUSE, "blocked", score, blocked)
     if verdict is None:
@@ -372,9 +387,12 @@ def decide(
 
 
 def _score(verdict: Verdict, policy: FilterPolicy) -> float:
-    if policy.rspamd:
+    without: tuple[str, ...] = () if policy.rspamd else (RSPAMD,)
+    if policy.forwarders and is_forwarded(verdict.authentication, policy):
+        without += _OF_CLIENT
+    if not without:
         return verdict.score
-    return sum(rule.points for rule in verdict.rules if not rule.name.startswith(RSPAMD))
+    return sum(rule.points for rule in verdict.rules if not rule.name.startswith(without))
 
 
 def is_forwarded(authentication: Authentication, policy: FilterPolicy) -> bool:

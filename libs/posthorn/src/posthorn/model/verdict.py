@@ -2,7 +2,9 @@
 the message row.
 
 A record without a verdict has not been scanned: a state that people can see and count. Fields may
-be added; a reader ignores those it does not know and uses defaults for those that are missing.
+be added; a reader ignores those it does not know and uses defaults for those that are missing. A
+word that a later release may have written is read as the one that concludes nothing: mail that
+waits while a release is rolled back must not be parked for it.
 """
 
 from __future__ import annotations
@@ -143,22 +145,26 @@ def decode_verdict(document: Mapping[str, Any]) -> Verdict:
             authentication=decode_authentication(document["auth"]),
             rules=tuple(
                 Rule(str(name), float(points), str(detail))
-                for name, points, detail in document.get("rules", ())
+                for name, points, detail, *_ in document.get("rules", ())
             ),
             engines=tuple(
-                Engine(str(name), EngineState(state), int(milliseconds), str(detail))
-                for name, state, milliseconds, detail in document.get("engines", ())
+                Engine(str(name), _state(state), int(milliseconds), str(detail))
+                for name, state, milliseconds, detail, *_ in document.get("engines", ())
             ),
             virus=str(document.get("virus", "")),
             is_complete=bool(document.get("complete", True)),
             gave_up=bool(document.get("gave_up", False)),
             trusted_sealer=str(document.get("sealer", "")),
-            report=None if report is None else ReportKind(report),
+            report=ReportKind(report) if report in tuple(ReportKind) else None,
             hold=bool(document.get("hold", False)),
             defer=bool(document.get("defer", False)),
         )
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise VerdictError(f"a verdict does not read: {type(error).__name__}") from error
+
+
+def _state(word: str) -> EngineState:
+    return EngineState(word) if word in tuple(EngineState) else EngineState.DOWN
 
 
 def encode_authentication(authentication: Authentication) -> dict[str, Any]:
@@ -203,9 +209,11 @@ def _texts(values: Iterable[Any]) -> tuple[str, ...]:
     return tuple(map(str, values))
 
 
+_OUTCOMES = {each.value: each for each in Outcome}
+_POLICIES = {each.value: each for each in Policy}
 _OF_FIELDS: Mapping[str, Callable[[Any], Any]] = {
-    "outcome": {each.value: each for each in Outcome}.__getitem__,
-    **dict.fromkeys(("published", "applied"), {each.value: each for each in Policy}.__getitem__),
+    "outcome": lambda word: _OUTCOMES.get(word, Outcome.TEMPERROR),
+    **dict.fromkeys(("published", "applied"), lambda word: _POLICIES.get(word, Policy.NONE)),
     **dict.fromkeys(("sealers", "report_to"), _texts),
     **dict.fromkeys(("is_testing", "spf_aligned", "dkim_aligned"), bool),
     **dict.fromkeys(("key_bits", "oldest_pass"), int),

@@ -74,7 +74,12 @@ class EngineClient(Protocol):
 
 
 class ConfiguredEngine:
-    """An engine with its settings."""
+    """An engine with its settings.
+
+    An error is of the message perhaps, not of the engine: senders must not be able to make it count
+    as away for others. So it is asked for its version at once when errors open its breaker. Time
+    that runs out is another matter, since an engine with too much to do answers for its version.
+    """
 
     def __init__(
         self,
@@ -93,6 +98,7 @@ class ConfiguredEngine:
         self._breaker = CircuitBreaker(failures=3, rest_seconds=2.0, longest_rest_seconds=30.0)
         self._clock = clock
         self._is_up = True
+        self._looking: asyncio.Task[None] | None = None
         _up.labels(self.name).set(1)
 
     @property
@@ -126,7 +132,10 @@ class ConfiguredEngine:
             log.exception("an engine's client failed", engine=self.name)
             state, detail = EngineState.DOWN, type(fault).__name__
         if state in (EngineState.TIMEOUT, EngineState.DOWN):
+            was_open = self._breaker.is_open
             self._failed(detail)
+            if state is EngineState.DOWN and self._breaker.is_open and not was_open:
+                self._looking = asyncio.create_task(self.look(), name=f"look at {self.name}")
         else:
             self._answered()
         return self._result(state, self._clock() - began, detail, findings)

@@ -41,15 +41,15 @@ async def validate(
         return Arc(Outcome.FAIL, reason=fault)
     newest = await verify_one(keys, sets[-1].message, hashes, now=now)
     if newest.outcome is not Outcome.PASS:
-        return _failed(f"message signature {len(sets)}", newest)
+        return _failed(f"message signature {len(sets)}", newest, sets)
     await keys.fetch((each.seal for each in sets), gather)
     for number, digest in enumerate(_seal_digests(header, sets), 1):
         seal = await keys.judge(sets[number - 1].seal, digest)
         if seal.outcome is not Outcome.PASS:
-            return _failed(f"seal {number}", seal)
+            return _failed(f"seal {number}", seal, sets)
     return Arc(
         Outcome.PASS,
-        tuple(each.seal.claims.domain for each in reversed(sets)),
+        _sealers(sets),
         _results(sets[0]),
         oldest_pass=await _oldest_pass(keys, sets, hashes, now=now),
     )
@@ -64,9 +64,17 @@ def _chain_fault(sets: Sequence[ArcSet]) -> str:
     return ""
 
 
-def _failed(what: str, result: Dkim) -> Arc:
-    outcome = Outcome.TEMPERROR if result.outcome is Outcome.TEMPERROR else Outcome.FAIL
-    return Arc(outcome, reason=f"{what}: {result.reason}")
+def _failed(what: str, result: Dkim, sets: Sequence[ArcSet]) -> Arc:
+    reason = f"{what}: {result.reason}"
+    if result.outcome is Outcome.TEMPERROR:
+        return Arc(
+            Outcome.TEMPERROR, (sets[-1].message.claims.domain, *_sealers(sets)), reason=reason
+        )
+    return Arc(Outcome.FAIL, reason=reason)
+
+
+def _sealers(sets: Sequence[ArcSet]) -> tuple[str, ...]:
+    return tuple(each.seal.claims.domain for each in reversed(sets))
 
 
 def _seal_digests(header: Header, sets: Sequence[ArcSet]) -> list[bytes]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from posthorn.wire.auth import arc
 from posthorn.wire.auth.author_domains import author_domains_of
 from posthorn.wire.auth.dkim_verify import verify_with
-from posthorn.wire.auth.dmarc import check_dmarc
+from posthorn.wire.auth.dmarc import Records, check_dmarc
 from posthorn.wire.auth.header_signatures import BodyHashes, split_message
 from posthorn.wire.auth.iprev import check_iprev
 from posthorn.wire.auth.lookup import Lookup
@@ -50,6 +50,7 @@ async def authenticate(
     not depend on each other waits for DNS at once.
     """
     keys = PublicKeys(lookup, check)
+    authors, records = author_domains_of(header), Records(lookup)
 
     async def known_iprev() -> Iprev:
         return await check_iprev(lookup, client) if iprev is None else iprev
@@ -66,11 +67,13 @@ async def authenticate(
             now=int(now),
         )
 
-    found_iprev, found_spf, dkim, chain = await gather(
+    # the author's policy first: what a sender chose may keep DNS busy meanwhile
+    _, found_iprev, found_spf, dkim, chain = await gather(
+        records.fetch(authors),
         known_iprev(),
         known_spf(),
         verify_with(keys, hashes, now=now, gather=gather),
         arc.validate(keys, hashes, now=now, gather=gather),
     )
-    dmarc = await check_dmarc(lookup, author_domains_of(header), found_spf, dkim)
+    dmarc = await check_dmarc(lookup, authors, found_spf, dkim, records)
     return Authentication(found_iprev, found_spf, dkim, dmarc, chain)

@@ -7,7 +7,8 @@ Rules:
   brackets does not count, whatever it contains.
 - Comments, quoted strings, groups and source routes are understood as RFC 5322 §4.4 has them. An
   address that stands inside an encoded word, as some programs write it, counts where there is no
-  other.
+  other; so does a name before angle brackets without an address.
+- Full-width forms of ``@`` and of the dot are those characters, as IDNA has it (RFC 3490 §3.1).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ _FROM = re.compile(
     rb"^from[ \t]*:((?:[^\n]*\n[ \t])*[^\n]*)",
     re.IGNORECASE | re.MULTILINE,
 )
+_WIDE = str.maketrans("\uff20\ufe6b\u3002\uff0e\uff61", "@@...")
 _READ_BYTES = 16 * 1024  # of all From fields together
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _COMMENT = re.compile(r"[^()\\]++|\\.?|[()]", re.DOTALL)
@@ -48,10 +50,11 @@ def author_domains_of(header: bytes) -> list[str]:
     room = _READ_BYTES
     for field in fields:
         text = re.sub(r"[\r\n\0]+", "", field[:room].decode("utf-8", "replace"))
+        text = text.translate(_WIDE)
         room -= len(field[:room])
         found = dict.fromkeys(_domains(text))
         if not found and "=?" in text:
-            found = dict.fromkeys(_domains(decode_text(text)))
+            found = dict.fromkeys(_domains(decode_text(text).translate(_WIDE)))
         domains += found or ([""] if len(fields) > 1 else [])
         if len(domains) >= MOST_DOMAINS:
             return domains[:MOST_DOMAINS]
@@ -60,9 +63,8 @@ def author_domains_of(header: bytes) -> list[str]:
 
 def _domains(text: str) -> Iterator[str]:
     for item in _items(text):
-        angles = list(_angled(item))
-        for tokens in angles or [item]:
-            yield from _domains_in(tokens)
+        found = [domain for tokens in _angled(item) for domain in _domains_in(tokens)]
+        yield from found or _domains_in(item)
 
 
 def _items(text: str) -> Iterator[_Tokens]:

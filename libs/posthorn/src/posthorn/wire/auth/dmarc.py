@@ -13,11 +13,17 @@ Rules:
 - Where a lookup failed that could change the result, the check neither passes nor fails and no
   policy applies (§5.3.6). That includes the lookups of SPF and DKIM.
 - Without a record nothing is enforced, but an identifier equal to the author's domain is told.
+- The records of the author's domain may be looked up before the signatures are judged
+  (``Records.fetch``): names that a sender chose, of which each may take the whole time there is,
+  must not keep the author's policy from being found.
+- Several From fields with one domain are no valid message (RFC 5322 §3.6), but a policy that fails
+  applies to them: else to write the field twice would be the way round it. They never pass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from posthorn.wire.auth.author_domains import author_domains_of
@@ -25,7 +31,7 @@ from posthorn.wire.auth.dmarc_record import DmarcRecord, is_dmarc_record, parse_
 from posthorn.wire.auth.lookup import DnsUnavailable, Lookup
 from posthorn.wire.auth.results import Dkim, Dmarc, Outcome, Policy, Spf
 
-__all__ = ["author_domains_of", "check_dmarc"]
+__all__ = ["Records", "author_domains_of", "check_dmarc"]
 
 MOST_LABELS = 8
 """A name of this many labels or more is cut to one fewer after the first question (§4.10)."""
@@ -39,19 +45,33 @@ type _Found = list[tuple[str, DmarcRecord]]
 
 
 async def check_dmarc(
-    lookup: Lookup, author_domains: Sequence[str], spf: Sequence[Spf], dkim: Sequence[Dkim]
+    lookup: Lookup,
+    author_domains: Sequence[str],
+    spf: Sequence[Spf],
+    dkim: Sequence[Dkim],
+    records: Records | None = None,
 ) -> Dmarc:
     """Return the result for the author's domain.
 
-    ``author_domains`` is what ``author_domains_of`` found; DMARC needs exactly one. The outcome is
-    NONE, with a reason, where DMARC does not apply. Never raises.
+    ``author_domains`` is what ``author_domains_of`` found; DMARC needs exactly one. ``records``:
+    those that are known already. The outcome is NONE, with a reason, where DMARC does not apply.
+    Never raises.
     """
-    if (reason := _inapplicable(author_domains)) is not None:
+    reason = _inapplicable(author_domains)
+    author = _only(author_domains)
+    if not author:
         return Dmarc(reason=reason)
-    return await _Check(lookup, author_domains[0], spf, dkim).run()
+    found = await _Check(records or Records(lookup), author, spf, dkim).run()
+    return found if not reason or found.outcome is Outcome.FAIL else Dmarc(reason=reason)
 
 
-def _inapplicable(author_domains: Sequence[str]) -> str | None:
+def _only(author_domains: Sequence[str]) -> str:
+    """Return the one domain that the From fields name; empty without one."""
+    named = list(dict.fromkeys(filter(None, author_domains)))
+    return "" if len(named) != 1 or named[0].startswith("[") else named[0]
+
+
+def _inapplicable(author_domains: Sequence[str]) -> str:
     if not author_domains:
         return "From has no domain"
     if len(author_domains) > 1:
@@ -59,14 +79,14 @@ def _inapplicable(author_domains: Sequence[str]) -> str | None:
         return "there are several From fields" if is_repeated else "From has several domains"
     if author_domains[0].startswith("["):
         return "the author's domain is an address literal"
-    return None
+    return ""
 
 
 class _Check:
     def __init__(
-        self, lookup: Lookup, author: str, spf: Sequence[Spf], dkim: Sequence[Dkim]
+        self, records: Records, author: str, spf: Sequence[Spf], dkim: Sequence[Dkim]
     ) -> None:
-        self._walks = _Walks(lookup)
+        self._walks = records
         self._author = author
         mail_from = [each for each in spf if each.identity == "mailfrom"]
         self._spf = _identifiers(mail_from or spf)
@@ -195,7 +215,7 @@ class _Check:
             return None
 
 
-class _Walks:
+class Records:
     """Walks up the tree of names, with the answers of one check."""
 
     def __init__(self, lookup: Lookup) -> None:
@@ -203,6 +223,13 @@ class _Walks:
         self._records: dict[str, DmarcRecord | None] = {}
         self._failed: set[str] = set()
         self._existing: set[str] = set()
+
+    async def fetch(self, author_domains: Sequence[str]) -> None:
+        """Look up what the check of these authors needs first; never raises."""
+        author = _only(author_domains)
+        if author:
+            with suppress(DnsUnavailable):
+                await self.walk(author)
 
     async def record_at(self, name: str) -> DmarcRecord | None:
         """Return the one record of a name. Raises DnsUnavailable."""

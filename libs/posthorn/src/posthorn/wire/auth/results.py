@@ -110,7 +110,8 @@ class Arc:
 
     outcome: Outcome = Outcome.NONE
     sealers: tuple[str, ...] = ()
-    """``d=`` of the seals of a chain that passed, the newest first."""
+    """``d=`` of the seals of a chain that passed, the newest first; after a TEMPERROR
+    what the seals and the newest message signature say, unverified."""
     results: str = ""
     """ARC-Authentication-Results of the oldest set, without its instance; of a chain that
     passed."""

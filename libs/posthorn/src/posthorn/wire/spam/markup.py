@@ -50,7 +50,7 @@ class Markup:
     text: str = ""
     """Visible text."""
     hidden_characters: int = 0
-    """Characters of text that no reader sees."""
+    """Letters and digits of text that no reader sees."""
     links: tuple[HtmlLink, ...] = ()
     images: int = 0
     """Images larger than a pixel."""
@@ -76,7 +76,8 @@ class _Reader:
         if self._silent or not piece:
             return
         if self._hider:
-            self.hidden += len(piece.strip())
+            # not the blanks that newsletters put behind their preview
+            self.hidden += sum(map(str.isalnum, html.unescape(piece)))
             return
         self.shown.append(piece)
         if self._target is not None:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from posthorn.wire.auth.results import Authentication
+from posthorn.wire.proxy import plain_address
 from posthorn.wire.spam.facts import MessageFacts
 
 DETAIL_CHARACTERS = 200
+_INTERNAL = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8"),
+            *("169.254.0.0/16", "fc00::/7", "fe80::/10", "::1/128"),
+        ),
+    )
+)
 
 
 class Listed(Protocol):
@@ -61,6 +72,16 @@ class Case:
     """Canonical domains of ours that nobody else may pose as."""
     own_names: Mapping[str, str] = field(default_factory=dict)
     """Display names of accounts, casefolded, and the accounts' addresses."""
+
+    @property
+    def is_internal(self) -> bool:
+        """Whether the client's address is of a network of our own, or of a balancer that hides it:
+        names in the public DNS say nothing of it."""
+        try:
+            ip = plain_address(ipaddress.ip_address(self.client.partition("%")[0]))
+        except ValueError:
+            return False
+        return any(ip in each for each in _INTERNAL if each.version == ip.version)
 
 
 type Check = Callable[[Case], str | None]

@@ -73,7 +73,7 @@ def _unauthenticated(case: Case) -> str | None:
 
 def _iprev_fail(case: Case) -> str | None:
     fails = case.authentication.iprev.outcome in (Outcome.FAIL, Outcome.PERMERROR)
-    return case.client if fails else None
+    return case.client if fails and not case.is_internal else None
 
 
 RULES = (

@@ -41,7 +41,7 @@ def _hidden_text(case: Case) -> str | None:
     markup = case.facts.markup
     if markup is None or markup.hidden_characters < _MUCH_HIDDEN:
         return None
-    return f"{markup.hidden_characters} characters"
+    return f"{markup.hidden_characters} letters"
 
 
 def _split_words(case: Case) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 
+from posthorn.wire.auth.results import Outcome
 from posthorn.wire.spam.rule import Case, Rule
 
 _SHORTENERS = frozenset(
@@ -38,8 +39,13 @@ def _base(host: str) -> str:
 
 
 def _text_differs(case: Case) -> str | None:
+    """Hosts of a domain that signed the message do not count: they count clicks of a newsletter."""
+    passed = (each for each in case.authentication.dkim if each.outcome is Outcome.PASS)
+    signers = {_base(each.domain) for each in passed}
     for link in case.facts.links:
-        if link.shown_host and link.host and _base(link.shown_host) != _base(link.host):
+        if not link.shown_host or not link.host or _base(link.host) in signers:
+            continue
+        if _base(link.shown_host) != _base(link.host):
             return f"{link.shown_host} leads to {link.host}"
     return None
 

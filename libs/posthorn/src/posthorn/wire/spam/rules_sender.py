@@ -6,6 +6,7 @@ import ipaddress
 import re
 from email.utils import parsedate_to_datetime
 
+from posthorn.wire.auth.results import Outcome
 from posthorn.wire.spam.rule import Case, Rule
 
 _DAY = 86_400.0
@@ -25,9 +26,15 @@ def _helo_address(case: Case) -> str | None:
 
 
 def _helo_ours(case: Case) -> str | None:
-    """Mail from one of our own hosts does not come through the door for strangers."""
+    """A stranger poses as us. A host of a domain of ours, such as its web server, is shown by SPF
+    of HELO or by its confirmed name."""
     helo = case.helo.rstrip(".").lower()
-    return helo if helo in case.own_domains else None
+    if helo not in case.own_domains or case.is_internal:
+        return None
+    found = case.authentication
+    is_shown = any(each.identity == "helo" and each.outcome is Outcome.PASS for each in found.spf)
+    is_named = found.iprev.name == helo or found.iprev.name.endswith(f".{helo}")
+    return None if is_shown or is_named else helo
 
 
 def _helo_plain(case: Case) -> str | None:
@@ -164,7 +171,7 @@ _FREE = frozenset(
 
 RULES = (
     Rule("HELO_ADDRESS", 1.5, "The client says HELO with a bare IP address.", _helo_address),
-    Rule("HELO_OURS", 3.0, "The client says HELO with a name of ours.", _helo_ours),
+    Rule("HELO_OURS", 2.5, "The client says HELO with a name of ours.", _helo_ours),
     Rule("HELO_PLAIN", 0.7, "The client says HELO with a name without a domain.", _helo_plain),
     Rule(
         "DYNAMIC_NAME",
@@ -181,7 +188,7 @@ RULES = (
     Rule("FROM_INVALID", 2.0, "The From field names no address.", _from_missing),
     Rule(
         "FROM_SEVERAL",
-        4.0,
+        5.5,  # one address each of a bank and of a forger would pass by p=reject
         "There are authors of several domains, of which DMARC judges none.",
         _from_several,
     ),

@@ -6,6 +6,8 @@ Rules:
   same forms.
 - A list counts by the points of its listing; all lists together count ``MOST_LIST_POINTS`` at
   most, so that outside sources alone do not refuse a message.
+- Fields that are missing count ``MOST_MISSING_POINTS`` together: a program that writes no header
+  lacks them all, for one reason.
 - GTUBE, the text by which a filter is tried out, is 10 points and nothing else: enough for Junk,
   too little for a refusal.
 - A rule that fails in itself is left out; a fault of ours marks no message.
@@ -14,7 +16,7 @@ Rules:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from posthorn.wire.spam import (
@@ -31,6 +33,13 @@ GTUBE: Final = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C
 """The Generic Test for Unsolicited Bulk Email."""
 GTUBE_POINTS: Final = 10.0
 MOST_LIST_POINTS: Final = 9.0
+MOST_MISSING_POINTS: Final = 3.5
+_MISSING: Final = frozenset(
+    {
+        *("FROM_INVALID", "DATE_MISSING", "MESSAGE_ID_MISSING", "SUBJECT_MISSING"),
+        "RECIPIENTS_MISSING",
+    }
+)
 
 RULES: Final[tuple[Rule, ...]] = (
     *rules_authentication.RULES,
@@ -53,8 +62,19 @@ def score(case: Case) -> list[Match]:
         for rule in RULES
         if not (rule.is_shape and is_shown) and (detail := rule.check(case)) is not None
     ]
-    found += _listings(case)
+    found = [*_bounded(found), *_listings(case)]
     return sorted(found, key=lambda each: -each.points)
+
+
+def _bounded(matches: Sequence[Match]) -> Iterator[Match]:
+    left = MOST_MISSING_POINTS
+    for match in sorted(matches, key=lambda each: -each.points):
+        if match.name in _MISSING:
+            points = min(match.points, left)
+            left -= points
+            yield match._replace(points=round(points, 2))
+        else:
+            yield match
 
 
 def listing_name(zone: str) -> str:

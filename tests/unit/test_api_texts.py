@@ -19,6 +19,7 @@ VERBS = {
         "Apply",
         "Cancel",
         "Check",
+        "Classify",
         "Confirm",
         "Create",
         "Delete",

@@ -31,7 +31,7 @@ async def get_defence(_: Platform, service: Defence) -> DefenceView:
 @defence.get(
     "/v1/defence/listings",
     operation_id="getListings",
-    summary="Get the blocklists that hold addresses and domains of this system.",
+    summary="List blocklists that hold our addresses and domains.",
     responses=problems(503),
 )
 async def get_listings(_: Platform, service: Defence) -> ListingsView:

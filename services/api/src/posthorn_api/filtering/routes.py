@@ -51,7 +51,7 @@ async def get_system_policy(
 @policies.put(
     "/v1/filter-policy",
     operation_id="setSystemFilterPolicy",
-    summary="Set the filter policy of the system.",
+    summary="Replace the filter policy of the system.",
     responses=problems(412, *BODY_PROBLEMS),
 )
 async def set_system_policy(
@@ -69,7 +69,7 @@ async def set_system_policy(
 @policies.delete(
     "/v1/filter-policy",
     operation_id="unsetSystemFilterPolicy",
-    summary="Unset the filter policy of the system.",
+    summary="Delete the filter policy of the system.",
     status_code=204,
     responses=problems(400, 412),
 )
@@ -95,7 +95,7 @@ async def get_tenant_policy(
 @policies.put(
     "/v1/tenants/{tenant}/filter-policy",
     operation_id="setTenantFilterPolicy",
-    summary="Set the filter policy of a tenant.",
+    summary="Replace the filter policy of a tenant.",
     responses=problems(404, 412, *BODY_PROBLEMS),
 )
 async def set_tenant_policy(
@@ -116,7 +116,7 @@ async def set_tenant_policy(
 @policies.delete(
     "/v1/tenants/{tenant}/filter-policy",
     operation_id="unsetTenantFilterPolicy",
-    summary="Unset the filter policy of a tenant.",
+    summary="Delete the filter policy of a tenant.",
     status_code=204,
     responses=problems(400, 404, 412),
 )
@@ -144,7 +144,7 @@ async def get_domain_policy(
 @policies.put(
     "/v1/domains/{name}/filter-policy",
     operation_id="setDomainFilterPolicy",
-    summary="Set the filter policy of a domain.",
+    summary="Replace the filter policy of a domain.",
     responses=problems(404, 412, *BODY_PROBLEMS),
 )
 async def set_domain_policy(
@@ -163,7 +163,7 @@ async def set_domain_policy(
 @policies.delete(
     "/v1/domains/{name}/filter-policy",
     operation_id="unsetDomainFilterPolicy",
-    summary="Unset the filter policy of a domain.",
+    summary="Delete the filter policy of a domain.",
     status_code=204,
     responses=problems(400, 404, 412),
 )
@@ -204,7 +204,7 @@ async def get_account_policy(
 @policies.put(
     "/v1/accounts/{address:address}/filter-policy",
     operation_id="setAccountFilterPolicy",
-    summary="Set the filter policy of an account.",
+    summary="Replace the filter policy of an account.",
     responses=problems(404, 412, *BODY_PROBLEMS),
 )
 async def set_account_policy(
@@ -223,7 +223,7 @@ async def set_account_policy(
 @policies.delete(
     "/v1/accounts/{address:address}/filter-policy",
     operation_id="unsetAccountFilterPolicy",
-    summary="Unset the filter policy of an account.",
+    summary="Delete the filter policy of an account.",
     status_code=204,
     responses=problems(400, 404, 412),
 )

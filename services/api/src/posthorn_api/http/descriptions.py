@@ -42,12 +42,14 @@ TAGS = {
     "Messages": "The stored messages of an account: list, search, download, move, delete and restore them. Every access to"
     " content needs a key with the right `message_content`, and is written to the audit log.",
     "Export and import": "Whole mailboxes as mbox, Maildir or EML files, in both directions.",
+    "Aliases": "An alias forwards mail to accounts, to other aliases, or to addresses elsewhere, which must confirm that they"
+    " want it.",
     "Filter policies": "How incoming mail is filtered: scores, actions, and lists of senders. The system, each tenant, domain and"
     " account has a policy; each may be silent on any field, and the closest one that is not silent decides. Lists add up.",
     "Quarantine": "Copies of messages that were withheld from their recipients, with the reason and the verdict. They can be"
     " released, deleted, or left to expire.",
-    "Aliases": "An alias forwards mail to accounts, to other aliases, or to addresses elsewhere, which must confirm that they"
-    " want it.",
+    "Defence": "The state of the scanning tier, its engines and blocklists, and the lists that hold addresses of ours. For"
+    " platform admins.",
     "Sending": "Send messages over HTTP instead of SMTP.",
     "Traces": "What happened to a message: when it was accepted, queued, delivered, deferred or bounced, and why.",
     "Queue": "Recipients on other servers, with the state and the last reply of each. They can be retried, held, released and"

@@ -125,7 +125,7 @@ async def move_message(
 @messages.put(
     f"{ONE_MESSAGE}/classification",
     operation_id="classifyMessage",
-    summary="Say whether a message is spam.",
+    summary="Classify a message as spam or not.",
     responses=problems(404, *BODY_PROBLEMS),
 )
 async def classify_message(

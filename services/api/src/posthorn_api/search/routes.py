@@ -43,7 +43,7 @@ class FoundEventView(BaseModel):
 @searches.get(
     "/v1/messages",
     operation_id="searchMessages",
-    summary="Search messages that were refused, quarantined or filed in Junk.",
+    summary="Search messages refused, quarantined or filed in Junk.",
     responses=problems(),
 )
 async def search_messages(

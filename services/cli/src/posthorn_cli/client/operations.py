@@ -417,7 +417,7 @@ class Operations(Connection):
         *,
         move: bool | None = None,
     ) -> ClassificationView:
-        """Say whether a message is spam."""
+        """Classify a message as spam or not."""
         return cast(
             "ClassificationView",
             self._call(
@@ -538,14 +538,14 @@ class Operations(Connection):
     def set_system_filter_policy(
         self, body: FilterPolicyDocument, *, if_match: str | None = None
     ) -> FilterPolicyDocument:
-        """Set the filter policy of the system."""
+        """Replace the filter policy of the system."""
         return cast(
             "FilterPolicyDocument",
             self._call("PUT", "/v1/filter-policy", body=body, if_match=if_match),
         )
 
     def unset_system_filter_policy(self, *, if_match: str | None = None) -> None:
-        """Unset the filter policy of the system."""
+        """Delete the filter policy of the system."""
         self._call("DELETE", "/v1/filter-policy", if_match=if_match)
 
     def get_tenant_filter_policy(self, tenant: str) -> FilterPolicyDocument:
@@ -557,7 +557,7 @@ class Operations(Connection):
     def set_tenant_filter_policy(
         self, tenant: str, body: FilterPolicyDocument, *, if_match: str | None = None
     ) -> FilterPolicyDocument:
-        """Set the filter policy of a tenant."""
+        """Replace the filter policy of a tenant."""
         return cast(
             "FilterPolicyDocument",
             self._call(
@@ -566,7 +566,7 @@ class Operations(Connection):
         )
 
     def unset_tenant_filter_policy(self, tenant: str, *, if_match: str | None = None) -> None:
-        """Unset the filter policy of a tenant."""
+        """Delete the filter policy of a tenant."""
         self._call("DELETE", f"/v1/tenants/{quoted(tenant)}/filter-policy", if_match=if_match)
 
     def get_domain_filter_policy(self, name: str) -> FilterPolicyDocument:
@@ -578,7 +578,7 @@ class Operations(Connection):
     def set_domain_filter_policy(
         self, name: str, body: FilterPolicyDocument, *, if_match: str | None = None
     ) -> FilterPolicyDocument:
-        """Set the filter policy of a domain."""
+        """Replace the filter policy of a domain."""
         return cast(
             "FilterPolicyDocument",
             self._call(
@@ -587,7 +587,7 @@ class Operations(Connection):
         )
 
     def unset_domain_filter_policy(self, name: str, *, if_match: str | None = None) -> None:
-        """Unset the filter policy of a domain."""
+        """Delete the filter policy of a domain."""
         self._call("DELETE", f"/v1/domains/{quoted(name)}/filter-policy", if_match=if_match)
 
     def get_effective_domain_filter_policy(self, name: str) -> EffectiveFilterPolicyView:
@@ -607,7 +607,7 @@ class Operations(Connection):
     def set_account_filter_policy(
         self, address: str, body: FilterPolicyDocument, *, if_match: str | None = None
     ) -> FilterPolicyDocument:
-        """Set the filter policy of an account."""
+        """Replace the filter policy of an account."""
         return cast(
             "FilterPolicyDocument",
             self._call(
@@ -616,7 +616,7 @@ class Operations(Connection):
         )
 
     def unset_account_filter_policy(self, address: str, *, if_match: str | None = None) -> None:
-        """Unset the filter policy of an account."""
+        """Delete the filter policy of an account."""
         self._call("DELETE", f"/v1/accounts/{quoted(address)}/filter-policy", if_match=if_match)
 
     def get_effective_account_filter_policy(self, address: str) -> EffectiveFilterPolicyView:
@@ -697,7 +697,7 @@ class Operations(Connection):
         return cast("DefenceView", self._call("GET", "/v1/defence"))
 
     def get_listings(self) -> ListingsView:
-        """Get the blocklists that hold addresses and domains of this system."""
+        """List blocklists that hold our addresses and domains."""
         return cast("ListingsView", self._call("GET", "/v1/defence/listings"))
 
     def send_message(self, body: Sending, *, idempotency_key: str | None = None) -> SentView:
@@ -721,7 +721,7 @@ class Operations(Connection):
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Page[FoundEventView]:
-        """Search messages that were refused, quarantined or filed in Junk."""
+        """Search messages refused, quarantined or filed in Junk."""
         return cast(
             "Page[FoundEventView]",
             self._call(

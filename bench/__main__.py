@@ -20,6 +20,7 @@ from bench.load import hold_idle, paced_load, pop3_logins, pop3_read, readable_a
 from bench.outbound import SUBMISSION_ENVIRONMENT, measure_outbound
 from bench.peers import ADDRESS, PASSWORD, Dovecot, Postfix
 from bench.report import show
+from bench.scan import measure_scan
 from bench.system import System, cost
 
 RECIPIENT = "alice@example.test"
@@ -119,7 +120,9 @@ def main() -> None:
         "--idle", type=int, default=1000, help="idle connections held while memory is read"
     )
     options.add_argument(
-        "--only", choices=("inbound", "outbound", "pop3", "memory", "api"), help="one part only"
+        "--only",
+        choices=("inbound", "outbound", "pop3", "memory", "api", "scan"),
+        help="one part only",
     )
     options.add_argument(
         "--deferred",
@@ -150,7 +153,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="posthorn-bench-") as place:
         directory = Path(place)
         directory.chmod(0o755)
-        extra = SUBMISSION_ENVIRONMENT | ({"POSTHORN_BLOBS": asked.blobs} if asked.blobs else {})
+        # Postfix, Dovecot and Posthorn without filters; what they cost is measured apart
+        extra = (
+            SUBMISSION_ENVIRONMENT
+            | {"POSTHORN_SMTP_SCAN": "false"}
+            | ({"POSTHORN_BLOBS": asked.blobs} if asked.blobs else {})
+        )
         system, postfix = System(directory / "home", extra), Postfix(directory / "postfix-run")
         (directory / "postfix-run").mkdir(mode=0o755)
         try:
@@ -172,6 +180,8 @@ def main() -> None:
                 measure_memory(results, system, asked.idle)
             if asked.only in (None, "api"):
                 measure_api(results, system, asked.accounts, quick=asked.quick)
+            if asked.only in (None, "scan"):
+                measure_scan(results, directory, messages, rounds)
         finally:
             postfix.stop()
             system.stop()

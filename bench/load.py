@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench.peers import need
 
@@ -17,12 +18,14 @@ SESSIONS = 20
 MESSAGE = 4096
 
 
-def smtp_source(port: int, count: int, recipient: str, *, kept: bool) -> float:
+def smtp_source(
+    port: int, count: int, recipient: str, *, kept: bool, file: Path | None = None
+) -> float:
     """Send ``count`` messages of 4 KiB over 20 parallel sessions; returns the seconds until the
     last 250.
 
     ``kept`` sends many messages over each connection; otherwise each message has a connection of
-    its own.
+    its own. ``file``: the message to send in place of 4 KiB without a header.
     """
     command = [
         need("smtp-source", "postfix"),
@@ -34,6 +37,7 @@ def smtp_source(port: int, count: int, recipient: str, *, kept: bool) -> float:
         str(count),
     ]
     command += ["-d"] if kept else []
+    command += ["-F", str(file)] if file else []
     command += [
         "-M",
         "bench.example.net",

@@ -34,6 +34,11 @@ def need(program: str, package: str) -> str:
     return path
 
 
+def have(program: str) -> bool:
+    """Return whether a program is installed."""
+    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin") is not None
+
+
 def await_port(port: int, what: str) -> None:
     deadline = time.monotonic() + 15
     while time.monotonic() < deadline:

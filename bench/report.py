@@ -6,6 +6,7 @@ from typing import Any
 
 from bench.api import show_api
 from bench.outbound import show_outbound
+from bench.scan import show_scan
 
 
 def show(results: dict[str, Any]) -> None:
@@ -29,6 +30,8 @@ def show(results: dict[str, Any]) -> None:
         )
     if outbound := results.get("outbound"):
         show_outbound(outbound, results["versions"]["postfix"])
+    if scan := results.get("scan"):
+        show_scan(scan)
     if api := results.get("api"):
         show_api(api)
     if pop3 := results.get("pop3"):

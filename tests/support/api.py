@@ -97,6 +97,7 @@ class Api:
     late: OverNats
     defence: DefenceService
     keys: dict[str, str] = field(default_factory=dict)
+    _idle: list[asyncpg.Connection] = field(default_factory=list)
 
     async def key(
         self, role: Role, tenant: UUID | None = None, *, message_content: bool | None = None
@@ -124,11 +125,21 @@ class Api:
 
     async def sql(self, query: str, *values: Any) -> list[asyncpg.Record]:
         """Ask the database directly."""
-        connection = await asyncpg.connect(self.database_url)
+        connection = self._idle.pop() if self._idle else None
+        if connection is None or connection.is_closed():  # a test may have ended it
+            connection = await asyncpg.connect(self.database_url, statement_cache_size=0)
         try:
-            return await connection.fetch(query, *values)
-        finally:
+            found: list[asyncpg.Record] = await connection.fetch(query, *values)
+        except BaseException:
             await connection.close()
+            raise
+        self._idle.append(connection)
+        return found
+
+    async def close(self) -> None:
+        """Close the connections of ``sql``."""
+        while self._idle:
+            await self._idle.pop().close()
 
     async def post(self, path: str, body: object) -> httpx.Response:
         """POST a document as ASCII JSON, so that it may hold what is no Unicode text."""
@@ -269,9 +280,13 @@ async def running_api(
                         services.digests,
                     )
                     more = late, services.defence
-                    yield Api(
+                    api = Api(
                         url, client, database_url, health, *pending, late.events, dns, *parts, *more
                     )
+                    try:
+                        yield api
+                    finally:
+                        await api.close()
         finally:
             await reader.close()
             passwords.close()

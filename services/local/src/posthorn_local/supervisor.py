@@ -182,7 +182,9 @@ class Supervisor:
             smtp_port=str(self._ports.smtp),
             smtp_postmaster=environment().get(variable("smtp_postmaster")) or ADDRESSES[0],
             smtp_role="submission" if service == "submission" else "mx",
-            smtp_scan="true" if service == "smtp-in" else "false",
+            smtp_scan=environment().get(variable("smtp_scan")) or "true"
+            if service == "smtp-in"
+            else "false",
             submission_port=str(self._ports.submission),
             submissions_port=str(self._ports.submissions),
             relay_direct="true" if self._settings.relay_direct else "false",

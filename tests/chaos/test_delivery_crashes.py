@@ -178,7 +178,7 @@ async def test_sigterm_finishes_what_is_at_hand_and_gives_back_the_rest(
         await sending
     async with NatsIngestSource(env.nats) as source:
         # nothing stays twenty seconds in the hands of a process that has gone
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             left = len(await env.seed.inbox(account))
             while left < 300:
                 batch = await source.take(512, 1 << 20)

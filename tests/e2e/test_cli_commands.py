@@ -671,6 +671,32 @@ def test_the_doctor_finds_a_sound_system_sound(
     assert system.maildrop(address, "correct horse battery").read() == []
 
 
+def test_the_doctor_sends_the_test_texts_of_filters(
+    shell: CommandLine, system: System, address: str, tmp_path: Path
+) -> None:
+    password = tmp_path / "password"
+    password.write_text("correct horse battery\n")
+    ports = system.ports
+    ran = shell.attempt(
+        f"doctor --no-dns --filters --message-to {address} --message-from someone@example.org"
+        f" --smtp smtp://localhost:{ports['SMTP']} --pop3 pop3://localhost:{ports['POP3']}"
+        f" --password-file {password} --wait 10s --json"
+    )
+    findings = {each["check"]: each for each in ran.document}
+    assert findings["a message with GTUBE"]["status"] == "ok", findings
+    assert findings["a message with EICAR"]["status"] == "warn"
+    assert "ClamAV is not in use" in findings["a message with EICAR"]["detail"]
+    # without POSTHORN_CA_FILE the certificate is a stranger's, and the finding says so
+    assert "certificate" in findings[f"a message to {address}"]["detail"].lower()
+
+
+def test_the_state_of_the_defence_is_shown(shell: CommandLine) -> None:
+    states = {each["part"]: each["state"] for each in shell.run("defence --json").document}
+    assert states.keys() == {"scan", "resolver", "unscanned"}
+    assert (states["scan"], states["unscanned"]) == ("up", "0")
+    assert shell.run("listings --json").document == []
+
+
 def test_the_doctor_says_what_is_wrong(shell: CommandLine, system: System, domain: str) -> None:
     ran = shell.attempt(
         f"doctor --domain {domain} --address 10.0.0.1 --blocklist list.invalid --tls 127.0.0.1:{system.ports['POP3S']} --json"

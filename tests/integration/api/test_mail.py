@@ -132,6 +132,8 @@ async def test_a_message_is_described(api: Api, seed: DatabaseSeed, blobs: FileB
         "reverse_path": "sender@elsewhere.test",
         "flags": ["seen", "flagged"],
         "keywords": ["work"],
+        "verdict": None,
+        "filed": None,
     }
 
 

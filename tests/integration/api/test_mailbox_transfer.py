@@ -24,6 +24,7 @@ from posthorn.runtime import least_rate
 from posthorn.wire.archive.tar import END, file_header, padding
 from posthorn_api.transfers import service as transfer_service
 from tests.support.api import Api, problem
+from tests.support.polling import until
 from tests.support.seed import DatabaseSeed
 
 pytestmark = pytest.mark.usefixtures("accounts")
@@ -466,6 +467,7 @@ async def test_imports_of_one_tenant_keep_no_other_tenant_out(api: Api) -> None:
     (row,) = await api.sql("SELECT id FROM tenants WHERE name = 'default'")
     mine = await api.key(Role.TENANT_ADMIN, row["id"])
     came = [asyncio.Event() for _ in range(2)]
+    free = api.transfer.importing.free
     slow = [
         asyncio.create_task(trickle(api, f"/v1/accounts/{name}@example.test/import", mine, event))
         for name, event in zip("cd", came, strict=True)
@@ -473,6 +475,7 @@ async def test_imports_of_one_tenant_keep_no_other_tenant_out(api: Api) -> None:
     try:
         for event in came:
             await event.wait()
+        await until(lambda: api.transfer.importing.free == free - 2, what="both imports")
         api.transfer.importing.wait_seconds = 0.2
         answer = await api.client.post(
             "/v1/accounts/e@example.test/import",

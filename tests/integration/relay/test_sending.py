@@ -388,8 +388,10 @@ async def test_a_host_that_takes_no_further_connection_is_not_down(env: RelayEnv
     busy = b"421 4.7.0 too many connections\r\n"
     async with ScriptedSmtp({"GREETING": [b"220 x\r\n", busy]}) as host:
         env.planner.ports = [host.port]
-        messages = [await env.post(f"m{n}@sink.test") for n in range(30)]
         async with env.relay():
+            messages = [await env.post("m0@sink.test")]
+            await env.become(messages[0], m0="delivered")  # the host has taken one connection
+            messages += [await env.post(f"m{n}@sink.test") for n in range(1, 30)]
             for number, message in enumerate(messages):
                 await env.become(message, **{f"m{number}": "delivered"})
     assert {tuple(env.events.kinds(message)) for message in messages} == {("delivered",)}

@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import Iterator
 from email.message import EmailMessage
+from email.policy import SMTP
 from typing import Any
 from uuid import uuid4
 
@@ -35,7 +36,7 @@ def filter_findings(
             yield Finding(check, UNKNOWN, f"{place} did not take it: {error or type(error)}")
             continue
         found = _ID.search(reply)
-        if name == "EICAR" and code >= 500:
+        if name == "EICAR" and code >= 500 and "virus" in reply.lower():
             yield Finding(check, OK, f"refused: {code} {reply}")
         elif code >= 400 or found is None:
             yield Finding(check, WARN if code >= 500 else UNKNOWN, f"{code} {reply}")
@@ -69,7 +70,7 @@ def _sent(
         for code, reply in (session.mail(_SENDER), session.rcpt(recipient)):
             if code >= 400:
                 return code, reply.decode(errors="replace")
-        code, reply = session.data(message.as_bytes())
+        code, reply = session.data(message.as_bytes(policy=SMTP))
         return code, reply.decode(errors="replace")
 
 

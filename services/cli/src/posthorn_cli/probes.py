@@ -300,7 +300,8 @@ def _collected(trip: Trip, mark: str, context: ssl.SSLContext) -> bool:
         maildrop.quit()
         return False
     finally:
-        maildrop.close()
+        with suppress(OSError):  # a failed handshake has closed it; its reason counts
+            maildrop.close()
 
 
 def _reason(error: Exception) -> str:

@@ -158,6 +158,7 @@ _ANSWERS: dict[str, dict[str, Any]] = {
         "subject": "The plans",
         "date": "Mon, 23 Nov 2026 08:59:58 +0000",
         "message_id": "<plans@example.net>",
+        "verdict": None,
     },
     "ReleasedView": {
         "id": _ID,

@@ -27,6 +27,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 RUN ["python3", "-m", "venv", "--without-pip", "/opt/posthorn"]
 RUN python3 -m pip --python /opt/posthorn/bin/python install --no-deps --no-index /wheels/*.whl \
     && find /opt/posthorn/lib -type d \( -name tests -o -name testing -o -name SelfTest \) -prune -exec rm -r {} + \
+    && find /opt/posthorn/lib -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' -o -name '*.h' \) -delete \
     && /opt/posthorn/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/posthorn/lib
 
 # ---- our own library, which all images contain

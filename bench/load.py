@@ -27,17 +27,9 @@ def smtp_source(
     ``kept`` sends many messages over each connection; otherwise each message has a connection of
     its own. ``file``: the message to send in place of 4 KiB without a header.
     """
-    command = [
-        need("smtp-source", "postfix"),
-        "-s",
-        str(SESSIONS),
-        "-l",
-        str(MESSAGE),
-        "-m",
-        str(count),
-    ]
+    command = [need("smtp-source", "postfix"), "-s", str(SESSIONS), "-m", str(count)]
     command += ["-d"] if kept else []
-    command += ["-F", str(file)] if file else []
+    command += ["-F", str(file)] if file else ["-l", str(MESSAGE)]
     command += [
         "-M",
         "bench.example.net",

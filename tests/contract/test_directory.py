@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from posthorn.adapters.nats import directory as directory_module
+from posthorn.adapters.nats import watch as watch_module
 from posthorn.adapters.nats.bucket import NatsDirectoryBucket, read_key
 from posthorn.adapters.nats.connection import Connection
 from posthorn.adapters.nats.directory import NatsDirectory
@@ -376,7 +377,7 @@ async def test_a_watch_whose_consumer_vanished_is_renewed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert await standing(directory, "alice@example.test") is RecipientStatus.DELIVERABLE
-    monkeypatch.setattr(directory_module, "_SILENCE", 1.0)
+    monkeypatch.setattr(watch_module, "_SILENCE", 1.0)
     (name,) = (await connection.api(f"CONSUMER.NAMES.{BUCKET_STREAM}"))["consumers"]
     await connection.api(f"CONSUMER.DELETE.{BUCKET_STREAM}.{name}")
     await bucket.put("alice@example.test", AddressEntry(RecipientStatus.SUSPENDED))

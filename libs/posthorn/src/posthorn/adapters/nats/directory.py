@@ -23,18 +23,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Self
+from typing import Any, Self
 
 import structlog
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 
 from posthorn.adapters.nats.bucket import is_removal, read_behind, read_key, read_mark
 from posthorn.adapters.nats.connection import Connection
 from posthorn.adapters.nats.installation import read_halted
 from posthorn.adapters.nats.layout import BUCKET_PREFIX, BUCKET_STREAM
 from posthorn.adapters.nats.policy_cache import PolicyCache
+from posthorn.adapters.nats.watch import Watch
 from posthorn.model.directory_entry import (
     BEHIND_KEY,
     FILLED_KEY,
@@ -59,11 +60,7 @@ log = structlog.get_logger()
 CACHED_ENTRIES = 100_000
 _PRESENT_SECONDS = 60.0
 _ABSENT_SECONDS = 30.0
-_HEARTBEAT = 2.0
-_SILENCE = 2.5 * _HEARTBEAT
-_TICK = 0.5
 _AGAIN_WAIT = 0.2
-_SECOND = 1_000_000_000
 
 
 class NatsDirectory:
@@ -83,10 +80,17 @@ class NatsDirectory:
         not alive."""
         self._halted: str | None = None
         self._live = False
-        self._broken = asyncio.Event()
-        self._heard_at = 0.0
-        self._sequence = 0
-        self._inbox = ""
+        self._watch = Watch(
+            connection,
+            BUCKET_STREAM,
+            {"deliver_policy": "new"},
+            self._changed,
+            self._drop,
+            {
+                f"$JS.EVENT.ADVISORY.STREAM.{event}.{BUCKET_STREAM}": self._bucket_changed
+                for event in ("DELETED", "CREATED")
+            },
+        )
         self._watching: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -187,7 +191,9 @@ class NatsDirectory:
         try:
             while True:
                 try:
-                    await self._watch()
+                    if await self._watch.once(self._watched):
+                        log.warning("the directory watch is silent; starting a new one")
+                        self._connection.check_soon()
                 except Unavailable:
                     pass
                 except Exception:
@@ -278,70 +284,15 @@ class NatsDirectory:
         self._behind = None
         self._cache.clear()
         self._reads.clear()
-        self._broken.set()
+        self._watch.end()
 
-    async def _watch(self) -> None:
-        """Watch the bucket until the watch breaks."""
-        await self._connection.wait_up(60)
-        self._drop()
-        self._broken.clear()
-        self._sequence = 0
-        subscriptions: list[Subscription] = []
-        name = ""
-        try:
-            inbox = self._connection.client.new_inbox()
-            self._inbox = inbox
-
-            async def on_message(message: Msg) -> None:
-                # not of an earlier watch, whose consumer may outlive a short interruption
-                if self._inbox == inbox:
-                    await self._on_message(message)
-
-            subscriptions.append(await self._connection.subscribe(inbox, on_message))
-            for event in ("DELETED", "CREATED"):
-                subject = f"$JS.EVENT.ADVISORY.STREAM.{event}.{BUCKET_STREAM}"
-                subscriptions.append(
-                    await self._connection.subscribe(subject, self._bucket_changed)
-                )
-            config = {
-                "deliver_subject": inbox,
-                "deliver_policy": "new",
-                "ack_policy": "none",
-                "idle_heartbeat": round(_HEARTBEAT * _SECOND),
-                "flow_control": True,
-                "mem_storage": True,
-                "num_replicas": 1,
-                "inactive_threshold": 30 * _SECOND,
-            }
-            made = await self._connection.api(
-                f"CONSUMER.CREATE.{BUCKET_STREAM}", {"stream_name": BUCKET_STREAM, "config": config}
-            )
-            name = made["name"]
-            self._mark = await read_mark(self._connection)
-            self._note_behind(*await read_behind(self._connection))
-            self._halted = await read_halted(self._connection)
-            self._reads.clear()  # the result of a read begun before the watch may be old
-            self._heard_at = time.monotonic()
-            self._live = not self._broken.is_set()
-            while not self._broken.is_set():
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_TICK):
-                        await self._broken.wait()
-                if time.monotonic() - self._heard_at > _SILENCE:
-                    log.warning("the directory watch is silent; starting a new one")
-                    self._connection.check_soon()
-                    break
-        finally:
-            self._drop()
-            for subscription in subscriptions:
-                # also while the connection is down, or the library would renew it
-                with suppress(Exception):
-                    await subscription.unsubscribe()
-            if name and self._connection.is_up:
-                with suppress(Unavailable):
-                    await self._connection.publish(
-                        f"$JS.API.CONSUMER.DELETE.{BUCKET_STREAM}.{name}"
-                    )
+    async def _watched(self, _: Mapping[str, Any]) -> None:
+        """Read the marks at the beginning of a watch; what is read from now on may be cached."""
+        self._mark = await read_mark(self._connection)
+        self._note_behind(*await read_behind(self._connection))
+        self._halted = await read_halted(self._connection)
+        self._reads.clear()  # the result of a read begun before the watch may be old
+        self._live = not self._watch.is_broken
 
     def _note_behind(self, revision: int, unpublished: Unpublished) -> None:
         if self._behind is None or self._behind[0] <= revision:
@@ -351,21 +302,7 @@ class NatsDirectory:
         self._drop()
         self._connection.check_soon()
 
-    async def _on_message(self, message: Msg) -> None:
-        self._heard_at = time.monotonic()
-        headers = message.headers or {}
-        if headers.get("Status") == "100":
-            if int(headers.get("Nats-Last-Consumer", "0")) > self._sequence:
-                self._drop()  # a message was lost
-            # flow control waits for a reply
-            if asked := message.reply or headers.get("Nats-Consumer-Stalled"):
-                with suppress(Unavailable):
-                    await self._connection.publish(asked)
-            return
-        self._sequence += 1
-        if not message.reply or message.metadata.sequence.consumer != self._sequence:
-            self._drop()
-            return
+    def _changed(self, message: Msg) -> None:
         key = message.subject.removeprefix(BUCKET_PREFIX)
         if key == FILLED_KEY:
             self._mark = None  # read again when next needed

@@ -19,7 +19,7 @@ from uuid import uuid4
 import asyncpg
 
 from posthorn.adapters.postgres.database import Database
-from posthorn.adapters.postgres.leader import lead, resign
+from posthorn.adapters.postgres.leader import Leadership
 from posthorn.model.classification import JUNK
 from posthorn.ports.digests import MOST_ITEMS, POP3_DAYS, Digest, DigestItem
 
@@ -94,15 +94,13 @@ class PostgresDigests:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._holder = uuid4()
+        self._leadership = Leadership(database, _TASK, uuid4())
 
     async def lead(self, seconds: float) -> bool:
-        async with self._database.session() as connection:
-            return await lead(connection, _TASK, self._holder, seconds)
+        return await self._leadership.lead(seconds)
 
     async def resign(self) -> None:
-        async with self._database.session() as connection:
-            await resign(connection, _TASK, self._holder)
+        await self._leadership.resign()
 
     async def due(self, after: int, interval_seconds: float, limit: int) -> Sequence[int]:
         async with self._database.session() as connection:

@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from posthorn.adapters.postgres.access.audit import write_audit
+from posthorn.adapters.postgres.body_location import as_location
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.directory.outbox import write_outbox
 from posthorn.adapters.postgres.mailboxes.classifications import classify, mailboxes_of
@@ -176,15 +177,7 @@ class PostgresAccountMail(PostgresAccountMailboxes):
             row = await _one(connection, account, address, message)
         if row["key"] is None:
             raise Unavailable("postgres", f"the message {message} is referenced but has no segment")
-        return _as_message(row), BodyLocation(
-            message=message,
-            key=row["key"],
-            offset=row["offset_octets"],
-            length=row["stored_octets"],
-            encoding=row["encoding"],
-            size=row["size"],
-            has_dot_lines=row["has_dot_lines"],
-        )
+        return _as_message(row), as_location(row, message=message, size=row["size"])
 
     async def move_message(
         self, tenant: UUID | None, address: str, message: UUID, mailbox: str

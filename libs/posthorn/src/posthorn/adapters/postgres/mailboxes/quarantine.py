@@ -21,6 +21,7 @@ from uuid import UUID
 
 from posthorn.adapters.postgres.access.audit import write_audit
 from posthorn.adapters.postgres.access.tenant_scope import Scoped, found, one
+from posthorn.adapters.postgres.body_location import as_location
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.mailboxes.classifications import classify
 from posthorn.adapters.postgres.mailboxes.delivery import make_entries
@@ -113,15 +114,7 @@ class PostgresQuarantine:
             row = await _one(connection, tenant, number)
         if row["key"] is None:
             raise Unavailable("postgres", f"the copy {number} is referenced but has no segment")
-        return _as_copy(row), BodyLocation(
-            message=row["message"],
-            key=row["key"],
-            offset=row["offset_octets"],
-            length=row["stored_octets"],
-            encoding=row["encoding"],
-            size=row["size"],
-            has_dot_lines=row["has_dot_lines"],
-        )
+        return _as_copy(row), as_location(row, message=row["message"], size=row["size"])
 
     async def release(
         self, tenant: UUID | None, number: UUID, *, is_ham: bool = False, viruses: bool = True

@@ -20,7 +20,7 @@ from uuid import uuid4
 
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.directory.outbox import write_outbox
-from posthorn.adapters.postgres.leader import lead
+from posthorn.adapters.postgres.leader import Leadership
 from posthorn.adapters.postgres.mailboxes.expunge import LOCK_ACCOUNT, past, purge, remove
 from posthorn.adapters.postgres.mailboxes.quarantine import discard
 from posthorn.ports.retention import Step
@@ -59,14 +59,13 @@ class PostgresRetention:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._holder = uuid4()
+        self._leadership = Leadership(database, _TASK, uuid4())
         self._account = 0
         self._deleted: datetime | None = None
 
     async def lead(self, seconds: float) -> bool:
         """Become or stay the leader."""
-        async with self._database.session() as connection:
-            return await lead(connection, _TASK, self._holder, seconds)
+        return await self._leadership.lead(seconds)
 
     async def entries(self) -> int:
         """Return the approximate number of entries; see the port."""

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID, uuid4
 
 from posthorn.adapters.postgres.database import Database
-from posthorn.adapters.postgres.leader import lead
+from posthorn.adapters.postgres.leader import Leadership
 from posthorn.adapters.postgres.queue.long_senders import forget
 from posthorn.model.blob_range import BlobRange
 from posthorn.ports.segments import DeadSegment, LiveMessage, Segment
@@ -63,13 +63,12 @@ class PostgresSegmentCatalog:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._holder = uuid4()
+        self._leadership = Leadership(database, _TASK, uuid4())
 
     async def lead(self, seconds: float) -> bool:
         """Become or stay the only collector for so many seconds; False while another is. Raises
         Unavailable."""
-        async with self._database.session() as connection:
-            return await lead(connection, _TASK, self._holder, seconds)
+        return await self._leadership.lead(seconds)
 
     async def mostly_dead(
         self, live_share: float, older_than: float, limit: int

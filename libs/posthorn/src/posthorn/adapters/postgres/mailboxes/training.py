@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
+from posthorn.adapters.postgres.body_location import as_location
 from posthorn.adapters.postgres.database import Connection, Database
-from posthorn.adapters.postgres.leader import lead
+from posthorn.adapters.postgres.leader import Leadership
 from posthorn.adapters.postgres.mailboxes.stored_models import pack_model, unpack_model
-from posthorn.model.blob_range import BodyLocation
 from posthorn.model.classification import Classification
 from posthorn.ports.training import KEPT_DAYS, DueLesson, PreparedLesson
 from posthorn.wire.spam.bayes import BayesModel, Lesson
@@ -88,11 +88,10 @@ class PostgresTraining:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._holder = uuid4()
+        self._leadership = Leadership(database, _TASK, uuid4())
 
     async def lead(self, seconds: float) -> bool:
-        async with self._database.session() as connection:
-            return await lead(connection, _TASK, self._holder, seconds)
+        return await self._leadership.lead(seconds)
 
     async def due(self, limit: int) -> Sequence[DueLesson]:
         async with self._database.session() as connection:
@@ -189,17 +188,6 @@ def _as_lessons(prepared: PreparedLesson) -> list[Lesson]:
 
 
 def _as_lesson(row: Any) -> DueLesson:
-    location = None
-    if row["key"] is not None:
-        location = BodyLocation(
-            row["message_id"],
-            row["key"],
-            row["offset_octets"],
-            row["stored_octets"],
-            row["encoding"],
-            row["size_crlf"],
-            row["has_dot_lines"],
-        )
     return DueLesson(
         row["account_id"],
         row["tenant_id"],
@@ -208,5 +196,5 @@ def _as_lesson(row: Any) -> DueLesson:
         Classification(row["taught"]),
         row["tokens"],
         row["attempts"],
-        location,
+        None if row["key"] is None else as_location(row),
     )

@@ -32,11 +32,11 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID, uuid4
 
+from posthorn.adapters.postgres.body_location import as_location
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.queue import suspensions
 from posthorn.adapters.postgres.queue.routes import COLUMNS, as_route
 from posthorn.adapters.postgres.queue.suspensions import SUSPENDED_FOR
-from posthorn.model.blob_range import BodyLocation
 from posthorn.model.outbound import Notify
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.queue import Claim, Due, Job
@@ -313,18 +313,4 @@ def _as_job(row: Any) -> Job:
         return_path_octets=row["return_path_octets"],
         tenant=row["tenant_id"],
         header=row["header"],
-    )
-
-
-def as_location(row: Any) -> BodyLocation:
-    """Make a location of a row of messages with the segment's ``key``; without a segment the key
-    is empty and nothing is found."""
-    return BodyLocation(
-        message=row["message_id"],
-        key=row["key"],
-        offset=row["offset_octets"],
-        length=row["stored_octets"],
-        encoding=row["encoding"],
-        size=row["size_crlf"],
-        has_dot_lines=row["has_dot_lines"],
     )

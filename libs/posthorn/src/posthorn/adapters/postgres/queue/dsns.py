@@ -18,8 +18,8 @@ from itertools import groupby
 from typing import Any
 from uuid import uuid4
 
+from posthorn.adapters.postgres.body_location import as_location
 from posthorn.adapters.postgres.database import Database
-from posthorn.adapters.postgres.queue.claim import as_location
 from posthorn.adapters.postgres.queue.closing import release_bodies
 from posthorn.ports.queue import PendingDsn, PendingRecipient
 from posthorn.wire.message.dsn import Action

@@ -10,9 +10,10 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
+from posthorn.adapters.postgres.body_location import as_location
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.leader import Leadership
-from posthorn.model.blob_range import BodyLocation
+from posthorn.adapters.postgres.reports.forgetting import forget
 from posthorn.model.verdict import ReportKind
 from posthorn.ports.reports import KEPT_DAYS, MOST_ROWS, Complained, ReceivedReport, Stored
 from posthorn.wire.foreign_address import canonical
@@ -231,17 +232,7 @@ class PostgresReportInbox:
 
     async def forget(self, days: int, limit: int) -> int:
         """Delete some of what is old."""
-        gone = 0
-        async with self._database.session() as connection:
-            for which in _FORGET:
-                table, _, where = which.partition(" ")
-                query = (
-                    f"DELETE FROM {table} WHERE ctid = ANY (ARRAY"
-                    f" (SELECT ctid FROM {table} {where} LIMIT $2))"
-                )
-                done = await connection.execute(query, days, limit)
-                gone += int(done.rpartition(" ")[2])
-        return gone
+        return await forget(self._database, _FORGET, days, limit)
 
     async def _owned(
         self, connection: Connection, tenant: UUID, names: Sequence[str]
@@ -267,17 +258,6 @@ class PostgresReportInbox:
 
 
 def _received(row: Any) -> ReceivedReport:
-    location = None
-    if row["key"] is not None:
-        location = BodyLocation(
-            message=row["message_id"],
-            key=row["key"],
-            offset=row["offset_octets"],
-            length=row["stored_octets"],
-            encoding=row["encoding"],
-            size=row["size_crlf"],
-            has_dot_lines=row["has_dot_lines"],
-        )
     return ReceivedReport(
         message=row["message_id"],
         tenant=row["tenant_id"],
@@ -285,7 +265,7 @@ def _received(row: Any) -> ReceivedReport:
         author=row["author"],
         attempts=row["attempts"],
         received_at=row["created_at"],
-        location=location,
+        location=None if row["key"] is None else as_location(row),
     )
 
 

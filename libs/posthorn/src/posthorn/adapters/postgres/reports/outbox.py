@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 from posthorn.adapters.postgres.database import Database, clean_text
 from posthorn.adapters.postgres.leader import Leadership
+from posthorn.adapters.postgres.reports.forgetting import forget
 from posthorn.model.verdict import ReportKind
 from posthorn.ports.reports import DmarcDay, TlsDay
 from posthorn.wire.foreign_address import canonical
@@ -114,14 +115,4 @@ class PostgresReportOutbox:
 
     async def forget(self, before: date, limit: int) -> int:
         """Delete some of what is old."""
-        gone = 0
-        async with self._database.session() as connection:
-            for which in _FORGET:
-                table, _, where = which.partition(" ")
-                query = (
-                    f"DELETE FROM {table} WHERE ctid = ANY (ARRAY"
-                    f" (SELECT ctid FROM {table} {where} LIMIT $2))"
-                )
-                done = await connection.execute(query, before, limit)
-                gone += int(done.rpartition(" ")[2])
-        return gone
+        return await forget(self._database, _FORGET, before, limit)

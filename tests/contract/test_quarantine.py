@@ -19,7 +19,8 @@ from posthorn.adapters.postgres.mailboxes.quarantine import PostgresQuarantine
 from posthorn.adapters.postgres.mailboxes.retention import PostgresRetention
 from posthorn.adapters.postgres.mailboxes.segments import PostgresSegmentCatalog
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
-from posthorn.model.filter_policy import Action, Decision
+from posthorn.model.filter_decision import Decision
+from posthorn.model.filter_policy import Action
 from posthorn.model.outbound import Outbound
 from posthorn.ports.errors import Conflict, NotFound
 from posthorn.ports.filing import Withheld

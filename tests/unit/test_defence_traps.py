@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from posthorn.model.filter_policy import Action, FilterPolicy, Sender, decide
+from posthorn.model.filter_decision import Sender, decide
+from posthorn.model.filter_policy import Action, FilterPolicy
 from posthorn.model.verdict import Rule, Verdict
 from posthorn.ports.scan import Listing, MessageQuestion
 from posthorn.runtime.blocklists import MOST_POINTS, Blocklists, ListZone

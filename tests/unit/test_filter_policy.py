@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from posthorn.model.filter_decision import Sender, decide, sender_of
 from posthorn.model.filter_policy import (
     DEFAULT_POLICY,
     FIELDS,
@@ -15,13 +16,10 @@ from posthorn.model.filter_policy import (
     FilterPolicy,
     Origin,
     PolicyError,
-    Sender,
     checked,
     combined,
-    decide,
     merged,
     origins,
-    sender_of,
 )
 from posthorn.model.verdict import Rule, Verdict
 from posthorn.wire.auth.results import Authentication, Dmarc, Iprev, Outcome, Policy, Spf

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthorn.model.filter_policy import Action, Decision
+from posthorn.model.filter_decision import Decision
+from posthorn.model.filter_policy import Action
 from posthorn.model.verdict import Rule, Verdict
 from posthorn.ports.scan import Listing
 from posthorn.wire.auth.results import Authentication, Dmarc

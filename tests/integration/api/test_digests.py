@@ -17,7 +17,8 @@ from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.mailboxes.digests import PostgresPop3Logins
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.model.envelope import Envelope
-from posthorn.model.filter_policy import Action, Decision
+from posthorn.model.filter_decision import Decision
+from posthorn.model.filter_policy import Action
 from posthorn.ports.filing import Withheld
 from posthorn.runtime.ids import new_id
 from posthorn.wire.message.header import Summary

@@ -13,7 +13,8 @@ from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.model.blob_range import BlobRange
-from posthorn.model.filter_policy import Action, Decision
+from posthorn.model.filter_decision import Decision
+from posthorn.model.filter_policy import Action
 from posthorn.model.verdict import Engine, EngineState, Rule, Verdict
 from posthorn.ports.api_keys import Role
 from posthorn.ports.filing import Withheld

@@ -28,7 +28,7 @@ from posthorn.model.filing import (
     sender_in,
     shown_author,
 )
-from posthorn.model.filter_policy import Decision
+from posthorn.model.filter_decision import Decision
 from posthorn.model.outbound import Outbound, QueueState
 from posthorn.model.verdict import Rule
 from posthorn.ports.filing import FilingFacts, Withheld

@@ -18,7 +18,8 @@ from posthorn.model.events import (
     Event,
 )
 from posthorn.model.filing import sender_in
-from posthorn.model.filter_policy import Action, Decision
+from posthorn.model.filter_decision import Decision
+from posthorn.model.filter_policy import Action
 from posthorn.model.outbound import QueueState
 from posthorn.model.verdict import encode_verdict
 from posthorn.ports.events import Events

@@ -84,7 +84,7 @@ class ClaimSender:
             claimed.settle_all(claimed.open, Released())
 
     def done(self) -> None:
-        """Give the connection back: the worker ends."""
+        """Return the connection to the pool: the worker ends."""
         self._connections.give_back()
 
     async def _send_all(self, claimed: ClaimedJobs) -> bool:

@@ -28,7 +28,8 @@ from prometheus_client import Counter
 
 from posthorn.model.authority import ForgedEnvelopeError, admitted
 from posthorn.model.envelope import Body, Envelope, Record, RecordError, decode_record
-from posthorn.model.filter_policy import DEFAULT_POLICY, Action, decide, sender_of
+from posthorn.model.filter_decision import decide, sender_of
+from posthorn.model.filter_policy import DEFAULT_POLICY, Action
 from posthorn.model.verdict import Verdict
 from posthorn.model.verdict_fields import verdict_fields
 from posthorn.ports.blobs import Blobs

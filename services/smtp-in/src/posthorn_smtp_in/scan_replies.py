@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 
-from posthorn.model.filter_policy import Decision
+from posthorn.model.filter_decision import Decision
 from posthorn.model.verdict import Verdict
 from posthorn.ports.scan import Listing
 from posthorn.wire.smtp.replies import Reply

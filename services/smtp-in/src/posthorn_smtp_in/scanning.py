@@ -25,16 +25,15 @@ import structlog
 from prometheus_client import Counter, Histogram
 
 from posthorn.model.events import REFUSED, Event
-from posthorn.model.filter_policy import (
-    Action,
+from posthorn.model.filter_decision import (
     Decision,
-    FilterPolicy,
     Sender,
     decide,
     is_forwarded,
     matches,
     sender_of,
 )
+from posthorn.model.filter_policy import Action, FilterPolicy
 from posthorn.model.verdict import Verdict
 from posthorn.model.verdict_fields import verdict_fields
 from posthorn.ports.clock import Clock

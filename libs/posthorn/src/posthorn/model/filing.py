@@ -11,7 +11,8 @@ Rules:
 from __future__ import annotations
 
 from posthorn.model.envelope import Envelope
-from posthorn.model.filter_policy import Action, Decision, FilterPolicy, Sender, decide, sender_of
+from posthorn.model.filter_decision import Decision, Sender, decide, sender_of
+from posthorn.model.filter_policy import Action, FilterPolicy
 from posthorn.wire.auth.results import Authentication
 from posthorn.wire.foreign_address import canonical
 
@@ -51,7 +52,7 @@ def decide_copy(
     is_known: bool = False,
     extra_points: float = 0.0,
 ) -> Decision:
-    """Return what happens to one copy; arguments as of ``filter_policy.decide``."""
+    """Return what happens to one copy; arguments as of ``filter_decision.decide``."""
     if envelope.role != "mx" and not _has_virus(envelope):
         return _DELIVER
     decision = decide(

@@ -26,7 +26,7 @@ class DigestItem:
     from_: str
     subject: str
     reason: str
-    """As ``model.filter_policy.Decision``, like the next two."""
+    """As ``model.filter_decision.Decision``, like the next two."""
     detail: str
     score: float
 
@@ -57,7 +57,7 @@ class Digests(Protocol):
         ...
 
     async def resign(self) -> None:
-        """Give up the lease."""
+        """Resign the lease."""
         ...
 
     async def due(self, after: int, interval_seconds: float, limit: int) -> Sequence[int]:

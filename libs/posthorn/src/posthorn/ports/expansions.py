@@ -9,7 +9,7 @@ from typing import Protocol
 from uuid import UUID
 
 from posthorn.model.envelope import Envelope
-from posthorn.model.filter_policy import Decision
+from posthorn.model.filter_decision import Decision
 from posthorn.model.outbound import Outbound
 from posthorn.ports.filing import Withheld
 from posthorn.ports.mailboxes import Resolution

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from posthorn.model.filter_policy import Decision, FilterPolicy
+from posthorn.model.filter_decision import Decision
+from posthorn.model.filter_policy import FilterPolicy
 from posthorn.model.outbound import Outbound
 
 

@@ -32,7 +32,7 @@ class QuarantinedCopy:
     recipient: str
     """As the sender addressed it; of a copy of an alias, the alias."""
     reason: str
-    """As of ``model.filter_policy.Decision``, like the next two."""
+    """As of ``model.filter_decision.Decision``, like the next two."""
     detail: str
     score: float
     size: int

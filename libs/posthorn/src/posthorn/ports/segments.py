@@ -10,7 +10,7 @@ from uuid import UUID
 
 from posthorn.model.blob_range import BlobRange
 from posthorn.model.envelope import Envelope
-from posthorn.model.filter_policy import Decision
+from posthorn.model.filter_decision import Decision
 from posthorn.model.outbound import Outbound
 from posthorn.ports.filing import Withheld
 

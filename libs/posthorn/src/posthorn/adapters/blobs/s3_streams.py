@@ -33,7 +33,7 @@ class Download:
         return piece
 
     def close(self) -> None:
-        """Give the connection back, or close it when bytes are left."""
+        """Return the connection to its pool, or close it when bytes are left."""
         if self._response is None:
             return
         if self._left:

@@ -779,7 +779,7 @@ quarantine = Table(
     Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE")),
     # as the sender addressed it, canonical; of the copy of an alias, the alias
     Column("recipient", Text, nullable=False),
-    Column("reason", Text, nullable=False),  # as model.filter_policy.Decision
+    Column("reason", Text, nullable=False),  # as model.filter_decision.Decision
     Column("detail", Text, nullable=False),
     Column("score", Float, nullable=False),
     Column("envelope", LargeBinary, nullable=False),  # as model.withheld encodes it

@@ -25,6 +25,7 @@ MOST_ENTRIES: Final = 1000
 MOST_BYTES: Final = 64 * 1024
 """Bytes of one document: those of three levels fit together into one entry of the directory."""
 REMEMBERED: Final = 16_384
+"""Parsed entries of lists that a process keeps."""
 
 
 class Action(StrEnum):

@@ -30,6 +30,9 @@ EVENTS_PREFIX = "events."
 WAKE_SUBJECT = "relay.wake"
 """Core NATS subject, on no stream: something is due in the outbound queue."""
 
+MAILBOX_HINTS = "mailboxes.changed"
+"""Core NATS subject, on no stream: mailboxes that changed (``ports.mailbox_hints``)."""
+
 SCAN_SENDER, SCAN_MESSAGE = "scan.sender", "scan.message"
 """Core NATS subjects of the questions to the scanning tier (``ports.scan``)."""
 SCAN_REPORT = "scan.report"

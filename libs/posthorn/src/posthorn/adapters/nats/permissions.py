@@ -39,6 +39,7 @@ from posthorn.model.streams import (
     EVENTS_PREFIX,
     GREYLIST,
     INGEST,
+    MAILBOX_HINTS,
     SCAN_MESSAGE,
     SCAN_REPORT,
     SCAN_SENDER,
@@ -173,6 +174,7 @@ USERS: Final = (
             "retry.*",
             "dead.*",
             WAKE_SUBJECT,
+            MAILBOX_HINTS,
             *_MARKS,
             *_reading(_BUCKET),
         ),
@@ -203,7 +205,8 @@ USERS: Final = (
         ),
         answers=True,
     ),
-    _user("pop3", _api(f"STREAM.INFO.{EVENTS}")),
+    _user("pop3", (MAILBOX_HINTS, *_api(f"STREAM.INFO.{EVENTS}"))),
+    _user("imap", (MAILBOX_HINTS, *_api(f"STREAM.INFO.{EVENTS}")), (MAILBOX_HINTS,)),
     _user(
         "api",
         (
@@ -211,6 +214,7 @@ USERS: Final = (
             "ingest.*",
             _KEYS,
             WAKE_SUBJECT,
+            MAILBOX_HINTS,
             SCAN_STATE,
             *_DIRECTORY,
             *_reading(DEAD),

@@ -15,6 +15,9 @@ Theory:
   messages, segments (each by id), throttles (by key), aliases (by id), throttles of long senders
   (by key), long_senders (by domain and token), outbound_destinations (by name), received_reports,
   dmarc_evaluations (by key), classifications, bayes_models (by id).
+- ``mailbox_changes`` has rows for every modseq that a mailbox went through: a statement that adds
+  to ``mailboxes.modseq`` adds one, adds one to ``counted_modseq``, maintains the counters and writes
+  the rows (ADR 33). A modseq without rows means that the history is not known.
 - Rows that change with every delivery (accounts, mailboxes, leases) leave room on their page
   (fillfactor), so that an update touches no index.
 - Every change of a directory entry writes the address or ``@domain`` to ``directory_outbox`` in the
@@ -49,9 +52,9 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import CIDR, JSONB
+from sqlalchemy.dialects.postgresql import CIDR, INT8MULTIRANGE, JSONB
 
-SCHEMA_VERSION = "0015"
+SCHEMA_VERSION = "0016"
 """The Alembic revision this code needs. Services are not ready on an earlier one; a later one is
 served (ADR 17)."""
 
@@ -60,7 +63,8 @@ DEFAULT_TENANT = UUID("00000000-0000-7000-8000-000000000001")
 without a tenant belong to it."""
 
 INBOX = 1
-"""``mailbox_id`` of the INBOX in every account; Sent is 3, Trash 4."""
+"""``mailbox_id`` of the INBOX in every account; Sent is 3, Trash 4. Drafts and Archive have 5 and 6
+in accounts made since schema 0016: look them up by role."""
 JUNK = 2
 
 metadata = MetaData(
@@ -139,6 +143,15 @@ accounts = Table(
     Column("allowed_networks", ARRAY(CIDR)),  # null or empty: any
     _created(),
     _updated(),
+    # the highest ever given; never fall, so that neither comes again (RFC 9051 §2.3.1.1)
+    Column("last_mailbox_id", Integer, nullable=False, server_default=text("0")),
+    Column("last_uidvalidity", BigInteger, nullable=False, server_default=text("0")),
+    # standard mailboxes are complete and subscribed to; done at the first login by IMAP
+    Column("imap_prepared", Boolean, nullable=False, server_default=text("false")),
+    # submission puts a copy of what the account sends into Sent
+    Column("save_sent", Boolean, nullable=False, server_default=text("false")),
+    # capabilities that IMAP does not show to this account
+    Column("imap_hidden", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     CheckConstraint("state IN ('active', 'suspended', 'receive-only')", name="state"),
     CheckConstraint("used_bytes >= 0 AND used_messages >= 0", name="used"),
     Index("accounts_domain_id_address_idx", "domain_id", "address"),
@@ -214,14 +227,23 @@ mailboxes = Table(
     "mailboxes",
     metadata,
     Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
-    # 1 INBOX, 2 Junk, 3 Sent, 4 Trash, then the user's own
+    # 1 INBOX, 2 Junk, 3 Sent, 4 Trash, then others
     Column("mailbox_id", Integer, nullable=False),
     Column("name", Text, nullable=False),
-    Column("role", Text),  # RFC 6154: inbox, junk, sent, trash
+    # RFC 6154: inbox, junk, sent, trash, drafts, archive; each once in an account
+    Column("role", Text),
     Column("uidvalidity", BigInteger, nullable=False),
     Column("uidnext", BigInteger, nullable=False, server_default=text("1")),
     # RFC 7162 HIGHESTMODSEQ
     Column("modseq", BigInteger, nullable=False, server_default=text("1")),
+    # the counters are right if this equals modseq; else they must be counted again
+    Column("counted_modseq", BigInteger, nullable=False, server_default=text("0")),
+    Column("messages", BigInteger, nullable=False, server_default=text("0")),
+    Column("unseen", BigInteger, nullable=False, server_default=text("0")),
+    Column("deleted", BigInteger, nullable=False, server_default=text("0")),  # with \\Deleted
+    Column("octets", BigInteger, nullable=False, server_default=text("0")),
+    # every keyword that a message of it has had; bounded
+    Column("keywords", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     PrimaryKeyConstraint("account_id", "mailbox_id"),
     Index("mailboxes_account_id_name_key", "account_id", "name", unique=True),
     postgresql_with={"fillfactor": 70},
@@ -294,8 +316,55 @@ mailbox_entries = Table(
     Column("keywords", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     Column("internal_date", DateTime(timezone=True), nullable=False),
     Column("modseq", BigInteger, nullable=False, server_default=text("1")),
+    # RFC 8514; null: made before schema 0016
+    Column("saved_at", DateTime(timezone=True), server_default=func.now()),
     PrimaryKeyConstraint("account_id", "mailbox_id", "uid"),
     Index("mailbox_entries_account_id_message_id_idx", "account_id", "message_id"),
+    postgresql_with={"fillfactor": 80},
+)
+
+mailbox_changes = Table(
+    # what each modseq of a mailbox was; pruned by age and number
+    "mailbox_changes",
+    metadata,
+    Column("account_id", BigInteger, nullable=False),
+    Column("mailbox_id", Integer, nullable=False),
+    Column("modseq", BigInteger, nullable=False),
+    Column("kind", SmallInteger, nullable=False),  # as ports.mailbox_view.ChangeKind
+    Column("uids", INT8MULTIRANGE, nullable=False),
+    _created(),
+    PrimaryKeyConstraint("account_id", "mailbox_id", "modseq", "kind"),
+    # no foreign key, like entries: deleted with the mailbox or the account by the same statements
+    Index("mailbox_changes_created_at_idx", "created_at", postgresql_using="brin"),
+)
+
+mailbox_subscriptions = Table(
+    "mailbox_subscriptions",
+    metadata,
+    Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
+    Column("name", Text, nullable=False),  # there need not be such a mailbox (RFC 9051 §6.3.7)
+    PrimaryKeyConstraint("account_id", "name"),
+)
+
+message_headers = Table(
+    # header of a message, so that a listing reads no blob; a missing one is read from the body.
+    # No foreign keys here and below: deleted with the message by the same statement.
+    "message_headers",
+    metadata,
+    Column("message_id", Uuid, primary_key=True),
+    Column("header", LargeBinary, nullable=False),  # one zstd frame; up to the empty line, included
+)
+
+message_structures = Table(
+    # what IMAP made of a message at first use
+    "message_structures",
+    metadata,
+    Column("message_id", Uuid, primary_key=True),
+    # as wire.message.mime_encoding.VERSION and of the envelope; another one counts as missing
+    Column("version", SmallInteger, nullable=False),
+    Column("envelope", LargeBinary),  # as wire.imap.structure formats it, not in UTF-8 mode
+    Column("structure", LargeBinary),  # as wire.message.mime_encoding encodes it
+    postgresql_with={"fillfactor": 80},
 )
 
 maildrop_leases = Table(

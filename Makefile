@@ -10,7 +10,7 @@ TOOLS   := .tools
 UV      := $(TOOLS)/bin/uv
 VENV    := .venv
 BIN     := $(VENV)/bin
-SERVICES := smtp-in delivery scan relay pop3 api local cli
+SERVICES := smtp-in delivery scan relay pop3 imap api local cli
 # three tests at a time, for they wait more than they compute; files in order, each file whole in one worker; `make test ARGS="-n 0"`
 # runs them one by one
 WORKERS  ?= 3

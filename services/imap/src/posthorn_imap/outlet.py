@@ -1,0 +1,35 @@
+"""Where replies go: what a session needs of its connection."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Outlet(Protocol):
+    """The sending side of a connection."""
+
+    def send(self, octets: bytes) -> None:
+        """Collect output; it is written when the command is done, or at ``room``."""
+        ...
+
+    async def room(self) -> None:
+        """Write what is collected and wait until the client takes more: at most some 500 KB are
+        ever held. Raises ConnectionError when the client is gone. Call it at least once for each
+        64 KiB that are sent."""
+        ...
+
+    def flush(self) -> None:
+        """Write what is collected now."""
+        ...
+
+    def close(self) -> None:
+        """Close after what is collected was taken."""
+        ...
+
+    async def start_tls(self) -> None:
+        """Shake hands for TLS. Raises OSError."""
+        ...
+
+    def claim(self, account: str, tenant: str) -> bool:
+        """Take a place of the share of an account and its tenant, if there is one."""
+        ...

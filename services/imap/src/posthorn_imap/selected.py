@@ -1,0 +1,70 @@
+"""The selected mailbox of one connection: its numbering, and what is known of it but not told."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+
+from posthorn.ports.mailbox_view import Changes, EntryFlags, Opened
+from posthorn.wire.imap.numbering import Numbering
+from posthorn.wire.imap.sequence_set import SequenceSet, merge
+
+MOST_PENDING = 10_000
+"""Most messages whose new flags are kept to be told; beyond, the client hears of some of them only
+when it asks (RFC 9051 §5.2 demands nothing)."""
+
+
+class Selected:
+    """What a connection has selected."""
+
+    __slots__ = (
+        "account", "keywords", "known_modseq", "mailbox", "modseq", "name", "numbering",
+        "pending", "read_only", "saved", "uidvalidity",
+    )  # fmt: skip
+
+    def __init__(self, account: int, mailbox: int, opened: Opened, *, read_only: bool) -> None:
+        self.account = account
+        self.mailbox = mailbox
+        self.name = opened.name
+        self.read_only = read_only
+        self.uidvalidity = opened.uidvalidity
+        self.modseq = opened.modseq
+        """Up to which everything is known (and told or pending)."""
+        self.known_modseq = opened.modseq
+        """The highest that was heard of, by a hint or a poll."""
+        self.keywords = opened.keywords
+        """As told in FLAGS."""
+        self.numbering = Numbering(opened.uids, uidnext=opened.uidnext)
+        self.pending: dict[int, EntryFlags] = {}
+        """Flags to tell, by UID."""
+        self.saved: array[int] = array("I")
+        """UIDs found by the last SEARCH with SAVE (RFC 5182)."""
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the mailbox is known to have changed."""
+        return self.known_modseq != self.modseq
+
+    def uids(self, messages: SequenceSet, *, by_uid: bool) -> array[int]:
+        """Return the UIDs, ascending, of a set as the client counts; of ``by_uid`` those that have
+        a number or may exist unannounced (RFC 9051 §6.4.9: UID commands also act on these)."""
+        numbering = self.numbering
+        if messages.is_saved:
+            return self.saved
+        if not by_uid:
+            return numbering.uids_of(messages.resolve(len(numbering)))
+        return numbering.known(messages.resolve(numbering.last_uid))
+
+    def learn(self, changes: Changes, own: Iterable[int] = ()) -> None:
+        """Note what became of the mailbox. ``own``: UIDs whose flags the client is told by the
+        command that changed them."""
+        known_removed = self.numbering.known(merge(list(changes.removed)))
+        self.numbering.learn(changes.added, known_removed)
+        for uid in known_removed:
+            self.pending.pop(uid, None)
+        told = set(own)
+        for entry in changes.changed:
+            if entry.uid not in told and len(self.pending) < MOST_PENDING:
+                self.pending[entry.uid] = entry
+        self.modseq = changes.modseq
+        self.known_modseq = max(self.known_modseq, changes.modseq)

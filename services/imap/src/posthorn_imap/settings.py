@@ -1,0 +1,90 @@
+"""Settings of the IMAP service."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from posthorn.runtime.settings import (
+    BlobSettings,
+    Bytes,
+    LoginLimitSettings,
+    NatsSettings,
+    Port,
+    PostgresSettings,
+    ProcessSettings,
+    ProxyPort,
+    ProxySettings,
+    Seconds,
+    TlsSettings,
+)
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class ImapSettings(
+    ProcessSettings,
+    NatsSettings,
+    PostgresSettings,
+    BlobSettings,
+    TlsSettings,
+    ProxySettings,
+    LoginLimitSettings,
+):
+    """Settings of the IMAP service."""
+
+    imap_host: str = "0.0.0.0"
+    """Address to listen on."""
+    imap_port: Port = 2143
+    """IMAP, with STARTTLS when there is a certificate."""
+    imap_proxy_port: ProxyPort = None
+    """The same for load balancers that send a PROXY header first, from ``proxy_networks`` alone;
+    unset, it is closed."""
+    imaps_port: Port = 2993
+    """IMAP over TLS from the first byte; used only with a certificate."""
+    imaps_proxy_port: ProxyPort = None
+    """The same for load balancers: the PROXY header in plain, then TLS; unset, it is closed."""
+    imap_cleartext: Literal["loopback", "never"] = "never"
+    """Where passwords are taken without TLS: from this very host, or nowhere. Behind a proxy in
+    the pod every client seems to be on this host. A client behind a PROXY header is never on
+    this host."""
+    imap_connections: Count = 10_000
+    """Concurrent connections in this process."""
+    imap_connections_per_address: Count = 500
+    """Concurrent connections from one client address, which on ports with a PROXY header is the
+    address in it; on the others all clients of a load balancer that hides addresses count as
+    one."""
+    imap_connections_per_network: Count = 2000
+    """Concurrent connections from one IPv4 /24 or IPv6 /48, and half as many from a /56; never
+    fewer than from one address. Networks of private addresses are not counted."""
+    imap_connections_per_account: Count = 60
+    """Concurrent connections of one account in this process: a person with several devices keeps
+    15 to 20 open."""
+    imap_stress_seconds: Seconds = 10.0
+    """Time from connection to login while four fifths of the places are taken."""
+    imap_login_seconds: Seconds = 60.0
+    """Time from connection to login."""
+    imap_idle_seconds: Seconds = 1860.0
+    """Time without a byte from a client that has logged in. RFC 9051 §5.4 asks for at least 30
+    minutes."""
+    imap_keepalive_seconds: Seconds = 120.0
+    """How often a client in IDLE is told that the server is there, so that no middlebox takes the
+    connection for dead."""
+    imap_write_seconds: Seconds = 120.0
+    """How long a client may take nothing of what is sent to it."""
+    imap_login_attempts: Count = 3
+    """Wrong passwords on one connection at which it is closed."""
+    imap_failure_delay_seconds: Annotated[float, Field(ge=0)] = 1.0
+    """Delay before a wrong password is answered."""
+    imap_cache_bytes: Bytes = 64 * 1024 * 1024
+    """Bytes of bodies read lately that are kept in memory."""
+    imap_large_bytes: Bytes = 64 * 1024 * 1024
+    """Bytes of large messages, read in part, that are kept for their connections, all together."""
+    imap_message_bytes: Bytes = 50 * 1024 * 1024
+    """Bytes of the largest message that APPEND accepts (APPENDLIMIT)."""
+    imap_poll_seconds: Seconds = 30.0
+    """How often all selected mailboxes are compared with the store, in case a hint was lost."""
+    imap_hidden_capabilities: tuple[str, ...] = ()
+    """Capabilities that are shown to nobody, such as ``QRESYNC``: the cure when a client misuses
+    one. Accounts have a list of their own."""

@@ -1,0 +1,107 @@
+"""What changed in the selected mailbox, learned from the store and told to the client.
+
+Rules:
+
+- Told in this order: removals, then EXISTS, then flags (RFC 9051 §7.5.1, imap.md traps).
+- With CONDSTORE each FETCH has MODSEQ, with QRESYNC also UID.
+- History that is not known is replaced by a comparison with what is there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from posthorn.ports.mailbox_view import PAGE, Changes, EntryFlags
+from posthorn.wire.imap import fetch_replies, replies
+from posthorn.wire.imap.sequence_set import ranges_of
+from posthorn_imap.flags import flag_names, permanent_flags
+
+if TYPE_CHECKING:
+    from posthorn_imap.selected import Selected
+    from posthorn_imap.session import ImapSession
+
+
+async def sync(session: ImapSession, *, expunges: bool) -> None:
+    """Learn what changed, and tell it. Raises Unavailable, MailboxGone."""
+    await learn(session)
+    tell(session, expunges=expunges)
+
+
+async def learn(session: ImapSession) -> None:
+    """Learn what changed since the last time. Raises Unavailable, MailboxGone."""
+    selected = session.mailbox
+    view = session.backend.view
+    changes = await view.changes(selected.account, selected.mailbox, selected.modseq)
+    if changes is None:
+        changes = await _compare(session, selected)
+    selected.learn(changes)
+
+
+def tell(session: ImapSession, *, expunges: bool) -> None:
+    """Tell what was learned."""
+    selected = session.mailbox
+    out = session.out
+    told = selected.numbering.tell(expunges=expunges)
+    out.send(told.format(qresync=session.qresync))
+    if told.count is not None and not session.is_rev2:
+        out.send(replies.recent(0))
+    if not selected.pending:
+        return
+    pending, selected.pending = selected.pending, {}
+    new = [
+        word
+        for entry in pending.values()
+        for word in entry.keywords
+        if word not in selected.keywords
+    ]
+    if new:
+        tell_keywords(session, selected, dict.fromkeys([*selected.keywords, *new]))
+    for uid, entry in pending.items():
+        if number := selected.numbering.number(uid):
+            out.send(flags_reply(session, number, entry))
+
+
+def tell_keywords(session: ImapSession, selected: Selected, keywords: dict[str, None]) -> None:
+    """Tell the flags that messages may have, since a keyword is new."""
+    selected.keywords = tuple(keywords)
+    names = permanent_flags(selected.keywords)
+    session.out.send(b"* FLAGS " + replies.flags(names) + b"\r\n")
+    if not selected.read_only:
+        code = b"PERMANENTFLAGS " + replies.flags([*names, "\\*"])
+        session.out.send(replies.untagged("OK", "flags kept", code))
+
+
+def flags_reply(session: ImapSession, number: int, entry: EntryFlags) -> bytes:
+    """Return the FETCH that tells a message's flags unasked."""
+    items = [fetch_replies.flags_item(flag_names(entry.flags, entry.keywords))]
+    if session.qresync:
+        items.insert(0, fetch_replies.uid(entry.uid))
+    if session.condstore:
+        items.append(fetch_replies.modseq(entry.modseq))
+    return fetch_replies.fetch(number, items)
+
+
+async def _compare(session: ImapSession, selected: Selected) -> Changes:
+    """Return what changed, from what is there now and what the connection knows."""
+    view = session.backend.view
+    opened = await view.reopen(selected.account, selected.mailbox)
+    there = set(opened.uids)
+    last = max(selected.numbering.last_uid, 0)
+    removed = [uid for uid in selected.numbering.uids if uid not in there]
+    changed: list[EntryFlags] = []
+    uids = opened.uids
+    for start in range(0, len(uids), PAGE):
+        changed += await view.flags(
+            selected.account,
+            selected.mailbox,
+            [(uids[start], uids[min(start + PAGE, len(uids)) - 1])],
+            changed_since=selected.modseq,
+        )
+    return Changes(
+        modseq=opened.modseq,
+        uidnext=opened.uidnext,
+        keywords=opened.keywords,
+        added=[uid for uid in uids if uid > last],
+        changed=changed,
+        removed=ranges_of(removed),
+    )

@@ -29,6 +29,8 @@ from tests.support.builders import make_message, make_segment
 from tests.support.databases import pool, until_waiting
 from tests.support.seed import DatabaseSeed
 
+pytestmark = pytest.mark.usefixtures("sound")
+
 
 @pytest.fixture
 async def administration(database: Database) -> PostgresAdministration:

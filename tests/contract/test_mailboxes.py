@@ -19,6 +19,8 @@ from tests.support.builders import make_message, make_segment
 from tests.support.databases import until_waiting
 from tests.support.seed import DatabaseSeed
 
+pytestmark = pytest.mark.usefixtures("sound")
+
 
 async def _resolved(mailboxes: PostgresMailboxes, *recipients: str) -> dict[str, tuple[int, ...]]:
     return dict((await mailboxes.resolve(recipients, ())).accounts)

@@ -20,6 +20,8 @@ from posthorn.wire.message.dsn import Action
 from tests.support.builders import make_message, make_outbound, make_segment
 from tests.support.seed import DatabaseSeed
 
+pytestmark = pytest.mark.usefixtures("sound")
+
 
 @pytest.fixture
 def mailboxes(database: Database) -> PostgresMailboxes:

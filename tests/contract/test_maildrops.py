@@ -33,6 +33,8 @@ from tests.support.builders import make_message, make_segment
 from tests.support.databases import as_part, pool, until_waiting
 from tests.support.seed import DatabaseSeed
 
+pytestmark = pytest.mark.usefixtures("sound")
+
 
 @pytest.fixture
 async def maildrops(database_url: str) -> AsyncIterator[PostgresMaildrops]:
@@ -183,7 +185,7 @@ class TestOpen:
         ada, bob = await seed.accounts(2)
         messages = [make_message([ada], size=100 + number) for number in range(3)]
         await mailboxes.deliver([make_segment([*messages, make_message([bob])])])
-        await seed.rows(
+        await seed.entries(
             "INSERT INTO mailbox_entries (account_id, mailbox_id, uid, message_id, size_crlf, internal_date)"
             " VALUES ($1, 2, 1, $2, 5, now())",
             *(ada, messages[0].envelope.id),
@@ -290,6 +292,7 @@ class TestOpen:
             await other.execute("DELETE FROM mailbox_entries")
         assert len(await opening) == 0
         await other.close()
+        await seed.mend_mailboxes()
 
     async def test_an_account_that_went_is_a_passing_fault(
         self, maildrops: PostgresMaildrops
@@ -301,7 +304,7 @@ class TestOpen:
         self, seed: DatabaseSeed, maildrops: PostgresMaildrops
     ) -> None:
         (ada,) = await seed.accounts(1)
-        await seed.rows(
+        await seed.entries(
             "INSERT INTO mailbox_entries (account_id, mailbox_id, uid, message_id, size_crlf, internal_date)"
             " SELECT $1, 1, n, gen_random_uuid(), 4096, now() FROM generate_series(1, 100000) AS n",
             ada,
@@ -463,7 +466,7 @@ class TestCommit:
         copied = make_message([ada], size=10)
         await mailboxes.deliver([make_segment([copied])])
         # as IMAP COPY will do
-        await seed.rows(
+        await seed.entries(
             "INSERT INTO mailbox_entries (account_id, mailbox_id, uid, message_id, size_crlf, internal_date)"
             " VALUES ($1, 1, 2, $2, 10, now())",
             *(ada, copied.envelope.id),

@@ -31,6 +31,8 @@ from tests.support.builders import make_message, make_outbound, make_segment
 from tests.support.databases import as_part, pool
 from tests.support.seed import DatabaseSeed
 
+pytestmark = pytest.mark.usefixtures("sound")
+
 STRANGER = uuid4()
 """A tenant to whom nothing belongs."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from uuid import UUID
 
 import asyncpg
@@ -21,6 +22,8 @@ from tests.support.builders import make_message, make_segment
 from tests.support.databases import as_part, pool, until_waiting
 from tests.support.seed import DatabaseSeed
 
+pytestmark = pytest.mark.usefixtures("sound")
+
 
 @pytest.fixture
 async def segments(database_url: str) -> AsyncIterator[PostgresSegmentCatalog]:
@@ -34,11 +37,7 @@ class StoredMail(DatabaseSeed):
     async def place(self, *messages: SegmentMessage) -> Segment:
         packed, offset = [], 0
         for each in messages:
-            packed.append(
-                SegmentMessage(
-                    each.envelope, BlobRange(offset, each.blob_range.length), each.accounts
-                )
-            )
+            packed.append(replace(each, blob_range=BlobRange(offset, each.blob_range.length)))
             offset += each.blob_range.length
         made = make_segment(packed)
         await PostgresMailboxes(self.database).deliver([made])
@@ -300,7 +299,8 @@ class TestRemoval:
             make_message([ada]),
             make_message([ada], received_at=1.0),
         )
-        await mail.place(live, read, fresh)
+        await mail.place(*(replace(each, header=b"h") for each in (live, read, fresh)))
+        await mail.rows("INSERT INTO message_structures SELECT id, 1, '', '' FROM messages")
         await mail.delete(ada, 2, 1)  # fresh was received first of all, live last but one
         gone = {row[0] for row in await mail.rows("SELECT id FROM messages WHERE refs = 0")}
         # placed just now, however long ago they were received
@@ -310,4 +310,6 @@ class TestRemoval:
         assert await segments.forget_messages(3600, 10) == 1
         left = {row[0] for row in await mail.rows("SELECT id FROM messages")}
         assert left == {live.envelope.id, read.envelope.id, fresh.envelope.id} - gone
+        for table in ("message_headers", "message_structures"):
+            assert {row[0] for row in await mail.rows(f"SELECT message_id FROM {table}")} == left
         await mail.sums_hold()

@@ -39,6 +39,8 @@ from tests.support.databases import as_part, pool
 from tests.support.seed import DatabaseSeed
 from tests.support.spam import message
 
+pytestmark = pytest.mark.usefixtures("sound")
+
 SPAM, HAM, NONE = Classification.SPAM, Classification.HAM, Classification.NONE
 OFFER = message("cheap pills casino winner viagra bargain lottery million", {"Subject": "Offer"})
 MINUTES = message("agenda minutes meeting project quarterly budget review", {"Subject": "Notes"})
@@ -225,6 +227,8 @@ async def test_deleted_messages_and_accounts_teach_nothing(mail: TaughtMail) -> 
     await mail.say(SPAM, OFFER, B)
     due = await mail.training.due(10)
     prepared = [await mail.trainer._prepared(each) for each in due]
+    for table in ("mailbox_entries", "mailbox_changes"):
+        await mail.rows(f"DELETE FROM {table} WHERE account_id = $1", mail.ids[B])
     await mail.rows("DELETE FROM accounts WHERE id = $1", mail.ids[B])
     assert await mail.training.teach(DEFAULT_TENANT, [each for each in prepared if each]) == 1
     assert await mail.rows("SELECT FROM classifications") == []

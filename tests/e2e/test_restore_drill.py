@@ -51,7 +51,7 @@ def test_a_restored_system_has_every_message_promised_before_the_backup_once(
     await_that("mail is accepted without delivery", lambda: load.sent() > before + 20)
 
     promised = set(load.outcome.accepted)
-    streams = [asyncio.run(back_up(_nats_url(system), name)) for name in ("INGEST", "DEAD")]
+    streams = [asyncio.run(back_up(system.nats_url(), name)) for name in ("INGEST", "DEAD")]
     early = _dump(system, tmp_path / "early.dump")  # nothing of what is on INGEST is in it
     delivery.resume()
     await_that("what was on INGEST is delivered", lambda: drop.count() >= len(promised))
@@ -98,16 +98,6 @@ def _numbers(drop: Maildrop) -> Counter[str]:
         heads = reader.tops(list(reader.sizes()))
     found = (re.search(rb"^Message-ID: <(\d+)@load", head, re.MULTILINE) for head in heads)
     return Counter(name[1].decode() for name in found if name)
-
-
-def _nats_url(system: System) -> str:
-    conf = (system.home / "nats" / "nats.conf").read_text()
-    listen, secret = (
-        re.search(r'listen: "([^"]+)"', conf),
-        (system.home / "nats" / "password").read_text().strip(),
-    )
-    assert listen
-    return f"nats://posthorn:{secret}@{listen[1]}"
 
 
 def _program(name: str) -> str:

@@ -13,10 +13,12 @@ from types import MappingProxyType
 from uuid import UUID
 
 import pytest
+import zstandard
 
 from posthorn.adapters.blobs.compression import zstd_frame
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.model.envelope import encode_record
+from posthorn.model.stored_header import LONGEST_HEADER_BYTES
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.filing import Authors
 from posthorn.ports.mailboxes import Resolution
@@ -59,6 +61,21 @@ async def test_what_is_stored_is_what_the_envelope_says(env: DeliveryEnv) -> Non
     assert await env.seed.rows(f"SELECT {columns} FROM messages") == [
         (sent.id, len(BODY), sent.body.sha256, True, "sender@example.org", "identity")
     ]
+
+
+async def test_the_header_is_kept_beside_what_a_mailbox_gets(env: DeliveryEnv) -> None:
+    await env.seed.accounts(1)
+    long = b"Subject: long\r\nX: " + b"x" * LONGEST_HEADER_BYTES + b"\r\n\r\nbody\r\n"
+    sent = await env.send(BODY, "user0@example.test")
+    await env.send(long, "user0@example.test")
+    await env.send_large(BODY, "user0@example.test")
+    await env.send(BODY, "carol@elsewhere.test", role="submission")
+    await env.deliver(4)
+    assert await env.seed.value("SELECT count(*) FROM messages") == 4
+    ((number, header),) = await env.seed.rows("SELECT * FROM message_headers")
+    assert number == sent.id
+    assert zstandard.ZstdDecompressor().decompress(header) == b"Subject: hello\r\n\r\n"
+    await env.seed.sums_hold()
 
 
 async def test_a_hundred_messages_share_one_put_and_one_segment(env: DeliveryEnv) -> None:

@@ -185,6 +185,7 @@ async def delivery_env(
                         dead,
                         new_id=new_id,
                         compress=zstd_frame,
+                        frame=zstd_frame,
                         signer=signer,
                         rewriting=secret_box.derived("srs"),
                         notifier=wake_ups,

@@ -8,7 +8,9 @@ from typing import Any
 from uuid import UUID
 
 from posthorn.adapters.postgres.database import Database
+from posthorn.adapters.postgres.mailboxes.changes import recount
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from tests.support.mailbox_checks import assert_mailboxes_are_sound
 
 FOLDERS = ((1, "INBOX", "inbox"), (2, "Junk", "junk"), (3, "Sent", "sent"), (4, "Trash", "trash"))
 
@@ -18,6 +20,8 @@ class DatabaseSeed:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self.by_hand = False
+        """Whether the test has written mailbox entries itself."""
         self._validity = 1_700_000_000
 
     async def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -44,7 +48,8 @@ class DatabaseSeed:
         self._validity += 1
         for mailbox, name, role in FOLDERS:
             await self.rows(
-                "INSERT INTO mailboxes (account_id, mailbox_id, name, role, uidvalidity) VALUES ($1, $2, $3, $4, $5)",
+                "INSERT INTO mailboxes (account_id, mailbox_id, name, role, uidvalidity, counted_modseq)"
+                " VALUES ($1, $2, $3, $4, $5, 1)",
                 *(number, mailbox, name, role, self._validity),
             )
         return number
@@ -89,6 +94,27 @@ class DatabaseSeed:
             )
         ]
 
+    async def entries(self, statement: str, *values: Any) -> None:
+        """Write mailbox entries by a statement of the test's own, and make right what follows."""
+        await self.rows(statement, *values)
+        await self.mend_mailboxes()
+
+    async def mend_mailboxes(self) -> None:
+        """Make right what follows from entries that the test wrote itself."""
+        self.by_hand = True
+        await self.rows(
+            """
+            UPDATE mailboxes b SET uidnext = greatest(b.uidnext, n.last + 1)
+              FROM (SELECT account_id, mailbox_id, max(uid) AS last FROM mailbox_entries GROUP BY 1, 2) AS n
+             WHERE (n.account_id, n.mailbox_id) = (b.account_id, b.mailbox_id)
+            """
+        )
+        for account, boxes in await self.rows(
+            "SELECT account_id, array_agg(mailbox_id) FROM mailboxes GROUP BY 1"
+        ):
+            async with self.database.session() as connection:
+                await recount(connection, account, boxes, all_=True)
+
     async def drain_outbox(self) -> list[str]:
         """Return what waits in the directory's outbox, oldest first; the outbox is empty
         afterwards."""
@@ -101,7 +127,8 @@ class DatabaseSeed:
 
     async def sums_hold(self) -> None:
         """Assert that every stored sum equals what is counted: quotas, references, open rows of
-        the queue, live bytes, uids."""
+        the queue, live bytes, uids, counters of mailboxes."""
+        await assert_mailboxes_are_sound(self.database, by_hand=self.by_hand)
         assert (
             await self.rows(
                 """

@@ -246,6 +246,14 @@ class System:
         document: dict[str, object] = answer.json()
         return document
 
+    def nats_url(self) -> str:
+        """The URL of NATS for its administrator."""
+        conf = (self.home / "nats" / "nats.conf").read_text()
+        listen = re.search(r'listen: "([^"]+)"', conf)
+        assert listen
+        secret = (self.home / "nats" / "password").read_text().strip()
+        return f"nats://posthorn:{secret}@{listen[1]}"
+
     def trusting(self) -> ssl.SSLContext:
         """A client context that trusts nothing but the home's certificate."""
         return ssl.create_default_context(cafile=str(self.home / "tls" / "tls.crt"))

@@ -187,6 +187,8 @@ async def test_an_account_is_made_with_its_folders(api: Api) -> None:
         (2, "Junk", "junk"),
         (3, "Sent", "sent"),
         (4, "Trash", "trash"),
+        (5, "Drafts", "drafts"),
+        (6, "Archive", "archive"),
     ]
     assert all(0 < row["uidvalidity"] < 2**32 and row["uidnext"] == 1 for row in folders)
     stored = (await api.sql("SELECT password_hash FROM accounts"))[0]["password_hash"]

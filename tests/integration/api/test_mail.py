@@ -211,7 +211,7 @@ async def test_deleting_a_message_gives_back_exactly_what_it_took(
     shared, other = await deliver(seed, blobs, both, b"one\r\n", b"three\r\n", zstd=True)
     (single,) = await deliver(seed, blobs, both[:1], b"four!\r\n")
     # the same message a second time, in another mailbox of the account, as an IMAP COPY makes it
-    await seed.rows(
+    await seed.entries(
         "INSERT INTO mailbox_entries (account_id, mailbox_id, uid, message_id, size_crlf, internal_date)"
         " SELECT account_id, 4, 1, message_id, size_crlf, internal_date FROM mailbox_entries"
         " WHERE account_id = $1 AND message_id = $2",

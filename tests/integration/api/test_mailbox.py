@@ -88,7 +88,7 @@ async def window(api: Api, days: int) -> None:
 
 async def test_mailboxes_are_listed_made_and_deleted(api: Api, seed: DatabaseSeed) -> None:
     await deliver(seed, "one", "two")
-    await seed.rows("UPDATE mailbox_entries SET flags = 1 WHERE uid = 1")
+    await seed.entries("UPDATE mailbox_entries SET flags = 1 WHERE uid = 1")
     new = await api.client.post(f"{ALICE}/mailboxes", json={"name": "Work/Ärger 2026"})
     assert new.status_code == 201
     assert new.headers["location"] == f"{ALICE}/mailboxes/Work/%C3%84rger%202026"
@@ -97,6 +97,8 @@ async def test_mailboxes_are_listed_made_and_deleted(api: Api, seed: DatabaseSee
         "Junk": (0, 0, 0),
         "Sent": (0, 0, 0),
         "Trash": (0, 0, 0),
+        "Drafts": (0, 0, 0),
+        "Archive": (0, 0, 0),
         "Work/Ärger 2026": (0, 0, 0),
     }
     for name in ("Work/Ärger 2026", "Work/A\u0308rger 2026", "inbox", "Trash"):
@@ -115,6 +117,7 @@ async def test_mailboxes_are_listed_made_and_deleted(api: Api, seed: DatabaseSee
         "a%",
         "a\\b",
         "é" * 128,
+        "a\u2028b",
         '"',
     ):
         problem(
@@ -164,7 +167,7 @@ async def test_messages_are_searched(api: Api, seed: DatabaseSeed, limit: int) -
         size=5000,
         at=1.9e9,
     )
-    await seed.rows("UPDATE mailbox_entries SET flags = 1 WHERE uid IN (1, 5)")
+    await seed.entries("UPDATE mailbox_entries SET flags = 1 WHERE uid IN (1, 5)")
     assert await listed(api, limit) == [
         "100% sure_ly",
         "Grüße",
@@ -216,7 +219,7 @@ async def test_what_cannot_be_searched_for_is_named(api: Api) -> None:
 
 async def test_a_message_moves(api: Api, seed: DatabaseSeed) -> None:
     (message, _) = await deliver(seed, "it", "other")
-    await seed.rows("UPDATE mailbox_entries SET flags = 5, keywords = '{work}' WHERE uid = 1")
+    await seed.entries("UPDATE mailbox_entries SET flags = 5, keywords = '{work}' WHERE uid = 1")
     moved = await api.client.post(f"{ALICE}/messages/{message}/move", json={"mailbox": "Trash"})
     assert moved.status_code == 200
     shown = moved.json()
@@ -235,6 +238,8 @@ async def test_a_message_moves(api: Api, seed: DatabaseSeed) -> None:
         "Junk": (0, 0, 0),
         "Sent": (0, 0, 0),
         "Trash": (0, 0, 0),
+        "Drafts": (0, 0, 0),
+        "Archive": (0, 0, 0),
     }
     problem(
         await api.client.post(f"{ALICE}/messages/{message}/move", json={"mailbox": "x"}),
@@ -268,7 +273,7 @@ async def test_a_deleted_message_comes_back_within_its_time(api: Api, seed: Data
     await window(api, 7)
     account = await alice(seed)
     one, two = await deliver(seed, "one", "two")
-    await seed.rows("UPDATE mailbox_entries SET flags = 9, keywords = '{work}' WHERE uid = 1")
+    await seed.entries("UPDATE mailbox_entries SET flags = 9, keywords = '{work}' WHERE uid = 1")
     assert (await api.client.delete(f"{ALICE}/messages/{one}")).status_code == 204
     await seed.sums_hold()
     assert await seed.used(account) == (1000, 1)
@@ -348,7 +353,7 @@ async def test_two_entries_of_one_message_go_and_come_back_together(
     account = await alice(seed)
     (one,) = await deliver(seed, "one")
     for box, uid in ((1, 2), (4, 1)):  # as an IMAP COPY makes them
-        await seed.rows(
+        await seed.entries(
             "INSERT INTO mailbox_entries (account_id, mailbox_id, uid, message_id, size_crlf, internal_date)"
             " VALUES ($1, $2, $3, $4, 1000, now())",
             *(account, box, uid, UUID(one)),
@@ -362,11 +367,11 @@ async def test_two_entries_of_one_message_go_and_come_back_together(
     assert len(await deleted(api)) == 3
     assert (await api.client.post(f"{ALICE}/messages/{one}/undelete")).status_code == 200
     await seed.sums_hold()
-    assert [count for count, _, _ in (await boxes(api)).values()] == [2, 0, 0, 1]
+    assert [count for count, _, _ in (await boxes(api)).values()][:4] == [2, 0, 0, 1]
     moved = await api.client.post(f"{ALICE}/messages/{one}/move", json={"mailbox": "Junk"})
     assert moved.json()["mailbox"] == "Junk"
     await seed.sums_hold()
-    assert [count for count, _, _ in (await boxes(api)).values()] == [0, 3, 0, 0]
+    assert [count for count, _, _ in (await boxes(api)).values()][:4] == [0, 3, 0, 0]
 
 
 async def test_a_message_whose_mailbox_is_gone_comes_back_to_the_inbox(

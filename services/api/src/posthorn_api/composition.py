@@ -18,6 +18,7 @@ from posthorn.adapters.nats.event_search import NatsEventSearch
 from posthorn.adapters.nats.events import NatsEvents, NatsTrace
 from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.installation import DirectoryMark
+from posthorn.adapters.nats.mailbox_hints import NatsMailboxHints
 from posthorn.adapters.nats.notifications import NatsNotifier
 from posthorn.adapters.nats.scan_state import NatsScanStates
 from posthorn.adapters.nats.unscanned_count import NatsUnscannedCount
@@ -186,6 +187,7 @@ async def _on_nats(
         publisher = Publisher(source, bucket, every, certain=guard.certain, brake=brake)
         events = await stack.enter_async_context(NatsEvents(connection))
         late.events.set(NatsNotifier(connection), events)
+        late.hints.set(NatsMailboxHints(connection).announce)
         late.directory.set(await stack.enter_async_context(NatsDirectory(connection)))
         late.ingest.set(NatsIngest(connection))
         trace = NatsTrace(connection)

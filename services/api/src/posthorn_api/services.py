@@ -41,6 +41,7 @@ from posthorn.ports.directory import DirectoryWithPostmasters
 from posthorn.ports.events import EventSearch, Trace
 from posthorn.ports.forwards import ForwardPolicy
 from posthorn.ports.ingest import DeadLetters, Ingest
+from posthorn.ports.mailbox_hints import LateHints
 from posthorn.ports.scan import ScanStates
 from posthorn.ports.tenants import Tenants
 from posthorn.runtime.passwords import Passwords
@@ -88,6 +89,7 @@ class OverNats:
     scan_states: Pending[ScanStates] = field(default_factory=lambda: Pending("nats"))
     unscanned: Pending[UnscannedLane] = field(default_factory=lambda: Pending("nats"))
     events: PendingEvents = field(default_factory=PendingEvents)
+    hints: LateHints = field(default_factory=LateHints)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,9 +204,9 @@ def build(
     filtering = FilteringService(
         PostgresFilterPolicies(database), late.publication, wait_seconds=wait_seconds
     )
-    account_mail = PostgresAccountMail(database)
-    classifications = PostgresClassifications(database)
-    quarantine = PostgresQuarantine(database)
+    account_mail = PostgresAccountMail(database, late.hints.announce)
+    classifications = PostgresClassifications(database, late.hints.announce)
+    quarantine = PostgresQuarantine(database, announce=late.hints.announce)
     services = Services(
         directory=directory,
         mailboxes=MailboxService(
@@ -216,7 +218,7 @@ def build(
             wait_seconds=wait_seconds,
         ),
         transfers=TransferService(
-            PostgresTransfers(database),
+            PostgresTransfers(database, late.hints.announce),
             bodies,
             blobs,
             zstd_frame,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import uuid4
 
-from posthorn.adapters.blobs.compression import compressor
+from posthorn.adapters.blobs.compression import compressor, zstd_frame
 from posthorn.adapters.blobs.config import open_blobs
 from posthorn.adapters.blobs.segments import SegmentReader
 from posthorn.adapters.dkim import DkimSigner
@@ -13,6 +13,7 @@ from posthorn.adapters.nats.dead_letters import NatsDeadLetters
 from posthorn.adapters.nats.events import NatsEvents
 from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
 from posthorn.adapters.nats.installation import DirectoryMark
+from posthorn.adapters.nats.mailbox_hints import NatsMailboxHints
 from posthorn.adapters.nats.notifications import NatsNotifier
 from posthorn.adapters.nats.storage import measure_storage
 from posthorn.adapters.nats.strays import NatsStrays
@@ -27,6 +28,7 @@ from posthorn.adapters.postgres.mailboxes.expansions import PostgresExpansions
 from posthorn.adapters.postgres.mailboxes.retention import PostgresRetention
 from posthorn.adapters.postgres.mailboxes.segments import PostgresSegmentCatalog
 from posthorn.adapters.postgres.mailboxes.training import PostgresTraining
+from posthorn.adapters.postgres.mailboxes.upkeep import PostgresMailboxUpkeep
 from posthorn.adapters.postgres.queue.enqueue import QueuePolicy
 from posthorn.adapters.postgres.replication import ReplicationWatch
 from posthorn.model.streams import RETRY_CONSUMER
@@ -47,6 +49,7 @@ from posthorn_delivery.consumer import Consumer, consuming
 from posthorn_delivery.deliverer import Deliverer
 from posthorn_delivery.expander import Expander
 from posthorn_delivery.gated_source import GatedSource
+from posthorn_delivery.mailbox_upkeep import MailboxUpkeep
 from posthorn_delivery.repairer import Repairer
 from posthorn_delivery.retention import RetentionSweeper
 from posthorn_delivery.settings import DeliverySettings
@@ -78,14 +81,19 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
         settings.relay_give_up_seconds, settings.relay_delay_notice_seconds, settings.forward_limits
     )
     days = settings.quarantine_days
+    announce = NatsMailboxHints(nats).announce
     mailboxes = PostgresMailboxes(
-        database, policy, quarantine_days=days, counts_dmarc=settings.reports_send
+        database,
+        policy,
+        quarantine_days=days,
+        counts_dmarc=settings.reports_send,
+        announce=announce,
     )
     secret_box = SecretBox.from_settings(settings)
     signer = DkimSigner(PostgresDkimKeys(database), secret_box)
     process.stack.callback(signer.close)
     rewriting, notifier = secret_box.derived(SRS), NatsNotifier(nats)
-    expansions = PostgresExpansions(database, policy, quarantine_days=days)
+    expansions = PostgresExpansions(database, policy, quarantine_days=days, announce=announce)
     expander = Expander(expansions, rewriting=rewriting, notifier=notifier, events=events)
     deliverer = Deliverer(
         mailboxes,
@@ -93,6 +101,7 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
         NatsDeadLetters(nats),
         new_id=new_id,
         compress=compressor(settings.delivery_compression),
+        frame=zstd_frame,
         signer=signer,
         rewriting=rewriting,
         notifier=notifier,
@@ -137,7 +146,10 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
     await process.task(
         _collecting(guard, PostgresSegmentCatalog(database), blobs, source, settings), "collector"
     )
-    await process.task(_keeping(guard, PostgresRetention(database), settings), "retention")
+    retention = PostgresRetention(database, announce)
+    await process.task(_keeping(guard, retention, settings), "retention")
+    upkeep = MailboxUpkeep(PostgresMailboxUpkeep(database))
+    await process.task(_tending(guard, upkeep), "mailbox upkeep")
     bodies = SegmentReader(blobs, cache_octets=0)
     process.stack.push_async_callback(bodies.close)
     trainer = Trainer(PostgresTraining(database), bodies)
@@ -179,6 +191,12 @@ async def _keeping(
         "retention", settings.retention_most_share, settings.retention_most, guard.brakes_released
     )
     await RetentionSweeper(retention, settings, certain=guard.certain, brake=brake).run()
+
+
+async def _tending(guard: InstallationGuard, upkeep: MailboxUpkeep) -> None:
+    """Start the upkeep of mailboxes once the stores are known to belong together."""
+    await guard.passed()
+    await upkeep.run()
 
 
 async def _training(guard: InstallationGuard, trainer: Trainer) -> None:

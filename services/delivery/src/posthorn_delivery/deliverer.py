@@ -84,7 +84,8 @@ _YIELD_MESSAGES = 100
 class Deliverer:
     """Delivers batches.
 
-    ``compress`` makes a zstd frame, or is None; ``new_id`` makes UUIDv7s. ``rewriting``: SRS keys,
+    ``compress`` makes a zstd frame of a body, ``frame`` of a header, or is None; ``new_id`` makes
+    UUIDv7s. ``rewriting``: SRS keys,
     the current one first; without them forwarded messages get the null reverse-path; without a
     signer nothing is signed. ``on_expansion`` is called when an alias was queued for expansion;
     ``points`` returns what accounts' own training adds to scores.
@@ -98,6 +99,7 @@ class Deliverer:
         *,
         new_id: Callable[[], UUID],
         compress: Callable[[bytes], bytes] | None = None,
+        frame: Callable[[bytes], bytes] | None = None,
         signer: Signer | None = None,
         rewriting: Sequence[bytes] = (),
         notifier: Notifier | None = None,
@@ -109,7 +111,7 @@ class Deliverer:
         self._mailboxes = mailboxes
         self._blobs = blobs
         self._isolator = Isolator(dead, {"postgres": mailboxes.probe, "blobs": blobs.probe})
-        self._packer = Packer(blobs, new_id=new_id, compress=compress)
+        self._packer = Packer(blobs, new_id=new_id, compress=compress, frame=frame)
         self._signer = signer
         self._rewriting = rewriting
         self._notifier = notifier

@@ -51,6 +51,7 @@ class Item:
     filing: Filing = _NOT_FILED
     originals: Mapping[str, tuple[str, ...]] | None = None
     signature: str | None = None
+    header: bytes | None = None
 
     @property
     def envelope(self) -> Envelope:

@@ -10,7 +10,8 @@ from uuid import UUID
 from prometheus_client import Counter
 
 from posthorn.model.blob_range import BlobRange
-from posthorn.model.segment import pack
+from posthorn.model.segment import Packed, pack
+from posthorn.model.stored_header import kept_header
 from posthorn.ports.blobs import SEGMENTS, Blobs
 from posthorn.ports.segments import Segment, SegmentMessage
 from posthorn_delivery.in_flight import Item, Packing
@@ -25,8 +26,8 @@ _OFF_LOOP = 1024**2
 
 
 class Packer:
-    """Stores bodies in blobs. ``compress`` makes a zstd frame, or is None; ``new_id`` makes
-    UUIDv7s."""
+    """Stores bodies in blobs. ``compress`` makes a zstd frame, or is None; ``frame`` does it for
+    headers, or is None: they are not kept; ``new_id`` makes UUIDv7s."""
 
     def __init__(
         self,
@@ -34,10 +35,12 @@ class Packer:
         *,
         new_id: Callable[[], UUID],
         compress: Callable[[bytes], bytes] | None = None,
+        frame: Callable[[bytes], bytes] | None = None,
     ) -> None:
         self._blobs = blobs
         self._new_id = new_id
         self._compress = compress
+        self._frame = frame
 
     async def store(self, items: list[Item]) -> None:
         """Write the bodies that are in no blob yet as one segment. Bodies written before stay
@@ -64,14 +67,23 @@ class Packer:
 
     async def _pack(self, items: list[Item]) -> None:
         bodies = [item.record.body or b"" for item in items]
+        # mail that goes elsewhere alone is never listed
+        listed = [bool(item.routes.accounts or item.filing.withheld) for item in items]
         if self._compress is not None and sum(map(len, bodies)) > _OFF_LOOP:
-            packed = await asyncio.to_thread(pack, bodies, self._compress)
+            packed, headers = await asyncio.to_thread(self._packed, bodies, listed)
         else:
-            packed = pack(bodies, self._compress)
+            packed, headers = self._packed(bodies, listed)
         identity = self._new_id()
         packing = Packing(identity, f"{SEGMENTS}{identity}", packed.octets, packed.parts)
-        for item, place in zip(items, packed.ranges, strict=True):
-            item.packing, item.blob_range = packing, place
+        for item, place, header in zip(items, packed.ranges, headers, strict=True):
+            item.packing, item.blob_range, item.header = packing, place, header
+
+    def _packed(self, bodies: list[bytes], listed: list[bool]) -> tuple[Packed, list[bytes | None]]:
+        headers = [
+            kept_header(body, self._frame) if wanted and self._frame is not None else None
+            for body, wanted in zip(bodies, listed, strict=True)
+        ]
+        return pack(bodies, self._compress), headers
 
 
 def segments(items: Iterable[Item]) -> list[Segment]:
@@ -90,6 +102,7 @@ def segments(items: Iterable[Item]) -> list[Segment]:
             item.signature or "",
             item.filing.filed,
             item.filing.withheld,
+            item.header,
         )
         if item.packing is not None:
             messages.setdefault(item.packing, []).append(message)

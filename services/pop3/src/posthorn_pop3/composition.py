@@ -6,6 +6,7 @@ from posthorn.adapters.blobs.config import open_blobs
 from posthorn.adapters.blobs.segments import SegmentReader
 from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.events import NatsEvents
+from posthorn.adapters.nats.mailbox_hints import NatsMailboxHints
 from posthorn.adapters.postgres.database import connect as connect_postgres
 from posthorn.adapters.postgres.directory.senders import PostgresSenders
 from posthorn.adapters.postgres.installation import PostgresInstallation
@@ -13,6 +14,7 @@ from posthorn.adapters.postgres.mailboxes.digests import PostgresPop3Logins
 from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
 from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
 from posthorn.ports.bodies import BodyReader
+from posthorn.ports.mailbox_hints import LateHints
 from posthorn.ports.maildrops import Maildrops
 from posthorn.ports.sending import Senders, Throttle
 from posthorn.runtime.installation import InstallationGuard
@@ -52,7 +54,8 @@ async def start(process: Process[Pop3Settings]) -> None:
     """Start everything on the process's stack; the listener last."""
     settings, stack = process.settings, process.stack
     database = await stack.enter_async_context(connect_postgres(settings, by_key=True))
-    maildrops = PostgresMaildrops(database)
+    hints = LateHints()
+    maildrops = PostgresMaildrops(database, hints.announce)
     blobs = await stack.enter_async_context(open_blobs(settings))
     process.health.add_check("postgres", maildrops.probe)
     process.health.add_check("blobs", blobs.probe)
@@ -68,7 +71,7 @@ async def start(process: Process[Pop3Settings]) -> None:
     passwords = Passwords()
     stack.callback(passwords.close)
     read_events = ReadEvents()
-    await process.task(_publish(settings, read_events), "reads")
+    await process.task(_publish(settings, read_events, hints), "reads")
     service = build(
         settings,
         maildrops=maildrops,
@@ -89,10 +92,12 @@ async def start(process: Process[Pop3Settings]) -> None:
     )
 
 
-async def _publish(settings: Pop3Settings, read_events: ReadEvents) -> None:
-    """Publish what was read, from the moment NATS is there; people get their mail without it."""
+async def _publish(settings: Pop3Settings, read_events: ReadEvents, hints: LateHints) -> None:
+    """Publish what was read and changed, from the moment NATS is there; people get their mail
+    without it."""
     async with (
         connect_nats(settings, "posthorn-pop3", "pop3") as connection,
         NatsEvents(connection) as events,
     ):
+        hints.set(NatsMailboxHints(connection).announce)
         await read_events.publish(events)

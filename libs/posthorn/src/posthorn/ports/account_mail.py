@@ -31,7 +31,7 @@ class Mailbox:
     name: str
     """Levels are separated by slashes."""
     role: str | None
-    """inbox, junk, sent or trash (RFC 6154); None: created by the owner."""
+    """inbox, junk, sent, trash, drafts or archive (RFC 6154); None: created by the owner."""
     messages: int
     unseen: int
     octets: int

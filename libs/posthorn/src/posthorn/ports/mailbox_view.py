@@ -239,8 +239,9 @@ class MailboxView(Protocol):
         self, account: int, mailbox: int, uids: Sequence[int], target: str, *, move: bool = False
     ) -> Copied | None:
         """Copy messages to the mailbox ``target``, or move them, in one transaction, all that are
-        there; any number of UIDs. None when there is no such target. Moves into and out of Junk
-        are classified (``ports.classifications``). Raises NoRoom."""
+        there; any number of UIDs. None when there is no such target. What goes into or out of
+        Junk, copies too, is classified (``ports.classifications``). Raises NoRoom,
+        TooManyKeywords."""
         ...
 
     async def expunge(

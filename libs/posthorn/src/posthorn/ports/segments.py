@@ -33,6 +33,9 @@ class SegmentMessage:
     INBOX."""
     withheld: tuple[Withheld, ...] = ()
     """Copies for quarantine; their accounts are not in ``accounts``."""
+    header: bytes | None = None
+    """The header as it is stored, up to the empty line, included, as one zstd frame; None: not kept,
+    it can be read from the body."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,8 +173,8 @@ async def delete_domain(
 async def create_account(
     request: Request, body: AccountCreation, caller: Caller, service: Directory
 ) -> Response:
-    """The account has the mailboxes INBOX, Junk, Sent and Trash, and can receive mail as soon as
-    this is answered.
+    """The account has the standard mailboxes (INBOX, Junk, Sent, Trash, Drafts, Archive), and can
+    receive mail as soon as this is answered.
     """
     account = await service.create_account(
         caller, body.address, body.password, body.quota_bytes, receipt(request, _made_account)

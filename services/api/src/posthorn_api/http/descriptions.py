@@ -38,7 +38,8 @@ TAGS = {
     "Accounts": "An account receives mail at its address, and logs in to read and send it.",
     "App passwords": "Additional passwords of an account, one for each mail client or program, each valid for the protocols that"
     " it names. They can be withdrawn one by one.",
-    "Mailboxes": "The mailboxes (folders) of an account. INBOX, Junk, Sent and Trash always exist.",
+    "Mailboxes": "The mailboxes (folders) of an account. INBOX, Junk, Sent and Trash always exist. Drafts and Archive"
+    " are made with an account, or at its first login by IMAP.",
     "Messages": "The stored messages of an account: list, search, download, move, delete and restore them. Every access to"
     " content needs a key with the right `message_content`, and is written to the audit log.",
     "Export and import": "Whole mailboxes as mbox, Maildir or EML files, in both directions.",

@@ -47,7 +47,10 @@ async def list_messages(
     caller: Caller,
     service: Mailboxes,
     mailbox: Annotated[
-        Line, Query(description="INBOX, Junk, Sent, Trash, or another mailbox of the account.")
+        Line,
+        Query(
+            description="INBOX, Junk, Sent, Trash, Drafts, Archive, or another mailbox of the account."
+        ),
     ] = "INBOX",
     from_: Annotated[
         Line | None, Query(alias="from", description="Text that the decoded From field contains.")

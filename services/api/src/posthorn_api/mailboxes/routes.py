@@ -71,7 +71,7 @@ async def list_mailboxes(address: AddressPath, caller: Caller, service: Mailboxe
 async def create_mailbox(
     address: AddressPath, new: MailboxCreation, caller: Caller, service: Mailboxes, request: Request
 ) -> Response:
-    """In addition to INBOX, Junk, Sent and Trash, which every account has."""
+    """In addition to the standard ones, which every account has. The account is subscribed to it."""
 
     def render(mailbox: Mailbox) -> Response:
         place = f"/v1/accounts/{quote(address, safe='@')}/mailboxes/{quote(mailbox.name)}"
@@ -95,7 +95,7 @@ async def create_mailbox(
 async def delete_mailbox(
     address: AddressPath, mailbox: MailboxPath, caller: Caller, service: Mailboxes
 ) -> Response:
-    """Only an empty mailbox can be deleted, and none of INBOX, Junk, Sent and Trash."""
+    """Only an empty mailbox can be deleted, and no standard one (INBOX, Junk, Sent, Trash, Drafts, Archive)."""
     await service.delete_mailbox(caller, address, mailbox)
     return Response(status_code=204)
 

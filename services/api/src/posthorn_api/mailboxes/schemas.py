@@ -64,7 +64,7 @@ class MailboxView(BaseModel):
     """A mailbox of an account."""
 
     name: str
-    role: Literal["inbox", "junk", "sent", "trash"] | None = Field(
+    role: Literal["inbox", "junk", "sent", "trash", "drafts", "archive"] | None = Field(
         description="Special use of the mailbox; null for an ordinary one."
     )
     messages: int

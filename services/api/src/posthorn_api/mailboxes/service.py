@@ -11,7 +11,6 @@ from uuid import UUID
 from posthorn.model.classification import Classification
 from posthorn.model.events import CLASSIFIED, Event
 from posthorn.ports.account_mail import (
-    INBOX,
     AccountMail,
     DeletedKey,
     DeletedMessage,
@@ -29,6 +28,7 @@ from posthorn.ports.events import Events
 from posthorn.ports.idempotency import Receipt
 from posthorn.runtime.fair_slots import FairSlots
 from posthorn.runtime.holders import present_holder
+from posthorn.wire.imap.mailbox_names import InvalidNameError, normalise
 from posthorn.wire.message.header_decoding import decode_addresses, decode_text
 from posthorn_api.directory.service import Publication, address_in, settled
 from posthorn_api.mailboxes.structure import PartContent, Structure, content, scan
@@ -198,9 +198,12 @@ def classified_event(address: str, done: Classified, by: str) -> Event:
 
 
 def known_mailbox(name: str) -> str:
-    """Return the name of a mailbox that should be there: INBOX is one name however it is written
-    (RFC 9051 §5.1)."""
-    return INBOX if name.upper() == INBOX else unicodedata.normalize("NFC", name)
+    """Return the name of a mailbox that should be there, in the form that IMAP gives it; a name
+    that IMAP refuses as it is, for there is no such mailbox."""
+    try:
+        return normalise(name)
+    except InvalidNameError:
+        return name
 
 
 def mailbox_in(field: str, name: str) -> str:
@@ -215,7 +218,7 @@ def mailbox_in(field: str, name: str) -> str:
     elif any(level.startswith(".") or level in _TAKEN for level in levels):
         problem = "a level begins with a dot, or is cur, new or tmp, which a Maildir could not hold"
     elif any(character in '*%\\"' for character in name) or any(
-        unicodedata.category(character) in ("Cc", "Cs") for character in name
+        unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name
     ):
         problem = (
             "* % \\ and quotation marks, control characters and broken Unicode are not allowed"

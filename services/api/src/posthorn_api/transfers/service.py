@@ -30,7 +30,8 @@ import structlog
 from prometheus_client import Counter
 
 from posthorn.model.envelope import Body, Envelope
-from posthorn.model.segment import pack
+from posthorn.model.segment import Packed, pack
+from posthorn.model.stored_header import kept_header
 from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.blobs import SEGMENTS, BlobMissing, Blobs
 from posthorn.ports.bodies import BodyReader
@@ -256,11 +257,11 @@ class TransferService:
 
     async def store(self, importing: Importing, batch: Sequence[_Waiting]) -> set[UUID]:
         """Store a batch; returns the ids for which there was room."""
-        packed = await asyncio.to_thread(pack, [each.content for each in batch], self._compress)
+        packed, headers = await asyncio.to_thread(self._packed, [each.content for each in batch])
         number = new_id()
         messages = tuple(
-            SegmentMessage(each.envelope, place, (importing.account,))
-            for each, place in zip(batch, packed.ranges, strict=True)
+            SegmentMessage(each.envelope, place, (importing.account,), header=header)
+            for each, place, header in zip(batch, packed.ranges, headers, strict=True)
         )
         segment = Segment(number, f"{SEGMENTS}{number}", packed.octets, messages)
         await _patiently(lambda: self._blobs.put(segment.key, packed.parts))
@@ -271,6 +272,11 @@ class TransferService:
             )
         except ImportLost:
             raise _lost() from None
+
+    def _packed(self, contents: Sequence[bytes]) -> tuple[Packed, list[bytes | None]]:
+        frame = self._compress
+        headers = [None if frame is None else kept_header(each, frame) for each in contents]
+        return pack(contents, frame), headers
 
 
 @dataclass(frozen=True, slots=True)

@@ -684,7 +684,7 @@ class MailboxView(TypedDict):
     """A mailbox of an account."""
 
     name: str
-    role: Literal["inbox", "junk", "sent", "trash"] | None
+    role: Literal["inbox", "junk", "sent", "trash", "drafts", "archive"] | None
     messages: int
     unseen: int
     size_bytes: int

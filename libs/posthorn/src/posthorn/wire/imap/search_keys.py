@@ -171,3 +171,23 @@ def mentions_modseq(key: SearchKey) -> bool:
             return mentions_modseq(inner)
         case _:
             return False
+
+
+def is_metadata(key: SearchKey) -> bool:
+    """Return whether a key asks for nothing of a message's content and for no message number, so
+    that the store alone can answer it. The set ``$`` must have been replaced before."""
+    match key:
+        case And(keys):
+            return all(is_metadata(each) for each in keys)
+        case Or(left, right):
+            return is_metadata(left) and is_metadata(right)
+        case Not(inner):
+            return is_metadata(inner)
+        case Header() | Body() | Text() | Numbers():
+            return False
+        case OnDay(day):
+            return day is not Day.SENT
+        case Uids(messages):
+            return not messages.is_saved
+        case _:
+            return True

@@ -37,15 +37,26 @@ _NAMED = Scoped(f"{_ACCOUNT} AND a.address = $2")
 _LIST = Listing(_COLUMNS, "accounts")
 
 FOLDERS = """
-    INSERT INTO mailboxes (account_id, mailbox_id, name, role, uidvalidity)
-    SELECT account, folder.id, folder.name, folder.role, floor(extract(epoch FROM clock_timestamp()))::bigint + account
-      FROM unnest($1::bigint[]) AS account,
-           (VALUES (1, 'INBOX', 'inbox'), (2, 'Junk', 'junk'), (3, 'Sent', 'sent'), (4, 'Trash', 'trash'))
-           AS folder (id, name, role)
+    WITH made AS (
+        INSERT INTO mailboxes (account_id, mailbox_id, name, role, uidvalidity, counted_modseq)
+        SELECT account, folder.id, folder.name, folder.role, floor(extract(epoch FROM clock_timestamp()))::bigint + account, 1
+          FROM unnest($1::bigint[]) AS account,
+               (VALUES (1, 'INBOX', 'inbox'), (2, 'Junk', 'junk'), (3, 'Sent', 'sent'), (4, 'Trash', 'trash'),
+                       (5, 'Drafts', 'drafts'), (6, 'Archive', 'archive')) AS folder (id, name, role)
+        RETURNING account_id, mailbox_id, name, uidvalidity
+    ), subscribed AS (
+        INSERT INTO mailbox_subscriptions (account_id, name) SELECT account_id, name FROM made
+    )
+    UPDATE accounts a
+       SET last_mailbox_id = n.mailbox_id, last_uidvalidity = n.uidvalidity, imap_prepared = true
+      FROM (SELECT account_id, max(mailbox_id) AS mailbox_id, max(uidvalidity) AS uidvalidity FROM made GROUP BY 1) AS n
+     WHERE a.id = n.account_id
 """
-"""Seconds since the epoch plus the account's id: ids only grow, so that a recreated address
-never has an old uidvalidity, even within the same second or after the clock was set back a
-little; and it fits 32 bits (RFC 9051 §2.3.1.1)."""
+"""Statement that makes the mailboxes of new accounts, with subscriptions to them.
+
+Their uidvalidity is seconds since the epoch plus the account's id: ids only grow, so that a
+recreated address never has an old uidvalidity, even within the same second or after the clock was
+set back a little; and it fits 32 bits (RFC 9051 §2.3.1.1)."""
 
 
 class PostgresAccounts:
@@ -57,7 +68,7 @@ class PostgresAccounts:
     async def create_account(
         self, tenant: UUID | None, new: NewAccount, receipt: Receipt[Account] | None = None
     ) -> Change[Account]:
-        """Create an account with its four folders."""
+        """Create an account with its mailboxes."""
         async with self._database.transaction() as connection:
             domain = await home(connection, tenant, new.address)
             await hold_addresses(connection, [domain["tenant_id"]], alone=False)

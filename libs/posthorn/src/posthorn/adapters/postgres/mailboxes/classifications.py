@@ -10,6 +10,7 @@ Theory:
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from uuid import UUID
 
 from posthorn.adapters.postgres.database import Connection
@@ -17,7 +18,8 @@ from posthorn.model.classification import Classification
 
 # a lesson that was given up is tried again when it is said again
 _SAY = """
-INSERT INTO classifications AS c (account_id, message_id, wanted) VALUES ($1, $2, $3)
+INSERT INTO classifications AS c (account_id, message_id, wanted)
+SELECT $1, id, $3 FROM unnest($2::uuid[]) AS id GROUP BY id ORDER BY id
 ON CONFLICT (account_id, message_id) DO UPDATE
    SET wanted = excluded.wanted, attempts = 0, created_at = now(),
        due_at = CASE WHEN c.taught <> excluded.wanted THEN now() END
@@ -26,7 +28,7 @@ ON CONFLICT (account_id, message_id) DO UPDATE
 _TAKE_BACK = """
 UPDATE classifications
    SET wanted = 'none', attempts = 0, due_at = now()
- WHERE account_id = $1 AND message_id = $2 AND wanted <> 'none'
+ WHERE account_id = $1 AND message_id = ANY ($2::uuid[]) AND wanted <> 'none'
 """
 
 
@@ -34,10 +36,17 @@ async def classify(
     connection: Connection, account: int, message: UUID, wanted: Classification
 ) -> None:
     """Record what an account's owner says of a message, in the caller's transaction."""
+    await classify_all(connection, account, [message], wanted)
+
+
+async def classify_all(
+    connection: Connection, account: int, messages: Collection[UUID], wanted: Classification
+) -> None:
+    """Record what an account's owner says of messages, in the caller's transaction."""
     if wanted is Classification.NONE:
-        await connection.execute(_TAKE_BACK, account, message)
+        await connection.execute(_TAKE_BACK, account, list(messages))
     else:
-        await connection.execute(_SAY, account, message, wanted.value)
+        await connection.execute(_SAY, account, list(messages), wanted.value)
 
 
 async def mailboxes_of(connection: Connection, account: int, message: UUID) -> list[int]:

@@ -4,11 +4,11 @@ Theory of deliver():
 
 1. Lock the accounts, by id. Every change to entries, uids or quotas of an account holds this lock,
    so what follows has no contention.
-2. Insert the messages, by id, ignoring existing ones; insert the segments with the live bytes of
+2. Insert the messages with their headers, by id, ignoring existing ones; insert the segments with the live bytes of
    the new messages. A concurrent batch with the same message waits here until the first commits,
    and then finds it: one of them wins.
 3. For the new messages, insert the quarantined copies (``filing``), take uids, insert entries, add
-   to the quotas, and queue directory updates of accounts that became full.
+   to counters, change log and quotas, and queue directory updates of accounts that became full.
 4. For the new messages, remember the correspondents of submitting accounts, and queue the outbound
    part; see ``adapters.postgres.queue.enqueue``.
 5. Note what they mean for reports; see ``adapters.postgres.reports.noting``.
@@ -26,6 +26,7 @@ from typing import Any
 from uuid import UUID
 
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
+from posthorn.adapters.postgres.mailboxes.changes import ADD_COUNTS, changing, log_changes
 from posthorn.adapters.postgres.mailboxes.filing import (
     QUARANTINE_DAYS,
     encoded_verdict,
@@ -42,6 +43,8 @@ from posthorn.adapters.postgres.tables import INBOX, JUNK
 from posthorn.model.filter_policy import Action
 from posthorn.model.room import crossed_sql
 from posthorn.ports.filing import Authors
+from posthorn.ports.mailbox_hints import Announce, Changed, announce_nothing
+from posthorn.ports.mailbox_view import ChangeKind
 from posthorn.ports.mailboxes import AccountsGone, LongSender, Resolution
 from posthorn.ports.segments import Segment, SegmentMessage
 
@@ -66,9 +69,13 @@ WITH made AS (
      ORDER BY id
     ON CONFLICT (id) DO NOTHING
     RETURNING id, segment_id, CASE WHEN refs > 0 THEN stored_octets ELSE 0 END AS live
+), headers AS (
+    INSERT INTO message_headers (message_id, header)
+    SELECT made.id, kept.header FROM unnest($18::uuid[], $19::bytea[]) AS kept (id, header) JOIN made USING (id)
+    ON CONFLICT DO NOTHING
 ), parts AS (
     SELECT segment.id, segment.key, segment.octets, sum(made.live) AS live
-      FROM unnest($18::uuid[], $19::text[], $20::bigint[]) AS segment (id, key, octets)
+      FROM unnest($20::uuid[], $21::text[], $22::bigint[]) AS segment (id, key, octets)
       LEFT JOIN made ON made.segment_id = segment.id
      GROUP BY segment.id, segment.key, segment.octets
 ), kept AS (
@@ -85,29 +92,42 @@ SELECT id FROM made
 
 _INSERT_ENTRIES = f"""
 WITH uids AS (
-    UPDATE mailboxes m SET uidnext = m.uidnext + n.messages, modseq = m.modseq + 1
-      FROM unnest($1::bigint[], $2::integer[], $3::bigint[]) AS n (account_id, mailbox_id, messages)
-     WHERE m.account_id = n.account_id AND m.mailbox_id = n.mailbox_id
-    RETURNING m.account_id, m.mailbox_id, m.uidnext - n.messages AS first, m.modseq
+    UPDATE mailboxes b SET uidnext = b.uidnext + n.messages, {ADD_COUNTS}
+      FROM (
+          SELECT account_id, mailbox_id, messages, messages AS unseen, 0 AS deleted, octets
+            FROM unnest($1::bigint[], $2::integer[], $3::bigint[], $4::bigint[]) AS n (account_id, mailbox_id, messages, octets)
+      ) AS n
+     WHERE b.account_id = n.account_id AND b.mailbox_id = n.mailbox_id
+    RETURNING b.account_id, b.mailbox_id, b.uidnext - n.messages AS first, b.uidnext, b.modseq
+), changes AS (
+    {
+    log_changes(
+        f"SELECT account_id, mailbox_id, modseq, {ChangeKind.ADDED}, int8multirange(int8range(first, uidnext)) FROM uids",
+        standard=True,
+    )
+}
 ), entries AS (
     INSERT INTO mailbox_entries (account_id, mailbox_id, uid, message_id, size_crlf, internal_date, modseq)
     SELECT e.account_id, e.mailbox_id, uids.first + e.rank, e.message_id, e.size_crlf, to_timestamp(e.received_at),
            uids.modseq
-      FROM unnest($7::bigint[], $8::integer[], $9::bigint[], $10::uuid[], $11::bigint[], $12::float8[])
+      FROM unnest($8::bigint[], $9::integer[], $10::bigint[], $11::uuid[], $12::bigint[], $13::float8[])
            AS e (account_id, mailbox_id, rank, message_id, size_crlf, received_at)
       JOIN uids ON uids.account_id = e.account_id AND uids.mailbox_id = e.mailbox_id
-    RETURNING 1
 ), quotas AS (
     UPDATE accounts a SET used_bytes = a.used_bytes + n.octets, used_messages = a.used_messages + n.messages
-      FROM unnest($4::bigint[], $5::bigint[], $6::bigint[]) AS n (account_id, messages, octets)
+      FROM unnest($5::bigint[], $6::bigint[], $7::bigint[]) AS n (account_id, messages, octets)
      WHERE a.id = n.account_id
     RETURNING a.address, a.quota_bytes, a.used_bytes, n.octets
 ), told AS (
     INSERT INTO directory_outbox (subject)
-    SELECT address FROM quotas WHERE {crossed_sql("quota_bytes", "used_bytes", "used_bytes - octets")}
+    SELECT address FROM quotas WHERE {
+    crossed_sql("quota_bytes", "used_bytes", "used_bytes - octets")
+}
     RETURNING 1
 )
-SELECT (SELECT count(*) FROM entries) AS entries, (SELECT pg_notify('directory', '') WHERE EXISTS (SELECT FROM told)) AS notified
+SELECT account_id, mailbox_id, modseq,
+       (SELECT pg_notify('directory', '') WHERE EXISTS (SELECT FROM told)) AS notified
+  FROM uids
 """
 
 
@@ -115,7 +135,8 @@ class PostgresMailboxes:
     """The port Mailboxes on Postgres.
 
     ``policy`` is that of the outbound queue; ``quarantine_days``: how long withheld copies are
-    kept; ``counts_dmarc``: whether DMARC reports are to be sent.
+    kept; ``counts_dmarc``: whether DMARC reports are to be sent; ``announce`` sends hints of what
+    changed.
     """
 
     def __init__(
@@ -125,8 +146,10 @@ class PostgresMailboxes:
         *,
         quarantine_days: int = QUARANTINE_DAYS,
         counts_dmarc: bool = True,
+        announce: Announce = announce_nothing,
     ) -> None:
         self._database = database
+        self._announce = announce
         self._policy = policy
         self._quarantine_days = quarantine_days
         self._counts_dmarc = counts_dmarc
@@ -166,12 +189,12 @@ class PostgresMailboxes:
         """
         messages = _by_receipt(segments)
         accounts = sorted({account for _, message in messages for account in _accounts_of(message)})
-        async with self._database.transaction() as connection:
+        async with changing(self._database, self._announce) as (connection, changed):
             await lock_accounts(connection, accounts)
             made = await insert_messages(connection, messages, segments)
             fresh = [message for _, message in messages if message.envelope.id in made]
             await withhold(connection, fresh, self._quarantine_days)
-            entries = await make_entries(connection, fresh)
+            entries = await make_entries(connection, fresh, changed)
             await remember_correspondents(connection, fresh)
             await outbound.enter(connection, fresh, self._policy)
             await note_reports(connection, fresh, counts_dmarc=self._counts_dmarc)
@@ -236,8 +259,11 @@ def _columns(
     ]
     columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(17)]
     distinct = {segment.id: segment for segment in segments}.values()
+    kept = [message for _, message in messages if message.header is not None]
     return [
         *columns,
+        [message.envelope.id for message in kept],
+        [message.header for message in kept],
         [s.id for s in distinct],
         [s.key for s in distinct],
         [s.octets for s in distinct],
@@ -251,9 +277,13 @@ async def lock_accounts(connection: Connection, accounts: Sequence[int]) -> None
         raise AccountsGone
 
 
-async def make_entries(connection: Connection, messages: Sequence[SegmentMessage]) -> int:
-    """Insert messages, in this order, into INBOX or Junk of each of their accounts."""
+async def make_entries(
+    connection: Connection, messages: Sequence[SegmentMessage], changed: list[Changed]
+) -> int:
+    """Insert messages, in this order, into INBOX or Junk of each of their accounts; return the
+    number of entries, and add the mailboxes to ``changed``."""
     ranks: Counter[tuple[int, int]] = Counter()
+    octets: Counter[tuple[int, int]] = Counter()
     counts: Counter[int] = Counter()
     sizes: Counter[int] = Counter()
     entries: list[tuple[int, int, int, UUID, int, float]] = []
@@ -265,21 +295,24 @@ async def make_entries(connection: Connection, messages: Sequence[SegmentMessage
             rank = ranks[account, box]
             entries.append((account, box, rank, envelope.id, size, envelope.received_at))
             ranks[account, box] += 1
+            octets[account, box] += size
             counts[account] += 1
             sizes[account] += size
     if not entries:
         return 0
-    made = await connection.fetchval(
+    rows = await connection.fetch(
         _INSERT_ENTRIES,
         [account for account, _ in ranks],
         [box for _, box in ranks],
         list(ranks.values()),
+        [octets[box] for box in ranks],
         list(counts),
         list(counts.values()),
         [sizes[account] for account in counts],
         *(list(column) for column in zip(*entries, strict=True)),
     )
-    if made != len(entries):
+    if len(rows) != len(ranks):
         # every account is created with its folders
         raise LookupError("an account has no such mailbox")
+    changed += [(row["account_id"], row["mailbox_id"], row["modseq"]) for row in rows]
     return len(entries)

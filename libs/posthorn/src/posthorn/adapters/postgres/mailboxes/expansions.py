@@ -25,6 +25,7 @@ from typing import Any
 from uuid import UUID
 
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
+from posthorn.adapters.postgres.mailboxes.changes import changing
 from posthorn.adapters.postgres.mailboxes.delivery import lock_accounts, make_entries
 from posthorn.adapters.postgres.mailboxes.filing import QUARANTINE_DAYS, facts, withhold
 from posthorn.adapters.postgres.mailboxes.resolve import FORWARDS, MOST_ADDRESSES, OURS, WALK
@@ -36,6 +37,7 @@ from posthorn.model.filing import shown_author
 from posthorn.model.outbound import Notify, Outbound, QueueState, RecipientDsn
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.expansions import Expanded, OpenExpansions, Route
+from posthorn.ports.mailbox_hints import Announce, Changed, announce_nothing
 from posthorn.ports.mailboxes import AccountsGone, Forward, Resolution
 from posthorn.ports.segments import SegmentMessage
 from posthorn.wire.message.dsn import Action
@@ -120,8 +122,10 @@ class PostgresExpansions:
         policy: outbound.QueuePolicy = outbound.DEFAULT_POLICY,
         *,
         quarantine_days: int = QUARANTINE_DAYS,
+        announce: Announce = announce_nothing,
     ) -> None:
         self._database = database
+        self._announce = announce
         self._policy = policy
         self._quarantine_days = quarantine_days
         self._turn = _FIRST  # the tenant served last
@@ -129,12 +133,12 @@ class PostgresExpansions:
     async def expand(self, limit: int, route: Route) -> Expanded | None:
         chosen: int | None = None
         try:
-            async with self._database.transaction() as connection:
+            async with changing(self._database, self._announce) as (connection, changed):
                 row = await self._next(connection)
                 if row is None:
                     return None
                 chosen = row["recipient_id"]
-                return await self._expand(connection, row, limit, route)
+                return await self._expand(connection, row, limit, route, changed)
         except (_Cancelled, AccountsGone):
             return await self.expand(limit, route)  # sees what has changed meanwhile
         except Unavailable:
@@ -157,7 +161,9 @@ class PostgresExpansions:
         self._turn = _FIRST if row is None else row["tenant_id"]
         return row
 
-    async def _expand(self, connection: Connection, row: Any, limit: int, route: Route) -> Expanded:
+    async def _expand(
+        self, connection: Connection, row: Any, limit: int, route: Route, changed: list[Changed]
+    ) -> Expanded:
         envelope = decode_record(row["envelope"]).envelope
         told = Expanded(envelope, row["tenant_id"], accounts=row["accounts"])
         held = await connection.fetchrow(_HELD, row["recipient_id"])
@@ -188,7 +194,7 @@ class PostgresExpansions:
             ),
         )
         done = len(slice_) < limit
-        await self._enter(connection, row, message, done=done)
+        changed += await self._enter(connection, row, message, done=done)
         if not done:
             moved = (slice_[-1]["address"], len(message.accounts), len(message.outbound))
             await connection.execute(_ADVANCE, row["recipient_id"], *moved)
@@ -204,12 +210,13 @@ class PostgresExpansions:
 
     async def _enter(
         self, connection: Connection, row: Any, mail: SegmentMessage, *, done: bool
-    ) -> None:
+    ) -> list[Changed]:
+        changed: list[Changed] = []
         message = row["message_id"]
         withheld_from = [each.account for each in mail.withheld if each.account is not None]
         await lock_accounts(connection, [*mail.accounts, *withheld_from])
         made = await withhold(connection, [mail], self._quarantine_days)
-        await make_entries(connection, [mail])
+        await make_entries(connection, [mail], changed)
         entered = row["accounts"] + len(mail.accounts), row["forwards"] + len(mail.outbound)
         progress = "{} mailboxes and {} addresses elsewhere".format(*entered)
         if done:
@@ -225,6 +232,7 @@ class PostgresExpansions:
             await _end(connection, row)
             await release_bodies(connection, [message])
         await make_due_or_now(connection, await outbound.enter_more(connection, mail, self._policy))
+        return changed
 
 
 def _resolution(recipient: str, found: list[Any]) -> Resolution:

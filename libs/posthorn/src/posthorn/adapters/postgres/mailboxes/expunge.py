@@ -25,7 +25,10 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from posthorn.adapters.postgres.database import Connection
+from posthorn.adapters.postgres.mailboxes.changes import COUNTS, SUBTRACT_COUNTS, UIDS, log_changes
 from posthorn.model.room import crossed_sql
+from posthorn.ports.mailbox_hints import Changed
+from posthorn.ports.mailbox_view import ChangeKind
 
 LONG_SECONDS = 600
 """Seconds that a statement may take that removes all mail of an account."""
@@ -51,10 +54,14 @@ _GONE = f"""
     gone AS (
         DELETE FROM mailbox_entries e USING unnest($2::integer[], $3::bigint[]) AS w (mailbox_id, uid)
          WHERE e.account_id = $1 AND e.mailbox_id = w.mailbox_id AND e.uid = w.uid
-        RETURNING e.message_id, e.mailbox_id, e.size_crlf, e.flags, e.keywords, e.internal_date
+        RETURNING e.message_id, e.mailbox_id, e.uid, e.size_crlf, e.flags, e.keywords, e.internal_date
     ), boxes AS (
-        UPDATE mailboxes box SET modseq = box.modseq + 1
-         WHERE box.account_id = $1 AND box.mailbox_id IN (SELECT mailbox_id FROM gone)
+        UPDATE mailboxes b SET {SUBTRACT_COUNTS}
+          FROM (SELECT mailbox_id, {COUNTS}, {UIDS} FROM gone GROUP BY mailbox_id) AS n
+         WHERE b.account_id = $1 AND b.mailbox_id = n.mailbox_id
+        RETURNING b.mailbox_id, b.modseq, n.uids
+    ), changes AS (
+        {log_changes(f"SELECT $1, mailbox_id, modseq, {ChangeKind.REMOVED}, uids FROM boxes")}
     ), account AS (
         UPDATE accounts a SET used_bytes = a.used_bytes - n.octets, used_messages = a.used_messages - n.entries
           FROM (SELECT coalesce(sum(size_crlf), 0) AS octets, count(*) AS entries FROM gone) AS n
@@ -62,7 +69,10 @@ _GONE = f"""
         RETURNING {crossed_sql("a.quota_bytes", "a.used_bytes", "a.used_bytes + n.octets")} AS room
     )
 """
-_RESULT = "SELECT (SELECT count(*) FROM gone) AS entries, EXISTS (SELECT FROM account WHERE room) AS below_quota"
+_RESULT = """
+    SELECT mailbox_id, modseq, (SELECT count(*) FROM gone) AS entries, EXISTS (SELECT FROM account WHERE room) AS below_quota
+      FROM boxes
+"""
 
 # two entries of one message in one mailbox, deleted together, get distinct times
 _KEEP = f"""
@@ -112,6 +122,8 @@ _DROP_ALL = f"""
         DELETE FROM quarantine WHERE account_id = $1 RETURNING message_id
     ), freed AS (
         SELECT message_id FROM gone UNION ALL SELECT message_id FROM kept UNION ALL SELECT message_id FROM withheld
+    ), changes AS (
+        DELETE FROM mailbox_changes WHERE account_id = $1
     ), {DROPPED.format(freed="freed")}
     SELECT count(*) FROM freed
 """
@@ -171,6 +183,8 @@ class Removed(NamedTuple):
     entries: int
     below_quota: bool
     """Whether the account accepts mail again: the directory must be updated."""
+    changed: Sequence[Changed] = ()
+    """The mailboxes with their new modseqs."""
 
 
 async def remove(
@@ -192,13 +206,17 @@ async def remove(
             }
         await connection.execute(LOCK_SEGMENTS, [segment for segment in segments if segment])
     entries, below_quota = 0, False
+    modseqs: dict[int, int] = {}
     for boxes, uids in columns:
-        row: Any = await connection.fetchrow(_KEEP if keep else _DROP, account, boxes, uids)
-        entries += row["entries"]
-        below_quota = below_quota or row["below_quota"]
+        rows = await connection.fetch(_KEEP if keep else _DROP, account, boxes, uids)
+        modseqs |= {row["mailbox_id"]: row["modseq"] for row in rows}
+        if rows:
+            entries += rows[0]["entries"]
+            below_quota = below_quota or rows[0]["below_quota"]
     if keep and entries and (beyond := await connection.fetch(_BEYOND_QUOTA, account)):
         await purge(connection, beyond)
-    return Removed(entries, below_quota)
+    changed = [(account, mailbox, modseq) for mailbox, modseq in modseqs.items()]
+    return Removed(entries, below_quota, changed)
 
 
 async def remove_everything(connection: Connection, account: int) -> None:

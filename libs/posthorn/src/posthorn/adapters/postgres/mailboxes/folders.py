@@ -10,55 +10,81 @@ from posthorn.adapters.postgres.access.audit import write_audit
 from posthorn.adapters.postgres.access.idempotency import keep_answer
 from posthorn.adapters.postgres.access.tenant_scope import Scoped, found
 from posthorn.adapters.postgres.database import Connection, Database
+from posthorn.adapters.postgres.mailboxes.changes import changing, recount
 from posthorn.ports.account_mail import Mailbox
 from posthorn.ports.errors import Conflict, NotFound
+from posthorn.ports.folders import MOST_FOLDERS, MOST_SUBSCRIPTIONS
 from posthorn.ports.idempotency import Receipt
-
-MOST_MAILBOXES = 1000
-"""Most mailboxes of an account."""
+from posthorn.ports.mailbox_hints import Announce, announce_nothing
 
 _FIND = Scoped(
     "SELECT a.id, a.quota_bytes, a.used_bytes, d.tenant_id, d.undelete_days"
     " FROM accounts a JOIN domains d ON d.id = a.domain_id WHERE {visible} AND a.address = $2"
 )
 _LIST = """
-    SELECT box.name, box.role, coalesce(n.messages, 0) AS messages, coalesce(n.unseen, 0) AS unseen,
-           coalesce(n.octets, 0)::bigint AS octets, box.uidvalidity, box.uidnext
-      FROM mailboxes box
-      LEFT JOIN (
-          SELECT mailbox_id, count(*) AS messages, count(*) FILTER (WHERE flags & 1 = 0) AS unseen, sum(size_crlf) AS octets
-            FROM mailbox_entries WHERE account_id = $1 GROUP BY mailbox_id
-      ) AS n ON n.mailbox_id = box.mailbox_id
-     WHERE box.account_id = $1
-     ORDER BY box.role IS NULL, CASE WHEN box.role IS NULL THEN 0 ELSE box.mailbox_id END, box.name
+    SELECT mailbox_id, name, role, messages, unseen, octets, uidvalidity, uidnext, counted_modseq = modseq AS is_counted
+      FROM mailboxes WHERE account_id = $1
+     ORDER BY role IS NULL, CASE WHEN role IS NULL THEN 0 ELSE mailbox_id END, name
 """
-# an id is not reused while a deleted message that can be restored refers to it; a new uidvalidity
-# exceeds all existing ones
+# Of ids and validities what is there counts as well: the release before does not count. A former
+# mailbox may be known by its deleted messages or its changes alone.
 _MAKE = """
-    INSERT INTO mailboxes (account_id, mailbox_id, name, uidvalidity)
-    SELECT $1, numbers.last + made.place, made.name,
-           greatest(floor(extract(epoch FROM clock_timestamp()))::bigint + $1, numbers.validity) + made.place
-      FROM unnest($2::text[]) WITH ORDINALITY AS made (name, place),
-           (
-               SELECT greatest(max(mailbox_id), (SELECT max(mailbox_id) FROM deleted_entries WHERE account_id = $1)) AS last,
-                      max(uidvalidity) AS validity
-                 FROM mailboxes WHERE account_id = $1
-           ) AS numbers
-    RETURNING name, role, 0::bigint AS messages, 0::bigint AS unseen, 0::bigint AS octets, uidvalidity, uidnext
+    WITH numbers AS (
+        UPDATE accounts a
+           SET last_mailbox_id = there.id + cardinality($2::text[]),
+               last_uidvalidity = there.validity + cardinality($2::text[])
+          FROM (
+              SELECT greatest(
+                         o.last_mailbox_id, (SELECT max(mailbox_id) FROM mailboxes WHERE account_id = $1),
+                         (SELECT max(mailbox_id) FROM deleted_entries WHERE account_id = $1),
+                         (SELECT max(mailbox_id) FROM mailbox_changes WHERE account_id = $1)
+                     ) AS id,
+                     greatest(
+                         o.last_uidvalidity, (SELECT max(uidvalidity) FROM mailboxes WHERE account_id = $1),
+                         floor(extract(epoch FROM clock_timestamp()))::bigint + $1
+                     ) AS validity
+                FROM accounts o WHERE o.id = $1
+          ) AS there
+         WHERE a.id = $1
+        RETURNING there.id, there.validity
+    )
+    INSERT INTO mailboxes (account_id, mailbox_id, name, uidvalidity, counted_modseq)
+    SELECT $1, numbers.id + made.place, made.name, numbers.validity + made.place, 1
+      FROM numbers, unnest($2::text[]) WITH ORDINALITY AS made (name, place)
+    RETURNING name, role, messages, unseen, octets, uidvalidity, uidnext
+"""
+_SUBSCRIBE = f"""
+    INSERT INTO mailbox_subscriptions (account_id, name)
+    SELECT $1, name FROM unnest($2::text[]) AS name
+     LIMIT greatest(0, {MOST_SUBSCRIPTIONS} - (SELECT count(*) FROM mailbox_subscriptions WHERE account_id = $1))
+    ON CONFLICT DO NOTHING
+"""
+_DELETE = """
+    WITH changes AS (
+        DELETE FROM mailbox_changes WHERE account_id = $1 AND mailbox_id = $2
+    )
+    DELETE FROM mailboxes WHERE account_id = $1 AND mailbox_id = $2
 """
 
 
 class PostgresAccountMailboxes:
     """The methods of the port AccountMail for mailboxes."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, announce: Announce = announce_nothing) -> None:
         self._database = database
+        self._announce = announce
 
     async def mailboxes(self, tenant: UUID | None, address: str) -> Sequence[Mailbox]:
-        """List them with their counts."""
+        """List them with their counters, counted again where these may be wrong."""
         async with self._database.session() as connection:
             account = (await account_of(connection, tenant, address))["id"]
-            return [Mailbox(**row) for row in await connection.fetch(_LIST, account)]
+            rows = await connection.fetch(_LIST, account)
+        if not all(row["is_counted"] for row in rows):
+            async with self._database.transaction() as connection:
+                await account_of(connection, tenant, address, "FOR NO KEY UPDATE OF a")
+                await recount(connection, account, [row["mailbox_id"] for row in rows])
+                rows = await connection.fetch(_LIST, account)
+        return [_as_mailbox(row) for row in rows]
 
     async def create_mailbox(
         self, tenant: UUID | None, address: str, name: str, receipt: Receipt[Mailbox] | None = None
@@ -75,7 +101,7 @@ class PostgresAccountMailboxes:
 
     async def delete_mailbox(self, tenant: UUID | None, address: str, name: str) -> None:
         """Delete an empty mailbox that is not a standard one."""
-        async with self._database.transaction() as connection:
+        async with changing(self._database, self._announce) as (connection, changed):
             account = await account_of(connection, tenant, address, "FOR NO KEY UPDATE OF a")
             query = "SELECT mailbox_id, role FROM mailboxes WHERE account_id = $1 AND name = $2"
             row = await connection.fetchrow(query, account["id"], name)
@@ -86,16 +112,16 @@ class PostgresAccountMailboxes:
             holds = "SELECT EXISTS (SELECT FROM mailbox_entries WHERE account_id = $1 AND mailbox_id = $2)"
             if await connection.fetchval(holds, account["id"], row["mailbox_id"]):
                 raise Conflict(f"the mailbox {name} contains messages; move or delete them first")
-            gone = "DELETE FROM mailboxes WHERE account_id = $1 AND mailbox_id = $2"
-            await connection.execute(gone, account["id"], row["mailbox_id"])
+            await connection.execute(_DELETE, account["id"], row["mailbox_id"])
+            changed.append((account["id"], row["mailbox_id"], 0))
             await write_audit(connection, account["tenant_id"], address, {"mailbox": name})
 
 
 async def make_mailboxes(
     connection: Connection, account: int, address: str, names: Sequence[str]
 ) -> list[Mailbox]:
-    """Create the missing mailboxes and return all of them. The caller holds the account's row.
-    Raises Conflict when there would be too many."""
+    """Create the mailboxes that are missing, subscribe the account to them, and return them. The
+    caller holds the account's row. Raises Conflict when there would be too many."""
     there = {
         row["name"]
         for row in await connection.fetch(
@@ -103,13 +129,18 @@ async def make_mailboxes(
         )
     }
     missing = [name for name in dict.fromkeys(names) if name not in there]
-    if len(there) + len(missing) > MOST_MAILBOXES:
-        raise Conflict(f"{address} would have more than {MOST_MAILBOXES} mailboxes")
-    return (
-        [Mailbox(**row) for row in await connection.fetch(_MAKE, account, missing)]
-        if missing
-        else []
-    )
+    if len(there) + len(missing) > MOST_FOLDERS:
+        raise Conflict(f"{address} would have more than {MOST_FOLDERS} mailboxes")
+    if not missing:
+        return []
+    made = await connection.fetch(_MAKE, account, missing)
+    await connection.execute(_SUBSCRIBE, account, missing)
+    return [_as_mailbox(row) for row in made]
+
+
+def _as_mailbox(row: Any) -> Mailbox:
+    names = ("name", "role", "messages", "unseen", "octets", "uidvalidity", "uidnext")
+    return Mailbox(**{name: row[name] for name in names})
 
 
 async def account_of(

@@ -20,11 +20,13 @@ from posthorn.adapters.postgres.access.content_access import (
 )
 from posthorn.adapters.postgres.database import Database, clean_text
 from posthorn.adapters.postgres.directory.outbox import write_outbox
+from posthorn.adapters.postgres.mailboxes.changes import changing
 from posthorn.adapters.postgres.mailboxes.expunge import LOCK_ACCOUNT, remove
 from posthorn.adapters.postgres.tables import INBOX
 from posthorn.model.blob_range import BodyLocation
 from posthorn.ports.access import Ending, FamiliarNetwork, Proof
 from posthorn.ports.errors import Unavailable
+from posthorn.ports.mailbox_hints import Announce, announce_nothing
 from posthorn.ports.maildrops import (
     LEASE_SECONDS,
     AccountLogin,
@@ -84,8 +86,9 @@ _GIVE_LEASE_BACK = "DELETE FROM maildrop_leases WHERE account_id = $1 AND holder
 class PostgresMaildrops:
     """The port Maildrops on Postgres."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, announce: Announce = announce_nothing) -> None:
         self._database = database
+        self._announce = announce
 
     async def probe(self) -> None:
         await self._database.probe()
@@ -173,16 +176,16 @@ class PostgresMaildrops:
         deleted, or Unavailable, after which the deletion may all the same have happened.
         """
         unique = sorted(set(uids))
-        async with self._database.transaction() as connection:
+        async with changing(self._database, self._announce) as (connection, changed):
             row = await connection.fetchrow(LOCK_ACCOUNT, account)
             if row is None or not await connection.fetchval(_HELD, account, holder):
                 raise LeaseLost
             if proof is not None and (found := await find_ended(connection, [(proof, None)])):
                 raise Revoked(next(iter(found.values())))
             where = [(INBOX, uid) for uid in unique]
-            if (
-                await remove(connection, account, where, keep=row["undelete_days"] > 0)
-            ).below_quota:
+            removed = await remove(connection, account, where, keep=row["undelete_days"] > 0)
+            changed += removed.changed
+            if removed.below_quota:
                 await write_outbox(connection, row["address"])
                 await connection.execute("SELECT pg_notify('directory', '')")
             # last, so that the lease's row is locked only briefly: renewals of all leases update it

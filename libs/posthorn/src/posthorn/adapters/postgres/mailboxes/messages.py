@@ -16,8 +16,18 @@ from uuid import UUID
 
 from posthorn.adapters.postgres.access.audit import write_audit
 from posthorn.adapters.postgres.body_location import as_location
-from posthorn.adapters.postgres.database import Connection, Database
+from posthorn.adapters.postgres.database import Connection
 from posthorn.adapters.postgres.directory.outbox import write_outbox
+from posthorn.adapters.postgres.mailboxes.changes import (
+    ADD_COUNTS,
+    COUNTS,
+    KEYWORDS,
+    SUBTRACT_COUNTS,
+    UIDS,
+    changed_of,
+    changing,
+    log_changes,
+)
 from posthorn.adapters.postgres.mailboxes.classifications import classify, mailboxes_of
 from posthorn.adapters.postgres.mailboxes.expunge import remove
 from posthorn.adapters.postgres.mailboxes.folders import PostgresAccountMailboxes, account_of
@@ -28,6 +38,7 @@ from posthorn.model.room import crossed_sql
 from posthorn.ports.account_mail import DeletedKey, DeletedMessage, Found, Message, Which
 from posthorn.ports.changes import Change
 from posthorn.ports.errors import Conflict, FieldError, NotFound, Unavailable, ValidationFailed
+from posthorn.ports.mailbox_view import ChangeKind
 
 _LOOKED_AT = 5000
 
@@ -71,27 +82,39 @@ _DELETED = f"""
 """
 _NEWEST = "ORDER BY e.message_id DESC, e.mailbox_id DESC, e.deleted_at DESC LIMIT"
 
-MOVE = """
+MOVE = f"""
     WITH gone AS (
         DELETE FROM mailbox_entries WHERE account_id = $1 AND message_id = $2 AND mailbox_id <> $3
-        RETURNING mailbox_id, message_id, size_crlf, flags, keywords, internal_date
+        RETURNING mailbox_id, uid, message_id, size_crlf, flags, keywords, internal_date
     ), box AS (
-        UPDATE mailboxes b SET uidnext = b.uidnext + n.entries, modseq = b.modseq + 1
-          FROM (SELECT count(*) AS entries FROM gone) AS n
-         WHERE b.account_id = $1 AND b.mailbox_id = $3 AND n.entries > 0
-        RETURNING b.uidnext - n.entries AS first, b.modseq
+        UPDATE mailboxes b SET uidnext = b.uidnext + n.messages, {ADD_COUNTS}, {KEYWORDS}
+          FROM (SELECT {
+    COUNTS
+}, ARRAY(SELECT unnest(keywords) FROM gone) AS keywords FROM gone) AS n
+         WHERE b.account_id = $1 AND b.mailbox_id = $3 AND n.messages > 0
+        RETURNING b.mailbox_id, b.uidnext - n.messages AS first, b.uidnext, b.modseq
     ), others AS (
-        UPDATE mailboxes SET modseq = modseq + 1 WHERE account_id = $1 AND mailbox_id IN (SELECT mailbox_id FROM gone)
+        UPDATE mailboxes b SET {SUBTRACT_COUNTS}
+          FROM (SELECT mailbox_id, {COUNTS}, {UIDS} FROM gone GROUP BY mailbox_id) AS n
+         WHERE b.account_id = $1 AND b.mailbox_id = n.mailbox_id
+        RETURNING b.mailbox_id, b.modseq, n.uids
+    ), changes AS (
+        {
+    log_changes(f'''
+        SELECT $1, mailbox_id, modseq, {ChangeKind.ADDED}, int8multirange(int8range(first, uidnext)) FROM box
+         UNION ALL SELECT $1, mailbox_id, modseq, {ChangeKind.REMOVED}, uids FROM others
+    ''')
+}
     ), made AS (
         INSERT INTO mailbox_entries (account_id, mailbox_id, uid, message_id, size_crlf, flags, keywords, internal_date, modseq)
         SELECT $1, $3, box.first + row_number() OVER (ORDER BY gone.mailbox_id) - 1, message_id, size_crlf, flags, keywords,
                internal_date, box.modseq
           FROM gone, box
-        RETURNING 1
     )
-    SELECT FROM made
+    SELECT mailbox_id, modseq FROM box UNION ALL SELECT mailbox_id, modseq FROM others
 """
-"""Moves a message of an account ($1, $2) into a mailbox ($3) from every other one."""
+"""Moves a message of an account ($1, $2) into a mailbox ($3) from every other one; returns the
+mailboxes changed, as ``changed_of`` takes them."""
 
 _LOCK_DELETED = """
     SELECT size_crlf FROM deleted_entries e
@@ -109,29 +132,42 @@ _UNDELETE = f"""
                gone.internal_date
           FROM gone LEFT JOIN mailboxes box ON box.account_id = $1 AND box.mailbox_id = gone.mailbox_id
     ), boxes AS (
-        UPDATE mailboxes b SET uidnext = b.uidnext + n.entries, modseq = b.modseq + 1
-          FROM (SELECT mailbox_id, count(*) AS entries FROM back GROUP BY mailbox_id) AS n
+        UPDATE mailboxes b SET uidnext = b.uidnext + n.messages, {ADD_COUNTS}, {KEYWORDS}
+          FROM (
+              SELECT mailbox_id, {
+    COUNTS
+}, ARRAY(SELECT unnest(keywords) FROM back AS same WHERE same.mailbox_id = back.mailbox_id)
+                     AS keywords
+                FROM back GROUP BY mailbox_id
+          ) AS n
          WHERE b.account_id = $1 AND b.mailbox_id = n.mailbox_id
-        RETURNING b.mailbox_id, b.uidnext - n.entries AS first, b.modseq
+        RETURNING b.mailbox_id, b.uidnext - n.messages AS first, b.uidnext, b.modseq
+    ), changes AS (
+        {
+    log_changes(
+        f"SELECT $1, mailbox_id, modseq, {ChangeKind.ADDED}, int8multirange(int8range(first, uidnext)) FROM boxes"
+    )
+}
     ), made AS (
         INSERT INTO mailbox_entries (account_id, mailbox_id, uid, message_id, size_crlf, flags, keywords, internal_date, modseq)
         SELECT $1, back.mailbox_id, boxes.first + row_number() OVER (PARTITION BY back.mailbox_id) - 1, back.message_id,
                back.size_crlf, back.flags, back.keywords, back.internal_date, boxes.modseq
           FROM back JOIN boxes ON boxes.mailbox_id = back.mailbox_id
         RETURNING size_crlf
+    ), account AS (
+        UPDATE accounts a SET used_bytes = a.used_bytes + n.octets, used_messages = a.used_messages + n.entries
+          FROM (SELECT coalesce(sum(size_crlf), 0) AS octets, count(*) AS entries FROM made) AS n
+         WHERE a.id = $1
+        RETURNING {
+    crossed_sql("a.quota_bytes", "a.used_bytes", "a.used_bytes - n.octets")
+} AS crossed
     )
-    UPDATE accounts a SET used_bytes = a.used_bytes + n.octets, used_messages = a.used_messages + n.entries
-      FROM (SELECT coalesce(sum(size_crlf), 0) AS octets, count(*) AS entries FROM made) AS n
-     WHERE a.id = $1
-    RETURNING {crossed_sql("a.quota_bytes", "a.used_bytes", "a.used_bytes - n.octets")} AS crossed
+    SELECT mailbox_id, modseq, (SELECT crossed FROM account) AS crossed FROM boxes
 """
 
 
 class PostgresAccountMail(PostgresAccountMailboxes):
     """The port AccountMail over Postgres."""
-
-    def __init__(self, database: Database) -> None:
-        super().__init__(database)
 
     async def messages(
         self,
@@ -183,7 +219,7 @@ class PostgresAccountMail(PostgresAccountMailboxes):
         self, tenant: UUID | None, address: str, message: UUID, mailbox: str
     ) -> Message:
         """Move the message from every other mailbox into this one."""
-        async with self._database.transaction() as connection:
+        async with changing(self._database, self._announce) as (connection, changed):
             found = await account_of(connection, tenant, address, "FOR NO KEY UPDATE OF a")
             before = await _one(connection, found["id"], address, message)
             number = await _mailbox(connection, found["id"], mailbox)
@@ -192,7 +228,8 @@ class PostgresAccountMail(PostgresAccountMailboxes):
                     FieldError("mailbox", f"{address} has no mailbox of this name; create it first")
                 )
             held = await mailboxes_of(connection, found["id"], message)
-            await connection.execute(MOVE, found["id"], message, number)
+            moved = await connection.fetch(MOVE, found["id"], message, number)
+            changed += changed_of(found["id"], moved)
             said = said_by_move(held, number)
             if said is not None:
                 await classify(connection, found["id"], message, said)
@@ -204,7 +241,7 @@ class PostgresAccountMail(PostgresAccountMailboxes):
         self, tenant: UUID | None, address: str, message: UUID
     ) -> Change[None]:
         """Delete the message from every mailbox of the account."""
-        async with self._database.transaction() as connection:
+        async with changing(self._database, self._announce) as (connection, changed):
             found = await account_of(connection, tenant, address, "FOR NO KEY UPDATE OF a")
             rows = await connection.fetch(
                 "SELECT mailbox_id, uid FROM mailbox_entries WHERE account_id = $1 AND message_id = $2",
@@ -215,6 +252,7 @@ class PostgresAccountMail(PostgresAccountMailboxes):
                 raise NotFound(f"{address} has no such message")
             where = [(row["mailbox_id"], row["uid"]) for row in rows]
             removed = await remove(connection, found["id"], where, keep=found["undelete_days"] > 0)
+            changed += removed.changed
             await write_audit(connection, found["tenant_id"], address, {"message": message})
             return Change(
                 None, await write_outbox(connection, address) if removed.below_quota else ()
@@ -249,7 +287,7 @@ class PostgresAccountMail(PostgresAccountMailboxes):
         self, tenant: UUID | None, address: str, message: UUID
     ) -> Change[Message]:
         """Restore the message to its mailboxes."""
-        async with self._database.transaction() as connection:
+        async with changing(self._database, self._announce) as (connection, changed):
             found = await account_of(connection, tenant, address, "FOR NO KEY UPDATE OF a")
             account, days = found["id"], found["undelete_days"]
             rows = await connection.fetch(_LOCK_DELETED, account, message, days)
@@ -258,8 +296,10 @@ class PostgresAccountMail(PostgresAccountMailboxes):
             quota, size = found["quota_bytes"], sum(row["size_crlf"] for row in rows)
             if quota is not None and found["used_bytes"] + size > quota:
                 raise Conflict(f"{address} has no room for the {size} bytes of the message")
-            crossed = await connection.fetchval(_UNDELETE, account, message, days, INBOX)
+            restored = await connection.fetch(_UNDELETE, account, message, days, INBOX)
+            changed += changed_of(account, restored)
             await write_audit(connection, found["tenant_id"], address, {"message": message})
+            crossed = any(row["crossed"] for row in restored)
             outbox_ids = await write_outbox(connection, address) if crossed else ()
             return Change(
                 _as_message(await _one(connection, account, address, message)), outbox_ids

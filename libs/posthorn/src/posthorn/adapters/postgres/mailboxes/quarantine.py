@@ -23,6 +23,7 @@ from posthorn.adapters.postgres.access.audit import write_audit
 from posthorn.adapters.postgres.access.tenant_scope import Scoped, found, one
 from posthorn.adapters.postgres.body_location import as_location
 from posthorn.adapters.postgres.database import Connection, Database
+from posthorn.adapters.postgres.mailboxes.changes import changing
 from posthorn.adapters.postgres.mailboxes.classifications import classify
 from posthorn.adapters.postgres.mailboxes.delivery import make_entries
 from posthorn.adapters.postgres.mailboxes.expunge import DROPPED, LOCK_SEGMENTS, LOCK_THESE
@@ -32,6 +33,7 @@ from posthorn.model.blob_range import BlobRange, BodyLocation
 from posthorn.model.classification import Classification
 from posthorn.model.withheld import decode_withheld
 from posthorn.ports.errors import Conflict, NotFound, Unavailable
+from posthorn.ports.mailbox_hints import Announce, Changed, announce_nothing
 from posthorn.ports.quarantine import QuarantinedCopy, QuarantineFilter, Restored
 from posthorn.ports.segments import SegmentMessage
 
@@ -71,9 +73,13 @@ class PostgresQuarantine:
     """The port Quarantine over Postgres. ``policy``: of the outbound queue."""
 
     def __init__(
-        self, database: Database, policy: outbound.QueuePolicy = outbound.DEFAULT_POLICY
+        self,
+        database: Database,
+        policy: outbound.QueuePolicy = outbound.DEFAULT_POLICY,
+        announce: Announce = announce_nothing,
     ) -> None:
         self._database = database
+        self._announce = announce
         self._policy = policy
 
     async def items(
@@ -120,7 +126,7 @@ class PostgresQuarantine:
         self, tenant: UUID | None, number: UUID, *, is_ham: bool = False, viruses: bool = True
     ) -> Restored:
         """Release one, in one transaction."""
-        async with self._database.transaction() as connection:
+        async with changing(self._database, self._announce) as (connection, changed):
             row = await _one(connection, tenant, number)
             if row["reason"] == "virus" and not viruses:
                 raise NotFound(_MISSING.format(number))
@@ -133,7 +139,7 @@ class PostgresQuarantine:
             copy = _as_copy(row)
             restored = Restored(copy)
             if room is not None:
-                await self._to_inbox(connection, row, room, encoded, is_ham=is_ham)
+                await self._to_inbox(connection, row, room, encoded, changed, is_ham=is_ham)
             else:
                 restored = await self._send_on(connection, row, encoded)
             about = {"quarantine": number, "message": copy.message}
@@ -141,7 +147,14 @@ class PostgresQuarantine:
             return restored
 
     async def _to_inbox(
-        self, connection: Connection, row: Any, room: Any, encoded: bytes, *, is_ham: bool
+        self,
+        connection: Connection,
+        row: Any,
+        room: Any,
+        encoded: bytes,
+        changed: list[Changed],
+        *,
+        is_ham: bool,
     ) -> None:
         quota, size = room["quota_bytes"], row["size"]
         if quota is not None and room["used_bytes"] + size > quota:
@@ -149,7 +162,8 @@ class PostgresQuarantine:
         envelope, _ = decode_withheld(encoded)
         account = row["account_id"]
         await connection.execute(_HANDED_ON, row["id"])
-        await make_entries(connection, [SegmentMessage(envelope, BlobRange(0, 0), (account,))])
+        message = SegmentMessage(envelope, BlobRange(0, 0), (account,))
+        await make_entries(connection, [message], changed)
         if is_ham:
             await classify(connection, account, row["message"], Classification.HAM)
 

@@ -21,8 +21,10 @@ from uuid import uuid4
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.directory.outbox import write_outbox
 from posthorn.adapters.postgres.leader import Leadership
+from posthorn.adapters.postgres.mailboxes.changes import changing
 from posthorn.adapters.postgres.mailboxes.expunge import LOCK_ACCOUNT, past, purge, remove
 from posthorn.adapters.postgres.mailboxes.quarantine import discard
+from posthorn.ports.mailbox_hints import Announce, announce_nothing
 from posthorn.ports.retention import Step
 
 _TASK = "retention"
@@ -57,8 +59,9 @@ _WHERE = """
 class PostgresRetention:
     """The port Retention over Postgres. Each instance is a separate candidate for leadership."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, announce: Announce = announce_nothing) -> None:
         self._database = database
+        self._announce = announce
         self._leadership = Leadership(database, _TASK, uuid4())
         self._account = 0
         self._deleted: datetime | None = None
@@ -89,7 +92,7 @@ class PostgresRetention:
         return Step(gone, is_over)
 
     async def _expire(self, account: int, limit: int) -> int:
-        async with self._database.transaction() as connection:
+        async with changing(self._database, self._announce) as (connection, changed):
             row = await connection.fetchrow(LOCK_ACCOUNT, account)
             if row is None:
                 return 0
@@ -98,6 +101,7 @@ class PostgresRetention:
                 for old in await connection.fetch(_WHERE, account, limit)
             ]
             removed = await remove(connection, account, where, keep=row["undelete_days"] > 0)
+            changed += removed.changed
             if removed.below_quota:
                 await write_outbox(connection, row["address"])
             return removed.entries

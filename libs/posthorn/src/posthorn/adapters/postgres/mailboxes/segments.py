@@ -52,6 +52,10 @@ WITH old AS (
      ORDER BY placed_at LIMIT $2 FOR UPDATE SKIP LOCKED
 ), forgotten AS (
     DELETE FROM messages m USING old WHERE m.id = old.id RETURNING 1
+), headers AS (
+    DELETE FROM message_headers h USING old WHERE h.message_id = old.id
+), structures AS (
+    DELETE FROM message_structures s USING old WHERE s.message_id = old.id
 )
 SELECT count(*) FROM forgotten
 """
@@ -170,7 +174,7 @@ class PostgresSegmentCatalog:
             return await forget(connection, days, limit)
 
     async def forget_messages(self, older_than: float, limit: int) -> int:
-        """Delete rows of unreferenced messages placed at least that many seconds ago; returns
-        how many. Raises Unavailable."""
+        """Delete rows of unreferenced messages placed at least that many seconds ago, with what
+        is kept of their content; returns how many. Raises Unavailable."""
         async with self._database.session() as connection:
             return int(await connection.fetchval(_FORGET, older_than, limit))

@@ -19,11 +19,20 @@ from uuid import UUID
 from posthorn.adapters.postgres.access.audit import write_audit
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.leader import lead, resign
+from posthorn.adapters.postgres.mailboxes.changes import (
+    ADD_COUNTS,
+    COUNTS,
+    changed_of,
+    changing,
+    log_changes,
+)
 from posthorn.adapters.postgres.mailboxes.delivery import insert_messages
 from posthorn.adapters.postgres.mailboxes.folders import account_of, make_mailboxes
 from posthorn.model.blob_range import BodyLocation
 from posthorn.model.room import crossed_sql
 from posthorn.ports.errors import Conflict, NotFound
+from posthorn.ports.mailbox_hints import Announce, Changed, announce_nothing
+from posthorn.ports.mailbox_view import ChangeKind
 from posthorn.ports.segments import Segment, SegmentMessage
 from posthorn.ports.transfers import Contents, Entry, Exported, Importing, ImportLost
 
@@ -51,10 +60,21 @@ _STAYS = "SELECT EXISTS (SELECT FROM leaderships WHERE task = $1 AND holder = $2
 _LOCK = "SELECT quota_bytes, used_bytes FROM accounts WHERE id = $1 FOR NO KEY UPDATE"
 _ENTER = f"""
     WITH boxes AS (
-        UPDATE mailboxes b SET uidnext = b.uidnext + n.entries, modseq = b.modseq + 1
-          FROM (SELECT mailbox, count(*) AS entries FROM unnest($4::text[]) AS mailbox GROUP BY mailbox) AS n
+        UPDATE mailboxes b SET uidnext = b.uidnext + n.messages, {ADD_COUNTS}
+          FROM (
+              SELECT mailbox, {
+    COUNTS
+} FROM unnest($4::text[], $3::bigint[], $6::integer[]) AS e (mailbox, size_crlf, flags)
+               GROUP BY mailbox
+          ) AS n
          WHERE b.account_id = $1 AND b.name = n.mailbox
-        RETURNING b.mailbox_id, b.name, b.uidnext - n.entries AS first, b.modseq
+        RETURNING b.mailbox_id, b.name, b.uidnext - n.messages AS first, b.uidnext, b.modseq
+    ), changes AS (
+        {
+    log_changes(
+        f"SELECT $1, mailbox_id, modseq, {ChangeKind.ADDED}, int8multirange(int8range(first, uidnext)) FROM boxes"
+    )
+}
     ), made AS (
         INSERT INTO mailbox_entries (account_id, mailbox_id, uid, message_id, size_crlf, flags, internal_date, modseq)
         SELECT $1, boxes.mailbox_id, boxes.first + e.rank, e.message_id, e.size_crlf, e.flags,
@@ -67,19 +87,24 @@ _ENTER = f"""
         UPDATE accounts a SET used_bytes = a.used_bytes + n.octets, used_messages = a.used_messages + n.entries
           FROM (SELECT coalesce(sum(size_crlf), 0) AS octets, count(*) AS entries FROM made) AS n
          WHERE a.id = $1
-        RETURNING a.address, {crossed_sql("a.quota_bytes", "a.used_bytes", "a.used_bytes - n.octets")} AS crossed
+        RETURNING a.address, {
+    crossed_sql("a.quota_bytes", "a.used_bytes", "a.used_bytes - n.octets")
+} AS crossed
     ), told AS (
         INSERT INTO directory_outbox (subject) SELECT address FROM quota WHERE crossed RETURNING 1
     )
-    SELECT (SELECT count(*) FROM made), (SELECT pg_notify('directory', '') WHERE EXISTS (SELECT FROM told))
+    SELECT mailbox_id, modseq, (SELECT count(*) FROM made) AS entries,
+           (SELECT pg_notify('directory', '') WHERE EXISTS (SELECT FROM told)) AS notified
+      FROM boxes
 """
 
 
 class PostgresTransfers:
     """The port Transfers over Postgres."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, announce: Announce = announce_nothing) -> None:
         self._database = database
+        self._announce = announce
 
     async def contents(self, tenant: UUID | None, address: str, mailbox: str | None) -> Contents:
         """Count the entries to export."""
@@ -154,7 +179,7 @@ class PostgresTransfers:
         self, importing: Importing, segment: Segment, entries: Sequence[Entry]
     ) -> set[UUID]:
         """Store the messages for which there is room."""
-        async with self._database.transaction() as connection:
+        async with changing(self._database, self._announce) as (connection, changed):
             row = await connection.fetchrow(_LOCK, importing.account)
             if row is None or not await connection.fetchval(
                 _STAYS, _task(importing), importing.holder
@@ -173,15 +198,15 @@ class PostgresTransfers:
                     left = None if left is None else left - message.envelope.body.size
             messages = [(segment.id, message) for message, _ in fitting]
             made = await insert_messages(connection, messages, [segment])
-            await _enter(connection, importing, fitting)
+            changed += await _enter(connection, importing, fitting)
             return made | placed
 
 
 async def _enter(
     connection: Connection, importing: Importing, fitting: Sequence[tuple[SegmentMessage, Entry]]
-) -> None:
+) -> list[Changed]:
     if not fitting:
-        return
+        return []
     await make_mailboxes(
         connection,
         importing.account,
@@ -203,11 +228,12 @@ async def _enter(
             )
         )
         ranks[entry.mailbox] += 1
-    made = await connection.fetchval(
+    made = await connection.fetch(
         _ENTER, importing.account, *(list(column) for column in zip(*rows, strict=True))
     )
-    if made != len(rows):
+    if not made or made[0]["entries"] != len(rows):
         raise LookupError("an entry was not written")  # every mailbox was created above
+    return changed_of(importing.account, made)
 
 
 def _task(importing: Importing) -> str:

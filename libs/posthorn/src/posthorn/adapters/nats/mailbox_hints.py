@@ -1,0 +1,122 @@
+"""Hints that mailboxes have changed, over core NATS: nothing is stored; a lost one costs a poll.
+
+A message is a sequence of hints of 20 bytes each, big-endian: account (8), mailbox (4), modseq (8).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
+from itertools import batched
+from typing import Self
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from prometheus_client import Counter
+
+from posthorn.adapters.nats.connection import Connection
+from posthorn.model.streams import MAILBOX_HINTS
+from posthorn.ports.errors import Unavailable
+from posthorn.ports.mailbox_hints import Changed
+
+_malformed = Counter(
+    "posthorn_mailbox_hints_malformed_total", "Messages on the hints' subject that are none"
+)
+
+_HINT = struct.Struct(">QIQ")
+_MOST_AT_ONCE = 2000
+"""Most hints of one message: 40,000 bytes."""
+_MOST_WAITING = 20_000
+"""Most hints that wait to be sent; beyond, they are lost."""
+_GATHER_SECONDS = 0.01
+
+
+class NatsMailboxHints:
+    """The port MailboxHints on NATS; an async context manager for those that listen.
+
+    The first hints announced are sent at once; those within the next hundredth of a second in one
+    message at its end. A new connection subscribes again.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._waiting: dict[tuple[int, int], int] = {}
+        self._sending: asyncio.Task[None] | None = None
+        self._on_hint: Callable[[int, int, int], None] | None = None
+        self._client: Client | None = None  # the client that holds the subscription
+        self._subscription: Subscription | None = None
+        self._subscribing = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._connection.forget(self._subscribe)
+        if self._subscription is not None:
+            # also while the connection is down, or the library would renew it
+            with suppress(Exception):
+                await self._subscription.unsubscribe()
+
+    async def send(self, changed: Collection[Changed]) -> None:
+        """See the port."""
+        with suppress(Unavailable):
+            for some in batched(changed, _MOST_AT_ONCE, strict=False):
+                await self._connection.publish(MAILBOX_HINTS, encode_hints(some))
+
+    def announce(self, changed: Collection[Changed]) -> None:
+        """See the port."""
+        for account, mailbox, modseq in changed:
+            if len(self._waiting) < _MOST_WAITING or (account, mailbox) in self._waiting:
+                self._waiting[account, mailbox] = modseq
+        if self._sending is None and self._waiting:
+            self._sending = asyncio.create_task(self._send(), name="mailbox hints")
+
+    async def _send(self) -> None:
+        try:
+            while self._waiting:
+                changed = [(*box, modseq) for box, modseq in self._waiting.items()]
+                self._waiting = {}
+                await self.send(changed)
+                await asyncio.sleep(_GATHER_SECONDS)
+        finally:
+            self._sending = None
+
+    async def listen(self, on_hint: Callable[[int, int, int], None]) -> None:
+        """See the port; once for an object."""
+        self._on_hint = on_hint
+        self._connection.on_up(self._subscribe)
+        with suppress(Unavailable):  # the hook does it after the connect
+            await self._subscribe()
+
+    async def _subscribe(self) -> None:
+        async with self._subscribing:
+            client = self._connection.client
+            # the library renews subscriptions of a client that reconnects
+            if self._client is not client:
+                self._subscription = await self._connection.subscribe(MAILBOX_HINTS, self._heard)
+                self._client = client
+
+    async def _heard(self, message: Msg) -> None:
+        assert self._on_hint is not None
+        try:
+            hints = list(decode_hints(message.data))
+        except ValueError:
+            _malformed.inc()
+            return
+        for hint in hints:
+            self._on_hint(*hint)
+
+
+def encode_hints(changed: Collection[Changed]) -> bytes:
+    """Return hints as a message has them."""
+    return b"".join(_HINT.pack(*each) for each in changed)
+
+
+def decode_hints(payload: bytes) -> Iterator[Changed]:
+    """Yield the hints of a message. Raises ValueError for one that is none."""
+    if not payload or len(payload) % _HINT.size:
+        raise ValueError("not a sequence of hints")
+    return _HINT.iter_unpack(payload)

@@ -1,0 +1,1 @@
+"""Mailboxes as IMAP sees and changes them: the ports Folders, MailboxView and Placing."""

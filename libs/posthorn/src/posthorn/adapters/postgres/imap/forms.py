@@ -1,0 +1,87 @@
+"""What is kept of a message beside its body: header, ENVELOPE, BODYSTRUCTURE (ADR 33).
+
+Rules:
+
+- A header is one zstd frame of at most ``LONGEST_HEADER_BYTES``; a longer one is not kept.
+- What is kept first stays: it depends on the message alone. Envelope and structure of another
+  ``FORMS_VERSION`` are replaced.
+- Rows are inserted in the order of message ids, and for messages that exist only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+from uuid import UUID
+
+import zstandard
+
+from posthorn.adapters.postgres.database import Connection
+from posthorn.ports.mailbox_view import Kept
+from posthorn.wire.message.header import header_end
+from posthorn.wire.message.mime_encoding import VERSION
+
+LONGEST_HEADER_BYTES = 256 * 1024
+_ENVELOPE_VERSION = 1
+FORMS_VERSION: Final = _ENVELOPE_VERSION << 8 | VERSION
+"""Version of an envelope and a structure together."""
+_LEVEL = 1
+
+_KEEP_HEADERS = """
+    INSERT INTO message_headers (message_id, header)
+    SELECT m.id, w.header FROM unnest($1::uuid[], $2::bytea[]) AS w (id, header) JOIN messages m ON m.id = w.id
+     ORDER BY m.id
+    ON CONFLICT (message_id) DO NOTHING
+"""
+_KEEP_FORMS = f"""
+    INSERT INTO message_structures AS t (message_id, version, envelope, structure)
+    SELECT m.id, {FORMS_VERSION}, w.envelope, w.structure
+      FROM unnest($1::uuid[], $2::bytea[], $3::bytea[]) AS w (id, envelope, structure) JOIN messages m ON m.id = w.id
+     ORDER BY m.id
+    ON CONFLICT (message_id) DO UPDATE
+       SET version = excluded.version,
+           envelope = CASE WHEN t.version = excluded.version THEN coalesce(t.envelope, excluded.envelope)
+                           ELSE excluded.envelope END,
+           structure = CASE WHEN t.version = excluded.version THEN coalesce(t.structure, excluded.structure)
+                            ELSE excluded.structure END
+     WHERE t.version <> excluded.version OR t.envelope IS NULL AND excluded.envelope IS NOT NULL
+        OR t.structure IS NULL AND excluded.structure IS NOT NULL
+"""
+
+
+async def keep_headers(connection: Connection, headers: Iterable[tuple[UUID, bytes]]) -> None:
+    """Keep headers of messages, in the caller's transaction; too long ones are left out."""
+    frames = {
+        message: zstandard.ZstdCompressor(level=_LEVEL).compress(header)
+        for message, header in headers
+        if len(header) <= LONGEST_HEADER_BYTES
+    }
+    if frames:
+        await connection.execute(_KEEP_HEADERS, list(frames), list(frames.values()))
+
+
+async def keep_forms(connection: Connection, made: Sequence[Kept]) -> None:
+    """Keep envelopes and structures of messages."""
+    forms = {each.message: each for each in made if each.envelope or each.structure}
+    if forms:
+        await connection.execute(
+            _KEEP_FORMS,
+            list(forms),
+            [each.envelope for each in forms.values()],
+            [each.structure for each in forms.values()],
+        )
+
+
+def header_of(content: bytes) -> bytes | None:
+    """Return the header of a message, the empty line included; None where it has no end within
+    what is kept."""
+    end = header_end(content[:LONGEST_HEADER_BYTES])
+    return None if end < 0 else content[:end]
+
+
+def decompressed(frame: bytes) -> bytes:
+    """Return a header. Raises zstandard.ZstdError for one that is damaged or too long."""
+    announced = zstandard.frame_content_size(frame)
+    if not 0 <= announced <= LONGEST_HEADER_BYTES:
+        raise zstandard.ZstdError("not a header")
+    return zstandard.ZstdDecompressor().decompress(frame, max_output_size=LONGEST_HEADER_BYTES)

@@ -1,0 +1,114 @@
+"""STORE: changes of flags and keywords (RFC 9051 §6.4.6, RFC 7162 §3.1.3).
+
+Theory:
+
+- One statement changes the entries that would differ, the counters, and the change log. When no
+  entry differs, nothing is written and the modseq stays.
+- Entries hold keywords as their mailbox spells them, so that arrays can be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from posthorn.adapters.postgres.database import Database
+from posthorn.adapters.postgres.imap.rows import (
+    ONCE,
+    admit_keywords,
+    lock_account,
+    mailbox_by_id,
+    spelled,
+)
+from posthorn.ports.mailbox_view import EntryFlags, Stored
+
+# $4: bits, $5: keywords, as the mailbox spells them
+_AFTER: Final = {
+    "+": (
+        "e.flags | $4::integer",
+        "e.keywords || ARRAY (SELECT k FROM unnest($5::text[]) AS k WHERE k <> ALL (e.keywords))",
+    ),
+    "-": (
+        "e.flags & ~$4::integer",
+        "ARRAY (SELECT k FROM unnest(e.keywords) WITH ORDINALITY AS u (k, n) WHERE k <> ALL ($5::text[]) ORDER BY n)",
+    ),
+    "": ("$4::integer", "$5::text[]"),
+}
+_STORE = """
+    WITH wanted AS MATERIALIZED (
+        SELECT uid, flags, keywords, modseq, is_failed, new_flags, new_keywords,
+               NOT is_failed AND (
+                   flags <> new_flags OR NOT (keywords @> new_keywords AND new_keywords @> keywords)
+               ) AS differs
+          FROM (
+              SELECT e.uid, e.flags, e.keywords, e.modseq, coalesce(e.modseq > $6::bigint, false) AS is_failed,
+                     ({flags})::integer AS new_flags,
+                     CASE WHEN $5::text[] = '{{}}' AND {keeps} THEN e.keywords ELSE {keywords} END AS new_keywords
+                FROM unnest($3::bigint[]) AS w (uid)
+                JOIN mailbox_entries e ON e.account_id = $1 AND e.mailbox_id = $2 AND e.uid = w.uid
+          ) AS looked
+    ), sums AS MATERIALIZED (
+        SELECT count(*) AS entries, sum((flags & 1) - (new_flags & 1)) AS unseen,
+               sum((new_flags >> 3 & 1) - (flags >> 3 & 1)) AS deleted, range_agg(int8range(uid, uid + 1)) AS uids
+          FROM wanted WHERE differs
+    ), box AS (
+        UPDATE mailboxes b
+           SET modseq = b.modseq + 1, counted_modseq = b.counted_modseq + 1,
+               unseen = b.unseen + sums.unseen, deleted = b.deleted + sums.deleted
+          FROM sums WHERE b.account_id = $1 AND b.mailbox_id = $2 AND sums.entries > 0
+        RETURNING b.modseq
+    ), logged AS (
+        INSERT INTO mailbox_changes (account_id, mailbox_id, modseq, kind, uids)
+        SELECT $1, $2, box.modseq, 1, sums.uids FROM box, sums
+        {once}
+    ), changed AS (
+        UPDATE mailbox_entries e SET flags = w.new_flags, keywords = w.new_keywords, modseq = box.modseq
+          FROM wanted w, box
+         WHERE w.differs AND e.account_id = $1 AND e.mailbox_id = $2 AND e.uid = w.uid
+    )
+    SELECT uid, is_failed, CASE WHEN differs THEN new_flags ELSE flags END AS flags,
+           CASE WHEN differs THEN new_keywords ELSE keywords END AS keywords,
+           CASE WHEN differs THEN (SELECT modseq FROM box) ELSE modseq END AS modseq
+      FROM wanted ORDER BY uid
+"""
+_STATEMENTS: Final = {
+    action: _STORE.format(
+        once=ONCE, flags=flags, keywords=keywords, keeps="true" if action else "false"
+    )
+    for action, (flags, keywords) in _AFTER.items()
+}
+
+
+async def store(
+    database: Database,
+    account: int,
+    mailbox: int,
+    uids: Sequence[int],
+    action: str,
+    flags: int,
+    keywords: Sequence[str],
+    unchanged_since: int | None,
+) -> Stored:
+    """Change flags; see ``MailboxView.store``."""
+    statement = _STATEMENTS[action]
+    async with database.transaction() as connection:
+        await lock_account(connection, account)
+        box = await mailbox_by_id(connection, account, mailbox)
+        wanted = () if action == "-" else keywords
+        there = await admit_keywords(connection, account, box, wanted)
+        rows = await connection.fetch(
+            statement,
+            account,
+            mailbox,
+            sorted(set(uids)),
+            flags,
+            spelled(keywords, there),
+            unchanged_since,
+        )
+    changed = [
+        EntryFlags(row["uid"], row["flags"], tuple(row["keywords"]), row["modseq"])
+        for row in rows
+        if not row["is_failed"]
+    ]
+    modseq = max([box["modseq"], *(each.modseq for each in changed)])
+    return Stored(modseq, changed, [row["uid"] for row in rows if row["is_failed"]])

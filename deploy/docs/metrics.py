@@ -20,6 +20,7 @@ _OWN = {
     "relay": "Relay",
     "scan": "Scanning tier",
     "pop3": "POP3",
+    "imap": "IMAP",
     "api": "API",
 }
 _SHARED = "Shared by several services"

@@ -18,8 +18,8 @@ class Answer:
     """Whether messages may lose their numbers before the reply: not after FETCH, STORE and SEARCH
     by number (RFC 9051 §7.5.1)."""
     syncs: bool = True
-    """Whether what changed in the selected mailbox is told before the reply. False: nothing is
-    asked of the store (what is known already is told all the same)."""
+    """Whether the store is asked what changed in the selected mailbox, to tell it before the reply.
+    False: only if a hint said that something did (what is known already is told all the same)."""
 
 
 class No(Exception):

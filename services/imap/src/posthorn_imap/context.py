@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import ssl
 from dataclasses import dataclass, field
 
-from posthorn.model.ip_addresses import is_loopback
 from posthorn.ports.bodies import BodyReader
 from posthorn.ports.folders import Folders
-from posthorn.ports.mailbox_hints import MailboxHints
 from posthorn.ports.mailbox_view import MailboxView
 from posthorn.ports.placing import Placing
+from posthorn_imap.hints import ProcessHints
+from posthorn_imap.logins import Logins
+from posthorn_imap.watching import Watching
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Backend:
     view: MailboxView
     placing: Placing
     bodies: BodyReader
-    hints: MailboxHints
+    hints: ProcessHints
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +41,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class ImapContext:
-    """What all connections of a process share."""
+    """What all sessions of a process share."""
 
     backend: Backend
     limits: Limits
-    tls: ssl.SSLContext | None
-    loopback_passwords: bool
-    """Passwords are taken without TLS from this very host."""
-
-    def is_trusted(self, address: str) -> bool:
-        """Whether a client with this address may send its password without TLS."""
-        return self.loopback_passwords and is_loopback(address)
+    logins: Logins
+    watching: Watching

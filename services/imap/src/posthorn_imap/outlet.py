@@ -19,17 +19,25 @@ class Outlet(Protocol):
         ...
 
     def flush(self) -> None:
-        """Write what is collected now."""
+        """Write what is collected now; close afterwards, if that was asked for."""
         ...
 
     def close(self) -> None:
-        """Close after what is collected was taken."""
+        """Close once the event under way is done and what is collected was taken."""
+        ...
+
+    def cut(self) -> None:
+        """Close at once: a reply cannot be finished."""
         ...
 
     async def start_tls(self) -> None:
-        """Shake hands for TLS. Raises OSError."""
+        """Write what is collected and shake hands for TLS. Raises OSError."""
         ...
 
     def claim(self, account: str, tenant: str) -> bool:
         """Take a place of the share of an account and its tenant, if there is one."""
+        ...
+
+    def unclaim(self) -> None:
+        """Release it: the login came to nothing."""
         ...

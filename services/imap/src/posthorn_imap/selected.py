@@ -18,7 +18,7 @@ class Selected:
     """What a connection has selected."""
 
     __slots__ = (
-        "account", "keywords", "known_modseq", "mailbox", "modseq", "name", "numbering",
+        "account", "heard_modseq", "keywords", "mailbox", "modseq", "name", "numbering",
         "pending", "read_only", "saved", "uidvalidity",
     )  # fmt: skip
 
@@ -30,8 +30,9 @@ class Selected:
         self.uidvalidity = opened.uidvalidity
         self.modseq = opened.modseq
         """Up to which everything is known (and told or pending)."""
-        self.known_modseq = opened.modseq
-        """The highest that was heard of, by a hint or a poll."""
+        self.heard_modseq = opened.modseq
+        """The highest that was heard of, by a hint or a poll; -1: there is a change, it is not
+        known how far."""
         self.keywords = opened.keywords
         """As told in FLAGS."""
         self.numbering = Numbering(opened.uids, uidnext=opened.uidnext)
@@ -43,7 +44,16 @@ class Selected:
     @property
     def is_behind(self) -> bool:
         """Whether the mailbox is known to have changed."""
-        return self.known_modseq != self.modseq
+        return self.heard_modseq < 0 or self.heard_modseq > self.modseq
+
+    def hear_of(self, modseq: int) -> bool:
+        """Note that the mailbox has changed; modseq 0: it is not known how far. Return whether that
+        is news."""
+        if not modseq:
+            self.heard_modseq = -1
+        elif self.heard_modseq >= 0:
+            self.heard_modseq = max(self.heard_modseq, modseq)
+        return self.is_behind
 
     def uids(self, messages: SequenceSet, *, by_uid: bool) -> array[int]:
         """Return the UIDs, ascending, of a set as the client counts; of ``by_uid`` those that have
@@ -67,4 +77,3 @@ class Selected:
             if entry.uid not in told and len(self.pending) < MOST_PENDING:
                 self.pending[entry.uid] = entry
         self.modseq = changes.modseq
-        self.known_modseq = max(self.known_modseq, changes.modseq)

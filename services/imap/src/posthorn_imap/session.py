@@ -15,8 +15,9 @@ from __future__ import annotations
 import asyncio
 
 import structlog
+from prometheus_client import Counter
 
-from posthorn.ports.access import Proof
+from posthorn.ports.access import Ending, Proof
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.folders import ImapAccount
 from posthorn.ports.mailbox_view import MailboxGone
@@ -28,11 +29,22 @@ from posthorn.wire.imap.states import State, capabilities
 from posthorn_imap import syncing
 from posthorn_imap.answering import Answer, Bad, Drop, No
 from posthorn_imap.context import ImapContext
-from posthorn_imap.handlers import EVENT_HANDLERS, HANDLERS
+from posthorn_imap.handlers import EVENT_HANDLERS, HANDLERS, UNSERVED
+from posthorn_imap.logins import ENDINGS
 from posthorn_imap.outlet import Outlet
 from posthorn_imap.selected import Selected
 
 log = structlog.get_logger()
+
+BAD_COMMANDS_BEFORE_LOGIN = 10
+BAD_COMMANDS = 100
+"""Invalid commands in a row at which the connection is closed."""
+
+_commands = Counter("posthorn_imap_commands_total", "Commands answered", ["command", "outcome"])
+
+
+async def _unserved(_: ImapSession, __: Command | Event) -> Answer:
+    raise Bad("this command is not served here")
 
 
 class ImapSession:
@@ -49,12 +61,19 @@ class ImapSession:
         self.proof: Proof | None = None
         """What the connection logged in with."""
         self.selected: Selected | None = None
+        """Changed by ``select`` and ``deselect`` alone."""
+        self.sasl_name: bytes | None = None
+        """What AUTHENTICATE LOGIN has learned so far."""
+        self.failures = 0
+        """Wrong passwords so far."""
         self.tag = b""
         """Of the command under way, or of the IDLE that runs."""
         self.ending = "dropped"
         """How it ended, for the log."""
         self.busy = asyncio.Lock()
         """Held while a command is done, and while a client in IDLE is told what changed."""
+        self._bad = 0
+        self._done = 0
 
     # what handlers ask
 
@@ -96,7 +115,24 @@ class ImapSession:
     def hidden(self) -> frozenset[str]:
         """Capabilities that this client is not shown, in upper case."""
         mine = () if self.account is None else self.account.hidden
-        return self.context.limits.hidden | {name.upper() for name in mine}
+        return self.context.limits.hidden | UNSERVED | {name.upper() for name in mine}
+
+    @property
+    def is_idling(self) -> bool:
+        """Whether IDLE runs."""
+        return self.machine.is_idling
+
+    def select(self, selected: Selected) -> None:
+        """Make a mailbox the selected one, and hear of its changes from now on."""
+        self.deselect()
+        self.selected = selected
+        self.context.watching.enter(self, selected)
+
+    def deselect(self) -> None:
+        """Have no mailbox selected."""
+        if self.selected is not None:
+            self.context.watching.leave(self, self.selected)
+            self.selected = None
 
     def capabilities(self) -> str:
         """Return the capabilities of this moment, in a line."""
@@ -121,9 +157,9 @@ class ImapSession:
                 case Request(tag, command):
                     self.tag = tag
                     await self._answer(tag, command)
-                case Refused(reply) | Continue(reply):
-                    if isinstance(event, Refused):
-                        await self._refused(event)
+                case Refused():
+                    await self._refused(event)
+                case Continue(reply):
                     self.out.send(reply)
                     self.out.flush()
                 case Fatal(reply):
@@ -145,13 +181,38 @@ class ImapSession:
                     self.mailbox_gone()
                 self.out.flush()
 
+    def revoke(self, ending: Ending) -> None:
+        """End, for what the connection logged in with does not hold any more. What is done for it
+        is done to its end, but not sent."""
+        how, words = ENDINGS[ending]
+        if self.busy.locked():
+            self.ending = how
+            self.out.cut()
+            return
+        self.out.send(untagged("BYE", words))
+        self.end(how)
+        self.out.flush()
+
+    def leave(self) -> None:
+        """Wind up: the connection has ended, and what was done for it too."""
+        self.deselect()
+        self.context.logins.ended(self)
+        if self.account is not None:
+            log.info(
+                "connection ended",
+                account=self.account.address,
+                client=self.client,
+                how=self.ending,
+                commands=self._done,
+            )
+
     def mailbox_gone(self) -> None:
         """End: the selected mailbox was deleted elsewhere."""
         self.out.send(untagged("BYE", "the selected mailbox was deleted"))
         self.end("mailbox deleted")
 
     def end(self, how: str) -> None:
-        """Close after what is queued."""
+        """Close after the event under way."""
         self.ending = how
         self.out.close()
 
@@ -159,18 +220,23 @@ class ImapSession:
 
     async def _answer(self, tag: bytes, command: Command | Event) -> None:
         """Run the handler of a command or event; send the tagged reply, if it has one."""
-        handler = HANDLERS.get(type(command)) or EVENT_HANDLERS[type(command)]
+        handler = HANDLERS.get(type(command)) or EVENT_HANDLERS.get(type(command), _unserved)
+        self._bad = 0
+        outcome, is_there = "ok", True
         try:
             answer = await handler(self, command)
             if answer is None:  # the event has no tagged reply, or the handler sent everything
                 return
-            await self._tell(answer)
+            is_there = await self._tell(answer)
             reply = tagged(tag, "OK", answer.words, answer.code)
         except No as error:
-            reply = await self._failed(tagged(tag, "NO", error.words, error.code))
+            outcome = "no"
+            reply = self._failed(tagged(tag, "NO", error.words, error.code))
         except Bad as error:
-            reply = await self._failed(tagged(tag, "BAD", str(error)))
+            outcome = "bad"
+            reply = self._failed(tagged(tag, "BAD", str(error)))
         except Unavailable as error:
+            outcome = "fault"
             log.warning(
                 "command failed", command=type(command).__name__, part=error.part, detail=str(error)
             )
@@ -184,7 +250,14 @@ class ImapSession:
             self.end("outcome unknown")
             return
         self.out.send(reply)
+        self._count(command, outcome)
+        if not is_there:
+            self.mailbox_gone()
         self.machine.ready(self._state())
+
+    def _count(self, command: Command | Event, outcome: str) -> None:
+        self._done += 1
+        _commands.labels(type(command).__name__.lower(), outcome).inc()
 
     def _state(self) -> State | None:
         """Return the state that follows from what is selected; None: as it is."""
@@ -192,22 +265,35 @@ class ImapSession:
             return None
         return State.AUTHENTICATED if self.selected is None else State.SELECTED
 
-    async def _tell(self, answer: Answer) -> None:
+    async def _tell(self, answer: Answer) -> bool:
+        """Tell what changed in the selected mailbox; return whether it is there. The command has
+        succeeded, so a fault does not make it fail."""
         if self.selected is None:
-            return
-        if answer.syncs:
-            await syncing.sync(self, expunges=answer.tells_expunges)
-        else:
-            syncing.tell(self, expunges=answer.tells_expunges)
+            return True
+        try:
+            if answer.syncs or self.selected.is_behind:
+                await syncing.learn(self)
+        except Unavailable as error:
+            log.warning("changes not told", part=error.part, detail=str(error))
+        except MailboxGone:
+            return False
+        syncing.tell(self, expunges=answer.tells_expunges)
+        return True
 
-    async def _failed(self, reply: bytes) -> bytes:
+    def _failed(self, reply: bytes) -> bytes:
         """Tell what is known, but no expunges, before a NO or BAD."""
         if self.selected is not None:
             syncing.tell(self, expunges=False)
         return reply
 
     async def _refused(self, event: Refused) -> None:
-        """Discard what came of an APPEND that is refused."""
+        """Answer a command that is not valid, and discard what came of an APPEND."""
         handler = EVENT_HANDLERS.get(Refused)
         if handler is not None:
             await handler(self, event)
+        self.out.send(event.reply)
+        self._bad += 1
+        _commands.labels("refused", "bad").inc()
+        if self._bad >= (BAD_COMMANDS_BEFORE_LOGIN if self.account is None else BAD_COMMANDS):
+            self.out.send(untagged("BYE", "too many bad commands"))
+            self.end("bad commands")

@@ -31,9 +31,14 @@ async def learn(session: ImapSession) -> None:
     """Learn what changed since the last time. Raises Unavailable, MailboxGone."""
     selected = session.mailbox
     view = session.backend.view
-    changes = await view.changes(selected.account, selected.mailbox, selected.modseq)
-    if changes is None:
-        changes = await _compare(session, selected)
+    heard, selected.heard_modseq = selected.heard_modseq, selected.modseq
+    try:
+        changes = await view.changes(selected.account, selected.mailbox, selected.modseq)
+        if changes is None:
+            changes = await _compare(session, selected)
+    except BaseException:
+        selected.heard_modseq = heard
+        raise
     selected.learn(changes)
 
 

@@ -18,10 +18,10 @@ from posthorn.ports.mailbox_hints import LateHints
 from posthorn.ports.maildrops import Maildrops
 from posthorn.ports.sending import Senders, Throttle
 from posthorn.runtime.installation import InstallationGuard
+from posthorn.runtime.mail_login import MailLogin
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.process import Process
 from posthorn.runtime.tls import Certificate
-from posthorn_pop3.authenticator import Authenticator
 from posthorn_pop3.login_days import LoginDays
 from posthorn_pop3.read_events import ReadEvents
 from posthorn_pop3.server import serving
@@ -44,7 +44,9 @@ def build(
     return MaildropService(
         maildrops=maildrops,
         bodies=bodies,
-        authenticator=Authenticator(settings, passwords, senders, throttle, maildrops),
+        mail_login=MailLogin(
+            "pop3", maildrops.login, settings, passwords, senders, throttle, maildrops
+        ),
         read_events=read_events,
         login_days=login_days,
     )

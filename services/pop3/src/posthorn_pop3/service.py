@@ -25,17 +25,15 @@ from uuid import UUID
 import structlog
 from prometheus_client import Counter
 
-from posthorn.ports.access import Ending, Proof
+from posthorn.ports.access import Ending
 from posthorn.ports.bodies import BodyReader
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.maildrops import RENEW_SECONDS, MaildropBusy, Maildrops
 from posthorn.ports.maildrops import AccountLogin as Account
-from posthorn.runtime.familiar_networks import client_network_of
 from posthorn.runtime.ids import new_id
+from posthorn.runtime.mail_login import LoginRefused, MailLogin, Refusal
 from posthorn.runtime.passwords import Busy
-from posthorn.wire.address import AddressError, parse_address
 from posthorn.wire.pop3.events import Login
-from posthorn_pop3.authenticator import Authenticator
 from posthorn_pop3.login_days import LoginDays
 from posthorn_pop3.open_maildrop import OpenMaildrop
 from posthorn_pop3.read_events import ReadEvents
@@ -52,6 +50,14 @@ _revoked = Counter(
     "posthorn_pop3_revoked_total", "Sessions ended because they might not go on", ["reason"]
 )
 _leases_lost = Counter("posthorn_pop3_leases_lost_total", "Sessions whose lease ran out")
+
+
+_REFUSALS = {
+    Refusal.WRONG: "[AUTH] name or password is wrong",
+    # not [AUTH]: mail clients would ask their owners for a new password
+    Refusal.THROTTLED: "[SYS/TEMP] too many failed logins, try again in some minutes",
+    Refusal.SUSPENDED: "[SYS/PERM] this account is suspended, ask its administrator",
+}
 
 
 class LoginFailed(Exception):
@@ -80,13 +86,13 @@ class MaildropService:
         self,
         maildrops: Maildrops,
         bodies: BodyReader,
-        authenticator: Authenticator,
+        mail_login: MailLogin[Account],
         read_events: ReadEvents,
         login_days: LoginDays | None = None,
     ) -> None:
         self._maildrops = maildrops
         self._bodies = bodies
-        self._authenticator = authenticator
+        self._mail_login = mail_login
         self._read_events = read_events
         self._login_days = login_days
         self._open: dict[UUID, OpenMaildrop] = {}
@@ -125,7 +131,14 @@ class MaildropService:
     async def _log_in(
         self, login: Login, client: str, claim: Callable[[str, str], bool]
     ) -> OpenMaildrop:
-        known, proof = await self._known(login, client)
+        try:
+            known, proof = await self._mail_login.log_in(
+                login.name, login.password, client, acts_as=login.authorize_as
+            )
+        except LoginRefused as refused:
+            raise LoginFailed(refused.refusal.value, _REFUSALS[refused.refusal]) from None
+        if self._login_days is not None:
+            self._login_days.note(known.account)
         if not claim(known.address, str(known.tenant)):
             raise LoginFailed(
                 "sessions",
@@ -145,33 +158,6 @@ class MaildropService:
         )
         self._open[holder] = maildrop
         return maildrop
-
-    async def _known(self, login: Login, client: str) -> tuple[Account, Proof]:
-        address = _canonical(login.name)
-        client_network = client_network_of(address, client) if address else b""
-        known = await self._maildrops.login(address, client_network) if address else None
-        is_own = not login.authorize_as or _canonical(login.authorize_as) == address
-        proof = await self._authenticator.by_app_password(known, login.password)
-        if proof is None or not is_own:
-            familiar = known is not None and known.network_age is not None
-            async with self._authenticator.attempt(address, client, familiar=familiar) as attempt:
-                if attempt.refused:
-                    raise LoginFailed(
-                        "throttled", "[SYS/TEMP] too many failed logins, try again in some minutes"
-                    )
-                proof = await self._authenticator.by_password(known, login.password)
-                if proof is None or not is_own:
-                    await attempt.wrong()
-                    raise LoginFailed("wrong", "[AUTH] name or password is wrong")
-        assert known is not None
-        if not known.active:
-            raise LoginFailed(
-                "suspended", "[SYS/PERM] this account is suspended, ask its administrator"
-            )
-        self._authenticator.logged_in(known, client_network)
-        if self._login_days is not None:
-            self._login_days.note(known.account)
-        return known, proof
 
     def closed(self, holder: UUID) -> None:
         """Forget a maildrop that its session has closed."""
@@ -268,10 +254,3 @@ class MaildropService:
                     session=str(holder),
                     why=ending.value,
                 )
-
-
-def _canonical(name: str) -> str | None:
-    try:
-        return str(parse_address(name))
-    except AddressError:
-        return None

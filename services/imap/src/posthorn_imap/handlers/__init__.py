@@ -9,10 +9,54 @@ Unavailable and MailboxGone through.
 
 from __future__ import annotations
 
+from posthorn.wire.imap.commands import (
+    Compress,
+    Expunge,
+    Fetch,
+    Move,
+    Search,
+    Sort,
+    Thread,
+    UidBatches,
+)
+from posthorn.wire.imap.events import AppendEnd
 from posthorn_imap.answering import Handler
-from posthorn_imap.handlers import general
+from posthorn_imap.handlers import (
+    general,
+    idling,
+    listing,
+    logging_in,
+    mailboxes,
+    selecting,
+)
 
-HANDLERS: dict[type, Handler] = {**general.HANDLERS}
+HANDLERS: dict[type, Handler] = {
+    **general.HANDLERS,
+    **logging_in.HANDLERS,
+    **listing.HANDLERS,
+    **mailboxes.HANDLERS,
+    **selecting.HANDLERS,
+    **idling.HANDLERS,
+}
 """Command to handler."""
-EVENT_HANDLERS: dict[type, Handler] = {}
+EVENT_HANDLERS: dict[type, Handler] = {**logging_in.EVENT_HANDLERS}
 """Event to handler."""
+
+_NEEDED: dict[type, tuple[str, ...]] = {
+    AppendEnd: ("MULTIAPPEND", "APPENDLIMIT", "REPLACE"),
+    Compress: ("COMPRESS=DEFLATE",),
+    Expunge: ("UIDPLUS",),
+    Fetch: ("BINARY", "PREVIEW", "SAVEDATE", "PARTIAL"),
+    Move: ("MOVE",),
+    Search: ("ESEARCH", "SEARCHRES", "WITHIN", "INPROGRESS"),
+    Sort: ("SORT", "SORT=DISPLAY", "ESORT"),
+    Thread: ("THREAD=ORDEREDSUBJECT", "THREAD=REFERENCES"),
+    UidBatches: ("UIDBATCHES",),
+}
+UNSERVED = frozenset(
+    name
+    for command, names in _NEEDED.items()
+    if command not in HANDLERS and command not in EVENT_HANDLERS
+    for name in names
+)
+"""Capabilities whose commands have no handler: they are shown to nobody."""

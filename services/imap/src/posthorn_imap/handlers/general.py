@@ -26,7 +26,7 @@ async def _noop(session: ImapSession, _: Noop | Check) -> Answer:
 
 async def _logout(session: ImapSession, _: Logout) -> Answer:
     session.out.send(replies.untagged("BYE", "logging out"))
-    session.selected = None
+    session.deselect()
     session.end("logout")
     return Answer("bye", syncs=False)
 

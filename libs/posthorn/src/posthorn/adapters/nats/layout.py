@@ -77,6 +77,7 @@ _NEEDED: Final = {
     "submission": (INGEST, BUCKET_STREAM),
     "relay": (INGEST,),
     "pop3": (),
+    "imap": (),
     "scan": (INGEST,),
 }
 """Streams that a part requires. Mail does not wait for EVENTS."""

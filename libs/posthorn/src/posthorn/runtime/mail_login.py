@@ -1,0 +1,152 @@
+"""Logins of those who read mail (POP3, IMAP): passwords of accounts and app passwords, and how often
+a wrong one may be tried.
+
+Rules:
+
+- Failures are counted as ``posthorn.runtime.login_throttle`` says, in counters shared with
+  submission and with all pods. A client that has used one up is refused before anything is
+  verified: otherwise the answer would tell a right guess from a wrong one. The refusal is a
+  transient one: at a permanent one mail clients ask their owners for a new password.
+- A password with the prefix of app passwords is looked up as one first, before the counters are
+  asked: nobody guesses one, and guesses at the account's own password do not block it. If it is
+  none it may still be the account's own, and is then verified as such, which also takes as long as
+  for an account that does not exist.
+- Only who showed the right password learns that the account is suspended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from typing import Protocol
+
+from posthorn.ports.access import FamiliarNetworks, Proof, digest_of
+from posthorn.ports.sending import APP_PASSWORD_PREFIX, Senders, Throttle
+from posthorn.runtime.familiar_networks import FamiliarNetworkRecorder, client_network_of
+from posthorn.runtime.login_throttle import LoginThrottle
+from posthorn.runtime.passwords import Passwords
+from posthorn.runtime.settings import LoginLimitSettings
+from posthorn.wire.address import AddressError, parse_address
+
+
+class Refusal(StrEnum):
+    """Why a login is refused."""
+
+    WRONG = "wrong"
+    """Name or password are wrong."""
+    THROTTLED = "throttled"
+    """Too many logins of the client, or to the account, have failed: transient."""
+    SUSPENDED = "suspended"
+    """The account or its tenant is suspended."""
+
+
+class LoginRefused(Exception):
+    """The login is refused."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.value)
+        self.refusal = refusal
+
+
+class LoginAccount(Protocol):
+    """What a login needs of an account."""
+
+    @property
+    def account(self) -> int:
+        """Its id."""
+        ...
+
+    @property
+    def address(self) -> str:
+        """Its canonical address."""
+        ...
+
+    @property
+    def password_hash(self) -> str:
+        """Of its own password."""
+        ...
+
+    @property
+    def active(self) -> bool:
+        """Whether it may log in."""
+        ...
+
+    @property
+    def network_age(self) -> float | None:
+        """Seconds since it last logged in from the client's network; None: not familiar."""
+        ...
+
+
+class MailLogin[A: LoginAccount]:
+    """Verifies names and passwords, and counts failures."""
+
+    def __init__(
+        self,
+        scope: str,
+        find: Callable[[str, bytes], Awaitable[A | None]],
+        limits: LoginLimitSettings,
+        passwords: Passwords,
+        senders: Senders,
+        throttle: Throttle,
+        networks: FamiliarNetworks,
+    ) -> None:
+        """``scope``: what an app password must be for. ``find`` returns the account of a
+        canonical address, and whether a network key is familiar to it."""
+        self._scope = scope
+        self._find = find
+        self._passwords = passwords
+        self._senders = senders
+        self._login_throttle = LoginThrottle(throttle, limits)
+        self._familiar_networks = FamiliarNetworkRecorder(networks)
+
+    async def log_in(
+        self, name: str, password: str, client: str, *, acts_as: str = ""
+    ) -> tuple[A, Proof]:
+        """Return the account, and the proof of what it logged in with. ``client``: an IP address;
+        ``acts_as``: the authorization identity, empty for that of the name.
+
+        Raises LoginRefused, Unavailable, passwords.Busy.
+        """
+        address = _canonical(name)
+        client_network = client_network_of(address, client) if address else b""
+        known = await self._find(address, client_network) if address else None
+        is_own = not acts_as or _canonical(acts_as) == address
+        proof = await self._by_app_password(known, password)
+        if proof is None or not is_own:
+            familiar = known is not None and known.network_age is not None
+            async with self._login_throttle.attempt(
+                address or "", client, familiar=familiar
+            ) as attempt:
+                if attempt.refused:
+                    raise LoginRefused(Refusal.THROTTLED)
+                proof = await self._by_password(known, password)
+                if proof is None or not is_own:
+                    await attempt.wrong()
+                    raise LoginRefused(Refusal.WRONG)
+        assert known is not None
+        if not known.active:
+            raise LoginRefused(Refusal.SUSPENDED)
+        self._familiar_networks.note(known.account, client_network, known.network_age)
+        return known, proof
+
+    async def _by_app_password(self, known: A | None, password: str) -> Proof | None:
+        if known is None or not password.startswith(APP_PASSWORD_PREFIX):
+            return None
+        digest = hashlib.sha256(password.encode("utf-8", "surrogatepass")).digest()
+        if not await self._senders.app_password(known.account, digest, self._scope):
+            return None
+        return Proof(known.account, app_password=digest, scope=self._scope)
+
+    async def _by_password(self, known: A | None, password: str) -> Proof | None:
+        """Return the proof if this is the account's own password; it takes as long without an
+        account. Raises passwords.Busy."""
+        right = await self._passwords.verify(known.password_hash if known else None, password)
+        return Proof(known.account, digest_of(known.password_hash)) if known and right else None
+
+
+def _canonical(name: str) -> str | None:
+    try:
+        return str(parse_address(name))
+    except AddressError:
+        return None

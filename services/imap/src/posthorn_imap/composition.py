@@ -1,0 +1,116 @@
+"""How the IMAP process is put together."""
+
+from __future__ import annotations
+
+import asyncio
+
+from posthorn.adapters.blobs.config import open_blobs
+from posthorn.adapters.blobs.segments import SegmentReader
+from posthorn.adapters.nats.connection import connect as connect_nats
+from posthorn.adapters.nats.mailbox_hints import NatsMailboxHints
+from posthorn.adapters.postgres.database import connect as connect_postgres
+from posthorn.adapters.postgres.directory.senders import PostgresSenders
+from posthorn.adapters.postgres.imap.folders import PostgresFolders
+from posthorn.adapters.postgres.imap.placing import PostgresPlacing
+from posthorn.adapters.postgres.imap.view import PostgresMailboxView
+from posthorn.adapters.postgres.installation import PostgresInstallation
+from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
+from posthorn.ports.bodies import BodyReader
+from posthorn.ports.folders import Folders
+from posthorn.ports.mailbox_view import MailboxView
+from posthorn.ports.placing import Placing
+from posthorn.ports.sending import Senders, Throttle
+from posthorn.runtime.installation import InstallationGuard
+from posthorn.runtime.mail_login import MailLogin
+from posthorn.runtime.passwords import Passwords
+from posthorn.runtime.process import Process
+from posthorn.runtime.tls import Certificate
+from posthorn_imap.context import Backend, ImapContext, Limits
+from posthorn_imap.hints import ProcessHints
+from posthorn_imap.logins import Logins
+from posthorn_imap.server import serving
+from posthorn_imap.settings import ImapSettings
+from posthorn_imap.watching import Watching
+
+
+def build(
+    settings: ImapSettings,
+    *,
+    folders: Folders,
+    view: MailboxView,
+    placing: Placing,
+    bodies: BodyReader,
+    senders: Senders,
+    throttle: Throttle,
+    passwords: Passwords,
+) -> ImapContext:
+    """Return the context of all sessions on its backends."""
+    watching = Watching(view, poll_seconds=settings.imap_poll_seconds)
+    mail_login = MailLogin("imap", folders.login, settings, passwords, senders, throttle, folders)
+    return ImapContext(
+        backend=Backend(folders, view, placing, bodies, ProcessHints(watching.hint)),
+        limits=Limits(
+            login=settings.imap_login_seconds,
+            idle=settings.imap_idle_seconds,
+            keepalive=settings.imap_keepalive_seconds,
+            write=settings.imap_write_seconds,
+            login_attempts=settings.imap_login_attempts,
+            failure_delay=settings.imap_failure_delay_seconds,
+            append_bytes=settings.imap_message_bytes,
+            hidden=frozenset(name.upper() for name in settings.imap_hidden_capabilities),
+        ),
+        logins=Logins(mail_login, folders),
+        watching=watching,
+    )
+
+
+async def start(process: Process[ImapSettings]) -> None:
+    """Start everything on the process's stack; the listener last."""
+    settings, stack = process.settings, process.stack
+    database = await stack.enter_async_context(connect_postgres(settings, by_key=True))
+    folders = PostgresFolders(database)
+    blobs = await stack.enter_async_context(open_blobs(settings))
+    process.health.add_check("postgres", folders.probe)
+    process.health.add_check("blobs", blobs.probe)
+    guard = InstallationGuard(PostgresInstallation(database), settings)
+    guard.watch_blobs(blobs)
+    database.gate, database.installation = guard.check, guard.installation
+    process.health.add_check("installation", guard.probe)
+    process.health.add_check("clock", guard.probe_clock)
+    await guard.look()
+    await process.task(guard.run(), "installation")
+    bodies = SegmentReader(blobs, cache_octets=settings.imap_cache_bytes)
+    stack.push_async_callback(bodies.close)
+    passwords = Passwords()
+    stack.callback(passwords.close)
+    sessions = build(
+        settings,
+        folders=folders,
+        view=PostgresMailboxView(database),
+        placing=PostgresPlacing(database, blobs),
+        bodies=bodies,
+        senders=PostgresSenders(database),
+        throttle=PostgresThrottle(database),
+        passwords=passwords,
+    )
+    stack.push_async_callback(sessions.watching.close)
+    await process.task(_exchange_hints(settings, sessions), "hints")
+    await process.task(sessions.watching.keep_polling(), "comparison")
+    await process.task(sessions.logins.keep_watch(), "watch")
+    certificate = Certificate(settings.tls_dir) if settings.tls_dir else None
+    if certificate:
+        await process.task(certificate.watch(), "certificate")
+    await stack.enter_async_context(
+        serving(settings, sessions, certificate.context if certificate else None)
+    )
+
+
+async def _exchange_hints(settings: ImapSettings, sessions: ImapContext) -> None:
+    """Send and hear hints from the moment NATS is there; people get their mail without it."""
+    async with (
+        connect_nats(settings, "posthorn-imap", "imap") as connection,
+        NatsMailboxHints(connection) as hints,
+    ):
+        sessions.backend.hints.connect(hints)
+        await hints.listen(sessions.watching.hint)
+        await asyncio.Event().wait()

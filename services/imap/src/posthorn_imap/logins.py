@@ -1,0 +1,176 @@
+"""Who may log in, and whether connections may go on.
+
+Rules:
+
+- A fault of ours is never a wrong password (promise 3): it is NO [UNAVAILABLE], since mail clients
+  ask their owners for a new password at any other refusal (MailCore/mailcore2#1642).
+- Of all connections it is asked in one statement every WATCH_SECONDS whether what they logged in
+  with still holds. While the store cannot be asked, none ends for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Collection, Mapping
+from typing import Protocol
+
+import structlog
+from prometheus_client import Counter
+
+from posthorn.ports.access import Ending, Proof
+from posthorn.ports.errors import Unavailable
+from posthorn.ports.folders import Folders, ImapAccount
+from posthorn.runtime.mail_login import LoginRefused, MailLogin, Refusal
+from posthorn.runtime.passwords import Busy
+from posthorn.wire.proxy import plain_address
+
+log = structlog.get_logger()
+
+WATCH_SECONDS = 1.0
+
+_logins = Counter("posthorn_imap_logins_total", "Attempts to log in", ["outcome"])
+_revoked = Counter(
+    "posthorn_imap_revoked_total", "Connections ended because they might not go on", ["reason"]
+)
+
+_REFUSALS: Mapping[Refusal, tuple[str, bytes]] = {
+    Refusal.WRONG: ("name or password is wrong", b"AUTHENTICATIONFAILED"),
+    Refusal.THROTTLED: ("too many failed logins, try again in some minutes", b"UNAVAILABLE"),
+    Refusal.SUSPENDED: ("this account is suspended, ask its administrator", b"CONTACTADMIN"),
+}
+ENDINGS: Mapping[Ending, tuple[str, str]] = {
+    Ending.CLOSED: ("account closed", "this account is suspended, ask its administrator"),
+    Ending.CHANGED: ("password changed", "the password was changed, log in again"),
+    Ending.TAKEN: ("taken", "taken by another session"),
+}
+"""Reason to the word for the log and the text of BYE."""
+
+
+class LoginFailed(Exception):
+    """No login: NO with ``words`` and a response code."""
+
+    def __init__(self, outcome: str, words: str, code: bytes) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
+        """A word for metrics and logs."""
+        self.words = words
+        self.code = code
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether name or password were wrong: to be delayed, and counted against the client."""
+        return self.outcome == Refusal.WRONG
+
+
+class LoggedIn(Protocol):
+    """A connection that is logged in."""
+
+    @property
+    def account(self) -> ImapAccount | None:
+        """The account."""
+        ...
+
+    @property
+    def proof(self) -> Proof | None:
+        """What it logged in with."""
+        ...
+
+    def revoke(self, ending: Ending) -> None:
+        """End, for it may not go on. Must not block."""
+        ...
+
+
+class Logins:
+    """Logins of this process, and the connections that are logged in."""
+
+    def __init__(self, mail_login: MailLogin[ImapAccount], folders: Folders) -> None:
+        self._mail_login = mail_login
+        self._folders = folders
+        self._open: set[LoggedIn] = set()
+
+    async def log_in(
+        self, name: str, password: str, client: str, *, acts_as: str = ""
+    ) -> tuple[ImapAccount, Proof]:
+        """Check name and password and make the account ready for IMAP; ``client``: its IP address.
+        Raises LoginFailed."""
+        try:
+            account, proof = await self._mail_login.log_in(name, password, client, acts_as=acts_as)
+            if not is_within(client, account.networks):
+                words = "this account may not log in from your network"
+                raise LoginFailed("network", words, b"AUTHORIZATIONFAILED")
+            if not account.prepared:
+                await self._folders.prepare(account.account)
+        except LoginRefused as refused:
+            failed = LoginFailed(refused.refusal.value, *_REFUSALS[refused.refusal])
+        except Busy:
+            words = "too many logins at this moment, try again"
+            failed = LoginFailed("busy", words, b"UNAVAILABLE")
+        except Unavailable as error:
+            log.warning("login not possible", part=error.part, detail=str(error))
+            words = "mailboxes cannot be reached at this moment, try again"
+            failed = LoginFailed("fault", words, b"UNAVAILABLE")
+        except LoginFailed as error:
+            failed = error
+        else:
+            return account, proof
+        _logins.labels(failed.outcome).inc()
+        raise failed
+
+    def too_many(self) -> LoginFailed:
+        """Return the refusal for an account with too many connections."""
+        _logins.labels("connections").inc()
+        words = "too many connections of this account or its tenant, try again later"
+        return LoginFailed("connections", words, b"LIMIT")
+
+    def began(self, connection: LoggedIn) -> None:
+        """Note that a connection is logged in."""
+        _logins.labels("accepted").inc()
+        self._open.add(connection)
+
+    def ended(self, connection: LoggedIn) -> None:
+        """Note that a connection has ended; one that never logged in is no error."""
+        self._open.discard(connection)
+
+    async def keep_watch(self) -> None:
+        """End connections that may not go on, forever; run as a supervised task."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            await self.watch()
+
+    async def watch(self) -> None:
+        """End connections that may not go on."""
+        by_proof: dict[Proof, list[LoggedIn]] = {}
+        for connection in self._open:
+            if connection.proof is not None:
+                by_proof.setdefault(connection.proof, []).append(connection)
+        if not by_proof:
+            return
+        asked = dict(enumerate(by_proof))
+        try:
+            ended = await self._folders.ended(asked)
+        except Unavailable as error:
+            log.warning(
+                "connections not checked",
+                part=error.part,
+                detail=str(error),
+                connections=len(self._open),
+            )
+            return
+        for number, ending in ended.items():
+            for connection in by_proof[asked[number]]:
+                if connection in self._open:
+                    self._open.discard(connection)
+                    _revoked.labels(ending.value).inc()
+                    connection.revoke(ending)
+
+
+def is_within(client: str, networks: Collection[str]) -> bool:
+    """Return whether a client's IP address is in one of the networks; without networks any is."""
+    if not networks:
+        return True
+    try:
+        ip = plain_address(ipaddress.ip_address(client.partition("%")[0]))
+    except ValueError:
+        return False
+    return any(ip in ipaddress.ip_network(each, strict=False) for each in networks)

@@ -1,0 +1,454 @@
+"""The connection of one IMAP session: bytes in, replies out, time-outs and the end around a session.
+
+Theory of operation:
+
+- It stands on ``runtime.session`` for what all session protocols do alike.
+- An ``asyncio.BufferedProtocol`` that reads into a buffer which all connections share: what is read
+  is taken before the callback returns. An idle connection has no task and no timer of its own
+  (``wheel``).
+- Events are answered one at a time, inside the read callback where nothing must be waited for;
+  otherwise in a task, and reading stops once enough has piled up (``Machine.is_full``).
+- While the transport holds more than its limit, no command is taken.
+- A task is never cancelled because the client has gone: what it changes is changed as a whole. The
+  session leaves the limiter when all of that is done.
+- A drain ends connections one after another over the grace period (``draining``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+
+import structlog
+from prometheus_client import Counter, Gauge
+
+from posthorn.model.ip_addresses import is_loopback
+from posthorn.runtime.listen import ConnectionLimiter
+from posthorn.runtime.session import LINGER_SECONDS, SessionProtocol
+from posthorn.wire.imap.machine import Machine
+from posthorn.wire.imap.phases import Signal
+from posthorn.wire.imap.states import Channel
+from posthorn_imap.context import ImapContext
+from posthorn_imap.draining import Spread
+from posthorn_imap.session import ImapSession
+from posthorn_imap.wheel import TimerWheel
+
+log = structlog.get_logger()
+
+INPUT_BUFFER_BYTES = 64 * 1024
+"""Bytes read at once."""
+OUTPUT_BUFFER_BYTES = 64 * 1024
+"""Bytes collected before they are handed to the transport."""
+HIGH_WATER_BYTES = 256 * 1024
+LOW_WATER_BYTES = 64 * 1024
+"""Bytes in the transport at which nothing more is sent, and at which it goes on."""
+TURN = 100
+"""Events of one client in a row before others have their turn."""
+TOO_MANY = b"* BYE [UNAVAILABLE] too many connections\r\n"
+GOING_DOWN = b"* BYE [UNAVAILABLE] server going down, connect again\r\n"
+STILL_HERE = b"* OK Still here\r\n"
+"""To clients in IDLE, so that no middlebox takes the connection for dead
+(stalwartlabs/stalwart#3299); FairEmail takes it for a sign of life."""
+LOGIN_OVER = b"* BYE the time to log in is over\r\n"
+IDLE_OVER = b"* BYE [UNAVAILABLE] idle for too long\r\n"
+
+_connections = Gauge("posthorn_imap_connections", "Open connections")
+_refusals = Counter("posthorn_imap_refused_total", "Connections refused", ["reason"])
+_timeouts = Counter("posthorn_imap_timeouts_total", "Connections ended by a time-out", ["kind"])
+_sent = Counter("posthorn_imap_sent_bytes_total", "Bytes sent to clients, before TLS")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerContext:
+    """What all connections of a process share."""
+
+    sessions: ImapContext
+    limiter: ConnectionLimiter
+    wheel: TimerWheel
+    spread: Spread
+    tls: ssl.SSLContext | None
+    loopback_passwords: bool
+    """Passwords are taken without TLS from this very host."""
+    input: memoryview = field(default_factory=lambda: memoryview(bytearray(INPUT_BUFFER_BYTES)))
+    """Where all connections read to."""
+
+    def is_trusted(self, address: str) -> bool:
+        """Whether a client with this address may send its password without TLS."""
+        return self.loopback_passwords and is_loopback(address)
+
+
+class ImapProtocol(SessionProtocol, asyncio.BufferedProtocol):
+    """One client's connection: an Outlet for its session, a Session for the connection limiter, an
+    entry of the timer wheel."""
+
+    _machine: Machine
+    _session: ImapSession
+
+    def __init__(self, context: ServerContext, *, secure: bool, client: str | None = None) -> None:
+        """``secure``: TLS is there already. ``client``: the client's address from a PROXY
+        header, None without one."""
+        self._limits = context.sessions.limits
+        super().__init__(
+            context.limiter,
+            context.tls,
+            secure=secure,
+            client=client,
+            write_seconds=self._limits.write,
+        )
+        self._context = context
+        self._wheel = context.wheel
+        self._is_pumping = False
+        self._is_pump_due = False
+        self._is_close_due = False
+        self._is_closing = False
+        self._has_eof = False
+        self._is_leaving = False
+        self._work: asyncio.Task[None] | None = None
+        self._since = self._began = self._told = context.wheel.clock()
+        self._linger_timer: asyncio.TimerHandle | None = None
+        self._close_by = 0.0
+
+    # from the transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Admit the client, or refuse it, and send what it is told."""
+        super().connection_made(transport)
+        self.flush()
+
+    def get_buffer(self, _: int) -> memoryview:
+        """Return where to read to."""
+        return self._context.input
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what was read."""
+        if self._is_closing:
+            return
+        self._since = self._wheel.clock()
+        self._machine.receive(self._context.input[:nbytes])
+        if self._work is None:
+            self._pump()
+        else:
+            self._adjust_reading()
+
+    def resume_writing(self) -> None:
+        """Go on: there is space again."""
+        super().resume_writing()
+        self._since = self._wheel.clock()
+        if self._work is None:
+            self._pump_soon()
+
+    def eof_received(self) -> bool:
+        """The client has sent all: answer what is there, then close. Under TLS there is no
+        half-open connection."""
+        if self.is_secure or self.is_upgrading:
+            return False
+        self._has_eof = True
+        self._pump_soon()
+        return True
+
+    def begin(self) -> None:
+        """Greet the client."""
+        self.stream.set_write_buffer_limits(HIGH_WATER_BYTES, LOW_WATER_BYTES)
+        self._open_session()
+        _connections.inc()
+        self._wheel.look_at(self, self._began + self._limits.login)
+        self._session.greet()
+
+    def refuse(self, limit: str) -> None:
+        """Refuse the client with BYE."""
+        self._open_session()
+        _refusals.labels(limit).inc()
+        self.send(GOING_DOWN if limit == "draining" else TOO_MANY)
+        self.close()
+
+    def _open_session(self) -> None:
+        # who came by a proxy is not on this host, whatever address it tells
+        passwords = self.is_secure or (
+            not self.via_proxy and self._context.is_trusted(self.address)
+        )
+        starttls = self.tls_context is not None and not self.is_secure
+        channel = Channel(passwords=passwords, starttls=starttls)
+        self._machine = Machine(channel, append_limit=self._limits.append_bytes)
+        self._session = ImapSession(self._context.sessions, self._machine, self, self.address)
+
+    def lost(self, error: Exception | None) -> None:
+        """Leave once what is under way has ended."""
+        self._is_closing = True
+        self._wheel.forget(self)
+        if self._linger_timer is not None:
+            self._linger_timer.cancel()
+        if self._work is None:
+            self._leave()
+
+    # for the limiter
+
+    def drain(self) -> None:
+        """End in its turn, after the command under way."""
+        if self._is_closing:
+            return
+        if self._session.account is None:
+            self._end_draining()
+        else:
+            delay = self._context.spread.delay(len(self.limiter))
+            self.is_draining = False  # until then it serves
+            self.loop.call_later(delay, self._end_draining)
+
+    def _end_draining(self) -> None:
+        self.is_draining = True
+        if self._work is None and not self._is_closing:
+            self._go_down()
+            self.flush()
+
+    def abort(self) -> None:
+        """End now."""
+        self._session.ending = "shut down"
+        self.cut()
+
+    @property
+    def silent_seconds(self) -> float:
+        """Before login it waits all the time, as the limiter knows; after it, it may be silent as
+        long as the settings say."""
+        return 0.0
+
+    def give_way(self) -> bool:
+        """End before login, unless a login is being judged."""
+        if self._is_closing or self._session.account is not None:
+            return False
+        if self.is_upgrading or self.is_blocked:
+            self.cut()
+            return True
+        if self._work is not None:
+            return False
+        _refusals.labels("gave-way").inc()
+        self.send(TOO_MANY)
+        self.close()
+        self.flush()
+        return True
+
+    # for the session
+
+    def flush(self) -> None:
+        """Write what was collected; close afterwards, if that was asked for."""
+        if self.output_bytes:
+            if self._is_closing:
+                self.drop_output()
+            else:
+                _sent.inc(self.output_bytes)
+                super().flush()
+        if self._is_close_due and not self._is_closing:
+            self._close()
+
+    async def room(self) -> None:
+        """Write what is collected and wait until more may be. Raises ConnectionError when the
+        client is gone."""
+        self.flush()
+        await self.unblocked()
+        if self.is_lost or self._is_closing:
+            raise ConnectionResetError
+
+    def close(self) -> None:
+        """Close with the next flush, at the end of the event under way."""
+        self._is_close_due = True
+
+    def cut(self) -> None:
+        """Close at once; what is queued is lost."""
+        self._is_closing = True
+        self.drop_output()
+        if self.is_upgrading and self._work is not None:
+            self._work.cancel()  # a handshake does not notice that the transport below it is gone
+        self.stream.abort()
+
+    def claim(self, account: str, tenant: str) -> bool:
+        """Take a place of the share of an account and its tenant, if there is one."""
+        return self.limiter.claim(self, account, tenant)
+
+    def unclaim(self) -> None:
+        """Release it: the login came to nothing."""
+        self.limiter.unclaim(self)
+
+    async def start_tls(self) -> None:
+        """Shake hands. The machine has thrown away all input; what comes from here on has come
+        through TLS."""
+        self.flush()
+        await self.upgrade()
+        self.stream.set_write_buffer_limits(HIGH_WATER_BYTES, LOW_WATER_BYTES)
+
+    # inside
+
+    def _close(self) -> None:
+        """Close after what was written has been taken, for which there is as much time as for any
+        write."""
+        if self.is_upgrading:
+            self.cut()
+            return
+        self._is_closing = True
+        self.stop_stall_timer()  # it has time to take the rest, and no more
+        self.stream.close()
+        if not self.is_lost:
+            self._close_by = self.loop.time() + self._limits.write
+            self._linger()
+
+    def _pump_soon(self) -> None:
+        if not self._is_pump_due:
+            self._is_pump_due = True
+            self.loop.call_soon(self._pump)
+
+    def _pump(self) -> None:
+        """Answer events until input ends, output backs up, something must be waited for, or
+        others are due."""
+        self._is_pump_due = False
+        if self._is_pumping or self._work is not None or self._is_closing:
+            return
+        self._is_pumping = True
+        try:
+            self._answer_some()
+        except Exception:
+            self._crashed()
+        finally:
+            self._is_pumping = False
+        self.flush()
+        self._adjust_reading()
+        self._adjust_times()
+
+    def _answer_some(self) -> None:
+        for _ in range(TURN):
+            if self._is_closing or self._is_close_due or self.is_blocked:
+                return
+            if self.is_draining and not self._machine.is_in_command:
+                self._go_down()
+                return
+            event = self._machine.next_event()
+            if isinstance(event, Signal):
+                if self._has_eof:
+                    self.close()
+                return
+            if not self._run(self._session.handle(event)):
+                return
+            if self.output_bytes >= OUTPUT_BUFFER_BYTES:
+                self.flush()
+        self._pump_soon()
+
+    def _run(self, work: Coroutine[None, None, None]) -> bool:
+        """Start what may have to be waited for; return whether it has ended already."""
+        task = asyncio.Task(work, loop=self.loop, eager_start=True)
+        if task.done():
+            self._judge(task)
+            return True
+        self._work = task
+        task.add_done_callback(self._work_ended)
+        return False
+
+    def _work_ended(self, task: asyncio.Task[None]) -> None:
+        self._work = None
+        self._since = self._wheel.clock()
+        self._judge(task)
+        if self.is_lost:
+            self._leave()
+        elif not self._is_closing:
+            self._pump()
+
+    def _judge(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        # the client has gone, or cannot shake hands
+        if task.cancelled() or isinstance(error, OSError):
+            self.cut()
+        elif error is not None:
+            self._crashed(error)
+        if self.is_upgrading:  # failed: the transport between the layers may not tell of its end
+            self.loop.call_soon(self.connection_lost, None)
+
+    def _crashed(self, error: BaseException | None = None) -> None:
+        """A fault in this program: nothing of it is shown, and since a reply may have begun, the
+        connection is cut."""
+        account = self._session.account
+        log.error(
+            "session failed", account=account.address if account else None, exc_info=error or True
+        )
+        self._session.ending = "fault"
+        self.cut()
+
+    def _adjust_reading(self) -> None:
+        if self._is_closing or self.is_upgrading:
+            return
+        is_busy = self.is_blocked or self._is_pump_due or self._work is not None
+        if is_busy and self._machine.buffered >= INPUT_BUFFER_BYTES:
+            self.pause_reading()
+        else:
+            self.resume_reading()
+
+    def _go_down(self) -> None:
+        self.send(GOING_DOWN)
+        self._session.end("drained")
+
+    def _leave(self) -> None:
+        if not self.is_admitted or self._is_leaving:
+            return
+        self._is_leaving = True
+        try:
+            self._session.leave()
+        except Exception:
+            log.exception("session could not be ended")
+        finally:
+            if self.leave():
+                _connections.dec()
+
+    # time
+
+    def _adjust_times(self) -> None:
+        """See that the wheel comes by in time; only what comes nearer must be set."""
+        if self._machine.is_idling and not self._is_closing:
+            self._told = self._wheel.clock()
+            self._wheel.look_at(self, self._told + self._limits.keepalive)
+
+    def on_time(self, now: float) -> float | None:
+        """End a connection whose time is over; tell a client in IDLE that the server is there."""
+        if self._is_closing:
+            return None
+        if self._session.account is None:
+            if now - self._began < self._limits.login:
+                return self._began + self._limits.login
+            self._time_out("login", LOGIN_OVER)
+            return None
+        if self._work is not None or self.is_blocked:  # these have limits of their own
+            self._since = now
+        if now - self._since >= self._limits.idle:
+            self._time_out("idle", IDLE_OVER)
+            return None
+        if not self._machine.is_idling:
+            return self._since + self._limits.idle
+        if now - self._told >= self._limits.keepalive and self._work is None:
+            self.send(STILL_HERE)
+            self.flush()
+            self._told = now
+        return min(self._told + self._limits.keepalive, self._since + self._limits.idle)
+
+    def _time_out(self, kind: str, words: bytes) -> None:
+        _timeouts.labels(kind).inc()
+        self._session.ending = f"{kind} time-out"
+        if self._work is not None or self.is_blocked or self.is_upgrading:
+            self.cut()
+            return
+        self.send(words)
+        self.close()
+        self.flush()
+
+    def stalled(self) -> None:
+        """Cut a client that takes nothing."""
+        _timeouts.labels("write").inc()
+        self._session.ending = "write time-out"
+        self.cut()
+
+    def _linger(self) -> None:
+        """See that a closed connection ends: a client may take nothing more, or not answer the
+        end of TLS."""
+        self._linger_timer = self.loop.call_later(
+            min(LINGER_SECONDS, self._limits.write), self._lingered
+        )
+
+    def _lingered(self) -> None:
+        if self.stream.get_write_buffer_size() and self.loop.time() < self._close_by:
+            self._linger()
+        else:
+            self.cut()

@@ -1,0 +1,1 @@
+"""The IMAP service on a real database and blobs."""

@@ -11,14 +11,15 @@ from nats.aio.msg import Msg
 from prometheus_client import REGISTRY
 
 from posthorn.adapters.nats.connection import Connection, connect
-from posthorn.adapters.nats.mailbox_hints import NatsMailboxHints
+from posthorn.adapters.nats.mailbox_hints import NatsMailboxHints, encode_hints
 from posthorn.model.streams import MAILBOX_HINTS
 from posthorn.ports.mailbox_hints import Changed, LateHints
 from posthorn_local.embedded import Nats
 from tests.support.jetstream import nats_settings, restart
 from tests.support.polling import until
 
-LARGEST = (2**63 - 1, 2**31 - 1, 2**63 - 1)
+MARK: Changed = (0, 0, 0)
+LARGEST: Changed = (2**63 - 1, 2**31 - 1, 2**63 - 1)
 
 
 class Ear:
@@ -27,12 +28,24 @@ class Ear:
     def __init__(self) -> None:
         self.hints: list[Changed] = []
         self.messages = 0
+        self.is_up = False
 
     def __call__(self, account: int, mailbox: int, modseq: int) -> None:
-        self.hints.append((account, mailbox, modseq))
+        if account:
+            self.hints.append((account, mailbox, modseq))
+        self.is_up = True
 
-    async def count(self, _: Msg) -> None:
-        self.messages += 1
+    async def count(self, message: Msg) -> None:
+        self.messages += message.data != encode_hints([MARK])
+
+    async def up(self, sender: NatsMailboxHints) -> None:
+        """Wait until what is sent is heard: a flush of nats-py may overtake a subscription."""
+
+        async def heard() -> bool:
+            await sender.send([MARK])
+            return self.is_up
+
+        await until(heard, what="the subscription", every=0.1)
 
     async def heard(self, number: int) -> None:
         async def enough() -> bool:
@@ -52,10 +65,11 @@ async def test_hints_reach_everyone_who_listens_one_message_for_a_batch(
 ) -> None:
     sender, ear, other = NatsMailboxHints(connection), Ear(), Ear()
     async with NatsMailboxHints(imap) as one, NatsMailboxHints(connection) as two:
+        await imap.subscribe(MAILBOX_HINTS, ear.count)
         await one.listen(ear)
         await two.listen(other)
-        await imap.subscribe(MAILBOX_HINTS, ear.count)
-        await imap.client.flush()
+        await ear.up(sender)
+        await other.up(sender)
         batch = [(7, 1, 5), LARGEST, (7, 2, 0)]
         await sender.send(batch)
         await ear.heard(3)
@@ -71,9 +85,9 @@ async def test_what_is_announced_within_a_moment_goes_together_the_last_modseq_o
     late.announce([(1, 1, 1)])  # lost
     late.set(NatsMailboxHints(connection).announce)
     async with NatsMailboxHints(imap) as hints:
-        await hints.listen(ear)
         await imap.subscribe(MAILBOX_HINTS, ear.count)
-        await imap.client.flush()
+        await hints.listen(ear)
+        await ear.up(NatsMailboxHints(connection))
         began = time.perf_counter()
         late.announce([(1, 1, 2)])
         for modseq in range(3, 1000):
@@ -91,13 +105,13 @@ async def test_a_malformed_hint_is_ignored_and_counted(
     def counted() -> float:
         return REGISTRY.get_sample_value("posthorn_mailbox_hints_malformed_total") or 0.0
 
-    ear, before = Ear(), counted()
+    sender, ear, before = NatsMailboxHints(connection), Ear(), counted()
     async with NatsMailboxHints(imap) as hints:
         await hints.listen(ear)
-        await imap.client.flush()
+        await ear.up(sender)
         for payload in (b"", b"x" * 19, b"x" * 41):
             await connection.publish(MAILBOX_HINTS, payload)
-        await NatsMailboxHints(connection).send([(1, 2, 3)])
+        await sender.send([(1, 2, 3)])
         await ear.heard(1)
     assert ear.hints == [(1, 2, 3)]
     assert counted() - before == 3
@@ -109,7 +123,7 @@ async def test_without_a_connection_hints_are_lost_at_once_and_later_ones_arrive
     sender, ear = NatsMailboxHints(connection), Ear()
     async with NatsMailboxHints(imap) as hints:
         await hints.listen(ear)
-        await imap.client.flush()
+        await ear.up(sender)
         nats.stop(kill=True)
 
         async def down() -> bool:

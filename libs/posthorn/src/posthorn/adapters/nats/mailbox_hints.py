@@ -67,7 +67,7 @@ class NatsMailboxHints:
                 await self._connection.publish(MAILBOX_HINTS, encode_hints(some))
 
     def announce(self, changed: Collection[Changed]) -> None:
-        """See the port."""
+        """Send hints soon; an ``Announce`` of the port."""
         for account, mailbox, modseq in changed:
             if len(self._waiting) < _MOST_WAITING or (account, mailbox) in self._waiting:
                 self._waiting[account, mailbox] = modseq

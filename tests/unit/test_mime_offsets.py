@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from posthorn.wire.message.mime import Part as Described
 from posthorn.wire.message.mime import scan_message
 from posthorn.wire.message.mime_content import ContentFields, EnvelopeFields, read_content
-from posthorn.wire.message.mime_encoding import decode_part, encode_part
+from posthorn.wire.message.mime_encoding import VERSION, decode_part, decode_shown, encode_part
 from posthorn.wire.message.mime_offsets import (
     DEEPEST,
     HEADER_BYTES,
@@ -261,11 +261,15 @@ def test_the_compact_form() -> None:
     part = scan_offsets(NESTED)
     form = encode_part(part)
     assert decode_part(form) == part
+    assert decode_shown(form) is None
+    with_more = encode_part(part, b"(shown)")
+    assert decode_part(with_more) == part
+    assert decode_shown(with_more) == b"(shown)"
     assert len(form) < 500
     for end in range(len(form)):
         with pytest.raises(ValueError, match=r"."):
             decode_part(form[:end])
-    for other in (b"", b"\x02" + form[1:], form + b"x"):
+    for other in (b"", bytes([VERSION + 1]) + form[1:], form + b"x"):
         with pytest.raises(ValueError, match=r"."):
             decode_part(other)
 
@@ -273,7 +277,7 @@ def test_the_compact_form() -> None:
 @given(st.binary(max_size=200))
 def test_a_damaged_form_is_a_value_error(octets: bytes) -> None:
     try:
-        decode_part(b"\x01" + octets)
+        decode_part(bytes([VERSION]) + octets)
     except ValueError:
         return
 

@@ -13,6 +13,7 @@ import uvloop
 from posthorn.adapters.postgres.database import Database
 from posthorn_local.certificate import ensure_certificate
 from tests.support.imap import ImapEnv, imap_env
+from tests.support.imap_store import ImapStore
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -25,6 +26,15 @@ async def imap(database: Database, tmp_path: Path) -> AsyncIterator[ImapEnv]:
     """The IMAP service's context, with no account yet."""
     async with imap_env(database, tmp_path / "bodies") as opened:
         yield opened
+
+
+@pytest.fixture
+async def mail(imap: ImapEnv, database: Database) -> AsyncIterator[ImapEnv]:
+    """The same with the account ALICE; its counters and change log must hold at the end."""
+    await imap.account()
+    await imap.seed.rows("UPDATE mailboxes SET counted_modseq = modseq")
+    yield imap
+    await ImapStore(database, imap.blobs, imap.seed).is_sound()
 
 
 @pytest.fixture(scope="session")

@@ -101,7 +101,6 @@ async def test_removals_highest_first_then_one_exists_then_flags(imap: ImapEnv) 
         b"* 4 EXISTS",
         b"* 0 RECENT",
         b"* 3 FETCH (FLAGS (\\Flagged))",
-        b"* 4 FETCH (FLAGS ())",
     ]
     assert await client.ok("NOOP") == []
     await expunge(imap, 6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from posthorn.adapters.blobs.compression import zstd_frame
 from posthorn.adapters.blobs.config import open_blobs
 from posthorn.adapters.blobs.segments import SegmentReader
 from posthorn.adapters.nats.connection import connect as connect_nats
@@ -24,6 +25,7 @@ from posthorn.runtime.installation import InstallationGuard
 from posthorn.runtime.mail_login import MailLogin
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.process import Process
+from posthorn.runtime.settings import INLINE_CEILING
 from posthorn.runtime.tls import Certificate
 from posthorn_imap.context import Backend, ImapContext, Limits
 from posthorn_imap.hints import ProcessHints
@@ -79,7 +81,12 @@ async def start(process: Process[ImapSettings]) -> None:
     process.health.add_check("clock", guard.probe_clock)
     await guard.look()
     await process.task(guard.run(), "installation")
-    bodies = SegmentReader(blobs, cache_octets=settings.imap_cache_bytes)
+    bodies = SegmentReader(
+        blobs,
+        cache_octets=settings.imap_cache_bytes,
+        whole_limit=INLINE_CEILING,  # larger ones are not compressed
+        large_octets=settings.imap_large_bytes,
+    )
     stack.push_async_callback(bodies.close)
     passwords = Passwords()
     stack.callback(passwords.close)
@@ -87,7 +94,7 @@ async def start(process: Process[ImapSettings]) -> None:
         settings,
         folders=folders,
         view=PostgresMailboxView(database),
-        placing=PostgresPlacing(database, blobs),
+        placing=PostgresPlacing(database, blobs, zstd_frame),
         bodies=bodies,
         senders=PostgresSenders(database),
         throttle=PostgresThrottle(database),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from posthorn.ports.mailbox_view import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN
+from posthorn.wire.imap import fetch_replies
 
 SYSTEM_FLAGS = {
     "\\Answered": ANSWERED,
@@ -29,6 +30,12 @@ def _names(flags: int) -> tuple[str, ...]:
 def flag_names(flags: int, keywords: Sequence[str]) -> Sequence[str]:
     """Return the names of a message's flags."""
     return (*_names(flags), *keywords) if keywords else _names(flags)
+
+
+@lru_cache(maxsize=4096)
+def flags_form(flags: int, keywords: tuple[str, ...]) -> bytes:
+    """Return FLAGS of a message, as FETCH tells it."""
+    return fetch_replies.flags_item(flag_names(flags, keywords))
 
 
 def permanent_flags(keywords: Iterable[str]) -> list[str]:

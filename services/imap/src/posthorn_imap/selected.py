@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from posthorn.ports.mailbox_view import Changes, EntryFlags, Opened
 from posthorn.wire.imap.numbering import Numbering
@@ -19,7 +19,7 @@ class Selected:
 
     __slots__ = (
         "account", "heard_modseq", "keywords", "mailbox", "modseq", "name", "numbering",
-        "pending", "read_only", "saved", "uidvalidity",
+        "pending", "read_only", "saved", "told", "uidvalidity",
     )  # fmt: skip
 
     def __init__(self, account: int, mailbox: int, opened: Opened, *, read_only: bool) -> None:
@@ -38,6 +38,9 @@ class Selected:
         self.numbering = Numbering(opened.uids, uidnext=opened.uidnext)
         self.pending: dict[int, EntryFlags] = {}
         """Flags to tell, by UID."""
+        self.told: dict[int, int] = {}
+        """Modseqs of flags that the client was told by the command that changed them, by UID:
+        they are not told again."""
         self.saved: array[int] = array("I")
         """UIDs found by the last SEARCH with SAVE (RFC 5182)."""
 
@@ -65,15 +68,35 @@ class Selected:
             return numbering.uids_of(messages.resolve(len(numbering)))
         return numbering.known(messages.resolve(numbering.last_uid))
 
-    def learn(self, changes: Changes, own: Iterable[int] = ()) -> None:
-        """Note what became of the mailbox. ``own``: UIDs whose flags the client is told by the
-        command that changed them."""
+    def learn(self, changes: Changes) -> None:
+        """Note what became of the mailbox."""
         known_removed = self.numbering.known(merge(list(changes.removed)))
         self.numbering.learn(changes.added, known_removed)
         for uid in known_removed:
             self.pending.pop(uid, None)
-        told = set(own)
+        told, added = self.told, frozenset(changes.added)
         for entry in changes.changed:
-            if entry.uid not in told and len(self.pending) < MOST_PENDING:
+            if entry.uid in added or told.get(entry.uid) == entry.modseq:
+                continue  # the client asks for what it does not know yet
+            if len(self.pending) < MOST_PENDING:
                 self.pending[entry.uid] = entry
+        self.told = {uid: modseq for uid, modseq in told.items() if modseq > changes.modseq}
         self.modseq = changes.modseq
+
+    def changed_to(self, modseq: int) -> None:
+        """Note the modseq after a change of the connection's own, which it knows all about."""
+        if modseq == self.modseq + 1:  # nobody else has changed anything in between
+            self.modseq = modseq
+
+    def note_told(self, entries: Iterable[EntryFlags]) -> None:
+        """Note flags that the client is told by the command that changed them."""
+        for entry in entries:
+            self.pending.pop(entry.uid, None)
+            if entry.modseq > self.modseq:
+                self.told[entry.uid] = entry.modseq
+
+    def remove(self, uids: Sequence[int]) -> None:
+        """Note that the connection's own command has removed messages."""
+        self.numbering.learn((), uids)
+        for uid in uids:
+            self.pending.pop(uid, None)

@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import structlog
 from prometheus_client import Counter
@@ -33,6 +34,9 @@ from posthorn_imap.handlers import EVENT_HANDLERS, HANDLERS, UNSERVED
 from posthorn_imap.logins import ENDINGS
 from posthorn_imap.outlet import Outlet
 from posthorn_imap.selected import Selected
+
+if TYPE_CHECKING:
+    from posthorn_imap.handlers.appending import Append
 
 log = structlog.get_logger()
 
@@ -62,6 +66,8 @@ class ImapSession:
         """What the connection logged in with."""
         self.selected: Selected | None = None
         """Changed by ``select`` and ``deselect`` alone."""
+        self.append: Append | None = None
+        """The messages of the APPEND under way."""
         self.sasl_name: bytes | None = None
         """What AUTHENTICATE LOGIN has learned so far."""
         self.failures = 0
@@ -196,6 +202,8 @@ class ImapSession:
     def leave(self) -> None:
         """Wind up: the connection has ended, and what was done for it too."""
         self.deselect()
+        if self.append is not None:
+            self.append.discard()
         self.context.logins.ended(self)
         if self.account is not None:
             log.info(

@@ -9,12 +9,13 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from posthorn.ports.mailbox_view import PAGE, Changes, EntryFlags
 from posthorn.wire.imap import fetch_replies, replies
 from posthorn.wire.imap.sequence_set import ranges_of
-from posthorn_imap.flags import flag_names, permanent_flags
+from posthorn_imap.flags import flags_form, permanent_flags
 
 if TYPE_CHECKING:
     from posthorn_imap.selected import Selected
@@ -53,17 +54,19 @@ def tell(session: ImapSession, *, expunges: bool) -> None:
     if not selected.pending:
         return
     pending, selected.pending = selected.pending, {}
-    new = [
-        word
-        for entry in pending.values()
-        for word in entry.keywords
-        if word not in selected.keywords
-    ]
-    if new:
-        tell_keywords(session, selected, dict.fromkeys([*selected.keywords, *new]))
+    tell_new_keywords(session, selected, pending.values())
     for uid, entry in pending.items():
         if number := selected.numbering.number(uid):
             out.send(flags_reply(session, number, entry))
+
+
+def tell_new_keywords(
+    session: ImapSession, selected: Selected, entries: Iterable[EntryFlags]
+) -> None:
+    """Tell the flags that messages may have, if these have new keywords."""
+    new = [word for entry in entries for word in entry.keywords if word not in selected.keywords]
+    if new:
+        tell_keywords(session, selected, dict.fromkeys([*selected.keywords, *new]))
 
 
 def tell_keywords(session: ImapSession, selected: Selected, keywords: dict[str, None]) -> None:
@@ -78,7 +81,7 @@ def tell_keywords(session: ImapSession, selected: Selected, keywords: dict[str, 
 
 def flags_reply(session: ImapSession, number: int, entry: EntryFlags) -> bytes:
     """Return the FETCH that tells a message's flags unasked."""
-    items = [fetch_replies.flags_item(flag_names(entry.flags, entry.keywords))]
+    items = [flags_form(entry.flags, entry.keywords)]
     if session.qresync:
         items.insert(0, fetch_replies.uid(entry.uid))
     if session.condstore:

@@ -7,6 +7,9 @@ from typing import Protocol
 
 from posthorn.model.blob_range import BodyLocation
 
+MOST_RANGE_BYTES = 4 * 1024 * 1024
+"""Most bytes of one ``range``."""
+
 
 class BodyReader(Protocol):
     """Reads bodies through a cache of recent ones. Every method that reads raises BlobMissing or
@@ -26,6 +29,12 @@ class BodyReader(Protocol):
 
     def stream(self, location: BodyLocation, chunk: int = 262_144) -> AsyncGenerator[bytes]:
         """Yield the body in pieces of at most ``chunk`` bytes."""
+        ...
+
+    async def range(self, location: BodyLocation, start: int, end: int) -> bytes:
+        """Return the bytes from ``start`` up to ``end``, at most ``MOST_RANGE_BYTES``; less where
+        the body ends. Of a large body what was read last is kept for a while, so that reading it
+        in pieces reads each byte once."""
         ...
 
     def prefetch(self, locations: Iterable[BodyLocation]) -> None:

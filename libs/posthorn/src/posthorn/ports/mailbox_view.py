@@ -148,6 +148,8 @@ class Stored:
     """Messages that exist, with their flags now, whether they differ from before or not."""
     failed: Sequence[int]
     """UIDs that exist and were changed after ``unchanged_since``: MODIFIED."""
+    advanced: bool = False
+    """Whether ``modseq`` is that of this change; False: nothing differed from before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,8 @@ class Copied:
     """UIDs copied, ascending; those that are gone are left out."""
     copies: Sequence[int]
     """Their UIDs in the target, in the same order."""
+    target: int = 0
+    """Id of the target; 0: not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,12 +22,17 @@ from posthorn.wire.imap.commands import (
 from posthorn.wire.imap.events import AppendEnd
 from posthorn_imap.answering import Handler
 from posthorn_imap.handlers import (
+    appending,
+    copying,
+    expunging,
+    fetching,
     general,
     idling,
     listing,
     logging_in,
     mailboxes,
     selecting,
+    storing,
 )
 
 HANDLERS: dict[type, Handler] = {
@@ -37,9 +42,16 @@ HANDLERS: dict[type, Handler] = {
     **mailboxes.HANDLERS,
     **selecting.HANDLERS,
     **idling.HANDLERS,
+    **fetching.HANDLERS,
+    **storing.HANDLERS,
+    **copying.HANDLERS,
+    **expunging.HANDLERS,
 }
 """Command to handler."""
-EVENT_HANDLERS: dict[type, Handler] = {**logging_in.EVENT_HANDLERS}
+EVENT_HANDLERS: dict[type, Handler] = {
+    **logging_in.EVENT_HANDLERS,
+    **appending.EVENT_HANDLERS,
+}
 """Event to handler."""
 
 _NEEDED: dict[type, tuple[str, ...]] = {

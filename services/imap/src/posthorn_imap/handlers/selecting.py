@@ -8,8 +8,9 @@ from posthorn.ports.errors import Unavailable
 from posthorn.ports.mailbox_view import Opened
 from posthorn.wire.imap import replies
 from posthorn.wire.imap.commands import Close, Select, Unselect
-from posthorn_imap.answering import Answer, Drop, Handler, No
+from posthorn_imap.answering import Answer, Handler, No
 from posthorn_imap.flags import permanent_flags
+from posthorn_imap.handlers.expunging import expunge
 from posthorn_imap.object_ids import mailbox_id
 from posthorn_imap.resync import resync
 from posthorn_imap.selected import Selected
@@ -71,13 +72,7 @@ async def _close(session: ImapSession, _: Close) -> Answer:
     selected = session.mailbox
     session.deselect()
     if not selected.read_only:
-        try:
-            expunged = await session.backend.view.expunge(selected.account, selected.mailbox, None)
-        except Unavailable as error:
-            raise Drop("it is not known whether messages were removed") from error
-        if expunged.uids:
-            changed = selected.account, selected.mailbox, expunged.modseq
-            await session.backend.hints.send([changed])
+        await expunge(session, selected, None)
     return Answer("closed", syncs=False)
 
 

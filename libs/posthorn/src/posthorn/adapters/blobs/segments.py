@@ -3,7 +3,7 @@
 Theory:
 
 - A small message (``whole_limit``) is read and cached whole; larger ones are streamed and never
-  cached.
+  cached, but for the ranges read last (``large_bodies``).
 - The cache is keyed by message id, since a message's content never changes, wherever the collector
   moves it. It is bounded in bytes; the least recently used are evicted first.
 - On a miss the same range read also fetches neighbours in the blob that the caller will want next.
@@ -26,6 +26,7 @@ import structlog
 import zstandard
 from prometheus_client import Counter
 
+from posthorn.adapters.blobs.large_bodies import LargeBodies
 from posthorn.model.blob_range import BodyLocation
 from posthorn.ports.blobs import Blobs
 from posthorn.ports.errors import Unavailable
@@ -41,6 +42,8 @@ GAP_LIMIT = 32 * 1024
 """Most bytes between two wanted messages that are read over to save a request."""
 AHEAD_OCTETS = 4 * 1024 * 1024
 """Most bytes in flight of messages read ahead."""
+LARGE_OCTETS = 64 * 1024 * 1024
+"""Most bytes of large messages that are kept after a range was read."""
 PARALLEL = 16
 """Range reads at a time in this process."""
 
@@ -72,6 +75,7 @@ class SegmentReader:
         range_limit: int = RANGE_LIMIT,
         ahead_octets: int = AHEAD_OCTETS,
         parallel: int = PARALLEL,
+        large_octets: int = LARGE_OCTETS,
     ) -> None:
         self._blobs = blobs
         self._cache_octets = cache_octets
@@ -84,9 +88,11 @@ class SegmentReader:
         self._flights: dict[UUID, asyncio.Future[bytes]] = {}
         self._ahead = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._large = LargeBodies(self._read_large, cache_bytes=large_octets)
 
     async def close(self) -> None:
         """Cancel the reads in flight."""
+        self._large.close()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -159,6 +165,31 @@ class SegmentReader:
             raise Unavailable(
                 "blobs", f"{location.key} does not hold the {location.size} bytes expected"
             )
+
+    async def range(self, location: BodyLocation, start: int, end: int) -> bytes:
+        """Return bytes of a message, at most ``MOST_RANGE_BYTES``. Raises as ``read``."""
+        if self.whole(location):
+            return (await self.read(location))[start:end]
+        return await self._large.range(location, start, end)
+
+    async def _read_large(self, location: BodyLocation, start: int, end: int) -> bytes:
+        if location.encoding == "identity":
+            if location.length != location.size:
+                raise Unavailable(
+                    "blobs", f"{location.key} has {location.length} bytes of {location.size}"
+                )
+            return await self._range(location.key, location.offset + start, end - start)
+        found = bytearray()  # messages of this size are compressed only where they were imported
+        at = 0
+        async with aclosing(self.stream(location)) as pieces:
+            async for piece in pieces:
+                found += piece[max(start - at, 0) : max(end - at, 0)]
+                at += len(piece)
+                if at >= end:
+                    break
+        if len(found) != end - start:
+            raise Unavailable("blobs", f"{location.key} ends before byte {end} of a message")
+        return bytes(found)
 
     def _landed(self, size: int, _: asyncio.Task[None]) -> None:
         self._ahead -= size

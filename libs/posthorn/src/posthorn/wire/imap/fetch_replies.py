@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import lru_cache
 
 from posthorn.wire.imap.dates import format_date_time
 from posthorn.wire.imap.fetch_items import BinaryItem, BodyItem, Section
@@ -76,6 +77,7 @@ def structure(form: bytes, *, extended: bool) -> bytes:
     return (b"BODYSTRUCTURE " if extended else b"BODY ") + form
 
 
+@lru_cache(maxsize=1024)
 def body_name(item: BodyItem) -> bytes:
     """Return the name of a section in the reply; a partial repeats its origin alone."""
     if item.label:
@@ -100,6 +102,12 @@ def binary_item(item: BinaryItem, octets: bytes | None) -> bytes:
         _origin(item.start),
         NIL if octets is None else binary(octets),
     )
+
+
+def binary_start(item: BinaryItem, size_bytes: int, *, has_nul: bool) -> bytes:
+    """Return what precedes decoded content that is sent in pieces."""
+    tilde = b"~" if has_nul else b""
+    return b"BINARY[%s]%s %s{%d}\r\n" % (_part(item.part), _origin(item.start), tilde, size_bytes)
 
 
 def binary_size(part: tuple[int, ...], size_bytes: int) -> bytes:

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from posthorn.wire.imap.fetch_items import Section
 from posthorn.wire.message.mime_offsets import Part
 
 type ByteRange = tuple[int, int]
 """First byte, and the one after the last."""
-
-_LINE = re.compile(rb"[^\n]*\n|[^\n]+\Z")
-_FIELD_NAME = re.compile(rb"[^:\r\n]*")
 
 
 def find_part(message: Part, number: Sequence[int]) -> Part | None:
@@ -69,18 +67,18 @@ def take_partial(found: ByteRange, start: int | None, count: int) -> ByteRange:
 def select_fields(header: bytes, names: Sequence[bytes], *, others: bool = False) -> bytes:
     """Return the fields of these names as they are, or all ``others``, with the empty line that
     ends a header, even when nothing matched."""
-    wanted = {name.lower() for name in names}
-    found: list[bytes] = []
-    is_taken = False
-    for line in _LINE.findall(header):
-        if line[:1] not in (b" ", b"\t"):
-            if not line.strip(b"\r\n"):
-                break
-            name = _FIELD_NAME.match(line)
-            is_taken = name is not None and (name[0].rstrip(b" \t").lower() in wanted) != others
-        if is_taken:
-            found.append(line)
-    if found and not found[-1].endswith(b"\n"):
-        found.append(b"\r\n")
-    found.append(b"\r\n")
-    return b"".join(found)
+    if not header.endswith(b"\n"):
+        header += b"\r\n"
+    found = _selector(tuple(names), others).findall(b"\n" + header)
+    if not found:
+        return b"\r\n"
+    return b"".join(found)[1:] + b"\n\r\n"
+
+
+@lru_cache(maxsize=256)
+def _selector(names: tuple[bytes, ...], others: bool) -> re.Pattern[bytes]:
+    """Return the pattern of such fields, each with the line end before it and without its own."""
+    wanted = b"(?:%s)[ \t]*:" % b"|".join(re.escape(name) for name in names)
+    start = rb"\n(?![ \t\r\n])(?!%s)" if others else rb"\n(?=%s)"
+    start %= wanted
+    return re.compile(start + rb"[^\n]+(?:\n[ \t][^\n]*)*", re.IGNORECASE)

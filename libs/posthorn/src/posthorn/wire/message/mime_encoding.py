@@ -1,7 +1,9 @@
 """The compact form in which the structure of a message is kept (``wire.message.mime_offsets``).
 
-A byte with the version, then the parts in order: numbers as varints, strings with their length. A
-form of another version, or one that is damaged, is a ValueError: the message is scanned again.
+A byte with the version, then what was made of the structure to be shown, if anything (IMAP's
+BODYSTRUCTURE, so that the parts need not be read for it), then the parts in order: numbers as
+varints, strings with their length. A form of another version, or one that is damaged, is a
+ValueError: the message is scanned again.
 """
 
 from __future__ import annotations
@@ -9,29 +11,43 @@ from __future__ import annotations
 from posthorn.wire.message.mime_content import ContentFields, EnvelopeFields, Parameters
 from posthorn.wire.message.mime_offsets import DEEPEST, Part
 
-VERSION = 1
+VERSION = 2
 _MOST = 1 << 63
 
 
-def encode_part(part: Part) -> bytes:
-    """Return the compact form of a structure."""
+def encode_part(part: Part, shown: bytes | None = None) -> bytes:
+    """Return the compact form of a structure; ``shown``: what is kept with it."""
     out = bytearray([VERSION])
+    _put_string(out, shown)
     _put_part(out, part, 0)
     return bytes(out)
 
 
 def decode_part(form: bytes) -> Part:
     """Return the structure of a compact form. Raises ValueError."""
-    if not form or form[0] != VERSION:
-        raise ValueError("another version of the form")
-    taken = _Taker(form)
+    taken = _taken(form)
     try:
+        taken.string()
         part = taken.part(0, 0)
     except IndexError:
         raise ValueError("the form ends early") from None
     if taken.at != len(form):
         raise ValueError("bytes after the form")
     return part
+
+
+def decode_shown(form: bytes) -> bytes | None:
+    """Return what is kept with a structure. Raises ValueError."""
+    try:
+        return _taken(form).string()
+    except IndexError:
+        raise ValueError("the form ends early") from None
+
+
+def _taken(form: bytes) -> _Taker:
+    if not form or form[0] != VERSION:
+        raise ValueError("another version of the form")
+    return _Taker(form)
 
 
 def _put_number(out: bytearray, number: int) -> None:

@@ -104,6 +104,7 @@ class OffsetScanner:
         self._in_header = True
         self._header = b""  # what was read of one that is very long
         self._at_line_start = True
+        self._delimiter_end = 0  # bytes of the line end of a delimiter that was read last
         self._root = _Open(0, b"text/plain")
         self._stack = [self._root]
         self._count = 1
@@ -202,6 +203,7 @@ class OffsetScanner:
         part = self._stack[-1]
         part.body, part.first_line = body, self._lines
         self._in_header, self._header = False, b""
+        self._delimiter_end = 0
         self._at_line_start = True
         fields = part.fields = read_content(header, part.default)
         if part.is_root:
@@ -240,6 +242,7 @@ class OffsetScanner:
                 if line - at <= 2:
                     return -1
                 self._at_line_start = False
+                self._delimiter_end = 0
                 return self._advance(octets, at, line - 2)
             if (found := self._delimiter(octets, line, line_end)) is not None:
                 self._advance(octets, at, line)
@@ -250,6 +253,7 @@ class OffsetScanner:
         if end <= at:
             return -1
         self._at_line_start = False
+        self._delimiter_end = 0
         return self._advance(octets, at, end)
 
     def _delimiter(self, octets: bytes, line: int, line_end: int) -> tuple[int, bool] | None:
@@ -283,8 +287,12 @@ class OffsetScanner:
         if not header and line > before:
             end -= 2 if line - before > 1 and octets[line - 2] == 0x0D else 1
             lines -= 1
+        elif not header and self._delimiter_end:  # that of the delimiter before
+            end -= self._delimiter_end
+            lines -= 1
         self._close(level + 1, end, lines)
         self._advance(octets, line, after)
+        self._delimiter_end = 2 if octets[after - 2 : after] == b"\r\n" else 1
         self._at_line_start = True
         self._in_header = False
         multipart = self._stack[level]

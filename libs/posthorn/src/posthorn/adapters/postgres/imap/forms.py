@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
 from typing import Final
 from uuid import UUID
@@ -21,6 +22,7 @@ from posthorn.ports.mailbox_view import Kept
 from posthorn.wire.message.header import header_end
 from posthorn.wire.message.mime_encoding import VERSION
 
+_of_thread = threading.local()  # making a decompressor costs more than a header
 LONGEST_HEADER_BYTES = 256 * 1024
 _ENVELOPE_VERSION = 1
 FORMS_VERSION: Final = _ENVELOPE_VERSION << 8 | VERSION
@@ -84,4 +86,8 @@ def decompressed(frame: bytes) -> bytes:
     announced = zstandard.frame_content_size(frame)
     if not 0 <= announced <= LONGEST_HEADER_BYTES:
         raise zstandard.ZstdError("not a header")
-    return zstandard.ZstdDecompressor().decompress(frame, max_output_size=LONGEST_HEADER_BYTES)
+    decompressor = getattr(_of_thread, "decompressor", None)
+    if decompressor is None:
+        decompressor = _of_thread.decompressor = zstandard.ZstdDecompressor()
+    header: bytes = decompressor.decompress(frame, max_output_size=LONGEST_HEADER_BYTES)
+    return header

@@ -154,7 +154,8 @@ async def transfer(
     if left is not None and to == mailbox:
         left = modseq
     sources = [uid for part in work for uid in part["uids"]]
-    return Copied(into["uidvalidity"], modseq, left, sources, copies)
+    target = into["mailbox_id"]
+    return Copied(into["uidvalidity"], modseq, left, sources, copies, target=target)
 
 
 async def expunge(

@@ -111,4 +111,5 @@ async def store(
         if not row["is_failed"]
     ]
     modseq = max([box["modseq"], *(each.modseq for each in changed)])
-    return Stored(modseq, changed, [row["uid"] for row in rows if row["is_failed"]])
+    failed = [row["uid"] for row in rows if row["is_failed"]]
+    return Stored(modseq, changed, failed, advanced=modseq > box["modseq"])

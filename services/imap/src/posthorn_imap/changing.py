@@ -1,0 +1,48 @@
+"""What commands that change a mailbox have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import structlog
+
+from posthorn.ports.errors import Unavailable
+from posthorn.ports.mailbox_view import MOST_KEYWORDS, NoRoom, TooManyKeywords
+from posthorn_imap.answering import Drop, No
+
+if TYPE_CHECKING:
+    from posthorn_imap.selected import Selected
+    from posthorn_imap.session import ImapSession
+
+log = structlog.get_logger()
+
+
+@contextmanager
+def outcome_known() -> Iterator[None]:
+    """Raise Drop where a change fails with an outcome that is not known, and No where nothing was
+    changed."""
+    try:
+        yield
+    except Unavailable as error:
+        log.warning("outcome of a change not known", part=error.part, detail=str(error))
+        raise Drop("the mailbox cannot be reached at this moment") from None
+    except NoRoom:
+        raise No("the quota of the account has no room", b"OVERQUOTA") from None
+    except TooManyKeywords:
+        raise No(f"a mailbox has at most {MOST_KEYWORDS} keywords", b"LIMIT") from None
+
+
+def writable(session: ImapSession) -> Selected:
+    """Return the selected mailbox. Raises No where it was selected for reading alone."""
+    selected = session.mailbox
+    if selected.read_only:
+        raise No("the mailbox is selected for reading", b"READ-ONLY")
+    return selected
+
+
+async def announce(session: ImapSession, selected: Selected, modseq: int) -> None:
+    """Tell all processes that a command of this connection has changed its mailbox."""
+    selected.changed_to(modseq)
+    await session.backend.hints.send([(selected.account, selected.mailbox, modseq)])

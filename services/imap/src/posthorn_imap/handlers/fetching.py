@@ -1,0 +1,346 @@
+"""FETCH and UID FETCH (RFC 9051 §6.4.5, RFC 7162 §3.1.4 and §3.2.6, RFC 9394).
+
+Rules:
+
+- Numbers mean what the client was told. Of a message that is gone meanwhile nothing is sent; FETCH
+  by number then ends with NO [EXPUNGEISSUED] (RFC 2180 §4.1.2), UID FETCH with OK.
+- A body that cannot be read is NO [UNAVAILABLE]; the other messages are served, up to
+  ``MOST_FAILURES``. Nothing is sent of a message before it is known that it can be read; if it
+  breaks off all the same, the connection ends.
+- ``\\Seen`` is set in one STORE for all messages that are sent together, and reported with them.
+- Memory is bounded: pages of rows, chunks of bodies, and output that waits for the client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import batched
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import structlog
+
+from posthorn.ports.blobs import BlobMissing
+from posthorn.ports.errors import Unavailable
+from posthorn.ports.mailbox_view import PAGE, SEEN, EntryFlags, EntryRow, UidRange
+from posthorn.wire.imap.commands import Fetch
+from posthorn.wire.imap.fetch_items import Attribute
+from posthorn_imap import ranges
+from posthorn_imap.answering import Answer, Handler, No
+from posthorn_imap.changing import announce
+from posthorn_imap.fetch_forms import Literal, UnknownEncoding, item_of, metadata_item
+from posthorn_imap.fetch_plan import Plan, plan
+from posthorn_imap.flags import flags_form
+from posthorn_imap.message_content import Loader, Message
+from posthorn_imap.ranges import Places
+
+if TYPE_CHECKING:
+    from posthorn_imap.session import ImapSession
+
+log = structlog.get_logger()
+
+ROWS = 1000
+"""Most messages of a page with more than flags."""
+CONTENTS = 500
+"""Most messages whose content is located at once."""
+CHUNK_BYTES = 2 * 1024 * 1024
+"""Bytes of bodies that are read before they are sent."""
+MOST_FAILURES = 3
+"""Bodies that could not be read, at which FETCH ends."""
+READ_AHEAD = 32
+"""Messages after which reading of the next ones is begun."""
+_SEND_BYTES = 64 * 1024
+_NOT_KNOWN = UUID(int=0)
+_NEVER = datetime.fromtimestamp(0, UTC)
+
+
+class _BrokenOffError(Exception):
+    """The rest of a literal cannot be read."""
+
+
+async def _fetch(session: ImapSession, command: Fetch) -> Answer | None:
+    is_modseq = command.changed_since is not None or Attribute.MODSEQ in command.items
+    if is_modseq and "CONDSTORE" not in session.hidden:
+        session.machine.enable("CONDSTORE")  # RFC 7162 §3.1
+    places = await ranges.places_of(session, command.messages, by_uid=command.by_uid)
+    places = await ranges.changed(session, command, places)
+    run = _Run(
+        session,
+        plan(command.items, by_uid=command.by_uid, modseq=command.changed_since is not None),
+        command.changed_since or 0,
+    )
+    try:
+        await run.send(places)
+    except _BrokenOffError:
+        session.ending = "a message broke off"
+        session.out.cut()
+        return None
+    if run.failed:
+        raise No("some messages cannot be read at this moment, try again", b"UNAVAILABLE")
+    if run.unknown_encoding:
+        raise UnknownEncoding
+    if run.gone and not command.by_uid and command.changed_since is None:
+        raise No("some messages are gone", b"EXPUNGEISSUED")
+    # where some are gone, all of the mailbox may be
+    return Answer("done", tells_expunges=command.by_uid, syncs=run.gone > 0)
+
+
+class _Run:
+    """One FETCH."""
+
+    def __init__(self, session: ImapSession, plan_: Plan, changed_since: int) -> None:
+        self._session = session
+        self._selected = session.mailbox
+        self._view = session.backend.view
+        self._out = session.out
+        self._plan = plan_
+        self._changed_since = changed_since
+        self._sets_seen = plan_.sets_seen and not self._selected.read_only
+        self._loader = Loader(
+            self._view,
+            session.backend.bodies,
+            self._selected.account,
+            self._selected.mailbox,
+            plan_,
+        )
+        self.gone = 0
+        """Messages that do not exist any more."""
+        self.failed = 0
+        """Messages whose bodies could not be read."""
+        self.unknown_encoding = False
+        self._sent = 0  # bytes since the client was last waited for
+
+    async def send(self, places: Places) -> None:
+        """Send the messages."""
+        if self._plan.flags_alone:
+            await self._send_flags(places)
+            return
+        if self._plan.content and not self._plan.rows and not self._changed_since:
+            for page in ranges.pages(places, CONTENTS):
+                await self._send_contents(self._unlooked(page))
+                if self.failed >= MOST_FAILURES:
+                    return
+            return
+        for page in ranges.pages(places, ROWS):
+            rows = await self._view.rows(
+                self._selected.account,
+                self._selected.mailbox,
+                self._uids(page),
+                self._changed_since,
+            )
+            found = self._numbered(page, rows)
+            if not self._plan.content:
+                await self._send_lines(self._metadata(found))
+                continue
+            messages = [Message(number, row) for number, row in found]
+            for at in range(0, len(messages), CONTENTS):
+                await self._send_contents(messages[at : at + CONTENTS])
+                if self.failed >= MOST_FAILURES:
+                    return
+
+    def _uids(self, page: Places) -> list[UidRange]:
+        uids = self._selected.numbering.uids
+        return [(uids[first], uids[end - 1]) for first, end in page]
+
+    def _numbered[E: (EntryFlags, EntryRow)](
+        self, page: Places, entries: Sequence[E]
+    ) -> list[tuple[int, E]]:
+        """Return the entries with their numbers; count those that are gone."""
+        uids = self._selected.numbering.uids
+        found: list[tuple[int, E]] = []
+        following = iter(entries)
+        entry = next(following, None)
+        for first, end in page:
+            for place in range(first, end):
+                while entry is not None and entry.uid < uids[place]:
+                    entry = next(following, None)
+                if entry is None or entry.uid != uids[place]:
+                    self.gone += 1
+                    continue
+                found.append((place + 1, entry))
+                entry = next(following, None)
+        return found
+
+    def _unlooked(self, page: Places) -> list[Message]:
+        """Return messages of which the content alone is looked at."""
+        uids = self._selected.numbering.uids
+        return [
+            Message(place + 1, EntryRow(uids[place], _NOT_KNOWN, 0, 0, (), _NEVER, 0, None))
+            for first, end in page
+            for place in range(first, end)
+        ]
+
+    # metadata
+
+    async def _send_flags(self, places: Places) -> None:
+        items = self._plan.items
+        for page in ranges.pages(places, PAGE):
+            entries = await self._view.flags(
+                self._selected.account,
+                self._selected.mailbox,
+                self._uids(page),
+                self._changed_since,
+            )
+            found = self._numbered(page, entries)
+            if items == (Attribute.UID, Attribute.FLAGS):
+                lines = [
+                    b"* %d FETCH (UID %d %b)\r\n"
+                    % (number, entry.uid, flags_form(entry.flags, entry.keywords))
+                    for number, entry in found
+                ]
+            elif items == (Attribute.FLAGS,):
+                lines = [
+                    b"* %d FETCH (%b)\r\n" % (number, flags_form(entry.flags, entry.keywords))
+                    for number, entry in found
+                ]
+            else:
+                lines = [
+                    b"* %d FETCH (%b)\r\n" % (number, b" ".join(self._flag_items(entry)))
+                    for number, entry in found
+                ]
+            await self._send_lines(lines)
+
+    def _flag_items(self, entry: EntryFlags) -> Iterator[bytes]:
+        for item in self._plan.items:
+            match item:
+                case Attribute.UID:
+                    yield b"UID %d" % entry.uid
+                case Attribute.FLAGS:
+                    yield flags_form(entry.flags, entry.keywords)
+                case _:
+                    yield b"MODSEQ (%d)" % entry.modseq
+
+    def _metadata(self, found: Iterable[tuple[int, EntryRow]]) -> Iterator[bytes]:
+        items = self._plan.items
+        for number, row in found:
+            forms = b" ".join([metadata_item(item, row) for item in items])
+            yield b"* %d FETCH (%b)\r\n" % (number, forms)
+
+    async def _send_lines(self, lines: Iterable[bytes]) -> None:
+        for some in batched(lines, 500, strict=False):
+            await self._put(b"".join(some))
+
+    # content
+
+    async def _send_contents(self, messages: list[Message]) -> None:
+        there = await self._loader.locate(messages)
+        self.gone += len(messages) - len(there)
+        async for chunk in self._chunks(there):
+            seen = await self._see([message for message, _ in chunk])
+            for message, items in chunk:
+                if (entry := seen.get(message.row.uid)) is not None:
+                    self._put_seen(items, entry)
+                await self._send_message(message.number, items)
+            if self.failed >= MOST_FAILURES:
+                break
+        await self._loader.keep()
+
+    async def _chunks(
+        self, messages: list[Message]
+    ) -> AsyncIterator[list[tuple[Message, list[bytes | Literal]]]]:
+        """Yield messages with their items, as many as are held at once."""
+        chunk: list[tuple[Message, list[bytes | Literal]]] = []
+        size = 0
+        for place, message in enumerate(messages):
+            if place % READ_AHEAD == 0:
+                await asyncio.sleep(0)  # others have their turn, also where nothing is read
+                self._loader.prefetch(messages[place : place + 2 * READ_AHEAD])
+            items = await self._items(message)
+            if items is None:
+                if self.failed >= MOST_FAILURES:
+                    break
+                continue
+            message.body = None
+            message.part = None
+            chunk.append((message, items))
+            size += sum(len(item) for item in items if isinstance(item, bytes))
+            if size >= CHUNK_BYTES or any(isinstance(item, Literal) for item in items):
+                yield chunk
+                chunk, size = [], 0
+        if chunk:
+            yield chunk
+
+    async def _items(self, message: Message) -> list[bytes | Literal] | None:
+        """Return the items of a message; None for one that cannot be read."""
+        try:
+            try:
+                return await self._made(message)
+            except BlobMissing:
+                await self._loader.relocate(message)
+                return await self._made(message)
+        except UnknownEncoding:
+            self.unknown_encoding = True
+        except Unavailable as error:
+            self.failed += 1
+            log.warning(
+                "a message cannot be read",
+                message=str(message.row.message),
+                part=error.part,
+                detail=str(error),
+            )
+        return None
+
+    async def _made(self, message: Message) -> list[bytes | Literal]:
+        await self._loader.load(message)
+        utf8 = self._session.utf8
+        return [await item_of(item, message, self._loader, utf8=utf8) for item in self._plan.items]
+
+    async def _send_message(self, number: int, items: list[bytes | Literal]) -> None:
+        whole = [item for item in items if isinstance(item, bytes)]
+        if len(whole) == len(items):
+            await self._put(b"* %d FETCH (%b)\r\n" % (number, b" ".join(whole)))
+            return
+        separator = b"* %d FETCH (" % number
+        try:
+            for item in items:
+                if isinstance(item, bytes):
+                    await self._put(separator + item)
+                else:
+                    await self._put(separator + item.head)
+                    async for piece in item.pieces():
+                        await self._put(piece)
+                separator = b" "
+        except Unavailable as error:
+            log.warning("a message broke off", part=error.part, detail=str(error))
+            raise _BrokenOffError from None
+        await self._put(b")\r\n")
+
+    async def _put(self, octets: bytes) -> None:
+        self._out.send(octets)
+        self._sent += len(octets)
+        if self._sent >= _SEND_BYTES:
+            self._sent = 0
+            await self._out.room()
+
+    # \Seen
+
+    async def _see(self, messages: Sequence[Message]) -> dict[int, EntryFlags]:
+        """Set ``\\Seen`` of those without it; return their flags now, by UID."""
+        if not self._sets_seen:
+            return {}
+        unseen = [message.row.uid for message in messages if not message.row.flags & SEEN]
+        if not unseen:
+            return {}
+        selected = self._selected
+        stored = await self._view.store(selected.account, selected.mailbox, unseen, "+", SEEN, ())
+        if stored.advanced:
+            await announce(self._session, selected, stored.modseq)
+        selected.note_told(stored.changed)
+        return {entry.uid: entry for entry in stored.changed}
+
+    def _put_seen(self, items: list[bytes | Literal], entry: EntryFlags) -> None:
+        """Report the flags of a message that was seen just now."""
+        shown = {Attribute.FLAGS: flags_form(entry.flags, entry.keywords)}
+        if self._session.condstore:
+            shown[Attribute.MODSEQ] = b"MODSEQ (%d)" % entry.modseq
+        for item, form in shown.items():
+            if item in self._plan.items:
+                items[self._plan.items.index(item)] = form
+            else:
+                items.append(form)
+
+
+HANDLERS: dict[type, Handler] = {Fetch: _fetch}
+"""Command to handler."""

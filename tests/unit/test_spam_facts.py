@@ -93,7 +93,7 @@ def test_limits_are_told() -> None:
     )
     assert not read_facts(deep).is_complete
     fields = read_header(b"".join(b"X%d: y\r\n" % each for each in range(1000)) + b"\r\nbody")
-    assert len(fields.values) == MOST_FIELDS
+    assert len(fields.raw) == MOST_FIELDS
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_header_with_folds_and_faults() -> None:
     assert fields.first("x") == "y"
     assert not fields.has("body") and fields.end == 46
     assert read_header(b"\r\nbody").end == 2
-    assert read_header(b"").values == {}
+    assert read_header(b"").raw == {}
 
 
 @pytest.mark.parametrize(

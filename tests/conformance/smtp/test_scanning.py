@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import tracemalloc
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -339,14 +340,32 @@ async def test_the_client_is_asked_about_at_mail_and_nothing_waits_for_the_answe
     (asked,) = env.scanner.senders
     assert (asked.client, asked.helo) == ("127.0.0.1", "client.example.org")
     assert (asked.reverse_path, asked.greylist) == ("a@example.org", False)
-    for end in (b"RSET\r\n", b"EHLO again.example.org\r\n"):
+    for end, domain in ((b"RSET\r\n", b"example.com"), (b"EHLO again.test\r\n", b"example.org")):
         assert (await talk.say(end)).startswith("250")
-        assert await talk.say(b"MAIL FROM:<b@example.org>\r\n") == "250 2.1.0"
+        assert await talk.say(b"MAIL FROM:<b@" + domain + b">\r\n") == "250 2.1.0"
     talk.writer.transport.abort()
     await env.nothing_is_left()
     async with asyncio.timeout(5):
         while env.scanner.cancelled < 3:
             await asyncio.sleep(0.005)
+
+
+async def test_a_client_of_the_last_minute_is_asked_about_only_where_a_policy_needs_it(
+    env: SmtpEnv,
+) -> None:
+    talk = await (await env.talk()).hello()
+    path = b"MAIL FROM:<%b@example.org>\r\n"
+    for name in (b"a", b"b"):
+        assert await talk.say(path % name) == "250 2.1.0"
+        assert await talk.say(b"RCPT TO:<alice@example.test>\r\n") == "250 2.1.5"
+        assert (await reply_to(talk, MESSAGE)).startswith("250 2.0.0")
+    assert [each.facts for each in env.scanner.messages] == [SenderFacts(), None]
+    assert [each.reverse_path for each in env.scanner.senders] == ["a@example.org"]
+    env.directory.policies["alice@example.test"] = FilterPolicy(refuse_listed=True)
+    env.scanner.facts = SenderFacts(listings=(replace(LISTED, subject="127.0.0.1"),))
+    assert await talk.say(path % b"c") == "250 2.1.0"
+    assert await talk.say(b"RCPT TO:<alice@example.test>\r\n") == "550 5.7.1"
+    assert [each.reverse_path for each in env.scanner.senders] == ["a@example.org", "c@example.org"]
 
 
 async def test_a_listed_client_is_refused_by_those_who_want_that(env: SmtpEnv) -> None:

@@ -41,6 +41,7 @@ from posthorn.ports.ingest import DeadLetters, Delivery
 from posthorn.ports.mailboxes import Mailboxes, Resolution
 from posthorn.ports.notifications import Notifier
 from posthorn.ports.signing import Signer
+from posthorn.runtime.json_bytes import loads
 from posthorn_delivery.filing import Points, authors_of, count, file_copies
 from posthorn_delivery.in_flight import Group, InFlight, Item
 from posthorn_delivery.isolate import NAK_SECONDS, Isolator, Stopping
@@ -157,7 +158,10 @@ class Deliverer:
             if number % _YIELD_MESSAGES == 0:
                 await asyncio.sleep(0)
             try:
-                item = Item(delivery, admitted(decode_record(delivery.octets), delivery.subject))
+                item = Item(
+                    delivery,
+                    admitted(decode_record(delivery.octets, loads=loads), delivery.subject),
+                )
             except RecordError as error:
                 await self._isolator.park(
                     delivery,

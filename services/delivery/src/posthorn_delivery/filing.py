@@ -82,7 +82,8 @@ def file_copies(
     """Decide on every copy. Raises AccountsGone if an account has been deleted meanwhile."""
     if not needs_filing(envelope):
         return Filing(routes)
-    sender, author = sender_in(envelope), shown_author(envelope)
+    sender = sender_in(envelope)
+    author = shown_author(envelope, sender)
     filed: dict[int, Decision] = {}
     withheld: list[Withheld] = []
     addressed = {

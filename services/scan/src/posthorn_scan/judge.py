@@ -18,6 +18,7 @@ from prometheus_client import Counter, Histogram
 from posthorn.model.filter_policy import DEFAULT_POLICY
 from posthorn.model.verdict import MOST_RULES, Engine, EngineState, Rule, Verdict
 from posthorn.ports.scan import Listing, MessageQuestion, SenderFacts, SenderQuestion
+from posthorn.runtime.at_once import at_once
 from posthorn.runtime.blocklists import Blocklists
 from posthorn.wire.auth.authentication import BodyHashes, authenticate, split_message
 from posthorn.wire.auth.lookup import Lookup
@@ -36,8 +37,7 @@ from posthorn_scan.timely import TimelyLookup
 log = structlog.get_logger()
 
 _messages = Counter("posthorn_scan_messages_total", "Messages judged, by outcome", ["outcome"])
-for _outcome in ("clean", "spam", "virus", "incomplete"):
-    _messages.labels(_outcome)
+_outcomes = {each: _messages.labels(each) for each in ("clean", "spam", "virus", "incomplete")}
 _seconds = Histogram(
     "posthorn_scan_message_seconds",
     "Time until a message was judged",
@@ -45,7 +45,7 @@ _seconds = Histogram(
 )
 
 _HASHING_SECONDS: Final = 1.5
-"""For what is no question to DNS; hashing 50 MiB takes a fraction of it."""
+"""For hashing in a thread; 50 MiB take a fraction of it. All else that waits asks DNS."""
 _ASIDE_FROM: Final = 64 * 1024
 """Bytes from which a message is hashed and read in a thread."""
 
@@ -83,7 +83,7 @@ class Judge:
             SenderQuestion(question.client, question.helo, question.reverse_path)
         )
         header, body = split_message(content)
-        (authentication, state), facts, results = await asyncio.gather(
+        (authentication, state), facts, results = await at_once(
             self._authenticate(question, known, header, body),
             _read(content),
             self._ask_engines(question, content, known),
@@ -121,26 +121,25 @@ class Judge:
         self, question: MessageQuestion, known: SenderFacts, header: bytes, body: bytes
     ) -> tuple[Authentication, EngineState]:
         try:
-            async with asyncio.timeout(self._seconds + _HASHING_SECONDS):
-                hashes = await _hashed(header, body)
-                lookup = TimelyLookup(self._lookup, self._seconds)
-                found = await authenticate(
-                    lookup,
-                    self._check,
-                    header=header,
-                    hashes=hashes,
-                    client=question.client,
-                    helo=question.helo,
-                    reverse_path=question.reverse_path,
-                    hostname=question.hostname,
-                    now=question.received_at or self._clock(),
-                    iprev=known.iprev,
-                    spf=known.spf,
-                    gather=asyncio.gather,
-                )
-                if lookup.is_late:
-                    log.info("DNS answers too slowly for a message", message=question.message_id)
-                return found, EngineState.TIMEOUT if lookup.is_late else EngineState.OK
+            hashes = await _hashed(header, body)
+            lookup = TimelyLookup(self._lookup, self._seconds)
+            found = await authenticate(
+                lookup,
+                self._check,
+                header=header,
+                hashes=hashes,
+                client=question.client,
+                helo=question.helo,
+                reverse_path=question.reverse_path,
+                hostname=question.hostname,
+                now=question.received_at or self._clock(),
+                iprev=known.iprev,
+                spf=known.spf,
+                gather=at_once,
+            )
+            if lookup.is_late:
+                log.info("DNS answers too slowly for a message", message=question.message_id)
+            return found, EngineState.TIMEOUT if lookup.is_late else EngineState.OK
         except TimeoutError:
             log.warning("a message was not authenticated in time", message=question.message_id)
             return Authentication(known.iprev, known.spf), EngineState.TIMEOUT
@@ -152,7 +151,7 @@ class Judge:
         self, question: MessageQuestion, content: bytes, known: SenderFacts
     ) -> list[EngineResult]:
         name = known.iprev.name if known.iprev.outcome is Outcome.PASS else ""
-        return await asyncio.gather(
+        return await at_once(
             *(each.scan(content, question, client_name=name) for each in self._engines)
         )
 
@@ -183,7 +182,8 @@ async def _hashed(header: bytes, body: bytes) -> BodyHashes:
     if len(body) < _ASIDE_FROM:
         hashes.update(body)
     else:
-        await asyncio.to_thread(hashes.update, body)
+        async with asyncio.timeout(_HASHING_SECONDS):
+            await asyncio.to_thread(hashes.update, body)
     return hashes
 
 
@@ -242,4 +242,4 @@ def _count(verdict: Verdict) -> None:
         outcome = "spam"
     elif not verdict.is_complete:
         outcome = "incomplete"
-    _messages.labels(outcome).inc()
+    _outcomes[outcome].inc()

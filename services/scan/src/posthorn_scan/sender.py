@@ -15,6 +15,7 @@ from dataclasses import replace
 from prometheus_client import Counter
 
 from posthorn.ports.scan import SenderFacts, SenderQuestion
+from posthorn.runtime.at_once import at_once
 from posthorn.runtime.blocklists import Blocklists
 from posthorn.wire.auth.iprev import check_iprev
 from posthorn.wire.auth.lookup import Lookup
@@ -23,8 +24,7 @@ from posthorn.wire.auth.spf import check_spf
 from posthorn_scan.greylist import Greylist
 
 _asked = Counter("posthorn_scan_sender_cache", "Questions about clients, by cache", ["outcome"])
-for _outcome in ("hit", "miss"):
-    _asked.labels(_outcome)
+_hit, _miss = _asked.labels("hit"), _asked.labels("miss")
 
 _MOST = 20_000
 _SHORT_SECONDS = 10.0
@@ -67,11 +67,11 @@ class SenderChecks:
         known = self._known.get(key)
         if known is not None and known[0] > self._clock():
             self._known.move_to_end(key)
-            _asked.labels("hit").inc()
+            _hit.inc()
             return known[1]
         asking = self._asking.get(key)
         if asking is None:
-            _asked.labels("miss").inc()
+            _miss.inc()
             asking = self._asking[key] = asyncio.create_task(self._find_out(question, domain))
             asking.add_done_callback(lambda done: self._found(key, done))
         return await asyncio.shield(asking)
@@ -88,7 +88,7 @@ class SenderChecks:
             self._known.popitem(last=False)
 
     async def _find_out(self, question: SenderQuestion, domain: str) -> SenderFacts:
-        iprev, spf, listings = await asyncio.gather(
+        iprev, spf, listings = await at_once(
             self._iprev(question.client),
             self._spf(question),
             self._blocklists.look_up(question.client, [domain] if domain else []),

@@ -63,7 +63,7 @@ class Tier:
         found = {"score": verdict.score, **encode_verdict(verdict)}
         detail = {**found, "recipients": list(recipients)}
         self._events.record(Event(message, self._clock(), SCANNED, detail))
-        log.info(
+        log.debug(
             "scanned",
             message=message_id,
             score=verdict.score,

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
+from posthorn.runtime.at_once import begun
 from posthorn.wire.auth.lookup import DnsUnavailable, Lookup
+
+type _Answer[T] = Coroutine[Any, Any, T]
 
 
 class TimelyLookup:
@@ -23,26 +27,29 @@ class TimelyLookup:
         self.is_late = False
         """Whether a question had no answer in time."""
 
-    async def texts(self, name: str) -> Sequence[bytes] | None:
+    def texts(self, name: str) -> _Answer[Sequence[bytes] | None]:
         """Return the TXT records."""
-        return await self._in_time(self._lookup.texts(name))
+        return self._in_time(self._lookup.texts(name))
 
-    async def addresses(self, name: str, *, v6: bool) -> Sequence[str] | None:
+    def addresses(self, name: str, *, v6: bool) -> _Answer[Sequence[str] | None]:
         """Return the A records, or with ``v6`` the AAAA records."""
-        return await self._in_time(self._lookup.addresses(name, v6=v6))
+        return self._in_time(self._lookup.addresses(name, v6=v6))
 
-    async def exchangers(self, name: str) -> Sequence[tuple[int, str]] | None:
+    def exchangers(self, name: str) -> _Answer[Sequence[tuple[int, str]] | None]:
         """Return the MX records."""
-        return await self._in_time(self._lookup.exchangers(name))
+        return self._in_time(self._lookup.exchangers(name))
 
-    async def names(self, address: str) -> Sequence[str] | None:
+    def names(self, address: str) -> _Answer[Sequence[str] | None]:
         """Return the PTR records of an IP address."""
-        return await self._in_time(self._lookup.names(address))
+        return self._in_time(self._lookup.names(address))
 
-    async def _in_time[T](self, answer: Awaitable[T]) -> T:
+    async def _in_time[T](self, answer: _Answer[T]) -> T:
+        asking = begun(answer)
         try:
+            if asking.done():
+                return asking.result()
             async with asyncio.timeout_at(self._ends):
-                return await answer
+                return await asking
         except TimeoutError:
             self.is_late = True
             raise DnsUnavailable("the time for this message is over") from None

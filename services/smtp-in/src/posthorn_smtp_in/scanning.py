@@ -5,7 +5,9 @@ Rules:
 
 - At MAIL the tier is asked who the client is, in a task of its own that ends with the transaction.
   It is waited for at RCPT only where the recipient's policy needs the answer, and at the end of
-  data, where the answer goes with the second question.
+  data, where the answer goes with the second question. About a client that was asked about in the
+  last minute it is asked only where a policy needs the answer: the tier knows it by now, so that
+  the question would save nothing.
 - SMTP has one reply for all recipients: a message is refused only if the policy of every recipient
   refuses it. Else it is accepted whole, and delivery decides for each.
 - No answer, whatever the reason, refuses nothing: the message is accepted into the lane of those
@@ -46,6 +48,7 @@ from posthorn.ports.scan import (
     SenderFacts,
     SenderQuestion,
 )
+from posthorn.runtime.at_once import begun
 from posthorn.wire.address import parse_address
 from posthorn.wire.auth.results import Authentication, Outcome
 from posthorn.wire.message.header import HeaderScan
@@ -69,8 +72,13 @@ _outcomes = Counter(
     "Messages at the end of data, by what came of asking the scanning tier",
     ["outcome"],
 )
-for _outcome in ("accepted", "refused", "deferred", "held", "unscanned"):
-    _outcomes.labels(_outcome)
+_by_outcome = {
+    each: _outcomes.labels(each)
+    for each in ("accepted", "refused", "deferred", "held", "unscanned")
+}
+_by_question = {each: _questions.labels(each) for each in ("sender", "message", "greylist")}
+_ASKED_SECONDS = 60.0  # less than the tier remembers who a client is
+_MOST_ASKED = 4096
 _MARKED = frozenset({Action.MARK, Action.JUNK, Action.QUARANTINE, Action.REFUSE})
 
 
@@ -100,16 +108,26 @@ class Scanning:
         self._directory = directory
         self._events = events
         self._clock = clock
+        self._asked: dict[tuple[str, str, str], float] = {}  # when, oldest first
 
     def begin(self, transaction: Transaction, client: Client) -> None:
         """Ask who the client is, without waiting."""
+        key = client.address, client.helo, transaction.mail.written.rpartition("@")[2]
+        now = time.monotonic()
+        if self._asked.get(key, -_ASKED_SECONDS) + _ASKED_SECONDS > now:
+            return
+        self._asked.pop(key, None)
+        self._asked[key] = now
+        if len(self._asked) > _MOST_ASKED:
+            del self._asked[next(iter(self._asked))]
+        self._ask(transaction, client)
+
+    def _ask(self, transaction: Transaction, client: Client) -> asyncio.Task[SenderFacts | None]:
         question = SenderQuestion(client.address, client.helo, transaction.mail.written)
-        # begun at once, so that the question is sent by now
-        transaction.sender_facts = asyncio.Task(
-            self._answer("sender", self._scanner.sender(question)),
-            loop=asyncio.get_running_loop(),
-            eager_start=True,
-        )
+        # so that the question is sent by now
+        asking = begun(self._answer("sender", self._scanner.sender(question)))
+        transaction.sender_facts = asking
+        return asking
 
     async def recipient(self, transaction: Transaction, client: Client) -> Reply:
         """Learn the policy of the recipient that was accepted last: RECIPIENT_OK, or the reply
@@ -173,7 +191,7 @@ class Scanning:
             ),
         )
         if verdict is None:
-            _outcomes.labels("unscanned").inc()
+            _by_outcome["unscanned"].inc()
             log.info("accepted unscanned", message=str(transaction.id))
             return Scanned(None)
         path, author = transaction.mail.written, header.summary.from_
@@ -182,18 +200,18 @@ class Scanning:
             sender = sender_of(author, path, client.address, verdict.authentication)
         decisions = [decide(verdict, policy, sender) for policy in policies]
         if all(_refuses(decision, verdict) for decision in decisions):
-            _outcomes.labels("refused").inc()
+            _by_outcome["refused"].inc()
             sender = sender_of(author, path, client.address, verdict.authentication)
             return self._refusal(transaction, message, client, decisions, verdict, sender)
         if verdict.defer:
-            _outcomes.labels("deferred").inc()
+            _by_outcome["deferred"].inc()
             reply, names = smtp.SCANNER_AWAY, list(transaction.recipients)
             self._record(transaction, client, names, reply, reply.kind, size=message.size)
             return reply
         if verdict.hold:
-            _outcomes.labels("held").inc()
+            _by_outcome["held"].inc()
             return Scanned(None)
-        _outcomes.labels("accepted").inc()
+        _by_outcome["accepted"].inc()
         fields = verdict_fields(
             verdict,
             hostname=self._settings.smtp_hostname,
@@ -216,14 +234,14 @@ class Scanning:
         except Exception:
             log.exception("the scanning tier could not be asked", question=question)
             return None
-        _questions.labels(question).observe(time.monotonic() - began)
+        _by_question[question].observe(time.monotonic() - began)
         return found
 
     async def _known_client(
         self, transaction: Transaction, client: Client, recipient: str, policy: FilterPolicy
     ) -> Reply | None:
         """Return the reply that refuses a client by what is known of it; None: none does."""
-        facts = await _facts(transaction)
+        facts = await (transaction.sender_facts or self._ask(transaction, client))
         if facts is None or _is_welcome(facts, policy, transaction, client):
             return None
         if policy.refuse_listed and not any(each.points < 0 for each in facts.listings):

@@ -93,7 +93,7 @@ class Transaction:
     policies: dict[str, FilterPolicy] = field(default_factory=dict)
     """The filter policy of each recipient, if mail is scanned."""
     sender_facts: asyncio.Task[SenderFacts | None] | None = None
-    """Asks what is known of the client; None if mail is not scanned."""
+    """Asks what is known of the client; None if nobody asked."""
 
     def drop(self) -> None:
         """End: nobody waits for what was asked."""

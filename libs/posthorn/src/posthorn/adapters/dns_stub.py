@@ -49,6 +49,7 @@ _questions = Counter(
     "(answered), or not (failed)",
     ["outcome"],
 )
+_from_cache = _questions.labels("cached")
 _seconds = Histogram(
     "posthorn_dns_question_seconds",
     "Time until a name server answered, or none did",
@@ -60,6 +61,10 @@ _LONGEST_TTL = 3600
 _SHORTEST_TTL = 1
 _ENTRY_BYTES = 400  # of a cache entry besides its names and values
 _CODES = {1: "FORMERR", 2: "SERVFAIL", 4: "NOTIMP", 5: "REFUSED"}
+
+
+type _Key = tuple[str, Kind]
+"""Name in lower case, without a final dot, and type."""
 
 
 class _Entry(NamedTuple):
@@ -75,9 +80,9 @@ class _Cache:
     def __init__(self, entries: int, bytes_: int) -> None:
         self._most, self._most_bytes = entries, bytes_
         self._bytes = 0
-        self._held: dict[tuple[bytes, Kind], _Entry] = {}
+        self._held: dict[_Key, _Entry] = {}
 
-    def get(self, key: tuple[bytes, Kind], now: float) -> _Entry | None:
+    def get(self, key: _Key, now: float) -> _Entry | None:
         entry = self._held.pop(key, None)
         if entry is None:
             return None
@@ -89,7 +94,7 @@ class _Cache:
 
     def put(
         self,
-        key: tuple[bytes, Kind],
+        key: _Key,
         values: tuple[object, ...] | None,
         expires: float,
         failure: str = "",
@@ -134,7 +139,7 @@ class StubLookup:
         self._unanswered = 0
         self._away_until = 0.0
         self._cache = _Cache(cache_entries, cache_bytes)
-        self._asking: dict[tuple[bytes, Kind], asyncio.Task[tuple[object, ...] | None]] = {}
+        self._asking: dict[_Key, asyncio.Task[tuple[object, ...] | None]] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -177,23 +182,25 @@ class StubLookup:
         return cast("Sequence[str] | None", await self._ask(reverse, Kind.PTR))
 
     async def _ask(self, text: str, kind: Kind) -> tuple[object, ...] | None:
-        name = encode_name(text)
-        if name is None:
+        if not text.isascii():
             return None
-        key = (name, kind)
+        key = (text.lower().removesuffix("."), kind)
         entry = self._cache.get(key, time.monotonic())
         if entry is not None:
-            _questions.labels("cached").inc()
+            _from_cache.inc()
             if entry.failure:
                 raise DnsUnavailable(entry.failure)
             return entry.values
+        name = encode_name(text)
+        if name is None:
+            return None
         task = self._asking.get(key)
         if task is None:
             if len(self._asking) >= self._most_questions:
                 raise self._failed("too many DNS questions at a time")
             if not self._may_ask():
                 raise self._failed("no name server answers")
-            task = self._asking[key] = asyncio.create_task(self._look_up(key))
+            task = self._asking[key] = asyncio.create_task(self._look_up(key, name))
             task.add_done_callback(lambda done: self._finish(key, done))
         return await asyncio.shield(task)  # others may wait for it
 
@@ -201,9 +208,7 @@ class StubLookup:
         _questions.labels("failed").inc()
         return DnsUnavailable(reason)
 
-    def _finish(
-        self, key: tuple[bytes, Kind], done: asyncio.Task[tuple[object, ...] | None]
-    ) -> None:
+    def _finish(self, key: _Key, done: asyncio.Task[tuple[object, ...] | None]) -> None:
         del self._asking[key]
         if not done.cancelled():
             done.exception()  # all who wait may have been cancelled
@@ -218,10 +223,10 @@ class StubLookup:
         self._away_until = now + self._away_seconds
         return True
 
-    async def _look_up(self, key: tuple[bytes, Kind]) -> tuple[object, ...] | None:
+    async def _look_up(self, key: _Key, name: bytes) -> tuple[object, ...] | None:
         began = time.monotonic()
         try:
-            answer = await self._follow(*key, ends=began + self._deadline_seconds)
+            answer = await self._follow(name, key[1], ends=began + self._deadline_seconds)
         except DnsUnavailable as error:
             self._cache.put(key, None, time.monotonic() + self._failure_seconds, str(error))
             _questions.labels("failed").inc()

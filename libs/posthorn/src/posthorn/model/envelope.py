@@ -10,13 +10,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 from uuid import UUID
 
 from posthorn.model.outbound import Notify, RecipientDsn
 from posthorn.model.verdict import Verdict, decode_verdict, encode_verdict
 from posthorn.wire.message.header import Summary
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+
+
+def _dumps(document: Any) -> bytes:
+    return _ENCODER.encode(document).encode()
+
 
 BODIES = "bodies/"
 """Prefix of the keys of bodies that were too large for the stream; the message's id follows."""
@@ -106,8 +114,11 @@ class Record:
     body: bytes | None
 
 
-def encode_record(envelope: Envelope, body: bytes | None) -> bytes:
-    """Return the ingest record. Exactly one of ``body`` and ``envelope.blob`` must be given."""
+def encode_record(
+    envelope: Envelope, body: bytes | None, *, dumps: Callable[[Any], bytes] = _dumps
+) -> bytes:
+    """Return the ingest record. Exactly one of ``body`` and ``envelope.blob`` must be given.
+    ``dumps`` encodes JSON without white space."""
     if (body is None) == (envelope.blob is None):
         raise ValueError("a record carries either a body or the key of its blob")
     facts = envelope.body
@@ -147,17 +158,17 @@ def encode_record(envelope: Envelope, body: bytes | None) -> bytes:
         document["passed"] = envelope.passed
     if envelope.verdict is not None:
         document["verdict"] = encode_verdict(envelope.verdict)
-    head = json.dumps(document, separators=(",", ":")).encode() + b"\n"
+    head = dumps(document) + b"\n"
     return head if body is None else head + body
 
 
-def decode_record(data: bytes) -> Record:
-    """Decode an ingest record. Raises RecordError."""
+def decode_record(data: bytes, *, loads: Callable[[bytes], Any] = json.loads) -> Record:
+    """Decode an ingest record. Raises RecordError. ``loads`` decodes JSON."""
     line, newline, body = data.partition(b"\n")
     try:
         if not newline:
             raise RecordError("the envelope line does not end")
-        document = json.loads(line)
+        document = loads(line)
         if document["v"] != 1:
             raise RecordError(
                 f"the record has version {document['v']!r}; this release reads version 1"

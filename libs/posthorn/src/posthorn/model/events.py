@@ -8,7 +8,7 @@ of few others, and the number of subjects depends on time only.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -60,6 +60,10 @@ _SLOT_MILLISECONDS = 4000
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
+def _dumps(document: Any) -> bytes:
+    return _ENCODER.encode(document).encode()
+
+
 class EventError(ValueError):
     """The bytes are not an event."""
 
@@ -80,21 +84,21 @@ def slot_of(message: UUID) -> str:
     return f"{(message.int >> 80) // _SLOT_MILLISECONDS:x}"
 
 
-def encode_event(event: Event) -> bytes:
-    """Return the encoding of an event on the stream."""
+def encode_event(event: Event, *, dumps: Callable[[Any], bytes] = _dumps) -> bytes:
+    """Return the encoding of an event on the stream. ``dumps`` encodes JSON without white space."""
     document = {
         "message": str(event.message),
         "at": event.at,
         "kind": event.kind,
         "detail": event.detail,
     }
-    return _ENCODER.encode(document).encode()
+    return dumps(document)
 
 
-def decode_event(data: bytes) -> Event:
-    """Decode an event. Raises EventError."""
+def decode_event(data: bytes, *, loads: Callable[[bytes], Any] = json.loads) -> Event:
+    """Decode an event. Raises EventError. ``loads`` decodes JSON."""
     try:
-        document = json.loads(data)
+        document = loads(data)
         detail = document["detail"]
         if not isinstance(detail, dict):
             raise EventError("an event's detail is not an object")

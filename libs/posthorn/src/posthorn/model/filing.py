@@ -14,7 +14,6 @@ from posthorn.model.envelope import Envelope
 from posthorn.model.filter_decision import Decision, Sender, decide, sender_of
 from posthorn.model.filter_policy import Action, FilterPolicy
 from posthorn.wire.auth.results import Authentication
-from posthorn.wire.foreign_address import canonical
 
 _UNSCANNED = Authentication()
 _DELIVER = Decision(Action.DELIVER, "", 0.0)
@@ -36,12 +35,13 @@ def sender_in(envelope: Envelope) -> Sender:
     )
 
 
-def shown_author(envelope: Envelope) -> str:
-    """Return the author in canonical form if authentication shows it; else empty."""
+def shown_author(envelope: Envelope, sender: Sender | None = None) -> str:
+    """Return the author in canonical form if authentication shows it; else empty. ``sender``: what
+    ``sender_in`` returns, if it is known."""
     if envelope.verdict is None or not needs_filing(envelope):
         return ""
-    sender = sender_in(envelope)
-    return canonical(sender.address) if sender.is_shown else ""
+    sender = sender or sender_in(envelope)
+    return sender.address if sender.is_shown else ""
 
 
 def decide_copy(

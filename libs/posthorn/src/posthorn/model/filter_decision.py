@@ -25,6 +25,9 @@ from posthorn.wire.address import AddressError, parse_address
 from posthorn.wire.auth.results import Authentication, Outcome, Policy
 from posthorn.wire.message.submission import AuthorError, authors_of
 
+_AUTHORS: Final = 1024
+"""From fields that were parsed lately and are kept: delivery asks twice for each message, and much
+mail is of few authors."""
 _ANGLED: Final = re.compile(r"<([^<>@\s]+@[^<>@\s]+)>")
 _OF_CLIENT: Final = (
     *("SPF_", "DMARC_FAIL", "UNAUTHENTICATED", "IPREV_", "HELO_", "DYNAMIC_NAME"),
@@ -65,6 +68,8 @@ class Decision:
 
 def matches(entries: Sequence[str], sender: Sender) -> str:
     """Return the first entry that names the sender; empty for none."""
+    if not entries:
+        return ""
     addresses = [each for each in (sender.address.lower(), sender.reverse_path.lower()) if each]
     names = {each.rpartition("@")[2] for each in addresses}
     for entry in entries:
@@ -97,6 +102,7 @@ def sender_of(
     return Sender(address or reverse_path, reverse_path, client, is_shown)
 
 
+@lru_cache(_AUTHORS)
 def _author(from_field: str) -> tuple[str, bool]:
     """Return the first author, empty without one, and whether there is no other."""
     try:
@@ -135,7 +141,7 @@ def decide(
     if verdict is not None and verdict.virus and policy.clamav:
         return Decision(policy.virus_action, "virus", score, verdict.virus)
     blocked = matches(policy.block, sender)
-    allowed = matches(policy.allow, proven(sender))
+    allowed = matches(policy.allow, proven(sender)) if policy.allow else ""
     is_allowed = bool(allowed)
     if blocked and not is_allowed:
         return Decision(Action.REFUSE, "blocked", score, blocked)

@@ -139,23 +139,16 @@ def encode_verdict(verdict: Verdict) -> dict[str, Any]:
 def decode_verdict(document: Mapping[str, Any]) -> Verdict:
     """Return the verdict that a JSON object holds. Raises VerdictError."""
     try:
-        report = document.get("report")
         return Verdict(
             scanned_at=float(document["at"]),
             authentication=decode_authentication(document["auth"]),
-            rules=tuple(
-                Rule(str(name), float(points), str(detail))
-                for name, points, detail, *_ in document.get("rules", ())
-            ),
-            engines=tuple(
-                Engine(str(name), _state(state), int(milliseconds), str(detail))
-                for name, state, milliseconds, detail, *_ in document.get("engines", ())
-            ),
+            rules=tuple([_rule(*each) for each in document.get("rules", ())]),
+            engines=tuple([_engine(*each) for each in document.get("engines", ())]),
             virus=str(document.get("virus", "")),
             is_complete=bool(document.get("complete", True)),
             gave_up=bool(document.get("gave_up", False)),
             trusted_sealer=str(document.get("sealer", "")),
-            report=ReportKind(report) if report in tuple(ReportKind) else None,
+            report=_REPORTS.get(str(document.get("report"))),
             hold=bool(document.get("hold", False)),
             defer=bool(document.get("defer", False)),
         )
@@ -163,8 +156,13 @@ def decode_verdict(document: Mapping[str, Any]) -> Verdict:
         raise VerdictError(f"a verdict does not read: {type(error).__name__}") from error
 
 
-def _state(word: str) -> EngineState:
-    return EngineState(word) if word in tuple(EngineState) else EngineState.DOWN
+def _rule(name: Any, points: Any, detail: Any, *_later: Any) -> Rule:
+    # null is what orjson writes for a number that is not finite
+    return Rule(str(name), float(points or 0), str(detail))
+
+
+def _engine(name: Any, state: Any, milliseconds: Any, detail: Any, *_later: Any) -> Engine:
+    return Engine(str(name), _STATES.get(state, EngineState.DOWN), int(milliseconds), str(detail))
 
 
 def encode_authentication(authentication: Authentication) -> dict[str, Any]:
@@ -198,17 +196,17 @@ def _slim(result: Any) -> dict[str, Any]:
 
 
 def _whole[T](kind: type[T], document: Mapping[str, Any]) -> T:
-    readers, values = _READERS[kind], dict(_REQUIRED[kind])
-    for name, value in document.items():
-        if (read := readers.get(name)) is not None:
-            values[name] = read(value)
-    return kind(**values)
+    readers = _READERS[kind]
+    known = {name: readers[name](value) for name, value in document.items() if name in readers}
+    return kind(**_REQUIRED[kind] | known)
 
 
 def _texts(values: Iterable[Any]) -> tuple[str, ...]:
     return tuple(map(str, values))
 
 
+_STATES = {each.value: each for each in EngineState}
+_REPORTS = {each.value: each for each in ReportKind}
 _OUTCOMES = {each.value: each for each in Outcome}
 _POLICIES = {each.value: each for each in Policy}
 _OF_FIELDS: Mapping[str, Callable[[Any], Any]] = {
@@ -223,7 +221,7 @@ _READERS: Mapping[type, Mapping[str, Callable[[Any], Any]]] = {
     kind: {each.name: _OF_FIELDS.get(each.name, str) for each in fields(kind)}
     for kind in (Iprev, Spf, Dkim, Dmarc, Arc)
 }
-_REQUIRED: Mapping[type, Mapping[str, str]] = {
+_REQUIRED: Mapping[type, dict[str, Any]] = {
     kind: {
         each.name: "" for each in fields(kind) if each.default is MISSING and each.name != "outcome"
     }

@@ -146,6 +146,8 @@ class Blocklists:
 
     async def look_up(self, client: str, domains: Iterable[str]) -> tuple[Listing, ...]:
         """Return what lists the client's address and the domains; never raises."""
+        if not self._zones:
+            return ()
         addresses = (client,) if client else ()
         return await self._ask(addresses, _names(domains)[:MOST_DOMAINS])
 

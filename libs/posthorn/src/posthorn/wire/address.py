@@ -30,6 +30,10 @@ _DOT_STRING = re.compile(rf"[{_ATEXT}]+(?:\.[{_ATEXT}]+)*\Z")
 _QUOTED = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e\u0080-\U0010ffff]|\\[\x20-\x7e])*)"\Z')
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
+_PLAIN_DOMAIN = re.compile(  # one that lower case alone makes canonical: most are
+    r"(?:(?!xn--)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.(?!\Z)|\Z))+\Z",
+    re.ASCII | re.IGNORECASE,
+)
 
 
 class AddressError(ValueError):
@@ -78,6 +82,8 @@ def parse_address(text: str) -> Address:
 def canonical_domain(text: str) -> str:
     """Return a domain name, or an address literal such as ``[192.0.2.1]``, in canonical form.
     Raises AddressError."""
+    if len(text) <= MAX_DOMAIN_OCTETS and _PLAIN_DOMAIN.match(text):
+        return text.lower()
     if len(text) > _LONGEST or _CONTROL.search(text):
         raise AddressError(
             f"a domain is at most {MAX_DOMAIN_OCTETS} octets long and holds no control characters"
@@ -126,6 +132,8 @@ def _canonical_local(local: str) -> str:
 
 
 def _fold(text: str) -> str:
+    if text.isascii():
+        return text.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower())
 
 

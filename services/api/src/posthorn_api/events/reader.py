@@ -43,6 +43,7 @@ from posthorn.ports.statistics import (
     Statistics,
 )
 from posthorn.ports.webhooks import Dispatch, NewDelivery, Webhook
+from posthorn.runtime.json_bytes import loads
 from posthorn_api.events.counting import asked_of, counted, uuid_in
 from posthorn_api.webhooks.matching import matched, wanted
 
@@ -219,7 +220,7 @@ class EventReader:
                     continue
                 self._lines[digest] = None
                 try:
-                    event = decode_event(line)
+                    event = decode_event(line, loads=loads)
                 except EventError as error:
                     log.warning("an event cannot be decoded", detail=str(error))
                     continue

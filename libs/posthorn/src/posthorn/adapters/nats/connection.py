@@ -148,11 +148,12 @@ class Connection:
         subject: str,
         payload: bytes = b"",
         headers: dict[str, str] | None = None,
-        timeout: float = REQUEST_TIMEOUT,
+        timeout: float | None = REQUEST_TIMEOUT,
         *,
         to_stream: bool = True,
     ) -> Msg:
-        """Send a request and return the answer.
+        """Send a request and return the answer. ``timeout``: seconds; None where the caller limits
+        the time.
 
         ``to_stream``: a stream should serve the subject; if none does, the streams are checked.
         Raises Unavailable: no connection, it broke meanwhile; NoAnswer: none in time;

@@ -16,6 +16,7 @@ from posthorn.adapters.nats.scan import read_through
 from posthorn.model.events import Event, EventError, decode_event
 from posthorn.model.streams import EVENTS
 from posthorn.ports.events import EventPage
+from posthorn.runtime.json_bytes import loads
 
 _MESSAGES = 20_000
 _BYTES = 32 * 1024**2
@@ -69,6 +70,6 @@ class NatsEventSearch:
 
 def _event(line: bytes) -> Event | None:
     try:
-        return decode_event(line)
+        return decode_event(line, loads=loads)
     except EventError:
         return None

@@ -29,6 +29,7 @@ from posthorn.adapters.nats.scan import read_through
 from posthorn.model.events import Event, EventError, decode_event, encode_event, slot_of
 from posthorn.model.streams import EVENTS, EVENTS_PREFIX
 from posthorn.ports.errors import Unavailable
+from posthorn.runtime.json_bytes import dumps, loads
 
 log = structlog.get_logger()
 
@@ -157,7 +158,7 @@ class NatsTrace:
                     if name not in line or line in found:
                         continue
                     try:
-                        event = decode_event(line)
+                        event = decode_event(line, loads=loads)
                     except EventError as error:
                         log.warning("an event cannot be decoded", detail=str(error))
                         continue
@@ -173,7 +174,7 @@ def _bundles(batch: Sequence[Event]) -> list[tuple[str, list[bytes]]]:
     bundles: list[tuple[str, list[bytes]]] = []
     for event in batch:
         try:
-            line = encode_event(event)
+            line = encode_event(event, dumps=dumps)
         except (TypeError, ValueError, RecursionError) as error:
             log.error(
                 "an event cannot be encoded",

@@ -38,6 +38,7 @@ from posthorn.adapters.nats.inbox import Inbox, token_of
 from posthorn.model.envelope import Envelope, encode_record
 from posthorn.model.streams import INGEST, ingest_subject, unscanned_subject
 from posthorn.ports.errors import Full, Unavailable
+from posthorn.runtime.json_bytes import dumps
 
 log = structlog.get_logger()
 
@@ -80,7 +81,7 @@ class NatsIngest:
     async def accept(
         self, envelope: Envelope, body: bytes | None, *, unscanned: bool = False
     ) -> None:
-        record = encode_record(envelope, body)
+        record = encode_record(envelope, body, dumps=dumps)
         subject = (unscanned_subject if unscanned else ingest_subject)(envelope.role)
         message_id = str(envelope.id)
         fault = Unavailable("nats", "no acknowledgement in time")

@@ -7,7 +7,6 @@ added; a reader ignores those it does not know and uses defaults for those that 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -25,13 +24,13 @@ from posthorn.ports.scan import (
     SenderFacts,
     SenderQuestion,
 )
+from posthorn.runtime.json_bytes import dumps, loads
 from posthorn.wire.auth.results import Authentication
 
 BUSY: Final = b'{"v":1,"busy":true}'
 """The answer of a process that has as much to do as it may."""
 MOST_REPORTS: Final = 2000
 """Reports of one payload."""
-_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
 
 
 class PayloadError(ValueError):
@@ -198,12 +197,12 @@ def _read_facts(document: Mapping[str, Any]) -> SenderFacts:
 
 
 def _line(document: Mapping[str, Any]) -> bytes:
-    return _ENCODER.encode(document).encode() + b"\n"
+    return dumps(document) + b"\n"
 
 
 def _read[T](line: bytes, read: Callable[[Mapping[str, Any]], T]) -> T:
     try:
-        return read(json.loads(line))
+        return read(loads(line))
     except PayloadError:
         raise
     except (

@@ -92,7 +92,7 @@ class NatsScanner:
             async with asyncio.timeout(seconds):
                 for _ in range(_TRIES):
                     answer = await self._connection.request(
-                        subject, payload, timeout=seconds, to_stream=False
+                        subject, payload, timeout=None, to_stream=False
                     )
                     breaker.succeeded()
                     if answer.data != BUSY:

@@ -42,11 +42,14 @@ _OURS = (b"authentication-results", VERDICT_FIELD.lower().encode())
 _ID = re.compile(rb'"((?:[^"\\]|\\.)*)"|([^\s;()"]+)', re.DOTALL)
 _IGNORED = re.compile(r"[\x00-\x20\x7f]")
 
+_UNCHECKED = Authentication()
+_AS_IT_IS = re.compile(r"[A-Za-z0-9._+~*!#$%&'-]{1,255}\Z")  # a token without what is forbidden
 _TOKEN = re.compile(r"[A-Za-z0-9._+~*!#$%&'^`{|}-]+\Z")
 _FORBIDDEN = re.compile(r"[^A-Za-z0-9 .,:/@_+~*!#$%&'?\[\]-]")
 _MAILBOX = re.compile(r"[A-Za-z0-9._+-]{1,64}@[A-Za-z0-9._-]{1,255}\Z")
 _DOMAIN = re.compile(r"[A-Za-z0-9._-]{1,255}\Z")
 _RULE = re.compile(r"[^A-Za-z0-9_.-]")
+_WORDS = re.compile(r"[^,]+,?")
 
 
 def without_ours(block: bytes, authserv_id: str) -> bytes:
@@ -76,7 +79,7 @@ def results_field(
     ``hostname`` is the authserv-id, ``client`` the client's IP address, ``reverse_path`` is empty
     if it is null. Of a message that nobody checked it says ``none`` alone.
     """
-    if authentication == Authentication():
+    if authentication == _UNCHECKED:
         return f"Authentication-Results: {_value(hostname)}; none\r\n".encode("ascii")
     results = [
         _iprev(authentication.iprev, client),
@@ -111,9 +114,7 @@ def verdict_field(
         parts.append("rules=" + ",".join(_rules(rules)))
     if message_id:
         parts.append("id=" + _RULE.sub("?", message_id)[:VALUE_LIMIT])
-    words = [
-        word for part in parts for word in re.findall(r"[^,]+,?", part + ";" * (part != parts[-1]))
-    ]
+    words = [word for part in parts for word in _WORDS.findall(part + ";" * (part != parts[-1]))]
     lines = [VERDICT_FIELD + ":"]
     for word in words:
         glue = "" if lines[-1].endswith(",") else " "
@@ -205,6 +206,8 @@ def _property(name: str, value: str) -> str:
 
 def _value(text: str) -> str:
     """Return a value (RFC 8601 §2.2): a token or a quoted string; an address as it is."""
+    if _AS_IT_IS.match(text):
+        return text
     clean = _clean(text, VALUE_LIMIT)
     return clean if _TOKEN.match(clean) or _MAILBOX.match(clean) else f'"{clean}"'
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 
 from posthorn.wire.address import AddressError
 from posthorn.wire.foreign_address import foreign_domain
@@ -23,9 +24,12 @@ from posthorn.wire.message.header_decoding import decode_text
 MOST_DOMAINS = 20
 """Domains that are returned."""
 
-_FROM = re.compile(
-    rb"^from[ \t]*:((?:[^\n]*\n[ \t])*[^\n]*)",
-    re.IGNORECASE | re.MULTILINE,
+_FROM = re.compile(rb"\n[fF][rR][oO][mM][ \t]*:((?:[^\n]*\n[ \t])*[^\n]*)")
+# one address, with or without a name that has no part in it: nearly every field
+_USUAL = re.compile(
+    r"""[ \t]*(?:"[^"\\()<>@\x00-\x08\x0a-\x1f\x7f-\U0010ffff]*\"[ \t]*"""
+    r"""|[^"\\()<>@,;:\[\]\x00-\x08\x0a-\x1f\x7f-\U0010ffff]*)"""
+    r"""<[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@([A-Za-z0-9_.-]+)>[ \t]*\Z"""
 )
 _WIDE = str.maketrans("\uff20\ufe6b\u3002\uff0e\uff61", "@@...")
 _READ_BYTES = 16 * 1024  # of all From fields together
@@ -46,7 +50,7 @@ def author_domains_of(header: bytes) -> list[str]:
     they have the same domain. An address literal is an entry too.
     """
     domains: list[str] = []
-    fields = _FROM.findall(header)
+    fields = _FROM.findall(b"\n" + header)
     room = _READ_BYTES
     for field in fields:
         text = re.sub(r"[\r\n\0]+", "", field[:room].decode("utf-8", "replace"))
@@ -62,6 +66,10 @@ def author_domains_of(header: bytes) -> list[str]:
 
 
 def _domains(text: str) -> Iterator[str]:
+    if usual := _USUAL.match(text):
+        with suppress(AddressError):
+            yield foreign_domain(usual[1])
+            return
     for item in _items(text):
         found = [domain for tokens in _angled(item) for domain in _domains_in(tokens)]
         yield from found or _domains_in(item)

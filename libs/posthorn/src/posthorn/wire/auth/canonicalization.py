@@ -15,7 +15,6 @@ import re
 from enum import StrEnum
 from typing import NamedTuple
 
-_WHITESPACE = re.compile(rb"[ \t]+")
 _FIELD_END = re.compile(rb"\r\n(?![ \t])")
 _CRLFS = b"\r\n" * 4096
 
@@ -50,7 +49,7 @@ def header_fields(block: bytes) -> list[Field]:
 
 def relaxed(value: bytes) -> bytes:
     """Return a field's value in relaxed form, without its CRLF (§3.4.2)."""
-    return _WHITESPACE.sub(b" ", value.replace(b"\r\n", b"")).strip(b" ")
+    return _reduced(value.replace(b"\r\n", b"")).strip(b" ")
 
 
 def canonical_field(field: Field, form: Form) -> bytes:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from functools import partial
 
 from posthorn.wire.auth.author_domains import author_domains_of
 from posthorn.wire.auth.dmarc_record import DmarcRecord, is_dmarc_record, parse_dmarc
@@ -94,17 +94,18 @@ class _Check:
 
     async def run(self) -> Dmarc:
         author = self._author
-        result = Dmarc(
+        result = partial(
+            Dmarc,
             domain=author,
             organizational_domain=author,
             spf_aligned=(author, True) in self._spf,
             dkim_aligned=(author, True) in self._dkim,
         )
-        failed = replace(result, outcome=Outcome.TEMPERROR, reason="a lookup in DNS failed")
+        failed = partial(result, outcome=Outcome.TEMPERROR, reason="a lookup in DNS failed")
         try:
             own = await self._walks.record_at(author)
         except DnsUnavailable:
-            return failed
+            return failed()
         organizational: str | None = None
         try:
             found = await self._walks.walk(author)
@@ -112,22 +113,22 @@ class _Check:
             where, record = await self._applicable(organizational, found)
         except DnsUnavailable:
             if own is None:
-                return failed
+                return failed()
             where, record = author, own
         if organizational is not None:
-            result = replace(result, organizational_domain=organizational)
+            result = partial(result, organizational_domain=organizational)
         if record is None:
-            return replace(result, reason="there is no DMARC record")
+            return result(reason="there is no DMARC record")
         if record.policy is None:
-            return replace(result, reason=f"the record of {where} has neither p= nor rua=")
-        result = replace(
+            return result(reason=f"the record of {where} has neither p= nor rua=")
+        result = partial(
             result,
             record_domain=where,
             is_testing=record.is_testing,
             report_to=record.report_to,
             record=record.text,
         )
-        return await self._judge(result, record, organizational)
+        return await self._judge(result, where, record, organizational)
 
     async def _applicable(
         self, organizational: str, found: _Found
@@ -145,26 +146,27 @@ class _Check:
                 return name, at[name]
         return "", None
 
-    async def _judge(self, result: Dmarc, record: DmarcRecord, organizational: str | None) -> Dmarc:
+    async def _judge(
+        self, result: partial[Dmarc], where: str, record: DmarcRecord, organizational: str | None
+    ) -> Dmarc:
         spf = await self._aligned(self._spf, organizational, is_strict=record.strict_spf)
         dkim = await self._aligned(self._dkim, organizational, is_strict=record.strict_dkim)
-        result = replace(result, spf_aligned=spf is True, dkim_aligned=dkim is True)
+        result = partial(result, spf_aligned=spf is True, dkim_aligned=dkim is True)
         try:
-            published = await self._policy(result.record_domain, record)
+            published = await self._policy(where, record)
         except DnsUnavailable:
             # unknown is only whether sp or np applies, which nothing depends on after a pass
             published = record.subdomain_policy or record.policy
             spf = spf or None
-        result = replace(result, published=published, applied=Policy.NONE)
+        result = partial(result, published=published, applied=Policy.NONE)
         if spf or dkim:
-            return replace(result, outcome=Outcome.PASS)
+            return result(outcome=Outcome.PASS)
         if spf is None or dkim is None:
-            return replace(result, outcome=Outcome.TEMPERROR, reason="a lookup in DNS failed")
+            return result(outcome=Outcome.TEMPERROR, reason="a lookup in DNS failed")
         applied = published
         if record.is_testing and published is not None:
             applied = _STEPPED_DOWN.get(published, published)
-        return replace(
-            result,
+        return result(
             outcome=Outcome.FAIL,
             applied=applied,
             reason="neither SPF nor DKIM passes for the author's domain",
@@ -223,6 +225,7 @@ class Records:
         self._records: dict[str, DmarcRecord | None] = {}
         self._failed: set[str] = set()
         self._existing: set[str] = set()
+        self._walked: dict[str, _Found] = {}
 
     async def fetch(self, author_domains: Sequence[str]) -> None:
         """Look up what the check of these authors needs first; never raises."""
@@ -249,6 +252,8 @@ class Records:
 
     async def walk(self, domain: str) -> _Found:
         """Return the records from a name upwards (§4.10). Raises DnsUnavailable."""
+        if (known := self._walked.get(domain)) is not None:
+            return known
         found: _Found = []
         for name in _walked_names(domain):
             record = await self.record_at(name)
@@ -256,6 +261,7 @@ class Records:
                 found.append((name, record))
                 if record.psd != "u":
                     break
+        self._walked[domain] = found
         return found
 
     async def exists(self, name: str) -> bool:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from posthorn.wire.address import AddressError
 from posthorn.wire.auth.canonicalization import Field, Form
@@ -115,9 +115,9 @@ def read_dkim(field: Field) -> Signature | Dkim:
         if tags.required(b"v") != b"1":
             raise Unacceptable("unknown version", Outcome.NEUTRAL)
         signature = _with_body(_signature(field, tags, claims), tags)
-        if b"from" not in signature.names:
+        if b"from" not in signature.keywords["names"]:
             raise Unacceptable("From is not signed")
-        return _with_identity(signature, tags)
+        return signature(identity_domain=_identity_domain(tags, claims.domain))
     except Unacceptable as fault:
         return replace(claims, outcome=fault.outcome, reason=fault.reason)
     except TagError as fault:
@@ -130,7 +130,9 @@ def read_message_signature(field: Field) -> Signature:
     try:
         # sealers that leave c= out, and those who test them, mean relaxed form
         default = b"relaxed/relaxed"
-        signature = _with_body(_signature(field, tags, _claims(tags)), tags, default=default)
+        claims = _claims(tags)
+        made = _with_body(_signature(field, tags, claims), tags, default=default)
+        signature = made(identity_domain=claims.domain)
     except TagError as fault:
         raise Unacceptable(str(fault)) from fault
     if b"arc-seal" in signature.names:
@@ -142,7 +144,8 @@ def read_seal(field: Field) -> Signature:
     """Return an ARC-Seal (RFC 8617 §4.1.3). Raises Unacceptable."""
     tags = _tags(field)
     try:
-        signature = _signature(field, tags, _claims(tags))
+        claims = _claims(tags)
+        signature = _signature(field, tags, claims)
         chain = _CHAIN.get(tags.required(b"cv").lower())
     except TagError as fault:
         raise Unacceptable(str(fault)) from fault
@@ -150,7 +153,7 @@ def read_seal(field: Field) -> Signature:
         raise Unacceptable("the seal says neither none, pass nor fail")
     if tags.get(b"h") is not None:
         raise Unacceptable("the seal has a list of fields")
-    return replace(signature, chain=chain)
+    return signature(identity_domain=claims.domain, chain=chain)
 
 
 def _tags(field: Field) -> Tags:
@@ -176,8 +179,8 @@ def _claims(tags: Tags) -> Dkim:
     )
 
 
-def _signature(field: Field, tags: Tags, claims: Dkim) -> Signature:
-    """Return what every kind of signature has. Raises Unacceptable and TagError."""
+def _signature(field: Field, tags: Tags, claims: Dkim) -> partial[Signature]:
+    """Return what every kind of signature has, but for the domain of ``i=``. Raises Unacceptable and TagError."""
     algorithm = tags.required(b"a")
     key_type = ALGORITHMS.get(algorithm)
     if key_type is None:
@@ -193,18 +196,20 @@ def _signature(field: Field, tags: Tags, claims: Dkim) -> Signature:
     start, end = tags.signature
     name_end = len(field.raw) - len(field.value)
     value = field.value[:start] + field.value[end:]
-    return Signature(
+    return partial(
+        Signature,
         claims,
         field,
         unsigned=Field(field.name, field.raw[:name_end] + value, value),
         key_type=key_type,
         value=decode_base64("b", tags.required(b"b")),
         signed_at=tags.number(b"t", 12),
-        identity_domain=claims.domain,
     )
 
 
-def _with_body(signature: Signature, tags: Tags, *, default: bytes = b"simple/simple") -> Signature:
+def _with_body(
+    signature: partial[Signature], tags: Tags, *, default: bytes = b"simple/simple"
+) -> partial[Signature]:
     header_form, body_form = _forms(tags.get(b"c"), default)
     names = tags.get(b"h")
     if names is None:
@@ -215,14 +220,10 @@ def _with_body(signature: Signature, tags: Tags, *, default: bytes = b"simple/si
     methods = tags.get(b"q")
     if methods is not None and b"dns/txt" not in split_list(methods):
         raise Unacceptable("unknown query method", Outcome.NEUTRAL)
-    expires_at = tags.number(b"x", 12)
-    if (
-        expires_at is not None
-        and signature.signed_at is not None
-        and expires_at <= signature.signed_at
-    ):
+    signed_at, expires_at = signature.keywords["signed_at"], tags.number(b"x", 12)
+    if expires_at is not None and signed_at is not None and expires_at <= signed_at:
         raise Unacceptable("it expires before it is made")
-    return replace(
+    return partial(
         signature,
         names=signed,
         header_form=header_form,
@@ -233,17 +234,15 @@ def _with_body(signature: Signature, tags: Tags, *, default: bytes = b"simple/si
     )
 
 
-def _with_identity(signature: Signature, tags: Tags) -> Signature:
-    """Return a signature with the domain of ``i=``, which must be within ``d=`` (RFC 6376
-    §6.1.1)."""
+def _identity_domain(tags: Tags, own: str) -> str:
+    """Return the domain of ``i=``, which must be within that of ``d=`` (RFC 6376 §6.1.1)."""
     identity = tags.get(b"i")
     if identity is None:
-        return signature
+        return own
     domain = _domain(without_space(identity).rpartition(b"@")[2])
-    own = signature.claims.domain
     if domain != own and not domain.endswith("." + own):
         raise Unacceptable("the identity is not within the domain")
-    return replace(signature, identity_domain=domain)
+    return domain
 
 
 def _forms(value: bytes | None, default: bytes) -> tuple[Form, Form]:

@@ -70,7 +70,7 @@ def parse_tags(text: bytes) -> Tags:
         name, equals, value = element.partition(b"=")
         end = start + len(element)
         name = name.strip(_SPACE)
-        if not equals or not _NAME.match(name):
+        if not equals or not (name.isalpha() or _NAME.match(name)):
             raise TagError("an element that is not a tag")
         if name in values:
             raise TagError(f"the tag {name[:_SHOWN].decode()} occurs twice")

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass, field
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from posthorn.wire.message.charsets import UnknownCharsetError, decode, decode_unlabelled
@@ -24,6 +25,7 @@ FIELD_BYTES = 16 * 1024
 LONGEST_NAME_BYTES = 255
 """Bytes of a file name in UTF-8, as file systems have them."""
 _MOST_PARAMETERS = 100
+_KEPT_TYPES = 128  # most parts have one of few values
 _SHOWN = 998
 _DECODED = 1200
 """Characters of a value with encoded words: the time that they take grows with the square of
@@ -84,26 +86,24 @@ def read_fields(header: bytes, default_type: str = "text/plain") -> ContentField
             if name and len(found[name]) < FIELD_BYTES:
                 found[name] += b" " + line.strip(b" \t")
             continue
+        name = ""
+        if line[:8].lower() != b"content-":
+            continue
         label, colon, value = line.partition(b":")
-        name = (
-            label.rstrip(b" \t").decode("latin-1").lower()
-            if colon and label[:8].lower() == b"content-"
-            else ""
-        )
-        if name in found:
-            name = ""
-        elif name:
+        called = label.rstrip(b" \t").decode("latin-1").lower()
+        if colon and called not in found:
+            name = called
             found[name] = value.strip(b" \t")
     texts = {name: decode_unlabelled(value[:FIELD_BYTES]) for name, value in found.items()}
     kind = _content_type(texts.get("content-type"), default_type)
     disposition = parse_described(texts.get("content-disposition", ""))
-    called = disposition.parameters.get("filename") or kind.parameters.get("name")
+    file_name = disposition.parameters.get("filename") or kind.parameters.get("name")
     return ContentFields(
         kind.value,
         kind.parameters,
         _encoding(texts.get("content-transfer-encoding", "")),
         disposition.value[:_SHOWN] or None,
-        clean_file_name(called) if called else None,
+        clean_file_name(file_name) if file_name else None,
         "".join(filter(str.isprintable, texts.get("content-id", "").strip("<> ")[:_SHOWN])) or None,
         decode_text(texts.get("content-description", "")[:_DECODED]) or None,
     )
@@ -111,6 +111,8 @@ def read_fields(header: bytes, default_type: str = "text/plain") -> ContentField
 
 def parse_described(text: str) -> Described:
     """Return the value and the parameters of a field."""
+    if not text:
+        return Described("", {})
     segments = _segments(_UNFOLD.sub(" ", text))
     value, _, rest = _without_comments(segments[0]).strip().partition(" ")
     if "=" in value:  # parameters only
@@ -141,6 +143,7 @@ def clean_file_name(text: str) -> str | None:
     return name or None
 
 
+@lru_cache(_KEPT_TYPES)
 def _content_type(text: str | None, default: str) -> Described:
     if text is None:
         return Described(default)
@@ -152,6 +155,8 @@ def _content_type(text: str | None, default: str) -> Described:
 
 
 def _encoding(text: str) -> str:
+    if not text:
+        return "7bit"
     word = (
         _without_comments(_UNFOLD.sub(" ", text))
         .strip()

@@ -30,7 +30,14 @@ MOST_ARCHIVES: Final = 20
 MOST_URLS: Final = 200
 _HEAD_BYTES = 1024  # of an attachment, to recognise it
 
-_URL = re.compile(r"\b(?:https?://|www\.)[^\s<>\"'()\[\]{}\\^`|]{3,1000}", re.IGNORECASE)
+# written so that the search goes by the first letter: a fifth of the time of \bhttps? without case
+_URL = re.compile(
+    r"[hHwW](?<!\w[hHwW])(?:(?<=[hH])[tT]{2}[pP][sS]?://|(?<=[wW])[wW]{2}\.)"
+    r"[^\s<>\"'()\[\]{}\\^`|]{3,1000}"
+)
+_PLAIN_HOST = re.compile(r"https?://([a-zA-Z0-9.-]+)(?:[/?#]|\Z)")  # of nearly every URL
+_SHOWN_URL = re.compile(r"(?:https?://|www\.)[\w.-]+\.\w{2,}", re.IGNORECASE)
+_WEB = re.compile(r"(?:https?:)?//|www\.", re.IGNORECASE)
 _TRAILING = ".,;:!?*_~"
 
 
@@ -119,7 +126,7 @@ def read_facts(content: bytes) -> MessageFacts:
             files.append(found)
     markup = read_markup("\n".join(texts.html)) if texts.html else None
     plain = "\n".join(texts.plain)
-    authors = [each for value in fields.values.get("from", ()) for each in read_mailboxes(value)]
+    authors = [each for value in fields.all("from") for each in read_mailboxes(value)]
     return MessageFacts(
         fields,
         authors[0] if authors else Mailbox("", ""),
@@ -144,10 +151,13 @@ def host_of(url: str) -> str:
     """Return the host of a URL in canonical form, an address as written; empty without one."""
     if "://" not in url[:20]:
         url = f"http://{url}"
-    try:
-        host = urlsplit(url[:2000]).hostname or ""
-    except ValueError:
-        return ""
+    if found := _PLAIN_HOST.match(url[:2000]):
+        host = found[1]
+    else:
+        try:
+            host = urlsplit(url[:2000]).hostname or ""
+        except ValueError:
+            return ""
     try:
         return canonical_domain(host)
     except ValueError:
@@ -157,7 +167,7 @@ def host_of(url: str) -> str:
 def shown_host(text: str) -> str:
     """Return the host of the URL that a text begins with, if the text is nothing else."""
     word = text.strip().rstrip(_TRAILING)
-    if " " in word or not re.match(r"(?:https?://|www\.)[\w.-]+\.\w{2,}", word, re.IGNORECASE):
+    if " " in word or not _SHOWN_URL.match(word):
         return ""
     return host_of(word)
 
@@ -207,10 +217,12 @@ def _file(content: bytes, leaf: Leaf, *, may_open: bool) -> File:
 def _links(plain: str, markup: Markup | None) -> Iterator[Link]:
     count = 0
     for link in markup.links if markup else ():
-        if re.match(r"(?:https?:)?//|www\.", link.target, re.IGNORECASE):
+        if _WEB.match(link.target):
             url = link.target if not link.target.startswith("//") else f"http:{link.target}"
             yield Link(host_of(url), url[:1000], shown_host(link.text), link.text)
             count += 1
+    if "://" not in plain and "www." not in plain.lower():
+        return
     for found in _URL.finditer(plain):
         if count >= MOST_URLS:
             return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from posthorn.wire.address import canonical_domain
 from posthorn.wire.message.charsets import decode_unlabelled
@@ -48,27 +48,37 @@ class Mailbox:
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """The fields of a header."""
+    """The fields of a header. Their values become text when they are asked for: few are."""
 
-    values: dict[str, tuple[str, ...]]
-    """Values by name in lower case: unfolded, not decoded, FIELD_CHARACTERS at most."""
+    raw: dict[bytes, list[bytes]]
+    """Values by name in lower case, as they are but for their line ends."""
     end: int
     """Offset of the body."""
+    _texts: dict[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
+
+    def all(self, name: str) -> tuple[str, ...]:
+        """Return the values of a field, its name in lower case: unfolded, not decoded,
+        FIELD_CHARACTERS at most."""
+        found = self._texts.get(name)
+        if found is None:
+            found = tuple(map(_text, self.raw.get(name.encode(), ())))
+            self._texts[name] = found
+        return found
 
     def first(self, name: str) -> str:
         """Return the first value of a field; empty without one."""
-        return self.values.get(name, ("",))[0]
+        return found[0] if (found := self.all(name)) else ""
 
     def has(self, name: str) -> bool:
         """Return whether there is such a field."""
-        return name in self.values
+        return name.encode() in self.raw
 
 
 def read_header(content: bytes) -> Fields:
     """Return the fields at the beginning of a message in canonical CRLF form."""
     end = 0 if content.startswith(b"\r\n") else content.find(b"\r\n\r\n")
     block = content[: min(end if end >= 0 else len(content), HEADER_BYTES)]
-    found: dict[str, list[bytes]] = {}
+    found: dict[bytes, list[bytes]] = {}
     values: list[bytes] | None = None
     count = 0
     for line in block.split(b"\r\n"):
@@ -81,12 +91,9 @@ def read_header(content: bytes) -> Fields:
         if not colon or not _NAME.match(name) or count > MOST_FIELDS:
             values = None
             continue
-        values = found.setdefault(name.rstrip().decode("ascii").lower(), [])
+        values = found.setdefault(name.rstrip().lower(), [])
         values.append(value)
-    return Fields(
-        {name: tuple(_text(each) for each in held) for name, held in found.items()},
-        len(content) if end < 0 else end + 4 if end else 2,
-    )
+    return Fields(found, len(content) if end < 0 else end + 4 if end else 2)
 
 
 def decoded_text(value: str) -> str:

@@ -84,8 +84,8 @@ class _Reader:
             self._link_text.append(piece)
 
     def tag(self, name: str, rest: str) -> None:
-        is_end = name.startswith("/")
-        name = name.removeprefix("/").lower()
+        is_end = name[0] == "/"
+        name = (name[1:] if is_end else name).lower()
         if self._silent:
             if is_end and name == self._silent:
                 self._silent = ""
@@ -103,7 +103,7 @@ class _Reader:
             self._depth += name == self._hider
             return
         attributes = _attributes(rest) if rest else {}
-        if name not in _VOID and _hides(attributes):
+        if attributes and name not in _VOID and _hides(attributes):
             self._hider, self._depth = name, 1
             self.flags["hidden"] = None
         if name == "img":
@@ -145,8 +145,10 @@ def read_markup(text: str) -> Markup:
     pieces = _TAG.split(_COMMENT.sub("", text), maxsplit=MOST_TAGS)
     reader.text(pieces[0])
     for place in range(1, len(pieces) - 2, 3):
-        reader.tag(pieces[place], pieces[place + 1])
-        reader.text(pieces[place + 2])
+        name, rest, after = pieces[place : place + 3]
+        reader.tag(name, rest)
+        if after:
+            reader.text(after)
     return reader.finish()
 
 
@@ -158,11 +160,12 @@ def _attributes(rest: str) -> dict[str, str]:
 
 
 def _hides(attributes: dict[str, str]) -> bool:
+    if "hidden" in attributes and not attributes["hidden"]:
+        return True
     style = attributes.get("style", "")
-    return ("hidden" in attributes and not attributes["hidden"]) or _HIDING.search(
-        style
-    ) is not None
+    return bool(style) and _HIDING.search(style) is not None
 
 
 def _is_pixel(attributes: dict[str, str]) -> bool:
-    return any(attributes.get(name, "").strip("px ") in ("0", "1") for name in ("width", "height"))
+    sizes = [attributes[name] for name in ("width", "height") if name in attributes]
+    return bool(sizes) and any(each.strip("px ") in ("0", "1") for each in sizes)

@@ -106,5 +106,7 @@ class Rule:
 
 def shown(text: str) -> str:
     """Return a stranger's text as a detail: printable, bounded."""
-    text = "".join(each if each.isprintable() else " " for each in text[: DETAIL_CHARACTERS * 2])
+    text = text[: DETAIL_CHARACTERS * 2]
+    if not text.isprintable():
+        text = "".join(each if each.isprintable() else " " for each in text)
     return " ".join(text.split())[:DETAIL_CHARACTERS]

@@ -10,7 +10,7 @@ _FEW_CHARACTERS = 60
 _MUCH_HIDDEN = 200
 _EXAMINED_CHARACTERS = 20_000
 _INVISIBLE = re.compile("[\u200b\u200c\u2060\u2062\u2063\ufeff\u00ad]")
-_SPLIT_WORD = re.compile("[a-zA-Z][\u200b\u2060\u2062\u2063\ufeff\u00ad](?=[a-zA-Z])")
+_SPLIT_WORD = re.compile("[\u200b\u2060\u2062\u2063\ufeff\u00ad](?<=[a-zA-Z].)(?=[a-zA-Z])")
 _FEE_WORDS = (
     "beneficiary",
     "next of kin",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from contextlib import suppress
 
 from posthorn.wire.spam.rule import Case, Rule
 
@@ -78,12 +79,13 @@ def _readable(domain: str) -> str:
     """Return a domain as a person reads it: A-labels decoded, lookalikes as Latin letters."""
     labels = []
     for label in domain.split("."):
-        try:
-            text = label[4:].encode().decode("punycode") if label.startswith("xn--") else label
-        except (UnicodeError, OverflowError, ValueError):
-            text = label
-        text = unicodedata.normalize("NFKD", text.translate(_LOOKALIKES))
-        text = "".join(each for each in text if not unicodedata.combining(each))
+        text = label
+        if label.startswith("xn--"):
+            with suppress(UnicodeError, OverflowError, ValueError):
+                text = label[4:].encode().decode("punycode")
+        if not text.isascii():
+            text = unicodedata.normalize("NFKD", text.translate(_LOOKALIKES))
+            text = "".join(each for each in text if not unicodedata.combining(each))
         labels.append(
             text.replace("0", "o").replace("1", "l").replace("rn", "m").replace("vv", "w")
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 from posthorn.wire.auth.results import Outcome
 from posthorn.wire.spam.rule import Case, Rule
@@ -19,6 +20,8 @@ _TOKENS_OF_ADDRESS = re.compile(r"\d{1,3}[.-]\d{1,3}[.-]\d{1,3}[.-]\d{1,3}")
 
 def _helo_address(case: Case) -> str | None:
     """HELO with a bare address (RFC 5321 §4.1.3 wants brackets)."""
+    if not case.helo[-1:].isdigit() and ":" not in case.helo:
+        return None
     try:
         return str(ipaddress.ip_address(case.helo))
     except ValueError:
@@ -54,8 +57,15 @@ def _date(case: Case) -> float | None:
     value = case.facts.fields.first("date")
     if not value or not case.received_at:
         return None
+    at = _seconds(value[:100])
+    return None if at is None else at - case.received_at
+
+
+@lru_cache(16)  # three rules ask for it
+def _seconds(date: str) -> float | None:
+    """Return a date as seconds since the epoch; None if it cannot be read."""
     try:
-        return parsedate_to_datetime(value[:100]).timestamp() - case.received_at
+        return parsedate_to_datetime(date).timestamp()
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
 
@@ -95,9 +105,9 @@ def _from_missing(case: Case) -> str | None:
 
 def _from_many(case: Case) -> str | None:
     """More than one From, Subject, Date or Message-ID field (RFC 5322 §3.6)."""
-    values = case.facts.fields.values
+    fields = case.facts.fields
     twice = [
-        each for each in ("from", "subject", "date", "message-id") if len(values.get(each, ())) > 1
+        each for each in ("from", "subject", "date", "message-id") if len(fields.all(each)) > 1
     ]
     return ", ".join(twice) if twice else None
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Final
 
 from posthorn.wire.spam import (
@@ -59,11 +60,20 @@ def score(case: Case) -> list[Match]:
     is_shown = bool(case.authentication.author)
     found = [
         Match(rule.name, rule.points, shown(detail))
-        for rule in RULES
-        if not (rule.is_shape and is_shown) and (detail := rule.check(case)) is not None
+        for rule in _applicable(is_shown, bool(case.facts.files), bool(case.facts.links))
+        if (detail := rule.check(case)) is not None
     ]
     found = [*_bounded(found), *_listings(case)]
     return sorted(found, key=lambda each: -each.points)
+
+
+@lru_cache(8)
+def _applicable(is_shown: bool, has_files: bool, has_links: bool) -> tuple[Rule, ...]:
+    """Return the rules that can match such a message."""
+    without = (() if has_files else rules_attachments.RULES) + (
+        () if has_links else rules_links.RULES
+    )
+    return tuple(each for each in RULES if not (each.is_shape and is_shown) and each not in without)
 
 
 def _bounded(matches: Sequence[Match]) -> Iterator[Match]:

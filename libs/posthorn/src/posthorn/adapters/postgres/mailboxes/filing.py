@@ -15,8 +15,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
+
+import orjson
 
 from posthorn.adapters.postgres.database import Connection, clean_text
 from posthorn.model.filter_policy import DEFAULT_POLICY, FilterPolicy, merged
@@ -157,7 +160,17 @@ def encoded_verdict(message: SegmentMessage) -> str | None:
             str(account): [each.action.value, each.reason, each.score, each.detail]
             for account, each in message.filed.items()
         }
-    return json.dumps(_cleaned(document), ensure_ascii=False) if document else None
+    return _jsonb(document) if document else None
+
+
+def _jsonb(document: dict[str, Any]) -> str:
+    """Return a document as Postgres takes it. Few hold what it does not take: text without UTF-8,
+    NULs, and numbers that are not finite, which orjson writes as null."""
+    with suppress(TypeError):
+        text = orjson.dumps(document)
+        if b"\\u0000" not in text and b"null" not in text:
+            return text.decode()
+    return orjson.dumps(_cleaned(document)).decode()
 
 
 def _cleaned(value: Any) -> Any:

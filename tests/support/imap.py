@@ -113,6 +113,9 @@ class Recorder:
     async def start_tls(self) -> None:
         raise AssertionError("needs a socket")
 
+    def start_deflate(self, octets: bytes) -> None:
+        raise AssertionError("needs a socket")
+
     def claim(self, account: str, tenant: str) -> bool:
         return self.has_place
 
@@ -321,6 +324,7 @@ class ImapServer:
     tls_port: int | None
     limiter: ConnectionLimiter
     context: ImapContext
+    proxy_port: int | None = None
 
     async def client(self) -> ImapClient:
         """A connection whose greeting has been read."""
@@ -356,7 +360,7 @@ async def imap_server(
     tls = Certificate(tls_dir).context if tls_dir else None
     try:
         async with serving(settings, context, tls) as where:
-            yield ImapServer(where.port, where.tls_port, where.limiter, context)
+            yield ImapServer(where.port, where.tls_port, where.limiter, context, where.proxy_port)
     finally:
         await context.watching.close()
 
@@ -408,6 +412,10 @@ class ImapClient:
             if reply.startswith(tag + b" "):
                 return [*found, reply.removeprefix(tag + b" ")]
             found.append(reply)
+
+    async def read(self) -> bytes:
+        """Some bytes as they come; empty at the end of the connection."""
+        return await self._reader.read(65536)
 
     async def rest(self) -> bytes:
         """All until the connection ends."""

@@ -13,6 +13,7 @@ from typing import Any, cast
 import pytest
 import uvloop
 
+from posthorn.runtime import connection_limiter
 from posthorn.runtime.http import bind
 from posthorn.runtime.listen import ConnectionLimiter, listening
 from posthorn_local.certificate import ensure_certificate
@@ -70,6 +71,17 @@ async def test_a_drain_asks_then_cuts() -> None:
     assert 0.1 <= time.monotonic() - began < 1
     assert slow.told == ["drain", "abort"]
     assert limiter.admit(Mute(), "b") == "draining"
+
+
+async def test_several_listeners_wait_for_a_stuck_session_no_longer_than_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection_limiter, "_ABORT_SECONDS", 0.0)
+    limiter = ConnectionLimiter(10, 10)
+    limiter.admit(Mute(), "a")
+    async with asyncio.timeout(30):
+        await limiter.drain(0.01)
+        await limiter.drain(3600)
 
 
 async def test_a_drain_of_nobody_takes_no_time() -> None:

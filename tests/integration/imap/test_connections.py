@@ -7,6 +7,7 @@ import socket
 import ssl
 import struct
 import time
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from posthorn.ports.errors import Unavailable
 from posthorn_imap import draining
 from posthorn_imap.protocol import ImapProtocol
 from tests.support.imap import ALICE, PASSWORD, ImapClient, ImapEnv, ImapServer, imap_server
@@ -22,10 +24,14 @@ from tests.support.polling import until
 LOGIN = f'LOGIN {ALICE} "{PASSWORD}"'
 
 
+def _protocols(server: ImapServer) -> list[ImapProtocol]:
+    """The server's sides of its connections."""
+    return [each for each in server.limiter._sessions if isinstance(each, ImapProtocol)]
+
+
 def _protocol(server: ImapServer) -> ImapProtocol:
     """The server's side of the one connection."""
-    (protocol,) = server.limiter._sessions
-    assert isinstance(protocol, ImapProtocol)
+    (protocol,) = _protocols(server)
     return protocol
 
 
@@ -109,6 +115,36 @@ async def test_a_client_that_takes_nothing_is_not_answered_further_and_then_cut(
         await until(lambda: not len(server.limiter))
 
 
+async def test_who_is_not_logged_in_takes_little_memory(
+    server: ImapServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CVE-2025-61600: memory before login is bounded, also while a login is judged."""
+    judged, go = asyncio.Event(), asyncio.Event()
+
+    async def wait(*_: object) -> None:
+        judged.set()
+        await go.wait()
+
+    monkeypatch.setattr(server.context.logins._mail_login, "_find", wait)
+    client = await server.client()
+    client.send(LOGIN.join(("a ", "\r\n")).encode() + b"b NOOP\r\n" * 500_000)
+    await judged.wait()
+    protocol = _protocol(server)
+    await until(lambda: not protocol.is_reading)
+    assert protocol._machine.buffered <= 2 * 4096
+    go.set()
+    assert (await client.until(b"a"))[-1].startswith(b"NO ")
+    client.abort()
+    client = await server.client()
+    client.send(b"c LOGIN {100000+}\r\n" + bytes(50_000))
+    await client.writer.drain()
+    await asyncio.sleep(0.1)
+    assert sum(each._machine.buffered for each in _protocols(server)) < 30_000
+    client.send(bytes(50_000) + b" x\r\nd NOOP\r\n")
+    assert (await client.until(b"c"))[-1].startswith(b"NO [TOOBIG] ")
+    assert (await client.until(b"d"))[-1].startswith(b"OK ")
+
+
 async def test_time_outs_before_login_in_silence_and_the_sign_of_life_in_idle(
     imap: ImapEnv,
 ) -> None:
@@ -189,13 +225,21 @@ async def test_limits_of_an_account_and_of_the_process(imap: ImapEnv) -> None:
 
 
 async def test_a_changed_password_and_a_suspended_account_end_connections(
-    imap: ImapEnv, server: ImapServer
+    imap: ImapEnv, server: ImapServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     idle, busy = await server.login(), await server.login()
     idle.send(b"i IDLE\r\n")
     assert (await idle.line()).startswith(b"+ ")
     await server.context.logins.watch()
     assert (await busy.ask("NOOP"))[-1].startswith(b"OK ")
+    with monkeypatch.context() as patch:
+
+        async def broken(_: object) -> None:
+            raise Unavailable("postgres")
+
+        patch.setattr(server.context.backend.folders, "ended", broken)
+        await server.context.logins.watch()
+    assert (await busy.ask("NOOP"))[-1].startswith(b"OK "), "nobody could be asked"
     await imap.seed.rows("UPDATE accounts SET password_hash = password_hash || 'x'")
     await server.context.logins.watch()
     for client in (idle, busy):
@@ -207,6 +251,56 @@ async def test_a_changed_password_and_a_suspended_account_end_connections(
     assert (await again.rest()).startswith(b"* BYE this account is suspended")
     client = await server.client()
     assert (await client.ask(LOGIN))[-1].startswith(b"NO [CONTACTADMIN] ")
+
+
+async def test_rfc4978_compress(server: ImapServer) -> None:
+    """mox f6132bd: the inflater gets all that was read; WildDuck c223f429: a bomb is taken in
+    pieces, and what is no DEFLATE ends the connection."""
+    client = await server.login()
+    deflate, inflate = zlib.compressobj(9, zlib.DEFLATED, -15), zlib.decompressobj(-15)
+
+    def packed(octets: bytes) -> bytes:
+        return deflate.compress(octets) + deflate.flush(zlib.Z_SYNC_FLUSH)
+
+    async def until_tag(tag: bytes) -> bytes:
+        found = b""
+        async with asyncio.timeout(20):
+            while tag not in found:
+                piece = await client.read()
+                assert piece, found
+                found += inflate.decompress(piece)
+        return found
+
+    client.send(b"a COMPRESS DEFLATE\r\n" + packed(b"b SELECT INBOX\r\nc CAPABILITY\r\n"))
+    assert await client.line() == b"a OK both directions are compressed from here"
+    assert b"* 0 EXISTS" in await until_tag(b"c OK")
+    client.send(packed(b"d COMPRESS DEFLATE\r\n"))
+    assert b"d NO [COMPRESSIONACTIVE]" in await until_tag(b"d NO")
+    # 64 MB in 64 KB: refused and drained, while others are served
+    bomb = packed(b"e CREATE {64000000+}\r\n" + bytes(64_000_000) + b"\r\nf NOOP\r\n")
+    assert len(bomb) < 100_000
+    client.send(bomb)
+    assert b"e NO [TOOBIG]" in await until_tag(b"f OK")
+    client.send(b"\xff\xff\xff\xff no DEFLATE")
+    assert await client.rest() == b""
+    await until(lambda: not len(server.limiter))
+
+
+async def test_who_comes_by_a_balancer_is_known_by_its_own_address_and_never_on_this_host(
+    imap: ImapEnv,
+) -> None:
+    await imap.account()
+    await imap.seed.rows("UPDATE accounts SET allowed_networks = '{203.0.113.0/24}'")
+    async with imap_server(imap, imap_proxy_port=0, proxy_networks=["127.0.0.1/32"]) as server:
+        assert server.proxy_port is not None
+        for address in ("127.0.0.1", "203.0.113.9"):
+            client = await ImapClient.connect(server.proxy_port)
+            client.send(f"PROXY TCP4 {address} 127.0.0.1 4711 143\r\n".encode())
+            assert b" LOGINDISABLED]" in await client.line()
+            assert (await client.ask(LOGIN))[-1].startswith(b"NO [PRIVACYREQUIRED] ")
+            assert _protocol(server).address == address
+            await client.close()
+            await until(lambda: not len(server.limiter))
 
 
 async def test_a_drain_ends_connections_one_after_another_and_lets_a_command_end(
@@ -230,12 +324,16 @@ async def test_a_drain_ends_connections_one_after_another_and_lets_a_command_end
         await asyncio.sleep(0)
         async with _accounts_locked(database_url):
             clients[1].send(b"c CREATE Late\r\n")
-            await until(lambda: any(each._work for each in server.limiter._sessions))  # type: ignore[attr-defined]
-            leaving = asyncio.create_task(server.limiter.drain(4.0))
-            await until(lambda: len(ends) == 4)
+            await until(lambda: any(each._work for each in _protocols(server)))
+            clients[2].send(b"d CREATE {4+}\r\nHa")
+            await until(lambda: any(each._machine.is_in_command for each in _protocols(server)))
+            leaving = asyncio.create_task(server.limiter.drain(20.0))
+            await until(lambda: len(ends) == 3)
+            clients[2].send(b"lf\r\n")
         rests = await asyncio.gather(*waiting)
         await leaving
         assert not len(server.limiter)
-    assert ends[3] - ends[0] >= 0.5, "not all at once"
+    assert ends[2] - ends[0] >= 0.5, "not all at once"
     assert all(b"* BYE [UNAVAILABLE] server going down" in rest for rest in rests)
-    assert rests[2].startswith(b"c OK [MAILBOXID "), "what was under way has ended"
+    for rest, tag in ((rests[2], b"c"), (rests[3], b"d")):
+        assert rest.startswith(tag + b" OK [MAILBOXID "), "what was under way has ended"

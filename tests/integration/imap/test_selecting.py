@@ -216,3 +216,19 @@ async def test_hints_and_the_comparison_reach_connections_in_idle(imap: ImapEnv)
     await watching.poll()
     told = await idle.told()
     assert told.startswith(b"* BYE ")
+
+
+async def test_connections_share_their_uids_until_one_is_told_of_a_change(imap: ImapEnv) -> None:
+    first = await imap.client()
+    await imap.place(*[SIMPLE] * 3)
+    await first.ok("SELECT INBOX")
+    await imap.place(SIMPLE)
+    await first.ok("NOOP")  # has an array of its own now
+    second, third = await imap.client("INBOX"), await imap.client("INBOX")
+    numberings = [each.session.mailbox.numbering for each in (first, second, third)]
+    assert numberings[0].uids is numberings[1].uids is numberings[2].uids
+    await imap.place(SIMPLE)
+    assert b"* 5 EXISTS" in await first.ok("NOOP")
+    await expunge(imap, 1)
+    assert (await second.ok("NOOP"))[:2] == [b"* 1 EXPUNGE", b"* 4 EXISTS"]
+    assert list(numberings[2].uids) == [1, 2, 3, 4], "it was not told of anything"

@@ -23,6 +23,7 @@ from posthorn.ports.placing import Placing
 from posthorn.ports.sending import Senders, Throttle
 from posthorn.runtime.installation import InstallationGuard
 from posthorn.runtime.mail_login import MailLogin
+from posthorn.runtime.memory import map_large_blocks
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.process import Process
 from posthorn.runtime.settings import INLINE_CEILING
@@ -69,6 +70,7 @@ def build(
 async def start(process: Process[ImapSettings]) -> None:
     """Start everything on the process's stack; the listener last."""
     settings, stack = process.settings, process.stack
+    map_large_blocks()
     database = await stack.enter_async_context(connect_postgres(settings, by_key=True))
     folders = PostgresFolders(database)
     blobs = await stack.enter_async_context(open_blobs(settings))

@@ -34,6 +34,11 @@ class Outlet(Protocol):
         """Write what is collected and shake hands for TLS. Raises OSError."""
         ...
 
+    def start_deflate(self, octets: bytes) -> None:
+        """Write what is collected, and compress both directions from here on; ``octets``: what
+        has come already."""
+        ...
+
     def claim(self, account: str, tenant: str) -> bool:
         """Take a place of the share of an account and its tenant, if there is one."""
         ...

@@ -7,7 +7,7 @@ Theory of operation:
   is taken before the callback returns. An idle connection has no task and no timer of its own
   (``wheel``).
 - Events are answered one at a time, inside the read callback where nothing must be waited for;
-  otherwise in a task, and reading stops once enough has piled up (``Machine.is_full``).
+  otherwise in a task, and reading stops once enough has piled up (``pump``).
 - While the transport holds more than its limit, no command is taken.
 - A task is never cancelled because the client has gone: what it changes is changed as a whole. The
   session leaves the limiter when all of that is done.
@@ -17,35 +17,25 @@ Theory of operation:
 from __future__ import annotations
 
 import asyncio
-import ssl
-from collections.abc import Coroutine
-from dataclasses import dataclass, field
 
 import structlog
 from prometheus_client import Counter, Gauge
 
-from posthorn.model.ip_addresses import is_loopback
-from posthorn.runtime.listen import ConnectionLimiter
-from posthorn.runtime.session import LINGER_SECONDS, SessionProtocol
+from posthorn.runtime.session import LINGER_SECONDS
+from posthorn.wire.imap.deflate import Deflate
 from posthorn.wire.imap.machine import Machine
-from posthorn.wire.imap.phases import Signal
 from posthorn.wire.imap.states import Channel
-from posthorn_imap.context import ImapContext
-from posthorn_imap.draining import Spread
+from posthorn_imap.pump import Pump
+from posthorn_imap.server_context import ServerContext
 from posthorn_imap.session import ImapSession
-from posthorn_imap.wheel import TimerWheel
 
 log = structlog.get_logger()
 
-INPUT_BUFFER_BYTES = 64 * 1024
-"""Bytes read at once."""
-OUTPUT_BUFFER_BYTES = 64 * 1024
-"""Bytes collected before they are handed to the transport."""
 HIGH_WATER_BYTES = 256 * 1024
 LOW_WATER_BYTES = 64 * 1024
 """Bytes in the transport at which nothing more is sent, and at which it goes on."""
-TURN = 100
-"""Events of one client in a row before others have their turn."""
+TLS_PIECE_BYTES = 16 * 1024
+"""Bytes handed to TLS at once: a record."""
 TOO_MANY = b"* BYE [UNAVAILABLE] too many connections\r\n"
 GOING_DOWN = b"* BYE [UNAVAILABLE] server going down, connect again\r\n"
 STILL_HERE = b"* OK Still here\r\n"
@@ -60,31 +50,9 @@ _timeouts = Counter("posthorn_imap_timeouts_total", "Connections ended by a time
 _sent = Counter("posthorn_imap_sent_bytes_total", "Bytes sent to clients, before TLS")
 
 
-@dataclass(frozen=True, slots=True)
-class ServerContext:
-    """What all connections of a process share."""
-
-    sessions: ImapContext
-    limiter: ConnectionLimiter
-    wheel: TimerWheel
-    spread: Spread
-    tls: ssl.SSLContext | None
-    loopback_passwords: bool
-    """Passwords are taken without TLS from this very host."""
-    input: memoryview = field(default_factory=lambda: memoryview(bytearray(INPUT_BUFFER_BYTES)))
-    """Where all connections read to."""
-
-    def is_trusted(self, address: str) -> bool:
-        """Whether a client with this address may send its password without TLS."""
-        return self.loopback_passwords and is_loopback(address)
-
-
-class ImapProtocol(SessionProtocol, asyncio.BufferedProtocol):
+class ImapProtocol(Pump, asyncio.BufferedProtocol):
     """One client's connection: an Outlet for its session, a Session for the connection limiter, an
     entry of the timer wheel."""
-
-    _machine: Machine
-    _session: ImapSession
 
     def __init__(self, context: ServerContext, *, secure: bool, client: str | None = None) -> None:
         """``secure``: TLS is there already. ``client``: the client's address from a PROXY
@@ -99,13 +67,8 @@ class ImapProtocol(SessionProtocol, asyncio.BufferedProtocol):
         )
         self._context = context
         self._wheel = context.wheel
-        self._is_pumping = False
-        self._is_pump_due = False
-        self._is_close_due = False
-        self._is_closing = False
-        self._has_eof = False
         self._is_leaving = False
-        self._work: asyncio.Task[None] | None = None
+        self._has_turn = False  # to end in a drain
         self._since = self._began = self._told = context.wheel.clock()
         self._linger_timer: asyncio.TimerHandle | None = None
         self._close_by = 0.0
@@ -119,14 +82,14 @@ class ImapProtocol(SessionProtocol, asyncio.BufferedProtocol):
 
     def get_buffer(self, _: int) -> memoryview:
         """Return where to read to."""
-        return self._context.input
+        return self._context.input[: self._read_ahead]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what was read."""
         if self._is_closing:
             return
         self._since = self._wheel.clock()
-        self._machine.receive(self._context.input[:nbytes])
+        (self._deflate or self._machine).receive(self._context.input[:nbytes])
         if self._work is None:
             self._pump()
         else:
@@ -186,8 +149,9 @@ class ImapProtocol(SessionProtocol, asyncio.BufferedProtocol):
 
     def drain(self) -> None:
         """End in its turn, after the command under way."""
-        if self._is_closing:
+        if self._is_closing or self._has_turn:
             return
+        self._has_turn = True
         if self._session.account is None:
             self._end_draining()
         else:
@@ -197,7 +161,8 @@ class ImapProtocol(SessionProtocol, asyncio.BufferedProtocol):
 
     def _end_draining(self) -> None:
         self.is_draining = True
-        if self._work is None and not self._is_closing:
+        is_busy = self._work is not None or self._machine.is_in_command
+        if not is_busy and not self._is_closing:
             self._go_down()
             self.flush()
 
@@ -236,7 +201,7 @@ class ImapProtocol(SessionProtocol, asyncio.BufferedProtocol):
                 self.drop_output()
             else:
                 _sent.inc(self.output_bytes)
-                super().flush()
+                self._write()
         if self._is_close_due and not self._is_closing:
             self._close()
 
@@ -275,7 +240,26 @@ class ImapProtocol(SessionProtocol, asyncio.BufferedProtocol):
         await self.upgrade()
         self.stream.set_write_buffer_limits(HIGH_WATER_BYTES, LOW_WATER_BYTES)
 
+    def start_deflate(self, octets: bytes) -> None:
+        """Compress from here on."""
+        self.flush()
+        self._deflate = Deflate()
+        self._deflate.receive(octets)
+
     # inside
+
+    def _write(self) -> None:
+        """Write what was collected; under TLS in pieces, since the layer keeps a buffer of the size
+        of the largest for as long as the connection lives."""
+        is_small = not self.is_secure or self.output_bytes <= TLS_PIECE_BYTES
+        if is_small and self._deflate is None:
+            super().flush()
+            return
+        collected = b"".join(self._collected)
+        self.drop_output()
+        octets = memoryview(self._deflate.compress(collected) if self._deflate else collected)
+        for start in range(0, len(octets), TLS_PIECE_BYTES):
+            self.stream.write(octets[start : start + TLS_PIECE_BYTES])
 
     def _close(self) -> None:
         """Close after what was written has been taken, for which there is as much time as for any
@@ -289,94 +273,6 @@ class ImapProtocol(SessionProtocol, asyncio.BufferedProtocol):
         if not self.is_lost:
             self._close_by = self.loop.time() + self._limits.write
             self._linger()
-
-    def _pump_soon(self) -> None:
-        if not self._is_pump_due:
-            self._is_pump_due = True
-            self.loop.call_soon(self._pump)
-
-    def _pump(self) -> None:
-        """Answer events until input ends, output backs up, something must be waited for, or
-        others are due."""
-        self._is_pump_due = False
-        if self._is_pumping or self._work is not None or self._is_closing:
-            return
-        self._is_pumping = True
-        try:
-            self._answer_some()
-        except Exception:
-            self._crashed()
-        finally:
-            self._is_pumping = False
-        self.flush()
-        self._adjust_reading()
-        self._adjust_times()
-
-    def _answer_some(self) -> None:
-        for _ in range(TURN):
-            if self._is_closing or self._is_close_due or self.is_blocked:
-                return
-            if self.is_draining and not self._machine.is_in_command:
-                self._go_down()
-                return
-            event = self._machine.next_event()
-            if isinstance(event, Signal):
-                if self._has_eof:
-                    self.close()
-                return
-            if not self._run(self._session.handle(event)):
-                return
-            if self.output_bytes >= OUTPUT_BUFFER_BYTES:
-                self.flush()
-        self._pump_soon()
-
-    def _run(self, work: Coroutine[None, None, None]) -> bool:
-        """Start what may have to be waited for; return whether it has ended already."""
-        task = asyncio.Task(work, loop=self.loop, eager_start=True)
-        if task.done():
-            self._judge(task)
-            return True
-        self._work = task
-        task.add_done_callback(self._work_ended)
-        return False
-
-    def _work_ended(self, task: asyncio.Task[None]) -> None:
-        self._work = None
-        self._since = self._wheel.clock()
-        self._judge(task)
-        if self.is_lost:
-            self._leave()
-        elif not self._is_closing:
-            self._pump()
-
-    def _judge(self, task: asyncio.Task[None]) -> None:
-        error = None if task.cancelled() else task.exception()
-        # the client has gone, or cannot shake hands
-        if task.cancelled() or isinstance(error, OSError):
-            self.cut()
-        elif error is not None:
-            self._crashed(error)
-        if self.is_upgrading:  # failed: the transport between the layers may not tell of its end
-            self.loop.call_soon(self.connection_lost, None)
-
-    def _crashed(self, error: BaseException | None = None) -> None:
-        """A fault in this program: nothing of it is shown, and since a reply may have begun, the
-        connection is cut."""
-        account = self._session.account
-        log.error(
-            "session failed", account=account.address if account else None, exc_info=error or True
-        )
-        self._session.ending = "fault"
-        self.cut()
-
-    def _adjust_reading(self) -> None:
-        if self._is_closing or self.is_upgrading:
-            return
-        is_busy = self.is_blocked or self._is_pump_due or self._work is not None
-        if is_busy and self._machine.buffered >= INPUT_BUFFER_BYTES:
-            self.pause_reading()
-        else:
-            self.resume_reading()
 
     def _go_down(self) -> None:
         self.send(GOING_DOWN)
@@ -396,8 +292,9 @@ class ImapProtocol(SessionProtocol, asyncio.BufferedProtocol):
 
     # time
 
-    def _adjust_times(self) -> None:
+    def _answered(self) -> None:
         """See that the wheel comes by in time; only what comes nearer must be set."""
+        self._since = self._wheel.clock()
         if self._machine.is_idling and not self._is_closing:
             self._told = self._wheel.clock()
             self._wheel.look_at(self, self._told + self._limits.keepalive)

@@ -17,7 +17,8 @@ from posthorn.runtime.listen import ConnectionLimiter
 from posthorn.runtime.proxy_protocol import TrustedProxies, listen_behind_proxy
 from posthorn_imap.context import ImapContext
 from posthorn_imap.draining import Spread
-from posthorn_imap.protocol import ImapProtocol, ServerContext
+from posthorn_imap.protocol import ImapProtocol
+from posthorn_imap.server_context import ServerContext
 from posthorn_imap.settings import ImapSettings
 from posthorn_imap.wheel import TimerWheel
 

@@ -70,6 +70,8 @@ class ImapSession:
         """The messages of the APPEND under way."""
         self.sasl_name: bytes | None = None
         """What AUTHENTICATE LOGIN has learned so far."""
+        self.is_compressed = False
+        """Whether COMPRESS is in effect."""
         self.failures = 0
         """Wrong passwords so far."""
         self.tag = b""

@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
 from prometheus_client import Counter, Gauge
 
 from posthorn.ports.errors import Unavailable
-from posthorn.ports.mailbox_view import MailboxView
+from posthorn.ports.mailbox_view import MailboxView, Opened
 from posthorn_imap.selected import Selected
 
 log = structlog.get_logger()
@@ -72,6 +73,17 @@ class Watching:
         """Watch the mailbox that a connection has selected."""
         self._watchers.setdefault((selected.account, selected.mailbox), set()).add(watcher)
         _mailboxes.set(len(self._watchers))
+
+    def shared(self, account: int, mailbox: int, opened: Opened) -> Opened:
+        """Return the state of a mailbox with its array of UIDs shared with a connection that has
+        the same one: a million messages take 4 MB, and people have several devices."""
+        if not opened.uids:
+            return opened
+        for watcher in self._watchers.get((account, mailbox), ()):
+            selected = watcher.selected
+            if selected is not None and selected.numbering.uids == opened.uids:
+                return replace(opened, uids=selected.numbering.share())
+        return opened
 
     def leave(self, watcher: Watcher, selected: Selected) -> None:
         """Watch it no more for this connection."""

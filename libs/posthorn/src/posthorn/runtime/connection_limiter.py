@@ -43,6 +43,7 @@ TENANT_SHARE = 4
 """A tenant may hold this many times the places that are not claimed: four fifths while it is
 alone."""
 _SWEEP_SECONDS = 1.0
+_ABORT_SECONDS = 2.0
 
 _gave_way = Metric(
     "posthorn_listen_gave_way_total",
@@ -104,6 +105,7 @@ class ConnectionLimiter:
         self.total = total
         self.per_address = per_address
         self.draining = False
+        self._drain_by = 0.0
         self._per_network = sys.maxsize if per_network is None else max(per_network, per_address)
         self._per_account = total if per_account is None else per_account
         self._stress_seconds = stress_seconds
@@ -208,7 +210,9 @@ class ConnectionLimiter:
 
     async def drain(self, grace: float) -> None:
         """Ask every session to end, wait up to ``grace`` seconds, then abort those that are
-        left."""
+        left. Each listener of a service calls it; all of them together wait no longer."""
+        if not self.draining:
+            self._drain_by = time.monotonic() + grace
         self.draining = True
         for session in list(self._sessions):
             try:
@@ -219,14 +223,14 @@ class ConnectionLimiter:
                 )
                 session.abort()
         with suppress(TimeoutError):
-            async with asyncio.timeout(grace):
+            async with asyncio.timeout(max(0.0, self._drain_by - time.monotonic())):
                 await self._empty.wait()
                 return
         log.warning("sessions cut at the end of the grace period", sessions=len(self._sessions))
         for session in list(self._sessions):
             session.abort()
         with suppress(TimeoutError):
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(_ABORT_SECONDS):
                 await self._empty.wait()
 
     def _beyond_share(self, keys: tuple[str, ...]) -> str | None:

@@ -23,6 +23,7 @@ from posthorn.wire.imap.events import AppendEnd
 from posthorn_imap.answering import Handler
 from posthorn_imap.handlers import (
     appending,
+    compressing,
     copying,
     expunging,
     fetching,
@@ -42,6 +43,7 @@ HANDLERS: dict[type, Handler] = {
     **mailboxes.HANDLERS,
     **selecting.HANDLERS,
     **idling.HANDLERS,
+    **compressing.HANDLERS,
     **fetching.HANDLERS,
     **storing.HANDLERS,
     **copying.HANDLERS,

@@ -30,6 +30,7 @@ async def _select(session: ImapSession, command: Select) -> Answer:
     if found is None:
         raise No("there is no such mailbox", b"NONEXISTENT")
     mailbox, opened = found
+    opened = session.context.watching.shared(session.account_id, mailbox, opened)
     selected = Selected(session.account_id, mailbox, opened, read_only=command.read_only)
     session.select(selected)
     try:

@@ -67,6 +67,11 @@ class Numbering:
         """UIDs as told, by number; not to be changed."""
         return self._uids
 
+    def share(self) -> array[int]:
+        """Return the UIDs as told, for another connection too: the next change makes a copy."""
+        self._is_shared = True
+        return self._uids
+
     @property
     def last_uid(self) -> int:
         """The highest UID as told, which ``*`` means; 0 in an empty mailbox."""

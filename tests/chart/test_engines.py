@@ -89,7 +89,7 @@ def test_the_resolver_is_beside_those_that_ask_it() -> None:
     assert "nameserver" not in alone.by_kind("ConfigMap")["posthorn-rspamd"]["data"]["options.inc"]
 
 
-def test_a_slow_first_start_is_waited_for() -> None:
+def test_trap_22_a_slow_first_start_is_waited_for() -> None:
     sets = render(ENGINES).by_kind("StatefulSet")
     patience = {}
     for engine in ("rspamd", "clamav"):

@@ -110,7 +110,7 @@ async def test_a_released_copy_is_in_the_inbox_once(
     await seed.sums_hold()
 
 
-async def test_a_full_account_gets_no_release_and_a_virus_none_but_by_admins(
+async def test_trap_28_a_full_account_gets_no_release_and_a_virus_none_but_by_admins(
     seed: DatabaseSeed, mailboxes: PostgresMailboxes, quarantine: PostgresQuarantine
 ) -> None:
     (account,) = await seed.accounts(1, quota=1500)
@@ -127,7 +127,7 @@ async def test_a_full_account_gets_no_release_and_a_virus_none_but_by_admins(
 
 
 @pytest.mark.parametrize("queued", ["never", "open", "closed"])
-async def test_a_released_forward_is_queued_with_its_envelope(
+async def test_trap_28_a_released_forward_is_queued_with_its_envelope(
     seed: DatabaseSeed, mailboxes: PostgresMailboxes, quarantine: PostgresQuarantine, queued: str
 ) -> None:
     await seed.domain("example.test")
@@ -193,7 +193,9 @@ async def test_copies_expire_for_the_role_of_delivery(
     await seed.rows("UPDATE quarantine SET expires_at = now() WHERE id <> $1", kept)
     async with pool(as_part(database_url, "delivery")) as deliverys:
         retention = PostgresRetention(deliverys)
+        assert sum((await retention.quarantined()).values()) == 6
         steps = [await retention.expire_quarantine(3) for _ in range(2)]
+        assert await retention.quarantined() == {messages[2].withheld[0].decision.reason: 1}
     assert [(each.entries, each.is_over) for each in steps] == [(3, False), (2, True)]
     assert await ids(quarantine) == [kept]
     await seed.sums_hold()

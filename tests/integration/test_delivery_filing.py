@@ -4,18 +4,24 @@ none."""
 from __future__ import annotations
 
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from posthorn.adapters.nats.connection import Connection, connect
+from posthorn.adapters.nats.correspondents import NatsCorrespondents, NatsCorrespondentsServer
 from posthorn.model.envelope import Envelope
 from posthorn.model.events import DELIVERED, FILED, QUARANTINED, QUEUED, SCANNED
 from posthorn.model.verdict import Rule, Verdict
 from posthorn.model.withheld import decode_withheld
+from posthorn.ports.errors import Unavailable
+from posthorn.runtime.settings import NatsSettings
 from posthorn.wire.auth.results import Authentication, Dmarc, Outcome
 from posthorn.wire.message.header import Summary
+from posthorn_delivery.correspondents import StoredCorrespondents
 from posthorn_local.embedded import Nats
 from tests.support.delivery_env import DeliveryEnv, delivery_env
 
@@ -166,6 +172,43 @@ async def test_correspondents_reach_the_inbox_if_they_are_shown_to_be_who_they_s
     eve = Summary(from_="eve@friends.test")
     await sent(env, me, verdict=scored(8, author="friends.test"), summary=eve)
     assert (await boxes(env, account))[2] == 2
+
+
+async def test_smtp_in_learns_whom_accounts_protect_and_nobody_else_does(
+    env: DeliveryEnv, nats: Nats
+) -> None:
+    *_, unprotected = await env.seed.accounts(3)
+    await env.seed.alias("team@example.test", "user0@example.test", "user1@example.test")
+    for number in (1, 2):
+        own = f"user{number}@example.test"
+        await sent(env, "bob@friends.test", role="submission", submitter=own, reverse_path=own)
+    await env.seed.policy(account=unprotected, protect_known=False)
+
+    async def opened(part: str) -> Connection:
+        settings = NatsSettings.model_validate({"nats_url": nats.url_of(part)})
+        return await stack.enter_async_context(connect(settings, part, part))
+
+    async with AsyncExitStack() as stack:
+        mx, scan = await opened("smtp-in"), await opened("scan")
+        asking = NatsCorrespondents(mx, seconds=5)
+        with pytest.raises(Unavailable):
+            await asking.is_protected("bob@friends.test", ["user1@example.test"])
+        stored = StoredCorrespondents(env.mailboxes)
+        server = NatsCorrespondentsServer(await opened("delivery"), stored)
+        await stack.enter_async_context(server)
+        for recipients, author, is_protected in (
+            (["user1@example.test"], "bob@friends.test", True),
+            (["user0@example.test", "team+x@example.test"], "bob@friends.test", True),
+            (["user0@example.test", "team@example.test"], "bob@friends.test", True),
+            (["user1@example.test"], "eve@friends.test", False),
+            (["user0@example.test"], "bob@friends.test", False),
+            (["user2@example.test"], "bob@friends.test", False),
+            (["nobody@elsewhere.test", "not an address"], "\0", False),
+        ):
+            found = await asking.is_protected(author, recipients)
+            assert found is is_protected, (recipients, author)
+        with pytest.raises(Unavailable):  # it may not even ask
+            await NatsCorrespondents(scan, seconds=0.5).is_protected("a@b.test", [])
 
 
 async def test_correspondents_are_written_once_a_day_and_the_oldest_of_too_many_go(

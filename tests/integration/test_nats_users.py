@@ -356,6 +356,8 @@ async def test_the_mx_may_publish_its_own_subject(intruder: Intruder) -> None:
         "events.>",
         "scan.>",
         "scan.message",
+        "delivery.>",
+        "delivery.correspondents",
     ],
 )
 async def test_whoever_takes_the_mx_over_cannot_listen(intruder: Intruder, subject: str) -> None:

@@ -56,14 +56,19 @@ class FixedPlanner:
 
     ports: list[int] = field(default_factory=list)
     failure: Failed | None = None
+    tls: Tls = Tls.NONE
+    """What a policy of the destination demands."""
     asked: int = 0
 
-    async def plan(self, destination: str, route: Route | None) -> Sequence[RemoteHost]:
+    async def plan(
+        self, destination: str, route: Route | None, *, without_policies: bool = False
+    ) -> Sequence[RemoteHost]:
         self.asked += 1
         if self.failure:
             raise replace(self.failure)
+        tls = Tls.OPPORTUNISTIC if without_policies and self.tls is not Tls.NONE else self.tls
         return [
-            RemoteHost(f"mx{n}.{destination}", "127.0.0.1", port, Tls.NONE)
+            RemoteHost(f"mx{n}.{destination}", "127.0.0.1", port, tls)
             for n, port in enumerate(self.ports)
         ]
 

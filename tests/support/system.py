@@ -28,6 +28,7 @@ from tests.support.maildrop import Maildrop
 
 SERVICES = ("smtp-in", "delivery", "pop3", "api", "submission", "relay", "scan")
 BACKENDS = ("nats", "postgres")
+_IN_USE = re.compile("ddress already in use|is in use by another program")
 PORTS = ("SMTP", "SUBMISSION", "SUBMISSIONS", "POP3", "POP3S", "API")
 
 
@@ -62,8 +63,9 @@ class System:
     ) -> None:
         self.home = home
         self.command = list(command) or [sys.executable, "-m", "posthorn_local.main"]
-        self.ports = {name: free_port() for name in PORTS}
-        self.health_port = _health_ports({*self.ports.values()})
+        self.ports: dict[str, int] = {}
+        self.health_port = 0
+        self._choose_ports()
         self.extra = dict(extra or {})
         self.output = home.parent / f"{home.name}.out"
         self.errors = home.parent / f"{home.name}.err"
@@ -72,6 +74,10 @@ class System:
         self._api: httpx.Client | None = None
 
     # ---- life
+
+    def _choose_ports(self) -> None:
+        self.ports = {name: free_port() for name in PORTS}
+        self.health_port = _health_ports({*self.ports.values()})
 
     def spawn(self) -> None:
         """Start it without waiting."""
@@ -97,9 +103,20 @@ class System:
 
     def start(self, timeout: float = 60.0) -> None:
         """Start it and wait for the line that says so."""
-        began = time.monotonic()
-        self.spawn()
-        self.await_ready(timeout)
+        is_first = not self.home.exists()
+        for tries_left in (2, 1, 0):
+            began = time.monotonic()
+            self.spawn()
+            try:
+                self.await_ready(timeout)
+                break
+            except AssertionError:
+                # somebody else on this machine took a port that was free when it was chosen
+                said = self.said() + self.logged()
+                if not (is_first and tries_left and _IN_USE.search(said)):
+                    raise
+                self.close()
+                self._choose_ports()
         self.ready_after = time.monotonic() - began
 
     def await_ready(self, timeout: float = 60.0) -> None:
@@ -109,7 +126,7 @@ class System:
             assert self.process is not None
             if self.process.poll() is not None:
                 raise AssertionError(
-                    f"local mode ended with {self.process.returncode}:\n{self.said()}"
+                    f"local mode ended with {self.process.returncode}:\n{self.said()}\n{self.logged()}"
                 )
             return re.findall(r"^.*\bready\b.*\n", self.output.read_text(), re.MULTILINE)
 
@@ -122,6 +139,14 @@ class System:
     def said(self) -> str:
         """All that it printed so far."""
         return self.output.read_text() + self.errors.read_text()
+
+    def logged(self, lines: int = 15) -> str:
+        """The last lines of each service's log: the directory goes with the test."""
+        found = []
+        for path in sorted((self.home / "logs").glob("*.log")):
+            said = path.read_text(errors="replace").splitlines()[-lines:]
+            found.append("\n".join([f"--- {path.name}", *said]))
+        return "\n".join(found)
 
     def stop(self, number: int = signal.SIGTERM, timeout: float = 20.0) -> Ended:
         """Send it a signal and wait for its end."""

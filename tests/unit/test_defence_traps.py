@@ -3,17 +3,19 @@ own for them."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from posthorn.model.filter_decision import Sender, decide
 from posthorn.model.filter_policy import Action, FilterPolicy
-from posthorn.model.verdict import Rule, Verdict
+from posthorn.model.verdict import EngineState, Rule, Verdict
 from posthorn.ports.scan import Listing, MessageQuestion
 from posthorn.runtime.blocklists import MOST_POINTS, Blocklists, ListZone
 from posthorn.wire.auth.results import Authentication, Dmarc, Iprev, Outcome, Policy
 from posthorn.wire.spam.scorer import RULES, score
+from posthorn_scan.engines.engine import ConfiguredEngine, Findings
 from posthorn_scan.judge import Judge
 from posthorn_scan.sender import SenderChecks
 from tests.support.spam import case, message
@@ -41,6 +43,38 @@ async def test_trap_3_addresses_of_received_fields_are_not_looked_up() -> None:
     asked = {name for name, _ in lookup.asked if name.endswith("bl.test")}
     assert "4.4.8.8.bl.test" in asked and "9.9.9.9.bl.test" not in asked
     assert not any(rule.name.startswith("LISTED") for rule in verdict.rules)
+
+
+class _Engine:
+    def __init__(self, name: str, found: Findings | None) -> None:
+        self.name = name
+        self._found = found
+
+    async def scan(
+        self, content: bytes, question: MessageQuestion, *, client_name: str
+    ) -> Findings:
+        if self._found is None:
+            await asyncio.Event().wait()
+        assert self._found is not None
+        return self._found
+
+    async def probe(self) -> str:
+        return self.name
+
+
+async def test_trap_19_a_virus_is_found_though_rspamd_does_not_answer_in_time() -> None:
+    lookup = ZoneLookup({})
+    lists = Blocklists(lookup, [])
+    senders = SenderChecks(lookup, lists, None, hostname="mx.test", seconds=1, keep_seconds=1)
+    slow, clamav = _Engine("rspamd", None), _Engine("clamav", Findings(virus="Eicar"))
+    engines = [
+        ConfiguredEngine(each, seconds=seconds, max_bytes=10**6, away="accept")
+        for each, seconds in ((slow, 0.01), (clamav, 60.0))
+    ]
+    judge = Judge(lookup, None, lists, senders, engines)  # type: ignore[arg-type]
+    verdict = await judge.judge(_question(), message())
+    assert verdict.virus == "Eicar"
+    assert [each.state for each in verdict.engines][1:] == [EngineState.TIMEOUT, EngineState.OK]
 
 
 @pytest.mark.parametrize(

@@ -210,6 +210,17 @@ def test_errors_of_a_service_are_shown_in_plain_words_and_nothing_else(tmp_path:
     assert log.complaints() == ["half a line"]
 
 
+def test_of_a_service_that_ends_without_a_complaint_the_last_lines_are_shown(
+    tmp_path: Path,
+) -> None:
+    log = Log(tmp_path / "x.log")
+    assert log.tail() == [f"(no output; see {log.path})"]
+    with log.writer() as out:
+        out.write(b"Traceback\n" + b'{"event": "serving", "level": "info"}\n' * 20)
+    assert log.complaints() == ["Traceback"]
+    assert log.tail(2) == ['{"event": "serving", "level": "info"}'] * 2
+
+
 def test_the_same_error_again_and_again_is_shown_once(tmp_path: Path) -> None:
     log = Log(tmp_path / "x.log")
     for _ in range(3):

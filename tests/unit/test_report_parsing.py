@@ -96,7 +96,7 @@ class TestDmarcReports:
         text = text.replace(b'<ns0:?xml version="1.0"?>', b"")
         assert len(parse_dmarc(b"\xef\xbb\xbf\r\n" + text).records) == 1
 
-    def test_the_new_disposition_and_unknown_words(self) -> None:
+    def test_trap_25_the_new_disposition_and_unknown_words(self) -> None:
         report = parse_dmarc(
             _report(
                 _record(disposition="pass"),
@@ -114,7 +114,7 @@ class TestDmarcReports:
             assert not report.is_complete
             assert report.records[0].source == "192.0.2.7"
 
-    def test_a_broken_metadata_tag_is_refused_with_the_reason(self) -> None:
+    def test_trap_25_a_broken_metadata_tag_is_refused_with_the_reason(self) -> None:
         with pytest.raises(ReportError, match="breaks off"):
             parse_dmarc(_report(_record()).replace(b"</report_id>", b"/report_id>"))
 
@@ -131,7 +131,7 @@ class TestDmarcReports:
             '<!DOCTYPE f [<!ENTITY x SYSTEM "file:///etc/passwd">]>',
         ],
     )
-    def test_document_types_and_entities_are_refused(self, prolog: str) -> None:
+    def test_trap_25_document_types_and_entities_are_refused(self, prolog: str) -> None:
         with pytest.raises(ReportError, match="document type"):
             parse_dmarc(prolog.encode() + _report(_record())[21:])
 
@@ -198,7 +198,7 @@ class TestWrittenDmarcReports:
 class TestUnpacking:
     """How reports are packed."""
 
-    def test_gzip_zip_and_plain_whatever_the_media_type(self) -> None:
+    def test_trap_25_gzip_zip_and_plain_whatever_the_media_type(self) -> None:
         text, packed = _report(_record()), io.BytesIO()
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("folder/", b"")
@@ -208,12 +208,12 @@ class TestUnpacking:
         two = gzip.compress(text[:100]) + gzip.compress(text[100:])
         assert unpacked(two) == text
 
-    def test_yahoos_unused_is_no_report(self) -> None:
+    def test_trap_25_yahoos_unused_is_no_report(self) -> None:
         content = base64.b64decode("H4sIAKImTmQAAyvNKy1OTQEA+UgslAYAAAA=")
         with pytest.raises(ReportError):
             parse_dmarc(unpacked(content))
 
-    def test_the_unpacked_size_is_bounded(self) -> None:
+    def test_trap_25_the_unpacked_size_is_bounded(self) -> None:
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("report.xml", bytes(UNPACKED_LIMIT // 4))
@@ -275,7 +275,7 @@ class TestTlsReports:
             "total-failure-session-count": 2,
         }
 
-    def test_missing_fields_are_left_empty(self) -> None:
+    def test_trap_25_missing_fields_are_left_empty(self) -> None:
         document = {
             "policies": [
                 {"summary": {"total-failure-session-count": "4"}, "failure-details": [{}, 5]},
@@ -360,7 +360,7 @@ class TestComplaints:
         assert found.message_id == "0199@example.test"
         assert (found.reverse_path, found.reported_domain) == ("b@example.test", "example.test")
 
-    def test_microsofts_three_fields_and_a_header_alone(self) -> None:
+    def test_trap_27_microsofts_three_fields_and_a_header_alone(self) -> None:
         found = parse_abuse(
             _arf(
                 b"Feedback-Type: abuse\nUser-Agent: 7/1\nVersion: 1",
@@ -370,7 +370,7 @@ class TestComplaints:
         assert found.recipients == ("reader@provider.test",)
         assert found.messages == (_OURS,)
 
-    def test_not_spam_is_no_complaint(self) -> None:
+    def test_trap_27_not_spam_is_no_complaint(self) -> None:
         assert not parse_abuse(_arf(b"Feedback-Type: not-spam")).is_complaint
 
     def test_a_message_sent_by_the_api_is_known_by_its_message_id(self) -> None:

@@ -129,7 +129,7 @@ def test_a_lesson_is_undone() -> None:
     assert EMPTY.taught([lesson._replace(is_undone=True)]) == EMPTY, "never below zero"
 
 
-def test_tokens_seen_once_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trap_17_tokens_seen_once_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bayes, "MOST_TOKENS", 100)
     model = EMPTY.taught([Lesson(range(50), is_spam=True)] * 2)
     model = model.taught([Lesson(range(1000, 1045), is_spam=True)])
@@ -139,6 +139,12 @@ def test_tokens_seen_once_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -
     assert all(model.counts(token) == (2, 0) for token in range(50)), "seen twice"
     assert all(model.counts(token) == (0, 1) for token in range(2000, 2030)), "taught just now"
     assert (model.spam, model.ham) == (3, 1)
+
+
+def test_trap_17_a_model_is_bounded_whatever_it_is_taught() -> None:
+    model = EMPTY.taught([Lesson(range(60_000), is_spam=True)] * 2)
+    assert len(model.tokens) <= bayes.MOST_TOKENS == 50_000
+    assert len(encode_model(model)) < 700_000
 
 
 def test_counts_are_halved_before_they_overflow(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,6 +156,33 @@ def test_an_authenticated_honest_message_is_below_zero() -> None:
     assert sum(each.points for each in matches) < 0
 
 
+@pytest.mark.parametrize(
+    ("name", "is_pose"),
+    [
+        ("Bob Boss (bob@ours.test)", True),
+        ("BOB.BOSS+x@Ours.Test via Docs", True),
+        ("=?utf-8?q?bob=40ours=2Etest?=", True),
+        ("b\u03bfb@\u03bfurs.test", True),  # Greek letters
+        ("bob\uff20ours.test", True),  # a wide @
+        ("bob@ours.test.evil.test", False),
+        ("bob@yours.test", False),
+        ("Bob Boss", False),  # names of persons are not known
+        ("bob at ours.test", False),
+    ],
+)
+def test_an_address_of_ours_in_a_display_name_is_a_pose_unless_it_is_the_author(
+    name: str, is_pose: bool
+) -> None:
+    def names(address: str) -> set[str]:
+        content = message(
+            fields={"From": f'"{name}" <{address}>' if "=?" not in name else f"{name} <{address}>"}
+        )
+        return {each.name for each in score(case(content))}
+
+    assert ("NAME_WITH_OUR_ADDRESS" in names("b@example.net")) is is_pose
+    assert "NAME_WITH_OUR_ADDRESS" not in names("other@ours.test")
+
+
 def test_trap_13_shape_rules_stand_back_for_an_author_who_is_shown() -> None:
     content = message(
         '<a href="//esp.test"><img src="//a.test/x.png">https://shop.test</a>',

@@ -70,9 +70,15 @@ class Scene:
         return MxPlanner(made, resolver, policies, SECRET_BOX)
 
     async def plan(
-        self, destination: str, route: Route | None = None, **settings: Any
+        self,
+        destination: str,
+        route: Route | None = None,
+        *,
+        without_policies: bool = False,
+        **settings: Any,
     ) -> Sequence[RemoteHost]:
-        return await self.planner(**settings).plan(destination, route)
+        planner = self.planner(**settings)
+        return await planner.plan(destination, route, without_policies=without_policies)
 
     async def fail(self, destination: str, route: Route | None = None, **settings: Any) -> Failed:
         with pytest.raises(Failed) as caught:
@@ -516,6 +522,23 @@ async def test_a_host_whose_tlsa_cannot_be_had_is_not_used(scene: Scene) -> None
     scene.dns.silence("_25._tcp.two.test", "TLSA")
     failed = await scene.fail("a.test", relay_dnssec=True)
     assert (failed.status, failed.permanent) == ("4.4.3", False)
+
+
+async def test_without_policies_neither_mta_sts_nor_dane_counts_and_a_route_does(
+    scene: Scene,
+) -> None:
+    scene.mail_hosts("a.test", {"evil.example": 5, "one.test": 10}, secure=True)
+    scene.dns.add("_25._tcp.one.test", "TLSA", f"3 1 1 {DIGEST}", secure=True)
+    scene.dns.fail("_25._tcp.evil.example", "TLSA")
+    scene.shelf.keep("a.test", Mode.ENFORCE, "two.test")
+    remotes = await scene.plan("a.test", relay_dnssec=True, without_policies=True)
+    assert [(remote.host, remote.tls, remote.sts) for remote in remotes] == [
+        ("evil.example", Tls.OPPORTUNISTIC, None),
+        ("one.test", Tls.OPPORTUNISTIC, None),
+    ]
+    scene.shelf.broken = True
+    remotes = await scene.plan("a.test", Route("a.test", tls="verified"), without_policies=True)
+    assert {remote.tls for remote in remotes} == {Tls.VERIFIED}
 
 
 async def test_dane_stands_in_for_mta_sts(scene: Scene) -> None:

@@ -14,7 +14,7 @@ import hashlib
 import math
 import re
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
@@ -165,6 +165,21 @@ class ScriptedScanner:
             raise self.fault
 
 
+class ScriptedCorrespondents:
+    """``protected`` holds pairs of author and recipient; or raises ``fault``."""
+
+    def __init__(self) -> None:
+        self.protected: set[tuple[str, str]] = set()
+        self.fault: Exception | None = None
+        self.asked: list[tuple[str, tuple[str, ...]]] = []
+
+    async def is_protected(self, author: str, recipients: Collection[str]) -> bool:
+        self.asked.append((author, tuple(recipients)))
+        if self.fault:
+            raise self.fault
+        return any((author, recipient) in self.protected for recipient in recipients)
+
+
 class ScriptedBans:
     """``banned`` holds addresses that are banned for good."""
 
@@ -290,6 +305,7 @@ class SmtpEnv:
     scanner: ScriptedScanner = field(default_factory=ScriptedScanner)
     """Asked if the setting ``smtp_scan`` is on."""
     bans: ScriptedBans = field(default_factory=ScriptedBans)
+    correspondents: ScriptedCorrespondents = field(default_factory=ScriptedCorrespondents)
     events: RecordedEvents = field(default_factory=RecordedEvents)
     listening: Listening | None = None
     talks: list[SmtpDialogue] = field(default_factory=list)
@@ -384,6 +400,7 @@ async def smtp_env(
         srs_keys=srs_keys,
         scanner=scanner or env.scanner if settings.smtp_scan else None,
         bans=env.bans,
+        correspondents=env.correspondents,
     )
     async with serving(build_mx(settings, backends, tls), grace=grace) as env.listening:
         try:

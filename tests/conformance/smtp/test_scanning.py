@@ -4,6 +4,7 @@ that mail is accepted without it (ADR 31)."""
 from __future__ import annotations
 
 import asyncio
+import json
 import tracemalloc
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from posthorn.adapters.blobs.files import FileBlobs
+from posthorn.model.dmarc_evaluation import decode_evaluation, evaluation_of_refused
 from posthorn.model.events import ACCEPTED, REFUSED
 from posthorn.model.filter_policy import Action, FilterPolicy
 from posthorn.model.verdict import Rule, Verdict
@@ -43,6 +45,8 @@ FORGED = Verdict(
             record_domain="bank.example",
             published=Policy.REJECT,
             applied=Policy.REJECT,
+            report_to=("dmarc@bank.example",),
+            record="v=DMARC1; p=reject; rua=mailto:dmarc@bank.example",
         )
     ),
 )
@@ -216,6 +220,17 @@ async def test_trap_23_what_every_recipient_refuses_is_refused_with_its_reason(
     assert event.detail["recipients"] == ["alice@example.test", "bob@example.test"]
     assert (event.detail["reason"], event.detail["reply"]) == (reason, reply)
     assert event.detail["author"] == "a@example.org"
+    counted_for_report = decode_evaluation(event.detail.get("dmarc"))
+    assert (counted_for_report is not None) == (verdict is FORGED)
+    if counted_for_report is not None:
+        assert counted_for_report.domain == "bank.example"
+        facts = json.loads(counted_for_report.facts)
+        assert (facts["ip"], facts["env"], facts["disposition"]) == (
+            "127.0.0.1",
+            "example.org",
+            "reject",
+        )
+        assert counted_for_report == evaluation_of_refused(verdict, "127.0.0.1", "a@example.org")
     # the session goes on
     assert await talk.say(b"MAIL FROM:<>\r\n") == "250 2.1.0"
 
@@ -231,6 +246,49 @@ async def test_what_one_recipient_wants_is_accepted_for_all(env: SmtpEnv, verdic
     assert envelope.recipients == ("alice@example.test", "bob@example.test")
     assert envelope.verdict == verdict
     assert [event.kind for event in env.events.events] == [ACCEPTED]
+
+
+SHOWN_SPAM = replace(
+    SPAM, authentication=Authentication(dmarc=Dmarc(Outcome.PASS, "example.org", dkim_aligned=True))
+)
+
+
+async def test_points_do_not_refuse_whom_a_recipient_has_written_to(env: SmtpEnv) -> None:
+    env.scanner.verdict = SHOWN_SPAM
+    env.correspondents.protected = {("a@example.org", "bob@example.test")}
+    content = MESSAGE.replace(b"From: a@example.org", b"From: Ann <A@Example.org>")
+    assert (await reply_to(await to_both(env), content)).startswith("250 2.0.0")
+    both = ("alice@example.test", "bob@example.test")
+    assert env.correspondents.asked == [("a@example.org", both)]
+    assert env.only()[0].verdict == SHOWN_SPAM, "delivery decides for each"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "policy", "is_asked"),
+    [
+        (SHOWN_SPAM, {}, True),
+        (SHOWN_SPAM, {"protect_known": False}, False),
+        (SPAM, {}, False),
+        (replace(SHOWN_SPAM, virus="Eicar"), {}, False),
+        (SHOWN_SPAM, {"block": ("example.org",)}, False),
+        (FORGED, {}, False),
+    ],
+    ids=["stranger", "unprotected", "unshown", "virus", "blocked", "forged"],
+)
+async def test_all_others_are_refused_as_ever(
+    env: SmtpEnv, verdict: Verdict, policy: dict[str, Any], is_asked: bool
+) -> None:
+    env.scanner.verdict = verdict
+    env.directory.policies["alice@example.test"] = FilterPolicy(**policy)
+    talk = await (await env.talk()).begin()
+    assert (await reply_to(talk, MESSAGE)).startswith("550 ")
+    assert bool(env.correspondents.asked) is is_asked
+
+
+async def test_a_fault_of_ours_does_not_refuse_who_may_be_known(env: SmtpEnv) -> None:
+    env.scanner.verdict = SHOWN_SPAM
+    env.correspondents.fault = Unavailable("delivery", "away")
+    assert (await reply_to(await (await env.talk()).begin(), MESSAGE)).startswith("250 2.0.0")
 
 
 async def test_engines_are_asked_if_one_recipient_permits_them(env: SmtpEnv) -> None:
@@ -279,6 +337,42 @@ async def test_an_engine_that_is_away_holds_or_defers_as_its_setting_says(env: S
     )
     assert len(env.ingest.tried) == 1
     assert env.events.events[-1].detail["reason"] == "scanner-away"
+
+
+@pytest.mark.parametrize(
+    ("policy", "is_deferred"),
+    [
+        ({}, True),
+        ({"enforce_dmarc": False}, False),
+        ({"forwarders": ("relay.example",)}, False),
+        ({"allow": ("127.0.0.0/8",)}, False),
+        ({"refuse_score": 3, "junk_score": 2}, True),
+    ],
+)
+async def test_an_author_who_cannot_be_looked_up_is_asked_to_come_again_if_all_recipients_enforce(
+    env: SmtpEnv, policy: dict[str, Any], is_deferred: bool
+) -> None:
+    dmarc = Dmarc(Outcome.TEMPERROR, "bank.example\r\n", published=Policy.REJECT)
+    found = Authentication(Iprev(Outcome.PASS, "out.relay.example"), dmarc=dmarc)
+    env.scanner.verdict = unchecked = Verdict(1.0, found, come_again=True)
+    env.directory.policies["bob@example.test"] = FilterPolicy(**policy)
+    talk = await to_both(env)
+    reply = await reply_to(talk, MESSAGE)
+    if not is_deferred:
+        assert reply.startswith("250 2.0.0")
+        return
+    assert reply == (
+        "451 4.7.0 whether bank.example??, whose DMARC policy is p=reject, sent this"
+        " cannot be looked up now; try again later"
+    )
+    assert not env.ingest.tried
+    (event,) = env.events.events
+    assert (event.kind, event.detail["reason"]) == (REFUSED, "dmarc-lookup")
+    assert event.detail["recipients"] == ["alice@example.test", "bob@example.test"]
+    env.scanner.verdict = replace(unchecked, come_again=False)  # as at the next try
+    await talk.send(TO_BOTH)
+    assert [await talk.code() for _ in range(3)] == ["250 2.1.0", "250 2.1.5", "250 2.1.5"]
+    assert (await reply_to(talk, MESSAGE)).startswith("250 2.0.0")
 
 
 async def test_points_without_an_engine_refuse_nothing_but_a_virus_is_one(env: SmtpEnv) -> None:

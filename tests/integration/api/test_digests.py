@@ -10,6 +10,7 @@ from email.policy import default
 from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 
 from posthorn.adapters.blobs.files import FileBlobs
@@ -24,7 +25,7 @@ from posthorn.runtime.ids import new_id
 from posthorn.wire.message.header import Summary
 from posthorn_api.digests import service, tokens
 from posthorn_api.digests.service import DigestOptions
-from tests.support.api import Api, running_api
+from tests.support.api import Api, problem, running_api
 from tests.support.builders import make_message, make_segment
 from tests.support.databases import as_part, pool
 from tests.support.events import CountedWakeUps, RecordedEvents
@@ -119,7 +120,7 @@ def parts_of(body: bytes) -> tuple[str, str]:
     return plain.get_content(), html.get_content()
 
 
-async def test_a_pop3_user_is_told_and_releases_by_a_button(sorting: Filter) -> None:
+async def test_trap_24_a_pop3_user_is_told_and_releases_by_a_button(sorting: Filter) -> None:
     api = sorting.api
     await sorting.reads_by_pop3(ALICE)
     junk, _ = await sorting.place(ALICE, Action.JUNK, subject=EVIL)
@@ -292,5 +293,11 @@ async def test_owners_classify_their_messages(sorting: Filter) -> None:
         kind, detail = sorting.events.details_of(message)[-1]
         assert (kind, detail["classification"], detail["account"]) == ("classified", said, ALICE)
     assert (await client.put(path, json={"classification": "eggs"})).status_code == 422
+    own = httpx.BasicAuth(ALICE, "correct horse")
+    answer = await client.put(path, json={"classification": "spam"}, auth=own)
+    assert (answer.status_code, answer.json()["mailbox"]) == (200, "Junk")
+    others = path.replace(ALICE, BOB)
+    answer = await client.put(others, json={"classification": "spam"}, auth=own)
+    problem(answer, 403, "forbidden")
     missing = path.replace(str(message), str(new_id()))
     assert (await client.put(missing, json={"classification": "ham"})).status_code == 404

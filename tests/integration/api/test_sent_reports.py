@@ -3,10 +3,14 @@ them, in a form that our own readers understand."""
 
 from __future__ import annotations
 
+import gzip
 import json
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from ipaddress import IPv4Network
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +20,7 @@ from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.reports import noting
 from posthorn.adapters.postgres.reports.outbox import PostgresReportOutbox
 from posthorn.model.envelope import Envelope
+from posthorn.model.ip_addresses import AddressPolicy
 from posthorn.model.verdict import ReportKind, Verdict
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.ingest import Ingest
@@ -23,13 +28,17 @@ from posthorn.ports.segments import SegmentMessage
 from posthorn.wire.auth.results import Authentication, Dkim, Dmarc, Outcome, Policy, Spf
 from posthorn.wire.reports.reading import find_dmarc, find_tls
 from posthorn_api.pending import Pending
+from posthorn_api.reports.posting import ReportPoster
 from posthorn_api.reports.sender import ReportSender, report_message_id
+from posthorn_local.certificate import ensure_certificate
 from tests.support.api import Api
 from tests.support.builders import make_message, make_segment
 from tests.support.databases import pool
+from tests.support.hook_receiver import HookReceiver
 
 pytestmark = pytest.mark.usefixtures("accounts")
 
+LOOPBACK = AddressPolicy((IPv4Network("127.0.0.0/8"),))
 _RECORD = "v=DMARC1; p=reject; sp=none; adkim=s; rua=mailto:dmarc@author.test"
 
 
@@ -63,6 +72,7 @@ class _Sending:
             ingest,
             DnsResolver([api.dns.address], lifetime=2, keep=False),
             "mx.example.test",
+            poster=ReportPoster(LOOPBACK),
             clock=lambda: self.now.timestamp(),
         )
 
@@ -176,7 +186,9 @@ async def test_what_was_counted_is_sent_once_and_reads_back(sending: _Sending) -
     }
 
 
-async def test_nothing_is_counted_without_a_wish_for_it_or_of_reports(sending: _Sending) -> None:
+async def test_trap_26_nothing_is_counted_without_a_wish_for_it_or_of_reports(
+    sending: _Sending,
+) -> None:
     none = replace(_passed(), report_to=())
     unsure = replace(_passed(), outcome=Outcome.TEMPERROR)
     own = await sending.message(_passed())
@@ -242,7 +254,7 @@ async def test_another_domain_gets_reports_only_with_its_consent(sending: _Sendi
     ]
 
 
-async def test_an_address_that_refused_gets_no_more_and_old_counts_are_deleted(
+async def test_trap_26_an_address_that_refused_gets_no_more_and_old_counts_are_deleted(
     sending: _Sending,
 ) -> None:
     await sending.api.sql(
@@ -278,9 +290,7 @@ async def test_tls_reports_go_to_who_asks_for_them(sending: _Sending) -> None:
             " VALUES ($1, $2, 'sts', $3, 'mx.far.test', $4)",
             *(day, domain, result, count),
         )
-    sending.api.dns.add(
-        "_smtp._tls.far.test", "TXT", '"v=TLSRPTv1; rua=https://far.test/r,mailto:tls@far.test"'
-    )
+    sending.api.dns.add("_smtp._tls.far.test", "TXT", '"v=TLSRPTv1; rua=mailto:tls@far.test"')
     assert await sending.sender.round() == 1
     [(envelope, body)] = sending.taken.messages
     assert envelope.recipients == ("tls@far.test",)
@@ -290,3 +300,39 @@ async def test_tls_reports_go_to_who_asks_for_them(sending: _Sending) -> None:
     assert (policy.domain, policy.successes, policy.failures) == ("far.test", 7, 2)
     assert policy.details[0].result_type == "certificate-expired"
     assert isinstance(day, date)
+
+
+async def test_tls_reports_are_posted_until_somebody_takes_them(
+    sending: _Sending, tmp_path: Path
+) -> None:
+    ensure_certificate(tmp_path)  # of nobody's: RFC 8460 allows that (§3)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(tmp_path / "tls.crt", tmp_path / "tls.key")
+    day = sending.now.date() - timedelta(days=1)
+    for domain in ("far.test", "both.test", "inside.test"):
+        await sending.api.sql(
+            "INSERT INTO tls_outcomes (day, domain, policy_type, result_type, receiving_host, sessions)"
+            " VALUES ($1, $2, 'sts', '', 'mx.far.test', 7)",
+            *(day, domain),
+        )
+    async with HookReceiver(tls=server) as receiver:
+        url = f"https://127.0.0.1:{receiver.port}/tls?a=1"
+        names = {"far": url, "both": f"{url},mailto:tls@both.test", "inside": "https://10.1.2.3/"}
+        for name, rua in names.items():
+            sending.api.dns.add(f"_smtp._tls.{name}.test", "TXT", f'"v=TLSRPTv1; rua={rua}"')
+        receiver.answer = lambda _: b"HTTP/1.1 503 no\r\nContent-Length: 0\r\n\r\n"
+        assert await sending.sender.round() == 1, "the mailbox got it"
+        assert [each.recipients for each, _ in sending.taken.messages] == [("tls@both.test",)]
+        receiver.answer = lambda _: b"HTTP/1.1 201 kept\r\nContent-Length: 0\r\n\r\n"
+        assert await sending.sender.round() == 1
+        assert await sending.sender.round() == 0
+    assert [each.path for each in receiver.received] == ["/tls?a=1"] * 3
+    taken = receiver.received[-1]
+    assert taken.headers["content-type"] == "application/tlsrpt+gzip"
+    document = json.loads(gzip.decompress(taken.body))
+    assert document["policies"][0]["policy"]["policy-domain"] == "far.test"
+    assert await sending.sent() == [
+        ("both.test", url, "answered with 503"),
+        ("both.test", "tls@both.test", "sent"),
+        ("far.test", url, "sent"),
+    ], "an address inside is never connected to, and asked for in vain"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.events.statistics import PostgresEventCheckpoint, PostgresStatistics
 from posthorn.adapters.postgres.events.webhook_dispatch import PostgresDispatch
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
+from posthorn.model.dmarc_evaluation import encode_evaluation, evaluation_of_refused
 from posthorn.model.events import (
     ACCEPTED,
     BOUNCED,
@@ -27,16 +29,19 @@ from posthorn.model.events import (
     DELIVERED,
     QUEUED,
     READ,
+    REFUSED,
     Event,
     encode_event,
 )
 from posthorn.model.outbound import Outbound
 from posthorn.model.streams import EVENTS_PREFIX
+from posthorn.model.verdict import Verdict
 from posthorn.ports.api_keys import Role
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.statistics import Reading
 from posthorn.runtime.brakes import Brake
 from posthorn.runtime.ids import new_id
+from posthorn.wire.auth.results import Authentication, Dmarc, Outcome, Policy
 from posthorn_api.events import reader as stats_reader
 from posthorn_api.events.reader import EventReader
 from posthorn_local.embedded import Nats
@@ -343,6 +348,52 @@ async def test_what_a_recorder_sends_again_counts_once(
     assert [line[3] for line in await figures(api)] == [4]
     (row,) = await api.sql("SELECT count(*) AS number FROM webhook_deliveries")
     assert row["number"] == 4
+
+
+async def test_refused_messages_are_counted_once_for_the_report_to_their_author(
+    api: Api, database: Database, connection: Connection
+) -> None:
+    dmarc = Dmarc(
+        Outcome.FAIL,
+        "bank.test",
+        record_domain="bank.test",
+        published=Policy.REJECT,
+        applied=Policy.REJECT,
+        report_to=("dmarc@bank.test",),
+        record="v=DMARC1; p=reject; rua=mailto:dmarc@bank.test",
+    )
+    found = evaluation_of_refused(
+        Verdict(1.0, Authentication(dmarc=dmarc)), "192.0.2.7", "a@b.test"
+    )
+    assert found is not None
+    about: dict[str, Any] = {"recipients": ["a@acme.test"], "dmarc": encode_evaluation(found)}
+    final, later = about | {"reply": "550 5.7.26 no"}, about | {"reply": "451 4.3.0 later"}
+    good = [encode_event(Event(new_id(), NOON, REFUSED, final)) for _ in range(2)]
+    odd = [
+        Event(new_id(), NOON, REFUSED, final | {"dmarc": document})
+        for document in (
+            1,
+            {"domain": "a.test", "record": "x", "facts": {"ip": float("nan")}},
+            {
+                "domain": "bank.test",
+                "record": "\0",
+                "facts": about["dmarc"]["facts"] | {"ip": "\0"},
+            },
+        )
+    ]
+    await connection.request(f"{EVENTS_PREFIX}1", b"\n".join(good))
+    await connection.request(f"{EVENTS_PREFIX}1", b"\n".join(good))  # the recorder's repeat
+    rest = [encode_event(each) for each in (Event(new_id(), NOON, REFUSED, later), *odd)]
+    await connection.request(f"{EVENTS_PREFIX}1", b"\n".join(rest))
+    async with reading(database, connection), reading(database, connection):
+        await place(api, 3)
+    rows = await api.sql(
+        "SELECT domain, record, facts, messages FROM dmarc_evaluations ORDER BY messages DESC"
+    )
+    first, *others = [(row["domain"], row["record"], row["messages"]) for row in rows]
+    assert first == ("bank.test", dmarc.record, 2)
+    assert json.loads(rows[0]["facts"])["disposition"] == "reject"
+    assert others == [("bank.test", "?", 1)], "what cannot be stored is cleaned"
 
 
 async def test_what_does_not_read_stops_nothing(

@@ -25,7 +25,7 @@ from posthorn_local.embedded import free_port
 from posthorn_relay import liveness, worker
 from posthorn_relay.maintenance import QueueMaintenance
 from posthorn_relay.smtp.pool import ConnectionPool
-from posthorn_relay.smtp.types import Failed
+from posthorn_relay.smtp.types import Failed, Tls
 from tests.support.polling import until
 from tests.support.relay_env import BODY, SENDER, RelayEnv
 from tests.support.scripted_smtp import CLOSE, STALL, ScriptedSmtp
@@ -130,6 +130,39 @@ async def test_how_sessions_are_secured_is_counted_for_reports(env: RelayEnv, si
     query = "SELECT domain, policy_type, result_type, sessions FROM tls_outcomes"
     counted = ("sink.test", "no-policy-found", "starttls-not-supported", 2)
     assert await env.rows(query) == [counted]
+
+
+async def test_trap_26_what_needs_no_tls_is_sent_past_what_waits_for_it(
+    env: RelayEnv, sink: Sink
+) -> None:
+    env.planner.tls = Tls.VERIFIED  # and the server offers none
+    waiting = [await env.post(f"n{number}@sink.test") for number in range(8)]
+    free = b"TLS-Required: No\r\n" + BODY
+    first = await env.post("first@sink.test", body=free)
+    slow = {"relay_retry_first_seconds": 600.0, "relay_retry_last_seconds": 600.0}
+    async with env.relay(**slow, relay_destination_connections=1):
+        await env.become(first, first="delivered")
+        await env.become(waiting[7], n7="deferred")
+        failed = "SELECT failures FROM outbound_lanes WHERE closed_until > now()"
+
+        async def is_closed() -> bool:
+            return await env.rows(failed) == [(1,)]
+
+        await until(is_closed, 10)
+        # once more, when the queue gives out one at a time
+        waiting += [await env.post(f"n{number}@sink.test") for number in range(8, 11)]
+        second = await env.post("second@sink.test", body=free)
+        await env.rows("UPDATE outbound_lanes SET closed_until = now()")
+        await env.become(second, second="delivered")
+        await env.become(waiting[-1], n10="deferred")
+    assert sink.attempts == ["first@sink.test", "second@sink.test"]
+    replies = await env.rows(
+        "SELECT DISTINCT last_reply FROM outbound_recipients WHERE state <> 'delivered'"
+    )
+    assert replies == [("TLS is required, and the host does not offer STARTTLS",)]
+    # their own sessions are in no report (RFC 8460 §3)
+    query = "SELECT result_type, sessions FROM tls_outcomes"
+    assert await env.rows(query) == [("starttls-not-supported", 2)]
 
 
 async def test_a_hard_bounce_suppresses_the_address_and_the_next_message_fails_unsent(

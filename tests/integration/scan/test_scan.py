@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +35,8 @@ from posthorn_scan.networks import NetworkDefence
 from tests.support.builders import make_envelope
 from tests.support.polling import until
 from tests.support.scan_env import HOSTNAME, ScanEnv, ScriptedEngine, scanning
+from tests.support.signing import signature_field
+from tests.support.zone_lookup import Row
 
 GTUBE = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 ZONE = {
@@ -149,6 +152,48 @@ async def test_verdicts_on_honest_forged_spam_and_virus(nats: Nats, tmp_path: Pa
             b'Content-Type: application/gzip; name="a!b.test!1!2.xml.gz"\r\nSubject: x',
         )
         assert (await scanner.message(question(report))).report is ReportKind.DMARC
+
+
+async def test_what_dns_leaves_open_for_p_reject_comes_again_once(
+    nats: Nats, tmp_path: Path
+) -> None:
+    zone: dict[str, Sequence[Row]] = {
+        **ZONE,
+        "broken.example": [("TIMEOUT",)],
+        "_dmarc.broken.example": [("TXT", "v=DMARC1; p=reject")],
+        "lenient.example": [("TIMEOUT",)],
+        "_dmarc.lenient.example": [("TXT", "v=DMARC1; p=quarantine")],
+        "_dmarc.silent.example": [("TIMEOUT",)],
+        "s1._domainkey.broken.example": [("TIMEOUT",)],
+    }
+    async with (
+        scanning(nats, tmp_path / "one", zone=zone) as env,
+        scanning(nats, tmp_path / "two", zone=zone),  # another process: the next try may meet it
+    ):
+        scanner = NatsScanner(env.mx)
+
+        async def verdict(author: str, path: str, **changes: object) -> Verdict:
+            asked = question(content(author), reverse_path=path, **changes)
+            return await scanner.message(asked)
+
+        first = await verdict("a@broken.example", "a@broken.example")
+        assert first.authentication.dmarc.outcome is Outcome.TEMPERROR
+        assert first.come_again
+        again = [await verdict("a@broken.example", "a@broken.example") for _ in range(4)]
+        assert not any(each.come_again for each in again)
+        elsewhere = {"client": "198.51.100.1"}
+        assert (await verdict("a@broken.example", "a@broken.example", **elsewhere)).come_again
+        for author in ("a@lenient.example", "a@silent.example", "a@example.org"):
+            assert not (await verdict(author, author)).come_again, author
+        own = {"client": "10.1.2.3"}
+        assert not (await verdict("b@broken.example", "b@broken.example", **own)).come_again
+
+        signed = b"From: c@broken.example\r\nMessage-ID: <2@x>\r\n"
+        tags = {"d": "broken.example", "s": "s1", "h": "From:Message-ID", "t": None}
+        field = signature_field("DKIM-Signature", signed, b"x\r\n", tags)
+        by_key = await scanner.message(question(field + signed + b"\r\nx\r\n"))
+        assert by_key.authentication.dkim[0].outcome is Outcome.TEMPERROR
+        assert by_key.come_again
 
 
 async def test_a_large_message_is_read_from_the_blob_store(nats: Nats, tmp_path: Path) -> None:

@@ -204,6 +204,7 @@ async def _on_nats(
             reading.statistics,
             reading.dispatch,
             reading.sender,
+            counts_dmarc=settings.reports_send,
         )
         await guard.passed()
         async with asyncio.TaskGroup() as group:

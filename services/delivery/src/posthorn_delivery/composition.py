@@ -9,6 +9,7 @@ from posthorn.adapters.blobs.config import open_blobs
 from posthorn.adapters.blobs.segments import SegmentReader
 from posthorn.adapters.dkim import DkimSigner
 from posthorn.adapters.nats.connection import connect as connect_nats
+from posthorn.adapters.nats.correspondents import NatsCorrespondentsServer
 from posthorn.adapters.nats.dead_letters import NatsDeadLetters
 from posthorn.adapters.nats.events import NatsEvents
 from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
@@ -46,6 +47,7 @@ from posthorn.runtime.secret_box import SecretBox
 from posthorn_delivery.collector import Collector, CollectorBrakes
 from posthorn_delivery.collector_settings import CollectorSettings
 from posthorn_delivery.consumer import Consumer, consuming
+from posthorn_delivery.correspondents import StoredCorrespondents
 from posthorn_delivery.deliverer import Deliverer
 from posthorn_delivery.expander import Expander
 from posthorn_delivery.gated_source import GatedSource
@@ -164,6 +166,7 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
         settings.delivery_spacing_seconds,
         GatedSource(retries, check),
     )
+    await enter(NatsCorrespondentsServer(nats, StoredCorrespondents(mailboxes)))
     await enter(consuming(process, consumer))
 
 

@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import structlog
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.retention import Retention, Step
@@ -33,11 +33,18 @@ _purged = Counter(
 _quarantine_expired = Counter(
     "posthorn_delivery_quarantine_expired_total", "Copies dropped after their time in quarantine"
 )
+_quarantined = Gauge(
+    "posthorn_delivery_quarantined_copies",
+    "Copies in quarantine by reason, as the last round found them",
+    ["reason"],
+)
 _faults = Counter(
     "posthorn_delivery_retention_faults_total", "Rounds ended by a fault, by part", ["part"]
 )
 
 _LEASE_SECONDS = 120.0
+_REASONS = ("virus", "dmarc", "score", "blocked")
+"""Reasons that are measured though there is no copy, so that growth from nothing shows."""
 
 
 class RetentionSweeper:
@@ -77,11 +84,15 @@ class RetentionSweeper:
         if not await self._retention.lead(
             self._settings.retention_interval_seconds + _LEASE_SECONDS
         ):
+            _quarantined.clear()  # another process measures
             return 0, 0
         total = await self._retention.entries()
         expired, more = await self._all(self._retention.expire, _expired, total)
         purged, still_more = await self._all(self._retention.purge, _purged, total)
         _, withheld = await self._all(self._retention.expire_quarantine, _quarantine_expired, total)
+        copies = dict.fromkeys(_REASONS, 0) | dict(await self._retention.quarantined())
+        for reason, number in copies.items():
+            _quarantined.labels(reason).set(number)
         is_held = more or still_more or withheld
         self._brake.holds(self._brake.most(total) + 1 if is_held else 0, total)
         return expired, purged

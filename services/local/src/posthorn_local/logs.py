@@ -16,6 +16,7 @@ LIMIT = 32 * 1024 * 1024
 """Bytes beyond which a log is rotated to ``<name>.log.1``, replacing the former one."""
 _SAME_AGAIN = 30.0
 """Seconds before the same error is shown again."""
+_TAIL_BYTES = 4096
 _MOST = 12
 """Most lines shown at a time."""
 
@@ -53,6 +54,11 @@ class Log:
         """Return the last lines of the child's present run, errors as text; for a child that did
         not start."""
         found = self.complaints()
+        if not found:
+            # it complained before, or of nothing: what it said last is better than nothing
+            with self.path.open("rb") as log:
+                log.seek(max(0, self.path.stat().st_size - _TAIL_BYTES))
+                found = log.read(_TAIL_BYTES).decode("utf-8", "replace").splitlines()
         return found[-lines:] if found else [f"(no output; see {self.path})"]
 
     def _put_aside(self) -> None:

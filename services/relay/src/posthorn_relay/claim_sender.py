@@ -15,6 +15,9 @@ Rules:
   used, and how many messages the host took before 421 is remembered (``pool``). A new one that is
   closed at MAIL, or answered 421, is a failure of the host, so that a busy host is not tried by
   every message in turn.
+- Where the TLS that the destination demands cannot be had, the messages that need none are still
+  sent (RFC 8689 §3), TLS reports among them (RFC 8460 §3): the worker goes on to whatever is due,
+  and closes the next hop at its end.
 - A local fault (the store does not return the body) defers the message for a little while.
 """
 
@@ -57,6 +60,11 @@ class ClaimSender:
         self._next_hop = next_hop
         self._relay = relay
         self._connections = HostConnections(context.ports, context.pool, due, next_hop)
+        self._unsecured = HostConnections(
+            context.ports, context.pool, due, next_hop, without_policies=True
+        )
+        self._tls_failure: Failed | None = None
+        """Why messages that need TLS cannot be sent."""
         self.is_sending = False
         """A transaction is in progress: cutting it short could send the message twice."""
 
@@ -86,6 +94,12 @@ class ClaimSender:
     def done(self) -> None:
         """Return the connection to the pool: the worker ends."""
         self._connections.give_back()
+        self._unsecured.close()
+
+    async def close_for_want_of_tls(self) -> None:
+        """Close the next hop if it has not the TLS that its domain demands."""
+        if self._tls_failure is not None:
+            await self._connections.close_next_hop(self._tls_failure)
 
     async def _send_all(self, claimed: ClaimedJobs) -> bool:
         claimed.settle_all([job for job in claimed.open if job.suppressed], Suppressed())
@@ -99,12 +113,21 @@ class ClaimSender:
             except Exception:
                 log.exception("a message failed", message=str(group[0].message))
                 self._connections.close()
+                self._unsecured.close()
                 # the others still go
                 claimed.settle_all(group, LocalFault(_INTERNAL_ERROR, is_attempt=True))
                 continue
             if not goes_on:
                 return False
         return True
+
+    def _connections_for(self, transaction: MailTransaction) -> HostConnections:
+        """Return the kind of connections that a message goes by; none of the other kind stays
+        open."""
+        kinds = self._connections, self._unsecured
+        fit, other = reversed(kinds) if transaction.tls_optional else kinds
+        other.give_back()
+        return fit
 
     async def _send_group(self, group: Sequence[Job], claimed: ClaimedJobs) -> bool:
         """Offer a message to the hosts in turn until every recipient has a result; return False
@@ -121,10 +144,14 @@ class ClaimSender:
                 )
                 claimed.settle_all(attempt.waiting, _UNREADABLE)
                 return True
+            if self._tls_failure is not None and not transaction.tls_optional:
+                claimed.settle_all(attempt.waiting, self._tls_failure)
+                return True
+            connections = self._connections_for(transaction)
             try:
-                pooled = await self._connections.get(attempt.tried)
+                pooled = await connections.get(attempt.tried)
             except Failed as failed:
-                return await self._exhausted(attempt, failed, claimed)
+                return await self._exhausted(attempt, failed, claimed, connections)
             fresh = pooled.transactions == 0
             pooled.transactions += 1
             self.is_sending = True
@@ -136,7 +163,7 @@ class ClaimSender:
                     message=str(group[0].message),
                     detail=str(fault),
                 )
-                self._connections.close()
+                connections.close()
                 claimed.settle_all(attempt.waiting, _UNREADABLE)
                 return True
             finally:
@@ -147,17 +174,18 @@ class ClaimSender:
             if accepted:
                 self._next_hop.host_worked(pooled.connection.remote)
             if (broken := not pooled.connection.usable) or self._context.pool.is_worn(pooled):
-                self._connections.close()
+                connections.close()
             if not attempt.waiting:
                 return True
             if not await self._has_next(
-                attempt, pooled, fresh=fresh, broken=broken, accepted=accepted
+                attempt, connections, pooled, fresh=fresh, broken=broken, accepted=accepted
             ):
-                return await self._exhausted(attempt, None, claimed)
+                return await self._exhausted(attempt, None, claimed, connections)
 
     async def _has_next(
         self,
         attempt: Attempt,
+        connections: HostConnections,
         pooled: PooledConnection,
         *,
         fresh: bool,
@@ -176,7 +204,7 @@ class ClaimSender:
         if not accepted:
             self._next_hop.host_failed(remote)
         with suppress(Failed):
-            if any(one.key not in attempt.tried for one in await self._connections.hosts()):
+            if any(one.key not in attempt.tried for one in await connections.hosts()):
                 if not await self._context.liveness.may_begin():
                     attempt.is_down = False  # not all hosts were tried
                     return False
@@ -186,12 +214,16 @@ class ClaimSender:
                     host=failed.host,
                     reply=failed.reply,
                 )
-                self._connections.give_back()
+                connections.give_back()
                 return True
         return False
 
     async def _exhausted(
-        self, attempt: Attempt, failed: Failed | None, claimed: ClaimedJobs
+        self,
+        attempt: Attempt,
+        failed: Failed | None,
+        claimed: ClaimedJobs,
+        connections: HostConnections,
     ) -> bool:
         """Settle what no further host can be tried for. ``failed``: why the last connection
         failed."""
@@ -202,15 +234,21 @@ class ClaimSender:
                 if failed is None or answer.code or not failed.code:
                     failed = answer
             assert failed is not None
-            self._connections.close()
-            return await self._unreachable(failed, claimed)
+            connections.close()
+            return await self._unreachable(failed, attempt, claimed, connections)
         for job in attempt.waiting:
             claimed.settle(job, attempt.answer(job))
         return True
 
-    async def _unreachable(self, failed: Failed, claimed: ClaimedJobs) -> bool:
-        """Settle all jobs: no host of the destination can be reached now. Return False: the
-        worker ends."""
+    async def _unreachable(
+        self,
+        failed: Failed,
+        attempt: Attempt,
+        claimed: ClaimedJobs,
+        connections: HostConnections,
+    ) -> bool:
+        """Settle all jobs that need what cannot be had: no host of the destination can be reached
+        now, or none with TLS. Return False to end the worker."""
         pause = 0.0
         if failed.is_about_host and self._next_hop.connected:
             self._next_hop.cap_connections()
@@ -220,8 +258,12 @@ class ClaimSender:
                 connections=self._next_hop.connected,
             )
             return False
+        if failed.is_about_tls and not connections.without_policies:
+            self._tls_failure = failed
+            claimed.settle_all(attempt.waiting, failed)
+            return True
         # not for want of a route
         if failed.host or (failed.stage == "dns" and not failed.permanent):
-            pause = await self._connections.close_next_hop(failed)
+            pause = await connections.close_next_hop(failed)
         claimed.settle_all(claimed.open, failed, min_pause_seconds=pause)
         return False

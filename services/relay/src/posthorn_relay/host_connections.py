@@ -5,6 +5,8 @@ Rules:
 
 - Hosts are tried in the order of the plan; one that failed recently comes after the others.
 - A new connection is reported to the queue, where the next hop may be closed.
+- Messages that need no TLS (RFC 8689) go by connections of their own, which hold to no policy of the
+  destination, are used for nothing else and count in no TLS report (RFC 8460 §3).
 - A next hop whose hosts are all down is closed for all relays, longer each time in a row.
 """
 
@@ -39,12 +41,19 @@ class HostConnections:
     """The connection of one worker. At most one is in use at a time."""
 
     def __init__(
-        self, ports: RelayPorts, pool: ConnectionPool, due: Due, next_hop: NextHop
+        self,
+        ports: RelayPorts,
+        pool: ConnectionPool,
+        due: Due,
+        next_hop: NextHop,
+        *,
+        without_policies: bool = False,
     ) -> None:
         self._ports = ports
         self._pool = pool
         self._due = due
         self._next_hop = next_hop
+        self.without_policies = without_policies
         self._current: PooledConnection | None = None
         self._hosts: Sequence[RemoteHost] = ()
 
@@ -60,14 +69,17 @@ class HostConnections:
                 return self._current
             self.give_back()
         self.close()
-        pooled = self._pool.take(self._due, tried) or await self._connect(tried)
+        pooled = None if self.without_policies else self._pool.take(self._due, tried)
+        pooled = pooled or await self._connect(tried)
         self._current = pooled
-        self._next_hop.connected += 1
+        self._next_hop.connected += not self.without_policies
         return pooled
 
     def give_back(self) -> None:
         """Give the current connection to the pool."""
-        if pooled := self._leave():
+        if self.without_policies:
+            self.close()
+        elif pooled := self._leave():
             self._pool.give(pooled)
 
     def close(self) -> None:
@@ -103,18 +115,21 @@ class HostConnections:
         return pause
 
     @property
-    def _is_direct(self) -> bool:
-        """Whether the hosts are the destination's own, and not a smart host."""
-        return self._due.route is None or not self._due.route.host
+    def _is_reported(self) -> bool:
+        """Whether sessions count for TLS reports: with the destination's own hosts, and not with a
+        smart host."""
+        return not self.without_policies and (self._due.route is None or not self._due.route.host)
 
     def _leave(self) -> PooledConnection | None:
         pooled, self._current = self._current, None
         if pooled is not None:
-            self._next_hop.connected -= 1
+            self._next_hop.connected -= not self.without_policies
         return pooled
 
     async def _plan(self) -> Sequence[RemoteHost]:
-        self._hosts = await self._ports.planner.plan(self._due.destination, self._due.route)
+        self._hosts = await self._ports.planner.plan(
+            self._due.destination, self._due.route, without_policies=self.without_policies
+        )
         return self._hosts
 
     async def _connect(self, tried: Collection[tuple[str, int]]) -> PooledConnection:
@@ -126,7 +141,7 @@ class HostConnections:
                 connection = await self._ports.connector.connect(remote)
             except Failed as failed:
                 self._next_hop.host_failed(remote)
-                if self._is_direct and failed.tls_result is not None:
+                if self._is_reported and failed.tls_result is not None:
                     self._ports.tls_tally.failed(self._due.destination, remote, failed.tls_result)
                 log.info(
                     "connection failed",
@@ -139,10 +154,10 @@ class HostConnections:
                 if failure is None or failed.code or not failure.code:
                     failure = failed
                 continue
-            if self._is_direct:
+            if self._is_reported:
                 self._ports.tls_tally.connected(self._due.destination, remote, connection.tls)
             pooled = self._pool.made(connection, self._due)
-            if self._next_hop.open():
+            if not self.without_policies and self._next_hop.open():
                 await self._open_next_hop(pooled)
             return pooled
         raise failure or Failed("dns", 0, "4.4.3", "no host was found", permanent=False)

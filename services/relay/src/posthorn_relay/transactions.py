@@ -11,6 +11,7 @@ from posthorn.ports.bodies import BodyReader
 from posthorn.ports.queue import TRANSACTION_RECIPIENTS, Job
 from posthorn.wire.auth.dkim import by_form
 from posthorn.wire.message.header import header_end
+from posthorn.wire.message.tls_required import is_tls_optional
 from posthorn_relay.smtp.types import MailTransaction, Recipient
 
 WHOLE_BYTES = 1024 * 1024
@@ -41,7 +42,8 @@ async def _has_utf8_header(location: BodyLocation, cut: int, bodies: BodyReader)
 
 
 async def transaction_for(jobs: Sequence[Job], bodies: BodyReader) -> MailTransaction:
-    """Return the transaction of a group. A small message is read here; raises Unavailable."""
+    """Return the transaction of a group. A small message is read here, and only such a one may say
+    that it needs no TLS; raises Unavailable."""
     job = jobs[0]
     signature, other = by_form(job.signature)
     location, cut, lead = job.location, job.return_path_octets, (job.header + signature).encode()
@@ -55,8 +57,9 @@ async def transaction_for(jobs: Sequence[Job], bodies: BodyReader) -> MailTransa
         async def content() -> AsyncGenerator[bytes]:
             yield body
 
-        size = len(body)
+        size, tls_optional = len(body), is_tls_optional(body)
     else:
+        tls_optional = False
         eight_bit, utf8 = True, job.smtputf8 and await _has_utf8_header(location, cut, bodies)
         size = len(lead) + location.size - cut
 
@@ -83,5 +86,6 @@ async def transaction_for(jobs: Sequence[Job], bodies: BodyReader) -> MailTransa
         signature_at=len(job.header),
         signature_bytes=len(signature),
         seven_bit_signature=other.encode(),
+        tls_optional=tls_optional,
         forwarded=bool(job.header) and not job.signature,
     )

@@ -133,7 +133,9 @@ class Worker:
                     break
                 if size < limit and not await self._linger():
                     break
-                limit = max(1, min(claim_limit, round(destination.pace * _AIM_SECONDS)))
+                if not destination.next_hop.failures:
+                    limit = max(1, min(claim_limit, round(destination.pace * _AIM_SECONDS)))
+            await self._sender.close_for_want_of_tls()
         except Unavailable as fault:
             log.warning(
                 "a claim is uncertain",

@@ -29,6 +29,7 @@ from posthorn_scan.contents import Contents
 from posthorn_scan.engines.clamav import ClamAv
 from posthorn_scan.engines.engine import ConfiguredEngine
 from posthorn_scan.engines.rspamd import Rspamd
+from posthorn_scan.first_tries import FirstTries
 from posthorn_scan.greylist import Greylist
 from posthorn_scan.judge import Judge
 from posthorn_scan.networks import NetworkDefence
@@ -122,6 +123,7 @@ async def serving(
     is_dns_away: Callable[[], bool] = lambda: False,
 ) -> AsyncGenerator[NatsScanServer]:
     """Answer questions and judge the unscanned lane; on leaving, finish what has begun."""
+    greylist = NatsGreylist(nats)
     blocklists = Blocklists(
         lookup,
         settings.scan_blocklists,
@@ -130,7 +132,7 @@ async def serving(
     senders = SenderChecks(
         lookup,
         blocklists,
-        Greylist(NatsGreylist(nats), settings.scan_greylist_seconds),
+        Greylist(greylist, settings.scan_greylist_seconds),
         hostname=settings.smtp_hostname,
         seconds=settings.scan_authentication_seconds / 3,
         keep_seconds=settings.scan_cache_seconds,
@@ -146,7 +148,7 @@ async def serving(
     )
     contents = Contents(blobs, settings.scan_memory_bytes)
     defence = NetworkDefence(NatsCounts(nats), NatsBanList(nats), settings)
-    tier = Tier(senders, judge, contents, defence, events)
+    tier = Tier(senders, judge, contents, defence, FirstTries(greylist), events)
     lane = UnscannedLane(
         source,
         NatsScannedLane(nats),

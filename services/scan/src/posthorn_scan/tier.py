@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 import structlog
@@ -13,6 +14,7 @@ from posthorn.model.verdict import Verdict, encode_verdict
 from posthorn.ports.events import Events
 from posthorn.ports.scan import MessageQuestion, Report, SenderFacts, SenderQuestion
 from posthorn_scan.contents import Contents
+from posthorn_scan.first_tries import FirstTries
 from posthorn_scan.judge import Judge
 from posthorn_scan.networks import NetworkDefence
 from posthorn_scan.sender import SenderChecks
@@ -29,11 +31,12 @@ class Tier:
         judge: Judge,
         contents: Contents,
         defence: NetworkDefence,
+        first_tries: FirstTries,
         events: Events,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._senders, self._judge, self._contents = senders, judge, contents
-        self._defence, self._events = defence, events
+        self._defence, self._first_tries, self._events = defence, first_tries, events
         self._clock = clock
 
     async def sender(self, question: SenderQuestion) -> SenderFacts:
@@ -43,10 +46,15 @@ class Tier:
     async def message(self, question: MessageQuestion) -> Verdict:
         """Return the verdict on a message. Raises Unavailable if its content cannot be read."""
         async with self._contents.of(question) as content:
-            return await self.judge(question, content)
+            verdict = await self._judge.judge(question, content)
+            if await self._first_tries.is_one(question, verdict, content):
+                verdict = replace(verdict, come_again=True)
+        self._record(question.message_id, question.recipients, verdict)
+        return verdict
 
     async def judge(self, question: MessageQuestion, content: bytes) -> Verdict:
-        """Return the verdict on a message whose content is at hand, and record it."""
+        """Return the verdict on a message that was accepted and whose content is at hand, and
+        record it."""
         verdict = await self._judge.judge(question, content)
         self._record(question.message_id, question.recipients, verdict)
         return verdict

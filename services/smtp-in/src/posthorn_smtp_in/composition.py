@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from posthorn.adapters.blobs.config import open_blobs
 from posthorn.adapters.nats.bans import NatsBans
 from posthorn.adapters.nats.connection import connect as connect_nats
+from posthorn.adapters.nats.correspondents import NatsCorrespondents
 from posthorn.adapters.nats.directory import NatsDirectory
 from posthorn.adapters.nats.events import NatsEvents
 from posthorn.adapters.nats.ingest import NatsIngest
@@ -18,6 +19,7 @@ from posthorn.adapters.nats.installation import DirectoryMark, NatsClock
 from posthorn.adapters.nats.scanner import NatsScanner
 from posthorn.ports.blobs import Blobs
 from posthorn.ports.clock import Clock
+from posthorn.ports.correspondents import Correspondents
 from posthorn.ports.directory import DirectoryWithPolicies
 from posthorn.ports.events import Events, NoEvents
 from posthorn.ports.ingest import IngestWithLanes
@@ -61,6 +63,8 @@ class Backends:
     scanner: Scanner | None = None
     """The scanning tier; None: messages are not scanned."""
     bans: Bans | None = None
+    correspondents: Correspondents | None = None
+    """Whom accounts have written to; None: nobody, as far as is known."""
 
 
 def build_mx(
@@ -71,7 +75,14 @@ def build_mx(
     scanner, clock = backends.scanner, backends.clock
     scanning = None
     if scanner is not None:
-        scanning = Scanning(settings, scanner, backends.directory, backends.events, clock)
+        scanning = Scanning(
+            settings,
+            scanner,
+            backends.directory,
+            backends.events,
+            clock,
+            correspondents=backends.correspondents,
+        )
     policy = MxPolicy(
         settings,
         limits,
@@ -186,6 +197,7 @@ async def start(process: Process[SmtpInSettings]) -> None:
                     message_seconds=settings.smtp_scan_message_seconds,
                 ),
                 bans=await stack.enter_async_context(NatsBans(connection)),
+                correspondents=NatsCorrespondents(connection),
             )
         await stack.enter_async_context(serving(build_mx(settings, backends, tls), grace=grace))
         return

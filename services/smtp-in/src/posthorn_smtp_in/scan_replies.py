@@ -61,5 +61,12 @@ def greylisted(seconds: int) -> Reply:
     return Reply(451, "4.7.1", f"greylisted; try again in {seconds} seconds", "greylisted")
 
 
+def unchecked(verdict: Verdict) -> Reply:
+    """Return the reply to a message whose author cannot be checked now."""
+    domain = _clean(verdict.authentication.dmarc.domain, 80)
+    why = f"whether {domain}, whose DMARC policy is p=reject, sent this cannot be looked up now"
+    return Reply(451, "4.7.0", f"{why}; try again later", "dmarc-lookup")
+
+
 def _clean(text: str, most: int) -> str:
     return _UNSAFE.sub("?", text[:most])

@@ -13,6 +13,10 @@ Rules:
 - No answer, whatever the reason, refuses nothing: the message is accepted into the lane of those
   that are scanned before they are delivered (promises 2 and 3). Nor do the points of a verdict in
   which an engine is missing.
+- Where an author's domain publishes p=reject and the lookups that would show the author fail, the
+  client is asked to come again, once.
+- What points alone would refuse is left to delivery if an account protects its author, whom it has
+  written to, or if that cannot be found out (promise 3). Delivery knows the correspondents.
 - What is refused is an event that names the recipients, so that they can find it (promise 8).
 """
 
@@ -22,10 +26,12 @@ import asyncio
 import time
 from collections.abc import Awaitable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from prometheus_client import Counter, Histogram
 
+from posthorn.model.dmarc_evaluation import encode_evaluation, evaluation_of_refused
 from posthorn.model.events import REFUSED, Event
 from posthorn.model.filter_decision import (
     Decision,
@@ -39,6 +45,7 @@ from posthorn.model.filter_policy import Action, FilterPolicy
 from posthorn.model.verdict import Verdict
 from posthorn.model.verdict_fields import verdict_fields
 from posthorn.ports.clock import Clock
+from posthorn.ports.correspondents import Correspondents
 from posthorn.ports.directory import DirectoryWithPolicies
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.events import Events
@@ -55,7 +62,13 @@ from posthorn.wire.message.header import HeaderScan
 from posthorn.wire.smtp import replies as smtp
 from posthorn.wire.smtp.replies import Reply
 from posthorn_smtp_in.message_buffer import MessageBuffer
-from posthorn_smtp_in.scan_replies import REFUSED_BY_VERDICT, greylisted, listed, refused_by
+from posthorn_smtp_in.scan_replies import (
+    REFUSED_BY_VERDICT,
+    greylisted,
+    listed,
+    refused_by,
+    unchecked,
+)
 from posthorn_smtp_in.settings import SmtpSettings
 from posthorn_smtp_in.transaction import Client, Transaction
 
@@ -102,12 +115,15 @@ class Scanning:
         directory: DirectoryWithPolicies,
         events: Events,
         clock: Clock = time.time,
+        *,
+        correspondents: Correspondents | None = None,
     ) -> None:
         self._settings = settings
         self._scanner = scanner
         self._directory = directory
         self._events = events
         self._clock = clock
+        self._correspondents = correspondents
         self._asked: dict[tuple[str, str, str], float] = {}  # when, oldest first
 
     def begin(self, transaction: Transaction, client: Client) -> None:
@@ -199,13 +215,18 @@ class Scanning:
         if any(policy.allow or policy.block for policy in policies):
             sender = sender_of(author, path, client.address, verdict.authentication)
         decisions = [decide(verdict, policy, sender) for policy in policies]
-        if all(_refuses(decision, verdict) for decision in decisions):
+        if all(_refuses(decision, verdict) for decision in decisions) and not (
+            await self._is_protected(transaction, client, author, verdict)
+        ):
             _by_outcome["refused"].inc()
             sender = sender_of(author, path, client.address, verdict.authentication)
             return self._refusal(transaction, message, client, decisions, verdict, sender)
-        if verdict.defer:
+        later = smtp.SCANNER_AWAY if verdict.defer else None
+        if verdict.come_again and all(map(partial(_enforces, verdict), policies, decisions)):
+            later = unchecked(verdict)
+        if later is not None:
             _by_outcome["deferred"].inc()
-            reply, names = smtp.SCANNER_AWAY, list(transaction.recipients)
+            reply, names = later, list(transaction.recipients)
             self._record(transaction, client, names, reply, reply.kind, size=message.size)
             return reply
         if verdict.hold:
@@ -257,6 +278,27 @@ class Scanning:
                 return greylisted(again.greylist_seconds)
         return None
 
+    async def _is_protected(
+        self, transaction: Transaction, client: Client, from_field: str, verdict: Verdict
+    ) -> bool:
+        """Return whether an author may be protected from a refusal for points."""
+        path = transaction.mail.written
+        sender = sender_of(from_field, path, client.address, verdict.authentication)
+        if self._correspondents is None or not sender.is_shown:
+            return False
+        asked = [
+            name
+            for name, policy in transaction.policies.items()
+            if policy.protect_known and decide(verdict, policy, sender).reason == "score"
+        ]
+        if not asked:
+            return False
+        try:
+            return await self._correspondents.is_protected(sender.address, asked)
+        except Unavailable as fault:
+            log.warning("correspondents are not known now", detail=str(fault))
+            return True
+
     def _refusal(
         self,
         transaction: Transaction,
@@ -268,6 +310,9 @@ class Scanning:
     ) -> Reply:
         decision = min(decisions, key=lambda each: REFUSED_BY_VERDICT.index(each.reason))
         reply = refused_by(decision, verdict, str(transaction.id))
+        path = transaction.mail.written
+        evaluation = evaluation_of_refused(verdict, client.address, path)
+        counted = {} if evaluation is None else {"dmarc": encode_evaluation(evaluation)}
         self._record(
             transaction,
             client,
@@ -279,6 +324,7 @@ class Scanning:
             score=decision.score,
             # an entry of one recipient's list is not for the others
             rule=decision.detail if decision.reason != "blocked" or len(decisions) == 1 else "",
+            **counted,
         )
         return reply
 
@@ -308,6 +354,12 @@ async def _facts(transaction: Transaction) -> SenderFacts | None:
 
 def _refuses(decision: Decision, verdict: Verdict) -> bool:
     return decision.action is Action.REFUSE and (verdict.is_complete or decision.reason != "score")
+
+
+def _enforces(verdict: Verdict, policy: FilterPolicy, decision: Decision) -> bool:
+    """Return whether a recipient's policy would apply p=reject to the message."""
+    is_forwarder = is_forwarded(verdict.authentication, policy)
+    return policy.enforce_dmarc and not is_forwarder and decision.reason != "allowed"
 
 
 def _is_spam(decisions: list[Decision]) -> bool:

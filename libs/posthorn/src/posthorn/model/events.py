@@ -37,7 +37,8 @@ SCANNED = "scanned"
 ``model.verdict`` encodes them, and recipients. By delivery, if nobody scanned for too long."""
 REFUSED = "refused"
 """With 5yz or 4yz at the end of data, by the verdict; detail: service, client, recipients
-(addresses), size, reason, reply, reverse_path, author."""
+(addresses), size, reason, reply, reverse_path, author, and dmarc: what is counted of it for the
+report to the author's domain, as ``model.dmarc_evaluation`` encodes it, if anything is."""
 FILED = "filed"
 """Into another mailbox than INBOX, or marked; detail: recipient, reverse_path, author, action,
 reason, score, rule."""

@@ -102,6 +102,10 @@ class Verdict:
     """An engine is away whose setting is ``hold``: the message is to wait in the unscanned lane."""
     defer: bool = False
     """An engine is away whose setting is ``defer``: the message is to be refused with 451."""
+    come_again: bool = False
+    """The author's domain publishes p=reject, a lookup that could have shown the author failed, and
+    the client was not told yet: the message is to be refused with 451 if every recipient's policy
+    enforces DMARC."""
 
     @property
     def score(self) -> float:
@@ -130,7 +134,7 @@ def encode_verdict(verdict: Verdict) -> dict[str, Any]:
         document["sealer"] = verdict.trusted_sealer
     if verdict.report is not None:
         document["report"] = verdict.report.value
-    for name in ("hold", "defer"):
+    for name in ("hold", "defer", "come_again"):
         if getattr(verdict, name):
             document[name] = True
     return document
@@ -151,6 +155,7 @@ def decode_verdict(document: Mapping[str, Any]) -> Verdict:
             report=_REPORTS.get(str(document.get("report"))),
             hold=bool(document.get("hold", False)),
             defer=bool(document.get("defer", False)),
+            come_again=bool(document.get("come_again", False)),
         )
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise VerdictError(f"a verdict does not read: {type(error).__name__}") from error

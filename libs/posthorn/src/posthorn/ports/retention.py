@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,6 +41,11 @@ class Retention(Protocol):
 
     async def expire_quarantine(self, limit: int) -> Step:
         """Drop at most ``limit`` copies whose time in quarantine is over."""
+        ...
+
+    async def quarantined(self) -> Mapping[str, int]:
+        """Return the number of copies in quarantine by reason
+        (``model.filter_decision.Decision.reason``)."""
         ...
 
     async def purge(self, limit: int) -> Step:

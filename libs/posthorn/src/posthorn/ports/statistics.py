@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from posthorn.model.dmarc_evaluation import DmarcEvaluation
 from posthorn.ports.webhooks import NewDelivery, Webhook
 
 ACCEPTED, DELIVERED, RELAYED, DEFERRED, BOUNCED, CANCELLED = (
@@ -172,9 +173,11 @@ class EventCheckpoint(Protocol):
         reached: int,
         counts: Mapping[Slot, Count],
         deliveries: Sequence[NewDelivery],
+        evaluations: Mapping[DmarcEvaluation, int] = ...,
     ) -> bool:
         """Write the results of a batch, all in one transaction. False, with nothing written, when
-        another reader has moved on from ``before``.
+        another reader has moved on from ``before``. ``evaluations``: numbers of refused messages
+        that are counted for DMARC reports.
 
         Existing deliveries, and those of deleted webhooks, are left out.
         """

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from posthorn.model import events as kinds
+from posthorn.model.dmarc_evaluation import DmarcEvaluation, decode_evaluation
 from posthorn.model.events import Event
 from posthorn.ports import statistics as outcomes
 from posthorn.ports.statistics import Count, Facts, Row, Slot
@@ -60,6 +61,17 @@ def counted(events: Sequence[Event], facts: Facts) -> Mapping[Slot, Count]:
     return {slot: Count(number, sizes[slot]) for slot, number in messages.items()}
 
 
+def refused_evaluations(events: Iterable[Event]) -> Mapping[DmarcEvaluation, int]:
+    """Count what DMARC found of refused messages, for reports."""
+    found = (decode_evaluation(each.detail.get("dmarc")) for each in events if _is_final(each))
+    return Counter(each for each in found if each is not None)
+
+
+def _is_final(event: Event) -> bool:
+    """Return whether a message was refused for good, and does not come again."""
+    return event.kind == kinds.REFUSED and not str(event.detail.get("reply", "")).startswith("4")
+
+
 def _slots(event: Event, facts: Facts) -> Iterable[tuple[Slot, int]]:
     hour = hour_of(event.at)
     if hour is None:
@@ -77,7 +89,7 @@ def _slots(event: Event, facts: Facts) -> Iterable[tuple[Slot, int]]:
             if name in facts.owners:
                 yield Slot(facts.owners[name], name, hour, outcomes.DELIVERED), size
     elif event.kind == kinds.REFUSED and isinstance(detail.get("recipients"), list):
-        if not str(detail.get("reply", "")).startswith("4"):  # else it comes again
+        if _is_final(event):
             for recipient in detail["recipients"]:
                 yield from _slot(recipient, hour, outcomes.REFUSED, detail, facts)
     elif event.kind in _FILED:

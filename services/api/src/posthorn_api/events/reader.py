@@ -9,6 +9,7 @@ Theory:
 - A recorder that got no acknowledgement sends its events again, in other bundles: lines that were
   read lately are left out. A new reader first reads back a little, to know them. A delivery has an
   id made of its event besides, so that not even an old repeat makes a second one.
+- What DMARC found of refused messages is counted for reports (``model.dmarc_evaluation``).
 - Whose message it is stands in its first event. The tenants of messages read lately are remembered;
   of others the trace is asked, and only when a webhook may have to be told.
 - A batch that cannot be written for its contents is given up and logged: the stream goes on.
@@ -44,7 +45,7 @@ from posthorn.ports.statistics import (
 )
 from posthorn.ports.webhooks import Dispatch, NewDelivery, Webhook
 from posthorn.runtime.json_bytes import loads
-from posthorn_api.events.counting import asked_of, counted, uuid_in
+from posthorn_api.events.counting import asked_of, counted, refused_evaluations, uuid_in
 from posthorn_api.webhooks.matching import matched, wanted
 
 log = structlog.get_logger()
@@ -88,6 +89,8 @@ class EventReader:
         statistics: Statistics,
         dispatch: Dispatch,
         sender: WebhookSender,
+        *,
+        counts_dmarc: bool = True,
     ) -> None:
         self._log = log_
         self._book = book
@@ -95,6 +98,7 @@ class EventReader:
         self._statistics = statistics
         self._dispatch = dispatch
         self._sender = sender
+        self._counts_dmarc = counts_dmarc
         self._senders: OrderedDict[UUID, UUID | None] = OrderedDict()
         self._lines: OrderedDict[bytes, None] = OrderedDict()
         self._upkeep_at = 0.0
@@ -164,7 +168,10 @@ class EventReader:
         events = self._fresh(reading.messages)
         try:
             counts, deliveries = await self._made_of(events)
-            done = await self._book.write(stream, place, reading.reached, counts, deliveries)
+            evaluations = refused_evaluations(events) if self._counts_dmarc else {}
+            done = await self._book.write(
+                stream, place, reading.reached, counts, deliveries, evaluations
+            )
         except Unavailable:
             self._lines.clear()  # they come again
             raise

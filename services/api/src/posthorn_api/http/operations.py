@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Header, Path, Request, Response, Security
-from fastapi.security import HTTPBearer
+from fastapi.security import HTTPBasic, HTTPBearer
 from pydantic import BaseModel
 from starlette.convertors import Convertor, register_url_convertor
 
@@ -44,6 +44,14 @@ _BEARER = HTTPBearer(
     scheme_name="ApiKey",
     description="An API key (`ph_` and 43 characters) or a token of the configured OpenID Connect issuer.",
 )
+
+
+ACCOUNT_LOGIN = Security(
+    HTTPBasic(
+        auto_error=False, scheme_name="Account", description="Address and password of an account."
+    )
+)
+"""Dependency of operations that accounts may call for themselves (``permissions.Rule.own``)."""
 
 
 def service_of[T](kind: type[T]) -> Callable[[Request], Awaitable[T]]:

@@ -125,7 +125,7 @@ RULES = {
     "getMessagePart": _content("content.read"),
     "deleteMessage": _change("message.delete"),
     "moveMessage": _change("message.move"),
-    "classifyMessage": _change("message.classify"),
+    "classifyMessage": Rule(_ADMINS, "message.classify", own=True),
     "listDeletedMessages": _content("content.list-deleted"),
     "undeleteMessage": _change("message.undelete"),
     "exportMail": _content("content.export"),

@@ -14,6 +14,7 @@ from posthorn.ports.account_mail import DeletedKey, DeletedMessage, Mailbox
 from posthorn.ports.errors import FieldError, ValidationFailed
 from posthorn_api.http.guard import receipt
 from posthorn_api.http.operations import (
+    ACCOUNT_LOGIN,
     BODY_PROBLEMS,
     POST_ONLY,
     AddressPath,
@@ -126,7 +127,8 @@ async def move_message(
     f"{ONE_MESSAGE}/classification",
     operation_id="classifyMessage",
     summary="Classify a message as spam or not.",
-    responses=problems(404, *BODY_PROBLEMS),
+    responses=problems(404, 429, *BODY_PROBLEMS),
+    dependencies=[ACCOUNT_LOGIN],
 )
 async def classify_message(
     address: AddressPath,
@@ -140,7 +142,8 @@ async def classify_message(
     ] = True,
 ) -> ClassificationView:
     """The filters of the account and of its tenant learn it, and it moves the message. It can be
-    taken back or changed for 90 days; after that, what was learned stays.
+    taken back or changed for 90 days; after that, what was learned stays. The account itself may
+    call this with its address and password (HTTP Basic).
     """
     return ClassificationView.from_classified(
         await service.classify(

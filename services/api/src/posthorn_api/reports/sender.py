@@ -10,6 +10,8 @@ Rules:
 - It goes through INGEST as any message does, with the null reverse-path: no bounce comes back. An
   address that refuses for good gets on the suppression list of the signing domain's tenant (the
   relay does that), and no more reports.
+- A TLS report goes to HTTPS URLs too (``posting``). One that nobody took is tried again in the next
+  round if the domain names no mailbox besides.
 - The id of a message follows from day, domain and address, so that a repeat is the same message.
 - Reports are bounded: rows beyond the limit are left out, the smallest first.
 """
@@ -39,12 +41,13 @@ from posthorn.ports.resolver import LookupFailed, Resolver
 from posthorn.wire.auth.dmarc_record import parse_dmarc
 from posthorn.wire.message.header import scan_header
 from posthorn.wire.message.trace import return_path
-from posthorn.wire.reports.destinations import consents, is_same_owner, tls_addresses
+from posthorn.wire.reports.destinations import consents, is_same_owner, tls_destinations
 from posthorn.wire.reports.dmarc import DmarcReport, PublishedPolicy
 from posthorn.wire.reports.dmarc_xml import compose_dmarc, file_name
 from posthorn.wire.reports.messages import Sender, dmarc_message, tls_message
 from posthorn.wire.reports.tls import TlsFailure, TlsPolicy, TlsReport, compose_tls
 from posthorn_api.pending import Pending
+from posthorn_api.reports.posting import SENT, ReportPoster
 
 log = structlog.get_logger()
 
@@ -52,7 +55,7 @@ GENERATOR = "Posthorn"
 MOST_RECORDS = 1000
 """Records of a report: some 100 KiB packed, below what is stored on the stream in one message."""
 MOST_ADDRESSES = 3
-"""Mailboxes that a domain's report is sent to."""
+"""Mailboxes, and URLs, that a domain's report is sent to."""
 LEAD_SECONDS = 900.0
 _ROUND_SECONDS = 600.0
 _BATCH, _MOST_POSTPONED = 50, 1000
@@ -73,6 +76,11 @@ class _Made:
     report_id: str
     name: str
     content: bytes
+    urls: Sequence[str] = ()
+
+
+class _NotTaken(Exception):
+    """No place that the report was to go to took it."""
 
 
 class ReportSender:
@@ -85,12 +93,14 @@ class ReportSender:
         resolver: Resolver,
         hostname: str,
         *,
+        poster: ReportPoster | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._outbox = outbox
         self._ingest = ingest
         self._resolver = resolver
         self._hostname = hostname.lower()
+        self._poster = poster or ReportPoster()
         self._clock = clock
 
     async def run(self) -> None:
@@ -104,11 +114,12 @@ class ReportSender:
                 log.warning("reports wait to be sent", part=fault.part, detail=str(fault))
 
     async def round(self) -> int:
-        """Send what is due and delete what is old; return the number of messages. Raises
+        """Send what is due and delete what is old; return the number of reports. Raises
         Unavailable."""
         now = datetime.fromtimestamp(self._clock(), UTC)
         today, sent = now.date(), 0
         found = await self._outbox.signing_domain(self._hostname)
+        self._poster.begin_round()
         if found is not None and now.hour * 3600 + now.minute * 60 >= _READY_SECONDS:
             sender, tenant = Sender(found[0], self._hostname), found[1]
             for back in range(_DAYS, 0, -1):
@@ -127,7 +138,7 @@ class ReportSender:
             for domain in fresh:
                 try:
                     sent += await self._send(kind, day, domain, sender, tenant)
-                except LookupFailed as fault:
+                except (LookupFailed, _NotTaken) as fault:
                     postponed += 1
                     log.info("a report waits", kind=kind.value, domain=domain, detail=str(fault))
             if (
@@ -146,8 +157,8 @@ class ReportSender:
             made = await self._dmarc(day, begin, domain, sender)
         else:
             made = await self._tls(day, begin, domain, sender)
+        outcomes = await self._posted(kind, domain, made)
         suppressed = await self._outbox.suppressed(tenant, made.addresses)
-        outcomes: list[tuple[str, str, UUID | None]] = []
         for address in made.addresses:
             if address in suppressed:
                 outcomes.append((address, "suppressed", None))
@@ -155,10 +166,26 @@ class ReportSender:
             envelope, body = self._message(kind, begin, domain, address, made, sender, tenant)
             await self._ingest.get().accept(envelope, body)
             _sent.labels(kind.value).inc()
-            outcomes.append((address, "sent", envelope.id))
+            outcomes.append((address, SENT, envelope.id))
             log.info("report sent", kind=kind.value, domain=domain, message=str(envelope.id))
         await self._outbox.done(kind, day, domain, outcomes or [("", "no address", None)])
-        return sum(outcome == "sent" for _, outcome, _ in outcomes)
+        return sum(outcome == SENT for _, outcome, _ in outcomes)
+
+    async def _posted(
+        self, kind: ReportKind, domain: str, made: _Made
+    ) -> list[tuple[str, str, UUID | None]]:
+        """Post a report to its URLs; return the outcomes. Raises _NotTaken if it is to be tried
+        again."""
+        outcomes: list[tuple[str, str, UUID | None]] = []
+        for url in made.urls:
+            outcome = await self._poster.post(url, made.content)
+            outcomes.append((url, outcome, None))
+            if outcome == SENT:
+                _sent.labels(kind.value).inc()
+                log.info("report posted", kind=kind.value, domain=domain, url=url)
+        if outcomes and not made.addresses and all(each[1] != SENT for each in outcomes):
+            raise _NotTaken(outcomes[0][1])
+        return outcomes
 
     async def _dmarc(self, day: date, begin: int, domain: str, sender: Sender) -> _Made:
         counted = await self._outbox.dmarc_day(day, domain)
@@ -207,8 +234,8 @@ class ReportSender:
         return consents(await self._resolver.texts(f"{domain}._report._dmarc.{host}"))
 
     async def _tls(self, day: date, begin: int, domain: str, sender: Sender) -> _Made:
-        addresses = tls_addresses(await self._resolver.texts(f"_smtp._tls.{domain}"))
-        if not addresses:
+        wanted = tls_destinations(await self._resolver.texts(f"_smtp._tls.{domain}"))
+        if not (wanted.mailboxes or wanted.urls):
             return _Made((), "", "", b"")
         rows = (await self._outbox.tls_day(day, domain)).rows
         policies = []
@@ -237,7 +264,13 @@ class ReportSender:
             tuple(policies),
         )
         name = f"{sender.domain}!{domain}!{begin}!{begin + 86399}!001.json.gz"
-        return _Made(addresses[:MOST_ADDRESSES], report_id, name, compose_tls(report))
+        return _Made(
+            wanted.mailboxes[:MOST_ADDRESSES],
+            report_id,
+            name,
+            compose_tls(report),
+            wanted.urls[:MOST_ADDRESSES],
+        )
 
     def _message(
         self,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Path, Query, Request, Response, Security
-from fastapi.security import HTTPBasic
+from fastapi import Depends, Path, Query, Request, Response
 from pydantic import AwareDatetime
 
 from posthorn.ports.api_keys import ApiKey
@@ -14,6 +13,7 @@ from posthorn.ports.audit import AuditFilter
 from posthorn.ports.tenants import Tenant
 from posthorn_api.http.guard import receipt
 from posthorn_api.http.operations import (
+    ACCOUNT_LOGIN,
     BODY_PROBLEMS,
     POST_ONLY,
     AddressPath,
@@ -43,11 +43,6 @@ from posthorn_api.tenants.service import TenantService
 tenants = router("Tenants")
 api_keys = router("API keys")
 audit = router("Audit log")
-
-
-_BASIC = HTTPBasic(
-    auto_error=False, scheme_name="Account", description="Address and password of an account."
-)
 
 
 Tenants = Annotated[TenantService, Depends(service_of(TenantService))]
@@ -213,7 +208,7 @@ async def delete_api_key(number: KeyPath, caller: Caller, service: Tenants) -> R
     operation_id="listContentAccess",
     summary="List accesses to the content of mailboxes.",
     responses=problems(404, 429),
-    dependencies=[Security(_BASIC)],
+    dependencies=[ACCOUNT_LOGIN],
 )
 async def list_content_access(
     address: AddressPath,

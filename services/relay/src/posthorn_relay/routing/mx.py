@@ -69,6 +69,8 @@ class _Requirements:
     tls: Tls
     login: tuple[str, str] | None
     policy: Policy | None
+    dane: bool = True
+    """TLSA records count."""
 
 
 class MxPlanner:
@@ -92,17 +94,21 @@ class MxPlanner:
             for name in (settings.relay_hostname, *settings.relay_own_names)
         )
 
-    async def plan(self, destination: str, route: Route | None) -> Sequence[RemoteHost]:
-        """Return at least one host and at most twelve. Raises Failed."""
+    async def plan(
+        self, destination: str, route: Route | None, *, without_policies: bool = False
+    ) -> Sequence[RemoteHost]:
+        """Return at least one host and at most twelve; see the port. Raises Failed."""
         try:
-            remotes = await self._plan(destination, route)
+            remotes = await self._plan(destination, route, without_policies)
         except Failed as failed:
             _plans.labels("permanent" if failed.permanent else "transient").inc()
             raise
         _plans.labels("found").inc()
         return remotes
 
-    async def _plan(self, destination: str, route: Route | None) -> list[RemoteHost]:
+    async def _plan(
+        self, destination: str, route: Route | None, without_policies: bool
+    ) -> list[RemoteHost]:
         tls = _ROUTE_TLS[route.tls] if route else Tls.OPPORTUNISTIC
         if route is not None and route.host:
             port = route.port or (465 if tls is Tls.IMPLICIT else 25)
@@ -122,11 +128,9 @@ class MxPlanner:
         if destination.startswith("["):
             return self._literal(destination, _Requirements(port, tls, login, None))
         exchangers = await self._exchangers(destination)
-        return await self._direct(
-            destination,
-            exchangers,
-            _Requirements(port, tls, login, await self._policy(destination)),
-        )
+        policy = None if without_policies else await self._policy(destination)
+        need = _Requirements(port, tls, login, policy, dane=not without_policies)
+        return await self._direct(destination, exchangers, need)
 
     def _login(self, route: Route) -> tuple[str, str] | None:
         if not route.username or route.password is None:
@@ -277,7 +281,8 @@ class MxPlanner:
         """Return the addresses of one MX host, none when MTA-STS forbids it. Raises LookupFailed
         if its TLSA lookup fails."""
         host, tls = exchanger.host, need.tls
-        if self._settings.relay_dnssec and exchanger.secure and secure and tls is not Tls.IMPLICIT:
+        is_secure = need.dane and exchanger.secure and secure
+        if self._settings.relay_dnssec and is_secure and tls is not Tls.IMPLICIT:
             dane = await dane_of(self._resolver, host, need.port)
             if dane is not None and dane.usable:
                 # RFC 7672 §3.2.2: with a trust anchor the next-hop domain counts as well

@@ -108,6 +108,12 @@ class Failed(Exception):
     BDAT)."""
 
     @property
+    def is_about_tls(self) -> bool:
+        """Whether the TLS that the destination demands cannot be had, so that only mail that does
+        not need it can be sent."""
+        return self.tls_result is not None or self.status == "4.7.5"
+
+    @property
     def is_about_host(self) -> bool:
         """Whether it concerns the host as a whole, so that another host may work: every stage
         before MAIL."""
@@ -148,6 +154,8 @@ class MailTransaction:
     message."""
     seven_bit_signature: bytes = b""
     """Our own DKIM fields for the message in its 7-bit form, to put before it."""
+    tls_optional: bool = False
+    """It is sent whatever TLS policy the destination publishes (RFC 8689)."""
     forwarded: bool = False
     """The message is forwarded for others: it keeps its bytes, long lines too, where the host
     takes them."""
@@ -207,8 +215,12 @@ class Connector(Protocol):
 class Planner(Protocol):
     """Finds the hosts of a destination."""
 
-    async def plan(self, destination: str, route: Route | None) -> Sequence[RemoteHost]:
+    async def plan(
+        self, destination: str, route: Route | None, *, without_policies: bool = False
+    ) -> Sequence[RemoteHost]:
         """Return the hosts of a destination in the order to try them; at least one.
+        ``without_policies``: what the destination demands by MTA-STS and DANE does not count; what
+        the route demands does.
 
         Raises Failed at stage ``dns`` (or ``connect`` with 4.4.4 where direct delivery is off and
         there is no route).

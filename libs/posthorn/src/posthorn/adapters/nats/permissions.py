@@ -14,8 +14,8 @@ Rules:
 - Only delivery reads INGEST, and scan its unscanned lane; both move messages of that lane to the
   first one. DEAD is written by delivery; api reads it, and discards or retries its messages. Only
   api writes the directory.
-- scan answers requests of smtp-in: it may publish to the reply subject of a request that it got,
-  once, and to no other. It alone writes the counters, the bans and the greylist.
+- scan and delivery answer requests of smtp-in: they may publish to the reply subject of a request
+  that they got, once, and scan to no other. Scan alone writes the counters, the bans and the greylist.
 - smtp-in (both roles) reads the directory by direct get and a watch. A watch is a push consumer
   whose deliver subject the server does not check against its user's permissions; it delivers only
   where some client listens, from a stream that holds nothing that smtp-in could have written. So
@@ -31,6 +31,7 @@ from typing import Final
 from posthorn.model.directory_entry import HALTED_KEY, INSTALLATION_KEY
 from posthorn.model.streams import (
     BANS,
+    CORRESPONDENTS,
     COUNTERS,
     COUNTERS_PREFIX,
     DEAD,
@@ -151,6 +152,7 @@ USERS: Final = (
             *_api(f"STREAM.INFO.{INGEST}"),
             *_DIRECTORY,
             *_SCANNED,
+            CORRESPONDENTS,
         ),
         _ADVISORIES,
     ),
@@ -159,25 +161,29 @@ USERS: Final = (
         (ingest_subject("submission"), *_api(f"STREAM.INFO.{INGEST}"), *_DIRECTORY),
         _ADVISORIES,
     ),
-    _user(
-        "delivery",
-        (
-            *_LAYOUT,
-            *_api(
-                f"CONSUMER.MSG.NEXT.{INGEST}.*",
-                f"DIRECT.GET.{INGEST}",
-                f"STREAM.MSG.DELETE.{INGEST}",
+    replace(
+        _user(
+            "delivery",
+            (
+                *_LAYOUT,
+                *_api(
+                    f"CONSUMER.MSG.NEXT.{INGEST}.*",
+                    f"DIRECT.GET.{INGEST}",
+                    f"STREAM.MSG.DELETE.{INGEST}",
+                ),
+                *_api(f"DIRECT.GET.{DEAD}", f"DIRECT.GET.{_BUCKET}.{_KEYS}"),
+                f"$JS.ACK.{INGEST}.>",
+                ingest_subject("mx"),
+                "retry.*",
+                "dead.*",
+                WAKE_SUBJECT,
+                MAILBOX_HINTS,
+                *_MARKS,
+                *_reading(_BUCKET),
             ),
-            *_api(f"DIRECT.GET.{DEAD}", f"DIRECT.GET.{_BUCKET}.{_KEYS}"),
-            f"$JS.ACK.{INGEST}.>",
-            ingest_subject("mx"),
-            "retry.*",
-            "dead.*",
-            WAKE_SUBJECT,
-            MAILBOX_HINTS,
-            *_MARKS,
-            *_reading(_BUCKET),
+            (CORRESPONDENTS,),
         ),
+        answers=True,
     ),
     _user(
         "relay",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from posthorn.wire.address import AddressError
 from posthorn.wire.auth.dmarc_record import parse_dmarc
@@ -12,21 +13,38 @@ from posthorn.wire.foreign_address import parse_foreign
 
 _VERSION = re.compile(r"v=TLSRPTv1[ \t]*;", re.IGNORECASE)
 _MAILTO = re.compile(r"mailto:([^\s,;!?@<>\"]{1,64}@[A-Za-z0-9.-]{1,253})\Z", re.IGNORECASE)
+_HTTPS = re.compile(
+    r"https://(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?(?:[/?][!-~]{0,500})?\Z",
+    re.IGNORECASE,
+)
 MOST_ADDRESSES = 5
 
 
-def tls_addresses(texts: Sequence[str]) -> tuple[str, ...]:
-    """Return the mailboxes that a TLSRPT record names; none without exactly one record."""
+@dataclass(frozen=True, slots=True)
+class TlsDestinations:
+    """Where a domain wants its TLS reports: at most MOST_ADDRESSES of each kind."""
+
+    mailboxes: tuple[str, ...] = ()
+    urls: tuple[str, ...] = ()
+    """HTTPS, without a user name."""
+
+
+def tls_destinations(texts: Sequence[str]) -> TlsDestinations:
+    """Return what a TLSRPT record names; nothing without exactly one record (RFC 8460 §3)."""
     found = [text for text in texts if _VERSION.match(text)]
     if len(found) != 1:
-        return ()
+        return TlsDestinations()
     for tag in found[0].split(";")[1:]:
         name, _, value = tag.partition("=")
         if name.strip().lower() == "rua":
-            uris = (_MAILTO.match(each.strip()) for each in value.split(","))
-            named = dict.fromkeys(uri[1] for uri in uris if uri and _is_address(uri[1]))
-            return tuple(named)[:MOST_ADDRESSES]
-    return ()
+            uris = [each.strip() for each in value.split(",")]
+            mailboxes = (uri[1] for each in uris if (uri := _MAILTO.match(each)))
+            urls = (each for each in uris if _HTTPS.match(each))
+            return TlsDestinations(
+                tuple(dict.fromkeys(filter(_is_address, mailboxes)))[:MOST_ADDRESSES],
+                tuple(dict.fromkeys(urls))[:MOST_ADDRESSES],
+            )
+    return TlsDestinations()
 
 
 def _is_address(text: str) -> bool:

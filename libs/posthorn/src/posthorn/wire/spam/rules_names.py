@@ -44,9 +44,11 @@ def _poses_as_address(case: Case) -> str | None:
     """The name holds an address of a domain of ours, the address is of another."""
     if _is_ours(case):
         return None
-    for found in _ADDRESS.finditer(case.facts.author.name[:300].lower()):
-        if found[1] in case.own_domains:
-            return found[0]
+    name = case.facts.author.name[:300]
+    for text in (name.lower(), folded_name(name)):
+        for found in _ADDRESS.finditer(text):
+            if found[1] in case.own_domains:
+                return found[0]
     return None
 
 

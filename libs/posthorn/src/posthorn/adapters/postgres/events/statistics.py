@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from uuid import UUID, uuid4
 
 from posthorn.adapters.postgres.access.tenant_scope import Scoped, found
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.events.webhooks import LISTENING, as_webhook, enter
 from posthorn.adapters.postgres.leader import Leadership
+from posthorn.adapters.postgres.reports.noting import count_evaluations
+from posthorn.model.dmarc_evaluation import DmarcEvaluation
 from posthorn.ports.statistics import Count, Facts, Figure, Row, Slot, Span
 from posthorn.ports.webhooks import NewDelivery, Webhook
 from posthorn.runtime.brakes import Brake
@@ -153,6 +156,7 @@ class PostgresEventCheckpoint:
         reached: int,
         counts: Mapping[Slot, Count],
         deliveries: Sequence[NewDelivery],
+        evaluations: Mapping[DmarcEvaluation, int] = MappingProxyType({}),
     ) -> bool:
         """Write a batch and the position at its end."""
         async with self._database.transaction() as connection:
@@ -171,6 +175,7 @@ class PostgresEventCheckpoint:
                 )
             if deliveries:
                 await enter(connection, deliveries)
+            await count_evaluations(connection, evaluations)
         return True
 
 

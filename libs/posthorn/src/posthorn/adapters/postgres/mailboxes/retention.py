@@ -15,6 +15,7 @@ Theory:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from uuid import uuid4
 
@@ -46,6 +47,7 @@ _OLD = """
 _ENTRIES = """
     SELECT (SELECT coalesce(sum(used_messages), 0) FROM accounts) + (SELECT count(*) FROM deleted_entries)
 """
+_QUARANTINED = "SELECT reason, count(*) AS copies FROM quarantine GROUP BY reason"
 _WHERE = """
     SELECT e.mailbox_id, e.uid
       FROM accounts a JOIN domains d ON d.id = a.domain_id JOIN mailbox_entries e ON e.account_id = a.id
@@ -113,6 +115,12 @@ class PostgresRetention:
                 connection, "expires_at <= now()", limit=limit, skip=True, order="expires_at"
             )
         return Step(gone, is_over=gone < limit)
+
+    async def quarantined(self) -> Mapping[str, int]:
+        """Count the copies in quarantine."""
+        async with self._database.session() as connection:
+            rows = await connection.fetch(_QUARANTINED)
+        return {row["reason"]: row["copies"] for row in rows}
 
     async def purge(self, limit: int) -> Step:
         """Drop some of what cannot be brought back any more."""

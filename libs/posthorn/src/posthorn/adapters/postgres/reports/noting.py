@@ -1,5 +1,6 @@
-"""What delivery notes for reports, in the transaction that delivers a batch: the automatic reports
-that mailboxes received, and what DMARC found of mail whose domain asks for reports.
+"""What is noted for reports: by delivery, in the transaction that delivers a batch, the automatic
+reports that mailboxes received, and what DMARC found of mail whose domain asks for reports; by the
+reader of events, what DMARC found of mail that was refused.
 
 At most one statement for each, and none for a batch without such messages. A domain and day has at
 most ``MOST_ROWS`` different rows; further ones are not counted, so that nobody fills the table.
@@ -8,7 +9,7 @@ most ``MOST_ROWS`` different rows; further ones are not counted, so that nobody 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from posthorn.adapters.postgres.database import Connection, clean_text
 from posthorn.model.dmarc_evaluation import DmarcEvaluation, evaluation_of
@@ -68,9 +69,16 @@ async def note_reports(
         await connection.execute(_NOTE_REPORTS, *zip(*received, strict=True))
     if not counts_dmarc:
         return
-    counts: Counter[DmarcEvaluation] = Counter(
-        found for message in messages if (found := evaluation_of(message.envelope)) is not None
+    await count_evaluations(
+        connection,
+        Counter(
+            found for message in messages if (found := evaluation_of(message.envelope)) is not None
+        ),
     )
+
+
+async def count_evaluations(connection: Connection, counts: Mapping[DmarcEvaluation, int]) -> None:
+    """Add numbers of messages to those of today."""
     if counts:
         rows = [
             (

@@ -31,6 +31,7 @@ from posthorn.runtime.tls import Certificate
 from posthorn_imap.context import Backend, ImapContext, Limits
 from posthorn_imap.hints import ProcessHints
 from posthorn_imap.logins import Logins
+from posthorn_imap.search_slots import SearchSlots
 from posthorn_imap.server import serving
 from posthorn_imap.settings import ImapSettings
 from posthorn_imap.watching import Watching
@@ -64,6 +65,7 @@ def build(
         ),
         logins=Logins(mail_login, folders),
         watching=watching,
+        searches=SearchSlots(settings.imap_searches, settings.imap_searches_per_account),
     )
 
 

@@ -10,6 +10,7 @@ from posthorn.ports.mailbox_view import MailboxView
 from posthorn.ports.placing import Placing
 from posthorn_imap.hints import ProcessHints
 from posthorn_imap.logins import Logins
+from posthorn_imap.search_slots import SearchSlots
 from posthorn_imap.watching import Watching
 
 
@@ -47,3 +48,4 @@ class ImapContext:
     limits: Limits
     logins: Logins
     watching: Watching
+    searches: SearchSlots = field(default_factory=SearchSlots)

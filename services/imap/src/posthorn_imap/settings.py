@@ -83,6 +83,11 @@ class ImapSettings(
     """Bytes of large messages, read in part, that are kept for their connections, all together."""
     imap_message_bytes: Bytes = 50 * 1024 * 1024
     """Bytes of the largest message that APPEND accepts (APPENDLIMIT)."""
+    imap_searches: Count = 4
+    """Searches of this process that read messages at the same time; others wait. Those that ask
+    for flags, dates, sizes and UIDs alone are not counted."""
+    imap_searches_per_account: Count = 2
+    """Searches of one account in this process that read messages at the same time."""
     imap_poll_seconds: Seconds = 30.0
     """How often all selected mailboxes are compared with the store, in case a hint was lost."""
     imap_hidden_capabilities: tuple[str, ...] = ()

@@ -32,7 +32,9 @@ from posthorn_imap.handlers import (
     listing,
     logging_in,
     mailboxes,
+    searching,
     selecting,
+    sorting,
     storing,
 )
 
@@ -48,6 +50,8 @@ HANDLERS: dict[type, Handler] = {
     **storing.HANDLERS,
     **copying.HANDLERS,
     **expunging.HANDLERS,
+    **searching.HANDLERS,
+    **sorting.HANDLERS,
 }
 """Command to handler."""
 EVENT_HANDLERS: dict[type, Handler] = {

@@ -234,6 +234,9 @@ class Search:
     """MIN, MAX, ALL, COUNT, SAVE; None without RETURN, when rev1 answers with SEARCH."""
     partial: Partial | None = None
     by_uid: bool = False
+    has_unknown_charset: bool = False
+    """Whether the answer is NO [BADCHARSET], which empties the set ``$`` that SAVE would have
+    filled (RFC 5182 §2.1); the key is nothing then."""
 
 
 @dataclass(frozen=True, slots=True)

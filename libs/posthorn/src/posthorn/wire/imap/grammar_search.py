@@ -72,6 +72,10 @@ _SORT_KEYS = frozenset(
 _ALGORITHMS = frozenset({"REFERENCES", "ORDEREDSUBJECT"})
 
 
+class _UnknownCharset(BadCommand):
+    pass
+
+
 def parse_search(reader: Reader, *, by_uid: bool) -> Search:
     """Parse the arguments of SEARCH. Raises BadCommand."""
     returns, partial = _returns(reader)
@@ -81,7 +85,12 @@ def parse_search(reader: Reader, *, by_uid: bool) -> Search:
         if "UTF8=ACCEPT" in reader.enabled:  # RFC 6855 §3
             raise BadCommand("no CHARSET after ENABLE UTF8=ACCEPT")
         reader.space()
-        charset = _charset(reader)
+        try:
+            charset = _charset(reader)
+        except _UnknownCharset:
+            if "SAVE" not in (returns or ()):
+                raise
+            return Search(All(), returns, partial, by_uid, has_unknown_charset=True)
     else:
         reader.at = start
     return Search(_keys(reader, charset), returns, partial, by_uid)
@@ -134,7 +143,7 @@ def _returns(reader: Reader) -> tuple[frozenset[str] | None, Partial | None]:
 def _charset(reader: Reader) -> str:
     name = reader.astring().decode("latin-1").upper()
     if name not in _CHARSETS:
-        raise BadCommand("[BADCHARSET (UTF-8 US-ASCII)] this charset is not supported", "NO")
+        raise _UnknownCharset("[BADCHARSET (UTF-8 US-ASCII)] this charset is not supported", "NO")
     return _CHARSETS[name]
 
 

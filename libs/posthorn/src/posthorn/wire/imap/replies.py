@@ -8,14 +8,16 @@ it, since clients expect it.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import batched
 
 from posthorn.wire.imap.mailbox_names import DELIMITER, encode_name
 from posthorn.wire.imap.sequence_set import Range, format_numbers, format_ranges
 from posthorn.wire.imap.strings import NIL, astring, nstring, string, text
 
 _FLAG = re.compile(r"(?:\\?[^\x00-\x20\x7f-\U0010ffff(){%*\"\\\]]+|\\\*)\Z")
+_NUMBERS_OF_PIECE = 5000
 
 
 def tagged(tag: bytes, condition: str, words: str, code: bytes = b"") -> bytes:
@@ -116,14 +118,41 @@ def vanished(uids: Iterable[Range], *, earlier: bool = False) -> bytes:
 
 
 def search(numbers: Iterable[int], *, modseq: int | None = None) -> bytes:
-    """Return SEARCH, and SORT's answer by ``sort``; ``modseq``: the highest of the messages found
-    (RFC 7162 §3.1.5)."""
-    return _numbers(b"SEARCH", numbers, modseq)
+    """Return SEARCH; ``modseq``: the highest of the messages found (RFC 7162 §3.1.5)."""
+    return b"".join(search_pieces(numbers, modseq=modseq))
+
+
+def search_pieces(
+    numbers: Iterable[int], *, command: str = "SEARCH", modseq: int | None = None
+) -> Iterator[bytes]:
+    """Yield SEARCH, or SORT (RFC 5256 §4), in pieces of a few KB."""
+    found = False
+    yield b"* " + command.encode()
+    for some in batched(numbers, _NUMBERS_OF_PIECE, strict=False):
+        found = True
+        yield b"".join([b" %d" % number for number in some])
+    if found and modseq is not None:
+        yield b" (MODSEQ %d)" % modseq
+    yield b"\r\n"
 
 
 def sort(numbers: Iterable[int], *, modseq: int | None = None) -> bytes:
     """Return SORT (RFC 5256 §4)."""
-    return _numbers(b"SORT", numbers, modseq)
+    return b"".join(search_pieces(numbers, command="SORT", modseq=modseq))
+
+
+def uid_batches(tag: bytes, batches: Iterable[Range]) -> bytes:
+    """Return UIDBATCHES (RFC 9869); of each batch the highest UID comes first."""
+    found = b",".join(
+        [b"%d:%d" % (high, low) if low != high else b"%d" % low for low, high in batches]
+    )
+    return b"* UIDBATCHES (TAG %s)%s\r\n" % (string(tag), b" " + found if found else b"")
+
+
+def in_progress(tag: bytes, done: int, total: int) -> bytes:
+    """Return the sign of life of a long command (RFC 9585 §4); ``total`` 0: not known."""
+    progress = b"%d %d" % (done, total) if total else b"NIL NIL"
+    return untagged("OK", "still at it", b"INPROGRESS (%s %s)" % (string(tag), progress))
 
 
 def esearch(
@@ -213,10 +242,3 @@ def _status_value(value: int | str | None) -> bytes:
     if value is None:
         return NIL
     return b"%d" % value if isinstance(value, int) else b"(%s)" % text(value)
-
-
-def _numbers(name: bytes, numbers: Iterable[int], modseq: int | None) -> bytes:
-    found = b"".join(b" %d" % number for number in numbers)
-    if found and modseq is not None:
-        found += b" (MODSEQ %d)" % modseq
-    return b"* %s%s\r\n" % (name, found)

@@ -90,6 +90,8 @@ class _QuotedPrintable:
 
 def _unquoted(text: bytes) -> bytes:
     """Decode whole lines; trailing blanks are ignored (RFC 2045 §6.7, rule 3)."""
+    if b" \r" not in text and b"\t\r" not in text:
+        return binascii.a2b_qp(text)
     lines = b"\n".join(
         line[:-1].rstrip(b" \t") + b"\r" if line.endswith(b"\r") else line
         for line in text.split(b"\n")

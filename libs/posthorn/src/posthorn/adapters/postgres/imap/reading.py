@@ -109,7 +109,11 @@ _CONTENTS = """
     SELECT e.uid, e.message_id, s.key, m.offset_octets, m.stored_octets, m.encoding, m.size_crlf, m.has_dot_lines,
            {header} AS header, {envelope} AS envelope, {structure} AS structure
       FROM unnest($3::bigint[]) AS w (uid)
-      JOIN mailbox_entries e ON e.account_id = $1 AND e.mailbox_id = $2 AND e.uid = w.uid
+     CROSS JOIN LATERAL (
+         SELECT uid, message_id FROM mailbox_entries
+          WHERE account_id = $1 AND mailbox_id = $2 AND uid = w.uid
+         OFFSET 0
+     ) AS e
       JOIN messages m ON m.id = e.message_id
       LEFT JOIN segments s ON s.id = m.segment_id
       {joins}

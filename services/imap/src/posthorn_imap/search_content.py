@@ -1,0 +1,194 @@
+"""The headers and bodies that a search reads.
+
+Rules:
+
+- A header that is kept beside the message is used as it is; one that is not is read from the body,
+  and kept for the next time.
+- Small bodies are looked at whole. Of large ones only headers of parts and parts with text are
+  read, in pieces of ``PIECE_BYTES``; so much is held in memory for each search.
+- What takes longer is done in another thread.
+- A body that cannot be read is Unavailable: a search never passes over a message. One that was moved
+  meanwhile is located again once; one that is gone is not found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+
+import structlog
+
+from posthorn.model.blob_range import BodyLocation
+from posthorn.ports.blobs import BlobMissing
+from posthorn.ports.bodies import BodyReader
+from posthorn.ports.errors import Unavailable
+from posthorn.ports.mailbox_view import Content, Kept, MailboxView
+from posthorn.wire.message.header import header_end
+from posthorn.wire.message.mime_offsets import OffsetScanner, Part
+from posthorn.wire.message.searchable import (
+    Found,
+    decoded_text,
+    find_in,
+    header_text,
+    inner_headers,
+    is_opaque,
+    text_parts,
+)
+from posthorn.wire.message.transfer_decoding import transfer_decoder
+from posthorn_imap.message_content import HEADER_BYTES
+
+log = structlog.get_logger()
+
+PIECE_BYTES = 256 * 1024
+"""Bytes of a large body that are read at once."""
+CONTENTS = 500
+"""Most messages whose content is located at once."""
+_OFF_LOOP_BYTES = 32 * 1024
+
+type Reading[T] = Callable[[BodyLocation], Awaitable[T]]
+
+
+class SearchContent:
+    """Reads the messages of one mailbox for one search."""
+
+    def __init__(self, view: MailboxView, bodies: BodyReader, account: int, mailbox: int) -> None:
+        self._view = view
+        self._bodies = bodies
+        self._account = account
+        self._mailbox = mailbox
+        self._made: list[Kept] = []
+
+    async def locate(self, uids: Sequence[int]) -> Mapping[int, Content]:
+        """Return the content of messages, at most ``CONTENTS``, with their headers where these are
+        kept; those that are gone are missing. Raises Unavailable, MailboxGone."""
+        return await self._view.contents(
+            self._account, self._mailbox, uids, header=True, forms=False
+        )
+
+    def prefetch(self, contents: Sequence[Content]) -> None:
+        """Begin to read small bodies."""
+        self._bodies.prefetch([content.location for content in contents])
+
+    async def header(self, uid: int, content: Content) -> bytes | None:
+        """Return the header of a message; None when it is gone. Raises Unavailable."""
+        if content.header is not None:
+            return content.header
+        header = await self._read(uid, content.location, self._header_of)
+        if header is not None and len(header) <= HEADER_BYTES:
+            self._made.append(Kept(content.location.message, header))
+        return header
+
+    async def find(
+        self, uid: int, content: Content, body: frozenset[str], text: frozenset[str]
+    ) -> Found | None:
+        """Return which of the folded texts a message contains; None when it is gone. Raises
+        Unavailable."""
+
+        async def look(location: BodyLocation) -> Found:
+            if not self._bodies.whole(location):
+                return await self._find_in_large(location, body, text)
+            message = await self._bodies.read(location)
+            if len(message) > _OFF_LOOP_BYTES:
+                return await asyncio.to_thread(find_in, message, body, text)
+            return find_in(message, body, text)
+
+        return await self._read(uid, content.location, look)
+
+    async def keep(self) -> None:
+        """Keep the headers that were read; a fault costs only time the next time."""
+        made, self._made = self._made, []
+        if made:
+            try:
+                await self._view.keep(made)
+            except Unavailable as error:
+                log.warning("headers not kept", part=error.part, detail=str(error))
+
+    async def _read[T](self, uid: int, location: BodyLocation, how: Reading[T]) -> T | None:
+        try:
+            return await how(location)
+        except BlobMissing:
+            found = await self._view.contents(
+                self._account, self._mailbox, [uid], header=False, forms=False
+            )
+            if (content := found.get(uid)) is None:
+                return None
+            if content.location == location:
+                raise
+            return await how(content.location)
+
+    async def _header_of(self, location: BodyLocation) -> bytes:
+        if self._bodies.whole(location):
+            return _up_to_end(await self._bodies.read(location))
+        found = b""
+        while len(found) < location.size:
+            piece = await self._bodies.range(location, len(found), _end(location, len(found)))
+            found += piece
+            if not piece or header_end(found) >= 0:
+                break
+        return _up_to_end(found)
+
+    # large bodies
+
+    async def _find_in_large(
+        self, location: BodyLocation, body: frozenset[str], text: frozenset[str]
+    ) -> Found:
+        scanner = OffsetScanner()
+        async for piece in self._pieces(location, 0, location.size):
+            scanner.feed(piece)
+            await asyncio.sleep(0)
+        root = scanner.finish()
+        wanted = body | text
+        in_body: set[str] = set()
+        for part in text_parts(root):
+            if len(in_body) == len(wanted):
+                break
+            await self._find_in_part(location, part, wanted, in_body)
+        in_text = set(in_body)
+        for start, end in inner_headers(root):
+            left = text - in_text
+            if not left:
+                break
+            header = b"".join([piece async for piece in self._pieces(location, start, end)])
+            shown = await asyncio.to_thread(header_text, header)
+            in_text.update(each for each in left if each in shown)
+        return Found(body & in_body, text & in_text)
+
+    async def _find_in_part(
+        self, location: BodyLocation, part: Part, wanted: frozenset[str], found: set[str]
+    ) -> None:
+        """Add those of the texts that a part contains. A text that is divided by two pieces is
+        found, since each piece is looked at with the end of the one before."""
+        decoder = transfer_decoder(part.fields.encoding.decode("latin-1").lower())
+        overlap = max(map(len, wanted)) - 1
+        before, data = "", b""
+        async for piece in self._pieces(location, part.body, part.end):
+            data += decoder.feed(piece)
+            cut = _cut(part, data)
+            shown = await asyncio.to_thread(decoded_text, part.fields, data[:cut])
+            data = data[cut:]
+            shown = before + shown
+            found.update(each for each in wanted if each in shown)
+            before = shown[-overlap:] if overlap else ""
+        shown = before + await asyncio.to_thread(decoded_text, part.fields, data + decoder.finish())
+        found.update(each for each in wanted if each in shown)
+
+    async def _pieces(self, location: BodyLocation, start: int, end: int) -> AsyncIterator[bytes]:
+        for at in range(start, end, PIECE_BYTES):
+            yield await self._bodies.range(location, at, min(at + PIECE_BYTES, end))
+
+
+def _end(location: BodyLocation, start: int) -> int:
+    return min(start + PIECE_BYTES, location.size)
+
+
+def _up_to_end(octets: bytes) -> bytes:
+    end = header_end(octets)
+    return octets if end < 0 else octets[:end]
+
+
+def _cut(part: Part, data: bytes) -> int:
+    """Return where a text can be divided without dividing a character or a tag."""
+    if is_opaque(part.fields.parameter(b"charset").decode("latin-1")) and b"\0" in data:
+        return len(data) & ~3
+    mark = b">" if part.fields.subtype.lower() == b"html" else b"\n"
+    return data.rfind(mark) + 1 or data.rfind(b" ") + 1 or len(data)

@@ -35,7 +35,7 @@ $(VENV)/.ready: $(LOCKED) | $(UV)
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(addprefix -e ,$(PACKAGES))
 	@touch $@
 
-run: $(VENV)/.ready  ## start the whole system on this machine (SMTP 2525, POP3 2110, API 8080); Ctrl-C stops it
+run: $(VENV)/.ready  ## start the whole system on this machine (SMTP 2525, IMAP 2143, POP3 2110, API 8080); Ctrl-C stops it
 	@exec $(BIN)/posthorn-local --with-parent
 
 test: $(VENV)/.ready  ## run every test that needs no root and no container, on real Postgres, NATS and S3

@@ -55,6 +55,8 @@ GARAGE_RPC_SECRET=$(hex 32)
 #POSTHORN_SMTP_PORT=25
 #POSTHORN_SUBMISSION_PORT=587
 #POSTHORN_SUBMISSIONS_PORT=465
+#POSTHORN_IMAP_PORT=143
+#POSTHORN_IMAPS_PORT=993
 #POSTHORN_POP3_PORT=110
 #POSTHORN_POP3S_PORT=995
 # A directory with tls.crt and tls.key that user 10001 can read; a renewed certificate is loaded without a restart:
@@ -72,7 +74,7 @@ fi
 
 # passwords of the services, and derived keys
 {
-  for part in SMTP_IN SUBMISSION DELIVERY SCAN RELAY POP3 API; do
+  for part in SMTP_IN SUBMISSION DELIVERY SCAN RELAY POP3 IMAP API; do
     grep -q "^NATS_${part}_PASSWORD=" .env || echo "NATS_${part}_PASSWORD=p$(hex 24)"
     [ $part = SMTP_IN ] || [ $part = SCAN ] || grep -q "^POSTGRES_${part}_PASSWORD=" .env || echo "POSTGRES_${part}_PASSWORD=p$(hex 24)"
   done

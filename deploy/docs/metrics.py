@@ -25,7 +25,7 @@ _OWN = {
 }
 _SHARED = "Shared by several services"
 _ABOUT = """\
-Every service answers `/metrics` in the Prometheus text format on its health port (9100; in local mode 9101 and the six after it).
+Every service answers `/metrics` in the Prometheus text format on its health port (9100; in local mode 9101 and the seven after it).
 Beside the metrics below there are the usual ones of the process (`process_…`, `python_…`). The chart has a ServiceMonitor, alert
 rules and a Grafana dashboard (`monitoring.*` in the [chart values](chart.md)); each alert has a [runbook](../runbooks/README.md).
 

@@ -25,6 +25,7 @@ _ACRONYMS = {
     "Srs": "SRS",
     "Smtp": "SMTP",
     "Pop": "POP",
+    "Imap": "IMAP",
     "Api": "API",
 }
 _ABOUT = """\

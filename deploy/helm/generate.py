@@ -29,7 +29,12 @@ from deploy.helm.schema import CLASSES, schema, variables
 
 from posthorn.adapters.blobs.s3_policies import PARTS, policy_text
 from posthorn.adapters.nats.permissions import users_config
-from posthorn_api.dns.public_routes import AUTODISCOVER_PATHS, CONFIG_PATHS, POLICY_PATH
+from posthorn_api.dns.public_routes import (
+    AUTODISCOVER_PATHS,
+    CONFIG_PATHS,
+    POLICY_PATH,
+    PROFILE_PATH,
+)
 
 CHART = Path(__file__).parent / "posthorn"
 COMPOSE = Path(__file__).parents[1] / "compose"
@@ -72,7 +77,8 @@ only. The chart creates these users on the bundled stores; for your own stores, 
 in `partSecrets` (docs/operations.md).
 
 On a cluster without IPv4, make the services listen on IPv6: `settings` with `POSTHORN_HEALTH_HOST`,
-`POSTHORN_SMTP_HOST`, `POSTHORN_POP3_HOST` and `POSTHORN_API_HOST`, each `"::"`.
+`POSTHORN_SMTP_HOST`, `POSTHORN_POP3_HOST`, `POSTHORN_IMAP_HOST` and `POSTHORN_API_HOST`, each
+`"::"`.
 
 This page is generated from the comments in values.yaml by `python -m deploy.helm.generate`.
 """
@@ -182,7 +188,7 @@ def outputs() -> dict[Path, str]:
         COMPOSE / "nats-users.conf": users_config(),
         **{POLICIES / f"{part}.json": policy_text(part, "posthorn") for part in PARTS},
         CHART / "files" / "pages.json": json.dumps(
-            [POLICY_PATH, *CONFIG_PATHS, *AUTODISCOVER_PATHS], indent=1
+            [POLICY_PATH, *CONFIG_PATHS, *AUTODISCOVER_PATHS, PROFILE_PATH], indent=1
         )
         + "\n",
         CHART / "README.md": readme(),

@@ -12,6 +12,8 @@ import ipaddress
 import re
 from collections.abc import Iterable
 
+from posthorn.wire.imap.states import CAPABILITIES
+
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _GROUP, _ZEROS = "[0-9A-Fa-f]{1,4}", "0{1,4}"
 _LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -150,11 +152,14 @@ BUCKET = r"^[a-z0-9]+(?:-[a-z0-9]+)*(/[A-Za-z0-9._/-]*)?$"
 """Without dots: a name with one would be taken for a host."""
 BUCKET_LENGTH = "^[^/]{3,63}(/|$)"
 REGION = "^[A-Za-z0-9_-]{0,64}$"
+CAPABILITY = whole(*map(re.escape, CAPABILITIES))
 
 OF_SETTINGS = {
     "POSTHORN_API_HOST": LISTENER,
     "POSTHORN_API_PUBLIC_URL": ISSUER,
     "POSTHORN_HEALTH_HOST": LISTENER,
+    "POSTHORN_IMAP_HIDDEN_CAPABILITIES": CAPABILITY,
+    "POSTHORN_IMAP_HOST": LISTENER,
     "POSTHORN_OIDC_ISSUER": ISSUER,
     "POSTHORN_POP3_HOST": LISTENER,
     "POSTHORN_RELAY_BIND_IPV4": whole(IPV4),

@@ -72,6 +72,7 @@ from deploy.helm.kubernetes import TYPES, definitions, reference
 from posthorn.runtime.settings import PREFIX, EnvSettings
 from posthorn_api.settings import ApiSettings
 from posthorn_delivery.settings import DeliverySettings
+from posthorn_imap.settings import ImapSettings
 from posthorn_pop3.settings import Pop3Settings
 from posthorn_relay.settings import RelaySettings
 from posthorn_scan.settings import ScanSettings
@@ -86,6 +87,7 @@ CLASSES: dict[str, type[EnvSettings]] = {
     "scan": ScanSettings,
     "relay": RelaySettings,
     "pop3": Pop3Settings,
+    "imap": ImapSettings,
     "api": ApiSettings,
 }
 """The settings class of each service, by the key of its values."""
@@ -93,6 +95,7 @@ CLASSES: dict[str, type[EnvSettings]] = {
 _DECIDED_BY_VALUES = """
     API_ADMIN_KEY API_ADMIN_KEY_FILE API_PORT BLOBS DATABASE_POOL DATABASE_PREPARED DATABASE_URL DATABASE_WAIT_SECONDS
     DEAD_MAX_BYTES EVENTS_MAX_AGE_SECONDS EVENTS_MAX_BYTES GRACE_SECONDS HEALTH_PORT INGEST_MAX_BYTES LOG_LEVEL
+    IMAPS_PORT IMAPS_PROXY_PORT IMAP_PORT IMAP_PROXY_PORT PUBLIC_IMAP PUBLIC_IMAPS_PORT PUBLIC_IMAP_PORT
     NATS_CREDS_FILE NATS_REPLICAS NATS_URL OUTBOUND_ADDRESSES POP3S_PORT POP3_PORT POP3_PROXY_PORT POP3S_PROXY_PORT
     PROXY_NETWORKS PUBLIC_MTA_STS PUBLIC_MX PUBLIC_POP3 PUBLIC_POP3S_PORT PUBLIC_POP3_PORT PUBLIC_REPORTS
     PUBLIC_SPF_INCLUDE PUBLIC_SUBMISSION PUBLIC_SUBMISSIONS_PORT PUBLIC_SUBMISSION_PORT PUBLIC_WEB RELAY_HOSTNAME
@@ -141,7 +144,7 @@ def _plain(schema: Any, shared: Schema) -> Any:
     return {key: _plain(value, shared) for key, value in schema.items() if key not in unwanted}
 
 
-_PARTS = ("smtp-in", "submission", "delivery", "scan", "relay", "pop3", "api")
+_PARTS = ("smtp-in", "submission", "delivery", "scan", "relay", "pop3", "imap", "api")
 
 
 def _part(key: str, *ports: str, **more: Schema) -> Schema:
@@ -287,6 +290,9 @@ def schema() -> Schema:
                         "submission": or_empty(HOST),
                         "submissionPort": offered,
                         "submissionsPort": offered,
+                        "imap": or_empty(HOST),
+                        "imapPort": offered,
+                        "imapsPort": offered,
                         "pop3": or_empty(HOST),
                         "pop3Port": offered,
                         "pop3sPort": offered,
@@ -365,6 +371,7 @@ def schema() -> Schema:
                     keda=closed({**KEDA, "queueThreshold": whole(1), "prometheusAddress": TEXT}),
                 ),
                 "pop3": _part("pop3", "pop3", "pop3s", enabled=BOOL),
+                "imap": _part("imap", "imap", "imaps", enabled=BOOL),
                 "api": _part(
                     "api",
                     "http",
@@ -394,7 +401,9 @@ def schema() -> Schema:
                     {
                         "existingSecret": OBJECT_OR_NONE,
                         "urlKey": DATA_KEY,
-                        "partSecrets": secrets_of("submission", "delivery", "relay", "pop3", "api"),
+                        "partSecrets": secrets_of(
+                            "submission", "delivery", "relay", "pop3", "imap", "api"
+                        ),
                         "rolePrefix": {"type": "string", "pattern": "^[a-z_][a-z0-9_]{0,40}$"},
                         "url": {"type": "string", "pattern": "^(postgres(ql)?://.+)?$"},
                         "pool": whole(1, 100),

@@ -11,8 +11,8 @@ import pytest
 
 from tests.chart.rendering import CASES, at, chart, merged, render, values_of
 
-PARTS = ("smtpIn", "submission", "delivery", "scan", "relay", "pop3", "api")
-PUBLIC = ("smtpIn", "submission", "pop3")
+PARTS = ("smtpIn", "submission", "delivery", "scan", "relay", "pop3", "imap", "api")
+PUBLIC = ("smtpIn", "submission", "pop3", "imap")
 STORES = ("postgresql", "nats", "s3")
 
 OF_A_PART: list[tuple[str, Any]] = [

@@ -30,10 +30,11 @@ SERVICES = {
     "relay": "relay",
     "scan": "scan",
     "pop3": "pop3",
+    "imap": "imap",
     "api": "api",
 }
 """Services of the compose file, and the keys of their settings classes."""
-PARTS = ("SMTP_IN", "SUBMISSION", "DELIVERY", "SCAN", "RELAY", "POP3", "API")
+PARTS = ("SMTP_IN", "SUBMISSION", "DELIVERY", "SCAN", "RELAY", "POP3", "IMAP", "API")
 ROLES = tuple(part for part in PARTS if part not in ("SMTP_IN", "SCAN"))
 SECRETS = {
     "POSTHORN_HOSTNAME": "mail.example.org",
@@ -139,7 +140,7 @@ def test_each_part_logs_in_as_itself_and_the_doors_do_not_have_the_master_key() 
             assert given[part]["POSTHORN_DATABASE_URL"].startswith(
                 f"postgresql://{role}:pdatabase{name}@"
             )
-    for part in ("smtp-in", "submission", "pop3"):
+    for part in ("smtp-in", "submission", "pop3", "imap"):
         assert SECRETS["POSTHORN_SECRET_KEY"] not in given[part].values()
     for service, environment in given.items():
         if service not in ("nats", "postgres"):

@@ -273,14 +273,18 @@ def test_the_test_pod_comes_in_by_the_doors_that_clients_use() -> None:
     assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
     given = {item["name"]: item.get("value") for item in pod["spec"]["containers"][0]["env"]}
     services = rendered.by_kind("Service")
-    for host, port in (("SMTP_HOST", "SMTP_PORT"), ("POP3_HOST", "POP3S_PORT")):
+    for host, port in (
+        ("SMTP_HOST", "SMTP_PORT"),
+        ("POP3_HOST", "POP3S_PORT"),
+        ("IMAP_HOST", "IMAPS_PORT"),
+    ):
         assert given[port] in [
             str(item["port"]) for item in services[str(given[host])]["spec"]["ports"]
         ]
-    assert (given["SMTP_PORT"], given["POP3S_PORT"]) == ("25", "995")
+    assert (given["SMTP_PORT"], given["IMAPS_PORT"], given["POP3S_PORT"]) == ("25", "993", "995")
     text = rendered.by_kind("ConfigMap")["posthorn-test"]["data"]["message.py"]
     compile(text, "message.py", "exec")
-    wanted = set(re.findall(r'os\.environ\["([A-Z0-9_]+)"\]', text))
+    wanted = set(re.findall(r'os\.environ(?:\.get\(|\[)"([A-Z0-9_]+)"', text))
     assert wanted == set(given)
 
 

@@ -12,7 +12,7 @@ from deploy.release import version
 from posthorn.runtime.tls import CHECK_SECONDS
 from tests.chart.rendering import CASES, CHART, OLDEST, Object, Rendered, at, case, merged, render
 
-PARTS = {"smtp-in", "submission", "delivery", "scan", "relay", "pop3", "api"}
+PARTS = {"smtp-in", "submission", "delivery", "scan", "relay", "pop3", "imap", "api"}
 
 
 @pytest.fixture(params=CASES)
@@ -186,7 +186,7 @@ def test_services_are_those_that_clients_know(rendered: Rendered) -> None:
         if service["spec"]["type"] != "ClusterIP"
         for port in service["spec"]["ports"]
     }
-    assert public.keys() <= {25, 465, 587, 110, 995}
+    assert public.keys() <= {25, 465, 587, 110, 995, 143, 993}
     assert set(public.values()) <= {"Local"}
 
 
@@ -194,9 +194,14 @@ def test_public_ports_by_default() -> None:
     services = case("default").by_kind("Service")
     doors = {
         name: [port["port"] for port in services[f"posthorn-{name}"]["spec"]["ports"]]
-        for name in ("smtp-in", "submission", "pop3")
+        for name in ("smtp-in", "submission", "pop3", "imap")
     }
-    assert doors == {"smtp-in": [25], "submission": [587, 465], "pop3": [110, 995]}
+    assert doors == {
+        "smtp-in": [25],
+        "submission": [587, 465],
+        "pop3": [110, 995],
+        "imap": [143, 993],
+    }
     assert all(services[f"posthorn-{name}"]["spec"]["type"] == "LoadBalancer" for name in doors)
     assert services["posthorn-api"]["spec"]["type"] == "ClusterIP"
 
@@ -208,8 +213,8 @@ def test_without_a_certificate_the_tls_ports_are_not_offered() -> None:
         for service in rendered.by_kind("Service").values()
         for port in service["spec"]["ports"]
     ]
-    assert {25, 587, 110} <= set(ports)
-    assert not {465, 995} & set(ports)
+    assert {25, 587, 110, 143} <= set(ports)
+    assert not {465, 995, 993} & set(ports)
     assert not rendered.by_kind("Pod")  # the test reads at 995
     assert "nobody can log in" in rendered.notes
 
@@ -218,14 +223,19 @@ def test_fixed_addresses_reach_the_services() -> None:
     services = case("external").by_kind("Service")
     addresses = {
         name: services[f"posthorn-{name}"]["spec"]["loadBalancerIP"]
-        for name in ("smtp-in", "submission", "pop3")
+        for name in ("smtp-in", "submission", "pop3", "imap")
     }
-    assert addresses == {"smtp-in": "192.0.2.25", "submission": "192.0.2.26", "pop3": "192.0.2.27"}
+    assert addresses == {
+        "smtp-in": "192.0.2.25",
+        "submission": "192.0.2.26",
+        "pop3": "192.0.2.27",
+        "imap": "192.0.2.28",
+    }
 
 
 def test_with_the_proxy_protocol_public_and_inner_doors_are_apart() -> None:
     rendered = case("external")
-    for name in ("smtp-in", "submission", "pop3"):
+    for name in ("smtp-in", "submission", "pop3", "imap"):
         named = {
             port["name"]: port["containerPort"]
             for port in own(rendered)[name]["spec"]["template"]["spec"]["containers"][0]["ports"]
@@ -337,7 +347,8 @@ def allowed(
 DOORS = [
     ("smtp-in", "nats", 4222), ("smtp-in", "s3", 3900), ("submission", "postgresql", 5432), ("submission", "nats", 4222),
     ("delivery", "nats", 4222), ("delivery", "postgresql", 5432), ("delivery", "s3", 3900), ("relay", "postgresql", 5432),
-    ("relay", "s3", 3900), ("pop3", "postgresql", 5432), ("pop3", "s3", 3900), ("pop3", "nats", 4222), ("api", "postgresql", 5432),
+    ("relay", "s3", 3900), ("pop3", "postgresql", 5432), ("pop3", "s3", 3900), ("pop3", "nats", 4222),
+    ("imap", "postgresql", 5432), ("imap", "s3", 3900), ("imap", "nats", 4222), ("api", "postgresql", 5432),
     ("scan", "nats", 4222), ("scan", "s3", 3900),
     ("api", "nats", 4222), ("api", "s3", 3900), ("migrate", "postgresql", 5432), ("nats", "nats", 6222),
 ]  # fmt: skip
@@ -377,11 +388,27 @@ def test_policies_deny_everything_but_the_needed_doors() -> None:
     world = {
         (who, port)
         for who in labels
-        for port in (25, 2525, 2587, 2465, 2110, 2995, 8080, 4222, 5432, 3900, 6222, 8222)
+        for port in (
+            25,
+            2525,
+            2587,
+            2465,
+            2110,
+            2995,
+            2143,
+            2993,
+            8080,
+            4222,
+            5432,
+            3900,
+            6222,
+            8222,
+        )
         if allowed(policies, "Ingress", labels[who], None, port)
     }
     assert world == {
-        ("smtp-in", 2525), ("submission", 2587), ("submission", 2465), ("pop3", 2110), ("pop3", 2995), ("api", 8080),
+        ("smtp-in", 2525), ("submission", 2587), ("submission", 2465), ("pop3", 2110), ("pop3", 2995), ("imap", 2143),
+        ("imap", 2993), ("api", 8080),
     }  # fmt: skip
 
 

@@ -121,7 +121,16 @@ def test_a_scaled_part_has_no_number_of_pods_of_its_own() -> None:
         scaled
         == {
             f"post-{part}"
-            for part in ("smtp-in", "submission", "pop3", "api", "delivery", "relay", "scan")
+            for part in (
+                "smtp-in",
+                "submission",
+                "pop3",
+                "imap",
+                "api",
+                "delivery",
+                "relay",
+                "scan",
+            )
         }
         == set(parts)
     )

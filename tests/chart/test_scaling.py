@@ -20,7 +20,7 @@ RESTARTED = ("kubectl-rollout", "Update", False)
 
 SCALED: dict[str, dict[str, Any]] = {
     part: at(f"{part}.autoscaling", {"enabled": True, "minReplicas": 2})
-    for part in ("smtpIn", "submission", "pop3", "api")
+    for part in ("smtpIn", "submission", "pop3", "imap", "api")
 } | {
     part: at(f"{part}.keda", {"enabled": True, "minReplicas": 2}) for part in ("delivery", "relay")
 }

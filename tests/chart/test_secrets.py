@@ -28,7 +28,7 @@ def texts(rendered: Rendered) -> dict[str, dict[str, str]]:
 
 def test_secrets_stay_as_they_are_over_upgrades(cluster: Cluster) -> None:
     first = cluster.render(upgrade=False)
-    assert len(texts(first)) == 7 + 7 + 5  # and a login for each part on NATS and Postgres
+    assert len(texts(first)) == 7 + 8 + 6  # and a login for each part on NATS and Postgres
     cluster.keep(first)
     assert texts(cluster.render()) == texts(first)
     cluster.secrets.clear()  # the look-up is what does it
@@ -91,7 +91,7 @@ def test_no_door_sees_the_master_key_or_anothers_login() -> None:
             if "secretKeyRef" in item.get("valueFrom", {})
         }
         part = name.removeprefix("Deployment/posthorn-")
-        if part in ("smtp-in", "submission", "pop3"):
+        if part in ("smtp-in", "submission", "pop3", "imap"):
             assert (
                 not {
                     "posthorn-secret-key",

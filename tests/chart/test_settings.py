@@ -86,7 +86,7 @@ def test_each_part_accepts_its_environment(name: str, monkeypatch: pytest.Monkey
         assert settings.health_port == numbers["health"]
         for field, port in (
             ("smtp_port", "smtp"), ("submission_port", "submission"), ("submissions_port", "submissions"), ("pop3_port", "pop3"),
-            ("pop3s_port", "pop3s"), ("api_port", "http"),
+            ("pop3s_port", "pop3s"), ("imap_port", "imap"), ("imaps_port", "imaps"), ("api_port", "http"),
         ):  # fmt: skip
             if port in numbers:
                 assert getattr(settings, field) == numbers[port], (key, field)
@@ -99,6 +99,7 @@ PROXIED = {
     "smtpIn": ["smtp"],
     "submission": ["submission", "submissions"],
     "pop3": ["pop3", "pop3s"],
+    "imap": ["imap", "imaps"],
 }
 
 
@@ -146,6 +147,11 @@ def test_the_api_tells_the_world_what_the_values_say(monkeypatch: pytest.MonkeyP
         110,
         9995,
     )
+    assert (presence.imap.host, presence.imap.port, presence.imaps.port) == (
+        "imap.example.org",
+        0,
+        993,
+    )
     assert presence.outgoing == ("192.0.2.80", "2001:db8:80::/64")
     assert presence.outgoing_name == "out.example.org"
     assert (presence.spf_include, presence.reports) == ("spf.example.org", "reports@example.org")
@@ -155,19 +161,23 @@ def test_the_api_tells_the_world_what_the_values_say(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("values", "ports"),
     [
-        ({}, (587, 465, 110, 995)),
-        ({"submission": {"enabled": False}}, (0, 0, 110, 995)),
-        ({"pop3": {"enabled": False}}, (587, 465, 0, 0)),
-        ({"tls": {"selfSigned": False}}, (0, 0, 0, 0)),
+        ({}, (587, 465, 143, 993, 110, 995)),
+        ({"submission": {"enabled": False}}, (0, 0, 143, 993, 110, 995)),
+        ({"pop3": {"enabled": False}}, (587, 465, 143, 993, 0, 0)),
+        ({"imap": {"enabled": False}}, (587, 465, 0, 0, 110, 995)),
+        ({"tls": {"selfSigned": False}}, (0, 0, 0, 0, 0, 0)),
     ],
-    ids=["default", "no submission", "no pop3", "no certificate"],
+    ids=["default", "no submission", "no pop3", "no imap", "no certificate"],
 )
 def test_mail_clients_are_told_of_ports_only_that_somebody_could_log_in_by(
     values: dict[str, Any], ports: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rendered = render(values)
     presence = load("api", environment(parts(rendered)["api"], rendered), monkeypatch).presence
-    told = (presence.submission, presence.submissions, presence.pop3, presence.pop3s)
+    told = (
+        *(presence.submission, presence.submissions),
+        *(presence.imap, presence.imaps, presence.pop3, presence.pop3s),
+    )
     assert tuple(endpoint.port for endpoint in told) == ports
     assert {endpoint.host for endpoint in told} == set(presence.mx) == {"mail.example.test"}
 
@@ -257,7 +267,7 @@ def test_the_migration_reads_its_environment(monkeypatch: pytest.MonkeyPatch) ->
     }
     assert settings.role_passwords() == {
         part: secrets[f"posthorn-postgresql-{part}"]
-        for part in ("submission", "delivery", "relay", "pop3", "api")
+        for part in ("submission", "delivery", "relay", "pop3", "imap", "api")
     }
 
 

@@ -28,7 +28,7 @@ from tests.support.maildrop import Maildrop
 from tests.support.system import System, await_that
 
 STANDINS = Path(__file__).with_name("standins") / "compose.yml"
-PARTS = ("smtp-in", "submission", "delivery", "scan", "relay", "pop3", "api")
+PARTS = ("smtp-in", "submission", "delivery", "scan", "relay", "pop3", "imap", "api")
 STORES = ("postgres", "nats", "s3")
 PROJECT = "posthorn-tests"
 

@@ -48,7 +48,7 @@ def images(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> dict[str
             environment=unset,
         )
         standins.result()
-    services = ("smtp-in", "delivery", "scan", "relay", "pop3", "api")
+    services = ("smtp-in", "delivery", "scan", "relay", "pop3", "imap", "api")
     return {service: f"ghcr.io/posthorn/posthorn-{service}:{version()}" for service in services}
 
 

@@ -60,7 +60,7 @@ def test_a_message_out_goes_by_its_route_to_another_server(
 
 
 def test_a_renewed_certificate_is_shown_without_a_restart(system: ComposedSystem) -> None:
-    ports = [system.ports["POP3S"], system.ports["SUBMISSIONS"]]
+    ports = [system.ports[name] for name in ("POP3S", "IMAPS", "SUBMISSIONS")]
     before = [_certificate(port) for port in ports]
     lives = [
         system.docker.seen(one)["State"]["StartedAt"]

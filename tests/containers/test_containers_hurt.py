@@ -11,14 +11,14 @@ from tests.support.system import await_that
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
 
-_UNSEEN = {"submission", "delivery", "relay", "pop3", "api", "postgres", "s3"}
+_UNSEEN = {"submission", "delivery", "relay", "pop3", "imap", "api", "postgres", "s3"}
 """What smtp-in does without: while one of these dies, every message is accepted at the first
 attempt (promise 2)."""
 
 
 _VICTIMS = (
     ("smtp-in",),
-    ("submission", "relay", "pop3", "api"),
+    ("submission", "relay", "pop3", "imap", "api"),
     ("delivery",),
     ("postgres",),
     ("nats",),

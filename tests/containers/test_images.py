@@ -14,7 +14,7 @@ from tests.containers.docker import BASE_IMAGE, ROOT, Docker, DockerError
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
 
-_SERVICES = ("smtp-in", "delivery", "scan", "relay", "pop3", "api")
+_SERVICES = ("smtp-in", "delivery", "scan", "relay", "pop3", "imap", "api")
 _MOST_OVER_BASE = 150_000_000
 _LOOK = """
 import importlib, importlib.metadata, importlib.util, json, os, pathlib, pkgutil, shutil, sys

@@ -164,6 +164,15 @@ def test_accounts(shell: CommandLine, system: System, address: str) -> None:
     changed = shell.run(f"account set {address} --quota 2GiB --state receive-only --json").document
     assert (changed["quota_bytes"], changed["state"]) == (2 * 2**30, "receive-only")
     assert dict(shell.run(f"account show {address}").rows)["quota_bytes"] == str(2 * 2**30)
+    changed = shell.run(
+        f"account set {address} --save-sent --hide-imap-capabilities qresync,IDLE --json"
+    ).document
+    assert (changed["save_sent"], changed["hidden_imap_capabilities"]) == (
+        True,
+        ["QRESYNC", "IDLE"],
+    )
+    changed = shell.run(f"account set {address} --hide-imap-capabilities none --json").document
+    assert (changed["save_sent"], changed["hidden_imap_capabilities"]) == (True, [])
     password = shell.run(f"account password {address} --generate-password").out.strip()
     assert system.maildrop(address, password).read() == []
     warned = shell.run(f"account password {address} --password 'yet another good one'")
@@ -653,11 +662,14 @@ def test_the_doctor_finds_a_sound_system_sound(
     shell.environment = {**shell.environment, "POSTHORN_CA_FILE": str(system.home / "tls/tls.crt")}
     ran = shell.run(
         f"doctor --no-dns --tls localhost:{ports['SUBMISSIONS']} --tls smtp://localhost:{ports['SMTP']}"
-        f" --tls pop3://localhost:{ports['POP3']} --message-to {address} --message-from someone@example.org"
-        f" --smtp smtp://localhost:{ports['SMTP']} --pop3 tls://localhost:{ports['POP3S']} --password-file {password} --json"
+        f" --tls pop3://localhost:{ports['POP3']} --tls imap://localhost:{ports['IMAP']}"
+        f" --message-to {address} --message-from someone@example.org"
+        f" --smtp smtp://localhost:{ports['SMTP']} --pop3 tls://localhost:{ports['POP3S']}"
+        f" --imap imap://localhost:{ports['IMAP']} --password-file {password} --json"
     )
     findings = {each["check"]: each["status"] for each in ran.document}
     assert findings[f"a message to {address}"] == "ok"
+    assert findings[f"TLS at imap://localhost:{ports['IMAP']}"] == "ok"
     assert [findings[f"TLS at smtp://localhost:{ports['SMTP']}"]] == ["ok"]
     assert (
         findings["API"]
@@ -667,7 +679,14 @@ def test_the_doctor_finds_a_sound_system_sound(
         == "ok"
     )
     assert set(findings.values()) <= {"ok", "warn"}
-    # the message is deleted again
+    # the message is deleted again, also where IMAP alone reads it
+    assert system.maildrop(address, "correct horse battery").read() == []
+    ran = shell.run(
+        f"doctor --no-dns --message-to {address} --message-from someone@example.org"
+        f" --smtp smtp://localhost:{ports['SMTP']} --imap tls://localhost:{ports['IMAPS']} --password-file {password} --json"
+    )
+    (finding,) = [each for each in ran.document if each["check"] == f"a message to {address}"]
+    assert (finding["status"], "out by IMAP in" in finding["detail"]) == ("ok", True)
     assert system.maildrop(address, "correct horse battery").read() == []
 
 

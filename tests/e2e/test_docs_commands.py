@@ -34,6 +34,8 @@ DOCUMENTED = {
     "SMTP": 2525,
     "SUBMISSION": 2587,
     "SUBMISSIONS": 2465,
+    "IMAP": 2143,
+    "IMAPS": 2993,
     "POP3": 2110,
     "POP3S": 2995,
     "API": 8080,

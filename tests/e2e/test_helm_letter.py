@@ -19,6 +19,8 @@ def run(system: System, **changed: str) -> subprocess.CompletedProcess[str]:
         "API_KEY": system.key,
         "SMTP_HOST": "127.0.0.1",
         "SMTP_PORT": str(system.ports["SMTP"]),
+        "IMAP_HOST": "127.0.0.1",
+        "IMAPS_PORT": str(system.ports["IMAPS"]),
         "POP3_HOST": "127.0.0.1",
         "POP3S_PORT": str(system.ports["POP3S"]),
         "CERTIFICATE": str(system.home / "tls" / "tls.crt"),
@@ -38,7 +40,8 @@ def run(system: System, **changed: str) -> subprocess.CompletedProcess[str]:
 def test_a_message_goes_in_and_comes_out_and_nothing_is_left(system: System) -> None:
     ended = run(system)
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "the same bytes were read" in ended.stdout
+    assert "the same bytes were read by IMAP" in ended.stdout
+    assert "the same bytes were read by POP3" in ended.stdout
     assert system.api.get("/v1/domains/helm-test.example").status_code == 404
     assert run(system).returncode == 0  # and again
 

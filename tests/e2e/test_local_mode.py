@@ -178,7 +178,7 @@ def test_a_signal_stops_everything_in_time_and_a_restart_keeps_everything(
     everything = family(up)
     idle = [
         socket.create_connection(("127.0.0.1", up.ports[name]))
-        for name in ("SMTP", "POP3", "POP3S", "API")
+        for name in ("SMTP", "IMAP", "IMAPS", "POP3", "POP3S", "API")
     ]
     ended = up.stop(number)
     for connection in idle:
@@ -297,6 +297,8 @@ def test_help_names_every_setting() -> None:
     for name in (
         "HOME",
         "SMTP_PORT",
+        "IMAP_PORT",
+        "IMAPS_PORT",
         "POP3_PORT",
         "POP3S_PORT",
         "API_PORT",

@@ -39,6 +39,7 @@ FORBIDDEN = {
         "long_senders",
     ],
     "pop3": ["api_keys", "dkim_keys", "routes", "outbound_recipients", "webhooks", "long_senders"],
+    "imap": ["api_keys", "dkim_keys", "routes", "outbound_recipients", "webhooks", "pop3_logins"],
 }
 
 
@@ -122,8 +123,8 @@ async def test_delivery_and_relay_do_not_read_password_hashes(database_url: str,
         await connection.close()
 
 
-async def test_submission_and_pop3_do_not_change_passwords(database_url: str) -> None:
-    for part in ("submission", "pop3"):
+async def test_submission_and_readers_do_not_change_passwords(database_url: str) -> None:
+    for part in ("submission", "pop3", "imap"):
         connection = await asyncpg.connect(logged_in(database_url, part))
         try:
             with pytest.raises(asyncpg.InsufficientPrivilegeError):

@@ -26,10 +26,10 @@ import psutil
 from posthorn_local.embedded import die_with_parent, free_port
 from tests.support.maildrop import Maildrop
 
-SERVICES = ("smtp-in", "delivery", "pop3", "api", "submission", "relay", "scan")
+SERVICES = ("smtp-in", "delivery", "pop3", "api", "submission", "relay", "scan", "imap")
 BACKENDS = ("nats", "postgres")
 _IN_USE = re.compile("ddress already in use|is in use by another program")
-PORTS = ("SMTP", "SUBMISSION", "SUBMISSIONS", "POP3", "POP3S", "API")
+PORTS = ("SMTP", "SUBMISSION", "SUBMISSIONS", "IMAP", "IMAPS", "POP3", "POP3S", "API")
 
 
 def await_that[T](

@@ -27,6 +27,8 @@ def test_unset_names_are_those_of_the_mx(monkeypatch: pytest.MonkeyPatch) -> Non
     assert presence.mx == ("mail.post.test",)
     assert presence.web == "mail.post.test"
     assert presence.submissions == Endpoint("mail.post.test", 465)
+    assert presence.imaps == Endpoint("mail.post.test", 993)
+    assert presence.imap == Endpoint("mail.post.test", 143)
     assert presence.pop3s == Endpoint("mail.post.test", 995)
     assert presence.spf_mechanisms == ("mx",)
     assert presence.mta_sts is Mode.TESTING
@@ -37,6 +39,8 @@ def test_everything_can_be_said(monkeypatch: pytest.MonkeyPatch) -> None:
         "PUBLIC_MX": "mx1.post.test, mx2.post.test.",
         "PUBLIC_SUBMISSION": "smtp.post.test",
         "PUBLIC_SUBMISSION_PORT": "0",
+        "PUBLIC_IMAP": "imap.post.test",
+        "PUBLIC_IMAP_PORT": "0",
         "PUBLIC_POP3": "pop.post.test",
         "PUBLIC_WEB": "web.post.test",
         "PUBLIC_MTA_STS": "enforce",
@@ -54,6 +58,11 @@ def test_everything_can_be_said(monkeypatch: pytest.MonkeyPatch) -> None:
         Endpoint("smtp.post.test", 0),
         Endpoint("smtp.post.test", 465),
     )
+    assert (presence.imap, presence.imaps) == (
+        Endpoint("imap.post.test", 0),
+        Endpoint("imap.post.test", 993),
+    )
+    assert presence.offers_imap
     assert presence.web == "web.post.test"
     assert presence.reports == "reports@post.test"
     assert presence.outgoing_name == "out.post.test"
@@ -78,6 +87,7 @@ def test_everything_can_be_said(monkeypatch: pytest.MonkeyPatch) -> None:
         ("OUTBOUND_ADDRESSES", "mx1.post.test"),
         ("OUTBOUND_ADDRESSES", "192.0.2.1/24"),
         ("PUBLIC_POP3_PORT", "70000"),
+        ("PUBLIC_IMAPS_PORT", "-1"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(

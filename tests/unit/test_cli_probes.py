@@ -8,7 +8,8 @@ from ipaddress import ip_address
 import pytest
 
 from posthorn_cli.faults import CommandError
-from posthorn_cli.probes import FAIL, OK, UNKNOWN, Place, address_of_pointer, blocklisted, place_of
+from posthorn_cli.places import Place, place_of
+from posthorn_cli.probes import FAIL, OK, UNKNOWN, address_of_pointer, blocklisted
 from posthorn_cli.reserved import is_reserved
 
 ZONE = "list.example"
@@ -80,6 +81,8 @@ def test_addresses_that_are_not_of_the_internet_are_on_no_list(address: str) -> 
         ("mail.example.org:465", Place("mail.example.org", 465, "tls")),
         ("mail.example.org:25", Place("mail.example.org", 25, "smtp")),
         ("mail.example.org:110", Place("mail.example.org", 110, "pop3")),
+        ("mail.example.org:143", Place("mail.example.org", 143, "imap")),
+        ("mail.example.org:993", Place("mail.example.org", 993, "tls")),
         ("smtp://[::1]:9025", Place("::1", 9025, "smtp")),
     ],
 )

@@ -34,6 +34,8 @@ HERE = Presence(
     web="web.post.test",
     submission=Endpoint("smtp.post.test", 587),
     submissions=Endpoint("smtp.post.test", 465),
+    imap=Endpoint("imap.post.test", 143),
+    imaps=Endpoint("imap.post.test", 993),
     pop3=Endpoint("pop.post.test", 0),
     pop3s=Endpoint("pop.post.test", 995),
     outgoing=("192.0.2.25", "2001:db8::25"),
@@ -133,10 +135,10 @@ def test_the_records_of_a_domain() -> None:
         ("autodiscover", "autodiscover.a.test", "CNAME", ("web.post.test",)),
         ("service", "_submissions._tcp.a.test", "SRV", ("0 1 465 smtp.post.test",)),
         ("service", "_submission._tcp.a.test", "SRV", ("0 1 587 smtp.post.test",)),
-        ("service", "_pop3s._tcp.a.test", "SRV", ("0 1 995 pop.post.test",)),
+        ("service", "_imaps._tcp.a.test", "SRV", ("0 1 993 imap.post.test",)),
+        ("service", "_imap._tcp.a.test", "SRV", ("0 1 143 imap.post.test",)),
+        ("service", "_pop3s._tcp.a.test", "SRV", ("10 1 995 pop.post.test",)),
         ("service", "_pop3._tcp.a.test", "SRV", ("0 0 0 .",)),
-        ("service", "_imaps._tcp.a.test", "SRV", ("0 0 0 .",)),
-        ("service", "_imap._tcp.a.test", "SRV", ("0 0 0 .",)),
         ("ptr", "25.2.0.192.in-addr.arpa", "PTR", ("out.post.test",)),
         ("ptr", f"5.2{'.0' * 22}.8.b.d.0.1.0.0.2.ip6.arpa", "PTR", ("out.post.test",)),
     ]
@@ -148,6 +150,16 @@ def test_the_records_of_a_domain() -> None:
         ("s2._domainkey.a.test", "pending", Need.REQUIRED),
         ("s0._domainkey.a.test", "retired", Need.RECOMMENDED),
     ]
+
+
+def test_without_imap_reading_by_pop3_comes_first_and_the_absence_is_told() -> None:
+    nowhere = Endpoint("imap.post.test", 0)
+    values = {
+        record.name: record.values
+        for record in records_of("a.test", replace(HERE, imap=nowhere, imaps=nowhere), [], None)
+    }
+    assert values["_pop3s._tcp.a.test"] == ("0 1 995 pop.post.test",)
+    assert values["_imaps._tcp.a.test"] == values["_imap._tcp.a.test"] == ("0 0 0 .",)
 
 
 def test_a_verified_domain_publishes_no_challenge_and_no_policy_means_no_record_of_one() -> None:
@@ -184,7 +196,7 @@ def test_the_zone_text_reads_as_a_zone_with_the_same_records() -> None:
         found["s1._domainkey.a.test", "TXT"].decode()
         == only(Purpose.DKIM, "s1._domainkey.a.test").values[0]
     )
-    assert "_imap._tcp.a.test. 3600 IN SRV 0 0 0 .\n" in text
+    assert "_pop3._tcp.a.test. 3600 IN SRV 0 0 0 .\n" in text
     assert "\n; 25.2.0.192.in-addr.arpa. 3600 IN PTR out.post.test.\n" in text
     assert all(len(string) <= 255 for string in re.findall(r'"([^"]*)"', text))
 
@@ -580,8 +592,10 @@ def test_a_host_is_right_by_alias_or_by_address() -> None:
         ("submission", ("0 1 25 smtp.post.test",), Verdict.WRONG),
         ("submission", ("0 1 587 smtp.post.test", "1 1 587 old.test"), Verdict.WRONG),
         ("submission", ("0 0 0 .",), Verdict.WRONG),
-        ("imap", ("0 0 143 .",), Verdict.RIGHT),
         ("imap", ("0 1 143 imap.elsewhere.test",), Verdict.WRONG),
+        ("pop3", ("0 0 110 .",), Verdict.RIGHT),
+        ("pop3", ("0 1 110 pop.elsewhere.test",), Verdict.WRONG),
+        ("pop3s", ("0 1 995 pop.post.test",), Verdict.RIGHT),
     ],
 )
 def test_services(service: str, values: tuple[str, ...], verdict: Verdict) -> None:

@@ -29,7 +29,7 @@ PAGES = sorted(
 _WITH_WILDCARD = r"(?![A-Za-z0-9_*…]|\.\.\.)"
 _VARIABLE = re.compile(r"(?<![A-Za-z0-9_$])POSTHORN_[A-Z0-9_]*[A-Z0-9]" + _WITH_WILDCARD)
 _METRIC = re.compile(r"(?<![A-Za-z0-9_./$^-])posthorn_[a-z0-9_]+" + _WITH_WILDCARD)
-_ROLES = {f"posthorn_{role}" for role in ("submission", "delivery", "relay", "pop3", "api")}
+_ROLES = {f"posthorn_{role}" for role in ("submission", "delivery", "relay", "pop3", "imap", "api")}
 _COMPOSE_NETWORK = {"posthorn_stores"}
 
 

@@ -53,15 +53,17 @@ def test_a_relative_home_is_taken_from_where_one_stands(
 
 
 def _settings(**ports: int) -> LocalSettings:
-    none = {"smtp_port": 0, "pop3_port": 0, "pop3s_port": 0, "api_port": 0, "health_port": 0}
+    names = ("smtp", "imap", "imaps", "pop3", "pop3s", "api", "health")
+    none = {f"{name}_port": 0 for name in names}
     return LocalSettings.model_validate(none | ports)
 
 
 def test_zero_takes_free_ports_and_no_port_twice() -> None:
     ports = choose_ports(_settings())
-    served = [ports.smtp, ports.pop3, ports.pop3s, ports.api, ports.submission, ports.submissions]
+    served = [ports.smtp, ports.imap, ports.imaps, ports.pop3, ports.pop3s, ports.api]
+    served += [ports.submission, ports.submissions]
     every = [*served, *ports.health.values()]
-    assert len(set(every)) == 13
+    assert len(set(every)) == 16
     assert all(every)
 
 
@@ -256,12 +258,12 @@ def test_a_child_that_dies_at_once_is_given_more_and_more_time() -> None:
 
 
 def test_exactly_one_line_of_the_announcement_says_ready() -> None:
-    ports = Ports(2525, 2110, 2995, 8080, 2587, 2465, {})
+    ports = Ports(2525, 2143, 2993, 2110, 2995, 8080, 2587, 2465, {})
     lines = [
         line
         for line in announcement(ports, Path("/srv/it is")).splitlines()
         if "ready" in line.lower()
     ]
     assert len(lines) == 1
-    for port in ("2525", "2110", "2995", "8080", "2587", "2465"):
+    for port in ("2525", "2143", "2993", "2110", "2995", "8080", "2587", "2465"):
         assert port in lines[0]

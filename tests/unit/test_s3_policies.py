@@ -44,6 +44,13 @@ def test_readers_read(part: str) -> None:
             assert not allowed(rules, action, f"arn:aws:s3:::mail/production/{prefix}/0192")
 
 
+def test_imap_reads_and_appends() -> None:
+    rules = policy("imap", "mail")
+    for prefix in ("bodies", "segments"):
+        for action in ("s3:GetObject", "s3:PutObject"):
+            assert allowed(rules, action, f"arn:aws:s3:::mail/{prefix}/0192")
+
+
 def test_delivery_alone_deletes() -> None:
     deleting = {
         part

@@ -16,7 +16,7 @@ from tests.support.databases import pool
 
 ALICE = "/v1/accounts/alice@example.test"
 PLACE = f"{ALICE}/app-passwords"
-BODY = {"name": "phone", "scopes": ["smtp", "pop3"]}
+BODY = {"name": "phone", "scopes": ["smtp", "imap", "pop3"]}
 KEY = {"Idempotency-Key": "one"}
 
 
@@ -35,7 +35,7 @@ async def test_an_app_password_is_shown_once(api: Api) -> None:
     assert password.startswith("phap_")
     assert len(password) == 48
     assert made.headers["location"] == f"{PLACE}/{document['id']}"
-    assert document["scopes"] == ["pop3", "smtp"]
+    assert document["scopes"] == ["imap", "pop3", "smtp"]
     assert document["last_used_at"] is None
     listed = await api.client.get(PLACE)
     assert listed.json() == {"items": [document], "next_cursor": None}
@@ -45,13 +45,14 @@ async def test_an_app_password_is_shown_once(api: Api) -> None:
 
 
 async def test_it_logs_in_until_it_is_deleted(api: Api) -> None:
-    made = (await api.client.post(PLACE, json={"name": "phone", "scopes": ["pop3"]})).json()
+    made = (await api.client.post(PLACE, json={"name": "phone", "scopes": ["pop3", "imap"]})).json()
     digest = hashlib.sha256(made["password"].encode()).digest()
     async with pool(api.database_url) as database:
         senders = PostgresSenders(database)
         known = await senders.credentials("alice@example.test")
         assert known is not None
         assert await senders.app_password(known.account, digest, "pop3")
+        assert await senders.app_password(known.account, digest, "imap")
         assert not await senders.app_password(known.account, digest, "smtp")
         assert (await api.client.get(PLACE)).json()["items"][0]["last_used_at"] is not None
         assert (await api.client.delete(f"{PLACE}/{made['id']}")).status_code == 204
@@ -116,7 +117,7 @@ async def test_lists_are_pages(api: Api) -> None:
         ({"scopes": ["smtp"]}, "name"),
         ({"name": "", "scopes": ["smtp"]}, "name"),
         ({"name": "x", "scopes": []}, "scopes"),
-        ({"name": "x", "scopes": ["imap"]}, "scopes[0]"),
+        ({"name": "x", "scopes": ["ftp"]}, "scopes[0]"),
         ({"name": "x", "scopes": ["smtp", "smtp"]}, "scopes"),
         ({"name": "x", "scopes": ["smtp"], "password": "mine"}, "password"),
     ],

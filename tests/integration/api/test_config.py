@@ -30,6 +30,8 @@ WHOLE: dict[str, Any] = {
             "quota_bytes": 1000,
             "state": "receive-only",
             "max_messages_per_hour": 5,
+            "save_sent": True,
+            "hidden_imap_capabilities": ["qresync", "IDLE"],
         },
         {"address": "Carol@acme.test"},
     ],
@@ -102,6 +104,10 @@ async def test_a_whole_state_is_planned_applied_and_then_nothing_is_left_to_do(a
         1000,
         "receive-only",
         5,
+    )
+    assert (account["save_sent"], account["hidden_imap_capabilities"]) == (
+        True,
+        ["QRESYNC", "IDLE"],
     )
     lines = (await api.client.get("/v1/audit", params={"action": "account"})).json()["items"]
     assert {(line["action"], line["object"]) for line in lines} == {

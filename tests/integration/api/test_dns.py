@@ -4,6 +4,7 @@ it, ownership, public pages."""
 from __future__ import annotations
 
 import asyncio
+import plistlib
 import re
 import time
 from collections.abc import AsyncIterator
@@ -486,6 +487,8 @@ async def test_thunderbird_finds_its_settings(api: Api) -> None:
         if server.tag.endswith("Server")
     ]
     assert servers == [
+        ("incomingServer", "imap", "imap.post.test", "993", "SSL"),
+        ("incomingServer", "imap", "imap.post.test", "143", "STARTTLS"),
         ("incomingServer", "pop3", "pop.post.test", "995", "SSL"),
         ("outgoingServer", "smtp", "smtp.post.test", "465", "SSL"),
         ("outgoingServer", "smtp", "smtp.post.test", "587", "STARTTLS"),
@@ -509,6 +512,8 @@ async def test_outlook_finds_its_settings(api: Api) -> None:
     found = [(part.tag.rpartition("}")[2], part.text) for part in protocols]
     assert ("LoginName", "a&b@example.test") in found
     assert [text for tag, text in found if tag == "Server"] == [
+        "imap.post.test",
+        "imap.post.test",
         "pop.post.test",
         "smtp.post.test",
         "smtp.post.test",
@@ -523,6 +528,56 @@ async def test_outlook_finds_its_settings(api: Api) -> None:
         api, "/autodiscover/autodiscover.xml", host, method="POST", content="x" * 20_000
     )
     problem(answer, 413, "too-large")
+
+
+async def test_apple_devices_find_a_profile(api: Api) -> None:
+    await api.domain()
+    path = "/mail/posthorn.mobileconfig?emailaddress="
+    answer = await page(api, path + "Alice%40Example.test", "autoconfig.example.test")
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "application/x-apple-aspen-config"
+    assert answer.headers["cache-control"] == "no-store"
+    profile = plistlib.loads(answer.content)
+    (account,) = profile["PayloadContent"]
+    assert (
+        account["EmailAccountType"],
+        account["IncomingMailServerHostName"],
+        account["IncomingMailServerPortNumber"],
+        account["OutgoingMailServerHostName"],
+        account["OutgoingMailServerPortNumber"],
+        account["EmailAddress"],
+        account["IncomingMailServerUsername"],
+    ) == (
+        "EmailTypeIMAP",
+        "imap.post.test",
+        993,
+        "smtp.post.test",
+        465,
+        "Alice@Example.test",
+        "Alice@Example.test",
+    )
+    again = await page(api, path + "Alice%40Example.test", "autoconfig.example.test")
+    assert again.content == answer.content
+    assert "password" not in answer.text.lower().replace("emailauthpassword", "").replace(
+        "outgoingpasswordsameasincomingpassword", ""
+    )
+    for address in ("alice@elsewhere.test", "nonsense", ""):
+        problem(await page(api, path + address, "autoconfig.example.test"), 404, "not-found")
+
+
+async def test_the_servers_for_mail_clients_come_with_the_records(api: Api) -> None:
+    await api.domain()
+    document = (await api.client.get("/v1/domains/example.test/dns")).json()
+    assert [
+        (each["protocol"], each["host"], each["port"], each["security"])
+        for each in document["client_servers"]
+    ] == [
+        ("imap", "imap.post.test", 993, "tls"),
+        ("imap", "imap.post.test", 143, "starttls"),
+        ("pop3", "pop.post.test", 995, "tls"),
+        ("smtp", "smtp.post.test", 465, "tls"),
+        ("smtp", "smtp.post.test", 587, "starttls"),
+    ]
 
 
 async def test_pages_cost_one_look_up_for_many(api: Api, database_url: str) -> None:

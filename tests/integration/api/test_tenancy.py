@@ -141,6 +141,9 @@ EXAMPLES: dict[str, Example] = {
     "moveMessage": Example(
         ADMIN, "/v1/accounts/alice@{d}/messages/{message}/move", {"mailbox": "Trash"}
     ),
+    "changeMessage": Example(
+        ADMIN, "/v1/accounts/alice@{d}/messages/{message}", {"flags": ["seen"]}
+    ),
     "classifyMessage": Example(
         ADMIN,
         "/v1/accounts/alice@{d}/messages/{message}/classification",
@@ -150,6 +153,7 @@ EXAMPLES: dict[str, Example] = {
     "undeleteMessage": Example(ADMIN, "/v1/accounts/alice@{d}/messages/{deleted}/undelete"),
     "listMailboxes": Example(READ, "/v1/accounts/alice@{d}/mailboxes"),
     "createMailbox": Example(ADMIN, "/v1/accounts/alice@{d}/mailboxes", {"name": "New"}),
+    "changeMailbox": Example(ADMIN, "/v1/accounts/alice@{d}/mailboxes/Old", {"subscribed": True}),
     "deleteMailbox": Example(ADMIN, "/v1/accounts/alice@{d}/mailboxes/Old"),
     "exportMail": Example(CONTENT, "/v1/accounts/alice@{d}/export?format=mbox"),
     "importMail": Example(ADMIN, "/v1/accounts/alice@{d}/import?format=mbox", MBOX),

@@ -1,9 +1,10 @@
-"""Run by ``helm test``: create an account, send it a message to port 25, read the same bytes at
-port 995, clean up."""
+"""Run by ``helm test``: create an account, send it a message to port 25, read the same bytes by
+IMAP and POP3, whichever is there, clean up."""
 # ruff: noqa: PTH123, S310, T201, TID251 - a script of its own, configured by its pod's environment
 
 from __future__ import annotations
 
+import imaplib
 import json
 import os
 import poplib
@@ -15,10 +16,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 
 API, KEY = os.environ["API_URL"], os.environ["API_KEY"]
 SMTP_HOST, SMTP_PORT = os.environ["SMTP_HOST"], int(os.environ["SMTP_PORT"])
-POP3_HOST, POP3S_PORT = os.environ["POP3_HOST"], int(os.environ["POP3S_PORT"])
+IMAP_HOST, IMAPS_PORT = os.environ.get("IMAP_HOST", ""), int(os.environ.get("IMAPS_PORT", "993"))
+POP3_HOST, POP3S_PORT = os.environ.get("POP3_HOST", ""), int(os.environ.get("POP3S_PORT", "995"))
 CERTIFICATE = os.environ["CERTIFICATE"]
 DOMAIN = os.environ["TEST_DOMAIN"]
 DEADLINE = time.monotonic() + float(os.environ["TEST_SECONDS"])
@@ -73,19 +76,45 @@ class NotThereError(Exception):
     """No message has arrived yet."""
 
 
-def read(address: str, password: str) -> bytes:
-    """Read and delete the message over TLS; the certificate must be the mounted one."""
+def tls() -> ssl.SSLContext:
+    """Return a context that takes any certificate; ``check`` compares it with the mounted one."""
     context = ssl.create_default_context()
     context.check_hostname = False  # inside the cluster the server has another name
     context.verify_mode = ssl.CERT_NONE
-    client = poplib.POP3_SSL(POP3_HOST, POP3S_PORT, timeout=30, context=context)
+    return context
+
+
+def check(connection: object) -> None:
+    """Require the mounted certificate."""
+    with open(CERTIFICATE) as file:
+        leaf = file.read().partition("-----END CERTIFICATE-----")
+    assert isinstance(connection, ssl.SSLSocket)
+    assert connection.getpeercert(True) == ssl.PEM_cert_to_DER_cert(leaf[0] + leaf[1]), (
+        "another certificate"
+    )
+
+
+def read_by_imap(address: str, password: str) -> bytes:
+    """Read the message over TLS, and leave it there."""
+    client = imaplib.IMAP4_SSL(IMAP_HOST, IMAPS_PORT, ssl_context=tls(), timeout=30)
     try:
-        with open(CERTIFICATE) as file:
-            leaf = file.read().partition("-----END CERTIFICATE-----")
-        assert isinstance(client.sock, ssl.SSLSocket)
-        assert client.sock.getpeercert(True) == ssl.PEM_cert_to_DER_cert(leaf[0] + leaf[1]), (
-            "another certificate"
-        )
+        check(client.sock)
+        client.login(address, password)
+        if client.select("INBOX", readonly=True)[1] == [b"0"]:
+            raise NotThereError("INBOX is empty")
+        for part in client.fetch("1", "(BODY.PEEK[])")[1]:
+            if isinstance(part, tuple):
+                return part[1]
+        raise NotThereError("FETCH returns nothing")
+    finally:
+        client.logout()
+
+
+def read_by_pop3(address: str, password: str) -> bytes:
+    """Read and delete the message over TLS."""
+    client = poplib.POP3_SSL(POP3_HOST, POP3S_PORT, timeout=30, context=tls())
+    try:
+        check(client.sock)
         client.user(address)
         client.pass_(password)
         if client.stat()[0] == 0:
@@ -114,12 +143,22 @@ def main() -> None:
         call("POST", "/v1/accounts", {"address": address, "password": password})
         until_done(lambda: send(address, message), OSError, smtplib.SMTPException)
         print("the message was accepted", flush=True)
-        stored = until_done(
-            lambda: read(address, password), NotThereError, OSError, poplib.error_proto
-        )
-        if not stored.endswith(message):
-            sys.exit(f"the message was changed:\n{stored.decode(errors='replace')}")
-        print("the same bytes were read", flush=True)
+        for name, host, read in (
+            ("IMAP", IMAP_HOST, read_by_imap),
+            ("POP3", POP3_HOST, read_by_pop3),
+        ):
+            if not host:
+                continue
+            stored = until_done(
+                partial(read, address, password),
+                NotThereError,
+                OSError,
+                imaplib.IMAP4.error,
+                poplib.error_proto,
+            )
+            if not stored.endswith(message):
+                sys.exit(f"{name}: the message was changed:\n{stored.decode(errors='replace')}")
+            print(f"the same bytes were read by {name}", flush=True)
     finally:
         call("DELETE", f"/v1/accounts/{address}", well=(404,))
         if made:

@@ -36,6 +36,13 @@ pop3:
   ports:
     pop3: {container: 2110, variable: POSTHORN_POP3_PORT, proxy: 3110, proxyVariable: POSTHORN_POP3_PROXY_PORT, service: 110}
     pop3s: {container: 2995, variable: POSTHORN_POP3S_PORT, proxy: 3995, proxyVariable: POSTHORN_POP3S_PROXY_PORT, service: 995, tls: true}
+imap:
+  key: imap
+  needs: [nats, postgresql, s3, tls, proxy]
+  sessions: posthorn_imap_connections
+  ports:
+    imap: {container: 2143, variable: POSTHORN_IMAP_PORT, proxy: 3143, proxyVariable: POSTHORN_IMAP_PROXY_PORT, service: 143}
+    imaps: {container: 2993, variable: POSTHORN_IMAPS_PORT, proxy: 3993, proxyVariable: POSTHORN_IMAPS_PROXY_PORT, service: 993, tls: true}
 api:
   key: api
   needs: [nats, postgresql, s3, secretKey, hostname, adminKey, accountLimits, outgoing, public, webhooks]
@@ -229,7 +236,7 @@ api:
 {{- define "posthorn.publicEnv" -}}
 {{- $public := .Values.public -}}
 {{- $tls := include "posthorn.tlsSecret" . -}}
-{{- $texts := dict "MX" (join "," $public.mx) "SUBMISSION" $public.submission "POP3" $public.pop3 "MTA_STS" $public.mtaSts "SPF_INCLUDE" $public.spfInclude "REPORTS" $public.reports -}}
+{{- $texts := dict "MX" (join "," $public.mx) "SUBMISSION" $public.submission "IMAP" $public.imap "POP3" $public.pop3 "MTA_STS" $public.mtaSts "SPF_INCLUDE" $public.spfInclude "REPORTS" $public.reports -}}
 {{- $_ := set $texts "WEB" (default (ternary .Values.api.ingress.host "" .Values.api.ingress.enabled) $public.web) -}}
 {{- range $name, $text := $texts }}
 {{- with $text }}
@@ -237,7 +244,7 @@ api:
 {{- end }}
 {{- end }}
 {{- range $part, $facts := include "posthorn.parts" . | fromYaml }}
-{{- if has $part (list "submission" "pop3") }}
+{{- if has $part (list "submission" "imap" "pop3") }}
 {{- range $port, $numbers := $facts.ports }}
 {{- $number := ternary $numbers.service 0 (and (index $.Values $part).enabled (ne $tls "")) }}
 {{- $told := index $public (printf "%sPort" $port) }}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,6 +22,7 @@ from posthorn.ports.api_keys import Role
 from posthorn.ports.forwards import ForwardPolicy
 from posthorn.runtime.http import HttpLimits
 from posthorn.runtime.postmasters import Postmasters
+from posthorn.runtime.setting_lists import listed
 from posthorn.runtime.settings import (
     BlobSettings,
     Bytes,
@@ -51,18 +51,6 @@ Count = Annotated[int, Field(ge=1)]
 
 SHORTEST_KEY = 32
 """Characters that the admin key must have at least."""
-
-
-def _listed(value: object) -> object:
-    """Read a list by comma, or a JSON list."""
-    if not isinstance(value, str):
-        return value
-    text = value.strip()
-    return (
-        json.loads(text)
-        if text.startswith("[")
-        else [part.strip() for part in text.split(",") if part.strip()]
-    )
 
 
 def _host(text: str) -> str:
@@ -99,7 +87,7 @@ class PublicSettings(IntakeSettings, ResolverSettings):
     """What the mail system is called from outside: for the DNS records of domains, and for mail
     clients."""
 
-    public_mx: Annotated[tuple[Host, ...], NoDecode, BeforeValidator(_listed)] = ()
+    public_mx: Annotated[tuple[Host, ...], NoDecode, BeforeValidator(listed)] = ()
     """Hosts that MX records name, the preferred one first, by comma or as a JSON list; unset,
     POSTHORN_SMTP_HOSTNAME."""
     public_submission: Host | None = None
@@ -108,8 +96,14 @@ class PublicSettings(IntakeSettings, ResolverSettings):
     """With STARTTLS; 0: not offered."""
     public_submissions_port: Port = 465
     """With TLS from the start; 0: not offered."""
+    public_imap: Host | None = None
+    """The host that mail clients read by over IMAP; unset, the first MX host."""
+    public_imap_port: Port = 143
+    """With STARTTLS; 0: not offered."""
+    public_imaps_port: Port = 993
+    """With TLS from the start; 0: not offered."""
     public_pop3: Host | None = None
-    """The host that mail clients read by; unset, the first MX host."""
+    """The host that mail clients read by over POP3; unset, the first MX host."""
     public_pop3_port: Port = 110
     """With STLS; 0: not offered."""
     public_pop3s_port: Port = 995
@@ -127,17 +121,18 @@ class PublicSettings(IntakeSettings, ResolverSettings):
     public_reports: str | None = None
     """Where reports of DMARC and TLS go; unset, to the postmaster of each domain."""
     outbound_addresses: Annotated[
-        tuple[Annotated[str, AfterValidator(_source)], ...], NoDecode, BeforeValidator(_listed)
+        tuple[Annotated[str, AfterValidator(_source)], ...], NoDecode, BeforeValidator(listed)
     ] = ()
     """Addresses or networks that mail leaves from, by comma or as a JSON list."""
     watch_addresses: Annotated[
-        tuple[Annotated[str, AfterValidator(_address)], ...], NoDecode, BeforeValidator(_listed)
+        tuple[Annotated[str, AfterValidator(_address)], ...], NoDecode, BeforeValidator(listed)
     ] = ()
     """Addresses that the blocklists of the scanning tier are asked for, by comma or as a JSON list;
     unset, those of POSTHORN_OUTBOUND_ADDRESSES, where a network has at most 16 of them."""
 
     @field_validator(
         "public_submission",
+        "public_imap",
         "public_pop3",
         "public_web",
         "public_spf_include",
@@ -157,12 +152,15 @@ class PublicSettings(IntakeSettings, ResolverSettings):
     def presence(self) -> Presence:
         """All that, with what stands in for what is unset."""
         mx = self.public_mx or (self.smtp_hostname,)
-        submission, pop3 = self.public_submission or mx[0], self.public_pop3 or mx[0]
+        submission = self.public_submission or mx[0]
+        imap, pop3 = self.public_imap or mx[0], self.public_pop3 or mx[0]
         return Presence(
             mx=mx,
             web=self.public_web or mx[0],
             submission=Endpoint(submission, self.public_submission_port),
             submissions=Endpoint(submission, self.public_submissions_port),
+            imap=Endpoint(imap, self.public_imap_port),
+            imaps=Endpoint(imap, self.public_imaps_port),
             pop3=Endpoint(pop3, self.public_pop3_port),
             pop3s=Endpoint(pop3, self.public_pop3s_port),
             outgoing=self.outbound_addresses,
@@ -179,7 +177,7 @@ class OidcSettings(EnvSettings):
     oidc_issuer: str | None = None
     """URL of the issuer as its tokens name it, https (or http of this host); unset, there are
     API keys only."""
-    oidc_audience: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
+    oidc_audience: Annotated[tuple[str, ...], NoDecode, BeforeValidator(listed)] = ()
     """Audiences that tokens are meant for, one of which must be named in each; by comma or as a
     JSON list."""
     oidc_role_claim: Annotated[str, Field(min_length=1)] = "roles"
@@ -314,7 +312,7 @@ class ApiSettings(
     webhook_private_networks: Annotated[
         tuple[Annotated[Network, BeforeValidator(_network)], ...],
         NoDecode,
-        BeforeValidator(_listed),
+        BeforeValidator(listed),
     ] = ()
     """Networks that webhooks may lead to beside the Internet, by comma or as a JSON list.
     Whoever may make webhooks can then have requests sent to every host in them."""

@@ -14,7 +14,8 @@ from uuid import uuid4
 
 from posthorn_cli.client import ApiError, Unreachable
 from posthorn_cli.faults import lines_of
-from posthorn_cli.probes import FAIL, OK, TIMEOUT, UNKNOWN, WARN, Finding, Place
+from posthorn_cli.places import TIMEOUT, Place
+from posthorn_cli.probes import FAIL, OK, UNKNOWN, WARN, Finding
 from posthorn_cli.session import Session
 
 GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"

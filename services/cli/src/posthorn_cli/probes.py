@@ -1,5 +1,5 @@
 """Checks of a mail system from this machine: TLS, blocklists in DNS, and a message from SMTP to
-POP3.
+IMAP and POP3.
 
 Nothing here waits without an end, and what cannot be found out is ``unknown``, never right and
 never wrong.
@@ -7,6 +7,7 @@ never wrong.
 
 from __future__ import annotations
 
+import imaplib
 import poplib
 import smtplib
 import socket
@@ -23,7 +24,8 @@ from email.message import EmailMessage
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from uuid import uuid4
 
-from posthorn_cli.faults import usage
+from posthorn_cli.places import TIMEOUT, Place
+from posthorn_cli.reading import FAULTS, Mark, found_by_imap, found_by_pop3, imap_connection
 
 OK, WARN, FAIL, UNKNOWN = "ok", "warn", "fail", "unknown"
 
@@ -31,17 +33,10 @@ BLOCKLISTS = ("zen.spamhaus.org", "bl.spamcop.net", "psbl.surriel.com", "dnsbl.d
 """Lists that many mail servers ask."""
 EXPIRES_SOON = 14.0
 """Days before the end of a certificate in which it is worth a warning."""
-TIMEOUT = 10.0
-"""Seconds for each step of a conversation."""
 DNS_SECONDS = 5.0
 
-_SMTP_PORTS, _POP3_PORTS = (25, 587, 2525, 2587), (110, 2110)
-_SCHEMES = ("smtp", "pop3", "tls")
 _TEST_ADDRESS = IPv4Address("127.0.0.2")
 """Every list has this one on it (RFC 5782, section 5)."""
-_LARGEST_LOOK = 20
-"""Newest messages of a maildrop that are searched for the test message."""
-
 type Lookup = Callable[[str], Sequence[str]]
 """Returns the IPv4 addresses of a name, none when it does not exist. Raises OSError when that
 cannot be found out."""
@@ -57,35 +52,6 @@ class Finding:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A service to talk to."""
-
-    host: str
-    port: int
-    scheme: str
-    """``smtp`` and ``pop3`` begin in the clear and change to TLS; ``tls`` has it from the first
-    byte."""
-
-    def __str__(self) -> str:
-        return f"{self.scheme}://{self.host}:{self.port}"
-
-
-def place_of(text: str) -> Place:
-    """Read ``host:port``, or ``smtp://host:port``, ``pop3://…``, ``tls://…``. Raises
-    CommandError."""
-    scheme, separator, rest = text.rpartition("://")
-    host, _, number = rest.rpartition(":")
-    port = int(number) if number.isascii() and number.isdigit() else 0
-    if not host or not 0 < port < 65536 or (separator and scheme not in _SCHEMES):
-        raise usage(
-            f"{text!r} is no place: it looks like mail.example.org:465, or smtp://mail.example.org:2525"
-        )
-    if not separator:
-        scheme = "smtp" if port in _SMTP_PORTS else "pop3" if port in _POP3_PORTS else "tls"
-    return Place(host.strip("[]"), port, scheme)
-
-
 # ---- TLS
 
 
@@ -96,7 +62,7 @@ def certificate(place: Place, context: ssl.SSLContext) -> Finding:
         document = _certificate_at(place, context)
     except ssl.SSLCertVerificationError as error:
         return Finding(check, FAIL, f"the certificate does not verify: {error.verify_message}")
-    except (OSError, smtplib.SMTPException, poplib.error_proto) as error:
+    except (smtplib.SMTPException, *FAULTS) as error:
         return Finding(check, FAIL, f"no TLS: {_reason(error)}")
     end = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(document["notAfter"])), UTC)
     days = (end - datetime.now(UTC)).total_seconds() / 86_400
@@ -122,6 +88,9 @@ def _certificate_at(place: Place, context: ssl.SSLContext) -> dict[str, object]:
                 return _of(maildrop.sock)
             finally:
                 maildrop.close()
+        case "imap":
+            with imap_connection(place, context) as connection:
+                return _of(connection.sock)
         case _:
             with (
                 socket.create_connection((place.host, place.port), TIMEOUT) as plain,
@@ -209,49 +178,63 @@ def address_of_pointer(name: str) -> IPv4Address | IPv6Address | None:
 
 @dataclass(frozen=True, slots=True)
 class Trip:
-    """A test message: submitted at one place, fetched at another."""
+    """A test message: submitted at one place, fetched at one or two others."""
 
     sender: str
     recipient: str
     password: str
     smtp: Place
-    pop3: Place
+    imap: Place | None
+    pop3: Place | None
     seconds: float
+    """How long it may take to each of the two."""
 
 
 def round_trip(trip: Trip, context: ssl.SSLContext) -> Finding:
-    """Send a message by SMTP, wait for it at POP3, and delete it there."""
+    """Send a message by SMTP, wait for it by IMAP and POP3, and delete it there."""
     check = f"a message to {trip.recipient}"
-    mark = uuid4().hex
+    mark = Mark(trip.recipient, trip.password, uuid4().hex)
     began = time.monotonic()
     try:
-        _send(trip, mark, context)
+        _send(trip, mark.text, context)
     except ssl.SSLCertVerificationError as error:
         return Finding(
             check, FAIL, f"{trip.smtp}: the certificate does not verify: {error.verify_message}"
         )
     except (OSError, smtplib.SMTPException) as error:
         return Finding(check, FAIL, f"{trip.smtp} did not accept it: {_reason(error)}")
+    ways: list[tuple[str, Place, Callable[[Place], bool]]] = []
+    if trip.imap is not None:
+        # where POP3 reads it too, it is deleted there
+        last = trip.pop3 is None
+        ways.append(
+            ("IMAP", trip.imap, lambda place: found_by_imap(place, mark, context, delete=last))
+        )
+    if trip.pop3 is not None:
+        ways.append(("POP3", trip.pop3, lambda place: found_by_pop3(place, mark, context)))
+    for _, place, look in ways:
+        wrong = _awaited(place, look, trip.seconds)
+        if wrong is not None:
+            return Finding(check, FAIL, f"accepted by {trip.smtp}, but {wrong}")
+    names = " and ".join(name for name, _, _ in ways)
+    return Finding(check, OK, f"in by SMTP and out by {names} in {time.monotonic() - began:.1f} s")
+
+
+def _awaited(place: Place, look: Callable[[Place], bool], seconds: float) -> str | None:
+    """Look until the message is found; return what is wrong otherwise."""
+    began = time.monotonic()
     wrong = "it did not arrive"
-    while time.monotonic() - began < trip.seconds:
+    while time.monotonic() - began < seconds:
         try:
-            if _collected(trip, mark, context):
-                return Finding(
-                    check, OK, f"in by SMTP and out by POP3 in {time.monotonic() - began:.1f} s"
-                )
+            if look(place):
+                return None
             wrong = "it did not arrive"
         except ssl.SSLCertVerificationError as error:
-            return Finding(
-                check, FAIL, f"{trip.pop3}: the certificate does not verify: {error.verify_message}"
-            )
-        except (OSError, poplib.error_proto) as error:  # the maildrop may be in use
+            return f"at {place} the certificate does not verify: {error.verify_message}"
+        except FAULTS as error:
             wrong = _reason(error)
         time.sleep(0.3)
-    return Finding(
-        check,
-        FAIL,
-        f"accepted by {trip.smtp}, but after {trip.seconds:.0f} s at {trip.pop3}: {wrong}",
-    )
+    return f"after {seconds:.0f} s at {place}: {wrong}"
 
 
 def _send(trip: Trip, mark: str, context: ssl.SSLContext) -> None:
@@ -280,30 +263,6 @@ def _send(trip: Trip, mark: str, context: ssl.SSLContext) -> None:
         session.send_message(message)
 
 
-def _collected(trip: Trip, mark: str, context: ssl.SSLContext) -> bool:
-    maildrop: poplib.POP3
-    if trip.pop3.scheme == "tls":
-        maildrop = poplib.POP3_SSL(trip.pop3.host, trip.pop3.port, timeout=TIMEOUT, context=context)
-    else:
-        maildrop = poplib.POP3(trip.pop3.host, trip.pop3.port, timeout=TIMEOUT)
-    try:
-        if trip.pop3.scheme != "tls":
-            maildrop.stls(context)  # the password goes no other way
-        maildrop.user(trip.recipient)
-        maildrop.pass_(trip.password)
-        newest = maildrop.stat()[0]
-        for number in range(newest, max(0, newest - _LARGEST_LOOK), -1):
-            if any(mark.encode() in line for line in maildrop.top(number, 0)[1]):
-                maildrop.dele(number)
-                maildrop.quit()
-                return True
-        maildrop.quit()
-        return False
-    finally:
-        with suppress(OSError):  # a failed handshake has closed it; its reason counts
-            maildrop.close()
-
-
 def _reason(error: Exception) -> str:
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         error = smtplib.SMTPResponseException(*next(iter(error.recipients.values())))
@@ -314,7 +273,7 @@ def _reason(error: Exception) -> str:
             else error.smtp_error
         )
         return f"{error.smtp_code} {text}"
-    if isinstance(error, poplib.error_proto):
+    if isinstance(error, poplib.error_proto | imaplib.IMAP4.error):
         said = error.args[0] if error.args else ""
         return said.decode(errors="replace") if isinstance(said, bytes) else str(said)
     return (

@@ -15,6 +15,7 @@ Rules:
   quarantine. A recipient that was deleted since RCPT holds up no other: it is bounced.
 - A message sent in the name of a local domain is signed (DKIM) once, before it is queued. When the
   keys of its domain cannot be decrypted, it alone waits, in the retry lane.
+- What an account submits is copied into its Sent, if it wants that, in the same transaction.
 - Relays are notified and events are recorded after the commit: neither can undo or delay it.
 - Everything may happen twice, since an acknowledgement may be lost at any point: blob keys and
   delivery ids are stable, and Postgres is asked first which ids are delivered already.
@@ -25,7 +26,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from uuid import UUID
 
 import structlog
@@ -205,8 +206,11 @@ class Deliverer:
         resolution = await self._mailboxes.resolve(
             recipients, [item.envelope.id for item in group.items], authors
         )
+        savers = await self._savers(group.items)
         to_place, unseen = [], 0
         for item in group.items:
+            saves = item.envelope.role == "submission"
+            item.sent = savers.get(item.envelope.submitter) if saves else None
             if await self._may_be_placed(item, resolution, in_flight):
                 to_place.append(item)
             unseen += item.weight
@@ -219,6 +223,12 @@ class Deliverer:
             return []
         await self._packer.store(to_place)
         return [Group(items, group.tries, resolved=True) for items in reversed(_weighed(to_place))]
+
+    async def _savers(self, items: list[Item]) -> Mapping[str, int]:
+        """Return the submitting accounts that keep a copy in Sent."""
+        envelopes = [item.envelope for item in items]
+        submitters = {each.submitter for each in envelopes if each.role == "submission"}
+        return await self._mailboxes.savers(submitters) if submitters else {}
 
     async def _file(self, items: list[Item], resolution: Resolution) -> None:
         """Decide where the copies of routed messages go."""
@@ -271,7 +281,7 @@ class Deliverer:
             await in_flight.ack(item.delivery, "repeated")
             return False
         item.routes = route(envelope, resolution, item.originals or {}, self._rewriting)
-        if item.routes.accounts or item.routes.outbound:
+        if item.routes.accounts or item.routes.outbound or item.sent is not None:
             return True
         record(self._events, envelope, item.routes, self._clock())
         await in_flight.ack(item.delivery, "dropped")

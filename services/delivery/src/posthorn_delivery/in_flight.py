@@ -51,6 +51,8 @@ class Item:
     filing: Filing = _NOT_FILED
     originals: Mapping[str, tuple[str, ...]] | None = None
     signature: str | None = None
+    sent: int | None = None
+    """The submitting account, if it keeps a copy in Sent."""
     header: bytes | None = None
 
     @property
@@ -67,7 +69,8 @@ class Item:
     def weight(self) -> int:
         """Rows that a transaction writes: one per recipient, and one for the message."""
         found = self.routes
-        return 1 + len(found.accounts) + len(found.outbound) + len(self.filing.withheld)
+        saved = self.sent is not None
+        return 1 + len(found.accounts) + len(found.outbound) + len(self.filing.withheld) + saved
 
 
 @dataclass(slots=True)

@@ -68,7 +68,10 @@ class Packer:
     async def _pack(self, items: list[Item]) -> None:
         bodies = [item.record.body or b"" for item in items]
         # mail that goes elsewhere alone is never listed
-        listed = [bool(item.routes.accounts or item.filing.withheld) for item in items]
+        listed = [
+            bool(item.routes.accounts or item.filing.withheld or item.sent is not None)
+            for item in items
+        ]
         if self._compress is not None and sum(map(len, bodies)) > _OFF_LOOP:
             packed, headers = await asyncio.to_thread(self._packed, bodies, listed)
         else:
@@ -103,6 +106,7 @@ def segments(items: Iterable[Item]) -> list[Segment]:
             item.filing.filed,
             item.filing.withheld,
             item.header,
+            item.sent,
         )
         if item.packing is not None:
             messages.setdefault(item.packing, []).append(message)

@@ -24,6 +24,7 @@ from posthorn.ports.folders import Folders, ImapAccount
 from posthorn.runtime.mail_login import LoginRefused, MailLogin, Refusal
 from posthorn.runtime.passwords import Busy
 from posthorn.wire.proxy import plain_address
+from posthorn_imap.metrics import UNAVAILABLE
 
 log = structlog.get_logger()
 
@@ -109,6 +110,7 @@ class Logins:
         except Unavailable as error:
             log.warning("login not possible", part=error.part, detail=str(error))
             words = "mailboxes cannot be reached at this moment, try again"
+            UNAVAILABLE.labels(error.part).inc()
             failed = LoginFailed("fault", words, b"UNAVAILABLE")
         except LoginFailed as error:
             failed = error

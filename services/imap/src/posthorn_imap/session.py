@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 import structlog
@@ -32,6 +33,7 @@ from posthorn_imap.answering import Answer, Bad, Drop, No
 from posthorn_imap.context import ImapContext
 from posthorn_imap.handlers import EVENT_HANDLERS, HANDLERS, UNSERVED
 from posthorn_imap.logins import ENDINGS
+from posthorn_imap.metrics import COMMAND_SECONDS, UNAVAILABLE
 from posthorn_imap.outlet import Outlet
 from posthorn_imap.selected import Selected
 
@@ -233,6 +235,7 @@ class ImapSession:
         handler = HANDLERS.get(type(command)) or EVENT_HANDLERS.get(type(command), _unserved)
         self._bad = 0
         outcome, is_there = "ok", True
+        began = time.monotonic()
         try:
             answer = await handler(self, command)
             if answer is None:  # the event has no tagged reply, or the handler sent everything
@@ -247,6 +250,7 @@ class ImapSession:
             reply = self._failed(tagged(tag, "BAD", str(error)))
         except Unavailable as error:
             outcome = "fault"
+            UNAVAILABLE.labels(error.part).inc()
             log.warning(
                 "command failed", command=type(command).__name__, part=error.part, detail=str(error)
             )
@@ -256,18 +260,21 @@ class ImapSession:
             self.mailbox_gone()
             return
         except Drop as error:
+            UNAVAILABLE.labels("outcome unknown").inc()
             self.out.send(untagged("BYE", str(error), b"UNAVAILABLE"))
             self.end("outcome unknown")
             return
         self.out.send(reply)
-        self._count(command, outcome)
+        self._count(command, outcome, time.monotonic() - began)
         if not is_there:
             self.mailbox_gone()
         self.machine.ready(self._state())
 
-    def _count(self, command: Command | Event, outcome: str) -> None:
+    def _count(self, command: Command | Event, outcome: str, seconds: float) -> None:
         self._done += 1
-        _commands.labels(type(command).__name__.lower(), outcome).inc()
+        name = type(command).__name__.lower()
+        _commands.labels(name, outcome).inc()
+        COMMAND_SECONDS.labels(name).observe(seconds)
 
     def _state(self) -> State | None:
         """Return the state that follows from what is selected; None: as it is."""

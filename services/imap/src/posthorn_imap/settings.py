@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_settings import NoDecode
 
+from posthorn.runtime.setting_lists import listed
 from posthorn.runtime.settings import (
     BlobSettings,
     Bytes,
@@ -19,8 +21,16 @@ from posthorn.runtime.settings import (
     Seconds,
     TlsSettings,
 )
+from posthorn.wire.imap.states import CAPABILITIES
 
 Count = Annotated[int, Field(ge=1)]
+_BY_NAME = {name.upper(): name for name in CAPABILITIES}
+
+
+def _capability(name: str) -> str:
+    if name.upper() not in _BY_NAME:
+        raise ValueError(f"not one of {', '.join(CAPABILITIES)}")
+    return _BY_NAME[name.upper()]
 
 
 class ImapSettings(
@@ -90,6 +100,8 @@ class ImapSettings(
     """Searches of one account in this process that read messages at the same time."""
     imap_poll_seconds: Seconds = 30.0
     """How often all selected mailboxes are compared with the store, in case a hint was lost."""
-    imap_hidden_capabilities: tuple[str, ...] = ()
-    """Capabilities that are shown to nobody, such as ``QRESYNC``: the cure when a client misuses
-    one. Accounts have a list of their own."""
+    imap_hidden_capabilities: Annotated[
+        tuple[Annotated[str, AfterValidator(_capability)], ...], NoDecode, BeforeValidator(listed)
+    ] = ()
+    """Capabilities that are shown to nobody, such as ``QRESYNC``, by comma or as a JSON list: the
+    cure when a client misuses one. Accounts have a list of their own."""

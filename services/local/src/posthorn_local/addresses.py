@@ -16,6 +16,8 @@ from posthorn_local.settings import HEALTH_SERVICES, LocalSettings, variable
 HOST = "127.0.0.1"
 _FIELDS = (
     "smtp_port",
+    "imap_port",
+    "imaps_port",
     "pop3_port",
     "pop3s_port",
     "api_port",
@@ -36,6 +38,8 @@ class Ports:
     """Where everything listens."""
 
     smtp: int
+    imap: int
+    imaps: int
     pop3: int
     pop3s: int
     api: int
@@ -65,9 +69,11 @@ def choose_ports(settings: LocalSettings) -> Ports:
             port = next(free for free in iter(free_port, 0) if free not in taken)
         taken[port] = title
         chosen.append(port)
-    smtp, pop3, pop3s, api, submission, submissions, *health = chosen
+    smtp, imap, imaps, pop3, pop3s, api, submission, submissions, *health = chosen
     return Ports(
         smtp,
+        imap,
+        imaps,
         pop3,
         pop3s,
         api,

@@ -9,8 +9,8 @@ from posthorn_local.addresses import HOST, Ports
 from posthorn_local.seed import ADDRESSES, DOMAIN
 
 HELP = """\
-Run the whole of Posthorn on this machine, in the foreground: SMTP, submission, delivery, relay, POP3 and the REST API, with
-PostgreSQL and NATS of its own. Everything listens on 127.0.0.1. Ctrl-C or SIGTERM stops it; what was stored stays.
+Run the whole of Posthorn on this machine, in the foreground: SMTP, submission, delivery, relay, IMAP, POP3 and the REST API,
+with PostgreSQL and NATS of its own. Everything listens on 127.0.0.1. Ctrl-C or SIGTERM stops it; what was stored stays.
 """
 
 SETTINGS = """\
@@ -19,11 +19,13 @@ settings, all from the environment; a port of 0 takes any free one:
   POSTHORN_SMTP_PORT    SMTP with STARTTLS (default 2525)
   POSTHORN_SUBMISSION_PORT   submission with STARTTLS (default 2587)
   POSTHORN_SUBMISSIONS_PORT  submission over TLS (default 2465)
+  POSTHORN_IMAP_PORT    IMAP with STARTTLS (default 2143)
+  POSTHORN_IMAPS_PORT   IMAP over TLS (default 2993)
   POSTHORN_POP3_PORT    POP3 with STLS (default 2110)
   POSTHORN_POP3S_PORT   POP3 over TLS (default 2995)
   POSTHORN_API_PORT     the REST API (default 8080)
-  POSTHORN_HEALTH_PORT  the first of seven ports for /healthz, /readyz and /metrics:
-                        smtp-in, delivery, pop3, api, submission, relay, scan (default 9101)
+  POSTHORN_HEALTH_PORT  the first of eight ports for /healthz, /readyz and /metrics: smtp-in,
+                        delivery, pop3, api, submission, relay, scan, imap (default 9101)
   POSTHORN_RELAY_DIRECT true sends mail for other domains to their MX, on the internet
                         (default false: without a route it waits in the queue)
   POSTHORN_BLOBS        s3://key:secret@host:port/bucket[?tls=no] keeps bodies in S3
@@ -46,12 +48,13 @@ def announcement(ports: Ports, home: Path) -> str:
     sender, reader = "someone@example.org", ADDRESSES[0]
     return f"""\
 Posthorn is ready: SMTP {HOST}:{ports.smtp}, SUBMISSION {HOST}:{ports.submission}, SUBMISSIONS {HOST}:{ports.submissions}, \
-POP3 {HOST}:{ports.pop3}, POP3S {HOST}:{ports.pop3s}, API http://{HOST}:{ports.api}
+IMAP {HOST}:{ports.imap}, IMAPS {HOST}:{ports.imaps}, POP3 {HOST}:{ports.pop3}, POP3S {HOST}:{ports.pop3s}, API http://{HOST}:{ports.api}
 
 Send a message to {reader}:
   printf 'From: {sender}\\nTo: {reader}\\nSubject: Hello\\n\\nA first message.\\n' |
     curl -sS --crlf smtp://{HOST}:{ports.smtp} --mail-from {sender} --mail-rcpt {reader} -T -
 Read it:
+  curl -sS -u "$(sed -n 's/^{reader} /{reader}:/p' {accounts})" 'imap://{HOST}:{ports.imap}/INBOX;MAILINDEX=1'
   curl -sS -u "$(sed -n 's/^{reader} /{reader}:/p' {accounts})" pop3://{HOST}:{ports.pop3}/1
 Send as {reader} to another server, by a route to its host (without one such mail waits, see GET /v1/queue):
   curl -sS http://{HOST}:{ports.api}/v1/routes -H "Authorization: Bearer $(cat {key})" \\

@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from posthorn.runtime.settings import PREFIX, EnvSettings, Port, environment
 
-HEALTH_SERVICES = ("smtp-in", "delivery", "pop3", "api", "submission", "relay", "scan")
+HEALTH_SERVICES = ("smtp-in", "delivery", "pop3", "api", "submission", "relay", "scan", "imap")
 """The services in the order of their health ports."""
 GRACE_SECONDS = 5
 """Grace period of open sessions, in seconds, so that everything stops within ten seconds."""
@@ -27,6 +27,10 @@ class LocalSettings(EnvSettings):
     """Submission with STARTTLS."""
     submissions_port: Port = 2465
     """Submission with TLS from the start."""
+    imap_port: Port = 2143
+    """IMAP with STARTTLS."""
+    imaps_port: Port = 2993
+    """IMAP with TLS from the start."""
     pop3_port: Port = 2110
     """POP3 with STLS."""
     pop3s_port: Port = 2995
@@ -34,8 +38,8 @@ class LocalSettings(EnvSettings):
     api_port: Port = 8080
     """REST API."""
     health_port: Annotated[int, Field(ge=0, le=65535 - len(HEALTH_SERVICES))] = 9101
-    """The first of seven: /healthz, /readyz and /metrics of smtp-in, delivery, pop3, api,
-    submission, relay and scan."""
+    """The first of eight: /healthz, /readyz and /metrics of smtp-in, delivery, pop3, api,
+    submission, relay, scan and imap."""
     relay_direct: bool = False
     """Whether mail for other domains without a route is sent to their MX, on the internet;
     otherwise it waits in the queue."""

@@ -8,7 +8,7 @@ Rules:
   because stopping has its own time limit.
 - A child that ends by itself is started again: after a tenth of a second, then twice that, up to
   five seconds.
-- The shutdown follows the path of a message: smtp-in, pop3 and api drain first, then delivery, then
+- The shutdown follows the path of a message: smtp-in, imap, pop3 and api drain first, then delivery, then
   NATS and PostgreSQL; ten seconds for all of it.
 - Nothing printed before the announcement contains the word that scripts wait for.
 """
@@ -190,8 +190,14 @@ class Supervisor:
             relay_direct="true" if self._settings.relay_direct else "false",
             public_submission_port=str(self._ports.submission),
             public_submissions_port=str(self._ports.submissions),
+            public_imap_port=str(self._ports.imap),
+            public_imaps_port=str(self._ports.imaps),
             public_pop3_port=str(self._ports.pop3),
             public_pop3s_port=str(self._ports.pop3s),
+            imap_host=HOST,
+            imap_cleartext="loopback",
+            imap_port=str(self._ports.imap),
+            imaps_port=str(self._ports.imaps),
             pop3_host=HOST,
             pop3_cleartext="loopback",
             pop3_port=str(self._ports.pop3),

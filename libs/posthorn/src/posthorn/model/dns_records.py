@@ -81,6 +81,8 @@ class Presence:
     """The host that serves MTA-STS policies and the settings of mail clients over HTTPS."""
     submission: Endpoint
     submissions: Endpoint
+    imap: Endpoint
+    imaps: Endpoint
     pop3: Endpoint
     pop3s: Endpoint
     outgoing: tuple[str, ...] = ()
@@ -92,6 +94,11 @@ class Presence:
     reports: str | None = None
     """Where reports of DMARC and TLS go; None: to the postmaster of each domain."""
     mta_sts: Mode = Mode.TESTING
+
+    @property
+    def offers_imap(self) -> bool:
+        """Whether mail is read by IMAP too."""
+        return bool(self.imap.port or self.imaps.port)
 
     @property
     def networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
@@ -315,15 +322,17 @@ def _services(domain: str, presence: Presence) -> Iterator[Record]:
     offers = (
         ("submissions", presence.submissions, "sending, over TLS from the start (RFC 8314)"),
         ("submission", presence.submission, "sending, with STARTTLS (RFC 6186)"),
+        ("imaps", presence.imaps, "reading by IMAP, over TLS from the start (RFC 8314)"),
+        ("imap", presence.imap, "reading by IMAP, with STARTTLS (RFC 6186)"),
         ("pop3s", presence.pop3s, "reading by POP3, over TLS from the start (RFC 8314)"),
         ("pop3", presence.pop3, "reading by POP3, with STLS (RFC 6186)"),
-        ("imaps", Endpoint("", 0), "IMAP over TLS"),
-        ("imap", Endpoint("", 0), "IMAP"),
     )
     for service, endpoint, what in offers:
         if endpoint.port:
+            # both ways of reading are offered, IMAP first (RFC 6186 §3.4)
+            priority = 10 if service.startswith("pop3") and presence.offers_imap else 0
             value, why = (
-                f"0 1 {endpoint.port} {endpoint.host}",
+                f"{priority} 1 {endpoint.port} {endpoint.host}",
                 f"Where mail clients find the host for {what}.",
             )
         else:

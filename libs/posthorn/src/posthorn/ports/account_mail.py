@@ -37,6 +37,26 @@ class Mailbox:
     octets: int
     uidvalidity: int
     uidnext: int
+    subscribed: bool = True
+    """Whether mail clients show it (RFC 9051 §6.3.7)."""
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxChange:
+    """What of a mailbox to change; None: as it is."""
+
+    name: str | None = None
+    subscribed: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FlagChange:
+    """The flags that a message is to have; None: those it has."""
+
+    flags: int | None = None
+    """Bits, as in Message."""
+    keywords: tuple[str, ...] | None = None
+    """Each once, case ignored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +150,15 @@ class AccountMail(Protocol):
         it may have."""
         ...
 
+    async def change_mailbox(
+        self, tenant: UUID | None, address: str, name: str, change: MailboxChange
+    ) -> Mailbox:
+        """Rename a mailbox with those below it, or subscribe to it.
+
+        Raises NotFound; Conflict when the name is taken, or for INBOX.
+        """
+        ...
+
     async def delete_mailbox(self, tenant: UUID | None, address: str, name: str) -> None:
         """Delete a mailbox. Raises NotFound; Conflict for one that has a role or holds messages."""
         ...
@@ -151,6 +180,16 @@ class AccountMail(Protocol):
         self, tenant: UUID | None, address: str, message: UUID
     ) -> tuple[Message, BodyLocation]:
         """Return a message with the location of its body. Raises NotFound."""
+        ...
+
+    async def change_flags(
+        self, tenant: UUID | None, address: str, message: UUID, change: FlagChange
+    ) -> Message:
+        """Change the flags and keywords of the message in every mailbox that has it.
+
+        Raises NotFound: no such message; ValidationFailed (``keywords``): a mailbox would have too
+        many different ones.
+        """
         ...
 
     async def move_message(

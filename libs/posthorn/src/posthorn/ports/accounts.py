@@ -37,6 +37,10 @@ class Account:
     created_at: datetime
     updated_at: datetime
     sending: SendingRules = NO_RULES
+    save_sent: bool = False
+    """Whether a copy of what it submits is delivered into Sent."""
+    imap_hidden: tuple[str, ...] = ()
+    """IMAP capabilities that it is not shown (``wire.imap.states.CAPABILITIES``)."""
     version: str = ""
 
 
@@ -81,7 +85,8 @@ class Accounts(Protocol):
         changes: Mapping[str, object],
         expected: Versions = None,
     ) -> Change[Account]:
-        """Set ``password_hash``, ``quota_bytes``, ``state`` or the fields of SendingRules.
+        """Set ``password_hash``, ``quota_bytes``, ``state``, ``save_sent``, ``imap_hidden`` or the
+        fields of SendingRules.
 
         Raises NotFound, PreconditionFailed, ValidationFailed.
         """

@@ -18,7 +18,7 @@ class AppPassword:
     id: UUID
     name: str
     scopes: tuple[str, ...]
-    """``smtp`` and ``pop3``: the protocols that it is valid for."""
+    """``smtp``, ``imap`` and ``pop3``: the protocols that it is valid for."""
     created_at: datetime
     last_used_at: datetime | None = None
     """Exact to a minute."""

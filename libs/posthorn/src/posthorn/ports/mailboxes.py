@@ -79,6 +79,11 @@ class Mailboxes(Protocol):
         Those never stored, or expired, are missing."""
         ...
 
+    async def savers(self, submitters: Collection[str]) -> Mapping[str, int]:
+        """Return those of the submitting accounts, by canonical address, that keep a copy in Sent
+        of what they submit, with their ids."""
+        ...
+
     async def deliver(self, segments: Sequence[Segment]) -> int:
         """Write messages, mailbox entries, quarantined copies, quotas, outbound rows and segments
         in one transaction: all or nothing. Remember whom the submitting accounts have written to.

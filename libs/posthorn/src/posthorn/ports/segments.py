@@ -36,6 +36,8 @@ class SegmentMessage:
     header: bytes | None = None
     """The header as it is stored, up to the empty line, included, as one zstd frame; None: not kept,
     it can be read from the body."""
+    sent: int | None = None
+    """The submitting account, if it keeps a copy in Sent, which is ``\\Seen``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ class Senders(Protocol):
 
     async def app_password(self, account: int, key_hash: bytes, scope: str) -> bool:
         """Return whether the account has an app password with this SHA-256 for ``scope``
-        (``smtp`` or ``pop3``); record its use."""
+        (``smtp``, ``imap`` or ``pop3``); record its use."""
         ...
 
     async def owns(self, account: int, address: Address) -> bool:

@@ -265,7 +265,7 @@ def _name_server(text: str) -> str:
 
 
 class LoginLimitSettings(EnvSettings):
-    """How often a wrong password may be tried; one count for submission, POP3 and the API."""
+    """How often a wrong password may be tried; one count for submission, POP3, IMAP and the API."""
 
     login_failures_per_address: Annotated[int, Field(ge=1)] = 30
     """Failed logins from one client address (of IPv6, from one /64) in ten minutes at which

@@ -4,7 +4,7 @@
 Rules:
 
 - App passwords are for programs that read or send mail, and open nothing here.
-- Failures are counted with those of POP3 and submission (``posthorn.runtime.login_throttle``), and
+- Failures are counted with those of IMAP, POP3 and submission (``posthorn.runtime.login_throttle``), and
   so are familiar networks.
 - A refusal does not tell whether the account exists, and takes as long either way.
 """

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from posthorn.runtime.passwords import check_hash
-from posthorn_api.directory.schemas import DomainChange
+from posthorn_api.directory.schemas import DomainChange, ImapCapabilities
 from posthorn_api.filtering.schemas import FilterPolicyDocument
 from posthorn_api.http.schemas import Hourly, Line, Networks, Quota, Targets
 from posthorn_api.queue.schemas import Tls
@@ -56,6 +56,8 @@ class ConfigAccount(_Item):
     max_messages_per_hour: Hourly | None = None
     max_recipients_per_hour: Hourly | None = None
     allowed_networks: Networks | None = None
+    save_sent: bool = Field(default_factory=bool)
+    hidden_imap_capabilities: ImapCapabilities = Field(default_factory=list, examples=[["QRESYNC"]])
     filter_policy: FilterPolicyDocument | None = Field(None, description=_POLICY)
 
 

@@ -317,7 +317,13 @@ def _of_domain(domain: Domain) -> Present:
 
 
 def _of_account(account: Account) -> Present:
-    values = {"quota_bytes": account.quota_bytes, "state": account.state.value, **_sending(account)}
+    values = {
+        "quota_bytes": account.quota_bytes,
+        "state": account.state.value,
+        **_sending(account),
+        "save_sent": account.save_sent,
+        "hidden_imap_capabilities": list(account.imap_hidden),
+    }
     return Present(values, account.version, account.used_messages)
 
 

@@ -17,7 +17,7 @@ from posthorn_api.http.schemas import Line
 _YEAR = 366 * 86_400
 
 Algorithm = Literal["rsa", "ed25519"]
-Scope = Literal["smtp", "pop3"]
+Scope = Literal["smtp", "imap", "pop3"]
 
 
 def _both() -> list[Algorithm]:
@@ -115,7 +115,7 @@ class AppPasswordCreation(BaseModel):
 
     name: Line = Field(description="Purpose of the key or password.", examples=["phone"])
     scopes: Annotated[list[Scope], Field(min_length=1), AfterValidator(_distinct)] = Field(
-        description="Protocols for which the password is valid.", examples=[["smtp", "pop3"]]
+        description="Protocols for which the password is valid.", examples=[["smtp", "imap"]]
     )
 
 

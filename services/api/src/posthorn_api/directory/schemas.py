@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from posthorn.ports.accounts import Account
 from posthorn.ports.aliases import Alias
 from posthorn.ports.domains import Domain
 from posthorn.wire.address import display_domain
+from posthorn.wire.imap.states import CAPABILITIES
 from posthorn_api.http.schemas import (
     Count,
     Hourly,
@@ -27,6 +28,23 @@ _RECIPIENTS = "Recipients that the account may send to per hour; null: the limit
 _NETWORKS = (
     "Networks (CIDR) from which mail may be submitted; null: those of the domain, or else any."
 )
+_SAVE_SENT = (
+    "Whether a copy of each message that the account submits is put into its Sent mailbox. Mail clients that save"
+    " a copy themselves must then be told not to, or there are two."
+)
+_HIDDEN = "IMAP capabilities, such as `QRESYNC`, that its mail clients are not shown: for a client that misuses one."
+_BY_NAME = {name.upper(): name for name in CAPABILITIES}
+
+
+def _capabilities(names: list[str]) -> list[str]:
+    for name in names:
+        if name.upper() not in _BY_NAME:
+            raise ValueError(f"not one of {', '.join(CAPABILITIES)}")
+    return list(dict.fromkeys(_BY_NAME[name.upper()] for name in names))
+
+
+ImapCapabilities = Annotated[list[Line], Field(max_length=100), AfterValidator(_capabilities)]
+"""Names of capabilities in any case; each becomes the usual spelling, once."""
 
 
 def _listed(networks: tuple[str, ...] | None) -> list[str] | None:
@@ -107,6 +125,10 @@ class AccountChange(RequestBody):
     max_recipients_per_hour: Hourly | None = Field(None, description=_RECIPIENTS)
     allowed_networks: Networks | None = Field(
         None, description=_NETWORKS, examples=[["192.0.2.0/24", "2001:db8::/32"]]
+    )
+    save_sent: bool = Field(default_factory=bool, description=_SAVE_SENT)
+    hidden_imap_capabilities: ImapCapabilities = Field(
+        default_factory=list, description=_HIDDEN, examples=[["QRESYNC"]]
     )
 
 
@@ -191,6 +213,8 @@ class AccountView(BaseModel):
     max_messages_per_hour: int | None
     max_recipients_per_hour: int | None
     allowed_networks: list[str] | None
+    save_sent: bool = Field(description=_SAVE_SENT)
+    hidden_imap_capabilities: list[str] = Field(description=_HIDDEN)
     created_at: datetime
     updated_at: datetime
 
@@ -206,6 +230,8 @@ class AccountView(BaseModel):
             max_messages_per_hour=account.sending.max_messages_per_hour,
             max_recipients_per_hour=account.sending.max_recipients_per_hour,
             allowed_networks=_listed(account.sending.allowed_networks),
+            save_sent=account.save_sent,
+            hidden_imap_capabilities=list(account.imap_hidden),
             created_at=account.created_at,
             updated_at=account.updated_at,
         )

@@ -193,7 +193,8 @@ class DirectoryService:
     async def change_account(
         self, caller: ApiKey, address: str, changes: Mapping[str, object], expected: Versions = None
     ) -> Account:
-        """Set ``password``, ``quota_bytes``, ``state`` or the rules of sending."""
+        """Set ``password``, ``quota_bytes``, ``state``, ``save_sent``,
+        ``hidden_imap_capabilities`` or the rules of sending."""
         address = address_in("address", address)
         self._check_limits(caller, changes)
         values = _with_networks(changes)
@@ -202,6 +203,8 @@ class DirectoryService:
             values["password_hash"] = await self._passwords.hash(str(values.pop("password")))
         if "state" in values:
             values["state"] = AccountState(values["state"])
+        if "hidden_imap_capabilities" in values:
+            values["imap_hidden"] = values.pop("hidden_imap_capabilities")
         with _missing(f"there is no account {address}"):
             return await self._shown(
                 await self._administration.change_account(caller.tenant, address, values, expected)

@@ -14,15 +14,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
 from contextlib import suppress
 from xml.sax.saxutils import escape
 
-from posthorn.model.dns_records import Endpoint, Presence
+from posthorn.model.client_settings import client_servers
+from posthorn.model.dns_records import Presence
 from posthorn.ports.administration import Administration
 from posthorn.ports.errors import NotFound
 from posthorn.wire.address import AddressError, canonical_domain, display_domain, parse_address
 from posthorn.wire.mta_sts import Mode, policy_text
+from posthorn_api.dns.apple_profile import apple_profile
 
 REMEMBER_SECONDS = 60.0
 """How long a domain is taken for ours after it was looked up."""
@@ -60,12 +61,13 @@ class PublicPages:
         if domain is None or not await self._is_ours(domain):
             return None
         name, lines = escape(display_domain(domain)), []
-        for tag, kind, endpoint, tls in self._servers():
+        for server in client_servers(self._presence):
+            tag = "outgoingServer" if server.protocol == "smtp" else "incomingServer"
             lines += [
-                f'    <{tag} type="{kind}">',
-                f"      <hostname>{endpoint.host}</hostname>",
-                f"      <port>{endpoint.port}</port>",
-                f"      <socketType>{'SSL' if tls else 'STARTTLS'}</socketType>",
+                f'    <{tag} type="{server.protocol}">',
+                f"      <hostname>{server.host}</hostname>",
+                f"      <port>{server.port}</port>",
+                f"      <socketType>{'SSL' if server.implicit_tls else 'STARTTLS'}</socketType>",
                 "      <authentication>password-cleartext</authentication>",
                 "      <username>%EMAILADDRESS%</username>",
                 f"    </{tag}>",
@@ -89,15 +91,15 @@ class PublicPages:
         if domain is None or not await self._is_ours(domain):
             return None
         lines = []
-        for _, kind, endpoint, tls in self._servers():
+        for server in client_servers(self._presence):
             lines += [
                 "      <Protocol>",
-                f"        <Type>{kind.upper()}</Type>",
-                f"        <Server>{endpoint.host}</Server>",
-                f"        <Port>{endpoint.port}</Port>",
+                f"        <Type>{server.protocol.upper()}</Type>",
+                f"        <Server>{server.host}</Server>",
+                f"        <Port>{server.port}</Port>",
                 f"        <LoginName>{escape(address)}</LoginName>",
-                f"        <SSL>{'on' if tls else 'off'}</SSL>",
-                f"        <Encryption>{'SSL' if tls else 'TLS'}</Encryption>",
+                f"        <SSL>{'on' if server.implicit_tls else 'off'}</SSL>",
+                f"        <Encryption>{'SSL' if server.implicit_tls else 'TLS'}</Encryption>",
                 "        <SPA>off</SPA>",
                 "        <AuthRequired>on</AuthRequired>",
                 "      </Protocol>",
@@ -116,18 +118,12 @@ class PublicPages:
             ]
         )
 
-    def _servers(self) -> Iterator[tuple[str, str, Endpoint, bool]]:
-        """The services that are offered, the best first: element, protocol, where, whether it is
-        TLS from the start."""
-        here = self._presence
-        for tag, kind, endpoint, tls in (
-            ("incomingServer", "pop3", here.pop3s, True),
-            ("incomingServer", "pop3", here.pop3, False),
-            ("outgoingServer", "smtp", here.submissions, True),
-            ("outgoingServer", "smtp", here.submission, False),
-        ):
-            if endpoint.port:
-                yield tag, kind, endpoint, tls
+    async def apple_profile(self, address: str) -> bytes | None:
+        """Return the settings as Mail on iOS and macOS reads them, for an address."""
+        domain = _domain_of(address)
+        if domain is None or not await self._is_ours(domain):
+            return None
+        return apple_profile(domain, address, client_servers(self._presence))
 
     async def _is_ours(self, domain: str) -> bool:
         until, known = self._known.get(domain, (0.0, False))

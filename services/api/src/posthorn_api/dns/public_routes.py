@@ -11,12 +11,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from posthorn_api.dns.apple_profile import MEDIA_TYPE
 from posthorn_api.dns.public_pages import PublicPages
 from posthorn_api.http.problems import Problem, problem_of
 
 POLICY_PATH = "/.well-known/mta-sts.txt"
 CONFIG_PATHS = ("/mail/config-v1.1.xml", "/.well-known/autoconfig/mail/config-v1.1.xml")
 AUTODISCOVER_PATHS = ("/autodiscover/autodiscover.xml", "/Autodiscover/Autodiscover.xml")
+PROFILE_PATH = "/mail/posthorn.mobileconfig"
 
 LIMITS = dict.fromkeys(AUTODISCOVER_PATHS, 16_384)
 """Bytes that a body may have, by path."""
@@ -50,7 +52,12 @@ def public_routes(pages: PublicPages) -> list[Route]:
         )
         return _page(text, "application/xml; charset=utf-8", 0)
 
+    async def profile(request: Request) -> Response:
+        text = await pages.apple_profile(request.query_params.get("emailaddress", ""))
+        return _page(text, MEDIA_TYPE, 0)
+
     return [
+        Route(PROFILE_PATH, _guarded(profile), methods=["GET"]),
         Route(POLICY_PATH, _guarded(policy), methods=["GET"]),
         *(Route(path, _guarded(config), methods=["GET"]) for path in CONFIG_PATHS),
         *(Route(path, _guarded(autodiscover), methods=["POST"]) for path in AUTODISCOVER_PATHS),
@@ -69,7 +76,7 @@ def _guarded(
     return guarded
 
 
-def _page(text: str | None, media_type: str, seconds: int) -> Response:
+def _page(text: str | bytes | None, media_type: str, seconds: int) -> Response:
     if text is None:
         raise Problem(404, "not-found", "not found: this domain has no such page")
     cache = f"public, max-age={seconds}" if seconds else "no-store"

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field
 
+from posthorn.model.client_settings import client_servers
 from posthorn.model.dns_findings import Finding
 from posthorn.model.dns_records import Presence, Record
 from posthorn.ports.domains import Domain
@@ -78,6 +79,17 @@ class NewDomainView(DomainView):
         )
 
 
+class ClientServerView(BaseModel):
+    """A server to set a mail client up with. The user name is the address in full."""
+
+    protocol: Literal["imap", "pop3", "smtp"]
+    host: str = Field(examples=["mail.example.test"])
+    port: int = Field(examples=[993])
+    security: Literal["tls", "starttls"] = Field(
+        description="`tls`: from the first byte; `starttls`: by STARTTLS or STLS. Both are encrypted."
+    )
+
+
 class DomainDnsView(BaseModel):
     """The DNS records that a domain needs."""
 
@@ -87,6 +99,9 @@ class DomainDnsView(BaseModel):
     records: list[DnsRecordView]
     mta_sts_policy: str | None = Field(
         description="The MTA-STS policy served at https://mta-sts.<domain>/.well-known/mta-sts.txt; null: none."
+    )
+    client_servers: list[ClientServerView] = Field(
+        description="The servers for mail clients, the preferred ones first: reading, then sending."
     )
     notes: list[str] = Field(description="Further things to do.")
 
@@ -99,6 +114,15 @@ class DomainDnsView(BaseModel):
             verified_at=found.domain.verified_at,
             records=[DnsRecordView.from_record(record) for record in found.records],
             mta_sts_policy=None if presence.mta_sts is Mode.NONE else policy_text(presence.policy),
+            client_servers=[
+                ClientServerView(
+                    protocol=each.protocol,
+                    host=each.host,
+                    port=each.port,
+                    security="tls" if each.implicit_tls else "starttls",
+                )
+                for each in client_servers(presence)
+            ],
             notes=list(found.notes),
         )
 

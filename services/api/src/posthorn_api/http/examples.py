@@ -45,7 +45,7 @@ _DOMAIN = {
 _PASSWORD = {
     "id": _ID,
     "name": "laptop",
-    "scopes": ["pop3", "smtp"],
+    "scopes": ["imap", "smtp"],
     "created_at": _THEN,
     "last_used_at": _LATER,
 }
@@ -90,6 +90,8 @@ _ANSWERS: dict[str, dict[str, Any]] = {
         "used_messages": 1204,
         "state": "active",
         **_LIMITS,
+        "save_sent": True,
+        "hidden_imap_capabilities": [],
         "created_at": _THEN,
         "updated_at": _LATER,
     },
@@ -205,6 +207,7 @@ _ANSWERS: dict[str, dict[str, Any]] = {
         "size_bytes": 48_213_771,
         "uidvalidity": 1795424400,
         "uidnext": 1311,
+        "subscribed": True,
     },
     "MessageView": {
         "id": _MESSAGE,

@@ -46,7 +46,11 @@ REQUEST_EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "DomainCreation": {"name": "example.org", "tenant": "acme"},
     "AccountCreation": {**_ACCOUNT, "password": "correct horse battery"},
-    "AccountChange": {"quota_bytes": 2_000_000_000, "max_messages_per_hour": 500},
+    "AccountChange": {
+        "quota_bytes": 2_000_000_000,
+        "max_messages_per_hour": 500,
+        "save_sent": True,
+    },
     "FilterPolicyDocument": {
         "junk_score": 5.0,
         "spam_action": "quarantine",
@@ -62,7 +66,7 @@ REQUEST_EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "AliasChange": {"targets": ["carol@example.org"]},
     "ForwardConfirmation": {"token": "q1Zb0n5vJt8e4kUu2c3x9A"},
-    "AppPasswordCreation": {"name": "laptop", "scopes": ["pop3", "smtp"]},
+    "AppPasswordCreation": {"name": "laptop", "scopes": ["imap", "smtp"]},
     "DkimRotation": {
         "algorithms": ["rsa", "ed25519"],
         "delay_seconds": 86_400,
@@ -70,6 +74,8 @@ REQUEST_EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "MailboxCreation": {"name": "Archive/2026"},
     "ClassificationRequest": {"classification": "spam"},
+    "MailboxChange": {"name": "Work/2026", "subscribed": True},
+    "MessageChange": {"flags": ["seen", "flagged"], "keywords": ["$Forwarded"]},
     "MessageMove": {"mailbox": "Archive/2026"},
     "Sending": {
         "from": "Carol <carol@example.org>",
@@ -124,6 +130,12 @@ REQUEST_EXAMPLES: dict[str, dict[str, Any]] = {
         "errors": None,
     },
     "DnsRecordView": _RECORD,
+    "ClientServerView": {
+        "protocol": "imap",
+        "host": "mail.example.org",
+        "port": 993,
+        "security": "tls",
+    },
     "DomainDnsView": {**_NAMES, "verified_at": _LATER, "mta_sts_policy": None, "notes": []},
     "CheckedRecordView": {
         **_RECORD,

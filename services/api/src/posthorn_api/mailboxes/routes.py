@@ -10,7 +10,8 @@ from uuid import UUID
 from fastapi import Depends, Path, Query, Request, Response
 
 from posthorn.model.classification import Classification
-from posthorn.ports.account_mail import DeletedKey, DeletedMessage, Mailbox
+from posthorn.ports.account_mail import DeletedKey, DeletedMessage, FlagChange, Mailbox
+from posthorn.ports.account_mail import MailboxChange as ChangeOfMailbox
 from posthorn.ports.errors import FieldError, ValidationFailed
 from posthorn_api.http.guard import receipt
 from posthorn_api.http.operations import (
@@ -26,12 +27,15 @@ from posthorn_api.http.operations import (
 from posthorn_api.http.pagination import Cursor, Limit, page, text_after
 from posthorn_api.http.schemas import Page
 from posthorn_api.mailboxes.schemas import (
+    FLAGS,
     ClassificationRequest,
     ClassificationView,
     DeletedMessageView,
+    MailboxChange,
     MailboxCreation,
     MailboxesView,
     MailboxView,
+    MessageChange,
     MessageMove,
     MessageView,
 )
@@ -86,6 +90,28 @@ async def create_mailbox(
     return render(await service.create_mailbox(caller, address, new.name, receipt(request, render)))
 
 
+@mailboxes.patch(
+    f"{_MAILBOXES}/{{mailbox:path}}",
+    operation_id="changeMailbox",
+    summary="Update a mailbox.",
+    responses=problems(404, 409, *BODY_PROBLEMS),
+)
+async def change_mailbox(
+    address: AddressPath,
+    mailbox: MailboxPath,
+    change: MailboxChange,
+    caller: Caller,
+    service: Mailboxes,
+) -> MailboxView:
+    """Renames it, or sets whether mail clients show it. Messages keep their UIDs, and a mailbox
+    with a special use keeps it. INBOX cannot be renamed.
+    """
+    given = change.model_dump(exclude_unset=True)
+    return MailboxView.from_mailbox(
+        await service.change_mailbox(caller, address, mailbox, ChangeOfMailbox(**given))
+    )
+
+
 @mailboxes.delete(
     f"{_MAILBOXES}/{{mailbox:path}}",
     operation_id="deleteMailbox",
@@ -99,6 +125,30 @@ async def delete_mailbox(
     """Only an empty mailbox can be deleted, and no standard one (INBOX, Junk, Sent, Trash, Drafts, Archive)."""
     await service.delete_mailbox(caller, address, mailbox)
     return Response(status_code=204)
+
+
+@messages.patch(
+    ONE_MESSAGE,
+    operation_id="changeMessage",
+    summary="Update the flags of a message.",
+    responses=problems(404, *BODY_PROBLEMS),
+)
+async def change_message(
+    address: AddressPath,
+    message: MessagePath,
+    change: MessageChange,
+    caller: Caller,
+    service: Mailboxes,
+) -> MessageView:
+    """Sets flags and keywords in every mailbox that holds the message. Mail clients see the change
+    at once.
+    """
+    given = change.model_fields_set
+    wanted = FlagChange(
+        sum(1 << FLAGS.index(flag) for flag in change.flags) if "flags" in given else None,
+        tuple(change.keywords) if "keywords" in given else None,
+    )
+    return MessageView.from_message(await service.change_flags(caller, address, message, wanted))
 
 
 @messages.post(

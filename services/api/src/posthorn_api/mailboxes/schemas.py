@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from posthorn.ports.account_mail import DeletedMessage, Mailbox, Message
 from posthorn.ports.classifications import Classified
@@ -22,6 +22,44 @@ class MailboxCreation(RequestBody):
     name: Line = Field(
         examples=["Work/2026"],
         description="Name of the mailbox; a slash separates the levels of the hierarchy.",
+    )
+
+
+class MailboxChange(RequestBody):
+    """What of a mailbox to change; fields that are left out keep their values."""
+
+    name: Line = Field(
+        default_factory=str,
+        examples=["Work/2026"],
+        description="The new name; mailboxes below it are renamed with it, and missing ones above it are created.",
+    )
+    subscribed: bool = Field(
+        default_factory=bool, description="Whether mail clients show the mailbox."
+    )
+
+
+def _distinct(words: list[str]) -> list[str]:
+    if len({word.lower() for word in words}) < len(words):
+        raise ValueError("the same word is given twice")
+    return words
+
+
+Flag = Literal["seen", "answered", "flagged", "deleted", "draft"]
+Keyword = Annotated[str, Field(pattern=r"^[!#$&\'+,\-./0-9:;<=>?@A-Z\[^_`a-z|}~]{1,255}$")]
+
+
+class MessageChange(RequestBody):
+    """Flags of a message to change; fields that are left out keep their values."""
+
+    flags: Annotated[list[Flag], AfterValidator(_distinct)] = Field(
+        default_factory=list,
+        examples=[["seen", "flagged"]],
+        description="The flags that the message is to have.",
+    )
+    keywords: Annotated[list[Keyword], Field(max_length=100), AfterValidator(_distinct)] = Field(
+        default_factory=list,
+        examples=[["$Forwarded"]],
+        description="The keywords that it is to have; their case does not matter.",
     )
 
 
@@ -72,6 +110,7 @@ class MailboxView(BaseModel):
     size_bytes: int = Field(description="Sum of the sizes of its messages, in bytes.")
     uidvalidity: int
     uidnext: int
+    subscribed: bool = Field(description="Whether mail clients show it (IMAP's SUBSCRIBE).")
 
     @classmethod
     def from_mailbox(cls, mailbox: Mailbox) -> MailboxView:
@@ -84,6 +123,7 @@ class MailboxView(BaseModel):
             size_bytes=mailbox.octets,
             uidvalidity=mailbox.uidvalidity,
             uidnext=mailbox.uidnext,
+            subscribed=mailbox.subscribed,
         )
 
 
@@ -165,7 +205,7 @@ class MessageView(BaseModel):
     reverse_path: str = Field(
         description="The reverse-path of the envelope; empty for bounces and other notifications."
     )
-    flags: list[Literal["seen", "answered", "flagged", "deleted", "draft"]]
+    flags: list[Flag]
     keywords: list[str]
     verdict: VerdictView | None = Field(None, description="Null if the message was not scanned.")
     filed: FilingView | None = Field(

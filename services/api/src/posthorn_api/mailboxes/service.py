@@ -14,8 +14,10 @@ from posthorn.ports.account_mail import (
     AccountMail,
     DeletedKey,
     DeletedMessage,
+    FlagChange,
     Found,
     Mailbox,
+    MailboxChange,
     Message,
     Which,
 )
@@ -77,6 +79,16 @@ class MailboxService:
         address = address_in("address", address)
         return await self._mail.create_mailbox(
             caller.tenant, address, mailbox_in("name", name), receipt
+        )
+
+    async def change_mailbox(
+        self, caller: ApiKey, address: str, name: str, change: MailboxChange
+    ) -> Mailbox:
+        """Rename one, or subscribe to it."""
+        if change.name is not None:
+            change = replace(change, name=mailbox_in("name", change.name))
+        return await self._mail.change_mailbox(
+            caller.tenant, address_in("address", address), known_mailbox(name), change
         )
 
     async def delete_mailbox(self, caller: ApiKey, address: str, name: str) -> None:
@@ -141,6 +153,14 @@ class MailboxService:
             raise NotFound(f"the message has no part {number[:80]}")
         _, first, rest = await self.raw(caller, address, message)
         return await content(first, rest, found, raw=raw)
+
+    async def change_flags(
+        self, caller: ApiKey, address: str, message: UUID, change: FlagChange
+    ) -> Message:
+        """Set flags and keywords."""
+        return await self._mail.change_flags(
+            caller.tenant, address_in("address", address), message, change
+        )
 
     async def move_message(
         self, caller: ApiKey, address: str, message: UUID, mailbox: str

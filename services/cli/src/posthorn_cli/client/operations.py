@@ -46,10 +46,12 @@ from posthorn_cli.client.types import (
     ImportAnswer,
     ImportSummary,
     ListingsView,
+    MailboxChange,
     MailboxCreation,
     MailboxesView,
     MailboxView,
     MatchedView,
+    MessageChange,
     MessageMove,
     MessageView,
     NewApiKeyView,
@@ -312,6 +314,15 @@ class Operations(Connection):
             ),
         )
 
+    def change_mailbox(self, address: str, mailbox: str, body: MailboxChange) -> MailboxView:
+        """Update a mailbox."""
+        return cast(
+            "MailboxView",
+            self._call(
+                "PATCH", f"/v1/accounts/{quoted(address)}/mailboxes/{quoted(mailbox)}", body=body
+            ),
+        )
+
     def delete_mailbox(self, address: str, mailbox: str) -> None:
         """Delete a mailbox."""
         self._call("DELETE", f"/v1/accounts/{quoted(address)}/mailboxes/{quoted(mailbox)}")
@@ -364,6 +375,15 @@ class Operations(Connection):
     def delete_message(self, address: str, message_id: str) -> None:
         """Delete a message."""
         self._call("DELETE", f"/v1/accounts/{quoted(address)}/messages/{quoted(message_id)}")
+
+    def change_message(self, address: str, message_id: str, body: MessageChange) -> MessageView:
+        """Update the flags of a message."""
+        return cast(
+            "MessageView",
+            self._call(
+                "PATCH", f"/v1/accounts/{quoted(address)}/messages/{quoted(message_id)}", body=body
+            ),
+        )
 
     def get_raw_message(self, address: str, message_id: str) -> Iterator[bytes]:
         """Download a message."""

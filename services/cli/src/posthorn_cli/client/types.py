@@ -24,6 +24,8 @@ class AccountChange(TypedDict):
     max_messages_per_hour: NotRequired[int | None]
     max_recipients_per_hour: NotRequired[int | None]
     allowed_networks: NotRequired[list[str] | None]
+    save_sent: NotRequired[bool]
+    hidden_imap_capabilities: NotRequired[list[str]]
 
 
 class AccountCreation(TypedDict):
@@ -55,6 +57,8 @@ class AccountView(TypedDict):
     max_messages_per_hour: int | None
     max_recipients_per_hour: int | None
     allowed_networks: list[str] | None
+    save_sent: bool
+    hidden_imap_capabilities: list[str]
     created_at: str
     updated_at: str
 
@@ -116,7 +120,7 @@ class AppPasswordCreation(TypedDict):
     """An app password to create."""
 
     name: str
-    scopes: list[Literal["smtp", "pop3"]]
+    scopes: list[Literal["smtp", "imap", "pop3"]]
 
 
 class AppPasswordView(TypedDict):
@@ -124,7 +128,7 @@ class AppPasswordView(TypedDict):
 
     id: str
     name: str
-    scopes: list[Literal["smtp", "pop3"]]
+    scopes: list[Literal["smtp", "imap", "pop3"]]
     created_at: str
     last_used_at: str | None
 
@@ -209,6 +213,15 @@ class ClassificationView(TypedDict):
     mailbox: str
 
 
+class ClientServerView(TypedDict):
+    """A server to set a mail client up with."""
+
+    protocol: Literal["imap", "pop3", "smtp"]
+    host: str
+    port: int
+    security: Literal["tls", "starttls"]
+
+
 class ComplaintView(TypedDict):
     """A recipient's complaint about a message, from a feedback loop (RFC 5965)."""
 
@@ -252,6 +265,8 @@ class ConfigAccount(TypedDict):
     max_messages_per_hour: NotRequired[int | None]
     max_recipients_per_hour: NotRequired[int | None]
     allowed_networks: NotRequired[list[str] | None]
+    save_sent: NotRequired[bool]
+    hidden_imap_capabilities: NotRequired[list[str]]
     filter_policy: NotRequired[FilterPolicyDocument | None]
 
 
@@ -522,6 +537,7 @@ class DomainDnsView(TypedDict):
     verified_at: str | None
     records: list[DnsRecordView]
     mta_sts_policy: str | None
+    client_servers: list[ClientServerView]
     notes: list[str]
 
 
@@ -674,6 +690,13 @@ class ListingsView(TypedDict):
     listings: list[ListingView]
 
 
+class MailboxChange(TypedDict):
+    """What of a mailbox to change; fields that are left out keep their values."""
+
+    name: NotRequired[str]
+    subscribed: NotRequired[bool]
+
+
 class MailboxCreation(TypedDict):
     """A mailbox to create."""
 
@@ -690,6 +713,7 @@ class MailboxView(TypedDict):
     size_bytes: int
     uidvalidity: int
     uidnext: int
+    subscribed: bool
 
 
 class MailboxesView(TypedDict):
@@ -704,6 +728,13 @@ class MatchedView(TypedDict):
 
     matched: int
     more: bool
+
+
+class MessageChange(TypedDict):
+    """Flags of a message to change; fields that are left out keep their values."""
+
+    flags: NotRequired[list[Literal["seen", "answered", "flagged", "deleted", "draft"]]]
+    keywords: NotRequired[list[str]]
 
 
 class MessageMove(TypedDict):
@@ -773,7 +804,7 @@ class NewAppPasswordView(TypedDict):
 
     id: str
     name: str
-    scopes: list[Literal["smtp", "pop3"]]
+    scopes: list[Literal["smtp", "imap", "pop3"]]
     created_at: str
     last_used_at: str | None
     password: str | None

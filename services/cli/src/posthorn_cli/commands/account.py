@@ -117,6 +117,18 @@ def set_account(
         str | None,
         typer.Option(metavar="CIDR,…|none", help="Networks that mail may be submitted from."),
     ] = None,
+    save_sent: Annotated[
+        bool | None,
+        typer.Option(
+            "--save-sent/--no-save-sent", help="Put a copy of what it sends into its Sent mailbox."
+        ),
+    ] = None,
+    hide_imap_capabilities: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,…|none", help="IMAP capabilities that its clients are not shown."
+        ),
+    ] = None,
 ) -> None:
     """Change what is named; the rest stays. For the password see `posthorn account password`.
 
@@ -128,7 +140,11 @@ def set_account(
         | nullable("max_messages_per_hour", max_messages_per_hour, whole_number)
         | nullable("max_recipients_per_hour", max_recipients_per_hour, whole_number)
         | nullable("allowed_networks", allowed_networks, words_of)
+        | given(save_sent=save_sent)
     )
+    if hide_imap_capabilities is not None:
+        hidden = nullable("hidden", hide_imap_capabilities, words_of)["hidden"]
+        body["hidden_imap_capabilities"] = hidden or []
     require_change(body)
     session.api.get_account(address)
     changed = session.api.change_account(

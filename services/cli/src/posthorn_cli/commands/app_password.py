@@ -13,7 +13,7 @@ from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, Yes, comman
 
 app_passwords = group(
     "App passwords: a password for one program of an account's owner.\n\n"
-    "Example: `posthorn app-password create carol@example.org phone --scope pop3 --scope smtp`"
+    "Example: `posthorn app-password create carol@example.org phone --scope imap --scope smtp`"
 )
 COLUMNS = [
     Column("id"),
@@ -28,6 +28,7 @@ class Scope(StrEnum):
     """What an app password is good for."""
 
     SMTP = "smtp"
+    IMAP = "imap"
     POP3 = "pop3"
 
 
@@ -58,7 +59,7 @@ def create_app_password(
 ) -> None:
     """Create an app password. It is printed this once; into a pipe, only the password.
 
-    Example: `posthorn app-password create carol@example.org phone --scope pop3`
+    Example: `posthorn app-password create carol@example.org phone --scope imap`
     """
     made = session.api.create_app_password(
         address, {"name": name, "scopes": [each.value for each in dict.fromkeys(scope or Scope)]}

@@ -22,6 +22,7 @@ from posthorn_cli.defence_checks import defence_findings
 from posthorn_cli.faults import FAILED, CommandError, lines_of, usage
 from posthorn_cli.filter_probes import filter_findings
 from posthorn_cli.output import Column
+from posthorn_cli.places import Place, place_of
 from posthorn_cli.postmaster import without_postmaster
 from posthorn_cli.probes import (
     BLOCKLISTS,
@@ -30,12 +31,10 @@ from posthorn_cli.probes import (
     UNKNOWN,
     WARN,
     Finding,
-    Place,
     Trip,
     address_of_pointer,
     blocklisted,
     certificate,
-    place_of,
     round_trip,
 )
 from posthorn_cli.reserved import is_reserved
@@ -73,7 +72,7 @@ def doctor(
         list[str] | None,
         typer.Option(
             metavar="HOST:PORT",
-            help="TLS must verify here; smtp:// or pop3:// before it for STARTTLS or STLS.",
+            help="TLS must verify here; smtp://, imap:// or pop3:// before it for STARTTLS.",
         ),
     ] = None,
     message_to: Annotated[
@@ -85,9 +84,13 @@ def doctor(
     smtp: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Where the message is submitted.")
     ] = None,
+    imap: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Where it is read by IMAP, over TLS or STARTTLS."),
+    ] = None,
     pop3: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT", help="Where the message is fetched, over TLS or STLS."),
+        typer.Option(metavar="HOST:PORT", help="Where it is fetched by POP3, over TLS or STLS."),
     ] = None,
     password_file: Annotated[
         str | None, typer.Option(metavar="FILE", help="The account's password; `-`: from stdin.")
@@ -104,20 +107,22 @@ def doctor(
     ] = "30s",
 ) -> None:
     """Check the system: the API and what it needs, each domain's DNS, blocklists, TLS, and a
-    message from SMTP to POP3.
+    message from SMTP to IMAP and POP3.
 
     Each line is ok, warn, fail or unknown (what could not be found out from here). The exit code is
     1 when anything fails.
 
     Example: `posthorn doctor --tls mail.example.org:465 --message-to probe@example.org --smtp
-    mail.example.org:25 --pop3 mail.example.org:995 --password-file probe.password`
+    mail.example.org:25 --imap mail.example.org:993 --password-file probe.password`
     """
     context = verifying_context(_ca_file(session), system=True)
     places = [place_of(each) for each in tls or ()]
     addresses = [_address(each) for each in address or ()]
     if filters and message_to is None:
         raise usage("--filters needs --message-to and --smtp: the port of the role mx")
-    trip = _trip(session, message_to, message_from, smtp, pop3, password_file, seconds_of(wait))
+    trip = _trip(
+        session, message_to, message_from, smtp, imap, pop3, password_file, seconds_of(wait)
+    )
     counts: Counter[str] = Counter()
 
     def counted() -> Iterator[dict[str, str]]:
@@ -320,20 +325,29 @@ def _trip(
     recipient: str | None,
     sender: str | None,
     smtp: str | None,
+    imap: str | None,
     pop3: str | None,
     password_file: str | None,
     seconds: float,
 ) -> Trip | None:
     if recipient is None:
-        if smtp or pop3 or sender or password_file:
+        if smtp or imap or pop3 or sender or password_file:
             raise usage("name the recipient of the test message: --message-to")
         return None
-    if smtp is None or pop3 is None:
+    if smtp is None or (imap is None and pop3 is None):
         raise usage(
-            "a test message needs --smtp and --pop3: where it is submitted, and where it is fetched"
+            "a test message needs --smtp, where it is submitted, and --imap or --pop3, where it is read"
         )
     password = secret(session.output, f"password of {recipient}", password_file)
-    return Trip(sender or recipient, recipient, password, place_of(smtp), place_of(pop3), seconds)
+    return Trip(
+        sender or recipient,
+        recipient,
+        password,
+        place_of(smtp),
+        place_of(imap) if imap else None,
+        place_of(pop3) if pop3 else None,
+        seconds,
+    )
 
 
 def _address(text: str) -> IPv4Address | IPv6Address:

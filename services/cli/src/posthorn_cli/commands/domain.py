@@ -43,6 +43,7 @@ COLUMNS = [
     Column("created_at"),
 ]
 DNS_COLUMNS = [Column("name"), Column("ttl"), Column("type"), Column("value"), Column("need")]
+CLIENT_COLUMNS = [Column("protocol"), Column("host"), Column("port"), Column("security")]
 CHECK_COLUMNS = [
     Column("verdict", style=state_style),
     Column("need"),
@@ -200,6 +201,17 @@ def show_dns(
     session.output.items(_by_value(found["records"]), DNS_COLUMNS)
     for note in found["notes"]:
         session.output.note(note)
+
+
+@command(domains, "clients")
+def show_client_servers(session: Session, name: Domain) -> None:
+    """Show the servers that mail clients of a domain's accounts are set up with.
+
+    The preferred ones come first; the user name is always the address in full.
+
+    Example: `posthorn domain clients example.org`
+    """
+    session.output.items(session.api.get_dns(name)["client_servers"], CLIENT_COLUMNS)
 
 
 @command(domains, "dns-check")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
+from posthorn_cli.client.types import MailboxChange
 from posthorn_cli.options import Address
 from posthorn_cli.output import Column, size
 from posthorn_cli.session import Session, Yes, command, group
+from posthorn_cli.values import given, require_change
 
 mailboxes = group(
     "Mailboxes of an account: its folders.\n\nExample: `posthorn mailbox list carol@example.org`"
@@ -20,6 +22,7 @@ COLUMNS = [
     Column("messages"),
     Column("unseen"),
     Column("size_bytes", "size", size),
+    Column("subscribed"),
 ]
 
 
@@ -39,6 +42,31 @@ def create_mailbox(session: Session, address: Address, name: Name) -> None:
     Example: `posthorn mailbox create carol@example.org Work/2026`
     """
     session.output.item(session.api.create_mailbox(address, {"name": name}), COLUMNS)
+
+
+@command(mailboxes, "set")
+def set_mailbox(
+    session: Session,
+    address: Address,
+    name: Name,
+    *,
+    rename: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Its new name, for those below it too.")
+    ] = None,
+    subscribed: Annotated[
+        bool | None,
+        typer.Option("--subscribed/--not-subscribed", help="Whether mail clients show it."),
+    ] = None,
+) -> None:
+    """Rename a mailbox, or say whether mail clients show it.
+
+    Example: `posthorn mailbox set carol@example.org Work/2026 --rename Archive/2026`
+    """
+    body = given(name=rename, subscribed=subscribed)
+    require_change(body)
+    session.output.item(
+        session.api.change_mailbox(address, name, cast("MailboxChange", body)), COLUMNS
+    )
 
 
 @command(mailboxes, "delete")

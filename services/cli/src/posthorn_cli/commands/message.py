@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
+from posthorn_cli.client.types import MessageChange
 from posthorn_cli.faults import CommandError
 from posthorn_cli.options import Address
 from posthorn_cli.output import Column, size
 from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, Yes, command, group
-from posthorn_cli.values import given, size_of, start_of
+from posthorn_cli.values import given, nullable, require_change, size_of, start_of, words_of
 from posthorn_cli.verdicts import FILED, VERDICT
 
 messages = group(
@@ -195,6 +196,38 @@ def delete_message(
     session.ask(f"Delete the message {message} of {address}?", yes)
     session.api.delete_message(address, message)
     session.output.deleted("message", message)
+
+
+@command(messages, "flag")
+def flag_message(
+    session: Session,
+    address: Address,
+    message: Message,
+    *,
+    flags: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FLAG,…|none",
+            help="Flags it is to have: seen, answered, flagged, deleted, draft.",
+        ),
+    ] = None,
+    keywords: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEYWORD,…|none", help="Keywords it is to have, such as `$Forwarded`."
+        ),
+    ] = None,
+) -> None:
+    """Set the flags or keywords of a message.
+
+    Example: `posthorn message flag carol@example.org 0198c1d2-… --flags seen,flagged`
+    """
+    body = nullable("flags", flags, words_of) | nullable("keywords", keywords, words_of)
+    require_change(body)
+    change = {name: words or [] for name, words in body.items()}
+    session.output.item(
+        session.api.change_message(address, message, cast("MessageChange", change)), COLUMNS
+    )
 
 
 @command(messages, "move")

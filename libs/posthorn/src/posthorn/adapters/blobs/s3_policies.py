@@ -7,8 +7,8 @@ Rules:
   not list gets 403 for a missing bucket as for an existing one.
 - scan reads bodies, and writes those anew that were accepted unscanned; it needs no mark, since it
   takes keys from messages only.
-- pop3 and relay read; only delivery deletes, and lists to find orphans. api reads, and writes
-  messages sent or imported.
+- pop3 and relay read; only delivery deletes, and lists to find orphans. imap reads, and writes
+  messages appended; api reads, and writes messages sent or imported.
 - Each part compares the mark of the installation (ADR 18); delivery and api write it, and delivery
   keeps orphans under ``trash/``.
 - No part may create the bucket: it is created before, or by another login (the bundled server's).
@@ -33,6 +33,7 @@ PARTS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "relay": {BODIES: _GET, SEGMENTS: _GET, MARK: _GET},
     "scan": {BODIES: _BOTH},
     "pop3": {BODIES: _GET, SEGMENTS: _GET, MARK: _GET},
+    "imap": {BODIES: _BOTH, SEGMENTS: _BOTH, MARK: _GET},
     "api": {BODIES: _BOTH, SEGMENTS: _BOTH, MARK: _BOTH},
 }
 """Permitted object operations, by part and key prefix."""

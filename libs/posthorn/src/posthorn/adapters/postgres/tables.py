@@ -66,6 +66,7 @@ INBOX = 1
 """``mailbox_id`` of the INBOX in every account; Sent is 3, Trash 4. Drafts and Archive have 5 and 6
 in accounts made since schema 0016: look them up by role."""
 JUNK = 2
+SENT = 3
 
 metadata = MetaData(
     naming_convention={
@@ -435,7 +436,7 @@ app_passwords = Table(
     ),
     Column("name", Text, nullable=False),
     Column("key_hash", LargeBinary, nullable=False, unique=True),  # SHA-256 of 256 random bits
-    Column("scopes", ARRAY(Text), nullable=False),  # smtp, pop3
+    Column("scopes", ARRAY(Text), nullable=False),  # smtp, imap, pop3
     _created(),
     Column("last_used_at", DateTime(timezone=True)),
 )

@@ -28,7 +28,7 @@ from posthorn.ports.idempotency import Receipt
 
 _COLUMNS = (
     "a.id, a.domain_id, d.tenant_id, a.address, a.quota_bytes, a.used_bytes, a.used_messages, a.state,"
-    f" a.created_at, a.updated_at, {SENDING.format('a')}"
+    f" a.save_sent, a.imap_hidden, a.created_at, a.updated_at, {SENDING.format('a')}"
 )
 _ACCOUNT = (
     f"SELECT {_COLUMNS} FROM accounts a JOIN domains d ON d.id = a.domain_id WHERE {{visible}}"
@@ -137,7 +137,7 @@ class PostgresAccounts:
                 connection,
                 "accounts",
                 row["id"],
-                ("password_hash", "quota_bytes", "state", *RULES),
+                ("password_hash", "quota_bytes", "state", "save_sent", "imap_hidden", *RULES),
                 values,
             )
             await write_audit(connection, row["tenant_id"], address, values)
@@ -163,7 +163,11 @@ class PostgresAccounts:
 
 def _as_account(row: Any) -> Account:
     names = ("address", "quota_bytes", "used_bytes", "used_messages", "created_at", "updated_at")
-    values = {name: row[name] for name in names}
+    values = {name: row[name] for name in (*names, "save_sent")}
     return Account(
-        state=AccountState(row["state"]), sending=sending(row), version=version_of(row), **values
+        state=AccountState(row["state"]),
+        sending=sending(row),
+        imap_hidden=tuple(row["imap_hidden"]),
+        version=version_of(row),
+        **values,
     )

@@ -39,12 +39,12 @@ from posthorn.adapters.postgres.queue import enqueue as outbound
 from posthorn.adapters.postgres.queue import long_senders
 from posthorn.adapters.postgres.replication import confirm
 from posthorn.adapters.postgres.reports.noting import note_reports
-from posthorn.adapters.postgres.tables import INBOX, JUNK
+from posthorn.adapters.postgres.tables import INBOX, JUNK, SENT
 from posthorn.model.filter_policy import Action
 from posthorn.model.room import crossed_sql
 from posthorn.ports.filing import Authors
 from posthorn.ports.mailbox_hints import Announce, Changed, announce_nothing
-from posthorn.ports.mailbox_view import ChangeKind
+from posthorn.ports.mailbox_view import SEEN, ChangeKind
 from posthorn.ports.mailboxes import AccountsGone, LongSender, Resolution
 from posthorn.ports.segments import Segment, SegmentMessage
 
@@ -94,7 +94,10 @@ _INSERT_ENTRIES = f"""
 WITH uids AS (
     UPDATE mailboxes b SET uidnext = b.uidnext + n.messages, {ADD_COUNTS}
       FROM (
-          SELECT account_id, mailbox_id, messages, messages AS unseen, 0 AS deleted, octets
+          SELECT account_id, mailbox_id, messages, CASE mailbox_id WHEN {
+    SENT
+} THEN 0 ELSE messages END AS unseen, 0 AS deleted,
+                 octets
             FROM unnest($1::bigint[], $2::integer[], $3::bigint[], $4::bigint[]) AS n (account_id, mailbox_id, messages, octets)
       ) AS n
      WHERE b.account_id = n.account_id AND b.mailbox_id = n.mailbox_id
@@ -107,9 +110,9 @@ WITH uids AS (
     )
 }
 ), entries AS (
-    INSERT INTO mailbox_entries (account_id, mailbox_id, uid, message_id, size_crlf, internal_date, modseq)
+    INSERT INTO mailbox_entries (account_id, mailbox_id, uid, message_id, size_crlf, internal_date, modseq, flags)
     SELECT e.account_id, e.mailbox_id, uids.first + e.rank, e.message_id, e.size_crlf, to_timestamp(e.received_at),
-           uids.modseq
+           uids.modseq, CASE e.mailbox_id WHEN {SENT} THEN {SEEN} ELSE 0 END
       FROM unnest($8::bigint[], $9::integer[], $10::bigint[], $11::uuid[], $12::bigint[], $13::float8[])
            AS e (account_id, mailbox_id, rank, message_id, size_crlf, received_at)
       JOIN uids ON uids.account_id = e.account_id AND uids.mailbox_id = e.mailbox_id
@@ -129,6 +132,7 @@ SELECT account_id, mailbox_id, modseq,
        (SELECT pg_notify('directory', '') WHERE EXISTS (SELECT FROM told)) AS notified
   FROM uids
 """
+_SAVERS = "SELECT address, id FROM accounts WHERE address = ANY ($1::text[]) AND save_sent"
 
 
 class PostgresMailboxes:
@@ -180,6 +184,13 @@ class PostgresMailboxes:
         async with self._database.session() as connection:
             return await long_senders.find(connection, asked)
 
+    async def savers(self, submitters: Collection[str]) -> Mapping[str, int]:
+        """Return the accounts that save what they submit; see the port. Raises Unavailable."""
+        asked = [each for each in submitters if clean_text(each) == each]
+        async with self._database.session() as connection:
+            rows = await connection.fetch(_SAVERS, asked)
+        return {row["address"]: row["id"] for row in rows}
+
     async def deliver(self, segments: Sequence[Segment]) -> int:
         """Write a batch, all or nothing; return the number of entries created.
 
@@ -217,8 +228,8 @@ async def insert_messages(
 
 
 def _accounts_of(message: SegmentMessage) -> list[int]:
-    withheld = [each.account for each in message.withheld if each.account is not None]
-    return [*message.accounts, *withheld]
+    others = [message.sent, *(each.account for each in message.withheld)]
+    return [*message.accounts, *(account for account in others if account is not None)]
 
 
 def _by_receipt(segments: Sequence[Segment]) -> list[tuple[UUID, SegmentMessage]]:
@@ -246,7 +257,10 @@ def _columns(
             message.envelope.body.has_dot_lines,
             message.envelope.body.sha256,
             message.envelope.body.return_path_octets,
-            len(set(message.accounts)) + len(message.withheld) + (outbound.open_rows(message) > 0),
+            len(set(message.accounts))
+            + len(message.withheld)
+            + (message.sent is not None)
+            + (outbound.open_rows(message) > 0),
             message.envelope.received_at,
             clean_text(message.envelope.reverse_path),
             clean_text(message.envelope.summary.subject),
@@ -280,7 +294,8 @@ async def lock_accounts(connection: Connection, accounts: Sequence[int]) -> None
 async def make_entries(
     connection: Connection, messages: Sequence[SegmentMessage], changed: list[Changed]
 ) -> int:
-    """Insert messages, in this order, into INBOX or Junk of each of their accounts; return the
+    """Insert messages, in this order, into INBOX or Junk of each of their accounts, and into Sent
+    of the submitting account that keeps a copy; return the
     number of entries, and add the mailboxes to ``changed``."""
     ranks: Counter[tuple[int, int]] = Counter()
     octets: Counter[tuple[int, int]] = Counter()
@@ -289,9 +304,10 @@ async def make_entries(
     entries: list[tuple[int, int, int, UUID, int, float]] = []
     for message in messages:
         envelope, size = message.envelope, message.envelope.body.size
-        for account in dict.fromkeys(message.accounts):
-            decision = message.filed.get(account)
-            box = JUNK if decision is not None and decision.action is Action.JUNK else INBOX
+        places = [(account, _box(message, account)) for account in dict.fromkeys(message.accounts)]
+        if message.sent is not None:
+            places.append((message.sent, SENT))
+        for account, box in places:
             rank = ranks[account, box]
             entries.append((account, box, rank, envelope.id, size, envelope.received_at))
             ranks[account, box] += 1
@@ -316,3 +332,8 @@ async def make_entries(
         raise LookupError("an account has no such mailbox")
     changed += [(row["account_id"], row["mailbox_id"], row["modseq"]) for row in rows]
     return len(entries)
+
+
+def _box(message: SegmentMessage, account: int) -> int:
+    decision = message.filed.get(account)
+    return JUNK if decision is not None and decision.action is Action.JUNK else INBOX

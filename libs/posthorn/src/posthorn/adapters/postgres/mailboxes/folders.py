@@ -11,7 +11,8 @@ from posthorn.adapters.postgres.access.idempotency import keep_answer
 from posthorn.adapters.postgres.access.tenant_scope import Scoped, found
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.mailboxes.changes import changing, recount
-from posthorn.ports.account_mail import Mailbox
+from posthorn.adapters.postgres.mailboxes.edits import change_mailbox
+from posthorn.ports.account_mail import Mailbox, MailboxChange
 from posthorn.ports.errors import Conflict, NotFound
 from posthorn.ports.folders import MOST_FOLDERS, MOST_SUBSCRIPTIONS
 from posthorn.ports.idempotency import Receipt
@@ -21,9 +22,15 @@ _FIND = Scoped(
     "SELECT a.id, a.quota_bytes, a.used_bytes, d.tenant_id, d.undelete_days"
     " FROM accounts a JOIN domains d ON d.id = a.domain_id WHERE {visible} AND a.address = $2"
 )
-_LIST = """
-    SELECT mailbox_id, name, role, messages, unseen, octets, uidvalidity, uidnext, counted_modseq = modseq AS is_counted
-      FROM mailboxes WHERE account_id = $1
+# until its first login by IMAP an account counts as subscribed to everything
+_SUBSCRIBED = """
+    (NOT (SELECT imap_prepared FROM accounts WHERE id = $1)
+     OR EXISTS (SELECT FROM mailbox_subscriptions s WHERE s.account_id = $1 AND s.name = b.name)) AS subscribed
+"""
+_LIST = f"""
+    SELECT mailbox_id, name, role, messages, unseen, octets, uidvalidity, uidnext, counted_modseq = modseq AS is_counted,
+           {_SUBSCRIBED}
+      FROM mailboxes b WHERE account_id = $1
      ORDER BY role IS NULL, CASE WHEN role IS NULL THEN 0 ELSE mailbox_id END, name
 """
 # Of ids and validities what is there counts as well: the release before does not count. A former
@@ -51,7 +58,7 @@ _MAKE = """
     INSERT INTO mailboxes (account_id, mailbox_id, name, uidvalidity, counted_modseq)
     SELECT $1, numbers.id + made.place, made.name, numbers.validity + made.place, 1
       FROM numbers, unnest($2::text[]) WITH ORDINALITY AS made (name, place)
-    RETURNING name, role, messages, unseen, octets, uidvalidity, uidnext
+    RETURNING name, role, messages, unseen, octets, uidvalidity, uidnext, true AS subscribed
 """
 _SUBSCRIBE = f"""
     INSERT INTO mailbox_subscriptions (account_id, name)
@@ -99,6 +106,25 @@ class PostgresAccountMailboxes:
                 await keep_answer(connection, receipt.reservation, receipt.render(made[0]))
             return made[0]
 
+    async def change_mailbox(
+        self, tenant: UUID | None, address: str, name: str, change: MailboxChange
+    ) -> Mailbox:
+        """Rename it, or change its subscription."""
+        async with self._database.transaction() as connection:
+            account = await account_of(connection, tenant, address, "FOR NO KEY UPDATE OF a")
+            present = await change_mailbox(connection, account, name, change)
+            details = {"mailbox": name} | {
+                field: value
+                for field, value in (("to", change.name), ("subscribed", change.subscribed))
+                if value is not None
+            }
+            await write_audit(connection, account["tenant_id"], address, details)
+            rows = await connection.fetch(_LIST, account["id"])
+            if not all(row["is_counted"] for row in rows):
+                await recount(connection, account["id"], [row["mailbox_id"] for row in rows])
+                rows = await connection.fetch(_LIST, account["id"])
+            return next(_as_mailbox(row) for row in rows if row["name"] == present)
+
     async def delete_mailbox(self, tenant: UUID | None, address: str, name: str) -> None:
         """Delete an empty mailbox that is not a standard one."""
         async with changing(self._database, self._announce) as (connection, changed):
@@ -139,7 +165,10 @@ async def make_mailboxes(
 
 
 def _as_mailbox(row: Any) -> Mailbox:
-    names = ("name", "role", "messages", "unseen", "octets", "uidvalidity", "uidnext")
+    names = (
+        *("name", "role", "messages", "unseen", "octets", "uidvalidity", "uidnext"),
+        "subscribed",
+    )
     return Mailbox(**{name: row[name] for name in names})
 
 

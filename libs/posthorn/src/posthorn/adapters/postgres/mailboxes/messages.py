@@ -29,13 +29,21 @@ from posthorn.adapters.postgres.mailboxes.changes import (
     log_changes,
 )
 from posthorn.adapters.postgres.mailboxes.classifications import classify, mailboxes_of
+from posthorn.adapters.postgres.mailboxes.edits import set_flags
 from posthorn.adapters.postgres.mailboxes.expunge import remove
 from posthorn.adapters.postgres.mailboxes.folders import PostgresAccountMailboxes, account_of
 from posthorn.adapters.postgres.tables import INBOX
 from posthorn.model.blob_range import BodyLocation
 from posthorn.model.classification import said_by_move
 from posthorn.model.room import crossed_sql
-from posthorn.ports.account_mail import DeletedKey, DeletedMessage, Found, Message, Which
+from posthorn.ports.account_mail import (
+    DeletedKey,
+    DeletedMessage,
+    FlagChange,
+    Found,
+    Message,
+    Which,
+)
 from posthorn.ports.changes import Change
 from posthorn.ports.errors import Conflict, FieldError, NotFound, Unavailable, ValidationFailed
 from posthorn.ports.mailbox_view import ChangeKind
@@ -214,6 +222,19 @@ class PostgresAccountMail(PostgresAccountMailboxes):
         if row["key"] is None:
             raise Unavailable("postgres", f"the message {message} is referenced but has no segment")
         return _as_message(row), as_location(row, message=message, size=row["size"])
+
+    async def change_flags(
+        self, tenant: UUID | None, address: str, message: UUID, change: FlagChange
+    ) -> Message:
+        """Change flags in every mailbox."""
+        async with changing(self._database, self._announce) as (connection, changed):
+            found = await account_of(connection, tenant, address, "FOR NO KEY UPDATE OF a")
+            await _one(connection, found["id"], address, message)
+            rows = await set_flags(connection, found["id"], message, change)
+            changed += changed_of(found["id"], rows)
+            details = {"message": message, "flags": change.flags, "keywords": change.keywords}
+            await write_audit(connection, found["tenant_id"], address, details)
+            return _as_message(await _one(connection, found["id"], address, message))
 
     async def move_message(
         self, tenant: UUID | None, address: str, message: UUID, mailbox: str

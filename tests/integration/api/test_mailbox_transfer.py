@@ -325,6 +325,45 @@ async def test_where_an_archive_has_it_or_where_the_caller_wants_it(
     await seed.sums_hold()
 
 
+async def test_keywords_come_in_and_go_out_again(api: Api, seed: DatabaseSeed) -> None:
+    given = [["$Forwarded", "Red"], ["RED", "$forwarded", "late"], [], ["a(b", "\\Seen", "ok"]]
+    many = [f"k{number}" for number in range(63)]
+    given += [[f"{each}.{number}" for each in many] for number in range(4)]
+    files = b"".join(
+        file_header(f"INBOX/cur/170000000{number}.a:2,S", 8, 12, keywords)
+        + b"A: %d\r\n\r\n" % number
+        + padding(8)
+        for number, keywords in enumerate(given)
+    )
+    assert await summary(api, files + END, ALICE, format="maildir") == (len(given), 0, 0)
+    kept = await seed.rows(
+        "SELECT e.keywords FROM mailbox_entries e JOIN accounts a ON a.id = e.account_id"
+        " WHERE a.address = 'alice@example.test' ORDER BY internal_date"
+    )
+    assert [row[0] for row in kept[:4]] == [
+        ["$Forwarded", "Red"],
+        ["Red", "$Forwarded", "late"],
+        [],
+        ["ok"],
+    ]
+    listed = await seed.rows(
+        "SELECT b.keywords FROM mailboxes b JOIN accounts a ON a.id = b.account_id"
+        " WHERE a.address = 'alice@example.test' AND b.name = 'INBOX'"
+    )
+    assert listed[0][0][:4] == ["$Forwarded", "Red", "late", "ok"]
+    assert (len(listed[0][0]), sum(len(row[0]) for row in kept)) == (200, 202), (
+        "a mailbox has no more keywords, and what is beyond them is left out"
+    )
+    out = await api.client.get(f"{ALICE}/export", params={"format": "maildir"})
+    assert await summary(api, out.content, BOB, format="maildir") == (len(given), 0, 0)
+    there = await seed.rows(
+        "SELECT e.keywords FROM mailbox_entries e JOIN accounts a ON a.id = e.account_id"
+        " WHERE a.address = 'bob@example.test' ORDER BY internal_date"
+    )
+    assert there == kept
+    await seed.sums_hold()
+
+
 async def test_dates_of_files_are_those_of_their_headers(api: Api) -> None:
     files = [
         (

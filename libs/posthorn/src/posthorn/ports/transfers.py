@@ -33,6 +33,7 @@ class Exported:
     received_at: datetime
     reverse_path: str
     location: BodyLocation
+    keywords: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ class Entry:
     flags: int
     received_at: float
     """Seconds since the epoch."""
+    keywords: tuple[str, ...] = ()
+    """Those beyond the most that a mailbox may have are left out."""
 
 
 @dataclass(frozen=True, slots=True)

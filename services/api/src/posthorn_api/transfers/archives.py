@@ -12,6 +12,7 @@ from typing import Protocol
 
 from posthorn.wire.archive import maildir
 from posthorn.wire.archive.compressed import NotUnpackedError, compression_of, unpacked
+from posthorn.wire.archive.keywords import keywords_of
 from posthorn.wire.archive.mbox import MboxMessage, MboxReader
 from posthorn.wire.archive.tar import TarFile, TarReader
 from posthorn.wire.message.before_header import header_first
@@ -59,6 +60,7 @@ class Incoming:
     """Why its mailbox cannot be told; it can be imported into one that the caller names."""
     left_out: str = ""
     """Why it is no mail of its owner's; empty for mail."""
+    keywords: tuple[str, ...] = ()
 
 
 class Reading(Protocol):
@@ -198,9 +200,10 @@ def _of_maildir(file: TarFile, root: Sequence[str], limit: int) -> Incoming | No
     mailbox, name = place
     at = maildir.received_at(name)
     flags = maildir.flags_of(name)
-    return _made(
+    made = _made(
         file.content, "", file.modified_at if at is None else at, flags, mailbox, file.path, limit
     )
+    return replace(made, keywords=keywords_of(file.keywords)) if file.keywords else made
 
 
 def _of_files(file: TarFile, limit: int) -> Incoming | None:

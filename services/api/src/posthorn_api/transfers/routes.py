@@ -79,8 +79,8 @@ async def export_mail(
         Line | None, Query(description="Only this mailbox; without it, all mailboxes.")
     ] = None,
 ) -> Response:
-    """The formats mbox (Status, X-Status) and maildir keep flags, maildir and eml keep
-    mailboxes; all formats keep each message byte for byte.
+    """The formats mbox (Status, X-Status) and maildir keep flags, maildir also keywords (the record
+    `POSTHORN.keywords` of a file's pax header), maildir and eml keep mailboxes; all formats keep each message byte for byte.
     """
     contents, pieces = await service.export(caller, address, form, mailbox)
     media, ending = _MEDIA[form]
@@ -128,7 +128,8 @@ async def import_mail(
     """Mailboxes that do not exist are created. Messages that the account already has, byte for byte
     in any mailbox, are skipped: if an import ends early, repeat it as a whole. Dates are taken
     from the file (the From line, or the names in a Maildir), otherwise from the Received and
-    Date fields; flags from the names in a Maildir, or from Status and X-Status.
+    Date fields; flags from the names in a Maildir, or from Status and X-Status; keywords from the record
+    `POSTHORN.keywords` of a file's pax header, separated by spaces.
     """
     pieces = request.state.pieces
     try:

@@ -382,7 +382,13 @@ class _Import:
             role="import",
         )
         self._batch.append(
-            _Waiting(number, incoming.name, content, envelope, Entry(mailbox, incoming.flags, at))
+            _Waiting(
+                number,
+                incoming.name,
+                content,
+                envelope,
+                Entry(mailbox, incoming.flags, at, incoming.keywords),
+            )
         )
         self._octets += len(content)
 

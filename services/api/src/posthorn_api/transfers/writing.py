@@ -38,7 +38,7 @@ async def written(
         path = f"{folder}/cur/{maildir.file_name(number, at, entry.flags)}"
     else:
         path = f"{folder}/{entry.uid:010}-{entry.location.message}.eml"
-    yield file_header(path, size, at)
+    yield file_header(path, size, at, entry.keywords if form is Format.MAILDIR else ())
     yield first
     async for piece in pieces:
         yield piece

@@ -6,6 +6,8 @@ Rules:
 - Plain files are read; directories, links and devices are ignored. Long names come by pax headers
   or GNU's ``L`` entries.
 - Nothing is ever written to a path of an archive, so paths need no check.
+- IMAP keywords of a message are a record of its pax header, ``POSTHORN.keywords``, separated by
+  spaces (POSIX.1-2001 leaves names with a vendor in capitals to vendors).
 - Data before a file (pax headers, long names) has a limit of its own, so that an archive cannot
   exhaust memory with it.
 """
@@ -13,7 +15,7 @@ Rules:
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from posthorn.wire.archive.compressed import compression_of
@@ -21,6 +23,7 @@ from posthorn.wire.archive.compressed import compression_of
 BLOCK = 512
 END = bytes(2 * BLOCK)
 """The end of an archive."""
+KEYWORDS = "POSTHORN.keywords"
 _LONGEST_HEADER = 64 * 1024
 _LONGEST_PATH = 4096
 
@@ -38,12 +41,16 @@ class TarFile:
     """Seconds since the epoch."""
     content: bytes | None
     """None when it is longer than the limit."""
+    keywords: str = ""
+    """Separated by spaces, as the archive has them."""
 
 
-def file_header(path: str, size: int, at: float) -> bytes:
+def file_header(path: str, size: int, at: float, keywords: Sequence[str] = ()) -> bytes:
     """Return the header of a file of ``size`` bytes, last changed at ``at`` in seconds since the
     epoch."""
     info = tarfile.TarInfo(path)
+    if keywords:
+        info.pax_headers = {KEYWORDS: " ".join(keywords)}
     info.size, info.mtime, info.mode = size, int(at), 0o600
     return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
 
@@ -70,6 +77,7 @@ class TarReader:
         self._held = bytearray()
         self._info: tarfile.TarInfo | None = None
         self._skip = 0
+        self._keywords = ""  # of the file at hand
         self._over: dict[str, str] = {}  # values of pax and GNU headers for the next file
         self._is_over = False
         self._began = False
@@ -156,6 +164,7 @@ class TarReader:
 
     def _apply(self, info: tarfile.TarInfo) -> None:
         over, self._over = self._over, {}
+        self._keywords = over.get(KEYWORDS, "")
         info.name = over.get("path", info.name)
         try:
             info.size = int(over.get("size", info.size))
@@ -170,9 +179,10 @@ class TarReader:
         if info.type == tarfile.GNUTYPE_LONGNAME:
             self._over["path"] = content.rstrip(b"\0").decode("utf-8", "surrogateescape")
             return None
-        return TarFile(info.name[:_LONGEST_PATH], float(info.mtime), content)
+        return TarFile(info.name[:_LONGEST_PATH], float(info.mtime), content, self._keywords)
 
 
+_RECORDS = frozenset({"path", "size", "mtime", KEYWORDS})
 _WITHOUT_CONTENT = (
     tarfile.LNKTYPE,
     tarfile.SYMTYPE,
@@ -196,4 +206,4 @@ def _pax(content: bytes) -> dict[str, str]:
         name, _, value = record.partition(b"=")
         found[name.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
         at += int(digits)
-    return {name: value for name, value in found.items() if name in ("path", "size", "mtime")}
+    return {name: value for name, value in found.items() if name in _RECORDS}

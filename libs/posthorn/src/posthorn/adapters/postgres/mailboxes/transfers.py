@@ -28,6 +28,7 @@ from posthorn.adapters.postgres.mailboxes.changes import (
 )
 from posthorn.adapters.postgres.mailboxes.delivery import insert_messages
 from posthorn.adapters.postgres.mailboxes.folders import account_of, make_mailboxes
+from posthorn.adapters.postgres.mailboxes.imported_keywords import set_keywords
 from posthorn.model.blob_range import BodyLocation
 from posthorn.model.room import crossed_sql
 from posthorn.ports.errors import Conflict, NotFound
@@ -44,7 +45,7 @@ _COUNT = """
      WHERE account_id = $1 AND mailbox_id = ANY ($2::integer[])
 """
 _ENTRIES = """
-    SELECT e.mailbox_id, e.uid, e.flags, e.internal_date, m.reverse_path,
+    SELECT e.mailbox_id, e.uid, e.flags, e.internal_date, m.reverse_path, e.keywords,
            m.id, s.key, m.offset_octets, m.stored_octets, m.encoding, m.size_crlf, m.has_dot_lines
       FROM mailbox_entries e JOIN messages m ON m.id = e.message_id JOIN segments s ON s.id = m.segment_id
      WHERE e.account_id = $1 AND e.mailbox_id = ANY ($2::integer[])
@@ -136,7 +137,8 @@ class PostgresTransfers:
                 row["flags"],
                 row["internal_date"],
                 row["reverse_path"],
-                BodyLocation(*tuple(row)[5:]),
+                BodyLocation(*tuple(row)[6:]),
+                tuple(row["keywords"]),
             )
             for row in rows
         ]
@@ -233,6 +235,15 @@ async def _enter(
     )
     if not made or made[0]["entries"] != len(rows):
         raise LookupError("an entry was not written")  # every mailbox was created above
+    await set_keywords(
+        connection,
+        importing.account,
+        [
+            (message.envelope.id, entry.mailbox, entry.keywords)
+            for message, entry in fitting
+            if entry.keywords
+        ],
+    )
     return changed_of(importing.account, made)
 
 

@@ -357,6 +357,7 @@ def schema() -> Schema:
                             "lagThreshold": whole(1),
                             "natsMonitoringEndpoint": TEXT,
                             "natsAccount": NAME,
+                            "prometheusAddress": TEXT,
                         }
                     ),
                 ),

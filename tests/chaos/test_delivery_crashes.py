@@ -131,6 +131,24 @@ async def test_a_process_killed_at_this_point_loses_nothing_and_doubles_nothing(
     await env.seed.sums_hold()
 
 
+async def test_a_process_killed_with_frames_in_hand_delivers_each_of_their_messages_once(
+    env: DeliveryEnv, delivery: DeliveryProcess
+) -> None:
+    (account,) = await env.seed.accounts(1)
+    bodies = [b"%d\r\n" % number for number in range(90)]
+    await asyncio.gather(*(env.send(body, "user0@example.test") for body in bodies))
+    assert await env.left() == 90
+    for point in ("after-put", "after-commit"):
+        with delivery.started(point) as process:
+            assert await ended(process) == -signal.SIGKILL
+    assert await env.left() == 90
+    with delivery.started():
+        await env.settled()
+    assert sorted(await env.bodies(account)) == sorted(bodies)
+    assert await env.dead.parked(0, 100) == []
+    await env.seed.sums_hold()
+
+
 async def test_a_process_killed_again_and_again_under_load(
     env: DeliveryEnv, delivery: DeliveryProcess
 ) -> None:

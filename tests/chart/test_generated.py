@@ -15,7 +15,7 @@ import pytest
 import yaml
 from deploy.helm.generate import entries, outputs
 
-from posthorn.model.streams import INGEST, INGEST_CONSUMER
+from posthorn.model.streams import FRAMES_CONSUMER, INGEST, INGEST_CONSUMER
 from tests.chart.rendering import CHART, Object, Rendered, case, render, values_of
 
 ROOT = Path(__file__).parents[2]
@@ -172,11 +172,29 @@ def test_the_ingest_alert_knows_the_limit() -> None:
     assert "8589934592" in filling["expr"]
 
 
-def test_keda_looks_at_the_streams_consumer() -> None:
-    trigger = case("everything").by_kind("ScaledObject")["post-delivery"]["spec"]["triggers"][0][
-        "metadata"
+def test_keda_looks_at_the_streams_consumers() -> None:
+    triggers = case("everything").by_kind("ScaledObject")["post-delivery"]["spec"]["triggers"]
+    looked_at = [trigger["metadata"] for trigger in triggers]
+    assert [(each["stream"], each["consumer"]) for each in looked_at] == [
+        (INGEST, INGEST_CONSUMER),
+        (INGEST, FRAMES_CONSUMER),
     ]
-    assert (trigger["stream"], trigger["consumer"]) == (INGEST, INGEST_CONSUMER)
+    assert [each["lagThreshold"] for each in looked_at] == ["2000", "125"]
+
+
+def test_keda_counts_the_messages_of_frames_where_prometheus_knows_them() -> None:
+    rendered = render(
+        {
+            "delivery": {
+                "keda": {"enabled": True, "prometheusAddress": "http://prometheus:9090"},
+            }
+        }
+    )
+    scaled = rendered.by_kind("ScaledObject")["posthorn-delivery"]["spec"]["triggers"]
+    assert [each["metadata"].get("lagThreshold") for each in scaled] == ["2000", "2000", None]
+    exact = scaled[2]["metadata"]
+    assert exact["threshold"] == "2000"
+    assert exact["query"].startswith("max(posthorn_delivery_backlog_messages{")
 
 
 def nats_passwords(rendered: Rendered) -> dict[str, str]:

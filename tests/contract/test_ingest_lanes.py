@@ -10,10 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from posthorn.adapters.nats.connection import Connection
-from posthorn.adapters.nats.ingest_consumer import NatsDelivery, NatsIngestSource
+from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
 from posthorn.adapters.nats.layout import consumers, ensure_layout, streams
 from posthorn.adapters.nats.strays import NatsStrays
-from posthorn.model.streams import INGEST, INGEST_CONSUMER, RETRY_CONSUMER, UNSCANNED_CONSUMER
+from posthorn.model.streams import (
+    FRAMES,
+    FRAMES_CONSUMER,
+    INGEST,
+    INGEST_CONSUMER,
+    RETRY_CONSUMER,
+    UNSCANNED_CONSUMER,
+)
+from posthorn.ports.ingest import Delivery
 from posthorn_delivery.repairer import Repairer
 from posthorn_local.embedded import Nats
 from tests.support.delivery_env import delivery_env
@@ -64,12 +72,13 @@ LANES = {
     INGEST_CONSUMER: "ingest.*",
     RETRY_CONSUMER: "retry.*",
     UNSCANNED_CONSUMER: "unscanned.*",
+    FRAMES_CONSUMER: FRAMES,
 }
 NOW = (list(LANES.values()), LANES)
 
 
-async def take(source: NatsIngestSource, number: int) -> list[NatsDelivery]:
-    taken: list[NatsDelivery] = []
+async def take(source: NatsIngestSource, number: int) -> list[Delivery]:
+    taken: list[Delivery] = []
     async with asyncio.timeout(10):
         while len(taken) < number:
             taken += await source.take(512, 1 << 24)

@@ -19,13 +19,14 @@ from posthorn.adapters.dkim import DkimSigner
 from posthorn.adapters.nats.connection import Connection, connect
 from posthorn.adapters.nats.dead_letters import NatsDeadLetters
 from posthorn.adapters.nats.ingest import NatsIngest
-from posthorn.adapters.nats.ingest_consumer import NatsDelivery, NatsIngestSource
+from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
 from posthorn.adapters.postgres.directory.dkim_keys import PostgresDkimKeys
 from posthorn.adapters.postgres.mailboxes.bayes import PostgresBayes
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.mailboxes.expansions import PostgresExpansions
 from posthorn.model.envelope import Envelope
 from posthorn.model.streams import RETRY_CONSUMER
+from posthorn.ports.ingest import Delivery
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.secret_box import SecretBox
 from posthorn_delivery.deliverer import Deliverer
@@ -91,9 +92,9 @@ class DeliveryEnv:
         await self.ingest.accept(sent, None)
         return sent
 
-    async def take(self, number: int) -> list[NatsDelivery]:
+    async def take(self, number: int) -> list[Delivery]:
         """Take exactly so many messages off the stream."""
-        taken: list[NatsDelivery] = []
+        taken: list[Delivery] = []
         async with asyncio.timeout(10):
             while len(taken) < number:
                 taken += await self.source.take(number - len(taken), 1 << 30)

@@ -22,13 +22,13 @@ from posthorn.adapters.nats.connection import Connection, connect
 from posthorn.adapters.nats.directory import NatsDirectory
 from posthorn.adapters.nats.events import NatsEvents, NatsTrace
 from posthorn.adapters.nats.ingest import NatsIngest
+from posthorn.adapters.nats.ingest_backlog import measure_backlog
 from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
 from posthorn.adapters.nats.notifications import NatsNotifier
 from posthorn.adapters.postgres.directory.senders import PostgresSenders
 from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
 from posthorn.model.directory_entry import AddressEntry, DomainEntry, RecipientStatus
 from posthorn.model.envelope import Record, decode_record
-from posthorn.model.streams import INGEST
 from posthorn.ports.api_keys import Role
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.sending import Limits, RateLimitSubject, sent_message
@@ -88,7 +88,7 @@ async def fill(connection: Connection, **standings: str) -> None:
 
 async def records(connection: Connection) -> list[Record]:
     """What lies on the ingest stream."""
-    waiting = int((await connection.api(f"STREAM.INFO.{INGEST}"))["state"]["messages"])
+    waiting = (await measure_backlog(connection)).messages
     found: list[Record] = []
     async with NatsIngestSource(connection) as source:
         while len(found) < waiting:

@@ -18,6 +18,13 @@ stream."""
 UNSCANNED_CONSUMER = "scan"
 """The durable pull consumer that all scan processes share; it gets ``unscanned.*``, on the same
 stream."""
+FRAMES_CONSUMER = "delivery-frames"
+"""The same as the first one for frames, messages that were published together; it gets
+``frames.*.*``, on the same stream (``model.frame``)."""
+MOST_IN_FRAME = 64
+"""Most messages of a frame: the work of whoever takes one is bounded."""
+FRAMES = "frames.*.*"
+"""Subjects of frames: the publisher's role and the number of messages follow."""
 DEAD = "DEAD"
 """Stream of messages that delivery could not deliver."""
 DEAD_SUBJECT = "dead.0"
@@ -97,6 +104,31 @@ def unscanned_subject(role: str) -> str:
     """Return the subject on INGEST of messages that wait for the scanning tier. Raises KeyError
     for a role that does not exist."""
     return f"unscanned.{_ROLE_WORDS[role]}"
+
+
+def frame_subject(subject: str, messages: int) -> str:
+    """Return the subject on INGEST of a frame of so many messages of ``ingest.<role>``."""
+    return f"frames.{subject_word(subject)}.{messages}"
+
+
+def is_frame(subject: str) -> bool:
+    """Return whether a subject on INGEST is that of frames."""
+    return subject.startswith("frames.")
+
+
+def subject_in_frame(subject: str) -> str:
+    """Return the subject that a message has in the frame of this subject: ``ingest.mx`` in
+    ``frames.mx.7``. Who may publish the one may publish the other."""
+    return f"ingest.{subject.split('.')[1]}"
+
+
+def messages_under(subject: str) -> int:
+    """Return how many messages a stream message of this subject on INGEST holds, as its
+    publisher says: ``MOST_IN_FRAME`` at most, and 1 where it says nothing sensible."""
+    count = subject_word(subject)
+    if not is_frame(subject) or not (count.isascii() and count.isdigit()) or len(count) > 3:
+        return 1
+    return min(int(count), MOST_IN_FRAME)
 
 
 def scanned_id(message_id: str) -> str:

@@ -141,6 +141,10 @@ class NatsSettings(EnvSettings):
     """Replicas of every stream and bucket: 3 in a cluster."""
     ingest_max_bytes: Bytes = 8 * 1024**3
     """Byte limit of INGEST; beyond it senders get 452."""
+    ingest_frames: bool = True
+    """Whether messages that arrive while others are being stored share one stream message (a
+    frame). Turn it off everywhere before a return to a release that does not read frames
+    (ADR 34)."""
     dead_max_bytes: Bytes = 1024**3
     """Byte limit of DEAD, the stream of parked messages; beyond it they wait in the retry lane."""
     events_max_bytes: Bytes = 2 * 1024**3

@@ -23,8 +23,6 @@ class Ack:
     sequence: int
     duplicate: bool = False
     """The stream knew the message id already; ``sequence`` is that of the first copy."""
-    count: int = 0
-    """Messages of the atomic batch that this acknowledges; 0 for a single message."""
 
 
 def read_ack(answer: Msg, stream: str) -> Ack:
@@ -40,7 +38,6 @@ def read_ack(answer: Msg, stream: str) -> Ack:
             document["stream"],
             int(document["seq"]),
             bool(document.get("duplicate")),
-            int(document.get("count", 0)),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Unavailable("nats", "an acknowledgement cannot be decoded") from error

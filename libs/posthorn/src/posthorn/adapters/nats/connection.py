@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -52,6 +53,7 @@ _PING_SECONDS, _PINGS_UNANSWERED = 1, 3
 _DRAIN_SECONDS = 5.0
 _LOG_EVERY = 10.0
 _NO_RESPONDERS_STATUS = "503"
+_DENIED = re.compile(r'permissions violation for publish to "([^"]+)"', re.IGNORECASE)
 
 
 class Connection:
@@ -66,6 +68,7 @@ class Connection:
         self.part = part or (self._user if self._user in PART_NAMES else None)
         self._hooks: list[Callable[[], Awaitable[None]]] = []
         self._down_hooks: list[Callable[[], None]] = []
+        self._denial_hooks: list[Callable[[str], Awaitable[None]]] = []
         self._inbox = Inbox(self, self._answered)
         self._token = 0
         self._requests: dict[str, asyncio.Future[Msg]] = {}
@@ -108,6 +111,11 @@ class Connection:
     def on_down(self, hook: Callable[[], None]) -> None:
         """Call a function when the connection is lost."""
         self._down_hooks.append(hook)
+
+    def on_denied(self, hook: Callable[[str], Awaitable[None]]) -> None:
+        """Call a coroutine function with the subject of a publish that NATS refuses to this user;
+        such a publish gets no answer."""
+        self._denial_hooks.append(hook)
 
     def forget(self, hook: Callable[[], Awaitable[None]] | Callable[[], None]) -> None:
         """Remove a hook; a missing one is no error."""
@@ -263,7 +271,7 @@ class Connection:
     async def _check_layout(self) -> None:
         """Create the streams, or check that they exist. Raises Unavailable."""
         if self.part is None or self.part in LAYOUT_KEEPERS:
-            await ensure_layout(self, self.settings)
+            await ensure_layout(self, self.settings, adds_frames=self.part != "api")
         else:
             await expect_layout(self, self.part)
 
@@ -345,6 +353,9 @@ class Connection:
     async def _on_error(self, error: Exception) -> None:
         if not self._leaving:
             self._log_rate_limited("error reported by the NATS client", describe(error))
+        if denied := _DENIED.search(str(error)):
+            for hook in list(self._denial_hooks):
+                await hook(denied[1])
 
     def _log_rate_limited(self, event: str, detail: str) -> None:
         now = time.monotonic()

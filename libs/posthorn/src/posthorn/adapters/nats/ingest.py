@@ -3,20 +3,24 @@
 Theory of operation:
 
 - One subscription receives all acknowledgements; the last token of the reply subject identifies the
-  message. That costs a third of a library request per publish.
-- A stream that syncs every write does one sync per plain message, and one per atomic batch, but a
-  batch costs about 2 ms whatever its size. So messages are published singly while few are in
-  flight; those that arrive while many are in flight wait, and when enough wait they are sent as one
-  batch; the next one accumulates meanwhile. No message waits for others that may never arrive.
-- The messages of a batch that is refused for any reason (one of its ids is known already, the
-  stream is nearly full, an old server) are sent again singly: the ids make the repeat harmless, and
-  each message gets an answer of its own.
+  publish. That costs a third of a library request per publish.
+- A stream that syncs every write does one sync per stream message, however many bytes it has. So a
+  message is published at once while nothing is in flight; those that arrive meanwhile gather, and
+  the next publish carries them as one frame (ADR 34). A frame that is full does not wait, nor does
+  anything behind a publish that is not answered soon. No message waits for others that may never
+  arrive.
+- A frame that is refused for any reason (the stream is nearly full, it has no lane of frames yet,
+  this user may not publish them yet) is not stored, and its messages are sent again singly: each
+  gets an answer of its own. After a refusal of frames as such, none are sent for a while.
+- A publish whose answer is lost is sent again as it was, under the same id, so that the stream
+  stores it once: a frame together with those of its messages whose senders wait no longer, which
+  were in doubt before.
 - A stream whose disk is full answers no publish at all (even after space is free again, until
   nats-server is restarted), while it answers requests for its state. So a publish without an
   answer, on a connection over which the stream answers such a request, counts as Full: 452, after
   one try while this lasts.
-- The envelope's role decides the subject, and whether it was scanned the lane. A part may publish under the subject of its own role
-  only; NATS refuses others (``adapters.nats.permissions``).
+- The envelope's role decides the subject, and whether it was scanned the lane. A part may publish
+  under the subjects of its own role only; NATS refuses others (``adapters.nats.permissions``).
 - Messages in flight when the connection breaks are sent again, under the same id, after the
   reconnect, or fail at their time limit.
 """
@@ -31,22 +35,32 @@ from dataclasses import dataclass
 import structlog
 from nats.aio.msg import Msg
 
-from posthorn.adapters.nats.acks import Ack, read_ack
+from posthorn.adapters.nats.acks import read_ack
 from posthorn.adapters.nats.connection import Connection
 from posthorn.adapters.nats.errors import NoResponders
 from posthorn.adapters.nats.inbox import Inbox, token_of
 from posthorn.model.envelope import Envelope, encode_record
-from posthorn.model.streams import INGEST, ingest_subject, unscanned_subject
+from posthorn.model.frame import encode_frame, frame_id
+from posthorn.model.streams import (
+    INGEST,
+    MOST_IN_FRAME,
+    frame_subject,
+    ingest_subject,
+    is_frame,
+    unscanned_subject,
+)
 from posthorn.ports.errors import Full, Unavailable
 from posthorn.runtime.json_bytes import dumps
 
 log = structlog.get_logger()
 
 _TRIES = 3
-_PLAIN_AT_ONCE = 16
-_BATCH_FROM = 24
-_BATCH_MESSAGES = 500
-_BATCH_OCTETS = 4 * 1024**2
+_PLAIN_AT_ONCE = 64
+_FRAMES_AT_ONCE = 8
+_FRAME_BYTES = 1024**2
+_FRAME_ROOM = 64 * 1024  # of a NATS message, for headers and the frame's line
+_GATHER_SECONDS = 0.25  # messages gather behind a publish no longer than this
+_PLAIN_SECONDS = 30.0  # for which no frames are sent once they were refused as such
 _NO_RESPONDERS_WAIT = 0.25
 _ROOM = 64 * 1024
 _MUTE_SECONDS = 15.0
@@ -58,8 +72,35 @@ class _Message:
     id: str
     subject: str
     record: bytes
-    kept: asyncio.Future[Ack]
+    kept: asyncio.Future[None]
+    is_queued: bool = False
+    sent_in: _Publish | None = None
+    """The last publish that carried it, unless that was refused."""
+
+
+@dataclass(eq=False, slots=True)
+class _Publish:
+    """A stream message: a record, or a frame of several."""
+
+    messages: list[_Message]
+    id: str
+    subject: str
+    data: bytes
     token: str = ""
+    sent_at: float = 0.0
+    is_stored: bool = False
+
+    @classmethod
+    def of(cls, messages: list[_Message]) -> _Publish:
+        first = messages[0]
+        if len(messages) == 1:
+            return cls(messages, first.id, first.subject, first.record)
+        return cls(
+            messages,
+            frame_id(message.id for message in messages),
+            frame_subject(first.subject, len(messages)),
+            encode_frame([message.record for message in messages]),
+        )
 
 
 class NatsIngest:
@@ -70,30 +111,31 @@ class NatsIngest:
         self._timeout = timeout
         self._inbox = Inbox(connection, self._answered)
         self._token = 0
-        self._in_flight: dict[str, list[_Message]] = {}  # by token; several messages are a batch
+        self._in_flight: dict[str, _Publish] = {}  # by token
         self._queue: deque[_Message] = deque()
-        # one batch at a time and no single messages beside it, so that the next batch grows
-        # meanwhile
-        self._batching = False
+        self._queued = 0  # bytes
+        self._sent_at = 0.0
+        self._plain_until = 0.0
         self._mute_until = 0.0  # the stream has answered a state request, but no publish
         connection.on_down(self._lost)
+        connection.on_denied(self._denied)
 
     async def accept(
         self, envelope: Envelope, body: bytes | None, *, unscanned: bool = False
     ) -> None:
         record = encode_record(envelope, body, dumps=dumps)
         subject = (unscanned_subject if unscanned else ingest_subject)(envelope.role)
-        message_id = str(envelope.id)
+        message = _Message(
+            str(envelope.id), subject, record, asyncio.get_running_loop().create_future()
+        )
         fault = Unavailable("nats", "no acknowledgement in time")
         for number in range(1, _TRIES + 1):
             await self._connection.wait_up(self._timeout)
-            message = _Message(
-                message_id, subject, record, asyncio.get_running_loop().create_future()
-            )
+            message.kept = asyncio.get_running_loop().create_future()
             try:
                 async with asyncio.timeout(self._timeout):
                     await self._inbox.open()
-                    self._queue.append(message)
+                    self._enqueue(message)
                     await self._advance()
                     await message.kept
                     return
@@ -136,97 +178,146 @@ class NatsIngest:
         if 0 < limit < info["state"]["bytes"] + _ROOM:
             raise Full("nats", "INGEST has reached its byte limit")
 
-    async def _send(self, messages: list[_Message]) -> None:
-        self._token += 1
-        token = f"{self._token:x}"
-        self._in_flight[token] = messages
-        for message in messages:
-            message.token = token
-        reply = self._inbox.prefix + token
-        try:
-            if len(messages) == 1:
-                await self._publish(messages[0], reply, {"Nats-Msg-Id": messages[0].id})
-                return
-            for number, message in enumerate(messages, 1):
-                last = number == len(messages)
-                headers = {
-                    "Nats-Msg-Id": message.id,
-                    "Nats-Batch-Id": f"{self._inbox.prefix[-23:-1]}{token}",
-                    "Nats-Batch-Sequence": str(number),
-                }
-                if last:
-                    headers["Nats-Batch-Commit"] = "1"
-                await self._publish(message, reply if last else "", headers)
-        except Unavailable as error:
-            self._settle(token)
-            self._fail(messages, error)
+    def _enqueue(self, message: _Message) -> None:
+        message.is_queued = True
+        self._queue.append(message)
+        self._queued += len(message.record)
 
-    async def _publish(self, message: _Message, reply: str, headers: dict[str, str]) -> None:
-        await self._connection.publish(message.subject, message.record, reply, headers)
-
-    async def _answered(self, answer: Msg) -> None:
-        messages = self._settle(token_of(answer))
-        if messages is not None:
-            try:
-                ack = read_ack(answer, INGEST)
-                self._mute_until = 0.0
-                if len(messages) not in (1, ack.count):
-                    raise Unavailable("nats", "the server knows no atomic batches")
-                for message in messages:
-                    if not message.kept.done():
-                        message.kept.set_result(ack)
-            except Unavailable as error:
-                if len(messages) == 1:
-                    self._fail(messages, error)
-                else:
-                    log.info("a batch was refused; its messages are sent singly", detail=str(error))
-                    for message in messages:
-                        if not message.kept.done():
-                            await self._send([message])
-        await self._advance()
+    def _dequeue(self) -> _Message:
+        message = self._queue.popleft()
+        message.is_queued = False
+        self._queued -= len(message.record)
+        return message
 
     async def _advance(self) -> None:
-        while self._queue and not self._batching:
-            batch: list[_Message] = []
-            if len(self._queue) >= _BATCH_FROM:
-                size = 0
-                while self._queue and len(batch) < _BATCH_MESSAGES and size < _BATCH_OCTETS:
-                    message = self._queue.popleft()
-                    if not message.kept.done():
-                        batch.append(message)
-                        size += len(message.record)
-            elif len(self._in_flight) < _PLAIN_AT_ONCE:
-                message = self._queue.popleft()
-                if not message.kept.done():
-                    batch.append(message)
+        """Publish what may go now."""
+        while self._queue:
+            if (earlier := self._queue[0].sent_in) is not None:
+                await self._send_again(self._dequeue(), earlier)
+            elif not self._may_be_framed(self._queue[0]):
+                if len(self._in_flight) >= _PLAIN_AT_ONCE:
+                    return
+                await self._send([self._dequeue()])
             else:
-                return
-            if batch:
-                self._batching |= len(batch) > 1
-                await self._send(batch)
+                now = time.monotonic()
+                is_full = len(self._queue) >= MOST_IN_FRAME or self._queued >= self._frame_bytes
+                gathers = now - self._sent_at < _GATHER_SECONDS and not is_full
+                if self._in_flight and (gathers or len(self._in_flight) >= _FRAMES_AT_ONCE):
+                    return
+                await self._send(self._next_frame())
 
-    def _settle(self, token: str) -> list[_Message] | None:
-        messages = self._in_flight.pop(token, None)
-        if messages and len(messages) > 1:
-            self._batching = False
-        return messages
+    def _may_be_framed(self, message: _Message) -> bool:
+        return (
+            self._connection.settings.ingest_frames
+            and message.subject.startswith("ingest.")
+            and time.monotonic() >= self._plain_until
+        )
+
+    @property
+    def _frame_bytes(self) -> int:
+        return min(_FRAME_BYTES, self._connection.client.max_payload) - _FRAME_ROOM
+
+    def _next_frame(self) -> list[_Message]:
+        """Return the queue's first message, and those after it that may go with it."""
+        chosen = [self._dequeue()]
+        room = self._frame_bytes - len(chosen[0].record)
+        while self._queue and len(chosen) < MOST_IN_FRAME:
+            message = self._queue[0]
+            room -= len(message.record)
+            if room < 0 or message.sent_in or message.subject != chosen[0].subject:
+                break
+            chosen.append(self._dequeue())
+        return chosen
+
+    async def _send(self, messages: list[_Message]) -> None:
+        publish = _Publish.of(messages)
+        for message in messages:
+            message.sent_in = publish
+        await self._publish(publish)
+
+    async def _send_again(self, message: _Message, earlier: _Publish) -> None:
+        """Send the publish that carried the message once more, unless another of its messages
+        has just had it sent."""
+        if earlier.is_stored:
+            message.kept.set_result(None)
+        elif (
+            earlier.token not in self._in_flight
+            or time.monotonic() - earlier.sent_at > self._timeout / 2
+        ):
+            self._in_flight.pop(earlier.token, None)
+            await self._publish(earlier)
+
+    async def _publish(self, publish: _Publish) -> None:
+        self._token += 1
+        publish.token = f"{self._token:x}"
+        publish.sent_at = self._sent_at = time.monotonic()
+        self._in_flight[publish.token] = publish
+        try:
+            await self._connection.publish(
+                publish.subject,
+                publish.data,
+                self._inbox.prefix + publish.token,
+                {"Nats-Msg-Id": publish.id},
+            )
+        except Unavailable as error:
+            self._in_flight.pop(publish.token, None)
+            self._fail(publish.messages, error)
+
+    async def _answered(self, answer: Msg) -> None:
+        publish = self._in_flight.pop(token_of(answer), None)
+        if publish is not None:
+            try:
+                read_ack(answer, INGEST)
+                self._mute_until = 0.0
+                publish.is_stored = True
+                for message in publish.messages:
+                    if not message.kept.done():
+                        message.kept.set_result(None)
+                publish.messages = []  # they refer to each other, and would wait for the collector
+            except Unavailable as error:
+                if len(publish.messages) == 1:
+                    self._fail(publish.messages, error)
+                else:
+                    log.info("a frame was refused; its messages are sent singly", detail=str(error))
+                    await self._send_singly(publish, has_room=not isinstance(error, Full))
+        await self._advance()
+
+    async def _denied(self, subject: str) -> None:
+        """Send the messages of frames singly: this user may not publish frames."""
+        if is_frame(subject):
+            for publish in [each for each in self._in_flight.values() if len(each.messages) > 1]:
+                self._in_flight.pop(publish.token, None)
+                await self._send_singly(publish, has_room=True)
+            await self._advance()
+
+    async def _send_singly(self, frame: _Publish, *, has_room: bool) -> None:
+        if has_room:
+            self._plain_until = time.monotonic() + _PLAIN_SECONDS
+        for message in frame.messages:
+            message.sent_in = None
+        for message in frame.messages:
+            if not message.kept.done():
+                await self._send([message])
 
     def _release(self, message: _Message) -> None:
         """Drop a message whose caller has stopped waiting, so that it does not count as in
         flight."""
         message.kept.cancel()
-        messages = self._in_flight.get(message.token)
-        if messages and all(other.kept.done() for other in messages):
-            self._settle(message.token)
+        if message.is_queued:
+            self._queue.remove(message)
+            message.is_queued = False
+            self._queued -= len(message.record)
+        publish = message.sent_in
+        if publish is not None and all(other.kept.done() for other in publish.messages):
+            self._in_flight.pop(publish.token, None)
 
     def _lost(self) -> None:
-        waiting = [message for messages in self._in_flight.values() for message in messages] + list(
-            self._queue
-        )
+        waiting = [message for each in self._in_flight.values() for message in each.messages]
+        waiting += self._queue
         self._in_flight.clear()
-        self._queue.clear()
+        for _ in range(len(self._queue)):
+            self._dequeue()
         self._mute_until = 0.0
-        self._batching = False
         self._fail(waiting, Unavailable("nats", "the connection broke"))
 
     @staticmethod

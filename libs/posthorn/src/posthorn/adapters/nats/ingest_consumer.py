@@ -11,7 +11,8 @@ Theory of operation:
   as half of the buffer is free.
 - The server sends heartbeats while a request is open. Silence means that the consumer, the stream
   or its leader is gone: the request counts as ended and is sent again.
-- Each lane of the stream has a consumer and a source of its own.
+- Each lane of the stream has a consumer of its own. The first lane and that of frames are one
+  source, since both hold first deliveries.
 - On stop the subscription ends at once, which makes the server drop the open request, and buffered
   messages return to the stream, so that they do not wait for the rest of the shutdown.
 - A message is held for ``ACK_WAIT`` seconds after it was sent or last reported as in progress.
@@ -27,17 +28,17 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime
-from typing import Any, Self
+from typing import Self
 
 import structlog
 from nats.aio.msg import Msg
 
-from posthorn.adapters.nats.acks import read_ack
 from posthorn.adapters.nats.connection import Connection
+from posthorn.adapters.nats.framed import FramedDelivery, messages_of, put_aside
 from posthorn.adapters.nats.inbox import Inbox
+from posthorn.adapters.nats.ingest_backlog import measure_backlog
 from posthorn.adapters.nats.layout import ACK_WAIT
-from posthorn.model.streams import DEAD, INGEST, INGEST_CONSUMER, retry_subject
+from posthorn.model.streams import FRAMES_CONSUMER, INGEST, INGEST_CONSUMER
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.ingest import Backlog
 
@@ -45,6 +46,7 @@ log = structlog.get_logger()
 
 BUFFER_MESSAGES = 512
 BUFFER_OCTETS = 16 * 1024**2
+_FRAME_MESSAGES = 16  # about so many messages are expected of a frame when frames are pulled
 _LEAST_OCTETS = 4 * 1024**2  # half of the buffer must have room for the largest message
 _EXPIRES = 30.0
 _HEARTBEAT = 2.0
@@ -85,6 +87,10 @@ class NatsDelivery:
     async def set_aside(self) -> None:
         await put_aside(self._connection, self.subject, self.octets, _stored_as(self._ack_subject))
 
+    async def set_part_aside(self, number: int, subject: str, octets: bytes) -> None:
+        known_as = f"{_stored_as(self._ack_subject)}.{number}"
+        await put_aside(self._connection, subject, octets, known_as)
+
     async def in_progress(self) -> None:
         with suppress(Unavailable):
             await self._connection.publish(self._ack_subject, b"+WPI")
@@ -95,8 +101,8 @@ class NatsIngestSource:
     """IngestSource on JetStream. An async context manager: leaving it returns untaken messages to
     the stream.
 
-    ``consumer``: that of the lane; the buffer holds about ``messages`` messages and ``max_bytes``
-    bytes.
+    ``consumer``: that of the lane; that of the first lane stands for the frames as well. The
+    buffer of a lane holds about ``messages`` messages and ``max_bytes`` bytes.
     """
 
     def __init__(
@@ -108,38 +114,97 @@ class NatsIngestSource:
         max_bytes: int = BUFFER_OCTETS,
     ) -> None:
         self._connection = connection
-        self._consumer = consumer
-        self._most = messages
-        self._most_octets = max(max_bytes, _LEAST_OCTETS)
-        self._inbox = Inbox(connection, self._on_message)
-        self._token = 0
-        self._asked = 0  # messages that the open request may still deliver; 0: none is open
-        self._asked_until = 0.0
-        self._buffer: deque[NatsDelivery] = deque()
-        self._buffered = 0
+        consumers = (consumer, FRAMES_CONSUMER) if consumer == INGEST_CONSUMER else (consumer,)
         self._something = asyncio.Event()
-        self._room = asyncio.Event()
-        self._heard_at = time.monotonic()
-        self._refused_until = 0.0
-        self._open = False
-        self._keeper: asyncio.Task[None] | None = None
+        self._lanes = [
+            _Lane(connection, name, self._something, messages, max_bytes) for name in consumers
+        ]
 
     async def __aenter__(self) -> Self:
-        self._open = True
-        self._connection.on_up(self._on_connect)
-        self._connection.on_down(self._lost)
-        self._keeper = asyncio.create_task(self._keep(), name="ingest source")
-        with suppress(Unavailable):
-            await self._on_connect()
+        for lane in self._lanes:
+            await lane.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
     async def stop(self) -> None:
-        if not self._open:
+        await asyncio.gather(*(lane.stop() for lane in self._lanes))
+
+    async def take(self, most: int, max_bytes: int) -> Sequence[NatsDelivery | FramedDelivery]:
+        while True:
+            taken: list[NatsDelivery | FramedDelivery] = []
+            for lane in self._lanes:
+                taken += lane.take(
+                    most - len(taken),
+                    max_bytes - sum(len(each.octets) for each in taken),
+                    bool(taken),
+                )
+            if taken:
+                self._lanes.append(self._lanes.pop(0))  # each lane comes first in turn
+                # no await after the first message was taken, so that a cancelled take takes nothing
+                return taken
+            if not self._connection.is_up:
+                raise Unavailable("nats", "not connected")
+            self._something.clear()
+            await self._something.wait()
+
+    async def probe(self) -> None:
+        """Check whether the consumers serve. Raises Unavailable."""
+        for lane in self._lanes:
+            await self._connection.api(f"CONSUMER.INFO.{INGEST}.{lane.consumer}")
+
+    async def backlog(self) -> Backlog:
+        return await measure_backlog(self._connection)
+
+
+class _Lane:
+    """A lane's consumer: the open pull request, and the buffer of what has arrived.
+
+    ``something`` is set when there may be something to take; ``messages`` and ``max_bytes`` are
+    what the buffer holds, about.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        consumer: str,
+        something: asyncio.Event,
+        messages: int,
+        max_bytes: int,
+    ) -> None:
+        self.consumer = consumer
+        self._connection = connection
+        self._something = something
+        self._most = messages
+        self._most_octets = max(max_bytes, _LEAST_OCTETS)
+        self._per_pulled = _FRAME_MESSAGES if consumer == FRAMES_CONSUMER else 1
+        self._inbox = Inbox(connection, self._on_message)
+        self._token = 0
+        self._asked = 0  # messages that the open request may still deliver; 0: none is open
+        self._asked_until = 0.0
+        self._buffer: deque[NatsDelivery | FramedDelivery] = deque()
+        self._buffered = 0
+        self._room = asyncio.Event()
+        self._heard_at = time.monotonic()
+        self._refused_until = 0.0
+        self._is_open = False
+        self._keeper: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Begin to pull."""
+        self._is_open = True
+        self._connection.on_up(self._on_connect)
+        self._connection.on_down(self._lost)
+        self._keeper = asyncio.create_task(self._keep(), name="ingest source")
+        with suppress(Unavailable):
+            await self._on_connect()
+
+    async def stop(self) -> None:
+        """Return what is buffered to the stream and pull nothing more."""
+        if not self._is_open:
             return
-        self._open = False
+        self._is_open = False
         self._connection.forget(self._on_connect)
         self._connection.forget(self._lost)
         if self._keeper is not None:
@@ -159,58 +224,25 @@ class NatsIngestSource:
         with suppress(Exception):
             await self._connection.client.flush(timeout=_STOP_SECONDS)
 
-    async def take(self, most: int, max_bytes: int) -> Sequence[NatsDelivery]:
-        while True:
-            now = time.monotonic()
-            taken: list[NatsDelivery] = []
-            room = max_bytes
-            while (
-                self._buffer
-                and len(taken) < most
-                and (not taken or len(self._buffer[0].octets) <= room)
-            ):
-                delivery = self._buffer.popleft()
-                self._buffered -= len(delivery.octets)
-                if delivery.ours_until > now:
-                    taken.append(delivery)
-                    room -= len(delivery.octets)
-            if taken:
-                self._room.set()
-                # no await after the first message was taken, so that a cancelled take takes nothing
-                return taken
-            if not self._connection.is_up:
-                raise Unavailable("nats", "not connected")
-            self._something.clear()
-            await self._something.wait()
-
-    async def probe(self) -> None:
-        """Check whether the consumer serves. Raises Unavailable."""
-        await self._connection.api(f"CONSUMER.INFO.{INGEST}.{self._consumer}")
-
-    async def backlog(self) -> Backlog:
-        ingest = (
-            await self._connection.api(f"STREAM.INFO.{INGEST}", {"subjects_filter": "retry.*"})
-        )["state"]
-        dead = (await self._connection.api(f"STREAM.INFO.{DEAD}"))["state"]
-        retrying = sum((ingest.get("subjects") or {}).values())
-        oldest = _oldest(ingest)
-        return Backlog(
-            messages=ingest["messages"],
-            octets=ingest["bytes"],
-            oldest=oldest,
-            dead=dead["messages"],
-            oldest_dead=_oldest(dead),
-            retrying=retrying,
-            oldest_first=await self._oldest_first() if retrying else oldest,
-        )
-
-    async def _oldest_first(self) -> datetime | None:
-        message = await next_on(self._connection, "ingest.*", 1)
-        return (
-            None
-            if message is None
-            else datetime.fromisoformat((message.headers or {})["Nats-Time-Stamp"])
-        )
+    def take(self, most: int, max_bytes: int, follows: bool) -> list[NatsDelivery | FramedDelivery]:
+        """Return what is buffered within both limits; one message beyond that of bytes, unless
+        it ``follows`` others."""
+        now = time.monotonic()
+        taken: list[NatsDelivery | FramedDelivery] = []
+        room = max_bytes
+        while (
+            self._buffer
+            and len(taken) < most
+            and (len(self._buffer[0].octets) <= room or not (taken or follows))
+        ):
+            delivery = self._buffer.popleft()
+            self._buffered -= len(delivery.octets)
+            if delivery.ours_until > now:
+                taken.append(delivery)
+                room -= len(delivery.octets)
+        if taken:
+            self._room.set()
+        return taken
 
     async def _on_connect(self) -> None:
         await self._inbox.open()
@@ -225,7 +257,7 @@ class NatsIngestSource:
         """Request as much as there is room for, unless a request is open or half of the buffer
         is still full."""
         now = time.monotonic()
-        if self._asked > 0 or not self._open or now < self._refused_until:
+        if self._asked > 0 or not self._is_open or now < self._refused_until:
             return
         messages, room_bytes = self._most - len(self._buffer), self._most_octets - self._buffered
         if (
@@ -235,15 +267,16 @@ class NatsIngestSource:
         ):
             return
         self._token += 1
-        self._asked, self._asked_until, self._heard_at = messages, now + _EXPIRES + _HEARTBEAT, now
+        self._asked = max(1, messages // self._per_pulled)
+        self._asked_until, self._heard_at = now + _EXPIRES + _HEARTBEAT, now
         pull_request = {
-            "batch": messages,
+            "batch": self._asked,
             "max_bytes": room_bytes,
             "expires": round(_EXPIRES * _SECOND),
             "idle_heartbeat": round(_HEARTBEAT * _SECOND),
         }
         try:
-            subject = f"$JS.API.CONSUMER.MSG.NEXT.{INGEST}.{self._consumer}"
+            subject = f"$JS.API.CONSUMER.MSG.NEXT.{INGEST}.{self.consumer}"
             await self._connection.publish(
                 subject, json.dumps(pull_request).encode(), f"{self._inbox.prefix}{self._token:x}"
             )
@@ -276,13 +309,14 @@ class NatsIngestSource:
         self._connection.check_soon()
 
     async def _received(self, message: Msg) -> None:
-        delivery = NatsDelivery(self._connection, message)
-        if not self._open:
-            await delivery.nak(0)
+        carrier = NatsDelivery(self._connection, message)
+        if not self._is_open:
+            await carrier.nak(0)
             return
         self._asked = max(0, self._asked - 1)
-        self._buffer.append(delivery)
-        self._buffered += len(delivery.octets)
+        for delivery in messages_of(carrier):
+            self._buffer.append(delivery)
+            self._buffered += len(delivery.octets)
         self._something.set()
 
     async def _keep(self) -> None:
@@ -317,28 +351,6 @@ class NatsIngestSource:
             await self._pull()
 
 
-async def put_aside(connection: Connection, subject: str, data: bytes, known_as: str) -> None:
-    """Publish a message of the first lane to the retry lane. ``known_as``: id against
-    duplicates. Raises Unavailable or Full."""
-    answer = await connection.request(
-        retry_subject(subject), data, {"Nats-Msg-Id": f"aside.{known_as}"}
-    )
-    read_ack(answer, INGEST)
-
-
-async def next_on(connection: Connection, subjects: str, sequence: int) -> Msg | None:
-    """Return the first message on INGEST under ``subjects`` from that sequence on. Raises
-    Unavailable."""
-    wish = json.dumps({"seq": sequence, "next_by_subj": subjects}).encode()
-    message = await connection.request(f"$JS.API.DIRECT.GET.{INGEST}", wish)
-    headers = message.headers or {}
-    if headers.get("Nats-Sequence"):
-        return message
-    if headers.get("Status") == "404":
-        return None
-    raise Unavailable("nats", f"{INGEST} gave an invalid answer")
-
-
 def _delivered(ack_subject: str) -> int:
     """Return how often the message was delivered:
     ``$JS.ACK.[domain.account.]stream.consumer.delivered.…``."""
@@ -352,7 +364,3 @@ def _stored_as(ack_subject: str) -> str:
     tokens = ack_subject.split(".")
     first = 5 if len(tokens) == 9 else 7
     return f"{tokens[first]}.{tokens[first + 2]}"
-
-
-def _oldest(state: dict[str, Any]) -> datetime | None:
-    return datetime.fromisoformat(state["first_ts"]) if state["messages"] else None

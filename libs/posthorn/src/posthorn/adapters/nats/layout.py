@@ -1,13 +1,14 @@
-"""JetStream layout: four streams, three consumers and three buckets, created and updated from the
+"""JetStream layout: four streams, four consumers and three buckets, created and updated from the
 settings.
 
 The permitted parts (``permissions.LAYOUT_KEEPERS``) do this at any time, and concurrently: creation
 is idempotent, and a refusal because another process was faster leads to a new query. All others
 wait until what they need exists.
 
-INGEST has three lanes, each with a consumer of its own: ``ingest.*`` for first deliveries,
+INGEST has four lanes, each with a consumer of its own: ``ingest.*`` for first deliveries,
 ``retry.*`` for messages that could not be delivered (ADR 19). A third, ``unscanned.*``, holds
-messages that the scanning tier did not judge in their session (ADR 31). On a work-queue stream no
+messages that the scanning tier did not judge in their session (ADR 31). A fourth, ``frames.*.*``,
+holds messages that were published together (ADR 34); delivery alone adds it. On a work-queue stream no
 message may belong to two consumers, so the order is: the first consumer's filter, the stream's
 subjects, the other consumers. A release without the lane reverts the first two when it connects,
 and keeps working; the next process of this release that misses the lane recreates it.
@@ -33,6 +34,8 @@ from posthorn.model.streams import (
     DIRECTORY,
     EVENTS,
     EVENTS_PREFIX,
+    FRAMES,
+    FRAMES_CONSUMER,
     GREYLIST,
     INGEST,
     INGEST_CONSUMER,
@@ -102,7 +105,7 @@ def streams(settings: NatsSettings) -> list[dict[str, Any]]:
     return [
         {
             "name": INGEST,
-            "subjects": ["ingest.*", "retry.*", "unscanned.*"],
+            "subjects": ["ingest.*", "retry.*", "unscanned.*", FRAMES],
             "retention": "workqueue",
             "max_bytes": settings.ingest_max_bytes,
             "allow_atomic": True,
@@ -195,13 +198,20 @@ def consumers(settings: NatsSettings) -> list[dict[str, Any]]:
             (INGEST_CONSUMER, "ingest.*", 8192),
             (RETRY_CONSUMER, "retry.*", 1024),
             (UNSCANNED_CONSUMER, "unscanned.*", 1024),
+            (FRAMES_CONSUMER, FRAMES, 1024),
         )
     ]
 
 
-async def ensure_layout(jetstream: JetStreamApi, settings: NatsSettings) -> None:
+async def ensure_layout(
+    jetstream: JetStreamApi, settings: NatsSettings, *, adds_frames: bool = True
+) -> None:
     """Create what is missing and update what differs. Raises Unavailable when JetStream does not
-    serve."""
+    serve.
+
+    ``adds_frames``: whether to add the lane of frames where it is missing. Only who reads frames
+    does, since publishers use the lane as soon as it exists.
+    """
     first, *others = consumers(settings)
     try:
         await _ensure_consumer(jetstream, first)
@@ -214,6 +224,9 @@ async def ensure_layout(jetstream: JetStreamApi, settings: NatsSettings) -> None
         if is_optional and not may_make:
             continue
         try:
+            if wanted["name"] == INGEST and not adds_frames and not await _has_frames(jetstream):
+                wanted["subjects"].remove(FRAMES)
+                others = [each for each in others if each["filter_subject"] != FRAMES]
             await _ensure_stream(jetstream, wanted, may_trim=settings.events_trim)
         except Unavailable as fault:
             if not is_optional:
@@ -223,6 +236,16 @@ async def ensure_layout(jetstream: JetStreamApi, settings: NatsSettings) -> None
             log.warning("works without a stream", stream=wanted["name"], detail=str(fault))
     for consumer in (first, *others):
         await _ensure_consumer(jetstream, consumer)
+
+
+async def _has_frames(jetstream: JetStreamApi) -> bool:
+    try:
+        present = (await jetstream.api(f"STREAM.INFO.{INGEST}"))["config"]
+    except ApiError as error:
+        if error.err_code != _NO_STREAM:
+            raise
+        return False
+    return FRAMES in present["subjects"]
 
 
 async def _ensure_consumer(jetstream: JetStreamApi, wanted: dict[str, Any]) -> None:

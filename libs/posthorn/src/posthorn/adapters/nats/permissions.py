@@ -38,6 +38,7 @@ from posthorn.model.streams import (
     DIRECTORY,
     EVENTS,
     EVENTS_PREFIX,
+    FRAMES,
     GREYLIST,
     INGEST,
     MAILBOX_HINTS,
@@ -47,6 +48,7 @@ from posthorn.model.streams import (
     SCAN_STATE,
     UNSCANNED_CONSUMER,
     WAKE_SUBJECT,
+    frame_subject,
     ingest_subject,
     unscanned_subject,
 )
@@ -127,6 +129,11 @@ _LAYOUT = (
 )
 
 
+def _frames(role: str) -> str:
+    """Return the subjects of a role's frames, of any number of messages."""
+    return frame_subject(ingest_subject(role), 0).replace(".0", ".*")
+
+
 def _reading(stream: str) -> tuple[str, ...]:
     """Return the permissions to read a stream through an ephemeral consumer."""
     return _api(
@@ -148,6 +155,7 @@ USERS: Final = (
         "smtp-in",
         (
             ingest_subject("mx"),
+            _frames("mx"),
             unscanned_subject("mx"),
             *_api(f"STREAM.INFO.{INGEST}"),
             *_DIRECTORY,
@@ -158,7 +166,12 @@ USERS: Final = (
     ),
     _user(
         "submission",
-        (ingest_subject("submission"), *_api(f"STREAM.INFO.{INGEST}"), *_DIRECTORY),
+        (
+            ingest_subject("submission"),
+            _frames("submission"),
+            *_api(f"STREAM.INFO.{INGEST}"),
+            *_DIRECTORY,
+        ),
         _ADVISORIES,
     ),
     replace(
@@ -187,7 +200,11 @@ USERS: Final = (
     ),
     _user(
         "relay",
-        (ingest_subject("notice"), *_api(f"STREAM.INFO.{INGEST}", f"DIRECT.GET.{_BUCKET}.{_KEYS}")),
+        (
+            ingest_subject("notice"),
+            _frames("notice"),
+            *_api(f"STREAM.INFO.{INGEST}", f"DIRECT.GET.{_BUCKET}.{_KEYS}"),
+        ),
         (WAKE_SUBJECT,),
     ),
     replace(
@@ -218,6 +235,7 @@ USERS: Final = (
         (
             *_LAYOUT,
             "ingest.*",
+            FRAMES,
             _KEYS,
             WAKE_SUBJECT,
             MAILBOX_HINTS,

@@ -16,14 +16,18 @@ Theory:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 
 from nats.aio.msg import Msg
 
 from posthorn.adapters.nats.connection import Connection
-from posthorn.adapters.nats.ingest_consumer import next_on, put_aside
+from posthorn.adapters.nats.framed import FramedDelivery, messages_of, put_aside
+from posthorn.adapters.nats.ingest_backlog import next_on
 from posthorn.model.streams import (
+    FRAMES,
+    FRAMES_CONSUMER,
     INGEST,
     INGEST_CONSUMER,
     RETRY_CONSUMER,
@@ -35,6 +39,7 @@ _LANES = (
     (INGEST_CONSUMER, "ingest.*"),
     (RETRY_CONSUMER, "retry.*"),
     (UNSCANNED_CONSUMER, "unscanned.*"),
+    (FRAMES_CONSUMER, FRAMES),
 )
 
 
@@ -45,6 +50,7 @@ class NatsStray:
 
     attempt = 2
     """Return 2: it was most likely delivered before."""
+    ours_until = math.inf
 
     def __init__(self, connection: Connection, message: Msg) -> None:
         headers = message.headers or {}
@@ -66,6 +72,9 @@ class NatsStray:
     async def set_aside(self) -> None:
         await put_aside(self._connection, self.subject, self.octets, f"stray.{self.sequence}")
 
+    async def set_part_aside(self, number: int, subject: str, octets: bytes) -> None:
+        await put_aside(self._connection, subject, octets, f"stray.{self.sequence}.{number}")
+
     async def in_progress(self) -> None:
         """No-op: no consumer delivers it elsewhere."""
 
@@ -76,7 +85,7 @@ class NatsStrays:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def find(self, limit: int) -> Sequence[NatsStray]:
+    async def find(self, limit: int) -> Sequence[NatsStray | FramedDelivery]:
         state = (await self._connection.api(f"STREAM.INFO.{INGEST}"))["state"]
         if not state["messages"]:
             return []
@@ -90,7 +99,7 @@ class NatsStrays:
             )
         if state["messages"] <= known:
             return []
-        found: list[NatsStray] = []
+        found: list[NatsStray | FramedDelivery] = []
         for subjects, last in bounds:
             sequence = state["first_seq"]
             while len(found) < limit and sequence <= last:
@@ -100,6 +109,6 @@ class NatsStrays:
                     or (stray := NatsStray(self._connection, message)).sequence > last
                 ):
                     break
-                found.append(stray)
+                found += messages_of(stray)
                 sequence = stray.sequence + 1
         return found

@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 
 from posthorn.adapters.nats.acks import read_ack
 from posthorn.adapters.nats.connection import Connection
-from posthorn.adapters.nats.ingest_consumer import next_on
+from posthorn.adapters.nats.ingest_backlog import next_on
 from posthorn.adapters.nats.layout import parse_time
 from posthorn.model.envelope import Envelope, encode_record
 from posthorn.model.streams import INGEST, ingest_subject, scanned_id, subject_word

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from posthorn.ports.errors import Unavailable
+from posthorn_imap import read_ahead
 from tests.support.imap import SIMPLE, ImapEnv
 
 NESTED = b"""From: Ada <ada@example.test>\r
@@ -393,6 +395,65 @@ async def test_content_alone_costs_one_statement(
     asked.clear()
     await client.ok("UID FETCH 1:2 FLAGS")
     assert asked == ["flags"]
+
+
+async def test_bodies_one_by_one_are_located_ahead(
+    mail: ImapEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read_ahead, "SECONDS", 600.0)
+    await mail.place(*[b"Subject: %d\r\n\r\n%d\r\n" % (n, n) for n in range(1, 41)])
+    client, other = await mail.client("INBOX"), await mail.client("INBOX")
+    located: list[int] = []
+    view = client.session.backend.view
+    contents = view.contents
+
+    async def counting(account: int, mailbox: int, uids: Sequence[int], **options: bool) -> Any:
+        located.append(len(uids))
+        return await contents(account, mailbox, uids, **options)
+
+    monkeypatch.setattr(view, "contents", counting)
+
+    async def fetch(uid: int) -> None:
+        size = 2 + len(str(uid))
+        assert await client.ok(f"UID FETCH {uid} (BODY.PEEK[TEXT])") == [
+            b"* %d FETCH (UID %d BODY[TEXT] {%d}\r\n%d\r\n)" % (uid, uid, size, uid)
+        ]
+
+    for uid in range(1, 34):
+        await fetch(uid)
+    assert located == [1, 1, 2, 4, 8, 16, 8]
+    located.clear()
+    for uid in range(20, 8, -1):  # flags are asked for each time, and \\Seen is set
+        assert await client.ok(f"UID FETCH {uid} (BODY[]<0.1> FLAGS)") == [
+            b"* %d FETCH (UID %d BODY[]<0> {1}\r\nS FLAGS (\\Seen))" % (uid, uid)
+        ]
+    assert located == [1, 1, 2, 4, 8]
+    # a message whose removal was heard of is not sent
+    await other.ok("UID STORE 34 +FLAGS.SILENT (\\Deleted)")
+    await other.ok("UID EXPUNGE 34")
+    client.session.mailbox.hear_of(0)
+    assert await client.ok("UID FETCH 34 (BODY.PEEK[TEXT])") == [b"* 34 EXPUNGE"]
+    # a damaged message does not keep its neighbours from being sent
+    located.clear()
+    for place in (34, 35, 36):
+        await client.ok(f"FETCH {place} (BODY.PEEK[TEXT])")
+    assert located == [1, 1, 2]
+
+    async def damaged(account: int, mailbox: int, uids: Sequence[int], **options: bool) -> Any:
+        if 40 in uids and len(uids) > 1:
+            raise Unavailable("postgres", "a message is referenced but has no segment")
+        return await contents(account, mailbox, uids, **options)
+
+    monkeypatch.setattr(view, "contents", damaged)
+    await fetch_by_number(client, 37, 38)
+    await fetch_by_number(client, 38, 39)
+
+
+async def fetch_by_number(client: Any, number: int, uid: int) -> None:
+    """Fetch the text of a message of which the text is its UID."""
+    assert await client.ok(f"FETCH {number} (BODY.PEEK[TEXT])") == [
+        b"* %d FETCH (BODY[TEXT] {4}\r\n%d\r\n)" % (number, uid)
+    ]
 
 
 async def test_a_mailbox_deleted_elsewhere_ends_the_connection(mail: ImapEnv) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from posthorn.wire.imap.fetch_items import (
     Attribute,
@@ -48,7 +49,13 @@ class Plan:
     lazy: bool
     """Whether previews are sent only where the body is at hand."""
 
+    @property
+    def body_alone(self) -> bool:
+        """Whether of the content only the body is needed."""
+        return self.body and not (self.header or self.envelope or self.structure or self.parts)
 
+
+@lru_cache(maxsize=64)  # clients send the same items again and again
 def plan(items: tuple[FetchItem, ...], *, by_uid: bool, modseq: bool) -> Plan:
     """Return the plan; ``modseq``: MODSEQ is sent though it is not among the items."""
     wanted = list(dict.fromkeys(items))

@@ -106,10 +106,7 @@ class Loader:
             content = found.get(message.row.uid)
             if content is None:
                 continue
-            message.content = content
-            location = content.location
-            if message.row.message != location.message:  # nothing is known of it otherwise
-                message.row = replace(message.row, message=location.message, size=location.size)
+            self.place(message, content)
             if content.header is not None:
                 message.header = content.header
             message.envelope = content.envelope or b""
@@ -119,6 +116,17 @@ class Loader:
         await self._headers_of(there)
         self.prefetch(there)
         return there
+
+    def place(self, message: Message, content: Content) -> None:
+        """Note where the content of a message is."""
+        message.content = content
+        location = content.location
+        if message.row.message != location.message:  # nothing is known of it otherwise
+            message.row = replace(message.row, message=location.message, size=location.size)
+
+    def is_small(self, message: Message) -> bool:
+        """Return whether the body is read whole."""
+        return self._bodies.whole(message.content.location)
 
     def _take_structure(self, message: Message, form: bytes) -> None:
         try:
@@ -174,16 +182,20 @@ class Loader:
             message.body = self._bodies.cached(message.content.location)
         self._make(message)
 
-    async def relocate(self, message: Message) -> None:
-        """Locate the body again, since it may have been moved. Raises BlobMissing if it was not,
-        Unavailable."""
+    async def relocate(self, message: Message) -> bool:
+        """Locate the body again, since it may have been moved; return whether the message is still
+        there. Raises BlobMissing if the body is not where it was, and was not moved; Unavailable,
+        MailboxGone."""
         found = await self._view.contents(
             self._account, self._mailbox, [message.row.uid], header=False, forms=False
         )
         content = found.get(message.row.uid)
-        if content is None or content.location == message.content.location:
+        if content is None:
+            return False
+        if content.location == message.content.location:
             raise BlobMissing("blobs", message.content.location.key)
         message.content = content
+        return True
 
     async def _read(self, message: Message) -> None:
         location = message.content.location

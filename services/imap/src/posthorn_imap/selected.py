@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from posthorn.ports.mailbox_view import Changes, EntryFlags, Opened
 from posthorn.wire.imap.numbering import Numbering
 from posthorn.wire.imap.sequence_set import SequenceSet, merge
+from posthorn_imap.read_ahead import ReadAhead
 
 MOST_PENDING = 10_000
 """Most messages whose new flags are kept to be told; beyond, the client hears of some of them only
@@ -18,7 +19,7 @@ class Selected:
     """What a connection has selected."""
 
     __slots__ = (
-        "account", "heard_modseq", "keywords", "mailbox", "modseq", "name", "numbering",
+        "account", "ahead", "heard_modseq", "keywords", "mailbox", "modseq", "name", "numbering",
         "pending", "read_only", "saved", "told", "uidvalidity",
     )  # fmt: skip
 
@@ -43,6 +44,7 @@ class Selected:
         they are not told again."""
         self.saved: array[int] = array("I")
         """UIDs found by the last SEARCH with SAVE (RFC 5182)."""
+        self.ahead = ReadAhead()
 
     @property
     def is_behind(self) -> bool:

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import cache
 from typing import TYPE_CHECKING
 
 import structlog
-from prometheus_client import Counter
+from prometheus_client import Counter, Histogram
 
 from posthorn.ports.access import Ending, Proof
 from posthorn.ports.errors import Unavailable
@@ -47,6 +48,13 @@ BAD_COMMANDS = 100
 """Invalid commands in a row at which the connection is closed."""
 
 _commands = Counter("posthorn_imap_commands_total", "Commands answered", ["command", "outcome"])
+
+
+@cache
+def _metrics_of(command: str, outcome: str) -> tuple[Counter, Histogram]:
+    """Return the metrics of a command; there are few, and a look-up by labels takes long."""
+    name = command.lower()
+    return _commands.labels(name, outcome), COMMAND_SECONDS.labels(name)
 
 
 async def _unserved(_: ImapSession, __: Command | Event) -> Answer:
@@ -272,9 +280,9 @@ class ImapSession:
 
     def _count(self, command: Command | Event, outcome: str, seconds: float) -> None:
         self._done += 1
-        name = type(command).__name__.lower()
-        _commands.labels(name, outcome).inc()
-        COMMAND_SECONDS.labels(name).observe(seconds)
+        answered, took = _metrics_of(type(command).__name__, outcome)
+        answered.inc()
+        took.observe(seconds)
 
     def _state(self) -> State | None:
         """Return the state that follows from what is selected; None: as it is."""

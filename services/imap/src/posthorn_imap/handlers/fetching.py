@@ -117,6 +117,9 @@ class _Run:
         if self._plan.flags_alone:
             await self._send_flags(places)
             return
+        if self._plan.body_alone and not self._changed_since and ranges.count(places) == 1:
+            await self._send_one(places)
+            return
         if self._plan.content and not self._plan.rows and not self._changed_since:
             for page in ranges.pages(places, CONTENTS):
                 await self._send_contents(self._unlooked(page))
@@ -124,13 +127,7 @@ class _Run:
                     return
             return
         for page in ranges.pages(places, ROWS):
-            rows = await self._view.rows(
-                self._selected.account,
-                self._selected.mailbox,
-                self._uids(page),
-                self._changed_since,
-            )
-            found = self._numbered(page, rows)
+            found = await self._rows(page)
             if not self._plan.content:
                 await self._send_lines(self._metadata(found))
                 continue
@@ -139,6 +136,13 @@ class _Run:
                 await self._send_contents(messages[at : at + CONTENTS])
                 if self.failed >= MOST_FAILURES:
                     return
+
+    async def _rows(self, page: Places) -> list[tuple[int, EntryRow]]:
+        selected = self._selected
+        rows = await self._view.rows(
+            selected.account, selected.mailbox, self._uids(page), self._changed_since
+        )
+        return self._numbered(page, rows)
 
     def _uids(self, page: Places) -> list[UidRange]:
         uids = self._selected.numbering.uids
@@ -163,7 +167,7 @@ class _Run:
                 entry = next(following, None)
         return found
 
-    def _unlooked(self, page: Places) -> list[Message]:
+    def _unlooked(self, page: Iterable[tuple[int, int]]) -> list[Message]:
         """Return messages of which the content alone is looked at."""
         uids = self._selected.numbering.uids
         return [
@@ -224,9 +228,48 @@ class _Run:
 
     # content
 
+    async def _send_one(self, places: Places) -> None:
+        """Send the body of one message; locate those that may be asked for next with it."""
+        selected = self._selected
+        ahead, place = selected.ahead, places[0][0]
+        ahead.note(place)
+        messages = self._unlooked(places)
+        if self._plan.rows:
+            messages = [Message(number, row) for number, row in await self._rows(places)]
+        for message in messages:  # one, or none
+            content = None if selected.is_behind else ahead.take(message.row.uid, selected.modseq)
+            if content is not None:
+                self._loader.place(message, content)
+            elif not await self._locate_ahead(message):
+                self.gone += 1
+                return
+            if self._plan.rows or not self._loader.is_small(message):
+                await self._send_located([message])
+            elif (items := await self._items(message)) is not None:
+                await self._send_message(message.number, items)
+
+    async def _locate_ahead(self, message: Message) -> bool:
+        """Locate a message and those after it; return whether it is there."""
+        selected = self._selected
+        ahead, modseq = selected.ahead, selected.modseq
+        places = ahead.following(len(selected.numbering.uids))
+        following = self._unlooked((place, place + 1) for place in places)
+        try:
+            there = await self._loader.locate([message, *following])
+        except Unavailable as error:
+            if not following:
+                raise
+            log.info("messages not located ahead", part=error.part, detail=str(error))
+            there = await self._loader.locate([message])
+        ahead.keep({each.row.uid: each.content for each in there if each is not message}, modseq)
+        return message in there
+
     async def _send_contents(self, messages: list[Message]) -> None:
         there = await self._loader.locate(messages)
         self.gone += len(messages) - len(there)
+        await self._send_located(there)
+
+    async def _send_located(self, there: list[Message]) -> None:
         async for chunk in self._chunks(there):
             seen = await self._see([message for message, _ in chunk])
             for message, items in chunk:
@@ -268,7 +311,9 @@ class _Run:
             try:
                 return await self._made(message)
             except BlobMissing:
-                await self._loader.relocate(message)
+                if not await self._loader.relocate(message):
+                    self.gone += 1
+                    return None
                 return await self._made(message)
         except UnknownEncoding:
             self.unknown_encoding = True
@@ -326,7 +371,9 @@ class _Run:
         selected = self._selected
         stored = await self._view.store(selected.account, selected.mailbox, unseen, "+", SEEN, ())
         if stored.advanced:
+            before = selected.modseq
             await announce(self._session, selected, stored.modseq)
+            selected.ahead.go_on(before, selected.modseq)
         selected.note_told(stored.changed)
         return {entry.uid: entry for entry in stored.changed}
 

@@ -22,6 +22,7 @@ log = structlog.get_logger()
 async def _idle(session: ImapSession, _: Idle) -> None:
     # hints are heard since SELECT, so nothing is lost between what is told here and what comes
     if session.selected is not None:
+        session.selected.ahead.clear()
         try:
             await syncing.sync(session, expunges=True)
         except Unavailable as error:  # IDLE goes on; the next comparison tells it

@@ -7,10 +7,19 @@ from posthorn.adapters.postgres.directory.outbox import write_outbox
 from posthorn.adapters.postgres.imap.rows import Row
 from posthorn.model.room import crossed_sql
 
-_CHARGE = f"""
-    UPDATE accounts a SET used_bytes = a.used_bytes + $2, used_messages = a.used_messages + $3 WHERE a.id = $1
-    RETURNING {crossed_sql("a.quota_bytes", "a.used_bytes", "a.used_bytes - $2")} AS crossed
-"""
+
+def charge_statement(account: str, octets: str, messages: str) -> str:
+    """Return the statement that adds to an account's use; expressions of SQL. Whoever runs it tells
+    the directory where its ``crossed`` is true."""
+    before = f"a.used_bytes - {octets}"
+    return f"""
+        UPDATE accounts a SET used_bytes = a.used_bytes + {octets}, used_messages = a.used_messages + {messages}
+         WHERE a.id = {account}
+        RETURNING {crossed_sql("a.quota_bytes", "a.used_bytes", before)} AS crossed
+    """
+
+
+_CHARGE = charge_statement("$1", "$2", "$3")
 
 
 async def charge(

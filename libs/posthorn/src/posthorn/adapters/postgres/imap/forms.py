@@ -29,12 +29,13 @@ FORMS_VERSION: Final = _ENVELOPE_VERSION << 8 | VERSION
 """Version of an envelope and a structure together."""
 _LEVEL = 1
 
-_KEEP_HEADERS = """
+KEEP_HEADERS = """
     INSERT INTO message_headers (message_id, header)
     SELECT m.id, w.header FROM unnest($1::uuid[], $2::bytea[]) AS w (id, header) JOIN messages m ON m.id = w.id
      ORDER BY m.id
     ON CONFLICT (message_id) DO NOTHING
 """
+"""Takes what ``frames`` returns: the keys and the values."""
 _KEEP_FORMS = f"""
     INSERT INTO message_structures AS t (message_id, version, envelope, structure)
     SELECT m.id, {FORMS_VERSION}, w.envelope, w.structure
@@ -53,13 +54,17 @@ _KEEP_FORMS = f"""
 
 async def keep_headers(connection: Connection, headers: Iterable[tuple[UUID, bytes]]) -> None:
     """Keep headers of messages, in the caller's transaction; too long ones are left out."""
-    frames = {
+    if made := frames(headers):
+        await connection.execute(KEEP_HEADERS, list(made), list(made.values()))
+
+
+def frames(headers: Iterable[tuple[UUID, bytes]]) -> dict[UUID, bytes]:
+    """Return headers by message as they are kept; too long ones are left out."""
+    return {
         message: zstandard.ZstdCompressor(level=_LEVEL).compress(header)
         for message, header in headers
         if len(header) <= LONGEST_HEADER_BYTES
     }
-    if frames:
-        await connection.execute(_KEEP_HEADERS, list(frames), list(frames.values()))
 
 
 async def keep_forms(connection: Connection, made: Sequence[Kept]) -> None:

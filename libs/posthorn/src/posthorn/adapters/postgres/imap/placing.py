@@ -16,8 +16,13 @@ from pathlib import Path
 from uuid import UUID
 
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
-from posthorn.adapters.postgres.imap.charging import charge
-from posthorn.adapters.postgres.imap.forms import LONGEST_HEADER_BYTES, header_of, keep_headers
+from posthorn.adapters.postgres.imap.charging import charge_statement, tell_directory
+from posthorn.adapters.postgres.imap.forms import (
+    KEEP_HEADERS,
+    LONGEST_HEADER_BYTES,
+    frames,
+    header_of,
+)
 from posthorn.adapters.postgres.imap.rows import (
     Tally,
     add,
@@ -41,13 +46,18 @@ _CHECK = """
     SELECT a.quota_bytes, a.used_bytes, b.mailbox_id IS NOT NULL AS is_there
       FROM accounts a LEFT JOIN mailboxes b ON b.account_id = a.id AND b.name = $2 WHERE a.id = $1
 """
-# keywords hold no spaces (RFC 9051 §9, flag-keyword)
-_ENTER = """
-    INSERT INTO mailbox_entries (account_id, mailbox_id, uid, message_id, size_crlf, flags, keywords, internal_date, modseq)
-    SELECT $1, $2, $3 + e.place - 1, e.message_id, e.size_crlf, e.flags,
-           CASE WHEN e.keywords = '' THEN '{}' ELSE string_to_array(e.keywords, ' ') END, coalesce(e.internal_date, now()), $4
-      FROM unnest($5::uuid[], $6::bigint[], $7::integer[], $8::text[], $9::timestamptz[]) WITH ORDINALITY
-           AS e (message_id, size_crlf, flags, keywords, internal_date, place)
+# Keywords hold no spaces (RFC 9051 §9, flag-keyword). One statement for all that needs no answer of
+# another one: each costs a wait.
+_ENTER = f"""
+    WITH headers AS ({KEEP_HEADERS}), entries AS (
+        INSERT INTO mailbox_entries (account_id, mailbox_id, uid, message_id, size_crlf, flags, keywords, internal_date, modseq)
+        SELECT $5, $6, $7 + e.place - 1, e.message_id, e.size_crlf, e.flags,
+               CASE WHEN e.keywords = '' THEN '{{}}' ELSE string_to_array(e.keywords, ' ') END,
+               coalesce(e.internal_date, now()), $8
+          FROM unnest($9::uuid[], $10::bigint[], $11::integer[], $12::text[], $13::timestamptz[]) WITH ORDINALITY
+               AS e (message_id, size_crlf, flags, keywords, internal_date, place)
+    ), charged AS ({charge_statement("$5", "$3", "$4")})
+    SELECT crossed FROM charged
 """
 
 
@@ -136,12 +146,9 @@ class PostgresPlacing:
             placed = [(each.segment, each.placed) for each in bodies]
             placed.sort(key=lambda pair: pair[1].envelope.id)
             await insert_messages(connection, placed, segments)
-            await keep_headers(
-                connection,
-                [(each.placed.envelope.id, each.header) for each in bodies if each.header],
-            )
-            await _enter(connection, account, box["mailbox_id"], first, modseq, bodies, there)
-            await charge(connection, owner, account, size, len(messages))
+            position = account, box["mailbox_id"], first, modseq
+            if await _enter(connection, position, size, bodies, there):
+                await tell_directory(connection, owner["address"])
         uids = range(first, first + len(messages))
         return Placed(box["mailbox_id"], box["uidvalidity"], uids, modseq)
 
@@ -184,25 +191,28 @@ class PostgresPlacing:
 
 async def _enter(
     connection: Connection,
-    account: int,
-    mailbox: int,
-    first: int,
-    modseq: int,
+    position: tuple[int, int, int, int],
+    size: int,
     bodies: Sequence[_Body],
     there: Sequence[str],
-) -> None:
-    await connection.execute(
+) -> bool:
+    """Write entries and headers, and charge the account; return whether a step of its room was
+    crossed. ``position``: account, mailbox, first UID and modseq."""
+    kept = frames((each.placed.envelope.id, each.header) for each in bodies if each.header)
+    crossed = await connection.fetchval(
         _ENTER,
-        account,
-        mailbox,
-        first,
-        modseq,
+        list(kept),
+        list(kept.values()),
+        size,
+        len(bodies),
+        *position,
         [each.placed.envelope.id for each in bodies],
         [each.placed.envelope.body.size for each in bodies],
         [each.message.flags for each in bodies],
         [" ".join(spelled(each.message.keywords, there)) for each in bodies],
         [each.message.internal_date for each in bodies],
     )
+    return bool(crossed)
 
 
 def _size(message: NewMessage) -> int:

@@ -4,6 +4,8 @@ Theory:
 
 - One statement changes the entries that would differ, the counters, and the change log. When no
   entry differs, nothing is written and the modseq stays.
+- What is known of the mailbox beforehand is asked for only where there are keywords: each statement
+  costs a wait.
 - Entries hold keywords as their mailbox spells them, so that arrays can be compared.
 """
 
@@ -68,7 +70,8 @@ _STORE = """
     )
     SELECT uid, is_failed, CASE WHEN differs THEN new_flags ELSE flags END AS flags,
            CASE WHEN differs THEN new_keywords ELSE keywords END AS keywords,
-           CASE WHEN differs THEN (SELECT modseq FROM box) ELSE modseq END AS modseq
+           CASE WHEN differs THEN (SELECT modseq FROM box) ELSE modseq END AS modseq,
+           (SELECT modseq FROM mailboxes WHERE account_id = $1 AND mailbox_id = $2) AS before
       FROM wanted ORDER BY uid
 """
 _STATEMENTS: Final = {
@@ -93,23 +96,28 @@ async def store(
     statement = _STATEMENTS[action]
     async with database.transaction() as connection:
         await lock_account(connection, account)
-        box = await mailbox_by_id(connection, account, mailbox)
-        wanted = () if action == "-" else keywords
-        there = await admit_keywords(connection, account, box, wanted)
+        spellings: list[str] = []
+        if keywords:
+            box = await mailbox_by_id(connection, account, mailbox)
+            wanted = () if action == "-" else keywords
+            spellings = spelled(keywords, await admit_keywords(connection, account, box, wanted))
         rows = await connection.fetch(
             statement,
             account,
             mailbox,
             sorted(set(uids)),
             flags,
-            spelled(keywords, there),
+            spellings,
             unchanged_since,
         )
+        before = rows[0]["before"] if rows else None
+        if before is None:
+            before = (await mailbox_by_id(connection, account, mailbox))["modseq"]
     changed = [
         EntryFlags(row["uid"], row["flags"], tuple(row["keywords"]), row["modseq"])
         for row in rows
         if not row["is_failed"]
     ]
-    modseq = max([box["modseq"], *(each.modseq for each in changed)])
+    modseq = max([before, *(each.modseq for each in changed)])
     failed = [row["uid"] for row in rows if row["is_failed"]]
-    return Stored(modseq, changed, failed, advanced=modseq > box["modseq"])
+    return Stored(modseq, changed, failed, advanced=modseq > before)

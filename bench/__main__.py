@@ -18,6 +18,7 @@ from typing import Any
 from bench.api import measure_api
 from bench.imap import measure_imap
 from bench.load import hold_idle, paced_load, pop3_logins, pop3_read, readable_after, smtp_source
+from bench.lone import PROBES, measure_lone, show_lone
 from bench.outbound import SUBMISSION_ENVIRONMENT, measure_outbound
 from bench.peers import ADDRESS, PASSWORD, Dovecot, Postfix
 from bench.report import show
@@ -122,7 +123,7 @@ def main() -> None:
     )
     options.add_argument(
         "--only",
-        choices=("inbound", "outbound", "pop3", "memory", "api", "scan", "imap"),
+        choices=("inbound", "outbound", "lone", "pop3", "memory", "api", "scan", "imap"),
         help="one part only",
     )
     options.add_argument(
@@ -175,6 +176,8 @@ def main() -> None:
                 measure_outbound(
                     results, system, postfix, directory, messages, rounds, asked.deferred
                 )
+            if asked.only in (None, "lone"):
+                measure_lone(results, system, postfix, 10 if asked.quick else PROBES)
             if asked.only in (None, "pop3"):
                 measure_pop3(results, system, postfix, directory, quick=asked.quick)
             if asked.only in (None, "memory"):
@@ -189,6 +192,8 @@ def main() -> None:
             postfix.stop()
             system.stop()
     show(results)
+    if "lone" in results:
+        show_lone(results["lone"])
     out = Path(__file__).parent / "results"
     out.mkdir(exist_ok=True)
     path = out / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"

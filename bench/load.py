@@ -195,7 +195,12 @@ def _expect(line: bytes, code: bytes) -> None:
 
 
 def readable_after(
-    smtp_port: int, pop3_port: int, user: str, password: str, probes: int
+    smtp_port: int,
+    pop3_port: int,
+    user: str,
+    password: str,
+    probes: int,
+    pause_seconds: float = 0.02,
 ) -> Iterator[float]:
     """Send one message at a time; return, for each, the seconds from its 250 until a POP3
     session lists it."""
@@ -226,7 +231,7 @@ def readable_after(
                 if time.monotonic() - accepted > 30:
                     raise RuntimeError("a message was not readable within 30 s of its 250")
             yield seen - accepted
-            time.sleep(0.02)
+            time.sleep(pause_seconds)
 
 
 def hold_idle(port: int, count: int) -> list[socket.socket]:

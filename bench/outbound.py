@@ -161,6 +161,23 @@ class Watcher:
             writer.close()
 
 
+async def hand_over(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, watcher: Watcher, name: str
+) -> float:
+    """Submit one message; return seconds from its 250 until the next hop has it."""
+    writer.write(f"MAIL FROM:<{SUBMITTER}>\r\nRCPT TO:<p@{PROBED}>\r\nDATA\r\n".encode())
+    for code in (250, 250, 354):
+        await _reply(reader, code)
+    writer.write(make_message(1000, name))
+    await _reply(reader, 250)
+    accepted = time.monotonic()
+    while name not in watcher.arrived:
+        if time.monotonic() - accepted > 30:
+            raise RuntimeError("a probe did not arrive within 30 s")
+        await asyncio.sleep(0.001)
+    return max(0.0, watcher.arrived[name] - accepted)
+
+
 async def latency(door: Door, watcher: Watcher, rate: float, probes: int) -> list[float]:
     """Return seconds from the 250 of submission until the next hop has the message, while others
     are submitted at ``rate`` a second."""
@@ -171,18 +188,7 @@ async def latency(door: Door, watcher: Watcher, rate: float, probes: int) -> lis
     reader, writer = await door.open()
     found: list[float] = []
     for number in range(probes):
-        name = f"probe{number}"
-        writer.write(f"MAIL FROM:<{SUBMITTER}>\r\nRCPT TO:<p@{PROBED}>\r\nDATA\r\n".encode())
-        for code in (250, 250, 354):
-            await _reply(reader, code)
-        writer.write(make_message(1000, name))
-        await _reply(reader, 250)
-        accepted = time.monotonic()
-        while name not in watcher.arrived:
-            if time.monotonic() - accepted > 30:
-                raise RuntimeError("a probe did not arrive within 30 s")
-            await asyncio.sleep(0.001)
-        found.append(max(0.0, watcher.arrived[name] - accepted))
+        found.append(await hand_over(reader, writer, watcher, f"probe{number}"))
         await asyncio.sleep(0.02)
     writer.close()
     load.cancel()

@@ -17,6 +17,7 @@ from posthorn.adapters.nats import ingest_consumer as source
 from posthorn.adapters.nats import layout
 from posthorn.adapters.nats.ingest_consumer import NatsDelivery
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
+from posthorn.ports.hand_over import HandOver
 from posthorn.ports.segments import Segment
 from posthorn_delivery import in_flight as at_hand
 from posthorn_delivery.main import main
@@ -41,8 +42,10 @@ async def put(self: FileBlobs, key: str, parts: Sequence[bytes]) -> None:
     _die_at("after-put")
 
 
-async def deliver(self: PostgresMailboxes, segments: Sequence[Segment]) -> int:
-    entries = await _deliver(self, segments)
+async def deliver(
+    self: PostgresMailboxes, segments: Sequence[Segment], over: HandOver | None = None
+) -> int:
+    entries = await _deliver(self, segments, over)
     _die_at("after-commit")
     return entries
 

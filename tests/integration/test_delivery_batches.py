@@ -21,6 +21,7 @@ from posthorn.model.envelope import encode_record
 from posthorn.model.stored_header import LONGEST_HEADER_BYTES
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.filing import Authors
+from posthorn.ports.hand_over import HandOver
 from posthorn.ports.mailboxes import Resolution
 from posthorn.ports.segments import Segment
 from posthorn.runtime.ids import new_id
@@ -252,8 +253,8 @@ class _Unsteady(PostgresMailboxes):
 
     failures = 2
 
-    async def deliver(self, segments: Sequence[Segment]) -> int:
-        entries = await super().deliver(segments)
+    async def deliver(self, segments: Sequence[Segment], over: HandOver | None = None) -> int:
+        entries = await super().deliver(segments, over)
         if self.failures:
             self.failures -= 1
             raise Unavailable("postgres", "the connection broke at COMMIT")

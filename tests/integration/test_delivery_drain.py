@@ -14,6 +14,7 @@ from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.model.envelope import decode_record
 from posthorn.model.streams import INGEST, INGEST_CONSUMER
+from posthorn.ports.hand_over import HandOver
 from posthorn.ports.segments import Segment
 from posthorn.runtime.ids import new_id
 from posthorn_delivery import consumer as server
@@ -42,14 +43,14 @@ class Hanging(PostgresMailboxes):
         self.reached = asyncio.Event()
         self.goes_on = asyncio.Event()
 
-    async def deliver(self, segments: Sequence[Segment]) -> int:
+    async def deliver(self, segments: Sequence[Segment], over: HandOver | None = None) -> int:
         self.reached.set()
         try:
             await self.goes_on.wait()
         except asyncio.CancelledError:
             await self.goes_on.wait()
             raise
-        return await super().deliver(segments)
+        return await super().deliver(segments, over)
 
 
 class Going:

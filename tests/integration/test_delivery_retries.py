@@ -18,6 +18,7 @@ from posthorn.model.envelope import Envelope
 from posthorn.model.streams import INGEST, INGEST_CONSUMER, RETRY_CONSUMER
 from posthorn.ports.errors import Full, Unavailable
 from posthorn.ports.filing import Authors
+from posthorn.ports.hand_over import HandOver
 from posthorn.ports.mailboxes import Resolution
 from posthorn.ports.segments import Segment
 from posthorn.runtime.ids import new_id
@@ -68,9 +69,9 @@ class Counting(PostgresMailboxes):
         self.resolved += 1
         return await super().resolve(recipients, messages, authors)
 
-    async def deliver(self, segments: Sequence[Segment]) -> int:
+    async def deliver(self, segments: Sequence[Segment], over: HandOver | None = None) -> int:
         self.placed += 1
-        return await super().deliver(segments)
+        return await super().deliver(segments, over)
 
 
 async def test_two_hundred_poisonous_messages_delay_no_other_also_while_dead_is_full(

@@ -7,6 +7,7 @@ from typing import Any
 
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.ports.errors import Unavailable
+from posthorn.ports.hand_over import HandOver
 from posthorn.ports.mailbox_view import SEEN
 from posthorn.ports.segments import Segment
 from posthorn.runtime.ids import new_id
@@ -24,8 +25,8 @@ class _Unsteady(PostgresMailboxes):
 
     failures = 1
 
-    async def deliver(self, segments: Sequence[Segment]) -> int:
-        entries = await super().deliver(segments)
+    async def deliver(self, segments: Sequence[Segment], over: HandOver | None = None) -> int:
+        entries = await super().deliver(segments, over)
         if self.failures:
             self.failures -= 1
             raise Unavailable("postgres", "the connection broke at COMMIT")

@@ -16,12 +16,14 @@ from uuid import UUID
 from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.adapters.blobs.segments import SegmentReader
 from posthorn.adapters.nats.connection import Connection, connect
+from posthorn.adapters.nats.hand_over import NatsOffers
 from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
 from posthorn.adapters.nats.notifications import NatsNotifications, NatsNotifier
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.queue.enqueue import QueuePolicy
+from posthorn.adapters.postgres.queue.handing import PostgresHandedClaims
 from posthorn.adapters.postgres.queue.queue import PostgresQueue
 from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
 from posthorn.adapters.postgres.reports.tls_outcomes import PostgresTlsOutcomes
@@ -29,6 +31,7 @@ from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.model.blob_range import BlobRange
 from posthorn.model.envelope import Body, Envelope, Record, decode_record
 from posthorn.model.outbound import Outbound
+from posthorn.ports.hand_over import HandOver
 from posthorn.ports.queue import Route
 from posthorn.ports.segments import Segment, SegmentMessage
 from posthorn.runtime.ids import new_id
@@ -103,6 +106,7 @@ class RelayEnv:
     source: NatsIngestSource
     settings: RelaySettings
     tls_outcomes: PostgresTlsOutcomes
+    handed: PostgresHandedClaims
     planner: FixedPlanner = field(default_factory=FixedPlanner)
     events: RecordedEvents = field(default_factory=RecordedEvents)
 
@@ -116,10 +120,12 @@ class RelayEnv:
         body: bytes = BODY,
         sender: str = SENDER,
         stranger: bool = False,
+        wake: bool = True,
+        over: HandOver | None = None,
         **more: Any,
     ) -> UUID:
         """Enter a message into the queue, as delivery does, and wake relays. ``stranger``: its
-        sender did not authenticate."""
+        sender did not authenticate; ``over`` is handed over, but nobody is told."""
         path = f"Return-Path: <{sender}>\r\n".encode()
         octets, number = path + body, new_id()
         await self.blobs.put(f"segments/{number}", [octets])
@@ -139,9 +145,10 @@ class RelayEnv:
         )
         message = SegmentMessage(envelope, BlobRange(0, len(octets)), (), outbound, DEFAULT_TENANT)
         await self.mailboxes.deliver(
-            [Segment(number, f"segments/{number}", len(octets), (message,))]
+            [Segment(number, f"segments/{number}", len(octets), (message,))], over
         )
-        NatsNotifier(self.nats).notify()
+        if wake:
+            NatsNotifier(self.nats).notify()
         return number
 
     async def states(self, message: UUID) -> dict[str, str]:
@@ -210,6 +217,8 @@ class RelayEnv:
                 notifications=notifications,
                 events=self.events,
                 throttle=PostgresThrottle(self.database),
+                offers=await stack.enter_async_context(NatsOffers(self.nats)),
+                handed=self.handed,
             )
             relay = await stack.enter_async_context(
                 running(process, ports, NatsIngest(self.nats), settings, self.tls_outcomes)
@@ -246,6 +255,7 @@ async def relay_env(
                 source,
                 settings,
                 PostgresTlsOutcomes(relays),
+                PostgresHandedClaims(relays),
             )
         finally:
             blobs.close()

@@ -12,6 +12,7 @@ from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.correspondents import NatsCorrespondentsServer
 from posthorn.adapters.nats.dead_letters import NatsDeadLetters
 from posthorn.adapters.nats.events import NatsEvents
+from posthorn.adapters.nats.hand_over import NatsLiveRelays
 from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
 from posthorn.adapters.nats.installation import DirectoryMark
 from posthorn.adapters.nats.mailbox_hints import NatsMailboxHints
@@ -51,6 +52,7 @@ from posthorn_delivery.correspondents import StoredCorrespondents
 from posthorn_delivery.deliverer import Deliverer
 from posthorn_delivery.expander import Expander
 from posthorn_delivery.gated_source import GatedSource
+from posthorn_delivery.handing import Handing
 from posthorn_delivery.mailbox_upkeep import MailboxUpkeep
 from posthorn_delivery.repairer import Repairer
 from posthorn_delivery.retention import RetentionSweeper
@@ -97,6 +99,7 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
     rewriting, notifier = secret_box.derived(SRS), NatsNotifier(nats)
     expansions = PostgresExpansions(database, policy, quarantine_days=days, announce=announce)
     expander = Expander(expansions, rewriting=rewriting, notifier=notifier, events=events)
+    handing = Handing(await enter(NatsLiveRelays(nats)))
     deliverer = Deliverer(
         mailboxes,
         blobs,
@@ -108,6 +111,7 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
         rewriting=rewriting,
         notifier=notifier,
         events=events,
+        handing=handing,
         on_expansion=expander.kick,
         points=TrainingPoints(PostgresBayes(database), blobs).points,
     )

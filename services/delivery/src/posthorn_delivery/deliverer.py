@@ -18,7 +18,9 @@ Rules:
 - What an account submits is copied into its Sent, if it wants that, in the same transaction.
 - Relays are notified and events are recorded after the commit: neither can undo or delay it.
 - Everything may happen twice, since an acknowledgement may be lost at any point: blob keys and
-  delivery ids are stable, and Postgres is asked first which ids are delivered already.
+  delivery ids are stable, and Postgres is asked which ids are delivered already before anything is
+  placed. Bodies of a few messages are stored meanwhile.
+- A lone message is handed over to a relay (``handing``).
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from uuid import UUID
 
 import structlog
@@ -44,6 +48,7 @@ from posthorn.ports.notifications import Notifier
 from posthorn.ports.signing import Signer
 from posthorn.runtime.json_bytes import loads
 from posthorn_delivery.filing import Points, authors_of, count, file_copies
+from posthorn_delivery.handing import Handing
 from posthorn_delivery.in_flight import Group, InFlight, Item
 from posthorn_delivery.isolate import NAK_SECONDS, Isolator, Stopping
 from posthorn_delivery.outcome_events import record, record_filing
@@ -78,6 +83,11 @@ MOST_ROWS = 2_000
 """Approximate limit of recipient rows in one transaction."""
 MOST_RECIPIENTS = 1_000
 """Approximate number of recipients resolved at a time."""
+FEW_MESSAGES = 8
+"""Messages up to which bodies are written while recipients are resolved: under load, time matters
+less than a body written in vain."""
+_PLACED = 1000
+"""Messages placed last: one of them that comes again is not stored before Postgres was asked."""
 _YIELD_ROWS = 200
 _YIELD_MESSAGES = 100
 """Rows routed, and messages decoded or recorded, before yielding to other tasks."""
@@ -106,6 +116,7 @@ class Deliverer:
         rewriting: Sequence[bytes] = (),
         notifier: Notifier | None = None,
         events: Events | None = None,
+        handing: Handing | None = None,
         on_expansion: Callable[[], None] = lambda: None,
         points: Points | None = None,
         clock: Clock = time.time,
@@ -118,7 +129,9 @@ class Deliverer:
         self._rewriting = rewriting
         self._notifier = notifier
         self._events = events or NoEvents()
+        self._handing = handing
         self._on_expansion = on_expansion
+        self._placed: OrderedDict[UUID, None] = OrderedDict()
         self._points = points
         self._new_id = new_id
         self._clock = clock
@@ -203,10 +216,11 @@ class Deliverer:
             recipients.update(address for chain in item.originals.values() for address in chain)
             for recipient, asked in authors_of(item.envelope, item.originals).items():
                 authors[recipient] = authors.get(recipient, asked) | asked
-        resolution = await self._mailboxes.resolve(
-            recipients, [item.envelope.id for item in group.items], authors
-        )
-        savers = await self._savers(group.items)
+        async with self._storing(group.items):
+            resolution = await self._mailboxes.resolve(
+                recipients, [item.envelope.id for item in group.items], authors
+            )
+            savers = await self._savers(group.items)
         to_place, unseen = [], 0
         for item in group.items:
             saves = item.envelope.role == "submission"
@@ -223,6 +237,23 @@ class Deliverer:
             return []
         await self._packer.store(to_place)
         return [Group(items, group.tries, resolved=True) for items in reversed(_weighed(to_place))]
+
+    @asynccontextmanager
+    async def _storing(self, items: list[Item]) -> AsyncIterator[None]:
+        """Write the bodies of a few new messages meanwhile: neither step needs the other. A body
+        that is not placed after all is removed by the collector."""
+        if len(items) > FEW_MESSAGES or any(
+            item.delivery.attempt > 1 or item.envelope.id in self._placed for item in items
+        ):
+            yield
+            return
+        storing = asyncio.create_task(self._packer.store_bodies(items), name="storing")
+        try:
+            yield
+            await storing
+        finally:
+            storing.cancel()
+            await asyncio.gather(storing, return_exceptions=True)  # told above, if it matters
 
     async def _savers(self, items: list[Item]) -> Mapping[str, int]:
         """Return the submitting accounts that keep a copy in Sent."""
@@ -250,11 +281,19 @@ class Deliverer:
 
     async def _place(self, items: list[Item], in_flight: InFlight) -> None:
         """Deliver routed and stored items in one transaction."""
-        entries = await self._mailboxes.deliver(segments(items))
+        is_lone = self._handing is not None and len(items) == len(in_flight.batch) == 1
+        over = self._handing.over(items[0]) if self._handing is not None and is_lone else None
+        entries = await (
+            self._mailboxes.deliver(segments(items))
+            if over is None
+            else self._mailboxes.deliver(segments(items), over)
+        )
         _transactions.inc()
         _rows.observe(sum(item.weight for item in items))
         _entries.inc(entries)
-        due = {name for item in items for name in item.routes.destinations}
+        due = dict.fromkeys(name for item in items for name in item.routes.destinations)
+        if self._handing is not None and over is not None:
+            due = {} if await self._handing.tell(over, items[0]) else due
         if self._notifier is not None and due:
             self._notifier.notify(due)
         if any(item.routes.wide for item in items):
@@ -270,7 +309,10 @@ class Deliverer:
                 self._events, item.envelope, item.routes.reached, filing.filed, filing.withheld, now
             )
             await in_flight.ack(item.delivery, "delivered")
+            self._placed[item.envelope.id] = None
             _latency.observe(max(0.0, now - item.envelope.received_at))
+        while len(self._placed) > _PLACED:
+            self._placed.popitem(last=False)
         log.debug("batch placed", messages=len(items), entries=entries)
 
     async def _may_be_placed(self, item: Item, resolution: Resolution, in_flight: InFlight) -> bool:

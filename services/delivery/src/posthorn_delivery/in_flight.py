@@ -96,6 +96,7 @@ class InFlight:
     """The unfinished messages of a batch, and those that are finished."""
 
     def __init__(self, batch: Sequence[Delivery]) -> None:
+        self.batch = batch
         self.open = dict.fromkeys(batch)  # an ordered set
         self.kept: set[Delivery] = set()
 

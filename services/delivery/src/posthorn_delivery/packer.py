@@ -43,8 +43,19 @@ class Packer:
         self._frame = frame
 
     async def store(self, items: list[Item]) -> None:
-        """Write the bodies that are in no blob yet as one segment. Bodies written before stay
-        where they are."""
+        """Write the bodies that are in no blob yet as one segment, and make the headers to keep.
+        Bodies written before stay where they are."""
+        await self._store(items, with_headers=True)
+        if self._frame is not None:
+            for item in items:  # stored before they were routed
+                if item.packing is not None and item.header is None and _is_listed(item):
+                    item.header = kept_header(item.record.body or b"", self._frame)
+
+    async def store_bodies(self, items: list[Item]) -> None:
+        """Write the bodies alone, of items that are not routed yet."""
+        await self._store(items, with_headers=False)
+
+    async def _store(self, items: list[Item], *, with_headers: bool) -> None:
         now = time.monotonic()
         fresh: list[Item] = []
         for item in items:
@@ -56,7 +67,7 @@ class Packer:
             ):
                 fresh.append(item)
         if fresh:
-            await self._pack(fresh)
+            await self._pack(fresh, with_headers=with_headers)
         for packing in {item.packing: None for item in items if item.packing is not None}:
             if packing.written_at is None:
                 await self._blobs.put(packing.key, packing.parts)
@@ -65,13 +76,9 @@ class Packer:
                 _puts.inc()
                 _put_octets.inc(packing.octets)
 
-    async def _pack(self, items: list[Item]) -> None:
+    async def _pack(self, items: list[Item], *, with_headers: bool) -> None:
         bodies = [item.record.body or b"" for item in items]
-        # mail that goes elsewhere alone is never listed
-        listed = [
-            bool(item.routes.accounts or item.filing.withheld or item.sent is not None)
-            for item in items
-        ]
+        listed = [with_headers and _is_listed(item) for item in items]
         if self._compress is not None and sum(map(len, bodies)) > _OFF_LOOP:
             packed, headers = await asyncio.to_thread(self._packed, bodies, listed)
         else:
@@ -87,6 +94,11 @@ class Packer:
             for body, wanted in zip(bodies, listed, strict=True)
         ]
         return pack(bodies, self._compress), headers
+
+
+def _is_listed(item: Item) -> bool:
+    """Return whether a mailbox lists it: mail that goes elsewhere alone is never listed."""
+    return bool(item.routes.accounts or item.filing.withheld or item.sent is not None)
 
 
 def segments(items: Iterable[Item]) -> list[Segment]:

@@ -13,12 +13,14 @@ from posthorn.adapters.blobs.segments import SegmentReader
 from posthorn.adapters.dns import DnsResolver
 from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.events import NatsEvents
+from posthorn.adapters.nats.hand_over import NatsOffers
 from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.installation import DirectoryMark
 from posthorn.adapters.nats.notifications import NatsNotifications
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.database import connect as connect_postgres
 from posthorn.adapters.postgres.installation import PostgresInstallation
+from posthorn.adapters.postgres.queue.handing import PostgresHandedClaims
 from posthorn.adapters.postgres.queue.mta_sts import PostgresPolicies
 from posthorn.adapters.postgres.queue.queue import PostgresQueue
 from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
@@ -32,6 +34,7 @@ from posthorn.runtime.process import Process
 from posthorn.runtime.secret_box import SecretBox
 from posthorn_relay.context import RelayPorts
 from posthorn_relay.dsn_sender import DsnSender
+from posthorn_relay.hand_overs import HandOvers
 from posthorn_relay.maintenance import QueueMaintenance
 from posthorn_relay.routing.mta_sts import StsPolicies
 from posthorn_relay.routing.mta_sts_fetch import PolicyFetcher
@@ -77,6 +80,8 @@ async def start(process: Process[RelaySettings]) -> None:
         notifications=notifications,
         events=events,
         throttle=PostgresThrottle(database),
+        offers=await enter(NatsOffers(nats)),
+        handed=PostgresHandedClaims(database),
     )
     outcomes = PostgresTlsOutcomes(database) if settings.reports_send else None
     await enter(running(process, ports, ingest, settings, outcomes))
@@ -116,9 +121,24 @@ async def running(
     await process.task(scheduler.recorder.run(), "recorder")
     await process.task(scheduler.liveness.run(), "liveness")
     scheduling = await process.task(scheduler.run(), "scheduler")
+    hand_overs = None
+    if ports.offers is not None and ports.handed is not None:
+        hand_overs = HandOvers(
+            ports.offers,
+            ports.handed,
+            ports.bodies,
+            settings,
+            scheduler.liveness,
+            begin=scheduler.begin_handed,
+            slots=scheduler.slots,
+            has_room=scheduler.has_connections,
+        )
+        await process.task(hand_overs.run(), "hand-overs")
     try:
         yield scheduler
     finally:
+        if hand_overs is not None:
+            await hand_overs.withdraw()
         await scheduler.drain(settings.grace_seconds)
         if outcomes is not None:
             with suppress(Unavailable):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from posthorn.ports.bodies import BodyReader
 from posthorn.ports.events import Events
+from posthorn.ports.hand_over import HandedClaims, Offers
 from posthorn.ports.notifications import Notifications
 from posthorn.ports.queue import Queue
 from posthorn.ports.sending import Throttle
@@ -31,6 +32,10 @@ class RelayPorts:
     throttle: Throttle | None = None
     """Counts DSNs to senders who did not authenticate."""
     tls_tally: TlsTally = field(default_factory=TlsTally)
+    offers: Offers | None = None
+    """Where hand-overs are offered to be taken and heard of; None: none are taken."""
+    handed: HandedClaims | None = None
+    """What the queue knows of hand-overs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,11 @@ class Liveness:
         """The present id and the former ones that are not given up yet."""
         return [self.identity, *self._former]
 
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether the queue got a heartbeat recently, and nothing speaks against new work."""
+        return self._confirmed.is_set() and not self.is_stopping and not self.identity.is_retired
+
     def is_held(self, identity: RelayIdentity) -> bool:
         """Return whether what the id has claimed is still this relay's."""
         return identity is self.identity or identity in self._former

@@ -6,6 +6,7 @@ Theory of operation:
   claim will take it a while calls for another one, as long as next hop and relay have room. So a
   lone message costs one connection, a flood to a slow host gets all that are allowed, and one to a
   fast host few connections with large claims.
+- A hand-over (``hand_overs``) starts a worker that has its claim and slot already.
 - A look follows a wake-up, the poll interval, finished work, and the end of a worker that a look
   had passed over.
 """
@@ -22,6 +23,7 @@ import structlog
 from prometheus_client import Gauge
 
 from posthorn.ports.errors import Unavailable
+from posthorn.ports.queue import Claim, Due
 from posthorn_relay.context import RelayPorts, WorkerContext
 from posthorn_relay.liveness import FLUSH_SECONDS, Liveness, RelayIdentity
 from posthorn_relay.next_hop import NextHops
@@ -194,11 +196,29 @@ class Scheduler:
         if self._has_room(destination, identity):
             self._begin(destination, identity)
 
-    def _begin(self, destination: Destination, identity: RelayIdentity) -> None:
+    def slots(self) -> set[UUID]:
+        """Return the slots that workers hold."""
+        return {worker.slot for worker in self._workers.values() if worker.slot is not None}
+
+    def has_connections(self) -> bool:
+        """Return whether this relay may open another connection."""
+        return len(self.liveness.identity.tasks) < self._settings.relay_connections
+
+    def begin_handed(self, due: Due, identity: RelayIdentity, claim: Claim) -> None:
+        """Start a worker with a claim that was handed over."""
+        destination = self._destinations.get(due.destination)
+        if destination is None or destination.due != due:
+            destination = Destination(due, self.next_hops.get(due.next_hop))
+            self._destinations[due.destination] = destination
+        self._begin(destination, identity, claim)
+
+    def _begin(
+        self, destination: Destination, identity: RelayIdentity, handed: Claim | None = None
+    ) -> None:
         destination.workers += 1
         destination.next_hop.workers += 1
         _workers.inc()
-        worker = Worker(self._context, destination, identity, self._capacity)
+        worker = Worker(self._context, destination, identity, self._capacity, handed)
         task = asyncio.create_task(worker.run(), name=f"to {destination.due.destination}")
         identity.tasks.add(task)
         self._workers[task] = worker

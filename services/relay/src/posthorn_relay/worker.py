@@ -100,12 +100,16 @@ class Worker:
         destination: Destination,
         identity: RelayIdentity,
         capacity: Capacity,
+        handed: Claim | None = None,
     ) -> None:
+        """``handed``: a claim to begin with, made by delivery."""
         self._context = context
         self._destination = destination
         self._identity = identity
         self._capacity = capacity
-        self._slot: UUID | None = None
+        self.slot: UUID | None = handed.slot if handed is not None else None
+        """The slot that it holds."""
+        self._handed = handed
         self._sender = ClaimSender(context, destination.due, destination.next_hop, identity.id)
 
     @property
@@ -125,7 +129,7 @@ class Worker:
                     destination.call()
                     break
                 await context.recorder.room()
-                claim = await self._claim(limit)
+                claim, self._handed = self._handed or await self._claim(limit), None
                 if not (size := len(claim.jobs)):
                     break
                 has_sent = True
@@ -160,13 +164,13 @@ class Worker:
         claim = await context.ports.queue.claim(
             self._identity.id,
             due,
-            self._slot,
+            self.slot,
             connections_for(due, settings),
             per_minute,
             limit,
             TRANSACTION_RECIPIENTS,
         )
-        self._slot = claim.slot
+        self.slot = claim.slot
         return claim
 
     async def _send(self, claim: Claim, limit: int) -> bool:
@@ -207,9 +211,9 @@ class Worker:
         return True
 
     async def _free_slot(self) -> None:
-        if self._slot is not None and self._context.liveness.is_held(self._identity):
+        if self.slot is not None and self._context.liveness.is_held(self._identity):
             try:
-                await self._context.ports.queue.free_slot(self._identity.id, self._slot)
+                await self._context.ports.queue.free_slot(self._identity.id, self.slot)
             except Unavailable:
                 # nobody else would ever free this slot: it goes with the id
                 self._identity.is_retired = True

@@ -36,7 +36,9 @@ EVENTS_PREFIX = "events."
 """Prefix of the subject of an event; the slot follows."""
 WAKE_SUBJECT = "relay.wake"
 """Core NATS subject, on no stream: something is due in the outbound queue."""
-
+RELAY_OFFERS, RELAY_HANDED = "relay.offers", "relay.handed"
+"""Core NATS subjects, on no stream: relays that take hand-overs, and what delivery has claimed for
+one (``ports.hand_over``)."""
 MAILBOX_HINTS = "mailboxes.changed"
 """Core NATS subject, on no stream: mailboxes that changed (``ports.mailbox_hints``)."""
 

@@ -37,6 +37,10 @@ class BodyReader(Protocol):
         in pieces reads each byte once."""
         ...
 
+    def remember(self, location: BodyLocation, body: bytes) -> None:
+        """Cache a body that the caller got otherwise; one of another size is ignored."""
+        ...
+
     def prefetch(self, locations: Iterable[BodyLocation]) -> None:
         """Begin to read small bodies into the cache."""
         ...

@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 from uuid import UUID
 
 from posthorn.ports.filing import Authors, FilingFacts
+from posthorn.ports.hand_over import HandOver
 from posthorn.ports.segments import Segment
 
 
@@ -84,7 +85,7 @@ class Mailboxes(Protocol):
         of what they submit, with their ids."""
         ...
 
-    async def deliver(self, segments: Sequence[Segment]) -> int:
+    async def deliver(self, segments: Sequence[Segment], over: HandOver | None = None) -> int:
         """Write messages, mailbox entries, quarantined copies, quotas, outbound rows and segments
         in one transaction: all or nothing. Remember whom the submitting accounts have written to.
 
@@ -93,6 +94,9 @@ class Mailboxes(Protocol):
         accepted. The sender of an outbound part with a ``long_token`` is stored; where its domain
         has too many new ones, the part gets the null reverse-path instead. An outbound part in the
         state HELD opens an expansion (``ports.expansions``). Returns the number of entries created.
+
+        ``over``: claim what is due at its destination for its relay, if that is possible at once
+        (``ports.hand_over``).
         """
         ...
 

@@ -110,6 +110,11 @@ class SegmentReader:
             _hits.inc()
         return body
 
+    def remember(self, location: BodyLocation, body: bytes) -> None:
+        """See the port."""
+        if len(body) == location.size and self.whole(location):
+            self._keep(location.message, body)
+
     async def read(self, location: BodyLocation, ahead: Sequence[BodyLocation] = ()) -> bytes:
         """Return the content of a message that is ``whole``; also cache those of ``ahead`` that are
         close by.

@@ -30,6 +30,8 @@ CHANGE: Final = ("SELECT", "UPDATE")
 LOCK: Final = ("SELECT", "UPDATE (id)")
 """Privileges to read and lock rows, for which Postgres demands an updatable column; foreign keys
 keep ids unchanged."""
+ROUTING: Final = ("SELECT (domain, host, port, tls, connections, messages_per_minute)",)
+"""Columns of routes that a claim needs, without the login."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,10 @@ PRIVILEGES: Final[Mapping[str, Privileges]] = {
             "outbound_messages": WRITE,
             "outbound_recipients": WRITE,
             "outbound_destinations": WRITE,
+            "outbound_lanes": CHANGE,
+            "outbound_slots": ("SELECT", "INSERT"),
+            "relays": READ,
+            "routes": ROUTING,
             "installation": CHANGE,
             "outbound_expansions": WRITE,
             "outbound_reached": WRITE,

@@ -43,6 +43,7 @@ from posthorn.adapters.postgres.tables import INBOX, JUNK, SENT
 from posthorn.model.filter_policy import Action
 from posthorn.model.room import crossed_sql
 from posthorn.ports.filing import Authors
+from posthorn.ports.hand_over import HandOver
 from posthorn.ports.mailbox_hints import Announce, Changed, announce_nothing
 from posthorn.ports.mailbox_view import SEEN, ChangeKind
 from posthorn.ports.mailboxes import AccountsGone, LongSender, Resolution
@@ -191,7 +192,7 @@ class PostgresMailboxes:
             rows = await connection.fetch(_SAVERS, asked)
         return {row["address"]: row["id"] for row in rows}
 
-    async def deliver(self, segments: Sequence[Segment]) -> int:
+    async def deliver(self, segments: Sequence[Segment], over: HandOver | None = None) -> int:
         """Write a batch, all or nothing; return the number of entries created.
 
         Raises AccountsGone, Unavailable, and asyncpg's DataError or
@@ -207,7 +208,7 @@ class PostgresMailboxes:
             await withhold(connection, fresh, self._quarantine_days)
             entries = await make_entries(connection, fresh, changed)
             await remember_correspondents(connection, fresh)
-            await outbound.enter(connection, fresh, self._policy)
+            await outbound.enter(connection, fresh, self._policy, over)
             await note_reports(connection, fresh, counts_dmarc=self._counts_dmarc)
             return entries
 

@@ -97,6 +97,20 @@ _NEW_SLOT = """
 )
 """
 
+JOB_COLUMNS = """
+taken.id, taken.message_id, taken.recipient, taken.reverse_path, taken.sender, taken.original, taken.orcpt,
+taken.notify, taken.attempts, taken.created_at, taken.expires_at, taken.tenant_id, taken.header,
+o.smtputf8, o.ret, o.envid, o.signature,
+m.offset_octets, m.stored_octets, m.encoding, m.size_crlf, m.has_dot_lines, m.return_path_octets,
+coalesce((SELECT s.key FROM segments s WHERE s.id = m.segment_id), '') AS key,
+(SELECT true FROM suppressions p WHERE p.tenant_id = taken.tenant_id AND p.address = taken.address LIMIT 1) AS suppressed
+"""
+"""The columns of a job, from the recipient's row ``taken`` and ``JOB_SOURCES``."""
+JOB_SOURCES = """
+CROSS JOIN LATERAL (SELECT * FROM outbound_messages WHERE message_id = taken.message_id LIMIT 1) AS o
+CROSS JOIN LATERAL (SELECT * FROM messages WHERE id = taken.message_id LIMIT 1) AS m
+"""
+
 # ``spare``: messages the next hop may get now; a bucket that holds ten seconds' worth, at least one
 # message.
 _TAKE = """
@@ -157,24 +171,18 @@ WITH lane AS MATERIALIZED (
 SELECT room.ok, CASE WHEN room.spare < 1 THEN room.wait ELSE 0 END AS wait,
        (SELECT bool_or(stopped) FROM judged) AS stopped, job.*
   FROM room LEFT JOIN (
-      SELECT taken.id, taken.message_id, taken.recipient, taken.reverse_path, taken.sender, taken.original, taken.orcpt,
-             taken.notify, taken.attempts, taken.created_at, taken.expires_at, taken.tenant_id, taken.header, taken.first,
-             o.smtputf8, o.ret, o.envid, o.signature,
-             m.offset_octets, m.stored_octets, m.encoding, m.size_crlf,
-             m.has_dot_lines, m.return_path_octets,
-             coalesce((SELECT s.key FROM segments s WHERE s.id = m.segment_id), '') AS key,
-             (SELECT true FROM suppressions p WHERE p.tenant_id = taken.tenant_id AND p.address = taken.address LIMIT 1)
-                 AS suppressed
-        FROM taken
-        CROSS JOIN LATERAL (SELECT * FROM outbound_messages WHERE message_id = taken.message_id LIMIT 1) AS o
-        CROSS JOIN LATERAL (SELECT * FROM messages WHERE id = taken.message_id LIMIT 1) AS m
+      SELECT {columns}, taken.first FROM taken {sources}
   ) AS job ON true
  ORDER BY job.first, job.id
 """
-_TAKE_WITH_SLOT = _TAKE.format(ok=_HOLDS_SLOT, slot="", suspended=SUSPENDED_FOR.format("picked"))
-_TAKE_AND_SLOT = _TAKE.format(
-    ok=_ROOM_FOR_SLOT, slot=_NEW_SLOT, suspended=SUSPENDED_FOR.format("picked")
-)
+_PARTS = {
+    "suspended": SUSPENDED_FOR.format("picked"),
+    "columns": JOB_COLUMNS,
+    "sources": JOB_SOURCES,
+}
+_TAKE_WITH_SLOT = _TAKE.format(ok=_HOLDS_SLOT, slot="", **_PARTS)
+TAKE_AND_SLOT = _TAKE.format(ok=_ROOM_FOR_SLOT, slot=_NEW_SLOT, **_PARTS)
+"""Claims and takes a slot; to be run while the next hop's row is locked. The parameters: see above."""
 
 _FREE = "DELETE FROM outbound_slots WHERE id = $1 AND relay = $2"
 _LOCK_DESTINATION = "SELECT FROM outbound_destinations WHERE name = $1 FOR NO KEY UPDATE"
@@ -255,11 +263,11 @@ async def _take(
         async with database.transaction() as connection:
             await _lock_next_hop(connection, due.next_hop)
             rows = await connection.fetch(
-                _TAKE_AND_SLOT if slot is None else _TAKE_WITH_SLOT, *values
+                TAKE_AND_SLOT if slot is None else _TAKE_WITH_SLOT, *values
             )
     stopped = rows[0]["stopped"] is True
     if rows[0]["id"] is not None:
-        return Claim(held, [_as_job(row) for row in rows]), stopped
+        return Claim(held, [as_job(row) for row in rows]), stopped
     if stopped:
         return Claim(slot, ()), True
     if rows[0]["ok"]:
@@ -291,7 +299,8 @@ async def _settle(
         await connection.execute(_NEXT_DUE, destination, wait)
 
 
-def _as_job(row: Any) -> Job:
+def as_job(row: Any) -> Job:
+    """Return the job of a row that has ``JOB_COLUMNS``."""
     return Job(
         id=row["id"],
         message=row["message_id"],

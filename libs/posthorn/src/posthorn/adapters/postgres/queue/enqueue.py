@@ -29,10 +29,12 @@ from posthorn.adapters.postgres.database import Connection, clean_text
 from posthorn.adapters.postgres.queue import long_senders
 from posthorn.adapters.postgres.queue.charging import OVER_LIMIT_STATUS, Deferral, charge
 from posthorn.adapters.postgres.queue.closing import make_due_or_now
+from posthorn.adapters.postgres.queue.handing import hand_over
 from posthorn.model.envelope import Envelope, encode_record
 from posthorn.model.forward_limits import ForwardLimits
 from posthorn.model.networks import network_of
 from posthorn.model.outbound import Outbound, QueueState
+from posthorn.ports.hand_over import HandOver
 from posthorn.ports.segments import SegmentMessage
 from posthorn.wire.foreign_address import canonical
 from posthorn.wire.message.dsn import Action
@@ -106,9 +108,13 @@ def open_rows(message: SegmentMessage) -> int:
 
 
 async def enter(
-    connection: Connection, outgoing: Sequence[SegmentMessage], policy: QueuePolicy
+    connection: Connection,
+    outgoing: Sequence[SegmentMessage],
+    policy: QueuePolicy,
+    over: HandOver | None = None,
 ) -> None:
-    """Queue the outbound parts of new messages, and the expansions left to ``expansions``."""
+    """Queue the outbound parts of new messages, and the expansions left to ``expansions``; claim
+    ``over`` for its relay."""
     outgoing = [message for message in outgoing if message.outbound]
     if not outgoing:
         return
@@ -132,6 +138,8 @@ async def enter(
     ]
     due = await _insert(connection, messages, outgoing, policy, owners)
     await _open_expansions(connection, outgoing)
+    if over is not None:
+        await hand_over(connection, over)
     await make_due_or_now(connection, due)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from posthorn.adapters.postgres.imap import folder_changes
+from posthorn.adapters.postgres.imap import folder_changes, moving
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.ports import folders as ports
 from posthorn.ports.access import Ending, FamiliarNetwork, Proof, digest_of
@@ -264,3 +266,37 @@ class TestCounters:
         await _refused("LIMIT", imap.folders.subscribe(ada, "third"))
         assert (await imap.folders.list(ada)).subscribed == {"INBOX", "not there"}
         assert ports.MOST_SUBSCRIPTIONS > 2
+
+    async def test_names_have_few_levels_so_that_list_is_bounded(self, imap: ImapStore) -> None:
+        ada = await imap.account()
+        deep = "/".join("x" * ports.MOST_LEVELS)
+        await imap.folders.create(ada, deep)
+        await imap.folders.subscribe(ada, deep)
+        await _refused("LIMIT", imap.folders.create(ada, f"{deep}/y"))
+        await _refused("LIMIT", imap.folders.subscribe(ada, f"{deep}/y"))
+        await _refused("LIMIT", imap.folders.rename(ada, "x", "one/more"))
+
+    async def test_a_large_mailbox_is_deleted_in_slices_that_stay_done(
+        self, imap: ImapStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Deliveries to the account go on between them."""
+        ada = await imap.account()
+        await imap.folders.create(ada, "Big")
+        await imap.put(ada, "Big", 5)
+        monkeypatch.setattr(folder_changes, "REMOVED_AT_ONCE", 2)
+        remove_all, calls = moving.remove_all, 0
+
+        async def failing(*arguments: Any) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == 2:
+                raise Unavailable("postgres", "gone")
+            await remove_all(*arguments)
+
+        monkeypatch.setattr(folder_changes, "remove_all", failing)
+        with pytest.raises(Unavailable):
+            await imap.folders.delete(ada, "Big")
+        assert [uid for uid, _, _ in await imap.held(ada, "Big")] == [3, 4, 5]
+        await imap.folders.delete(ada, "Big")
+        assert calls == 4
+        assert "Big" not in await _names(imap, ada)

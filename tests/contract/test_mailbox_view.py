@@ -7,13 +7,14 @@ import asyncio
 from array import array
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 import pytest
 
 from posthorn.adapters.postgres.database import Connection
-from posthorn.adapters.postgres.imap import reading, rows
+from posthorn.adapters.postgres.imap import moving, reading, rows
 from posthorn.adapters.postgres.imap.reading import MOST_CHANGES
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.ports.errors import Unavailable
@@ -28,6 +29,7 @@ from posthorn.ports.mailbox_view import (
     Kept,
     MailboxGone,
     NoRoom,
+    NoUids,
     TooManyKeywords,
 )
 from posthorn.wire.imap.search_keys import (
@@ -62,7 +64,10 @@ INBOX, JUNK = 1, 2
 
 
 class TestOpen:
-    async def test_uids_come_whole_up_to_the_largest(self, imap: ImapStore) -> None:
+    async def test_uids_come_whole_up_to_the_largest(
+        self, imap: ImapStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(rows, "LAST_UIDNEXT", 2**32)
         ada = await imap.account()
         empty = await imap.view.reopen(ada, INBOX)
         assert (empty.uids, empty.uidnext, empty.modseq) == (array("I"), 1, 1)
@@ -416,6 +421,49 @@ class TestExpunge:
         assert (rest.uids, rest.modseq) == ([2, 4], before + 2)
         assert await imap.held(ada, "INBOX") == [(5, 0, ())]
         assert await imap.seed.value("SELECT count(*) FROM deleted_entries") == (4 if days else 0)
+
+    @pytest.mark.parametrize("ranges", [None, [(1, 3), (4, 2**32 - 1)]])
+    async def test_many_go_in_slices_that_stay_done(
+        self,
+        imap: ImapStore,
+        ranges: Sequence[tuple[int, int]] | None,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Deliveries to the account go on between them."""
+        ada = await imap.account()
+        await imap.put(ada, "INBOX", 1)
+        await imap.put(ada, "INBOX", 5, flags=DELETED)
+        monkeypatch.setattr(moving, "REMOVED_AT_ONCE", 2)
+        remove_all, calls = moving.remove_all, 0
+
+        async def failing(*arguments: Any) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == 2:
+                raise Unavailable("postgres", "gone")
+            await remove_all(*arguments)
+
+        monkeypatch.setattr(moving, "remove_all", failing)
+        with pytest.raises(Unavailable):
+            await imap.view.expunge(ada, INBOX, ranges)
+        assert [uid for uid, _, _ in await imap.held(ada, "INBOX")] == [1, 4, 5, 6]
+        before = (await imap.view.reopen(ada, INBOX)).modseq
+        gone = await imap.view.expunge(ada, INBOX, ranges)
+        assert (gone.uids, gone.modseq) == ([4, 5, 6], before + 2)
+
+    async def test_uids_end_before_those_of_delivery(self, imap: ImapStore) -> None:
+        """A UID beyond 2^32-1 could not be told; delivery, which must not fail, has the last."""
+        ada = await imap.account()
+        await imap.seed.rows("UPDATE mailboxes SET uidnext = $1", rows.LAST_UIDNEXT - 1)
+        [last] = await imap.put(ada)
+        assert last == rows.LAST_UIDNEXT - 1
+        with pytest.raises(NoUids):
+            await imap.put(ada)
+        for move in (True, False):
+            with pytest.raises(NoUids):
+                await imap.view.copy(ada, INBOX, [last], "INBOX", move=move)
+        await imap.view.store(ada, INBOX, [last], "+", DELETED, ())
+        assert (await imap.view.expunge(ada, INBOX, None)).uids == [last]
 
 
 def _day(day: Day, compare: Compare, number: int) -> OnDay:

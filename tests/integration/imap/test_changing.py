@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from posthorn_imap import syncing
 from tests.support.imap import ALICE, SIMPLE, ImapEnv
 
 
@@ -206,3 +209,39 @@ async def test_a_store_that_changes_nothing_skips_no_news(mail: ImapEnv) -> None
         b"* 3 EXISTS",
         b"* 0 RECENT",
     ]
+
+
+async def test_flags_are_all_told_also_where_the_history_is_not_known(
+    imap: ImapEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are told page by page, so that a mailbox of any size takes little memory."""
+    monkeypatch.setattr(syncing, "PAGE", 2)
+    client, other = await imap.client("INBOX"), await imap.client("INBOX")
+    await imap.place(*[SIMPLE] * 6)
+    await client.ok("NOOP")
+    await other.ok("NOOP")
+    await other.ok("STORE 1:5 +FLAGS.SILENT (Blue)")
+    await other.ok("STORE 4 +FLAGS.SILENT (\\Deleted)")
+    await other.ok("EXPUNGE")
+    await imap.place(SIMPLE)
+    await imap.seed.rows("DELETE FROM mailbox_changes")
+    waits = []
+    room = client.out.room
+
+    async def counting() -> None:
+        waits.append(bytes(client.out.octets).count(b" FETCH "))
+        await room()
+
+    monkeypatch.setattr(client.out, "room", counting)
+    told = await client.ok("NOOP")
+    assert [line for line in told if b"FLAGS" not in line or b" FETCH " in line] == [
+        b"* 1 FETCH (FLAGS (Blue))",
+        b"* 2 FETCH (FLAGS (Blue))",
+        b"* 3 FETCH (FLAGS (Blue))",
+        b"* 5 FETCH (FLAGS (Blue))",
+        b"* 4 EXPUNGE",
+        b"* 6 EXISTS",
+        b"* 0 RECENT",
+    ]
+    assert waits == [2, 4]
+    assert await client.ok("NOOP") == []

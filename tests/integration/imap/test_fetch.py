@@ -468,3 +468,18 @@ async def test_a_mailbox_deleted_elsewhere_ends_the_connection(mail: ImapEnv) ->
         assert b"FETCH (" not in sent
         await other.ok("CREATE Work")
         await mail.place(SIMPLE, mailbox="Work")
+
+
+async def test_the_items_of_a_message_are_bounded_together(
+    mail: ImapEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command of 64 KiB has room for thousands of items, each a message of its own."""
+    await mail.place(SIMPLE)
+    client = await mail.client("INBOX")
+    monkeypatch.setattr("posthorn_imap.handlers.fetching.MOST_ITEM_BYTES", 2 * len(SIMPLE))
+    some = [f"BODY.PEEK[]<{start}.9999>" for start in range(4)]
+    await client.ok(f"FETCH 1 ({' '.join(some[:2])})")
+    sent = await client.ask(f"FETCH 1 ({' '.join(some)})")
+    assert len(sent) == 1
+    assert sent[0].startswith(b"NO [LIMIT] ")
+    await client.ok("NOOP")

@@ -425,3 +425,16 @@ async def test_search_agrees_with_a_naive_evaluation(mail: ImapEnv) -> None:
     for _ in range(150):
         text, expected = key(3)
         assert await numbers(client, text) == sorted(expected), text
+
+
+async def test_what_one_search_looks_for_is_bounded(
+    mail: ImapEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await mail.place(*[SIMPLE] * 3)
+    client = await mail.client("INBOX")
+    search = "SEARCH OR (UNSEEN BODY Hello) (SEEN TEXT nothing)"
+    assert await client.ok(search) == [b"* SEARCH 1 2 3"]
+    many = "NOT SUBJECT x " * 251
+    assert (await client.no(f"SEARCH {many.strip()}")).startswith(b"NO [LIMIT] ")
+    monkeypatch.setattr("posthorn_imap.search_run.MOST_ANSWERS", 2)
+    assert (await client.no(search)).startswith(b"NO [LIMIT] ")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
+from posthorn_imap import search_order
+from posthorn_imap.pacing import Pace
 from tests.support.imap import Dialogue, ImapEnv
 
 HEADERS = [
@@ -56,6 +60,7 @@ async def test_sort(mail: ImapEnv) -> None:
         "DISPLAYFROM": b"4 2 3 1",
         "DISPLAYTO": b"3 2 1 4",
         "SUBJECT REVERSE ARRIVAL": b"3 4 2 1",
+        "SUBJECT REVERSE ARRIVAL SUBJECT": b"3 4 2 1",
     }.items():
         [line] = await client.ok(f"SORT ({criteria}) UTF-8 ALL")
         assert line == b"* SORT " + expected, criteria
@@ -95,3 +100,28 @@ async def test_headers_of_many_messages_are_refused(
     assert (await client.no("SORT (SUBJECT) UTF-8 ALL")).startswith(b"NO [LIMIT] ")
     assert (await client.no("THREAD REFERENCES UTF-8 ALL")).startswith(b"NO [LIMIT] ")
     assert await client.ok("SORT (REVERSE SIZE) UTF-8 ALL") == [b"* SORT 1 2 3 4"]
+
+
+async def test_what_sort_and_thread_hold_of_each_message_is_bounded(
+    mail: ImapEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message may have a subject of 256 KiB and name a thousand others, and be copied."""
+    client = await placed(mail)
+    monkeypatch.setattr("posthorn_imap.search_order.KEY_CHARACTERS", 1)
+    assert await client.ok("SORT (SUBJECT) UTF-8 ALL") == [b"* SORT 3 4 1 2"]
+    assert await client.ok("SORT (DISPLAYTO) UTF-8 ALL") == [b"* SORT 3 2 1 4"]
+    assert await client.ok("SORT (FROM) UTF-8 1,3") == [b"* SORT 3 1"]
+    many = " SUBJECT REVERSE FROM" * 300
+    sort = search_order._sorted
+    sorted_ = []
+
+    async def counting(items: Iterable[Any], pace: Pace) -> list[Any]:
+        sorted_.append(1)
+        return await sort(items, pace)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(search_order, "_sorted", counting)
+        await client.ok(f"SORT ({many.strip()}) UTF-8 ALL")
+    assert len(sorted_) == 3
+    monkeypatch.setattr("posthorn_imap.search_order.MOST_REFERENCE_BYTES", 100)
+    assert (await client.no("THREAD REFERENCES UTF-8 ALL")).startswith(b"NO [LIMIT] ")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from posthorn.ports.errors import Unavailable
-from posthorn.ports.mailbox_view import MOST_KEYWORDS, NoRoom, TooManyKeywords
+from posthorn.ports.mailbox_view import MOST_KEYWORDS, NoRoom, NoUids, TooManyKeywords
 from posthorn_imap.answering import Drop, No
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ def outcome_known() -> Iterator[None]:
         raise Drop("the mailbox cannot be reached at this moment") from None
     except NoRoom:
         raise No("the quota of the account has no room", b"OVERQUOTA") from None
+    except NoUids:
+        raise No("the mailbox has no UIDs left, use another one", b"LIMIT") from None
     except TooManyKeywords:
         raise No(f"a mailbox has at most {MOST_KEYWORDS} keywords", b"LIMIT") from None
 

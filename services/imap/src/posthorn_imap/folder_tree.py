@@ -62,8 +62,9 @@ class FolderTree:
         names = {*self._folders, *self._parents, INBOX}
         self._names = sorted(names, key=lambda name: (name != INBOX, name))
 
-    def list_(self, wanted: Wanted) -> Iterable[Shown]:
-        """Yield the names that LIST shows."""
+    def list_(self, wanted: Wanted) -> Iterable[Shown | None]:
+        """Yield the names that LIST shows, and None for each other one: to look at them takes time,
+        too."""
         names = self._names
         if wanted.subscribed:
             names = sorted({*names, *self._subscribed}, key=lambda name: (name != INBOX, name))
@@ -77,6 +78,7 @@ class FolderTree:
         for name in names:
             is_selected = self._is_selected(name, wanted)
             if not (is_selected or name in above) or not wanted.matches(name):
+                yield None
                 continue
             info: tuple[str, ...] = ()
             if name in above:
@@ -91,21 +93,22 @@ class FolderTree:
             told = wanted.subscribed or wanted.tell_subscribed
             yield Shown(name, self._attributes(name, told=told), self._folders.get(name), info)
 
-    def lsub(self, matches: Callable[[str], bool]) -> Iterable[Shown]:
-        """Yield the names that LSUB shows: with ``%`` also those above a subscribed one that does
-        not match itself (RFC 3501 §6.3.9)."""
-        names = {*self._subscribed, *_parents(self._subscribed)}
-        for name in sorted(names, key=lambda name: (name != INBOX, name)):
-            if not matches(name):
-                continue
-            if name in self._subscribed:
+    def lsub(self, matches: Callable[[str], bool]) -> Iterable[Shown | None]:
+        """Yield the names that LSUB shows, and None for each other one: with ``%`` also those above
+        a subscribed one that does not match itself (RFC 3501 §6.3.9)."""
+        matching: set[str] = set()
+        for name in self._subscribed:
+            if matches(name):
+                matching.add(name)
+            yield None
+        above = set(_parents(self._subscribed - matching)) - self._subscribed
+        for name in sorted(matching | above, key=lambda name: (name != INBOX, name)):
+            if name in matching:
                 yield Shown(name, self._attributes(name, told=False), self._folders.get(name))
-            elif not all(map(matches, self._subscribed_below(name))):
+            elif matches(name):
                 yield Shown(name, ("\\Noselect",), None)
-
-    def _subscribed_below(self, name: str) -> Iterable[str]:
-        prefix = name + DELIMITER
-        return (each for each in self._subscribed if each.startswith(prefix))
+            else:
+                yield None
 
     def _is_selected(self, name: str, wanted: Wanted) -> bool:
         if wanted.subscribed and name not in self._subscribed:

@@ -106,11 +106,12 @@ def _last_same(present: array[int], numbers: SequenceSet | None, uids: SequenceS
     (RFC 7162 §3.2.5.2)."""
     if numbers is None or uids is None:
         return 0
-    same = 0
+    same = before = 0
     for number, uid in zip(_each(numbers), _each(uids), strict=False):
-        if number > len(present) or present[number - 1] != uid:
+        # they ascend (RFC 7162 §7): others would be looked at any number of times
+        if not before < number <= len(present) or present[number - 1] != uid:
             break
-        same = uid
+        same, before = uid, number
     return same
 
 

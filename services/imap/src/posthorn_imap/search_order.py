@@ -5,7 +5,8 @@ Rules:
 - Texts are compared as searches compare them (``fold``). Without the field they are empty.
 - DATE is the Date field with its zone, or the internal date where that is missing or not valid.
 - Equal messages are in the order of their numbers, also where a criterion is reversed.
-- Headers of at most ``MOST_MESSAGES`` are read for one command: NO [LIMIT].
+- Headers of at most ``MOST_MESSAGES`` are read for one command: NO [LIMIT]. Texts are compared by
+  their first ``KEY_CHARACTERS``, and THREAD keeps ``MOST_REFERENCE_BYTES`` of references.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
 
 MOST_MESSAGES = 100_000
 """Most messages whose headers are read for one SORT or THREAD."""
+KEY_CHARACTERS = 256
+MOST_REFERENCE_BYTES = 256 * 1024 * 1024
+"""Memory of all message ids of one THREAD: a message may name a thousand."""
+_ID_BYTES = 64  # of a text beside its characters
 _ROWS = 1000
 _CHUNK = 5000
 _OF_STORE = frozenset({"ARRIVAL", "SIZE"})
@@ -50,6 +55,10 @@ async def in_order(
     session: ImapSession, criteria: Sequence[tuple[str, bool]], found: Sequence[int], pace: Pace
 ) -> list[int]:
     """Return the UIDs in order; those that are gone are left out. Raises Unavailable, No."""
+    first: dict[str, bool] = {}
+    for name, is_reversed in criteria:  # a second time it says nothing
+        first.setdefault(name, is_reversed)
+    criteria = list(first.items())
     columns: list[list[Key]] = [[] for _ in criteria]
     uids: list[int] = []
     async for row, header in _messages(session, found, pace, headers=needs_headers(criteria)):
@@ -71,10 +80,15 @@ async def threaded(
 ) -> list[Threaded]:
     """Return the messages as threads are made of them. Raises Unavailable, No."""
     numbering = session.mailbox.numbering
-    return [
-        _threaded(row, header, row.uid if by_uid else numbering.number(row.uid))
-        async for row, header in _messages(session, found, pace, headers=True)
-    ]
+    messages: list[Threaded] = []
+    held = 0
+    async for row, header in _messages(session, found, pace, headers=True):
+        message = _threaded(row, header, row.uid if by_uid else numbering.number(row.uid))
+        held += sum(len(each) + _ID_BYTES for each in message.references)
+        if held > MOST_REFERENCE_BYTES:
+            raise No("the messages have too many references, ask for less", b"LIMIT")
+        messages.append(message)
+    return messages
 
 
 async def _messages(
@@ -143,7 +157,7 @@ def _address(header: bytes, name: str, *, display: bool) -> str:
 def _collated(text: str) -> str:
     """Return a text as texts are ordered: a letter with a mark comes after the letter alone, not
     after all others (RFC 5051 has the idea)."""
-    folded = fold(text)
+    folded = fold(text[:KEY_CHARACTERS])
     return folded if folded.isascii() else unicodedata.normalize("NFKD", folded)
 
 

@@ -15,7 +15,8 @@ Rules:
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Sequence
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from posthorn.ports.mailbox_view import Content
@@ -23,6 +24,7 @@ from posthorn.wire.imap.search_keys import All, And, SearchKey, Uids
 from posthorn.wire.imap.search_matching import (
     Test,
     decide,
+    fields_of,
     metadata_within,
     prepared,
     resolved,
@@ -40,6 +42,10 @@ if TYPE_CHECKING:
 
 MOST_STATEMENTS = 50
 """Statements of one search beside that for its candidates."""
+MOST_ANSWERS = 10_000_000
+"""UIDs that these may return together: 40 MB."""
+MOST_FIELDS = 250
+"""Texts that are looked for in fields by one search: all of a message without a pause."""
 MOST_TEXTS = 100
 """Texts that are looked for in bodies by one search."""
 READ_AHEAD = 32
@@ -103,14 +109,18 @@ async def _test(session: ImapSession, rest: SearchKey, candidates: Hits) -> Test
     if parts and candidates:
         selected = session.mailbox
         within = Uids(SequenceSet(((candidates[0], candidates[-1]),)))
+        known = 0
         for part in parts:
             key = And((within, part))
             hits = await session.backend.view.search(selected.account, selected.mailbox, key)
-            answers.append(frozenset(hits))
+            known += len(hits)
+            if known > MOST_ANSWERS:
+                raise No("the search is too complex for this many messages", b"LIMIT")
+            answers.append(_Uids(hits))
     else:
         answers = [()] * len(parts)
     test = prepared(rest, iter(answers))
-    if sum(map(len, texts_of(test))) > MOST_TEXTS:
+    if sum(map(len, texts_of(test))) > MOST_TEXTS or fields_of(test) > MOST_FIELDS:
         raise No("the search is for too many texts", b"LIMIT")
     return test
 
@@ -121,6 +131,25 @@ def _told(session: ImapSession, found: Hits) -> Hits:
     if found and found[-1] > last:
         return array("I", [uid for uid in found if uid <= last])
     return found
+
+
+class _Uids(Collection[int]):
+    """Ascending UIDs in 4 bytes each."""
+
+    def __init__(self, uids: Hits) -> None:
+        self._uids = uids
+
+    def __len__(self) -> int:
+        return len(self._uids)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._uids)
+
+    def __contains__(self, uid: object) -> bool:
+        if not isinstance(uid, int):
+            return False
+        place = bisect_left(self._uids, uid)
+        return place < len(self._uids) and self._uids[place] == uid
 
 
 class _Run:

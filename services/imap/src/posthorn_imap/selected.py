@@ -10,9 +10,8 @@ from posthorn.wire.imap.numbering import Numbering
 from posthorn.wire.imap.sequence_set import SequenceSet, merge
 from posthorn_imap.read_ahead import ReadAhead
 
-MOST_PENDING = 10_000
-"""Most messages whose new flags are kept to be told; beyond, the client hears of some of them only
-when it asks (RFC 9051 §5.2 demands nothing)."""
+MOST_TOLD = 20_000
+"""Most messages whose flags are noted as told; beyond, the client hears of some of them twice."""
 
 
 class Selected:
@@ -38,7 +37,8 @@ class Selected:
         """As told in FLAGS."""
         self.numbering = Numbering(opened.uids, uidnext=opened.uidnext)
         self.pending: dict[int, EntryFlags] = {}
-        """Flags to tell, by UID."""
+        """Flags to tell, by UID; what is learned is told by the same command, and the store returns
+        a bounded number of changes."""
         self.told: dict[int, int] = {}
         """Modseqs of flags that the client was told by the command that changed them, by UID:
         they are not told again."""
@@ -80,8 +80,7 @@ class Selected:
         for entry in changes.changed:
             if entry.uid in added or told.get(entry.uid) == entry.modseq:
                 continue  # the client asks for what it does not know yet
-            if len(self.pending) < MOST_PENDING:
-                self.pending[entry.uid] = entry
+            self.pending[entry.uid] = entry
         self.told = {uid: modseq for uid, modseq in told.items() if modseq > changes.modseq}
         self.modseq = changes.modseq
 
@@ -94,7 +93,7 @@ class Selected:
         """Note flags that the client is told by the command that changed them."""
         for entry in entries:
             self.pending.pop(entry.uid, None)
-            if entry.modseq > self.modseq:
+            if entry.modseq > self.modseq and len(self.told) < MOST_TOLD:
                 self.told[entry.uid] = entry.modseq
 
     def remove(self, uids: Sequence[int]) -> None:

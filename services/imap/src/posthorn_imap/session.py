@@ -197,6 +197,8 @@ class ImapSession:
                     log.warning("changes not told", part=error.part, detail=str(error))
                 except MailboxGone:
                     self.mailbox_gone()
+                except ConnectionError:
+                    return  # the client has gone
                 self.out.flush()
 
     def revoke(self, ending: Ending) -> None:

@@ -4,11 +4,14 @@ Rules:
 
 - Told in this order: removals, then EXISTS, then flags (RFC 9051 §7.5.1, imap.md traps).
 - With CONDSTORE each FETCH has MODSEQ, with QRESYNC also UID.
-- History that is not known is replaced by a comparison with what is there.
+- History that is not known is replaced by a comparison with what is there; flags that changed
+  meanwhile are told first, page by page as they are read, so that any number of them takes little
+  memory.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -90,26 +93,44 @@ def flags_reply(session: ImapSession, number: int, entry: EntryFlags) -> bytes:
 
 
 async def _compare(session: ImapSession, selected: Selected) -> Changes:
-    """Return what changed, from what is there now and what the connection knows."""
+    """Return what changed, from what is there now and what the connection knows, without flags:
+    these are told at once."""
     view = session.backend.view
     opened = await view.reopen(selected.account, selected.mailbox)
     there = set(opened.uids)
     last = max(selected.numbering.last_uid, 0)
     removed = [uid for uid in selected.numbering.uids if uid not in there]
-    changed: list[EntryFlags] = []
     uids = opened.uids
-    for start in range(0, len(uids), PAGE):
-        changed += await view.flags(
+    for start in range(0, bisect_right(uids, last), PAGE):
+        changed = await view.flags(
             selected.account,
             selected.mailbox,
             [(uids[start], uids[min(start + PAGE, len(uids)) - 1])],
             changed_since=selected.modseq,
         )
+        await _tell_flags(session, selected, changed)
     return Changes(
         modseq=opened.modseq,
         uidnext=opened.uidnext,
         keywords=opened.keywords,
         added=[uid for uid in uids if uid > last],
-        changed=changed,
+        changed=[],
         removed=ranges_of(removed),
     )
+
+
+async def _tell_flags(
+    session: ImapSession, selected: Selected, changed: Iterable[EntryFlags]
+) -> None:
+    """Tell new flags of messages, and wait until the client takes them. The modseq of the
+    connection stays: where the comparison fails they are told again."""
+    news = [
+        (number, entry)
+        for entry in changed
+        if (number := selected.numbering.number(entry.uid))
+        and selected.told.get(entry.uid) != entry.modseq
+    ]
+    if news:
+        tell_new_keywords(session, selected, [entry for _, entry in news])
+        session.out.send(b"".join(flags_reply(session, number, entry) for number, entry in news))
+        await session.out.room()

@@ -32,6 +32,8 @@ log = structlog.get_logger()
 GATHER_SECONDS = 0.05
 AT_ONCE = 8
 """Connections that are told at the same time."""
+PATIENCE_SECONDS = 2.0
+"""How long a connection has its place among these: a client that takes nothing holds up nobody."""
 
 _mailboxes = Gauge("posthorn_imap_selected_mailboxes", "Mailboxes that connections have selected")
 _hints = Counter(
@@ -67,6 +69,8 @@ class Watching:
         self._watchers: dict[tuple[int, int], set[Watcher]] = {}
         self._due: deque[Watcher] = deque()
         self._tellers: set[asyncio.Task[None]] = set()
+        self._slow: set[asyncio.Task[None]] = set()
+        """Connections that are told at this moment, also those that have lost their place."""
         self._gathering: asyncio.TimerHandle | None = None
 
     def enter(self, watcher: Watcher, selected: Selected) -> None:
@@ -132,10 +136,11 @@ class Watching:
         if self._gathering is not None:
             self._gathering.cancel()
             self._gathering = None
-        for task in self._tellers:
+        tasks = self._tellers | self._slow
+        for task in tasks:
             task.cancel()
-        if self._tellers:
-            await asyncio.wait(self._tellers)
+        if tasks:
+            await asyncio.wait(tasks)
 
     def _mark(self, watchers: set[Watcher], modseq: int) -> None:
         for watcher in watchers:
@@ -159,7 +164,14 @@ class Watching:
             selected = watcher.selected
             if selected is None or not selected.is_behind or not watcher.is_idling:
                 continue  # it has learned it meanwhile, or will with its next command
-            try:
-                await watcher.tell_now()
-            except Exception:
-                log.exception("a connection could not be told what changed")
+            telling = asyncio.create_task(_told(watcher), name="imap connection told")
+            self._slow.add(telling)
+            telling.add_done_callback(self._slow.discard)
+            await asyncio.wait([telling], timeout=PATIENCE_SECONDS)  # others come next
+
+
+async def _told(watcher: Watcher) -> None:
+    try:
+        await watcher.tell_now()
+    except Exception:
+        log.exception("a connection could not be told what changed")

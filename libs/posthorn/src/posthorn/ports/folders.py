@@ -22,6 +22,8 @@ MOST_FOLDERS = 1000
 """Most mailboxes of an account."""
 MOST_SUBSCRIPTIONS = 2000
 """Most names that an account is subscribed to."""
+MOST_LEVELS = 32
+"""Most levels of a name that is created or subscribed to: LIST looks at every name above it."""
 
 
 @dataclass(frozen=True, slots=True)

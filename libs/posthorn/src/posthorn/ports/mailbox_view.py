@@ -48,6 +48,10 @@ class TooManyKeywords(Exception):
     """The mailbox would have more than ``MOST_KEYWORDS`` keywords: LIMIT. Nothing was changed."""
 
 
+class NoUids(Exception):
+    """The mailbox has given nearly all UIDs, which end at 2^32-1: LIMIT. Nothing was changed."""
+
+
 class ChangeKind(IntEnum):
     """What a row of the change log tells of its UIDs."""
 
@@ -245,13 +249,14 @@ class MailboxView(Protocol):
         """Copy messages to the mailbox ``target``, or move them, in one transaction, all that are
         there; any number of UIDs. None when there is no such target. What goes into or out of
         Junk, copies too, is classified (``ports.classifications``). Raises NoRoom,
-        TooManyKeywords."""
+        TooManyKeywords, NoUids."""
         ...
 
     async def expunge(
         self, account: int, mailbox: int, ranges: Sequence[UidRange] | None
     ) -> Expunged:
-        """Remove messages with ``\\Deleted``, all or those in the ranges; any number."""
+        """Remove messages with ``\\Deleted``, all or those in the ranges; any number, some thousand
+        in each transaction."""
         ...
 
     async def search(self, account: int, mailbox: int, key: SearchKey) -> array[int]:

@@ -62,7 +62,7 @@ class Placing(Protocol):
         self, account: int, mailbox: str, messages: Sequence[NewMessage]
     ) -> Placed | None:
         """Place all of the messages in one transaction, or none. None: no such mailbox. Raises
-        NoRoom, TooManyKeywords (``ports.mailbox_view``).
+        NoRoom, TooManyKeywords, NoUids (``ports.mailbox_view``).
 
         Messages of several callers that arrive together share a segment (one PUT).
         """

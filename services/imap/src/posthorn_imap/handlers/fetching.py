@@ -34,6 +34,7 @@ from posthorn_imap.fetch_forms import Literal, UnknownEncoding, item_of, metadat
 from posthorn_imap.fetch_plan import Plan, plan
 from posthorn_imap.flags import flags_form
 from posthorn_imap.message_content import Loader, Message
+from posthorn_imap.pacing import Pace
 from posthorn_imap.ranges import Places
 
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ CONTENTS = 500
 """Most messages whose content is located at once."""
 CHUNK_BYTES = 2 * 1024 * 1024
 """Bytes of bodies that are read before they are sent."""
+MOST_ITEM_BYTES = 32 * 1024 * 1024
+"""Bytes of the items of one message beyond which no more are made: a command may ask for the same
+bytes thousands of times."""
 MOST_FAILURES = 3
 """Bodies that could not be read, at which FETCH ends."""
 READ_AHEAD = 32
@@ -110,6 +114,7 @@ class _Run:
         self.failed = 0
         """Messages whose bodies could not be read."""
         self.unknown_encoding = False
+        self._pace = Pace(session)
         self._sent = 0  # bytes since the client was last waited for
 
     async def send(self, places: Places) -> None:
@@ -330,7 +335,16 @@ class _Run:
     async def _made(self, message: Message) -> list[bytes | Literal]:
         await self._loader.load(message)
         utf8 = self._session.utf8
-        return [await item_of(item, message, self._loader, utf8=utf8) for item in self._plan.items]
+        made: list[bytes | Literal] = []
+        size = 0
+        for item in self._plan.items:
+            if size > MOST_ITEM_BYTES:
+                raise No("the items of a message are too large together", b"LIMIT")
+            form = await item_of(item, message, self._loader, utf8=utf8)
+            made.append(form)
+            size += len(form) if isinstance(form, bytes) else 0
+            await self._pace.turn()  # a command may ask for thousands of items
+        return made
 
     async def _send_message(self, number: int, items: list[bytes | Literal]) -> None:
         whole = [item for item in items if isinstance(item, bytes)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from posthorn.ports.folders import Folder
@@ -15,6 +14,7 @@ from posthorn.wire.imap.sequence_set import ranges_of
 from posthorn_imap.answering import Answer, Handler, No
 from posthorn_imap.folder_tree import FolderTree, Shown, Wanted
 from posthorn_imap.object_ids import mailbox_id
+from posthorn_imap.pacing import Pace
 
 if TYPE_CHECKING:
     from posthorn_imap.session import ImapSession
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 _MOST_PATTERNS = 20
 _MOST_WILDCARDS = 10
 """Of all patterns of a command: to match a name takes time in proportion."""
-_TURN = 50
-"""Names that are looked at before others have their turn."""
 
 
 async def _list(session: ImapSession, command: List) -> Answer:
@@ -42,20 +40,24 @@ async def _list(session: ImapSession, command: List) -> Answer:
     )
     if "HIGHESTMODSEQ" in command.status:
         session.machine.enable("CONDSTORE")
-    for count, shown in enumerate(tree.list_(wanted), 1):
-        _show(session, shown)
-        if command.status and shown.folder is not None:
-            await _send_status(session, shown.folder, command.status)
-        await _turn(session, count)
+    pace = Pace(session)
+    for shown in tree.list_(wanted):
+        if shown is not None:
+            _show(session, shown)
+            if command.status and shown.folder is not None:
+                await _send_status(session, shown.folder, command.status)
+        await pace.turn()
     return Answer("done", syncs=False)
 
 
 async def _lsub(session: ImapSession, command: Lsub) -> Answer:
     (pattern,) = _patterns(command.reference, (command.pattern,))
     tree = FolderTree(await session.backend.folders.list(session.account_id))
-    for count, shown in enumerate(tree.lsub(lambda name: matches(pattern, name)), 1):
-        _show(session, shown, "LSUB")
-        await _turn(session, count)
+    pace = Pace(session)
+    for shown in tree.lsub(lambda name: matches(pattern, name)):
+        if shown is not None:
+            _show(session, shown, "LSUB")
+        await pace.turn()
     return Answer("done", syncs=False)
 
 
@@ -71,7 +73,7 @@ async def _status(session: ImapSession, command: Status) -> Answer:
 
 def _patterns(reference: str, patterns: tuple[str, ...]) -> tuple[str, ...]:
     """Return the patterns with the reference in front."""
-    wildcards = sum(pattern.count("*") + pattern.count("%") for pattern in patterns)
+    wildcards = sum(each.count("*") + each.count("%") for each in (reference, *patterns))
     if len(patterns) > _MOST_PATTERNS or wildcards > _MOST_WILDCARDS * len(patterns):
         raise No("too many patterns or wildcards", b"LIMIT")
     return tuple(reference + pattern for pattern in patterns if pattern)
@@ -87,12 +89,6 @@ def _show(session: ImapSession, shown: Shown, command: str = "LIST") -> None:
             child_info=shown.child_info,
         )
     )
-
-
-async def _turn(session: ImapSession, count: int) -> None:
-    if count % _TURN == 0:
-        await session.out.room()
-        await asyncio.sleep(0)
 
 
 async def _send_status(session: ImapSession, folder: Folder, items: tuple[str, ...]) -> None:

@@ -172,6 +172,17 @@ def texts_of(test: Test) -> tuple[frozenset[str], frozenset[str]]:
     return frozenset(body), frozenset(text)
 
 
+def fields_of(test: Test) -> int:
+    """Return how many texts are looked for in fields of the header."""
+    match test:
+        case Every(tests) | Some(tests):
+            return sum(map(fields_of, tests))
+        case Other(inner):
+            return fields_of(inner)
+        case _:
+            return int(isinstance(test, Header))
+
+
 def decide(test: Test, uid: int, header: SearchedHeader, found: Found | None) -> bool | None:
     """Return whether a message matches; None: that depends on its body. ``found``: what its body
     contains of ``texts_of``, None while it has not been looked at."""

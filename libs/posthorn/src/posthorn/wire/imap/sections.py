@@ -69,10 +69,28 @@ def select_fields(header: bytes, names: Sequence[bytes], *, others: bool = False
     ends a header, even when nothing matched."""
     if not header.endswith(b"\n"):
         header += b"\r\n"
-    found = _selector(tuple(names), others).findall(b"\n" + header)
+    if sum(map(len, names)) <= _MOST_NAME_BYTES:
+        found = _selector(tuple(names), others).findall(b"\n" + header)
+    else:
+        wanted = {name.lower() for name in names}
+        found = [
+            field
+            for field in _FIELD.findall(b"\n" + header)
+            if (_name_of(field) in wanted) is not others
+        ]
     if not found:
         return b"\r\n"
     return b"".join(found)[1:] + b"\n\r\n"
+
+
+_MOST_NAME_BYTES = 1024  # of names that become a pattern, which is kept; clients ask for some 200
+_FIELD = re.compile(rb"\n(?![ \t\r\n])[^\n]+(?:\n[ \t][^\n]*)*")
+
+
+def _name_of(field: bytes) -> bytes:
+    """Return the name of a field in lower case; empty for a line that is no field."""
+    name, colon, _ = field[1:].partition(b":")
+    return name.rstrip(b" \t").lower() if colon else b""
 
 
 @lru_cache(maxsize=256)

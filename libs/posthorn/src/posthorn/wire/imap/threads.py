@@ -19,10 +19,12 @@ from dataclasses import dataclass, field
 
 MOST_REFERENCES = 1000
 """Message ids of one message that are looked at, the last ones."""
+LONGEST_ID = 998
+"""Characters of a message id; a line has no more (RFC 5322 §2.1.1). Longer ones are left out."""
 MOST_STEPS = 5_000_000
 
 _ID = re.compile(r"<([^<>]*)>")
-_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"(?=@)')
+_QUOTED = re.compile(r'\A"((?:[^"\\]|\\.)*+)"(?=@)')
 _BLANKS = re.compile(r"\s+")
 
 
@@ -55,6 +57,8 @@ def message_ids(value: str) -> list[str]:
     """Return the message ids in a field, in a form in which equal ones are equal."""
     found = []
     for inner in _ID.findall(value):
+        if len(inner) > LONGEST_ID:
+            continue
         text = _BLANKS.sub("", _QUOTED.sub(r"\1", inner))
         if "@" in text:
             found.append(text)

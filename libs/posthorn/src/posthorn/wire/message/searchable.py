@@ -26,6 +26,7 @@ from posthorn.wire.message.mime_fields import read_fields
 from posthorn.wire.message.mime_offsets import Part, scan_offsets
 from posthorn.wire.message.transfer_decoding import transfer_decoder
 
+_COLON = re.compile(rb"[ \t]*+:")
 _FOLDED = re.compile(rb"\r?\n[ \t]+")
 _BY_LABEL = re.compile(r"iso-?2022|csiso2022|hz|utf-?7|utf-?16|utf-?32|ucs|unicode", re.IGNORECASE)
 """Character sets whose texts look like ASCII, or like UTF-8, when they are not decoded."""
@@ -60,23 +61,15 @@ def fold(text: str) -> str:
 
 def field_values(header: bytes, name: str) -> Iterator[str]:
     """Return the values of the fields of a name in lower case, unfolded, not decoded."""
-    wanted = name.encode("utf-8", "replace")
+    wanted = b"\n" + name.encode("utf-8", "replace")
+    header = b"\n" + header
     low = header.lower()
     at = 0
-    while True:
-        at = low.find(wanted, at)
-        if at < 0:
-            return
-        start, at = at, at + max(len(wanted), 1)
-        if start and low[start - 1] != 0x0A:
-            continue
-        colon = start + len(wanted)
-        while low[colon : colon + 1] in (b" ", b"\t"):
-            colon += 1
-        if low[colon : colon + 1] != b":":
-            continue
-        at = _field_end(low, colon)
-        yield unfolded(header[colon + 1 : at])
+    while (at := low.find(wanted, at)) >= 0:
+        at += len(wanted)
+        if (colon := _COLON.match(low, at)) is not None:
+            at = _field_end(low, colon.end())
+            yield unfolded(header[colon.end() : at])
 
 
 def unfolded(value: bytes) -> str:
@@ -87,10 +80,11 @@ def unfolded(value: bytes) -> str:
 class SearchedHeader:
     """A header that is looked at several times."""
 
-    __slots__ = ("_text", "octets")
+    __slots__ = ("_text", "_values", "octets")
 
     def __init__(self, octets: bytes) -> None:
         self.octets = octets
+        self._values: dict[str, list[str]] = {}
         self._text: str | None = None
 
     @property
@@ -103,10 +97,13 @@ class SearchedHeader:
     def has(self, name: str, needle: str) -> bool:
         """Return whether a field of this name, in lower case, contains a folded text; an empty one:
         whether there is the field."""
-        for value in field_values(self.octets, name):
-            if not needle or needle in fold(decode_text(value) if "=?" in value else value):
-                return True
-        return False
+        values = self._values.get(name)
+        if values is None:
+            values = self._values[name] = [
+                fold(decode_text(value) if "=?" in value else value)
+                for value in field_values(self.octets, name)
+            ]
+        return any(needle in value for value in values)
 
 
 def header_text(header: bytes) -> str:

@@ -13,13 +13,13 @@ Theory:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from posthorn.adapters.postgres.database import Connection
-from posthorn.adapters.postgres.imap.moving import remove_all, transfer
+from posthorn.adapters.postgres.imap.moving import REMOVED_AT_ONCE, remove_all, transfer
 from posthorn.adapters.postgres.imap.rows import BOX, Row, mailbox_by_name
-from posthorn.ports.folders import MOST_FOLDERS, FolderError
+from posthorn.ports.folders import MOST_FOLDERS, MOST_LEVELS, FolderError
 from posthorn.wire.imap.mailbox_names import DELIMITER, INBOX, LONGEST_NAME_BYTES
 
 ROLES: Final = frozenset({"junk", "sent", "trash", "drafts", "archive"})
@@ -90,6 +90,7 @@ async def create(connection: Connection, account: int, name: str, role: str | No
     """Create a mailbox and the missing ones above it. Raises FolderError."""
     rows = await connection.fetch(BOX, account)
     names = {row["name"] for row in rows}
+    check_levels([name])
     if name in names:
         raise FolderError("ALREADYEXISTS", "there is such a mailbox")
     if role is not None and (role not in ROLES or role in {row["role"] for row in rows}):
@@ -99,18 +100,25 @@ async def create(connection: Connection, account: int, name: str, role: str | No
     await _make(connection, account, [*((each, None) for each in above), (name, role)])
 
 
-async def delete(connection: Connection, owner: Row, account: int, name: str) -> None:
-    """Delete a mailbox with its messages. Raises FolderError."""
+async def delete(
+    connection: Connection, owner: Row, account: int, name: str, mailbox: int | None = None
+) -> int | None:
+    """Delete a mailbox, or so many of its messages as one transaction removes: then return its id,
+    with which the caller goes on in the next one (``mailbox``). Raises FolderError."""
     box = await mailbox_by_name(connection, account, name)
-    if box is None:
+    if box is None or mailbox not in (None, box["mailbox_id"]):
         raise FolderError("NONEXISTENT", "there is no such mailbox")
     if box["role"] is not None:
         raise FolderError("CANNOT", "every account has this mailbox")
-    rows = await connection.fetch(_HELD, account, box["mailbox_id"])
-    uids = [row["uid"] for row in rows]
-    await remove_all(connection, owner, account, box["mailbox_id"], uids)
-    await connection.execute(_FORGET, account, box["mailbox_id"])
-    await connection.execute(_DELETE, account, box["mailbox_id"])
+    number = int(box["mailbox_id"])
+    rows = await connection.fetch(f"{_HELD} LIMIT $3", account, number, REMOVED_AT_ONCE + 1)
+    uids = [row["uid"] for row in rows[:REMOVED_AT_ONCE]]
+    await remove_all(connection, owner, account, number, uids)
+    if len(rows) > len(uids):
+        return number
+    await connection.execute(_FORGET, account, number)
+    await connection.execute(_DELETE, account, number)
+    return None
 
 
 async def rename(connection: Connection, owner: Row, account: int, name: str, to: str) -> None:
@@ -137,6 +145,7 @@ async def rename(connection: Connection, owner: Row, account: int, name: str, to
         raise FolderError("ALREADYEXISTS", "there is such a mailbox")
     if any(len(each.encode()) > LONGEST_NAME_BYTES for each in moved.values()):
         raise FolderError("LIMIT", "a name would be too long")
+    check_levels(moved.values())
     left = (names.keys() - moved.keys()) | set(moved.values())
     above = _above(to, left)
     _check_room(len(rows), len(above))
@@ -154,6 +163,12 @@ def _above(name: str, there: set[str]) -> list[str]:
         raise FolderError("CANNOT", "a level of the name is empty")
     names = [DELIMITER.join(levels[:count]) for count in range(1, len(levels))]
     return [each for each in names if each not in there]
+
+
+def check_levels(names: Iterable[str]) -> None:
+    """Raises FolderError for a name with too many levels."""
+    if any(name.count(DELIMITER) >= MOST_LEVELS for name in names):
+        raise FolderError("LIMIT", f"a name has at most {MOST_LEVELS} levels")
 
 
 def _check_room(there: int, more: int) -> None:

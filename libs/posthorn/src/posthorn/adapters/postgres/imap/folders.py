@@ -138,9 +138,13 @@ class PostgresFolders:
 
     async def delete(self, account: int, name: str) -> None:
         """Delete a mailbox."""
-        async with self._database.transaction() as connection:
-            owner = await _lock(connection, account)
-            await folder_changes.delete(connection, owner, account, name)
+        mailbox = None
+        while True:
+            async with self._database.transaction() as connection:
+                owner = await _lock(connection, account)
+                mailbox = await folder_changes.delete(connection, owner, account, name, mailbox)
+            if mailbox is None:
+                return
 
     async def rename(self, account: int, name: str, to: str) -> None:
         """Rename a mailbox."""
@@ -150,6 +154,7 @@ class PostgresFolders:
 
     async def subscribe(self, account: int, name: str) -> None:
         """Subscribe to a name."""
+        folder_changes.check_levels([name])
         async with self._database.transaction() as connection:
             await _lock(connection, account)
             if not await connection.fetch(_SUBSCRIBE, account, name, MOST_SUBSCRIPTIONS):

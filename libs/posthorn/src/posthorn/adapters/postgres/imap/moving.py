@@ -2,8 +2,9 @@
 
 Theory:
 
-- Each is one transaction under the lock of the account's row, for any number of messages, in slices
-  of some thousand for each statement. A statement that advances a mailbox adds one to its modseq.
+- COPY and MOVE are one transaction each under the lock of the account's row, for any number of
+  messages, in slices of some thousand for each statement. Expunging takes a transaction for each
+  slice, so that deliveries to the account go on meanwhile. A statement that advances a mailbox adds one to its modseq.
 - A move changes the key of the entry; what else it holds stays. Source and target may be one
   mailbox: the messages get new UIDs.
 - Removal is that of ``mailboxes.expunge``, so that the API can bring messages back within the
@@ -35,6 +36,10 @@ from posthorn.adapters.postgres.mailboxes.classifications import classify_all
 from posthorn.adapters.postgres.mailboxes.expunge import remove
 from posthorn.model.classification import said_by_move
 from posthorn.ports.mailbox_view import Copied, Expunged, NoRoom, UidRange
+from posthorn.wire.imap.sequence_set import LARGEST
+
+REMOVED_AT_ONCE = 5000
+"""Most messages that one transaction removes."""
 
 _WANTED = """
     FROM unnest($3::bigint[]) WITH ORDINALITY AS w (uid, place)
@@ -77,15 +82,14 @@ _REFER = f"""
      WHERE m.id = n.message_id
 """
 _DELETED = """
-    SELECT uid FROM mailbox_entries WHERE account_id = $1 AND mailbox_id = $2 AND flags & 8 <> 0 ORDER BY uid
-"""
-_DELETED_IN = """
     SELECT e.uid FROM unnest($3::bigint[], $4::bigint[]) AS r (low, high)
      CROSS JOIN LATERAL (
          SELECT uid FROM mailbox_entries
-          WHERE account_id = $1 AND mailbox_id = $2 AND uid >= r.low AND uid <= r.high AND flags & 8 <> 0 OFFSET 0
+          WHERE account_id = $1 AND mailbox_id = $2 AND uid >= greatest(r.low, $5::bigint + 1) AND uid <= r.high
+            AND flags & 8 <> 0
+          ORDER BY uid LIMIT $6::bigint
      ) AS e
-     ORDER BY e.uid
+     ORDER BY e.uid LIMIT $6::bigint
 """
 
 
@@ -162,18 +166,23 @@ async def expunge(
     database: Database, account: int, mailbox: int, ranges: Sequence[UidRange] | None
 ) -> Expunged:
     """Remove messages with ``\\Deleted``; see ``MailboxView.expunge``."""
-    async with database.transaction() as connection:
-        owner = await lock_account(connection, account)
-        await mailbox_by_id(connection, account, mailbox)
-        if ranges is None:
-            rows = await connection.fetch(_DELETED, account, mailbox)
-        else:
-            low, high = [first for first, _ in ranges], [last for _, last in ranges]
-            rows = await connection.fetch(_DELETED_IN, account, mailbox, low, high)
-        uids = [row["uid"] for row in rows]
-        await remove_all(connection, owner, account, mailbox, uids)
-        box = await mailbox_by_id(connection, account, mailbox)
-        return Expunged(box["modseq"], uids)
+    within = [(1, LARGEST)] if ranges is None else ranges
+    low, high = [first for first, _ in within], [end for _, end in within]
+    gone: list[int] = []
+    while True:
+        async with database.transaction() as connection:
+            owner = await lock_account(connection, account)
+            await mailbox_by_id(connection, account, mailbox)
+            last = gone[-1] if gone else 0
+            rows = await connection.fetch(
+                _DELETED, account, mailbox, low, high, last, REMOVED_AT_ONCE
+            )
+            uids = [row["uid"] for row in rows]
+            await remove_all(connection, owner, account, mailbox, uids)
+            box = await mailbox_by_id(connection, account, mailbox)
+        gone += uids
+        if len(uids) < REMOVED_AT_ONCE:
+            return Expunged(box["modseq"], gone)
 
 
 async def remove_all(

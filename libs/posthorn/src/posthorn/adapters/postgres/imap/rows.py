@@ -23,7 +23,13 @@ from typing import Any
 import asyncpg
 
 from posthorn.adapters.postgres.database import Connection
-from posthorn.ports.mailbox_view import MOST_KEYWORDS, ChangeKind, MailboxGone, TooManyKeywords
+from posthorn.ports.mailbox_view import (
+    MOST_KEYWORDS,
+    ChangeKind,
+    MailboxGone,
+    NoUids,
+    TooManyKeywords,
+)
 from posthorn.wire.imap.sequence_set import Range, ranges_of
 
 SLICE = 10_000
@@ -50,12 +56,15 @@ ONCE = "ON CONFLICT (account_id, mailbox_id, modseq, kind) DO UPDATE SET uids = 
 """Of a row of the change log: one may be there from a former mailbox of this id, which the release
 before deleted."""
 
+LAST_UIDNEXT = (1 << 32) - (1 << 28)
+"""Where APPEND, COPY and MOVE end: the last 2^28 UIDs are for delivery, which must not fail."""
+
 _ADVANCE = f"""
     WITH box AS (
         UPDATE mailboxes
            SET uidnext = uidnext + $3, modseq = modseq + 1, counted_modseq = counted_modseq + 1,
                messages = messages + $4, unseen = unseen + $5, deleted = deleted + $6, octets = octets + $7
-         WHERE account_id = $1 AND mailbox_id = $2
+         WHERE account_id = $1 AND mailbox_id = $2 AND ($3::bigint = 0 OR uidnext + $3 <= $10)
         RETURNING uidnext - $3 AS first, modseq
     ), logged AS (
         INSERT INTO mailbox_changes (account_id, mailbox_id, modseq, kind, uids)
@@ -124,10 +133,20 @@ async def recount(connection: Connection, account: int) -> None:
 
 
 async def add(connection: Connection, account: int, mailbox: int, tally: Tally) -> tuple[int, int]:
-    """Take UIDs for entries that the caller adds; return the first one and the modseq."""
+    """Take UIDs for entries that the caller adds; return the first one and the modseq. Raises
+    NoUids."""
     row: Any = await connection.fetchrow(
-        _ADVANCE, account, mailbox, tally.messages, *_sums(tally, 1), ChangeKind.ADDED, None
+        _ADVANCE,
+        account,
+        mailbox,
+        tally.messages,
+        *_sums(tally, 1),
+        ChangeKind.ADDED,
+        None,
+        LAST_UIDNEXT,
     )
+    if row is None:  # the mailbox is there, since the caller holds the account
+        raise NoUids
     return row["first"], row["modseq"]
 
 
@@ -143,6 +162,7 @@ async def take_out(
         *_sums(tally, -1),
         ChangeKind.REMOVED,
         multirange(ranges_of(uids)),
+        LAST_UIDNEXT,
     )
     return int(row["modseq"])
 

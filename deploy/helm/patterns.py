@@ -161,6 +161,7 @@ OF_SETTINGS = {
     "POSTHORN_IMAP_HIDDEN_CAPABILITIES": CAPABILITY,
     "POSTHORN_IMAP_HOST": LISTENER,
     "POSTHORN_OIDC_ISSUER": ISSUER,
+    "POSTHORN_OIDC_MAIL_DOMAINS": DOMAIN,
     "POSTHORN_POP3_HOST": LISTENER,
     "POSTHORN_RELAY_BIND_IPV4": whole(IPV4),
     "POSTHORN_RELAY_BIND_IPV6": whole(rf"{IPV6}(?:%[^%\s]+)?"),
@@ -176,6 +177,13 @@ OF_SETTINGS = {
 """What a text, or each text of a list, under ``settings`` must match."""
 FREE_TEXTS = frozenset(
     f"POSTHORN_{name}"
-    for name in ("OIDC_AUDIENCE", "OIDC_ROLE_CLAIM", "OIDC_TENANT_CLAIM", "RELAY_POSTMASTER")
+    for name in (
+        "OIDC_ADDRESS_CLAIM",
+        "OIDC_AUDIENCE",
+        "OIDC_MAIL_SCOPE",
+        "OIDC_ROLE_CLAIM",
+        "OIDC_TENANT_CLAIM",
+        "RELAY_POSTMASTER",
+    )
 )
 """Settings that may be any text."""

@@ -21,12 +21,13 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from posthorn.adapters.blobs.config import open_blobs
+from posthorn.adapters.issuer_fetch import fetch
 from posthorn.adapters.nats.connection import Connection, connect
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.ids import new_id
+from posthorn.runtime.oidc.keys import IssuerKeys
 from posthorn.runtime.settings import BlobSettings, NatsSettings
 from posthorn.runtime.tls import verifying_context
-from posthorn_api.auth.jwks import IssuerKeys
 from posthorn_api.webhooks.post import Poster
 from posthorn_cli.client.connection import verifying_context as of_the_command_line
 from posthorn_local.embedded import Nats
@@ -221,9 +222,9 @@ async def test_kind_f_the_issuer_of_tokens_may_have_a_private_authority(
     ):
         issuer.url = f"https://localhost:{port}/realms/test"
         with pytest.raises(Unavailable):
-            await IssuerKeys(issuer.url).find("first", "RS256")
+            await IssuerKeys(issuer.url, fetch).find("first", "RS256")
         monkeypatch.setenv("SSL_CERT_FILE", str(anchor))
-        assert await IssuerKeys(issuer.url).find("first", "RS256") is not None
+        assert await IssuerKeys(issuer.url, fetch).find("first", "RS256") is not None
 
 
 class TlsNats(Nats):

@@ -62,6 +62,14 @@ class TestLogin:
         known = await maildrops.login("ada@example.test")
         assert known is not None
         assert known.keep_days == 30
+        await seed.rows("UPDATE domains SET allowed_networks = '{192.0.2.0/24}'")
+        known = await maildrops.login("ada@example.test")
+        assert known is not None
+        assert known.networks == ("192.0.2.0/24",)
+        await seed.rows("UPDATE accounts SET allowed_networks = '{2001:db8::/32}'")
+        known = await maildrops.login("ada@example.test")
+        assert known is not None
+        assert known.networks == ("2001:db8::/32",)
 
     async def test_a_stranger_is_nobody(
         self, seed: DatabaseSeed, maildrops: PostgresMaildrops

@@ -31,6 +31,7 @@ from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
 from posthorn.ports.blobs import Blobs
 from posthorn.ports.placing import NewMessage, Placed
 from posthorn.runtime.listen import ConnectionLimiter
+from posthorn.runtime.oidc.mailbox_tokens import MailTokens
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.settings import BlobSettings
 from posthorn.runtime.tls import Certificate
@@ -127,7 +128,7 @@ class Dialogue:
     """A connection without a socket: what is fed is answered to its end before ``feed`` returns."""
 
     def __init__(self, context: ImapContext, client: str = "192.0.2.7") -> None:
-        channel = Channel(passwords=True, starttls=False)
+        channel = Channel(True, False, context.logins.mechanisms)
         self.machine = Machine(channel, append_limit=context.limits.append_bytes)
         self.out = Recorder()
         self.session = ImapSession(context, self.machine, self.out, client)
@@ -290,7 +291,9 @@ class ImapEnv:
 
 
 @asynccontextmanager
-async def imap_env(database: Database, root: Path, **changes: Any) -> AsyncIterator[ImapEnv]:
+async def imap_env(
+    database: Database, root: Path, *, tokens: MailTokens | None = None, **changes: Any
+) -> AsyncIterator[ImapEnv]:
     """The service's context on a database and blobs in a folder; ``changes`` are settings."""
     settings = imap_settings(**changes)
     blob_settings = BlobSettings.model_validate({"blobs": f"file://{root}"})
@@ -305,6 +308,7 @@ async def imap_env(database: Database, root: Path, **changes: Any) -> AsyncItera
             senders=PostgresSenders(database),
             throttle=PostgresThrottle(database),
             passwords=shared_passwords(),
+            tokens=tokens,
         )
         env = ImapEnv(database, DatabaseSeed(database), blobs, bodies, context)
         try:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
 from posthorn.ports.api_keys import Role
+from posthorn.runtime.oidc.settings import OidcMailSettings
+from posthorn.runtime.oidc.trust import MailTrust, is_safe
 from posthorn.runtime.settings import SettingsError
-from posthorn_api.auth.jwks import is_safe
 from posthorn_api.settings import OidcSettings
 
 ISSUER = "https://id.example.org/realms/mail"
@@ -93,3 +96,28 @@ def test_what_cannot_be_used_stops_the_start(load: Any, values: dict[str, str], 
 )
 def test_documents_come_over_https_or_from_this_host(url: str, safe: bool) -> None:
     assert is_safe(url) is safe
+
+
+def test_tokens_open_mailboxes_as_the_settings_say(
+    load: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(issuer=ISSUER, audience="mail")
+    trust = OidcMailSettings.load().mail_trust
+    assert trust == MailTrust(ISSUER, ("mail",))
+    load(address_claim="upn", mail_domains="Example.ORG, b.test", mail_scope="mail")
+    trust = OidcMailSettings.load().mail_trust
+    assert trust is not None
+    assert (trust.address_claim, trust.scope) == ("upn", "mail")
+    assert trust.domains == {"example.org", "b.test"}
+    load(mail_domains="not a domain")
+    with pytest.raises(SettingsError, match="POSTHORN_OIDC_MAIL_DOMAINS"):
+        OidcMailSettings.load()
+    monkeypatch.delenv("POSTHORN_OIDC_ISSUER")
+    monkeypatch.delenv("POSTHORN_OIDC_MAIL_DOMAINS")
+    assert OidcMailSettings.load().mail_trust is None
+
+
+def test_without_an_issuer_nothing_that_verifies_tokens_is_loaded() -> None:
+    modules = "posthorn_smtp_in.composition, posthorn_imap.composition, posthorn_pop3.composition"
+    code = f"import sys, {modules}; print('jwt' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from posthorn.wire.pop3.events import (
     Capa,
     Challenge,
+    Declined,
     Dele,
     Event,
     Lang,
@@ -25,6 +26,7 @@ from posthorn.wire.pop3.events import (
     Retr,
     Stat,
     Stls,
+    TokenLogin,
     Top,
     Uidl,
     Utf8,
@@ -35,13 +37,12 @@ from posthorn.wire.pop3.machine import (
     NEED_DATA,
     PAUSED,
     SASL_LIMIT,
-    TRANSITIONS,
-    Channel,
     Machine,
     Misuse,
     Signal,
-    State,
 )
+from posthorn.wire.pop3.states import TRANSITIONS, Channel, State
+from posthorn.wire.sasl_bearer import Bearer
 
 OPEN = Channel(passwords=True, stls=False)
 BARE = Channel(passwords=False, stls=True)
@@ -502,3 +503,40 @@ def test_whatever_comes_in_a_refusal_is_one_line_and_nothing_raises(
     for event in events(made):
         if isinstance(event, Refused):
             refused(event)
+
+
+# --- tokens (RFC 7628)
+
+
+TOKENS = Channel(passwords=True, stls=False, tokens=True)
+BEARER = encoded(b"n,,\1auth=Bearer abc\1\1")
+
+
+def test_a_token_and_what_follows_a_refused_one() -> None:
+    made = machine(channel=TOKENS)
+    assert b"\r\nSASL PLAIN LOGIN OAUTHBEARER XOAUTH2\r\n" in made.capabilities()
+    made.receive(b"AUTH OAUTHBEARER %b\r\nAQ==\r\nNOOP\r\n" % BEARER)
+    assert made.next_event() == TokenLogin(Bearer("OAUTHBEARER", "abc"))
+    assert made.next_event() is PAUSED
+    assert made.explain(b"{}") == b"+ e30=\r\n"
+    assert made.next_event() == Declined()
+    assert refused(events(made)[0]) == "-ERR not before login\r\n"
+    made.receive(b"AUTH OAUTHBEARER\r\n%b\r\n*\r\nQUIT\r\n" % BEARER)
+    assert made.next_event() == Challenge(b"+ \r\n")
+    assert isinstance(made.next_event(), TokenLogin)
+    made.explain(b"{}")
+    assert "cancelled" in refused(events(made)[0])
+    assert made.state is State.CLOSED
+    with pytest.raises(Misuse):
+        made.explain(b"{}")
+
+
+def test_tokens_are_not_taken_without_an_issuer_or_in_clear() -> None:
+    line = b"AUTH OAUTHBEARER %b\r\n" % BEARER
+    assert "not offered" in refused(only(machine(), line))
+    bare = Channel(passwords=False, stls=True, tokens=True)
+    assert "use STLS first" in refused(only(machine(channel=bare), line))
+    assert b"OAUTHBEARER" not in machine(channel=bare).capabilities()
+    assert "one bearer token" in refused(
+        only(machine(channel=TOKENS), b"AUTH XOAUTH2 %b\r\n" % encoded(b"user=a\1x\1\1"))
+    )

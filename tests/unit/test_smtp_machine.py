@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posthorn.wire.address import parse_address
+from posthorn.wire.sasl_bearer import Bearer
 from posthorn.wire.smtp import replies as smtp
 from posthorn.wire.smtp.commands import (
     LONGEST_LINE,
@@ -34,11 +35,13 @@ from posthorn.wire.smtp.events import (
     Challenge,
     ChunkEnd,
     Content,
+    Declined,
     Event,
     Fatal,
     Login,
     MessageEnd,
     Refused,
+    TokenLogin,
 )
 from posthorn.wire.smtp.replies import Reply
 from posthorn.wire.smtp.sasl import PASSWORD_PROMPT, USERNAME_PROMPT, Secret
@@ -48,6 +51,7 @@ from posthorn.wire.smtp.transitions import (
     Accepted,
     Channel,
     Concluded,
+    Explained,
     Offer,
     Rejected,
     Secured,
@@ -170,7 +174,7 @@ def test_an_outcome_nobody_waits_for_is_misuse() -> None:
 
 
 def test_only_states_that_wait_for_an_outcome_pause() -> None:
-    outcomes = {Accepted, Rejected, Concluded, Secured}
+    outcomes = {Accepted, Rejected, Explained, Concluded, Secured}
     for state, row in TRANSITIONS.items():
         made = machine()
         made.state = state
@@ -457,6 +461,31 @@ def test_auth_where_it_is_not_offered(channel: Channel, reply: Reply) -> None:
 def test_other_mechanisms_and_auth_at_mail_are_refused() -> None:
     assert said(EHLO + b"AUTH XOAUTH2\r\n", LOGINS)[1:] == [Refused(smtp.NO_MECHANISM)]
     assert said(EHLO + b"MAIL FROM:<> AUTH=<>\r\n")[1:] == [Refused(smtp.UNKNOWN_PARAMETER)]
+
+
+def test_a_token_and_what_follows_a_refused_one() -> None:
+    """RFC 7628 §3.2.3: a challenge with the reason, then the refusal."""
+    made = Machine(
+        Channel(tls=True, auth=Offer.NOW, mechanisms=("OAUTHBEARER",)), max_size=MAX_SIZE
+    )
+    response = b64encode(b"n,a=a@b.test,\1auth=Bearer abc\1\1")
+    made.receive(EHLO + b"AUTH PLAIN\r\nAUTH OAUTHBEARER " + response + b"\r\nAQ==\r\nNOOP\r\n")
+    made.next_event()
+    assert made.next_event() == Refused(smtp.NO_MECHANISM)
+    assert made.next_event() == TokenLogin(Bearer("OAUTHBEARER", "abc", "a@b.test"))
+    assert made.next_event() is PAUSED
+    made.explained()
+    assert made.next_event() == Declined()
+    assert made.next_event() == Noop()
+    made.receive(b"AUTH OAUTHBEARER\r\n" + response + b"\r\n*\r\n")
+    assert made.next_event() == Challenge(smtp.challenge(""))
+    assert isinstance(made.next_event(), TokenLogin)
+    made.explained()
+    assert made.next_event() == Refused(smtp.LOGIN_CANCELLED)
+    made.receive(b"AUTH OAUTHBEARER " + response + b"\r\n")
+    assert isinstance(made.next_event(), TokenLogin)
+    made.accepted()
+    assert made.authenticated
 
 
 def test_passwords_do_not_show_in_events() -> None:

@@ -15,6 +15,7 @@ from typing import Any, Self
 from posthorn.adapters.blobs.segments import SegmentReader
 from posthorn.ports.sending import Senders, Throttle
 from posthorn.runtime.listen import ConnectionLimiter
+from posthorn.runtime.oidc.mailbox_tokens import MailTokens
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.tls import Certificate
 from posthorn_pop3.composition import build
@@ -71,6 +72,7 @@ async def pop3_server(
     reads: ReadEvents | None = None,
     tls_dir: Path | None = None,
     bodies: dict[str, Any] | None = None,
+    tokens: MailTokens | None = None,
     **changes: Any,
 ) -> AsyncGenerator[Server]:
     """Run the service; ``changes`` are settings."""
@@ -97,6 +99,7 @@ async def pop3_server(
         throttle=throttle or Patience(),
         passwords=passwords or shared_passwords(),
         read_events=reads or ReadEvents(),
+        tokens=tokens,
     )
     tls = Certificate(tls_dir).context if tls_dir else None
     try:

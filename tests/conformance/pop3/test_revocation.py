@@ -239,3 +239,21 @@ async def test_a_lease_that_postgres_took_down_with_it_is_given_back_when_it_is_
         house.maildrops.faults = set()
         await until(lambda: house.maildrops.accounts[account].lease is None)
         assert (await tried(server)).startswith(b"+OK")
+
+
+async def test_logins_come_from_the_networks_that_are_allowed(
+    server: Server, database: Database
+) -> None:
+    """Also with an app password; only who shows the right password learns the reason."""
+    await app_password(database)
+    await execute(database, "UPDATE domains SET allowed_networks = '{192.0.2.0/24}'")
+    for password in (PASSWORD, APP_PASSWORD):
+        client = await server.client()
+        await client.ask(b"USER " + ADDRESS.encode())
+        reply = await client.ask(b"PASS " + password.encode())
+        assert reply == b"-ERR [SYS/PERM] this account may not log in from your network"
+        await client.ask(b"USER " + ADDRESS.encode())
+        assert (await client.ask(b"PASS wrong")).startswith(b"-ERR [AUTH]")
+        client.abort()
+    await execute(database, "UPDATE accounts SET allowed_networks = '{127.0.0.0/8}'")
+    await (await server.login()).ask(b"QUIT")

@@ -105,7 +105,11 @@ class SubmissionEnv(SmtpEnv):
 
 @asynccontextmanager
 async def submission_env(
-    database_url: str, certificates: Certificates | None, **changes: Any
+    database_url: str,
+    certificates: Certificates | None,
+    *,
+    tokens: Any = None,
+    **changes: Any,
 ) -> AsyncIterator[SubmissionEnv]:
     """Serve with these settings; alice and bob have accounts at example.test."""
     values: dict[str, Any] = {
@@ -121,7 +125,13 @@ async def submission_env(
         backends = Backends(env.directory, env.ingest, env.blobs, env.recorded)
         tls = certificates.server if certificates else None
         context, authenticator = build_submission(
-            settings, backends, tls, senders=env.senders, throttle=env.throttle, passwords=passwords
+            settings,
+            backends,
+            tls,
+            senders=env.senders,
+            throttle=env.throttle,
+            passwords=passwords,
+            tokens=tokens,
         )
         async with serving_submission(settings, context, authenticator, grace=5) as env.listening:
             try:

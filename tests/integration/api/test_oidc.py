@@ -21,9 +21,10 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from posthorn.adapters.blobs.files import FileBlobs
+from posthorn.adapters.issuer_fetch import fetch
 from posthorn.ports.api_keys import Role
 from posthorn.ports.tenants import Tenants
-from posthorn_api.auth.jwks import IssuerKeys
+from posthorn.runtime.oidc.keys import IssuerKeys
 from posthorn_api.auth.tokens import Tokens, Trust
 from posthorn_local.embedded import Nats
 from tests.integration.api.test_process import KEY, client, end, environment, ready, spawn
@@ -83,7 +84,7 @@ async def env(database_url: str, tmp_path: Path) -> AsyncIterator[OidcEnv]:
     clock, made = Clock(), list[Tokens]()
     async with AsyncExitStack() as stack:
         issuer = await stack.enter_async_context(running_issuer())
-        keys = IssuerKeys(issuer.url, clock=clock)
+        keys = IssuerKeys(issuer.url, fetch, clock=clock)
 
         def tokens(tenants: Tenants) -> Tokens:
             made.append(Tokens(Trust(issuer.url, (AUDIENCE, "mail")), keys, tenants, b"s" * 32))
@@ -423,7 +424,7 @@ async def test_a_token_without_a_key_id_is_of_the_only_key_there_is(env: OidcEnv
 
 async def test_the_keys_are_renewed_in_the_background(database_url: str) -> None:
     async with running_issuer() as issuer:
-        keys = IssuerKeys(issuer.url, refresh_seconds=0.05)
+        keys = IssuerKeys(issuer.url, fetch, refresh_seconds=0.05)
         running = asyncio.create_task(keys.run())
         try:
 

@@ -19,15 +19,18 @@ from posthorn.adapters.nats.mailbox_hints import NatsMailboxHints
 from posthorn_local.embedded import Nats, die_with_parent, free_port
 from tests.support.databases import logged_in
 from tests.support.imap import ALICE, PASSWORD, SIMPLE, ImapClient, ImapEnv
+from tests.support.issuer import AUDIENCE, running_issuer
 from tests.support.jetstream import nats_settings, restart
+from tests.support.mail_tokens import oauthbearer, token_of
 from tests.support.polling import until
 
 
 @asynccontextmanager
 async def process(
-    log: Path, nats: Nats, database_url: str, blobs: Path
+    log: Path, nats: Nats, database_url: str, blobs: Path, **more: str
 ) -> AsyncIterator[tuple[int, int]]:
-    """The service as a process that is ready. Return the ports of IMAP and of its health page."""
+    """The service as a process that is ready, with more variables. Return the ports of IMAP and of
+    its health page."""
     imap, health = free_port(), free_port()
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")
@@ -42,6 +45,7 @@ async def process(
         "POSTHORN_HEALTH_HOST": "127.0.0.1",
         "POSTHORN_HEALTH_PORT": str(health),
         "POSTHORN_GRACE_SECONDS": "5",
+        **more,
     }
     with log.open("wb") as output:
         child = subprocess.Popen(
@@ -77,7 +81,22 @@ async def test_the_process_serves_without_nats_and_hears_of_changes_once_it_is_t
 ) -> None:
     account = await imap.account()
     nats.stop(kill=True)
-    async with process(tmp_path / "log", nats, database_url, tmp_path / "bodies") as (port, health):
+    async with (
+        running_issuer() as issuer,
+        process(
+            tmp_path / "log",
+            nats,
+            database_url,
+            tmp_path / "bodies",
+            POSTHORN_OIDC_ISSUER=issuer.url,
+            POSTHORN_OIDC_AUDIENCE=AUDIENCE,
+        ) as (port, health),
+    ):
+        client = await ImapClient.connect(port)
+        assert (await client.line()).startswith(b"* OK ")
+        token = oauthbearer(token_of(issuer, ALICE))
+        assert (await client.ask(f"AUTHENTICATE OAUTHBEARER {token}"))[-1].startswith(b"OK ")
+        await client.ask("LOGOUT")
         client = await ImapClient.connect(port)
         assert (await client.line()).startswith(b"* OK ")
         assert (await client.ask(f'LOGIN {ALICE} "{PASSWORD}"'))[-1].startswith(b"OK ")
@@ -113,7 +132,7 @@ async def test_the_process_serves_without_nats_and_hears_of_changes_once_it_is_t
         async with httpx.AsyncClient(trust_env=False) as browser:
             metrics = (await browser.get(f"http://127.0.0.1:{health}/metrics")).text
         assert "posthorn_imap_connections 1.0" in metrics
-        assert 'posthorn_imap_logins_total{outcome="accepted"} 1.0' in metrics
+        assert 'posthorn_imap_logins_total{outcome="accepted"} 2.0' in metrics
         leaving = asyncio.create_task(client.rest())
     assert (await leaving).endswith(b"* BYE [UNAVAILABLE] server going down, connect again\r\n")
     assert "connection ended" in (tmp_path / "log").read_text()

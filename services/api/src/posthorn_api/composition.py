@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from posthorn.adapters.blobs.config import open_blobs
 from posthorn.adapters.blobs.segments import SegmentReader
 from posthorn.adapters.dns import DnsResolver
+from posthorn.adapters.issuer_fetch import fetch
 from posthorn.adapters.nats.bucket import NatsDirectoryBucket
 from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.dead_letters import NatsDeadLetters
@@ -35,11 +36,11 @@ from posthorn.ports.tenants import Tenants
 from posthorn.runtime.brakes import Brake
 from posthorn.runtime.http import bind, http_server
 from posthorn.runtime.installation import InstallationGuard
+from posthorn.runtime.oidc.keys import IssuerKeys
 from posthorn.runtime.passwords import Passwords, password_slots
 from posthorn.runtime.process import Process
 from posthorn.runtime.secret_box import SecretBox
 from posthorn_api.app import create_app
-from posthorn_api.auth.jwks import IssuerKeys
 from posthorn_api.auth.tokens import Tokens
 from posthorn_api.defence.service import DefenceService
 from posthorn_api.defence.watch import ListingWatch
@@ -165,7 +166,7 @@ async def _issuer(process: Process, settings: ApiSettings) -> IssuerKeys | None:
     trust = settings.oidc
     if trust is None:
         return None
-    keys = IssuerKeys(trust.issuer, refresh_seconds=trust.refresh_seconds)
+    keys = IssuerKeys(trust.issuer, fetch, refresh_seconds=trust.refresh_seconds)
     await process.task(keys.run(), "oidc")
     return keys
 

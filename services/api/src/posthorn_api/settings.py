@@ -21,6 +21,7 @@ from posthorn.model.networks import Network, parse_network
 from posthorn.ports.api_keys import Role
 from posthorn.ports.forwards import ForwardPolicy
 from posthorn.runtime.http import HttpLimits
+from posthorn.runtime.oidc.settings import OidcIssuerSettings
 from posthorn.runtime.postmasters import Postmasters
 from posthorn.runtime.setting_lists import listed
 from posthorn.runtime.settings import (
@@ -41,7 +42,6 @@ from posthorn.runtime.settings import (
 )
 from posthorn.wire.address import canonical_domain, parse_address
 from posthorn.wire.mta_sts import Mode
-from posthorn_api.auth.jwks import is_safe
 from posthorn_api.auth.tokens import Trust
 from posthorn_api.digests.settings import DigestSettings
 from posthorn_api.http.rate_limit import RateLimit
@@ -171,15 +171,9 @@ class PublicSettings(IntakeSettings, ResolverSettings):
         )
 
 
-class OidcSettings(EnvSettings):
+class OidcSettings(OidcIssuerSettings):
     """Bearer tokens of an OpenID Connect issuer, beside API keys."""
 
-    oidc_issuer: str | None = None
-    """URL of the issuer as its tokens name it, https (or http of this host); unset, there are
-    API keys only."""
-    oidc_audience: Annotated[tuple[str, ...], NoDecode, BeforeValidator(listed)] = ()
-    """Audiences that tokens are meant for, one of which must be named in each; by comma or as a
-    JSON list."""
     oidc_role_claim: Annotated[str, Field(min_length=1)] = "roles"
     """The claim with the role or a list of roles; ``realm_access.roles`` is the claim ``roles``
     in the object ``realm_access``."""
@@ -192,32 +186,6 @@ class OidcSettings(EnvSettings):
     oidc_platform: bool = False
     """Whether a token that names no tenant is taken, for the whole platform; only such a one can
     be a platform admin's."""
-    oidc_leeway_seconds: Annotated[float, Field(ge=0, le=300)] = 30.0
-    """How far the clocks of the issuer may be off."""
-    oidc_refresh_seconds: Annotated[float, Field(ge=10, allow_inf_nan=False)] = 600.0
-    """How often the keys of the issuer are fetched."""
-
-    @field_validator("oidc_issuer", mode="before")
-    @classmethod
-    def _blank_is_no_issuer(cls, value: object) -> object:
-        return None if value == "" else value
-
-    @field_validator("oidc_issuer")
-    @classmethod
-    def _issuer_is_safe(cls, value: str | None) -> str | None:
-        if value is not None and (not is_safe(value) or "?" in value):
-            raise ValueError(
-                "must be a URL with https (or with http and a loopback address), without a query"
-            )
-        return value
-
-    @model_validator(mode="after")
-    def _tokens_are_meant_for_us(self) -> OidcSettings:
-        if self.oidc_issuer is not None and not self.oidc_audience:
-            raise ValueError(
-                "OIDC_ISSUER needs OIDC_AUDIENCE: tokens meant for others would be taken"
-            )
-        return self
 
     @property
     def oidc(self) -> Trust | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from posthorn.adapters.blobs.compression import zstd_frame
 from posthorn.adapters.blobs.config import open_blobs
@@ -36,6 +37,9 @@ from posthorn_imap.server import serving
 from posthorn_imap.settings import ImapSettings
 from posthorn_imap.watching import Watching
 
+if TYPE_CHECKING:
+    from posthorn.runtime.oidc.mailbox_tokens import MailTokens
+
 
 def build(
     settings: ImapSettings,
@@ -47,10 +51,13 @@ def build(
     senders: Senders,
     throttle: Throttle,
     passwords: Passwords,
+    tokens: MailTokens | None = None,
 ) -> ImapContext:
     """Return the context of all sessions on its backends."""
     watching = Watching(view, poll_seconds=settings.imap_poll_seconds)
-    mail_login = MailLogin("imap", folders.login, settings, passwords, senders, throttle, folders)
+    mail_login = MailLogin(
+        "imap", folders.login, settings, passwords, senders, throttle, folders, tokens
+    )
     return ImapContext(
         backend=Backend(folders, view, placing, bodies, ProcessHints(watching.hint)),
         limits=Limits(
@@ -94,6 +101,14 @@ async def start(process: Process[ImapSettings]) -> None:
     stack.push_async_callback(bodies.close)
     passwords = Passwords()
     stack.callback(passwords.close)
+    tokens = None
+    if settings.mail_trust is not None:
+        # only now: without an issuer the process does not pay for the libraries
+        from posthorn.adapters.issuer_fetch import fetch
+        from posthorn.runtime.oidc.mailbox_tokens import MailTokens
+
+        tokens = MailTokens(settings.mail_trust, fetch)
+        await process.task(tokens.keys.run(), "oidc")
     sessions = build(
         settings,
         folders=folders,
@@ -103,6 +118,7 @@ async def start(process: Process[ImapSettings]) -> None:
         senders=PostgresSenders(database),
         throttle=PostgresThrottle(database),
         passwords=passwords,
+        tokens=tokens,
     )
     stack.push_async_callback(sessions.watching.close)
     await process.task(_exchange_hints(settings, sessions), "hints")

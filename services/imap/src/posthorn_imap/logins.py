@@ -5,14 +5,14 @@ Rules:
 - A fault of ours is never a wrong password (promise 3): it is NO [UNAVAILABLE], since mail clients
   ask their owners for a new password at any other refusal (MailCore/mailcore2#1642).
 - Of all connections it is asked in one statement every WATCH_SECONDS whether what they logged in
-  with still holds. While the store cannot be asked, none ends for it.
+  with still holds. While the store cannot be asked, none ends for it. A token ends by the clock.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 import structlog
@@ -23,7 +23,8 @@ from posthorn.ports.errors import Unavailable
 from posthorn.ports.folders import Folders, ImapAccount
 from posthorn.runtime.mail_login import LoginRefused, MailLogin, Refusal
 from posthorn.runtime.passwords import Busy
-from posthorn.wire.proxy import plain_address
+from posthorn.wire.imap.states import PASSWORD_MECHANISMS
+from posthorn.wire.sasl_bearer import BEARER_MECHANISMS, Bearer
 from posthorn_imap.metrics import UNAVAILABLE
 
 log = structlog.get_logger()
@@ -39,11 +40,13 @@ _REFUSALS: Mapping[Refusal, tuple[str, bytes]] = {
     Refusal.WRONG: ("name or password is wrong", b"AUTHENTICATIONFAILED"),
     Refusal.THROTTLED: ("too many failed logins, try again in some minutes", b"UNAVAILABLE"),
     Refusal.SUSPENDED: ("this account is suspended, ask its administrator", b"CONTACTADMIN"),
+    Refusal.NETWORK: ("this account may not log in from your network", b"AUTHORIZATIONFAILED"),
 }
 ENDINGS: Mapping[Ending, tuple[str, str]] = {
     Ending.CLOSED: ("account closed", "this account is suspended, ask its administrator"),
     Ending.CHANGED: ("password changed", "the password was changed, log in again"),
     Ending.TAKEN: ("taken", "taken by another session"),
+    Ending.EXPIRED: ("token expired", "the token has expired, log in again"),
 }
 """Reason to the word for the log and the text of BYE."""
 
@@ -85,9 +88,15 @@ class LoggedIn(Protocol):
 class Logins:
     """Logins of this process, and the connections that are logged in."""
 
-    def __init__(self, mail_login: MailLogin[ImapAccount], folders: Folders) -> None:
+    def __init__(
+        self,
+        mail_login: MailLogin[ImapAccount],
+        folders: Folders,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._mail_login = mail_login
         self._folders = folders
+        self._clock = clock
         self._open: set[LoggedIn] = set()
 
     async def log_in(
@@ -95,11 +104,29 @@ class Logins:
     ) -> tuple[ImapAccount, Proof]:
         """Check name and password and make the account ready for IMAP; ``client``: its IP address.
         Raises LoginFailed."""
+        return await self._admitted(
+            self._mail_login.log_in(name, password, client, acts_as=acts_as)
+        )
+
+    async def log_in_by_token(self, bearer: Bearer, client: str) -> tuple[ImapAccount, Proof]:
+        """The same with a token. Raises LoginFailed."""
+        return await self._admitted(self._mail_login.log_in_by_token(bearer, client))
+
+    @property
+    def mechanisms(self) -> tuple[str, ...]:
+        """SASL mechanisms where passwords may be sent."""
+        return PASSWORD_MECHANISMS + (BEARER_MECHANISMS if self._mail_login.tokens else ())
+
+    def token_failure(self, mechanism: str) -> bytes:
+        """Return the challenge after a token that was refused."""
+        tokens = self._mail_login.tokens
+        return b"" if tokens is None else tokens.failure(mechanism)
+
+    async def _admitted(
+        self, login: Awaitable[tuple[ImapAccount, Proof]]
+    ) -> tuple[ImapAccount, Proof]:
         try:
-            account, proof = await self._mail_login.log_in(name, password, client, acts_as=acts_as)
-            if not is_within(client, account.networks):
-                words = "this account may not log in from your network"
-                raise LoginFailed("network", words, b"AUTHORIZATIONFAILED")
+            account, proof = await login
             if not account.prepared:
                 await self._folders.prepare(account.account)
         except LoginRefused as refused:
@@ -112,8 +139,6 @@ class Logins:
             words = "mailboxes cannot be reached at this moment, try again"
             UNAVAILABLE.labels(error.part).inc()
             failed = LoginFailed("fault", words, b"UNAVAILABLE")
-        except LoginFailed as error:
-            failed = error
         else:
             return account, proof
         _logins.labels(failed.outcome).inc()
@@ -143,8 +168,11 @@ class Logins:
     async def watch(self) -> None:
         """End connections that may not go on."""
         by_proof: dict[Proof, list[LoggedIn]] = {}
-        for connection in self._open:
-            if connection.proof is not None:
+        now = self._clock()
+        for connection in list(self._open):
+            if connection.proof is not None and connection.proof.has_expired(now):
+                self._end(connection, Ending.EXPIRED)
+            elif connection.proof is not None:
                 by_proof.setdefault(connection.proof, []).append(connection)
         if not by_proof:
             return
@@ -162,17 +190,9 @@ class Logins:
         for number, ending in ended.items():
             for connection in by_proof[asked[number]]:
                 if connection in self._open:
-                    self._open.discard(connection)
-                    _revoked.labels(ending.value).inc()
-                    connection.revoke(ending)
+                    self._end(connection, ending)
 
-
-def is_within(client: str, networks: Collection[str]) -> bool:
-    """Return whether a client's IP address is in one of the networks; without networks any is."""
-    if not networks:
-        return True
-    try:
-        ip = plain_address(ipaddress.ip_address(client.partition("%")[0]))
-    except ValueError:
-        return False
-    return any(ip in ipaddress.ip_network(each, strict=False) for each in networks)
+    def _end(self, connection: LoggedIn, ending: Ending) -> None:
+        self._open.discard(connection)
+        _revoked.labels(ending.value).inc()
+        connection.revoke(ending)

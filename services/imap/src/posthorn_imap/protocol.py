@@ -132,7 +132,7 @@ class ImapProtocol(Pump, asyncio.BufferedProtocol):
             not self.via_proxy and self._context.is_trusted(self.address)
         )
         starttls = self.tls_context is not None and not self.is_secure
-        channel = Channel(passwords=passwords, starttls=starttls)
+        channel = Channel(passwords, starttls, self._context.sessions.logins.mechanisms)
         self._machine = Machine(channel, append_limit=self._limits.append_bytes)
         self._session = ImapSession(self._context.sessions, self._machine, self, self.address)
 

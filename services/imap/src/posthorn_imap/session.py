@@ -33,7 +33,7 @@ from posthorn_imap import syncing
 from posthorn_imap.answering import Answer, Bad, Drop, No
 from posthorn_imap.context import ImapContext
 from posthorn_imap.handlers import EVENT_HANDLERS, HANDLERS, UNSERVED
-from posthorn_imap.logins import ENDINGS
+from posthorn_imap.logins import ENDINGS, LoginFailed
 from posthorn_imap.metrics import COMMAND_SECONDS, UNAVAILABLE
 from posthorn_imap.outlet import Outlet
 from posthorn_imap.selected import Selected
@@ -78,8 +78,12 @@ class ImapSession:
         """Changed by ``select`` and ``deselect`` alone."""
         self.append: Append | None = None
         """The messages of the APPEND under way."""
-        self.sasl_name: bytes | None = None
+        self.mechanism = ""
+        """Of the AUTHENTICATE under way."""
+        self.sasl_name = b""
         """What AUTHENTICATE LOGIN has learned so far."""
+        self.declined: LoginFailed | None = None
+        """The refusal of a token, until the client has taken the reason."""
         self.is_compressed = False
         """Whether COMPRESS is in effect."""
         self.failures = 0

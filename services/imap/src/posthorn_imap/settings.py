@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
+from posthorn.runtime.oidc.settings import OidcMailSettings
 from posthorn.runtime.setting_lists import listed
 from posthorn.runtime.settings import (
     BlobSettings,
@@ -41,6 +42,7 @@ class ImapSettings(
     TlsSettings,
     ProxySettings,
     LoginLimitSettings,
+    OidcMailSettings,
 ):
     """Settings of the IMAP service."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from posthorn.adapters.blobs.config import open_blobs
 from posthorn.adapters.blobs.segments import SegmentReader
 from posthorn.adapters.nats.connection import connect as connect_nats
@@ -28,6 +30,9 @@ from posthorn_pop3.server import serving
 from posthorn_pop3.service import MaildropService
 from posthorn_pop3.settings import Pop3Settings
 
+if TYPE_CHECKING:
+    from posthorn.runtime.oidc.mailbox_tokens import MailTokens
+
 
 def build(
     settings: Pop3Settings,
@@ -39,13 +44,14 @@ def build(
     passwords: Passwords,
     read_events: ReadEvents,
     login_days: LoginDays | None = None,
+    tokens: MailTokens | None = None,
 ) -> MaildropService:
     """Return the service on its backends."""
     return MaildropService(
         maildrops=maildrops,
         bodies=bodies,
         mail_login=MailLogin(
-            "pop3", maildrops.login, settings, passwords, senders, throttle, maildrops
+            "pop3", maildrops.login, settings, passwords, senders, throttle, maildrops, tokens
         ),
         read_events=read_events,
         login_days=login_days,
@@ -74,6 +80,14 @@ async def start(process: Process[Pop3Settings]) -> None:
     stack.callback(passwords.close)
     read_events = ReadEvents()
     await process.task(_publish(settings, read_events, hints), "reads")
+    tokens = None
+    if settings.mail_trust is not None:
+        # only now: without an issuer the process does not pay for the libraries
+        from posthorn.adapters.issuer_fetch import fetch
+        from posthorn.runtime.oidc.mailbox_tokens import MailTokens
+
+        tokens = MailTokens(settings.mail_trust, fetch)
+        await process.task(tokens.keys.run(), "oidc")
     service = build(
         settings,
         maildrops=maildrops,
@@ -83,6 +97,7 @@ async def start(process: Process[Pop3Settings]) -> None:
         passwords=passwords,
         read_events=read_events,
         login_days=LoginDays(PostgresPop3Logins(database)),
+        tokens=tokens,
     )
     await process.task(service.keep_leases(), "leases")
     await process.task(service.keep_watch(), "watch")

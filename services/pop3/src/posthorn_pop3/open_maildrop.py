@@ -83,6 +83,10 @@ _ENDINGS: Mapping[Ending, tuple[str, str]] = {
         "lease lost",
         "[SYS/TEMP] the maildrop was taken by another session, nothing is deleted",
     ),
+    Ending.EXPIRED: (
+        "token expired",
+        "[AUTH] the token has expired, nothing is deleted",
+    ),
 }
 """For each: how the session ended, for the log, and the text after ``-ERR``."""
 

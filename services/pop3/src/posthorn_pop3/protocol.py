@@ -24,7 +24,8 @@ import structlog
 from prometheus_client import Counter, Gauge
 
 from posthorn.runtime.session import LINGER_SECONDS, Deadline, SessionProtocol
-from posthorn.wire.pop3.machine import Channel, Machine, Signal
+from posthorn.wire.pop3.machine import Machine, Signal
+from posthorn.wire.pop3.states import Channel
 from posthorn_pop3.context import ServerContext
 from posthorn_pop3.retr import Work
 from posthorn_pop3.session import GOING_DOWN, Pop3Session
@@ -139,7 +140,7 @@ class Pop3Protocol(SessionProtocol, asyncio.BufferedProtocol):
             not self.via_proxy and self._context.is_trusted(self.address)
         )
         stls = self.tls_context is not None and not self.is_secure
-        self._machine = Machine(Channel(passwords=passwords, stls=stls))
+        self._machine = Machine(Channel(passwords, stls, self._context.service.takes_tokens))
         self._session = Pop3Session(
             self._context.service, self._machine, self, self._context.session_limits, self.address
         )
@@ -257,7 +258,7 @@ class Pop3Protocol(SessionProtocol, asyncio.BufferedProtocol):
         through TLS."""
         self.flush()
         await self.upgrade()
-        self._machine.secured(Channel(passwords=True, stls=False))
+        self._machine.secured(Channel(True, False, self._context.service.takes_tokens))
 
     # inside
 

@@ -10,7 +10,7 @@ Rules:
   still holds: a session whose password was changed or taken away, whose account is suspended or
   gone, or whose lease was taken over, is ended at once and deletes nothing. It gives its lease
   back, so that the owner can log in. A commit asks once more, in its own transaction.
-- While Postgres cannot be asked, no session ends for it.
+- While Postgres cannot be asked, no session ends for it. A token ends by the clock.
 - A lease that could not be given back is given back once Postgres is there again; until then its
   maildrop is ``[SYS/TEMP]``.
 - What a session does in its maildrop is in ``open_maildrop``.
@@ -19,6 +19,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
@@ -33,7 +34,7 @@ from posthorn.ports.maildrops import AccountLogin as Account
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.mail_login import LoginRefused, MailLogin, Refusal
 from posthorn.runtime.passwords import Busy
-from posthorn.wire.pop3.events import Login
+from posthorn.wire.pop3.events import Login, TokenLogin
 from posthorn_pop3.login_days import LoginDays
 from posthorn_pop3.open_maildrop import OpenMaildrop
 from posthorn_pop3.read_events import ReadEvents
@@ -57,6 +58,7 @@ _REFUSALS = {
     # not [AUTH]: mail clients would ask their owners for a new password
     Refusal.THROTTLED: "[SYS/TEMP] too many failed logins, try again in some minutes",
     Refusal.SUSPENDED: "[SYS/PERM] this account is suspended, ask its administrator",
+    Refusal.NETWORK: "[SYS/PERM] this account may not log in from your network",
 }
 
 
@@ -89,19 +91,24 @@ class MaildropService:
         mail_login: MailLogin[Account],
         read_events: ReadEvents,
         login_days: LoginDays | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._maildrops = maildrops
         self._bodies = bodies
         self._mail_login = mail_login
         self._read_events = read_events
         self._login_days = login_days
+        self._clock = clock
         self._open: dict[UUID, OpenMaildrop] = {}
         self._unreleased: dict[UUID, int] = {}  # leases to be released: holder and account
 
     async def log_in(
-        self, login: Login, client: str, claim: Callable[[str, str], bool] = _any_number
+        self,
+        login: Login | TokenLogin,
+        client: str,
+        claim: Callable[[str, str], bool] = _any_number,
     ) -> OpenMaildrop:
-        """Check name and password, take the lease, take the snapshot; ``client`` is its IP address.
+        """Check name and password, or the token, take the lease, take the snapshot; ``client`` is its IP address.
         Raises LoginFailed.
 
         ``claim`` tells whether there is a place for one more session of an account and a tenant.
@@ -129,12 +136,15 @@ class MaildropService:
         raise failed
 
     async def _log_in(
-        self, login: Login, client: str, claim: Callable[[str, str], bool]
+        self, login: Login | TokenLogin, client: str, claim: Callable[[str, str], bool]
     ) -> OpenMaildrop:
         try:
-            known, proof = await self._mail_login.log_in(
-                login.name, login.password, client, acts_as=login.authorize_as
-            )
+            if isinstance(login, TokenLogin):
+                known, proof = await self._mail_login.log_in_by_token(login.bearer, client)
+            else:
+                known, proof = await self._mail_login.log_in(
+                    login.name, login.password, client, acts_as=login.authorize_as
+                )
         except LoginRefused as refused:
             raise LoginFailed(refused.refusal.value, _REFUSALS[refused.refusal]) from None
         if self._login_days is not None:
@@ -158,6 +168,16 @@ class MaildropService:
         )
         self._open[holder] = maildrop
         return maildrop
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether tokens of an issuer are taken."""
+        return self._mail_login.tokens is not None
+
+    def token_failure(self, mechanism: str) -> bytes:
+        """Return the challenge after a token that was refused."""
+        tokens = self._mail_login.tokens
+        return b"" if tokens is None else tokens.failure(mechanism)
 
     def closed(self, holder: UUID) -> None:
         """Forget a maildrop that its session has closed."""
@@ -218,6 +238,10 @@ class MaildropService:
 
     async def watch(self) -> None:
         """End sessions that may not go on, and release leases that could not be released."""
+        now = self._clock()
+        for holder, maildrop in list(self._open.items()):
+            if maildrop.proof.has_expired(now):
+                self._end(maildrop, holder, Ending.EXPIRED)
         try:
             await self._release_unreleased()
         except Unavailable as error:
@@ -241,16 +265,19 @@ class MaildropService:
             )
             return
         for holder, ending in ended.items():
-            maildrop = asked[holder]
-            if holder in self._open and maildrop.ending is None and not maildrop.is_leaving:
-                if ending is Ending.TAKEN:
-                    self._open.pop(holder, None)
-                    _leases_lost.inc()
-                maildrop.end(ending)
-                _revoked.labels(ending.value).inc()
-                log.info(
-                    "session is ended",
-                    account=maildrop.address,
-                    session=str(holder),
-                    why=ending.value,
-                )
+            self._end(asked[holder], holder, ending)
+
+    def _end(self, maildrop: OpenMaildrop, holder: UUID, ending: Ending) -> None:
+        if holder not in self._open or maildrop.ending is not None or maildrop.is_leaving:
+            return
+        if ending is Ending.TAKEN:
+            self._open.pop(holder, None)
+            _leases_lost.inc()
+        maildrop.end(ending)
+        _revoked.labels(ending.value).inc()
+        log.info(
+            "session is ended",
+            account=maildrop.address,
+            session=str(holder),
+            why=ending.value,
+        )

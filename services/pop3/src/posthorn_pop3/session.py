@@ -23,6 +23,7 @@ from posthorn.ports.maildrops import LeaseLost, Revoked
 from posthorn.wire.pop3.events import (
     Capa,
     Challenge,
+    Declined,
     Dele,
     Event,
     Lang,
@@ -37,11 +38,13 @@ from posthorn.wire.pop3.events import (
     Rset,
     Stat,
     Stls,
+    TokenLogin,
     Top,
     Uidl,
     Utf8,
 )
-from posthorn.wire.pop3.machine import Machine, State
+from posthorn.wire.pop3.machine import Machine
+from posthorn.wire.pop3.states import State
 from posthorn_pop3.open_maildrop import OpenMaildrop
 from posthorn_pop3.retr import ReplyWriter, Retriever, Work
 from posthorn_pop3.service import LoginFailed, MaildropService
@@ -88,6 +91,7 @@ class Pop3Session:
         self._limits = limits
         self._client = client
         self._failures = 0
+        self._declined: LoginFailed | None = None
         self._bad = 0
         self._tally: Tally[type] = Tally()
         self.maildrop: OpenMaildrop | None = None
@@ -184,12 +188,12 @@ class Pop3Session:
         self._out.send(b"+OK begin TLS\r\n")
         await self._out.start_tls()
 
-    async def _login(self, event: Login) -> None:
+    async def _login(self, event: Login | TokenLogin) -> None:
         try:
             maildrop = await self._service.log_in(event, self._client, self._out.claim)
         except LoginFailed as failed:
             self._out.unclaim()
-            await self._login_failed(failed)
+            await self._login_failed(failed, event)
             return
         self._retriever = Retriever(maildrop, self._out, no_nuls=self._limits.no_nuls)
         self.maildrop = maildrop
@@ -201,13 +205,26 @@ class Pop3Session:
             b"+OK maildrop has %d messages (%d octets)\r\n" % (snapshot.count, snapshot.octets)
         )
 
-    async def _login_failed(self, failed: LoginFailed) -> None:
+    async def _login_failed(self, failed: LoginFailed, event: Login | TokenLogin) -> None:
         log.info("login refused", outcome=failed.outcome, client=self._client)
         if failed.wrong:
             self._failures += 1
             await asyncio.sleep(self._limits.failure_delay)
-        self._out.send(b"-ERR %s\r\n" % failed.reply.encode())
+            # the reason first, then -ERR (RFC 7628 §3.2.3), but not for ever
+            if isinstance(event, TokenLogin) and self._failures <= self._limits.login_attempts:
+                self._declined = failed
+                reason = self._service.token_failure(event.bearer.mechanism)
+                self._out.send(self._machine.explain(reason))
+                return
         self._machine.rejected()
+        self._reject(failed)
+
+    def _token_declined(self, _: Declined) -> None:
+        assert self._declined is not None
+        self._reject(self._declined)
+
+    def _reject(self, failed: LoginFailed) -> None:
+        self._out.send(b"-ERR %s\r\n" % failed.reply.encode())
         if self._failures >= self._limits.login_attempts:
             self.end("login failed")
 
@@ -327,6 +344,8 @@ class Pop3Session:
         Named: _named,
         Stls: _stls,
         Login: _login,
+        TokenLogin: _login,
+        Declined: _token_declined,
         Quit: _quit,
         Stat: _stat,
         List: _list,

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from posthorn.runtime.oidc.settings import OidcMailSettings
 from posthorn.runtime.settings import (
     BlobSettings,
     Bytes,
@@ -31,6 +32,7 @@ class Pop3Settings(
     TlsSettings,
     ProxySettings,
     LoginLimitSettings,
+    OidcMailSettings,
 ):
     """Settings of the POP3 service."""
 

@@ -9,35 +9,43 @@ Rules:
   own do not block it.
 - What an account may do is read again after a while. Besides, of all sessions that are logged in it
   is asked in one call a second whether what they logged in with still holds; if not, the session
-  ends at once. While Postgres cannot be asked, none does.
+  ends at once. While Postgres cannot be asked, none does. A token ends by the clock.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import ipaddress
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Mapping
+from typing import TYPE_CHECKING
 
 import structlog
 from prometheus_client import Counter
 
 from posthorn.model.ip_addresses import is_loopback
+from posthorn.model.networks import is_within
+from posthorn.ports.access import Ending, Proof
 from posthorn.ports.accounts import AccountState
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.sending import APP_PASSWORD_PREFIX, Credentials, Senders, Throttle
 from posthorn.runtime.familiar_networks import FamiliarNetworkRecorder, client_network_of
 from posthorn.runtime.login_throttle import LoginThrottle
+from posthorn.runtime.oidc.trust import TokenRefused
 from posthorn.runtime.passwords import Busy, Passwords
 from posthorn.wire.address import Address, AddressError, parse_address
+from posthorn.wire.sasl_bearer import BEARER_MECHANISMS, Bearer
 from posthorn.wire.smtp import replies as smtp
 from posthorn.wire.smtp.replies import Reply
 from posthorn.wire.smtp.sasl import Secret
+from posthorn.wire.smtp.transitions import PASSWORD_MECHANISMS
 from posthorn_smtp_in.policy import Revocable
 from posthorn_smtp_in.settings import SubmissionSettings
 from posthorn_smtp_in.transaction import Client, Login
+
+if TYPE_CHECKING:
+    from posthorn.runtime.oidc.mailbox_tokens import MailTokens
 
 log = structlog.get_logger()
 
@@ -55,8 +63,6 @@ _revoked = Counter(
 
 _MOST_READINGS = 10_000
 
-type _Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
-
 
 class SmtpAuthenticator:
     """Judges logins, and watches the sessions that are logged in."""
@@ -67,7 +73,10 @@ class SmtpAuthenticator:
         senders: Senders,
         throttle: Throttle,
         passwords: Passwords,
+        tokens: MailTokens | None = None,
     ) -> None:
+        self.mechanisms = PASSWORD_MECHANISMS + (BEARER_MECHANISMS if tokens else ())
+        self._tokens = tokens
         self.login_seconds = settings.submission_login_seconds
         self.attempts = settings.submission_login_attempts
         self.failure_delay_seconds = settings.submission_failure_delay_seconds
@@ -93,8 +102,23 @@ class SmtpAuthenticator:
     async def log_in(self, secret: Secret, client: Client) -> Reply:
         """Judge a login; one that is right is entered with the client."""
         address = _canonical(secret.name)
+        return await self._told(self._log_in(secret, address, client), address, client)
+
+    async def log_in_by_token(self, bearer: Bearer, client: Client) -> Reply:
+        """Judge a login by token. Such logins are not counted: nobody guesses a token, and a device
+        with an expired one must not shut its owner out."""
+        login = self._log_in_by_token(bearer, client)
+        return await self._told(login, _canonical(bearer.name), client)
+
+    def token_failure(self, mechanism: str) -> bytes:
+        """Return the challenge after a token that was refused."""
+        return b"" if self._tokens is None else self._tokens.failure(mechanism)
+
+    async def _told(
+        self, login: Awaitable[tuple[Reply, str]], address: str, client: Client
+    ) -> Reply:
         try:
-            reply, outcome = await self._log_in(secret, address, client)
+            reply, outcome = await login
         except (Busy, Unavailable) as fault:
             reply, outcome = smtp.LOGIN_NOT_NOW, "unavailable"
             log.warning("a login cannot be checked", fault=type(fault).__name__, detail=str(fault))
@@ -140,11 +164,29 @@ class SmtpAuthenticator:
                 Login(credentials, digest, time.monotonic()), client, client_network, *verdict
             )
 
+    async def _log_in_by_token(self, bearer: Bearer, client: Client) -> tuple[Reply, str]:
+        if self._tokens is None:
+            return smtp.LOGIN_FAILED, "wrong"
+        try:
+            token = await self._tokens.read(bearer.token)
+        except TokenRefused as refused:
+            log.info("token refused", reason=str(refused), client=client.address)
+            return smtp.LOGIN_FAILED, "wrong"
+        client_network = client_network_of(token.address, client.address)
+        credentials = await self._senders.credentials(token.address, client_network)
+        if credentials is None or (bearer.name and _canonical(bearer.name) != token.address):
+            return smtp.LOGIN_FAILED, "wrong"
+        verdict = self._verdict(credentials, client)
+        if verdict[0] is smtp.LOGIN_FAILED:
+            return verdict
+        login = Login(credentials, b"", time.monotonic(), expires_at=token.expires_at)
+        return self._entered(login, client, client_network, *verdict)
+
     def _verdict(self, credentials: Credentials, client: Client) -> tuple[Reply, str]:
         """Judge who showed the right password."""
         if credentials.state is AccountState.SUSPENDED:
             return smtp.LOGIN_FAILED, "suspended"
-        if not _is_within(client.address, credentials.networks):
+        if not is_within(client.address, credentials.networks):
             return smtp.LOGIN_FAILED, "network"
         if credentials.state is AccountState.RECEIVE_ONLY:
             return smtp.RECEIVE_ONLY, "receive-only"
@@ -184,6 +226,10 @@ class SmtpAuthenticator:
             for session in self._sessions
             if session.client.login is not None
         }
+        now = time.time()
+        ended = {proof: Ending.EXPIRED for proof in asked.values() if proof.has_expired(now)}
+        self._end(asked, ended)
+        asked = {session: proof for session, proof in asked.items() if proof not in ended}
         if not asked:
             return
         try:
@@ -191,6 +237,9 @@ class SmtpAuthenticator:
         except Unavailable as fault:
             log.warning("sessions not checked", detail=str(fault), sessions=len(asked))
             return
+        self._end(asked, ended)
+
+    def _end(self, asked: Mapping[Revocable, Proof], ended: Mapping[Proof, Ending]) -> None:
         for session, proof in asked.items():
             login = session.client.login
             if proof in ended and login is not None and login.proof == proof and not login.revoked:
@@ -211,10 +260,12 @@ class SmtpAuthenticator:
         if (
             new is None
             or new.state is AccountState.SUSPENDED
-            or not _is_within(client.address, new.networks)
+            or not is_within(client.address, new.networks)
         ):
             return smtp.NO_SENDING
-        if login.app_password:
+        if login.expires_at is not None:
+            is_same = not login.proof.has_expired(time.time())
+        elif login.app_password:
             is_same = await self._senders.app_password(new.account, login.app_password, SCOPE)
         else:
             is_same = new.password_hash == old.password_hash
@@ -268,19 +319,3 @@ def _canonical(name: str) -> str:
         return str(parse_address(name))
     except AddressError:
         return ""
-
-
-def _ip_of(address: str) -> _Ip | None:
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return None
-    return (ip.ipv4_mapped or ip) if isinstance(ip, ipaddress.IPv6Address) else ip
-
-
-def _is_within(address: str, networks: Sequence[str]) -> bool:
-    """Return whether a client is in one of the networks, or anybody may come."""
-    ip = _ip_of(address)
-    return not networks or (
-        ip is not None and any(ip in ipaddress.ip_network(each, strict=False) for each in networks)
-    )

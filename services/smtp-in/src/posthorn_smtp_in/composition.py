@@ -7,6 +7,7 @@ import ssl
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from posthorn.adapters.blobs.config import open_blobs
 from posthorn.adapters.nats.bans import NatsBans
@@ -47,6 +48,9 @@ from posthorn_smtp_in.settings import (
 )
 from posthorn_smtp_in.spool_limits import ByteBudget, SpoolLimits
 from posthorn_smtp_in.submission import SubmissionPolicy
+
+if TYPE_CHECKING:
+    from posthorn.runtime.oidc.mailbox_tokens import MailTokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +106,12 @@ def build_submission(
     senders: Senders,
     throttle: Throttle,
     passwords: Passwords,
+    tokens: MailTokens | None = None,
 ) -> tuple[ServerContext, SmtpAuthenticator]:
     """Return what the connections of the submission role share, and the authenticator that
     watches their logins."""
     limits = _spool_limits(settings)
-    authenticator = SmtpAuthenticator(settings, senders, throttle, passwords)
+    authenticator = SmtpAuthenticator(settings, senders, throttle, passwords, tokens)
     policy = SubmissionPolicy(
         settings,
         limits,
@@ -218,6 +223,14 @@ async def start(process: Process[SmtpInSettings]) -> None:
     await process.task(guard.run(), "installation")
     passwords = Passwords()
     stack.callback(passwords.close)
+    tokens = None
+    if settings.mail_trust is not None:
+        # only now: without an issuer the process does not pay for the libraries
+        from posthorn.adapters.issuer_fetch import fetch
+        from posthorn.runtime.oidc.mailbox_tokens import MailTokens
+
+        tokens = MailTokens(settings.mail_trust, fetch)
+        await process.task(tokens.keys.run(), "oidc")
     context, authenticator = build_submission(
         settings,
         backends,
@@ -225,6 +238,7 @@ async def start(process: Process[SmtpInSettings]) -> None:
         senders=PostgresSenders(database),
         throttle=PostgresThrottle(database),
         passwords=passwords,
+        tokens=tokens,
     )
     await stack.enter_async_context(
         serving_submission(settings, context, authenticator, grace=grace)

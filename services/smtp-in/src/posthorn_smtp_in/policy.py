@@ -15,6 +15,7 @@ from functools import partial
 from typing import Protocol
 
 from posthorn.wire.auth.authentication_results import without_ours
+from posthorn.wire.sasl_bearer import Bearer
 from posthorn.wire.smtp import replies as smtp
 from posthorn.wire.smtp.commands import Mail, Rcpt
 from posthorn.wire.smtp.replies import Reply
@@ -51,12 +52,23 @@ class Auth(Protocol):
     failure_delay_seconds: float
     """Before the first failed login is answered; doubled by each further one on the connection."""
 
+    mechanisms: tuple[str, ...]
+    """SASL mechanisms where passwords may be sent."""
+
     def takes_passwords(self, client: Client) -> bool:
         """Return whether a password may be sent on this connection."""
         ...
 
     async def log_in(self, secret: Secret, client: Client) -> Reply:
         """Judge a login; one that is right is entered with the client."""
+        ...
+
+    async def log_in_by_token(self, bearer: Bearer, client: Client) -> Reply:
+        """The same with a token."""
+        ...
+
+    def token_failure(self, mechanism: str) -> bytes:
+        """Return the challenge after a token that was refused."""
         ...
 
     def opened(self, session: Revocable) -> None:

@@ -16,6 +16,7 @@ Rules:
 from __future__ import annotations
 
 import time
+from binascii import b2a_base64
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
@@ -44,11 +45,13 @@ from posthorn.wire.smtp.events import (
     Challenge,
     ChunkEnd,
     Content,
+    Declined,
     Event,
     Fatal,
     Login,
     MessageEnd,
     Refused,
+    TokenLogin,
 )
 from posthorn.wire.smtp.replies import Reply
 from posthorn.wire.smtp.server import Machine
@@ -176,7 +179,12 @@ class SmtpSession:
         offer = Offer.NEVER
         if auth is not None:
             offer = Offer.NOW if auth.takes_passwords(self.client) else Offer.AFTER_TLS
-        return Channel(tls=tls, starttls=self._has_certificate and not tls, auth=offer)
+        return Channel(
+            tls=tls,
+            starttls=self._has_certificate and not tls,
+            auth=offer,
+            mechanisms=() if auth is None else auth.mechanisms,
+        )
 
     async def _ehlo(self, event: Ehlo) -> None:
         self._hello(event.name, extended=True)
@@ -186,7 +194,7 @@ class SmtpSession:
                 self._settings.smtp_hostname,
                 self._settings.smtp_message_max_bytes,
                 starttls=channel.starttls,
-                auth=channel.auth is Offer.NOW,
+                mechanisms=channel.mechanisms if channel.auth is Offer.NOW else (),
                 dsn=self._policy.offers_dsn,
             )
         )
@@ -223,12 +231,15 @@ class SmtpSession:
     async def _challenge(self, event: Challenge) -> None:
         self._connection.reply(event.reply)
 
-    async def _login(self, event: Login) -> None:
+    async def _login(self, event: Login | TokenLogin) -> None:
         auth = self._policy.auth
         assert auth is not None
-        reply = await auth.log_in(event.secret, self.client)
+        if isinstance(event, TokenLogin):
+            reply = await auth.log_in_by_token(event.bearer, self.client)
+        else:
+            reply = await auth.log_in(event.secret, self.client)
         if reply in (smtp.LOGIN_FAILED, smtp.LOGIN_THROTTLED):
-            await self._login_failed(reply)
+            await self._login_failed(reply, event)
             return
         if self.client.login is None:
             self.machine.rejected()
@@ -244,14 +255,28 @@ class SmtpSession:
                 record_refusal(reply, self.client)
         self._connection.reply(reply)
 
-    async def _login_failed(self, reply: Reply) -> None:
+    async def _login_failed(self, reply: Reply, event: Login | TokenLogin) -> None:
         auth = self._policy.auth
         assert auth is not None
         await self._connection.tarpit(
             min(auth.failure_delay_seconds * 2**self._failed_logins, LONGEST_TARPIT)
         )
         self._failed_logins += 1
+        # the reason first, then the refusal (RFC 7628 §3.2.3), but not for ever
+        if isinstance(event, TokenLogin) and self._failed_logins <= auth.attempts:
+            self.machine.explained()
+            reason = auth.token_failure(event.bearer.mechanism)
+            self._connection.reply(smtp.challenge(b2a_base64(reason, newline=False).decode()))
+            return
         self.machine.rejected()
+        self._reject(reply)
+
+    async def _declined(self, _: Declined) -> None:
+        self._reject(smtp.LOGIN_FAILED)
+
+    def _reject(self, reply: Reply) -> None:
+        auth = self._policy.auth
+        assert auth is not None
         self._connection.reply(reply)
         if self._failed_logins >= auth.attempts:
             record_refusal(smtp.LOGIN_GIVEN_UP, self.client)
@@ -384,6 +409,8 @@ class SmtpSession:
         StartTls: _starttls,
         Challenge: _challenge,
         Login: _login,
+        TokenLogin: _login,
+        Declined: _declined,
         Mail: _mail,
         Rcpt: _rcpt,
         Rset: _rset,

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from posthorn.runtime.listen import HANDSHAKE_SECONDS
+from posthorn.runtime.oidc.settings import OidcMailSettings
 from posthorn.runtime.settings import (
     BlobSettings,
     Bytes,
@@ -124,7 +125,7 @@ class SmtpSettings(IntakeSettings, ProxySettings):
     """0: this process bans nobody by its own count."""
 
 
-class SubmissionSettings(SmtpSettings, RateSettings, LoginLimitSettings):
+class SubmissionSettings(SmtpSettings, RateSettings, LoginLimitSettings, OidcMailSettings):
     """Further settings of the submission role."""
 
     submission_port: Port = 2587

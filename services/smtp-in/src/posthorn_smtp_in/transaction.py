@@ -30,6 +30,8 @@ class Login:
     """Monotonic seconds at which the credentials were read."""
     owned: set[str] = field(default_factory=set)
     """Addresses that were found since then to be the account's."""
+    expires_at: float | None = None
+    """When the token that it was expires, in Unix seconds; None: it was a password."""
     revoked: bool = False
     """It is not valid any more: the session ends."""
 
@@ -37,6 +39,8 @@ class Login:
     def proof(self) -> Proof:
         """What the client logged in with."""
         known = self.credentials
+        if self.expires_at is not None:
+            return Proof(known.account, expires_at=self.expires_at)
         if self.app_password:
             return Proof(known.account, app_password=self.app_password, scope="smtp")
         return Proof(known.account, digest_of(known.password_hash))

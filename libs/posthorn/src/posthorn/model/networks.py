@@ -1,8 +1,9 @@
-"""Networks: parsing, and the network by which the clients of one site are counted together."""
+"""Networks: parsing, membership, and the network by which the clients of one site are counted together."""
 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Collection
 
 _IPV4_PREFIX = 24
 _IPV6_PREFIX = 48
@@ -19,6 +20,19 @@ def parse_network(text: str) -> Network:
     if "%" in text:
         raise ValueError("a network has no zone")
     return ipaddress.ip_network(text)
+
+
+def is_within(address: str, networks: Collection[str]) -> bool:
+    """Return whether an IP address is in one of the networks; without networks any is."""
+    if not networks:
+        return True
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(ip, ipaddress.IPv6Address):
+        ip = ip.ipv4_mapped or ip
+    return any(ip in ipaddress.ip_network(each, strict=False) for each in networks)
 
 
 def network_of(address: str) -> str:

@@ -27,6 +27,8 @@ class Ending(StrEnum):
     """The password that the session logged in with was changed or deleted."""
     TAKEN = "taken"
     """Another session holds the maildrop (POP3)."""
+    EXPIRED = "expired"
+    """The token that the session logged in with has expired; told by ``Proof``, not by stores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +38,17 @@ class Proof:
     account: int
     password: bytes = b""
     """``digest_of`` the stored hash of the account's own password; empty when it was an app
-    password."""
+    password or a token."""
     app_password: bytes = b""
     """SHA-256 of the app password; empty when it was the account's own."""
     scope: str = ""
     """Scope that the app password must have."""
+    expires_at: float | None = None
+    """When the token that it was expires, in Unix seconds; None: it was none."""
+
+    def has_expired(self, now: float) -> bool:
+        """Return whether it was a token that has expired; ``now`` in Unix seconds."""
+        return self.expires_at is not None and self.expires_at <= now
 
 
 @dataclass(frozen=True, slots=True)

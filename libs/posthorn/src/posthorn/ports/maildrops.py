@@ -32,6 +32,8 @@ class AccountLogin:
     """Seconds since the account last logged in from the given network; None: not familiar."""
     keep_days: int | None = None
     """Days after which the domain's retention removes messages; None: never."""
+    networks: tuple[str, ...] = ()
+    """CIDR networks that logins may come from; empty: any."""
 
 
 @dataclass(frozen=True, slots=True)

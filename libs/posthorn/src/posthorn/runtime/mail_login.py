@@ -1,5 +1,5 @@
-"""Logins of those who read mail (POP3, IMAP): passwords of accounts and app passwords, and how often
-a wrong one may be tried.
+"""Logins of those who read mail (POP3, IMAP): passwords of accounts, app passwords, tokens of an
+issuer, and how often a wrong password may be tried.
 
 Rules:
 
@@ -11,23 +11,36 @@ Rules:
   asked: nobody guesses one, and guesses at the account's own password do not block it. If it is
   none it may still be the account's own, and is then verified as such, which also takes as long as
   for an account that does not exist.
-- Only who showed the right password learns that the account is suspended.
+- Tokens are not counted: nobody guesses one, and a device with an expired one must not shut its owner
+  out.
+- Only who showed the right password or token learns that the account is suspended, or may not be used from
+  this network.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+import structlog
+
+from posthorn.model.networks import is_within
 from posthorn.ports.access import FamiliarNetworks, Proof, digest_of
 from posthorn.ports.sending import APP_PASSWORD_PREFIX, Senders, Throttle
 from posthorn.runtime.familiar_networks import FamiliarNetworkRecorder, client_network_of
 from posthorn.runtime.login_throttle import LoginThrottle
+from posthorn.runtime.oidc.trust import TokenRefused
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.settings import LoginLimitSettings
 from posthorn.wire.address import AddressError, parse_address
+from posthorn.wire.sasl_bearer import Bearer
+
+if TYPE_CHECKING:
+    from posthorn.runtime.oidc.mailbox_tokens import MailTokens
+
+log = structlog.get_logger()
 
 
 class Refusal(StrEnum):
@@ -39,6 +52,8 @@ class Refusal(StrEnum):
     """Too many logins of the client, or to the account, have failed: transient."""
     SUSPENDED = "suspended"
     """The account or its tenant is suspended."""
+    NETWORK = "network"
+    """The account may not log in from the client's network."""
 
 
 class LoginRefused(Exception):
@@ -73,6 +88,11 @@ class LoginAccount(Protocol):
         ...
 
     @property
+    def networks(self) -> Collection[str]:
+        """CIDR networks that logins may come from; empty: any."""
+        ...
+
+    @property
     def network_age(self) -> float | None:
         """Seconds since it last logged in from the client's network; None: not familiar."""
         ...
@@ -90,9 +110,12 @@ class MailLogin[A: LoginAccount]:
         senders: Senders,
         throttle: Throttle,
         networks: FamiliarNetworks,
+        tokens: MailTokens | None = None,
     ) -> None:
         """``scope``: what an app password must be for. ``find`` returns the account of a
-        canonical address, and whether a network key is familiar to it."""
+        canonical address, and whether a network key is familiar to it. ``tokens``: None where no
+        issuer's are taken."""
+        self.tokens = tokens
         self._scope = scope
         self._find = find
         self._passwords = passwords
@@ -125,10 +148,33 @@ class MailLogin[A: LoginAccount]:
                     await attempt.wrong()
                     raise LoginRefused(Refusal.WRONG)
         assert known is not None
+        self._admit(known, client, client_network)
+        return known, proof
+
+    async def log_in_by_token(self, bearer: Bearer, client: str) -> tuple[A, Proof]:
+        """Return the account that a token names, and the proof. Raises LoginRefused,
+        Unavailable."""
+        if self.tokens is None:
+            raise LoginRefused(Refusal.WRONG)
+        try:
+            token = await self.tokens.read(bearer.token)
+        except TokenRefused as refused:
+            log.info("token refused", reason=str(refused), client=client)
+            raise LoginRefused(Refusal.WRONG) from None
+        client_network = client_network_of(token.address, client)
+        known = await self._find(token.address, client_network)
+        if known is None or (bearer.name and _canonical(bearer.name) != token.address):
+            raise LoginRefused(Refusal.WRONG)
+        self._admit(known, client, client_network)
+        return known, Proof(known.account, expires_at=token.expires_at)
+
+    def _admit(self, known: A, client: str, client_network: bytes) -> None:
+        """Admit whoever showed what the account logs in with. Raises LoginRefused."""
         if not known.active:
             raise LoginRefused(Refusal.SUSPENDED)
+        if not is_within(client, known.networks):
+            raise LoginRefused(Refusal.NETWORK)
         self._familiar_networks.note(known.account, client_network, known.network_age)
-        return known, proof
 
     async def _by_app_password(self, known: A | None, password: str) -> Proof | None:
         if known is None or not password.startswith(APP_PASSWORD_PREFIX):

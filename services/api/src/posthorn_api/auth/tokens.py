@@ -4,9 +4,8 @@ Rules:
 
 - A token is a caller like an API key: one role, one tenant. The issuer's word on both is taken as
   the settings say and no further.
-- The signature is checked first, by a key of the issuer's for an algorithm of that key's own kind;
-  ``none`` and HMAC are never taken. Then issuer, audience and times, with a leeway for clocks that
-  differ.
+- Signature, issuer, audience and times are checked as for every token
+  (``posthorn.runtime.oidc.tokens``).
 - Of several roles the mightiest counts; who only reads comes before who only sends.
 - The whole platform is open to tokens only where the settings say so: to such as name no tenant.
   One that names a tenant is the tenant's, whoever its holder: the role of a platform admin counts
@@ -29,34 +28,24 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-import jwt
 import structlog
-from jwt.exceptions import (
-    ExpiredSignatureError,
-    ImmatureSignatureError,
-    InvalidAudienceError,
-    InvalidIssuerError,
-    InvalidSignatureError,
-    MissingRequiredClaimError,
-    PyJWTError,
-)
 from prometheus_client import Counter
 
 from posthorn.ports.api_keys import ApiKey, Role
 from posthorn.ports.tenants import TenantRef, Tenants, TenantState
-from posthorn_api.auth.jwks import ALGORITHMS, IssuerKeys
+from posthorn.runtime.oidc.keys import IssuerKeys
+from posthorn.runtime.oidc.tokens import claim_at, verified_claims
+from posthorn.runtime.oidc.trust import TokenRefused
 from posthorn_api.http.problems import Problem, unauthorized
 
 log = structlog.get_logger()
 
 _SHAPE = re.compile(r"ey[\w-]*\.[\w-]+\.[\w-]*\Z", re.ASCII)
 _RANKS = (Role.PLATFORM_ADMIN, Role.TENANT_ADMIN, Role.READ_ONLY, Role.SEND_ONLY)
-_REQUIRED = ("exp", "iat", "iss", "aud", "sub")
 _REMEMBER_SECONDS = 1.5
 _REMEMBERED = 1000
 _LONGEST_SUBJECT = 255  # OpenID Connect Core §2
 _LONGEST_TENANT = 100
-_LONGEST_TOKEN = 16 * 1024
 
 _tokens = Counter("posthorn_api_oidc_tokens_total", "Tokens shown", ["outcome"])
 
@@ -114,42 +103,23 @@ class Tokens:
     async def _claims(self, token: str) -> Mapping[str, Any]:
         """Return what a token says that is the issuer's, meant for us, and in force."""
         trust = self._trust
-        if len(token) > _LONGEST_TOKEN:
-            raise unauthorized("this token is too long", shown=True)
         try:
-            header = jwt.get_unverified_header(token)
-        except (PyJWTError, ValueError, RecursionError):
-            raise unauthorized("this token is malformed", shown=True) from None
-        algorithm, kid = header.get("alg"), header.get("kid")
-        if (
-            not isinstance(algorithm, str) or algorithm not in ALGORITHMS or "crit" in header
-        ):  # RFC 7515 §4.1.11: what is critical must be understood
-            raise unauthorized("this token has an unsupported signature algorithm", shown=True)
-        key = await self._keys.find(kid, algorithm)
-        if key is None:
-            raise unauthorized("this token is signed with an unknown key", shown=True)
-        try:
-            claims: dict[str, Any] = jwt.decode(
+            return await verified_claims(
                 token,
-                key,
-                algorithms=[algorithm],
-                audience=trust.audiences,
+                self._keys,
                 issuer=trust.issuer,
-                leeway=trust.leeway_seconds,
-                options={"require": list(_REQUIRED), "strict_aud": False},
+                audiences=trust.audiences,
+                leeway_seconds=trust.leeway_seconds,
             )
-        except (PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
-            raise unauthorized(
-                _REASONS.get(type(error), "this token is not valid"), shown=True
-            ) from None
-        return claims
+        except TokenRefused as refused:
+            raise unauthorized(str(refused), shown=True) from None
 
     async def _judged(self, claims: Mapping[str, Any]) -> ApiKey:
         trust, subject = self._trust, claims["sub"]
         if not _is_line(subject, _LONGEST_SUBJECT):
             raise unauthorized("this token names no subject", shown=True)
-        named = _claim(claims, trust.tenant_claim)
-        granted = _roles(_claim(claims, trust.role_claim), trust.roles)
+        named = claim_at(claims, trust.tenant_claim)
+        granted = _roles(claim_at(claims, trust.role_claim), trust.roles)
         if named in (None, ""):
             if not trust.platform:
                 raise _forbidden("this token names no tenant")
@@ -187,28 +157,6 @@ class Tokens:
         if standing.state is TenantState.SUSPENDED:
             raise _forbidden("the tenant is suspended")
         return standing
-
-
-_REASONS: Mapping[type[Exception], str] = {
-    ExpiredSignatureError: "this token has expired",
-    ImmatureSignatureError: "this token is not in force yet",
-    InvalidAudienceError: "this token is meant for somebody else",
-    InvalidIssuerError: "this token is of another issuer",
-    InvalidSignatureError: "the signature of this token is wrong",
-    MissingRequiredClaimError: f"this token lacks one of the claims {', '.join(_REQUIRED)}",
-}
-
-
-def _claim(claims: Mapping[str, Any], path: str) -> object:
-    """Return a claim by its name, or else by its way through objects; None without one."""
-    if path in claims:
-        return claims[path]
-    found: object = claims
-    for name in path.split("."):
-        if not isinstance(found, dict) or name not in found:
-            return None
-        found = found[name]
-    return found
 
 
 def _roles(claim: object, known: Mapping[str, Role]) -> set[Role]:

@@ -1,4 +1,5 @@
-"""STARTTLS, LOGIN, and AUTHENTICATE with PLAIN and LOGIN (RFC 9051 §6.2)."""
+"""STARTTLS, LOGIN, and AUTHENTICATE with PLAIN, LOGIN and tokens (RFC 9051 §6.2, RFC
+7628)."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from posthorn.wire.imap import replies
 from posthorn.wire.imap.commands import Authenticate, Login, StartTls
 from posthorn.wire.imap.events import SaslResponse
 from posthorn.wire.imap.states import Channel
+from posthorn.wire.sasl_bearer import BEARER_MECHANISMS, Bearer, read_bearer
 from posthorn.wire.smtp.sasl import SaslError, Secret, read_login, read_plain
 from posthorn_imap.answering import Handler
 from posthorn_imap.logins import LoginFailed
@@ -24,15 +26,16 @@ log = structlog.get_logger()
 async def _starttls(session: ImapSession, _: StartTls) -> None:
     session.out.send(replies.tagged(session.tag, "OK", "begin TLS"))
     await session.out.start_tls()  # the machine has discarded all input by now
-    session.machine.secured(Channel(passwords=True, starttls=False))
+    mechanisms = session.context.logins.mechanisms
+    session.machine.secured(Channel(passwords=True, starttls=False, mechanisms=mechanisms))
 
 
 async def _login(session: ImapSession, command: Login) -> None:
-    await _log_in(session, command.name, command.password)
+    await _log_in(session, Secret(command.name, command.password))
 
 
 async def _authenticate(session: ImapSession, command: Authenticate) -> None:
-    session.sasl_name = None if command.mechanism == "LOGIN" else b""
+    session.mechanism, session.sasl_name, session.declined = command.mechanism, b"", None
     if command.initial is None:
         prompt = b"Username:" if command.mechanism == "LOGIN" else b""
         session.out.send(session.machine.challenge(prompt))
@@ -45,33 +48,56 @@ async def _response(session: ImapSession, event: SaslResponse) -> None:
 
 
 async def _respond(session: ImapSession, octets: bytes) -> None:
-    """Take a response. ``sasl_name``: None where LOGIN has no name yet, empty for PLAIN."""
+    """Take a response."""
+    login: Secret | Bearer
     try:
-        if session.sasl_name is None:
+        if session.declined is not None:
+            _reject(session, session.declined)
+            return
+        if session.mechanism in BEARER_MECHANISMS:
+            login = read_bearer(session.mechanism, octets)
+        elif session.mechanism == "PLAIN":
+            login = read_plain(octets)
+        elif session.sasl_name:
+            login = read_login(session.sasl_name, octets)
+        else:
             session.sasl_name = octets
             if not octets:
                 raise SaslError("the name is missing")
             session.out.send(session.machine.challenge(b"Password:"))
             return
-        secret: Secret = (
-            read_login(session.sasl_name, octets) if session.sasl_name else read_plain(octets)
-        )
     except SaslError as error:
         session.out.send(replies.tagged(session.tag, "BAD", str(error)))
         session.machine.rejected()
         return
-    await _log_in(session, secret.name, secret.password, secret.acts_as)
+    await _log_in(session, login)
 
 
-async def _log_in(session: ImapSession, name: str, password: str, acts_as: str = "") -> None:
+async def _log_in(session: ImapSession, login: Secret | Bearer) -> None:
     logins = session.context.logins
     try:
-        account, proof = await logins.log_in(name, password, session.client, acts_as=acts_as)
+        if isinstance(login, Bearer):
+            account, proof = await logins.log_in_by_token(login, session.client)
+        else:
+            account, proof = await logins.log_in(
+                login.name, login.password, session.client, acts_as=login.acts_as
+            )
         if not session.out.claim(account.address, str(account.tenant)):
             session.out.unclaim()
             raise logins.too_many()
     except LoginFailed as failed:
-        await _failed(session, failed)
+        log.info("login refused", outcome=failed.outcome, client=session.client)
+        if failed.is_wrong:
+            session.failures += 1
+            await asyncio.sleep(session.context.limits.failure_delay)
+            # the reason first, then NO (RFC 7628 §3.2.3), but not for ever
+            is_explained = session.failures <= session.context.limits.login_attempts
+            if isinstance(login, Bearer) and is_explained:
+                session.declined = failed
+                reason = logins.token_failure(login.mechanism)
+                session.out.send(session.machine.challenge(reason))
+                return
+        _reject(session, failed)
         return
     session.account, session.proof = account, proof
     logins.began(session)
@@ -81,15 +107,10 @@ async def _log_in(session: ImapSession, name: str, password: str, acts_as: str =
     session.out.send(replies.tagged(session.tag, "OK", "logged in", code))
 
 
-async def _failed(session: ImapSession, failed: LoginFailed) -> None:
-    log.info("login refused", outcome=failed.outcome, client=session.client)
-    limits = session.context.limits
-    if failed.is_wrong:
-        session.failures += 1
-        await asyncio.sleep(limits.failure_delay)
+def _reject(session: ImapSession, failed: LoginFailed) -> None:
     session.out.send(replies.tagged(session.tag, "NO", failed.words, failed.code))
     session.machine.rejected()
-    if session.failures >= limits.login_attempts:
+    if session.failures >= session.context.limits.login_attempts:
         session.out.send(replies.untagged("BYE", "too many failed logins"))
         session.end("login failed")
 

@@ -23,6 +23,9 @@ class State(Enum):
     LOGOUT = "logout"
 
 
+PASSWORD_MECHANISMS: Final = ("PLAIN", "LOGIN")
+
+
 @dataclass(frozen=True, slots=True)
 class Channel:
     """Properties of the connection at present."""
@@ -31,7 +34,7 @@ class Channel:
     """Whether a password may be sent: with TLS, or from this host."""
     starttls: bool
     """Whether there is a certificate and no TLS yet."""
-    mechanisms: tuple[str, ...] = ("PLAIN", "LOGIN")
+    mechanisms: tuple[str, ...] = PASSWORD_MECHANISMS
     """Mechanisms of AUTHENTICATE where passwords may be sent."""
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from posthorn.wire.sasl_bearer import Bearer
+
 
 @dataclass(frozen=True, slots=True)
 class Refused:
@@ -63,6 +65,18 @@ class Login:
     password: str = field(repr=False)
     authorize_as: str = ""
     """SASL PLAIN's authorization identity; empty for that of the name (RFC 4616 §2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogin:
+    """A token is complete. The machine pauses until ``accepted``, ``rejected`` or ``explain``."""
+
+    bearer: Bearer
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """The client has taken the reason why its token was refused; answer -ERR."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +141,7 @@ class Rset:
 
 
 type Event = (
-    Refused | Capa | Utf8 | Lang | Mechanisms | Named | Challenge | Login | Stls | Quit
-    | Stat | List | Uidl | Retr | Top | Dele | Noop | Rset
+    Refused | Capa | Utf8 | Lang | Mechanisms | Named | Challenge | Login | TokenLogin | Declined
+    | Stls | Quit | Stat | List | Uidl | Retr | Top | Dele | Noop | Rset
 )  # fmt: skip
 """Events that ``next_event`` returns, besides the two signals."""

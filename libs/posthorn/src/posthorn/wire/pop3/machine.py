@@ -1,11 +1,12 @@
-"""The sans-I/O machine of POP3, server side (RFC 1939, RFC 2449, RFC 2595, RFC 5034, RFC 6856).
+"""The sans-I/O machine of POP3, server side (RFC 1939, RFC 2449, RFC 2595, RFC 5034, RFC 6856,
+RFC 7628).
 
 Rules:
 
 - Bytes go in with ``receive``; ``next_event`` returns frozen events. The division of the bytes into
   pieces makes no difference.
-- ``TRANSITIONS`` is the protocol: what may happen in which state. A missing key *is* the error,
-  answered by a Refused event.
+- ``wire.pop3.states`` is the protocol: what may happen in which state. What may not is answered by a
+  Refused event.
 - The machine pauses for decisions of the caller: after Login, Stls and Quit it returns PAUSED until
   it gets the outcome, so that pipelined commands (RFC 2449 §6.6) wait. The caller limits memory: it
   stops reading while much is ``buffered``.
@@ -20,30 +21,18 @@ in a ``repr``.
 from __future__ import annotations
 
 from binascii import b2a_base64
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from posthorn.wire.pop3.events import (
-    Capa,
     Challenge,
-    Dele,
+    Declined,
     Event,
-    Lang,
-    List,
     Login,
     Mechanisms,
     Named,
-    Noop,
-    Quit,
     Refused,
-    Retr,
-    Rset,
-    Stat,
-    Stls,
-    Top,
-    Uidl,
-    Utf8,
+    TokenLogin,
 )
 from posthorn.wire.pop3.grammar import (
     GRAMMAR,
@@ -56,6 +45,18 @@ from posthorn.wire.pop3.grammar import (
     base64_of,
     text_of,
 )
+from posthorn.wire.pop3.states import (
+    TRANSITIONS,
+    WAITING,
+    Accepted,
+    Channel,
+    Explained,
+    Rejected,
+    Secured,
+    State,
+)
+from posthorn.wire.sasl_bearer import BEARER_MECHANISMS, read_bearer
+from posthorn.wire.smtp.sasl import SaslError
 
 LINE_LIMIT = 255
 """Bytes of a command line with its end (RFC 2449 §4)."""
@@ -65,27 +66,8 @@ for a login."""
 SASL_LIMIT = 12_288
 """Bytes of an AUTH command or a response line of its exchange with its end (as RFC 4954 §4 for
 SMTP)."""
-MECHANISMS = ("PLAIN", "LOGIN")
-"""SASL mechanisms; both send the password, so they are offered only where that is safe."""
-
 _USERNAME_PROMPT = b2a_base64(b"Username:", newline=False)
 _PASSWORD_PROMPT = b2a_base64(b"Password:", newline=False)
-
-
-class State(Enum):
-    """Where the session stands. AUTHORIZATION of RFC 1939 is split, since RFC 5034 and 2595 put
-    exchanges inside it."""
-
-    AUTHORIZATION = "authorization"
-    NAMED = "named"
-    """USER was received, PASS may follow."""
-    CHALLENGED = "challenged"
-    """The next line is a SASL response."""
-    HANDSHAKE = "handshake"
-    VERIFYING = "verifying"
-    TRANSACTION = "transaction"
-    UPDATE = "update"
-    CLOSED = "closed"
 
 
 class Signal(Enum):
@@ -97,64 +79,6 @@ class Signal(Enum):
 
 NEED_DATA: Final = Signal.NEED_DATA
 PAUSED: Final = Signal.PAUSED
-
-
-@dataclass(frozen=True, slots=True)
-class Channel:
-    """Properties of the connection at present."""
-
-    passwords: bool
-    """Whether a password may be sent: with TLS, or from this host."""
-    stls: bool
-    """Whether there is a certificate and no TLS yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """An outcome, not a command: the login succeeded and the maildrop is open."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """An outcome: the login failed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Secured:
-    """An outcome: TLS is established."""
-
-
-_BEFORE_LOGIN: dict[type, State] = {
-    Capa: State.AUTHORIZATION,
-    Utf8: State.AUTHORIZATION,
-    Lang: State.AUTHORIZATION,
-    Mechanisms: State.AUTHORIZATION,
-    Named: State.NAMED,
-    Challenge: State.CHALLENGED,
-    Login: State.VERIFYING,
-    Stls: State.HANDSHAKE,
-    Quit: State.CLOSED,
-}
-
-TRANSITIONS: dict[State, dict[type, State]] = {
-    State.AUTHORIZATION: _BEFORE_LOGIN,
-    # CAPA between USER and PASS is harmless, and clients send it.
-    State.NAMED: _BEFORE_LOGIN | {Capa: State.NAMED, Lang: State.NAMED},
-    State.CHALLENGED: {Challenge: State.CHALLENGED, Login: State.VERIFYING},
-    State.HANDSHAKE: {Secured: State.AUTHORIZATION},
-    State.VERIFYING: {Accepted: State.TRANSACTION, Rejected: State.AUTHORIZATION},
-    State.TRANSACTION: {
-        **dict.fromkeys(
-            (Capa, Lang, Stat, List, Uidl, Retr, Top, Dele, Noop, Rset), State.TRANSACTION
-        ),
-        Quit: State.UPDATE,
-    },
-    State.UPDATE: {},
-    State.CLOSED: {},
-}
-"""The protocol: state and event (or outcome) to the next state."""
-
-_WAITING = frozenset({State.HANDSHAKE, State.VERIFYING, State.UPDATE, State.CLOSED})
 
 
 class Misuse(Exception):
@@ -202,7 +126,7 @@ class Machine:
     def next_event(self) -> Event | Signal:
         """Return the next event, NEED_DATA, or PAUSED while an outcome is awaited or the session
         is over."""
-        if self.state in _WAITING:
+        if self.state in WAITING:
             return PAUSED
         try:
             line = self._line()
@@ -244,6 +168,13 @@ class Machine:
         self._conclude(Rejected)
         self._forget_login()
 
+    def explain(self, reason: bytes) -> bytes:
+        """Report that the token was refused; return the challenge that tells why. Declined follows
+        when the client has taken it (RFC 7628 §3.2.3)."""
+        self._conclude(Explained)
+        self._mechanism = ""
+        return b"+ %s\r\n" % b2a_base64(reason, newline=False)
+
     def secured(self, channel: Channel) -> None:
         """Report that the TLS handshake is done; discard what was received before it (RFC 2595
         §4)."""
@@ -264,7 +195,7 @@ class Machine:
         ]
         if self.state is not State.TRANSACTION:
             if self.channel.passwords:
-                lines += ["USER", f"SASL {' '.join(MECHANISMS)}"]
+                lines += ["USER", f"SASL {' '.join(self.channel.mechanisms)}"]
             if self.channel.stls:
                 lines += ["STLS"]
         else:
@@ -332,8 +263,8 @@ class Machine:
         if self.state is State.TRANSACTION:
             raise BadLine("not after login")
         if isinstance(command, Auth) and not command.mechanism:
-            offered = MECHANISMS if self.channel.passwords else ()
-            return Mechanisms("\r\n".join(["+OK mechanisms follow", *offered, ".", ""]).encode())
+            lines = ["+OK mechanisms follow", *self.channel.mechanisms, ".", ""]
+            return Mechanisms("\r\n".join(lines).encode())
         if not self.channel.passwords:
             way = "use STLS first" if self.channel.stls else "use a connection with TLS"
             raise BadLine(f"[AUTH] no password is taken on an unencrypted connection: {way}")
@@ -347,12 +278,12 @@ class Machine:
                 return Login(self._name, password)
             case Auth(mechanism, initial):
                 self._name = None
-                if mechanism not in MECHANISMS:
+                if mechanism not in self.channel.mechanisms:
                     raise BadLine("this mechanism is not offered")
                 self._mechanism = mechanism
                 if initial is None:
                     return Challenge(
-                        b"+ \r\n" if mechanism == "PLAIN" else b"+ %s\r\n" % _USERNAME_PROMPT
+                        b"+ %s\r\n" % _USERNAME_PROMPT if mechanism == "LOGIN" else b"+ \r\n"
                     )
                 return self._response(b"" if initial == b"=" else base64_of(initial))
 
@@ -362,6 +293,13 @@ class Machine:
         return self._response(base64_of(line.strip()))
 
     def _response(self, data: bytes) -> Event:
+        if not self._mechanism:
+            return Declined()
+        if self._mechanism in BEARER_MECHANISMS:
+            try:
+                return TokenLogin(read_bearer(self._mechanism, data))
+            except SaslError as error:
+                raise BadLine(str(error)) from None
         if self._mechanism == "PLAIN":  # RFC 4616 §2
             parts = data.split(b"\0")
             if len(parts) != 3 or not parts[1]:

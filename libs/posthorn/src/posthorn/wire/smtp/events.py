@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from posthorn.wire.sasl_bearer import Bearer
 from posthorn.wire.smtp.commands import (
     Bdat,
     Data,
@@ -58,6 +59,18 @@ class Login:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenLogin:
+    """A token is complete. The machine pauses until ``accepted``, ``rejected`` or ``explained``."""
+
+    bearer: Bearer
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """The client has taken the reason why its token was refused; answer that the login failed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Content:
     """A piece of the message, with dots taken off and whole line ends."""
 
@@ -85,6 +98,7 @@ class MessageEnd:
 
 type Event = (
     Ehlo | Helo | Mail | Rcpt | Data | Bdat | StartTls | Rset | Noop | Vrfy | Help | Quit
-    | Refused | Fatal | Challenge | Login | Content | BareLineEnd | ChunkEnd | MessageEnd
+    | Refused | Fatal | Challenge | Login | TokenLogin | Declined | Content | BareLineEnd | ChunkEnd
+    | MessageEnd
 )  # fmt: skip
 """What ``Machine.next_event`` returns besides the two signals."""

@@ -13,6 +13,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -58,7 +59,12 @@ def helo_reply(hostname: str) -> Reply:
 
 @cache
 def ehlo_reply(
-    hostname: str, max_size: int, *, starttls: bool, auth: bool = False, dsn: bool = True
+    hostname: str,
+    max_size: int,
+    *,
+    starttls: bool,
+    mechanisms: Sequence[str] = (),
+    dsn: bool = True,
 ) -> Reply:
     """Answer EHLO with the extensions that work: RFC 1870, 6152, 6531, 2920, 2034, 3030, 3461, 3207
     and 4954.
@@ -79,8 +85,8 @@ def ehlo_reply(
         lines.append("DSN")
     if starttls:
         lines.append("STARTTLS")
-    if auth:
-        lines.append("AUTH PLAIN LOGIN")
+    if mechanisms:
+        lines.append(f"AUTH {' '.join(mechanisms)}")
     return Reply(250, "", "\n".join(lines))
 
 

@@ -25,6 +25,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, Final
 
+from posthorn.wire.sasl_bearer import BEARER_MECHANISMS, read_bearer
 from posthorn.wire.smtp import replies as smtp
 from posthorn.wire.smtp.commands import (
     LONGEST_LINE,
@@ -47,11 +48,13 @@ from posthorn.wire.smtp.events import (
     Challenge,
     ChunkEnd,
     Content,
+    Declined,
     Event,
     Fatal,
     Login,
     MessageEnd,
     Refused,
+    TokenLogin,
 )
 from posthorn.wire.smtp.other_protocols import is_binary, is_other_protocol
 from posthorn.wire.smtp.replies import Reply
@@ -69,14 +72,12 @@ from posthorn.wire.smtp.transitions import (
     Accepted,
     Channel,
     Concluded,
+    Explained,
     Offer,
     Rejected,
     Secured,
     State,
 )
-
-MECHANISMS = ("PLAIN", "LOGIN")
-"""SASL mechanisms; both carry the password, so they are offered only where that is safe."""
 
 
 class Signal(Enum):
@@ -177,6 +178,12 @@ class Machine:
         """It is not; ``deferred``: only for now (4yz)."""
         self._conclude(Rejected)
         self._deferred |= deferred
+
+    def explained(self) -> None:
+        """The token was refused and the client is told why in a challenge; Declined follows when
+        it has taken that (RFC 7628 §3.2.3)."""
+        self._conclude(Explained)
+        self._login = "", None
 
     def concluded(self) -> None:
         """The message was answered; another transaction may follow."""
@@ -279,7 +286,7 @@ class Machine:
             return smtp.LOGIN_DONE
         if self.channel.auth is not Offer.NOW:
             return smtp.NEEDS_TLS if self.channel.auth is Offer.AFTER_TLS else smtp.NOT_IMPLEMENTED
-        return None if command.mechanism in MECHANISMS else smtp.NO_MECHANISM
+        return None if command.mechanism in self.channel.mechanisms else smtp.NO_MECHANISM
 
     # AUTH (RFC 4954 §4)
 
@@ -287,7 +294,7 @@ class Machine:
         self._login = command.mechanism, None
         if command.initial is not None:
             return self._response(command.initial)
-        return Challenge(smtp.challenge("" if command.mechanism == "PLAIN" else USERNAME_PROMPT))
+        return Challenge(smtp.challenge(USERNAME_PROMPT if command.mechanism == "LOGIN" else ""))
 
     def _challenged(self, line: bytes) -> Event:
         try:
@@ -297,7 +304,14 @@ class Machine:
 
     def _response(self, response: bytes) -> Event:
         mechanism, name = self._login
+        if not mechanism:
+            self.state = State.READY
+            return Declined()
         try:
+            if mechanism in BEARER_MECHANISMS:
+                bearer = read_bearer(mechanism, response)
+                self.state = State.VERIFYING
+                return TokenLogin(bearer)
             if mechanism == "PLAIN":
                 secret = read_plain(response)
             elif name is None:

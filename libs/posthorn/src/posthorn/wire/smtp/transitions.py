@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from posthorn.wire.smtp import replies as smtp
 from posthorn.wire.smtp.commands import (
@@ -28,9 +29,11 @@ from posthorn.wire.smtp.events import (
     Challenge,
     ChunkEnd,
     Content,
+    Declined,
     Login,
     MessageEnd,
     Refused,
+    TokenLogin,
 )
 from posthorn.wire.smtp.replies import Reply
 
@@ -69,6 +72,9 @@ class State(Enum):
     CLOSED = "closed"
 
 
+PASSWORD_MECHANISMS: Final = ("PLAIN", "LOGIN")
+
+
 class Offer(Enum):
     """Whether AUTH can be used."""
 
@@ -87,6 +93,8 @@ class Channel:
     """There is a certificate for STARTTLS."""
     auth: Offer = Offer.NEVER
     """Where it is not NEVER, MAIL needs a login (RFC 6409 §4.3)."""
+    mechanisms: tuple[str, ...] = PASSWORD_MECHANISMS
+    """SASL mechanisms where AUTH can be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +105,11 @@ class Accepted:
 @dataclass(frozen=True, slots=True)
 class Rejected:
     """An outcome: it is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """An outcome: the token was refused, and the client is told why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +146,18 @@ TRANSITIONS: dict[State, dict[type, State | Reply]] = {
         StartTls: State.HANDSHAKE,
         Auth: State.CHALLENGED,
     },
-    State.CHALLENGED: {Challenge: State.CHALLENGED, Login: State.VERIFYING, Refused: State.READY},
-    State.VERIFYING: {Accepted: State.READY, Rejected: State.READY},
+    State.CHALLENGED: {
+        Challenge: State.CHALLENGED,
+        Login: State.VERIFYING,
+        TokenLogin: State.VERIFYING,
+        Declined: State.READY,
+        Refused: State.READY,
+    },
+    State.VERIFYING: {
+        Accepted: State.READY,
+        Rejected: State.READY,
+        Explained: State.CHALLENGED,
+    },
     State.HANDSHAKE: {Secured: State.FRESH},
     State.SENDER: {Accepted: State.MAIL, Rejected: State.READY},
     State.MAIL: {
@@ -173,7 +196,7 @@ refuses the command."""
 WAITING = frozenset(
     state
     for state, row in TRANSITIONS.items()
-    if row.keys() <= {Accepted, Rejected, Concluded, Secured}
+    if row.keys() <= {Accepted, Rejected, Explained, Concluded, Secured}
 )
 """States that wait for an outcome, or for nothing any more."""
 RECEIVING = frozenset({State.DATA, State.CHUNK, State.CHUNKS, State.COMPLETE})

@@ -18,7 +18,7 @@ from posthorn.ports.access import MAX_NETWORKS, NETWORK_DAYS, Ending, FamiliarNe
 _ENDED = """
 SELECT asked.number,
        CASE WHEN a.id IS NULL OR a.state = 'suspended' OR t.state = 'suspended' THEN 'closed'
-            WHEN asked.key = '' AND sha256(convert_to(a.password_hash, 'UTF8')) <> asked.password THEN 'changed'
+            WHEN asked.password <> '' AND sha256(convert_to(a.password_hash, 'UTF8')) <> asked.password THEN 'changed'
             WHEN asked.key <> '' AND NOT EXISTS (
                 SELECT FROM app_passwords p
                  WHERE p.key_hash = asked.key AND p.account_id = asked.account AND asked.scope = ANY (p.scopes)

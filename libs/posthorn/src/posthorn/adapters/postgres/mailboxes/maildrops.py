@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from uuid import UUID
 
 import asyncpg
@@ -38,7 +39,7 @@ from posthorn.ports.maildrops import (
 
 _LOGIN = f"""
 SELECT a.id, a.address, a.password_hash, a.state <> 'suspended' AND t.state <> 'suspended', d.tenant_id, {NETWORK_AGE},
-       d.retention_days
+       d.retention_days, coalesce(nullif(a.allowed_networks, '{{}}'), d.allowed_networks, '{{}}')::text[]
   FROM accounts a JOIN domains d ON d.id = a.domain_id JOIN tenants t ON t.id = d.tenant_id
  WHERE a.address = $1
 """
@@ -100,7 +101,10 @@ class PostgresMaildrops:
             return None
         async with self._database.session() as connection:
             row = await connection.fetchrow(_LOGIN, address, network)
-        return None if row is None else AccountLogin(*row)
+        if row is None:
+            return None
+        known = AccountLogin(*row)
+        return replace(known, networks=tuple(known.networks))
 
     async def remember(self, networks: Collection[FamiliarNetwork]) -> None:
         """Record the networks that accounts were logged in to from. Raises Unavailable."""

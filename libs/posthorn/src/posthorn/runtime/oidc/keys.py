@@ -22,26 +22,19 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
-import certifi
-import httpcore
 import structlog
 from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 from prometheus_client import Counter
 
-from posthorn.model.ip_addresses import is_this_machine
 from posthorn.ports.errors import Unavailable
-from posthorn.runtime.tls import verifying_context
+from posthorn.runtime.oidc.trust import is_safe
 
 log = structlog.get_logger()
 
 APART_SECONDS = 10.0
 """The least time between two fetches for key ids that are not known."""
-FETCH_SECONDS = 5.0
-"""How long the issuer may take for one document."""
-_MOST_OCTETS = 256 * 1024
 _MOST_KEYS = 100
 _RETRY_SECONDS = 15.0
 _SHORTEST_RSA = 2048  # RFC 7518 §3.3
@@ -55,7 +48,7 @@ _ALGORITHMS = {
 ALGORITHMS = frozenset(name for names in _ALGORITHMS.values() for name in names)
 """All algorithms that are taken."""
 
-_fetches = Counter("posthorn_api_oidc_fetches_total", "Fetches of the issuer's keys", ["outcome"])
+_fetches = Counter("posthorn_oidc_fetches_total", "Fetches of the issuer's keys", ["outcome"])
 
 type Keys = Mapping[tuple[str | None, str], PyJWK]
 """Keys by id and algorithm."""
@@ -69,71 +62,16 @@ class Fetch(Protocol):
         ...
 
 
-def is_safe(url: str) -> bool:
-    """Return whether what comes from the URL cannot be changed on the way: HTTPS, or this very
-    host."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        _ = parts.port  # raises for one that is none
-    except ValueError:
-        return False
-    if not host or parts.username is not None or parts.fragment:
-        return False
-    return parts.scheme == "https" or (parts.scheme == "http" and is_this_machine(host))
-
-
-async def fetch(url: str) -> bytes:
-    """GET a document. Raises Unavailable."""
-    try:
-        async with asyncio.timeout(FETCH_SECONDS):
-            return await _fetch(url)
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        httpcore.NetworkError,
-        httpcore.ProtocolError,
-        httpcore.TimeoutException,
-    ) as error:
-        raise Unavailable(
-            "oidc", f"{urlsplit(url).hostname} does not answer: {type(error).__name__}"
-        ) from None
-
-
-async def _fetch(url: str) -> bytes:
-    headers = [
-        ("Host", urlsplit(url).netloc),
-        ("Accept", "application/json"),
-        ("Accept-Encoding", "identity"),
-    ]
-    trust = verifying_context()
-    # beside the system's anchors, among them what SSL_CERT_FILE names
-    trust.load_verify_locations(certifi.where())
-    async with (
-        httpcore.AsyncConnectionPool(ssl_context=trust) as pool,
-        pool.stream("GET", url, headers=[*headers, ("User-Agent", "posthorn")]) as response,
-    ):
-        data = b""
-        async for part in response.aiter_stream():
-            data += part
-            if len(data) > _MOST_OCTETS:
-                raise Unavailable("oidc", "the issuer's document is too long")
-        if response.status != 200:
-            raise Unavailable("oidc", f"the issuer answers {response.status}")
-        return data
-
-
 class IssuerKeys:
     """The keys of one issuer. ``run`` renews them until it is cancelled."""
 
     def __init__(
         self,
         issuer: str,
+        fetch: Fetch,
         *,
         refresh_seconds: float = 600.0,
         apart_seconds: float = APART_SECONDS,
-        fetch: Fetch = fetch,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._issuer = issuer

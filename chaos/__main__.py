@@ -7,6 +7,7 @@ Exit status 1 when anything was lost, duplicated, corrupted, or unfinished at th
 from __future__ import annotations
 
 import argparse
+import imaplib
 import sys
 import tempfile
 import threading
@@ -16,8 +17,9 @@ from pathlib import Path
 
 from tests.support.maildrop import RefusedError
 
-from chaos.clients import ACCOUNTS, Administrator, Reading, World, clients, furnish
+from chaos.clients import ACCOUNTS, MOVER, Administrator, Reading, World, clients, furnish
 from chaos.faults import Faults
+from chaos.imap_clients import ImapReading, sizes_in_inbox
 from chaos.ledger import Ledger, Verdict
 from chaos.report import Result, UnfinishedWork, longest_delivery, show, unfinished_work
 from chaos.sink import Sink
@@ -28,7 +30,7 @@ _CALM_SECONDS = 240.0
 _SETTLED_SECONDS = 13.0
 """The stream redelivers after 10 s."""
 _TICK = 0.1
-_DOORS = ("smtp-in", "submission", "pop3", "api")
+_DOORS = ("smtp-in", "submission", "pop3", "imap", "api")
 
 
 def main() -> int:
@@ -55,6 +57,8 @@ def _run(stand: Stand, arguments: argparse.Namespace) -> Result:
     world = World(stand, ledger, threading.Event())
     furnish(world, sink.port)
     load, administrator = clients(world, arguments.seed)
+    mover = ImapReading(world, f"{arguments.seed} mover", 0.7)
+    load.append(mover)
     for client in load:
         client.thread.start()
     began = time.monotonic()
@@ -82,7 +86,7 @@ def _run(stand: Stand, arguments: argparse.Namespace) -> Result:
         while client.thread.is_alive() and time.monotonic() < world.over_at + 35:
             stand.revive()
             client.thread.join(_TICK)
-    verdict, calm = _calm(world, sink, faults, administrator, ended)
+    verdict, calm = _calm(world, sink, faults, administrator, mover, ended)
     pauses = {door: ledger.longest_pause(door, began, ended) for door in _DOORS}
     pauses["relay"] = ledger.longest_pause("relay", began, ended)
     pauses["delivery"] = longest_delivery(stand.database_url)
@@ -105,7 +109,12 @@ def _run(stand: Stand, arguments: argparse.Namespace) -> Result:
 
 
 def _calm(
-    world: World, sink: Sink, faults: Faults, administrator: Administrator, ended: float
+    world: World,
+    sink: Sink,
+    faults: Faults,
+    administrator: Administrator,
+    mover: ImapReading,
+    ended: float,
 ) -> tuple[Verdict, float | None]:
     """Wait until nothing is missing or in progress, then judge; return the seconds it took, None
     when the time ran out."""
@@ -114,7 +123,7 @@ def _calm(
     while True:
         world.stand.revive()
         unfinished = _release(world)
-        read = _read_all(world)
+        read = _read_all(world, mover)
         verdict = world.ledger.judge(sink.copies(), faults.troubled)
         if read and not verdict.lost and unfinished is not None and unfinished.at_rest:
             if calm is not None and time.monotonic() - ended - calm > _SETTLED_SECONDS:
@@ -128,7 +137,9 @@ def _calm(
             calm = None
             break
         time.sleep(1)
-    _check_accounts(world, administrator, verdict)
+    _check_accounts(world, administrator, mover, verdict)
+    if not mover.moved:
+        verdict.other.append("nothing was moved by IMAP")
     return verdict, calm
 
 
@@ -141,27 +152,42 @@ def _release(world: World) -> UnfinishedWork | None:
     return None
 
 
-def _read_all(world: World) -> bool:
+def _sizes(world: World, address: str, mover: ImapReading) -> list[int]:
+    """Read all mail of an account; return the sizes of its messages. Raises OSError, RefusedError,
+    IMAP4.abort."""
+    if address == MOVER:
+        return mover.visit()
+    return Reading(world, address, 0, address, "keep").visit()
+
+
+def _read_all(world: World, mover: ImapReading) -> bool:
     """Read every mailbox; return whether all could be read."""
     for address in ACCOUNTS:
         try:
-            Reading(world, address, 0, address, "keep").visit()
-        except (OSError, RefusedError):
+            _sizes(world, address, mover)
+        except (OSError, RefusedError, imaplib.IMAP4.abort):
             return False
     return True
 
 
-def _check_accounts(world: World, administrator: Administrator, verdict: Verdict) -> None:
-    """Check that what the API answered with 2xx is stored, and that usage equals the messages
-    present."""
+def _check_accounts(
+    world: World, administrator: Administrator, mover: ImapReading, verdict: Verdict
+) -> None:
+    """Check that what the API answered with 2xx is stored, that usage equals the messages present,
+    and that IMAP shows what POP3 shows."""
     with world.api() as api:
         for address in ACCOUNTS:
             found = api.get(f"/v1/accounts/{address}").json()
-            sizes = Reading(world, address, 0, address, "keep").visit()
+            sizes = _sizes(world, address, mover)
             used = found.get("used_messages"), found.get("used_bytes")
             if used != (len(sizes), sum(sizes)):
                 verdict.other.append(
                     f"{address} uses {used}, and there are {len(sizes)} messages, {sum(sizes)} bytes"
+                )
+            if address != MOVER and (shown := sizes_in_inbox(world, address)) != sorted(sizes):
+                verdict.other.append(
+                    f"{address} has {len(sizes)} messages by POP3 and {len(shown)} by IMAP, or of"
+                    " other sizes"
                 )
         found = api.get(f"/v1/accounts/{ACCOUNTS[0]}").json()
         if found.get("quota_bytes") not in administrator.quota:

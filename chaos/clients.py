@@ -25,7 +25,9 @@ KEEPERS = ("keeper1@chaos.test", "keeper2@chaos.test")
 EMPTIED = "emptied@chaos.test"
 LEFT = "left@chaos.test"
 WRITER = "writer@chaos.test"
-ACCOUNTS = (*KEEPERS, EMPTIED, LEFT, WRITER)
+MOVER = "mover@chaos.test"
+"""Read by IMAP alone."""
+ACCOUNTS = (*KEEPERS, EMPTIED, LEFT, WRITER, MOVER)
 OUTSIDE = ("sink.test", "flaky.test", "slow.test")
 _KINDS = {
     "ok": "sink.test",
@@ -38,7 +40,7 @@ _KINDS = {
     "cancelled": "cancel.test",
 }
 _KIND_WEIGHTS = (10, 3, 2, 2, 2, 2, 1, 1)
-_ANSWER_SECONDS = 30.0
+ANSWER_SECONDS = 30.0
 _LARGE_SHARE = 0.05
 _KEY_IN_USE = "urn:posthorn:problem:idempotency-key-in-use"
 
@@ -59,7 +61,7 @@ class World:
         return httpx.Client(
             base_url=f"http://127.0.0.1:{self.stand.ports['api']}",
             headers={"Authorization": f"Bearer {ADMIN_KEY}"},
-            timeout=_ANSWER_SECONDS,
+            timeout=ANSWER_SECONDS,
             trust_env=False,
         )
 
@@ -111,9 +113,7 @@ class _Smtp(Client):
 
     def open(self) -> smtplib.SMTP:
         port = self.world.stand.ports["smtp"]
-        return smtplib.SMTP(
-            "127.0.0.1", port, local_hostname="client.test", timeout=_ANSWER_SECONDS
-        )
+        return smtplib.SMTP("127.0.0.1", port, local_hostname="client.test", timeout=ANSWER_SECONDS)
 
     def hand_in(self, entry: Entry, recipients: Sequence[str], *, chunked: bool) -> bool:
         """Try once; return whether the message is acknowledged."""
@@ -165,6 +165,8 @@ class Stranger(_Smtp):
             ((KEEPERS[0], EMPTIED), (KEEPERS[0], EMPTIED), ()),
             ((EMPTIED,), (EMPTIED,), ()),
             ((LEFT,), (LEFT,), ()),
+            ((MOVER,), (MOVER,), ()),
+            ((MOVER, KEEPERS[1]), (MOVER, KEEPERS[1]), ()),
             (("both@chaos.test",), KEEPERS, ()),
             (("away@chaos.test",), (), ("ok-forwarded@sink.test",)),
             (("half@chaos.test",), (KEEPERS[1],), ("ok-forwarded@sink.test",)),
@@ -190,7 +192,7 @@ class Writer(_Smtp):
         )
         port = self.world.stand.ports["submission"]
         session = smtplib.SMTP(
-            "localhost", port, local_hostname="client.test", timeout=_ANSWER_SECONDS
+            "localhost", port, local_hostname="client.test", timeout=ANSWER_SECONDS
         )
         try:
             session.starttls(context=context)
@@ -258,7 +260,7 @@ class Reading(Client):
         """Run one session; return the sizes of all messages. Raises OSError or RefusedError."""
         box = self.ledger.mailboxes[self._address]
         port = self.world.stand.ports["pop3"]
-        with socket.create_connection(("127.0.0.1", port), timeout=_ANSWER_SECONDS) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=ANSWER_SECONDS) as connection:
             reader = Reader(connection)
             reader.line()
             reader.line(f"USER {self._address}")

@@ -25,7 +25,7 @@ from posthorn.runtime.derived_keys import SRS, derive
 from posthorn_local.certificate import ensure_certificate
 from posthorn_local.embedded import EmbeddedError, Nats, Postgres, die_with_parent, free_port
 
-PARTS = ("api", "smtp-in", "submission", "delivery", "relay", "pop3")
+PARTS = ("api", "smtp-in", "submission", "delivery", "relay", "pop3", "imap")
 STORES = ("nats", "postgres", "s3")
 ADMIN_KEY = "ph_" + "c" * 43
 _MODULES = {"submission": "smtp_in", "smtp-in": "smtp_in"}
@@ -43,7 +43,8 @@ class Stand:
     def __init__(self, directory: Path, *, s3: bool, environment: Mapping[str, str]) -> None:
         self.directory = directory
         self.ports = {
-            name: free_port() for name in ("smtp", "submission", "submissions", "pop3", "api")
+            name: free_port()
+            for name in ("smtp", "submission", "submissions", "pop3", "imap", "api")
         }
         self.health = {part: free_port() for part in PARTS}
         self._environment = dict(environment)
@@ -264,6 +265,9 @@ class Stand:
             "POP3_HOST": "127.0.0.1",
             "POP3_PORT": str(self.ports["pop3"]),
             "POP3_CLEARTEXT": "loopback",
+            "IMAP_HOST": "127.0.0.1",
+            "IMAP_PORT": str(self.ports["imap"]),
+            "IMAP_CLEARTEXT": "loopback",
             "API_HOST": "127.0.0.1",
             "API_PORT": str(self.ports["api"]),
             "API_ADMIN_KEY": ADMIN_KEY,

@@ -292,25 +292,31 @@ class ImapEnv:
 
 @asynccontextmanager
 async def imap_env(
-    database: Database, root: Path, *, tokens: MailTokens | None = None, **changes: Any
+    database: Database,
+    root: Path,
+    *,
+    blobs: str = "",
+    tokens: MailTokens | None = None,
+    **changes: Any,
 ) -> AsyncIterator[ImapEnv]:
-    """The service's context on a database and blobs in a folder; ``changes`` are settings."""
+    """The service's context on a database and blobs in a folder, or in the store of the URL
+    ``blobs``; ``changes`` are settings."""
     settings = imap_settings(**changes)
-    blob_settings = BlobSettings.model_validate({"blobs": f"file://{root}"})
-    async with open_blobs(blob_settings) as blobs:
-        bodies = SegmentReader(blobs, cache_octets=settings.imap_cache_bytes)
+    blob_settings = BlobSettings.model_validate({"blobs": blobs or f"file://{root}"})
+    async with open_blobs(blob_settings) as opened:
+        bodies = SegmentReader(opened, cache_octets=settings.imap_cache_bytes)
         context = build(
             settings,
             folders=PostgresFolders(database),
             view=PostgresMailboxView(database),
-            placing=PostgresPlacing(database, blobs),
+            placing=PostgresPlacing(database, opened),
             bodies=bodies,
             senders=PostgresSenders(database),
             throttle=PostgresThrottle(database),
             passwords=shared_passwords(),
             tokens=tokens,
         )
-        env = ImapEnv(database, DatabaseSeed(database), blobs, bodies, context)
+        env = ImapEnv(database, DatabaseSeed(database), opened, bodies, context)
         try:
             yield env
         finally:

@@ -7,6 +7,7 @@ import asyncio
 import base64
 import os
 from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,7 @@ from posthorn.model.blob_range import BodyLocation
 from posthorn.ports.blobs import BlobMissing, Blobs
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.ids import new_id
-from tests.support.imap import ALICE, Dialogue, ImapEnv, imap_server
+from tests.support.imap import ALICE, Dialogue, ImapEnv, imap_env, imap_server
 
 ATTACHMENT = os.urandom(7_000_000)
 ENCODED = base64.encodebytes(ATTACHMENT).replace(b"\n", b"\r\n")
@@ -100,6 +101,23 @@ async def test_an_attachment_in_pieces_is_read_once_james_2740(mail: ImapEnv, re
         await other.ok(f"FETCH 1 BODY.PEEK[]<{start}.{CHUNK}>")
     assert reads.octets == len(LARGE)
     assert len(reads.ranges) <= 4
+
+
+async def test_an_attachment_in_pieces_is_read_once_from_s3(
+    mail: ImapEnv, s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with imap_env(mail.database, tmp_path / "unused", blobs=s3_url) as store:
+        store.accounts = mail.accounts
+        reads = Reads(store.blobs, monkeypatch)
+        client = await store.client("INBOX")
+        await append(client, LARGE)
+        found = b""
+        for start in range(0, len(LARGE), CHUNK):
+            [line] = await client.ok(f"FETCH 1 BODY.PEEK[]<{start}.{CHUNK}>")
+            found += line.partition(b"}\r\n")[2][:-1]
+        assert found == LARGE
+        assert reads.octets == len(LARGE)
+        assert len(reads.ranges) <= 5
 
 
 async def test_all_of_a_large_message(mail: ImapEnv, reads: Reads) -> None:

@@ -22,8 +22,9 @@ from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.model.classification import Classification
 from posthorn.model.filter_decision import Decision
 from posthorn.model.filter_policy import Action
+from posthorn.ports.account_mail import MailboxChange
 from posthorn.ports.filing import Withheld
-from posthorn.ports.mailbox_hints import Changed
+from posthorn.ports.mailbox_hints import FOLDERS, Changed
 from posthorn.ports.mailbox_upkeep import KEPT_MODSEQS, Counters, WrongMailbox
 from posthorn.ports.transfers import Entry
 from posthorn.runtime.ids import new_id
@@ -154,6 +155,10 @@ async def test_whoever_changes_mailboxes_hints_at_them(
     await seed.rows("UPDATE messages SET placed_at = now() - interval '31 days'")
     await PostgresRetention(database, hints.extend).expire(10)
     assert hinted() == [(1, 5), (3, 3), (5, 3)]
+    await changing.mail.create_mailbox(None, ADA, "Other")
+    assert hinted() == [(FOLDERS, 0)]
+    await changing.mail.change_mailbox(None, ADA, "Other", MailboxChange(subscribed=False))
+    assert hinted() == [(FOLDERS, 0)]
     await changing.mail.delete_mailbox(None, ADA, "Box")
     assert hinted() == [(5, 0)]
     for message in brought:

@@ -427,6 +427,16 @@ class ImapClient:
         """Some bytes as they come; empty at the end of the connection."""
         return await self._reader.read(65536)
 
+    async def head(self) -> bytes:
+        """The next line with its end, without a literal that it announces."""
+        async with asyncio.timeout(20):
+            return await self._reader.readline()
+
+    async def exactly(self, count: int) -> bytes:
+        """So many bytes."""
+        async with asyncio.timeout(60):
+            return await self._reader.readexactly(count)
+
     async def rest(self) -> bytes:
         """All until the connection ends."""
         async with asyncio.timeout(20):

@@ -76,7 +76,8 @@ class _Silent(MailboxView):
 
 
 class _Client:
-    is_idling = True
+    has_news = True
+    notify = None
 
     def __init__(self, number: int, *, takes: bool) -> None:
         self.selected = selected_with(0)

@@ -58,7 +58,7 @@ class FolderTree:
     def __init__(self, listed: FolderList) -> None:
         self._folders = {folder.name: folder for folder in listed.folders}
         self._subscribed = listed.subscribed
-        self._parents = set(_parents(self._folders))
+        self._parents = set(parents(self._folders))
         names = {*self._folders, *self._parents, INBOX}
         self._names = sorted(names, key=lambda name: (name != INBOX, name))
 
@@ -69,11 +69,11 @@ class FolderTree:
         if wanted.subscribed:
             names = sorted({*names, *self._subscribed}, key=lambda name: (name != INBOX, name))
             if wanted.recursive:
-                names = sorted({*names, *_parents(self._subscribed)})
+                names = sorted({*names, *parents(self._subscribed)})
         above: dict[str, None] = {}
         if wanted.recursive:
             above = dict.fromkeys(
-                _parents(name for name in names if self._is_selected(name, wanted))
+                parents(name for name in names if self._is_selected(name, wanted))
             )
         for name in names:
             is_selected = self._is_selected(name, wanted)
@@ -101,7 +101,7 @@ class FolderTree:
             if matches(name):
                 matching.add(name)
             yield None
-        above = set(_parents(self._subscribed - matching)) - self._subscribed
+        above = set(parents(self._subscribed - matching)) - self._subscribed
         for name in sorted(matching | above, key=lambda name: (name != INBOX, name)):
             if name in matching:
                 yield Shown(name, self._attributes(name, told=False), self._folders.get(name))
@@ -131,7 +131,7 @@ class FolderTree:
         return tuple(attributes)
 
 
-def _parents(names: Iterable[str]) -> Iterable[str]:
+def parents(names: Iterable[str]) -> Iterable[str]:
     """Yield every name above one of these, some more than once."""
     for name in names:
         place = name.find(DELIMITER)

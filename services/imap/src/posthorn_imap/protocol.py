@@ -162,7 +162,10 @@ class ImapProtocol(Pump, asyncio.BufferedProtocol):
     def _end_draining(self) -> None:
         self.is_draining = True
         is_busy = self._work is not None or self._machine.is_in_command
-        if not is_busy and not self._is_closing:
+        if self._session.is_sending_items and self._work is None:
+            self._session.ending = "drained"
+            self.cut()
+        elif not is_busy and not self._is_closing:
             self._go_down()
             self.flush()
 
@@ -308,23 +311,30 @@ class ImapProtocol(Pump, asyncio.BufferedProtocol):
                 return self._began + self._limits.login
             self._time_out("login", LOGIN_OVER)
             return None
-        if self._work is not None or self.is_blocked:  # these have limits of their own
+        if self._is_telling or self.is_blocked:  # these have limits of their own
             self._since = now
         if now - self._since >= self._limits.idle:
             self._time_out("idle", IDLE_OVER)
             return None
         if not self._machine.is_idling:
             return self._since + self._limits.idle
-        if now - self._told >= self._limits.keepalive and self._work is None:
+        if now - self._told >= self._limits.keepalive and not self._is_telling:
             self.send(STILL_HERE)
             self.flush()
             self._told = now
+        elif now - self._told >= self._limits.keepalive:
+            self._told = now  # what it is told now is a sign of life
         return min(self._told + self._limits.keepalive, self._since + self._limits.idle)
+
+    @property
+    def _is_telling(self) -> bool:
+        """Whether a reply may be under way."""
+        return self._work is not None or self._session.is_sending_items
 
     def _time_out(self, kind: str, words: bytes) -> None:
         _timeouts.labels(kind).inc()
         self._session.ending = f"{kind} time-out"
-        if self._work is not None or self.is_blocked or self.is_upgrading:
+        if self._is_telling or self.is_blocked or self.is_upgrading:
             self.cut()
             return
         self.send(words)

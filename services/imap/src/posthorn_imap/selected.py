@@ -18,7 +18,8 @@ class Selected:
     """What a connection has selected."""
 
     __slots__ = (
-        "account", "ahead", "heard_modseq", "keywords", "mailbox", "modseq", "name", "numbering",
+        "account", "ahead", "fetched_uid", "heard_modseq", "keywords", "mailbox", "modseq", "name",
+        "numbering",
         "pending", "read_only", "saved", "told", "uidvalidity",
     )  # fmt: skip
 
@@ -36,6 +37,8 @@ class Selected:
         self.keywords = opened.keywords
         """As told in FLAGS."""
         self.numbering = Numbering(opened.uids, uidnext=opened.uidnext)
+        self.fetched_uid = self.numbering.last_uid
+        """The highest UID that was announced when NOTIFY last sent what it asks of new messages."""
         self.pending: dict[int, EntryFlags] = {}
         """Flags to tell, by UID; what is learned is told by the same command, and the store returns
         a bounded number of changes."""

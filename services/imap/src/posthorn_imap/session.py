@@ -32,9 +32,10 @@ from posthorn.wire.imap.states import State, capabilities
 from posthorn_imap import syncing
 from posthorn_imap.answering import Answer, Bad, Drop, No
 from posthorn_imap.context import ImapContext
-from posthorn_imap.handlers import EVENT_HANDLERS, HANDLERS, UNSERVED
+from posthorn_imap.handlers import EVENT_HANDLERS, HANDLERS, UNSERVED, notifying
 from posthorn_imap.logins import ENDINGS, LoginFailed
 from posthorn_imap.metrics import COMMAND_SECONDS, UNAVAILABLE
+from posthorn_imap.notifications import Notifications
 from posthorn_imap.outlet import Outlet
 from posthorn_imap.selected import Selected
 
@@ -92,10 +93,15 @@ class ImapSession:
         """Of the command under way, or of the IDLE that runs."""
         self.ending = "dropped"
         """How it ended, for the log."""
+        self.notify: Notifications | None = None
+        """What NOTIFY asked for; changed by ``notify_by`` alone. None: it was never used."""
+        self.is_sending_items = False
+        """Whether items of messages are sent unasked: no other reply may come between."""
         self.busy = asyncio.Lock()
         """Held while a command is done, and while a client in IDLE is told what changed."""
         self._bad = 0
         self._done = 0
+        self._has_waiting_news = False  # that came during a command
 
     # what handlers ask
 
@@ -140,9 +146,28 @@ class ImapSession:
         return self.context.limits.hidden | UNSERVED | {name.upper() for name in mine}
 
     @property
-    def is_idling(self) -> bool:
-        """Whether IDLE runs."""
-        return self.machine.is_idling
+    def tells_selected(self) -> bool:
+        """Whether the client is told unasked what comes and goes in the selected mailbox; not if
+        NOTIFY left it out (RFC 5465 §3.1)."""
+        return self.notify is None or self.notify.tells_messages
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something to be told at once: in IDLE, or by NOTIFY."""
+        notify = self.notify
+        if notify is not None and notify.is_behind and not notify.is_waiting:
+            return True
+        if self.selected is None or not self.selected.is_behind:
+            return False
+        return self.machine.is_idling if notify is None else notify.tells_messages
+
+    def notify_by(self, notify: Notifications | None) -> None:
+        """Tell what NOTIFY asked for from now on; None: as without it."""
+        if self.account is not None:
+            self.context.watching.leave_account(self, self.account.account)
+            if notify is not None and notify.groups:
+                self.context.watching.enter_account(self, self.account.account)
+        self.notify = notify
 
     def select(self, selected: Selected) -> None:
         """Make a mailbox the selected one, and hear of its changes from now on."""
@@ -155,6 +180,9 @@ class ImapSession:
         if self.selected is not None:
             self.context.watching.leave(self, self.selected)
             self.selected = None
+            if self.notify is not None and self.notify.groups:
+                self.notify.is_behind = True  # as one of the others it is told of again
+                self._has_waiting_news = True
 
     def capabilities(self) -> str:
         """Return the capabilities of this moment, in a line."""
@@ -190,20 +218,46 @@ class ImapSession:
                 case _:
                     self.tag = getattr(event, "tag", self.tag)
                     await self._answer(self.tag, event)
+        self._queue_news()
 
     async def tell_now(self) -> None:
-        """Tell a client in IDLE what changed; called by whoever hears of it."""
+        """Tell a client in IDLE, or after NOTIFY, what changed; called by whoever hears of it.
+        During a command it is put off to the command's end."""
+        if self.busy.locked():
+            self._has_waiting_news = True
+            return
         async with self.busy:
-            if self.selected is not None and self.machine.is_idling:
-                try:
-                    await syncing.sync(self, expunges=True)
-                except Unavailable as error:
-                    log.warning("changes not told", part=error.part, detail=str(error))
-                except MailboxGone:
-                    self.mailbox_gone()
-                except ConnectionError:
-                    return  # the client has gone
-                self.out.flush()
+            try:
+                await notifying.tell_news(self)
+            except Unavailable as error:
+                log.warning("changes not told", part=error.part, detail=str(error))
+            except MailboxGone:
+                self.mailbox_gone()
+            except ConnectionError:
+                return  # the client has gone
+            self.out.flush()
+        self._queue_news()
+
+    def _queue_news(self) -> None:
+        """See that what was put off is told."""
+        if self._has_waiting_news:
+            self._has_waiting_news = False
+            self.context.watching.queue(self)
+
+    async def sync(self, *, expunges: bool) -> None:
+        """Learn what changed in the selected mailbox, and tell it. Raises Unavailable,
+        MailboxGone."""
+        await syncing.learn(self)
+        if self.selected is not None:  # the connection may have ended meanwhile
+            syncing.tell(self, expunges=expunges)
+            if self.notify is not None:
+                await notifying.send_new(self, self.notify)
+
+    def compare_soon(self, notify: Notifications) -> None:
+        """See that mailboxes whose comparison was put off are compared."""
+        notify.is_waiting = False
+        if self.notify is notify:
+            self.context.watching.queue(self)
 
     def revoke(self, ending: Ending) -> None:
         """End, for what the connection logged in with does not hold any more. What is done for it
@@ -220,6 +274,7 @@ class ImapSession:
     def leave(self) -> None:
         """Wind up: the connection has ended, and what was done for it too."""
         self.deselect()
+        self.notify_by(None)
         if self.append is not None:
             self.append.discard()
         self.context.logins.ended(self)
@@ -299,7 +354,7 @@ class ImapSession:
     async def _tell(self, answer: Answer) -> bool:
         """Tell what changed in the selected mailbox; return whether it is there. The command has
         succeeded, so a fault does not make it fail."""
-        if self.selected is None:
+        if self.selected is None or not self.tells_selected:
             return True
         try:
             if answer.syncs or self.selected.is_behind:
@@ -309,11 +364,16 @@ class ImapSession:
         except MailboxGone:
             return False
         syncing.tell(self, expunges=answer.tells_expunges)
+        if self.notify is not None:
+            try:
+                await notifying.send_new(self, self.notify)
+            except Unavailable as error:
+                log.warning("new messages not sent", part=error.part, detail=str(error))
         return True
 
     def _failed(self, reply: bytes) -> bytes:
         """Tell what is known, but no expunges, before a NO or BAD."""
-        if self.selected is not None:
+        if self.selected is not None and self.tells_selected:
             syncing.tell(self, expunges=False)
         return reply
 

@@ -57,6 +57,8 @@ def tell(session: ImapSession, *, expunges: bool) -> None:
     if not selected.pending:
         return
     pending, selected.pending = selected.pending, {}
+    if session.notify is not None and not session.notify.tells_flags:
+        return
     tell_new_keywords(session, selected, pending.values())
     for uid, entry in pending.items():
         if number := selected.numbering.number(uid):
@@ -85,7 +87,7 @@ def tell_keywords(session: ImapSession, selected: Selected, keywords: dict[str, 
 def flags_reply(session: ImapSession, number: int, entry: EntryFlags) -> bytes:
     """Return the FETCH that tells a message's flags unasked."""
     items = [flags_form(entry.flags, entry.keywords)]
-    if session.qresync:
+    if session.qresync or session.notify is not None:  # RFC 7162 §3.2.4, RFC 5465 §5.1
         items.insert(0, fetch_replies.uid(entry.uid))
     if session.condstore:
         items.append(fetch_replies.modseq(entry.modseq))

@@ -8,6 +8,8 @@ Theory of operation:
 - Connections in IDLE are told: what comes within GATHER_SECONDS is told together, to a few
   connections at a time, so that a wave of hints does not take all of the store. The others learn
   it with their next command.
+- Connections that used NOTIFY are in a table by account, and told in the same way, of all mailboxes
+  that they asked for (``notifications``); in a command, at its end.
 - A hint may be lost, so every ``poll_seconds`` the modseqs of all selected mailboxes are compared
   with the store in one call.
 - While nothing happens a connection costs nothing here but its entry.
@@ -25,6 +27,7 @@ from prometheus_client import Counter, Gauge
 
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.mailbox_view import MailboxView, Opened
+from posthorn_imap.notifications import Notifications
 from posthorn_imap.selected import Selected
 
 log = structlog.get_logger()
@@ -34,6 +37,8 @@ AT_ONCE = 8
 """Connections that are told at the same time."""
 PATIENCE_SECONDS = 2.0
 """How long a connection has its place among these: a client that takes nothing holds up nobody."""
+POLLS_OF_FOLDERS = 10
+"""Comparisons after which also lists of mailboxes are compared, where NOTIFY asked for them."""
 
 _mailboxes = Gauge("posthorn_imap_selected_mailboxes", "Mailboxes that connections have selected")
 _hints = Counter(
@@ -43,7 +48,7 @@ _by_hint, _by_poll = _hints.labels("hint"), _hints.labels("poll")
 
 
 class Watcher(Protocol):
-    """A connection with a selected mailbox."""
+    """A connection with a selected mailbox, or one that used NOTIFY."""
 
     @property
     def selected(self) -> Selected | None:
@@ -51,8 +56,13 @@ class Watcher(Protocol):
         ...
 
     @property
-    def is_idling(self) -> bool:
-        """Whether it is in IDLE, and wants to be told at once."""
+    def notify(self) -> Notifications | None:
+        """What it asked for with NOTIFY."""
+        ...
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something that it wants to be told at once."""
         ...
 
     async def tell_now(self) -> None:
@@ -67,6 +77,8 @@ class Watching:
         self._view = view
         self._poll_seconds = poll_seconds
         self._watchers: dict[tuple[int, int], set[Watcher]] = {}
+        self._accounts: dict[int, set[Watcher]] = {}
+        self._polls = 0
         self._due: deque[Watcher] = deque()
         self._tellers: set[asyncio.Task[None]] = set()
         self._slow: set[asyncio.Task[None]] = set()
@@ -99,12 +111,31 @@ class Watching:
                 del self._watchers[key]
                 _mailboxes.set(len(self._watchers))
 
+    def enter_account(self, watcher: Watcher, account: int) -> None:
+        """Watch all mailboxes of an account, for a connection that used NOTIFY."""
+        self._accounts.setdefault(account, set()).add(watcher)
+
+    def leave_account(self, watcher: Watcher, account: int) -> None:
+        """Watch them no more for this connection."""
+        watchers = self._accounts.get(account)
+        if watchers is not None:
+            watchers.discard(watcher)
+            if not watchers:
+                del self._accounts[account]
+
+    def queue(self, watcher: Watcher) -> None:
+        """Tell a connection soon, if there is something to tell."""
+        if watcher.has_news:
+            self._due.append(watcher)
+            self._gather()
+
     def hint(self, account: int, mailbox: int, modseq: int) -> None:
         """Note that a mailbox has changed; modseq 0: it is not known how far."""
         watchers = self._watchers.get((account, mailbox))
         if watchers is not None:
             _by_hint.inc()
             self._mark(watchers, modseq)
+        self._mark_account(account, mailbox, modseq)
 
     async def keep_polling(self) -> None:
         """Compare forever; run as a supervised task."""
@@ -114,22 +145,34 @@ class Watching:
 
     async def poll(self) -> None:
         """Compare all selected mailboxes with the store."""
-        asked = [
-            (account, mailbox, min(each.selected.modseq for each in watchers if each.selected))
-            for (account, mailbox), watchers in self._watchers.items()
+        asked = {
+            key: min(each.selected.modseq for each in watchers if each.selected)
+            for key, watchers in self._watchers.items()
             if any(each.selected for each in watchers)
-        ]
+        }
+        self._polls += 1
+        for account, watchers in self._accounts.items():
+            for watcher in watchers:
+                if (notify := watcher.notify) is None:
+                    continue
+                if self._polls % POLLS_OF_FOLDERS == 0:
+                    notify.is_behind = True
+                self.queue(watcher)  # also what could not be read the last time
+                for mailbox, modseq in notify.watched.items():
+                    key = account, mailbox
+                    asked[key] = min(asked.get(key, modseq), modseq)
         if not asked:
             return
         try:
-            moved = await self._view.moved_on(asked)
+            moved = await self._view.moved_on([(*key, modseq) for key, modseq in asked.items()])
         except Unavailable as error:
             log.warning("mailboxes not compared", part=error.part, detail=str(error))
             return
-        for key, modseq in moved.items():
-            if (watchers := self._watchers.get(key)) is not None:
+        for key, now in moved.items():
+            if (selecting := self._watchers.get(key)) is not None:
                 _by_poll.inc()
-                self._mark(watchers, modseq or 0)
+                self._mark(selecting, now or 0)
+            self._mark_account(*key, now or 0)
 
     async def close(self) -> None:
         """Tell nobody any more."""
@@ -145,8 +188,20 @@ class Watching:
     def _mark(self, watchers: set[Watcher], modseq: int) -> None:
         for watcher in watchers:
             selected = watcher.selected
-            if selected is not None and selected.hear_of(modseq) and watcher.is_idling:
+            if selected is not None and selected.hear_of(modseq) and watcher.has_news:
                 self._due.append(watcher)
+        self._gather()
+
+    def _mark_account(self, account: int, mailbox: int, modseq: int) -> None:
+        for watcher in self._accounts.get(account, ()):
+            notify, selected = watcher.notify, watcher.selected
+            if notify is None or (modseq and selected and selected.mailbox == mailbox):
+                continue
+            if notify.hear_of(mailbox, modseq) and watcher.has_news:
+                self._due.append(watcher)
+        self._gather()
+
+    def _gather(self) -> None:
         if self._due and self._gathering is None:
             self._gathering = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._start)
 
@@ -161,8 +216,7 @@ class Watching:
     async def _tell(self) -> None:
         while self._due:
             watcher = self._due.popleft()
-            selected = watcher.selected
-            if selected is None or not selected.is_behind or not watcher.is_idling:
+            if not watcher.has_news:
                 continue  # it has learned it meanwhile, or will with its next command
             telling = asyncio.create_task(_told(watcher), name="imap connection told")
             self._slow.add(telling)

@@ -11,6 +11,8 @@ from typing import Protocol
 
 type Changed = tuple[int, int, int]
 """Account, mailbox, modseq; modseq 0: not known to the sender, ask."""
+FOLDERS = 0
+"""In place of a mailbox: the account's list of mailboxes or subscriptions has changed."""
 type Announce = Callable[[Collection[Changed]], None]
 """Sends hints soon, from the event loop; returns at once and raises nothing."""
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import batched
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ from posthorn.ports.blobs import BlobMissing
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.mailbox_view import PAGE, SEEN, EntryFlags, EntryRow, UidRange
 from posthorn.wire.imap.commands import Fetch
-from posthorn.wire.imap.fetch_items import Attribute
+from posthorn.wire.imap.fetch_items import Attribute, FetchItem
 from posthorn_imap import ranges
 from posthorn_imap.answering import Answer, Handler, No
 from posthorn_imap.changing import announce
@@ -89,6 +90,20 @@ async def _fetch(session: ImapSession, command: Fetch) -> Answer | None:
         raise No("some messages are gone", b"EXPUNGEISSUED")
     # where some are gone, all of the mailbox may be
     return Answer("done", tells_expunges=command.by_uid, syncs=run.gone > 0)
+
+
+async def send_items(session: ImapSession, items: tuple[FetchItem, ...], places: Places) -> None:
+    """Send items of messages unasked, with their UIDs; no message becomes seen by it. What cannot
+    be read is left out; if a message breaks off, the connection ends. Raises Unavailable."""
+    run = _Run(session, replace(plan(items, by_uid=True, modseq=False), sets_seen=False), 0)
+    session.is_sending_items = True
+    try:
+        await run.send(places)
+    except _BrokenOffError:
+        session.ending = "a message broke off"
+        session.out.cut()
+    finally:
+        session.is_sending_items = False
 
 
 class _Run:

@@ -10,7 +10,6 @@ from posthorn.ports.errors import Unavailable
 from posthorn.ports.mailbox_view import MailboxGone
 from posthorn.wire.imap import replies
 from posthorn.wire.imap.commands import Done, Idle
-from posthorn_imap import syncing
 from posthorn_imap.answering import Answer, Handler
 
 if TYPE_CHECKING:
@@ -23,8 +22,9 @@ async def _idle(session: ImapSession, _: Idle) -> None:
     # hints are heard since SELECT, so nothing is lost between what is told here and what comes
     if session.selected is not None:
         session.selected.ahead.clear()
+    if session.selected is not None and session.tells_selected:
         try:
-            await syncing.sync(session, expunges=True)
+            await session.sync(expunges=True)
         except Unavailable as error:  # IDLE goes on; the next comparison tells it
             log.warning("changes not told", part=error.part, detail=str(error))
         except MailboxGone:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.folders import FolderError, Quota
+from posthorn.ports.mailbox_hints import FOLDERS
 from posthorn.wire.imap import replies
 from posthorn.wire.imap.commands import (
     Create,
@@ -38,6 +39,7 @@ async def _create(session: ImapSession, command: Create) -> Answer:
         raise No("this special use is not supported", b"USEATTR")
     role = ROLES[uses[0]] if uses else None
     folder = await _changed(session.backend.folders.create(session.account_id, name, role))
+    await _hint_folders(session)
     code = b"MAILBOXID (%s)" % mailbox_id(session.account_id, folder.id).encode()
     return Answer("created", code)
 
@@ -69,6 +71,7 @@ async def _subscribe(session: ImapSession, command: Subscribe) -> Answer:
     await _changed(
         session.backend.folders.subscribe(session.account_id, command.mailbox), is_repeatable=True
     )
+    await _hint_folders(session)
     return Answer("subscribed")
 
 
@@ -76,6 +79,7 @@ async def _unsubscribe(session: ImapSession, command: Unsubscribe) -> Answer:
     await _changed(
         session.backend.folders.unsubscribe(session.account_id, command.mailbox), is_repeatable=True
     )
+    await _hint_folders(session)
     return Answer("unsubscribed")
 
 
@@ -101,6 +105,11 @@ def _send_quota(session: ImapSession, quota: Quota) -> None:
         used = -(-quota.used_bytes // 1024)
         resources.append(("STORAGE", used, quota.limit_bytes // 1024))
     session.out.send(replies.quota(_ROOT, resources))
+
+
+async def _hint_folders(session: ImapSession) -> None:
+    """Hint that the account's list of mailboxes or subscriptions has changed."""
+    await session.backend.hints.send([(session.account_id, FOLDERS, 0)])
 
 
 def _checked(name: str) -> str:

@@ -312,10 +312,34 @@ class Move:
     by_uid: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class NotifyGroup:
+    """What is to be told of some mailboxes (RFC 5465 §3.1, §6)."""
+
+    scope: str
+    """SELECTED, SELECTED-DELAYED, INBOXES, PERSONAL, SUBSCRIBED, SUBTREE or MAILBOXES."""
+    events: frozenset[str]
+    """MessageNew, MessageExpunge, FlagChange, MailboxName, SubscriptionChange; empty for NONE."""
+    mailboxes: tuple[str, ...] = ()
+    """Of SUBTREE and MAILBOXES."""
+    items: tuple[FetchItem, ...] = ()
+    """What is sent of new messages of the selected mailbox."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """NOTIFY (RFC 5465)."""
+
+    groups: tuple[NotifyGroup, ...] = ()
+    """None with NOTIFY NONE."""
+    status: bool = False
+    """Whether the state of the mailboxes is told at once."""
+
+
 type Command = (
     Capability | Noop | Logout | Id | StartTls | Authenticate | Login | Enable | Select | Create
     | Delete | Rename | Subscribe | Unsubscribe | List | Lsub | Namespace | Status | GetQuota
     | GetQuotaRoot | Idle | Done | Compress | Check | Close | Unselect | Expunge | Search | Sort
-    | Thread | UidBatches | Fetch | Store | Copy | Move
+    | Thread | UidBatches | Fetch | Store | Copy | Move | Notify
 )  # fmt: skip
 """Commands that are complete when the session gets them."""

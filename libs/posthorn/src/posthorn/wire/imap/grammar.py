@@ -46,6 +46,7 @@ from posthorn.wire.imap.grammar_list import (
     parse_status,
     take_special_uses,
 )
+from posthorn.wire.imap.grammar_notify import parse_notify
 from posthorn.wire.imap.grammar_search import parse_search, parse_sort, parse_thread
 from posthorn.wire.imap.reader import BadCommand, Reader
 from posthorn.wire.imap.sequence_set import LARGEST, SequenceSet
@@ -238,6 +239,7 @@ GRAMMAR: dict[str, Callable[[Reader], Command]] = {
     "GETQUOTAROOT": _of_mailbox(GetQuotaRoot),
     "IDLE": _alone(Idle()),
     "COMPRESS": _compress,
+    "NOTIFY": parse_notify,
     "CHECK": _alone(Check()),
     "CLOSE": _alone(Close()),
     "UNSELECT": _alone(Unselect()),

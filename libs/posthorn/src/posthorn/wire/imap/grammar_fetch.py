@@ -39,13 +39,13 @@ def parse_fetch(reader: Reader, *, by_uid: bool) -> Fetch:
     reader.space()
     items: tuple[FetchItem, ...]
     if reader.peek() == b"(":
-        items = tuple(dict.fromkeys(reader.items(lambda: _item(reader))))
+        items = tuple(dict.fromkeys(reader.items(lambda: fetch_item(reader))))
     else:
         start = reader.at
         macro = _MACROS.get(reader.word(_ITEM))
         if macro is None:
             reader.at = start
-        items = macro or (_item(reader),)
+        items = macro or (fetch_item(reader),)
     changed_since, vanished, partial = None, False, None
     if reader.take(b" ("):
         changed_since, vanished, partial = _modifiers(reader)
@@ -121,7 +121,8 @@ def _modifiers(reader: Reader) -> tuple[int | None, bool, Partial | None]:
         reader.space()
 
 
-def _item(reader: Reader) -> FetchItem:
+def fetch_item(reader: Reader) -> FetchItem:
+    """Take an item of FETCH. Raises BadCommand."""
     name = reader.word(_ITEM)
     if reader.peek() == b"[":
         match name:

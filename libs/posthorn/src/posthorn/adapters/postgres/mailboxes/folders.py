@@ -16,7 +16,7 @@ from posthorn.ports.account_mail import Mailbox, MailboxChange
 from posthorn.ports.errors import Conflict, NotFound
 from posthorn.ports.folders import MOST_FOLDERS, MOST_SUBSCRIPTIONS
 from posthorn.ports.idempotency import Receipt
-from posthorn.ports.mailbox_hints import Announce, announce_nothing
+from posthorn.ports.mailbox_hints import FOLDERS, Announce, announce_nothing
 
 _FIND = Scoped(
     "SELECT a.id, a.quota_bytes, a.used_bytes, d.tenant_id, d.undelete_days"
@@ -97,10 +97,11 @@ class PostgresAccountMailboxes:
         self, tenant: UUID | None, address: str, name: str, receipt: Receipt[Mailbox] | None = None
     ) -> Mailbox:
         """Make one."""
-        async with self._database.transaction() as connection:
+        async with changing(self._database, self._announce) as (connection, changed):
             account = await account_of(connection, tenant, address, "FOR NO KEY UPDATE OF a")
             if not (made := await make_mailboxes(connection, account["id"], address, [name])):
                 raise Conflict(f"{address} already has a mailbox {name}")
+            changed.append((account["id"], FOLDERS, 0))
             await write_audit(connection, account["tenant_id"], address, {"mailbox": name})
             if receipt is not None:
                 await keep_answer(connection, receipt.reservation, receipt.render(made[0]))
@@ -110,9 +111,10 @@ class PostgresAccountMailboxes:
         self, tenant: UUID | None, address: str, name: str, change: MailboxChange
     ) -> Mailbox:
         """Rename it, or change its subscription."""
-        async with self._database.transaction() as connection:
+        async with changing(self._database, self._announce) as (connection, changed):
             account = await account_of(connection, tenant, address, "FOR NO KEY UPDATE OF a")
             present = await change_mailbox(connection, account, name, change)
+            changed.append((account["id"], FOLDERS, 0))
             details = {"mailbox": name} | {
                 field: value
                 for field, value in (("to", change.name), ("subscribed", change.subscribed))

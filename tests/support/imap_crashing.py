@@ -90,10 +90,6 @@ async def put(self: FileBlobs, key: str, parts: Sequence[bytes]) -> None:
     _die_at("after-put")
 
 
-FileBlobs.put = put  # type: ignore[method-assign]
-Database.transaction = transaction  # type: ignore[method-assign]
-
-
 def _supervise() -> None:
     """Run the service until it ends otherwise than by SIGKILL."""
     tie = die_with_parent()
@@ -113,4 +109,6 @@ def _supervise() -> None:
 
 
 if __name__ == "__main__":
+    FileBlobs.put = put  # type: ignore[method-assign]
+    Database.transaction = transaction  # type: ignore[method-assign]
     _supervise()

@@ -77,6 +77,25 @@ class TestLogin:
         await imap.folders.prepare(ada)
         assert "Drafts" not in (await imap.folders.list(ada)).subscribed
 
+    async def test_names_get_their_normal_form(self, imap: ImapStore) -> None:
+        ada = await imap.account()
+        await imap.folders.prepare(ada)
+        before = await _names(imap, ada)
+        stored = {"x": "inbox/x", "y": "A\u0308", "z": "e\u0301", "w": "\u00e9", "v": "bell\x07"}
+        for name in stored:
+            await imap.folders.create(ada, name)
+            await imap.folders.subscribe(ada, stored[name])
+        for name, old in stored.items():
+            await imap.seed.rows("UPDATE mailboxes SET name = $2 WHERE name = $1", name, old)
+        await imap.seed.rows("UPDATE accounts SET imap_prepared = false")
+        await imap.folders.prepare(ada)
+        listed = await imap.folders.list(ada)
+        # the normal name of one is taken; another has none
+        names = {"INBOX/x", "\u00c4", "e\u0301", "\u00e9", "bell\x07"}
+        assert {folder.name for folder in listed.folders} == before | names
+        assert listed.subscribed == before | names
+        assert await imap.folders.find(ada, "INBOX/x") is not None
+
 
 class TestCreate:
     async def test_missing_mailboxes_above_are_created(

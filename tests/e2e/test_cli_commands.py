@@ -230,6 +230,8 @@ def test_messages(
         == row[0]
     )
     assert shell.run(f"message list {address} --subject nothing --larger 1MB").rows == []
+    assert shell.run(f"message list {address} --text A@EXAMPLE --body HELLO").rows[0][0] == row[0]
+    assert shell.run(f"message list {address} --body A@EXAMPLE").rows == []
     ((part, media_type, *_),) = shell.run(f"message structure {address} {row[0]}").rows
     assert (part, media_type) == ("1", "text/plain")
     assert shell.run(f"message part {address} {row[0]} 1").out.splitlines() == ["hello"]

@@ -1,7 +1,8 @@
-"""A message comes in by SMTP, is read by poplib, and its trace says so."""
+"""A message comes in by SMTP, is read by poplib and imaplib, and its trace says so."""
 
 from __future__ import annotations
 
+import imaplib
 import poplib
 from collections.abc import Callable
 from typing import Any
@@ -35,3 +36,13 @@ def test_the_trace_of_a_message_tells_that_it_was_read_and_not_from_where(
     detail = trace()[-1]["detail"]
     assert detail.keys() == {"account", "tenant"}
     assert detail["account"] == drop.address
+
+    with imaplib.IMAP4("127.0.0.1", system.ports["IMAP"], timeout=20) as reader:
+        reader.login(drop.address, drop.password)
+        reader.select("INBOX")
+        reader.fetch("1", "(ENVELOPE BODY.PEEK[HEADER])")
+        for _ in range(2):
+            assert "please" in repr(reader.fetch("1", "(RFC822)"))
+    await_that("read by IMAP", lambda: [each for each in trace() if each["kind"] == "read"][1:])
+    last = [event for event in trace() if event["kind"] != "scanned"][3:]
+    assert [(event["kind"], event["detail"]) for event in last] == [("read", detail)]

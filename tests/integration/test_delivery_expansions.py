@@ -113,6 +113,19 @@ async def test_a_wide_alias_is_one_row_with_the_batch_and_all_its_addresses_afte
     await finished(env)
 
 
+async def test_the_header_is_kept_for_the_mailboxes_that_a_wide_alias_reaches(
+    env: DeliveryEnv,
+) -> None:
+    await env.seed.accounts(1)
+    far = (f"x{number:03}@far.test" for number in range(190))
+    await env.seed.alias("all@example.test", *far, "user0@example.test")
+    sent = await env.send(BODY, "all@example.test")
+    await env.deliver(1)
+    assert await env.seed.rows("SELECT message_id FROM message_headers") == [(sent.id,)]
+    assert await env.expand() == 2
+    await finished(env)
+
+
 async def test_a_slice_stores_the_sender_that_is_too_long_for_its_addresses(
     env: DeliveryEnv,
 ) -> None:

@@ -17,9 +17,10 @@ from posthorn.ports.sending import Senders, Throttle
 from posthorn.runtime.listen import ConnectionLimiter
 from posthorn.runtime.oidc.mailbox_tokens import MailTokens
 from posthorn.runtime.passwords import Passwords
+from posthorn.runtime.read_events import ReadEvents
 from posthorn.runtime.tls import Certificate
 from posthorn_pop3.composition import build
-from posthorn_pop3.read_events import ReadEvents
+from posthorn_pop3.metrics import READS_DROPPED
 from posthorn_pop3.server import serving
 from posthorn_pop3.service import MaildropService
 from posthorn_pop3.settings import Pop3Settings
@@ -98,7 +99,7 @@ async def pop3_server(
         senders=senders or NoAppPasswords(),
         throttle=throttle or Patience(),
         passwords=passwords or shared_passwords(),
-        read_events=reads or ReadEvents(),
+        read_events=reads or ReadEvents(READS_DROPPED.inc),
         tokens=tokens,
     )
     tls = Certificate(tls_dir).context if tls_dir else None

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from posthorn_pop3.read_events import ReadEvents
+from posthorn.runtime.read_events import ReadEvents
 from tests.conformance.pop3.dialogue import ADDRESS, Client, Server, pop3_server
 from tests.conformance.twins import TENANT, MemoryMailStore
 from tests.support.polling import until
@@ -20,7 +20,7 @@ class Noted(ReadEvents):
     """ReadEvents whose notes are kept for a look."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(lambda _: None)
         self.messages: list[UUID] = []
         self.details: list[dict[str, str]] = []
 

@@ -8,9 +8,11 @@ from typing import Any
 from argon2 import PasswordHasher
 
 from posthorn.adapters.blobs.files import FileBlobs
+from posthorn.adapters.postgres.imap.folders import PostgresFolders
 from posthorn.ports.api_keys import Role
 from posthorn_api.sending.service import SendingLimits
 from tests.support.api import Api, problem, running_api
+from tests.support.databases import pool
 
 
 async def outbox(api: Api) -> list[str]:
@@ -187,10 +189,18 @@ async def test_an_account_is_made_with_its_folders(api: Api) -> None:
         (2, "Junk", "junk"),
         (3, "Sent", "sent"),
         (4, "Trash", "trash"),
-        (5, "Drafts", "drafts"),
-        (6, "Archive", "archive"),
-    ]
+        (5, "Drafts", None),
+        (6, "Archive", None),
+    ], "the API of the release before knows no other roles"
     assert all(0 < row["uidvalidity"] < 2**32 and row["uidnext"] == 1 for row in folders)
+    (account,) = await api.sql("SELECT id FROM accounts")
+    async with pool(api.database_url) as database:
+        await PostgresFolders(database).prepare(account["id"])
+    shown = (await api.client.get("/v1/accounts/carol@example.test/mailboxes")).json()["items"]
+    assert {
+        each["name"]: each["role"] for each in shown if each["role"] != each["name"].lower()
+    } == {}
+    assert len(shown) == 6
     stored = (await api.sql("SELECT password_hash FROM accounts"))[0]["password_hash"]
     assert stored.startswith("$argon2id$")
     assert PasswordHasher().verify(stored, "correct horse")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.ports.mailbox_view import MOST_KEYWORDS
 from tests.support.api import Api, problem
@@ -118,6 +119,27 @@ async def test_a_mailbox_is_renamed_with_those_below_it(api: Api, seed: Database
     answer = await api.client.patch(f"{ALICE}/mailboxes/None", json={"name": "x"})
     problem(answer, 404, "not-found")
     assert (await mailboxes(api)).keys() == (after.keys() - {"Sent"}) | {"Gesendet"}
+
+
+async def test_a_name_from_before_names_had_a_normal_form_is_found(
+    api: Api, seed: DatabaseSeed, blobs: FileBlobs
+) -> None:
+    message = await api.deliver(blobs, b"A: 1\r\n\r\n")
+    await api.client.post(f"{ALICE}/mailboxes", json={"name": "Work"})
+    await seed.rows("UPDATE mailboxes SET name = 'inbox/x' WHERE name = 'Work'")
+    moved = await api.client.post(f"{ALICE}/messages/{message}/move", json={"mailbox": "inbox/x"})
+    assert moved.json()["mailbox"] == "inbox/x", moved.text
+    query = {"mailbox": "inbox/x"}
+    shown = (await api.client.get(f"{ALICE}/messages", params=query)).json()["items"]
+    assert [each["id"] for each in shown] == [str(message)]
+    exported = await api.client.get(f"{ALICE}/export", params={"format": "mbox", **query})
+    assert b"A: 1" in exported.content
+    problem(await api.client.delete(f"{ALICE}/mailboxes/inbox/x"), 409, "conflict")
+    changed = await api.client.patch(f"{ALICE}/mailboxes/inbox/x", json={"name": "inbox/X"})
+    assert changed.json()["name"] == "INBOX/X", changed.text
+    query = {"mailbox": "inbox/X"}
+    shown = (await api.client.get(f"{ALICE}/messages", params=query)).json()["items"]
+    assert [each["id"] for each in shown] == [str(message)], "and by its normal form"
 
 
 async def test_subscriptions_are_shown_and_changed(api: Api, seed: DatabaseSeed) -> None:

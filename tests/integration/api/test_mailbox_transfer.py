@@ -314,8 +314,15 @@ async def test_where_an_archive_has_it_or_where_the_caller_wants_it(
         ("INBOX", b"A: 1\r\n"),
         ("Sent/2024", b"A: 2\r\n"),
     ]
-    assert await summary(api, archive(files), ALICE, format="maildir", mailbox="Old") == (4, 0, 0)
-    assert {box for box, _, _, _ in await held(api, ALICE)} == {"Old"}
+    assert await summary(api, archive(files), ALICE, format="maildir", mailbox="Old/1/2") == (
+        4,
+        0,
+        0,
+    )
+    assert {box for box, _, _, _ in await held(api, ALICE)} == {"Old/1/2"}
+    boxes = (await api.client.get(f"{ALICE}/mailboxes")).json()["items"]
+    made = [box["name"] for box in boxes if box["name"].startswith("Old")]
+    assert made == ["Old", "Old/1", "Old/1/2"], "with those above it"
     problem(
         await take_in(api, archive(files), format="maildir", mailbox="a//b"),
         422,

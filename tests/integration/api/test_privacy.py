@@ -29,7 +29,7 @@ async def message(api: Api, blobs: FileBlobs) -> UUID:
 
 def content_paths(message: UUID) -> dict[str, str]:
     return {
-        "listMessages": f"{ALICE}/messages?subject=private",
+        "listMessages": f"{ALICE}/messages?subject=private&text=EYES",
         "getMessage": f"{ALICE}/messages/{message}",
         "getRawMessage": f"{ALICE}/messages/{message}/raw",
         "getMessageStructure": f"{ALICE}/messages/{message}/structure",
@@ -129,7 +129,7 @@ async def test_every_use_is_audited_for_the_tenant_and_shown_to_the_account(
         ("content.show", "alice@example.test", "bootstrap", about),
         ("content.read", "alice@example.test", "bootstrap", about),
         ("content.show", "alice@example.test", "bootstrap", about),
-        ("content.list", "alice@example.test", "bootstrap", {"subject": "private"}),
+        ("content.list", "alice@example.test", "bootstrap", {"subject": "private", "text": "EYES"}),
     ]
     for headers in (tenant, basic("Alice@Example.TEST", "correct horse")):
         answer = await api.client.get(ACCESS, headers=headers)

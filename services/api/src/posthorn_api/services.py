@@ -23,6 +23,7 @@ from posthorn.adapters.postgres.directory.senders import PostgresSenders
 from posthorn.adapters.postgres.directory.tenants import PostgresTenants
 from posthorn.adapters.postgres.events.statistics import PostgresStatistics
 from posthorn.adapters.postgres.events.webhooks import PostgresWebhooks
+from posthorn.adapters.postgres.imap.view import PostgresMailboxView
 from posthorn.adapters.postgres.mailboxes.classifying import PostgresClassifications
 from posthorn.adapters.postgres.mailboxes.digests import PostgresDigests
 from posthorn.adapters.postgres.mailboxes.messages import PostgresAccountMail
@@ -215,6 +216,7 @@ def build(
             late.publication,
             classifications,
             late.events,
+            PostgresMailboxView(database),
             wait_seconds=wait_seconds,
         ),
         transfers=TransferService(

@@ -97,8 +97,10 @@ class Packer:
 
 
 def _is_listed(item: Item) -> bool:
-    """Return whether a mailbox lists it: mail that goes elsewhere alone is never listed."""
-    return bool(item.routes.accounts or item.filing.withheld or item.sent is not None)
+    """Return whether a mailbox may list it: mail that goes elsewhere alone is never listed, but a
+    wide alias may lead to mailboxes."""
+    routes = item.routes
+    return bool(routes.accounts or routes.wide or item.filing.withheld or item.sent is not None)
 
 
 def segments(items: Iterable[Item]) -> list[Segment]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from posthorn.adapters.blobs.compression import zstd_frame
 from posthorn.adapters.blobs.config import open_blobs
 from posthorn.adapters.blobs.segments import SegmentReader
 from posthorn.adapters.nats.connection import connect as connect_nats
+from posthorn.adapters.nats.events import NatsEvents
 from posthorn.adapters.nats.mailbox_hints import NatsMailboxHints
 from posthorn.adapters.postgres.database import connect as connect_postgres
 from posthorn.adapters.postgres.directory.senders import PostgresSenders
@@ -133,11 +133,13 @@ async def start(process: Process[ImapSettings]) -> None:
 
 
 async def _exchange_hints(settings: ImapSettings, sessions: ImapContext) -> None:
-    """Send and hear hints from the moment NATS is there; people get their mail without it."""
+    """Send and hear hints, and publish what was read, from the moment NATS is there; people get
+    their mail without it."""
     async with (
         connect_nats(settings, "posthorn-imap", "imap") as connection,
         NatsMailboxHints(connection) as hints,
     ):
         sessions.backend.hints.connect(hints)
         await hints.listen(sessions.watching.hint)
-        await asyncio.Event().wait()
+        async with NatsEvents(connection) as events:
+            await sessions.read_events.publish(events)

@@ -8,8 +8,10 @@ from posthorn.ports.bodies import BodyReader
 from posthorn.ports.folders import Folders
 from posthorn.ports.mailbox_view import MailboxView
 from posthorn.ports.placing import Placing
+from posthorn.runtime.read_events import ReadEvents
 from posthorn_imap.hints import ProcessHints
 from posthorn_imap.logins import Logins
+from posthorn_imap.metrics import READS_DROPPED
 from posthorn_imap.search_slots import SearchSlots
 from posthorn_imap.watching import Watching
 
@@ -49,3 +51,4 @@ class ImapContext:
     logins: Logins
     watching: Watching
     searches: SearchSlots = field(default_factory=SearchSlots)
+    read_events: ReadEvents = field(default_factory=lambda: ReadEvents(READS_DROPPED.inc))

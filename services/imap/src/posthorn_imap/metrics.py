@@ -15,3 +15,6 @@ UNAVAILABLE = Counter(
     "Commands that failed because of a part, such as postgres or blobs",
     ["part"],
 )
+READS_DROPPED = Counter(
+    "posthorn_imap_reads_dropped_total", "Reads of messages that were not recorded"
+)

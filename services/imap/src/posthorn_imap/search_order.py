@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from posthorn.ports.mailbox_view import EntryRow
+from posthorn.runtime.search_content import CONTENTS, SearchContent
 from posthorn.wire.imap.addresses import parse_addresses
 from posthorn.wire.imap.sequence_set import ranges_of
 from posthorn.wire.imap.threads import Threaded, message_ids, references
@@ -27,7 +28,6 @@ from posthorn.wire.message.mime_content import clean
 from posthorn.wire.message.searchable import field_values, fold, unfolded
 from posthorn_imap.answering import No
 from posthorn_imap.pacing import Pace
-from posthorn_imap.search_content import CONTENTS, SearchContent
 
 if TYPE_CHECKING:
     from posthorn_imap.session import ImapSession

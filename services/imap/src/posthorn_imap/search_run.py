@@ -20,6 +20,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from posthorn.ports.mailbox_view import Content
+from posthorn.runtime.search_content import CONTENTS, SearchContent
 from posthorn.wire.imap.search_keys import All, And, SearchKey, Uids
 from posthorn.wire.imap.search_matching import (
     Test,
@@ -35,7 +36,6 @@ from posthorn.wire.imap.sequence_set import Range, SequenceSet, ranges_of
 from posthorn.wire.message.searchable import SearchedHeader
 from posthorn_imap.answering import No
 from posthorn_imap.pacing import Pace
-from posthorn_imap.search_content import CONTENTS, SearchContent
 
 if TYPE_CHECKING:
     from posthorn_imap.session import ImapSession

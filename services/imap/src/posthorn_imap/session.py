@@ -37,6 +37,7 @@ from posthorn_imap.logins import ENDINGS, LoginFailed
 from posthorn_imap.metrics import COMMAND_SECONDS, UNAVAILABLE
 from posthorn_imap.notifications import Notifications
 from posthorn_imap.outlet import Outlet
+from posthorn_imap.reads import Reads
 from posthorn_imap.selected import Selected
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class ImapSession:
         """What the connection logged in with."""
         self.selected: Selected | None = None
         """Changed by ``select`` and ``deselect`` alone."""
+        self.reads = Reads(context.read_events, lambda: self.account)
         self.append: Append | None = None
         """The messages of the APPEND under way."""
         self.mechanism = ""

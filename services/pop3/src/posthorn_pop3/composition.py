@@ -23,9 +23,10 @@ from posthorn.runtime.installation import InstallationGuard
 from posthorn.runtime.mail_login import MailLogin
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.process import Process
+from posthorn.runtime.read_events import ReadEvents
 from posthorn.runtime.tls import Certificate
 from posthorn_pop3.login_days import LoginDays
-from posthorn_pop3.read_events import ReadEvents
+from posthorn_pop3.metrics import READS_DROPPED
 from posthorn_pop3.server import serving
 from posthorn_pop3.service import MaildropService
 from posthorn_pop3.settings import Pop3Settings
@@ -78,7 +79,7 @@ async def start(process: Process[Pop3Settings]) -> None:
     stack.push_async_callback(bodies.close)
     passwords = Passwords()
     stack.callback(passwords.close)
-    read_events = ReadEvents()
+    read_events = ReadEvents(READS_DROPPED.inc)
     await process.task(_publish(settings, read_events, hints), "reads")
     tokens = None
     if settings.mail_trust is not None:

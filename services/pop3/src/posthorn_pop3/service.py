@@ -34,10 +34,10 @@ from posthorn.ports.maildrops import AccountLogin as Account
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.mail_login import LoginRefused, MailLogin, Refusal
 from posthorn.runtime.passwords import Busy
+from posthorn.runtime.read_events import ReadEvents
 from posthorn.wire.pop3.events import Login, TokenLogin
 from posthorn_pop3.login_days import LoginDays
 from posthorn_pop3.open_maildrop import OpenMaildrop
-from posthorn_pop3.read_events import ReadEvents
 from posthorn_pop3.snapshot import Snapshot
 
 log = structlog.get_logger()

@@ -30,8 +30,8 @@ HELD, RELEASED, CANCELLED, RETRIED = "held", "released", "cancelled", "retried"
 """By an administrator; detail: recipient, by, and original: the alias that forwards to the
 recipient, if any."""
 READ = "read"
-"""Retrieved completely over POP3, once per session; detail: account, tenant (the account's). The
-client's address is not recorded."""
+"""Retrieved completely over POP3 or IMAP, once per session; detail: account, tenant (the account's).
+The client's address is not recorded."""
 SCANNED = "scanned"
 """By the scanning tier; detail: score, rules, engines, virus, and the authentication results, as
 ``model.verdict`` encodes them, and recipients. By delivery, if nobody scanned for too long."""

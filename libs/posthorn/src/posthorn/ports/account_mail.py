@@ -101,6 +101,10 @@ class Which:
     smaller: int | None = None
     """Fewer bytes."""
     seen: bool | None = None
+    text: str | None = None
+    """A part of the header or of the body, as IMAP's TEXT. The store does not look at it."""
+    body: str | None = None
+    """A part of the body, as IMAP's BODY. The store does not look at it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,8 @@ class Found:
     next: int | None
     """The uid to continue below; None: the end. The list may be shorter than the limit, or
     empty, and still continue."""
+    place: tuple[int, int] = (0, 0)
+    """Ids of the account and of the mailbox, as ``ports.mailbox_view`` takes them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,7 +115,8 @@ class Folders(Protocol):
 
     async def prepare(self, account: int) -> None:
         """Create the standard mailboxes that are missing (a mailbox ``Drafts`` or ``Archive``
-        without a role gets it), and subscribe to all mailboxes; once for an account."""
+        without a role gets it), give names that are not in normal form that form, and subscribe to
+        all mailboxes; once for an account."""
         ...
 
     async def list(self, account: int) -> FolderList:

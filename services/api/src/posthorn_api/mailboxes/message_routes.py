@@ -68,14 +68,25 @@ async def list_messages(
     larger: Annotated[Octets | None, Query(description="Larger than this, in bytes.")] = None,
     smaller: Annotated[Octets | None, Query(description="Smaller than this, in bytes.")] = None,
     seen: Annotated[bool | None, Query(description="Whether the message has been seen.")] = None,
+    text: Annotated[
+        Line | None,
+        Query(description="Text that the header or the body contains, as in IMAP's SEARCH TEXT."),
+    ] = None,
+    body: Annotated[
+        Line | None,
+        Query(description="Text that the body contains, as in IMAP's SEARCH BODY."),
+    ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[MessageView]:
-    """Newest first. Searches ignore case. A page of a search examines a few thousand messages and
-    then stops: it may hold fewer than `limit` items, or none, and still have a `next_cursor` to
-    continue with.
+    """Newest first. Searches ignore case. A page of a search examines a few thousand messages, with
+    `text` or `body` a few hundred, and then stops: it may hold fewer than `limit` items, or none,
+    and still have a `next_cursor` to continue with.
+
+    `text` and `body` are looked for in decoded header fields and in the decoded text of all text
+    parts, of HTML in what is shown and where links lead.
     """
-    which = Which(from_, subject, message_id, since, until, larger, smaller, seen)
+    which = Which(from_, subject, message_id, since, until, larger, smaller, seen, text, body)
     found = await service.messages(caller, address, mailbox, which, number_in(cursor), limit)
     return part_of_list(found.messages, MessageView.from_message, found.next)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import unicodedata
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from uuid import UUID
 
@@ -28,11 +29,14 @@ from posthorn.ports.classifications import Classifications, Classified
 from posthorn.ports.errors import FieldError, NotFound, ValidationFailed
 from posthorn.ports.events import Events
 from posthorn.ports.idempotency import Receipt
+from posthorn.ports.mailbox_view import MailboxView
 from posthorn.runtime.fair_slots import FairSlots
 from posthorn.runtime.holders import present_holder
+from posthorn.runtime.search_content import SearchContent
 from posthorn.wire.imap.mailbox_names import InvalidNameError, normalise
 from posthorn.wire.message.header_decoding import decode_addresses, decode_text
 from posthorn_api.directory.service import Publication, address_in, settled
+from posthorn_api.mailboxes import content_search
 from posthorn_api.mailboxes.structure import PartContent, Structure, content, scan
 from posthorn_api.pending import Pending
 
@@ -55,6 +59,7 @@ class MailboxService:
         publication: Pending[Publication],
         classifications: Classifications,
         events: Events,
+        view: MailboxView,
         *,
         wait_seconds: float = 2.0,
     ) -> None:
@@ -62,6 +67,7 @@ class MailboxService:
         self._classifications = classifications
         self._events = events
         self._bodies = bodies
+        self._view = view
         self._publication = publication
         self._wait_seconds = wait_seconds
         self._scans = FairSlots(
@@ -87,14 +93,16 @@ class MailboxService:
         """Rename one, or subscribe to it."""
         if change.name is not None:
             change = replace(change, name=mailbox_in("name", change.name))
-        return await self._mail.change_mailbox(
-            caller.tenant, address_in("address", address), known_mailbox(name), change
+        address = address_in("address", address)
+        return await in_known_mailbox(
+            name, lambda known: self._mail.change_mailbox(caller.tenant, address, known, change)
         )
 
     async def delete_mailbox(self, caller: ApiKey, address: str, name: str) -> None:
         """Remove one that is empty and the owner's own."""
-        await self._mail.delete_mailbox(
-            caller.tenant, address_in("address", address), known_mailbox(name)
+        address = address_in("address", address)
+        await in_known_mailbox(
+            name, lambda known: self._mail.delete_mailbox(caller.tenant, address, known)
         )
 
     async def messages(
@@ -108,12 +116,21 @@ class MailboxService:
     ) -> Found:
         """List a mailbox, newest first: those that match, of a bounded number."""
         address = address_in("address", address)
-        found = await self._mail.messages(
-            caller.tenant, address, known_mailbox(mailbox), which, before, limit
-        )
-        return replace(
+        is_content = which.text is not None or which.body is not None
+        most = content_search.EXAMINED if is_content else limit
+
+        async def at(name: str) -> Found:
+            return await self._mail.messages(caller.tenant, address, name, which, before, most)
+
+        found = await in_known_mailbox(mailbox, at)
+        found = replace(
             found, messages=[message for message in found.messages if _matches(message, which)]
         )
+        if not is_content:
+            return found
+        async with self._scans.hold(present_holder()):
+            content = SearchContent(self._view, self._bodies, *found.place)
+            return await content_search.among(found, which, content, limit)
 
     async def message(self, caller: ApiKey, address: str, message: UUID) -> Message:
         """Return one."""
@@ -167,8 +184,8 @@ class MailboxService:
     ) -> Message:
         """Move a message into a mailbox."""
         address = address_in("address", address)
-        return await self._mail.move_message(
-            caller.tenant, address, message, known_mailbox(mailbox)
+        return await in_known_mailbox(
+            mailbox, lambda name: self._mail.move_message(caller.tenant, address, message, name)
         )
 
     async def classify(
@@ -224,6 +241,16 @@ def known_mailbox(name: str) -> str:
         return normalise(name)
     except InvalidNameError:
         return name
+
+
+async def in_known_mailbox[T](name: str, act: Callable[[str], Awaitable[T]]) -> T:
+    """Do something in a mailbox of this very name, which releases before wrote as it came, or else
+    in one of its normal form. Raises as ``act`` does."""
+    normal = known_mailbox(name)
+    if normal != name:
+        with suppress(NotFound, ValidationFailed):
+            return await act(name)
+    return await act(normal)
 
 
 def mailbox_in(field: str, name: str) -> str:

@@ -48,7 +48,7 @@ from posthorn.wire.archive.mbox import NotMboxError
 from posthorn.wire.archive.tar import END, NotTarError, directory_header
 from posthorn.wire.message.header import SCAN_LIMIT, scan_header
 from posthorn_api.directory.service import address_in
-from posthorn_api.mailboxes.service import known_mailbox, mailbox_in
+from posthorn_api.mailboxes.service import in_known_mailbox, mailbox_in
 from posthorn_api.transfers.archives import Format, Incoming, reading
 from posthorn_api.transfers.digests import Digests
 from posthorn_api.transfers.writing import gathered, written
@@ -146,10 +146,12 @@ class TransferService:
     ) -> tuple[Contents, AsyncGenerator[bytes]]:
         """Begin an export. The pieces raise Unavailable when a message cannot be read,
         SlotsTaken when too many are under way."""
-        wanted = None if mailbox is None else known_mailbox(mailbox)
-        contents = await self._transfers.contents(
-            caller.tenant, address_in("address", address), wanted
-        )
+        address = address_in("address", address)
+
+        async def at(name: str | None) -> Contents:
+            return await self._transfers.contents(caller.tenant, address, name)
+
+        contents = await (at(None) if mailbox is None else in_known_mailbox(mailbox, at))
         return contents, self._in_time(gathered(self._octets(contents, form)), present_holder())
 
     async def _in_time(

@@ -340,6 +340,8 @@ class Operations(Connection):
         larger: int | None = None,
         smaller: int | None = None,
         seen: bool | None = None,
+        text: str | None = None,
+        body: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Page[MessageView]:
@@ -359,6 +361,8 @@ class Operations(Connection):
                     "larger": larger,
                     "smaller": smaller,
                     "seen": seen,
+                    "text": text,
+                    "body": body,
                     "limit": limit,
                     "cursor": cursor,
                 },

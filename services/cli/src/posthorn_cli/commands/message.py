@@ -82,6 +82,10 @@ def list_messages(
     seen: Annotated[
         bool | None, typer.Option("--seen/--unseen", help="Whether it has been seen.")
     ] = None,
+    text: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="A part of the header or of the body.")
+    ] = None,
+    body: Annotated[str | None, typer.Option(metavar="TEXT", help="A part of the body.")] = None,
     limit: Limit = DEFAULT_LIMIT,
     whole: All = False,
 ) -> None:
@@ -99,6 +103,8 @@ def list_messages(
         larger=None if larger is None else size_of(larger),
         smaller=None if smaller is None else size_of(smaller),
         seen=seen,
+        text=text,
+        body=body,
     )
     session.list(partial(session.api.list_messages, address), COLUMNS, limit, whole, **filters)
 

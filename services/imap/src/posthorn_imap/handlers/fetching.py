@@ -114,6 +114,7 @@ class _Run:
         self._selected = session.mailbox
         self._view = session.backend.view
         self._out = session.out
+        self._reads = session.reads
         self._plan = plan_
         self._changed_since = changed_since
         self._sets_seen = plan_.sets_seen and not self._selected.read_only
@@ -267,6 +268,7 @@ class _Run:
                 await self._send_located([message])
             elif (items := await self._items(message)) is not None:
                 await self._send_message(message.number, items)
+                self._reads.sent(self._plan.items, [message.row])
 
     async def _locate_ahead(self, message: Message) -> bool:
         """Locate a message and those after it; return whether it is there."""
@@ -296,6 +298,7 @@ class _Run:
                 if (entry := seen.get(message.row.uid)) is not None:
                     self._put_seen(items, entry)
                 await self._send_message(message.number, items)
+            self._reads.sent(self._plan.items, [message.row for message, _ in chunk])
             if self.failed >= MOST_FAILURES:
                 break
         await self._loader.keep()

@@ -42,17 +42,20 @@ FOLDERS = """
         SELECT account, folder.id, folder.name, folder.role, floor(extract(epoch FROM clock_timestamp()))::bigint + account, 1
           FROM unnest($1::bigint[]) AS account,
                (VALUES (1, 'INBOX', 'inbox'), (2, 'Junk', 'junk'), (3, 'Sent', 'sent'), (4, 'Trash', 'trash'),
-                       (5, 'Drafts', 'drafts'), (6, 'Archive', 'archive')) AS folder (id, name, role)
+                       (5, 'Drafts', NULL), (6, 'Archive', NULL)) AS folder (id, name, role)
         RETURNING account_id, mailbox_id, name, uidvalidity
     ), subscribed AS (
         INSERT INTO mailbox_subscriptions (account_id, name) SELECT account_id, name FROM made
     )
     UPDATE accounts a
-       SET last_mailbox_id = n.mailbox_id, last_uidvalidity = n.uidvalidity, imap_prepared = true
+       SET last_mailbox_id = n.mailbox_id, last_uidvalidity = n.uidvalidity
       FROM (SELECT account_id, max(mailbox_id) AS mailbox_id, max(uidvalidity) AS uidvalidity FROM made GROUP BY 1) AS n
      WHERE a.id = n.account_id
 """
 """Statement that makes the mailboxes of new accounts, with subscriptions to them.
+
+Drafts and Archive get their roles at the first login by IMAP (``Folders.prepare``), like those of
+older accounts: the API of the release before knows neither, and could not list the mailboxes.
 
 Their uidvalidity is seconds since the epoch plus the account's id: ids only grow, so that a
 recreated address never has an old uidvalidity, even within the same second or after the clock was

@@ -20,7 +20,13 @@ from posthorn.adapters.postgres.database import Connection
 from posthorn.adapters.postgres.imap.moving import REMOVED_AT_ONCE, remove_all, transfer
 from posthorn.adapters.postgres.imap.rows import BOX, Row, mailbox_by_name
 from posthorn.ports.folders import MOST_FOLDERS, MOST_LEVELS, FolderError
-from posthorn.wire.imap.mailbox_names import DELIMITER, INBOX, LONGEST_NAME_BYTES
+from posthorn.wire.imap.mailbox_names import (
+    DELIMITER,
+    INBOX,
+    LONGEST_NAME_BYTES,
+    InvalidNameError,
+    normalise,
+)
 
 ROLES: Final = frozenset({"junk", "sent", "trash", "drafts", "archive"})
 _LATER: Final = (("Drafts", "drafts"), ("Archive", "archive"))
@@ -59,6 +65,8 @@ _TO_FINAL = """
     UPDATE mailboxes SET name = substr(name, 2) WHERE account_id = $1 AND mailbox_id = ANY ($2::integer[])
 """
 _SET_ROLE = "UPDATE mailboxes SET role = $3 WHERE account_id = $1 AND mailbox_id = $2"
+_SET_NAME = "UPDATE mailboxes SET name = $3 WHERE account_id = $1 AND mailbox_id = $2"
+_UNSUBSCRIBE = "DELETE FROM mailbox_subscriptions WHERE account_id = $1 AND name = $2"
 _SUBSCRIBE_TO_ALL = """
     INSERT INTO mailbox_subscriptions (account_id, name) SELECT account_id, name FROM mailboxes WHERE account_id = $1
     ON CONFLICT DO NOTHING
@@ -67,9 +75,11 @@ _PREPARED = "UPDATE accounts SET imap_prepared = true WHERE id = $1"
 
 
 async def prepare(connection: Connection, account: int) -> None:
-    """Create the standard mailboxes that are missing, and subscribe to all; once."""
+    """Create the standard mailboxes that are missing, give names their normal form, and subscribe
+    to all; once."""
     if await connection.fetchval("SELECT imap_prepared FROM accounts WHERE id = $1", account):
         return
+    await _normalise_names(connection, account)
     rows = await connection.fetch(BOX, account)
     roles = {row["role"] for row in rows}
     there = {row["name"]: row for row in rows}
@@ -84,6 +94,21 @@ async def prepare(connection: Connection, account: int) -> None:
     await _make(connection, account, missing)
     await connection.execute(_SUBSCRIBE_TO_ALL, account)
     await connection.execute(_PREPARED, account)
+
+
+async def _normalise_names(connection: Connection, account: int) -> None:
+    """Rename mailboxes whose names the API of releases before stored as they came: no client could
+    name them. One whose normal name is taken, or that has none, stays as it is."""
+    names = {row["name"]: row["mailbox_id"] for row in await connection.fetch(BOX, account)}
+    for name, mailbox in list(names.items()):
+        try:
+            normal = normalise(name)
+        except InvalidNameError:
+            continue
+        if normal not in names:
+            names[normal] = mailbox
+            await connection.execute(_SET_NAME, account, mailbox, normal)
+            await connection.execute(_UNSUBSCRIBE, account, name)
 
 
 async def create(connection: Connection, account: int, name: str, role: str | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from posthorn.ports.errors import Conflict, NotFound
 from posthorn.ports.folders import MOST_FOLDERS, MOST_SUBSCRIPTIONS
 from posthorn.ports.idempotency import Receipt
 from posthorn.ports.mailbox_hints import FOLDERS, Announce, announce_nothing
+from posthorn.wire.imap.mailbox_names import DELIMITER
 
 _FIND = Scoped(
     "SELECT a.id, a.quota_bytes, a.used_bytes, d.tenant_id, d.undelete_days"
@@ -164,6 +165,15 @@ async def make_mailboxes(
     made = await connection.fetch(_MAKE, account, missing)
     await connection.execute(_SUBSCRIBE, account, missing)
     return [_as_mailbox(row) for row in made]
+
+
+def with_those_above(names: Iterable[str]) -> list[str]:
+    """Return names of mailboxes with those above them, each once, the higher ones first."""
+    found: dict[str, None] = {}
+    for name in names:
+        levels = name.split(DELIMITER)
+        found.update((DELIMITER.join(levels[:count]), None) for count in range(1, len(levels) + 1))
+    return list(found)
 
 
 def _as_mailbox(row: Any) -> Mailbox:

@@ -209,8 +209,10 @@ class PostgresAccountMail(PostgresAccountMailboxes):
                 query, account, number, below, floor or 0, limit + 1, *chosen.values()
             )
         if len(rows) > limit:
-            return Found([_as_message(row) for row in rows[:limit]], rows[limit - 1]["uid"])
-        return Found([_as_message(row) for row in rows], floor)
+            shown, following = rows[:limit], rows[limit - 1]["uid"]
+        else:
+            shown, following = rows, floor
+        return Found([_as_message(row) for row in shown], following, (account, number))
 
     async def message(
         self, tenant: UUID | None, address: str, message: UUID

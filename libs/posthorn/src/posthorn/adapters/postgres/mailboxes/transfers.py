@@ -27,7 +27,11 @@ from posthorn.adapters.postgres.mailboxes.changes import (
     log_changes,
 )
 from posthorn.adapters.postgres.mailboxes.delivery import insert_messages
-from posthorn.adapters.postgres.mailboxes.folders import account_of, make_mailboxes
+from posthorn.adapters.postgres.mailboxes.folders import (
+    account_of,
+    make_mailboxes,
+    with_those_above,
+)
 from posthorn.adapters.postgres.mailboxes.imported_keywords import set_keywords
 from posthorn.model.blob_range import BodyLocation
 from posthorn.model.room import crossed_sql
@@ -213,7 +217,7 @@ async def _enter(
         connection,
         importing.account,
         importing.address,
-        list(dict.fromkeys(entry.mailbox for _, entry in fitting)),
+        with_those_above(entry.mailbox for _, entry in fitting),
     )
     ranks: Counter[str] = Counter()
     rows = []

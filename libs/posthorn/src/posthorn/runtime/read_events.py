@@ -14,10 +14,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
-
-from prometheus_client import Counter
 
 from posthorn.model.events import READ, Event
 from posthorn.ports.clock import Clock
@@ -30,13 +28,19 @@ AT_ONCE = 200
 PAUSE_SECONDS = 0.1
 """Time between two such batches: 2000 events a second take a few hundredths of a core."""
 
-_dropped = Counter("posthorn_pop3_reads_dropped_total", "Reads of messages that were not recorded")
-
 
 class ReadEvents:
     """What all sessions of this process have read and is not published yet."""
 
-    def __init__(self, *, kept: int = KEPT, clock: Clock = time.time) -> None:
+    def __init__(
+        self,
+        count_dropped: Callable[[int], None],
+        *,
+        kept: int = KEPT,
+        clock: Clock = time.time,
+    ) -> None:
+        """``count_dropped``: takes the number of events that are dropped."""
+        self._count_dropped = count_dropped
         self._clock = clock
         self._kept = kept
         self._bundles: deque[tuple[Sequence[UUID], float, Mapping[str, str]]] = deque()
@@ -49,7 +53,7 @@ class ReadEvents:
         self._bundles.append((messages, self._clock(), detail))
         self.waiting += len(messages)
         while self.waiting > self._kept:
-            _dropped.inc(len(self._next()[0]))
+            self._count_dropped(len(self._next()[0]))
         self._some.set()
 
     async def publish(self, events: Events) -> None:

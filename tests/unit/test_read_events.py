@@ -8,12 +8,11 @@ from contextlib import suppress
 from uuid import UUID
 
 import pytest
-from prometheus_client import REGISTRY
 
 from posthorn.model.events import READ, Event
+from posthorn.runtime import read_events as module
 from posthorn.runtime.ids import new_id
-from posthorn_pop3 import read_events as module
-from posthorn_pop3.read_events import ReadEvents
+from posthorn.runtime.read_events import ReadEvents
 
 DETAIL = {"account": "alice@example.test", "tenant": "t"}
 
@@ -36,8 +35,8 @@ class Recorder:
         return [event.message for event in self.events]
 
 
-def dropped() -> float:
-    return REGISTRY.get_sample_value("posthorn_pop3_reads_dropped_total") or 0.0
+def not_dropped(number: int) -> None:
+    raise AssertionError(number)
 
 
 async def end(task: asyncio.Task[None]) -> None:
@@ -48,7 +47,7 @@ async def end(task: asyncio.Task[None]) -> None:
 
 async def test_a_read_is_told_at_once_with_when_and_by_whom() -> None:
     times = itertools.count(1000)
-    reads, recorder = ReadEvents(clock=lambda: float(next(times))), Recorder()
+    reads, recorder = ReadEvents(not_dropped, clock=lambda: float(next(times))), Recorder()
     telling = asyncio.create_task(reads.publish(recorder))
     first, second = new_id(), new_id()
     reads.note([first], DETAIL)
@@ -68,7 +67,7 @@ async def test_a_burst_is_told_in_portions_and_the_rest_at_the_end(
 ) -> None:
     monkeypatch.setattr(module, "AT_ONCE", 3)
     monkeypatch.setattr(module, "PAUSE_SECONDS", 0.001)
-    reads, recorder = ReadEvents(), Recorder()
+    reads, recorder = ReadEvents(not_dropped), Recorder()
     ids = [new_id() for _ in range(8)]
     for one, other in itertools.batched(ids, 2, strict=True):
         reads.note([one, other], DETAIL)
@@ -89,16 +88,17 @@ async def test_a_burst_is_told_in_portions_and_the_rest_at_the_end(
 
 
 async def test_beyond_the_bound_the_oldest_go_and_are_counted() -> None:
-    reads, recorder, before = ReadEvents(kept=4), Recorder(), dropped()
+    dropped: list[int] = []
+    reads, recorder = ReadEvents(dropped.append, kept=4), Recorder()
     ids = [new_id() for _ in range(11)]
     reads.note(ids[:2], DETAIL)
     reads.note(ids[2:4], DETAIL)
-    assert (reads.waiting, dropped() - before) == (4, 0)
+    assert (reads.waiting, sum(dropped)) == (4, 0)
     reads.note(ids[4:5], DETAIL)
-    assert (reads.waiting, dropped() - before) == (3, 2)
+    assert (reads.waiting, sum(dropped)) == (3, 2)
     reads.note(ids[5:7], DETAIL)
     reads.note(ids[7:], DETAIL)
-    assert (reads.waiting, dropped() - before) == (4, 7)
+    assert (reads.waiting, sum(dropped)) == (4, 7)
     telling = asyncio.create_task(reads.publish(recorder))
     async with asyncio.timeout(5):
         await recorder.some.wait()

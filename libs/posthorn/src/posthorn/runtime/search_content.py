@@ -1,4 +1,4 @@
-"""The headers and bodies that a search reads.
+"""The headers and bodies that a search reads, by IMAP or by the REST API.
 
 Rules:
 
@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 import structlog
 
 from posthorn.model.blob_range import BodyLocation
+from posthorn.model.stored_header import LONGEST_HEADER_BYTES
 from posthorn.ports.blobs import BlobMissing
 from posthorn.ports.bodies import BodyReader
 from posthorn.ports.errors import Unavailable
@@ -35,7 +36,6 @@ from posthorn.wire.message.searchable import (
     text_parts,
 )
 from posthorn.wire.message.transfer_decoding import transfer_decoder
-from posthorn_imap.message_content import HEADER_BYTES
 
 log = structlog.get_logger()
 
@@ -74,7 +74,7 @@ class SearchContent:
         if content.header is not None:
             return content.header
         header = await self._read(uid, content.location, self._header_of)
-        if header is not None and len(header) <= HEADER_BYTES:
+        if header is not None and len(header) <= LONGEST_HEADER_BYTES:
             self._made.append(Kept(content.location.message, header))
         return header
 

@@ -115,6 +115,7 @@ async def test_delivery_and_relay_do_not_read_password_hashes(database_url: str,
         await connection.execute("SELECT id, address, state FROM accounts")
         for statement in (
             "SELECT password_hash FROM accounts",
+            "SELECT scram FROM accounts",
             "UPDATE accounts SET password_hash = ''",
         ):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
@@ -131,6 +132,11 @@ async def test_submission_and_readers_do_not_change_passwords(database_url: str)
                 await connection.execute("UPDATE accounts SET password_hash = ''")
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await connection.execute("UPDATE app_passwords SET key_hash = ''")
+            if part == "imap":
+                await connection.execute("UPDATE accounts SET scram = ''")
+                continue
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute("UPDATE accounts SET scram = ''")
         finally:
             await connection.close()
 

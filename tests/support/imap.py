@@ -22,6 +22,7 @@ from argon2 import PasswordHasher
 
 from posthorn.adapters.blobs.config import open_blobs
 from posthorn.adapters.blobs.segments import SegmentReader
+from posthorn.adapters.postgres.access.scram_store import PostgresScramStore
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.directory.senders import PostgresSenders
 from posthorn.adapters.postgres.imap.folders import PostgresFolders
@@ -315,6 +316,7 @@ async def imap_env(
             throttle=PostgresThrottle(database),
             passwords=shared_passwords(),
             tokens=tokens,
+            scram=PostgresScramStore(database),
         )
         env = ImapEnv(database, DatabaseSeed(database), opened, bodies, context)
         try:

@@ -10,6 +10,7 @@ from posthorn.adapters.blobs.segments import SegmentReader
 from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.events import NatsEvents
 from posthorn.adapters.nats.mailbox_hints import NatsMailboxHints
+from posthorn.adapters.postgres.access.scram_store import PostgresScramStore
 from posthorn.adapters.postgres.database import connect as connect_postgres
 from posthorn.adapters.postgres.directory.senders import PostgresSenders
 from posthorn.adapters.postgres.imap.folders import PostgresFolders
@@ -17,8 +18,9 @@ from posthorn.adapters.postgres.imap.placing import PostgresPlacing
 from posthorn.adapters.postgres.imap.view import PostgresMailboxView
 from posthorn.adapters.postgres.installation import PostgresInstallation
 from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
+from posthorn.ports.access import ScramStore
 from posthorn.ports.bodies import BodyReader
-from posthorn.ports.folders import Folders
+from posthorn.ports.folders import Folders, ImapAccount
 from posthorn.ports.mailbox_view import MailboxView
 from posthorn.ports.placing import Placing
 from posthorn.ports.sending import Senders, Throttle
@@ -27,6 +29,7 @@ from posthorn.runtime.mail_login import MailLogin
 from posthorn.runtime.memory import map_large_blocks
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.process import Process
+from posthorn.runtime.scram_verifiers import ScramVerifiers
 from posthorn.runtime.settings import INLINE_CEILING
 from posthorn.runtime.tls import Certificate
 from posthorn_imap.context import Backend, ImapContext, Limits
@@ -52,11 +55,16 @@ def build(
     throttle: Throttle,
     passwords: Passwords,
     tokens: MailTokens | None = None,
+    scram: ScramStore | None = None,
 ) -> ImapContext:
-    """Return the context of all sessions on its backends."""
+    """Return the context of all sessions on its backends. ``scram``: used if the settings offer
+    it."""
     watching = Watching(view, poll_seconds=settings.imap_poll_seconds)
+    verifiers = None
+    if settings.scram and scram is not None:
+        verifiers = ScramVerifiers[ImapAccount](scram, lambda account: account.scram)
     mail_login = MailLogin(
-        "imap", folders.login, settings, passwords, senders, throttle, folders, tokens
+        "imap", folders.login, settings, passwords, senders, throttle, folders, tokens, verifiers
     )
     return ImapContext(
         backend=Backend(folders, view, placing, bodies, ProcessHints(watching.hint)),
@@ -119,6 +127,7 @@ async def start(process: Process[ImapSettings]) -> None:
         throttle=PostgresThrottle(database),
         passwords=passwords,
         tokens=tokens,
+        scram=PostgresScramStore(database),
     )
     stack.push_async_callback(sessions.watching.close)
     await process.task(_exchange_hints(settings, sessions), "hints")

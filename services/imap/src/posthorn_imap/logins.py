@@ -21,10 +21,11 @@ from prometheus_client import Counter
 from posthorn.ports.access import Ending, Proof
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.folders import Folders, ImapAccount
-from posthorn.runtime.mail_login import LoginRefused, MailLogin, Refusal
+from posthorn.runtime.mail_login import LoginRefused, MailLogin, Refusal, ScramLogin
 from posthorn.runtime.passwords import Busy
 from posthorn.wire.imap.states import PASSWORD_MECHANISMS
 from posthorn.wire.sasl_bearer import BEARER_MECHANISMS, Bearer
+from posthorn.wire.sasl_scram import SCRAM, ClientFirst
 from posthorn_imap.metrics import UNAVAILABLE
 
 log = structlog.get_logger()
@@ -112,10 +113,21 @@ class Logins:
         """The same with a token. Raises LoginFailed."""
         return await self._admitted(self._mail_login.log_in_by_token(bearer, client))
 
+    async def begin_scram(self, first: ClientFirst, client: str) -> ScramLogin[ImapAccount]:
+        """Begin a login by SCRAM. Raises LoginFailed."""
+        return await self._tried(self._mail_login.begin_scram(first, client))
+
+    async def finish_scram(
+        self, login: ScramLogin[ImapAccount], response: bytes
+    ) -> tuple[ImapAccount, Proof]:
+        """As ``log_in``, with the client's last message. Raises LoginFailed, SaslError."""
+        return await self._admitted(self._mail_login.finish_scram(login, response))
+
     @property
     def mechanisms(self) -> tuple[str, ...]:
         """SASL mechanisms where passwords may be sent."""
-        return PASSWORD_MECHANISMS + (BEARER_MECHANISMS if self._mail_login.tokens else ())
+        scram = (SCRAM,) if self._mail_login.scram else ()
+        return PASSWORD_MECHANISMS + scram + (BEARER_MECHANISMS if self._mail_login.tokens else ())
 
     def token_failure(self, mechanism: str) -> bytes:
         """Return the challenge after a token that was refused."""
@@ -125,10 +137,19 @@ class Logins:
     async def _admitted(
         self, login: Awaitable[tuple[ImapAccount, Proof]]
     ) -> tuple[ImapAccount, Proof]:
+        return await self._tried(self._prepared(login))
+
+    async def _prepared(
+        self, login: Awaitable[tuple[ImapAccount, Proof]]
+    ) -> tuple[ImapAccount, Proof]:
+        account, proof = await login
+        if not account.prepared:
+            await self._folders.prepare(account.account)
+        return account, proof
+
+    async def _tried[T](self, work: Awaitable[T]) -> T:
         try:
-            account, proof = await login
-            if not account.prepared:
-                await self._folders.prepare(account.account)
+            return await work
         except LoginRefused as refused:
             failed = LoginFailed(refused.refusal.value, *_REFUSALS[refused.refusal])
         except Busy:
@@ -139,10 +160,13 @@ class Logins:
             words = "mailboxes cannot be reached at this moment, try again"
             UNAVAILABLE.labels(error.part).inc()
             failed = LoginFailed("fault", words, b"UNAVAILABLE")
-        else:
-            return account, proof
         _logins.labels(failed.outcome).inc()
         raise failed
+
+    def wrong(self) -> LoginFailed:
+        """Return the refusal for a connection that has failed too often."""
+        _logins.labels(Refusal.WRONG.value).inc()
+        return LoginFailed(Refusal.WRONG.value, *_REFUSALS[Refusal.WRONG])
 
     def too_many(self) -> LoginFailed:
         """Return the refusal for an account with too many connections."""

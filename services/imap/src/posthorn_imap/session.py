@@ -42,6 +42,7 @@ from posthorn_imap.selected import Selected
 
 if TYPE_CHECKING:
     from posthorn_imap.handlers.appending import Append
+    from posthorn_imap.handlers.logging_in import ScramProgress
 
 log = structlog.get_logger()
 
@@ -85,12 +86,14 @@ class ImapSession:
         """Of the AUTHENTICATE under way."""
         self.sasl_name = b""
         """What AUTHENTICATE LOGIN has learned so far."""
+        self.scram: ScramProgress | None = None
+        """What AUTHENTICATE SCRAM-SHA-256 has come to so far."""
         self.declined: LoginFailed | None = None
         """The refusal of a token, until the client has taken the reason."""
         self.is_compressed = False
         """Whether COMPRESS is in effect."""
         self.failures = 0
-        """Wrong passwords so far."""
+        """Wrong passwords so far, and exchanges of SCRAM that did not succeed."""
         self.tag = b""
         """Of the command under way, or of the IDLE that runs."""
         self.ending = "dropped"

@@ -102,6 +102,10 @@ class ImapSettings(
     """Searches of one account in this process that read messages at the same time."""
     imap_poll_seconds: Seconds = 30.0
     """How often all selected mailboxes are compared with the store, in case a hint was lost."""
+    scram: bool = False
+    """Offer SCRAM-SHA-256. It works for an account's own password, after one login by PLAIN or
+    LOGIN while this is set, and not for app passwords. Clients that try nothing else where it is
+    announced cannot log in before that (ADR 35)."""
     imap_hidden_capabilities: Annotated[
         tuple[Annotated[str, AfterValidator(_capability)], ...], NoDecode, BeforeValidator(listed)
     ] = ()

@@ -68,6 +68,20 @@ class FamiliarNetworks(Protocol):
         ...
 
 
+class ScramStore(Protocol):
+    """Stores verifiers for SCRAM, which are read with the accounts (ADR 35)."""
+
+    async def salt_key(self) -> bytes:
+        """Return the key that salts are derived with, the same for all processes and for good.
+        Raises Unavailable."""
+        ...
+
+    async def keep(self, account: int, verifier: bytes, password: bytes) -> None:
+        """Store the verifier of an account, unless its password has changed; ``password``:
+        ``digest_of`` the stored hash. Raises Unavailable."""
+        ...
+
+
 def digest_of(password_hash: str) -> bytes:
     """Return the SHA-256 of a stored password hash, by which a session detects a change."""
     return hashlib.sha256(password_hash.encode()).digest()

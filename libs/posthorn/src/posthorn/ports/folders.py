@@ -12,7 +12,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
@@ -44,6 +44,8 @@ class ImapAccount:
     """Capabilities that are not shown to this account."""
     prepared: bool = True
     """False: ``prepare`` is due."""
+    scram: bytes | None = field(default=None, repr=False)
+    """Its verifier for SCRAM in the stored form, void or not; None: none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ Rules:
   for an account that does not exist.
 - Tokens are not counted: nobody guesses one, and a device with an expired one must not shut its owner
   out.
+- SCRAM proves the account's own password alone, and its failures are counted as those of passwords.
 - Only who showed the right password or token learns that the account is suspended, or may not be used from
   this network.
 """
@@ -20,7 +21,9 @@ Rules:
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -36,9 +39,11 @@ from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.settings import LoginLimitSettings
 from posthorn.wire.address import AddressError, parse_address
 from posthorn.wire.sasl_bearer import Bearer
+from posthorn.wire.sasl_scram import ClientFirst, Exchange
 
 if TYPE_CHECKING:
     from posthorn.runtime.oidc.mailbox_tokens import MailTokens
+    from posthorn.runtime.scram_verifiers import ScramVerifiers
 
 log = structlog.get_logger()
 
@@ -98,6 +103,22 @@ class LoginAccount(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class ScramLogin[A: LoginAccount]:
+    """A login by SCRAM that has begun."""
+
+    exchange: Exchange
+    known: A | None
+    address: str | None
+    """The name as a canonical address; None: it is none."""
+    is_own: bool
+    """Whether the client wants to act as the account itself."""
+    client: str
+    client_network: bytes
+    answer: bytes | None = None
+    """The server's last message, once the client has shown that it knows the password."""
+
+
 class MailLogin[A: LoginAccount]:
     """Verifies names and passwords, and counts failures."""
 
@@ -111,11 +132,13 @@ class MailLogin[A: LoginAccount]:
         throttle: Throttle,
         networks: FamiliarNetworks,
         tokens: MailTokens | None = None,
+        scram: ScramVerifiers[A] | None = None,
     ) -> None:
         """``scope``: what an app password must be for. ``find`` returns the account of a
         canonical address, and whether a network key is familiar to it. ``tokens``: None where no
-        issuer's are taken."""
+        issuer's are taken; ``scram``: None where it is not offered."""
         self.tokens = tokens
+        self.scram = scram
         self._scope = scope
         self._find = find
         self._passwords = passwords
@@ -149,7 +172,40 @@ class MailLogin[A: LoginAccount]:
                     raise LoginRefused(Refusal.WRONG)
         assert known is not None
         self._admit(known, client, client_network)
+        if self.scram is not None and proof.password:
+            self.scram.note(known, password)
         return known, proof
+
+    async def begin_scram(self, first: ClientFirst, client: str) -> ScramLogin[A]:
+        """Begin a login by SCRAM; whether there is such an account does not show. Raises
+        LoginRefused, Unavailable."""
+        if self.scram is None:
+            raise LoginRefused(Refusal.WRONG)
+        address = _canonical(first.name)
+        client_network = client_network_of(address, client) if address else b""
+        known = await self._find(address, client_network) if address else None
+        verifier = await self.scram.find(known, address or first.name)
+        is_own = not first.acts_as or _canonical(first.acts_as) == address
+        exchange = Exchange(first, secrets.token_urlsafe(24).encode(), verifier)
+        return ScramLogin(exchange, known, address, is_own, client, client_network)
+
+    async def finish_scram(self, login: ScramLogin[A], response: bytes) -> tuple[A, Proof]:
+        """Return the account and the proof, and set the answer of ``login``. Raises LoginRefused,
+        Unavailable; SaslError for a response that is not valid."""
+        known = login.known
+        familiar = known is not None and known.network_age is not None
+        async with self._login_throttle.attempt(
+            login.address or "", login.client, familiar=familiar
+        ) as attempt:
+            if attempt.refused:
+                raise LoginRefused(Refusal.THROTTLED)
+            answer = login.exchange.finish(response)
+            if answer is None or known is None or not login.is_own:
+                await attempt.wrong()
+                raise LoginRefused(Refusal.WRONG)
+        self._admit(known, login.client, login.client_network)
+        login.answer = answer
+        return known, Proof(known.account, digest_of(known.password_hash))
 
     async def log_in_by_token(self, bearer: Bearer, client: str) -> tuple[A, Proof]:
         """Return the account that a token names, and the proof. Raises LoginRefused,

@@ -1,18 +1,23 @@
-"""STARTTLS, LOGIN, and AUTHENTICATE with PLAIN, LOGIN and tokens (RFC 9051 §6.2, RFC
-7628)."""
+"""STARTTLS, LOGIN, and AUTHENTICATE with PLAIN, LOGIN, tokens and SCRAM (RFC 9051 §6.2, RFC 7628,
+RFC 5802)."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
 
+from posthorn.ports.access import Proof
+from posthorn.ports.folders import ImapAccount
+from posthorn.runtime.mail_login import ScramLogin
 from posthorn.wire.imap import replies
 from posthorn.wire.imap.commands import Authenticate, Login, StartTls
 from posthorn.wire.imap.events import SaslResponse
 from posthorn.wire.imap.states import Channel
 from posthorn.wire.sasl_bearer import BEARER_MECHANISMS, Bearer, read_bearer
+from posthorn.wire.sasl_scram import SCRAM, read_first
 from posthorn.wire.smtp.sasl import SaslError, Secret, read_login, read_plain
 from posthorn_imap.answering import Handler
 from posthorn_imap.logins import LoginFailed
@@ -21,6 +26,15 @@ if TYPE_CHECKING:
     from posthorn_imap.session import ImapSession
 
 log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class ScramProgress:
+    """An exchange of SCRAM under way."""
+
+    login: ScramLogin[ImapAccount]
+    admitted: tuple[ImapAccount, Proof] | None = None
+    """Once the client has shown that it knows the password."""
 
 
 async def _starttls(session: ImapSession, _: StartTls) -> None:
@@ -36,6 +50,7 @@ async def _login(session: ImapSession, command: Login) -> None:
 
 async def _authenticate(session: ImapSession, command: Authenticate) -> None:
     session.mechanism, session.sasl_name, session.declined = command.mechanism, b"", None
+    session.scram = None
     if command.initial is None:
         prompt = b"Username:" if command.mechanism == "LOGIN" else b""
         session.out.send(session.machine.challenge(prompt))
@@ -53,6 +68,9 @@ async def _respond(session: ImapSession, octets: bytes) -> None:
     try:
         if session.declined is not None:
             _reject(session, session.declined)
+            return
+        if session.mechanism == SCRAM:
+            await _respond_scram(session, octets)
             return
         if session.mechanism in BEARER_MECHANISMS:
             login = read_bearer(session.mechanism, octets)
@@ -82,9 +100,7 @@ async def _log_in(session: ImapSession, login: Secret | Bearer) -> None:
             account, proof = await logins.log_in(
                 login.name, login.password, session.client, acts_as=login.acts_as
             )
-        if not session.out.claim(account.address, str(account.tenant)):
-            session.out.unclaim()
-            raise logins.too_many()
+        _claim(session, account)
     except LoginFailed as failed:
         log.info("login refused", outcome=failed.outcome, client=session.client)
         if failed.is_wrong:
@@ -99,8 +115,53 @@ async def _log_in(session: ImapSession, login: Secret | Bearer) -> None:
                 return
         _reject(session, failed)
         return
+    _accept(session, account, proof)
+
+
+async def _respond_scram(session: ImapSession, octets: bytes) -> None:
+    """Take a response of SCRAM. Raises SaslError."""
+    logins, progress = session.context.logins, session.scram
+    try:
+        if progress is None:
+            # each exchange counts from its begin: one that is broken off costs a look-up too
+            if session.failures >= session.context.limits.login_attempts:
+                raise logins.wrong()
+            login = await logins.begin_scram(read_first(octets), session.client)
+            session.failures += 1
+            session.scram = ScramProgress(login)
+            session.out.send(session.machine.challenge(login.exchange.challenge))
+            return
+        if progress.admitted is None:
+            progress.admitted = await logins.finish_scram(progress.login, octets)
+            session.failures -= 1
+            session.out.send(session.machine.challenge(progress.login.answer or b""))
+            return
+        if octets:
+            raise SaslError("expected an empty response")
+        account, proof = progress.admitted
+        _claim(session, account)
+    except LoginFailed as failed:
+        log.info("login refused", outcome=failed.outcome, client=session.client)
+        if failed.is_wrong:
+            await asyncio.sleep(session.context.limits.failure_delay)
+        elif progress is not None and progress.admitted is None:
+            session.failures -= 1  # no fault of the client's
+        _reject(session, failed)
+        return
+    _accept(session, account, proof)
+
+
+def _claim(session: ImapSession, account: ImapAccount) -> None:
+    """Count the connection for its account. Raises LoginFailed."""
+    if not session.out.claim(account.address, str(account.tenant)):
+        session.out.unclaim()
+        raise session.context.logins.too_many()
+
+
+def _accept(session: ImapSession, account: ImapAccount, proof: Proof) -> None:
     session.account, session.proof = account, proof
-    logins.began(session)
+    session.scram = None
+    session.context.logins.began(session)
     session.machine.accepted()
     # with the capabilities, so that clients need not ask again (RFC 9051 §7.1)
     code = f"CAPABILITY {session.capabilities()}".encode()

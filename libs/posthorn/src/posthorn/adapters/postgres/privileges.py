@@ -7,7 +7,7 @@ Rules:
   is added: a test demands that every table is either in a list or in ``FOR_API_ALONE``.
 - Only api reads API keys, webhooks, idempotency keys and the audit log. Besides it, only delivery
   reads encrypted DKIM keys, only relay encrypted passwords of routes, and only services that check
-  passwords read password hashes of accounts.
+  passwords read password hashes and SCRAM verifiers of accounts.
 - smtp-in in the role mx has no role: it never connects.
 """
 
@@ -45,7 +45,7 @@ class Privileges:
     """Full access to all tables, those of later releases included."""
 
 
-_PASSWORDS: Final = {"accounts": ("password_hash",)}
+_PASSWORDS: Final = {"accounts": ("password_hash", "scram")}
 
 PRIVILEGES: Final[Mapping[str, Privileges]] = {
     "submission": Privileges(
@@ -153,7 +153,7 @@ PRIVILEGES: Final[Mapping[str, Privileges]] = {
             "domains": READ,
             "accounts": (
                 "SELECT",
-                "UPDATE (used_bytes, used_messages, last_mailbox_id, last_uidvalidity, imap_prepared)",
+                "UPDATE (used_bytes, used_messages, last_mailbox_id, last_uidvalidity, imap_prepared, scram)",
             ),
             "aliases": READ,
             "app_passwords": USE,

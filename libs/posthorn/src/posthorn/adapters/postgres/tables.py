@@ -153,6 +153,8 @@ accounts = Table(
     Column("save_sent", Boolean, nullable=False, server_default=text("false")),
     # capabilities that IMAP does not show to this account
     Column("imap_hidden", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    # verifier for SCRAM, bound to the present password_hash (ADR 35); null: none
+    Column("scram", LargeBinary),
     CheckConstraint("state IN ('active', 'suspended', 'receive-only')", name="state"),
     CheckConstraint("used_bytes >= 0 AND used_messages >= 0", name="used"),
     Index("accounts_domain_id_address_idx", "domain_id", "address"),
@@ -411,6 +413,7 @@ installation = Table(
     Column("stage", Text, nullable=False, server_default="new"),
     Column("progress_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("brakes_released_until", DateTime(timezone=True)),
+    Column("scram_salt_key", LargeBinary),  # ADR 35
     CheckConstraint("only_row", name="only_row"),
     CheckConstraint("stage IN ('new', 'adopting', 'adopted')", name="stage"),
 )

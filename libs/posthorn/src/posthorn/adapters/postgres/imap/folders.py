@@ -30,7 +30,7 @@ _LOGIN = f"""
     SELECT a.id, a.address, a.password_hash, a.state <> 'suspended' AND t.state <> 'suspended' AS active, d.tenant_id,
            {NETWORK_AGE} AS network_age,
            coalesce(nullif(a.allowed_networks, '{{}}'), d.allowed_networks, '{{}}')::text[] AS networks,
-           a.imap_hidden, a.imap_prepared
+           a.imap_hidden, a.imap_prepared, a.scram
       FROM accounts a JOIN domains d ON d.id = a.domain_id JOIN tenants t ON t.id = d.tenant_id
      WHERE a.address = $1
 """
@@ -76,6 +76,7 @@ class PostgresFolders:
             networks=tuple(row["networks"]),
             hidden=tuple(row["imap_hidden"]),
             prepared=row["imap_prepared"],
+            scram=row["scram"],
         )
 
     async def remember(self, networks: Collection[FamiliarNetwork]) -> None:

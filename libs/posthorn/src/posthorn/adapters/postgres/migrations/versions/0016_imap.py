@@ -19,7 +19,14 @@ _STATEMENTS: tuple[str, ...] = (
         ADD COLUMN last_uidvalidity bigint NOT NULL DEFAULT 0,
         ADD COLUMN imap_prepared boolean NOT NULL DEFAULT false,
         ADD COLUMN save_sent boolean NOT NULL DEFAULT false,
-        ADD COLUMN imap_hidden text[] NOT NULL DEFAULT '{}'
+        ADD COLUMN imap_hidden text[] NOT NULL DEFAULT '{}',
+        ADD COLUMN scram bytea
+    """,
+    "ALTER TABLE installation ADD COLUMN scram_salt_key bytea",
+    # 244 random bits
+    """
+    UPDATE installation
+       SET scram_salt_key = sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))
     """,
     """
     ALTER TABLE mailboxes

@@ -105,6 +105,7 @@ async def test_processes_killed_in_the_middle_do_all_or_nothing_and_others_go_on
             await until(partial(_has_died, log, deaths + 1))
             assert await is_done(imap, client, command, was) == (where == "after-commit"), where
             await ImapStore(database, imap.blobs, imap.seed).is_sound()
+        await process.ready()  # before that it does not end well when it is told to
     if command == APPEND:
         await client.ok("SELECT INBOX")
         for reply in await client.ok(f"FETCH {count + 1}:* BODY.PEEK[]"):

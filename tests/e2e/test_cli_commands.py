@@ -140,6 +140,8 @@ def test_dns(shell: CommandLine, domain: str) -> None:
     zone = shell.run(f"domain dns {domain} --zone").out
     assert re.search(rf"^{domain}\. \d+ IN MX ", zone, re.MULTILINE)
     assert shell.run(f"domain dns {domain} --json").document["domain"] == domain
+    servers = shell.run(f"domain clients {domain} --json").document
+    assert "imap" in {each["protocol"] for each in servers}
     checked = shell.attempt(f"domain dns-check {domain} --json")
     assert checked.status == 1
     assert {record["verdict"] for record in checked.document["records"]} <= {
@@ -243,6 +245,14 @@ def test_messages(
     counted = {each[0]: each[2] for each in shell.run(f"mailbox list {address}").rows}
     assert (counted["INBOX"], counted["Work/2026"]) == ("0", "1")
     assert shell.attempt(f"mailbox delete {address} Work/2026 --yes").status == 6
+
+    flagged = shell.run(
+        f"message flag {address} {row[0]} --flags seen,flagged --keywords $Later --json"
+    ).document
+    assert (sorted(flagged["flags"]), flagged["keywords"]) == (["flagged", "seen"], ["$Later"])
+    shell.run(f"mailbox set {address} Work/2026 --rename Work/2027 --not-subscribed")
+    assert shell.run(f"message show {address} {row[0]} --json").document["mailbox"] == "Work/2027"
+    shell.run(f"mailbox set {address} Work/2027 --rename Work/2026")
 
     said = shell.run(f"message classify {address} {row[0]} spam --keep --json").document
     assert (said["classification"], said["mailbox"]) == ("spam", "Work/2026")

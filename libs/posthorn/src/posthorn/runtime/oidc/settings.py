@@ -12,6 +12,10 @@ from posthorn.runtime.setting_lists import listed
 from posthorn.runtime.settings import EnvSettings
 from posthorn.wire.address import canonical_domain
 
+Domains = Annotated[
+    tuple[Annotated[str, AfterValidator(canonical_domain)], ...], NoDecode, BeforeValidator(listed)
+]
+
 
 class OidcIssuerSettings(EnvSettings):
     """The OpenID Connect issuer whose tokens are taken."""
@@ -56,11 +60,7 @@ class OidcMailSettings(OidcIssuerSettings):
     oidc_address_claim: Annotated[str, Field(min_length=1)] = "email"
     """The claim with the address of the account, such as ``preferred_username``; ``email`` counts
     only beside ``email_verified``. Users must not be able to choose it at the issuer."""
-    oidc_mail_domains: Annotated[
-        tuple[Annotated[str, AfterValidator(canonical_domain)], ...],
-        NoDecode,
-        BeforeValidator(listed),
-    ] = ()
+    oidc_mail_domains: Domains = ()
     """Domains whose accounts the issuer may vouch for, by comma or as a JSON list; unset, all."""
     oidc_mail_scope: str = ""
     """A scope that tokens must have to open mailboxes; unset, their audience is enough."""

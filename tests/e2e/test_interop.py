@@ -163,7 +163,9 @@ def test_the_commands_that_the_announcement_shows_do_what_it_says(
     program("bash", "-c", send, home=tmp_path)
     (stored,) = alice.await_mail(1)
     assert split_trace(stored)[2].endswith(b"Subject: Hello\r\n\r\nA first message.\r\n")
-    assert program("bash", "-c", read, home=tmp_path) == stored
+    by_imap, by_pop3 = read.splitlines()
+    assert program("bash", "-c", by_imap, home=tmp_path) == stored
+    assert program("bash", "-c", by_pop3, home=tmp_path) == stored
     alice.empty()
     sink = Sink()
     sink.start()

@@ -159,6 +159,11 @@ def main() -> None:
         extra = (
             SUBMISSION_ENVIRONMENT
             | {"POSTHORN_SMTP_SCAN": "false"}
+            # hundreds of idle connections of one account, which no person has
+            | {
+                "POSTHORN_IMAP_CONNECTIONS_PER_ACCOUNT": "1000",
+                "POSTHORN_IMAP_CONNECTIONS_PER_ADDRESS": "1000",
+            }
             | ({"POSTHORN_BLOBS": asked.blobs} if asked.blobs else {})
         )
         system, postfix = System(directory / "home", extra), Postfix(directory / "postfix-run")

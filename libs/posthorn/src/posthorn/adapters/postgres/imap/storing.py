@@ -6,6 +6,8 @@ Theory:
   entry differs, nothing is written and the modseq stays.
 - What is known of the mailbox beforehand is asked for only where there are keywords: each statement
   costs a wait.
+- Entries are asked for by an array of UIDs, without a join: a plan made before Postgres has
+  statistics would compare each UID with each entry.
 - Entries hold keywords as their mailbox spells them, so that arrays can be compared.
 """
 
@@ -44,10 +46,8 @@ _STORE = """
                ) AS differs
           FROM (
               SELECT e.uid, e.flags, e.keywords, e.modseq, coalesce(e.modseq > $6::bigint, false) AS is_failed,
-                     ({flags})::integer AS new_flags,
-                     CASE WHEN $5::text[] = '{{}}' AND {keeps} THEN e.keywords ELSE {keywords} END AS new_keywords
-                FROM unnest($3::bigint[]) AS w (uid)
-                JOIN mailbox_entries e ON e.account_id = $1 AND e.mailbox_id = $2 AND e.uid = w.uid
+                     ({flags})::integer AS new_flags, {new_keywords} AS new_keywords
+                FROM mailbox_entries e WHERE e.account_id = $1 AND e.mailbox_id = $2 AND e.uid = ANY ($3::bigint[])
           ) AS looked
     ), sums AS MATERIALIZED (
         SELECT count(*) AS entries, sum((flags & 1) - (new_flags & 1)) AS unseen,
@@ -64,9 +64,9 @@ _STORE = """
         SELECT $1, $2, box.modseq, 1, sums.uids FROM box, sums
         {once}
     ), changed AS (
-        UPDATE mailbox_entries e SET flags = w.new_flags, keywords = w.new_keywords, modseq = box.modseq
-          FROM wanted w, box
-         WHERE w.differs AND e.account_id = $1 AND e.mailbox_id = $2 AND e.uid = w.uid
+        UPDATE mailbox_entries e SET flags = {flags}, keywords = {new_keywords}, modseq = box.modseq
+          FROM box
+         WHERE e.account_id = $1 AND e.mailbox_id = $2 AND e.uid = ANY (ARRAY (SELECT uid FROM wanted WHERE differs))
     )
     SELECT uid, is_failed, CASE WHEN differs THEN new_flags ELSE flags END AS flags,
            CASE WHEN differs THEN new_keywords ELSE keywords END AS keywords,
@@ -76,7 +76,11 @@ _STORE = """
 """
 _STATEMENTS: Final = {
     action: _STORE.format(
-        once=ONCE, flags=flags, keywords=keywords, keeps="true" if action else "false"
+        once=ONCE,
+        flags=flags,
+        new_keywords=f"CASE WHEN $5::text[] = '{{}}' THEN e.keywords ELSE {keywords} END"
+        if action
+        else keywords,
     )
     for action, (flags, keywords) in _AFTER.items()
 }

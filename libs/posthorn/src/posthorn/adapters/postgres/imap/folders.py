@@ -13,7 +13,8 @@ from posthorn.adapters.postgres.access.content_access import (
 )
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.imap import folder_changes
-from posthorn.adapters.postgres.imap.rows import BOX, Row, lock_account, recount
+from posthorn.adapters.postgres.imap.rows import BOX, Row, lock_account
+from posthorn.adapters.postgres.mailboxes.changes import recount
 from posthorn.ports.access import Ending, FamiliarNetwork, Proof
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.folders import (
@@ -107,9 +108,9 @@ class PostgresFolders:
         """Return mailboxes and subscriptions, as one moment has them."""
         async with self._database.transaction() as connection:
             rows = await connection.fetch(BOX, account)
-            if not all(row["is_counted"] for row in rows):
+            if stale := [row["mailbox_id"] for row in rows if not row["is_counted"]]:
                 await _lock(connection, account)
-                await recount(connection, account)
+                await recount(connection, account, stale)
                 rows = await connection.fetch(BOX, account)
             names = [row["name"] for row in await connection.fetch(_SUBSCRIBED, account)]
         if not rows:
@@ -125,7 +126,7 @@ class PostgresFolders:
             return None if row is None else _as_folder(row)
         async with self._database.transaction() as connection:
             await _lock(connection, account)
-            await recount(connection, account)
+            await recount(connection, account, [row["mailbox_id"]])
             row = await connection.fetchrow(_BY_NAME, account, name)
         return None if row is None else _as_folder(row)
 

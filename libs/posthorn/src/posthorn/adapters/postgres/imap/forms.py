@@ -17,17 +17,17 @@ from uuid import UUID
 
 import zstandard
 
+from posthorn.adapters.blobs.compression import zstd_frame
 from posthorn.adapters.postgres.database import Connection
+from posthorn.model.stored_header import LONGEST_HEADER_BYTES
 from posthorn.ports.mailbox_view import Kept
 from posthorn.wire.message.header import header_end
 from posthorn.wire.message.mime_encoding import VERSION
 
 _of_thread = threading.local()  # making a decompressor costs more than a header
-LONGEST_HEADER_BYTES = 256 * 1024
 _ENVELOPE_VERSION = 1
 FORMS_VERSION: Final = _ENVELOPE_VERSION << 8 | VERSION
 """Version of an envelope and a structure together."""
-_LEVEL = 1
 
 KEEP_HEADERS = """
     INSERT INTO message_headers (message_id, header)
@@ -61,7 +61,7 @@ async def keep_headers(connection: Connection, headers: Iterable[tuple[UUID, byt
 def frames(headers: Iterable[tuple[UUID, bytes]]) -> dict[UUID, bytes]:
     """Return headers by message as they are kept; too long ones are left out."""
     return {
-        message: zstandard.ZstdCompressor(level=_LEVEL).compress(header)
+        message: zstd_frame(header)
         for message, header in headers
         if len(header) <= LONGEST_HEADER_BYTES
     }

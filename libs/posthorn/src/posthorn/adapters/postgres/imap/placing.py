@@ -19,7 +19,6 @@ from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.imap.charging import charge_statement, tell_directory
 from posthorn.adapters.postgres.imap.forms import (
     KEEP_HEADERS,
-    LONGEST_HEADER_BYTES,
     frames,
     header_of,
 )
@@ -35,6 +34,7 @@ from posthorn.adapters.postgres.imap.shared_segments import SharedSegments
 from posthorn.adapters.postgres.mailboxes.delivery import insert_messages
 from posthorn.model.blob_range import BlobRange
 from posthorn.model.envelope import Body, Envelope
+from posthorn.model.stored_header import LONGEST_HEADER_BYTES
 from posthorn.ports.blobs import SEGMENTS, Blobs
 from posthorn.ports.mailbox_view import DELETED, SEEN, MailboxGone, NoRoom
 from posthorn.ports.placing import NewMessage, Placed, Uploaded

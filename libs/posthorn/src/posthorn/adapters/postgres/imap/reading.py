@@ -21,7 +21,8 @@ import zstandard
 from posthorn.adapters.postgres.body_location import as_location
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.imap.forms import FORMS_VERSION, decompressed
-from posthorn.adapters.postgres.imap.rows import UIDS, decode_uids, lock_account, recount
+from posthorn.adapters.postgres.imap.rows import UIDS, decode_uids, lock_account
+from posthorn.adapters.postgres.mailboxes.changes import recount
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.mailbox_view import (
     PAGE,
@@ -150,7 +151,7 @@ class MailboxReading:
             return row
         async with self._database.transaction() as connection:
             await lock_account(connection, account)
-            await recount(connection, account)
+            await recount(connection, account, [row["mailbox_id"]])
             return await connection.fetchrow(query, account, which)
 
     async def changes(self, account: int, mailbox: int, since: int) -> Changes | None:

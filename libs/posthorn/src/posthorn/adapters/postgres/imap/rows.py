@@ -23,6 +23,7 @@ from typing import Any
 import asyncpg
 
 from posthorn.adapters.postgres.database import Connection
+from posthorn.adapters.postgres.mailboxes.changes import ONCE
 from posthorn.ports.mailbox_view import (
     MOST_KEYWORDS,
     ChangeKind,
@@ -52,10 +53,6 @@ BOX = """
 _BY_ID = f"{BOX} AND mailbox_id = $2"
 _BY_NAME = f"{BOX} AND name = $2"
 
-ONCE = "ON CONFLICT (account_id, mailbox_id, modseq, kind) DO UPDATE SET uids = excluded.uids, created_at = now()"
-"""Of a row of the change log: one may be there from a former mailbox of this id, which the release
-before deleted."""
-
 LAST_UIDNEXT = (1 << 32) - (1 << 28)
 """Where APPEND, COPY and MOVE end: the last 2^28 UIDs are for delivery, which must not fail."""
 
@@ -74,19 +71,6 @@ _ADVANCE = f"""
         {ONCE}
     )
     SELECT first, modseq FROM box
-"""
-_RECOUNT = """
-    UPDATE mailboxes b
-       SET messages = n.messages, unseen = n.unseen, deleted = n.deleted, octets = n.octets, counted_modseq = b.modseq
-      FROM (
-          SELECT box.mailbox_id, count(e.uid) AS messages, count(e.uid) FILTER (WHERE e.flags & 1 = 0) AS unseen,
-                 count(e.uid) FILTER (WHERE e.flags & 8 <> 0) AS deleted, coalesce(sum(e.size_crlf), 0) AS octets
-            FROM mailboxes box
-            LEFT JOIN mailbox_entries e ON e.account_id = $1 AND e.mailbox_id = box.mailbox_id
-           WHERE box.account_id = $1 AND box.counted_modseq <> box.modseq
-           GROUP BY box.mailbox_id
-      ) AS n
-     WHERE b.account_id = $1 AND b.mailbox_id = n.mailbox_id
 """
 _SET_KEYWORDS = "UPDATE mailboxes SET keywords = $3 WHERE account_id = $1 AND mailbox_id = $2"
 
@@ -124,12 +108,6 @@ async def mailbox_by_id(connection: Connection, account: int, mailbox: int) -> R
 async def mailbox_by_name(connection: Connection, account: int, name: str) -> Row | None:
     """Return a mailbox's row; None when there is none."""
     return await connection.fetchrow(_BY_NAME, account, name)
-
-
-async def recount(connection: Connection, account: int) -> None:
-    """Count the mailboxes again whose counters are not known to be right. The caller holds the
-    account's lock."""
-    await connection.execute(_RECOUNT, account)
 
 
 async def add(connection: Connection, account: int, mailbox: int, tally: Tally) -> tuple[int, int]:

@@ -18,12 +18,12 @@ from typing import Final
 
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.imap.rows import (
-    ONCE,
     admit_keywords,
     lock_account,
     mailbox_by_id,
     spelled,
 )
+from posthorn.adapters.postgres.mailboxes.changes import ONCE
 from posthorn.ports.mailbox_view import EntryFlags, Stored
 
 # $4: bits, $5: keywords, as the mailbox spells them

@@ -76,16 +76,20 @@ _WRONG = f"""
 """
 
 
+ONCE = "ON CONFLICT (account_id, mailbox_id, modseq, kind) DO UPDATE SET uids = excluded.uids, created_at = now()"
+"""Of rows of the change log: one may be there from a former mailbox of this id, which the release
+before deleted."""
+
+
 def log_changes(rows: str, *, standard: bool = False) -> str:
     """Return the statement that writes the ``rows`` (account, mailbox, modseq, kind, UIDs) of a
     query to the change log.
 
-    A row may be there: of a former mailbox of this id, deleted by the release before. ``standard``:
-    there is none, since the mailboxes are those that cannot be deleted; it saves a WAL record.
+    ``standard``: the mailboxes are those that cannot be deleted, so that no row is there (``ONCE``);
+    it saves a WAL record.
     """
-    conflict = "ON CONFLICT (account_id, mailbox_id, modseq, kind) DO UPDATE SET uids = excluded.uids, created_at = now()"
     return f"""
-        INSERT INTO mailbox_changes (account_id, mailbox_id, modseq, kind, uids) {rows} {"" if standard else conflict}
+        INSERT INTO mailbox_changes (account_id, mailbox_id, modseq, kind, uids) {rows} {"" if standard else ONCE}
     """
 
 

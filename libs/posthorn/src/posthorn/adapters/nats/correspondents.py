@@ -16,12 +16,11 @@ from contextlib import suppress
 from typing import Final, Self
 
 import structlog
-from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 
 from posthorn.adapters.nats.client import FAULTS
 from posthorn.adapters.nats.connection import Connection
+from posthorn.adapters.nats.following import Following
 from posthorn.adapters.nats.permissions import inbox_prefix
 from posthorn.model.streams import CORRESPONDENTS, CORRESPONDENTS_QUEUE
 from posthorn.ports.correspondents import Correspondents
@@ -72,35 +71,21 @@ class NatsCorrespondentsServer:
         self._connection = connection
         self._correspondents = correspondents
         self._running: set[asyncio.Task[None]] = set()
-        self._client: Client | None = None  # the client that holds the subscription
-        self._subscription: Subscription | None = None
+        self._following = Following(
+            connection, {CORRESPONDENTS: self._on_question}, queue=CORRESPONDENTS_QUEUE
+        )
 
     async def __aenter__(self) -> Self:
-        self._connection.on_up(self._subscribe)
-        with suppress(Unavailable):  # the hook does it after the connect
-            await self._subscribe()
-            with suppress(*FAULTS):
-                await self._connection.client.flush()
+        await self._following.start()
+        with suppress(*FAULTS):
+            await self._connection.client.flush()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._connection.forget(self._subscribe)
-        if self._subscription is not None:
-            with suppress(Exception):
-                async with asyncio.timeout(2):
-                    await self._subscription.drain()  # type: ignore[no-untyped-call]
+        await self._following.stop(drains=True)
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
-
-    async def _subscribe(self) -> None:
-        client = self._connection.client
-        if self._client is client:
-            return  # the library renews subscriptions of a client that reconnects
-        self._client = client
-        self._subscription = await self._connection.subscribe(
-            CORRESPONDENTS, self._on_question, CORRESPONDENTS_QUEUE
-        )
 
     async def _on_question(self, message: Msg) -> None:
         if not message.reply.startswith(_ASKER) or len(self._running) >= _AT_ONCE:

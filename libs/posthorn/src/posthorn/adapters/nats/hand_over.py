@@ -9,17 +9,17 @@ from __future__ import annotations
 import json
 import random
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
 from uuid import UUID
 
 import structlog
-from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 
 from posthorn.adapters.nats.connection import Connection
+from posthorn.adapters.nats.following import Following
 from posthorn.model.streams import RELAY_HANDED, RELAY_OFFERS
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.hand_over import FRESH_SECONDS, Handed, LiveRelay
@@ -29,47 +29,29 @@ log = structlog.get_logger()
 _MOST_RELAYS = 1000
 
 
-class _Listener:
-    """A subscription that follows the connection; an async context manager."""
+class _Listener(ABC):
+    """Takes the messages of a subject; an async context manager."""
 
     def __init__(self, connection: Connection, subject: str) -> None:
         self._connection = connection
-        self._subject = subject
-        self._client: Client | None = None  # the client that holds the subscription
-        self._subscription: Subscription | None = None
+        self._following = Following(connection, {subject: self._heard})
 
     async def __aenter__(self) -> Self:
-        self._connection.on_up(self._subscribe)
-        with suppress(Unavailable):  # the hook does it after the connect
-            await self._subscribe()
+        await self._following.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._connection.forget(self._subscribe)
-        if self._subscription is not None:
-            # also while the connection is down, or the library would renew it
-            with suppress(Exception):
-                await self._subscription.unsubscribe()
-
-    async def _subscribe(self) -> None:
-        client = self._connection.client
-        # the library renews subscriptions of a client that reconnects
-        if self._client is not client:
-            self._client = client
-            try:
-                self._subscription = await self._connection.subscribe(self._subject, self._heard)
-            except Unavailable:
-                self._client = None
-                raise
+        await self._following.stop()
 
     async def _heard(self, message: Msg) -> None:
         try:
             self._take(message.data)
         except (ValueError, KeyError, TypeError):
-            log.warning("a malformed message was ignored", subject=self._subject)
+            log.warning("a malformed message was ignored", subject=message.subject)
 
+    @abstractmethod
     def _take(self, payload: bytes) -> None:
-        raise NotImplementedError
+        """Take a message. Raises ValueError, KeyError or TypeError for one that is malformed."""
 
 
 class NatsLiveRelays(_Listener):

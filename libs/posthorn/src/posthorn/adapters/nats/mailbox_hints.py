@@ -12,12 +12,11 @@ from contextlib import suppress
 from itertools import batched
 from typing import Self
 
-from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 from prometheus_client import Counter
 
 from posthorn.adapters.nats.connection import Connection
+from posthorn.adapters.nats.following import Following
 from posthorn.model.streams import MAILBOX_HINTS
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.mailbox_hints import Changed
@@ -46,19 +45,13 @@ class NatsMailboxHints:
         self._waiting: dict[tuple[int, int], int] = {}
         self._sending: asyncio.Task[None] | None = None
         self._on_hint: Callable[[int, int, int], None] | None = None
-        self._client: Client | None = None  # the client that holds the subscription
-        self._subscription: Subscription | None = None
-        self._subscribing = asyncio.Lock()
+        self._following = Following(connection, {MAILBOX_HINTS: self._heard})
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._connection.forget(self._subscribe)
-        if self._subscription is not None:
-            # also while the connection is down, or the library would renew it
-            with suppress(Exception):
-                await self._subscription.unsubscribe()
+        await self._following.stop()
 
     async def send(self, changed: Collection[Changed]) -> None:
         """See the port."""
@@ -87,17 +80,7 @@ class NatsMailboxHints:
     async def listen(self, on_hint: Callable[[int, int, int], None]) -> None:
         """See the port; once for an object."""
         self._on_hint = on_hint
-        self._connection.on_up(self._subscribe)
-        with suppress(Unavailable):  # the hook does it after the connect
-            await self._subscribe()
-
-    async def _subscribe(self) -> None:
-        async with self._subscribing:
-            client = self._connection.client
-            # the library renews subscriptions of a client that reconnects
-            if self._client is not client:
-                self._subscription = await self._connection.subscribe(MAILBOX_HINTS, self._heard)
-                self._client = client
+        await self._following.start()
 
     async def _heard(self, message: Msg) -> None:
         assert self._on_hint is not None

@@ -7,11 +7,10 @@ from collections.abc import Collection
 from contextlib import suppress
 from typing import Self
 
-from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 
 from posthorn.adapters.nats.connection import Connection
+from posthorn.adapters.nats.following import Following
 from posthorn.model.streams import WAKE_SUBJECT
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.notifications import ANY
@@ -57,22 +56,16 @@ class NatsNotifications:
         self._connection = connection
         self._woken = asyncio.Event()
         self._names: set[str] = set()
-        self._client: Client | None = None  # the client that holds the subscription
-        self._subscription: Subscription | None = None
-        self._subscribing = asyncio.Lock()
+        self._following = Following(connection, {WAKE_SUBJECT: self._heard})
 
     async def __aenter__(self) -> Self:
         self._connection.on_up(self._take_up)
-        with suppress(Unavailable):  # the hook does it after the connect
-            await self._subscribe()
+        await self._following.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._connection.forget(self._take_up)
-        if self._subscription is not None:
-            # also while the connection is down, or the library would renew it
-            with suppress(Exception):
-                await self._subscription.unsubscribe()
+        await self._following.stop()
 
     async def wait(self, timeout: float) -> Collection[str]:
         try:
@@ -85,16 +78,8 @@ class NatsNotifications:
         return names
 
     async def _take_up(self) -> None:
-        await self._subscribe()
+        await self._following.subscribe()
         self._note(ANY)
-
-    async def _subscribe(self) -> None:
-        async with self._subscribing:
-            client = self._connection.client
-            # the library renews subscriptions of a client that reconnects
-            if self._client is not client:
-                self._subscription = await self._connection.subscribe(WAKE_SUBJECT, self._heard)
-                self._client = client
 
     async def _heard(self, message: Msg) -> None:
         self._note(*message.data.decode(errors="replace").splitlines() or (ANY,))

@@ -18,13 +18,12 @@ from contextlib import suppress
 from typing import Final, Protocol, Self
 
 import structlog
-from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 from prometheus_client import Counter
 
 from posthorn.adapters.nats.client import FAULTS
 from posthorn.adapters.nats.connection import Connection
+from posthorn.adapters.nats.following import Following
 from posthorn.adapters.nats.permissions import PART_NAMES, inbox_prefix
 from posthorn.adapters.nats.scan_payloads import (
     BUSY,
@@ -110,27 +109,27 @@ class NatsScanServer:
             SCAN_MESSAGE: set(),
             SCAN_STATE: set(),
         }
-        self._client: Client | None = None  # the client that holds the subscriptions
-        self._subscriptions: list[Subscription] = []
-        self._subscribing = asyncio.Lock()
+        self._following = Following(
+            connection,
+            {
+                SCAN_SENDER: self._on_sender,
+                SCAN_MESSAGE: self._on_message,
+                SCAN_REPORT: self._on_report,
+                SCAN_STATE: self._on_state,
+            },
+            queue=SCAN_QUEUE,
+        )
 
     async def __aenter__(self) -> Self:
-        self._connection.on_up(self._subscribe)
-        with suppress(Unavailable):  # the hook does it after the connect
-            await self._subscribe()
-            with suppress(*FAULTS):
-                # from here on the server knows of it; the library's first ping may overtake
-                await self._connection.client.flush()
-                await self._connection.client.flush()
+        await self._following.start()
+        with suppress(*FAULTS):
+            # from here on the server knows of it; the library's first ping may overtake
+            await self._connection.client.flush()
+            await self._connection.client.flush()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._connection.forget(self._subscribe)
-        for subscription in self._subscriptions:
-            # also while the connection is down, or the library would renew it
-            with suppress(Exception):
-                async with asyncio.timeout(2):
-                    await subscription.drain()  # type: ignore[no-untyped-call]
+        await self._following.stop(drains=True)
         running = [task for tasks in self._running.values() for task in tasks]
         if running:
             late = (await asyncio.wait(running, timeout=self._grace_seconds))[1]
@@ -145,24 +144,8 @@ class NatsScanServer:
 
     async def probe(self) -> None:
         """Raise Unavailable while no questions are received."""
-        if not self._connection.is_up or self._client is not self._connection.client:
+        if not self._connection.is_up or not self._following.is_open:
             raise Unavailable("nats", "not connected")
-
-    async def _subscribe(self) -> None:
-        async with self._subscribing:
-            client = self._connection.client
-            if self._client is client:
-                return  # the library renews subscriptions of a client that reconnects
-            self._subscriptions = [
-                await self._connection.subscribe(subject, on_message, SCAN_QUEUE)
-                for subject, on_message in (
-                    (SCAN_SENDER, self._on_sender),
-                    (SCAN_MESSAGE, self._on_message),
-                    (SCAN_REPORT, self._on_report),
-                    (SCAN_STATE, self._on_state),
-                )
-            ]
-            self._client = client
 
     async def _on_sender(self, message: Msg) -> None:
         await self._admit(SCAN_SENDER, message, self._answer_sender)

@@ -1,4 +1,4 @@
-"""Quick resynchronisation at SELECT (QRESYNC, RFC 7162 §3.2.5): what became of a mailbox since the
+"""Quick resynchronisation at SELECT (QRESYNC, RFC 7162 §3.2.5): the changes of a mailbox since the
 client last saw it.
 
 Rules:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 async def resync(session: ImapSession, selected: Selected, opened: Opened, asked: Qresync) -> None:
-    """Tell what became of the mailbox that was just opened. Raises Unavailable, MailboxGone."""
+    """Tell the changes of the mailbox that was just opened. Raises Unavailable, MailboxGone."""
     if asked.uidvalidity != opened.uidvalidity:
         return  # the client knows nothing of this mailbox
     known = merge([(1, opened.uidnext - 1)]) if opened.uidnext > 1 else []

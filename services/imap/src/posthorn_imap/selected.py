@@ -74,7 +74,7 @@ class Selected:
         return numbering.known(messages.resolve(numbering.last_uid))
 
     def learn(self, changes: Changes) -> None:
-        """Note what became of the mailbox."""
+        """Note the changes of the mailbox."""
         known_removed = self.numbering.known(merge(list(changes.removed)))
         self.numbering.learn(changes.added, known_removed)
         for uid in known_removed:

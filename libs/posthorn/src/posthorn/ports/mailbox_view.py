@@ -91,7 +91,7 @@ class EntryFlags:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What became of a mailbox since a modseq, read in one statement."""
+    """Changes of a mailbox since a modseq, read in one statement."""
 
     modseq: int
     """Up to which this tells everything."""
@@ -195,7 +195,7 @@ class MailboxView(Protocol):
         ...
 
     async def changes(self, account: int, mailbox: int, since: int) -> Changes | None:
-        """Return what became of the mailbox since modseq ``since``; None where the change log does
+        """Return the changes of the mailbox since modseq ``since``; None where the change log does
         not go back so far, or there is too much of it: compare with ``reopen``."""
         ...
 

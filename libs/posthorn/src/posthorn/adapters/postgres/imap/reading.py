@@ -1,4 +1,4 @@
-"""Reading a mailbox: its state, its messages, what became of it since a modseq.
+"""Reading a mailbox: its state, its messages, its changes since a modseq.
 
 Theory:
 
@@ -155,7 +155,7 @@ class MailboxReading:
             return await connection.fetchrow(query, account, which)
 
     async def changes(self, account: int, mailbox: int, since: int) -> Changes | None:
-        """Return what became of the mailbox; None when the log does not tell all of it."""
+        """Return the changes of the mailbox; None when the log does not tell all of it."""
         async with self._database.session() as connection:
             rows = await connection.fetch(_CHANGES, account, mailbox, since, MOST_CHANGES)
         if not rows:

@@ -279,7 +279,7 @@ class TestCounters:
     ) -> None:
         ada = await imap.account()
         await imap.seed.rows("DELETE FROM mailbox_subscriptions")
-        monkeypatch.setattr("posthorn.adapters.postgres.imap.folders.MOST_SUBSCRIPTIONS", 2)
+        monkeypatch.setattr("posthorn.adapters.postgres.imap.folder_changes.MOST_SUBSCRIPTIONS", 2)
         for name in ("INBOX", "not there", "INBOX"):
             await imap.folders.subscribe(ada, name)
         await _refused("LIMIT", imap.folders.subscribe(ada, "third"))

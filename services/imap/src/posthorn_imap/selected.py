@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from posthorn.ports.mailbox_view import Changes, EntryFlags, Opened
 from posthorn.wire.imap.numbering import Numbering
-from posthorn.wire.imap.sequence_set import SequenceSet, merge
+from posthorn.wire.imap.sequence_set import merge
 from posthorn_imap.read_ahead import ReadAhead
 
 MOST_TOLD = 20_000
@@ -62,16 +62,6 @@ class Selected:
         elif self.heard_modseq >= 0:
             self.heard_modseq = max(self.heard_modseq, modseq)
         return self.is_behind
-
-    def uids(self, messages: SequenceSet, *, by_uid: bool) -> array[int]:
-        """Return the UIDs, ascending, of a set as the client counts; of ``by_uid`` those that have
-        a number or may exist unannounced (RFC 9051 §6.4.9: UID commands also act on these)."""
-        numbering = self.numbering
-        if messages.is_saved:
-            return self.saved
-        if not by_uid:
-            return numbering.uids_of(messages.resolve(len(numbering)))
-        return numbering.known(messages.resolve(numbering.last_uid))
 
     def learn(self, changes: Changes) -> None:
         """Note the changes of the mailbox."""

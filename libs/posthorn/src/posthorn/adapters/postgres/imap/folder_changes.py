@@ -19,7 +19,7 @@ from typing import Final
 from posthorn.adapters.postgres.database import Connection
 from posthorn.adapters.postgres.imap.moving import REMOVED_AT_ONCE, remove_all, transfer
 from posthorn.adapters.postgres.imap.rows import BOX, Row, mailbox_by_name
-from posthorn.ports.folders import MOST_FOLDERS, MOST_LEVELS, FolderError
+from posthorn.ports.folders import MOST_FOLDERS, MOST_LEVELS, MOST_SUBSCRIPTIONS, FolderError
 from posthorn.wire.imap.mailbox_names import (
     DELIMITER,
     INBOX,
@@ -66,7 +66,17 @@ _TO_FINAL = """
 """
 _SET_ROLE = "UPDATE mailboxes SET role = $3 WHERE account_id = $1 AND mailbox_id = $2"
 _SET_NAME = "UPDATE mailboxes SET name = $3 WHERE account_id = $1 AND mailbox_id = $2"
-_UNSUBSCRIBE = "DELETE FROM mailbox_subscriptions WHERE account_id = $1 AND name = $2"
+_SUBSCRIBE = """
+    INSERT INTO mailbox_subscriptions (account_id, name)
+    SELECT $1, $2::text
+     WHERE (SELECT count(*) FROM mailbox_subscriptions WHERE account_id = $1) < $3
+        OR EXISTS (SELECT FROM mailbox_subscriptions WHERE account_id = $1 AND name = $2)
+    ON CONFLICT (account_id, name) DO UPDATE SET name = excluded.name
+    RETURNING name
+"""
+_UNSUBSCRIBE = (
+    "DELETE FROM mailbox_subscriptions WHERE account_id = $1 AND name = $2 RETURNING name"
+)
 _SUBSCRIBE_TO_ALL = """
     INSERT INTO mailbox_subscriptions (account_id, name) SELECT account_id, name FROM mailboxes WHERE account_id = $1
     ON CONFLICT DO NOTHING
@@ -108,7 +118,7 @@ async def _normalise_names(connection: Connection, account: int) -> None:
         if normal not in names:
             names[normal] = mailbox
             await connection.execute(_SET_NAME, account, mailbox, normal)
-            await connection.execute(_UNSUBSCRIBE, account, name)
+            await unsubscribe(connection, account, name)
 
 
 async def create(connection: Connection, account: int, name: str, role: str | None) -> None:
@@ -212,3 +222,14 @@ async def _make(
     await connection.execute(
         _CREATE, account, last["mailbox_id"], last["uidvalidity"], names, roles
     )
+
+
+async def subscribe(connection: Connection, account: int, name: str) -> None:
+    """Subscribe to a name; a subscription that is there is no error. Raises FolderError: LIMIT."""
+    if not await connection.fetch(_SUBSCRIBE, account, name, MOST_SUBSCRIPTIONS):
+        raise FolderError("LIMIT", f"more than {MOST_SUBSCRIPTIONS} subscriptions")
+
+
+async def unsubscribe(connection: Connection, account: int, name: str) -> bool:
+    """End a subscription; return whether there was one."""
+    return bool(await connection.fetch(_UNSUBSCRIBE, account, name))

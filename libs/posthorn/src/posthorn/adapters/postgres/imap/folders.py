@@ -18,9 +18,7 @@ from posthorn.adapters.postgres.mailboxes.changes import recount
 from posthorn.ports.access import Ending, FamiliarNetwork, Proof
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.folders import (
-    MOST_SUBSCRIPTIONS,
     Folder,
-    FolderError,
     FolderList,
     ImapAccount,
     Quota,
@@ -38,15 +36,6 @@ _LOGIN = f"""
 _BY_NAME = f"{BOX} AND name = $2"
 _SUBSCRIBED = "SELECT name FROM mailbox_subscriptions WHERE account_id = $1"
 _QUOTA = "SELECT used_bytes, quota_bytes, used_messages FROM accounts WHERE id = $1"
-_SUBSCRIBE = """
-    INSERT INTO mailbox_subscriptions (account_id, name)
-    SELECT $1, $2::text
-     WHERE (SELECT count(*) FROM mailbox_subscriptions WHERE account_id = $1) < $3
-        OR EXISTS (SELECT FROM mailbox_subscriptions WHERE account_id = $1 AND name = $2)
-    ON CONFLICT (account_id, name) DO UPDATE SET name = excluded.name
-    RETURNING name
-"""
-_UNSUBSCRIBE = "DELETE FROM mailbox_subscriptions WHERE account_id = $1 AND name = $2"
 
 
 class PostgresFolders:
@@ -159,13 +148,12 @@ class PostgresFolders:
         folder_changes.check_levels([name])
         async with self._database.transaction() as connection:
             await _lock(connection, account)
-            if not await connection.fetch(_SUBSCRIBE, account, name, MOST_SUBSCRIPTIONS):
-                raise FolderError("LIMIT", f"more than {MOST_SUBSCRIPTIONS} subscriptions")
+            await folder_changes.subscribe(connection, account, name)
 
     async def unsubscribe(self, account: int, name: str) -> None:
         """End a subscription."""
         async with self._database.session() as connection:
-            await connection.execute(_UNSUBSCRIBE, account, name)
+            await folder_changes.unsubscribe(connection, account, name)
 
     async def quota(self, account: int) -> Quota:
         """Return use and limit."""

@@ -61,11 +61,6 @@ _SET_FLAGS = f"""
     )
     SELECT mailbox_id, modseq, known FROM boxes
 """
-_SUBSCRIBE = """
-    INSERT INTO mailbox_subscriptions (account_id, name) VALUES ($1, $2) ON CONFLICT DO NOTHING
-"""
-_UNSUBSCRIBE = "DELETE FROM mailbox_subscriptions WHERE account_id = $1 AND name = $2"
-_SUBSCRIPTIONS = "SELECT count(*) FROM mailbox_subscriptions WHERE account_id = $1"
 
 
 async def set_flags(
@@ -102,15 +97,14 @@ async def change_mailbox(
             await folder_changes.rename(connection, account, number, name, change.name)
         except FolderError as error:
             raise Conflict(f"{name} cannot become {change.name}: {error.reason}") from error
-        if change.subscribed is None and await connection.fetchval(
-            f"WITH gone AS ({_UNSUBSCRIBE} RETURNING 1) SELECT count(*) > 0 FROM gone", number, name
-        ):
-            await connection.execute(_SUBSCRIBE, number, change.name)
+        if change.subscribed is None and await folder_changes.unsubscribe(connection, number, name):
+            await folder_changes.subscribe(connection, number, change.name)
         name = change.name
     if change.subscribed:
-        if await connection.fetchval(_SUBSCRIPTIONS, number) >= MOST_SUBSCRIPTIONS:
-            raise Conflict(f"an account has at most {MOST_SUBSCRIPTIONS} subscriptions")
-        await connection.execute(_SUBSCRIBE, number, name)
+        try:
+            await folder_changes.subscribe(connection, number, name)
+        except FolderError:
+            raise Conflict(f"an account has at most {MOST_SUBSCRIPTIONS} subscriptions") from None
     elif change.subscribed is False:
-        await connection.execute(_UNSUBSCRIBE, number, name)
+        await folder_changes.unsubscribe(connection, number, name)
     return name

@@ -21,7 +21,6 @@ import asyncio
 import structlog
 from prometheus_client import Counter, Gauge
 
-from posthorn.runtime.session import LINGER_SECONDS
 from posthorn.wire.imap.deflate import Deflate
 from posthorn.wire.imap.machine import Machine
 from posthorn.wire.imap.states import Channel
@@ -70,8 +69,6 @@ class ImapProtocol(Pump, asyncio.BufferedProtocol):
         self._is_leaving = False
         self._has_turn = False  # to end in a drain
         self._since = self._began = self._told = context.wheel.clock()
-        self._linger_timer: asyncio.TimerHandle | None = None
-        self._close_by = 0.0
 
     # from the transport
 
@@ -140,8 +137,6 @@ class ImapProtocol(Pump, asyncio.BufferedProtocol):
         """Leave once what is under way has ended."""
         self._is_closing = True
         self._wheel.forget(self)
-        if self._linger_timer is not None:
-            self._linger_timer.cancel()
         if self._work is None:
             self._leave()
 
@@ -271,11 +266,7 @@ class ImapProtocol(Pump, asyncio.BufferedProtocol):
             self.cut()
             return
         self._is_closing = True
-        self.stop_stall_timer()  # it has time to take the rest, and no more
-        self.stream.close()
-        if not self.is_lost:
-            self._close_by = self.loop.time() + self._limits.write
-            self._linger()
+        self.close_stream()
 
     def _go_down(self) -> None:
         self.send(GOING_DOWN)
@@ -346,16 +337,3 @@ class ImapProtocol(Pump, asyncio.BufferedProtocol):
         _timeouts.labels("write").inc()
         self._session.ending = "write time-out"
         self.cut()
-
-    def _linger(self) -> None:
-        """See that a closed connection ends: a client may take nothing more, or not answer the
-        end of TLS."""
-        self._linger_timer = self.loop.call_later(
-            min(LINGER_SECONDS, self._limits.write), self._lingered
-        )
-
-    def _lingered(self) -> None:
-        if self.stream.get_write_buffer_size() and self.loop.time() < self._close_by:
-            self._linger()
-        else:
-            self.cut()

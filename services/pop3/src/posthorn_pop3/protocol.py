@@ -23,7 +23,7 @@ import asyncio
 import structlog
 from prometheus_client import Counter, Gauge
 
-from posthorn.runtime.session import LINGER_SECONDS, Deadline, SessionProtocol
+from posthorn.runtime.session import Deadline, SessionProtocol
 from posthorn.wire.pop3.machine import Machine, Signal
 from posthorn.wire.pop3.states import Channel
 from posthorn_pop3.context import ServerContext
@@ -77,8 +77,6 @@ class Pop3Protocol(SessionProtocol, asyncio.BufferedProtocol):
         self._login_deadline = Deadline(self.loop, self._login_timed_out)
         self._life_deadline = Deadline(self.loop, self._life_over)
         self._idle_timer: asyncio.TimerHandle | None = None
-        self._linger_timer: asyncio.TimerHandle | None = None
-        self._close_by = 0.0
 
     # from the transport
 
@@ -150,9 +148,8 @@ class Pop3Protocol(SessionProtocol, asyncio.BufferedProtocol):
         self._is_closing = True
         self._login_deadline.close()
         self._life_deadline.close()
-        for timer in (self._idle_timer, self._linger_timer):
-            if timer is not None:
-                timer.cancel()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
         if self._work is None:
             self._leave()
 
@@ -218,11 +215,7 @@ class Pop3Protocol(SessionProtocol, asyncio.BufferedProtocol):
             return
         self.flush()
         self._is_closing = True
-        self.stop_stall_timer()  # it has time to take the rest, and no more
-        self.stream.close()
-        if not self.is_lost:
-            self._close_by = self.loop.time() + self._times.write
-            self._linger()
+        self.close_stream()
 
     def cut(self) -> None:
         """Close at once; what is queued is lost."""
@@ -416,16 +409,3 @@ class Pop3Protocol(SessionProtocol, asyncio.BufferedProtocol):
         _timeouts.labels("write").inc()
         self._session.ending = "write time-out"
         self.cut()
-
-    def _linger(self) -> None:
-        """See that a closed connection ends: a client may take nothing more, or not answer the
-        end of TLS."""
-        self._linger_timer = self.loop.call_later(
-            min(LINGER_SECONDS, self._times.write), self._lingered
-        )
-
-    def _lingered(self) -> None:
-        if self.stream.get_write_buffer_size() and self.loop.time() < self._close_by:
-            self._linger()
-        else:
-            self.cut()

@@ -124,6 +124,8 @@ class SessionProtocol(asyncio.BaseProtocol, ABC):
         self._write_seconds = write_seconds
         self._stall_timer: asyncio.TimerHandle | None = None
         self._untaken = 0  # bytes that lay in the transport when the timer was set
+        self._linger_timer: asyncio.TimerHandle | None = None
+        self._close_by = 0.0
 
     # what subclasses do
 
@@ -156,6 +158,10 @@ class SessionProtocol(asyncio.BaseProtocol, ABC):
         """Cut a client that has taken nothing for ``write_seconds``."""
         self.stream.abort()
 
+    def cut(self) -> None:
+        """Close at once; what is queued is lost."""
+        self.stream.abort()
+
     # from the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -176,6 +182,8 @@ class SessionProtocol(asyncio.BaseProtocol, ABC):
             return
         self.is_lost = True
         self.stop_stall_timer()
+        if self._linger_timer is not None:
+            self._linger_timer.cancel()
         self._unblock()
         self.lost(error)
 
@@ -277,6 +285,16 @@ class SessionProtocol(asyncio.BaseProtocol, ABC):
         self.is_reading = True
         self.is_secure = True
 
+    def close_stream(self) -> None:
+        """Close after what was written has been taken, for which there is as much time as for any
+        write (``write_seconds``, which must be given)."""
+        assert self._write_seconds is not None
+        self.stop_stall_timer()  # it has time to take the rest, and no more
+        self.stream.close()
+        if not self.is_lost:
+            self._close_by = self.loop.time() + self._write_seconds
+            self._linger(self._write_seconds)
+
     def stop_stall_timer(self) -> None:
         """Wait no more for the client to take what was sent."""
         if self._stall_timer is not None:
@@ -289,6 +307,19 @@ class SessionProtocol(asyncio.BaseProtocol, ABC):
         if self._unblocked is not None and not self._unblocked.done():
             self._unblocked.set_result(None)
         self._unblocked = None
+
+    def _linger(self, write_seconds: float) -> None:
+        """See that a closed connection ends: a client may take nothing more, or not answer the
+        end of TLS."""
+        self._linger_timer = self.loop.call_later(
+            min(LINGER_SECONDS, write_seconds), self._lingered, write_seconds
+        )
+
+    def _lingered(self, write_seconds: float) -> None:
+        if self.stream.get_write_buffer_size() and self.loop.time() < self._close_by:
+            self._linger(write_seconds)
+        else:
+            self.cut()
 
     def _look_for_stall(self) -> None:
         assert self._write_seconds is not None

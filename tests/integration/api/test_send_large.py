@@ -165,7 +165,7 @@ async def test_a_document_that_would_become_millions_of_objects_is_refused(
     def read_whole(*arguments: Any, **options: Any) -> None:
         raise AssertionError("it is refused before it is read")
 
-    monkeypatch.setattr(large_json.json, "loads", read_whole)
+    monkeypatch.setattr("posthorn_api.http.large_json.json.loads", read_whole)
     bomb = b'{"from": "alice@example.test", "to": [' + b"{}," * (10 * MIB) + b"{}]}"
     answer = await api.client.post("/v1/send", content=bomb, headers=JSON, timeout=60)
     monkeypatch.undo()

@@ -48,6 +48,7 @@ from posthorn_api.forwards.service import Confirmations
 from posthorn_api.http import openapi as docs
 from posthorn_api.http.guard import Guard
 from posthorn_api.http.rate_limit import RateLimit
+from posthorn_api.login.oidc import OidcLogin
 from posthorn_api.pending import Pending, PendingEvents
 from posthorn_api.sending.service import SendingLimits
 from posthorn_api.services import OverNats, ServiceOptions, build
@@ -222,6 +223,7 @@ async def running_api(
     watch_addresses: tuple[str, ...] = (),
     http_limits: HttpLimits | None = None,
     digests: DigestOptions | None = None,
+    oidc_login: Callable[[Tokens], OidcLogin | None] | None = None,
 ) -> AsyncIterator[Api]:
     """Run the API without NATS; a test may have a publication and dead letters arrive.
     ``bootstrap`` needs the database."""
@@ -249,6 +251,7 @@ async def running_api(
                 watch_addresses=watch_addresses,
             ),
             tokens=tokens or (lambda _: None),
+            oidc_login=oidc_login or (lambda _: None),
         )
         if bootstrap:
             await built.keys.ensure_bootstrap(hash_of_key(ADMIN_KEY))

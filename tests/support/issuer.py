@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qs
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1
@@ -55,6 +56,8 @@ class Issuer:
     """Put over what it says of itself."""
     is_down: bool = False
     fetched: list[str] = field(default_factory=list)
+    redeem: Callable[[dict[str, str], str], dict[str, Any]] = lambda _form, _basic: {}
+    """What the token endpoint answers to a form and the credentials of HTTP Basic."""
 
     def token(
         self,
@@ -85,6 +88,12 @@ class Issuer:
         self.fetched.append(request.url.path)
         if self.is_down:
             return Response(status_code=503)
+        if request.method == "POST":
+            form = {name: found[0] for name, found in parse_qs(await request.body()).items()}
+            plain = {name.decode(): found.decode() for name, found in form.items()}
+            basic = request.headers.get("authorization", "").removeprefix("Basic ")
+            answer = self.redeem(plain, basic)
+            return JSONResponse(answer, 400 if "error" in answer else 200)
         if request.url.path.endswith("/.well-known/openid-configuration"):
             return JSONResponse(
                 {"issuer": self.url, "jwks_uri": f"{self.url}/keys", **self.configuration}

@@ -42,6 +42,8 @@ from posthorn_api.http.guard import Guard
 from posthorn_api.http.large_bodies import SEND_PATH
 from posthorn_api.http.permissions import RULES
 from posthorn_api.http.problems import problem_of
+from posthorn_api.login import routes as login_routes
+from posthorn_api.login.service import LoginService
 from posthorn_api.mailboxes import message_routes as mail_routes
 from posthorn_api.mailboxes import routes as mailbox_routes
 from posthorn_api.mailboxes import structure_routes
@@ -65,6 +67,8 @@ from posthorn_api.webhooks import routes as webhook_routes
 from posthorn_api.webhooks.service import WebhookService
 
 ROUTERS = (
+    login_routes.login,
+    login_routes.known,
     tenancy_routes.tenants,
     tenancy_routes.api_keys,
     directory_routes.domains,
@@ -103,6 +107,7 @@ ROUTERS = (
 class Services:
     """The services behind the operations."""
 
+    logins: LoginService
     directory: DirectoryService
     mailboxes: MailboxService
     transfers: TransferService
@@ -159,6 +164,7 @@ def create_app(
             *public_routes(parts.public_pages),
             *confirmation_pages(parts.forwards),
             *release_pages(parts.digests),
+            *login_routes.oidc_pages(parts.logins),
         ]
     )
     limits = (

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from posthorn.adapters.blobs.config import open_blobs
 from posthorn.adapters.blobs.segments import SegmentReader
 from posthorn.adapters.dns import DnsResolver
-from posthorn.adapters.issuer_fetch import fetch
+from posthorn.adapters.issuer_fetch import HttpIssuer, fetch
 from posthorn.adapters.nats.bucket import NatsDirectoryBucket
 from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.dead_letters import NatsDeadLetters
@@ -47,6 +47,7 @@ from posthorn_api.defence.watch import ListingWatch
 from posthorn_api.directory.publisher import REMOVED_LEAST, REMOVED_SHARE, Publisher
 from posthorn_api.dns.service import LOOKUP_SECONDS
 from posthorn_api.events.reader import EventReader
+from posthorn_api.login.oidc import OidcLogin
 from posthorn_api.reports.reader import ReportReader
 from posthorn_api.reports.sender import ReportSender
 from posthorn_api.services import OverNats, ServiceOptions, build
@@ -95,6 +96,12 @@ async def start(process: Process) -> None:
             settings.oidc, issuer, tenants, secret_box.derived("idempotency of tokens")[0]
         )
 
+    def oidc_login(verifier: Tokens) -> OidcLogin | None:
+        client = settings.oidc_client
+        if client is None or settings.oidc_issuer is None:
+            return None
+        return OidcLogin(client, HttpIssuer(settings.oidc_issuer), verifier, secret_box)
+
     built = build(
         database=database,
         blobs=blobs,
@@ -105,13 +112,16 @@ async def start(process: Process) -> None:
         late=late,
         options=options,
         tokens=tokens,
+        oidc_login=oidc_login,
         wake_webhooks=sender.wake,
     )
     services = built.services
     reading = _Reading(
         PostgresEventCheckpoint(database), PostgresStatistics(database), dispatch, sender
     )
-    upkeep = Upkeep(built.administration, built.keys, built.idempotency, settings.admin_key)
+    upkeep = Upkeep(
+        built.administration, built.keys, built.idempotency, settings.admin_key, built.sessions
+    )
     process.health.add_check("postgres", upkeep.probe)
     process.health.add_check("installation", guard.probe)
     process.health.add_check("clock", guard.probe_clock)

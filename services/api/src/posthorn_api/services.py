@@ -11,6 +11,7 @@ from posthorn.adapters.dkim import generate
 from posthorn.adapters.dns import DnsResolver
 from posthorn.adapters.postgres.access.api_keys import PostgresApiKeys
 from posthorn.adapters.postgres.access.audit import PostgresAudit
+from posthorn.adapters.postgres.access.browser_sessions import PostgresBrowserSessions
 from posthorn.adapters.postgres.access.idempotency import PostgresIdempotency
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.directory.administration import PostgresAdministration
@@ -65,6 +66,8 @@ from posthorn_api.forwards.service import Confirmations
 from posthorn_api.http.guard import Guard
 from posthorn_api.http.large_bodies import LargeBodies
 from posthorn_api.http.rate_limit import RateLimit
+from posthorn_api.login.oidc import OidcLogin
+from posthorn_api.login.service import LoginService
 from posthorn_api.mailboxes.service import MailboxService
 from posthorn_api.pending import Pending, PendingEvents
 from posthorn_api.quarantine.service import QuarantineService
@@ -147,6 +150,7 @@ class Built:
     keys: PostgresApiKeys
     idempotency: PostgresIdempotency
     administration: PostgresAdministration
+    sessions: PostgresBrowserSessions
 
 
 def build(
@@ -160,10 +164,11 @@ def build(
     late: OverNats,
     options: ServiceOptions,
     tokens: Callable[[Tenants], Tokens | None] = lambda _: None,
+    oidc_login: Callable[[Tokens], OidcLogin | None] = lambda _: None,
     wake_webhooks: Callable[[], None] = lambda: None,
 ) -> Built:
-    """Put the services together. ``tokens`` makes what verifies OIDC tokens; ``wake_webhooks``
-    has new deliveries sent at once."""
+    """Put the services together. ``tokens`` makes what verifies OIDC tokens, ``oidc_login`` what
+    signs browsers in at the issuer; ``wake_webhooks`` has new deliveries sent at once."""
     sending_limits, policy, wait_seconds = (
         options.sending,
         options.forward_policy,
@@ -208,7 +213,10 @@ def build(
     account_mail = PostgresAccountMail(database, late.hints.announce)
     classifications = PostgresClassifications(database, late.hints.announce)
     quarantine = PostgresQuarantine(database, announce=late.hints.announce)
+    sessions, verifier = PostgresBrowserSessions(database), tokens(tenants)
+    logins = AccountLogins(options.login_limits, PostgresSenders(database), throttle, passwords)
     services = Services(
+        logins=LoginService(sessions, logins, None if verifier is None else oidc_login(verifier)),
         directory=directory,
         mailboxes=MailboxService(
             account_mail,
@@ -286,8 +294,9 @@ def build(
         idempotency,
         audit,
         LargeBodies(options.large_bodies) if options.large_bodies is not None else None,
-        tokens(tenants),
-        AccountLogins(options.login_limits, PostgresSenders(database), throttle, passwords),
+        verifier,
+        logins,
         options.rates,
+        sessions,
     )
-    return Built(services, guard, keys, idempotency, administration)
+    return Built(services, guard, keys, idempotency, administration, sessions)

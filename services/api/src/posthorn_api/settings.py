@@ -45,6 +45,7 @@ from posthorn.wire.mta_sts import Mode
 from posthorn_api.auth.tokens import Trust
 from posthorn_api.digests.settings import DigestSettings
 from posthorn_api.http.rate_limit import RateLimit
+from posthorn_api.login.oidc import OidcClient
 from posthorn_api.sending.service import SendingLimits
 
 Count = Annotated[int, Field(ge=1)]
@@ -186,6 +187,21 @@ class OidcSettings(OidcIssuerSettings):
     oidc_platform: bool = False
     """Whether a token that names no tenant is taken, for the whole platform; only such a one can
     be a platform admin's."""
+    oidc_client_id: str | None = None
+    """The client that this API is at the issuer, for sign-ins of browsers by the code flow; unset,
+    nobody signs in there. Its ID tokens must have the claims with role and tenant."""
+    oidc_client_secret: SecretStr | None = None
+    """The client's secret; unset, it is a public client, protected by PKCE alone."""
+    oidc_redirect_uri: str | None = None
+    """Where the issuer sends browsers back to, as registered there; unset,
+    ``https://<public_web>/v1/login/oidc/callback``."""
+    oidc_name: Annotated[str, Field(min_length=1, max_length=100)] = "Single sign-on"
+    """Name of the issuer on the sign-in page."""
+
+    @field_validator("oidc_client_id", "oidc_client_secret", "oidc_redirect_uri", mode="before")
+    @classmethod
+    def _blank_is_no_client(cls, value: object) -> object:
+        return None if value == "" else value
 
     @property
     def oidc(self) -> Trust | None:
@@ -320,6 +336,19 @@ class ApiSettings(
         if self.api_admin_key is not None and self.api_admin_key_file is not None:
             raise ValueError("API_ADMIN_KEY and API_ADMIN_KEY_FILE must not both be set")
         return self
+
+    @property
+    def oidc_client(self) -> OidcClient | None:
+        """How browsers sign in at the issuer; None: they do not."""
+        if self.oidc_issuer is None or self.oidc_client_id is None:
+            return None
+        secret = self.oidc_client_secret
+        return OidcClient(
+            self.oidc_client_id,
+            None if secret is None else secret.get_secret_value() or None,
+            self.oidc_redirect_uri or f"https://{self.presence.web}/v1/login/oidc/callback",
+            self.oidc_name,
+        )
 
     @property
     def rate_limit(self) -> RateLimit:

@@ -9,6 +9,7 @@ import structlog
 
 from posthorn.ports.administration import Administration
 from posthorn.ports.api_keys import ApiKeys
+from posthorn.ports.browser_sessions import BrowserSessions
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.idempotency import Idempotency
 from posthorn_api.tenants.service import hash_of_key
@@ -28,7 +29,9 @@ class Upkeep:
         keys: ApiKeys,
         idempotency: Idempotency,
         admin_key: str | None,
+        sessions: BrowserSessions,
     ) -> None:
+        self._sessions = sessions
         self._administration = administration
         self._keys = keys
         self._idempotency = idempotency
@@ -54,8 +57,9 @@ class Upkeep:
                     self._done = True
                 if time.monotonic() >= expire_at:
                     gone = await self._idempotency.expire()
+                    ended = await self._sessions.expire()
                     expire_at = time.monotonic() + _EXPIRE_SECONDS
-                    log.info("old answers forgotten", answers=gone)
+                    log.info("old answers forgotten", answers=gone, sessions=ended)
             except Unavailable as fault:
                 log.warning("the database does not serve yet", detail=str(fault))
             await asyncio.sleep(_EXPIRE_SECONDS / 60 if self._done else _RETRY_SECONDS)

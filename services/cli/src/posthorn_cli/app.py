@@ -22,7 +22,9 @@ from posthorn_cli.commands import (
     filtering,
     import_from,
     key,
+    login,
     mailbox,
+    me,
     message,
     quarantine,
     queue,
@@ -47,7 +49,7 @@ app = typer.Typer(
     epilog=EXIT_CODES,
 )
 
-for part in (sending.app, doctor.app, defence.app, config.app):
+for part in (login.app, sending.app, doctor.app, defence.app, config.app):
     app.add_typer(part)
 
 for name, part in (
@@ -74,6 +76,7 @@ for name, part in (
     ("stats", stats.stats),
     ("report", report.reports),
     ("audit", audit.audit),
+    ("me", me.me),
 ):
     app.add_typer(part, name=name)
 

@@ -1,4 +1,5 @@
-"""Documents of an issuer of tokens over HTTPS, for ``posthorn.runtime.oidc.keys``.
+"""Documents of an issuer of tokens over HTTPS, for ``posthorn.runtime.oidc.keys``, and its token
+endpoint.
 
 No redirect is followed, and no proxy of the environment is used.
 """
@@ -6,7 +7,11 @@ No redirect is followed, and no proxy of the environment is used.
 from __future__ import annotations
 
 import asyncio
-from urllib.parse import urlsplit
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 import certifi
 import httpcore
@@ -16,14 +21,65 @@ from posthorn.runtime.tls import verifying_context
 
 FETCH_SECONDS = 5.0
 """How long the issuer may take for one document."""
+_REMEMBER_SECONDS = 600.0
 _MOST_BYTES = 256 * 1024
 
 
 async def fetch(url: str) -> bytes:
     """GET a document. Raises Unavailable."""
+    status, data = await _asked("GET", url, {}, None)
+    if status != 200:
+        raise Unavailable("oidc", f"the issuer answers {status}")
+    return data
+
+
+class HttpIssuer:
+    """An issuer's configuration and its token endpoint."""
+
+    def __init__(self, issuer: str) -> None:
+        self._issuer = issuer
+        self._known: tuple[float, Mapping[str, Any]] | None = None
+
+    async def configuration(self) -> Mapping[str, Any]:
+        """Return the configuration (OpenID Connect Discovery 1.0 §4), as it was within the last
+        ten minutes. Raises Unavailable."""
+        if self._known is not None and time.monotonic() - self._known[0] < _REMEMBER_SECONDS:
+            return self._known[1]
+        place = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
+        found = _object(await fetch(place))
+        if found.get("issuer") != self._issuer:
+            raise Unavailable("oidc", "the configuration is another issuer's")
+        self._known = time.monotonic(), found
+        return found
+
+    async def post(self, url: str, form: Mapping[str, str], basic: str | None) -> Mapping[str, Any]:
+        """POST a form; return the JSON object of the answer, whatever its status below 500. Raises
+        Unavailable."""
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        if basic is not None:
+            headers["Authorization"] = f"Basic {basic}"
+        status, data = await _asked("POST", url, headers, urlencode(form).encode())
+        if status >= 500:
+            raise Unavailable("oidc", f"the issuer answers {status}")
+        return _object(data)
+
+
+def _object(data: bytes) -> Mapping[str, Any]:
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise Unavailable("oidc", "the issuer's document is no JSON object")
+    return document
+
+
+async def _asked(
+    method: str, url: str, headers: Mapping[str, str], content: bytes | None
+) -> tuple[int, bytes]:
     try:
         async with asyncio.timeout(FETCH_SECONDS):
-            return await _fetch(url)
+            return await _ask(method, url, headers, content)
     except (
         OSError,
         EOFError,
@@ -37,8 +93,10 @@ async def fetch(url: str) -> bytes:
         ) from None
 
 
-async def _fetch(url: str) -> bytes:
-    headers = [
+async def _ask(
+    method: str, url: str, headers: Mapping[str, str], content: bytes | None
+) -> tuple[int, bytes]:
+    fields = [
         ("Host", urlsplit(url).netloc),
         ("Accept", "application/json"),
         ("Accept-Encoding", "identity"),
@@ -48,13 +106,16 @@ async def _fetch(url: str) -> bytes:
     trust.load_verify_locations(certifi.where())
     async with (
         httpcore.AsyncConnectionPool(ssl_context=trust) as pool,
-        pool.stream("GET", url, headers=[*headers, ("User-Agent", "posthorn")]) as response,
+        pool.stream(
+            method,
+            url,
+            headers=[*fields, *headers.items(), ("User-Agent", "posthorn")],
+            content=content,
+        ) as response,
     ):
         data = b""
         async for part in response.aiter_stream():
             data += part
             if len(data) > _MOST_BYTES:
                 raise Unavailable("oidc", "the issuer's document is too long")
-        if response.status != 200:
-            raise Unavailable("oidc", f"the issuer answers {response.status}")
-        return data
+        return response.status, data

@@ -16,8 +16,9 @@ class ApiKeys(Protocol):
     """``tenant`` is the caller's, as in ``ports.administration``. Every method raises
     Unavailable."""
 
-    async def by_hash(self, key_hash: bytes) -> ApiKey | None:
-        """Return the key with this hash, even when it has expired; record its use."""
+    async def by_hash(self, key_hash: bytes, client: str = "") -> ApiKey | None:
+        """Return the key with this hash, even when it has expired; record its use, and the IP
+        address ``client`` where one is given."""
         ...
 
     async def ensure_bootstrap(self, key_hash: bytes) -> None:
@@ -85,3 +86,11 @@ class ApiKey:
     """Whether it may read the content of mailboxes, a permission separate from the role."""
     account: str | None = None
     """The address of the account that is calling; None: a key or a token."""
+    account_id: int | None = None
+    """The id of that account."""
+    is_token: bool = False
+    """Whether the caller is known by an issuer's token; else by a key or an account's password."""
+    networks: tuple[str, ...] = ()
+    """CIDR networks that the key may be used from; empty: any."""
+    last_used_address: str | None = None
+    """IP address of the client that used it last."""

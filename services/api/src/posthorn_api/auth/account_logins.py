@@ -1,11 +1,11 @@
-"""Holders of accounts at the API: HTTP Basic with an address and the account's own password (RFC
-7617).
+"""Holders of accounts at the API: an address and the account's own password, by HTTP Basic (RFC
+7617) or at the sign-in of a browser.
 
 Rules:
 
 - App passwords are for programs that read or send mail, and open nothing here.
 - Failures are counted with those of IMAP, POP3 and submission (``posthorn.runtime.login_throttle``), and
-  so are familiar networks.
+  so are familiar networks. The networks that an account may log in from hold here too.
 - A refusal does not tell whether the account exists, and takes as long either way.
 """
 
@@ -14,6 +14,8 @@ from __future__ import annotations
 import base64
 from uuid import NAMESPACE_URL, uuid5
 
+from posthorn.model.networks import is_within
+from posthorn.ports.access import digest_of
 from posthorn.ports.accounts import AccountState
 from posthorn.ports.api_keys import ApiKey, Role
 from posthorn.ports.sending import Senders, Throttle
@@ -46,7 +48,16 @@ class AccountLogins:
         Raises 401 for wrong ones, 403 for a suspended account, 429 after too many failures,
         Unavailable and passwords.Busy.
         """
-        address, password = _read(credentials)
+        name, password = _read(credentials)
+        return (await self.verify(name, password, client))[0]
+
+    async def verify(self, name: str, password: str, client: str) -> tuple[ApiKey, bytes]:
+        """Return the account of that address and password, and the digest of the stored hash of
+        the password. Raises as ``caller``."""
+        try:
+            address = str(parse_address(name))
+        except AddressError:
+            address = ""
         client_network = client_network_of(address, client)
         known = await self._senders.credentials(address, client_network) if address else None
         familiar = known is not None and known.network_age is not None
@@ -61,16 +72,25 @@ class AccountLogins:
             ):
                 await attempt.wrong()
                 raise _wrong()
-        self._familiar_networks.note(known.account, client_network, known.network_age)
         if known.state is AccountState.SUSPENDED:
             raise Problem(403, "forbidden", "the account is suspended")
+        if not is_within(client, known.networks):
+            raise Problem(403, "forbidden", "the account may not be used from your network")
+        self._familiar_networks.note(known.account, client_network, known.network_age)
         number = uuid5(NAMESPACE_URL, f"account:{known.account}")
-        return ApiKey(number, known.address, Role.ACCOUNT, known.tenant, account=known.address)
+        caller = ApiKey(
+            number,
+            known.address,
+            Role.ACCOUNT,
+            known.tenant,
+            account=known.address,
+            account_id=known.account,
+        )
+        return caller, digest_of(known.password_hash)
 
 
 def _read(credentials: str) -> tuple[str, str]:
-    """Return the canonical address, or an empty one where the name is no address, and the
-    password."""
+    """Return name and password."""
     try:
         name, separator, password = (
             base64.b64decode(credentials[:_LONGEST], validate=True).decode().partition(":")
@@ -79,10 +99,7 @@ def _read(credentials: str) -> tuple[str, str]:
         raise _wrong() from None
     if not separator or not password:
         raise _wrong()
-    try:
-        return str(parse_address(name)), password
-    except AddressError:
-        return "", password
+    return name, password
 
 
 def _wrong() -> Problem:

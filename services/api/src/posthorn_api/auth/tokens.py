@@ -100,6 +100,24 @@ class Tokens:
         _tokens.labels("taken").inc()
         return caller
 
+    async def identify(self, token: str, audience: str, nonce: str) -> ApiKey:
+        """Return whose ID token it is, meant for the client ``audience`` (OpenID Connect Core
+        §3.1.3.7). Raises as ``caller``, and 401 for a nonce that is not this one."""
+        trust = self._trust
+        try:
+            claims = await verified_claims(
+                token,
+                self._keys,
+                issuer=trust.issuer,
+                audiences=(audience,),
+                leeway_seconds=trust.leeway_seconds,
+            )
+        except TokenRefused as refused:
+            raise unauthorized(str(refused), shown=True) from None
+        if not hmac.compare_digest(str(claims.get("nonce", "")).encode(), nonce.encode()):
+            raise unauthorized("this token is of another sign-in", shown=True)
+        return await self._judged(claims)
+
     async def _claims(self, token: str) -> Mapping[str, Any]:
         """Return what a token says that is the issuer's, meant for us, and in force."""
         trust = self._trust
@@ -138,6 +156,7 @@ class Tokens:
             None if standing is None else standing.id,
             tenant_name=None if standing is None else standing.name,
             message_content=role in (Role.PLATFORM_ADMIN, Role.TENANT_ADMIN),
+            is_token=True,
         )
 
     async def _standing(self, named: object) -> TenantRef:

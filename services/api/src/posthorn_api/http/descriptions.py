@@ -9,7 +9,8 @@ The administration API of Posthorn: tenants, domains, accounts, mailboxes, the o
 **Authentication.** Every request under `/v1` carries an API key or, if an OpenID Connect issuer is configured, one of its
 tokens: `Authorization: Bearer <key>`. A key belongs to a tenant or to the whole platform. Objects of other tenants are
 answered with 404 (not found). A key of a suspended tenant is answered with 403 (forbidden); the accounts of that tenant can
-neither log in nor send, but still receive mail.
+neither log in nor send, but still receive mail. Browsers sign in by `POST /v1/login` and then show a cookie. The holder of an
+account authenticates with its address and password, by a session or by HTTP Basic, and reaches only what is its own.
 
 **Errors** are problem documents (RFC 9457) of the media type `application/problem+json`: `type` identifies the kind of
 error, `detail` explains it, and `errors` names the fields that failed validation.
@@ -26,6 +27,8 @@ one.
 """
 
 TAGS = {
+    "Sign-in": "Browsers sign in with a key, with the address and password of an account, or at the OpenID Connect issuer,"
+    " and get a session as a cookie. Every caller can ask who it is and what it may do.",
     "Tenants": "A tenant owns domains, API keys, webhooks and messages in the queue, and has limits of its own. What belongs"
     " to one tenant is invisible to the others. The tenant `default` always exists.",
     "API keys": "A key authenticates a program or a person to this API. It belongs to a tenant or to the whole platform, has"

@@ -61,6 +61,25 @@ _WEBHOOK = {
 }
 
 _ANSWERS: dict[str, dict[str, Any]] = {
+    "OidcMethodView": {"name": "Example ID"},
+    "LoginMethodsView": {"key": True, "account": True, "oidc": {"name": "Example ID"}},
+    "LoginLinkView": {
+        "link": "shown once, here",
+        "path": "/console/login#link=shown-once-here",
+        "expires_at": _LATER,
+    },
+    "MeTenantView": {"id": _ID, "name": "acme"},
+    "MeAccountView": {"id": 17, "address": "carol@example.org"},
+    "MeView": {
+        "kind": "key",
+        "name": "deploy",
+        "role": "tenant-admin",
+        "tenant": {"id": _ID, "name": "acme"},
+        "account": None,
+        "expires_at": _LATER,
+        "operations": ["getMe", "listDomains"],
+        "version": "1.0.0",
+    },
     "TenantView": {
         "id": _ID,
         "name": "acme",

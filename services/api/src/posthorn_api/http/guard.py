@@ -13,6 +13,9 @@ Rules:
   answer is 503.
 - Who shows the password of an account (``account_logins``) is that account, and reaches its own
   address alone.
+- Who has signed in by a browser shows a session (``login``), by a cookie, or like a key. Browsers
+  send the cookie unasked: a change by cookie is refused unless the browser says that a page of ours
+  asks for it (``Sec-Fetch-Site``).
 - A change that succeeds has a line in the audit log. What changes things writes it in its own
   transaction; of the rest the line is written here, right after.
 - The body is read before the operation, bounded in bytes (``edge``) and time.
@@ -43,8 +46,10 @@ from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 
+from posthorn.model.networks import is_within
 from posthorn.ports.api_keys import ApiKey, ApiKeys
 from posthorn.ports.audit import Audit
+from posthorn.ports.browser_sessions import BrowserSessions
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.idempotency import Idempotency, Receipt, Reservation, StoredAnswer
 from posthorn.runtime.audit_context import AuditContext, enter_audit_context
@@ -71,6 +76,12 @@ _JSON = re.compile(r"application/(?:json|[\w.+-]+\+json)\Z", re.IGNORECASE)
 _NDJSON = re.compile(r"application/(?:x-)?(?:ndjson|jsonl|jsonlines)\Z", re.IGNORECASE)
 _FOR_NOW = frozenset({408, 429})
 """Answers that say to try again later: kept, they would be the answer to that try."""
+_SAFE = frozenset({"GET", "HEAD"})
+COOKIE = "__Host-posthorn"
+"""The cookie of a session. Browsers take the prefix from its own host only, with Secure, for all
+paths (RFC 6265bis §4.1.3.2)."""
+SESSION_PREFIX = "phs_"
+"""What the token of a session begins with, in the cookie, and where a program shows it as a key."""
 _KEPT_HEADERS = ("content-type", "location", "etag")
 
 type _Operation = Callable[[Request], Awaitable[Response]]
@@ -88,8 +99,10 @@ class Guard:
         tokens: Tokens | None = None,
         logins: AccountLogins | None = None,
         rates: RateLimit | None = None,
+        sessions: BrowserSessions | None = None,
     ) -> None:
         self.rates = rates or RateLimit()
+        self._sessions = sessions
         self._keys = keys
         self._idempotency = idempotency
         self._audit = audit
@@ -110,6 +123,8 @@ class Guard:
         """Run the operation if it may run. Raises what ``problem_of`` knows."""
         client = client_key(request.client.host) if request.client else ""
         work_for(f"client {client}")  # until it is known who asks
+        if rule.public:
+            return await self._public(request, operation, client, operation_id, takes_json)
         caller, secret = await self._authenticated(request, rule, client)
         request.state.caller = caller
         work_for(caller.tenant or caller.id)
@@ -145,12 +160,29 @@ class Guard:
                 await self._note(request, caller)
             return response
 
+    async def _public(
+        self,
+        request: Request,
+        operation: _Operation,
+        client: str,
+        operation_id: str | None,
+        takes_json: bool,
+    ) -> Response:
+        """Run an operation that anybody may call. Nothing is kept for an Idempotency-Key: a repeat
+        must not be answered with the session of the first."""
+        self.rates.charge(f"client {client}", operation_id)
+        async with self.large_bodies.room(request):
+            await self._body(request)
+            if takes_json:
+                _check_media_type(request, _JSON, "JSON: Content-Type: application/json")
+            return await operation(request)
+
     async def _pieces(self, request: Request, rule: Rule) -> AsyncIterator[bytes]:
         """Yield the body as it comes, for as long as the caller may send it: it may take hours,
         and a key may be taken away."""
-        shown = _bearer(request)
+        shown = session_cookie(request) or _bearer(request)
         async for piece in request.stream():
-            caller, _ = await self._caller(shown, "")
+            caller, _ = await self._caller(shown, "", "")
             if not rule.admits(caller):
                 raise Problem(403, "forbidden", f"the role {caller.role.value} may not do this")
             yield piece
@@ -188,16 +220,7 @@ class Guard:
         self, request: Request, operation: _Operation, secret: bytes, *, takes_json: bool
     ) -> Response:
         caller: ApiKey = request.state.caller
-        try:
-            async with asyncio.timeout(self.large_bodies.patience(request)):
-                body = await request.body()
-        except (
-            TimeoutError,
-            ClientDisconnect,
-        ):  # who has gone reads no answer, and it is no failure of ours
-            raise Problem(
-                408, "timeout", "the body did not arrive in time", headers={"Connection": "close"}
-            ) from None
+        body = await self._body(request)
         if takes_json:
             _check_media_type(request, _JSON, "JSON: Content-Type: application/json")
         wanted = request.headers.get("idempotency-key")
@@ -218,6 +241,18 @@ class Guard:
         return await self._once(
             request, operation, Reservation(caller.id, wanted, keyed.digest(), new_id())
         )
+
+    async def _body(self, request: Request) -> bytes:
+        try:
+            async with asyncio.timeout(self.large_bodies.patience(request)):
+                return await request.body()
+        except (
+            TimeoutError,
+            ClientDisconnect,
+        ):  # who has gone reads no answer, and it is no failure of ours
+            raise Problem(
+                408, "timeout", "the body did not arrive in time", headers={"Connection": "close"}
+            ) from None
 
     async def _once(
         self, request: Request, operation: _Operation, reservation: Reservation
@@ -265,39 +300,86 @@ class Guard:
     async def _authenticated(
         self, request: Request, rule: Rule, client: str
     ) -> tuple[ApiKey, bytes]:
+        place = address_of(request)
+        if (token := session_cookie(request)) is not None:
+            if request.method not in _SAFE and not is_same_origin(request):
+                raise Problem(403, "cross-site", "a change by cookie must come from our own pages")
+            return await self._own(await self._in_session(token, client, place), request, rule), (
+                token.encode()
+            )
         header = request.headers.get("authorization", "")
-        if not (rule.own and self._logins is not None and header.lower().startswith("basic ")):
-            return await self._caller(_bearer(request), client)
-        place = request.client.host if request.client else ""
+        is_basic = self._logins is not None and header.lower().startswith("basic ")
+        if not (is_basic and (rule.own or rule.me or rule.anyone)):
+            caller, secret = await self._caller(_bearer(request), client, place)
+            return await self._own(caller, request, rule), secret
+        assert self._logins is not None
         caller = await self._logins.caller(header[6:].strip(), place)
-        if _account_in(request) != caller.account:
-            raise Problem(403, "forbidden", "an account may do this for its own address only")
-        return caller, header.encode()
+        return await self._own(caller, request, rule), header.encode()
 
-    async def _caller(self, shown: str, client: str) -> tuple[ApiKey, bytes]:
-        """Return who it is, and a secret that nobody else's requests are hashed with."""
+    async def _own(self, caller: ApiKey, request: Request, rule: Rule) -> ApiKey:
+        """Return the caller. Raises 403 for an account that asks about another."""
+        if caller.account is not None and rule.own and _account_in(request) != caller.account:
+            raise Problem(403, "forbidden", "an account may do this for its own address only")
+        return caller
+
+    async def identify(self, key: str, client: str, address: str) -> ApiKey:
+        """Return whose API key this is. Raises 401, 403 and RateLimited as for a request."""
+        if key.startswith(SESSION_PREFIX):
+            raise unauthorized("this API key is not known", shown=True)
+        return await self._holder(key, client, address)
+
+    def forget(self, token: str) -> None:
+        """Look a session or key up again at its next use."""
+        self._remembered.pop(hash_of_key(token), None)
+
+    async def _caller(self, shown: str, client: str, address: str) -> tuple[ApiKey, bytes]:
+        """Return who it is, and a secret that nobody else's requests are hashed with.
+        ``address``: of the client; empty where it has been checked already."""
         if self._tokens is not None and self._tokens.takes(shown):
             caller = await self._tokens.caller(shown)
             return caller, self._tokens.secret_of(caller)
-        return await self._holder(shown, client), shown.encode()
+        if shown.startswith(SESSION_PREFIX):
+            return await self._in_session(shown, client, address), shown.encode()
+        return await self._holder(shown, client, address), shown.encode()
 
-    async def _holder(self, shown: str, client: str) -> ApiKey:
+    async def _in_session(self, token: str, client: str, address: str) -> ApiKey:
+        sessions = self._sessions
+
+        async def find(digest: bytes) -> ApiKey | None:
+            return None if sessions is None else await sessions.find(digest)
+
+        return await self._found(token, client, address, find, "this session has ended; sign in")
+
+    async def _holder(self, shown: str, client: str, address: str) -> ApiKey:
+        async def find(digest: bytes) -> ApiKey | None:
+            return await self._keys.by_hash(digest, address)
+
+        return await self._found(shown, client, address, find, "this API key is not known")
+
+    async def _found(
+        self,
+        shown: str,
+        client: str,
+        address: str,
+        find: Callable[[bytes], Awaitable[ApiKey | None]],
+        unknown: str,
+    ) -> ApiKey:
         digest = hash_of_key(shown)
         now = time.monotonic()
         until, known = self._remembered.get(digest, (0.0, None))
         if known is not None and until > now:
-            return _in_force(known)
+            return _in_force(known, address)
         self.rates.check_unknown(client, digest)
-        found = await self._keys.by_hash(digest)
+        found = await find(digest)
         if found is None:
             self.rates.bad(client)
             self._remembered.pop(digest, None)
-            raise unauthorized("this API key is not known", shown=True)
+            raise unauthorized(unknown, shown=True)
         self.rates.good(digest)
         if len(self._remembered) >= _REMEMBERED:
             self._remembered.clear()
         self._remembered[digest] = (now + _REMEMBER_SECONDS, found)
-        return _in_force(found)
+        return _in_force(found, address)
 
 
 class GuardedRoute(APIRoute):
@@ -337,6 +419,24 @@ def receipt[T](request: Request, render: Callable[[T], Response]) -> Receipt[T] 
     return Receipt(reservation, lambda made: answer_of(render(made)))
 
 
+def session_cookie(request: Request) -> str | None:
+    """Return the session that the browser shows by its cookie; None without one, and where the
+    request has an Authorization field, which goes before."""
+    if "authorization" in request.headers:
+        return None
+    return request.cookies.get(COOKIE) or None
+
+
+def is_same_origin(request: Request) -> bool:
+    """Return whether a browser says that a page of ours makes the request (Fetch Metadata)."""
+    return request.headers.get("sec-fetch-site") == "same-origin"
+
+
+def address_of(request: Request) -> str:
+    """Return the IP address of the client; empty where it is not known."""
+    return request.client.host if request.client else ""
+
+
 def _bearer(request: Request) -> str:
     header = request.headers.get("authorization")
     if header is None:
@@ -363,13 +463,17 @@ def _refusal(caller: ApiKey, rule: Rule) -> str:
     return f"the role {caller.role.value} may not do this"
 
 
-def _in_force(caller: ApiKey) -> ApiKey:
-    """Return the caller. Raises 401 for a key that has expired, 403 for one of a suspended
-    tenant."""
+def _in_force(caller: ApiKey, address: str) -> ApiKey:
+    """Return the caller. Raises 401 for a key or session that has expired, 403 for one of a
+    suspended tenant or account, and for a client outside of the key's networks."""
     if caller.expires_at is not None and caller.expires_at <= datetime.now(UTC):
         raise unauthorized("this API key has expired", shown=True)
+    who = "tenant" if caller.account is None else "account"
     if caller.is_suspended:
-        raise Problem(403, "forbidden", "the tenant is suspended")
+        raise Problem(403, "forbidden", f"the {who} is suspended")
+    if address and not is_within(address, caller.networks):
+        what = "API key" if caller.account is None else "account"
+        raise Problem(403, "forbidden", f"this {what} may not be used from your network")
     return caller
 
 

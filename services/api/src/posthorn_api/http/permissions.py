@@ -37,11 +37,19 @@ class Rule:
     use has a line in the audit log."""
     own: bool = False
     """Whether an account may call it for its own address."""
+    me: bool = False
+    """Whether it is about the account that calls: for accounts, whose address is not in the path."""
+    public: bool = False
+    """Whether anybody may call it, known or not: it is how one becomes known."""
+    anyone: bool = False
+    """Whether each caller that is known may call it, whatever the role."""
 
     def admits(self, caller: ApiKey) -> bool:
         """Return whether the caller may."""
+        if self.public or self.anyone:
+            return True
         if caller.role is Role.ACCOUNT:
-            return self.own
+            return self.own or self.me
         if self.content and not caller.message_content:
             return False
         if caller.role is Role.TENANT_ADMIN and caller.tenant is None:
@@ -61,11 +69,20 @@ def _content(action: str) -> Rule:
     return Rule(_READERS, action, content=True)
 
 
+def _me(action: str | None = None) -> Rule:
+    return Rule(frozenset(), action, me=True)
+
+
 def _platform(action: str) -> Rule:
     return Rule(_PLATFORM, action, whole_platform=True)
 
 
 RULES = {
+    "getLoginMethods": Rule(frozenset(), public=True),
+    "createLogin": Rule(frozenset(), public=True),
+    "deleteLogin": Rule(frozenset(), anyone=True),
+    "createLoginLink": _platform("login-link.create"),
+    "getMe": Rule(frozenset(), anyone=True),
     "createTenant": _platform("tenant.create"),
     "listTenants": _read(),
     "getTenant": _read(),
@@ -185,6 +202,11 @@ RULES = {
     "discardDeadLetter": _platform("dead-letter.discard"),
 }
 """The table, by operation id."""
+
+
+def permitted(caller: ApiKey) -> list[str]:
+    """Return the ids of all operations that the caller may use."""
+    return sorted(name for name, rule in RULES.items() if rule.admits(caller))
 
 
 def rule_of(operation: str | None) -> Rule:

@@ -31,6 +31,7 @@ _ACCOUNT = {"address": "carol@example.org", "quota_bytes": 1_000_000_000}
 _ALIAS = {"address": "sales@example.org", "targets": ["carol@example.org"]}
 
 REQUEST_EXAMPLES: dict[str, dict[str, Any]] = {
+    "LoginRequest": {"account": "carol@example.org", "password": "correct horse battery"},
     "TenantCreation": {
         "name": "acme",
         "max_domains": 10,

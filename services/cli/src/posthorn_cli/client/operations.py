@@ -46,6 +46,9 @@ from posthorn_cli.client.types import (
     ImportAnswer,
     ImportSummary,
     ListingsView,
+    LoginLinkView,
+    LoginMethodsView,
+    LoginRequest,
     MailboxChange,
     MailboxCreation,
     MailboxesView,
@@ -54,6 +57,7 @@ from posthorn_cli.client.types import (
     MessageChange,
     MessageMove,
     MessageView,
+    MeView,
     NewApiKeyView,
     NewAppPasswordView,
     NewDomainView,
@@ -89,6 +93,30 @@ from posthorn_cli.client.types import (
 
 class Operations(Connection):
     """All operations. Each raises ApiError when the API refuses, and Unreachable when it does not answer."""
+
+    def get_login_methods(self) -> LoginMethodsView:
+        """Get the ways to sign in."""
+        return cast("LoginMethodsView", self._call("GET", "/v1/login/methods"))
+
+    def create_login(self, body: LoginRequest, *, idempotency_key: str | None = None) -> MeView:
+        """Create a session by signing in."""
+        return cast(
+            "MeView", self._call("POST", "/v1/login", body=body, idempotency_key=idempotency_key)
+        )
+
+    def delete_login(self) -> None:
+        """Delete the session by signing out."""
+        self._call("DELETE", "/v1/login")
+
+    def create_login_link(self, *, idempotency_key: str | None = None) -> LoginLinkView:
+        """Create a one-time link to sign in by."""
+        return cast(
+            "LoginLinkView", self._call("POST", "/v1/login/links", idempotency_key=idempotency_key)
+        )
+
+    def get_me(self) -> MeView:
+        """Get the caller and its rights."""
+        return cast("MeView", self._call("GET", "/v1/me"))
 
     def create_tenant(
         self, body: TenantCreation, *, idempotency_key: str | None = None

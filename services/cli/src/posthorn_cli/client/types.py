@@ -690,6 +690,31 @@ class ListingsView(TypedDict):
     listings: list[ListingView]
 
 
+class LoginLinkView(TypedDict):
+    """A one-time link to sign in by."""
+
+    link: str
+    path: str
+    expires_at: str
+
+
+class LoginMethodsView(TypedDict):
+    """The ways to sign in."""
+
+    key: bool
+    account: bool
+    oidc: OidcMethodView | None
+
+
+class LoginRequest(TypedDict):
+    """What to sign in with: a key, an account and its password, or a link."""
+
+    key: NotRequired[str | None]
+    account: NotRequired[str | None]
+    password: NotRequired[str | None]
+    link: NotRequired[str | None]
+
+
 class MailboxChange(TypedDict):
     """What of a mailbox to change; fields that are left out keep their values."""
 
@@ -728,6 +753,33 @@ class MatchedView(TypedDict):
 
     matched: int
     more: bool
+
+
+class MeAccountView(TypedDict):
+    """The account that calls."""
+
+    id: int
+    address: str
+
+
+class MeTenantView(TypedDict):
+    """The caller's tenant."""
+
+    id: str
+    name: str | None
+
+
+class MeView(TypedDict):
+    """Who the caller is and what it may do."""
+
+    kind: Literal["key", "token", "account"]
+    name: str
+    role: str
+    tenant: MeTenantView | None
+    account: MeAccountView | None
+    expires_at: str | None
+    operations: list[str]
+    version: str
 
 
 class MessageChange(TypedDict):
@@ -844,6 +896,12 @@ class NewWebhookView(TypedDict):
     created_at: str
     updated_at: str
     secret: str | None
+
+
+class OidcMethodView(TypedDict):
+    """Sign-in at the OpenID Connect issuer."""
+
+    name: str
 
 
 class PartView(TypedDict):

@@ -93,6 +93,19 @@ def create_key(
     session.output.once(cast("dict[str, Any]", made), "key", COLUMNS)
 
 
+@command(keys, "login-link")
+def create_login_link(session: Session) -> None:
+    """Create a link that signs a browser in to the console, once, within 10 minutes.
+
+    It signs in with the rights of your key: give it to nobody.
+
+    Example: `posthorn key login-link`
+    """
+    made = session.api.create_login_link()
+    document = {"url": session.api.url + made["path"], **made}
+    session.output.done(document["url"], document)
+
+
 @command(keys, "delete")
 def delete_key(
     session: Session,

@@ -23,7 +23,10 @@ KNOW: Final = ("SELECT (id)",)
 18)."""
 COUNT: Final = ("SELECT", "UPDATE (used_bytes, used_messages)")
 """Privileges to read accounts and update their usage."""
-USE: Final = ("SELECT", "UPDATE (last_used_at)")
+USE: Final = (
+    "SELECT",
+    "UPDATE (last_used_at, last_used_address, last_used_protocol)",
+)
 """Privileges to check app passwords and record their use."""
 WRITE: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 CHANGE: Final = ("SELECT", "UPDATE")
@@ -57,6 +60,7 @@ PRIVILEGES: Final[Mapping[str, Privileges]] = {
             "app_passwords": USE,
             "throttles": WRITE,
             "familiar_places": WRITE,
+            "sign_ins": WRITE,
             "maildrop_leases": READ,
             "installation": READ,
             "segments": READ,
@@ -101,6 +105,8 @@ PRIVILEGES: Final[Mapping[str, Privileges]] = {
             "classifications": WRITE,
             "received_reports": ("SELECT", "INSERT"),
             "dmarc_evaluations": ("SELECT", "INSERT", "UPDATE"),
+            "vacations": READ,
+            "vacation_replies": WRITE,
         },
         hidden=_PASSWORDS,
     ),
@@ -143,6 +149,7 @@ PRIVILEGES: Final[Mapping[str, Privileges]] = {
             "directory_outbox": WRITE,
             "throttles": WRITE,
             "familiar_places": WRITE,
+            "sign_ins": WRITE,
             "pop3_logins": WRITE,
             "installation": READ,
         }
@@ -171,6 +178,7 @@ PRIVILEGES: Final[Mapping[str, Privileges]] = {
             "maildrop_leases": READ,
             "throttles": WRITE,
             "familiar_places": WRITE,
+            "sign_ins": WRITE,
             "installation": READ,
         }
     ),
@@ -191,6 +199,8 @@ FOR_API_ALONE: Final = frozenset(
         "tls_report_results",
         "complaints",
         "sent_reports",
+        "browser_sessions",
+        "login_links",
     }
 )
 """Tables that no other part uses."""

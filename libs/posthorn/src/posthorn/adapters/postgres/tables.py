@@ -54,7 +54,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import CIDR, INT8MULTIRANGE, JSONB
 
-SCHEMA_VERSION = "0016"
+SCHEMA_VERSION = "0017"
 """The Alembic revision this code needs. Services are not ready on an earlier one; a later one is
 served (ADR 17)."""
 
@@ -206,6 +206,8 @@ api_keys = Table(
     Column("last_used_at", DateTime(timezone=True)),  # exact to a minute
     _created(),
     Column("message_content", Boolean),  # null: as the role has it
+    Column("networks", ARRAY(CIDR)),  # null or empty: any
+    Column("last_used_address", Text),
     Index("api_keys_tenant_id_idx", "tenant_id", "id"),
     CheckConstraint(
         "role IN ('platform-admin', 'tenant-admin', 'read-only', 'send-only')", name="role"
@@ -442,6 +444,10 @@ app_passwords = Table(
     Column("scopes", ARRAY(Text), nullable=False),  # smtp, imap, pop3
     _created(),
     Column("last_used_at", DateTime(timezone=True)),
+    Column("expires_at", DateTime(timezone=True)),  # null: never
+    Column("networks", ARRAY(CIDR)),  # null or empty: any
+    Column("last_used_address", Text),
+    Column("last_used_protocol", Text),
 )
 
 familiar_places = Table(
@@ -453,6 +459,90 @@ familiar_places = Table(
     # a hash of the account and the network it was logged in to from
     Column("place", LargeBinary, primary_key=True),
     Column("seen_at", DateTime(timezone=True), nullable=False),
+)
+
+browser_sessions = Table(
+    # who has signed in by a browser: with a key, as an account, or at the issuer of tokens
+    "browser_sessions",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("token_hash", LargeBinary, nullable=False, unique=True),  # SHA-256 of 256 random bits
+    Column("owner", Uuid, nullable=False),  # id of the caller
+    Column("api_key_id", Uuid, ForeignKey("api_keys.id", ondelete="CASCADE"), index=True),
+    Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), index=True),
+    # digest_of the account's password_hash; another one ends the session
+    Column("password", LargeBinary),
+    # of a token: its tenant and what else it said
+    Column("tenant_id", Uuid, ForeignKey("tenants.id", ondelete="CASCADE"), index=True),
+    Column("name", Text),
+    Column("role", Text),
+    Column("message_content", Boolean),
+    _created(),
+    Column("seen_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Index("browser_sessions_owner_idx", "owner", "created_at"),
+)
+
+login_links = Table(
+    "login_links",
+    metadata,
+    Column("token_hash", LargeBinary, primary_key=True),
+    Column(
+        "api_key_id",
+        Uuid,
+        ForeignKey("api_keys.id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+)
+
+sign_ins = Table(
+    # attempts to sign in to accounts, added up by day; bounded for each account
+    "sign_ins",
+    metadata,
+    Column(
+        "account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True
+    ),
+    Column("day", Date, primary_key=True),
+    Column("protocol", Text, primary_key=True),  # imap, pop3, smtp, api
+    Column("address", Text, primary_key=True),  # of the client
+    Column("app_password", Text, primary_key=True),  # its id; empty: the account's own, or a token
+    Column("result", Text, primary_key=True),
+    Column("app_password_name", Text),
+    Column("attempts", BigInteger, nullable=False),
+    Column("first_at", DateTime(timezone=True), nullable=False),
+    Column("last_at", DateTime(timezone=True), nullable=False),
+)
+
+vacations = Table(
+    "vacations",
+    metadata,
+    Column(
+        "account_id",
+        BigInteger,
+        ForeignKey("accounts.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("enabled", Boolean, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("starts_at", DateTime(timezone=True)),
+    Column("ends_at", DateTime(timezone=True)),
+    _updated(),
+)
+
+vacation_replies = Table(
+    "vacation_replies",
+    metadata,
+    Column(
+        "account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True
+    ),
+    Column("sender", LargeBinary, primary_key=True),  # SHA-256 of the address
+    Column("message_id", Uuid, nullable=False),  # of the reply
+    Column("replied_at", DateTime(timezone=True), nullable=False),
+    Column("published_at", DateTime(timezone=True)),  # null: still to be published
 )
 
 throttles = Table(

@@ -19,24 +19,25 @@ from posthorn.runtime.ids import new_id
 _BOOTSTRAP = "bootstrap"
 _BOOTSTRAP_LOCK = 0x706F7374_0003
 
-_KEY = (
+KEY = (
     "SELECT k.id, k.name, k.role, k.tenant_id, k.expires_at, k.created_at, k.last_used_at, t.name AS tenant,"
+    " coalesce(k.networks, '{}')::text[] AS networks, k.last_used_address,"
     " coalesce(k.message_content, k.role IN ('platform-admin', 'tenant-admin')) AS message_content,"
     " coalesce(t.state = 'suspended', false) AS is_suspended FROM api_keys k LEFT JOIN tenants t ON t.id = k.tenant_id"
 )
-_FIND = Scoped(f"{_KEY} WHERE {{visible}} AND k.id = $2", "k.tenant_id")
+_FIND = Scoped(f"{KEY} WHERE {{visible}} AND k.id = $2", "k.tenant_id")
 _LIST = Scoped(
-    f"{_KEY} WHERE {{visible}} AND ($2::uuid IS NULL OR k.id > $2) ORDER BY k.id LIMIT $3",
+    f"{KEY} WHERE {{visible}} AND ($2::uuid IS NULL OR k.id > $2) ORDER BY k.id LIMIT $3",
     "k.tenant_id",
 )
 
 # updated once a minute at most: a program that calls often must not write a row each time
 _KNOWN = f"""
 WITH noted AS (
-    UPDATE api_keys SET last_used_at = now()
+    UPDATE api_keys SET last_used_at = now(), last_used_address = coalesce(nullif($2, ''), last_used_address)
      WHERE key_hash = $1 AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
 )
-{_KEY} WHERE k.key_hash = $1
+{KEY} WHERE k.key_hash = $1
 """
 
 
@@ -46,11 +47,11 @@ class PostgresApiKeys:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def by_hash(self, key_hash: bytes) -> ApiKey | None:
+    async def by_hash(self, key_hash: bytes, client: str = "") -> ApiKey | None:
         """Return the key with this hash; record its use, at most once a minute."""
         async with self._database.session() as connection:
-            row = await connection.fetchrow(_KNOWN, key_hash)
-        return None if row is None else _as_key(row)
+            row = await connection.fetchrow(_KNOWN, key_hash, client)
+        return None if row is None else as_key(row)
 
     async def ensure_bootstrap(self, key_hash: bytes) -> None:
         """Make this the bootstrap key. Its id stays, and with it the answers stored for it."""
@@ -92,8 +93,8 @@ class PostgresApiKeys:
                     FieldError("tenant", "a key of a platform-admin must not have a tenant")
                 )
             await connection.execute(
-                "INSERT INTO api_keys (id, tenant_id, name, role, key_hash, expires_at, message_content)"
-                " VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                "INSERT INTO api_keys (id, tenant_id, name, role, key_hash, expires_at, message_content, networks)"
+                " VALUES ($1, $2, $3, $4, $5, $6, $7, $8::text[]::cidr[])",
                 *(
                     made.id,
                     mine,
@@ -102,11 +103,14 @@ class PostgresApiKeys:
                     key_hash,
                     made.expires_at,
                     made.message_content,
+                    list(made.networks) or None,
                 ),
             )
-            entered = _as_key(await one(connection, tenant, _FIND, made.id))
+            entered = as_key(await one(connection, tenant, _FIND, made.id))
             details = {"name": made.name, "role": made.role, "expires_at": made.expires_at}
             details["message_content"] = made.message_content
+            if made.networks:
+                details["networks"] = made.networks
             await write_audit(connection, mine, str(made.id), details)
             if receipt is not None:
                 await keep_answer(connection, receipt.reservation, receipt.render(entered))
@@ -114,12 +118,12 @@ class PostgresApiKeys:
 
     async def items(self, tenant: UUID | None, after: UUID | None, limit: int) -> Sequence[ApiKey]:
         async with self._database.session() as connection:
-            return [_as_key(row) for row in await found(connection, tenant, _LIST, after, limit)]
+            return [as_key(row) for row in await found(connection, tenant, _LIST, after, limit)]
 
     async def get(self, tenant: UUID | None, number: UUID) -> ApiKey:
         """Return one."""
         async with self._database.session() as connection:
-            return _as_key(await one(connection, tenant, _FIND, number))
+            return as_key(await one(connection, tenant, _FIND, number))
 
     async def delete(self, tenant: UUID | None, number: UUID) -> None:
         """Delete one."""
@@ -138,7 +142,8 @@ class PostgresApiKeys:
             )
 
 
-def _as_key(row: Any) -> ApiKey:
+def as_key(row: Any) -> ApiKey:
+    """Return the key in a row of ``KEY``."""
     return ApiKey(
         id=row["id"],
         name=row["name"],
@@ -150,4 +155,6 @@ def _as_key(row: Any) -> ApiKey:
         last_used_at=row["last_used_at"],
         tenant_name=row["tenant"],
         message_content=row["message_content"],
+        networks=tuple(row["networks"]),
+        last_used_address=row["last_used_address"],
     )

@@ -1,0 +1,1 @@
+"""Sign-in of browsers, and who the caller is."""

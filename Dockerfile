@@ -12,6 +12,7 @@
 # - A service writes only to /tmp, and smtp-in to /var/spool/posthorn (large incoming messages): mount both.
 # For published images give the base image by digest: --build-arg PYTHON_IMAGE=python@sha256:...
 ARG PYTHON_IMAGE=python:3.13-slim-trixie
+ARG SERVICE
 
 # ---- every library of every service, installed and compiled once
 FROM ${PYTHON_IMAGE} AS libraries
@@ -38,8 +39,28 @@ RUN ["python3", "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wh
 RUN python3 -m pip --python /opt/posthorn/bin/python install --no-deps --no-index /ours/*.whl \
     && /opt/posthorn/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/posthorn/lib
 
+# ---- the console's files, which only the API's image gets
+FROM libraries AS console
+COPY requirements/console.txt /src/requirements/
+RUN --mount=type=cache,target=/root/.cache/pip \
+    ["python3", "-m", "pip", "install", "--only-binary=:all:", "--require-hashes", "--target=/node", "-r", "/src/requirements/console.txt"]
+ENV PYTHONPATH=/backends:/node
+COPY VERSION /src/VERSION
+COPY tools /src/tools
+COPY services/console /src/services/console
+RUN --mount=type=cache,target=/root/.npm cd /src && python3 -m tools.console build \
+    && python3 -m pip wheel --no-deps --no-build-isolation --wheel-dir=/console /src/services/console
+
 # ---- one service and its requirements
-FROM ours AS build
+FROM ours AS build-api
+COPY --from=console /console /service
+FROM ours AS build-smtp-in
+FROM ours AS build-delivery
+FROM ours AS build-scan
+FROM ours AS build-relay
+FROM ours AS build-pop3
+FROM ours AS build-imap
+FROM build-${SERVICE} AS build
 ARG SERVICE
 COPY services/${SERVICE} /src/services/${SERVICE}
 RUN python3 -m pip wheel --no-deps --no-build-isolation --wheel-dir=/service "/src/services/${SERVICE}"

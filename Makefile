@@ -11,14 +11,17 @@ UV      := $(TOOLS)/bin/uv
 VENV    := .venv
 BIN     := $(VENV)/bin
 SERVICES := smtp-in delivery scan relay pop3 imap api local cli
+# the console is files, made by Vite from these
+CONSOLE  := services/console/src/posthorn_console/files/index.html
+SOURCES  := $(shell find services/console/web -name node_modules -prune -o -type f ! -name schema.ts -print)
 # three tests at a time, for they wait more than they compute; files in order, each file whole in one worker; `make test ARGS="-n 0"`
 # runs them one by one
 WORKERS  ?= 3
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
-PACKAGES := libs/posthorn $(addprefix services/,$(SERVICES))
+PACKAGES := libs/posthorn services/console $(addprefix services/,$(SERVICES))
 LOCKED  := VERSION requirements/dev.txt $(addsuffix /pyproject.toml,$(PACKAGES))
 
-.PHONY: help run test test-root lint types lock release bench accuracy chaos interop defence containers cluster chart docs client viewer clean format
+.PHONY: help run test test-root lint types lock release bench accuracy chaos interop defence containers cluster chart docs client console viewer clean format
 
 help:  ## show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,10 +38,13 @@ $(VENV)/.ready: $(LOCKED) | $(UV)
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(addprefix -e ,$(PACKAGES))
 	@touch $@
 
-run: $(VENV)/.ready  ## start the whole system on this machine (SMTP 2525, IMAP 2143, POP3 2110, API 8080); Ctrl-C stops it
+$(CONSOLE): $(SOURCES) | $(VENV)/.ready
+	@$(BIN)/python -m tools.console build
+
+run: $(VENV)/.ready $(CONSOLE)  ## start the whole system on this machine (SMTP 2525, IMAP 2143, POP3 2110, API 8080); Ctrl-C stops it
 	@exec $(BIN)/posthorn-local --with-parent
 
-test: $(VENV)/.ready  ## run every test that needs no root and no container, on real Postgres, NATS and S3
+test: $(VENV)/.ready $(CONSOLE)  ## run every test that needs no root and no container, on real Postgres, NATS and S3
 	@$(BIN)/pytest $(PARALLEL) -m "not interop and not defence and not root and not containers and not cluster" $(ARGS)
 
 test-root: $(VENV)/.ready  ## run the tests that only root can run, such as starting local mode as another user
@@ -64,16 +70,17 @@ chart: $(VENV)/.ready  ## renew what of the Helm chart is made from the settings
 	@$(BIN)/python -m deploy.helm.generate --check
 	@$(BIN)/pytest $(ARGS) tests/chart
 
-lint: $(VENV)/.ready types  ## ruff, import rules and types
+lint: $(VENV)/.ready types  ## ruff, import rules and types, of the console too
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python -m tools.console check
 
 types: $(VENV)/.ready  ## mypy, strict
 	@$(BIN)/mypy libs/posthorn/src $(foreach s,$(SERVICES),services/$(s)/src) tests bench chaos deploy tools
 
 format: $(VENV)/.ready  ## put the code in form
-	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet . ; $(BIN)/python -m tools.console format
 
 bench: $(VENV)/.ready  ## measure against Postfix and Dovecot in one run (Debian packages postfix and dovecot-pop3d, dovecot-imapd)
 	@$(BIN)/python -m bench $(ARGS)
@@ -87,11 +94,12 @@ chaos: $(VENV)/.ready  ## hurt the running system under a load and account for e
 # dev.txt first, the set of everything; those of the images and of the build stage are compiled within it, so that what is tested is
 # what ships. Versions stay as they are while they fit; ARGS=--upgrade renews them. No index address is written.
 COMPILE := $(UV) pip compile --quiet --python-version 3.13 --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
-    $(foreach p,posthorn $(addprefix posthorn-,$(SERVICES)),--no-emit-package $(p))
+    $(foreach p,posthorn posthorn-console $(addprefix posthorn-,$(SERVICES)),--no-emit-package $(p))
 
 lock: $(UV)  ## compile requirements/*.txt from the pyproject files (ARGS=--upgrade for later versions)
 	@$(COMPILE) $(ARGS) --group dev -o requirements/dev.txt pyproject.toml
 	@$(COMPILE) $(ARGS) -c requirements/dev.txt --group build -o requirements/build.txt
+	@$(COMPILE) $(ARGS) -c requirements/dev.txt --group console -o requirements/console.txt
 	@for s in $(SERVICES); do \
 	  $(COMPILE) $(ARGS) -c requirements/dev.txt -o requirements/$$s.txt services/$$s/pyproject.toml || exit 1; done
 
@@ -109,4 +117,5 @@ viewer: $(VENV)/.ready  ## renew the viewer of the API's reference from npm (VER
 	@$(BIN)/python -m deploy.reference_viewer $(VERSION)
 
 clean:  ## remove what the build made (not the state in .posthorn)
-	@rm -rf $(VENV) $(TOOLS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache bench/results build
+	@rm -rf $(VENV) $(TOOLS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache bench/results build \
+	  services/console/web/node_modules services/console/src/posthorn_console/files

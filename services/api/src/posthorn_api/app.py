@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from importlib.resources.abc import Traversable
 from typing import get_type_hints
 
 from fastapi import FastAPI, Request, Response
@@ -18,6 +19,7 @@ from posthorn_api.bulk import routes as import_routes
 from posthorn_api.bulk.service import BulkImportService
 from posthorn_api.config import routes as config_routes
 from posthorn_api.config.service import ConfigService
+from posthorn_api.console.routes import console_routes
 from posthorn_api.credentials import routes as identity_routes
 from posthorn_api.credentials.service import CredentialService
 from posthorn_api.defence import routes as defence_routes
@@ -147,8 +149,10 @@ def create_app(
     send_body_max_bytes: int = 40 * 1024 * 1024,
     import_body_max_bytes: int = 1024 * 1024 * 1024,
     mail_import_body_max_bytes: int = 64 * 1024 * 1024 * 1024,
+    console: Traversable | None = None,
 ) -> AsgiEdge:
-    """Make the ASGI application. The limits are bytes of a request's body."""
+    """Make the ASGI application. The limits are bytes of a request's body; ``console``: the files
+    of the console, if it is to be served."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     kinds = get_type_hints(Services)
     app.state.services = {kinds[each.name]: getattr(parts, each.name) for each in fields(parts)}
@@ -167,6 +171,8 @@ def create_app(
             *login_routes.oidc_pages(parts.logins),
         ]
     )
+    if console is not None:
+        app.router.routes.extend(console_routes(console))
     limits = (
         LIMITS
         | {SEND_PATH: send_body_max_bytes}

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.resources.abc import Traversable
+from importlib.util import find_spec
 
 from posthorn.adapters.blobs.config import open_blobs
 from posthorn.adapters.blobs.segments import SegmentReader
@@ -55,6 +58,14 @@ from posthorn_api.settings import ApiSettings
 from posthorn_api.upkeep import Upkeep
 from posthorn_api.webhooks.post import Poster
 from posthorn_api.webhooks.sender import Sender
+
+
+def _console(settings: ApiSettings) -> Traversable | None:
+    """Return the console's files, if they are to be served and are there."""
+    if not settings.console or find_spec("posthorn_console") is None:
+        return None
+    found: Traversable | None = import_module("posthorn_console").console_files()
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +176,7 @@ async def start(process: Process) -> None:
         send_body_max_bytes=settings.send_body_max_bytes,
         import_body_max_bytes=settings.import_body_max_bytes,
         mail_import_body_max_bytes=settings.mail_import_body_max_bytes,
+        console=_console(settings),
     )
     await stack.enter_async_context(
         http_server(app, listener, grace=settings.grace_seconds, limits=settings.http_limits)

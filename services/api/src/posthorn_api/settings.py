@@ -267,6 +267,8 @@ class ApiSettings(
     without a file, the keys in the database stay as they are."""
     api_admin_key_file: Path | None = None
     """A file that holds that key instead; read at start."""
+    console: bool = True
+    """Whether the console is served at /console/, where the package posthorn-console is installed."""
     api_body_max_bytes: Bytes = 1024 * 1024
     """Bytes of a request's body; more is answered 413."""
     import_body_max_bytes: Bytes = 1024 * 1024 * 1024

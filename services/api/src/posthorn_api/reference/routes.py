@@ -16,8 +16,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from html import escape
 from importlib.resources import files
 from typing import Any
@@ -27,6 +25,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from posthorn_api.http.problems import Problem
+from posthorn_api.http.static_content import IMMUTABLE, MEDIA_TYPES, REVALIDATED, StaticContent
 
 PAGE_PATH = "/docs"
 DOCUMENT_PATH = "/openapi.json"
@@ -49,17 +48,6 @@ _SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-_IMMUTABLE = {
-    "Cache-Control": "public, max-age=31536000, immutable",
-    "X-Content-Type-Options": "nosniff",
-}
-_REVALIDATED = {"Cache-Control": "no-cache"}
-
-_MEDIA_TYPES = {
-    ".js": "text/javascript; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".png": "image/png",
-}
 _PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -80,36 +68,6 @@ _PAGE = """<!doctype html>
 """
 
 
-@dataclass(frozen=True, slots=True)
-class StaticContent:
-    """Bytes that do not change while the process runs, held compressed."""
-
-    compressed: bytes
-    media_type: str
-    headers: Mapping[str, str]
-    etag: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "etag", f'"{hashlib.sha256(self.compressed).hexdigest()[:32]}"')
-
-    @classmethod
-    def from_text(cls, text: str, media_type: str, headers: Mapping[str, str]) -> StaticContent:
-        """Return the content of a text."""
-        return cls(gzip.compress(text.encode(), mtime=0), media_type, headers)
-
-    def response(self, request: Request) -> Response:
-        """Return the answer to a GET request: 304 if the client has the content already (RFC
-        9110 section 13.1.2)."""
-        headers = {**self.headers, "ETag": self.etag, "Vary": "Accept-Encoding"}
-        if request.headers.get("if-none-match") == self.etag:
-            return Response(None, 304, headers)
-        if "gzip" in request.headers.get("accept-encoding", ""):
-            return Response(
-                self.compressed, 200, {**headers, "Content-Encoding": "gzip"}, self.media_type
-            )
-        return Response(gzip.decompress(self.compressed), 200, headers, self.media_type)
-
-
 def reference_routes(document: dict[str, Any]) -> list[Route]:
     """Return the routes that show an OpenAPI document."""
     assets, names = _assets()
@@ -117,12 +75,12 @@ def reference_routes(document: dict[str, Any]) -> list[Route]:
     for name, hashed in names.items():
         text = text.replace(f"{{{name}}}", f"docs/{hashed}")
     page = StaticContent.from_text(
-        text, "text/html; charset=utf-8", {**_SECURITY_HEADERS, **_REVALIDATED}
+        text, "text/html; charset=utf-8", {**_SECURITY_HEADERS, **REVALIDATED}
     )
     described = StaticContent.from_text(
         json.dumps(document, ensure_ascii=False, separators=(",", ":")),
         "application/json",
-        _REVALIDATED,
+        REVALIDATED,
     )
 
     async def show_page(request: Request) -> Response:
@@ -152,11 +110,11 @@ def _assets() -> tuple[dict[str, StaticContent], dict[str, str]]:
         stored_compressed = name.endswith(".gz")
         name = name.removesuffix(".gz")
         stem, dot, extension = name.rpartition(".")
-        media_type = _MEDIA_TYPES.get(dot + extension)
+        media_type = MEDIA_TYPES.get(dot + extension)
         if media_type is None:
             continue  # licences and the lock
         compressed = content if stored_compressed else gzip.compress(content, mtime=0)
         hashed = f"{stem}.{hashlib.sha256(compressed).hexdigest()[:16]}.{extension}"
-        found[hashed] = StaticContent(compressed, media_type, _IMMUTABLE)
+        found[hashed] = StaticContent(compressed, media_type, IMMUTABLE)
         names[name] = hashed
     return found, names

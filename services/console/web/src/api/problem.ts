@@ -1,0 +1,68 @@
+/** Problem documents of the API (RFC 9457). */
+
+export interface FieldFault {
+  field: string;
+  message: string;
+}
+
+/** An answer that is no success, or no answer at all (status 0). */
+export class Problem extends Error {
+  readonly status: number;
+  /** The last part of the problem's type, such as `invalid`. */
+  readonly slug: string;
+  readonly title: string;
+  readonly detail: string;
+  readonly fields: readonly FieldFault[];
+  readonly requestId: string | null;
+  /** Seconds after which the same may be tried again, as the answer says. */
+  readonly retryAfter: number | null;
+
+  constructor(
+    status: number,
+    document: {
+      type?: string;
+      title?: string;
+      detail?: string;
+      errors?: readonly FieldFault[] | null;
+    },
+    headers: Headers = new Headers(),
+  ) {
+    super(document.detail ?? document.title ?? `HTTP status ${status}`);
+    this.status = status;
+    this.slug = (document.type ?? "").split(":").pop() ?? "";
+    this.title = document.title ?? `HTTP status ${status}`;
+    this.detail = document.detail ?? "";
+    this.fields = document.errors ?? [];
+    this.requestId = headers.get("x-request-id");
+    this.retryAfter = secondsIn(headers.get("retry-after"));
+  }
+
+  /** What is wrong with a field; undefined when nothing is. */
+  about(field: string): string | undefined {
+    return this.fields.find((fault) => fault.field === field)?.message;
+  }
+
+  /** Whether the same request may succeed after a wait. */
+  get passes(): boolean {
+    return this.status === 0 || this.status === 429 || this.status === 503;
+  }
+}
+
+/** Return the problem in an answer whose body was read as JSON, if it was JSON. */
+export function problemIn(response: Response, body: unknown): Problem {
+  const document = typeof body === "object" && body !== null ? body : {};
+  return new Problem(response.status, document, response.headers);
+}
+
+/** Return the problem that a failure is; what is none of the API's gets status 0. */
+export function problemOf(failure: unknown): Problem {
+  if (failure instanceof Problem) return failure;
+  return new Problem(0, {
+    title: "No answer from the server",
+    detail: failure instanceof Error ? failure.message : String(failure),
+  });
+}
+
+function secondsIn(header: string | null): number | null {
+  return header !== null && /^\d{1,6}$/.test(header) ? Number(header) : null;
+}

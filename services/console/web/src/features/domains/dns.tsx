@@ -1,0 +1,112 @@
+import { answer, api, type Schemas } from "../../api/client";
+import { useCan } from "../../api/me";
+import { useAction, useOne } from "../../api/queries";
+import { Copy } from "../../parts/copy";
+import { Failure, Loading, Notice } from "../../parts/notices";
+import { type Kind, State } from "../../parts/state";
+import { Time } from "../../parts/time";
+import { zoneFile } from "./zone-file";
+
+type Checked = Schemas["CheckedRecordView"];
+type Published = Schemas["DnsRecordView"];
+
+/** What to publish, what is found, and what to change, per record. */
+export function DnsRecords({ name }: { name: string }) {
+  const can = useCan();
+  const params = { params: { path: { name } } };
+  const dns = useOne(["domains", name, "dns"], () =>
+    answer(api.GET("/v1/domains/{name}/dns", params)),
+  );
+  const check = useAction(() => answer(api.GET("/v1/domains/{name}/dns/check", params)), {
+    changes: [],
+    said: (found) => (found.right ? "All records are right" : "Some records are not right"),
+  });
+  if (dns.isPending) return <Loading />;
+  if (dns.data === undefined) return <Failure problem={dns.error} />;
+  const verdicts = new Map(check.data?.records.map((record) => [keyOf(record), record]));
+  return (
+    <section aria-labelledby="dns">
+      <header className="page-head">
+        <h2 id="dns">DNS records</h2>
+        <div className="actions">
+          <Copy text={zoneFile(dns.data.records)} what="zone file" label="Copy zone file" />
+          {can("checkDns") && (
+            <button
+              type="button"
+              className="primary"
+              disabled={check.isPending}
+              onClick={() => check.mutate()}
+            >
+              {check.isPending ? "Checking…" : "Check now"}
+            </button>
+          )}
+        </div>
+      </header>
+      <Failure problem={check.error} />
+      {check.data && (
+        <Notice
+          kind={check.data.right ? "good" : "warn"}
+          title={check.data.right ? "All records are right" : "Some records are not right"}
+        >
+          Checked <Time at={check.data.checked_at} />
+        </Notice>
+      )}
+      <ul className="records">
+        {dns.data.records.map((record) => (
+          <Record key={keyOf(record)} record={record} checked={verdicts.get(keyOf(record))} />
+        ))}
+      </ul>
+      {dns.data.notes.length > 0 && (
+        <>
+          <h3>Further things to do</h3>
+          <ul>
+            {dns.data.notes.map((note) => (
+              <li key={note}>{note}</li>
+            ))}
+          </ul>
+        </>
+      )}
+    </section>
+  );
+}
+
+function keyOf(record: { purpose: string; type: string; name: string; values: string[] }): string {
+  return [record.purpose, record.type, record.name, ...record.values].join(" ");
+}
+
+const KINDS: Record<string, Kind> = { right: "good", missing: "bad", wrong: "bad" };
+
+function Record({ record, checked }: { record: Published; checked: Checked | undefined }) {
+  return (
+    <li className="record">
+      <p className="record-head">
+        <strong>{record.purpose}</strong> <span className="tag">{record.type}</span>{" "}
+        <span className="weak">{record.need}</span>{" "}
+        {checked && <State kind={KINDS[checked.verdict] ?? "warn"}>{checked.verdict}</State>}
+      </p>
+      <p className="record-name">
+        <code>{record.name}</code>{" "}
+        <Copy text={record.name} what={`name of the ${record.purpose} record`} />
+      </p>
+      {(checked?.suggestion.length ? checked.suggestion : record.values).map((value) => (
+        <p className="record-value" key={value}>
+          <code>{value}</code> <Copy text={value} what={`value of the ${record.purpose} record`} />
+        </p>
+      ))}
+      {checked && checked.verdict !== "right" && (
+        <div className="found">
+          <p>{checked.detail}</p>
+          {checked.found.length > 0 && (
+            <p className="weak">
+              Found:{" "}
+              {checked.found.map((value) => (
+                <code key={value}>{value}</code>
+              ))}
+            </p>
+          )}
+          <p className="weak">{checked.why}</p>
+        </div>
+      )}
+    </li>
+  );
+}

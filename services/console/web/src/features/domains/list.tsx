@@ -1,0 +1,115 @@
+import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
+import { answer, api, once, type Schemas } from "../../api/client";
+import { useCan } from "../../api/me";
+import { useAction, useList } from "../../api/queries";
+import { CopyAs } from "../../parts/copy-as";
+import { Dialog } from "../../parts/dialog";
+import { Field, Form } from "../../parts/form";
+import { Empty } from "../../parts/notices";
+import { Page } from "../../parts/page";
+import { State } from "../../parts/state";
+import { type Column, DataTable } from "../../parts/table";
+import { Time } from "../../parts/time";
+
+type Domain = Schemas["DomainView"];
+
+const route = getRouteApi("/domains");
+
+const COLUMNS: readonly Column<Domain>[] = [
+  {
+    id: "name",
+    title: "Domain",
+    cell: (domain) => (
+      <Link to="/domains/$name" params={{ name: domain.name }}>
+        {domain.display_name}
+      </Link>
+    ),
+  },
+  {
+    id: "verified",
+    title: "Ownership",
+    cell: (domain) =>
+      domain.verified_at ? (
+        <State kind="good">verified</State>
+      ) : (
+        <State kind="warn">not verified</State>
+      ),
+  },
+  { id: "tenant", title: "Tenant", cell: (domain) => domain.tenant },
+  { id: "created", title: "Created", cell: (domain) => <Time at={domain.created_at} /> },
+];
+
+export function DomainList() {
+  const can = useCan();
+  const { create } = route.useSearch();
+  const navigate = useNavigate();
+  const list = useList<Domain>(["domains"], (cursor) =>
+    answer(api.GET("/v1/domains", { params: { query: { limit: 100, cursor: cursor ?? null } } })),
+  );
+  const show = (isShown: boolean) =>
+    void navigate({ to: "/domains", search: isShown ? { create: true } : {} });
+  return (
+    <Page
+      title="Domains"
+      actions={
+        <>
+          <CopyAs
+            command="posthorn domains list"
+            request={{ method: "GET", path: "/v1/domains" }}
+          />
+          {can("createDomain") && (
+            <button type="button" className="primary" onClick={() => show(true)}>
+              New domain
+            </button>
+          )}
+        </>
+      }
+    >
+      <DataTable
+        caption="Domains"
+        columns={COLUMNS}
+        list={list}
+        rowKey={(domain) => domain.name}
+        empty={
+          <Empty title="No domain yet" command="posthorn domains create example.org">
+            <p>Mail is accepted for the domains that you create here.</p>
+          </Empty>
+        }
+      />
+      {create && can("createDomain") && <NewDomain close={() => show(false)} />}
+    </Page>
+  );
+}
+
+function NewDomain({ close }: { close: () => void }) {
+  const navigate = useNavigate();
+  const create = useAction(
+    ({ name, key }: { name: string; key: string }) =>
+      answer(api.POST("/v1/domains", { body: { name }, headers: once(key) })),
+    {
+      changes: ["domains"],
+      said: (domain) => `Created ${domain.display_name}: publish its DNS records`,
+      done: (domain) => void navigate({ to: "/domains/$name", params: { name: domain.name } }),
+    },
+  );
+  return (
+    <Dialog title="New domain" close={close}>
+      <Form
+        send={(values, key) => create.mutate({ name: String(values.get("name")).trim(), key })}
+        problem={create.error}
+        isRunning={create.isPending}
+        action="Create domain"
+        cancel={close}
+      >
+        <Field
+          name="name"
+          label="Name"
+          hint="Such as example.org. It gets DKIM keys at once; the next page shows what to publish."
+          problem={create.error}
+          autoComplete="off"
+          required
+        />
+      </Form>
+    </Dialog>
+  );
+}

@@ -1,0 +1,66 @@
+"""The console in Debian's Chromium, on a system as `make run` starts it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.console.watching import Watched
+from tests.support.system import System
+
+
+@pytest.fixture(scope="session")
+def posthorn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """The local mode, on which mail was sent, refused and deferred."""
+    running = System(tmp_path_factory.mktemp("console") / "home")
+    running.start()
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium."""
+    path = shutil.which("chromium")
+    assert path, "chromium is not installed: it comes with Debian's package chromium"
+    # it refuses to run as root with its sandbox
+    options = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=options)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser: Browser, posthorn: System) -> Iterator[Page]:
+    """A page of a browser in which nobody is signed in; what it must not do fails the test at its
+    end."""
+    context = browser.new_context(
+        base_url=f"http://127.0.0.1:{posthorn.ports['API']}",
+        viewport={"width": 1440, "height": 900},
+    )
+    opened = context.new_page()
+    watched = Watched(opened)
+    yield opened
+    context.close()
+    assert watched.faults == []
+
+
+@pytest.fixture
+def admin(page: Page, posthorn: System) -> Page:
+    """A page on which the platform admin is signed in."""
+    sign_in_by_key(page, posthorn.key)
+    return page
+
+
+def sign_in_by_key(page: Page, key: str) -> None:
+    """Sign in as a person with an API key does."""
+    page.goto("/")
+    page.get_by_role("radio", name="API key").check()
+    page.get_by_label("API key", exact=True).last.fill(key)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("navigation", name="Pages").wait_for()

@@ -1,0 +1,81 @@
+"""Every screen, light and dark, on a phone and on a desk: axe-core finds nothing, nothing sticks
+out, and the page does nothing that its policy forbids."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page
+
+from tests.console.watching import sticks_out, violations
+from tests.support.system import System
+
+pytestmark = pytest.mark.interop
+
+SCREENS = {
+    "/console/": "Home",
+    "/console/domains": "Domains",
+    "/console/domains?create=true": "Domains",
+    "/console/domains/example.test": "example.test",
+    "/console/domains/example.test?tab=settings": "example.test",
+    "/console/nothing-here": "No such page",
+}
+"""The heading of each screen by its address."""
+
+
+@pytest.mark.parametrize("width", [320, 1440])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_screen_is_accessible(admin: Page, width: int, scheme: str) -> None:
+    admin.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    admin.set_viewport_size({"width": width, "height": 900})
+    found: dict[str, list[str]] = {}
+    for path, heading in SCREENS.items():
+        admin.goto(path)
+        admin.get_by_role("heading", name=heading, level=1, exact=True).wait_for()
+        admin.wait_for_load_state("networkidle")
+        if faults := [*violations(admin), *(f"sticks out: {each}" for each in sticks_out(admin))]:
+            found[path] = faults
+    assert found == {}
+
+
+def test_signing_in_is_accessible(page: Page) -> None:
+    page.goto("/console/domains")
+    page.get_by_role("button", name="Sign in").wait_for()
+    assert violations(page) == []
+
+
+def test_signing_in_leads_back_to_the_address_and_signing_out_ends_it(
+    page: Page, posthorn: System
+) -> None:
+    page.goto("/console/domains?create=true")
+    page.get_by_role("radio", name="API key").check()
+    page.get_by_label("API key", exact=True).last.fill("ph_" + "x" * 43)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("alert").wait_for()
+    page.get_by_label("API key", exact=True).last.fill(posthorn.key)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("dialog", name="New domain").wait_for()
+    assert page.evaluate("document.cookie") == "", "no script can read the session"
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("button", name="Sign in").wait_for()
+    page.reload()
+    page.get_by_role("button", name="Sign in").wait_for()
+
+
+def test_the_keyboard_reaches_everything(admin: Page) -> None:
+    admin.goto("/console/domains")
+    admin.get_by_role("link", name="example.test").wait_for()
+    admin.keyboard.press("Control+k")
+    admin.get_by_role("combobox").wait_for()
+    admin.keyboard.type("example.test")
+    admin.keyboard.press("Enter")
+    admin.get_by_role("heading", name="example.test", level=1).wait_for()
+    admin.keyboard.press("?")
+    admin.get_by_role("dialog", name="Keyboard").wait_for()
+    admin.keyboard.press("Escape")
+    admin.get_by_role("dialog").wait_for(state="hidden")
+    admin.goto("/console/domains")
+    admin.get_by_role("link", name="example.test").wait_for()
+    admin.keyboard.press("j")
+    admin.keyboard.press("Enter")
+    admin.get_by_role("heading", name="DNS records").wait_for()

@@ -1,0 +1,54 @@
+"""What no page of the console may do, and what axe-core finds on it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import ConsoleMessage, Page, Request
+
+AXE = (
+    Path(__file__).parents[2] / "services/console/web/node_modules/axe-core/axe.min.js"
+).read_text()
+_ANSWERS = re.compile(r"Failed to load resource: the server responded with a status of 4\d\d ")
+"""Chromium writes each answer of 400 and above to the console; the page shows it."""
+
+
+class Watched:
+    """Collects the errors of a page, violations of its policy, and requests to other hosts."""
+
+    def __init__(self, page: Page) -> None:
+        self.faults: list[str] = []
+        page.on("console", self._note)
+        page.on("pageerror", lambda error: self.faults.append(f"error: {error}"))
+        page.on("request", self._check)
+
+    def _note(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning") and not _ANSWERS.match(message.text):
+            self.faults.append(f"{message.type}: {message.text}")
+
+    def _check(self, request: Request) -> None:
+        if not re.match(r"(http://127\.0\.0\.1:\d+/|data:|blob:)", request.url):
+            self.faults.append(f"a request to {request.url}")
+
+
+def violations(page: Page) -> list[str]:
+    """Return what axe-core finds wrong with the page."""
+    page.evaluate(AXE)
+    found: dict[str, Any] = page.evaluate("axe.run()")
+    return [
+        f"{violation['id']}: {violation['help']}: {[node['target'] for node in violation['nodes']]}"
+        for violation in found["violations"]
+    ]
+
+
+def sticks_out(page: Page) -> list[str]:
+    """Return the elements that make the page wider than its window."""
+    found: list[str] = page.evaluate(
+        """() => document.documentElement.scrollWidth <= window.innerWidth ? [] :
+        [...document.querySelectorAll('body *')]
+          .filter((each) => each.getBoundingClientRect().right > window.innerWidth + 1)
+          .map((each) => each.outerHTML.slice(0, 100))"""
+    )
+    return found

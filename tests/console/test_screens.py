@@ -17,6 +17,11 @@ SCREENS = {
     "/console/domains?create=true": "Domains",
     "/console/domains/example.test": "example.test",
     "/console/domains/example.test?tab=settings": "example.test",
+    "/console/find": "Find messages",
+    "/console/find?q=alice%40example.test&outcome=refused&days=7": "Find messages",
+    "/console/queue": "Queue",
+    "/console/queue?state=held": "Queue",
+    "/console/messages/01a22887-062c-7d98-94b6-44d0898ecc87": "Message",
     "/console/nothing-here": "No such page",
 }
 """The heading of each screen by its address."""

@@ -11,6 +11,8 @@ export interface Page {
 
 export const PAGES: readonly Page[] = [
   { path: "/", title: "Home", needs: null, group: "Mail" },
+  { path: "/find", title: "Find", needs: "searchMessages", group: "Mail" },
+  { path: "/queue", title: "Queue", needs: "listQueue", group: "Mail" },
   { path: "/domains", title: "Domains", needs: "listDomains", group: "Directory" },
 ];
 

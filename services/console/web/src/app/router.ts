@@ -2,10 +2,12 @@
 import { createRouter } from "@tanstack/react-router";
 import { domainRoutes } from "../features/domains/routes";
 import { homeRoutes } from "../features/home/routes";
+import { messageRoutes } from "../features/messages/routes";
+import { queueRoutes } from "../features/queue/routes";
 import { Loading } from "../parts/notices";
 import { root } from "./root";
 
-const tree = root.addChildren([...homeRoutes, ...domainRoutes]);
+const tree = root.addChildren([...homeRoutes, ...messageRoutes, ...queueRoutes, ...domainRoutes]);
 
 export const router = createRouter({
   routeTree: tree,

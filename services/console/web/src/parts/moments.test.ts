@@ -21,6 +21,7 @@ test("durations", () => {
 test("how long ago", () => {
   const now = Date.UTC(2026, 0, 31, 12);
   const ago = (seconds: number) => relative(now - seconds * 1000, now);
+  expect([0, 0.9, -1.5].map(ago)).toEqual(["now", "now", "now"]);
   expect(ago(5)).toBe("5 sec. ago");
   expect(ago(200)).toBe("3 min. ago");
   expect(ago(7200)).toBe("2 hr. ago");

@@ -13,6 +13,8 @@ const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "always", style: "
 /** Return how long ago or ahead a moment is, such as "3 min. ago". Milliseconds since the epoch. */
 export function relative(at: number, now: number): string {
   let value = (at - now) / 1000;
+  /* two clocks differ a little: what has just happened is not ahead */
+  if (value > -1 && value < 2) return "now";
   for (const [unit, size] of STEPS) {
     if (Math.abs(value) < size) return RELATIVE.format(Math.trunc(value), unit);
     value /= size;

@@ -3,10 +3,10 @@ import { inUtc, relative } from "./moments";
 
 const STORED = "posthorn.utc";
 const listeners = new Set<() => void>();
-let now = Date.now();
+let ticks = 0;
 
 function tell() {
-  now = Date.now();
+  ticks += 1;
   for (const listener of listeners) listener();
 }
 setInterval(() => {
@@ -34,11 +34,11 @@ export function useUtc(): [boolean, (utc: boolean) => void] {
 /** A moment: relative, and exact when pointed at; or the other way. */
 export function Time({ at }: { at: string | number | null | undefined }) {
   const [utc] = useUtc();
-  const shown = useSyncExternalStore(subscribe, () => now);
+  useSyncExternalStore(subscribe, () => ticks);
   if (at === null || at === undefined) return <span className="weak">never</span>;
   const moment = typeof at === "number" ? at * 1000 : Date.parse(at);
   const exact = inUtc(moment);
-  const about = relative(moment, Math.max(shown, Date.now() - 10_000));
+  const about = relative(moment, Date.now());
   return (
     <time dateTime={new Date(moment).toISOString()} title={utc ? about : exact}>
       {utc ? exact : about}

@@ -20,15 +20,19 @@ export function DomainPage() {
   const domain = useOne(["domains", name], () =>
     answer(api.GET("/v1/domains/{name}", { params: { path: { name } } })),
   );
-  if (domain.isPending) return <Loading />;
-  if (domain.data === undefined) return <Failure problem={domain.error} />;
+  if (domain.data === undefined)
+    return (
+      <Page title={name}>
+        {domain.isPending ? <Loading /> : <Failure problem={domain.error} />}
+      </Page>
+    );
   const path = `/v1/domains/${encodeURIComponent(name)}`;
   return (
     <Page
       title={domain.data.display_name}
       actions={
         <>
-          <CopyAs command={`posthorn domains show ${name}`} request={{ method: "GET", path }} />
+          <CopyAs command={`posthorn domain show ${name}`} request={{ method: "GET", path }} />
           {can("verifyDomain") && domain.data.verified_at === null && <Verify name={name} />}
           {can("deleteDomain") && <Delete name={name} />}
         </>

@@ -53,10 +53,7 @@ export function DomainList() {
       title="Domains"
       actions={
         <>
-          <CopyAs
-            command="posthorn domains list"
-            request={{ method: "GET", path: "/v1/domains" }}
-          />
+          <CopyAs command="posthorn domain list" request={{ method: "GET", path: "/v1/domains" }} />
           {can("createDomain") && (
             <button type="button" className="primary" onClick={() => show(true)}>
               New domain
@@ -71,7 +68,7 @@ export function DomainList() {
         list={list}
         rowKey={(domain) => domain.name}
         empty={
-          <Empty title="No domain yet" command="posthorn domains create example.org">
+          <Empty title="No domain yet" command="posthorn domain create example.org">
             <p>Mail is accepted for the domains that you create here.</p>
           </Empty>
         }

@@ -1,0 +1,61 @@
+import { expect, test } from "vitest";
+import { fold, type TraceEvent } from "./lanes";
+
+const at = (second: number) => new Date(Date.UTC(2026, 10, 29, 18, 0, second)).toISOString();
+
+const EVENTS: readonly TraceEvent[] = [
+  {
+    at: at(9),
+    kind: "delivered",
+    detail: { recipient: "x@b.test", host: "mx.b.test", reply: "250 ok" },
+  },
+  { at: at(0), kind: "accepted", detail: { recipients: 2, size: 900, account: "alice@a.test" } },
+  { at: at(1), kind: "queued", detail: { recipients: ["x@b.test", "y@c.test"] } },
+  {
+    at: at(2),
+    kind: "deferred",
+    detail: { recipient: "x@b.test", host: "mx.b.test", reply: "451 4.7.1 later" },
+  },
+  {
+    at: at(3),
+    kind: "bounced",
+    detail: { recipient: "y@c.test", host: "mx.c.test", reply: "550 5.1.1 no" },
+  },
+];
+
+test("a lane for each recipient, in the order of time, with how it stands", () => {
+  const { lanes } = fold(EVENTS);
+  expect(lanes.map((lane) => [lane.recipient, lane.state, lane.mark])).toEqual([
+    ["x@b.test", "Delivered to mx.b.test", "good"],
+    ["y@c.test", "Bounced", "bad"],
+  ]);
+  expect(lanes[0]?.steps.map((step) => step.kind)).toEqual([
+    "accepted",
+    "queued",
+    "deferred",
+    "delivered",
+  ]);
+});
+
+test("pauses are those of the lane", () => {
+  const { lanes } = fold(EVENTS);
+  expect(lanes[0]?.steps.map((step) => step.after)).toEqual([null, 1, 1, 7]);
+  expect(lanes[1]?.steps.map((step) => step.after)).toEqual([null, 1, 2]);
+});
+
+test("a count of recipients makes no lane, and unknown kinds are shown as they are", () => {
+  const { lanes, steps } = fold([
+    { at: at(0), kind: "accepted", detail: { recipients: 3 } },
+    { at: at(1), kind: "teleported", detail: {} },
+  ]);
+  expect(lanes).toEqual([]);
+  expect(steps.map((step) => step.words)).toEqual(["Accepted", "teleported"]);
+});
+
+test("reading comes after delivery and is how it stands", () => {
+  const { lanes } = fold([
+    { at: at(0), kind: "delivered", detail: { recipients: ["a@a.test"] } },
+    { at: at(5), kind: "classified", detail: { account: "a@a.test", classification: "spam" } },
+  ]);
+  expect(lanes[0]?.state).toBe("Delivered to the mailbox");
+});

@@ -1,0 +1,156 @@
+/** The events of a message folded into what a person reads: a lane for each recipient. */
+import type { Kind } from "../../parts/state";
+
+export interface TraceEvent {
+  at: string;
+  kind: string;
+  detail: Readonly<Record<string, unknown>>;
+}
+
+export interface Step {
+  at: string;
+  kind: string;
+  mark: Kind;
+  /** What happened, in words. */
+  words: string;
+  /** The recipients that it is about; none: all. */
+  recipients: readonly string[];
+  host: string;
+  tls: string;
+  reply: string;
+  /** Seconds since the step before in the same lane, or null for the first. */
+  after: number | null;
+  detail: Readonly<Record<string, unknown>>;
+}
+
+export interface Lane {
+  recipient: string;
+  steps: readonly Step[];
+  /** How it stands. */
+  state: string;
+  mark: Kind;
+}
+
+export interface Folded {
+  steps: readonly Step[];
+  lanes: readonly Lane[];
+}
+
+const WORDS: Readonly<Record<string, readonly [Kind, string]>> = {
+  accepted: ["good", "Accepted"],
+  scanned: ["idle", "Scanned"],
+  refused: ["bad", "Refused"],
+  filed: ["idle", "Filed"],
+  quarantined: ["warn", "Quarantined"],
+  restored: ["good", "Released from quarantine"],
+  classified: ["idle", "Classified"],
+  queued: ["busy", "Queued for other servers"],
+  delivered: ["good", "Delivered"],
+  deferred: ["warn", "Deferred"],
+  bounced: ["bad", "Bounced"],
+  notice: ["idle", "Notice sent to the sender"],
+  held: ["warn", "Held"],
+  released: ["busy", "Released"],
+  cancelled: ["bad", "Cancelled"],
+  retried: ["busy", "Retried by an administrator"],
+  read: ["good", "Read"],
+  complained: ["bad", "Reported as spam by its recipient"],
+};
+
+/** How a lane stands after an event of this kind; what is not here changes nothing. */
+const STANDING: readonly string[] = [
+  "refused",
+  "quarantined",
+  "restored",
+  "queued",
+  "delivered",
+  "deferred",
+  "bounced",
+  "held",
+  "released",
+  "cancelled",
+  "retried",
+  "read",
+];
+
+export function fold(events: readonly TraceEvent[]): Folded {
+  const ordered = [...events].sort((one, other) => Date.parse(one.at) - Date.parse(other.at));
+  const steps = withPauses(ordered.map(step));
+  const names = [...new Set(steps.flatMap((each) => each.recipients))];
+  const lanes = names.map((recipient) => {
+    const own = withPauses(
+      steps.filter((each) => each.recipients.length === 0 || each.recipients.includes(recipient)),
+    );
+    const last = own.findLast(
+      (each) => STANDING.includes(each.kind) && each.recipients.includes(recipient),
+    );
+    return {
+      recipient,
+      steps: own,
+      state: last?.words ?? "Accepted",
+      mark: last?.mark ?? ("busy" as Kind),
+    };
+  });
+  return { steps, lanes };
+}
+
+function step(event: TraceEvent): Step {
+  const [mark, words] = WORDS[event.kind] ?? (["idle", event.kind] as const);
+  const { detail } = event;
+  const text = (name: string) => (typeof detail[name] === "string" ? (detail[name] as string) : "");
+  return {
+    at: event.at,
+    kind: event.kind,
+    mark,
+    words: wordsOf(event, words, text),
+    recipients: recipientsOf(detail),
+    host: text("host"),
+    tls: text("tls"),
+    reply: text("reply"),
+    after: null,
+    detail,
+  };
+}
+
+function wordsOf(event: TraceEvent, words: string, text: (name: string) => string): string {
+  switch (event.kind) {
+    case "accepted": {
+      const account = text("account");
+      return account ? `Accepted from ${account}` : "Accepted";
+    }
+    case "scanned":
+      return typeof event.detail.score === "number"
+        ? `Scanned: ${event.detail.score} points`
+        : words;
+    case "filed":
+      return text("action") ? `Filed (${text("action")})` : words;
+    case "delivered":
+      return text("host") ? `Delivered to ${text("host")}` : "Delivered to the mailbox";
+    case "held":
+    case "released":
+    case "cancelled":
+      return text("by") ? `${words} by ${text("by")}` : words;
+    case "classified":
+      return text("classification") ? `Classified as ${text("classification")}` : words;
+    case "refused":
+      return text("reason") ? `Refused: ${text("reason")}` : words;
+  }
+  return words;
+}
+
+function recipientsOf(detail: Readonly<Record<string, unknown>>): string[] {
+  if (typeof detail.recipient === "string") return [detail.recipient];
+  if (Array.isArray(detail.recipients))
+    return detail.recipients.filter((each): each is string => typeof each === "string");
+  return [];
+}
+
+function withPauses(steps: readonly Step[]): Step[] {
+  return steps.map((each, place) => {
+    const before = steps[place - 1];
+    return {
+      ...each,
+      after: before ? (Date.parse(each.at) - Date.parse(before.at)) / 1000 : null,
+    };
+  });
+}

@@ -1,0 +1,155 @@
+import { getRouteApi, Link } from "@tanstack/react-router";
+import { answer, api } from "../../api/client";
+import type { Problem } from "../../api/problem";
+import { useOne } from "../../api/queries";
+import { Copy } from "../../parts/copy";
+import { CopyAs } from "../../parts/copy-as";
+import { duration, size } from "../../parts/moments";
+import { Empty, Failure, Loading } from "../../parts/notices";
+import { Facts, Page } from "../../parts/page";
+import { Mark, State } from "../../parts/state";
+import { Time } from "../../parts/time";
+import { meaningOf } from "./codes";
+import { fold, type Lane, type Step, type TraceEvent } from "./lanes";
+
+const route = getRouteApi("/messages/$id");
+
+/** A message's whole way: accepted, kept, tried, delivered or returned, with each reply. */
+export function MessagePage() {
+  const { id } = route.useParams();
+  const { view } = route.useSearch();
+  const trace = useOne(
+    ["messages", id, "trace"],
+    () => answer(api.GET("/v1/messages/{id}/trace", { params: { path: { id } } })),
+    { every: 10 },
+  );
+  if (trace.data === undefined)
+    return (
+      <Page title="Message">
+        {trace.isPending ? <Loading /> : <NoTrace problem={trace.error} />}
+      </Page>
+    );
+  const events: readonly TraceEvent[] = trace.data.items;
+  const { steps, lanes } = fold(events);
+  return (
+    <Page
+      title="Message"
+      actions={
+        <CopyAs
+          command={`posthorn trace ${id}`}
+          request={{ method: "GET", path: `/v1/messages/${id}/trace` }}
+        />
+      }
+    >
+      <Head id={id} steps={steps} />
+      <nav className="tab-links" aria-label="Views of the message">
+        <Link
+          to="/messages/$id"
+          params={{ id }}
+          activeOptions={{ exact: true, includeSearch: true }}
+        >
+          By recipient
+        </Link>
+        <Link to="/messages/$id" params={{ id }} search={{ view: "all" }}>
+          All events
+        </Link>
+        <Link to="/messages/$id" params={{ id }} search={{ view: "json" }}>
+          JSON
+        </Link>
+      </nav>
+      {view === "json" ? (
+        <Json events={events} />
+      ) : view === "all" || lanes.length === 0 ? (
+        <Steps steps={steps} />
+      ) : (
+        lanes.map((lane) => <LaneView key={lane.recipient} lane={lane} />)
+      )}
+    </Page>
+  );
+}
+
+function NoTrace({ problem }: { problem: Problem }) {
+  if (problem.status !== 404) return <Failure problem={problem} />;
+  return (
+    <Empty title="No events" command="posthorn search --help">
+      <p>
+        Nothing is known of this message: its id is wrong, it belongs to another tenant, or its
+        events are older than their retention.
+      </p>
+    </Empty>
+  );
+}
+
+function Head({ id, steps }: { id: string; steps: readonly Step[] }) {
+  const accepted = steps.find((step) => step.kind === "accepted")?.detail ?? {};
+  const text = (name: string) => (typeof accepted[name] === "string" ? accepted[name] : "");
+  return (
+    <Facts
+      facts={[
+        [
+          "Message id",
+          <span key="id">
+            <code>{id}</code> <Copy text={id} what="message id" />
+          </span>,
+        ],
+        ["Accepted by", text("service") || "unknown"],
+        ["Client", text("client") || "unknown"],
+        ["Size", typeof accepted.size === "number" ? size(accepted.size) : "unknown"],
+      ]}
+    />
+  );
+}
+
+function LaneView({ lane }: { lane: Lane }) {
+  return (
+    <section className="lane" aria-label={lane.recipient}>
+      <header className="page-head">
+        <h2>{lane.recipient}</h2>
+        <State kind={lane.mark}>{lane.state}</State>
+      </header>
+      <Steps steps={lane.steps} />
+    </section>
+  );
+}
+
+function Steps({ steps }: { steps: readonly Step[] }) {
+  return (
+    <ol className="timeline">
+      {steps.map((step, place) => (
+        // biome-ignore lint/suspicious/noArrayIndexKey: two events may be alike in all they hold
+        <li key={`${step.at} ${step.kind} ${place}`}>
+          <p className="step-head">
+            <Mark kind={step.mark} /> <strong>{step.words}</strong> <Time at={step.at} />{" "}
+            {step.after !== null && step.after > 0 && (
+              <span className="weak">after {duration(step.after)}</span>
+            )}
+          </p>
+          {(step.host || step.tls) && (
+            <p className="weak">
+              {step.host && <>Host {step.host}</>} {step.tls && <>· TLS {step.tls}</>}
+            </p>
+          )}
+          {step.reply && (
+            <p>
+              <code className="reply">{step.reply}</code>
+            </p>
+          )}
+          {step.reply && meaningOf(step.reply) && <p>{meaningOf(step.reply)}</p>}
+        </li>
+      ))}
+    </ol>
+  );
+}
+
+function Json({ events }: { events: readonly TraceEvent[] }) {
+  const text = JSON.stringify(events, null, 2);
+  return (
+    <>
+      <Copy text={text} what="events as JSON" label="Copy all" />
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls takes the arrow keys */}
+      <pre className="json" tabIndex={0}>
+        {text}
+      </pre>
+    </>
+  );
+}

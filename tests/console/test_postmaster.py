@@ -1,0 +1,76 @@
+"""A postmaster's day: where is this message, and why; hold, release and cancel what waits."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.support.system import System, await_that
+
+pytestmark = pytest.mark.interop
+
+GTUBE = (
+    b"From: stranger@example.org\r\nTo: bob@example.test\r\nSubject: Test\r\n\r\n"
+    b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X\r\n"
+)
+
+
+def sent(posthorn: System, recipient: str, subject: str, text: str = "One line.") -> UUID:
+    """Send a message from alice, and return its id."""
+    wish = {"from": "alice@example.test", "to": [recipient], "subject": subject, "text": text}
+    answer = posthorn.api.post("/v1/send", json=wish)
+    assert answer.status_code == 202, answer.text
+    return UUID(answer.json()["id"])
+
+
+def test_the_timeline_of_a_delivered_message(admin: Page, posthorn: System) -> None:
+    message = sent(posthorn, "bob@example.test", "Timeline")
+    await_that(
+        "it is delivered",
+        lambda: "delivered" in posthorn.api.get(f"/v1/messages/{message}/trace").text,
+    )
+    admin.get_by_role("link", name="Find").click()
+    admin.get_by_role("searchbox").fill(str(message))
+    admin.get_by_role("button", name="Find").click()
+    lane = admin.get_by_role("region", name="bob@example.test")
+    expect(lane.get_by_role("heading", name="bob@example.test")).to_be_visible()
+    expect(lane).to_contain_text("Accepted from key:bootstrap")
+    expect(lane).to_contain_text("Delivered to the mailbox")
+    admin.get_by_role("link", name="JSON").click()
+    expect(admin.locator("pre")).to_contain_text('"kind": "delivered"')
+
+
+def test_what_waits_is_held_released_and_cancelled(admin: Page, posthorn: System) -> None:
+    recipient = f"waits@{'w' * 8}.example"
+    sent(posthorn, recipient, "<img src=x onerror=alert(1)> & waiting")
+    await_that("it is queued", lambda: recipient in posthorn.api.get("/v1/queue").text)
+    admin.goto("/console/queue?domain=wwwwwwww.example")
+    row = admin.get_by_role("row").filter(has_text=recipient)
+    expect(row).to_contain_text("<img src=x onerror=alert(1)> & waiting")
+    for button, state in (("Hold", "held"), ("Release", "deferred")):
+        row.get_by_role("checkbox").check()
+        admin.get_by_role("button", name=button, exact=True).click()
+        expect(row).to_contain_text(state)
+    row.get_by_role("checkbox").check()
+    admin.get_by_role("button", name="Cancel…").click()
+    dialog = admin.get_by_role("dialog")
+    dialog.get_by_role("button", name="Cancel delivery").click()
+    expect(row).to_contain_text("cancelled")
+
+
+def test_what_was_taken_for_spam_is_found_with_its_rule(admin: Page, posthorn: System) -> None:
+    posthorn.send(GTUBE, "bob@example.test", sender="stranger@example.org")
+    await_that(
+        "it is filed",
+        lambda: "stranger@" in posthorn.api.get("/v1/messages?outcome=junk").text,
+    )
+    admin.goto("/console/find")
+    admin.get_by_role("searchbox").fill("bob@example.test")
+    admin.get_by_role("button", name="Find").click()
+    admin.get_by_label("Outcome").select_option("junk")
+    row = admin.get_by_role("row").filter(has_text="stranger@example.org").first
+    expect(row).to_contain_text("10 points")
+    row.get_by_role("link", name="Open").click()
+    expect(admin.get_by_role("region", name="bob@example.test")).to_contain_text("Filed")

@@ -13,13 +13,14 @@ from structlog import get_logger
 from posthorn_local.embedded import Nats
 from tests.chaos.fleet import Fleet, Instance, fleet
 from tests.support.imap import ImapClient
+from tests.support.polling import BUSY_SECONDS
 from tests.support.system import await_that
 
 pytestmark = pytest.mark.timeout(240)
 
 ADDRESS, PASSWORD = "both@example.test", "a password for tests"
 TOLD_SECONDS = 5.0
-"""The aim is 1 second; what it took is logged."""
+"""What is promised; the aim is 1 second, and what it took is logged."""
 log = get_logger()
 
 
@@ -38,7 +39,7 @@ async def told(client: ImapClient, end: bytes, what: str, since: float) -> None:
         assert reply, "the connection ended"
     seconds = time.monotonic() - since
     log.info("told in IDLE", of=what, seconds=round(seconds, 3))
-    assert seconds < TOLD_SECONDS, what
+    assert seconds < TOLD_SECONDS + BUSY_SECONDS, what
 
 
 async def ok(client: ImapClient, command: str) -> list[bytes]:

@@ -27,6 +27,7 @@ from posthorn.runtime.ids import new_id
 from posthorn_local.embedded import free_port
 from tests.support.builders import make_message, make_segment
 from tests.support.databases import pool, until_waiting
+from tests.support.polling import BUSY_SECONDS
 from tests.support.seed import DatabaseSeed
 
 pytestmark = pytest.mark.usefixtures("sound")
@@ -285,7 +286,7 @@ async def test_a_tenant_does_not_wait_for_anothers_aliases(
     await administration.create_account(None, account("alice"))
     async with database.transaction() as connection:
         await hold_addresses(connection, [tenant], alone=True)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(BUSY_SECONDS):
             await administration.create_alias(None, "info@example.test", ["alice@example.test"])
         waiting = asyncio.create_task(
             administration.create_account(tenant, NewAccount("bob@other.test", "hash"))

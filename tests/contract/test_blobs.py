@@ -28,6 +28,7 @@ from posthorn.ports.errors import Unavailable
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.settings import BlobSettings
 from posthorn_smtp_in.spool_file import SpoolFile, WithFields
+from tests.support.polling import BUSY_SECONDS, LONG_SECONDS, until
 from tests.support.s3 import S3Server
 
 
@@ -270,7 +271,7 @@ async def test_a_slow_reader_does_not_hold_up_others(blobs: Blobs) -> None:
     slow = [blobs.stream(key, 0, 400_000, 20_000) for _ in range(40)]
     for stream in slow:
         assert len(await anext(stream)) == 20_000
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(BUSY_SECONDS):
         assert await blobs.read(key, 0, 10) == b"z" * 10
     for stream in slow:
         assert 20_000 + sum([len(piece) async for piece in stream]) == 400_000
@@ -481,8 +482,7 @@ def _target(url: str) -> S3Target:
     return target
 
 
-async def _fails_within(seconds: float, blobs: Blobs, secrets: tuple[str, ...]) -> None:
-    began = time.monotonic()
+async def _fails_soon(blobs: Blobs, secrets: tuple[str, ...]) -> None:
     calls = [
         blobs.put("segments/new", [b"new"]),
         blobs.put_file("bodies/new", io.BytesIO(b"new"), 3),
@@ -492,8 +492,8 @@ async def _fails_within(seconds: float, blobs: Blobs, secrets: tuple[str, ...]) 
         anext(aiter(blobs.stream("segments/kept", 0, 4))),
         anext(aiter(blobs.list("segments/"))),
     ]
-    faults = await asyncio.gather(*calls, return_exceptions=True)
-    assert time.monotonic() - began < seconds
+    async with asyncio.timeout(BUSY_SECONDS):
+        faults = await asyncio.gather(*calls, return_exceptions=True)
     for fault in faults:
         assert type(fault) is Unavailable
         assert not any(secret in str(fault) for secret in secrets)
@@ -503,12 +503,14 @@ async def test_a_stopped_s3_is_unavailable_at_once_and_serves_when_it_is_back(
     own_s3: S3Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    blobs = S3Blobs(_target(own_s3.url("stopped")))
+    blobs = S3Blobs(
+        _target(own_s3.url("stopped")), connect_timeout=LONG_SECONDS, read_timeout=LONG_SECONDS
+    )
     await blobs.open()
     await blobs.put("segments/kept", [b"kept"])
     own_s3.stop()
     try:
-        await _fails_within(5, blobs, ("segments", "127.0.0.1", "testing", "stopped", "Signature"))
+        await _fails_soon(blobs, ("segments", "127.0.0.1", "testing", "stopped", "Signature"))
     finally:
         own_s3.start()
     assert await blobs.read("segments/kept", 0, 4) == b"kept"
@@ -526,24 +528,24 @@ async def test_a_hung_s3_is_unavailable_after_the_timeout_and_serves_when_it_goe
     await blobs.put("segments/kept", [b"kept"])
     own_s3.pause()
     try:
-        await _fails_within(5, blobs, ("segments", "127.0.0.1", "testing"))
-        began = time.monotonic()
+        await _fails_soon(blobs, ("segments", "127.0.0.1", "testing"))
         many = await asyncio.gather(
             *(blobs.read("segments/kept", 0, 4) for _ in range(100)), return_exceptions=True
         )
-        assert time.monotonic() - began < 5, (
+        assert all(isinstance(fault, Unavailable) for fault in many)
+        assert sum("no thread became free" in str(fault) for fault in many) > 50, (
             "calls behind hung ones are refused, not served one by one"
         )
-        assert all(isinstance(fault, Unavailable) for fault in many)
     finally:
         own_s3.resume()
-    deadline = time.monotonic() + 10
-    while True:  # the server works off what it was sent before it sees us
+
+    async def serves() -> bool:
         try:
-            assert await blobs.read("segments/kept", 0, 4) == b"kept"
-            break
+            return await blobs.read("segments/kept", 0, 4) == b"kept"
         except Unavailable:
-            assert time.monotonic() < deadline
+            return False
+
+    await until(serves)  # the server works off what it was sent before it sees us
     blobs.close()
 
 
@@ -552,10 +554,11 @@ async def test_s3_being_down_at_start_is_no_hindrance_and_the_bucket_is_made_whe
 ) -> None:
     own_s3.stop()
     try:
-        began = time.monotonic()
-        blobs = S3Blobs(_target(own_s3.url("later")))
-        await blobs.open()
-        assert time.monotonic() - began < 5
+        blobs = S3Blobs(
+            _target(own_s3.url("later")), connect_timeout=LONG_SECONDS, read_timeout=LONG_SECONDS
+        )
+        async with asyncio.timeout(BUSY_SECONDS):
+            await blobs.open()
         with pytest.raises(Unavailable):
             await blobs.put("segments/x", [b"x"])
     finally:

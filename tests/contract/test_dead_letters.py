@@ -16,6 +16,7 @@ from posthorn.ports.errors import Full, Unavailable
 from posthorn_local.embedded import Nats
 from tests.support.builders import make_envelope
 from tests.support.jetstream import nats_settings
+from tests.support.polling import BUSY_SECONDS
 
 BODY = b"Subject: hello\r\n\r\nworld\r\n"
 
@@ -75,7 +76,7 @@ async def test_a_retried_message_is_on_ingest_as_it_was_and_off_dead(
         (parked,) = await dead.parked(0, 10)
         assert await dead.retry(parked.sequence)
         assert await dead.parked(0, 10) == []
-        (again,) = await asyncio.wait_for(source.take(10, 1 << 20), 5)
+        (again,) = await asyncio.wait_for(source.take(10, 1 << 20), BUSY_SECONDS)
         assert decode_record(again.octets).envelope == sent
         assert decode_record(again.octets).body == BODY
         assert not await dead.retry(parked.sequence)
@@ -89,7 +90,7 @@ async def test_a_retried_message_that_fails_again_is_parked_again(connection: Co
             await dead.park(octets, str(sent.id), "reason")
             (parked,) = await dead.parked(0, 10)
             assert await dead.retry(parked.sequence)
-            (delivery,) = await asyncio.wait_for(source.take(10, 1 << 20), 5)
+            (delivery,) = await asyncio.wait_for(source.take(10, 1 << 20), BUSY_SECONDS)
             await delivery.ack()
         await dead.park(octets, str(sent.id), "reason")
         await dead.park(octets, str(sent.id), "reason")
@@ -151,7 +152,7 @@ async def test_without_a_server_every_call_says_so(nats: Nats, connection: Conne
         dead.discard(1),
     ):
         with pytest.raises(Unavailable):
-            await asyncio.wait_for(attempt, 3)
+            await asyncio.wait_for(attempt, BUSY_SECONDS)
 
 
 async def test_a_retried_message_comes_back_as_of_the_role_that_published_it(
@@ -166,7 +167,7 @@ async def test_a_retried_message_comes_back_as_of_the_role_that_published_it(
     async with NatsIngestSource(connection) as source:
         for parked in await dead.parked(0, 10):
             assert await dead.retry(parked.sequence)
-            (again,) = await asyncio.wait_for(source.take(10, 1 << 20), 5)
+            (again,) = await asyncio.wait_for(source.take(10, 1 << 20), BUSY_SECONDS)
             came.append(again.subject)
             await again.ack()
     assert came == ["ingest.submission", "ingest.api", "ingest.0"]

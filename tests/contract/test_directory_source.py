@@ -28,6 +28,7 @@ from posthorn.ports.errors import Unavailable
 from posthorn.runtime.ids import new_id
 from posthorn_local.embedded import free_port
 from tests.support.databases import pool
+from tests.support.polling import BUSY_SECONDS
 from tests.support.seed import DatabaseSeed
 
 FINE, FULL, ASLEEP = (
@@ -301,7 +302,7 @@ async def test_without_postgres_it_is_unavailable() -> None:
         with pytest.raises(Unavailable):
             await truth.recheck(["a@example.test"])
         with pytest.raises(Unavailable):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(BUSY_SECONDS):
                 async for _ in truth.everything():
                     pass
 

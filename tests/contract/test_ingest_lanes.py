@@ -25,7 +25,7 @@ from posthorn.ports.ingest import Delivery
 from posthorn_delivery.repairer import Repairer
 from posthorn_local.embedded import Nats
 from tests.support.delivery_env import delivery_env
-from tests.support.polling import until
+from tests.support.polling import BUSY_SECONDS, until
 
 BODY = b"Subject: hello\r\n\r\nworld\r\n"
 
@@ -79,7 +79,7 @@ NOW = (list(LANES.values()), LANES)
 
 async def take(source: NatsIngestSource, number: int) -> list[Delivery]:
     taken: list[Delivery] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(BUSY_SECONDS):
         while len(taken) < number:
             taken += await source.take(512, 1 << 24)
     return taken

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -16,7 +15,7 @@ from posthorn.model.streams import MAILBOX_HINTS
 from posthorn.ports.mailbox_hints import Changed, LateHints
 from posthorn_local.embedded import Nats
 from tests.support.jetstream import nats_settings, restart
-from tests.support.polling import until
+from tests.support.polling import BUSY_SECONDS, until
 
 MARK: Changed = (0, 0, 0)
 LARGEST: Changed = (2**63 - 1, 2**31 - 1, 2**63 - 1)
@@ -88,11 +87,9 @@ async def test_what_is_announced_within_a_moment_goes_together_the_last_modseq_o
         await imap.subscribe(MAILBOX_HINTS, ear.count)
         await hints.listen(ear)
         await ear.up(NatsMailboxHints(connection))
-        began = time.perf_counter()
         late.announce([(1, 1, 2)])
         for modseq in range(3, 1000):
             late.announce([(1, 1, modseq), (modseq, 1, 1)])
-        assert time.perf_counter() - began < 5
         await ear.heard(998)
         assert (1, 1, 999) in ear.hints
         assert len(ear.hints) <= 999
@@ -130,7 +127,7 @@ async def test_without_a_connection_hints_are_lost_at_once_and_later_ones_arrive
             return not connection.is_up
 
         await until(down, what="the loss of the connection")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(BUSY_SECONDS):
             await sender.send([(1, 1, 1)])
             sender.announce([(1, 1, 2)])
         restart(nats)

@@ -17,6 +17,7 @@ from posthorn.ports.mailboxes import AccountsGone
 from posthorn.runtime.ids import new_id
 from tests.support.builders import make_message, make_segment
 from tests.support.databases import until_waiting
+from tests.support.polling import BUSY_SECONDS
 from tests.support.seed import DatabaseSeed
 
 pytestmark = pytest.mark.usefixtures("sound")
@@ -108,7 +109,7 @@ class TestResolve:
             "        ARRAY(SELECT 'm' || (a * 37 + b * 61) % 20000 || '@example.test' FROM generate_series(1, 60) b)"
             "   FROM domains d, generate_series(0, 19999) a"
         )
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(BUSY_SECONDS):
             assert (await mailboxes.resolve(["m1@example.test"], ())).wide == {"m1@example.test"}
 
     async def test_what_is_read_for_a_statement_is_bounded_however_wide_its_recipients_are(
@@ -173,7 +174,7 @@ class TestResolve:
         names = [f"mesh{number}@example.test" for number in range(25)]
         for name in names:
             await seed.alias(name, *names, "ada@example.test")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(BUSY_SECONDS):
             assert await _resolved(mailboxes, names[0]) == {names[0]: (ada,)}
 
     async def test_a_tag_is_dropped_for_accounts_and_aliases(
@@ -519,7 +520,7 @@ class TestPlace:
         listener: Connection = await asyncpg.connect(database_url)
         await listener.add_listener("directory", lambda *_: heard.set())
         await mailboxes.deliver([make_segment([make_message([small])])])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(BUSY_SECONDS):
             await heard.wait()
         await listener.close()
 

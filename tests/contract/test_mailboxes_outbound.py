@@ -18,6 +18,7 @@ from posthorn.ports.mailboxes import Forward
 from posthorn.ports.segments import SegmentMessage
 from posthorn.wire.message.dsn import Action
 from tests.support.builders import make_message, make_outbound, make_segment
+from tests.support.polling import BUSY_SECONDS
 from tests.support.seed import DatabaseSeed
 
 pytestmark = pytest.mark.usefixtures("sound")
@@ -116,7 +117,7 @@ class TestResolve:
         names = [f"mesh{number}@example.test" for number in range(25)]
         for name in names:
             await seed.alias(name, *names, "out@far.test")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(BUSY_SECONDS):
             found = await mailboxes.resolve([names[0]], ())
         assert found.forwards[names[0]] == (Forward("out@far.test", names[0], DEFAULT_TENANT),)
 
@@ -331,14 +332,14 @@ class TestPlace:
             placing = asyncio.create_task(
                 mailboxes.deliver([make_segment([leaving(make_outbound("a@far.test"))])])
             )
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(BUSY_SECONDS):
                 while not await seed.rows("SELECT pid FROM pg_locks WHERE NOT granted"):
                     await asyncio.sleep(0.01)
             assert await claim.fetchval("SELECT count(*) FROM outbound_recipients") == 0
             await claim.execute(
                 "UPDATE outbound_destinations SET due_at = 'infinity' WHERE name = 'far.test'"
             )
-        await asyncio.wait_for(placing, 10)
+        await asyncio.wait_for(placing, BUSY_SECONDS)
         assert await seed.value("SELECT due_at <= now() FROM outbound_destinations")
 
     async def test_text_that_postgres_refuses_is_mended(

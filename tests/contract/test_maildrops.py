@@ -31,6 +31,7 @@ from posthorn.ports.segments import Segment
 from posthorn.runtime.ids import new_id
 from tests.support.builders import make_message, make_segment
 from tests.support.databases import as_part, pool, until_waiting
+from tests.support.polling import BUSY_SECONDS
 from tests.support.seed import DatabaseSeed
 
 pytestmark = pytest.mark.usefixtures("sound")
@@ -451,7 +452,7 @@ class TestCommit:
             )
             committing = asyncio.create_task(maildrops.commit(ada, mine, [1]))
             await until_waiting(blocker)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(BUSY_SECONDS):
                 assert await maildrops.renew([(ada, mine), (bob, other)]) == {mine, other}
         assert await committing == 1
 

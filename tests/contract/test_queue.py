@@ -19,6 +19,7 @@ from posthorn.runtime.ids import new_id
 from posthorn.wire.message.dsn import Action
 from tests.contract.queue_env import QueueEnv
 from tests.support.databases import as_part, pool, until_waiting
+from tests.support.polling import BUSY_SECONDS
 
 
 @pytest.fixture
@@ -267,7 +268,7 @@ class TestClaim:
             await until_waiting(entering)
             sending = asyncio.create_task(env.send("a@far.test"))
             await until_waiting(entering, 2)
-        claim, _ = await asyncio.wait_for(asyncio.gather(claiming, sending), 10)
+        claim, _ = await asyncio.wait_for(asyncio.gather(claiming, sending), BUSY_SECONDS)
         assert claim.jobs or await env.due_names() == ["far.test"]
 
     async def test_entering_and_claiming_at_once_leaves_nothing_that_nobody_looks_for(

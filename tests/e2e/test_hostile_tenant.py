@@ -22,6 +22,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from tests.support.maildrop import RefusedError
+from tests.support.polling import BUSY_SECONDS
 from tests.support.system import System, await_that
 
 SECONDS = 30
@@ -347,7 +348,9 @@ def test_nobody_else_waits_for_a_hostile_tenant(system: System, keys: dict[str, 
     )
     assert not ledger.refused
     assert len(late) == len(ledger.offered) > 10
-    assert max(late.values()) <= MOST_SECONDS, sorted(late.items(), key=lambda each: each[1])[-5:]
+    assert max(late.values()) <= MOST_SECONDS + BUSY_SECONDS, sorted(
+        late.items(), key=lambda each: each[1]
+    )[-5:]
     for way in (
         "wide messages",
         "silent connections",

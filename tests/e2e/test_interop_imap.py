@@ -24,6 +24,7 @@ from tests.e2e.command_line import beside
 from tests.e2e.test_interop import program, secret
 from tests.support.dovecot import dovecot
 from tests.support.maildrop import Maildrop
+from tests.support.polling import BUSY_SECONDS
 from tests.support.system import System
 
 pytestmark = pytest.mark.interop
@@ -186,7 +187,7 @@ async def test_aioimaplib(new: Place) -> None:
     await asyncio.to_thread(new.fill, "INBOX", (message(2), ()))
     assert b"2 EXISTS" in await client.wait_server_push(20)
     client.idle_done()
-    await asyncio.wait_for(idle, 20)
+    await asyncio.wait_for(idle, BUSY_SECONDS)
     assert (await client.move("1:2", "Archive")).result == "OK"
     assert (await client.logout()).result == "OK"
 

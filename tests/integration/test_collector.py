@@ -32,6 +32,7 @@ from posthorn_delivery.collector import Collector, CollectorBrakes, Round
 from posthorn_delivery.collector_settings import CollectorSettings
 from tests.support.builders import make_message
 from tests.support.databases import pool
+from tests.support.polling import BUSY_SECONDS
 from tests.support.seed import DatabaseSeed
 
 HOUR = 3600.0
@@ -459,7 +460,7 @@ async def test_a_store_that_fails_ends_the_round_and_the_next_goes_on(store: Sto
     store.blobs.delete = fail_twice  # type: ignore[method-assign]
     running = asyncio.create_task(collector.run())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(BUSY_SECONDS):
             while await store.keys() or await store.value("SELECT count(*) FROM segments"):
                 await asyncio.sleep(0.01)
     finally:

@@ -23,7 +23,7 @@ from posthorn_delivery.deliverer import Deliverer
 from posthorn_local.embedded import Nats
 from tests.support.delivery_env import DeliveryEnv
 from tests.support.jetstream import nats_settings
-from tests.support.polling import until
+from tests.support.polling import BUSY_SECONDS, LONG_SECONDS, until
 
 BODY = b"Subject: hello\r\n\r\nworld\r\n"
 
@@ -72,8 +72,9 @@ async def buffered(env: DeliveryEnv, number: int) -> None:
 
 
 async def test_what_waits_behind_a_batch_that_hangs_goes_to_another_process_at_once(
-    env: DeliveryEnv, nats: Nats
+    env: DeliveryEnv, nats: Nats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(server, "DRAIN_SECONDS", LONG_SECONDS)
     (account,) = await env.seed.accounts(1)
     async with AsyncExitStack() as stack:
         connection = await stack.enter_async_context(connect(nats_settings(nats), "going"))
@@ -81,20 +82,20 @@ async def test_what_waits_behind_a_batch_that_hangs_goes_to_another_process_at_o
         sent = [await env.send(b"%d\r\n" % number, "user0@example.test") for number in range(10)]
         await going.mailboxes.reached.wait()
         await buffered(env, 10)
-        draining = asyncio.create_task(going.intake.drain(20))
+        draining = asyncio.create_task(going.intake.drain(LONG_SECONDS))
         other = await stack.enter_async_context(NatsIngestSource(env.nats))
         taken = []
         for _ in range(9):
-            (delivery,) = await asyncio.wait_for(other.take(1, 1), server.DRAIN_SECONDS / 2)
+            (delivery,) = await asyncio.wait_for(other.take(1, 1), BUSY_SECONDS)
             taken.append(delivery)
         late = await env.send(b"late\r\n", "user0@example.test")
-        (delivery,) = await asyncio.wait_for(other.take(1, 1), server.DRAIN_SECONDS / 2)
+        (delivery,) = await asyncio.wait_for(other.take(1, 1), BUSY_SECONDS)
         assert not draining.done()  # all of that came while the first batch still hung
         ids = {decode_record(each.octets).envelope.id for each in (*taken, delivery)}
         assert ids == {each.id for each in (*sent[1:], late)}
         going.mailboxes.goes_on.set()
-        await asyncio.wait_for(draining, 10)
-        await asyncio.wait_for(going.running, 10)
+        await asyncio.wait_for(draining, BUSY_SECONDS)
+        await asyncio.wait_for(going.running, BUSY_SECONDS)
         assert await env.bodies(account) == [b"0\r\n"]
 
 
@@ -109,7 +110,7 @@ async def test_at_the_end_of_the_grace_period_the_batch_goes_back_although_its_t
         await going.mailboxes.reached.wait()
         await going.intake.drain(0.2)
         other = await stack.enter_async_context(NatsIngestSource(env.nats))
-        (delivery,) = await asyncio.wait_for(other.take(1, 1), 5)
+        (delivery,) = await asyncio.wait_for(other.take(1, 1), BUSY_SECONDS)
         assert delivery.attempt == 2
         await env.deliverer.deliver([delivery])
         going.mailboxes.goes_on.set()
@@ -137,5 +138,5 @@ async def test_a_source_that_stops_leaves_no_request_open(env: DeliveryEnv) -> N
             "num_ack_pending"
         ] == 0
     async with NatsIngestSource(env.nats) as other:
-        (delivery,) = await asyncio.wait_for(other.take(1, 1), 5)
+        (delivery,) = await asyncio.wait_for(other.take(1, 1), BUSY_SECONDS)
         assert delivery.attempt == 1

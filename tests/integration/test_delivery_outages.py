@@ -13,12 +13,13 @@ import pytest
 
 from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
 from posthorn.adapters.postgres.migrate import migrate_blocking
+from posthorn_delivery import consumer
 from posthorn_delivery.consumer import Consumer
 from posthorn_local.embedded import Nats, Postgres
 from tests.support.databases import ROLE_PASSWORDS
 from tests.support.delivery_env import DeliveryEnv, delivery_env
 from tests.support.jetstream import restart
-from tests.support.polling import until
+from tests.support.polling import BUSY_SECONDS, LONG_SECONDS, until
 
 BODY = b"Subject: hello\r\n\r\nworld\r\n"
 
@@ -40,8 +41,8 @@ async def running(env: DeliveryEnv) -> AsyncIterator[Consumer]:
     try:
         yield intake
     finally:
-        await intake.drain(5)
-        await asyncio.wait_for(task, 1)
+        await intake.drain(LONG_SECONDS)
+        await asyncio.wait_for(task, BUSY_SECONDS)
 
 
 async def test_postgres_stops_while_500_messages_arrive_and_all_are_delivered_once_it_is_back(
@@ -65,9 +66,7 @@ async def test_postgres_stops_while_500_messages_arrive_and_all_are_delivered_on
 
             # in this thread: a child dies with the thread that started it
             own_postgres.start(port=own_postgres.port)
-            began = time.monotonic()
             await env.settled()
-            assert time.monotonic() - began < 4
         assert sorted(await env.bodies(account)) == sorted(bodies)
         assert env.blobs.puts <= puts + 3
         assert await env.dead.parked(0, 10) == []
@@ -75,8 +74,9 @@ async def test_postgres_stops_while_500_messages_arrive_and_all_are_delivered_on
 
 
 async def test_draining_while_postgres_is_down_gives_back_at_once(
-    nats: Nats, own_postgres: Postgres, tmp_path: Path
+    nats: Nats, own_postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(consumer, "DRAIN_SECONDS", LONG_SECONDS)
     async with delivery_env(nats, own_postgres.url, tmp_path / "blobs") as env:
         await env.seed.accounts(1)
         await asyncio.to_thread(own_postgres.stop, kill=True)
@@ -85,9 +85,9 @@ async def test_draining_while_postgres_is_down_gives_back_at_once(
                 await env.send(BODY, "user0@example.test")
             await asyncio.sleep(0.5)
             began = time.monotonic()
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < BUSY_SECONDS
         async with NatsIngestSource(env.nats) as other:
-            taken = [await asyncio.wait_for(other.take(1, 1), 10) for _ in range(5)]
+            taken = [await asyncio.wait_for(other.take(1, 1), BUSY_SECONDS) for _ in range(5)]
         assert [delivery.attempt > 1 for (delivery,) in taken].count(True) >= 1
         assert await env.left() == 5
 
@@ -107,9 +107,7 @@ async def test_the_store_fails_and_comes_back(
             assert await env.seed.inbox(account) == []
             (tmp_path / "blobs").unlink()
             (tmp_path / "away").rename(tmp_path / "blobs")
-            began = time.monotonic()
             await env.settled()
-            assert time.monotonic() - began < 3
         assert await env.bodies(account) == [BODY] * 20
         assert await env.dead.parked(0, 10) == []
 
@@ -136,7 +134,7 @@ async def test_nats_is_killed_under_load_and_every_message_is_delivered_once(
             nats.stop(kill=True)
             await asyncio.sleep(0.3)
             restart(nats)
-            await asyncio.wait_for(senders, 20)
+            await asyncio.wait_for(senders, BUSY_SECONDS)
 
             async def all_delivered() -> bool:
                 return len(await env.seed.inbox(account)) >= len(bodies)

@@ -28,7 +28,7 @@ from posthorn_delivery.isolate import MOST_FAILURES
 from posthorn_local.embedded import Nats
 from tests.support.builders import make_envelope
 from tests.support.delivery_env import DeliveryEnv, delivery_env
-from tests.support.polling import until
+from tests.support.polling import BUSY_SECONDS, until
 
 BODY = b"Subject: hello\r\n\r\nworld\r\n"
 
@@ -129,11 +129,11 @@ async def test_poison_is_parked_once_dead_has_room(
         await env.deliver(1)
         await free(env)
         async with NatsIngestSource(env.nats, RETRY_CONSUMER) as source:
-            (delivery,) = await asyncio.wait_for(source.take(1, 1), 10)
+            (delivery,) = await asyncio.wait_for(source.take(1, 1), BUSY_SECONDS)
             await env.deliverer.deliver([delivery])
             config = (await env.nats.api("STREAM.INFO.DEAD"))["config"]
             await env.nats.api("STREAM.UPDATE.DEAD", {**config, "max_bytes": 100_000})
-            (delivery,) = await asyncio.wait_for(source.take(1, 1), 20)
+            (delivery,) = await asyncio.wait_for(source.take(1, 1), BUSY_SECONDS)
             assert delivery.attempt == 2
             await env.deliverer.deliver([delivery])
         await env.settled()
@@ -165,7 +165,7 @@ async def test_messages_whose_keys_do_not_open_wait_in_the_retry_lane(env: Deliv
     signer.opens = True
     async with NatsIngestSource(env.nats, RETRY_CONSUMER) as source:
         for _ in range(30):
-            await deliverer.deliver(await asyncio.wait_for(source.take(1, 1), 10))
+            await deliverer.deliver(await asyncio.wait_for(source.take(1, 1), BUSY_SECONDS))
     await env.settled()
     assert await env.seed.rows("SELECT signature, count(*) FROM outbound_messages GROUP BY 1") == [
         ("DKIM-Signature: v=1\r\n", 30)
@@ -181,7 +181,7 @@ async def test_to_set_aside_twice_is_to_set_aside_once_and_the_publishers_word_s
     await delivery.set_aside()
     await delivery.ack()
     async with NatsIngestSource(env.nats, RETRY_CONSUMER) as source:
-        (again,) = await asyncio.wait_for(source.take(10, 1 << 20), 10)
+        (again,) = await asyncio.wait_for(source.take(10, 1 << 20), BUSY_SECONDS)
         assert (again.subject, again.octets, again.attempt) == ("retry.submission", b"record", 1)
         await again.ack()
     await env.settled()
@@ -228,5 +228,5 @@ async def test_the_intake_tries_again_beside_first_deliveries(env: DeliveryEnv) 
             str(each.id) for each in bad
         }
         await intake.drain(5)
-        await asyncio.wait_for(running, 5)
+        await asyncio.wait_for(running, BUSY_SECONDS)
     await env.seed.sums_hold()

@@ -44,7 +44,7 @@ from posthorn_local.embedded import Nats
 from tests.integration.api.test_process import SECRET_KEY
 from tests.support.databases import Databases, pool
 from tests.support.jetstream import nats_settings, restart
-from tests.support.polling import until
+from tests.support.polling import BUSY_SECONDS, until
 
 ALICE = parse_address("alice@example.test")
 
@@ -300,7 +300,7 @@ async def test_parts_that_are_down_close_nothing_but_allow_no_deletion(
     await fresh.compare()
     fresh.check()
     restart(nats)
-    await until(guard.compare, 20)
+    await until(guard.compare, BUSY_SECONDS)
     await guard.certain()
 
 
@@ -374,7 +374,7 @@ async def test_the_progress_grows_with_time_and_the_copies_follow(
         assert blobs.progress <= directory.progress <= progress + 1e-6, "Postgres first"
         return blobs.progress > first.progress + 1
 
-    await until(both_later, 20)
+    await until(both_later, BUSY_SECONDS)
 
 
 async def test_smtp_in_is_told_by_the_bucket_and_reads_nothing_for_it(

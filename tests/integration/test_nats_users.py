@@ -40,7 +40,7 @@ from posthorn.runtime.settings import NatsSettings
 from posthorn.wire.address import parse_address
 from posthorn_local.embedded import Nats
 from tests.support.builders import make_envelope
-from tests.support.polling import until
+from tests.support.polling import BUSY_SECONDS, until
 
 PARTS = [user.part for user in USERS]
 STREAMS = ("INGEST", "DEAD", "EVENTS", "KV_directory", "COUNTERS", "KV_bans", "KV_greylist")
@@ -150,7 +150,7 @@ async def test_each_publisher_reaches_delivery_under_its_own_subject(
         await source.probe()
         taken: list[Any] = []
         while len(taken) < 60:
-            taken += await asyncio.wait_for(source.take(100, 1 << 20), 10)
+            taken += await asyncio.wait_for(source.take(100, 1 << 20), BUSY_SECONDS)
         assert {each.subject for each in taken} == {f"ingest.{'api' if role == 'send' else role}"}
         assert {decode_record(each.octets).envelope.role for each in taken} == {role}
         await taken[0].in_progress()
@@ -196,7 +196,7 @@ async def test_delivery_parks_and_the_api_lists_retries_and_discards(
     assert await dead.discard(first.sequence)
     assert await dead.retry(second.sequence)
     async with NatsIngestSource(delivery) as source:
-        (again,) = await asyncio.wait_for(source.take(10, 1 << 20), 5)
+        (again,) = await asyncio.wait_for(source.take(10, 1 << 20), BUSY_SECONDS)
         assert (again.subject, again.octets) == ("ingest.submission", b"octets")
 
 
@@ -253,12 +253,12 @@ async def test_scan_alone_reads_the_unscanned_lane_and_moves_its_messages(
         NatsIngestSource(scan, UNSCANNED_CONSUMER) as lane,
         NatsIngestSource(await parts.open("delivery")) as first,
     ):
-        (waiting,) = await asyncio.wait_for(lane.take(10, 1 << 20), 10)
+        (waiting,) = await asyncio.wait_for(lane.take(10, 1 << 20), BUSY_SECONDS)
         assert waiting.octets == b"record"
         await waiting.in_progress()
         await scan.request("ingest.mx", b"judged", {"Nats-Msg-Id": "1.scanned"})
         await waiting.ack()
-        (moved,) = await asyncio.wait_for(first.take(10, 1 << 20), 10)
+        (moved,) = await asyncio.wait_for(first.take(10, 1 << 20), BUSY_SECONDS)
         assert (moved.subject, moved.octets) == ("ingest.mx", b"judged")
         await moved.ack()
 
@@ -292,7 +292,7 @@ async def test_the_streams_are_made_by_delivery_too(nats: Nats, parts: Parts) ->
     await asyncio.sleep(0.5)
     assert not waiting.done(), "a door makes no streams"
     await parts.open("delivery")
-    assert (await asyncio.wait_for(waiting, 10)).is_up
+    assert (await asyncio.wait_for(waiting, BUSY_SECONDS)).is_up
 
 
 @pytest.mark.parametrize(

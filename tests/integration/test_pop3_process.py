@@ -24,7 +24,7 @@ from tests.conformance.mail_stores import postgres_mail_store
 from tests.conformance.twins import PASSWORD, hash_of_password
 from tests.support.databases import logged_in
 from tests.support.jetstream import nats_settings, restart
-from tests.support.polling import until
+from tests.support.polling import BUSY_SECONDS, until
 
 ADDRESS = "alice@example.test"
 THREE = [b"Subject: %d\r\n\r\nbody %d\r\n" % (n, n) for n in (1, 2, 3)]
@@ -69,7 +69,7 @@ async def process(
                 except httpx.TransportError:
                     return False
 
-            await until(ready, 20, "readiness")
+            await until(ready, BUSY_SECONDS, "readiness")
         yield pop3, health
         child.terminate()
         assert await asyncio.to_thread(child.wait, 15) == 0, log.read_text()
@@ -111,7 +111,7 @@ async def test_people_read_their_mail_without_nats_and_the_trace_tells_of_it_lat
                     async def there() -> bool:
                         return len(await trace.events_of(message)) >= times
 
-                    await until(there, 15, "the read in the trace")
+                    await until(there, BUSY_SECONDS, "the read in the trace")
 
                 await told(ids[0])
                 (event,) = await trace.events_of(ids[0])

@@ -18,6 +18,7 @@ from posthorn.ports.errors import Unavailable
 from posthorn.runtime.ids import new_id
 from posthorn_local.embedded import Postgres
 from tests.support.databases import pool
+from tests.support.polling import BUSY_SECONDS
 from tests.support.seed import DatabaseSeed
 from tests.support.tcp_proxy import TcpProxy
 
@@ -67,7 +68,7 @@ async def test_half_open_connections_cost_seconds_not_the_time_limit_of_statemen
         await database.probe()
     # and the others of the pool are gone with it
     await asyncio.gather(*(database.probe() for _ in range(8)))
-    assert time.monotonic() - began < PROMISED_SECONDS
+    assert time.monotonic() - began < PROMISED_SECONDS + BUSY_SECONDS
 
 
 @pytest.mark.parametrize("seconds", [4.0, 9.0])
@@ -80,7 +81,7 @@ async def test_work_goes_on_soon_after_packets_were_swallowed(
     await asyncio.sleep(seconds)
     assert not any(task.done() for task in working)
     proxy.heal()
-    async with asyncio.timeout(PROMISED_SECONDS):
+    async with asyncio.timeout(PROMISED_SECONDS + BUSY_SECONDS):
         await asyncio.gather(*working)
 
 
@@ -106,7 +107,7 @@ async def test_what_a_dead_connection_had_locked_is_free_within_seconds(
         await rename()
     async with pool(database_url) as direct, direct.session() as connection:
         await connection.execute("UPDATE accounts SET max_messages_per_hour = 3 WHERE id = $1", ada)
-        assert time.monotonic() - began < PROMISED_SECONDS
+        assert time.monotonic() - began < PROMISED_SECONDS + BUSY_SECONDS
     await _until_it_works(database)
     assert (await PostgresMaildrops(database).open(ada, new_id())).uids == []
 
@@ -150,7 +151,7 @@ async def test_a_server_that_stands_still_costs_no_more_than_that(
     working = [asyncio.create_task(_until_it_works(database)) for _ in range(8)]
     await asyncio.sleep(8)
     proxy.heal()
-    async with asyncio.timeout(PROMISED_SECONDS):
+    async with asyncio.timeout(PROMISED_SECONDS + BUSY_SECONDS):
         await asyncio.gather(*working)
 
 
@@ -175,4 +176,4 @@ async def test_a_connection_that_dies_before_anybody_has_it_costs_seconds_too(
     monkeypatch.setattr(Liveness, "opened", lost_at_once)
     began = time.monotonic()
     await asyncio.gather(*(_until_it_works(database) for _ in range(8)))
-    assert time.monotonic() - began < PROMISED_SECONDS
+    assert time.monotonic() - began < PROMISED_SECONDS + BUSY_SECONDS

@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from posthorn_local.embedded import die_with_parent, free_port
+from tests.support.polling import BUSY_SECONDS, LONG_SECONDS
 
 
 class Life:
@@ -48,7 +49,7 @@ class Life:
         self._out = self.process.stdout.fileno()
         self._unread = b""
 
-    def await_line(self, event: str, timeout: float = 15) -> dict[str, Any]:
+    def await_line(self, event: str, timeout: float = 2 * BUSY_SECONDS) -> dict[str, Any]:
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             while b"\n" in self._unread:
@@ -65,17 +66,19 @@ class Life:
 
     def connect(self) -> socket.socket:
         port = next(line["port"] for line in self.lines if line["event"] == "listening")
-        client = socket.create_connection(("127.0.0.1", port), timeout=10)
+        client = socket.create_connection(("127.0.0.1", port), timeout=BUSY_SECONDS)
         assert client.recv(100) == b"hello\n"
         return client
 
     def ready(self) -> httpx.Response:
-        return httpx.get(f"http://127.0.0.1:{self.health_port}/readyz", trust_env=False)
+        return httpx.get(
+            f"http://127.0.0.1:{self.health_port}/readyz", trust_env=False, timeout=BUSY_SECONDS
+        )
 
     def signal(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)
 
-    def end(self, timeout: float = 15) -> tuple[int, list[str], str]:
+    def end(self, timeout: float = 2 * BUSY_SECONDS) -> tuple[int, list[str], str]:
         """Wait for the end. Return status, events logged and standard error."""
         out, err = self.process.communicate(timeout=timeout)
         self.lines += [json.loads(line) for line in (self._unread + out).splitlines()]
@@ -114,7 +117,7 @@ def test_a_signal_drains_and_ends_with_status_0(live: Any, number: int) -> None:
 
 
 def test_ready_while_serving_and_not_while_draining(live: Any) -> None:
-    life = live("plain", DRAIN_DELAY_SECONDS="1")
+    life = live("plain", DRAIN_DELAY_SECONDS="3")
     life.await_line("serving")
     assert life.ready().status_code == 200
     life.signal()
@@ -142,13 +145,13 @@ def test_a_client_that_stays_is_cut_after_the_grace_period(live: Any) -> None:
     life.signal()
     status, events, _ = life.end()
     assert status == 0
-    assert 0.3 < time.monotonic() - began < 5
+    assert time.monotonic() - began > 0.3
     assert "sessions cut at the end of the grace period" in events
     client.close()
 
 
 def test_a_second_signal_ends_it_at_once(live: Any) -> None:
-    life = live("plain", GRACE_SECONDS="60")
+    life = live("plain", GRACE_SECONDS=str(LONG_SECONDS))
     life.await_line("serving")
     client = life.connect()
     client.sendall(b"stay\n")
@@ -156,21 +159,17 @@ def test_a_second_signal_ends_it_at_once(live: Any) -> None:
     life.signal()
     life.await_line("draining")
     assert life.process.poll() is None
-    began = time.monotonic()
     life.signal()
     assert life.end()[0] == 128 + signal.SIGTERM
-    assert time.monotonic() - began < 5
     client.close()
 
 
 def test_a_thread_that_hangs_does_not_hold_up_the_end(live: Any) -> None:
     life = live("hung thread")
     life.await_line("serving")
-    began = time.monotonic()
     life.signal()
     status, events, err = life.end()
     assert (status, events[-1], err) == (0, "stopped", "")
-    assert time.monotonic() - began < 8
 
 
 def test_a_signal_gives_up_a_start_that_takes_long(live: Any) -> None:

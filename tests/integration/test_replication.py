@@ -31,7 +31,7 @@ from posthorn_local.embedded import Nats, Postgres, die_with_parent
 from tests.support.builders import make_envelope, make_message, make_segment
 from tests.support.databases import pool
 from tests.support.jetstream import nats_settings
-from tests.support.polling import until
+from tests.support.polling import BUSY_SECONDS, until
 from tests.support.seed import DatabaseSeed
 from tests.support.standby import Standby, ask, await_value, both, set_synchronous
 
@@ -212,7 +212,7 @@ async def test_delivery_takes_nothing_while_a_failover_would_lose_it(
             async def delivered() -> bool:
                 return await _entries(database, ada) == 1 and (await source.backlog()).messages == 0
 
-            await until(delivered, 20, "delivery")
+            await until(delivered, BUSY_SECONDS, "delivery")
         finally:
             await intake.drain(5)
             await running

@@ -33,7 +33,7 @@ from posthorn_local.embedded import Nats, die_with_parent, free_port
 from tests.conformance.submission.env import MESSAGE, PASSWORD, password_hash
 from tests.support.databases import logged_in, pool
 from tests.support.jetstream import nats_settings
-from tests.support.polling import until
+from tests.support.polling import BUSY_SECONDS, until
 from tests.support.seed import DatabaseSeed
 
 KEY = base64.b64encode(b"k" * 32).decode()
@@ -86,7 +86,7 @@ async def process(role: str, log: Path, **settings: str) -> AsyncIterator[Mappin
                 except httpx.TransportError:
                     return False
 
-            await until(ready, 20, "readiness")
+            await until(ready, BUSY_SECONDS, "readiness")
         yield ports
         child.terminate()
         assert await asyncio.to_thread(child.wait, 15) == 0, log.read_text()

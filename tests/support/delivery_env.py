@@ -37,7 +37,7 @@ from tests.support.builders import make_envelope
 from tests.support.databases import as_part, pool
 from tests.support.events import CountedWakeUps, RecordedEvents
 from tests.support.jetstream import nats_settings
-from tests.support.polling import until
+from tests.support.polling import BUSY_SECONDS, until
 from tests.support.seed import DatabaseSeed
 
 SECRET_KEY = b"s" * 32
@@ -95,7 +95,7 @@ class DeliveryEnv:
     async def take(self, number: int) -> list[Delivery]:
         """Take exactly so many messages off the stream."""
         taken: list[Delivery] = []
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(BUSY_SECONDS):
             while len(taken) < number:
                 taken += await self.source.take(number - len(taken), 1 << 30)
         return taken
@@ -108,7 +108,9 @@ class DeliveryEnv:
         """Take so many messages off the retry lane and deliver each by itself."""
         async with NatsIngestSource(self.nats, RETRY_CONSUMER) as source:
             for _ in range(number):
-                await self.deliverer.deliver(await asyncio.wait_for(source.take(1, 1), 10))
+                await self.deliverer.deliver(
+                    await asyncio.wait_for(source.take(1, 1), BUSY_SECONDS)
+                )
 
     async def expand(self) -> int:
         """Expand all that is due. Return the number of slices."""

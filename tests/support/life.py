@@ -105,7 +105,7 @@ async def start(process: Process) -> None:
             )
         case "hung thread":
             hung = ThreadPoolExecutor(1)
-            hung.submit(time.sleep, 60)
+            hung.submit(time.sleep, 300)
             hung.shutdown(wait=False)
         case "slow start" | "fail while starting":
             log.info("waiting")

@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.support.polling import BUSY_SECONDS
+
 
 class RefusedError(Exception):
     """The server said -ERR; the text is its reply."""
@@ -129,7 +131,7 @@ class Maildrop:
                 found.append(octets)
             return found
 
-    def await_mail(self, count: int, timeout: float = 20.0) -> list[bytes]:
+    def await_mail(self, count: int, timeout: float = BUSY_SECONDS) -> list[bytes]:
         """Wait until there are ``count`` messages, and return them. More than that is an error
         at once."""
         deadline = time.monotonic() + timeout

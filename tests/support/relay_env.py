@@ -47,7 +47,7 @@ from posthorn_relay.smtp.types import Failed, RemoteHost, Tls
 from tests.support.databases import as_part, pool
 from tests.support.events import RecordedEvents
 from tests.support.jetstream import nats_settings
-from tests.support.polling import until
+from tests.support.polling import BUSY_SECONDS, until
 
 SENDER = "alice@example.test"
 BODY = b"From: alice@example.test\r\nSubject: hello\r\nMessage-ID: <1@example.test>\r\n\r\nworld\r\n.dots\r\n"
@@ -169,14 +169,14 @@ class RelayEnv:
             return found == states
 
         try:
-            await until(there, 10)
+            await until(there, BUSY_SECONDS)
         except AssertionError:
             raise AssertionError(f"{found} are not {states}") from None
 
     async def dsns(self, number: int) -> list[Record]:
         """Take so many DSNs off INGEST."""
         found: list[Record] = []
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(BUSY_SECONDS):
             while len(found) < number:
                 for delivery in await self.source.take(number - len(found), 1 << 24):
                     found.append(decode_record(delivery.octets))

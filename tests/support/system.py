@@ -25,6 +25,7 @@ import psutil
 
 from posthorn_local.embedded import die_with_parent, free_port
 from tests.support.maildrop import Maildrop
+from tests.support.polling import BUSY_SECONDS
 
 SERVICES = ("smtp-in", "delivery", "pop3", "api", "submission", "relay", "scan", "imap")
 BACKENDS = ("nats", "postgres")
@@ -33,7 +34,7 @@ PORTS = ("SMTP", "SUBMISSION", "SUBMISSIONS", "IMAP", "IMAPS", "POP3", "POP3S", 
 
 
 def await_that[T](
-    what: str, found: Callable[[], T | None], timeout: float = 20.0, pause: float = 0.05
+    what: str, found: Callable[[], T | None], timeout: float = BUSY_SECONDS, pause: float = 0.05
 ) -> T:
     """Call ``found`` until it gives something true; fails with ``what`` after ``timeout``
     seconds."""
@@ -148,7 +149,7 @@ class System:
             found.append("\n".join([f"--- {path.name}", *said]))
         return "\n".join(found)
 
-    def stop(self, number: int = signal.SIGTERM, timeout: float = 20.0) -> Ended:
+    def stop(self, number: int = signal.SIGTERM, timeout: float = 2 * BUSY_SECONDS) -> Ended:
         """Send it a signal and wait for its end."""
         assert self.process is not None
         self._forget_client()

@@ -133,12 +133,13 @@ def test_lengths_are_counted_in_octets_of_the_canonical_form() -> None:
     ["a@xn--" + "a" * 2_000_000, "a@" + "ü" * 2_000_000, "ö" * 2_000_000, "a@" + "b." * 999_999],
 )
 def test_endless_input_is_refused_at_once(text: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(AddressError):
         parse_address(text)
     with pytest.raises(AddressError):
         canonical_domain(text.partition("@")[2] or text)
-    assert time.monotonic() - began < 0.5
+    # hundredths of a second; what grew with the square of the length took hours
+    assert time.process_time() - began < 5
 
 
 def test_the_base_of_a_tagged_address() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from posthorn.runtime.client_networks import client_networks, is_own_side
 from posthorn.runtime.connection_limiter import ConnectionLimiter
+from tests.support.polling import BUSY_SECONDS
 
 
 class Guest:
@@ -134,7 +135,7 @@ def test_a_tenant_and_an_account_have_shares_after_login() -> None:
 
 
 async def _until(gone: Guest) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(BUSY_SECONDS):
         while not gone.gone:
             await asyncio.sleep(0.01)
 

@@ -112,9 +112,10 @@ def test_a_header_block_without_end_is_read_up_to_the_limit() -> None:
     [b"Subject: " + b"\r\n " * 40_000, b"received" * 9000, b"a" * 70_000, b"Subject:\r" * 9000],
 )
 def test_awkward_octets_take_no_time(pattern: bytes) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     scan_header(pattern)
-    assert time.monotonic() - began < 0.5
+    # hundredths of a second; what grew with the square of the length took a minute
+    assert time.process_time() - began < 5
 
 
 _LINES = st.lists(

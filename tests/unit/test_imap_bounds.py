@@ -21,6 +21,7 @@ from posthorn_imap.folder_tree import FolderTree, Wanted
 from posthorn_imap.resync import _last_same
 from posthorn_imap.selected import MOST_TOLD, Selected
 from posthorn_imap.watching import Watching
+from tests.support.polling import BUSY_SECONDS
 
 
 def selected_with(count: int) -> Selected:
@@ -104,7 +105,7 @@ async def test_clients_in_idle_that_take_nothing_hold_up_nobody(
         changes.enter(client, client.selected)
     await changes.poll()
     try:
-        await asyncio.wait_for(last.told.wait(), 20)
+        await asyncio.wait_for(last.told.wait(), BUSY_SECONDS)
     finally:
         await changes.close()
 

@@ -13,6 +13,7 @@ from posthorn.model.events import READ, Event
 from posthorn.runtime import read_events as module
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.read_events import ReadEvents
+from tests.support.polling import BUSY_SECONDS
 
 DETAIL = {"account": "alice@example.test", "tenant": "t"}
 
@@ -52,7 +53,7 @@ async def test_a_read_is_told_at_once_with_when_and_by_whom() -> None:
     first, second = new_id(), new_id()
     reads.note([first], DETAIL)
     reads.note([second], DETAIL)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(BUSY_SECONDS):
         await recorder.some.wait()
     assert recorder.events == [
         Event(first, 1000.0, READ, DETAIL),
@@ -72,13 +73,13 @@ async def test_a_burst_is_told_in_portions_and_the_rest_at_the_end(
     for one, other in itertools.batched(ids, 2, strict=True):
         reads.note([one, other], DETAIL)
     telling = asyncio.create_task(reads.publish(recorder))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(BUSY_SECONDS):
         while len(recorder.events) < 8:
             await asyncio.sleep(0.001)
     assert (recorder.messages, recorder.sizes) == (ids, [2, 2, 2, 2])
     monkeypatch.setattr(module, "PAUSE_SECONDS", 60)
     reads.note([new_id()], DETAIL)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(BUSY_SECONDS):
         while len(recorder.events) < 9:
             await asyncio.sleep(0.001)
     late = [new_id() for _ in range(5)]
@@ -100,7 +101,7 @@ async def test_beyond_the_bound_the_oldest_go_and_are_counted() -> None:
     reads.note(ids[7:], DETAIL)
     assert (reads.waiting, sum(dropped)) == (4, 7)
     telling = asyncio.create_task(reads.publish(recorder))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(BUSY_SECONDS):
         await recorder.some.wait()
     assert recorder.messages == ids[7:]
     await end(telling)

@@ -14,6 +14,7 @@ from posthorn.ports.errors import Unavailable
 from posthorn.runtime import health as module
 from posthorn.runtime.health import Health
 from posthorn.runtime.http import bind, http_server
+from tests.support.polling import BUSY_SECONDS, LONG_SECONDS
 
 
 @pytest.fixture
@@ -27,7 +28,9 @@ def health() -> Health:
 async def client(health: Health) -> AsyncIterator[httpx.AsyncClient]:
     async with (
         http_server(health, bind("127.0.0.1", 0, "POSTHORN_HEALTH_PORT"), grace=1) as port,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as made,
+        httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=BUSY_SECONDS
+        ) as made,
     ):
         yield made
 
@@ -106,14 +109,12 @@ async def test_a_part_that_fails_is_named_without_its_secrets(
 async def test_a_part_that_hangs_costs_the_others_nothing(
     health: Health, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_PROBE_TIMEOUT", 0.2)
+    monkeypatch.setattr(module, "_PROBE_TIMEOUT", 0.5)
     hung = Part()
-    hung.delay = 60
+    hung.delay = LONG_SECONDS
     health.add_check("blobs", hung)
     health.add_check("nats", Part())
-    began = time.monotonic()
     answer = await client.get("/readyz")
-    assert time.monotonic() - began < 2
     assert answer.json()["parts"] == {"blobs": "no answer in time", "nats": "ok"}
 
 
@@ -147,13 +148,15 @@ async def test_other_paths_are_not_found_and_head_has_no_body(client: httpx.Asyn
 
 
 async def test_an_idle_client_does_not_hold_up_the_end(health: Health) -> None:
-    async with http_server(health, bind("127.0.0.1", 0, "POSTHORN_HEALTH_PORT"), grace=1) as port:
+    async with http_server(
+        health, bind("127.0.0.1", 0, "POSTHORN_HEALTH_PORT"), grace=LONG_SECONDS
+    ) as port:
         silent = await asyncio.open_connection("127.0.0.1", port)
         kept = await asyncio.open_connection("127.0.0.1", port)
         kept[1].write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         await kept[0].readuntil(b"\r\n\r\n")
         began = time.monotonic()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < BUSY_SECONDS
     for _, writer in (silent, kept):
         writer.close()
 

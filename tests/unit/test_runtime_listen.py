@@ -17,6 +17,7 @@ from posthorn.runtime import connection_limiter
 from posthorn.runtime.http import bind
 from posthorn.runtime.listen import ConnectionLimiter, listening
 from posthorn_local.certificate import ensure_certificate
+from tests.support.polling import BUSY_SECONDS, LONG_SECONDS
 
 
 class Mute:
@@ -68,7 +69,7 @@ async def test_a_drain_asks_then_cuts() -> None:
     slow.abort = lambda: (slow.told.append("abort"), limiter.leave(slow))[0]  # type: ignore[method-assign, func-returns-value]
     began = time.monotonic()
     await limiter.drain(0.1)
-    assert 0.1 <= time.monotonic() - began < 1
+    assert time.monotonic() - began >= 0.1
     assert slow.told == ["drain", "abort"]
     assert limiter.admit(Mute(), "b") == "draining"
 
@@ -85,9 +86,8 @@ async def test_several_listeners_wait_for_a_stuck_session_no_longer_than_one(
 
 
 async def test_a_drain_of_nobody_takes_no_time() -> None:
-    began = time.monotonic()
-    await ConnectionLimiter(1, 1).drain(60)
-    assert time.monotonic() - began < 0.5
+    async with asyncio.timeout(BUSY_SECONDS):
+        await ConnectionLimiter(1, 1).drain(LONG_SECONDS)
 
 
 async def test_one_session_that_fails_to_drain_does_not_spare_the_others() -> None:
@@ -107,12 +107,11 @@ async def test_one_session_that_fails_to_drain_does_not_spare_the_others() -> No
 
 
 class Talk(asyncio.Protocol):
-    """A protocol that greets, answers ``work`` after a while, and on a drain lets the work at
-    hand finish."""
+    """A protocol that greets, takes ``work``, and on a drain finishes it."""
 
     def __init__(self, limiter: ConnectionLimiter) -> None:
         self._limiter = limiter
-        self._busy = self._draining = False
+        self.is_busy = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's are of no such class
@@ -126,20 +125,17 @@ class Talk(asyncio.Protocol):
         self._limiter.leave(self)
 
     def data_received(self, data: bytes) -> None:
-        self._busy = True
-        asyncio.get_running_loop().call_later(0.2, self._done)
-
-    def _done(self) -> None:
-        self._busy = False
-        self._transport.write(b"done\n")
-        if self._draining:
-            self._transport.close()
+        self.is_busy = True
 
     def begin_drain(self) -> None:
-        self._draining = True
-        if not self._busy:
-            self._transport.write(b"closing\n")
-            self._transport.close()
+        if self.is_busy:
+            asyncio.get_running_loop().call_later(0.05, self._end, b"done\n")
+        else:
+            self._end(b"closing\n")
+
+    def _end(self, last: bytes) -> None:
+        self._transport.write(last)
+        self._transport.close()
 
     def abort(self) -> None:
         self._transport.abort()
@@ -150,7 +146,7 @@ both = pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio",
 
 
 async def _line(reader: asyncio.StreamReader) -> bytes:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(BUSY_SECONDS):
         return await reader.readline()
 
 
@@ -158,15 +154,21 @@ async def _line(reader: asyncio.StreamReader) -> bytes:
 def test_idle_clients_are_told_and_work_at_hand_is_finished(run: Run) -> None:
     async def scene() -> None:
         limiter = ConnectionLimiter(10, 10)
+        sessions: list[Talk] = []
+
+        def session() -> Talk:
+            sessions.append(Talk(limiter))
+            return sessions[-1]
+
         async with listening(
-            lambda: Talk(limiter), bind("127.0.0.1", 0, "X"), limiter, grace=5
+            session, bind("127.0.0.1", 0, "X"), limiter, grace=LONG_SECONDS
         ) as port:
             idle, busy = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
             assert await _line(idle[0]) == await _line(busy[0]) == b"hello\n"
             busy[1].write(b"work\n")
-            await asyncio.sleep(0.05)
+            await _until(lambda: any(each.is_busy for each in sessions))
             began = time.monotonic()
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < BUSY_SECONDS
         assert await idle[0].read() == b"closing\n"
         assert await busy[0].read() == b"done\n"
         with pytest.raises(ConnectionRefusedError):
@@ -194,7 +196,7 @@ def test_a_session_that_does_not_end_is_cut_after_the_grace_period(run: Run) -> 
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             assert await _line(reader) == b"hello\n"
             began = time.monotonic()
-        assert 0.15 < time.monotonic() - began < 1.5
+        assert 0.15 < time.monotonic() - began < BUSY_SECONDS
         assert len(limiter) == 0
         with suppress(ConnectionResetError):  # either form of an end will do
             assert await reader.read() == b""
@@ -214,7 +216,11 @@ def test_a_client_that_never_ends_its_handshake_does_not_hold_up_the_end(
     async def scene() -> None:
         limiter = ConnectionLimiter(10, 10)
         async with listening(
-            lambda: Talk(limiter), bind("127.0.0.1", 0, "X"), limiter, grace=5, tls=context
+            lambda: Talk(limiter),
+            bind("127.0.0.1", 0, "X"),
+            limiter,
+            grace=LONG_SECONDS,
+            tls=context,
         ) as port:
             silent = await asyncio.open_connection("127.0.0.1", port)
             trusting = ssl.create_default_context(cafile=str(tmp_path / "tls.crt"))
@@ -223,13 +229,11 @@ def test_a_client_that_never_ends_its_handshake_does_not_hold_up_the_end(
             )
             assert await _line(good[0]) == b"hello\n"
             began = time.monotonic()
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < BUSY_SECONDS
         for _, writer in (silent, good):
             writer.close()
 
-    began = time.monotonic()
     run(scene())
-    assert time.monotonic() - began < 5
 
 
 async def test_connections_beyond_the_limit_are_told_why() -> None:
@@ -251,7 +255,7 @@ async def test_connections_beyond_the_limit_are_told_why() -> None:
 
 
 async def _until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(BUSY_SECONDS):
         while not true():
             await asyncio.sleep(0.005)
 
@@ -260,13 +264,13 @@ async def test_many_sessions_end_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
     limiter = ConnectionLimiter(500, 500)
     ended: list[Awaitable[bytes]] = []
     async with listening(
-        lambda: Talk(limiter), bind("127.0.0.1", 0, "X"), limiter, grace=5
+        lambda: Talk(limiter), bind("127.0.0.1", 0, "X"), limiter, grace=LONG_SECONDS
     ) as port:
         clients = [await asyncio.open_connection("127.0.0.1", port) for _ in range(200)]
         ended = [reader.read() for reader, _ in clients]
         await _until(lambda: len(limiter) == 200)
         began = time.monotonic()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < BUSY_SECONDS
     assert await asyncio.gather(*ended) == [b"hello\nclosing\n"] * 200
     for _, writer in clients:
         writer.close()
@@ -303,7 +307,7 @@ def test_a_client_that_has_not_shaken_hands_has_a_place_at_the_gate(
             await _until(lambda: len(limiter) == 2)
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             with suppress(ConnectionResetError):
-                assert await asyncio.wait_for(reader.read(), 5) == b""
+                assert await asyncio.wait_for(reader.read(), BUSY_SECONDS) == b""
             writer.close()
             silent[0][1].close()
             await _until(lambda: len(limiter) == 1)
@@ -332,7 +336,7 @@ def test_a_handshake_that_comes_to_nothing_gives_its_place_back(
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(hello)
             with suppress(ConnectionResetError):
-                assert b"hello\n" not in await asyncio.wait_for(reader.read(), 5)
+                assert b"hello\n" not in await asyncio.wait_for(reader.read(), BUSY_SECONDS)
             await _until(lambda: len(limiter) == 0)
             writer.close()
 
@@ -352,7 +356,7 @@ def test_a_session_that_cannot_begin_holds_nothing(run: Run, certificate: Path) 
             secure: dict[str, Any] = {"ssl": _trusting(certificate), "server_hostname": "localhost"}
             reader, writer = await asyncio.open_connection("127.0.0.1", port, **secure)
             with suppress(ConnectionResetError):
-                assert await asyncio.wait_for(reader.read(), 5) == b""
+                assert await asyncio.wait_for(reader.read(), BUSY_SECONDS) == b""
             await _until(lambda: len(limiter) == 0)
             writer.close()
 

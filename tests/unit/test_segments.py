@@ -18,6 +18,7 @@ from posthorn.ports.blobs import BlobMissing
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.ids import new_id
 from tests.conformance.twins import MemoryBlobs, locations, pack
+from tests.support.polling import BUSY_SECONDS
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ async def stored(
 
 async def settled(reader: SegmentReader) -> None:
     """Wait until nothing is on its way."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(BUSY_SECONDS):
         while reader._tasks:
             await asyncio.sleep(0)
 

@@ -19,6 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from posthorn.runtime import tls
 from posthorn.runtime.tls import Certificate
+from tests.support.polling import BUSY_SECONDS
 
 type _Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 _SHARED_RSA = rsa.generate_private_key(65537, 2048)
@@ -225,7 +226,7 @@ def test_a_listener_goes_on_with_the_new_one_and_open_sessions_stay(
             reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting)
             assert await shown(port) == "one"
             _write(tmp_path, _pair("two"))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(BUSY_SECONDS):
                 while await shown(port) != "two":
                     await asyncio.sleep(0.01)
             writer.write(b"still there\n")

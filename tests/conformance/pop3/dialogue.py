@@ -25,6 +25,7 @@ from posthorn_pop3.server import serving
 from posthorn_pop3.service import MaildropService
 from posthorn_pop3.settings import Pop3Settings
 from tests.conformance.twins import PASSWORD, MailStore, NoAppPasswords, Patience
+from tests.support.polling import BUSY_SECONDS
 
 ADDRESS = "alice@example.test"
 
@@ -130,7 +131,7 @@ class Client:
 
     async def line(self) -> bytes:
         """One line without its end; empty at the end of the connection."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(BUSY_SECONDS):
             octets = await self._reader.readline()
         assert octets.endswith(b"\r\n") or not octets, octets
         return octets[:-2]
@@ -163,7 +164,7 @@ class Client:
 
     async def rest(self) -> bytes:
         """All until the connection ends."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(BUSY_SECONDS):
             try:
                 return await self._reader.read()
             except ConnectionResetError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -17,7 +18,7 @@ from posthorn.runtime.passwords import Busy, Passwords
 from posthorn_pop3.settings import Pop3Settings
 from tests.conformance.pop3.dialogue import ADDRESS, Client, Server, pop3_server
 from tests.conformance.twins import PASSWORD, MemoryMailStore
-from tests.support.polling import until
+from tests.support.polling import BUSY_SECONDS, LONG_SECONDS, until
 
 THREE = [b"Subject: %d\r\n\r\nbody %d\r\n" % (n, n) for n in (1, 2, 3)]
 LARGE = b"Subject: large\r\n\r\n" + b"".join(b".%070d\r\n" % n for n in range(40_000))
@@ -357,10 +358,11 @@ async def test_no_login_in_time_ends_the_connection_whatever_is_sent(
         client = await server.client()
         loop = asyncio.get_running_loop()
         began = loop.time()
-        while await client.ask(b"CAPA"):
-            await client.body()
-            await asyncio.sleep(0.02)
-        assert 0.2 < loop.time() - began < 10
+        async with asyncio.timeout(BUSY_SECONDS):
+            while await client.ask(b"CAPA"):
+                await client.body()
+                await asyncio.sleep(0.02)
+        assert loop.time() - began > 0.2
 
 
 def test_thunderbird_may_think_for_ten_minutes() -> None:
@@ -370,11 +372,11 @@ def test_thunderbird_may_think_for_ten_minutes() -> None:
 async def test_an_idle_session_is_closed_without_a_word_and_without_deletions(
     house: MemoryMailStore,
 ) -> None:
-    async with pop3_server(house, pop3_idle_seconds=0.8) as server:
+    async with pop3_server(house, pop3_idle_seconds=2.0) as server:
         client = await server.login()
         await client.ask(b"DELE 1")
-        for _ in range(4):
-            await asyncio.sleep(0.25)
+        for _ in range(5):
+            await asyncio.sleep(0.5)
             assert (await client.ask(b"NOOP")).startswith(b"+OK")
         assert await client.rest() == b""
         await until(lambda: len(server.limiter) == 0)
@@ -436,14 +438,15 @@ async def test_a_maildrop_of_100000_messages_lists_quickly(
     account = await house.account("huge@example.test")
     await house.deliver(account, (b"Subject: %d\r\n\r\n" % n for n in range(100_000)))
     client = await server.login("huge@example.test")
-    began = asyncio.get_running_loop().time()
+    began = time.process_time()
     client.send(b"LIST\r\nUIDL\r\nSTAT\r\n")
     assert (await client.line()).startswith(b"+OK 100000 ")
     assert (await client.body()).count(b"\r\n") == 100_001
     assert (await client.line()).startswith(b"+OK")
     assert (await client.body()).count(b"\r\n") == 100_001
     assert (await client.line()).startswith(b"+OK 100000 ")
-    assert asyncio.get_running_loop().time() - began < 10
+    # tenths of a second; what grew with the square of the number took minutes
+    assert time.process_time() - began < 20
     assert await client.fetch(b"RETR 100000") == b"Subject: 99999\r\n\r\n"
 
 
@@ -497,7 +500,7 @@ async def test_drain_lets_the_message_under_way_end(house: MemoryMailStore) -> N
         house.blobs.hold = asyncio.Event()
         client.send(b"RETR 4\r\nRETR 1\r\n")
         await until(lambda: house.blobs.reads)
-        draining = asyncio.create_task(server.limiter.drain(3))
+        draining = asyncio.create_task(server.limiter.drain(LONG_SECONDS))
         await asyncio.sleep(0.02)
         house.blobs.hold.set()
         answer = await client.rest()
@@ -512,7 +515,7 @@ async def test_drain_lets_a_quit_under_way_commit(house: MemoryMailStore) -> Non
         house.maildrops.hold["commit"] = asyncio.Event()
         client.send(b"DELE 2\r\nQUIT\r\n")
         await until(lambda: "commit" in house.maildrops.calls)
-        draining = asyncio.create_task(server.limiter.drain(3))
+        draining = asyncio.create_task(server.limiter.drain(LONG_SECONDS))
         await asyncio.sleep(0.02)
         house.maildrops.hold["commit"].set()
         answer = await client.rest()

@@ -21,7 +21,7 @@ from tests.conformance.mail_stores import PostgresMailStore, postgres_mail_store
 from tests.conformance.pop3.dialogue import ADDRESS, Client, Server, pop3_server, shared_passwords
 from tests.conformance.twins import PASSWORD, MemoryMailStore
 from tests.support.databases import pool
-from tests.support.polling import until
+from tests.support.polling import BUSY_SECONDS, until
 
 APP_PASSWORD = "phap_" + "x" * 43
 THREE = [b"Subject: %d\r\n\r\nbody\r\n" % number for number in range(3)]
@@ -117,7 +117,7 @@ async def test_a_session_ends_when_its_account_is_changed(
 ) -> None:
     client = await logged_in(server)
     await client.ask(b"DELE 1")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(BUSY_SECONDS):
         await execute(database, change)
         assert (await client.rest()).startswith(said)
 

@@ -22,6 +22,7 @@ from posthorn_local.embedded import Postgres
 from tests.conformance.mail_stores import postgres_mail_store
 from tests.conformance.pop3.dialogue import ADDRESS, Server, pop3_server
 from tests.conformance.twins import PASSWORD, MailStore, MemoryMailStore
+from tests.support.polling import BUSY_SECONDS
 
 _numbers = itertools.count(1)
 
@@ -161,7 +162,7 @@ async def test_messages_that_arrive_during_a_session_are_not_in_it(
 
 
 async def test_thunderbird_banner_has_no_angle_bracket_address(server: Server) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(BUSY_SECONDS):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         greeting = await reader.readline()
     writer.close()
@@ -644,7 +645,7 @@ async def test_a_dropped_connection_deletes_nothing_and_gives_the_maildrop_back(
     client = await server.login()
     await client.ask(b"DELE 1")
     client.abort()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(BUSY_SECONDS):
         while len(server.limiter):
             await asyncio.sleep(0.01)
     assert len(await house.uidls(alice)) == 3

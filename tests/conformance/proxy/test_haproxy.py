@@ -19,7 +19,7 @@ from posthorn_local.embedded import free_port
 from tests.conformance.pop3.dialogue import ADDRESS, Client, Server, pop3_server
 from tests.conformance.smtp.env import EHLO, MESSAGE, SmtpDialogue, SmtpEnv, smtp_env
 from tests.conformance.twins import PASSWORD, MemoryMailStore
-from tests.support.polling import until
+from tests.support.polling import BUSY_SECONDS, until
 
 pytestmark = pytest.mark.interop
 
@@ -67,11 +67,11 @@ async def haproxy(
     finally:
         if process.returncode is None:
             process.terminate()
-        await asyncio.wait_for(process.wait(), 10)
+        await asyncio.wait_for(process.wait(), BUSY_SECONDS)
 
 
 async def _listening(port: int, process: asyncio.subprocess.Process) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(BUSY_SECONDS):
         while process.returncode is None:
             try:
                 _, writer = await asyncio.open_connection(
@@ -157,7 +157,7 @@ async def test_health_checks_are_answered(env: SmtpEnv, directory: Path, options
     async with haproxy(
         directory, port_of(env), check, ["option smtpchk EHLO checker.example.org"]
     ) as port:
-        await until(lambda: counted(outcome) >= before + 3, 10)
+        await until(lambda: counted(outcome) >= before + 3, BUSY_SECONDS)
         talk = await (await visit(port, CLIENT)).hello()  # it is up
         await talk.close()
 

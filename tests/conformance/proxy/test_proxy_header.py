@@ -26,6 +26,7 @@ from posthorn.runtime.proxy_protocol import (
     listen_behind_proxy,
 )
 from posthorn.wire.proxy import LONGEST_V2, SIGNATURE
+from tests.support.polling import BUSY_SECONDS, LONG_SECONDS
 
 TCP4 = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 25\r\n"
 TCP6 = b"PROXY TCP6 2001:db8::7 2001:db8::1 4711 25\r\n"
@@ -90,7 +91,7 @@ class Port:
         return await line((await self.connect(octets))[0])
 
     async def until(self, sessions: int) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(BUSY_SECONDS):
             while len(self.limiter) != sessions:
                 await asyncio.sleep(0.002)
 
@@ -119,14 +120,14 @@ async def opened(
 
 
 async def line(reader: asyncio.StreamReader) -> bytes:
-    return (await asyncio.wait_for(reader.readline(), 5)).rstrip(b"\n")
+    return (await asyncio.wait_for(reader.readline(), BUSY_SECONDS)).rstrip(b"\n")
 
 
 async def closed(reader: asyncio.StreamReader) -> None:
-    """It is closed within two seconds, with nothing said."""
+    """It is closed, with nothing said."""
     said = b""
     with suppress(ConnectionError):
-        said = await asyncio.wait_for(reader.read(), 2)
+        said = await asyncio.wait_for(reader.read(), BUSY_SECONDS)
     assert said == b""
 
 
@@ -157,7 +158,7 @@ def test_the_client_is_whom_the_header_names_however_it_comes(
                 writer.write(bytes([octet]))
                 await asyncio.sleep(0)
             assert await line(reader) == client
-            assert await asyncio.wait_for(reader.readexactly(len(header)), 5) == header
+            assert await asyncio.wait_for(reader.readexactly(len(header)), BUSY_SECONDS) == header
 
     run(scene())
 
@@ -227,22 +228,23 @@ async def test_a_header_that_comes_late_is_refused_when_its_time_is_up(beginning
         began = time.monotonic()
         reader, _ = await port.connect(beginning)
         await closed(reader)
-        assert 0.25 < time.monotonic() - began < 1.5
+        assert time.monotonic() - began > 0.25
         assert counted("late") == before + 1
 
 
 async def test_a_trickle_does_not_win_time() -> None:
     async with opened(seconds=0.3) as port:
         reader, writer = await port.connect()
-        began = time.monotonic()
+        sent = 0
         with suppress(ConnectionError):
             for octet in b"PROXY UNKNOWN " + b"x" * 80:
                 writer.write(bytes([octet]))
                 await writer.drain()
+                sent += 1
                 await asyncio.sleep(0.02)
                 if reader.at_eof():
                     break
-        assert time.monotonic() - began < 1.5
+        assert sent < 90, "it was closed before the last of them"
         await closed(reader)
 
 
@@ -322,9 +324,7 @@ async def test_a_drain_does_not_wait_for_headers() -> None:
     async with opened() as port:
         reader, _ = await port.connect(b"PROXY ")
         await port.until(1)
-        began = time.monotonic()
-        await port.limiter.drain(5)
-        assert time.monotonic() - began < 1
+        await asyncio.wait_for(port.limiter.drain(LONG_SECONDS), BUSY_SECONDS)
         await closed(reader)
 
 
@@ -345,7 +345,7 @@ async def test_the_header_stands_before_tls_in_the_same_segment(
         client, into, out = hello(trust)
         reader, writer = await port.connect(header + out.read())
         greeting = b""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(BUSY_SECONDS):
             while not greeting.endswith(b"\n"):
                 into.write(await reader.read(65536))
                 with suppress(ssl.SSLWantReadError):
@@ -404,7 +404,7 @@ async def test_no_header_makes_the_server_raise() -> None:
                     writer.write_eof()
                 elif chance.random() < 0.3:
                     writer.transport.abort()
-                await asyncio.wait_for(reader.read(1), 5)
+                await asyncio.wait_for(reader.read(1), BUSY_SECONDS)
             writer.transport.abort()
 
         with capture_logs() as logs:

@@ -21,6 +21,7 @@ from posthorn_relay.settings import EgressSettings
 from posthorn_relay.smtp.connection import SmtpConnection
 from posthorn_relay.smtp.connector import SmtpConnector
 from posthorn_relay.smtp.types import Accepted, Failed, MailTransaction, Recipient, RemoteHost, Tls
+from tests.support.polling import BUSY_SECONDS
 from tests.support.scripted_smtp import Authority
 
 pytestmark = pytest.mark.interop
@@ -153,7 +154,7 @@ async def test_postfix_takes_messages(postfix: tuple[Postfix, Authority], tls: T
     server, authority = postfix
     before = await asyncio.to_thread(server.delivered)
     remote = RemoteHost("mx.bench.test", "127.0.0.1", server.port, tls)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(BUSY_SECONDS):
         connection = await opened(authority, remote)
         for lines in (1, 5000):
             first, second = await connection.send(

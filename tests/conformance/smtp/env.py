@@ -30,8 +30,9 @@ from posthorn_smtp_in.server import Listening, serving
 from posthorn_smtp_in.settings import SmtpSettings
 from tests.conformance.twins import MemoryBlobs
 from tests.support.events import RecordedEvents
+from tests.support.polling import BUSY_SECONDS
 
-PATIENCE = 10.0
+PATIENCE = BUSY_SECONDS
 """Seconds within which an answer must come."""
 MESSAGE = b"From: a@example.org\r\nSubject: A message\r\n\r\nDear reader\r\n"
 EHLO = b"EHLO client.example.org\r\n"

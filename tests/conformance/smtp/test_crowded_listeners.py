@@ -20,6 +20,7 @@ from tests.conformance.submission.env import (
     submission_env,
 )
 from tests.conformance.twins import PASSWORD, MemoryMailStore, hash_of_password
+from tests.support.polling import BUSY_SECONDS
 
 GAVE_WAY = "421 4.7.0"
 PLACES: dict[str, Any] = {"smtp_sessions": 20, "smtp_sessions_per_address": 5}
@@ -140,7 +141,7 @@ async def test_an_account_holds_a_share_of_the_places(submission: SubmissionEnv)
     assert await third.say(FROM_ALICE) == "530 5.7.0"
     assert await third.say(plain("bob@example.test")) == "235 2.7.0"
     await talks[0].close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(BUSY_SECONDS):
         while (
             await (talk := await submission.secure()).say(plain("alice@example.test"))
             != "235 2.7.0"

@@ -24,6 +24,7 @@ from tests.conformance.smtp.env import (
     settings_of,
     smtp_env,
 )
+from tests.support.polling import BUSY_SECONDS
 
 HEAD = b"From: a@example.org\r\nSubject: awkward\r\n\r\n"
 
@@ -355,7 +356,7 @@ async def test_many_messages_at_once_share_the_memory() -> None:
             assert await talk.say(b"DATA\r\n") == "354"
             await talk.send(content)
             assert memory.used <= 300_000
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(BUSY_SECONDS):
             while env.listening.spool_limits.spool.used < 1_000_000:
                 await asyncio.sleep(0.005)
         for talk in talks:

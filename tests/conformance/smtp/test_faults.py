@@ -14,6 +14,7 @@ from posthorn.ports.directory import DirectoryBehind
 from posthorn.ports.errors import Full, Unavailable
 from posthorn_smtp_in import acceptance
 from tests.conformance.smtp.env import MESSAGE, SmtpDialogue, SmtpEnv, after_trace, smtp_env
+from tests.support.polling import BUSY_SECONDS
 
 LARGE = b"Subject: large\r\n\r\n" + (b"x" * 98 + b"\r\n") * 6000
 SECRET = "nats://user:password@10.0.0.7"
@@ -60,7 +61,7 @@ async def test_the_250_comes_after_the_stream_s_promise() -> None:
         talk = await (await env.talk()).begin()
         assert await talk.say(b"DATA\r\n") == "354"
         await talk.send(MESSAGE + b".\r\nNOOP\r\n")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(BUSY_SECONDS):
             while not env.ingest.tried:
                 await asyncio.sleep(0.001)
         with pytest.raises(TimeoutError):
@@ -126,7 +127,7 @@ async def test_a_large_body_is_stored_before_it_is_promised() -> None:
         talk = await (await env.talk()).begin()
         assert await talk.say(b"DATA\r\n") == "354"
         await talk.send(LARGE + b".\r\n")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(BUSY_SECONDS):
             while not env.ingest.tried:
                 await asyncio.sleep(0.001)
         (envelope,) = env.ingest.tried
@@ -201,7 +202,7 @@ async def test_a_client_that_goes_before_its_answer_is_not_waited_for() -> None:
         talk: SmtpDialogue = await (await env.talk()).begin()
         assert await talk.say(b"DATA\r\n") == "354"
         await talk.send(MESSAGE + b".\r\n")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(BUSY_SECONDS):
             while not env.ingest.tried:
                 await asyncio.sleep(0.001)
         talk.writer.transport.abort()

@@ -24,6 +24,7 @@ from tests.conformance.smtp.env import (
     settings_of,
     smtp_env,
 )
+from tests.support.polling import BUSY_SECONDS, LONG_SECONDS
 
 
 def refused(reason: str) -> float:
@@ -36,21 +37,34 @@ async def test_a_client_that_says_nothing_is_told_that_time_is_up() -> None:
         began = time.monotonic()
         assert await silent.code() == "220"
         assert await silent.code() == "421 4.4.2"
-        assert 0.1 < time.monotonic() - began < 2
+        assert time.monotonic() - began > 0.1
         assert await silent.ended()
 
 
-async def test_each_command_begins_the_time_anew_but_the_session_has_an_end() -> None:
-    async with smtp_env(smtp_command_seconds=0.3, smtp_session_seconds=0.8) as env:
+async def test_each_command_begins_the_time_anew() -> None:
+    async with smtp_env(smtp_command_seconds=1.0) as env:
         talk = await (await env.talk()).hello()
-        began = time.monotonic()
-        codes = []
-        while (code := await talk.say(b"NOOP\r\n")) == "250 2.0.0":
-            codes.append(code)
+        began = last = time.monotonic()
+        while last - began < 1.5:
+            code, now = await talk.say(b"NOOP\r\n"), time.monotonic()
+            if now - last > 0.9:  # the machine stood still, so this says nothing
+                talk = await (await env.talk()).hello()
+                began = last = time.monotonic()
+                continue
+            assert code == "250 2.0.0"
+            last = now
             await asyncio.sleep(0.1)
+
+
+async def test_a_session_has_an_end_whatever_is_sent() -> None:
+    async with smtp_env(smtp_command_seconds=LONG_SECONDS, smtp_session_seconds=0.8) as env:
+        began = time.monotonic()
+        talk = await (await env.talk()).hello()
+        async with asyncio.timeout(BUSY_SECONDS):
+            while (code := await talk.say(b"NOOP\r\n")) == "250 2.0.0":
+                await asyncio.sleep(0.05)
         assert code == "421 4.4.2"
-        assert len(codes) >= 4
-        assert 0.5 < time.monotonic() - began < 3
+        assert time.monotonic() - began > 0.5
         assert await talk.ended()
 
 
@@ -67,12 +81,12 @@ async def test_a_message_that_stops_is_given_up() -> None:
 
 
 async def test_a_trickle_of_data_is_bounded_by_the_session() -> None:
-    async with smtp_env(smtp_data_seconds=0.3, smtp_session_seconds=0.7) as env:
+    async with smtp_env(smtp_data_seconds=LONG_SECONDS, smtp_session_seconds=1.5) as env:
         talk = await (await env.talk()).begin()
         assert await talk.say(b"DATA\r\n") == "354"
         began = time.monotonic()
         answer = asyncio.create_task(talk.code())
-        while not answer.done() and time.monotonic() - began < 5:
+        while not answer.done() and time.monotonic() - began < BUSY_SECONDS:
             await talk.send(b"x")
             await asyncio.sleep(0.05)
         assert await answer == "421 4.4.2"
@@ -80,12 +94,13 @@ async def test_a_trickle_of_data_is_bounded_by_the_session() -> None:
 
 
 async def test_the_end_of_a_session_s_time_waits_for_a_message_that_is_complete() -> None:
-    async with smtp_env(smtp_session_seconds=0.4) as env:
+    async with smtp_env(smtp_session_seconds=2.0) as env:
+        began = time.monotonic()
         env.ingest.open.clear()
         talk = await (await env.talk()).begin()
         assert await talk.say(b"DATA\r\n") == "354"
         await talk.send(MESSAGE + b".\r\n")
-        await asyncio.sleep(0.7)
+        await asyncio.sleep(began + 2.3 - time.monotonic())
         env.ingest.open.set()
         assert [await talk.code(), await talk.code()] == ["250 2.0.0", "421 4.4.2"]
         assert len(env.kept()) == 1
@@ -101,7 +116,7 @@ async def test_a_client_that_takes_no_replies_is_cut_and_holds_little() -> None:
         sent = 0
         began = time.monotonic()
         try:
-            while time.monotonic() - began < 8:
+            while time.monotonic() - began < BUSY_SECONDS:
                 async with asyncio.timeout(3):
                     await loop.sock_sendall(deaf, b"HELP\r\n" * 1000)
                 sent += 6000
@@ -109,7 +124,7 @@ async def test_a_client_that_takes_no_replies_is_cut_and_holds_little() -> None:
             pass
         finally:
             deaf.close()
-        assert time.monotonic() - began < 8, "it was read for ever"
+        assert time.monotonic() - began < BUSY_SECONDS, "it was read for ever"
         await env.nothing_is_left()
 
 
@@ -124,7 +139,7 @@ async def test_one_address_has_a_limit_and_is_told_so() -> None:
         assert refused("too-many-connections") == before + 1
         assert await first.say(b"QUIT\r\n") == "221 2.0.0"
         assert await first.ended()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(BUSY_SECONDS):
             while await (await env.talk()).code() != "220":
                 await asyncio.sleep(0.01)
 
@@ -139,7 +154,7 @@ async def test_the_process_has_a_limit() -> None:
 
 async def drain(env: SmtpEnv) -> asyncio.Task[None]:
     assert env.listening is not None
-    task = asyncio.create_task(env.listening.limiter.drain(5))
+    task = asyncio.create_task(env.listening.limiter.drain(LONG_SECONDS))
     await asyncio.sleep(0)
     return task
 
@@ -147,14 +162,12 @@ async def drain(env: SmtpEnv) -> asyncio.Task[None]:
 async def test_a_drain_ends_idle_sessions_at_once_and_refuses_new_ones() -> None:
     async with smtp_env() as env:
         fresh, midway = await (await env.talk()).hello(), await (await env.talk()).begin()
-        began = time.monotonic()
         draining = await drain(env)
         assert [await fresh.code(), await midway.code()] == ["421 4.3.2", "421 4.3.2"]
         assert await fresh.ended() and await midway.ended()
         late = await env.talk()
         assert await late.code() == "421 4.3.2"
-        await draining
-        assert time.monotonic() - began < 4
+        await asyncio.wait_for(draining, BUSY_SECONDS)
 
 
 async def test_a_drain_waits_for_a_message_that_is_coming_in() -> None:
@@ -170,7 +183,7 @@ async def test_a_drain_waits_for_a_message_that_is_coming_in() -> None:
         assert [await data.code(), await data.code()] == ["250 2.0.0", "421 4.3.2"]
         assert await chunks.say(b"BDAT 2 LAST\r\n\r\n") == "250 2.0.0"
         assert await chunks.code() == "421 4.3.2"
-        await asyncio.wait_for(draining, 4)
+        await asyncio.wait_for(draining, BUSY_SECONDS)
         assert len(env.kept()) == 2
 
 
@@ -180,13 +193,11 @@ async def test_a_drain_waits_for_the_promise_but_not_for_ever() -> None:
         talk = await (await env.talk()).begin()
         assert await talk.say(b"DATA\r\n") == "354"
         await talk.send(MESSAGE + b".\r\n")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(BUSY_SECONDS):
             while not env.ingest.tried:
                 await asyncio.sleep(0.001)
         assert env.listening is not None
-        began = time.monotonic()
-        await env.listening.limiter.drain(0.3)
-        assert time.monotonic() - began < 3
+        await asyncio.wait_for(env.listening.limiter.drain(0.3), BUSY_SECONDS)
         assert await talk.code() == "421 4.3.2"  # never a 250 that nobody promised
         assert not env.ingest.kept
 
@@ -197,11 +208,11 @@ async def test_leaving_the_server_ends_sessions_that_are_idle() -> None:
         build_mx(
             settings_of(), Backends(ScriptedDirectory(), ScriptedIngest(), ScriptedBlobs()), None
         ),
-        grace=6,
+        grace=LONG_SECONDS,
     ) as listening:
         talk = SmtpDialogue(*await asyncio.open_connection("127.0.0.1", listening.port))
         await talk.hello()
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < BUSY_SECONDS
     assert await talk.code() == "421 4.3.2"
     assert await talk.ended()
     await talk.close()

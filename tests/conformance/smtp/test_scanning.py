@@ -32,6 +32,7 @@ from tests.conformance.smtp.env import (
     check_facts,
     smtp_env,
 )
+from tests.support.polling import BUSY_SECONDS, LONG_SECONDS
 
 LARGE = MESSAGE + b".a line that begins with a dot\r\n" * 30_000
 SPAM = Verdict(1.0, rules=(Rule("SPAMMY", 14.0), Rule("LATE", 2.5), Rule("KNOWN", -1.0)))
@@ -439,7 +440,7 @@ async def test_the_client_is_asked_about_at_mail_and_nothing_waits_for_the_answe
         assert await talk.say(b"MAIL FROM:<b@" + domain + b">\r\n") == "250 2.1.0"
     talk.writer.transport.abort()
     await env.nothing_is_left()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(BUSY_SECONDS):
         while env.scanner.cancelled < 3:
             await asyncio.sleep(0.005)
 
@@ -563,16 +564,16 @@ async def test_a_drain_waits_for_a_verdict(env: SmtpEnv) -> None:
     env.scanner.open.clear()
     assert await talk.say(b"DATA\r\n") == "354"
     await talk.send(MESSAGE + b".\r\n")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(BUSY_SECONDS):
         while not env.scanner.messages:
             await asyncio.sleep(0.001)
     assert env.listening is not None
-    draining = asyncio.create_task(env.listening.limiter.drain(10))
+    draining = asyncio.create_task(env.listening.limiter.drain(LONG_SECONDS))
     await asyncio.sleep(0.05)
     assert not draining.done()
     env.scanner.open.set()
     assert [await talk.code(), await talk.code()] == ["250 2.0.0", "421 4.3.2"]
-    await asyncio.wait_for(draining, 5)
+    await asyncio.wait_for(draining, BUSY_SECONDS)
     assert env.only()[0].verdict is not None
 
 
@@ -581,7 +582,7 @@ async def test_a_verdict_that_comes_too_late_for_a_drain_promises_nothing(env: S
     env.scanner.open.clear()
     assert await talk.say(b"DATA\r\n") == "354"
     await talk.send(MESSAGE + b".\r\n")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(BUSY_SECONDS):
         while not env.scanner.messages:
             await asyncio.sleep(0.001)
     assert env.listening is not None

@@ -26,7 +26,7 @@ from posthorn.ports.scan import (
 from posthorn_local.embedded import Nats
 from tests.conformance.smtp.env import BALANCED, MESSAGE, SmtpEnv, after_trace, smtp_env
 from tests.support.jetstream import nats_settings
-from tests.support.polling import until
+from tests.support.polling import BUSY_SECONDS, until
 
 LISTED = Listing("bl.example", "192.0.2.7", "127.0.0.2", 4.0)
 
@@ -171,7 +171,7 @@ async def test_a_connection_that_breaks_while_a_verdict_is_awaited_is_no_refusal
 
         await asking.subscribe(SCAN_MESSAGE, hear)
         sending = asyncio.create_task(accepts_unscanned(env))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(BUSY_SECONDS):
             await heard.wait()
         nats.stop()
         await sending

@@ -11,6 +11,7 @@ import pytest
 from posthorn_smtp_in.pace import Pace
 from tests.conformance.smtp.env import MESSAGE, TO_ALICE, SmtpDialogue, SmtpEnv, smtp_env
 from tests.conformance.smtp.test_crowded_listeners import talk_from
+from tests.support.polling import BUSY_SECONDS
 
 MIB = 1024**2
 SMALL_ROOM: dict[str, Any] = {"smtp_memory_bytes": 2 * MIB, "smtp_spool_bytes": 8 * MIB}
@@ -139,7 +140,7 @@ async def test_who_sends_too_far_ahead_is_closed_and_what_was_kept_is_answered()
         await talk.begin()
         assert await talk.say(b"DATA\r\n") == "354"
         await talk.send(MESSAGE + b".\r\n")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(BUSY_SECONDS):
             while not env.ingest.tried:
                 await asyncio.sleep(0.01)
         talk.writer.write(b"NOOP\r\n" * 200_000)
@@ -159,6 +160,6 @@ async def test_who_sends_too_far_ahead_is_closed_and_what_was_kept_is_answered()
         assert await other.data(MESSAGE + b".\r\n") == "250 2.0.0"
         await talk.close()
         await other.close()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(BUSY_SECONDS):
             while room.input.used or room.unfinished:
                 await asyncio.sleep(0.01)

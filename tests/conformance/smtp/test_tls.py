@@ -10,6 +10,7 @@ from contextlib import suppress
 import pytest
 
 from tests.conformance.smtp.env import EHLO, MESSAGE, TO_ALICE, SmtpDialogue, SmtpEnv, smtp_env
+from tests.support.polling import BUSY_SECONDS, LONG_SECONDS
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ async def test_a_bad_handshake_just_closes(env: SmtpEnv, hello: bytes) -> None:
     await talk.send(hello)
     octets = b""
     with suppress(ConnectionError):
-        octets = await asyncio.wait_for(talk.reader.read(), 5)  # a TLS alert may come
+        octets = await asyncio.wait_for(talk.reader.read(), BUSY_SECONDS)  # a TLS alert may come
     assert octets[:1] in (b"", b"\x15")
     await env.nothing_is_left()
 
@@ -104,10 +105,10 @@ async def test_limits_and_drain_hold_under_tls(
         talk = await secured(env, trust)
         assert await talk.say(EHLO) == "250"
         assert env.listening is not None
-        draining = asyncio.create_task(env.listening.limiter.drain(5))
+        draining = asyncio.create_task(env.listening.limiter.drain(LONG_SECONDS))
         assert await talk.code() == "421 4.3.2"
         assert await talk.ended()
-        await asyncio.wait_for(draining, 4)
+        await asyncio.wait_for(draining, BUSY_SECONDS)
 
 
 async def test_a_client_that_leaves_without_a_word(env: SmtpEnv, trust: ssl.SSLContext) -> None:

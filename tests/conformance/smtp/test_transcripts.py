@@ -16,6 +16,7 @@ from posthorn.ports.errors import Unavailable
 from posthorn.wire import srs
 from posthorn.wire.address import Address
 from tests.conformance.smtp.env import EHLO, MESSAGE, TO_ALICE, SmtpEnv, after_trace, smtp_env
+from tests.support.polling import BUSY_SECONDS
 
 KEY = b"k" * 32
 
@@ -160,7 +161,7 @@ async def test_a_pipelined_group_is_answered_in_one_write(env: SmtpEnv) -> None:
     message = b"Subject: x\r\n\r\ntext\r\n.\r\n"
     group = b"MAIL FROM:<a@example.org>\r\nRCPT TO:<alice@example.test>\r\nRCPT TO:<nobody@example.test>\r\nDATA\r\n"
     await talk.send(group)
-    answers = await asyncio.wait_for(talk.reader.read(4096), 5)
+    answers = await asyncio.wait_for(talk.reader.read(4096), BUSY_SECONDS)
     assert [line[:3] for line in answers.split(b"\r\n")] == [b"250", b"250", b"550", b"354", b""]
     await talk.send(message + group)  # the next transaction behind the end of data
     answers = await asyncio.wait_for(

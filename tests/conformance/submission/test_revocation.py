@@ -28,6 +28,7 @@ from tests.conformance.submission.env import (
 )
 from tests.conformance.submission.test_logins import Down
 from tests.conformance.twins import MemoryBlobs
+from tests.support.polling import BUSY_SECONDS
 
 BOB = "bob@example.test"
 REVOKED = "421 4.7.0"
@@ -90,7 +91,7 @@ async def test_without_postgres_no_session_ends(
         return await Down().ended(())
 
     monkeypatch.setattr(type(env.senders), "ended", ended)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(BUSY_SECONDS):
         await asked.wait()
     assert await talk.say(b"NOOP\r\n") == "250 2.0.0"
 
@@ -135,7 +136,7 @@ async def test_guesses_from_elsewhere_shut_nobody_out_of_a_familiar_place_in_any
 ) -> None:
     one, other = pods
     assert await tried(one, "127.0.0.1", PASSWORD) == "accepted"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(BUSY_SECONDS):
         while not await env.seed.rows("SELECT FROM familiar_places"):
             await asyncio.sleep(0.01)
     for number in range(11):
@@ -149,7 +150,7 @@ async def test_a_place_is_familiar_by_submission_too(
     env: SubmissionEnv, pods: tuple[Server, Server]
 ) -> None:
     await env.known(BOB)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(BUSY_SECONDS):
         while not await env.seed.rows("SELECT FROM familiar_places"):
             await asyncio.sleep(0.01)
     for number in range(11):

@@ -35,6 +35,7 @@ from posthorn_api.dns import service as dns_service
 from posthorn_local.embedded import Nats
 from tests.support.api import PRESENCE, Api, problem
 from tests.support.databases import pool
+from tests.support.polling import BUSY_SECONDS
 
 NAME = "xn--mnchen-3ya.test"
 CHALLENGE = "_posthorn-challenge.example.test"
@@ -149,9 +150,7 @@ async def test_lookups_that_fail_make_records_unknown_and_end_in_time(api: Api) 
     publish(api, await records(api))
     api.dns.silence("example.test", "MX")
     api.dns.babble("_dmarc.example.test", "TXT")
-    began = time.monotonic()
-    answer = await checked(api)
-    assert time.monotonic() - began < 10
+    answer = await asyncio.wait_for(checked(api), BUSY_SECONDS)
     verdicts = {
         record["purpose"]: (record["verdict"], record["detail"]) for record in answer["records"]
     }

@@ -18,6 +18,7 @@ from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.ports.errors import Unavailable
 from posthorn_api.http.permissions import RULES
 from tests.support.api import ADMIN_KEY, Api, problem, running_api
+from tests.support.polling import BUSY_SECONDS
 
 
 @pytest.fixture
@@ -122,7 +123,7 @@ async def test_a_client_that_waits_to_be_asked_for_a_large_body_is_not_asked(api
         b"POST /v1/domains HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\nExpect: 100-continue\r\n"
         + f"Authorization: Bearer {ADMIN_KEY}\r\n\r\n".encode()
     )
-    status = await asyncio.wait_for(reader.readline(), 10)
+    status = await asyncio.wait_for(reader.readline(), BUSY_SECONDS)
     assert status.startswith(b"HTTP/1.1 413")
     writer.close()
 

@@ -16,6 +16,7 @@ from posthorn.runtime import least_rate
 from posthorn_api.bulk import service as imports
 from posthorn_api.bulk.service import BATCH, LONGEST_LINE, BulkImportService
 from tests.support.api import ADMIN_KEY, Api, problem
+from tests.support.polling import BUSY_SECONDS
 
 NDJSON = "application/x-ndjson"
 HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("correct horse")
@@ -358,7 +359,7 @@ async def test_imports_of_one_tenant_keep_no_other_tenant_out(api: Api) -> None:
     tenant = await api.tenant("slow")
     slow = await api.key(Role.TENANT_ADMIN, tenant)
     held = [await begin(api, slow) for _ in range(2)]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(BUSY_SECONDS):
         while api.imports.slots.held_by(tenant) < 2:
             await asyncio.sleep(0.01)
     api.imports.slots.wait_seconds = 0.2
@@ -370,7 +371,7 @@ async def test_imports_of_one_tenant_keep_no_other_tenant_out(api: Api) -> None:
     assert results[0]["status"] == "created"
     for _, writer in held:
         writer.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(BUSY_SECONDS):
         while api.imports.slots.held_by(tenant):
             await asyncio.sleep(0.01)
 

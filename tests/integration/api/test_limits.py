@@ -18,6 +18,7 @@ from posthorn.runtime.http import HttpLimits
 from posthorn.runtime.settings import PostgresSettings
 from posthorn_api.http.rate_limit import RateLimit
 from tests.support.api import ADMIN_KEY, Api, problem, running_api
+from tests.support.polling import BUSY_SECONDS
 
 GET = f"GET /v1/status HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ADMIN_KEY}\r\n\r\n".encode()
 
@@ -61,7 +62,7 @@ async def test_unfinished_requests_end(database_url: str, tmp_path: Path) -> Non
         for task in trickling:
             task.cancel()
         await asyncio.gather(*trickling, return_exceptions=True)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(BUSY_SECONDS):
             while limits.open:
                 await asyncio.sleep(0.01)
         assert (await api.client.get("/v1/status")).status_code == 200
@@ -71,14 +72,14 @@ async def test_connections_of_a_client_are_limited(database_url: str, tmp_path: 
     limits = HttpLimits(connections_each=3)
     async with running_api(database_url, FileBlobs(tmp_path), http_limits=limits) as api:
         held = [await opened(api) for _ in range(3)]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(BUSY_SECONDS):
             while limits.open.total() < 3:
                 await asyncio.sleep(0.01)
         reader, writer = await opened(api)
         assert (await end_of(reader)).startswith(b"HTTP/1.1 503")
         writer.close()
         held[0][1].close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(BUSY_SECONDS):
             while limits.open.total() > 2:
                 await asyncio.sleep(0.01)
         assert (await api.client.get("/v1/status")).status_code == 200
@@ -143,17 +144,19 @@ async def test_slow_statements_of_one_tenant_leave_a_connection_to_the_others(
             work_for("slow")
             async with database.session() as connection:
                 started += 1
-                await connection.fetchval("SELECT pg_sleep(30)")
+                await connection.fetchval("SELECT pg_sleep(300)")
 
         tasks = [asyncio.create_task(slow()) for _ in range(5)]
         try:
             work_for("other")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(BUSY_SECONDS):
                 while started < 2:
                     await asyncio.sleep(0.01)
                 async with database.session() as connection:
                     assert await connection.fetchval("SELECT 1") == 1
-            done, _ = await asyncio.wait(tasks, timeout=5, return_when=asyncio.FIRST_EXCEPTION)
+            done, _ = await asyncio.wait(
+                tasks, timeout=BUSY_SECONDS, return_when=asyncio.FIRST_EXCEPTION
+            )
             fault = next(iter(done)).exception()
             assert isinstance(fault, Unavailable), "a fault of ours, never a 429"
             assert not isinstance(fault, SlotsTaken)

@@ -24,7 +24,7 @@ from posthorn.runtime import least_rate
 from posthorn.wire.archive.tar import END, file_header, padding
 from posthorn_api.transfers import service as transfer_service
 from tests.support.api import Api, problem
-from tests.support.polling import until
+from tests.support.polling import BUSY_SECONDS, until
 from tests.support.seed import DatabaseSeed
 
 pytestmark = pytest.mark.usefixtures("accounts")
@@ -450,7 +450,7 @@ async def test_one_import_at_a_time_goes_into_an_account(api: Api, seed: Databas
         )
     )
     await going.wait()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(BUSY_SECONDS):
         while not await seed.rows("SELECT FROM leaderships"):
             await asyncio.sleep(0.01)
     problem(await take_in(api, mbox(b"A: 3\n")), 409, "conflict")
@@ -473,7 +473,7 @@ async def test_an_upload_that_stops_is_broken_off(
 
     answer = await api.client.post(f"{BOB}/import", params={"format": "mbox"}, content=stopping())
     problem(answer, 408, "timeout")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(BUSY_SECONDS):
         while await seed.rows("SELECT FROM leaderships"):
             await asyncio.sleep(0.01)
 

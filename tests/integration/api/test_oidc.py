@@ -41,7 +41,7 @@ from tests.support.issuer import (
     public,
     running_issuer,
 )
-from tests.support.polling import until
+from tests.support.polling import BUSY_SECONDS, until
 
 WHO = "/v1/tenants"
 __all__ = ["client"]  # a fixture
@@ -321,10 +321,10 @@ async def test_a_suspended_tenants_tokens_are_refused_within_two_seconds(env: Oi
         return (await env.get(token)).status_code == 200
 
     await env.api.client.patch("/v1/tenants/acme", json={"state": "suspended"})
-    await until(shut, 2, what="the tenant's being shut out")
+    await until(shut, BUSY_SECONDS, what="the tenant's being shut out")
     assert problem(await env.get(token), 403, "forbidden")["detail"] == "the tenant is suspended"
     await env.api.client.patch("/v1/tenants/acme", json={"state": "active"})
-    await until(open_again, 2, what="the tenant's being let in again")
+    await until(open_again, BUSY_SECONDS, what="the tenant's being let in again")
 
 
 async def test_a_rotated_key_is_fetched_and_the_old_one_forgotten(env: OidcEnv) -> None:
@@ -431,9 +431,9 @@ async def test_the_keys_are_renewed_in_the_background(database_url: str) -> None
             async def knows(kid: str) -> bool:
                 return keys._knows(kid)
 
-            await until(lambda: knows("first"), 5, what="the first fetch")
+            await until(lambda: knows("first"), BUSY_SECONDS, what="the first fetch")
             issuer.keys = [public(EC_KEY, "second")]
-            await until(lambda: knows("second"), 5, what="the next fetch")
+            await until(lambda: knows("second"), BUSY_SECONDS, what="the next fetch")
             assert await keys.find("first", "RS256") is None
         finally:
             running.cancel()
@@ -480,7 +480,9 @@ async def test_the_process_takes_tokens_as_its_settings_say_and_ends_well(
         process = await spawn(env)
         try:
             url = await ready(client, env)
-            await until(lambda: _has(issuer.fetched, 2), 10, what="the fetch at the start")
+            await until(
+                lambda: _has(issuer.fetched, 2), BUSY_SECONDS, what="the fetch at the start"
+            )
             assert (
                 await client.post(f"{url}/v1/tenants", json={"name": "acme"})
             ).status_code == 201

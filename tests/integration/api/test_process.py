@@ -24,7 +24,7 @@ from posthorn_api.settings import ApiSettings
 from posthorn_local.embedded import Nats, free_port
 from tests.support.databases import logged_in
 from tests.support.jetstream import nats_settings, restart
-from tests.support.polling import until
+from tests.support.polling import BUSY_SECONDS, until
 
 KEY = "ph_" + "k" * 43
 SECRET_KEY = base64.b64encode(b"s" * 32).decode()
@@ -64,7 +64,7 @@ async def end(
 ) -> tuple[int | None, str]:
     if process.returncode is None:
         process.send_signal(number)
-    out, _ = await asyncio.wait_for(process.communicate(), 15)
+    out, _ = await asyncio.wait_for(process.communicate(), BUSY_SECONDS)
     return process.returncode, out.decode()
 
 
@@ -111,7 +111,7 @@ async def test_the_process_serves_without_nats_and_projects_when_it_comes(
         restart(nats)
         async with connect(nats_settings(nats), "test") as connection:
             bucket = NatsDirectoryBucket(connection)
-            await until(bucket.is_filled, 20, "the filling of the directory")
+            await until(bucket.is_filled, BUSY_SECONDS, "the filling of the directory")
             assert (await bucket.entries())["alice@example.test"] == AddressEntry(
                 RecipientStatus.DELIVERABLE
             )

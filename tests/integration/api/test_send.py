@@ -38,7 +38,7 @@ from posthorn_local.embedded import Nats
 from tests.support.api import Api, problem, running_api
 from tests.support.databases import pool
 from tests.support.jetstream import nats_settings
-from tests.support.polling import until
+from tests.support.polling import BUSY_SECONDS, until
 
 SIMPLE = {
     "from": "alice@example.test",
@@ -769,7 +769,7 @@ async def said(api: Api, length: int, *headers: str) -> int:
         *headers,
     ]
     writer.write("".join(f"{line}\r\n" for line in [*lines, ""]).encode())
-    status = await asyncio.wait_for(reader.readline(), 5)
+    status = await asyncio.wait_for(reader.readline(), BUSY_SECONDS)
     writer.close()
     return int(status.split()[1])
 

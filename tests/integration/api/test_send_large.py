@@ -26,6 +26,7 @@ from posthorn_api.sending.compose import Attachment, Draft, compose, crlf_lines,
 from posthorn_api.sending.schemas import Sending
 from posthorn_api.sending.service import SendingService
 from tests.support.api import ADMIN_KEY, Api, problem
+from tests.support.polling import BUSY_SECONDS
 
 pytestmark = pytest.mark.usefixtures("accounts")
 
@@ -223,7 +224,7 @@ async def test_a_key_whose_bodies_do_not_come_keeps_no_other_key_out(api: Api, k
     async def again() -> int:
         return (await api.client.post("/v1/send", content=content, headers=JSON)).status_code
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(BUSY_SECONDS):
         # its place is free as soon as the connection is seen to have gone
         while await again() != 202:
             pass

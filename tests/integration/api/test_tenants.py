@@ -17,6 +17,7 @@ from posthorn.ports.accounts import AccountState
 from posthorn.ports.api_keys import Role
 from tests.support.api import Api, problem
 from tests.support.databases import pool
+from tests.support.polling import BUSY_SECONDS
 
 
 async def tenant(api: Api, name: str, **fields: Any) -> dict[str, Any]:
@@ -296,6 +297,6 @@ async def test_who_is_suspended_can_neither_log_in_nor_send_from_that_moment(
 async def eventually(api: Api, headers: dict[str, str], status: int) -> None:
     """Wait until requests with the key are answered so, for the two seconds that a change may
     take."""
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(BUSY_SECONDS):
         while (await api.client.get("/v1/domains", headers=headers)).status_code != status:
             await asyncio.sleep(0.05)

@@ -20,7 +20,7 @@ from posthorn.runtime.ids import new_id
 from posthorn_local.embedded import Nats, free_port
 from tests.support.hook_receiver import HookReceiver
 from tests.support.jetstream import nats_settings
-from tests.support.polling import until
+from tests.support.polling import BUSY_SECONDS, until
 
 KEY = "ph_" + "k" * 43
 
@@ -61,7 +61,7 @@ class Server:
     async def end(self, number: int = signal.SIGTERM) -> None:
         if self.process.returncode is None:
             self.process.send_signal(number)
-        await asyncio.wait_for(self.process.wait(), 15)
+        await asyncio.wait_for(self.process.wait(), BUSY_SECONDS)
 
 
 async def test_every_event_arrives_and_counts_once_though_a_process_is_killed(
@@ -109,7 +109,7 @@ async def test_every_event_arrives_and_counts_once_though_a_process_is_killed(
         made = await client.post(f"{first.url}/v1/webhooks", json=body)
         assert made.status_code == 201, made.text
         names = await happen(20)
-        await until(lambda: heard(names), 20, "telling")
+        await until(lambda: heard(names), BUSY_SECONDS, "telling")
         await up(second)
 
         receiver.hold.clear()
@@ -120,7 +120,7 @@ async def test_every_event_arrives_and_counts_once_though_a_process_is_killed(
                 await database.fetchval("SELECT count(*) > 40 FROM webhook_deliveries")
             )
 
-        await until(is_busy, 20)
+        await until(is_busy, BUSY_SECONDS)
         names |= await happen(10)
         await first.end(signal.SIGKILL)
         names |= await happen(20)

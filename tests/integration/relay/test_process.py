@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from posthorn_local.embedded import Nats, free_port
 from tests.support.databases import logged_in
-from tests.support.polling import until
+from tests.support.polling import BUSY_SECONDS, until
 from tests.support.relay_env import RelayEnv
 from tests.support.scripted_smtp import STALL, ScriptedSmtp
 
@@ -56,7 +56,7 @@ async def ready(health: int) -> None:
         except OSError:
             return False
 
-    await until(is_ready, 20, "readiness")
+    await until(is_ready, BUSY_SECONDS, "readiness")
 
 
 async def route(env: RelayEnv, domain: str, port: int) -> None:
@@ -102,7 +102,7 @@ async def test_when_one_relay_is_killed_while_it_sends_another_takes_over(
             async def asked() -> bool:
                 return "RCPT" in host.verbs
 
-            await until(asked, 10, "the first attempt")
+            await until(asked, BUSY_SECONDS, "the first attempt")
             first.kill()
             await env.become(message, bob="sending")
             with relay_process(env, nats, second_health):

@@ -75,13 +75,15 @@ class PostgresMailStore:
     async def remove(self, account: int, uid: int) -> None:
         async with self._database.session() as connection:
             await connection.execute(
-                "DELETE FROM mailbox_entries WHERE account_id = $1 AND uid = $2", account, uid
+                "WITH gone AS (DELETE FROM mailbox_entries WHERE account_id = $1 AND uid = $2)"
+                " UPDATE mailboxes SET modseq = modseq + 1 WHERE account_id = $1 AND mailbox_id = 1",
+                *(account, uid),
             )
 
     async def uidls(self, account: int) -> list[str]:
         holder = new_id()
         listing = await self.maildrops.open(account, holder)
-        await self.maildrops.release(account, holder)
+        await self.maildrops.release([(account, holder)])
         return [unique_id(listing.uidvalidity, uid).decode() for uid in listing.uids]
 
 

@@ -14,7 +14,7 @@ import zstandard
 
 from posthorn.model.blob_range import BlobRange, BodyLocation
 from posthorn.model.envelope import Body
-from posthorn.ports.access import Ending, FamiliarNetwork, Proof, digest_of
+from posthorn.ports.access import Ending, FamiliarNetwork, LoginCheck, Proof, digest_of
 from posthorn.ports.blobs import BlobInfo, BlobMissing, Blobs
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.maildrops import (
@@ -133,7 +133,9 @@ class MemoryMaildrops:
         known = self.accounts.get(account)
         return known is not None and known.lease is not None and known.lease[0] == holder
 
-    async def login(self, address: str, network: bytes = b"") -> AccountLogin | None:
+    async def login(
+        self, address: str, network: bytes = b"", check: LoginCheck | None = None
+    ) -> AccountLogin | None:
         await self._called("login")
         found = next(
             (each.login for each in self.accounts.values() if each.login.address == address), None
@@ -146,19 +148,27 @@ class MemoryMaildrops:
         await self._called("remember")
         self.networks.update(networks)
 
-    async def open(self, account: int, holder: UUID, *, by_app_password: bool = False) -> Listing:
+    async def open(
+        self,
+        account: int,
+        holder: UUID,
+        *,
+        by_app_password: bool = False,
+        known: Listing | None = None,
+    ) -> Listing:
         await self._called("open")
-        known = self.accounts[account]
-        is_held = known.lease is not None and known.lease[1] > self.now and known.lease[0] != holder
-        if is_held and (by_app_password or not known.by_app_password):
+        of = self.accounts[account]
+        is_held = of.lease is not None and of.lease[1] > self.now and of.lease[0] != holder
+        if is_held and (by_app_password or not of.by_app_password):
             raise MaildropBusy
-        known.lease = (holder, self.now + self.lease_seconds)
-        known.by_app_password = by_app_password
-        return Listing(
-            VALIDITY,
-            sorted(known.locations),
-            [known.locations[uid].size for uid in sorted(known.locations)],
-        )
+        of.lease = (holder, self.now + self.lease_seconds)
+        of.by_app_password = by_app_password
+        uids = sorted(of.locations)
+        version = ",".join(map(str, uids))
+        if known is not None and known.version == f"v{version}":
+            return known
+        sizes = [of.locations[uid].size for uid in uids]
+        return Listing(VALIDITY, uids, sizes, version=f"v{version}")
 
     async def renew(self, holders: Collection[tuple[int, UUID]]) -> set[UUID]:
         await self._called("renew")
@@ -205,10 +215,11 @@ class MemoryMaildrops:
         known.lease = None
         return len(uids)
 
-    async def release(self, account: int, holder: UUID) -> None:
+    async def release(self, holders: Collection[tuple[int, UUID]]) -> None:
         await self._called("release")
-        if self._holds(account, holder):
-            self.accounts[account].lease = None
+        for account, holder in holders:
+            if self._holds(account, holder):
+                self.accounts[account].lease = None
 
     async def probe(self) -> None:
         await self._called("probe")

@@ -7,17 +7,27 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import asyncpg
 import pytest
 
 from posthorn.adapters.postgres.database import Connection, Database
+from posthorn.adapters.postgres.imap.folders import PostgresFolders
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
 from posthorn.adapters.postgres.mailboxes.segments import PostgresSegmentCatalog
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.model.blob_range import BlobRange, BodyLocation
-from posthorn.ports.access import MAX_NETWORKS, Ending, FamiliarNetwork, Proof, digest_of
+from posthorn.ports.access import (
+    MAX_NETWORKS,
+    Ending,
+    FamiliarNetwork,
+    LoginCheck,
+    LoginFindings,
+    Proof,
+    digest_of,
+)
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.maildrops import (
     LEASE_SECONDS,
@@ -149,6 +159,48 @@ class TestLogin:
         await seed.rows("DELETE FROM app_passwords")
         assert await maildrops.ended(asked) == {own: Ending.CHANGED, app: Ending.CHANGED}
 
+    @pytest.mark.parametrize("part", ["pop3", "imap"])
+    async def test_a_login_learns_of_failures_and_of_its_app_password_by_the_same_statement(
+        self, database_url: str, seed: DatabaseSeed, part: str
+    ) -> None:
+        ada, _ = await seed.accounts(2)
+        key = b"k" * 32
+        await seed.rows(
+            "INSERT INTO app_passwords (id, account_id, name, key_hash, scopes) VALUES ($1, $2, 'phone', $3, $4)",
+            *(new_id(), ada, key, [part]),
+        )
+        await seed.rows(
+            "INSERT INTO throttles (key, full_at) VALUES ('a', now() + interval '1 hour'), ('c', now())"
+        )
+        async with pool(as_part(database_url, part), database_pool=1) as own:
+            store = PostgresMaildrops(own) if part == "pop3" else PostgresFolders(own)
+
+            async def findings(address: str, **asked: Any) -> LoginFindings | None:
+                known = await store.login(address, b"", LoginCheck(**asked))
+                assert known is not None
+                return known.findings
+
+            mine, other = "user0@example.test", "user1@example.test"
+            unchecked = await store.login(mine)
+            assert unchecked is not None
+            assert unchecked.findings is None
+            assert await findings(mine, counters=("x", "y")) == LoginFindings({}, None)
+            found = await findings(mine, counters=("a", "b\0"), app_password=key, scope=part)
+            assert found is not None
+            assert found.counters == {"a": pytest.approx(3600, abs=60), "b\0": 0.0}
+            assert found.app_password_age == float("inf")
+            for address, shown, scope in (
+                (other, key, part),
+                (mine, b"x" * 32, part),
+                (mine, key, "smtp"),
+            ):
+                found = await findings(address, app_password=shown, scope=scope)
+                assert found == LoginFindings({}, None)
+            await seed.rows("UPDATE app_passwords SET last_used_at = now() - interval '5 minutes'")
+            found = await findings(mine, app_password=key, scope=part)
+            assert found is not None
+            assert found.app_password_age == pytest.approx(300, abs=60)
+
     async def test_familiar_places_are_told_at_login_for_a_while_and_a_few_of_them(
         self, seed: DatabaseSeed, maildrops: PostgresMaildrops
     ) -> None:
@@ -234,10 +286,10 @@ class TestOpen:
             await maildrops.open(ada, second)
         await maildrops.open(bob, second)  # another account's maildrop is no matter
         await maildrops.open(ada, first)  # nor is the holder in its own way
-        await maildrops.release(ada, second)  # which is not second's to give
+        await maildrops.release([(ada, second)])  # which is not second's to give
         with pytest.raises(MaildropBusy):
             await maildrops.open(ada, second)
-        await maildrops.release(ada, first)
+        await maildrops.release([(ada, first)])
         await maildrops.open(ada, second)
 
     async def test_the_accounts_own_password_takes_the_lease_of_an_app_password(
@@ -281,12 +333,20 @@ class TestOpen:
         await _expire(seed, ada)
         await maildrops.open(ada, new_id())
 
+    @pytest.mark.parametrize(
+        "release",
+        [
+            "UPDATE maildrop_leases SET holder = gen_random_uuid(), expires_at = '-infinity'",
+            "DELETE FROM maildrop_leases",  # as the release before does
+        ],
+    )
     async def test_the_snapshot_is_younger_than_the_session_it_waited_for(
         self,
         database_url: str,
         seed: DatabaseSeed,
         mailboxes: PostgresMailboxes,
         maildrops: PostgresMaildrops,
+        release: str,
     ) -> None:
         (ada,) = await seed.accounts(1)
         await mailboxes.deliver([make_segment([make_message([ada])])])
@@ -295,13 +355,74 @@ class TestOpen:
         other: Connection = await asyncpg.connect(database_url)
         async with other.transaction():
             # as a commit on its way: lease and message go together
-            await other.execute("DELETE FROM maildrop_leases")
+            await other.execute(release)
             opening = asyncio.create_task(maildrops.open(ada, new_id()))
             await until_waiting(other)
             await other.execute("DELETE FROM mailbox_entries")
         assert len(await opening) == 0
         await other.close()
         await seed.mend_mailboxes()
+
+    async def test_a_login_after_the_first_locks_and_writes_nothing_that_is_logged(
+        self, seed: DatabaseSeed, maildrops: PostgresMaildrops
+    ) -> None:
+        (ada,) = await seed.accounts(1)
+
+        async def opened() -> tuple[object, int]:
+            holder = new_id()
+            await maildrops.open(ada, holder)
+            await maildrops.release([(ada, holder)])
+            # the foreign key locks the account's row for the lease's, which waits for the disk
+            return await seed.value("SELECT xmax FROM accounts"), await seed.value(
+                "SELECT count(*) FROM maildrop_leases WHERE expires_at < now()"
+            )
+
+        first = await opened()
+        assert await opened() == first
+        assert first[1] == 1
+
+    async def test_a_lease_of_each_kind_of_row_is_taken(
+        self, seed: DatabaseSeed, maildrops: PostgresMaildrops
+    ) -> None:
+        """None (first login, crash of the server), one that was released, one that has expired."""
+        (ada,) = await seed.accounts(1)
+        holder = new_id()
+        await maildrops.open(ada, holder)
+        await maildrops.release([(ada, holder)])
+        assert await maildrops.renew([(ada, holder)]) == set()
+        with pytest.raises(LeaseLost):
+            await maildrops.commit(ada, holder, [1])
+        await maildrops.open(ada, new_id())
+        await _expire(seed, ada)
+        await maildrops.open(ada, holder)
+        await seed.rows("TRUNCATE maildrop_leases")
+        await maildrops.open(ada, holder)
+        assert await maildrops.renew([(ada, holder)]) == {holder}
+
+    async def test_a_known_listing_is_not_read_again_until_something_changes(
+        self, seed: DatabaseSeed, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+    ) -> None:
+        (ada,) = await seed.accounts(1)
+        await mailboxes.deliver([make_segment([make_message([ada])])])
+        holder = new_id()
+        known = await maildrops.open(ada, holder)
+        assert await maildrops.open(ada, holder, known=known) is known
+        # by the other way, too: the lease's row is missing
+        await seed.rows("TRUNCATE maildrop_leases")
+        assert await maildrops.open(ada, holder, known=known) is known
+        for change in (
+            mailboxes.deliver([make_segment([make_message([ada])])]),
+            seed.rows("UPDATE mailboxes SET uidvalidity = uidvalidity + 1"),
+        ):
+            await change
+            after = await maildrops.open(ada, holder, known=known)
+            assert after is not known
+            assert list(after.uids) == [1, 2]
+            assert after.version != known.version
+            known = after
+        await maildrops.commit(ada, holder, [1])
+        assert list((await maildrops.open(ada, holder, known=known)).uids) == [2]
+        await seed.sums_hold()
 
     async def test_an_account_that_went_is_a_passing_fault(
         self, maildrops: PostgresMaildrops

@@ -78,11 +78,34 @@ async def test_one_session_at_a_time_has_the_listing(store: MailStore) -> None:
     assert list(listing.uids) == sorted(set(listing.uids))
     with pytest.raises(MaildropBusy):
         await store.maildrops.open(ada, second)
-    await store.maildrops.release(ada, second)  # nobody's lease
+    await store.maildrops.release([(ada, second)])  # nobody's lease
     with pytest.raises(MaildropBusy):
         await store.maildrops.open(ada, second)
-    await store.maildrops.release(ada, first)
+    await store.maildrops.release([(ada, first)])
     assert await store.maildrops.open(ada, second) == listing
+
+
+async def test_a_known_listing_is_given_back_while_nothing_changes(store: MailStore) -> None:
+    ada, holder = await filled(store), new_id()
+    known = await store.maildrops.open(ada, holder)
+    assert known.octets == sum(map(len, BODIES))
+    assert await store.maildrops.open(ada, holder, known=known) is known
+    await store.deliver(ada, [b"Subject: later\r\n\r\n"])
+    after = await store.maildrops.open(ada, holder, known=known)
+    assert len(after) == len(known) + 1
+    await store.remove(ada, known.uids[0])
+    assert len(await store.maildrops.open(ada, holder, known=after)) == len(known)
+
+
+async def test_leases_are_released_together(store: MailStore) -> None:
+    ada, bob = await store.account(ADA), await store.account("bob@example.test")
+    held = [(ada, new_id()), (bob, new_id())]
+    for account, holder in held:
+        await store.maildrops.open(account, holder)
+    await store.maildrops.release([*held, (ada, new_id())])
+    assert await store.maildrops.renew(held) == set()
+    for account, _ in held:
+        await store.maildrops.open(account, new_id())
 
 
 async def test_only_one_of_many_at_once_opens(store: MailStore) -> None:
@@ -113,7 +136,7 @@ async def test_a_password_takes_the_lease_of_an_app_password_and_not_the_other_w
     assert await store.maildrops.ended({phone: own, desk: own}) == {phone: Ending.TAKEN}
     with pytest.raises(LeaseLost):
         await store.maildrops.commit(ada, phone, listing.uids)
-    await store.maildrops.release(ada, desk)
+    await store.maildrops.release([(ada, desk)])
     assert await store.maildrops.open(ada, phone) == listing, "nothing was deleted"
 
 
@@ -121,7 +144,7 @@ async def test_a_renewal_is_of_those_who_hold_a_lease(store: MailStore) -> None:
     ada, holder = await filled(store), new_id()
     await store.maildrops.open(ada, holder)
     assert await store.maildrops.renew([(ada, holder), (ada, new_id())]) == {holder}
-    await store.maildrops.release(ada, holder)
+    await store.maildrops.release([(ada, holder)])
     assert await store.maildrops.renew([(ada, holder)]) == set()
 
 

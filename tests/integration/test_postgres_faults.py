@@ -70,7 +70,7 @@ async def test_every_method_says_unavailable_while_postgres_is_down_and_works_ag
             lambda: maildrops.renew([(ada, holder)]),
             lambda: maildrops.locate(ada, [1]),
             lambda: maildrops.commit(ada, holder, [1]),
-            lambda: maildrops.release(ada, holder),
+            lambda: maildrops.release([(ada, holder)]),
             lambda: maildrops.probe(),
             lambda: segments.lead(5),
             lambda: segments.mostly_dead(0.5, 0, 1),

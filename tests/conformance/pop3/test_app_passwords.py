@@ -76,6 +76,24 @@ async def test_an_app_password_opens_the_maildrop(server: Server, database: Data
         )
 
 
+async def test_an_app_password_used_within_a_minute_is_not_asked_for_a_second_time(
+    server: Server, house: PostgresMailStore, database: Database
+) -> None:
+    assert (await tried(server, APP_PASSWORD)).startswith(b"+OK maildrop")
+    used = "SELECT last_used_at, xmin FROM app_passwords"
+    async with database.session() as connection:
+        before = await connection.fetchrow(used)
+        assert (await tried(server, APP_PASSWORD)).startswith(b"+OK maildrop")
+        assert await connection.fetchrow(used) == before
+        await connection.execute(
+            "UPDATE app_passwords SET last_used_at = now() - interval '2 minutes'"
+        )
+        assert (await tried(server, APP_PASSWORD)).startswith(b"+OK maildrop")
+        assert await connection.fetchval(
+            "SELECT last_used_at > now() - interval '1 minute' FROM app_passwords"
+        )
+
+
 async def test_only_the_right_one_for_this_account_and_scope(
     server: Server, house: PostgresMailStore, database: Database
 ) -> None:

@@ -14,6 +14,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from posthorn.ports.errors import Unavailable
+from posthorn.ports.maildrops import MaildropBusy
 from posthorn.runtime.passwords import Busy, Passwords
 from posthorn_pop3.settings import Pop3Settings
 from tests.conformance.pop3.dialogue import ADDRESS, Client, Server, pop3_server
@@ -108,13 +109,82 @@ async def test_wilduck_quit_claims_nothing_that_was_not_committed(
     assert (await tried(await server.client())).startswith(b"+OK"), "the lease was given back"
 
 
-async def test_quit_without_deletions_gives_the_maildrop_back_before_it_answers(
+async def test_quit_without_deletions_leaves_the_maildrop_free_for_the_next_login(
     house: MemoryMailStore, server: Server
 ) -> None:
     for _ in range(10):
         client = await server.login()
         assert (await client.ask(b"QUIT")).startswith(b"+OK")
     assert "commit" not in house.maildrops.calls
+
+
+async def test_quit_is_answered_then_the_lease_released_then_the_connection_closed(
+    house: MemoryMailStore, server: Server
+) -> None:
+    """And a login meanwhile waits for the release."""
+    client = await server.login()
+    house.maildrops.hold["release"] = asyncio.Event()
+    assert (await client.ask(b"QUIT")).startswith(b"+OK")
+    closed = asyncio.create_task(client.rest())
+    second = asyncio.create_task(server.login())
+    await until(lambda: house.maildrops.calls.count("login") == 2)
+    await asyncio.sleep(0.02)
+    assert not closed.done()
+    assert not second.done()
+    assert house.maildrops.calls.count("open") == 1
+    house.maildrops.hold.pop("release").set()
+    assert await closed == b""
+    assert (await (await second).ask(b"STAT")).startswith(b"+OK 3 ")
+
+
+async def test_a_maildrop_that_another_process_is_leaving_is_tried_a_second_time(
+    house: MemoryMailStore, server: Server
+) -> None:
+    leaving = await server.login()
+    opening, busy = house.maildrops.open, 0
+
+    async def left_just_now(*asked: Any, **more: Any) -> Any:
+        nonlocal busy
+        try:
+            return await opening(*asked, **more)
+        except MaildropBusy:
+            busy += 1
+            house.maildrops.accounts[1].lease = None
+            raise
+
+    async with pop3_server(house) as other:
+        house.maildrops.open = left_just_now  # type: ignore[method-assign]
+        client = await other.login()
+        assert (await client.ask(b"STAT")).startswith(b"+OK 3 ")
+    assert busy == 1
+    await leaving.close()
+
+
+async def test_a_maildrop_in_which_nothing_changed_is_listed_once(
+    house: MemoryMailStore, server: Server
+) -> None:
+    known = []
+    opening = house.maildrops.open
+
+    async def watched(*asked: Any, **more: Any) -> Any:
+        known.append(more["known"])
+        return await opening(*asked, **more)
+
+    house.maildrops.open = watched  # type: ignore[method-assign]
+    for _ in range(2):
+        client = await server.login()
+        assert await client.ask(b"DELE 1") == b"+OK message 1 marked"
+        await client.ask(b"RSET")
+        await client.ask(b"QUIT")
+    client = await server.login()
+    await client.ask(b"DELE 1")
+    await client.ask(b"QUIT")
+    client = await server.login()
+    assert (await client.ask(b"STAT")).startswith(b"+OK 2 ")
+    first, second, third, fourth = known
+    assert first is None
+    assert second is third is fourth is not None
+    assert len(second) == 3
 
 
 async def test_quit_without_deletions_succeeds_even_if_the_lease_cannot_be_given_back(

@@ -221,8 +221,8 @@ async def test_a_lease_that_postgres_took_down_with_it_is_given_back_when_it_is_
         if lost_in == "open":
             taking = house.maildrops.open
 
-            async def cut(account: int, holder: Any, *, by_app_password: bool = False) -> Any:
-                await taking(account, holder, by_app_password=by_app_password)
+            async def cut(account: int, holder: Any, **asked: Any) -> Any:
+                await taking(account, holder, **asked)
                 raise Unavailable("postgres", "the answer was lost")
 
             house.maildrops.open = cut  # type: ignore[method-assign]

@@ -47,8 +47,8 @@ class MaildropOwner(Protocol):
         """Forget a maildrop that its session has closed."""
         ...
 
-    def release_later(self, account: int, holder: UUID) -> None:
-        """Remember a lease that could not be released."""
+    async def release(self, account: int, holder: UUID) -> None:
+        """Release a lease, at once or later. Raises nothing."""
         ...
 
     def retrieved(self, messages: Sequence[UUID], reader: Mapping[str, str]) -> None:
@@ -170,8 +170,8 @@ class OpenMaildrop:
             return await self._open(number, await self._locate(number))
 
     async def commit(self) -> int:
-        """Delete what is marked and release the lease, in one transaction; return how many were
-        deleted.
+        """Delete what is marked, at least one message, and release the lease, in one transaction;
+        return how many were deleted.
 
         Raises LeaseLost or Revoked with nothing deleted, or Unavailable, after which nothing is
         known to be deleted.
@@ -180,9 +180,6 @@ class OpenMaildrop:
             raise Revoked(self.ending)
         self.is_leaving = True
         uids = self.snapshot.deleted()
-        if not uids:
-            await self.leave()
-            return 0
         count = await self._maildrops.commit(self.account, self.holder, uids, self.proof)
         self._leave()
         _deleted.inc(count)
@@ -196,11 +193,7 @@ class OpenMaildrop:
         self._leave()
         if self.ending is Ending.TAKEN:
             return
-        try:
-            await self._maildrops.release(self.account, self.holder)
-        except Unavailable as error:
-            log.warning("lease not released", account=self.address, part=error.part)
-            self._owner.release_later(self.account, self.holder)
+        await self._owner.release(self.account, self.holder)
 
     def _leave(self) -> None:
         self._left = True

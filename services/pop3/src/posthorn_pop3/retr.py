@@ -36,6 +36,10 @@ class ReplyWriter(Protocol):
         """Queue bytes."""
         ...
 
+    def flush(self) -> None:
+        """Send what is queued."""
+        ...
+
     async def room(self) -> None:
         """Wait until the client has taken enough for more to be sent. Raises ConnectionError
         when it is gone."""

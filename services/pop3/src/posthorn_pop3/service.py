@@ -11,8 +11,9 @@ Rules:
   gone, or whose lease was taken over, is ended at once and deletes nothing. It gives its lease
   back, so that the owner can log in. A commit asks once more, in its own transaction.
 - While Postgres cannot be asked, no session ends for it. A token ends by the clock.
-- A lease that could not be given back is given back once Postgres is there again; until then its
-  maildrop is ``[SYS/TEMP]``.
+- QUIT is answered before the lease is released (RFC 1939 §6), and whoever logs in after it must find
+  the maildrop free: in this process the login waits for the release (``lease_returns``); a maildrop
+  that is held elsewhere is tried a second time before it is ``[IN-USE]``.
 - What a session does in its maildrop is in ``open_maildrop``.
 """
 
@@ -26,16 +27,18 @@ from uuid import UUID
 import structlog
 from prometheus_client import Counter
 
-from posthorn.ports.access import Ending
+from posthorn.ports.access import Ending, Proof
 from posthorn.ports.bodies import BodyReader
 from posthorn.ports.errors import Unavailable
-from posthorn.ports.maildrops import RENEW_SECONDS, MaildropBusy, Maildrops
+from posthorn.ports.maildrops import RENEW_SECONDS, Listing, MaildropBusy, Maildrops
 from posthorn.ports.maildrops import AccountLogin as Account
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.mail_login import LoginRefused, MailLogin, Refusal
 from posthorn.runtime.passwords import Busy
 from posthorn.runtime.read_events import ReadEvents
 from posthorn.wire.pop3.events import Login, TokenLogin
+from posthorn_pop3.known_listings import KnownListings
+from posthorn_pop3.lease_returns import LeaseReturns
 from posthorn_pop3.login_days import LoginDays
 from posthorn_pop3.open_maildrop import OpenMaildrop
 from posthorn_pop3.snapshot import Snapshot
@@ -44,6 +47,8 @@ log = structlog.get_logger()
 
 WATCH_SECONDS = 1.0
 """How often it is asked whether the sessions of open maildrops may go on."""
+BUSY_SECONDS = 0.25
+"""Pause before a maildrop that is held is tried again: its session may have ended just now."""
 
 
 _logins = Counter("posthorn_pop3_logins_total", "Attempts to log in", ["outcome"])
@@ -100,7 +105,8 @@ class MaildropService:
         self._login_days = login_days
         self._clock = clock
         self._open: dict[UUID, OpenMaildrop] = {}
-        self._unreleased: dict[UUID, int] = {}  # leases to be released: holder and account
+        self._known = KnownListings()
+        self._returns = LeaseReturns(maildrops)
 
     async def log_in(
         self,
@@ -155,19 +161,34 @@ class MaildropService:
                 "[SYS/TEMP] too many sessions of this account or its tenant, try again later",
             )
         holder = new_id()
-        await self._release_unreleased(known.account)
-        try:
-            listing = await self._maildrops.open(
-                known.account, holder, by_app_password=bool(proof.app_password)
-            )
-        except Unavailable:
-            self.release_later(known.account, holder)
-            raise
+        await self._returns.freed(known.account)
+        listing = await self._opened(known.account, holder, proof)
         maildrop = OpenMaildrop(
             self, self._maildrops, self._bodies, known, proof, holder, Snapshot(listing)
         )
         self._open[holder] = maildrop
         return maildrop
+
+    async def _opened(self, account: int, holder: UUID, proof: Proof) -> Listing:
+        """Take the lease and return the listing. Raises MaildropBusy, Unavailable."""
+        for pause in (BUSY_SECONDS, 0.0):
+            try:
+                listing = await self._maildrops.open(
+                    account,
+                    holder,
+                    by_app_password=bool(proof.app_password),
+                    known=self._known.get(account),
+                )
+            except Unavailable:
+                self._returns.later(account, holder)
+                raise
+            except MaildropBusy:
+                if not pause:
+                    raise
+                await asyncio.sleep(pause)
+            else:
+                return self._known.keep(account, listing)
+        raise AssertionError  # the second try returns or raises
 
     @property
     def takes_tokens(self) -> bool:
@@ -183,21 +204,13 @@ class MaildropService:
         """Forget a maildrop that its session has closed."""
         self._open.pop(holder, None)
 
-    def release_later(self, account: int, holder: UUID) -> None:
-        """Remember a lease that could not be released; ``watch`` tries again."""
-        self._unreleased[holder] = account
+    async def release(self, account: int, holder: UUID) -> None:
+        """Release a lease, at once or when Postgres is there again. Raises nothing."""
+        await self._returns.release(account, holder)
 
     def retrieved(self, messages: Sequence[UUID], reader: Mapping[str, str]) -> None:
         """Record that messages were sent whole to a client."""
         self._read_events.note(messages, reader)
-
-    async def _release_unreleased(self, account: int | None = None) -> None:
-        """Release the leases that could not be released, all or those of an account. Raises
-        Unavailable."""
-        for holder, owner in list(self._unreleased.items()):
-            if account in (None, owner):
-                await self._maildrops.release(owner, holder)
-                self._unreleased.pop(holder, None)
 
     async def keep_leases(self) -> None:
         """Renew leases forever; run as a supervised task."""
@@ -243,13 +256,13 @@ class MaildropService:
             if maildrop.proof.has_expired(now):
                 self._end(maildrop, holder, Ending.EXPIRED)
         try:
-            await self._release_unreleased()
+            await self._returns.try_again()
         except Unavailable as error:
             log.warning(
                 "leases not released",
                 part=error.part,
                 detail=str(error),
-                leases=len(self._unreleased),
+                leases=len(self._returns),
             )
             return
         asked = dict(self._open)

@@ -238,8 +238,16 @@ class Pop3Session:
     # after login
 
     async def _update(self) -> None:
-        """QUIT after login: deletions are committed before they are claimed (RFC 1939 §6)."""
+        """QUIT after login: deletions are committed before they are claimed, the lease is released
+        after the reply, before the connection is closed (RFC 1939 §6)."""
         assert self.maildrop is not None
+        if not self._snapshot.has_marks:
+            self.maildrop.is_leaving = True
+            self._out.send(b"+OK bye, 0 messages deleted\r\n")
+            self._out.flush()
+            await self.maildrop.leave()
+            self.end("quit")
+            return
         self.is_committing = True
         try:
             self._deleted = await self.maildrop.commit()

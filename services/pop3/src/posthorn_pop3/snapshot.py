@@ -5,14 +5,14 @@ Rules:
 
 - Message n is the n-th of the snapshot for the whole session, whatever is deleted; nothing is ever
   renumbered.
-- It is kept in arrays: a maildrop of 100,000 messages takes 1.7 MiB, and its listing is made in
-  chunks.
+- It is kept in arrays, which sessions share while nothing changes: a maildrop of 100,000 messages
+  takes 1.7 MiB, and its listing is made in chunks.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from posthorn.ports.maildrops import Listing, unique_id
 
@@ -22,12 +22,12 @@ _LINES = 512  # of a listing at once: about 10 KiB
 class Snapshot:
     """The messages of a maildrop, numbered from 1."""
 
-    __slots__ = ("_deleted", "_sizes", "_uids", "_uidvalidity", "count", "octets")
+    __slots__ = ("_deleted", "_octets", "_sizes", "_uids", "_uidvalidity", "count", "octets")
 
     def __init__(self, listing: Listing) -> None:
         self._uidvalidity = listing.uidvalidity
-        self._uids = array("Q", listing.uids)
-        self._sizes = array("Q", listing.sizes)
+        self._uids, self._sizes = _array(listing.uids), _array(listing.sizes)
+        self._octets = listing.octets
         self.reset()
 
     def __len__(self) -> int:
@@ -65,13 +65,16 @@ class Snapshot:
         self._deleted = bytearray(len(self._uids))
         self.count = len(self._uids)
         """Messages that are not marked."""
-        self.octets = sum(self._sizes)
+        self.octets = self._octets
         """Their sizes added up."""
+
+    @property
+    def has_marks(self) -> bool:
+        """Whether a message is marked."""
+        return self.count != len(self._uids)
 
     def deleted(self) -> list[int]:
         """The uids of marked messages."""
-        if self.count == len(self._uids):  # as at the end of most sessions
-            return []
         return [uid for uid, mark in zip(self._uids, self._deleted, strict=True) if mark]
 
     def sizes(self) -> Iterator[bytes]:
@@ -95,3 +98,7 @@ class Snapshot:
         for first in range(1, len(self._uids) + 1, _LINES):
             if numbers := self.following(first, _LINES):
                 yield numbers
+
+
+def _array(numbers: Sequence[int]) -> array[int]:
+    return numbers if isinstance(numbers, array) else array("Q", numbers)

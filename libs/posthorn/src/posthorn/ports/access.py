@@ -4,7 +4,7 @@ accounts."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -58,6 +58,30 @@ class FamiliarNetwork:
     account: int
     network: bytes
     """As returned by ``posthorn.runtime.familiar_networks.client_network_of``."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoginCheck:
+    """What a login asks of the store in the statement that reads the account."""
+
+    counters: tuple[str, ...] = ()
+    """Keys of the counters of failed logins, as in ``ports.sending.failed_logins``."""
+    app_password: bytes = b""
+    """SHA-256 of the password, if it has the form of an app password; else empty."""
+    scope: str = ""
+    """Scope that the app password must have."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoginFindings:
+    """The answers to a LoginCheck."""
+
+    counters: Mapping[str, float]
+    """Seconds by which each counter is ahead, as in ``ports.sending.Charge.wait``; a missing one is
+    not."""
+    app_password_age: float | None
+    """Seconds since the app password was last used, infinite if never; None: the account has no such
+    app password for the scope."""
 
 
 class FamiliarNetworks(Protocol):

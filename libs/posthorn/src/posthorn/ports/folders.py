@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
-from posthorn.ports.access import Ending, FamiliarNetwork, Proof
+from posthorn.ports.access import Ending, FamiliarNetwork, LoginCheck, LoginFindings, Proof
 
 MOST_FOLDERS = 1000
 """Most mailboxes of an account."""
@@ -46,6 +46,8 @@ class ImapAccount:
     """False: ``prepare`` is due."""
     scram: bytes | None = field(default=None, repr=False)
     """Its verifier for SCRAM in the stored form, void or not; None: none."""
+    findings: LoginFindings | None = field(default=None, compare=False)
+    """What the login asked besides; None: nothing, or the store cannot tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,9 @@ class FolderError(Exception):
 class Folders(Protocol):
     """See the rules above."""
 
-    async def login(self, address: str, network: bytes = b"") -> ImapAccount | None:
+    async def login(
+        self, address: str, network: bytes = b"", check: LoginCheck | None = None
+    ) -> ImapAccount | None:
         """Return an account by canonical address, and whether ``network`` is familiar to it; None
         when there is none."""
         ...

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
 from posthorn.model.blob_range import BodyLocation
-from posthorn.ports.access import Ending, FamiliarNetwork, Proof
+from posthorn.ports.access import Ending, FamiliarNetwork, LoginCheck, LoginFindings, Proof
 
 LEASE_SECONDS = 25.0
 """Seconds for which a lease holds without renewal; a dead pod's maildrops are free well within
@@ -34,6 +34,8 @@ class AccountLogin:
     """Days after which the domain's retention removes messages; None: never."""
     networks: tuple[str, ...] = ()
     """CIDR networks that logins may come from; empty: any."""
+    findings: LoginFindings | None = field(default=None, compare=False)
+    """What the login asked besides; None: nothing, or the store cannot tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,13 @@ class Listing:
     sizes: Sequence[int]
     """For each message the exact bytes of RETR before dot-stuffing and without the final dot
     line."""
+    version: str = field(default="", compare=False)
+    """Another one after each change of the INBOX; empty: not known."""
+    octets: int = field(init=False, compare=False)
+    """The sizes added up."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "octets", sum(self.sizes))
 
     def __len__(self) -> int:
         return len(self.uids)
@@ -77,7 +86,9 @@ class Revoked(Exception):
 class Maildrops(Protocol):
     """Every method raises Unavailable for faults of the store."""
 
-    async def login(self, address: str, network: bytes = b"") -> AccountLogin | None:
+    async def login(
+        self, address: str, network: bytes = b"", check: LoginCheck | None = None
+    ) -> AccountLogin | None:
         """Return an account by canonical address, and whether ``network`` is familiar to it; None
         when there is none."""
         ...
@@ -87,11 +98,19 @@ class Maildrops(Protocol):
         ``ports.access.FamiliarNetworks``."""
         ...
 
-    async def open(self, account: int, holder: UUID, *, by_app_password: bool = False) -> Listing:
+    async def open(
+        self,
+        account: int,
+        holder: UUID,
+        *,
+        by_app_password: bool = False,
+        known: Listing | None = None,
+    ) -> Listing:
         """Take the lease for ``holder`` (one session) and return the INBOX. Raises MaildropBusy.
 
         A login with the account's own password takes over the lease of a session with an app
-        password.
+        password. ``known``: an earlier listing of the account, which is returned itself if nothing
+        has changed since.
         """
         ...
 
@@ -120,8 +139,9 @@ class Maildrops(Protocol):
         """
         ...
 
-    async def release(self, account: int, holder: UUID) -> None:
-        """Release the lease without deleting anything; a lost lease is no error."""
+    async def release(self, holders: Collection[tuple[int, UUID]]) -> None:
+        """Release the leases of (account, holder) pairs without deleting anything; a lost lease
+        is no error."""
         ...
 
     async def probe(self) -> None:

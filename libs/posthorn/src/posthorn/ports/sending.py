@@ -14,8 +14,13 @@ from posthorn.wire.address import Address
 
 APP_PASSWORD_PREFIX = "phap_"  # noqa: S105 - what each begins with
 """Prefix by which services distinguish an app password from an account's own."""
+USE_NOTED_SECONDS = 60.0
+"""Seconds after which the use of an app password is recorded again: a polling client must not write
+a row at each login."""
 FAILURES_SECONDS = 600.0
 """Seconds over which failed logins are counted."""
+SLACK_SECONDS = 0.001
+"""Seconds to which rounding of counters to microseconds may add up."""
 SENDING_SECONDS = 3600.0
 """Seconds over which sent messages are counted."""
 
@@ -96,6 +101,14 @@ class Charge:
     seconds: float
     cost: int = 1
     """0: only check whether one more would be allowed."""
+
+    def wait(self, ahead: float) -> float:
+        """Return the seconds until it could be taken, 0.0 if it can be now. ``ahead``: seconds in
+        which the key's bucket will have nothing in it."""
+        if self.limit < 1:
+            return self.seconds
+        wait = ahead + (self.cost or 1) * self.seconds / self.limit - self.seconds
+        return 0.0 if wait <= SLACK_SECONDS else wait
 
 
 NETWORK_FACTOR = 4

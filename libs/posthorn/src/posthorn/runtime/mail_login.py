@@ -11,6 +11,8 @@ Rules:
   asked: nobody guesses one, and guesses at the account's own password do not block it. If it is
   none it may still be the account's own, and is then verified as such, which also takes as long as
   for an account that does not exist.
+- Account, app password and counters are read by one statement (``LoginCheck``), which a login by
+  password makes in its turn, so that guesses made at the same time see each other counted.
 - Tokens are not counted: nobody guesses one, and a device with an expired one must not shut its owner
   out.
 - SCRAM proves the account's own password alone, and its failures are counted as those of passwords.
@@ -22,16 +24,16 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
 from posthorn.model.networks import is_within
-from posthorn.ports.access import FamiliarNetworks, Proof, digest_of
-from posthorn.ports.sending import APP_PASSWORD_PREFIX, Senders, Throttle
+from posthorn.ports.access import FamiliarNetworks, LoginCheck, LoginFindings, Proof, digest_of
+from posthorn.ports.sending import APP_PASSWORD_PREFIX, USE_NOTED_SECONDS, Senders, Throttle
 from posthorn.runtime.familiar_networks import FamiliarNetworkRecorder, client_network_of
 from posthorn.runtime.login_throttle import LoginThrottle
 from posthorn.runtime.oidc.trust import TokenRefused
@@ -102,6 +104,22 @@ class LoginAccount(Protocol):
         """Seconds since it last logged in from the client's network; None: not familiar."""
         ...
 
+    @property
+    def findings(self) -> LoginFindings | None:
+        """Answers to the check; None: the store cannot tell, or was not asked."""
+        ...
+
+
+class Find[A](Protocol):
+    """Reads accounts for logins."""
+
+    async def __call__(
+        self, address: str, network: bytes = b"", check: LoginCheck | None = None, /
+    ) -> A | None:
+        """Return the account of a canonical address, whether a network key is familiar to it, and
+        the answers to the check. Raises Unavailable."""
+        ...
+
 
 @dataclass(slots=True)
 class ScramLogin[A: LoginAccount]:
@@ -125,7 +143,7 @@ class MailLogin[A: LoginAccount]:
     def __init__(
         self,
         scope: str,
-        find: Callable[[str, bytes], Awaitable[A | None]],
+        find: Find[A],
         limits: LoginLimitSettings,
         passwords: Passwords,
         senders: Senders,
@@ -134,9 +152,8 @@ class MailLogin[A: LoginAccount]:
         tokens: MailTokens | None = None,
         scram: ScramVerifiers[A] | None = None,
     ) -> None:
-        """``scope``: what an app password must be for. ``find`` returns the account of a
-        canonical address, and whether a network key is familiar to it. ``tokens``: None where no
-        issuer's are taken; ``scram``: None where it is not offered."""
+        """``scope``: what an app password must be for. ``tokens``: None where no issuer's are taken;
+        ``scram``: None where it is not offered."""
         self.tokens = tokens
         self.scram = scram
         self._scope = scope
@@ -156,25 +173,54 @@ class MailLogin[A: LoginAccount]:
         """
         address = _canonical(name)
         client_network = client_network_of(address, client) if address else b""
-        known = await self._find(address, client_network) if address else None
+        check = LoginCheck(self._login_throttle.counters(address or "", client))
         is_own = not acts_as or _canonical(acts_as) == address
-        proof = await self._by_app_password(known, password)
-        if proof is None or not is_own:
-            familiar = known is not None and known.network_age is not None
-            async with self._login_throttle.attempt(
-                address or "", client, familiar=familiar
-            ) as attempt:
-                if attempt.refused:
-                    raise LoginRefused(Refusal.THROTTLED)
-                proof = await self._by_password(known, password)
-                if proof is None or not is_own:
-                    await attempt.wrong()
-                    raise LoginRefused(Refusal.WRONG)
-        assert known is not None
+        known = proof = None
+        if address and is_own and password.startswith(APP_PASSWORD_PREFIX):
+            digest = hashlib.sha256(password.encode("utf-8", "surrogatepass")).digest()
+            known = await self._find(
+                address, client_network, replace(check, app_password=digest, scope=self._scope)
+            )
+            proof = await self._by_app_password(known, digest)
+        if known is None or proof is None:
+            known, proof = await self._by_own_password(
+                address, password, client, client_network, check, is_own=is_own
+            )
         self._admit(known, client, client_network)
         if self.scram is not None and proof.password:
             self.scram.note(known, password)
         return known, proof
+
+    async def _by_own_password(
+        self,
+        address: str | None,
+        password: str,
+        client: str,
+        client_network: bytes,
+        check: LoginCheck,
+        *,
+        is_own: bool,
+    ) -> tuple[A, Proof]:
+        """Return the account and the proof; it takes as long without an account. Raises
+        LoginRefused, Unavailable, passwords.Busy."""
+        known: A | None = None
+
+        async def look() -> tuple[bool, Mapping[str, float] | None]:
+            nonlocal known
+            known = await self._find(address, client_network, check) if address else None
+            if known is None:
+                return False, None
+            findings = known.findings
+            return known.network_age is not None, None if findings is None else findings.counters
+
+        async with self._login_throttle.attempt_with(address or "", client, look) as attempt:
+            if attempt.refused:
+                raise LoginRefused(Refusal.THROTTLED)
+            right = await self._passwords.verify(known.password_hash if known else None, password)
+            if known is None or not right or not is_own:
+                await attempt.wrong()
+                raise LoginRefused(Refusal.WRONG)
+        return known, Proof(known.account, digest_of(known.password_hash))
 
     async def begin_scram(self, first: ClientFirst, client: str) -> ScramLogin[A]:
         """Begin a login by SCRAM; whether there is such an account does not show. Raises
@@ -232,19 +278,24 @@ class MailLogin[A: LoginAccount]:
             raise LoginRefused(Refusal.NETWORK)
         self._familiar_networks.note(known.account, client_network, known.network_age)
 
-    async def _by_app_password(self, known: A | None, password: str) -> Proof | None:
-        if known is None or not password.startswith(APP_PASSWORD_PREFIX):
+    async def _by_app_password(self, known: A | None, digest: bytes) -> Proof | None:
+        """Return the proof if the account has this app password, and record its use, which it may
+        have been a while ago for the last time."""
+        if known is None:
             return None
-        digest = hashlib.sha256(password.encode("utf-8", "surrogatepass")).digest()
-        if not await self._senders.app_password(known.account, digest, self._scope):
+        if (findings := known.findings) is not None:
+            age = findings.app_password_age
+            is_known = age is not None and (
+                age < USE_NOTED_SECONDS or await self._is_app_password(known, digest)
+            )
+        else:
+            is_known = await self._is_app_password(known, digest)
+        if not is_known:
             return None
         return Proof(known.account, app_password=digest, scope=self._scope)
 
-    async def _by_password(self, known: A | None, password: str) -> Proof | None:
-        """Return the proof if this is the account's own password; it takes as long without an
-        account. Raises passwords.Busy."""
-        right = await self._passwords.verify(known.password_hash if known else None, password)
-        return Proof(known.account, digest_of(known.password_hash)) if known and right else None
+    async def _is_app_password(self, known: A, digest: bytes) -> bool:
+        return await self._senders.app_password(known.account, digest, self._scope)
 
 
 def _canonical(name: str) -> str | None:

@@ -11,17 +11,28 @@ from uuid import UUID
 
 import asyncpg
 
-from posthorn.adapters.postgres.database import Connection, Database
-from posthorn.ports.access import MAX_NETWORKS, NETWORK_DAYS, Ending, FamiliarNetwork, Proof
+from posthorn.adapters.postgres.database import Connection, Database, clean_text
+from posthorn.ports.access import (
+    MAX_NETWORKS,
+    NETWORK_DAYS,
+    Ending,
+    FamiliarNetwork,
+    LoginCheck,
+    LoginFindings,
+    Proof,
+)
+
+WHERE_APP_PASSWORD = "p.key_hash = {key} AND p.account_id = {account} AND {scope} = ANY (p.scopes)"  # noqa: S105 - no password
+"""For every statement that asks whether a row ``p`` of app passwords lets somebody in."""
 
 # a null holder needs no lease
-_ENDED = """
+_ENDED = f"""
 SELECT asked.number,
        CASE WHEN a.id IS NULL OR a.state = 'suspended' OR t.state = 'suspended' THEN 'closed'
             WHEN asked.password <> '' AND sha256(convert_to(a.password_hash, 'UTF8')) <> asked.password THEN 'changed'
             WHEN asked.key <> '' AND NOT EXISTS (
                 SELECT FROM app_passwords p
-                 WHERE p.key_hash = asked.key AND p.account_id = asked.account AND asked.scope = ANY (p.scopes)
+                 WHERE {WHERE_APP_PASSWORD.format(key="asked.key", account="asked.account", scope="asked.scope")}
             ) THEN 'changed'
             WHEN asked.holder IS NOT NULL AND l.holder IS NULL THEN 'taken'
        END AS ending
@@ -41,6 +52,15 @@ NETWORK_AGE = f"""(
 """For a statement on accounts ``a``: the seconds since the account last logged in from the network
 $2; null: not familiar."""
 
+_USED_AGE = "coalesce(extract(epoch FROM now() - p.last_used_at)::float8, 'infinity')"
+_SHOWN = WHERE_APP_PASSWORD.format(key="$4", account="a.id", scope="$5")
+FINDINGS = f"""
+    (SELECT {_USED_AGE} FROM app_passwords p WHERE {_SHOWN}) AS app_password_age,
+    (SELECT jsonb_object_agg(t.key, extract(epoch FROM t.full_at - clock_timestamp())::float8)
+       FROM throttles t WHERE t.key = ANY ($3::text[])) AS counters
+"""
+"""For the same statement: the answers to ``check_parameters``, which ``findings_of`` reads."""
+
 _REMEMBER = """
 INSERT INTO familiar_places AS f (account_id, place, seen_at)
 SELECT a.id, asked.network, now()
@@ -57,6 +77,22 @@ DELETE FROM familiar_places f
  WHERE f.account_id = ranked.account_id AND f.place = ranked.place
    AND (ranked.number > $2 OR ranked.seen_at < now() - interval '{NETWORK_DAYS} days')
 """
+
+
+def check_parameters(check: LoginCheck | None) -> tuple[list[str], bytes, str]:
+    """Return the parameters $3 to $5 of ``FINDINGS``."""
+    if check is None:
+        return [], b"", ""
+    return [clean_text(key) for key in check.counters], check.app_password, check.scope
+
+
+def findings_of(row: asyncpg.Record, check: LoginCheck | None) -> LoginFindings | None:
+    """Return the answers to a check."""
+    if check is None:
+        return None
+    found = row["counters"]
+    counters = {key: found.get(clean_text(key), 0.0) for key in check.counters} if found else {}
+    return LoginFindings(counters, row["app_password_age"])
 
 
 async def find_ended(

@@ -8,13 +8,14 @@ from uuid import UUID
 
 from posthorn.adapters.postgres.access.content_access import (
     NETWORK_AGE,
+    WHERE_APP_PASSWORD,
     find_ended,
     remember_networks,
 )
 from posthorn.adapters.postgres.database import Database, clean_text
 from posthorn.ports.access import Ending, FamiliarNetwork, Proof
 from posthorn.ports.accounts import AccountState
-from posthorn.ports.sending import Credentials, Limits
+from posthorn.ports.sending import USE_NOTED_SECONDS, Credentials, Limits
 from posthorn.wire.address import Address
 
 _MOST_STEPS = 10
@@ -34,14 +35,13 @@ SELECT a.id, a.address, d.name, d.tenant_id, a.password_hash,
  WHERE a.address = $1
 """
 
-# updated once a minute at most: a polling client must not write a row at each login
-_KNOWN_KEY = """
+_KNOWN_KEY = f"""
 WITH found AS (
-    SELECT id, last_used_at FROM app_passwords WHERE key_hash = $2 AND account_id = $1 AND $3 = ANY (scopes)
+    SELECT id, last_used_at FROM app_passwords p WHERE {WHERE_APP_PASSWORD.format(key="$2", account="$1", scope="$3")}
 ), noted AS (
     UPDATE app_passwords p SET last_used_at = now()
       FROM found
-     WHERE p.id = found.id AND (found.last_used_at IS NULL OR found.last_used_at < now() - interval '1 minute')
+     WHERE p.id = found.id AND (found.last_used_at IS NULL OR found.last_used_at < now() - interval '{USE_NOTED_SECONDS} seconds')
 )
 SELECT EXISTS (SELECT FROM found)
 """

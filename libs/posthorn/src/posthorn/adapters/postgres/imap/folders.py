@@ -7,15 +7,18 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from posthorn.adapters.postgres.access.content_access import (
+    FINDINGS,
     NETWORK_AGE,
+    check_parameters,
     find_ended,
+    findings_of,
     remember_networks,
 )
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.imap import folder_changes
 from posthorn.adapters.postgres.imap.rows import BOX, Row, lock_account
 from posthorn.adapters.postgres.mailboxes.changes import recount
-from posthorn.ports.access import Ending, FamiliarNetwork, Proof
+from posthorn.ports.access import Ending, FamiliarNetwork, LoginCheck, Proof
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.folders import (
     Folder,
@@ -29,7 +32,7 @@ _LOGIN = f"""
     SELECT a.id, a.address, a.password_hash, a.state <> 'suspended' AND t.state <> 'suspended' AS active, d.tenant_id,
            {NETWORK_AGE} AS network_age,
            coalesce(nullif(a.allowed_networks, '{{}}'), d.allowed_networks, '{{}}')::text[] AS networks,
-           a.imap_hidden, a.imap_prepared, a.scram
+           a.imap_hidden, a.imap_prepared, a.scram, {FINDINGS}
       FROM accounts a JOIN domains d ON d.id = a.domain_id JOIN tenants t ON t.id = d.tenant_id
      WHERE a.address = $1
 """
@@ -48,12 +51,14 @@ class PostgresFolders:
         """Check the store."""
         await self._database.probe()
 
-    async def login(self, address: str, network: bytes = b"") -> ImapAccount | None:
+    async def login(
+        self, address: str, network: bytes = b"", check: LoginCheck | None = None
+    ) -> ImapAccount | None:
         """Return an account by address."""
         if clean_text(address) != address:
             return None
         async with self._database.session() as connection:
-            row = await connection.fetchrow(_LOGIN, address, network)
+            row = await connection.fetchrow(_LOGIN, address, network, *check_parameters(check))
         if row is None:
             return None
         return ImapAccount(
@@ -67,6 +72,7 @@ class PostgresFolders:
             hidden=tuple(row["imap_hidden"]),
             prepared=row["imap_prepared"],
             scram=row["scram"],
+            findings=findings_of(row, check),
         )
 
     async def remember(self, networks: Collection[FamiliarNetwork]) -> None:

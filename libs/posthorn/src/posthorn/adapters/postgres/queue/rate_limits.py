@@ -26,14 +26,12 @@ import structlog
 
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.ports.errors import Unavailable
-from posthorn.ports.sending import Charge
+from posthorn.ports.sending import SLACK_SECONDS, Charge
 
 log = structlog.get_logger()
 
 _ROUND = 256
 """Most callers served in one round trip."""
-_SLACK = 0.001
-"""Seconds to which rounding to microseconds may add up."""
 _PURGE_SECONDS = 60.0
 _PURGED_AT_ONCE = 20_000
 
@@ -156,11 +154,11 @@ class PostgresThrottle:
                 list(sums),
                 *(list(column) for column in zip(*sums.values(), strict=True)),
                 written,
-                _SLACK,
+                SLACK_SECONDS,
             )
             assert row is not None
             if not row["absent"]:
-                if row["wait"] <= _SLACK:
+                if row["wait"] <= SLACK_SECONDS:
                     return [0.0] * len(asked)
                 if len(asked) == 1:
                     return [row["wait"]]
@@ -214,6 +212,6 @@ def _judge(charges: Sequence[Charge], ahead: dict[str, float]) -> tuple[float, d
         key = clean_text(charge.key)
         unit = charge.seconds / charge.limit
         before = after.get(key, ahead.get(key, 0.0))
-        wait = max(wait, before + (charge.cost or 1) * unit - charge.seconds)
+        wait = max(wait, charge.wait(before))
         after[key] = before + charge.cost * unit
-    return (0.0 if wait <= _SLACK else wait), after
+    return wait, after

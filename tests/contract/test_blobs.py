@@ -4,11 +4,14 @@ when its store is gone."""
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import hashlib
 import io
 import logging
 import os
+import stat
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
@@ -454,13 +457,49 @@ async def test_every_write_is_synced_with_its_directory_before_it_is_acknowledge
     monkeypatch.setattr(os, "fsync", watch)
     files = FileBlobs(tmp_path / "blobs")
     await files.open()
-    await files.put("segments/0190abcdef", [b"x"])
+    await files.put("bodies/0190abcdef", [b"x"])
     root = str(tmp_path / "blobs")
     assert synced[0] == str(tmp_path), "the entry of the root"
-    for entry in (root, f"{root}/segments", f"{root}/segments/0190ab~"):
+    for entry in (root, f"{root}/bodies", f"{root}/bodies/0190ab~"):
         assert entry in synced
     incoming = next(place for place, path in enumerate(synced) if "/.incoming/" in path)
-    assert synced[incoming + 1] == f"{root}/segments/0190ab~", "first the octets, then the name"
+    assert synced[incoming + 1] == f"{root}/bodies/0190ab~", "first the octets, then the name"
+    await files.put("segments/0190abcde0", [b"x"])
+    synced.clear()
+    await files.put("segments/0190abcdef", [b"x"])
+    place = f"{root}/segments/0190ab~"
+    assert sorted(synced) == [place, f"{place}/0190abcdef"], "both, under the name that stays"
+    files.close()
+
+
+@pytest.mark.parametrize("kind", ["file", "directory"])
+async def test_a_segment_is_acknowledged_when_both_its_file_and_its_name_are_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    files = FileBlobs(tmp_path)
+    await files.open()
+    await files.put("segments/0190abcde0", [b"x"])
+    goes_on, fails = threading.Event(), False
+    real = os.fsync
+
+    def sync(descriptor: int) -> None:
+        is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        if is_file == (kind == "file"):
+            goes_on.wait()
+            if fails:
+                raise OSError(errno.EIO, "no")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    putting = asyncio.create_task(files.put("segments/0190abcdef", [b"one", b"two"]))
+    await asyncio.wait({putting}, timeout=0.1)
+    assert not putting.done()
+    goes_on.set()
+    await putting
+    assert await files.read("segments/0190abcdef", 0, 6) == b"onetwo"
+    fails = True
+    with pytest.raises(Unavailable):
+        await files.put("segments/0190abcdee", [b"x"])
     files.close()
 
 

@@ -180,6 +180,28 @@ class TestRead:
         assert await imap.view.flags(ada, INBOX, [(7, 9)]) == []
         assert await imap.view.flags(ada, INBOX, []) == []
 
+    async def test_flags_as_columns_are_those_of_the_entries(self, imap: ImapStore) -> None:
+        ada = await imap.account()
+        await imap.put(ada, count=3, flags=SEEN, keywords=("Work", "$Forwarded"))
+        late = 1 << 31
+        await imap.seed.rows("UPDATE mailboxes SET uidnext = $1 WHERE mailbox_id = 1", late)
+        await imap.put(ada, count=3, flags=SEEN | DRAFT)
+        for ranges, since in (
+            (EVERY, 0),
+            ([(1, 1), (3, late), (late + 2, late + 2)], 0),
+            (EVERY, 2),
+            (EVERY, 99),
+            ([], 0),
+        ):
+            rows = await imap.view.flags(ada, INBOX, ranges, since)
+            columns = await imap.view.flag_columns(ada, INBOX, ranges, since)
+            assert list(columns.uids) == [row.uid for row in rows]
+            assert list(columns.flags) == [row.flags for row in rows]
+            assert list(columns.modseqs) == [row.modseq for row in rows]
+            assert columns.keywords == {row.uid: row.keywords for row in rows if row.keywords}
+        with pytest.raises(MailboxGone):
+            await imap.view.flag_columns(ada, 99, EVERY)
+
     async def test_what_is_kept_beside_a_body_is_kept_once(self, imap: ImapStore) -> None:
         ada = await imap.account()
         await imap.put(ada, count=2)

@@ -259,3 +259,36 @@ async def test_the_memory_of_all_appends_is_bounded(
     assert (await other.no(b"APPEND INBOX " + half + b" {")).startswith(b"BAD")
     assert appending.memory.held == 0
     assert len(await bodies(other)) == 1
+
+
+async def test_a_mailbox_that_took_the_last_message_is_not_checked_before(
+    mail: ImapEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await mail.client()
+    placing = client.session.backend.placing
+    check, checked = placing.check, []
+
+    async def checking(account: int, mailbox: str, size_bytes: int) -> bool:
+        checked.append(mailbox)
+        return await check(account, mailbox, size_bytes)
+
+    monkeypatch.setattr(placing, "check", checking)
+    one = literal(b"A: 1\r\n\r\n")
+    for mailbox in (b"INBOX", b"INBOX", b"Sent", b"Sent", b"Sent"):
+        await client.ok(b"APPEND " + mailbox + b" " + one)
+    assert checked == ["INBOX", "Sent"]
+    # large messages are checked before they come
+    await client.ok(b"APPEND Sent " + literal(b"A: 1\r\n\r\n" + b"x" * 600_000))
+    assert checked == ["INBOX", "Sent", "Sent"]
+    # placing decides, and after a refusal they are checked before again
+    await mail.seed.rows("UPDATE accounts SET quota_bytes = used_bytes + 4")
+    checked.clear()
+    for _ in range(2):
+        assert (await client.no(b"APPEND Sent " + one)).startswith(b"NO [OVERQUOTA] ")
+        assert checked in ([], ["Sent"])
+    assert checked == ["Sent"]
+    await mail.seed.rows("UPDATE accounts SET quota_bytes = NULL")
+    await client.ok(b"APPEND Sent " + one)
+    assert (await client.no(b"APPEND Sent (" + one)).startswith(b"BAD")
+    await client.ok(b"APPEND Sent " + one)
+    assert checked == ["Sent"] * 3

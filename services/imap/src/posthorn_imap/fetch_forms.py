@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from posthorn.ports.mailbox_view import EntryRow
 from posthorn.wire.imap import fetch_replies
 from posthorn.wire.imap.fetch_items import (
     Attribute,
@@ -34,7 +33,7 @@ from posthorn.wire.message.preview import READ_BYTES, preview_part, preview_text
 from posthorn.wire.message.transfer_decoding import transfer_decoder
 from posthorn_imap.answering import No
 from posthorn_imap.flags import flags_form
-from posthorn_imap.message_content import Loader, Message
+from posthorn_imap.message_content import Loader, Message, Row
 
 _ENCODINGS = frozenset({"7bit", "8bit", "binary", "base64", "quoted-printable"})
 
@@ -56,7 +55,7 @@ class Literal:
     """Content, exactly as many bytes as announced. Raises Unavailable."""
 
 
-def metadata_item(item: FetchItem, row: EntryRow) -> bytes:
+def metadata_item(item: FetchItem, row: Row) -> bytes:
     """Return an item that needs no content."""
     match item:
         case Attribute.UID:

@@ -6,6 +6,7 @@ numbers is gone.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -112,6 +113,20 @@ def uids_at(numbering: Numbering, places: Places) -> list[int]:
     """Return the UIDs, ascending."""
     uids = numbering.uids
     return [uid for first, end in places for uid in uids[first:end]]
+
+
+def numbers_of(numbering: Numbering, places: Places, found: array[int]) -> Sequence[int]:
+    """Return the message numbers of UIDs that were found at these places, 0 for one that the client
+    does not know. Mostly all are there, which is seen by one comparison."""
+    uids = numbering.uids
+    asked = array("I")
+    for first, end in places:
+        asked += uids[first:end]
+    if asked != found:
+        return [numbering.number(uid) for uid in found]
+    if len(places) == 1:
+        return range(places[0][0] + 1, places[0][1] + 1)
+    return [place + 1 for first, end in places for place in range(first, end)]
 
 
 def _of_uids(numbering: Numbering, uid_ranges: Iterable[Range]) -> Places:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from posthorn.ports.folders import ImapAccount
-from posthorn.ports.mailbox_view import EntryRow
 from posthorn.runtime.read_events import ReadEvents
 from posthorn.wire.imap.fetch_items import BinaryItem, BodyItem, FetchItem, Section
+from posthorn_imap.message_content import Row
 
 MOST = 20_000
 """Most messages that a connection records as read."""
@@ -28,7 +28,7 @@ class Reads:
         self._account = account
         self._noted: set[int] = set()
 
-    def sent(self, items: Sequence[FetchItem], rows: Iterable[EntryRow]) -> None:
+    def sent(self, items: Sequence[FetchItem], rows: Iterable[Row]) -> None:
         """Record those of the messages that were sent to their end with these items. Never
         waits."""
         new = []

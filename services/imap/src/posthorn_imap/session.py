@@ -82,6 +82,8 @@ class ImapSession:
         self.reads = Reads(context.read_events, lambda: self.account)
         self.append: Append | None = None
         """The messages of the APPEND under way."""
+        self.appended_to: str | None = None
+        """The mailbox that took the messages of the last APPEND, as the client named it."""
         self.mechanism = ""
         """Of the AUTHENTICATE under way."""
         self.sasl_name = b""

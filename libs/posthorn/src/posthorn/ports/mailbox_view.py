@@ -90,6 +90,21 @@ class EntryFlags:
 
 
 @dataclass(frozen=True, slots=True)
+class FlagColumns:
+    """Flags of messages as columns of the same length, ascending by UID: thousands of messages
+    without an object for each."""
+
+    uids: array[int]
+    """``array('I')``."""
+    flags: array[int]
+    """``array('I')``."""
+    modseqs: array[int]
+    """``array('Q')``."""
+    keywords: Mapping[int, tuple[str, ...]]
+    """By UID, of those messages that have some."""
+
+
+@dataclass(frozen=True, slots=True)
 class Changes:
     """Changes of a mailbox since a modseq, read in one statement."""
 
@@ -211,6 +226,12 @@ class MailboxView(Protocol):
     ) -> Sequence[EntryFlags]:
         """Return flags by UID ranges, ascending, of messages with a higher modseq than
         ``changed_since``. At most ``PAGE`` UIDs are expected in the ranges."""
+        ...
+
+    async def flag_columns(
+        self, account: int, mailbox: int, ranges: Sequence[UidRange], changed_since: int = 0
+    ) -> FlagColumns:
+        """As ``flags``, by columns; the ranges are ascending and disjoint."""
         ...
 
     async def rows(

@@ -3,7 +3,9 @@
 
 Rules:
 
-- Mailbox and quota are checked before the client sends a message; refused then, it is drained.
+- Mailbox and quota are checked before the client sends a message; refused then, it is drained. Not
+  so for what is held in memory, where the connection's last APPEND has gone into the same mailbox:
+  placing it decides all the same.
 - A small message is held in memory, a large one streamed to the blob store while it comes. All
   messages of a command are placed in one transaction, or none.
 - What is not known to have been placed is answered with nothing: the connection ends, since a
@@ -79,7 +81,8 @@ class Append:
         self.messages: list[NewMessage] = []
         self.announced = 0
         """Bytes of all messages so far, as announced."""
-        self.checked = 0
+        is_known = target.mailbox == session.appended_to and target.replaces is None
+        self.checked = INLINE_BYTES // 2 if is_known else 0
         """Bytes for which there is room, as far as is known: asked again when there come twice as
         many."""
         self.failure: No | None = None
@@ -211,6 +214,7 @@ async def _message(session: ImapSession, event: AppendMessage) -> None:
         append.checked = append.announced
         refusal = await _refusal(session, append)
     if refusal:
+        session.appended_to = None
         discard(session)
         session.machine.refuse(refusal)
     else:
@@ -245,6 +249,7 @@ async def _content(session: ImapSession, event: Content) -> None:
 
 
 async def _refused(session: ImapSession, _: Refused) -> None:
+    session.appended_to = None
     discard(session)
 
 
@@ -258,6 +263,7 @@ def discard(session: ImapSession) -> None:
 async def _end(session: ImapSession, _: AppendEnd) -> Answer:
     append, session.append = session.append, None
     assert append is not None
+    session.appended_to = None
     try:
         if append.failure is not None:
             raise append.failure
@@ -266,6 +272,7 @@ async def _end(session: ImapSession, _: AppendEnd) -> Answer:
         append.discard()
     if placed is None:
         raise No("there is no such mailbox", b"TRYCREATE")
+    session.appended_to = append.target.mailbox
     await session.backend.hints.send([(session.account_id, placed.mailbox, placed.modseq)])
     code = replies.append_uid(placed.uidvalidity, placed.uids)
     if append.target.replaces is None:

@@ -8,6 +8,9 @@ Rules:
 
 - A blob is written under ``<root>/.incoming``, synced, renamed to its place, and the directory
   synced; a reader sees all of it or nothing, and after a crash every acknowledged blob exists.
+- A segment is renamed first, and then synced together with its directory, since the two waits are
+  one then. What a crash leaves of one that was not acknowledged is an orphan (ADR 10): its name is
+  new, so nobody reads it, and no other content had it.
 - A directory counts as durable once this process has synced its entry in its parent, whichever
   process created it.
 - Keys are checked before they become paths.
@@ -21,20 +24,24 @@ import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import aclosing, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 from posthorn.adapters.blobs.threads import Threads
-from posthorn.ports.blobs import BlobInfo, BlobMissing, check_key
+from posthorn.ports.blobs import SEGMENTS, BlobInfo, BlobMissing, check_key
 from posthorn.ports.errors import Unavailable
 
 _FAN = 6
 _STALE_SECONDS = 3600.0
 _COPY = 1 << 20
 _PAGE = 500
+_SHORT = 64 * 1024
+"""Bytes up to which reads share a thread."""
 _PATIENCE = 30.0
 
 
@@ -46,6 +53,8 @@ class FileBlobs:
         self._incoming = root / ".incoming"
         self._durable: set[Path] = set()
         self._threads = Threads("blobs", threads, _PATIENCE)
+        # as many, so that none of the others waits for its turn
+        self._syncs = ThreadPoolExecutor(threads, "blob directories")
 
     async def open(self) -> None:
         """Create the directory and remove the leftovers of crashed writers. Raises Unavailable."""
@@ -54,16 +63,21 @@ class FileBlobs:
     def close(self) -> None:
         """End the threads."""
         self._threads.close()
+        self._syncs.shutdown(wait=False)
 
     async def put(self, key: str, parts: Sequence[bytes]) -> None:
-        await self._run(lambda: self._store(key, lambda out: out.writelines(parts)))
+        store = self._store_segment if key.startswith(SEGMENTS) else self._store
+        await self._run(lambda: store(key, lambda out: out.writelines(parts)))
 
     async def put_file(self, key: str, file: BinaryIO, size: int) -> None:
         """Raises ValueError when the file ends before ``size`` bytes."""
         await self._run(lambda: self._store(key, lambda out: _copy(file, out, size)))
 
     async def read(self, key: str, offset: int, length: int) -> bytes:
-        return await self._run(lambda: self._read(key, offset, length))
+        work = partial(_translated, partial(self._read, key, offset, length))
+        if length <= _SHORT:
+            return await self._threads.run_short(work)
+        return await self._threads.run(work)
 
     async def stream(
         self, key: str, offset: int, length: int, chunk: int = 262_144
@@ -123,6 +137,28 @@ class FileBlobs:
         self._durable.add(directory)
 
     def _store(self, key: str, write: Callable[[BinaryIO], None]) -> None:
+        with self._written(key, write) as (out, incoming, path):
+            os.fsync(out.fileno())
+            incoming.rename(path)
+        _sync_directory(path.parent)
+
+    def _store_segment(self, key: str, write: Callable[[BinaryIO], None]) -> None:
+        with self._written(key, write) as (out, incoming, path):
+            incoming.rename(path)
+            try:
+                entry = self._syncs.submit(_sync_directory, path.parent)
+            except RuntimeError:  # closed meanwhile
+                raise Unavailable("blobs", "closed") from None
+            try:
+                os.fsync(out.fileno())
+            finally:
+                entry.result()
+
+    @contextmanager
+    def _written(
+        self, key: str, write: Callable[[BinaryIO], None]
+    ) -> Iterator[tuple[BinaryIO, Path, Path]]:
+        """Write a file that is not synced yet; yield it with its path and that of the blob."""
         path = self._path(key)
         self._make(path.parent)
         incoming = self._incoming / f"{path.name}.{secrets.token_hex(8)}"
@@ -132,14 +168,12 @@ class FileBlobs:
             ) as out:
                 write(out)
                 out.flush()
-                os.fsync(out.fileno())
-            incoming.rename(path)
+                yield out, incoming, path
         except BaseException:
             self._durable.clear()  # a directory that was removed is recreated
             with suppress(OSError):
                 incoming.unlink()
             raise
-        _sync_directory(path.parent)
 
     def _move(self, path: Path, to: Path) -> None:
         self._make(to.parent)

@@ -88,6 +88,8 @@ class SegmentReader:
         self._flights: dict[UUID, asyncio.Future[bytes]] = {}
         self._ahead = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        # for whole frames alone: making one costs as much as a small body
+        self._decompressor = zstandard.ZstdDecompressor()
         self._large = LargeBodies(self._read_large, cache_bytes=large_octets)
 
     async def close(self) -> None:
@@ -293,9 +295,7 @@ class SegmentReader:
                     raise Unavailable(
                         "blobs", f"a frame of {announced} bytes where {location.size} are expected"
                     )
-                body = zstandard.ZstdDecompressor().decompress(
-                    stored, max_output_size=location.size
-                )
+                body = self._decompressor.decompress(stored, max_output_size=location.size)
             except zstandard.ZstdError as error:
                 raise Unavailable("blobs", "a frame cannot be decoded") from error
         else:

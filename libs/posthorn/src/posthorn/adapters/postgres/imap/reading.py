@@ -15,14 +15,20 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from itertools import batched
 from typing import Any
+from uuid import UUID
 
 import zstandard
 
-from posthorn.adapters.postgres.body_location import as_location
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.imap.forms import FORMS_VERSION, decompressed
-from posthorn.adapters.postgres.imap.rows import UIDS, decode_uids, lock_account
+from posthorn.adapters.postgres.imap.rows import (
+    UIDS,
+    decode_numbers,
+    decode_uids,
+    lock_account,
+)
 from posthorn.adapters.postgres.mailboxes.changes import recount
+from posthorn.model.blob_range import BodyLocation
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.mailbox_view import (
     PAGE,
@@ -30,6 +36,7 @@ from posthorn.ports.mailbox_view import (
     Content,
     EntryFlags,
     EntryRow,
+    FlagColumns,
     MailboxGone,
     Opened,
     UidRange,
@@ -106,6 +113,23 @@ _FLAGS = _ENTRIES.format(columns="uid, flags, keywords, modseq")
 _ROWS = _ENTRIES.format(
     columns="uid, message_id, size_crlf, flags, keywords, internal_date, modseq, saved_at"
 )
+# A row for each range: a range is read in the order of the key, without a sort. Keywords hold no
+# spaces (RFC 9051 §9, flag-keyword).
+_FLAG_COLUMNS = f"""
+    SELECT found.* FROM unnest($3::bigint[], $4::bigint[]) AS r (low, high)
+     CROSS JOIN LATERAL (
+         SELECT {UIDS} AS uids, string_agg(int4send(e.flags), '') AS flags,
+                string_agg(int8send(e.modseq), '') AS modseqs,
+                array_agg(e.uid) FILTER (WHERE e.keywords <> '{{}}') AS worded,
+                array_agg(array_to_string(e.keywords, ' ')) FILTER (WHERE e.keywords <> '{{}}') AS words
+           FROM (
+               SELECT uid, flags, keywords, modseq FROM mailbox_entries
+                WHERE account_id = $1 AND mailbox_id = $2 AND uid >= r.low AND uid <= r.high AND modseq > $5 ORDER BY uid
+           ) AS e
+     ) AS found
+     WHERE found.flags IS NOT NULL
+     ORDER BY r.low
+"""
 _CONTENTS = """
     SELECT e.uid, e.message_id, s.key, m.offset_octets, m.stored_octets, m.encoding, m.size_crlf, m.has_dot_lines,
            {header} AS header, {envelope} AS envelope, {structure} AS structure
@@ -191,6 +215,24 @@ class MailboxReading:
         rows = await self._entries(_FLAGS, account, mailbox, ranges, changed_since)
         return [_as_flags(row) for row in rows]
 
+    async def flag_columns(
+        self, account: int, mailbox: int, ranges: Sequence[UidRange], changed_since: int = 0
+    ) -> FlagColumns:
+        """Return flags by columns."""
+        rows = await self._entries(_FLAG_COLUMNS, account, mailbox, ranges, changed_since)
+        keywords = {
+            uid: tuple(words.split(" "))
+            for row in rows
+            if row["worded"]
+            for uid, words in zip(row["worded"], row["words"], strict=True)
+        }
+        return FlagColumns(
+            decode_numbers("I", b"".join([row["uids"] for row in rows])),
+            decode_numbers("I", b"".join([row["flags"] for row in rows])),
+            decode_numbers("Q", b"".join([row["modseqs"] for row in rows])),
+            keywords,
+        )
+
     async def rows(
         self, account: int, mailbox: int, ranges: Sequence[UidRange], changed_since: int = 0
     ) -> Sequence[EntryRow]:
@@ -225,7 +267,7 @@ class MailboxReading:
             rows = await connection.fetch(query, account, mailbox, list(uids))
             if not rows:
                 await _check_there(connection, account, mailbox)
-        return {row["uid"]: _as_content(row) for row in rows}
+        return {row[0]: _as_content(*row) for row in rows}
 
 
 async def _check_there(connection: Connection, account: int, mailbox: int) -> None:
@@ -251,13 +293,26 @@ def _as_flags(row: Any) -> EntryFlags:
     return EntryFlags(row["uid"], row["flags"], tuple(row["keywords"]), row["modseq"])
 
 
-def _as_content(row: Any) -> Content:
-    if row["key"] is None:
-        detail = f"the message {row['message_id']} is referenced but has no segment"
+def _as_content(
+    uid: int,
+    message: UUID,
+    key: str | None,
+    offset: int,
+    length: int,
+    encoding: str,
+    size: int,
+    has_dot_lines: bool,
+    header: bytes | None,
+    envelope: bytes | None,
+    structure: bytes | None,
+) -> Content:
+    """Return the content of a row of ``_CONTENTS``, whose columns these are."""
+    if key is None:
+        detail = f"the message {message} is referenced but has no segment"
         raise Unavailable("postgres", detail)
-    header = row["header"]
     try:
         header = None if header is None else decompressed(header)
     except zstandard.ZstdError:
         header = None  # it is in the body too
-    return Content(as_location(row), header, row["envelope"], row["structure"])
+    location = BodyLocation(message, key, offset, length, encoding, size, has_dot_lines)
+    return Content(location, header, envelope, structure)

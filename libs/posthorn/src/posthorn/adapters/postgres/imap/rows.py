@@ -18,7 +18,7 @@ import sys
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import asyncpg
 
@@ -179,10 +179,15 @@ def multirange(ranges: Iterable[Range]) -> list[asyncpg.Range[int]]:
 
 def decode_uids(octets: bytes) -> array[int]:
     """Return the UIDs of a bytea that ``UIDS`` made."""
-    uids = array("I", octets)
+    return decode_numbers("I", octets)
+
+
+def decode_numbers(kind: Literal["I", "Q"], octets: bytes) -> array[int]:
+    """Return the numbers of a bytea as ``int4send`` (``I``) or ``int8send`` (``Q``) make them."""
+    numbers = array(kind, octets)
     if sys.byteorder == "little":
-        uids.byteswap()
-    return uids
+        numbers.byteswap()
+    return numbers
 
 
 def slices[T](values: Sequence[T]) -> Iterable[Sequence[T]]:

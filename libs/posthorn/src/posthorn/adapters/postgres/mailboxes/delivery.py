@@ -53,11 +53,16 @@ _LOCK_ACCOUNTS = (
     "SELECT id FROM accounts WHERE id = ANY ($1::bigint[]) ORDER BY id FOR NO KEY UPDATE"
 )
 
+
 # A segment of which something was made may be there from an earlier half of the same batch; one of
 # which nothing was made may be there under another id (a large body keeps its key when it is
 # delivered again), or it is removed by the collector.
-_INSERT_MESSAGES = """
-WITH made AS (
+def message_steps(only: str = "") -> str:
+    """Return the steps of a WITH that write messages and segments, of which ``made`` returns the
+    messages' ids; they take ``message_columns`` as $1 to $22. ``only``: a WHERE without which
+    nothing is written."""
+    return f"""
+made AS (
     INSERT INTO messages (id, segment_id, offset_octets, stored_octets, encoding, size_crlf, has_dot_lines, sha256,
                           return_path_octets, refs, received_at, reverse_path, subject, from_, date, message_id, verdict)
     SELECT id, segment_id, offset_octets, stored_octets, encoding, size_crlf, has_dot_lines, sha256,
@@ -67,6 +72,7 @@ WITH made AS (
                   $17::text[])
            AS message (id, segment_id, offset_octets, stored_octets, encoding, size_crlf, has_dot_lines, sha256,
                       return_path_octets, refs, received_at, reverse_path, subject, from_, date, message_id, verdict)
+     {only}
      ORDER BY id
     ON CONFLICT (id) DO NOTHING
     RETURNING id, segment_id, CASE WHEN refs > 0 THEN stored_octets ELSE 0 END AS live
@@ -78,6 +84,7 @@ WITH made AS (
     SELECT segment.id, segment.key, segment.octets, sum(made.live) AS live
       FROM unnest($20::uuid[], $21::text[], $22::bigint[]) AS segment (id, key, octets)
       LEFT JOIN made ON made.segment_id = segment.id
+     {only}
      GROUP BY segment.id, segment.key, segment.octets
 ), kept AS (
     INSERT INTO segments AS s (id, key, octets, live_octets)
@@ -88,8 +95,10 @@ WITH made AS (
     SELECT id, key, octets, 0, now() FROM parts WHERE live IS NULL ORDER BY id
     ON CONFLICT DO NOTHING
 )
-SELECT id FROM made
 """
+
+
+_INSERT_MESSAGES = f"WITH {message_steps()} SELECT id FROM made"
 
 _INSERT_ENTRIES = f"""
 WITH uids AS (
@@ -224,7 +233,8 @@ async def insert_messages(
     The caller holds the accounts, and makes an entry for each account of each message made.
     """
     return {
-        row["id"] for row in await connection.fetch(_INSERT_MESSAGES, *_columns(messages, segments))
+        row["id"]
+        for row in await connection.fetch(_INSERT_MESSAGES, *message_columns(messages, segments))
     }
 
 
@@ -244,9 +254,10 @@ def _by_receipt(segments: Sequence[Segment]) -> list[tuple[UUID, SegmentMessage]
     )
 
 
-def _columns(
+def message_columns(
     messages: Sequence[tuple[UUID, SegmentMessage]], segments: Sequence[Segment]
 ) -> list[list[Any]]:
+    """Return the values that ``message_steps`` takes, of (segment, message)."""
     rows = [
         (
             message.envelope.id,

@@ -70,3 +70,72 @@ def test_ids_are_version_7_and_in_order_of_time() -> None:
         assert before <= number.int >> 80 <= after
     time.sleep(0.002)
     assert first < new_id()
+
+
+_SPEAK_IN_A_LOOP = """
+import asyncio, os, structlog
+from posthorn.runtime.log_stream import DELAY_SECONDS, MOST_CHARACTERS
+from posthorn.runtime.logging import configure_logging
+configure_logging("pop3", "info")
+log = structlog.get_logger()
+async def main():
+    {body}
+asyncio.run(main())
+{after}
+"""
+
+
+def _written(body: str, after: str = "os._exit(0)") -> list[str]:
+    """Return the events that were written by the time of ``os._exit``, which writes nothing more."""
+    spoken = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            _SPEAK_IN_A_LOOP.format(body="\n    ".join(body.splitlines()), after=after),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [json.loads(line)["event"] for line in spoken.stdout.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("body", "written"),
+    [
+        ("log.info('a'); os._exit(0)", []),
+        ("log.info('a'); log.info('b'); await asyncio.sleep(2 * DELAY_SECONDS)", ["a", "b"]),
+        ("log.info('a'); log.warning('b'); log.info('c'); os._exit(0)", ["a", "b"]),
+        ("log.info('a'); log.info('x' * MOST_CHARACTERS); os._exit(0)", ["a", "x" * 64 * 1024]),
+        ("log.info('a'); await asyncio.to_thread(log.info, 'b'); os._exit(0)", ["a", "b"]),
+    ],
+)
+def test_lines_of_a_loop_are_written_together_and_trouble_at_once(
+    body: str, written: list[str]
+) -> None:
+    assert _written(body) == written
+
+
+@pytest.mark.parametrize("after", ["", "raise SystemExit(0)", "log.info('b')\nos._exit(0)"])
+def test_no_line_is_left_when_the_loop_or_the_process_ends(after: str) -> None:
+    assert _written("log.info('a')", after) == ["a", "b"][: 2 if "b" in after else 1]
+
+
+def test_a_loop_that_ends_does_not_keep_the_lines_of_the_next() -> None:
+    after = "async def next():\n    log.info('b'); await asyncio.sleep(2 * DELAY_SECONDS); os._exit(0)\nasyncio.run(next())"
+    assert _written("log.info('a')", after) == ["a", "b"]
+
+
+def test_random_bits_differ_in_a_forked_child() -> None:
+    made = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import os\nfrom posthorn.runtime.ids import new_id\nnew_id()\nif os.fork():\n    os.wait()\n"
+            "print(new_id().int & (1 << 62) - 1, flush=True)",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert len(set(made.stdout.split())) == 2

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from posthorn_relay.smtp import connection as smtp_connection
+from posthorn_relay.smtp import time_limits
 from posthorn_relay.smtp.types import Accepted, Failed, SmtpResult
 from tests.conformance.relay.client_env import (
     QUICK,
@@ -91,7 +91,7 @@ async def test_the_bound_grows_with_the_size() -> None:
 async def test_many_slow_recipients_have_a_bound_in_common(
     keyword: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(smtp_connection, "_RECIPIENT_SECONDS", 0.01)
+    monkeypatch.setattr(time_limits, "_RECIPIENT_SECONDS", 0.01)
     async with Slow({"EHLO": without(keyword)}, verbs_=("RCPT",)) as server:
         patient = {**QUICK, "relay_greeting_seconds": 1.0}
         connection = await connector(**patient).connect(remote(server.port))

@@ -14,7 +14,7 @@ from posthorn.ports.access import Ending, Proof
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.sending import Charge, Credentials
 from posthorn.wire.address import Address
-from posthorn_smtp_in import authenticator
+from posthorn_smtp_in import account_readings
 from tests.conformance.submission.env import (
     APP_PASSWORD,
     EHLO,
@@ -291,7 +291,7 @@ async def test_a_store_that_is_down_is_a_matter_for_later(
         monkeypatch.setattr(type(env.senders), name, getattr(down, name).__func__)
     assert await waiting.say(ALICE) == "454 4.7.0"
     assert await known.say(b"MAIL FROM:<other@example.test>\r\n") == "451 4.3.0"
-    monkeypatch.setattr(authenticator, "REREAD_SECONDS", 0.0)
+    monkeypatch.setattr(account_readings, "REREAD_SECONDS", 0.0)
     assert await known.say(FROM_ALICE) == "451 4.3.0"
 
 
@@ -325,7 +325,7 @@ async def test_a_change_of_the_account_is_noticed_on_open_connections(
     await env.seed.rows(change)
     assert await talk.say(FROM_ALICE) == "250 2.1.0"  # read a moment ago
     assert await talk.say(b"RSET\r\n") == "250 2.0.0"
-    monkeypatch.setattr(authenticator, "REREAD_SECONDS", 0.0)
+    monkeypatch.setattr(account_readings, "REREAD_SECONDS", 0.0)
     assert await talk.say(FROM_ALICE) == code
     assert await talk.say(FROM_ALICE) == code
 
@@ -340,7 +340,7 @@ async def test_a_revoked_app_password_ends_what_is_going_on(
     talk = await env.secure()
     assert await talk.say(plain("alice@example.test", APP_PASSWORD)) == "235 2.7.0"
     monkeypatch.setattr(type(env.senders), "ended", Down.none_ended)
-    monkeypatch.setattr(authenticator, "REREAD_SECONDS", 0.0)
+    monkeypatch.setattr(account_readings, "REREAD_SECONDS", 0.0)
     assert await talk.say(FROM_ALICE) == "250 2.1.0"
     assert await talk.say(b"RSET\r\n") == "250 2.0.0"
     await env.seed.rows("DELETE FROM app_passwords")

@@ -241,6 +241,34 @@ async def test_kind_e_what_a_host_takes_in_a_session_is_remembered_and_obeyed(
     assert {number for _, _, number in await attempts(env)} == {1}
 
 
+# F: commands sent ahead of the reply to the message before
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        {},
+        {"END": [b"250 ok\r\n", Do(b"250 ok\r\n421 4.7.0 enough\r\n", then="close")]},
+        {"END": [b"250 ok\r\n", Do(b"250 ok\r\n", then="reset")]},
+        {"RSET": Do(b"503 5.5.1 not now\r\n", then="close")},
+    ],
+)
+async def test_kind_f_what_was_announced_is_sent_once_wherever_the_host_ends(
+    env: RelayEnv, script: Mapping[str, Step]
+) -> None:
+    async with _Limited({"EHLO": _NO_CHUNKS, **script}) as host:
+        env.planner.ports = [host.port]
+        bodies = [BODY.replace(b"\r\n\r\n", b"\r\nX-Number: %d\r\n\r\n" % n, 1) for n in range(9)]
+        messages = [await env.post(f"m{n}@end.test", body=body) for n, body in enumerate(bodies)]
+        async with env.relay(relay_destination_connections=1, **_SLOW):
+            for number, message in enumerate(messages):
+                await env.become(message, **{f"m{number}": "delivered"})
+        assert "RSET" in host.verbs
+        numbers = [content.partition(b"X-Number: ")[2][:1] for content in host.contents]
+        assert sorted(numbers) == [b"%d" % number for number in range(9)]
+    assert {number for _, _, number in await attempts(env)} == {1}
+
+
 # G: BDAT refused
 
 

@@ -26,6 +26,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import zip_longest
 from uuid import UUID
 
 import structlog
@@ -63,6 +64,8 @@ class ClaimSender:
         self._unsecured = HostConnections(
             context.ports, context.pool, due, next_hop, without_policies=True
         )
+        self._next: tuple[Sequence[Job], MailTransaction] | None = None
+        """The group that follows, with its transaction."""
         self._tls_failure: Failed | None = None
         """Why messages that need TLS cannot be sent."""
         self.is_sending = False
@@ -105,11 +108,12 @@ class ClaimSender:
         claimed.settle_all([job for job in claimed.open if job.suppressed], Suppressed())
         whole = self._bodies.whole
         self._bodies.prefetch([job.location for job in claimed.open if whole(job.location)])
-        for group in groups(claimed.open):
+        queue = groups(claimed.open)
+        for group, next_group in zip_longest(queue, queue[1:]):
             if not await self._context.liveness.may_begin():
                 return False
             try:
-                goes_on = await self._send_group(group, claimed)
+                goes_on = await self._send_group(group, claimed, next_group)
             except Exception:
                 log.exception("a message failed", message=str(group[0].message))
                 self._connections.close()
@@ -129,11 +133,32 @@ class ClaimSender:
         other.give_back()
         return fit
 
-    async def _send_group(self, group: Sequence[Job], claimed: ClaimedJobs) -> bool:
+    async def _following(
+        self, group: Sequence[Job] | None, transaction: MailTransaction, pooled: PooledConnection
+    ) -> MailTransaction | None:
+        """Return the transaction that follows by the same connection; None where that is not
+        certain, or its body is not here yet."""
+        if group is None or self._context.pool.is_worn(pooled):
+            return None
+        location = group[0].location
+        if not self._bodies.whole(location) or self._bodies.cached(location) is None:
+            return None
+        following = await transaction_for(group, self._bodies)
+        if following.tls_optional is not transaction.tls_optional:
+            return None
+        self._next = group, following
+        return following
+
+    async def _send_group(
+        self, group: Sequence[Job], claimed: ClaimedJobs, next_group: Sequence[Job] | None
+    ) -> bool:
         """Offer a message to the hosts in turn until every recipient has a result; return False
-        to end the worker."""
+        to end the worker. ``next_group`` is sent after it."""
         attempt = Attempt(group)
         transaction: MailTransaction | None = None
+        if self._next is not None and self._next[0] is group:
+            transaction = self._next[1]
+        self._next = None
         while True:
             try:
                 if transaction is None or len(transaction.recipients) != len(attempt.waiting):
@@ -149,14 +174,15 @@ class ClaimSender:
                 return True
             connections = self._connections_for(transaction)
             try:
-                pooled = await connections.get(attempt.tried)
+                pooled = await connections.get(attempt.tried, transaction)
             except Failed as failed:
                 return await self._exhausted(attempt, failed, claimed, connections)
             fresh = pooled.transactions == 0
             pooled.transactions += 1
             self.is_sending = True
             try:
-                results = await pooled.connection.send(transaction)
+                following = await self._following(next_group, transaction, pooled)
+                results = await pooled.connection.send(transaction, following)
             except Unavailable as fault:
                 log.warning(
                     "reading a message failed midway",
@@ -173,7 +199,10 @@ class ClaimSender:
             accepted = any(isinstance(result, Accepted) for result in results)
             if accepted:
                 self._next_hop.host_worked(pooled.connection.remote)
-            if (broken := not pooled.connection.usable) or self._context.pool.is_worn(pooled):
+            broken = not pooled.connection.usable
+            if not attempt.waiting and pooled.connection.announced is not None:
+                return True  # also a broken one: the message that was announced meets it there
+            if broken or self._context.pool.is_worn(pooled):
                 connections.close()
             if not attempt.waiting:
                 return True

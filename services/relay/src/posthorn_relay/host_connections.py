@@ -26,7 +26,7 @@ from posthorn.ports.queue import Due
 from posthorn_relay.context import RelayPorts
 from posthorn_relay.next_hop import NextHop
 from posthorn_relay.smtp.pool import ConnectionPool, PooledConnection
-from posthorn_relay.smtp.types import Failed, RemoteHost
+from posthorn_relay.smtp.types import Failed, MailTransaction, RemoteHost
 
 log = structlog.get_logger()
 
@@ -61,14 +61,25 @@ class HostConnections:
         """Return the hosts of the destination as they were planned last. Raises Failed."""
         return self._hosts or await self._plan()
 
-    async def get(self, tried: Collection[tuple[str, int]]) -> PooledConnection:
-        """Return a connection to a host that was not ``tried``. Raises Failed when there is
-        none."""
-        if self._current is not None and self._current.connection.usable:
-            if self._current.connection.remote.key not in tried:
+    async def get(
+        self, tried: Collection[tuple[str, int]], transaction: MailTransaction
+    ) -> PooledConnection:
+        """Return a connection for the transaction, to a host that was not ``tried``. Raises Failed
+        when there is none.
+
+        One that the transaction was announced on is returned even if it is not usable any more:
+        what that means for the transaction is decided there.
+        """
+        if self._current is not None:
+            connection = self._current.connection
+            is_fit = (
+                connection.usable
+                if connection.announced is None
+                else connection.announced is transaction
+            )
+            if is_fit and connection.remote.key not in tried:
                 return self._current
             self.give_back()
-        self.close()
         pooled = None if self.without_policies else self._pool.take(self._due, tried)
         pooled = pooled or await self._connect(tried)
         self._current = pooled

@@ -72,6 +72,10 @@ class EgressSettings(ResolverSettings):
     slower one is disconnected."""
     relay_end_seconds: Seconds = 600.0
     """The reply to the end of data."""
+    relay_announce: bool = True
+    """Whether the commands of a message are sent together with the end of the one before it,
+    where the host offers PIPELINING (RFC 2920 §3.1); False: each message waits for the reply to
+    the one before."""
 
 
 class RetrySettings(EnvSettings):

@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING
 
@@ -40,6 +39,8 @@ from posthorn.wire.smtp import replies as smtp
 from posthorn.wire.smtp.replies import Reply
 from posthorn.wire.smtp.sasl import Secret
 from posthorn.wire.smtp.transitions import PASSWORD_MECHANISMS
+from posthorn_smtp_in import account_readings
+from posthorn_smtp_in.account_readings import AccountReadings
 from posthorn_smtp_in.policy import Revocable
 from posthorn_smtp_in.settings import SubmissionSettings
 from posthorn_smtp_in.transaction import Client, Login
@@ -51,8 +52,6 @@ log = structlog.get_logger()
 
 SCOPE = "smtp"
 """The scope that an app password must have."""
-REREAD_SECONDS = 1.5
-"""How long what was read of an account at its login, or later, is relied upon."""
 WATCH_SECONDS = 1.0
 """How often it is asked whether sessions that are logged in may go on."""
 
@@ -60,8 +59,6 @@ _logins = Counter("posthorn_smtp_in_logins_total", "Logins tried", ["outcome"])
 _revoked = Counter(
     "posthorn_smtp_in_revoked_total", "Sessions ended because they might not go on", ["reason"]
 )
-
-_MOST_READINGS = 10_000
 
 
 class SmtpAuthenticator:
@@ -82,9 +79,7 @@ class SmtpAuthenticator:
         self.failure_delay_seconds = settings.submission_failure_delay_seconds
         self._cleartext = settings.smtp_cleartext_auth
         self._senders = senders
-        self._readings: OrderedDict[str, tuple[float, asyncio.Future[Credentials | None]]] = (
-            OrderedDict()
-        )
+        self._readings = AccountReadings(senders)
         self._passwords = passwords
         self._familiar_networks = FamiliarNetworkRecorder(senders)
         self._sessions: set[Revocable] = set()
@@ -251,10 +246,10 @@ class SmtpAuthenticator:
     async def still_allowed(self, login: Login, client: Client) -> Reply | None:
         """Return the reply that refuses the account, read again when it was read a while ago.
         Raises Unavailable."""
-        if time.monotonic() - login.read_at < REREAD_SECONDS:
+        if time.monotonic() - login.read_at < account_readings.REREAD_SECONDS:
             return None
         old = login.credentials
-        read_at, new = await self._reading(old.address)
+        reading, new = await self._readings.read(old.address)
         if new is not None and new.state is AccountState.RECEIVE_ONLY:
             return smtp.RECEIVE_ONLY
         if (
@@ -266,35 +261,16 @@ class SmtpAuthenticator:
         if login.expires_at is not None:
             is_same = not login.proof.has_expired(time.time())
         elif login.app_password:
-            is_same = await self._senders.app_password(new.account, login.app_password, SCOPE)
+            is_same = await self._readings.has_app_password(
+                reading, new.account, login.app_password, SCOPE
+            )
         else:
             is_same = new.password_hash == old.password_hash
         if new.account != old.account or not is_same:
             client.login = None
             return smtp.LOGIN_FIRST
-        login.credentials, login.read_at = new, read_at
-        login.owned.clear()
+        login.renew(new, reading.read_at, reading.owned)
         return None
-
-    async def _reading(self, address: str) -> tuple[float, Credentials | None]:
-        """Return what an account may do and when that was read, once for all its sessions that
-        ask at about the same time."""
-        now = time.monotonic()
-        known = self._readings.get(address)
-        if (
-            known is None
-            or known[0] < now - REREAD_SECONDS / 2
-            or (known[1].done() and known[1].exception())
-        ):
-            known = self._readings[address] = (
-                now,
-                asyncio.ensure_future(self._senders.credentials(address)),
-            )
-            known[1].add_done_callback(_seen)
-        self._readings.move_to_end(address)
-        while len(self._readings) > _MOST_READINGS:
-            self._readings.popitem(last=False)
-        return known[0], await asyncio.shield(known[1])
 
     async def owns(self, login: Login, address: Address) -> bool:
         """Return whether an address is the account's. Raises Unavailable."""
@@ -305,12 +281,6 @@ class SmtpAuthenticator:
             return False
         login.owned.add(name)
         return True
-
-
-def _seen(reading: asyncio.Future[Credentials | None]) -> None:
-    """Mark a fault as seen: whoever waits is told of it; there may be nobody any more."""
-    if not reading.cancelled():
-        reading.exception()
 
 
 def _canonical(name: str) -> str:

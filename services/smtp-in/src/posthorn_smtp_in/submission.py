@@ -142,12 +142,14 @@ class SubmissionPolicy:
         )
 
     def _subjects(self, client: Client) -> tuple[RateLimitSubject, ...]:
-        assert client.login is not None
-        known = client.login.credentials
-        return (
-            RateLimitSubject(
-                "account", known.address, known.account_limits.within(self._settings.account_limits)
-            ),
-            RateLimitSubject("domain", known.domain, known.domain_limits),
-            RateLimitSubject("tenant", str(known.tenant), known.tenant_limits),
-        )
+        login = client.login
+        assert login is not None
+        if not login.subjects:
+            known = login.credentials
+            limits = known.account_limits.within(self._settings.account_limits)
+            login.subjects = (
+                RateLimitSubject("account", known.address, limits),
+                RateLimitSubject("domain", known.domain, known.domain_limits),
+                RateLimitSubject("tenant", str(known.tenant), known.tenant_limits),
+            )
+        return login.subjects

@@ -13,7 +13,7 @@ from posthorn.model.filter_policy import FilterPolicy
 from posthorn.model.outbound import Notify, RecipientDsn
 from posthorn.ports.access import Proof, digest_of
 from posthorn.ports.scan import SenderFacts
-from posthorn.ports.sending import Credentials
+from posthorn.ports.sending import Credentials, RateLimitSubject
 from posthorn.runtime.ids import new_id
 from posthorn.wire.message.submission import Submitted
 from posthorn.wire.smtp.commands import Mail, Rcpt
@@ -30,10 +30,18 @@ class Login:
     """Monotonic seconds at which the credentials were read."""
     owned: set[str] = field(default_factory=set)
     """Addresses that were found since then to be the account's."""
+    subjects: tuple[RateLimitSubject, ...] = ()
+    """Who pays for its messages, as far as that has been made up from the credentials."""
     expires_at: float | None = None
     """When the token that it was expires, in Unix seconds; None: it was a password."""
     revoked: bool = False
     """It is not valid any more: the session ends."""
+
+    def renew(self, credentials: Credentials, read_at: float, owned: set[str]) -> None:
+        """Rely on what was read of the account just now."""
+        if credentials != self.credentials:
+            self.credentials, self.subjects = credentials, ()
+        self.read_at, self.owned = read_at, owned
 
     @property
     def proof(self) -> Proof:

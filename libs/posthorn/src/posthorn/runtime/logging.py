@@ -14,10 +14,14 @@ import time
 import orjson
 import structlog
 
+from posthorn.runtime.log_stream import LineLogger, LogStream
 
-def configure_logging(service: str, level: str) -> None:
+
+def configure_logging(service: str, level: str) -> LogStream:
     """Configure structlog and the standard library's logging to write JSON lines with time,
-    level, service and event."""
+    level, service and event. Return the stream that they are written to."""
+    stream = LogStream(sys.stdout)
+    logger = LineLogger(stream)
     threshold = logging.getLevelNamesMapping()[level.upper()]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -32,10 +36,10 @@ def configure_logging(service: str, level: str) -> None:
             structlog.processors.JSONRenderer(serializer=_as_json),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        logger_factory=lambda *_: logger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=[
@@ -50,6 +54,7 @@ def configure_logging(service: str, level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(threshold, logging.WARNING))  # libraries log only problems
+    return stream
 
 
 class _Stamper:

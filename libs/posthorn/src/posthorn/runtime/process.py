@@ -17,7 +17,6 @@ import asyncio
 import gc
 import os
 import signal
-import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
@@ -137,9 +136,9 @@ def serve[S: ProcessSettings](
 
     Exits with status 1 when start or a supervised task failed.
     """
-    configure_logging(service, settings.log_level)
+    lines = configure_logging(service, settings.log_level)
     succeeded = uvloop.run(_serve(settings, start))
-    sys.stdout.flush()
+    lines.flush()
     status = 0 if succeeded else 1
     # Everything is closed; the interpreter would still wait for each thread that hangs in a call to
     # a store that is down.

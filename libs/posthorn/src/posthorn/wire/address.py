@@ -16,6 +16,7 @@ import ipaddress
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 
 MAX_LOCAL_OCTETS = 64
 """RFC 5321 §4.5.3.1.1."""
@@ -69,6 +70,11 @@ def parse_address(text: str) -> Address:
     """
     if len(text) > _LONGEST:
         raise AddressError(f"an address is not longer than {MAX_PATH_OCTETS} octets")
+    return _parsed(text)
+
+
+@lru_cache(maxsize=2048)  # a sender writes the same ones again and again
+def _parsed(text: str) -> Address:
     if _CONTROL.search(text):
         raise AddressError("an address must not contain control characters or broken UTF-8")
     local, at, domain = text.rpartition("@")

@@ -4,7 +4,11 @@ Theory of operation:
 
 - Where PIPELINING is offered, MAIL, every RCPT and DATA go in one write and are answered in one
   wait; the content, its end and, for a message of one block, everything in between is a second
-  write. Otherwise each command waits for its reply.
+  write, which also carries the commands of the transaction that follows, if that is known
+  (``announcement``). Otherwise each command waits for its reply.
+- A transaction that was announced is the next one. If another comes, or the connection is left
+  then, it is cut: after DATA the host would take anything for content. A host that does not answer
+  an announcement as it should gets none for a while.
 - The first block of the content is read before MAIL is sent, so that a fault of the store costs no
   connection.
 - Content that the host does not take as it is, for want of 8BITMIME or for its long lines, is
@@ -22,11 +26,6 @@ Theory of operation:
 - What a fault of the connection means for the recipients without a result is decided in one place,
   by the stage it came at. From the last byte of the content on that is ``end``: the host may have
   taken the message.
-- Besides the timeout of each reply the whole transaction has one, so that a host that does next to
-  nothing does not keep its connection for days: the commands as long as the slowest host may take
-  for one recipient, and a little for every further one; the content as long as it may pause, and
-  its bytes at the minimum rate. The wait after the end of data is not cut short by it. Time spent
-  waiting for the store does not count.
 - A connection that has carried a message may be closed by the host while idle: a transaction that
   meets this fails at stage ``mail`` without a code, and nothing of it has been taken.
 """
@@ -41,6 +40,8 @@ from prometheus_client import Counter
 from posthorn.wire.message.content_fields import Inconvertible
 from posthorn.wire.smtp.client_replies import HostReply
 from posthorn_relay.settings import EgressSettings
+from posthorn_relay.smtp.announcement import Announcement, announcement_of
+from posthorn_relay.smtp.answers import Answers
 from posthorn_relay.smtp.content import Content, stuffed
 from posthorn_relay.smtp.downgrade import acceptable_form, is_about_lines
 from posthorn_relay.smtp.envelope import (
@@ -50,14 +51,15 @@ from posthorn_relay.smtp.envelope import (
 )
 from posthorn_relay.smtp.failures import broken, refused, refused_recipient
 from posthorn_relay.smtp.obstacles import obstacle, oversize
-from posthorn_relay.smtp.protocol import ClientProtocol, ConnectionFailed, Fault
+from posthorn_relay.smtp.protocol import ClientProtocol, ConnectionFailed
+from posthorn_relay.smtp.time_limits import TimeLimits
 from posthorn_relay.smtp.types import Accepted, Failed, MailTransaction, RemoteHost, SmtpResult
 
 CHUNKED_FROM = 128 * 1024
 """From this size in bytes on BDAT is used where it is offered."""
 _QUIT_SECONDS = 1.0
-_RECIPIENT_SECONDS = 10.0
 _NO_BDAT = range(500, 505)
+_OUT_OF_STEP = range(500, 505)
 
 _transactions = Counter(
     "posthorn_relay_smtp_transactions_total",
@@ -79,18 +81,30 @@ class SmtpConnection:
         tls: str,
         settings: EgressSettings,
         on_bdat_refused: Callable[[], None] = lambda: None,
+        on_announcement_refused: Callable[[], None] = lambda: None,
+        *,
+        announces: bool = True,
     ) -> None:
-        """``on_bdat_refused`` is called when the host offers CHUNKING and refuses BDAT."""
+        """``on_bdat_refused`` is called when the host offers CHUNKING and refuses BDAT;
+        ``on_announcement_refused`` when it offers PIPELINING and fails at a transaction that was
+        announced. ``announces``: whether transactions are announced at all."""
         self.remote = remote
         self._on_bdat_refused = on_bdat_refused
+        self._on_announcement_refused = on_announcement_refused
         self.tls = tls
         """As in results; empty for plain text."""
         self._host = f"{remote.host} ({remote.address})"
         self._protocol = protocol
         self._offered = offered
         self._pipelining = "PIPELINING" in offered
+        self._limits = TimeLimits(protocol, settings)
+        self._answers = Answers(protocol, pipelining=self._pipelining)
         self._chunking = self._pipelining and "CHUNKING" in offered
         self._settings = settings
+        self._announces = self._pipelining and announces and settings.relay_announce
+        self._following: MailTransaction | None = None
+        self._announcement: Announcement | None = None
+        self._is_announced = False  # the commands of this transaction have been sent
         self._count = _first
         self._open = False  # a transaction may be open: RSET comes before the next MAIL
         self._stage = "mail"
@@ -100,17 +114,36 @@ class SmtpConnection:
     @property
     def usable(self) -> bool:
         """Whether another transaction may be sent by this connection."""
-        return self._protocol.fault is None and not self._protocol.pending_replies
+        return self._protocol.fault is None and (
+            self._announcement is not None or not self._protocol.pending_replies
+        )
+
+    @property
+    def announced(self) -> MailTransaction | None:
+        """See the port."""
+        return None if self._announcement is None else self._announcement.transaction
 
     async def close(self) -> None:
         """Send QUIT, and close within about two seconds."""
+        if self._announcement is not None:
+            self._protocol.abort()
         await self._protocol.quit(_QUIT_SECONDS)
 
-    async def send(self, transaction: MailTransaction) -> Sequence[SmtpResult]:
+    async def send(
+        self, transaction: MailTransaction, following: MailTransaction | None = None
+    ) -> Sequence[SmtpResult]:
         """Carry out a transaction; see the port.
 
         An error of ``content`` before its first block leaves the connection as it was.
         """
+        announced, self._announcement = self._announcement, None
+        if announced is not None and announced.transaction is not transaction:
+            self._protocol.abort()
+            self._protocol.replies.clear()
+            announced = None
+        self._is_announced = announced is not None
+        # what may have to be sent once more in another form is followed by nothing
+        self._following = following if self._announces and not transaction.forwarded else None
         if found := obstacle(transaction, self._offered):
             return [self._ours("mail", *found)] * len(transaction.recipients)
         results: list[SmtpResult | None] = [
@@ -119,17 +152,19 @@ class SmtpConnection:
             else None
             for recipient in transaction.recipients
         ]
-        content = Content(transaction.content)
-        begun = False
+        content = Content(transaction.content) if announced is None else announced.content
+        begun = announced is not None
         try:
             async with AsyncExitStack() as stack:
                 if None in results:
-                    await content.advance()
-                    whole = content.block if content.ended else None
                     long_lines = transaction.forwarded
-                    fit, self._note = await acceptable_form(
-                        transaction, whole, self._offered, stack, long_lines=long_lines
-                    )
+                    fit, self._note = transaction, ""
+                    if announced is None:
+                        await content.advance()
+                        whole = content.block if content.ended else None
+                        fit, self._note = await acceptable_form(
+                            transaction, whole, self._offered, stack, long_lines=long_lines
+                        )
                     while True:
                         if fit is not transaction:
                             await content.close()
@@ -163,7 +198,7 @@ class SmtpConnection:
             raise
         finally:
             self._stage = "mail"
-            self._protocol.deadline = None
+            self._limits.end()
             await content.close()
         return [result for result in results if result is not None]
 
@@ -184,6 +219,8 @@ class SmtpConnection:
             final = await self._transact(transaction, content, results)
         except ConnectionFailed as gone:
             self._protocol.abort()
+            if self._is_announced and self._stage == "mail" and gone.fault.code != 421:
+                self._on_announcement_refused()
             final = self._refusal or broken(self._stage, gone.fault, self._host, self.tls)
         for place, result in enumerate(results):
             if result is None:
@@ -199,34 +236,41 @@ class SmtpConnection:
             self._protocol,
             [place for place, result in enumerate(results) if result is None],
         )
-        chunked = self._chunking and (transaction.has_dot_lines or transaction.size >= CHUNKED_FROM)
+        chunked = self._is_chunked(transaction)
         mail = mail_command(transaction, self._offered, has_login=self.remote.login is not None)
         rcpts = [rcpt_command(transaction.recipients[place], self._offered) for place in places]
         seconds = self._settings.relay_greeting_seconds
-        protocol.deadline = protocol.time() + self._command_seconds(len(rcpts))
+        self._limits.begin_commands(len(rcpts), reset=self._open)
         if self._pipelining:
-            commands = [mail, *rcpts]
-            if self._open:
-                commands.insert(0, b"RSET\r\n")
-            if not chunked:
-                commands.append(b"DATA\r\n")
-            protocol.write(b"".join(commands), len(commands))
+            if not self._is_announced:
+                commands = [mail, *rcpts]
+                if self._open:
+                    commands.insert(0, b"RSET\r\n")
+                if not chunked:
+                    commands.append(b"DATA\r\n")
+                protocol.write(b"".join(commands), len(commands))
             await protocol.wait_replies(
                 seconds, None if chunked else self._settings.relay_data_seconds
             )
         if self._open:
-            self._positive(await self._answer(b"RSET\r\n", seconds))
+            self._answers.expect_positive(await self._answers.to(b"RSET\r\n", seconds))
         self._open = True
-        reply = await self._answer(mail, seconds)
-        failure = None if self._is_positive(reply) else refused("mail", reply, self._host, self.tls)
+        reply = await self._answers.to(mail, seconds)
+        if self._is_announced and reply.code in _OUT_OF_STEP:
+            self._answers.out_of_order()
+        failure = (
+            None
+            if self._answers.is_positive(reply)
+            else refused("mail", reply, self._host, self.tls)
+        )
         self._refusal = failure
         if failure and not self._pipelining:
             return failure
         self._stage = "rcpt"
         accepted = 0
         for place, rcpt in zip(places, rcpts, strict=True):
-            reply = await self._answer(rcpt, seconds)
-            if self._is_positive(reply):
+            reply = await self._answers.to(rcpt, seconds)
+            if self._answers.is_positive(reply):
                 accepted += 1
             elif not failure:
                 results[place] = refused_recipient(reply, accepted, self._host, self.tls)
@@ -237,42 +281,22 @@ class SmtpConnection:
         self._stage = "data"
         return await self._data(transaction, content, failure, bool(accepted))
 
-    def _command_seconds(self, recipients: int) -> float:
-        settings = self._settings
-        once = settings.relay_data_seconds + settings.relay_greeting_seconds * (
-            3 if self._open else 2
-        )
-        return once + _RECIPIENT_SECONDS * (recipients - 1)
-
-    def _begin_content(self, transaction: MailTransaction) -> None:
-        seconds = (
-            self._settings.relay_block_seconds + transaction.size / self._settings.relay_least_rate
-        )
-        self._protocol.deadline = self._protocol.time() + seconds
-
-    async def _advance(self, content: Content) -> None:
-        """Read the next block; this time does not count as the host's."""
-        protocol, began = self._protocol, self._protocol.time()
-        await content.advance()
-        if protocol.deadline is not None:
-            protocol.deadline += protocol.time() - began
-
     async def _data(
         self, transaction: MailTransaction, content: Content, failure: Failed | None, accepted: bool
     ) -> SmtpResult | None:
         protocol = self._protocol
-        reply = await self._answer(b"DATA\r\n", self._settings.relay_data_seconds)
+        reply = await self._answers.to(b"DATA\r\n", self._settings.relay_data_seconds)
         if reply.code >= 400:
             return failure or refused("data", reply, self._host, self.tls)
         if reply.code // 100 != 3:
-            self._out_of_order()
+            self._answers.out_of_order()
         # pipelined, but no recipient: an empty message, which is refused
         if failure or not accepted:
-            protocol.deadline = None
+            self._limits.end()
             with suppress(ConnectionFailed):
                 await protocol.request(b".\r\n", self._settings.relay_end_seconds)
             return failure
-        self._begin_content(transaction)
+        self._limits.begin_content(transaction.size)
         tail = b"\r\n"
         while True:
             block = content.block
@@ -284,15 +308,35 @@ class SmtpConnection:
             await protocol.drain(self._settings.relay_block_seconds)
             if protocol.fault:
                 raise ConnectionFailed(protocol.fault)
-            await self._advance(content)
+            await self._limits.advance(content)
         if protocol.fault:
             raise ConnectionFailed(protocol.fault)
-        protocol.write(data + (b".\r\n" if tail == b"\r\n" else b"\r\n.\r\n"), 1)
+        end = b".\r\n" if tail == b"\r\n" else b"\r\n.\r\n"
+        ahead = await self._announce()
+        if ahead is None:
+            protocol.write(data + end, 1)
+        else:
+            protocol.write(b"".join((data, end, ahead.commands)), 1 + ahead.replies)
         self._stage = "end"
         await protocol.drain(self._settings.relay_block_seconds)
-        protocol.deadline = None
-        await protocol.wait_replies(self._settings.relay_end_seconds)
-        return self._final(protocol.next_reply())
+        self._limits.end()
+        left = 0 if ahead is None else ahead.replies
+        await protocol.wait_replies(self._settings.relay_end_seconds, leave=left)
+        result = self._final(protocol.next_reply())
+        if ahead is not None:
+            self._announcement, self._open = ahead, True
+        return result
+
+    async def _announce(self) -> Announcement | None:
+        """Return the announcement of the transaction that follows, if it is to be announced."""
+        if self._following is None or self._is_chunked(self._following):
+            return None
+        return await announcement_of(
+            self._following, self._offered, has_login=self.remote.login is not None
+        )
+
+    def _is_chunked(self, transaction: MailTransaction) -> bool:
+        return self._chunking and (transaction.has_dot_lines or transaction.size >= CHUNKED_FROM)
 
     async def _chunks(self, transaction: MailTransaction, content: Content) -> SmtpResult | None:
         """Send the content by BDAT, a chunk for each block; the first refusal is that of the
@@ -300,7 +344,7 @@ class SmtpConnection:
         protocol, settings = self._protocol, self._settings
         refusal: HostReply | None = None
         self._stage = "data"
-        self._begin_content(transaction)
+        self._limits.begin_content(transaction.size)
         while True:
             block = content.block
             if content.ended:
@@ -311,14 +355,14 @@ class SmtpConnection:
             protocol.write(b"BDAT %d\r\n" % len(block) + block, 1)
             await protocol.drain(settings.relay_block_seconds)
             while protocol.replies and not refusal:
-                refusal = self._unless_positive(protocol.next_reply())
+                refusal = self._answers.unless_positive(protocol.next_reply())
             if refusal and refusal.code in _NO_BDAT:
                 return self._without_chunking(refusal)
             if protocol.fault:
                 raise ConnectionFailed(protocol.fault)
             if refusal:
                 break
-            await self._advance(content)
+            await self._limits.advance(content)
         await protocol.drain(settings.relay_block_seconds)
         # for all replies that are still to arrive
         protocol.deadline = protocol.time() + settings.relay_end_seconds
@@ -326,7 +370,7 @@ class SmtpConnection:
         last: HostReply | None = None
         while not refusal and (protocol.replies or protocol.pending_replies):
             last = protocol.next_reply()
-            refusal = self._unless_positive(last)
+            refusal = self._answers.unless_positive(last)
         protocol.replies.clear()  # replies to chunks after a refused one mean nothing
         if refusal and refusal.code in _NO_BDAT:
             return self._without_chunking(refusal)
@@ -344,38 +388,9 @@ class SmtpConnection:
         return failed
 
     def _final(self, reply: HostReply) -> SmtpResult:
-        if self._is_positive(reply):
+        if self._answers.is_positive(reply):
             self._open = False
             return Accepted(reply.line + self._note, self._host, self.tls, "DSN" in self._offered)
         failed = refused("end", reply, self._host, self.tls)
         failed.reply += self._note
         return failed
-
-    async def _answer(self, command: bytes, seconds: float) -> HostReply:
-        """Return the reply to a command, which has been sent already where commands are
-        pipelined."""
-        return (
-            self._protocol.next_reply()
-            if self._pipelining
-            else await self._protocol.request(command, seconds)
-        )
-
-    def _unless_positive(self, reply: HostReply) -> HostReply | None:
-        return None if self._is_positive(reply) else reply
-
-    def _is_positive(self, reply: HostReply) -> bool:
-        if reply.code // 100 == 3:
-            self._out_of_order()
-        return reply.code < 300
-
-    def _positive(self, reply: HostReply) -> None:
-        if not self._is_positive(reply):
-            self._out_of_order()
-
-    def _out_of_order(self) -> None:
-        """Fail the connection: host and client are out of step, and no reply can be assigned."""
-        self._protocol.fail(
-            Fault(0, "4.5.0", "the host gave a reply that does not fit the command")
-        )
-        self._protocol.replies.clear()
-        self._protocol.next_reply()

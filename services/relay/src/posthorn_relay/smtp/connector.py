@@ -23,8 +23,6 @@ import base64
 import os
 import socket
 import ssl
-import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -46,6 +44,7 @@ from posthorn_relay.smtp.certificates import (
 )
 from posthorn_relay.smtp.connection import SmtpConnection
 from posthorn_relay.smtp.failures import broken, refused
+from posthorn_relay.smtp.host_memory import HostMemory
 from posthorn_relay.smtp.protocol import ClientProtocol, ConnectionFailed
 from posthorn_relay.smtp.sts_failures import note_failure
 from posthorn_relay.smtp.types import Failed, RemoteHost, Tls, TlsResult
@@ -103,11 +102,6 @@ class _Opening:
         )
 
 
-NO_BDAT_SECONDS = 3600.0
-"""How long a host that refused BDAT counts as one without CHUNKING."""
-_MAX_NO_BDAT = 10_000
-
-
 class SmtpConnector:
     """Opens SMTP connections. ``trust`` returns the context whose anchors verify certificates;
     default: the system's.
@@ -122,9 +116,10 @@ class SmtpConnector:
         self._settings = settings
         self._trust = trust or verifying_context
         self._contexts: dict[bool, ssl.SSLContext] = {}
-        self._no_bdat: OrderedDict[tuple[str, int], float] = OrderedDict()
-        """Hosts that offer CHUNKING and refuse BDAT, with the time until which that is
-        remembered."""
+        self._without_bdat = HostMemory()
+        """Hosts that offer CHUNKING and refuse BDAT."""
+        self._without_announcements = HostMemory()
+        """Hosts that offer PIPELINING and do not take it across messages."""
         self._proxy = _proxy(settings)
 
     async def connect(self, remote: RemoteHost) -> SmtpConnection:
@@ -187,7 +182,7 @@ class SmtpConnector:
             opening.protocol.abort()
             raise
         offered = dict(opening.offered or {})
-        if self._no_bdat.get(remote.key, 0.0) > time.monotonic():
+        if remote in self._without_bdat:
             offered.pop("CHUNKING", None)
         return SmtpConnection(
             remote,
@@ -196,16 +191,23 @@ class SmtpConnector:
             opening.tls,
             self._settings,
             lambda: self._refuses_chunks(remote),
+            lambda: self._refuses_announcements(remote),
+            announces=remote not in self._without_announcements,
         )
 
     def _refuses_chunks(self, remote: RemoteHost) -> None:
         log.info(
             "the host offers CHUNKING and refuses BDAT", host=remote.host, address=remote.address
         )
-        self._no_bdat[remote.key] = time.monotonic() + NO_BDAT_SECONDS
-        self._no_bdat.move_to_end(remote.key)
-        while len(self._no_bdat) > _MAX_NO_BDAT:
-            self._no_bdat.popitem(last=False)
+        self._without_bdat.add(remote)
+
+    def _refuses_announcements(self, remote: RemoteHost) -> None:
+        log.info(
+            "the host offers PIPELINING and does not take it across messages",
+            host=remote.host,
+            address=remote.address,
+        )
+        self._without_announcements.add(remote)
 
     # TCP
 

@@ -67,8 +67,8 @@ async def acceptable_form(
     ``offered``: the host's extensions; the rest as in ``downgraded``. Raises Inconvertible only
     where the host lacks SMTPUTF8.
     """
-    lacks_utf8 = transaction.smtputf8 and "SMTPUTF8" not in offered
-    eight_bit = not lacks_utf8 and ("8BITMIME" in offered or not transaction.eight_bit)
+    lacks_utf8 = _lacks_utf8(transaction, offered)
+    eight_bit = _takes_eight_bit(transaction, offered)
     try:
         fit = await downgraded(
             transaction, whole, eight_bit=eight_bit, stack=stack, long_lines=long_lines
@@ -80,6 +80,11 @@ async def acceptable_form(
     if fit is transaction:
         return transaction, ""
     return fit, _UNSIGNED if transaction.signature_bytes and not fit.signature_bytes else _CONVERTED
+
+
+def is_acceptable(transaction: MailTransaction, whole: bytes, offered: Container[str]) -> bool:
+    """Return whether a host takes the transaction as it is. ``whole`` is its content."""
+    return is_fit(whole, eight_bit=_takes_eight_bit(transaction, offered))
 
 
 def is_about_lines(result: SmtpResult | None) -> bool:
@@ -134,6 +139,16 @@ async def downgraded(
         raise
     _conversions.labels("converted").inc()
     return made
+
+
+def _lacks_utf8(transaction: MailTransaction, offered: Container[str]) -> bool:
+    return transaction.smtputf8 and "SMTPUTF8" not in offered
+
+
+def _takes_eight_bit(transaction: MailTransaction, offered: Container[str]) -> bool:
+    return not _lacks_utf8(transaction, offered) and (
+        "8BITMIME" in offered or not transaction.eight_bit
+    )
 
 
 def _is_signed(transaction: MailTransaction) -> bool:

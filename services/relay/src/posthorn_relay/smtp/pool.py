@@ -86,7 +86,9 @@ class ConnectionPool:
     def give(self, pooled: PooledConnection) -> None:
         """Keep an idle connection for a moment, or close it."""
         kept = self._idle.get(pooled.key, [])
-        if not pooled.connection.usable or self.is_worn(pooled) or len(kept) >= KEPT_PER_KEY:
+        connection = pooled.connection
+        is_free = connection.usable and connection.announced is None
+        if not is_free or self.is_worn(pooled) or len(kept) >= KEPT_PER_KEY:
             self.close(pooled)
             return
         if self._count >= self._most:  # those of the oldest key go first

@@ -56,6 +56,7 @@ class ClientProtocol(asyncio.Protocol):
     __slots__ = (
         "_drained",
         "_last_seconds",
+        "_leave",
         "_loop",
         "_parser",
         "_paused",
@@ -86,6 +87,7 @@ class ClientProtocol(asyncio.Protocol):
         self._drained: asyncio.Future[None] | None = None
         self._paused = False
         self._seconds = self._last_seconds = 0.0
+        self._leave = 0
         self._reply_deadline = Deadline(self._loop, self._late)
 
     # asyncio.Protocol
@@ -113,7 +115,7 @@ class ClientProtocol(asyncio.Protocol):
         if self._parser.broken:
             return self.fail(Fault(0, "4.5.0", f"the host sent {self._parser.broken}"))
         if replies and self._waiter:
-            if not self.pending_replies:
+            if self.pending_replies <= self._leave:
                 self._wake(self._waiter)
             else:
                 self._await_reply()
@@ -156,11 +158,14 @@ class ClientProtocol(asyncio.Protocol):
             self.pending_replies += replies
             self.transport.write(data)
 
-    async def wait_replies(self, seconds: float, last: float | None = None) -> None:
-        """Wait until every reply has arrived, or a fault; each may take so many seconds, the
-        last one ``last``."""
-        if not self.pending_replies or self.fault:
+    async def wait_replies(
+        self, seconds: float, last: float | None = None, *, leave: int = 0
+    ) -> None:
+        """Wait until every reply but the last ``leave`` has arrived, or a fault; each may take so
+        many seconds, the last one ``last``."""
+        if self.pending_replies <= leave or self.fault:
             return
+        self._leave = leave
         self._waiter = self._loop.create_future()
         self._seconds = seconds
         self._last_seconds = seconds if last is None else last
@@ -259,7 +264,7 @@ class ClientProtocol(asyncio.Protocol):
 
     def _await_reply(self) -> None:
         """Have ``_late`` called unless the next reply arrives in time."""
-        if self.pending_replies == 1:
+        if self.pending_replies == self._leave + 1:
             self._seconds = self._last_seconds
         self._reply_deadline.set(self._bounded(self._loop.time() + self._seconds))
 

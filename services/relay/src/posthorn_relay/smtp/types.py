@@ -187,11 +187,19 @@ class Connection(Protocol):
 
     @property
     def usable(self) -> bool:
-        """Whether another transaction may be sent by it."""
+        """Whether another transaction may be sent by it: the one that was announced, if any."""
         ...
 
-    async def send(self, transaction: MailTransaction) -> Sequence[SmtpResult]:
-        """Carry out a transaction: one result per recipient, in their order.
+    @property
+    def announced(self) -> MailTransaction | None:
+        """The transaction whose commands it has sent already; no other may be sent by it."""
+        ...
+
+    async def send(
+        self, transaction: MailTransaction, following: MailTransaction | None = None
+    ) -> Sequence[SmtpResult]:
+        """Carry out a transaction: one result per recipient, in their order. ``following`` is
+        likely to be the next one; whether it was announced to the host, ``announced`` tells.
 
         Raises only the errors of ``content`` (and cancellation), after which the connection may not
         be usable; Unavailable also when there is no space to convert the content in. Where the

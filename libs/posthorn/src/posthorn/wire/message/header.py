@@ -8,6 +8,7 @@ fails, whatever the input.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from posthorn.wire.address import MAX_PATH_OCTETS
@@ -20,14 +21,19 @@ FIELD_LIMIT = 4000
 """Characters kept of one field, undecoded: encoded words take up to four times their text."""
 
 _FIELD_NAME = re.compile(rb"[\x21-\x39\x3b-\x7e]+[ \t]*:")
-_RECEIVED = re.compile(
-    rb"^received[ \t]*:((?:[^\n]*\r\n[ \t])*[^\n]*)", re.IGNORECASE | re.MULTILINE
-)
 _BY = re.compile(rb"(?:^|[ \t\r\n])by[ \t\r\n]+([^\s;()]+)", re.IGNORECASE)
-_WANTED = re.compile(
-    rb"^(subject|from|date|message-id|auto-submitted|content-type|x-failed-recipients|x-posthorn-passed)[ \t]*:"
-    rb"((?:[^\n]*\r\n[ \t])*[^\n]*)",
-    re.IGNORECASE | re.MULTILINE,
+_WANTED = frozenset(
+    {
+        b"received",
+        b"subject",
+        b"from",
+        b"date",
+        b"message-id",
+        b"auto-submitted",
+        b"content-type",
+        b"x-failed-recipients",
+        PASSED.lower().encode(),
+    }
 )
 _FOLD = re.compile(rb"\r\n[ \t]+")
 _CHARSET = re.compile(rb";\s*charset\s*=\s*\"?([^\s\";]{1,80})", re.IGNORECASE)
@@ -35,6 +41,7 @@ _QUOTED_MARK = re.compile(
     rb"^[> \t]*" + PASSED.encode() + rb"[ \t]*:", re.IGNORECASE | re.MULTILINE
 )
 _PASSED = PASSED.lower()
+_MARK_WORD = _PASSED.removeprefix("x-").encode()
 _MOST_MARKS = 50
 
 
@@ -97,9 +104,12 @@ def scan_header(head: bytes) -> HeaderScan:
     block = bytes(head[: end if end >= 0 else SCAN_LIMIT])
     values: dict[str, bytes] = {}
     marks: list[str] = []
-    for name, value in _WANTED.findall(block):
-        field = name.decode("ascii").lower()
-        if field == _PASSED:
+    received: list[bytes] = []
+    for name, value in _wanted(block):
+        field = name.decode("ascii")
+        if field == "received":
+            received.append(value)
+        elif field == _PASSED:
             marks.append(_text(value).lower())
         else:
             values.setdefault(field, value)
@@ -108,7 +118,6 @@ def scan_header(head: bytes) -> HeaderScan:
         field: _text(value, content_type, keep_end=field == "from")
         for field, value in values.items()
     }
-    received = _RECEIVED.findall(block)
     return HeaderScan(
         summary=Summary(
             subject=found.get("subject", ""),
@@ -125,8 +134,41 @@ def scan_header(head: bytes) -> HeaderScan:
             for value in received
             if (by := _BY.search(value)) is not None
         ),
-        looks_like_report=_is_automatic(found)
-        or (end >= 0 and _QUOTED_MARK.search(head, end, SCAN_LIMIT) is not None),
+        looks_like_report=_is_automatic(found) or (end >= 0 and _quotes_mark(head, end)),
+    )
+
+
+def _wanted(block: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield name, in lower case, and value of the fields that are of interest, with their
+    continuations."""
+    lines = block.split(b"\n")
+    at, last = 0, len(lines)
+    while at < last:
+        line = lines[at]
+        at += 1
+        name, colon, value = line.partition(b":")
+        name = name.rstrip(b" \t").lower()
+        if not colon or name not in _WANTED:
+            continue
+        if value.endswith(b"\r"):
+            begin = at
+            while (
+                at < last
+                and lines[at][:1] in (b" ", b"\t")
+                and (at == begin or lines[at - 1].endswith(b"\r"))
+            ):
+                at += 1
+            if at > begin:
+                value = b"\n".join((value, *lines[begin:at]))
+        yield name, value
+
+
+def _quotes_mark(head: bytes, start: int) -> bool:
+    """Return whether a line of the body is, perhaps quoted, a mark of a forwarded message."""
+    # a search for a word first: that for the line is slow, and in hardly any message there is one
+    return (
+        _MARK_WORD in head[start:SCAN_LIMIT].lower()
+        and _QUOTED_MARK.search(head, start, SCAN_LIMIT) is not None
     )
 
 
@@ -139,7 +181,7 @@ def _is_automatic(found: dict[str, str]) -> bool:
 
 
 def _text(value: bytes, content_type: bytes = b"", *, keep_end: bool = False) -> str:
-    unfolded = _FOLD.sub(b" ", value).replace(b"\0", b"").strip()
+    unfolded = (_FOLD.sub(b" ", value) if b"\r\n" in value else value).replace(b"\0", b"").strip()
     if unfolded.isascii():
         text = unfolded.decode("ascii")
     else:

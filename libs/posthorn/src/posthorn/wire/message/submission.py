@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
 
 from posthorn.wire.address import Address, AddressError
 from posthorn.wire.foreign_address import parse_foreign
@@ -30,6 +32,8 @@ QUOTE_IT = "a name that holds one of ( ) < > [ ] : ; @ \\ , must stand in quotes
 
 _FROM_LIMIT = 16 * 1024
 _LONGEST_SHOWN = 100
+_LONGEST_KEPT = 500
+"""Bytes of a field whose addresses are kept."""
 _ANGLED = re.compile(r"<[^<>@]+@[^<>@]+>")
 _DROPPED = frozenset({b"bcc", b"resent-bcc", b"return-path"})
 _SENDERS = frozenset({b"sender", b"resent-from", b"resent-sender"})
@@ -86,47 +90,43 @@ def complete(block: bytes, *, date: str, message_id: str) -> Submitted:
     """
     if block and not block.endswith(b"\r\n"):
         block += b"\r\n"
-    kept: list[bytes] = []
-    authors: list[bytes] = []
-    senders: list[bytes] = []
-    seen: set[bytes] = set()
-    for name, field in _fields(block):
-        if name in _DROPPED:
-            continue
-        kept.append(field)
-        seen.add(name)
-        if name == b"from":
-            authors.append(field)
-        elif name in _SENDERS:
-            senders.append(field)
-    if b"date" not in seen:
-        kept.append(f"Date: {date}\r\n".encode("ascii"))
-    if b"message-id" not in seen:
-        kept.append(f"Message-ID: {message_id}\r\n".encode("ascii"))
+    fields = _fields(block)
+    names = {name for name, _ in fields}
+    if names & _DROPPED:
+        block = b"".join(field for name, field in fields if name not in _DROPPED)
+    if b"date" not in names:
+        block += f"Date: {date}\r\n".encode("ascii")
+    if b"message-id" not in names:
+        block += f"Message-ID: {message_id}\r\n".encode("ascii")
+    authors = [field for name, field in fields if name == b"from"]
     try:
         if len(authors) != 1:
             raise AuthorError("several From fields" if authors else "no From field")
-        return Submitted(b"".join(kept), authors_of(authors[0]), senders=_senders_of(senders))
+        found = authors_of(authors[0])
+        senders = [field for name, field in fields if name in _SENDERS]
+        return Submitted(block, found, senders=_senders_of(senders) if senders else ())
     except AuthorError as error:
-        return Submitted(
-            b"".join(kept), (), str(error), is_unquoted=error.is_unquoted, advice=error.advice
-        )
+        return Submitted(block, (), str(error), is_unquoted=error.is_unquoted, advice=error.advice)
 
 
 def _fields(block: bytes) -> list[tuple[bytes, bytes]]:
     """Return each field, with its continuations, under its name in lower case."""
     lines = block.split(b"\r\n")[:-1]
-    fields: list[tuple[bytes, list[bytes]]] = []
-    for line in lines:
+    names: list[bytes] = []
+    begins: list[int] = []
+    for place, line in enumerate(lines):
         if line[:1] in (b" ", b"\t"):
-            if not fields:
+            if not names:
                 raise HeaderError("the header begins with a continuation")
-            fields[-1][1].append(line)
-        elif found := _FIELD.match(line):
-            fields.append((found[1].lower(), [line]))
+        elif match := _FIELD.match(line):
+            names.append(match[1].lower())
+            begins.append(place)
         else:
             raise HeaderError("a line is neither a field nor its continuation")
-    return [(name, b"".join(line + b"\r\n" for line in lines)) for name, lines in fields]
+    return [
+        (name, b"\r\n".join((*lines[begin:end], b"")))
+        for name, (begin, end) in zip(names, pairwise((*begins, len(lines))), strict=True)
+    ]
 
 
 def authors_of(field: bytes) -> tuple[Address, ...]:
@@ -135,6 +135,12 @@ def authors_of(field: bytes) -> tuple[Address, ...]:
 
     Addresses within names come last.
     """
+    if len(field) <= _LONGEST_KEPT:
+        return _authors_seen_lately(field)
+    return _authors_of(field)
+
+
+def _authors_of(field: bytes) -> tuple[Address, ...]:
     name, _, value = field.partition(b":")
     if len(field) > _FROM_LIMIT:
         raise AuthorError(f"{name.decode('ascii', 'replace').strip()}: too long")
@@ -146,6 +152,10 @@ def authors_of(field: bytes) -> tuple[Address, ...]:
         named.is_unquoted = _ANGLED.search(text) is not None
         named.advice = _advice(text)
         raise named from error
+
+
+_authors_seen_lately = lru_cache(1024)(_authors_of)
+"""A sender writes the same field into each of many messages."""
 
 
 def _authors(text: str) -> tuple[Address, ...]:

@@ -18,9 +18,9 @@ from __future__ import annotations
 import re
 
 _END = b"\r\n.\r\n"
-_HELD = re.compile(rb"(?:\r+|\r*\n\.?)\Z")
 _LINE_END = re.compile(rb"\r*\n|\r")
 _LINE_END_OR_DOT = re.compile(rb"(?<!\r)\n\.(?=\.)|\r*\n|\r")
+_CR = 13
 _MOST_HELD = 1000
 """Bytes of a run of CRs, beyond which it is broken."""
 
@@ -93,7 +93,7 @@ class DataScanner:
             self.broken = True
             self._wanted = False
             return b""
-        content = window.replace(b"\r\n.", b"\r\n")
+        content = window.replace(b"\r\n.", b"\r\n") if b"\r\n." in window else window
         if self._opening:
             self._opening = False
             return content[2:]
@@ -107,6 +107,20 @@ def _possible_end(window: bytes) -> int:
     if window.endswith(b"\r\n"):
         return 2
     return 3 if window.endswith(b"\r\n.") else 0
+
+
+def _certain(window: bytes) -> int:
+    """Bytes before what, at the end of the window, may be a part of a line end, or of a dot after
+    one."""
+    end = len(window)
+    least = max(end - _MOST_HELD, 0)
+    if window.endswith(b"\n."):
+        end -= 2
+    elif window.endswith(b"\n"):
+        end -= 1
+    while end > least and window[end - 1] == _CR:
+        end -= 1
+    return end
 
 
 class LineEnds:
@@ -134,8 +148,7 @@ class LineEnds:
         if self.broken:
             return b""
         window = self._carry + data if self._carry else data
-        held = _HELD.search(window, max(len(window) - _MOST_HELD, 0))
-        at = held.start() if held else len(window)
+        at = _certain(window)
         self._carry, window = window[at:], window[:at]
         if len(self._carry) >= _MOST_HELD:
             self.broken = True

@@ -1,0 +1,85 @@
+"""Standard output for log lines, several in one write.
+
+Theory:
+
+- Within a running event loop lines are collected and written at most ``DELAY_SECONDS`` later, all in
+  one system call: under load a line for each message was one of the few that its process makes.
+- A warning or an error is written at once, with the lines before it, and so is everything outside
+  of a loop, or beyond ``MOST_CHARACTERS``. What is left is written at the end of the interpreter.
+  Only SIGKILL, or a crash of the interpreter itself, loses the lines of that moment; the events of
+  the trace, which tell the same of each message, wait longer.
+- Lines keep their order, whichever thread they come from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import threading
+from typing import TextIO
+
+DELAY_SECONDS = 0.02
+MOST_CHARACTERS = 64 * 1024
+
+
+class LogStream:
+    """A text stream of whole lines over another stream."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lines: list[str] = []
+        self._characters = 0
+        self._due_in: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.RLock()  # a signal handler may log within a write
+        atexit.register(self.flush)
+
+    def write(self, text: str) -> int:
+        """Take lines, to be written soon."""
+        with self._lock:
+            self._lines.append(text)
+            self._characters += len(text)
+            try:
+                loop = asyncio.get_running_loop()
+            except RuntimeError:  # none runs in this thread: nobody would write it later
+                self.flush()
+            else:
+                if self._characters >= MOST_CHARACTERS:
+                    self.flush()
+                elif self._due_in is not loop:
+                    self._due_in = loop
+                    loop.call_later(DELAY_SECONDS, self._due)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what was collected."""
+        with self._lock:
+            if self._lines:
+                text = "".join(self._lines)
+                self._lines.clear()
+                self._characters = 0
+                self._stream.write(text)
+            self._stream.flush()
+
+    def _due(self) -> None:
+        with self._lock:
+            self._due_in = None
+            self.flush()
+
+
+class LineLogger:
+    """The end of structlog's chain: a line for each event."""
+
+    def __init__(self, stream: LogStream) -> None:
+        self._stream = stream
+
+    def info(self, line: str) -> None:
+        """Write a line soon."""
+        self._stream.write(line + "\n")
+
+    def error(self, line: str) -> None:
+        """Write a line at once."""
+        self._stream.write(line + "\n")
+        self._stream.flush()
+
+    debug = msg = log = info
+    warn = warning = critical = fatal = failure = exception = err = error

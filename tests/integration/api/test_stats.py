@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -17,8 +19,10 @@ from posthorn.adapters.nats.connection import Connection, connect
 from posthorn.adapters.nats.event_log import NatsEventLog
 from posthorn.adapters.nats.events import NatsEvents, NatsTrace
 from posthorn.adapters.postgres.database import Database
-from posthorn.adapters.postgres.events.statistics import PostgresEventCheckpoint, PostgresStatistics
+from posthorn.adapters.postgres.events.checkpoint import PostgresEventCheckpoint
+from posthorn.adapters.postgres.events.statistics import PostgresStatistics
 from posthorn.adapters.postgres.events.webhook_dispatch import PostgresDispatch
+from posthorn.adapters.postgres.leader import Leadership
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.model.dmarc_evaluation import encode_evaluation, evaluation_of_refused
 from posthorn.model.events import (
@@ -30,8 +34,10 @@ from posthorn.model.events import (
     QUEUED,
     READ,
     REFUSED,
+    SHARES,
     Event,
     encode_event,
+    share_of,
 )
 from posthorn.model.outbound import Outbound
 from posthorn.model.streams import EVENTS_PREFIX
@@ -72,7 +78,9 @@ class Wakes:
         self.times += 1
 
 
-def made_reader(database: Database, connection: Connection, *, book: Any = None) -> EventReader:
+def made_reader(
+    database: Database, connection: Connection, *, book: Any = None, readers: int = 1
+) -> EventReader:
     return EventReader(
         NatsEventLog(connection),
         book or PostgresEventCheckpoint(database),
@@ -80,6 +88,7 @@ def made_reader(database: Database, connection: Connection, *, book: Any = None)
         PostgresStatistics(database),
         PostgresDispatch(database),
         Wakes(),
+        readers=readers,
     )
 
 
@@ -308,6 +317,91 @@ async def test_a_batch_counts_once_whoever_is_killed(
     assert row["number"] == total
 
 
+async def test_several_readers_share_the_events_and_take_over_from_each_other(
+    api: Api, database: Database, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stats_reader, "_RENEW_SECONDS", 0.05)
+    tenant = await api.tenant("acme")
+    told = {"size": 1, "account": "a@acme.test", "tenant": str(tenant)}
+    readers = [made_reader(database, connection, readers=2) for _ in range(3)]
+    tasks = [asyncio.create_task(each.run()) for each in readers]
+
+    async def number() -> int:
+        return sum(line[3] for line in await figures(api))
+
+    async def is_shared() -> bool:
+        return sorted(len(each.shares) for each in readers) == [0, SHARES // 2, SHARES // 2]
+
+    async def are_counted() -> bool:
+        return await number() == 200
+
+    await until(is_shared, what="an equal part each, and one that stands by")
+    parts = [each.shares for each in readers if each.shares]
+    assert parts[0] | parts[1] == set(range(SHARES))
+    assert sum(each.leads for each in readers) == 1
+    events = [encode_event(Event(new_id(), NOON, ACCEPTED, told)) for _ in range(200)]
+    for some in itertools.batched(events, 50, strict=True):
+        await connection.request(f"{EVENTS_PREFIX}1", b"\n".join(some))
+        await connection.request(f"{EVENTS_PREFIX}1", b"\n".join(reversed(some)))  # a repeat
+    await until(are_counted, what="all events")
+
+    gone = next(number for number, each in enumerate(readers) if each.shares)
+    tasks[gone].cancel()
+    await asyncio.wait([tasks[gone]])
+    await until(is_shared, what="the third takes the part of the first")
+    rest = [Event(new_id(), NOON, ACCEPTED, told) for _ in range(100)]
+    monkeypatch.setattr(stats_reader, "_ABANDONED_SECONDS", 0.05)
+    other = next(number for number, each in enumerate(readers) if each.shares)
+    tasks[other].cancel()
+    await asyncio.wait([tasks[other]])
+    await happened(connection, *rest)
+
+    async def all_are_counted() -> bool:
+        return await number() == 300
+
+    await until(all_are_counted, what="what nobody takes, by the last one")
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
+async def test_an_earlier_release_and_this_one_continue_where_the_other_stopped(
+    api: Api, database: Database
+) -> None:
+    """Releases without shares have one position, and leave the column ``octets`` alone."""
+    stream = datetime(2027, 1, 15, tzinfo=UTC)
+    checkpoint = PostgresEventCheckpoint(database)
+    await api.sql(
+        "INSERT INTO statistics (tenant_id, domain, hour, outcome, messages)"
+        " VALUES ($1, '', $2, 'place', 70)",
+        *(UUID(int=0), stream),
+    )
+    assert await checkpoint.positions(stream) == [70] * SHARES
+    assert await checkpoint.write(stream, {0: 70, 3: 70}, {0: 75, 3: 90}, {}, ())
+    assert not await checkpoint.write(stream, {0: 75, 3: 70}, {0: 80, 3: 95}, {}, ())
+    assert await checkpoint.positions(stream) == [75, 70, 70, 90, *[70] * (SHARES - 4)]
+    await api.sql("UPDATE statistics SET messages = 99 WHERE outcome = 'place'")
+    assert not await checkpoint.write(stream, {0: 99}, {0: 100}, {}, ())
+    assert await checkpoint.positions(stream) == [99] * SHARES
+
+
+async def test_with_one_reader_a_process_reads_nothing_beside_an_earlier_release(
+    api: Api, database: Database, connection: Connection
+) -> None:
+    earlier = Leadership(database, "events", new_id())
+    assert await earlier.lead(60)
+    reader = made_reader(database, connection)
+    async with asyncio.timeout(60):
+        task = asyncio.create_task(reader.run())
+        await asyncio.sleep(0.3)
+        assert (reader.shares, await api.sql("SELECT FROM statistics")) == (frozenset(), [])
+        await earlier.resign()
+        while len(reader.shares) < SHARES:
+            await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.wait([task])
+
+
 async def test_two_readers_of_one_batch_write_it_once(
     api: Api, database: Database, connection: Connection
 ) -> None:
@@ -316,15 +410,16 @@ async def test_two_readers_of_one_batch_write_it_once(
         Event(new_id(), NOON, ACCEPTED, {"size": 1, "account": "a@a.test", "tenant": str(tenant)})
     )
     stream, last = await NatsEventLog(connection).extent()
+    await PostgresEventCheckpoint(database).positions(stream)
     assert last == 0
     batch = Reading([(1, event)], 1)
     readers = [made_reader(database, connection) for _ in range(4)]
-    assert sorted(await asyncio.gather(*(each.take(stream, 0, batch) for each in readers))) == [
-        False,
-        False,
-        False,
-        True,
-    ]
+    before = dict.fromkeys(range(SHARES), 0)
+    taken = await asyncio.gather(*(each.take(stream, before, batch) for each in readers))
+    (positions,) = [each for each in taken if each is not None]
+    share = share_of(event)
+    assert positions == {**before, 0: 1, share: 1}, "the others had nothing"
+    assert await PostgresEventCheckpoint(database).positions(stream) == list(positions.values())
     assert [line[3] for line in await figures(api)] == [1]
 
 

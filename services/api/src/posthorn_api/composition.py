@@ -28,7 +28,8 @@ from posthorn.adapters.nats.scan_state import NatsScanStates
 from posthorn.adapters.nats.unscanned_count import NatsUnscannedCount
 from posthorn.adapters.postgres.database import connect as connect_postgres
 from posthorn.adapters.postgres.directory.outbox import PostgresDirectorySource
-from posthorn.adapters.postgres.events.statistics import PostgresEventCheckpoint, PostgresStatistics
+from posthorn.adapters.postgres.events.checkpoint import PostgresEventCheckpoint
+from posthorn.adapters.postgres.events.statistics import PostgresStatistics
 from posthorn.adapters.postgres.events.webhook_dispatch import PostgresDispatch
 from posthorn.adapters.postgres.installation import PostgresInstallation
 from posthorn.adapters.postgres.replication import ReplicationWatch
@@ -72,7 +73,7 @@ def _console(settings: ApiSettings) -> Traversable | None:
 class _Reading:
     """What the reader of events writes to."""
 
-    book: PostgresEventCheckpoint
+    checkpoint: PostgresEventCheckpoint
     statistics: PostgresStatistics
     dispatch: PostgresDispatch
     sender: Sender
@@ -222,12 +223,13 @@ async def _on_nats(
         late.unscanned.set(NatsUnscannedCount(connection))
         reader = EventReader(
             NatsEventLog(connection),
-            reading.book,
+            reading.checkpoint,
             trace,
             reading.statistics,
             reading.dispatch,
             reading.sender,
             counts_dmarc=settings.reports_send,
+            readers=settings.event_readers,
         )
         await guard.passed()
         async with asyncio.TaskGroup() as group:

@@ -17,6 +17,7 @@ from pydantic import (
 from pydantic_settings import NoDecode
 
 from posthorn.model.dns_records import Endpoint, Presence
+from posthorn.model.events import SHARES
 from posthorn.model.networks import Network, parse_network
 from posthorn.ports.api_keys import Role
 from posthorn.ports.forwards import ForwardPolicy
@@ -284,6 +285,10 @@ class ApiSettings(
     """Keys that are not known, which one client address may show to a process; 0: any number."""
     api_header_seconds: Seconds = 10.0
     """How long the header of a request may take."""
+    event_readers: Annotated[int, Field(ge=1, le=SHARES)] = 1
+    """API processes that read the events at the same time, for the statistics and for webhooks:
+    each takes an equal part. At most as many as there are replicas; others stand by. Raise it only
+    when every API process has a release that knows this setting."""
     api_connections: Count = 2000
     """Connections to a process."""
     api_connections_per_client: Count = 500

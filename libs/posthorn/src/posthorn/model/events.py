@@ -57,7 +57,12 @@ COMPLAINED = "complained"
 recipient, feedback_type, reporter (domain), report (id of the message with the complaint), and
 original: the alias that forwards to the recipient, if any."""
 
+SHARES = 16
+"""Parts into which the events are divided for their readers, by the ids of their messages."""
+
 _SLOT_MILLISECONDS = 4000
+_ID_ENDS = len('{"message":"') + 36
+_HEXADECIMAL = b"0123456789abcdef"
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
@@ -83,6 +88,13 @@ class Event:
 def slot_of(message: UUID) -> str:
     """Return the last token of the subject of a message's events."""
     return f"{(message.int >> 80) // _SLOT_MILLISECONDS:x}"
+
+
+def share_of(line: bytes) -> int:
+    """Return the share of an encoded event, below ``SHARES``: one for all events of a message, and
+    the same for equal lines. Nothing is decoded."""
+    digit = _HEXADECIMAL.find(line[_ID_ENDS - 1 : _ID_ENDS]) if len(line) > _ID_ENDS else 0
+    return max(digit, 0)
 
 
 def encode_event(event: Event, *, dumps: Callable[[Any], bytes] = _dumps) -> bytes:

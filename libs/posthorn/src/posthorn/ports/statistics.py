@@ -1,14 +1,14 @@
 """Statistics: numbers of messages, by hour, domain and outcome; and the checkpoint of the event
 stream.
 
-The stream is read by one process at a time. The results of a batch, counts and deliveries of
-webhooks, are written in one transaction with the position reached in the stream: a batch counts
-once, even when a reader is killed or two read concurrently.
+Each share of the stream's events is read by one process at a time. The results of a batch, counts
+and deliveries of webhooks, are written in one transaction with the positions reached in the stream:
+a batch counts once, even when a reader is killed or two read concurrently.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -126,6 +126,8 @@ class Reading:
     """Sequence numbers and contents, in their order."""
     reached: int
     """The last sequence number that was read."""
+    more: bool = False
+    """Whether others wait behind it."""
 
 
 class EventLog(Protocol):
@@ -142,18 +144,24 @@ class EventLog(Protocol):
 
 
 class EventCheckpoint(Protocol):
-    """The reader's checkpoint in the stream. Every method raises Unavailable."""
+    """The checkpoint in the stream, for each share of its events (``model.events.share_of``).
+    Every method raises Unavailable."""
 
-    async def lead(self, seconds: float) -> bool:
-        """Become or stay the only reader for so many seconds; False while another is."""
+    async def lead(self, shares: Collection[int], seconds: float) -> frozenset[int]:
+        """Become or stay the only reader of shares for so many seconds; return those for which
+        no other process is."""
+        ...
+
+    async def unled(self) -> frozenset[int]:
+        """Return the shares that no other process reads."""
         ...
 
     async def resign(self) -> None:
-        """Resign as the reader."""
+        """Resign as the reader of all shares."""
         ...
 
-    async def position(self, stream: datetime) -> int:
-        """Return the position reached in the stream; 0: none."""
+    async def positions(self, stream: datetime) -> Sequence[int]:
+        """Return the positions reached in the stream, by share; 0: none."""
         ...
 
     async def listeners(self) -> Sequence[Webhook]:
@@ -169,15 +177,16 @@ class EventCheckpoint(Protocol):
     async def write(
         self,
         stream: datetime,
-        before: int,
-        reached: int,
+        before: Mapping[int, int],
+        after: Mapping[int, int],
         counts: Mapping[Slot, Count],
         deliveries: Sequence[NewDelivery],
         evaluations: Mapping[DmarcEvaluation, int] = ...,
     ) -> bool:
         """Write the results of a batch, all in one transaction. False, with nothing written, when
-        another reader has moved on from ``before``. ``evaluations``: numbers of refused messages
-        that are counted for DMARC reports.
+        another reader has moved one of the shares on from ``before``. ``after``: the positions of
+        the same shares at the end of the batch. ``evaluations``: numbers of refused messages that
+        are counted for DMARC reports.
 
         Existing deliveries, and those of deleted webhooks, are left out.
         """

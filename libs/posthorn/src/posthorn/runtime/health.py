@@ -52,13 +52,9 @@ class Health:
     async def readiness(self) -> tuple[bool, dict[str, str]]:
         """Return (ready, state by part); a state is ``ok`` or a short reason without secrets."""
         async with self._lock:
-            states = dict(
-                zip(
-                    self._probes,
-                    await asyncio.gather(*(self._state(part) for part in self._probes)),
-                    strict=True,
-                )
-            )
+            parts = tuple(self._probes)  # a start may add one meanwhile
+            found = await asyncio.gather(*map(self._state, parts))
+            states = dict(zip(parts, found, strict=True))
         ready = (
             self.started and not self.draining and all(state == "ok" for state in states.values())
         )

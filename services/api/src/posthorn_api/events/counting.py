@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +28,12 @@ _OUTCOMES = {
 _FILED = {kinds.QUARANTINED: outcomes.QUARANTINED, kinds.FILED: outcomes.JUNK}
 _REASON = re.compile(r"[a-z][a-z-]{0,30}")
 _LARGEST = 2**53
+_LONGEST = 1024
+"""Characters of a domain's name or an id that are looked at."""
+_CACHED = 4096
+
+type _Key = tuple[UUID, str, int, str]
+"""Tenant, domain, hour since the epoch, outcome: cheaper to hash than a Slot."""
 
 
 def asked_of(events: Iterable[Event]) -> tuple[set[UUID], set[UUID], set[str]]:
@@ -50,15 +57,23 @@ def asked_of(events: Iterable[Event]) -> tuple[set[UUID], set[UUID], set[str]]:
     return queued, sized, names - {""}
 
 
-def counted(events: Sequence[Event], facts: Facts) -> Mapping[Slot, Count]:
+def counted(events: Iterable[Event], facts: Facts) -> Mapping[Slot, Count]:
     """Count the events."""
-    messages: Counter[Slot] = Counter()
-    sizes: Counter[Slot] = Counter()
+    sums: dict[_Key, list[int]] = {}
     for event in events:
-        for slot, size in _slots(event, facts):
-            messages[slot] += 1
-            sizes[slot] += size
-    return {slot: Count(number, sizes[slot]) for slot, number in messages.items()}
+        for key, size in _keys(event, facts):
+            found = sums.get(key)
+            if found is None:
+                sums[key] = [1, size]
+            else:
+                found[0] += 1
+                found[1] += size
+    counts: dict[Slot, Count] = {}
+    for (tenant, name, hour, outcome), (messages, size) in sums.items():
+        at = hour_of(hour * 3600.0)
+        if at is not None:
+            counts[Slot(tenant, name, at, outcome)] = Count(messages, size)
+    return counts
 
 
 def refused_evaluations(events: Iterable[Event]) -> Mapping[DmarcEvaluation, int]:
@@ -72,46 +87,53 @@ def _is_final(event: Event) -> bool:
     return event.kind == kinds.REFUSED and not str(event.detail.get("reply", "")).startswith("4")
 
 
-def _slots(event: Event, facts: Facts) -> Iterable[tuple[Slot, int]]:
-    hour = hour_of(event.at)
-    if hour is None:
-        return
-    detail, size = event.detail, facts.sizes.get(event.message, 0)
-    if event.kind == kinds.ACCEPTED:
+def _keys(event: Event, facts: Facts) -> Iterable[tuple[_Key, int]]:
+    """Return the counters that an event adds one message and so many bytes to."""
+    try:
+        hour = int(event.at // 3600)
+    except (ValueError, OverflowError):
+        return ()
+    kind, detail = event.kind, event.detail
+    if kind == kinds.ACCEPTED:
         tenant = uuid_in(detail.get("tenant"))
-        if tenant is not None:
-            declared = detail.get("size")
-            said = declared if isinstance(declared, int) and 0 <= declared < _LARGEST else 0
-            yield Slot(tenant, domain_of(detail.get("account")), hour, outcomes.ACCEPTED), said
-    elif event.kind == kinds.DELIVERED and isinstance(detail.get("recipients"), list):
-        for recipient in detail["recipients"]:
-            name = domain_of(recipient)
-            if name in facts.owners:
-                yield Slot(facts.owners[name], name, hour, outcomes.DELIVERED), size
-    elif event.kind == kinds.REFUSED and isinstance(detail.get("recipients"), list):
-        if _is_final(event):
-            for recipient in detail["recipients"]:
-                yield from _slot(recipient, hour, outcomes.REFUSED, detail, facts)
-    elif event.kind in _FILED:
-        if event.kind != kinds.FILED or detail.get("action") == "junk":
-            recipient = detail.get("recipient")
-            yield from _slot(recipient, hour, _FILED[event.kind], detail, facts)
-    elif event.kind in _OUTCOMES:
+        if tenant is None:
+            return ()
+        declared = detail.get("size")
+        size = declared if isinstance(declared, int) and 0 <= declared < _LARGEST else 0
+        return [((tenant, domain_of(detail.get("account")), hour, outcomes.ACCEPTED), size)]
+    listed = detail.get("recipients")
+    if kind == kinds.DELIVERED and isinstance(listed, list):
+        size = facts.sizes.get(event.message, 0)
+        return [(key, size) for key in _local(listed, hour, outcomes.DELIVERED, facts)]
+    if kind == kinds.REFUSED and isinstance(listed, list):
+        outcome = _by_reason(outcomes.REFUSED, detail)
+        return (
+            [(key, 0) for key in _local(listed, hour, outcome, facts)] if _is_final(event) else ()
+        )
+    if kind in _FILED:
+        if kind == kinds.FILED and detail.get("action") != "junk":
+            return ()
+        outcome = _by_reason(_FILED[kind], detail)
+        return [(key, 0) for key in _local([detail.get("recipient")], hour, outcome, facts)]
+    if kind in _OUTCOMES:
         whose = _whose(event, facts)
-        if whose is not None:
-            yield (
-                Slot(*whose, hour, _OUTCOMES[event.kind]),
-                size if event.kind == kinds.DELIVERED else 0,
-            )
+        size = facts.sizes.get(event.message, 0) if kind == kinds.DELIVERED else 0
+        return [((*whose, hour, _OUTCOMES[kind]), size)] if whose is not None else ()
+    return ()
 
 
-def _slot(
-    recipient: object, hour: datetime, outcome: str, detail: Mapping[str, Any], facts: Facts
-) -> Iterable[tuple[Slot, int]]:
-    name, reason = domain_of(recipient), str(detail.get("reason", ""))
-    if name in facts.owners:
-        said = reason if _REASON.fullmatch(reason) else "other"
-        yield Slot(facts.owners[name], name, hour, f"{outcome}{outcomes.BY}{said}"), 0
+def _local(recipients: Sequence[object], hour: int, outcome: str, facts: Facts) -> Iterator[_Key]:
+    """Return the counters of those recipients whose domains are served here."""
+    for recipient in recipients:
+        name = domain_of(recipient)
+        owner = facts.owners.get(name)
+        if owner is not None:
+            yield owner, name, hour, outcome
+
+
+def _by_reason(outcome: str, detail: Mapping[str, Any]) -> str:
+    reason = str(detail.get("reason", ""))
+    return f"{outcome}{outcomes.BY}{reason if _REASON.fullmatch(reason) else 'other'}"
 
 
 def _whose(event: Event, facts: Facts) -> tuple[UUID, str] | None:
@@ -133,18 +155,29 @@ def row_of(event: Event, facts: Facts) -> Row | None:
 
 def domain_of(address: object) -> str:
     """Return the domain of an address in canonical form; empty when there is none."""
-    if not isinstance(address, str) or "@" not in address:
+    if not isinstance(address, str):
         return ""
+    _, at, name = address.rpartition("@")
+    return _domain(name) if at and len(name) <= _LONGEST else ""
+
+
+@lru_cache(_CACHED)
+def _domain(name: str) -> str:
     try:
-        return foreign_domain(address.rpartition("@")[2])
+        return foreign_domain(name)
     except AddressError:
         return ""
 
 
 def uuid_in(value: object) -> UUID | None:
     """Read an id; None when it is none."""
+    return _uuid(value) if isinstance(value, str) and len(value) <= _LONGEST else None
+
+
+@lru_cache(_CACHED)
+def _uuid(text: str) -> UUID | None:
     try:
-        return UUID(value) if isinstance(value, str) else None
+        return UUID(text)
     except ValueError:
         return None
 

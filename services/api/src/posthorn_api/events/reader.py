@@ -2,9 +2,14 @@
 
 Theory:
 
-- One API process reads; the others stand by, and one takes over ``LEAD_SECONDS`` after the reader
-  died.
-- What a batch comes to is written in one transaction with the place it ends at: it counts once,
+- The events are divided into shares by the ids of their messages. One API process reads them all;
+  the others stand by, and one takes over ``LEAD_SECONDS`` after the reader died. With ``readers``,
+  so many processes take an equal part of the shares each. Every one of them fetches the whole
+  stream, and decodes the lines of its shares only (ADR 41).
+- A process takes more than its part only if nobody takes a share for ``_ABANDONED_SECONDS``.
+- Share 0 comes first, and with one reader the others follow it: so a process of a release that
+  knows no shares reads, or this one, never both.
+- What a batch comes to is written in one transaction with the positions it ends at: it counts once,
   whoever is killed at whatever moment.
 - A recorder that got no acknowledgement sends its events again, in other bundles: lines that were
   read lately are left out. A new reader first reads back a little, to know them. A delivery has an
@@ -12,16 +17,17 @@ Theory:
 - What DMARC found of refused messages is counted for reports (``model.dmarc_evaluation``).
 - Whose message it is stands in its first event. The tenants of messages read lately are remembered;
   of others the trace is asked, and only when a webhook may have to be told.
+- What has gathered meanwhile is one batch: batches are a tenth of a second apart, half a second
+  under load, and follow each other at once while the reader is behind.
 - A batch that cannot be written for its contents is given up and logged: the stream goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Protocol
@@ -30,7 +36,14 @@ from uuid import UUID
 import structlog
 from prometheus_client import Counter, Gauge
 
-from posthorn.model.events import ACCEPTED, Event, EventError, decode_event
+from posthorn.model.events import (
+    ACCEPTED,
+    SHARES,
+    Event,
+    EventError,
+    decode_event,
+    share_of,
+)
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.events import Trace
 from posthorn.ports.statistics import (
@@ -55,9 +68,16 @@ _RENEW_SECONDS = 5.0
 _STAND_BY_SECONDS = 3.0
 _WAIT_SECONDS = 2.0
 _GATHER_SECONDS = 0.1
+_GATHER_BUSY_SECONDS = 0.5
+_BUSY_BYTES = 16 * 1024
+"""Bytes of events in a batch from which on batches are further apart: its statements are the same
+for few events and for many."""
 _FAULT_SECONDS = 2.0
 _UPKEEP_SECONDS = 60.0
+_ABANDONED_SECONDS = 60.0
+"""For which a share without a reader is left to those that have room for it."""
 _READ_BACK = 200
+_FALLEN_BEHIND = 1000
 _REMEMBERED = 100_000
 
 _events = Counter("posthorn_api_events_read_total", "Events read for statistics and webhooks")
@@ -84,123 +104,173 @@ class EventReader:
     def __init__(
         self,
         log_: EventLog,
-        book: EventCheckpoint,
+        checkpoint: EventCheckpoint,
         trace: Trace,
         statistics: Statistics,
         dispatch: Dispatch,
         sender: WebhookSender,
         *,
         counts_dmarc: bool = True,
+        readers: int = 1,
     ) -> None:
         self._log = log_
-        self._book = book
+        self._checkpoint = checkpoint
         self._trace = trace
         self._statistics = statistics
         self._dispatch = dispatch
         self._sender = sender
         self._counts_dmarc = counts_dmarc
         self._senders: OrderedDict[UUID, UUID | None] = OrderedDict()
-        self._lines: OrderedDict[bytes, None] = OrderedDict()
+        self._lines: OrderedDict[int, None] = OrderedDict()
         self._upkeep_at = 0.0
-        self.leads = False
-        """Whether this process is the one that reads."""
+        self._most = -(-SHARES // readers)
+        self._unled_since: dict[int, float] = {}
+        self._has_asked = False  # for leases, whether or not the answer came
+        self.shares: frozenset[int] = frozenset()
+        """The shares that this process reads."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process does what one of all readers has to do: the reader of share 0."""
+        return 0 in self.shares
 
     async def run(self) -> None:
-        """Read for ever, as long as no other process does."""
+        """Read for ever what no other process does."""
         while True:
             try:
-                if await self._book.lead(LEAD_SECONDS):
-                    self.leads = True
-                    try:
-                        await self._read_on()
-                    finally:
-                        self.leads = False
+                try:
+                    while await self._take_shares() and await self._read_on():
+                        pass
+                finally:
+                    self.shares = frozenset()
+                    if self._has_asked:
+                        self._has_asked = False
                         with suppress(Unavailable):
-                            await asyncio.shield(self._book.resign())
+                            await asyncio.shield(self._checkpoint.resign())
                 await asyncio.sleep(_STAND_BY_SECONDS)
             except Unavailable as fault:
                 log.warning("events wait to be counted", part=fault.part, detail=str(fault))
                 await asyncio.sleep(_FAULT_SECONDS)
 
-    async def _read_on(self) -> None:
-        """Read as the one reader, until another one is."""
+    async def _take_shares(self) -> bool:
+        """Keep the shares, and take what there is room for; False: there are none."""
+        now = time.monotonic()
+        unled = await self._checkpoint.unled()
+        self._unled_since = {share: self._unled_since.get(share, now) for share in unled}
+        wanted = set(self.shares & unled)
+        for share in sorted(unled - wanted):
+            is_abandoned = now - self._unled_since[share] >= _ABANDONED_SECONDS
+            if len(wanted) < self._most or is_abandoned:
+                wanted.add(share)
+        if self._most == SHARES and 0 not in wanted:
+            wanted.clear()
+        if not wanted:
+            return False
+        self._has_asked = True
+        self.shares = await self._checkpoint.lead(wanted, LEAD_SECONDS)
+        return bool(self.shares)
+
+    async def _read_on(self) -> bool:
+        """Read the shares until they are others; False when another process has read them."""
         self._lines.clear()
-        renew_at = time.monotonic() + _RENEW_SECONDS
-        stream, place = await self._begin()
+        shares, renew_at = self.shares, time.monotonic() + _RENEW_SECONDS
+        stream, positions = await self._begin()
+        place = min(positions.values())
         while True:
             if time.monotonic() >= renew_at:
-                if not await self._book.lead(LEAD_SECONDS):
-                    return
+                if not await self._take_shares() or self.shares != shares:
+                    return True
                 renew_at = time.monotonic() + _RENEW_SECONDS
-            await self._look_after()
+            if self.leads:
+                await self._look_after()
             reading = await self._log.after(place, _WAIT_SECONDS)
             if not reading.messages:
                 if (await self._log.extent())[0] != stream:
-                    stream, place = await self._begin()
+                    stream, positions = await self._begin()
+                    place = min(positions.values())
                 continue
-            if not await self.take(stream, place, reading):
+            moved = await self.take(stream, positions, reading)
+            if moved is None:
                 log.info("another process reads the events")
-                return
-            place = reading.reached
-            await asyncio.sleep(_GATHER_SECONDS)
+                return False
+            place, positions = reading.reached, moved
+            if not reading.more:
+                size = sum(len(data) for _, data in reading.messages)
+                is_busy = size >= _BUSY_BYTES
+                await asyncio.sleep(_GATHER_BUSY_SECONDS if is_busy else _GATHER_SECONDS)
 
-    async def _begin(self) -> tuple[datetime, int]:
-        """Find the place, and read back a little before it."""
+    async def _begin(self) -> tuple[datetime, Mapping[int, int]]:
+        """Find the positions of the shares, and read back a little before the first of them."""
         stream, last = await self._log.extent()
-        place = await self._book.position(stream)
+        found = await self._checkpoint.positions(stream)
+        positions = {share: found[share] for share in sorted(self.shares)}
+        place = max(positions.values())
         if place > last:  # the server lost the end of the stream, and gives its numbers again
             log.warning("the stream of events is shorter than it was", place=place, last=last)
-            await self._book.write(stream, place, last, {}, ())
-            place = last
+            kept = {share: min(place, last) for share, place in positions.items()}
+            await self._checkpoint.write(stream, positions, kept, {}, ())
+            positions = kept
+        place = min(positions.values())
         back = max(place - _READ_BACK, 0)
         while back < place:
             reading = await self._log.after(back, 0.1)
             if not reading.messages:
                 break
-            self._fresh([message for message in reading.messages if message[0] <= place])
+            earlier = [message for message in reading.messages if message[0] <= place]
+            self._fresh(positions, earlier)
             back = reading.reached
-        log.info("reads the events", place=place)
-        return stream, place
+        log.info("reads the events", place=place, shares=list(positions))
+        return stream, positions
 
-    async def take(self, stream: datetime, place: int, reading: Reading) -> bool:
-        """Make of a part of the stream what it comes to. False when another has. Raises
-        Unavailable."""
-        events = self._fresh(reading.messages)
+    async def take(
+        self, stream: datetime, positions: Mapping[int, int], reading: Reading
+    ) -> Mapping[int, int] | None:
+        """Make of a part of the stream what it comes to. ``positions``: those reached before, of
+        the shares that are read. Return those reached then; None when another process has read.
+        Raises Unavailable."""
+        events, shares = self._fresh(positions, reading.messages)
+        moved = _moved(positions, shares, reading.reached)
+        before = {share: positions[share] for share in moved}
         try:
             counts, deliveries = await self._made_of(events)
             evaluations = refused_evaluations(events) if self._counts_dmarc else {}
-            done = await self._book.write(
-                stream, place, reading.reached, counts, deliveries, evaluations
+            done = await self._checkpoint.write(
+                stream, before, moved, counts, deliveries, evaluations
             )
         except Unavailable:
             self._lines.clear()  # they come again
             raise
         except Exception:
             log.exception(
-                "events are given up", first=place + 1, last=reading.reached, events=len(events)
+                "events are given up",
+                first=min(positions.values()) + 1,
+                last=reading.reached,
+                events=len(events),
             )
             _given_up.inc()
-            return await self._book.write(stream, place, reading.reached, {}, ())
-        if done:
-            _events.inc(len(events))
-            if events:
-                _behind.set(events[-1].at)
-            if deliveries:
-                _entered.inc(len(deliveries))
-                self._sender.wake()
-        return done
+            done = await self._checkpoint.write(stream, before, moved, {}, ())
+            return {**positions, **moved} if done else None
+        if not done:
+            return None
+        _events.inc(len(events))
+        if events:
+            _behind.set(events[-1].at)
+        if deliveries:
+            _entered.inc(len(deliveries))
+            self._sender.wake()
+        return {**positions, **moved}
 
     async def _made_of(
         self, events: Sequence[Event]
     ) -> tuple[Mapping[Slot, Count], Sequence[NewDelivery]]:
         if not events:
             return {}, ()
-        webhooks = await self._book.listeners()
+        webhooks = await self._checkpoint.listeners()
         telling = wanted(events, webhooks) if webhooks else []
         queued, sized, names = asked_of(events)
         queued |= {event.message for event in telling}
         facts = (
-            await self._book.facts(list(queued), list(sized), sorted(names))
+            await self._checkpoint.facts(list(queued), list(sized), sorted(names))
             if queued or sized or names
             else _NONE
         )
@@ -217,26 +287,40 @@ class EventReader:
                 self._remember(message, _sender_in(await self._trace.events_of(message)))
         return matched(events, webhooks, facts, self._senders)
 
-    def _fresh(self, messages: Sequence[tuple[int, bytes]]) -> list[Event]:
-        """Read events, and leave out those read lately."""
+    def _fresh(
+        self, positions: Mapping[int, int], messages: Sequence[tuple[int, bytes]]
+    ) -> tuple[list[Event], set[int]]:
+        """Read the events of the shares that are not counted yet, and leave out those read
+        lately. Return them and the shares that have lines."""
         found: list[Event] = []
-        for _, data in messages:
+        shares: set[int] = set()
+        lines = self._lines
+        for sequence, data in messages:
             for line in data.split(b"\n"):
-                digest = hashlib.blake2b(line, digest_size=16).digest()
-                if not line or digest in self._lines:
+                share = share_of(line)
+                position = positions.get(share)
+                # SipHash with a key of this process: two lines of the last 100,000 have the same
+                # one with a probability of 3e-10
+                digest = hash(line)
+                if position is None or not line:
                     continue
-                self._lines[digest] = None
+                if sequence > position:
+                    shares.add(share)
+                if digest in lines:
+                    continue
+                lines[digest] = None
                 try:
                     event = decode_event(line, loads=loads)
                 except EventError as error:
                     log.warning("an event cannot be decoded", detail=str(error))
                     continue
-                found.append(event)
                 if event.kind == ACCEPTED:
                     self._remember(event.message, uuid_in(event.detail.get("tenant")))
-        while len(self._lines) > _REMEMBERED:
-            self._lines.popitem(last=False)
-        return found
+                if sequence > position:
+                    found.append(event)
+        while len(lines) > _REMEMBERED:
+            lines.popitem(last=False)
+        return found, shares
 
     def _remember(self, message: UUID, tenant: UUID | None) -> None:
         self._senders[message] = tenant
@@ -259,6 +343,18 @@ class EventReader:
 
 
 _NONE = Facts({}, {}, {})
+
+
+def _moved(positions: Mapping[int, int], shares: Collection[int], reached: int) -> dict[int, int]:
+    """Return the positions to write: of the shares that had lines, of the first one, which stands
+    for the whole stream to an earlier release, and of those that have fallen behind. Each is a row
+    to write; the others have nothing to read again after a restart."""
+    first = min(positions)
+    return {
+        share: max(place, reached)
+        for share, place in positions.items()
+        if share in shares or share == first or reached - place >= _FALLEN_BEHIND
+    }
 
 
 def _sender_in(events: Sequence[Event]) -> UUID | None:

@@ -66,9 +66,10 @@ class NatsEventLog:
                 self._consumer = ""
                 raise Unavailable("nats", "gap in the events")
         read = [(message.metadata.sequence.stream, message.data) for message in messages]
-        if read:
-            self._position = read[-1][0]
-        return Reading(read, self._position)
+        if not read:
+            return Reading(read, self._position)
+        self._position = read[-1][0]
+        return Reading(read, self._position, messages[-1].metadata.num_pending > 0)
 
     async def _begin(self, position: int) -> None:
         config: dict[str, Any] = {

@@ -1,0 +1,249 @@
+"""More processes of a service beside those of local mode, on ports of their own, and what a load
+through all of them costs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import time
+import urllib.request
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import psutil
+
+from bench.load import smtp_source
+from bench.system import System
+from posthorn.model.streams import INGEST
+from posthorn_local.embedded import free_port
+
+LOADED = ("smtp-in", "delivery", "submission", "relay", "api", "nats", "postgres")
+"""Parts whose costs are shown apart; the others are idle."""
+_PER_MESSAGE = {
+    "puts_per_message": "posthorn_delivery_puts_total",
+    "transactions_per_message": "posthorn_delivery_transactions_total",
+}
+"""Counters of delivery."""
+
+
+@dataclass(slots=True)
+class Copy:
+    """A process that does the same as local mode's own process of a service."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    health: int
+
+
+class Fleet:
+    """Local mode and further processes of its services; leave it by ``stop``."""
+
+    def __init__(self, system: System) -> None:
+        self.system = system
+        self.copies: dict[str, list[Copy]] = {}
+        self._parts = system.parts()
+
+    def set_processes(self, service: str, number: int) -> None:
+        """Have so many processes of a service in all: start or stop copies, wait until they are
+        ready."""
+        copies = self.copies.setdefault(service, [])
+        while len(copies) > number - 1:
+            _end(copies.pop())
+        new = [self._start(service) for _ in range(number - 1 - len(copies))]
+        copies += new
+        for copy in new:
+            _await_ready(copy)
+
+    def ports(self, number: int) -> list[int]:
+        """Return the SMTP ports of so many smtp-in processes."""
+        return [self.system.smtp, *(copy.port for copy in self.copies.get("smtp-in", []))][:number]
+
+    def count(self, service: str, name: str) -> float:
+        """Return a counter's sum over all processes of a service."""
+        own = self.system.counter(service, name)
+        return own + sum(_counter(copy.health, name) for copy in self.copies.get(service, []))
+
+    def costs(self, smtp_in: int = 1) -> dict[str, float]:
+        """Return the CPU seconds of each part: of its processes together, but for smtp-in only of
+        so many."""
+        used = {**self.copies, "smtp-in": self.copies.get("smtp-in", [])[: smtp_in - 1]}
+        return {
+            name: cpu_seconds(pid)
+            + sum(cpu_seconds(copy.process.pid) for copy in used.get(name, []))
+            for name, pid in self._parts.items()
+        }
+
+    def stop(self) -> None:
+        """End the copies."""
+        for copies in self.copies.values():
+            while copies:
+                _end(copies.pop())
+
+    def _start(self, service: str) -> Copy:
+        original = psutil.Process(self.system.parts()[service])
+        port, health = free_port(), free_port()
+        environment = original.environ() | {
+            "POSTHORN_SMTP_PORT": str(port),
+            "POSTHORN_HEALTH_PORT": str(health),
+        }
+        process = subprocess.Popen(
+            original.cmdline(),
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        return Copy(process, port, health)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU seconds of a process and its descendants, of those that have ended as well."""
+    root = psutil.Process(pid)
+    total = 0.0
+    for process in (root, *root.children(recursive=True)):
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total += times.user + times.system + times.children_user + times.children_system
+    return total
+
+
+def _end(copy: Copy) -> None:
+    copy.process.send_signal(signal.SIGTERM)
+    try:
+        copy.process.wait(30)
+    except subprocess.TimeoutExpired:
+        copy.process.kill()
+        copy.process.wait()
+
+
+def _page(port: int, path: str) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as page:
+        return str(page.read().decode())
+
+
+def _await_ready(copy: Copy) -> None:
+    for _ in range(600):
+        if copy.process.poll() is not None:
+            raise RuntimeError("a process ended at its start")
+        try:
+            _page(copy.health, "/readyz")
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise RuntimeError("a process did not become ready within 60 s")
+
+
+def _counter(port: int, name: str) -> float:
+    found = re.findall(rf"^{name}(?:\{{.*\}})? (\S+)$", _page(port, "/metrics"), re.MULTILINE)
+    return sum(map(float, found))
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Counters of the stores: the difference of two is what a load wrote."""
+
+    wal_bytes: int
+    stream_messages: int
+    stream_bytes: int
+    """Of all bytes that NATS has received."""
+
+
+async def _wal(url: str) -> int:
+    connection = await asyncpg.connect(url)
+    try:
+        query = "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint"
+        return int(await connection.fetchval(query))
+    finally:
+        await connection.close()
+
+
+def stores(system: System) -> Stores:
+    """Read the counters."""
+    environment = psutil.Process(system.parts()["delivery"]).environ()
+    wal = asyncio.run(_wal(environment["POSTHORN_DATABASE_URL"]))
+    monitoring = nats_monitoring(system.home / "nats", system.parts()["nats"])
+    streams = json.loads(_fetch(f"{monitoring}/jsz?streams=true"))
+    state = next(
+        stream["state"]
+        for account in streams["account_details"]
+        for stream in account["stream_detail"]
+        if stream["name"] == INGEST
+    )
+    received = json.loads(_fetch(f"{monitoring}/varz"))["in_bytes"]
+    return Stores(wal, state["last_seq"], received)
+
+
+def nats_monitoring(directory: Path, pid: int) -> str:
+    """Return the address of a server's monitoring pages."""
+    (ports,) = directory.glob(f"*_{pid}.ports")
+    (address,) = json.loads(ports.read_text())["monitoring"]
+    return str(address)
+
+
+def _fetch(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as page:
+        return str(page.read().decode())
+
+
+def load_all(
+    ports: Sequence[int], messages: int, recipient: str, file: Path | None = None
+) -> float:
+    """Send messages in equal parts through all ports at the same time, 20 kept connections each;
+    return the seconds of CPU that the clients took."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    share = -(-messages // len(ports))
+    with ThreadPoolExecutor(len(ports)) as pool:
+        list(
+            pool.map(lambda port: smtp_source(port, share, recipient, kept=True, file=file), ports)
+        )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def measured(
+    fleet: Fleet, number: int, messages: int, recipient: str, file: Path | None = None
+) -> dict[str, Any]:
+    """Send messages in through ``number`` smtp-in processes, and return what each costs once all
+    are delivered."""
+    system, ports = fleet.system, fleet.ports(number)
+    messages = -(-messages // len(ports)) * len(ports)
+
+    def delivered() -> float:
+        return fleet.count("delivery", "posthorn_delivery_messages_total")
+
+    done, costs, wrote = delivered(), fleet.costs(number), stores(system)
+    counters = {name: fleet.count("delivery", name) for name in _PER_MESSAGE.values()}
+    began = time.monotonic()
+    client = load_all(ports, messages, recipient, file)
+    while delivered() < done + messages:
+        if time.monotonic() - began > 300:
+            raise RuntimeError("the messages were not delivered within 300 s")
+        time.sleep(0.1)
+    took = time.monotonic() - began
+    after, written = fleet.costs(number), stores(system)
+    cpu = {name: 1000 * (after[name] - costs[name]) / messages for name in after}
+    return {
+        "messages": messages,
+        "delivered_per_s": messages / took,
+        "client_share_of_cores": client / took / (os.cpu_count() or 1),
+        "cpu_ms_per_message": {name: cpu[name] for name in LOADED},
+        **{
+            key: (fleet.count("delivery", name) - counters[name]) / messages
+            for key, name in _PER_MESSAGE.items()
+        },
+        "wal_bytes_per_message": (written.wal_bytes - wrote.wal_bytes) / messages,
+        "stream_messages_per_message": (written.stream_messages - wrote.stream_messages) / messages,
+        "nats_bytes_per_message": (written.stream_bytes - wrote.stream_bytes) / messages,
+    }

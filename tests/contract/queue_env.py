@@ -10,6 +10,7 @@ from uuid import UUID
 
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
+from posthorn.adapters.postgres.queue.claimed import SHOWN_STATE
 from posthorn.adapters.postgres.queue.enqueue import QueuePolicy
 from posthorn.adapters.postgres.queue.queue import PostgresQueue
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
@@ -82,7 +83,7 @@ class QueueEnv(DatabaseSeed):
         return [
             (str(a), str(b))
             for a, b in await self.rows(
-                "SELECT recipient, state FROM outbound_recipients ORDER BY id"
+                f"SELECT recipient, {SHOWN_STATE.format('r')} FROM outbound_recipients r ORDER BY id"
             )
         ]
 

@@ -306,9 +306,7 @@ class TestSlots:
         held = [claim for claim in claims if claim.slot]
         assert len(held) == 5
         assert all(len(claim.jobs) == 1 for claim in held)
-        assert (
-            await env.value("SELECT count(*) FROM outbound_recipients WHERE state = 'sending'") == 5
-        )
+        assert await env.value("SELECT count(*) FROM outbound_claims") == 5
 
     async def test_a_slot_that_is_given_back_can_be_taken_again(self, env: QueueEnv) -> None:
         one, two = await env.relay(), await env.relay()

@@ -48,7 +48,8 @@ async def test_a_lone_message_is_handed_over_and_a_batch_is_not(env: DeliveryEnv
     relay = LiveRelay(UUID(int=1), 20)
     await env.seed.domain("example.test")
     await env.seed.rows(
-        "INSERT INTO relays (id, alive_until) VALUES ($1, now() + interval '1 minute')", relay.id
+        "INSERT INTO relays (id, alive_until, claims_apart) VALUES ($1, now() + interval '1 minute', true)",
+        relay.id,
     )
     for name in ("far.test", "near.test"):
         await env.seed.rows("INSERT INTO outbound_lanes (key) VALUES ($1)", name)
@@ -81,9 +82,10 @@ async def test_a_lone_message_is_handed_over_and_a_batch_is_not(env: DeliveryEnv
     await deliverer.deliver(await env.take(1))
     assert (len(relays.handed), env.wake_ups.count) == (1, 2)
     assert await env.seed.rows(
-        "SELECT recipient, state, holder FROM outbound_recipients ORDER BY 1"
+        "SELECT recipient, state, c.holder FROM outbound_recipients r"
+        " LEFT JOIN outbound_claims c ON c.recipient_id = r.id ORDER BY 1"
     ) == [
-        ("carol@far.test", "sending", relay.id),
+        ("carol@far.test", "queued", relay.id),
         ("dave@near.test", "queued", None),
         ("erin@near.test", "queued", None),
         ("frank@nowhere.test", "queued", None),

@@ -141,6 +141,11 @@ async def test_constraints_indexes_and_storage_are_what_tables_says(
     assert await _catalogue(empty_url) == await _catalogue(postgres.url_of(migrated))
 
 
+def _index_name(line: str) -> str | None:
+    found = re.match(r"CREATE (?:UNIQUE )?INDEX (\S+)", line)
+    return found and found[1]
+
+
 async def _catalogue(url: str) -> set[str]:
     connection = await asyncpg.connect(url)
     try:
@@ -172,8 +177,11 @@ async def test_a_later_step_takes_nothing_away_from_the_release_before(
         await engine.dispose()
     assert await _value(empty_url, "SELECT version_num FROM alembic_version") == before
     missing = await _catalogue(empty_url) - await _catalogue(postgres.url_of(migrated))
-    # a table without storage parameters loses nothing by getting some
-    assert {line for line in missing if not line.endswith(" -")} == set()
+    # a table without storage parameters loses nothing by getting some, and an index may make way
+    # for another one of the same name
+    present = {_index_name(line) for line in await _catalogue(postgres.url_of(migrated))}
+    lost = {line for line in missing if _index_name(line) not in present - {None}}
+    assert {line for line in lost if not line.endswith(" -")} == set()
     await asyncio.to_thread(migrate_blocking, empty_url)
     assert await _catalogue(empty_url) == await _catalogue(postgres.url_of(migrated))
 

@@ -155,6 +155,25 @@ async def test_keeping_the_recipients_of_a_message_together(database_url: str) -
         assert (await read(env))[1] - before[1] <= FEW * TIMES
 
 
+async def test_claiming_by_statistics_of_an_empty_queue(database_url: str) -> None:
+    """The planner believes that nothing waits, so any index of what waits looks as good as the
+    one of the destination."""
+    async with pool(database_url, by_key=True, database_pool=1) as database:
+        env = QueueEnv(database)
+        await env.send(*(f"r{number}@ended.test" for number in range(1000)))
+        await env.rows("UPDATE outbound_recipients SET state = 'delivered', closed_at = now()")
+        await env.rows("VACUUM ANALYZE outbound_recipients")
+        relay = await env.relay()
+        for first in range(0, 1000, 100):
+            await env.send(*(f"r{number}@many.test" for number in range(first, first + 100)))
+        await env.send(*(f"r{number}@few.test" for number in range(5 * TIMES)))
+        before = await read(env)
+        for _ in range(TIMES):
+            claim = await env.queue.claim(relay, Due("few.test", None), None, TIMES, None, 5, 5)
+            assert len(claim.jobs) == 5
+        assert (await read(env))[1] - before[1] <= 200 * TIMES
+
+
 async def test_claiming_beside_a_suspended_tenant(env: QueueEnv) -> None:
     """Its mail is put aside once, a thousand at a time, and then costs nothing."""
     tenant = new_id()

@@ -22,6 +22,7 @@ from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
 from posthorn.adapters.nats.notifications import NatsNotifications, NatsNotifier
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
+from posthorn.adapters.postgres.queue.claimed import SHOWN_STATE
 from posthorn.adapters.postgres.queue.enqueue import QueuePolicy
 from posthorn.adapters.postgres.queue.handing import PostgresHandedClaims
 from posthorn.adapters.postgres.queue.queue import PostgresQueue
@@ -153,7 +154,8 @@ class RelayEnv:
 
     async def states(self, message: UUID) -> dict[str, str]:
         """State by recipient."""
-        query = "SELECT recipient, state FROM outbound_recipients WHERE message_id = $1"
+        state = SHOWN_STATE.format("r")
+        query = f"SELECT recipient, {state} FROM outbound_recipients r WHERE message_id = $1"
         return {str(recipient): str(state) for recipient, state in await self.rows(query, message)}
 
     async def become(self, message: UUID, **states: str) -> None:

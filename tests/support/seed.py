@@ -168,6 +168,16 @@ class DatabaseSeed:
         assert (
             await self.rows(
                 """
+                SELECT c.recipient_id, r.state FROM outbound_claims c
+                  LEFT JOIN outbound_recipients r ON r.id = c.recipient_id
+                 WHERE r.state IS NULL OR r.state NOT IN ('queued', 'deferred')
+                """
+            )
+            == []
+        )
+        assert (
+            await self.rows(
+                """
                 SELECT s.key, s.live_octets, sum(m.stored_octets) FILTER (WHERE m.refs > 0)
                   FROM segments s LEFT JOIN messages m ON m.segment_id = s.id
                  GROUP BY s.id HAVING s.live_octets <> coalesce(sum(m.stored_octets) FILTER (WHERE m.refs > 0), 0)

@@ -11,10 +11,11 @@ Theory:
 - ``segments.live_octets`` counts the bytes of live messages: maintained by the statements that add
   and drop entries, read by the collector.
 - Locks are always taken in the order outbound_expansions, outbound_reached (by place), accounts (by
-  id), mailboxes, deleted_entries, quarantine, outbound_lanes, outbound_recipients (by id), outbound_messages,
-  messages, segments (each by id), throttles (by key), aliases (by id), throttles of long senders
-  (by key), long_senders (by domain and token), outbound_destinations (by name), received_reports,
-  dmarc_evaluations (by key), classifications, bayes_models (by id).
+  id), mailboxes, deleted_entries, quarantine, outbound_lanes, outbound_recipients (by id),
+  outbound_claims, outbound_messages, messages, segments (each by id), throttles (by key), aliases
+  (by id), throttles of long senders (by key), long_senders (by domain and token),
+  outbound_destinations (by name), received_reports, dmarc_evaluations (by key), classifications,
+  bayes_models (by id).
 - ``mailbox_changes`` has rows for every modseq that a mailbox went through: a statement that adds
   to ``mailboxes.modseq`` adds one, adds one to ``counted_modseq``, maintains the counters and writes
   the rows (ADR 33). A modseq without rows means that the history is not known.
@@ -54,7 +55,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import CIDR, INT8MULTIRANGE, JSONB
 
-SCHEMA_VERSION = "0017"
+SCHEMA_VERSION = "0018"
 """The Alembic revision this code needs. Services are not ready on an earlier one; a later one is
 served (ADR 17)."""
 
@@ -661,7 +662,7 @@ outbound_recipients = Table(
     Column("state", Text, nullable=False),
     Column("due_at", DateTime(timezone=True), nullable=False),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
-    Column("holder", Uuid),  # the relay that holds it
+    Column("holder", Uuid),  # the relay that holds it, by a claim as the release before makes it
     Column("overdue_at", DateTime(timezone=True), nullable=False),  # the delay notice, or the end
     Column("expires_at", DateTime(timezone=True), nullable=False),
     Column("last_attempt_at", DateTime(timezone=True)),
@@ -694,10 +695,12 @@ outbound_recipients = Table(
         "id",
         postgresql_where=text("state IN ('queued', 'deferred')"),
     ),
+    # closed_at, so that no claim can be answered by it: where statistics come from an empty queue
+    # it looks as good to the planner as the index above, and is a walk over everything that waits
     Index(
         "outbound_recipients_overdue_idx",
         "overdue_at",
-        postgresql_where=text("state IN ('queued', 'deferred')"),
+        postgresql_where=text("state IN ('queued', 'deferred') AND closed_at IS NULL"),
     ),
     Index("outbound_recipients_holder_idx", "holder", postgresql_where=text("state = 'sending'")),
     Index(
@@ -721,6 +724,14 @@ outbound_recipients = Table(
         postgresql_where=text("suspended_for IS NOT NULL"),
     ),
     postgresql_with={"fillfactor": 80},
+)
+
+outbound_claims = Table(
+    # recipients that a relay is sending: inserted by its claim, deleted with the outcome (ADR 38)
+    "outbound_claims",
+    metadata,
+    Column("recipient_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("holder", Uuid, nullable=False),
 )
 
 outbound_expansions = Table(
@@ -806,6 +817,8 @@ relays = Table(
     Column("id", Uuid, primary_key=True),
     Column("alive_until", DateTime(timezone=True), nullable=False),
     Column("buried_at", DateTime(timezone=True)),  # dead or stopped: its id is never used again
+    # it knows of outbound_claims; the release before does not
+    Column("claims_apart", Boolean, nullable=False, server_default=text("false")),
     postgresql_with={"fillfactor": 50},
 )
 

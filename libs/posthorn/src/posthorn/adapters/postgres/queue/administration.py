@@ -9,6 +9,7 @@ Theory:
   young.
 - What is to be tried now goes to a next hop that may be closed: it is opened first, for one attempt
   (``next_hops``).
+- What a relay has claimed is shown as being sent, and changed by nobody (``claimed``).
 - The row of an alias that is being expanded is held, and released by nobody: to release it is to
   have the next slice at once.
 - Whoever makes recipients due writes their destinations afterwards; see ``claim``.
@@ -26,6 +27,7 @@ from uuid import UUID
 from posthorn.adapters.postgres.access.audit import write_audit
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.directory.tenants import tenant_named
+from posthorn.adapters.postgres.queue.claimed import CLAIMED_IDS, SHOWN_STATE, unclaimed
 from posthorn.adapters.postgres.queue.closing import make_due, release_bodies
 from posthorn.adapters.postgres.queue.next_hops import (
     next_hop_of,
@@ -45,21 +47,25 @@ _CHANCE_SECONDS = 300
 """Seconds that an item released or retried by hand has for an attempt, even if it has expired."""
 
 _PAGE = f"""
-SELECT r.id, r.message_id, r.state, r.sender, r.recipient, r.destination, r.attempts,
-       CASE WHEN r.state IN ('queued', 'deferred', 'sending') THEN r.due_at END AS due_at, r.expires_at, r.created_at,
+SELECT r.id, r.message_id, r.shown AS state, r.sender, r.recipient, r.destination, r.attempts,
+       CASE WHEN r.shown IN ('queued', 'deferred', 'sending') THEN r.due_at END AS due_at, r.expires_at, r.created_at,
        r.last_attempt_at, r.last_host, r.last_status, r.last_reply, r.last_tls, r.original,
        coalesce(m.subject, '') AS subject, coalesce(m.size_crlf, 0) AS size,
        l.closed_until, l.last_host AS lane_host, l.last_reply AS lane_reply
-  FROM (SELECT * FROM outbound_recipients WHERE {{where}} ORDER BY id DESC LIMIT {{limit}}) AS r
+  FROM (
+      SELECT q.*, {SHOWN_STATE.format("q")} AS shown
+        FROM (SELECT * FROM outbound_recipients WHERE {{where}} ORDER BY id DESC LIMIT {{limit}}) AS q
+  ) AS r
  CROSS JOIN LATERAL (SELECT r.destination AS name) AS d
   LEFT JOIN LATERAL (SELECT subject, size_crlf FROM messages WHERE id = r.message_id LIMIT 1) AS m ON true
   LEFT JOIN LATERAL (
       SELECT * FROM outbound_lanes
-       WHERE r.state IN ('queued', 'deferred') AND key = {next_hop_of("d.name")} AND closed_until > now() LIMIT 1
+       WHERE r.shown IN ('queued', 'deferred') AND key = {next_hop_of("d.name")} AND closed_until > now() LIMIT 1
   ) AS l ON true
  ORDER BY r.id DESC
 """
 _FIND = "SELECT state FROM outbound_recipients WHERE id = $2 AND ($1::uuid IS NULL OR tenant_id = $1) FOR NO KEY UPDATE"
+_IS_CLAIMED = "SELECT true FROM outbound_claims WHERE recipient_id = $1"
 _HURRY = """
 UPDATE outbound_expansions SET due_at = now() WHERE recipient_id = $2
    AND EXISTS (SELECT FROM outbound_recipients r WHERE r.id = $2 AND r.state = 'held' AND ($1::uuid IS NULL OR r.tenant_id = $1))
@@ -68,6 +74,7 @@ RETURNING true
 _NOT_EXPANDING = (
     "NOT EXISTS (SELECT FROM outbound_expansions e WHERE e.recipient_id = outbound_recipients.id)"
 )
+_UNCLAIMED = unclaimed("outbound_recipients")
 _CHOOSE = "SELECT id FROM outbound_recipients WHERE {where} ORDER BY id DESC LIMIT {limit} FOR NO KEY UPDATE SKIP LOCKED"
 
 # only a platform key ($2) sends earlier what a sending limit has deferred
@@ -139,6 +146,9 @@ class PostgresQueueAdministration:
             found = await connection.fetchval(_FIND, tenant, item)
             if found is None:
                 raise NotFound(f"the queue has no recipient {item}")
+            # asked under the lock, by a statement of its own (``claimed``)
+            if await connection.fetchval(_IS_CLAIMED, item):
+                found = QueueState.SENDING.value
             if (state := QueueState(found)) not in allowed:
                 raise Conflict(f"the recipient {item} does not permit this: {_REFUSALS[state]}")
             await _change(
@@ -158,7 +168,7 @@ class PostgresQueueAdministration:
         async with self._database.transaction() as connection:
             search = await _search(connection, tenant, which)
             names = ", ".join(f"'{state.value}'" for state in states)
-            search.add(f"state IN ({names})")
+            search.add(f"state IN ({names}) AND {_UNCLAIMED}")
             if action == "release":
                 search.add(_NOT_EXPANDING)
             if action in _AT_ONCE:
@@ -229,8 +239,12 @@ async def _search(connection: Connection, tenant: UUID | None, which: QueueFilte
         search.add("tenant_id = {}", await tenant_named(connection, tenant, which.tenant))
     if which.domain is not None:
         search.add("destination = {}", clean_text(which.domain).lower())
-    if which.state is not None:
+    if which.state is QueueState.SENDING:
+        search.add(f"id = ANY ({CLAIMED_IDS})")
+    elif which.state is not None:
         search.add(f"state = '{which.state.value}'")  # a literal: the plan depends on its frequency
+        if which.state in _WAITING:
+            search.add(_UNCLAIMED)
     if which.sender is not None:
         search.add("lower(sender) = lower({})", clean_text(which.sender))
     if which.recipient is not None:
@@ -304,6 +318,7 @@ async def _change(
     reads in the audit log how many of its own were meant."""
     rows: list[Any] = await connection.fetch(
         f"UPDATE outbound_recipients SET {_CHANGES[action]} WHERE id = ANY ($1::bigint[]) AND $2::boolean IS NOT NULL"
+        f" AND {_UNCLAIMED}"
         " RETURNING id, tenant_id, message_id, recipient, original, destination, due_at",
         list(items),
         by_platform,

@@ -15,10 +15,12 @@ Theory:
   time: a try.
 - What belongs to a suspended tenant or account is passed over by the claim that meets it, and then
   put aside (``suspensions``), so that nobody walks over it again.
+- What is claimed has a row of its own (``claimed``) and stays in the index of what is due, where
+  claims pass over it: over no more than is being sent to the destination.
 - What a claim takes of a message it takes, if it is to keep them together, with the message's other
   recipients that are due at the destination: they can share a transaction, however small the claim.
   They were made due at one moment, so they follow in the order of the index; no further than
-  ``together`` rows are looked at.
+  ``together`` rows are looked at, and none if all open recipients of the messages are taken.
 - Recipients are taken through ``outbound_recipients_due_idx``, in its order. Arrays and LATERAL
   with LIMIT keep the plan to look-ups by key, whatever the planner believes of the tables: it knows
   neither the limit nor the destination. A state that is compared by CASE is one for which no
@@ -35,6 +37,7 @@ from uuid import UUID, uuid4
 from posthorn.adapters.postgres.body_location import as_location
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.queue import suspensions
+from posthorn.adapters.postgres.queue.claimed import RELEASE_BEFORE, unclaimed
 from posthorn.adapters.postgres.queue.routes import COLUMNS, as_route
 from posthorn.adapters.postgres.queue.suspensions import SUSPENDED_FOR
 from posthorn.model.outbound import Notify
@@ -93,13 +96,16 @@ _ROOM_FOR_SLOT = """
 """
 _NEW_SLOT = """
 , slot AS (
-    INSERT INTO outbound_slots (id, lane, relay) SELECT $5::uuid, $4, $1::uuid WHERE EXISTS (SELECT FROM chosen)
+    INSERT INTO outbound_slots (id, lane, relay) SELECT $5::uuid, $4, $1::uuid WHERE EXISTS (SELECT FROM taken)
 )
 """
 
-JOB_COLUMNS = """
-taken.id, taken.message_id, taken.recipient, taken.reverse_path, taken.sender, taken.original, taken.orcpt,
-taken.notify, taken.attempts, taken.created_at, taken.expires_at, taken.tenant_id, taken.header,
+_RECIPIENT = """
+{0}.id, {0}.message_id, {0}.recipient, {0}.reverse_path, {0}.sender, {0}.original, {0}.orcpt, {0}.notify,
+{0}.attempts, {0}.created_at, {0}.expires_at, {0}.tenant_id, {0}.header
+"""
+JOB_COLUMNS = f"""
+{_RECIPIENT.format("taken")},
 o.smtputf8, o.ret, o.envid, o.signature,
 m.offset_octets, m.stored_octets, m.encoding, m.size_crlf, m.has_dot_lines, m.return_path_octets,
 coalesce((SELECT s.key FROM segments s WHERE s.id = m.segment_id), '') AS key,
@@ -125,28 +131,32 @@ WITH lane AS MATERIALIZED (
            coalesce(lane.ahead, 0) + lane.unit - greatest(10, lane.unit) AS wait
       FROM lane
 ), oldest AS MATERIALIZED (
-    SELECT id, message_id, tenant_id, reverse_path, header, due_at FROM outbound_recipients
-     WHERE destination = $2 AND state IN ('queued', 'deferred') AND due_at <= statement_timestamp()
-       AND (SELECT ok AND coalesce(spare, 1) >= 1 FROM room)
-     ORDER BY due_at, id LIMIT (SELECT most FROM room) FOR NO KEY UPDATE SKIP LOCKED
+    SELECT {recipient}, r.due_at FROM outbound_recipients r
+     WHERE r.destination = $2 AND r.state IN ('queued', 'deferred') AND r.due_at <= statement_timestamp()
+       AND (SELECT ok AND coalesce(spare, 1) >= 1 FROM room) AND {unclaimed}
+     ORDER BY r.due_at, r.id LIMIT (SELECT most FROM room) FOR NO KEY UPDATE OF r SKIP LOCKED
 ), near AS MATERIALIZED (
     SELECT id FROM (
-        SELECT id, message_id FROM outbound_recipients
-         WHERE destination = $2 AND state IN ('queued', 'deferred') AND due_at <= statement_timestamp()
+        SELECT r.id, r.message_id FROM outbound_recipients r
+         WHERE r.destination = $2 AND r.state IN ('queued', 'deferred') AND r.due_at <= statement_timestamp()
            AND (SELECT failures FROM lane) = 0
-           AND (SELECT count(*) >= (SELECT most FROM room) AND count(*) < $8::integer FROM oldest)
-         ORDER BY due_at, id LIMIT (SELECT most FROM room) + $8::integer
+           AND (SELECT count(*) >= (SELECT most FROM room) AND count(*) < $8::integer
+                       AND count(*) < (SELECT sum(open) FROM outbound_messages
+                                        WHERE message_id = ANY (ARRAY (SELECT message_id FROM oldest)))
+                  FROM oldest)
+           AND {unclaimed}
+         ORDER BY r.due_at, r.id LIMIT (SELECT most FROM room) + $8::integer
     ) AS following
      WHERE message_id = ANY (ARRAY (SELECT message_id FROM oldest)) AND id <> ALL (ARRAY (SELECT id FROM oldest))
 ), others AS MATERIALIZED (
-    SELECT r.id, r.message_id, r.tenant_id, r.reverse_path, r.header, r.due_at FROM outbound_recipients r
+    SELECT {recipient}, r.due_at FROM outbound_recipients r
      WHERE r.id = ANY (ARRAY (SELECT id FROM near))
        AND CASE r.state WHEN 'queued' THEN true WHEN 'deferred' THEN true ELSE false END
      ORDER BY r.id LIMIT (SELECT greatest($8::integer - count(*), 0) FROM oldest) FOR NO KEY UPDATE OF r SKIP LOCKED
 ), picked AS MATERIALIZED (
     SELECT * FROM oldest UNION ALL SELECT * FROM others
 ), judged AS MATERIALIZED (
-    SELECT picked.*, {suspended} IS NOT NULL AS stopped FROM picked
+    SELECT id, message_id, reverse_path, header, due_at, {suspended} IS NOT NULL AS stopped FROM picked
 ), numbered AS (
     SELECT id, message_id, reverse_path,
            min(place) OVER (PARTITION BY message_id, reverse_path, header) AS first
@@ -154,15 +164,25 @@ WITH lane AS MATERIALIZED (
 ), chosen AS MATERIALIZED (
     SELECT id, first, rank FROM (SELECT *, dense_rank() OVER (ORDER BY first) AS rank FROM numbered) AS n
      WHERE rank <= (SELECT coalesce(spare, rank) FROM room)
-), taken AS (
-    UPDATE outbound_recipients r SET state = 'sending', holder = $1 FROM chosen
-     WHERE r.id = chosen.id AND r.id = ANY (ARRAY (SELECT id FROM chosen))
-    RETURNING r.*, chosen.first
+), beside AS MATERIALIZED (
+    SELECT EXISTS ({release_before}) AS others
+), claimed AS (
+    INSERT INTO outbound_claims (recipient_id, holder) SELECT id, $1 FROM chosen WHERE NOT (SELECT others FROM beside)
+    ON CONFLICT (recipient_id) DO NOTHING
+    RETURNING recipient_id
+), marked AS (
+    UPDATE outbound_recipients r SET state = 'sending', holder = $1
+     WHERE r.id = ANY (ARRAY (SELECT id FROM chosen WHERE (SELECT others FROM beside)))
+    RETURNING r.id
+), taken AS MATERIALIZED (
+    SELECT picked.*, chosen.first, chosen.rank
+      FROM (SELECT recipient_id AS id FROM claimed UNION ALL SELECT id FROM marked) AS got
+      JOIN chosen USING (id) JOIN picked USING (id)
 ), charged AS (
     UPDATE outbound_lanes l
        SET full_at = greatest(l.full_at, statement_timestamp())
-                     + make_interval(secs => (SELECT unit FROM lane) * (SELECT max(rank) FROM chosen))
-     WHERE l.key = $4 AND $7::integer IS NOT NULL AND EXISTS (SELECT FROM chosen)
+                     + make_interval(secs => (SELECT unit FROM lane) * (SELECT max(rank) FROM taken))
+     WHERE l.key = $4 AND $7::integer IS NOT NULL AND EXISTS (SELECT FROM taken)
 ), turned AS (
     UPDATE outbound_destinations SET due_at = statement_timestamp()
      WHERE name = (SELECT name FROM outbound_destinations
@@ -177,6 +197,9 @@ SELECT room.ok, CASE WHEN room.spare < 1 THEN room.wait ELSE 0 END AS wait,
 """
 _PARTS = {
     "suspended": SUSPENDED_FOR.format("picked"),
+    "unclaimed": unclaimed("r"),
+    "recipient": f"{_RECIPIENT.format('r').strip()}, r.address",
+    "release_before": RELEASE_BEFORE,
     "columns": JOB_COLUMNS,
     "sources": JOB_SOURCES,
 }
@@ -185,12 +208,16 @@ TAKE_AND_SLOT = _TAKE.format(ok=_ROOM_FOR_SLOT, slot=_NEW_SLOT, **_PARTS)
 """Claims and takes a slot; to be run while the next hop's row is locked. The parameters: see above."""
 
 _FREE = "DELETE FROM outbound_slots WHERE id = $1 AND relay = $2"
-_LOCK_DESTINATION = "SELECT FROM outbound_destinations WHERE name = $1 FOR NO KEY UPDATE"
-_NEXT_DUE = """
+_FREE_AND_LOCK_DESTINATION = """
+WITH freed AS (DELETE FROM outbound_slots WHERE id = $1 AND relay = $2)
+SELECT FROM outbound_destinations WHERE name = $3 FOR NO KEY UPDATE
+"""
+_NEXT_DUE = f"""
 WITH next AS MATERIALIZED (
     SELECT greatest(
-        coalesce((SELECT due_at FROM outbound_recipients
-                   WHERE destination = $1 AND state IN ('queued', 'deferred') ORDER BY due_at, id LIMIT 1), 'infinity'),
+        coalesce((SELECT r.due_at FROM outbound_recipients r
+                   WHERE r.destination = $1 AND r.state IN ('queued', 'deferred') AND {unclaimed("r")}
+                   ORDER BY r.due_at, r.id LIMIT 1), 'infinity'),
         CASE WHEN $2 > 0 THEN statement_timestamp() + make_interval(secs => $2) ELSE '-infinity' END
     ) AS due_at
 )
@@ -293,9 +320,7 @@ async def _settle(
 ) -> None:
     """Nothing could be taken: give the slot back and tell the destination when to look again."""
     async with database.transaction() as connection:
-        if slot is not None:
-            await connection.execute(_FREE, slot, relay)
-        await connection.execute(_LOCK_DESTINATION, destination)
+        await connection.execute(_FREE_AND_LOCK_DESTINATION, slot, relay, destination)
         await connection.execute(_NEXT_DUE, destination, wait)
 
 

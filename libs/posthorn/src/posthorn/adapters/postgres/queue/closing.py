@@ -14,14 +14,14 @@ from uuid import UUID
 
 from posthorn.adapters.postgres.database import Connection
 
-# One statement, in lock order: each part changes only what the previous one returns.
-_LET_GO = """
-WITH held AS MATERIALIZED (
-    SELECT message_id FROM outbound_messages WHERE message_id = ANY ($1::uuid[]) ORDER BY message_id FOR NO KEY UPDATE
+RELEASE_BODIES = """
+counted_messages AS MATERIALIZED (
+    SELECT message_id FROM outbound_messages WHERE message_id = ANY (ARRAY (SELECT message_id FROM closed))
+     ORDER BY message_id FOR NO KEY UPDATE
 ), counted AS (
     UPDATE outbound_messages o SET open = o.open - closed.recipients
-      FROM held JOIN unnest($1::uuid[], $2::integer[]) AS closed (message_id, recipients) USING (message_id)
-     WHERE o.message_id = held.message_id
+      FROM counted_messages JOIN closed USING (message_id)
+     WHERE o.message_id = counted_messages.message_id
     RETURNING o.message_id, o.open
 ), finished AS MATERIALIZED (
     SELECT id FROM messages WHERE id = ANY (ARRAY (SELECT message_id FROM counted WHERE open = 0)) ORDER BY id FOR NO KEY UPDATE
@@ -32,10 +32,19 @@ WITH held AS MATERIALIZED (
     SELECT segment_id, sum(stored_octets) AS octets FROM dropped WHERE refs = 0 AND segment_id IS NOT NULL GROUP BY segment_id
 ), emptied AS MATERIALIZED (
     SELECT id FROM segments WHERE id = ANY (ARRAY (SELECT segment_id FROM dead)) ORDER BY id FOR NO KEY UPDATE
+), shrunk AS (
+    UPDATE segments s SET live_octets = s.live_octets - dead.octets
+      FROM emptied JOIN dead ON dead.segment_id = emptied.id
+     WHERE s.id = emptied.id
 )
-UPDATE segments s SET live_octets = s.live_octets - dead.octets
-  FROM emptied JOIN dead ON dead.segment_id = emptied.id
- WHERE s.id = emptied.id
+"""
+"""Parts of a statement after one named ``closed`` (message_id, recipients): what
+``release_bodies`` does. In lock order: each changes only what the previous one returns."""
+_LET_GO = f"""
+WITH closed AS MATERIALIZED (
+    SELECT * FROM unnest($1::uuid[], $2::integer[]) AS c (message_id, recipients)
+), {RELEASE_BODIES}
+SELECT
 """
 _MAKE_DUE = """
 INSERT INTO outbound_destinations (name, due_at)

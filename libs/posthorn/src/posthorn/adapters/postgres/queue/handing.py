@@ -24,6 +24,7 @@ from posthorn.adapters.postgres.queue.claim import (
     TAKE_AND_SLOT,
     as_job,
 )
+from posthorn.adapters.postgres.queue.claimed import HELD
 from posthorn.adapters.postgres.queue.routes import COLUMNS, as_route
 from posthorn.ports.hand_over import Handed, HandOver
 from posthorn.ports.queue import TRANSACTION_RECIPIENTS, Due, Job
@@ -55,7 +56,7 @@ SELECT job.*, route.* FROM (
 ) AS route
 LEFT JOIN (
     SELECT {JOB_COLUMNS} FROM outbound_recipients taken {JOB_SOURCES}
-     WHERE taken.id = ANY ($4::bigint[]) AND taken.holder = $1 AND taken.state = 'sending' AND taken.destination = $3
+     WHERE taken.id = ANY ($4::bigint[]) AND {HELD.format("taken")} AND taken.destination = $3
        AND EXISTS (SELECT FROM outbound_slots WHERE id = $2 AND relay = $1)
 ) AS job ON true
  ORDER BY job.id

@@ -1,11 +1,8 @@
-"""The port Queue on Postgres: outcomes, heartbeats of relays, next hops, and the upkeep of the
-queue.
+"""The port Queue on Postgres: heartbeats of relays, next hops, and the upkeep of the queue.
 
 Theory:
 
-- Claims are in ``claim``, DSNs in ``dsns``, what follows from changed rows in ``closing``.
-- A claimed row names its relay. An outcome counts only while it does, so that what was queued again
-  for a reaped relay is never ended by that relay's late outcome.
+- Claims are in ``claim``, outcomes in ``recording``, DSNs in ``dsns``, what follows from changed rows in ``closing``.
 - A relay is dead once it is reaped, and never lives again under that id; until then it may still
   send a heartbeat. What is held by a relay nobody knows, or that is reaped, is queued again by the
   next reaping: so a claim that overlaps with it is not lost.
@@ -19,12 +16,12 @@ from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
-from posthorn.adapters.postgres.database import Connection, Database, clean_text
+from posthorn.adapters.postgres.database import Database, clean_text
 from posthorn.adapters.postgres.queue import claim as queue_claim
-from posthorn.adapters.postgres.queue import suspensions
-from posthorn.adapters.postgres.queue.closing import make_due, release_bodies
+from posthorn.adapters.postgres.queue import recording, suspensions
+from posthorn.adapters.postgres.queue.claimed import dead_holders, release, unclaimed
+from posthorn.adapters.postgres.queue.closing import release_bodies
 from posthorn.adapters.postgres.queue.dsns import DsnQueue
-from posthorn.model.outbound import QueueState
 from posthorn.ports.queue import (
     ALIVE_SECONDS,
     EXPIRED,
@@ -40,7 +37,7 @@ COUNTED = 10_000
 """Recipients of one state that are counted; of more than these the number is estimated."""
 
 _ALIVE = """
-INSERT INTO relays (id, alive_until) VALUES ($1, clock_timestamp() + make_interval(secs => $2))
+INSERT INTO relays (id, alive_until, claims_apart) VALUES ($1, clock_timestamp() + make_interval(secs => $2), true)
 ON CONFLICT (id) DO UPDATE SET alive_until = excluded.alive_until WHERE relays.buried_at IS NULL
 RETURNING true
 """
@@ -49,64 +46,6 @@ _REAP = "UPDATE relays SET buried_at = now() WHERE buried_at IS NULL AND alive_u
 _FREE_SLOTS = """
 DELETE FROM outbound_slots s WHERE NOT EXISTS (SELECT FROM relays a WHERE a.id = s.relay AND a.buried_at IS NULL)
 """
-# from one holder to the next by the index, not over all that they hold
-_DEAD_HOLDERS = """
-WITH RECURSIVE holders AS (
-    (SELECT holder FROM outbound_recipients WHERE state = 'sending' AND holder IS NOT NULL ORDER BY holder LIMIT 1)
-  UNION ALL
-    SELECT (SELECT r.holder FROM outbound_recipients r WHERE r.state = 'sending' AND r.holder > h.holder ORDER BY r.holder LIMIT 1)
-      FROM holders h WHERE h.holder IS NOT NULL
-)
-SELECT holder FROM holders h
- WHERE holder IS NOT NULL AND NOT EXISTS (SELECT FROM relays a WHERE a.id = h.holder AND a.buried_at IS NULL)
-"""
-_QUEUE_AGAIN = """
-WITH held AS MATERIALIZED (
-    SELECT id FROM outbound_recipients WHERE state = 'sending' AND holder = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE
-)
-UPDATE outbound_recipients r SET state = CASE WHEN r.attempts = 0 THEN 'queued' ELSE 'deferred' END, holder = NULL
- WHERE r.id = ANY (ARRAY (SELECT id FROM held))
-RETURNING r.destination, r.due_at
-"""
-
-# Recipients of one message with the same verdict are tried again together: jitter must not scatter
-# them over transactions.
-_RECORD = """
-WITH held AS MATERIALIZED (
-    SELECT id, message_id, destination, attempts FROM outbound_recipients
-     WHERE id = ANY ($2::bigint[]) AND holder = $1 AND state = 'sending' ORDER BY id FOR NO KEY UPDATE
-), outcome AS MATERIALIZED (
-    SELECT o.*,
-           max(o.retry_in) OVER (PARTITION BY held.message_id, held.destination, held.attempts, o.state, o.status, o.reply) AS pause
-      FROM unnest($2::bigint[], $3::text[], $4::float8[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[])
-           AS o (id, state, retry_in, host, status, reply, tls, notice) JOIN held ON held.id = o.id
-)
-UPDATE outbound_recipients r
-   SET holder = NULL,
-       state = CASE WHEN o.state = 'queued' AND r.attempts > 0 THEN 'deferred' ELSE o.state END,
-       due_at = CASE WHEN o.state = 'deferred' OR o.pause > 0 THEN now() + make_interval(secs => o.pause) ELSE r.due_at END,
-       attempts = r.attempts + CASE WHEN o.state = 'queued' THEN 0 ELSE 1 END,
-       last_attempt_at = CASE WHEN o.state = 'queued' THEN r.last_attempt_at ELSE now() END,
-       last_host = CASE WHEN o.state = 'queued' THEN r.last_host ELSE o.host END,
-       last_status = CASE WHEN o.state = 'queued' AND o.reply = '' THEN r.last_status ELSE o.status END,
-       last_reply = CASE WHEN o.state = 'queued' AND o.reply = '' THEN r.last_reply ELSE o.reply END,
-       last_tls = CASE WHEN o.state = 'queued' THEN r.last_tls ELSE o.tls END,
-       notice = CASE WHEN o.state IN ('queued', 'deferred') THEN coalesce(o.notice, r.notice) ELSE o.notice END,
-       closed_at = CASE WHEN o.state IN ('delivered', 'bounced') AND o.notice IS NULL THEN now() END
-  FROM outcome o
- WHERE r.id = o.id AND r.id = ANY ($2::bigint[])
-RETURNING r.id, r.message_id, r.destination, r.due_at, r.state, r.tenant_id, r.address, r.closed_at IS NOT NULL AS closed
-"""
-_SUPPRESS = """
-INSERT INTO suppressions (tenant_id, address, reason, source, message_id)
-SELECT s.tenant_id, s.address, s.reason, 'bounce', s.message_id
-  FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[]) AS s (tenant_id, address, reason, message_id)
-  JOIN tenants t ON t.id = s.tenant_id
- ORDER BY s.tenant_id, s.address
-   FOR KEY SHARE OF t
-ON CONFLICT (tenant_id, address) DO NOTHING
-"""
-
 _CLOSE_NEXT_HOP = """
 INSERT INTO outbound_lanes AS l (key, failures, closed_until, last_host, last_reply)
 VALUES ($1, 1, clock_timestamp() + make_interval(secs => $2), $3, $4)
@@ -123,11 +62,15 @@ UPDATE outbound_lanes SET failures = 0, closed_until = '-infinity', last_host = 
 
 # NOTIFY (RFC 3461): 0 unsaid, which stands for FAILURE and DELAY; 4 FAILURE; 8 DELAY. A row that
 # expires while its delay notice is still to be told is left for a minute: never both at a time.
+_FIND_LATE = f"""
+SELECT r.id FROM outbound_recipients r
+ WHERE r.state IN ('queued', 'deferred') AND r.closed_at IS NULL AND r.overdue_at <= now() AND {unclaimed("r")}
+ ORDER BY r.overdue_at LIMIT $1 FOR NO KEY UPDATE OF r SKIP LOCKED
+"""
 _SWEEP = f"""
 WITH late AS MATERIALIZED (
-    SELECT id, expires_at <= now() AS over, notice, sender, notify
-      FROM outbound_recipients WHERE state IN ('queued', 'deferred') AND overdue_at <= now()
-     ORDER BY overdue_at LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
+    SELECT r.id, r.expires_at <= now() AS over, r.notice, r.sender, r.notify
+      FROM outbound_recipients r WHERE r.id = ANY ($2::bigint[]) AND {unclaimed("r")}
 ), judged AS MATERIALIZED (
     SELECT id, over AND notice IS NULL AS ended, over AND notice IS NOT NULL AS waits,
            CASE WHEN sender = '' OR notice IS NOT NULL THEN NULL
@@ -183,8 +126,16 @@ _FORGET_RELAYS = "DELETE FROM relays WHERE buried_at < now() - interval '1 day'"
 
 # By pairs of state and id, which only ``outbound_recipients_state_idx`` can give in order: whatever
 # the planner believes, no more than the limit is read.
-_MEASURE = """
-SELECT s.state, n.counted,
+_MEASURE = f"""
+WITH claimed AS MATERIALIZED (
+    SELECT r.state, count(*) AS number
+      FROM (SELECT recipient_id FROM outbound_claims LIMIT $1) AS c
+     CROSS JOIN LATERAL (SELECT state FROM outbound_recipients WHERE id = c.recipient_id LIMIT 1) AS r
+     GROUP BY r.state
+)
+SELECT s.state,
+       n.counted + CASE s.state WHEN 'sending' THEN (SELECT coalesce(sum(number), 0) FROM claimed)
+                        ELSE -coalesce((SELECT number FROM claimed c WHERE c.state = s.state), 0) END AS counted,
        CASE WHEN n.counted >= $1 THEN (
            SELECT c.reltuples * coalesce(p.most_common_freqs[array_position(p.most_common_vals::text::text[], s.state)], 0)
              FROM pg_class c
@@ -193,7 +144,8 @@ SELECT s.state, n.counted,
        ) END AS estimated,
        extract(epoch FROM now() - (
            SELECT first.created_at
-             FROM (SELECT r.state, r.created_at FROM outbound_recipients r WHERE (r.state, r.id) > (s.state, 0::bigint)
+             FROM (SELECT r.state, r.created_at FROM outbound_recipients r
+                    WHERE (r.state, r.id) > (s.state, 0::bigint) AND {unclaimed("r")}
                     ORDER BY r.state, r.id LIMIT 1) AS first
             WHERE first.state = s.state
        ))::float8 AS age
@@ -227,14 +179,13 @@ class PostgresQueue:
         async with self._database.transaction() as connection:
             await connection.execute(_LEAVE, relay)
             await connection.execute("DELETE FROM outbound_slots WHERE relay = $1", relay)
-            await _queue_again(connection, [relay])
+            await release(connection, [relay])
 
     async def reap(self) -> int:
         async with self._database.transaction() as connection:
             await connection.execute(_REAP)
             await connection.execute(_FREE_SLOTS)
-            dead = [row["holder"] for row in await connection.fetch(_DEAD_HOLDERS)]
-            return await _queue_again(connection, dead)
+            return await release(connection, await dead_holders(connection))
 
     # Claims
 
@@ -261,20 +212,7 @@ class PostgresQueue:
     # Outcomes
 
     async def record(self, relay: UUID, outcomes: Sequence[Outcome]) -> set[int]:
-        told = {outcome.job: outcome for outcome in outcomes}
-        if not told:
-            return set()
-        columns = (list(column) for column in zip(*map(_columns, told.values()), strict=True))
-        async with self._database.transaction() as connection:
-            rows: list[Any] = await connection.fetch(_RECORD, relay, *columns)
-            await release_bodies(connection, (row["message_id"] for row in rows if row["closed"]))
-            await _suppress(
-                connection,
-                [(row, told[row["id"]].suppress) for row in rows if told[row["id"]].suppress],
-            )
-            waiting = (row for row in rows if row["state"] in ("queued", "deferred"))
-            await make_due(connection, ((row["destination"], row["due_at"]) for row in waiting))
-        return {row["id"] for row in rows}
+        return await recording.record(self._database, relay, outcomes)
 
     async def pending_dsns(self, limit: int) -> Sequence[PendingDsn]:
         return await self._dsns.pending_dsns(limit)
@@ -301,7 +239,10 @@ class PostgresQueue:
 
     async def sweep_overdue(self, delay_notices: bool, limit: int) -> Swept:
         async with self._database.transaction() as connection:
-            rows: list[Any] = await connection.fetch(_SWEEP, delay_notices, limit)
+            late = [row["id"] for row in await connection.fetch(_FIND_LATE, limit)]
+            if not late:
+                return Swept(0, [])
+            rows: list[Any] = await connection.fetch(_SWEEP, delay_notices, late)
             await release_bodies(connection, (row["message_id"] for row in rows if row["closed"]))
         expired = [
             Expired(
@@ -352,43 +293,3 @@ class PostgresQueue:
             if row["state"] in ("queued", "deferred") and row["age"] is not None
         )
         return {**figures, "oldest": max(waiting, default=0.0)}
-
-
-async def _queue_again(connection: Connection, relays: Sequence[UUID]) -> int:
-    if not relays:
-        return 0
-    rows = await connection.fetch(_QUEUE_AGAIN, list(relays))
-    await make_due(connection, ((row["destination"], row["due_at"]) for row in rows))
-    return len(rows)
-
-
-async def _suppress(connection: Connection, bounced: Sequence[tuple[Any, str]]) -> None:
-    entries = {
-        (row["tenant_id"], row["address"]): (clean_text(reason), row["message_id"])
-        for row, reason in bounced
-        if row["tenant_id"] is not None
-    }
-    if entries:
-        tenants, addresses = (list(column) for column in zip(*entries, strict=True))
-        reasons, messages = (list(column) for column in zip(*entries.values(), strict=True))
-        await connection.execute(_SUPPRESS, tenants, addresses, reasons, messages)
-
-
-def _columns(outcome: Outcome) -> tuple[Any, ...]:
-    if outcome.state not in (
-        QueueState.DELIVERED,
-        QueueState.BOUNCED,
-        QueueState.DEFERRED,
-        QueueState.QUEUED,
-    ):
-        raise ValueError(f"{outcome.state.value} is no outcome")
-    return (
-        outcome.job,
-        outcome.state.value,
-        outcome.retry_in,
-        clean_text(outcome.host),
-        clean_text(outcome.status),
-        clean_text(outcome.reply),
-        clean_text(outcome.tls),
-        None if outcome.notice is None else outcome.notice.value,
-    )

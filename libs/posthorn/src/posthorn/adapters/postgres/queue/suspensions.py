@@ -20,6 +20,7 @@ Theory:
 from __future__ import annotations
 
 from posthorn.adapters.postgres.database import Database
+from posthorn.adapters.postgres.queue.claimed import unclaimed
 from posthorn.adapters.postgres.queue.closing import make_due
 from posthorn.ports.queue import SUSPENDED_REPLY
 
@@ -34,18 +35,21 @@ coalesce((SELECT t.id::text FROM tenants t WHERE t.id = {0}.tenant_id AND t.stat
 """
 """The owner whose suspension holds a row of outbound_recipients; null: none."""
 
-_PUT_ASIDE = f"""
+_FIND_DUE = f"""
 WITH due AS MATERIALIZED (
-    SELECT id, message_id, tenant_id FROM outbound_recipients
-     WHERE destination = $1 AND state IN ('queued', 'deferred') AND due_at <= statement_timestamp()
-     ORDER BY due_at, id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
-), stopped AS MATERIALIZED (
-    SELECT * FROM (SELECT id, {SUSPENDED_FOR.format("due")} AS owner FROM due) AS d WHERE owner IS NOT NULL
+    SELECT r.id, r.message_id, r.tenant_id FROM outbound_recipients r
+     WHERE r.destination = $1 AND r.state IN ('queued', 'deferred') AND r.due_at <= statement_timestamp()
+       AND {unclaimed("r")}
+     ORDER BY r.due_at, r.id LIMIT $2 FOR NO KEY UPDATE OF r SKIP LOCKED
 )
+SELECT * FROM (SELECT id, {SUSPENDED_FOR.format("due")} AS owner FROM due) AS d WHERE owner IS NOT NULL
+"""
+_PUT_ASIDE = f"""
 UPDATE outbound_recipients r
    SET state = 'held', suspended_for = stopped.owner, suspended_at = now(),
        last_status = '{_STATUS}', last_reply = $3
-  FROM stopped WHERE r.id = stopped.id AND r.id = ANY (ARRAY (SELECT id FROM stopped))
+  FROM unnest($1::bigint[], $2::text[]) AS stopped (id, owner)
+ WHERE r.id = stopped.id AND r.id = ANY ($1::bigint[]) AND {unclaimed("r")}
 """
 
 # from one owner to the next by the index, not over all that is held for them
@@ -88,8 +92,11 @@ RETURNING r.destination, r.due_at
 async def put_aside(database: Database, destination: str) -> None:
     """Hold recipients of suspended owners that are due at the destination, as many as one
     statement should change."""
-    async with database.session() as connection:
-        await connection.execute(_PUT_ASIDE, destination, _AT_ONCE, SUSPENDED_REPLY)
+    async with database.transaction() as connection:
+        stopped = await connection.fetch(_FIND_DUE, destination, _AT_ONCE)
+        if stopped:
+            ids, owners = ([row[name] for row in stopped] for name in ("id", "owner"))
+            await connection.execute(_PUT_ASIDE, ids, owners, SUSPENDED_REPLY)
 
 
 async def resume(database: Database, limit: int) -> int:

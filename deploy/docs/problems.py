@@ -17,6 +17,7 @@ _WHAT_TO_DO = {
     "forbidden": "Use a key whose role and tenant allow the operation ([rights](../concepts/tenants.md#roles)).",
     "not-found": "Check the path and the name. What belongs to another tenant is answered the same way.",
     "method-not-allowed": "Use a method that the header `Allow` names.",
+    "cross-site": "Browsers: make the request from a page of the same origin. Programs: show a key instead of the cookie.",
     "timeout": "Send the body again, faster or in smaller pieces.",
     "conflict": "Something else stands in the way; the detail names it.",
     "idempotency-key-in-use": "Wait for `Retry-After`, then repeat: the answer of the first request will be returned.",

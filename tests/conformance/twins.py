@@ -362,7 +362,9 @@ class NoAppPasswords:
     async def ended(self, proofs: Collection[Proof]) -> dict[Proof, Ending]:
         raise AssertionError("the POP3 service asks its maildrops")
 
-    async def app_password(self, account: int, key_hash: bytes, scope: str) -> bool:
+    async def app_password(
+        self, account: int, key_hash: bytes, scope: str, client: str = ""
+    ) -> bool:
         return False
 
     async def owns(self, account: int, address: Address) -> bool:

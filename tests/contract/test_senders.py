@@ -11,7 +11,9 @@ import pytest
 
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.directory.senders import PostgresSenders
+from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.ports.access import Ending, LoginCheck, Proof
 from posthorn.ports.accounts import AccountState
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.sending import Limits
@@ -113,6 +115,42 @@ async def test_an_app_password_is_good_for_its_account_and_scopes(
     assert not await senders.app_password(alice, digest, "pop3")
     assert not await senders.app_password(bob, digest, "smtp")
     assert not await senders.app_password(alice, hashlib.sha256(b"phap_other").digest(), "smtp")
+
+
+async def test_an_app_password_may_expire_and_hold_for_networks(
+    senders: PostgresSenders, seed: DatabaseSeed
+) -> None:
+    alice = await seed.account("alice@example.test")
+    digest = await _app_password(seed, alice, "phap_one", "smtp")
+    proof = Proof(alice, app_password=digest, scope="smtp")
+
+    maildrops = PostgresMaildrops(seed.database)
+
+    async def good(client: str = "192.0.2.1") -> bool:
+        allowed = await senders.app_password(alice, digest, "smtp", client)
+        # the statement of a login by POP3 or IMAP says the same
+        check = LoginCheck((), digest, "smtp", client)
+        known = await maildrops.login("alice@example.test", b"", check)
+        assert known is not None
+        assert known.findings is not None
+        assert (known.findings.app_password_age is not None) == allowed
+        return allowed
+
+    await seed.rows("UPDATE app_passwords SET networks = '{192.0.2.0/24,2001:db8::/32}'")
+    for client in ("192.0.2.7", "::ffff:192.0.2.7", "2001:db8::7%eth0"):
+        assert await good(client), client
+    for client in ("198.51.100.1", "2001:db9::7", "::1", "", "unknown"):
+        assert not await good(client), client
+    await seed.rows("UPDATE app_passwords SET last_used_at = NULL")
+    assert await good("::ffff:192.0.2.7")
+    (row,) = await seed.rows("SELECT last_used_address, last_used_protocol FROM app_passwords")
+    assert tuple(row) == ("192.0.2.7", "smtp")
+    await seed.rows("UPDATE app_passwords SET expires_at = now() + interval '1 hour'")
+    assert await good()
+    assert await senders.ended([proof]) == {}
+    await seed.rows("UPDATE app_passwords SET expires_at = now()")
+    assert not await good()
+    assert await senders.ended([proof]) == {proof: Ending.CHANGED}
 
 
 async def test_use_is_noted_once_a_minute(senders: PostgresSenders, seed: DatabaseSeed) -> None:

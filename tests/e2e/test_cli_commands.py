@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import imaplib
 import json
 import re
 import smtplib
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 from uuid import uuid4
 
@@ -364,6 +366,74 @@ def test_keys_do_what_their_role_says(shell: CommandLine, system: System, domain
     assert refused.err.startswith("posthorn: ")
     shell.run(f"key delete {number} --yes")
     await_that("the key is refused", lambda: reader.attempt("domain list").status == 4)
+
+
+def test_the_holder_of_an_account(shell: CommandLine, system: System, address: str) -> None:
+    domain = address.partition("@")[2]
+    shell.run(f"domain set {domain} --undelete-days 7")
+    url = f"http://127.0.0.1:{system.ports['API']}"
+    holder = CommandLine(
+        {**shell.environment, "HOME": f"{shell.environment['HOME']}/holder"}, shell.used
+    )
+    first, second = "correct horse battery\n", "another horse battery\n"
+    assert holder.attempt(f"login {address} --url {url} --password-file -", "wrong\n").status == 4
+    holder.run(f"login {address} --url {url} --password-file -", first)
+    mine = "--context me"
+    assert holder.run(f"me show {mine} --json").document["account"]["address"] == address
+    made = holder.run(f"me create-app-password tablet --scope pop3 --expires 9d {mine}").out.strip()
+    message = shell.run(f"send-test --from {address} --to {address} --subject Mine").out.strip()
+    await_that("the message is there", lambda: len(system.maildrop(address, made).read()) == 1)
+    with imaplib.IMAP4("127.0.0.1", system.ports["IMAP"], timeout=20) as reader:
+        reader.login(address, first.strip())
+    with smtplib.SMTP("127.0.0.1", system.ports["SUBMISSION"], timeout=20) as sender:
+        sender.starttls()
+        sender.login(address, first.strip())
+    seen = {("pop3", "tablet"), ("imap", "-"), ("smtp", "-"), ("api", "-")}
+    await_that(
+        "its sign-ins are shown",
+        lambda: seen <= {(row[1], row[3]) for row in holder.run(f"me sign-ins {mine}").rows},
+    )
+    assert any(row[1] == "pop3" for row in shell.run(f"account sign-ins {address}").rows)
+    ((number, *_),) = holder.run(f"me app-passwords {mine}").rows
+    holder.run(f"me delete-app-password {number} --yes {mine}")
+    protocols = [row[0] for row in holder.run(f"me client-settings {mine}").rows]
+    assert protocols[0] == "imap"
+    assert "EmailTypeIMAP" in holder.run(f"me client-settings --apple {mine}").out
+    assert json.loads(holder.run(f"me qr-code --display-name Carol {mine}").out)[:2] == [1, [1, 1]]
+    assert "INBOX" in [row[0] for row in holder.run(f"me mailboxes {mine}").rows]
+    shell.run(f"message delete {address} {message} --yes")
+    ((deleted, *_),) = holder.run(f"me deleted {mine}").rows
+    assert deleted == message
+    holder.run(f"me undelete {message} {mine}")
+    assert "content.list" not in holder.run(f"me reads {mine}").out
+    shell.run(f"message list {address}")
+    assert "content.list" in holder.run(f"me reads {mine}").out
+    assert holder.run(f"me quarantine {mine}").rows == []
+    assert holder.attempt(f"me release {message} {mine}").status == 3
+    holder.run(
+        f"me set-vacation --subject Away --text-file - --until 14d {mine}", "Back on Monday.\n"
+    )
+    shell.run(f"account create dave@{domain} --password-file -", second)
+
+    def replied() -> bool:
+        shell.run(f"send-test --from dave@{domain} --to {address} --subject 'Are you there'")
+        time.sleep(2)  # several messages get one reply; delivery reads every 10 s who is away
+        return any(
+            b"Subject: Away" in each
+            for each in system.maildrop(f"dave@{domain}", "another horse battery").read()
+        )
+
+    await_that("she is said to be away", replied, timeout=60)
+    assert holder.run(f"me set-vacation --off {mine} --json").document["subject"] == "Away"
+    assert holder.run(f"me vacation {mine} --json").document["enabled"] is False
+    holder.run("logout")
+    assert holder.attempt(f"me show {mine}").status == 2
+    holder.run(f"login {address} --url {url} --password-file - --no-use", first)
+    (file := Path(shell.environment["HOME"]) / "first").write_text(first)
+    holder.run(f"me password --current-file {file} --password-file - {mine}", second)
+    await_that("the session ends", lambda: holder.attempt(f"me show {mine}").status == 4)
+    link = shell.run("key login-link").out.strip()
+    assert link.startswith(f"{url}/console/login#link=")
 
 
 def test_audit(shell: CommandLine, domain: str) -> None:

@@ -37,6 +37,7 @@ from posthorn.runtime.ids import new_id
 from posthorn.runtime.passwords import Passwords, password_slots
 from posthorn.runtime.secret_box import SecretBox
 from posthorn.runtime.settings import PostgresSettings
+from posthorn.runtime.sign_ins import SignInRecorder
 from posthorn_api.app import create_app
 from posthorn_api.auth.tokens import Tokens
 from posthorn_api.bulk.service import BulkImportService
@@ -99,6 +100,7 @@ class Api:
     digests: DigestService
     late: OverNats
     defence: DefenceService
+    sign_ins: SignInRecorder
     keys: dict[str, str] = field(default_factory=dict)
     _idle: list[asyncpg.Connection] = field(default_factory=list)
 
@@ -284,7 +286,7 @@ async def running_api(
                         services.dns,
                         services.digests,
                     )
-                    more = late, services.defence
+                    more = late, services.defence, built.sign_ins
                     api = Api(
                         url, client, database_url, health, *pending, late.events, dns, *parts, *more
                     )
@@ -293,6 +295,7 @@ async def running_api(
                     finally:
                         await api.close()
         finally:
+            await built.sign_ins.close()
             await reader.close()
             passwords.close()
 

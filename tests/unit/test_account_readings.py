@@ -30,7 +30,9 @@ class _Senders:
             1, address, "x.test", UUID(int=1), "hash", AccountState.ACTIVE, (), none, none, none
         )
 
-    async def app_password(self, account: int, _digest: bytes, scope: str) -> bool:
+    async def app_password(
+        self, account: int, _digest: bytes, scope: str, client: str = ""
+    ) -> bool:
         await self._note(f"{scope} password of {account}")
         return self.has_password
 
@@ -56,7 +58,7 @@ def _made() -> tuple[_Senders, _Clock, AccountReadings]:
 async def _session(readings: AccountReadings) -> tuple[Any, bool]:
     reading, credentials = await readings.read("a@x.test")
     assert credentials is not None
-    return reading, await readings.has_app_password(reading, 1, b"digest", "smtp")
+    return reading, await readings.has_app_password(reading, 1, b"digest", "smtp", "192.0.2.1")
 
 
 async def test_sessions_of_an_account_share_each_question_of_a_period() -> None:
@@ -66,9 +68,12 @@ async def test_sessions_of_an_account_share_each_question_of_a_period() -> None:
     later = await _session(readings)
     assert senders.asked == {"credentials a@x.test": 1, "smtp password of 1": 1}
     assert {id(reading.owned) for reading, _ in at_once} == {id(later[0].owned)}
+    # another client is another question: the password may hold for networks
+    assert await readings.has_app_password(later[0], 1, b"digest", "smtp", "192.0.2.2")
+    assert senders.asked["smtp password of 1"] == 2
     clock.now += 0.001
     reading, _ = await _session(readings)
-    assert senders.asked == {"credentials a@x.test": 2, "smtp password of 1": 2}
+    assert senders.asked == {"credentials a@x.test": 2, "smtp password of 1": 3}
     assert reading.read_at == clock.now
     assert reading.owned is not later[0].owned
 
@@ -90,7 +95,7 @@ async def test_a_fault_is_told_to_all_who_wait_and_not_kept() -> None:
     reading, _ = await readings.read("a@x.test")
     senders.is_down = True
     with pytest.raises(Unavailable):
-        await readings.has_app_password(reading, 1, b"digest", "smtp")
+        await readings.has_app_password(reading, 1, b"digest", "smtp", "192.0.2.1")
     senders.is_down = False
-    assert await readings.has_app_password(reading, 1, b"digest", "smtp")
+    assert await readings.has_app_password(reading, 1, b"digest", "smtp", "192.0.2.1")
     assert senders.asked == {"credentials a@x.test": 2, "smtp password of 1": 2}

@@ -271,7 +271,9 @@ class Down:
     async def none_ended(self, proofs: Collection[Proof]) -> dict[Proof, Ending]:
         return {}
 
-    async def app_password(self, account: int, key_hash: bytes, scope: str) -> bool:
+    async def app_password(
+        self, account: int, key_hash: bytes, scope: str, client: str = ""
+    ) -> bool:
         raise Unavailable("postgres", "down")
 
     async def owns(self, account: int, address: Address) -> bool:

@@ -61,6 +61,7 @@ def test_every_operation_that_shows_content_is_marked_as_such() -> None:
     }
     assert reading - marked == {
         "listContentAccess",
+        "listSignIns",
         "listMailboxes",
         "listAppPasswords",
         "getAccountFilterPolicy",

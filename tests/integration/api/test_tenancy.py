@@ -76,6 +76,23 @@ EXAMPLES: dict[str, Example] = {
     "deleteLogin": Example(ANYONE, hides=None),
     "createLoginLink": Example(PLATFORM, hides=None),
     "getMe": Example(ANYONE, hides=None),
+    "changeMyPassword": Example(ACCOUNT, body={"current_password": "x", "password": "long enough"}),
+    "listMyAppPasswords": Example(ACCOUNT),
+    "createMyAppPassword": Example(ACCOUNT, body={"name": "phone", "scopes": ["imap"]}),
+    "deleteMyAppPassword": Example(
+        ACCOUNT, "/v1/me/app-passwords/00000000-0000-7000-8000-000000000009"
+    ),
+    "listMySignIns": Example(ACCOUNT),
+    "listMyReads": Example(ACCOUNT),
+    "getMyClientSettings": Example(ACCOUNT),
+    "createMySetUpCode": Example(ACCOUNT, body={}),
+    "listMyMailboxes": Example(ACCOUNT),
+    "listMyDeletedMessages": Example(ACCOUNT),
+    "undeleteMyMessage": Example(ACCOUNT, "/v1/me/deleted/{message}/undelete"),
+    "listMyQuarantine": Example(ACCOUNT),
+    "releaseMyQuarantined": Example(ACCOUNT, "/v1/me/quarantine/{withheld}/release"),
+    "getMyVacation": Example(ACCOUNT),
+    "setMyVacation": Example(ACCOUNT, body={"enabled": False, "subject": "s", "text": "t"}),
     "createTenant": Example(PLATFORM, body={"name": "new-{d}"}, hides=None),
     "listTenants": Example(READ, hides=None),
     "getTenant": Example(READ, "/v1/tenants/{tenant}"),
@@ -88,6 +105,7 @@ EXAMPLES: dict[str, Example] = {
     "getApiKey": Example(READ, "/v1/api-keys/{key}"),
     "deleteApiKey": Example(ADMIN, "/v1/api-keys/{key}"),
     "listAudit": Example(READ, "/v1/audit", hides=None),
+    "listSignIns": Example(READ, "/v1/accounts/alice@{d}/sign-ins"),
     "listContentAccess": Example(READ, "/v1/accounts/alice@{d}/content-access"),
     "importAccounts": Example(
         ADMIN, body='{"address": "i@{d}", "password": "correct horse"}', hides=None

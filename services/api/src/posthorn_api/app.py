@@ -50,6 +50,8 @@ from posthorn_api.mailboxes import message_routes as mail_routes
 from posthorn_api.mailboxes import routes as mailbox_routes
 from posthorn_api.mailboxes import structure_routes
 from posthorn_api.mailboxes.service import MailboxService
+from posthorn_api.me import routes as me_routes
+from posthorn_api.me.service import MeService
 from posthorn_api.quarantine import routes as quarantine_routes
 from posthorn_api.quarantine.service import QuarantineService
 from posthorn_api.queue import routes as queue_routes
@@ -71,6 +73,7 @@ from posthorn_api.webhooks.service import WebhookService
 ROUTERS = (
     login_routes.login,
     login_routes.known,
+    me_routes.me,
     tenancy_routes.tenants,
     tenancy_routes.api_keys,
     directory_routes.domains,
@@ -110,6 +113,7 @@ class Services:
     """The services behind the operations."""
 
     logins: LoginService
+    me: MeService
     directory: DirectoryService
     mailboxes: MailboxService
     transfers: TransferService

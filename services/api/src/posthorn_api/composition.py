@@ -127,6 +127,7 @@ async def start(process: Process) -> None:
         oidc_login=oidc_login,
         wake_webhooks=sender.wake,
     )
+    stack.push_async_callback(built.sign_ins.close)
     services = built.services
     reading = _Reading(
         PostgresEventCheckpoint(database), PostgresStatistics(database), dispatch, sender

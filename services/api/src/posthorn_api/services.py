@@ -13,6 +13,7 @@ from posthorn.adapters.postgres.access.api_keys import PostgresApiKeys
 from posthorn.adapters.postgres.access.audit import PostgresAudit
 from posthorn.adapters.postgres.access.browser_sessions import PostgresBrowserSessions
 from posthorn.adapters.postgres.access.idempotency import PostgresIdempotency
+from posthorn.adapters.postgres.access.sign_ins import PostgresSignIns
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.directory.administration import PostgresAdministration
 from posthorn.adapters.postgres.directory.app_passwords import PostgresAppPasswords
@@ -22,6 +23,7 @@ from posthorn.adapters.postgres.directory.filter_policies import PostgresFilterP
 from posthorn.adapters.postgres.directory.forward_targets import PostgresForwardTargets
 from posthorn.adapters.postgres.directory.senders import PostgresSenders
 from posthorn.adapters.postgres.directory.tenants import PostgresTenants
+from posthorn.adapters.postgres.directory.vacations import PostgresVacations
 from posthorn.adapters.postgres.events.statistics import PostgresStatistics
 from posthorn.adapters.postgres.events.webhooks import PostgresWebhooks
 from posthorn.adapters.postgres.imap.view import PostgresMailboxView
@@ -50,6 +52,7 @@ from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.postmasters import Postmasters
 from posthorn.runtime.secret_box import SecretBox
 from posthorn.runtime.settings import LoginLimitSettings
+from posthorn.runtime.sign_ins import SignInRecorder
 from posthorn_api.app import Services
 from posthorn_api.auth.account_logins import AccountLogins
 from posthorn_api.auth.tokens import Tokens
@@ -69,6 +72,7 @@ from posthorn_api.http.rate_limit import RateLimit
 from posthorn_api.login.oidc import OidcLogin
 from posthorn_api.login.service import LoginService
 from posthorn_api.mailboxes.service import MailboxService
+from posthorn_api.me.service import MeService
 from posthorn_api.pending import Pending, PendingEvents
 from posthorn_api.quarantine.service import QuarantineService
 from posthorn_api.queue.service import QueueService
@@ -151,6 +155,7 @@ class Built:
     idempotency: PostgresIdempotency
     administration: PostgresAdministration
     sessions: PostgresBrowserSessions
+    sign_ins: SignInRecorder
 
 
 def build(
@@ -192,7 +197,11 @@ def build(
         account_limits=sending_limits.account,
     )
     credentials = CredentialService(
-        PostgresDkimKeys(database), PostgresAppPasswords(database), secret_box, generate
+        PostgresDkimKeys(database),
+        PostgresAppPasswords(database),
+        secret_box,
+        generate,
+        PostgresSignIns(database),
     )
     queue = QueueService(
         PostgresQueueAdministration(database),
@@ -214,9 +223,19 @@ def build(
     classifications = PostgresClassifications(database, late.hints.announce)
     quarantine = PostgresQuarantine(database, announce=late.hints.announce)
     sessions, verifier = PostgresBrowserSessions(database), tokens(tenants)
-    logins = AccountLogins(options.login_limits, PostgresSenders(database), throttle, passwords)
+    sign_ins = SignInRecorder(PostgresSignIns(database))
+    logins = AccountLogins(
+        options.login_limits, PostgresSenders(database), throttle, passwords, sign_ins
+    )
+    login = LoginService(sessions, logins, None if verifier is None else oidc_login(verifier))
+    withheld = QuarantineService(quarantine, bodies, late.events)
     services = Services(
-        logins=LoginService(sessions, logins, None if verifier is None else oidc_login(verifier)),
+        logins=login,
+        me=MeService(
+            *(directory, logins, login, withheld),
+            PostgresVacations(database),
+            options.presence,
+        ),
         directory=directory,
         mailboxes=MailboxService(
             account_mail,
@@ -268,7 +287,7 @@ def build(
         ),
         filtering=filtering,
         searches=searches,
-        quarantine=QuarantineService(quarantine, bodies, late.events),
+        quarantine=withheld,
         digests=DigestService(
             PostgresDigests(database),
             account_mail,
@@ -299,4 +318,4 @@ def build(
         options.rates,
         sessions,
     )
-    return Built(services, guard, keys, idempotency, administration, sessions)
+    return Built(services, guard, keys, idempotency, administration, sessions, sign_ins)

@@ -13,6 +13,7 @@ from posthorn.adapters.nats.correspondents import NatsCorrespondentsServer
 from posthorn.adapters.nats.dead_letters import NatsDeadLetters
 from posthorn.adapters.nats.events import NatsEvents
 from posthorn.adapters.nats.hand_over import NatsLiveRelays
+from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
 from posthorn.adapters.nats.installation import DirectoryMark
 from posthorn.adapters.nats.mailbox_hints import NatsMailboxHints
@@ -22,6 +23,7 @@ from posthorn.adapters.nats.strays import NatsStrays
 from posthorn.adapters.nats.unscanned import NatsUnscanned
 from posthorn.adapters.postgres.database import connect as connect_postgres
 from posthorn.adapters.postgres.directory.dkim_keys import PostgresDkimKeys
+from posthorn.adapters.postgres.directory.vacations import PostgresVacationReplies
 from posthorn.adapters.postgres.installation import PostgresInstallation
 from posthorn.adapters.postgres.leader import Leadership
 from posthorn.adapters.postgres.mailboxes.bayes import PostgresBayes
@@ -32,6 +34,7 @@ from posthorn.adapters.postgres.mailboxes.segments import PostgresSegmentCatalog
 from posthorn.adapters.postgres.mailboxes.training import PostgresTraining
 from posthorn.adapters.postgres.mailboxes.upkeep import PostgresMailboxUpkeep
 from posthorn.adapters.postgres.queue.enqueue import QueuePolicy
+from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
 from posthorn.adapters.postgres.replication import ReplicationWatch
 from posthorn.model.streams import RETRY_CONSUMER
 from posthorn.ports.blobs import Blobs
@@ -60,6 +63,7 @@ from posthorn_delivery.settings import DeliverySettings
 from posthorn_delivery.trainer import Trainer
 from posthorn_delivery.training_points import TrainingPoints
 from posthorn_delivery.unscanned_mover import UnscannedMover
+from posthorn_delivery.vacations import VacationReplier
 
 RETRIES_BUFFERED = 16
 """Messages of the retry lane in flight in one process."""
@@ -100,6 +104,13 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
     expansions = PostgresExpansions(database, policy, quarantine_days=days, announce=announce)
     expander = Expander(expansions, rewriting=rewriting, notifier=notifier, events=events)
     handing = Handing(await enter(NatsLiveRelays(nats)))
+    vacations = VacationReplier(
+        PostgresVacationReplies(database),
+        NatsIngest(nats),
+        blobs,
+        PostgresThrottle(database),
+        new_id=new_id,
+    )
     deliverer = Deliverer(
         mailboxes,
         blobs,
@@ -114,6 +125,7 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
         handing=handing,
         on_expansion=expander.kick,
         points=TrainingPoints(PostgresBayes(database), blobs).points,
+        on_delivered=vacations.note,
     )
     for part, probe in {
         "nats": source.probe,
@@ -161,6 +173,7 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
     trainer = Trainer(PostgresTraining(database), bodies)
     await process.task(_training(guard, trainer), "training")
     await process.task(expander.run(), "expander")
+    await process.task(vacations.run(), "automatic replies")
     await process.task(repairer.run(), "repair")
     await process.task(mover.run(), "unscanned messages")
     consumer = Consumer(

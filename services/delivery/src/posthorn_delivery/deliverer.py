@@ -16,7 +16,7 @@ Rules:
 - A message sent in the name of a local domain is signed (DKIM) once, before it is queued. When the
   keys of its domain cannot be decrypted, it alone waits, in the retry lane.
 - What an account submits is copied into its Sent, if it wants that, in the same transaction.
-- Relays are notified and events are recorded after the commit: neither can undo or delay it.
+- Relays are notified and events recorded after the commit: neither can undo or delay it.
 - Everything may happen twice, since an acknowledgement may be lost at any point: blob keys and
   delivery ids are stable, and Postgres is asked which ids are delivered already before anything is
   placed. Bodies of a few messages are stored meanwhile.
@@ -37,7 +37,7 @@ import structlog
 from prometheus_client import Counter, Histogram
 
 from posthorn.model.authority import admitted
-from posthorn.model.envelope import RecordError, decode_record
+from posthorn.model.envelope import Envelope, RecordError, decode_record
 from posthorn.ports.blobs import Blobs
 from posthorn.ports.clock import Clock
 from posthorn.ports.errors import Unavailable
@@ -47,7 +47,7 @@ from posthorn.ports.mailboxes import Mailboxes, Resolution
 from posthorn.ports.notifications import Notifier
 from posthorn.ports.signing import Signer
 from posthorn.runtime.json_bytes import loads
-from posthorn_delivery.filing import Points, authors_of, count, file_copies
+from posthorn_delivery.filing import Filing, Points, authors_of, count, file_copies
 from posthorn_delivery.handing import Handing
 from posthorn_delivery.in_flight import Group, InFlight, Item
 from posthorn_delivery.isolate import NAK_SECONDS, Isolator, Stopping
@@ -99,8 +99,8 @@ class Deliverer:
     ``compress`` makes a zstd frame of a body, ``frame`` of a header, or is None; ``new_id`` makes
     UUIDv7s. ``rewriting``: SRS keys,
     the current one first; without them forwarded messages get the null reverse-path; without a
-    signer nothing is signed. ``on_expansion`` is called when an alias was queued for expansion;
-    ``points`` returns what accounts' own training adds to scores.
+    signer nothing is signed. ``on_expansion`` is called when an alias was queued for expansion,
+    ``on_delivered`` after each commit; ``points`` returns what accounts' training adds to scores.
     """
 
     def __init__(
@@ -119,6 +119,7 @@ class Deliverer:
         handing: Handing | None = None,
         on_expansion: Callable[[], None] = lambda: None,
         points: Points | None = None,
+        on_delivered: Callable[[Envelope, bytes | None, Filing], None] = lambda *_: None,
         clock: Clock = time.time,
     ) -> None:
         self._mailboxes = mailboxes
@@ -133,6 +134,7 @@ class Deliverer:
         self._on_expansion = on_expansion
         self._placed: OrderedDict[UUID, None] = OrderedDict()
         self._points = points
+        self._on_delivered = on_delivered
         self._new_id = new_id
         self._clock = clock
         self._batches: set[InFlight] = set()
@@ -308,6 +310,7 @@ class Deliverer:
             record_filing(
                 self._events, item.envelope, item.routes.reached, filing.filed, filing.withheld, now
             )
+            self._on_delivered(item.envelope, item.record.body, filing)
             await in_flight.ack(item.delivery, "delivered")
             self._placed[item.envelope.id] = None
             _latency.observe(max(0.0, now - item.envelope.received_at))

@@ -29,6 +29,7 @@ from posthorn.model.filing import (
     shown_author,
 )
 from posthorn.model.filter_decision import Decision
+from posthorn.model.filter_policy import Action
 from posthorn.model.outbound import Outbound, QueueState
 from posthorn.model.verdict import Rule
 from posthorn.ports.filing import FilingFacts, Withheld
@@ -58,6 +59,16 @@ class Filing:
     filed: Mapping[int, Decision] = field(default_factory=dict)
     """Decisions that had a reason, for some of the routes' accounts."""
     withheld: tuple[Withheld, ...] = ()
+
+    @property
+    def wanted(self) -> list[int]:
+        """Accounts that have it in INBOX, not marked as spam."""
+        decisions = {account: self.filed.get(account) for account in self.routes.accounts}
+        return [
+            account
+            for account, decision in decisions.items()
+            if decision is None or decision.action is Action.DELIVER
+        ]
 
 
 def authors_of(

@@ -11,6 +11,7 @@ from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.events import NatsEvents
 from posthorn.adapters.nats.mailbox_hints import NatsMailboxHints
 from posthorn.adapters.postgres.access.scram_store import PostgresScramStore
+from posthorn.adapters.postgres.access.sign_ins import PostgresSignIns
 from posthorn.adapters.postgres.database import connect as connect_postgres
 from posthorn.adapters.postgres.directory.senders import PostgresSenders
 from posthorn.adapters.postgres.imap.folders import PostgresFolders
@@ -31,6 +32,7 @@ from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.process import Process
 from posthorn.runtime.scram_verifiers import ScramVerifiers
 from posthorn.runtime.settings import INLINE_CEILING
+from posthorn.runtime.sign_ins import SignInRecorder
 from posthorn.runtime.tls import Certificate
 from posthorn_imap.context import Backend, ImapContext, Limits
 from posthorn_imap.hints import ProcessHints
@@ -56,6 +58,7 @@ def build(
     passwords: Passwords,
     tokens: MailTokens | None = None,
     scram: ScramStore | None = None,
+    sign_ins: SignInRecorder | None = None,
 ) -> ImapContext:
     """Return the context of all sessions on its backends. ``scram``: used if the settings offer
     it."""
@@ -64,7 +67,8 @@ def build(
     if settings.scram and scram is not None:
         verifiers = ScramVerifiers[ImapAccount](scram, lambda account: account.scram)
     mail_login = MailLogin(
-        "imap", folders.login, settings, passwords, senders, throttle, folders, tokens, verifiers
+        *("imap", folders.login, settings, passwords, senders, throttle, folders, tokens),
+        *(verifiers, sign_ins),
     )
     return ImapContext(
         backend=Backend(folders, view, placing, bodies, ProcessHints(watching.hint)),
@@ -117,6 +121,8 @@ async def start(process: Process[ImapSettings]) -> None:
 
         tokens = MailTokens(settings.mail_trust, fetch)
         await process.task(tokens.keys.run(), "oidc")
+    sign_ins = SignInRecorder(PostgresSignIns(database))
+    stack.push_async_callback(sign_ins.close)
     sessions = build(
         settings,
         folders=folders,
@@ -128,6 +134,7 @@ async def start(process: Process[ImapSettings]) -> None:
         passwords=passwords,
         tokens=tokens,
         scram=PostgresScramStore(database),
+        sign_ins=sign_ins,
     )
     stack.push_async_callback(sessions.watching.close)
     await process.task(_exchange_hints(settings, sessions), "hints")

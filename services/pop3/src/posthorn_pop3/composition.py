@@ -9,6 +9,7 @@ from posthorn.adapters.blobs.segments import SegmentReader
 from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.events import NatsEvents
 from posthorn.adapters.nats.mailbox_hints import NatsMailboxHints
+from posthorn.adapters.postgres.access.sign_ins import PostgresSignIns
 from posthorn.adapters.postgres.database import connect as connect_postgres
 from posthorn.adapters.postgres.directory.senders import PostgresSenders
 from posthorn.adapters.postgres.installation import PostgresInstallation
@@ -24,6 +25,7 @@ from posthorn.runtime.mail_login import MailLogin
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.process import Process
 from posthorn.runtime.read_events import ReadEvents
+from posthorn.runtime.sign_ins import SignInRecorder
 from posthorn.runtime.tls import Certificate
 from posthorn_pop3.login_days import LoginDays
 from posthorn_pop3.metrics import READS_DROPPED
@@ -46,13 +48,15 @@ def build(
     read_events: ReadEvents,
     login_days: LoginDays | None = None,
     tokens: MailTokens | None = None,
+    sign_ins: SignInRecorder | None = None,
 ) -> MaildropService:
     """Return the service on its backends."""
     return MaildropService(
         maildrops=maildrops,
         bodies=bodies,
         mail_login=MailLogin(
-            "pop3", maildrops.login, settings, passwords, senders, throttle, maildrops, tokens
+            *("pop3", maildrops.login, settings, passwords, senders, throttle, maildrops, tokens),
+            sign_ins=sign_ins,
         ),
         read_events=read_events,
         login_days=login_days,
@@ -89,6 +93,8 @@ async def start(process: Process[Pop3Settings]) -> None:
 
         tokens = MailTokens(settings.mail_trust, fetch)
         await process.task(tokens.keys.run(), "oidc")
+    sign_ins = SignInRecorder(PostgresSignIns(database))
+    stack.push_async_callback(sign_ins.close)
     service = build(
         settings,
         maildrops=maildrops,
@@ -99,6 +105,7 @@ async def start(process: Process[Pop3Settings]) -> None:
         read_events=read_events,
         login_days=LoginDays(PostgresPop3Logins(database)),
         tokens=tokens,
+        sign_ins=sign_ins,
     )
     await process.task(service.keep_leases(), "leases")
     await process.task(service.keep_watch(), "watch")

@@ -33,8 +33,8 @@ class AccountReading:
     credentials: asyncio.Future[Credentials | None]
     owned: set[str] = field(default_factory=set)
     """Addresses that were found to be the account's."""
-    app_passwords: dict[bytes, asyncio.Future[bool]] = field(default_factory=dict)
-    """Whether the account has these app passwords, by their SHA-256."""
+    app_passwords: dict[tuple[bytes, str], asyncio.Future[bool]] = field(default_factory=dict)
+    """Whether the account has these app passwords, by their SHA-256 and the client."""
 
 
 class AccountReadings:
@@ -64,14 +64,17 @@ class AccountReadings:
         return known, await asyncio.shield(known.credentials)
 
     async def has_app_password(
-        self, reading: AccountReading, account: int, digest: bytes, scope: str
+        self, reading: AccountReading, account: int, digest: bytes, scope: str, client: str
     ) -> bool:
-        """Return whether the account has an app password. Raises Unavailable."""
-        asked = reading.app_passwords.get(digest)
+        """Return whether the account has an app password that may be used from ``client``, an IP
+        address. Raises Unavailable."""
+        asked = reading.app_passwords.get((digest, client))
         if asked is None or _has_failed(asked):
-            asked = asyncio.ensure_future(self._senders.app_password(account, digest, scope))
+            asked = asyncio.ensure_future(
+                self._senders.app_password(account, digest, scope, client)
+            )
             asked.add_done_callback(_seen)
-            reading.app_passwords[digest] = asked
+            reading.app_passwords[digest, client] = asked
         return await asyncio.shield(asked)
 
 

@@ -29,6 +29,7 @@ from posthorn.ports.access import Ending, Proof
 from posthorn.ports.accounts import AccountState
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.sending import APP_PASSWORD_PREFIX, Credentials, Senders, Throttle
+from posthorn.ports.sign_ins import ACCEPTED
 from posthorn.runtime.familiar_networks import FamiliarNetworkRecorder, client_network_of
 from posthorn.runtime.login_throttle import LoginThrottle
 from posthorn.runtime.oidc.trust import TokenRefused
@@ -47,6 +48,7 @@ from posthorn_smtp_in.transaction import Client, Login
 
 if TYPE_CHECKING:
     from posthorn.runtime.oidc.mailbox_tokens import MailTokens
+    from posthorn.runtime.sign_ins import SignInRecorder
 
 log = structlog.get_logger()
 
@@ -71,7 +73,9 @@ class SmtpAuthenticator:
         throttle: Throttle,
         passwords: Passwords,
         tokens: MailTokens | None = None,
+        sign_ins: SignInRecorder | None = None,
     ) -> None:
+        self._sign_ins = sign_ins
         self.mechanisms = PASSWORD_MECHANISMS + (BEARER_MECHANISMS if tokens else ())
         self._tokens = tokens
         self.login_seconds = settings.submission_login_seconds
@@ -129,7 +133,7 @@ class SmtpAuthenticator:
         if secret.password.startswith(APP_PASSWORD_PREFIX):
             digest = hashlib.sha256(secret.password.encode("utf-8", "surrogateescape")).digest()
             right = await self._senders.app_password(
-                credentials.account if credentials else 0, digest, SCOPE
+                credentials.account if credentials else 0, digest, SCOPE, client.address
             )
             if right and own and credentials is not None:
                 verdict = self._verdict(credentials, client)
@@ -143,6 +147,7 @@ class SmtpAuthenticator:
         familiar = credentials is not None and credentials.network_age is not None
         async with self._throttle.attempt(address, client.address, familiar=familiar) as attempt:
             if attempt.refused:
+                self._note(credentials, client, "throttled")
                 return smtp.LOGIN_THROTTLED, "throttled"
             if not digest:
                 right = await self._passwords.verify(
@@ -154,6 +159,7 @@ class SmtpAuthenticator:
                 verdict = self._verdict(credentials, client)
             if credentials is None or verdict[0] is smtp.LOGIN_FAILED:
                 await attempt.wrong()
+                self._note(credentials, client, verdict[1])
                 return verdict
             return self._entered(
                 Login(credentials, digest, time.monotonic()), client, client_network, *verdict
@@ -173,6 +179,7 @@ class SmtpAuthenticator:
             return smtp.LOGIN_FAILED, "wrong"
         verdict = self._verdict(credentials, client)
         if verdict[0] is smtp.LOGIN_FAILED:
+            self._note(credentials, client, verdict[1])
             return verdict
         login = Login(credentials, b"", time.monotonic(), expires_at=token.expires_at)
         return self._entered(login, client, client_network, *verdict)
@@ -192,10 +199,18 @@ class SmtpAuthenticator:
     ) -> tuple[Reply, str]:
         if reply is smtp.LOGGED_IN:
             client.login = login
+        result = ACCEPTED if reply is smtp.LOGGED_IN else outcome
+        self._note(login.credentials, client, result, login.app_password)
         self._familiar_networks.note(
             login.credentials.account, client_network, login.credentials.network_age
         )
         return reply, outcome
+
+    def _note(
+        self, known: Credentials | None, client: Client, result: str, app_password: bytes = b""
+    ) -> None:
+        if self._sign_ins is not None and known is not None:
+            self._sign_ins.note(known.account, SCOPE, client.address, result, app_password)
 
     def opened(self, session: Revocable) -> None:
         """Watch a session that is logged in, until ``closed``."""
@@ -262,7 +277,7 @@ class SmtpAuthenticator:
             is_same = not login.proof.has_expired(time.time())
         elif login.app_password:
             is_same = await self._readings.has_app_password(
-                reading, new.account, login.app_password, SCOPE
+                reading, new.account, login.app_password, SCOPE, client.address
             )
         else:
             is_same = new.password_hash == old.password_hash

@@ -51,6 +51,7 @@ from posthorn_smtp_in.submission import SubmissionPolicy
 
 if TYPE_CHECKING:
     from posthorn.runtime.oidc.mailbox_tokens import MailTokens
+    from posthorn.runtime.sign_ins import SignInRecorder
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +108,12 @@ def build_submission(
     throttle: Throttle,
     passwords: Passwords,
     tokens: MailTokens | None = None,
+    sign_ins: SignInRecorder | None = None,
 ) -> tuple[ServerContext, SmtpAuthenticator]:
     """Return what the connections of the submission role share, and the authenticator that
     watches their logins."""
     limits = _spool_limits(settings)
-    authenticator = SmtpAuthenticator(settings, senders, throttle, passwords, tokens)
+    authenticator = SmtpAuthenticator(settings, senders, throttle, passwords, tokens, sign_ins)
     policy = SubmissionPolicy(
         settings,
         limits,
@@ -207,10 +209,12 @@ async def start(process: Process[SmtpInSettings]) -> None:
         await stack.enter_async_context(serving(build_mx(settings, backends, tls), grace=grace))
         return
     # only now: the role mx does not pay for the libraries either
+    from posthorn.adapters.postgres.access.sign_ins import PostgresSignIns
     from posthorn.adapters.postgres.database import connect as connect_postgres
     from posthorn.adapters.postgres.directory.senders import PostgresSenders
     from posthorn.adapters.postgres.installation import PostgresInstallation
     from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
+    from posthorn.runtime.sign_ins import SignInRecorder
 
     database = await stack.enter_async_context(connect_postgres(settings, by_key=True))
     process.health.add_check("postgres", database.probe)
@@ -231,6 +235,8 @@ async def start(process: Process[SmtpInSettings]) -> None:
 
         tokens = MailTokens(settings.mail_trust, fetch)
         await process.task(tokens.keys.run(), "oidc")
+    sign_ins = SignInRecorder(PostgresSignIns(database))
+    stack.push_async_callback(sign_ins.close)
     context, authenticator = build_submission(
         settings,
         backends,
@@ -239,6 +245,7 @@ async def start(process: Process[SmtpInSettings]) -> None:
         throttle=PostgresThrottle(database),
         passwords=passwords,
         tokens=tokens,
+        sign_ins=sign_ins,
     )
     await stack.enter_async_context(
         serving_submission(settings, context, authenticator, grace=grace)

@@ -70,6 +70,8 @@ class LoginCheck:
     """SHA-256 of the password, if it has the form of an app password; else empty."""
     scope: str = ""
     """Scope that the app password must have."""
+    client: str = ""
+    """IP address that it must be allowed from."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,14 @@ class AppPassword:
     created_at: datetime
     last_used_at: datetime | None = None
     """Exact to a minute."""
+    expires_at: datetime | None = None
+    """None: never."""
+    networks: tuple[str, ...] = ()
+    """CIDR networks that it may be used from, besides those of the account; empty: any."""
+    last_used_address: str | None = None
+    """IP address of the client that used it last."""
+    last_used_protocol: str | None = None
+    """The scope that it was used for last."""
 
 
 class AppPasswords(Protocol):

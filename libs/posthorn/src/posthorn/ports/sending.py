@@ -80,9 +80,12 @@ class Senders(Protocol):
         them."""
         ...
 
-    async def app_password(self, account: int, key_hash: bytes, scope: str) -> bool:
+    async def app_password(
+        self, account: int, key_hash: bytes, scope: str, client: str = ""
+    ) -> bool:
         """Return whether the account has an app password with this SHA-256 for ``scope``
-        (``smtp``, ``imap`` or ``pop3``); record its use."""
+        (``smtp``, ``imap`` or ``pop3``) that has not expired and may be used from ``client``, an IP
+        address; record its use."""
         ...
 
     async def owns(self, account: int, address: Address) -> bool:

@@ -34,6 +34,7 @@ import structlog
 from posthorn.model.networks import is_within
 from posthorn.ports.access import FamiliarNetworks, LoginCheck, LoginFindings, Proof, digest_of
 from posthorn.ports.sending import APP_PASSWORD_PREFIX, USE_NOTED_SECONDS, Senders, Throttle
+from posthorn.ports.sign_ins import ACCEPTED
 from posthorn.runtime.familiar_networks import FamiliarNetworkRecorder, client_network_of
 from posthorn.runtime.login_throttle import LoginThrottle
 from posthorn.runtime.oidc.trust import TokenRefused
@@ -46,6 +47,7 @@ from posthorn.wire.sasl_scram import ClientFirst, Exchange
 if TYPE_CHECKING:
     from posthorn.runtime.oidc.mailbox_tokens import MailTokens
     from posthorn.runtime.scram_verifiers import ScramVerifiers
+    from posthorn.runtime.sign_ins import SignInRecorder
 
 log = structlog.get_logger()
 
@@ -151,9 +153,11 @@ class MailLogin[A: LoginAccount]:
         networks: FamiliarNetworks,
         tokens: MailTokens | None = None,
         scram: ScramVerifiers[A] | None = None,
+        sign_ins: SignInRecorder | None = None,
     ) -> None:
         """``scope``: what an app password must be for. ``tokens``: None where no issuer's are taken;
-        ``scram``: None where it is not offered."""
+        ``scram``: None where it is not offered; ``sign_ins``: where sign-ins are recorded."""
+        self._sign_ins = sign_ins
         self.tokens = tokens
         self.scram = scram
         self._scope = scope
@@ -179,14 +183,16 @@ class MailLogin[A: LoginAccount]:
         if address and is_own and password.startswith(APP_PASSWORD_PREFIX):
             digest = hashlib.sha256(password.encode("utf-8", "surrogatepass")).digest()
             known = await self._find(
-                address, client_network, replace(check, app_password=digest, scope=self._scope)
+                address,
+                client_network,
+                replace(check, app_password=digest, scope=self._scope, client=client),
             )
-            proof = await self._by_app_password(known, digest)
+            proof = await self._by_app_password(known, digest, client)
         if known is None or proof is None:
             known, proof = await self._by_own_password(
                 address, password, client, client_network, check, is_own=is_own
             )
-        self._admit(known, client, client_network)
+        self._admit(known, client, client_network, proof)
         if self.scram is not None and proof.password:
             self.scram.note(known, password)
         return known, proof
@@ -215,11 +221,11 @@ class MailLogin[A: LoginAccount]:
 
         async with self._login_throttle.attempt_with(address or "", client, look) as attempt:
             if attempt.refused:
-                raise LoginRefused(Refusal.THROTTLED)
+                raise self._refused(known, client, Refusal.THROTTLED)
             right = await self._passwords.verify(known.password_hash if known else None, password)
             if known is None or not right or not is_own:
                 await attempt.wrong()
-                raise LoginRefused(Refusal.WRONG)
+                raise self._refused(known, client, Refusal.WRONG)
         return known, Proof(known.account, digest_of(known.password_hash))
 
     async def begin_scram(self, first: ClientFirst, client: str) -> ScramLogin[A]:
@@ -244,14 +250,15 @@ class MailLogin[A: LoginAccount]:
             login.address or "", login.client, familiar=familiar
         ) as attempt:
             if attempt.refused:
-                raise LoginRefused(Refusal.THROTTLED)
+                raise self._refused(known, login.client, Refusal.THROTTLED)
             answer = login.exchange.finish(response)
             if answer is None or known is None or not login.is_own:
                 await attempt.wrong()
-                raise LoginRefused(Refusal.WRONG)
-        self._admit(known, login.client, login.client_network)
+                raise self._refused(known, login.client, Refusal.WRONG)
+        proof = Proof(known.account, digest_of(known.password_hash))
+        self._admit(known, login.client, login.client_network, proof)
         login.answer = answer
-        return known, Proof(known.account, digest_of(known.password_hash))
+        return known, proof
 
     async def log_in_by_token(self, bearer: Bearer, client: str) -> tuple[A, Proof]:
         """Return the account that a token names, and the proof. Raises LoginRefused,
@@ -267,18 +274,29 @@ class MailLogin[A: LoginAccount]:
         known = await self._find(token.address, client_network)
         if known is None or (bearer.name and _canonical(bearer.name) != token.address):
             raise LoginRefused(Refusal.WRONG)
-        self._admit(known, client, client_network)
-        return known, Proof(known.account, expires_at=token.expires_at)
+        proof = Proof(known.account, expires_at=token.expires_at)
+        self._admit(known, client, client_network, proof)
+        return known, proof
 
-    def _admit(self, known: A, client: str, client_network: bytes) -> None:
+    def _admit(self, known: A, client: str, client_network: bytes, proof: Proof) -> None:
         """Admit whoever showed what the account logs in with. Raises LoginRefused."""
         if not known.active:
-            raise LoginRefused(Refusal.SUSPENDED)
+            raise self._refused(known, client, Refusal.SUSPENDED)
         if not is_within(client, known.networks):
-            raise LoginRefused(Refusal.NETWORK)
+            raise self._refused(known, client, Refusal.NETWORK)
+        self._note(known, client, ACCEPTED, proof.app_password)
         self._familiar_networks.note(known.account, client_network, known.network_age)
 
-    async def _by_app_password(self, known: A | None, digest: bytes) -> Proof | None:
+    def _refused(self, known: A | None, client: str, refusal: Refusal) -> LoginRefused:
+        if known is not None:
+            self._note(known, client, refusal.value)
+        return LoginRefused(refusal)
+
+    def _note(self, known: A, client: str, result: str, app_password: bytes = b"") -> None:
+        if self._sign_ins is not None:
+            self._sign_ins.note(known.account, self._scope, client, result, app_password)
+
+    async def _by_app_password(self, known: A | None, digest: bytes, client: str) -> Proof | None:
         """Return the proof if the account has this app password, and record its use, which it may
         have been a while ago for the last time."""
         if known is None:
@@ -286,16 +304,16 @@ class MailLogin[A: LoginAccount]:
         if (findings := known.findings) is not None:
             age = findings.app_password_age
             is_known = age is not None and (
-                age < USE_NOTED_SECONDS or await self._is_app_password(known, digest)
+                age < USE_NOTED_SECONDS or await self._is_app_password(known, digest, client)
             )
         else:
-            is_known = await self._is_app_password(known, digest)
+            is_known = await self._is_app_password(known, digest, client)
         if not is_known:
             return None
         return Proof(known.account, app_password=digest, scope=self._scope)
 
-    async def _is_app_password(self, known: A, digest: bytes) -> bool:
-        return await self._senders.app_password(known.account, digest, self._scope)
+    async def _is_app_password(self, known: A, digest: bytes, client: str) -> bool:
+        return await self._senders.app_password(known.account, digest, self._scope, client)
 
 
 def _canonical(name: str) -> str | None:

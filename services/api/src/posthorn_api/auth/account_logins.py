@@ -18,11 +18,13 @@ from posthorn.model.networks import is_within
 from posthorn.ports.access import digest_of
 from posthorn.ports.accounts import AccountState
 from posthorn.ports.api_keys import ApiKey, Role
-from posthorn.ports.sending import Senders, Throttle
+from posthorn.ports.sending import Credentials, Senders, Throttle
+from posthorn.ports.sign_ins import ACCEPTED
 from posthorn.runtime.familiar_networks import FamiliarNetworkRecorder, client_network_of
 from posthorn.runtime.login_throttle import LoginThrottle
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.settings import LoginLimitSettings
+from posthorn.runtime.sign_ins import SignInRecorder
 from posthorn.wire.address import AddressError, parse_address
 from posthorn_api.http.problems import Problem
 
@@ -34,8 +36,14 @@ class AccountLogins:
     """Verifies the passwords of accounts."""
 
     def __init__(
-        self, limits: LoginLimitSettings, senders: Senders, throttle: Throttle, passwords: Passwords
+        self,
+        limits: LoginLimitSettings,
+        senders: Senders,
+        throttle: Throttle,
+        passwords: Passwords,
+        sign_ins: SignInRecorder,
     ) -> None:
+        self._sign_ins = sign_ins
         self._senders = senders
         self._passwords = passwords
         self._login_throttle = LoginThrottle(throttle, limits)
@@ -63,6 +71,7 @@ class AccountLogins:
         familiar = known is not None and known.network_age is not None
         async with self._login_throttle.attempt(address, client, familiar=familiar) as attempt:
             if attempt.refused:
+                self._note(known, client, "throttled")
                 raise Problem(429, "too-many-requests", "too many failed logins; try again later")
             if (
                 not await self._passwords.verify(
@@ -70,13 +79,17 @@ class AccountLogins:
                 )
                 or known is None
             ):
+                self._note(known, client, "wrong")
                 await attempt.wrong()
                 raise _wrong()
         if known.state is AccountState.SUSPENDED:
+            self._note(known, client, "suspended")
             raise Problem(403, "forbidden", "the account is suspended")
         if not is_within(client, known.networks):
+            self._note(known, client, "network")
             raise Problem(403, "forbidden", "the account may not be used from your network")
         self._familiar_networks.note(known.account, client_network, known.network_age)
+        self._note(known, client, ACCEPTED)
         number = uuid5(NAMESPACE_URL, f"account:{known.account}")
         caller = ApiKey(
             number,
@@ -87,6 +100,10 @@ class AccountLogins:
             account_id=known.account,
         )
         return caller, digest_of(known.password_hash)
+
+    def _note(self, known: Credentials | None, client: str, result: str) -> None:
+        if known is not None:
+            self._sign_ins.note(known.account, "api", client, result)
 
 
 def _read(credentials: str) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 from urllib.parse import quote
 from uuid import UUID
@@ -9,6 +10,7 @@ from uuid import UUID
 from fastapi import Depends, Path, Request, Response
 
 from posthorn.ports.app_passwords import AppPassword
+from posthorn.ports.sign_ins import SignInDay
 from posthorn_api.credentials.schemas import (
     AppPasswordCreation,
     AppPasswordView,
@@ -16,11 +18,13 @@ from posthorn_api.credentials.schemas import (
     DkimRotation,
     DkimView,
     NewAppPasswordView,
+    SignInView,
 )
 from posthorn_api.credentials.service import CredentialService
 from posthorn_api.directory.service import domain_in
 from posthorn_api.http.guard import receipt
 from posthorn_api.http.operations import (
+    ACCOUNT_LOGIN,
     BODY_PROBLEMS,
     POST_ONLY,
     AddressPath,
@@ -31,7 +35,7 @@ from posthorn_api.http.operations import (
     router,
     service_of,
 )
-from posthorn_api.http.pagination import Cursor, Limit, id_in, page
+from posthorn_api.http.pagination import Cursor, Limit, id_in, number_in, page
 from posthorn_api.http.schemas import Page
 
 dkim = router("DKIM")
@@ -108,7 +112,13 @@ async def create_app_password(
     # What is kept for a repeat is rendered without the password, in the transaction that makes it:
     # no later answer replaces it.
     made, password = await identity.create_app_password(
-        caller, address, body.name, body.scopes, receipt(request, render)
+        caller,
+        address,
+        body.name,
+        body.scopes,
+        receipt(request, render),
+        expires_at=body.expires_at,
+        networks=body.networks,
     )
     return render(made, password)
 
@@ -144,3 +154,30 @@ async def delete_app_password(
     """The password is refused from now on; open sessions stay open."""
     await identity.delete_app_password(caller, address, number)
     return Response(status_code=204)
+
+
+@app_passwords.get(
+    "/v1/accounts/{address:address}/sign-ins",
+    operation_id="listSignIns",
+    summary="List sign-ins to an account.",
+    responses=problems(404),
+    dependencies=[ACCOUNT_LOGIN],
+)
+async def list_sign_ins(
+    address: AddressPath,
+    caller: Caller,
+    identity: Credentials,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[SignInView]:
+    """Of the last 30 days, by any protocol, the latest first; attempts of one kind on one day are
+    one item. New ones appear after a few seconds.
+    """
+    return sign_in_page(await identity.sign_ins(caller, address), limit, cursor)
+
+
+def sign_in_page(found: Sequence[SignInDay], limit: int, cursor: str | None) -> Page[SignInView]:
+    """Return a page of all sign-ins of an account, which are a bounded number."""
+    begin = number_in(cursor) or 0
+    numbered = list(enumerate(found[begin : begin + limit + 1], begin + 1))
+    return page(numbered, limit, lambda each: SignInView.of(each[1]), lambda each: each[0])

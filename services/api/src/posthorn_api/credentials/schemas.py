@@ -6,13 +6,14 @@ from datetime import UTC, datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from posthorn.ports.app_passwords import AppPassword
+from posthorn.ports.sign_ins import SignInDay
 from posthorn.ports.signing import DkimKey
 from posthorn.wire.auth.dkim import record_name, record_strings, record_value
 from posthorn_api.credentials.service import OVERLAP_SECONDS, state_of
-from posthorn_api.http.schemas import Line
+from posthorn_api.http.schemas import Line, Networks
 
 _YEAR = 366 * 86_400
 
@@ -117,6 +118,15 @@ class AppPasswordCreation(BaseModel):
     scopes: Annotated[list[Scope], Field(min_length=1), AfterValidator(_distinct)] = Field(
         description="Protocols for which the password is valid.", examples=[["smtp", "imap"]]
     )
+    expires_at: Annotated[AwareDatetime, Field(strict=False)] | None = Field(
+        None, description="Time of expiry; null: never.", examples=["2036-12-31T00:00:00Z"]
+    )
+    networks: Networks | None = Field(
+        None,
+        description="CIDR networks that the password may be used from, besides what the account allows;"
+        " null: any.",
+        examples=[["192.0.2.0/24"]],
+    )
 
 
 class AppPasswordView(BaseModel):
@@ -127,6 +137,12 @@ class AppPasswordView(BaseModel):
     scopes: list[Scope]
     created_at: datetime
     last_used_at: datetime | None = Field(description="With a precision of one minute.")
+    last_used_address: str | None = Field(description="IP address of the client that used it.")
+    last_used_protocol: Scope | None = Field(description="What it was used for.")
+    expires_at: datetime | None = Field(description="Time of expiry; null: never.")
+    networks: list[str] | None = Field(
+        description="CIDR networks that it may be used from; null: any."
+    )
 
     @classmethod
     def from_app_password(cls, made: AppPassword) -> AppPasswordView:
@@ -137,6 +153,10 @@ class AppPasswordView(BaseModel):
             scopes=list(made.scopes),  # type: ignore[arg-type]
             created_at=made.created_at,
             last_used_at=made.last_used_at,
+            last_used_address=made.last_used_address,
+            last_used_protocol=made.last_used_protocol,  # type: ignore[arg-type]
+            expires_at=made.expires_at,
+            networks=list(made.networks) or None,
         )
 
 
@@ -152,3 +172,34 @@ class NewAppPasswordView(AppPasswordView):
     def shown(cls, made: AppPassword, password: str | None) -> NewAppPasswordView:
         """Show one with its password."""
         return cls(**AppPasswordView.from_app_password(made).model_dump(), password=password)
+
+
+class SignInView(BaseModel):
+    """Sign-ins on one day (UTC) that have protocol, client, credential and result in common."""
+
+    protocol: Literal["imap", "pop3", "smtp", "api"]
+    address: str = Field(description="IP address of the client.")
+    app_password: UUID | None = Field(
+        description="Id of the app password; null: the account's own password, or a token."
+    )
+    app_password_name: str | None
+    result: str = Field(
+        description="accepted, wrong, throttled, suspended, network (not allowed from there) or receive-only."
+    )
+    attempts: int
+    first_at: datetime
+    last_at: datetime
+
+    @classmethod
+    def of(cls, day: SignInDay) -> SignInView:
+        """Show them."""
+        return cls(
+            protocol=day.protocol,  # type: ignore[arg-type]
+            address=day.address,
+            app_password=day.app_password,
+            app_password_name=day.app_password_name,
+            result=day.result,
+            attempts=day.attempts,
+            first_at=day.first_at,
+            last_at=day.last_at,
+        )

@@ -6,20 +6,22 @@ import asyncio
 import hashlib
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.app_passwords import AppPassword, AppPasswords
-from posthorn.ports.errors import Conflict, NotFound
+from posthorn.ports.errors import Conflict, FieldError, NotFound, ValidationFailed
 from posthorn.ports.idempotency import Receipt
 from posthorn.ports.secrets import Encrypter
 from posthorn.ports.sending import APP_PASSWORD_PREFIX
+from posthorn.ports.sign_ins import SignInDay, SignIns
 from posthorn.ports.signing import DkimKey, DkimKeys
 from posthorn.runtime.fair_slots import FairSlots
 from posthorn.runtime.holders import present_holder
 from posthorn.runtime.ids import new_id
-from posthorn_api.directory.service import address_in, domain_in, new_domain_in
+from posthorn_api.directory.service import address_in, domain_in, networks_in, new_domain_in
 
 PUBLISHING_SECONDS = 86_400.0
 """How long a new key waits for its DNS record to be published, where another signs meanwhile."""
@@ -43,8 +45,14 @@ class CredentialService:
     """
 
     def __init__(
-        self, keys: DkimKeys, app_passwords: AppPasswords, encrypter: Encrypter, generate: Generate
+        self,
+        keys: DkimKeys,
+        app_passwords: AppPasswords,
+        encrypter: Encrypter,
+        generate: Generate,
+        sign_ins: SignIns,
     ) -> None:
+        self._sign_ins = sign_ins
         self._keys = keys
         self._app_passwords = app_passwords
         self._encrypter = encrypter
@@ -119,11 +127,18 @@ class CredentialService:
         name: str,
         scopes: Sequence[str],
         receipt: Receipt[AppPassword] | None,
+        *,
+        expires_at: datetime | None = None,
+        networks: Sequence[str] | None = None,
     ) -> tuple[AppPassword, str]:
-        """Make an app password; returns it with the password, which nobody can be told again."""
+        """Make an app password; returns it with the password, which nobody can be told again.
+        ``networks``: those that it may be used from; None: any."""
         canonical = address_in("address", address)
+        if expires_at is not None and expires_at <= datetime.now(UTC):
+            raise ValidationFailed(FieldError("expires_at", "this time is in the past"))
         password = APP_PASSWORD_PREFIX + secrets.token_urlsafe(32)
         new = AppPassword(new_id(), name, tuple(sorted(set(scopes))), datetime.now(UTC))
+        new = replace(new, expires_at=expires_at, networks=networks_in("networks", networks))
         try:
             made = await self._app_passwords.create(
                 caller.tenant, canonical, new, hash_of(password), receipt
@@ -139,6 +154,14 @@ class CredentialService:
         canonical = address_in("address", address)
         try:
             return await self._app_passwords.items(caller.tenant, canonical, after, limit)
+        except NotFound:
+            raise NotFound(f"there is no account {canonical}") from None
+
+    async def sign_ins(self, caller: ApiKey, address: str) -> Sequence[SignInDay]:
+        """List who tried to sign in to an account within 30 days, the latest first."""
+        canonical = address_in("address", address)
+        try:
+            return await self._sign_ins.items(caller.tenant, canonical)
         except NotFound:
             raise NotFound(f"there is no account {canonical}") from None
 

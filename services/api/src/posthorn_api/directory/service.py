@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import ip_network
 from typing import Protocol
 from uuid import UUID
 
@@ -395,24 +395,28 @@ def _with_networks(changes: Mapping[str, object]) -> dict[str, object]:
     values = dict(changes)
     texts = values.get("allowed_networks")
     if isinstance(texts, list):
-        networks: list[IPv4Network | IPv6Network] = []
-        faults: list[FieldError] = []
-        for number, text in enumerate(texts):
-            try:
-                if "%" in text:
-                    raise ValueError("a zone is not allowed")
-                networks.append(ip_network(text))
-            except ValueError as error:
-                faults.append(
-                    FieldError(
-                        f"allowed_networks[{number}]",
-                        f"not a network such as 192.0.2.0/24: {error}",
-                    )
-                )
-        if faults:
-            raise ValidationFailed(*faults)
-        values["allowed_networks"] = list(dict.fromkeys(networks))
+        values["allowed_networks"] = [
+            ip_network(each) for each in networks_in("allowed_networks", texts)
+        ]
     return values
+
+
+def networks_in(field: str, texts: Sequence[str] | None) -> tuple[str, ...]:
+    """Return CIDR networks in canonical form, each once. Raises ValidationFailed."""
+    networks: list[str] = []
+    faults: list[FieldError] = []
+    for number, text in enumerate(texts or ()):
+        try:
+            if "%" in text:
+                raise ValueError("a zone is not allowed")
+            networks.append(str(ip_network(text)))
+        except ValueError as error:
+            faults.append(
+                FieldError(f"{field}[{number}]", f"not a network such as 192.0.2.0/24: {error}")
+            )
+    if faults:
+        raise ValidationFailed(*faults)
+    return tuple(dict.fromkeys(networks))
 
 
 def targets_in(targets: Sequence[str]) -> list[str]:

@@ -90,6 +90,19 @@ class ClientServerView(BaseModel):
     )
 
 
+def client_server_views(presence: Presence) -> list[ClientServerView]:
+    """Show the servers for mail clients."""
+    return [
+        ClientServerView(
+            protocol=each.protocol,
+            host=each.host,
+            port=each.port,
+            security="tls" if each.implicit_tls else "starttls",
+        )
+        for each in client_servers(presence)
+    ]
+
+
 class DomainDnsView(BaseModel):
     """The DNS records that a domain needs."""
 
@@ -114,15 +127,7 @@ class DomainDnsView(BaseModel):
             verified_at=found.domain.verified_at,
             records=[DnsRecordView.from_record(record) for record in found.records],
             mta_sts_policy=None if presence.mta_sts is Mode.NONE else policy_text(presence.policy),
-            client_servers=[
-                ClientServerView(
-                    protocol=each.protocol,
-                    host=each.host,
-                    port=each.port,
-                    security="tls" if each.implicit_tls else "starttls",
-                )
-                for each in client_servers(presence)
-            ],
+            client_servers=client_server_views(presence),
             notes=list(found.notes),
         )
 

@@ -29,6 +29,9 @@ one.
 TAGS = {
     "Sign-in": "Browsers sign in with a key, with the address and password of an account, or at the OpenID Connect issuer,"
     " and get a session as a cookie. Every caller can ask who it is and what it may do.",
+    "Own account": "What the holder of an account does without an administrator: password, app passwords, sign-ins, settings"
+    " for mail clients, deleted and withheld messages, automatic reply, and who read the mail. Callers authenticate as the"
+    " account, by a session or by HTTP Basic.",
     "Tenants": "A tenant owns domains, API keys, webhooks and messages in the queue, and has limits of its own. What belongs"
     " to one tenant is invisible to the others. The tenant `default` always exists.",
     "API keys": "A key authenticates a program or a person to this API. It belongs to a tenant or to the whole platform, has"

@@ -24,6 +24,8 @@ _KEY = {
     "message_content": True,
     "expires_at": "2027-11-23T00:00:00Z",
     "last_used_at": _LATER,
+    "last_used_address": "192.0.2.7",
+    "networks": ["192.0.2.0/24"],
     "created_at": _THEN,
 }
 _DOMAIN = {
@@ -48,7 +50,12 @@ _PASSWORD = {
     "scopes": ["imap", "smtp"],
     "created_at": _THEN,
     "last_used_at": _LATER,
+    "last_used_address": "192.0.2.7",
+    "last_used_protocol": "imap",
+    "expires_at": None,
+    "networks": None,
 }
+_UNUSED = {"last_used_at": None, "last_used_address": None, "last_used_protocol": None}
 _WEBHOOK = {
     "id": _ID,
     "tenant": "acme",
@@ -70,6 +77,13 @@ _ANSWERS: dict[str, dict[str, Any]] = {
     },
     "MeTenantView": {"id": _ID, "name": "acme"},
     "MeAccountView": {"id": 17, "address": "carol@example.org"},
+    "ClientSettingsView": {"address": "carol@example.org", "username": "carol@example.org"},
+    "SetUpCodeView": {
+        "payload": '[1,[1,1],[0,"imap.example.org",993,3,1,"carol@example.org","carol@example.org","phap_…"],'
+        '[[[0,"smtp.example.org",465,3,1,"carol@example.org","phap_…"],["carol@example.org","Carol"]]]]',
+        "app_password": _ID,
+    },
+    "VacationView": {**REQUEST_EXAMPLES["VacationDocument"]},
     "MeView": {
         "kind": "key",
         "name": "deploy",
@@ -98,7 +112,12 @@ _ANSWERS: dict[str, dict[str, Any]] = {
         "updated_at": _LATER,
     },
     "ApiKeyView": _KEY,
-    "NewApiKeyView": {**_KEY, "last_used_at": None, "key": "shown once, here"},
+    "NewApiKeyView": {
+        **_KEY,
+        "last_used_at": None,
+        "last_used_address": None,
+        "key": "shown once, here",
+    },
     "DomainView": _DOMAIN,
     "NewDomainView": {**_DOMAIN},
     "DomainChange": {"catch_all": None, "retention_days": 365, "undelete_days": 14},
@@ -200,7 +219,21 @@ _ANSWERS: dict[str, dict[str, Any]] = {
         "updated_at": _LATER,
     },
     "AppPasswordView": _PASSWORD,
-    "NewAppPasswordView": {**_PASSWORD, "last_used_at": None, "password": "shown once, here"},
+    "SignInView": {
+        "protocol": "imap",
+        "address": "192.0.2.7",
+        "app_password": _ID,
+        "app_password_name": "laptop",
+        "result": "accepted",
+        "attempts": 14,
+        "first_at": _THEN,
+        "last_at": _LATER,
+    },
+    "NewAppPasswordView": {
+        **_PASSWORD,
+        **_UNUSED,
+        "password": "shown once, here",
+    },
     "DkimRecordView": {
         "type": "TXT",
         "name": "ph-20261123-ed5d9e11._domainkey.example.org",

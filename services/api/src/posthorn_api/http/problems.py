@@ -34,6 +34,7 @@ _TYPE = "urn:posthorn:problem:"
 
 _TITLES = {
     "changed": "Precondition failed",
+    "cross-site": "Forbidden for other sites",
     "invalid": "Validation failed",
     "malformed": "Malformed request",
     "idempotency-key-reused": "Idempotency-Key reused",

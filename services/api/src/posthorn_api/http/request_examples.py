@@ -31,6 +31,18 @@ _ACCOUNT = {"address": "carol@example.org", "quota_bytes": 1_000_000_000}
 _ALIAS = {"address": "sales@example.org", "targets": ["carol@example.org"]}
 
 REQUEST_EXAMPLES: dict[str, dict[str, Any]] = {
+    "PasswordChange": {
+        "current_password": "correct horse battery",
+        "password": "another good one",
+    },
+    "SetUpCode": {"name": "phone", "display_name": "Carol"},
+    "VacationDocument": {
+        "enabled": True,
+        "subject": "Away until January",
+        "text": "Thank you for your message. I read it when I am back.",
+        "starts_at": _THEN,
+        "ends_at": "2027-01-04T00:00:00Z",
+    },
     "LoginRequest": {"account": "carol@example.org", "password": "correct horse battery"},
     "TenantCreation": {
         "name": "acme",

@@ -15,6 +15,8 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import structlog
+
 from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.browser_sessions import LINK_SECONDS, LONGEST_SECONDS, BrowserSessions
 from posthorn.ports.errors import NotFound
@@ -23,6 +25,8 @@ from posthorn_api.http.guard import COOKIE, SESSION_PREFIX
 from posthorn_api.http.problems import Problem, unauthorized
 from posthorn_api.login.oidc import OidcLogin
 from posthorn_api.tenants.service import hash_of_key
+
+log = structlog.get_logger()
 
 _ATTRIBUTES = "Path=/; Secure; HttpOnly; SameSite=Strict"
 ENDED_COOKIE = f"{COOKIE}=; {_ATTRIBUTES}; Max-Age=0"
@@ -57,11 +61,11 @@ class LoginService:
         the stored hash of its password."""
         token = SESSION_PREFIX + secrets.token_urlsafe(32)
         try:
-            return SignedIn(
-                await self._sessions.create(hash_of_key(token), caller, password), token
-            )
+            found = await self._sessions.create(hash_of_key(token), caller, password)
         except NotFound as error:
             raise unauthorized(str(error), shown=True) from None
+        log.info("signed in", caller=str(caller.id), name=caller.name, role=caller.role.value)
+        return SignedIn(found, token)
 
     async def by_password(self, account: str, password: str, client: str) -> SignedIn:
         """Sign in as an account. Raises 401, 403, 429."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 from urllib.parse import quote
@@ -216,12 +217,8 @@ async def list_deleted(
     cursor: Cursor = None,
 ) -> Page[DeletedMessageView]:
     """Messages that can be restored within the `undelete_days` of their domain, newest first."""
-    found = await service.deleted(caller, address, _key_in(cursor), limit + 1)
-
-    def view(item: tuple[DeletedKey, DeletedMessage]) -> DeletedMessageView:
-        return DeletedMessageView.from_deleted(item[1])
-
-    return page(found, limit, view, lambda item: _cursor(item[0]))
+    found = await service.deleted(caller, address, deleted_key_in(cursor), limit + 1)
+    return deleted_page(found, limit)
 
 
 @messages.post(
@@ -240,12 +237,24 @@ async def undelete_message(
     return MessageView.from_message(await service.undelete_message(caller, address, message))
 
 
+def deleted_page(
+    found: Sequence[tuple[DeletedKey, DeletedMessage]], limit: int
+) -> Page[DeletedMessageView]:
+    """Return a page of deleted messages, of which one more was asked for."""
+
+    def view(item: tuple[DeletedKey, DeletedMessage]) -> DeletedMessageView:
+        return DeletedMessageView.from_deleted(item[1])
+
+    return page(found, limit, view, lambda item: _cursor(item[0]))
+
+
 def _cursor(key: DeletedKey) -> str:
     moment = key.deleted_at - datetime(1970, 1, 1, tzinfo=UTC)
     return f"{key.message} {key.mailbox} {moment.days} {moment.seconds} {moment.microseconds}"
 
 
-def _key_in(cursor: str | None) -> DeletedKey | None:
+def deleted_key_in(cursor: str | None) -> DeletedKey | None:
+    """Return the key in a cursor of deleted messages. Raises ValidationFailed."""
     text = text_after(cursor)
     if not text:
         return None

@@ -164,6 +164,7 @@ async def create_api_key(
         body.expires_at,
         receipt(request, render),
         message_content=body.message_content,
+        networks=body.networks,
     )
     return render(made, key)
 

@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, BaseModel, Field
 from posthorn.ports.api_keys import ApiKey, Role
 from posthorn.ports.audit import AuditLine
 from posthorn.ports.tenants import Tenant, TenantRules
-from posthorn_api.http.schemas import Count, Hourly, Line, Quota, RequestBody
+from posthorn_api.http.schemas import Count, Hourly, Line, Networks, Quota, RequestBody
 
 RoleName = Literal["platform-admin", "tenant-admin", "read-only", "send-only"]
 TenantStateName = Literal["active", "suspended"]
@@ -135,6 +135,11 @@ class ApiKeyCreation(RequestBody):
         None, description="Time of expiry; null: never.", examples=["2036-12-31T00:00:00Z"]
     )
     message_content: bool | None = Field(None, description=_CONTENT)
+    networks: Networks | None = Field(
+        None,
+        description="CIDR networks that the key may be used from; null: any.",
+        examples=[["192.0.2.0/24"]],
+    )
 
 
 class ApiKeyView(BaseModel):
@@ -147,6 +152,10 @@ class ApiKeyView(BaseModel):
     message_content: bool = Field(description="Whether the key may read the content of mailboxes.")
     expires_at: datetime | None
     last_used_at: datetime | None = Field(description="With a precision of one minute.")
+    last_used_address: str | None = Field(description="IP address of the client that used it.")
+    networks: list[str] | None = Field(
+        description="CIDR networks that the key may be used from; null: any."
+    )
     created_at: datetime
 
     @classmethod
@@ -161,6 +170,8 @@ class ApiKeyView(BaseModel):
             message_content=key.message_content,
             expires_at=key.expires_at,
             last_used_at=key.last_used_at,
+            last_used_address=key.last_used_address,
+            networks=list(key.networks) or None,
             created_at=key.created_at,
         )
 

@@ -17,6 +17,7 @@ from posthorn.ports.errors import FieldError, NotFound, ValidationFailed
 from posthorn.ports.idempotency import Receipt
 from posthorn.ports.tenants import Tenant, TenantRules, Tenants, TenantState
 from posthorn.runtime.ids import new_id
+from posthorn_api.directory.service import networks_in
 
 CONTENT = "content"
 """What the actions begin with by which content of mailboxes is read."""
@@ -83,11 +84,12 @@ class TenantService:
         receipt: Receipt[ApiKey] | None,
         *,
         message_content: bool | None = None,
+        networks: Sequence[str] | None = None,
     ) -> tuple[ApiKey, str]:
         """Make a key; returns it with what is to be shown, which nobody can be told again.
 
         ``message_content``: whether it may read the content of mailboxes; None: where its role is
-        an admin's and the caller may.
+        an admin's and the caller may. ``networks``: those that it may be used from; None: any.
         """
         if caller.role is not Role.PLATFORM_ADMIN and role is Role.PLATFORM_ADMIN:
             raise ValidationFailed(
@@ -110,7 +112,13 @@ class TenantService:
             )
         key = f"ph_{secrets.token_urlsafe(32)}"
         new = ApiKey(
-            new_id(), name, role, caller.tenant, expires_at, message_content=message_content
+            new_id(),
+            name,
+            role,
+            caller.tenant,
+            expires_at,
+            message_content=message_content,
+            networks=networks_in("networks", networks),
         )
         return await self._keys.create(caller.tenant, new, tenant, hash_of_key(key), receipt), key
 

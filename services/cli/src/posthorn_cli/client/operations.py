@@ -23,6 +23,7 @@ from posthorn_cli.client.types import (
     AuditView,
     ClassificationRequest,
     ClassificationView,
+    ClientSettingsView,
     ComplaintView,
     ConfigDocument,
     ConfigOutcome,
@@ -63,6 +64,7 @@ from posthorn_cli.client.types import (
     NewDomainView,
     NewWebhookView,
     Page,
+    PasswordChange,
     QuarantinedView,
     QuarantineRelease,
     QuarantineSelection,
@@ -75,6 +77,9 @@ from posthorn_cli.client.types import (
     RouteView,
     Sending,
     SentView,
+    SetUpCode,
+    SetUpCodeView,
+    SignInView,
     StatsView,
     StatusView,
     StructureView,
@@ -85,6 +90,8 @@ from posthorn_cli.client.types import (
     TenantView,
     TlsFigureView,
     TraceView,
+    VacationDocument,
+    VacationView,
     WebhookChange,
     WebhookCreation,
     WebhookView,
@@ -117,6 +124,134 @@ class Operations(Connection):
     def get_me(self) -> MeView:
         """Get the caller and its rights."""
         return cast("MeView", self._call("GET", "/v1/me"))
+
+    def change_my_password(self, body: PasswordChange) -> None:
+        """Replace your password."""
+        self._call("PUT", "/v1/me/password", body=body)
+
+    def list_my_app_passwords(
+        self, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[AppPasswordView]:
+        """List your app passwords."""
+        return cast(
+            "Page[AppPasswordView]",
+            self._call("GET", "/v1/me/app-passwords", query={"limit": limit, "cursor": cursor}),
+        )
+
+    def create_my_app_password(
+        self, body: AppPasswordCreation, *, idempotency_key: str | None = None
+    ) -> NewAppPasswordView:
+        """Create an app password of your own."""
+        return cast(
+            "NewAppPasswordView",
+            self._call("POST", "/v1/me/app-passwords", body=body, idempotency_key=idempotency_key),
+        )
+
+    def delete_my_app_password(self, app_password_id: str) -> None:
+        """Delete an app password of your own."""
+        self._call("DELETE", f"/v1/me/app-passwords/{quoted(app_password_id)}")
+
+    def list_my_sign_ins(
+        self, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[SignInView]:
+        """List sign-ins to your account."""
+        return cast(
+            "Page[SignInView]",
+            self._call("GET", "/v1/me/sign-ins", query={"limit": limit, "cursor": cursor}),
+        )
+
+    def list_my_reads(
+        self, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[AuditView]:
+        """List who read your mail."""
+        return cast(
+            "Page[AuditView]",
+            self._call("GET", "/v1/me/reads", query={"limit": limit, "cursor": cursor}),
+        )
+
+    def get_my_client_settings(
+        self, *, format_: Literal["json", "apple"] | None = None
+    ) -> ClientSettingsView:
+        """Get settings for your mail client."""
+        return cast(
+            "ClientSettingsView",
+            self._call("GET", "/v1/me/client-settings", query={"format": format_}),
+        )
+
+    def create_my_set_up_code(
+        self,
+        body: SetUpCode,
+        *,
+        format_: Literal["thunderbird-qr"] | None = None,
+        idempotency_key: str | None = None,
+    ) -> SetUpCodeView:
+        """Create a QR code that sets up your mail client."""
+        return cast(
+            "SetUpCodeView",
+            self._call(
+                "POST",
+                "/v1/me/client-settings",
+                query={"format": format_},
+                body=body,
+                idempotency_key=idempotency_key,
+            ),
+        )
+
+    def list_my_mailboxes(self) -> MailboxesView:
+        """List your mailboxes."""
+        return cast("MailboxesView", self._call("GET", "/v1/me/mailboxes"))
+
+    def list_my_deleted_messages(
+        self, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[DeletedMessageView]:
+        """List your deleted messages."""
+        return cast(
+            "Page[DeletedMessageView]",
+            self._call("GET", "/v1/me/deleted", query={"limit": limit, "cursor": cursor}),
+        )
+
+    def undelete_my_message(
+        self, deleted_id: str, *, idempotency_key: str | None = None
+    ) -> MessageView:
+        """Restore a deleted message of yours."""
+        return cast(
+            "MessageView",
+            self._call(
+                "POST",
+                f"/v1/me/deleted/{quoted(deleted_id)}/undelete",
+                idempotency_key=idempotency_key,
+            ),
+        )
+
+    def list_my_quarantine(
+        self, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[QuarantinedView]:
+        """List messages withheld from you."""
+        return cast(
+            "Page[QuarantinedView]",
+            self._call("GET", "/v1/me/quarantine", query={"limit": limit, "cursor": cursor}),
+        )
+
+    def release_my_quarantined(
+        self, quarantine_id: str, *, idempotency_key: str | None = None
+    ) -> QuarantinedView:
+        """Release a message withheld from you."""
+        return cast(
+            "QuarantinedView",
+            self._call(
+                "POST",
+                f"/v1/me/quarantine/{quoted(quarantine_id)}/release",
+                idempotency_key=idempotency_key,
+            ),
+        )
+
+    def get_my_vacation(self) -> VacationView:
+        """Get your automatic reply."""
+        return cast("VacationView", self._call("GET", "/v1/me/vacation"))
+
+    def set_my_vacation(self, body: VacationDocument) -> VacationView:
+        """Replace your automatic reply."""
+        return cast("VacationView", self._call("PUT", "/v1/me/vacation", body=body))
 
     def create_tenant(
         self, body: TenantCreation, *, idempotency_key: str | None = None
@@ -322,6 +457,19 @@ class Operations(Connection):
         """Delete an app password."""
         self._call(
             "DELETE", f"/v1/accounts/{quoted(address)}/app-passwords/{quoted(app_password_id)}"
+        )
+
+    def list_sign_ins(
+        self, address: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[SignInView]:
+        """List sign-ins to an account."""
+        return cast(
+            "Page[SignInView]",
+            self._call(
+                "GET",
+                f"/v1/accounts/{quoted(address)}/sign-ins",
+                query={"limit": limit, "cursor": cursor},
+            ),
         )
 
     def list_mailboxes(self, address: str) -> MailboxesView:

@@ -101,6 +101,7 @@ class ApiKeyCreation(TypedDict):
     tenant: NotRequired[str | None]
     expires_at: NotRequired[str | None]
     message_content: NotRequired[bool | None]
+    networks: NotRequired[list[str] | None]
 
 
 class ApiKeyView(TypedDict):
@@ -113,6 +114,8 @@ class ApiKeyView(TypedDict):
     message_content: bool
     expires_at: str | None
     last_used_at: str | None
+    last_used_address: str | None
+    networks: list[str] | None
     created_at: str
 
 
@@ -121,6 +124,8 @@ class AppPasswordCreation(TypedDict):
 
     name: str
     scopes: list[Literal["smtp", "imap", "pop3"]]
+    expires_at: NotRequired[str | None]
+    networks: NotRequired[list[str] | None]
 
 
 class AppPasswordView(TypedDict):
@@ -131,6 +136,10 @@ class AppPasswordView(TypedDict):
     scopes: list[Literal["smtp", "imap", "pop3"]]
     created_at: str
     last_used_at: str | None
+    last_used_address: str | None
+    last_used_protocol: Literal["smtp", "imap", "pop3"] | None
+    expires_at: str | None
+    networks: list[str] | None
 
 
 class AttachmentPart(TypedDict):
@@ -220,6 +229,14 @@ class ClientServerView(TypedDict):
     host: str
     port: int
     security: Literal["tls", "starttls"]
+
+
+class ClientSettingsView(TypedDict):
+    """What a mail client is set up with."""
+
+    address: str
+    username: str
+    servers: list[ClientServerView]
 
 
 class ComplaintView(TypedDict):
@@ -847,6 +864,8 @@ class NewApiKeyView(TypedDict):
     message_content: bool
     expires_at: str | None
     last_used_at: str | None
+    last_used_address: str | None
+    networks: list[str] | None
     created_at: str
     key: str | None
 
@@ -859,6 +878,10 @@ class NewAppPasswordView(TypedDict):
     scopes: list[Literal["smtp", "imap", "pop3"]]
     created_at: str
     last_used_at: str | None
+    last_used_address: str | None
+    last_used_protocol: Literal["smtp", "imap", "pop3"] | None
+    expires_at: str | None
+    networks: list[str] | None
     password: str | None
 
 
@@ -909,6 +932,13 @@ class PartView(TypedDict):
 
     name: str
     state: str
+
+
+class PasswordChange(TypedDict):
+    """A new password of the account."""
+
+    current_password: str
+    password: str
 
 
 class PolicyOriginView(TypedDict):
@@ -1102,6 +1132,34 @@ class SentView(TypedDict):
     recipients: list[str]
 
 
+class SetUpCode(TypedDict):
+    """A code to set up a mail client with."""
+
+    name: NotRequired[str]
+    display_name: NotRequired[str]
+    expires_at: NotRequired[str | None]
+
+
+class SetUpCodeView(TypedDict):
+    """The content of a QR code that sets up a mail client."""
+
+    payload: str | None
+    app_password: str
+
+
+class SignInView(TypedDict):
+    """Sign-ins on one day (UTC) that have protocol, client, credential and result in common."""
+
+    protocol: Literal["imap", "pop3", "smtp", "api"]
+    address: str
+    app_password: str | None
+    app_password_name: str | None
+    result: str
+    attempts: int
+    first_at: str
+    last_at: str
+
+
 class StatsView(TypedDict):
     """Number of messages with one outcome, in one hour or day, for one domain."""
 
@@ -1227,6 +1285,26 @@ class TraceView(TypedDict):
 
     items: list[EventView]
     next_cursor: NotRequired[None]
+
+
+class VacationDocument(TypedDict):
+    """The automatic reply of an account (RFC 3834)."""
+
+    enabled: bool
+    subject: str
+    text: str
+    starts_at: NotRequired[str | None]
+    ends_at: NotRequired[str | None]
+
+
+class VacationView(TypedDict):
+    """The automatic reply of an account."""
+
+    enabled: bool
+    subject: str
+    text: str
+    starts_at: str | None
+    ends_at: str | None
 
 
 class VerdictView(TypedDict):

@@ -51,6 +51,16 @@ COLUMNS = [
 ]
 
 
+SIGN_IN_COLUMNS = [
+    Column("last_at", "last"),
+    Column("protocol"),
+    Column("address", "client"),
+    Column("app_password_name", "app password"),
+    Column("result"),
+    Column("attempts"),
+]
+
+
 class AccountState(StrEnum):
     """States of an account."""
 
@@ -172,6 +182,21 @@ def set_password(
     session.output.done(
         text if generate_password else f"the password of {address} is set", document
     )
+
+
+@command(accounts, "sign-ins")
+def list_sign_ins(
+    session: Session, address: Address, *, limit: Limit = DEFAULT_LIMIT, whole: All = False
+) -> None:
+    """List who signed in to an account, or tried to, within 30 days.
+
+    Example: `posthorn account sign-ins carol@example.org`
+    """
+
+    def pages(**page: Any) -> Any:
+        return session.api.list_sign_ins(address, **page)
+
+    session.list(pages, SIGN_IN_COLUMNS, limit, whole)
 
 
 @command(accounts, "delete")

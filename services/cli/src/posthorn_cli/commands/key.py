@@ -10,7 +10,7 @@ import typer
 from posthorn_cli.client.types import ApiKeyCreation
 from posthorn_cli.output import Column
 from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, Yes, command, group
-from posthorn_cli.values import end_of, given
+from posthorn_cli.values import end_of, given, words_of
 
 keys = group(
     "API keys, for programs and people that manage the system or send by it.\n\nExample: `posthorn key list`"
@@ -23,6 +23,7 @@ COLUMNS = [
     Column("message_content", "reads mail"),
     Column("expires_at"),
     Column("last_used_at", "last used"),
+    Column("last_used_address", "from"),
 ]
 
 
@@ -77,6 +78,10 @@ def create_key(
             help="Whether it may read the content of mailboxes; without it, an admin's key may if yours may.",
         ),
     ] = None,
+    networks: Annotated[
+        str | None,
+        typer.Option(metavar="CIDR,…", help="Networks that it may be used from."),
+    ] = None,
 ) -> None:
     """Create an API key. It is printed this once: keep it.
 
@@ -87,6 +92,8 @@ def create_key(
     body = {"name": name, "role": role.value} | given(
         tenant=tenant, message_content=message_content
     )
+    if networks is not None:
+        body["networks"] = words_of(networks)
     if expires is not None:
         body["expires_at"] = end_of(expires)
     made = session.api.create_api_key(cast("ApiKeyCreation", body))
@@ -102,8 +109,8 @@ def create_login_link(session: Session) -> None:
     Example: `posthorn key login-link`
     """
     made = session.api.create_login_link()
-    document = {"url": session.api.url + made["path"], **made}
-    session.output.done(document["url"], document)
+    url = session.api.url + made["path"]
+    session.output.done(url, {"url": url, **made})
 
 
 @command(keys, "delete")

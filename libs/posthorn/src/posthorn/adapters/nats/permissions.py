@@ -190,6 +190,9 @@ USERS: Final = (
                 *_api(f"DIRECT.GET.{DEAD}", f"DIRECT.GET.{_BUCKET}.{_KEYS}"),
                 f"$JS.ACK.{INGEST}.>",
                 ingest_subject("mx"),
+                # automatic replies of accounts
+                ingest_subject("send"),
+                _frames("send"),
                 "retry.*",
                 "dead.*",
                 WAKE_SUBJECT,

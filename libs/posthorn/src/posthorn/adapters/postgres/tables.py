@@ -541,9 +541,7 @@ vacation_replies = Table(
         "account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True
     ),
     Column("sender", LargeBinary, primary_key=True),  # SHA-256 of the address
-    Column("message_id", Uuid, nullable=False),  # of the reply
     Column("replied_at", DateTime(timezone=True), nullable=False),
-    Column("published_at", DateTime(timezone=True)),  # null: still to be published
 )
 
 throttles = Table(

@@ -6,6 +6,7 @@ One statement covers all sessions of a process; it returns nothing for those tha
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
@@ -21,9 +22,15 @@ from posthorn.ports.access import (
     LoginFindings,
     Proof,
 )
+from posthorn.wire.proxy import plain_address
 
-WHERE_APP_PASSWORD = "p.key_hash = {key} AND p.account_id = {account} AND {scope} = ANY (p.scopes)"  # noqa: S105 - no password
+WHERE_APP_PASSWORD = "p.key_hash = {key} AND p.account_id = {account} AND {scope} = ANY (p.scopes) AND (p.expires_at IS NULL OR p.expires_at > now())"  # noqa: S105, E501 - no password
 """For every statement that asks whether a row ``p`` of app passwords lets somebody in."""
+FROM_CLIENT = (
+    "(p.networks IS NULL OR p.networks = '{{}}' OR {client}::text::inet <<= ANY (p.networks))"
+)
+"""For those that ask at a login: whether it may be used from the client, as ``plain_client`` gives
+it; a session stays where it is."""
 
 # a null holder needs no lease
 _ENDED = f"""
@@ -53,9 +60,10 @@ NETWORK_AGE = f"""(
 $2; null: not familiar."""
 
 _USED_AGE = "coalesce(extract(epoch FROM now() - p.last_used_at)::float8, 'infinity')"
+_FROM_HERE = FROM_CLIENT.format(client="$6")
 _SHOWN = WHERE_APP_PASSWORD.format(key="$4", account="a.id", scope="$5")
 FINDINGS = f"""
-    (SELECT {_USED_AGE} FROM app_passwords p WHERE {_SHOWN}) AS app_password_age,
+    (SELECT {_USED_AGE} FROM app_passwords p WHERE {_SHOWN} AND {_FROM_HERE}) AS app_password_age,
     (SELECT jsonb_object_agg(t.key, extract(epoch FROM t.full_at - clock_timestamp())::float8)
        FROM throttles t WHERE t.key = ANY ($3::text[])) AS counters
 """
@@ -79,11 +87,20 @@ DELETE FROM familiar_places f
 """
 
 
-def check_parameters(check: LoginCheck | None) -> tuple[list[str], bytes, str]:
-    """Return the parameters $3 to $5 of ``FINDINGS``."""
+def plain_client(client: str) -> str | None:
+    """Return an IP address in canonical form; None for anything else."""
+    try:
+        return str(plain_address(ipaddress.ip_address(client.partition("%")[0])))
+    except ValueError:
+        return None
+
+
+def check_parameters(check: LoginCheck | None) -> tuple[list[str], bytes, str, str | None]:
+    """Return the parameters $3 to $6 of ``FINDINGS``."""
     if check is None:
-        return [], b"", ""
-    return [clean_text(key) for key in check.counters], check.app_password, check.scope
+        return [], b"", "", None
+    counters = [clean_text(key) for key in check.counters]
+    return counters, check.app_password, check.scope, plain_client(check.client)
 
 
 def findings_of(row: asyncpg.Record, check: LoginCheck | None) -> LoginFindings | None:

@@ -17,7 +17,10 @@ from posthorn.ports.idempotency import Receipt
 _ACCOUNT = Scoped(
     "SELECT a.id, d.tenant_id FROM accounts a JOIN domains d ON d.id = a.domain_id WHERE {visible} AND a.address = $2"
 )
-_COLUMNS = "id, name, scopes, created_at, last_used_at"
+_COLUMNS = (
+    "id, name, scopes, created_at, last_used_at, expires_at, coalesce(networks, '{}')::text[] AS networks,"
+    " last_used_address, last_used_protocol"
+)
 
 
 class PostgresAppPasswords:
@@ -38,12 +41,21 @@ class PostgresAppPasswords:
         async with self._database.transaction() as connection:
             account, owner = await _account(connection, tenant, address, "FOR KEY SHARE OF a")
             row = await connection.fetchrow(
-                "INSERT INTO app_passwords (id, account_id, name, key_hash, scopes) VALUES ($1, $2, $3, $4, $5)"
-                f" RETURNING {_COLUMNS}",
+                "INSERT INTO app_passwords (id, account_id, name, key_hash, scopes, expires_at, networks)"
+                f" VALUES ($1, $2, $3, $4, $5, $6, $7::text[]::cidr[]) RETURNING {_COLUMNS}",
                 *(made.id, account, made.name, key_hash, list(made.scopes)),
+                *(made.expires_at, list(made.networks) or None),
             )
             entered = _as_app_password(row)
-            details = {"app_password": str(made.id), "name": made.name, "scopes": made.scopes}
+            details: dict[str, object] = {
+                "app_password": str(made.id),
+                "name": made.name,
+                "scopes": made.scopes,
+            }
+            if made.expires_at is not None:
+                details["expires_at"] = made.expires_at
+            if made.networks:
+                details["networks"] = made.networks
             await write_audit(connection, owner, address, details)
             if receipt is not None:
                 await keep_answer(connection, receipt.reservation, receipt.render(entered))
@@ -82,5 +94,13 @@ async def _account(
 
 def _as_app_password(row: Any) -> AppPassword:
     return AppPassword(
-        row["id"], row["name"], tuple(row["scopes"]), row["created_at"], row["last_used_at"]
+        row["id"],
+        row["name"],
+        tuple(row["scopes"]),
+        row["created_at"],
+        row["last_used_at"],
+        row["expires_at"],
+        tuple(row["networks"]),
+        row["last_used_address"],
+        row["last_used_protocol"],
     )

@@ -7,9 +7,11 @@ from collections.abc import Collection
 from uuid import UUID
 
 from posthorn.adapters.postgres.access.content_access import (
+    FROM_CLIENT,
     NETWORK_AGE,
     WHERE_APP_PASSWORD,
     find_ended,
+    plain_client,
     remember_networks,
 )
 from posthorn.adapters.postgres.database import Database, clean_text
@@ -37,9 +39,11 @@ SELECT a.id, a.address, d.name, d.tenant_id, a.password_hash,
 
 _KNOWN_KEY = f"""
 WITH found AS (
-    SELECT id, last_used_at FROM app_passwords p WHERE {WHERE_APP_PASSWORD.format(key="$2", account="$1", scope="$3")}
+    SELECT id, last_used_at FROM app_passwords p
+     WHERE {WHERE_APP_PASSWORD.format(key="$2", account="$1", scope="$3")} AND {FROM_CLIENT.format(client="$4")}
 ), noted AS (
-    UPDATE app_passwords p SET last_used_at = now()
+    UPDATE app_passwords p SET last_used_at = now(), last_used_protocol = $3,
+           last_used_address = coalesce($4::text, p.last_used_address)
       FROM found
      WHERE p.id = found.id AND (found.last_used_at IS NULL OR found.last_used_at < now() - interval '{USE_NOTED_SECONDS} seconds')
 )
@@ -117,11 +121,17 @@ class PostgresSenders:
                 for (proof, _), ending in (await find_ended(connection, asked)).items()
             }
 
-    async def app_password(self, account: int, key_hash: bytes, scope: str) -> bool:
+    async def app_password(
+        self, account: int, key_hash: bytes, scope: str, client: str = ""
+    ) -> bool:
         """Return whether the account has this app password; record its use, at most once a
         minute."""
         async with self._database.session() as connection:
-            return bool(await connection.fetchval(_KNOWN_KEY, account, key_hash, scope))
+            return bool(
+                await connection.fetchval(
+                    _KNOWN_KEY, account, key_hash, scope, plain_client(client)
+                )
+            )
 
     async def owns(self, account: int, address: Address) -> bool:
         """Return whether the account may send as this address."""

@@ -100,9 +100,7 @@ _STATEMENTS: tuple[str, ...] = (
     CREATE TABLE vacation_replies (
         account_id bigint NOT NULL,
         sender bytea NOT NULL,
-        message_id uuid NOT NULL,
         replied_at timestamptz NOT NULL,
-        published_at timestamptz,
         CONSTRAINT vacation_replies_pkey PRIMARY KEY (account_id, sender),
         CONSTRAINT vacation_replies_account_id_fkey FOREIGN KEY (account_id)
             REFERENCES accounts (id) ON DELETE CASCADE

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.api import measure_api
+from bench.connections import measure_connections
 from bench.imap import measure_imap
 from bench.load import hold_idle, paced_load, pop3_logins, pop3_read, readable_after, smtp_source
 from bench.lone import PROBES, measure_lone, show_lone
@@ -124,7 +125,18 @@ def main() -> None:
     )
     options.add_argument(
         "--only",
-        choices=("inbound", "outbound", "lone", "pop3", "memory", "api", "scan", "imap", "scale"),
+        choices=(
+            "inbound",
+            "outbound",
+            "connections",
+            "lone",
+            "pop3",
+            "memory",
+            "api",
+            "scan",
+            "imap",
+            "scale",
+        ),
         help="one part only",
     )
     options.add_argument(
@@ -178,6 +190,8 @@ def main() -> None:
                 measure_inbound(
                     results, system, postfix, messages, rounds, probes=30 if asked.quick else 200
                 )
+            if asked.only in (None, "connections"):
+                measure_connections(results, system, postfix, quick=asked.quick)
             if asked.only in (None, "outbound"):
                 measure_outbound(
                     results, system, postfix, directory, messages, rounds, asked.deferred

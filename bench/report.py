@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.api import show_api
+from bench.connections import show_connections
 from bench.imap import show_imap
 from bench.outbound import show_outbound
 from bench.scan import show_scan
@@ -29,6 +30,8 @@ def show(results: dict[str, Any]) -> None:
             f"From 250 to readable over POP3 at {half['load_per_s']:.0f} messages/s (half load): "
             f"p50 {half['p50_ms']:.0f} ms, p99 {half['p99_ms']:.0f} ms, worst {half['max_ms']:.0f} ms of {half['probes']}\n"
         )
+    if connections := results.get("connections"):
+        show_connections(connections)
     if outbound := results.get("outbound"):
         show_outbound(outbound, results["versions"]["postfix"])
     if scan := results.get("scan"):

@@ -100,7 +100,7 @@ _DECIDED_BY_VALUES = """
     PROXY_NETWORKS PUBLIC_MTA_STS PUBLIC_MX PUBLIC_POP3 PUBLIC_POP3S_PORT PUBLIC_POP3_PORT PUBLIC_REPORTS
     PUBLIC_SPF_INCLUDE PUBLIC_SUBMISSION PUBLIC_SUBMISSIONS_PORT PUBLIC_SUBMISSION_PORT PUBLIC_WEB RELAY_HOSTNAME
     RELAY_PROXY S3_ACCESS_KEY S3_ENDPOINT S3_REGION S3_SECRET_KEY SCAN_CLAMAV_ADDRESS SCAN_DNS_SERVERS SCAN_RSPAMD_URL
-    SECRET_KEY SMTP_HOSTNAME SRS_KEY SMTP_PORT SMTP_PROXY_PORT SMTP_ROLE SMTP_SCAN SMTP_SPOOL_DIR SUBMISSIONS_PORT
+    SECRET_KEY SMTP_HOSTNAME SRS_KEY SMTP_PORT SMTP_PROCESSES SMTP_PROXY_PORT SMTP_ROLE SMTP_SCAN SMTP_SPOOL_DIR SUBMISSIONS_PORT
     SUBMISSIONS_PROXY_PORT SUBMISSION_MESSAGES_PER_HOUR SUBMISSION_PORT SUBMISSION_PROXY_PORT SUBMISSION_RECIPIENTS_PER_HOUR
     TLS_DIR
 """
@@ -347,8 +347,10 @@ def schema() -> Schema:
                     }
                 ),
                 "proxyProtocol": closed({"enabled": BOOL, "networks": list_of(NETWORK)}),
-                "smtpIn": _part("smtpIn", "smtp", enabled=BOOL),
-                "submission": _part("submission", "submission", "submissions", enabled=BOOL),
+                "smtpIn": _part("smtpIn", "smtp", enabled=BOOL, processes=whole(1, 64)),
+                "submission": _part(
+                    "submission", "submission", "submissions", enabled=BOOL, processes=whole(1, 64)
+                ),
                 "delivery": _part(
                     "delivery",
                     keda=closed(

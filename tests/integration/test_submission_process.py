@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import os
 import smtplib
 import ssl
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from uuid import UUID
 
-import httpx
 import nats as nats_client
 import pytest
 
@@ -29,14 +23,13 @@ from posthorn.model.events import ACCEPTED, REFUSED
 from posthorn.model.verdict import Verdict
 from posthorn.ports.scan import MessageQuestion, Report, SenderFacts, SenderQuestion
 from posthorn_local.certificate import ensure_certificate
-from posthorn_local.embedded import Nats, die_with_parent, free_port
+from posthorn_local.embedded import Nats
 from tests.conformance.submission.env import MESSAGE, PASSWORD, password_hash
 from tests.support.databases import logged_in, pool
 from tests.support.jetstream import nats_settings
-from tests.support.polling import BUSY_SECONDS, until
+from tests.support.polling import until
 from tests.support.seed import DatabaseSeed
-
-KEY = base64.b64encode(b"k" * 32).decode()
+from tests.support.smtp_process import process
 
 
 @pytest.fixture
@@ -47,52 +40,6 @@ async def connection(nats: Nats) -> AsyncIterator[Connection]:
         await bucket.put("bob@example.test", AddressEntry(RecipientStatus.DELIVERABLE))
         await bucket.mark_filled()
         yield made
-
-
-@asynccontextmanager
-async def process(role: str, log: Path, **settings: str) -> AsyncIterator[Mapping[str, int]]:
-    """The service as a process that is ready; gives its ports."""
-    ports = {name: free_port() for name in ("HEALTH", "SMTP", "SUBMISSION", "SUBMISSIONS")}
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")}
-    ours = {
-        "SMTP_ROLE": role,
-        "SMTP_HOST": "127.0.0.1",
-        "SMTP_HOSTNAME": "mail.example.test",
-        "SRS_KEY": KEY,
-    }
-    ours |= (
-        {f"{name}_PORT": str(port) for name, port in ports.items()}
-        | {"HEALTH_HOST": "127.0.0.1"}
-        | settings
-    )
-    with log.open("wb") as output:
-        child = subprocess.Popen(
-            [sys.executable, "-c", "from posthorn_smtp_in.main import main; main()"],
-            env=plain | {f"POSTHORN_{name}": value for name, value in ours.items()},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            preexec_fn=die_with_parent(),
-        )
-    try:
-        async with httpx.AsyncClient() as client:
-
-            async def ready() -> bool:
-                assert child.poll() is None, log.read_text()
-                try:
-                    return (
-                        await client.get(f"http://127.0.0.1:{ports['HEALTH']}/readyz")
-                    ).status_code == 200
-                except httpx.TransportError:
-                    return False
-
-            await until(ready, BUSY_SECONDS, "readiness")
-        yield ports
-        child.terminate()
-        assert await asyncio.to_thread(child.wait, 15) == 0, log.read_text()
-    finally:
-        child.kill()
-        child.wait()
 
 
 async def test_submission_on_real_parts(

@@ -7,10 +7,10 @@ from array import array
 from hypothesis import given
 from hypothesis import strategies as st
 
+from posthorn.runtime.timer_wheel import TimerWheel
 from posthorn.wire.imap.sequence_set import ranges_of
 from posthorn_imap.draining import Spread
 from posthorn_imap.resync import intersect, without
-from posthorn_imap.wheel import TimerWheel
 
 
 class Entry:

@@ -81,6 +81,9 @@ api:
 {{- range $name, $value := .part.env }}
 - {name: {{ $name }}, value: {{ $value | quote }}}
 {{- end }}
+{{- if hasKey .values "processes" }}
+- {name: POSTHORN_SMTP_PROCESSES, value: {{ include "posthorn.text" .values.processes | quote }}}
+{{- end }}
 {{- if .part.scanned }}
 - {name: POSTHORN_SMTP_SCAN, value: {{ $v.scan.enabled | quote }}}
 {{- end }}

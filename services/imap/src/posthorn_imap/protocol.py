@@ -5,7 +5,7 @@ Theory of operation:
 - It stands on ``runtime.session`` for what all session protocols do alike.
 - An ``asyncio.BufferedProtocol`` that reads into a buffer which all connections share: what is read
   is taken before the callback returns. An idle connection has no task and no timer of its own
-  (``wheel``).
+  (``runtime.timer_wheel``).
 - Events are answered one at a time, inside the read callback where nothing must be waited for;
   otherwise in a task, and reading stops once enough has piled up (``pump``).
 - While the transport holds more than its limit, no command is taken.

@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 
 from posthorn.runtime.listen import ConnectionLimiter
 from posthorn.runtime.mailbox_ports import KeepAlive, Listening, MailboxPorts, listening_on
+from posthorn.runtime.timer_wheel import TimerWheel
 from posthorn_imap.context import ImapContext
 from posthorn_imap.draining import Spread
 from posthorn_imap.protocol import ImapProtocol
 from posthorn_imap.server_context import ServerContext
 from posthorn_imap.settings import ImapSettings
-from posthorn_imap.wheel import TimerWheel
 
 _KEEP_ALIVE = KeepAlive(idle=300, interval=30, probes=4)
 """Dead clients are found within some minutes. Not more often: a phone wakes up for each probe."""

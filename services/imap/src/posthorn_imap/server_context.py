@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from posthorn.model.ip_addresses import is_loopback
 from posthorn.runtime.listen import ConnectionLimiter
+from posthorn.runtime.timer_wheel import TimerWheel
 from posthorn_imap.context import ImapContext
 from posthorn_imap.draining import Spread
 from posthorn_imap.pump import INPUT_BUFFER_BYTES
-from posthorn_imap.wheel import TimerWheel
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ from posthorn.runtime.settings import key_list
 from posthorn.runtime.tls import Certificate
 from posthorn_smtp_in.acceptance import Acceptance
 from posthorn_smtp_in.authenticator import SmtpAuthenticator
-from posthorn_smtp_in.context import ServerContext
+from posthorn_smtp_in.context import ServerContext, SmtpConfiguration
 from posthorn_smtp_in.defence import ConnectionDefence
 from posthorn_smtp_in.policy import MxPolicy
 from posthorn_smtp_in.recipients import Recipients
@@ -96,7 +96,9 @@ def build_mx(
         ConnectionDefence(settings, bans=backends.bans, scanner=scanner, clock=clock),
         scanning,
     )
-    return ServerContext(settings, policy, limits, _limiter(settings), tls)
+    return ServerContext(
+        settings, policy, limits, _limiter(settings), SmtpConfiguration(settings, tls)
+    )
 
 
 def build_submission(
@@ -124,7 +126,8 @@ def build_submission(
         backends.clock,
     )
     limiter = _limiter(settings, settings.submission_sessions_per_account)
-    return ServerContext(settings, policy, limits, limiter, tls), authenticator
+    configuration = SmtpConfiguration(settings, tls)
+    return ServerContext(settings, policy, limits, limiter, configuration), authenticator
 
 
 def _recipients(settings: SmtpSettings, backends: Backends, *, takes_remote: bool) -> Recipients:

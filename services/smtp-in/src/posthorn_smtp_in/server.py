@@ -17,7 +17,7 @@ from posthorn.runtime.proxy_protocol import SessionFactory, TrustedProxies, list
 from posthorn_smtp_in.authenticator import SmtpAuthenticator
 from posthorn_smtp_in.context import ServerContext
 from posthorn_smtp_in.protocol import SmtpProtocol
-from posthorn_smtp_in.settings import SmtpSettings, SubmissionSettings
+from posthorn_smtp_in.settings import SubmissionSettings
 from posthorn_smtp_in.spool_limits import SpoolLimits
 
 log = structlog.get_logger()
@@ -45,7 +45,7 @@ async def serving(context: ServerContext, *, grace: float) -> AsyncIterator[List
     drained within ``grace`` seconds."""
     settings = context.settings
     async with AsyncExitStack() as stack:
-        listeners = _Listeners(stack, settings, context.limiter, grace)
+        listeners = _Listeners(stack, context, grace)
         make_session = partial(_session, context)
         proxy_port = await listeners.behind_proxy(
             settings.smtp_proxy_port, "POSTHORN_SMTP_PROXY_PORT", make_session
@@ -68,13 +68,13 @@ async def serving_submission(
 
     Raises SystemExit when nobody could log in for want of a certificate.
     """
-    tls = context.tls
+    tls = context.configuration.tls_context
     if tls is None and settings.smtp_cleartext_auth == "never":
         raise SystemExit(
             "refusing to start: POSTHORN_TLS_DIR: logins are taken under TLS only, and there is no certificate"
         )
     async with AsyncExitStack() as stack:
-        listeners = _Listeners(stack, settings, context.limiter, grace)
+        listeners = _Listeners(stack, context, grace)
         make_session = partial(_session, context)
         tls_port = proxy_tls_port = None
         if tls is not None:
@@ -114,15 +114,16 @@ class _Listeners:
     def __init__(
         self,
         stack: AsyncExitStack,
-        settings: SmtpSettings,
-        limiter: ConnectionLimiter,
+        context: ServerContext,
         grace: float,
     ) -> None:
         self._stack = stack
-        self._settings = settings
-        self._limiter = limiter
+        self._settings = context.settings
+        self._limiter = context.limiter
         self._grace = grace
-        self._proxies = TrustedProxies(settings.proxy_networks, limiter)
+        self._proxies = TrustedProxies(context.settings.proxy_networks, context.limiter)
+        turning = asyncio.create_task(context.wheel.run(), name="smtp times")
+        stack.callback(turning.cancel)
 
     async def behind_proxy(
         self,
@@ -147,7 +148,8 @@ class _Listeners:
         proxies: TrustedProxies | None = None,
     ) -> int:
         """Listen; return the port. Raises SystemExit naming the variable when it cannot be had."""
-        listener = bind(self._settings.smtp_host, port, variable)
+        shared = self._settings.smtp_processes > 1
+        listener = bind(self._settings.smtp_host, port, variable, shared=shared)
         seconds = self._settings.smtp_handshake_seconds
         return await self._stack.enter_async_context(
             listen_behind_proxy(

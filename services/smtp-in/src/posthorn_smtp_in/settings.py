@@ -57,8 +57,12 @@ class SmtpSettings(IntakeSettings, ProxySettings):
     smtp_max_unknown: Count = 20
     """Unknown recipients in one session at which it is closed with 421, against address
     harvesting."""
+    smtp_processes: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processes of this pod, which share its ports; one uses a core at most. ``smtp_sessions``,
+    ``smtp_memory_bytes``, ``smtp_spool_bytes`` and ``smtp_input_bytes`` are divided among them; all
+    other limits and counts hold in each process by itself (ADR 37)."""
     smtp_sessions: Count = 1000
-    """Concurrent sessions in this process."""
+    """Concurrent sessions in this pod."""
     smtp_sessions_per_address: Count = 50
     """Concurrent sessions from one client address, which on ports with a PROXY header is the
     address in it; on the others all clients of a load balancer that hides addresses count as
@@ -164,6 +168,11 @@ class SmtpInSettings(
 
 class SubmissionInSettings(SmtpInSettings, PostgresSettings, SubmissionSettings):
     """Settings of the inbound SMTP service in the role submission."""
+
+
+def service_name(settings: SmtpInSettings) -> str:
+    """Return the name of the service in logs, by its role."""
+    return "submission" if isinstance(settings, SubmissionInSettings) else "smtp-in"
 
 
 def load_settings() -> SmtpInSettings:

@@ -147,7 +147,8 @@ class ConnectionLimiter:
             if refusal is not None:
                 return refusal
         self._sessions[session] = keys
-        self._by_address.update(keys or (None,))
+        for key in keys or (None,):
+            self._by_address[key] += 1
         if _yields(session):
             self._waiting[session] = time.monotonic()
         self._empty.clear()

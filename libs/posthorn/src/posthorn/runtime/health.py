@@ -30,6 +30,10 @@ _PROBE_TIMEOUT = 3.0
 _KEPT_FOR = 2.0
 
 
+async def _own_metrics() -> str:
+    return generate_latest(REGISTRY).decode()
+
+
 class Health:
     """Health of a process. An ASGI application."""
 
@@ -40,6 +44,8 @@ class Health:
         self._details: dict[str, Callable[[], str]] = {}
         self._kept: dict[str, tuple[float, str]] = {}
         self._lock = asyncio.Lock()
+        self.metrics: Callable[[], Awaitable[str]] = _own_metrics
+        """Returns the metrics page."""
 
     def add_check(self, part: str, probe: Probe) -> None:
         """Make readiness depend on a part."""
@@ -116,7 +122,7 @@ class Health:
                 status, kind, body = (
                     200,
                     b"text/plain; version=0.0.4; charset=utf-8",
-                    generate_latest(REGISTRY),
+                    (await self.metrics()).encode(),
                 )
         headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})

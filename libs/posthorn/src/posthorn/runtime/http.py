@@ -130,12 +130,15 @@ class _Server(uvicorn.Server):
         yield  # the process's own handlers stay in place
 
 
-def bind(host: str, port: int, variable: str) -> socket.socket:
-    """Bind a TCP socket. Raises SystemExit naming the settings variable when the address is not
-    available."""
+def bind(host: str, port: int, variable: str, *, shared: bool = False) -> socket.socket:
+    """Bind a TCP socket; ``shared``: other processes of this user may listen there too, and each
+    connection goes to one of them (``SO_REUSEPORT``). Raises SystemExit naming the settings
+    variable when the address is not available."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind((host, port))
     except OSError as error:

@@ -18,6 +18,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from typing import cast
 
 import structlog
@@ -41,10 +42,15 @@ def peer_address(transport: asyncio.BaseTransport) -> str:
     """Return the address that a connection comes from, IPv4 in its own form and IPv6 without a
     zone; empty when it is gone."""
     peer = transport.get_extra_info("peername")
+    return _plain(str(peer[0])) if peer else ""
+
+
+@lru_cache(maxsize=8192)
+def _plain(address: str) -> str:
     try:
-        return str(plain_address(ipaddress.ip_address(peer[0]))) if peer else ""
+        return str(plain_address(ipaddress.ip_address(address)))
     except ValueError:
-        return str(peer[0])
+        return address
 
 
 class Handshake(asyncio.Protocol):

@@ -20,13 +20,18 @@ from typing import TextIO
 
 DELAY_SECONDS = 0.02
 MOST_CHARACTERS = 64 * 1024
+SHARED_CHARACTERS = 2048
+"""Where several processes write to one pipe: no more than goes into it in one piece (PIPE_BUF, 4,096
+bytes), so that no line is torn."""
 
 
 class LogStream:
     """A text stream of whole lines over another stream."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, most_characters: int = MOST_CHARACTERS) -> None:
+        """``most_characters`` are collected; with more they are written at once."""
         self._stream = stream
+        self._most = most_characters
         self._lines: list[str] = []
         self._characters = 0
         self._due_in: asyncio.AbstractEventLoop | None = None
@@ -36,6 +41,8 @@ class LogStream:
     def write(self, text: str) -> int:
         """Take lines, to be written soon."""
         with self._lock:
+            if self._characters + len(text) > self._most:
+                self.flush()
             self._lines.append(text)
             self._characters += len(text)
             try:
@@ -43,7 +50,7 @@ class LogStream:
             except RuntimeError:  # none runs in this thread: nobody would write it later
                 self.flush()
             else:
-                if self._characters >= MOST_CHARACTERS:
+                if self._characters >= self._most:
                     self.flush()
                 elif self._due_in is not loop:
                     self._due_in = loop

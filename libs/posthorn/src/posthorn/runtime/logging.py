@@ -14,13 +14,19 @@ import time
 import orjson
 import structlog
 
-from posthorn.runtime.log_stream import LineLogger, LogStream
+from posthorn.runtime.log_stream import (
+    MOST_CHARACTERS,
+    SHARED_CHARACTERS,
+    LineLogger,
+    LogStream,
+)
 
 
-def configure_logging(service: str, level: str) -> LogStream:
+def configure_logging(service: str, level: str, *, process: int | None = None) -> LogStream:
     """Configure structlog and the standard library's logging to write JSON lines with time,
-    level, service and event. Return the stream that they are written to."""
-    stream = LogStream(sys.stdout)
+    level, service and event; and the number of the process, where there are several. Return the
+    stream that they are written to."""
+    stream = LogStream(sys.stdout, MOST_CHARACTERS if process is None else SHARED_CHARACTERS)
     logger = LineLogger(stream)
     threshold = logging.getLevelNamesMapping()[level.upper()]
     shared: list[structlog.typing.Processor] = [
@@ -31,7 +37,7 @@ def configure_logging(service: str, level: str) -> LogStream:
     structlog.configure(
         processors=[
             *shared,
-            _named(service),
+            _named(service, process),
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(serializer=_as_json),
         ],
@@ -44,7 +50,7 @@ def configure_logging(service: str, level: str) -> LogStream:
         structlog.stdlib.ProcessorFormatter(
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                _named(service),
+                _named(service, process),
                 structlog.processors.format_exc_info,
                 structlog.processors.JSONRenderer(serializer=_as_json),
             ],
@@ -84,11 +90,13 @@ def _as_json(event: structlog.typing.EventDict, **_: object) -> str:
         return json.dumps(event, default=str)
 
 
-def _named(service: str) -> structlog.typing.Processor:
+def _named(service: str, process: int | None) -> structlog.typing.Processor:
     def add(
         _: structlog.typing.WrappedLogger, __: str, event: structlog.typing.EventDict
     ) -> structlog.typing.EventDict:
         event["service"] = service
+        if process is not None:
+            event["process"] = process
         return event
 
     return add

@@ -17,6 +17,7 @@ import asyncio
 import gc
 import os
 import signal
+import socket
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
@@ -129,15 +130,23 @@ _COLLECT_AFTER = 20_000
 
 
 def serve[S: ProcessSettings](
-    service: str, settings: S, start: Callable[[Process[S]], Awaitable[None]]
+    service: str,
+    settings: S,
+    start: Callable[[Process[S]], Awaitable[None]],
+    *,
+    number: int | None = None,
+    health: socket.socket | None = None,
 ) -> None:
     """Run a service until a signal ends it. ``start`` enters what the service needs on
     ``process.stack``.
 
+    ``number``: of a process that is one of several (``workers``). ``health``: the listener of the
+    health page; None: as the settings say.
+
     Exits with status 1 when start or a supervised task failed.
     """
-    lines = configure_logging(service, settings.log_level)
-    succeeded = uvloop.run(_serve(settings, start))
+    lines = configure_logging(service, settings.log_level, process=number)
+    succeeded = uvloop.run(_serve(settings, start, health))
     lines.flush()
     status = 0 if succeeded else 1
     # Everything is closed; the interpreter would still wait for each thread that hangs in a call to
@@ -149,11 +158,13 @@ def serve[S: ProcessSettings](
 
 
 async def _serve[S: ProcessSettings](
-    settings: S, start: Callable[[Process[S]], Awaitable[None]]
+    settings: S, start: Callable[[Process[S]], Awaitable[None]], health: socket.socket | None
 ) -> bool:
     async with AsyncExitStack() as stack:
         process = Process(settings, stack)
-        listener = bind(settings.health_host, settings.health_port, "POSTHORN_HEALTH_PORT")
+        listener = health or bind(
+            settings.health_host, settings.health_port, "POSTHORN_HEALTH_PORT"
+        )
         await stack.enter_async_context(http_server(process.health, listener, grace=1))
         try:
             serving = await process.begin(start)

@@ -41,7 +41,7 @@ def clean_name(helo: str) -> str:
     return _NOT_IN_A_NAME.sub("?", helo[:_NAME_LIMIT])
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=8192)
 def address_literal(address: str) -> str:
     """Return an IP address as RFC 5321 §4.1.3 writes it: ``[192.0.2.1]``,
     ``[IPv6:2001:db8::1]``."""

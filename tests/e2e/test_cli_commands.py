@@ -433,7 +433,7 @@ def test_the_holder_of_an_account(shell: CommandLine, system: System, address: s
     holder.run(f"me password --current-file {file} --password-file - {mine}", second)
     await_that("the session ends", lambda: holder.attempt(f"me show {mine}").status == 4)
     link = shell.run("key login-link").out.strip()
-    assert link.startswith(f"{url}/console/login#link=")
+    assert link.startswith(f"{url}/console/#link=")
 
 
 def test_audit(shell: CommandLine, domain: str) -> None:

@@ -22,7 +22,7 @@ def pins(name: str) -> dict[str, str]:
 @pytest.mark.parametrize("name", WITHIN_DEV)
 def test_versions_are_those_of_dev(name: str) -> None:
     tested, shipped = pins("dev.txt"), pins(name)
-    assert len(shipped) > 5
+    assert len(shipped) > (5 if name != "console.txt" else 0)
     assert {
         package: (found, tested.get(package))
         for package, found in shipped.items()

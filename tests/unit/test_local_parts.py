@@ -261,7 +261,7 @@ def test_exactly_one_line_of_the_announcement_says_ready() -> None:
     ports = Ports(2525, 2143, 2993, 2110, 2995, 8080, 2587, 2465, {})
     lines = [
         line
-        for line in announcement(ports, Path("/srv/it is")).splitlines()
+        for line in announcement(ports, Path("/srv/it is"), "/console/#link=x").splitlines()
         if "ready" in line.lower()
     ]
     assert len(lines) == 1

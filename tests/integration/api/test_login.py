@@ -238,7 +238,7 @@ async def test_a_link_signs_in_once_as_the_key_that_made_it(api: Api, browser: B
     made = await api.client.post("/v1/login/links")
     assert made.status_code == 201
     link = made.json()["link"]
-    assert made.json()["path"] == f"/console/login#link={link}"
+    assert made.json()["path"] == f"/console/#link={link}"
     (row,) = await api.sql("SELECT l::text AS whole FROM login_links l")
     assert link not in row["whole"]
     answers = await asyncio.gather(*(browser.sign_in(link=link) for _ in range(3)))

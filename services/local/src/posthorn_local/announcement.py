@@ -39,8 +39,9 @@ files in the home:
 """
 
 
-def announcement(ports: Ports, home: Path) -> str:
-    """Return the line that announces readiness, and how to send and read a first message."""
+def announcement(ports: Ports, home: Path, sign_in: str) -> str:
+    """Return the line that announces readiness, and how to send and read a first message.
+    ``sign_in``: path and fragment of the console that signs in once."""
     here = _shown(home)
     key, accounts, cert = (
         shlex.quote(f"{here}/{name}") for name in ("admin.key", "accounts.txt", "tls/tls.crt")
@@ -49,6 +50,9 @@ def announcement(ports: Ports, home: Path) -> str:
     return f"""\
 Posthorn is ready: SMTP {HOST}:{ports.smtp}, SUBMISSION {HOST}:{ports.submission}, SUBMISSIONS {HOST}:{ports.submissions}, \
 IMAP {HOST}:{ports.imap}, IMAPS {HOST}:{ports.imaps}, POP3 {HOST}:{ports.pop3}, POP3S {HOST}:{ports.pop3s}, API http://{HOST}:{ports.api}
+
+Console: http://{HOST}:{ports.api}/  by this link you are signed in, once and within 10 minutes:
+http://{HOST}:{ports.api}{sign_in}
 
 Send a message to {reader}:
   printf 'From: {sender}\\nTo: {reader}\\nSubject: Hello\\n\\nA first message.\\n' |

@@ -46,6 +46,17 @@ def seed(api: httpx.Client, accounts: Path) -> None:
     unfinished.replace(accounts)
 
 
+def sign_in_link(api: httpx.Client) -> str:
+    """Return path and fragment of the console by which a browser signs in once. Raises SeedError."""
+    try:
+        answer = api.post("/v1/login/links")
+    except httpx.HTTPError as error:
+        raise SeedError(f"the API did not answer: {type(error).__name__}") from error
+    _expect(answer, httpx.codes.CREATED)
+    path: str = answer.json()["path"]
+    return path
+
+
 def _make(api: httpx.Client, path: str, document: dict[str, object]) -> bool:
     answer = api.post(path, json=document)
     if answer.status_code == httpx.codes.CONFLICT:

@@ -37,7 +37,7 @@ from posthorn_local.children import Backend, Service
 from posthorn_local.embedded import ROLE_PREFIX, EmbeddedError, Nats, Postgres, die_with_parent
 from posthorn_local.home import Home, write_secret
 from posthorn_local.logs import Log
-from posthorn_local.seed import ADDRESSES, SeedError, seed
+from posthorn_local.seed import ADDRESSES, SeedError, seed, sign_in_link
 from posthorn_local.settings import (
     GRACE_SECONDS,
     HEALTH_SERVICES,
@@ -81,6 +81,7 @@ class Supervisor:
         self._down: set[str] = set()
         self._asked = False
         self._announced = False
+        self._sign_in = ""
         self._http = httpx.Client(trust_env=False, timeout=30)
 
     def run(self) -> int:
@@ -121,7 +122,7 @@ class Supervisor:
 
     def _announce(self) -> None:
         with suppress(OSError):
-            print(announcement(self._ports, self._home.path), flush=True)  # noqa: T201
+            print(announcement(self._ports, self._home.path, self._sign_in), flush=True)  # noqa: T201
         self._announced = True
 
     def _start(self) -> None:
@@ -151,6 +152,7 @@ class Supervisor:
             timeout=30,
         ) as api:
             seed(api, self._home / "accounts.txt")
+            self._sign_in = sign_in_link(api)
 
     def _admin_key(self) -> str:
         return self._kept("admin.key", f"ph_{secrets.token_urlsafe(32)}")

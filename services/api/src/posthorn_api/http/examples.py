@@ -72,7 +72,7 @@ _ANSWERS: dict[str, dict[str, Any]] = {
     "LoginMethodsView": {"key": True, "account": True, "oidc": {"name": "Example ID"}},
     "LoginLinkView": {
         "link": "shown once, here",
-        "path": "/console/login#link=shown-once-here",
+        "path": "/console/#link=shown-once-here",
         "expires_at": _LATER,
     },
     "MeTenantView": {"id": _ID, "name": "acme"},

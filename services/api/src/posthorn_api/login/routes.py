@@ -122,7 +122,7 @@ async def create_login_link(
     """It signs in as the calling key, once, within 10 minutes. For platform admins."""
     token, until = await service.create_link(caller)
     response.headers["Location"] = "/v1/login"
-    return LoginLinkView(link=token, path=f"{CONSOLE}login#link={token}", expires_at=until)
+    return LoginLinkView(link=token, path=f"{CONSOLE}#link={token}", expires_at=until)
 
 
 @known.get(

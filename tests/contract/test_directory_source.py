@@ -263,7 +263,7 @@ async def test_a_subject_that_takes_too_long_holds_up_none_behind_it(
         "INSERT INTO aliases (domain_id, address, targets)"
         " SELECT id, 'n' || n || '@example.test', ARRAY['hub@example.test'] FROM domains, generate_series(1, 20000) n"
     )
-    hasty = PostgresDirectorySource(seed.database, seconds=0.05)
+    hasty = PostgresDirectorySource(seed.database, seconds=0.5)
     await truth.recheck(["hub@example.test"])
     await truth.recheck(["unlimited@example.test"])
     with capture_logs() as logs:

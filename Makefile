@@ -50,7 +50,7 @@ test: $(VENV)/.ready $(CONSOLE)  ## run every test that needs no root and no con
 test-root: $(VENV)/.ready  ## run the tests that only root can run, such as starting local mode as another user
 	@$(BIN)/pytest -m root $(ARGS)
 
-interop: $(VENV)/.ready  ## run the tests with swaks, curl, mpop, fetchmail, getmail6, msmtp, s-nail, neomutt, haproxy, dovecot, mbsync, offlineimap, chromium (Debian packages)
+interop: $(VENV)/.ready  ## run the tests with swaks, curl, mpop, fetchmail, getmail6, msmtp, s-nail, neomutt, haproxy, dovecot, mbsync, offlineimap, chromium, promtool (Debian packages)
 	@$(BIN)/pytest -m interop $(ARGS)
 
 # installed if they are missing and this is root; no daemon is started

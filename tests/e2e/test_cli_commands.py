@@ -18,6 +18,7 @@ import pytest
 from posthorn.wire.reports.dmarc import DmarcRecord
 from tests.e2e.command_line import CommandLine, Ran, beside, leaves
 from tests.e2e.trace import split_trace
+from tests.support.polling import BUSY_SECONDS
 from tests.support.reports import complaint_body, dmarc_body, tls_body
 from tests.support.scripted_imap import Held, ScriptedImap, serving
 from tests.support.system import System, await_that
@@ -841,6 +842,29 @@ def test_the_state_of_the_defence_is_shown(shell: CommandLine) -> None:
     assert states.keys() == {"scan", "resolver", "unscanned"}
     assert (states["scan"], states["unscanned"]) == ("up", "0")
     assert shell.run("listings --json").document == []
+
+
+def test_the_system_is_shown_with_every_process(shell: CommandLine) -> None:
+    parts = {"smtp-in", "submission", "delivery", "relay", "pop3", "imap", "scan", "api"}
+    deadline = time.monotonic() + BUSY_SECONDS  # the system has just started
+    found = shell.attempt("system --json").document
+    while not parts <= {each["part"] for each in found["instances"]}:
+        assert time.monotonic() < deadline, found["instances"]
+        time.sleep(0.5)
+        found = shell.attempt("system --json").document
+    assert {each["version"] for each in found["instances"]} == {found["version"]}
+    assert found["ingest"] is not None
+    assert found["dead"]["messages"] == sum(each["messages"] for each in found["dead"]["reasons"])
+
+
+def test_domains_are_listed_by_the_verdict_on_their_dns(shell: CommandLine, domain: str) -> None:
+    shell.attempt(f"domain check {domain}")
+    states = {each["name"]: each["dns_state"] for each in shell.run("domain list --json").document}
+    assert states[domain] in ("wrong", "unknown")
+    found = shell.run(f"domain list --dns {states[domain]} --json").document
+    assert domain in [each["name"] for each in found]
+    found = shell.run("domain list --dns right --json").document
+    assert domain not in [each["name"] for each in found]
 
 
 def test_the_doctor_says_what_is_wrong(shell: CommandLine, system: System, domain: str) -> None:

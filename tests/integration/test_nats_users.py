@@ -340,6 +340,8 @@ async def test_the_streams_are_made_by_delivery_too(nats: Nats, parts: Parts) ->
         "$JS.API.CONSUMER.MSG.NEXT.INGEST.delivery",
         "$JS.ACK.INGEST.delivery.1.1.1.1.0",
         "_INBOX.delivery.forged",
+        "heartbeats.delivery",
+        "heartbeats.submission",
     ],
 )
 async def test_whoever_takes_the_mx_over_cannot_publish(intruder: Intruder, subject: str) -> None:
@@ -367,6 +369,7 @@ async def test_the_mx_may_publish_its_own_subject(intruder: Intruder) -> None:
         "scan.message",
         "delivery.>",
         "delivery.correspondents",
+        "heartbeats.*",
     ],
 )
 async def test_whoever_takes_the_mx_over_cannot_listen(intruder: Intruder, subject: str) -> None:

@@ -232,6 +232,7 @@ EXAMPLES: dict[str, Example] = {
     "listComplaints": Example(READ, "/v1/complaints", hides=None),
     "getDefence": Example(PLATFORM_READ, "/v1/defence", hides=None),
     "getListings": Example(PLATFORM_READ, "/v1/defence/listings", hides=None),
+    "getSystem": Example(PLATFORM_READ, "/v1/system", hides=None),
     "getConfig": Example(READ, "/v1/config?tenant={tenant}"),
     "putConfig": Example(
         ADMIN,

@@ -63,6 +63,8 @@ from posthorn_api.search import routes as search_routes
 from posthorn_api.search.service import SearchService
 from posthorn_api.sending import routes as sending_routes
 from posthorn_api.sending.service import SendingService
+from posthorn_api.system import routes as system_routes
+from posthorn_api.system.service import SystemService
 from posthorn_api.tenants import routes as tenancy_routes
 from posthorn_api.tenants.service import TenantService
 from posthorn_api.transfers import routes as transfer_routes
@@ -104,6 +106,7 @@ ROUTERS = (
     config_routes.config,
     tenancy_routes.audit,
     status_routes.status,
+    system_routes.system,
 )
 """All operations, in the order of the documentation."""
 
@@ -134,6 +137,7 @@ class Services:
     searches: SearchService
     defence: DefenceService
     reports: ReportFigures
+    system: SystemService
 
 
 def operations() -> Iterator[APIRoute]:

@@ -20,18 +20,22 @@ from posthorn.adapters.nats.directory import NatsDirectory
 from posthorn.adapters.nats.event_log import NatsEventLog
 from posthorn.adapters.nats.event_search import NatsEventSearch
 from posthorn.adapters.nats.events import NatsEvents, NatsTrace
+from posthorn.adapters.nats.heartbeats import NatsHeartbeats, beating
 from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.installation import DirectoryMark
 from posthorn.adapters.nats.mailbox_hints import NatsMailboxHints
 from posthorn.adapters.nats.notifications import NatsNotifier
 from posthorn.adapters.nats.scan_state import NatsScanStates
+from posthorn.adapters.nats.stream_state import NatsStreamState
 from posthorn.adapters.nats.unscanned_count import NatsUnscannedCount
 from posthorn.adapters.postgres.database import connect as connect_postgres
+from posthorn.adapters.postgres.directory.dns_checks import PostgresDnsChecks
 from posthorn.adapters.postgres.directory.outbox import PostgresDirectorySource
 from posthorn.adapters.postgres.events.checkpoint import PostgresEventCheckpoint
 from posthorn.adapters.postgres.events.statistics import PostgresStatistics
 from posthorn.adapters.postgres.events.webhook_dispatch import PostgresDispatch
 from posthorn.adapters.postgres.installation import PostgresInstallation
+from posthorn.adapters.postgres.lags import PostgresLags
 from posthorn.adapters.postgres.replication import ReplicationWatch
 from posthorn.adapters.postgres.reports.inbox import PostgresReportInbox
 from posthorn.adapters.postgres.reports.outbox import PostgresReportOutbox
@@ -50,12 +54,14 @@ from posthorn_api.defence.service import DefenceService
 from posthorn_api.defence.watch import ListingWatch
 from posthorn_api.directory.publisher import REMOVED_LEAST, REMOVED_SHARE, Publisher
 from posthorn_api.dns.service import LOOKUP_SECONDS
+from posthorn_api.dns.watch import DnsWatch
 from posthorn_api.events.reader import EventReader
 from posthorn_api.login.oidc import OidcLogin
 from posthorn_api.reports.reader import ReportReader
 from posthorn_api.reports.sender import ReportSender
 from posthorn_api.services import OverNats, ServiceOptions, build
 from posthorn_api.settings import ApiSettings
+from posthorn_api.system.watch import LagWatch
 from posthorn_api.upkeep import Upkeep
 from posthorn_api.webhooks.post import Poster
 from posthorn_api.webhooks.sender import Sender
@@ -139,6 +145,7 @@ async def start(process: Process) -> None:
     process.health.add_check("installation", guard.probe)
     process.health.add_check("clock", guard.probe_clock)
     await process.task(upkeep.run(), "upkeep")
+    await process.task(LagWatch(PostgresLags(database)).run(), "lags")
     replication = ReplicationWatch(
         database.ungated(), demanded=settings.database_replication == "synchronous"
     )
@@ -147,6 +154,8 @@ async def start(process: Process) -> None:
     await process.task(sender.run(), "webhooks")
     await process.task(services.forwards.run(), "forward confirmations")
     await process.task(services.digests.run(), "digests")
+    if settings.dns_check_seconds:
+        await process.task(DnsWatch(services.dns, PostgresDnsChecks(database)).run(), "DNS checks")
     report_reader = ReportReader(
         PostgresReportInbox(database, settings.public_reports), reader, late.events
     )
@@ -164,7 +173,7 @@ async def start(process: Process) -> None:
         await process.task(report_sender.run(), "report sender")
     await process.task(
         _on_nats(
-            settings, PostgresDirectorySource(database), late, reading, guard, services.defence
+            process, PostgresDirectorySource(database), late, reading, guard, services.defence
         ),
         "publisher",
     )
@@ -196,7 +205,7 @@ async def _issuer(process: Process, settings: ApiSettings) -> IssuerKeys | None:
 
 
 async def _on_nats(
-    settings: ApiSettings,
+    process: Process,
     source: DirectorySource,
     late: OverNats,
     reading: _Reading,
@@ -204,8 +213,13 @@ async def _on_nats(
     defence: DefenceService,
 ) -> None:
     """Do what needs NATS, from the moment it is there; everything else serves without it."""
+    settings = process.settings
+    assert isinstance(settings, ApiSettings)
     async with AsyncExitStack() as stack:
         connection = await stack.enter_async_context(connect_nats(settings, "posthorn-api", "api"))
+        late.heartbeats.set(await stack.enter_async_context(NatsHeartbeats(connection)))
+        await stack.enter_async_context(beating(connection, process.health, "api"))
+        late.streams.set(NatsStreamState(connection))
         guard.watch_directory(DirectoryMark(connection))
         brake = Brake("directory", REMOVED_SHARE, REMOVED_LEAST, guard.brakes_released)
         bucket, every = NatsDirectoryBucket(connection), settings.directory_reconcile_seconds

@@ -19,6 +19,7 @@ from posthorn.adapters.postgres.directory.administration import PostgresAdminist
 from posthorn.adapters.postgres.directory.app_passwords import PostgresAppPasswords
 from posthorn.adapters.postgres.directory.bulk_import import PostgresImports
 from posthorn.adapters.postgres.directory.dkim_keys import PostgresDkimKeys
+from posthorn.adapters.postgres.directory.dns_checks import PostgresDnsChecks
 from posthorn.adapters.postgres.directory.filter_policies import PostgresFilterPolicies
 from posthorn.adapters.postgres.directory.forward_targets import PostgresForwardTargets
 from posthorn.adapters.postgres.directory.senders import PostgresSenders
@@ -27,6 +28,7 @@ from posthorn.adapters.postgres.directory.vacations import PostgresVacations
 from posthorn.adapters.postgres.events.statistics import PostgresStatistics
 from posthorn.adapters.postgres.events.webhooks import PostgresWebhooks
 from posthorn.adapters.postgres.imap.view import PostgresMailboxView
+from posthorn.adapters.postgres.lags import PostgresLags
 from posthorn.adapters.postgres.mailboxes.classifying import PostgresClassifications
 from posthorn.adapters.postgres.mailboxes.digests import PostgresDigests
 from posthorn.adapters.postgres.mailboxes.messages import PostgresAccountMail
@@ -44,9 +46,11 @@ from posthorn.ports.bodies import BodyReader
 from posthorn.ports.directory import DirectoryWithPostmasters
 from posthorn.ports.events import EventSearch, Trace
 from posthorn.ports.forwards import ForwardPolicy
+from posthorn.ports.heartbeats import Heartbeats
 from posthorn.ports.ingest import DeadLetters, Ingest
 from posthorn.ports.mailbox_hints import LateHints
 from posthorn.ports.scan import ScanStates
+from posthorn.ports.system import StreamState
 from posthorn.ports.tenants import Tenants
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.postmasters import Postmasters
@@ -64,6 +68,7 @@ from posthorn_api.digests.service import KEY_PURPOSE, DigestOptions, DigestServi
 from posthorn_api.directory.service import DirectoryService, Publication
 from posthorn_api.dns.public_pages import PublicPages
 from posthorn_api.dns.service import DnsService
+from posthorn_api.dns.verdicts import StoredVerdicts
 from posthorn_api.filtering.service import FilteringService
 from posthorn_api.forwards.service import Confirmations
 from posthorn_api.http.guard import Guard
@@ -79,6 +84,7 @@ from posthorn_api.queue.service import QueueService
 from posthorn_api.search.service import SearchService
 from posthorn_api.sending.service import SendingLimits, SendingService
 from posthorn_api.settings import ApiSettings
+from posthorn_api.system.service import SystemService
 from posthorn_api.tenants.service import TenantService
 from posthorn_api.transfers.service import TransferService
 from posthorn_api.webhooks.service import WebhookService
@@ -96,6 +102,8 @@ class OverNats:
     search: Pending[EventSearch] = field(default_factory=lambda: Pending("nats"))
     scan_states: Pending[ScanStates] = field(default_factory=lambda: Pending("nats"))
     unscanned: Pending[UnscannedLane] = field(default_factory=lambda: Pending("nats"))
+    heartbeats: Pending[Heartbeats] = field(default_factory=lambda: Pending("nats"))
+    streams: Pending[StreamState] = field(default_factory=lambda: Pending("nats"))
     events: PendingEvents = field(default_factory=PendingEvents)
     hints: LateHints = field(default_factory=LateHints)
 
@@ -124,6 +132,8 @@ class ServiceOptions:
     login_limits: LoginLimitSettings = field(default_factory=LoginLimitSettings)
     """How often a wrong password of an account may be tried."""
     digests: DigestOptions = field(default_factory=DigestOptions)
+    dns_check_seconds: float = 21_600.0
+    """From one check of a domain's DNS in the background to the next."""
 
     @classmethod
     def from_settings(cls, settings: ApiSettings) -> Self:
@@ -142,6 +152,7 @@ class ServiceOptions:
             or single_addresses(map(str, settings.outbound_addresses)),
             login_limits=settings,
             digests=settings.digests,
+            dns_check_seconds=settings.dns_check_seconds or 21_600.0,
         )
 
 
@@ -269,7 +280,13 @@ def build(
         bulk_imports=BulkImportService(
             imports, passwords, late.publication, whole_seconds=options.transfer_seconds
         ),
-        dns=DnsService(directory, credentials, resolver, options.presence),
+        dns=DnsService(
+            directory,
+            credentials,
+            resolver,
+            options.presence,
+            StoredVerdicts(PostgresDnsChecks(database), late.events, options.dns_check_seconds),
+        ),
         public_pages=PublicPages(administration, options.presence),
         webhooks=webhooks,
         statistics=PostgresStatistics(database),
@@ -307,6 +324,12 @@ def build(
             names=dict.fromkeys((sending_limits.hostname, options.presence.outgoing_name)),
         ),
         reports=PostgresReportFigures(database),
+        system=SystemService(
+            late.heartbeats,
+            late.streams,
+            late.dead_letters,
+            PostgresLags(database),
+        ),
     )
     guard = Guard(
         keys,

@@ -298,6 +298,8 @@ class ApiSettings(
     """How long a bulk import, and an import or export of a mailbox, may take in all."""
     directory_reconcile_seconds: Seconds = 600.0
     """How often the directory is compared with the database and put right."""
+    dns_check_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 21_600.0
+    """From one check of a domain's DNS records in the background to the next; 0: none."""
     directory_wait_seconds: Annotated[float, Field(ge=0)] = 10.0
     """How long an answer waits at most until the directory shows the change."""
     webhook_private_networks: Annotated[

@@ -33,6 +33,7 @@ from posthorn_cli.commands import (
     sending,
     stats,
     suppression,
+    system,
     tenant,
     transfer,
     webhook,
@@ -49,7 +50,7 @@ app = typer.Typer(
     epilog=EXIT_CODES,
 )
 
-for part in (login.app, sending.app, doctor.app, defence.app, config.app):
+for part in (login.app, sending.app, doctor.app, defence.app, system.app, config.app):
     app.add_typer(part)
 
 for name, part in (

@@ -13,6 +13,7 @@ from posthorn.adapters.nats.correspondents import NatsCorrespondentsServer
 from posthorn.adapters.nats.dead_letters import NatsDeadLetters
 from posthorn.adapters.nats.events import NatsEvents
 from posthorn.adapters.nats.hand_over import NatsLiveRelays
+from posthorn.adapters.nats.heartbeats import beating
 from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
 from posthorn.adapters.nats.installation import DirectoryMark
@@ -73,6 +74,7 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
     """Build the service on the process's stack and start it."""
     enter = process.stack.enter_async_context
     nats = await enter(connect_nats(settings, "posthorn-delivery", "delivery"))
+    await enter(beating(nats, process.health, "delivery"))
     database, blobs = (
         await enter(connect_postgres(settings, by_key=True)),
         await enter(open_blobs(settings)),

@@ -9,6 +9,7 @@ from posthorn.adapters.blobs.config import open_blobs
 from posthorn.adapters.blobs.segments import SegmentReader
 from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.events import NatsEvents
+from posthorn.adapters.nats.heartbeats import beating
 from posthorn.adapters.nats.mailbox_hints import NatsMailboxHints
 from posthorn.adapters.postgres.access.scram_store import PostgresScramStore
 from posthorn.adapters.postgres.access.sign_ins import PostgresSignIns
@@ -25,6 +26,7 @@ from posthorn.ports.folders import Folders, ImapAccount
 from posthorn.ports.mailbox_view import MailboxView
 from posthorn.ports.placing import Placing
 from posthorn.ports.sending import Senders, Throttle
+from posthorn.runtime.health import Health
 from posthorn.runtime.installation import InstallationGuard
 from posthorn.runtime.mail_login import MailLogin
 from posthorn.runtime.memory import map_large_blocks
@@ -137,22 +139,24 @@ async def start(process: Process[ImapSettings]) -> None:
         sign_ins=sign_ins,
     )
     stack.push_async_callback(sessions.watching.close)
-    await process.task(_exchange_hints(settings, sessions), "hints")
+    await process.task(_exchange_hints(settings, process.health, sessions), "hints")
     await process.task(sessions.watching.keep_polling(), "comparison")
     await process.task(sessions.logins.keep_watch(), "watch")
     certificate = Certificate(settings.tls_dir) if settings.tls_dir else None
     if certificate:
+        process.health.certificate = certificate
         await process.task(certificate.watch(), "certificate")
     await stack.enter_async_context(
         serving(settings, sessions, certificate.context if certificate else None)
     )
 
 
-async def _exchange_hints(settings: ImapSettings, sessions: ImapContext) -> None:
+async def _exchange_hints(settings: ImapSettings, health: Health, sessions: ImapContext) -> None:
     """Send and hear hints, and publish what was read, from the moment NATS is there; people get
     their mail without it."""
     async with (
         connect_nats(settings, "posthorn-imap", "imap") as connection,
+        beating(connection, health, "imap"),
         NatsMailboxHints(connection) as hints,
     ):
         sessions.backend.hints.connect(hints)

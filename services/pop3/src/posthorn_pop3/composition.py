@@ -8,6 +8,7 @@ from posthorn.adapters.blobs.config import open_blobs
 from posthorn.adapters.blobs.segments import SegmentReader
 from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.events import NatsEvents
+from posthorn.adapters.nats.heartbeats import beating
 from posthorn.adapters.nats.mailbox_hints import NatsMailboxHints
 from posthorn.adapters.postgres.access.sign_ins import PostgresSignIns
 from posthorn.adapters.postgres.database import connect as connect_postgres
@@ -20,6 +21,7 @@ from posthorn.ports.bodies import BodyReader
 from posthorn.ports.mailbox_hints import LateHints
 from posthorn.ports.maildrops import Maildrops
 from posthorn.ports.sending import Senders, Throttle
+from posthorn.runtime.health import Health
 from posthorn.runtime.installation import InstallationGuard
 from posthorn.runtime.mail_login import MailLogin
 from posthorn.runtime.passwords import Passwords
@@ -84,7 +86,7 @@ async def start(process: Process[Pop3Settings]) -> None:
     passwords = Passwords()
     stack.callback(passwords.close)
     read_events = ReadEvents(READS_DROPPED.inc)
-    await process.task(_publish(settings, read_events, hints), "reads")
+    await process.task(_publish(settings, process.health, read_events, hints), "reads")
     tokens = None
     if settings.mail_trust is not None:
         # only now: without an issuer the process does not pay for the libraries
@@ -111,17 +113,21 @@ async def start(process: Process[Pop3Settings]) -> None:
     await process.task(service.keep_watch(), "watch")
     certificate = Certificate(settings.tls_dir) if settings.tls_dir else None
     if certificate:
+        process.health.certificate = certificate
         await process.task(certificate.watch(), "certificate")
     await stack.enter_async_context(
         serving(settings, service, certificate.context if certificate else None)
     )
 
 
-async def _publish(settings: Pop3Settings, read_events: ReadEvents, hints: LateHints) -> None:
+async def _publish(
+    settings: Pop3Settings, health: Health, read_events: ReadEvents, hints: LateHints
+) -> None:
     """Publish what was read and changed, from the moment NATS is there; people get their mail
     without it."""
     async with (
         connect_nats(settings, "posthorn-pop3", "pop3") as connection,
+        beating(connection, health, "pop3"),
         NatsEvents(connection) as events,
     ):
         hints.set(NatsMailboxHints(connection).announce)

@@ -29,6 +29,11 @@ _latency = Histogram(
     "From a recipient's entry into the queue to the remote host's 250",
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600, 3600, 14400, 86400, 432000),
 )
+_first = Histogram(
+    "posthorn_relay_first_attempt_seconds",
+    "From a recipient's entry into the queue to the result of its first attempt",
+    buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200),
+)
 _EVENT_KINDS = {
     QueueState.DELIVERED: DELIVERED,
     QueueState.DEFERRED: DEFERRED,
@@ -92,6 +97,8 @@ class ClaimedJobs:
         )
         _attempts.labels(outcome.state.value, stage).inc()
         now = time.time()
+        if job.attempts == 0:
+            _first.observe(max(0.0, now - job.created_at.timestamp()))
         if outcome.state is QueueState.DELIVERED:
             _latency.observe(max(0.0, now - job.created_at.timestamp()))
         log.info(

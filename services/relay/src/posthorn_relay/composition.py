@@ -14,6 +14,7 @@ from posthorn.adapters.dns import DnsResolver
 from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.events import NatsEvents
 from posthorn.adapters.nats.hand_over import NatsOffers
+from posthorn.adapters.nats.heartbeats import beating
 from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.installation import DirectoryMark
 from posthorn.adapters.nats.notifications import NatsNotifications
@@ -50,6 +51,7 @@ async def start(process: Process[RelaySettings]) -> None:
     settings, enter = process.settings, process.stack.enter_async_context
     connector = SmtpConnector(settings)
     nats = await enter(connect_nats(settings, "posthorn-relay", "relay"))
+    await enter(beating(nats, process.health, "relay"))
     database, blobs = (
         await enter(connect_postgres(settings, by_key=True)),
         await enter(open_blobs(settings)),

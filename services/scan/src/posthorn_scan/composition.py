@@ -13,6 +13,7 @@ from posthorn.adapters.nats.bans import NatsBanList
 from posthorn.adapters.nats.connection import Connection
 from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.events import NatsEvents
+from posthorn.adapters.nats.heartbeats import beating
 from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
 from posthorn.adapters.nats.network_counts import NatsCounts, NatsGreylist
 from posthorn.adapters.nats.scan_server import NatsScanServer
@@ -49,6 +50,7 @@ async def start(process: Process[ScanSettings]) -> None:
     """Connect to the backends and serve on the process's stack."""
     settings, enter = process.settings, process.stack.enter_async_context
     nats = await enter(connect_nats(settings, "posthorn-scan", "scan"))
+    await enter(beating(nats, process.health, "scan"))
     blobs = await enter(open_blobs(settings))
     events = await enter(NatsEvents(nats))
     lookup = await enter(

@@ -53,6 +53,11 @@ _accepted = Counter("posthorn_smtp_in_accepted_total", "Messages answered with 2
 _accepted_bytes = Counter(
     "posthorn_smtp_in_accepted_bytes_total", "Bytes of accepted messages, as stored"
 )
+_results = Counter(
+    "posthorn_smtp_in_transactions_total",
+    "Messages whose end of data was answered: accepted, refused, deferred, or failed by a fault of ours",
+    ["result"],
+)
 _ingest = Histogram(
     "posthorn_smtp_in_ingest_seconds",
     "From the end of data until the message is kept",
@@ -135,6 +140,7 @@ class Acceptance:
         """Accept a message whose end has come, or say why not. Never answers twice."""
         began, received_at = time.monotonic(), self._clock()
         reply = await self._accept(transaction, message, client, check, received_at)
+        _results.labels(_result_of(reply)).inc()
         if reply.code != 250:
             record_refusal(reply, client, message=str(transaction.id), size=message.content_octets)
             return reply
@@ -291,3 +297,11 @@ class Acceptance:
                     raise
             await asyncio.sleep(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
             tries += 1
+
+
+def _result_of(reply: Reply) -> str:
+    if reply.code == 250:
+        return "accepted"
+    if reply in (smtp.FAULT, smtp.FULL):
+        return "failed"
+    return "refused" if reply.code >= 500 else "deferred"

@@ -15,6 +15,7 @@ from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.correspondents import NatsCorrespondents
 from posthorn.adapters.nats.directory import NatsDirectory
 from posthorn.adapters.nats.events import NatsEvents
+from posthorn.adapters.nats.heartbeats import beating
 from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.installation import DirectoryMark, NatsClock
 from posthorn.adapters.nats.scanner import NatsScanner
@@ -184,6 +185,7 @@ async def start(process: Process[SmtpInSettings]) -> None:
     settings, stack = process.settings, process.stack
     part = "submission" if isinstance(settings, SubmissionInSettings) else "smtp-in"
     connection = await stack.enter_async_context(connect_nats(settings, part, part))
+    await stack.enter_async_context(beating(connection, process.health, part))
     directory = await stack.enter_async_context(NatsDirectory(connection))
     ingest = NatsIngest(connection)
     process.health.add_check("nats", ingest.probe)
@@ -195,6 +197,7 @@ async def start(process: Process[SmtpInSettings]) -> None:
     backends = Backends(directory, ingest, blobs, events, key_list(settings.srs_key))
     certificate = Certificate(settings.tls_dir) if settings.tls_dir else None
     if certificate:
+        process.health.certificate = certificate
         await process.task(certificate.watch(), "certificate")
     tls, grace = certificate.context if certificate else None, settings.grace_seconds
     if not isinstance(settings, SubmissionInSettings):

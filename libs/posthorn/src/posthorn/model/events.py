@@ -52,6 +52,10 @@ CLASSIFIED = "classified"
 LISTED = "listed"
 """A blocklist holds an address or a domain of ours; of no message, and its id is of this event
 alone. Detail: subject, zone, code, reason."""
+DNS_CHANGED = "dns-changed"
+"""The DNS records that a domain needs have become right or wrong; of no message, and its id is of
+this event alone. Detail: domain, tenant, state and before (right or wrong), records: those that are
+not right, each with purpose, name and verdict."""
 COMPLAINED = "complained"
 """By its recipient, through a feedback loop (RFC 5965); the recipient is suppressed. Detail:
 recipient, feedback_type, reporter (domain), report (id of the message with the complaint), and

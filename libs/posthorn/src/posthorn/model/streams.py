@@ -54,6 +54,9 @@ CORRESPONDENTS = "delivery.correspondents"
 """Core NATS subject on which smtp-in asks whether an account has written to an author."""
 CORRESPONDENTS_QUEUE = "delivery"
 """Queue group of the processes that answer it."""
+HEARTBEATS_PREFIX = "heartbeats."
+"""Core NATS subjects, on no stream: what each process tells of itself (``model.heartbeat``); the
+part follows."""
 COUNTERS = "COUNTERS"
 """Stream of counters of client networks (memory), written by scan alone; subjects
 ``counters.<window>.<kind>.<network>``."""

@@ -9,6 +9,7 @@ from typing import Protocol
 from uuid import UUID
 
 from posthorn.ports.changes import Change, Versions
+from posthorn.ports.dns_checks import DnsCheck
 from posthorn.ports.idempotency import Receipt
 from posthorn.ports.signing import DkimKey
 
@@ -62,6 +63,8 @@ class Domain:
     """Whether its tenant's new domains must be verified."""
     postmaster: str | None = None
     """The address that gets the mail for its postmaster; None: none."""
+    dns: DnsCheck | None = None
+    """The last check of its DNS records; None: none yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +94,11 @@ class Domains(Protocol):
         """
         ...
 
-    async def domains(self, tenant: UUID | None, after: str, limit: int) -> Sequence[Domain]:
-        """Return a page of domains, by name."""
+    async def domains(
+        self, tenant: UUID | None, after: str, limit: int, dns: str | None = None
+    ) -> Sequence[Domain]:
+        """Return a page of domains, by name; with ``dns``, those with this state of DnsState, or
+        ``unchecked``."""
         ...
 
     async def domain(self, tenant: UUID | None, name: str) -> Domain:

@@ -14,12 +14,14 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 from prometheus_client import REGISTRY, generate_latest
 
 from posthorn.ports.errors import Halted, Unavailable
+from posthorn.runtime.tls import Certificate
 
 log = structlog.get_logger()
 
@@ -40,6 +42,10 @@ class Health:
     def __init__(self) -> None:
         self.started = False
         self.draining = False
+        self.since = datetime.now(UTC)
+        """When the process began."""
+        self.certificate: Certificate | None = None
+        """The certificate that its listeners use."""
         self._probes: dict[str, Probe] = {}
         self._details: dict[str, Callable[[], str]] = {}
         self._kept: dict[str, tuple[float, str]] = {}

@@ -21,10 +21,12 @@ import socket
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
+from importlib.metadata import version
 from typing import Any
 
 import structlog
 import uvloop
+from prometheus_client import Gauge, Histogram
 
 from posthorn.runtime.health import Health
 from posthorn.runtime.http import bind, http_server
@@ -34,6 +36,14 @@ from posthorn.runtime.settings import ProcessSettings
 log = structlog.get_logger()
 
 _THREADS_SECONDS = 1.0
+_LAG_SECONDS = 1.0
+
+_build = Gauge("posthorn_build_info", "1, with the version as a label", ["service", "version"])
+_lag = Histogram(
+    "posthorn_process_loop_lag_seconds",
+    "How late the event loop ran a timer that is due every second",
+    buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
+)
 
 
 class Process[S: ProcessSettings = ProcessSettings]:
@@ -146,6 +156,7 @@ def serve[S: ProcessSettings](
     Exits with status 1 when start or a supervised task failed.
     """
     lines = configure_logging(service, settings.log_level, process=number)
+    _build.labels(service, version("posthorn")).set(1)
     succeeded = uvloop.run(_serve(settings, start, health))
     lines.flush()
     status = 0 if succeeded else 1
@@ -174,6 +185,16 @@ async def _serve[S: ProcessSettings](
         gc.freeze()  # what is there now stays: it need not be looked through again and again
         gc.set_threshold(_COLLECT_AFTER)
         if serving:
+            await process.task(_measure_lag(), "event loop lag")
             await process.live()
     log.info("stopped")
     return process.succeeded
+
+
+async def _measure_lag() -> None:
+    """Measure for ever how late the event loop is."""
+    loop = asyncio.get_running_loop()
+    while True:
+        due_at = loop.time() + _LAG_SECONDS
+        await asyncio.sleep(_LAG_SECONDS)
+        _lag.observe(max(0.0, loop.time() - due_at))

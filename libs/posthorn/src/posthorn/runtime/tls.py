@@ -10,13 +10,22 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from datetime import datetime
 from pathlib import Path
 
 import structlog
+from prometheus_client import Gauge
+
+from posthorn.wire.certificate import not_after
 
 log = structlog.get_logger()
 
 CHECK_SECONDS = 5.0
+
+_end = Gauge(
+    "posthorn_tls_certificate_end_seconds",
+    "End of the validity of the certificate in use, in seconds since the epoch; 0: none is in use",
+)
 
 
 def verifying_context(anchors: Path | str | None = None) -> ssl.SSLContext:
@@ -60,6 +69,8 @@ class Certificate:
                 f"refusing to start: POSTHORN_TLS_DIR: cannot use {self._chain} with {self._key}: {error}"
             ) from None
         self.context.sni_callback = self._greeted
+        self.ends_at = self._end()
+        """When the certificate in use expires."""
 
     def _load(self) -> ssl.SSLContext:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -69,6 +80,17 @@ class Certificate:
 
     def _octets(self) -> tuple[bytes, bytes]:
         return self._chain.read_bytes(), self._key.read_bytes()
+
+    def _end(self) -> datetime | None:
+        first, _, _ = self._seen[0].decode("ascii", "replace").partition(ssl.PEM_FOOTER)
+        _, begun, body = first.partition(ssl.PEM_HEADER)
+        try:
+            ends_at = not_after(ssl.PEM_cert_to_DER_cert(f"{begun}{body}{ssl.PEM_FOOTER}"))
+        except ValueError as error:  # it is used all the same
+            log.warning("the end of the certificate cannot be read", error=str(error))
+            return None
+        _end.set(ends_at.timestamp())
+        return ends_at
 
     def _greeted(
         self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext
@@ -91,6 +113,7 @@ class Certificate:
             )
             return False
         self._seen = data
+        self.ends_at = self._end()
         log.info("certificate replaced", directory=str(self._chain.parent))
         return True
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import Query, Request, Response
 
@@ -104,14 +104,24 @@ async def create_domain(
     return render(await service.create_domain(caller, new, receipt(request, render)))
 
 
+DnsFilter = Annotated[
+    Literal["right", "wrong", "unknown", "unchecked"] | None,
+    Query(description="State of the DNS records at the last check; `unchecked`: none yet."),
+]
+
+
 @domains.get(
     "/v1/domains", operation_id="listDomains", summary="List domains.", responses=problems()
 )
 async def list_domains(
-    caller: Caller, service: Directory, limit: Limit = 50, cursor: Cursor = None
+    caller: Caller,
+    service: Directory,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    dns: DnsFilter = None,
 ) -> Page[DomainView]:
     """Sorted by name."""
-    found = await service.domains(caller, text_after(cursor), limit + 1)
+    found = await service.domains(caller, text_after(cursor), limit + 1, dns)
     return page(found, limit, DomainView.from_domain, lambda domain: domain.name)
 
 

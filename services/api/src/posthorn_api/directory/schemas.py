@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -154,6 +155,16 @@ class ForwardConfirmation(RequestBody):
     )
 
 
+class DnsVerdictView(BaseModel):
+    """The verdict of the last check on the DNS records of one name and type."""
+
+    purpose: str = Field(examples=["mx"])
+    name: str
+    type: str
+    need: Literal["required", "recommended"]
+    verdict: Literal["right", "missing", "wrong", "unknown"]
+
+
 class DomainView(BaseModel):
     """A domain."""
 
@@ -176,6 +187,12 @@ class DomainView(BaseModel):
     verified_at: datetime | None = Field(
         description="Time at which the ownership was verified; null: not yet, and the domain receives no mail."
     )
+    dns_state: Literal["right", "wrong", "unknown"] | None = Field(
+        description="Whether all required DNS records were right at the last check; unknown: lookups failed; null:"
+        " not checked yet. Domains are checked in the background, and by `GET /v1/domains/{name}/dns/check`."
+    )
+    dns_checked_at: datetime | None = Field(description="Time of that check.")
+    dns_verdicts: list[DnsVerdictView] = Field(description="Its verdict on each record.")
     created_at: datetime
     updated_at: datetime
 
@@ -197,6 +214,12 @@ class DomainView(BaseModel):
             undelete_days=domain.undelete_days,
             postmaster=domain.postmaster,
             verified_at=domain.verified_at,
+            dns_state=None if domain.dns is None else domain.dns.state.value,
+            dns_checked_at=None if domain.dns is None else domain.dns.checked_at,
+            dns_verdicts=[
+                DnsVerdictView.model_validate(asdict(each))
+                for each in (() if domain.dns is None else domain.dns.records)
+            ],
             created_at=domain.created_at,
             updated_at=domain.updated_at,
         )

@@ -83,9 +83,11 @@ class DirectoryService:
             await self._administration.create_domain(caller.tenant, made, receipt)
         )
 
-    async def domains(self, caller: ApiKey, after: str, limit: int) -> Sequence[Domain]:
-        """List by name."""
-        return await self._administration.domains(caller.tenant, after, limit)
+    async def domains(
+        self, caller: ApiKey, after: str, limit: int, dns: str | None = None
+    ) -> Sequence[Domain]:
+        """List by name; with ``dns``, those with this state of their DNS records."""
+        return await self._administration.domains(caller.tenant, after, limit, dns)
 
     async def domain(self, caller: ApiKey, name: str) -> Domain:
         """Return one."""

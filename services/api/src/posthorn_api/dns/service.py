@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
 import structlog
 from prometheus_client import Counter
@@ -93,6 +94,14 @@ class Checked:
         )
 
 
+class Verdicts(Protocol):
+    """Where checks go."""
+
+    async def keep(self, checked: Checked) -> None:
+        """Take a check."""
+        ...
+
+
 class DnsService:
     """Raises NotFound, ValidationFailed and Conflict for the caller's faults, Unavailable for
     ours."""
@@ -103,7 +112,10 @@ class DnsService:
         identity: CredentialService,
         records: Records,
         presence: Presence,
+        verdicts: Verdicts | None = None,
     ) -> None:
+        """``verdicts``: where checks go."""
+        self._verdicts = verdicts
         self._service = service
         self._identity = identity
         self._records = records
@@ -152,7 +164,10 @@ class DnsService:
             domain=domain.name,
             right=sum(each.verdict is Verdict.RIGHT for each in found),
         )
-        return Checked(domain, datetime.now(UTC), findings, tuple(notes))
+        checked = Checked(domain, datetime.now(UTC), findings, tuple(notes))
+        if self._verdicts is not None:
+            await self._verdicts.keep(checked)
+        return checked
 
     async def verify(self, caller: ApiKey, name: str) -> Domain:
         """Have the domain take mail once its ownership is shown. Raises Conflict while it is

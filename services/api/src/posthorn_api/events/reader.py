@@ -38,6 +38,7 @@ from prometheus_client import Counter, Gauge
 
 from posthorn.model.events import (
     ACCEPTED,
+    DNS_CHANGED,
     SHARES,
     Event,
     EventError,
@@ -314,7 +315,7 @@ class EventReader:
                 except EventError as error:
                     log.warning("an event cannot be decoded", detail=str(error))
                     continue
-                if event.kind == ACCEPTED:
+                if event.kind in (ACCEPTED, DNS_CHANGED):
                     self._remember(event.message, uuid_in(event.detail.get("tenant")))
                 if sequence > position:
                     found.append(event)

@@ -35,7 +35,7 @@ _seconds = Histogram(
     "posthorn_api_request_seconds",
     "Time to the end of the answer",
     ["method", "route"],
-    buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.3, 0.5, 1, 2.5, 5, 10),
 )
 
 

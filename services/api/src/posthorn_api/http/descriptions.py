@@ -75,6 +75,8 @@ TAGS = {
     "Configuration": "The whole state of a tenant as one document, to be read, compared and applied (GitOps).",
     "Audit log": "Who changed what through this API, and who read the content of which mailbox.",
     "Status": "Whether the API is ready, and the state of the parts that it depends on.",
+    "System": "The processes of the whole system with their versions and readiness, what waits, and what is behind. For"
+    " platform admins.",
 }
 """Introductions by tag, in the order of the reference."""
 

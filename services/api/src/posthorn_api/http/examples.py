@@ -28,6 +28,13 @@ _KEY = {
     "networks": ["192.0.2.0/24"],
     "created_at": _THEN,
 }
+_DNS_VERDICT = {
+    "purpose": "spf",
+    "name": "example.org",
+    "type": "TXT",
+    "need": "required",
+    "verdict": "missing",
+}
 _DOMAIN = {
     "name": "example.org",
     "display_name": "example.org",
@@ -41,9 +48,15 @@ _DOMAIN = {
     "retention_days": None,
     "undelete_days": 14,
     "verified_at": _LATER,
+    "dns_state": "wrong",
+    "dns_checked_at": _LATER,
+    "dns_verdicts": [_DNS_VERDICT],
     "created_at": _THEN,
     "updated_at": _LATER,
 }
+_INGEST = {"messages": 12, "size_bytes": 98_304, "oldest_at": _LATER, "retrying": 0}
+_DEAD_REASON = {"reason": "the record cannot be decoded", "messages": 1}
+_DEAD = {"messages": 1, "oldest_at": _THEN, "reasons": [_DEAD_REASON]}
 _PASSWORD = {
     "id": _ID,
     "name": "laptop",
@@ -118,8 +131,9 @@ _ANSWERS: dict[str, dict[str, Any]] = {
         "last_used_address": None,
         "key": "shown once, here",
     },
+    "DnsVerdictView": _DNS_VERDICT,
     "DomainView": _DOMAIN,
-    "NewDomainView": {**_DOMAIN},
+    "NewDomainView": {**_DOMAIN, "dns_state": None, "dns_checked_at": None, "dns_verdicts": []},
     "DomainChange": {"catch_all": None, "retention_days": 365, "undelete_days": 14},
     "AccountView": {
         "address": "carol@example.org",
@@ -355,6 +369,33 @@ _ANSWERS: dict[str, dict[str, Any]] = {
         "source": "bounce",
         "message": _MESSAGE,
         "created_at": _LATER,
+    },
+    "InstanceView": {
+        "part": "smtp-in",
+        "instance": "posthorn-smtp-in-6f7c9d5b8-x2k4q",
+        "version": "1.0.0",
+        "since": _THEN,
+        "state": "ready",
+        "reasons": {},
+        "last_heartbeat_at": _LATER,
+        "certificate_ends_at": "2027-02-21T09:00:00Z",
+    },
+    "IngestView": _INGEST,
+    "DeadReasonView": _DEAD_REASON,
+    "DeadView": _DEAD,
+    "LagsView": {"directory_seconds": 0.0, "events_seconds": 0.4, "webhooks_seconds": 0.0},
+    "SystemProblemView": {
+        "area": "dead",
+        "subject": "",
+        "detail": "1 messages are parked on DEAD; retry or discard them",
+    },
+    "SystemView": {
+        "well": False,
+        "version": "1.0.0",
+        "schema_version": "0017",
+        "listening_since": _THEN,
+        "ingest": _INGEST,
+        "dead": _DEAD,
     },
     "EngineStateView": {
         "name": "clamav",

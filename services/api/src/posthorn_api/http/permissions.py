@@ -208,6 +208,7 @@ RULES = {
     "listTlsReports": _read(),
     "listComplaints": _read(),
     "getStatus": _read(),
+    "getSystem": Rule(_PLATFORM_READERS, whole_platform=True),
     "getConfig": _read(),
     "putConfig": _change("config.apply"),
     "listSuppressions": _read(),

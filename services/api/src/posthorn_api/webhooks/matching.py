@@ -37,6 +37,7 @@ KINDS = (
     kinds.RESTORED,
     kinds.CLASSIFIED,
     kinds.LISTED,
+    kinds.DNS_CHANGED,
     kinds.COMPLAINED,
 )
 """What a webhook can be told of; the names are those of the trace."""
@@ -143,4 +144,7 @@ def _domains_of(event: Event, facts: Facts) -> set[str]:
     named = [detail.get("recipient"), detail.get("original"), detail.get("account")]
     named += listed if isinstance(listed, list) else []
     named += [row.sender for row in facts.rows.get(event.message, ()) if not row.original]
-    return {domain_of(address) for address in named} - {""}
+    found = {domain_of(address) for address in named} - {""}
+    if event.kind == kinds.DNS_CHANGED:
+        found.add(str(detail.get("domain")))
+    return found

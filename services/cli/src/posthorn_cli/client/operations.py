@@ -85,6 +85,7 @@ from posthorn_cli.client.types import (
     StructureView,
     SuppressionCreation,
     SuppressionView,
+    SystemView,
     TenantChange,
     TenantCreation,
     TenantView,
@@ -324,12 +325,16 @@ class Operations(Connection):
         )
 
     def list_domains(
-        self, *, limit: int | None = None, cursor: str | None = None
+        self,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        dns: Literal["right", "wrong", "unknown", "unchecked"] | None = None,
     ) -> Page[DomainView]:
         """List domains."""
         return cast(
             "Page[DomainView]",
-            self._call("GET", "/v1/domains", query={"limit": limit, "cursor": cursor}),
+            self._call("GET", "/v1/domains", query={"limit": limit, "cursor": cursor, "dns": dns}),
         )
 
     def get_domain(self, name: str) -> DomainView:
@@ -1392,3 +1397,7 @@ class Operations(Connection):
     def get_status(self) -> StatusView:
         """Get the status of the API."""
         return cast("StatusView", self._call("GET", "/v1/status"))
+
+    def get_system(self) -> SystemView:
+        """Get the state of the whole system."""
+        return cast("SystemView", self._call("GET", "/v1/system"))

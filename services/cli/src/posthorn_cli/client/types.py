@@ -397,6 +397,21 @@ class DeadLetterView(TypedDict):
     size: int
 
 
+class DeadReasonView(TypedDict):
+    """A reason for which messages are parked."""
+
+    reason: str
+    messages: int
+
+
+class DeadView(TypedDict):
+    """Parked messages."""
+
+    messages: int
+    oldest_at: str | None
+    reasons: list[DeadReasonView]
+
+
 class DefenceView(TypedDict):
     """The scanning tier, as one of its processes sees it."""
 
@@ -522,6 +537,16 @@ class DnsRecordView(TypedDict):
     why: str
 
 
+class DnsVerdictView(TypedDict):
+    """The verdict of the last check on the DNS records of one name and type."""
+
+    purpose: str
+    name: str
+    type: str
+    need: Literal["required", "recommended"]
+    verdict: Literal["right", "missing", "wrong", "unknown"]
+
+
 class DomainChange(TypedDict):
     """Fields of a domain to change; fields that are left out keep their values."""
 
@@ -575,6 +600,9 @@ class DomainView(TypedDict):
     undelete_days: int
     postmaster: str | None
     verified_at: str | None
+    dns_state: Literal["right", "wrong", "unknown"] | None
+    dns_checked_at: str | None
+    dns_verdicts: list[DnsVerdictView]
     created_at: str
     updated_at: str
 
@@ -687,6 +715,36 @@ class ImportSummary(TypedDict):
     left_out: int
     left_out_records: list[ImportFailure]
     from_lines_left: int
+
+
+class IngestView(TypedDict):
+    """Accepted messages that are not in their mailboxes yet."""
+
+    messages: int
+    size_bytes: int
+    oldest_at: str | None
+    retrying: int
+
+
+class InstanceView(TypedDict):
+    """A process of the system."""
+
+    part: str
+    instance: str
+    version: str
+    since: str
+    state: Literal["ready", "not-ready", "draining", "silent"]
+    reasons: dict[str, str]
+    last_heartbeat_at: str
+    certificate_ends_at: str | None
+
+
+class LagsView(TypedDict):
+    """How far behind work in the background is, in seconds; null: not known."""
+
+    directory_seconds: float | None
+    events_seconds: float | None
+    webhooks_seconds: float | None
 
 
 class ListingView(TypedDict):
@@ -902,6 +960,9 @@ class NewDomainView(TypedDict):
     undelete_days: int
     postmaster: str | None
     verified_at: str | None
+    dns_state: Literal["right", "wrong", "unknown"] | None
+    dns_checked_at: str | None
+    dns_verdicts: list[DnsVerdictView]
     created_at: str
     updated_at: str
     dns_records: list[DnsRecordView]
@@ -1211,6 +1272,38 @@ class SuppressionView(TypedDict):
     source: Literal["bounce", "api", "complaint"]
     message: str | None
     created_at: str
+
+
+class SystemProblemView(TypedDict):
+    """Something that needs a look."""
+
+    area: Literal[
+        "part",
+        "store",
+        "ingest",
+        "dead",
+        "directory",
+        "events",
+        "webhooks",
+        "certificate",
+        "version",
+    ]
+    subject: str
+    detail: str
+
+
+class SystemView(TypedDict):
+    """The state of the whole system."""
+
+    well: bool
+    problems: list[SystemProblemView]
+    version: str
+    schema_version: str | None
+    listening_since: str | None
+    instances: list[InstanceView]
+    ingest: IngestView | None
+    dead: DeadView | None
+    lags: LagsView
 
 
 class TargetView(TypedDict):

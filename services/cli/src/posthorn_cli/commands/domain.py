@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, cast
+from functools import partial
+from typing import Annotated, Any, Literal, cast
 
 import typer
 
@@ -40,6 +41,8 @@ COLUMNS = [
     Column("max_accounts", "accounts at most"),
     Column("quota_bytes", "quota", size),
     Column("verified_at", "verified"),
+    Column("dns_state", "DNS", style=state_style),
+    Column("dns_checked_at", "DNS checked"),
     Column("created_at"),
 ]
 DNS_COLUMNS = [Column("name"), Column("ttl"), Column("type"), Column("value"), Column("need")]
@@ -56,12 +59,21 @@ CHECK_COLUMNS = [
 
 
 @command(domains, "list")
-def list_domains(session: Session, *, limit: Limit = DEFAULT_LIMIT, whole: All = False) -> None:
+def list_domains(
+    session: Session,
+    *,
+    dns: Annotated[
+        Literal["right", "wrong", "unknown", "unchecked"] | None,
+        typer.Option(help="Only those with this verdict of the last check of their DNS records."),
+    ] = None,
+    limit: Limit = DEFAULT_LIMIT,
+    whole: All = False,
+) -> None:
     """List domains by name.
 
-    Example: `posthorn domain list`
+    Example: `posthorn domain list --dns wrong`
     """
-    session.list(session.api.list_domains, COLUMNS, limit, whole)
+    session.list(partial(session.api.list_domains, dns=dns), COLUMNS, limit, whole)
 
 
 @command(domains, "show")

@@ -27,6 +27,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
+from prometheus_client import Counter
 
 from posthorn.adapters.nats.client import (
     CONNECT_SECONDS,
@@ -45,6 +46,11 @@ from posthorn.runtime.settings import NatsSettings
 from posthorn.runtime.tls import verifying_context
 
 log = structlog.get_logger()
+
+_connected = Counter(
+    "posthorn_nats_connections_total",
+    "Connections made to NATS: the first, and one after each loss",
+)
 
 REQUEST_TIMEOUT = 5.0
 """Time limit of one request to JetStream, in seconds."""
@@ -327,6 +333,7 @@ class Connection:
         await self._on_connected()
 
     async def _on_connected(self) -> None:
+        _connected.inc()
         log.info(
             "connected to NATS",
             server=self.client.connected_url.netloc if self.client.connected_url else "",

@@ -20,6 +20,7 @@ Rules:
   whose deliver subject the server does not check against its user's permissions; it delivers only
   where some client listens, from a stream that holds nothing that smtp-in could have written. So
   smtp-in must not create a consumer on a stream that it may publish to.
+- Each part sends heartbeats under its own name only; api alone hears them (ADR 44).
 - ``posthorn`` is the administrator: for operators and tools, used by no part.
 """
 
@@ -40,6 +41,7 @@ from posthorn.model.streams import (
     EVENTS_PREFIX,
     FRAMES,
     GREYLIST,
+    HEARTBEATS_PREFIX,
     INGEST,
     MAILBOX_HINTS,
     RELAY_HANDED,
@@ -148,7 +150,9 @@ def _reading(stream: str) -> tuple[str, ...]:
 
 def _user(part: str, publish: tuple[str, ...], subscribe: tuple[str, ...] = ()) -> User:
     return User(
-        part, tuple(dict.fromkeys((*publish, *_EVENTS))), (*subscribe, f"{inbox_prefix(part)}.>")
+        part,
+        tuple(dict.fromkeys((*publish, *_EVENTS, f"{HEARTBEATS_PREFIX}{part}"))),
+        (*subscribe, f"{inbox_prefix(part)}.>"),
     )
 
 
@@ -255,7 +259,7 @@ USERS: Final = (
             *_reading(_BUCKET),
             *_api(f"DIRECT.GET.{DEAD}", f"STREAM.MSG.DELETE.{DEAD}"),
         ),
-        _ADVISORIES,
+        (*_ADVISORIES, f"{HEARTBEATS_PREFIX}*"),
     ),
 )
 """The parts' users, by the names that the chart gives the parts."""

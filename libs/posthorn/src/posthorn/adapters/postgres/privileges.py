@@ -203,6 +203,7 @@ FOR_API_ALONE: Final = frozenset(
         "sent_reports",
         "browser_sessions",
         "login_links",
+        "dns_checks",
     }
 )
 """Tables that no other part uses."""

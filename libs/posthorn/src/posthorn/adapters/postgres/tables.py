@@ -55,7 +55,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import CIDR, INT8MULTIRANGE, JSONB
 
-SCHEMA_VERSION = "0018"
+SCHEMA_VERSION = "0019"
 """The Alembic revision this code needs. Services are not ready on an earlier one; a later one is
 served (ADR 17)."""
 
@@ -127,6 +127,20 @@ domains = Table(
     Column("undelete_days", SmallInteger, nullable=False, server_default=text("0")),
     _created(),
     _updated(),
+)
+
+dns_checks = Table(
+    # the last check of a domain's DNS records
+    "dns_checks",
+    metadata,
+    Column("domain_id", BigInteger, ForeignKey("domains.id", ondelete="CASCADE"), primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("known", Text),  # the last state but unknown; null: none yet
+    Column("checked_at", DateTime(timezone=True)),  # null: never, only postponed
+    Column("due_at", DateTime(timezone=True), nullable=False),
+    Column("records", JSONB, nullable=False),
+    CheckConstraint("state IN ('right', 'wrong', 'unknown')", name="state"),
+    CheckConstraint("known IN ('right', 'wrong')", name="known"),
 )
 
 accounts = Table(

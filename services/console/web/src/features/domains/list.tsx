@@ -15,6 +15,8 @@ type Domain = Schemas["DomainView"];
 
 const route = getRouteApi("/domains");
 
+const DNS_KINDS = { right: "good", wrong: "bad", unknown: "warn" } as const;
+
 const COLUMNS: readonly Column<Domain>[] = [
   {
     id: "name",
@@ -33,6 +35,19 @@ const COLUMNS: readonly Column<Domain>[] = [
         <State kind="good">verified</State>
       ) : (
         <State kind="warn">not verified</State>
+      ),
+  },
+  {
+    id: "dns",
+    title: "DNS",
+    cell: (domain) =>
+      domain.dns_state && domain.dns_checked_at ? (
+        <>
+          <State kind={DNS_KINDS[domain.dns_state]}>{domain.dns_state}</State>{" "}
+          <Time at={domain.dns_checked_at} />
+        </>
+      ) : (
+        <State kind="idle">not checked</State>
       ),
   },
   { id: "tenant", title: "Tenant", cell: (domain) => domain.tenant },

@@ -19,6 +19,7 @@ from posthorn.adapters.postgres.access.tenant_scope import (
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.directory.alias_graph import check_catch_all, recheck_aliases_into
 from posthorn.adapters.postgres.directory.dkim_keys import insert_dkim_keys
+from posthorn.adapters.postgres.directory.dns_checks import as_check
 from posthorn.adapters.postgres.directory.limits import check_domains
 from posthorn.adapters.postgres.directory.outbox import lane_of, lift_limits, write_outbox
 from posthorn.adapters.postgres.directory.postmasters import postmasters_of
@@ -63,11 +64,15 @@ _SETTABLE = (
 _DOMAIN = (
     f"SELECT d.id, {', '.join(f'd.{name}' for name in _OWN)}, {SENDING.format('d')}, t.name AS tenant,"
     " t.max_messages_per_hour AS tenant_messages, t.max_recipients_per_hour AS tenant_recipients, t.min_password_length,"
-    " t.verify_domains"
-    " FROM domains d JOIN tenants t ON t.id = d.tenant_id WHERE {visible}"
+    " t.verify_domains, c.state AS dns_state, c.checked_at AS dns_checked_at, c.records::text AS dns_records"
+    " FROM domains d JOIN tenants t ON t.id = d.tenant_id LEFT JOIN dns_checks c ON c.domain_id = d.id WHERE {visible}"
 )
 _NAMED = Scoped(f"{_DOMAIN} AND d.name = $2")
 _LIST = Scoped(f"{_DOMAIN} AND d.name > $2 ORDER BY d.name LIMIT $3")
+_LIST_BY_DNS = Scoped(
+    f"{_DOMAIN} AND d.name > $2 AND CASE WHEN c.checked_at IS NULL THEN 'unchecked' ELSE c.state END = $4"
+    " ORDER BY d.name LIMIT $3"
+)
 _HOMES = Scoped(f"{_DOMAIN} AND d.name = ANY($2) ORDER BY d.id FOR KEY SHARE OF d")
 
 _MAKE = """
@@ -150,11 +155,17 @@ class PostgresDomains:
                 await keep_answer(connection, receipt.reservation, receipt.render(domain))
             return Change(domain, await write_outbox(connection, f"@{new.name}"))
 
-    async def domains(self, tenant: UUID | None, after: str, limit: int) -> Sequence[Domain]:
+    async def domains(
+        self, tenant: UUID | None, after: str, limit: int, dns: str | None = None
+    ) -> Sequence[Domain]:
+        """List by name."""
         async with self._database.session() as connection:
-            return await self._as_domains(
-                connection, await found(connection, tenant, _LIST, after, limit)
+            rows = (
+                await found(connection, tenant, _LIST, after, limit)
+                if dns is None
+                else await found(connection, tenant, _LIST_BY_DNS, after, limit, dns)
             )
+            return await self._as_domains(connection, rows)
 
     async def domain(self, tenant: UUID | None, name: str) -> Domain:
         """Return one."""
@@ -341,5 +352,6 @@ def _as_domain(row: Any, postmaster: str | None) -> Domain:
         min_password_length=row["min_password_length"],
         must_be_verified=row["verify_domains"],
         version=version_of(row),
+        dns=as_check(row),
         **{name: row[name] for name in _OWN},
     )

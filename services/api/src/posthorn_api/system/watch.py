@@ -1,0 +1,46 @@
+"""Metrics of what the API does in the background, measured by every process of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import structlog
+from prometheus_client import Gauge
+
+from posthorn.ports.errors import Unavailable
+from posthorn.ports.system import StoredLags
+
+log = structlog.get_logger()
+
+EVERY_SECONDS: Final = 15.0
+
+_directory = Gauge(
+    "posthorn_api_directory_lag_seconds", "Age of the oldest change that smtp-in cannot see yet"
+)
+_webhooks = Gauge(
+    "posthorn_api_webhooks_lag_seconds", "How long the oldest due delivery of a webhook has waited"
+)
+
+
+class LagWatch:
+    """Measures the lags that Postgres knows."""
+
+    def __init__(self, lags: StoredLags) -> None:
+        self._lags = lags
+
+    async def run(self) -> None:
+        """Measure for ever; a supervised task."""
+        while True:
+            await self.look()
+            await asyncio.sleep(EVERY_SECONDS)
+
+    async def look(self) -> None:
+        """Measure once."""
+        try:
+            lags = await self._lags.lags()
+        except Unavailable as fault:
+            log.debug("lags are not known", part=fault.part)
+            return
+        _directory.set(lags.directory_seconds)
+        _webhooks.set(lags.webhooks_seconds)

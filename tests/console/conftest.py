@@ -7,10 +7,14 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests.console.stock import stock
 from tests.console.watching import Watched
 from tests.support.system import System
+
+PATIENCE_MILLISECONDS = 60_000
+"""How long a busy machine may take to show something."""
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +24,12 @@ def posthorn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     running.start()
     yield running
     running.close()
+
+
+@pytest.fixture(scope="session")
+def stocked(posthorn: System) -> dict[str, str]:
+    """The ids of objects that the screens show."""
+    return stock(posthorn)
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +53,8 @@ def page(browser: Browser, posthorn: System) -> Iterator[Page]:
         base_url=f"http://127.0.0.1:{posthorn.ports['API']}",
         viewport={"width": 1440, "height": 900},
     )
+    context.set_default_timeout(PATIENCE_MILLISECONDS)
+    expect.set_options(timeout=PATIENCE_MILLISECONDS)
     opened = context.new_page()
     watched = Watched(opened)
     yield opened

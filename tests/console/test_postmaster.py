@@ -7,14 +7,10 @@ from uuid import UUID
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.console.stock import GTUBE, quarantine
 from tests.support.system import System, await_that
 
 pytestmark = pytest.mark.interop
-
-GTUBE = (
-    b"From: stranger@example.org\r\nTo: bob@example.test\r\nSubject: Test\r\n\r\n"
-    b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X\r\n"
-)
 
 
 def sent(posthorn: System, recipient: str, subject: str, text: str = "One line.") -> UUID:
@@ -74,3 +70,35 @@ def test_what_was_taken_for_spam_is_found_with_its_rule(admin: Page, posthorn: S
     expect(row).to_contain_text("10 points")
     row.get_by_role("link", name="Open").click()
     expect(admin.get_by_role("region", name="bob@example.test")).to_contain_text("Filed")
+
+
+def test_what_was_withheld_is_read_as_text_and_released(
+    admin: Page, posthorn: System, stocked: dict[str, str]
+) -> None:
+    quarantine(posthorn)
+    admin.goto("/console/quarantine?account=careful@example.test")
+    rows = admin.get_by_role("row").filter(has_text="stranger@example.org")
+    expect(rows.first).to_contain_text("score")
+    before = rows.count()
+    rows.first.get_by_role("link").click()
+    admin.get_by_role("button", name="Show the text").click()
+    expect(admin.locator("pre")).to_contain_text("GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL")
+    expect(admin.get_by_role("region", name="Verdict")).to_contain_text("GTUBE")
+    admin.get_by_role("button", name="Release", exact=True).click()
+    expect(admin.get_by_role("heading", name="Quarantine", level=1)).to_be_visible()
+    expect(rows).to_have_count(before - 1)
+    await_that(
+        "it is in the mailbox",
+        lambda: posthorn.account("careful@example.test")["used_messages"],
+    )
+
+
+def test_a_suppressed_address_gets_mail_again(admin: Page, posthorn: System) -> None:
+    admin.goto("/console/suppressions?create=true")
+    admin.get_by_role("textbox", name="Address").fill("back@example.org")
+    admin.get_by_role("button", name="Suppress address").click()
+    row = admin.get_by_role("row").filter(has_text="back@example.org")
+    expect(row).to_contain_text("by hand")
+    row.get_by_role("button", name="Remove back@example.org").click()
+    expect(row).to_have_count(0)
+    assert "back@example.org" not in posthorn.api.get("/v1/suppressions").text

@@ -33,14 +33,22 @@ class Watched:
             self.faults.append(f"a request to {request.url}")
 
 
+def settle(page: Page) -> None:
+    """Wait until the page shows what it has asked for."""
+    page.wait_for_load_state("networkidle")
+    page.locator(".loading").first.wait_for(state="detached")
+
+
 def violations(page: Page) -> list[str]:
     """Return what axe-core finds wrong with the page."""
-    page.evaluate(AXE)
-    found: dict[str, Any] = page.evaluate("axe.run()")
-    return [
-        f"{violation['id']}: {violation['help']}: {[node['target'] for node in violation['nodes']]}"
-        for violation in found["violations"]
-    ]
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE)
+    found: list[dict[str, Any]] = page.evaluate(
+        """async () => (await axe.run({ resultTypes: ["violations"] })).violations.map(
+          ({ id, help, nodes }) => ({ id, help, nodes: nodes.map((node) => node.html) })
+        )"""
+    )
+    return [f"{each['id']}: {each['help']}: {each['nodes']}" for each in found]
 
 
 def sticks_out(page: Page) -> list[str]:

@@ -29,6 +29,26 @@ export async function answer<T>(
   return outcome.data as T;
 }
 
+/** An object, and the tag of its version; with the tag, a change is made only if nobody else has
+ * changed the object since. */
+export interface Tagged<T> {
+  value: T;
+  tag: string | null;
+}
+
+/** Return the object that a request answered, with its tag. Throws Problem. */
+export async function tagged<T>(
+  request: Promise<{ data?: T; error?: unknown; response: Response }>,
+): Promise<Tagged<T>> {
+  const { response } = await request.catch(() => ({ response: null }));
+  return { value: await answer(request), tag: response?.headers.get("etag") ?? null };
+}
+
+/** Return headers for a change of a version; without a tag, of any. */
+export function only(tag: string | null): { "If-Match"?: string } {
+  return tag === null ? {} : { "If-Match": tag };
+}
+
 /** Return headers that make a creation safe to repeat; the key belongs to one form. */
 export function once(key: string): { "Idempotency-Key": string } {
   return { "Idempotency-Key": key };

@@ -1,4 +1,4 @@
-import { type ReactNode, useEffect } from "react";
+import { type ReactNode, useEffect, useId } from "react";
 
 /** A screen: its title, what can be done on it, and its content. */
 export function Page(properties: { title: string; actions?: ReactNode; children: ReactNode }) {
@@ -14,6 +14,21 @@ export function Page(properties: { title: string; actions?: ReactNode; children:
       </header>
       {children}
     </>
+  );
+}
+
+/** A part of a screen with a heading of its own. */
+export function Section(properties: { title: string; actions?: ReactNode; children: ReactNode }) {
+  const { title, actions, children } = properties;
+  const id = useId();
+  return (
+    <section className="section" aria-labelledby={id}>
+      <header className="page-head">
+        <h2 id={id}>{title}</h2>
+        {actions && <div className="actions">{actions}</div>}
+      </header>
+      {children}
+    </section>
   );
 }
 

@@ -1,15 +1,17 @@
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
-import { answer, api, type Schemas } from "../../api/client";
+import { answer, api, tagged } from "../../api/client";
 import { useCan } from "../../api/me";
 import { useAction, useOne } from "../../api/queries";
 import { Confirm } from "../../parts/confirm";
 import { CopyAs } from "../../parts/copy-as";
 import { Failure, Loading } from "../../parts/notices";
-import { Facts, Page } from "../../parts/page";
-import { State } from "../../parts/state";
-import { Time } from "../../parts/time";
+import { Page } from "../../parts/page";
+import { SendTest } from "../../parts/send-test";
+import { DkimKeys } from "./dkim";
 import { DnsRecords } from "./dns";
+import { Reports } from "./reports";
+import { Settings } from "./settings";
 
 const route = getRouteApi("/domains/$name");
 
@@ -17,23 +19,24 @@ export function DomainPage() {
   const { name } = route.useParams();
   const { tab } = route.useSearch();
   const can = useCan();
-  const domain = useOne(["domains", name], () =>
-    answer(api.GET("/v1/domains/{name}", { params: { path: { name } } })),
-  );
+  const ask = () => tagged(api.GET("/v1/domains/{name}", { params: { path: { name } } }));
+  const domain = useOne(["domains", name], ask);
   if (domain.data === undefined)
     return (
       <Page title={name}>
         {domain.isPending ? <Loading /> : <Failure problem={domain.error} />}
       </Page>
     );
+  const { value } = domain.data;
   const path = `/v1/domains/${encodeURIComponent(name)}`;
   return (
     <Page
-      title={domain.data.display_name}
+      title={value.display_name}
       actions={
         <>
           <CopyAs command={`posthorn domain show ${name}`} request={{ method: "GET", path }} />
-          {can("verifyDomain") && domain.data.verified_at === null && <Verify name={name} />}
+          <SendTest domain={name} />
+          {can("verifyDomain") && value.verified_at === null && <Verify name={name} />}
           {can("deleteDomain") && <Delete name={name} />}
         </>
       }
@@ -49,38 +52,27 @@ export function DomainPage() {
         <Link to="/domains/$name" params={{ name }} search={{ tab: "settings" }}>
           Settings
         </Link>
+        {can("listDkimKeys") && (
+          <Link to="/domains/$name" params={{ name }} search={{ tab: "dkim" }}>
+            DKIM keys
+          </Link>
+        )}
+        {can("listDmarcReports") && (
+          <Link to="/domains/$name" params={{ name }} search={{ tab: "reports" }}>
+            Reports
+          </Link>
+        )}
       </nav>
-      {tab === "settings" ? <Settings domain={domain.data} /> : <DnsRecords name={name} />}
+      {tab === undefined && <DnsRecords name={name} />}
+      {tab === "settings" && <Settings read={domain.data} ask={ask} />}
+      {tab === "dkim" && <DkimKeys name={name} />}
+      {tab === "reports" && <Reports name={name} />}
+      <p>
+        <Link to="/accounts" search={{ domain: name }}>
+          Accounts of this domain
+        </Link>
+      </p>
     </Page>
-  );
-}
-
-function Settings({ domain }: { domain: Schemas["DomainView"] }) {
-  const none = <span className="weak">none</span>;
-  return (
-    <Facts
-      facts={[
-        [
-          "Ownership",
-          domain.verified_at ? (
-            <>
-              <State kind="good">verified</State> <Time at={domain.verified_at} />
-            </>
-          ) : (
-            <State kind="warn">not verified</State>
-          ),
-        ],
-        ["Tenant", domain.tenant],
-        ["Catch-all", domain.catch_all ?? none],
-        ["Plus addressing", domain.plus_addressing ? "on" : "off"],
-        ["Postmaster", domain.postmaster ?? none],
-        ["Accounts at most", domain.max_accounts ?? none],
-        ["Messages an hour", domain.max_messages_per_hour ?? none],
-        ["Mail is kept", domain.retention_days ? `${domain.retention_days} days` : "for ever"],
-        ["Deleted mail can be restored for", `${domain.undelete_days} days`],
-        ["Created", <Time key="created" at={domain.created_at} />],
-      ]}
-    />
   );
 }
 

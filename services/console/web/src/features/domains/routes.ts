@@ -1,5 +1,6 @@
 import { createRoute, lazyRouteComponent } from "@tanstack/react-router";
 import { root } from "../../app/root";
+import { choiceIn } from "../../parts/search";
 
 export const domainRoutes = [
   createRoute({
@@ -11,8 +12,7 @@ export const domainRoutes = [
   createRoute({
     getParentRoute: () => root,
     path: "/domains/$name",
-    validateSearch: (search): { tab?: "settings" } =>
-      search.tab === "settings" ? { tab: "settings" } : {},
+    validateSearch: (search) => choiceIn(search, "tab", ["settings", "dkim", "reports"]),
     component: lazyRouteComponent(() => import("./domain"), "DomainPage"),
   }),
 ] as const;

@@ -40,7 +40,15 @@ export function Checklist() {
             "Publish its DNS records"
           )}
         </li>
-        <li>Create the first account, and send it a message</li>
+        <li>
+          <Link
+            to="/accounts"
+            search={domain ? { domain: domain.name, create: true } : { create: true }}
+          >
+            Create the first account
+          </Link>
+          , and send it a test message
+        </li>
       </ol>
     </section>
   );

@@ -1,3 +1,4 @@
+import { Link } from "@tanstack/react-router";
 import { answer, api, type Schemas } from "../../api/client";
 import { useCan } from "../../api/me";
 import { useOne } from "../../api/queries";
@@ -5,6 +6,7 @@ import { Bars } from "../../parts/bars";
 import { count } from "../../parts/moments";
 import { Failure, Loading, Notice } from "../../parts/notices";
 import { Page } from "../../parts/page";
+import { SendTest } from "../../parts/send-test";
 import { Checklist } from "./checklist";
 import { hours, type Series, sumsOf } from "./figures";
 
@@ -12,7 +14,13 @@ import { hours, type Series, sumsOf } from "./figures";
 export function Home() {
   const can = useCan();
   return (
-    <Page title="Home">
+    <Page title="Home" actions={<SendTest />}>
+      {can("changeMyPassword") && (
+        <p>
+          <Link to="/me">My account</Link>: passwords, set-up of your phone, sign-ins, withheld and
+          deleted mail, automatic reply.
+        </p>
+      )}
       {can("getStatus") && <Status />}
       <Checklist />
       {can("listStats") && <Day />}

@@ -21,7 +21,7 @@ export function MessagePage() {
   const trace = useOne(
     ["messages", id, "trace"],
     () => answer(api.GET("/v1/messages/{id}/trace", { params: { path: { id } } })),
-    { every: 10 },
+    { every: 5 },
   );
   if (trace.data === undefined)
     return (
@@ -145,7 +145,7 @@ function Json({ events }: { events: readonly TraceEvent[] }) {
   const text = JSON.stringify(events, null, 2);
   return (
     <>
-      <Copy text={text} what="events as JSON" label="Copy all" />
+      <Copy text={text} what="events as JSON" label="Copy events as JSON" />
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls takes the arrow keys */}
       <pre className="json" tabIndex={0}>
         {text}

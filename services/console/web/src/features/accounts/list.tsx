@@ -1,0 +1,177 @@
+import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
+import { useState } from "react";
+import { answer, api, once } from "../../api/client";
+import { useCan } from "../../api/me";
+import { useAction, useList } from "../../api/queries";
+import { ListActions } from "../../parts/actions";
+import { Dialog } from "../../parts/dialog";
+import { bytesIn } from "../../parts/edits";
+import { FilterBar } from "../../parts/filter-bar";
+import { Field, Form } from "../../parts/form";
+import { size } from "../../parts/moments";
+import { Empty } from "../../parts/notices";
+import { Page } from "../../parts/page";
+import { newPassword } from "../../parts/passwords";
+import { optionsOf, queryOf, textsIn } from "../../parts/search";
+import { Secret } from "../../parts/secret";
+import { State } from "../../parts/state";
+import { type Column, DataTable } from "../../parts/table";
+import { Time } from "../../parts/time";
+import { type Account, STATE_MARKS } from "./states";
+
+const route = getRouteApi("/accounts");
+
+const COLUMNS: readonly Column<Account>[] = [
+  {
+    id: "address",
+    title: "Account",
+    cell: (account) => (
+      <Link to="/accounts/$address" params={{ address: account.address }}>
+        {account.address}
+      </Link>
+    ),
+  },
+  {
+    id: "state",
+    title: "State",
+    cell: (account) => <State kind={STATE_MARKS[account.state]}>{account.state}</State>,
+  },
+  { id: "messages", title: "Messages", end: true, cell: (account) => account.used_messages },
+  { id: "used", title: "Used", end: true, cell: (account) => size(account.used_bytes) },
+  {
+    id: "quota",
+    title: "Quota",
+    end: true,
+    cell: (account) => (account.quota_bytes === null ? "unlimited" : size(account.quota_bytes)),
+  },
+  { id: "created", title: "Created", cell: (account) => <Time at={account.created_at} /> },
+];
+
+export function AccountList() {
+  const can = useCan();
+  const { create, ...filters } = route.useSearch();
+  const navigate = useNavigate();
+  const list = useList<Account>(["accounts", filters], (cursor) =>
+    answer(
+      api.GET("/v1/accounts", {
+        params: { query: { ...filters, limit: 100, cursor: cursor ?? null } },
+      }),
+    ),
+  );
+  const show = (isShown: boolean) =>
+    void navigate({
+      to: "/accounts",
+      search: { ...filters, ...(isShown ? { create: true } : {}) },
+    });
+  return (
+    <Page
+      title="Accounts"
+      actions={
+        <ListActions
+          command={`posthorn account list${optionsOf(filters)}`}
+          path={`/v1/accounts${queryOf(filters)}`}
+          create={can("createAccount") && "New account"}
+          open={() => show(true)}
+        />
+      }
+    >
+      <FilterBar
+        filters={[{ name: "domain", label: "Domain" }]}
+        values={filters}
+        apply={(values) => void navigate({ to: "/accounts", search: textsIn(values, ["domain"]) })}
+      />
+      <DataTable
+        caption="Accounts"
+        columns={COLUMNS}
+        list={list}
+        rowKey={(account) => account.address}
+        empty={
+          <Empty
+            title={filters.domain ? "This domain has no account" : "No account yet"}
+            command="posthorn account create carol@example.org"
+          >
+            <p>An account is a mailbox with an address and a password.</p>
+          </Empty>
+        }
+      />
+      {create && can("createAccount") && (
+        <NewAccount domain={filters.domain} close={() => show(false)} />
+      )}
+    </Page>
+  );
+}
+
+function NewAccount({ domain, close }: { domain: string | undefined; close: () => void }) {
+  const navigate = useNavigate();
+  const [password] = useState(newPassword);
+  const [made, setMade] = useState<{ account: Account; password: string } | null>(null);
+  const create = useAction(
+    async ({ values, key }: { values: FormData; key: string }) => {
+      const chosen = String(values.get("password") ?? "") || password;
+      const quota = String(values.get("quota_bytes") ?? "").trim();
+      const account = await answer(
+        api.POST("/v1/accounts", {
+          body: {
+            address: String(values.get("address")).trim(),
+            password: chosen,
+            quota_bytes: quota === "" ? null : bytesIn(quota),
+          },
+          headers: once(key),
+        }),
+      );
+      return { account, password: chosen };
+    },
+    {
+      changes: ["accounts"],
+      said: ({ account }) => `Created ${account.address}`,
+      done: setMade,
+    },
+  );
+  if (made !== null)
+    return (
+      <Secret
+        title={`${made.account.address} is ready`}
+        what="password"
+        secret={made.password}
+        close={() =>
+          void navigate({ to: "/accounts/$address", params: { address: made.account.address } })
+        }
+      />
+    );
+  return (
+    <Dialog title="New account" close={close}>
+      <Form
+        send={(values, key) => create.mutate({ values, key })}
+        problem={create.error}
+        isRunning={create.isPending}
+        action="Create account"
+        cancel={close}
+      >
+        <Field
+          name="address"
+          label="Address"
+          type="email"
+          placeholder={`carol@${domain ?? "example.org"}`}
+          problem={create.error}
+          autoComplete="off"
+          required
+        />
+        <Field
+          name="password"
+          label="Password"
+          type="password"
+          hint="Empty: a long one is made. It is shown once, on the next page."
+          problem={create.error}
+          autoComplete="new-password"
+        />
+        <Field
+          name="quota_bytes"
+          label="Quota"
+          hint="Such as 5 GiB; empty: unlimited."
+          problem={create.error}
+          autoComplete="off"
+        />
+      </Form>
+    </Dialog>
+  );
+}

@@ -1,0 +1,78 @@
+import { getRouteApi, useNavigate } from "@tanstack/react-router";
+import { answer, api, only, type Schemas, tagged } from "../../api/client";
+import { useCan } from "../../api/me";
+import { useOne } from "../../api/queries";
+import { Removal } from "../../parts/actions";
+import { CopyAs } from "../../parts/copy-as";
+import { Edit } from "../../parts/edit";
+import { Failure, Loading } from "../../parts/notices";
+import { Facts, Page, Section } from "../../parts/page";
+import { Time } from "../../parts/time";
+import { TARGETS, Targets } from "./targets";
+
+const route = getRouteApi("/aliases/$address");
+
+export function AliasPage() {
+  const { address } = route.useParams();
+  const can = useCan();
+  const navigate = useNavigate();
+  const path = { address };
+  const ask = () => tagged(api.GET("/v1/aliases/{address}", { params: { path } }));
+  const alias = useOne(["aliases", "one", address], ask);
+  if (alias.data === undefined)
+    return (
+      <Page title={address}>
+        {alias.isPending ? <Loading /> : <Failure problem={alias.error} />}
+      </Page>
+    );
+  return (
+    <Page
+      title={address}
+      actions={
+        <>
+          <CopyAs
+            command={`posthorn alias show ${address}`}
+            request={{ method: "GET", path: `/v1/aliases/${encodeURIComponent(address)}` }}
+          />
+          {can("deleteAlias") && (
+            <Removal
+              title="Delete alias"
+              text={`Mail for ${address} is refused from then on.`}
+              run={() => answer(api.DELETE("/v1/aliases/{address}", { params: { path } }))}
+              changes={["aliases"]}
+              said={`Deleted ${address}`}
+              done={() => void navigate({ to: "/aliases" })}
+            />
+          )}
+        </>
+      }
+    >
+      <Facts
+        facts={[
+          ["Leads to", <Targets key="targets" alias={alias.data.value} />],
+          ["Created", <Time key="created" at={alias.data.value.created_at} />],
+          ["Changed", <Time key="changed" at={alias.data.value.updated_at} />],
+        ]}
+      />
+      {can("changeAlias") && (
+        <Section title="Targets">
+          <Edit
+            fields={[TARGETS]}
+            read={alias.data}
+            ask={ask}
+            save={(change, tag) =>
+              answer(
+                api.PATCH("/v1/aliases/{address}", {
+                  params: { path, header: only(tag) },
+                  body: change as Schemas["AliasChange"],
+                }),
+              )
+            }
+            changes={["aliases"]}
+            said={`Changed ${address}`}
+          />
+        </Section>
+      )}
+    </Page>
+  );
+}

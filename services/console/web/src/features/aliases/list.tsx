@@ -1,0 +1,114 @@
+import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
+import { answer, api, once, type Schemas } from "../../api/client";
+import { useCan } from "../../api/me";
+import { useAction, useList } from "../../api/queries";
+import { ListActions } from "../../parts/actions";
+import { Dialog } from "../../parts/dialog";
+import { Inputs } from "../../parts/edit";
+import { valuesOf } from "../../parts/edits";
+import { FilterBar } from "../../parts/filter-bar";
+import { Form } from "../../parts/form";
+import { Empty } from "../../parts/notices";
+import { Page } from "../../parts/page";
+import { optionsOf, queryOf, textsIn } from "../../parts/search";
+import { type Column, DataTable } from "../../parts/table";
+import { Time } from "../../parts/time";
+import { ADDRESS, TARGETS, Targets } from "./targets";
+
+type Alias = Schemas["AliasView"];
+
+const route = getRouteApi("/aliases");
+
+const COLUMNS: readonly Column<Alias>[] = [
+  {
+    id: "address",
+    title: "Alias",
+    cell: (alias) => (
+      <Link to="/aliases/$address" params={{ address: alias.address }}>
+        {alias.address}
+      </Link>
+    ),
+  },
+  { id: "targets", title: "Leads to", cell: (alias) => <Targets alias={alias} /> },
+  { id: "created", title: "Created", cell: (alias) => <Time at={alias.created_at} /> },
+];
+
+export function AliasList() {
+  const can = useCan();
+  const { create, ...filters } = route.useSearch();
+  const navigate = useNavigate();
+  const list = useList<Alias>(["aliases", filters], (cursor) =>
+    answer(
+      api.GET("/v1/aliases", {
+        params: { query: { ...filters, limit: 100, cursor: cursor ?? null } },
+      }),
+    ),
+  );
+  const show = (isShown: boolean) =>
+    void navigate({ to: "/aliases", search: { ...filters, ...(isShown ? { create: true } : {}) } });
+  return (
+    <Page
+      title="Aliases"
+      actions={
+        <ListActions
+          command={`posthorn alias list${optionsOf(filters)}`}
+          path={`/v1/aliases${queryOf(filters)}`}
+          create={can("createAlias") && "New alias"}
+          open={() => show(true)}
+        />
+      }
+    >
+      <FilterBar
+        filters={[{ name: "domain", label: "Domain" }]}
+        values={filters}
+        apply={(values) => void navigate({ to: "/aliases", search: textsIn(values, ["domain"]) })}
+      />
+      <DataTable
+        caption="Aliases"
+        columns={COLUMNS}
+        list={list}
+        rowKey={(alias) => alias.address}
+        empty={
+          <Empty
+            title="No alias"
+            command="posthorn alias create team@example.org carol@example.org"
+          >
+            <p>An alias is an address whose mail goes to other addresses.</p>
+          </Empty>
+        }
+      />
+      {create && can("createAlias") && <NewAlias close={() => show(false)} />}
+    </Page>
+  );
+}
+
+function NewAlias({ close }: { close: () => void }) {
+  const fields = [ADDRESS, TARGETS];
+  const create = useAction(
+    ({ values, key }: { values: FormData; key: string }) =>
+      answer(
+        api.POST("/v1/aliases", {
+          body: valuesOf(fields, values) as Schemas["AliasCreation"],
+          headers: once(key),
+        }),
+      ),
+    {
+      changes: ["aliases"],
+      said: (alias) => `Created ${alias.address}`,
+      done: close,
+    },
+  );
+  return (
+    <Dialog title="New alias" close={close}>
+      <Form
+        send={(values, key) => create.mutate({ values, key })}
+        problem={create.error}
+        isRunning={create.isPending}
+        action="Create alias"
+        cancel={close}
+      >
+        <Inputs fields={fields} values={{}} problem={create.error} />
+      </Form>
+    </Dialog>
+  );
+}

@@ -1,0 +1,87 @@
+import { getRouteApi, useNavigate } from "@tanstack/react-router";
+import { answer, api, type Schemas } from "../../api/client";
+import { useList } from "../../api/queries";
+import { ListActions } from "../../parts/actions";
+import { FilterBar } from "../../parts/filter-bar";
+import { Empty } from "../../parts/notices";
+import { Page } from "../../parts/page";
+import { optionsOf, queryOf, textsIn } from "../../parts/search";
+import { type Column, DataTable } from "../../parts/table";
+import { Time } from "../../parts/time";
+
+type Line = Schemas["AuditView"];
+
+const route = getRouteApi("/audit");
+const FILTERS = ["actor", "action", "object"] as const;
+
+const COLUMNS: readonly Column<Line>[] = [
+  { id: "at", title: "Time", cell: (line) => <Time at={line.at} /> },
+  {
+    id: "actor",
+    title: "Who",
+    cell: (line) => (
+      <>
+        {line.actor_name} <span className="weak">{line.actor_role}</span>
+      </>
+    ),
+  },
+  { id: "action", title: "Action", cell: (line) => line.action },
+  { id: "object", title: "Object", cell: (line) => line.object },
+  {
+    id: "details",
+    title: "Details",
+    cell: (line) =>
+      Object.keys(line.details).length > 0 && (
+        <details>
+          <summary>Show</summary>
+          <pre className="json">{JSON.stringify(line.details, null, 2)}</pre>
+        </details>
+      ),
+  },
+  { id: "request", title: "Request", cell: (line) => <code>{line.request_id}</code> },
+];
+
+/** Who changed what, newest first. */
+export function Audit() {
+  const filters = route.useSearch();
+  const navigate = useNavigate();
+  const list = useList<Line>(["audit", filters], (cursor) =>
+    answer(
+      api.GET("/v1/audit", {
+        params: { query: { ...filters, limit: 100, cursor: cursor ?? null } },
+      }),
+    ),
+  );
+  return (
+    <Page
+      title="Audit"
+      actions={
+        <ListActions
+          command={`posthorn audit list${optionsOf(filters)}`}
+          path={`/v1/audit${queryOf(filters)}`}
+        />
+      }
+    >
+      <FilterBar
+        filters={[
+          { name: "actor", label: "Name or id of a key" },
+          { name: "action", label: "Action, such as account" },
+          { name: "object", label: "Object" },
+        ]}
+        values={filters}
+        apply={(values) => void navigate({ to: "/audit", search: textsIn(values, FILTERS) })}
+      />
+      <DataTable
+        caption="Changes"
+        columns={COLUMNS}
+        list={list}
+        rowKey={(line) => String(line.id)}
+        empty={
+          <Empty title="No change found" command="posthorn audit list --since 2d">
+            <p>Every change through the API is listed here, and each read of content.</p>
+          </Empty>
+        }
+      />
+    </Page>
+  );
+}

@@ -1,0 +1,190 @@
+import { getRouteApi, useNavigate } from "@tanstack/react-router";
+import { useState } from "react";
+import { answer, api, only, type Schemas, type Tagged, tagged } from "../../api/client";
+import { useCan, useMe } from "../../api/me";
+import { useAction, useOne } from "../../api/queries";
+import { ListActions } from "../../parts/actions";
+import { Confirm } from "../../parts/confirm";
+import { Copy } from "../../parts/copy";
+import { FilterBar } from "../../parts/filter-bar";
+import { Form, TextArea, Tick } from "../../parts/form";
+import { Failure, Loading, Notice } from "../../parts/notices";
+import { Page, Section } from "../../parts/page";
+import { optionsOf, queryOf, textsIn } from "../../parts/search";
+import { documentIn, numberOf } from "./diff";
+import { Plan } from "./plan";
+
+type Document = Schemas["ConfigDocument"];
+
+const route = getRouteApi("/configuration");
+
+/** A tenant's whole configuration; a pasted one becomes a plan, which is read and then applied. */
+export function Configuration() {
+  const filters = route.useSearch();
+  const can = useCan();
+  const me = useMe().data;
+  const navigate = useNavigate();
+  const ask = () => tagged(api.GET("/v1/config", { params: { query: filters } }));
+  const now = useOne(["configuration", filters], ask);
+  return (
+    <Page
+      title="Configuration"
+      actions={
+        <ListActions
+          command={`posthorn export config${optionsOf(filters)}`}
+          path={`/v1/config${queryOf(filters)}`}
+        />
+      }
+    >
+      {me?.tenant === null && (
+        <FilterBar
+          filters={[{ name: "tenant", label: "Tenant" }]}
+          values={filters}
+          apply={(values) =>
+            void navigate({ to: "/configuration", search: textsIn(values, ["tenant"]) })
+          }
+        />
+      )}
+      {now.isPending && <Loading />}
+      <Failure problem={now.error} />
+      {now.data && (
+        <div key={filters.tenant ?? ""}>
+          {can("putConfig") && <Change tenant={filters} now={now.data} />}
+          <Now document={now.data.value} />
+        </div>
+      )}
+    </Page>
+  );
+}
+
+function Now({ document }: { document: Document }) {
+  const text = JSON.stringify(document, null, 2);
+  return (
+    <Section
+      title="As it is"
+      actions={<Copy text={text} what="configuration" label="Copy configuration" />}
+    >
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls takes the arrow keys */}
+      <pre className="json" tabIndex={0}>
+        {text}
+      </pre>
+    </Section>
+  );
+}
+
+interface Wish {
+  document: Document;
+  isPruned: boolean;
+}
+
+interface Planned extends Wish {
+  outcome: Schemas["ConfigOutcome"];
+  tag: string | null;
+  /** The configuration that the plan was made for. */
+  now: Document;
+}
+
+function Change({ tenant, now }: { tenant: { tenant?: string }; now: Tagged<Document> }) {
+  const [fault, setFault] = useState<string | null>(null);
+  const [planned, setPlanned] = useState<Planned | null>(null);
+  const [isAsked, setIsAsked] = useState(false);
+  const plan = useAction(
+    async (wish: Wish): Promise<Planned> => {
+      const found = await tagged(
+        api.PUT("/v1/config", {
+          params: { query: { ...tenant, plan: true, prune: wish.isPruned } },
+          body: wish.document,
+        }),
+      );
+      return { ...wish, outcome: found.value, tag: found.tag, now: now.value };
+    },
+    {
+      changes: [],
+      said: ({ outcome }) => `The plan has ${numberOf(outcome.changes.length)}`,
+      done: setPlanned,
+    },
+  );
+  const apply = useAction(
+    (wish: Planned) =>
+      answer(
+        api.PUT("/v1/config", {
+          params: {
+            query: { ...tenant, plan: false, prune: wish.isPruned },
+            header: only(wish.tag),
+          },
+          body: wish.document,
+        }),
+      ),
+    {
+      changes: ["configuration", "domains", "accounts", "aliases", "webhooks", "routes"],
+      said: (outcome) => `Made ${numberOf(outcome.changes.length - outcome.failed)}`,
+      done: (outcome, wish) => {
+        setIsAsked(false);
+        setPlanned({ ...wish, outcome, tag: null });
+      },
+    },
+  );
+  const send = (values: FormData) => {
+    setFault(null);
+    setPlanned(null);
+    apply.reset();
+    try {
+      const document = documentIn(String(values.get("document") ?? ""));
+      plan.mutate({ document, isPruned: values.get("prune") !== null });
+    } catch (failure) {
+      setFault(failure instanceof Error ? failure.message : String(failure));
+    }
+  };
+  const deleted = planned?.outcome.changes.filter((change) => change.action === "delete") ?? [];
+  return (
+    <Section title="Change it">
+      {fault !== null && <Notice kind="bad" title={fault} />}
+      <Form send={send} problem={plan.error} isRunning={plan.isPending} action="Plan">
+        <TextArea
+          name="document"
+          label="What there is to be, as JSON"
+          hint="As below, or by posthorn export config --json. What it leaves out stays as it is."
+          rows={8}
+          required
+        />
+        <Tick
+          name="prune"
+          label="Delete what is there and not listed"
+          hint="Of the kinds that the document lists. Accounts that hold mail stay."
+        />
+      </Form>
+      {planned && (
+        <Plan outcome={planned.outcome} now={planned.now}>
+          {!planned.outcome.applied && planned.outcome.changes.length > 0 && (
+            <button
+              type="button"
+              className="primary"
+              disabled={apply.isPending}
+              onClick={() => (deleted.length > 0 ? setIsAsked(true) : apply.mutate(planned))}
+            >
+              Apply
+            </button>
+          )}
+        </Plan>
+      )}
+      {!isAsked && <Failure problem={apply.error} />}
+      {!isAsked && apply.error?.status === 412 && (
+        <p>Something has changed since the plan was made: plan again to see it.</p>
+      )}
+      {isAsked && planned && (
+        <Confirm
+          title="Apply and delete"
+          text={`${deleted.length} of the changes delete something: ${deleted
+            .map((change) => `${change.kind} ${change.object}`)
+            .join(", ")}.`}
+          action="Apply"
+          typed={planned.outcome.tenant}
+          problem={apply.error}
+          isRunning={apply.isPending}
+          confirm={() => apply.mutate(planned)}
+          close={() => setIsAsked(false)}
+        />
+      )}
+    </Section>
+  );
+}

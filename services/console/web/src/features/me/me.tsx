@@ -1,0 +1,177 @@
+import { getRouteApi, Link } from "@tanstack/react-router";
+import { useState } from "react";
+import { answer, api, once } from "../../api/client";
+import { useMe } from "../../api/me";
+import { useAction, useList, useOne } from "../../api/queries";
+import { type AppPassword, AppPasswords } from "../../parts/account/app-passwords";
+import { DeletedMail, type DeletedMessage } from "../../parts/account/deleted";
+import { type PhoneWish, SetUp } from "../../parts/account/phone";
+import { type Read, ReadsTable } from "../../parts/account/reads";
+import { type SignIn, SignIns } from "../../parts/account/sign-ins";
+import { CopyAs } from "../../parts/copy-as";
+import { Field, Form } from "../../parts/form";
+import { Failure } from "../../parts/notices";
+import { Page, Section } from "../../parts/page";
+import { Withheld } from "./quarantine";
+import { TABS } from "./tabs";
+import { Vacation } from "./vacation";
+
+const route = getRouteApi("/me");
+const TITLES: Readonly<Record<(typeof TABS)[number], string>> = {
+  history: "Sign-ins and reads",
+  vacation: "Automatic reply",
+  quarantine: "Withheld mail",
+  deleted: "Deleted mail",
+};
+
+/** What the holder of an account manages. */
+export function MyAccount() {
+  const { tab } = route.useSearch();
+  const me = useMe().data;
+  return (
+    <Page
+      title="My account"
+      actions={<CopyAs command="posthorn me show" request={{ method: "GET", path: "/v1/me" }} />}
+    >
+      <nav className="tab-links" aria-label="Parts of my account">
+        <Link to="/me" activeOptions={{ exact: true, includeSearch: true }}>
+          Passwords and set-up
+        </Link>
+        {TABS.map((each) => (
+          <Link key={each} to="/me" search={{ tab: each }}>
+            {TITLES[each]}
+          </Link>
+        ))}
+      </nav>
+      {tab === undefined && <Passwords address={me?.account?.address ?? ""} />}
+      {tab === "history" && <History />}
+      {tab === "vacation" && <Vacation />}
+      {tab === "quarantine" && <Withheld />}
+      {tab === "deleted" && <Deleted />}
+    </Page>
+  );
+}
+
+function Passwords({ address }: { address: string }) {
+  const list = useList<AppPassword>(["app-passwords"], (cursor) =>
+    answer(
+      api.GET("/v1/me/app-passwords", {
+        params: { query: { limit: 100, cursor: cursor ?? null } },
+      }),
+    ),
+  );
+  const clients = useOne(["client-settings"], () =>
+    answer(api.GET("/v1/me/client-settings", { params: { query: { format: "json" } } })),
+  );
+  const make = async ({ name, displayName, key }: PhoneWish) => {
+    const made = await answer(
+      api.POST("/v1/me/client-settings", {
+        body: { name, display_name: displayName },
+        headers: once(key),
+      }),
+    );
+    return made.payload;
+  };
+  return (
+    <>
+      <ChangePassword />
+      <AppPasswords
+        list={list}
+        command="posthorn me create-app-password phone"
+        create={(body, headers) => answer(api.POST("/v1/me/app-passwords", { body, headers }))}
+        remove={(id) =>
+          answer(api.DELETE("/v1/me/app-passwords/{id}", { params: { path: { id } } }))
+        }
+      />
+      <Failure problem={clients.error} />
+      {clients.data && (
+        <SetUp address={address} servers={clients.data.servers} make={make}>
+          <p>
+            <a href="/v1/me/client-settings?format=apple" download>
+              Profile for iPhone, iPad and Mac
+            </a>
+          </p>
+        </SetUp>
+      )}
+    </>
+  );
+}
+
+function ChangePassword() {
+  const [times, setTimes] = useState(0);
+  const change = useAction(
+    (values: FormData) =>
+      answer(
+        api.PUT("/v1/me/password", {
+          body: {
+            current_password: String(values.get("current_password")),
+            password: String(values.get("password")),
+          },
+        }),
+      ),
+    {
+      changes: ["me"],
+      said: () => "Your password is changed",
+      done: () => setTimes(times + 1),
+    },
+  );
+  return (
+    <Section title="Password">
+      <Form
+        key={times}
+        send={(values) => change.mutate(values)}
+        problem={change.error}
+        isRunning={change.isPending}
+        action="Change password"
+      >
+        <Field
+          name="current_password"
+          label="Current password"
+          type="password"
+          problem={change.error}
+          autoComplete="current-password"
+          required
+        />
+        <Field
+          name="password"
+          label="New password"
+          type="password"
+          hint="Other sessions end. App passwords stay."
+          problem={change.error}
+          autoComplete="new-password"
+          required
+        />
+      </Form>
+    </Section>
+  );
+}
+
+function History() {
+  const signIns = useList<SignIn>(["sign-ins"], (cursor) =>
+    answer(
+      api.GET("/v1/me/sign-ins", { params: { query: { limit: 50, cursor: cursor ?? null } } }),
+    ),
+  );
+  const reads = useList<Read>(["me-reads"], (cursor) =>
+    answer(api.GET("/v1/me/reads", { params: { query: { limit: 50, cursor: cursor ?? null } } })),
+  );
+  return (
+    <>
+      <SignIns list={signIns} command="posthorn me sign-ins" />
+      <Section title="Who read my mail">
+        <ReadsTable list={reads} command="posthorn me reads" />
+      </Section>
+    </>
+  );
+}
+
+function Deleted() {
+  const list = useList<DeletedMessage>(["me-deleted"], (cursor) =>
+    answer(
+      api.GET("/v1/me/deleted", { params: { query: { limit: 100, cursor: cursor ?? null } } }),
+    ),
+  );
+  const undelete = (id: string) =>
+    answer(api.POST("/v1/me/deleted/{id}/undelete", { params: { path: { id } } }));
+  return <DeletedMail list={list} command="posthorn me deleted" undelete={undelete} />;
+}

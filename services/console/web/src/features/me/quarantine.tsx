@@ -1,0 +1,53 @@
+import { answer, api, type Schemas } from "../../api/client";
+import { useList } from "../../api/queries";
+import { ActionButton } from "../../parts/actions";
+import { Empty } from "../../parts/notices";
+import { type Column, DataTable } from "../../parts/table";
+import { Time } from "../../parts/time";
+
+type Copy = Schemas["QuarantinedView"];
+
+const COLUMNS: readonly Column<Copy>[] = [
+  { id: "subject", title: "Subject", cell: (copy) => copy.subject || "(no subject)" },
+  { id: "from", title: "From", cell: (copy) => copy.from || copy.reverse_path },
+  { id: "reason", title: "Reason", cell: (copy) => `${copy.reason}: ${copy.detail}` },
+  { id: "created", title: "Withheld", cell: (copy) => <Time at={copy.created_at} /> },
+  { id: "expires", title: "Deleted", cell: (copy) => <Time at={copy.expires_at} /> },
+  { id: "release", title: "Release", cell: (copy) => <Release copy={copy} /> },
+];
+
+/** What was withheld from the person who is signed in. */
+export function Withheld() {
+  const list = useList<Copy>(["me-quarantine"], (cursor) =>
+    answer(
+      api.GET("/v1/me/quarantine", { params: { query: { limit: 100, cursor: cursor ?? null } } }),
+    ),
+  );
+  return (
+    <DataTable
+      caption="Withheld messages"
+      columns={COLUMNS}
+      list={list}
+      rowKey={(copy) => copy.id}
+      empty={
+        <Empty title="Nothing is withheld" command="posthorn me quarantine">
+          <p>What the filters withhold from you waits here, until you release it.</p>
+        </Empty>
+      }
+    />
+  );
+}
+
+function Release({ copy }: { copy: Copy }) {
+  return (
+    <ActionButton
+      label="Release"
+      name={`Release ${copy.subject}`}
+      run={() =>
+        answer(api.POST("/v1/me/quarantine/{id}/release", { params: { path: { id: copy.id } } }))
+      }
+      changes={["me-quarantine"]}
+      said={() => "The message is in your inbox"}
+    />
+  );
+}

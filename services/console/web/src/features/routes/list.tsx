@@ -1,0 +1,162 @@
+import { getRouteApi, useNavigate } from "@tanstack/react-router";
+import { useState } from "react";
+import { answer, api, once, type Schemas } from "../../api/client";
+import { useCan } from "../../api/me";
+import { useAction, useList } from "../../api/queries";
+import { ListActions, Removal } from "../../parts/actions";
+import { Dialog } from "../../parts/dialog";
+import { Inputs } from "../../parts/edit";
+import { valuesOf } from "../../parts/edits";
+import { Field, Form } from "../../parts/form";
+import { Empty } from "../../parts/notices";
+import { Page } from "../../parts/page";
+import { type Column, DataTable } from "../../parts/table";
+import { DOMAIN, type Route, SETTINGS, type Setting } from "./fields";
+
+const route = getRouteApi("/routes");
+
+const COLUMNS: readonly Column<Route>[] = [
+  { id: "domain", title: "Domain", cell: (each) => each.domain },
+  {
+    id: "host",
+    title: "Next hop",
+    cell: (each) =>
+      each.host === null ? "by its MX records" : `${each.host}${each.port ? `:${each.port}` : ""}`,
+  },
+  { id: "tls", title: "TLS", cell: (each) => each.tls },
+  {
+    id: "login",
+    title: "Login",
+    cell: (each) => each.username ?? <span className="weak">none</span>,
+  },
+  {
+    id: "limits",
+    title: "Limits",
+    cell: (each) =>
+      [
+        each.connections === null ? "" : `${each.connections} connections`,
+        each.messages_per_minute === null ? "" : `${each.messages_per_minute} messages a minute`,
+      ]
+        .filter(Boolean)
+        .join(", "),
+  },
+];
+
+/** Which host takes the mail for a domain, in place of the one that its DNS names. */
+export function RouteList() {
+  const can = useCan();
+  const { create } = route.useSearch();
+  const navigate = useNavigate();
+  const [edited, setEdited] = useState<Route | null>(null);
+  const list = useList<Route>(["routes"], (cursor) =>
+    answer(api.GET("/v1/routes", { params: { query: { limit: 100, cursor: cursor ?? null } } })),
+  );
+  const show = (isShown: boolean) =>
+    void navigate({ to: "/routes", search: isShown ? { create: true } : {} });
+  const columns: readonly Column<Route>[] = [
+    ...COLUMNS,
+    ...(can("setRoute")
+      ? [
+          {
+            id: "actions",
+            title: "Actions",
+            cell: (each: Route) => <Actions route={each} edit={() => setEdited(each)} />,
+          },
+        ]
+      : []),
+  ];
+  return (
+    <Page
+      title="Routes"
+      actions={
+        <ListActions
+          command="posthorn route list"
+          path="/v1/routes"
+          create={can("createRoute") && "New route"}
+          open={() => show(true)}
+        />
+      }
+    >
+      <DataTable
+        caption="Routes"
+        columns={columns}
+        list={list}
+        rowKey={(each) => each.domain}
+        empty={
+          <Empty title="No route" command="posthorn route set example.com --host smtp.example.net">
+            <p>Without one, mail goes to the hosts that the MX records of its domain name.</p>
+          </Empty>
+        }
+      />
+      {create && can("createRoute") && <RouteForm close={() => show(false)} />}
+      {edited && <RouteForm route={edited} close={() => setEdited(null)} />}
+    </Page>
+  );
+}
+
+function Actions({ route, edit }: { route: Route; edit: () => void }) {
+  const path = { domain: route.domain };
+  return (
+    <div className="actions">
+      <button type="button" aria-label={`Change ${route.domain}`} onClick={edit}>
+        Change…
+      </button>
+      <Removal
+        title="Delete route"
+        name={`Delete ${route.domain}`}
+        text={`Mail for ${route.domain} then goes to the hosts that its MX records name.`}
+        run={() => answer(api.DELETE("/v1/routes/{domain}", { params: { path } }))}
+        changes={["routes"]}
+        said={`Deleted the route of ${route.domain}`}
+      />
+    </div>
+  );
+}
+
+function RouteForm({ route, close }: { route?: Route; close: () => void }) {
+  const fields = route === undefined ? [DOMAIN, ...SETTINGS] : SETTINGS;
+  const save = useAction(
+    ({ values, key }: { values: FormData; key: string }): Promise<Route> => {
+      const password = String(values.get("password") ?? "");
+      const body = {
+        ...valuesOf(fields, values),
+        ...(password === "" ? {} : { password }),
+      } as unknown as Schemas["RouteCreation"] & Setting;
+      return route === undefined
+        ? answer(api.POST("/v1/routes", { body, headers: once(key) }))
+        : answer(
+            api.PUT("/v1/routes/{domain}", { params: { path: { domain: route.domain } }, body }),
+          );
+    },
+    {
+      changes: ["routes"],
+      said: (made) => `Mail for ${made.domain} goes to ${made.host ?? "its MX records"}`,
+      done: close,
+    },
+  );
+  return (
+    <Dialog title={route === undefined ? "New route" : `Route of ${route.domain}`} close={close}>
+      <Form
+        send={(values, key) => save.mutate({ values, key })}
+        problem={save.error}
+        isRunning={save.isPending}
+        action="Save route"
+        cancel={close}
+      >
+        <Inputs fields={fields} values={{ ...route }} problem={save.error} />
+        <Field
+          name="password"
+          label="Password"
+          type="password"
+          hint={
+            route?.password_set
+              ? "Empty: the stored one is kept while host and user name stay the same."
+              : ""
+          }
+          problem={save.error}
+          autoComplete="new-password"
+        />
+      </Form>
+    </Dialog>
+  );
+}

@@ -1,0 +1,150 @@
+import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
+import { answer, api, once, type Schemas } from "../../api/client";
+import { useCan } from "../../api/me";
+import { useAction, useList } from "../../api/queries";
+import { ActionButton, ListActions } from "../../parts/actions";
+import { Dialog } from "../../parts/dialog";
+import { FilterBar } from "../../parts/filter-bar";
+import { Field, Form } from "../../parts/form";
+import { Empty } from "../../parts/notices";
+import { Page } from "../../parts/page";
+import { optionsOf, queryOf, textsIn } from "../../parts/search";
+import { type Column, DataTable } from "../../parts/table";
+import { Time } from "../../parts/time";
+
+type Suppression = Schemas["SuppressionView"];
+
+const route = getRouteApi("/suppressions");
+
+const COLUMNS: readonly Column<Suppression>[] = [
+  { id: "address", title: "Address", cell: (each) => each.address },
+  { id: "source", title: "Source", cell: (each) => each.source },
+  { id: "reason", title: "Reason", cell: (each) => each.reason },
+  {
+    id: "message",
+    title: "Caused by",
+    cell: (each) =>
+      each.message && (
+        <Link to="/messages/$id" params={{ id: each.message }}>
+          Message
+        </Link>
+      ),
+  },
+  { id: "created", title: "Since", cell: (each) => <Time at={each.created_at} /> },
+];
+
+/** Addresses that get no mail from here, and why. */
+export function SuppressionList() {
+  const can = useCan();
+  const { create, ...filters } = route.useSearch();
+  const navigate = useNavigate();
+  const list = useList<Suppression>(["suppressions", filters], (cursor) =>
+    answer(
+      api.GET("/v1/suppressions", {
+        params: { query: { ...filters, limit: 100, cursor: cursor ?? null } },
+      }),
+    ),
+  );
+  const show = (isShown: boolean) =>
+    void navigate({
+      to: "/suppressions",
+      search: { ...filters, ...(isShown ? { create: true } : {}) },
+    });
+  const columns: readonly Column<Suppression>[] = [
+    ...COLUMNS,
+    ...(can("unsuppress")
+      ? [{ id: "remove", title: "Remove", cell: (row: Suppression) => <Remove row={row} /> }]
+      : []),
+  ];
+  return (
+    <Page
+      title="Suppressions"
+      actions={
+        <ListActions
+          command={`posthorn suppression list${optionsOf(filters)}`}
+          path={`/v1/suppressions${queryOf(filters)}`}
+          create={can("suppress") && "New suppression"}
+          open={() => show(true)}
+        />
+      }
+    >
+      <FilterBar
+        filters={[{ name: "domain", label: "Domain" }]}
+        values={filters}
+        apply={(values) =>
+          void navigate({ to: "/suppressions", search: textsIn(values, ["domain"]) })
+        }
+      />
+      <DataTable
+        caption="Suppressed addresses"
+        columns={columns}
+        list={list}
+        rowKey={(each) => each.address}
+        empty={
+          <Empty title="No suppression" command="posthorn suppression create dave@example.net">
+            <p>An address whose mail bounces, or whose owner complains, gets no more from here.</p>
+          </Empty>
+        }
+      />
+      {create && can("suppress") && <NewSuppression close={() => show(false)} />}
+    </Page>
+  );
+}
+
+function Remove({ row }: { row: Suppression }) {
+  const { address } = row;
+  return (
+    <ActionButton
+      label="Remove"
+      name={`Remove ${address}`}
+      run={() =>
+        answer(api.DELETE("/v1/suppressions/{address}", { params: { path: { address } } }))
+      }
+      changes={["suppressions"]}
+      said={() => `${address} gets mail again`}
+    />
+  );
+}
+
+function NewSuppression({ close }: { close: () => void }) {
+  const create = useAction(
+    ({ values, key }: { values: FormData; key: string }) => {
+      const reason = String(values.get("reason")).trim();
+      return answer(
+        api.POST("/v1/suppressions", {
+          body: {
+            address: String(values.get("address")).trim(),
+            reason: reason === "" ? "by hand" : reason,
+          },
+          headers: once(key),
+        }),
+      );
+    },
+    {
+      changes: ["suppressions"],
+      said: (made) => `${made.address} gets no more mail from here`,
+      done: close,
+    },
+  );
+  return (
+    <Dialog title="New suppression" close={close}>
+      <Form
+        send={(values, key) => create.mutate({ values, key })}
+        problem={create.error}
+        isRunning={create.isPending}
+        action="Suppress address"
+        cancel={close}
+      >
+        <Field
+          name="address"
+          label="Address"
+          type="email"
+          problem={create.error}
+          autoComplete="off"
+          required
+        />
+        <Field name="reason" label="Reason" problem={create.error} autoComplete="off" />
+      </Form>
+    </Dialog>
+  );
+}

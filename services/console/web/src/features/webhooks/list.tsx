@@ -1,0 +1,119 @@
+import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
+import { useState } from "react";
+import { answer, api, once, type Schemas } from "../../api/client";
+import { useCan } from "../../api/me";
+import { useAction, useList } from "../../api/queries";
+import { ListActions } from "../../parts/actions";
+import { Dialog } from "../../parts/dialog";
+import { Inputs } from "../../parts/edit";
+import { valuesOf } from "../../parts/edits";
+import { Form } from "../../parts/form";
+import { Empty } from "../../parts/notices";
+import { Page } from "../../parts/page";
+import { Secret } from "../../parts/secret";
+import { State } from "../../parts/state";
+import { type Column, DataTable } from "../../parts/table";
+import { Time } from "../../parts/time";
+import { FIELDS, WEBHOOK_MARKS, type Webhook } from "./fields";
+
+const route = getRouteApi("/webhooks");
+
+const COLUMNS: readonly Column<Webhook>[] = [
+  {
+    id: "url",
+    title: "URL",
+    cell: (webhook) => (
+      <Link to="/webhooks/$id" params={{ id: webhook.id }}>
+        {webhook.url}
+      </Link>
+    ),
+  },
+  {
+    id: "state",
+    title: "State",
+    cell: (webhook) => <State kind={WEBHOOK_MARKS[webhook.state]}>{webhook.state}</State>,
+  },
+  { id: "events", title: "Events", cell: (webhook) => webhook.events.join(", ") },
+  { id: "domain", title: "Domain", cell: (webhook) => webhook.domain ?? "all" },
+  { id: "created", title: "Created", cell: (webhook) => <Time at={webhook.created_at} /> },
+];
+
+export function WebhookList() {
+  const can = useCan();
+  const { create } = route.useSearch();
+  const navigate = useNavigate();
+  const list = useList<Webhook>(["webhooks"], (cursor) =>
+    answer(api.GET("/v1/webhooks", { params: { query: { limit: 100, cursor: cursor ?? null } } })),
+  );
+  const show = (isShown: boolean) =>
+    void navigate({ to: "/webhooks", search: isShown ? { create: true } : {} });
+  return (
+    <Page
+      title="Webhooks"
+      actions={
+        <ListActions
+          command="posthorn webhook list"
+          path="/v1/webhooks"
+          create={can("createWebhook") && "New webhook"}
+          open={() => show(true)}
+        />
+      }
+    >
+      <DataTable
+        caption="Webhooks"
+        columns={COLUMNS}
+        list={list}
+        rowKey={(webhook) => webhook.id}
+        empty={
+          <Empty
+            title="No webhook"
+            command="posthorn webhook create https://hooks.example.org/mail"
+          >
+            <p>A webhook is a URL that is told what happens to messages.</p>
+          </Empty>
+        }
+      />
+      {create && can("createWebhook") && <NewWebhook close={() => show(false)} />}
+    </Page>
+  );
+}
+
+function NewWebhook({ close }: { close: () => void }) {
+  const [secret, setSecret] = useState<string | null>(null);
+  const create = useAction(
+    ({ values, key }: { values: FormData; key: string }) =>
+      answer(
+        api.POST("/v1/webhooks", {
+          body: valuesOf(FIELDS, values) as Schemas["WebhookCreation"],
+          headers: once(key),
+        }),
+      ),
+    {
+      changes: ["webhooks"],
+      said: (made) => `Created the webhook ${made.url}`,
+      done: (made) => (made.secret === null ? close() : setSecret(made.secret)),
+    },
+  );
+  if (secret !== null)
+    return (
+      <Secret
+        title="The secret that signs its requests"
+        what="secret"
+        secret={secret}
+        close={close}
+      />
+    );
+  return (
+    <Dialog title="New webhook" close={close}>
+      <Form
+        send={(values, key) => create.mutate({ values, key })}
+        problem={create.error}
+        isRunning={create.isPending}
+        action="Create webhook"
+        cancel={close}
+      >
+        <Inputs fields={FIELDS} values={{ events: ["*"] }} problem={create.error} />
+      </Form>
+    </Dialog>
+  );
+}

@@ -1,0 +1,52 @@
+import type { FormEvent } from "react";
+
+export interface Filter {
+  name: string;
+  label: string;
+  /** The values to choose from; without them it is a text. */
+  options?: readonly string[];
+}
+
+/** The filters of a list; what is applied stands in the address. */
+export function FilterBar(properties: {
+  filters: readonly Filter[];
+  values: Readonly<Record<string, string | true | undefined>>;
+  apply: (values: Record<string, FormDataEntryValue>) => void;
+}) {
+  const { filters, values, apply } = properties;
+  const shown = (filter: Filter) => {
+    const value = values[filter.name];
+    return typeof value === "string" ? value : "";
+  };
+  const submit = (event: FormEvent<HTMLFormElement>) => {
+    event.preventDefault();
+    apply(Object.fromEntries(new FormData(event.currentTarget)));
+  };
+  return (
+    <form className="filters" key={filters.map(shown).join("\n")} onSubmit={submit}>
+      {filters.map((filter) =>
+        filter.options === undefined ? (
+          <input
+            key={filter.name}
+            type="search"
+            name={filter.name}
+            aria-label={filter.label}
+            placeholder={filter.label}
+            defaultValue={shown(filter)}
+          />
+        ) : (
+          <label key={filter.name}>
+            {filter.label}{" "}
+            <select name={filter.name} defaultValue={shown(filter)}>
+              <option value="">any</option>
+              {filter.options.map((option) => (
+                <option key={option}>{option}</option>
+              ))}
+            </select>
+          </label>
+        ),
+      )}
+      <button type="submit">Filter</button>
+    </form>
+  );
+}

@@ -1,0 +1,54 @@
+import { quoted } from "./curl";
+
+/** Filters of a list, as they stand in the address. */
+export type Search = Readonly<Record<string, unknown>>;
+
+/** Return the named texts of an address; an empty text is none. A number was written as a text. */
+export function textsIn<Name extends string>(
+  search: Search,
+  names: readonly Name[],
+): { [name in Name]?: string } {
+  const found: { [name in Name]?: string } = {};
+  for (const name of names) {
+    const value = search[name];
+    if (typeof value === "number" || (typeof value === "string" && value.trim() !== ""))
+      found[name] = String(value).trim();
+  }
+  return found;
+}
+
+/** Return a choice of an address as an object with one member, or without it. */
+export function choiceIn<Name extends string, Value extends string>(
+  search: Search,
+  name: Name,
+  options: readonly Value[],
+): { [name in Name]?: Value } {
+  const value = options.find((each) => each === search[name]);
+  return (value === undefined ? {} : { [name]: value }) as { [name in Name]?: Value };
+}
+
+/** Whether a dialog for a new object is open, as it stands in the address. */
+export function creationIn(search: Search): { create?: true } {
+  return search.create === true ? { create: true } : {};
+}
+
+type Values = Readonly<Record<string, string | true | undefined>>;
+
+/** Return the filters as options of a command line, with a space in front of each. */
+export function optionsOf(values: Values): string {
+  return textsOf(values)
+    .map(([name, value]) => ` --${name.replaceAll("_", "-")} ${quoted(value)}`)
+    .join("");
+}
+
+/** Return the filters as the query of a URL, with its question mark unless it is empty. */
+export function queryOf(values: Values): string {
+  const query = new URLSearchParams(textsOf(values)).toString();
+  return query === "" ? "" : `?${query}`;
+}
+
+function textsOf(values: Values): [string, string][] {
+  return Object.entries(values).filter((each): each is [string, string] => {
+    return typeof each[1] === "string";
+  });
+}

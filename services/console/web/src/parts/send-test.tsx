@@ -1,0 +1,90 @@
+import { useNavigate } from "@tanstack/react-router";
+import { useState } from "react";
+import { answer, api, once } from "../api/client";
+import { useCan } from "../api/me";
+import { useAction, useOne } from "../api/queries";
+import { Dialog } from "./dialog";
+import { Field, Form } from "./form";
+
+/** Sends a test message, and leads to its timeline. `domain`: where the sender shall be. */
+export function SendTest({ domain }: { domain?: string }) {
+  const can = useCan();
+  const [isAsked, setIsAsked] = useState(false);
+  if (!can("sendMessage")) return null;
+  return (
+    <>
+      <button type="button" onClick={() => setIsAsked(true)}>
+        Send a test message…
+      </button>
+      {isAsked && <TestForm domain={domain} close={() => setIsAsked(false)} />}
+    </>
+  );
+}
+
+function TestForm({ domain, close }: { domain: string | undefined; close: () => void }) {
+  const can = useCan();
+  const navigate = useNavigate();
+  const accounts = useOne(
+    ["accounts", "sender", domain ?? ""],
+    () =>
+      answer(
+        api.GET("/v1/accounts", {
+          params: { query: { limit: 1, ...(domain === undefined ? {} : { domain }) } },
+        }),
+      ),
+    { enabled: can("listAccounts") },
+  );
+  const first = accounts.data?.items[0]?.address ?? "";
+  const send = useAction(
+    ({ values, key }: { values: FormData; key: string }) =>
+      answer(
+        api.POST("/v1/send", {
+          body: {
+            from: String(values.get("from")).trim(),
+            to: [String(values.get("to")).trim()],
+            subject: "Test message",
+            text: "This is a test message. It needs no answer.\n",
+          },
+          headers: once(key),
+        }),
+      ),
+    {
+      changes: ["messages", "queue"],
+      said: () => "Accepted: this is its timeline",
+      done: (sent) => void navigate({ to: "/messages/$id", params: { id: sent.id } }),
+    },
+  );
+  return (
+    <Dialog title="Send a test message" close={close}>
+      <Form
+        key={first}
+        send={(values, key) => send.mutate({ values, key })}
+        problem={send.error}
+        isRunning={send.isPending}
+        action="Send and watch"
+        cancel={close}
+      >
+        <Field
+          name="from"
+          label="From"
+          type="email"
+          hint="An account or alias here."
+          defaultValue={first}
+          problem={send.error}
+          autoComplete="off"
+          required
+        />
+        <Field
+          name="to"
+          label="To"
+          type="email"
+          hint="An address here, or elsewhere to see how others take it."
+          defaultValue={first}
+          problem={send.error}
+          autoComplete="off"
+          required
+        />
+      </Form>
+    </Dialog>
+  );
+}

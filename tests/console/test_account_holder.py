@@ -1,0 +1,79 @@
+"""The day of a person with an account: a phone, a password, an automatic reply, withheld mail."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.console.stock import quarantine
+from tests.console.test_first_day import stored
+from tests.console.watching import settle, violations
+from tests.support.system import System, await_that
+
+pytestmark = pytest.mark.interop
+
+ADDRESS, PASSWORD = "careful@example.test", "a password for tests"
+TABS = ("", "?tab=history", "?tab=vacation", "?tab=quarantine", "?tab=deleted")
+
+
+def sign_in(page: Page, address: str) -> None:
+    """Sign in as a person does, by address and password."""
+    page.goto("/console/me")
+    page.get_by_role("textbox", name="Address").fill(address)
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("heading", name="My account", level=1).wait_for()
+
+
+def test_a_person_manages_what_is_theirs(
+    page: Page, posthorn: System, stocked: dict[str, str]
+) -> None:
+    sign_in(page, ADDRESS)
+    names = page.get_by_role("navigation", name="Pages").get_by_role("link").all_inner_texts()
+    assert names == ["Home", "My account"], "nothing of the administration is shown"
+    page.get_by_role("button", name="New app password").click()
+    page.get_by_label("Name", exact=True).fill("tablet")
+    page.get_by_role("button", name="Create app password").click()
+    before = posthorn.maildrop(ADDRESS, stored(page)).count()
+
+    page.get_by_role("button", name="QR code for a phone…").click()
+    page.get_by_role("button", name="Create app password and show code").click()
+    code = page.get_by_role("img", name=f"QR code that sets up {ADDRESS}")
+    assert code.locator("path").get_attribute("d")
+    page.get_by_role("dialog").get_by_role("button", name="Done").click()
+
+    quarantine(posthorn)
+    page.get_by_role("link", name="Withheld mail").click()
+    page.get_by_role("button", name="Release Test").first.click()
+    await_that(
+        "it is in the mailbox",
+        lambda: posthorn.maildrop(ADDRESS, PASSWORD).count() == before + 1,
+    )
+    page.get_by_role("link", name="Automatic reply").click()
+    page.get_by_label("Reply automatically").check()
+    page.get_by_label("Subject").fill("Away")
+    page.get_by_label("Text").fill("I am away.")
+    page.get_by_role("button", name="Save").click()
+    page.get_by_text("Replies are sent", exact=True).wait_for()
+    page.reload()
+    expect(page.get_by_label("Text")).to_have_value("I am away.")
+
+    found = {}
+    for tab in TABS:
+        page.goto(f"/console/me{tab}")
+        settle(page)
+        found[tab] = violations(page)
+    assert not any(found.values()), found
+
+
+def test_a_new_password_takes_the_place_of_the_old(page: Page, posthorn: System) -> None:
+    address = "erin@example.test"
+    posthorn.make_account(address)
+    sign_in(page, address)
+    page.get_by_label("Current password").fill(PASSWORD)
+    page.get_by_label("New password").fill("another password for tests")
+    page.get_by_role("button", name="Change password").click()
+    page.get_by_text("Your password is changed", exact=True).wait_for()
+    page.reload()
+    page.get_by_role("heading", name="My account", level=1).wait_for()
+    assert posthorn.maildrop(address, "another password for tests").count() == 0

@@ -38,6 +38,23 @@ def test_the_timeline_of_a_delivered_message(admin: Page, posthorn: System) -> N
     expect(admin.locator("pre")).to_contain_text('"kind": "delivered"')
 
 
+def test_a_message_is_found_by_its_subject_and_outcome(admin: Page, posthorn: System) -> None:
+    message = sent(posthorn, "bob@example.test", "Zebras <b>found</b>")
+    await_that(
+        "it is indexed",
+        lambda: str(message) in posthorn.api.get("/v1/messages?q=zebras&outcome=delivered").text,
+    )
+    admin.goto("/console/find?outcome=bounced")
+    admin.get_by_role("searchbox").fill("zebras found")
+    admin.get_by_role("button", name="Find").click()
+    expect(admin.get_by_text("No message found")).to_be_visible()
+    admin.get_by_label("Outcome").select_option("delivered")
+    row = admin.get_by_role("row").filter(has_text="Zebras <b>found</b>").first
+    expect(row).to_contain_text("alice@example.test")
+    row.get_by_role("link", name="Open").click()
+    expect(admin.get_by_text(str(message))).to_be_visible()
+
+
 def test_what_waits_is_held_released_and_cancelled(admin: Page, posthorn: System) -> None:
     recipient = f"waits@{'w' * 8}.example"
     sent(posthorn, recipient, "<img src=x onerror=alert(1)> & waiting")
@@ -45,10 +62,13 @@ def test_what_waits_is_held_released_and_cancelled(admin: Page, posthorn: System
     admin.goto("/console/queue?domain=wwwwwwww.example")
     row = admin.get_by_role("row").filter(has_text=recipient)
     expect(row).to_contain_text("<img src=x onerror=alert(1)> & waiting")
+    destination = admin.get_by_role("region", name="Destinations")
+    expect(destination).to_contain_text("wwwwwwww.example")
     for button, state in (("Hold", "held"), ("Release", "deferred")):
         row.get_by_role("checkbox").check()
         admin.get_by_role("button", name=button, exact=True).click()
         expect(row).to_contain_text(state)
+        expect(destination).to_contain_text(state)
     row.get_by_role("checkbox").check()
     admin.get_by_role("button", name="Cancel…").click()
     dialog = admin.get_by_role("dialog")

@@ -460,6 +460,8 @@ def test_queue_routes_and_suppressions(shell: CommandLine, address: str) -> None
     await_that("it is held", lambda: shell.attempt(f"queue hold {first[0]}").status == 0)
     assert shell.run(f"queue list --message {sent} --state held").rows[0][0] == first[0]
     assert shell.attempt(f"queue hold {first[0]}").status == 6
+    (waiting,) = [row for row in shell.run("queue summary").rows if row[1] == "held"]
+    assert waiting[3] == "1"
     shell.run(f"queue release --message {sent}")
     await_that("it is tried", lambda: shell.attempt(f"queue retry {second[0]}").status == 0)
     assert shell.attempt("queue retry").status == 2
@@ -713,8 +715,16 @@ def test_what_is_filtered_is_found_and_released(
     assert traced == ["accepted", "scanned", "quarantined", "restored", "delivered"]
     shell.run(f"quarantine delete {second} --yes")
     assert shell.run(listing).rows == []
-    command = f"search --outcome quarantined --recipient {address} --sender eve@example.org"
-    assert await_that("both", lambda: len(shell.run(command).rows) == 2)
+    command = f"messages find offer --to {address} --from eve@example.org"
+    await_that(
+        "all three",
+        lambda: (
+            sorted(row[1] for row in shell.run(command).rows)
+            == ["delivered", "junk", "quarantined"]
+        ),
+    )
+    (row,) = shell.run(f"{command} --outcome delivered").rows
+    assert (row[5], row[-1]) == ("Offer", message)
 
 
 def _whole(shell: CommandLine, message: str) -> list[list[str]] | None:
@@ -729,6 +739,8 @@ def test_statistics_count_what_was_sent(shell: CommandLine, domain: str, address
         "it is counted", lambda: shell.run(command).rows, timeout=40
     )  # who sent it is the key, not the domain
     assert row[1:4] == [domain, "delivered", "1"]
+    series = shell.run(f"stats series --domain {domain}").rows
+    assert ["-", "delivered", "-", "1"] in series
 
 
 def test_reports_that_arrive_by_smtp_are_shown_as_figures(

@@ -27,7 +27,7 @@ from posthorn.model.ip_addresses import AddressPolicy
 from posthorn.ports.api_keys import Role
 from posthorn.ports.blobs import Blobs
 from posthorn.ports.directory import DirectoryWithPostmasters
-from posthorn.ports.events import EventSearch, Trace
+from posthorn.ports.events import Trace
 from posthorn.ports.forwards import ForwardPolicy
 from posthorn.ports.ingest import DeadLetters, Ingest
 from posthorn.ports.tenants import Tenants
@@ -87,7 +87,6 @@ class Api:
     publication: Pending[Publication]
     dead: Pending[DeadLetters]
     trace: Pending[Trace]
-    search: Pending[EventSearch]
     directory: Pending[DirectoryWithPostmasters]
     ingest: Pending[Ingest]
     hints: PendingEvents
@@ -270,25 +269,27 @@ async def running_api(
                 async with httpx.AsyncClient(
                     base_url=url, headers=headers, timeout=20, verify=False
                 ) as client:
-                    pending = (
-                        late.publication,
-                        late.dead_letters,
-                        late.trace,
-                        late.search,
-                        late.directory,
-                        late.ingest,
-                    )
-                    parts = (
-                        services.forwards,
-                        built.guard,
-                        services.transfers,
-                        services.bulk_imports,
-                        services.dns,
-                        services.digests,
-                    )
-                    more = late, services.defence, built.sign_ins
                     api = Api(
-                        url, client, database_url, health, *pending, late.events, dns, *parts, *more
+                        url=url,
+                        client=client,
+                        database_url=database_url,
+                        health=health,
+                        publication=late.publication,
+                        dead=late.dead_letters,
+                        trace=late.trace,
+                        directory=late.directory,
+                        ingest=late.ingest,
+                        hints=late.events,
+                        dns=dns,
+                        forwards=services.forwards,
+                        guard=built.guard,
+                        transfer=services.transfers,
+                        imports=services.bulk_imports,
+                        names=services.dns,
+                        digests=services.digests,
+                        late=late,
+                        defence=services.defence,
+                        sign_ins=built.sign_ins,
                     )
                     try:
                         yield api

@@ -23,8 +23,10 @@ from posthorn.model.events import (
     share_of,
 )
 from posthorn.ports.statistics import Count, Facts, Row, Slot
+from posthorn.ports.webhooks import Webhook, WebhookState
 from posthorn.runtime.ids import new_id
 from posthorn_api.events.counting import asked_of, counted
+from posthorn_api.webhooks.matching import wanted
 
 NOON = 1_800_014_400.0
 HOUR = datetime(2027, 1, 15, 12, tzinfo=UTC)
@@ -142,3 +144,18 @@ def test_slots_of_one_domain_and_two_tenants_stay_apart() -> None:
         Slot(TENANT, "acme.test", HOUR, "accepted"): Count(2, 0),
         Slot(OTHER, "acme.test", HOUR, "accepted"): Count(1, 0),
     }
+
+
+def test_refusals_of_which_a_part_is_left_out_are_neither_counted_nor_told() -> None:
+    detail = {"recipients": ["b@acme.test"], "reason": "unknown-recipient", "reply": "550 5.1.1 no"}
+    partial = Event(MESSAGE, NOON, REFUSED, {**detail, "stage": "rcpt"})
+    assert counts((REFUSED, dict(partial.detail))) == {}
+    assert counts((REFUSED, detail)) == {
+        "acme.test refused/unknown-recipient": Count(1, 0),
+    }
+    long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+    webhook = Webhook(
+        new_id(), None, "", ("*",), None, WebhookState.ACTIVE, long_ago, long_ago, b""
+    )
+    final = Event(MESSAGE, NOON, REFUSED, detail)
+    assert wanted([partial, final], [webhook]) == [final]

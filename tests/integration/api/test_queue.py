@@ -188,6 +188,92 @@ async def test_many_are_acted_on_by_a_filter(
     assert await listed(api, state="deferred") == ["c@two.example"]
 
 
+@pytest.mark.usefixtures("events")
+async def test_chosen_recipients_are_acted_on_in_one_request(api: Api) -> None:
+    acme = await api.tenant("acme")
+    await api.enter("a@one.example", "b@one.example", "c@two.example")
+    await api.enter("theirs@one.example", tenant=acme)
+    numbers = {
+        row["recipient"]: row["id"]
+        for row in await api.sql("SELECT id, recipient FROM outbound_recipients")
+    }
+    ids = [numbers["a@one.example"], numbers["c@two.example"], numbers["theirs@one.example"]]
+
+    async def act(action: str, **selection: Any) -> tuple[int, int, int]:
+        answer = await api.client.post(
+            f"/v1/queue/{action}", json=selection, headers=selection.pop("headers", None)
+        )
+        assert answer.status_code == 200, answer.text
+        found = answer.json()
+        assert found["more"] is False
+        return found["matched"], found["passed_over"], found["left"]
+
+    key = await api.key(Role.TENANT_ADMIN, acme)
+    assert await act("hold", ids=[*ids, 999_999_999], headers=key) == (1, 3, 0)
+    (audited,) = (await api.client.get("/v1/audit?limit=1", headers=key)).json()["items"]
+    assert audited["details"] == {"ids": 4, "recipients": 1}
+    assert await act("hold", ids=[*ids, ids[0]]) == (2, 1, 0)
+    assert await listed(api, state="queued") == ["b@one.example"]
+    assert await act("hold", domain="one.example") == (1, 2, 0)
+    assert await act("release", ids=ids, domain="one.example") == (2, 1, 0)
+    for wrong in ([], [0], ["1"], [1] * 1001):
+        answer = await api.client.post("/v1/queue/hold", json={"ids": wrong})
+        assert answer.status_code == 422, answer.text
+
+
+async def test_the_queue_is_summarized_by_destination_state_and_reply(api: Api) -> None:
+    acme = await api.tenant("acme")
+    await api.enter("a@one.example", "b@one.example", "c@one.example", "d@two.example")
+    await api.enter("e@two.example", "f@two.example", tenant=acme)
+    await api.sql(
+        "UPDATE outbound_recipients SET state = 'deferred', due_at = '2040-01-01Z', last_status = '4.7.1',"
+        " last_reply = '451 4.7.1 later, ' || recipient, last_host = 'mx (192.0.2.1)'"
+        " WHERE recipient IN ('b@one.example', 'c@one.example')"
+    )
+    await api.sql("UPDATE outbound_recipients SET state = 'held' WHERE recipient = 'd@two.example'")
+    await api.sql(
+        "UPDATE outbound_recipients SET state = 'bounced', closed_at = now() WHERE recipient = 'e@two.example'"
+    )
+
+    async def summary(headers: dict[str, str] | None = None, **query: Any) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        while True:
+            answer = await api.client.get("/v1/queue/summary", params=query, headers=headers)
+            assert answer.status_code == 200, answer.text
+            found += answer.json()["items"]
+            query["cursor"] = answer.json()["next_cursor"]
+            if query["cursor"] is None:
+                return found
+
+    def keys(found: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+        return [
+            (each["domain"], each["state"], each["reply_class"], each["recipients"])
+            for each in found
+        ]
+
+    whole = await summary()
+    assert keys(whole) == [
+        ("one.example", "deferred", "4.7", 2),
+        ("one.example", "queued", None, 1),
+        ("two.example", "held", None, 1),
+        ("two.example", "queued", None, 1),
+    ]
+    assert await summary(limit=1) == whole
+    first = whole[0]
+    assert first["sample_reply"] == "451 4.7.1 later, c@one.example"
+    assert first["next_attempt_at"] == "2040-01-01T00:00:00Z"
+    assert (await api.client.get(f"/v1/queue/{first['sample']}")).json()["recipient"] == (
+        "c@one.example"
+    )
+    assert (whole[2]["next_attempt_at"], whole[2]["sample_reply"]) == (None, None)
+    assert keys(await summary(domain="two.example", state="held")) == [
+        ("two.example", "held", None, 1)
+    ]
+    key = await api.key(Role.READ_ONLY, acme)
+    theirs = [("two.example", "queued", None, 1)]
+    assert keys(await summary(key)) == keys(await summary(tenant="acme")) == theirs
+
+
 async def test_everything_is_meant_only_when_that_is_said(api: Api, events: RecordedEvents) -> None:
     await api.enter("a@one.example")
     for action in ("retry", "hold", "release", "cancel"):
@@ -210,7 +296,7 @@ async def test_many_thousands_are_acted_on_in_one_request(api: Api, events: Reco
     await api.enter(*(f"user{number}@example.org" for number in range(2500)))
     for action in ("hold", "release", "cancel"):
         answer = await api.client.post(f"/v1/queue/{action}", json={"all": True})
-        assert answer.json() == {"matched": 2500, "more": False}
+        assert answer.json() == {"matched": 2500, "more": False, "passed_over": 0, "left": 0}
     assert len(events.events) == 7500
 
 
@@ -274,6 +360,27 @@ async def test_an_address_is_suppressed_once_and_taken_off_again(api: Api) -> No
     )
 
 
+async def test_suppressions_are_searched_also_those_of_another_tenant(api: Api) -> None:
+    acme = await api.tenant("acme")
+    key = await api.key(Role.TENANT_ADMIN, acme)
+    for address, reason in (("gone@a.test", "by hand"), ("x_1@b.test", "User Gone 100%")):
+        made = {"address": address, "reason": reason}
+        await api.client.post("/v1/suppressions", json=made, headers=key)
+
+    async def found(headers: dict[str, str] | None = None, **query: str) -> list[str]:
+        answer = await api.client.get("/v1/suppressions", params=query, headers=headers)
+        assert answer.status_code == 200, answer.text
+        return [each["address"] for each in answer.json()["items"]]
+
+    assert await found(key, q="GONE") == ["gone@a.test", "x_1@b.test"]
+    assert await found(key, q="gone", domain="b.test") == ["x_1@b.test"]
+    assert await found(key, q="x_") == await found(key, q="0%") == ["x_1@b.test"]
+    assert await found(key, q="_%") == await found(q="gone") == []
+    assert await found(tenant="acme", q="hand") == ["gone@a.test"]
+    answer = await api.client.get("/v1/suppressions?tenant=default", headers=key)
+    problem(answer, 422, "invalid", "tenant")
+
+
 async def test_suppressions_belong_to_a_tenant(api: Api) -> None:
     key = await api.key(Role.TENANT_ADMIN, await api.tenant("acme"))
     await api.client.post("/v1/suppressions", json={"address": "x@example.org"}, headers=key)
@@ -297,7 +404,7 @@ async def test_a_platform_key_searches_and_holds_what_is_one_tenants(api: Api) -
         await api.client.get("/v1/queue", params={"tenant": "nobody"}), 422, "invalid", "tenant"
     )
     answer = await api.post("/v1/queue/hold", {"tenant": "acme"})
-    assert answer.json() == {"matched": 1, "more": False}
+    assert (answer.json()["matched"], answer.json()["more"]) == (1, False)
     assert await listed(api, state="held") == ["a@example.org"]
     key = await api.key(Role.TENANT_ADMIN, theirs)
     assert await listed(api, key, tenant="acme") == ["a@example.org"]

@@ -9,7 +9,6 @@ from uuid import UUID
 import pytest
 
 from posthorn.adapters.nats.connection import Connection
-from posthorn.adapters.nats.event_search import NatsEventSearch
 from posthorn.adapters.nats.events import NatsEvents, NatsTrace
 from posthorn.adapters.nats.notifications import NatsNotifier
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
@@ -37,7 +36,6 @@ from tests.support.databases import pool
 @pytest.fixture
 async def api(api: Api, connection: Connection) -> Api:
     api.trace.set(NatsTrace(connection))
-    api.search.set(NatsEventSearch(connection))
     return api
 
 
@@ -102,6 +100,25 @@ async def test_a_tenant_sees_the_traces_of_what_it_sent(api: Api, connection: Co
     assert (await api.client.get(path(came))).status_code == 200
 
 
+async def test_what_a_tenant_was_refused_has_a_trace(api: Api, connection: Connection) -> None:
+    acme = await api.tenant("acme")
+    await api.domain("acme.test", tenant="acme")
+    tried, came = new_id(), new_id()
+    detail = {"stage": "rcpt", "reply": "550 5.1.1 no", "reverse_path": "a@acme.test"}
+    recipients = ["x@acme.test", "y@home.test"]
+    await happened(
+        connection,
+        Event(tried, 1.0, REFUSED, {**detail, "recipients": recipients, "tenant": str(acme)}),
+        Event(came, 1.0, REFUSED, {**detail, "recipients": recipients}),
+    )
+    key = await api.key(Role.READ_ONLY, acme)
+    for message, named in ((tried, recipients), (came, recipients[:1])):
+        (seen,) = (await api.client.get(path(message), headers=key)).json()["items"]
+        assert seen["detail"]["recipients"] == named
+    foreign = await api.key(Role.READ_ONLY, await api.tenant("other"))
+    problem(await api.client.get(path(tried), headers=foreign), 404, "not-found")
+
+
 @pytest.mark.usefixtures("accounts")
 async def test_a_tenant_sees_what_happened_to_the_copies_for_its_domains(
     api: Api, connection: Connection
@@ -121,51 +138,6 @@ async def test_a_tenant_sees_what_happened_to_the_copies_for_its_domains(
     seen = answer.json()["items"]
     assert [each["kind"] for each in seen] == ["scanned", "quarantined"]
     assert seen[0]["detail"] == {"recipients": [mine], "score": 9.5}
-
-
-@pytest.mark.usefixtures("accounts")
-async def test_filtered_messages_are_found_by_those_they_were_for(
-    api: Api, connection: Connection
-) -> None:
-    acme = await api.tenant("acme")
-    await api.domain("acme.test", tenant="acme")
-    ids = [new_id() for _ in range(4)]
-    mine, others = "ann@acme.test", "alice@example.test"
-    about = {"author": "Eve@evil.test", "reverse_path": "", "reason": "dmarc"}
-    refused = {**about, "recipients": [mine, others], "reply": "550 5.7.26 no"}
-    await happened(
-        connection,
-        Event(ids[0], 1.0, REFUSED, refused),
-        Event(ids[1], 2.0, QUARANTINED, {**about, "recipient": others, "reason": "virus"}),
-        Event(ids[2], 3.0, FILED, {**about, "recipient": mine, "action": "junk"}),
-        Event(ids[3], 4.0, FILED, {**about, "recipient": mine, "action": "mark"}),
-        Event(ids[3], 5.0, DELIVERED, {"recipients": [mine]}),
-    )
-    key = await api.key(Role.READ_ONLY, acme)
-
-    async def found(headers: dict[str, str] | None = None, **query: Any) -> list[str]:
-        seen: list[str] = []
-        while True:
-            answer = await api.client.get("/v1/messages", params=query, headers=headers)
-            assert answer.status_code == 200, answer.text
-            seen += [each["message"] for each in answer.json()["items"]]
-            query["cursor"] = answer.json()["next_cursor"]
-            if query["cursor"] is None:
-                return seen
-
-    first, second, third = (str(each) for each in ids[:3])
-    assert sorted(await found()) == sorted([first, second, third])
-    assert sorted(await found(limit=1)) == sorted([first, second, third])
-    assert sorted(await found(key)) == sorted([first, third])
-    assert await found(outcome="refused") == [first]
-    assert await found(outcome="quarantined", reason="virus") == [second]
-    assert await found(key, outcome="quarantined") == []
-    assert await found(sender="eve@EVIL.test", recipient="Ann@acme.test", outcome="junk") == [third]
-    assert await found(key, recipient=others) == []
-    assert await found(since="2999-01-01T00:00:00Z") == []
-    (shown,) = (await api.client.get("/v1/messages?outcome=refused", headers=key)).json()["items"]
-    assert shown["detail"]["recipients"] == [mine]
-    problem(await api.client.get("/v1/messages?cursor=WzEsImEiXQ"), 422, "invalid", "cursor")
 
 
 class Crossing:

@@ -18,7 +18,6 @@ from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.dead_letters import NatsDeadLetters
 from posthorn.adapters.nats.directory import NatsDirectory
 from posthorn.adapters.nats.event_log import NatsEventLog
-from posthorn.adapters.nats.event_search import NatsEventSearch
 from posthorn.adapters.nats.events import NatsEvents, NatsTrace
 from posthorn.adapters.nats.heartbeats import NatsHeartbeats, beating
 from posthorn.adapters.nats.ingest import NatsIngest
@@ -32,6 +31,7 @@ from posthorn.adapters.postgres.database import connect as connect_postgres
 from posthorn.adapters.postgres.directory.dns_checks import PostgresDnsChecks
 from posthorn.adapters.postgres.directory.outbox import PostgresDirectorySource
 from posthorn.adapters.postgres.events.checkpoint import PostgresEventCheckpoint
+from posthorn.adapters.postgres.events.message_index import PostgresMessageIndex
 from posthorn.adapters.postgres.events.statistics import PostgresStatistics
 from posthorn.adapters.postgres.events.webhook_dispatch import PostgresDispatch
 from posthorn.adapters.postgres.installation import PostgresInstallation
@@ -59,6 +59,7 @@ from posthorn_api.events.reader import EventReader
 from posthorn_api.login.oidc import OidcLogin
 from posthorn_api.reports.reader import ReportReader
 from posthorn_api.reports.sender import ReportSender
+from posthorn_api.search.indexing import Indexer
 from posthorn_api.services import OverNats, ServiceOptions, build
 from posthorn_api.settings import ApiSettings
 from posthorn_api.system.watch import LagWatch
@@ -83,6 +84,7 @@ class _Reading:
     statistics: PostgresStatistics
     dispatch: PostgresDispatch
     sender: Sender
+    index: PostgresMessageIndex
 
 
 async def start(process: Process) -> None:
@@ -136,7 +138,11 @@ async def start(process: Process) -> None:
     stack.push_async_callback(built.sign_ins.close)
     services = built.services
     reading = _Reading(
-        PostgresEventCheckpoint(database), PostgresStatistics(database), dispatch, sender
+        PostgresEventCheckpoint(database),
+        PostgresStatistics(database),
+        dispatch,
+        sender,
+        PostgresMessageIndex(database),
     )
     upkeep = Upkeep(
         built.administration, built.keys, built.idempotency, settings.admin_key, built.sessions
@@ -231,7 +237,6 @@ async def _on_nats(
         late.ingest.set(NatsIngest(connection))
         trace = NatsTrace(connection)
         late.trace.set(trace)
-        late.search.set(NatsEventSearch(connection))
         late.dead_letters.set(NatsDeadLetters(connection))
         late.publication.set(publisher)
         late.scan_states.set(NatsScanStates(connection))
@@ -245,6 +250,7 @@ async def _on_nats(
             reading.sender,
             counts_dmarc=settings.reports_send,
             readers=settings.event_readers,
+            indexer=Indexer(reading.index, settings.events_max_age_seconds),
         )
         await guard.passed()
         async with asyncio.TaskGroup() as group:

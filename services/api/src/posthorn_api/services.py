@@ -25,6 +25,7 @@ from posthorn.adapters.postgres.directory.forward_targets import PostgresForward
 from posthorn.adapters.postgres.directory.senders import PostgresSenders
 from posthorn.adapters.postgres.directory.tenants import PostgresTenants
 from posthorn.adapters.postgres.directory.vacations import PostgresVacations
+from posthorn.adapters.postgres.events.message_index import PostgresMessageIndex
 from posthorn.adapters.postgres.events.statistics import PostgresStatistics
 from posthorn.adapters.postgres.events.webhooks import PostgresWebhooks
 from posthorn.adapters.postgres.imap.view import PostgresMailboxView
@@ -44,7 +45,7 @@ from posthorn.model.ip_addresses import PUBLIC_ADDRESSES, AddressPolicy
 from posthorn.ports.blobs import Blobs
 from posthorn.ports.bodies import BodyReader
 from posthorn.ports.directory import DirectoryWithPostmasters
-from posthorn.ports.events import EventSearch, Trace
+from posthorn.ports.events import Trace
 from posthorn.ports.forwards import ForwardPolicy
 from posthorn.ports.heartbeats import Heartbeats
 from posthorn.ports.ingest import DeadLetters, Ingest
@@ -99,7 +100,6 @@ class OverNats:
     directory: Pending[DirectoryWithPostmasters] = field(default_factory=lambda: Pending("nats"))
     ingest: Pending[Ingest] = field(default_factory=lambda: Pending("nats"))
     trace: Pending[Trace] = field(default_factory=lambda: Pending("nats"))
-    search: Pending[EventSearch] = field(default_factory=lambda: Pending("nats"))
     scan_states: Pending[ScanStates] = field(default_factory=lambda: Pending("nats"))
     unscanned: Pending[UnscannedLane] = field(default_factory=lambda: Pending("nats"))
     heartbeats: Pending[Heartbeats] = field(default_factory=lambda: Pending("nats"))
@@ -222,7 +222,7 @@ def build(
         late.trace,
         late.events,
     )
-    searches = SearchService(PostgresQueueAdministration(database), late.search)
+    searches = SearchService(PostgresMessageIndex(database))
     tenancy = TenantService(tenants, keys, audit)
     webhooks = WebhookService(
         PostgresWebhooks(database), secret_box, wake=wake_webhooks, policy=options.webhook_addresses

@@ -26,7 +26,7 @@ import structlog
 from prometheus_client import Counter, Histogram
 
 from posthorn.model.envelope import Envelope
-from posthorn.model.events import ACCEPTED, Event
+from posthorn.model.events import ACCEPTED, Event, head_fields
 from posthorn.ports.blobs import Blobs
 from posthorn.ports.clock import Clock
 from posthorn.ports.errors import Full, Unavailable
@@ -155,7 +155,12 @@ class Acceptance:
             "client": client.address,
             "account": client.account,
         }
-        about: dict[str, object] = {"service": self._settings.smtp_role, **detail}
+        about: dict[str, object] = {
+            "service": self._settings.smtp_role,
+            **detail,
+            **head_fields(transaction.mail.written, transaction.summary),
+            "to": list(transaction.recipients),
+        }
         if client.login is not None:
             about["tenant"] = str(client.login.credentials.tenant)
         self._events.record(Event(transaction.id, received_at, ACCEPTED, about))
@@ -175,6 +180,7 @@ class Acceptance:
             return message.fault
         try:
             scan = await message.scan()
+            transaction.summary = scan.summary
             if scan.received > self._settings.smtp_max_hops:
                 return smtp.LOOP
             if scan.passes(self._settings.smtp_hostname) > self._settings.smtp_max_passes:

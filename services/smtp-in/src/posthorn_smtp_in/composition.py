@@ -37,8 +37,9 @@ from posthorn_smtp_in.acceptance import Acceptance
 from posthorn_smtp_in.authenticator import SmtpAuthenticator
 from posthorn_smtp_in.context import ServerContext, SmtpConfiguration
 from posthorn_smtp_in.defence import ConnectionDefence
-from posthorn_smtp_in.policy import MxPolicy
+from posthorn_smtp_in.policy import MxPolicy, Policy
 from posthorn_smtp_in.recipients import Recipients
+from posthorn_smtp_in.refusal_events import PolicyWithEvents, RefusalBudget
 from posthorn_smtp_in.scanning import Scanning
 from posthorn_smtp_in.server import serving, serving_submission
 from posthorn_smtp_in.settings import (
@@ -97,8 +98,9 @@ def build_mx(
         ConnectionDefence(settings, bans=backends.bans, scanner=scanner, clock=clock),
         scanning,
     )
+    told = _with_events(policy, settings, backends)
     return ServerContext(
-        settings, policy, limits, _limiter(settings), SmtpConfiguration(settings, tls)
+        settings, told, limits, _limiter(settings), SmtpConfiguration(settings, tls)
     )
 
 
@@ -128,7 +130,15 @@ def build_submission(
     )
     limiter = _limiter(settings, settings.submission_sessions_per_account)
     configuration = SmtpConfiguration(settings, tls)
-    return ServerContext(settings, policy, limits, limiter, configuration), authenticator
+    told = _with_events(policy, settings, backends)
+    return ServerContext(settings, told, limits, limiter, configuration), authenticator
+
+
+def _with_events(policy: Policy, settings: SmtpSettings, backends: Backends) -> PolicyWithEvents:
+    budget = RefusalBudget(
+        settings.smtp_refused_events_per_minute, settings.smtp_refused_events_per_client
+    )
+    return PolicyWithEvents(policy, settings, backends.events, budget, backends.clock)
 
 
 def _recipients(settings: SmtpSettings, backends: Backends, *, takes_remote: bool) -> Recipients:

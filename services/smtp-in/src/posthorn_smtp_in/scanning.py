@@ -32,7 +32,7 @@ import structlog
 from prometheus_client import Counter, Histogram
 
 from posthorn.model.dmarc_evaluation import encode_evaluation, evaluation_of_refused
-from posthorn.model.events import REFUSED, Event
+from posthorn.model.events import REFUSED, Event, head_fields
 from posthorn.model.filter_decision import (
     Decision,
     Sender,
@@ -337,13 +337,14 @@ class Scanning:
         reason: str,
         **about: object,
     ) -> None:
+        transaction.is_told = True
         detail: dict[str, object] = {
             "service": self._settings.smtp_role,
             "client": client.address,
             "recipients": recipients,
             "reason": reason,
             "reply": f"{reply.code} {reply.status} {reply.text}",
-            "reverse_path": transaction.mail.written,
+            **head_fields(transaction.mail.written, transaction.summary),
         }
         self._events.record(Event(transaction.id, self._clock(), REFUSED, detail | about))
 

@@ -89,6 +89,12 @@ class SmtpSettings(IntakeSettings, ProxySettings):
     """Directory for the temporary files (unlinked while open); unset, the system's. Should not
     be memory-backed."""
 
+    smtp_refused_events_per_minute: Count = 100
+    """Refusals of this process that become events, by which they are found; more are in the log and
+    in the metrics only. What is refused for its content is always an event."""
+    smtp_refused_events_per_client: Count = 10
+    """The same of one client address in a minute."""
+
     smtp_command_seconds: Seconds = 300.0
     """Time from one command to the next, and for a client to take its replies (RFC 5321
     §4.5.3.2.7)."""

@@ -15,6 +15,7 @@ from posthorn.ports.access import Proof, digest_of
 from posthorn.ports.scan import SenderFacts
 from posthorn.ports.sending import Credentials, RateLimitSubject
 from posthorn.runtime.ids import new_id
+from posthorn.wire.message.header import Summary
 from posthorn.wire.message.submission import Submitted
 from posthorn.wire.smtp.commands import Mail, Rcpt
 
@@ -104,6 +105,10 @@ class Transaction:
     """A recipient is a rewritten reverse-path of ours."""
     policies: dict[str, FilterPolicy] = field(default_factory=dict)
     """The filter policy of each recipient, if mail is scanned."""
+    summary: Summary = field(default_factory=Summary)
+    """Fields of its header, once it is read."""
+    is_told: bool = False
+    """The last refusal is an event already."""
     sender_facts: asyncio.Task[SenderFacts | None] | None = None
     """Asks what is known of the client; None if nobody asked."""
 

@@ -13,8 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from posthorn.wire.message.header import Summary
+
 ACCEPTED = "accepted"
-"""By smtp-in or the API; detail: service, client, recipients (count), size, account."""
+"""By smtp-in or the API; detail: service, client, recipients (count), to (their addresses), size,
+account, tenant, reverse_path, and from, subject and message_id of the header."""
 DELIVERED = "delivered"
 """Into mailboxes here (detail: recipients), or by a remote host (detail: recipient, host, reply,
 tls)."""
@@ -36,9 +39,13 @@ SCANNED = "scanned"
 """By the scanning tier; detail: score, rules, engines, virus, and the authentication results, as
 ``model.verdict`` encodes them, and recipients. By delivery, if nobody scanned for too long."""
 REFUSED = "refused"
-"""With 5yz or 4yz at the end of data, by the verdict; detail: service, client, recipients
-(addresses), size, reason, reply, reverse_path, author, and dmarc: what is counted of it for the
-report to the author's domain, as ``model.dmarc_evaluation`` encodes it, if anything is."""
+"""With 5yz or 4yz; detail: service, client, recipients (addresses), reason, reply, reverse_path.
+
+By the verdict on a message besides: size, author, from, subject and message_id of the header, and
+dmarc: what is counted of it for the report to the author's domain, as ``model.dmarc_evaluation``
+encodes it, if anything is. For any other reason: helo and stage (``mail``, ``rcpt`` or ``data``), with
+``data`` size, from, subject and message_id, and the account and its tenant if it was submitted. Of
+those a part is left out when there are many: they are not counted, and webhooks are not told."""
 FILED = "filed"
 """Into another mailbox than INBOX, or marked; detail: recipient, reverse_path, author, action,
 reason, score, rule."""
@@ -65,6 +72,8 @@ SHARES = 16
 """Parts into which the events are divided for their readers, by the ids of their messages."""
 
 _SLOT_MILLISECONDS = 4000
+_LONGEST_FIELD = 500
+"""Characters of a header field in an event."""
 _ID_ENDS = len('{"message":"') + 36
 _HEXADECIMAL = b"0123456789abcdef"
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
@@ -72,6 +81,22 @@ _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 def _dumps(document: Any) -> bytes:
     return _ENCODER.encode(document).encode()
+
+
+def is_partial(event: Event) -> bool:
+    """Return whether events of its kind are left out when there are many."""
+    return event.kind == REFUSED and "stage" in event.detail
+
+
+def head_fields(reverse_path: str, summary: Summary) -> dict[str, str]:
+    """Return what the first event of a message tells of its header, for the search: reverse_path,
+    and from, subject and message_id as they were received."""
+    return {
+        "reverse_path": reverse_path,
+        "from": summary.from_[:_LONGEST_FIELD],
+        "subject": summary.subject[:_LONGEST_FIELD],
+        "message_id": summary.message_id[:_LONGEST_FIELD],
+    }
 
 
 class EventError(ValueError):

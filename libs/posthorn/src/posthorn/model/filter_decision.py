@@ -102,6 +102,12 @@ def sender_of(
     return Sender(address or reverse_path, reverse_path, client, is_shown)
 
 
+def author_in(from_field: str) -> str:
+    """Return the address of the first author in the value of a From field, in canonical form; empty
+    without one."""
+    return _author(from_field)[0]
+
+
 @lru_cache(_AUTHORS)
 def _author(from_field: str) -> tuple[str, bool]:
     """Return the first author, empty without one, and whether there is no other."""

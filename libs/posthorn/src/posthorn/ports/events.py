@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -27,33 +25,6 @@ class Trace(Protocol):
     async def events_of(self, message: UUID) -> Sequence[Event]:
         """Return the events of a message in chronological order; none for an unknown one. Raises
         Unavailable."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class EventPage:
-    """A part of the recorded events."""
-
-    events: Sequence[Event]
-    """In the order of their recording. An event that was sent twice may be there twice."""
-    next: tuple[int, int] | None
-    """Where to go on; None: at the end."""
-
-
-class EventSearch(Protocol):
-    """Search in recorded events, as far as the stream reaches back."""
-
-    async def search(
-        self,
-        kinds: Collection[str],
-        since: datetime,
-        after: tuple[int, int] | None,
-        wanted: Callable[[Event], bool],
-        limit: int,
-    ) -> EventPage:
-        """Return at most ``limit`` events of these kinds that are ``wanted``, recorded since then
-        or, if given, from ``after`` on. It reads a bounded part of the stream: there may be fewer,
-        or none, and still more to come. Raises Unavailable."""
         ...
 
 

@@ -64,6 +64,40 @@ class QueueFilter:
     younger_than: float | None = None
     tenant: str | None = None
     """Name or id of the owning tenant."""
+    ids: tuple[int, ...] | None = None
+    """Only these."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueGroup:
+    """Recipients that wait for one destination in one state, after replies of one class."""
+
+    destination: str
+    state: QueueState
+    reply_class: str
+    """Class and subject of the last enhanced status code (RFC 3463 §2), such as ``4.7``; empty:
+    none was tried, or the reply had none."""
+    recipients: int
+    oldest_at: datetime
+    next_attempt_at: datetime | None
+    """None while they are held or being sent."""
+    sample: int
+    """The newest of them."""
+    sample_host: str
+    sample_reply: str
+    """What the host last said to that one."""
+    next_hop: ClosedNextHop | None = None
+    """Set while the next hop is closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Permitted:
+    """How many recipients a selection has before an action."""
+
+    matching: int
+    """That are waiting or being sent, or of ``ids`` all that there are."""
+    permitted: int
+    """Whose state permits the action."""
 
 
 class QueueAdministration(Protocol):
@@ -103,6 +137,19 @@ class QueueAdministration(Protocol):
         so that repeating the call continues where it ended; its closed next hop is opened for one
         attempt all the same.
         """
+        ...
+
+    async def permitted(
+        self, tenant: UUID | None, action: str, which: QueueFilter, most: int
+    ) -> Permitted:
+        """Count what an action would meet, at most ``most`` of either."""
+        ...
+
+    async def summary(
+        self, tenant: UUID | None, which: QueueFilter, offset: int, limit: int
+    ) -> Sequence[QueueGroup]:
+        """Return groups of what is waiting or being sent, the largest first, from the group number
+        ``offset`` on."""
         ...
 
     async def route_changed(self, domain: str, limit: int) -> None:

@@ -222,9 +222,18 @@ class Suppressions(Protocol):
         ...
 
     async def items(
-        self, tenant: UUID | None, domain: str | None, after: str, limit: int
+        self,
+        tenant: UUID | None,
+        domain: str | None,
+        after: str,
+        limit: int,
+        *,
+        part: str | None = None,
+        owner: str | None = None,
     ) -> Sequence[Suppression]:
-        """List by address."""
+        """List by address. ``part``: only those with this text in their address or reason, in any
+        case; ``owner``: of the tenant with this name or id. Raises ValidationFailed
+        (``tenant``)."""
         ...
 
     async def remove(self, tenant: UUID | None, address: str) -> None:

@@ -91,6 +91,13 @@ class Statistics(Protocol):
         """List by time, domain and outcome, those after ``after``."""
         ...
 
+    async def series(
+        self, tenant: UUID | None, span: Span, *, by_domain: bool, most_domains: int
+    ) -> Sequence[Figure]:
+        """Return all figures, by time, domain and outcome; the domain is empty unless
+        ``by_domain``: then those of the domains with the most messages."""
+        ...
+
     async def forget(self, days: int) -> int:
         """Delete older rows; return how many."""
         ...

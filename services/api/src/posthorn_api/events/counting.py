@@ -84,7 +84,11 @@ def refused_evaluations(events: Iterable[Event]) -> Mapping[DmarcEvaluation, int
 
 def _is_final(event: Event) -> bool:
     """Return whether a message was refused for good, and does not come again."""
-    return event.kind == kinds.REFUSED and not str(event.detail.get("reply", "")).startswith("4")
+    return (
+        event.kind == kinds.REFUSED
+        and not kinds.is_partial(event)
+        and not str(event.detail.get("reply", "")).startswith("4")
+    )
 
 
 def _keys(event: Event, facts: Facts) -> Iterable[tuple[_Key, int]]:

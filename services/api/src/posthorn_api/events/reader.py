@@ -17,6 +17,8 @@ Theory:
 - What DMARC found of refused messages is counted for reports (``model.dmarc_evaluation``).
 - Whose message it is stands in its first event. The tenants of messages read lately are remembered;
   of others the trace is asked, and only when a webhook may have to be told.
+- The message index takes the same events, those read back too, in its own transactions
+  (``search.indexing``).
 - What has gathered meanwhile is one batch: batches are a tenth of a second apart, half a second
   under load, and follow each other at once while the reader is behind.
 - A batch that cannot be written for its contents is given up and logged: the stream goes on.
@@ -60,6 +62,7 @@ from posthorn.ports.statistics import (
 from posthorn.ports.webhooks import Dispatch, NewDelivery, Webhook
 from posthorn.runtime.json_bytes import loads
 from posthorn_api.events.counting import asked_of, counted, refused_evaluations, uuid_in
+from posthorn_api.search.indexing import Indexer
 from posthorn_api.webhooks.matching import matched, wanted
 
 log = structlog.get_logger()
@@ -113,7 +116,9 @@ class EventReader:
         *,
         counts_dmarc: bool = True,
         readers: int = 1,
+        indexer: Indexer | None = None,
     ) -> None:
+        """``indexer``: None: no message index is kept."""
         self._log = log_
         self._checkpoint = checkpoint
         self._trace = trace
@@ -121,6 +126,7 @@ class EventReader:
         self._dispatch = dispatch
         self._sender = sender
         self._counts_dmarc = counts_dmarc
+        self._indexer = indexer
         self._senders: OrderedDict[UUID, UUID | None] = OrderedDict()
         self._lines: OrderedDict[int, None] = OrderedDict()
         self._upkeep_at = 0.0
@@ -186,6 +192,8 @@ class EventReader:
                 await self._look_after()
             reading = await self._log.after(place, _WAIT_SECONDS)
             if not reading.messages:
+                if self._indexer is not None:
+                    await self._indexer.work()
                 if (await self._log.extent())[0] != stream:
                     stream, positions = await self._begin()
                     place = min(positions.values())
@@ -232,6 +240,8 @@ class EventReader:
         events, shares = self._fresh(positions, reading.messages)
         moved = _moved(positions, shares, reading.reached)
         before = {share: positions[share] for share in moved}
+        if self._indexer is not None:
+            await self._indexer.work()
         try:
             counts, deliveries = await self._made_of(events)
             evaluations = refused_evaluations(events) if self._counts_dmarc else {}
@@ -315,6 +325,8 @@ class EventReader:
                 except EventError as error:
                     log.warning("an event cannot be decoded", detail=str(error))
                     continue
+                if self._indexer is not None:
+                    self._indexer.add(event)
                 if event.kind in (ACCEPTED, DNS_CHANGED):
                     self._remember(event.message, uuid_in(event.detail.get("tenant")))
                 if sequence > position:
@@ -341,6 +353,8 @@ class EventReader:
         gone = await self._statistics.forget(KEPT_DAYS)
         if gone:
             log.info("old statistics forgotten", rows=gone)
+        if self._indexer is not None:
+            await self._indexer.forget()
 
 
 _NONE = Facts({}, {}, {})

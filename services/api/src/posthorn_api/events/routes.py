@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
@@ -12,6 +13,13 @@ from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.errors import FieldError, ValidationFailed
 from posthorn.ports.statistics import BY, Figure, Span, Statistics
 from posthorn_api.directory.service import domain_in
+from posthorn_api.events.series import (
+    MOST_DOMAINS,
+    MOST_INTERVALS,
+    StatsSeriesView,
+    filled,
+    intervals,
+)
 from posthorn_api.http.operations import Caller, problems, router, service_of
 from posthorn_api.http.pagination import Cursor, Limit, page, text_after
 from posthorn_api.http.schemas import Page
@@ -96,6 +104,60 @@ async def list_stats(
     sender, forwarded ones for the domain of the alias. Mail refused before its content is known is
     counted in the metrics of smtp-in only.
     """
+    span = _span(domain, since, until, by)
+    found = await _figures(caller, statistics, span, cursor, limit + 1)
+    return page(
+        found,
+        limit,
+        StatsView.from_figure,
+        lambda line: f"{line.at.isoformat()} {line.outcome} {line.domain}",
+    )
+
+
+@stats.get(
+    "/v1/stats/series",
+    operation_id="getStatsSeries",
+    summary="Get message statistics as series.",
+    responses=problems(),
+)
+async def get_stats_series(
+    caller: Caller,
+    statistics: Annotated[Statistics, Depends(service_of(Statistics))],
+    domain: Annotated[str | None, Query(max_length=1000, description="Only this domain.")] = None,
+    since: Annotated[
+        Moment, Query(description="Start of the period. Without it, seven days before the end.")
+    ] = None,
+    until: Annotated[
+        Moment, Query(description="End of the period, exclusive. Without it, now.")
+    ] = None,
+    by: Annotated[
+        Literal["hour", "day"], Query(description="Length of the intervals (UTC).")
+    ] = "hour",
+    by_domain: Annotated[
+        bool,
+        Query(description="Series of each domain, of the 100 with the most messages, not of all."),
+    ] = False,
+) -> StatsSeriesView:
+    """Every interval has a number, zero where there were no messages, and so has every outcome
+    unless `by_domain`. Refused, quarantined and junk messages have a series of all, and one of each
+    reason. At most 800 intervals.
+    """
+    span = _span(domain, since, until, by)
+    at = intervals(span)
+    if len(at) > MOST_INTERVALS:
+        raise ValidationFailed(
+            FieldError("since", f"the period has more than {MOST_INTERVALS} intervals")
+        )
+    whole = replace(span, since=at[0])
+    figures = await statistics.series(
+        caller.tenant, whole, by_domain=by_domain, most_domains=MOST_DOMAINS
+    )
+    return filled(figures, at, by_domain=by_domain)
+
+
+def _span(
+    domain: str | None, since: datetime | None, until: datetime | None, by: Literal["hour", "day"]
+) -> Span:
     try:
         end = (until or datetime.now(UTC)).astimezone(UTC)
         begin = end - _DEFAULT if since is None else since.astimezone(UTC)
@@ -103,14 +165,7 @@ async def list_stats(
             raise ValidationFailed(FieldError("since", "must be before until, by at most 400 days"))
     except OverflowError:
         raise ValidationFailed(FieldError("since", "not a valid time")) from None
-    name = None if domain is None else domain_in("domain", domain)
-    found = await _figures(caller, statistics, Span(name, begin, end, by), cursor, limit + 1)
-    return page(
-        found,
-        limit,
-        StatsView.from_figure,
-        lambda line: f"{line.at.isoformat()} {line.outcome} {line.domain}",
-    )
+    return Span(None if domain is None else domain_in("domain", domain), begin, end, by)
 
 
 async def _figures(

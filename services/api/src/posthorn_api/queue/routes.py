@@ -21,12 +21,14 @@ from posthorn_api.http.operations import (
     router,
     service_of,
 )
-from posthorn_api.http.pagination import Cursor, Limit, number_in, page, text_after
+from posthorn_api.http.pagination import Cursor, Limit, number_in, page, part_of_list, text_after
 from posthorn_api.http.schemas import Line, Page
 from posthorn_api.queue.schemas import (
     Age,
     EventView,
     MatchedView,
+    OpenState,
+    QueueGroupView,
     QueueItemView,
     QueueSelection,
     State,
@@ -39,6 +41,7 @@ from posthorn_api.queue.service import QueueService
 queue = router("Queue")
 suppressions = router("Suppressions")
 traces = router("Traces")
+_MOST_GROUPS = 1_000_000
 
 
 Queue = Annotated[QueueService, Depends(service_of(QueueService))]
@@ -104,6 +107,39 @@ async def list_queue(
 
 
 @queue.get(
+    "/v1/queue/summary",
+    operation_id="summarizeQueue",
+    summary="Get a summary of the outbound queue by destination.",
+    responses=problems(),
+)
+async def summarize_queue(
+    caller: Caller,
+    service: Queue,
+    domain: Annotated[Line | None, Query(description="Domain of the recipient.")] = None,
+    state: Annotated[OpenState | None, Query()] = None,
+    tenant: Annotated[
+        Line | None,
+        Query(
+            description="Name or id of the tenant that sends the message or whose alias forwards it."
+        ),
+    ] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[QueueGroupView]:
+    """What waits or is being sent, grouped by destination, state and class of the last reply, the
+    largest group first. The queue moves on between two pages: a group may be missing or there twice.
+    """
+    which = QueueFilter(
+        domain=domain, state=None if state is None else QueueState(state), tenant=tenant
+    )
+    offset = min(number_in(cursor) or 0, _MOST_GROUPS)
+    found = await service.summary(caller, which, offset, limit + 1)
+    return part_of_list(
+        found[:limit], QueueGroupView.from_group, offset + limit if len(found) > limit else None
+    )
+
+
+@queue.get(
     "/v1/queue/{id}",
     operation_id="getQueued",
     summary="Get a recipient in the queue.",
@@ -142,7 +178,12 @@ def _on_many(action: str) -> Callable[..., Awaitable[MatchedView]]:
         if which == QueueFilter() and not body.all:
             raise ValidationFailed(FieldError("all", "without any filter, all must be true"))
         matched = await service.act_on_all(caller, action, which)
-        return MatchedView(matched=matched.number, more=matched.more)
+        return MatchedView(
+            matched=matched.number,
+            more=matched.more,
+            passed_over=matched.passed_over,
+            left=matched.left,
+        )
 
     return act
 
@@ -205,13 +246,21 @@ async def list_suppressions(
     caller: Caller,
     service: Queue,
     domain: Annotated[Line | None, Query(description="Only addresses of this domain.")] = None,
+    q: Annotated[
+        Line | None, Query(description="Part of the address or of the reason, in any case.")
+    ] = None,
+    tenant: Annotated[
+        Line | None, Query(description="Name or id of the tenant whose list it is.")
+    ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[SuppressionView]:
     """Sorted by address. A key of a tenant sees its own list, a key of the whole platform the list
-    of the tenant `default`.
+    of the tenant `default` unless `tenant` is given.
     """
-    found = await service.suppressions(caller, domain, text_after(cursor), limit + 1)
+    found = await service.suppressions(
+        caller, domain, text_after(cursor), limit + 1, part=q, owner=tenant
+    )
     return page(
         found, limit, SuppressionView.from_suppression, lambda suppression: suppression.address
     )

@@ -11,12 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from posthorn.model.events import Event
 from posthorn.model.outbound import QueueState
 from posthorn.ports.queue import Route
-from posthorn.ports.queue_administration import QueueFilter, QueueItem
+from posthorn.ports.queue_administration import QueueFilter, QueueGroup, QueueItem
 from posthorn.ports.sending import Suppression
 from posthorn.wire.message.header_decoding import decode_text
 from posthorn_api.http.schemas import Line
 
 State = Literal["queued", "sending", "deferred", "held", "delivered", "bounced", "cancelled"]
+OpenState = Literal["queued", "sending", "deferred", "held"]
 Tls = Literal["none", "opportunistic", "required", "verified", "implicit"]
 Age = Annotated[float, Field(ge=0, le=10**10, allow_inf_nan=False)]
 
@@ -44,6 +45,13 @@ class QueueSelection(BaseModel):
         description="Name or id of the tenant that sends the message or whose alias forwards it.",
         examples=["acme"],
     )
+    ids: list[Annotated[int, Field(ge=1, le=2**63 - 1)]] | None = Field(
+        None,
+        min_length=1,
+        max_length=1000,
+        description="Only these recipients, by their numbers from the list.",
+        examples=[[4711, 4712]],
+    )
     all: bool = Field(
         False,
         description="Must be true if no other field is given: selects everything in the queue.",
@@ -60,6 +68,7 @@ class QueueSelection(BaseModel):
             self.older_than,
             self.younger_than,
             self.tenant,
+            None if self.ids is None else tuple(self.ids),
         )
 
 
@@ -71,6 +80,11 @@ class MatchedView(BaseModel):
         description="Whether more recipients match: one request changes at most 100,000. Repeat the request"
         " for the rest."
     )
+    passed_over: int = Field(
+        description="Number of recipients that were meant and not changed: they are in a state that does not"
+        " permit it, due already, or, of `ids`, not there."
+    )
+    left: int = Field(description="Number of recipients that are left for another request.")
 
 
 class QueueItemView(BaseModel):
@@ -135,6 +149,47 @@ class QueueItemView(BaseModel):
             next_hop_closed_until=item.next_hop.until if item.next_hop else None,
             next_hop_host=(item.next_hop.host or None) if item.next_hop else None,
             next_hop_reply=(item.next_hop.reply or None) if item.next_hop else None,
+        )
+
+
+class QueueGroupView(BaseModel):
+    """Recipients that wait for one destination, in one state, after replies of one class."""
+
+    domain: str
+    state: OpenState
+    reply_class: str | None = Field(
+        description="Class and subject of the last enhanced status code (RFC 3463), such as 4.7; null if"
+        " none was tried yet, or the reply had no such code."
+    )
+    recipients: int
+    oldest_at: datetime = Field(description="Time since which the oldest waits.")
+    next_attempt_at: datetime | None
+    sample: int = Field(description="Number of the newest of them.")
+    sample_host: str | None
+    sample_reply: str | None = Field(description="The last reply to that one.")
+    next_hop_closed_until: datetime | None = Field(
+        description="Set while the next hop is closed because it failed as a host."
+    )
+    next_hop_reply: str | None = Field(
+        description="The reply of that host, or the reason why it could not be contacted."
+    )
+
+    @classmethod
+    def from_group(cls, group: QueueGroup) -> QueueGroupView:
+        """Show one."""
+        hop = group.next_hop
+        return cls(
+            domain=group.destination,
+            state=group.state.value,  # type: ignore[arg-type]
+            reply_class=group.reply_class or None,
+            recipients=group.recipients,
+            oldest_at=group.oldest_at,
+            next_attempt_at=group.next_attempt_at,
+            sample=group.sample,
+            sample_host=group.sample_host or None,
+            sample_reply=group.sample_reply or None,
+            next_hop_closed_until=hop.until if hop else None,
+            next_hop_reply=(hop.reply or None) if hop else None,
         )
 
 

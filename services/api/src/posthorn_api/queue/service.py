@@ -35,7 +35,12 @@ from posthorn.ports.errors import FieldError, NotFound, Unavailable, ValidationF
 from posthorn.ports.events import Trace
 from posthorn.ports.idempotency import Receipt
 from posthorn.ports.queue import Route
-from posthorn.ports.queue_administration import QueueAdministration, QueueFilter, QueueItem
+from posthorn.ports.queue_administration import (
+    QueueAdministration,
+    QueueFilter,
+    QueueGroup,
+    QueueItem,
+)
 from posthorn.ports.routes import Routes
 from posthorn.ports.secrets import Encrypter
 from posthorn.ports.sending import Suppression, Suppressions
@@ -56,6 +61,7 @@ _WAKING = frozenset({"retry", "release"})
 _AT_ONCE = 10_000
 _ROWS = 1000
 _MOST = 100_000
+_COUNTED = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,10 @@ class Matched:
     number: int
     more: bool
     """Whether the bound of one request was reached, so that others may be left."""
+    passed_over: int = 0
+    """Recipients that were meant but are in another state, not there, or just being changed."""
+    left: int = 0
+    """Recipients that are left for another request."""
 
 
 class QueueService:
@@ -112,6 +122,19 @@ class QueueService:
         """The same for all that match, ten thousand in a transaction, for as long as more is
         found."""
         which = _canonical(which)
+        before = await self._queue.permitted(caller.tenant, action, which, _COUNTED)
+        done = await self._act_on_all(caller, action, which)
+        meant = before.matching if which.ids is None else len(set(which.ids))
+        left = max(before.permitted - done.number, 0) if done.more else 0
+        return replace(done, passed_over=max(meant - done.number - left, 0), left=left)
+
+    async def summary(
+        self, caller: ApiKey, which: QueueFilter, offset: int, limit: int
+    ) -> Sequence[QueueGroup]:
+        """Return what waits, by destination, state and class of reply, the largest group first."""
+        return await self._queue.summary(caller.tenant, _canonical(which), offset, limit)
+
+    async def _act_on_all(self, caller: ApiKey, action: str, which: QueueFilter) -> Matched:
         total, newest = 0, None
         while total < _MOST:
             done = await self._queue.act_on_all(caller.tenant, action, which, _AT_ONCE)
@@ -165,11 +188,20 @@ class QueueService:
         return await self._suppressions.add(caller.tenant, foreign_in("address", address), reason)
 
     async def suppressions(
-        self, caller: ApiKey, domain: str | None, after: str, limit: int
+        self,
+        caller: ApiKey,
+        domain: str | None,
+        after: str,
+        limit: int,
+        *,
+        part: str | None = None,
+        owner: str | None = None,
     ) -> Sequence[Suppression]:
-        """List by address."""
+        """List by address; ``part`` and ``owner`` as in the port."""
         name = None if domain is None else foreign_domain_in("domain", domain)
-        return await self._suppressions.items(caller.tenant, name, after, limit)
+        return await self._suppressions.items(
+            caller.tenant, name, after, limit, part=part, owner=owner
+        )
 
     async def unsuppress(self, caller: ApiKey, address: str) -> None:
         """Take an address off."""
@@ -312,8 +344,8 @@ def _is_among(event: Event, own: Recipients) -> bool:
 
 
 def is_of(events: Sequence[Event], tenant: UUID) -> bool:
-    """Return whether the message is one that the tenant sent."""
-    return any(event.kind == ACCEPTED and _is_by(event, tenant) for event in events)
+    """Return whether the message is one that the tenant sent, or tried to send."""
+    return any(event.kind in (ACCEPTED, REFUSED) and _is_by(event, tenant) for event in events)
 
 
 def _is_by(event: Event, tenant: UUID) -> bool:

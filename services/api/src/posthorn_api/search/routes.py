@@ -1,85 +1,98 @@
-"""The search for messages that were filtered."""
+"""The search for messages."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Query
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AwareDatetime
 
-from posthorn.model.events import Event
 from posthorn.ports.errors import FieldError, ValidationFailed
+from posthorn.ports.message_index import IndexedMessage, Place
 from posthorn_api.http.operations import Caller, problems, router, service_of
-from posthorn_api.http.pagination import Cursor, Limit, part_of_list, text_after
+from posthorn_api.http.pagination import Cursor, Limit, page, text_after
 from posthorn_api.http.schemas import Line, Page
-from posthorn_api.search.service import Place, SearchFilter, SearchService
+from posthorn_api.search.schemas import Direction, FoundMessageView, Outcome
+from posthorn_api.search.service import MessageQuery, SearchService
 
 searches = router("Traces")
 
-
-class FoundEventView(BaseModel):
-    """What happened to a message."""
-
-    message: UUID = Field(description="Id of the message; its trace shows the rest.")
-    at: datetime
-    kind: Literal["refused", "quarantined", "filed"]
-    detail: dict[str, Any] = Field(
-        description="Recipients, author, reverse_path, reason, rule, score and, of refusals, client and reply."
-    )
-
-    @classmethod
-    def of(cls, event: Event) -> FoundEventView:
-        """Show one."""
-        return cls(
-            message=event.message,
-            at=datetime.fromtimestamp(event.at, UTC),
-            kind=event.kind,  # type: ignore[arg-type]
-            detail=dict(event.detail),
-        )
+_SENDER = "Author or reverse-path: an address, or a domain."
+_RECIPIENT = "Recipient, or where an alias sent the message on to: an address, or a domain."
 
 
 @searches.get(
     "/v1/messages",
     operation_id="searchMessages",
-    summary="Search messages refused, quarantined or filed in Junk.",
+    summary="Search messages, whatever happened to them.",
     responses=problems(),
 )
 async def search_messages(
     caller: Caller,
     service: Annotated[SearchService, Depends(service_of(SearchService))],
-    outcome: Annotated[Literal["refused", "quarantined", "junk"] | None, Query()] = None,
-    recipient: Annotated[Line | None, Query(description="An address of a recipient.")] = None,
-    sender: Annotated[
-        Line | None, Query(description="Address of the author, or the reverse-path.")
+    q: Annotated[
+        Line | None,
+        Query(
+            description="Id of the message, or any of: address, `@` and domain, Message-ID, words"
+            " of the subject. All parts must match.",
+        ),
     ] = None,
+    from_: Annotated[Line | None, Query(alias="from", description=_SENDER)] = None,
+    to: Annotated[Line | None, Query(description=_RECIPIENT)] = None,
+    subject: Annotated[Line | None, Query(description="Words of the subject.")] = None,
+    direction: Annotated[Direction | None, Query()] = None,
+    outcome: Annotated[Outcome | None, Query()] = None,
+    recipient: Annotated[Line | None, Query(description="The same as `to`.")] = None,
+    sender: Annotated[Line | None, Query(description="The same as `from`.")] = None,
     reason: Annotated[
         Line | None, Query(description="Such as virus, dmarc, score, blocked or listed.")
     ] = None,
-    since: Annotated[
-        AwareDatetime | None,
-        Query(description="Recorded at this time or later. Without it, a day ago."),
-    ] = None,
+    after: Annotated[AwareDatetime | None, Query(description="Received then or later.")] = None,
+    before: Annotated[AwareDatetime | None, Query(description="Received earlier.")] = None,
+    since: Annotated[AwareDatetime | None, Query(description="The same as `after`.")] = None,
+    tenant: Annotated[Line | None, Query(description="Name or id of the tenant.")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> Page[FoundEventView]:
-    """Oldest first, as far back as events are kept. A tenant sees what was addressed to its own
-    domains. A page examines a bounded number of events: it may hold fewer than `limit` items, or
-    none, and still have a `next_cursor` to continue with.
+) -> Page[FoundMessageView]:
+    """The newest first, an item for each recipient, as far back as events are kept. Incoming,
+    outgoing, refused and quarantined messages are found a few seconds after they came. A tenant
+    finds what its domains sent and received, without the recipients of other tenants; what goes
+    from one tenant to another is found by each.
     """
-    which = SearchFilter(outcome, recipient, sender, reason, since)
-    events, place = await service.events(caller, which, _place(cursor), limit)
-    return part_of_list(
-        events, FoundEventView.of, None if place is None else f"{place[0]}.{place[1]}"
+    query = MessageQuery(
+        q=q,
+        sender=_one("from", from_, sender),
+        recipient=_one("to", to, recipient),
+        subject=subject,
+        direction=direction,
+        outcome=outcome,
+        reason=reason,
+        after=_one("after", after, since),
+        before=before,
+        tenant=tenant,
     )
+    found = await service.messages(caller, query, _place(cursor), limit + 1)
+    return page(found, limit, FoundMessageView.from_entry, _key)
+
+
+def _one[T](name: str, value: T | None, other: T | None) -> T | None:
+    if value is not None and other is not None:
+        raise ValidationFailed(FieldError(name, "given twice, by both of its names"))
+    return other if value is None else value
+
+
+def _key(entry: IndexedMessage) -> str:
+    return f"{entry.message} {entry.tenant or '-'} {entry.recipient}"
 
 
 def _place(cursor: str | None) -> Place | None:
     text = text_after(cursor)
     if not text:
         return None
-    sequence, _, line = text.partition(".")
-    if not (sequence.isascii() and sequence.isdecimal() and line.isascii() and line.isdecimal()):
-        raise ValidationFailed(FieldError("cursor", "not a next_cursor of this list"))
-    return min(int(sequence), 2**62), min(int(line), 2**31)
+    message, _, rest = text.partition(" ")
+    tenant, _, recipient = rest.partition(" ")
+    try:
+        return UUID(message), None if tenant == "-" else UUID(tenant), recipient
+    except ValueError:
+        raise ValidationFailed(FieldError("cursor", "not a next_cursor of this list")) from None

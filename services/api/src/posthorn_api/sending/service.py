@@ -26,7 +26,7 @@ from prometheus_client import Counter
 
 from posthorn.model.directory_entry import RecipientStatus
 from posthorn.model.envelope import Body, Envelope
-from posthorn.model.events import ACCEPTED, Event
+from posthorn.model.events import ACCEPTED, Event, head_fields
 from posthorn.ports.accounts import Account, AccountState
 from posthorn.ports.administration import Administration
 from posthorn.ports.api_keys import ApiKey
@@ -246,6 +246,8 @@ class SendingService:
             "size": envelope.body.size,
             "account": envelope.submitter,
             "tenant": None if envelope.tenant is None else str(envelope.tenant),
+            **head_fields(envelope.reverse_path, envelope.summary),
+            "to": list(envelope.recipients),
         }
         self._events.record(Event(envelope.id, envelope.received_at, ACCEPTED, detail))
 

@@ -53,6 +53,7 @@ def wanted(events: Iterable[Event], webhooks: Sequence[Webhook]) -> list[Event]:
         event
         for event in events
         if event.at >= since
+        and not kinds.is_partial(event)
         and (ANY in asked or event.kind in asked)
         and hour_of(event.at) is not None
     ]

@@ -43,7 +43,7 @@ from posthorn_cli.client.types import (
     FilterPolicyDocument,
     Format,
     ForwardConfirmation,
-    FoundEventView,
+    FoundMessageView,
     ImportAnswer,
     ImportSummary,
     ListingsView,
@@ -68,6 +68,7 @@ from posthorn_cli.client.types import (
     QuarantinedView,
     QuarantineRelease,
     QuarantineSelection,
+    QueueGroupView,
     QueueItemView,
     QueueSelection,
     ReleasesView,
@@ -80,6 +81,7 @@ from posthorn_cli.client.types import (
     SetUpCode,
     SetUpCodeView,
     SignInView,
+    StatsSeriesView,
     StatsView,
     StatusView,
     StructureView,
@@ -918,26 +920,56 @@ class Operations(Connection):
     def search_messages(
         self,
         *,
-        outcome: Literal["refused", "quarantined", "junk"] | None = None,
+        q: str | None = None,
+        from_: str | None = None,
+        to: str | None = None,
+        subject: str | None = None,
+        direction: Literal["inbound", "outbound"] | None = None,
+        outcome: Literal[
+            "accepted",
+            "queued",
+            "deferred",
+            "held",
+            "delivered",
+            "relayed",
+            "junk",
+            "quarantined",
+            "refused",
+            "bounced",
+            "expired",
+            "cancelled",
+        ]
+        | None = None,
         recipient: str | None = None,
         sender: str | None = None,
         reason: str | None = None,
+        after: str | None = None,
+        before: str | None = None,
         since: str | None = None,
+        tenant: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
-    ) -> Page[FoundEventView]:
-        """Search messages refused, quarantined or filed in Junk."""
+    ) -> Page[FoundMessageView]:
+        """Search messages, whatever happened to them."""
         return cast(
-            "Page[FoundEventView]",
+            "Page[FoundMessageView]",
             self._call(
                 "GET",
                 "/v1/messages",
                 query={
+                    "q": q,
+                    "from": from_,
+                    "to": to,
+                    "subject": subject,
+                    "direction": direction,
                     "outcome": outcome,
                     "recipient": recipient,
                     "sender": sender,
                     "reason": reason,
+                    "after": after,
+                    "before": before,
                     "since": since,
+                    "tenant": tenant,
                     "limit": limit,
                     "cursor": cursor,
                 },
@@ -973,6 +1005,31 @@ class Operations(Connection):
                     "message": message,
                     "older_than": older_than,
                     "younger_than": younger_than,
+                    "tenant": tenant,
+                    "limit": limit,
+                    "cursor": cursor,
+                },
+            ),
+        )
+
+    def summarize_queue(
+        self,
+        *,
+        domain: str | None = None,
+        state: Literal["queued", "sending", "deferred", "held"] | None = None,
+        tenant: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[QueueGroupView]:
+        """Get a summary of the outbound queue by destination."""
+        return cast(
+            "Page[QueueGroupView]",
+            self._call(
+                "GET",
+                "/v1/queue/summary",
+                query={
+                    "domain": domain,
+                    "state": state,
                     "tenant": tenant,
                     "limit": limit,
                     "cursor": cursor,
@@ -1080,7 +1137,13 @@ class Operations(Connection):
         self._call("DELETE", f"/v1/routes/{quoted(domain)}")
 
     def list_suppressions(
-        self, *, domain: str | None = None, limit: int | None = None, cursor: str | None = None
+        self,
+        *,
+        domain: str | None = None,
+        q: str | None = None,
+        tenant: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
     ) -> Page[SuppressionView]:
         """List suppressed addresses."""
         return cast(
@@ -1088,7 +1151,13 @@ class Operations(Connection):
             self._call(
                 "GET",
                 "/v1/suppressions",
-                query={"domain": domain, "limit": limit, "cursor": cursor},
+                query={
+                    "domain": domain,
+                    "q": q,
+                    "tenant": tenant,
+                    "limit": limit,
+                    "cursor": cursor,
+                },
             ),
         )
 
@@ -1322,6 +1391,31 @@ class Operations(Connection):
                     "by": by,
                     "limit": limit,
                     "cursor": cursor,
+                },
+            ),
+        )
+
+    def get_stats_series(
+        self,
+        *,
+        domain: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        by: Literal["hour", "day"] | None = None,
+        by_domain: bool | None = None,
+    ) -> StatsSeriesView:
+        """Get message statistics as series."""
+        return cast(
+            "StatsSeriesView",
+            self._call(
+                "GET",
+                "/v1/stats/series",
+                query={
+                    "domain": domain,
+                    "since": since,
+                    "until": until,
+                    "by": by,
+                    "by_domain": by_domain,
                 },
             ),
         )

@@ -677,13 +677,37 @@ class ForwardConfirmation(TypedDict):
     token: str
 
 
-class FoundEventView(TypedDict):
-    """What happened to a message."""
+class FoundMessageView(TypedDict):
+    """A message and what happened to it for one recipient."""
 
     message: str
     at: str
-    kind: Literal["refused", "quarantined", "filed"]
+    kind: str
     detail: dict[str, Any]
+    received_at: str
+    outcome: Literal[
+        "accepted",
+        "queued",
+        "deferred",
+        "held",
+        "delivered",
+        "relayed",
+        "junk",
+        "quarantined",
+        "refused",
+        "bounced",
+        "expired",
+        "cancelled",
+    ]
+    direction: Literal["inbound", "outbound", "internal"]
+    tenant: str | None
+    sender: str
+    author: str
+    recipient: str
+    targets: list[str]
+    subject: str
+    message_id: str
+    size_bytes: int
 
 
 class ImportAnswer(TypedDict):
@@ -828,6 +852,8 @@ class MatchedView(TypedDict):
 
     matched: int
     more: bool
+    passed_over: int
+    left: int
 
 
 class MeAccountView(TypedDict):
@@ -1056,6 +1082,22 @@ QuarantinedView = TypedDict(
 """A copy of a message in quarantine."""
 
 
+class QueueGroupView(TypedDict):
+    """Recipients that wait for one destination, in one state, after replies of one class."""
+
+    domain: str
+    state: Literal["queued", "sending", "deferred", "held"]
+    reply_class: str | None
+    recipients: int
+    oldest_at: str
+    next_attempt_at: str | None
+    sample: int
+    sample_host: str | None
+    sample_reply: str | None
+    next_hop_closed_until: str | None
+    next_hop_reply: str | None
+
+
 class QueueItemView(TypedDict):
     """A recipient of an outgoing message."""
 
@@ -1095,6 +1137,7 @@ class QueueSelection(TypedDict):
     older_than: NotRequired[float | None]
     younger_than: NotRequired[float | None]
     tenant: NotRequired[str | None]
+    ids: NotRequired[list[int] | None]
     all: NotRequired[bool]
 
 
@@ -1193,6 +1236,17 @@ class SentView(TypedDict):
     recipients: list[str]
 
 
+class SeriesView(TypedDict):
+    """Messages with one outcome, in each interval."""
+
+    domain: str | None
+    outcome: str
+    reason: str | None
+    messages: list[int]
+    size_bytes: list[int]
+    total: int
+
+
 class SetUpCode(TypedDict):
     """A code to set up a mail client with."""
 
@@ -1219,6 +1273,13 @@ class SignInView(TypedDict):
     attempts: int
     first_at: str
     last_at: str
+
+
+class StatsSeriesView(TypedDict):
+    """Statistics as series."""
+
+    at: list[str]
+    series: list[SeriesView]
 
 
 class StatsView(TypedDict):

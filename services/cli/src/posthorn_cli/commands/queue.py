@@ -75,6 +75,20 @@ COLUMNS = [
 ]
 
 
+GROUPS = [
+    Column("domain"),
+    Column("state"),
+    Column("reply_class", "class"),
+    Column("recipients"),
+    Column("oldest_at", "oldest"),
+    Column("next_attempt_at", "next attempt"),
+    Column("next_hop_closed_until", "next hop closed until"),
+    Column("sample_reply", "reply", prose=True),
+]
+_AT_ONCE = 1000
+"""Ids in one request."""
+
+
 @dataclass(frozen=True, slots=True)
 class Action:
     """What can be done to recipients in the queue."""
@@ -130,6 +144,24 @@ def list_queue(
     session.list(session.api.list_queue, COLUMNS, limit, whole, **_query(filters))
 
 
+@command(queue, "summary")
+def summary(
+    session: Session,
+    *,
+    domain: Annotated[str | None, typer.Option(help="Only this destination.")] = None,
+    state: Annotated[State | None, typer.Option(help="Only in this state.")] = None,
+    tenant: Annotated[str | None, typer.Option(metavar="NAME", help="Only this tenant's.")] = None,
+    limit: Limit = DEFAULT_LIMIT,
+    whole: All = False,
+) -> None:
+    """Show what waits, by destination, state and class of the last reply, the largest first.
+
+    Example: `posthorn queue summary --state deferred`
+    """
+    filters = given(domain=domain, state=state and state.value, tenant=tenant)
+    session.list(session.api.summarize_queue, GROUPS, limit, whole, **filters)
+
+
 @command(queue, "show")
 def show_queued(
     session: Session,
@@ -174,13 +206,20 @@ for _action in ACTIONS:
 
 
 def _act(session: Session, action: Action, ids: list[int], query: dict[str, Any]) -> None:
-    for number in ids:
-        action.one(session.api, number)
-    matched = len(ids)
-    if not ids:
-        found = action.matching(session.api, cast("QueueSelection", query or {"all": True}))
-        matched = found["matched"]
-        if found["more"]:
+    if len(ids) == 1:
+        action.one(session.api, ids[0])
+        matched = 1
+    else:
+        parts = [{"ids": ids[at : at + _AT_ONCE]} for at in range(0, len(ids), _AT_ONCE)]
+        found = [
+            action.matching(session.api, cast("QueueSelection", part))
+            for part in parts or [query or {"all": True}]
+        ]
+        matched = sum(each["matched"] for each in found)
+        passed_over = sum(each["passed_over"] for each in found)
+        if passed_over:
+            session.output.note(f"{passed_over} passed over: their state does not permit it")
+        if any(each["more"] for each in found):
             session.output.note("there are more that match: do it again for the rest")
     session.output.done(
         f"{action.name}: {matched} recipients", {"action": action.name, "matched": matched}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from enum import StrEnum
 from typing import Annotated, Any, cast
 
 import typer
@@ -12,9 +11,9 @@ import typer
 from posthorn_cli.client import ApiError, Client
 from posthorn_cli.client.types import EventView, Sending
 from posthorn_cli.faults import FAILED, UNAVAILABLE, CommandError
-from posthorn_cli.output import Column, harmless, moment, plain
-from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, command
-from posthorn_cli.values import given, seconds_of, start_of
+from posthorn_cli.output import harmless, moment, plain
+from posthorn_cli.session import Session, command
+from posthorn_cli.values import seconds_of
 from posthorn_cli.verdicts import scanned_detail
 
 app = typer.Typer()
@@ -89,65 +88,6 @@ def trace(
         return
     for event in events:
         session.output.line(line_of(event, session.output.for_people))
-
-
-class Outcome(StrEnum):
-    """What became of a message that was filtered."""
-
-    REFUSED = "refused"
-    QUARANTINED = "quarantined"
-    JUNK = "junk"
-
-
-@command(app, "search")
-def search(
-    session: Session,
-    *,
-    outcome: Annotated[Outcome | None, typer.Option(help="Only these.")] = None,
-    recipient: Annotated[str | None, typer.Option(help="Only for this address.")] = None,
-    sender: Annotated[
-        str | None, typer.Option(help="Only from this author or reverse-path.")
-    ] = None,
-    reason: Annotated[
-        str | None, typer.Option(metavar="WORD", help="Such as dmarc, score or virus.")
-    ] = None,
-    since: Annotated[
-        str | None, typer.Option(metavar="SPAN|TIME", help="Since then; without it, a day.")
-    ] = None,
-    limit: Limit = DEFAULT_LIMIT,
-    whole: All = False,
-) -> None:
-    """Search messages that were refused, quarantined or filed in Junk, the oldest first.
-
-    Example: `posthorn search --outcome refused --recipient carol@example.org --since 3d`
-    """
-    filters = given(
-        outcome=outcome and outcome.value,
-        recipient=recipient,
-        sender=sender,
-        reason=reason,
-        since=since and start_of(since),
-    )
-
-    def pages(**page: Any) -> Any:
-        found = session.api.search_messages(**page)
-        rows = [{**each, **each["detail"]} for each in found["items"]]
-        return {"items": rows, "next_cursor": found["next_cursor"]}
-
-    session.list(pages, FOUND, limit, whole, **filters)
-
-
-FOUND = [
-    Column("at"),
-    Column("kind"),
-    Column("reason"),
-    Column("author"),
-    Column("recipient"),
-    Column("recipients"),
-    Column("score"),
-    Column("rule", prose=True),
-    Column("message"),
-]
 
 
 def settled(events: Sequence[EventView]) -> tuple[set[str], set[str], int]:

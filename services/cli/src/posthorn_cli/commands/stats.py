@@ -24,6 +24,9 @@ COLUMNS = [
 ]
 
 
+SERIES = [Column("domain"), Column("outcome"), Column("reason"), Column("total")]
+
+
 class Period(StrEnum):
     """What is counted together."""
 
@@ -52,3 +55,34 @@ def list_stats(
         domain=domain, since=since and start_of(since), until=until and start_of(until), by=by.value
     )
     session.list(session.api.list_stats, COLUMNS, limit, whole, **filters)
+
+
+@command(stats, "series")
+def series(
+    session: Session,
+    *,
+    domain: Annotated[str | None, typer.Option(help="Only of this domain.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="SPAN|TIME", help="From then on: 30d ago, or a time.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="SPAN|TIME", help="Up to then.")] = None,
+    by: Annotated[Period, typer.Option(help="What is counted together (UTC).")] = Period.DAY,
+    by_domain: Annotated[
+        bool, typer.Option("--by-domain", help="Of each domain, not of all together.")
+    ] = False,
+) -> None:
+    """Show the sum of each outcome, by reason; with --json a number for every hour or day.
+
+    Example: `posthorn stats series --by day --since 30d --json`
+    """
+    found = session.api.get_stats_series(
+        domain=domain,
+        since=start_of(since) if since else None,
+        until=start_of(until) if until else None,
+        by=by.value,
+        by_domain=by_domain,
+    )
+    if session.output.as_json:
+        session.output.json(found)
+        return
+    session.output.items(found["series"], SERIES)

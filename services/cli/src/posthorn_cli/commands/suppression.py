@@ -20,16 +20,28 @@ COLUMNS = [Column("address"), Column("source"), Column("reason", prose=True), Co
 @command(suppressions, "list")
 def list_suppressions(
     session: Session,
+    part: Annotated[
+        str | None, typer.Argument(metavar="[TEXT]", help="Part of the address or of the reason.")
+    ] = None,
     *,
     domain: Annotated[str | None, typer.Option(help="Only addresses of this domain.")] = None,
+    tenant: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The list of this tenant.")
+    ] = None,
     limit: Limit = DEFAULT_LIMIT,
     whole: All = False,
 ) -> None:
     """List suppressed addresses.
 
-    Example: `posthorn suppression list`
+    Example: `posthorn suppression list complained --tenant acme`
     """
-    session.list(session.api.list_suppressions, COLUMNS, limit, whole, **given(domain=domain))
+    session.list(
+        session.api.list_suppressions,
+        COLUMNS,
+        limit,
+        whole,
+        **given(domain=domain, q=part, tenant=tenant),
+    )
 
 
 @command(suppressions, "create")

@@ -196,6 +196,7 @@ FOR_API_ALONE: Final = frozenset(
         "webhooks",
         "webhook_deliveries",
         "statistics",
+        "message_index",
         "digests",
         "dmarc_report_sources",
         "tls_report_results",

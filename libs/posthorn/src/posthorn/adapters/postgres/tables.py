@@ -55,7 +55,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import CIDR, INT8MULTIRANGE, JSONB
 
-SCHEMA_VERSION = "0019"
+SCHEMA_VERSION = "0020"
 """The Alembic revision this code needs. Services are not ready on an earlier one; a later one is
 served (ADR 17)."""
 
@@ -911,6 +911,43 @@ statistics = Table(
     PrimaryKeyConstraint("tenant_id", "domain", "hour", "outcome"),
     Index("statistics_hour_idx", "hour"),
     postgresql_with={"fillfactor": 70},
+)
+
+message_index = Table(
+    # what ``ports.message_index`` describes; a nil tenant_id: of no tenant
+    "message_index",
+    metadata,
+    Column("tenant_id", Uuid, nullable=False),
+    Column("message_id", Uuid, nullable=False),
+    Column("recipient", Text, nullable=False),  # canonical
+    Column("direction", Text, nullable=False),
+    Column("reverse_path", Text, nullable=False),
+    Column("author", Text, nullable=False),  # canonical
+    Column("subject", Text, nullable=False),  # decoded
+    Column("header_id", Text, nullable=False),  # the Message-ID field
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("kind", Text, nullable=False),  # of the event with the outcome
+    Column("changed_at", DateTime(timezone=True), nullable=False),  # time of that event
+    Column("detail", JSONB, nullable=False),
+    Column("targets", ARRAY(Text), nullable=False),  # where an alias sent it on
+    Column("terms", ARRAY(Text), nullable=False),  # as model.search_terms has them
+    PrimaryKeyConstraint("tenant_id", "message_id", "recipient"),
+    Index("message_index_message_id_idx", "message_id"),
+    Index("message_index_terms_idx", "terms", postgresql_using="gin"),
+    Index(
+        "message_index_outcome_idx",
+        "outcome",
+        "message_id",
+        postgresql_where=text("outcome <> 'delivered' AND outcome <> 'relayed'"),
+    ),
+    Index(
+        "message_index_tenant_outcome_idx",
+        "tenant_id",
+        "outcome",
+        "message_id",
+        postgresql_where=text("outcome <> 'delivered' AND outcome <> 'relayed'"),
+    ),
 )
 
 deleted_entries = Table(

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { filtersIn, isId } from "./filters";
+import { asked, filtersIn, isId } from "./filters";
 
 test("what stands in the address is taken if it is a filter", () => {
   expect(filtersIn({ q: "alice@example.test", outcome: "refused", days: 7 })).toEqual({
@@ -8,7 +8,20 @@ test("what stands in the address is taken if it is a filter", () => {
     days: "7",
   });
   expect(filtersIn({ q: ["x"], outcome: "<script>", days: 5 })).toEqual({});
+  expect(filtersIn({ direction: "outbound", outcome: "expired" })).toEqual({
+    direction: "outbound",
+    outcome: "expired",
+  });
   expect(filtersIn({ q: 42 })).toEqual({ q: "42" });
+});
+
+test("a period is a time after which messages came, in whole minutes", () => {
+  const now = Date.parse("2026-11-29T12:34:56Z");
+  expect(asked({ q: "invoice", days: "7" }, now)).toEqual({
+    q: "invoice",
+    after: "2026-11-22T12:34:00.000Z",
+  });
+  expect(asked({ outcome: "bounced" }, now)).toEqual({ outcome: "bounced" });
 });
 
 test("ids", () => {

@@ -1,15 +1,32 @@
 /** The filters of the search, as they stand in the address. */
 
-export const OUTCOMES = ["refused", "quarantined", "junk"] as const;
+export const OUTCOMES = [
+  "accepted",
+  "queued",
+  "deferred",
+  "held",
+  "delivered",
+  "relayed",
+  "junk",
+  "quarantined",
+  "refused",
+  "bounced",
+  "expired",
+  "cancelled",
+] as const;
 export type Outcome = (typeof OUTCOMES)[number];
+
+export const DIRECTIONS = ["inbound", "outbound"] as const;
+export type Direction = (typeof DIRECTIONS)[number];
 
 export const PERIODS = ["1", "7", "30"] as const;
 export type Days = (typeof PERIODS)[number];
 
 export interface Filters {
-  /** An id, or an address of either side. */
+  /** An id, addresses, domains, a Message-ID or words of the subject. */
   q?: string;
   outcome?: Outcome;
+  direction?: Direction;
   days?: Days;
 }
 
@@ -18,9 +35,20 @@ export function filtersIn(search: Readonly<Record<string, unknown>>): Filters {
   if (typeof search.q === "string" || typeof search.q === "number") found.q = String(search.q);
   const outcome = OUTCOMES.find((each) => each === search.outcome);
   if (outcome !== undefined) found.outcome = outcome;
+  const direction = DIRECTIONS.find((each) => each === search.direction);
+  if (direction !== undefined) found.direction = direction;
   const days = PERIODS.find((each) => each === String(search.days));
   if (days !== undefined) found.days = days;
   return found;
+}
+
+/** The filters as parameters of the search; `now` in milliseconds since the epoch. */
+export function asked(filters: Filters, now: number): Record<string, string> {
+  const { days, ...others } = filters;
+  if (days === undefined) return others;
+  const after = new Date(now - Number(days) * 86_400_000);
+  after.setSeconds(0, 0);
+  return { ...others, after: after.toISOString() };
 }
 
 const ID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;

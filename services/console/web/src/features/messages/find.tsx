@@ -9,27 +9,51 @@ import { Page } from "../../parts/page";
 import { type Kind, State } from "../../parts/state";
 import { type Column, DataTable } from "../../parts/table";
 import { Time } from "../../parts/time";
-import { type Days, type Filters, isId, OUTCOMES, type Outcome, PERIODS } from "./filters";
+import {
+  asked,
+  type Days,
+  DIRECTIONS,
+  type Direction,
+  type Filters,
+  isId,
+  OUTCOMES,
+  type Outcome,
+  PERIODS,
+} from "./filters";
 
-type Found = Schemas["FoundEventView"];
+type Found = Schemas["FoundMessageView"];
 
 const route = getRouteApi("/find");
 const MARKS: Readonly<Record<string, Kind>> = {
-  refused: "bad",
+  accepted: "busy",
+  queued: "busy",
+  deferred: "warn",
+  held: "warn",
+  delivered: "good",
+  relayed: "good",
+  junk: "idle",
   quarantined: "warn",
-  filed: "idle",
+  refused: "bad",
+  bounced: "bad",
+  expired: "bad",
+  cancelled: "bad",
 };
 
 const COLUMNS: readonly Column<Found>[] = [
-  { id: "at", title: "Time", cell: (found) => <Time at={found.at} /> },
+  { id: "received", title: "Received", cell: (found) => <Time at={found.received_at} /> },
   {
     id: "outcome",
     title: "Outcome",
-    cell: (found) => <State kind={MARKS[found.kind] ?? "idle"}>{found.kind}</State>,
+    cell: (found) => <State kind={MARKS[found.outcome] ?? "idle"}>{found.outcome}</State>,
   },
-  { id: "from", title: "From", cell: (found) => text(found, "author", "reverse_path") },
-  { id: "to", title: "To", cell: (found) => recipients(found) },
-  { id: "why", title: "Why", cell: (found) => text(found, "rule", "reason") },
+  { id: "from", title: "From", cell: (found) => found.author || found.sender || "<>" },
+  {
+    id: "to",
+    title: "To",
+    cell: (found) => [found.recipient, ...found.targets].filter(Boolean).join(" → "),
+  },
+  { id: "subject", title: "Subject", cell: (found) => found.subject },
+  { id: "why", title: "Why", cell: (found) => text(found, "rule", "reply", "reason") },
   {
     id: "message",
     title: "Message",
@@ -46,13 +70,7 @@ function text(found: Found, ...names: string[]): string {
   return String(values.find((value) => typeof value === "string" && value !== "") ?? "");
 }
 
-function recipients(found: Found): string {
-  const { recipient, recipients: several } = found.detail;
-  if (typeof recipient === "string") return recipient;
-  return Array.isArray(several) ? several.join(", ") : "";
-}
-
-/** One box for an id or an address, chips for outcome and time. */
+/** One box for an id, addresses or a subject, and chips for outcome, direction and time. */
 export function Find() {
   const filters = route.useSearch();
   const navigate = useNavigate();
@@ -66,13 +84,14 @@ export function Find() {
       go(wanted === "" ? rest : { ...rest, q: wanted });
     }
   };
+  const query = new URLSearchParams(asked(filters, Date.now()));
   return (
     <Page
       title="Find messages"
       actions={
         <CopyAs
-          command={["posthorn search", ...words(filters)].join(" ")}
-          request={{ method: "GET", path: `/v1/messages${query(filters)}` }}
+          command={["posthorn messages find", ...words(filters)].join(" ")}
+          request={{ method: "GET", path: `/v1/messages?${query}` }}
         />
       }
     >
@@ -80,8 +99,8 @@ export function Find() {
         <input
           type="search"
           name="q"
-          aria-label="Message id or address"
-          placeholder="Message id or address"
+          aria-label="Id, address, domain or words of the subject"
+          placeholder="Id, address, @domain or subject"
           defaultValue={filters.q ?? ""}
         />
         <button type="submit" className="primary">
@@ -95,44 +114,56 @@ export function Find() {
 }
 
 function Chips({ filters, go }: { filters: Filters; go: (changed: Filters) => void }) {
-  const { outcome, days, ...rest } = filters;
+  const { outcome, direction, days } = filters;
+  const change = (name: keyof Filters, value: string) => {
+    const { [name]: _, ...rest } = filters;
+    go(value === "" ? rest : { ...rest, [name]: value });
+  };
   return (
     <div className="filters">
-      <label>
-        Outcome{" "}
-        <select
-          value={outcome ?? ""}
-          onChange={(event) => {
-            const chosen = event.target.value as Outcome | "";
-            go({ ...rest, ...(days ? { days } : {}), ...(chosen ? { outcome: chosen } : {}) });
-          }}
-        >
-          <option value="">any</option>
-          {OUTCOMES.map((each) => (
-            <option key={each}>{each}</option>
-          ))}
-        </select>
-      </label>
-      <label>
-        Within{" "}
-        <select
-          value={days ?? "1"}
-          onChange={(event) =>
-            go({
-              ...rest,
-              ...(outcome ? { outcome } : {}),
-              days: event.target.value as Days,
-            })
-          }
-        >
-          {PERIODS.map((each) => (
-            <option key={each} value={each}>
-              {each === "1" ? "a day" : `${each} days`}
-            </option>
-          ))}
-        </select>
-      </label>
+      <Chip<Outcome>
+        label="Outcome"
+        value={outcome}
+        choices={OUTCOMES}
+        change={(value) => change("outcome", value)}
+      />
+      <Chip<Direction>
+        label="Direction"
+        value={direction}
+        choices={DIRECTIONS}
+        change={(value) => change("direction", value)}
+      />
+      <Chip<Days>
+        label="Within"
+        value={days}
+        choices={PERIODS}
+        words={(each) => (each === "1" ? "a day" : `${each} days`)}
+        change={(value) => change("days", value)}
+      />
     </div>
+  );
+}
+
+function Chip<Value extends string>(properties: {
+  label: string;
+  value: Value | undefined;
+  choices: readonly Value[];
+  words?: (value: Value) => string;
+  change: (value: string) => void;
+}) {
+  const { label, value, choices, words: said, change } = properties;
+  return (
+    <label>
+      {label}{" "}
+      <select value={value ?? ""} onChange={(event) => change(event.target.value)}>
+        <option value="">any</option>
+        {choices.map((each) => (
+          <option key={each} value={each}>
+            {said ? said(each) : each}
+          </option>
+        ))}
+      </select>
+    </label>
   );
 }
 
@@ -140,7 +171,7 @@ function Results({ filters }: { filters: Filters }) {
   const list = useList<Found>(["messages", "found", filters], (cursor) =>
     answer(
       api.GET("/v1/messages", {
-        params: { query: { ...asked(filters), limit: 50, cursor: cursor ?? null } },
+        params: { query: { ...asked(filters, Date.now()), limit: 50, cursor: cursor ?? null } },
       }),
     ),
   );
@@ -149,33 +180,24 @@ function Results({ filters }: { filters: Filters }) {
       caption="Messages"
       columns={COLUMNS}
       list={list}
-      rowKey={(found) => `${found.message} ${found.kind} ${recipients(found)}`}
+      rowKey={(found) => `${found.message} ${found.tenant} ${found.recipient}`}
       empty={
-        <Empty title="No message found" command="posthorn search --help">
-          <p>Try a longer time, or another address.</p>
+        <Empty title="No message found" command="posthorn messages find --help">
+          <p>
+            A message is found a few seconds after it came, and for as long as its events are kept.
+            Of addresses and subjects whole words are found.
+          </p>
         </Empty>
       }
     />
   );
 }
 
-function asked(filters: Filters) {
-  const since = new Date(Date.now() - Number(filters.days ?? "1") * 86_400_000);
-  since.setSeconds(0, 0);
-  return {
-    since: since.toISOString(),
-    ...(filters.q ? { recipient: filters.q } : {}),
-    ...(filters.outcome ? { outcome: filters.outcome } : {}),
-  };
-}
-
-function query(filters: Filters): string {
-  return `?${new URLSearchParams(asked(filters))}`;
-}
-
 function words(filters: Filters): string[] {
   return [
-    ...(filters.q ? [`--recipient ${quoted(filters.q)}`] : []),
+    ...(filters.q ? [quoted(filters.q)] : []),
     ...(filters.outcome ? [`--outcome ${filters.outcome}`] : []),
+    ...(filters.direction ? [`--direction ${filters.direction}`] : []),
+    ...(filters.days ? [`--since ${filters.days}d`] : []),
   ];
 }

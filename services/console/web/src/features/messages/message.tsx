@@ -71,7 +71,7 @@ export function MessagePage() {
 function NoTrace({ problem }: { problem: Problem }) {
   if (problem.status !== 404) return <Failure problem={problem} />;
   return (
-    <Empty title="No events" command="posthorn search --help">
+    <Empty title="No events" command="posthorn messages find --help">
       <p>
         Nothing is known of this message: its id is wrong, it belongs to another tenant, or its
         events are older than their retention.

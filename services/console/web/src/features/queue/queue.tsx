@@ -5,14 +5,18 @@ import { useCan } from "../../api/me";
 import { useAction, useList } from "../../api/queries";
 import { Confirm } from "../../parts/confirm";
 import { CopyAs } from "../../parts/copy-as";
+import { count } from "../../parts/moments";
 import { Empty, Failure } from "../../parts/notices";
 import { Page } from "../../parts/page";
 import { type Kind, State } from "../../parts/state";
 import { type Column, DataTable } from "../../parts/table";
 import { Time } from "../../parts/time";
 import { type QueueFilters, type QueueState, STATES } from "./filters";
+import { told } from "./told";
 
 type Item = Schemas["QueueItemView"];
+type Group = Schemas["QueueGroupView"];
+type Matched = Schemas["MatchedView"];
 type Action = "retry" | "hold" | "release" | "cancel";
 
 const route = getRouteApi("/queue");
@@ -25,6 +29,8 @@ const MARKS: Readonly<Record<string, Kind>> = {
   cancelled: "bad",
   delivered: "good",
 };
+/** Recipients in one request. */
+const MOST = 1000;
 const DONE: Readonly<Record<Action, string>> = {
   retry: "Retrying",
   hold: "Held",
@@ -63,6 +69,36 @@ const COLUMNS: readonly Column<Item>[] = [
   { id: "created", title: "Queued", cell: (item) => <Time at={item.created_at} /> },
 ];
 
+const GROUPS: readonly Column<Group>[] = [
+  {
+    id: "domain",
+    title: "Destination",
+    cell: (group) => (
+      <Link to="/queue" search={{ domain: group.domain, state: group.state }}>
+        {group.domain}
+      </Link>
+    ),
+  },
+  {
+    id: "state",
+    title: "State",
+    cell: (group) => <State kind={MARKS[group.state] ?? "idle"}>{group.state}</State>,
+  },
+  { id: "recipients", title: "Recipients", end: true, cell: (group) => count(group.recipients) },
+  { id: "oldest", title: "Oldest", cell: (group) => <Time at={group.oldest_at} /> },
+  {
+    id: "next",
+    title: "Next attempt",
+    cell: (group) => (group.next_attempt_at ? <Time at={group.next_attempt_at} /> : ""),
+  },
+  {
+    id: "reply",
+    title: "A reply of them",
+    cell: (group) =>
+      group.sample_reply ?? group.next_hop_reply ?? <span className="weak">none</span>,
+  },
+];
+
 export function Queue() {
   const filters = route.useSearch();
   const [ticked, setTicked] = useState<ReadonlySet<string>>(new Set());
@@ -87,6 +123,7 @@ export function Queue() {
         />
       }
     >
+      <Summary filters={filters} />
       <FilterBar filters={filters} />
       <Actions ticked={ticked} done={() => setTicked(new Set())} />
       <DataTable
@@ -102,6 +139,29 @@ export function Queue() {
         }
       />
     </Page>
+  );
+}
+
+/** What waits, by destination; each line leads to its recipients. */
+function Summary({ filters }: { filters: QueueFilters }) {
+  const list = useList<Group>(
+    ["queue", "summary", filters],
+    (cursor) =>
+      answer(
+        api.GET("/v1/queue/summary", {
+          params: { query: { ...filters, limit: 20, cursor: cursor ?? null } },
+        }),
+      ),
+    { every: 15 },
+  );
+  return (
+    <DataTable
+      caption="Destinations"
+      columns={GROUPS}
+      list={list}
+      rowKey={(group) => `${group.domain} ${group.state} ${group.reply_class}`}
+      empty={null}
+    />
   );
 }
 
@@ -143,40 +203,34 @@ function FilterBar({ filters }: { filters: QueueFilters }) {
 function Actions({ ticked, done }: { ticked: ReadonlySet<string>; done: () => void }) {
   const can = useCan();
   const [isAsked, setIsAsked] = useState(false);
-  const act = useAction(
-    async (action: Action) => {
-      for (const id of ticked) await request(action, Number(id));
-      return ticked.size;
+  const act = useAction((action: Action) => request(action, [...ticked].map(Number)), {
+    changes: ["queue"],
+    said: (answers, action) => told(DONE[action], answers),
+    done: () => {
+      setIsAsked(false);
+      done();
     },
-    {
-      changes: ["queue"],
-      said: (count, action) => `${DONE[action]}: ${count}`,
-      done: () => {
-        setIsAsked(false);
-        done();
-      },
-    },
-  );
+  });
   const none = ticked.size === 0 || act.isPending;
   return (
     <>
       <div className="filters">
-        {can("retryQueued") && (
+        {can("retryAllQueued") && (
           <button type="button" disabled={none} onClick={() => act.mutate("retry")}>
             Retry
           </button>
         )}
-        {can("holdQueued") && (
+        {can("holdAllQueued") && (
           <button type="button" disabled={none} onClick={() => act.mutate("hold")}>
             Hold
           </button>
         )}
-        {can("releaseQueued") && (
+        {can("releaseAllQueued") && (
           <button type="button" disabled={none} onClick={() => act.mutate("release")}>
             Release
           </button>
         )}
-        {can("cancelQueued") && (
+        {can("cancelAllQueued") && (
           <button type="button" disabled={none} onClick={() => setIsAsked(true)}>
             Cancel…
           </button>
@@ -199,16 +253,25 @@ function Actions({ ticked, done }: { ticked: ReadonlySet<string>; done: () => vo
   );
 }
 
-async function request(action: Action, id: number): Promise<unknown> {
-  const params = { params: { path: { id } } };
+/** Act on recipients, as many in a request as the API takes. */
+async function request(action: Action, ids: readonly number[]): Promise<readonly Matched[]> {
+  const answers: Matched[] = [];
+  for (let at = 0; at < ids.length; at += MOST) {
+    const body = { ids: ids.slice(at, at + MOST), all: false };
+    answers.push(await answer(send(action, body)));
+  }
+  return answers;
+}
+
+function send(action: Action, body: Schemas["QueueSelection"]) {
   switch (action) {
     case "retry":
-      return answer(api.POST("/v1/queue/{id}/retry", params));
+      return api.POST("/v1/queue/retry", { body });
     case "hold":
-      return answer(api.POST("/v1/queue/{id}/hold", params));
+      return api.POST("/v1/queue/hold", { body });
     case "release":
-      return answer(api.POST("/v1/queue/{id}/release", params));
+      return api.POST("/v1/queue/release", { body });
     case "cancel":
-      return answer(api.DELETE("/v1/queue/{id}", params));
+      return api.POST("/v1/queue/cancel", { body });
   }
 }

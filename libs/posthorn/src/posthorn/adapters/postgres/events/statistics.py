@@ -28,6 +28,21 @@ _FIGURES = Scoped(
     """,
     "s.tenant_id",
 )
+_SERIES = Scoped(
+    """
+    WITH chosen AS MATERIALIZED (
+        SELECT hour, CASE WHEN $6 THEN domain ELSE '' END AS domain, outcome, messages, octets FROM statistics s
+         WHERE {visible} AND tenant_id <> '00000000-0000-0000-0000-000000000000' AND hour >= $3 AND hour < $4
+           AND ($5::text IS NULL OR domain = $5)
+    ), largest AS (
+        SELECT domain FROM chosen GROUP BY domain ORDER BY sum(messages) DESC, domain LIMIT $7
+    )
+    SELECT date_trunc($2, hour, 'UTC') AS at, domain, outcome, sum(messages)::bigint AS messages, sum(octets)::bigint AS octets
+      FROM chosen WHERE domain IN (SELECT domain FROM largest)
+     GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+    """,
+    "s.tenant_id",
+)
 
 
 class PostgresStatistics:
@@ -50,6 +65,14 @@ class PostgresStatistics:
         )
         async with self._database.session() as connection:
             return [Figure(*row) for row in await found(connection, tenant, _FIGURES, *values)]
+
+    async def series(
+        self, tenant: UUID | None, span: Span, *, by_domain: bool, most_domains: int
+    ) -> Sequence[Figure]:
+        """Return all figures, by time, domain and outcome."""
+        values = (span.by, span.since, span.until, span.domain, by_domain, most_domains)
+        async with self._database.session() as connection:
+            return [Figure(*row) for row in await found(connection, tenant, _SERIES, *values)]
 
     async def forget(self, days: int) -> int:
         """Delete older rows, a part at a time, and no more than the brake allows: the next call

@@ -20,29 +20,32 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from posthorn.adapters.postgres.access.audit import write_audit
+from posthorn.adapters.postgres.conditions import Conditions
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
-from posthorn.adapters.postgres.directory.tenants import tenant_named
-from posthorn.adapters.postgres.queue.claimed import CLAIMED_IDS, SHOWN_STATE, unclaimed
+from posthorn.adapters.postgres.queue.claimed import SHOWN_STATE
 from posthorn.adapters.postgres.queue.closing import make_due, release_bodies
+from posthorn.adapters.postgres.queue.conditions import UNCLAIMED, WAITING, conditions_of
 from posthorn.adapters.postgres.queue.next_hops import (
     next_hop_of,
     open_for_one_try,
     open_of_item,
     open_where,
 )
+from posthorn.adapters.postgres.queue.summary import count_permitted, groups, state_list
 from posthorn.model.outbound import QueueState
 from posthorn.ports.errors import Conflict, NotFound
-from posthorn.ports.queue_administration import ClosedNextHop, QueueFilter, QueueItem
-from posthorn.wire.foreign_address import canonical
+from posthorn.ports.queue_administration import (
+    ClosedNextHop,
+    Permitted,
+    QueueFilter,
+    QueueGroup,
+    QueueItem,
+)
 
-_SLACK = timedelta(minutes=1)
-"""Seconds by which the order of ids and times may differ: an earlier transaction may have
-inserted later."""
 _CHANCE_SECONDS = 300
 """Seconds that an item released or retried by hand has for an attempt, even if it has expired."""
 
@@ -74,7 +77,6 @@ RETURNING true
 _NOT_EXPANDING = (
     "NOT EXISTS (SELECT FROM outbound_expansions e WHERE e.recipient_id = outbound_recipients.id)"
 )
-_UNCLAIMED = unclaimed("outbound_recipients")
 _CHOOSE = "SELECT id FROM outbound_recipients WHERE {where} ORDER BY id DESC LIMIT {limit} FOR NO KEY UPDATE SKIP LOCKED"
 
 # only a platform key ($2) sends earlier what a sending limit has deferred
@@ -89,13 +91,12 @@ _CHANGES = {
     "release": f"state = CASE WHEN attempts = 0 THEN 'queued' ELSE 'deferred' END, suspended_for = NULL, {_DUE_NOW}",
     "cancel": "state = 'cancelled', notice = NULL, closed_at = now(), suspended_for = NULL",
 }
-_WAITING = (QueueState.QUEUED, QueueState.DEFERRED)
 _AT_ONCE = frozenset({"retry", "release"})
 _ALLOWED = {
-    "retry": _WAITING,
-    "hold": _WAITING,
+    "retry": WAITING,
+    "hold": WAITING,
     "release": (QueueState.HELD,),
-    "cancel": (*_WAITING, QueueState.HELD),
+    "cancel": (*WAITING, QueueState.HELD),
 }
 _REFUSALS = {
     QueueState.QUEUED: "it waits to be sent and is not held",
@@ -118,7 +119,7 @@ class PostgresQueueAdministration:
         self, tenant: UUID | None, which: QueueFilter, before: int | None, limit: int
     ) -> Sequence[QueueItem]:
         async with self._database.transaction() as connection:
-            search = await _search(connection, tenant, which)
+            search = await conditions_of(connection, tenant, which)
             if before is not None:
                 search.add("id < {}", before)
             rows = await connection.fetch(search.into(_PAGE, limit), *search.values)
@@ -166,9 +167,8 @@ class PostgresQueueAdministration:
         """
         states = _ALLOWED[action]
         async with self._database.transaction() as connection:
-            search = await _search(connection, tenant, which)
-            names = ", ".join(f"'{state.value}'" for state in states)
-            search.add(f"state IN ({names}) AND {_UNCLAIMED}")
+            search = await conditions_of(connection, tenant, which)
+            search.add(f"state IN ({state_list(states)}) AND {UNCLAIMED}")
             if action == "release":
                 search.add(_NOT_EXPANDING)
             if action in _AT_ONCE:
@@ -181,6 +181,8 @@ class PostgresQueueAdministration:
                 for row in await connection.fetch(search.into(_CHOOSE, limit), *search.values)
             ]
             searched = {name: value for name, value in asdict(which).items() if value is not None}
+            if which.ids is not None:
+                searched["ids"] = len(which.ids)  # some may be another tenant's
             by_platform = tenant is None
             rows = (
                 await _change(connection, action, ids, "queue", searched, by_platform=by_platform)
@@ -190,11 +192,27 @@ class PostgresQueueAdministration:
         named = ((row["id"], row["message_id"], row["recipient"], row["original"]) for row in rows)
         return sorted(named, reverse=True)
 
+    async def permitted(
+        self, tenant: UUID | None, action: str, which: QueueFilter, most: int
+    ) -> Permitted:
+        async with self._database.transaction() as connection:
+            search = await conditions_of(connection, tenant, which)
+            return await count_permitted(
+                connection, search, _ALLOWED[action], most, is_chosen=which.ids is not None
+            )
+
+    async def summary(
+        self, tenant: UUID | None, which: QueueFilter, offset: int, limit: int
+    ) -> Sequence[QueueGroup]:
+        async with self._database.transaction() as connection:
+            search = await conditions_of(connection, tenant, which)
+            return await groups(connection, search, offset, limit)
+
     async def route_changed(self, domain: str, limit: int) -> None:
         """Open the next hop of a route for one attempt, and make what is deferred there due."""
         async with self._database.transaction() as connection:
             await open_for_one_try(connection, [domain])
-            search = await _search(connection, None, QueueFilter(state=QueueState.DEFERRED))
+            search = await conditions_of(connection, None, QueueFilter(state=QueueState.DEFERRED))
             if domain == "*":
                 search.add("destination NOT IN (SELECT domain FROM routes)")
             else:
@@ -209,93 +227,8 @@ class PostgresQueueAdministration:
                 await _change(connection, "retry", ids, "queue", details, by_platform=True)
 
 
-class _Search:
-    """Conditions with their values. In a condition ``{}`` stands for its value."""
-
-    def __init__(self) -> None:
-        self.conditions: list[str] = []
-        self.values: list[Any] = []
-
-    def add(self, condition: str, *values: Any) -> None:
-        first = len(self.values) + 1
-        self.conditions.append(
-            condition.format(*(f"${number}" for number in range(first, first + len(values))))
-        )
-        self.values += values
-
-    def into(self, query: str, limit: int) -> str:
-        # the limit is a literal, so that the plan fits it
-        return query.format(where=" AND ".join(self.conditions) or "true", limit=int(limit))
-
-
-async def _search(connection: Connection, tenant: UUID | None, which: QueueFilter) -> _Search:
-    """Make the conditions. The transaction plans for the values from then on: destinations
-    differ too much for one plan."""
-    await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
-    search = _Search()
-    if tenant is not None:
-        search.add("tenant_id = {}", tenant)
-    if which.tenant is not None:
-        search.add("tenant_id = {}", await tenant_named(connection, tenant, which.tenant))
-    if which.domain is not None:
-        search.add("destination = {}", clean_text(which.domain).lower())
-    if which.state is QueueState.SENDING:
-        search.add(f"id = ANY ({CLAIMED_IDS})")
-    elif which.state is not None:
-        search.add(f"state = '{which.state.value}'")  # a literal: the plan depends on its frequency
-        if which.state in _WAITING:
-            search.add(_UNCLAIMED)
-    if which.sender is not None:
-        search.add("lower(sender) = lower({})", clean_text(which.sender))
-    if which.recipient is not None:
-        search.add("address = {}", clean_text(canonical(which.recipient)))
-    if which.message is not None:
-        search.add("message_id = {}", which.message)
-    if which.older_than is None and which.younger_than is None:
-        return search
-    now: datetime = await connection.fetchval("SELECT now()")
-    if which.older_than is not None:
-        moment = _earlier(now, which.older_than)
-        search.add("created_at <= {} AND id < {}", moment, await _edge(connection, moment, _SLACK))
-    if which.younger_than is not None:
-        moment = _earlier(now, which.younger_than)
-        search.add(
-            "created_at >= {} AND id >= {}", moment, await _edge(connection, moment, -_SLACK)
-        )
-    return search
-
-
-def _earlier(now: datetime, seconds: float) -> datetime:
-    try:
-        return now - timedelta(seconds=seconds)
-    except OverflowError:
-        return datetime(1, 1, 2, tzinfo=UTC) if seconds > 0 else now
-
-
-async def _edge(connection: Connection, moment: datetime, slack: timedelta) -> int:
-    """Return an id that parts the rows entered before the moment, moved by the slack, from those
-    entered after it."""
-    if moment.year > 1:
-        moment += slack
-    bounds: Any = await connection.fetchrow(
-        "SELECT coalesce(min(id), 0), coalesce(max(id), 0) + 1 FROM outbound_recipients"
-    )
-    low, high = bounds
-    while low < high:
-        middle = (low + high) // 2
-        row = await connection.fetchrow(
-            "SELECT id, created_at FROM outbound_recipients WHERE id >= $1 ORDER BY id LIMIT 1",
-            middle,
-        )
-        if row is None or row["created_at"] > moment:
-            high = middle
-        else:
-            low = row["id"] + 1
-    return int(low)
-
-
 async def _item(connection: Connection, tenant: UUID | None, item: int) -> QueueItem:
-    search = _Search()
+    search = Conditions()
     search.add("id = {}", item)
     if tenant is not None:
         search.add("tenant_id = {}", tenant)
@@ -318,7 +251,7 @@ async def _change(
     reads in the audit log how many of its own were meant."""
     rows: list[Any] = await connection.fetch(
         f"UPDATE outbound_recipients SET {_CHANGES[action]} WHERE id = ANY ($1::bigint[]) AND $2::boolean IS NOT NULL"
-        f" AND {_UNCLAIMED}"
+        f" AND {UNCLAIMED}"
         " RETURNING id, tenant_id, message_id, recipient, original, destination, due_at",
         list(items),
         by_platform,

@@ -10,16 +10,17 @@ from uuid import UUID
 import asyncpg
 
 from posthorn.adapters.postgres.access.audit import write_audit
+from posthorn.adapters.postgres.conditions import Conditions
 from posthorn.adapters.postgres.database import Database, clean_text
+from posthorn.adapters.postgres.directory.tenants import tenant_named
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.ports.errors import NotFound
 from posthorn.ports.sending import Suppression
 
 _SOURCE = "CASE WHEN complaint_id IS NULL THEN source ELSE 'complaint' END AS source"
-_SELECT = (
-    f"SELECT address, reason, {_SOURCE}, message_id, created_at FROM suppressions"
-    " WHERE tenant_id = $1"
-)
+_COLUMNS = f"address, reason, {_SOURCE}, message_id, created_at"
+_SELECT = f"SELECT {_COLUMNS} FROM suppressions WHERE tenant_id = $1"
+_PAGE = f"SELECT {_COLUMNS} FROM suppressions WHERE {{where}} ORDER BY address LIMIT {{limit}}"
 
 _ADD = """
 INSERT INTO suppressions (tenant_id, address, reason, source) VALUES ($1, $2, $3, 'api') ON CONFLICT DO NOTHING
@@ -51,18 +52,30 @@ class PostgresSuppressions:
                     return _as_suppression(found), False
 
     async def items(
-        self, tenant: UUID | None, domain: str | None, after: str, limit: int
+        self,
+        tenant: UUID | None,
+        domain: str | None,
+        after: str,
+        limit: int,
+        *,
+        part: str | None = None,
+        owner: str | None = None,
     ) -> Sequence[Suppression]:
-        values: list[Any] = [tenant or DEFAULT_TENANT, clean_text(after), limit]
-        within = ""
-        if domain is not None:
-            # the expression is that of suppressions_domain_idx
-            within = "AND split_part(address, '@', -1) = $4"
-            values.append(clean_text(domain))
+        asked = Conditions()
         async with self._database.session() as connection:
-            rows = await connection.fetch(
-                f"{_SELECT} AND address > $2 {within} ORDER BY address LIMIT $3", *values
-            )
+            whose = tenant or DEFAULT_TENANT
+            if owner is not None:
+                whose = await tenant_named(connection, tenant, owner)
+            asked.add("tenant_id = {} AND address > {}", whose, clean_text(after))
+            if domain is not None:
+                # the expression is that of suppressions_domain_idx
+                asked.add("split_part(address, '@', -1) = {}", clean_text(domain))
+            if part is not None:
+                found = clean_text(part).lower()
+                asked.add(
+                    "(strpos(lower(address), {0}) > 0 OR strpos(lower(reason), {0}) > 0)", found
+                )
+            rows = await connection.fetch(asked.into(_PAGE, limit), *asked.values)
         return [_as_suppression(row) for row in rows]
 
     async def remove(self, tenant: UUID | None, address: str) -> None:

@@ -58,8 +58,10 @@ class LogStream:
         return len(text)
 
     def flush(self) -> None:
-        """Write what was collected."""
+        """Write what was collected. Nothing is written to a stream that is closed."""
         with self._lock:
+            if self._stream.closed:
+                return
             if self._lines:
                 text = "".join(self._lines)
                 self._lines.clear()

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -659,6 +660,55 @@ def test_mail_comes_over_from_an_imap_server(
         refused = shell.attempt(wrong, "secret\n")
         assert refused.status in (1, 2)
         assert said in refused.err, wrong
+
+
+def test_people_of_another_server_keep_their_passwords_in_every_protocol(
+    shell: CommandLine, system: System, tmp_path: Path
+) -> None:
+    name = f"m{uuid4().hex[:8]}.example"
+    old = "{SSHA}zkw8BXTwcSwL+6Rym/M5XRXJJef+DfTz"  # correct horse
+    people = [f"{person}@{name}" for person in ("imap", "pop3", "smtp", "api")]
+    (tmp_path / "users").write_text("".join(f"{each}:{old}:::::\n" for each in people))
+    (tmp_path / "virtual").write_text(f"info@{name} {people[0]}\n@{name} info@{name}\n")
+    line = f"import-from postfix --passwd {tmp_path}/users --virtual {tmp_path}/virtual --output {tmp_path}/plan.json"
+    assert ["accounts with ssha", "4"] in shell.run(line).rows
+    assert shell.attempt(f"domain show {name}").status == 3, "nothing was created"
+    shell.run(f"{line} --apply")
+    assert shell.run(f"domain show {name} --json").document["catch_all"] == f"info@{name}"
+
+    with imaplib.IMAP4("127.0.0.1", system.ports["IMAP"], timeout=20) as reader:
+        reader.login(people[0], "correct horse")
+    assert system.maildrop(people[1], "correct horse").read() == []
+    with smtplib.SMTP("127.0.0.1", system.ports["SUBMISSION"], timeout=20) as sender:
+        sender.starttls()
+        sender.login(people[2], "correct horse")
+    assert system.api.get("/v1/me", auth=(people[3], "correct horse")).status_code == 200
+
+    metric = "posthorn_foreign_passwords_rehashed_total 1.0"
+
+    def replaced(service: str) -> bool:
+        return metric in system.page(service, "/metrics").text
+
+    for service in ("imap", "pop3", "submission", "api"):
+        await_that(f"{service} has replaced it", partial(replaced, service))
+    shell.run(f"apply -f {tmp_path}/plan.json")
+    assert shell.run(f"apply -f {tmp_path}/plan.json --plan --json").document["changes"] == []
+
+    config = tmp_path / "config"
+    config.mkdir()
+    (config / "postfix-accounts.cf").write_text(f"dms@{name}|{old}\n")
+    (tmp_path / "mailu.yaml").write_text(f"user: [{{email: mailu@{name}, password: '{old}'}}]")
+    insert = "INSERT INTO mailbox (username, password, quota, active) VALUES"
+    (tmp_path / "dump.sql").write_text(f"{insert} ('sql@{name}', '{old}', 0, 1);")
+    for source, file in (
+        ("docker-mailserver", "config"),
+        ("mailu", "mailu.yaml"),
+        ("postfixadmin", "dump.sql"),
+        ("mailcow", "dump.sql"),
+    ):
+        shell.run(f"import-from {source} {tmp_path}/{file} --apply")
+    there = [row[0] for row in shell.run(f"account list --domain {name} --all").rows]
+    assert there == sorted([*people, f"dms@{name}", f"mailu@{name}", f"sql@{name}"])
 
 
 def test_webhooks(shell: CommandLine, domain: str) -> None:

@@ -100,7 +100,7 @@ async def start(process: Process) -> None:
     await process.task(guard.run(), "installation")
     reader = SegmentReader(blobs)
     stack.push_async_callback(reader.close)
-    passwords = Passwords(slots=password_slots())
+    passwords = Passwords(slots=password_slots(), allow_weak=settings.allow_weak_password_hashes)
     stack.callback(passwords.close)
 
     late, secret_box = OverNats(), SecretBox.from_settings(settings)

@@ -13,6 +13,7 @@ from posthorn.adapters.postgres.access.api_keys import PostgresApiKeys
 from posthorn.adapters.postgres.access.audit import PostgresAudit
 from posthorn.adapters.postgres.access.browser_sessions import PostgresBrowserSessions
 from posthorn.adapters.postgres.access.idempotency import PostgresIdempotency
+from posthorn.adapters.postgres.access.password_rehashes import PostgresPasswordRehashes
 from posthorn.adapters.postgres.access.sign_ins import PostgresSignIns
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.directory.administration import PostgresAdministration
@@ -55,6 +56,7 @@ from posthorn.ports.system import StreamState
 from posthorn.ports.tenants import Tenants
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.postmasters import Postmasters
+from posthorn.runtime.rehashing import PasswordRehasher
 from posthorn.runtime.secret_box import SecretBox
 from posthorn.runtime.settings import LoginLimitSettings
 from posthorn.runtime.sign_ins import SignInRecorder
@@ -236,7 +238,8 @@ def build(
     sessions, verifier = PostgresBrowserSessions(database), tokens(tenants)
     sign_ins = SignInRecorder(PostgresSignIns(database))
     logins = AccountLogins(
-        options.login_limits, PostgresSenders(database), throttle, passwords, sign_ins
+        *(options.login_limits, PostgresSenders(database), throttle, passwords, sign_ins),
+        PasswordRehasher(passwords, PostgresPasswordRehashes(database)),
     )
     login = LoginService(sessions, logins, None if verifier is None else oidc_login(verifier))
     withheld = QuarantineService(quarantine, bodies, late.events)

@@ -276,6 +276,10 @@ class ApiSettings(
     """Bytes of a bulk import, which is read line by line."""
     mail_import_body_max_bytes: Bytes = 64 * 1024 * 1024 * 1024
     """Bytes of an import of mail, which is read as the stores take it."""
+    allow_weak_password_hashes: bool = False
+    """Whether password hashes of other programs may be set that have no salt or are of MD5, such as
+    {PLAIN-MD5}: each is replaced at the account's first login, but whoever has a copy of them knows
+    the passwords."""
     api_requests_per_minute: Annotated[int, Field(ge=0)] = 6000
     """Requests that one key may make in a process of the API over some time; 0: any number.
     Costly ones count for several."""

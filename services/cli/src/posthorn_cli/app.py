@@ -20,6 +20,7 @@ from posthorn_cli.commands import (
     doctor,
     domain,
     filtering,
+    import_directory,  # noqa: F401 - more commands of import_from
     import_from,
     key,
     login,

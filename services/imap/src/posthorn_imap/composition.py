@@ -11,6 +11,7 @@ from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.events import NatsEvents
 from posthorn.adapters.nats.heartbeats import beating
 from posthorn.adapters.nats.mailbox_hints import NatsMailboxHints
+from posthorn.adapters.postgres.access.password_rehashes import PostgresPasswordRehashes
 from posthorn.adapters.postgres.access.scram_store import PostgresScramStore
 from posthorn.adapters.postgres.access.sign_ins import PostgresSignIns
 from posthorn.adapters.postgres.database import connect as connect_postgres
@@ -32,6 +33,7 @@ from posthorn.runtime.mail_login import MailLogin
 from posthorn.runtime.memory import map_large_blocks
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.process import Process
+from posthorn.runtime.rehashing import PasswordRehasher
 from posthorn.runtime.scram_verifiers import ScramVerifiers
 from posthorn.runtime.settings import INLINE_CEILING
 from posthorn.runtime.sign_ins import SignInRecorder
@@ -61,6 +63,7 @@ def build(
     tokens: MailTokens | None = None,
     scram: ScramStore | None = None,
     sign_ins: SignInRecorder | None = None,
+    rehasher: PasswordRehasher | None = None,
 ) -> ImapContext:
     """Return the context of all sessions on its backends. ``scram``: used if the settings offer
     it."""
@@ -70,7 +73,7 @@ def build(
         verifiers = ScramVerifiers[ImapAccount](scram, lambda account: account.scram)
     mail_login = MailLogin(
         *("imap", folders.login, settings, passwords, senders, throttle, folders, tokens),
-        *(verifiers, sign_ins),
+        *(verifiers, sign_ins, rehasher),
     )
     return ImapContext(
         backend=Backend(folders, view, placing, bodies, ProcessHints(watching.hint)),
@@ -137,6 +140,7 @@ async def start(process: Process[ImapSettings]) -> None:
         tokens=tokens,
         scram=PostgresScramStore(database),
         sign_ins=sign_ins,
+        rehasher=PasswordRehasher(passwords, PostgresPasswordRehashes(database)),
     )
     stack.push_async_callback(sessions.watching.close)
     await process.task(_exchange_hints(settings, process.health, sessions), "hints")

@@ -10,6 +10,7 @@ from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.events import NatsEvents
 from posthorn.adapters.nats.heartbeats import beating
 from posthorn.adapters.nats.mailbox_hints import NatsMailboxHints
+from posthorn.adapters.postgres.access.password_rehashes import PostgresPasswordRehashes
 from posthorn.adapters.postgres.access.sign_ins import PostgresSignIns
 from posthorn.adapters.postgres.database import connect as connect_postgres
 from posthorn.adapters.postgres.directory.senders import PostgresSenders
@@ -27,6 +28,7 @@ from posthorn.runtime.mail_login import MailLogin
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.process import Process
 from posthorn.runtime.read_events import ReadEvents
+from posthorn.runtime.rehashing import PasswordRehasher
 from posthorn.runtime.sign_ins import SignInRecorder
 from posthorn.runtime.tls import Certificate
 from posthorn_pop3.login_days import LoginDays
@@ -51,6 +53,7 @@ def build(
     login_days: LoginDays | None = None,
     tokens: MailTokens | None = None,
     sign_ins: SignInRecorder | None = None,
+    rehasher: PasswordRehasher | None = None,
 ) -> MaildropService:
     """Return the service on its backends."""
     return MaildropService(
@@ -59,6 +62,7 @@ def build(
         mail_login=MailLogin(
             *("pop3", maildrops.login, settings, passwords, senders, throttle, maildrops, tokens),
             sign_ins=sign_ins,
+            rehasher=rehasher,
         ),
         read_events=read_events,
         login_days=login_days,
@@ -108,6 +112,7 @@ async def start(process: Process[Pop3Settings]) -> None:
         login_days=LoginDays(PostgresPop3Logins(database)),
         tokens=tokens,
         sign_ins=sign_ins,
+        rehasher=PasswordRehasher(passwords, PostgresPasswordRehashes(database)),
     )
     await process.task(service.keep_leases(), "leases")
     await process.task(service.keep_watch(), "watch")

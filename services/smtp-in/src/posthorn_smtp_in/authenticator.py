@@ -25,7 +25,7 @@ from prometheus_client import Counter
 
 from posthorn.model.ip_addresses import is_loopback
 from posthorn.model.networks import is_within
-from posthorn.ports.access import Ending, Proof
+from posthorn.ports.access import Ending, Proof, digest_of, is_same_password
 from posthorn.ports.accounts import AccountState
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.sending import APP_PASSWORD_PREFIX, Credentials, Senders, Throttle
@@ -48,6 +48,7 @@ from posthorn_smtp_in.transaction import Client, Login
 
 if TYPE_CHECKING:
     from posthorn.runtime.oidc.mailbox_tokens import MailTokens
+    from posthorn.runtime.rehashing import PasswordRehasher
     from posthorn.runtime.sign_ins import SignInRecorder
 
 log = structlog.get_logger()
@@ -74,8 +75,10 @@ class SmtpAuthenticator:
         passwords: Passwords,
         tokens: MailTokens | None = None,
         sign_ins: SignInRecorder | None = None,
+        rehasher: PasswordRehasher | None = None,
     ) -> None:
         self._sign_ins = sign_ins
+        self._rehasher = rehasher
         self.mechanisms = PASSWORD_MECHANISMS + (BEARER_MECHANISMS if tokens else ())
         self._tokens = tokens
         self.login_seconds = settings.submission_login_seconds
@@ -157,6 +160,10 @@ class SmtpAuthenticator:
                 verdict = smtp.LOGIN_FAILED, "wrong"
             else:
                 verdict = self._verdict(credentials, client)
+                if self._rehasher is not None and not digest:
+                    self._rehasher.note(
+                        credentials.account, credentials.password_hash, secret.password
+                    )
             if credentials is None or verdict[0] is smtp.LOGIN_FAILED:
                 await attempt.wrong()
                 self._note(credentials, client, verdict[1])
@@ -280,7 +287,9 @@ class SmtpAuthenticator:
                 reading, new.account, login.app_password, SCOPE, client.address
             )
         else:
-            is_same = new.password_hash == old.password_hash
+            is_same = is_same_password(
+                digest_of(old.password_hash), new.password_hash, new.rehashed
+            )
         if new.account != old.account or not is_same:
             client.login = None
             return smtp.LOGIN_FIRST

@@ -53,6 +53,7 @@ from posthorn_smtp_in.submission import SubmissionPolicy
 
 if TYPE_CHECKING:
     from posthorn.runtime.oidc.mailbox_tokens import MailTokens
+    from posthorn.runtime.rehashing import PasswordRehasher
     from posthorn.runtime.sign_ins import SignInRecorder
 
 
@@ -114,11 +115,14 @@ def build_submission(
     passwords: Passwords,
     tokens: MailTokens | None = None,
     sign_ins: SignInRecorder | None = None,
+    rehasher: PasswordRehasher | None = None,
 ) -> tuple[ServerContext, SmtpAuthenticator]:
     """Return what the connections of the submission role share, and the authenticator that
     watches their logins."""
     limits = _spool_limits(settings)
-    authenticator = SmtpAuthenticator(settings, senders, throttle, passwords, tokens, sign_ins)
+    authenticator = SmtpAuthenticator(
+        settings, senders, throttle, passwords, tokens, sign_ins, rehasher
+    )
     policy = SubmissionPolicy(
         settings,
         limits,
@@ -225,11 +229,13 @@ async def start(process: Process[SmtpInSettings]) -> None:
         await stack.enter_async_context(serving(build_mx(settings, backends, tls), grace=grace))
         return
     # only now: the role mx does not pay for the libraries either
+    from posthorn.adapters.postgres.access.password_rehashes import PostgresPasswordRehashes
     from posthorn.adapters.postgres.access.sign_ins import PostgresSignIns
     from posthorn.adapters.postgres.database import connect as connect_postgres
     from posthorn.adapters.postgres.directory.senders import PostgresSenders
     from posthorn.adapters.postgres.installation import PostgresInstallation
     from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
+    from posthorn.runtime.rehashing import PasswordRehasher
     from posthorn.runtime.sign_ins import SignInRecorder
 
     database = await stack.enter_async_context(connect_postgres(settings, by_key=True))
@@ -262,6 +268,7 @@ async def start(process: Process[SmtpInSettings]) -> None:
         passwords=passwords,
         tokens=tokens,
         sign_ins=sign_ins,
+        rehasher=PasswordRehasher(passwords, PostgresPasswordRehashes(database)),
     )
     await stack.enter_async_context(
         serving_submission(settings, context, authenticator, grace=grace)

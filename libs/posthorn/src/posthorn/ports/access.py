@@ -108,6 +108,26 @@ class ScramStore(Protocol):
         ...
 
 
+class PasswordRehashes(Protocol):
+    """Replaces password hashes of other programs (ADR 45)."""
+
+    async def replace(self, account: int, old: bytes, new: str) -> bool:
+        """Replace the stored hash of an account if ``digest_of`` it is ``old`` and it is no
+        argon2id hash; ``new`` must be one. Return whether that was done.
+
+        Sessions with the old hash as their proof go on until the password is changed. Raises
+        Unavailable.
+        """
+        ...
+
+
 def digest_of(password_hash: str) -> bytes:
     """Return the SHA-256 of a stored password hash, by which a session detects a change."""
     return hashlib.sha256(password_hash.encode()).digest()
+
+
+def is_same_password(proof: bytes, password_hash: str, rehashed: bytes | None) -> bool:
+    """Return whether the password whose hash had the digest ``proof`` is still that of the account:
+    the stored hash is that one, or has replaced it (``rehashed``: the account's, None: never)."""
+    present = digest_of(password_hash)
+    return proof == present or rehashed == proof + present

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 from uuid import UUID
@@ -37,6 +37,8 @@ class Known:
     """Password hashes of those of the addresses that are accounts."""
     shortest: Mapping[str, int]
     """Minimum length of a password in characters, by domain."""
+    rehashed: Mapping[str, bytes] = field(default_factory=dict)
+    """For ``ports.access.is_same_password``, of those whose hash was replaced at a login."""
 
 
 class Imports(Protocol):

@@ -59,6 +59,8 @@ class Credentials:
     tenant_limits: Limits
     network_age: float | None = None
     """Seconds since the account last logged in from the given network; None: not familiar."""
+    rehashed: bytes | None = None
+    """For ``ports.access.is_same_password``."""
 
 
 class Senders(Protocol):

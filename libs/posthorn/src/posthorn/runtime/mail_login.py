@@ -46,6 +46,7 @@ from posthorn.wire.sasl_scram import ClientFirst, Exchange
 
 if TYPE_CHECKING:
     from posthorn.runtime.oidc.mailbox_tokens import MailTokens
+    from posthorn.runtime.rehashing import PasswordRehasher
     from posthorn.runtime.scram_verifiers import ScramVerifiers
     from posthorn.runtime.sign_ins import SignInRecorder
 
@@ -154,9 +155,12 @@ class MailLogin[A: LoginAccount]:
         tokens: MailTokens | None = None,
         scram: ScramVerifiers[A] | None = None,
         sign_ins: SignInRecorder | None = None,
+        rehasher: PasswordRehasher | None = None,
     ) -> None:
         """``scope``: what an app password must be for. ``tokens``: None where no issuer's are taken;
-        ``scram``: None where it is not offered; ``sign_ins``: where sign-ins are recorded."""
+        ``scram``: None where it is not offered; ``sign_ins``: where sign-ins are recorded;
+        ``rehasher``: what replaces hashes of other programs."""
+        self._rehasher = rehasher
         self._sign_ins = sign_ins
         self.tokens = tokens
         self.scram = scram
@@ -193,9 +197,16 @@ class MailLogin[A: LoginAccount]:
                 address, password, client, client_network, check, is_own=is_own
             )
         self._admit(known, client, client_network, proof)
-        if self.scram is not None and proof.password:
+        if proof.password and not self._is_replaced(known, password) and self.scram is not None:
             self.scram.note(known, password)
         return known, proof
+
+    def _is_replaced(self, known: A, password: str) -> bool:
+        """Return whether the stored hash is being replaced: a verifier for SCRAM, which is bound to
+        it, is then made at the next login."""
+        if self._rehasher is None:
+            return False
+        return self._rehasher.note(known.account, known.password_hash, password)
 
     async def _by_own_password(
         self,

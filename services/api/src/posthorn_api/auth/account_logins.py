@@ -23,6 +23,7 @@ from posthorn.ports.sign_ins import ACCEPTED
 from posthorn.runtime.familiar_networks import FamiliarNetworkRecorder, client_network_of
 from posthorn.runtime.login_throttle import LoginThrottle
 from posthorn.runtime.passwords import Passwords
+from posthorn.runtime.rehashing import PasswordRehasher
 from posthorn.runtime.settings import LoginLimitSettings
 from posthorn.runtime.sign_ins import SignInRecorder
 from posthorn.wire.address import AddressError, parse_address
@@ -42,8 +43,10 @@ class AccountLogins:
         throttle: Throttle,
         passwords: Passwords,
         sign_ins: SignInRecorder,
+        rehasher: PasswordRehasher | None = None,
     ) -> None:
         self._sign_ins = sign_ins
+        self._rehasher = rehasher
         self._senders = senders
         self._passwords = passwords
         self._login_throttle = LoginThrottle(throttle, limits)
@@ -90,6 +93,8 @@ class AccountLogins:
             raise Problem(403, "forbidden", "the account may not be used from your network")
         self._familiar_networks.note(known.account, client_network, known.network_age)
         self._note(known, client, ACCEPTED)
+        if self._rehasher is not None:
+            self._rehasher.note(known.account, known.password_hash, password)
         number = uuid5(NAMESPACE_URL, f"account:{known.account}")
         caller = ApiKey(
             number,

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from posthorn_api.http.schemas import Line, Password, ProblemField, Quota, Targets
+from posthorn_api.http.schemas import Line, Password, PasswordHash, ProblemField, Quota, Targets
 
 
 class _Line(BaseModel):
@@ -18,10 +18,7 @@ class AccountLine(_Line):
 
     address: Line = Field(examples=["carol@example.test"])
     password: Password | None = Field(None, examples=["correct horse battery"])
-    password_hash: Line | None = Field(
-        None,
-        description="Argon2id hash in PHC form instead of a password: `$argon2id$v=19$m=…,t=…,p=…$salt$hash`.",
-    )
+    password_hash: PasswordHash | None = None
     quota_bytes: Quota | None = None
     state: Literal["active", "suspended", "receive-only"] = "active"
 

@@ -34,7 +34,7 @@ from posthorn.ports.imports import Imports, Known, Outcome, Result
 from posthorn.runtime.fair_slots import FairSlots
 from posthorn.runtime.holders import present_holder
 from posthorn.runtime.least_rate import LeastRate
-from posthorn.runtime.passwords import Busy, Passwords, check_hash
+from posthorn.runtime.passwords import Busy, Passwords
 from posthorn_api.bulk.schemas import AccountLine, AliasLine
 from posthorn_api.directory.service import (
     Publication,
@@ -180,10 +180,10 @@ class BulkImportService:
             if value.password is not None:
                 return _failed("password_hash", "either this or a password")
             try:
-                check_hash(value.password_hash)
+                stored_hash = self._passwords.accepted(value.password_hash)
             except ValueError as error:
                 return _failed("password_hash", str(error))
-            return replace(new, password_hash=value.password_hash)
+            return replace(new, password_hash=stored_hash)
         if value.password is None:
             return _failed("password", "this or password_hash is needed")
         stored = known.hashes.get(address)

@@ -20,8 +20,7 @@ _POLICY = "The whole filter policy, as in `PUT …/filter-policy`; null: silent 
 
 
 def _hash(text: str) -> str:
-    check_hash(text)
-    return text
+    return check_hash(text, allow_weak=True)  # whether weak ones are taken, the service knows
 
 
 class _Item(BaseModel):
@@ -48,7 +47,7 @@ class ConfigAccount(_Item):
     address: Line = Field(examples=["carol@example.test"])
     password_hash: Annotated[Line, AfterValidator(_hash)] | None = Field(
         None,
-        description="Argon2id hash of the password, in PHC form. Without it, the password of an existing"
+        description="Hash of the password, as in `POST /v1/accounts`. Without it, the password of an existing"
         " account is kept; a new account cannot log in until a password is set. Never shown.",
     )
     quota_bytes: Quota | None = Field(None, examples=[1073741824])

@@ -23,6 +23,7 @@ from uuid import UUID
 import structlog
 
 from posthorn.model.filter_policy import readable
+from posthorn.ports.access import digest_of, is_same_password
 from posthorn.ports.accounts import Account
 from posthorn.ports.aliases import Alias
 from posthorn.ports.api_keys import ApiKey
@@ -150,6 +151,13 @@ class ConfigService:
         if document.routes is not None and caller.tenant is not None:
             raise ValidationFailed(FieldError("routes", "only platform admins may set routes"))
         wanted = read_document(document)
+        for name, want in wanted.get(ACCOUNT, {}).items():
+            if "password_hash" in want.values:
+                try:
+                    self._service.hash_in(None, want.values["password_hash"])
+                except ValidationFailed as unfit:
+                    fault = FieldError("password_hash", f"{name}: {unfit.faults[0].message}")
+                    raise ValidationFailed(fault) from None
         forced = {address_in("force", each) for each in force}
         present, state = await self.present(caller, tenant)
         if expected is not None and state not in expected:
@@ -190,6 +198,9 @@ class ConfigService:
             known = await self._imports.known(caller.tenant, asked[start : start + _PAGE])
             for name, found in known.hashes.items():
                 there = present[ACCOUNT][name]
+                given = wanted[ACCOUNT][name].values["password_hash"]
+                if is_same_password(digest_of(given), found, known.rehashed.get(name)):
+                    found = given  # a login has replaced it
                 present[ACCOUNT][name] = replace(
                     there, values={**there.values, "password_hash": found}
                 )

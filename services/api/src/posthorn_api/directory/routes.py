@@ -187,7 +187,12 @@ async def create_account(
     receive mail as soon as this is answered.
     """
     account = await service.create_account(
-        caller, body.address, body.password, body.quota_bytes, receipt(request, _made_account)
+        caller,
+        body.address,
+        body.password,
+        body.quota_bytes,
+        receipt(request, _made_account),
+        body.password_hash,
     )
     return _made_account(account)
 

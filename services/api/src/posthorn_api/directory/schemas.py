@@ -19,6 +19,7 @@ from posthorn_api.http.schemas import (
     Line,
     Networks,
     Password,
+    PasswordHash,
     Quota,
     RequestBody,
     Targets,
@@ -106,10 +107,11 @@ class DomainChange(RequestBody):
 
 
 class AccountCreation(RequestBody):
-    """An account to create."""
+    """An account to create: with a password, or the hash of one."""
 
     address: Line = Field(examples=["carol@example.test"])
-    password: Password = Field(examples=["correct horse battery"])
+    password: Password | None = Field(None, examples=["correct horse battery"])
+    password_hash: PasswordHash | None = None
     quota_bytes: Quota | None = Field(None, examples=[1073741824])
 
 
@@ -117,6 +119,7 @@ class AccountChange(RequestBody):
     """Fields of an account to change; fields that are left out keep their values."""
 
     password: Password = Field(default_factory=str, examples=["another good password"])
+    password_hash: PasswordHash = Field(default_factory=str)
     quota_bytes: Quota | None = None
     state: Literal["active", "suspended", "receive-only"] = Field(
         default_factory=lambda: "active",

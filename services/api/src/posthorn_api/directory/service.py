@@ -141,14 +141,19 @@ class DirectoryService:
         self,
         caller: ApiKey,
         address: str,
-        password: str,
+        password: str | None,
         quota_bytes: int | None,
         receipt: Receipt[Account] | None,
+        password_hash: str | None = None,
     ) -> Account:
-        """Make an account."""
+        """Make an account, with a password or with the hash of one."""
         canonical = address_in("address", address)
-        await self._check_password(caller, canonical, password)
-        new = NewAccount(canonical, await self._passwords.hash(password), quota_bytes)
+        if password is not None and password_hash is None:
+            await self._check_password(caller, canonical, password)
+            stored = await self._passwords.hash(password)
+        else:
+            stored = self.hash_in(password, password_hash)
+        new = NewAccount(canonical, stored, quota_bytes)
         return await self._shown(
             await self._administration.create_account(caller.tenant, new, receipt)
         )
@@ -161,10 +166,22 @@ class DirectoryService:
         quota_bytes: int | None,
         state: AccountState,
     ) -> Account:
-        """Make an account of which only the hash of the password is known;
-        ``runtime.passwords.check_hash`` has looked at it."""
-        new = NewAccount(address_in("address", address), password_hash, quota_bytes, state)
+        """Make an account of which only the hash of the password is known."""
+        stored = self.hash_in(None, password_hash)
+        new = NewAccount(address_in("address", address), stored, quota_bytes, state)
         return await self._shown(await self._administration.create_account(caller.tenant, new))
+
+    def hash_in(self, password: object, password_hash: object) -> str:
+        """Return the form to store of a hash that is given in place of a password. Raises
+        ValidationFailed."""
+        if password is not None and password_hash is not None:
+            raise ValidationFailed(FieldError("password_hash", "either this or a password"))
+        if not isinstance(password_hash, str):
+            raise ValidationFailed(FieldError("password", "this or password_hash is needed"))
+        try:
+            return self._passwords.accepted(password_hash)
+        except ValueError as error:
+            raise ValidationFailed(FieldError("password_hash", str(error))) from None
 
     async def hash_password(self, password: str) -> str:
         """Return the form in which a password is stored. Raises passwords.Busy."""
@@ -195,12 +212,14 @@ class DirectoryService:
     async def change_account(
         self, caller: ApiKey, address: str, changes: Mapping[str, object], expected: Versions = None
     ) -> Account:
-        """Set ``password``, ``quota_bytes``, ``state``, ``save_sent``,
+        """Set ``password`` or ``password_hash``, ``quota_bytes``, ``state``, ``save_sent``,
         ``hidden_imap_capabilities`` or the rules of sending."""
         address = address_in("address", address)
         self._check_limits(caller, changes)
         values = _with_networks(changes)
-        if "password" in values:
+        if "password_hash" in values:
+            values["password_hash"] = self.hash_in(values.get("password"), values["password_hash"])
+        elif "password" in values:
             await self._check_password(caller, address, str(values["password"]))
             values["password_hash"] = await self._passwords.hash(str(values.pop("password")))
         if "state" in values:

@@ -24,6 +24,17 @@ Password = Annotated[
     Field(min_length=8, max_length=256, json_schema_extra={"format": "password"}),
     AfterValidator(_printable),
 ]
+PasswordHash = Annotated[
+    Line,
+    Field(
+        description="Hash of the password in its place: argon2id in PHC form, or of another program"
+        " ({SHA512-CRYPT}, {SHA256-CRYPT}, {BLF-CRYPT}, $bcrypt-sha256$, {SSHA…}, PBKDF2 of Django, passlib and"
+        " Dovecot), of bounded cost. Those are replaced by argon2id at the first login. Never shown.",
+        examples=[
+            "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$rQ6cFLc0b8V+hDnDhYTrTmZZWAgIzJY9ihXxUwJkWls"
+        ],
+    ),
+]
 Quota = Annotated[int, Field(ge=0, le=2**60, description="Size in bytes; null means unlimited.")]
 Targets = Annotated[
     list[Line],

@@ -19,6 +19,7 @@ class AccountChange(TypedDict):
     """Fields of an account to change; fields that are left out keep their values."""
 
     password: NotRequired[str]
+    password_hash: NotRequired[str]
     quota_bytes: NotRequired[int | None]
     state: NotRequired[Literal["active", "suspended", "receive-only"]]
     max_messages_per_hour: NotRequired[int | None]
@@ -29,10 +30,11 @@ class AccountChange(TypedDict):
 
 
 class AccountCreation(TypedDict):
-    """An account to create."""
+    """An account to create: with a password, or the hash of one."""
 
     address: str
-    password: str
+    password: NotRequired[str | None]
+    password_hash: NotRequired[str | None]
     quota_bytes: NotRequired[int | None]
 
 

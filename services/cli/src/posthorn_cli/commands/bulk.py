@@ -43,7 +43,7 @@ def import_accounts(session: Session, file: File, *, failed_only: Quiet = False)
     """Create accounts from lines such as `{"address": "carol@example.org", "password": "…",
     "quota_bytes": 1073741824}`.
 
-    In place of a password there may be a `password_hash` (argon2id, PHC form). A line is printed
+    In place of a password there may be a `password_hash` (argon2id, or of another program). A line is printed
     for each: its number, address and status, which is created, unchanged or failed; on a terminal,
     for those that failed. Their domains must exist.
 

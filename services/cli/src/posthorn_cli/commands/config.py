@@ -69,7 +69,7 @@ def apply(
     planned = session.api.put_config(document, tenant=tenant, plan=True, prune=prune, force=force)
     etag = session.api.etag
     if plan or not planned["changes"]:
-        _tell(session, planned)
+        tell(session, planned)
         return
     losses = [change["object"] for change in planned["changes"] if change["action"] == "delete"]
     if losses:
@@ -77,7 +77,7 @@ def apply(
             f"Delete {', '.join(losses[:10])}{' and more' if len(losses) > 10 else ''}?", yes
         )
     done = session.api.put_config(document, tenant=tenant, prune=prune, force=force, if_match=etag)
-    _tell(session, done)
+    tell(session, done)
     if done["failed"]:
         raise CommandError(
             f"{done['failed']} changes failed; the same again does what is left", FAILED
@@ -121,7 +121,8 @@ def _read(file: str) -> ConfigDocument:
     return cast("ConfigDocument", found)
 
 
-def _tell(session: Session, outcome: ConfigOutcome) -> None:
+def tell(session: Session, outcome: ConfigOutcome) -> None:
+    """Show a plan or its outcome."""
     output = session.output
     if output.as_json:
         output.json(outcome)

@@ -17,13 +17,19 @@ import base64
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from posthorn.adapters.postgres.privileges import PRIVILEGES, SCHEMA_TABLE, Privileges, role_name
+from posthorn.adapters.postgres.privileges import (
+    FUNCTIONS,
+    PRIVILEGES,
+    SCHEMA_TABLE,
+    Privileges,
+    role_name,
+)
 
 log = structlog.get_logger()
 
@@ -32,6 +38,10 @@ _EXISTING = text("SELECT rolname FROM pg_roles WHERE rolname = ANY(:names)")
 _COLUMNS = text(
     "SELECT table_name, column_name FROM information_schema.columns"
     " WHERE table_schema = current_schema() ORDER BY table_name, ordinal_position"
+)
+# a later release may have dropped one
+_FUNCTIONS = text(
+    "SELECT name FROM unnest(CAST(:names AS text[])) AS name WHERE to_regprocedure(name) IS NOT NULL"
 )
 _HERE = text("SELECT current_schema(), current_database()")
 _HELD = text(
@@ -62,6 +72,7 @@ async def grant(connection: AsyncConnection, prefix: str, passwords: Mapping[str
     columns: dict[str, list[str]] = {}
     for table, column in await connection.execute(_COLUMNS):
         columns.setdefault(table, []).append(column)
+    functions = list((await connection.execute(_FUNCTIONS, {"names": sorted(FUNCTIONS)})).scalars())
     for role, part in roles.items():
         if role in existing:
             connects, uses, creates = (await connection.execute(_HELD, {"role": role})).one()
@@ -78,19 +89,27 @@ async def grant(connection: AsyncConnection, prefix: str, passwords: Mapping[str
                 await connection.exec_driver_sql(
                     f"GRANT USAGE ON SCHEMA {_quoted(schema)} TO {_quoted(role)}"
                 )
-            for statement in statements(role, PRIVILEGES[part], columns, schema):
+            for statement in statements(role, PRIVILEGES[part], columns, functions, schema):
                 await connection.exec_driver_sql(statement)
     log.info("roles have their grants", roles=sorted(existing))
 
 
 def statements(
-    role: str, privileges: Privileges, columns: Mapping[str, list[str]], schema: str
+    role: str,
+    privileges: Privileges,
+    columns: Mapping[str, list[str]],
+    functions: Iterable[str],
+    schema: str,
 ) -> Iterator[str]:
-    """Yield the statements for a role's tables, given the columns of all existing tables."""
+    """Yield the statements for a role's tables and functions, given the columns of all existing
+    tables, and the existing ones of ``privileges.FUNCTIONS``."""
     name, where = _quoted(role), _quoted(schema)
     # from scratch: revoking a table's grants revokes those of its columns
     yield f"REVOKE ALL ON ALL TABLES IN SCHEMA {where} FROM {name}"
     yield f"GRANT SELECT ON {where}.{_quoted(SCHEMA_TABLE)} TO {name}"
+    for function in functions:
+        verb, to = ("GRANT", "TO") if function in privileges.functions else ("REVOKE", "FROM")
+        yield f"{verb} EXECUTE ON FUNCTION {where}.{function} {to} {name}"
     if privileges.everything:
         for table in columns:
             if table != SCHEMA_TABLE:

@@ -44,11 +44,15 @@ class Privileges:
     tables: Mapping[str, tuple[str, ...]]
     hidden: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Columns that the part may not read, by table."""
+    functions: tuple[str, ...] = ()
+    """Functions of the schema's owner that the part may call, with the types of their arguments."""
     everything: bool = False
     """Full access to all tables, those of later releases included."""
 
 
-_PASSWORDS: Final = {"accounts": ("password_hash", "scram")}
+_PASSWORDS: Final = {"accounts": ("password_hash", "scram", "rehashed")}
+_REHASH: Final = ("rehash_password(bigint, bytea, text)",)
+"""Replaces password hashes of other programs, and no others."""
 
 PRIVILEGES: Final[Mapping[str, Privileges]] = {
     "submission": Privileges(
@@ -65,7 +69,8 @@ PRIVILEGES: Final[Mapping[str, Privileges]] = {
             "installation": READ,
             "segments": READ,
             "messages": KNOW,
-        }
+        },
+        functions=_REHASH,
     ),
     "delivery": Privileges(
         {
@@ -154,7 +159,8 @@ PRIVILEGES: Final[Mapping[str, Privileges]] = {
             "sign_ins": WRITE,
             "pop3_logins": WRITE,
             "installation": READ,
-        }
+        },
+        functions=_REHASH,
     ),
     "imap": Privileges(
         {
@@ -182,11 +188,15 @@ PRIVILEGES: Final[Mapping[str, Privileges]] = {
             "familiar_places": WRITE,
             "sign_ins": WRITE,
             "installation": READ,
-        }
+        },
+        functions=_REHASH,
     ),
-    "api": Privileges({}, everything=True),
+    "api": Privileges({}, functions=_REHASH, everything=True),
 }
 """By part. Every part may also read the schema's revision."""
+
+FUNCTIONS: Final = frozenset().union(*(each.functions for each in PRIVILEGES.values()))
+"""Functions that some part may call; nobody else may."""
 
 FOR_API_ALONE: Final = frozenset(
     {

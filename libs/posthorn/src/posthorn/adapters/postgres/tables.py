@@ -55,7 +55,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import CIDR, INT8MULTIRANGE, JSONB
 
-SCHEMA_VERSION = "0020"
+SCHEMA_VERSION = "0021"
 """The Alembic revision this code needs. Services are not ready on an earlier one; a later one is
 served (ADR 17)."""
 
@@ -170,6 +170,9 @@ accounts = Table(
     Column("imap_hidden", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     # verifier for SCRAM, bound to the present password_hash (ADR 35); null: none
     Column("scram", LargeBinary),
+    # digests of the hash that password_hash has replaced and of password_hash (ADR 45): sessions with
+    # either go on; null, or another password_hash: none
+    Column("rehashed", LargeBinary),
     CheckConstraint("state IN ('active', 'suspended', 'receive-only')", name="state"),
     CheckConstraint("used_bytes >= 0 AND used_messages >= 0", name="used"),
     Index("accounts_domain_id_address_idx", "domain_id", "address"),

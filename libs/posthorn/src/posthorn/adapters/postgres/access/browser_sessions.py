@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from posthorn.adapters.postgres.access.api_keys import KEY, as_key
+from posthorn.adapters.postgres.access.password_rehashes import UNCHANGED
 from posthorn.adapters.postgres.database import Database
 from posthorn.ports.api_keys import ApiKey, Role
 from posthorn.ports.browser_sessions import (
@@ -49,7 +50,7 @@ SELECT s.*, a.address, coalesce(t.name, ta.name) AS tenant, coalesce(t.id, ta.id
   LEFT JOIN domains d ON d.id = a.domain_id
   LEFT JOIN tenants ta ON ta.id = d.tenant_id
  WHERE s.token_hash = $1 AND {_IN_FORCE}
-   AND (s.account_id IS NULL OR sha256(convert_to(a.password_hash, 'UTF8')) = s.password)
+   AND (s.account_id IS NULL OR {UNCHANGED.format(account="a", proof="s.password")})
 """
 _KEY_BY_ID = f"{KEY} WHERE k.id = $1"
 _LINK = f"""

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import asyncpg
 
+from posthorn.adapters.postgres.access.password_rehashes import UNCHANGED
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.ports.access import (
     MAX_NETWORKS,
@@ -36,7 +37,7 @@ it; a session stays where it is."""
 _ENDED = f"""
 SELECT asked.number,
        CASE WHEN a.id IS NULL OR a.state = 'suspended' OR t.state = 'suspended' THEN 'closed'
-            WHEN asked.password <> '' AND sha256(convert_to(a.password_hash, 'UTF8')) <> asked.password THEN 'changed'
+            WHEN asked.password <> '' AND NOT {UNCHANGED.format(account="a", proof="asked.password")} THEN 'changed'
             WHEN asked.key <> '' AND NOT EXISTS (
                 SELECT FROM app_passwords p
                  WHERE {WHERE_APP_PASSWORD.format(key="asked.key", account="asked.account", scope="asked.scope")}

@@ -21,13 +21,14 @@ from posthorn.adapters.postgres.directory.aliases import NO_POLICY, insert_alias
 from posthorn.adapters.postgres.directory.domains import homes
 from posthorn.adapters.postgres.directory.limits import check_accounts
 from posthorn.adapters.postgres.directory.outbox import Lane, write_outbox
+from posthorn.ports.access import digest_of, is_same_password
 from posthorn.ports.accounts import NewAccount
 from posthorn.ports.errors import Conflict, FieldError, ValidationFailed
 from posthorn.ports.forwards import ForwardPolicy
 from posthorn.ports.imports import Known, Outcome, Result
 
 _HASHES = Scoped(
-    "SELECT a.address, a.password_hash, a.quota_bytes, a.state FROM accounts a JOIN domains d ON d.id = a.domain_id"
+    "SELECT a.address, a.password_hash, a.rehashed, a.quota_bytes, a.state FROM accounts a JOIN domains d ON d.id = a.domain_id"
     " WHERE {visible} AND a.address = ANY($2)"
 )
 _SHORTEST = Scoped(
@@ -59,7 +60,9 @@ class PostgresImports:
             accounts = await found(connection, tenant, _HASHES, list(addresses))
             domains = await found(connection, tenant, _SHORTEST, names)
         hashes = {row["address"]: row["password_hash"] for row in accounts}
-        return Known(hashes, {row["name"]: row["min_password_length"] for row in domains})
+        rehashed = {row["address"]: row["rehashed"] for row in accounts if row["rehashed"]}
+        shortest = {row["name"]: row["min_password_length"] for row in domains}
+        return Known(hashes, shortest, rehashed)
 
     async def accounts(self, tenant: UUID | None, batch: Sequence[NewAccount]) -> Sequence[Result]:
         """Create those that do not exist."""
@@ -191,7 +194,12 @@ def _compared(new: NewAccount, row: Any) -> Result:
     differs = [
         FieldError(field, f"the account {new.address} exists with another value")
         for field, is_same in (
-            ("password", new.password_hash == row["password_hash"]),
+            (
+                "password",
+                is_same_password(
+                    digest_of(new.password_hash), row["password_hash"], row["rehashed"]
+                ),
+            ),
             ("quota_bytes", new.quota_bytes == row["quota_bytes"]),
             ("state", new.state.value == row["state"]),
         )

@@ -24,7 +24,7 @@ _MOST_STEPS = 10
 """Most aliases followed, as many as delivery follows; the API permits fewer in a chain."""
 
 _CREDENTIALS = f"""
-SELECT a.id, a.address, d.name, d.tenant_id, a.password_hash,
+SELECT a.id, a.address, d.name, d.tenant_id, a.password_hash, a.rehashed,
        CASE WHEN t.state = 'suspended' THEN t.state
             WHEN d.verified_at IS NULL AND a.state = 'active' THEN 'receive-only'
             ELSE a.state END AS state,
@@ -98,6 +98,7 @@ class PostgresSenders:
             domain=row["name"],
             tenant=row["tenant_id"],
             password_hash=row["password_hash"],
+            rehashed=row["rehashed"],
             state=AccountState(row["state"]),
             networks=tuple(row["networks"]),
             account_limits=Limits(row["max_messages_per_hour"], row["max_recipients_per_hour"]),

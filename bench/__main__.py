@@ -25,6 +25,7 @@ from bench.peers import ADDRESS, PASSWORD, Dovecot, Postfix
 from bench.report import show
 from bench.scale import measure_scale, show_scale
 from bench.scan import measure_scan
+from bench.start import measure_start, show_start
 from bench.system import System, cost
 
 RECIPIENT = "alice@example.test"
@@ -136,6 +137,7 @@ def main() -> None:
             "scan",
             "imap",
             "scale",
+            "start",
         ),
         help="one part only",
     )
@@ -168,6 +170,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="posthorn-bench-") as place:
         directory = Path(place)
         directory.chmod(0o755)
+        if asked.only in (None, "start"):
+            measure_start(results, directory, rounds)
+        if asked.only == "start":
+            report(results)
+            return
         # Postfix, Dovecot and Posthorn without filters; what they cost is measured apart
         extra = (
             SUBMISSION_ENVIRONMENT
@@ -213,7 +220,14 @@ def main() -> None:
         finally:
             postfix.stop()
             system.stop()
+    report(results)
+
+
+def report(results: dict[str, Any]) -> None:
+    """Print the tables, write the JSON."""
     show(results)
+    if "start" in results:
+        show_start(results["start"])
     if "lone" in results:
         show_lone(results["lone"])
     if "scale" in results:

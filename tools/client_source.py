@@ -13,9 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
-
-from posthorn_api.app import ROUTERS
+from posthorn_api import app
 from posthorn_api.http import openapi as docs
 
 HOME = Path(__file__).parents[1] / "services/cli/src/posthorn_cli/client"
@@ -34,10 +32,7 @@ from __future__ import annotations
 
 def document() -> dict[str, Any]:
     """The OpenAPI document of the API as it is in this checkout."""
-    app = FastAPI(openapi_url=None)
-    for router in ROUTERS:
-        app.include_router(router)
-    return docs.describe(app)
+    return docs.describe(app.operations())
 
 
 def operations(openapi: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:

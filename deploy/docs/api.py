@@ -8,10 +8,9 @@ from collections import defaultdict
 from typing import Any
 
 from deploy.docs.markdown import code, page, prose, table
-from fastapi import FastAPI
 
 from posthorn.ports.api_keys import Role
-from posthorn_api.app import ROUTERS
+from posthorn_api import app
 from posthorn_api.http import openapi
 from posthorn_api.http.permissions import RULES, Rule
 
@@ -33,10 +32,7 @@ _USUAL = {"Idempotency-Key", "If-Match"}
 
 def document() -> dict[str, Any]:
     """Return the OpenAPI document of this checkout."""
-    app = FastAPI(openapi_url=None)
-    for router in ROUTERS:
-        app.include_router(router)
-    return openapi.describe(app)
+    return openapi.describe(app.operations())
 
 
 def api_pages() -> dict[str, str]:

@@ -345,7 +345,7 @@ async def test_a_new_connection_to_another_database_is_used_for_nothing(
         assert await connection.fetchval("SELECT 1") == 1, (
             "a connection that is known is not asked again"
         )
-    await database.engine.dispose()  # as after a failover: the next connection is a new one
+    await database.pool.clear()  # as after a failover: the next connection is a new one
     for lend in (database.session, database.transaction):
         with pytest.raises(Halted, match="a new connection leads to installation"):
             async with lend():

@@ -19,7 +19,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
-from posthorn.adapters.postgres.database import connect, make_engine
+from posthorn.adapters.postgres.database import connect
+from posthorn.adapters.postgres.engine import make_engine
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.mailboxes.messages import PostgresAccountMail
 from posthorn.adapters.postgres.migrate import main, migrate_blocking

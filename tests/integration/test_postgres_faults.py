@@ -4,7 +4,9 @@ again when it returns."""
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 
 import asyncpg
@@ -12,7 +14,9 @@ import pytest
 from sqlalchemy import exc, text
 
 from posthorn.adapters.postgres import database as module
-from posthorn.adapters.postgres.database import Connection, Database, make_engine
+from posthorn.adapters.postgres import pool as pool_module
+from posthorn.adapters.postgres.database import Connection, Database
+from posthorn.adapters.postgres.engine import engine_faults, make_engine
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
 from posthorn.adapters.postgres.mailboxes.segments import PostgresSegmentCatalog
@@ -104,9 +108,6 @@ async def test_idle_connections_that_the_server_closed_are_not_used_again(own: P
         # starting held the event loop up, which has yet to hear of the end
         await asyncio.sleep(0.1)
         await asyncio.gather(*(database.probe() for _ in range(4)))
-        with database.faults():
-            async with database.engine.connect() as connection:
-                assert (await connection.execute(text("SELECT 1"))).scalar() == 1
 
 
 async def test_a_statement_that_takes_too_long_is_unavailable(database_url: str) -> None:
@@ -190,9 +191,6 @@ async def test_outages_are_told_from_faults_of_one_message(
     with pytest.raises(expected):
         async with database.session() as connection:
             await connection.execute(statement)
-    with pytest.raises(Unavailable if outage else exc.DBAPIError), database.faults():
-        async with database.engine.begin() as composed:
-            await composed.execute(text(statement))
     await database.probe()
 
 
@@ -201,9 +199,6 @@ async def test_a_value_that_cannot_be_encoded_is_no_outage(database: Database) -
         with pytest.raises((asyncpg.DataError, ValueError)):
             async with database.session() as connection:
                 await connection.fetchval("SELECT $1::text", value)
-        with pytest.raises(exc.DBAPIError), database.faults():
-            async with database.engine.connect() as composed:
-                await composed.execute(text("SELECT CAST(:value AS text)"), {"value": value})
     with pytest.raises((asyncpg.DataError, ValueError, OverflowError)):
         async with database.session() as connection:
             await connection.fetchval("SELECT $1::bigint", 2**64)
@@ -305,9 +300,6 @@ async def test_unprepared_work_leaves_no_statement_on_the_server(database_url: s
         assert await segments.unknown_keys([batch.key]) == {batch.key}
         assert await segments.forget_messages(0, 5) == 2
         await seed.sums_hold()
-        with database.faults():
-            async with database.engine.connect() as composed:
-                await composed.execute(text("SELECT :one"), {"one": "1"})
         async with database.session() as connection:
             assert (
                 await connection.fetchval(
@@ -317,13 +309,67 @@ async def test_unprepared_work_leaves_no_statement_on_the_server(database_url: s
             )
 
 
-async def test_an_engine_for_migrations_has_no_time_limit(database_url: str) -> None:
+async def test_an_engine_for_migrations_has_no_time_limit_and_the_same_faults(
+    database_url: str,
+) -> None:
     engine = make_engine(database_url, pool=1, seconds=None)
     try:
-        async with Database(engine).session() as connection:
-            assert await connection.fetchval("SHOW statement_timeout") == "0"
+        async with engine.connect() as connection:
+            assert (await connection.execute(text("SHOW statement_timeout"))).scalar() == "0"
+        for statement, expected in (
+            ("SELECT * FROM a_table_of_the_next_release", Unavailable),
+            ("DO $$ BEGIN RAISE disk_full; END $$", Unavailable),
+            ("SELECT 1 / 0", exc.DBAPIError),
+        ):
+            with pytest.raises(expected), engine_faults():
+                async with engine.begin() as connection:
+                    await connection.execute(text(statement))
     finally:
         await engine.dispose()
+
+
+async def test_the_pool_lends_the_last_one_returned_and_replaces_old_ones(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with pool(database_url, database_pool=2) as database:
+
+        async def backend(*others: AbstractAsyncContextManager[Connection]) -> list[int]:
+            async with AsyncExitStack() as stack:
+                lent = [await stack.enter_async_context(each) for each in others]
+                return [each.get_server_pid() for each in lent]
+
+        both = await backend(database.session(), database.session())
+        assert len(set(both)) == 2
+        assert await backend(database.session()) == both[:1], "returned last, lent first"
+        assert await backend(database.transaction()) == both[:1]
+        async with database.session() as lent:
+            await database.pool.clear()
+            assert await lent.fetchval("SELECT 1") == 1, "what is lent stays until it returns"
+        assert lent.is_closed()
+        (fresh,) = await backend(database.session())
+        assert fresh not in both
+        monkeypatch.setattr(pool_module, "monotonic", lambda: time.monotonic() + 3600)
+        assert await backend(database.session()) != [fresh], "an old one is replaced"
+
+
+async def test_who_gives_up_waiting_for_a_connection_takes_none_with_it(database_url: str) -> None:
+    async with pool(database_url, database_pool=1) as database:
+        async with database.session():
+            waiting = asyncio.create_task(database.probe())
+            await asyncio.sleep(0)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+        await asyncio.gather(*(database.probe() for _ in range(5)))
+
+
+async def test_json_is_passed_as_text_and_returned_as_objects(database: Database) -> None:
+    async with database.session() as connection:
+        for kind in ("json", "jsonb"):
+            found = await connection.fetchval(f"SELECT $1::{kind}", '{"a": ["\u00fc", 1]}')
+            assert found == {"a": ["\u00fc", 1]}
+            found = await connection.fetchval(f"SELECT $1::{kind}[]", ["null", "[2]"])
+            assert found == [None, [2]]
 
 
 async def test_a_lost_session_during_the_wait_for_a_lock_frees_what_it_held(

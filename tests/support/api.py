@@ -9,12 +9,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from typing import Any
-from unittest.mock import patch
 from uuid import UUID
 
 import asyncpg
 import httpx
-from fastapi import FastAPI
 from pydantic import SecretStr
 
 from posthorn.adapters.blobs.segments import SegmentReader
@@ -46,7 +44,6 @@ from posthorn_api.digests.service import DigestOptions, DigestService
 from posthorn_api.directory.service import Publication
 from posthorn_api.dns.service import DnsService
 from posthorn_api.forwards.service import Confirmations
-from posthorn_api.http import openapi as docs
 from posthorn_api.http.guard import Guard
 from posthorn_api.http.rate_limit import RateLimit
 from posthorn_api.login.oidc import OidcLogin
@@ -195,19 +192,6 @@ class Api:
         return packed.messages[0].envelope.id
 
 
-_documents: list[dict[str, Any]] = []
-
-
-def _described(
-    app: FastAPI, describe: Callable[[FastAPI], dict[str, Any]] = docs.describe
-) -> dict[str, Any]:
-    """Describe the first application: all have the same routes, and each takes half a second to
-    describe."""
-    if not _documents:
-        _documents.append(describe(app))
-    return _documents[0]
-
-
 @asynccontextmanager
 async def running_api(
     database_url: str,
@@ -258,8 +242,7 @@ async def running_api(
             await built.keys.ensure_bootstrap(hash_of_key(ADMIN_KEY))
         services, health = built.services, Health()
         health.started = True
-        with patch.object(docs, "describe", _described):
-            app = create_app(services, built.guard, health, body_limit=body_limit)
+        app = create_app(services, built.guard, health, body_limit=body_limit)
         try:
             async with http_server(
                 app, bind("127.0.0.1", 0, "test"), grace=1, limits=http_limits

@@ -41,7 +41,9 @@ class Client:
 
 @pytest.fixture(scope="module")
 def client() -> Client:
-    return Client(Starlette(routes=list(reference_routes(DOCUMENT))))
+    return Client(
+        Starlette(routes=list(reference_routes(DOCUMENT["info"]["title"], lambda: DOCUMENT)))
+    )
 
 
 class References(HTMLParser):

@@ -165,12 +165,10 @@ def create_app(
     kinds = get_type_hints(Services)
     app.state.services = {kinds[each.name]: getattr(parts, each.name) for each in fields(parts)}
     app.state.guard, app.state.health = guard, health
-    for part in ROUTERS:
-        app.include_router(part)
+    app.router.routes.extend(operations())  # including the routers would build each of them again
     _check_rules()
     app.add_exception_handler(HTTPException, _refuse)
-    document = docs.describe(app)
-    app.router.routes.extend(reference_routes(document))
+    app.router.routes.extend(reference_routes(docs.TITLE, lambda: docs.describe(operations())))
     app.router.routes.extend(
         [
             *public_routes(parts.public_pages),

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from posthorn_api.http.schemas import Line, Password, PasswordHash, ProblemField, Quota, Targets
+from posthorn_api.http.schemas import (
+    ApiModel,
+    Line,
+    Password,
+    PasswordHash,
+    ProblemField,
+    Quota,
+    Targets,
+)
 
 
-class _Line(BaseModel):
+class _Line(ApiModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
@@ -30,7 +38,7 @@ class AliasLine(_Line):
     targets: Targets = Field(examples=[["alice@example.test"]])
 
 
-class ImportAnswer(BaseModel):
+class ImportAnswer(ApiModel):
     """The result of one line. The last line of the answer has `done`, `lines` and a count of each
     status instead; if `done` is false, the import ended early and must be repeated as a whole.
     """

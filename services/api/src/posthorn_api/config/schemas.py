@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from posthorn.runtime.passwords import check_hash
 from posthorn_api.directory.schemas import DomainChange, ImapCapabilities
 from posthorn_api.filtering.schemas import FilterPolicyDocument
-from posthorn_api.http.schemas import Hourly, Line, Networks, Quota, Targets
+from posthorn_api.http.schemas import ApiModel, Hourly, Line, Networks, Quota, Targets
 from posthorn_api.queue.schemas import Tls
 from posthorn_api.webhooks.schemas import Events, Url
 
@@ -23,7 +23,7 @@ def _hash(text: str) -> str:
     return check_hash(text, allow_weak=True)  # whether weak ones are taken, the service knows
 
 
-class _Item(BaseModel):
+class _Item(ApiModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
@@ -116,7 +116,7 @@ class ConfigDocument(_Item):
 Kind = Literal["domain", "account", "alias", "webhook", "route"]
 
 
-class ConfigChange(BaseModel):
+class ConfigChange(ApiModel):
     """A change to one object, and its outcome."""
 
     kind: Kind
@@ -132,14 +132,14 @@ class ConfigChange(BaseModel):
     )
 
 
-class ConfigUnlisted(BaseModel):
+class ConfigUnlisted(ApiModel):
     """An object that exists and that the document does not list; `prune=true` deletes it."""
 
     kind: Kind
     object: str
 
 
-class ConfigOutcome(BaseModel):
+class ConfigOutcome(ApiModel):
     """A plan, or the outcome of applying it."""
 
     tenant: str

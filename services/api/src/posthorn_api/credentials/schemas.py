@@ -6,14 +6,14 @@ from datetime import UTC, datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field
 
 from posthorn.ports.app_passwords import AppPassword
 from posthorn.ports.sign_ins import SignInDay
 from posthorn.ports.signing import DkimKey
 from posthorn.wire.auth.dkim import record_name, record_strings, record_value
 from posthorn_api.credentials.service import OVERLAP_SECONDS, state_of
-from posthorn_api.http.schemas import Line, Networks
+from posthorn_api.http.schemas import ApiModel, Line, Networks
 
 _YEAR = 366 * 86_400
 
@@ -31,7 +31,7 @@ def _distinct[T](values: list[T]) -> list[T]:
     return values
 
 
-class DkimRotation(BaseModel):
+class DkimRotation(ApiModel):
     """How to replace the keys of a domain."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -55,7 +55,7 @@ class DkimRotation(BaseModel):
     )
 
 
-class DkimRecordView(BaseModel):
+class DkimRecordView(ApiModel):
     """A DNS record to publish."""
 
     type: Literal["TXT"] = "TXT"
@@ -66,7 +66,7 @@ class DkimRecordView(BaseModel):
     )
 
 
-class DkimKeyView(BaseModel):
+class DkimKeyView(ApiModel):
     """A DKIM key. The private key is never shown."""
 
     id: UUID
@@ -102,14 +102,14 @@ class DkimKeyView(BaseModel):
         )
 
 
-class DkimView(BaseModel):
+class DkimView(ApiModel):
     """The DKIM keys of a domain, newest first."""
 
     domain: str
     keys: list[DkimKeyView]
 
 
-class AppPasswordCreation(BaseModel):
+class AppPasswordCreation(ApiModel):
     """An app password to create."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -129,7 +129,7 @@ class AppPasswordCreation(BaseModel):
     )
 
 
-class AppPasswordView(BaseModel):
+class AppPasswordView(ApiModel):
     """An app password, without the password itself."""
 
     id: UUID
@@ -174,7 +174,7 @@ class NewAppPasswordView(AppPasswordView):
         return cls(**AppPasswordView.from_app_password(made).model_dump(), password=password)
 
 
-class SignInView(BaseModel):
+class SignInView(ApiModel):
     """Sign-ins on one day (UTC) that have protocol, client, credential and result in common."""
 
     protocol: Literal["imap", "pop3", "smtp", "api"]

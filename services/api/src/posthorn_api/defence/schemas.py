@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from posthorn.ports.scan import Listing
 from posthorn_api.defence.service import Listings, TierView
+from posthorn_api.http.schemas import ApiModel
 
 
-class EngineStateView(BaseModel):
+class EngineStateView(ApiModel):
     """An engine of the scanning tier."""
 
     name: str
@@ -18,7 +19,7 @@ class EngineStateView(BaseModel):
     detail: str = Field(description="Its version, or why it is away.")
 
 
-class ZoneView(BaseModel):
+class ZoneView(ApiModel):
     """A blocklist or an allow list."""
 
     zone: str
@@ -26,7 +27,7 @@ class ZoneView(BaseModel):
     detail: str = Field(description="Why it is not in use; empty if it is.")
 
 
-class DefenceView(BaseModel):
+class DefenceView(ApiModel):
     """The scanning tier, as one of its processes sees it."""
 
     scanning: bool = Field(description="Whether a process of the tier answers.")
@@ -58,7 +59,7 @@ class DefenceView(BaseModel):
         )
 
 
-class ListingView(BaseModel):
+class ListingView(ApiModel):
     """A blocklist that holds an address or a domain of ours."""
 
     zone: str
@@ -74,7 +75,7 @@ class ListingView(BaseModel):
         )
 
 
-class ListingsView(BaseModel):
+class ListingsView(ApiModel):
     """What is watched, and which lists hold it."""
 
     addresses: list[str]

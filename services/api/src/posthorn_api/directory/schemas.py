@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, Field
 
 from posthorn.ports.accounts import Account
 from posthorn.ports.aliases import Alias
@@ -14,6 +14,7 @@ from posthorn.ports.domains import Domain
 from posthorn.wire.address import display_domain
 from posthorn.wire.imap.states import CAPABILITIES
 from posthorn_api.http.schemas import (
+    ApiModel,
     Count,
     Hourly,
     Line,
@@ -158,7 +159,7 @@ class ForwardConfirmation(RequestBody):
     )
 
 
-class DnsVerdictView(BaseModel):
+class DnsVerdictView(ApiModel):
     """The verdict of the last check on the DNS records of one name and type."""
 
     purpose: str = Field(examples=["mx"])
@@ -168,7 +169,7 @@ class DnsVerdictView(BaseModel):
     verdict: Literal["right", "missing", "wrong", "unknown"]
 
 
-class DomainView(BaseModel):
+class DomainView(ApiModel):
     """A domain."""
 
     name: str = Field(description="Canonical form: lower case, A-labels.")
@@ -228,7 +229,7 @@ class DomainView(BaseModel):
         )
 
 
-class AccountView(BaseModel):
+class AccountView(ApiModel):
     """An account."""
 
     address: str
@@ -263,7 +264,7 @@ class AccountView(BaseModel):
         )
 
 
-class TargetView(BaseModel):
+class TargetView(ApiModel):
     """A target of an alias, and whether it gets mail."""
 
     address: str
@@ -280,7 +281,7 @@ class TargetView(BaseModel):
         return cls(address=target, state="suppressed" if target in alias.suppressed else "active")
 
 
-class AliasView(BaseModel):
+class AliasView(ApiModel):
     """An alias."""
 
     address: str

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from posthorn.model.client_settings import client_servers
 from posthorn.model.dns_findings import Finding
@@ -17,11 +17,12 @@ from posthorn.wire.auth.dkim import record_strings
 from posthorn.wire.mta_sts import Mode, policy_text
 from posthorn_api.directory.schemas import DomainView
 from posthorn_api.dns.service import Checked, ToPublish
+from posthorn_api.http.schemas import ApiModel
 
 _MOST_SHOWN = 50
 
 
-class DnsRecordView(BaseModel):
+class DnsRecordView(ApiModel):
     """DNS records to publish under one name and type."""
 
     purpose: Literal[
@@ -79,7 +80,7 @@ class NewDomainView(DomainView):
         )
 
 
-class ClientServerView(BaseModel):
+class ClientServerView(ApiModel):
     """A server to set a mail client up with. The user name is the address in full."""
 
     protocol: Literal["imap", "pop3", "smtp"]
@@ -103,7 +104,7 @@ def client_server_views(presence: Presence) -> list[ClientServerView]:
     ]
 
 
-class DomainDnsView(BaseModel):
+class DomainDnsView(ApiModel):
     """The DNS records that a domain needs."""
 
     domain: str
@@ -158,7 +159,7 @@ class CheckedRecordView(DnsRecordView):
         )
 
 
-class DnsCheckView(BaseModel):
+class DnsCheckView(ApiModel):
     """The result of checking the DNS records of a domain."""
 
     domain: str

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
 from fastapi import Depends, Query
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AwareDatetime, Field
 
 from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.errors import FieldError, ValidationFailed
@@ -22,7 +22,7 @@ from posthorn_api.events.series import (
 )
 from posthorn_api.http.operations import Caller, problems, router, service_of
 from posthorn_api.http.pagination import Cursor, Limit, page, text_after
-from posthorn_api.http.schemas import Page
+from posthorn_api.http.schemas import ApiModel, Page
 
 stats = router("Statistics")
 
@@ -30,7 +30,7 @@ _DEFAULT = timedelta(days=7)
 _LONGEST = timedelta(days=400)
 
 
-class StatsView(BaseModel):
+class StatsView(ApiModel):
     """Number of messages with one outcome, in one hour or day, for one domain."""
 
     at: datetime = Field(description="Start of the hour or day (UTC).")

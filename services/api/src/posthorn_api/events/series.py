@@ -6,10 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from posthorn.ports import statistics as outcomes
 from posthorn.ports.statistics import BY, Figure, Span
+from posthorn_api.http.schemas import ApiModel
 
 MOST_INTERVALS = 800
 MOST_DOMAINS = 100
@@ -29,7 +30,7 @@ type _Key = tuple[str, str, str | None]
 """Domain, outcome, reason."""
 
 
-class SeriesView(BaseModel):
+class SeriesView(ApiModel):
     """Messages with one outcome, in each interval."""
 
     domain: str | None = Field(description="Null: all domains, or no local domain is involved.")
@@ -42,7 +43,7 @@ class SeriesView(BaseModel):
     total: int = Field(description="Sum of `messages`.")
 
 
-class StatsSeriesView(BaseModel):
+class StatsSeriesView(ApiModel):
     """Statistics as series."""
 
     at: list[datetime] = Field(description="Start of each interval (UTC).")

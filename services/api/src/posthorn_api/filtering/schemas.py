@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from posthorn.model.filter_policy import FIELDS, LISTS, MOST_ENTRIES
 from posthorn.ports.filter_policies import EffectivePolicy, StoredPolicy
-from posthorn_api.http.schemas import Line, RequestBody
+from posthorn_api.http.schemas import ApiModel, Line, RequestBody
 
 SpamAction = Literal["mark", "junk", "quarantine"]
 VirusAction = Literal["refuse", "quarantine"]
@@ -71,7 +71,7 @@ class FilterPolicyDocument(RequestBody):
         return cls.model_construct(**{name: known.get(name) for name in FIELDS})
 
 
-class CompleteFilterPolicyView(BaseModel):
+class CompleteFilterPolicyView(ApiModel):
     """A filter policy with a value for each field."""
 
     junk_score: float
@@ -90,7 +90,7 @@ class CompleteFilterPolicyView(BaseModel):
     forwarders: list[str]
 
 
-class PolicyOriginView(BaseModel):
+class PolicyOriginView(ApiModel):
     """Where the value of a field comes from."""
 
     field: str = Field(description="A field of the policy.")
@@ -98,7 +98,7 @@ class PolicyOriginView(BaseModel):
     value: float | bool | str | list[str]
 
 
-class EffectiveFilterPolicyView(BaseModel):
+class EffectiveFilterPolicyView(ApiModel):
     """The filter policy that follows from all levels."""
 
     policy: CompleteFilterPolicyView

@@ -45,6 +45,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
+from starlette.routing import compile_path
 
 from posthorn.model.networks import is_within
 from posthorn.ports.api_keys import ApiKey, ApiKeys
@@ -384,7 +385,26 @@ class Guard:
 
 class GuardedRoute(APIRoute):
     """A route whose operation runs behind the application's guard, and whose every failure is a
-    problem document."""
+    problem document.
+
+    FastAPI's analysis of the endpoint waits for the first request or description: at first there is
+    only what it takes to find the route.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        self._options = options
+        self.path, self.endpoint, self.name = path, endpoint, endpoint.__name__
+        self.path_regex, self.path_format, self.param_convertors = compile_path(path)
+        self.methods = set(options["methods"])
+        self.operation_id = options["operation_id"]
+        rule_of(self.operation_id)  # without one the process does not start
+
+    def __getattr__(self, name: str) -> Any:
+        """Analyse the endpoint for the first attribute that is missing."""
+        if name.startswith("__") or "dependant" in self.__dict__:
+            raise AttributeError(name)
+        super().__init__(self.path, self.endpoint, **self._options)
+        return object.__getattribute__(self, name)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap FastAPI's own handler."""

@@ -4,9 +4,15 @@ types are refused by name."""
 from __future__ import annotations
 
 import re
+import warnings
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic.warnings import UnsupportedFieldAttributeWarning
+
+# FastAPI passes an alias that has no effect. It silences this itself, but not for what is built
+# later (ApiModel).
+warnings.simplefilter("ignore", UnsupportedFieldAttributeWarning)
 
 _NOT_IN_LINES = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
@@ -51,27 +57,34 @@ Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Networks = Annotated[list[Line], Field(min_length=1, max_length=100)]
 
 
-class RequestBody(BaseModel):
+class ApiModel(BaseModel):
+    """A shape of the API. Its validator and serializer are built when it is first used: a process
+    uses few of them, and all together took a third of its start."""
+
+    model_config = ConfigDict(defer_build=True)
+
+
+class RequestBody(ApiModel):
     """A body that is read strictly: unknown fields and other types are refused by name."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class Page[T](BaseModel):
+class Page[T](ApiModel):
     """A part of a list. Ask again with `cursor` set to `next_cursor` until that is null."""
 
     items: list[T]
     next_cursor: str | None
 
 
-class ProblemField(BaseModel):
+class ProblemField(ApiModel):
     """What is wrong with one field."""
 
     field: str
     message: str
 
 
-class ProblemView(BaseModel):
+class ProblemView(ApiModel):
     """A problem document (RFC 9457)."""
 
     type: str = Field(examples=["urn:posthorn:problem:invalid"])

@@ -6,22 +6,23 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Depends, Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from posthorn.runtime.health import Health
 from posthorn_api.http.operations import problems, router
+from posthorn_api.http.schemas import ApiModel
 
 status = router("Status")
 
 
-class PartView(BaseModel):
+class PartView(ApiModel):
     """A part of the system that the API depends on."""
 
     name: str
     state: str = Field(description="ok, or a short description of the fault.")
 
 
-class StatusView(BaseModel):
+class StatusView(ApiModel):
     """Whether this process of the API is ready, and the parts it depends on."""
 
     ready: bool

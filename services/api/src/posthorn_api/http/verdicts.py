@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from posthorn.model.verdict import Verdict, VerdictError, decode_verdict
 from posthorn.wire.auth.results import Outcome
+from posthorn_api.http.schemas import ApiModel
 
 
-class RuleView(BaseModel):
+class RuleView(ApiModel):
     """A rule that matched."""
 
     name: str
@@ -20,7 +21,7 @@ class RuleView(BaseModel):
     detail: str
 
 
-class EngineView(BaseModel):
+class EngineView(ApiModel):
     """An engine's part in a verdict."""
 
     name: str
@@ -29,7 +30,7 @@ class EngineView(BaseModel):
     detail: str
 
 
-class AuthenticationView(BaseModel):
+class AuthenticationView(ApiModel):
     """A result of sender authentication, in the words of RFC 8601."""
 
     method: str = Field(description="iprev, spf, dkim, dmarc or arc.")
@@ -38,7 +39,7 @@ class AuthenticationView(BaseModel):
     detail: str
 
 
-class VerdictView(BaseModel):
+class VerdictView(ApiModel):
     """What the scanning tier found about a message."""
 
     score: float
@@ -84,7 +85,7 @@ class VerdictView(BaseModel):
         )
 
 
-class FilingView(BaseModel):
+class FilingView(ApiModel):
     """What a filter policy decided on a copy."""
 
     action: str = Field(description="deliver, mark or junk.", examples=["junk"])

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
-from posthorn_api.http.schemas import Line, RequestBody
+from posthorn_api.http.schemas import ApiModel, Line, RequestBody
 
 _Secret = Annotated[
     str, Field(min_length=1, max_length=256, json_schema_extra={"format": "password"})
@@ -33,13 +33,13 @@ class LoginRequest(RequestBody):
         return self
 
 
-class OidcMethodView(BaseModel):
+class OidcMethodView(ApiModel):
     """Sign-in at the OpenID Connect issuer."""
 
     name: str = Field(description="Name of the issuer, for a button.")
 
 
-class LoginMethodsView(BaseModel):
+class LoginMethodsView(ApiModel):
     """The ways to sign in."""
 
     key: bool = Field(description="By an API key.")
@@ -49,7 +49,7 @@ class LoginMethodsView(BaseModel):
     )
 
 
-class LoginLinkView(BaseModel):
+class LoginLinkView(ApiModel):
     """A one-time link to sign in by."""
 
     link: str = Field(description="The token, for `POST /v1/login`. Shown in this answer only.")
@@ -57,21 +57,21 @@ class LoginLinkView(BaseModel):
     expires_at: datetime
 
 
-class MeTenantView(BaseModel):
+class MeTenantView(ApiModel):
     """The caller's tenant."""
 
     id: UUID
     name: str | None
 
 
-class MeAccountView(BaseModel):
+class MeAccountView(ApiModel):
     """The account that calls."""
 
     id: int
     address: str
 
 
-class MeView(BaseModel):
+class MeView(ApiModel):
     """Who the caller is and what it may do."""
 
     kind: Literal["key", "token", "account"]

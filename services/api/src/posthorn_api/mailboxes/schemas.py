@@ -6,13 +6,13 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, Field
 
 from posthorn.ports.account_mail import DeletedMessage, Mailbox, Message
 from posthorn.ports.classifications import Classified
 from posthorn.ports.ingest import Parked
 from posthorn.wire.message.header_decoding import decode_addresses, decode_text
-from posthorn_api.http.schemas import Line, RequestBody
+from posthorn_api.http.schemas import ApiModel, Line, RequestBody
 from posthorn_api.http.verdicts import FilingView, VerdictView
 
 
@@ -77,7 +77,7 @@ class ClassificationRequest(RequestBody):
     )
 
 
-class ClassificationView(BaseModel):
+class ClassificationView(ApiModel):
     """What was said of a message."""
 
     message: UUID
@@ -98,7 +98,7 @@ class ClassificationView(BaseModel):
         )
 
 
-class MailboxView(BaseModel):
+class MailboxView(ApiModel):
     """A mailbox of an account."""
 
     name: str
@@ -127,7 +127,7 @@ class MailboxView(BaseModel):
         )
 
 
-class MailboxesView(BaseModel):
+class MailboxesView(ApiModel):
     """All mailboxes of an account."""
 
     items: list[MailboxView]
@@ -136,7 +136,7 @@ class MailboxesView(BaseModel):
     )
 
 
-class DeletedMessageView(BaseModel):
+class DeletedMessageView(ApiModel):
     """A deleted message that can be restored."""
 
     message: MessageView = Field(
@@ -155,7 +155,7 @@ class DeletedMessageView(BaseModel):
         )
 
 
-class ImportFailure(BaseModel):
+class ImportFailure(ApiModel):
     """A message that was not imported."""
 
     message: int = Field(examples=[17], description="Position of the message in the file, from 1.")
@@ -163,7 +163,7 @@ class ImportFailure(BaseModel):
     reason: str = Field(examples=["the mailbox has no room for it"])
 
 
-class ImportSummary(BaseModel):
+class ImportSummary(ApiModel):
     """The result of an import."""
 
     messages: int
@@ -190,7 +190,7 @@ FLAGS = ("seen", "answered", "flagged", "deleted", "draft")
 """Names of the flags, by bit."""
 
 
-class MessageView(BaseModel):
+class MessageView(ApiModel):
     """A message in a mailbox."""
 
     id: UUID
@@ -234,7 +234,7 @@ class MessageView(BaseModel):
         )
 
 
-class DeadLetterView(BaseModel):
+class DeadLetterView(ApiModel):
     """A message that was accepted and could not be delivered."""
 
     sequence: int
@@ -255,7 +255,7 @@ class DeadLetterView(BaseModel):
         )
 
 
-class Retried(BaseModel):
+class Retried(ApiModel):
     """A parked message that is queued again."""
 
     sequence: int

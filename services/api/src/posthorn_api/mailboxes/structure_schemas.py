@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from posthorn.wire.message.mime import Part
+from posthorn_api.http.schemas import ApiModel
 from posthorn_api.mailboxes.structure import Structure
 
 
-class MessagePartView(BaseModel):
+class MessagePartView(ApiModel):
     """A part of a message."""
 
     number: str | None = Field(
@@ -63,7 +64,7 @@ class MessagePartView(BaseModel):
         )
 
 
-class StructureView(BaseModel):
+class StructureView(ApiModel):
     """The MIME structure of a message."""
 
     size_bytes: int = Field(description="Size of the whole message, in bytes.")

@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AwareDatetime, Field
 
 from posthorn.ports.vacations import LONGEST_SUBJECT, LONGEST_TEXT, Vacation
 from posthorn_api.dns.schemas import ClientServerView
-from posthorn_api.http.schemas import Line, Password, RequestBody
+from posthorn_api.http.schemas import ApiModel, Line, Password, RequestBody
 
 _Moment = Annotated[AwareDatetime, Field(strict=False)]
 
@@ -24,7 +24,7 @@ class PasswordChange(RequestBody):
     password: Password = Field(description="The new password.")
 
 
-class ClientSettingsView(BaseModel):
+class ClientSettingsView(ApiModel):
     """What a mail client is set up with."""
 
     address: str
@@ -46,7 +46,7 @@ class SetUpCode(RequestBody):
     )
 
 
-class SetUpCodeView(BaseModel):
+class SetUpCodeView(ApiModel):
     """The content of a QR code that sets up a mail client."""
 
     payload: str | None = Field(
@@ -70,7 +70,7 @@ class VacationDocument(RequestBody):
     ends_at: _Moment | None = Field(None, description="Null: until it is disabled.")
 
 
-class VacationView(BaseModel):
+class VacationView(ApiModel):
     """The automatic reply of an account."""
 
     enabled: bool

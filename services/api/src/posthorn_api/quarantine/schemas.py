@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from posthorn.ports.quarantine import QuarantinedCopy
 from posthorn.wire.message.header_decoding import decode_addresses, decode_text
-from posthorn_api.http.schemas import RequestBody
+from posthorn_api.http.schemas import ApiModel, RequestBody
 from posthorn_api.http.verdicts import VerdictView
 
 MOST_AT_ONCE = 100
@@ -20,7 +20,7 @@ Classify = Literal["ham"]
 _CLASSIFY = "`ham`: the message is no spam; the filter of the account and its tenant learns it."
 
 
-class QuarantinedView(BaseModel):
+class QuarantinedView(ApiModel):
     """A copy of a message in quarantine."""
 
     id: UUID
@@ -90,7 +90,7 @@ class QuarantineSelection(RequestBody):
     classify: Classify | None = Field(None, description=_CLASSIFY)
 
 
-class ReleasedView(BaseModel):
+class ReleasedView(ApiModel):
     """The result for a copy."""
 
     id: UUID
@@ -99,7 +99,7 @@ class ReleasedView(BaseModel):
     detail: str | None = Field(description="Why it was not released.")
 
 
-class ReleasesView(BaseModel):
+class ReleasesView(ApiModel):
     """The results for several copies."""
 
     items: list[ReleasedView]

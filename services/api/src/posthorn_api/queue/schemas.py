@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from posthorn.model.events import Event
 from posthorn.model.outbound import QueueState
@@ -14,7 +14,7 @@ from posthorn.ports.queue import Route
 from posthorn.ports.queue_administration import QueueFilter, QueueGroup, QueueItem
 from posthorn.ports.sending import Suppression
 from posthorn.wire.message.header_decoding import decode_text
-from posthorn_api.http.schemas import Line
+from posthorn_api.http.schemas import ApiModel, Line
 
 State = Literal["queued", "sending", "deferred", "held", "delivered", "bounced", "cancelled"]
 OpenState = Literal["queued", "sending", "deferred", "held"]
@@ -22,7 +22,7 @@ Tls = Literal["none", "opportunistic", "required", "verified", "implicit"]
 Age = Annotated[float, Field(ge=0, le=10**10, allow_inf_nan=False)]
 
 
-class QueueSelection(BaseModel):
+class QueueSelection(ApiModel):
     """Selects the recipients that match every given field."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -72,7 +72,7 @@ class QueueSelection(BaseModel):
         )
 
 
-class MatchedView(BaseModel):
+class MatchedView(ApiModel):
     """The result of an action on many recipients."""
 
     matched: int = Field(description="Number of recipients that were changed.")
@@ -87,7 +87,7 @@ class MatchedView(BaseModel):
     left: int = Field(description="Number of recipients that are left for another request.")
 
 
-class QueueItemView(BaseModel):
+class QueueItemView(ApiModel):
     """A recipient of an outgoing message."""
 
     id: int
@@ -152,7 +152,7 @@ class QueueItemView(BaseModel):
         )
 
 
-class QueueGroupView(BaseModel):
+class QueueGroupView(ApiModel):
     """Recipients that wait for one destination, in one state, after replies of one class."""
 
     domain: str
@@ -193,7 +193,7 @@ class QueueGroupView(BaseModel):
         )
 
 
-class RouteSetting(BaseModel):
+class RouteSetting(ApiModel):
     """How mail for a domain is routed."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -249,7 +249,7 @@ class RouteCreation(RouteSetting):
     )
 
 
-class RouteView(BaseModel):
+class RouteView(ApiModel):
     """A route."""
 
     domain: str
@@ -276,7 +276,7 @@ class RouteView(BaseModel):
         )
 
 
-class SuppressionCreation(BaseModel):
+class SuppressionCreation(ApiModel):
     """An address to suppress."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -287,7 +287,7 @@ class SuppressionCreation(BaseModel):
     )
 
 
-class SuppressionView(BaseModel):
+class SuppressionView(ApiModel):
     """An address that gets no mail from the tenant."""
 
     address: str
@@ -310,7 +310,7 @@ class SuppressionView(BaseModel):
         )
 
 
-class EventView(BaseModel):
+class EventView(ApiModel):
     """An event in the life of a message."""
 
     at: datetime
@@ -331,7 +331,7 @@ class EventView(BaseModel):
         )
 
 
-class TraceView(BaseModel):
+class TraceView(ApiModel):
     """The events of a message in chronological order."""
 
     items: list[EventView]

@@ -13,9 +13,11 @@ Theory of operation:
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hashlib
 import json
+from collections.abc import Callable
 from html import escape
 from importlib.resources import files
 from typing import Any
@@ -68,26 +70,31 @@ _PAGE = """<!doctype html>
 """
 
 
-def reference_routes(document: dict[str, Any]) -> list[Route]:
-    """Return the routes that show an OpenAPI document."""
+def reference_routes(title: str, describe: Callable[[], dict[str, Any]]) -> list[Route]:
+    """Return the routes that show an OpenAPI document: what ``describe`` returns, which is called
+    once, by the first request, in a thread."""
     assets, names = _assets()
-    text = _PAGE.replace("{title}", escape(document["info"]["title"]))
+    text = _PAGE.replace("{title}", escape(title))
     for name, hashed in names.items():
         text = text.replace(f"{{{name}}}", f"docs/{hashed}")
     page = StaticContent.from_text(
         text, "text/html; charset=utf-8", {**_SECURITY_HEADERS, **REVALIDATED}
     )
-    described = StaticContent.from_text(
-        json.dumps(document, ensure_ascii=False, separators=(",", ":")),
-        "application/json",
-        REVALIDATED,
-    )
+    described: list[StaticContent] = []
+    turn = asyncio.Lock()
+
+    def document() -> StaticContent:
+        text = json.dumps(describe(), ensure_ascii=False, separators=(",", ":"))
+        return StaticContent.from_text(text, "application/json", REVALIDATED)
 
     async def show_page(request: Request) -> Response:
         return page.response(request)
 
     async def show_document(request: Request) -> Response:
-        return described.response(request)
+        async with turn:
+            if not described:
+                described.append(await asyncio.to_thread(document))
+        return described[0].response(request)
 
     async def show_asset(request: Request) -> Response:
         asset = assets.get(request.path_params["name"])

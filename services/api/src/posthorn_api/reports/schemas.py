@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import date, datetime
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from posthorn.ports.reports import DmarcFigure, StoredComplaint, TlsFigure
+from posthorn_api.http.schemas import ApiModel
 
 _REPORTER = (
     "Domain of the receiver that reports; the name it gives itself if it is not believed; empty for"
@@ -16,7 +17,7 @@ _REPORTER = (
 _BELIEVED = "Whether the message with the report passed DMARC."
 
 
-class DmarcFigureView(BaseModel):
+class DmarcFigureView(ApiModel):
     """Messages in the domain's name from one source, as a receiver judged them."""
 
     source: str = Field(
@@ -47,7 +48,7 @@ class DmarcFigureView(BaseModel):
         )
 
 
-class TlsFigureView(BaseModel):
+class TlsFigureView(ApiModel):
     """Sessions of one sender with the domain's hosts, by result."""
 
     reporter: str = Field(description=_REPORTER)
@@ -77,7 +78,7 @@ class TlsFigureView(BaseModel):
         )
 
 
-class ComplaintView(BaseModel):
+class ComplaintView(ApiModel):
     """A recipient's complaint about a message, from a feedback loop (RFC 5965)."""
 
     id: UUID = Field(description="Id of the message with the complaint.")

@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from posthorn.ports.message_index import IndexedMessage
+from posthorn_api.http.schemas import ApiModel
 
 Direction = Literal["inbound", "outbound"]
 Outcome = Literal[
@@ -27,7 +28,7 @@ Outcome = Literal[
 ]
 
 
-class FoundMessageView(BaseModel):
+class FoundMessageView(ApiModel):
     """A message and what happened to it for one recipient."""
 
     message: UUID = Field(description="Id of the message; its trace shows the rest.")

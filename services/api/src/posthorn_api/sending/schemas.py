@@ -6,10 +6,10 @@ import base64
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from posthorn.ports.errors import FieldError, ValidationFailed
-from posthorn_api.http.schemas import Line
+from posthorn_api.http.schemas import ApiModel, Line
 from posthorn_api.sending.compose import Attachment, Draft, mailbox
 from posthorn_api.sending.service import Recipient, SendRequest
 
@@ -37,7 +37,7 @@ _PIECE = 1024 * 1024
 _COMPOSED = ("cc", "bcc", "reply_to", "subject", "text", "html", "headers", "attachments")
 
 
-class AttachmentPart(BaseModel):
+class AttachmentPart(ApiModel):
     """A file attached to a message."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -58,7 +58,7 @@ class AttachmentPart(BaseModel):
     )
 
 
-class Sending(BaseModel):
+class Sending(ApiModel):
     """A message to send: composed from its parts, or whole in `raw`."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -142,7 +142,7 @@ class Sending(BaseModel):
         return SendRequest(sender, recipients, draft)
 
 
-class SentView(BaseModel):
+class SentView(ApiModel):
     """A message that was accepted."""
 
     id: UUID = Field(description="Id of the message; its trace is at /v1/messages/{id}/trace.")

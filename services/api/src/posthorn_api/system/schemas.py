@@ -6,14 +6,15 @@ from datetime import datetime
 from importlib.metadata import version
 from typing import Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from posthorn.ports.heartbeats import Instance
+from posthorn_api.http.schemas import ApiModel
 from posthorn_api.system.problems import SystemProblem
 from posthorn_api.system.service import SystemState
 
 
-class InstanceView(BaseModel):
+class InstanceView(ApiModel):
     """A process of the system."""
 
     part: str = Field(description="The service, such as smtp-in.")
@@ -55,7 +56,7 @@ def _state(found: Instance) -> Literal["ready", "not-ready", "draining", "silent
     return "ready" if found.beat.is_ready else "not-ready"
 
 
-class IngestView(BaseModel):
+class IngestView(ApiModel):
     """Accepted messages that are not in their mailboxes yet."""
 
     messages: int
@@ -66,14 +67,14 @@ class IngestView(BaseModel):
     retrying: int = Field(description="Those in the retry lane, which could not be delivered yet.")
 
 
-class DeadReasonView(BaseModel):
+class DeadReasonView(ApiModel):
     """A reason for which messages are parked."""
 
     reason: str
     messages: int
 
 
-class DeadView(BaseModel):
+class DeadView(ApiModel):
     """Parked messages."""
 
     messages: int
@@ -83,7 +84,7 @@ class DeadView(BaseModel):
     )
 
 
-class LagsView(BaseModel):
+class LagsView(ApiModel):
     """How far behind work in the background is, in seconds; null: not known."""
 
     directory_seconds: float | None = Field(
@@ -97,7 +98,7 @@ class LagsView(BaseModel):
     )
 
 
-class SystemProblemView(BaseModel):
+class SystemProblemView(ApiModel):
     """Something that needs a look."""
 
     area: Literal[
@@ -122,7 +123,7 @@ class SystemProblemView(BaseModel):
         )
 
 
-class SystemView(BaseModel):
+class SystemView(ApiModel):
     """The state of the whole system."""
 
     well: bool = Field(description="Whether there is no problem.")

@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, cast
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AwareDatetime, Field
 
 from posthorn.ports.api_keys import ApiKey, Role
 from posthorn.ports.audit import AuditLine
 from posthorn.ports.tenants import Tenant, TenantRules
-from posthorn_api.http.schemas import Count, Hourly, Line, Networks, Quota, RequestBody
+from posthorn_api.http.schemas import ApiModel, Count, Hourly, Line, Networks, Quota, RequestBody
 
 RoleName = Literal["platform-admin", "tenant-admin", "read-only", "send-only"]
 TenantStateName = Literal["active", "suspended"]
@@ -78,7 +78,7 @@ class TenantChange(RequestBody):
     min_password_length: Length = Field(default_factory=lambda: 8, description=_LENGTH)
 
 
-class TenantView(BaseModel):
+class TenantView(ApiModel):
     """A tenant."""
 
     id: UUID
@@ -142,7 +142,7 @@ class ApiKeyCreation(RequestBody):
     )
 
 
-class ApiKeyView(BaseModel):
+class ApiKeyView(ApiModel):
     """An API key, without the key itself."""
 
     id: UUID
@@ -190,7 +190,7 @@ class NewApiKeyView(ApiKeyView):
         return cls(**ApiKeyView.from_key(made).model_dump(), key=key)
 
 
-class AuditView(BaseModel):
+class AuditView(ApiModel):
     """A change made, or content read, through the API."""
 
     id: int

@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from posthorn.ports.webhooks import Delivery, Webhook
-from posthorn_api.http.schemas import Line, RequestBody
+from posthorn_api.http.schemas import ApiModel, Line, RequestBody
 
 EventName = Literal[
     "*",
@@ -66,7 +66,7 @@ class WebhookChange(RequestBody):
     )
 
 
-class WebhookView(BaseModel):
+class WebhookView(ApiModel):
     """A webhook."""
 
     id: UUID
@@ -102,7 +102,7 @@ class NewWebhookView(WebhookView):
         return cls(**_shown(webhook), secret=secret)
 
 
-class DeliveryView(BaseModel):
+class DeliveryView(ApiModel):
     """An event for a webhook."""
 
     id: UUID = Field(

@@ -22,7 +22,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from posthorn.adapters.postgres.database import Database, make_engine
+from posthorn.adapters.postgres.engine import engine_faults, make_engine
 from posthorn.adapters.postgres.grants import grant
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.logging import configure_logging
@@ -88,7 +88,7 @@ async def _migrate(
     engine = make_engine(url, pool=1, seconds=None)
     try:
         await _until_up(engine, wait_seconds)
-        with Database(engine).faults():
+        with engine_faults():
             async with engine.connect() as connection:
                 # a session lock: released with the connection, whatever happens
                 await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK})
@@ -105,7 +105,7 @@ async def _until_up(engine: AsyncEngine, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while True:
         try:
-            with Database(engine).faults():
+            with engine_faults():
                 async with engine.connect() as connection:
                     await connection.execute(text("SELECT 1"))
                 return

@@ -26,7 +26,7 @@ from posthorn.adapters.postgres.directory.postmasters import postmasters_of
 from posthorn.adapters.postgres.directory.tenants import tenant_named
 from posthorn.adapters.postgres.mailboxes.expunge import LONG_SECONDS
 from posthorn.adapters.postgres.mailboxes.quarantine import discard
-from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.adapters.postgres.schema import DEFAULT_TENANT
 from posthorn.model.dns_records import CHALLENGE_LABEL, CHALLENGE_PREFIX, claim_token
 from posthorn.ports.changes import Change, Versions
 from posthorn.ports.domains import Domain, NewDomain, SendingRules

@@ -11,7 +11,7 @@ from posthorn.adapters.postgres.mailboxes.changes import changed_of, changing
 from posthorn.adapters.postgres.mailboxes.classifications import classify, mailboxes_of
 from posthorn.adapters.postgres.mailboxes.folders import account_of
 from posthorn.adapters.postgres.mailboxes.messages import MOVE
-from posthorn.adapters.postgres.tables import INBOX
+from posthorn.adapters.postgres.schema import INBOX
 from posthorn.model.classification import JUNK, Classification
 from posthorn.ports.classifications import Classified
 from posthorn.ports.errors import NotFound

@@ -39,7 +39,7 @@ from posthorn.adapters.postgres.queue import enqueue as outbound
 from posthorn.adapters.postgres.queue import long_senders
 from posthorn.adapters.postgres.replication import confirm
 from posthorn.adapters.postgres.reports.noting import note_reports
-from posthorn.adapters.postgres.tables import INBOX, JUNK, SENT
+from posthorn.adapters.postgres.schema import INBOX, JUNK, SENT
 from posthorn.model.filter_policy import Action
 from posthorn.model.room import crossed_sql
 from posthorn.ports.filing import Authors

@@ -36,7 +36,7 @@ from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.directory.outbox import write_outbox
 from posthorn.adapters.postgres.mailboxes.changes import changing
 from posthorn.adapters.postgres.mailboxes.expunge import LOCK_ACCOUNT, remove
-from posthorn.adapters.postgres.tables import INBOX
+from posthorn.adapters.postgres.schema import INBOX
 from posthorn.model.blob_range import BodyLocation
 from posthorn.ports.access import Ending, FamiliarNetwork, LoginCheck, Proof
 from posthorn.ports.errors import Unavailable

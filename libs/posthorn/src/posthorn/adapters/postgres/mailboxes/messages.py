@@ -32,7 +32,7 @@ from posthorn.adapters.postgres.mailboxes.classifications import classify, mailb
 from posthorn.adapters.postgres.mailboxes.edits import set_flags
 from posthorn.adapters.postgres.mailboxes.expunge import remove
 from posthorn.adapters.postgres.mailboxes.folders import PostgresAccountMailboxes, account_of
-from posthorn.adapters.postgres.tables import INBOX
+from posthorn.adapters.postgres.schema import INBOX
 from posthorn.model.blob_range import BodyLocation
 from posthorn.model.classification import said_by_move
 from posthorn.model.room import crossed_sql

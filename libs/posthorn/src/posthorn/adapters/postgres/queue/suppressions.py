@@ -13,7 +13,7 @@ from posthorn.adapters.postgres.access.audit import write_audit
 from posthorn.adapters.postgres.conditions import Conditions
 from posthorn.adapters.postgres.database import Database, clean_text
 from posthorn.adapters.postgres.directory.tenants import tenant_named
-from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.adapters.postgres.schema import DEFAULT_TENANT
 from posthorn.ports.errors import NotFound
 from posthorn.ports.sending import Suppression
 

@@ -1,0 +1,41 @@
+"""Faults of Postgres as ``ports.errors``.
+
+An outage and a bad value must be distinguished: delivery retries after the one and moves the
+message to the retry lane after the other. So errors of data, integrity and programming pass through
+unchanged, and every other error of Postgres, the driver, the pool or the network becomes
+Unavailable. A missing table or column counts as an outage: the migration has not run yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncpg
+
+from posthorn.ports.errors import Unavailable
+
+_PASSING_CLASSES = frozenset({"0L", "0P", "20", "21", "22", "23", "24", "42", "44", "54", "P0"})
+_SCHEMA_STATES = frozenset({"42P01", "42703", "42883", "42704", "42501", "3F000"})
+
+
+def translate(error: Exception) -> Unavailable | None:
+    """Return the port's error for a fault, or None when it passes through.
+
+    Unavailable carries the type of the fault and its SQLSTATE, nothing else: no SQL, no value, no
+    URL.
+    """
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        if state in _SCHEMA_STATES:
+            return Unavailable("postgres", f"schema: {type(error).__name__} {state}")
+        if state[:2] in _PASSING_CLASSES:
+            return None
+        return Unavailable("postgres", f"{type(error).__name__} {state}".rstrip())
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        return Unavailable("postgres", "the driver cannot parse the URL")
+    if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
+        return None  # a value that cannot be encoded for its column
+    network = (OSError, TimeoutError, asyncio.IncompleteReadError, EOFError)
+    if isinstance(error, (*network, asyncpg.InterfaceError, asyncpg.InternalClientError)):
+        return Unavailable("postgres", type(error).__name__)
+    return None

@@ -49,6 +49,7 @@ SCREENS = {
     "/console/tenants/north": "north",
     "/console/configuration": "Configuration",
     "/console/defence": "Defence",
+    "/console/system": "System",
     "/console/dead-letters": "Parked messages",
     "/console/nothing-here": "No such page",
 }

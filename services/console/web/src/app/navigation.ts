@@ -20,6 +20,7 @@ export const PAGES: readonly Page[] = [
   { path: "/aliases", title: "Aliases", needs: "listAliases", group: "Directory" },
   { path: "/tenants", title: "Tenants", needs: "listTenants", group: "Directory" },
   { path: "/configuration", title: "Configuration", needs: "getConfig", group: "Directory" },
+  { path: "/system", title: "System", needs: "getSystem", group: "Operation" },
   { path: "/routes", title: "Routes", needs: "listRoutes", group: "Operation" },
   { path: "/webhooks", title: "Webhooks", needs: "listWebhooks", group: "Operation" },
   { path: "/keys", title: "API keys", needs: "listApiKeys", group: "Operation" },

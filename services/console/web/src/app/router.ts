@@ -14,6 +14,7 @@ import { quarantineRoutes } from "../features/quarantine/routes";
 import { queueRoutes } from "../features/queue/routes";
 import { routeRoutes } from "../features/routes/routes";
 import { suppressionRoutes } from "../features/suppressions/routes";
+import { systemRoutes } from "../features/system/routes";
 import { tenantRoutes } from "../features/tenants/routes";
 import { webhookRoutes } from "../features/webhooks/routes";
 import { Loading } from "../parts/notices";
@@ -34,6 +35,7 @@ const tree = root.addChildren([
   ...queueRoutes,
   ...routeRoutes,
   ...suppressionRoutes,
+  ...systemRoutes,
   ...tenantRoutes,
   ...webhookRoutes,
 ]);

@@ -3,6 +3,7 @@ import { answer, api, type Schemas } from "../../api/client";
 import { useCan } from "../../api/me";
 import { useOne } from "../../api/queries";
 import { Bars } from "../../parts/bars";
+import { Health } from "../../parts/health";
 import { count } from "../../parts/moments";
 import { Failure, Loading, Notice } from "../../parts/notices";
 import { Page } from "../../parts/page";
@@ -21,7 +22,7 @@ export function Home() {
           deleted mail, automatic reply.
         </p>
       )}
-      {can("getStatus") && <Status />}
+      {can("getSystem") ? <Health leads /> : can("getStatus") && <Status />}
       <Checklist />
       {can("listStats") && <Day />}
     </Page>

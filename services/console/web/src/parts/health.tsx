@@ -1,0 +1,36 @@
+import { Link } from "@tanstack/react-router";
+import { answer, api, type Schemas } from "../api/client";
+import { useOne } from "../api/queries";
+import { Failure, Loading, Notice } from "./notices";
+
+type System = Schemas["SystemView"];
+
+/** Ask for the state of the whole system, again each 15 s. */
+export function useSystem() {
+  return useOne<System>(["system"], () => answer(api.GET("/v1/system")), { every: 15 });
+}
+
+/** All well, or what is not and where. `leads`: with a way to the screen that shows the rest. */
+export function Health({ leads = false }: { leads?: boolean }) {
+  const system = useSystem();
+  if (system.isPending) return <Loading />;
+  if (system.data === undefined) return <Failure problem={system.error} />;
+  const { problems } = system.data;
+  if (problems.length === 0) return <Notice kind="good" title="All well" />;
+  return (
+    <Notice kind="bad" title={problems.length === 1 ? "1 problem" : `${problems.length} problems`}>
+      <ul>
+        {problems.map((problem) => (
+          <li key={`${problem.area} ${problem.subject} ${problem.detail}`}>
+            <strong>{problem.subject || problem.area}</strong>: {problem.detail}
+          </li>
+        ))}
+      </ul>
+      {leads && (
+        <p>
+          <Link to="/system">System</Link>
+        </p>
+      )}
+    </Notice>
+  );
+}

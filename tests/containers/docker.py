@@ -148,7 +148,8 @@ class Docker:
             command += [f"--customize-hook={hook}" for hook in hooks]
             self._run(*command, "trixie", archive)
             path = "/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-            changes = [f"ENV PATH={path}", f"ENV PIP_CERT={trusted}", 'CMD ["python3"]']
+            changes = [f"ENV PATH={path}", f"ENV PIP_CERT={trusted}"]
+            changes += [f"ENV NODE_EXTRA_CA_CERTS={trusted}", 'CMD ["python3"]']
             options = [word for change in changes for word in ("-c", change)]
             self._run("docker", "import", *options, archive, BASE_IMAGE)
 

@@ -920,7 +920,7 @@ def test_the_system_is_shown_with_every_process(shell: CommandLine) -> None:
 
 
 def test_domains_are_listed_by_the_verdict_on_their_dns(shell: CommandLine, domain: str) -> None:
-    shell.attempt(f"domain check {domain}")
+    shell.attempt(f"domain dns-check {domain}")
     states = {each["name"]: each["dns_state"] for each in shell.run("domain list --json").document}
     assert states[domain] in ("wrong", "unknown")
     found = shell.run(f"domain list --dns {states[domain]} --json").document

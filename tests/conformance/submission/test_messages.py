@@ -15,7 +15,7 @@ import aiosmtplib
 import pytest
 
 from posthorn.model.directory_entry import RecipientStatus
-from posthorn.model.events import ACCEPTED
+from posthorn.model.events import ACCEPTED, REFUSED
 from posthorn.model.outbound import Notify, RecipientDsn
 from posthorn.ports.directory import DirectoryBehind
 from posthorn.ports.errors import Full, Unavailable
@@ -83,6 +83,11 @@ async def test_a_message_is_completed_and_says_who_handed_it_in(env: SubmissionE
         "recipients": 2,
         "size": len(octets),
         "account": "alice@example.test",
+        "from": "Alice <alice@example.test>",
+        "to": ["bob@example.test", "Mixed.Case@elsewhere.example"],
+        "subject": "Hello",
+        "reverse_path": "Alice@example.test",
+        "message_id": f"<{envelope.id}@example.test>",
     }
 
 
@@ -285,7 +290,9 @@ async def test_a_full_stream_is_a_matter_for_later(env: SubmissionEnv) -> None:
     env.ingest.faults.append(Full("nats", "full"))
     talk = await begun(await env.known())
     assert await talk.data(MESSAGE + b".\r\n") == "452 4.3.1"
-    assert env.recorded.events == []
+    [event] = env.recorded.events
+    assert (event.kind, event.detail["reason"]) == (REFUSED, "full")
+    assert event.detail["reply"].startswith("452 4.3.1 ")
 
 
 async def test_a_large_message_goes_to_the_store_with_its_header_completed(

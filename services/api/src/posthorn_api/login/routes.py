@@ -113,7 +113,7 @@ async def delete_login(request: Request, _caller: Caller, service: Logins) -> Re
     operation_id="createLoginLink",
     summary="Create a one-time link to sign in by.",
     status_code=201,
-    responses=problems(409),
+    responses=problems(400, 409),
     dependencies=POST_ONLY,
 )
 async def create_login_link(

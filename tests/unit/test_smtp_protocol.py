@@ -21,8 +21,8 @@ from tests.conformance.smtp.env import (
 )
 
 
-def context() -> ServerContext:
-    backends = Backends(ScriptedDirectory(), ScriptedIngest(), ScriptedBlobs())
+def context(ingest: ScriptedIngest | None = None) -> ServerContext:
+    backends = Backends(ScriptedDirectory(), ingest or ScriptedIngest(), ScriptedBlobs())
     return build_mx(settings_of(smtp_message_max_bytes=4711), backends, None)
 
 
@@ -82,9 +82,9 @@ async def test_a_session_that_need_not_wait_leaves_no_task_and_no_timer_of_the_l
 
 
 async def test_input_that_comes_while_the_stream_is_awaited_is_answered_after_it() -> None:
-    made, transport = context(), Transport()
-    ingest = made.policy._acceptance._ingest  # type: ignore[attr-defined]
+    ingest = ScriptedIngest()
     ingest.open.clear()
+    made, transport = context(ingest), Transport()
     protocol = SmtpProtocol(made)
     protocol.connection_made(cast(asyncio.Transport, transport))
     protocol.data_received(b"EHLO c.example.org\r\n" + TO_ALICE + b"DATA\r\n" + MESSAGE + b".\r\n")

@@ -8,6 +8,7 @@ is not shown again.
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,14 +21,21 @@ from posthorn.model.envelope import Envelope
 from posthorn.ports.ingest import Parked
 from posthorn.wire.address import Address
 from posthorn_api.http import permissions as access
-from tests.integration.api.test_tenancy import TABLE, call, tenant_objects
+from tests.integration.api.test_tenancy import ACCOUNT, EXAMPLES, TABLE, call, tenant_objects
 from tests.support.api import Api
 
-POSTS = [name for name, route in TABLE.items() if "POST" in (route.methods or ())]
+POSTS = [
+    name
+    for name, route in TABLE.items()
+    # signing in twice makes two sessions: it takes no Idempotency-Key
+    if "POST" in (route.methods or ()) and name != "createLogin"
+]
 BEFORE = {"releaseQueued": "holdQueued", "releaseAllQueued": "holdAllQueued"}
 """What must be done first, for there to be something to do."""
-SHOWN_ONCE = ("key", "password", "secret")
+SHOWN_ONCE = ("key", "password", "secret", "payload")
 ONCE = {"Idempotency-Key": "once"}
+HOLDER = {"Authorization": f"Basic {b64encode(b'alice@ours.test:correct horse').decode()}"}
+"""The holder of the account itself, for what holders alone may do."""
 
 
 @dataclass
@@ -108,20 +116,21 @@ async def test_a_repeat_answers_the_same_and_does_nothing(
 ) -> None:
     objects = await tenant_objects(api, "ours")
     admin = objects.shows["platform-admin"]
+    caller = HOLDER if EXAMPLES[operation].who == ACCOUNT else admin
     # the test has put a message there by hand
     await api.sql("UPDATE mailboxes SET uidnext = 2 WHERE mailbox_id = 1")
     if operation in BEFORE:
         assert (await call(api, BEFORE[operation], objects, admin)).status_code < 300
     untouched, undone = await everything(api), list(elsewhere.done)
 
-    first = await call(api, operation, objects, admin | ONCE)
+    first = await call(api, operation, objects, caller | ONCE)
     assert first.status_code < 300, first.text
     done, told = await everything(api), list(elsewhere.done)
     assert (done, told) != (untouched, undone), (
         "the example does nothing: it shows nothing of a repeat"
     )
 
-    again = await call(api, operation, objects, admin | ONCE)
+    again = await call(api, operation, objects, caller | ONCE)
     left = await everything(api)
     assert elsewhere.done == told
     # what is there already is left as it is, and the answer says so of each

@@ -88,7 +88,7 @@ EXAMPLES: dict[str, Example] = {
     "createMySetUpCode": Example(ACCOUNT, body={}),
     "listMyMailboxes": Example(ACCOUNT),
     "listMyDeletedMessages": Example(ACCOUNT),
-    "undeleteMyMessage": Example(ACCOUNT, "/v1/me/deleted/{message}/undelete"),
+    "undeleteMyMessage": Example(ACCOUNT, "/v1/me/deleted/{deleted}/undelete"),
     "listMyQuarantine": Example(ACCOUNT),
     "releaseMyQuarantined": Example(ACCOUNT, "/v1/me/quarantine/{withheld}/release"),
     "getMyVacation": Example(ACCOUNT),

@@ -71,7 +71,7 @@ function Instances({ view }: { view: View }) {
     <section aria-labelledby="instances">
       <h2 id="instances">Processes</h2>
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls takes the arrow keys */}
-      <section className="table-frame" tabIndex={0} aria-label="Processes">
+      <section className="table-frame" tabIndex={0} aria-label="Table of processes">
         <table>
           <caption className="unseen">Processes</caption>
           <thead>

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from posthorn_api.http import rate_limit
+from posthorn.runtime.token_buckets import TokenBuckets
 from posthorn_api.http.permissions import RULES
 from posthorn_api.http.problems import RateLimited
-from posthorn_api.http.rate_limit import COSTS, Buckets, RateLimit
+from posthorn_api.http.rate_limit import COSTS, RateLimit
 
 
 class Clock:
@@ -20,7 +20,7 @@ class Clock:
 
 def test_a_bucket_fills_at_its_rate_up_to_its_burst() -> None:
     clock = Clock()
-    buckets = Buckets(60, 3, clock)
+    buckets = TokenBuckets(60, 3, clock)
     assert [buckets.take("a", 1) for _ in range(4)] == [0, 0, 0, 1]
     assert buckets.take("b", 1) == 0, "each key has its own"
     clock.now += 2
@@ -31,25 +31,25 @@ def test_a_bucket_fills_at_its_rate_up_to_its_burst() -> None:
 
 def test_what_costs_more_than_the_burst_leaves_a_debt() -> None:
     clock = Clock()
-    buckets = Buckets(60, 3, clock)
+    buckets = TokenBuckets(60, 3, clock)
     assert buckets.take("a", 10) == 0
     assert buckets.take("a", 1) == 8
     clock.now += 8
     assert buckets.take("a", 1) == 0
 
 
-def test_buckets_that_are_full_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_buckets_that_are_full_are_forgotten() -> None:
     clock = Clock()
-    buckets = Buckets(60, 3, clock)
+    buckets = TokenBuckets(60, 3, clock)
     for number in range(100):
         buckets.take(number, 1)
     clock.now += 1
     buckets.take("last", 1)
     assert list(buckets._levels) == ["last"]
-    monkeypatch.setattr(rate_limit, "_MOST", 5)
+    few = TokenBuckets(60, 3, clock, most_keys=5)
     for number in range(100):
-        buckets.take(number, 2)
-    assert len(buckets._levels) == 5
+        few.take(number, 2)
+    assert len(few._levels) == 5
 
 
 def test_costly_operations_count_for_several() -> None:

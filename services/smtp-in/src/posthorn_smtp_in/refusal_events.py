@@ -12,7 +12,6 @@ Rules:
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
@@ -22,6 +21,7 @@ from posthorn.model.events import REFUSED, Event, head_fields
 from posthorn.ports.clock import Clock
 from posthorn.ports.events import Events
 from posthorn.runtime.ids import new_id
+from posthorn.runtime.token_buckets import TokenBuckets
 from posthorn.wire.message.header import Summary
 from posthorn.wire.smtp import replies as smtp
 from posthorn.wire.smtp.commands import Mail, Rcpt
@@ -40,24 +40,6 @@ _CLIENTS = 10_000
 """Clients whose refusals are counted apart."""
 
 
-class _Bucket:
-    """Tokens that return at a rate, up to what is there in a minute."""
-
-    __slots__ = ("_at", "_tokens")
-
-    def __init__(self, per_minute: float, now: float) -> None:
-        self._tokens, self._at = per_minute, now
-
-    def refill(self, per_minute: float, now: float) -> bool:
-        """Add what has returned since; return whether there is a token."""
-        back = (now - self._at) * per_minute / 60
-        self._tokens, self._at = min(per_minute, self._tokens + back), now
-        return self._tokens >= 1
-
-    def take(self) -> None:
-        self._tokens -= 1
-
-
 class RefusalBudget:
     """How many events of refusals may be recorded."""
 
@@ -68,26 +50,15 @@ class RefusalBudget:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """``per_minute``: in all."""
-        self._per_minute = per_minute
-        self._per_client = per_client
-        self._monotonic = monotonic
-        self._all = _Bucket(per_minute, monotonic())
-        self._clients: OrderedDict[str, _Bucket] = OrderedDict()
+        self._all = TokenBuckets(per_minute, per_minute, monotonic)
+        self._clients = TokenBuckets(per_client, per_client, monotonic, most_keys=_CLIENTS)
 
     def take(self, client: str) -> bool:
         """Return whether one of a client's may be recorded, and count it."""
-        now = self._monotonic()
-        own = self._clients.get(client)
-        if own is None:
-            own = self._clients[client] = _Bucket(self._per_client, now)
-            if len(self._clients) > _CLIENTS:
-                self._clients.popitem(last=False)
-        self._clients.move_to_end(client)
-        if not own.refill(self._per_client, now) or not self._all.refill(self._per_minute, now):
+        if self._clients.wait(client, 1) or self._all.take(None, 1):
             _left_out.inc()
             return False
-        own.take()
-        self._all.take()
+        self._clients.take(client, 1)
         return True
 
 

@@ -7,7 +7,6 @@ Rules:
 - A look-up of a key that is not known takes from a bucket of the client's network. While that is
   empty, only keys that were good in the last hour are looked up: behind a balancer all clients
   share one address, and must not be shut out by one of them.
-- Buckets that are full again are forgotten.
 """
 
 from __future__ import annotations
@@ -18,10 +17,11 @@ from collections.abc import Callable, Hashable
 
 from prometheus_client import Counter
 
+from posthorn.runtime.token_buckets import TokenBuckets
 from posthorn_api.http.problems import RateLimited
 
 _FAMILIAR_SECONDS = 3600.0
-_MOST = 20_000
+_MOST_FAMILIAR = 20_000
 
 COSTS = {
     "importAccounts": 20.0,
@@ -56,49 +56,6 @@ _limited = Counter(
 )
 
 
-class Buckets:
-    """Token buckets, one for each key."""
-
-    def __init__(
-        self, per_minute: float, burst: float, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._rate = per_minute / 60
-        self._burst = burst
-        self._clock = clock
-        self._levels: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
-        """Level and when it was reached, the longest untouched first."""
-
-    def take(self, key: Hashable, cost: float) -> float:
-        """Take from a bucket. Return the seconds to wait if there is too little in it; then nothing
-        is taken.
-
-        What costs more than the burst is let through by a full bucket, and leaves it in debt.
-        """
-        if wait := self.wait(key, cost):
-            return wait
-        level = self._level(key)
-        self._levels[key] = level - cost, self._clock()
-        self._levels.move_to_end(key)
-        self._forget()
-        return 0.0
-
-    def wait(self, key: Hashable, cost: float) -> float:
-        """Return the seconds until so much may be taken."""
-        missing = min(cost, self._burst) - self._level(key)
-        return missing / self._rate if missing > 0 else 0.0
-
-    def _level(self, key: Hashable) -> float:
-        level, at = self._levels.get(key, (self._burst, 0.0))
-        return min(level + (self._clock() - at) * self._rate, self._burst)
-
-    def _forget(self) -> None:
-        while self._levels:
-            key = next(iter(self._levels))
-            if len(self._levels) <= _MOST and self._level(key) < self._burst:
-                return
-            del self._levels[key]
-
-
 class RateLimit:
     """What keys and unknown clients may ask for. Raises RateLimited."""
 
@@ -109,9 +66,9 @@ class RateLimit:
         unknown_per_minute: float = 300.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._keys = Buckets(per_minute, burst, clock) if per_minute else None
+        self._keys = TokenBuckets(per_minute, burst, clock) if per_minute else None
         self._unknown = (
-            Buckets(unknown_per_minute, max(unknown_per_minute, 1.0), clock)
+            TokenBuckets(unknown_per_minute, max(unknown_per_minute, 1.0), clock)
             if unknown_per_minute
             else None
         )
@@ -144,5 +101,5 @@ class RateLimit:
         """Remember a key that is known."""
         self._familiar[digest] = self._clock() + _FAMILIAR_SECONDS
         self._familiar.move_to_end(digest)
-        if len(self._familiar) > _MOST:
+        if len(self._familiar) > _MOST_FAMILIAR:
             self._familiar.popitem(last=False)

@@ -78,6 +78,12 @@ class StatsView(ApiModel):
 
 
 Moment = Annotated[AwareDatetime | None, Query(examples=["2036-01-01T00:00:00Z"])]
+OneDomain = Annotated[str | None, Query(max_length=1000, description="Only this domain.")]
+Since = Annotated[
+    Moment, Query(description="Start of the period. Without it, seven days before the end.")
+]
+Until = Annotated[Moment, Query(description="End of the period, exclusive. Without it, now.")]
+By = Annotated[Literal["hour", "day"], Query(description="Length of the intervals (UTC).")]
 
 
 @stats.get(
@@ -86,16 +92,10 @@ Moment = Annotated[AwareDatetime | None, Query(examples=["2036-01-01T00:00:00Z"]
 async def list_stats(
     caller: Caller,
     statistics: Annotated[Statistics, Depends(service_of(Statistics))],
-    domain: Annotated[str | None, Query(max_length=1000, description="Only this domain.")] = None,
-    since: Annotated[
-        Moment, Query(description="Start of the period. Without it, seven days before the end.")
-    ] = None,
-    until: Annotated[
-        Moment, Query(description="End of the period, exclusive. Without it, now.")
-    ] = None,
-    by: Annotated[
-        Literal["hour", "day"], Query(description="Length of the intervals (UTC).")
-    ] = "hour",
+    domain: OneDomain = None,
+    since: Since = None,
+    until: Until = None,
+    by: By = "hour",
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[StatsView]:
@@ -123,16 +123,10 @@ async def list_stats(
 async def get_stats_series(
     caller: Caller,
     statistics: Annotated[Statistics, Depends(service_of(Statistics))],
-    domain: Annotated[str | None, Query(max_length=1000, description="Only this domain.")] = None,
-    since: Annotated[
-        Moment, Query(description="Start of the period. Without it, seven days before the end.")
-    ] = None,
-    until: Annotated[
-        Moment, Query(description="End of the period, exclusive. Without it, now.")
-    ] = None,
-    by: Annotated[
-        Literal["hour", "day"], Query(description="Length of the intervals (UTC).")
-    ] = "hour",
+    domain: OneDomain = None,
+    since: Since = None,
+    until: Until = None,
+    by: By = "hour",
     by_domain: Annotated[
         bool,
         Query(description="Series of each domain, of the 100 with the most messages, not of all."),

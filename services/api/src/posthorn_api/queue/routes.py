@@ -56,6 +56,15 @@ Number = Annotated[
 ]
 
 
+OfDomain = Annotated[Line | None, Query(description="Domain of the recipient.")]
+OfTenant = Annotated[
+    Line | None,
+    Query(
+        description="Name or id of the tenant that sends the message or whose alias forwards it."
+    ),
+]
+
+
 @queue.get(
     "/v1/queue",
     operation_id="listQueue",
@@ -65,7 +74,7 @@ Number = Annotated[
 async def list_queue(
     caller: Caller,
     service: Queue,
-    domain: Annotated[Line | None, Query(description="Domain of the recipient.")] = None,
+    domain: OfDomain = None,
     state: Annotated[State | None, Query()] = None,
     sender: Annotated[
         str | None,
@@ -82,12 +91,7 @@ async def list_queue(
     younger_than: Annotated[
         Age | None, Query(description="Maximum age in the queue, in seconds.")
     ] = None,
-    tenant: Annotated[
-        Line | None,
-        Query(
-            description="Name or id of the tenant that sends the message or whose alias forwards it."
-        ),
-    ] = None,
+    tenant: OfTenant = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[QueueItemView]:
@@ -115,14 +119,9 @@ async def list_queue(
 async def summarize_queue(
     caller: Caller,
     service: Queue,
-    domain: Annotated[Line | None, Query(description="Domain of the recipient.")] = None,
+    domain: OfDomain = None,
     state: Annotated[OpenState | None, Query()] = None,
-    tenant: Annotated[
-        Line | None,
-        Query(
-            description="Name or id of the tenant that sends the message or whose alias forwards it."
-        ),
-    ] = None,
+    tenant: OfTenant = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[QueueGroupView]:

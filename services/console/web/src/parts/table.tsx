@@ -7,8 +7,6 @@ export interface Column<Row> {
   id: string;
   title: string;
   cell: (row: Row) => ReactNode;
-  /** The name by which the API sorts, if it can. */
-  sort?: string;
   end?: boolean;
 }
 
@@ -26,11 +24,8 @@ export function DataTable<Row>(properties: {
   /** What stands in place of the table when there is nothing. */
   empty: ReactNode;
   ticks?: Ticks;
-  /** What the list is sorted by: a name, with a minus in front for the last first. */
-  sorted?: string | undefined;
-  onSort?: (sort: string) => void;
 }) {
-  const { caption, columns, list, rowKey, empty, ticks, sorted, onSort } = properties;
+  const { caption, columns, list, rowKey, empty, ticks } = properties;
   const { items, total, query } = list;
   if (query.isPending) return <Loading />;
   if (query.isError && items.length === 0)
@@ -39,44 +34,7 @@ export function DataTable<Row>(properties: {
   return (
     <>
       {query.isError && <Failure problem={query.error} again={() => void query.refetch()} />}
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls takes the arrow keys */}
-      <section className="table-frame" tabIndex={0} aria-label={caption}>
-        <table>
-          <caption className="unseen">{caption}</caption>
-          <thead>
-            <tr>
-              {ticks && <TickAll items={items} rowKey={rowKey} ticks={ticks} />}
-              {columns.map((column) => (
-                <Head key={column.id} column={column} sorted={sorted} onSort={onSort} />
-              ))}
-            </tr>
-          </thead>
-          <tbody>
-            {items.map((row) => {
-              const key = rowKey(row);
-              return (
-                <tr key={key} data-row>
-                  {ticks && (
-                    <td className="tick">
-                      <input
-                        type="checkbox"
-                        aria-label={`Select ${key}`}
-                        checked={ticks.ticked.has(key)}
-                        onChange={() => ticks.change(toggled(ticks.ticked, key))}
-                      />
-                    </td>
-                  )}
-                  {columns.map((column) => (
-                    <td key={column.id} className={column.end ? "end" : undefined}>
-                      {column.cell(row)}
-                    </td>
-                  ))}
-                </tr>
-              );
-            })}
-          </tbody>
-        </table>
-      </section>
+      <RowTable caption={caption} columns={columns} rows={items} rowKey={rowKey} ticks={ticks} />
       <p className="table-foot">
         <span className="weak">
           {count(items.length)} shown{total === null ? "" : ` of about ${count(total)}`}
@@ -95,35 +53,56 @@ export function DataTable<Row>(properties: {
   );
 }
 
-function Head<Row>(properties: {
-  column: Column<Row>;
-  sorted: string | undefined;
-  onSort: ((sort: string) => void) | undefined;
+/** Rows as a table that scrolls by itself where it is wider than the page. */
+export function RowTable<Row>(properties: {
+  caption: string;
+  columns: readonly Column<Row>[];
+  rows: readonly Row[];
+  rowKey: (row: Row) => string;
+  ticks?: Ticks | undefined;
 }) {
-  const { column, sorted, onSort } = properties;
-  const { sort } = column;
-  const order =
-    sort === undefined || sorted === undefined
-      ? undefined
-      : sorted === sort
-        ? "ascending"
-        : sorted === `-${sort}`
-          ? "descending"
-          : undefined;
+  const { caption, columns, rows, rowKey, ticks } = properties;
   return (
-    <th scope="col" aria-sort={order} className={column.end ? "end" : undefined}>
-      {sort !== undefined && onSort ? (
-        <button
-          type="button"
-          className="sort"
-          onClick={() => onSort(order === "ascending" ? `-${sort}` : sort)}
-        >
-          {column.title} {order === "ascending" ? "▲" : order === "descending" ? "▼" : ""}
-        </button>
-      ) : (
-        column.title
-      )}
-    </th>
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls takes the arrow keys
+    <section className="table-frame" tabIndex={0} aria-label={caption}>
+      <table>
+        <caption className="unseen">{caption}</caption>
+        <thead>
+          <tr>
+            {ticks && <TickAll items={rows} rowKey={rowKey} ticks={ticks} />}
+            {columns.map((column) => (
+              <th key={column.id} scope="col" className={column.end ? "end" : undefined}>
+                {column.title}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map((row) => {
+            const key = rowKey(row);
+            return (
+              <tr key={key} data-row>
+                {ticks && (
+                  <td className="tick">
+                    <input
+                      type="checkbox"
+                      aria-label={`Select ${key}`}
+                      checked={ticks.ticked.has(key)}
+                      onChange={() => ticks.change(toggled(ticks.ticked, key))}
+                    />
+                  </td>
+                )}
+                {columns.map((column) => (
+                  <td key={column.id} className={column.end ? "end" : undefined}>
+                    {column.cell(row)}
+                  </td>
+                ))}
+              </tr>
+            );
+          })}
+        </tbody>
+      </table>
+    </section>
   );
 }
 

@@ -1,29 +1,35 @@
 import { expect, test } from "vitest";
-import { hours, sumsOf } from "./figures";
+import { shown } from "./figures";
 
-const since = new Date("2026-11-29T00:00:00Z");
+const one = (outcome: string, reason: string | null = null, domain: string | null = null) => ({
+  outcome,
+  reason,
+  domain,
+  total: 1,
+});
 
-test("hours without messages are zeros, domains are summed, what is outside is left out", () => {
-  const series = hours(
-    [
-      { at: "2026-11-29T00:00:00Z", outcome: "accepted", messages: 2 },
-      { at: "2026-11-29T00:00:00Z", outcome: "accepted", messages: 3 },
-      { at: "2026-11-29T23:00:00Z", outcome: "refused", messages: 7 },
-      { at: "2026-11-30T00:00:00Z", outcome: "accepted", messages: 100 },
-      { at: "2026-11-28T23:00:00Z", outcome: "accepted", messages: 100 },
-    ],
-    since,
-  );
-  expect(series).toHaveLength(24);
-  expect(series[0]?.counts).toEqual({ accepted: 5 });
-  expect(series[1]?.counts).toEqual({});
-  const sums = Object.fromEntries(sumsOf(series).map((sum) => [sum.outcome, sum.messages]));
-  expect(sums).toEqual({
-    accepted: 5,
-    delivered: 0,
-    relayed: 0,
-    deferred: 0,
-    bounced: 0,
-    refused: 7,
-  });
+test("the shown outcomes in their order, over all domains and reasons", () => {
+  const series = [
+    one("junk"),
+    one("refused"),
+    one("refused", "dmarc"),
+    one("accepted"),
+    one("accepted", null, "example.test"),
+    one("bounced"),
+    one("deferred"),
+    one("relayed"),
+    one("delivered"),
+  ];
+  expect(shown(series).map((each) => each.outcome)).toEqual([
+    "accepted",
+    "delivered",
+    "relayed",
+    "deferred",
+    "bounced",
+    "refused",
+  ]);
+});
+
+test("an outcome that the API does not have is left out", () => {
+  expect(shown([one("refused")])).toHaveLength(1);
 });

@@ -6,10 +6,10 @@ import { Bars } from "../../parts/bars";
 import { Health } from "../../parts/health";
 import { count } from "../../parts/moments";
 import { Failure, Loading, Notice } from "../../parts/notices";
-import { Page } from "../../parts/page";
+import { Page, Section } from "../../parts/page";
 import { SendTest } from "../../parts/send-test";
 import { Checklist } from "./checklist";
-import { hours, type Series, sumsOf } from "./figures";
+import { shown } from "./figures";
 
 /** Is all well, what happened in 24 hours, and what to do first on a new system. */
 export function Home() {
@@ -24,7 +24,7 @@ export function Home() {
       )}
       {can("getSystem") ? <Health leads /> : can("getStatus") && <Status />}
       <Checklist />
-      {can("listStats") && <Day />}
+      {can("getStatsSeries") && <Day />}
     </Page>
   );
 }
@@ -51,49 +51,32 @@ function Status() {
 
 function Day() {
   const since = new Date(Math.floor(Date.now() / 3600_000) * 3600_000 - 23 * 3600_000);
-  const stats = useOne<Schemas["StatsView"][]>(
+  const stats = useOne<Schemas["StatsSeriesView"]>(
     ["stats", since.toISOString()],
-    async () => {
-      const found: Schemas["StatsView"][] = [];
-      let cursor: string | null = null;
-      do {
-        const page: Schemas["Page_StatsView_"] = await answer(
-          api.GET("/v1/stats", {
-            params: { query: { since: since.toISOString(), by: "hour", limit: 500, cursor } },
-          }),
-        );
-        found.push(...page.items);
-        cursor = page.next_cursor;
-      } while (cursor !== null && found.length < 5000);
-      return found;
-    },
+    () =>
+      answer(
+        api.GET("/v1/stats/series", {
+          params: { query: { since: since.toISOString(), by: "hour" } },
+        }),
+      ),
     { every: 60 },
   );
   if (stats.isPending) return <Loading />;
   if (stats.data === undefined) return <Failure problem={stats.error} />;
-  const series = hours(stats.data, since);
   return (
-    <section aria-labelledby="day">
-      <h2 id="day">The last 24 hours</h2>
+    <Section title="The last 24 hours">
       <div className="cards">
-        {sumsOf(series).map((sum) => (
-          <Card key={sum.outcome} series={series} outcome={sum.outcome} total={sum.messages} />
+        {shown(stats.data.series).map((each) => (
+          <div className="card" key={each.outcome}>
+            <p className="card-name">{each.outcome}</p>
+            <p className="card-figure">{count(each.total)}</p>
+            <Bars
+              values={each.messages}
+              label={`${each.outcome}: ${count(each.total)} in 24 hours`}
+            />
+          </div>
         ))}
       </div>
-    </section>
-  );
-}
-
-function Card(properties: { series: Series; outcome: string; total: number }) {
-  const { series, outcome, total } = properties;
-  return (
-    <div className="card">
-      <p className="card-name">{outcome}</p>
-      <p className="card-figure">{count(total)}</p>
-      <Bars
-        values={series.map((hour) => hour.counts[outcome] ?? 0)}
-        label={`${outcome}: ${count(total)} in 24 hours`}
-      />
-    </div>
+    </Section>
   );
 }

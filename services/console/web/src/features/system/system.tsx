@@ -2,11 +2,13 @@ import type { Schemas } from "../../api/client";
 import { CopyAs } from "../../parts/copy-as";
 import { Health, useSystem } from "../../parts/health";
 import { count, duration, size } from "../../parts/moments";
-import { Facts, Page } from "../../parts/page";
+import { Facts, Page, Section } from "../../parts/page";
 import { type Kind, State } from "../../parts/state";
+import { type Column, RowTable } from "../../parts/table";
 import { Time } from "../../parts/time";
 
 type View = Schemas["SystemView"];
+type Instance = Schemas["InstanceView"];
 
 const MARKS: Readonly<Record<string, Kind>> = {
   ready: "good",
@@ -27,7 +29,14 @@ export function System() {
       {system.data && (
         <>
           <Backlog view={system.data} />
-          <Instances view={system.data} />
+          <Section title="Processes">
+            <RowTable
+              caption="Table of processes"
+              columns={PROCESSES}
+              rows={system.data.instances}
+              rowKey={(each) => `${each.part} ${each.instance}`}
+            />
+          </Section>
         </>
       )}
     </Page>
@@ -39,8 +48,7 @@ function Backlog({ view }: { view: View }) {
   const unknown = <span className="weak">not known</span>;
   const lag = (seconds: number | null) => (seconds === null ? unknown : duration(seconds));
   return (
-    <section aria-labelledby="backlog">
-      <h2 id="backlog">What waits</h2>
+    <Section title="What waits">
       <Facts
         facts={[
           [
@@ -62,51 +70,32 @@ function Backlog({ view }: { view: View }) {
           ["Schema", view.schema_version ?? unknown],
         ]}
       />
-    </section>
+    </Section>
   );
 }
 
-function Instances({ view }: { view: View }) {
+const PROCESSES: readonly Column<Instance>[] = [
+  { id: "part", title: "Part", cell: (each) => each.part },
+  { id: "instance", title: "Instance", cell: (each) => each.instance },
+  { id: "state", title: "State", cell: (each) => <Condition instance={each} /> },
+  { id: "version", title: "Version", cell: (each) => each.version },
+  { id: "since", title: "Since", cell: (each) => <Time at={each.since} /> },
+  {
+    id: "certificate",
+    title: "Certificate ends",
+    cell: (each) => (each.certificate_ends_at ? <Time at={each.certificate_ends_at} /> : ""),
+  },
+];
+
+function Condition({ instance }: { instance: Instance }) {
   return (
-    <section aria-labelledby="instances">
-      <h2 id="instances">Processes</h2>
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls takes the arrow keys */}
-      <section className="table-frame" tabIndex={0} aria-label="Table of processes">
-        <table>
-          <caption className="unseen">Processes</caption>
-          <thead>
-            <tr>
-              <th scope="col">Part</th>
-              <th scope="col">Instance</th>
-              <th scope="col">State</th>
-              <th scope="col">Version</th>
-              <th scope="col">Since</th>
-              <th scope="col">Certificate ends</th>
-            </tr>
-          </thead>
-          <tbody>
-            {view.instances.map((each) => (
-              <tr key={`${each.part} ${each.instance}`} data-row>
-                <td>{each.part}</td>
-                <td>{each.instance}</td>
-                <td>
-                  <State kind={MARKS[each.state] ?? "warn"}>{each.state}</State>
-                  {Object.entries(each.reasons).map(([part, reason]) => (
-                    <p key={part}>
-                      {part}: {String(reason)}
-                    </p>
-                  ))}
-                </td>
-                <td>{each.version}</td>
-                <td>
-                  <Time at={each.since} />
-                </td>
-                <td>{each.certificate_ends_at ? <Time at={each.certificate_ends_at} /> : ""}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </section>
-    </section>
+    <>
+      <State kind={MARKS[instance.state] ?? "warn"}>{instance.state}</State>
+      {Object.entries(instance.reasons).map(([part, reason]) => (
+        <p key={part}>
+          {part}: {String(reason)}
+        </p>
+      ))}
+    </>
   );
 }

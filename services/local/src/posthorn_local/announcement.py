@@ -51,7 +51,7 @@ def announcement(ports: Ports, home: Path, sign_in: str) -> str:
 Posthorn is ready: SMTP {HOST}:{ports.smtp}, SUBMISSION {HOST}:{ports.submission}, SUBMISSIONS {HOST}:{ports.submissions}, \
 IMAP {HOST}:{ports.imap}, IMAPS {HOST}:{ports.imaps}, POP3 {HOST}:{ports.pop3}, POP3S {HOST}:{ports.pop3s}, API http://{HOST}:{ports.api}
 
-Console: http://{HOST}:{ports.api}/  by this link you are signed in, once and within 10 minutes:
+Console: http://{HOST}:{ports.api}/ (this link signs you in once, within 10 minutes)
 http://{HOST}:{ports.api}{sign_in}
 
 Send a message to {reader}:

@@ -9,7 +9,7 @@ import { Failure, Loading, Notice } from "../../parts/notices";
 import { Page, Section } from "../../parts/page";
 import { SendTest } from "../../parts/send-test";
 import { Checklist } from "./checklist";
-import { shown } from "./figures";
+import { nameOf, shown } from "./figures";
 
 /** Is all well, what happened in 24 hours, and what to do first on a new system. */
 export function Home() {
@@ -68,11 +68,11 @@ function Day() {
       <div className="cards">
         {shown(stats.data.series).map((each) => (
           <div className="card" key={each.outcome}>
-            <p className="card-name">{each.outcome}</p>
+            <p className="card-name">{nameOf(each.outcome)}</p>
             <p className="card-figure">{count(each.total)}</p>
             <Bars
               values={each.messages}
-              label={`${each.outcome}: ${count(each.total)} in 24 hours`}
+              label={`${nameOf(each.outcome)}: ${count(each.total)} in 24 hours`}
             />
           </div>
         ))}

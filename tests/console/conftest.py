@@ -17,7 +17,7 @@ PATIENCE_MILLISECONDS = 60_000
 """How long a busy machine may take to show something."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def posthorn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """The local mode, on which mail was sent, refused and deferred."""
     running = System(tmp_path_factory.mktemp("console") / "home")
@@ -26,15 +26,16 @@ def posthorn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     running.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stocked(posthorn: System) -> dict[str, str]:
     """The ids of objects that the screens show."""
     return stock(posthorn)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Chromium."""
+    """Chromium. Playwright runs an event loop in this thread until it is stopped, with which no
+    test beside these could run one of its own: so this ends with the package."""
     path = shutil.which("chromium")
     assert path, "chromium is not installed: it comes with Debian's package chromium"
     # it refuses to run as root with its sandbox

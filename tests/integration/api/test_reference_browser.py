@@ -36,6 +36,7 @@ async def rendered(url: str, profile: Path) -> tuple[str, list[str]]:
         "--enable-logging=stderr",
         "--virtual-time-budget=60000",
         "--dump-dom",
+        "--window-size=1440,30000",  # the viewer renders only what a window shows of a long list
     ]
     if os.geteuid() == 0:
         options.append("--no-sandbox")  # Chromium refuses to run as root with it

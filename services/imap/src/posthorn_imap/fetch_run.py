@@ -49,9 +49,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 ROWS = 1000
-"""Most messages of a page with more than flags."""
+"""Most messages of a page with metadata alone, but more than flags."""
 CONTENTS = 500
-"""Most messages whose content is located at once."""
+"""Most messages of a page whose content is located."""
 CHUNK_BYTES = 2 * 1024 * 1024
 """Bytes of bodies that are read before they are sent."""
 MOST_ITEM_BYTES = 32 * 1024 * 1024
@@ -104,24 +104,26 @@ class FetchRun:
         if self._plan.body_alone and not self._changed_since and ranges.count(places) == 1:
             await self._send_one(places)
             return
-        if self._plan.content and not self._plan.rows and not self._changed_since:
-            pages = (self._unlooked(page) for page in ranges.pages(places, CONTENTS))
-            async with aclosing(one_ahead(pages, self._located)) as located:
-                async for there in located:
-                    await self._send_located(there)
-                    if self.failed >= MOST_FAILURES:
-                        return
+        if not self._plan.content:
+            async with aclosing(one_ahead(ranges.pages(places, ROWS), self._rows)) as metadata:
+                async for found in metadata:
+                    await self._send_lines(self._metadata(found))
             return
-        for page in ranges.pages(places, ROWS):
-            found = await self._rows(page)
-            if not self._plan.content:
-                await self._send_lines(self._metadata(found))
-                continue
-            messages = [Message(number, row) for number, row in found]
-            for at in range(0, len(messages), CONTENTS):
-                await self._send_located(await self._located(messages[at : at + CONTENTS]))
+        async with aclosing(one_ahead(ranges.pages(places, CONTENTS), self._page)) as pages:
+            async for there in pages:
+                await self._send_located(there)
                 if self.failed >= MOST_FAILURES:
                     return
+
+    async def _page(self, page: Places) -> list[Message]:
+        """Return the messages of a page that are there, located."""
+        if self._plan.rows or self._changed_since:
+            messages = [Message(number, row) for number, row in await self._rows(page)]
+        else:
+            messages = self._unlooked(page)
+        there = await self._loader.locate(messages)
+        self.gone += len(messages) - len(there)
+        return there
 
     async def _rows(self, page: Places) -> list[tuple[int, EntryRow]]:
         selected = self._selected
@@ -246,11 +248,6 @@ class FetchRun:
             there = await self._loader.locate([message])
         ahead.keep({each.row.uid: each.content for each in there if each is not message}, modseq)
         return message in there
-
-    async def _located(self, messages: list[Message]) -> list[Message]:
-        there = await self._loader.locate(messages)
-        self.gone += len(messages) - len(there)
-        return there
 
     async def _send_located(self, there: list[Message]) -> None:
         async for chunk in self._chunks(there):

@@ -151,7 +151,7 @@ async def start(process: Process) -> None:
     process.health.add_check("installation", guard.probe)
     process.health.add_check("clock", guard.probe_clock)
     await process.task(upkeep.run(), "upkeep")
-    await process.task(LagWatch(PostgresLags(database)).run(), "lags")
+    await process.task(LagWatch(PostgresLags(database), late.streams).run(), "lags")
     replication = ReplicationWatch(
         database.ungated(), demanded=settings.database_replication == "synchronous"
     )

@@ -88,6 +88,15 @@ SAMPLES = {
             "0+900x400",
         ),
     ],
+    "messages of the canary by port 25 come no more": [
+        ("posthorn_canary_arrived_at_seconds", 'pod="k",path="mx"', "0+60x30 1800x370"),
+        ("posthorn_canary_arrived_at_seconds", 'pod="k",path="submission"', "0+60x400"),
+    ],
+    "a message of the canary is lost": [
+        ("posthorn_canary_arrived_at_seconds", 'pod="k",path="mx"', "0+60x400"),
+        ("posthorn_canary_messages_total", 'pod="k",path="mx",outcome="arrived"', "0+1x400"),
+        ("posthorn_canary_messages_total", 'pod="k",path="mx",outcome="lost"', "0x385 1x15"),
+    ],
     "stores are slow for a moment": [
         ("posthorn_postgres_pool_waiting", 'pod="d"', "0x290 9x3 0x107"),
         ("posthorn_s3_operation_seconds_bucket", 'pod="d",operation="list",le="2.5"', "0+1x400"),
@@ -177,6 +186,8 @@ FIRING: dict[str, tuple[int, set[tuple[str, str]]]] = {
         390,
         {("PosthornBudgetBurnsFast", "providers"), ("PosthornBudgetBurns", "providers")},
     ),
+    "messages of the canary by port 25 come no more": (60, {("PosthornCanaryLate", "mx")}),
+    "a message of the canary is lost": (395, {("PosthornCanaryLate", "mx")}),
     "stores are slow for a moment": (300, set()),
     "mail comes no more": (11_100, {("PosthornNoMail", "")}),
     "mail comes as on other days": (11_100, set()),
@@ -200,7 +211,7 @@ NAMES = "|".join(
             "QueuedOld",
             "HeldLong",
         ),
-        *("Stores", "NoMail", "EventsBehind", "Quarantine"),
+        *("Stores", "Canary", "NoMail", "EventsBehind", "Quarantine"),
     )
 )
 
@@ -256,7 +267,7 @@ def _hold(
 
 
 def _case(name: str, minute: int, firing: set[tuple[str, str]]) -> dict[str, Any]:
-    fired = f'count by (alertname, objective, pod, part) (ALERTS{{alertstate="firing",alertname=~"{NAMES}"}})'
+    fired = f'count by (alertname, objective, pod, part, path) (ALERTS{{alertstate="firing",alertname=~"{NAMES}"}})'
     return {
         "name": name,
         "interval": "1m",
@@ -277,5 +288,13 @@ def _case(name: str, minute: int, firing: set[tuple[str, str]]) -> dict[str, Any
 
 
 def _labels(alert: str, about: str) -> str:
-    key = "objective" if "Budget" in alert else "part" if "Stores" in alert else "pod"
+    key = (
+        "objective"
+        if "Budget" in alert
+        else "part"
+        if "Stores" in alert
+        else "path"
+        if "Canary" in alert
+        else "pod"
+    )
     return f'{{alertname="{alert}"' + (f',{key}="{about}"' if about else "") + "}"

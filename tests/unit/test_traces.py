@@ -8,12 +8,14 @@ from uuid import UUID
 
 import pytest
 from opentelemetry.trace import SpanKind
+from prometheus_client import REGISTRY
 
 from posthorn.runtime import traces
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.otlp import QUEUED, LowBitsSampler, OtlpTracer
 from posthorn.runtime.traces import TraceSettings, tracing
 from posthorn_api.http.telemetry import http_telemetry
+from tests.support.polling import until
 from tests.support.trace_receiver import TraceReceiver, receiving
 
 
@@ -86,12 +88,20 @@ async def test_a_batch_is_recorded_whatever_the_ratio() -> None:
 
 
 async def test_a_receiver_that_is_away_holds_nothing_up_and_the_queue_is_bounded() -> None:
+    dropped, sent = spans_counted("dropped"), spans_counted("sent")
     tracer = OtlpTracer("relay", "http://127.0.0.1:9", 1.0)
     for _ in range(2 * QUEUED):
         tracer.span(traces.ATTEMPT, new_id(), time.time_ns())
     (processor,) = tracer.provider._active_span_processor._span_processors
     assert len(processor._batch_processor._queue) <= QUEUED  # type: ignore[attr-defined]
-    await tracer.close()  # within its own bound: the test has a limit
+    await tracer.close()
+    await until(lambda: spans_counted("dropped") > dropped)
+    assert spans_counted("sent") == sent
+
+
+def spans_counted(outcome: str) -> float:
+    labels = {"outcome": outcome}
+    return REGISTRY.get_sample_value("posthorn_traces_spans_total", labels) or 0.0
 
 
 async def test_nothing_is_traced_without_an_endpoint() -> None:

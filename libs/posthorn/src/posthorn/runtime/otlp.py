@@ -12,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
 import socket
@@ -25,8 +26,8 @@ import structlog
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import (
@@ -40,10 +41,17 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 from opentelemetry.util.types import Attributes
+from prometheus_client import Counter
 
 from posthorn.runtime.traces import BATCH, FAULT, RECEIVE, Value, root_span_of
 
 log = structlog.get_logger()
+
+_spans = Counter(
+    "posthorn_traces_spans_total",
+    "Spans of traces: sent, or dropped since the receiver did not take them",
+    ["outcome"],
+)
 
 RANDOM_BITS: Final = 56
 QUEUED: Final = 2048
@@ -86,6 +94,17 @@ class LowBitsSampler(Sampler):
         return f"LowBitsSampler{{{self.bound / (1 << RANDOM_BITS)}}}"
 
 
+class _Exporter(OTLPSpanExporter):
+    """Counts what becomes of the spans; the library's own log lines, one for each try, are left
+    out."""
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        result = super().export(spans)
+        outcome = "sent" if result is SpanExportResult.SUCCESS else "dropped"
+        _spans.labels(outcome).inc(len(spans))
+        return result
+
+
 class _Ids(RandomIdGenerator):
     """Random ids, but for the next span where one is set."""
 
@@ -104,6 +123,7 @@ class OtlpTracer:
     """See the port ``traces.Tracer``. To be used by one thread."""
 
     def __init__(self, service: str, endpoint: str, ratio: float) -> None:
+        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         self._ids = _Ids()
         self._sampler = LowBitsSampler(ratio)
         self.provider = TracerProvider(
@@ -120,9 +140,7 @@ class OtlpTracer:
         )
         self.provider.add_span_processor(
             BatchSpanProcessor(
-                OTLPSpanExporter(
-                    endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=_ANSWER_SECONDS
-                ),
+                _Exporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=_ANSWER_SECONDS),
                 max_queue_size=QUEUED,
                 max_export_batch_size=_AT_ONCE,
                 schedule_delay_millis=_PAUSE_MILLISECONDS,

@@ -37,17 +37,15 @@ function TestForm({ domain, close }: { domain: string | undefined; close: () => 
   const first = accounts.data?.items[0]?.address ?? "";
   const send = useAction(
     ({ values, key }: { values: FormData; key: string }) =>
-      answer(
-        api.POST("/v1/send", {
-          body: {
-            from: String(values.get("from")).trim(),
-            to: [String(values.get("to")).trim()],
-            subject: "Test message",
-            text: "This is a test message. It needs no answer.\n",
-          },
-          headers: once(key),
-        }),
-      ),
+      api.POST("/v1/send", {
+        body: {
+          from: String(values.get("from")).trim(),
+          to: [String(values.get("to")).trim()],
+          subject: "Test message",
+          text: "This is a test message. It needs no answer.\n",
+        },
+        headers: once(key),
+      }),
     {
       changes: ["messages", "queue"],
       said: () => "Accepted: this is its timeline",
@@ -58,10 +56,9 @@ function TestForm({ domain, close }: { domain: string | undefined; close: () => 
     <Dialog title="Send a test message" close={close}>
       <Form
         key={first}
-        send={(values, key) => send.mutate({ values, key })}
-        problem={send.error}
-        isRunning={send.isPending}
-        action="Send and watch"
+        action={send}
+        read={(values, key) => ({ values, key })}
+        label="Send and watch"
         cancel={close}
       >
         <Field

@@ -1,5 +1,6 @@
 import type { ReactNode } from "react";
 import type { List } from "../api/queries";
+import { CopyAs } from "./copy-as";
 import { count } from "./moments";
 import { Failure, Loading } from "./notices";
 
@@ -30,16 +31,27 @@ export function DataTable<Row>(properties: {
   if (query.isPending) return <Loading />;
   if (query.isError && items.length === 0)
     return <Failure problem={query.error} again={() => void query.refetch()} />;
-  if (items.length === 0) return empty;
+  if (items.length === 0)
+    return (
+      <>
+        {empty}
+        <p className="table-head">
+          <CopyAs calls={() => [list.call]} />
+        </p>
+      </>
+    );
   return (
     <>
-      {query.isError && <Failure problem={query.error} again={() => void query.refetch()} />}
-      <RowTable caption={caption} columns={columns} rows={items} rowKey={rowKey} ticks={ticks} />
-      <p className="table-foot">
+      <p className="table-head">
         <span className="weak">
           {count(items.length)} shown{total === null ? "" : ` of about ${count(total)}`}
         </span>
-        {query.hasNextPage && (
+        <CopyAs calls={() => [list.call]} />
+      </p>
+      {query.isError && <Failure problem={query.error} again={() => void query.refetch()} />}
+      <RowTable caption={caption} columns={columns} rows={items} rowKey={rowKey} ticks={ticks} />
+      {query.hasNextPage && (
+        <p className="table-foot">
           <button
             type="button"
             disabled={query.isFetchingNextPage}
@@ -47,8 +59,8 @@ export function DataTable<Row>(properties: {
           >
             {query.isFetchingNextPage ? "Loading…" : "Load more"}
           </button>
-        )}
-      </p>
+        </p>
+      )}
     </>
   );
 }

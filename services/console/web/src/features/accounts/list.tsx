@@ -1,9 +1,9 @@
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
-import { answer, api, once } from "../../api/client";
+import { api, once } from "../../api/client";
 import { useCan } from "../../api/me";
 import { useAction, useList } from "../../api/queries";
-import { ListActions } from "../../parts/actions";
+import { NewButton } from "../../parts/actions";
 import { Dialog } from "../../parts/dialog";
 import { bytesIn } from "../../parts/edits";
 import { FilterBar } from "../../parts/filter-bar";
@@ -12,7 +12,7 @@ import { size } from "../../parts/moments";
 import { Empty } from "../../parts/notices";
 import { Page } from "../../parts/page";
 import { newPassword } from "../../parts/passwords";
-import { optionsOf, queryOf, textsIn } from "../../parts/search";
+import { textsIn } from "../../parts/search";
 import { Secret } from "../../parts/secret";
 import { State } from "../../parts/state";
 import { type Column, DataTable } from "../../parts/table";
@@ -52,11 +52,9 @@ export function AccountList() {
   const { create, ...filters } = route.useSearch();
   const navigate = useNavigate();
   const list = useList<Account>(["accounts", filters], (cursor) =>
-    answer(
-      api.GET("/v1/accounts", {
-        params: { query: { ...filters, limit: 100, cursor: cursor ?? null } },
-      }),
-    ),
+    api.GET("/v1/accounts", {
+      params: { query: { ...filters, limit: 100, cursor } },
+    }),
   );
   const show = (isShown: boolean) =>
     void navigate({
@@ -66,14 +64,7 @@ export function AccountList() {
   return (
     <Page
       title="Accounts"
-      actions={
-        <ListActions
-          command={`posthorn account list${optionsOf(filters)}`}
-          path={`/v1/accounts${queryOf(filters)}`}
-          create={can("createAccount") && "New account"}
-          open={() => show(true)}
-        />
-      }
+      actions={can("createAccount") && <NewButton label="New account" open={() => show(true)} />}
     >
       <FilterBar
         filters={[{ name: "domain", label: "Domain" }]}
@@ -104,27 +95,24 @@ export function AccountList() {
 function NewAccount({ domain, close }: { domain: string | undefined; close: () => void }) {
   const navigate = useNavigate();
   const [password] = useState(newPassword);
+  const passwordIn = (values: FormData) => String(values.get("password") ?? "") || password;
   const [made, setMade] = useState<{ account: Account; password: string } | null>(null);
   const create = useAction(
-    async ({ values, key }: { values: FormData; key: string }) => {
-      const chosen = String(values.get("password") ?? "") || password;
+    ({ values, key }: { values: FormData; key: string }) => {
       const quota = String(values.get("quota_bytes") ?? "").trim();
-      const account = await answer(
-        api.POST("/v1/accounts", {
-          body: {
-            address: String(values.get("address")).trim(),
-            password: chosen,
-            quota_bytes: quota === "" ? null : bytesIn(quota),
-          },
-          headers: once(key),
-        }),
-      );
-      return { account, password: chosen };
+      return api.POST("/v1/accounts", {
+        body: {
+          address: String(values.get("address")).trim(),
+          password: passwordIn(values),
+          quota_bytes: quota === "" ? null : bytesIn(quota),
+        },
+        headers: once(key),
+      });
     },
     {
       changes: ["accounts"],
-      said: ({ account }) => `Created ${account.address}`,
-      done: setMade,
+      said: (account) => `Created ${account.address}`,
+      done: (account, { values }) => setMade({ account, password: passwordIn(values) }),
     },
   );
   if (made !== null)
@@ -141,10 +129,9 @@ function NewAccount({ domain, close }: { domain: string | undefined; close: () =
   return (
     <Dialog title="New account" close={close}>
       <Form
-        send={(values, key) => create.mutate({ values, key })}
-        problem={create.error}
-        isRunning={create.isPending}
-        action="Create account"
+        action={create}
+        read={(values, key) => ({ values, key })}
+        label="Create account"
         cancel={close}
       >
         <Field

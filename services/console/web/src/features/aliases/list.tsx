@@ -1,8 +1,8 @@
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
-import { answer, api, once, type Schemas } from "../../api/client";
+import { api, once, type Schemas } from "../../api/client";
 import { useCan } from "../../api/me";
 import { useAction, useList } from "../../api/queries";
-import { ListActions } from "../../parts/actions";
+import { NewButton } from "../../parts/actions";
 import { Dialog } from "../../parts/dialog";
 import { Inputs } from "../../parts/edit";
 import { valuesOf } from "../../parts/edits";
@@ -10,7 +10,7 @@ import { FilterBar } from "../../parts/filter-bar";
 import { Form } from "../../parts/form";
 import { Empty } from "../../parts/notices";
 import { Page } from "../../parts/page";
-import { optionsOf, queryOf, textsIn } from "../../parts/search";
+import { textsIn } from "../../parts/search";
 import { type Column, DataTable } from "../../parts/table";
 import { Time } from "../../parts/time";
 import { ADDRESS, TARGETS, Targets } from "./targets";
@@ -38,25 +38,16 @@ export function AliasList() {
   const { create, ...filters } = route.useSearch();
   const navigate = useNavigate();
   const list = useList<Alias>(["aliases", filters], (cursor) =>
-    answer(
-      api.GET("/v1/aliases", {
-        params: { query: { ...filters, limit: 100, cursor: cursor ?? null } },
-      }),
-    ),
+    api.GET("/v1/aliases", {
+      params: { query: { ...filters, limit: 100, cursor } },
+    }),
   );
   const show = (isShown: boolean) =>
     void navigate({ to: "/aliases", search: { ...filters, ...(isShown ? { create: true } : {}) } });
   return (
     <Page
       title="Aliases"
-      actions={
-        <ListActions
-          command={`posthorn alias list${optionsOf(filters)}`}
-          path={`/v1/aliases${queryOf(filters)}`}
-          create={can("createAlias") && "New alias"}
-          open={() => show(true)}
-        />
-      }
+      actions={can("createAlias") && <NewButton label="New alias" open={() => show(true)} />}
     >
       <FilterBar
         filters={[{ name: "domain", label: "Domain" }]}
@@ -86,12 +77,10 @@ function NewAlias({ close }: { close: () => void }) {
   const fields = [ADDRESS, TARGETS];
   const create = useAction(
     ({ values, key }: { values: FormData; key: string }) =>
-      answer(
-        api.POST("/v1/aliases", {
-          body: valuesOf(fields, values) as Schemas["AliasCreation"],
-          headers: once(key),
-        }),
-      ),
+      api.POST("/v1/aliases", {
+        body: valuesOf(fields, values) as Schemas["AliasCreation"],
+        headers: once(key),
+      }),
     {
       changes: ["aliases"],
       said: (alias) => `Created ${alias.address}`,
@@ -101,10 +90,9 @@ function NewAlias({ close }: { close: () => void }) {
   return (
     <Dialog title="New alias" close={close}>
       <Form
-        send={(values, key) => create.mutate({ values, key })}
-        problem={create.error}
-        isRunning={create.isPending}
-        action="Create alias"
+        action={create}
+        read={(values, key) => ({ values, key })}
+        label="Create alias"
         cancel={close}
       >
         <Inputs fields={fields} values={{}} problem={create.error} />

@@ -1,11 +1,10 @@
 import { getRouteApi, useNavigate } from "@tanstack/react-router";
-import { answer, api, type Schemas } from "../../api/client";
+import { api, type Schemas } from "../../api/client";
 import { useList } from "../../api/queries";
-import { ListActions } from "../../parts/actions";
 import { FilterBar } from "../../parts/filter-bar";
 import { Empty } from "../../parts/notices";
 import { Page } from "../../parts/page";
-import { optionsOf, queryOf, textsIn } from "../../parts/search";
+import { textsIn } from "../../parts/search";
 import { type Column, DataTable } from "../../parts/table";
 import { Time } from "../../parts/time";
 
@@ -46,22 +45,12 @@ export function Audit() {
   const filters = route.useSearch();
   const navigate = useNavigate();
   const list = useList<Line>(["audit", filters], (cursor) =>
-    answer(
-      api.GET("/v1/audit", {
-        params: { query: { ...filters, limit: 100, cursor: cursor ?? null } },
-      }),
-    ),
+    api.GET("/v1/audit", {
+      params: { query: { ...filters, limit: 100, cursor } },
+    }),
   );
   return (
-    <Page
-      title="Audit"
-      actions={
-        <ListActions
-          command={`posthorn audit list${optionsOf(filters)}`}
-          path={`/v1/audit${queryOf(filters)}`}
-        />
-      }
-    >
+    <Page title="Audit">
       <FilterBar
         filters={[
           { name: "actor", label: "Name or id of a key" },

@@ -2,6 +2,7 @@ import { answer, api, type Schemas } from "../../api/client";
 import { useCan } from "../../api/me";
 import { useAction, useOne } from "../../api/queries";
 import { Copy } from "../../parts/copy";
+import { CopyAs } from "../../parts/copy-as";
 import { Failure, Loading, Notice } from "../../parts/notices";
 import { type Kind, State } from "../../parts/state";
 import { Time } from "../../parts/time";
@@ -17,7 +18,7 @@ export function DnsRecords({ name }: { name: string }) {
   const dns = useOne(["domains", name, "dns"], () =>
     answer(api.GET("/v1/domains/{name}/dns", params)),
   );
-  const check = useAction(() => answer(api.GET("/v1/domains/{name}/dns/check", params)), {
+  const check = useAction((_: null) => api.GET("/v1/domains/{name}/dns/check", params), {
     changes: [],
     said: (found) => (found.right ? "All records are right" : "Some records are not right"),
   });
@@ -35,11 +36,17 @@ export function DnsRecords({ name }: { name: string }) {
               type="button"
               className="primary"
               disabled={check.isPending}
-              onClick={() => check.mutate()}
+              onClick={() => check.mutate(null)}
             >
               {check.isPending ? "Checking…" : "Check now"}
             </button>
           )}
+          <CopyAs
+            calls={() => [
+              api.GET("/v1/domains/{name}/dns", params),
+              ...(can("checkDns") ? check.describe(null) : []),
+            ]}
+          />
         </div>
       </header>
       <Failure problem={check.error} />
@@ -84,15 +91,20 @@ function Record({ record, checked }: { record: Published; checked: Checked | und
         <span className="weak">{record.need}</span>{" "}
         {checked && <State kind={KINDS[checked.verdict] ?? "warn"}>{checked.verdict}</State>}
       </p>
-      <p className="record-name">
-        <code>{record.name}</code>{" "}
-        <Copy text={record.name} what={`name of the ${record.purpose} record`} />
-      </p>
-      {(checked?.suggestion.length ? checked.suggestion : record.values).map((value) => (
-        <p className="record-value" key={value}>
-          <code>{value}</code> <Copy text={value} what={`value of the ${record.purpose} record`} />
-        </p>
-      ))}
+      <dl className="pair">
+        <dt>Name</dt>
+        <dd>
+          <code>{record.name}</code>{" "}
+          <Copy text={record.name} what={`name of the ${record.purpose} record`} />
+        </dd>
+        <dt>Value</dt>
+        {(checked?.suggestion.length ? checked.suggestion : record.values).map((value) => (
+          <dd key={value}>
+            <code>{value}</code>{" "}
+            <Copy text={value} what={`value of the ${record.purpose} record`} />
+          </dd>
+        ))}
+      </dl>
       {checked && checked.verdict !== "right" && (
         <div className="found">
           <p>{checked.detail}</p>

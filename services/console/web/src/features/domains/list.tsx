@@ -1,8 +1,8 @@
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
-import { answer, api, once, type Schemas } from "../../api/client";
+import { api, once, type Schemas } from "../../api/client";
 import { useCan } from "../../api/me";
 import { useAction, useList } from "../../api/queries";
-import { CopyAs } from "../../parts/copy-as";
+import { NewButton } from "../../parts/actions";
 import { Dialog } from "../../parts/dialog";
 import { Field, Form } from "../../parts/form";
 import { Empty } from "../../parts/notices";
@@ -59,23 +59,14 @@ export function DomainList() {
   const { create } = route.useSearch();
   const navigate = useNavigate();
   const list = useList<Domain>(["domains"], (cursor) =>
-    answer(api.GET("/v1/domains", { params: { query: { limit: 100, cursor: cursor ?? null } } })),
+    api.GET("/v1/domains", { params: { query: { limit: 100, cursor } } }),
   );
   const show = (isShown: boolean) =>
     void navigate({ to: "/domains", search: isShown ? { create: true } : {} });
   return (
     <Page
       title="Domains"
-      actions={
-        <>
-          <CopyAs command="posthorn domain list" request={{ method: "GET", path: "/v1/domains" }} />
-          {can("createDomain") && (
-            <button type="button" className="primary" onClick={() => show(true)}>
-              New domain
-            </button>
-          )}
-        </>
-      }
+      actions={can("createDomain") && <NewButton label="New domain" open={() => show(true)} />}
     >
       <DataTable
         caption="Domains"
@@ -97,7 +88,7 @@ function NewDomain({ close }: { close: () => void }) {
   const navigate = useNavigate();
   const create = useAction(
     ({ name, key }: { name: string; key: string }) =>
-      answer(api.POST("/v1/domains", { body: { name }, headers: once(key) })),
+      api.POST("/v1/domains", { body: { name }, headers: once(key) }),
     {
       changes: ["domains"],
       said: (domain) => `Created ${domain.display_name}: publish its DNS records`,
@@ -107,10 +98,9 @@ function NewDomain({ close }: { close: () => void }) {
   return (
     <Dialog title="New domain" close={close}>
       <Form
-        send={(values, key) => create.mutate({ name: String(values.get("name")).trim(), key })}
-        problem={create.error}
-        isRunning={create.isPending}
-        action="Create domain"
+        action={create}
+        read={(values, key) => ({ name: String(values.get("name")).trim(), key })}
+        label="Create domain"
         cancel={close}
       >
         <Field

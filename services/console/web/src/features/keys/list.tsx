@@ -1,9 +1,9 @@
 import { getRouteApi, useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
-import { answer, api, once, type Schemas } from "../../api/client";
+import { api, once, type Schemas } from "../../api/client";
 import { useCan, useMe } from "../../api/me";
 import { useAction, useList } from "../../api/queries";
-import { ListActions, Removal } from "../../parts/actions";
+import { NewButton, Removal } from "../../parts/actions";
 import { Dialog } from "../../parts/dialog";
 import { Inputs } from "../../parts/edit";
 import { type EditedField, valuesOf } from "../../parts/edits";
@@ -57,7 +57,7 @@ export function KeyList() {
   const { create } = route.useSearch();
   const navigate = useNavigate();
   const list = useList<Key>(["keys"], (cursor) =>
-    answer(api.GET("/v1/api-keys", { params: { query: { limit: 100, cursor: cursor ?? null } } })),
+    api.GET("/v1/api-keys", { params: { query: { limit: 100, cursor } } }),
   );
   const show = (isShown: boolean) =>
     void navigate({ to: "/keys", search: isShown ? { create: true } : {} });
@@ -70,14 +70,7 @@ export function KeyList() {
   return (
     <Page
       title="API keys"
-      actions={
-        <ListActions
-          command="posthorn key list"
-          path="/v1/api-keys"
-          create={can("createApiKey") && "New key"}
-          open={() => show(true)}
-        />
-      }
+      actions={can("createApiKey") && <NewButton label="New key" open={() => show(true)} />}
     >
       <DataTable
         caption="API keys"
@@ -101,7 +94,7 @@ function Delete({ row }: { row: Key }) {
       title="Delete key"
       name={`Delete ${row.name}`}
       text={`What uses ${row.name} is refused at once, and sessions that it opened end.`}
-      run={() => answer(api.DELETE("/v1/api-keys/{id}", { params: { path: { id: row.id } } }))}
+      call={() => api.DELETE("/v1/api-keys/{id}", { params: { path: { id: row.id } } })}
       changes={["keys"]}
       said={`Deleted ${row.name}`}
     />
@@ -114,18 +107,16 @@ function NewKey({ close }: { close: () => void }) {
   const create = useAction(
     ({ values, key }: { values: FormData; key: string }) => {
       const tenant = String(values.get("tenant") ?? "").trim();
-      return answer(
-        api.POST("/v1/api-keys", {
-          body: {
-            name: String(values.get("name")).trim(),
-            role: String(values.get("role")) as Key["role"],
-            tenant: tenant === "" ? null : tenant,
-            ...valuesOf(BOUNDS, values),
-            message_content: values.get("message_content") !== null,
-          },
-          headers: once(key),
-        }),
-      );
+      return api.POST("/v1/api-keys", {
+        body: {
+          name: String(values.get("name")).trim(),
+          role: String(values.get("role")) as Key["role"],
+          tenant: tenant === "" ? null : tenant,
+          ...valuesOf(BOUNDS, values),
+          message_content: values.get("message_content") !== null,
+        },
+        headers: once(key),
+      });
     },
     {
       changes: ["keys"],
@@ -142,10 +133,9 @@ function NewKey({ close }: { close: () => void }) {
   return (
     <Dialog title="New API key" close={close}>
       <Form
-        send={(values, key) => create.mutate({ values, key })}
-        problem={create.error}
-        isRunning={create.isPending}
-        action="Create key"
+        action={create}
+        read={(values, key) => ({ values, key })}
+        label="Create key"
         cancel={close}
       >
         <Field

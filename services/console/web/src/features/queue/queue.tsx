@@ -1,13 +1,13 @@
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
 import { type FormEvent, useState } from "react";
-import { answer, api, type Schemas } from "../../api/client";
+import type { Call } from "../../api/call";
+import { api, type OperationId, type Schemas } from "../../api/client";
 import { useCan } from "../../api/me";
-import { useAction, useList } from "../../api/queries";
-import { Confirm } from "../../parts/confirm";
-import { CopyAs } from "../../parts/copy-as";
+import { useList } from "../../api/queries";
+import { ActionsButton, Removal } from "../../parts/actions";
 import { count } from "../../parts/moments";
-import { Empty, Failure } from "../../parts/notices";
-import { Page } from "../../parts/page";
+import { Empty } from "../../parts/notices";
+import { Page, Section } from "../../parts/page";
 import { type Kind, State } from "../../parts/state";
 import { type Column, DataTable } from "../../parts/table";
 import { Time } from "../../parts/time";
@@ -17,7 +17,6 @@ import { told } from "./told";
 type Item = Schemas["QueueItemView"];
 type Group = Schemas["QueueGroupView"];
 type Matched = Schemas["MatchedView"];
-type Action = "retry" | "hold" | "release" | "cancel";
 
 const route = getRouteApi("/queue");
 const MARKS: Readonly<Record<string, Kind>> = {
@@ -31,12 +30,32 @@ const MARKS: Readonly<Record<string, Kind>> = {
 };
 /** Recipients in one request. */
 const MOST = 1000;
-const DONE: Readonly<Record<Action, string>> = {
-  retry: "Retrying",
-  hold: "Held",
-  release: "Released",
-  cancel: "Cancelled",
-};
+interface QueueAction {
+  label: string;
+  needs: OperationId;
+  said: string;
+  send: (body: Schemas["QueueSelection"]) => Call<Matched>;
+}
+const ACTIONS: readonly QueueAction[] = [
+  {
+    label: "Retry",
+    needs: "retryAllQueued",
+    said: "Retrying",
+    send: (body) => api.POST("/v1/queue/retry", { body }),
+  },
+  {
+    label: "Hold",
+    needs: "holdAllQueued",
+    said: "Held",
+    send: (body) => api.POST("/v1/queue/hold", { body }),
+  },
+  {
+    label: "Release",
+    needs: "releaseAllQueued",
+    said: "Released",
+    send: (body) => api.POST("/v1/queue/release", { body }),
+  },
+];
 
 const COLUMNS: readonly Column<Item>[] = [
   {
@@ -105,39 +124,30 @@ export function Queue() {
   const list = useList<Item>(
     ["queue", filters],
     (cursor) =>
-      answer(
-        api.GET("/v1/queue", {
-          params: { query: { ...filters, limit: 100, cursor: cursor ?? null } },
-        }),
-      ),
+      api.GET("/v1/queue", {
+        params: { query: { ...filters, limit: 100, cursor } },
+      }),
     { every: 15 },
   );
-  const words = Object.entries(filters).map(([name, value]) => `--${name} ${value}`);
   return (
-    <Page
-      title="Queue"
-      actions={
-        <CopyAs
-          command={["posthorn queue list", ...words].join(" ")}
-          request={{ method: "GET", path: `/v1/queue?${new URLSearchParams({ ...filters })}` }}
-        />
-      }
-    >
-      <Summary filters={filters} />
+    <Page title="Queue">
       <FilterBar filters={filters} />
-      <Actions ticked={ticked} done={() => setTicked(new Set())} />
-      <DataTable
-        caption="Recipients in the queue"
-        columns={COLUMNS}
-        list={list}
-        rowKey={(item) => String(item.id)}
-        ticks={{ ticked, change: setTicked }}
-        empty={
-          <Empty title="Nothing waits" command="posthorn queue list">
-            <p>Messages to other servers are here until they are delivered or given up.</p>
-          </Empty>
-        }
-      />
+      <Summary filters={filters} />
+      <Section title="By recipient">
+        <Actions ticked={ticked} done={() => setTicked(new Set())} />
+        <DataTable
+          caption="Recipients in the queue"
+          columns={COLUMNS}
+          list={list}
+          rowKey={(item) => String(item.id)}
+          ticks={{ ticked, change: setTicked }}
+          empty={
+            <Empty title="Nothing waits" command="posthorn queue list">
+              <p>Messages to other servers are here until they are delivered or given up.</p>
+            </Empty>
+          }
+        />
+      </Section>
     </Page>
   );
 }
@@ -147,21 +157,22 @@ function Summary({ filters }: { filters: QueueFilters }) {
   const list = useList<Group>(
     ["queue", "summary", filters],
     (cursor) =>
-      answer(
-        api.GET("/v1/queue/summary", {
-          params: { query: { ...filters, limit: 20, cursor: cursor ?? null } },
-        }),
-      ),
+      api.GET("/v1/queue/summary", {
+        params: { query: { ...filters, limit: 20, cursor } },
+      }),
     { every: 15 },
   );
+  if (list.items.length === 0) return null;
   return (
-    <DataTable
-      caption="Destinations"
-      columns={GROUPS}
-      list={list}
-      rowKey={(group) => `${group.domain} ${group.state} ${group.reply_class}`}
-      empty={null}
-    />
+    <Section title="By destination">
+      <DataTable
+        caption="Destinations"
+        columns={GROUPS}
+        list={list}
+        rowKey={(group) => `${group.domain} ${group.state} ${group.reply_class}`}
+        empty={null}
+      />
+    </Section>
   );
 }
 
@@ -202,76 +213,41 @@ function FilterBar({ filters }: { filters: QueueFilters }) {
 
 function Actions({ ticked, done }: { ticked: ReadonlySet<string>; done: () => void }) {
   const can = useCan();
-  const [isAsked, setIsAsked] = useState(false);
-  const act = useAction((action: Action) => request(action, [...ticked].map(Number)), {
-    changes: ["queue"],
-    said: (answers, action) => told(DONE[action], answers),
-    done: () => {
-      setIsAsked(false);
-      done();
-    },
-  });
-  const none = ticked.size === 0 || act.isPending;
+  const ids = [...ticked].map(Number);
+  const none = ids.length === 0;
   return (
-    <>
-      <div className="filters">
-        {can("retryAllQueued") && (
-          <button type="button" disabled={none} onClick={() => act.mutate("retry")}>
-            Retry
-          </button>
-        )}
-        {can("holdAllQueued") && (
-          <button type="button" disabled={none} onClick={() => act.mutate("hold")}>
-            Hold
-          </button>
-        )}
-        {can("releaseAllQueued") && (
-          <button type="button" disabled={none} onClick={() => act.mutate("release")}>
-            Release
-          </button>
-        )}
-        {can("cancelAllQueued") && (
-          <button type="button" disabled={none} onClick={() => setIsAsked(true)}>
-            Cancel…
-          </button>
-        )}
-        <span className="weak">{ticked.size} selected</span>
-      </div>
-      <Failure problem={isAsked ? null : act.error} />
-      {isAsked && (
-        <Confirm
+    <div className="filters">
+      {ACTIONS.filter(({ needs }) => can(needs)).map(({ label, said, send }) => (
+        <ActionsButton<Matched>
+          key={label}
+          label={label}
+          disabled={none}
+          calls={() => parts(ids).map((ids) => send({ ids }))}
+          changes={["queue"]}
+          said={(answers) => told(said, answers)}
+          done={done}
+        />
+      ))}
+      {can("cancelAllQueued") && (
+        <Removal
           title="Cancel delivery"
-          text={`The selected messages (${ticked.size}) are not sent, and their senders are not told.`}
-          action="Cancel delivery"
-          problem={act.error}
-          isRunning={act.isPending}
-          confirm={() => act.mutate("cancel")}
-          close={() => setIsAsked(false)}
+          label="Cancel…"
+          disabled={none}
+          text={`The selected messages (${ids.length}) are not sent, and their senders are not told.`}
+          call={() => parts(ids).map((ids) => api.POST("/v1/queue/cancel", { body: { ids } }))}
+          changes={["queue"]}
+          said={(answers) => told("Cancelled", answers as readonly Matched[])}
+          done={done}
         />
       )}
-    </>
+      <span className="weak">{ids.length} selected</span>
+    </div>
   );
 }
 
-/** Act on recipients, as many in a request as the API takes. */
-async function request(action: Action, ids: readonly number[]): Promise<readonly Matched[]> {
-  const answers: Matched[] = [];
-  for (let at = 0; at < ids.length; at += MOST) {
-    const body = { ids: ids.slice(at, at + MOST), all: false };
-    answers.push(await answer(send(action, body)));
-  }
-  return answers;
-}
-
-function send(action: Action, body: Schemas["QueueSelection"]) {
-  switch (action) {
-    case "retry":
-      return api.POST("/v1/queue/retry", { body });
-    case "hold":
-      return api.POST("/v1/queue/hold", { body });
-    case "release":
-      return api.POST("/v1/queue/release", { body });
-    case "cancel":
-      return api.POST("/v1/queue/cancel", { body });
-  }
+/** Return ids in lots of as many as a request takes. */
+function parts(ids: readonly number[]): number[][] {
+  return Array.from({ length: Math.ceil(ids.length / MOST) }, (_, lot) =>
+    ids.slice(lot * MOST, (lot + 1) * MOST),
+  );
 }

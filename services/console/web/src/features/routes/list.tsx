@@ -1,9 +1,10 @@
 import { getRouteApi, useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
-import { answer, api, once, type Schemas } from "../../api/client";
+import type { Call } from "../../api/call";
+import { api, once, type Schemas } from "../../api/client";
 import { useCan } from "../../api/me";
 import { useAction, useList } from "../../api/queries";
-import { ListActions, Removal } from "../../parts/actions";
+import { NewButton, Removal } from "../../parts/actions";
 import { Dialog } from "../../parts/dialog";
 import { Inputs } from "../../parts/edit";
 import { valuesOf } from "../../parts/edits";
@@ -49,7 +50,7 @@ export function RouteList() {
   const navigate = useNavigate();
   const [edited, setEdited] = useState<Route | null>(null);
   const list = useList<Route>(["routes"], (cursor) =>
-    answer(api.GET("/v1/routes", { params: { query: { limit: 100, cursor: cursor ?? null } } })),
+    api.GET("/v1/routes", { params: { query: { limit: 100, cursor } } }),
   );
   const show = (isShown: boolean) =>
     void navigate({ to: "/routes", search: isShown ? { create: true } : {} });
@@ -68,14 +69,7 @@ export function RouteList() {
   return (
     <Page
       title="Routes"
-      actions={
-        <ListActions
-          command="posthorn route list"
-          path="/v1/routes"
-          create={can("createRoute") && "New route"}
-          open={() => show(true)}
-        />
-      }
+      actions={can("createRoute") && <NewButton label="New route" open={() => show(true)} />}
     >
       <DataTable
         caption="Routes"
@@ -105,7 +99,7 @@ function Actions({ route, edit }: { route: Route; edit: () => void }) {
         title="Delete route"
         name={`Delete ${route.domain}`}
         text={`Mail for ${route.domain} then goes to the hosts that its MX records name.`}
-        run={() => answer(api.DELETE("/v1/routes/{domain}", { params: { path } }))}
+        call={() => api.DELETE("/v1/routes/{domain}", { params: { path } })}
         changes={["routes"]}
         said={`Deleted the route of ${route.domain}`}
       />
@@ -116,17 +110,15 @@ function Actions({ route, edit }: { route: Route; edit: () => void }) {
 function RouteForm({ route, close }: { route?: Route; close: () => void }) {
   const fields = route === undefined ? [DOMAIN, ...SETTINGS] : SETTINGS;
   const save = useAction(
-    ({ values, key }: { values: FormData; key: string }): Promise<Route> => {
+    ({ values, key }: { values: FormData; key: string }): Call<Route> => {
       const password = String(values.get("password") ?? "");
       const body = {
         ...valuesOf(fields, values),
         ...(password === "" ? {} : { password }),
       } as unknown as Schemas["RouteCreation"] & Setting;
       return route === undefined
-        ? answer(api.POST("/v1/routes", { body, headers: once(key) }))
-        : answer(
-            api.PUT("/v1/routes/{domain}", { params: { path: { domain: route.domain } }, body }),
-          );
+        ? api.POST("/v1/routes", { body, headers: once(key) })
+        : api.PUT("/v1/routes/{domain}", { params: { path: { domain: route.domain } }, body });
     },
     {
       changes: ["routes"],
@@ -137,10 +129,9 @@ function RouteForm({ route, close }: { route?: Route; close: () => void }) {
   return (
     <Dialog title={route === undefined ? "New route" : `Route of ${route.domain}`} close={close}>
       <Form
-        send={(values, key) => save.mutate({ values, key })}
-        problem={save.error}
-        isRunning={save.isPending}
-        action="Save route"
+        action={save}
+        read={(values, key) => ({ values, key })}
+        label="Save route"
         cancel={close}
       >
         <Inputs fields={fields} values={{ ...route }} problem={save.error} />

@@ -1,14 +1,14 @@
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
-import { answer, api, once, type Schemas } from "../../api/client";
+import { api, once, type Schemas } from "../../api/client";
 import { useCan } from "../../api/me";
 import { useAction, useList } from "../../api/queries";
-import { ActionButton, ListActions } from "../../parts/actions";
+import { ActionButton, NewButton } from "../../parts/actions";
 import { Dialog } from "../../parts/dialog";
 import { FilterBar } from "../../parts/filter-bar";
 import { Field, Form } from "../../parts/form";
 import { Empty } from "../../parts/notices";
 import { Page } from "../../parts/page";
-import { optionsOf, queryOf, textsIn } from "../../parts/search";
+import { textsIn } from "../../parts/search";
 import { type Column, DataTable } from "../../parts/table";
 import { Time } from "../../parts/time";
 
@@ -39,11 +39,9 @@ export function SuppressionList() {
   const { create, ...filters } = route.useSearch();
   const navigate = useNavigate();
   const list = useList<Suppression>(["suppressions", filters], (cursor) =>
-    answer(
-      api.GET("/v1/suppressions", {
-        params: { query: { ...filters, limit: 100, cursor: cursor ?? null } },
-      }),
-    ),
+    api.GET("/v1/suppressions", {
+      params: { query: { ...filters, limit: 100, cursor } },
+    }),
   );
   const show = (isShown: boolean) =>
     void navigate({
@@ -59,14 +57,7 @@ export function SuppressionList() {
   return (
     <Page
       title="Suppressions"
-      actions={
-        <ListActions
-          command={`posthorn suppression list${optionsOf(filters)}`}
-          path={`/v1/suppressions${queryOf(filters)}`}
-          create={can("suppress") && "New suppression"}
-          open={() => show(true)}
-        />
-      }
+      actions={can("suppress") && <NewButton label="New suppression" open={() => show(true)} />}
     >
       <FilterBar
         filters={[{ name: "domain", label: "Domain" }]}
@@ -97,9 +88,7 @@ function Remove({ row }: { row: Suppression }) {
     <ActionButton
       label="Remove"
       name={`Remove ${address}`}
-      run={() =>
-        answer(api.DELETE("/v1/suppressions/{address}", { params: { path: { address } } }))
-      }
+      call={() => api.DELETE("/v1/suppressions/{address}", { params: { path: { address } } })}
       changes={["suppressions"]}
       said={() => `${address} gets mail again`}
     />
@@ -110,15 +99,13 @@ function NewSuppression({ close }: { close: () => void }) {
   const create = useAction(
     ({ values, key }: { values: FormData; key: string }) => {
       const reason = String(values.get("reason")).trim();
-      return answer(
-        api.POST("/v1/suppressions", {
-          body: {
-            address: String(values.get("address")).trim(),
-            reason: reason === "" ? "by hand" : reason,
-          },
-          headers: once(key),
-        }),
-      );
+      return api.POST("/v1/suppressions", {
+        body: {
+          address: String(values.get("address")).trim(),
+          reason: reason === "" ? "by hand" : reason,
+        },
+        headers: once(key),
+      });
     },
     {
       changes: ["suppressions"],
@@ -129,10 +116,9 @@ function NewSuppression({ close }: { close: () => void }) {
   return (
     <Dialog title="New suppression" close={close}>
       <Form
-        send={(values, key) => create.mutate({ values, key })}
-        problem={create.error}
-        isRunning={create.isPending}
-        action="Suppress address"
+        action={create}
+        read={(values, key) => ({ values, key })}
+        label="Suppress address"
         cancel={close}
       >
         <Field

@@ -1,8 +1,8 @@
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
-import { answer, api, once, type Schemas } from "../../api/client";
+import { api, once, type Schemas } from "../../api/client";
 import { useCan } from "../../api/me";
 import { useAction, useList } from "../../api/queries";
-import { ListActions } from "../../parts/actions";
+import { NewButton } from "../../parts/actions";
 import { Dialog } from "../../parts/dialog";
 import { Inputs } from "../../parts/edit";
 import { valuesOf } from "../../parts/edits";
@@ -74,21 +74,14 @@ export function TenantList() {
   const { create } = route.useSearch();
   const navigate = useNavigate();
   const list = useList<Tenant>(["tenants"], (cursor) =>
-    answer(api.GET("/v1/tenants", { params: { query: { limit: 100, cursor: cursor ?? null } } })),
+    api.GET("/v1/tenants", { params: { query: { limit: 100, cursor } } }),
   );
   const show = (isShown: boolean) =>
     void navigate({ to: "/tenants", search: isShown ? { create: true } : {} });
   return (
     <Page
       title="Tenants"
-      actions={
-        <ListActions
-          command="posthorn tenant list"
-          path="/v1/tenants"
-          create={can("createTenant") && "New tenant"}
-          open={() => show(true)}
-        />
-      }
+      actions={can("createTenant") && <NewButton label="New tenant" open={() => show(true)} />}
     >
       <DataTable
         caption="Tenants"
@@ -110,12 +103,10 @@ function NewTenant({ close }: { close: () => void }) {
   const navigate = useNavigate();
   const create = useAction(
     ({ values, key }: { values: FormData; key: string }) =>
-      answer(
-        api.POST("/v1/tenants", {
-          body: valuesOf(LIMITS, values) as Schemas["TenantCreation"],
-          headers: once(key),
-        }),
-      ),
+      api.POST("/v1/tenants", {
+        body: valuesOf(LIMITS, values) as Schemas["TenantCreation"],
+        headers: once(key),
+      }),
     {
       changes: ["tenants"],
       said: (made) => `Created ${made.name}`,
@@ -125,10 +116,9 @@ function NewTenant({ close }: { close: () => void }) {
   return (
     <Dialog title="New tenant" close={close}>
       <Form
-        send={(values, key) => create.mutate({ values, key })}
-        problem={create.error}
-        isRunning={create.isPending}
-        action="Create tenant"
+        action={create}
+        read={(values, key) => ({ values, key })}
+        label="Create tenant"
         cancel={close}
       >
         <Inputs fields={LIMITS} values={{ verify_domains: true }} problem={create.error} />

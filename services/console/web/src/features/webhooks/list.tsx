@@ -1,9 +1,9 @@
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
-import { answer, api, once, type Schemas } from "../../api/client";
+import { api, once, type Schemas } from "../../api/client";
 import { useCan } from "../../api/me";
 import { useAction, useList } from "../../api/queries";
-import { ListActions } from "../../parts/actions";
+import { NewButton } from "../../parts/actions";
 import { Dialog } from "../../parts/dialog";
 import { Inputs } from "../../parts/edit";
 import { valuesOf } from "../../parts/edits";
@@ -43,21 +43,14 @@ export function WebhookList() {
   const { create } = route.useSearch();
   const navigate = useNavigate();
   const list = useList<Webhook>(["webhooks"], (cursor) =>
-    answer(api.GET("/v1/webhooks", { params: { query: { limit: 100, cursor: cursor ?? null } } })),
+    api.GET("/v1/webhooks", { params: { query: { limit: 100, cursor } } }),
   );
   const show = (isShown: boolean) =>
     void navigate({ to: "/webhooks", search: isShown ? { create: true } : {} });
   return (
     <Page
       title="Webhooks"
-      actions={
-        <ListActions
-          command="posthorn webhook list"
-          path="/v1/webhooks"
-          create={can("createWebhook") && "New webhook"}
-          open={() => show(true)}
-        />
-      }
+      actions={can("createWebhook") && <NewButton label="New webhook" open={() => show(true)} />}
     >
       <DataTable
         caption="Webhooks"
@@ -82,12 +75,10 @@ function NewWebhook({ close }: { close: () => void }) {
   const [secret, setSecret] = useState<string | null>(null);
   const create = useAction(
     ({ values, key }: { values: FormData; key: string }) =>
-      answer(
-        api.POST("/v1/webhooks", {
-          body: valuesOf(FIELDS, values) as Schemas["WebhookCreation"],
-          headers: once(key),
-        }),
-      ),
+      api.POST("/v1/webhooks", {
+        body: valuesOf(FIELDS, values) as Schemas["WebhookCreation"],
+        headers: once(key),
+      }),
     {
       changes: ["webhooks"],
       said: (made) => `Created the webhook ${made.url}`,
@@ -106,10 +97,9 @@ function NewWebhook({ close }: { close: () => void }) {
   return (
     <Dialog title="New webhook" close={close}>
       <Form
-        send={(values, key) => create.mutate({ values, key })}
-        problem={create.error}
-        isRunning={create.isPending}
-        action="Create webhook"
+        action={create}
+        read={(values, key) => ({ values, key })}
+        label="Create webhook"
         cancel={close}
       >
         <Inputs fields={FIELDS} values={{ events: ["*"] }} problem={create.error} />

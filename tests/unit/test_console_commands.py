@@ -117,7 +117,9 @@ def test_a_command_sends_what_the_console_sends(
     shell, answering = api
     body = sample.get("body")
     (tmp_path / "configuration.json").write_text(json.dumps(body))
-    if body and "text" in body:
+    if isinstance(body, str):
+        (tmp_path / "lines.ndjson").write_text(body)
+    elif body and "text" in body:
         (tmp_path / "text.txt").write_text(body["text"])
     line = sample["command"].removeprefix("posthorn ")
     ran = shell.attempt(line)
@@ -149,6 +151,9 @@ def _compare(request: httpx.Request, values: dict[str, str], sample: dict[str, A
     assert {name: value.lower() for name, value in given.items()} == {
         name: value.lower() for name, value in query.items()
     }
+    if isinstance(sample.get("body"), str):
+        assert request.content.decode() == sample["body"]
+        return
     body = {name: value for name, value in (sample.get("body") or {}).items() if name not in values}
     sent = json.loads(request.content) if request.content else {}
     if request.method in ("POST", "PUT"):  # of an object that is made, null is what is not named

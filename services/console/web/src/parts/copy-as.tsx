@@ -1,36 +1,19 @@
-import { useId, useState } from "react";
 import type { Call } from "../api/call";
 import { commandOf } from "../api/commands";
 import { Copy } from "./copy";
 import { curlOf } from "./curl";
+import { Menu } from "./menu";
 
 /** "Copy as": the address of this view, and the command line and curl that send the same requests.
  * `calls` is asked when the menu opens. `action`: whose menu it is, where it stands beside a
  * button. */
-export function CopyAs(properties: { calls: () => readonly Call[]; action?: string }) {
-  const { calls, action } = properties;
-  const id = useId();
-  const [shown, setShown] = useState<readonly Call[] | null>(null);
-  const isAside = action !== undefined;
+export function CopyAs({ calls, action }: { calls: () => readonly Call[]; action?: string }) {
+  const forms = () => <Forms calls={calls()} />;
+  if (action === undefined) return <Menu label="Copy as…">{forms}</Menu>;
   return (
-    <>
-      <button
-        type="button"
-        className={isAside ? "more" : "quiet"}
-        popoverTarget={id}
-        aria-label={isAside ? `Copy “${action}” as…` : undefined}
-      >
-        {isAside ? "⋯" : "Copy as…"}
-      </button>
-      <div
-        id={id}
-        popover="auto"
-        className="menu"
-        onToggle={(event) => setShown(event.newState === "open" ? calls() : null)}
-      >
-        {shown !== null && <Forms calls={shown} />}
-      </div>
-    </>
+    <Menu label="⋯" name={`Copy “${action}” as…`} className="more">
+      {forms}
+    </Menu>
   );
 }
 

@@ -25,7 +25,8 @@ export function choiceIn<Name extends string, Value extends string>(
   return (value === undefined ? {} : { [name]: value }) as { [name in Name]?: Value };
 }
 
-/** Whether a dialog for a new object is open, as it stands in the address. */
-export function creationIn(search: Search): { create?: true } {
-  return search.create === true ? { create: true } : {};
+/** Which dialog for new objects is open, as it stands in the address. */
+export function creationIn(search: Search): { create?: true; import?: true } {
+  if (search.create === true) return { create: true };
+  return search.import === true ? { import: true } : {};
 }

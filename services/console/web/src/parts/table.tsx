@@ -9,6 +9,8 @@ export interface Column<Row> {
   title: string;
   cell: (row: Row) => ReactNode;
   end?: boolean;
+  /** Whether it holds sentences, which need some width. */
+  prose?: boolean;
 }
 
 export interface Ticks {
@@ -105,7 +107,7 @@ export function RowTable<Row>(properties: {
                   </td>
                 )}
                 {columns.map((column) => (
-                  <td key={column.id} className={column.end ? "end" : undefined}>
+                  <td key={column.id} className={classOf(column)}>
                     {column.cell(row)}
                   </td>
                 ))}
@@ -116,6 +118,10 @@ export function RowTable<Row>(properties: {
       </table>
     </section>
   );
+}
+
+function classOf<Row>({ end, prose }: Column<Row>): string | undefined {
+  return end ? "end" : prose ? "prose" : undefined;
 }
 
 function TickAll<Row>(properties: {

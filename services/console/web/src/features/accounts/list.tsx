@@ -17,6 +17,7 @@ import { Secret } from "../../parts/secret";
 import { State } from "../../parts/state";
 import { type Column, DataTable } from "../../parts/table";
 import { Time } from "../../parts/time";
+import { ImportAccounts } from "./import";
 import { type Account, STATE_MARKS } from "./states";
 
 const route = getRouteApi("/accounts");
@@ -49,22 +50,31 @@ const COLUMNS: readonly Column<Account>[] = [
 
 export function AccountList() {
   const can = useCan();
-  const { create, ...filters } = route.useSearch();
+  const { create, import: isImport, ...filters } = route.useSearch();
   const navigate = useNavigate();
   const list = useList<Account>(["accounts", filters], (cursor) =>
     api.GET("/v1/accounts", {
       params: { query: { ...filters, limit: 100, cursor } },
     }),
   );
-  const show = (isShown: boolean) =>
+  const show = (dialog: "create" | "import" | null) =>
     void navigate({
       to: "/accounts",
-      search: { ...filters, ...(isShown ? { create: true } : {}) },
+      search: { ...filters, ...(dialog === null ? {} : { [dialog]: true }) },
     });
   return (
     <Page
       title="Accounts"
-      actions={can("createAccount") && <NewButton label="New account" open={() => show(true)} />}
+      actions={
+        <>
+          {can("importAccounts") && (
+            <button type="button" onClick={() => show("import")}>
+              Import…
+            </button>
+          )}
+          {can("createAccount") && <NewButton label="New account" open={() => show("create")} />}
+        </>
+      }
     >
       <FilterBar
         filters={[{ name: "domain", label: "Domain" }]}
@@ -86,8 +96,9 @@ export function AccountList() {
         }
       />
       {create && can("createAccount") && (
-        <NewAccount domain={filters.domain} close={() => show(false)} />
+        <NewAccount domain={filters.domain} close={() => show(null)} />
       )}
+      {isImport && can("importAccounts") && <ImportAccounts close={() => show(null)} />}
     </Page>
   );
 }

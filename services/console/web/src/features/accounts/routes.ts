@@ -7,7 +7,7 @@ export const accountRoutes = [
   createRoute({
     getParentRoute: () => root,
     path: "/accounts",
-    validateSearch: (search): { domain?: string; create?: true } => ({
+    validateSearch: (search): { domain?: string; create?: true; import?: true } => ({
       ...textsIn(search, ["domain"]),
       ...creationIn(search),
     }),

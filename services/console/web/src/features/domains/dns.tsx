@@ -3,9 +3,11 @@ import { useCan } from "../../api/me";
 import { useAction, useOne } from "../../api/queries";
 import { Copy } from "../../parts/copy";
 import { CopyAs } from "../../parts/copy-as";
+import { Menu } from "../../parts/menu";
 import { Failure, Loading, Notice } from "../../parts/notices";
 import { type Kind, State } from "../../parts/state";
 import { Time } from "../../parts/time";
+import { dnsEndpoint, terraform } from "./dns-forms";
 import { zoneFile } from "./zone-file";
 
 type Checked = Schemas["CheckedRecordView"];
@@ -24,13 +26,14 @@ export function DnsRecords({ name }: { name: string }) {
   });
   if (dns.isPending) return <Loading />;
   if (dns.data === undefined) return <Failure problem={dns.error} />;
+  const { records } = dns.data;
   const verdicts = new Map(check.data?.records.map((record) => [keyOf(record), record]));
   return (
     <section aria-labelledby="dns">
       <header className="page-head">
         <h2 id="dns">DNS records</h2>
         <div className="actions">
-          <Copy text={zoneFile(dns.data.records)} what="zone file" label="Copy zone file" />
+          <Menu label="Copy all records…">{() => <Forms name={name} records={records} />}</Menu>
           {can("checkDns") && (
             <button
               type="button"
@@ -59,7 +62,7 @@ export function DnsRecords({ name }: { name: string }) {
         </Notice>
       )}
       <ul className="records">
-        {dns.data.records.map((record) => (
+        {records.map((record) => (
           <Record key={keyOf(record)} record={record} checked={verdicts.get(keyOf(record))} />
         ))}
       </ul>
@@ -74,6 +77,21 @@ export function DnsRecords({ name }: { name: string }) {
         </>
       )}
     </section>
+  );
+}
+
+/** The records in the forms that zones are kept in. */
+function Forms({ name, records }: { name: string; records: readonly Published[] }) {
+  return (
+    <>
+      <Copy text={zoneFile(records)} what="zone file" label="Zone file" />
+      <Copy text={terraform(name, records)} what="Terraform" label="Terraform (hashicorp/dns)" />
+      <Copy
+        text={dnsEndpoint(name, records)}
+        what="DNSEndpoint"
+        label="DNSEndpoint (external-dns)"
+      />
+    </>
   );
 }
 

@@ -50,8 +50,8 @@ const COLUMNS: readonly Column<Found>[] = [
     title: "To",
     cell: (found) => [found.recipient, ...found.targets].filter(Boolean).join(" → "),
   },
-  { id: "subject", title: "Subject", cell: (found) => found.subject },
-  { id: "why", title: "Why", cell: (found) => text(found, "rule", "reply", "reason") },
+  { id: "subject", title: "Subject", prose: true, cell: (found) => found.subject },
+  { id: "why", title: "Why", prose: true, cell: (found) => text(found, "rule", "reply", "reason") },
   {
     id: "message",
     title: "Message",

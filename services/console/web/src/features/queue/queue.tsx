@@ -67,8 +67,17 @@ const COLUMNS: readonly Column<Item>[] = [
       </Link>
     ),
   },
-  { id: "sender", title: "From", cell: (item) => item.sender || "our own notification" },
-  { id: "subject", title: "Subject", cell: (item) => item.subject },
+  {
+    id: "sender",
+    title: "From, subject",
+    cell: (item) => (
+      <>
+        {item.sender || "our own notification"}
+        <br />
+        <span className="weak">{item.subject}</span>
+      </>
+    ),
+  },
   {
     id: "state",
     title: "State",
@@ -78,6 +87,7 @@ const COLUMNS: readonly Column<Item>[] = [
   {
     id: "reply",
     title: "Last reply",
+    prose: true,
     cell: (item) => item.last_reply ?? item.next_hop_reply ?? <span className="weak">none</span>,
   },
   {
@@ -113,6 +123,7 @@ const GROUPS: readonly Column<Group>[] = [
   {
     id: "reply",
     title: "A reply of them",
+    prose: true,
     cell: (group) =>
       group.sample_reply ?? group.next_hop_reply ?? <span className="weak">none</span>,
   },

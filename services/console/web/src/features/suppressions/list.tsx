@@ -14,6 +14,8 @@ import { Time } from "../../parts/time";
 
 type Suppression = Schemas["SuppressionView"];
 
+import { ImportSuppressions } from "./import";
+
 const route = getRouteApi("/suppressions");
 
 const COLUMNS: readonly Column<Suppression>[] = [
@@ -36,17 +38,17 @@ const COLUMNS: readonly Column<Suppression>[] = [
 /** Addresses that get no mail from here, and why. */
 export function SuppressionList() {
   const can = useCan();
-  const { create, ...filters } = route.useSearch();
+  const { create, import: isImport, ...filters } = route.useSearch();
   const navigate = useNavigate();
   const list = useList<Suppression>(["suppressions", filters], (cursor) =>
     api.GET("/v1/suppressions", {
       params: { query: { ...filters, limit: 100, cursor } },
     }),
   );
-  const show = (isShown: boolean) =>
+  const show = (dialog: "create" | "import" | null) =>
     void navigate({
       to: "/suppressions",
-      search: { ...filters, ...(isShown ? { create: true } : {}) },
+      search: { ...filters, ...(dialog === null ? {} : { [dialog]: true }) },
     });
   const columns: readonly Column<Suppression>[] = [
     ...COLUMNS,
@@ -57,7 +59,16 @@ export function SuppressionList() {
   return (
     <Page
       title="Suppressions"
-      actions={can("suppress") && <NewButton label="New suppression" open={() => show(true)} />}
+      actions={
+        <>
+          {can("suppress") && (
+            <button type="button" onClick={() => show("import")}>
+              Import…
+            </button>
+          )}
+          {can("suppress") && <NewButton label="New suppression" open={() => show("create")} />}
+        </>
+      }
     >
       <FilterBar
         filters={[{ name: "domain", label: "Domain" }]}
@@ -77,7 +88,8 @@ export function SuppressionList() {
           </Empty>
         }
       />
-      {create && can("suppress") && <NewSuppression close={() => show(false)} />}
+      {create && can("suppress") && <NewSuppression close={() => show(null)} />}
+      {isImport && can("suppress") && <ImportSuppressions close={() => show(null)} />}
     </Page>
   );
 }

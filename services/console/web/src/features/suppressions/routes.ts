@@ -6,7 +6,7 @@ export const suppressionRoutes = [
   createRoute({
     getParentRoute: () => root,
     path: "/suppressions",
-    validateSearch: (search): { domain?: string; create?: true } => ({
+    validateSearch: (search): { domain?: string; create?: true; import?: true } => ({
       ...textsIn(search, ["domain"]),
       ...creationIn(search),
     }),

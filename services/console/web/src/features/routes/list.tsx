@@ -11,6 +11,7 @@ import { valuesOf } from "../../parts/edits";
 import { Field, Form } from "../../parts/form";
 import { Empty } from "../../parts/notices";
 import { Page } from "../../parts/page";
+import { SendTest } from "../../parts/send-test";
 import { type Column, DataTable } from "../../parts/table";
 import { DOMAIN, type Route, SETTINGS, type Setting } from "./fields";
 
@@ -92,6 +93,9 @@ function Actions({ route, edit }: { route: Route; edit: () => void }) {
   const path = { domain: route.domain };
   return (
     <div className="actions">
+      {route.domain !== "*" && (
+        <SendTest label="Test…" name={`Test ${route.domain}`} to={`postmaster@${route.domain}`} />
+      )}
       <button type="button" aria-label={`Change ${route.domain}`} onClick={edit}>
         Change…
       </button>

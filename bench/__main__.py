@@ -27,6 +27,7 @@ from bench.scale import measure_scale, show_scale
 from bench.scan import measure_scan
 from bench.start import measure_start, show_start
 from bench.system import System, cost
+from bench.targets import show_targets
 
 RECIPIENT = "alice@example.test"
 PROBE = "bob@example.test"
@@ -232,6 +233,7 @@ def report(results: dict[str, Any]) -> None:
         show_lone(results["lone"])
     if "scale" in results:
         show_scale(results["scale"])
+    show_targets(results)
     out = Path(__file__).parent / "results"
     out.mkdir(exist_ok=True)
     path = out / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"

@@ -44,77 +44,128 @@ _RELATIONS: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
     "<": operator.lt,
 }
-_POSTFIX, _DOVECOT = "× Postfix", "× Dovecot"
+_POSTFIX, _DOVECOT = "x Postfix", "x Dovecot"
+_ALONE, _KEPT = "connection_per_message", "connections_kept"
+_STORES = ("nats", "postgres")
+
+
+def _at(*path: str) -> Callable[[Results], float]:
+    """Return what reads one figure."""
+
+    def figure(results: Results) -> float:
+        found: Any = results
+        for name in path:
+            found = found[name]
+        return float(found)
+
+    return figure
+
+
+def _over(
+    ours: Callable[[Results], float], theirs: Callable[[Results], float]
+) -> Callable[[Results], float]:
+    return lambda results: ours(results) / theirs(results)
 
 
 def _ratio(part: str, key: str, peer: str) -> Callable[[Results], float]:
-    def figure(results: Results) -> float:
-        ours, theirs = results[part]["posthorn"], results[part][peer]
-        return float(ours[key]) / float(theirs[key])
-
-    return figure
+    return _over(_at(part, "posthorn", key), _at(part, peer, key))
 
 
 def _cpu_ratio(part: str) -> Callable[[Results], float]:
-    def figure(results: Results) -> float:
-        ours, theirs = (
-            sum(results[part][side]["cpu_ms_per_message"].values())
-            for side in ("posthorn", "postfix")
-        )
-        return float(ours) / float(theirs)
+    def cpu(side: str) -> Callable[[Results], float]:
+        return lambda results: float(sum(results[part][side]["cpu_ms_per_message"].values()))
 
-    return figure
+    return _over(cpu("posthorn"), cpu("postfix"))
 
 
-def _most_inbound(key: str) -> Callable[[Results], float]:
-    def figure(results: Results) -> float:
-        return max(float(results[part]["posthorn"][key]) for part in (_ALONE, _KEPT))
-
-    return figure
+def _most_inbound(*path: str) -> Callable[[Results], float]:
+    return lambda results: max(_at(part, "posthorn", *path)(results) for part in (_ALONE, _KEPT))
 
 
-def _of_steps(results: Results, part: str, processes: int) -> list[Any]:
-    return [step for step in results["scale"]["steps"] if step[part] == processes]
+def _largest(key: str) -> Callable[[Results], float]:
+    """The MiB of the largest service; the stores are not services of ours."""
+    return lambda results: max(
+        float(mib)
+        for name, mib in results[key].items()
+        if name not in ("idle_connections", *_STORES)
+    )
 
 
-_ALONE, _KEPT = "connection_per_message", "connections_kept"
-TARGETS: tuple[Target, ...] = (
-    Target("inbound", "delivered/s, a connection per message", ">=", 2.0, _POSTFIX, _ratio(_ALONE, "delivered_per_s", "postfix")),
-    Target("inbound", "delivered/s, connections kept", ">=", 2.0, _POSTFIX, _ratio(_KEPT, "delivered_per_s", "postfix")),
-    Target("inbound", "CPU per message, a connection per message", "<=", 0.5, _POSTFIX, _cpu_ratio(_ALONE)),
-    Target("inbound", "CPU per message, connections kept", "<=", 0.5, _POSTFIX, _cpu_ratio(_KEPT)),
-    Target("inbound", "PUTs per message", "<", 0.05, "", _most_inbound("puts_per_message")),
-    Target("inbound", "transactions per message", "<", 0.05, "", _most_inbound("transactions_per_message")),
-    Target("inbound", "events read and counted by api, CPU per message", "<", 0.05, "ms", lambda results: max(float(results[part]["posthorn"]["cpu_ms_per_message"]["api"]) for part in (_ALONE, _KEPT))),
-    Target("inbound", "250 to readable at half load, p99", "<", 250, "ms", lambda results: float(results["readable_at_half_load"]["p99_ms"])),
-    Target("outbound", "submission to the sink/s", ">=", 1.5, _POSTFIX, _ratio("outbound", "relayed_per_s", "postfix")),
-    Target("outbound", "accepted by submission/s", ">=", 1.2, _POSTFIX, _ratio("outbound", "accepted_per_s", "postfix")),
-    Target("outbound", "CPU per message, submission to the sink", "<=", 0.7, _POSTFIX, _cpu_ratio("outbound")),
-    Target("lone", "a lone message, 250 to the next host, p50", "<", 10, "ms", lambda results: float(results["lone"]["posthorn"]["p50_ms"])),
-    Target("lone", "a lone message, 250 to readable, p50", "<", 15, "ms", lambda results: float(results["lone"]["readable"]["p50_ms"])),
-    Target("pop3", "POP3 logins/s", ">=", 1.0, _DOVECOT, _ratio("pop3", "sessions_per_s", "dovecot")),
-    Target("pop3", "POP3 messages/s, one by one", ">=", 1.0, _DOVECOT, _ratio("pop3", "one_by_one_messages_per_s", "dovecot")),
-    Target("pop3", "POP3 messages/s, pipelined", ">=", 1.0, _DOVECOT, _ratio("pop3", "pipelined_messages_per_s", "dovecot")),
-    Target("imap", "IMAP ENVELOPE warm, to Dovecot's cold", "<=", 1.0, _DOVECOT, lambda results: float(results["imap"]["posthorn"]["envelope_warm_us"]) / float(results["imap"]["dovecot"]["envelope_cold_us"])),
-    Target("imap", "IMAP FLAGS", "<=", 3.0, _DOVECOT, _ratio("imap", "flags_us", "dovecot")),
-    Target("imap", "IMAP BODY[], a command each", "<=", 1.5, _DOVECOT, _ratio("imap", "body_each_us", "dovecot")),
-    Target("imap", "IMAP BODY[] in one command", "<=", 1.5, _DOVECOT, _ratio("imap", "body_all_us", "dovecot")),
-    Target("imap", "IMAP APPEND", "<=", 2.0, _DOVECOT, _ratio("imap", "append_ms", "dovecot")),
-    Target("imap", "IMAP, new mail seen in IDLE, worst", "<", 1000, "ms", lambda results: float(results["imap"]["posthorn"]["idle_max_ms"])),
-    Target("imap", "IMAP, memory of an idle TLS connection", "<=", IDLE_CONNECTION_KIB, "KiB", lambda results: float(results["imap"]["posthorn"]["idle_connection_kib"])),
-    Target("scan", "delivered/s with authentication and scorer", ">=", 0.8, "× without", lambda results: float(results["scan"]["built-in"]["delivered_per_s"]) / float(results["scan"]["off"]["delivered_per_s"])),
-    Target("memory", "largest service at rest (PSS)", "<", TARGET_RESIDENT_MIB, "MiB", lambda results: _largest(results["resident_mib"])),
-    Target("memory", "the same, 1,000 idle connections each", "<", 150, "MiB", lambda results: _largest(results["resident_mib_with_idle"])),
-    Target("start", "slowest service to be ready, CPU", "<", TARGET_CPU_SECONDS, "s", lambda results: max(float(one["cpu_s"]) for one in results["start"].values())),
-    Target("scale", "cost per message, 1 to 8 smtp-in", "<=", 0.1, "apart", lambda results: spread(_of_steps(results, "delivery", 1))),
-    Target("scale", "cost per message, 1 to 4 delivery", "<=", 0.1, "apart", lambda results: spread(_of_steps(results, "smtp_in", 4))),
-)  # fmt: skip
+def _slowest(results: Results) -> float:
+    return max(float(one["cpu_s"]) for one in results["start"].values())
 
 
-def _largest(resident: dict[str, Any]) -> float:
-    """Return the MiB of the largest service; the stores are not services of ours."""
-    apart = ("idle_connections", "nats", "postgres")
-    return max(float(mib) for name, mib in resident.items() if name not in apart)
+def _apart(part: str, processes: int) -> Callable[[Results], float]:
+    """The spread of the steps with so many processes of a part."""
+    return lambda results: spread(
+        [step for step in results["scale"]["steps"] if step[part] == processes]
+    )
+
+
+def _inbound() -> Iterator[Target]:
+    for form, key in (("a connection per message", _ALONE), ("connections kept", _KEPT)):
+        rate = _ratio(key, "delivered_per_s", "postfix")
+        yield Target("inbound", f"delivered/s, {form}", ">=", 2.0, _POSTFIX, rate)
+        yield Target("inbound", f"CPU per message, {form}", "<=", 0.5, _POSTFIX, _cpu_ratio(key))
+    for what in ("PUTs", "transactions"):
+        most = _most_inbound(f"{what.lower()}_per_message")
+        yield Target("inbound", f"{what} per message", "<", 0.05, "", most)
+    events = _most_inbound("cpu_ms_per_message", "api")
+    yield Target("inbound", "events in api, CPU per message", "<", 0.05, "ms", events)
+    readable = _at("readable_at_half_load", "p99_ms")
+    yield Target("inbound", "250 to readable at half load, p99", "<", 250, "ms", readable)
+
+
+def _outbound() -> Iterator[Target]:
+    sink = _ratio("outbound", "relayed_per_s", "postfix")
+    accepted = _ratio("outbound", "accepted_per_s", "postfix")
+    cpu = _cpu_ratio("outbound")
+    yield Target("outbound", "submission to the sink/s", ">=", 1.5, _POSTFIX, sink)
+    yield Target("outbound", "accepted by submission/s", ">=", 1.2, _POSTFIX, accepted)
+    yield Target("outbound", "CPU per message, submission to the sink", "<=", 0.7, _POSTFIX, cpu)
+    lone, readable = _at("lone", "posthorn", "p50_ms"), _at("lone", "readable", "p50_ms")
+    yield Target("lone", "a lone message, 250 to the next host, p50", "<", 10, "ms", lone)
+    yield Target("lone", "a lone message, 250 to readable, p50", "<", 15, "ms", readable)
+
+
+def _mailboxes() -> Iterator[Target]:
+    for what, key in (
+        ("logins/s", "sessions_per_s"),
+        ("messages/s, one by one", "one_by_one_messages_per_s"),
+        ("messages/s, pipelined", "pipelined_messages_per_s"),
+    ):
+        rate = _ratio("pop3", key, "dovecot")
+        yield Target("pop3", f"POP3 {what}", ">=", 1.0, _DOVECOT, rate)
+    warm = _over(_at("imap", "posthorn", "envelope_warm_us"), _at("imap", "dovecot", "envelope_cold_us"))  # fmt: skip
+    yield Target("imap", "IMAP ENVELOPE warm, to Dovecot's cold", "<=", 1.0, _DOVECOT, warm)
+    for what, key, bound in (
+        ("FLAGS", "flags_us", 3.0),
+        ("BODY[], a command each", "body_each_us", 1.5),
+        ("BODY[] in one command", "body_all_us", 1.5),
+        ("APPEND", "append_ms", 2.0),
+    ):
+        time = _ratio("imap", key, "dovecot")
+        yield Target("imap", f"IMAP {what}", "<=", bound, _DOVECOT, time)
+    idle = _at("imap", "posthorn", "idle_max_ms")
+    memory = _at("imap", "posthorn", "idle_connection_kib")
+    yield Target("imap", "new mail seen in IDLE, worst", "<", 1000, "ms", idle)
+    yield Target("imap", "an idle TLS connection", "<=", IDLE_CONNECTION_KIB, "KiB", memory)
+
+
+def _services() -> Iterator[Target]:
+    scanned = _over(_at("scan", "built-in", "delivered_per_s"), _at("scan", "off", "delivered_per_s"))  # fmt: skip
+    yield Target("scan", "delivered/s, authentication and scorer", ">=", 0.8, "x without", scanned)
+    rest, idle = _largest("resident_mib"), _largest("resident_mib_with_idle")
+    yield Target("memory", "largest service at rest (PSS)", "<", TARGET_RESIDENT_MIB, "MiB", rest)
+    yield Target("memory", "the same, idle connections held", "<", 150, "MiB", idle)
+    start = TARGET_CPU_SECONDS
+    yield Target("start", "slowest service to be ready, CPU", "<", start, "s", _slowest)
+    for what, part, processes in (("8 smtp-in", "delivery", 1), ("4 delivery", "smtp_in", 4)):
+        apart = _apart(part, processes)
+        yield Target("scale", f"cost per message, 1 to {what}", "<=", 0.1, "apart", apart)
+
+
+TARGETS: tuple[Target, ...] = (*_inbound(), *_outbound(), *_mailboxes(), *_services())
 
 
 def judged(results: Results) -> Iterator[tuple[Target, float | None]]:

@@ -228,7 +228,10 @@ def _clean(value: Any) -> Any:
 
 
 def _joined(parts: Sequence[str]) -> str:
-    return "\n".join(clean_text(part).replace("\n", " ") for part in parts)
+    joined = "\n".join(parts)
+    if joined.count("\n") >= len(parts):  # as hardly ever: a part has one
+        joined = "\n".join(part.replace("\n", " ") for part in parts)
+    return clean_text(joined)
 
 
 def _moment(seconds: float) -> datetime:

@@ -121,9 +121,9 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def way(slept: list[float] | None = None, *, oauth: bool = False) -> Way:
-    sleep = [].append if slept is None else slept.append
+    pauses: list[float] = [] if slept is None else slept
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    return Way(Security.NONE, tls, Pace(None), sleep=sleep, oauth=oauth)
+    return Way(Security.NONE, tls, Pace(None), sleep=pauses.append, oauth=oauth)
 
 
 def account(script: ScriptedPop3, password: str = "secret") -> MovingAccount:

@@ -15,7 +15,7 @@ from typing import Any
 
 import asyncpg
 import psutil
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.console.conftest import chromium, sign_in_by_key
 from tests.console.watching import settle
@@ -54,8 +54,8 @@ INSERT INTO messages (id, offset_octets, stored_octets, encoding, size_crlf, has
   SELECT id, 0, 1000, 'none', 1000, false, '', 0, 1, now(), 'alice@example.test',
     'Subject ' || n, 'alice@example.test', '', '' FROM made;
 INSERT INTO outbound_messages (message_id, tenant_id, submitter, smtputf8, ret, envid, signature, open)
-  SELECT id, tenant_id, 'alice@example.test', false, '', '', '', 1
-  FROM made, domains d WHERE d.name = 'example.test';
+  SELECT m.id, tenant_id, 'alice@example.test', false, '', '', '', 1
+  FROM made m, domains d WHERE d.name = 'example.test';
 INSERT INTO outbound_recipients (message_id, tenant_id, destination, recipient, address, sender,
     reverse_path, original, orcpt, notify, state, due_at, attempts, overdue_at, expires_at, last_reply)
   SELECT m.id, tenant_id, 'd' || n % 500 || '.example', 'p' || n || '@d' || n % 500 || '.example',
@@ -109,33 +109,41 @@ def load(page: Page, path: str) -> dict[str, Any]:
 
 def main() -> int:
     """Fill a system, and print the figures of each list."""
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as folder:
         posthorn = System(Path(folder) / "home")
-        browser = chromium(playwright)
         try:
             posthorn.start()
             asyncio.run(_seed(database_url(posthorn)))
-            context = browser.new_context(
-                base_url=f"http://127.0.0.1:{posthorn.ports['API']}",
-                viewport={"width": 1440, "height": 900},
-            )
-            page = context.new_page()
-            page.set_default_timeout(120_000)
-            sign_in_by_key(page, posthorn.key)
-            print("list | rows | ms to rows (median) | slowest request, ms (median)")
-            for path in LISTS:
-                loads = [load(page, path) for _ in range(LOADS)]
-                slowest = max(
-                    loads[0]["asked"],
-                    key=lambda each: statistics.median(one["asked"].get(each, 0) for one in loads),
-                )
-                asked = statistics.median(one["asked"].get(slowest, 0) for one in loads)
-                shown = statistics.median(one["shown"] for one in loads)
-                print(f"{path} | {loads[-1]['rows']} | {shown:.0f} | {slowest} {asked:.0f}")
+            with sync_playwright() as playwright:
+                browser = chromium(playwright)
+                try:
+                    measure(browser, posthorn)
+                finally:
+                    browser.close()
         finally:
-            browser.close()
             posthorn.close()
     return 0
+
+
+def measure(browser: Browser, posthorn: System) -> None:
+    """Print the figures of each list."""
+    context = browser.new_context(
+        base_url=f"http://127.0.0.1:{posthorn.ports['API']}",
+        viewport={"width": 1440, "height": 900},
+    )
+    page = context.new_page()
+    page.set_default_timeout(120_000)
+    sign_in_by_key(page, posthorn.key)
+    print("list | rows | ms to rows (median) | slowest request, ms (median)")
+    for path in LISTS:
+        loads = [load(page, path) for _ in range(LOADS)]
+        slowest = max(
+            loads[0]["asked"],
+            key=lambda each: statistics.median(one["asked"].get(each, 0) for one in loads),  # noqa: B023
+        )
+        asked = statistics.median(one["asked"].get(slowest, 0) for one in loads)
+        shown = statistics.median(one["shown"] for one in loads)
+        print(f"{path} | {loads[-1]['rows']} | {shown:.0f} | {slowest} {asked:.0f}", flush=True)
 
 
 if __name__ == "__main__":

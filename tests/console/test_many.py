@@ -30,7 +30,8 @@ def admin(admin: Page) -> Page:
 def test_a_list_and_an_action_are_copied_as_commands(admin: Page, posthorn: System) -> None:
     admin.goto("/console/accounts?domain=example.test")
     admin.get_by_role("button", name="Copy as…").click()
-    assert copied(admin, "posthorn command") == "posthorn account list --domain example.test"
+    command = copied(admin, "posthorn command")
+    assert command == "posthorn account list --domain example.test --total"
     admin.get_by_role("button", name="Copy as…").click()
     curl = shlex.split(copied(admin, "curl command"))
     assert curl[2].startswith(f"http://127.0.0.1:{posthorn.ports['API']}/v1/accounts?")

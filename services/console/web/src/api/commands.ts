@@ -11,6 +11,7 @@ type Template = string | ((values: Values) => string);
 
 const LIMITS = "--max-messages-per-hour={max_messages_per_hour}";
 const HOURLY = `${LIMITS} --max-recipients-per-hour={max_recipients_per_hour}`;
+const LIST = "--match={q} --state={state} --tenant={tenant} --sort={sort} --total?{total}";
 const TENANT = `--max-domains={max_domains} --max-accounts={max_accounts} --quota={quota_bytes} ${HOURLY} --[no-]verify-domains={verify_domains} --min-password-length={min_password_length}`;
 const QUEUED =
   "--domain={domain} --state={state} --sender={sender} --recipient={recipient} --message={message} --tenant={tenant}";
@@ -31,23 +32,23 @@ export const COMMANDS = {
   "DELETE /v1/suppressions/{address}": "suppression delete {address}",
   "DELETE /v1/tenants/{tenant}": "tenant delete {tenant}",
   "DELETE /v1/webhooks/{id}": "webhook delete {id}",
-  "GET /v1/accounts": "account list --domain={domain}",
+  "GET /v1/accounts": `account list --domain={domain} ${LIST}`,
   "GET /v1/accounts/{address}": "account show {address}",
   "GET /v1/accounts/{address}/app-passwords": "app-password list {address}",
   "GET /v1/accounts/{address}/content-access": "audit content {address}",
   "GET /v1/accounts/{address}/deleted": "message deleted {address}",
   "GET /v1/accounts/{address}/mailboxes": "mailbox list {address}",
   "GET /v1/accounts/{address}/sign-ins": "account sign-ins {address}",
-  "GET /v1/aliases": "alias list --domain={domain}",
+  "GET /v1/aliases": `alias list --domain={domain} ${LIST}`,
   "GET /v1/aliases/{address}": "alias show {address}",
-  "GET /v1/api-keys": "key list",
+  "GET /v1/api-keys": `key list ${LIST}`,
   "GET /v1/audit":
-    "audit list --actor={actor} --action={action} --object={object} --since={since} --until={until}",
+    "audit list --match={q} --tenant={tenant} --sort={sort} --total?{total} --actor={actor} --action={action} --object={object} --since={since} --until={until}",
   "GET /v1/config": "export config --tenant={tenant}",
   "GET /v1/dead": "dead-letter list",
   "GET /v1/defence": "defence",
   "GET /v1/defence/listings": "listings",
-  "GET /v1/domains": "domain list",
+  "GET /v1/domains": `domain list ${LIST}`,
   "GET /v1/domains/{name}": "domain show {name}",
   "GET /v1/domains/{name}/dkim": "dkim list {name}",
   "GET /v1/domains/{name}/dns": "domain dns {name}",
@@ -69,15 +70,16 @@ export const COMMANDS = {
     "quarantine list --account={account} --domain={domain} --reason={reason} --message={message}",
   "GET /v1/quarantine/{id}": "quarantine show {id}",
   "GET /v1/quarantine/{id}/raw": "quarantine raw {id}",
-  "GET /v1/queue": `queue list ${QUEUED}`,
+  "GET /v1/queue": `queue list ${QUEUED} --match={q} --sort={sort} --total?{total}`,
   "GET /v1/queue/summary": "queue summary --domain={domain} --state={state} --tenant={tenant}",
-  "GET /v1/routes": "route list",
+  "GET /v1/routes": `route list ${LIST}`,
   "GET /v1/stats/series": "stats series --since={since} --until={until} --by={by}",
-  "GET /v1/suppressions": "suppression list --domain={domain}",
+  "GET /v1/suppressions":
+    "suppression list {q} --domain={domain} --tenant={tenant} --sort={sort} --total?{total}",
   "GET /v1/system": "system",
-  "GET /v1/tenants": "tenant list",
+  "GET /v1/tenants": `tenant list ${LIST}`,
   "GET /v1/tenants/{tenant}": "tenant show {tenant}",
-  "GET /v1/webhooks": "webhook list",
+  "GET /v1/webhooks": `webhook list ${LIST}`,
   "GET /v1/webhooks/{id}": "webhook show {id}",
   "GET /v1/webhooks/{id}/deliveries": "webhook deliveries {id} --state={state}",
   "PATCH /v1/accounts/{address}": (values) =>

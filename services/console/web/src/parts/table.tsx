@@ -1,6 +1,7 @@
 import type { ReactNode } from "react";
 import type { List } from "../api/queries";
 import { CopyAs } from "./copy-as";
+import { nextOrder } from "./list-filters";
 import { count } from "./moments";
 import { Failure, Loading } from "./notices";
 
@@ -11,6 +12,14 @@ export interface Column<Row> {
   end?: boolean;
   /** Whether it holds sentences, which need some width. */
   prose?: boolean;
+  /** What the API calls the order by this column. */
+  sort?: string;
+}
+
+/** The order of the rows, and what changes it. */
+export interface Sorting {
+  sort: string | undefined;
+  change: (sort: string | undefined) => void;
 }
 
 export interface Ticks {
@@ -27,8 +36,9 @@ export function DataTable<Row>(properties: {
   /** What stands in place of the table when there is nothing. */
   empty: ReactNode;
   ticks?: Ticks;
+  sorting?: Sorting;
 }) {
-  const { caption, columns, list, rowKey, empty, ticks } = properties;
+  const { caption, columns, list, rowKey, empty, ticks, sorting } = properties;
   const { items, total, query } = list;
   if (query.isPending) return <Loading />;
   if (query.isError && items.length === 0)
@@ -51,7 +61,14 @@ export function DataTable<Row>(properties: {
         <CopyAs calls={() => [list.call]} />
       </p>
       {query.isError && <Failure problem={query.error} again={() => void query.refetch()} />}
-      <RowTable caption={caption} columns={columns} rows={items} rowKey={rowKey} ticks={ticks} />
+      <RowTable
+        caption={caption}
+        columns={columns}
+        rows={items}
+        rowKey={rowKey}
+        ticks={ticks}
+        sorting={sorting}
+      />
       {query.hasNextPage && (
         <p className="table-foot">
           <button
@@ -74,8 +91,9 @@ export function RowTable<Row>(properties: {
   rows: readonly Row[];
   rowKey: (row: Row) => string;
   ticks?: Ticks | undefined;
+  sorting?: Sorting | undefined;
 }) {
-  const { caption, columns, rows, rowKey, ticks } = properties;
+  const { caption, columns, rows, rowKey, ticks, sorting } = properties;
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls takes the arrow keys
     <section className="table-frame" tabIndex={0} aria-label={caption}>
@@ -85,9 +103,7 @@ export function RowTable<Row>(properties: {
           <tr>
             {ticks && <TickAll items={rows} rowKey={rowKey} ticks={ticks} />}
             {columns.map((column) => (
-              <th key={column.id} scope="col" className={column.end ? "end" : undefined}>
-                {column.title}
-              </th>
+              <Heading key={column.id} column={column} sorting={sorting} />
             ))}
           </tr>
         </thead>
@@ -117,6 +133,35 @@ export function RowTable<Row>(properties: {
         </tbody>
       </table>
     </section>
+  );
+}
+
+function Heading<Row>(properties: { column: Column<Row>; sorting: Sorting | undefined }) {
+  const { column, sorting } = properties;
+  const { title, end, sort } = column;
+  const className = end ? "end" : undefined;
+  if (sort === undefined || sorting === undefined)
+    return (
+      <th scope="col" className={className}>
+        {title}
+      </th>
+    );
+  const isUp = sorting.sort === sort;
+  const isDown = sorting.sort === `-${sort}`;
+  return (
+    <th
+      scope="col"
+      className={className}
+      aria-sort={isUp ? "ascending" : isDown ? "descending" : "none"}
+    >
+      <button
+        type="button"
+        className="sort"
+        onClick={() => sorting.change(nextOrder(sorting.sort, sort))}
+      >
+        {title} <span aria-hidden="true">{isUp ? "▲" : isDown ? "▼" : "↕"}</span>
+      </button>
+    </th>
   );
 }
 

@@ -6,17 +6,17 @@ import { useAction, useList } from "../../api/queries";
 import { NewButton } from "../../parts/actions";
 import { Dialog } from "../../parts/dialog";
 import { bytesIn } from "../../parts/edits";
-import { FilterBar } from "../../parts/filter-bar";
 import { Field, Form } from "../../parts/form";
+import { ListView } from "../../parts/list-view";
 import { size } from "../../parts/moments";
 import { Empty } from "../../parts/notices";
 import { Page } from "../../parts/page";
 import { newPassword } from "../../parts/passwords";
-import { textsIn } from "../../parts/search";
 import { Secret } from "../../parts/secret";
 import { State } from "../../parts/state";
-import { type Column, DataTable } from "../../parts/table";
+import type { Column } from "../../parts/table";
 import { Time } from "../../parts/time";
+import { FILTERS } from "./filters";
 import { ImportAccounts } from "./import";
 import { type Account, STATE_MARKS } from "./states";
 
@@ -26,6 +26,7 @@ const COLUMNS: readonly Column<Account>[] = [
   {
     id: "address",
     title: "Account",
+    sort: "address",
     cell: (account) => (
       <Link to="/accounts/$address" params={{ address: account.address }}>
         {account.address}
@@ -38,14 +39,25 @@ const COLUMNS: readonly Column<Account>[] = [
     cell: (account) => <State kind={STATE_MARKS[account.state]}>{account.state}</State>,
   },
   { id: "messages", title: "Messages", end: true, cell: (account) => account.used_messages },
-  { id: "used", title: "Used", end: true, cell: (account) => size(account.used_bytes) },
+  {
+    id: "used",
+    title: "Used",
+    sort: "used",
+    end: true,
+    cell: (account) => size(account.used_bytes),
+  },
   {
     id: "quota",
     title: "Quota",
     end: true,
     cell: (account) => (account.quota_bytes === null ? "unlimited" : size(account.quota_bytes)),
   },
-  { id: "created", title: "Created", cell: (account) => <Time at={account.created_at} /> },
+  {
+    id: "created",
+    title: "Created",
+    sort: "created",
+    cell: (account) => <Time at={account.created_at} />,
+  },
 ];
 
 export function AccountList() {
@@ -54,7 +66,7 @@ export function AccountList() {
   const navigate = useNavigate();
   const list = useList<Account>(["accounts", filters], (cursor) =>
     api.GET("/v1/accounts", {
-      params: { query: { ...filters, limit: 100, cursor } },
+      params: { query: { ...filters, limit: 100, cursor, total: cursor === null } },
     }),
   );
   const show = (dialog: "create" | "import" | null) =>
@@ -76,12 +88,10 @@ export function AccountList() {
         </>
       }
     >
-      <FilterBar
-        filters={[{ name: "domain", label: "Domain" }]}
+      <ListView
+        filters={FILTERS}
         values={filters}
-        apply={(values) => void navigate({ to: "/accounts", search: textsIn(values, ["domain"]) })}
-      />
-      <DataTable
+        go={(search) => void navigate({ to: "/accounts", search })}
         caption="Accounts"
         columns={COLUMNS}
         list={list}

@@ -6,16 +6,17 @@ import { NewButton } from "../../parts/actions";
 import { Dialog } from "../../parts/dialog";
 import { Inputs } from "../../parts/edit";
 import { valuesOf } from "../../parts/edits";
-import { FilterBar } from "../../parts/filter-bar";
 import { Form } from "../../parts/form";
+import { ListView } from "../../parts/list-view";
 import { Empty } from "../../parts/notices";
 import { Page } from "../../parts/page";
-import { textsIn } from "../../parts/search";
-import { type Column, DataTable } from "../../parts/table";
+import type { Column } from "../../parts/table";
 import { Time } from "../../parts/time";
 import { ADDRESS, TARGETS, Targets } from "./targets";
 
 type Alias = Schemas["AliasView"];
+
+import { FILTERS } from "./filters";
 
 const route = getRouteApi("/aliases");
 
@@ -23,6 +24,7 @@ const COLUMNS: readonly Column<Alias>[] = [
   {
     id: "address",
     title: "Alias",
+    sort: "address",
     cell: (alias) => (
       <Link to="/aliases/$address" params={{ address: alias.address }}>
         {alias.address}
@@ -30,16 +32,21 @@ const COLUMNS: readonly Column<Alias>[] = [
     ),
   },
   { id: "targets", title: "Leads to", cell: (alias) => <Targets alias={alias} /> },
-  { id: "created", title: "Created", cell: (alias) => <Time at={alias.created_at} /> },
+  {
+    id: "created",
+    title: "Created",
+    sort: "created",
+    cell: (alias) => <Time at={alias.created_at} />,
+  },
 ];
 
 export function AliasList() {
   const can = useCan();
-  const { create, ...filters } = route.useSearch();
+  const { create, import: _, ...filters } = route.useSearch();
   const navigate = useNavigate();
   const list = useList<Alias>(["aliases", filters], (cursor) =>
     api.GET("/v1/aliases", {
-      params: { query: { ...filters, limit: 100, cursor } },
+      params: { query: { ...filters, limit: 100, cursor, total: cursor === null } },
     }),
   );
   const show = (isShown: boolean) =>
@@ -49,12 +56,10 @@ export function AliasList() {
       title="Aliases"
       actions={can("createAlias") && <NewButton label="New alias" open={() => show(true)} />}
     >
-      <FilterBar
-        filters={[{ name: "domain", label: "Domain" }]}
+      <ListView
+        filters={FILTERS}
         values={filters}
-        apply={(values) => void navigate({ to: "/aliases", search: textsIn(values, ["domain"]) })}
-      />
-      <DataTable
+        go={(search) => void navigate({ to: "/aliases", search })}
         caption="Aliases"
         columns={COLUMNS}
         list={list}

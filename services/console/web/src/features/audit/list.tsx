@@ -1,20 +1,20 @@
 import { getRouteApi, useNavigate } from "@tanstack/react-router";
 import { api, type Schemas } from "../../api/client";
 import { useList } from "../../api/queries";
-import { FilterBar } from "../../parts/filter-bar";
+import { ListView } from "../../parts/list-view";
 import { Empty } from "../../parts/notices";
 import { Page } from "../../parts/page";
-import { textsIn } from "../../parts/search";
-import { type Column, DataTable } from "../../parts/table";
+import type { Column } from "../../parts/table";
 import { Time } from "../../parts/time";
 
 type Line = Schemas["AuditView"];
 
+import { FILTERS } from "./filters";
+
 const route = getRouteApi("/audit");
-const FILTERS = ["actor", "action", "object"] as const;
 
 const COLUMNS: readonly Column<Line>[] = [
-  { id: "at", title: "Time", cell: (line) => <Time at={line.at} /> },
+  { id: "at", title: "Time", sort: "at", cell: (line) => <Time at={line.at} /> },
   {
     id: "actor",
     title: "Who",
@@ -46,21 +46,15 @@ export function Audit() {
   const navigate = useNavigate();
   const list = useList<Line>(["audit", filters], (cursor) =>
     api.GET("/v1/audit", {
-      params: { query: { ...filters, limit: 100, cursor } },
+      params: { query: { ...filters, limit: 100, cursor, total: cursor === null } },
     }),
   );
   return (
     <Page title="Audit">
-      <FilterBar
-        filters={[
-          { name: "actor", label: "Name or id of a key" },
-          { name: "action", label: "Action, such as account" },
-          { name: "object", label: "Object" },
-        ]}
+      <ListView
+        filters={FILTERS}
         values={filters}
-        apply={(values) => void navigate({ to: "/audit", search: textsIn(values, FILTERS) })}
-      />
-      <DataTable
+        go={(search) => void navigate({ to: "/audit", search })}
         caption="Changes"
         columns={COLUMNS}
         list={list}

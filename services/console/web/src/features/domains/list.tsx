@@ -5,13 +5,16 @@ import { useAction, useList } from "../../api/queries";
 import { NewButton } from "../../parts/actions";
 import { Dialog } from "../../parts/dialog";
 import { Field, Form } from "../../parts/form";
+import { ListView } from "../../parts/list-view";
 import { Empty } from "../../parts/notices";
 import { Page } from "../../parts/page";
 import { State } from "../../parts/state";
-import { type Column, DataTable } from "../../parts/table";
+import type { Column } from "../../parts/table";
 import { Time } from "../../parts/time";
 
 type Domain = Schemas["DomainView"];
+
+import { FILTERS } from "./filters";
 
 const route = getRouteApi("/domains");
 
@@ -21,6 +24,7 @@ const COLUMNS: readonly Column<Domain>[] = [
   {
     id: "name",
     title: "Domain",
+    sort: "name",
     cell: (domain) => (
       <Link to="/domains/$name" params={{ name: domain.name }}>
         {domain.display_name}
@@ -51,24 +55,34 @@ const COLUMNS: readonly Column<Domain>[] = [
       ),
   },
   { id: "tenant", title: "Tenant", cell: (domain) => domain.tenant },
-  { id: "created", title: "Created", cell: (domain) => <Time at={domain.created_at} /> },
+  {
+    id: "created",
+    title: "Created",
+    sort: "created",
+    cell: (domain) => <Time at={domain.created_at} />,
+  },
 ];
 
 export function DomainList() {
   const can = useCan();
-  const { create } = route.useSearch();
+  const { create, import: _, ...filters } = route.useSearch();
   const navigate = useNavigate();
-  const list = useList<Domain>(["domains"], (cursor) =>
-    api.GET("/v1/domains", { params: { query: { limit: 100, cursor } } }),
+  const list = useList<Domain>(["domains", filters], (cursor) =>
+    api.GET("/v1/domains", {
+      params: { query: { ...filters, limit: 100, cursor, total: cursor === null } },
+    }),
   );
   const show = (isShown: boolean) =>
-    void navigate({ to: "/domains", search: isShown ? { create: true } : {} });
+    void navigate({ to: "/domains", search: { ...filters, ...(isShown ? { create: true } : {}) } });
   return (
     <Page
       title="Domains"
       actions={can("createDomain") && <NewButton label="New domain" open={() => show(true)} />}
     >
-      <DataTable
+      <ListView
+        filters={FILTERS}
+        values={filters}
+        go={(search) => void navigate({ to: "/domains", search })}
         caption="Domains"
         columns={COLUMNS}
         list={list}

@@ -8,13 +8,16 @@ import { Dialog } from "../../parts/dialog";
 import { Inputs } from "../../parts/edit";
 import { type EditedField, valuesOf } from "../../parts/edits";
 import { Choice, Field, Form, Tick } from "../../parts/form";
+import { ListView } from "../../parts/list-view";
 import { Empty } from "../../parts/notices";
 import { Page } from "../../parts/page";
 import { Secret } from "../../parts/secret";
-import { type Column, DataTable } from "../../parts/table";
+import type { Column } from "../../parts/table";
 import { Time } from "../../parts/time";
 
 type Key = Schemas["ApiKeyView"];
+
+import { FILTERS } from "./filters";
 
 const route = getRouteApi("/keys");
 
@@ -36,31 +39,33 @@ const BOUNDS: readonly EditedField[] = [
 ];
 
 const COLUMNS: readonly Column<Key>[] = [
-  { id: "name", title: "Name", cell: (key) => key.name },
+  { id: "name", title: "Name", sort: "name", cell: (key) => key.name },
   {
     id: "may",
     title: "May",
     cell: (key) => `${MAY[key.role]}${key.message_content ? ", read content" : ""}`,
   },
   { id: "tenant", title: "Tenant", cell: (key) => key.tenant ?? "whole platform" },
-  { id: "used", title: "Last used", cell: (key) => <Time at={key.last_used_at} /> },
+  { id: "used", title: "Last used", sort: "used", cell: (key) => <Time at={key.last_used_at} /> },
   {
     id: "expires",
     title: "Expires",
     cell: (key) => (key.expires_at === null ? "never" : <Time at={key.expires_at} />),
   },
-  { id: "created", title: "Created", cell: (key) => <Time at={key.created_at} /> },
+  { id: "created", title: "Created", sort: "created", cell: (key) => <Time at={key.created_at} /> },
 ];
 
 export function KeyList() {
   const can = useCan();
-  const { create } = route.useSearch();
+  const { create, import: _, ...filters } = route.useSearch();
   const navigate = useNavigate();
-  const list = useList<Key>(["keys"], (cursor) =>
-    api.GET("/v1/api-keys", { params: { query: { limit: 100, cursor } } }),
+  const list = useList<Key>(["keys", filters], (cursor) =>
+    api.GET("/v1/api-keys", {
+      params: { query: { ...filters, limit: 100, cursor, total: cursor === null } },
+    }),
   );
   const show = (isShown: boolean) =>
-    void navigate({ to: "/keys", search: isShown ? { create: true } : {} });
+    void navigate({ to: "/keys", search: { ...filters, ...(isShown ? { create: true } : {}) } });
   const columns: readonly Column<Key>[] = [
     ...COLUMNS,
     ...(can("deleteApiKey")
@@ -72,7 +77,10 @@ export function KeyList() {
       title="API keys"
       actions={can("createApiKey") && <NewButton label="New key" open={() => show(true)} />}
     >
-      <DataTable
+      <ListView
+        filters={FILTERS}
+        values={filters}
+        go={(search) => void navigate({ to: "/keys", search })}
         caption="API keys"
         columns={columns}
         list={list}

@@ -1,17 +1,18 @@
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
-import { type FormEvent, useState } from "react";
+import { useState } from "react";
 import type { Call } from "../../api/call";
 import { api, type OperationId, type Schemas } from "../../api/client";
 import { useCan } from "../../api/me";
 import { useList } from "../../api/queries";
 import { ActionsButton, Removal } from "../../parts/actions";
+import { ListView } from "../../parts/list-view";
 import { count } from "../../parts/moments";
 import { Empty } from "../../parts/notices";
 import { Page, Section } from "../../parts/page";
 import { type Kind, State } from "../../parts/state";
 import { type Column, DataTable } from "../../parts/table";
 import { Time } from "../../parts/time";
-import { type QueueFilters, type QueueState, STATES } from "./filters";
+import { FILTERS } from "./filters";
 import { told } from "./told";
 
 type Item = Schemas["QueueItemView"];
@@ -28,6 +29,8 @@ const MARKS: Readonly<Record<string, Kind>> = {
   cancelled: "bad",
   delivered: "good",
 };
+/** The states that the summary has. */
+const WAITING = ["queued", "sending", "deferred", "held"] as const;
 /** Recipients in one request. */
 const MOST = 1000;
 interface QueueAction {
@@ -93,9 +96,15 @@ const COLUMNS: readonly Column<Item>[] = [
   {
     id: "next",
     title: "Next attempt",
+    sort: "due",
     cell: (item) => (item.next_attempt_at ? <Time at={item.next_attempt_at} /> : ""),
   },
-  { id: "created", title: "Queued", cell: (item) => <Time at={item.created_at} /> },
+  {
+    id: "created",
+    title: "Queued",
+    sort: "created",
+    cell: (item) => <Time at={item.created_at} />,
+  },
 ];
 
 const GROUPS: readonly Column<Group>[] = [
@@ -131,49 +140,55 @@ const GROUPS: readonly Column<Group>[] = [
 
 export function Queue() {
   const filters = route.useSearch();
+  const navigate = useNavigate();
   const [ticked, setTicked] = useState<ReadonlySet<string>>(new Set());
   const list = useList<Item>(
     ["queue", filters],
     (cursor) =>
       api.GET("/v1/queue", {
-        params: { query: { ...filters, limit: 100, cursor } },
+        params: { query: { ...filters, limit: 100, cursor, total: cursor === null } },
       }),
     { every: 15 },
   );
   return (
     <Page title="Queue">
-      <FilterBar filters={filters} />
-      <Summary filters={filters} />
-      <Section title="By recipient">
+      <ListView
+        filters={FILTERS}
+        values={filters}
+        go={(search) => void navigate({ to: "/queue", search })}
+        caption="Recipients in the queue"
+        columns={COLUMNS}
+        list={list}
+        rowKey={(item) => String(item.id)}
+        ticks={{ ticked, change: setTicked }}
+        empty={
+          <Empty title="Nothing waits" command="posthorn queue list">
+            <p>Messages to other servers are here until they are delivered or given up.</p>
+          </Empty>
+        }
+      >
+        <Summary filters={filters} />
+        <h2>By recipient</h2>
         <Actions ticked={ticked} done={() => setTicked(new Set())} />
-        <DataTable
-          caption="Recipients in the queue"
-          columns={COLUMNS}
-          list={list}
-          rowKey={(item) => String(item.id)}
-          ticks={{ ticked, change: setTicked }}
-          empty={
-            <Empty title="Nothing waits" command="posthorn queue list">
-              <p>Messages to other servers are here until they are delivered or given up.</p>
-            </Empty>
-          }
-        />
-      </Section>
+      </ListView>
     </Page>
   );
 }
 
 /** What waits, by destination; each line leads to its recipients. */
-function Summary({ filters }: { filters: QueueFilters }) {
+function Summary({ filters }: { filters: ReturnType<typeof FILTERS.read> }) {
+  const { q: _q, sort: _sort, state: wanted, ...others } = filters;
+  const state = WAITING.find((each) => each === wanted);
+  const chosen = { ...others, ...(state === undefined ? {} : { state }) };
   const list = useList<Group>(
-    ["queue", "summary", filters],
+    ["queue", "summary", chosen],
     (cursor) =>
       api.GET("/v1/queue/summary", {
-        params: { query: { ...filters, limit: 20, cursor } },
+        params: { query: { ...chosen, limit: 20, cursor } },
       }),
-    { every: 15 },
+    { every: 15, enabled: wanted === state },
   );
-  if (list.items.length === 0) return null;
+  if (list.items.length === 0 || wanted !== state) return null;
   return (
     <Section title="By destination">
       <DataTable
@@ -184,41 +199,6 @@ function Summary({ filters }: { filters: QueueFilters }) {
         empty={null}
       />
     </Section>
-  );
-}
-
-function FilterBar({ filters }: { filters: QueueFilters }) {
-  const navigate = useNavigate();
-  const submit = (event: FormEvent<HTMLFormElement>) => {
-    event.preventDefault();
-    const values = new FormData(event.currentTarget);
-    const domain = String(values.get("domain") ?? "").trim();
-    const state = String(values.get("state") ?? "") as QueueState | "";
-    void navigate({
-      to: "/queue",
-      search: { ...(domain ? { domain } : {}), ...(state ? { state } : {}) },
-    });
-  };
-  return (
-    <form className="filters" onSubmit={submit}>
-      <input
-        type="search"
-        name="domain"
-        aria-label="Domain of the recipient"
-        placeholder="Domain of the recipient"
-        defaultValue={filters.domain ?? ""}
-      />
-      <label>
-        State{" "}
-        <select name="state" defaultValue={filters.state ?? ""}>
-          <option value="">any</option>
-          {STATES.map((state) => (
-            <option key={state}>{state}</option>
-          ))}
-        </select>
-      </label>
-      <button type="submit">Filter</button>
-    </form>
   );
 }
 

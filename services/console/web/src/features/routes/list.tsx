@@ -9,16 +9,18 @@ import { Dialog } from "../../parts/dialog";
 import { Inputs } from "../../parts/edit";
 import { valuesOf } from "../../parts/edits";
 import { Field, Form } from "../../parts/form";
+import { ListView } from "../../parts/list-view";
 import { Empty } from "../../parts/notices";
 import { Page } from "../../parts/page";
 import { SendTest } from "../../parts/send-test";
-import { type Column, DataTable } from "../../parts/table";
+import type { Column } from "../../parts/table";
 import { DOMAIN, type Route, SETTINGS, type Setting } from "./fields";
+import { FILTERS } from "./filters";
 
 const route = getRouteApi("/routes");
 
 const COLUMNS: readonly Column<Route>[] = [
-  { id: "domain", title: "Domain", cell: (each) => each.domain },
+  { id: "domain", title: "Domain", sort: "domain", cell: (each) => each.domain },
   {
     id: "host",
     title: "Next hop",
@@ -47,14 +49,16 @@ const COLUMNS: readonly Column<Route>[] = [
 /** Which host takes the mail for a domain, in place of the one that its DNS names. */
 export function RouteList() {
   const can = useCan();
-  const { create } = route.useSearch();
+  const { create, import: _, ...filters } = route.useSearch();
   const navigate = useNavigate();
   const [edited, setEdited] = useState<Route | null>(null);
-  const list = useList<Route>(["routes"], (cursor) =>
-    api.GET("/v1/routes", { params: { query: { limit: 100, cursor } } }),
+  const list = useList<Route>(["routes", filters], (cursor) =>
+    api.GET("/v1/routes", {
+      params: { query: { ...filters, limit: 100, cursor, total: cursor === null } },
+    }),
   );
   const show = (isShown: boolean) =>
-    void navigate({ to: "/routes", search: isShown ? { create: true } : {} });
+    void navigate({ to: "/routes", search: { ...filters, ...(isShown ? { create: true } : {}) } });
   const columns: readonly Column<Route>[] = [
     ...COLUMNS,
     ...(can("setRoute")
@@ -72,7 +76,10 @@ export function RouteList() {
       title="Routes"
       actions={can("createRoute") && <NewButton label="New route" open={() => show(true)} />}
     >
-      <DataTable
+      <ListView
+        filters={FILTERS}
+        values={filters}
+        go={(search) => void navigate({ to: "/routes", search })}
         caption="Routes"
         columns={columns}
         list={list}

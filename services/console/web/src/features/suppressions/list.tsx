@@ -4,22 +4,22 @@ import { useCan } from "../../api/me";
 import { useAction, useList } from "../../api/queries";
 import { ActionButton, NewButton } from "../../parts/actions";
 import { Dialog } from "../../parts/dialog";
-import { FilterBar } from "../../parts/filter-bar";
 import { Field, Form } from "../../parts/form";
+import { ListView } from "../../parts/list-view";
 import { Empty } from "../../parts/notices";
 import { Page } from "../../parts/page";
-import { textsIn } from "../../parts/search";
-import { type Column, DataTable } from "../../parts/table";
+import type { Column } from "../../parts/table";
 import { Time } from "../../parts/time";
 
 type Suppression = Schemas["SuppressionView"];
 
+import { FILTERS } from "./filters";
 import { ImportSuppressions } from "./import";
 
 const route = getRouteApi("/suppressions");
 
 const COLUMNS: readonly Column<Suppression>[] = [
-  { id: "address", title: "Address", cell: (each) => each.address },
+  { id: "address", title: "Address", sort: "address", cell: (each) => each.address },
   { id: "source", title: "Source", cell: (each) => each.source },
   { id: "reason", title: "Reason", cell: (each) => each.reason },
   {
@@ -32,7 +32,7 @@ const COLUMNS: readonly Column<Suppression>[] = [
         </Link>
       ),
   },
-  { id: "created", title: "Since", cell: (each) => <Time at={each.created_at} /> },
+  { id: "created", title: "Since", sort: "created", cell: (each) => <Time at={each.created_at} /> },
 ];
 
 /** Addresses that get no mail from here, and why. */
@@ -42,7 +42,7 @@ export function SuppressionList() {
   const navigate = useNavigate();
   const list = useList<Suppression>(["suppressions", filters], (cursor) =>
     api.GET("/v1/suppressions", {
-      params: { query: { ...filters, limit: 100, cursor } },
+      params: { query: { ...filters, limit: 100, cursor, total: cursor === null } },
     }),
   );
   const show = (dialog: "create" | "import" | null) =>
@@ -70,14 +70,10 @@ export function SuppressionList() {
         </>
       }
     >
-      <FilterBar
-        filters={[{ name: "domain", label: "Domain" }]}
+      <ListView
+        filters={FILTERS}
         values={filters}
-        apply={(values) =>
-          void navigate({ to: "/suppressions", search: textsIn(values, ["domain"]) })
-        }
-      />
-      <DataTable
+        go={(search) => void navigate({ to: "/suppressions", search })}
         caption="Suppressed addresses"
         columns={columns}
         list={list}

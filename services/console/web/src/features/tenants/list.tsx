@@ -7,12 +7,14 @@ import { Dialog } from "../../parts/dialog";
 import { Inputs } from "../../parts/edit";
 import { valuesOf } from "../../parts/edits";
 import { Form } from "../../parts/form";
+import { ListView } from "../../parts/list-view";
 import { size } from "../../parts/moments";
 import { Empty } from "../../parts/notices";
 import { Page } from "../../parts/page";
 import { State } from "../../parts/state";
-import { type Column, DataTable } from "../../parts/table";
+import type { Column } from "../../parts/table";
 import { Against, LIMITS, type Tenant } from "./fields";
+import { FILTERS } from "./filters";
 
 const route = getRouteApi("/tenants");
 
@@ -20,6 +22,7 @@ const COLUMNS: readonly Column<Tenant>[] = [
   {
     id: "name",
     title: "Tenant",
+    sort: "name",
     cell: (tenant) => (
       <Link to="/tenants/$tenant" params={{ tenant: tenant.name }}>
         {tenant.name}
@@ -71,19 +74,24 @@ const COLUMNS: readonly Column<Tenant>[] = [
 
 export function TenantList() {
   const can = useCan();
-  const { create } = route.useSearch();
+  const { create, import: _, ...filters } = route.useSearch();
   const navigate = useNavigate();
-  const list = useList<Tenant>(["tenants"], (cursor) =>
-    api.GET("/v1/tenants", { params: { query: { limit: 100, cursor } } }),
+  const list = useList<Tenant>(["tenants", filters], (cursor) =>
+    api.GET("/v1/tenants", {
+      params: { query: { ...filters, limit: 100, cursor, total: cursor === null } },
+    }),
   );
   const show = (isShown: boolean) =>
-    void navigate({ to: "/tenants", search: isShown ? { create: true } : {} });
+    void navigate({ to: "/tenants", search: { ...filters, ...(isShown ? { create: true } : {}) } });
   return (
     <Page
       title="Tenants"
       actions={can("createTenant") && <NewButton label="New tenant" open={() => show(true)} />}
     >
-      <DataTable
+      <ListView
+        filters={FILTERS}
+        values={filters}
+        go={(search) => void navigate({ to: "/tenants", search })}
         caption="Tenants"
         columns={COLUMNS}
         list={list}

@@ -8,13 +8,15 @@ import { Dialog } from "../../parts/dialog";
 import { Inputs } from "../../parts/edit";
 import { valuesOf } from "../../parts/edits";
 import { Form } from "../../parts/form";
+import { ListView } from "../../parts/list-view";
 import { Empty } from "../../parts/notices";
 import { Page } from "../../parts/page";
 import { Secret } from "../../parts/secret";
 import { State } from "../../parts/state";
-import { type Column, DataTable } from "../../parts/table";
+import type { Column } from "../../parts/table";
 import { Time } from "../../parts/time";
 import { FIELDS, WEBHOOK_MARKS, type Webhook } from "./fields";
+import { FILTERS } from "./filters";
 
 const route = getRouteApi("/webhooks");
 
@@ -22,6 +24,7 @@ const COLUMNS: readonly Column<Webhook>[] = [
   {
     id: "url",
     title: "URL",
+    sort: "url",
     cell: (webhook) => (
       <Link to="/webhooks/$id" params={{ id: webhook.id }}>
         {webhook.url}
@@ -35,24 +38,37 @@ const COLUMNS: readonly Column<Webhook>[] = [
   },
   { id: "events", title: "Events", cell: (webhook) => webhook.events.join(", ") },
   { id: "domain", title: "Domain", cell: (webhook) => webhook.domain ?? "all" },
-  { id: "created", title: "Created", cell: (webhook) => <Time at={webhook.created_at} /> },
+  {
+    id: "created",
+    title: "Created",
+    sort: "created",
+    cell: (webhook) => <Time at={webhook.created_at} />,
+  },
 ];
 
 export function WebhookList() {
   const can = useCan();
-  const { create } = route.useSearch();
+  const { create, import: _, ...filters } = route.useSearch();
   const navigate = useNavigate();
-  const list = useList<Webhook>(["webhooks"], (cursor) =>
-    api.GET("/v1/webhooks", { params: { query: { limit: 100, cursor } } }),
+  const list = useList<Webhook>(["webhooks", filters], (cursor) =>
+    api.GET("/v1/webhooks", {
+      params: { query: { ...filters, limit: 100, cursor, total: cursor === null } },
+    }),
   );
   const show = (isShown: boolean) =>
-    void navigate({ to: "/webhooks", search: isShown ? { create: true } : {} });
+    void navigate({
+      to: "/webhooks",
+      search: { ...filters, ...(isShown ? { create: true } : {}) },
+    });
   return (
     <Page
       title="Webhooks"
       actions={can("createWebhook") && <NewButton label="New webhook" open={() => show(true)} />}
     >
-      <DataTable
+      <ListView
+        filters={FILTERS}
+        values={filters}
+        go={(search) => void navigate({ to: "/webhooks", search })}
         caption="Webhooks"
         columns={COLUMNS}
         list={list}

@@ -260,7 +260,7 @@ async def test_holders_classify_their_own_messages(api: Api, alice: Browser) -> 
         path("alice", "alice"), json={"classification": "ham"}, headers=right
     )
     assert (said.status_code, said.json()["mailbox"]) == (200, "INBOX")
-    assert await api.sql("SELECT wanted FROM classifications") == [("ham",)]
+    assert [row[0] for row in await api.sql("SELECT wanted FROM classifications")] == ["ham"]
 
 
 async def _imported(api: Api, address: str, text: bytes) -> UUID:

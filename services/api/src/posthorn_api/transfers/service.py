@@ -12,6 +12,7 @@ Rules:
 - An import stores mail as delivery does: a segment of many bodies is written first, then its rows
   in one transaction. What was there already, byte for byte, is not brought in again: so an import
   that broke off is repeated as a whole.
+- A unique id of POP3 goes with its message, also to one that is there already.
 - A message that cannot be taken (too large, no room, no name for its mailbox) is counted and told
   of, and the rest goes on.
 """
@@ -21,7 +22,15 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Hashable,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -69,6 +78,7 @@ _PAGE = 200
 _DIGESTS_PAGE = 5000
 _AHEAD = 16
 _FAILURES_TOLD = 100
+_ADOPTED_AT_ONCE = 5000
 _PAUSES = (0.5, 1.0, 2.0)
 _LATEST_SECONDS = 86_400.0
 
@@ -275,6 +285,13 @@ class TransferService:
         except ImportLost:
             raise _lost() from None
 
+    async def adopt(self, importing: Importing, unique_ids: Mapping[bytes, str]) -> None:
+        """Give unique ids of POP3, by SHA-256, to messages that are there already."""
+        try:
+            await _patiently(lambda: self._transfers.adopt(importing, unique_ids))
+        except ImportLost:
+            raise _lost() from None
+
     def _packed(self, contents: Sequence[bytes]) -> tuple[Packed, list[bytes | None]]:
         frame = self._compress
         headers = [None if frame is None else kept_header(each, frame) for each in contents]
@@ -305,6 +322,7 @@ class _Import:
         self._mailbox = mailbox
         self._batch: list[_Waiting] = []
         self._octets = 0
+        self._unique_ids: dict[bytes, str] = {}  # of messages that are there already
         self._stayed = time.monotonic()
 
     async def run(self, pieces: AsyncIterator[bytes]) -> Summary:
@@ -318,6 +336,8 @@ class _Import:
                     self._take(incoming, digests)
                     if self._octets >= BATCH_OCTETS or len(self._batch) >= BATCH_MESSAGES:
                         await self._store()
+                    if len(self._unique_ids) >= _ADOPTED_AT_ONCE:
+                        await self._adopt()
             except (NotMboxError, NotTarError) as error:
                 await self._store()
                 raise ValidationFailed(
@@ -327,6 +347,7 @@ class _Import:
                 await self._transfer.stay(self._importing)
                 self._stayed = time.monotonic()
         await self._store()
+        await self._adopt()
         self.summary.from_lines_left = self._reading.from_lines_left
         return self.summary
 
@@ -367,6 +388,8 @@ class _Import:
         if not digests.add(facts.sha256):
             summary.duplicates += 1
             _imported.labels("duplicate").inc()
+            if incoming.unique_id and mailbox == maildir.INBOX:
+                self._unique_ids.setdefault(facts.sha256, incoming.unique_id)
             return
         now = self._transfer.clock()
         at = (
@@ -393,6 +416,11 @@ class _Import:
             )
         )
         self._octets += len(content)
+
+    async def _adopt(self) -> None:
+        unique_ids, self._unique_ids = self._unique_ids, {}
+        if unique_ids:
+            await self._transfer.adopt(self._importing, unique_ids)
 
     async def _store(self) -> None:
         batch, self._batch, self._octets = self._batch, [], 0

@@ -26,6 +26,7 @@ from posthorn.wire.auth.public_key import SignatureCheck
 from posthorn.wire.auth.results import Authentication, Outcome
 from posthorn.wire.spam.facts import MessageFacts, read_facts
 from posthorn.wire.spam.rule import Case
+from posthorn.wire.spam.rules_names import names_of
 from posthorn.wire.spam.scorer import score
 from posthorn_scan.engines.clamav import ClamAv
 from posthorn_scan.engines.engine import ConfiguredEngine, EngineResult
@@ -215,6 +216,7 @@ def _scored(
         question.received_at,
         listings,
         own_domains=frozenset(each.rpartition("@")[2] for each in question.recipients),
+        own_names=names_of(question.recipients),
     )
     try:
         return [Rule(match.name, match.points, match.detail) for match in score(case)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from posthorn.wire.address import canonical_domain
 from posthorn.wire.message.charsets import decode_unlabelled
@@ -18,6 +19,7 @@ HEADER_BYTES = 64 * 1024
 MOST_FIELDS = 300
 FIELD_CHARACTERS = 4000
 MOST_MAILBOXES = 30
+_KEPT_DOMAINS = 2000
 _DECODED_CHARACTERS = 1200  # the time of encoded words grows with the square of their number
 
 _NAME = re.compile(rb"[\x21-\x39\x3b-\x7e]{1,80}[ \t]*\Z")
@@ -40,10 +42,8 @@ class Mailbox:
     @property
     def domain(self) -> str:
         """The domain in canonical form; empty if it is not valid."""
-        try:
-            return canonical_domain(self.address.rpartition("@")[2]) if "@" in self.address else ""
-        except ValueError:
-            return ""
+        _, at, domain = self.address.rpartition("@")
+        return _canonical(domain) if at else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,14 @@ class Fields:
     def has(self, name: str) -> bool:
         """Return whether there is such a field."""
         return name.encode() in self.raw
+
+
+@lru_cache(_KEPT_DOMAINS)
+def _canonical(domain: str) -> str:
+    try:
+        return canonical_domain(domain)
+    except ValueError:
+        return ""
 
 
 def read_header(content: bytes) -> Fields:

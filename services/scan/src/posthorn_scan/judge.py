@@ -18,7 +18,7 @@ from prometheus_client import Counter, Histogram
 from posthorn.model.filter_policy import DEFAULT_POLICY
 from posthorn.model.verdict import MOST_RULES, Engine, EngineState, Rule, Verdict
 from posthorn.ports.scan import Listing, MessageQuestion, SenderFacts, SenderQuestion
-from posthorn.runtime.at_once import at_once
+from posthorn.runtime.at_once import Begun, at_once
 from posthorn.runtime.blocklists import Blocklists
 from posthorn.wire.auth.authentication import BodyHashes, authenticate, split_message
 from posthorn.wire.auth.lookup import Lookup
@@ -83,11 +83,15 @@ class Judge:
             SenderQuestion(question.client, question.helo, question.reverse_path)
         )
         header, body = split_message(content)
-        (authentication, state), facts, results = await at_once(
-            self._authenticate(question, known, header, body),
-            _read(content),
-            self._ask_engines(question, content, known),
-        )
+        authenticating = self._authenticate(question, known, header, body)
+        if self._engines or len(content) >= _ASIDE_FROM:
+            (authentication, state), facts, results = await at_once(
+                authenticating, _read_aside(content), self._ask_engines(question, content, known)
+            )
+        else:
+            # its questions are on their way while the content is read
+            asking, facts, results = Begun(authenticating), _read(content), []
+            authentication, state = await asking.result()
         listings = known.listings
         if facts is not None:
             listings += await self._listed_domains(authentication, facts)
@@ -187,12 +191,17 @@ async def _hashed(header: bytes, body: bytes) -> BodyHashes:
     return hashes
 
 
-async def _read(content: bytes) -> MessageFacts | None:
+async def _read_aside(content: bytes) -> MessageFacts | None:
+    """Do as ``_read`` does; in a thread what takes long."""
+    if len(content) < _ASIDE_FROM:
+        return _read(content)
+    return await asyncio.to_thread(_read, content)
+
+
+def _read(content: bytes) -> MessageFacts | None:
     """Return the facts of the content; None if they cannot be read, which is our fault."""
     try:
-        if len(content) < _ASIDE_FROM:
-            return read_facts(content)
-        return await asyncio.to_thread(read_facts, content)
+        return read_facts(content)
     except Exception:
         log.exception("the content of a message could not be read")
         return None

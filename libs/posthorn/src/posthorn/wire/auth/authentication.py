@@ -21,7 +21,7 @@ from posthorn.wire.auth.header_signatures import BodyHashes, split_message
 from posthorn.wire.auth.iprev import check_iprev
 from posthorn.wire.auth.lookup import Lookup
 from posthorn.wire.auth.public_key import PublicKeys, SignatureCheck
-from posthorn.wire.auth.results import Authentication, Iprev, Spf
+from posthorn.wire.auth.results import Arc, Authentication, Iprev, Spf
 from posthorn.wire.auth.spf import check_spf
 from posthorn.wire.auth.waiting import Gather, in_turn
 
@@ -68,12 +68,16 @@ async def authenticate(
         )
 
     # the author's policy first: what a sender chose may keep DNS busy meanwhile
-    _, found_iprev, found_spf, dkim, chain = await gather(
-        records.fetch(authors),
-        known_iprev(),
-        known_spf(),
-        verify_with(keys, hashes, now=now, gather=gather),
-        arc.validate(keys, hashes, now=now, gather=gather),
-    )
+    first = records.fetch(authors), verify_with(keys, hashes, now=now, gather=gather)
+    if iprev is None or spf is None or hashes.signatures.has_chain:
+        _, dkim, found_iprev, found_spf, chain = await gather(
+            *first,
+            known_iprev(),
+            known_spf(),
+            arc.validate(keys, hashes, now=now, gather=gather),
+        )
+    else:
+        _, dkim = await gather(*first)
+        found_iprev, found_spf, chain = iprev, spf, Arc()
     dmarc = await check_dmarc(lookup, authors, found_spf, dkim, records)
     return Authentication(found_iprev, found_spf, dkim, dmarc, chain)

@@ -107,11 +107,16 @@ class HeaderSignatures:
     """The header is too large: nothing was read."""
 
     @property
-    def forms(self) -> frozenset[Form]:
+    def has_chain(self) -> bool:
+        """Whether there is a chain, whole or broken."""
+        return bool(self.sets or self.chain_fault)
+
+    @property
+    def forms(self) -> set[Form]:
         """Canonical forms of the body that its hashes are needed of."""
-        signatures = [each for each in self.dkim if isinstance(each, Signature)]
-        signatures += [each.message for each in self.sets]
-        return frozenset(each.body_form for each in signatures)
+        found = {each.body_form for each in self.dkim if isinstance(each, Signature)}
+        found.update(each.message.body_form for each in self.sets)
+        return found
 
 
 class BodyHashes:

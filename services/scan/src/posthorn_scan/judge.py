@@ -20,13 +20,19 @@ from posthorn.model.verdict import MOST_RULES, Engine, EngineState, Rule, Verdic
 from posthorn.ports.scan import Listing, MessageQuestion, SenderFacts, SenderQuestion
 from posthorn.runtime.at_once import Begun, at_once
 from posthorn.runtime.blocklists import Blocklists
-from posthorn.wire.auth.authentication import BodyHashes, authenticate, split_message
+from posthorn.wire.auth.authentication import (
+    BodyHashes,
+    authenticate,
+    author_domains_of,
+    split_message,
+)
 from posthorn.wire.auth.lookup import Lookup
 from posthorn.wire.auth.public_key import SignatureCheck
 from posthorn.wire.auth.results import Authentication, Outcome
 from posthorn.wire.spam.facts import MessageFacts, read_facts
 from posthorn.wire.spam.rule import Case
 from posthorn.wire.spam.scorer import score
+from posthorn_scan.author_records import AuthorRecords
 from posthorn_scan.engines.clamav import ClamAv
 from posthorn_scan.engines.engine import ConfiguredEngine, EngineResult
 from posthorn_scan.report_kind import report_kind
@@ -70,6 +76,7 @@ class Judge:
         self._sealers = frozenset(sealers)
         self._seconds = seconds
         self._clock = clock
+        self._author_records = AuthorRecords()
 
     @property
     def engines(self) -> tuple[ConfiguredEngine, ...]:
@@ -127,6 +134,8 @@ class Judge:
         try:
             hashes = await _hashed(header, body)
             lookup = TimelyLookup(self._lookup, self._seconds)
+            authors = author_domains_of(header)
+            records = self._author_records.of(lookup, authors)
             found = await authenticate(
                 lookup,
                 self._check,
@@ -139,8 +148,11 @@ class Judge:
                 now=question.received_at or self._clock(),
                 iprev=known.iprev,
                 spf=known.spf,
+                authors=authors,
+                records=records,
                 gather=at_once,
             )
+            self._author_records.keep(authors, records)
             if lookup.is_late:
                 log.info("DNS answers too slowly for a message", message=question.message_id)
             return found, EngineState.TIMEOUT if lookup.is_late else EngineState.OK

@@ -20,6 +20,8 @@ MOST_FIELDS = 300
 FIELD_CHARACTERS = 4000
 MOST_MAILBOXES = 30
 _KEPT_DOMAINS = 2000
+_KEPT_NAMES = 1000
+_LONGEST_KEPT_BYTES = 100
 _DECODED_CHARACTERS = 1200  # the time of encoded words grows with the square of their number
 
 _NAME = re.compile(rb"[\x21-\x39\x3b-\x7e]{1,80}[ \t]*\Z")
@@ -74,6 +76,14 @@ class Fields:
         return name.encode() in self.raw
 
 
+def _name(written: bytes) -> bytes:
+    """Return the name of a field in lower case; empty if it is none."""
+    return written.rstrip().lower() if _NAME.match(written) else b""
+
+
+_kept_name = lru_cache(_KEPT_NAMES)(_name)  # most headers have the same fields
+
+
 @lru_cache(_KEPT_DOMAINS)
 def _canonical(domain: str) -> str:
     try:
@@ -96,10 +106,11 @@ def read_header(content: bytes) -> Fields:
             continue
         name, colon, value = line.partition(b":")
         count += 1
-        if not colon or not _NAME.match(name) or count > MOST_FIELDS:
+        called = (_kept_name if len(name) <= _LONGEST_KEPT_BYTES else _name)(name) if colon else b""
+        if not called or count > MOST_FIELDS:
             values = None
             continue
-        values = found.setdefault(name.rstrip().lower(), [])
+        values = found.setdefault(called, [])
         values.append(value)
     return Fields(found, len(content) if end < 0 else end + 4 if end else 2)
 

@@ -22,6 +22,8 @@ MOST_MAILBOXES = 30
 _KEPT_DOMAINS = 2000
 _KEPT_NAMES = 1000
 _LONGEST_KEPT_BYTES = 100
+_KEPT_FIELDS = 1000
+_LONGEST_KEPT = 300
 _DECODED_CHARACTERS = 1200  # the time of encoded words grows with the square of their number
 
 _NAME = re.compile(rb"[\x21-\x39\x3b-\x7e]{1,80}[ \t]*\Z")
@@ -122,6 +124,10 @@ def decoded_text(value: str) -> str:
 
 def read_mailboxes(value: str) -> list[Mailbox]:
     """Return the mailboxes of an address field, MOST_MAILBOXES at most."""
+    return list((_kept_mailboxes if len(value) <= _LONGEST_KEPT else _mailboxes)(value))
+
+
+def _mailboxes(value: str) -> tuple[Mailbox, ...]:
     found: list[Mailbox] = []
     words: list[str] = []
     address: str | None = None
@@ -130,13 +136,16 @@ def read_mailboxes(value: str) -> list[Mailbox]:
             _add(found, words, address)
             words, address = [], None
             if len(found) >= MOST_MAILBOXES:
-                return found
+                return tuple(found)
         elif kind == "address":
             address = text
         else:
             words.append(text)
     _add(found, words, address)
-    return found
+    return tuple(found)
+
+
+_kept_mailboxes = lru_cache(_KEPT_FIELDS)(_mailboxes)  # of authors seen lately
 
 
 def _tokens(value: str) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ waits while a release is rolled back must not be parked for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from enum import StrEnum
 from functools import lru_cache
@@ -218,13 +218,13 @@ def _whole[T](kind: type[T], document: Mapping[str, Any]) -> T:
         return _read(kind, document)
     values = [tuple(value) if name in _LISTS else value for name, value in document.items()]
     try:
-        return cast("T", _kept(kind, tuple(document), tuple(values)))
+        return cast("T", _kept(cast("Hashable", kind), tuple(document), tuple(values)))
     except TypeError:  # a later release may write values of other kinds
         return _read(kind, document)
 
 
 @lru_cache(_KEPT_RESULTS)
-def _kept(kind: type[Any], names: tuple[str, ...], values: tuple[Any, ...]) -> Any:
+def _kept(kind: Any, names: tuple[str, ...], values: tuple[Any, ...]) -> Any:
     return _read(kind, dict(zip(names, values, strict=True)))
 
 

@@ -6,12 +6,14 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import lru_cache
 
 from posthorn.wire.spam.rule import Case, Rule
 
 _ADDRESS = re.compile(r"[\w.+-]{1,64}@([\w-]{1,63}(?:\.[\w-]{1,63}){1,8})")
 _LEAST_CHARACTERS = 6  # of a domain, for another one to look like it
 _BETWEEN = re.compile(r"[._-]")  # words of a local part
+_KEPT_DOMAINS = 2000
 _SPACES = re.compile(r"[\s\u200b-\u200f\u2060\ufeff]+")
 # letters of other scripts that look like Latin ones, small and capital
 _LOOKALIKES = str.maketrans(
@@ -44,8 +46,10 @@ def _is_ours(case: Case) -> bool:
 
 
 def _poses_as_account(case: Case) -> str | None:
+    if not case.own_names or _is_ours(case):
+        return None
     name = folded_name(case.facts.author.name)
-    if not name or _is_ours(case):
+    if not name:
         return None
     account = case.own_names.get(name.replace(".", " "))
     if account is None or account == case.facts.author.address:
@@ -58,6 +62,8 @@ def _poses_as_address(case: Case) -> str | None:
     if _is_ours(case):
         return None
     name = case.facts.author.name[:300]
+    if name.isascii() and "@" not in name:
+        return None
     for text in (name.lower(), folded_name(name)):
         for found in _ADDRESS.finditer(text):
             if found[1] in case.own_domains:
@@ -83,13 +89,14 @@ def _poses_as_domain(case: Case) -> str | None:
 def _name_is_address(case: Case) -> str | None:
     """The display name is an address of a domain that is neither the author's nor near it."""
     author = case.facts.author
-    found = _ADDRESS.search(author.name[:300].lower())
+    found = _ADDRESS.search(author.name[:300].lower()) if "@" in author.name else None
     if found is None or not author.domain or found[1] in case.own_domains:
         return None
     mine, theirs = (each.rsplit(".", 2)[-2:] for each in (author.domain, found[1]))
     return None if mine == theirs else found[0]
 
 
+@lru_cache(_KEPT_DOMAINS)
 def _readable(domain: str) -> str:
     """Return a domain as a person reads it: A-labels decoded, lookalikes as Latin letters."""
     labels = []

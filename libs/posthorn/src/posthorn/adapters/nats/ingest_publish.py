@@ -1,0 +1,59 @@
+"""What is published to INGEST: a message by itself, or a frame of several."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from posthorn.model.frame import encode_frame, frame_id
+from posthorn.model.streams import frame_subject, in_partition
+
+
+@dataclass(eq=False, slots=True)
+class QueuedMessage:
+    """A message that its caller waits to see stored; ``kept`` is done when it is."""
+
+    id: str
+    subject: str
+    record: bytes
+    kept: asyncio.Future[None]
+    pin: int | None = None
+    """The partition that may have stored it."""
+    is_queued: bool = False
+    sent_in: Publish | None = None
+    """The last publish that carried it, unless that was refused."""
+
+
+@dataclass(eq=False, slots=True)
+class Publish:
+    """A stream message: a record, or a frame of several."""
+
+    messages: list[QueuedMessage]
+    id: str
+    subject: str
+    data: bytes
+    partition: int = 0
+    tried: set[int] = field(default_factory=set)
+    """Partitions that have refused it."""
+    unanswered: int = 0
+    """How often it was sent without an answer: if ever, its partition may have stored it."""
+    token: str = ""
+    sent_at: float = 0.0
+    is_stored: bool = False
+
+    @classmethod
+    def of(cls, messages: list[QueuedMessage]) -> Publish:
+        first = messages[0]
+        if len(messages) == 1:
+            return cls(messages, first.id, first.subject, first.record)
+        return cls(
+            messages,
+            frame_id(message.id for message in messages),
+            frame_subject(first.subject, len(messages)),
+            encode_frame([message.record for message in messages]),
+        )
+
+    @property
+    def sent_to(self) -> str:
+        """The subject in its partition."""
+        return in_partition(self.subject, self.partition)

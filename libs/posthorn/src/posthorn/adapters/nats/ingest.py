@@ -333,8 +333,7 @@ class NatsIngest:
     async def _refused(self, publish: Publish, error: Unavailable) -> None:
         """Go on with a publish that its partition did not store this time: in the next one, unless
         it may be stored by an earlier try."""
-        publish.unanswered -= 1
-        publish.tried.add(publish.partition)
+        fault = publish.refused(error)
         self._passed_over(publish.partition)
         if isinstance(error, NoResponders):
             self._connection.check_soon()
@@ -345,10 +344,10 @@ class NatsIngest:
         elif len(publish.messages) == 1:
             if not publish.unanswered:
                 publish.messages[0].sent_in = None
-            self._fail(publish.messages, error)
+            self._fail(publish.messages, fault)
         else:
-            log.info("a frame was refused; its messages are sent singly", detail=str(error))
-            await self._send_singly(publish, has_room=not isinstance(error, Full))
+            log.info("a frame was refused; its messages are sent singly", detail=str(fault))
+            await self._send_singly(publish, has_room=not isinstance(fault, Full))
 
     async def _denied(self, subject: str) -> None:
         """Take what this user may not publish for refused: nothing was stored."""

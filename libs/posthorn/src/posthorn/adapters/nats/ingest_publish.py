@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from posthorn.model.frame import encode_frame, frame_id
 from posthorn.model.streams import frame_subject, in_partition
+from posthorn.ports.errors import Full, Unavailable
 
 
 @dataclass(eq=False, slots=True)
@@ -35,6 +36,8 @@ class Publish:
     partition: int = 0
     tried: set[int] = field(default_factory=set)
     """Partitions that have refused it."""
+    fault: Unavailable | None = None
+    """Why: a fault other than for want of room, if there was any."""
     unanswered: int = 0
     """How often it was sent without an answer: if ever, its partition may have stored it."""
     token: str = ""
@@ -52,6 +55,14 @@ class Publish:
             frame_subject(first.subject, len(messages)),
             encode_frame([message.record for message in messages]),
         )
+
+    def refused(self, error: Unavailable) -> Unavailable:
+        """Note that its partition did not store it this time; return the fault of all so far."""
+        self.unanswered -= 1
+        self.tried.add(self.partition)
+        if self.fault is None or isinstance(self.fault, Full):
+            self.fault = error
+        return self.fault
 
     @property
     def sent_to(self) -> str:

@@ -40,7 +40,8 @@ def test_one_that_fails_is_passed_over_for_longer_each_time_and_then_on_trial() 
     clock = Clock()
     choice = PartitionChoice(2, start=0, clock=clock)
     for seconds in (FIRST_SECONDS, 2 * FIRST_SECONDS, 4 * FIRST_SECONDS):
-        choice.failed(1)
+        for _ in range(64):  # all that was in flight to it
+            choice.failed(1)
         clock.now += seconds - 0.1
         assert {choice.pick() for _ in range(4)} == {0}
         clock.now += 0.2
@@ -48,7 +49,7 @@ def test_one_that_fails_is_passed_over_for_longer_each_time_and_then_on_trial() 
         assert (choice.is_on_trial(0), choice.is_on_trial(1)) == (False, True)
     for _ in range(20):
         choice.failed(1)
-    clock.now += LAST_SECONDS
+        clock.now += LAST_SECONDS
     assert {choice.pick() for _ in range(4)} == {0, 1}
     choice.stored(1)
     assert not choice.is_on_trial(1)

@@ -36,7 +36,6 @@ from collections import deque
 
 import structlog
 from nats.aio.msg import Msg
-from prometheus_client import Counter
 
 from posthorn.adapters.nats.acks import read_ack
 from posthorn.adapters.nats.connection import Connection
@@ -55,12 +54,6 @@ from posthorn.ports.errors import Full, Unavailable
 from posthorn.runtime.json_bytes import dumps
 
 log = structlog.get_logger()
-
-_refusals = Counter(
-    "posthorn_ingest_refused_publishes_total",
-    "Publishes to INGEST that a partition refused or did not answer, each counted where it was tried",
-    ["partition"],
-)
 
 _TRIES = 3
 _PLAIN_AT_ONCE = 64
@@ -128,10 +121,7 @@ class NatsIngest:
             except Full:
                 raise
             except TimeoutError:
-                partition = 0
-                if message.sent_in is not None:
-                    partition = message.sent_in.partition
-                    self._passed_over(partition)
+                partition = self._late(message.sent_in)
                 if self._is_mute(partition) or number == _TRIES:
                     await self._look_whether_mute(partition)
                 continue
@@ -145,12 +135,18 @@ class NatsIngest:
                 await asyncio.sleep(_NO_RESPONDERS_WAIT)
         raise fault
 
+    def _late(self, publish: Publish | None) -> int:
+        """Pass over the partition of a publish that is not answered in time, once for all of its
+        messages; return it."""
+        if publish is None:
+            return 0
+        if publish.late_token != publish.token:
+            publish.late_token = publish.token
+            self._choice.failed(publish.partition)
+        return publish.partition
+
     def _is_mute(self, partition: int) -> bool:
         return time.monotonic() < self._mute_until.get(partition, 0.0)
-
-    def _passed_over(self, partition: int) -> None:
-        self._choice.failed(partition)
-        _refusals.labels(str(partition)).inc()
 
     async def _look_whether_mute(self, partition: int) -> None:
         """Raise Full when the stream answers a state request, Unavailable when it does not."""
@@ -334,13 +330,14 @@ class NatsIngest:
         """Go on with a publish that its partition did not store this time: in the next one, unless
         it may be stored by an earlier try."""
         fault = publish.refused(error)
-        self._passed_over(publish.partition)
+        self._choice.failed(publish.partition)
         if isinstance(error, NoResponders):
             self._connection.check_soon()
         another = None if publish.unanswered else self._choice.pick(self._stuck(), publish.tried)
         if another is not None and publish.messages[0].pin is None:
-            publish.partition = another
-            await self._publish(publish)
+            if (wanted := publish.still_wanted()) is not None:
+                wanted.partition = another
+                await self._publish(wanted)
         elif len(publish.messages) == 1:
             if not publish.unanswered:
                 publish.messages[0].sent_in = None

@@ -41,6 +41,8 @@ class Publish:
     unanswered: int = 0
     """How often it was sent without an answer: if ever, its partition may have stored it."""
     token: str = ""
+    late_token: str = ""
+    """The token under which it was taken for unanswered last."""
     sent_at: float = 0.0
     is_stored: bool = False
 
@@ -63,6 +65,18 @@ class Publish:
         if self.fault is None or isinstance(self.fault, Full):
             self.fault = error
         return self.fault
+
+    def still_wanted(self) -> Publish | None:
+        """Return this publish without the messages whose callers have stopped waiting, as it was
+        not stored: they have been told so. None when there are no others."""
+        waiting = [message for message in self.messages if not message.kept.done()]
+        if not waiting or len(waiting) == len(self.messages):
+            return self if waiting else None
+        rest = Publish.of(waiting)
+        rest.partition, rest.tried, rest.fault = self.partition, self.tried, self.fault
+        for message in waiting:
+            message.sent_in = rest
+        return rest
 
     @property
     def sent_to(self) -> str:

@@ -19,7 +19,7 @@ bans and of the greylist): a server that refuses those is used without them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
@@ -259,25 +259,21 @@ async def _ensure_partitions(
 ) -> None:
     """Create or update the partitions of INGEST but the first: those that are ``drained`` before
     the others grow. Mail flows without them: a fault is logged."""
-    try:
-        for partition in await _further_partitions(jetstream, settings, drained=drained):
+    partitions: Iterable[int] = range(1, settings.ingest_partitions)
+    if drained:
+        partitions = ()
+        with suppress(Unavailable):
+            existing = await list_partitions(jetstream)
+            partitions = [each for each in existing if each >= settings.ingest_partitions]
+    for partition in partitions:
+        try:
             await _ensure_stream(jetstream, ingest(settings, partition), may_trim=False)
             for consumer in consumers(partition):
                 await _ensure_consumer(jetstream, consumer, partition)
-    except Denied as fault:
-        if settings.ingest_partitions > 1:
-            log.warning("NATS permits no partitions of INGEST", detail=str(fault))
-    except Unavailable as fault:
-        log.warning("works without partitions of INGEST", drained=drained, detail=str(fault))
-
-
-async def _further_partitions(
-    jetstream: JetStreamApi, settings: NatsSettings, *, drained: bool
-) -> Sequence[int]:
-    number = settings.ingest_partitions
-    if not drained:
-        return range(1, number)
-    return [each for each in await list_partitions(jetstream) if each >= number]
+        except Unavailable as fault:
+            log.warning("works without a partition", partition=partition, detail=str(fault))
+            if isinstance(fault, Denied):
+                return
 
 
 async def _has_frames(jetstream: JetStreamApi) -> bool:

@@ -17,6 +17,14 @@ import random
 import time
 from collections.abc import Callable, Collection, Iterator
 
+from prometheus_client import Counter
+
+_passed_over = Counter(
+    "posthorn_ingest_passed_over_total",
+    "Times that a partition of INGEST was passed over, since it refused a publish or did not answer",
+    ["partition"],
+)
+
 FIRST_SECONDS = 2.0
 """For which a partition is passed over when it fails for the first time."""
 LAST_SECONDS = 60.0
@@ -44,6 +52,8 @@ class PartitionChoice:
     def pick(self, avoided: Collection[int] = (), tried: Collection[int] = ()) -> int | None:
         """Return the next partition, one that is neither passed over nor ``avoided`` if there is
         any; never one of ``tried``. None when all were tried."""
+        if self.number == 1:
+            return None if tried else 0
         chosen = next((each for each in self.in_order(avoided) if each not in tried), None)
         if chosen is not None:
             self._next = (chosen + 1) % self.number
@@ -62,10 +72,14 @@ class PartitionChoice:
         return self._failures[partition] > 0 and 0 in self._failures
 
     def failed(self, partition: int) -> None:
-        """Note that it refused a publish, or did not answer."""
-        seconds = min(LAST_SECONDS, FIRST_SECONDS * 2 ** self._failures[partition])
-        self._failures[partition] = min(self._failures[partition] + 1, 10)
-        self._passed_until[partition] = self._clock() + seconds
+        """Note that it refused a publish, or did not answer. While it is passed over, what was sent
+        to it before says nothing new."""
+        now = self._clock()
+        if self.number > 1 and self._passed_until[partition] <= now:
+            _passed_over.labels(str(partition)).inc()
+            seconds = min(LAST_SECONDS, FIRST_SECONDS * 2 ** self._failures[partition])
+            self._failures[partition] = min(self._failures[partition] + 1, 10)
+            self._passed_until[partition] = now + seconds
 
     def stored(self, partition: int) -> None:
         """Note that it stored a publish."""

@@ -14,8 +14,10 @@ Rules:
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import structlog
 
@@ -24,6 +26,10 @@ from posthorn.model.streams import PARTITIONS_PREFIX, partition_of_stream
 from posthorn.ports.errors import Unavailable
 
 log = structlog.get_logger()
+
+_DENIED_SECONDS = 60.0
+_denied_until: WeakKeyDictionary[JetStreamApi, float] = WeakKeyDictionary()
+"""By connection: until when the question is not put again, which the server logs."""
 
 
 class JetStreamApi(Protocol):
@@ -58,9 +64,12 @@ async def list_partitions(jetstream: JetStreamApi) -> tuple[int, ...]:
 
     A server whose users are those of a release without partitions has only the first one.
     """
+    if time.monotonic() < _denied_until.get(jetstream, 0.0):
+        return (0,)
     try:
         found = await jetstream.api("STREAM.NAMES", {"subject": f"{PARTITIONS_PREFIX}>"})
     except Denied:
+        _denied_until[jetstream] = time.monotonic() + _DENIED_SECONDS
         return (0,)
     numbers = map(partition_of_stream, found.get("streams") or ())
     return (0, *sorted(number for number in numbers if number))

@@ -479,3 +479,16 @@ async def test_a_poison_message_parks_alone_whatever_its_partition(
         assert parked == {"unreadable", str(poison.id).partition("-")[0]}
         await env.settled()
         await env.seed.sums_hold()
+
+
+async def test_storage_that_is_reserved_for_ingest_suffices_for_any_number(
+    opened: Opened,
+) -> None:
+    """The bundled NATS reserves no more than the limits of all streams: a partition grows only
+    once others have shrunk."""
+    most = 900 * 10**9  # of the 10**12 of the test's server
+    for number, first in ((1, most), (4, most // 4), (2, most // 2), (3, most // 3), (1, most)):
+        connection = await opened(number, ingest_max_bytes=most)
+        config = (await connection.api("STREAM.INFO.INGEST"))["config"]
+        assert config["max_bytes"] == first, number
+        assert len(await list_partitions(connection)) >= number

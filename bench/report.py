@@ -89,4 +89,8 @@ def _pop3(part: dict[str, Any], peer: str) -> None:
         print(
             f"  {label:<34} {ours[key]:>10.0f} {theirs[key]:>15.0f} {ours[key] / theirs[key]:>7.2f}"
         )
+        rounds, peers = (
+            ", ".join(f"{each:.0f}" for each in side[f"{key}_all"]) for side in (ours, theirs)
+        )
+        print(f"    rounds: {rounds} beside {peers}")
     print()

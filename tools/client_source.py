@@ -78,7 +78,8 @@ def _types(openapi: dict[str, Any]) -> str:
     parts = [_HEAD.format(about="The JSON shapes of requests and answers.")]
     parts.append("from typing import Any, Literal, NotRequired, TypedDict\n\n")
     parts.append(
-        'class Page[T](TypedDict):\n    """A part of a list."""\n\n    items: list[T]\n    next_cursor: str | None\n\n'
+        'class Page[T](TypedDict):\n    """A part of a list."""\n\n    items: list[T]\n    next_cursor: str | None\n'
+        "    total: NotRequired[int | None]\n\n"
     )
     parts += [
         _shape(_plain(name), schema)

@@ -23,6 +23,7 @@ from posthorn.ports.changes import Change
 from posthorn.ports.domains import NewDomain
 from posthorn.ports.errors import Conflict, NotFound, Unavailable, ValidationFailed
 from posthorn.ports.idempotency import IdempotencyClash, Receipt, Reservation, StoredAnswer
+from posthorn.ports.listing import ListQuery
 from posthorn.runtime.ids import new_id
 from posthorn_local.embedded import free_port
 from tests.support.builders import make_message, make_segment
@@ -442,7 +443,7 @@ async def test_without_postgres_everything_is_unavailable() -> None:
         administration = PostgresAdministration(database)
         for work in (
             administration.probe(),
-            administration.domains(None, "", 5),
+            administration.domains(None, ListQuery(5)),
             administration.create_account(None, account("alice")),
             administration.delete_alias(None, "a@example.test"),
             PostgresApiKeys(database).by_hash(b"x"),

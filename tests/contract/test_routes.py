@@ -11,8 +11,10 @@ import pytest
 
 from posthorn.adapters.postgres.queue.routes import PostgresRoutes
 from posthorn.ports.errors import Conflict, NotFound
+from posthorn.ports.listing import ListQuery
 from posthorn.ports.queue import Route
 from tests.support.databases import pool
+from tests.support.lists import whole
 
 FULL = Route("far.test", "smart.test", 2525, "verified", "user", b"encrypted", 7, 60)
 
@@ -50,9 +52,7 @@ async def test_routes_are_listed_by_domain_page_by_page(routes: PostgresRoutes) 
     names = ["*", "a.test", "b.test", "c.test"]
     for name in reversed(names):
         await routes.put(replace(FULL, domain=name))
-    listed: list[str] = []
-    while page := await routes.all(listed[-1] if listed else "", 2):
-        listed += [route.domain for route in page]
+    listed = [route.domain for route in await whole(routes.all, 2)]
     assert sorted(listed) == names
     assert len(listed) == 4
 
@@ -63,7 +63,7 @@ async def test_a_route_that_is_removed_is_missing(routes: PostgresRoutes) -> Non
     for call in (routes.get, routes.delete):
         with pytest.raises(NotFound):
             await call("far.test")
-    assert await routes.all("", 10) == []
+    assert (await routes.all(ListQuery(10))).items == []
     with pytest.raises(NotFound):
         await routes.get("nul\0.test")
 

@@ -10,7 +10,9 @@ from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.queue.suppressions import PostgresSuppressions
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.ports.errors import NotFound
+from posthorn.ports.listing import ListQuery
 from posthorn.runtime.ids import new_id
+from tests.support.lists import whole
 from tests.support.seed import DatabaseSeed
 
 
@@ -42,10 +44,11 @@ async def test_tenants_have_lists_of_their_own(
     suppressions: PostgresSuppressions, other: UUID
 ) -> None:
     await suppressions.add(other, "a@far.test", "theirs")
-    assert await suppressions.items(None, None, "", 10) == []
+    assert (await suppressions.items(None, ListQuery(10))).items == []
     with pytest.raises(NotFound):
         await suppressions.remove(DEFAULT_TENANT, "a@far.test")
-    assert [each.reason for each in await suppressions.items(other, None, "", 10)] == ["theirs"]
+    theirs = await suppressions.items(other, ListQuery(10))
+    assert [each.reason for each in theirs.items] == ["theirs"]
     with pytest.raises(NotFound):
         await suppressions.add(new_id(), "a@far.test", "nobody's")
 
@@ -58,18 +61,18 @@ async def test_the_list_is_read_page_by_page_and_by_domain(
     )
     for address in reversed(addresses):
         await suppressions.add(None, address, "")
-    listed: list[str] = []
-    while page := await suppressions.items(None, None, listed[-1] if listed else "", 4):
-        listed += [each.address for each in page]
+    listed = [
+        each.address for each in await whole(lambda asked: suppressions.items(None, asked), 4)
+    ]
     assert sorted(listed) == addresses
     assert len(listed) == 6
-    found = await suppressions.items(None, "far.test", "a@far.test", 10)
-    assert [each.address for each in found] == ["b@far.test", "c@far.test"]
+    found = await suppressions.items(None, ListQuery(10, ("a@far.test",)), "far.test")
+    assert [each.address for each in found.items] == ["b@far.test", "c@far.test"]
 
 
 async def test_an_address_is_taken_off(suppressions: PostgresSuppressions) -> None:
     await suppressions.add(None, "a@far.test", "")
     await suppressions.remove(None, "a@far.test")
-    assert await suppressions.items(None, None, "", 10) == []
+    assert (await suppressions.items(None, ListQuery(10))).items == []
     with pytest.raises(NotFound):
         await suppressions.remove(None, "a@far.test")

@@ -540,6 +540,31 @@ def test_an_import_longer_than_a_request_keeps_the_numbers_of_lines(
     limited = shell.run(f"alias list --domain {domain} --limit 7")
     assert len(limited.rows) == 7
     assert "--all" in limited.err
+    last = shell.run(f"alias list --domain {domain} --sort -address --match A04 --limit 1 --total")
+    assert last.rows[0][0] == f"a0449@{domain}"
+    assert last.err.splitlines()[0] == "50 in total"
+
+
+def test_every_list_can_be_sorted_and_counted(shell: CommandLine, domain: str) -> None:
+    for noun, order in (
+        ("tenant", "name"),
+        ("domain", "created"),
+        ("account", "used"),
+        ("alias", "created"),
+        ("key", "used"),
+        ("webhook", "url"),
+        ("route", "domain"),
+        ("audit", "at"),
+        ("queue", "due"),
+        ("suppression", "created"),
+    ):
+        for sort in (order, f"-{order}"):
+            ran = shell.run(f"{noun} list --sort {sort} --total --limit 1")
+            assert re.match(r"\d+ in total\n", ran.err), noun
+    found = shell.run(f"domain list --match {domain} --state verified --tenant default --total")
+    assert ([row[0] for row in found.rows], found.err) == ([domain], "1 in total\n")
+    assert shell.attempt("account list --state odd").status == 1
+    assert shell.attempt("audit list --tenant nobody").status == 1
 
 
 def test_a_tenant_in_a_file_is_applied_once(shell: CommandLine, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ async def test_an_app_password_is_shown_once(api: Api) -> None:
     assert document["scopes"] == ["imap", "pop3", "smtp"]
     assert document["last_used_at"] is None
     listed = await api.client.get(PLACE)
-    assert listed.json() == {"items": [document], "next_cursor": None}
+    assert listed.json() == {"items": [document], "next_cursor": None, "total": None}
     assert [row["key_hash"] for row in await api.sql("SELECT key_hash FROM app_passwords")] == [
         hashlib.sha256(password.encode()).digest()
     ]

@@ -28,7 +28,7 @@ async def pages(api: Api, path: str, **query: Any) -> list[dict[str, Any]]:
         answer = await api.client.get(path, params=query | ({"cursor": cursor} if cursor else {}))
         assert answer.status_code == 200, answer.text
         document = answer.json()
-        assert set(document) == {"items", "next_cursor"}
+        assert set(document) == {"items", "next_cursor", "total"}
         assert len(document["items"]) <= query.get("limit", 50)
         items += document["items"]
         cursor = document["next_cursor"]

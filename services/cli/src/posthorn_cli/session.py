@@ -81,7 +81,12 @@ class Session:
         whole: bool,
         **filters: object,
     ) -> None:
-        """Print a list, and say when there is more of it."""
+        """Print a list, and say when there is more of it, and with the filter ``total`` how many there
+        are. Filters that are None were not given."""
+        filters = {name: value for name, value in filters.items() if value is not None}
+        if filters.pop("total", False):
+            number = pages(limit=1, total=True, **filters).get("total")
+            self.output.note(f"{number} in total")
         found = every(pages, None if whole else limit + 1, **filters)
         shown = self.output.items(found if whole else islice(found, limit), columns)
         if not whole and shown == limit and next(found, None) is not None:

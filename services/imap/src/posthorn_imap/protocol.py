@@ -2,34 +2,34 @@
 
 Theory of operation:
 
-- It stands on ``runtime.session`` for what all session protocols do alike.
+- It stands on ``runtime.command_session`` for what is alike in POP3.
 - An ``asyncio.BufferedProtocol`` that reads into a buffer which all connections share: what is read
   is taken before the callback returns. An idle connection has no task and no timer of its own
   (``runtime.timer_wheel``).
-- Events are answered one at a time, inside the read callback where nothing must be waited for;
-  otherwise in a task, and reading stops once enough has piled up (``pump``).
-- While the transport holds more than its limit, no command is taken.
-- A task is never cancelled because the client has gone: what it changes is changed as a whole. The
-  session leaves the limiter when all of that is done.
 - A drain ends connections one after another over the grace period (``draining``).
 """
 
 from __future__ import annotations
 
-import asyncio
-
 import structlog
 from prometheus_client import Counter, Gauge
 
+from posthorn.runtime.command_session import CommandSession
 from posthorn.wire.imap.deflate import Deflate
 from posthorn.wire.imap.machine import Machine
+from posthorn.wire.imap.phases import NEED_DATA, Signal
 from posthorn.wire.imap.states import Channel
-from posthorn_imap.pump import Pump
-from posthorn_imap.server_context import ServerContext
+from posthorn_imap.server_context import INPUT_BUFFER_BYTES, ServerContext
 from posthorn_imap.session import ImapSession
 
 log = structlog.get_logger()
 
+STRANGER_BYTES = 4 * 1024
+"""Bytes read at once before login: more than any command of it, and thousands of strangers take little."""
+OUTPUT_BUFFER_BYTES = 64 * 1024
+"""Bytes collected before they are handed to the transport."""
+TURN = 100
+"""Events of one client in a row before others have their turn."""
 HIGH_WATER_BYTES = 256 * 1024
 LOW_WATER_BYTES = 64 * 1024
 """Bytes in the transport at which nothing more is sent, and at which it goes on."""
@@ -49,9 +49,14 @@ _timeouts = Counter("posthorn_imap_timeouts_total", "Connections ended by a time
 _sent = Counter("posthorn_imap_sent_bytes_total", "Bytes sent to clients, before TLS")
 
 
-class ImapProtocol(Pump, asyncio.BufferedProtocol):
+class ImapProtocol(CommandSession):
     """One client's connection: an Outlet for its session, a Session for the connection limiter, an
     entry of the timer wheel."""
+
+    _machine: Machine
+    _session: ImapSession
+    _deflate: Deflate | None = None
+    _is_close_due = False
 
     def __init__(self, context: ServerContext, *, secure: bool, client: str | None = None) -> None:
         """``secure``: TLS is there already. ``client``: the client's address from a PROXY
@@ -72,14 +77,9 @@ class ImapProtocol(Pump, asyncio.BufferedProtocol):
 
     # from the transport
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Admit the client, or refuse it, and send what it is told."""
-        super().connection_made(transport)
-        self.flush()
-
     def get_buffer(self, _: int) -> memoryview:
         """Return where to read to."""
-        return self._context.input[: self._read_ahead]
+        return self._context.input[: self._most_waiting_bytes()]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what was read."""
@@ -87,26 +87,12 @@ class ImapProtocol(Pump, asyncio.BufferedProtocol):
             return
         self._since = self._wheel.clock()
         (self._deflate or self._machine).receive(self._context.input[:nbytes])
-        if self._work is None:
-            self._pump()
-        else:
-            self._adjust_reading()
+        self._taken()
 
     def resume_writing(self) -> None:
         """Go on: there is space again."""
-        super().resume_writing()
         self._since = self._wheel.clock()
-        if self._work is None:
-            self._pump_soon()
-
-    def eof_received(self) -> bool:
-        """The client has sent all: answer what is there, then close. Under TLS there is no
-        half-open connection."""
-        if self.is_secure or self.is_upgrading:
-            return False
-        self._has_eof = True
-        self._pump_soon()
-        return True
+        super().resume_writing()
 
     def begin(self) -> None:
         """Greet the client."""
@@ -169,12 +155,6 @@ class ImapProtocol(Pump, asyncio.BufferedProtocol):
         self._session.ending = "shut down"
         self.cut()
 
-    @property
-    def silent_seconds(self) -> float:
-        """Before login it waits all the time, as the limiter knows; after it, it may be silent as
-        long as the settings say."""
-        return 0.0
-
     def give_way(self) -> bool:
         """End before login, unless a login is being judged."""
         if self._is_closing or self._session.account is not None:
@@ -203,33 +183,9 @@ class ImapProtocol(Pump, asyncio.BufferedProtocol):
         if self._is_close_due and not self._is_closing:
             self._close()
 
-    async def room(self) -> None:
-        """Write what is collected and wait until more may be. Raises ConnectionError when the
-        client is gone."""
-        self.flush()
-        await self.unblocked()
-        if self.is_lost or self._is_closing:
-            raise ConnectionResetError
-
     def close(self) -> None:
         """Close with the next flush, at the end of the event under way."""
         self._is_close_due = True
-
-    def cut(self) -> None:
-        """Close at once; what is queued is lost."""
-        self._is_closing = True
-        self.drop_output()
-        if self.is_upgrading and self._work is not None:
-            self._work.cancel()  # a handshake does not notice that the transport below it is gone
-        self.stream.abort()
-
-    def claim(self, account: str, tenant: str) -> bool:
-        """Take a place of the share of an account and its tenant, if there is one."""
-        return self.limiter.claim(self, account, tenant)
-
-    def unclaim(self) -> None:
-        """Release it: the login came to nothing."""
-        self.limiter.unclaim(self)
 
     async def start_tls(self) -> None:
         """Shake hands. The machine has thrown away all input; what comes from here on has come
@@ -245,6 +201,51 @@ class ImapProtocol(Pump, asyncio.BufferedProtocol):
         self._deflate.receive(octets)
 
     # inside
+
+    def _waiting_bytes(self) -> int:
+        return self._machine.buffered + (self._deflate.waiting if self._deflate else 0)
+
+    def _most_waiting_bytes(self) -> int:
+        return STRANGER_BYTES if self._session.account is None else INPUT_BUFFER_BYTES
+
+    def _answer_some(self) -> None:
+        try:
+            self._answer_a_turn()
+        except ValueError as error:
+            if self._deflate is None:
+                raise
+            log.info("connection cut", client=self.address, reason=str(error))
+            self._session.ending = "not DEFLATE"
+            self.cut()
+
+    def _answer_a_turn(self) -> None:
+        for _ in range(TURN):
+            if self._is_closing or self._is_close_due or self.is_blocked:
+                return
+            if self.is_draining and not self._machine.is_in_command:
+                self._go_down()
+                return
+            event = self._machine.next_event()
+            if event is NEED_DATA and self._deflate is not None and self._deflate.waiting:
+                self._machine.receive(self._deflate.take(INPUT_BUFFER_BYTES))
+                continue
+            if isinstance(event, Signal):
+                if self._has_eof:
+                    self.close()
+                return
+            if not self._run(self._session.handle(event)):
+                return
+            if self.output_bytes >= OUTPUT_BUFFER_BYTES:
+                self.flush()
+        self._pump_soon()
+
+    def _crashed(self, error: BaseException | None = None) -> None:
+        account = self._session.account
+        log.error(
+            "session failed", account=account.address if account else None, exc_info=error or True
+        )
+        self._session.ending = "fault"
+        self.cut()
 
     def _write(self) -> None:
         """Write what was collected; under TLS in pieces, since the layer keeps a buffer of the size

@@ -10,7 +10,9 @@ from posthorn.runtime.listen import ConnectionLimiter
 from posthorn.runtime.timer_wheel import TimerWheel
 from posthorn_imap.context import ImapContext
 from posthorn_imap.draining import Spread
-from posthorn_imap.pump import INPUT_BUFFER_BYTES
+
+INPUT_BUFFER_BYTES = 64 * 1024
+"""Bytes read at once, and waiting input beyond which reading stops."""
 
 
 @dataclass(frozen=True, slots=True)

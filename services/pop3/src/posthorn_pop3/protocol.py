@@ -3,16 +3,11 @@ session.
 
 Theory of operation:
 
-- It stands on ``runtime.session`` for what all session protocols do alike.
-- An ``asyncio.BufferedProtocol`` with a small buffer of its own: commands are short, and a client
-  that pipelines is read only as fast as it is answered. What is there is answered inside the read
-  callback, without a task switch; only what must be waited for (a login, a body that is not cached,
-  QUIT) becomes a task, one at a time.
-- While the transport holds more than its limit, no command is taken and, once a little input has
-  piled up, nothing is read.
-- A task is never cancelled because the client has gone: a login under way ends and releases its
-  lease, a QUIT commits (Thunderbird waits three seconds for the reply and closes). The session
-  leaves the limiter when all of that is done.
+- It stands on ``runtime.command_session`` for what is alike in IMAP, and reads into a small buffer of
+  its own: commands are short.
+- A login under way ends and releases its lease, a QUIT commits, though the client has gone
+  (Thunderbird waits three seconds for the reply and closes). The session leaves the limiter when all
+  of that is done.
 - After TIME-OUT nothing is sent and nothing is deleted (RFC 1939 §3).
 """
 
@@ -23,11 +18,11 @@ import asyncio
 import structlog
 from prometheus_client import Counter, Gauge
 
-from posthorn.runtime.session import Deadline, SessionProtocol
+from posthorn.runtime.command_session import CommandSession
+from posthorn.runtime.session import Deadline
 from posthorn.wire.pop3.machine import Machine, Signal
 from posthorn.wire.pop3.states import Channel
 from posthorn_pop3.context import ServerContext
-from posthorn_pop3.retr import Work
 from posthorn_pop3.session import GOING_DOWN, Pop3Session
 
 log = structlog.get_logger()
@@ -48,7 +43,7 @@ _timeouts = Counter("posthorn_pop3_timeouts_total", "Sessions ended by a time-ou
 _sent = Counter("posthorn_pop3_sent_bytes_total", "Bytes sent to clients, before TLS")
 
 
-class Pop3Protocol(SessionProtocol, asyncio.BufferedProtocol):
+class Pop3Protocol(CommandSession):
     """One client's connection: a ReplyWriter for its session, a Pop3Session for the connection
     limiter."""
 
@@ -67,23 +62,13 @@ class Pop3Protocol(SessionProtocol, asyncio.BufferedProtocol):
         self._input = bytearray(INPUT_BUFFER)
         self._input_view = memoryview(self._input)
         self._is_cut = False
-        self._is_pumping = False
-        self._is_pump_due = False
-        self._is_closing = False
-        self._has_eof = False
         self._is_leaving = False
-        self._work: asyncio.Task[None] | None = None
         self._since = self.loop.time()
         self._login_deadline = Deadline(self.loop, self._login_timed_out)
         self._life_deadline = Deadline(self.loop, self._life_over)
         self._idle_timer: asyncio.TimerHandle | None = None
 
     # from the transport
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Admit the client, or refuse it, and send what it is told."""
-        super().connection_made(transport)
-        self.flush()
 
     def get_buffer(self, _: int) -> memoryview:
         """Return where to read to."""
@@ -95,26 +80,12 @@ class Pop3Protocol(SessionProtocol, asyncio.BufferedProtocol):
             return
         self._since = self.loop.time()
         self._machine.receive(self._input_view[:nbytes])
-        if self._work is None:
-            self._pump()
-        else:
-            self._adjust_reading()
+        self._taken()
 
     def resume_writing(self) -> None:
         """Go on: there is space again."""
-        super().resume_writing()
         self._since = self.loop.time()
-        if self._work is None:
-            self._pump_soon()
-
-    def eof_received(self) -> bool:
-        """The client has sent all: answer what is there, then close. Under TLS there is no
-        half-open connection."""
-        if self.is_secure or self.is_upgrading:
-            return False
-        self._has_eof = True
-        self._pump_soon()
-        return True
+        super().resume_writing()
 
     def begin(self) -> None:
         """Greet the client."""
@@ -165,12 +136,6 @@ class Pop3Protocol(SessionProtocol, asyncio.BufferedProtocol):
         self._session.ending = "shut down"
         self.cut()
 
-    @property
-    def silent_seconds(self) -> float:
-        """Before login it waits all the time, as the limiter knows; after it, it may be silent
-        as long as the settings say."""
-        return 0.0
-
     def give_way(self) -> bool:
         """End before login, unless a login is being judged."""
         if self._is_closing or self._session.maildrop is not None:
@@ -197,14 +162,6 @@ class Pop3Protocol(SessionProtocol, asyncio.BufferedProtocol):
         _sent.inc(self.output_bytes)
         super().flush()
 
-    async def room(self) -> None:
-        """Write what is queued and wait until more may be. Raises ConnectionError when the
-        client is gone."""
-        self.flush()
-        await self.unblocked()
-        if self.is_lost:
-            raise ConnectionResetError
-
     def close(self) -> None:
         """Close after what is queued has been taken, for which there is as much time as for any
         write."""
@@ -219,19 +176,8 @@ class Pop3Protocol(SessionProtocol, asyncio.BufferedProtocol):
 
     def cut(self) -> None:
         """Close at once; what is queued is lost."""
-        self._is_closing = self._is_cut = True
-        self.drop_output()
-        if self.is_upgrading and self._work is not None:
-            self._work.cancel()  # a handshake does not notice that the transport below it is gone
-        self.stream.abort()
-
-    def claim(self, account: str, tenant: str) -> bool:
-        """Take a place of the share of an account and its tenant, if there is one."""
-        return self.limiter.claim(self, account, tenant)
-
-    def unclaim(self) -> None:
-        """Release it: the login came to nothing."""
-        self.limiter.unclaim(self)
+        self._is_cut = True
+        super().cut()
 
     def interrupt(self) -> None:
         """End now, for the maildrop was closed from outside. A reply under way is cut; a QUIT
@@ -255,73 +201,34 @@ class Pop3Protocol(SessionProtocol, asyncio.BufferedProtocol):
 
     # inside
 
-    def _pump_soon(self) -> None:
-        if not self._is_pump_due:
-            self._is_pump_due = True
-            self.loop.call_soon(self._pump)
+    def _waiting_bytes(self) -> int:
+        return self._machine.buffered
 
-    def _pump(self) -> None:
-        """Answer commands until input ends, output backs up, something must be waited for, or
-        others are due."""
-        self._is_pump_due = False
-        if self._is_pumping or self._work is not None:
-            return
-        self._is_pumping = True
-        try:
-            for _ in range(TURN):
-                if self._is_closing or self.is_blocked:
-                    break
-                if self.is_draining:
-                    self._go_down()
-                    break
-                event = self._machine.next_event()
-                if isinstance(event, Signal):
-                    if self._has_eof:
-                        self.close()
-                    break
-                work = self._session.handle(event)
-                if work is not None and not self._run(work):
-                    break
-                if self.output_bytes >= OUTPUT_BUFFER:
-                    self.flush()
-            else:
-                self._pump_soon()
-        except Exception:
-            self._crashed()
-        finally:
-            self._is_pumping = False
-        self.flush()
-        self._record()
-        self._adjust_reading()
+    def _most_waiting_bytes(self) -> int:
+        return INPUT_BUFFER
 
-    def _run(self, work: Work) -> bool:
-        """Start what must be waited for; return whether it has ended already."""
-        task = asyncio.Task(work, loop=self.loop, eager_start=True)
-        if task.done():
-            self._judge(task)
-            return True
-        self._work = task
-        task.add_done_callback(self._work_ended)
-        return False
-
-    def _work_ended(self, task: asyncio.Task[None]) -> None:
-        self._work = None
-        self._since = self.loop.time()
-        self._judge(task)
-        if self.is_lost:
-            self._leave()
-        elif not self._is_closing:
-            self._pump()
+    def _answer_some(self) -> None:
+        for _ in range(TURN):
+            if self._is_closing or self.is_blocked:
+                return
+            if self.is_draining:
+                self._go_down()
+                return
+            event = self._machine.next_event()
+            if isinstance(event, Signal):
+                if self._has_eof:
+                    self.close()
+                return
+            work = self._session.handle(event)
+            if work is not None and not self._run(work):
+                return
+            if self.output_bytes >= OUTPUT_BUFFER:
+                self.flush()
+        self._pump_soon()
 
     def _judge(self, task: asyncio.Task[None]) -> None:
-        error = None if task.cancelled() else task.exception()
-        # the client has gone, or cannot shake hands
-        if task.cancelled() or isinstance(error, OSError):
-            self.cut()
-        elif error is not None:
-            self._crashed(error)
-        if self.is_upgrading:  # failed: the transport between the layers may not tell of its end
-            self.loop.call_soon(self.connection_lost, None)
+        self._since = self.loop.time()
+        super()._judge(task)
         if self._session.maildrop is not None and self._idle_timer is None and not self.is_lost:
             self._login_deadline.close()
             self._idle_timer = self.loop.call_later(self._times.idle, self._tick)
@@ -336,19 +243,10 @@ class Pop3Protocol(SessionProtocol, asyncio.BufferedProtocol):
         self._session.ending = "fault"
         self.cut()
 
-    def _record(self) -> None:
+    def _answered(self) -> None:
         self._session.count()
         if not self.is_blocked and not self._is_cut:
             self._session.taken()
-
-    def _adjust_reading(self) -> None:
-        if self._is_closing or self.is_upgrading:
-            return
-        is_busy = self.is_blocked or self._is_pump_due or self._work is not None
-        if self._machine.buffered >= INPUT_BUFFER and is_busy:
-            self.pause_reading()
-        else:
-            self.resume_reading()
 
     def _go_down(self) -> None:
         self.send(GOING_DOWN)
@@ -365,7 +263,7 @@ class Pop3Protocol(SessionProtocol, asyncio.BufferedProtocol):
 
     async def _left(self) -> None:
         try:
-            self._record()
+            self._answered()
             await self._session.leave()
         except Exception:
             log.exception("session could not be ended")

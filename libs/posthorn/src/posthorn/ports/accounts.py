@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -12,6 +12,7 @@ from uuid import UUID
 from posthorn.ports.changes import Change, Versions
 from posthorn.ports.domains import NO_RULES, SendingRules
 from posthorn.ports.idempotency import Receipt
+from posthorn.ports.listing import Listed, ListQuery
 
 
 class AccountState(Enum):
@@ -69,9 +70,10 @@ class Accounts(Protocol):
         ...
 
     async def accounts(
-        self, tenant: UUID | None, domain: str | None, after: str, limit: int
-    ) -> Sequence[Account]:
-        """Return a page of accounts, by address, of one domain or of all."""
+        self, tenant: UUID | None, asked: ListQuery, domain: str | None = None
+    ) -> Listed[Account]:
+        """Return a page of accounts, of one domain or of all. Orders: ``address``, ``created``,
+        ``used`` (bytes)."""
         ...
 
     async def account(self, tenant: UUID | None, address: str) -> Account:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from posthorn.ports.changes import Change, Versions
 from posthorn.ports.idempotency import Receipt
+from posthorn.ports.listing import Listed, ListQuery
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +46,9 @@ class Aliases(Protocol):
         ...
 
     async def aliases(
-        self, tenant: UUID | None, domain: str | None, after: str, limit: int
-    ) -> Sequence[Alias]:
-        """Return a page of aliases, by address, of one domain or of all."""
+        self, tenant: UUID | None, asked: ListQuery, domain: str | None = None
+    ) -> Listed[Alias]:
+        """Return a page of aliases, of one domain or of all. Orders: ``address``, ``created``."""
         ...
 
     async def alias(self, tenant: UUID | None, address: str) -> Alias:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -10,6 +9,7 @@ from typing import Protocol
 from uuid import UUID
 
 from posthorn.ports.idempotency import Receipt
+from posthorn.ports.listing import Listed, ListQuery
 
 
 class ApiKeys(Protocol):
@@ -41,8 +41,9 @@ class ApiKeys(Protocol):
         """
         ...
 
-    async def items(self, tenant: UUID | None, after: UUID | None, limit: int) -> Sequence[ApiKey]:
-        """List by id, that is, by time."""
+    async def items(self, tenant: UUID | None, asked: ListQuery) -> Listed[ApiKey]:
+        """Return a page. States: ``active``, ``expired``. Orders: ``created``, ``name``, ``used``
+        (last use; those never used are the earliest)."""
         ...
 
     async def get(self, tenant: UUID | None, number: UUID) -> ApiKey:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
+
+from posthorn.ports.listing import Listed, ListQuery
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +49,9 @@ class Audit(Protocol):
     """Every method raises Unavailable."""
 
     async def items(
-        self, tenant: UUID | None, which: AuditFilter, before: int | None, limit: int
-    ) -> Sequence[AuditLine]:
-        """List newest first, below ``before``. ``tenant`` is the caller's."""
+        self, tenant: UUID | None, which: AuditFilter, asked: ListQuery
+    ) -> Listed[AuditLine]:
+        """Return a page, newest first. ``tenant`` is the caller's. Order: ``at``."""
         ...
 
     async def record(

@@ -11,6 +11,7 @@ from uuid import UUID
 from posthorn.ports.changes import Change, Versions
 from posthorn.ports.dns_checks import DnsCheck
 from posthorn.ports.idempotency import Receipt
+from posthorn.ports.listing import Listed, ListQuery
 from posthorn.ports.signing import DkimKey
 
 
@@ -95,10 +96,10 @@ class Domains(Protocol):
         ...
 
     async def domains(
-        self, tenant: UUID | None, after: str, limit: int, dns: str | None = None
-    ) -> Sequence[Domain]:
-        """Return a page of domains, by name; with ``dns``, those with this state of DnsState, or
-        ``unchecked``."""
+        self, tenant: UUID | None, asked: ListQuery, dns: str | None = None
+    ) -> Listed[Domain]:
+        """Return a page of domains; with ``dns``, those with this state of DnsState, or
+        ``unchecked``. States: ``verified``, ``unverified``. Orders: ``name``, ``created``."""
         ...
 
     async def domain(self, tenant: UUID | None, name: str) -> Domain:

@@ -10,6 +10,7 @@ from typing import Protocol
 from uuid import UUID
 
 from posthorn.model.outbound import QueueState
+from posthorn.ports.listing import Listed, ListQuery
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,14 @@ class Permitted:
 class QueueAdministration(Protocol):
     """The queue as the API uses it; ``tenant`` as in ``ports.administration``. Raises
     Unavailable."""
+
+    async def listed(
+        self, tenant: UUID | None, which: QueueFilter, asked: ListQuery
+    ) -> Listed[QueueItem]:
+        """Return a page, newest first. ``asked.part`` is looked for in recipient, reverse-path and
+        last reply; state and owner are those of ``which``. Orders: ``created``; ``due``, which has
+        what waits alone."""
+        ...
 
     async def items(
         self, tenant: UUID | None, which: QueueFilter, before: int | None, limit: int

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
 from posthorn.ports.idempotency import Receipt
+from posthorn.ports.listing import Listed, ListQuery
 from posthorn.ports.queue import Route
 
 
@@ -13,8 +13,8 @@ class Routes(Protocol):
     """Every method raises Unavailable for faults of the store. Domains are in canonical form, or
     ``*``."""
 
-    async def all(self, after: str, limit: int) -> Sequence[Route]:
-        """List by domain, those after ``after``; ``*`` comes where it sorts."""
+    async def all(self, asked: ListQuery) -> Listed[Route]:
+        """Return a page. Order: ``domain``; ``*`` comes where it sorts."""
         ...
 
     async def get(self, domain: str) -> Route:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from posthorn.ports.access import Ending, FamiliarNetwork, Proof
 from posthorn.ports.accounts import AccountState
+from posthorn.ports.listing import Listed, ListQuery
 from posthorn.wire.address import Address
 
 APP_PASSWORD_PREFIX = "phap_"  # noqa: S105 - what each begins with
@@ -224,18 +225,10 @@ class Suppressions(Protocol):
         ...
 
     async def items(
-        self,
-        tenant: UUID | None,
-        domain: str | None,
-        after: str,
-        limit: int,
-        *,
-        part: str | None = None,
-        owner: str | None = None,
-    ) -> Sequence[Suppression]:
-        """List by address. ``part``: only those with this text in their address or reason, in any
-        case; ``owner``: of the tenant with this name or id. Raises ValidationFailed
-        (``tenant``)."""
+        self, tenant: UUID | None, asked: ListQuery, domain: str | None = None
+    ) -> Listed[Suppression]:
+        """Return a page, of one domain or of all. Orders: ``address``, ``created``. ``asked.owner``
+        owns the list; None: the caller's tenant, or the default one."""
         ...
 
     async def remove(self, tenant: UUID | None, address: str) -> None:

@@ -6,7 +6,7 @@ send.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -15,6 +15,7 @@ from uuid import UUID
 
 from posthorn.ports.changes import Versions
 from posthorn.ports.idempotency import Receipt
+from posthorn.ports.listing import Listed, ListQuery
 
 
 class TenantState(Enum):
@@ -78,8 +79,8 @@ class Tenants(Protocol):
         """Make one. Raises Conflict when the name is taken."""
         ...
 
-    async def items(self, tenant: UUID | None, after: str, limit: int) -> Sequence[Tenant]:
-        """List by name."""
+    async def items(self, tenant: UUID | None, asked: ListQuery) -> Listed[Tenant]:
+        """Return a page. Orders: ``name``, ``created``."""
         ...
 
     async def get(self, tenant: UUID | None, named: str) -> Tenant:

@@ -20,6 +20,7 @@ from uuid import UUID
 
 from posthorn.ports.changes import Versions
 from posthorn.ports.idempotency import Receipt
+from posthorn.ports.listing import Listed, ListQuery
 
 MOST_WEBHOOKS = 50
 """Most webhooks of a tenant."""
@@ -132,8 +133,8 @@ class Webhooks(Protocol):
         """
         ...
 
-    async def items(self, tenant: UUID | None, after: UUID | None, limit: int) -> Sequence[Webhook]:
-        """List by id, that is, by time."""
+    async def items(self, tenant: UUID | None, asked: ListQuery) -> Listed[Webhook]:
+        """Return a page. Orders: ``created``, ``url``."""
         ...
 
     async def get(self, tenant: UUID | None, number: UUID) -> Webhook:

@@ -14,11 +14,10 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Set
 from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
-from uuid import UUID
 
 import structlog
 
@@ -33,6 +32,7 @@ from posthorn.ports.domains import Domain
 from posthorn.ports.errors import Conflict, FieldError, PreconditionFailed, ValidationFailed
 from posthorn.ports.filter_policies import UNSET, StoredPolicy
 from posthorn.ports.imports import Imports
+from posthorn.ports.listing import Key, Listed, ListQuery
 from posthorn.ports.queue import Route
 from posthorn.ports.tenants import Tenant
 from posthorn.ports.webhooks import Webhook, WebhookState
@@ -206,30 +206,19 @@ class ConfigService:
                 )
 
     def _domains(self, caller: ApiKey) -> AsyncIterator[Domain]:
-        return _all(
-            lambda after: self._service.domains(caller, after, _PAGE), lambda each: each.name
-        )
+        return _all(lambda asked: self._service.domains(caller, asked))
 
     def _accounts(self, caller: ApiKey) -> AsyncIterator[Account]:
-        return _all(
-            lambda after: self._service.accounts(caller, None, after, _PAGE),
-            lambda each: each.address,
-        )
+        return _all(lambda asked: self._service.accounts(caller, asked))
 
     def _aliases(self, caller: ApiKey) -> AsyncIterator[Alias]:
-        return _all(
-            lambda after: self._service.aliases(caller, None, after, _PAGE),
-            lambda each: each.address,
-        )
+        return _all(lambda asked: self._service.aliases(caller, asked))
 
     def _webhooks(self, caller: ApiKey) -> AsyncIterator[Webhook]:
-        return _all(
-            lambda after: self._hooks.items(caller, UUID(after) if after else None, _PAGE),
-            lambda each: str(each.id),
-        )
+        return _all(lambda asked: self._hooks.items(caller, asked))
 
     def _routes(self) -> AsyncIterator[Route]:
-        return _all(lambda after: self._outgoing.routes(after, _PAGE), lambda each: each.domain)
+        return _all(self._outgoing.routes)
 
 
 def read_document(document: ConfigDocument) -> Objects[Wanted]:
@@ -373,20 +362,18 @@ def _of_route(route: Route) -> Present:
     return Present(values, repr(sorted(values.items())))
 
 
-async def _all[T](
-    read: Callable[[str], Awaitable[Sequence[T]]], key: Callable[[T], str]
-) -> AsyncIterator[T]:
+async def _all[T](read: Callable[[ListQuery], Awaitable[Listed[T]]]) -> AsyncIterator[T]:
     """Yield all pages. Raises Conflict when there is more than a document can hold."""
-    after, number = "", 0
+    after: Key | None = None
+    number = 0
     while True:
-        found = await read(after)
-        for each in found:
+        found = await read(ListQuery(_PAGE, after))
+        for each in found.items:
             number += 1
             if number > MOST:
                 raise Conflict(
                     f"more than {MOST} objects of a kind do not fit into one document; use the lists and imports"
                 )
             yield each
-        if len(found) < _PAGE:
+        if (after := found.last) is None:
             return
-        after = key(found[-1])

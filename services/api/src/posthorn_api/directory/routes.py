@@ -37,7 +37,7 @@ from posthorn_api.http.operations import (
     problems,
     router,
 )
-from posthorn_api.http.pagination import Cursor, Limit, page, text_after
+from posthorn_api.http.pagination import SORT, AskedList, OfTenant, listed
 from posthorn_api.http.schemas import Page
 
 domains = router("Domains")
@@ -116,13 +116,20 @@ DnsFilter = Annotated[
 async def list_domains(
     caller: Caller,
     service: Directory,
-    limit: Limit = 50,
-    cursor: Cursor = None,
+    asked: AskedList,
     dns: DnsFilter = None,
+    state: Annotated[
+        Literal["verified", "unverified"] | None,
+        Query(description="Whether the ownership has been verified."),
+    ] = None,
+    tenant: OfTenant = None,
+    sort: Annotated[
+        Literal["name", "-name", "created", "-created"] | None, Query(description=SORT)
+    ] = None,
 ) -> Page[DomainView]:
-    """Sorted by name."""
-    found = await service.domains(caller, text_after(cursor), limit + 1, dns)
-    return page(found, limit, DomainView.from_domain, lambda domain: domain.name)
+    """Sorted by name. `q` is part of the name."""
+    query = asked.query(sort, state=state, owner=tenant)
+    return listed(await service.domains(caller, query, dns), DomainView.from_domain, sort)
 
 
 @domains.get(
@@ -203,13 +210,21 @@ async def create_account(
 async def list_accounts(
     caller: Caller,
     service: Directory,
+    asked: AskedList,
     domain: DomainFilter = None,
-    limit: Limit = 50,
-    cursor: Cursor = None,
+    state: Annotated[
+        Literal["active", "suspended", "receive-only"] | None,
+        Query(description="Only accounts in this state."),
+    ] = None,
+    tenant: OfTenant = None,
+    sort: Annotated[
+        Literal["address", "-address", "created", "-created", "used", "-used"] | None,
+        Query(description=f"{SORT} `used`: by the size of the mail."),
+    ] = None,
 ) -> Page[AccountView]:
-    """Sorted by address."""
-    found = await service.accounts(caller, domain, text_after(cursor), limit + 1)
-    return page(found, limit, AccountView.from_account, lambda account: account.address)
+    """Sorted by address. `q` is part of the address."""
+    query = asked.query(sort, state=state, owner=tenant)
+    return listed(await service.accounts(caller, query, domain), AccountView.from_account, sort)
 
 
 @accounts.get(
@@ -286,13 +301,16 @@ async def create_alias(
 async def list_aliases(
     caller: Caller,
     service: Directory,
+    asked: AskedList,
     domain: DomainFilter = None,
-    limit: Limit = 50,
-    cursor: Cursor = None,
+    tenant: OfTenant = None,
+    sort: Annotated[
+        Literal["address", "-address", "created", "-created"] | None, Query(description=SORT)
+    ] = None,
 ) -> Page[AliasView]:
-    """Sorted by address."""
-    found = await service.aliases(caller, domain, text_after(cursor), limit + 1)
-    return page(found, limit, AliasView.from_alias, lambda alias: alias.address)
+    """Sorted by address. `q` is part of the address or of a target."""
+    query = asked.query(sort, owner=tenant)
+    return listed(await service.aliases(caller, query, domain), AliasView.from_alias, sort)
 
 
 @aliases.get(

@@ -19,6 +19,7 @@ from posthorn.ports.domains import Domain, NewDomain
 from posthorn.ports.errors import FieldError, NotFound, Unavailable, ValidationFailed
 from posthorn.ports.idempotency import Receipt
 from posthorn.ports.ingest import DeadLetters, Parked
+from posthorn.ports.listing import Listed, ListQuery
 from posthorn.ports.sending import Limits
 from posthorn.ports.signing import DkimKey
 from posthorn.runtime.passwords import Passwords
@@ -84,10 +85,10 @@ class DirectoryService:
         )
 
     async def domains(
-        self, caller: ApiKey, after: str, limit: int, dns: str | None = None
-    ) -> Sequence[Domain]:
-        """List by name; with ``dns``, those with this state of their DNS records."""
-        return await self._administration.domains(caller.tenant, after, limit, dns)
+        self, caller: ApiKey, asked: ListQuery, dns: str | None = None
+    ) -> Listed[Domain]:
+        """List domains; with ``dns``, those with this state of their DNS records."""
+        return await self._administration.domains(caller.tenant, asked, dns)
 
     async def domain(self, caller: ApiKey, name: str) -> Domain:
         """Return one."""
@@ -197,11 +198,11 @@ class DirectoryService:
             raise ValidationFailed(FieldError("password", fault))
 
     async def accounts(
-        self, caller: ApiKey, domain: str | None, after: str, limit: int
-    ) -> Sequence[Account]:
-        """List by address."""
+        self, caller: ApiKey, asked: ListQuery, domain: str | None = None
+    ) -> Listed[Account]:
+        """List accounts, of one domain or of all."""
         name = None if domain is None else domain_in("domain", domain)
-        return await self._administration.accounts(caller.tenant, name, after, limit)
+        return await self._administration.accounts(caller.tenant, asked, name)
 
     async def account(self, caller: ApiKey, address: str) -> Account:
         """Return one."""
@@ -266,11 +267,11 @@ class DirectoryService:
         return await self._shown(change)
 
     async def aliases(
-        self, caller: ApiKey, domain: str | None, after: str, limit: int
-    ) -> Sequence[Alias]:
-        """List by address."""
+        self, caller: ApiKey, asked: ListQuery, domain: str | None = None
+    ) -> Listed[Alias]:
+        """List aliases, of one domain or of all."""
         name = None if domain is None else domain_in("domain", domain)
-        return await self._administration.aliases(caller.tenant, name, after, limit)
+        return await self._administration.aliases(caller.tenant, asked, name)
 
     async def alias(self, caller: ApiKey, address: str) -> Alias:
         """Return one."""

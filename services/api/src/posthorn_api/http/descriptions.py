@@ -19,6 +19,7 @@ error, `detail` explains it, and `errors` names the fields that failed validatio
 has not changed since; otherwise the answer is 412 (precondition failed).
 
 **Lists** take `limit` (1 to 500) and `cursor`, and answer with `items` and `next_cursor`, which is null on the last page.
+Where they take `sort`, a cursor belongs to its order; `q` searches names, and `total=true` counts what matches.
 
 **Retries.** Every POST takes an `Idempotency-Key`: a repeated request with the same key gets the stored answer of the first
 one.

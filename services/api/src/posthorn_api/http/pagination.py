@@ -6,21 +6,94 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Query
+from fastapi import Depends, Query
 from pydantic import BaseModel
 
 from posthorn.ports.errors import FieldError, ValidationFailed
-from posthorn_api.http.schemas import Page
+from posthorn.ports.listing import Key, Listed, ListQuery
+from posthorn_api.http.schemas import Line, Page
 
 Limit = Annotated[int, Query(ge=1, le=500, description="Maximum number of items in the answer.")]
 Cursor = Annotated[
     str | None, Query(max_length=2000, description="The `next_cursor` of the previous page.")
 ]
 
+
+Part = Annotated[
+    Line | None,
+    Query(alias="q", description="Text that the names of the item contain, in any case."),
+]
+Total = Annotated[
+    bool,
+    Query(
+        alias="total",
+        description="Also count all items that match: exact up to 100,000, estimated beyond.",
+    ),
+]
+OfTenant = Annotated[
+    Line | None, Query(description="Name or id of the tenant that owns the items.")
+]
+SORT = "Order of the items; with `-`, the other way round."
+"""What a parameter ``sort`` is described by. A cursor belongs to its order."""
+
 _LARGEST = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked of any list, apart from filters of its noun."""
+
+    limit: int
+    cursor: str | None
+    part: str | None
+    with_total: bool
+
+    def query(
+        self, order: str | None = None, *, state: str | None = None, owner: str | None = None
+    ) -> ListQuery:
+        """Return the query in this order; None: the noun's own. Raises ValidationFailed for a
+        cursor of another order."""
+        after = None if self.cursor is None else _place_in(self.cursor, order)
+        return ListQuery(self.limit, after, order or "", self.part, state, owner, self.with_total)
+
+
+async def _asked(
+    limit: Limit = 50, cursor: Cursor = None, part: Part = None, total: Total = False
+) -> Asked:
+    return Asked(limit, cursor, part, total)
+
+
+AskedList = Annotated[Asked, Depends(_asked)]
+"""Parameters ``limit``, ``cursor``, ``q`` and ``total``."""
+
+
+def listed[T, V: BaseModel](
+    found: Listed[T], view: Callable[[T], V], order: str | None = None
+) -> Page[V]:
+    """Make the page of a list that was asked for in this order."""
+    return Page(
+        items=[view(item) for item in found.items],
+        next_cursor=None if found.last is None else _cursor_of(found.last, order),
+        total=found.total,
+    )
+
+
+def _cursor_of(last: Key, order: str | None) -> str:
+    # of the noun's own order as releases before had it
+    return _encode(last[0] if order is None else [order, *last])
+
+
+def _place_in(cursor: str, order: str | None) -> Key:
+    match _decode(cursor):
+        case str() | int() as key if order is None:
+            return (key,)
+        case [str(made_for), *place] if made_for == order:
+            return tuple(place)
+    raise _bad()
 
 
 def text_after(cursor: str | None) -> str:
@@ -69,7 +142,7 @@ def part_of_list[T, V: BaseModel](
     )
 
 
-def _encode(key: str | int) -> str:
+def _encode(key: str | int | list[str | int]) -> str:
     return (
         base64.urlsafe_b64encode(json.dumps([1, key], ensure_ascii=False).encode())
         .decode()
@@ -77,18 +150,26 @@ def _encode(key: str | int) -> str:
     )
 
 
-def _decode(cursor: str) -> object:
+def _decode(cursor: str) -> str | int | list[str | int]:
     try:
         data = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         match json.loads(data):
-            case [1, str(key)] if "\0" not in key:
-                key.encode()
-                return key
-            case [1, int(key)] if not isinstance(key, bool):
+            case [1, list(parts)] if all(_is_part(part) for part in parts):
+                return parts
+            case [1, part] if _is_part(part):
+                key: str | int = part
                 return key
     except (binascii.Error, ValueError, RecursionError):
         pass
     raise _bad()
+
+
+def _is_part(part: object) -> bool:
+    """Return whether this can be a key. Raises ValueError for broken Unicode."""
+    if isinstance(part, str):
+        part.encode()
+        return "\0" not in part
+    return isinstance(part, int) and not isinstance(part, bool)
 
 
 def _bad() -> ValidationFailed:

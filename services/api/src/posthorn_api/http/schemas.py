@@ -75,6 +75,9 @@ class Page[T](ApiModel):
 
     items: list[T]
     next_cursor: str | None
+    total: Annotated[
+        int | None, Field(description="Number of all items that match, if asked for by `total`.")
+    ] = None
 
 
 class ProblemField(ApiModel):

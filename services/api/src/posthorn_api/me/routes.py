@@ -30,7 +30,7 @@ from posthorn_api.http.operations import (
     router,
     service_of,
 )
-from posthorn_api.http.pagination import Cursor, Limit, id_in, number_in, page
+from posthorn_api.http.pagination import AskedList, Cursor, Limit, id_in, listed, page
 from posthorn_api.http.schemas import Page
 from posthorn_api.mailboxes.routes import Mailboxes, MessagePath, deleted_key_in, deleted_page
 from posthorn_api.mailboxes.schemas import (
@@ -170,13 +170,12 @@ async def list_my_reads(
     caller: Caller,
     service: Tenants,
     accounts: Directory,
-    limit: Limit = 50,
-    cursor: Cursor = None,
+    asked: AskedList,
 ) -> Page[AuditView]:
     """Every listing, search, reading and export of your messages through the API, newest first."""
     account = await accounts.account(caller, mine(caller))
-    found = await service.content_access(caller, account, number_in(cursor), limit + 1)
-    return page(found, limit, AuditView.from_line, lambda line: line.id)
+    found = await service.content_access(caller, account, asked.query())
+    return listed(found, AuditView.from_line)
 
 
 @me.get(

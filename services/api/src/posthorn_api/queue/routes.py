@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import Depends, Path, Query, Response
@@ -21,7 +21,15 @@ from posthorn_api.http.operations import (
     router,
     service_of,
 )
-from posthorn_api.http.pagination import Cursor, Limit, number_in, page, part_of_list, text_after
+from posthorn_api.http.pagination import (
+    SORT,
+    AskedList,
+    Cursor,
+    Limit,
+    listed,
+    number_in,
+    part_of_list,
+)
 from posthorn_api.http.schemas import Line, Page
 from posthorn_api.queue.schemas import (
     Age,
@@ -74,6 +82,7 @@ OfTenant = Annotated[
 async def list_queue(
     caller: Caller,
     service: Queue,
+    asked: AskedList,
     domain: OfDomain = None,
     state: Annotated[State | None, Query()] = None,
     sender: Annotated[
@@ -92,10 +101,16 @@ async def list_queue(
         Age | None, Query(description="Maximum age in the queue, in seconds.")
     ] = None,
     tenant: OfTenant = None,
-    limit: Limit = 50,
-    cursor: Cursor = None,
+    sort: Annotated[
+        Literal["created", "-created", "due", "-due"] | None,
+        Query(
+            description=f"{SORT} `due`: by the time of the next attempt, of recipients that wait."
+        ),
+    ] = None,
 ) -> Page[QueueItemView]:
-    """Remote recipients, newest first. Finished ones are included for some days."""
+    """Remote recipients, newest first. Finished ones are included for some days. `q` is part of the
+    recipient, of the reverse-path or of the last reply.
+    """
     which = QueueFilter(
         domain,
         None if state is None else QueueState(state),
@@ -106,8 +121,8 @@ async def list_queue(
         younger_than,
         tenant,
     )
-    found = await service.items(caller, which, number_in(cursor), limit + 1)
-    return page(found, limit, QueueItemView.from_item, lambda item: item.id)
+    found = await service.items(caller, which, asked.query(sort))
+    return listed(found, QueueItemView.from_item, sort)
 
 
 @queue.get(
@@ -244,25 +259,21 @@ for _action, (_summary, _of_one, _of_many) in _ACTIONS.items():
 async def list_suppressions(
     caller: Caller,
     service: Queue,
+    asked: AskedList,
     domain: Annotated[Line | None, Query(description="Only addresses of this domain.")] = None,
-    q: Annotated[
-        Line | None, Query(description="Part of the address or of the reason, in any case.")
-    ] = None,
     tenant: Annotated[
         Line | None, Query(description="Name or id of the tenant whose list it is.")
     ] = None,
-    limit: Limit = 50,
-    cursor: Cursor = None,
+    sort: Annotated[
+        Literal["address", "-address", "created", "-created"] | None, Query(description=SORT)
+    ] = None,
 ) -> Page[SuppressionView]:
-    """Sorted by address. A key of a tenant sees its own list, a key of the whole platform the list
-    of the tenant `default` unless `tenant` is given.
+    """Sorted by address. `q` is part of the address or of the reason. A key of a tenant
+    sees its own list, a key of the whole platform that of the tenant `default` unless `tenant` is
+    given.
     """
-    found = await service.suppressions(
-        caller, domain, text_after(cursor), limit + 1, part=q, owner=tenant
-    )
-    return page(
-        found, limit, SuppressionView.from_suppression, lambda suppression: suppression.address
-    )
+    found = await service.suppressions(caller, asked.query(sort, owner=tenant), domain)
+    return listed(found, SuppressionView.from_suppression, sort)
 
 
 @suppressions.post(

@@ -34,6 +34,7 @@ from posthorn.ports.clock import Clock
 from posthorn.ports.errors import FieldError, NotFound, Unavailable, ValidationFailed
 from posthorn.ports.events import Trace
 from posthorn.ports.idempotency import Receipt
+from posthorn.ports.listing import Listed, ListQuery
 from posthorn.ports.queue import Route
 from posthorn.ports.queue_administration import (
     QueueAdministration,
@@ -103,10 +104,10 @@ class QueueService:
         self._clock = clock
 
     async def items(
-        self, caller: ApiKey, which: QueueFilter, before: int | None, limit: int
-    ) -> Sequence[QueueItem]:
+        self, caller: ApiKey, which: QueueFilter, asked: ListQuery
+    ) -> Listed[QueueItem]:
         """List the queue, newest first."""
-        return await self._queue.items(caller.tenant, _canonical(which), before, limit)
+        return await self._queue.listed(caller.tenant, _canonical(which), asked)
 
     async def item(self, caller: ApiKey, number: int) -> QueueItem:
         """Return one recipient."""
@@ -150,9 +151,9 @@ class QueueService:
             newest = done[0][0]
         return Matched(total, more=True)
 
-    async def routes(self, after: str, limit: int) -> Sequence[Route]:
+    async def routes(self, asked: ListQuery) -> Listed[Route]:
         """List routes by domain."""
-        return await self._routes.all(after, limit)
+        return await self._routes.all(asked)
 
     async def route(self, domain: str) -> Route:
         """Return one."""
@@ -188,20 +189,11 @@ class QueueService:
         return await self._suppressions.add(caller.tenant, foreign_in("address", address), reason)
 
     async def suppressions(
-        self,
-        caller: ApiKey,
-        domain: str | None,
-        after: str,
-        limit: int,
-        *,
-        part: str | None = None,
-        owner: str | None = None,
-    ) -> Sequence[Suppression]:
-        """List by address; ``part`` and ``owner`` as in the port."""
+        self, caller: ApiKey, asked: ListQuery, domain: str | None = None
+    ) -> Listed[Suppression]:
+        """List suppressed addresses, of one domain or of all."""
         name = None if domain is None else foreign_domain_in("domain", domain)
-        return await self._suppressions.items(
-            caller.tenant, name, after, limit, part=part, owner=owner
-        )
+        return await self._suppressions.items(caller.tenant, asked, name)
 
     async def unsuppress(self, caller: ApiKey, address: str) -> None:
         """Take an address off."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from fastapi import Path, Request, Response
+from fastapi import Path, Query, Request, Response
 
 from posthorn.ports.queue import Route
 from posthorn_api.http.guard import receipt
@@ -16,7 +16,7 @@ from posthorn_api.http.operations import (
     problems,
     router,
 )
-from posthorn_api.http.pagination import Cursor, Limit, page, text_after
+from posthorn_api.http.pagination import SORT, AskedList, listed
 from posthorn_api.http.schemas import Page
 from posthorn_api.queue.routes import Queue
 from posthorn_api.queue.schemas import RouteCreation, RouteSetting, RouteView
@@ -30,11 +30,13 @@ Destination = Annotated[
 
 @routes.get("/v1/routes", operation_id="listRoutes", summary="List routes.", responses=problems())
 async def list_routes(
-    _: Platform, service: Queue, limit: Limit = 50, cursor: Cursor = None
+    _: Platform,
+    service: Queue,
+    asked: AskedList,
+    sort: Annotated[Literal["domain", "-domain"] | None, Query(description=SORT)] = None,
 ) -> Page[RouteView]:
-    """Sorted by domain."""
-    found = await service.routes(text_after(cursor), limit + 1)
-    return page(found, limit, RouteView.from_route, lambda route: route.domain)
+    """Sorted by domain. `q` is part of the domain or of the host."""
+    return listed(await service.routes(asked.query(sort)), RouteView.from_route, sort)
 
 
 @routes.post(

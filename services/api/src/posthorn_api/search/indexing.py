@@ -44,7 +44,6 @@ from posthorn_api.events.counting import domain_of
 from posthorn_api.search.outcomes import (
     INDEXED,
     Change,
-    addressed,
     changes_of,
     head_of,
     kept_detail,
@@ -128,7 +127,6 @@ class Indexer:
         messages = {event.message for event in events} - self._held.keys()
         begun = {event.message for event in events if event.kind == kinds.ACCEPTED}
         names = {domain_of(each.recipient) for some in changes.values() for each in some}
-        names |= {domain_of(each) for event in events for each in addressed(event)}
         known = await self._index.known(messages - begun, names - {""})
         until = time.monotonic() + self._hold_seconds
         for message in messages:
@@ -150,9 +148,7 @@ class Indexer:
             held.entries = {
                 key: replace(entry, head=held.head) for key, entry in held.entries.items()
             }
-        if event.kind == kinds.ACCEPTED:
-            changes = [Change(each, outcomes.ACCEPTED) for each in addressed(event)]
-        elif event.kind == kinds.QUEUED:
+        if event.kind == kinds.QUEUED:
             changes = self._queued(held, event, changes)
         elif event.kind == kinds.REFUSED and not changes:
             changes = [Change("", outcomes.REFUSED)]

@@ -32,7 +32,9 @@ _OUTCOMES = {
 }
 INDEXED = frozenset({kinds.ACCEPTED, kinds.DELIVERED, kinds.FILED, *_OUTCOMES})
 """The kinds of events that the index looks at."""
-_KEPT = ("reason", "rule", "score", "client", "helo", "reply", "status", "host", "tls", "stage")
+_KEPT = frozenset(
+    {"reason", "rule", "score", "client", "helo", "reply", "status", "host", "tls", "stage"}
+)
 """Details that an entry shows."""
 _EXPIRED = frozenset({EXPIRED, f"5{EXPIRED[1:]}"})
 
@@ -53,6 +55,8 @@ class Change:
 def changes_of(event: Event) -> list[Change]:
     """Return the outcomes that an event brings."""
     detail = event.detail
+    if event.kind == kinds.ACCEPTED:
+        return [Change(each, outcomes.ACCEPTED) for each in addressed(event)]
     listed = detail.get("recipients")
     several = _addresses(listed) if isinstance(listed, list) else []
     one, original = detail.get("recipient"), detail.get("original")
@@ -105,8 +109,8 @@ def addressed(event: Event) -> list[str]:
 def kept_detail(event: Event) -> dict[str, Any]:
     """Return what an entry keeps of an event's details."""
     found: dict[str, Any] = {}
-    for name in _KEPT:
-        value = event.detail.get(name)
+    for name in event.detail.keys() & _KEPT:
+        value = event.detail[name]
         if isinstance(value, str) and value:
             found[name] = value[:_LONGEST]
         elif isinstance(value, (int, float)) and not isinstance(value, bool):

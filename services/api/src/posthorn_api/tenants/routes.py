@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import Depends, Path, Query, Request, Response
@@ -26,7 +26,7 @@ from posthorn_api.http.operations import (
     router,
     service_of,
 )
-from posthorn_api.http.pagination import Cursor, Limit, id_in, number_in, page, text_after
+from posthorn_api.http.pagination import SORT, AskedList, OfTenant, listed
 from posthorn_api.http.schemas import Line, Page
 from posthorn_api.tenants.schemas import (
     ROLES,
@@ -80,11 +80,19 @@ async def create_tenant(request: Request, body: TenantCreation, service: Tenants
     "/v1/tenants", operation_id="listTenants", summary="List tenants.", responses=problems()
 )
 async def list_tenants(
-    caller: Caller, service: Tenants, limit: Limit = 50, cursor: Cursor = None
+    caller: Caller,
+    service: Tenants,
+    asked: AskedList,
+    state: Annotated[
+        Literal["active", "suspended"] | None, Query(description="Only tenants in this state.")
+    ] = None,
+    sort: Annotated[
+        Literal["name", "-name", "created", "-created"] | None, Query(description=SORT)
+    ] = None,
 ) -> Page[TenantView]:
-    """Sorted by name. A key of a tenant sees its own tenant only."""
-    found = await service.tenants(caller, text_after(cursor), limit + 1)
-    return page(found, limit, TenantView.from_tenant, lambda tenant: tenant.name)
+    """Sorted by name. `q` is part of the name. A key of a tenant sees its own tenant only."""
+    found = await service.tenants(caller, asked.query(sort, state=state))
+    return listed(found, TenantView.from_tenant, sort)
 
 
 @tenants.get(
@@ -173,11 +181,23 @@ async def create_api_key(
     "/v1/api-keys", operation_id="listApiKeys", summary="List API keys.", responses=problems()
 )
 async def list_api_keys(
-    caller: Caller, service: Tenants, limit: Limit = 50, cursor: Cursor = None
+    caller: Caller,
+    service: Tenants,
+    asked: AskedList,
+    state: Annotated[
+        Literal["active", "expired"] | None, Query(description="Only keys in this state.")
+    ] = None,
+    tenant: OfTenant = None,
+    sort: Annotated[
+        Literal["created", "-created", "name", "-name", "used", "-used"] | None,
+        Query(description=f"{SORT} `used`: by the last use."),
+    ] = None,
 ) -> Page[ApiKeyView]:
-    """Sorted by creation time. The keys themselves are not shown."""
-    found = await service.keys(caller, id_in(cursor), limit + 1)
-    return page(found, limit, ApiKeyView.from_key, lambda key: str(key.id))
+    """Sorted by creation time. `q` is part of the name or of the id. The keys themselves are not
+    shown.
+    """
+    found = await service.keys(caller, asked.query(sort, state=state, owner=tenant))
+    return listed(found, ApiKeyView.from_key, sort)
 
 
 @api_keys.get(
@@ -216,15 +236,14 @@ async def list_content_access(
     caller: Caller,
     service: Tenants,
     accounts: Directory,
-    limit: Limit = 50,
-    cursor: Cursor = None,
+    asked: AskedList,
 ) -> Page[AuditView]:
     """Every listing, search, reading and export of the account's messages through the API, newest
     first. The account itself may call this with its address and password (HTTP Basic).
     """
     account = await accounts.account(caller, address)
-    found = await service.content_access(caller, account, number_in(cursor), limit + 1)
-    return page(found, limit, AuditView.from_line, lambda line: line.id)
+    found = await service.content_access(caller, account, asked.query())
+    return listed(found, AuditView.from_line)
 
 
 @audit.get(
@@ -233,6 +252,7 @@ async def list_content_access(
 async def list_audit(
     caller: Caller,
     service: Tenants,
+    asked: AskedList,
     actor: Annotated[Line | None, Query(description="Id or name of the key.")] = None,
     action: Annotated[
         Line | None,
@@ -243,12 +263,12 @@ async def list_audit(
     ] = None,
     since: Moment = None,
     until: Moment = None,
-    limit: Limit = 50,
-    cursor: Cursor = None,
+    tenant: OfTenant = None,
+    sort: Annotated[Literal["at", "-at"] | None, Query(description=SORT)] = None,
 ) -> Page[AuditView]:
     """Every change made through the API and every access to the content of mailboxes, newest first.
-    A tenant sees what was done to its own objects, by any key.
+    `q` is part of the object, of the key's name or of the action. A tenant sees what was done to its own objects, by any key.
     """
     which = AuditFilter(actor, action, subject, since, until)
-    found = await service.audit(caller, which, number_in(cursor), limit + 1)
-    return page(found, limit, AuditView.from_line, lambda line: line.id)
+    found = await service.audit(caller, which, asked.query(sort, owner=tenant))
+    return listed(found, AuditView.from_line, sort)

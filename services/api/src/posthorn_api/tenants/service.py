@@ -15,6 +15,7 @@ from posthorn.ports.audit import Audit, AuditFilter, AuditLine
 from posthorn.ports.changes import Versions
 from posthorn.ports.errors import FieldError, NotFound, ValidationFailed
 from posthorn.ports.idempotency import Receipt
+from posthorn.ports.listing import Listed, ListQuery
 from posthorn.ports.tenants import Tenant, TenantRules, Tenants, TenantState
 from posthorn.runtime.ids import new_id
 from posthorn_api.directory.service import networks_in
@@ -42,9 +43,9 @@ class TenantService:
         """Make a tenant."""
         return await self._tenants.create(new_id(), _fit_name(name), rules, receipt)
 
-    async def tenants(self, caller: ApiKey, after: str, limit: int) -> Sequence[Tenant]:
-        """List by name."""
-        return await self._tenants.items(caller.tenant, after, limit)
+    async def tenants(self, caller: ApiKey, asked: ListQuery) -> Listed[Tenant]:
+        """List tenants."""
+        return await self._tenants.items(caller.tenant, asked)
 
     async def tenant(self, caller: ApiKey, named: str) -> Tenant:
         """Return one by name or id."""
@@ -122,9 +123,9 @@ class TenantService:
         )
         return await self._keys.create(caller.tenant, new, tenant, hash_of_key(key), receipt), key
 
-    async def keys(self, caller: ApiKey, after: UUID | None, limit: int) -> Sequence[ApiKey]:
-        """List by time."""
-        return await self._keys.items(caller.tenant, after, limit)
+    async def keys(self, caller: ApiKey, asked: ListQuery) -> Listed[ApiKey]:
+        """List keys."""
+        return await self._keys.items(caller.tenant, asked)
 
     async def key(self, caller: ApiKey, number: UUID) -> ApiKey:
         """Return one."""
@@ -141,18 +142,18 @@ class TenantService:
             raise NotFound(f"there is no API key {number}") from None
 
     async def content_access(
-        self, caller: ApiKey, account: Account, before: int | None, limit: int
-    ) -> Sequence[AuditLine]:
+        self, caller: ApiKey, account: Account, asked: ListQuery
+    ) -> Listed[AuditLine]:
         """List who read the content of an account's mailboxes since the account was made, newest
         first."""
         which = AuditFilter(action=CONTENT, subject=account.address, since=account.created_at)
-        return await self._audit.items(caller.tenant, which, before, limit)
+        return await self._audit.items(caller.tenant, which, asked)
 
     async def audit(
-        self, caller: ApiKey, which: AuditFilter, before: int | None, limit: int
-    ) -> Sequence[AuditLine]:
+        self, caller: ApiKey, which: AuditFilter, asked: ListQuery
+    ) -> Listed[AuditLine]:
         """List what was changed, newest first."""
-        return await self._audit.items(caller.tenant, which, before, limit)
+        return await self._audit.items(caller.tenant, which, asked)
 
 
 def hash_of_key(key: str) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import Depends, Path, Query, Request, Response
@@ -20,7 +20,16 @@ from posthorn_api.http.operations import (
     router,
     service_of,
 )
-from posthorn_api.http.pagination import Cursor, Limit, id_in, page
+from posthorn_api.http.pagination import (
+    SORT,
+    AskedList,
+    Cursor,
+    Limit,
+    OfTenant,
+    id_in,
+    listed,
+    page,
+)
 from posthorn_api.http.schemas import Page
 from posthorn_api.webhooks.schemas import (
     DeliveryStateName,
@@ -96,11 +105,21 @@ async def create_webhook(
     "/v1/webhooks", operation_id="listWebhooks", summary="List webhooks.", responses=problems()
 )
 async def list_webhooks(
-    caller: Caller, service: Webhooks, limit: Limit = 50, cursor: Cursor = None
+    caller: Caller,
+    service: Webhooks,
+    asked: AskedList,
+    state: Annotated[
+        Literal["active", "paused", "failing"] | None,
+        Query(description="Only webhooks in this state."),
+    ] = None,
+    tenant: OfTenant = None,
+    sort: Annotated[
+        Literal["created", "-created", "url", "-url"] | None, Query(description=SORT)
+    ] = None,
 ) -> Page[WebhookView]:
-    """Sorted by creation time. The secrets are not shown."""
-    found = await service.items(caller, id_in(cursor), limit + 1)
-    return page(found, limit, WebhookView.from_webhook, lambda webhook: str(webhook.id))
+    """Sorted by creation time. `q` is part of the URL or of the domain. The secrets are not shown."""
+    found = await service.items(caller, asked.query(sort, state=state, owner=tenant))
+    return listed(found, WebhookView.from_webhook, sort)
 
 
 @webhooks.get(_ONE, operation_id="getWebhook", summary="Get a webhook.", responses=problems(404))

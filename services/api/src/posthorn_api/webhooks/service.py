@@ -15,6 +15,7 @@ from posthorn.ports.changes import Versions
 from posthorn.ports.clock import Clock
 from posthorn.ports.errors import FieldError, NotFound, ValidationFailed
 from posthorn.ports.idempotency import Receipt
+from posthorn.ports.listing import Listed, ListQuery
 from posthorn.ports.secrets import SecretStore
 from posthorn.ports.webhooks import (
     Delivery,
@@ -74,9 +75,9 @@ class WebhookService:
         new = NewWebhook(number, self.fit_url(url), _fit_events(events), name, encrypted, state)
         return await self._webhooks.create(caller.tenant, new, tenant, receipt), secret.shown
 
-    async def items(self, caller: ApiKey, after: UUID | None, limit: int) -> Sequence[Webhook]:
-        """List by time."""
-        return await self._webhooks.items(caller.tenant, after, limit)
+    async def items(self, caller: ApiKey, asked: ListQuery) -> Listed[Webhook]:
+        """List webhooks."""
+        return await self._webhooks.items(caller.tenant, asked)
 
     async def get(self, caller: ApiKey, number: UUID) -> Webhook:
         """Return one."""

@@ -164,12 +164,21 @@ class Operations(Connection):
         )
 
     def list_my_reads(
-        self, *, limit: int | None = None, cursor: str | None = None
+        self,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        q: str | None = None,
+        total: bool | None = None,
     ) -> Page[AuditView]:
         """List who read your mail."""
         return cast(
             "Page[AuditView]",
-            self._call("GET", "/v1/me/reads", query={"limit": limit, "cursor": cursor}),
+            self._call(
+                "GET",
+                "/v1/me/reads",
+                query={"limit": limit, "cursor": cursor, "q": q, "total": total},
+            ),
         )
 
     def get_my_client_settings(
@@ -266,12 +275,30 @@ class Operations(Connection):
         )
 
     def list_tenants(
-        self, *, limit: int | None = None, cursor: str | None = None
+        self,
+        *,
+        state: Literal["active", "suspended"] | None = None,
+        sort: Literal["name", "-name", "created", "-created"] | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        q: str | None = None,
+        total: bool | None = None,
     ) -> Page[TenantView]:
         """List tenants."""
         return cast(
             "Page[TenantView]",
-            self._call("GET", "/v1/tenants", query={"limit": limit, "cursor": cursor}),
+            self._call(
+                "GET",
+                "/v1/tenants",
+                query={
+                    "state": state,
+                    "sort": sort,
+                    "limit": limit,
+                    "cursor": cursor,
+                    "q": q,
+                    "total": total,
+                },
+            ),
         )
 
     def get_tenant(self, tenant: str) -> TenantView:
@@ -301,12 +328,32 @@ class Operations(Connection):
         )
 
     def list_api_keys(
-        self, *, limit: int | None = None, cursor: str | None = None
+        self,
+        *,
+        state: Literal["active", "expired"] | None = None,
+        tenant: str | None = None,
+        sort: Literal["created", "-created", "name", "-name", "used", "-used"] | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        q: str | None = None,
+        total: bool | None = None,
     ) -> Page[ApiKeyView]:
         """List API keys."""
         return cast(
             "Page[ApiKeyView]",
-            self._call("GET", "/v1/api-keys", query={"limit": limit, "cursor": cursor}),
+            self._call(
+                "GET",
+                "/v1/api-keys",
+                query={
+                    "state": state,
+                    "tenant": tenant,
+                    "sort": sort,
+                    "limit": limit,
+                    "cursor": cursor,
+                    "q": q,
+                    "total": total,
+                },
+            ),
         )
 
     def get_api_key(self, api_key_id: str) -> ApiKeyView:
@@ -329,14 +376,32 @@ class Operations(Connection):
     def list_domains(
         self,
         *,
+        dns: Literal["right", "wrong", "unknown", "unchecked"] | None = None,
+        state: Literal["verified", "unverified"] | None = None,
+        tenant: str | None = None,
+        sort: Literal["name", "-name", "created", "-created"] | None = None,
         limit: int | None = None,
         cursor: str | None = None,
-        dns: Literal["right", "wrong", "unknown", "unchecked"] | None = None,
+        q: str | None = None,
+        total: bool | None = None,
     ) -> Page[DomainView]:
         """List domains."""
         return cast(
             "Page[DomainView]",
-            self._call("GET", "/v1/domains", query={"limit": limit, "cursor": cursor, "dns": dns}),
+            self._call(
+                "GET",
+                "/v1/domains",
+                query={
+                    "dns": dns,
+                    "state": state,
+                    "tenant": tenant,
+                    "sort": sort,
+                    "limit": limit,
+                    "cursor": cursor,
+                    "q": q,
+                    "total": total,
+                },
+            ),
         )
 
     def get_domain(self, name: str) -> DomainView:
@@ -406,13 +471,33 @@ class Operations(Connection):
         )
 
     def list_accounts(
-        self, *, domain: str | None = None, limit: int | None = None, cursor: str | None = None
+        self,
+        *,
+        domain: str | None = None,
+        state: Literal["active", "suspended", "receive-only"] | None = None,
+        tenant: str | None = None,
+        sort: Literal["address", "-address", "created", "-created", "used", "-used"] | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        q: str | None = None,
+        total: bool | None = None,
     ) -> Page[AccountView]:
         """List accounts."""
         return cast(
             "Page[AccountView]",
             self._call(
-                "GET", "/v1/accounts", query={"domain": domain, "limit": limit, "cursor": cursor}
+                "GET",
+                "/v1/accounts",
+                query={
+                    "domain": domain,
+                    "state": state,
+                    "tenant": tenant,
+                    "sort": sort,
+                    "limit": limit,
+                    "cursor": cursor,
+                    "q": q,
+                    "total": total,
+                },
             ),
         )
 
@@ -702,13 +787,31 @@ class Operations(Connection):
         )
 
     def list_aliases(
-        self, *, domain: str | None = None, limit: int | None = None, cursor: str | None = None
+        self,
+        *,
+        domain: str | None = None,
+        tenant: str | None = None,
+        sort: Literal["address", "-address", "created", "-created"] | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        q: str | None = None,
+        total: bool | None = None,
     ) -> Page[AliasView]:
         """List aliases."""
         return cast(
             "Page[AliasView]",
             self._call(
-                "GET", "/v1/aliases", query={"domain": domain, "limit": limit, "cursor": cursor}
+                "GET",
+                "/v1/aliases",
+                query={
+                    "domain": domain,
+                    "tenant": tenant,
+                    "sort": sort,
+                    "limit": limit,
+                    "cursor": cursor,
+                    "q": q,
+                    "total": total,
+                },
             ),
         )
 
@@ -988,8 +1091,11 @@ class Operations(Connection):
         older_than: float | None = None,
         younger_than: float | None = None,
         tenant: str | None = None,
+        sort: Literal["created", "-created", "due", "-due"] | None = None,
         limit: int | None = None,
         cursor: str | None = None,
+        q: str | None = None,
+        total: bool | None = None,
     ) -> Page[QueueItemView]:
         """Search the outbound queue."""
         return cast(
@@ -1006,8 +1112,11 @@ class Operations(Connection):
                     "older_than": older_than,
                     "younger_than": younger_than,
                     "tenant": tenant,
+                    "sort": sort,
                     "limit": limit,
                     "cursor": cursor,
+                    "q": q,
+                    "total": total,
                 },
             ),
         )
@@ -1109,12 +1218,22 @@ class Operations(Connection):
         )
 
     def list_routes(
-        self, *, limit: int | None = None, cursor: str | None = None
+        self,
+        *,
+        sort: Literal["domain", "-domain"] | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        q: str | None = None,
+        total: bool | None = None,
     ) -> Page[RouteView]:
         """List routes."""
         return cast(
             "Page[RouteView]",
-            self._call("GET", "/v1/routes", query={"limit": limit, "cursor": cursor}),
+            self._call(
+                "GET",
+                "/v1/routes",
+                query={"sort": sort, "limit": limit, "cursor": cursor, "q": q, "total": total},
+            ),
         )
 
     def create_route(self, body: RouteCreation, *, idempotency_key: str | None = None) -> RouteView:
@@ -1140,10 +1259,12 @@ class Operations(Connection):
         self,
         *,
         domain: str | None = None,
-        q: str | None = None,
         tenant: str | None = None,
+        sort: Literal["address", "-address", "created", "-created"] | None = None,
         limit: int | None = None,
         cursor: str | None = None,
+        q: str | None = None,
+        total: bool | None = None,
     ) -> Page[SuppressionView]:
         """List suppressed addresses."""
         return cast(
@@ -1153,10 +1274,12 @@ class Operations(Connection):
                 "/v1/suppressions",
                 query={
                     "domain": domain,
-                    "q": q,
                     "tenant": tenant,
+                    "sort": sort,
                     "limit": limit,
                     "cursor": cursor,
+                    "q": q,
+                    "total": total,
                 },
             ),
         )
@@ -1236,12 +1359,32 @@ class Operations(Connection):
         )
 
     def list_webhooks(
-        self, *, limit: int | None = None, cursor: str | None = None
+        self,
+        *,
+        state: Literal["active", "paused", "failing"] | None = None,
+        tenant: str | None = None,
+        sort: Literal["created", "-created", "url", "-url"] | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        q: str | None = None,
+        total: bool | None = None,
     ) -> Page[WebhookView]:
         """List webhooks."""
         return cast(
             "Page[WebhookView]",
-            self._call("GET", "/v1/webhooks", query={"limit": limit, "cursor": cursor}),
+            self._call(
+                "GET",
+                "/v1/webhooks",
+                query={
+                    "state": state,
+                    "tenant": tenant,
+                    "sort": sort,
+                    "limit": limit,
+                    "cursor": cursor,
+                    "q": q,
+                    "total": total,
+                },
+            ),
         )
 
     def get_webhook(self, webhook_id: str) -> WebhookView:
@@ -1447,7 +1590,13 @@ class Operations(Connection):
         )
 
     def list_content_access(
-        self, address: str, *, limit: int | None = None, cursor: str | None = None
+        self,
+        address: str,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        q: str | None = None,
+        total: bool | None = None,
     ) -> Page[AuditView]:
         """List accesses to the content of mailboxes."""
         return cast(
@@ -1455,7 +1604,7 @@ class Operations(Connection):
             self._call(
                 "GET",
                 f"/v1/accounts/{quoted(address)}/content-access",
-                query={"limit": limit, "cursor": cursor},
+                query={"limit": limit, "cursor": cursor, "q": q, "total": total},
             ),
         )
 
@@ -1467,8 +1616,12 @@ class Operations(Connection):
         object_: str | None = None,
         since: str | None = None,
         until: str | None = None,
+        tenant: str | None = None,
+        sort: Literal["at", "-at"] | None = None,
         limit: int | None = None,
         cursor: str | None = None,
+        q: str | None = None,
+        total: bool | None = None,
     ) -> Page[AuditView]:
         """List the audit log."""
         return cast(
@@ -1482,8 +1635,12 @@ class Operations(Connection):
                     "object": object_,
                     "since": since,
                     "until": until,
+                    "tenant": tenant,
+                    "sort": sort,
                     "limit": limit,
                     "cursor": cursor,
+                    "q": q,
+                    "total": total,
                 },
             ),
         )

@@ -13,6 +13,7 @@ class Page[T](TypedDict):
 
     items: list[T]
     next_cursor: str | None
+    total: NotRequired[int | None]
 
 
 class AccountChange(TypedDict):

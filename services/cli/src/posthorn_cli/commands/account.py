@@ -9,7 +9,7 @@ import typer
 
 from posthorn_cli.client.types import AccountChange, AccountCreation
 from posthorn_cli.faults import CommandError
-from posthorn_cli.options import Address, OfDomain
+from posthorn_cli.options import Address, OfDomain, list_options
 from posthorn_cli.output import Column, size
 from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, Yes, command, group
 from posthorn_cli.values import (
@@ -69,15 +69,25 @@ class AccountState(StrEnum):
     RECEIVE_ONLY = "receive-only"
 
 
-@command(accounts, "list")
+@command(
+    accounts,
+    "list",
+    list_options("address", "created", "used", states="active, suspended or receive-only"),
+)
 def list_accounts(
-    session: Session, *, domain: OfDomain = None, limit: Limit = DEFAULT_LIMIT, whole: All = False
+    session: Session,
+    /,
+    *,
+    domain: OfDomain = None,
+    limit: Limit = DEFAULT_LIMIT,
+    whole: All = False,
+    **asked: Any,
 ) -> None:
     """List accounts by address, with what they use.
 
-    Example: `posthorn account list --domain example.org --all`
+    Example: `posthorn account list --domain example.org --sort -used`
     """
-    session.list(session.api.list_accounts, COLUMNS, limit, whole, **given(domain=domain))
+    session.list(session.api.list_accounts, COLUMNS, limit, whole, domain=domain, **asked)
 
 
 @command(accounts, "show")

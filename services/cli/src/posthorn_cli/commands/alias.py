@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from posthorn_cli.client.types import AliasView
 from posthorn_cli.faults import CommandError, usage
-from posthorn_cli.options import OfDomain
+from posthorn_cli.options import OfDomain, list_options
 from posthorn_cli.output import Column
 from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, Yes, command, group
-from posthorn_cli.values import given
 
 aliases = group(
     "Aliases: addresses that lead to others.\n\nExample: `posthorn alias create team@example.org alice@example.org bob@example.org`"
@@ -23,15 +22,21 @@ Targets = Annotated[
 COLUMNS = [Column("address"), Column("targets"), Column("created_at")]
 
 
-@command(aliases, "list")
+@command(aliases, "list", list_options("address", "created"))
 def list_aliases(
-    session: Session, *, domain: OfDomain = None, limit: Limit = DEFAULT_LIMIT, whole: All = False
+    session: Session,
+    /,
+    *,
+    domain: OfDomain = None,
+    limit: Limit = DEFAULT_LIMIT,
+    whole: All = False,
+    **asked: Any,
 ) -> None:
     """List aliases by address.
 
-    Example: `posthorn alias list --domain example.org`
+    Example: `posthorn alias list --match carol@example.org`
     """
-    session.list(session.api.list_aliases, COLUMNS, limit, whole, **given(domain=domain))
+    session.list(session.api.list_aliases, COLUMNS, limit, whole, domain=domain, **asked)
 
 
 @command(aliases, "show")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from posthorn_cli.options import list_options
 from posthorn_cli.output import Column
 from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, command, group
 from posthorn_cli.values import given, start_of
@@ -21,9 +22,10 @@ COLUMNS = [
 ]
 
 
-@command(audit, "list")
+@command(audit, "list", list_options("at"))
 def list_audit(
     session: Session,
+    /,
     *,
     actor: Annotated[str | None, typer.Option(help="Id or name of the key that did it.")] = None,
     action: Annotated[
@@ -38,6 +40,7 @@ def list_audit(
     until: Annotated[str | None, typer.Option(metavar="SPAN|TIME", help="Up to then.")] = None,
     limit: Limit = DEFAULT_LIMIT,
     whole: All = False,
+    **asked: Any,
 ) -> None:
     """Show changes, newest first.
 
@@ -50,7 +53,7 @@ def list_audit(
         since=since and start_of(since),
         until=until and start_of(until),
     )
-    session.list(session.api.list_audit, COLUMNS, limit, whole, **filters)
+    session.list(session.api.list_audit, COLUMNS, limit, whole, **filters, **asked)
 
 
 @command(audit, "content")

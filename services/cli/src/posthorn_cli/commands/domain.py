@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Annotated, Any, Literal, cast
 
 import typer
@@ -11,7 +10,7 @@ import typer
 from posthorn_cli.client.connection import quoted
 from posthorn_cli.client.types import DomainChange, DomainCreation
 from posthorn_cli.faults import CommandError
-from posthorn_cli.options import Domain
+from posthorn_cli.options import Domain, list_options
 from posthorn_cli.output import Column, size, state_style
 from posthorn_cli.postmaster import without_postmaster
 from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, Yes, command, group
@@ -58,9 +57,10 @@ CHECK_COLUMNS = [
 ]
 
 
-@command(domains, "list")
+@command(domains, "list", list_options("name", "created", states="verified or unverified"))
 def list_domains(
     session: Session,
+    /,
     *,
     dns: Annotated[
         Literal["right", "wrong", "unknown", "unchecked"] | None,
@@ -68,12 +68,13 @@ def list_domains(
     ] = None,
     limit: Limit = DEFAULT_LIMIT,
     whole: All = False,
+    **asked: Any,
 ) -> None:
     """List domains by name.
 
     Example: `posthorn domain list --dns wrong`
     """
-    session.list(partial(session.api.list_domains, dns=dns), COLUMNS, limit, whole)
+    session.list(session.api.list_domains, COLUMNS, limit, whole, dns=dns, **asked)
 
 
 @command(domains, "show")

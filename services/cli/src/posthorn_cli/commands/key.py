@@ -8,6 +8,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from posthorn_cli.client.types import ApiKeyCreation
+from posthorn_cli.options import list_options
 from posthorn_cli.output import Column
 from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, Yes, command, group
 from posthorn_cli.values import end_of, given, words_of
@@ -36,13 +37,15 @@ class Role(StrEnum):
     SEND_ONLY = "send-only"
 
 
-@command(keys, "list")
-def list_keys(session: Session, *, limit: Limit = DEFAULT_LIMIT, whole: All = False) -> None:
+@command(keys, "list", list_options("created", "name", "used", states="active or expired"))
+def list_keys(
+    session: Session, /, *, limit: Limit = DEFAULT_LIMIT, whole: All = False, **asked: Any
+) -> None:
     """List API keys, without the keys themselves.
 
     Example: `posthorn key list`
     """
-    session.list(session.api.list_api_keys, COLUMNS, limit, whole)
+    session.list(session.api.list_api_keys, COLUMNS, limit, whole, **asked)
 
 
 @command(keys, "show")

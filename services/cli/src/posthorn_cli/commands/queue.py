@@ -12,6 +12,7 @@ import typer
 from posthorn_cli.client import Client
 from posthorn_cli.client.types import MatchedView, QueueSelection
 from posthorn_cli.faults import usage
+from posthorn_cli.options import list_options
 from posthorn_cli.output import Column, size
 from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, Yes, command, group
 from posthorn_cli.values import given, seconds_of
@@ -133,7 +134,7 @@ ACTIONS = (
 )
 
 
-@command(queue, "list", FILTERS)
+@command(queue, "list", {**list_options("created", "due", tenant=False), **FILTERS})
 def list_queue(
     session: Session, /, *, limit: Limit = DEFAULT_LIMIT, whole: All = False, **filters: Any
 ) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import typer
 
 from posthorn_cli.client.types import RouteSetting
 from posthorn_cli.faults import usage
+from posthorn_cli.options import list_options
 from posthorn_cli.output import Column
 from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, Yes, command, group
 from posthorn_cli.values import given, secret
@@ -43,13 +44,15 @@ COLUMNS = [
 ]
 
 
-@command(routes, "list")
-def list_routes(session: Session, *, limit: Limit = DEFAULT_LIMIT, whole: All = False) -> None:
+@command(routes, "list", list_options("domain", tenant=False))
+def list_routes(
+    session: Session, /, *, limit: Limit = DEFAULT_LIMIT, whole: All = False, **asked: Any
+) -> None:
     """List routes by domain.
 
     Example: `posthorn route list`
     """
-    session.list(session.api.list_routes, COLUMNS, limit, whole)
+    session.list(session.api.list_routes, COLUMNS, limit, whole, **asked)
 
 
 @command(routes, "show")

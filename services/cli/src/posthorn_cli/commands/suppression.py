@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import typer
 
 from posthorn_cli.client.types import SuppressionCreation
+from posthorn_cli.options import list_options
 from posthorn_cli.output import Column
 from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, command, group
 from posthorn_cli.values import given
@@ -14,12 +15,18 @@ from posthorn_cli.values import given
 suppressions = group(
     "Suppressed addresses, which get no mail from here.\n\nExample: `posthorn suppression list --domain example.org`"
 )
+_SORTED = {
+    name: option
+    for name, option in list_options("address", "created", tenant=False).items()
+    if name in ("sort", "total")
+}
 COLUMNS = [Column("address"), Column("source"), Column("reason", prose=True), Column("created_at")]
 
 
-@command(suppressions, "list")
+@command(suppressions, "list", _SORTED)
 def list_suppressions(
     session: Session,
+    /,
     part: Annotated[
         str | None, typer.Argument(metavar="[TEXT]", help="Part of the address or of the reason.")
     ] = None,
@@ -30,6 +37,7 @@ def list_suppressions(
     ] = None,
     limit: Limit = DEFAULT_LIMIT,
     whole: All = False,
+    **asked: Any,
 ) -> None:
     """List suppressed addresses.
 
@@ -41,6 +49,7 @@ def list_suppressions(
         limit,
         whole,
         **given(domain=domain, q=part, tenant=tenant),
+        **asked,
     )
 
 

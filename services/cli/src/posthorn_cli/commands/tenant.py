@@ -8,6 +8,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from posthorn_cli.client.types import TenantChange, TenantCreation
+from posthorn_cli.options import list_options
 from posthorn_cli.output import Column, size
 from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, Yes, command, group
 from posthorn_cli.values import given, nullable, require_change, size_of, whole_number
@@ -73,13 +74,19 @@ def _limits(
     )
 
 
-@command(tenants, "list")
-def list_tenants(session: Session, *, limit: Limit = DEFAULT_LIMIT, whole: All = False) -> None:
+@command(
+    tenants,
+    "list",
+    list_options("name", "created", states="active or suspended", tenant=False),
+)
+def list_tenants(
+    session: Session, /, *, limit: Limit = DEFAULT_LIMIT, whole: All = False, **asked: Any
+) -> None:
     """List tenants by name.
 
     Example: `posthorn tenant list`
     """
-    session.list(session.api.list_tenants, COLUMNS, limit, whole)
+    session.list(session.api.list_tenants, COLUMNS, limit, whole, **asked)
 
 
 @command(tenants, "show")

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, cast
 import typer
 
 from posthorn_cli.client.types import WebhookChange, WebhookCreation
+from posthorn_cli.options import list_options
 from posthorn_cli.output import Column
 from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, Yes, command, group
 from posthorn_cli.values import given, nullable, require_change
@@ -53,13 +54,15 @@ class DeliveryState(StrEnum):
     FAILED = "failed"
 
 
-@command(webhooks, "list")
-def list_webhooks(session: Session, *, limit: Limit = DEFAULT_LIMIT, whole: All = False) -> None:
+@command(webhooks, "list", list_options("created", "url", states="active, paused or failing"))
+def list_webhooks(
+    session: Session, /, *, limit: Limit = DEFAULT_LIMIT, whole: All = False, **asked: Any
+) -> None:
     """List webhooks.
 
     Example: `posthorn webhook list`
     """
-    session.list(session.api.list_webhooks, COLUMNS, limit, whole)
+    session.list(session.api.list_webhooks, COLUMNS, limit, whole, **asked)
 
 
 @command(webhooks, "show")

@@ -39,6 +39,8 @@ _ITEM = re.compile(
 
 def decode_text(field: str) -> str:
     """Return an unstructured field, such as Subject, decoded."""
+    if "=?" not in field and field.isascii() and field.isprintable():
+        return field.strip()
     return _clean("".join(_decoded(_whole(field))))
 
 

@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from posthorn.adapters.postgres.access.audit import write_audit
 from posthorn.adapters.postgres.access.idempotency import keep_answer
-from posthorn.adapters.postgres.access.tenant_scope import Scoped, found, one
+from posthorn.adapters.postgres.access.listing import Listing, Order
+from posthorn.adapters.postgres.access.tenant_scope import Scoped, one, tenant_named
 from posthorn.adapters.postgres.database import Database
-from posthorn.adapters.postgres.directory.tenants import tenant_named
 from posthorn.ports.api_keys import ApiKey, Role
 from posthorn.ports.errors import FieldError, NotFound, ValidationFailed
 from posthorn.ports.idempotency import Receipt
+from posthorn.ports.listing import Listed, ListQuery
 from posthorn.runtime.ids import new_id
 
 _BOOTSTRAP = "bootstrap"
 _BOOTSTRAP_LOCK = 0x706F7374_0003
 
-KEY = (
-    "SELECT k.id, k.name, k.role, k.tenant_id, k.expires_at, k.created_at, k.last_used_at, t.name AS tenant,"
+_COLUMNS = (
+    "k.id, k.name, k.role, k.tenant_id, k.expires_at, k.created_at, k.last_used_at, t.name AS tenant,"
     " coalesce(k.networks, '{}')::text[] AS networks, k.last_used_address,"
     " coalesce(k.message_content, k.role IN ('platform-admin', 'tenant-admin')) AS message_content,"
-    " coalesce(t.state = 'suspended', false) AS is_suspended FROM api_keys k LEFT JOIN tenants t ON t.id = k.tenant_id"
+    " coalesce(t.state = 'suspended', false) AS is_suspended"
 )
+_JOIN = "LEFT JOIN tenants t ON t.id = k.tenant_id"
+KEY = f"SELECT {_COLUMNS} FROM api_keys k {_JOIN}"
 _FIND = Scoped(f"{KEY} WHERE {{visible}} AND k.id = $2", "k.tenant_id")
-_LIST = Scoped(
-    f"{KEY} WHERE {{visible}} AND ($2::uuid IS NULL OR k.id > $2) ORDER BY k.id LIMIT $3",
-    "k.tenant_id",
+_LIST = Listing(
+    "api_keys",
+    "k",
+    _COLUMNS,
+    _JOIN,
+    orders={
+        "created": Order("k.id", UUID),
+        "name": Order("k.name", str, "k.id", UUID),
+        "used": Order("coalesce(k.last_used_at, 'epoch')", datetime, "k.id", UUID),
+    },
+    searched=("k.name", "k.id::text"),
+    state="CASE WHEN k.expires_at <= now() THEN 'expired' ELSE 'active' END",
+    owner="k.tenant_id = {}",
 )
 
 # updated once a minute at most: a program that calls often must not write a row each time
@@ -116,9 +129,9 @@ class PostgresApiKeys:
                 await keep_answer(connection, receipt.reservation, receipt.render(entered))
             return entered
 
-    async def items(self, tenant: UUID | None, after: UUID | None, limit: int) -> Sequence[ApiKey]:
-        async with self._database.session() as connection:
-            return [as_key(row) for row in await found(connection, tenant, _LIST, after, limit)]
+    async def items(self, tenant: UUID | None, asked: ListQuery) -> Listed[ApiKey]:
+        async with self._database.transaction() as connection:
+            return await _LIST.page(connection, tenant, asked, as_key)
 
     async def get(self, tenant: UUID | None, number: UUID) -> ApiKey:
         """Return one."""

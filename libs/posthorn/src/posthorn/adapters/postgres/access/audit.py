@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import fields
 from datetime import datetime
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 from uuid import UUID
 
-from posthorn.adapters.postgres.access.tenant_scope import Scoped, found
-from posthorn.adapters.postgres.database import Connection, Database
+from posthorn.adapters.postgres.access.listing import Listing, Order
+from posthorn.adapters.postgres.conditions import Conditions
+from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.ports.audit import AuditFilter, AuditLine
+from posthorn.ports.listing import Listed, ListQuery
 from posthorn.runtime.audit_context import audit_context
 
-_COLUMNS = "id, tenant_id, at, actor_id, actor_name, actor_role, action, object, details::text AS details, request_id"
+_COLUMNS = (
+    "a.id, a.tenant_id, a.at, a.actor_id, a.actor_name, a.actor_role, a.action, a.object,"
+    " a.details::text AS details, a.request_id"
+)
 _WRITE = """
 INSERT INTO audit (tenant_id, actor_id, actor_name, actor_role, action, object, details, request_id)
 VALUES ($1, $2, $3, $4, $5, $6, $7::text::jsonb, $8)
 """
-_SELECT = Scoped(
-    f"""
-    SELECT {_COLUMNS} FROM audit a
-     WHERE {{visible}} AND ($2::bigint IS NULL OR id < $2)
-       AND ($3::text IS NULL OR actor_id = $3 OR actor_name = $3)
-       AND ($4::text IS NULL OR action = $4 OR starts_with(action, $4 || '.'))
-       AND ($5::text IS NULL OR object = $5)
-       AND ($6::timestamptz IS NULL OR at >= $6) AND ($7::timestamptz IS NULL OR at < $7)
-     ORDER BY id DESC LIMIT $8
-    """,
-    "a.tenant_id",
+_LIST = Listing(
+    "audit",
+    "a",
+    _COLUMNS,
+    orders={"at": Order("a.id", int)},
+    searched=("a.object", "a.actor_name", "a.action"),
+    owner="a.tenant_id = {}",
+    newest_first=True,
 )
 _OWNER = "SELECT tenant_id FROM domains WHERE name = split_part($1, '@', -1)"
 _SECRET = frozenset({"password", "password_hash", "secret"})
@@ -71,13 +74,23 @@ class PostgresAudit:
         self._database = database
 
     async def items(
-        self, tenant: UUID | None, which: AuditFilter, before: int | None, limit: int
-    ) -> Sequence[AuditLine]:
+        self, tenant: UUID | None, which: AuditFilter, asked: ListQuery
+    ) -> Listed[AuditLine]:
         """List newest first."""
-        values = (before, which.actor, which.action, which.subject, which.since, which.until, limit)
-        async with self._database.session() as connection:
-            rows = await found(connection, tenant, _SELECT, *values)
-        return [_as_line(row) for row in rows]
+        meant: dict[str, object] = {
+            "(a.actor_id = {0} OR a.actor_name = {0})": which.actor,
+            "(a.action = {0} OR starts_with(a.action, {0} || '.'))": which.action,
+            "a.at >= {}": which.since,
+            "a.at < {}": which.until,
+        }
+        filters = [(text, value) for text, value in meant.items() if value is not None]
+        scope = Conditions()
+        if which.subject is not None:
+            scope.add("a.object = {}", clean_text(which.subject))
+        async with self._database.transaction() as connection:
+            return await _LIST.page(
+                connection, tenant, asked, _as_line, scope=scope, filters=filters
+            )
 
     async def record(
         self, tenant: UUID | None, object_name: str, details: Mapping[str, object]
@@ -96,7 +109,7 @@ class PostgresAudit:
 
 
 def _as_line(row: Any) -> AuditLine:
-    values = list(row)
+    values = list(row)[: len(fields(AuditLine))]
     values[8] = json.loads(values[8])
     return AuditLine(*values)
 

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from posthorn.adapters.postgres.database import Connection
 from posthorn.ports.changes import Versions
-from posthorn.ports.errors import NotFound, PreconditionFailed
+from posthorn.ports.errors import FieldError, NotFound, PreconditionFailed, ValidationFailed
 
 VISIBLE = "($1::uuid IS NULL OR d.tenant_id = $1)"
 """The condition for statements that join the object's domain as ``d``."""
@@ -44,38 +44,12 @@ class Scoped:
         return longer
 
 
-class Listing:
-    """Pages of what domains own (``accounts``, ``aliases``), by address. Each form of the query
-    uses an index of its own, so that a page costs the same however many there are. In
-    ``columns`` the object is ``a`` and its domain ``d``."""
-
-    def __init__(self, columns: str, table: str) -> None:
-        joined = f"SELECT {columns} FROM {table} a JOIN domains d ON d.id = a.domain_id WHERE {{visible}}"
-        self._all = Scoped(f"{joined} AND a.address > $2 ORDER BY a.address LIMIT $3")
-        self._of_domain = Scoped(
-            f"{joined} AND a.domain_id = (SELECT id FROM domains WHERE name = $2) AND a.address > $3"
-            " ORDER BY a.address LIMIT $4"
-        )
-        self._of_tenant = Scoped(
-            f"SELECT {columns} FROM domains d CROSS JOIN LATERAL"
-            f" (SELECT * FROM {table} WHERE domain_id = d.id AND address > $2 ORDER BY address LIMIT $3) AS a"
-            " WHERE {visible} ORDER BY a.address LIMIT $3"
-        )
-
-    async def page(
-        self,
-        connection: Connection,
-        tenant: UUID | None,
-        domain: str | None,
-        after: str,
-        limit: int,
-    ) -> list[Any]:
-        """Return the items after ``after``, of one domain or of all of the tenant's."""
-        if domain is not None:
-            return await found(connection, tenant, self._of_domain, domain, after, limit)
-        return await found(
-            connection, tenant, self._all if tenant is None else self._of_tenant, after, limit
-        )
+NAMED_TENANT = "{visible} AND (t.name = $2 OR t.id::text = lower($2))"
+"""The condition of the tenant with this name or id."""
+_TENANT = Scoped(
+    f"SELECT t.id FROM tenants t WHERE {NAMED_TENANT} ORDER BY t.id::text = lower($2) DESC LIMIT 1",
+    "t.id",
+)
 
 
 async def found(
@@ -91,6 +65,16 @@ async def one(connection: Connection, tenant: UUID | None, statement: Scoped, *v
     if row is None:
         raise NotFound
     return row
+
+
+async def tenant_named(connection: Connection, tenant: UUID | None, named: str) -> UUID:
+    """Return the id of the tenant with this name or id. Raises ValidationFailed (``tenant``) for one
+    that the caller does not see."""
+    rows = await found(connection, tenant, _TENANT, named)
+    if not rows:
+        raise ValidationFailed(FieldError("tenant", "there is no such tenant"))
+    number: UUID = rows[0]["id"]
+    return number
 
 
 def version_of(row: Any) -> str:

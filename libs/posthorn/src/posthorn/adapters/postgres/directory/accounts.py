@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 from posthorn.adapters.postgres.access.audit import write_audit
 from posthorn.adapters.postgres.access.idempotency import keep_answer
+from posthorn.adapters.postgres.access.listing import Listing, Order
 from posthorn.adapters.postgres.access.tenant_scope import (
-    Listing,
     Scoped,
     check_version,
     one,
@@ -25,6 +25,7 @@ from posthorn.ports.accounts import Account, AccountState, NewAccount
 from posthorn.ports.changes import Change, Versions
 from posthorn.ports.errors import Conflict
 from posthorn.ports.idempotency import Receipt
+from posthorn.ports.listing import Listed, ListQuery
 
 _COLUMNS = (
     "a.id, a.domain_id, d.tenant_id, a.address, a.quota_bytes, a.used_bytes, a.used_messages, a.state,"
@@ -34,7 +35,20 @@ _ACCOUNT = (
     f"SELECT {_COLUMNS} FROM accounts a JOIN domains d ON d.id = a.domain_id WHERE {{visible}}"
 )
 _NAMED = Scoped(f"{_ACCOUNT} AND a.address = $2")
-_LIST = Listing(_COLUMNS, "accounts")
+_LIST = Listing(
+    "accounts",
+    "a",
+    _COLUMNS,
+    "JOIN domains d ON d.id = a.domain_id",
+    orders={
+        "address": Order("a.address"),
+        "created": Order("a.id", int),  # ids are given in this order
+        "used": Order("a.used_bytes", int, "a.id", int),
+    },
+    searched=("a.address",),
+    state="a.state",
+    by_domain=True,
+)
 
 FOLDERS = """
     WITH made AS (
@@ -101,14 +115,11 @@ class PostgresAccounts:
             return Change(account, await write_outbox(connection, new.address))
 
     async def accounts(
-        self, tenant: UUID | None, domain: str | None, after: str, limit: int
-    ) -> Sequence[Account]:
+        self, tenant: UUID | None, asked: ListQuery, domain: str | None = None
+    ) -> Listed[Account]:
         """List by address."""
-        async with self._database.session() as connection:
-            return [
-                _as_account(row)
-                for row in await _LIST.page(connection, tenant, domain, after, limit)
-            ]
+        async with self._database.transaction() as connection:
+            return await _LIST.page(connection, tenant, asked, _as_account, domain=domain)
 
     async def account(self, tenant: UUID | None, address: str) -> Account:
         """Return one."""

@@ -8,9 +8,9 @@ from uuid import UUID
 
 from posthorn.adapters.postgres.access.audit import write_audit
 from posthorn.adapters.postgres.access.idempotency import keep_answer
+from posthorn.adapters.postgres.access.listing import Listing, Order
 from posthorn.adapters.postgres.access.tenant_scope import (
     MOVED,
-    Listing,
     Scoped,
     check_version,
     one,
@@ -34,6 +34,7 @@ from posthorn.ports.changes import Change, Versions
 from posthorn.ports.errors import Conflict, NotFound
 from posthorn.ports.forwards import ForwardPolicy
 from posthorn.ports.idempotency import Receipt
+from posthorn.ports.listing import Listed, ListQuery
 
 NO_POLICY = ForwardPolicy()
 _COLUMNS = (
@@ -43,7 +44,15 @@ _COLUMNS = (
 )
 _ALIAS = f"SELECT {_COLUMNS} FROM aliases a JOIN domains d ON d.id = a.domain_id WHERE {{visible}}"
 _NAMED = Scoped(f"{_ALIAS} AND a.address = $2")
-_LIST = Listing(_COLUMNS, "aliases")
+_LIST = Listing(
+    "aliases",
+    "a",
+    _COLUMNS,
+    "JOIN domains d ON d.id = a.domain_id",
+    orders={"address": Order("a.address"), "created": Order("a.id", int)},
+    searched=("a.address", "array_to_string(a.targets, ' ')"),
+    by_domain=True,
+)
 
 
 class PostgresAliases:
@@ -75,13 +84,11 @@ class PostgresAliases:
             return Change(alias, await write_outbox(connection, address))
 
     async def aliases(
-        self, tenant: UUID | None, domain: str | None, after: str, limit: int
-    ) -> Sequence[Alias]:
+        self, tenant: UUID | None, asked: ListQuery, domain: str | None = None
+    ) -> Listed[Alias]:
         """List by address."""
-        async with self._database.session() as connection:
-            return [
-                _as_alias(row) for row in await _LIST.page(connection, tenant, domain, after, limit)
-            ]
+        async with self._database.transaction() as connection:
+            return await _LIST.page(connection, tenant, asked, _as_alias, domain=domain)
 
     async def alias(self, tenant: UUID | None, address: str) -> Alias:
         """Return one."""

@@ -8,12 +8,14 @@ from uuid import UUID
 
 from posthorn.adapters.postgres.access.audit import write_audit
 from posthorn.adapters.postgres.access.idempotency import keep_answer
+from posthorn.adapters.postgres.access.listing import Listing, Order
 from posthorn.adapters.postgres.access.tenant_scope import (
     MOVED,
     Scoped,
     check_version,
     found,
     one,
+    tenant_named,
     version_of,
 )
 from posthorn.adapters.postgres.database import Connection, Database
@@ -23,7 +25,6 @@ from posthorn.adapters.postgres.directory.dns_checks import as_check
 from posthorn.adapters.postgres.directory.limits import check_domains
 from posthorn.adapters.postgres.directory.outbox import lane_of, lift_limits, write_outbox
 from posthorn.adapters.postgres.directory.postmasters import postmasters_of
-from posthorn.adapters.postgres.directory.tenants import tenant_named
 from posthorn.adapters.postgres.mailboxes.expunge import LONG_SECONDS
 from posthorn.adapters.postgres.mailboxes.quarantine import discard
 from posthorn.adapters.postgres.schema import DEFAULT_TENANT
@@ -32,6 +33,7 @@ from posthorn.ports.changes import Change, Versions
 from posthorn.ports.domains import Domain, NewDomain, SendingRules
 from posthorn.ports.errors import Conflict, FieldError, NotFound, ValidationFailed
 from posthorn.ports.idempotency import Receipt
+from posthorn.ports.listing import Listed, ListQuery
 from posthorn.ports.signing import DkimKey
 
 SENDING = "{0}.max_messages_per_hour, {0}.max_recipients_per_hour, {0}.allowed_networks::text[]"
@@ -61,17 +63,27 @@ _SETTABLE = (
     "undelete_days",
     *RULES,
 )
-_DOMAIN = (
-    f"SELECT d.id, {', '.join(f'd.{name}' for name in _OWN)}, {SENDING.format('d')}, t.name AS tenant,"
+_COLUMNS = (
+    f"d.id, {', '.join(f'd.{name}' for name in _OWN)}, {SENDING.format('d')}, t.name AS tenant,"
     " t.max_messages_per_hour AS tenant_messages, t.max_recipients_per_hour AS tenant_recipients, t.min_password_length,"
     " t.verify_domains, c.state AS dns_state, c.checked_at AS dns_checked_at, c.records::text AS dns_records"
-    " FROM domains d JOIN tenants t ON t.id = d.tenant_id LEFT JOIN dns_checks c ON c.domain_id = d.id WHERE {visible}"
 )
+_JOINS = "JOIN tenants t ON t.id = d.tenant_id LEFT JOIN dns_checks c ON c.domain_id = d.id"
+_DOMAIN = f"SELECT {_COLUMNS} FROM domains d {_JOINS} WHERE {{visible}}"
 _NAMED = Scoped(f"{_DOMAIN} AND d.name = $2")
-_LIST = Scoped(f"{_DOMAIN} AND d.name > $2 ORDER BY d.name LIMIT $3")
-_LIST_BY_DNS = Scoped(
-    f"{_DOMAIN} AND d.name > $2 AND CASE WHEN c.checked_at IS NULL THEN 'unchecked' ELSE c.state END = $4"
-    " ORDER BY d.name LIMIT $3"
+_LIST = Listing(
+    "domains",
+    "d",
+    _COLUMNS,
+    _JOINS,
+    orders={"name": Order("d.name"), "created": Order("d.id", int)},
+    searched=("d.name",),
+    state="CASE WHEN d.verified_at IS NULL THEN 'unverified' ELSE 'verified' END",
+    owner="d.tenant_id = {}",
+)
+_DNS_STATE = (
+    "coalesce((SELECT c.state FROM dns_checks c WHERE c.domain_id = d.id AND c.checked_at IS NOT NULL),"
+    " 'unchecked') = {}"
 )
 _HOMES = Scoped(f"{_DOMAIN} AND d.name = ANY($2) ORDER BY d.id FOR KEY SHARE OF d")
 
@@ -156,16 +168,14 @@ class PostgresDomains:
             return Change(domain, await write_outbox(connection, f"@{new.name}"))
 
     async def domains(
-        self, tenant: UUID | None, after: str, limit: int, dns: str | None = None
-    ) -> Sequence[Domain]:
+        self, tenant: UUID | None, asked: ListQuery, dns: str | None = None
+    ) -> Listed[Domain]:
         """List by name."""
-        async with self._database.session() as connection:
-            rows = (
-                await found(connection, tenant, _LIST, after, limit)
-                if dns is None
-                else await found(connection, tenant, _LIST_BY_DNS, after, limit, dns)
-            )
-            return await self._as_domains(connection, rows)
+        filters = [] if dns is None else [(_DNS_STATE, dns)]
+        async with self._database.transaction() as connection:
+            listed = await _LIST.rows(connection, tenant, asked, filters=filters)
+            domains = await self._as_domains(connection, listed.items)
+            return Listed(domains, listed.last, listed.total)
 
     async def domain(self, tenant: UUID | None, name: str) -> Domain:
         """Return one."""

@@ -6,8 +6,9 @@ on the foreign key, so a check for owned objects is complete.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields
+from datetime import datetime
 from enum import Enum
 from typing import Any
 from uuid import UUID
@@ -16,8 +17,10 @@ import asyncpg
 
 from posthorn.adapters.postgres.access.audit import write_audit
 from posthorn.adapters.postgres.access.idempotency import keep_answer
+from posthorn.adapters.postgres.access.listing import Listing, Order
 from posthorn.adapters.postgres.access.tenant_scope import (
     MOVED,
+    NAMED_TENANT,
     Scoped,
     check_version,
     found,
@@ -28,29 +31,39 @@ from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.directory.outbox import lift_limits, write_aliases
 from posthorn.adapters.postgres.mailboxes.quarantine import discard
 from posthorn.ports.changes import Versions
-from posthorn.ports.errors import Conflict, FieldError, NotFound, ValidationFailed
+from posthorn.ports.errors import Conflict, NotFound
 from posthorn.ports.idempotency import Receipt
+from posthorn.ports.listing import Listed, ListQuery
 from posthorn.ports.tenants import Tenant, TenantRef, TenantRules, TenantState
 
 _RULES = tuple(each.name for each in fields(TenantRules))
 _SETTABLE = ("name", "state", *_RULES)
-_TENANT = f"""
-SELECT t.id, t.name, t.state, {", ".join(f"t.{name}" for name in _RULES)}, t.created_at, t.updated_at,
+_COLUMNS = f"""
+       t.id, t.name, t.state, {", ".join(f"t.{name}" for name in _RULES)}, t.created_at, t.updated_at,
        (SELECT count(*) FROM domains d WHERE d.tenant_id = t.id) AS domains,
        (SELECT count(*) FROM accounts a JOIN domains d ON d.id = a.domain_id WHERE d.tenant_id = t.id) AS accounts,
        (SELECT coalesce(sum(a.quota_bytes), 0)::bigint FROM accounts a JOIN domains d ON d.id = a.domain_id
          WHERE d.tenant_id = t.id) AS promised_bytes
-  FROM tenants t
 """
-_NAMED = "{visible} AND (t.name = $2 OR t.id::text = lower($2))"
-_FIND = Scoped(f"{_TENANT} WHERE {_NAMED} ORDER BY t.id::text = lower($2) DESC LIMIT 1", "t.id")
+_TENANT = f"SELECT {_COLUMNS} FROM tenants t"
+_FIND = Scoped(
+    f"{_TENANT} WHERE {NAMED_TENANT} ORDER BY t.id::text = lower($2) DESC LIMIT 1", "t.id"
+)
 _STANDING = Scoped(
-    f"SELECT t.id, t.name, t.state FROM tenants t WHERE {_NAMED} ORDER BY t.id::text = lower($2) DESC LIMIT 1",
+    f"SELECT t.id, t.name, t.state FROM tenants t WHERE {NAMED_TENANT} ORDER BY t.id::text = lower($2) DESC LIMIT 1",
     "t.id",
 )
-_LIST = Scoped(f"{_TENANT} WHERE {{visible}} AND t.name > $2 ORDER BY t.name LIMIT $3", "t.id")
+_LIST = Listing(
+    "tenants",
+    "t",
+    _COLUMNS,
+    orders={"name": Order("t.name"), "created": Order("t.created_at", datetime, "t.id", UUID)},
+    searched=("t.name",),
+    state="t.state",
+    owner="t.id = {}",
+)
 _LOCK = Scoped(
-    f"SELECT t.id, t.name, t.updated_at FROM tenants t WHERE {_NAMED} ORDER BY t.id::text = lower($2) DESC LIMIT 1",
+    f"SELECT t.id, t.name, t.updated_at FROM tenants t WHERE {NAMED_TENANT} ORDER BY t.id::text = lower($2) DESC LIMIT 1",
     "t.id",
 )
 _OWNED = (
@@ -92,9 +105,9 @@ class PostgresTenants:
                 await keep_answer(connection, receipt.reservation, receipt.render(tenant))
             return tenant
 
-    async def items(self, tenant: UUID | None, after: str, limit: int) -> Sequence[Tenant]:
-        async with self._database.session() as connection:
-            return [_as_tenant(row) for row in await found(connection, tenant, _LIST, after, limit)]
+    async def items(self, tenant: UUID | None, asked: ListQuery) -> Listed[Tenant]:
+        async with self._database.transaction() as connection:
+            return await _LIST.page(connection, tenant, asked, _as_tenant)
 
     async def get(self, tenant: UUID | None, named: str) -> Tenant:
         """Return one by name or id."""
@@ -166,15 +179,6 @@ class PostgresTenants:
             ):
                 raise NotFound
             await write_audit(connection, row["id"], row["name"])
-
-
-async def tenant_named(connection: Connection, tenant: UUID | None, named: str) -> UUID:
-    """Return the id of the tenant with this name or id. Raises ValidationFailed (``tenant``)."""
-    rows = await found(connection, tenant, _LOCK, named)
-    if not rows:
-        raise ValidationFailed(FieldError("tenant", "there is no such tenant"))
-    number: UUID = rows[0]["id"]
-    return number
 
 
 async def _refuse_name_of_another(connection: Connection, number: UUID, name: str) -> None:

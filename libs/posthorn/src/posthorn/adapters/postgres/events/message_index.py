@@ -18,9 +18,9 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from posthorn.adapters.postgres.access.tenant_scope import tenant_named
 from posthorn.adapters.postgres.conditions import Conditions
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
-from posthorn.adapters.postgres.directory.tenants import tenant_named
 from posthorn.model.filter_decision import author_in
 from posthorn.model.search_terms import RECIPIENT, SENDER, marked, named, terms_of
 from posthorn.ports.message_index import (
@@ -228,7 +228,10 @@ def _clean(value: Any) -> Any:
 
 
 def _joined(parts: Sequence[str]) -> str:
-    return "\n".join(clean_text(part).replace("\n", " ") for part in parts)
+    joined = "\n".join(parts)
+    if joined.count("\n") >= len(parts):  # as hardly ever: a part has one
+        joined = "\n".join(part.replace("\n", " ") for part in parts)
+    return clean_text(joined)
 
 
 def _moment(seconds: float) -> datetime:

@@ -14,19 +14,21 @@ from uuid import UUID
 
 from posthorn.adapters.postgres.access.audit import write_audit
 from posthorn.adapters.postgres.access.idempotency import keep_answer
+from posthorn.adapters.postgres.access.listing import Listing, Order
 from posthorn.adapters.postgres.access.tenant_scope import (
     MOVED,
     Scoped,
     check_version,
     found,
     one,
+    tenant_named,
     version_of,
 )
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
-from posthorn.adapters.postgres.directory.tenants import tenant_named
 from posthorn.ports.changes import Versions
 from posthorn.ports.errors import Conflict, FieldError, NotFound, ValidationFailed
 from posthorn.ports.idempotency import Receipt
+from posthorn.ports.listing import Listed, ListQuery
 from posthorn.ports.webhooks import (
     MOST_WEBHOOKS,
     Delivery,
@@ -37,18 +39,23 @@ from posthorn.ports.webhooks import (
     WebhookState,
 )
 
-_SELECT = (
-    "SELECT w.id, w.tenant_id, w.url, w.events, w.domain, w.state, w.created_at, w.updated_at, w.secret, t.name AS tenant_name"
-    " FROM webhooks w LEFT JOIN tenants t ON t.id = w.tenant_id"
-)
+_OF_WEBHOOK = "w.id, w.tenant_id, w.url, w.events, w.domain, w.state, w.created_at, w.updated_at, w.secret, t.name AS tenant_name"
+_JOIN = "LEFT JOIN tenants t ON t.id = w.tenant_id"
+_SELECT = f"SELECT {_OF_WEBHOOK} FROM webhooks w {_JOIN}"
 LISTENING = (
     f"{_SELECT} WHERE w.state <> 'paused' AND coalesce(t.state, 'active') = 'active' ORDER BY w.id"
 )
 """Webhooks that receive events now: not those of a suspended tenant."""
 _NAMED = Scoped(f"{_SELECT} WHERE {{visible}} AND w.id = $2", "w.tenant_id")
-_LIST = Scoped(
-    f"{_SELECT} WHERE {{visible}} AND ($2::uuid IS NULL OR w.id > $2) ORDER BY w.id LIMIT $3",
-    "w.tenant_id",
+_LIST = Listing(
+    "webhooks",
+    "w",
+    _OF_WEBHOOK,
+    _JOIN,
+    orders={"created": Order("w.id", UUID), "url": Order("w.url", str, "w.id", UUID)},
+    searched=("w.url", "coalesce(w.domain, '')"),
+    state="w.state",
+    owner="w.tenant_id = {}",
 )
 _COLUMNS = (
     "v.id, v.webhook_id, v.event_type, v.event::text AS event, v.state, v.attempts, v.due_at, v.last_status, v.last_reply,"
@@ -113,10 +120,10 @@ class PostgresWebhooks:
                 await keep_answer(connection, receipt.reservation, receipt.render(entered))
             return entered
 
-    async def items(self, tenant: UUID | None, after: UUID | None, limit: int) -> Sequence[Webhook]:
+    async def items(self, tenant: UUID | None, asked: ListQuery) -> Listed[Webhook]:
         """List by id."""
-        async with self._database.session() as connection:
-            return [as_webhook(row) for row in await found(connection, tenant, _LIST, after, limit)]
+        async with self._database.transaction() as connection:
+            return await _LIST.page(connection, tenant, asked, as_webhook)
 
     async def get(self, tenant: UUID | None, number: UUID) -> Webhook:
         """Return one."""

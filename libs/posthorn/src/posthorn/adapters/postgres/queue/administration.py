@@ -20,10 +20,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from posthorn.adapters.postgres.access.audit import write_audit
+from posthorn.adapters.postgres.access.listing import Listing, Order
 from posthorn.adapters.postgres.conditions import Conditions
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.queue.claimed import SHOWN_STATE
@@ -38,6 +40,7 @@ from posthorn.adapters.postgres.queue.next_hops import (
 from posthorn.adapters.postgres.queue.summary import count_permitted, groups, state_list
 from posthorn.model.outbound import QueueState
 from posthorn.ports.errors import Conflict, NotFound
+from posthorn.ports.listing import Listed, ListQuery
 from posthorn.ports.queue_administration import (
     ClosedNextHop,
     Permitted,
@@ -49,24 +52,31 @@ from posthorn.ports.queue_administration import (
 _CHANCE_SECONDS = 300
 """Seconds that an item released or retried by hand has for an attempt, even if it has expired."""
 
-_PAGE = f"""
-SELECT r.id, r.message_id, r.shown AS state, r.sender, r.recipient, r.destination, r.attempts,
-       CASE WHEN r.shown IN ('queued', 'deferred', 'sending') THEN r.due_at END AS due_at, r.expires_at, r.created_at,
+_LIST = Listing(
+    "outbound_recipients",
+    "r",
+    """r.id, r.message_id, s.shown AS state, r.sender, r.recipient, r.destination, r.attempts,
+       CASE WHEN s.shown IN ('queued', 'deferred', 'sending') THEN r.due_at END AS due_at, r.expires_at, r.created_at,
        r.last_attempt_at, r.last_host, r.last_status, r.last_reply, r.last_tls, r.original,
        coalesce(m.subject, '') AS subject, coalesce(m.size_crlf, 0) AS size,
        l.closed_until, l.last_host AS lane_host, l.last_reply AS lane_reply
-  FROM (
-      SELECT q.*, {SHOWN_STATE.format("q")} AS shown
-        FROM (SELECT * FROM outbound_recipients WHERE {{where}} ORDER BY id DESC LIMIT {{limit}}) AS q
-  ) AS r
- CROSS JOIN LATERAL (SELECT r.destination AS name) AS d
+    """,
+    f"""
+ CROSS JOIN LATERAL (SELECT r.destination AS name, {SHOWN_STATE.format("r")} AS shown) AS s
   LEFT JOIN LATERAL (SELECT subject, size_crlf FROM messages WHERE id = r.message_id LIMIT 1) AS m ON true
   LEFT JOIN LATERAL (
       SELECT * FROM outbound_lanes
-       WHERE r.shown IN ('queued', 'deferred') AND key = {next_hop_of("d.name")} AND closed_until > now() LIMIT 1
+       WHERE s.shown IN ('queued', 'deferred') AND key = {next_hop_of("s.name")} AND closed_until > now() LIMIT 1
   ) AS l ON true
- ORDER BY r.id DESC
-"""
+    """,
+    within="outbound_recipients",  # as in conditions_of
+    orders={
+        "created": Order("id", int),
+        "due": Order("due_at", datetime, "id", int, only=f"state IN ({state_list(WAITING)})"),
+    },
+    searched=("recipient", "sender", "last_reply"),
+    newest_first=True,
+)
 _FIND = "SELECT state FROM outbound_recipients WHERE id = $2 AND ($1::uuid IS NULL OR tenant_id = $1) FOR NO KEY UPDATE"
 _IS_CLAIMED = "SELECT true FROM outbound_claims WHERE recipient_id = $1"
 _HURRY = """
@@ -118,15 +128,18 @@ class PostgresQueueAdministration:
     async def items(
         self, tenant: UUID | None, which: QueueFilter, before: int | None, limit: int
     ) -> Sequence[QueueItem]:
+        after = None if before is None else (before,)
+        return (await self.listed(tenant, which, ListQuery(limit, after))).items
+
+    async def listed(
+        self, tenant: UUID | None, which: QueueFilter, asked: ListQuery
+    ) -> Listed[QueueItem]:
         async with self._database.transaction() as connection:
             search = await conditions_of(connection, tenant, which)
-            if before is not None:
-                search.add("id < {}", before)
-            rows = await connection.fetch(search.into(_PAGE, limit), *search.values)
-        return [_as_item(row) for row in rows]
+            return await _LIST.page(connection, None, asked, _as_item, scope=search)
 
     async def item(self, tenant: UUID | None, item: int) -> QueueItem:
-        async with self._database.session() as connection:
+        async with self._database.transaction() as connection:
             return await _item(connection, tenant, item)
 
     async def own_domains(self, tenant: UUID, names: Collection[str]) -> frozenset[str]:
@@ -232,10 +245,10 @@ async def _item(connection: Connection, tenant: UUID | None, item: int) -> Queue
     search.add("id = {}", item)
     if tenant is not None:
         search.add("tenant_id = {}", tenant)
-    row = await connection.fetchrow(search.into(_PAGE, 1), *search.values)
-    if row is None:
+    found = await _LIST.page(connection, None, ListQuery(1), _as_item, scope=search)
+    if not found.items:
         raise NotFound(f"the queue has no recipient {item}")
-    return _as_item(row)
+    return found.items[0]
 
 
 async def _change(

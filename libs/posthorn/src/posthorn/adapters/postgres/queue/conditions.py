@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from posthorn.adapters.postgres.access.tenant_scope import tenant_named
 from posthorn.adapters.postgres.conditions import Conditions
 from posthorn.adapters.postgres.database import Connection, clean_text
-from posthorn.adapters.postgres.directory.tenants import tenant_named
 from posthorn.adapters.postgres.queue.claimed import CLAIMED_IDS, unclaimed
 from posthorn.model.outbound import QueueState
 from posthorn.ports.queue_administration import QueueFilter

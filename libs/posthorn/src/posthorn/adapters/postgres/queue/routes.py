@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from posthorn.adapters.postgres.access.idempotency import keep_answer
+from posthorn.adapters.postgres.access.listing import Listing, Order
 from posthorn.adapters.postgres.database import Database, clean_text
 from posthorn.ports.errors import Conflict, NotFound
 from posthorn.ports.idempotency import Receipt
+from posthorn.ports.listing import Listed, ListQuery
 from posthorn.ports.queue import Route
 
 COLUMNS = (
@@ -25,6 +26,13 @@ COLUMNS = (
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM routes"
 
+_LIST = Listing(
+    "routes",
+    "r",
+    ", ".join(f"r.{column}" for column in COLUMNS),
+    orders={"domain": Order("r.domain")},
+    searched=("r.domain", "coalesce(r.host, '')"),
+)
 _INSERT = f"INSERT INTO routes ({', '.join(COLUMNS)}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
 
 # xmax is 0 in a row just inserted, and the transaction's id in an updated one
@@ -43,12 +51,10 @@ class PostgresRoutes:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def all(self, after: str, limit: int) -> Sequence[Route]:
+    async def all(self, asked: ListQuery) -> Listed[Route]:
         """List by domain."""
-        async with self._database.session() as connection:
-            query = f"{_SELECT} WHERE domain > $1 ORDER BY domain LIMIT $2"
-            rows = await connection.fetch(query, clean_text(after), limit)
-        return [as_route(row) for row in rows]
+        async with self._database.transaction() as connection:
+            return await _LIST.page(connection, None, asked, as_route)
 
     async def get(self, domain: str) -> Route:
         async with self._database.session() as connection:

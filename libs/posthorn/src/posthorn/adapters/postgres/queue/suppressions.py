@@ -3,24 +3,36 @@ those that bounced permanently."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
 from posthorn.adapters.postgres.access.audit import write_audit
+from posthorn.adapters.postgres.access.listing import Listing, Order
 from posthorn.adapters.postgres.conditions import Conditions
 from posthorn.adapters.postgres.database import Database, clean_text
-from posthorn.adapters.postgres.directory.tenants import tenant_named
 from posthorn.adapters.postgres.schema import DEFAULT_TENANT
 from posthorn.ports.errors import NotFound
+from posthorn.ports.listing import Listed, ListQuery
 from posthorn.ports.sending import Suppression
 
 _SOURCE = "CASE WHEN complaint_id IS NULL THEN source ELSE 'complaint' END AS source"
 _COLUMNS = f"address, reason, {_SOURCE}, message_id, created_at"
 _SELECT = f"SELECT {_COLUMNS} FROM suppressions WHERE tenant_id = $1"
-_PAGE = f"SELECT {_COLUMNS} FROM suppressions WHERE {{where}} ORDER BY address LIMIT {{limit}}"
+_LIST = Listing(
+    "suppressions",
+    "s",
+    _COLUMNS,
+    orders={
+        "address": Order("s.address"),
+        "created": Order("s.created_at", datetime, "s.address"),
+    },
+    searched=("s.address", "s.reason"),
+    owner="s.tenant_id = {}",
+    otherwise=DEFAULT_TENANT,
+)
 
 _ADD = """
 INSERT INTO suppressions (tenant_id, address, reason, source) VALUES ($1, $2, $3, 'api') ON CONFLICT DO NOTHING
@@ -52,31 +64,14 @@ class PostgresSuppressions:
                     return _as_suppression(found), False
 
     async def items(
-        self,
-        tenant: UUID | None,
-        domain: str | None,
-        after: str,
-        limit: int,
-        *,
-        part: str | None = None,
-        owner: str | None = None,
-    ) -> Sequence[Suppression]:
-        asked = Conditions()
-        async with self._database.session() as connection:
-            whose = tenant or DEFAULT_TENANT
-            if owner is not None:
-                whose = await tenant_named(connection, tenant, owner)
-            asked.add("tenant_id = {} AND address > {}", whose, clean_text(after))
-            if domain is not None:
-                # the expression is that of suppressions_domain_idx
-                asked.add("split_part(address, '@', -1) = {}", clean_text(domain))
-            if part is not None:
-                found = clean_text(part).lower()
-                asked.add(
-                    "(strpos(lower(address), {0}) > 0 OR strpos(lower(reason), {0}) > 0)", found
-                )
-            rows = await connection.fetch(asked.into(_PAGE, limit), *asked.values)
-        return [_as_suppression(row) for row in rows]
+        self, tenant: UUID | None, asked: ListQuery, domain: str | None = None
+    ) -> Listed[Suppression]:
+        # the expression is that of suppressions_domain_idx
+        scope = Conditions()
+        if domain is not None:
+            scope.add("split_part(s.address, '@', -1) = {}", clean_text(domain))
+        async with self._database.transaction() as connection:
+            return await _LIST.page(connection, tenant, asked, _as_suppression, scope=scope)
 
     async def remove(self, tenant: UUID | None, address: str) -> None:
         owner = tenant or DEFAULT_TENANT

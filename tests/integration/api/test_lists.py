@@ -1,0 +1,205 @@
+"""Lists: every order page by page, searches, states, totals, and whose objects ``tenant`` shows;
+generated from the operations that have these parameters."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from fastapi.routing import APIRoute
+
+from posthorn.ports.api_keys import Role
+from posthorn.runtime.ids import new_id
+from posthorn_api.app import operations
+from tests.support.api import Api, problem
+
+NAMES = ("ours", "theirs")
+SEEN_BY_ALL = {"listRoutes"}
+"""Lists of what belongs to no tenant."""
+
+
+def parameters(operation: APIRoute) -> dict[str, Any]:
+    """Query parameters of an operation, with their schemas' values."""
+    own = operation.dependant
+    return {
+        each.alias: each.field_info.annotation
+        for part in (own, *own.dependencies)
+        for each in part.query_params
+    }
+
+
+def values(annotation: Any) -> list[str]:
+    return [value for option in annotation.__args__ for value in getattr(option, "__args__", ())]
+
+
+LISTS = {
+    str(each.operation_id): each
+    for each in operations()
+    if {"cursor", "sort"} <= parameters(each).keys()
+}
+"""The lists of nouns that the whole platform has."""
+
+
+@pytest.fixture
+async def both(api: Api) -> Api:
+    """Two tenants with three of everything each."""
+    for name in NAMES:
+        tenant = await api.tenant(name)
+        for each in "bca":
+            await api.domain(f"{each}.{name}.test", tenant=name)
+        for each in "abc":
+            await api.account(f"{each}@a.{name}.test")
+            await api.alias(f"to-{each}@b.{name}.test", f"{each}@a.{name}.test")
+            await api.enter(f"{each}@far.test", sender=f"a@a.{name}.test", tenant=tenant)
+            await api.client.put(f"/v1/routes/{each}.{name}.route", json={"host": "mx.test"})
+            await api.sql(
+                "INSERT INTO suppressions (tenant_id, address, reason, source) VALUES ($1, $2, $3, 'api')",
+                *(tenant, f"{each}@{name}.elsewhere.test", f"asked by {each}"),
+            )
+            await api.sql(
+                "INSERT INTO webhooks (id, tenant_id, url, secret, events) VALUES ($1, $2, $3, '', '{*}')",
+                *(new_id(), tenant, f"https://{each}.{name}.test/"),
+            )
+            await api.key(Role.READ_ONLY, tenant)
+    await api.sql("UPDATE accounts SET used_bytes = id % 2, state = 'suspended' WHERE id % 3 = 0")
+    await api.sql("UPDATE api_keys SET last_used_at = now() WHERE name = 'key 2'")
+    return api
+
+
+async def whole(api: Api, path: str, limit: int, **asked: Any) -> list[dict[str, Any]]:
+    """All items of a list, by pages."""
+    items: list[dict[str, Any]] = []
+    page: dict[str, Any] = {"next_cursor": None}
+    while not items or page["next_cursor"]:
+        more = {"cursor": page["next_cursor"]} if page["next_cursor"] else {}
+        answer = await api.client.get(path, params={"limit": limit, **asked, **more})
+        assert answer.status_code == 200, answer.text
+        page = answer.json()
+        items += page["items"]
+        if not page["items"]:
+            break
+    return items
+
+
+async def test_every_order_is_whole_page_by_page_and_both_ways(both: Api) -> None:
+    for operation in LISTS.values():
+        path, orders = operation.path, values(parameters(operation)["sort"])
+        assert {order.removeprefix("-") for order in orders} == {
+            order for order in orders if not order.startswith("-")
+        }
+        asked = {"tenant": "ours"} if path == "/v1/suppressions" else {}
+        counted = (await both.client.get(path, params={"total": True, **asked})).json()
+        plain = await whole(both, path, 2, **asked)
+        assert counted["total"] >= 2
+        if path not in ("/v1/audit", "/v1/api-keys"):  # asking writes there
+            assert len(plain) == counted["total"], path
+        for order in orders:
+            items = await whole(both, path, 2, sort=order, **asked)
+            assert sorted(map(str, items)) == sorted(map(str, plain)), (path, order)
+            if order.startswith("-"):
+                forth = await whole(both, path, 500, sort=order[1:], **asked)
+                assert items == forth[::-1], (path, order)
+        first = await both.client.get(path, params={"limit": 1, "sort": orders[0], **asked})
+        for other in (*orders[1:], None):
+            wrong = {"cursor": first.json()["next_cursor"], **asked}
+            answer = await both.client.get(path, params=wrong | ({"sort": other} if other else {}))
+            problem(answer, 422, "invalid", "cursor")
+        problem(await both.client.get(path, params={"sort": "x"}), 422, "invalid", "sort")
+        for place in (
+            [],
+            ["x"],
+            [1],
+            ["x", "y"],
+            [1, 1],
+            ["2026-01-01", 1],
+            [True],
+            [[1]],
+            [2**70],
+        ):
+            for made_for in (None, *orders):
+                text = json.dumps([1, place if made_for is None else [made_for, *place]])
+                forged = base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+                given = {"cursor": forged, **({"sort": made_for} if made_for else {})}
+                answer = await both.client.get(path, params=given)
+                assert answer.status_code in (200, 422), (path, given, answer.text)
+
+
+async def test_what_is_sorted_by(both: Api) -> None:
+    async def of(path: str, field: str, sort: str) -> list[Any]:
+        return [item[field] for item in await whole(both, path, 4, sort=sort)]
+
+    for path, sort, field in (
+        ("/v1/accounts", "address", "address"),
+        ("/v1/accounts", "used", "used_bytes"),
+        ("/v1/accounts", "created", "created_at"),
+        ("/v1/domains", "created", "created_at"),
+        ("/v1/tenants", "created", "created_at"),
+        ("/v1/api-keys", "name", "name"),
+        ("/v1/webhooks", "url", "url"),
+        ("/v1/queue", "due", "next_attempt_at"),
+        ("/v1/audit", "at", "id"),
+    ):
+        found = await of(path, field, sort)
+        assert found == sorted(found), (path, sort)
+    assert (await of("/v1/api-keys", "name", "-used"))[0] in ("key 2", "bootstrap")
+
+
+async def test_q_and_state_narrow_the_list_and_its_total(both: Api) -> None:
+    for path, asked, number in (
+        ("/v1/domains", {"q": "A.OURS"}, 1),
+        ("/v1/domains", {"state": "verified"}, 6),
+        ("/v1/domains", {"state": "unverified"}, 0),
+        ("/v1/domains", {"dns": "unchecked", "q": "ours"}, 3),
+        ("/v1/accounts", {"q": "b@A."}, 2),
+        ("/v1/accounts", {"state": "suspended"}, 2),
+        ("/v1/accounts", {"q": "ours", "domain": "b.ours.test"}, 0),
+        ("/v1/aliases", {"q": "to-c@"}, 2),
+        ("/v1/aliases", {"q": "c@a.theirs"}, 1),
+        ("/v1/routes", {"q": "ours"}, 3),
+        ("/v1/routes", {"q": "MX.test"}, 6),
+        ("/v1/webhooks", {"q": "//a.", "state": "active"}, 2),
+        ("/v1/webhooks", {"state": "failing"}, 0),
+        ("/v1/tenants", {"q": "our"}, 1),
+        ("/v1/tenants", {"state": "suspended"}, 0),
+        ("/v1/api-keys", {"q": "Bootstrap", "state": "active"}, 1),
+        ("/v1/api-keys", {"state": "expired"}, 0),
+        ("/v1/queue", {"q": "B@far"}, 2),
+        ("/v1/queue", {"q": "a.ours", "state": "queued"}, 3),
+        ("/v1/suppressions", {"q": "asked BY", "tenant": "theirs"}, 3),
+        ("/v1/audit", {"q": "@B.ours"}, 3),
+    ):
+        answer = await both.client.get(path, params={"total": True, **asked})
+        found = answer.json()
+        assert (len(found["items"]), found["total"]) == (number, number), (path, asked, answer.text)
+    assert (await both.client.get("/v1/domains")).json()["total"] is None
+    problem(await both.client.get("/v1/accounts", params={"state": "odd"}), 422, "invalid", "state")
+
+
+async def test_tenant_shows_what_it_owns_and_nothing_to_others(both: Api) -> None:
+    ours = await both.client.get("/v1/tenants/ours")
+    shown = await both.key(Role.READ_ONLY, ours.json()["id"])
+    for name, operation in LISTS.items():
+        path = operation.path
+        if "tenant" not in parameters(operation):
+            assert name in (*SEEN_BY_ALL, "listTenants"), f"{name} has no parameter tenant"
+            continue
+        mine = await whole(both, path, 2, tenant="ours")
+        text = json.dumps(mine)
+        assert len(mine) >= 3 and "theirs" not in text, path
+        by_id = await whole(both, path, 100, tenant=ours.json()["id"])
+        assert by_id == mine, path
+        total = await both.client.get(path, params={"tenant": "ours", "total": True})
+        assert total.json()["total"] == len(mine), path
+        problem(await both.client.get(path, params={"tenant": "no"}), 422, "invalid", "tenant")
+        # a key of the tenant sees the same with and without it, and no other by name
+        own = await both.client.get(path, params={"total": True}, headers=shown)
+        assert own.json()["total"] == len(mine), path
+        assert "theirs" not in own.text
+        named = await both.client.get(path, params={"tenant": "ours"}, headers=shown)
+        assert named.json()["items"] == own.json()["items"]
+        other = await both.client.get(path, params={"tenant": "theirs"}, headers=shown)
+        problem(other, 422, "invalid", "tenant")
+        searched = await both.client.get(path, params={"q": "theirs", "total": True}, headers=shown)
+        assert (searched.json()["items"], searched.json()["total"]) == ([], 0), path

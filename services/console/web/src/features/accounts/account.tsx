@@ -16,6 +16,7 @@ import { Secret } from "../../parts/secret";
 import { State } from "../../parts/state";
 import { Time } from "../../parts/time";
 import { Deleted } from "./deleted";
+import { Filter } from "./filter";
 import { Mailboxes } from "./mailboxes";
 import { Passwords } from "./passwords";
 import { Reads } from "./reads";
@@ -53,6 +54,7 @@ export function AccountPage() {
       {tab === undefined && <Overview read={account.data} ask={ask} />}
       {tab === "mailboxes" && <Mailboxes address={address} />}
       {tab === "passwords" && <Passwords address={address} />}
+      {tab === "filter" && <Filter address={address} />}
       {tab === "deleted" && <Deleted address={address} />}
       {tab === "reads" && <Reads address={address} />}
     </Page>
@@ -75,6 +77,11 @@ function Tabs({ address }: { address: string }) {
       {can("listAppPasswords") && (
         <Link {...to} search={{ tab: "passwords" }}>
           Sign-in and set-up
+        </Link>
+      )}
+      {can("getEffectiveAccountFilterPolicy") && (
+        <Link {...to} search={{ tab: "filter" }}>
+          Filter
         </Link>
       )}
       {can("listDeletedMessages") && (

@@ -200,6 +200,9 @@ function Actions({ account }: { account: Account }) {
         call={() => api.PATCH("/v1/accounts/{address}", { params: { path }, body: { state } })}
         changes={["accounts"]}
         said={(changed) => `${changed.address} is ${changed.state}`}
+        undo={() =>
+          api.PATCH("/v1/accounts/{address}", { params: { path }, body: { state: account.state } })
+        }
       />
       <SetPassword address={account.address} />
     </>

@@ -42,7 +42,7 @@ def test_an_account_is_looked_after(admin: Page, posthorn: System) -> None:
     posthorn.make_account(address)
     admin.goto(f"/console/accounts/{address}?tab=passwords")
     admin.get_by_role("button", name="New app password").click()
-    admin.get_by_label("Name").fill("laptop")
+    admin.get_by_label("Name", exact=True).fill("laptop")
     admin.get_by_role("button", name="Create app password").click()
     assert posthorn.maildrop(address, stored(admin)).count() == 0
     expect(admin.get_by_role("region", name="Sign-ins")).to_be_visible()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -92,7 +93,8 @@ async def pages_cost(
     **asked: Any,
 ) -> list[Any]:
     """Read some pages. Assert that each reads at most so much of the table. Return the items."""
-    before, items = await read(seed, table), []
+    before = await read(seed, table)
+    items: list[Any] = []
     found = await ask(ListQuery(PAGE, **asked))
     for number in range(PAGES):
         items += found.items
@@ -174,7 +176,5 @@ async def test_pages_of_the_queue_read_each_row_once_at_most(seed: DatabaseSeed)
         (QueueFilter(domain="d8.test"), {"order": "-due"}, MOST, 0),
         (QueueFilter(), {"part": "R77@D77"}, QUEUED + MOST, 1),
     ):
-        found = await pages_cost(
-            seed, table, most, lambda asked, which=which: queue.listed(None, which, asked), **asked
-        )
+        found = await pages_cost(seed, table, most, partial(queue.listed, None, which), **asked)
         assert len(found) == number, (which, asked)

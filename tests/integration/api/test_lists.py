@@ -118,10 +118,10 @@ async def test_every_order_is_whole_page_by_page_and_both_ways(both: Api) -> Non
             [[1]],
             [2**70],
         ):
-            for order in (None, *orders):
-                text = json.dumps([1, place if order is None else [order, *place]])
+            for made_for in (None, *orders):
+                text = json.dumps([1, place if made_for is None else [made_for, *place]])
                 forged = base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-                given = {"cursor": forged, **({"sort": order} if order else {})}
+                given = {"cursor": forged, **({"sort": made_for} if made_for else {})}
                 answer = await both.client.get(path, params=given)
                 assert answer.status_code in (200, 422), (path, given, answer.text)
 

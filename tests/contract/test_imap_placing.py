@@ -12,7 +12,7 @@ import pytest
 from posthorn.adapters.postgres.database import Connection
 from posthorn.adapters.postgres.imap import placing
 from posthorn.ports.mailbox_view import DELETED, SEEN, NoRoom
-from posthorn.ports.placing import Placed
+from posthorn.ports.placing import Placed, ReplacedGone
 from tests.support.databases import until_waiting
 from tests.support.imap_store import DATE, EVERY, ImapStore, new_message
 
@@ -142,3 +142,32 @@ async def test_what_changed_while_it_waited_for_the_account_is_seen(
     assert await imap.seed.rows("SELECT FROM mailbox_entries") == []
     assert await imap.seed.rows("SELECT FROM messages") == []
     assert await imap.seed.rows("SELECT FROM segments") == []
+
+
+async def test_a_replaced_message_goes_in_the_same_transaction_or_not_at_all(
+    imap: ImapStore,
+) -> None:
+    ada = await imap.account()
+    await imap.put(ada, count=2)
+    await imap.folders.create(ada, "Work", None)
+    new = [new_message()]
+    assert await imap.placing.place(ada, "nothing", new, (INBOX, 1)) is None
+    for gone in ((INBOX, 9), (4711, 1)):
+        with pytest.raises(ReplacedGone):
+            await imap.placing.place(ada, "Work", new, gone)
+    # its room counts for the new one
+    await imap.seed.rows("UPDATE accounts SET quota_bytes = used_bytes")
+    with pytest.raises(NoRoom):
+        await imap.placing.place(ada, "Work", new)
+    with pytest.raises(NoRoom):
+        await imap.placing.place(ada, "Work", [new_message("x" * 10_000)], (INBOX, 1))
+    assert [uid for uid, *_ in await imap.held(ada, "INBOX")] == [1, 2]
+    placed = await imap.placing.place(ada, "Work", new, (INBOX, 1))
+    assert placed is not None
+    assert placed.left == (await imap.view.reopen(ada, INBOX)).modseq
+    assert [uid for uid, *_ in await imap.held(ada, "INBOX")] == [2]
+    assert [uid for uid, *_ in await imap.held(ada, "Work")] == [1]
+    placed = await imap.placing.place(ada, "INBOX", new, (INBOX, 2))
+    assert placed is not None
+    assert (placed.uids, placed.left) == (range(3, 4), placed.modseq - 1)
+    await imap.is_sound()

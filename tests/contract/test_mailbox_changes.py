@@ -317,6 +317,24 @@ async def test_the_log_is_pruned_by_age_and_by_number(
         assert [row[1] for row in await changing.log()] == [7]
 
 
+async def test_unique_ids_go_after_their_messages(changing: Changing, database_url: str) -> None:
+    seed = changing.seed
+    await changing.deliver(1, 2)
+    await seed.rows(
+        "INSERT INTO unique_ids SELECT $1, n, 'id' || n FROM generate_series(1, 5) AS n",
+        changing.ada,
+    )
+    async with pool(as_part(database_url, "delivery"), by_key=True) as deliverys:
+        store = PostgresMailboxUpkeep(deliverys)
+        left = []
+        for _ in range(5):
+            await store.prune(2)
+            left.append(
+                [row[0] for row in await seed.rows("SELECT uid FROM unique_ids ORDER BY 1")]
+            )
+    assert left == [[1, 2, 3, 4, 5], [1, 2, 5], [1, 2], [1, 2], [1, 2]]
+
+
 async def test_a_header_is_kept_once_and_goes_with_its_message(changing: Changing) -> None:
     seed = changing.seed
     message = make_message([changing.ada])

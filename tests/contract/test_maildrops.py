@@ -256,6 +256,21 @@ class TestOpen:
         )
         assert await maildrops.open(ada, new_id()) == Listing(validity, [1, 2, 3], [100, 101, 102])
 
+    async def test_unique_ids_of_another_server_come_with_the_inbox(
+        self, seed: DatabaseSeed, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+    ) -> None:
+        ada, bob = await seed.accounts(2)
+        await mailboxes.deliver([make_segment([make_message([ada, bob]) for _ in range(3)])])
+        await seed.rows("INSERT INTO unique_ids VALUES ($1, 1, 'a'), ($1, 3, 'b')", ada)
+        first = new_id()
+        listing = await maildrops.open(ada, first)
+        assert listing.unique_ids == {1: b"a", 3: b"b"}
+        with pytest.raises(MaildropBusy):
+            await maildrops.open(ada, new_id())
+        await maildrops.release([(ada, first)])
+        assert await maildrops.open(ada, new_id(), known=listing) is listing
+        assert (await maildrops.open(bob, new_id())).unique_ids == {}
+
     async def test_an_empty_inbox_is_an_empty_list(
         self, seed: DatabaseSeed, maildrops: PostgresMaildrops
     ) -> None:

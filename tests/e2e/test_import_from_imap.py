@@ -20,6 +20,7 @@ from tests.support.system import System
 pytestmark = pytest.mark.interop
 
 PASSWORDS = {"carol@old.test": 'secret, "one"', "dave@old.test": "geheim ä"}
+ERIN, ERINS_PASSWORD = "erin@old.test", "simple"
 LARGE = b"Subject: large\r\n\r\n" + b"0123456789 0123456789 0123456789\r\n" * 160_000
 WHEN = datetime(2019, 2, 3, 4, 5, 6, tzinfo=UTC)
 FOLDERS: dict[str, tuple[str, list[tuple[bytes, tuple[bytes, ...]]]]] = {
@@ -40,7 +41,7 @@ FOLDERS: dict[str, tuple[str, list[tuple[bytes, tuple[bytes, ...]]]]] = {
 
 @pytest.fixture(scope="module")
 def old() -> Iterator[Dovecot]:
-    with dovecot(PASSWORDS) as running:
+    with dovecot(PASSWORDS | {ERIN: ERINS_PASSWORD}) as running:
         for user, password in PASSWORDS.items():
             with IMAPClient("localhost", running.imaps, ssl_context=running.trusting()) as client:
                 client.plain_login(user, password)
@@ -132,6 +133,45 @@ def test_accounts_of_a_file_move_whole_and_once(
         (0, count, 0)
     ] * 2
     assert [files(old, user) for user in PASSWORDS] == before  # \Seen and \Recent as they were
+
+
+def unique_ids(port: int, user: str, password: str) -> dict[bytes, str]:
+    """Unique ids by content, as a POP3 client sees them."""
+    with Maildrop(port, user, password).session() as reader:
+        return {
+            reader.message(number): unique_id
+            for number, unique_id in reader.listing("UIDL").items()
+        }
+
+
+@pytest.mark.parametrize("security", ["tls", "starttls"])
+def test_a_pop3_client_sees_the_same_unique_ids_afterwards(
+    shell: CommandLine, old: Dovecot, drop: Maildrop, tmp_path: Path, security: str
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text(ERINS_PASSWORD)
+    with IMAPClient("localhost", old.imaps, ssl_context=old.trusting()) as client:
+        client.plain_login(ERIN, ERINS_PASSWORD)
+        if security == "tls":
+            for number in range(12):  # of one size, some of them with the same header
+                header = b"Subject: %x\r\nX: %s\r\n .\r\n\r\n" % (number % 5, b"y" * 3000)
+                client.append("INBOX", header + b"%x\r\n" % number, (), WHEN)
+            client.select_folder("INBOX")
+            client.delete_messages([1, 7])
+            client.expunge()
+            client.append("INBOX", LARGE, (b"\\Seen",), WHEN)
+    before = unique_ids(old.pop3, ERIN, ERINS_PASSWORD)
+    assert len(before) == 11
+    flags = files(old, ERIN)
+    ports = (old.imaps, old.pop3s) if security == "tls" else (old.imap, old.pop3)
+    ran = shell.run(
+        f"import-from imap {drop.address} --user {ERIN} --password-file {secret}"
+        f" --host localhost:{ports[0]} --pop3-host localhost:{ports[1]} --security {security}"
+        f" --source-ca {old.certificate} --folder INBOX --json"
+    )
+    assert [(each["imported"], each["unique_ids"]) for each in ran.document] == [(11, 11)]
+    assert unique_ids(drop.port, drop.address, drop.password) == before
+    assert files(old, ERIN) == flags
 
 
 def test_a_master_user_moves_one_account(

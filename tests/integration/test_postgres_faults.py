@@ -41,6 +41,12 @@ def own(tmp_path: Path) -> Iterator[Postgres]:
     server.stop(kill=True)
 
 
+def connection_refused() -> Unavailable:
+    fault = Unavailable("other", "connection refused")
+    fault.nothing_changed = True
+    return fault
+
+
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     async with pool(database_url, database_pool=2) as opened:
@@ -97,6 +103,47 @@ async def test_every_method_says_unavailable_while_postgres_is_down_and_works_ag
         assert await mailboxes.deliver(batch) == 1
         assert (await maildrops.open(ada, holder)).uids == [1]
         await seed.sums_hold()
+
+
+async def test_a_fault_says_whether_anything_can_have_changed(own: Postgres) -> None:
+    end = "SELECT pg_terminate_backend(pg_backend_pid())"
+    async with pool(own.url) as database:
+        async with database.session() as connection:
+            await connection.execute("CREATE TABLE made (n integer)")
+            await connection.execute(
+                "CREATE FUNCTION ending() RETURNS trigger LANGUAGE plpgsql AS"
+                f" $$BEGIN IF NEW.n = 3 THEN PERFORM ({end}); END IF; RETURN NEW; END$$"
+            )
+            await connection.execute(
+                "CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON made DEFERRABLE INITIALLY DEFERRED"
+                " FOR EACH ROW EXECUTE FUNCTION ending()"
+            )
+        faults = []
+        with pytest.raises(Unavailable) as fault:  # before COMMIT
+            async with database.transaction() as connection:
+                await connection.execute("INSERT INTO made VALUES (1)")
+                await connection.execute(end)
+        faults.append(fault.value.nothing_changed)
+        with pytest.raises(Unavailable) as fault:  # a statement that is its own transaction
+            async with database.session() as connection:
+                await connection.execute(end)
+        faults.append(fault.value.nothing_changed)
+        with pytest.raises(Unavailable) as fault:  # at COMMIT
+            async with database.transaction() as connection:
+                await connection.execute("INSERT INTO made VALUES (3)")
+        faults.append(fault.value.nothing_changed)
+        with pytest.raises(Unavailable) as fault:  # what the caller does beside it
+            async with database.session():
+                raise connection_refused()
+        faults.append(fault.value.nothing_changed)
+        await database.pool.clear()
+        own.stop(kill=True)
+        for lend in (database.session, database.transaction):
+            with pytest.raises(Unavailable) as fault:
+                async with lend():
+                    pass
+            faults.append(fault.value.nothing_changed)
+    assert faults == [True, False, False, False, True, True]
 
 
 async def test_idle_connections_that_the_server_closed_are_not_used_again(own: Postgres) -> None:

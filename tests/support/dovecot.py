@@ -1,5 +1,5 @@
-"""Dovecot from Debian's package dovecot-imapd: another IMAP server, to move mail from and to
-synchronise with. It runs from a private directory, as root, on free ports of 127.0.0.1."""
+"""Dovecot from Debian's packages dovecot-imapd and dovecot-pop3d: another server, to move mail from
+and to synchronise with. It runs from a private directory, as root, on free ports of 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ class Dovecot:
 
     imap: int
     imaps: int
+    pop3: int
+    pop3s: int
     certificate: Path
     root: Path
     pid: int
@@ -48,7 +50,7 @@ def dovecot(
 ) -> Iterator[Dovecot]:
     """Run Dovecot with these users and their passwords, and the master user ``MASTER``; ``prefix``
     is that of the namespace."""
-    need("dovecot", "dovecot-imapd")
+    need("dovecot", "dovecot-imapd dovecot-pop3d")
     owner = pwd.getpwnam("nobody")
     root = Path(tempfile.mkdtemp(prefix="posthorn-dovecot-"))
     try:
@@ -65,8 +67,8 @@ def dovecot(
             )
         )
         (root / "masters").write_text(f"{MASTER}:{{PLAIN}}{MASTER_PASSWORD}::::::\n")
-        ports = free_port(), free_port()
-        (root / "dovecot.conf").write_text(_config(root, *ports, prefix, separator))
+        ports = free_port(), free_port(), free_port(), free_port()
+        (root / "dovecot.conf").write_text(_config(root, ports, prefix, separator))
         process = subprocess.Popen(
             ["dovecot", "-F", "-c", str(root / "dovecot.conf")], stdin=subprocess.DEVNULL
         )
@@ -80,8 +82,9 @@ def dovecot(
         shutil.rmtree(root, ignore_errors=True)
 
 
-def _config(root: Path, imap: int, imaps: int, prefix: str, separator: str) -> str:
-    return f"""protocols = imap
+def _config(root: Path, ports: tuple[int, int, int, int], prefix: str, separator: str) -> str:
+    imap, imaps, pop3, pop3s = ports
+    return f"""protocols = imap pop3
 base_dir = {root}/run
 state_dir = {root}/run
 instance_name = {root.name}
@@ -139,6 +142,14 @@ service imap-login {{
 }}
 service imap {{
   service_count = 1000
+}}
+service pop3-login {{
+  inet_listener pop3 {{
+    port = {pop3}
+  }}
+  inet_listener pop3s {{
+    port = {pop3s}
+  }}
 }}
 service auth {{
   client_limit = 4000

@@ -141,6 +141,7 @@ class _Session:
             items = [f"UID {message.uid}"]
             if "FLAGS" in command:
                 items.append(f'FLAGS ({message.flags}) INTERNALDATE "{message.date}"')
+            if "RFC822.SIZE" in command:
                 items.append(f"RFC822.SIZE {len(message.content)}")
             self._out.write(f"* {number} FETCH ({' '.join(items)}".encode())
             if partial := _PARTIAL.search(command):
@@ -150,6 +151,9 @@ class _Session:
                     content = content[: int(partial[2])]
                 origin = "" if partial[1] is None else f"<{first}>"
                 self._out.write(f" BODY[]{origin} {{{len(content)}}}\r\n".encode() + content)
+            if "BODY.PEEK[HEADER]" in command:
+                header = message.content.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+                self._out.write(f" BODY[HEADER] {{{len(header)}}}\r\n".encode() + header)
             self._say(")")
 
     def _say(self, line: str) -> None:

@@ -22,8 +22,9 @@ from posthorn_cli.moving.accounts import Endpoint, MovingAccount
 from posthorn_cli.moving.move import Move, MoveReport, Wishes
 from posthorn_cli.moving.pace import Pace
 from posthorn_cli.moving.record import Record
-from posthorn_cli.moving.source import ImapSource, Security, Way
+from posthorn_cli.moving.source import Security, Way
 from tests.support.scripted_imap import Held, ScriptedImap, serving
+from tests.support.scripted_pop3 import ScriptedPop3, serving_pop3
 
 READING = {"CAPABILITY", "AUTHENTICATE", "NAMESPACE", "LIST", "STATUS", "EXAMINE", "FETCH", "UID FETCH", "LOGOUT"}  # fmt: skip
 
@@ -96,10 +97,12 @@ class Stand:
     watch: Watched = field(default_factory=Watched)
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def run(self, wishes: Wishes = EVERYTHING, *, oauth: bool = False) -> MoveReport:
-        account = MovingAccount(
-            "a@old.test", Endpoint("127.0.0.1", self.script.port), "a", "secret", "a@new.test"
-        )
+    def run(
+        self, wishes: Wishes = EVERYTHING, *, oauth: bool = False, pop3: ScriptedPop3 | None = None
+    ) -> MoveReport:
+        endpoint = Endpoint("127.0.0.1", self.script.port)
+        other = None if pop3 is None else Endpoint("127.0.0.1", pop3.port)
+        account = MovingAccount("a@old.test", endpoint, "a", "secret", "a@new.test", other)
         way = Way(
             Security.NONE,
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
@@ -111,8 +114,7 @@ class Stand:
         transport = httpx.MockTransport(self.here.handle)
         with Client("http://localhost", "key", transport=transport, sleep=self.slept.append) as api:
             record = Record(self.path)
-            source = ImapSource(account, way)
-            return Move(account, source, api, record, wishes, self.watch, self.stop).run()
+            return Move(account, way, api, record, wishes, self.watch, self.stop).run()
 
 
 @pytest.fixture
@@ -354,3 +356,41 @@ def test_a_move_that_is_stopped_ends_with_its_batch_and_goes_on_later(
     stand.stop.clear()
     stand.script.fault = lambda _: ""
     assert counts(stand.run()) == (3, 0, 2, 0)
+
+
+def test_messages_of_the_inbox_keep_their_unique_ids_of_pop3(stand: Stand) -> None:
+    inbox = stand.script.folders["INBOX"]
+    messages = [(f"id-{each.uid}", each.content) for each in reversed(inbox)]
+    with serving_pop3(ScriptedPop3(messages)) as pop3:
+        report = stand.run(pop3=pop3)
+        assert (counts(report), report.total("unique_ids")) == ((5, 0, 0, 0), 4)
+        assert {
+            content: member.pax_headers.get("POSTHORN.uidl")
+            for (_, content), member in stand.here.taken.items()
+        } == {each.content: f"id-{each.uid}" for each in inbox} | {message(100).content: None}
+        assert stand.script.verbs() == READING
+        sessions = pop3.commands.count("QUIT")
+        inbox.append(message(13))
+        pop3.messages.append(("id-13", message(13).content))
+        assert (counts(stand.run(pop3=pop3)), pop3.commands.count("QUIT")) == (
+            (1, 0, 5, 0),
+            sessions + 1,
+        )
+        assert stand.here.taken["INBOX", message(13).content].pax_headers == {
+            "POSTHORN.uidl": "id-13"
+        }
+        stand.run(pop3=pop3)
+        assert pop3.commands.count("QUIT") == sessions + 1, "nothing is new, so it is not asked"
+
+
+def test_an_inbox_whose_unique_ids_cannot_be_had_waits_and_the_rest_goes_on(stand: Stand) -> None:
+    refusing = ScriptedPop3([], fault=lambda command: "-ERR [AUTH] no" * (command == "AUTH PLAIN"))
+    with serving_pop3(refusing):
+        report = stand.run(pop3=refusing)
+    assert not report.is_whole
+    assert [(each.folder, each.imported, each.error) for each in report.folders] == [
+        ("INBOX", 0, "the source: POP3: [AUTH] no"),
+        ("Spam", 1, ""),
+        ("Work", 0, ""),
+    ]
+    assert counts(stand.run()) == (4, 0, 1, 0)

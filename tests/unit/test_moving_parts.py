@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,9 +44,12 @@ def test_a_file_without_a_heading_has_the_columns_in_order() -> None:
 
 
 def test_a_heading_names_the_columns() -> None:
-    content = b"Address,Target,Password\na@old.test,a@new.test,pw\n"
-    (found,) = read_accounts(content, DEFAULTS)
+    content = b"Address,Target,Password,pop3_host\na@old.test,a@new.test,pw,\nb@old.test,,pw,pop.old.test\n"
+    found, other = read_accounts(content, DEFAULTS)
     assert (found.address, found.target, found.password) == ("a@old.test", "a@new.test", "pw")
+    assert (found.pop3, other.pop3) == (None, Endpoint("pop.old.test", 995))
+    for each in read_accounts(content, replace(DEFAULTS, pop3=HOST))[:1]:
+        assert each.pop3 == HOST
 
 
 def test_a_master_user_needs_no_passwords() -> None:

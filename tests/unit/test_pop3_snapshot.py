@@ -35,6 +35,11 @@ def test_numbers_sizes_and_ids() -> None:
     ]
 
 
+def test_a_message_that_moved_in_has_the_unique_id_of_its_server() -> None:
+    made = Snapshot(Listing(7, [100, 102], [1, 2], unique_ids={102: b"old", 999: b"gone"}))
+    assert b"".join(made.uidls()) == b"1 7.100\r\n2 old\r\n"
+
+
 def test_wilduck_deleting_renumbers_nothing() -> None:
     made = snapshot(10, 20, 30)
     made.delete(2)

@@ -329,6 +329,19 @@ async def test_pipelined_retr_of_many_messages_in_order(
         assert (await client.body())[:-3] == each
 
 
+async def test_a_header_in_utf8_is_sent_as_it_is_also_without_utf8(
+    house: MailStore, alice: int, server: Server
+) -> None:
+    """RFC 6856 §5 has it refused or downgraded; a client that gets -ERR for a message stops at it
+    each time, and mail with such headers comes from senders that know nothing of SMTPUTF8."""
+    content = "From: Jörg <jörg@bücher.example>\r\nSubject: Grüße\r\n\r\nHallo\r\n".encode()
+    await house.deliver(alice, [content])
+    client = await server.login()
+    client.send(b"RETR 1\r\n")
+    assert await client.line() == b"+OK %d octets" % len(content)
+    assert (await client.body())[:-3] == content
+
+
 async def test_getmail_and_poplib_read_all_of_it(
     house: MailStore, alice: int, server: Server
 ) -> None:

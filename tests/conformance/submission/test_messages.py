@@ -219,6 +219,20 @@ async def test_recipients_of_ours_are_judged_and_others_taken(env: SubmissionEnv
     assert env.only()[0].recipients == ("Any@elsewhere.example",)
 
 
+@pytest.mark.parametrize("is_allowed", [False, True])
+async def test_domains_of_recipients_are_fully_qualified(
+    database_url: str, certificates: Certificates, is_allowed: bool
+) -> None:
+    changes = {"submission_single_labels": is_allowed}
+    async with submission_env(database_url, certificates, **changes) as env:
+        talk = await env.known()
+        assert await talk.say(FROM_ALICE) == "250 2.1.0"
+        for domain in ("printserver", "printserver."):
+            code = await talk.say(f"RCPT TO:<any@{domain}>\r\n".encode())
+            assert code == ("250 2.1.5" if is_allowed else "554 5.1.2"), domain
+        assert await talk.say(TO_BOB) == "250 2.1.5"
+
+
 async def test_messages_per_hour_of_an_account_and_of_its_domain(env: SubmissionEnv) -> None:
     await env.seed.rows(
         "UPDATE accounts SET max_messages_per_hour = 2 WHERE address = 'alice@example.test'"

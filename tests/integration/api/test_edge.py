@@ -69,10 +69,26 @@ async def test_unknown_paths_and_methods_are_problems(api: Api) -> None:
         problem(await api.client.get(path), 404, "not-found")
     answer = await api.client.put("/v1/domains/example.test")
     problem(answer, 405, "method-not-allowed")
-    assert answer.headers["allow"] == "DELETE, GET, PATCH"
+    assert answer.headers["allow"] == "DELETE, GET, HEAD, PATCH"
     answer = await api.client.delete("/v1/accounts")
-    assert answer.headers["allow"] == "GET, POST"
+    assert answer.headers["allow"] == "GET, HEAD, POST"
     problem(answer, 405, "method-not-allowed")
+
+
+async def test_head_is_get_without_the_content(api: Api) -> None:
+    await api.client.post("/v1/domains", json={"name": "head.test"})
+    for path in ("/v1/domains/head.test", "/v1/domains?limit=1", "/openapi.json", "/v1/nothing"):
+        got, head = await api.client.get(path), await api.client.head(path)
+        assert head.content == b"", path
+        assert head.status_code == got.status_code
+        names = ("content-type", "content-length", "etag", "cache-control")
+        assert [head.headers.get(each) for each in names] == [got.headers.get(each) for each in names]
+    assert (await api.client.head("/v1/login")).status_code == 405
+    made = {"address": "ada@head.test", "password": "correct horse"}
+    await api.client.post("/v1/accounts", json=made)
+    head = await api.client.head("/v1/accounts/ada@head.test/export?format=maildir")
+    assert (head.status_code, head.headers["content-type"]) == (200, "application/x-tar")
+    assert head.content == b"", "nothing is made of what would be streamed"
 
 
 async def test_a_body_that_does_not_read_is_refused(api: Api) -> None:

@@ -4,6 +4,7 @@ is seen."""
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
 import json
 import random
@@ -369,6 +370,60 @@ async def test_keywords_come_in_and_go_out_again(api: Api, seed: DatabaseSeed) -
     )
     assert there == kept
     await seed.sums_hold()
+
+
+async def test_messages_of_the_inbox_keep_the_unique_ids_of_their_pop3_server(
+    api: Api, seed: DatabaseSeed, blobs: Shaky
+) -> None:
+    uidvalidity, account = (
+        await seed.rows(
+            "SELECT b.uidvalidity, a.id FROM mailboxes b JOIN accounts a ON a.id = b.account_id"
+            " WHERE a.address = 'alice@example.test' AND b.mailbox_id = 1"
+        )
+    )[0]
+    own = f"{uidvalidity:x}."
+
+    def file(path: str, content: bytes, unique_id: str) -> bytes:
+        return (
+            file_header(path, len(content), 12, unique_id=unique_id)
+            + content
+            + padding(len(content))
+        )
+
+    async def unique_ids() -> dict[bytes, str]:
+        rows = await seed.rows(
+            "SELECT m.sha256, u.unique_id FROM unique_ids u JOIN mailbox_entries e"
+            " ON e.account_id = u.account_id AND e.uid = u.uid AND e.mailbox_id = 1"
+            " JOIN messages m ON m.id = e.message_id WHERE u.account_id = $1",
+            account,
+        )
+        return {bytes(row[0]): row[1] for row in rows}
+
+    # the last four: another message has it, POP3 could make it, it is no unique id
+    given = ["0000a!~", "x" * 70, f"{uidvalidity + 1:x}.1", "x" * 70, f"{own}99", "x" * 71, "a b"]
+    contents = [b"Subject: %d\r\n\r\n" % number for number in range(len(given))]
+    files = [
+        file(f"INBOX/cur/170000000{number}.a:2,S", content, unique_id)
+        for number, (content, unique_id) in enumerate(zip(contents, given, strict=True))
+    ]
+    files.append(file("Archive/cur/1700000010.a:2,S", b"Subject: archived\r\n\r\n", "archived"))
+    assert await summary(api, b"".join(files) + END, ALICE, format="maildir") == (8, 0, 0)
+    kept = {
+        hashlib.sha256(content).digest(): unique_id
+        for content, unique_id in zip(contents[:3], given, strict=False)
+    }
+    assert await unique_ids() == kept
+    # of a message that is gone, another may have it
+    await seed.rows(
+        "DELETE FROM mailbox_entries WHERE account_id = $1 AND uid ="
+        " (SELECT uid FROM unique_ids WHERE account_id = $1 AND unique_id = $2)",
+        *(account, given[0]),
+    )
+    later = b"Subject: later\r\n\r\n"
+    octets = file("INBOX/cur/1700000011.a:2,S", later, given[0]) + END
+    assert await summary(api, octets, ALICE, format="maildir") == (1, 0, 0)
+    del kept[hashlib.sha256(contents[0]).digest()]
+    assert await unique_ids() == kept | {hashlib.sha256(later).digest(): given[0]}
 
 
 async def test_dates_of_files_are_those_of_their_headers(api: Api) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from posthorn.ports.errors import Unavailable
-from posthorn.ports.placing import NewMessage, Placed, Uploaded
+from posthorn.ports.placing import Placed, Uploaded
 from posthorn_imap.handlers import appending
 from tests.support.imap import ALICE, Dialogue, ImapEnv, split_replies
 
@@ -185,9 +185,11 @@ async def test_outcome_not_known_ends_the_connection_offlineimap_262(
     assert sent.startswith(b"* BYE [UNAVAILABLE] ")
     assert client.out.is_closed
     # bodies are written first: where that fails, nothing was placed
-    fault = Unavailable("blobs", "full")
     client = await mail.client()
-    assert (await client.no(b"APPEND INBOX " + literal(b"A: b"))).startswith(b"NO [UNAVAILABLE] ")
+    for fault in (Unavailable("blobs", "full"), Unavailable("database", "no connection")):
+        fault.nothing_changed = fault.part != "blobs"
+        reply = await client.no(b"APPEND INBOX " + literal(b"A: b"))
+        assert reply.startswith(b"NO [UNAVAILABLE] ")
     monkeypatch.undo()
     assert len(await bodies(client)) == 1
 
@@ -199,11 +201,9 @@ async def test_a_slow_append_gives_signs_of_life(
     place = type(placing).place
     go_on = asyncio.Event()
 
-    async def slow(
-        self: Any, account: int, mailbox: str, messages: Sequence[NewMessage]
-    ) -> Placed | None:
+    async def slow(self: Any, *arguments: Any) -> Placed | None:
         await go_on.wait()
-        return await place(self, account, mailbox, messages)
+        return await place(self, *arguments)
 
     monkeypatch.setattr(type(placing), "place", slow)
     monkeypatch.setattr(appending, "PATIENCE_SECONDS", 0.01)
@@ -227,6 +227,35 @@ async def test_replace_rfc_8508(mail: ImapEnv) -> None:
     assert await bodies(client, "Drafts") == [b"A: draft\r\n\r\n"]
     await client.ok("EXAMINE INBOX")
     assert (await client.feed(b"r REPLACE 1 INBOX {5}\r\n")).startswith(b"r NO [READ-ONLY] ")
+
+
+async def test_replace_is_one_transaction_rfc_8508(mail: ImapEnv) -> None:
+    for number in range(3):
+        await mail.place(b"A: %d\r\n\r\n" % number)
+    client, other = await mail.client("INBOX"), await mail.client("INBOX")
+    await client.ok(b"REPLACE 1 INBOX " + literal(b"A: new\r\n\r\n"))
+    told = await other.ok("NOOP")
+    assert told[:2] == [b"* 1 EXPUNGE", b"* 3 EXISTS"]
+    times = await mail.seed.rows(
+        "SELECT count(DISTINCT created_at) FROM (SELECT created_at FROM mailbox_changes"
+        " WHERE mailbox_id = 1 ORDER BY modseq DESC LIMIT 2) AS last"
+    )
+    assert times == [(1,)], "both changes have the time of one transaction"
+
+    # what cannot be placed removes nothing
+    many = b" ".join(b"k%d" % number for number in range(250))
+    for command in (b"REPLACE 1 INBOX (%s) " % many, b"UID REPLACE 2 Nowhere "):
+        assert (await client.no(command + literal(b"A: b"))).startswith(b"NO [")
+    await client.ok(b"REPLACE 1 INBOX " + literal(b"A: 12\r\n\r\n"))
+    # a message that is gone is not replaced: two clients edit one draft
+    await other.ok("UID STORE 3 +FLAGS (\\Deleted)")
+    await other.ok("UID EXPUNGE 3")
+    reply = await client.no(b"UID REPLACE 3 INBOX " + literal(b"A: x"))
+    assert reply.startswith(b"NO [EXPUNGEISSUED] ")
+    for command in (b"UID REPLACE 3 INBOX ", b"REPLACE 9 INBOX "):
+        assert (await client.no(command + literal(b"A: x"))).startswith(b"NO ")
+    assert await bodies(client) == [b"A: new\r\n\r\n", b"A: 12\r\n\r\n"]
+    await mail.seed.sums_hold()
 
 
 async def test_a_lost_connection_leaves_nothing(mail: ImapEnv) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from posthorn.ports.errors import Unavailable
+from posthorn.ports.mailbox_view import Stored
 from posthorn_imap import syncing
+from posthorn_imap.handlers import storing
 from tests.support.imap import ALICE, SIMPLE, ImapEnv
 
 
@@ -245,3 +250,36 @@ async def test_flags_are_all_told_also_where_the_history_is_not_known(
     ]
     assert waits == [2, 4]
     assert await client.ok("NOOP") == []
+
+
+@pytest.mark.parametrize(
+    ("done", "is_known", "end"),
+    [
+        (0, True, b"a NO [UNAVAILABLE] "),
+        (0, False, b"* BYE [UNAVAILABLE] "),
+        (1, True, b"* BYE [UNAVAILABLE] "),
+    ],
+    ids=["nothing changed", "not known", "after other changes"],
+)
+async def test_no_is_said_only_where_nothing_was_changed(
+    mail: ImapEnv, monkeypatch: pytest.MonkeyPatch, done: int, is_known: bool, end: bytes
+) -> None:
+    await mail.place(*[SIMPLE] * 3)
+    client = await mail.client("INBOX")
+    view = type(mail.context.backend.view)
+    store, calls = view.store, []
+
+    async def failing(self: Any, *arguments: Any) -> Stored:
+        calls.append(arguments)
+        if len(calls) <= done:
+            return await store(self, *arguments)
+        fault = Unavailable("postgres", "connection lost")
+        fault.nothing_changed = is_known
+        raise fault
+
+    monkeypatch.setattr(view, "store", failing)
+    monkeypatch.setattr(storing, "PAGE", 2)
+    sent = await client.feed(b"a STORE 1:3 +FLAGS.SILENT (\\Seen)\r\n")
+    assert sent.startswith(end)
+    assert client.out.is_closed is not end.startswith(b"a ")
+    assert len(calls) == done + 1

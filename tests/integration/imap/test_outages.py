@@ -93,8 +93,12 @@ async def test_postgres_s3_and_nats_away_one_after_the_other(
             assert len(replies) == 2
             assert replies[-1].startswith(UNAVAILABLE)
             assert (await late.ask("NOOP"))[-1].startswith(b"OK ")
-            storing.send(b"s STORE 1 +FLAGS (\\Deleted)\r\n")  # whether it was done is not known
-            assert (await storing.rest()).startswith(b"* BYE [UNAVAILABLE] ")
+            # nothing was sent, so nothing was done
+            await unavailable(
+                storing, r"STORE 1 +FLAGS (\Deleted)", "COPY 1 INBOX", "MOVE 1 Trash", "EXPUNGE"
+            )
+            storing.send(b"s APPEND INBOX {%d+}\r\n%s\r\n" % (len(SIMPLE), SIMPLE))
+            assert (await storing.until(b"s"))[-1].startswith(UNAVAILABLE)
             await store.place(SIMPLE)
             postgres.heal()
             await goes_on(reader, "STATUS INBOX (MESSAGES)", b"(MESSAGES 4)")
@@ -124,5 +128,5 @@ async def test_postgres_s3_and_nats_away_one_after_the_other(
             await told(waiting, b"* 7 EXISTS")
             waiting.send(b"DONE\r\n")
             assert (await waiting.until(b"i"))[-1].startswith(b"OK ")
-            for client in (reader, waiting, late):
+            for client in (reader, waiting, late, storing):
                 assert (await client.ask("UID SEARCH ALL"))[-1].startswith(b"OK ")

@@ -211,4 +211,6 @@ def _methods(request: Request) -> list[str]:
         scope = {**request.scope, "method": method}
         if any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes):
             found.add(method)
+    if "GET" in found:
+        found.add("HEAD")
     return sorted(found)

@@ -20,12 +20,15 @@ log = structlog.get_logger()
 
 
 @contextmanager
-def outcome_known() -> Iterator[None]:
-    """Raise Drop where a change fails with an outcome that is not known, and No where nothing was
-    changed."""
+def outcome_known(*, has_changed: bool = False) -> Iterator[None]:
+    """Raise Drop where a change fails with an outcome that is not known, and No or Unavailable where
+    nothing was changed. ``has_changed``: the command has made other changes, which would be made
+    again."""
     try:
         yield
     except Unavailable as error:
+        if error.nothing_changed and not has_changed:
+            raise
         log.warning("outcome of a change not known", part=error.part, detail=str(error))
         raise Drop("the mailbox cannot be reached at this moment") from None
     except NoRoom:

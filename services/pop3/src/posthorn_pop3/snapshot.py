@@ -22,12 +22,11 @@ _LINES = 512  # of a listing at once: about 10 KiB
 class Snapshot:
     """The messages of a maildrop, numbered from 1."""
 
-    __slots__ = ("_deleted", "_octets", "_sizes", "_uids", "_uidvalidity", "count", "octets")
+    __slots__ = ("_deleted", "_listing", "_sizes", "_uids", "count", "octets")
 
     def __init__(self, listing: Listing) -> None:
-        self._uidvalidity = listing.uidvalidity
+        self._listing = listing
         self._uids, self._sizes = _array(listing.uids), _array(listing.sizes)
-        self._octets = listing.octets
         self.reset()
 
     def __len__(self) -> int:
@@ -52,7 +51,8 @@ class Snapshot:
 
     def uidl(self, number: int) -> bytes:
         """The unique id of a message."""
-        return unique_id(self._uidvalidity, self._uids[number - 1])
+        uid = self._uids[number - 1]
+        return self._listing.unique_ids.get(uid) or unique_id(self._listing.uidvalidity, uid)
 
     def delete(self, number: int) -> None:
         """Mark a message that ``has`` says is there."""
@@ -65,7 +65,7 @@ class Snapshot:
         self._deleted = bytearray(len(self._uids))
         self.count = len(self._uids)
         """Messages that are not marked."""
-        self.octets = self._octets
+        self.octets = self._listing.octets
         """Their sizes added up."""
 
     @property

@@ -126,7 +126,12 @@ def build_submission(
     policy = SubmissionPolicy(
         settings,
         limits,
-        _recipients(settings, backends, takes_remote=True),
+        _recipients(
+            settings,
+            backends,
+            takes_remote=True,
+            takes_single_labels=settings.submission_single_labels,
+        ),
         _acceptance(settings, limits, backends),
         authenticator,
         throttle,
@@ -145,12 +150,19 @@ def _with_events(policy: Policy, settings: SmtpSettings, backends: Backends) -> 
     return PolicyWithEvents(policy, settings, backends.events, budget, backends.clock)
 
 
-def _recipients(settings: SmtpSettings, backends: Backends, *, takes_remote: bool) -> Recipients:
+def _recipients(
+    settings: SmtpSettings,
+    backends: Backends,
+    *,
+    takes_remote: bool,
+    takes_single_labels: bool = False,
+) -> Recipients:
     return Recipients(
         settings,
         backends.directory,
         backends.srs_keys,
         takes_remote=takes_remote,
+        takes_single_labels=takes_single_labels,
         clock=backends.clock,
     )
 

@@ -61,14 +61,17 @@ class Recipients:
         srs_keys: Sequence[bytes],
         *,
         takes_remote: bool,
+        takes_single_labels: bool = False,
         clock: Clock = time.time,
     ) -> None:
         """``takes_remote``: recipients at other domains are accepted. Delivery asks Postgres
-        what an address is, so for these it is enough that the directory does not know it."""
+        what an address is, so for these it is enough that the directory does not know it.
+        ``takes_single_labels``: also at domains that are not fully qualified."""
         self._settings = settings
         self._directory = directory
         self._srs_keys = srs_keys
         self._takes_remote = takes_remote
+        self._takes_single_labels = takes_single_labels
         self._clock = clock
         self._postmasters = Postmasters(settings.smtp_postmaster, settings.smtp_hostname)
 
@@ -126,6 +129,8 @@ class Recipients:
             transaction.returns = True
             return smtp.RECIPIENT_OK
         if standing is RecipientStatus.FOREIGN and address is not None and self._takes_remote:
+            if not (self._takes_single_labels or "." in address.domain or "[" in address.domain):
+                return smtp.UNQUALIFIED_DOMAIN  # RFC 6409 §4.2
             transaction.recipients.setdefault(rcpt.written, dsn_of(rcpt))
             return smtp.RECIPIENT_OK
         if not is_sure and not (standing is RecipientStatus.FOREIGN and self._takes_remote):

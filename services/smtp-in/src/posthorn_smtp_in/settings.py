@@ -47,8 +47,8 @@ class SmtpSettings(IntakeSettings, ProxySettings):
     """Largest message, in bytes as sent (RFC 1870)."""
     smtp_max_recipients: Count = 100
     """Recipients of one message; further ones are refused with 452, to be sent separately."""
-    smtp_max_hops: Count = 50
-    """Received fields beyond which a message is taken to loop (RFC 5321 §6.3)."""
+    smtp_max_hops: Count = 100
+    """Received fields beyond which a message is taken to loop (RFC 5321 §6.3: at least 100)."""
     smtp_max_passes: Count = 5
     """Times that a message may have been here before, by Received fields of ours or marks of
     aliases; beyond that it loops."""
@@ -152,6 +152,9 @@ class SubmissionSettings(SmtpSettings, RateSettings, LoginLimitSettings, OidcMai
     proxy is never on this host."""
     submission_check_from: bool = True
     """Refuse messages whose From field names an address that the account does not own."""
+    submission_single_labels: bool = False
+    """Accept recipients elsewhere at domains of a single label, such as hosts of your own network.
+    Otherwise only fully qualified domains are accepted (RFC 6409 §4.2)."""
     submission_trace_client: bool = False
     """Put name and address of the client into the Received field."""
     submission_sessions_per_account: Count = 100

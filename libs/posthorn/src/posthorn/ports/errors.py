@@ -18,6 +18,9 @@ class Unavailable(Exception):
         self.part = part
         """Which part: ``nats``, ``postgres``, ``blobs``, ``directory``. Short, for metrics and
         logs."""
+        self.nothing_changed = False
+        """Whether it is certain that the last operation on the store changed nothing. Otherwise its
+        outcome is not known."""
 
 
 class Full(Unavailable):

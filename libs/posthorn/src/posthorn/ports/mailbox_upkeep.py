@@ -57,5 +57,6 @@ class MailboxUpkeep(Protocol):
 
     async def prune(self, limit: int) -> int:
         """Delete changes older than ``KEPT_DAYS``, and those of some mailboxes beyond the last
-        ``KEPT_MODSEQS``; about ``limit`` of each. Return how many were deleted."""
+        ``KEPT_MODSEQS``; about ``limit`` of each. Return how many were deleted. Examine as many
+        unique ids of other POP3 servers, and delete those whose messages are gone."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -51,6 +52,9 @@ class Listing:
     line."""
     version: str = field(default="", compare=False)
     """Another one after each change of the INBOX; empty: not known."""
+    unique_ids: Mapping[int, bytes] = field(default_factory=dict)
+    """By uid, unique ids of the server that messages have moved from, in place of those that
+    ``unique_id`` makes; some may be of messages that are gone."""
     octets: int = field(init=False, compare=False)
     """The sizes added up."""
 
@@ -65,6 +69,14 @@ def unique_id(uidvalidity: int, uid: int) -> bytes:
     """Return the unique id of a message: permanent, unique in the maildrop, 1 to 70 characters
     0x21 to 0x7E (RFC 1939 §7)."""
     return b"%x.%d" % (uidvalidity, uid)
+
+
+def is_unique_id(text: str) -> bool:
+    """Return whether a text can be the unique id of a message (RFC 1939 §7)."""
+    return _UNIQUE_ID.fullmatch(text) is not None
+
+
+_UNIQUE_ID = re.compile(r"[\x21-\x7e]{1,70}")
 
 
 class MaildropBusy(Exception):

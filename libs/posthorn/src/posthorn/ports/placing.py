@@ -43,6 +43,12 @@ class Placed:
     uids: Sequence[int]
     """In the order given."""
     modseq: int
+    left: int | None = None
+    """Modseq of the mailbox that a replaced message was removed from; None: none was replaced."""
+
+
+class ReplacedGone(Exception):
+    """The message that was to be replaced is not there any more. Nothing was changed."""
 
 
 class Placing(Protocol):
@@ -59,10 +65,17 @@ class Placing(Protocol):
         ...
 
     async def place(
-        self, account: int, mailbox: str, messages: Sequence[NewMessage]
+        self,
+        account: int,
+        mailbox: str,
+        messages: Sequence[NewMessage],
+        replaced: tuple[int, int] | None = None,
     ) -> Placed | None:
         """Place all of the messages in one transaction, or none. None: no such mailbox. Raises
         NoRoom, TooManyKeywords, NoUids (``ports.mailbox_view``).
+
+        ``replaced``: mailbox id and uid of a message that is removed in the same transaction (RFC
+        8508), so that its room counts for the new ones. Raises ReplacedGone.
 
         Messages of several callers that arrive together share a segment (one PUT).
         """

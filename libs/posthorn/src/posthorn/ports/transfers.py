@@ -46,6 +46,9 @@ class Entry:
     """Seconds since the epoch."""
     keywords: tuple[str, ...] = ()
     """Those beyond the most that a mailbox may have are left out."""
+    unique_id: str = ""
+    """Unique id (RFC 1939 §7) that POP3 shows in place of its own; empty: none. It counts in the
+    INBOX alone, and where no other message has it or could get it."""
 
 
 @dataclass(frozen=True, slots=True)

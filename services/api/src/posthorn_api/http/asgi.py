@@ -1,4 +1,5 @@
-"""The outermost layer of the API, in ASGI: request ids, limits, metrics, one log line a request."""
+"""The outermost layer of the API, in ASGI: request ids, limits, metrics, one log line a request; and
+HEAD, which is GET without the content (RFC 9110 §9.3.2)."""
 
 from __future__ import annotations
 
@@ -73,11 +74,15 @@ class _Exchange:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
         self._scope = scope
+        self._is_head = scope["method"] == "HEAD"
+        self._asked = {**scope, "method": "GET"} if self._is_head else scope
+        """What the application is asked."""
         self._receive_raw = receive
         self._send_raw = send
         self._limit = limit
         self._received = 0
         self._status = 0
+        self._is_cut = False  # the answer is over, though the application has more to say
         self._id = _request_id(scope)
 
     async def run(self, application: Application) -> None:
@@ -86,9 +91,10 @@ class _Exchange:
             try:
                 try:
                     self._check_length()
-                    await application(self._scope, self._receive, self._send)
+                    await application(self._asked, self._receive, self._send)
                 except Exception as error:
-                    await self._fail(error)
+                    if not self._is_cut:
+                        await self._fail(error)
             finally:
                 self._report(time.perf_counter() - began)
 
@@ -125,6 +131,10 @@ class _Exchange:
                 headers.append((b"cache-control", b"no-store"))
             message = {**message, "headers": headers}
         await self._send_raw(message)
+        if self._is_head:
+            await self._send_raw({"type": "http.response.body"})
+            self._is_cut = True
+            raise OSError("HEAD has no content")  # so that none is made
 
     async def _swallow(self) -> None:
         """Take in a little more of a body that is too large: a client that is still writing
@@ -147,7 +157,7 @@ class _Exchange:
         await response(self._scope, self._receive_raw, self._send)
 
     def _report(self, seconds: float) -> None:
-        route = getattr(self._scope.get("route"), "path", "(none)")
+        route = getattr(self._asked.get("route"), "path", "(none)")
         method = self._scope["method"] if self._scope["method"] in _METHODS else "(other)"
         _requests.labels(method, route, str(self._status)).inc()
         _seconds.labels(method, route).observe(seconds)

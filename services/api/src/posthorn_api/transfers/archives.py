@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Protocol
 
+from posthorn.ports.maildrops import is_unique_id
 from posthorn.wire.archive import maildir
 from posthorn.wire.archive.compressed import NotUnpackedError, compression_of, unpacked
 from posthorn.wire.archive.keywords import keywords_of
@@ -61,6 +62,8 @@ class Incoming:
     left_out: str = ""
     """Why it is no mail of its owner's; empty for mail."""
     keywords: tuple[str, ...] = ()
+    unique_id: str = ""
+    """Unique id in the POP3 server that it comes from; empty: none."""
 
 
 class Reading(Protocol):
@@ -203,7 +206,10 @@ def _of_maildir(file: TarFile, root: Sequence[str], limit: int) -> Incoming | No
     made = _made(
         file.content, "", file.modified_at if at is None else at, flags, mailbox, file.path, limit
     )
-    return replace(made, keywords=keywords_of(file.keywords)) if file.keywords else made
+    if not file.keywords and not file.unique_id:
+        return made
+    unique_id = file.unique_id if is_unique_id(file.unique_id) else ""
+    return replace(made, keywords=keywords_of(file.keywords), unique_id=unique_id)
 
 
 def _of_files(file: TarFile, limit: int) -> Incoming | None:

@@ -129,7 +129,8 @@ async def import_mail(
     in any mailbox, are skipped: if an import ends early, repeat it as a whole. Dates are taken
     from the file (the From line, or the names in a Maildir), otherwise from the Received and
     Date fields; flags from the names in a Maildir, or from Status and X-Status; keywords from the record
-    `POSTHORN.keywords` of a file's pax header, separated by spaces.
+    `POSTHORN.keywords` of a file's pax header, separated by spaces. The record `POSTHORN.uidl` is the
+    unique id (UIDL, RFC 1939) that POP3 shows for a message of the INBOX, if no other message has it.
     """
     pieces = request.state.pieces
     try:

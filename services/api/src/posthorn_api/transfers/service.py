@@ -389,7 +389,7 @@ class _Import:
                 incoming.name,
                 content,
                 envelope,
-                Entry(mailbox, incoming.flags, at, incoming.keywords),
+                Entry(mailbox, incoming.flags, at, incoming.keywords, incoming.unique_id),
             )
         )
         self._octets += len(content)

@@ -28,7 +28,7 @@ from posthorn_cli.moving.accounts import (
 from posthorn_cli.moving.move import Move, MoveReport, Wishes
 from posthorn_cli.moving.pace import Pace
 from posthorn_cli.moving.record import Record, record_path
-from posthorn_cli.moving.source import ImapSource, Security, Way
+from posthorn_cli.moving.source import Security, Way
 from posthorn_cli.output import Column, size
 from posthorn_cli.session import Session, command, group
 from posthorn_cli.values import PasswordFile, opened, secret, size_of
@@ -45,6 +45,7 @@ _COLUMNS = [
     Column("messages"),
     Column("imported"),
     Column("duplicates", "there already"),
+    Column("unique_ids", "unique ids"),
     Column("earlier", "by earlier runs"),
     Column("failed"),
     Column("imported_bytes", "size", size),
@@ -73,11 +74,20 @@ def import_from_imap(
         typer.Option(
             metavar="FILE",
             help="Move many: a CSV file with the columns address, host, user, password, target;"
-            " `-`: stdin. An empty host is --host, an empty user or target is the address.",
+            " `-`: stdin; with a heading also pop3_host. An empty host is --host, an empty user or"
+            " target is the address.",
         ),
     ] = None,
     host: Annotated[
         str | None, typer.Option(metavar="HOST[:PORT]", help="The server to bring mail from.")
+    ] = None,
+    pop3_host: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST[:PORT]",
+            help="Its POP3 server, from which messages keep their unique ids (UIDL): clients that"
+            " leave mail on the server do not fetch it again.",
+        ),
     ] = None,
     user: Annotated[
         str | None, typer.Option(help="Name of the login there; without it, the address.")
@@ -160,6 +170,8 @@ def import_from_imap(
         master=master_user,
         separator=master_separator,
         password=_password(session, accounts, master_user, password_file),
+        pop3=endpoint_of(pop3_host, security.pop3_port) if pop3_host else None,
+        pop3_port=security.pop3_port,
     )
     found = _accounts(address, accounts, user, defaults)
     stop = threading.Event()
@@ -253,7 +265,7 @@ def _moved(
         here, there = (api.url, account.target, made), (str(account.endpoint), account.user)
         record = Record(record_path(directory, *here, *there), fresh=again)
         bar = _Bar(progress, account.address)
-        return Move(account, ImapSource(account, way), api, record, wishes, bar, stop).run()
+        return Move(account, way, api, record, wishes, bar, stop).run()
 
     reports: list[MoveReport] = []
     with session.output.progress() as progress, _pool(parallel, stop) as pool:
@@ -317,6 +329,7 @@ def _line(report: MoveReport) -> dict[str, Any]:
         "messages": report.total("messages"),
         "imported": report.total("imported"),
         "duplicates": report.total("duplicates"),
+        "unique_ids": report.total("unique_ids"),
         "earlier": report.total("earlier"),
         "failed": report.total("failed"),
         "imported_bytes": report.imported_bytes,

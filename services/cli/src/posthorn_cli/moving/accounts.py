@@ -11,6 +11,8 @@ from posthorn_cli.faults import CommandError, usage
 
 COLUMNS = ("address", "host", "user", "password", "target")
 """Columns of the CSV file, in this order where it has no heading."""
+WITH_HEADING = (*COLUMNS, "pop3_host")
+"""Columns that a heading may name."""
 MOST_ACCOUNTS = 100_000
 
 
@@ -37,6 +39,8 @@ class MovingAccount:
     password: str = field(repr=False)
     target: str
     """Address of the account here."""
+    pop3: Endpoint | None = None
+    """Server that tells the unique ids of POP3; None: they are not kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,8 @@ class Defaults:
     """User whose login opens every account (Dovecot: ``user*master``)."""
     separator: str = "*"
     password: str | None = field(default=None, repr=False)
+    pop3: Endpoint | None = None
+    pop3_port: int = 995
 
     def login_name(self, user: str) -> str:
         """Return the name of the login for a user."""
@@ -99,10 +105,10 @@ def _accounts(
                 continue
             if cells[0].lower() == COLUMNS[0]:
                 names = [cell.lower() for cell in cells]
-                if unknown := set(names) - set(COLUMNS):
+                if unknown := set(names) - set(WITH_HEADING):
                     raise CommandError(
                         f"line {number}: unknown columns {', '.join(sorted(unknown))};"
-                        f" there are {', '.join(COLUMNS)}"
+                        f" there are {', '.join(WITH_HEADING)}"
                     )
                 continue
             if number > MOST_ACCOUNTS:
@@ -125,6 +131,9 @@ def _account(number: int, values: dict[str, str], defaults: Defaults) -> MovingA
     address = given("address")
     try:
         endpoint = endpoint_of(given("host"), defaults.port) if given("host") else defaults.endpoint
+        pop3 = defaults.pop3
+        if given("pop3_host"):
+            pop3 = endpoint_of(given("pop3_host"), defaults.pop3_port)
     except CommandError as error:
         raise CommandError(f"line {number}: {error}") from None
     password = values.get("password", "") or defaults.password
@@ -138,13 +147,18 @@ def _account(number: int, values: dict[str, str], defaults: Defaults) -> MovingA
     assert endpoint is not None
     assert password is not None
     user = defaults.login_name(given("user") or address)
-    return MovingAccount(address, endpoint, user, password, given("target") or address)
+    return MovingAccount(address, endpoint, user, password, given("target") or address, pop3)
 
 
 def single(address: str, user: str | None, defaults: Defaults) -> MovingAccount:
     """Return the one account of the command line."""
     assert defaults.endpoint is not None
     made = MovingAccount(
-        address, defaults.endpoint, user or address, defaults.password or "", address
+        address,
+        defaults.endpoint,
+        user or address,
+        defaults.password or "",
+        address,
+        defaults.pop3,
     )
     return replace(made, user=defaults.login_name(made.user))

@@ -1,7 +1,7 @@
 """Messages on their way to the API: a tar archive in a temporary file, as the import reads it.
 
-A message is a file as in a Maildir, with date and flags in its name; keywords are a record of its
-pax header. After a fault of the API or of the way to it, the same batch is sent again: the import
+A message is a file as in a Maildir, with date and flags in its name; keywords and its unique id in
+POP3 are records of its pax header. After a fault of the API or of the way to it, the same batch is sent again: the import
 leaves out what has arrived.
 """
 
@@ -21,6 +21,8 @@ MOST_BYTES = 16 * 1024 * 1024
 MOST_MESSAGES = 500
 KEYWORDS = "POSTHORN.keywords"
 """Name of the record with the keywords of a message, separated by spaces."""
+UNIQUE_ID = "POSTHORN.uidl"
+"""Name of the record with the unique id of a message."""
 PAUSES = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0)
 """Seconds between tries."""
 
@@ -58,14 +60,14 @@ class Batch:
         """Whether it should be sent."""
         return self._size >= MOST_BYTES or len(self.uids) >= MOST_MESSAGES
 
-    def add(self, facts: Facts, size: int, pieces: Iterator[bytes]) -> None:
-        """Add a message of ``size`` bytes."""
+    def add(self, facts: Facts, size: int, pieces: Iterator[bytes], unique_id: str = "") -> None:
+        """Add a message of ``size`` bytes, with its unique id in POP3 if it is to keep one."""
         date = facts.internal_date
         at = max(int(time.time() if date is None else date.timestamp()), 0)
         info = tarfile.TarInfo(f"INBOX/cur/{at}.U{facts.uid}.posthorn:2,{facts.flags}")
         info.size, info.mtime, info.mode = size, at, 0o600
-        if facts.keywords:
-            info.pax_headers = {KEYWORDS: " ".join(facts.keywords)}
+        records = {KEYWORDS: " ".join(facts.keywords), UNIQUE_ID: unique_id}
+        info.pax_headers = {name: value for name, value in records.items() if value}
         self._file.write(info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape"))
         for piece in pieces:
             self._file.write(piece)

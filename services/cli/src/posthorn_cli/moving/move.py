@@ -16,7 +16,8 @@ from typing import Protocol
 from posthorn_cli.client import ApiError, Client, ClientError
 from posthorn_cli.moving.accounts import MovingAccount
 from posthorn_cli.moving.batch import Batch, Failure
-from posthorn_cli.moving.folders import Placement, placements
+from posthorn_cli.moving.folders import INBOX, Placement, placements
+from posthorn_cli.moving.pop3_source import pop3_session
 from posthorn_cli.moving.record import Record
 from posthorn_cli.moving.source import (
     Facts,
@@ -24,8 +25,10 @@ from posthorn_cli.moving.source import (
     ImapSource,
     SourceLost,
     SourceRefused,
+    Way,
 )
 from posthorn_cli.moving.uid_set import UidSet
+from posthorn_cli.moving.unique_ids import match
 
 LARGE = 4 * 1024 * 1024
 """Bytes of a message from which it is read in pieces."""
@@ -54,6 +57,8 @@ class FolderReport:
     imported: int = 0
     duplicates: int = 0
     """The account had them already."""
+    unique_ids: int = 0
+    """Of those sent, the ones whose unique id of POP3 is known."""
     failed: int = 0
     error: str = ""
     """Why the rest of the folder was not brought over."""
@@ -116,7 +121,7 @@ class Move:
     def __init__(
         self,
         account: MovingAccount,
-        source: ImapSource,
+        way: Way,
         api: Client,
         record: Record,
         wishes: Wishes,
@@ -125,7 +130,8 @@ class Move:
     ) -> None:
         self.report = MoveReport(account.address, account.target)
         self._account = account
-        self._source = source
+        self._way = way
+        self._source = ImapSource(account, way)
         self._api = api
         self._record = record
         self._wishes = wishes
@@ -199,11 +205,16 @@ class Move:
         wanted = [uid for uid in uids if uid not in taken]
         report.messages, report.earlier = len(uids), len(uids) - len(wanted)
         self._watch.advanced(report.earlier)
+        unique_ids: dict[int, str] = {}
+        if wanted and self._account.pop3 is not None and placement.mailbox == INBOX:
+            unique_ids = self._unique_ids(uids, wanted)
         batch = Batch(name, placement.mailbox)
         try:
             for page in batched(wanted, _PAGE, strict=False):
                 for facts, size, pieces in self._read(page, report):
-                    batch.add(facts, size, pieces)
+                    unique_id = unique_ids.get(facts.uid, "")
+                    batch.add(facts, size, pieces, unique_id)
+                    report.unique_ids += bool(unique_id)
                     if batch.is_full:
                         self._send(batch, report, taken)
                         batch = Batch(name, placement.mailbox)
@@ -213,6 +224,19 @@ class Move:
                 self._send(batch, report, taken)
         finally:
             batch.close()
+
+    def _unique_ids(self, uids: Sequence[int], wanted: Sequence[int]) -> dict[int, str]:
+        """Return the unique ids of messages of the open folder. The session comes after the list of
+        UIDs, so that it has all of them."""
+        held = self._source.sizes(uids)
+        with pop3_session(self._account, self._way) as session:
+            return match(
+                session.listed(),
+                {uid: held[uid] for uid in uids if uid in held},
+                wanted,
+                pop3_headers=session.headers,
+                imap_headers=self._source.headers,
+            )
 
     def _read(self, page: Sequence[int], report: FolderReport) -> Iterator[Read]:
         """Yield messages in the order of their UIDs."""

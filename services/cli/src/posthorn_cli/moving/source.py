@@ -18,7 +18,7 @@ from __future__ import annotations
 import ssl
 import time
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -45,6 +45,7 @@ MOST_BREAKS = 3
 FIRST_PAUSES = 2
 """How many of them a source gets that has never answered: its name or port may be wrong."""
 
+_HEADERS = 50
 _FACTS = ("FLAGS", "INTERNALDATE", "RFC822.SIZE")
 _PATIENCE = ("[UNAVAILABLE]", "[INUSE]", "[LIMIT]", "[SERVERBUG]", "THROTTLED")
 _SYSTEM = {
@@ -65,8 +66,13 @@ class Security(StrEnum):
 
     @property
     def port(self) -> int:
-        """The usual port."""
+        """The usual port of IMAP."""
         return 993 if self is Security.TLS else 143
+
+    @property
+    def pop3_port(self) -> int:
+        """The usual port of POP3."""
+        return 995 if self is Security.TLS else 110
 
 
 class SourceRefused(Exception):
@@ -190,6 +196,48 @@ class ImapSource:
             return {uid: _facts(uid, row) for uid, row in rows.items() if b"RFC822.SIZE" in row}
 
         return self._run(ask)
+
+    def sizes(self, uids: Sequence[int]) -> dict[int, int]:
+        """Return the sizes of messages of the open folder in bytes; those that are gone are left
+        out."""
+        found: dict[int, int] = {}
+        for some in batched(uids, LISTED, strict=False):
+
+            def ask(client: Any, some: Sequence[int] = some) -> dict[int, int]:
+                rows = client.fetch(list(some), ["RFC822.SIZE"])
+                return {
+                    uid: int(row[b"RFC822.SIZE"])
+                    for uid, row in rows.items()
+                    if b"RFC822.SIZE" in row
+                }
+
+            found |= self._run(ask)
+        return found
+
+    def headers(self, uids: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+        """Yield headers of messages of the open folder, some at a time; those that the source does
+        not send are left out."""
+        for some in batched(uids, _HEADERS, strict=False):
+            yield from self._headers(some)
+
+    def _headers(self, uids: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+        def ask(client: Any) -> dict[int, bytes]:
+            rows = client.fetch(list(uids), ["BODY.PEEK[HEADER]"])
+            return {
+                uid: _bytes(row[b"BODY[HEADER]"])
+                for uid, row in rows.items()
+                if row.get(b"BODY[HEADER]") is not None
+            }
+
+        try:
+            found = self._run(ask)
+        except SourceRefused:
+            if len(uids) > 1:  # one of them is why
+                for uid in uids:
+                    yield from self._headers([uid])
+            return
+        self._way.pace.spend(sum(map(len, found.values())))
+        yield from found.items()
 
     def contents(self, uids: Sequence[int]) -> dict[int, bytes]:
         """Read messages of the open folder whole."""

@@ -10,6 +10,8 @@ Rules:
   messages of a command are placed in one transaction, or none.
 - What is not known to have been placed is answered with nothing: the connection ends, since a
   client that hears NO appends again. While placing takes long, the client hears that it goes on.
+- REPLACE places the new message and removes the old one in one transaction; if the old one is gone,
+  nothing is placed (RFC 8508 §3.1).
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from posthorn.ports.errors import Unavailable
-from posthorn.ports.mailbox_view import DELETED, NoRoom
-from posthorn.ports.placing import NewMessage, Placed, Uploaded
+from posthorn.ports.mailbox_view import NoRoom
+from posthorn.ports.placing import NewMessage, Placed, ReplacedGone, Uploaded
 from posthorn.wire.imap import replies
 from posthorn.wire.imap.append import MessageOptions, Target
 from posthorn.wire.imap.events import AppendEnd, AppendMessage, Content, Refused
@@ -227,8 +229,7 @@ async def _refusal(session: ImapSession, append: Append) -> bytes:
     """Return the reply, without its tag, to a message that is not accepted."""
     target = append.target
     try:
-        if target.replaces is not None:
-            writable(session)
+        _replaced(session, target)
         if not await session.backend.placing.check(
             session.account_id, target.mailbox, append.announced
         ):
@@ -236,7 +237,8 @@ async def _refusal(session: ImapSession, append: Append) -> bytes:
     except NoRoom:
         return b"NO [OVERQUOTA] the quota of the account has no room"
     except No as error:
-        return b"NO [%s] %s" % (error.code, error.words.encode())
+        code = b"[%s] " % error.code if error.code else b""
+        return b"NO %s%s" % (code, error.words.encode())
     except Unavailable as error:
         log.warning("append refused", part=error.part, detail=str(error))
         return b"NO [UNAVAILABLE] the mailbox cannot be reached at this moment, try again"
@@ -267,25 +269,35 @@ async def _end(session: ImapSession, _: AppendEnd) -> Answer:
     try:
         if append.failure is not None:
             raise append.failure
-        placed = await _place(session, append)
+        replaced = _replaced(session, append.target)
+        placed = await _place(session, append, replaced)
     finally:
         append.discard()
     if placed is None:
         raise No("there is no such mailbox", b"TRYCREATE")
     session.appended_to = append.target.mailbox
-    await session.backend.hints.send([(session.account_id, placed.mailbox, placed.modseq)])
+    changed = [(session.account_id, placed.mailbox, placed.modseq)]
     code = replies.append_uid(placed.uidvalidity, placed.uids)
-    if append.target.replaces is None:
+    if replaced is None or placed.left is None:
+        await session.backend.hints.send(changed)
         return Answer("appended", code)
+    mailbox, uid = replaced
+    if mailbox != placed.mailbox:
+        changed.append((session.account_id, mailbox, placed.left))
+        session.mailbox.changed_to(placed.left)
+    await session.backend.hints.send(changed)
     session.out.send(replies.untagged("OK", "replaced", code))  # RFC 8508 §3.4
-    await _replace(session, append.target)
+    session.mailbox.remove([uid])
+    syncing.tell(session, expunges=True)
     return Answer("replaced")
 
 
-async def _place(session: ImapSession, append: Append) -> Placed | None:
+async def _place(
+    session: ImapSession, append: Append, replaced: tuple[int, int] | None
+) -> Placed | None:
     task = asyncio.ensure_future(
         session.backend.placing.place(
-            session.account_id, append.target.mailbox, tuple(append.messages)
+            session.account_id, append.target.mailbox, tuple(append.messages), replaced
         )
     )
     while not (await asyncio.wait({task}, timeout=PATIENCE_SECONDS))[0]:
@@ -300,24 +312,21 @@ async def _place(session: ImapSession, append: Append) -> Placed | None:
             log.warning("messages not appended", part=error.part, detail=str(error))
             words = "the message cannot be stored at this moment, try again"
             raise No(words, b"UNAVAILABLE") from None
+        except ReplacedGone:
+            raise No("the message is gone", b"EXPUNGEISSUED") from None
 
 
-async def _replace(session: ImapSession, target: Target) -> None:
-    """Remove the message that was replaced."""
+def _replaced(session: ImapSession, target: Target) -> tuple[int, int] | None:
+    """Return mailbox and uid of the message that is to be replaced, None for APPEND. Raises No."""
+    if target.replaces is None:
+        return None
     selected = writable(session)
-    assert target.replaces is not None
     uid = target.replaces
     if not target.by_uid:
         if uid > len(selected.numbering):
-            return
+            raise No("there is no such message")
         uid = selected.numbering.uid(uid)
-    view = session.backend.view
-    with outcome_known():
-        await view.store(selected.account, selected.mailbox, [uid], "+", DELETED, ())
-        expunged = await view.expunge(selected.account, selected.mailbox, [(uid, uid)])
-    await session.backend.hints.send([(selected.account, selected.mailbox, expunged.modseq)])
-    selected.remove(expunged.uids)
-    syncing.tell(session, expunges=True)
+    return selected.mailbox, uid
 
 
 EVENT_HANDLERS: dict[type, Handler] = {

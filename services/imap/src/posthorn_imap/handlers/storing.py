@@ -34,9 +34,9 @@ async def _store(session: ImapSession, command: Store) -> Answer:
     uids = ranges.uids_at(selected.numbering, places)
     bits, keywords = split_flags(command.flags)
     failed: list[int] = []
-    count = 0
+    count, has_changed = 0, False
     for some in batched(uids, PAGE, strict=False):
-        with outcome_known():
+        with outcome_known(has_changed=has_changed):
             stored = await session.backend.view.store(
                 selected.account,
                 selected.mailbox,
@@ -47,6 +47,7 @@ async def _store(session: ImapSession, command: Store) -> Answer:
                 command.unchanged_since,
             )
         if stored.advanced:
+            has_changed = True
             await announce(session, selected, stored.modseq)
         count += len(stored.changed) + len(stored.failed)
         failed += stored.failed

@@ -103,13 +103,30 @@ class Database:
         rolled back on an error.
 
         After Unavailable the transaction may have been committed all the same, if the answer to
-        COMMIT was lost.
+        COMMIT was lost; not so with ``nothing_changed``, since COMMIT was not sent.
         """
-        async with self._lent() as connection, connection.transaction():
-            yield connection
+        is_committing = False
+        try:
+            async with self._lent() as connection, connection.transaction():
+                yield connection
+                is_committing = True
+        except Unavailable as fault:
+            fault.nothing_changed = not is_committing
+            raise
 
     @asynccontextmanager
     async def _lent(self) -> AsyncIterator[Connection]:
+        is_lent = False
+        try:
+            async with self._borrowed() as connection:
+                is_lent = True
+                yield connection
+        except Unavailable as fault:
+            fault.nothing_changed = not is_lent
+            raise
+
+    @asynccontextmanager
+    async def _borrowed(self) -> AsyncIterator[Connection]:
         with self.faults():
             async with self._turn():
                 connection = await self.pool.take()

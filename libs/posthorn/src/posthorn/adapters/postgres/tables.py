@@ -1056,6 +1056,18 @@ classifications = Table(
     Index("classifications_created_at_idx", "created_at"),
 )
 
+unique_ids = Table(
+    # of messages in the INBOX, from the POP3 server that they moved from
+    "unique_ids",
+    metadata,
+    Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
+    Column("uid", BigInteger, nullable=False),
+    Column("unique_id", Text, nullable=False),
+    PrimaryKeyConstraint("account_id", "uid"),
+    UniqueConstraint("account_id", "unique_id"),
+    CheckConstraint(r"unique_id ~ '^[\x21-\x7e]{1,70}$'", name="unique_id"),
+)
+
 pop3_logins = Table(
     # accounts that are read by POP3, which shows no Junk
     "pop3_logins",

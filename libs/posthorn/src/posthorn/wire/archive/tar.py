@@ -7,7 +7,8 @@ Rules:
   or GNU's ``L`` entries.
 - Nothing is ever written to a path of an archive, so paths need no check.
 - IMAP keywords of a message are a record of its pax header, ``POSTHORN.keywords``, separated by
-  spaces (POSIX.1-2001 leaves names with a vendor in capitals to vendors).
+  spaces; its unique id in POP3 is another, ``POSTHORN.uidl`` (POSIX.1-2001 leaves names with a
+  vendor in capitals to vendors).
 - Data before a file (pax headers, long names) has a limit of its own, so that an archive cannot
   exhaust memory with it.
 """
@@ -24,6 +25,7 @@ BLOCK = 512
 END = bytes(2 * BLOCK)
 """The end of an archive."""
 KEYWORDS = "POSTHORN.keywords"
+UNIQUE_ID = "POSTHORN.uidl"
 _LONGEST_HEADER = 64 * 1024
 _LONGEST_PATH = 4096
 
@@ -43,14 +45,18 @@ class TarFile:
     """None when it is longer than the limit."""
     keywords: str = ""
     """Separated by spaces, as the archive has them."""
+    unique_id: str = ""
+    """Unique id in the POP3 server that it comes from, as the archive has it."""
 
 
-def file_header(path: str, size: int, at: float, keywords: Sequence[str] = ()) -> bytes:
+def file_header(
+    path: str, size: int, at: float, keywords: Sequence[str] = (), *, unique_id: str = ""
+) -> bytes:
     """Return the header of a file of ``size`` bytes, last changed at ``at`` in seconds since the
     epoch."""
     info = tarfile.TarInfo(path)
-    if keywords:
-        info.pax_headers = {KEYWORDS: " ".join(keywords)}
+    records = {KEYWORDS: " ".join(keywords), UNIQUE_ID: unique_id}
+    info.pax_headers = {name: value for name, value in records.items() if value}
     info.size, info.mtime, info.mode = size, int(at), 0o600
     return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
 
@@ -77,7 +83,7 @@ class TarReader:
         self._held = bytearray()
         self._info: tarfile.TarInfo | None = None
         self._skip = 0
-        self._keywords = ""  # of the file at hand
+        self._keywords = self._unique_id = ""  # of the present file
         self._over: dict[str, str] = {}  # values of pax and GNU headers for the next file
         self._is_over = False
         self._began = False
@@ -164,7 +170,7 @@ class TarReader:
 
     def _apply(self, info: tarfile.TarInfo) -> None:
         over, self._over = self._over, {}
-        self._keywords = over.get(KEYWORDS, "")
+        self._keywords, self._unique_id = over.get(KEYWORDS, ""), over.get(UNIQUE_ID, "")
         info.name = over.get("path", info.name)
         try:
             info.size = int(over.get("size", info.size))
@@ -179,10 +185,11 @@ class TarReader:
         if info.type == tarfile.GNUTYPE_LONGNAME:
             self._over["path"] = content.rstrip(b"\0").decode("utf-8", "surrogateescape")
             return None
-        return TarFile(info.name[:_LONGEST_PATH], float(info.mtime), content, self._keywords)
+        path = info.name[:_LONGEST_PATH]
+        return TarFile(path, float(info.mtime), content, self._keywords, self._unique_id)
 
 
-_RECORDS = frozenset({"path", "size", "mtime", KEYWORDS})
+_RECORDS = frozenset({"path", "size", "mtime", KEYWORDS, UNIQUE_ID})
 _WITHOUT_CONTENT = (
     tarfile.LNKTYPE,
     tarfile.SYMTYPE,

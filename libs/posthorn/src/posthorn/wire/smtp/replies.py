@@ -156,6 +156,9 @@ UNKNOWN_RECIPIENT = Reply(550, "5.1.1", "user unknown", "unknown-recipient")
 FOREIGN_RECIPIENT = Reply(
     550, "5.7.1", "relaying denied; this domain is not served here", "relay-denied"
 )
+UNQUALIFIED_DOMAIN = Reply(
+    554, "5.1.2", "the domain is not fully qualified; write its whole name", "unqualified-domain"
+)
 OVER_QUOTA = Reply(452, "4.2.2", "mailbox full", "over-quota")
 NO_ROOM = Reply(452, "4.2.2", "mailbox full; no space for a message of this size", "over-quota")
 SUSPENDED = Reply(450, "4.2.1", "mailbox temporarily disabled, not accepting messages", "suspended")

@@ -35,6 +35,8 @@ from posthorn.adapters.postgres.imap.rows import (
 from posthorn.adapters.postgres.mailboxes.classifications import classify_all
 from posthorn.adapters.postgres.mailboxes.expunge import remove
 from posthorn.model.classification import said_by_move
+from posthorn.ports.errors import Unavailable
+from posthorn.ports.mailbox_hints import Changed
 from posthorn.ports.mailbox_view import Copied, Expunged, NoRoom, UidRange
 from posthorn.wire.imap.sequence_set import LARGEST
 
@@ -170,16 +172,20 @@ async def expunge(
     low, high = [first for first, _ in within], [end for _, end in within]
     gone: list[int] = []
     while True:
-        async with database.transaction() as connection:
-            owner = await lock_account(connection, account)
-            await mailbox_by_id(connection, account, mailbox)
-            last = gone[-1] if gone else 0
-            rows = await connection.fetch(
-                _DELETED, account, mailbox, low, high, last, REMOVED_AT_ONCE
-            )
-            uids = [row["uid"] for row in rows]
-            await remove_all(connection, owner, account, mailbox, uids)
-            box = await mailbox_by_id(connection, account, mailbox)
+        try:
+            async with database.transaction() as connection:
+                owner = await lock_account(connection, account)
+                await mailbox_by_id(connection, account, mailbox)
+                last = gone[-1] if gone else 0
+                rows = await connection.fetch(
+                    _DELETED, account, mailbox, low, high, last, REMOVED_AT_ONCE
+                )
+                uids = [row["uid"] for row in rows]
+                await remove_all(connection, owner, account, mailbox, uids)
+                box = await mailbox_by_id(connection, account, mailbox)
+        except Unavailable as fault:
+            fault.nothing_changed = fault.nothing_changed and not gone
+            raise
         gone += uids
         if len(uids) < REMOVED_AT_ONCE:
             return Expunged(box["modseq"], gone)
@@ -187,14 +193,16 @@ async def expunge(
 
 async def remove_all(
     connection: Connection, owner: Row, account: int, mailbox: int, uids: Sequence[int]
-) -> None:
-    """Remove entries in the caller's transaction, which holds the account."""
+) -> Sequence[Changed]:
+    """Remove entries in the caller's transaction, which holds the account. Return the mailbox with
+    its new modseq, nothing if no entry was there."""
     if not uids:
-        return
+        return ()
     where = [(mailbox, uid) for uid in uids]
     removed = await remove(connection, account, where, keep=owner["undelete_days"] > 0)
     if removed.below_quota:
         await tell_directory(connection, owner["address"])
+    return removed.changed
 
 
 async def _keywords(

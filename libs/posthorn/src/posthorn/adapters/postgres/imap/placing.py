@@ -11,7 +11,7 @@ import hashlib
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -20,6 +20,7 @@ from posthorn.adapters.blobs.compression import zstd_frame
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.imap.charging import charge_statement, tell_directory
 from posthorn.adapters.postgres.imap.forms import header_of
+from posthorn.adapters.postgres.imap.moving import remove_all
 from posthorn.adapters.postgres.imap.rows import (
     LAST_UIDNEXT,
     Row,
@@ -43,7 +44,7 @@ from posthorn.model.room import crossed_sql
 from posthorn.model.stored_header import LONGEST_HEADER_BYTES
 from posthorn.ports.blobs import SEGMENTS, Blobs
 from posthorn.ports.mailbox_view import DELETED, SEEN, ChangeKind, MailboxGone, NoRoom
-from posthorn.ports.placing import NewMessage, Placed, Uploaded
+from posthorn.ports.placing import NewMessage, Placed, ReplacedGone, Uploaded
 from posthorn.ports.segments import Segment, SegmentMessage
 from posthorn.runtime.ids import new_id
 from posthorn.wire.message.header import SCAN_LIMIT, scan_header
@@ -164,11 +165,18 @@ class PostgresPlacing:
         return True
 
     async def place(
-        self, account: int, mailbox: str, messages: Sequence[NewMessage]
+        self,
+        account: int,
+        mailbox: str,
+        messages: Sequence[NewMessage],
+        replaced: tuple[int, int] | None = None,
     ) -> Placed | None:
-        """Place messages, all or none."""
+        """Place messages, all or none; remove the one that they replace."""
         bodies, segments = await self._stored(account, messages)
         placing = _Placing(account, clean_text(mailbox), bodies, segments)
+        if replaced is not None:
+            async with self._database.transaction() as connection:
+                return await placing.in_place_of(connection, replaced)
         async with self._database.session() as connection:
             placed = await placing.at_once(connection)
         if placed is not None:
@@ -275,6 +283,19 @@ class _Placing:
         if await connection.fetchval(_ENTER, account, *sums, *position, *self._entries(there)):
             await tell_directory(connection, owner["address"])
         return self._placed(box, first, modseq)
+
+    async def in_place_of(self, connection: Connection, replaced: tuple[int, int]) -> Placed | None:
+        """Place them in the caller's transaction, and remove the message ``replaced``: before, so that
+        messages and segments are locked in the order of their ids, which grow with time."""
+        account = self._account
+        owner = await lock_account(connection, account)
+        if await mailbox_by_name(connection, account, self._mailbox) is None:
+            return None
+        removed = await remove_all(connection, owner, account, replaced[0], [replaced[1]])
+        if not removed:
+            raise ReplacedGone
+        placed = await self.in_steps(connection)
+        return placed and replace(placed, left=removed[0][2])
 
     def _placed(self, box: Row, first: int, modseq: int) -> Placed:
         uids = range(first, first + self._tally.messages)

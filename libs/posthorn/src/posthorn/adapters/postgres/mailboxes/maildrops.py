@@ -87,7 +87,8 @@ WITH seen AS MATERIALIZED (
 # two arrays, not a row per message: rows would dominate the cost of a login. Both from one scan,
 # which is made only if something has changed.
 _LISTING = """
-SELECT m.uidvalidity, m.version, m.version <> $6 AS is_new, listed.uids, listed.sizes
+SELECT m.uidvalidity, m.version, m.version <> $6 AS is_new, listed.uids, listed.sizes,
+       moved.uids AS moved, moved.unique_ids
   FROM (SELECT uidvalidity,
                uidvalidity || '.' || modseq || '.' || extract(epoch FROM pg_postmaster_start_time()) AS version
           FROM mailboxes WHERE account_id = $1 AND mailbox_id = $2) AS m
@@ -96,6 +97,10 @@ SELECT m.uidvalidity, m.version, m.version <> $6 AS is_new, listed.uids, listed.
          FROM (SELECT uid, size_crlf FROM mailbox_entries e
                 WHERE e.account_id = $1 AND e.mailbox_id = $2 AND m.version <> $6 {only} ORDER BY uid) AS entries
        ) AS listed
+ CROSS JOIN LATERAL (
+       SELECT array_agg(uid) AS uids, array_agg(unique_id) AS unique_ids
+         FROM unique_ids u WHERE u.account_id = $1 AND m.version <> $6 {only}
+       ) AS moved
 """
 _OPEN = f"""
 {_TAKE_AS_SEEN}
@@ -188,8 +193,13 @@ class PostgresMaildrops:
             raise Unavailable("postgres", "the account was deleted during login")
         if known is not None and not row["is_new"]:
             return known
+        moved = zip(row["moved"] or (), row["unique_ids"] or (), strict=True)
         return Listing(
-            row["uidvalidity"], row["uids"] or [], row["sizes"] or [], version=row["version"]
+            row["uidvalidity"],
+            row["uids"] or [],
+            row["sizes"] or [],
+            version=row["version"],
+            unique_ids={uid: text.encode() for uid, text in moved},
         )
 
     async def renew(self, holders: Collection[tuple[int, UUID]]) -> set[UUID]:

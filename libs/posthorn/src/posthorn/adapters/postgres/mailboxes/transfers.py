@@ -33,6 +33,7 @@ from posthorn.adapters.postgres.mailboxes.folders import (
     with_those_above,
 )
 from posthorn.adapters.postgres.mailboxes.imported_keywords import set_keywords
+from posthorn.adapters.postgres.mailboxes.unique_ids import keep_unique_ids
 from posthorn.model.blob_range import BodyLocation
 from posthorn.model.room import crossed_sql
 from posthorn.ports.errors import Conflict, NotFound
@@ -247,6 +248,11 @@ async def _enter(
             for message, entry in fitting
             if entry.keywords
         ],
+    )
+    await keep_unique_ids(
+        connection,
+        importing.account,
+        {message.envelope.id: entry.unique_id for message, entry in fitting if entry.unique_id},
     )
     return changed_of(importing.account, made)
 

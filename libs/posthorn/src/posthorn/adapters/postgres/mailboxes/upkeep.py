@@ -9,6 +9,7 @@ Theory:
   of those with a higher modseq, what is ``KEPT_MODSEQS`` behind. The oldest go first, so that what
   stays is complete from some modseq on. Rows that somebody else is deleting are skipped: accounts
   and mailboxes are deleted with their rows in another order.
+- Unique ids of messages that are gone are removed by a walk over all of them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from uuid import uuid4
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.leader import Leadership
 from posthorn.adapters.postgres.mailboxes.changes import recount, wrong_counters
+from posthorn.adapters.postgres.mailboxes.unique_ids import prune_unique_ids
 from posthorn.ports.mailbox_upkeep import (
     KEPT_DAYS,
     KEPT_MODSEQS,
@@ -64,6 +66,7 @@ class PostgresMailboxUpkeep:
         self._leadership = Leadership(database, _TASK, uuid4())
         self._account: int | None = None  # the last one checked
         self._mailbox = (0, 0)  # the last one whose log was examined
+        self._unique_id = (0, 0)  # account and uid of the last one that was examined
 
     async def lead(self, seconds: float) -> bool:
         """Become or stay the only one to do this."""
@@ -113,6 +116,7 @@ class PostgresMailboxUpkeep:
             if long:
                 columns = [list(column) for column in zip(*long, strict=True)]
                 more = _count(await connection.execute(_PRUNE_MANY, *columns, limit))
+            self._unique_id = await prune_unique_ids(connection, self._unique_id, limit)
         if more < limit:  # else these have more
             is_end = len(rows) < _MAILBOXES_AT_ONCE
             self._mailbox = (0, 0) if is_end else (rows[-1]["account_id"], rows[-1]["mailbox_id"])

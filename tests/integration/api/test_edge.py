@@ -82,7 +82,9 @@ async def test_head_is_get_without_the_content(api: Api) -> None:
         assert head.content == b"", path
         assert head.status_code == got.status_code
         names = ("content-type", "content-length", "etag", "cache-control")
-        assert [head.headers.get(each) for each in names] == [got.headers.get(each) for each in names]
+        assert [head.headers.get(each) for each in names] == [
+            got.headers.get(each) for each in names
+        ]
     assert (await api.client.head("/v1/login")).status_code == 405
     made = {"address": "ada@head.test", "password": "correct horse"}
     await api.client.post("/v1/accounts", json=made)

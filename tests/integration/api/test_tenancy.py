@@ -228,6 +228,7 @@ EXAMPLES: dict[str, Example] = {
     "replayWebhookDelivery": Example(ADMIN, "/v1/webhooks/{webhook}/deliveries/{told}/replay"),
     "listStats": Example(READ, "/v1/stats", hides=None),
     "getStatsSeries": Example(READ, "/v1/stats/series", hides=None),
+    "followEvents": Example(READ, "/v1/events/stream?tenant={tenant}", hides=422),
     "getStatus": Example(READ, "/v1/status", hides=None),
     "listDmarcReports": Example(READ, "/v1/domains/{d}/reports/dmarc"),
     "listTlsReports": Example(READ, "/v1/domains/{d}/reports/tls"),

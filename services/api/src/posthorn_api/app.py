@@ -33,6 +33,8 @@ from posthorn_api.dns.public_pages import PublicPages
 from posthorn_api.dns.public_routes import LIMITS, public_routes
 from posthorn_api.dns.service import DnsService
 from posthorn_api.events import routes as stats_routes
+from posthorn_api.events import stream_routes
+from posthorn_api.events.feed import EventFeed
 from posthorn_api.filtering import routes as filtering_routes
 from posthorn_api.filtering.service import FilteringService
 from posthorn_api.forwards.routes import confirmation_pages
@@ -101,6 +103,7 @@ ROUTERS = (
     mail_routes.dead,
     import_routes.imports,
     webhook_routes.webhooks,
+    stream_routes.following,
     report_routes.reports,
     stats_routes.stats,
     config_routes.config,
@@ -138,6 +141,7 @@ class Services:
     defence: DefenceService
     reports: ReportFigures
     system: SystemService
+    feed: EventFeed
 
 
 def operations() -> Iterator[APIRoute]:

@@ -206,6 +206,7 @@ RULES = {
     "replayWebhookDelivery": _change("webhook.replay"),
     "listStats": _read(),
     "getStatsSeries": _read(),
+    "followEvents": _read(),
     "listDmarcReports": _read(),
     "listTlsReports": _read(),
     "listComplaints": _read(),

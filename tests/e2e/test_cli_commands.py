@@ -567,6 +567,31 @@ def test_every_list_can_be_sorted_and_counted(shell: CommandLine, domain: str) -
     assert shell.attempt("audit list --tenant nobody").status == 1
 
 
+def test_events_are_followed_and_resumed(shell: CommandLine, address: str) -> None:
+    program = [str(Path(sys.executable).with_name("posthorn")), "events", "follow", "--json"]
+    with subprocess.Popen(
+        [*program, "--limit", "1", "--type", "accepted", "--tenant", "default"],
+        env=dict(shell.environment),
+        stdout=subprocess.PIPE,
+    ) as process:
+        sent: list[str] = []
+
+        def is_told() -> bool:
+            sent.append(shell.run(f"send-test --from {address} --to {address}").out)
+            return process.poll() is not None
+
+        await_that("an event", is_told)
+        assert process.stdout is not None
+        told = json.loads(process.stdout.read())
+    assert told["type"] == "accepted"
+    assert any(told["data"]["message"] in each for each in sent)
+    following = shell.run(f"events follow --after {told['id']} --limit 2 --type delivered").rows
+    assert [row[1] for row in following] == ["delivered", "delivered"]
+    assert following[0][3] == address
+    refused = shell.attempt("events follow --after odd")
+    assert (refused.status, "not the id of an event" in refused.err) == (1, True)
+
+
 def test_a_tenant_in_a_file_is_applied_once(shell: CommandLine, tmp_path: Path) -> None:
     name = f"c{uuid4().hex[:8]}"
     shell.run(f"tenant create {name}")

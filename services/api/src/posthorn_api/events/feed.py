@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -160,7 +160,7 @@ class EventFeed:
 
     async def follow(
         self, tenant: UUID | None, kinds: frozenset[str], begin: Place, idle_seconds: float
-    ) -> AsyncIterator[Placed]:
+    ) -> AsyncGenerator[Placed]:
         """Yield what happens from a place on, and ``here`` after so many seconds without."""
         follower = Follower(tenant, kinds, begin)
         self._followers.add(follower)
@@ -195,7 +195,7 @@ class EventFeed:
                 self._reading.cancel()
                 self._reading = self._place = None
 
-    async def _caught_up(self, follower: Follower) -> AsyncIterator[Placed]:
+    async def _caught_up(self, follower: Follower) -> AsyncGenerator[Placed]:
         """Yield what is between a follower's place and the common one, then have it join."""
         reader = self._logs.get()()
         while follower.place != self._place:

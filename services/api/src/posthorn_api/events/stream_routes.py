@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, aclosing, suppress
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -204,9 +204,9 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-async def _pieces(followed: AsyncIterator[Placed]) -> AsyncIterator[bytes]:
+async def _pieces(followed: AsyncGenerator[Placed]) -> AsyncIterator[bytes]:
     yield b"retry: %d\n: following\n\n" % _RETRY_MILLISECONDS
-    async with aclosing(followed) as places:  # type: ignore[type-var]
+    async with aclosing(followed) as places:
         async for placed in places:
             head = f"id: {placed.next}\n".encode()
             if placed.event is not None:

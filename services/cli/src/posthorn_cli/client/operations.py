@@ -46,6 +46,7 @@ from posthorn_cli.client.types import (
     FoundMessageView,
     ImportAnswer,
     ImportSummary,
+    Kind,
     ListingsView,
     LoginLinkView,
     LoginMethodsView,
@@ -1460,6 +1461,18 @@ class Operations(Connection):
                 f"/v1/webhooks/{quoted(webhook_id)}/deliveries/{quoted(delivery)}/replay",
                 idempotency_key=idempotency_key,
             ),
+        )
+
+    def follow_events(
+        self,
+        *,
+        type_: list[Kind] | None = None,
+        tenant: str | None = None,
+        after: str | None = None,
+    ) -> Iterator[bytes]:
+        """Follow the events of messages as they happen."""
+        return self._stream(
+            "GET", "/v1/events/stream", query={"type": type_, "tenant": tenant, "after": after}
         )
 
     def list_dmarc_reports(

@@ -766,6 +766,31 @@ class InstanceView(TypedDict):
     certificate_ends_at: str | None
 
 
+type Kind = Literal[
+    "accepted",
+    "delivered",
+    "queued",
+    "deferred",
+    "bounced",
+    "notice",
+    "held",
+    "released",
+    "cancelled",
+    "retried",
+    "read",
+    "scanned",
+    "refused",
+    "filed",
+    "quarantined",
+    "restored",
+    "classified",
+    "listed",
+    "dns-changed",
+    "complained",
+]
+"""Kind."""
+
+
 class LagsView(TypedDict):
     """How far behind work in the background is, in seconds; null: not known."""
 

@@ -21,7 +21,7 @@ PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PACKAGES := libs/posthorn services/console $(addprefix services/,$(SERVICES))
 LOCKED  := VERSION requirements/dev.txt $(addsuffix /pyproject.toml,$(PACKAGES))
 
-.PHONY: help run test test-root lint types lock release bench scale-page accuracy chaos interop defence containers cluster chart docs client console viewer clean format
+.PHONY: help run test test-root lint types lock release bench scale-page accuracy chaos interop defence containers cluster chart docs client console screenshots viewer clean format
 
 help:  ## show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -115,6 +115,9 @@ docs: $(VENV)/.ready  ## build the documentation into build/site, its generated 
 
 client: $(VENV)/.ready  ## renew the Python client's operations and types from the API's OpenAPI document
 	@$(BIN)/python -m tools.client_source
+
+screenshots: $(VENV)/.ready $(CONSOLE)  ## take pictures of the console (chromium, a Debian package): of docs/console, and of every screen into build/screenshots
+	@$(BIN)/python -m tests.console.screenshots $(ARGS)
 
 viewer: $(VENV)/.ready  ## renew the viewer of the API's reference from npm (VERSION=5.35.0; without it, the newest)
 	@$(BIN)/python -m deploy.reference_viewer $(VERSION)

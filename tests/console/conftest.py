@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
 from tests.console.stock import stock
 from tests.console.watching import Watched
@@ -36,14 +36,19 @@ def stocked(posthorn: System) -> dict[str, str]:
 def browser() -> Iterator[Browser]:
     """Chromium. Playwright runs an event loop in this thread until it is stopped, with which no
     test beside these could run one of its own: so this ends with the package."""
+    with sync_playwright() as playwright:
+        started = chromium(playwright)
+        yield started
+        started.close()
+
+
+def chromium(playwright: Playwright) -> Browser:
+    """Start Debian's Chromium."""
     path = shutil.which("chromium")
     assert path, "chromium is not installed: it comes with Debian's package chromium"
     # it refuses to run as root with its sandbox
     options = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=options)
-        yield started
-        started.close()
+    return playwright.chromium.launch(executable_path=path, args=options)
 
 
 @pytest.fixture

@@ -57,8 +57,8 @@ def test_an_account_is_looked_after(admin: Page, posthorn: System) -> None:
     admin.get_by_role("dialog").get_by_role("button", name="Delete app password").click()
     expect(admin.get_by_role("row").filter(has_text="laptop")).to_have_count(0)
 
-    admin.get_by_role("button", name="Suspend").click()
-    expect(admin.get_by_role("button", name="Activate")).to_be_visible()
+    admin.get_by_role("button", name="Suspend", exact=True).click()
+    expect(admin.get_by_role("button", name="Activate", exact=True)).to_be_visible()
     assert posthorn.account(address)["state"] == "suspended"
 
     admin.get_by_role("button", name="Delete…").click()
@@ -117,7 +117,7 @@ def test_a_configuration_is_planned_read_and_applied(admin: Page, posthorn: Syst
     expect(plan).to_contain_text("+ alias new@planned.example")
     expect(plan).to_contain_text("- alias old@planned.example")
     assert posthorn.api.get("/v1/aliases/old@planned.example").status_code == 200
-    plan.get_by_role("button", name="Apply").click()
+    plan.get_by_role("button", name="Apply", exact=True).click()
     dialog = admin.get_by_role("dialog")
     dialog.get_by_label("Type planned to confirm").fill("planned")
     dialog.get_by_role("button", name="Apply").click()

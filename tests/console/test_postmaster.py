@@ -119,6 +119,6 @@ def test_a_suppressed_address_gets_mail_again(admin: Page, posthorn: System) -> 
     admin.get_by_role("button", name="Suppress address").click()
     row = admin.get_by_role("row").filter(has_text="back@example.org")
     expect(row).to_contain_text("by hand")
-    row.get_by_role("button", name="Remove back@example.org").click()
+    row.get_by_role("button", name="Remove back@example.org", exact=True).click()
     expect(row).to_have_count(0)
     assert "back@example.org" not in posthorn.api.get("/v1/suppressions").text

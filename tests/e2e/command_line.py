@@ -10,6 +10,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -86,9 +87,10 @@ class CommandLine:
         return ran
 
 
-def leaves() -> set[str]:
+@cache
+def leaves() -> frozenset[str]:
     """Every command, by its words."""
-    return set(_below(get_command(app), ""))
+    return frozenset(_below(get_command(app), ""))
 
 
 def _below(command: Any, words: str) -> Iterator[str]:

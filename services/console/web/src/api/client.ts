@@ -1,5 +1,6 @@
 /** Requests to the API of this host, typed by its OpenAPI document. */
 import createClient from "openapi-fetch";
+import { type Answered, type ApiClient, type Call, describing } from "./call";
 import { Problem, problemIn } from "./problem";
 import type { components, operations, paths } from "./schema";
 
@@ -7,15 +8,35 @@ export type OperationId = keyof operations;
 export type Schemas = components["schemas"];
 
 /** The session is a cookie that no script can read; nothing is sent to another host. */
-export const api = createClient<paths, "application/json">({
-  baseUrl: location.origin,
+const client: ApiClient = createClient<paths, "application/json">({
+  baseUrl: globalThis.location?.origin ?? "",
   credentials: "same-origin",
 });
 
-/** Return what a request answered. Throws Problem. */
-export async function answer<T>(
-  request: Promise<{ data?: T; error?: unknown; response: Response }>,
-): Promise<T> {
+/** Describes requests; `answer` and `tagged` send them. */
+export const api = {
+  GET: describing("GET", client),
+  POST: describing("POST", client),
+  PUT: describing("PUT", client),
+  PATCH: describing("PATCH", client),
+  DELETE: describing("DELETE", client),
+};
+
+/** Requests that belong to this browser's session, which no command line sends. */
+export const session = {
+  methods: () => answerOf(client.GET("/v1/login/methods")),
+  enter: (wish: Schemas["LoginRequest"]) => answerOf(client.POST("/v1/login", { body: wish })),
+  leave: () => answerOf(client.DELETE("/v1/login")),
+  /** The parts of the API and whether they work. */
+  status: () => answerOf(client.GET("/v1/status")),
+};
+
+/** Send a request and return what it answered. Throws Problem. */
+export function answer<T>(call: Call<T>): Promise<T> {
+  return answerOf(call.send());
+}
+
+async function answerOf<T>(request: Promise<Answered<T>>): Promise<T> {
   let outcome: Awaited<typeof request>;
   try {
     outcome = await request;
@@ -36,12 +57,11 @@ export interface Tagged<T> {
   tag: string | null;
 }
 
-/** Return the object that a request answered, with its tag. Throws Problem. */
-export async function tagged<T>(
-  request: Promise<{ data?: T; error?: unknown; response: Response }>,
-): Promise<Tagged<T>> {
-  const { response } = await request.catch(() => ({ response: null }));
-  return { value: await answer(request), tag: response?.headers.get("etag") ?? null };
+/** Send a request and return the object that it answered, with its tag. Throws Problem. */
+export async function tagged<T>(call: Call<T>): Promise<Tagged<T>> {
+  const sent = call.send();
+  const { response } = await sent.catch(() => ({ response: null }));
+  return { value: await answerOf(sent), tag: response?.headers.get("etag") ?? null };
 }
 
 /** Return headers for a change of a version; without a tag, of any. */

@@ -10,6 +10,8 @@ import {
   useQueryClient,
 } from "@tanstack/react-query";
 import { announce } from "../parts/live";
+import type { Call } from "./call";
+import { answer } from "./client";
 import { type Problem, problemOf } from "./problem";
 
 const TRIES = 2;
@@ -54,20 +56,22 @@ export function useOne<T>(
 
 export interface Page<T> {
   items: T[];
-  next_cursor: string | null;
+  next_cursor?: string | null;
   total?: number | null;
 }
 
 export interface List<T> {
   items: readonly T[];
   total: number | null;
+  /** What asks for its first page. */
+  call: Call;
   query: UseInfiniteQueryResult<unknown, Problem>;
 }
 
 /** Ask for a list, a page at a time. */
 export function useList<T>(
   key: readonly unknown[],
-  ask: (cursor: string | undefined) => Promise<Page<T>>,
+  ask: (cursor: string | null) => Call<Page<T>>,
   options: { enabled?: boolean; every?: number } = {},
 ): List<T> {
   const query = useInfiniteQuery<
@@ -78,7 +82,7 @@ export function useList<T>(
     string
   >({
     queryKey: key,
-    queryFn: ({ pageParam }) => ask(pageParam || undefined),
+    queryFn: ({ pageParam }) => answer(ask(pageParam || null)),
     initialPageParam: "",
     getNextPageParam: (last) => last.next_cursor ?? undefined,
     enabled: options.enabled ?? true,
@@ -88,31 +92,74 @@ export function useList<T>(
   return {
     items: query.data?.pages.flatMap((page) => page.items) ?? [],
     total: query.data?.pages[0]?.total ?? null,
+    call: ask(null),
     query,
   };
 }
 
-/** Change something: says in the live region what was done, and asks again for the nouns that it
- * changed. */
-export function useAction<Input, Output>(
-  run: (input: Input) => Promise<Output>,
-  options: {
-    changes: readonly string[];
-    said?: (output: Output, input: Input) => string;
-    done?: (output: Output, input: Input) => void;
-  },
-) {
+interface Told<Input, Output> {
+  changes: readonly string[];
+  said?: (output: Output, input: Input) => string;
+  done?: (output: Output, input: Input) => void;
+  failed?: (problem: Problem, input: Input) => void;
+}
+
+/** Something that can be done: its requests can be sent, and be copied instead. */
+export interface Action<Input, Output = unknown> {
+  describe: (input: Input) => readonly Call[];
+  mutate: (input: Input) => void;
+  reset: () => void;
+  isPending: boolean;
+  isSuccess: boolean;
+  error: Problem | null;
+  data: Output | undefined;
+}
+
+/** Change something by requests that are sent one after the other: says in the live region what was
+ * done, and asks again for the nouns that it changed. */
+export function useActions<Input, T, Output = readonly T[]>(
+  calls: (input: Input) => readonly Call<T>[],
+  options: Told<Input, Output> & { send?: (calls: readonly Call<T>[]) => Promise<Output> },
+): Action<Input, Output> {
   const client = useQueryClient();
-  return useMutation<Output, Problem, Input>({
-    mutationFn: run,
+  const { changes, said, done, failed, send = inTurn } = options;
+  const mutation = useMutation<Output, Problem, Input>({
+    mutationFn: (input) => send(calls(input)) as Promise<Output>,
     retry: (count, failure) => problemOf(failure).passes && failure.status !== 429 && count < 1,
     retryDelay: (_, failure) => 1000 * (problemOf(failure).retryAfter ?? 2),
     onSuccess: async (output, input) => {
-      if (options.said) announce(options.said(output, input));
-      options.done?.(output, input);
-      await Promise.all(
-        options.changes.map((noun) => client.invalidateQueries({ queryKey: [noun] })),
-      );
+      if (said) announce(said(output, input));
+      done?.(output, input);
+      await Promise.all(changes.map((noun) => client.invalidateQueries({ queryKey: [noun] })));
     },
+    onError: (problem, input) => failed?.(problem, input),
   });
+  const { mutate, reset, isPending, isSuccess, error, data } = mutation;
+  return { describe: calls, mutate, reset, isPending, isSuccess, error, data };
+}
+
+/** Change something by one request. `send`: in place of `answer`. */
+export function useAction<Input, T, Output = T>(
+  call: (input: Input) => Call<T>,
+  options: Told<Input, Output> & { send?: (call: Call<T>) => Promise<Output> },
+): Action<Input, Output> {
+  const { send = answer as unknown as (call: Call<T>) => Promise<Output>, ...told } = options;
+  return useActions((input: Input) => [call(input)], {
+    ...told,
+    send: ([first]) => send(first as Call<T>),
+  });
+}
+
+async function inTurn<T>(calls: readonly Call<T>[]): Promise<unknown> {
+  const answers: T[] = [];
+  for (const call of calls) answers.push(await answer(call));
+  return answers;
+}
+
+/** Enter or leave a session; no request of a session is copied. */
+export function useSession<Input, Output>(
+  run: (input: Input) => Promise<Output>,
+  done: (output: Output) => void,
+) {
+  return useMutation<Output, Problem, Input>({ mutationFn: run, onSuccess: done });
 }

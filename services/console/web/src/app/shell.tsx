@@ -1,8 +1,8 @@
 import { Link, Outlet, useRouterState } from "@tanstack/react-router";
 import { useEffect, useRef, useState, useSyncExternalStore } from "react";
-import { answer, api } from "../api/client";
+import { session } from "../api/client";
 import { type Me, useCan, useMe, useSessionChange } from "../api/me";
-import { useAction } from "../api/queries";
+import { useSession } from "../api/queries";
 import { announced, announcements, onAnnouncement } from "../parts/live";
 import { Failure, Loading } from "../parts/notices";
 import { useUtc } from "../parts/time";
@@ -50,14 +50,25 @@ function Frame({ me }: { me: Me }) {
 function Navigation({ me, openPalette }: { me: Me; openPalette: () => void }) {
   const can = useCan();
   const pages = PAGES.filter((page) => page.needs === null || can(page.needs));
+  const path = useRouterState({ select: (state) => state.location.pathname });
+  const [unfoldedAt, setUnfoldedAt] = useState<string | null>(null);
+  const isFolded = unfoldedAt !== path;
   return (
-    <header className="side">
+    <header className={isFolded ? "side folded" : "side"}>
       <div className="brand">
         <Link to="/" className="brand-name">
           Posthorn
         </Link>
         <button type="button" className="quiet" onClick={openPalette} aria-keyshortcuts="Control+K">
           Go to… <kbd>Ctrl K</kbd>
+        </button>
+        <button
+          type="button"
+          className="fold"
+          aria-expanded={!isFolded}
+          onClick={() => setUnfoldedAt(isFolded ? path : null)}
+        >
+          Menu
         </button>
       </div>
       <nav aria-label="Pages">
@@ -88,10 +99,7 @@ function Navigation({ me, openPalette }: { me: Me; openPalette: () => void }) {
 function Caller({ me }: { me: Me }) {
   const changed = useSessionChange();
   const [utc, setUtc] = useUtc();
-  const leave = useAction(() => answer(api.DELETE("/v1/login")), {
-    changes: [],
-    done: () => changed(null),
-  });
+  const leave = useSession(session.leave, () => changed(null));
   return (
     <section className="caller" aria-label="Signed in">
       <p>

@@ -1,7 +1,7 @@
 import { type FormEvent, useEffect, useState } from "react";
-import { answer, api, type Schemas } from "../api/client";
+import { type Schemas, session } from "../api/client";
 import { useSessionChange } from "../api/me";
-import { useAction, useOne } from "../api/queries";
+import { useOne, useSession } from "../api/queries";
 import { Field } from "../parts/form";
 import { Notice } from "../parts/notices";
 
@@ -11,12 +11,9 @@ type Wish = Schemas["LoginRequest"];
  * page (OpenID Connect), or a one-time link, which comes in the address as `#link=…`. */
 export function SignIn() {
   const changed = useSessionChange();
-  const methods = useOne(["login-methods"], () => answer(api.GET("/v1/login/methods")));
+  const methods = useOne(["login-methods"], session.methods);
   const [way, setWay] = useState<"account" | "key">("account");
-  const enter = useAction((wish: Wish) => answer(api.POST("/v1/login", { body: wish })), {
-    changes: [],
-    done: (me) => changed(me),
-  });
+  const enter = useSession((wish: Wish) => session.enter(wish), changed);
   useEffect(() => {
     const link = new URLSearchParams(location.hash.slice(1)).get("link");
     if (link !== null) {

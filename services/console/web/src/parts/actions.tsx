@@ -1,61 +1,74 @@
 import { useState } from "react";
-import { useAction } from "../api/queries";
+import type { Call } from "../api/call";
+import { useActions } from "../api/queries";
 import { Confirm } from "./confirm";
 import { CopyAs } from "./copy-as";
 import { Dialog } from "./dialog";
 import { Failure } from "./notices";
 
-/** What each list offers: "copy as", and a button for a new object to those who may create it. */
-export function ListActions(properties: {
-  command: string;
-  path: string;
-  create?: string | false;
-  open?: () => void;
-}) {
-  const { command, path, create = false, open } = properties;
+/** Opens the form for a new object. */
+export function NewButton({ label, open }: { label: string; open: () => void }) {
   return (
-    <>
-      <CopyAs command={command} request={{ method: "GET", path }} />
-      {create !== false && (
-        <button type="button" className="primary" onClick={open}>
-          {create}
-        </button>
-      )}
-    </>
+    <button type="button" className="primary" onClick={open}>
+      {label}
+    </button>
   );
 }
 
-/** A button that changes something at once; what goes wrong is shown in a dialog. */
-export function ActionButton<Output>(properties: {
+/** A button that changes something at once, with "copy as" beside it; what goes wrong is shown in a
+ * dialog. */
+export function ActionButton<T>(properties: {
   label: string;
-  run: () => Promise<Output>;
+  call: () => Call<T>;
   changes: readonly string[];
-  said: (output: Output) => string;
-  done?: (output: Output) => void;
+  said: (output: T) => string;
+  done?: () => void;
   name?: string;
+  disabled?: boolean;
 }) {
-  const { label, run, changes, said, done, name } = properties;
-  const action = useAction<void, Output>(run, {
+  const { call, said, ...rest } = properties;
+  return (
+    <ActionsButton
+      {...rest}
+      calls={() => [call()]}
+      said={([output]: readonly T[]) => said(output as T)}
+    />
+  );
+}
+
+/** The same for requests that are sent one after the other. */
+export function ActionsButton<T>(properties: {
+  label: string;
+  calls: () => readonly Call<T>[];
+  changes: readonly string[];
+  said: (outputs: readonly T[]) => string;
+  done?: () => void;
+  name?: string;
+  disabled?: boolean;
+}) {
+  const { label, calls, changes, said, done, name = label, disabled = false } = properties;
+  const action = useActions<void, T>(calls, {
     changes,
-    said: (output) => said(output),
-    done: (output) => done?.(output),
+    said,
+    done: () => done?.(),
   });
   return (
-    <>
+    <span className="split">
       <button
         type="button"
-        aria-label={name}
-        disabled={action.isPending}
+        aria-label={name === label ? undefined : name}
+        disabled={disabled || action.isPending}
         onClick={() => action.mutate()}
       >
         {label}
       </button>
+      <CopyAs calls={() => action.describe()} action={name} />
       {action.error && (
         <Dialog title={label} close={() => action.reset()}>
           <Failure problem={action.error} />
         </Dialog>
       )}
-    </>
+    </span>
   );
 }
 
@@ -64,20 +77,21 @@ export function ActionButton<Output>(properties: {
 export function Removal(properties: {
   title: string;
   text: string;
-  run: () => Promise<unknown>;
+  call: () => Call | readonly Call[];
   changes: readonly string[];
-  said: string;
+  said: string | ((outputs: readonly unknown[]) => string);
   typed?: string;
   label?: string;
   /** What a screen reader reads in place of the label, where there is a button in each row. */
   name?: string;
+  disabled?: boolean;
   done?: () => void;
 }) {
-  const { title, text, run, changes, said, typed, label = "Delete…", name, done } = properties;
+  const { title, text, call, changes, said, typed, label = "Delete…", name, done } = properties;
   const [isAsked, setIsAsked] = useState(false);
-  const action = useAction<void, unknown>(run, {
+  const action = useActions<void, unknown>(() => listOf(call()), {
     changes,
-    said: () => said,
+    said: (outputs) => (typeof said === "string" ? said : said(outputs)),
     done: () => {
       setIsAsked(false);
       done?.();
@@ -85,18 +99,22 @@ export function Removal(properties: {
   });
   return (
     <>
-      <button type="button" aria-label={name} onClick={() => setIsAsked(true)}>
+      <button
+        type="button"
+        aria-label={name}
+        disabled={properties.disabled}
+        onClick={() => setIsAsked(true)}
+      >
         {label}
       </button>
       {isAsked && (
         <Confirm
           title={title}
           text={text}
-          action={title}
+          label={title}
           {...(typed === undefined ? {} : { typed })}
-          problem={action.error}
-          isRunning={action.isPending}
-          confirm={() => action.mutate()}
+          action={action}
+          input={undefined}
           close={() => {
             action.reset();
             setIsAsked(false);
@@ -105,4 +123,8 @@ export function Removal(properties: {
       )}
     </>
   );
+}
+
+function listOf<T>(calls: Call<T> | readonly Call<T>[]): readonly Call<T>[] {
+  return Array.isArray(calls) ? (calls as readonly Call<T>[]) : [calls as Call<T>];
 }

@@ -1,31 +1,32 @@
 import { type FormEvent, useState } from "react";
-import type { Problem } from "../api/problem";
+import type { Action } from "../api/queries";
+import { CopyAs } from "./copy-as";
 import { Dialog } from "./dialog";
 import { Field } from "./form";
 import { Failure } from "./notices";
 
 /** Asks before something is done. `typed`: a name that must be typed, where mail is deleted. */
-export function Confirm(properties: {
+export function Confirm<Input>(properties: {
   title: string;
   text: string;
-  action: string;
+  /** The words of its button. */
+  label: string;
   typed?: string;
-  problem?: Problem | null;
-  isRunning: boolean;
-  confirm: () => void;
+  action: Action<Input>;
+  input: Input;
   close: () => void;
 }) {
-  const { title, text, action, typed, problem = null, isRunning, confirm, close } = properties;
+  const { title, text, label, typed, action, input, close } = properties;
   const [name, setName] = useState("");
   const submit = (event: FormEvent) => {
     event.preventDefault();
-    if (typed === undefined || name === typed) confirm();
+    if (typed === undefined || name === typed) action.mutate(input);
   };
   return (
     <Dialog title={title} close={close}>
       <form onSubmit={submit}>
         <p>{text}</p>
-        <Failure problem={problem} />
+        <Failure problem={action.error} />
         {typed !== undefined && (
           <Field
             name="typed"
@@ -39,13 +40,14 @@ export function Confirm(properties: {
           <button
             type="submit"
             className={typed === undefined ? "primary" : "danger"}
-            disabled={isRunning || (typed !== undefined && name !== typed)}
+            disabled={action.isPending || (typed !== undefined && name !== typed)}
           >
-            {action}
+            {label}
           </button>
           <button type="button" onClick={close}>
             Cancel
           </button>
+          <CopyAs calls={() => action.describe(input)} />
         </div>
       </form>
     </Dialog>

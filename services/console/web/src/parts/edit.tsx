@@ -1,7 +1,8 @@
 import { useState } from "react";
+import type { Call } from "../api/call";
 import type { Tagged } from "../api/client";
 import type { Problem } from "../api/problem";
-import { useAction } from "../api/queries";
+import { useActions } from "../api/queries";
 import { changesOf, differences, type EditedField, type Fields, shownOf } from "./edits";
 import { Choice, Field, Form, TextArea, Tick } from "./form";
 import { Notice } from "./notices";
@@ -47,7 +48,7 @@ export function Edit<T extends Fields>(properties: {
   fields: readonly EditedField[];
   read: Tagged<T>;
   ask: () => Promise<Tagged<T>>;
-  save: (change: Record<string, unknown>, tag: string | null) => Promise<unknown>;
+  save: (change: Record<string, unknown>, tag: string | null) => Call;
   changes: readonly string[];
   said: string;
   done?: () => void;
@@ -63,10 +64,9 @@ export function Edit<T extends Fields>(properties: {
     setClash(null);
     setTimes(times + 1);
   };
-  const action = useAction(
-    async (change: Record<string, unknown>) => {
-      if (Object.keys(change).length > 0) await save(change, base.tag);
-    },
+  const action = useActions(
+    (change: Record<string, unknown>) =>
+      Object.keys(change).length > 0 ? [save(change, base.tag)] : [],
     {
       changes,
       said: () => said,
@@ -74,16 +74,11 @@ export function Edit<T extends Fields>(properties: {
         done?.();
         void ask().then((fresh) => restart(fresh, fresh.value));
       },
-    },
-  );
-  const send = (form: FormData) => {
-    const mine = changesOf(fields, base.value, form);
-    action.mutate(mine, {
-      onError: (problem) => {
+      failed: (problem, mine) => {
         if (problem.status === 412) void ask().then((theirs) => setClash({ mine, theirs }));
       },
-    });
-  };
+    },
+  );
   return (
     <>
       {clash && (
@@ -104,10 +99,10 @@ export function Edit<T extends Fields>(properties: {
       )}
       <Form
         key={times}
-        send={send}
+        action={action}
+        read={(form) => changesOf(fields, base.value, form)}
+        label="Save"
         problem={clash ? null : action.error}
-        isRunning={action.isPending}
-        action="Save"
       >
         <Inputs fields={fields} values={shown} problem={action.error} />
       </Form>

@@ -12,8 +12,9 @@ export function FilterBar(properties: {
   filters: readonly Filter[];
   values: Readonly<Record<string, string | true | undefined>>;
   apply: (values: Record<string, FormDataEntryValue>) => void;
+  label?: string;
 }) {
-  const { filters, values, apply } = properties;
+  const { filters, values, apply, label = "Filter" } = properties;
   const shown = (filter: Filter) => {
     const value = values[filter.name];
     return typeof value === "string" ? value : "";
@@ -46,7 +47,7 @@ export function FilterBar(properties: {
           </label>
         ),
       )}
-      <button type="submit">Filter</button>
+      <button type="submit">{label}</button>
     </form>
   );
 }

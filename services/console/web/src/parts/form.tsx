@@ -8,19 +8,24 @@ import {
   useState,
 } from "react";
 import type { Problem } from "../api/problem";
+import type { Action } from "../api/queries";
+import { CopyAs } from "./copy-as";
 import { Failure } from "./notices";
 
 /** A form: the first field that the API refuses has the focus; what is wrong with no field stands
- * above. `send` gets the values and a key that makes a creation safe to repeat. */
-export function Form(properties: {
-  send: (values: FormData, key: string) => void;
-  problem: Problem | null;
-  isRunning: boolean;
-  action: string;
+ * above. `read` makes the action's input from the values and a key that makes a creation safe to
+ * repeat; null sends nothing. */
+export function Form<Input>(properties: {
+  action: Action<Input>;
+  read: (values: FormData, key: string) => Input | null;
+  /** The words of its button. */
+  label: string;
+  /** What stands in place of the action's own problem. */
+  problem?: Problem | null;
   cancel?: () => void;
   children: ReactNode;
 }) {
-  const { send, problem, isRunning, action, cancel, children } = properties;
+  const { action, read, label, problem = action.error, cancel, children } = properties;
   const form = useRef<HTMLFormElement>(null);
   const [key, setKey] = useState(() => crypto.randomUUID());
   const [isExplained, setIsExplained] = useState(false);
@@ -35,21 +40,27 @@ export function Form(properties: {
   }, [problem]);
   const submit = (event: FormEvent<HTMLFormElement>) => {
     event.preventDefault();
-    send(new FormData(event.currentTarget), key);
+    const input = read(new FormData(event.currentTarget), key);
+    if (input !== null) action.mutate(input);
+  };
+  const describe = () => {
+    const input = form.current && read(new FormData(form.current), key);
+    return input === null ? [] : action.describe(input);
   };
   return (
     <form ref={form} onSubmit={submit}>
       {!isExplained && <Failure problem={problem} />}
       {children}
       <div className="actions">
-        <button type="submit" className="primary" disabled={isRunning}>
-          {action}
+        <button type="submit" className="primary" disabled={action.isPending}>
+          {label}
         </button>
         {cancel && (
           <button type="button" onClick={cancel}>
             Cancel
           </button>
         )}
+        <CopyAs calls={describe} />
       </div>
     </form>
   );

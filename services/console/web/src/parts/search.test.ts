@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { choiceIn, creationIn, optionsOf, queryOf, textsIn } from "./search";
+import { choiceIn, creationIn, textsIn } from "./search";
 
 test("texts of an address: empty ones are none, numbers are texts", () => {
   const search = { domain: " example.test ", actor: 7, object: " ", other: "x", action: ["a"] };
@@ -16,11 +16,4 @@ test("a choice is one of its options or none", () => {
   expect(choiceIn({ state: "x" }, "state", ["waiting", "failed"])).toEqual({});
   expect(creationIn({ create: true })).toEqual({ create: true });
   expect(creationIn({ create: "yes" })).toEqual({});
-});
-
-test("filters as options of a command and as a query", () => {
-  const filters = { domain: "a.test", message_id: "a b", create: true as const };
-  expect(optionsOf(filters)).toBe(" --domain a.test --message-id 'a b'");
-  expect(queryOf(filters)).toBe("?domain=a.test&message_id=a+b");
-  expect(queryOf({ create: true })).toBe("");
 });

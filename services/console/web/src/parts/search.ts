@@ -1,5 +1,3 @@
-import { quoted } from "./curl";
-
 /** Filters of a list, as they stand in the address. */
 export type Search = Readonly<Record<string, unknown>>;
 
@@ -27,28 +25,8 @@ export function choiceIn<Name extends string, Value extends string>(
   return (value === undefined ? {} : { [name]: value }) as { [name in Name]?: Value };
 }
 
-/** Whether a dialog for a new object is open, as it stands in the address. */
-export function creationIn(search: Search): { create?: true } {
-  return search.create === true ? { create: true } : {};
-}
-
-type Values = Readonly<Record<string, string | true | undefined>>;
-
-/** Return the filters as options of a command line, with a space in front of each. */
-export function optionsOf(values: Values): string {
-  return textsOf(values)
-    .map(([name, value]) => ` --${name.replaceAll("_", "-")} ${quoted(value)}`)
-    .join("");
-}
-
-/** Return the filters as the query of a URL, with its question mark unless it is empty. */
-export function queryOf(values: Values): string {
-  const query = new URLSearchParams(textsOf(values)).toString();
-  return query === "" ? "" : `?${query}`;
-}
-
-function textsOf(values: Values): [string, string][] {
-  return Object.entries(values).filter((each): each is [string, string] => {
-    return typeof each[1] === "string";
-  });
+/** Which dialog for new objects is open, as it stands in the address. */
+export function creationIn(search: Search): { create?: true; import?: true } {
+  if (search.create === true) return { create: true };
+  return search.import === true ? { import: true } : {};
 }

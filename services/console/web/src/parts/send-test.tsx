@@ -6,22 +6,34 @@ import { useAction, useOne } from "../api/queries";
 import { Dialog } from "./dialog";
 import { Field, Form } from "./form";
 
-/** Sends a test message, and leads to its timeline. `domain`: where the sender shall be. */
-export function SendTest({ domain }: { domain?: string }) {
+/** Sends a test message, and leads to its timeline. `domain`: where the sender shall be; `to`: whom
+ * it goes to, in place of the sender. */
+export function SendTest(properties: {
+  domain?: string;
+  to?: string;
+  label?: string;
+  name?: string;
+}) {
+  const { domain, to, label = "Send a test message…", name } = properties;
   const can = useCan();
   const [isAsked, setIsAsked] = useState(false);
   if (!can("sendMessage")) return null;
   return (
     <>
-      <button type="button" onClick={() => setIsAsked(true)}>
-        Send a test message…
+      <button type="button" aria-label={name} onClick={() => setIsAsked(true)}>
+        {label}
       </button>
-      {isAsked && <TestForm domain={domain} close={() => setIsAsked(false)} />}
+      {isAsked && <TestForm domain={domain} to={to} close={() => setIsAsked(false)} />}
     </>
   );
 }
 
-function TestForm({ domain, close }: { domain: string | undefined; close: () => void }) {
+function TestForm(properties: {
+  domain: string | undefined;
+  to: string | undefined;
+  close: () => void;
+}) {
+  const { domain, to, close } = properties;
   const can = useCan();
   const navigate = useNavigate();
   const accounts = useOne(
@@ -37,17 +49,15 @@ function TestForm({ domain, close }: { domain: string | undefined; close: () => 
   const first = accounts.data?.items[0]?.address ?? "";
   const send = useAction(
     ({ values, key }: { values: FormData; key: string }) =>
-      answer(
-        api.POST("/v1/send", {
-          body: {
-            from: String(values.get("from")).trim(),
-            to: [String(values.get("to")).trim()],
-            subject: "Test message",
-            text: "This is a test message. It needs no answer.\n",
-          },
-          headers: once(key),
-        }),
-      ),
+      api.POST("/v1/send", {
+        body: {
+          from: String(values.get("from")).trim(),
+          to: [String(values.get("to")).trim()],
+          subject: "Test message",
+          text: "This is a test message. It needs no answer.\n",
+        },
+        headers: once(key),
+      }),
     {
       changes: ["messages", "queue"],
       said: () => "Accepted: this is its timeline",
@@ -58,10 +68,9 @@ function TestForm({ domain, close }: { domain: string | undefined; close: () => 
     <Dialog title="Send a test message" close={close}>
       <Form
         key={first}
-        send={(values, key) => send.mutate({ values, key })}
-        problem={send.error}
-        isRunning={send.isPending}
-        action="Send and watch"
+        action={send}
+        read={(values, key) => ({ values, key })}
+        label="Send and watch"
         cancel={close}
       >
         <Field
@@ -79,7 +88,7 @@ function TestForm({ domain, close }: { domain: string | undefined; close: () => 
           label="To"
           type="email"
           hint="An address here, or elsewhere to see how others take it."
-          defaultValue={first}
+          defaultValue={to ?? first}
           problem={send.error}
           autoComplete="off"
           required

@@ -1,5 +1,7 @@
 import type { ReactNode } from "react";
 import type { List } from "../api/queries";
+import { CopyAs } from "./copy-as";
+import { nextOrder } from "./list-filters";
 import { count } from "./moments";
 import { Failure, Loading } from "./notices";
 
@@ -8,6 +10,16 @@ export interface Column<Row> {
   title: string;
   cell: (row: Row) => ReactNode;
   end?: boolean;
+  /** Whether it holds sentences, which need some width. */
+  prose?: boolean;
+  /** What the API calls the order by this column. */
+  sort?: string;
+}
+
+/** The order of the rows, and what changes it. */
+export interface Sorting {
+  sort: string | undefined;
+  change: (sort: string | undefined) => void;
 }
 
 export interface Ticks {
@@ -24,22 +36,41 @@ export function DataTable<Row>(properties: {
   /** What stands in place of the table when there is nothing. */
   empty: ReactNode;
   ticks?: Ticks;
+  sorting?: Sorting;
 }) {
-  const { caption, columns, list, rowKey, empty, ticks } = properties;
+  const { caption, columns, list, rowKey, empty, ticks, sorting } = properties;
   const { items, total, query } = list;
   if (query.isPending) return <Loading />;
   if (query.isError && items.length === 0)
     return <Failure problem={query.error} again={() => void query.refetch()} />;
-  if (items.length === 0) return empty;
+  if (items.length === 0)
+    return (
+      <>
+        {empty}
+        <p className="table-head">
+          <CopyAs calls={() => [list.call]} />
+        </p>
+      </>
+    );
   return (
     <>
-      {query.isError && <Failure problem={query.error} again={() => void query.refetch()} />}
-      <RowTable caption={caption} columns={columns} rows={items} rowKey={rowKey} ticks={ticks} />
-      <p className="table-foot">
+      <p className="table-head">
         <span className="weak">
           {count(items.length)} shown{total === null ? "" : ` of about ${count(total)}`}
         </span>
-        {query.hasNextPage && (
+        <CopyAs calls={() => [list.call]} />
+      </p>
+      {query.isError && <Failure problem={query.error} again={() => void query.refetch()} />}
+      <RowTable
+        caption={caption}
+        columns={columns}
+        rows={items}
+        rowKey={rowKey}
+        ticks={ticks}
+        sorting={sorting}
+      />
+      {query.hasNextPage && (
+        <p className="table-foot">
           <button
             type="button"
             disabled={query.isFetchingNextPage}
@@ -47,8 +78,8 @@ export function DataTable<Row>(properties: {
           >
             {query.isFetchingNextPage ? "Loading…" : "Load more"}
           </button>
-        )}
-      </p>
+        </p>
+      )}
     </>
   );
 }
@@ -60,8 +91,9 @@ export function RowTable<Row>(properties: {
   rows: readonly Row[];
   rowKey: (row: Row) => string;
   ticks?: Ticks | undefined;
+  sorting?: Sorting | undefined;
 }) {
-  const { caption, columns, rows, rowKey, ticks } = properties;
+  const { caption, columns, rows, rowKey, ticks, sorting } = properties;
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls takes the arrow keys
     <section className="table-frame" tabIndex={0} aria-label={caption}>
@@ -71,9 +103,7 @@ export function RowTable<Row>(properties: {
           <tr>
             {ticks && <TickAll items={rows} rowKey={rowKey} ticks={ticks} />}
             {columns.map((column) => (
-              <th key={column.id} scope="col" className={column.end ? "end" : undefined}>
-                {column.title}
-              </th>
+              <Heading key={column.id} column={column} sorting={sorting} />
             ))}
           </tr>
         </thead>
@@ -93,7 +123,7 @@ export function RowTable<Row>(properties: {
                   </td>
                 )}
                 {columns.map((column) => (
-                  <td key={column.id} className={column.end ? "end" : undefined}>
+                  <td key={column.id} className={classOf(column)}>
                     {column.cell(row)}
                   </td>
                 ))}
@@ -104,6 +134,39 @@ export function RowTable<Row>(properties: {
       </table>
     </section>
   );
+}
+
+function Heading<Row>(properties: { column: Column<Row>; sorting: Sorting | undefined }) {
+  const { column, sorting } = properties;
+  const { title, end, sort } = column;
+  const className = end ? "end" : undefined;
+  if (sort === undefined || sorting === undefined)
+    return (
+      <th scope="col" className={className}>
+        {title}
+      </th>
+    );
+  const isUp = sorting.sort === sort;
+  const isDown = sorting.sort === `-${sort}`;
+  return (
+    <th
+      scope="col"
+      className={className}
+      aria-sort={isUp ? "ascending" : isDown ? "descending" : "none"}
+    >
+      <button
+        type="button"
+        className="sort"
+        onClick={() => sorting.change(nextOrder(sorting.sort, sort))}
+      >
+        {title} <span aria-hidden="true">{isUp ? "▲" : isDown ? "▼" : "↕"}</span>
+      </button>
+    </th>
+  );
+}
+
+function classOf<Row>({ end, prose }: Column<Row>): string | undefined {
+  return end ? "end" : prose ? "prose" : undefined;
 }
 
 function TickAll<Row>(properties: {

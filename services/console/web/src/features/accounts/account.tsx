@@ -1,6 +1,6 @@
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
-import { answer, api, only, type Tagged, tagged } from "../../api/client";
+import { api, only, type Tagged, tagged } from "../../api/client";
 import { useCan } from "../../api/me";
 import { useAction, useList, useOne } from "../../api/queries";
 import { ActionButton, Removal } from "../../parts/actions";
@@ -42,8 +42,7 @@ export function AccountPage() {
       actions={
         <>
           <CopyAs
-            command={`posthorn account show ${address}`}
-            request={{ method: "GET", path: `/v1/accounts/${encodeURIComponent(address)}` }}
+            calls={() => [api.GET("/v1/accounts/{address}", { params: { path: { address } } })]}
           />
           {can("changeAccount") && <Actions account={value} />}
           {can("deleteAccount") && <Delete account={value} />}
@@ -121,12 +120,10 @@ function Overview(properties: { read: Tagged<Account>; ask: () => Promise<Tagged
             read={read}
             ask={ask}
             save={(change, tag) =>
-              answer(
-                api.PATCH("/v1/accounts/{address}", {
-                  params: { path, header: only(tag) },
-                  body: change,
-                }),
-              )
+              api.PATCH("/v1/accounts/{address}", {
+                params: { path, header: only(tag) },
+                body: change,
+              })
             }
             changes={["accounts"]}
             said={`Changed ${account.address}`}
@@ -155,7 +152,7 @@ function Use({ account }: { account: Account }) {
 
 function Aliases({ address }: { address: string }) {
   const list = useList(["aliases", "all"], (cursor) =>
-    answer(api.GET("/v1/aliases", { params: { query: { limit: 500, cursor: cursor ?? null } } })),
+    api.GET("/v1/aliases", { params: { query: { limit: 500, cursor } } }),
   );
   const leading = list.items.filter((alias) => alias.targets.includes(address));
   return (
@@ -193,9 +190,7 @@ function Actions({ account }: { account: Account }) {
     <>
       <ActionButton
         label={state === "active" ? "Activate" : "Suspend"}
-        run={() =>
-          answer(api.PATCH("/v1/accounts/{address}", { params: { path }, body: { state } }))
-        }
+        call={() => api.PATCH("/v1/accounts/{address}", { params: { path }, body: { state } })}
         changes={["accounts"]}
         said={(changed) => `${changed.address} is ${changed.state}`}
       />
@@ -207,18 +202,14 @@ function Actions({ account }: { account: Account }) {
 function SetPassword({ address }: { address: string }) {
   const [isAsked, setIsAsked] = useState(false);
   const [secret, setSecret] = useState<string | null>(null);
+  const [made] = useState(newPassword);
   const set = useAction(
-    async (typed: string) => {
-      const password = typed || newPassword();
-      await answer(
-        api.PATCH("/v1/accounts/{address}", { params: { path: { address } }, body: { password } }),
-      );
-      return password;
-    },
+    (password: string) =>
+      api.PATCH("/v1/accounts/{address}", { params: { path: { address } }, body: { password } }),
     {
       changes: ["accounts"],
       said: () => `Changed the password of ${address}`,
-      done: (password) => {
+      done: (_, password) => {
         setIsAsked(false);
         setSecret(password);
       },
@@ -232,10 +223,9 @@ function SetPassword({ address }: { address: string }) {
       {isAsked && (
         <Dialog title="Set password" close={() => setIsAsked(false)}>
           <Form
-            send={(values) => set.mutate(String(values.get("password") ?? ""))}
-            problem={set.error}
-            isRunning={set.isPending}
-            action="Set password"
+            action={set}
+            read={(values) => String(values.get("password") ?? "") || made}
+            label="Set password"
             cancel={() => setIsAsked(false)}
           >
             <Field
@@ -269,7 +259,7 @@ function Delete({ account }: { account: Account }) {
       title="Delete account"
       text={`All its mail is deleted with it: ${count(account.used_messages)} messages, ${size(account.used_bytes)}.`}
       typed={address}
-      run={() => answer(api.DELETE("/v1/accounts/{address}", { params: { path: { address } } }))}
+      call={() => api.DELETE("/v1/accounts/{address}", { params: { path: { address } } })}
       changes={["accounts"]}
       said={`Deleted ${address}`}
       done={() => void navigate({ to: "/accounts" })}

@@ -1,4 +1,4 @@
-import { answer, api } from "../../api/client";
+import { api } from "../../api/client";
 import { useCan } from "../../api/me";
 import { useList } from "../../api/queries";
 import { DeletedMail, type DeletedMessage } from "../../parts/account/deleted";
@@ -7,18 +7,14 @@ import { DeletedMail, type DeletedMessage } from "../../parts/account/deleted";
 export function Deleted({ address }: { address: string }) {
   const can = useCan();
   const list = useList<DeletedMessage>(["accounts", address, "deleted"], (cursor) =>
-    answer(
-      api.GET("/v1/accounts/{address}/deleted", {
-        params: { path: { address }, query: { limit: 100, cursor: cursor ?? null } },
-      }),
-    ),
+    api.GET("/v1/accounts/{address}/deleted", {
+      params: { path: { address }, query: { limit: 100, cursor } },
+    }),
   );
   const undelete = (id: string) =>
-    answer(
-      api.POST("/v1/accounts/{address}/messages/{id}/undelete", {
-        params: { path: { address, id } },
-      }),
-    );
+    api.POST("/v1/accounts/{address}/messages/{id}/undelete", {
+      params: { path: { address, id } },
+    });
   return (
     <DeletedMail
       list={list}

@@ -1,22 +1,23 @@
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
-import { answer, api, once } from "../../api/client";
+import { api, once } from "../../api/client";
 import { useCan } from "../../api/me";
 import { useAction, useList } from "../../api/queries";
-import { ListActions } from "../../parts/actions";
+import { NewButton } from "../../parts/actions";
 import { Dialog } from "../../parts/dialog";
 import { bytesIn } from "../../parts/edits";
-import { FilterBar } from "../../parts/filter-bar";
 import { Field, Form } from "../../parts/form";
+import { ListView } from "../../parts/list-view";
 import { size } from "../../parts/moments";
 import { Empty } from "../../parts/notices";
 import { Page } from "../../parts/page";
 import { newPassword } from "../../parts/passwords";
-import { optionsOf, queryOf, textsIn } from "../../parts/search";
 import { Secret } from "../../parts/secret";
 import { State } from "../../parts/state";
-import { type Column, DataTable } from "../../parts/table";
+import type { Column } from "../../parts/table";
 import { Time } from "../../parts/time";
+import { FILTERS } from "./filters";
+import { ImportAccounts } from "./import";
 import { type Account, STATE_MARKS } from "./states";
 
 const route = getRouteApi("/accounts");
@@ -25,6 +26,7 @@ const COLUMNS: readonly Column<Account>[] = [
   {
     id: "address",
     title: "Account",
+    sort: "address",
     cell: (account) => (
       <Link to="/accounts/$address" params={{ address: account.address }}>
         {account.address}
@@ -37,50 +39,59 @@ const COLUMNS: readonly Column<Account>[] = [
     cell: (account) => <State kind={STATE_MARKS[account.state]}>{account.state}</State>,
   },
   { id: "messages", title: "Messages", end: true, cell: (account) => account.used_messages },
-  { id: "used", title: "Used", end: true, cell: (account) => size(account.used_bytes) },
+  {
+    id: "used",
+    title: "Used",
+    sort: "used",
+    end: true,
+    cell: (account) => size(account.used_bytes),
+  },
   {
     id: "quota",
     title: "Quota",
     end: true,
     cell: (account) => (account.quota_bytes === null ? "unlimited" : size(account.quota_bytes)),
   },
-  { id: "created", title: "Created", cell: (account) => <Time at={account.created_at} /> },
+  {
+    id: "created",
+    title: "Created",
+    sort: "created",
+    cell: (account) => <Time at={account.created_at} />,
+  },
 ];
 
 export function AccountList() {
   const can = useCan();
-  const { create, ...filters } = route.useSearch();
+  const { create, import: isImport, ...filters } = route.useSearch();
   const navigate = useNavigate();
   const list = useList<Account>(["accounts", filters], (cursor) =>
-    answer(
-      api.GET("/v1/accounts", {
-        params: { query: { ...filters, limit: 100, cursor: cursor ?? null } },
-      }),
-    ),
+    api.GET("/v1/accounts", {
+      params: { query: { ...filters, limit: 100, cursor, total: cursor === null } },
+    }),
   );
-  const show = (isShown: boolean) =>
+  const show = (dialog: "create" | "import" | null) =>
     void navigate({
       to: "/accounts",
-      search: { ...filters, ...(isShown ? { create: true } : {}) },
+      search: { ...filters, ...(dialog === null ? {} : { [dialog]: true }) },
     });
   return (
     <Page
       title="Accounts"
       actions={
-        <ListActions
-          command={`posthorn account list${optionsOf(filters)}`}
-          path={`/v1/accounts${queryOf(filters)}`}
-          create={can("createAccount") && "New account"}
-          open={() => show(true)}
-        />
+        <>
+          {can("importAccounts") && (
+            <button type="button" onClick={() => show("import")}>
+              Import…
+            </button>
+          )}
+          {can("createAccount") && <NewButton label="New account" open={() => show("create")} />}
+        </>
       }
     >
-      <FilterBar
-        filters={[{ name: "domain", label: "Domain" }]}
+      <ListView
+        filters={FILTERS}
         values={filters}
-        apply={(values) => void navigate({ to: "/accounts", search: textsIn(values, ["domain"]) })}
-      />
-      <DataTable
+        go={(search) => void navigate({ to: "/accounts", search })}
         caption="Accounts"
         columns={COLUMNS}
         list={list}
@@ -95,8 +106,9 @@ export function AccountList() {
         }
       />
       {create && can("createAccount") && (
-        <NewAccount domain={filters.domain} close={() => show(false)} />
+        <NewAccount domain={filters.domain} close={() => show(null)} />
       )}
+      {isImport && can("importAccounts") && <ImportAccounts close={() => show(null)} />}
     </Page>
   );
 }
@@ -104,27 +116,24 @@ export function AccountList() {
 function NewAccount({ domain, close }: { domain: string | undefined; close: () => void }) {
   const navigate = useNavigate();
   const [password] = useState(newPassword);
+  const passwordIn = (values: FormData) => String(values.get("password") ?? "") || password;
   const [made, setMade] = useState<{ account: Account; password: string } | null>(null);
   const create = useAction(
-    async ({ values, key }: { values: FormData; key: string }) => {
-      const chosen = String(values.get("password") ?? "") || password;
+    ({ values, key }: { values: FormData; key: string }) => {
       const quota = String(values.get("quota_bytes") ?? "").trim();
-      const account = await answer(
-        api.POST("/v1/accounts", {
-          body: {
-            address: String(values.get("address")).trim(),
-            password: chosen,
-            quota_bytes: quota === "" ? null : bytesIn(quota),
-          },
-          headers: once(key),
-        }),
-      );
-      return { account, password: chosen };
+      return api.POST("/v1/accounts", {
+        body: {
+          address: String(values.get("address")).trim(),
+          password: passwordIn(values),
+          quota_bytes: quota === "" ? null : bytesIn(quota),
+        },
+        headers: once(key),
+      });
     },
     {
       changes: ["accounts"],
-      said: ({ account }) => `Created ${account.address}`,
-      done: setMade,
+      said: (account) => `Created ${account.address}`,
+      done: (account, { values }) => setMade({ account, password: passwordIn(values) }),
     },
   );
   if (made !== null)
@@ -141,10 +150,9 @@ function NewAccount({ domain, close }: { domain: string | undefined; close: () =
   return (
     <Dialog title="New account" close={close}>
       <Form
-        send={(values, key) => create.mutate({ values, key })}
-        problem={create.error}
-        isRunning={create.isPending}
-        action="Create account"
+        action={create}
+        read={(values, key) => ({ values, key })}
+        label="Create account"
         cancel={close}
       >
         <Field

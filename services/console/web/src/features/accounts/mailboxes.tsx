@@ -1,4 +1,4 @@
-import { answer, api, type Schemas } from "../../api/client";
+import { api, type Schemas } from "../../api/client";
 import { useCan } from "../../api/me";
 import { useList } from "../../api/queries";
 import { count, size } from "../../parts/moments";
@@ -24,12 +24,9 @@ const COLUMNS: readonly Column<Mailbox>[] = [
 /** The mailboxes of an account with their counts, and how to export them. */
 export function Mailboxes({ address }: { address: string }) {
   const can = useCan();
-  const list = useList<Mailbox>(["accounts", address, "mailboxes"], async () => ({
-    ...(await answer(
-      api.GET("/v1/accounts/{address}/mailboxes", { params: { path: { address } } }),
-    )),
-    next_cursor: null,
-  }));
+  const list = useList<Mailbox>(["accounts", address, "mailboxes"], () =>
+    api.GET("/v1/accounts/{address}/mailboxes", { params: { path: { address } } }),
+  );
   return (
     <>
       <DataTable

@@ -1,8 +1,8 @@
-import { answer, api, once } from "../../api/client";
+import { answer, api, once, type Schemas } from "../../api/client";
 import { useCan } from "../../api/me";
 import { useList, useOne } from "../../api/queries";
 import { type AppPassword, AppPasswords } from "../../parts/account/app-passwords";
-import { type PhoneWish, SetUp } from "../../parts/account/phone";
+import { type PhoneMaker, SetUp } from "../../parts/account/phone";
 import { type SignIn, SignIns } from "../../parts/account/sign-ins";
 import { Failure } from "../../parts/notices";
 import { setUpText } from "./set-up";
@@ -12,11 +12,9 @@ export function Passwords({ address }: { address: string }) {
   const can = useCan();
   const path = { address };
   const list = useList<AppPassword>(["app-passwords", address], (cursor) =>
-    answer(
-      api.GET("/v1/accounts/{address}/app-passwords", {
-        params: { path, query: { limit: 100, cursor: cursor ?? null } },
-      }),
-    ),
+    api.GET("/v1/accounts/{address}/app-passwords", {
+      params: { path, query: { limit: 100, cursor } },
+    }),
   );
   return (
     <>
@@ -26,18 +24,14 @@ export function Passwords({ address }: { address: string }) {
         create={
           can("createAppPassword") &&
           ((body, headers) =>
-            answer(
-              api.POST("/v1/accounts/{address}/app-passwords", { params: { path }, body, headers }),
-            ))
+            api.POST("/v1/accounts/{address}/app-passwords", { params: { path }, body, headers }))
         }
         remove={
           can("deleteAppPassword") &&
           ((id) =>
-            answer(
-              api.DELETE("/v1/accounts/{address}/app-passwords/{id}", {
-                params: { path: { address, id } },
-              }),
-            ))
+            api.DELETE("/v1/accounts/{address}/app-passwords/{id}", {
+              params: { path: { address, id } },
+            }))
         }
       />
       {can("listSignIns") && <History address={address} />}
@@ -48,11 +42,9 @@ export function Passwords({ address }: { address: string }) {
 
 function History({ address }: { address: string }) {
   const list = useList<SignIn>(["sign-ins", address], (cursor) =>
-    answer(
-      api.GET("/v1/accounts/{address}/sign-ins", {
-        params: { path: { address }, query: { limit: 50, cursor: cursor ?? null } },
-      }),
-    ),
+    api.GET("/v1/accounts/{address}/sign-ins", {
+      params: { path: { address }, query: { limit: 50, cursor } },
+    }),
   );
   return <SignIns list={list} command={`posthorn account sign-ins ${address}`} />;
 }
@@ -66,17 +58,17 @@ function Clients({ address }: { address: string }) {
   if (dns.data === undefined) return <Failure problem={dns.error} />;
   const servers = dns.data.client_servers;
   const reading = servers.find((server) => server.protocol !== "smtp")?.protocol ?? "imap";
-  const make = async ({ name, displayName, key }: PhoneWish) => {
-    const made = await answer(
+  const maker: PhoneMaker<Schemas["NewAppPasswordView"]> = {
+    call: ({ name, key }) =>
       api.POST("/v1/accounts/{address}/app-passwords", {
         params: { path: { address } },
         body: { name, scopes: [reading, "smtp"] },
         headers: once(key),
       }),
-    );
     /* an answer that is repeated holds no password */
-    return made.password && setUpText(servers, address, displayName, made.password);
+    code: ({ password }, { displayName }) =>
+      password && setUpText(servers, address, displayName, password),
   };
   const isOffered = can("createAppPassword") && setUpText(servers, address, "", "") !== null;
-  return <SetUp address={address} servers={servers} make={isOffered && make} />;
+  return <SetUp address={address} servers={servers} maker={isOffered && maker} />;
 }

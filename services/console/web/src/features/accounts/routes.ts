@@ -1,14 +1,15 @@
 import { createRoute, lazyRouteComponent } from "@tanstack/react-router";
 import { root } from "../../app/root";
-import { choiceIn, creationIn, textsIn } from "../../parts/search";
+import { choiceIn, creationIn } from "../../parts/search";
+import { FILTERS } from "./filters";
 import { TABS } from "./tabs";
 
 export const accountRoutes = [
   createRoute({
     getParentRoute: () => root,
     path: "/accounts",
-    validateSearch: (search): { domain?: string; create?: true } => ({
-      ...textsIn(search, ["domain"]),
+    validateSearch: (search) => ({
+      ...FILTERS.read(search),
       ...creationIn(search),
     }),
     component: lazyRouteComponent(() => import("./list"), "AccountList"),

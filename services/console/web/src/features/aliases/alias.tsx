@@ -1,5 +1,5 @@
 import { getRouteApi, useNavigate } from "@tanstack/react-router";
-import { answer, api, only, type Schemas, tagged } from "../../api/client";
+import { api, only, type Schemas, tagged } from "../../api/client";
 import { useCan } from "../../api/me";
 import { useOne } from "../../api/queries";
 import { Removal } from "../../parts/actions";
@@ -30,15 +30,12 @@ export function AliasPage() {
       title={address}
       actions={
         <>
-          <CopyAs
-            command={`posthorn alias show ${address}`}
-            request={{ method: "GET", path: `/v1/aliases/${encodeURIComponent(address)}` }}
-          />
+          <CopyAs calls={() => [api.GET("/v1/aliases/{address}", { params: { path } })]} />
           {can("deleteAlias") && (
             <Removal
               title="Delete alias"
               text={`Mail for ${address} is refused from then on.`}
-              run={() => answer(api.DELETE("/v1/aliases/{address}", { params: { path } }))}
+              call={() => api.DELETE("/v1/aliases/{address}", { params: { path } })}
               changes={["aliases"]}
               said={`Deleted ${address}`}
               done={() => void navigate({ to: "/aliases" })}
@@ -61,12 +58,10 @@ export function AliasPage() {
             read={alias.data}
             ask={ask}
             save={(change, tag) =>
-              answer(
-                api.PATCH("/v1/aliases/{address}", {
-                  params: { path, header: only(tag) },
-                  body: change as Schemas["AliasChange"],
-                }),
-              )
+              api.PATCH("/v1/aliases/{address}", {
+                params: { path, header: only(tag) },
+                body: change as Schemas["AliasChange"],
+              })
             }
             changes={["aliases"]}
             said={`Changed ${address}`}

@@ -1,21 +1,22 @@
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
-import { answer, api, once, type Schemas } from "../../api/client";
+import { api, once, type Schemas } from "../../api/client";
 import { useCan } from "../../api/me";
 import { useAction, useList } from "../../api/queries";
-import { ListActions } from "../../parts/actions";
+import { NewButton } from "../../parts/actions";
 import { Dialog } from "../../parts/dialog";
 import { Inputs } from "../../parts/edit";
 import { valuesOf } from "../../parts/edits";
-import { FilterBar } from "../../parts/filter-bar";
 import { Form } from "../../parts/form";
+import { ListView } from "../../parts/list-view";
 import { Empty } from "../../parts/notices";
 import { Page } from "../../parts/page";
-import { optionsOf, queryOf, textsIn } from "../../parts/search";
-import { type Column, DataTable } from "../../parts/table";
+import type { Column } from "../../parts/table";
 import { Time } from "../../parts/time";
 import { ADDRESS, TARGETS, Targets } from "./targets";
 
 type Alias = Schemas["AliasView"];
+
+import { FILTERS } from "./filters";
 
 const route = getRouteApi("/aliases");
 
@@ -23,6 +24,7 @@ const COLUMNS: readonly Column<Alias>[] = [
   {
     id: "address",
     title: "Alias",
+    sort: "address",
     cell: (alias) => (
       <Link to="/aliases/$address" params={{ address: alias.address }}>
         {alias.address}
@@ -30,40 +32,34 @@ const COLUMNS: readonly Column<Alias>[] = [
     ),
   },
   { id: "targets", title: "Leads to", cell: (alias) => <Targets alias={alias} /> },
-  { id: "created", title: "Created", cell: (alias) => <Time at={alias.created_at} /> },
+  {
+    id: "created",
+    title: "Created",
+    sort: "created",
+    cell: (alias) => <Time at={alias.created_at} />,
+  },
 ];
 
 export function AliasList() {
   const can = useCan();
-  const { create, ...filters } = route.useSearch();
+  const { create, import: _, ...filters } = route.useSearch();
   const navigate = useNavigate();
   const list = useList<Alias>(["aliases", filters], (cursor) =>
-    answer(
-      api.GET("/v1/aliases", {
-        params: { query: { ...filters, limit: 100, cursor: cursor ?? null } },
-      }),
-    ),
+    api.GET("/v1/aliases", {
+      params: { query: { ...filters, limit: 100, cursor, total: cursor === null } },
+    }),
   );
   const show = (isShown: boolean) =>
     void navigate({ to: "/aliases", search: { ...filters, ...(isShown ? { create: true } : {}) } });
   return (
     <Page
       title="Aliases"
-      actions={
-        <ListActions
-          command={`posthorn alias list${optionsOf(filters)}`}
-          path={`/v1/aliases${queryOf(filters)}`}
-          create={can("createAlias") && "New alias"}
-          open={() => show(true)}
-        />
-      }
+      actions={can("createAlias") && <NewButton label="New alias" open={() => show(true)} />}
     >
-      <FilterBar
-        filters={[{ name: "domain", label: "Domain" }]}
+      <ListView
+        filters={FILTERS}
         values={filters}
-        apply={(values) => void navigate({ to: "/aliases", search: textsIn(values, ["domain"]) })}
-      />
-      <DataTable
+        go={(search) => void navigate({ to: "/aliases", search })}
         caption="Aliases"
         columns={COLUMNS}
         list={list}
@@ -86,12 +82,10 @@ function NewAlias({ close }: { close: () => void }) {
   const fields = [ADDRESS, TARGETS];
   const create = useAction(
     ({ values, key }: { values: FormData; key: string }) =>
-      answer(
-        api.POST("/v1/aliases", {
-          body: valuesOf(fields, values) as Schemas["AliasCreation"],
-          headers: once(key),
-        }),
-      ),
+      api.POST("/v1/aliases", {
+        body: valuesOf(fields, values) as Schemas["AliasCreation"],
+        headers: once(key),
+      }),
     {
       changes: ["aliases"],
       said: (alias) => `Created ${alias.address}`,
@@ -101,10 +95,9 @@ function NewAlias({ close }: { close: () => void }) {
   return (
     <Dialog title="New alias" close={close}>
       <Form
-        send={(values, key) => create.mutate({ values, key })}
-        problem={create.error}
-        isRunning={create.isPending}
-        action="Create alias"
+        action={create}
+        read={(values, key) => ({ values, key })}
+        label="Create alias"
         cancel={close}
       >
         <Inputs fields={fields} values={{}} problem={create.error} />

@@ -1,15 +1,13 @@
 import { createRoute, lazyRouteComponent } from "@tanstack/react-router";
 import { root } from "../../app/root";
-import { creationIn, textsIn } from "../../parts/search";
+import { creationIn } from "../../parts/search";
+import { FILTERS } from "./filters";
 
 export const aliasRoutes = [
   createRoute({
     getParentRoute: () => root,
     path: "/aliases",
-    validateSearch: (search): { domain?: string; create?: true } => ({
-      ...textsIn(search, ["domain"]),
-      ...creationIn(search),
-    }),
+    validateSearch: (search) => ({ ...FILTERS.read(search), ...creationIn(search) }),
     component: lazyRouteComponent(() => import("./list"), "AliasList"),
   }),
   createRoute({

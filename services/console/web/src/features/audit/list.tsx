@@ -1,21 +1,20 @@
 import { getRouteApi, useNavigate } from "@tanstack/react-router";
-import { answer, api, type Schemas } from "../../api/client";
+import { api, type Schemas } from "../../api/client";
 import { useList } from "../../api/queries";
-import { ListActions } from "../../parts/actions";
-import { FilterBar } from "../../parts/filter-bar";
+import { ListView } from "../../parts/list-view";
 import { Empty } from "../../parts/notices";
 import { Page } from "../../parts/page";
-import { optionsOf, queryOf, textsIn } from "../../parts/search";
-import { type Column, DataTable } from "../../parts/table";
+import type { Column } from "../../parts/table";
 import { Time } from "../../parts/time";
 
 type Line = Schemas["AuditView"];
 
+import { FILTERS } from "./filters";
+
 const route = getRouteApi("/audit");
-const FILTERS = ["actor", "action", "object"] as const;
 
 const COLUMNS: readonly Column<Line>[] = [
-  { id: "at", title: "Time", cell: (line) => <Time at={line.at} /> },
+  { id: "at", title: "Time", sort: "at", cell: (line) => <Time at={line.at} /> },
   {
     id: "actor",
     title: "Who",
@@ -46,32 +45,16 @@ export function Audit() {
   const filters = route.useSearch();
   const navigate = useNavigate();
   const list = useList<Line>(["audit", filters], (cursor) =>
-    answer(
-      api.GET("/v1/audit", {
-        params: { query: { ...filters, limit: 100, cursor: cursor ?? null } },
-      }),
-    ),
+    api.GET("/v1/audit", {
+      params: { query: { ...filters, limit: 100, cursor, total: cursor === null } },
+    }),
   );
   return (
-    <Page
-      title="Audit"
-      actions={
-        <ListActions
-          command={`posthorn audit list${optionsOf(filters)}`}
-          path={`/v1/audit${queryOf(filters)}`}
-        />
-      }
-    >
-      <FilterBar
-        filters={[
-          { name: "actor", label: "Name or id of a key" },
-          { name: "action", label: "Action, such as account" },
-          { name: "object", label: "Object" },
-        ]}
+    <Page title="Audit">
+      <ListView
+        filters={FILTERS}
         values={filters}
-        apply={(values) => void navigate({ to: "/audit", search: textsIn(values, FILTERS) })}
-      />
-      <DataTable
+        go={(search) => void navigate({ to: "/audit", search })}
         caption="Changes"
         columns={COLUMNS}
         list={list}

@@ -1,12 +1,12 @@
 import { createRoute, lazyRouteComponent } from "@tanstack/react-router";
 import { root } from "../../app/root";
-import { textsIn } from "../../parts/search";
+import { FILTERS } from "./filters";
 
 export const auditRoutes = [
   createRoute({
     getParentRoute: () => root,
     path: "/audit",
-    validateSearch: (search) => textsIn(search, ["actor", "action", "object", "since", "until"]),
+    validateSearch: (search) => FILTERS.read(search),
     component: lazyRouteComponent(() => import("./list"), "Audit"),
   }),
 ] as const;

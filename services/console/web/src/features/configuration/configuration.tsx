@@ -1,16 +1,17 @@
 import { getRouteApi, useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
-import { answer, api, only, type Schemas, type Tagged, tagged } from "../../api/client";
+import type { Call } from "../../api/call";
+import { api, only, type Schemas, type Tagged, tagged } from "../../api/client";
 import { useCan, useMe } from "../../api/me";
 import { useAction, useOne } from "../../api/queries";
-import { ListActions } from "../../parts/actions";
 import { Confirm } from "../../parts/confirm";
 import { Copy } from "../../parts/copy";
+import { CopyAs } from "../../parts/copy-as";
 import { FilterBar } from "../../parts/filter-bar";
 import { Form, TextArea, Tick } from "../../parts/form";
 import { Failure, Loading, Notice } from "../../parts/notices";
 import { Page, Section } from "../../parts/page";
-import { optionsOf, queryOf, textsIn } from "../../parts/search";
+import { textsIn } from "../../parts/search";
 import { documentIn, numberOf } from "./diff";
 import { Plan } from "./plan";
 
@@ -27,19 +28,12 @@ export function Configuration() {
   const ask = () => tagged(api.GET("/v1/config", { params: { query: filters } }));
   const now = useOne(["configuration", filters], ask);
   return (
-    <Page
-      title="Configuration"
-      actions={
-        <ListActions
-          command={`posthorn export config${optionsOf(filters)}`}
-          path={`/v1/config${queryOf(filters)}`}
-        />
-      }
-    >
+    <Page title="Configuration">
       {me?.tenant === null && (
         <FilterBar
           filters={[{ name: "tenant", label: "Tenant" }]}
           values={filters}
+          label="Show"
           apply={(values) =>
             void navigate({ to: "/configuration", search: textsIn(values, ["tenant"]) })
           }
@@ -89,32 +83,27 @@ function Change({ tenant, now }: { tenant: { tenant?: string }; now: Tagged<Docu
   const [planned, setPlanned] = useState<Planned | null>(null);
   const [isAsked, setIsAsked] = useState(false);
   const plan = useAction(
-    async (wish: Wish): Promise<Planned> => {
-      const found = await tagged(
-        api.PUT("/v1/config", {
-          params: { query: { ...tenant, plan: true, prune: wish.isPruned } },
-          body: wish.document,
-        }),
-      );
-      return { ...wish, outcome: found.value, tag: found.tag, now: now.value };
-    },
+    (wish: Wish) =>
+      api.PUT("/v1/config", {
+        params: { query: { ...tenant, plan: true, prune: wish.isPruned } },
+        body: wish.document,
+      }),
     {
+      send: (call: Call<Schemas["ConfigOutcome"]>) => tagged(call),
       changes: [],
-      said: ({ outcome }) => `The plan has ${numberOf(outcome.changes.length)}`,
-      done: setPlanned,
+      said: ({ value }) => `The plan has ${numberOf(value.changes.length)}`,
+      done: ({ value, tag }, wish) => setPlanned({ ...wish, outcome: value, tag, now: now.value }),
     },
   );
   const apply = useAction(
     (wish: Planned) =>
-      answer(
-        api.PUT("/v1/config", {
-          params: {
-            query: { ...tenant, plan: false, prune: wish.isPruned },
-            header: only(wish.tag),
-          },
-          body: wish.document,
-        }),
-      ),
+      api.PUT("/v1/config", {
+        params: {
+          query: { ...tenant, plan: false, prune: wish.isPruned },
+          header: only(wish.tag),
+        },
+        body: wish.document,
+      }),
     {
       changes: ["configuration", "domains", "accounts", "aliases", "webhooks", "routes"],
       said: (outcome) => `Made ${numberOf(outcome.changes.length - outcome.failed)}`,
@@ -124,22 +113,21 @@ function Change({ tenant, now }: { tenant: { tenant?: string }; now: Tagged<Docu
       },
     },
   );
-  const send = (values: FormData) => {
+  const read = (values: FormData): Wish | null => {
     setFault(null);
-    setPlanned(null);
-    apply.reset();
     try {
       const document = documentIn(String(values.get("document") ?? ""));
-      plan.mutate({ document, isPruned: values.get("prune") !== null });
+      return { document, isPruned: values.get("prune") !== null };
     } catch (failure) {
       setFault(failure instanceof Error ? failure.message : String(failure));
+      return null;
     }
   };
   const deleted = planned?.outcome.changes.filter((change) => change.action === "delete") ?? [];
   return (
     <Section title="Change it">
       {fault !== null && <Notice kind="bad" title={fault} />}
-      <Form send={send} problem={plan.error} isRunning={plan.isPending} action="Plan">
+      <Form action={plan} read={read} label="Plan">
         <TextArea
           name="document"
           label="What there is to be, as JSON"
@@ -165,6 +153,9 @@ function Change({ tenant, now }: { tenant: { tenant?: string }; now: Tagged<Docu
               Apply
             </button>
           )}
+          {!planned.outcome.applied && (
+            <CopyAs calls={() => apply.describe(planned)} action="Apply" />
+          )}
         </Plan>
       )}
       {!isAsked && <Failure problem={apply.error} />}
@@ -177,11 +168,10 @@ function Change({ tenant, now }: { tenant: { tenant?: string }; now: Tagged<Docu
           text={`${deleted.length} of the changes delete something: ${deleted
             .map((change) => `${change.kind} ${change.object}`)
             .join(", ")}.`}
-          action="Apply"
+          label="Apply"
           typed={planned.outcome.tenant}
-          problem={apply.error}
-          isRunning={apply.isPending}
-          confirm={() => apply.mutate(planned)}
+          action={apply}
+          input={planned}
           close={() => setIsAsked(false)}
         />
       )}

@@ -12,12 +12,7 @@ export function Defence() {
   const can = useCan();
   const defence = useOne(["defence"], () => answer(api.GET("/v1/defence")), { every: 30 });
   return (
-    <Page
-      title="Defence"
-      actions={
-        <CopyAs command="posthorn defence" request={{ method: "GET", path: "/v1/defence" }} />
-      }
-    >
+    <Page title="Defence" actions={<CopyAs calls={() => [api.GET("/v1/defence")]} />}>
       {defence.isPending && <Loading />}
       <Failure problem={defence.error} />
       {defence.data && <Scanning defence={defence.data} />}

@@ -1,8 +1,8 @@
 import { Link } from "@tanstack/react-router";
-import { answer, api, type Schemas } from "../../api/client";
+import { api, type Schemas } from "../../api/client";
 import { useCan } from "../../api/me";
 import { useList } from "../../api/queries";
-import { ActionButton, ListActions, Removal } from "../../parts/actions";
+import { ActionButton, Removal } from "../../parts/actions";
 import { size } from "../../parts/moments";
 import { Empty } from "../../parts/notices";
 import { Page } from "../../parts/page";
@@ -31,8 +31,7 @@ export function Parked() {
   const can = useCan();
   const list = useList<ParkedMessage>(
     ["parked"],
-    (cursor) =>
-      answer(api.GET("/v1/dead", { params: { query: { limit: 100, cursor: cursor ?? null } } })),
+    (cursor) => api.GET("/v1/dead", { params: { query: { limit: 100, cursor } } }),
     { every: 30 },
   );
   const columns: readonly Column<ParkedMessage>[] = [
@@ -42,10 +41,7 @@ export function Parked() {
       : []),
   ];
   return (
-    <Page
-      title="Parked messages"
-      actions={<ListActions command="posthorn dead-letter list" path="/v1/dead" />}
-    >
+    <Page title="Parked messages">
       <DataTable
         caption="Parked messages"
         columns={columns}
@@ -68,7 +64,7 @@ function Actions({ row }: { row: ParkedMessage }) {
       <ActionButton
         label="Retry"
         name={`Retry ${row.message_id}`}
-        run={() => answer(api.POST("/v1/dead/{sequence}/retry", { params: { path } }))}
+        call={() => api.POST("/v1/dead/{sequence}/retry", { params: { path } })}
         changes={["parked"]}
         said={() => "The message is tried again"}
       />
@@ -78,7 +74,7 @@ function Actions({ row }: { row: ParkedMessage }) {
         name={`Discard ${row.message_id}`}
         text="The message is deleted, and neither its sender nor its recipients are told."
         typed={String(row.sequence)}
-        run={() => answer(api.DELETE("/v1/dead/{sequence}", { params: { path } }))}
+        call={() => api.DELETE("/v1/dead/{sequence}", { params: { path } })}
         changes={["parked"]}
         said="Discarded the message"
       />

@@ -35,8 +35,7 @@ export function DkimKeys({ name }: { name: string }) {
       actions={
         <>
           <CopyAs
-            command={`posthorn dkim list ${name}`}
-            request={{ method: "GET", path: `/v1/domains/${encodeURIComponent(name)}/dkim` }}
+            calls={() => [api.GET("/v1/domains/{name}/dkim", { params: { path: { name } } })]}
           />
           {can("rotateDkimKeys") && (
             <button type="button" className="primary" onClick={() => setIsAsked(true)}>
@@ -99,17 +98,15 @@ function Rotation({ name, close }: { name: string; close: () => void }) {
   const dates = plannedDates(Date.now(), Number(delay), Number(overlap));
   const rotate = useAction(
     (key: string) =>
-      answer(
-        api.POST("/v1/domains/{name}/dkim/rotate", {
-          params: { path: { name } },
-          body: {
-            selector: "ph",
-            delay_seconds: Number(delay) * 86_400,
-            overlap_seconds: Number(overlap) * 86_400,
-          },
-          headers: once(key),
-        }),
-      ),
+      api.POST("/v1/domains/{name}/dkim/rotate", {
+        params: { path: { name } },
+        body: {
+          selector: "ph",
+          delay_seconds: Number(delay) * 86_400,
+          overlap_seconds: Number(overlap) * 86_400,
+        },
+        headers: once(key),
+      }),
     {
       changes: ["dkim", "domains"],
       said: () => "Publish the records of the new keys now",
@@ -118,13 +115,7 @@ function Rotation({ name, close }: { name: string; close: () => void }) {
   );
   return (
     <Dialog title="Rotate DKIM keys" close={close}>
-      <Form
-        send={(_, key) => rotate.mutate(key)}
-        problem={rotate.error}
-        isRunning={rotate.isPending}
-        action="Create new keys"
-        cancel={close}
-      >
+      <Form action={rotate} read={(_, key) => key} label="Create new keys" cancel={close}>
         <Field
           name="delay_seconds"
           label="Days until the new keys sign"

@@ -2,9 +2,12 @@ import { answer, api, type Schemas } from "../../api/client";
 import { useCan } from "../../api/me";
 import { useAction, useOne } from "../../api/queries";
 import { Copy } from "../../parts/copy";
+import { CopyAs } from "../../parts/copy-as";
+import { Menu } from "../../parts/menu";
 import { Failure, Loading, Notice } from "../../parts/notices";
 import { type Kind, State } from "../../parts/state";
 import { Time } from "../../parts/time";
+import { dnsEndpoint, terraform } from "./dns-forms";
 import { zoneFile } from "./zone-file";
 
 type Checked = Schemas["CheckedRecordView"];
@@ -17,29 +20,36 @@ export function DnsRecords({ name }: { name: string }) {
   const dns = useOne(["domains", name, "dns"], () =>
     answer(api.GET("/v1/domains/{name}/dns", params)),
   );
-  const check = useAction(() => answer(api.GET("/v1/domains/{name}/dns/check", params)), {
+  const check = useAction((_: null) => api.GET("/v1/domains/{name}/dns/check", params), {
     changes: [],
     said: (found) => (found.right ? "All records are right" : "Some records are not right"),
   });
   if (dns.isPending) return <Loading />;
   if (dns.data === undefined) return <Failure problem={dns.error} />;
+  const { records } = dns.data;
   const verdicts = new Map(check.data?.records.map((record) => [keyOf(record), record]));
   return (
     <section aria-labelledby="dns">
       <header className="page-head">
         <h2 id="dns">DNS records</h2>
         <div className="actions">
-          <Copy text={zoneFile(dns.data.records)} what="zone file" label="Copy zone file" />
+          <Menu label="Copy all records…">{() => <Forms name={name} records={records} />}</Menu>
           {can("checkDns") && (
             <button
               type="button"
               className="primary"
               disabled={check.isPending}
-              onClick={() => check.mutate()}
+              onClick={() => check.mutate(null)}
             >
               {check.isPending ? "Checking…" : "Check now"}
             </button>
           )}
+          <CopyAs
+            calls={() => [
+              api.GET("/v1/domains/{name}/dns", params),
+              ...(can("checkDns") ? check.describe(null) : []),
+            ]}
+          />
         </div>
       </header>
       <Failure problem={check.error} />
@@ -52,7 +62,7 @@ export function DnsRecords({ name }: { name: string }) {
         </Notice>
       )}
       <ul className="records">
-        {dns.data.records.map((record) => (
+        {records.map((record) => (
           <Record key={keyOf(record)} record={record} checked={verdicts.get(keyOf(record))} />
         ))}
       </ul>
@@ -70,6 +80,21 @@ export function DnsRecords({ name }: { name: string }) {
   );
 }
 
+/** The records in the forms that zones are kept in. */
+function Forms({ name, records }: { name: string; records: readonly Published[] }) {
+  return (
+    <>
+      <Copy text={zoneFile(records)} what="zone file" label="Zone file" />
+      <Copy text={terraform(name, records)} what="Terraform" label="Terraform (hashicorp/dns)" />
+      <Copy
+        text={dnsEndpoint(name, records)}
+        what="DNSEndpoint"
+        label="DNSEndpoint (external-dns)"
+      />
+    </>
+  );
+}
+
 function keyOf(record: { purpose: string; type: string; name: string; values: string[] }): string {
   return [record.purpose, record.type, record.name, ...record.values].join(" ");
 }
@@ -84,15 +109,20 @@ function Record({ record, checked }: { record: Published; checked: Checked | und
         <span className="weak">{record.need}</span>{" "}
         {checked && <State kind={KINDS[checked.verdict] ?? "warn"}>{checked.verdict}</State>}
       </p>
-      <p className="record-name">
-        <code>{record.name}</code>{" "}
-        <Copy text={record.name} what={`name of the ${record.purpose} record`} />
-      </p>
-      {(checked?.suggestion.length ? checked.suggestion : record.values).map((value) => (
-        <p className="record-value" key={value}>
-          <code>{value}</code> <Copy text={value} what={`value of the ${record.purpose} record`} />
-        </p>
-      ))}
+      <dl className="pair">
+        <dt>Name</dt>
+        <dd>
+          <code>{record.name}</code>{" "}
+          <Copy text={record.name} what={`name of the ${record.purpose} record`} />
+        </dd>
+        <dt>Value</dt>
+        {(checked?.suggestion.length ? checked.suggestion : record.values).map((value) => (
+          <dd key={value}>
+            <code>{value}</code>{" "}
+            <Copy text={value} what={`value of the ${record.purpose} record`} />
+          </dd>
+        ))}
+      </dl>
       {checked && checked.verdict !== "right" && (
         <div className="found">
           <p>{checked.detail}</p>

@@ -1,9 +1,8 @@
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
-import { useState } from "react";
-import { answer, api, tagged } from "../../api/client";
+import { api, tagged } from "../../api/client";
 import { useCan } from "../../api/me";
-import { useAction, useOne } from "../../api/queries";
-import { Confirm } from "../../parts/confirm";
+import { useOne } from "../../api/queries";
+import { ActionButton, Removal } from "../../parts/actions";
 import { CopyAs } from "../../parts/copy-as";
 import { Failure, Loading } from "../../parts/notices";
 import { Page } from "../../parts/page";
@@ -28,13 +27,12 @@ export function DomainPage() {
       </Page>
     );
   const { value } = domain.data;
-  const path = `/v1/domains/${encodeURIComponent(name)}`;
   return (
     <Page
       title={value.display_name}
       actions={
         <>
-          <CopyAs command={`posthorn domain show ${name}`} request={{ method: "GET", path }} />
+          <CopyAs calls={() => [api.GET("/v1/domains/{name}", { params: { path: { name } } })]} />
           <SendTest domain={name} />
           {can("verifyDomain") && value.verified_at === null && <Verify name={name} />}
           {can("deleteDomain") && <Delete name={name} />}
@@ -77,48 +75,27 @@ export function DomainPage() {
 }
 
 function Verify({ name }: { name: string }) {
-  const verify = useAction(
-    () => answer(api.POST("/v1/domains/{name}/verify", { params: { path: { name } } })),
-    { changes: ["domains"], said: () => `${name} is verified` },
-  );
   return (
-    <>
-      <button type="button" disabled={verify.isPending} onClick={() => verify.mutate()}>
-        Verify ownership
-      </button>
-      <Failure problem={verify.error} />
-    </>
+    <ActionButton
+      label="Verify ownership"
+      call={() => api.POST("/v1/domains/{name}/verify", { params: { path: { name } } })}
+      changes={["domains"]}
+      said={() => `${name} is verified`}
+    />
   );
 }
 
 function Delete({ name }: { name: string }) {
-  const [isAsked, setIsAsked] = useState(false);
   const navigate = useNavigate();
-  const remove = useAction(
-    () => answer(api.DELETE("/v1/domains/{name}", { params: { path: { name } } })),
-    {
-      changes: ["domains"],
-      said: () => `Deleted ${name}`,
-      done: () => void navigate({ to: "/domains" }),
-    },
-  );
   return (
-    <>
-      <button type="button" onClick={() => setIsAsked(true)}>
-        Delete…
-      </button>
-      {isAsked && (
-        <Confirm
-          title="Delete the domain"
-          text={`Mail for ${name} will no longer be accepted. Its accounts and aliases must be deleted before.`}
-          action="Delete domain"
-          typed={name}
-          problem={remove.error}
-          isRunning={remove.isPending}
-          confirm={() => remove.mutate()}
-          close={() => setIsAsked(false)}
-        />
-      )}
-    </>
+    <Removal
+      title="Delete domain"
+      text={`Mail for ${name} will no longer be accepted. Its accounts and aliases must be deleted before.`}
+      typed={name}
+      call={() => api.DELETE("/v1/domains/{name}", { params: { path: { name } } })}
+      changes={["domains"]}
+      said={`Deleted ${name}`}
+      done={() => void navigate({ to: "/domains" })}
+    />
   );
 }

@@ -1,17 +1,20 @@
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
-import { answer, api, once, type Schemas } from "../../api/client";
+import { api, once, type Schemas } from "../../api/client";
 import { useCan } from "../../api/me";
 import { useAction, useList } from "../../api/queries";
-import { CopyAs } from "../../parts/copy-as";
+import { NewButton } from "../../parts/actions";
 import { Dialog } from "../../parts/dialog";
 import { Field, Form } from "../../parts/form";
+import { ListView } from "../../parts/list-view";
 import { Empty } from "../../parts/notices";
 import { Page } from "../../parts/page";
 import { State } from "../../parts/state";
-import { type Column, DataTable } from "../../parts/table";
+import type { Column } from "../../parts/table";
 import { Time } from "../../parts/time";
 
 type Domain = Schemas["DomainView"];
+
+import { FILTERS } from "./filters";
 
 const route = getRouteApi("/domains");
 
@@ -21,6 +24,7 @@ const COLUMNS: readonly Column<Domain>[] = [
   {
     id: "name",
     title: "Domain",
+    sort: "name",
     cell: (domain) => (
       <Link to="/domains/$name" params={{ name: domain.name }}>
         {domain.display_name}
@@ -51,33 +55,34 @@ const COLUMNS: readonly Column<Domain>[] = [
       ),
   },
   { id: "tenant", title: "Tenant", cell: (domain) => domain.tenant },
-  { id: "created", title: "Created", cell: (domain) => <Time at={domain.created_at} /> },
+  {
+    id: "created",
+    title: "Created",
+    sort: "created",
+    cell: (domain) => <Time at={domain.created_at} />,
+  },
 ];
 
 export function DomainList() {
   const can = useCan();
-  const { create } = route.useSearch();
+  const { create, import: _, ...filters } = route.useSearch();
   const navigate = useNavigate();
-  const list = useList<Domain>(["domains"], (cursor) =>
-    answer(api.GET("/v1/domains", { params: { query: { limit: 100, cursor: cursor ?? null } } })),
+  const list = useList<Domain>(["domains", filters], (cursor) =>
+    api.GET("/v1/domains", {
+      params: { query: { ...filters, limit: 100, cursor, total: cursor === null } },
+    }),
   );
   const show = (isShown: boolean) =>
-    void navigate({ to: "/domains", search: isShown ? { create: true } : {} });
+    void navigate({ to: "/domains", search: { ...filters, ...(isShown ? { create: true } : {}) } });
   return (
     <Page
       title="Domains"
-      actions={
-        <>
-          <CopyAs command="posthorn domain list" request={{ method: "GET", path: "/v1/domains" }} />
-          {can("createDomain") && (
-            <button type="button" className="primary" onClick={() => show(true)}>
-              New domain
-            </button>
-          )}
-        </>
-      }
+      actions={can("createDomain") && <NewButton label="New domain" open={() => show(true)} />}
     >
-      <DataTable
+      <ListView
+        filters={FILTERS}
+        values={filters}
+        go={(search) => void navigate({ to: "/domains", search })}
         caption="Domains"
         columns={COLUMNS}
         list={list}
@@ -97,7 +102,7 @@ function NewDomain({ close }: { close: () => void }) {
   const navigate = useNavigate();
   const create = useAction(
     ({ name, key }: { name: string; key: string }) =>
-      answer(api.POST("/v1/domains", { body: { name }, headers: once(key) })),
+      api.POST("/v1/domains", { body: { name }, headers: once(key) }),
     {
       changes: ["domains"],
       said: (domain) => `Created ${domain.display_name}: publish its DNS records`,
@@ -107,10 +112,9 @@ function NewDomain({ close }: { close: () => void }) {
   return (
     <Dialog title="New domain" close={close}>
       <Form
-        send={(values, key) => create.mutate({ name: String(values.get("name")).trim(), key })}
-        problem={create.error}
-        isRunning={create.isPending}
-        action="Create domain"
+        action={create}
+        read={(values, key) => ({ name: String(values.get("name")).trim(), key })}
+        label="Create domain"
         cancel={close}
       >
         <Field

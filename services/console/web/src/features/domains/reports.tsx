@@ -1,4 +1,4 @@
-import { answer, api, type Schemas } from "../../api/client";
+import { api, type Schemas } from "../../api/client";
 import { useList } from "../../api/queries";
 import { count } from "../../parts/moments";
 import { Command } from "../../parts/notices";
@@ -50,18 +50,14 @@ const TLS: readonly Column<Tls>[] = [
 export function Reports({ name }: { name: string }) {
   const path = { name };
   const dmarc = useList<Dmarc>(["reports", name, "dmarc"], (cursor) =>
-    answer(
-      api.GET("/v1/domains/{name}/reports/dmarc", {
-        params: { path, query: { limit: 100, cursor: cursor ?? null } },
-      }),
-    ),
+    api.GET("/v1/domains/{name}/reports/dmarc", {
+      params: { path, query: { limit: 100, cursor } },
+    }),
   );
   const tls = useList<Tls>(["reports", name, "tls"], (cursor) =>
-    answer(
-      api.GET("/v1/domains/{name}/reports/tls", {
-        params: { path, query: { limit: 100, cursor: cursor ?? null } },
-      }),
-    ),
+    api.GET("/v1/domains/{name}/reports/tls", {
+      params: { path, query: { limit: 100, cursor } },
+    }),
   );
   return (
     <>

@@ -1,12 +1,13 @@
 import { createRoute, lazyRouteComponent } from "@tanstack/react-router";
 import { root } from "../../app/root";
-import { choiceIn } from "../../parts/search";
+import { choiceIn, creationIn } from "../../parts/search";
+import { FILTERS } from "./filters";
 
 export const domainRoutes = [
   createRoute({
     getParentRoute: () => root,
     path: "/domains",
-    validateSearch: (search): { create?: true } => (search.create === true ? { create: true } : {}),
+    validateSearch: (search) => ({ ...FILTERS.read(search), ...creationIn(search) }),
     component: lazyRouteComponent(() => import("./list"), "DomainList"),
   }),
   createRoute({

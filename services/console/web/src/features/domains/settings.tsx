@@ -1,4 +1,4 @@
-import { answer, api, only, type Schemas, type Tagged } from "../../api/client";
+import { api, only, type Schemas, type Tagged } from "../../api/client";
 import { useCan } from "../../api/me";
 import { Edit } from "../../parts/edit";
 import type { EditedField } from "../../parts/edits";
@@ -69,12 +69,10 @@ export function Settings(properties: { read: Tagged<Domain>; ask: () => Promise<
             read={read}
             ask={ask}
             save={(change, tag) =>
-              answer(
-                api.PATCH("/v1/domains/{name}", {
-                  params: { path: { name: domain.name }, header: only(tag) },
-                  body: change,
-                }),
-              )
+              api.PATCH("/v1/domains/{name}", {
+                params: { path: { name: domain.name }, header: only(tag) },
+                body: change,
+              })
             }
             changes={["domains"]}
             said={`Changed ${domain.display_name}`}

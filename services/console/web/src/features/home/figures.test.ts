@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { shown } from "./figures";
+import { nameOf, shown } from "./figures";
 
 const one = (outcome: string, reason: string | null = null, domain: string | null = null) => ({
   outcome,
@@ -32,4 +32,12 @@ test("the shown outcomes in their order, over all domains and reasons", () => {
 
 test("an outcome that the API does not have is left out", () => {
   expect(shown([one("refused")])).toHaveLength(1);
+});
+
+test("what the statistics count as refused is not all that was refused", () => {
+  expect(["accepted", "refused", "bounced"].map(nameOf)).toEqual([
+    "submitted",
+    "refused by content",
+    "bounced",
+  ]);
 });

@@ -17,8 +17,14 @@ export function shown<S extends Series>(series: readonly S[]): S[] {
   );
 }
 
+const NAMES: Readonly<Record<string, string>> = {
+  accepted: "submitted",
+  refused: "refused by content",
+};
+
 /** Return what an outcome is called here. What the statistics count as accepted is mail that
- * accounts and keys hand in, and no mail from other servers. */
+ * accounts and keys hand in, and no mail from other servers; what they count as refused was refused
+ * for what it is, and not before, as for an unknown recipient. */
 export function nameOf(outcome: string): string {
-  return outcome === "accepted" ? "submitted" : outcome;
+  return NAMES[outcome] ?? outcome;
 }

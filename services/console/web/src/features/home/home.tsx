@@ -1,5 +1,5 @@
 import { Link } from "@tanstack/react-router";
-import { answer, api, type Schemas } from "../../api/client";
+import { answer, api, type Schemas, session } from "../../api/client";
 import { useCan } from "../../api/me";
 import { useOne } from "../../api/queries";
 import { Bars } from "../../parts/bars";
@@ -30,7 +30,7 @@ export function Home() {
 }
 
 function Status() {
-  const status = useOne(["status"], () => answer(api.GET("/v1/status")), { every: 15 });
+  const status = useOne(["status"], session.status, { every: 15 });
   if (status.isPending) return <Loading />;
   if (status.data === undefined) return <Failure problem={status.error} />;
   const faults = status.data.parts.filter((part) => part.state !== "ok");

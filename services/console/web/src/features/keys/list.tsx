@@ -1,20 +1,23 @@
 import { getRouteApi, useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
-import { answer, api, once, type Schemas } from "../../api/client";
+import { api, once, type Schemas } from "../../api/client";
 import { useCan, useMe } from "../../api/me";
 import { useAction, useList } from "../../api/queries";
-import { ListActions, Removal } from "../../parts/actions";
+import { NewButton, Removal } from "../../parts/actions";
 import { Dialog } from "../../parts/dialog";
 import { Inputs } from "../../parts/edit";
 import { type EditedField, valuesOf } from "../../parts/edits";
 import { Choice, Field, Form, Tick } from "../../parts/form";
+import { ListView } from "../../parts/list-view";
 import { Empty } from "../../parts/notices";
 import { Page } from "../../parts/page";
 import { Secret } from "../../parts/secret";
-import { type Column, DataTable } from "../../parts/table";
+import type { Column } from "../../parts/table";
 import { Time } from "../../parts/time";
 
 type Key = Schemas["ApiKeyView"];
+
+import { FILTERS } from "./filters";
 
 const route = getRouteApi("/keys");
 
@@ -36,31 +39,33 @@ const BOUNDS: readonly EditedField[] = [
 ];
 
 const COLUMNS: readonly Column<Key>[] = [
-  { id: "name", title: "Name", cell: (key) => key.name },
+  { id: "name", title: "Name", sort: "name", cell: (key) => key.name },
   {
     id: "may",
     title: "May",
     cell: (key) => `${MAY[key.role]}${key.message_content ? ", read content" : ""}`,
   },
   { id: "tenant", title: "Tenant", cell: (key) => key.tenant ?? "whole platform" },
-  { id: "used", title: "Last used", cell: (key) => <Time at={key.last_used_at} /> },
+  { id: "used", title: "Last used", sort: "used", cell: (key) => <Time at={key.last_used_at} /> },
   {
     id: "expires",
     title: "Expires",
     cell: (key) => (key.expires_at === null ? "never" : <Time at={key.expires_at} />),
   },
-  { id: "created", title: "Created", cell: (key) => <Time at={key.created_at} /> },
+  { id: "created", title: "Created", sort: "created", cell: (key) => <Time at={key.created_at} /> },
 ];
 
 export function KeyList() {
   const can = useCan();
-  const { create } = route.useSearch();
+  const { create, import: _, ...filters } = route.useSearch();
   const navigate = useNavigate();
-  const list = useList<Key>(["keys"], (cursor) =>
-    answer(api.GET("/v1/api-keys", { params: { query: { limit: 100, cursor: cursor ?? null } } })),
+  const list = useList<Key>(["keys", filters], (cursor) =>
+    api.GET("/v1/api-keys", {
+      params: { query: { ...filters, limit: 100, cursor, total: cursor === null } },
+    }),
   );
   const show = (isShown: boolean) =>
-    void navigate({ to: "/keys", search: isShown ? { create: true } : {} });
+    void navigate({ to: "/keys", search: { ...filters, ...(isShown ? { create: true } : {}) } });
   const columns: readonly Column<Key>[] = [
     ...COLUMNS,
     ...(can("deleteApiKey")
@@ -70,16 +75,12 @@ export function KeyList() {
   return (
     <Page
       title="API keys"
-      actions={
-        <ListActions
-          command="posthorn key list"
-          path="/v1/api-keys"
-          create={can("createApiKey") && "New key"}
-          open={() => show(true)}
-        />
-      }
+      actions={can("createApiKey") && <NewButton label="New key" open={() => show(true)} />}
     >
-      <DataTable
+      <ListView
+        filters={FILTERS}
+        values={filters}
+        go={(search) => void navigate({ to: "/keys", search })}
         caption="API keys"
         columns={columns}
         list={list}
@@ -101,7 +102,7 @@ function Delete({ row }: { row: Key }) {
       title="Delete key"
       name={`Delete ${row.name}`}
       text={`What uses ${row.name} is refused at once, and sessions that it opened end.`}
-      run={() => answer(api.DELETE("/v1/api-keys/{id}", { params: { path: { id: row.id } } }))}
+      call={() => api.DELETE("/v1/api-keys/{id}", { params: { path: { id: row.id } } })}
       changes={["keys"]}
       said={`Deleted ${row.name}`}
     />
@@ -114,18 +115,16 @@ function NewKey({ close }: { close: () => void }) {
   const create = useAction(
     ({ values, key }: { values: FormData; key: string }) => {
       const tenant = String(values.get("tenant") ?? "").trim();
-      return answer(
-        api.POST("/v1/api-keys", {
-          body: {
-            name: String(values.get("name")).trim(),
-            role: String(values.get("role")) as Key["role"],
-            tenant: tenant === "" ? null : tenant,
-            ...valuesOf(BOUNDS, values),
-            message_content: values.get("message_content") !== null,
-          },
-          headers: once(key),
-        }),
-      );
+      return api.POST("/v1/api-keys", {
+        body: {
+          name: String(values.get("name")).trim(),
+          role: String(values.get("role")) as Key["role"],
+          tenant: tenant === "" ? null : tenant,
+          ...valuesOf(BOUNDS, values),
+          message_content: values.get("message_content") !== null,
+        },
+        headers: once(key),
+      });
     },
     {
       changes: ["keys"],
@@ -142,10 +141,9 @@ function NewKey({ close }: { close: () => void }) {
   return (
     <Dialog title="New API key" close={close}>
       <Form
-        send={(values, key) => create.mutate({ values, key })}
-        problem={create.error}
-        isRunning={create.isPending}
-        action="Create key"
+        action={create}
+        read={(values, key) => ({ values, key })}
+        label="Create key"
         cancel={close}
       >
         <Field

@@ -1,11 +1,11 @@
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { useState } from "react";
-import { answer, api, once } from "../../api/client";
+import { answer, api, once, type Schemas } from "../../api/client";
 import { useMe } from "../../api/me";
 import { useAction, useList, useOne } from "../../api/queries";
 import { type AppPassword, AppPasswords } from "../../parts/account/app-passwords";
 import { DeletedMail, type DeletedMessage } from "../../parts/account/deleted";
-import { type PhoneWish, SetUp } from "../../parts/account/phone";
+import { type PhoneMaker, SetUp } from "../../parts/account/phone";
 import { type Read, ReadsTable } from "../../parts/account/reads";
 import { type SignIn, SignIns } from "../../parts/account/sign-ins";
 import { CopyAs } from "../../parts/copy-as";
@@ -29,10 +29,7 @@ export function MyAccount() {
   const { tab } = route.useSearch();
   const me = useMe().data;
   return (
-    <Page
-      title="My account"
-      actions={<CopyAs command="posthorn me show" request={{ method: "GET", path: "/v1/me" }} />}
-    >
+    <Page title="My account" actions={<CopyAs calls={() => [api.GET("/v1/me")]} />}>
       <nav className="tab-links" aria-label="Parts of my account">
         <Link to="/me" activeOptions={{ exact: true, includeSearch: true }}>
           Passwords and set-up
@@ -54,23 +51,20 @@ export function MyAccount() {
 
 function Passwords({ address }: { address: string }) {
   const list = useList<AppPassword>(["app-passwords"], (cursor) =>
-    answer(
-      api.GET("/v1/me/app-passwords", {
-        params: { query: { limit: 100, cursor: cursor ?? null } },
-      }),
-    ),
+    api.GET("/v1/me/app-passwords", {
+      params: { query: { limit: 100, cursor } },
+    }),
   );
   const clients = useOne(["client-settings"], () =>
     answer(api.GET("/v1/me/client-settings", { params: { query: { format: "json" } } })),
   );
-  const make = async ({ name, displayName, key }: PhoneWish) => {
-    const made = await answer(
+  const maker: PhoneMaker<Schemas["SetUpCodeView"]> = {
+    call: ({ name, displayName, key }) =>
       api.POST("/v1/me/client-settings", {
         body: { name, display_name: displayName },
         headers: once(key),
       }),
-    );
-    return made.payload;
+    code: (made) => made.payload,
   };
   return (
     <>
@@ -78,14 +72,12 @@ function Passwords({ address }: { address: string }) {
       <AppPasswords
         list={list}
         command="posthorn me create-app-password phone"
-        create={(body, headers) => answer(api.POST("/v1/me/app-passwords", { body, headers }))}
-        remove={(id) =>
-          answer(api.DELETE("/v1/me/app-passwords/{id}", { params: { path: { id } } }))
-        }
+        create={(body, headers) => api.POST("/v1/me/app-passwords", { body, headers })}
+        remove={(id) => api.DELETE("/v1/me/app-passwords/{id}", { params: { path: { id } } })}
       />
       <Failure problem={clients.error} />
       {clients.data && (
-        <SetUp address={address} servers={clients.data.servers} make={make}>
+        <SetUp address={address} servers={clients.data.servers} maker={maker}>
           <p>
             <a href="/v1/me/client-settings?format=apple" download>
               Profile for iPhone, iPad and Mac
@@ -101,14 +93,12 @@ function ChangePassword() {
   const [times, setTimes] = useState(0);
   const change = useAction(
     (values: FormData) =>
-      answer(
-        api.PUT("/v1/me/password", {
-          body: {
-            current_password: String(values.get("current_password")),
-            password: String(values.get("password")),
-          },
-        }),
-      ),
+      api.PUT("/v1/me/password", {
+        body: {
+          current_password: String(values.get("current_password")),
+          password: String(values.get("password")),
+        },
+      }),
     {
       changes: ["me"],
       said: () => "Your password is changed",
@@ -117,13 +107,7 @@ function ChangePassword() {
   );
   return (
     <Section title="Password">
-      <Form
-        key={times}
-        send={(values) => change.mutate(values)}
-        problem={change.error}
-        isRunning={change.isPending}
-        action="Change password"
-      >
+      <Form key={times} action={change} read={(values) => values} label="Change password">
         <Field
           name="current_password"
           label="Current password"
@@ -148,12 +132,10 @@ function ChangePassword() {
 
 function History() {
   const signIns = useList<SignIn>(["sign-ins"], (cursor) =>
-    answer(
-      api.GET("/v1/me/sign-ins", { params: { query: { limit: 50, cursor: cursor ?? null } } }),
-    ),
+    api.GET("/v1/me/sign-ins", { params: { query: { limit: 50, cursor } } }),
   );
   const reads = useList<Read>(["me-reads"], (cursor) =>
-    answer(api.GET("/v1/me/reads", { params: { query: { limit: 50, cursor: cursor ?? null } } })),
+    api.GET("/v1/me/reads", { params: { query: { limit: 50, cursor } } }),
   );
   return (
     <>
@@ -167,11 +149,9 @@ function History() {
 
 function Deleted() {
   const list = useList<DeletedMessage>(["me-deleted"], (cursor) =>
-    answer(
-      api.GET("/v1/me/deleted", { params: { query: { limit: 100, cursor: cursor ?? null } } }),
-    ),
+    api.GET("/v1/me/deleted", { params: { query: { limit: 100, cursor } } }),
   );
   const undelete = (id: string) =>
-    answer(api.POST("/v1/me/deleted/{id}/undelete", { params: { path: { id } } }));
+    api.POST("/v1/me/deleted/{id}/undelete", { params: { path: { id } } });
   return <DeletedMail list={list} command="posthorn me deleted" undelete={undelete} />;
 }

@@ -1,4 +1,4 @@
-import { answer, api, type Schemas } from "../../api/client";
+import { api, type Schemas } from "../../api/client";
 import { useList } from "../../api/queries";
 import { ActionButton } from "../../parts/actions";
 import { Empty } from "../../parts/notices";
@@ -19,9 +19,7 @@ const COLUMNS: readonly Column<Copy>[] = [
 /** What was withheld from the person who is signed in. */
 export function Withheld() {
   const list = useList<Copy>(["me-quarantine"], (cursor) =>
-    answer(
-      api.GET("/v1/me/quarantine", { params: { query: { limit: 100, cursor: cursor ?? null } } }),
-    ),
+    api.GET("/v1/me/quarantine", { params: { query: { limit: 100, cursor } } }),
   );
   return (
     <DataTable
@@ -43,9 +41,7 @@ function Release({ copy }: { copy: Copy }) {
     <ActionButton
       label="Release"
       name={`Release ${copy.subject}`}
-      run={() =>
-        answer(api.POST("/v1/me/quarantine/{id}/release", { params: { path: { id: copy.id } } }))
-      }
+      call={() => api.POST("/v1/me/quarantine/{id}/release", { params: { path: { id: copy.id } } })}
       changes={["me-quarantine"]}
       said={() => "The message is in your inbox"}
     />

@@ -22,14 +22,12 @@ export function Vacation() {
   const vacation = useOne(["vacation"], () => answer(api.GET("/v1/me/vacation")));
   const save = useAction(
     (values: FormData) =>
-      answer(
-        api.PUT("/v1/me/vacation", {
-          body: {
-            ...valuesOf([...BEFORE, ...AFTER], values),
-            text: String(values.get("text") ?? ""),
-          } as Document,
-        }),
-      ),
+      api.PUT("/v1/me/vacation", {
+        body: {
+          ...valuesOf([...BEFORE, ...AFTER], values),
+          text: String(values.get("text") ?? ""),
+        } as Document,
+      }),
     {
       changes: ["vacation"],
       said: (saved) => (saved.enabled ? "Replies are sent" : "No replies are sent"),
@@ -40,12 +38,7 @@ export function Vacation() {
   return (
     <Section title="Automatic reply">
       <p>Each sender gets one in seven days; lists and other programs get none.</p>
-      <Form
-        send={(values) => save.mutate(values)}
-        problem={save.error}
-        isRunning={save.isPending}
-        action="Save"
-      >
+      <Form action={save} read={(values) => values} label="Save">
         <Inputs fields={BEFORE} values={vacation.data} problem={save.error} />
         <TextArea
           name="text"

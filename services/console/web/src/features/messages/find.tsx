@@ -1,9 +1,7 @@
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
 import type { FormEvent } from "react";
-import { answer, api, type Schemas } from "../../api/client";
+import { api, type Schemas } from "../../api/client";
 import { useList } from "../../api/queries";
-import { CopyAs } from "../../parts/copy-as";
-import { quoted } from "../../parts/curl";
 import { Empty } from "../../parts/notices";
 import { Page } from "../../parts/page";
 import { type Kind, State } from "../../parts/state";
@@ -52,8 +50,8 @@ const COLUMNS: readonly Column<Found>[] = [
     title: "To",
     cell: (found) => [found.recipient, ...found.targets].filter(Boolean).join(" → "),
   },
-  { id: "subject", title: "Subject", cell: (found) => found.subject },
-  { id: "why", title: "Why", cell: (found) => text(found, "rule", "reply", "reason") },
+  { id: "subject", title: "Subject", prose: true, cell: (found) => found.subject },
+  { id: "why", title: "Why", prose: true, cell: (found) => text(found, "rule", "reply", "reason") },
   {
     id: "message",
     title: "Message",
@@ -84,18 +82,9 @@ export function Find() {
       go(wanted === "" ? rest : { ...rest, q: wanted });
     }
   };
-  const query = new URLSearchParams(asked(filters, Date.now()));
   return (
-    <Page
-      title="Find messages"
-      actions={
-        <CopyAs
-          command={["posthorn messages find", ...words(filters)].join(" ")}
-          request={{ method: "GET", path: `/v1/messages?${query}` }}
-        />
-      }
-    >
-      <form className="filters" onSubmit={submit} key={filters.q ?? ""}>
+    <Page title="Find messages">
+      <form className="filters wide" onSubmit={submit} key={filters.q ?? ""}>
         <input
           type="search"
           name="q"
@@ -169,11 +158,9 @@ function Chip<Value extends string>(properties: {
 
 function Results({ filters }: { filters: Filters }) {
   const list = useList<Found>(["messages", "found", filters], (cursor) =>
-    answer(
-      api.GET("/v1/messages", {
-        params: { query: { ...asked(filters, Date.now()), limit: 50, cursor: cursor ?? null } },
-      }),
-    ),
+    api.GET("/v1/messages", {
+      params: { query: { ...asked(filters, Date.now()), limit: 50, cursor } },
+    }),
   );
   return (
     <DataTable
@@ -191,13 +178,4 @@ function Results({ filters }: { filters: Filters }) {
       }
     />
   );
-}
-
-function words(filters: Filters): string[] {
-  return [
-    ...(filters.q ? [quoted(filters.q)] : []),
-    ...(filters.outcome ? [`--outcome ${filters.outcome}`] : []),
-    ...(filters.direction ? [`--direction ${filters.direction}`] : []),
-    ...(filters.days ? [`--since ${filters.days}d`] : []),
-  ];
 }

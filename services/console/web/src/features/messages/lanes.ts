@@ -29,6 +29,8 @@ export interface Lane {
   /** How it stands. */
   state: string;
   mark: Kind;
+  /** Whether the recipient is still in the queue. */
+  waits: boolean;
 }
 
 export interface Folded {
@@ -73,6 +75,8 @@ const STANDING: readonly string[] = [
   "read",
 ];
 
+const WAITING: readonly string[] = ["queued", "deferred", "held", "released", "retried"];
+
 export function fold(events: readonly TraceEvent[]): Folded {
   const ordered = [...events].sort((one, other) => Date.parse(one.at) - Date.parse(other.at));
   const steps = withPauses(ordered.map(step));
@@ -89,6 +93,7 @@ export function fold(events: readonly TraceEvent[]): Folded {
       steps: own,
       state: last?.words ?? "Accepted",
       mark: last?.mark ?? ("busy" as Kind),
+      waits: last !== undefined && WAITING.includes(last.kind),
     };
   });
   return { steps, lanes };

@@ -1,10 +1,12 @@
 import { getRouteApi, Link } from "@tanstack/react-router";
-import { answer, api } from "../../api/client";
+import { answer, api, type Schemas } from "../../api/client";
+import { useCan } from "../../api/me";
 import type { Problem } from "../../api/problem";
 import { useOne } from "../../api/queries";
+import { ActionButton, Removal } from "../../parts/actions";
 import { Copy } from "../../parts/copy";
 import { CopyAs } from "../../parts/copy-as";
-import { duration, size } from "../../parts/moments";
+import { count, duration, size } from "../../parts/moments";
 import { Empty, Failure, Loading } from "../../parts/notices";
 import { Facts, Page } from "../../parts/page";
 import { Mark, State } from "../../parts/state";
@@ -35,13 +37,11 @@ export function MessagePage() {
     <Page
       title="Message"
       actions={
-        <CopyAs
-          command={`posthorn trace ${id}`}
-          request={{ method: "GET", path: `/v1/messages/${id}/trace` }}
-        />
+        <CopyAs calls={() => [api.GET("/v1/messages/{id}/trace", { params: { path: { id } } })]} />
       }
     >
       <Head id={id} steps={steps} />
+      {lanes.some((lane) => lane.waits) && <WaitingActions id={id} />}
       <nav className="tab-links" aria-label="Views of the message">
         <Link
           to="/messages/$id"
@@ -65,6 +65,53 @@ export function MessagePage() {
         lanes.map((lane) => <LaneView key={lane.recipient} lane={lane} />)
       )}
     </Page>
+  );
+}
+
+/** What can be done to the recipients that still wait. */
+function WaitingActions({ id }: { id: string }) {
+  const can = useCan();
+  const body = { message: id };
+  const told = (done: string) => (answer: Schemas["MatchedView"]) =>
+    `${done}: ${count(answer.matched)}`;
+  const changes = ["messages", "queue"];
+  return (
+    <div className="filters">
+      {can("retryAllQueued") && (
+        <ActionButton
+          label="Retry now"
+          call={() => api.POST("/v1/queue/retry", { body })}
+          changes={changes}
+          said={told("Retrying")}
+        />
+      )}
+      {can("holdAllQueued") && (
+        <ActionButton
+          label="Hold"
+          call={() => api.POST("/v1/queue/hold", { body })}
+          changes={changes}
+          said={told("Held")}
+        />
+      )}
+      {can("releaseAllQueued") && (
+        <ActionButton
+          label="Release"
+          call={() => api.POST("/v1/queue/release", { body })}
+          changes={changes}
+          said={told("Released")}
+        />
+      )}
+      {can("cancelAllQueued") && (
+        <Removal
+          title="Cancel delivery"
+          label="Cancel…"
+          text="What of this message still waits is not sent, and its sender is not told."
+          call={() => api.POST("/v1/queue/cancel", { body })}
+          changes={changes}
+          said="Cancelled the delivery"
+        />
+      )}
+    </div>
   );
 }
 

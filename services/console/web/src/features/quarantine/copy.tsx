@@ -35,10 +35,7 @@ export function QuarantinedCopy() {
     <Page
       title="Withheld message"
       actions={
-        <CopyAs
-          command={`posthorn quarantine show ${id}`}
-          request={{ method: "GET", path: `/v1/quarantine/${id}` }}
-        />
+        <CopyAs calls={() => [api.GET("/v1/quarantine/{id}", { params: { path: { id } } })]} />
       }
     >
       <Facts
@@ -81,11 +78,9 @@ function Recipients({ copy }: { copy: Copy }) {
   const navigate = useNavigate();
   const [ticked, setTicked] = useState<ReadonlySet<string>>(new Set([copy.id]));
   const list = useList<Copy>(["quarantine", "message", copy.message], (cursor) =>
-    answer(
-      api.GET("/v1/quarantine", {
-        params: { query: { message: copy.message, limit: 100, cursor: cursor ?? null } },
-      }),
-    ),
+    api.GET("/v1/quarantine", {
+      params: { query: { message: copy.message, limit: 100, cursor } },
+    }),
   );
   return (
     <Section title="Recipients">
@@ -114,7 +109,7 @@ function Text({ id }: { id: string }) {
     () =>
       answer(
         api.GET("/v1/quarantine/{id}/raw", { params: { path: { id } }, parseAs: "text" }),
-      ) as Promise<string>,
+      ) as Promise<unknown> as Promise<string>,
     { enabled: isShown },
   );
   return (

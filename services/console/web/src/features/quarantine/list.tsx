@@ -1,12 +1,10 @@
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
-import { answer, api } from "../../api/client";
+import { api } from "../../api/client";
 import { useList } from "../../api/queries";
-import { ListActions } from "../../parts/actions";
 import { FilterBar } from "../../parts/filter-bar";
 import { Empty } from "../../parts/notices";
 import { Page } from "../../parts/page";
-import { optionsOf, queryOf } from "../../parts/search";
 import { State } from "../../parts/state";
 import { type Column, DataTable } from "../../parts/table";
 import { Time } from "../../parts/time";
@@ -47,23 +45,13 @@ export function Quarantine() {
   const list = useList<Copy>(
     ["quarantine", filters],
     (cursor) =>
-      answer(
-        api.GET("/v1/quarantine", {
-          params: { query: { ...filters, limit: 100, cursor: cursor ?? null } },
-        }),
-      ),
+      api.GET("/v1/quarantine", {
+        params: { query: { ...filters, limit: 100, cursor } },
+      }),
     { every: 30 },
   );
   return (
-    <Page
-      title="Quarantine"
-      actions={
-        <ListActions
-          command={`posthorn quarantine list${optionsOf({ ...filters })}`}
-          path={`/v1/quarantine${queryOf({ ...filters })}`}
-        />
-      }
-    >
+    <Page title="Quarantine">
       <FilterBar
         filters={[
           { name: "account", label: "Account" },

@@ -1,17 +1,8 @@
-/** The filters of the queue, as they stand in the address. */
+import { listFilters } from "../../parts/list-filters";
 
-export const STATES = ["queued", "sending", "deferred", "held"] as const;
-export type QueueState = (typeof STATES)[number];
-
-export interface QueueFilters {
-  domain?: string;
-  state?: QueueState;
-}
-
-export function queueFiltersIn(search: Readonly<Record<string, unknown>>): QueueFilters {
-  const found: QueueFilters = {};
-  if (typeof search.domain === "string" && search.domain !== "") found.domain = search.domain;
-  const state = STATES.find((each) => each === search.state);
-  if (state !== undefined) found.state = state;
-  return found;
-}
+export const FILTERS = listFilters({
+  texts: ["q", "domain", "tenant"],
+  labels: { q: "Part of an address", domain: "Domain of the recipient" },
+  states: ["queued", "sending", "deferred", "held", "delivered", "bounced", "cancelled"],
+  orders: ["created", "-created", "due", "-due"],
+});

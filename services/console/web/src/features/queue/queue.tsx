@@ -1,23 +1,23 @@
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
-import { type FormEvent, useState } from "react";
-import { answer, api, type Schemas } from "../../api/client";
+import { useState } from "react";
+import type { Call } from "../../api/call";
+import { api, type OperationId, type Schemas } from "../../api/client";
 import { useCan } from "../../api/me";
-import { useAction, useList } from "../../api/queries";
-import { Confirm } from "../../parts/confirm";
-import { CopyAs } from "../../parts/copy-as";
+import { useList } from "../../api/queries";
+import { ActionsButton, Removal } from "../../parts/actions";
+import { ListView } from "../../parts/list-view";
 import { count } from "../../parts/moments";
-import { Empty, Failure } from "../../parts/notices";
-import { Page } from "../../parts/page";
+import { Empty } from "../../parts/notices";
+import { Page, Section } from "../../parts/page";
 import { type Kind, State } from "../../parts/state";
 import { type Column, DataTable } from "../../parts/table";
 import { Time } from "../../parts/time";
-import { type QueueFilters, type QueueState, STATES } from "./filters";
+import { FILTERS } from "./filters";
 import { told } from "./told";
 
 type Item = Schemas["QueueItemView"];
 type Group = Schemas["QueueGroupView"];
 type Matched = Schemas["MatchedView"];
-type Action = "retry" | "hold" | "release" | "cancel";
 
 const route = getRouteApi("/queue");
 const MARKS: Readonly<Record<string, Kind>> = {
@@ -29,14 +29,36 @@ const MARKS: Readonly<Record<string, Kind>> = {
   cancelled: "bad",
   delivered: "good",
 };
+/** The states that the summary has. */
+const WAITING = ["queued", "sending", "deferred", "held"] as const;
 /** Recipients in one request. */
 const MOST = 1000;
-const DONE: Readonly<Record<Action, string>> = {
-  retry: "Retrying",
-  hold: "Held",
-  release: "Released",
-  cancel: "Cancelled",
-};
+interface QueueAction {
+  label: string;
+  needs: OperationId;
+  said: string;
+  send: (body: Schemas["QueueSelection"]) => Call<Matched>;
+}
+const ACTIONS: readonly QueueAction[] = [
+  {
+    label: "Retry",
+    needs: "retryAllQueued",
+    said: "Retrying",
+    send: (body) => api.POST("/v1/queue/retry", { body }),
+  },
+  {
+    label: "Hold",
+    needs: "holdAllQueued",
+    said: "Held",
+    send: (body) => api.POST("/v1/queue/hold", { body }),
+  },
+  {
+    label: "Release",
+    needs: "releaseAllQueued",
+    said: "Released",
+    send: (body) => api.POST("/v1/queue/release", { body }),
+  },
+];
 
 const COLUMNS: readonly Column<Item>[] = [
   {
@@ -48,8 +70,17 @@ const COLUMNS: readonly Column<Item>[] = [
       </Link>
     ),
   },
-  { id: "sender", title: "From", cell: (item) => item.sender || "our own notification" },
-  { id: "subject", title: "Subject", cell: (item) => item.subject },
+  {
+    id: "sender",
+    title: "From, subject",
+    cell: (item) => (
+      <>
+        {item.sender || "our own notification"}
+        <br />
+        <span className="weak">{item.subject}</span>
+      </>
+    ),
+  },
   {
     id: "state",
     title: "State",
@@ -59,14 +90,21 @@ const COLUMNS: readonly Column<Item>[] = [
   {
     id: "reply",
     title: "Last reply",
+    prose: true,
     cell: (item) => item.last_reply ?? item.next_hop_reply ?? <span className="weak">none</span>,
   },
   {
     id: "next",
     title: "Next attempt",
+    sort: "due",
     cell: (item) => (item.next_attempt_at ? <Time at={item.next_attempt_at} /> : ""),
   },
-  { id: "created", title: "Queued", cell: (item) => <Time at={item.created_at} /> },
+  {
+    id: "created",
+    title: "Queued",
+    sort: "created",
+    cell: (item) => <Time at={item.created_at} />,
+  },
 ];
 
 const GROUPS: readonly Column<Group>[] = [
@@ -94,6 +132,7 @@ const GROUPS: readonly Column<Group>[] = [
   {
     id: "reply",
     title: "A reply of them",
+    prose: true,
     cell: (group) =>
       group.sample_reply ?? group.next_hop_reply ?? <span className="weak">none</span>,
   },
@@ -101,32 +140,22 @@ const GROUPS: readonly Column<Group>[] = [
 
 export function Queue() {
   const filters = route.useSearch();
+  const navigate = useNavigate();
   const [ticked, setTicked] = useState<ReadonlySet<string>>(new Set());
   const list = useList<Item>(
     ["queue", filters],
     (cursor) =>
-      answer(
-        api.GET("/v1/queue", {
-          params: { query: { ...filters, limit: 100, cursor: cursor ?? null } },
-        }),
-      ),
+      api.GET("/v1/queue", {
+        params: { query: { ...filters, limit: 100, cursor, total: cursor === null } },
+      }),
     { every: 15 },
   );
-  const words = Object.entries(filters).map(([name, value]) => `--${name} ${value}`);
   return (
-    <Page
-      title="Queue"
-      actions={
-        <CopyAs
-          command={["posthorn queue list", ...words].join(" ")}
-          request={{ method: "GET", path: `/v1/queue?${new URLSearchParams({ ...filters })}` }}
-        />
-      }
-    >
-      <Summary filters={filters} />
-      <FilterBar filters={filters} />
-      <Actions ticked={ticked} done={() => setTicked(new Set())} />
-      <DataTable
+    <Page title="Queue">
+      <ListView
+        filters={FILTERS}
+        values={filters}
+        go={(search) => void navigate({ to: "/queue", search })}
         caption="Recipients in the queue"
         columns={COLUMNS}
         list={list}
@@ -137,141 +166,79 @@ export function Queue() {
             <p>Messages to other servers are here until they are delivered or given up.</p>
           </Empty>
         }
-      />
+      >
+        <Summary filters={filters} />
+        <h2>By recipient</h2>
+        <Actions ticked={ticked} done={() => setTicked(new Set())} />
+      </ListView>
     </Page>
   );
 }
 
 /** What waits, by destination; each line leads to its recipients. */
-function Summary({ filters }: { filters: QueueFilters }) {
+function Summary({ filters }: { filters: ReturnType<typeof FILTERS.read> }) {
+  const { q: _q, sort: _sort, state: wanted, ...others } = filters;
+  const state = WAITING.find((each) => each === wanted);
+  const chosen = { ...others, ...(state === undefined ? {} : { state }) };
   const list = useList<Group>(
-    ["queue", "summary", filters],
+    ["queue", "summary", chosen],
     (cursor) =>
-      answer(
-        api.GET("/v1/queue/summary", {
-          params: { query: { ...filters, limit: 20, cursor: cursor ?? null } },
-        }),
-      ),
-    { every: 15 },
+      api.GET("/v1/queue/summary", {
+        params: { query: { ...chosen, limit: 20, cursor } },
+      }),
+    { every: 15, enabled: wanted === state },
   );
+  if (list.items.length === 0 || wanted !== state) return null;
   return (
-    <DataTable
-      caption="Destinations"
-      columns={GROUPS}
-      list={list}
-      rowKey={(group) => `${group.domain} ${group.state} ${group.reply_class}`}
-      empty={null}
-    />
-  );
-}
-
-function FilterBar({ filters }: { filters: QueueFilters }) {
-  const navigate = useNavigate();
-  const submit = (event: FormEvent<HTMLFormElement>) => {
-    event.preventDefault();
-    const values = new FormData(event.currentTarget);
-    const domain = String(values.get("domain") ?? "").trim();
-    const state = String(values.get("state") ?? "") as QueueState | "";
-    void navigate({
-      to: "/queue",
-      search: { ...(domain ? { domain } : {}), ...(state ? { state } : {}) },
-    });
-  };
-  return (
-    <form className="filters" onSubmit={submit}>
-      <input
-        type="search"
-        name="domain"
-        aria-label="Domain of the recipient"
-        placeholder="Domain of the recipient"
-        defaultValue={filters.domain ?? ""}
+    <Section title="By destination">
+      <DataTable
+        caption="Destinations"
+        columns={GROUPS}
+        list={list}
+        rowKey={(group) => `${group.domain} ${group.state} ${group.reply_class}`}
+        empty={null}
       />
-      <label>
-        State{" "}
-        <select name="state" defaultValue={filters.state ?? ""}>
-          <option value="">any</option>
-          {STATES.map((state) => (
-            <option key={state}>{state}</option>
-          ))}
-        </select>
-      </label>
-      <button type="submit">Filter</button>
-    </form>
+    </Section>
   );
 }
 
 function Actions({ ticked, done }: { ticked: ReadonlySet<string>; done: () => void }) {
   const can = useCan();
-  const [isAsked, setIsAsked] = useState(false);
-  const act = useAction((action: Action) => request(action, [...ticked].map(Number)), {
-    changes: ["queue"],
-    said: (answers, action) => told(DONE[action], answers),
-    done: () => {
-      setIsAsked(false);
-      done();
-    },
-  });
-  const none = ticked.size === 0 || act.isPending;
+  const ids = [...ticked].map(Number);
+  const none = ids.length === 0;
   return (
-    <>
-      <div className="filters">
-        {can("retryAllQueued") && (
-          <button type="button" disabled={none} onClick={() => act.mutate("retry")}>
-            Retry
-          </button>
-        )}
-        {can("holdAllQueued") && (
-          <button type="button" disabled={none} onClick={() => act.mutate("hold")}>
-            Hold
-          </button>
-        )}
-        {can("releaseAllQueued") && (
-          <button type="button" disabled={none} onClick={() => act.mutate("release")}>
-            Release
-          </button>
-        )}
-        {can("cancelAllQueued") && (
-          <button type="button" disabled={none} onClick={() => setIsAsked(true)}>
-            Cancel…
-          </button>
-        )}
-        <span className="weak">{ticked.size} selected</span>
-      </div>
-      <Failure problem={isAsked ? null : act.error} />
-      {isAsked && (
-        <Confirm
+    <div className="filters">
+      {ACTIONS.filter(({ needs }) => can(needs)).map(({ label, said, send }) => (
+        <ActionsButton<Matched>
+          key={label}
+          label={label}
+          disabled={none}
+          calls={() => parts(ids).map((ids) => send({ ids }))}
+          changes={["queue"]}
+          said={(answers) => told(said, answers)}
+          done={done}
+        />
+      ))}
+      {can("cancelAllQueued") && (
+        <Removal
           title="Cancel delivery"
-          text={`The selected messages (${ticked.size}) are not sent, and their senders are not told.`}
-          action="Cancel delivery"
-          problem={act.error}
-          isRunning={act.isPending}
-          confirm={() => act.mutate("cancel")}
-          close={() => setIsAsked(false)}
+          label="Cancel…"
+          disabled={none}
+          text={`The selected messages (${ids.length}) are not sent, and their senders are not told.`}
+          call={() => parts(ids).map((ids) => api.POST("/v1/queue/cancel", { body: { ids } }))}
+          changes={["queue"]}
+          said={(answers) => told("Cancelled", answers as readonly Matched[])}
+          done={done}
         />
       )}
-    </>
+      <span className="weak">{ids.length} selected</span>
+    </div>
   );
 }
 
-/** Act on recipients, as many in a request as the API takes. */
-async function request(action: Action, ids: readonly number[]): Promise<readonly Matched[]> {
-  const answers: Matched[] = [];
-  for (let at = 0; at < ids.length; at += MOST) {
-    const body = { ids: ids.slice(at, at + MOST), all: false };
-    answers.push(await answer(send(action, body)));
-  }
-  return answers;
-}
-
-function send(action: Action, body: Schemas["QueueSelection"]) {
-  switch (action) {
-    case "retry":
-      return api.POST("/v1/queue/retry", { body });
-    case "hold":
-      return api.POST("/v1/queue/hold", { body });
-    case "release":
-      return api.POST("/v1/queue/release", { body });
-    case "cancel":
-      return api.POST("/v1/queue/cancel", { body });
-  }
+/** Return ids in lots of as many as a request takes. */
+function parts(ids: readonly number[]): number[][] {
+  return Array.from({ length: Math.ceil(ids.length / MOST) }, (_, lot) =>
+    ids.slice(lot * MOST, (lot + 1) * MOST),
+  );
 }

@@ -1,22 +1,26 @@
 import { getRouteApi, useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
-import { answer, api, once, type Schemas } from "../../api/client";
+import type { Call } from "../../api/call";
+import { api, once, type Schemas } from "../../api/client";
 import { useCan } from "../../api/me";
 import { useAction, useList } from "../../api/queries";
-import { ListActions, Removal } from "../../parts/actions";
+import { NewButton, Removal } from "../../parts/actions";
 import { Dialog } from "../../parts/dialog";
 import { Inputs } from "../../parts/edit";
 import { valuesOf } from "../../parts/edits";
 import { Field, Form } from "../../parts/form";
+import { ListView } from "../../parts/list-view";
 import { Empty } from "../../parts/notices";
 import { Page } from "../../parts/page";
-import { type Column, DataTable } from "../../parts/table";
+import { SendTest } from "../../parts/send-test";
+import type { Column } from "../../parts/table";
 import { DOMAIN, type Route, SETTINGS, type Setting } from "./fields";
+import { FILTERS } from "./filters";
 
 const route = getRouteApi("/routes");
 
 const COLUMNS: readonly Column<Route>[] = [
-  { id: "domain", title: "Domain", cell: (each) => each.domain },
+  { id: "domain", title: "Domain", sort: "domain", cell: (each) => each.domain },
   {
     id: "host",
     title: "Next hop",
@@ -45,14 +49,16 @@ const COLUMNS: readonly Column<Route>[] = [
 /** Which host takes the mail for a domain, in place of the one that its DNS names. */
 export function RouteList() {
   const can = useCan();
-  const { create } = route.useSearch();
+  const { create, import: _, ...filters } = route.useSearch();
   const navigate = useNavigate();
   const [edited, setEdited] = useState<Route | null>(null);
-  const list = useList<Route>(["routes"], (cursor) =>
-    answer(api.GET("/v1/routes", { params: { query: { limit: 100, cursor: cursor ?? null } } })),
+  const list = useList<Route>(["routes", filters], (cursor) =>
+    api.GET("/v1/routes", {
+      params: { query: { ...filters, limit: 100, cursor, total: cursor === null } },
+    }),
   );
   const show = (isShown: boolean) =>
-    void navigate({ to: "/routes", search: isShown ? { create: true } : {} });
+    void navigate({ to: "/routes", search: { ...filters, ...(isShown ? { create: true } : {}) } });
   const columns: readonly Column<Route>[] = [
     ...COLUMNS,
     ...(can("setRoute")
@@ -68,16 +74,12 @@ export function RouteList() {
   return (
     <Page
       title="Routes"
-      actions={
-        <ListActions
-          command="posthorn route list"
-          path="/v1/routes"
-          create={can("createRoute") && "New route"}
-          open={() => show(true)}
-        />
-      }
+      actions={can("createRoute") && <NewButton label="New route" open={() => show(true)} />}
     >
-      <DataTable
+      <ListView
+        filters={FILTERS}
+        values={filters}
+        go={(search) => void navigate({ to: "/routes", search })}
         caption="Routes"
         columns={columns}
         list={list}
@@ -98,6 +100,9 @@ function Actions({ route, edit }: { route: Route; edit: () => void }) {
   const path = { domain: route.domain };
   return (
     <div className="actions">
+      {route.domain !== "*" && (
+        <SendTest label="Test…" name={`Test ${route.domain}`} to={`postmaster@${route.domain}`} />
+      )}
       <button type="button" aria-label={`Change ${route.domain}`} onClick={edit}>
         Change…
       </button>
@@ -105,7 +110,7 @@ function Actions({ route, edit }: { route: Route; edit: () => void }) {
         title="Delete route"
         name={`Delete ${route.domain}`}
         text={`Mail for ${route.domain} then goes to the hosts that its MX records name.`}
-        run={() => answer(api.DELETE("/v1/routes/{domain}", { params: { path } }))}
+        call={() => api.DELETE("/v1/routes/{domain}", { params: { path } })}
         changes={["routes"]}
         said={`Deleted the route of ${route.domain}`}
       />
@@ -116,17 +121,15 @@ function Actions({ route, edit }: { route: Route; edit: () => void }) {
 function RouteForm({ route, close }: { route?: Route; close: () => void }) {
   const fields = route === undefined ? [DOMAIN, ...SETTINGS] : SETTINGS;
   const save = useAction(
-    ({ values, key }: { values: FormData; key: string }): Promise<Route> => {
+    ({ values, key }: { values: FormData; key: string }): Call<Route> => {
       const password = String(values.get("password") ?? "");
       const body = {
         ...valuesOf(fields, values),
         ...(password === "" ? {} : { password }),
       } as unknown as Schemas["RouteCreation"] & Setting;
       return route === undefined
-        ? answer(api.POST("/v1/routes", { body, headers: once(key) }))
-        : answer(
-            api.PUT("/v1/routes/{domain}", { params: { path: { domain: route.domain } }, body }),
-          );
+        ? api.POST("/v1/routes", { body, headers: once(key) })
+        : api.PUT("/v1/routes/{domain}", { params: { path: { domain: route.domain } }, body });
     },
     {
       changes: ["routes"],
@@ -137,10 +140,9 @@ function RouteForm({ route, close }: { route?: Route; close: () => void }) {
   return (
     <Dialog title={route === undefined ? "New route" : `Route of ${route.domain}`} close={close}>
       <Form
-        send={(values, key) => save.mutate({ values, key })}
-        problem={save.error}
-        isRunning={save.isPending}
-        action="Save route"
+        action={save}
+        read={(values, key) => ({ values, key })}
+        label="Save route"
         cancel={close}
       >
         <Inputs fields={fields} values={{ ...route }} problem={save.error} />

@@ -1,23 +1,25 @@
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
-import { answer, api, once, type Schemas } from "../../api/client";
+import { api, once, type Schemas } from "../../api/client";
 import { useCan } from "../../api/me";
 import { useAction, useList } from "../../api/queries";
-import { ActionButton, ListActions } from "../../parts/actions";
+import { ActionButton, NewButton } from "../../parts/actions";
 import { Dialog } from "../../parts/dialog";
-import { FilterBar } from "../../parts/filter-bar";
 import { Field, Form } from "../../parts/form";
+import { ListView } from "../../parts/list-view";
 import { Empty } from "../../parts/notices";
 import { Page } from "../../parts/page";
-import { optionsOf, queryOf, textsIn } from "../../parts/search";
-import { type Column, DataTable } from "../../parts/table";
+import type { Column } from "../../parts/table";
 import { Time } from "../../parts/time";
 
 type Suppression = Schemas["SuppressionView"];
 
+import { FILTERS } from "./filters";
+import { ImportSuppressions } from "./import";
+
 const route = getRouteApi("/suppressions");
 
 const COLUMNS: readonly Column<Suppression>[] = [
-  { id: "address", title: "Address", cell: (each) => each.address },
+  { id: "address", title: "Address", sort: "address", cell: (each) => each.address },
   { id: "source", title: "Source", cell: (each) => each.source },
   { id: "reason", title: "Reason", cell: (each) => each.reason },
   {
@@ -30,25 +32,23 @@ const COLUMNS: readonly Column<Suppression>[] = [
         </Link>
       ),
   },
-  { id: "created", title: "Since", cell: (each) => <Time at={each.created_at} /> },
+  { id: "created", title: "Since", sort: "created", cell: (each) => <Time at={each.created_at} /> },
 ];
 
 /** Addresses that get no mail from here, and why. */
 export function SuppressionList() {
   const can = useCan();
-  const { create, ...filters } = route.useSearch();
+  const { create, import: isImport, ...filters } = route.useSearch();
   const navigate = useNavigate();
   const list = useList<Suppression>(["suppressions", filters], (cursor) =>
-    answer(
-      api.GET("/v1/suppressions", {
-        params: { query: { ...filters, limit: 100, cursor: cursor ?? null } },
-      }),
-    ),
+    api.GET("/v1/suppressions", {
+      params: { query: { ...filters, limit: 100, cursor, total: cursor === null } },
+    }),
   );
-  const show = (isShown: boolean) =>
+  const show = (dialog: "create" | "import" | null) =>
     void navigate({
       to: "/suppressions",
-      search: { ...filters, ...(isShown ? { create: true } : {}) },
+      search: { ...filters, ...(dialog === null ? {} : { [dialog]: true }) },
     });
   const columns: readonly Column<Suppression>[] = [
     ...COLUMNS,
@@ -60,22 +60,20 @@ export function SuppressionList() {
     <Page
       title="Suppressions"
       actions={
-        <ListActions
-          command={`posthorn suppression list${optionsOf(filters)}`}
-          path={`/v1/suppressions${queryOf(filters)}`}
-          create={can("suppress") && "New suppression"}
-          open={() => show(true)}
-        />
+        <>
+          {can("suppress") && (
+            <button type="button" onClick={() => show("import")}>
+              Import…
+            </button>
+          )}
+          {can("suppress") && <NewButton label="New suppression" open={() => show("create")} />}
+        </>
       }
     >
-      <FilterBar
-        filters={[{ name: "domain", label: "Domain" }]}
+      <ListView
+        filters={FILTERS}
         values={filters}
-        apply={(values) =>
-          void navigate({ to: "/suppressions", search: textsIn(values, ["domain"]) })
-        }
-      />
-      <DataTable
+        go={(search) => void navigate({ to: "/suppressions", search })}
         caption="Suppressed addresses"
         columns={columns}
         list={list}
@@ -86,7 +84,8 @@ export function SuppressionList() {
           </Empty>
         }
       />
-      {create && can("suppress") && <NewSuppression close={() => show(false)} />}
+      {create && can("suppress") && <NewSuppression close={() => show(null)} />}
+      {isImport && can("suppress") && <ImportSuppressions close={() => show(null)} />}
     </Page>
   );
 }
@@ -97,9 +96,7 @@ function Remove({ row }: { row: Suppression }) {
     <ActionButton
       label="Remove"
       name={`Remove ${address}`}
-      run={() =>
-        answer(api.DELETE("/v1/suppressions/{address}", { params: { path: { address } } }))
-      }
+      call={() => api.DELETE("/v1/suppressions/{address}", { params: { path: { address } } })}
       changes={["suppressions"]}
       said={() => `${address} gets mail again`}
     />
@@ -110,15 +107,13 @@ function NewSuppression({ close }: { close: () => void }) {
   const create = useAction(
     ({ values, key }: { values: FormData; key: string }) => {
       const reason = String(values.get("reason")).trim();
-      return answer(
-        api.POST("/v1/suppressions", {
-          body: {
-            address: String(values.get("address")).trim(),
-            reason: reason === "" ? "by hand" : reason,
-          },
-          headers: once(key),
-        }),
-      );
+      return api.POST("/v1/suppressions", {
+        body: {
+          address: String(values.get("address")).trim(),
+          reason: reason === "" ? "by hand" : reason,
+        },
+        headers: once(key),
+      });
     },
     {
       changes: ["suppressions"],
@@ -129,10 +124,9 @@ function NewSuppression({ close }: { close: () => void }) {
   return (
     <Dialog title="New suppression" close={close}>
       <Form
-        send={(values, key) => create.mutate({ values, key })}
-        problem={create.error}
-        isRunning={create.isPending}
-        action="Suppress address"
+        action={create}
+        read={(values, key) => ({ values, key })}
+        label="Suppress address"
         cancel={close}
       >
         <Field

@@ -1,13 +1,14 @@
 import { createRoute, lazyRouteComponent } from "@tanstack/react-router";
 import { root } from "../../app/root";
-import { creationIn, textsIn } from "../../parts/search";
+import { creationIn } from "../../parts/search";
+import { FILTERS } from "./filters";
 
 export const suppressionRoutes = [
   createRoute({
     getParentRoute: () => root,
     path: "/suppressions",
-    validateSearch: (search): { domain?: string; create?: true } => ({
-      ...textsIn(search, ["domain"]),
+    validateSearch: (search) => ({
+      ...FILTERS.read(search),
       ...creationIn(search),
     }),
     component: lazyRouteComponent(() => import("./list"), "SuppressionList"),

@@ -1,4 +1,4 @@
-import type { Schemas } from "../../api/client";
+import { api, type Schemas } from "../../api/client";
 import { CopyAs } from "../../parts/copy-as";
 import { Health, useSystem } from "../../parts/health";
 import { count, duration, size } from "../../parts/moments";
@@ -21,10 +21,7 @@ const MARKS: Readonly<Record<string, Kind>> = {
 export function System() {
   const system = useSystem();
   return (
-    <Page
-      title="System"
-      actions={<CopyAs command="posthorn system" request={{ method: "GET", path: "/v1/system" }} />}
-    >
+    <Page title="System" actions={<CopyAs calls={() => [api.GET("/v1/system")]} />}>
       <Health />
       {system.data && (
         <>

@@ -1,18 +1,20 @@
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
-import { answer, api, once, type Schemas } from "../../api/client";
+import { api, once, type Schemas } from "../../api/client";
 import { useCan } from "../../api/me";
 import { useAction, useList } from "../../api/queries";
-import { ListActions } from "../../parts/actions";
+import { NewButton } from "../../parts/actions";
 import { Dialog } from "../../parts/dialog";
 import { Inputs } from "../../parts/edit";
 import { valuesOf } from "../../parts/edits";
 import { Form } from "../../parts/form";
+import { ListView } from "../../parts/list-view";
 import { size } from "../../parts/moments";
 import { Empty } from "../../parts/notices";
 import { Page } from "../../parts/page";
 import { State } from "../../parts/state";
-import { type Column, DataTable } from "../../parts/table";
+import type { Column } from "../../parts/table";
 import { Against, LIMITS, type Tenant } from "./fields";
+import { FILTERS } from "./filters";
 
 const route = getRouteApi("/tenants");
 
@@ -20,6 +22,7 @@ const COLUMNS: readonly Column<Tenant>[] = [
   {
     id: "name",
     title: "Tenant",
+    sort: "name",
     cell: (tenant) => (
       <Link to="/tenants/$tenant" params={{ tenant: tenant.name }}>
         {tenant.name}
@@ -71,26 +74,24 @@ const COLUMNS: readonly Column<Tenant>[] = [
 
 export function TenantList() {
   const can = useCan();
-  const { create } = route.useSearch();
+  const { create, import: _, ...filters } = route.useSearch();
   const navigate = useNavigate();
-  const list = useList<Tenant>(["tenants"], (cursor) =>
-    answer(api.GET("/v1/tenants", { params: { query: { limit: 100, cursor: cursor ?? null } } })),
+  const list = useList<Tenant>(["tenants", filters], (cursor) =>
+    api.GET("/v1/tenants", {
+      params: { query: { ...filters, limit: 100, cursor, total: cursor === null } },
+    }),
   );
   const show = (isShown: boolean) =>
-    void navigate({ to: "/tenants", search: isShown ? { create: true } : {} });
+    void navigate({ to: "/tenants", search: { ...filters, ...(isShown ? { create: true } : {}) } });
   return (
     <Page
       title="Tenants"
-      actions={
-        <ListActions
-          command="posthorn tenant list"
-          path="/v1/tenants"
-          create={can("createTenant") && "New tenant"}
-          open={() => show(true)}
-        />
-      }
+      actions={can("createTenant") && <NewButton label="New tenant" open={() => show(true)} />}
     >
-      <DataTable
+      <ListView
+        filters={FILTERS}
+        values={filters}
+        go={(search) => void navigate({ to: "/tenants", search })}
         caption="Tenants"
         columns={COLUMNS}
         list={list}
@@ -110,12 +111,10 @@ function NewTenant({ close }: { close: () => void }) {
   const navigate = useNavigate();
   const create = useAction(
     ({ values, key }: { values: FormData; key: string }) =>
-      answer(
-        api.POST("/v1/tenants", {
-          body: valuesOf(LIMITS, values) as Schemas["TenantCreation"],
-          headers: once(key),
-        }),
-      ),
+      api.POST("/v1/tenants", {
+        body: valuesOf(LIMITS, values) as Schemas["TenantCreation"],
+        headers: once(key),
+      }),
     {
       changes: ["tenants"],
       said: (made) => `Created ${made.name}`,
@@ -125,10 +124,9 @@ function NewTenant({ close }: { close: () => void }) {
   return (
     <Dialog title="New tenant" close={close}>
       <Form
-        send={(values, key) => create.mutate({ values, key })}
-        problem={create.error}
-        isRunning={create.isPending}
-        action="Create tenant"
+        action={create}
+        read={(values, key) => ({ values, key })}
+        label="Create tenant"
         cancel={close}
       >
         <Inputs fields={LIMITS} values={{ verify_domains: true }} problem={create.error} />

@@ -1,5 +1,5 @@
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
-import { answer, api, only, tagged } from "../../api/client";
+import { api, only, tagged } from "../../api/client";
 import { useCan } from "../../api/me";
 import { useOne } from "../../api/queries";
 import { Removal } from "../../parts/actions";
@@ -34,16 +34,13 @@ export function TenantPage() {
       title={value.name}
       actions={
         <>
-          <CopyAs
-            command={`posthorn tenant show ${value.name}`}
-            request={{ method: "GET", path: `/v1/tenants/${encodeURIComponent(name)}` }}
-          />
+          <CopyAs calls={() => [api.GET("/v1/tenants/{tenant}", { params: { path } })]} />
           {can("deleteTenant") && (
             <Removal
               title="Delete tenant"
               text="Its domains must be deleted before. Its keys and webhooks are deleted with it."
               typed={value.name}
-              run={() => answer(api.DELETE("/v1/tenants/{tenant}", { params: { path } }))}
+              call={() => api.DELETE("/v1/tenants/{tenant}", { params: { path } })}
               changes={["tenants"]}
               said={`Deleted ${value.name}`}
               done={() => void navigate({ to: "/tenants" })}
@@ -97,12 +94,10 @@ export function TenantPage() {
             read={tenant.data}
             ask={ask}
             save={(change, tag) =>
-              answer(
-                api.PATCH("/v1/tenants/{tenant}", {
-                  params: { path, header: only(tag) },
-                  body: change,
-                }),
-              )
+              api.PATCH("/v1/tenants/{tenant}", {
+                params: { path, header: only(tag) },
+                body: change,
+              })
             }
             changes={["tenants"]}
             said={`Changed ${value.name}`}

@@ -1,20 +1,22 @@
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
-import { answer, api, once, type Schemas } from "../../api/client";
+import { api, once, type Schemas } from "../../api/client";
 import { useCan } from "../../api/me";
 import { useAction, useList } from "../../api/queries";
-import { ListActions } from "../../parts/actions";
+import { NewButton } from "../../parts/actions";
 import { Dialog } from "../../parts/dialog";
 import { Inputs } from "../../parts/edit";
 import { valuesOf } from "../../parts/edits";
 import { Form } from "../../parts/form";
+import { ListView } from "../../parts/list-view";
 import { Empty } from "../../parts/notices";
 import { Page } from "../../parts/page";
 import { Secret } from "../../parts/secret";
 import { State } from "../../parts/state";
-import { type Column, DataTable } from "../../parts/table";
+import type { Column } from "../../parts/table";
 import { Time } from "../../parts/time";
 import { FIELDS, WEBHOOK_MARKS, type Webhook } from "./fields";
+import { FILTERS } from "./filters";
 
 const route = getRouteApi("/webhooks");
 
@@ -22,6 +24,7 @@ const COLUMNS: readonly Column<Webhook>[] = [
   {
     id: "url",
     title: "URL",
+    sort: "url",
     cell: (webhook) => (
       <Link to="/webhooks/$id" params={{ id: webhook.id }}>
         {webhook.url}
@@ -35,31 +38,37 @@ const COLUMNS: readonly Column<Webhook>[] = [
   },
   { id: "events", title: "Events", cell: (webhook) => webhook.events.join(", ") },
   { id: "domain", title: "Domain", cell: (webhook) => webhook.domain ?? "all" },
-  { id: "created", title: "Created", cell: (webhook) => <Time at={webhook.created_at} /> },
+  {
+    id: "created",
+    title: "Created",
+    sort: "created",
+    cell: (webhook) => <Time at={webhook.created_at} />,
+  },
 ];
 
 export function WebhookList() {
   const can = useCan();
-  const { create } = route.useSearch();
+  const { create, import: _, ...filters } = route.useSearch();
   const navigate = useNavigate();
-  const list = useList<Webhook>(["webhooks"], (cursor) =>
-    answer(api.GET("/v1/webhooks", { params: { query: { limit: 100, cursor: cursor ?? null } } })),
+  const list = useList<Webhook>(["webhooks", filters], (cursor) =>
+    api.GET("/v1/webhooks", {
+      params: { query: { ...filters, limit: 100, cursor, total: cursor === null } },
+    }),
   );
   const show = (isShown: boolean) =>
-    void navigate({ to: "/webhooks", search: isShown ? { create: true } : {} });
+    void navigate({
+      to: "/webhooks",
+      search: { ...filters, ...(isShown ? { create: true } : {}) },
+    });
   return (
     <Page
       title="Webhooks"
-      actions={
-        <ListActions
-          command="posthorn webhook list"
-          path="/v1/webhooks"
-          create={can("createWebhook") && "New webhook"}
-          open={() => show(true)}
-        />
-      }
+      actions={can("createWebhook") && <NewButton label="New webhook" open={() => show(true)} />}
     >
-      <DataTable
+      <ListView
+        filters={FILTERS}
+        values={filters}
+        go={(search) => void navigate({ to: "/webhooks", search })}
         caption="Webhooks"
         columns={COLUMNS}
         list={list}
@@ -82,12 +91,10 @@ function NewWebhook({ close }: { close: () => void }) {
   const [secret, setSecret] = useState<string | null>(null);
   const create = useAction(
     ({ values, key }: { values: FormData; key: string }) =>
-      answer(
-        api.POST("/v1/webhooks", {
-          body: valuesOf(FIELDS, values) as Schemas["WebhookCreation"],
-          headers: once(key),
-        }),
-      ),
+      api.POST("/v1/webhooks", {
+        body: valuesOf(FIELDS, values) as Schemas["WebhookCreation"],
+        headers: once(key),
+      }),
     {
       changes: ["webhooks"],
       said: (made) => `Created the webhook ${made.url}`,
@@ -106,10 +113,9 @@ function NewWebhook({ close }: { close: () => void }) {
   return (
     <Dialog title="New webhook" close={close}>
       <Form
-        send={(values, key) => create.mutate({ values, key })}
-        problem={create.error}
-        isRunning={create.isPending}
-        action="Create webhook"
+        action={create}
+        read={(values, key) => ({ values, key })}
+        label="Create webhook"
         cancel={close}
       >
         <Inputs fields={FIELDS} values={{ events: ["*"] }} problem={create.error} />

@@ -1,6 +1,6 @@
 import { getRouteApi, useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
-import { answer, api, once, only, type Schemas, tagged } from "../../api/client";
+import { api, once, only, type Schemas, tagged } from "../../api/client";
 import { useCan } from "../../api/me";
 import { useAction, useList, useOne } from "../../api/queries";
 import { ActionButton, Removal } from "../../parts/actions";
@@ -46,10 +46,7 @@ export function WebhookPage() {
       title="Webhook"
       actions={
         <>
-          <CopyAs
-            command={`posthorn webhook show ${id}`}
-            request={{ method: "GET", path: `/v1/webhooks/${id}` }}
-          />
+          <CopyAs calls={() => [api.GET("/v1/webhooks/{id}", { params: { path } })]} />
           <Actions webhook={value} />
         </>
       }
@@ -77,12 +74,10 @@ export function WebhookPage() {
             read={webhook.data}
             ask={ask}
             save={(change, tag) =>
-              answer(
-                api.PATCH("/v1/webhooks/{id}", {
-                  params: { path, header: only(tag) },
-                  body: change,
-                }),
-              )
+              api.PATCH("/v1/webhooks/{id}", {
+                params: { path, header: only(tag) },
+                body: change,
+              })
             }
             changes={["webhooks"]}
             said="Changed the webhook"
@@ -103,7 +98,7 @@ function Actions({ webhook }: { webhook: Webhook }) {
       {can("testWebhook") && (
         <ActionButton
           label="Send a test"
-          run={() => answer(api.POST("/v1/webhooks/{id}/test", { params: { path } }))}
+          call={() => api.POST("/v1/webhooks/{id}/test", { params: { path } })}
           changes={["webhook-deliveries"]}
           said={() => "A test is on its way"}
         />
@@ -111,9 +106,7 @@ function Actions({ webhook }: { webhook: Webhook }) {
       {can("changeWebhook") && (
         <ActionButton
           label={next === "paused" ? "Pause" : "Resume"}
-          run={() =>
-            answer(api.PATCH("/v1/webhooks/{id}", { params: { path }, body: { state: next } }))
-          }
+          call={() => api.PATCH("/v1/webhooks/{id}", { params: { path }, body: { state: next } })}
           changes={["webhooks"]}
           said={(changed) => `The webhook is ${changed.state}`}
         />
@@ -123,7 +116,7 @@ function Actions({ webhook }: { webhook: Webhook }) {
         <Removal
           title="Delete webhook"
           text={`${webhook.url} is told nothing from then on.`}
-          run={() => answer(api.DELETE("/v1/webhooks/{id}", { params: { path } }))}
+          call={() => api.DELETE("/v1/webhooks/{id}", { params: { path } })}
           changes={["webhooks"]}
           said="Deleted the webhook"
           done={() => void navigate({ to: "/webhooks" })}
@@ -138,9 +131,7 @@ function Rotate({ id }: { id: string }) {
   const [secret, setSecret] = useState<string | null>(null);
   const rotate = useAction(
     (onceKey: string) =>
-      answer(
-        api.POST("/v1/webhooks/{id}/rotate", { params: { path: { id } }, headers: once(onceKey) }),
-      ),
+      api.POST("/v1/webhooks/{id}/rotate", { params: { path: { id } }, headers: once(onceKey) }),
     {
       changes: ["webhooks"],
       said: () => "The webhook has a new secret",
@@ -159,10 +150,9 @@ function Rotate({ id }: { id: string }) {
         <Confirm
           title="Rotate secret"
           text="Requests are signed with the new secret from then on: store it in the receiver."
-          action="Rotate secret"
-          problem={rotate.error}
-          isRunning={rotate.isPending}
-          confirm={() => rotate.mutate(key)}
+          label="Rotate secret"
+          action={rotate}
+          input={key}
           close={() => setKey(null)}
         />
       )}
@@ -185,14 +175,12 @@ function Deliveries({ id }: { id: string }) {
   const list = useList<Delivery>(
     ["webhook-deliveries", id, state ?? "any"],
     (cursor) =>
-      answer(
-        api.GET("/v1/webhooks/{id}/deliveries", {
-          params: {
-            path: { id },
-            query: { ...(state ? { state } : {}), limit: 50, cursor: cursor ?? null },
-          },
-        }),
-      ),
+      api.GET("/v1/webhooks/{id}/deliveries", {
+        params: {
+          path: { id },
+          query: { ...(state ? { state } : {}), limit: 50, cursor },
+        },
+      }),
     { every: 10 },
   );
   const columns: readonly Column<Delivery>[] = [
@@ -249,12 +237,10 @@ function Replay({ id, row }: { id: string; row: Delivery }) {
     <ActionButton
       label="Replay"
       name={`Replay ${row.event_type} of ${row.created_at}`}
-      run={() =>
-        answer(
-          api.POST("/v1/webhooks/{id}/deliveries/{delivery}/replay", {
-            params: { path: { id, delivery: row.id } },
-          }),
-        )
+      call={() =>
+        api.POST("/v1/webhooks/{id}/deliveries/{delivery}/replay", {
+          params: { path: { id, delivery: row.id } },
+        })
       }
       changes={["webhook-deliveries"]}
       said={() => "The delivery is tried again"}

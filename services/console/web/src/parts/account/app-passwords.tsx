@@ -1,4 +1,5 @@
 import { useState } from "react";
+import type { Call } from "../../api/call";
 import { once, type Schemas } from "../../api/client";
 import { type List, useAction } from "../../api/queries";
 import { Removal } from "../actions";
@@ -17,7 +18,7 @@ type Scope = AppPassword["scopes"][number];
 type Create = (
   body: Schemas["AppPasswordCreation"],
   headers: ReturnType<typeof once>,
-) => Promise<Schemas["NewAppPasswordView"]>;
+) => Call<Schemas["NewAppPasswordView"]>;
 
 const SCOPES: readonly (readonly [Scope, string])[] = [
   ["imap", "Read by IMAP"],
@@ -67,7 +68,7 @@ export function AppPasswords(properties: {
   list: List<AppPassword>;
   command: string;
   create: Create | false;
-  remove: ((id: string) => Promise<unknown>) | false;
+  remove: ((id: string) => Call) | false;
 }) {
   const { list, command, create, remove } = properties;
   const [isAsked, setIsAsked] = useState(false);
@@ -104,13 +105,13 @@ export function AppPasswords(properties: {
   );
 }
 
-function removal(row: AppPassword, remove: (id: string) => Promise<unknown>) {
+function removal(row: AppPassword, remove: (id: string) => Call) {
   return (
     <Removal
       title="Delete app password"
       name={`Delete ${row.name}`}
       text={`The program that uses ${row.name} is signed out at once.`}
-      run={() => remove(row.id)}
+      call={() => remove(row.id)}
       changes={["app-passwords"]}
       said={`Deleted ${row.name}`}
     />
@@ -140,10 +141,9 @@ function NewAppPassword({ create, close }: { create: Create; close: () => void }
   return (
     <Dialog title="New app password" close={close}>
       <Form
-        send={(values, key) => action.mutate({ values, key })}
-        problem={action.error}
-        isRunning={action.isPending}
-        action="Create app password"
+        action={action}
+        read={(values, key) => ({ values, key })}
+        label="Create app password"
         cancel={close}
       >
         <Field

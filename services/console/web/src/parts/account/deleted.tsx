@@ -1,3 +1,4 @@
+import type { Call } from "../../api/call";
 import type { Schemas } from "../../api/client";
 import type { List } from "../../api/queries";
 import { ActionButton } from "../actions";
@@ -12,7 +13,7 @@ export type DeletedMessage = Schemas["DeletedMessageView"];
 export function DeletedMail(properties: {
   list: List<DeletedMessage>;
   command: string;
-  undelete: ((id: string) => Promise<Schemas["MessageView"]>) | false;
+  undelete: ((id: string) => Call<Schemas["MessageView"]>) | false;
 }) {
   const { list, command, undelete } = properties;
   const columns: readonly Column<DeletedMessage>[] = [
@@ -43,13 +44,13 @@ export function DeletedMail(properties: {
 
 function restore(
   { message }: DeletedMessage,
-  undelete: (id: string) => Promise<Schemas["MessageView"]>,
+  undelete: (id: string) => Call<Schemas["MessageView"]>,
 ) {
   return (
     <ActionButton
       label="Restore"
       name={`Restore ${message.subject}`}
-      run={() => undelete(message.id)}
+      call={() => undelete(message.id)}
       changes={["accounts", "me-deleted"]}
       said={(restored) => `Restored to ${restored.mailbox}`}
     />

@@ -1,4 +1,5 @@
 import { lazy, type ReactNode, Suspense, useEffect, useState } from "react";
+import type { Call } from "../../api/call";
 import type { Schemas } from "../../api/client";
 import { useAction } from "../../api/queries";
 import { Dialog } from "../dialog";
@@ -14,24 +15,30 @@ export interface PhoneWish {
   key: string;
 }
 
+/** How an app password for a phone is created, and the text of a code in what that answers; null if
+ * there is none. */
+export interface PhoneMaker<T> {
+  call: (wish: PhoneWish) => Call<T>;
+  code: (made: T, wish: PhoneWish) => string | null;
+}
+
 const QrCode = lazy(() => import("./qr").then((module) => ({ default: module.QrCode })));
 const SHOWN_MILLISECONDS = 120_000;
 
-/** What a mail client is set up with, and a QR code for a phone. `make`: creates an app password
- * and returns the text of a code; null if there is none. */
-export function SetUp(properties: {
+/** What a mail client is set up with, and a QR code for a phone to those who may create one. */
+export function SetUp<T>(properties: {
   address: string;
   servers: readonly ClientServer[];
-  make: ((wish: PhoneWish) => Promise<string | null>) | false;
+  maker: PhoneMaker<T> | false;
   children?: ReactNode;
 }) {
-  const { address, servers, make, children } = properties;
+  const { address, servers, maker, children } = properties;
   const [isAsked, setIsAsked] = useState(false);
   return (
     <Section
       title="Client settings"
       actions={
-        make && (
+        maker && (
           <button type="button" onClick={() => setIsAsked(true)}>
             QR code for a phone…
           </button>
@@ -50,22 +57,20 @@ export function SetUp(properties: {
         ))}
       </ul>
       {children}
-      {isAsked && make && <Phone address={address} make={make} close={() => setIsAsked(false)} />}
+      {isAsked && maker && (
+        <Phone address={address} maker={maker} close={() => setIsAsked(false)} />
+      )}
     </Section>
   );
 }
 
-function Phone(properties: {
-  address: string;
-  make: (wish: PhoneWish) => Promise<string | null>;
-  close: () => void;
-}) {
-  const { address, make, close } = properties;
+function Phone<T>(properties: { address: string; maker: PhoneMaker<T>; close: () => void }) {
+  const { address, maker, close } = properties;
   const [code, setCode] = useState<string | null>(null);
-  const create = useAction(make, {
+  const create = useAction(maker.call, {
     changes: ["app-passwords"],
     said: () => "Created an app password",
-    done: setCode,
+    done: (made, wish) => setCode(maker.code(made, wish)),
   });
   // biome-ignore lint/correctness/useExhaustiveDependencies: another `close` does not begin anew
   useEffect(() => {
@@ -99,16 +104,13 @@ function Phone(properties: {
         </Notice>
       )}
       <Form
-        send={(values, key) =>
-          create.mutate({
-            name: String(values.get("name")).trim(),
-            displayName: String(values.get("display_name") ?? "").trim(),
-            key,
-          })
-        }
-        problem={create.error}
-        isRunning={create.isPending}
-        action="Create app password and show code"
+        action={create}
+        read={(values, key) => ({
+          name: String(values.get("name")).trim(),
+          displayName: String(values.get("display_name") ?? "").trim(),
+          key,
+        })}
+        label="Create app password and show code"
         cancel={close}
       >
         <Field

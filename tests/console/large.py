@@ -139,7 +139,7 @@ def measure(browser: Browser, posthorn: System) -> None:
         loads = [load(page, path) for _ in range(LOADS)]
         slowest = max(
             loads[0]["asked"],
-            key=lambda each: statistics.median(one["asked"].get(each, 0) for one in loads),  # noqa: B023
+            key=lambda each: statistics.median(one["asked"].get(each, 0) for one in loads),
         )
         asked = statistics.median(one["asked"].get(slowest, 0) for one in loads)
         shown = statistics.median(one["shown"] for one in loads)

@@ -52,7 +52,9 @@ from posthorn_api.mailboxes import message_routes as mail_routes
 from posthorn_api.mailboxes import routes as mailbox_routes
 from posthorn_api.mailboxes import structure_routes
 from posthorn_api.mailboxes.service import MailboxService
+from posthorn_api.me import forward_routes
 from posthorn_api.me import routes as me_routes
+from posthorn_api.me.forwards import OwnForwardService
 from posthorn_api.me.service import MeService
 from posthorn_api.quarantine import routes as quarantine_routes
 from posthorn_api.quarantine.service import QuarantineService
@@ -78,6 +80,7 @@ ROUTERS = (
     login_routes.login,
     login_routes.known,
     me_routes.me,
+    forward_routes.own_forwards,
     tenancy_routes.tenants,
     tenancy_routes.api_keys,
     directory_routes.domains,
@@ -120,6 +123,7 @@ class Services:
 
     logins: LoginService
     me: MeService
+    own_forwards: OwnForwardService
     directory: DirectoryService
     mailboxes: MailboxService
     transfers: TransferService

@@ -23,6 +23,7 @@ from posthorn.adapters.postgres.directory.dkim_keys import PostgresDkimKeys
 from posthorn.adapters.postgres.directory.dns_checks import PostgresDnsChecks
 from posthorn.adapters.postgres.directory.filter_policies import PostgresFilterPolicies
 from posthorn.adapters.postgres.directory.forward_targets import PostgresForwardTargets
+from posthorn.adapters.postgres.directory.own_forwards import PostgresOwnForwards
 from posthorn.adapters.postgres.directory.senders import PostgresSenders
 from posthorn.adapters.postgres.directory.tenants import PostgresTenants
 from posthorn.adapters.postgres.directory.vacations import PostgresVacations
@@ -84,6 +85,7 @@ from posthorn_api.http.rate_limit import RateLimit
 from posthorn_api.login.oidc import OidcLogin
 from posthorn_api.login.service import LoginService
 from posthorn_api.mailboxes.service import MailboxService
+from posthorn_api.me.forwards import OwnForwardService
 from posthorn_api.me.service import MeService
 from posthorn_api.pending import Pending, PendingEvents
 from posthorn_api.quarantine.service import QuarantineService
@@ -255,6 +257,7 @@ def build(
             PostgresVacations(database),
             options.presence,
         ),
+        own_forwards=OwnForwardService(PostgresOwnForwards(database, policy)),
         directory=directory,
         mailboxes=MailboxService(
             account_mail,

@@ -13,6 +13,7 @@ from deploy.docs.source import attribute_docs
 from deploy.helm.schema import CLASSES, MANAGED
 
 from posthorn.adapters.postgres.migrate import MigrateSettings
+from posthorn.runtime.canary.settings import CanarySettings
 from posthorn.runtime.settings import PREFIX, EnvSettings
 from posthorn_cli.settings import Settings as CliSettings
 from posthorn_local.settings import LocalSettings
@@ -45,7 +46,7 @@ def settings_page() -> str:
     readers: dict[str, type[EnvSettings]] = {
         _SERVICES.get(key, key): owner for key, owner in CLASSES.items()
     }
-    readers |= {"posthorn-migrate": MigrateSettings}
+    readers |= {"posthorn-migrate": MigrateSettings, "posthorn-canary": CanarySettings}
     blocks = dict.fromkeys(block for owner in readers.values() for block in _blocks(owner))
     shared = [block for block in blocks if block.__module__ == EnvSettings.__module__]
     shared.sort(key=lambda block: inspect.getsourcelines(block)[1])

@@ -7,6 +7,7 @@ root.
 - ``files/nats-users.conf`` and ``deploy/compose/nats-users.conf``: the services' users on NATS;
 - ``deploy/s3``: an S3 policy for each service;
 - ``files/pages.json``: the public paths of the API;
+- ``files/dashboards``: Grafana's dashboards, from ``dashboards.areas``;
 - ``README.md``: from the comments of ``values.yaml``. A comment right above a key is its
   description; ``## Title`` begins a section; a key of a service without a comment is described at
   smtpIn.
@@ -25,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from deploy.helm.dashboards.areas import DASHBOARDS
+from deploy.helm.dashboards.grafana import document
 from deploy.helm.schema import CLASSES, schema, variables
 
 from posthorn.adapters.blobs.s3_policies import PARTS, policy_text
@@ -191,6 +194,10 @@ def outputs() -> dict[Path, str]:
             [POLICY_PATH, *CONFIG_PATHS, *AUTODISCOVER_PATHS, PROFILE_PATH], indent=1
         )
         + "\n",
+        **{
+            CHART / "files" / "dashboards" / f"{each.key}.json": document(each)
+            for each in DASHBOARDS
+        },
         CHART / "README.md": readme(),
     }
 

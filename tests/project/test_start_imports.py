@@ -15,17 +15,22 @@ from pydantic import BaseModel
 from posthorn_api.app import operations
 from posthorn_api.http.schemas import ApiModel
 
-_NOWHERE = ("sqlalchemy", "alembic", "minio", "urllib3", "rich", "posthorn_local", "pytest")
+_NOWHERE = (
+    *("sqlalchemy", "alembic", "minio", "urllib3", "rich", "posthorn_local", "pytest"),
+    # traces: where an endpoint is set
+    *("opentelemetry.sdk", "opentelemetry.exporter", "opentelemetry.proto", "google.protobuf"),
+    *("requests", "posthorn.runtime.otlp"),
+)
 _STORES = ("asyncpg", "posthorn.adapters.postgres")
 _WEB = ("fastapi", "starlette")
 _FORBIDDEN = {
     # the inbound tier has no database and keeps no bodies but in S3
-    "smtp_in": (*_WEB, *_STORES, "jwt", "dns", "cryptography"),
-    "scan": (*_WEB, *_STORES, "argon2", "jwt"),
-    "delivery": (*_WEB, "argon2", "jwt", "dns", "httpcore"),
-    "relay": (*_WEB, "argon2", "jwt"),
-    "pop3": (*_WEB, "dns", "httpcore", "cryptography", "jwt"),
-    "imap": (*_WEB, "dns", "httpcore", "cryptography", "jwt"),
+    "smtp_in": (*_WEB, *_STORES, "opentelemetry", "jwt", "dns", "cryptography"),
+    "scan": (*_WEB, *_STORES, "opentelemetry", "argon2", "jwt"),
+    "delivery": (*_WEB, "opentelemetry", "argon2", "jwt", "dns", "httpcore"),
+    "relay": (*_WEB, "opentelemetry", "argon2", "jwt"),
+    "pop3": (*_WEB, "opentelemetry", "dns", "httpcore", "cryptography", "jwt"),
+    "imap": (*_WEB, "opentelemetry", "dns", "httpcore", "cryptography", "jwt"),
     "api": (),
 }
 _MOST_MODULES = {

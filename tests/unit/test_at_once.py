@@ -8,7 +8,7 @@ import gc
 import pytest
 
 from posthorn.ports.scan import MessageQuestion, SenderFacts
-from posthorn.runtime.at_once import at_once, begun
+from posthorn.runtime.at_once import Begun, at_once, begun
 from posthorn.runtime.blocklists import Blocklists
 from posthorn.wire.auth.results import Outcome
 from posthorn_scan.judge import Judge
@@ -80,3 +80,54 @@ async def test_a_message_is_judged_without_a_turn_of_the_loop_if_all_answers_are
     verdict = await judge.judge(question, content)
     assert not turns
     assert verdict.authentication.dmarc.outcome is Outcome.FAIL
+
+
+async def test_what_was_begun_without_a_task_goes_on_where_it_waited() -> None:
+    gate, seen = asyncio.Event(), list[str]()
+
+    async def ask() -> int:
+        try:
+            await gate.wait()
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise
+        finally:
+            seen.append("ended")
+        return 1
+
+    ready = Begun(at(2))
+    assert ready.is_done
+    assert await ready.result() == 2
+    with pytest.raises(LookupError):
+        Begun(at(-1))
+    asking = Begun(ask())
+    assert not asking.is_done
+    asyncio.get_running_loop().call_soon(gate.set)
+    assert await asking.result() == 1
+    assert seen == ["ended"]
+    failing = Begun(at(-1, asyncio.Event()))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await failing.result()
+    gate.clear()
+    waiting = Begun(ask())
+    task = begun(waiting.result())
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert seen == ["ended", "cancelled", "ended"]
+
+
+async def test_a_time_limit_within_what_was_begun_is_its_own() -> None:
+    async def ask() -> str:
+        try:
+            async with asyncio.timeout(0.001):
+                await asyncio.Event().wait()
+        except TimeoutError:
+            return "late"
+        return ""
+
+    asking = Begun(ask())
+    async with asyncio.timeout(60):
+        assert await asking.result() == "late"

@@ -210,6 +210,41 @@ async def test_a_store_that_is_down_costs_nothing() -> None:
     assert index.seen() == {(ACME, "ann@acme.test"): ("inbound", "accepted")}
 
 
+class Slow(Index):
+    """Cannot write much in the time that a statement has; nothing at all while it is full."""
+
+    most = 0
+    is_full = False
+
+    async def write(self, entries: Sequence[IndexedMessage]) -> None:
+        self.most = max(self.most, len(entries))
+        if self.is_full or len(entries) > 5000:
+            raise Unavailable("postgres", "QueryCanceledError 57014")
+        await super().write(entries)
+
+
+async def test_a_backlog_is_written_in_parts_that_a_statement_has_time_for() -> None:
+    index = Slow()
+    names = [f"u{number}@acme.test" for number in range(100)]
+    await indexed(index, *(accepted(new_id(), *names) for _ in range(120)))
+    assert (len(index.entries), index.most) == (12_000, 2000)
+
+
+async def test_what_cannot_be_written_for_long_is_bounded() -> None:
+    index = Slow()
+    index.is_full = True
+    indexer = await indexed(index)
+    for _ in range(12):
+        for _ in range(2500):
+            indexer.add(accepted(new_id(), "ann@acme.test"))
+        await indexer.work()
+    assert len(indexer._held) <= 7000
+    index.is_full = False
+    await indexer.work()
+    assert not indexer._held
+    assert not indexer._waiting
+
+
 @pytest.mark.parametrize(
     "detail",
     [

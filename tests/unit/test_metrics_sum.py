@@ -43,6 +43,15 @@ def test_amounts_are_added_and_flags_are_not() -> None:
     }
 
 
+def test_of_the_ends_of_certificates_the_last_counts() -> None:
+    made = MetricsSum()
+    for at in (1.8e9, 1.7e9):
+        registry = CollectorRegistry()
+        Gauge("tls_certificate_end_seconds", "End", registry=registry).set(at)
+        made.add(generate_latest(registry).decode())
+    assert values(made.page()) == {"tls_certificate_end_seconds": 1.8e9}
+
+
 def test_of_a_process_that_has_ended_the_counters_are_kept() -> None:
     made = MetricsSum()
     made.add(page(3, 10, 0.5, stressed=True), counters_only=True)

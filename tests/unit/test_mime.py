@@ -371,3 +371,22 @@ def test_any_field_reads(text: str) -> None:
     assert isinstance(described.value, str)
     name = clean_file_name(text)
     assert name is None or not set(name) & set("/\\\r\n\0")
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        (b"X: content-type: text/html\r\n", "text/plain"),
+        (b"X: y\r\n content-type: text/html\r\nContent-Type: text/css\r\n", "text/css"),
+        (b" content-type: text/html\r\nCONTENT-TYPE :\r\n\ttext/css\r\n", "text/css"),
+        (b"X: y\ncontent-type: text/html\r\n", "text/plain"),
+        (b"Content-Type\r\n : text/html\r\nContent-Type: text/css\r\n", "text/css"),
+        (b"Content-Type: text/css\r\nContent-Type: text/html\r\n", "text/css"),
+        (b"Content-Type: text/css", "text/css"),
+        (b"Content-Type:\r\n text/\r\n\tcss\r\n", "text/css"),
+    ],
+)
+def test_content_fields_are_found_at_the_beginning_of_a_line_alone(
+    header: bytes, expected: str
+) -> None:
+    assert read_fields(header).type == expected

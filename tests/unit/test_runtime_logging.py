@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from posthorn.runtime.ids import new_id
+from posthorn.runtime.log_stream import MOST_CHARACTERS, LogStream
 
 _SPEAK = """
 import logging, structlog
@@ -139,3 +141,12 @@ def test_random_bits_differ_in_a_forked_child() -> None:
         check=True,
     )
     assert len(set(made.stdout.split())) == 2
+
+
+async def test_nothing_is_collected_for_a_stream_that_is_closed() -> None:
+    under = io.StringIO()
+    stream = LogStream(under)
+    under.close()
+    for _ in range(1000):
+        stream.write("x" * 1000)
+    assert sum(map(len, stream._lines)) <= MOST_CHARACTERS

@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 
 from posthorn.model.verdict import DETAIL_LIMIT
-from posthorn.ports.scan import Listing
+from posthorn.ports.scan import Listing, MessageQuestion
+from posthorn.runtime.blocklists import Blocklists
 from posthorn.wire.auth.results import Authentication, Dkim, Dmarc, Iprev, Outcome, Spf
 from posthorn.wire.spam.rule import DETAIL_CHARACTERS
 from posthorn.wire.spam.scorer import GTUBE, MOST_LIST_POINTS, RULES, score
+from posthorn_scan.judge import Judge
+from posthorn_scan.sender import SenderChecks
 from tests.support.spam import GOOD_TEXT, case, message, with_file, zipped
+from tests.support.zone_lookup import ZoneLookup
 
 PASSED = Authentication(
     iprev=Iprev(Outcome.PASS, "mail.example.net"),
@@ -148,6 +152,32 @@ def test_no_rule_crosses_the_junk_threshold_alone() -> None:
 def test_honest_messages_match_nothing(content: bytes) -> None:
     known = case(content, own_names={"bob": "bob@ours.test"}, helo="mail.example.net")
     assert score(known) == []
+
+
+@pytest.mark.parametrize(
+    ("author", "is_pose"),
+    [
+        ('"Bob Boss" <boss@example.net>', True),
+        ('"BOB.BOSS" <boss@example.net>', True),
+        ('"Bob Boss" <bob.boss@ours.test>', False),
+        ('"Bob" <boss@example.net>', False),
+        ('"Sales" <sales@example.net>', False),
+        ('"Carol Chief" <carol@example.net>', False),
+    ],
+)
+async def test_an_author_elsewhere_with_the_name_of_a_recipient_is_a_pose(
+    author: str, is_pose: bool
+) -> None:
+    lookup = ZoneLookup({})
+    lists = Blocklists(lookup, [])
+    senders = SenderChecks(lookup, lists, None, hostname="mx.test", seconds=1, keep_seconds=1)
+    judge = Judge(lookup, None, lists, senders, [])  # type: ignore[arg-type]
+    recipients = ("bob.boss+x@ours.test", "sales@ours.test", "c.chief@ours.test", "a.1@ours.test")
+    question = MessageQuestion(
+        "id", "8.8.4.4", "mail.example.net", "ann@example.net", recipients, 1.0, "mx.test"
+    )
+    verdict = await judge.judge(question, message(fields={"From": author}))
+    assert ("NAME_OF_ACCOUNT" in [rule.name for rule in verdict.rules]) is is_pose
 
 
 def test_an_authenticated_honest_message_is_below_zero() -> None:

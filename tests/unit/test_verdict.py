@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -71,12 +72,34 @@ def test_a_verdict_comes_back_as_it_was(verdict: Verdict) -> None:
 
 
 def test_fields_of_a_later_release_are_ignored() -> None:
-    document = encode_verdict(FULL)
+    document = json.loads(json.dumps(encode_verdict(FULL)))
     document["colour"] = "red"
     document["auth"]["iprev"]["colour"] = "red"
     document["rules"][0].append("more")
     document["engines"][0].append("more")
     assert decode_verdict(document) == FULL
+
+
+def test_what_one_document_says_of_its_values_is_not_read_into_another() -> None:
+    document = json.loads(json.dumps(encode_verdict(FULL)))
+    for name in ("iprev", "dmarc", "arc"):
+        document["auth"][name]["later"] = {"more": [1]}
+    document["auth"]["spf"][0]["later"] = [[1], {}]
+    assert decode_verdict(document) == FULL
+    document["auth"]["dmarc"]["report_to"] = ["other@example.com"]
+    document["auth"]["iprev"]["name"] = ""
+    found = decode_verdict(document).authentication
+    assert (found.dmarc.report_to, found.iprev.name) == (("other@example.com",), "")
+
+
+def test_an_encoding_is_the_callers_own_and_a_changed_verdict_has_another() -> None:
+    first = encode_verdict(FULL)
+    first["filed"] = {}
+    assert "filed" not in encode_verdict(FULL)
+    assert encode_verdict(replace(FULL, virus="Other"))["virus"] == "Other"
+    assert replace(FULL) == FULL
+    assert hash(replace(FULL)) == hash(FULL)
+    assert "document" not in repr(FULL)
 
 
 def test_words_of_a_later_release_conclude_nothing() -> None:

@@ -415,7 +415,7 @@ async def test_messages_of_the_inbox_keep_the_unique_ids_of_their_pop3_server(
     assert await unique_ids() == kept
     # of a message that is gone, another may have it
     await seed.rows(
-        "DELETE FROM mailbox_entries WHERE account_id = $1 AND uid ="
+        "DELETE FROM mailbox_entries WHERE account_id = $1 AND mailbox_id = 1 AND uid ="
         " (SELECT uid FROM unique_ids WHERE account_id = $1 AND unique_id = $2)",
         *(account, given[0]),
     )
@@ -423,7 +423,23 @@ async def test_messages_of_the_inbox_keep_the_unique_ids_of_their_pop3_server(
     octets = file("INBOX/cur/1700000011.a:2,S", later, given[0]) + END
     assert await summary(api, octets, ALICE, format="maildir") == (1, 0, 0)
     del kept[hashlib.sha256(contents[0]).digest()]
-    assert await unique_ids() == kept | {hashlib.sha256(later).digest(): given[0]}
+    kept[hashlib.sha256(later).digest()] = given[0]
+    assert await unique_ids() == kept
+    # one that is there already and has none gets it, as long as POP3 has not shown it
+    again = [
+        file(f"INBOX/cur/170000000{number}.a:2,S", content, f"late{number}")
+        for number, content in enumerate([*contents[1:4], later, b"Subject: archived\r\n\r\n"])
+    ]
+    for table, values in (
+        ("pop3_logins", "$1, current_date"),
+        ("maildrop_leases", "$1, gen_random_uuid(), now(), false"),
+    ):
+        await seed.rows(f"INSERT INTO {table} VALUES ({values})", account)
+        assert await summary(api, b"".join(again) + END, ALICE, format="maildir") == (0, 5, 0)
+        assert await unique_ids() == kept
+        await seed.rows(f"DELETE FROM {table}")
+    assert await summary(api, b"".join(again) + END, ALICE, format="maildir") == (0, 5, 0)
+    assert await unique_ids() == kept | {hashlib.sha256(contents[3]).digest(): "late2"}
 
 
 async def test_dates_of_files_are_those_of_their_headers(api: Api) -> None:

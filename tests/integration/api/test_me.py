@@ -233,17 +233,62 @@ async def test_deleted_and_withheld_messages_come_back(
     released = await alice.ask("POST", f"/v1/me/quarantine/{mine}/release")
     assert released.status_code == 200, released.text
     assert await items(alice, "/v1/me/quarantine") == []
+    virus = await withheld(api, message, "alice@example.test", reason="virus")
+    refused = await alice.ask("POST", f"/v1/me/quarantine/{virus}/release")
+    problem(refused, 409, "conflict")
+    assert [each["id"] for each in await items(alice, "/v1/me/quarantine")] == [str(virus)]
+    assert (await api.client.post(f"/v1/quarantine/{virus}/release", json={})).status_code == 200
     assert len(await api.sql("SELECT FROM quarantine")) == 1
 
 
-async def withheld(api: Api, message: UUID, recipient: str) -> UUID:
+async def test_holders_classify_their_own_messages(api: Api, alice: Browser) -> None:
+    numbers = {}
+    for name in ("alice", "bob"):
+        numbers[name] = await _imported(api, f"{name}@example.test", name.encode())
+
+    def path(name: str, of: str) -> str:
+        return f"/v1/accounts/{name}@example.test/messages/{numbers[of]}/classification"
+
+    said = await alice.ask("PUT", path("alice", "alice"), json={"classification": "spam"})
+    assert said.status_code == 200, said.text
+    assert (said.json()["classification"], said.json()["mailbox"]) == ("spam", "Junk")
+    for wrong, status in ((path("bob", "bob"), 403), (path("alice", "bob"), 404)):
+        answer = await alice.ask("PUT", wrong, json={"classification": "spam"})
+        assert answer.status_code == status, answer.text
+    right = basic("alice@example.test", "correct horse")
+    said = await api.client.put(
+        path("alice", "alice"), json={"classification": "ham"}, headers=right
+    )
+    assert (said.status_code, said.json()["mailbox"]) == (200, "INBOX")
+    assert [row[0] for row in await api.sql("SELECT wanted FROM classifications")] == ["ham"]
+
+
+async def _imported(api: Api, address: str, text: bytes) -> UUID:
+    mbox = b"From a@b.test Mon Jan  1 00:00:00 2024\nSubject: %b\n\n%b\n" % (text, text)
+    answer = await api.client.post(
+        f"/v1/accounts/{address}/import?format=mbox",
+        content=mbox,
+        headers={"Content-Type": "application/mbox"},
+    )
+    assert answer.json()["imported"] == 1, answer.text
+    (row,) = await api.sql(
+        "SELECT e.message_id FROM mailbox_entries e JOIN accounts a ON a.id = e.account_id"
+        " WHERE a.address = $1",
+        address,
+    )
+    number: UUID = row[0]
+    return number
+
+
+async def withheld(api: Api, message: UUID, recipient: str, reason: str = "score") -> UUID:
     number = new_id()
     await api.sql(
         "INSERT INTO quarantine (id, message_id, tenant_id, account_id, recipient, reason, detail, score, envelope,"
-        " size_crlf, expires_at) SELECT $1, $2, d.tenant_id, a.id, $3, 'score', '', 9, $4, 1000, now() + interval '1 day'"
+        " size_crlf, expires_at) SELECT $1, $2, d.tenant_id, a.id, $3, $5, '', 9, $4, 1000, now() + interval '1 day'"
         " FROM accounts a JOIN domains d ON d.id = a.domain_id WHERE a.address = $3",
         *(number, message, recipient),
         encode_withheld(make_message(()).envelope, recipient, ()),
+        reason,
     )
     await api.sql("UPDATE messages SET refs = refs + 1 WHERE id = $1", message)
     return number

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from posthorn.adapters.nats.connection import Connection, connect
 from posthorn.adapters.nats.dead_letters import NatsDeadLetters
@@ -15,6 +16,7 @@ from posthorn.adapters.nats.heartbeats import NatsHeartbeats, beating
 from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.permissions import PART_NAMES
 from posthorn.adapters.nats.stream_state import NatsStreamState
+from posthorn.adapters.postgres.lags import PostgresLags
 from posthorn.adapters.postgres.tables import SCHEMA_VERSION
 from posthorn.model.events import LISTED, Event
 from posthorn.ports.api_keys import Role
@@ -22,9 +24,11 @@ from posthorn.ports.errors import Unavailable
 from posthorn.runtime.health import Health
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.settings import NatsSettings
+from posthorn_api.system.watch import LagWatch
 from posthorn_local.embedded import Nats
 from tests.support.api import Api, problem
 from tests.support.builders import make_envelope
+from tests.support.databases import pool
 from tests.support.polling import until
 
 
@@ -150,6 +154,11 @@ async def test_what_waits_and_what_is_behind_is_told(joined: Api, parts: Parts) 
         events.record(Event(new_id(), 1.0, LISTED, {}))
 
     found = await shown_when(joined, lambda found: found["lags"]["events_seconds"])
+    async with pool(joined.database_url) as database:
+        await LagWatch(PostgresLags(database), joined.late.streams).look()
+    for lag, least in (("directory", 90), ("events", 0.0001), ("webhooks", 0)):
+        measured = REGISTRY.get_sample_value(f"posthorn_api_{lag}_lag_seconds")
+        assert measured is not None and measured >= least
     assert found["ingest"]["messages"] == 1
     assert found["ingest"]["size_bytes"] > 0
     assert found["dead"]["messages"] == 3

@@ -97,6 +97,17 @@
 {{- if and $v.delivery.keda.enabled (not $v.nats.bundled.enabled) (not $v.delivery.keda.natsMonitoringEndpoint) -}}
 {{- $faults = append $faults "delivery.keda.natsMonitoringEndpoint: KEDA must know the monitoring endpoint of your NATS" -}}
 {{- end -}}
+{{- if $v.canary.enabled -}}
+{{- if not (and $v.canary.address $v.canary.existingSecret) -}}
+{{- $faults = append $faults "canary: address and existingSecret are needed, of an account that is the canary's alone" -}}
+{{- end -}}
+{{- if not (and $v.pop3.enabled (or $v.smtpIn.enabled $v.submission.enabled) (include "posthorn.tlsSecret" .)) -}}
+{{- $faults = append $faults "canary: it needs pop3, smtpIn or submission, and a certificate (tls)" -}}
+{{- end -}}
+{{- end -}}
+{{- with include "posthorn.placementFaults" (dict "key" "canary" "values" $v.canary) -}}
+{{- $faults = concat $faults (splitList "\n" .) -}}
+{{- end -}}
 {{- if and $v.api.ingress.enabled (not $v.api.ingress.host) -}}
 {{- $faults = append $faults "api.ingress.host: the ingress needs a host" -}}
 {{- end -}}

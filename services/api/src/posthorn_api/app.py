@@ -46,6 +46,7 @@ from posthorn_api.http.guard import Guard
 from posthorn_api.http.large_bodies import SEND_PATH
 from posthorn_api.http.permissions import RULES
 from posthorn_api.http.problems import problem_of
+from posthorn_api.http.telemetry import http_telemetry
 from posthorn_api.login import routes as login_routes
 from posthorn_api.login.service import LoginService
 from posthorn_api.mailboxes import message_routes as mail_routes
@@ -169,7 +170,13 @@ def create_app(
 ) -> AsgiEdge:
     """Make the ASGI application. The limits are bytes of a request's body; ``console``: the files
     of the console, if it is to be served."""
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = FastAPI(
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        telemetry=http_telemetry(),
+    )
     kinds = get_type_hints(Services)
     app.state.services = {kinds[each.name]: getattr(parts, each.name) for each in fields(parts)}
     app.state.guard, app.state.health = guard, health

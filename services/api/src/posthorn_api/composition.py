@@ -49,6 +49,7 @@ from posthorn.runtime.oidc.keys import IssuerKeys
 from posthorn.runtime.passwords import Passwords, password_slots
 from posthorn.runtime.process import Process
 from posthorn.runtime.secret_box import SecretBox
+from posthorn.runtime.traces import tracing
 from posthorn_api.app import create_app
 from posthorn_api.auth.tokens import Tokens
 from posthorn_api.defence.service import DefenceService
@@ -92,6 +93,7 @@ async def start(process: Process) -> None:
     """Start everything on the process's stack; the listener last."""
     settings, stack = process.settings, process.stack
     assert isinstance(settings, ApiSettings)
+    await stack.enter_async_context(tracing("api", settings))
     database = await stack.enter_async_context(connect_postgres(settings, shared=True))
     blobs = await stack.enter_async_context(open_blobs(settings))
     guard = InstallationGuard(PostgresInstallation(database), settings, keeps=True)
@@ -152,7 +154,7 @@ async def start(process: Process) -> None:
     process.health.add_check("installation", guard.probe)
     process.health.add_check("clock", guard.probe_clock)
     await process.task(upkeep.run(), "upkeep")
-    await process.task(LagWatch(PostgresLags(database)).run(), "lags")
+    await process.task(LagWatch(PostgresLags(database), late.streams).run(), "lags")
     replication = ReplicationWatch(
         database.ungated(), demanded=settings.database_replication == "synchronous"
     )

@@ -41,6 +41,7 @@ from posthorn.runtime.settings import (
     Seconds,
     SecretSettings,
 )
+from posthorn.runtime.traces import TraceSettings
 from posthorn.wire.address import canonical_domain, parse_address
 from posthorn.wire.mta_sts import Mode
 from posthorn_api.auth.tokens import Trust
@@ -255,6 +256,7 @@ class ApiSettings(
     LoginLimitSettings,
     DigestSettings,
     ReportSettings,
+    TraceSettings,
 ):
     """Where the API listens, its first key, and its limits."""
 

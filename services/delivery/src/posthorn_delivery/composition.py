@@ -49,6 +49,7 @@ from posthorn.runtime.ids import new_id
 from posthorn.runtime.installation import InstallationGuard
 from posthorn.runtime.process import Process
 from posthorn.runtime.secret_box import SecretBox
+from posthorn.runtime.traces import tracing
 from posthorn_delivery.collector import Collector, CollectorBrakes
 from posthorn_delivery.collector_settings import CollectorSettings
 from posthorn_delivery.consumer import Consumer, consuming
@@ -73,6 +74,7 @@ RETRIES_BUFFERED = 16
 async def compose(process: Process, settings: DeliverySettings) -> None:
     """Build the service on the process's stack and start it."""
     enter = process.stack.enter_async_context
+    await enter(tracing("delivery", settings))
     nats = await enter(connect_nats(settings, "posthorn-delivery", "delivery"))
     await enter(beating(nats, process.health, "delivery"))
     database, blobs = (

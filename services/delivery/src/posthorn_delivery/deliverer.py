@@ -46,6 +46,7 @@ from posthorn.ports.ingest import DeadLetters, Delivery
 from posthorn.ports.mailboxes import Mailboxes, Resolution
 from posthorn.ports.notifications import Notifier
 from posthorn.ports.signing import Signer
+from posthorn.runtime import traces
 from posthorn.runtime.json_bytes import loads
 from posthorn_delivery.filing import Filing, Points, authors_of, count, file_copies
 from posthorn_delivery.handing import Handing
@@ -55,6 +56,7 @@ from posthorn_delivery.outcome_events import record, record_filing
 from posthorn_delivery.packer import Packer, segments
 from posthorn_delivery.routing import route
 from posthorn_delivery.srs_originals import find_srs_originals
+from posthorn_delivery.tracing import trace_placed
 
 log = structlog.get_logger()
 
@@ -285,11 +287,15 @@ class Deliverer:
         """Deliver routed and stored items in one transaction."""
         is_lone = self._handing is not None and len(items) == len(in_flight.batch) == 1
         over = self._handing.over(items[0]) if self._handing is not None and is_lone else None
+        tracer = traces.tracer
+        began = 0 if tracer is None else time.time_ns()
         entries = await (
             self._mailboxes.deliver(segments(items))
             if over is None
             else self._mailboxes.deliver(segments(items), over)
         )
+        if tracer is not None:
+            trace_placed(tracer, items, began)
         _transactions.inc()
         _rows.observe(sum(item.weight for item in items))
         _entries.inc(entries)

@@ -14,6 +14,7 @@ from posthorn.model.segment import Packed, pack
 from posthorn.model.stored_header import kept_header
 from posthorn.ports.blobs import SEGMENTS, Blobs
 from posthorn.ports.segments import Segment, SegmentMessage
+from posthorn.runtime import traces
 from posthorn_delivery.in_flight import Item, Packing
 
 _puts = Counter("posthorn_delivery_puts_total", "Segments written")
@@ -70,7 +71,11 @@ class Packer:
             await self._pack(fresh, with_headers=with_headers)
         for packing in {item.packing: None for item in items if item.packing is not None}:
             if packing.written_at is None:
+                tracer = traces.tracer
+                began = 0 if tracer is None else time.time_ns()
                 await self._blobs.put(packing.key, packing.parts)
+                if tracer is not None:
+                    _trace(tracer, packing, items, began)
                 packing.written_at = time.monotonic()
                 packing.parts = []
                 _puts.inc()
@@ -94,6 +99,13 @@ class Packer:
             for body, wanted in zip(bodies, listed, strict=True)
         ]
         return pack(bodies, self._compress), headers
+
+
+def _trace(tracer: traces.Tracer, packing: Packing, items: list[Item], began: int) -> None:
+    for item in items:
+        if item.packing is packing and tracer.samples(item.envelope.id):
+            about = {traces.SIZE: item.envelope.body.size}
+            tracer.span(traces.PUT, item.envelope.id, began, about)
 
 
 def _is_listed(item: Item) -> bool:

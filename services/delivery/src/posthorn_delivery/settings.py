@@ -16,6 +16,7 @@ from posthorn.runtime.settings import (
     Seconds,
     SecretSettings,
 )
+from posthorn.runtime.traces import TraceSettings
 from posthorn_delivery.collector_settings import CollectorSettings
 from posthorn_delivery.forward_settings import ForwardSettings
 
@@ -29,6 +30,7 @@ class DeliverySettings(
     SecretSettings,
     ForwardSettings,
     ReportSettings,
+    TraceSettings,
 ):
     """All settings of the delivery service."""
 

@@ -24,6 +24,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import zip_longest
@@ -33,6 +34,7 @@ import structlog
 
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.queue import Due, Job
+from posthorn.runtime import traces
 from posthorn_relay.attempt import Attempt
 from posthorn_relay.claimed import ClaimedJobs
 from posthorn_relay.context import WorkerContext
@@ -41,6 +43,7 @@ from posthorn_relay.next_hop import NextHop
 from posthorn_relay.outcomes import LocalFault, Released, Suppressed
 from posthorn_relay.smtp.pool import PooledConnection
 from posthorn_relay.smtp.types import Accepted, Failed, MailTransaction
+from posthorn_relay.tracing import trace_attempt
 from posthorn_relay.transactions import groups, transaction_for
 
 log = structlog.get_logger()
@@ -173,9 +176,13 @@ class ClaimSender:
                 claimed.settle_all(attempt.waiting, self._tls_failure)
                 return True
             connections = self._connections_for(transaction)
+            tracer = traces.tracer
+            began = 0 if tracer is None else time.time_ns()
             try:
                 pooled = await connections.get(attempt.tried, transaction)
             except Failed as failed:
+                if tracer is not None:
+                    trace_attempt(tracer, attempt.waiting, began, [failed])
                 return await self._exhausted(attempt, failed, claimed, connections)
             fresh = pooled.transactions == 0
             pooled.transactions += 1
@@ -194,6 +201,8 @@ class ClaimSender:
                 return True
             finally:
                 self.is_sending = False
+            if tracer is not None:
+                trace_attempt(tracer, attempt.waiting, began, results)
             for job, result in attempt.take(results):
                 claimed.settle(job, result)
             accepted = any(isinstance(result, Accepted) for result in results)

@@ -13,6 +13,7 @@ from posthorn.model.events import BOUNCED, DEFERRED, DELIVERED, Event
 from posthorn.model.outbound import QueueState
 from posthorn.ports.events import Events
 from posthorn.ports.queue import Job, Outcome
+from posthorn_relay.mail_providers import count_attempt
 from posthorn_relay.outcomes import OutcomePolicy, Released, Result
 from posthorn_relay.recorder import OutcomeRecorder
 from posthorn_relay.smtp.types import Accepted, Failed
@@ -96,6 +97,8 @@ class ClaimedJobs:
             else "ours"
         )
         _attempts.labels(outcome.state.value, stage).inc()
+        if isinstance(result, Accepted | Failed):
+            count_attempt(result)
         now = time.time()
         if job.attempts == 0:
             _first.observe(max(0.0, now - job.created_at.timestamp()))

@@ -33,6 +33,7 @@ from posthorn.runtime.ids import new_id
 from posthorn.runtime.installation import InstallationGuard
 from posthorn.runtime.process import Process
 from posthorn.runtime.secret_box import SecretBox
+from posthorn.runtime.traces import tracing
 from posthorn_relay.context import RelayPorts
 from posthorn_relay.dsn_sender import DsnSender
 from posthorn_relay.hand_overs import HandOvers
@@ -50,6 +51,7 @@ async def start(process: Process[RelaySettings]) -> None:
     """Connect to the backends and run the relay on the process's stack."""
     settings, enter = process.settings, process.stack.enter_async_context
     connector = SmtpConnector(settings)
+    await enter(tracing("relay", settings))
     nats = await enter(connect_nats(settings, "posthorn-relay", "relay"))
     await enter(beating(nats, process.health, "relay"))
     database, blobs = (

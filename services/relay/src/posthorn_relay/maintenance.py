@@ -40,6 +40,11 @@ _oldest = Gauge(
     "posthorn_relay_queue_oldest_seconds",
     "Age of the oldest recipient waiting in the outbound queue",
 )
+_state_oldest = Gauge(
+    "posthorn_relay_queue_state_oldest_seconds",
+    "Age of the oldest recipient that is queued, without those deferred, and of the oldest held",
+    ["state"],
+)
 _reaped = Counter(
     "posthorn_relay_reaped_recipients_total",
     "Recipients that dead relays had claimed, queued again",
@@ -121,6 +126,8 @@ class QueueMaintenance:
         for state in ("queued", "deferred", "sending", "held"):
             _recipients.labels(state).set(figures.get(state, 0))
         _oldest.set(figures.get("oldest", 0))
+        for state in ("queued", "held"):
+            _state_oldest.labels(state).set(figures.get(f"oldest_{state}", 0))
         return False
 
     async def _close_idle(self) -> bool:

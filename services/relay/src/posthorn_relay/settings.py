@@ -19,6 +19,7 @@ from posthorn.runtime.settings import (
     Seconds,
     SecretSettings,
 )
+from posthorn.runtime.traces import TraceSettings
 from posthorn.wire.address import canonical_domain
 
 Count = Annotated[int, Field(ge=1)]
@@ -104,6 +105,7 @@ class RelaySettings(
     EgressSettings,
     RetrySettings,
     ReportSettings,
+    TraceSettings,
 ):
     """All settings of the relay."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from posthorn.ports.blobs import Blobs
 from posthorn.ports.errors import Unavailable
@@ -21,16 +21,14 @@ class Contents:
         self._held = 0
         self._changed = asyncio.Condition()
 
-    @asynccontextmanager
-    async def of(self, question: MessageQuestion) -> AsyncGenerator[bytes]:
-        """Yield the content that a question is about. Waits for room. Raises Unavailable."""
+    def of(self, question: MessageQuestion) -> AbstractAsyncContextManager[bytes]:
+        """Return the content that a question is about, as a context. Waits for room. Raises
+        Unavailable."""
         if question.content is not None:
-            yield question.content
-            return
+            return nullcontext(question.content)
         if question.blob is None or question.size <= 0:
             raise Unavailable("blobs", "the question has no content")
-        async with self.blob(question.blob, question.skip_bytes, question.size) as content:
-            yield content
+        return self.blob(question.blob, question.skip_bytes, question.size)
 
     @asynccontextmanager
     async def blob(self, key: str, offset: int, length: int) -> AsyncGenerator[bytes]:

@@ -18,15 +18,22 @@ from prometheus_client import Counter, Histogram
 from posthorn.model.filter_policy import DEFAULT_POLICY
 from posthorn.model.verdict import MOST_RULES, Engine, EngineState, Rule, Verdict
 from posthorn.ports.scan import Listing, MessageQuestion, SenderFacts, SenderQuestion
-from posthorn.runtime.at_once import at_once
+from posthorn.runtime.at_once import Begun, at_once
 from posthorn.runtime.blocklists import Blocklists
-from posthorn.wire.auth.authentication import BodyHashes, authenticate, split_message
+from posthorn.wire.auth.authentication import (
+    BodyHashes,
+    authenticate,
+    author_domains_of,
+    split_message,
+)
 from posthorn.wire.auth.lookup import Lookup
 from posthorn.wire.auth.public_key import SignatureCheck
 from posthorn.wire.auth.results import Authentication, Outcome
 from posthorn.wire.spam.facts import MessageFacts, read_facts
 from posthorn.wire.spam.rule import Case
+from posthorn.wire.spam.rules_names import names_of
 from posthorn.wire.spam.scorer import score
+from posthorn_scan.author_records import AuthorRecords
 from posthorn_scan.engines.clamav import ClamAv
 from posthorn_scan.engines.engine import ConfiguredEngine, EngineResult
 from posthorn_scan.report_kind import report_kind
@@ -70,6 +77,7 @@ class Judge:
         self._sealers = frozenset(sealers)
         self._seconds = seconds
         self._clock = clock
+        self._author_records = AuthorRecords()
 
     @property
     def engines(self) -> tuple[ConfiguredEngine, ...]:
@@ -83,11 +91,15 @@ class Judge:
             SenderQuestion(question.client, question.helo, question.reverse_path)
         )
         header, body = split_message(content)
-        (authentication, state), facts, results = await at_once(
-            self._authenticate(question, known, header, body),
-            _read(content),
-            self._ask_engines(question, content, known),
-        )
+        authenticating = self._authenticate(question, known, header, body)
+        if self._engines or len(content) >= _ASIDE_FROM:
+            (authentication, state), facts, results = await at_once(
+                authenticating, _read_aside(content), self._ask_engines(question, content, known)
+            )
+        else:
+            # its questions are on their way while the content is read
+            asking, facts, results = Begun(authenticating), _read(content), []
+            authentication, state = await asking.result()
         listings = known.listings
         if facts is not None:
             listings += await self._listed_domains(authentication, facts)
@@ -123,6 +135,8 @@ class Judge:
         try:
             hashes = await _hashed(header, body)
             lookup = TimelyLookup(self._lookup, self._seconds)
+            authors = author_domains_of(header)
+            records = self._author_records.of(lookup, authors)
             found = await authenticate(
                 lookup,
                 self._check,
@@ -135,8 +149,11 @@ class Judge:
                 now=question.received_at or self._clock(),
                 iprev=known.iprev,
                 spf=known.spf,
+                authors=authors,
+                records=records,
                 gather=at_once,
             )
+            self._author_records.keep(authors, records)
             if lookup.is_late:
                 log.info("DNS answers too slowly for a message", message=question.message_id)
             return found, EngineState.TIMEOUT if lookup.is_late else EngineState.OK
@@ -187,12 +204,17 @@ async def _hashed(header: bytes, body: bytes) -> BodyHashes:
     return hashes
 
 
-async def _read(content: bytes) -> MessageFacts | None:
+async def _read_aside(content: bytes) -> MessageFacts | None:
+    """Do as ``_read`` does; in a thread what takes long."""
+    if len(content) < _ASIDE_FROM:
+        return _read(content)
+    return await asyncio.to_thread(_read, content)
+
+
+def _read(content: bytes) -> MessageFacts | None:
     """Return the facts of the content; None if they cannot be read, which is our fault."""
     try:
-        if len(content) < _ASIDE_FROM:
-            return read_facts(content)
-        return await asyncio.to_thread(read_facts, content)
+        return read_facts(content)
     except Exception:
         log.exception("the content of a message could not be read")
         return None
@@ -215,6 +237,7 @@ def _scored(
         question.received_at,
         listings,
         own_domains=frozenset(each.rpartition("@")[2] for each in question.recipients),
+        own_names=names_of(question.recipients),
     )
     try:
         return [Rule(match.name, match.points, match.detail) for match in score(case)]

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from posthorn.runtime.at_once import begun
+from posthorn.runtime.at_once import Begun
 from posthorn.wire.auth.lookup import DnsUnavailable, Lookup
 
 type _Answer[T] = Coroutine[Any, Any, T]
@@ -44,12 +44,12 @@ class TimelyLookup:
         return self._in_time(self._lookup.names(address))
 
     async def _in_time[T](self, answer: _Answer[T]) -> T:
-        asking = begun(answer)
         try:
-            if asking.done():
-                return asking.result()
+            asking = Begun(answer)
+            if asking.is_done:
+                return await asking.result()
             async with asyncio.timeout_at(self._ends):
-                return await asking
+                return await asking.result()
         except TimeoutError:
             self.is_late = True
             raise DnsUnavailable("the time for this message is over") from None

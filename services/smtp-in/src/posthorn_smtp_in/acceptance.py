@@ -32,6 +32,7 @@ from posthorn.ports.clock import Clock
 from posthorn.ports.errors import Full, Unavailable
 from posthorn.ports.events import Events
 from posthorn.ports.ingest import IngestWithLanes
+from posthorn.runtime import traces
 from posthorn.runtime.bodies import BodyStore
 from posthorn.wire.message.header import HeaderScan
 from posthorn.wire.message.trace import Hop, received, return_path
@@ -141,6 +142,8 @@ class Acceptance:
         began, received_at = time.monotonic(), self._clock()
         reply = await self._accept(transaction, message, client, check, received_at)
         _results.labels(_result_of(reply)).inc()
+        if traces.tracer is not None and traces.tracer.samples(transaction.id):
+            self._trace_receipt(traces.tracer, transaction, message, reply)
         if reply.code != 250:
             record_refusal(reply, client, message=str(transaction.id), size=message.content_octets)
             return reply
@@ -166,6 +169,29 @@ class Acceptance:
         self._events.record(Event(transaction.id, received_at, ACCEPTED, about))
         log.info("accepted", message=str(transaction.id), tls=client.tls, **detail)
         return reply
+
+    def _trace_receipt(
+        self,
+        tracer: traces.Tracer,
+        transaction: Transaction,
+        message: MessageBuffer,
+        reply: Reply,
+    ) -> None:
+        about = traces.receipt(
+            self._settings.smtp_role,
+            message.size,
+            transaction.mail.written,
+            list(transaction.recipients),
+            reply.code,
+        )
+        result = _result_of(reply)
+        tracer.span(
+            traces.RECEIVE,
+            transaction.id,
+            traces.nanoseconds_ago(time.monotonic() - transaction.began_at),
+            {**about, traces.RESULT: result},
+            fault=result if result == "failed" else "",
+        )
 
     async def _accept(
         self,

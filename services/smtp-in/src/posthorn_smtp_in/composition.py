@@ -33,6 +33,7 @@ from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.process import Process
 from posthorn.runtime.settings import key_list
 from posthorn.runtime.tls import Certificate
+from posthorn.runtime.traces import tracing
 from posthorn_smtp_in.acceptance import Acceptance
 from posthorn_smtp_in.authenticator import SmtpAuthenticator
 from posthorn_smtp_in.context import ServerContext, SmtpConfiguration
@@ -210,6 +211,7 @@ async def start(process: Process[SmtpInSettings]) -> None:
     (promise 2)."""
     settings, stack = process.settings, process.stack
     part = "submission" if isinstance(settings, SubmissionInSettings) else "smtp-in"
+    await stack.enter_async_context(tracing(part, settings))
     connection = await stack.enter_async_context(connect_nats(settings, part, part))
     await stack.enter_async_context(beating(connection, process.health, part))
     directory = await stack.enter_async_context(NatsDirectory(connection))

@@ -25,6 +25,7 @@ from posthorn.runtime.settings import (
     SrsSettings,
     TlsSettings,
 )
+from posthorn.runtime.traces import TraceSettings
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -170,7 +171,13 @@ class SubmissionSettings(SmtpSettings, RateSettings, LoginLimitSettings, OidcMai
 
 
 class SmtpInSettings(
-    ProcessSettings, NatsSettings, BlobSettings, TlsSettings, SrsSettings, SmtpSettings
+    ProcessSettings,
+    NatsSettings,
+    BlobSettings,
+    TlsSettings,
+    SrsSettings,
+    SmtpSettings,
+    TraceSettings,
 ):
     """Settings of the inbound SMTP service in the role mx."""
 

@@ -9,6 +9,7 @@ sender's).
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import cast
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -34,23 +35,22 @@ class CryptographySignatureCheck:
     """Checks signatures; takes 20 to 500 microseconds of CPU for one."""
 
     def __init__(self) -> None:
-        self._load = lru_cache(KEPT_KEYS)(load_public_key)
+        self._load = lru_cache(KEPT_KEYS)(_with_bits)
 
     def key_bits(self, key_type: str, key: bytes) -> int:
         """Return the length of a key; see SignatureCheck."""
-        loaded = self._load(key_type, key)
-        return loaded.key_size if isinstance(loaded, RSAPublicKey) else _ED25519_BITS
+        return self._load(key_type, key)[1]
 
     def is_valid(self, key_type: str, key: bytes, digest: bytes, signature: bytes) -> bool:
         """Return whether a signature is valid; see SignatureCheck."""
-        loaded = self._load(key_type, key)
+        loaded, bits = self._load(key_type, key)
         try:
-            if isinstance(loaded, RSAPublicKey):
-                if loaded.key_size > MOST_RSA_BITS:
+            if key_type == "rsa":
+                if bits > MOST_RSA_BITS:
                     raise BadKey("the key is too long")
-                loaded.verify(signature, digest, _PADDING, _HASHED)
+                cast("RSAPublicKey", loaded).verify(signature, digest, _PADDING, _HASHED)
             else:
-                loaded.verify(signature, digest)
+                cast("Ed25519PublicKey", loaded).verify(signature, digest)
         except (InvalidSignature, ValueError) as error:
             if isinstance(error, BadKey):
                 raise
@@ -58,6 +58,12 @@ class CryptographySignatureCheck:
         except UnsupportedAlgorithm as error:
             raise BadKey(str(error)) from error
         return True
+
+
+def _with_bits(key_type: str, key: bytes) -> tuple[PublicKey, int]:
+    # to ask a key for its class costs more than to remember what it is
+    loaded = load_public_key(key_type, key)
+    return loaded, loaded.key_size if isinstance(loaded, RSAPublicKey) else _ED25519_BITS
 
 
 def load_public_key(key_type: str, key: bytes) -> PublicKey:

@@ -9,10 +9,11 @@ waits while a release is rolled back must not be parked for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from enum import StrEnum
-from typing import Any
+from functools import lru_cache
+from typing import Any, cast
 
 from posthorn.wire.auth.results import (
     Arc,
@@ -31,6 +32,7 @@ RSPAMD = "RSPAMD_"
 """Prefix of the names of rspamd's rules."""
 DETAIL_LIMIT = 200
 """Characters of a rule's or engine's detail."""
+_KEPT_RESULTS = 500
 
 
 class VerdictError(ValueError):
@@ -106,6 +108,8 @@ class Verdict:
     """The author's domain publishes p=reject, a lookup that could have shown the author failed, and
     the client was not told yet: the message is to be refused with 451 if every recipient's policy
     enforces DMARC."""
+    _document: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Its encoding, once somebody asked for it."""
 
     @property
     def score(self) -> float:
@@ -114,7 +118,14 @@ class Verdict:
 
 
 def encode_verdict(verdict: Verdict) -> dict[str, Any]:
-    """Return a verdict as a JSON object; fields with their default are left out."""
+    """Return a verdict as a JSON object; fields with their default are left out. Its parts are not
+    to be changed: they are shared by all who ask."""
+    if not verdict._document:
+        verdict._document.update(_encoded(verdict))
+    return dict(verdict._document)
+
+
+def _encoded(verdict: Verdict) -> dict[str, Any]:
     document: dict[str, Any] = {
         "at": verdict.scanned_at,
         "auth": encode_authentication(verdict.authentication),
@@ -201,6 +212,23 @@ def _slim(result: Any) -> dict[str, Any]:
 
 
 def _whole[T](kind: type[T], document: Mapping[str, Any]) -> T:
+    """Return the result that a JSON object holds. Results without what is of one message alone come
+    again and again, and are kept."""
+    if kind is Dkim:  # it has the beginning of a signature
+        return _read(kind, document)
+    values = [tuple(value) if name in _LISTS else value for name, value in document.items()]
+    try:
+        return cast("T", _kept(cast("Hashable", kind), tuple(document), tuple(values)))
+    except TypeError:  # a later release may write values of other kinds
+        return _read(kind, document)
+
+
+@lru_cache(_KEPT_RESULTS)
+def _kept(kind: Any, names: tuple[str, ...], values: tuple[Any, ...]) -> Any:
+    return _read(kind, dict(zip(names, values, strict=True)))
+
+
+def _read[T](kind: type[T], document: Mapping[str, Any]) -> T:
     readers = _READERS[kind]
     known = {name: readers[name](value) for name, value in document.items() if name in readers}
     return kind(**_REQUIRED[kind] | known)
@@ -210,6 +238,7 @@ def _texts(values: Iterable[Any]) -> tuple[str, ...]:
     return tuple(map(str, values))
 
 
+_LISTS = frozenset({"sealers", "report_to"})
 _STATES = {each.value: each for each in EngineState}
 _REPORTS = {each.value: each for each in ReportKind}
 _OUTCOMES = {each.value: each for each in Outcome}

@@ -308,8 +308,9 @@ class Queue(Protocol):
         ...
 
     async def measure(self) -> dict[str, float]:
-        """Return gauges: ``queued``, ``deferred``, ``sending``, ``held`` (recipients),
-        ``oldest`` (seconds)."""
+        """Return gauges: ``queued``, ``deferred``, ``sending``, ``held`` (recipients); the age in
+        seconds of the oldest one that is queued or deferred (``oldest``), queued
+        (``oldest_queued``) or held (``oldest_held``)."""
         ...
 
     async def probe(self) -> None:

@@ -110,3 +110,9 @@ class Transfers(Protocol):
         written. Raises ImportLost, Conflict when there would be too many mailboxes, and what
         ``Mailboxes.deliver`` raises for a message that cannot be written."""
         ...
+
+    async def adopt(self, importing: Importing, unique_ids: Mapping[bytes, str]) -> None:
+        """Give unique ids, by SHA-256, to messages that are in the INBOX already and have none, if
+        nobody has read the account by POP3: what POP3 has shown does not change (RFC 1939 §7).
+        Raises ImportLost."""
+        ...

@@ -9,12 +9,14 @@ an orphan that the collector removes.
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from typing import BinaryIO
 from uuid import UUID
 
 from posthorn.ports.blobs import BODIES, Blobs
 from posthorn.ports.errors import Unavailable
+from posthorn.runtime import traces
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class BodyStore:
     async def store(self, blob: str, body: bytes | BinaryIO, size: int) -> None:
         """Store a body of ``size`` bytes under this key, before its record is published. Raises
         Unavailable."""
+        tracer, fault = traces.tracer, ""
+        began = 0 if tracer is None else time.time_ns()
         try:
             async with asyncio.timeout(self.seconds):
                 if isinstance(body, bytes):
@@ -42,4 +46,11 @@ class BodyStore:
                 else:
                     await self.blobs.put_file(blob, body, size)
         except TimeoutError:
+            fault = "TimeoutError"
             raise Unavailable("blobs", "the store took too long") from None
+        except Unavailable:
+            fault = "Unavailable"
+            raise
+        finally:
+            if tracer is not None and tracer.samples(message := UUID(blob.removeprefix(BODIES))):
+                tracer.span(traces.PUT, message, began, {traces.SIZE: size}, fault=fault)

@@ -60,13 +60,12 @@ class LogStream:
     def flush(self) -> None:
         """Write what was collected. Nothing is written to a stream that is closed."""
         with self._lock:
+            # taken out at once: a signal handler that logs meanwhile writes what is new
+            lines, self._lines, self._characters = self._lines, [], 0
             if self._stream.closed:
                 return
-            if self._lines:
-                text = "".join(self._lines)
-                self._lines.clear()
-                self._characters = 0
-                self._stream.write(text)
+            if lines:
+                self._stream.write("".join(lines))
             self._stream.flush()
 
     def _due(self) -> None:

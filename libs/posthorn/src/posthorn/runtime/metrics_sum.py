@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 
 from prometheus_client.parser import text_string_to_metric_families
 
-_NO_AMOUNT = re.compile(r"_(info|created|start_time_seconds|stressed|halted|holding)\Z")
+_NO_AMOUNT = re.compile(
+    r"_(info|created|start_time_seconds|end_seconds|stressed|halted|holding|away)\Z"
+)
 _COUNTED = frozenset({"counter", "histogram", "summary"})
 
 type _Labels = tuple[tuple[str, str], ...]

@@ -14,6 +14,7 @@ import time
 from itertools import batched
 
 import structlog
+from prometheus_client import Counter
 
 from posthorn.ports.clock import Clock
 from posthorn.ports.errors import Unavailable
@@ -29,6 +30,12 @@ KEPT = 20_000
 AT_ONCE = 500
 """Kinds that one statement writes."""
 _DAY_SECONDS = 86_400
+
+_sign_ins = Counter(
+    "posthorn_sign_ins_total",
+    "Sign-ins to accounts that exist, by protocol and result",
+    ["protocol", "result"],
+)
 
 
 class SignInRecorder:
@@ -54,6 +61,7 @@ class SignInRecorder:
     ) -> None:
         """Note a sign-in now. ``client``: its IP address; ``app_password``: the SHA-256 of one that
         was used. Never waits, never raises."""
+        _sign_ins.labels(protocol, result).inc()
         now = self._clock()
         key = (
             SignIn(account, protocol, _plain(client), app_password, result),

@@ -317,7 +317,9 @@ async def list_my_quarantine(
     dependencies=_OWN_POST,
 )
 async def release_my_quarantined(number: CopyPath, caller: Caller, service: Me) -> QuarantinedView:
-    """Delivers it to INBOX."""
+    """Delivers it to INBOX. Refused with 409 (conflict) for a message that was withheld for a virus:
+    an administrator releases it.
+    """
     return QuarantinedView.of(await service.release(caller, number))
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from posthorn.model.client_settings import client_servers
 from posthorn.model.dns_records import Presence
 from posthorn.ports.api_keys import ApiKey
-from posthorn.ports.errors import FieldError, NotFound, ValidationFailed
+from posthorn.ports.errors import Conflict, FieldError, NotFound, ValidationFailed
 from posthorn.ports.quarantine import QuarantinedCopy
 from posthorn.ports.vacations import Vacation, Vacations
 from posthorn_api.auth.account_logins import AccountLogins
@@ -83,6 +83,8 @@ class MeService:
         copy = await self._quarantine.item(caller, number)
         if (copy.account or copy.recipient) != caller.account:
             raise NotFound("not found")
+        if copy.reason == "virus":
+            raise Conflict("a message with a virus is released by an administrator only")
         return await self._quarantine.release(caller, number, is_ham=False)
 
     async def vacation(self, caller: ApiKey) -> Vacation:

@@ -84,8 +84,11 @@ class QuarantineService:
                     raise
 
     async def release(self, caller: ApiKey, number: UUID, *, is_ham: bool) -> QuarantinedCopy:
-        """Release one; return it as it was."""
-        restored = await self._quarantine.release(caller.tenant, number, is_ham=is_ham)
+        """Release one; return it as it was. Raises NotFound, Conflict. Accounts cannot release what
+        was withheld for a virus."""
+        restored = await self._quarantine.release(
+            caller.tenant, number, is_ham=is_ham, viruses=caller.account is None
+        )
         self._tell(caller, restored)
         return restored.copy
 

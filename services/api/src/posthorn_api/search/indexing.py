@@ -12,6 +12,8 @@ Theory:
 - The later event counts, whatever order they come in, so that events may come twice: those read
   again after a restart make good what was held back by a process that died.
 - What cannot be written is tried again, a bounded number of events; statistics do not wait for it.
+- A write has a bounded number of entries, so that it fits in the time limit of a statement however
+  many recipients messages have.
 """
 
 from __future__ import annotations
@@ -55,6 +57,8 @@ HOLD_SECONDS = 2.0
 _MOST_WAITING = 20_000
 _MOST_HELD = 2_000
 _AT_ONCE = 5_000
+_MOST_WRITTEN = 2_000
+"""Entries of one write; those of one message stay together."""
 _MOST_TARGETS = 20
 
 _written = Counter("posthorn_api_messages_indexed_total", "Entries written to the message index")
@@ -114,6 +118,7 @@ class Indexer:
         again, or left out and counted."""
         try:
             while self._waiting:
+                await self._write(keep=_MOST_HELD)
                 await self._take(list(islice(self._waiting, _AT_ONCE)))
             await self._write()
         except Unavailable as fault:
@@ -192,17 +197,22 @@ class Indexer:
         due = [each for each, held in self._held.items() if held.is_due(now)]
         if keep is not None:
             due += list(self._held)[: max(len(self._held) - keep, 0)]
-        due = list(dict.fromkeys(due))
-        entries = [
-            entry
-            for message in due
-            if self._held[message].is_changed
-            for entry in self._held[message].entries.values()
-        ]
+        entries: list[IndexedMessage] = []
+        messages: list[UUID] = []
+        for message in dict.fromkeys(due):
+            if self._held[message].is_changed:
+                entries += self._held[message].entries.values()
+            messages.append(message)
+            if len(entries) >= _MOST_WRITTEN:
+                await self._write_out(messages, entries)
+                messages, entries = [], []
+        await self._write_out(messages, entries)
+
+    async def _write_out(self, messages: Sequence[UUID], entries: Sequence[IndexedMessage]) -> None:
         if entries:
             await self._index.write(entries)
             _written.inc(len(entries))
-        for message in due:
+        for message in messages:
             del self._held[message]
 
 

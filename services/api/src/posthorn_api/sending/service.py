@@ -46,6 +46,7 @@ from posthorn.ports.sending import (
     most_recipients,
     sent_message,
 )
+from posthorn.runtime import traces
 from posthorn.runtime.bodies import BodyStore
 from posthorn.runtime.postmasters import LOCAL_PART, Postmasters
 from posthorn.wire.address import Address
@@ -230,6 +231,16 @@ class SendingService:
         return [by_key, *sent_message(payers.values(), recipients)]
 
     def _tell(self, envelope: Envelope) -> None:
+        if traces.tracer is not None and traces.tracer.samples(envelope.id):
+            about = traces.receipt(
+                envelope.role,
+                envelope.body.size,
+                envelope.reverse_path,
+                envelope.recipients,
+                202,
+            )
+            began = int(envelope.received_at * 1e9)
+            traces.tracer.span(traces.RECEIVE, envelope.id, began, about)
         _accepted.inc()
         _accepted_octets.inc(envelope.body.size)
         log.info(

@@ -22,6 +22,7 @@ from posthorn.ports.heartbeats import Heartbeats, Instance
 from posthorn.ports.ingest import Backlog, DeadLetters
 from posthorn.ports.system import StoredLags, StreamState
 from posthorn_api.pending import Pending
+from posthorn_api.system.events_lag import events_lag_seconds
 from posthorn_api.system.problems import SystemProblem, problems_of
 
 ASK_SECONDS: Final = 5.0
@@ -93,16 +94,7 @@ class SystemService:
         return backlog, dict(Counter(each.reason for each in parked).most_common(_MOST_REASONS))
 
     async def _events(self) -> float:
-        """Return the age in seconds of the oldest event that was not read."""
-        streams = self._streams.get()
-        created, last = await streams.events_end()
-        position = await self._lags.events_read(created)
-        if position >= last:
-            return 0.0
-        stored_at = await streams.event_after(position)
-        if stored_at is None:
-            return 0.0
-        return max((datetime.now(UTC) - stored_at).total_seconds(), 0.0)
+        return await events_lag_seconds(self._streams.get(), self._lags)
 
     def _with_instances(self, state: SystemState, now: datetime) -> SystemState:
         try:

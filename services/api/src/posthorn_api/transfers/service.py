@@ -12,6 +12,7 @@ Rules:
 - An import stores mail as delivery does: a segment of many bodies is written first, then its rows
   in one transaction. What was there already, byte for byte, is not brought in again: so an import
   that broke off is repeated as a whole.
+- A unique id of POP3 goes with its message, also to one that is there already.
 - A message that cannot be taken (too large, no room, no name for its mailbox) is counted and told
   of, and the rest goes on.
 """
@@ -21,36 +22,41 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Hashable,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
 from uuid import UUID
 
 import structlog
 from prometheus_client import Counter
 
-from posthorn.model.envelope import Body, Envelope
 from posthorn.model.segment import Packed, pack
 from posthorn.model.stored_header import kept_header
 from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.blobs import SEGMENTS, BlobMissing, Blobs
 from posthorn.ports.bodies import BodyReader
 from posthorn.ports.clock import Clock
-from posthorn.ports.errors import Conflict, FieldError, Unavailable, ValidationFailed
+from posthorn.ports.errors import Conflict, Unavailable
 from posthorn.ports.segments import Segment, SegmentMessage
-from posthorn.ports.transfers import Contents, Entry, Exported, Importing, ImportLost, Transfers
+from posthorn.ports.transfers import Contents, Exported, Importing, ImportLost, Transfers
 from posthorn.runtime.fair_slots import FairSlots
 from posthorn.runtime.holders import present_holder
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.least_rate import LeastRate
 from posthorn.wire.archive import maildir
-from posthorn.wire.archive.mbox import NotMboxError
-from posthorn.wire.archive.tar import END, NotTarError, directory_header
-from posthorn.wire.message.header import SCAN_LIMIT, scan_header
+from posthorn.wire.archive.tar import END, directory_header
 from posthorn_api.directory.service import address_in
 from posthorn_api.mailboxes.service import in_known_mailbox, mailbox_in
-from posthorn_api.transfers.archives import Format, Incoming, reading
+from posthorn_api.transfers.archives import Format
 from posthorn_api.transfers.digests import Digests
+from posthorn_api.transfers.import_run import ImportRun, Summary, Waiting
 from posthorn_api.transfers.writing import gathered, written
 
 log = structlog.get_logger()
@@ -60,57 +66,14 @@ AT_ONCE, AT_ONCE_EACH = 6, 2
 of exports."""
 WHOLE_SECONDS = 6 * 3600.0
 """How long an import or an export may take in all."""
-BATCH_OCTETS = 4 * 1024 * 1024
-BATCH_MESSAGES = 256
 IDLE_SECONDS = 60.0
 """How long nothing may come before an import is broken off."""
-_STAY_SECONDS = 45.0
 _PAGE = 200
 _DIGESTS_PAGE = 5000
 _AHEAD = 16
-_FAILURES_TOLD = 100
 _PAUSES = (0.5, 1.0, 2.0)
-_LATEST_SECONDS = 86_400.0
 
 _exported = Counter("posthorn_api_exported_messages_total", "Messages exported")
-_imported = Counter(
-    "posthorn_api_imported_messages_total",
-    "Messages of imports, by result",
-    ["result"],
-)
-
-
-@dataclass(slots=True)
-class Summary:
-    """The result of an import."""
-
-    messages: int = 0
-    imported: int = 0
-    duplicates: int = 0
-    failed: int = 0
-    octets: int = 0
-    failures: list[tuple[int, str | None, str]] = field(default_factory=list)
-    """Number, path and reason; the first ones only."""
-    left_out: int = 0
-    """Records that are no mail of their owner's."""
-    leavings: list[tuple[int, str | None, str]] = field(default_factory=list)
-    """Number, path and reason of those left out; the first ones only."""
-    from_lines_left: int = 0
-    """``From`` lines of an mbox, after an empty line, that were taken for text."""
-
-    def fail(self, number: int, name: str | None, reason: str) -> None:
-        """Count a message that was not taken."""
-        self.failed += 1
-        _imported.labels("failed").inc()
-        if len(self.failures) < _FAILURES_TOLD:
-            self.failures.append((number, name, reason))
-
-    def leave_out(self, number: int, name: str | None, reason: str) -> None:
-        """Count what is no mail of its owner's."""
-        self.left_out += 1
-        _imported.labels("left out").inc()
-        if len(self.leavings) < _FAILURES_TOLD:
-            self.leavings.append((number, name, reason))
 
 
 class TransferService:
@@ -223,7 +186,7 @@ class TransferService:
         async with self.importing.hold(present_holder()):
             details = {"format": form.value} | ({} if into is None else {"mailbox": into})
             importing = await self._transfers.begin(caller.tenant, address, new_id(), details)
-            work = _Import(self, importing, form, into)
+            work = ImportRun(self, importing, form, into)
             paced = LeastRate(idle_seconds=IDLE_SECONDS, whole_seconds=self.whole_seconds).read(
                 pieces
             )
@@ -257,7 +220,7 @@ class TransferService:
         except ImportLost:
             raise _lost() from None
 
-    async def store(self, importing: Importing, batch: Sequence[_Waiting]) -> set[UUID]:
+    async def store(self, importing: Importing, batch: Sequence[Waiting]) -> set[UUID]:
         """Store a batch; returns the ids for which there was room."""
         packed, headers = await asyncio.to_thread(self._packed, [each.content for each in batch])
         number = new_id()
@@ -275,137 +238,17 @@ class TransferService:
         except ImportLost:
             raise _lost() from None
 
+    async def adopt(self, importing: Importing, unique_ids: Mapping[bytes, str]) -> None:
+        """Give unique ids of POP3, by SHA-256, to messages that are there already."""
+        try:
+            await _patiently(lambda: self._transfers.adopt(importing, unique_ids))
+        except ImportLost:
+            raise _lost() from None
+
     def _packed(self, contents: Sequence[bytes]) -> tuple[Packed, list[bytes | None]]:
         frame = self._compress
         headers = [None if frame is None else kept_header(each, frame) for each in contents]
         return pack(contents, frame), headers
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """A message on its way into a segment."""
-
-    number: int
-    name: str | None
-    content: bytes
-    envelope: Envelope
-    entry: Entry
-
-
-class _Import:
-    """An import at work."""
-
-    def __init__(
-        self, transfer: TransferService, importing: Importing, form: Format, mailbox: str | None
-    ) -> None:
-        self.summary = Summary()
-        self._transfer = transfer
-        self._importing = importing
-        self._reading = reading(form, transfer.max_size)
-        self._mailbox = mailbox
-        self._batch: list[_Waiting] = []
-        self._octets = 0
-        self._stayed = time.monotonic()
-
-    async def run(self, pieces: AsyncIterator[bytes]) -> Summary:
-        digests = await self._transfer.known(self._importing)
-        is_over = False
-        while not is_over:
-            piece = await anext(pieces, None)
-            is_over = piece is None
-            try:
-                for incoming in self._reading.end() if piece is None else self._reading.feed(piece):
-                    self._take(incoming, digests)
-                    if self._octets >= BATCH_OCTETS or len(self._batch) >= BATCH_MESSAGES:
-                        await self._store()
-            except (NotMboxError, NotTarError) as error:
-                await self._store()
-                raise ValidationFailed(
-                    FieldError("body", f"{self._broken(error)}; {self._so_far()}")
-                ) from None
-            if time.monotonic() - self._stayed > _STAY_SECONDS:
-                await self._transfer.stay(self._importing)
-                self._stayed = time.monotonic()
-        await self._store()
-        self.summary.from_lines_left = self._reading.from_lines_left
-        return self.summary
-
-    def _broken(self, error: Exception) -> str:
-        if isinstance(error, NotTarError):
-            return str(error) or "this is not a tar archive"
-        return "this is no mbox: its first line must be From, an address and a date (unpack it first if it is compressed)"
-
-    def _so_far(self) -> str:
-        counts = self.summary
-        return f"{counts.imported} messages were imported before that, {counts.duplicates} were there already"
-
-    def _take(self, incoming: Incoming, digests: Digests) -> None:
-        summary = self.summary
-        summary.messages += 1
-        number, content = summary.messages, incoming.content
-        fault = incoming.fault or ("" if self._mailbox else incoming.misplaced)
-        if fault:
-            summary.fail(number, incoming.name, fault)
-            return
-        if incoming.left_out:
-            summary.leave_out(number, incoming.name, incoming.left_out)
-            return
-        if content is None or len(content) > self._transfer.max_size:
-            summary.fail(
-                number, incoming.name, f"it has more than {self._transfer.max_size} octets"
-            )
-            return
-        if not content:
-            summary.fail(number, incoming.name, "it is empty")
-            return
-        try:
-            mailbox = self._mailbox or mailbox_in("mailbox", incoming.mailbox or maildir.INBOX)
-        except ValidationFailed as unfit:
-            summary.fail(number, incoming.name, f"its mailbox: {unfit.faults[0].message}")
-            return
-        facts = Body.from_message(content, incoming.return_path_octets)
-        if not digests.add(facts.sha256):
-            summary.duplicates += 1
-            _imported.labels("duplicate").inc()
-            return
-        now = self._transfer.clock()
-        at = (
-            now
-            if incoming.received_at is None
-            else min(max(incoming.received_at, 0.0), now + _LATEST_SECONDS)
-        )
-        envelope = Envelope(
-            id=new_id(),
-            received_at=at,
-            reverse_path=incoming.reverse_path,
-            recipients=(),
-            body=facts,
-            summary=scan_header(content[:SCAN_LIMIT]).summary,
-            role="import",
-        )
-        self._batch.append(
-            _Waiting(
-                number,
-                incoming.name,
-                content,
-                envelope,
-                Entry(mailbox, incoming.flags, at, incoming.keywords, incoming.unique_id),
-            )
-        )
-        self._octets += len(content)
-
-    async def _store(self) -> None:
-        batch, self._batch, self._octets = self._batch, [], 0
-        if not batch:
-            return
-        placed = await self._transfer.store(self._importing, batch)
-        for each in batch:
-            if each.envelope.id in placed:
-                self.summary.imported += 1
-                self.summary.octets += len(each.content)
-            else:
-                self.summary.fail(each.number, each.name, "the account has no room for it")
-        _imported.labels("imported").inc(len(placed))
 
 
 async def _patiently[T](attempt: Callable[[], Awaitable[T]]) -> T:

@@ -19,6 +19,7 @@ import hashlib
 import logging
 import re
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
@@ -39,6 +40,7 @@ from minio.credentials.providers import (
     Provider,
 )
 from minio.error import MinioException, S3Error, ServerError
+from prometheus_client import Counter, Histogram
 from urllib3.exceptions import HTTPError, MaxRetryError, ReadTimeoutError
 from urllib3.response import BaseHTTPResponse
 
@@ -57,6 +59,18 @@ _SIGNED_FOR = timedelta(hours=1)  # an upload takes seconds; the rest allows for
 _CODE = re.compile(r"[A-Za-z0-9]{1,64}\Z")
 _CODE_ELEMENT = re.compile(rb"<Code>([A-Za-z0-9]{1,64})</Code>")
 _BLOCK = 256 * 1024
+
+_seconds = Histogram(
+    "posthorn_s3_operation_seconds",
+    "Time of an operation on the S3 store, without the wait for a thread",
+    ["operation"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 30),
+)
+_errors = Counter(
+    "posthorn_s3_errors_total",
+    "Operations on the S3 store that failed; a missing object is none",
+    ["operation"],
+)
 
 
 class S3Blobs:
@@ -111,7 +125,7 @@ class S3Blobs:
         needed."""
         try:
             async with asyncio.timeout(_OPENING_SECONDS):
-                await self._run(self._ensure)
+                await self._run("probe", self._ensure)
         except (Unavailable, TimeoutError) as fault:
             log.warning(
                 "the blob store does not answer yet", fault=str(fault) or "no answer in time"
@@ -123,21 +137,21 @@ class S3Blobs:
         self._http.clear()
 
     async def put(self, key: str, parts: Sequence[bytes]) -> None:
-        await self._run(lambda: self._upload(key, PartsSource(parts)))
+        await self._run("put", lambda: self._upload(key, PartsSource(parts)))
 
     async def put_file(self, key: str, file: BinaryIO, size: int) -> None:
         """Raises ValueError when the file ends before ``size`` bytes."""
-        await self._run(lambda: self._upload(key, FileSource(file, size)))
+        await self._run("put", lambda: self._upload(key, FileSource(file, size)))
 
     async def read(self, key: str, offset: int, length: int) -> bytes:
-        return await self._run(lambda: self._read(key, offset, length))
+        return await self._run("read", lambda: self._read(key, offset, length))
 
     async def stream(
         self, key: str, offset: int, length: int, chunk: int = 262_144
     ) -> AsyncIterator[bytes]:
         pieces = self._threads.pieces(
-            lambda: _translated(lambda: Download(self._get(key, offset, length), length)),
-            lambda download: _translated(lambda: download.next(chunk)),
+            lambda: _measured("open", lambda: Download(self._get(key, offset, length), length)),
+            lambda download: _measured("read", lambda: download.next(chunk)),
             lambda download: download.close(),
         )
         async with aclosing(pieces):
@@ -146,19 +160,20 @@ class S3Blobs:
 
     async def delete(self, key: str) -> None:
         try:
-            await self._run(lambda: self._client.remove_object(self._bucket, self._name(key)))
+            name = self._name(key)
+            await self._run("delete", lambda: self._client.remove_object(self._bucket, name))
         except BlobMissing:
             return
 
     async def move(self, key: str, to: str) -> None:
         """See Blobs: a copy made by the store, then a deletion."""
-        await self._run(lambda: self._move(self._name(key), self._name(to)))
+        await self._run("move", lambda: self._move(self._name(key), self._name(to)))
 
     async def list(self, prefix: str) -> AsyncIterator[BlobInfo]:
         objects = self._client.list_objects(
             self._bucket, prefix=self._prefix + prefix, recursive=True
         )
-        while page := await self._run(lambda: list(islice(objects, _PAGE))):
+        while page := await self._run("list", lambda: list(islice(objects, _PAGE))):
             for found in page:
                 yield BlobInfo(
                     key=str(found.object_name).removeprefix(self._prefix),
@@ -168,10 +183,10 @@ class S3Blobs:
 
     async def probe(self) -> None:
         """See Blobs: checks the bucket, and creates it when it is missing."""
-        await self._run(self._probe)
+        await self._run("probe", self._probe)
 
-    async def _run[T](self, work: Callable[[], T]) -> T:
-        return await self._threads.run(lambda: _translated(work))
+    async def _run[T](self, operation: str, work: Callable[[], T]) -> T:
+        return await self._threads.run(lambda: _measured(operation, work))
 
     def _name(self, key: str) -> str:
         return self._prefix + check_key(key)
@@ -283,6 +298,20 @@ class _Keys(Provider):
             return self._found.retrieve()
         except Exception:  # any answer of the metadata service
             raise Unavailable("blobs", "no credentials for S3 were found") from None
+
+
+def _measured[T](operation: str, work: Callable[[], T]) -> T:
+    """Do an operation, count its time and its fault. Raises as ``_translated``."""
+    began = time.perf_counter()
+    try:
+        return _translated(work)
+    except BlobMissing:
+        raise
+    except Unavailable:
+        _errors.labels(operation).inc()
+        raise
+    finally:
+        _seconds.labels(operation).observe(time.perf_counter() - began)
 
 
 def _translated[T](work: Callable[[], T]) -> T:

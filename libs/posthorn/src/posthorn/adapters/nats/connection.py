@@ -19,7 +19,7 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import Any
 
 import structlog
@@ -178,7 +178,7 @@ class Connection:
         answered: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
         self._requests[token] = answered
         try:
-            async with asyncio.timeout(timeout):
+            async with nullcontext() if timeout is None else asyncio.timeout(timeout):
                 await self._inbox.open()
                 await self.publish(subject, payload, self._inbox.prefix + token, headers)
                 answer = await answered

@@ -31,6 +31,7 @@ import asyncio
 import time
 from collections import deque
 from dataclasses import dataclass
+from uuid import UUID
 
 import structlog
 from nats.aio.msg import Msg
@@ -50,6 +51,7 @@ from posthorn.model.streams import (
     unscanned_subject,
 )
 from posthorn.ports.errors import Full, Unavailable
+from posthorn.runtime import traces
 from posthorn.runtime.json_bytes import dumps
 
 log = structlog.get_logger()
@@ -121,6 +123,25 @@ class NatsIngest:
         connection.on_denied(self._denied)
 
     async def accept(
+        self, envelope: Envelope, body: bytes | None, *, unscanned: bool = False
+    ) -> None:
+        if (tracer := traces.tracer) is None or not tracer.samples(envelope.id):
+            await self._accept(envelope, body, unscanned=unscanned)
+            return
+        began, fault = time.time_ns(), ""
+        try:
+            await self._accept(envelope, body, unscanned=unscanned)
+        except Unavailable as error:
+            fault = type(error).__name__
+            raise
+        finally:
+            about: dict[str, traces.Value] = {
+                traces.ROLE: envelope.role,
+                traces.SIZE: envelope.body.size,
+            }
+            tracer.span(traces.PUBLISH, envelope.id, began, about, fault=fault)
+
+    async def _accept(
         self, envelope: Envelope, body: bytes | None, *, unscanned: bool = False
     ) -> None:
         record = encode_record(envelope, body, dumps=dumps)
@@ -257,7 +278,7 @@ class NatsIngest:
                 publish.subject,
                 publish.data,
                 self._inbox.prefix + publish.token,
-                {"Nats-Msg-Id": publish.id},
+                _headers(publish),
             )
         except Unavailable as error:
             self._in_flight.pop(publish.token, None)
@@ -325,3 +346,14 @@ class NatsIngest:
         for message in messages:
             if not message.kept.done():
                 message.kept.set_exception(error)
+
+
+def _headers(publish: _Publish) -> dict[str, str]:
+    """Return the header of a stream message. A message that is traced names its trace there, for
+    other tools."""
+    headers = {"Nats-Msg-Id": publish.id}
+    if traces.tracer is not None and len(publish.messages) == 1:
+        message = UUID(publish.id)
+        if traces.tracer.samples(message):
+            headers["traceparent"] = traces.traceparent(message)
+    return headers

@@ -52,6 +52,7 @@ from posthorn.ports.scan import (
     SenderFacts,
     SenderQuestion,
 )
+from posthorn.runtime.at_once import Begun
 
 log = structlog.get_logger()
 
@@ -197,8 +198,11 @@ class NatsScanServer:
 
     async def _answer_message(self, data: bytes) -> bytes:
         question, wait = decode_message_question(data)
+        judging = Begun(self._answerer.message(question))
+        if judging.is_done:
+            return encode_verdict_answer(await judging.result())
         async with asyncio.timeout(min(wait, _LONGEST_WAIT)):
-            return encode_verdict_answer(await self._answerer.message(question))
+            return encode_verdict_answer(await judging.result())
 
     async def _answer_state(self, data: bytes) -> bytes:
         if self._states is None:

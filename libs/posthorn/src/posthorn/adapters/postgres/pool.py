@@ -9,6 +9,7 @@ Rules:
 - No ping before use: the driver knows when the server closed a connection, and such a one is
   replaced.
 - Nothing is reset on return: a borrower that leaves a connection in doubt discards it.
+- The gauges ask the pools when they are read: lending costs no metric.
 """
 
 from __future__ import annotations
@@ -16,12 +17,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from time import monotonic
+from weakref import WeakSet
 
 import asyncpg
+from prometheus_client import Gauge
 
 type Connection = asyncpg.Connection[asyncpg.Record]
 
 _CLOSE_SECONDS = 2.0
+
+_pools: WeakSet[ConnectionPool] = WeakSet()
+_lent = Gauge("posthorn_postgres_pool_in_use", "Connections to Postgres that are lent")
+_waiting = Gauge("posthorn_postgres_pool_waiting", "Borrowers that wait for a connection")
+_size = Gauge("posthorn_postgres_pool_size", "Most connections to Postgres")
 
 
 class ConnectionPool:
@@ -35,6 +43,12 @@ class ConnectionPool:
         wait_seconds: float,
         recycle_seconds: float = 1800.0,
     ) -> None:
+        self.size = size
+        """Most connections at a time."""
+        self.lent = 0
+        """Connections that are lent or being opened."""
+        self.waiting = 0
+        """Borrowers that wait for a connection."""
         self._open = open_connection
         self._turns = asyncio.Semaphore(size)
         self._wait_seconds = wait_seconds
@@ -42,6 +56,7 @@ class ConnectionPool:
         self._idle: list[Connection] = []
         self._recycled_at: dict[Connection, float] = {}
         """Of every connection that may be lent again."""
+        _pools.add(self)
 
     async def take(self) -> Connection:
         """Borrow a connection; it must be given back or discarded.
@@ -49,10 +64,15 @@ class ConnectionPool:
         Raises TimeoutError when none becomes free in time, and what opening one raises.
         """
         if self._turns.locked():
-            async with asyncio.timeout(self._wait_seconds):
-                await self._turns.acquire()
+            self.waiting += 1
+            try:
+                async with asyncio.timeout(self._wait_seconds):
+                    await self._turns.acquire()
+            finally:
+                self.waiting -= 1
         else:
             await self._turns.acquire()
+        self.lent += 1
         try:
             while self._idle:
                 connection = self._idle.pop()
@@ -65,7 +85,7 @@ class ConnectionPool:
             connection = await self._open()
             self._recycled_at[connection] = monotonic() + self._recycle_seconds
         except BaseException:
-            self._turns.release()
+            self._end_turn()
             raise
         return connection
 
@@ -75,7 +95,7 @@ class ConnectionPool:
             self._idle.append(connection)
         else:  # the pool was cleared meanwhile
             connection.terminate()
-        self._turns.release()
+        self._end_turn()
 
     async def discard(self, connection: Connection) -> None:
         """Return a connection that must not be lent again: it is closed, and another is opened
@@ -83,13 +103,17 @@ class ConnectionPool:
         try:
             await self._close(connection)
         finally:
-            self._turns.release()
+            self._end_turn()
 
     async def clear(self) -> None:
         """Close all connections, those that are lent when they return. The pool remains usable."""
         idle, self._idle = self._idle, []
         self._recycled_at.clear()
         await asyncio.gather(*map(self._close, idle))
+
+    def _end_turn(self) -> None:
+        self.lent -= 1
+        self._turns.release()
 
     async def _close(self, connection: Connection) -> None:
         """Close a connection, by force if need be. A statement that was cancelled is waited for, so
@@ -102,3 +126,8 @@ class ConnectionPool:
         except asyncio.CancelledError:
             connection.terminate()
             raise
+
+
+_lent.set_function(lambda: sum(pool.lent for pool in _pools))
+_waiting.set_function(lambda: sum(pool.waiting for pool in _pools))
+_size.set_function(lambda: sum(pool.size for pool in _pools))

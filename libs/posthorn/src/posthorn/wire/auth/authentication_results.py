@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
 from posthorn.wire.address import AddressError, canonical_domain
 from posthorn.wire.auth.results import Arc, Authentication, Dkim, Dmarc, Iprev, Outcome, Spf
@@ -32,6 +33,8 @@ VALUE_LIMIT = 255
 REASON_LIMIT = 120
 RULES_LIMIT = 1500
 """Characters of the rules in X-Posthorn-Verdict."""
+
+_KEPT_RESULTS = 500  # those that say nothing of one message alone
 
 _FIELD = re.compile(
     rb"^(?:(Authentication-Results)|X-Posthorn-Verdict)(?:[ \t]|\r\n[ \t])*+:"
@@ -83,16 +86,13 @@ def results_field(
         return f"Authentication-Results: {_value(hostname)}; none\r\n".encode("ascii")
     results = [
         _iprev(authentication.iprev, client),
-        *(_spf(each, reverse_path, helo) for each in _spf_results(authentication, reverse_path)),
-        *(_dkim(each) for each in authentication.dkim[:MOST_RESULTS] or (_NO_DKIM,)),
+        *[_spf(each, reverse_path, helo) for each in _spf_results(authentication, reverse_path)],
+        *[_dkim(each) for each in authentication.dkim[:MOST_RESULTS] or (_NO_DKIM,)],
         _dmarc(authentication.dmarc),
         _arc(authentication.arc, client),
     ]
-    lines = [_value(hostname)]
-    for words in results:
-        lines[-1] += ";"
-        lines += _folded(words)
-    return ("Authentication-Results: " + "\r\n\t".join(lines) + "\r\n").encode("ascii")
+    text = ";\r\n\t".join([_value(hostname), *results])
+    return f"Authentication-Results: {text}\r\n".encode("ascii")
 
 
 def verdict_field(
@@ -128,11 +128,12 @@ def verdict_field(
 _NO_DKIM = Dkim(Outcome.NONE, "", "")
 
 
-def _iprev(result: Iprev, client: str) -> list[str]:
+@lru_cache(_KEPT_RESULTS)
+def _iprev(result: Iprev, client: str) -> str:
     words = [f"iprev={result.outcome}", _property("policy.iprev", client)]
     if _DOMAIN.match(result.name):
         words.append(f"({result.name})")
-    return words
+    return _folded(words)
 
 
 def _spf_results(authentication: Authentication, reverse_path: str) -> Iterable[Spf]:
@@ -140,46 +141,52 @@ def _spf_results(authentication: Authentication, reverse_path: str) -> Iterable[
     return authentication.spf[:MOST_RESULTS] or (nothing,)
 
 
-def _spf(result: Spf, reverse_path: str, helo: str) -> list[str]:
+@lru_cache(_KEPT_RESULTS)
+def _spf(result: Spf, reverse_path: str, helo: str) -> str:
     if result.identity == "helo":
         identity = _property("smtp.helo", helo)
     else:
         identity = _property("smtp.mailfrom", _mail_from(reverse_path, result.domain))
-    return [f"spf={result.outcome}", _reason(result.outcome, result.reason), identity]
+    return _folded([f"spf={result.outcome}", _reason(result.outcome, result.reason), identity])
 
 
-def _dkim(result: Dkim) -> list[str]:
-    return [
-        f"dkim={result.outcome}",
-        _reason(result.outcome, result.reason),
-        _property("header.d", result.domain),
-        _property("header.s", result.selector),
-        _property("header.a", result.algorithm),
-        _property("header.b", result.signature_start),
-    ]
+def _dkim(result: Dkim) -> str:
+    return _folded(
+        [
+            f"dkim={result.outcome}",
+            _reason(result.outcome, result.reason),
+            _property("header.d", result.domain),
+            _property("header.s", result.selector),
+            _property("header.a", result.algorithm),
+            _property("header.b", result.signature_start),
+        ]
+    )
 
 
-def _dmarc(result: Dmarc) -> list[str]:
+@lru_cache(_KEPT_RESULTS)
+def _dmarc(result: Dmarc) -> str:
     """Return the result with what RFC 9989 registers (``polrec``), and the policy that we apply."""
     is_elsewhere = result.record_domain != result.domain
-    return [
-        f"dmarc={result.outcome}",
-        _reason(result.outcome, result.reason),
-        _property("header.from", result.domain),
-        _property("polrec.p", result.published or ""),
-        _property("polrec.domain", result.record_domain if is_elsewhere else ""),
-        _property("policy.dmarc", result.applied or ""),
-    ]
+    return _folded(
+        [
+            f"dmarc={result.outcome}",
+            _reason(result.outcome, result.reason),
+            _property("header.from", result.domain),
+            _property("polrec.p", result.published or ""),
+            _property("polrec.domain", result.record_domain if is_elsewhere else ""),
+            _property("policy.dmarc", result.applied or ""),
+        ]
+    )
 
 
-def _arc(result: Arc, client: str) -> list[str]:
+def _arc(result: Arc, client: str) -> str:
     """Return the result with what RFC 8617 §6 registers."""
     words = [f"arc={result.outcome}", _reason(result.outcome, result.reason)]
     if result.outcome is Outcome.PASS:
         words.append(f"header.oldest-pass={result.oldest_pass}")
     if result.outcome is not Outcome.NONE:
         words.append(_property("smtp.remote-ip", client))
-    return words
+    return _folded(words)
 
 
 def _mail_from(reverse_path: str, domain: str) -> str:
@@ -216,26 +223,35 @@ def _clean(text: str, limit: int) -> str:
     return _FORBIDDEN.sub("?", text[:limit])
 
 
-def _folded(words: Iterable[str]) -> Iterator[str]:
-    line = ""
+def _folded(words: Iterable[str]) -> str:
+    """Return the words of a result in lines."""
+    text, width = "", 0
     for word in filter(None, words):
         # a tab before the line, a semicolon after it
-        if line and len(line) + len(word) + 3 > WIDTH:
-            yield line
-            line = word
+        if width and width + len(word) + 3 > WIDTH:
+            text += "\r\n\t" + word
+            width = len(word)
+        elif width:
+            text += " " + word
+            width += 1 + len(word)
         else:
-            line += " " + word if line else word
-    yield line
+            text, width = word, len(word)
+    return text
 
 
 def _rules(rules: Sequence[tuple[str, float]]) -> Iterator[str]:
     length = 0
     for name, points in rules:
-        text = f"{_RULE.sub('?', name)[:60]}={_points(points)}"
+        text = _rule(name[:60], points)
         length += len(text) + 1
         if length > RULES_LIMIT:
             return
         yield text
+
+
+@lru_cache(_KEPT_RESULTS)
+def _rule(name: str, points: float) -> str:
+    return f"{_RULE.sub('?', name)}={_points(points)}"
 
 
 def _points(points: float) -> str:

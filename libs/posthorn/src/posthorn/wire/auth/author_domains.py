@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import lru_cache
 
 from posthorn.wire.address import AddressError
 from posthorn.wire.foreign_address import foreign_domain
@@ -32,6 +33,8 @@ _USUAL = re.compile(
     r"""<[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@([A-Za-z0-9_.-]+)>[ \t]*\Z"""
 )
 _WIDE = str.maketrans("\uff20\ufe6b\u3002\uff0e\uff61", "@@...")
+_KEPT_FIELDS = 2000  # of authors seen lately
+_LONGEST_KEPT_BYTES = 300
 _READ_BYTES = 16 * 1024  # of all From fields together
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _COMMENT = re.compile(r"[^()\\]++|\\.?|[()]", re.DOTALL)
@@ -53,16 +56,24 @@ def author_domains_of(header: bytes) -> list[str]:
     fields = _FROM.findall(b"\n" + header)
     room = _READ_BYTES
     for field in fields:
-        text = re.sub(r"[\r\n\0]+", "", field[:room].decode("utf-8", "replace"))
-        text = text.translate(_WIDE)
-        room -= len(field[:room])
-        found = dict.fromkeys(_domains(text))
-        if not found and "=?" in text:
-            found = dict.fromkeys(_domains(decode_text(text).translate(_WIDE)))
+        value = field[:room]
+        room -= len(value)
+        found = (_kept if len(value) <= _LONGEST_KEPT_BYTES else _of_field)(value)
         domains += found or ([""] if len(fields) > 1 else [])
         if len(domains) >= MOST_DOMAINS:
             return domains[:MOST_DOMAINS]
     return domains
+
+
+def _of_field(value: bytes) -> tuple[str, ...]:
+    text = re.sub(r"[\r\n\0]+", "", value.decode("utf-8", "replace")).translate(_WIDE)
+    found = dict.fromkeys(_domains(text))
+    if not found and "=?" in text:
+        found = dict.fromkeys(_domains(decode_text(text).translate(_WIDE)))
+    return tuple(found)
+
+
+_kept = lru_cache(_KEPT_FIELDS)(_of_field)
 
 
 def _domains(text: str) -> Iterator[str]:

@@ -80,8 +80,11 @@ class BodyHash:
         """Add the next bytes of the body, without the blank line that ends the header."""
         if not piece:
             return
-        self._tail = (self._tail + piece[-2:])[-2:]
-        data = self._open + piece
+        if len(piece) > 1:
+            self._tail = piece[-2:]
+        else:
+            self._tail = (self._tail + piece)[-2:]
+        data = self._open + piece if self._open else piece
         if self._is_relaxed:
             cut = _open_end(data)
             self._open = _reduced(data[cut:])
@@ -100,11 +103,14 @@ class BodyHash:
         return self._hash.digest()
 
     def _take(self, lines: bytes) -> None:
+        if not lines:
+            return
         content = lines.rstrip(b"\r\n")
         # of the CRs and LFs at the end, only whole pairs are line ends
         marked = lines[len(content) :].replace(b"\r\n", b"\0")
         odd = marked.rstrip(b"\0")
-        content += odd.replace(b"\0", b"\r\n")
+        if odd:
+            content += odd.replace(b"\0", b"\r\n")
         if content:
             while self._line_ends:
                 some = min(self._line_ends, 4096)

@@ -51,7 +51,9 @@ async def verify_with(
     signatures = hashes.signatures
     if signatures.is_too_large:
         return (Dkim(Outcome.POLICY, "", "", "the header is too large"),)
-    await keys.fetch((each for each in signatures.dkim if isinstance(each, Signature)), gather)
+    judged = [each for each in signatures.dkim if isinstance(each, Signature)]
+    if len(judged) > 1:  # the key of a single one is looked up where it is judged
+        await keys.fetch(judged, gather)
     results = [await verify_one(keys, each, hashes, now=now) for each in signatures.dkim]
     return (*results, *_unjudged(signatures))
 

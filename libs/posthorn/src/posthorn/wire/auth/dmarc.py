@@ -218,14 +218,29 @@ class _Check:
 
 
 class Records:
-    """Walks up the tree of names, with the answers of one check."""
+    """Walks up the tree of names, with the answers of one check, and those of an earlier one
+    (``before``) if they are recent enough for the caller."""
 
-    def __init__(self, lookup: Lookup) -> None:
+    def __init__(self, lookup: Lookup, before: Records | None = None) -> None:
         self._lookup = lookup
-        self._records: dict[str, DmarcRecord | None] = {}
         self._failed: set[str] = set()
-        self._existing: set[str] = set()
-        self._walked: dict[str, _Found] = {}
+        if before is None:
+            self._records: dict[str, DmarcRecord | None] = {}
+            self._existing: set[str] = set()
+            self._walked: dict[str, _Found] = {}
+        else:
+            self._records = before._records.copy()
+            self._existing = before._existing.copy()
+            self._walked = before._walked.copy()
+
+    def is_known(self, author_domains: Sequence[str]) -> bool:
+        """Return whether ``fetch`` has nothing to look up."""
+        author = _only(author_domains)
+        return not author or author in self._walked
+
+    def can_be_kept(self, most_names: int) -> bool:
+        """Return whether no lookup failed, and so many names at most were looked at."""
+        return not self._failed and len(self._records) <= most_names
 
     async def fetch(self, author_domains: Sequence[str]) -> None:
         """Look up what the check of these authors needs first; never raises."""

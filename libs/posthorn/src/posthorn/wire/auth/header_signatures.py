@@ -73,8 +73,9 @@ class Header:
         Fields of a name are taken from the last to the first, each once; a name beyond them stands
         for a field that must not be there (§5.4.2). The signature's own field is the last.
         """
-        hashed = hashlib.sha256()
         taken: dict[bytes, int] = {}
+        form = signature.header_form
+        texts: list[bytes] = []
         for name in signature.names:
             found = self.by_name.get(name)
             if found is None:
@@ -84,10 +85,9 @@ class Header:
                 at -= 1
             if at >= 0:
                 taken[name] = len(found) - at
-                hashed.update(self.canonical(found[at], signature.header_form))
-                hashed.update(b"\r\n")
-        hashed.update(canonical_field(signature.unsigned, signature.header_form))
-        return hashed.digest()
+                texts.append(self.canonical(found[at], form))
+        texts.append(canonical_field(signature.unsigned, form))
+        return hashlib.sha256(b"\r\n".join(texts)).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +107,16 @@ class HeaderSignatures:
     """The header is too large: nothing was read."""
 
     @property
-    def forms(self) -> frozenset[Form]:
+    def has_chain(self) -> bool:
+        """Whether there is a chain, whole or broken."""
+        return bool(self.sets or self.chain_fault)
+
+    @property
+    def forms(self) -> set[Form]:
         """Canonical forms of the body that its hashes are needed of."""
-        signatures = [each for each in self.dkim if isinstance(each, Signature)]
-        signatures += [each.message for each in self.sets]
-        return frozenset(each.body_form for each in signatures)
+        found = {each.body_form for each in self.dkim if isinstance(each, Signature)}
+        found.update(each.message.body_form for each in self.sets)
+        return found
 
 
 class BodyHashes:

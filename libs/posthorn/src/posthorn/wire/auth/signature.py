@@ -43,6 +43,8 @@ _SELECTOR = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?\Z")
 _LONGEST_SELECTOR = 200
 _LONGEST_DOMAIN_BYTES = 512
 _KEPT_NAMES = 4000
+_KEPT_LISTS = 1000
+_LONGEST_KEPT_BYTES = 1000
 _START_CHARACTERS = 8
 _START = re.compile(rb"[A-Za-z0-9+/]*")
 _FORMS = {form.value.encode(): form for form in Form}
@@ -214,7 +216,7 @@ def _with_body(
     names = tags.get(b"h")
     if names is None:
         raise TagError("the tag h is missing")
-    signed = tuple(name.lower() for name in split_list(names))
+    signed = _signed_names(names)
     if len(signed) > MOST_NAMES:
         raise Unacceptable("too many fields are signed")
     methods = tags.get(b"q")
@@ -232,6 +234,17 @@ def _with_body(
         body_bytes=tags.number(b"l", 76),
         expires_at=expires_at,
     )
+
+
+def _signed_names(value: bytes) -> tuple[bytes, ...]:
+    return (_kept_names if len(value) <= _LONGEST_KEPT_BYTES else _split_names)(value)
+
+
+def _split_names(value: bytes) -> tuple[bytes, ...]:
+    return tuple(split_list(value.lower()))
+
+
+_kept_names = lru_cache(_KEPT_LISTS)(_split_names)  # a sender signs the same fields every time
 
 
 def _identity_domain(tags: Tags, own: str) -> str:
@@ -270,6 +283,11 @@ def _domain(value: bytes) -> str:
 
 def _selector(value: bytes) -> str:
     """Return a selector in ASCII, in lower case; empty if it is none. Underscores are in use."""
+    return _checked_selector(value) if len(value) <= _LONGEST_DOMAIN_BYTES else ""
+
+
+@lru_cache(_KEPT_NAMES)
+def _checked_selector(value: bytes) -> str:
     try:
         text = value.decode()
         if not text.isascii():

@@ -37,6 +37,7 @@ _COMMENT = re.compile(r"\((?:[^()\\]|\\.)*\)?", re.DOTALL)
 _TOKEN = re.compile(r"[!#$%&'*+.^_`{|}~0-9A-Za-z-]+\Z")
 _KEY = re.compile(r"([^*\s]+)(?:\*([0-9]{1,3}))?(\*)?\Z")
 _ESCAPED = re.compile(r'\\(["\\])')
+_PREFIX = b"content-"
 _FILE_KEYS = frozenset({"name", "filename"})
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _JOINER = "\u200d"
@@ -79,21 +80,7 @@ class ContentFields:
 
 def read_fields(header: bytes, default_type: str = "text/plain") -> ContentFields:
     """Return the content fields of a header block; of repeated fields the first one counts."""
-    found: dict[str, bytes] = {}
-    name = ""
-    for line in header.split(b"\r\n"):
-        if line[:1] in (b" ", b"\t"):
-            if name and len(found[name]) < FIELD_BYTES:
-                found[name] += b" " + line.strip(b" \t")
-            continue
-        name = ""
-        if line[:8].lower() != b"content-":
-            continue
-        label, colon, value = line.partition(b":")
-        called = label.rstrip(b" \t").decode("latin-1").lower()
-        if colon and called not in found:
-            name = called
-            found[name] = value.strip(b" \t")
+    found = _content_fields(header)
     texts = {name: decode_unlabelled(value[:FIELD_BYTES]) for name, value in found.items()}
     kind = _content_type(texts.get("content-type"), default_type)
     disposition = parse_described(texts.get("content-disposition", ""))
@@ -107,6 +94,33 @@ def read_fields(header: bytes, default_type: str = "text/plain") -> ContentField
         "".join(filter(str.isprintable, texts.get("content-id", "").strip("<> ")[:_SHOWN])) or None,
         decode_text(texts.get("content-description", "")[:_DECODED]) or None,
     )
+
+
+def _content_fields(header: bytes) -> dict[str, bytes]:
+    """Return the values of the fields whose names begin with ``Content-``, unfolded, by names in
+    lower case. They are searched for: most of a header are other fields."""
+    found: dict[str, bytes] = {}
+    lower = header.lower()
+    at = lower.find(_PREFIX)
+    while at >= 0:
+        end = _line_end(header, at)
+        if at == 0 or header[max(at - 2, 0) : at] == b"\r\n":
+            label, colon, value = header[at:end].partition(b":")
+            name = label.rstrip(b" \t").decode("latin-1").lower()
+            value = value.strip(b" \t")
+            while header[end + 2 : end + 3] in (b" ", b"\t"):
+                start, end = end + 2, _line_end(header, end + 2)
+                if len(value) < FIELD_BYTES:
+                    value += b" " + header[start:end].strip(b" \t")
+            if colon:
+                found.setdefault(name, value)
+        at = lower.find(_PREFIX, end)
+    return found
+
+
+def _line_end(header: bytes, at: int) -> int:
+    end = header.find(b"\r\n", at)
+    return len(header) if end < 0 else end
 
 
 def parse_described(text: str) -> Described:

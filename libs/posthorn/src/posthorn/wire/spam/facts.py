@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -39,6 +40,7 @@ _PLAIN_HOST = re.compile(r"https?://([a-zA-Z0-9.-]+)(?:[/?#]|\Z)")  # of nearly 
 _SHOWN_URL = re.compile(r"(?:https?://|www\.)[\w.-]+\.\w{2,}", re.IGNORECASE)
 _WEB = re.compile(r"(?:https?:)?//|www\.", re.IGNORECASE)
 _TRAILING = ".,;:!?*_~"
+_KEPT_HOSTS = 2000  # of links: one message has the same ones again and again
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +98,8 @@ class MessageFacts:
     reply_to: tuple[Mailbox, ...] = ()
     authors: tuple[Mailbox, ...] = ()
     """The mailboxes of all From fields."""
-
-    @property
-    def hosts(self) -> tuple[str, ...]:
-        """Distinct hosts of the links, in order."""
-        return tuple(dict.fromkeys(each.host for each in self.links if each.host))
+    hosts: tuple[str, ...] = ()
+    """Distinct hosts of the links, in order."""
 
 
 @dataclass(slots=True)
@@ -126,6 +125,7 @@ def read_facts(content: bytes) -> MessageFacts:
             files.append(found)
     markup = read_markup("\n".join(texts.html)) if texts.html else None
     plain = "\n".join(texts.plain)
+    links = tuple(_links(plain, markup))
     authors = [each for value in fields.all("from") for each in read_mailboxes(value)]
     return MessageFacts(
         fields,
@@ -134,7 +134,7 @@ def read_facts(content: bytes) -> MessageFacts:
         f"{plain}\n{markup.text}" if markup else plain,
         markup,
         len(plain.strip()),
-        tuple(_links(plain, markup)),
+        links,
         tuple(files),
         tuple(dict.fromkeys(leaf.fields.type for leaf in walk.leaves))[:50],
         tuple(texts.charsets)[:20],
@@ -144,6 +144,7 @@ def read_facts(content: bytes) -> MessageFacts:
         walk.is_complete and _is_whole(walk, files),
         tuple(read_mailboxes(fields.first("reply-to"))),
         tuple(authors),
+        tuple(dict.fromkeys([each.host for each in links if each.host])),
     )
 
 
@@ -158,6 +159,11 @@ def host_of(url: str) -> str:
             host = urlsplit(url[:2000]).hostname or ""
         except ValueError:
             return ""
+    return _canonical(host)
+
+
+@lru_cache(_KEPT_HOSTS)
+def _canonical(host: str) -> str:
     try:
         return canonical_domain(host)
     except ValueError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from posthorn.wire.address import canonical_domain
 from posthorn.wire.message.charsets import decode_unlabelled
@@ -18,6 +19,11 @@ HEADER_BYTES = 64 * 1024
 MOST_FIELDS = 300
 FIELD_CHARACTERS = 4000
 MOST_MAILBOXES = 30
+_KEPT_DOMAINS = 2000
+_KEPT_NAMES = 1000
+_LONGEST_KEPT_BYTES = 100
+_KEPT_FIELDS = 1000
+_LONGEST_KEPT = 300
 _DECODED_CHARACTERS = 1200  # the time of encoded words grows with the square of their number
 
 _NAME = re.compile(rb"[\x21-\x39\x3b-\x7e]{1,80}[ \t]*\Z")
@@ -40,10 +46,8 @@ class Mailbox:
     @property
     def domain(self) -> str:
         """The domain in canonical form; empty if it is not valid."""
-        try:
-            return canonical_domain(self.address.rpartition("@")[2]) if "@" in self.address else ""
-        except ValueError:
-            return ""
+        _, at, domain = self.address.rpartition("@")
+        return _canonical(domain) if at else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,22 @@ class Fields:
         return name.encode() in self.raw
 
 
+def _name(written: bytes) -> bytes:
+    """Return the name of a field in lower case; empty if it is none."""
+    return written.rstrip().lower() if _NAME.match(written) else b""
+
+
+_kept_name = lru_cache(_KEPT_NAMES)(_name)  # most headers have the same fields
+
+
+@lru_cache(_KEPT_DOMAINS)
+def _canonical(domain: str) -> str:
+    try:
+        return canonical_domain(domain)
+    except ValueError:
+        return ""
+
+
 def read_header(content: bytes) -> Fields:
     """Return the fields at the beginning of a message in canonical CRLF form."""
     end = 0 if content.startswith(b"\r\n") else content.find(b"\r\n\r\n")
@@ -88,10 +108,11 @@ def read_header(content: bytes) -> Fields:
             continue
         name, colon, value = line.partition(b":")
         count += 1
-        if not colon or not _NAME.match(name) or count > MOST_FIELDS:
+        called = (_kept_name if len(name) <= _LONGEST_KEPT_BYTES else _name)(name) if colon else b""
+        if not called or count > MOST_FIELDS:
             values = None
             continue
-        values = found.setdefault(name.rstrip().lower(), [])
+        values = found.setdefault(called, [])
         values.append(value)
     return Fields(found, len(content) if end < 0 else end + 4 if end else 2)
 
@@ -103,6 +124,10 @@ def decoded_text(value: str) -> str:
 
 def read_mailboxes(value: str) -> list[Mailbox]:
     """Return the mailboxes of an address field, MOST_MAILBOXES at most."""
+    return list((_kept_mailboxes if len(value) <= _LONGEST_KEPT else _mailboxes)(value))
+
+
+def _mailboxes(value: str) -> tuple[Mailbox, ...]:
     found: list[Mailbox] = []
     words: list[str] = []
     address: str | None = None
@@ -111,13 +136,16 @@ def read_mailboxes(value: str) -> list[Mailbox]:
             _add(found, words, address)
             words, address = [], None
             if len(found) >= MOST_MAILBOXES:
-                return found
+                return tuple(found)
         elif kind == "address":
             address = text
         else:
             words.append(text)
     _add(found, words, address)
-    return found
+    return tuple(found)
+
+
+_kept_mailboxes = lru_cache(_KEPT_FIELDS)(_mailboxes)  # of authors seen lately
 
 
 def _tokens(value: str) -> Iterator[tuple[str, str]]:

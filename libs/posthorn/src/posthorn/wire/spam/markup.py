@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 MOST_TAGS = 20_000
 MOST_LINKS = 200
 _LONGEST_LINK_TEXT = 300
+_KEPT_ATTRIBUTES = 1000
+_KEPT_CHARACTERS = 200
 _TAG = re.compile(r"<(/?[a-zA-Z][a-zA-Z0-9:]{0,20})((?:[\s/][^<>]{0,3000})?)>")
 _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
 _ATTRIBUTE = re.compile(
@@ -102,8 +106,8 @@ class _Reader:
         if self._hider:
             self._depth += name == self._hider
             return
-        attributes = _attributes(rest) if rest else {}
-        if attributes and name not in _VOID and _hides(attributes):
+        attributes, hides = _attributes_of(rest) if rest else _NO_ATTRIBUTES
+        if hides and name not in _VOID:
             self._hider, self._depth = name, 1
             self.flags["hidden"] = None
         if name == "img":
@@ -152,20 +156,34 @@ def read_markup(text: str) -> Markup:
     return reader.finish()
 
 
-def _attributes(rest: str) -> dict[str, str]:
+type _Attributes = tuple[Mapping[str, str], bool]
+
+_NO_ATTRIBUTES: _Attributes = ({}, False)
+
+
+def _attributes_of(rest: str) -> _Attributes:
+    """Return the attributes of a tag, and whether they hide it. Those of most tags are repeated
+    through a message."""
+    return _kept_attributes(rest) if len(rest) <= _KEPT_CHARACTERS else _attributes(rest)
+
+
+def _attributes(rest: str) -> _Attributes:
     found: dict[str, str] = {}
     for name, double, single, bare in _ATTRIBUTE.findall(rest[:3000]):
         found.setdefault(name.lower(), double or single or bare)
-    return found
+    return found, _hides(found)
 
 
-def _hides(attributes: dict[str, str]) -> bool:
+_kept_attributes = lru_cache(_KEPT_ATTRIBUTES)(_attributes)
+
+
+def _hides(attributes: Mapping[str, str]) -> bool:
     if "hidden" in attributes and not attributes["hidden"]:
         return True
     style = attributes.get("style", "")
     return bool(style) and _HIDING.search(style) is not None
 
 
-def _is_pixel(attributes: dict[str, str]) -> bool:
+def _is_pixel(attributes: Mapping[str, str]) -> bool:
     sizes = [attributes[name] for name in ("width", "height") if name in attributes]
     return bool(sizes) and any(each.strip("px ") in ("0", "1") for each in sizes)

@@ -71,7 +71,7 @@ class Case:
     own_domains: Collection[str] = frozenset()
     """Canonical domains of ours that nobody else may pose as."""
     own_names: Mapping[str, str] = field(default_factory=dict)
-    """Display names of accounts, casefolded, and the accounts' addresses."""
+    """Display names of accounts, folded, and the accounts' addresses."""
 
     @property
     def is_internal(self) -> bool:

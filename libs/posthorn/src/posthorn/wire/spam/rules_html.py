@@ -26,6 +26,12 @@ _FEE_WORDS = (
     "cryptocurrency wallet",
 )
 _MANY_FEE_WORDS = 3
+# what is looked for first, each with the number of words that have it in them
+_FEE_PARTS = (
+    ("wallet", 3),
+    ("million ", 2),
+    *((each, 1) for each in _FEE_WORDS if "wallet" not in each and "million " not in each),
+)
 _MANY_SPLIT = 5
 
 
@@ -66,6 +72,12 @@ def _html_alone(case: Case) -> str | None:
 
 def _advance_fee(case: Case) -> str | None:
     text = case.facts.text[:_EXAMINED_CHARACTERS].lower()
+    possible = len(_FEE_WORDS)
+    for part, words in _FEE_PARTS:
+        if part not in text:
+            possible -= words
+            if possible < _MANY_FEE_WORDS:
+                return None
     found = [each for each in _FEE_WORDS if each in text]
     return ", ".join(found) if len(found) >= _MANY_FEE_WORDS else None
 

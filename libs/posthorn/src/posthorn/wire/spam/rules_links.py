@@ -68,12 +68,17 @@ def _shortened(case: Case) -> str | None:
 
 
 def _user_in_url(case: Case) -> str | None:
-    return next((each.url for each in case.facts.links if _CREDENTIALS.match(each.url)), None)
+    for each in case.facts.links:
+        if "@" in each.url and _CREDENTIALS.match(each.url):
+            return each.url
+    return None
 
 
 def _lookalike(case: Case) -> str | None:
     """A link to an internationalized host that mixes scripts."""
     for host in case.facts.hosts:
+        if "xn--" not in host:
+            continue
         for label in host.split("."):
             if label.startswith("xn--") and _mixes(label):
                 return host
@@ -96,7 +101,9 @@ def _redirected(case: Case) -> str | None:
 def _ours_elsewhere(case: Case) -> str | None:
     """The text of a link names a host of ours, and it leads elsewhere."""
     for link in case.facts.links:
-        labels = link.shown_host.split(".") if link.shown_host else []
+        if not link.shown_host:
+            continue
+        labels = link.shown_host.split(".")
         parents = (".".join(labels[place:]) for place in range(len(labels)))
         ours = next((each for each in parents if each in case.own_domains), None)
         if ours is not None and _base(link.host) != _base(ours):

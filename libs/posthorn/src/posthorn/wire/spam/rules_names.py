@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from contextlib import suppress
+from functools import lru_cache
 
 from posthorn.wire.spam.rule import Case, Rule
 
 _ADDRESS = re.compile(r"[\w.+-]{1,64}@([\w-]{1,63}(?:\.[\w-]{1,63}){1,8})")
 _LEAST_CHARACTERS = 6  # of a domain, for another one to look like it
+_BETWEEN = re.compile(r"[._-]")  # words of a local part
+_KEPT_DOMAINS = 2000
 _SPACES = re.compile(r"[\s\u200b-\u200f\u2060\ufeff]+")
 # letters of other scripts that look like Latin ones, small and capital
 _LOOKALIKES = str.maketrans(
@@ -25,16 +29,29 @@ def folded_name(text: str) -> str:
     return _SPACES.sub(" ", text.casefold()).strip(" \"'.,")
 
 
+def names_of(addresses: Iterable[str]) -> dict[str, str]:
+    """Return display names of canonical addresses that spell one, as ``bob.boss`` does, folded, and
+    the addresses."""
+    found: dict[str, str] = {}
+    for address in addresses:
+        words = _BETWEEN.split(address.rpartition("@")[0].partition("+")[0])
+        if len(words) > 1 and all(len(word) > 1 and word.isalpha() for word in words):
+            found.setdefault(folded_name(" ".join(words)), address)
+    return found
+
+
 def _is_ours(case: Case) -> bool:
     """Whether the author is really one of ours, or authentication shows that it is not a pose."""
     return case.facts.author.domain in case.own_domains
 
 
 def _poses_as_account(case: Case) -> str | None:
-    name = folded_name(case.facts.author.name)
-    if not name or _is_ours(case):
+    if not case.own_names or _is_ours(case):
         return None
-    account = case.own_names.get(name)
+    name = folded_name(case.facts.author.name)
+    if not name:
+        return None
+    account = case.own_names.get(name.replace(".", " "))
     if account is None or account == case.facts.author.address:
         return None
     return f"{case.facts.author.name} is {account}"
@@ -45,6 +62,8 @@ def _poses_as_address(case: Case) -> str | None:
     if _is_ours(case):
         return None
     name = case.facts.author.name[:300]
+    if name.isascii() and "@" not in name:
+        return None
     for text in (name.lower(), folded_name(name)):
         for found in _ADDRESS.finditer(text):
             if found[1] in case.own_domains:
@@ -70,13 +89,14 @@ def _poses_as_domain(case: Case) -> str | None:
 def _name_is_address(case: Case) -> str | None:
     """The display name is an address of a domain that is neither the author's nor near it."""
     author = case.facts.author
-    found = _ADDRESS.search(author.name[:300].lower())
+    found = _ADDRESS.search(author.name[:300].lower()) if "@" in author.name else None
     if found is None or not author.domain or found[1] in case.own_domains:
         return None
     mine, theirs = (each.rsplit(".", 2)[-2:] for each in (author.domain, found[1]))
     return None if mine == theirs else found[0]
 
 
+@lru_cache(_KEPT_DOMAINS)
 def _readable(domain: str) -> str:
     """Return a domain as a person reads it: A-labels decoded, lookalikes as Latin letters."""
     labels = []
@@ -97,8 +117,8 @@ def _readable(domain: str) -> str:
 RULES = (
     Rule(
         "NAME_OF_ACCOUNT",
-        4.0,
-        "The display name is that of an account of ours, the address is not.",
+        2.5,  # people write to themselves from elsewhere
+        "The display name is that of a recipient, as its address spells it; the address is not.",
         _poses_as_account,
     ),
     Rule(

@@ -16,6 +16,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
+from asyncpg import Record
+
 from posthorn.adapters.postgres.access.audit import write_audit
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.leader import lead, resign
@@ -33,7 +35,7 @@ from posthorn.adapters.postgres.mailboxes.folders import (
     with_those_above,
 )
 from posthorn.adapters.postgres.mailboxes.imported_keywords import set_keywords
-from posthorn.adapters.postgres.mailboxes.unique_ids import keep_unique_ids
+from posthorn.adapters.postgres.mailboxes.unique_ids import adopt_unique_ids, keep_unique_ids
 from posthorn.model.blob_range import BodyLocation
 from posthorn.model.room import crossed_sql
 from posthorn.ports.errors import Conflict, NotFound
@@ -187,11 +189,7 @@ class PostgresTransfers:
     ) -> set[UUID]:
         """Store the messages for which there is room."""
         async with changing(self._database, self._announce) as (connection, changed):
-            row = await connection.fetchrow(_LOCK, importing.account)
-            if row is None or not await connection.fetchval(
-                _STAYS, _task(importing), importing.holder
-            ):
-                raise ImportLost
+            row = await _locked(connection, importing)
             known = "SELECT id FROM messages WHERE id = ANY ($1::uuid[])"
             ids = [message.envelope.id for message in segment.messages]
             placed = {row["id"] for row in await connection.fetch(known, ids)}
@@ -207,6 +205,20 @@ class PostgresTransfers:
             made = await insert_messages(connection, messages, [segment])
             changed += await _enter(connection, importing, fitting)
             return made | placed
+
+    async def adopt(self, importing: Importing, unique_ids: Mapping[bytes, str]) -> None:
+        """Give unique ids to messages that are there already."""
+        async with self._database.transaction() as connection:
+            await _locked(connection, importing)
+            await adopt_unique_ids(connection, importing.account, unique_ids)
+
+
+async def _locked(connection: Connection, importing: Importing) -> Record:
+    """Lock the account's row and return it. Raises ImportLost."""
+    row = await connection.fetchrow(_LOCK, importing.account)
+    if row is None or not await connection.fetchval(_STAYS, _task(importing), importing.holder):
+        raise ImportLost
+    return row
 
 
 async def _enter(

@@ -30,6 +30,22 @@ _KEEP = f"""
            SELECT FROM mailbox_entries e
             WHERE e.account_id = u.account_id AND e.mailbox_id = {INBOX} AND e.uid = u.uid)
 """
+# a lease that was ever taken leaves its row, but not after a crash of the server; the day of a login
+# is recorded, but later
+_ADOPT = f"""
+    INSERT INTO unique_ids (account_id, uid, unique_id)
+    SELECT $1::bigint, e.uid, n.unique_id
+      FROM unnest($2::bytea[], $3::text[]) AS n (sha256, unique_id)
+      JOIN messages m ON m.sha256 = n.sha256
+      JOIN mailbox_entries e
+        ON e.account_id = $1 AND e.message_id = m.id AND e.mailbox_id = {INBOX}
+      JOIN mailboxes b ON b.account_id = $1 AND b.mailbox_id = {INBOX}
+     WHERE NOT starts_with(n.unique_id, to_hex(b.uidvalidity) || '.')
+       AND NOT EXISTS (SELECT FROM pop3_logins WHERE account_id = $1)
+       AND NOT EXISTS (SELECT FROM maildrop_leases WHERE account_id = $1)
+     ORDER BY e.uid
+    ON CONFLICT DO NOTHING
+"""
 _PRUNE = f"""
     WITH seen AS MATERIALIZED (
         SELECT account_id, uid FROM unique_ids WHERE (account_id, uid) > ($1, $2)
@@ -52,6 +68,14 @@ async def keep_unique_ids(
     the INBOX, and what cannot be unique, are left out. The caller holds the account's row."""
     if unique_ids:
         await connection.execute(_KEEP, account, list(unique_ids), list(unique_ids.values()))
+
+
+async def adopt_unique_ids(
+    connection: Connection, account: int, unique_ids: Mapping[bytes, str]
+) -> None:
+    """Record unique ids, by SHA-256, of messages in the INBOX that have none, unless POP3 has shown
+    them. The caller holds the account's row."""
+    await connection.execute(_ADOPT, account, list(unique_ids), list(unique_ids.values()))
 
 
 async def prune_unique_ids(

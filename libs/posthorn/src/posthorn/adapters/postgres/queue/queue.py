@@ -287,9 +287,9 @@ class PostgresQueue:
         async with self._database.session() as connection:
             rows: list[Any] = await connection.fetch(_MEASURE, COUNTED)
         figures = {row["state"]: float(max(row["counted"], row["estimated"] or 0)) for row in rows}
-        waiting = (
-            row["age"]
-            for row in rows
-            if row["state"] in ("queued", "deferred") and row["age"] is not None
-        )
-        return {**figures, "oldest": max(waiting, default=0.0)}
+        ages = {row["state"]: float(row["age"] or 0) for row in rows}
+        return figures | {
+            "oldest": max(ages["queued"], ages["deferred"]),
+            "oldest_queued": ages["queued"],
+            "oldest_held": ages["held"],
+        }

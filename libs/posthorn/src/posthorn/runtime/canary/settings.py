@@ -1,0 +1,41 @@
+"""Settings of ``posthorn-canary``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+
+from posthorn.runtime.settings import ProcessSettings, Seconds
+
+HostPort = Annotated[str, Field(pattern=r"^[^\s/@]+:[0-9]{1,5}$")]
+
+
+class CanarySettings(ProcessSettings):
+    """Settings of the canary."""
+
+    canary_address: Annotated[str, Field(pattern=r"^[^\s@<>]+@[^\s@<>]+$")]
+    """Address of an account that is the canary's alone: everything in its inbox is deleted."""
+    canary_password: SecretStr
+    """Its password, or an app password for SMTP, POP3 and IMAP."""
+    canary_smtp: HostPort | None = None
+    """``host:port`` of SMTP, to send as another server does; not set: no message is sent so."""
+    canary_submission: HostPort | None = None
+    """``host:port`` of submission over TLS; not set: no message is sent so."""
+    canary_pop3: HostPort
+    """``host:port`` of POP3 over TLS."""
+    canary_imap: HostPort | None = None
+    """``host:port`` of IMAP over TLS, to read each message by it as well."""
+    canary_sender: Annotated[str, Field(pattern=r"^[^\s@<>]+@[^\s@<>]+$")] = (
+        "canary@posthorn-canary.example"
+    )
+    """Sender of the messages by SMTP. The account's filter policy should allow the address that the
+    canary connects from: what is filed as junk is not read."""
+    canary_interval_seconds: Seconds = 60.0
+    """Between two rounds of messages."""
+    canary_lost_seconds: Seconds = 600.0
+    """A message that was accepted so long ago, and not read since, counts as lost."""
+    canary_certificate: Path | None = None
+    """PEM file whose first certificate the servers must present; not set: theirs are verified for
+    the names above."""

@@ -1,0 +1,126 @@
+"""The canary against the running system: messages arrive unaltered, those that do not are seen, and
+its mailbox stays empty."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from posthorn_local.embedded import die_with_parent, free_port
+from tests.support.maildrop import Maildrop
+from tests.support.system import System, await_that
+
+_RUN = "from posthorn.runtime.canary.main import main; main()"
+ADDRESS, PASSWORD = "canary@example.test", "secret of the canary"
+
+
+class Watched:
+    """The canary as a process of its own."""
+
+    def __init__(self, port: int) -> None:
+        self._url = f"http://127.0.0.1:{port}/metrics"
+
+    def counted(self, outcome: str) -> dict[str, float]:
+        """Messages with an outcome, by path; empty while the canary does not answer."""
+        try:
+            page = httpx.get(self._url, timeout=10, trust_env=False).text
+        except httpx.HTTPError:
+            return {}
+        return {
+            sample.labels["path"]: sample.value
+            for family in text_string_to_metric_families(page)
+            for sample in family.samples
+            if sample.name == "posthorn_canary_messages_total"
+            and sample.labels["outcome"] == outcome
+        }
+
+
+@pytest.fixture(scope="module")
+def drop(system: System) -> Maildrop:
+    return system.make_account(ADDRESS, PASSWORD)
+
+
+@pytest.fixture(scope="module")
+def canary(
+    system: System, drop: Maildrop, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Watched]:
+    port, ports = free_port(), system.ports
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")
+    } | {
+        "POSTHORN_HEALTH_HOST": "127.0.0.1",
+        "POSTHORN_HEALTH_PORT": str(port),
+        "POSTHORN_CANARY_ADDRESS": drop.address,
+        "POSTHORN_CANARY_PASSWORD": drop.password,
+        "POSTHORN_CANARY_SMTP": f"127.0.0.1:{ports['SMTP']}",
+        "POSTHORN_CANARY_SUBMISSION": f"127.0.0.1:{ports['SUBMISSIONS']}",
+        "POSTHORN_CANARY_POP3": f"127.0.0.1:{ports['POP3S']}",
+        "POSTHORN_CANARY_IMAP": f"127.0.0.1:{ports['IMAPS']}",
+        "POSTHORN_CANARY_CERTIFICATE": str(system.home / "tls" / "tls.crt"),
+        "POSTHORN_CANARY_INTERVAL_SECONDS": "1",
+        "POSTHORN_CANARY_LOST_SECONDS": "6",
+    }
+    log = Path(tmp_path_factory.mktemp("canary")) / "log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _RUN],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            preexec_fn=die_with_parent(),
+        )
+    yield Watched(port)
+    process.terminate()
+    assert process.wait(30) == 0, log.read_text()
+
+
+def test_messages_arrive_by_both_ways_unaltered(canary: Watched, drop: Maildrop) -> None:
+    arrived = await_that(
+        "two arrived by each way",
+        lambda: (
+            found
+            if len(found := canary.counted("arrived")) == 2 and min(found.values()) >= 2
+            else None
+        ),
+    )
+    assert arrived.keys() == {"mx", "submission"}
+    for outcome in ("altered", "repeated"):
+        assert canary.counted(outcome) == {"mx": 0, "submission": 0}, outcome
+
+
+def test_messages_that_are_accepted_and_not_delivered_are_seen_as_lost(
+    system: System, canary: Watched, drop: Maildrop
+) -> None:
+    delivery = system.parts()["delivery"]
+    delivery.send_signal(signal.SIGSTOP)
+    try:
+        await_that("lost by each way", lambda: all(canary.counted("lost").values()), 90)
+    finally:
+        delivery.send_signal(signal.SIGCONT)
+    await_that("late by each way", lambda: all(canary.counted("late").values()), 90)
+    arrived = canary.counted("arrived")
+    await_that(
+        "they arrive again",
+        lambda: all(value > arrived[path] for path, value in canary.counted("arrived").items()),
+        90,
+    )
+    assert set(canary.counted("altered").values()) == {0}
+    assert set(canary.counted("repeated").values()) == {0}
+
+
+def test_the_mailbox_of_the_canary_stays_empty(system: System, canary: Watched) -> None:
+    assert sum(canary.counted("arrived").values()) > 4
+    found = await_that(
+        "an empty mailbox",
+        lambda: system.account(ADDRESS) if not system.account(ADDRESS)["used_messages"] else None,
+    )
+    assert found["used_bytes"] == 0

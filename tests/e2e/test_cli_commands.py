@@ -429,9 +429,11 @@ def test_the_holder_of_an_account(shell: CommandLine, system: System, address: s
     assert holder.run(f"me set-vacation --off {mine} --json").document["subject"] == "Away"
     assert holder.run(f"me vacation {mine} --json").document["enabled"] is False
     refused = holder.attempt(f"me set-forwards a@far.example {mine}")
-    assert (refused.status, "does not let" in refused.err) == (1, True)
+    assert (refused.status, "does not let" in refused.err) == (6, True)
     shell.run(f"domain set {address.rpartition('@')[2]} --account-forwards 1")
-    assert holder.run(f"me set-forwards a@far.example --no-copy {mine}").rows[0][0] == "a@far.example"
+    assert (
+        holder.run(f"me set-forwards a@far.example --no-copy {mine}").rows[0][0] == "a@far.example"
+    )
     forwards = holder.run(f"me forwards {mine} --json").document
     assert (forwards["keep_copy"], forwards["permitted"]) == (False, 1)
     holder.run(f"me delete-forwards {mine}")

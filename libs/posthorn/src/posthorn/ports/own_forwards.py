@@ -45,5 +45,5 @@ class OwnForwards(Protocol):
         ...
 
     async def delete(self, tenant: UUID | None, address: str) -> Change[None]:
-        """Delete the forward of an account, if there is one."""
+        """Delete the forward of an account. Raises NotFound when there is none."""
         ...

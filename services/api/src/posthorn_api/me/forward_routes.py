@@ -58,7 +58,7 @@ async def set_my_forwards(
     operation_id="deleteMyForwards",
     summary="Delete the forwards of your mail.",
     status_code=204,
-    responses=problems(),
+    responses=problems(404),
     dependencies=_OWN,
 )
 async def delete_my_forwards(caller: Caller, service: _Forwards) -> Response:

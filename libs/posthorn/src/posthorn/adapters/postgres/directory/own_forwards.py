@@ -22,7 +22,7 @@ from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.directory.alias_graph import hold_addresses
 from posthorn.adapters.postgres.directory.forward_targets import elsewhere_of, enter_targets
 from posthorn.ports.changes import Change
-from posthorn.ports.errors import Conflict, FieldError, ValidationFailed
+from posthorn.ports.errors import Conflict, FieldError, NotFound, ValidationFailed
 from posthorn.ports.forwards import ForwardPolicy
 from posthorn.ports.own_forwards import OwnForward
 
@@ -83,8 +83,9 @@ class PostgresOwnForwards:
         """Delete the forward of an account."""
         async with self._database.transaction() as connection:
             account = await one(connection, tenant, _ACCOUNT, address)
-            if await connection.fetchval(_DELETE, address):
-                await write_audit(connection, account["tenant_id"], address)
+            if not await connection.fetchval(_DELETE, address):
+                raise NotFound("your mail is not forwarded")
+            await write_audit(connection, account["tenant_id"], address)
             return Change(None)
 
 

@@ -36,7 +36,7 @@ def test_a_connection_that_breaks_is_made_again_from_the_last_id(
     asked: list[str | None] = []
     pauses: list[float] = []
     notes: list[str] = []
-    monkeypatch.setattr(commands.time, "sleep", pauses.append)
+    monkeypatch.setattr("posthorn_cli.commands.events.time.sleep", pauses.append)
 
     def answers(after: str | None) -> Iterator[bytes]:
         asked.append(after)

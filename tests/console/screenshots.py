@@ -74,12 +74,12 @@ def day(posthorn: System, sink: Sink) -> dict[str, str]:
     """Send mail that is delivered, deferred, bounced and refused. Return the ids of two
     messages."""
     for address, quota in (("carol", 5), ("dave", 1), ("erin", None)):
-        wish = {
+        account: dict[str, object] = {
             "address": f"{address}@example.test",
             "password": "a password for tests",
             "quota_bytes": quota and quota * 2**30,
         }
-        assert posthorn.api.post("/v1/accounts", json=wish).status_code == 201
+        assert posthorn.api.post("/v1/accounts", json=account).status_code == 201
     posthorn.api.post("/v1/domains", json={"name": "example.com"})
     route = {"domain": "partner.example", "host": "127.0.0.1", "port": sink.port, "tls": "none"}
     assert posthorn.api.post("/v1/routes", json=route).status_code == 201

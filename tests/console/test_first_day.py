@@ -23,7 +23,7 @@ def test_from_a_domain_to_the_timeline_of_a_message(admin: Page, posthorn: Syste
 
     admin.get_by_role("link", name="Accounts of this domain").click()
     admin.get_by_role("button", name="New account").click()
-    admin.get_by_label("Address").fill("carol@first-day.example")
+    admin.get_by_role("dialog").get_by_label("Address").fill("carol@first-day.example")
     admin.get_by_role("button", name="Create account").click()
     password = stored(admin)
     assert posthorn.maildrop("carol@first-day.example", password).count() == 0

@@ -122,3 +122,6 @@ def test_a_suppressed_address_gets_mail_again(admin: Page, posthorn: System) -> 
     row.get_by_role("button", name="Remove back@example.org", exact=True).click()
     expect(row).to_have_count(0)
     assert "back@example.org" not in posthorn.api.get("/v1/suppressions").text
+    admin.get_by_role("button", name="Undo").click()
+    expect(row).to_contain_text("by hand")
+    assert "back@example.org" in posthorn.api.get("/v1/suppressions").text

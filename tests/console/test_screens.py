@@ -29,12 +29,14 @@ SCREENS = {
     "/console/accounts/careful@example.test?tab=mailboxes": "careful@example.test",
     "/console/accounts/careful@example.test?tab=passwords": "careful@example.test",
     "/console/accounts/careful@example.test?tab=deleted": "careful@example.test",
+    "/console/accounts/careful@example.test?tab=filter": "careful@example.test",
     "/console/accounts/careful@example.test?tab=reads": "careful@example.test",
     "/console/aliases": "Aliases",
     "/console/aliases/team@example.test": "team@example.test",
     "/console/quarantine": "Quarantine",
     "/console/quarantine/{quarantined}": "Withheld message",
     "/console/domains/example.test?tab=dkim": "example.test",
+    "/console/domains/example.test?tab=filter": "example.test",
     "/console/domains/example.test?tab=reports": "example.test",
     "/console/routes": "Routes",
     "/console/routes?create=true": "Routes",
@@ -108,7 +110,7 @@ def test_the_keyboard_reaches_everything(admin: Page) -> None:
     admin.goto("/console/domains")
     admin.get_by_role("link", name="example.test").wait_for()
     admin.keyboard.press("Control+k")
-    admin.get_by_role("combobox").wait_for()
+    admin.get_by_role("dialog").get_by_role("combobox").wait_for()
     admin.keyboard.type("example.test")
     admin.keyboard.press("Enter")
     admin.get_by_role("heading", name="example.test", level=1).wait_for()

@@ -19,6 +19,30 @@ const HOP =
   "--host={host} --port={port} --tls={tls} --username={username} --connections={connections} --messages-per-minute={messages_per_minute}";
 const BOUNDS = "--expires={expires_at} --networks={networks}";
 
+/** Sets the fields of a filter policy that are no lists; null is left to the level above. */
+const filter = (whose: string) => (values: Values) =>
+  [
+    `filter set ${whose}`,
+    ...POLICY.filter((name) => values[name] !== undefined).map((name) => {
+      const value = values[name];
+      const said = value === true ? "on" : value === false ? "off" : String(value ?? "none");
+      return `--${name.replaceAll("_", "-")} ${said}`;
+    }),
+  ].join(" ");
+const POLICY = [
+  "junk_score",
+  "refuse_score",
+  "spam_action",
+  "virus_action",
+  "enforce_dmarc",
+  "refuse_listed",
+  "greylist",
+  "protect_known",
+  "rspamd",
+  "clamav",
+  "digest",
+];
+
 export const COMMANDS = {
   "DELETE /v1/accounts/{address}": "account delete {address}",
   "DELETE /v1/accounts/{address}/app-passwords/{id}": "app-password delete {address} {id}",
@@ -37,6 +61,8 @@ export const COMMANDS = {
   "GET /v1/accounts/{address}/app-passwords": "app-password list {address}",
   "GET /v1/accounts/{address}/content-access": "audit content {address}",
   "GET /v1/accounts/{address}/deleted": "message deleted {address}",
+  "GET /v1/accounts/{address}/filter-policy": "filter show --account {address}",
+  "GET /v1/accounts/{address}/filter-policy/effective": "filter effective --account {address}",
   "GET /v1/accounts/{address}/mailboxes": "mailbox list {address}",
   "GET /v1/accounts/{address}/sign-ins": "account sign-ins {address}",
   "GET /v1/aliases": `alias list --domain={domain} ${LIST}`,
@@ -53,6 +79,8 @@ export const COMMANDS = {
   "GET /v1/domains/{name}/dkim": "dkim list {name}",
   "GET /v1/domains/{name}/dns": "domain dns {name}",
   "GET /v1/domains/{name}/dns/check": "domain dns-check {name}",
+  "GET /v1/domains/{name}/filter-policy": "filter show --domain {name}",
+  "GET /v1/domains/{name}/filter-policy/effective": "filter effective --domain {name}",
   "GET /v1/domains/{name}/reports/dmarc": "report dmarc {name}",
   "GET /v1/domains/{name}/reports/tls": "report tls {name}",
   "GET /v1/me": "me show",
@@ -120,6 +148,8 @@ export const COMMANDS = {
   "POST /v1/webhooks/{id}/deliveries/{delivery}/replay": "webhook replay {id} {delivery}",
   "POST /v1/webhooks/{id}/rotate": "webhook rotate {id}",
   "POST /v1/webhooks/{id}/test": "webhook test {id}",
+  "PUT /v1/accounts/{address}/filter-policy": filter("--account {address}"),
+  "PUT /v1/domains/{name}/filter-policy": filter("--domain {name}"),
   "PUT /v1/config":
     "apply --file configuration.json --plan?{plan} --prune?{prune} --tenant={tenant}",
   "PUT /v1/me/password": "me password",

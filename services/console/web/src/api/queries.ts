@@ -102,6 +102,8 @@ interface Told<Input, Output> {
   said?: (output: Output, input: Input) => string;
   done?: (output: Output, input: Input) => void;
   failed?: (problem: Problem, input: Input) => void;
+  /** The requests that take it back; they are offered for some seconds. */
+  undo?: (output: Output, input: Input) => readonly Call[];
 }
 
 /** Something that can be done: its requests can be sent, and be copied instead. */
@@ -122,15 +124,24 @@ export function useActions<Input, T, Output = readonly T[]>(
   options: Told<Input, Output> & { send?: (calls: readonly Call<T>[]) => Promise<Output> },
 ): Action<Input, Output> {
   const client = useQueryClient();
-  const { changes, said, done, failed, send = inTurn } = options;
+  const { changes, said, done, failed, undo, send = inTurn } = options;
+  const askAgain = () =>
+    Promise.all(changes.map((noun) => client.invalidateQueries({ queryKey: [noun] })));
+  const takeBack = (back: readonly Call[]) =>
+    inTurn(back)
+      .then(() => announce("Taken back"))
+      .catch((failure) => announce(`Not taken back: ${problemOf(failure).message}`))
+      .finally(() => void askAgain());
   const mutation = useMutation<Output, Problem, Input>({
     mutationFn: (input) => send(calls(input)) as Promise<Output>,
     retry: (count, failure) => problemOf(failure).passes && failure.status !== 429 && count < 1,
     retryDelay: (_, failure) => 1000 * (problemOf(failure).retryAfter ?? 2),
     onSuccess: async (output, input) => {
-      if (said) announce(said(output, input));
+      const back = undo?.(output, input) ?? [];
+      if (said)
+        announce(said(output, input), back.length > 0 ? () => void takeBack(back) : undefined);
       done?.(output, input);
-      await Promise.all(changes.map((noun) => client.invalidateQueries({ queryKey: [noun] })));
+      await askAgain();
     },
     onError: (problem, input) => failed?.(problem, input),
   });

@@ -3,7 +3,7 @@ import { useEffect, useRef, useState, useSyncExternalStore } from "react";
 import { session } from "../api/client";
 import { type Me, useCan, useMe, useSessionChange } from "../api/me";
 import { useSession } from "../api/queries";
-import { announced, announcements, onAnnouncement } from "../parts/live";
+import { announced, announcedUndo, announcements, onAnnouncement } from "../parts/live";
 import { Failure, Loading } from "../parts/notices";
 import { useUtc } from "../parts/time";
 import { Help } from "./help";
@@ -11,6 +11,9 @@ import { useKeyboard } from "./keyboard";
 import { GROUPS, PAGES } from "./navigation";
 import { Palette } from "./palette";
 import { SignIn } from "./sign-in";
+
+const SHOWN_MILLISECONDS = 8000;
+const UNDO_MILLISECONDS = 20_000;
 
 /** What is around every screen: navigation, the palette, and the sign-in page in place of it all
  * while nobody is signed in. The address stays, so that signing in leads back. */
@@ -127,15 +130,34 @@ function Caller({ me }: { me: Me }) {
 function Announcements() {
   useSyncExternalStore(onAnnouncement, announcements);
   const text = announced();
+  const undo = announcedUndo();
   const number = announcements();
   const [closed, setClosed] = useState(0);
   useEffect(() => {
-    const timer = setTimeout(() => setClosed(number), 8000);
+    const timer = setTimeout(
+      () => setClosed(number),
+      undo ? UNDO_MILLISECONDS : SHOWN_MILLISECONDS,
+    );
     return () => clearTimeout(timer);
-  }, [number]);
+  }, [number, undo]);
   return (
     <div className="announcements" role="status" aria-live="polite">
-      {number > closed && <p key={number}>{text}</p>}
+      {number > closed && (
+        <p key={number}>
+          {text}
+          {undo && (
+            <button
+              type="button"
+              onClick={() => {
+                setClosed(number);
+                undo();
+              }}
+            >
+              Undo
+            </button>
+          )}
+        </p>
+      )}
     </div>
   );
 }

@@ -22,16 +22,18 @@ export function ActionButton<T>(properties: {
   call: () => Call<T>;
   changes: readonly string[];
   said: (output: T) => string;
+  undo?: () => Call;
   done?: () => void;
   name?: string;
   disabled?: boolean;
 }) {
-  const { call, said, ...rest } = properties;
+  const { call, said, undo, ...rest } = properties;
   return (
     <ActionsButton
       {...rest}
       calls={() => [call()]}
       said={([output]: readonly T[]) => said(output as T)}
+      {...(undo === undefined ? {} : { undo: () => [undo()] })}
     />
   );
 }
@@ -42,14 +44,16 @@ export function ActionsButton<T>(properties: {
   calls: () => readonly Call<T>[];
   changes: readonly string[];
   said: (outputs: readonly T[]) => string;
+  undo?: () => readonly Call[];
   done?: () => void;
   name?: string;
   disabled?: boolean;
 }) {
-  const { label, calls, changes, said, done, name = label, disabled = false } = properties;
+  const { label, calls, changes, said, undo, done, name = label, disabled = false } = properties;
   const action = useActions<void, T>(calls, {
     changes,
     said,
+    ...(undo === undefined ? {} : { undo }),
     done: () => done?.(),
   });
   return (
@@ -85,13 +89,16 @@ export function Removal(properties: {
   /** What a screen reader reads in place of the label, where there is a button in each row. */
   name?: string;
   disabled?: boolean;
+  undo?: () => Call;
   done?: () => void;
 }) {
   const { title, text, call, changes, said, typed, label = "Delete…", name, done } = properties;
+  const { undo } = properties;
   const [isAsked, setIsAsked] = useState(false);
   const action = useActions<void, unknown>(() => listOf(call()), {
     changes,
     said: (outputs) => (typeof said === "string" ? said : said(outputs)),
+    ...(undo === undefined ? {} : { undo: () => [undo()] }),
     done: () => {
       setIsAsked(false);
       done?.();

@@ -7,6 +7,12 @@ import { changesOf, differences, type EditedField, type Fields, shownOf } from "
 import { Choice, Field, Form, TextArea, Tick } from "./form";
 import { Notice } from "./notices";
 
+const SWITCH = [
+  ["", "as the level above says"],
+  ["on", "on"],
+  ["off", "off"],
+] as const;
+
 /** The inputs of fields, with the values of an object. */
 export function Inputs(properties: {
   fields: readonly EditedField[];
@@ -22,6 +28,8 @@ export function Inputs(properties: {
       return <Tick key={name} {...described} defaultChecked={values[name] === true} />;
     if (field.kind === "lines")
       return <TextArea key={name} {...described} rows={3} defaultValue={value} />;
+    if (field.kind === "switch")
+      return <Choice key={name} {...described} options={SWITCH} defaultValue={value} />;
     if (field.kind === "choice")
       return (
         <Choice key={name} {...described} options={field.options ?? []} defaultValue={value} />

@@ -65,6 +65,16 @@ test("a day is its beginning in UTC", () => {
   expect(shownOf(field, "2036-12-31T00:00:00Z")).toBe("2036-12-31");
 });
 
+test("a switch is on, off, or left to others", () => {
+  const field: EditedField = { name: "greylist", label: "Greylist", kind: "switch" };
+  expect(["on", "off", ""].map((greylist) => valuesOf([field], form({ greylist })))).toEqual([
+    { greylist: true },
+    { greylist: false },
+    { greylist: null },
+  ]);
+  expect([true, false, null].map((value) => shownOf(field, value))).toEqual(["on", "off", ""]);
+});
+
 test("only what differs is sent", () => {
   const before = { catch_all: null, quota_bytes: 1024, targets: [], plus_addressing: false };
   const sent = form({ quota_bytes: "1 KiB", max_accounts: "7", networks: "192.0.2.0/24" });

@@ -4,9 +4,9 @@ export interface EditedField {
   name: string;
   label: string;
   hint?: string;
-  /** lines: a list, an entry a line; size: bytes, with a unit; day: its beginning in UTC. An empty
-   * text is null. */
-  kind: "text" | "number" | "size" | "lines" | "tick" | "choice" | "day";
+  /** lines: a list, an entry a line; size: bytes, with a unit; day: its beginning in UTC; switch:
+   * on, off, or null. An empty text is null. */
+  kind: "text" | "number" | "size" | "lines" | "tick" | "choice" | "day" | "switch";
   options?: readonly (readonly [string, string])[];
   /** What an empty text stands for; null unless it says otherwise. */
   empty?: "null" | "left out" | "list";
@@ -40,6 +40,7 @@ export function shownOf(field: EditedField, value: unknown): string {
   if (value === null || value === undefined) return "";
   if (field.kind === "size" && typeof value === "number") return exactSize(value);
   if (field.kind === "day") return String(value).slice(0, 10);
+  if (field.kind === "switch") return value ? "on" : "off";
   if (Array.isArray(value)) return value.join("\n");
   return String(value);
 }
@@ -56,6 +57,7 @@ export function readOf(field: EditedField, form: FormData): unknown {
   if (text === "") return null;
   if (field.kind === "number") return Number(text);
   if (field.kind === "size") return bytesIn(text);
+  if (field.kind === "switch") return text === "on";
   if (field.kind === "day") return `${text}T00:00:00Z`;
   return text;
 }

@@ -2,17 +2,25 @@
 type Listener = () => void;
 
 let current = "";
+let undoing: (() => void) | undefined;
 let number = 0;
 const listeners = new Set<Listener>();
 
-export function announce(text: string): void {
+/** Tell a result; `undo` takes it back, and is offered as long as the text is shown. */
+export function announce(text: string, undo?: () => void): void {
   current = text;
+  undoing = undo;
   number += 1;
   for (const listener of listeners) listener();
 }
 
 export function announced(): string {
   return current;
+}
+
+/** What takes the last result back, if anything does. */
+export function announcedUndo(): (() => void) | undefined {
+  return undoing;
 }
 
 /** How many announcements there were: the same text twice is two. */

@@ -56,7 +56,8 @@ export function DataTable<Row>(properties: {
     <>
       <p className="table-head">
         <span className="weak">
-          {count(items.length)} shown{total === null ? "" : ` of about ${count(total)}`}
+          {count(items.length)} shown
+          {total !== null && query.hasNextPage && ` of about ${count(total)}`}
         </span>
         <CopyAs calls={() => [list.call]} />
       </p>

@@ -16,6 +16,7 @@ import { Secret } from "../../parts/secret";
 import { State } from "../../parts/state";
 import { Time } from "../../parts/time";
 import { Deleted } from "./deleted";
+import { Filter } from "./filter";
 import { Mailboxes } from "./mailboxes";
 import { Passwords } from "./passwords";
 import { Reads } from "./reads";
@@ -53,6 +54,7 @@ export function AccountPage() {
       {tab === undefined && <Overview read={account.data} ask={ask} />}
       {tab === "mailboxes" && <Mailboxes address={address} />}
       {tab === "passwords" && <Passwords address={address} />}
+      {tab === "filter" && <Filter address={address} />}
       {tab === "deleted" && <Deleted address={address} />}
       {tab === "reads" && <Reads address={address} />}
     </Page>
@@ -75,6 +77,11 @@ function Tabs({ address }: { address: string }) {
       {can("listAppPasswords") && (
         <Link {...to} search={{ tab: "passwords" }}>
           Sign-in and set-up
+        </Link>
+      )}
+      {can("getEffectiveAccountFilterPolicy") && (
+        <Link {...to} search={{ tab: "filter" }}>
+          Filter
         </Link>
       )}
       {can("listDeletedMessages") && (
@@ -193,6 +200,9 @@ function Actions({ account }: { account: Account }) {
         call={() => api.PATCH("/v1/accounts/{address}", { params: { path }, body: { state } })}
         changes={["accounts"]}
         said={(changed) => `${changed.address} is ${changed.state}`}
+        undo={() =>
+          api.PATCH("/v1/accounts/{address}", { params: { path }, body: { state: account.state } })
+        }
       />
       <SetPassword address={account.address} />
     </>

@@ -38,6 +38,11 @@ export function AliasPage() {
               call={() => api.DELETE("/v1/aliases/{address}", { params: { path } })}
               changes={["aliases"]}
               said={`Deleted ${address}`}
+              undo={() =>
+                api.POST("/v1/aliases", {
+                  body: { address, targets: alias.data.value.targets },
+                })
+              }
               done={() => void navigate({ to: "/aliases" })}
             />
           )}

@@ -9,6 +9,7 @@ import { Page } from "../../parts/page";
 import { SendTest } from "../../parts/send-test";
 import { DkimKeys } from "./dkim";
 import { DnsRecords } from "./dns";
+import { Filter } from "./filter";
 import { Reports } from "./reports";
 import { Settings } from "./settings";
 
@@ -55,6 +56,11 @@ export function DomainPage() {
             DKIM keys
           </Link>
         )}
+        {can("getEffectiveDomainFilterPolicy") && (
+          <Link to="/domains/$name" params={{ name }} search={{ tab: "filter" }}>
+            Filter
+          </Link>
+        )}
         {can("listDmarcReports") && (
           <Link to="/domains/$name" params={{ name }} search={{ tab: "reports" }}>
             Reports
@@ -64,6 +70,7 @@ export function DomainPage() {
       {tab === undefined && <DnsRecords name={name} />}
       {tab === "settings" && <Settings read={domain.data} ask={ask} />}
       {tab === "dkim" && <DkimKeys name={name} />}
+      {tab === "filter" && <Filter name={name} />}
       {tab === "reports" && <Reports name={name} />}
       <p>
         <Link to="/accounts" search={{ domain: name }}>

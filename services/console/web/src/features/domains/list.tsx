@@ -1,6 +1,6 @@
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
 import { api, once, type Schemas } from "../../api/client";
-import { useCan } from "../../api/me";
+import { useCan, useMe } from "../../api/me";
 import { useAction, useList } from "../../api/queries";
 import { NewButton } from "../../parts/actions";
 import { Dialog } from "../../parts/dialog";
@@ -100,9 +100,16 @@ export function DomainList() {
 
 function NewDomain({ close }: { close: () => void }) {
   const navigate = useNavigate();
+  const me = useMe().data;
   const create = useAction(
-    ({ name, key }: { name: string; key: string }) =>
-      api.POST("/v1/domains", { body: { name }, headers: once(key) }),
+    ({ values, key }: { values: FormData; key: string }) => {
+      const tenant = String(values.get("tenant") ?? "").trim();
+      const name = String(values.get("name")).trim();
+      return api.POST("/v1/domains", {
+        body: tenant === "" ? { name } : { name, tenant },
+        headers: once(key),
+      });
+    },
     {
       changes: ["domains"],
       said: (domain) => `Created ${domain.display_name}: publish its DNS records`,
@@ -113,7 +120,7 @@ function NewDomain({ close }: { close: () => void }) {
     <Dialog title="New domain" close={close}>
       <Form
         action={create}
-        read={(values, key) => ({ name: String(values.get("name")).trim(), key })}
+        read={(values, key) => ({ values, key })}
         label="Create domain"
         cancel={close}
       >
@@ -125,6 +132,15 @@ function NewDomain({ close }: { close: () => void }) {
           autoComplete="off"
           required
         />
+        {me?.tenant === null && (
+          <Field
+            name="tenant"
+            label="Tenant"
+            hint="Name of the tenant; empty: default."
+            problem={create.error}
+            autoComplete="off"
+          />
+        )}
       </Form>
     </Dialog>
   );

@@ -13,7 +13,7 @@ export const domainRoutes = [
   createRoute({
     getParentRoute: () => root,
     path: "/domains/$name",
-    validateSearch: (search) => choiceIn(search, "tab", ["settings", "dkim", "reports"]),
+    validateSearch: (search) => choiceIn(search, "tab", ["settings", "dkim", "filter", "reports"]),
     component: lazyRouteComponent(() => import("./domain"), "DomainPage"),
   }),
 ] as const;

@@ -16,6 +16,16 @@ import { fold, type Lane, type Step, type TraceEvent } from "./lanes";
 
 const route = getRouteApi("/messages/$id");
 
+/** Fields of the event with which a message came, or was refused. */
+const ARRIVAL = [
+  ["reverse_path", "Reverse-path"],
+  ["from", "From"],
+  ["subject", "Subject"],
+  ["service", "Came to"],
+  ["client", "Client"],
+  ["helo", "HELO"],
+] as const;
+
 /** A message's whole way: accepted, kept, tried, delivered or returned, with each reply. */
 export function MessagePage() {
   const { id } = route.useParams();
@@ -91,6 +101,7 @@ function WaitingActions({ id }: { id: string }) {
           call={() => api.POST("/v1/queue/hold", { body })}
           changes={changes}
           said={told("Held")}
+          undo={() => api.POST("/v1/queue/release", { body })}
         />
       )}
       {can("releaseAllQueued") && (
@@ -99,6 +110,7 @@ function WaitingActions({ id }: { id: string }) {
           call={() => api.POST("/v1/queue/release", { body })}
           changes={changes}
           said={told("Released")}
+          undo={() => api.POST("/v1/queue/hold", { body })}
         />
       )}
       {can("cancelAllQueued") && (
@@ -127,9 +139,14 @@ function NoTrace({ problem }: { problem: Problem }) {
   );
 }
 
+/** What is known of the message itself: of one that was refused, some of it. */
 function Head({ id, steps }: { id: string; steps: readonly Step[] }) {
-  const accepted = steps.find((step) => step.kind === "accepted")?.detail ?? {};
-  const text = (name: string) => (typeof accepted[name] === "string" ? accepted[name] : "");
+  const first = steps.find((step) => step.kind === "accepted" || step.kind === "refused");
+  const detail = first?.detail ?? {};
+  const facts = ARRIVAL.flatMap(([name, label]) => {
+    const value = detail[name];
+    return typeof value === "string" && value !== "" ? [[label, value] as const] : [];
+  });
   return (
     <Facts
       facts={[
@@ -139,9 +156,8 @@ function Head({ id, steps }: { id: string; steps: readonly Step[] }) {
             <code>{id}</code> <Copy text={id} what="message id" />
           </span>,
         ],
-        ["Accepted by", text("service") || "unknown"],
-        ["Client", text("client") || "unknown"],
-        ["Size", typeof accepted.size === "number" ? size(accepted.size) : "unknown"],
+        ...facts,
+        ...(typeof detail.size === "number" ? [["Size", size(detail.size)] as const] : []),
       ]}
     />
   );

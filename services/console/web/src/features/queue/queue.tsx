@@ -38,6 +38,7 @@ interface QueueAction {
   needs: OperationId;
   said: string;
   send: (body: Schemas["QueueSelection"]) => Call<Matched>;
+  undo?: (body: Schemas["QueueSelection"]) => Call<Matched>;
 }
 const ACTIONS: readonly QueueAction[] = [
   {
@@ -50,12 +51,14 @@ const ACTIONS: readonly QueueAction[] = [
     label: "Hold",
     needs: "holdAllQueued",
     said: "Held",
+    undo: (body) => api.POST("/v1/queue/release", { body }),
     send: (body) => api.POST("/v1/queue/hold", { body }),
   },
   {
     label: "Release",
     needs: "releaseAllQueued",
     said: "Released",
+    undo: (body) => api.POST("/v1/queue/hold", { body }),
     send: (body) => api.POST("/v1/queue/release", { body }),
   },
 ];
@@ -208,7 +211,7 @@ function Actions({ ticked, done }: { ticked: ReadonlySet<string>; done: () => vo
   const none = ids.length === 0;
   return (
     <div className="filters">
-      {ACTIONS.filter(({ needs }) => can(needs)).map(({ label, said, send }) => (
+      {ACTIONS.filter(({ needs }) => can(needs)).map(({ label, said, send, undo }) => (
         <ActionsButton<Matched>
           key={label}
           label={label}
@@ -216,6 +219,7 @@ function Actions({ ticked, done }: { ticked: ReadonlySet<string>; done: () => vo
           calls={() => parts(ids).map((ids) => send({ ids }))}
           changes={["queue"]}
           said={(answers) => told(said, answers)}
+          {...(undo ? { undo: () => parts(ids).map((ids) => undo({ ids })) } : {})}
           done={done}
         />
       ))}

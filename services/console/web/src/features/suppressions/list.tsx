@@ -99,6 +99,7 @@ function Remove({ row }: { row: Suppression }) {
       call={() => api.DELETE("/v1/suppressions/{address}", { params: { path: { address } } })}
       changes={["suppressions"]}
       said={() => `${address} gets mail again`}
+      undo={() => api.POST("/v1/suppressions", { body: { address, reason: row.reason } })}
     />
   );
 }

@@ -109,6 +109,12 @@ function Actions({ webhook }: { webhook: Webhook }) {
           call={() => api.PATCH("/v1/webhooks/{id}", { params: { path }, body: { state: next } })}
           changes={["webhooks"]}
           said={(changed) => `The webhook is ${changed.state}`}
+          undo={() =>
+            api.PATCH("/v1/webhooks/{id}", {
+              params: { path },
+              body: { state: next === "paused" ? "active" : "paused" },
+            })
+          }
         />
       )}
       {can("rotateWebhookSecret") && <Rotate id={webhook.id} />}

@@ -1,0 +1,26 @@
+import { api, only } from "../../api/client";
+import { useCan } from "../../api/me";
+import { FilterPolicy } from "../../parts/filter-policy";
+
+/** What the filters do with an account's mail. */
+export function Filter({ address }: { address: string }) {
+  const can = useCan();
+  const path = { address };
+  return (
+    <FilterPolicy
+      owner={address}
+      stored={() => api.GET("/v1/accounts/{address}/filter-policy", { params: { path } })}
+      effective={() =>
+        api.GET("/v1/accounts/{address}/filter-policy/effective", { params: { path } })
+      }
+      save={
+        can("setAccountFilterPolicy") &&
+        ((body, tag) =>
+          api.PUT("/v1/accounts/{address}/filter-policy", {
+            params: { path, header: only(tag) },
+            body,
+          }))
+      }
+    />
+  );
+}

@@ -5,8 +5,8 @@
 #   contains a compiler. The final stage contains no installer either.
 # - All images share the stage that fetches, installs and byte-compiles the libraries of all services; each removes what
 #   its service does not need. That takes half the time of five separate environments.
-# - The libraries' own tests are left out: they are a tenth of the libraries' size. So is the half of zstandard that CPython does not
-#   use, 12 MB.
+# - The libraries' own tests are left out: they are a tenth of the libraries' size. So are the half of zstandard that CPython does not
+#   use, 12 MB, and the services of Google among the protocol buffers that OpenTelemetry depends on.
 # - Bytecode is compiled here and never checked again: the root filesystem is meant to be read-only.
 # - The first process of a container has no default action for signals. Loading its libraries takes a service seconds on a busy node;
 #   SIGTERM during that time must not be ignored, or the pod would stay for the whole grace period.
@@ -28,8 +28,8 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     ["python3", "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--only-binary=:all:", "--no-binary=nkeys", "--require-hashes", "--wheel-dir=/wheels", "-r", "/src/requirements/smtp-in.txt", "-r", "/src/requirements/delivery.txt", "-r", "/src/requirements/scan.txt", "-r", "/src/requirements/relay.txt", "-r", "/src/requirements/pop3.txt", "-r", "/src/requirements/imap.txt", "-r", "/src/requirements/api.txt"]
 RUN ["python3", "-m", "venv", "--without-pip", "/opt/posthorn"]
 RUN python3 -m pip --python /opt/posthorn/bin/python install --no-deps --no-index /wheels/*.whl \
-    && find /opt/posthorn/lib -type d \( -name tests -o -name testing -o -name SelfTest \) -prune -exec rm -r {} + \
-    && find /opt/posthorn/lib -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' -o -name '*.h' -o -path '*/zstandard/_cffi.*' \) -delete \
+    && find /opt/posthorn/lib -type d \( -name tests -o -name testing -o -name SelfTest -o -path '*/google/api' -o -path '*/google/type' -o -path '*/google/cloud' -o -path '*/google/logging' -o -path '*/google/longrunning' -o -path '*/google/gapic' \) -prune -exec rm -r {} + \
+    && find /opt/posthorn/lib -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' -o -name '*.h' -o -name '*.cpp' -o -name '*.hpp' -o -name '*.proto' -o -path '*/zstandard/_cffi.*' \) -delete \
     && /opt/posthorn/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/posthorn/lib
 
 # ---- our own library, which all images contain

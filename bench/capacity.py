@@ -7,7 +7,7 @@ to be used. Measured is one machine; replication, reading (POP3, IMAP) and scann
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +54,7 @@ class Need:
     nats_bytes_per_s: float
     """Into each server."""
     streams: int
-    """Streams for INGEST."""
+    """Partitions of INGEST."""
     postgres_cores: float
     wal_bytes_per_s: float
     wal_bytes_per_day: float
@@ -156,7 +156,12 @@ class Capacity:
             Limit(
                 "one stream for INGEST",
                 per_day(self._stream_messages_per_s()),
-                "more streams (partitions), or installations by domain",
+                "partitions (`POSTHORN_INGEST_PARTITIONS`)",
+            ),
+            Limit(
+                "the disk of one NATS server, with partitions",
+                per_day(self._server_messages_per_s()),
+                "more servers than replicas, each with a part of the partitions; a faster disk",
             ),
             Limit(
                 f"the CPU of one Postgres with {assumed.postgres_cores} cores",
@@ -207,7 +212,14 @@ class Capacity:
     def _stream_messages_per_s(self) -> float:
         """Return what one stream takes: the smaller of its publishes and its bytes."""
         rows = [row for row in self._scale["nats"] if row["streams"] == 1]
-        publishes = min(row["stream_messages_per_s"] for row in rows)
+        return self._messages_per_s(min(row["stream_messages_per_s"] for row in rows), rows)
+
+    def _server_messages_per_s(self) -> float:
+        """Return what one server takes on the most streams that were measured."""
+        rows = self._scale["nats"]
+        return self._messages_per_s(rows[-1]["stream_messages_per_s"], rows)
+
+    def _messages_per_s(self, publishes: float, rows: Sequence[Mapping[str, Any]]) -> float:
         most_bytes = max(row["bytes_per_s"] for row in rows)
         by_bytes = most_bytes / self.assumed.message_bytes
         return float(min(publishes * self._per_publish(), by_bytes))

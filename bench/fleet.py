@@ -23,7 +23,7 @@ import psutil
 
 from bench.load import smtp_source
 from bench.system import System
-from posthorn.model.streams import INGEST
+from posthorn.model.streams import partition_of_stream
 from posthorn_local.embedded import free_port
 
 LOADED = ("smtp-in", "delivery", "submission", "relay", "api", "nats", "postgres")
@@ -33,6 +33,7 @@ _PER_MESSAGE = {
     "transactions_per_message": "posthorn_delivery_transactions_total",
 }
 """Counters of delivery."""
+_PARTITION = "posthorn_delivery_partition_backlog_messages"
 
 
 @dataclass(slots=True)
@@ -51,21 +52,41 @@ class Fleet:
         self.system = system
         self.copies: dict[str, list[Copy]] = {}
         self._parts = system.parts()
+        self._partitions: int | None = None
+
+    def set_partitions(self, number: int) -> None:
+        """Divide INGEST among so many streams. From then on smtp-in's processes are copies alone,
+        since that of local mode publishes to the first stream only."""
+        self.stop()
+        self._partitions = number
+        # delivery creates streams at its start; that of local mode reads what it finds
+        self.set_processes("delivery", 2)
+        self.set_processes("delivery", 1)
+        for _ in range(100):
+            if self.system.series("delivery", _PARTITION) >= number:
+                return
+            time.sleep(0.1)
+        raise RuntimeError("delivery does not read the partitions within 10 s")
+
+    def _own(self, service: str) -> int:
+        """Return how many processes of local mode take part."""
+        return 0 if service == "smtp-in" and self._partitions else 1
 
     def set_processes(self, service: str, number: int) -> None:
         """Have so many processes of a service in all: start or stop copies, wait until they are
         ready."""
-        copies = self.copies.setdefault(service, [])
-        while len(copies) > number - 1:
+        copies, needed = self.copies.setdefault(service, []), number - self._own(service)
+        while len(copies) > needed:
             _end(copies.pop())
-        new = [self._start(service) for _ in range(number - 1 - len(copies))]
+        new = [self._start(service) for _ in range(needed - len(copies))]
         copies += new
         for copy in new:
             _await_ready(copy)
 
     def ports(self, number: int) -> list[int]:
         """Return the SMTP ports of so many smtp-in processes."""
-        return [self.system.smtp, *(copy.port for copy in self.copies.get("smtp-in", []))][:number]
+        own = [self.system.smtp][: self._own("smtp-in")]
+        return [*own, *(copy.port for copy in self.copies.get("smtp-in", []))][:number]
 
     def count(self, service: str, name: str) -> float:
         """Return a counter's sum over all processes of a service."""
@@ -75,7 +96,8 @@ class Fleet:
     def costs(self, smtp_in: int = 1) -> dict[str, float]:
         """Return the CPU seconds of each part: of its processes together, but for smtp-in only of
         so many."""
-        used = {**self.copies, "smtp-in": self.copies.get("smtp-in", [])[: smtp_in - 1]}
+        copies = self.copies.get("smtp-in", [])[: smtp_in - self._own("smtp-in")]
+        used = {**self.copies, "smtp-in": copies}
         return {
             name: cpu_seconds(pid)
             + sum(cpu_seconds(copy.process.pid) for copy in used.get(name, []))
@@ -95,6 +117,8 @@ class Fleet:
             "POSTHORN_SMTP_PORT": str(port),
             "POSTHORN_HEALTH_PORT": str(health),
         }
+        if self._partitions:
+            environment["POSTHORN_INGEST_PARTITIONS"] = str(self._partitions)
         process = subprocess.Popen(
             original.cmdline(),
             env=environment,
@@ -156,6 +180,7 @@ class Stores:
 
     wal_bytes: int
     stream_messages: int
+    """On all partitions of INGEST."""
     stream_bytes: int
     """Of all bytes that NATS has received."""
 
@@ -175,14 +200,14 @@ def stores(system: System) -> Stores:
     wal = asyncio.run(_wal(environment["POSTHORN_DATABASE_URL"]))
     monitoring = nats_monitoring(system.home / "nats", system.parts()["nats"])
     streams = json.loads(_fetch(f"{monitoring}/jsz?streams=true"))
-    state = next(
-        stream["state"]
+    stored = sum(
+        stream["state"]["last_seq"]
         for account in streams["account_details"]
         for stream in account["stream_detail"]
-        if stream["name"] == INGEST
+        if partition_of_stream(stream["name"]) is not None
     )
     received = json.loads(_fetch(f"{monitoring}/varz"))["in_bytes"]
-    return Stores(wal, state["last_seq"], received)
+    return Stores(wal, stored, received)
 
 
 def nats_monitoring(directory: Path, pid: int) -> str:
@@ -227,6 +252,7 @@ def measured(
     counters = {name: fleet.count("delivery", name) for name in _PER_MESSAGE.values()}
     began = time.monotonic()
     client = load_all(ports, messages, recipient, file)
+    accepting = time.monotonic() - began
     while delivered() < done + messages:
         if time.monotonic() - began > 300:
             raise RuntimeError("the messages were not delivered within 300 s")
@@ -236,6 +262,7 @@ def measured(
     cpu = {name: 1000 * (after[name] - costs[name]) / messages for name in after}
     return {
         "messages": messages,
+        "accepted_per_s": messages / accepting,
         "delivered_per_s": messages / took,
         "client_share_of_cores": client / took / (os.cpu_count() or 1),
         "cpu_ms_per_message": {name: cpu[name] for name in LOADED},

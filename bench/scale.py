@@ -22,6 +22,8 @@ from bench.system import System
 SMTP_IN = (1, 2, 4, 8)
 DELIVERY = (1, 2, 4)
 """Measured with four smtp-in processes."""
+PARTITIONS = (1, 2, 4)
+"""Of INGEST, measured with four smtp-in processes and one delivery process."""
 LARGE = 65_536
 """Bytes of the messages that show what bytes cost."""
 RECIPIENT = "alice@example.test"
@@ -59,11 +61,24 @@ def measure_scale(
         ]
         part["large"] = measured(fleet, 1, messages // 4, RECIPIENT, _large_message(directory))
         part["out"] = _out(fleet, directory, messages // 2)
+        part["partitions"] = _partitions(fleet, messages, rounds)
     finally:
         fleet.stop()
     part["nats"] = nats_ceiling(directory / "ceiling-nats", seconds)
     part["postgres"] = postgres_ceiling(system, RECIPIENT, seconds)
     results["scale"] = part
+
+
+def _partitions(fleet: Fleet, messages: int, rounds: int) -> list[dict[str, Any]]:
+    """Return what the number of partitions changes."""
+    rows: dict[int, list[dict[str, Any]]] = {}
+    for _ in range(rounds):
+        for number in PARTITIONS:
+            fleet.set_partitions(number)
+            fleet.set_processes("smtp-in", 4)
+            measured(fleet, 4, 160, RECIPIENT)  # warm
+            rows.setdefault(number, []).append(measured(fleet, 4, messages, RECIPIENT))
+    return [{"partitions": number, **median_of(found)} for number, found in rows.items()]
 
 
 def median_of(rounds: list[dict[str, Any]]) -> dict[str, Any]:
@@ -168,9 +183,15 @@ def show_scale(part: dict[str, Any]) -> None:
         f"  delivery and postgres: {message:.2f} ms a message and {transaction:.1f} ms a transaction;"
         f" the steps are within {off:.0%} of that\n"
     )
-    print(
-        "One NATS server, every write synced, 4 KiB messages; the layout has one stream for INGEST"
-    )
+    print("INGEST in partitions, 4 smtp-in processes and 1 delivery process")
+    for step in part["partitions"]:
+        cpu = step["cpu_ms_per_message"]
+        print(
+            f"  {step['partitions']} partitions: {step['accepted_per_s']:>6.0f} accepted/s,"
+            f" {step['delivered_per_s']:>6.0f} delivered/s, CPU ms per message {sum(cpu.values()):.2f}"
+            f" (nats {cpu['nats']:.3f}), {1 / step['stream_messages_per_message']:.1f} in a frame"
+        )
+    print("\nOne NATS server, every write synced, 4 KiB messages, on several streams")
     for row in part["nats"]:
         print(
             f"  {row['streams']} streams, {row['messages_per_stream_message']:>2} in a frame:"

@@ -113,6 +113,37 @@ def _steps(figures: Mapping[str, Any]) -> str:
     )
 
 
+def _partitions(figures: Mapping[str, Any]) -> str:
+    steps = figures["scale"].get("partitions")
+    if steps is None:
+        return "Not measured in this run."
+    rows = [
+        [
+            str(step["partitions"]),
+            number(step["accepted_per_s"]),
+            number(step["delivered_per_s"]),
+            *(f"{step['cpu_ms_per_message'][part]:.3f}" for part in _PARTS),
+            f"{sum(step['cpu_ms_per_message'].values()):.2f}",
+            f"{1 / step['stream_messages_per_message']:.1f}",
+            f"{step['client_share_of_cores']:.0%}",
+        ]
+        for step in steps
+    ]
+    head = [
+        "partitions",
+        "accepted/s",
+        "delivered/s",
+        *_PARTS,
+        "all",
+        "messages in a frame",
+        "client's share of cores",
+    ]
+    return (
+        f"{table(head, rows)}\n\nFrom {steps[0]['partitions']} to {steps[-1]['partitions']} partitions"
+        f" the dearest step is {spread(steps):.0%} above the cheapest."
+    )
+
+
 def _nats(figures: Mapping[str, Any]) -> str:
     rows = [
         [
@@ -207,7 +238,7 @@ def _needs(figures: Mapping[str, Any]) -> str:
             "NATS: publishes/s; bytes/s into each server",
             lambda n: f"{number(n.nats_publishes_per_s)}; {size(n.nats_bytes_per_s)}",
         ),
-        row("NATS: streams for INGEST", lambda n: f"{n.streams:,}"),
+        row("NATS: partitions of INGEST", lambda n: f"{n.streams:,}"),
         row("Postgres: cores", lambda n: number(n.postgres_cores)),
         row("Postgres: commits/s of delivery", lambda n: number(n.commits_per_s)),
         row(
@@ -244,6 +275,7 @@ BLOCKS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "run": _run,
     "steps": _steps,
     "nats": _nats,
+    "partitions": _partitions,
     "postgres": _postgres,
     "assumptions": _assumptions,
     "needs": _needs,

@@ -115,15 +115,22 @@ class System:
 
     def counter(self, service: str, name: str) -> float:
         """Sum of a counter's samples on a service's metrics page."""
+        return sum(self._samples(service, name))
+
+    def series(self, service: str, name: str) -> int:
+        """Number of a metric's samples on a service's metrics page."""
+        return len(self._samples(service, name))
+
+    def _samples(self, service: str, name: str) -> list[float]:
         with urllib.request.urlopen(
             f"http://127.0.0.1:{self._health + HEALTH[service]}/metrics", timeout=10
         ) as page:
             text = page.read().decode()
-        return sum(
+        return [
             float(line.rsplit(" ", 1)[1])
             for line in text.splitlines()
             if line.startswith((f"{name} ", f"{name}{{"))
-        )
+        ]
 
     def delivered(self) -> int:
         return int(self.counter("delivery", "posthorn_delivery_messages_total"))

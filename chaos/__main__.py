@@ -1,5 +1,5 @@
-"""Run it: `python -m chaos [--seed N] [--minutes M | --faults N] [--short] [--s3] [--keep
-DIRECTORY]`.
+"""Run it: `python -m chaos [--seed N] [--minutes M | --faults N] [--short] [--s3]
+[--partitions N] [--keep DIRECTORY]`.
 
 Exit status 1 when anything was lost, duplicated, corrupted, or unfinished at the end.
 """
@@ -39,7 +39,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="posthorn-chaos-") as made:
         directory = arguments.keep or Path(made)
         directory.mkdir(parents=True, exist_ok=True)
-        stand = Stand(directory, s3=arguments.s3, environment={})
+        stand = Stand(directory, s3=arguments.s3, environment={}, partitions=arguments.partitions)
         try:
             result = _run(stand, arguments)
         finally:
@@ -210,6 +210,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--faults", type=int, default=10**6, help="how many faults at most")
     parser.add_argument(
         "--short", action="store_true", help="half a minute of short faults, for CI"
+    )
+    parser.add_argument(
+        "--partitions", type=int, default=2, help="streams among which INGEST is divided"
     )
     parser.add_argument(
         "--s3", action="store_true", help="bodies in a real S3 server, which gets faults as well"

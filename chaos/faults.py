@@ -16,7 +16,7 @@ import asyncpg
 import nats
 
 from chaos.stand import PARTS, Stand
-from posthorn.model.streams import INGEST
+from posthorn.model.streams import ingest_stream
 
 _RELAYS = frozenset({"relay", "postgres"})
 """Parts whose faults excuse a second copy at the external host."""
@@ -247,26 +247,28 @@ class Faults:
         return Fault("leases end", ("pop3", "relay", "delivery"), 0, lambda: _quietly(expire()))
 
     def _fill_ingest(self) -> Fault:
-        """Leave INGEST no room, as if it had reached its limit."""
+        """Leave INGEST no room, as if it had reached its limit: one of its partitions, which mail
+        passes over, or all."""
+        number = self.stand.partitions
+        chosen = self._chance.choice([*range(number), None])
+        streams = [ingest_stream(each) for each in range(number) if chosen in (each, None)]
 
-        async def limit(octets: int | None) -> None:
+        async def limit(max_bytes: int) -> None:
             connection = await nats.connect(
                 self.stand.nats_url, connect_timeout=5, allow_reconnect=False
             )
-            config = (await _api(connection, f"STREAM.INFO.{INGEST}", None))["config"]
-            await _api(
-                connection,
-                f"STREAM.UPDATE.{INGEST}",
-                {**config, "max_bytes": octets or 8 * 1024**3},
-            )
+            for stream in streams:
+                config = (await _api(connection, f"STREAM.INFO.{stream}", None))["config"]
+                update = {**config, "max_bytes": max_bytes}
+                await _api(connection, f"STREAM.UPDATE.{stream}", update)
             await connection.close()
 
         return Fault(
-            "INGEST full",
+            f"{' and '.join(streams)} full",
             ("nats",),
             self._seconds(4, 10),
             lambda: _quietly(limit(1024)),
-            lambda: _quietly(limit(None)),
+            lambda: _quietly(limit(8 * 1024**3 // number)),
         )
 
 

@@ -40,14 +40,18 @@ class Stand:
     """All servers on 127.0.0.1, with their state under ``directory``. ``s3``: bodies in a real
     S3 server instead of a directory."""
 
-    def __init__(self, directory: Path, *, s3: bool, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, directory: Path, *, s3: bool, environment: Mapping[str, str], partitions: int = 1
+    ) -> None:
         self.directory = directory
+        self.partitions = partitions
+        """Streams among which INGEST is divided."""
         self.ports = {
             name: free_port()
             for name in ("smtp", "submission", "submissions", "pop3", "imap", "api")
         }
         self.health = {part: free_port() for part in PARTS}
-        self._environment = dict(environment)
+        self._environment = {**environment, "POSTHORN_INGEST_PARTITIONS": str(partitions)}
         self._postgres = Postgres(directory / "postgres")
         self._nats = Nats(directory / "nats")
         self._s3 = S3Server(directory / "s3") if s3 else None

@@ -27,7 +27,7 @@ _SHARED = "Shared by several services"
 _ABOUT = """\
 Every service answers `/metrics` in the Prometheus text format on its health port (9100; in local mode 9101 and the seven after it).
 Beside the metrics below there are the usual ones of the process (`process_…`, `python_…`). The chart has a ServiceMonitor, alert
-rules and a Grafana dashboard (`monitoring.*` in the [chart values](chart.md)); each alert has a [runbook](../runbooks/README.md).
+rules and Grafana dashboards (`monitoring.*` in the [chart values](chart.md)); each alert has a [runbook](../runbooks/README.md).
 
 A histogram has the series `…_bucket`, `…_sum` and `…_count`. Names say their unit: seconds, bytes, or a count."""
 

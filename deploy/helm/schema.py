@@ -69,6 +69,7 @@ from deploy.helm.fields import (
 )
 from deploy.helm.kubernetes import TYPES, definitions, reference
 
+from posthorn.model.streams import MOST_PARTITIONS
 from posthorn.runtime.settings import PREFIX, EnvSettings
 from posthorn_api.settings import ApiSettings
 from posthorn_delivery.settings import DeliverySettings
@@ -94,7 +95,8 @@ CLASSES: dict[str, type[EnvSettings]] = {
 
 _DECIDED_BY_VALUES = """
     API_ADMIN_KEY API_ADMIN_KEY_FILE API_PORT BLOBS DATABASE_POOL DATABASE_PREPARED DATABASE_URL DATABASE_WAIT_SECONDS
-    DEAD_MAX_BYTES EVENTS_MAX_AGE_SECONDS EVENTS_MAX_BYTES GRACE_SECONDS HEALTH_PORT INGEST_MAX_BYTES LOG_LEVEL
+    DEAD_MAX_BYTES EVENTS_MAX_AGE_SECONDS EVENTS_MAX_BYTES GRACE_SECONDS HEALTH_PORT INGEST_MAX_BYTES
+    INGEST_PARTITIONS LOG_LEVEL
     IMAPS_PORT IMAPS_PROXY_PORT IMAP_PORT IMAP_PROXY_PORT PUBLIC_IMAP PUBLIC_IMAPS_PORT PUBLIC_IMAP_PORT NATS_CREDS_FILE
     NATS_REPLICAS NATS_URL OIDC_CLIENT_SECRET OUTBOUND_ADDRESSES POP3S_PORT POP3_PORT POP3_PROXY_PORT POP3S_PROXY_PORT
     PROXY_NETWORKS PUBLIC_MTA_STS PUBLIC_MX PUBLIC_POP3 PUBLIC_POP3S_PORT PUBLIC_POP3_PORT PUBLIC_REPORTS
@@ -425,6 +427,7 @@ def schema() -> Schema:
                         "partCredsSecrets": secrets_of(*_PARTS),
                         "streamReplicas": or_null(whole(1, 5)),
                         "ingestMaxBytes": octets,
+                        "ingestPartitions": whole(1, MOST_PARTITIONS),
                         "deadMaxBytes": octets,
                         "eventsMaxBytes": octets,
                         "eventsMaxAgeSeconds": whole(300),

@@ -13,9 +13,9 @@ import sys
 from collections.abc import Sequence
 
 from posthorn.adapters.blobs.files import FileBlobs
-from posthorn.adapters.nats import ingest_consumer as source
+from posthorn.adapters.nats import ingest_lane as source
 from posthorn.adapters.nats import layout
-from posthorn.adapters.nats.ingest_consumer import NatsDelivery
+from posthorn.adapters.nats.ingest_lane import NatsDelivery
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.ports.hand_over import HandOver
 from posthorn.ports.segments import Segment

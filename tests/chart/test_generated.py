@@ -18,7 +18,7 @@ from deploy.helm.dashboards.areas import DASHBOARDS
 from deploy.helm.dashboards.grafana import document
 from deploy.helm.generate import entries, outputs
 
-from posthorn.model.streams import FRAMES_CONSUMER, INGEST, INGEST_CONSUMER
+from posthorn.model.streams import FRAMES_CONSUMER, INGEST, INGEST_CONSUMER, ingest_stream
 from tests.chart.rendering import CHART, Object, Rendered, case, render, values_of
 
 ROOT = Path(__file__).parents[2]
@@ -248,6 +248,22 @@ def test_keda_looks_at_the_streams_consumers() -> None:
         (INGEST, FRAMES_CONSUMER),
     ]
     assert [each["lagThreshold"] for each in looked_at] == ["2000", "125"]
+
+
+def test_keda_looks_at_each_partition_for_its_part_of_the_lag() -> None:
+    rendered = render(
+        {
+            "nats": {"ingestPartitions": 3},
+            "delivery": {"keda": {"enabled": True, "lagThreshold": 100}},
+        }
+    )
+    triggers = rendered.by_kind("ScaledObject")["posthorn-delivery"]["spec"]["triggers"]
+    looked_at = [trigger["metadata"] for trigger in triggers]
+    assert [(each["stream"], each["consumer"], each["lagThreshold"]) for each in looked_at] == [
+        (ingest_stream(partition), *consumer)
+        for partition in range(3)
+        for consumer in ((INGEST_CONSUMER, "34"), (FRAMES_CONSUMER, "3"))
+    ]
 
 
 def test_keda_counts_the_messages_of_frames_where_prometheus_knows_them() -> None:

@@ -213,7 +213,7 @@ def test_what_parts_must_agree_on_is_the_same_everywhere() -> None:
         for name, value in environment(container, rendered).items():
             found.setdefault(name, set()).add(value)
     for name in (
-        "NATS_REPLICAS", "INGEST_MAX_BYTES", "DEAD_MAX_BYTES", "EVENTS_MAX_BYTES", "BLOBS",
+        "NATS_REPLICAS", "INGEST_MAX_BYTES", "INGEST_PARTITIONS", "DEAD_MAX_BYTES", "EVENTS_MAX_BYTES", "BLOBS",
         "S3_ENDPOINT", "SECRET_KEY", "SRS_KEY", "SMTP_HOSTNAME", "RELAY_GIVE_UP_SECONDS", "SUBMISSION_MESSAGES_PER_HOUR",
         "SUBMISSION_RECIPIENTS_PER_HOUR", "RELAY_HOSTNAME", "PROXY_NETWORKS",
     ):  # fmt: skip

@@ -44,6 +44,7 @@ print(json.dumps({
     "migrate": bool(shutil.which("posthorn-migrate")),
     "canary": bool(shutil.which("posthorn-canary")),
     "keys": bool(shutil.which("posthorn-keys")),
+    "traces": not importlib.util.find_spec("opentelemetry") or bool(importlib.import_module("posthorn.runtime.otlp")),
     "user": [os.getuid(), os.getgid(), os.getgroups()],
     "capabilities": [line.split()[1] for line in open("/proc/self/status") if line.startswith("CapEff")][0],
     "writable": [place for place in ("/", "/opt/posthorn", "/etc", "/home", "/tmp") if writable(place)],
@@ -98,6 +99,7 @@ def test_an_image_holds_its_service_and_the_library_and_no_installer(
     assert not seen["unusable"]
     assert seen["migrate"]
     assert seen["keys"] and seen["canary"]
+    assert seen["traces"]
     assert not seen["modules"] and not seen["programs"]
     assert seen["user"] == [10001, 10001, [10001]] or seen["user"] == [10001, 10001, []]
     assert int(seen["capabilities"], 16) == 0

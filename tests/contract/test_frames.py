@@ -291,7 +291,7 @@ async def test_a_user_who_may_not_publish_frames_sends_singly(
 ) -> None:
     """As while NATS has the users of a release before this one."""
     monkeypatch.setattr(
-        "posthorn.adapters.nats.ingest.frame_subject",
+        "posthorn.adapters.nats.ingest_publish.frame_subject",
         lambda subject, number: f"frames.submission.{number}",
     )
     async with connect(nats_settings(nats, nats_url=nats.url_of("smtp-in")), "mx") as mx:

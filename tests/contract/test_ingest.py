@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 import pytest
 import structlog
 
-from posthorn.adapters.nats import ingest_consumer as source
+from posthorn.adapters.nats import ingest_lane as source
 from posthorn.adapters.nats import layout
 from posthorn.adapters.nats.connection import Connection, connect
 from posthorn.adapters.nats.ingest import NatsIngest

@@ -38,9 +38,7 @@ class Older:
         settings = connection.settings
         self.stream = {**streams(settings)[0], "subjects": ["ingest.*"]}
         self.consumer = {
-            name: value
-            for name, value in consumers(settings)[0].items()
-            if name != "filter_subject"
+            name: value for name, value in consumers()[0].items() if name != "filter_subject"
         }
 
     async def ensure(self) -> None:
@@ -155,7 +153,7 @@ async def test_the_age_of_first_deliveries_leaves_the_retry_lane_out(
 async def lose(connection: Connection, *subjects: str, record: bytes = b"lost") -> None:
     """Put messages on the stream which its consumers step over: they look elsewhere while these
     arrive."""
-    settings = consumers(connection.settings)
+    settings = consumers()
     for wanted in settings:
         await configure(
             connection,

@@ -34,6 +34,23 @@ def test_other_figures_make_another_page(figures: dict[str, Any]) -> None:
     assert before["steps"] == after["steps"]
 
 
+def test_a_run_with_partitions_shows_what_they_change(figures: dict[str, Any]) -> None:
+    changed = json.loads(json.dumps(figures))
+    changed["scale"]["partitions"] = [
+        changed["scale"]["steps"][0] | {"partitions": number, "accepted_per_s": 1000.0 * number}
+        for number in (1, 2, 4)
+    ]
+    shown = BLOCKS["partitions"](changed)
+    assert [line.split(" | ")[:2] for line in shown.splitlines() if line.startswith("| ")][2:] == [
+        ["| 1", "1,000"],
+        ["| 2", "2,000"],
+        ["| 4", "4,000"],
+    ]
+    assert "From 1 to 4 partitions the dearest step is 0% above the cheapest." in shown
+    del changed["scale"]["partitions"]
+    assert BLOCKS["partitions"](changed) == "Not measured in this run."
+
+
 def test_text_beside_the_tables_has_no_figure_of_a_run() -> None:
     prose = re.sub(r"<!-- figures: \w+ -->.*?<!-- end -->", "", PAGE.read_text(), flags=re.DOTALL)
     assert not re.findall(r"\d+(?:\.\d+)? (?:ms per|messages/s|publishes/s|million)", prose)

@@ -24,6 +24,7 @@ from posthorn.wire.message.dsn import Action
 from posthorn_delivery import deliverer as service
 from posthorn_delivery.deliverer import Deliverer
 from posthorn_delivery.expander import SLICE_ADDRESSES, Expander
+from posthorn_delivery.grouping import MOST_ROWS
 from posthorn_delivery.routing import Routes, route
 from tests.support.delivery_env import DeliveryEnv
 
@@ -292,7 +293,7 @@ async def test_rows_are_made_in_slices_and_written_by_weight(
         "SELECT count(*) FROM outbound_recipients GROUP BY xmin::text"
     )
     assert len(transactions) >= 4
-    assert max(count for (count,) in transactions) <= service.MOST_ROWS
+    assert max(count for (count,) in transactions) <= MOST_ROWS
     assert env.blobs.puts == 1
     await env.seed.sums_hold()
 

@@ -30,10 +30,13 @@ from posthorn.adapters.nats.notifications import NatsNotifications, NatsNotifier
 from posthorn.adapters.nats.permissions import USERS, inbox_prefix
 from posthorn.adapters.nats.scan_server import NatsScanServer
 from posthorn.adapters.nats.scanner import NatsScanner
+from posthorn.adapters.nats.strays import NatsStrays
+from posthorn.adapters.nats.stream_state import NatsStreamState
+from posthorn.adapters.nats.unscanned_count import NatsUnscannedCount
 from posthorn.model.directory_entry import AddressEntry, RecipientStatus
 from posthorn.model.envelope import decode_record
 from posthorn.model.events import ACCEPTED, Event
-from posthorn.model.streams import UNSCANNED_CONSUMER
+from posthorn.model.streams import MOST_PARTITIONS, RETRY_CONSUMER, UNSCANNED_CONSUMER
 from posthorn.model.verdict import Verdict
 from posthorn.ports.bans import Ban
 from posthorn.ports.scan import MessageQuestion, Report, SenderFacts, SenderQuestion
@@ -55,8 +58,10 @@ class Parts:
         self._nats = nats
         self._stack = stack
 
-    async def open(self, part: str) -> Connection:
-        settings = NatsSettings.model_validate({"nats_url": self._nats.url_of(part)})
+    async def open(self, part: str, partitions: int = 1) -> Connection:
+        settings = NatsSettings.model_validate(
+            {"nats_url": self._nats.url_of(part), "ingest_partitions": partitions}
+        )
         return await self._stack.enter_async_context(connect(settings, part, part))
 
 
@@ -172,6 +177,48 @@ async def test_each_publisher_reaches_delivery_under_its_own_subject(
         await until(empty)
 
 
+@pytest.mark.parametrize(
+    ("part", "role", "number"),
+    [
+        ("smtp-in", "mx", MOST_PARTITIONS),
+        ("submission", "submission", 3),
+        ("relay", "notice", 3),
+        ("api", "send", 3),
+    ],
+)
+async def test_each_part_does_its_work_in_all_partitions(
+    parts: Parts, filled: Connection, part: str, role: str, number: int
+) -> None:
+    delivery, body = await parts.open("delivery", number), b"Subject: hello\r\n\r\nworld\r\n"
+    publisher = NatsIngest(await parts.open(part, number))
+    for _ in range(number):
+        await publisher.accept(replace(make_envelope(), role=role), body)
+    assert (await NatsStreamState(filled).backlog()).messages == number
+    assert await NatsUnscannedCount(filled).unscanned() == 0
+    async with NatsIngestSource(delivery) as source, NatsIngestSource(delivery, RETRY_CONSUMER):
+        taken: list[Any] = []
+        while len(taken) < number:
+            taken += await asyncio.wait_for(source.take(100, 1 << 20), BUSY_SECONDS)
+        assert len({each.subject for each in taken}) == number, "each partition has got one"
+        await source.probe()
+        await taken[1].set_aside()
+        backlog = await source.backlog()
+        assert (backlog.messages, backlog.retrying) == (number + 1, 1)
+        assert backlog.oldest_first is not None
+        for each in taken:
+            await each.in_progress()
+            await each.ack()
+
+        async def acknowledged() -> bool:
+            return (await source.backlog()).messages == 1
+
+        await until(acknowledged)
+        assert await NatsStrays(delivery).find(10) == []
+    # the API, which reads no message, counts them as well
+    seen = await NatsStreamState(filled).backlog()
+    assert (seen.messages, seen.retrying, seen.oldest_first) == (1, 1, None)
+
+
 @pytest.mark.parametrize("part", ["smtp-in", "submission", "api"])
 async def test_doors_read_the_directory_and_see_its_changes(
     parts: Parts, filled: Connection, part: str
@@ -253,28 +300,39 @@ async def test_the_mx_asks_and_reports_to_scan_and_learns_of_its_bans(
         assert b"KV_greylist" in (await scan.request("$KV.greylist.x", b"1")).data
 
 
+@pytest.mark.parametrize("partition", ["", "partition.1."])
 async def test_scan_alone_reads_the_unscanned_lane_and_moves_its_messages(
-    parts: Parts, filled: Connection
+    parts: Parts, filled: Connection, partition: str
 ) -> None:
-    await (await parts.open("smtp-in")).request("unscanned.mx", b"record", {"Nats-Msg-Id": "1"})
+    delivery = await parts.open("delivery", 2)
+    waits = f"{partition}unscanned.mx"
+    await (await parts.open("smtp-in")).request(waits, b"record", {"Nats-Msg-Id": "1"})
     scan = await parts.open("scan")
     async with (
         NatsIngestSource(scan, UNSCANNED_CONSUMER) as lane,
-        NatsIngestSource(await parts.open("delivery")) as first,
+        NatsIngestSource(delivery) as first,
     ):
         (waiting,) = await asyncio.wait_for(lane.take(10, 1 << 20), BUSY_SECONDS)
         assert waiting.octets == b"record"
         await waiting.in_progress()
-        await scan.request("ingest.mx", b"judged", {"Nats-Msg-Id": "1.scanned"})
+        await scan.request(f"{partition}ingest.mx", b"judged", {"Nats-Msg-Id": "1.scanned"})
         await waiting.ack()
         (moved,) = await asyncio.wait_for(first.take(10, 1 << 20), BUSY_SECONDS)
-        assert (moved.subject, moved.octets) == ("ingest.mx", b"judged")
+        assert (moved.subject, moved.octets) == (f"{partition}ingest.mx", b"judged")
         await moved.ack()
 
 
 @pytest.mark.parametrize(
     "subject",
-    ["ingest.submission", "retry.mx", "$KV.directory.x", "_INBOX.smtp-in.x", "_INBOX.api.x"],
+    [
+        "ingest.submission",
+        "partition.1.ingest.submission",
+        "retry.mx",
+        "$JS.API.CONSUMER.MSG.NEXT.INGEST_1.delivery",
+        "$KV.directory.x",
+        "_INBOX.smtp-in.x",
+        "_INBOX.api.x",
+    ],
 )
 async def test_scan_publishes_nothing_else_and_answers_only_whom_it_was_asked_by(
     nats: Nats, filled: Connection, subject: str
@@ -315,6 +373,14 @@ async def test_the_streams_are_made_by_delivery_too(nats: Nats, parts: Parts) ->
         "dead.0",
         "relay.wake",
         "unscanned.submission",
+        "partition.1.ingest.submission",
+        "partition.1.frames.api.2",
+        "partition.1.retry.mx",
+        "partition.1.unscanned.submission",
+        "$JS.API.STREAM.UPDATE.INGEST_1",
+        "$JS.API.DIRECT.GET.INGEST_1",
+        "$JS.API.CONSUMER.MSG.NEXT.INGEST_1.delivery",
+        "$JS.ACK.INGEST_1.delivery.1.1.1.1.0",
         "$KV.directory.filled",
         "$KV.bans.192.0.2.1",
         "$KV.greylist.x",
@@ -351,6 +417,7 @@ async def test_whoever_takes_the_mx_over_cannot_publish(intruder: Intruder, subj
 async def test_the_mx_may_publish_its_own_subject(intruder: Intruder) -> None:
     """So that the refusals above are of the subject, not of all."""
     assert not await intruder.is_refused("ingest.mx")
+    assert not await intruder.is_refused("partition.1.ingest.mx")
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,11 @@ def test_at_each_limit_the_need_is_what_there_is() -> None:
     at = {name: capacity.need(per_day * 0.999) for name, per_day in limits.items()}
     assert at["one stream for INGEST"].streams == 1
     assert capacity.need(limits["one stream for INGEST"] * 1.001).streams == 2
+    server = next(limit for limit in capacity.limits() if limit.name.endswith("with partitions"))
+    assert server.per_day == pytest.approx(
+        # 9,000 publishes/s of 8 messages on four streams, used by a half, twice the mean
+        9000 * 8 * 0.5 / 2 * DAY_SECONDS
+    )
     largest = at["the CPU of one Postgres with 8 cores"]
     assert largest.postgres_cores == pytest.approx(8, rel=0.01)
     wal = at["WAL of 200 MiB/s"]

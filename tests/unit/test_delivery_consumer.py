@@ -6,8 +6,13 @@ import asyncio
 import itertools
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
+from prometheus_client import REGISTRY
+
+from posthorn.ports.ingest import Backlog, PartitionBacklog
 from posthorn_delivery.consumer import DENSE, Consumer
 from posthorn_delivery.deliverer import Deliverer
 from tests.support.polling import BUSY_SECONDS, LONG_SECONDS
@@ -111,3 +116,38 @@ async def test_the_drain_does_not_wait_for_the_spacing() -> None:
     async with asyncio.timeout(BUSY_SECONDS):
         await intake.drain(LONG_SECONDS)
         await running
+
+
+async def test_the_gauges_show_sums_and_every_partition_that_exists() -> None:
+    now = datetime.now(UTC)
+    busy = PartitionBacklog(5, 500, now - timedelta(seconds=90), 2, now - timedelta(seconds=60))
+    idle = PartitionBacklog(0, 0, None, 0, None)
+
+    class Measured(Source):
+        found = Backlog(5, 500, busy.oldest, 1, None, 2, busy.oldest_first, {0: idle, 7: busy})
+
+        async def backlog(self) -> Backlog:
+            return self.found
+
+    def shown(name: str, **labels: str) -> float | None:
+        return REGISTRY.get_sample_value(f"posthorn_delivery_{name}", labels)
+
+    async def measured(source: Measured) -> None:
+        intake = Consumer(cast(Any, source), cast(Deliverer, Recorder()), LIMITS)
+        task = asyncio.create_task(intake.measure())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        task.cancel()
+
+    source = Measured()
+    await measured(source)
+    assert (shown("backlog_messages"), shown("backlog_bytes")) == (5, 500)
+    assert (shown("retry_lane_messages"), shown("dead_messages")) == (2, 1)
+    assert 60 <= (shown("backlog_oldest_seconds") or 0) < 60 + LONG_SECONDS
+    by_partition = {each: shown("partition_backlog_messages", partition=each) for each in "07"}
+    assert by_partition == {"0": 0, "7": 5}
+    assert shown("partition_oldest_seconds", partition="0") == 0
+    assert (shown("partition_oldest_seconds", partition="7") or 0) >= 60
+    source.found = replace(source.found, partitions={0: idle})
+    await measured(source)
+    assert shown("partition_backlog_messages", partition="7") is None

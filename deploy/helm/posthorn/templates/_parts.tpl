@@ -155,6 +155,7 @@ api:
 {{- end }}
 - {name: POSTHORN_NATS_REPLICAS, value: {{ include "posthorn.streamReplicas" .root | quote }}}
 - {name: POSTHORN_INGEST_MAX_BYTES, value: {{ include "posthorn.text" $v.nats.ingestMaxBytes | quote }}}
+- {name: POSTHORN_INGEST_PARTITIONS, value: {{ include "posthorn.text" $v.nats.ingestPartitions | quote }}}
 - {name: POSTHORN_DEAD_MAX_BYTES, value: {{ include "posthorn.text" $v.nats.deadMaxBytes | quote }}}
 - {name: POSTHORN_EVENTS_MAX_BYTES, value: {{ include "posthorn.text" $v.nats.eventsMaxBytes | quote }}}
 - {name: POSTHORN_EVENTS_MAX_AGE_SECONDS, value: {{ include "posthorn.text" $v.nats.eventsMaxAgeSeconds | quote }}}

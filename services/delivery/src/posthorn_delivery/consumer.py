@@ -13,7 +13,7 @@ import structlog
 from prometheus_client import Gauge
 
 from posthorn.ports.errors import Unavailable
-from posthorn.ports.ingest import Delivery, IngestSource
+from posthorn.ports.ingest import Backlog, Delivery, IngestSource
 from posthorn.runtime.process import Process
 from posthorn_delivery.deliverer import Deliverer
 
@@ -29,6 +29,17 @@ _oldest = Gauge(
 )
 _retrying = Gauge("posthorn_delivery_retry_lane_messages", "Messages in the retry lane of INGEST")
 _dead = Gauge("posthorn_delivery_dead_messages", "Messages parked on DEAD")
+
+_partition_waiting = Gauge(
+    "posthorn_delivery_partition_backlog_messages",
+    "Messages on each partition of INGEST, including those in flight",
+    ["partition"],
+)
+_partition_oldest = Gauge(
+    "posthorn_delivery_partition_oldest_seconds",
+    "Age of the oldest message on each partition of INGEST, the retry lane left out; 0 when there is none",
+    ["partition"],
+)
 
 _MEASURE_EVERY = 5.0
 _FIRST_PAUSE = 0.1
@@ -114,12 +125,7 @@ class Consumer:
         while True:
             with suppress(Unavailable):
                 backlog = await self._source.backlog()
-                _waiting.set(backlog.messages)
-                _waiting_octets.set(backlog.octets)
-                _dead.set(backlog.dead)
-                _retrying.set(backlog.retrying)
-                first = backlog.oldest_first
-                _oldest.set((datetime.now(UTC) - first).total_seconds() if first else 0)
+                _show(backlog)
             await asyncio.sleep(_MEASURE_EVERY)
 
     async def _loop(self) -> None:
@@ -172,6 +178,23 @@ class Consumer:
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._draining.wait()
+
+
+def _show(backlog: Backlog) -> None:
+    _waiting.set(backlog.messages)
+    _waiting_octets.set(backlog.octets)
+    _dead.set(backlog.dead)
+    _retrying.set(backlog.retrying)
+    _oldest.set(_age(backlog.oldest_first))
+    for gauge in (_partition_waiting, _partition_oldest):
+        gauge.clear()  # one that was removed is not shown for ever
+    for partition, found in backlog.partitions.items():
+        _partition_waiting.labels(str(partition)).set(found.messages)
+        _partition_oldest.labels(str(partition)).set(_age(found.oldest_first))
+
+
+def _age(moment: datetime | None) -> float:
+    return (datetime.now(UTC) - moment).total_seconds() if moment else 0.0
 
 
 @asynccontextmanager

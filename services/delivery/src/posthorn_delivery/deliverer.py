@@ -7,8 +7,8 @@ Rules:
   to the stream. None is acknowledged before it is stored elsewhere, except a message without
   recipients for which no DSN is due.
 - Transactions are bounded by the rows of their recipients, which are known once these are resolved:
-  each writes about ``MOST_ROWS``. Work on rows yields to other tasks in between. An alias with many
-  targets is one row here, and expanded in ``expander``.
+  each writes about ``grouping.MOST_ROWS``. Work on rows yields to other tasks in between. An alias
+  with many targets is one row here, and expanded in ``expander``.
 - ``isolate`` handles what cannot be delivered now, or at all: it waits out outages and finds bad
   messages by halving.
 - ``routing`` decides the destinations of each recipient, and ``filing`` which copies go to Junk or
@@ -29,7 +29,7 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID
 
@@ -49,6 +49,7 @@ from posthorn.ports.signing import Signer
 from posthorn.runtime import traces
 from posthorn.runtime.json_bytes import loads
 from posthorn_delivery.filing import Filing, Points, authors_of, count, file_copies
+from posthorn_delivery.grouping import by_recipients, by_rows
 from posthorn_delivery.handing import Handing
 from posthorn_delivery.in_flight import Group, InFlight, Item
 from posthorn_delivery.isolate import NAK_SECONDS, Isolator, Stopping
@@ -81,10 +82,6 @@ _latency = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600, 3600),
 )
 
-MOST_ROWS = 2_000
-"""Approximate limit of recipient rows in one transaction."""
-MOST_RECIPIENTS = 1_000
-"""Approximate number of recipients resolved at a time."""
 FEW_MESSAGES = 8
 """Messages up to which bodies are written while recipients are resolved: under load, time matters
 less than a body written in vain."""
@@ -190,7 +187,7 @@ class Deliverer:
                 continue
             if items.setdefault(item.envelope.id, item) is not item:
                 repeats.append(item)
-        await self._isolator.run(_by_recipients(items.values()), in_flight, self._attempt)
+        await self._isolator.run(by_recipients(items.values()), in_flight, self._attempt)
         for item in repeats:
             # The same message was on the stream twice; if its duplicate is unfinished, so is this
             # one.
@@ -240,7 +237,7 @@ class Deliverer:
         if not to_place:
             return []
         await self._packer.store(to_place)
-        return [Group(items, group.tries, resolved=True) for items in reversed(_weighed(to_place))]
+        return [Group(items, group.tries, resolved=True) for items in reversed(by_rows(to_place))]
 
     @asynccontextmanager
     async def _storing(self, items: list[Item]) -> AsyncIterator[None]:
@@ -374,32 +371,6 @@ class Deliverer:
         return await signer.sign(
             envelope.signer, lambda: self._blobs.stream(key, skipped, size - skipped)
         )
-
-
-def _by_recipients(items: Iterable[Item]) -> list[Group]:
-    """Divide messages into groups of about ``MOST_RECIPIENTS`` recipients."""
-    groups: list[Group] = []
-    named = 0
-    for item in items:
-        named += len(item.envelope.recipients)
-        if not groups or named > MOST_RECIPIENTS:
-            groups.append(Group([]))
-            named = len(item.envelope.recipients)
-        groups[-1].items.append(item)
-    return groups
-
-
-def _weighed(items: Sequence[Item]) -> list[list[Item]]:
-    """Divide messages into transactions of about ``MOST_ROWS`` rows."""
-    parts: list[list[Item]] = []
-    rows = 0
-    for item in items:
-        rows += item.weight
-        if not parts or rows > MOST_ROWS:
-            parts.append([])
-            rows = item.weight
-        parts[-1].append(item)
-    return parts
 
 
 def _name_of(octets: bytes) -> str:

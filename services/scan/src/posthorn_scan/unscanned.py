@@ -57,9 +57,9 @@ _FIELD_END = re.compile(rb"\r\n(?![ \t])")
 class Lane(Protocol):
     """Where judged messages go."""
 
-    async def publish(self, envelope: Envelope, body: bytes | None) -> None:
-        """Store a judged message in the lane of its role; a repeat is harmless. Raises
-        Unavailable."""
+    async def publish(self, subject: str, envelope: Envelope, body: bytes | None) -> None:
+        """Store a judged message that waited under this subject in the lane of its role; a repeat
+        is harmless. Raises Unavailable."""
         ...
 
     async def pass_on(self, subject: str, octets: bytes, known_as: str) -> None:
@@ -149,7 +149,7 @@ class UnscannedLane:
             _moved.labels("held").inc()
             await delivery.nak(AGAIN_SECONDS)
             return
-        await self._lane.publish(moved.envelope, moved.body)
+        await self._lane.publish(delivery.subject, moved.envelope, moved.body)
         await delivery.ack()
         _moved.labels("judged").inc()
 

@@ -4,7 +4,12 @@ protocol change between releases."""
 from __future__ import annotations
 
 INGEST = "INGEST"
-"""Work-queue stream of accepted messages."""
+"""Work-queue stream of accepted messages, or its first partition."""
+MOST_PARTITIONS = 64
+"""Most partitions of INGEST (ADR 48)."""
+PARTITIONS_PREFIX = "partition."
+"""Prefix of the subjects of all partitions but the first; the number follows, then the subject
+that the message would have on the first one."""
 LEGACY_SUBJECT = "ingest.0"
 """Where releases up to 0.1 published every message; still consumed, no longer published to."""
 _ROLE_WORDS = {"mx": "mx", "submission": "submission", "send": "api", "notice": "notice"}
@@ -67,10 +72,59 @@ GREYLIST = "greylist"
 """Key-value bucket of strangers that were asked to come again; scan alone."""
 
 
+def ingest_stream(partition: int) -> str:
+    """Return the name of the stream that is this partition of INGEST."""
+    return f"{INGEST}_{partition}" if partition else INGEST
+
+
+def partition_of_stream(name: str) -> int | None:
+    """Return the partition that a stream of this name is; None for any other stream."""
+    if name == INGEST:
+        return 0
+    prefix, _, number = name.partition("_")
+    if prefix != INGEST or not number.isascii() or not number.isdigit() or number[0] == "0":
+        return None
+    return int(number) if int(number) < MOST_PARTITIONS else None
+
+
+def in_partition(subject: str, partition: int) -> str:
+    """Return the subject, or the filter, that this one of the first partition is in another."""
+    return f"{PARTITIONS_PREFIX}{partition}.{subject}" if partition else subject
+
+
+def partition_of(subject: str) -> int:
+    """Return the partition of INGEST to which a subject belongs. Raises ValueError for one that
+    names none."""
+    if not subject.startswith(PARTITIONS_PREFIX):
+        return 0
+    number = subject.split(".")[1]
+    partition = partition_of_stream(f"{INGEST}_{number}")
+    if partition is None:
+        raise ValueError(f"the subject {subject} belongs to no partition")
+    return partition
+
+
+def stream_of(subject: str) -> str:
+    """Return the stream of INGEST that stores what is published under a subject. Raises ValueError
+    for one that names no partition."""
+    return ingest_stream(partition_of(subject))
+
+
+def _in_first(subject: str) -> str:
+    """Return the subject that this one would be on the first partition."""
+    return subject.split(".", 2)[-1] if subject.startswith(PARTITIONS_PREFIX) else subject
+
+
 def ingest_subject(role: str) -> str:
     """Return the subject on INGEST of messages with this envelope role. Raises KeyError for a
     role that does not exist."""
     return f"ingest.{_ROLE_WORDS[role]}"
+
+
+def first_lane(subject: str) -> str:
+    """Return the subject of the first lane for a message of any lane, of the same role and
+    partition."""
+    return in_partition(f"ingest.{subject_word(subject)}", partition_of(subject))
 
 
 def subject_word(subject: str) -> str:
@@ -96,13 +150,13 @@ def role_of_subject(subject: str) -> str | None:
 
 def retry_subject(subject: str) -> str:
     """Return the subject of the retry lane for a message of ``subject``: the last token, the
-    publisher's role, stays."""
-    return f"retry.{subject.rpartition('.')[2]}"
+    publisher's role, stays, and so does the partition."""
+    return in_partition(f"retry.{subject_word(subject)}", partition_of(subject))
 
 
 def is_retry(subject: str) -> bool:
     """Return whether a subject on INGEST belongs to the retry lane."""
-    return subject.startswith("retry.")
+    return _in_first(subject).startswith("retry.")
 
 
 def unscanned_subject(role: str) -> str:
@@ -112,19 +166,20 @@ def unscanned_subject(role: str) -> str:
 
 
 def frame_subject(subject: str, messages: int) -> str:
-    """Return the subject on INGEST of a frame of so many messages of ``ingest.<role>``."""
-    return f"frames.{subject_word(subject)}.{messages}"
+    """Return the subject on INGEST of a frame of so many messages of ``ingest.<role>``, in the
+    same partition."""
+    return in_partition(f"frames.{subject_word(subject)}.{messages}", partition_of(subject))
 
 
 def is_frame(subject: str) -> bool:
     """Return whether a subject on INGEST is that of frames."""
-    return subject.startswith("frames.")
+    return _in_first(subject).startswith("frames.")
 
 
 def subject_in_frame(subject: str) -> str:
     """Return the subject that a message has in the frame of this subject: ``ingest.mx`` in
     ``frames.mx.7``. Who may publish the one may publish the other."""
-    return f"ingest.{subject.split('.')[1]}"
+    return first_lane(subject.rpartition(".")[0])
 
 
 def messages_under(subject: str) -> int:

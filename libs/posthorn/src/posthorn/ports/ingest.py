@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -102,8 +102,19 @@ class IngestSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class PartitionBacklog:
+    """Messages on one partition of the ingest stream; the fields are those of ``Backlog``."""
+
+    messages: int
+    octets: int
+    oldest: datetime | None
+    retrying: int
+    oldest_first: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Backlog:
-    """Messages on the ingest stream and on DEAD."""
+    """Messages on the ingest stream, on all of its partitions together, and on DEAD."""
 
     messages: int
     octets: int
@@ -115,6 +126,8 @@ class Backlog:
     """Messages in the retry lane."""
     oldest_first: datetime | None = None
     """When the oldest message outside the retry lane arrived; None when there is none."""
+    partitions: Mapping[int, PartitionBacklog] = field(default_factory=dict)
+    """By number of the partition (ADR 48)."""
 
 
 class Strays(Protocol):

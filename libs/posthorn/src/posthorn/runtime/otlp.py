@@ -16,8 +16,10 @@ import logging
 import os
 import random
 import socket
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Final
 from uuid import UUID
@@ -59,7 +61,7 @@ QUEUED: Final = 2048
 _AT_ONCE = 512
 _PAUSE_MILLISECONDS = 2000
 _ANSWER_SECONDS = 5.0
-_CLOSE_SECONDS = 5.0
+_CLOSE_SECONDS = 3.0
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _MOST_LINKS = 100
 
@@ -151,10 +153,18 @@ class OtlpTracer:
 
     async def close(self) -> None:
         """Export what waits, for some seconds at most."""
-        done = asyncio.to_thread(self.provider.shutdown)
+        loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+        def shut_down() -> None:
+            self.provider.shutdown()
+            with suppress(RuntimeError):  # nobody waits any more
+                loop.call_soon_threadsafe(done.set)
+
+        # a thread that the end of the process does not wait for
+        threading.Thread(target=shut_down, name="traces", daemon=True).start()
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
-                await done
+                await done.wait()
         except TimeoutError:
             log.warning("the receiver of traces does not answer; what waited for it is dropped")
 

@@ -28,6 +28,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as SourceError
 
 from posthorn.model.networks import Network, parse_network
+from posthorn.model.streams import MOST_PARTITIONS
 from posthorn.ports.sending import Limits
 from posthorn.wire.address import canonical_domain, parse_address
 
@@ -140,7 +141,10 @@ class NatsSettings(EnvSettings):
     nats_replicas: Annotated[int, Field(ge=1, le=5)] = 1
     """Replicas of every stream and bucket: 3 in a cluster."""
     ingest_max_bytes: Bytes = 8 * 1024**3
-    """Byte limit of INGEST; beyond it senders get 452."""
+    """Byte limit of INGEST, of all its partitions together; beyond it senders get 452."""
+    ingest_partitions: Annotated[int, Field(ge=1, le=MOST_PARTITIONS)] = 1
+    """Streams among which publishers divide INGEST, each synced by itself (ADR 48). The same for
+    all services; delivery reads all that exist, so it can be raised and lowered at any time."""
     ingest_frames: bool = True
     """Whether messages that arrive while others are being stored share one stream message (a
     frame). Turn it off everywhere before a return to a release that does not read frames

@@ -5,10 +5,15 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import nats.errors
 from nats.aio.client import Client
+
+from posthorn.runtime.tls import verifying_context
 
 CONNECT_SECONDS = 2
 """Time limit of connecting, and of the flush that ends a reconnect."""
@@ -48,3 +53,20 @@ def describe(error: BaseException | None) -> str:
     """Return type and text of an error without credentials of URLs; empty for None."""
     text = f"{type(error).__name__}: {error}" if error is not None else ""
     return re.sub(r"//[^/@\s]*@", "//", text)
+
+
+def login_options(
+    servers: Sequence[str], user: str | None, password: str | None, creds_file: Path | None
+) -> dict[str, Any]:
+    """Return the library's options of the login and of TLS. A user without a password is a
+    token."""
+    options: dict[str, Any] = {}
+    if creds_file is not None:
+        options["user_credentials"] = str(creds_file)
+    elif password is not None:
+        options["user"], options["password"] = user, password
+    elif user is not None:
+        options["token"] = user
+    if any(server.startswith(("tls:", "wss:")) for server in servers):
+        options["tls"] = verifying_context()
+    return options

@@ -35,15 +35,15 @@ from posthorn.adapters.nats.client import (
     ReconnectingClient,
     close_quietly,
     describe,
+    login_options,
 )
-from posthorn.adapters.nats.errors import ApiError, NoAnswer, NoResponders
+from posthorn.adapters.nats.errors import ApiError, Denied, NoAnswer, NoResponders
 from posthorn.adapters.nats.inbox import Inbox, token_of
 from posthorn.adapters.nats.layout import ensure_layout, expect_layout
 from posthorn.adapters.nats.permissions import LAYOUT_KEEPERS, PART_NAMES, inbox_prefix
 from posthorn.adapters.nats.urls import split_urls
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.settings import NatsSettings
-from posthorn.runtime.tls import verifying_context
 
 log = structlog.get_logger()
 
@@ -77,7 +77,7 @@ class Connection:
         self._denial_hooks: list[Callable[[str], Awaitable[None]]] = []
         self._inbox = Inbox(self, self._answered)
         self._token = 0
-        self._requests: dict[str, asyncio.Future[Msg]] = {}
+        self._requests: dict[str, tuple[str, asyncio.Future[Msg]]] = {}
         self._up = asyncio.Event()
         self._came_up = asyncio.Event()
         self._closed = asyncio.Event()
@@ -171,12 +171,12 @@ class Connection:
 
         ``to_stream``: a stream should serve the subject; if none does, the streams are checked.
         Raises Unavailable: no connection, it broke meanwhile; NoAnswer: none in time;
-        NoResponders: nothing serves the subject.
+        NoResponders: nothing serves the subject; Denied: this user may not publish to it.
         """
         self._token += 1
         token = f"{self._token:x}"
         answered: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
-        self._requests[token] = answered
+        self._requests[token] = subject, answered
         try:
             async with nullcontext() if timeout is None else asyncio.timeout(timeout):
                 await self._inbox.open()
@@ -207,7 +207,7 @@ class Connection:
         return decoded
 
     async def _answered(self, message: Msg) -> None:
-        answered = self._requests.get(token_of(message))
+        _, answered = self._requests.get(token_of(message), ("", None))
         if answered is not None and not answered.done():
             answered.set_result(message)
 
@@ -277,9 +277,9 @@ class Connection:
     async def _check_layout(self) -> None:
         """Create the streams, or check that they exist. Raises Unavailable."""
         if self.part is None or self.part in LAYOUT_KEEPERS:
-            await ensure_layout(self, self.settings, adds_frames=self.part != "api")
+            await ensure_layout(self, self.settings, reads_ingest=self.part != "api")
         else:
-            await expect_layout(self, self.part)
+            await expect_layout(self, self.settings, self.part)
 
     async def _repair_layout(self) -> None:
         try:
@@ -291,17 +291,11 @@ class Connection:
 
     async def _connect(self) -> None:
         self._closed.clear()
-        options: dict[str, Any] = {}
+        options = login_options(
+            self._servers, self._user, self._password, self.settings.nats_creds_file
+        )
         if self.part is not None:
             options["inbox_prefix"] = inbox_prefix(self.part).encode()
-        if self.settings.nats_creds_file is not None:
-            options["user_credentials"] = str(self.settings.nats_creds_file)
-        elif self._password is not None:
-            options["user"], options["password"] = self._user, self._password
-        elif self._user is not None:
-            options["token"] = self._user
-        if any(server.startswith(("tls:", "wss:")) for server in self._servers):
-            options["tls"] = verifying_context()
         while True:
             client = ReconnectingClient()
             try:
@@ -345,11 +339,15 @@ class Connection:
         if self._up.is_set():
             log.warning("connection to NATS lost")
         self._up.clear()
-        for answered in self._requests.values():
-            if not answered.done():
-                answered.set_exception(Unavailable("nats", "the connection broke"))
+        self._fail_requests(Unavailable("nats", "the connection broke"))
         for hook in list(self._down_hooks):
             hook()
+
+    def _fail_requests(self, error: Unavailable, to: str | None = None) -> None:
+        for subject, answered in self._requests.values():
+            # the library has the server's text in lower case
+            if to in (None, subject.lower()) and not answered.done():
+                answered.set_exception(error)
 
     async def _on_closed(self) -> None:
         self._up.clear()
@@ -361,6 +359,7 @@ class Connection:
         if not self._leaving:
             self._log_rate_limited("error reported by the NATS client", describe(error))
         if denied := _DENIED.search(str(error)):
+            self._fail_requests(Denied("nats", f"not permitted: {denied[1]}"), denied[1])
             for hook in list(self._denial_hooks):
                 await hook(denied[1])
 

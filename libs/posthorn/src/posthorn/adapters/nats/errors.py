@@ -15,6 +15,10 @@ class NoAnswer(Unavailable):
     """Something serves the subject, or should, but did not answer in time."""
 
 
+class Denied(Unavailable):
+    """This user may not publish to the subject: nothing was sent."""
+
+
 class ApiError(Unavailable):
     """JetStream refused an API request."""
 

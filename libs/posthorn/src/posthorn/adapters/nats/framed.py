@@ -22,10 +22,10 @@ from posthorn.adapters.nats.acks import read_ack
 from posthorn.adapters.nats.connection import Connection
 from posthorn.model.frame import FrameError, decode_frame
 from posthorn.model.streams import (
-    INGEST,
     is_frame,
     messages_under,
     retry_subject,
+    stream_of,
     subject_in_frame,
 )
 from posthorn.ports.ingest import Delivery
@@ -129,9 +129,9 @@ def messages_of[C: Carrier](carrier: C) -> Sequence[C | FramedDelivery]:
 
 
 async def put_aside(connection: Connection, subject: str, data: bytes, known_as: str) -> None:
-    """Publish a message of the first lane to the retry lane. ``known_as``: id against
-    duplicates. Raises Unavailable or Full."""
+    """Publish a message of the first lane to the retry lane of its partition. ``known_as``: id
+    against duplicates. Raises Unavailable or Full."""
     answer = await connection.request(
         retry_subject(subject), data, {"Nats-Msg-Id": f"aside.{known_as}"}
     )
-    read_ack(answer, INGEST)
+    read_ack(answer, stream_of(subject))

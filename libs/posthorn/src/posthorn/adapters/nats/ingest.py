@@ -23,6 +23,9 @@ Theory of operation:
   under the subjects of its own role only; NATS refuses others (``adapters.nats.permissions``).
 - Messages in flight when the connection breaks are sent again, under the same id, after the
   reconnect, or fail at their time limit.
+- Each publish goes to one of the partitions (``partition_choice``). One that is refused there is not
+  stored, and goes to the next; its senders get a fault only when all have refused it. One that is
+  not answered stays with its partition, and others take what comes after it.
 """
 
 from __future__ import annotations
@@ -30,7 +33,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
@@ -38,16 +40,15 @@ from nats.aio.msg import Msg
 
 from posthorn.adapters.nats.acks import read_ack
 from posthorn.adapters.nats.connection import Connection
-from posthorn.adapters.nats.errors import NoResponders
+from posthorn.adapters.nats.errors import Denied, NoResponders
 from posthorn.adapters.nats.inbox import Inbox, token_of
+from posthorn.adapters.nats.ingest_publish import Publish, QueuedMessage
+from posthorn.adapters.nats.partition_choice import PartitionChoice, Pins
 from posthorn.model.envelope import Envelope, encode_record
-from posthorn.model.frame import encode_frame, frame_id
 from posthorn.model.streams import (
-    INGEST,
     MOST_IN_FRAME,
-    frame_subject,
+    ingest_stream,
     ingest_subject,
-    is_frame,
     unscanned_subject,
 )
 from posthorn.ports.errors import Full, Unavailable
@@ -69,56 +70,24 @@ _MUTE_SECONDS = 15.0
 """Seconds for which a stream that stores nothing counts as full before all tries are made again."""
 
 
-@dataclass(eq=False, slots=True)
-class _Message:
-    id: str
-    subject: str
-    record: bytes
-    kept: asyncio.Future[None]
-    is_queued: bool = False
-    sent_in: _Publish | None = None
-    """The last publish that carried it, unless that was refused."""
-
-
-@dataclass(eq=False, slots=True)
-class _Publish:
-    """A stream message: a record, or a frame of several."""
-
-    messages: list[_Message]
-    id: str
-    subject: str
-    data: bytes
-    token: str = ""
-    sent_at: float = 0.0
-    is_stored: bool = False
-
-    @classmethod
-    def of(cls, messages: list[_Message]) -> _Publish:
-        first = messages[0]
-        if len(messages) == 1:
-            return cls(messages, first.id, first.subject, first.record)
-        return cls(
-            messages,
-            frame_id(message.id for message in messages),
-            frame_subject(first.subject, len(messages)),
-            encode_frame([message.record for message in messages]),
-        )
-
-
 class NatsIngest:
     """Ingest on JetStream. ``timeout``: seconds for each of three tries."""
 
     def __init__(self, connection: Connection, *, timeout: float = 5.0) -> None:
         self._connection = connection
         self._timeout = timeout
+        self._choice = PartitionChoice(connection.settings.ingest_partitions)
+        self._pins = Pins()
         self._inbox = Inbox(connection, self._answered)
         self._token = 0
-        self._in_flight: dict[str, _Publish] = {}  # by token
-        self._queue: deque[_Message] = deque()
+        self._in_flight: dict[str, Publish] = {}  # by token
+        self._queue: deque[QueuedMessage] = deque()
         self._queued = 0  # bytes
         self._sent_at = 0.0
         self._plain_until = 0.0
-        self._mute_until = 0.0  # the stream has answered a state request, but no publish
+        # by partition: it has answered a state request, but no publish
+        self._mute_until: dict[int, float] = {}
+        self._advances: asyncio.Task[None] | None = None
         connection.on_down(self._lost)
         connection.on_denied(self._denied)
 
@@ -146,9 +115,19 @@ class NatsIngest:
     ) -> None:
         record = encode_record(envelope, body, dumps=dumps)
         subject = (unscanned_subject if unscanned else ingest_subject)(envelope.role)
-        message = _Message(
+        message = QueuedMessage(
             str(envelope.id), subject, record, asyncio.get_running_loop().create_future()
         )
+        message.pin = self._pins.of(message.id)
+        try:
+            await self._store(message)
+        except BaseException:
+            if message.sent_in is not None and message.sent_in.unanswered:
+                self._pins.pin(message.id, message.sent_in.partition)
+            raise
+        self._pins.unpin(message.id)
+
+    async def _store(self, message: QueuedMessage) -> None:
         fault = Unavailable("nats", "no acknowledgement in time")
         for number in range(1, _TRIES + 1):
             await self._connection.wait_up(self._timeout)
@@ -163,8 +142,9 @@ class NatsIngest:
             except Full:
                 raise
             except TimeoutError:
-                if self._is_mute or number == _TRIES:
-                    await self._look_whether_mute()
+                partition = self._late(message.sent_in)
+                if self._is_mute(partition) or number == _TRIES:
+                    await self._look_whether_mute(partition)
                 continue
             except Unavailable as error:
                 fault = error
@@ -176,35 +156,57 @@ class NatsIngest:
                 await asyncio.sleep(_NO_RESPONDERS_WAIT)
         raise fault
 
-    @property
-    def _is_mute(self) -> bool:
-        return time.monotonic() < self._mute_until
+    def _late(self, publish: Publish | None) -> int:
+        """Pass over the partition of a publish that is not answered in time, once for all of its
+        messages; return it."""
+        if publish is None:
+            return 0
+        if publish.late_token != publish.token:
+            publish.late_token = publish.token
+            self._choice.failed(publish.partition)
+        return publish.partition
 
-    async def _look_whether_mute(self) -> None:
+    def _is_mute(self, partition: int) -> bool:
+        return time.monotonic() < self._mute_until.get(partition, 0.0)
+
+    async def _look_whether_mute(self, partition: int) -> None:
         """Raise Full when the stream answers a state request, Unavailable when it does not."""
-        info = await self._connection.api(f"STREAM.INFO.{INGEST}")
-        if not self._is_mute:
+        stream = ingest_stream(partition)
+        info = await self._connection.api(f"STREAM.INFO.{stream}")
+        if not self._is_mute(partition):
             log.error(
                 "INGEST stores nothing although it answers: the disk of NATS is or was full; free space on it, then restart NATS",
+                stream=stream,
                 messages=info["state"]["messages"],
             )
-        self._mute_until = time.monotonic() + _MUTE_SECONDS
-        raise Full("nats", "INGEST stores nothing although it answers")
+        self._mute_until[partition] = time.monotonic() + _MUTE_SECONDS
+        raise Full("nats", f"{stream} stores nothing although it answers")
 
     async def probe(self) -> None:
-        info = await self._connection.api(f"STREAM.INFO.{INGEST}")
-        if self._is_mute:
-            raise Full("nats", "INGEST stores nothing although it answers")
+        faults: list[Unavailable] = []
+        for partition in self._choice.in_order():
+            try:
+                await self._probe(partition)
+                return
+            except Unavailable as fault:
+                faults.append(fault)
+        raise min(faults, key=lambda fault: isinstance(fault, Full))
+
+    async def _probe(self, partition: int) -> None:
+        stream = ingest_stream(partition)
+        info = await self._connection.api(f"STREAM.INFO.{stream}")
+        if self._is_mute(partition):
+            raise Full("nats", f"{stream} stores nothing although it answers")
         limit = info["config"].get("max_bytes", -1)
         if 0 < limit < info["state"]["bytes"] + _ROOM:
-            raise Full("nats", "INGEST has reached its byte limit")
+            raise Full("nats", f"{stream} has reached its byte limit")
 
-    def _enqueue(self, message: _Message) -> None:
+    def _enqueue(self, message: QueuedMessage) -> None:
         message.is_queued = True
         self._queue.append(message)
         self._queued += len(message.record)
 
-    def _dequeue(self) -> _Message:
+    def _dequeue(self) -> QueuedMessage:
         message = self._queue.popleft()
         message.is_queued = False
         self._queued -= len(message.record)
@@ -215,21 +217,48 @@ class NatsIngest:
         while self._queue:
             if (earlier := self._queue[0].sent_in) is not None:
                 await self._send_again(self._dequeue(), earlier)
-            elif not self._may_be_framed(self._queue[0]):
-                if len(self._in_flight) >= _PLAIN_AT_ONCE:
-                    return
-                await self._send([self._dequeue()])
+                continue
+            stuck = self._stuck()
+            in_flight = self._in_flight_beside(stuck)
+            if not self._may_be_framed(self._queue[0]):
+                if in_flight >= _PLAIN_AT_ONCE:
+                    break
+                await self._send([self._dequeue()], stuck)
             else:
                 now = time.monotonic()
                 is_full = len(self._queue) >= MOST_IN_FRAME or self._queued >= self._frame_bytes
                 gathers = now - self._sent_at < _GATHER_SECONDS and not is_full
-                if self._in_flight and (gathers or len(self._in_flight) >= _FRAMES_AT_ONCE):
-                    return
-                await self._send(self._next_frame())
+                if in_flight and (gathers or in_flight >= _FRAMES_AT_ONCE):
+                    break
+                await self._send_frame(stuck)
+        if self._queue and self._choice.number > 1 and self._advances is None:
+            self._advances = asyncio.create_task(self._advance_later(), name="ingest queue")
 
-    def _may_be_framed(self, message: _Message) -> bool:
+    async def _advance_later(self) -> None:
+        """Let nothing wait behind a partition that does not answer."""
+        await asyncio.sleep(_GATHER_SECONDS)
+        self._advances = None
+        await self._advance()
+
+    def _stuck(self) -> frozenset[int]:
+        """Return the partitions that owe an answer for longer than messages gather."""
+        if self._choice.number == 1:
+            return frozenset()
+        late = time.monotonic() - _GATHER_SECONDS
+        return frozenset(
+            each.partition for each in self._in_flight.values() if each.sent_at <= late
+        )
+
+    def _in_flight_beside(self, stuck: frozenset[int]) -> int:
+        """Return the publishes in flight to other partitions; all where there are no others."""
+        if not stuck or len(stuck) == self._choice.number:
+            return len(self._in_flight)
+        return sum(each.partition not in stuck for each in self._in_flight.values())
+
+    def _may_be_framed(self, message: QueuedMessage) -> bool:
         return (
             self._connection.settings.ingest_frames
+            and message.pin is None
             and message.subject.startswith("ingest.")
             and time.monotonic() >= self._plain_until
         )
@@ -238,25 +267,42 @@ class NatsIngest:
     def _frame_bytes(self) -> int:
         return min(_FRAME_BYTES, self._connection.client.max_payload) - _FRAME_ROOM
 
-    def _next_frame(self) -> list[_Message]:
-        """Return the queue's first message, and those after it that may go with it."""
+    async def _send_frame(self, stuck: frozenset[int]) -> None:
+        """Send the queue's first message, and those after it that may go with it."""
+        partition = self._choice.pick(stuck)
+        assert partition is not None
+        most = 1 if self._choice.is_on_trial(partition) else MOST_IN_FRAME
         chosen = [self._dequeue()]
         room = self._frame_bytes - len(chosen[0].record)
-        while self._queue and len(chosen) < MOST_IN_FRAME:
+        while self._queue and len(chosen) < most:
             message = self._queue[0]
             room -= len(message.record)
-            if room < 0 or message.sent_in or message.subject != chosen[0].subject:
+            if (
+                room < 0
+                or message.sent_in
+                or message.pin is not None
+                or message.subject != chosen[0].subject
+            ):
                 break
             chosen.append(self._dequeue())
-        return chosen
+        await self._send_to(partition, chosen)
 
-    async def _send(self, messages: list[_Message]) -> None:
-        publish = _Publish.of(messages)
+    async def _send(
+        self, messages: list[QueuedMessage], stuck: frozenset[int] = frozenset()
+    ) -> None:
+        pin = messages[0].pin
+        partition = self._choice.pick(stuck) if pin is None else pin
+        assert partition is not None
+        await self._send_to(partition, messages)
+
+    async def _send_to(self, partition: int, messages: list[QueuedMessage]) -> None:
+        publish = Publish.of(messages)
+        publish.partition = partition
         for message in messages:
             message.sent_in = publish
         await self._publish(publish)
 
-    async def _send_again(self, message: _Message, earlier: _Publish) -> None:
+    async def _send_again(self, message: QueuedMessage, earlier: Publish) -> None:
         """Send the publish that carried the message once more, unless another of its messages
         has just had it sent."""
         if earlier.is_stored:
@@ -268,14 +314,15 @@ class NatsIngest:
             self._in_flight.pop(earlier.token, None)
             await self._publish(earlier)
 
-    async def _publish(self, publish: _Publish) -> None:
+    async def _publish(self, publish: Publish) -> None:
         self._token += 1
         publish.token = f"{self._token:x}"
+        publish.unanswered += 1
         publish.sent_at = self._sent_at = time.monotonic()
         self._in_flight[publish.token] = publish
         try:
             await self._connection.publish(
-                publish.subject,
+                publish.sent_to,
                 publish.data,
                 self._inbox.prefix + publish.token,
                 _headers(publish),
@@ -288,39 +335,57 @@ class NatsIngest:
         publish = self._in_flight.pop(token_of(answer), None)
         if publish is not None:
             try:
-                read_ack(answer, INGEST)
-                self._mute_until = 0.0
+                read_ack(answer, ingest_stream(publish.partition))
+                self._mute_until.pop(publish.partition, None)
+                self._choice.stored(publish.partition)
                 publish.is_stored = True
                 for message in publish.messages:
                     if not message.kept.done():
                         message.kept.set_result(None)
                 publish.messages = []  # they refer to each other, and would wait for the collector
             except Unavailable as error:
-                if len(publish.messages) == 1:
-                    self._fail(publish.messages, error)
-                else:
-                    log.info("a frame was refused; its messages are sent singly", detail=str(error))
-                    await self._send_singly(publish, has_room=not isinstance(error, Full))
+                await self._refused(publish, error)
         await self._advance()
 
-    async def _denied(self, subject: str) -> None:
-        """Send the messages of frames singly: this user may not publish frames."""
-        if is_frame(subject):
-            for publish in [each for each in self._in_flight.values() if len(each.messages) > 1]:
-                self._in_flight.pop(publish.token, None)
-                await self._send_singly(publish, has_room=True)
-            await self._advance()
+    async def _refused(self, publish: Publish, error: Unavailable) -> None:
+        """Go on with a publish that its partition did not store this time: in the next one, unless
+        it may be stored by an earlier try."""
+        fault = publish.refused(error)
+        self._choice.failed(publish.partition)
+        if isinstance(error, NoResponders):
+            self._connection.check_soon()
+        another = None if publish.unanswered else self._choice.pick(self._stuck(), publish.tried)
+        if another is not None and publish.messages[0].pin is None:
+            if (wanted := publish.still_wanted()) is not None:
+                wanted.partition = another
+                await self._publish(wanted)
+        elif len(publish.messages) == 1:
+            if not publish.unanswered:
+                publish.messages[0].sent_in = None
+            self._fail(publish.messages, fault)
+        else:
+            log.info("a frame was refused; its messages are sent singly", detail=str(fault))
+            await self._send_singly(publish, has_room=not isinstance(fault, Full))
 
-    async def _send_singly(self, frame: _Publish, *, has_room: bool) -> None:
+    async def _denied(self, subject: str) -> None:
+        """Take what this user may not publish for refused: nothing was stored."""
+        for publish in [each for each in self._in_flight.values() if each.sent_to == subject]:
+            self._in_flight.pop(publish.token, None)
+            await self._refused(publish, Denied("nats", f"not permitted: {subject}"))
+        await self._advance()
+
+    async def _send_singly(self, frame: Publish, *, has_room: bool) -> None:
         if has_room:
             self._plain_until = time.monotonic() + _PLAIN_SECONDS
         for message in frame.messages:
             message.sent_in = None
+            if frame.unanswered:
+                message.pin = frame.partition
         for message in frame.messages:
             if not message.kept.done():
                 await self._send([message])
 
-    def _release(self, message: _Message) -> None:
+    def _release(self, message: QueuedMessage) -> None:
         """Drop a message whose caller has stopped waiting, so that it does not count as in
         flight."""
         message.kept.cancel()
@@ -338,17 +403,18 @@ class NatsIngest:
         self._in_flight.clear()
         for _ in range(len(self._queue)):
             self._dequeue()
-        self._mute_until = 0.0
+        self._mute_until.clear()
+        self._choice.forget()
         self._fail(waiting, Unavailable("nats", "the connection broke"))
 
     @staticmethod
-    def _fail(messages: list[_Message], error: Unavailable) -> None:
+    def _fail(messages: list[QueuedMessage], error: Unavailable) -> None:
         for message in messages:
             if not message.kept.done():
                 message.kept.set_exception(error)
 
 
-def _headers(publish: _Publish) -> dict[str, str]:
+def _headers(publish: Publish) -> dict[str, str]:
     """Return the header of a stream message. A message that is traced names its trace there, for
     other tools."""
     headers = {"Nats-Msg-Id": publish.id}

@@ -1,44 +1,30 @@
-"""The consuming side of INGEST: takes all waiting messages at once.
+"""The consuming side of INGEST: takes all waiting messages at once, of all partitions.
 
-Theory of operation:
+Rules:
 
-- A pull request is open on the server before messages are requested here, so that a single message
-  is delivered as soon as the server has it; under load the batch is what has accumulated in the
-  buffer.
-- One request is open at a time, for as much as the buffer has room for. It ends when that has
-  arrived, when it expires, or with a status message on the reply subject (messages arrive under
-  their own subject, so several requests could not be distinguished). The next one follows as soon
-  as half of the buffer is free.
-- The server sends heartbeats while a request is open. Silence means that the consumer, the stream
-  or its leader is gone: the request counts as ended and is sent again.
-- Each lane of the stream has a consumer of its own. The first lane and that of frames are one
-  source, since both hold first deliveries.
-- On stop the subscription ends at once, which makes the server drop the open request, and buffered
-  messages return to the stream, so that they do not wait for the rest of the shutdown.
-- A message is held for ``ACK_WAIT`` seconds after it was sent or last reported as in progress.
-  Buffered messages are reported before that; one that is too old all the same (the connection was
-  down) is dropped, since the stream redelivers it.
+- Each lane of a stream has a consumer of its own (``ingest_lane``). The first lane and that of
+  frames are one source, since both hold first deliveries.
+- All partitions that exist are read, whatever the settings of this process say (ADR 48). They are
+  looked for at the start and every few seconds.
+- The partitions share one limit of what is buffered. Each comes first in turn when messages are
+  taken, so that one with a long backlog keeps no other waiting.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import time
-from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Self
 
 import structlog
-from nats.aio.msg import Msg
 
 from posthorn.adapters.nats.connection import Connection
-from posthorn.adapters.nats.framed import FramedDelivery, messages_of, put_aside
-from posthorn.adapters.nats.inbox import Inbox
+from posthorn.adapters.nats.framed import FramedDelivery
 from posthorn.adapters.nats.ingest_backlog import measure_backlog
-from posthorn.adapters.nats.layout import ACK_WAIT
-from posthorn.model.streams import FRAMES_CONSUMER, INGEST, INGEST_CONSUMER
+from posthorn.adapters.nats.ingest_lane import Lane, NatsDelivery, Share
+from posthorn.adapters.nats.partitions import list_partitions
+from posthorn.model.streams import FRAMES_CONSUMER, INGEST_CONSUMER
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.ingest import Backlog
 
@@ -46,55 +32,9 @@ log = structlog.get_logger()
 
 BUFFER_MESSAGES = 512
 BUFFER_OCTETS = 16 * 1024**2
-_FRAME_MESSAGES = 16  # about so many messages are expected of a frame when frames are pulled
+LOOK_SECONDS = 3.0
+"""From one search for further partitions to the next."""
 _LEAST_OCTETS = 4 * 1024**2  # half of the buffer must have room for the largest message
-_EXPIRES = 30.0
-_HEARTBEAT = 2.0
-_SILENCE = 2.5 * _HEARTBEAT
-_TICK = 1.0
-_REFUSED_WAIT = 0.25
-_SECOND = 1_000_000_000
-_STOP_SECONDS = 2
-
-
-class NatsDelivery:
-    """A message from INGEST."""
-
-    __slots__ = ("_ack_subject", "_connection", "octets", "ours_until", "subject")
-
-    def __init__(self, connection: Connection, message: Msg) -> None:
-        self._connection = connection
-        self._ack_subject = message.reply
-        self.octets = message.data
-        self.subject = message.subject
-        self.ours_until = time.monotonic() + ACK_WAIT
-
-    @property
-    def attempt(self) -> int:
-        return _delivered(self._ack_subject)
-
-    async def ack(self) -> None:
-        """Written with the next flush; without a connection it is lost, and the
-        message is redelivered."""
-        with suppress(Unavailable):
-            await self._connection.publish(self._ack_subject, b"+ACK")
-
-    async def nak(self, delay: float) -> None:
-        with suppress(Unavailable):
-            wish = b'-NAK {"delay": %d}' % round(delay * _SECOND) if delay > 0 else b"-NAK"
-            await self._connection.publish(self._ack_subject, wish)
-
-    async def set_aside(self) -> None:
-        await put_aside(self._connection, self.subject, self.octets, _stored_as(self._ack_subject))
-
-    async def set_part_aside(self, number: int, subject: str, octets: bytes) -> None:
-        known_as = f"{_stored_as(self._ack_subject)}.{number}"
-        await put_aside(self._connection, subject, octets, known_as)
-
-    async def in_progress(self) -> None:
-        with suppress(Unavailable):
-            await self._connection.publish(self._ack_subject, b"+WPI")
-            self.ours_until = time.monotonic() + ACK_WAIT
 
 
 class NatsIngestSource:
@@ -102,7 +42,8 @@ class NatsIngestSource:
     the stream.
 
     ``consumer``: that of the lane; that of the first lane stands for the frames as well. The
-    buffer of a lane holds about ``messages`` messages and ``max_bytes`` bytes.
+    buffers of a lane hold about ``messages`` messages and ``max_bytes`` bytes in all partitions
+    together.
     """
 
     def __init__(
@@ -114,21 +55,28 @@ class NatsIngestSource:
         max_bytes: int = BUFFER_OCTETS,
     ) -> None:
         self._connection = connection
-        consumers = (consumer, FRAMES_CONSUMER) if consumer == INGEST_CONSUMER else (consumer,)
+        self._consumers = (
+            (consumer, FRAMES_CONSUMER) if consumer == INGEST_CONSUMER else (consumer,)
+        )
         self._something = asyncio.Event()
-        self._lanes = [
-            _Lane(connection, name, self._something, messages, max_bytes) for name in consumers
-        ]
+        self._share = Share(messages, max(max_bytes, _LEAST_OCTETS))
+        self._lanes = self._lanes_of(0)
+        self._finder: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         for lane in self._lanes:
             await lane.open()
+        self._finder = asyncio.create_task(self._find(), name="ingest partitions")
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
     async def stop(self) -> None:
+        if self._finder is not None:
+            self._finder.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._finder
         await asyncio.gather(*(lane.stop() for lane in self._lanes))
 
     async def take(self, most: int, max_bytes: int) -> Sequence[NatsDelivery | FramedDelivery]:
@@ -151,216 +99,40 @@ class NatsIngestSource:
 
     async def probe(self) -> None:
         """Check whether the consumers serve. Raises Unavailable."""
-        for lane in self._lanes:
-            await self._connection.api(f"CONSUMER.INFO.{INGEST}.{lane.consumer}")
+        await asyncio.gather(*(lane.probe() for lane in self._lanes))
 
     async def backlog(self) -> Backlog:
         return await measure_backlog(self._connection)
 
+    def _lanes_of(self, partition: int) -> list[Lane]:
+        return [
+            Lane(self._connection, partition, name, self._something, self._share)
+            for name in self._consumers
+        ]
 
-class _Lane:
-    """A lane's consumer: the open pull request, and the buffer of what has arrived.
-
-    ``something`` is set when there may be something to take; ``messages`` and ``max_bytes`` are
-    what the buffer holds, about.
-    """
-
-    def __init__(
-        self,
-        connection: Connection,
-        consumer: str,
-        something: asyncio.Event,
-        messages: int,
-        max_bytes: int,
-    ) -> None:
-        self.consumer = consumer
-        self._connection = connection
-        self._something = something
-        self._most = messages
-        self._most_octets = max(max_bytes, _LEAST_OCTETS)
-        self._per_pulled = _FRAME_MESSAGES if consumer == FRAMES_CONSUMER else 1
-        self._inbox = Inbox(connection, self._on_message)
-        self._token = 0
-        self._asked = 0  # messages that the open request may still deliver; 0: none is open
-        self._asked_until = 0.0
-        self._buffer: deque[NatsDelivery | FramedDelivery] = deque()
-        self._buffered = 0
-        self._room = asyncio.Event()
-        self._heard_at = time.monotonic()
-        self._refused_until = 0.0
-        self._is_open = False
-        self._keeper: asyncio.Task[None] | None = None
-
-    async def open(self) -> None:
-        """Begin to pull."""
-        self._is_open = True
-        self._connection.on_up(self._on_connect)
-        self._connection.on_down(self._lost)
-        self._keeper = asyncio.create_task(self._keep(), name="ingest source")
-        with suppress(Unavailable):
-            await self._on_connect()
-
-    async def stop(self) -> None:
-        """Return what is buffered to the stream and pull nothing more."""
-        if not self._is_open:
-            return
-        self._is_open = False
-        self._connection.forget(self._on_connect)
-        self._connection.forget(self._lost)
-        if self._keeper is not None:
-            self._keeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._keeper
-        if self._inbox.subscription is not None and self._connection.is_up:
-            # First stop new messages, then a round trip so that those in transit have arrived, then
-            # return all of them.
-            with suppress(Exception):
-                async with asyncio.timeout(_STOP_SECONDS):
-                    await self._inbox.subscription.drain()  # type: ignore[no-untyped-call]
-        for delivery in self._buffer:
-            await delivery.nak(0)
-        self._buffer.clear()
-        self._buffered = 0
-        with suppress(Exception):
-            await self._connection.client.flush(timeout=_STOP_SECONDS)
-
-    def take(self, most: int, max_bytes: int, follows: bool) -> list[NatsDelivery | FramedDelivery]:
-        """Return what is buffered within both limits; one message beyond that of bytes, unless
-        it ``follows`` others."""
-        now = time.monotonic()
-        taken: list[NatsDelivery | FramedDelivery] = []
-        room = max_bytes
-        while (
-            self._buffer
-            and len(taken) < most
-            and (len(self._buffer[0].octets) <= room or not (taken or follows))
-        ):
-            delivery = self._buffer.popleft()
-            self._buffered -= len(delivery.octets)
-            if delivery.ours_until > now:
-                taken.append(delivery)
-                room -= len(delivery.octets)
-        if taken:
-            self._room.set()
-        return taken
-
-    async def _on_connect(self) -> None:
-        await self._inbox.open()
-        self._asked = 0
-        await self._pull()
-
-    def _lost(self) -> None:
-        self._asked = 0
-        self._something.set()
-
-    async def _pull(self) -> None:
-        """Request as much as there is room for, unless a request is open or half of the buffer
-        is still full."""
-        now = time.monotonic()
-        if self._asked > 0 or not self._is_open or now < self._refused_until:
-            return
-        messages, room_bytes = self._most - len(self._buffer), self._most_octets - self._buffered
-        if (
-            not self._inbox.is_open
-            or messages < self._most // 2
-            or room_bytes < self._most_octets // 2
-        ):
-            return
-        self._token += 1
-        self._asked = max(1, messages // self._per_pulled)
-        self._asked_until, self._heard_at = now + _EXPIRES + _HEARTBEAT, now
-        pull_request = {
-            "batch": self._asked,
-            "max_bytes": room_bytes,
-            "expires": round(_EXPIRES * _SECOND),
-            "idle_heartbeat": round(_HEARTBEAT * _SECOND),
-        }
-        try:
-            subject = f"$JS.API.CONSUMER.MSG.NEXT.{INGEST}.{self.consumer}"
-            await self._connection.publish(
-                subject, json.dumps(pull_request).encode(), f"{self._inbox.prefix}{self._token:x}"
-            )
-        except Unavailable:
-            self._asked = 0
-            raise
-
-    async def _on_message(self, message: Msg) -> None:
-        self._heard_at = time.monotonic()
-        if message.reply and message.reply.startswith("$JS.ACK."):
-            await self._received(message)
-            return
-        headers = message.headers or {}
-        status = headers.get("Status", "")
-        if status == "100":
-            return  # a heartbeat
-        if message.subject != f"{self._inbox.prefix}{self._token:x}":
-            return  # the end of an abandoned request
-        self._asked = 0
-        description = headers.get("Description", "")
-        if status == "408" or (
-            status == "409" and description.startswith(("Message Size Exceeds", "Batch Completed"))
-        ):
-            await self._pull()
-            return
-        # 503 no responders, 404, 409 consumer deleted, leadership change, server shutdown …: try
-        # again in a moment
-        log.info("a pull request ended early", status=status, description=description)
-        self._refused_until = self._heard_at + _REFUSED_WAIT
-        self._connection.check_soon()
-
-    async def _received(self, message: Msg) -> None:
-        carrier = NatsDelivery(self._connection, message)
-        if not self._is_open:
-            await carrier.nak(0)
-            return
-        self._asked = max(0, self._asked - 1)
-        for delivery in messages_of(carrier):
-            self._buffer.append(delivery)
-            self._buffered += len(delivery.octets)
-        self._something.set()
-
-    async def _keep(self) -> None:
-        """Report progress of buffered messages, drop a request that is no longer answered, and
-        pull again."""
+    async def _find(self) -> None:
+        """Read each partition from when it is found until it is gone."""
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_TICK if self._asked else _REFUSED_WAIT):
-                    await self._room.wait()
-            self._room.clear()
             try:
-                await self._tick()
-            except Unavailable:
-                pass
+                await self._look()
+            except Unavailable as fault:
+                log.info("partitions of INGEST cannot be looked for", detail=str(fault))
             except Exception:
-                log.exception("maintenance of the ingest source failed; trying again")
+                log.exception("partitions of INGEST cannot be looked for")
+            await asyncio.sleep(LOOK_SECONDS)
 
-    async def _tick(self) -> None:
-        if not self._connection.is_up:
-            return
-        now = time.monotonic()
-        for delivery in list(self._buffer):
-            if now + ACK_WAIT / 2 > delivery.ours_until > now:
-                await delivery.in_progress()
-        if self._asked and (now - self._heard_at > _SILENCE or now > self._asked_until):
-            log.warning("the ingest consumer is silent; pulling again")
-            self._asked = 0
-            self._connection.check_soon()
-        if not self._inbox.is_open:
-            await self._on_connect()
-        else:
-            await self._pull()
-
-
-def _delivered(ack_subject: str) -> int:
-    """Return how often the message was delivered:
-    ``$JS.ACK.[domain.account.]stream.consumer.delivered.…``."""
-    tokens = ack_subject.split(".")
-    return int(tokens[4] if len(tokens) == 9 else tokens[6])
-
-
-def _stored_as(ack_subject: str) -> str:
-    """Return the sequence and the time at which the stream stored the message: together they are
-    unique."""
-    tokens = ack_subject.split(".")
-    first = 5 if len(tokens) == 9 else 7
-    return f"{tokens[first]}.{tokens[first + 2]}"
+    async def _look(self) -> None:
+        found = await list_partitions(self._connection)
+        known = {lane.partition for lane in self._lanes}
+        self._share.partitions = len(found)
+        for partition in found:
+            if partition not in known:
+                log.info("reading a partition of INGEST", partition=partition)
+                lanes = self._lanes_of(partition)
+                self._lanes += lanes
+                for lane in lanes:
+                    await lane.open()
+        for lane in [each for each in self._lanes if each.partition not in found]:
+            log.warning("a partition of INGEST is gone", partition=lane.partition)
+            self._lanes.remove(lane)
+            await lane.stop()

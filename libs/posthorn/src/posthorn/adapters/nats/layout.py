@@ -1,5 +1,5 @@
 """JetStream layout: four streams, four consumers and three buckets, created and updated from the
-settings.
+settings, and the further partitions of INGEST (``partitions``).
 
 The permitted parts (``permissions.LAYOUT_KEEPERS``) do this at any time, and concurrently: creation
 is idempotent, and a refusal because another process was faster leads to a new query. All others
@@ -19,13 +19,15 @@ bans and of the greylist): a server that refuses those is used without them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import structlog
 
-from posthorn.adapters.nats.errors import ApiError
+from posthorn.adapters.nats.errors import ApiError, Denied
+from posthorn.adapters.nats.partitions import JetStreamApi, list_partitions
 from posthorn.model.streams import (
     BANS,
     COUNTERS,
@@ -41,21 +43,14 @@ from posthorn.model.streams import (
     INGEST_CONSUMER,
     RETRY_CONSUMER,
     UNSCANNED_CONSUMER,
+    in_partition,
+    ingest_stream,
 )
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.brakes import Brake
 from posthorn.runtime.settings import NatsSettings
 
 log = structlog.get_logger()
-
-
-class JetStreamApi(Protocol):
-    """The part of the connection that the layout needs."""
-
-    async def api(self, operation: str, document: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Send a JetStream API request such as ``STREAM.INFO.x``. Raises ApiError when the
-        server refuses, else Unavailable."""
-        ...
 
 
 ACK_WAIT = 10.0
@@ -74,6 +69,7 @@ GREYLIST_PREFIX: Final = f"$KV.{GREYLIST}."
 COUNTERS_SECONDS: Final = 7200.0
 """Seconds for which a counter is kept after its last change: two of the longest windows."""
 _MIB: Final = 1024**2
+_DRAINED_BYTES: Final = 8 * _MIB
 
 _NEEDED: Final = {
     "smtp-in": (INGEST, BUCKET_STREAM),
@@ -92,9 +88,8 @@ _IN_USE = 10058  # the stream's name is in use with a different configuration
 _NO_STREAM = 10059
 
 
-def streams(settings: NatsSettings) -> list[dict[str, Any]]:
-    """Return the configurations of the required streams."""
-    common = {
+def _common(settings: NatsSettings) -> dict[str, Any]:
+    return {
         "storage": "file",
         "num_replicas": settings.nats_replicas,
         "discard": "new",
@@ -102,15 +97,32 @@ def streams(settings: NatsSettings) -> list[dict[str, Any]]:
         "allow_direct": True,
         "max_age": 0,
     }
+
+
+def ingest(settings: NatsSettings, partition: int) -> dict[str, Any]:
+    """Return the configuration of a partition of INGEST. One beyond the number in the settings is
+    drained, and keeps room for what is set aside meanwhile."""
+    number = settings.ingest_partitions
+    return {
+        "name": ingest_stream(partition),
+        "subjects": [
+            in_partition(subjects, partition)
+            for subjects in ("ingest.*", "retry.*", "unscanned.*", FRAMES)
+        ],
+        "retention": "workqueue",
+        "max_bytes": max(1, settings.ingest_max_bytes // number)
+        if partition < number
+        else _DRAINED_BYTES,
+        "allow_atomic": True,
+        **_common(settings),
+    }
+
+
+def streams(settings: NatsSettings) -> list[dict[str, Any]]:
+    """Return the configurations of the required streams, that of INGEST first."""
+    common = _common(settings)
     return [
-        {
-            "name": INGEST,
-            "subjects": ["ingest.*", "retry.*", "unscanned.*", FRAMES],
-            "retention": "workqueue",
-            "max_bytes": settings.ingest_max_bytes,
-            "allow_atomic": True,
-            **common,
-        },
+        ingest(settings, 0),
         {
             "name": DEAD,
             "subjects": ["dead.*"],
@@ -174,9 +186,9 @@ def streams(settings: NatsSettings) -> list[dict[str, Any]]:
     ]
 
 
-def consumers(settings: NatsSettings) -> list[dict[str, Any]]:
-    """Return the configurations of the pull consumers that all delivery processes share, that of
-    first deliveries first.
+def consumers(partition: int = 0) -> list[dict[str, Any]]:
+    """Return the configurations of a partition's pull consumers, which all delivery processes
+    share, that of first deliveries first.
 
     Messages waiting for a retry count as unacknowledged: the retry lane may hold many, the first
     lane none.
@@ -185,7 +197,7 @@ def consumers(settings: NatsSettings) -> list[dict[str, Any]]:
         {
             "name": name,
             "durable_name": name,
-            "filter_subject": subjects,
+            "filter_subject": in_partition(subjects, partition),
             "deliver_policy": "all",
             "ack_policy": "explicit",
             "ack_wait": round(ACK_WAIT * _SECOND),
@@ -204,15 +216,17 @@ def consumers(settings: NatsSettings) -> list[dict[str, Any]]:
 
 
 async def ensure_layout(
-    jetstream: JetStreamApi, settings: NatsSettings, *, adds_frames: bool = True
+    jetstream: JetStreamApi, settings: NatsSettings, *, reads_ingest: bool = True
 ) -> None:
     """Create what is missing and update what differs. Raises Unavailable when JetStream does not
     serve.
 
-    ``adds_frames``: whether to add the lane of frames where it is missing. Only who reads frames
-    does, since publishers use the lane as soon as it exists.
+    ``reads_ingest``: whether to add the lane of frames where it is missing, and the further
+    partitions. Only who reads them does, since publishers use them as soon as they exist.
     """
-    first, *others = consumers(settings)
+    if reads_ingest:
+        await _ensure_partitions(jetstream, settings, drained=True)
+    first, *others = consumers()
     try:
         await _ensure_consumer(jetstream, first)
     except ApiError as refusal:
@@ -224,7 +238,7 @@ async def ensure_layout(
         if is_optional and not may_make:
             continue
         try:
-            if wanted["name"] == INGEST and not adds_frames and not await _has_frames(jetstream):
+            if wanted["name"] == INGEST and not reads_ingest and not await _has_frames(jetstream):
                 wanted["subjects"].remove(FRAMES)
                 others = [each for each in others if each["filter_subject"] != FRAMES]
             await _ensure_stream(jetstream, wanted, may_trim=settings.events_trim)
@@ -236,6 +250,30 @@ async def ensure_layout(
             log.warning("works without a stream", stream=wanted["name"], detail=str(fault))
     for consumer in (first, *others):
         await _ensure_consumer(jetstream, consumer)
+    if reads_ingest:
+        await _ensure_partitions(jetstream, settings, drained=False)
+
+
+async def _ensure_partitions(
+    jetstream: JetStreamApi, settings: NatsSettings, *, drained: bool
+) -> None:
+    """Create or update the partitions of INGEST but the first: those that are ``drained`` before
+    the others grow. Mail flows without them: a fault is logged."""
+    partitions: Iterable[int] = range(1, settings.ingest_partitions)
+    if drained:
+        partitions = ()
+        with suppress(Unavailable):
+            existing = await list_partitions(jetstream)
+            partitions = [each for each in existing if each >= settings.ingest_partitions]
+    for partition in partitions:
+        try:
+            await _ensure_stream(jetstream, ingest(settings, partition), may_trim=False)
+            for consumer in consumers(partition):
+                await _ensure_consumer(jetstream, consumer, partition)
+        except Unavailable as fault:
+            log.warning("works without a partition", partition=partition, detail=str(fault))
+            if isinstance(fault, Denied):
+                return
 
 
 async def _has_frames(jetstream: JetStreamApi) -> bool:
@@ -248,16 +286,32 @@ async def _has_frames(jetstream: JetStreamApi) -> bool:
     return FRAMES in present["subjects"]
 
 
-async def _ensure_consumer(jetstream: JetStreamApi, wanted: dict[str, Any]) -> None:
+async def _ensure_consumer(
+    jetstream: JetStreamApi, wanted: dict[str, Any], partition: int = 0
+) -> None:
+    stream = ingest_stream(partition)
     await jetstream.api(
-        f"CONSUMER.CREATE.{INGEST}.{wanted['name']}", {"stream_name": INGEST, "config": wanted}
+        f"CONSUMER.CREATE.{stream}.{wanted['name']}", {"stream_name": stream, "config": wanted}
     )
 
 
-async def expect_layout(jetstream: JetStreamApi, part: str) -> None:
-    """Check that the streams exist that a part needs and may not create. Raises Unavailable."""
+async def expect_layout(jetstream: JetStreamApi, settings: NatsSettings, part: str) -> None:
+    """Check that the streams exist that a part needs and may not create: of the partitions of
+    INGEST one, so that mail is accepted while another has no leader. Raises Unavailable."""
     for stream in _NEEDED[part]:
-        await jetstream.api(f"STREAM.INFO.{stream}")
+        try:
+            await jetstream.api(f"STREAM.INFO.{stream}")
+        except Unavailable:
+            if stream != INGEST or not await _has_further_partition(jetstream, settings):
+                raise
+
+
+async def _has_further_partition(jetstream: JetStreamApi, settings: NatsSettings) -> bool:
+    for partition in range(1, settings.ingest_partitions):
+        with suppress(Unavailable):
+            await jetstream.api(f"STREAM.INFO.{ingest_stream(partition)}")
+            return True
+    return False
 
 
 async def _ensure_stream(

@@ -9,8 +9,11 @@ Rules:
 - A part publishes messages under the subject of its own role only, so that the subject proves the
   publisher (``model.authority``).
 - A part reads replies under ``_INBOX.<part>.`` only: no part sees another's replies.
-- Delivery and api create and update streams (``LAYOUT_KEEPERS``). The others wait until these exist
-  (``layout``).
+- Delivery and api create and update streams (``LAYOUT_KEEPERS``), delivery alone the further
+  partitions of INGEST. The others wait until these exist (``layout``).
+- Every publisher may write to all partitions of INGEST, so that their number is raised without a
+  change of the server's users. A stream's administration is permitted by the names of the 64
+  partitions, a consumer's by that of the consumer, since no other stream has such ones.
 - Only delivery reads INGEST, and scan its unscanned lane; both move messages of that lane to the
   first one. DEAD is written by delivery; api reads it, and discards or retries its messages. Only
   api writes the directory.
@@ -40,12 +43,17 @@ from posthorn.model.streams import (
     EVENTS,
     EVENTS_PREFIX,
     FRAMES,
+    FRAMES_CONSUMER,
     GREYLIST,
     HEARTBEATS_PREFIX,
     INGEST,
+    INGEST_CONSUMER,
     MAILBOX_HINTS,
+    MOST_PARTITIONS,
+    PARTITIONS_PREFIX,
     RELAY_HANDED,
     RELAY_OFFERS,
+    RETRY_CONSUMER,
     SCAN_MESSAGE,
     SCAN_REPORT,
     SCAN_SENDER,
@@ -53,6 +61,7 @@ from posthorn.model.streams import (
     UNSCANNED_CONSUMER,
     WAKE_SUBJECT,
     frame_subject,
+    ingest_stream,
     ingest_subject,
     unscanned_subject,
 )
@@ -121,6 +130,24 @@ _SCANNED = (
     f"$JS.FC.{_BANS}.>",
 )
 """Permissions to ask the scanning tier, to report to it, and to watch the bans."""
+_CONSUMERS = (INGEST_CONSUMER, RETRY_CONSUMER, FRAMES_CONSUMER, UNSCANNED_CONSUMER)
+
+
+def _of_partitions(*operations: str, behind: str = "") -> tuple[str, ...]:
+    """Return operations on INGEST and on each of its further partitions; ``behind`` stands after
+    the stream's name."""
+    return tuple(
+        f"$JS.API.{operation}.{ingest_stream(partition)}{behind}"
+        for operation in operations
+        for partition in range(MOST_PARTITIONS)
+    )
+
+
+def _anywhere(*subjects: str) -> tuple[str, ...]:
+    """Return subjects of INGEST's lanes, and those that they are in its further partitions."""
+    return (*subjects, *(f"{PARTITIONS_PREFIX}*.{subject}" for subject in subjects))
+
+
 _LAYOUT = (
     *_api(
         *(
@@ -129,8 +156,13 @@ _LAYOUT = (
             for stream in _STREAMS
         )
     ),
-    *_api(f"CONSUMER.CREATE.{INGEST}.>", f"CONSUMER.INFO.{INGEST}.*", "INFO"),
+    *_api(f"CONSUMER.CREATE.{INGEST}.>", f"CONSUMER.INFO.{INGEST}.*", "INFO", "STREAM.NAMES"),
 )
+_BACKLOG = (
+    *_of_partitions("STREAM.INFO"),
+    *_api(f"CONSUMER.INFO.*.{UNSCANNED_CONSUMER}"),
+)
+"""Permissions to measure what waits in all partitions."""
 
 
 def _frames(role: str) -> str:
@@ -160,10 +192,8 @@ USERS: Final = (
     _user(
         "smtp-in",
         (
-            ingest_subject("mx"),
-            _frames("mx"),
-            unscanned_subject("mx"),
-            *_api(f"STREAM.INFO.{INGEST}"),
+            *_anywhere(ingest_subject("mx"), _frames("mx"), unscanned_subject("mx")),
+            *_of_partitions("STREAM.INFO"),
             *_DIRECTORY,
             *_SCANNED,
             CORRESPONDENTS,
@@ -173,9 +203,8 @@ USERS: Final = (
     _user(
         "submission",
         (
-            ingest_subject("submission"),
-            _frames("submission"),
-            *_api(f"STREAM.INFO.{INGEST}"),
+            *_anywhere(ingest_subject("submission"), _frames("submission")),
+            *_of_partitions("STREAM.INFO"),
             *_DIRECTORY,
             *_reading(_BUCKET),
         ),
@@ -186,18 +215,27 @@ USERS: Final = (
             "delivery",
             (
                 *_LAYOUT,
-                *_api(
-                    f"CONSUMER.MSG.NEXT.{INGEST}.*",
-                    f"DIRECT.GET.{INGEST}",
-                    f"STREAM.MSG.DELETE.{INGEST}",
+                *_BACKLOG,
+                *_of_partitions(
+                    "STREAM.CREATE", "STREAM.UPDATE", "DIRECT.GET", "STREAM.MSG.DELETE"
+                ),
+                *_of_partitions("CONSUMER.CREATE", behind=".>"),
+                *(
+                    subject.replace("NAME", consumer)
+                    for consumer in _CONSUMERS
+                    for subject in (
+                        *_api("CONSUMER.INFO.*.NAME", "CONSUMER.MSG.NEXT.*.NAME"),
+                        "$JS.ACK.*.NAME.>",
+                    )
                 ),
                 *_api(f"DIRECT.GET.{DEAD}", f"DIRECT.GET.{_BUCKET}.{_KEYS}"),
-                f"$JS.ACK.{INGEST}.>",
-                ingest_subject("mx"),
-                # automatic replies of accounts
-                ingest_subject("send"),
-                _frames("send"),
-                "retry.*",
+                *_anywhere(
+                    ingest_subject("mx"),
+                    # automatic replies of accounts
+                    ingest_subject("send"),
+                    _frames("send"),
+                    "retry.*",
+                ),
                 "dead.*",
                 WAKE_SUBJECT,
                 RELAY_HANDED,
@@ -212,10 +250,10 @@ USERS: Final = (
     _user(
         "relay",
         (
-            ingest_subject("notice"),
-            _frames("notice"),
+            *_anywhere(ingest_subject("notice"), _frames("notice")),
             RELAY_OFFERS,
-            *_api(f"STREAM.INFO.{INGEST}", f"DIRECT.GET.{_BUCKET}.{_KEYS}"),
+            *_of_partitions("STREAM.INFO"),
+            *_api(f"DIRECT.GET.{_BUCKET}.{_KEYS}"),
             *_reading(_BUCKET),
         ),
         (WAKE_SUBJECT, RELAY_HANDED),
@@ -224,15 +262,16 @@ USERS: Final = (
         _user(
             "scan",
             (
-                ingest_subject("mx"),
+                *_anywhere(ingest_subject("mx")),
                 *_api(
                     f"STREAM.INFO.{INGEST}",
-                    f"CONSUMER.INFO.{INGEST}.{UNSCANNED_CONSUMER}",
-                    f"CONSUMER.MSG.NEXT.{INGEST}.{UNSCANNED_CONSUMER}",
+                    "STREAM.NAMES",
+                    f"CONSUMER.INFO.*.{UNSCANNED_CONSUMER}",
+                    f"CONSUMER.MSG.NEXT.*.{UNSCANNED_CONSUMER}",
                     f"DIRECT.GET.{_BANS}.$KV.{BANS}.>",
                     f"DIRECT.GET.{_GREYLIST}.$KV.{GREYLIST}.>",
                 ),
-                f"$JS.ACK.{INGEST}.{UNSCANNED_CONSUMER}.>",
+                f"$JS.ACK.*.{UNSCANNED_CONSUMER}.>",
                 f"{COUNTERS_PREFIX}>",
                 f"$KV.{BANS}.>",
                 f"$KV.{GREYLIST}.>",
@@ -247,8 +286,8 @@ USERS: Final = (
         "api",
         (
             *_LAYOUT,
-            "ingest.*",
-            FRAMES,
+            *_BACKLOG,
+            *_anywhere("ingest.*", FRAMES),
             _KEYS,
             WAKE_SUBJECT,
             MAILBOX_HINTS,

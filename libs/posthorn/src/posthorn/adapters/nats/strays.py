@@ -25,13 +25,15 @@ from nats.aio.msg import Msg
 from posthorn.adapters.nats.connection import Connection
 from posthorn.adapters.nats.framed import FramedDelivery, messages_of, put_aside
 from posthorn.adapters.nats.ingest_backlog import next_on
+from posthorn.adapters.nats.partitions import of_each_partition
 from posthorn.model.streams import (
     FRAMES,
     FRAMES_CONSUMER,
-    INGEST,
     INGEST_CONSUMER,
     RETRY_CONSUMER,
     UNSCANNED_CONSUMER,
+    ingest_stream,
+    stream_of,
 )
 from posthorn.ports.errors import Unavailable
 
@@ -63,7 +65,8 @@ class NatsStray:
         """Delete it from the stream; what cannot be deleted now is found again."""
         with suppress(Unavailable):
             await self._connection.api(
-                f"STREAM.MSG.DELETE.{INGEST}", {"seq": self.sequence, "no_erase": True}
+                f"STREAM.MSG.DELETE.{stream_of(self.subject)}",
+                {"seq": self.sequence, "no_erase": True},
             )
 
     async def nak(self, delay: float) -> None:
@@ -86,12 +89,20 @@ class NatsStrays:
         self._connection = connection
 
     async def find(self, limit: int) -> Sequence[NatsStray | FramedDelivery]:
-        state = (await self._connection.api(f"STREAM.INFO.{INGEST}"))["state"]
+        async def find_in(partition: int) -> list[NatsStray | FramedDelivery]:
+            return await self._find_in(partition, limit)
+
+        found = await of_each_partition(self._connection, find_in)
+        return [stray for strays in found for stray in strays][:limit]
+
+    async def _find_in(self, partition: int, limit: int) -> list[NatsStray | FramedDelivery]:
+        stream = ingest_stream(partition)
+        state = (await self._connection.api(f"STREAM.INFO.{stream}"))["state"]
         if not state["messages"]:
             return []
         known, bounds = 0, []
         for consumer, subjects in _LANES:
-            info = await self._connection.api(f"CONSUMER.INFO.{INGEST}.{consumer}")
+            info = await self._connection.api(f"CONSUMER.INFO.{stream}.{consumer}")
             open_ = info["num_pending"] + info["num_ack_pending"]
             known += open_
             bounds.append(
@@ -103,7 +114,7 @@ class NatsStrays:
         for subjects, last in bounds:
             sequence = state["first_seq"]
             while len(found) < limit and sequence <= last:
-                message = await next_on(self._connection, subjects, sequence)
+                message = await next_on(self._connection, subjects, sequence, partition)
                 if (
                     message is None
                     or (stray := NatsStray(self._connection, message)).sequence > last

@@ -22,7 +22,7 @@ class NatsStreamState:
 
     async def backlog(self) -> Backlog:
         """See the port."""
-        return await measure_backlog(self._connection)
+        return await measure_backlog(self._connection, reads_ingest=False)
 
     async def events_end(self) -> tuple[datetime, int]:
         """See the port."""

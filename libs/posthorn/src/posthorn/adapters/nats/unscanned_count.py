@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from posthorn.adapters.nats.connection import Connection
-from posthorn.model.streams import INGEST, UNSCANNED_CONSUMER
+from posthorn.adapters.nats.partitions import list_partitions
+from posthorn.model.streams import UNSCANNED_CONSUMER, ingest_stream
 
 
 class NatsUnscannedCount:
@@ -14,5 +15,10 @@ class NatsUnscannedCount:
 
     async def unscanned(self) -> int:
         """Return the messages that wait or are being scanned. Raises Unavailable."""
-        found = await self._connection.api(f"CONSUMER.INFO.{INGEST}.{UNSCANNED_CONSUMER}")
-        return int(found["num_pending"]) + int(found["num_ack_pending"])
+        messages = 0
+        for partition in await list_partitions(self._connection):
+            found = await self._connection.api(
+                f"CONSUMER.INFO.{ingest_stream(partition)}.{UNSCANNED_CONSUMER}"
+            )
+            messages += int(found["num_pending"]) + int(found["num_ack_pending"])
+        return messages

@@ -110,6 +110,65 @@ class TestResolve:
             frozenset(),
         )
 
+    async def test_an_account_leads_where_its_holder_forwards_it(
+        self, seed: DatabaseSeed, mailboxes: PostgresMailboxes
+    ) -> None:
+        await seed.domain("example.test")
+        ada = await seed.account("ada@example.test")
+        await seed.alias("team@example.test", "ada@example.test", "other@far.test")
+        await seed.alias("ada@example.test", "b@far.test", "a@far.test")
+        asked = ["ada@example.test", "ada+tag@example.test", "team@example.test"]
+        own = tuple(
+            Forward(address, "ada@example.test", DEFAULT_TENANT)
+            for address in ("a@far.test", "b@far.test")
+        )
+        other = Forward("other@far.test", "team@example.test", DEFAULT_TENANT)
+
+        async def led(change: str = "") -> tuple[list[tuple[int, ...]], list[tuple[Forward, ...]]]:
+            for statement in filter(None, change.split(";")):
+                await seed.rows(statement)
+            found = await mailboxes.resolve(asked, ())
+            assert found.elsewhere == found.wide == frozenset()
+            return (
+                [found.accounts.get(each, ()) for each in asked],
+                [found.forwards.get(each, ()) for each in asked],
+            )
+
+        kept, forwarded = [(ada,)] * 3, [own, own, (*own, other)]
+        alone = kept, [(), (), (other,)]
+        keeps = "UPDATE aliases SET keeps_copy = {} WHERE address = 'ada@example.test'"
+        permits = "UPDATE domains SET account_forwards = {}"
+        assert await led(keeps.format("true")) == alone, "the domain permits none"
+        assert await led(permits.format(2)) == (kept, forwarded)
+        assert await led(keeps.format("false")) == ([()] * 3, forwarded)
+        assert await led(permits.format(0)) == alone
+        suspends = "UPDATE accounts SET state = '{}'"
+        assert await led(permits.format(2) + ";" + suspends.format("suspended")) == alone
+        assert await led(suspends.format("receive-only")) == ([()] * 3, forwarded)
+        # as long as one target gets it there is no copy; otherwise there is
+        suppress = (
+            "INSERT INTO suppressions (tenant_id, address, reason, source)"
+            " SELECT tenant_id, '{}', '', 'api' FROM domains"
+        )
+        accounts, forwards = await led(suppress.format("a@far.test"))
+        assert (accounts, [each.withheld for each in forwards[0]]) == (
+            [()] * 3,
+            ["suppressed", ""],
+        )
+        accounts, forwards = await led(
+            "INSERT INTO alias_targets (id, alias_id, target) SELECT gen_random_uuid(), id, 'b@far.test'"
+            " FROM aliases WHERE keeps_copy IS NOT NULL"
+        )
+        assert (accounts, [each.withheld for each in forwards[0]]) == (
+            kept,
+            ["suppressed", "unconfirmed"],
+        )
+        # the domain of a target has become ours
+        await seed.rows(["DELETE FROM suppressions", " DELETE FROM alias_targets"][0])
+        await seed.rows("DELETE FROM alias_targets")
+        await seed.domain("far.test")
+        assert (await led())[0] == kept
+
     async def test_loops_and_meshes_with_a_way_out_end(
         self, seed: DatabaseSeed, mailboxes: PostgresMailboxes
     ) -> None:

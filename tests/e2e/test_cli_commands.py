@@ -428,6 +428,16 @@ def test_the_holder_of_an_account(shell: CommandLine, system: System, address: s
     await_that("she is said to be away", replied, timeout=60)
     assert holder.run(f"me set-vacation --off {mine} --json").document["subject"] == "Away"
     assert holder.run(f"me vacation {mine} --json").document["enabled"] is False
+    refused = holder.attempt(f"me set-forwards a@far.example {mine}")
+    assert (refused.status, "does not let" in refused.err) == (6, True)
+    shell.run(f"domain set {address.rpartition('@')[2]} --account-forwards 1")
+    assert (
+        holder.run(f"me set-forwards a@far.example --no-copy {mine}").rows[0][0] == "a@far.example"
+    )
+    forwards = holder.run(f"me forwards {mine} --json").document
+    assert (forwards["keep_copy"], forwards["permitted"]) == (False, 1)
+    holder.run(f"me delete-forwards {mine}")
+    assert holder.run(f"me forwards {mine}").rows == []
     holder.run("logout")
     assert holder.attempt(f"me show {mine}").status == 2
     holder.run(f"login {address} --url {url} --password-file - --no-use", first)
@@ -565,6 +575,31 @@ def test_every_list_can_be_sorted_and_counted(shell: CommandLine, domain: str) -
     assert ([row[0] for row in found.rows], found.err) == ([domain], "1 in total\n")
     assert shell.attempt("account list --state odd").status == 1
     assert shell.attempt("audit list --tenant nobody").status == 1
+
+
+def test_events_are_followed_and_resumed(shell: CommandLine, address: str) -> None:
+    program = [str(Path(sys.executable).with_name("posthorn")), "events", "follow", "--json"]
+    with subprocess.Popen(
+        [*program, "--limit", "1", "--type", "accepted", "--tenant", "default"],
+        env=dict(shell.environment),
+        stdout=subprocess.PIPE,
+    ) as process:
+        sent: list[str] = []
+
+        def is_told() -> bool:
+            sent.append(shell.run(f"send-test --from {address} --to {address}").out)
+            return process.poll() is not None
+
+        await_that("an event", is_told)
+        assert process.stdout is not None
+        told = json.loads(process.stdout.read())
+    assert told["type"] == "accepted"
+    assert any(told["data"]["message"] in each for each in sent)
+    following = shell.run(f"events follow --after {told['id']} --limit 2 --type delivered").rows
+    assert [row[1] for row in following] == ["delivered", "delivered"]
+    assert following[0][3] == address
+    refused = shell.attempt("events follow --after odd")
+    assert (refused.status, "not the id of an event" in refused.err) == (1, True)
 
 
 def test_a_tenant_in_a_file_is_applied_once(shell: CommandLine, tmp_path: Path) -> None:

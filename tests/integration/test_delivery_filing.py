@@ -62,6 +62,23 @@ async def sent(env: DeliveryEnv, *to: str, **facts: Any) -> Envelope:
     return envelope
 
 
+async def test_spam_is_not_forwarded_for_an_account(env: DeliveryEnv) -> None:
+    (account,) = await env.seed.accounts(1)
+    name = "user0@example.test"
+    await env.seed.alias(name, "out@far.test")
+    await env.seed.rows("UPDATE aliases SET keeps_copy = true")
+    await env.seed.rows("UPDATE domains SET account_forwards = 1")
+    await env.seed.policy(junk_score=7)
+    good = await sent(env, name, verdict=scored(1))
+    junk = await sent(env, name, verdict=scored(8))
+    assert await boxes(env, account) == {1: 1, 2: 1}
+    queued = await env.seed.rows(
+        "SELECT message_id, recipient, original, reverse_path LIKE 'SRS0=%' FROM outbound_recipients"
+    )
+    assert queued == [(good.id, "out@far.test", name, True)]
+    assert await withheld(env, junk.id) == [(name, None, "score")]
+
+
 async def test_each_account_files_its_own_copy_by_its_policy(env: DeliveryEnv) -> None:
     ids = await env.seed.accounts(6)
     names = [f"user{number}@example.test" for number in range(6)]

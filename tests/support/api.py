@@ -43,6 +43,7 @@ from posthorn_api.defence.service import DefenceService
 from posthorn_api.digests.service import DigestOptions, DigestService
 from posthorn_api.directory.service import Publication
 from posthorn_api.dns.service import DnsService
+from posthorn_api.events.feed import EventFeed
 from posthorn_api.forwards.service import Confirmations
 from posthorn_api.http.guard import Guard
 from posthorn_api.http.rate_limit import RateLimit
@@ -97,6 +98,7 @@ class Api:
     late: OverNats
     defence: DefenceService
     sign_ins: SignInRecorder
+    feed: EventFeed
     keys: dict[str, str] = field(default_factory=dict)
     _idle: list[asyncpg.Connection] = field(default_factory=list)
 
@@ -272,6 +274,7 @@ async def running_api(
                         digests=services.digests,
                         late=late,
                         defence=services.defence,
+                        feed=services.feed,
                         sign_ins=built.sign_ins,
                     )
                     try:

@@ -26,6 +26,7 @@ VERBS = {
         "Discard",
         "Download",
         "Export",
+        "Follow",
         "Get",
         "Hold",
         "Import",

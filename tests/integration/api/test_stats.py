@@ -20,6 +20,7 @@ from posthorn.adapters.nats.event_log import NatsEventLog
 from posthorn.adapters.nats.events import NatsEvents, NatsTrace
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.events.checkpoint import PostgresEventCheckpoint
+from posthorn.adapters.postgres.events.message_index import PostgresMessageIndex
 from posthorn.adapters.postgres.events.statistics import PostgresStatistics
 from posthorn.adapters.postgres.events.webhook_dispatch import PostgresDispatch
 from posthorn.adapters.postgres.leader import Leadership
@@ -50,11 +51,13 @@ from posthorn.runtime.ids import new_id
 from posthorn.wire.auth.results import Authentication, Dmarc, Outcome, Policy
 from posthorn_api.events import reader as stats_reader
 from posthorn_api.events.reader import EventReader
+from posthorn_api.search.indexing import Indexer
 from posthorn_local.embedded import Nats
 from tests.support.api import Api, problem
 from tests.support.builders import make_message, make_segment
+from tests.support.databases import pool
 from tests.support.jetstream import nats_settings
-from tests.support.polling import until
+from tests.support.polling import LONG_SECONDS, until
 
 NOON = 1_800_014_400.0
 """2027-01-15T12:00:00Z."""
@@ -79,7 +82,12 @@ class Wakes:
 
 
 def made_reader(
-    database: Database, connection: Connection, *, book: Any = None, readers: int = 1
+    database: Database,
+    connection: Connection,
+    *,
+    book: Any = None,
+    readers: int = 1,
+    indexer: Indexer | None = None,
 ) -> EventReader:
     return EventReader(
         NatsEventLog(connection),
@@ -89,6 +97,7 @@ def made_reader(
         PostgresDispatch(database),
         Wakes(),
         readers=readers,
+        indexer=indexer,
     )
 
 
@@ -102,6 +111,41 @@ async def reading(
     finally:
         task.cancel()
         await asyncio.wait([task])
+
+
+async def test_the_message_index_goes_on_where_it_stopped(api: Api, connection: Connection) -> None:
+    await api.domain("acme.test")
+    number = 3 * stats_reader._READ_BACK
+    messages = [new_id() for _ in range(number)]
+    for message in messages:
+        told = {"to": ["ann@acme.test"], "reverse_path": "eve@evil.test"}
+        line = encode_event(Event(message, 1.0, ACCEPTED, told))
+        await connection.request(f"{EVENTS_PREFIX}1", line)
+    async with pool(api.database_url) as database:
+        index = PostgresMessageIndex(database)
+
+        async def begin(hold_seconds: float) -> asyncio.Task[None]:
+            indexer = Indexer(index, 1e9, hold_seconds=hold_seconds)
+            return asyncio.create_task(made_reader(database, connection, indexer=indexer).run())
+
+        async def entries() -> int:
+            return int((await api.sql("SELECT count(*) FROM message_index"))[0]["count"])
+
+        first = await begin(LONG_SECONDS)
+        await place(api, number)
+        first.cancel()  # holds back what it has read, as when it is killed
+        await asyncio.wait([first])
+        assert await entries() == 0
+        second = await begin(0.0)
+        try:
+            await until(lambda: has_all(entries, number))
+        finally:
+            second.cancel()
+            await asyncio.wait([second])
+
+
+async def has_all(entries: Any, number: int) -> bool:
+    return bool(await entries() == number)
 
 
 async def happened(connection: Connection, *events: Event) -> None:

@@ -33,6 +33,8 @@ from posthorn_api.dns.public_pages import PublicPages
 from posthorn_api.dns.public_routes import LIMITS, public_routes
 from posthorn_api.dns.service import DnsService
 from posthorn_api.events import routes as stats_routes
+from posthorn_api.events import stream_routes
+from posthorn_api.events.feed import EventFeed
 from posthorn_api.filtering import routes as filtering_routes
 from posthorn_api.filtering.service import FilteringService
 from posthorn_api.forwards.routes import confirmation_pages
@@ -51,7 +53,9 @@ from posthorn_api.mailboxes import message_routes as mail_routes
 from posthorn_api.mailboxes import routes as mailbox_routes
 from posthorn_api.mailboxes import structure_routes
 from posthorn_api.mailboxes.service import MailboxService
+from posthorn_api.me import forward_routes
 from posthorn_api.me import routes as me_routes
+from posthorn_api.me.forwards import OwnForwardService
 from posthorn_api.me.service import MeService
 from posthorn_api.quarantine import routes as quarantine_routes
 from posthorn_api.quarantine.service import QuarantineService
@@ -77,6 +81,7 @@ ROUTERS = (
     login_routes.login,
     login_routes.known,
     me_routes.me,
+    forward_routes.own_forwards,
     tenancy_routes.tenants,
     tenancy_routes.api_keys,
     directory_routes.domains,
@@ -102,6 +107,7 @@ ROUTERS = (
     mail_routes.dead,
     import_routes.imports,
     webhook_routes.webhooks,
+    stream_routes.following,
     report_routes.reports,
     stats_routes.stats,
     config_routes.config,
@@ -118,6 +124,7 @@ class Services:
 
     logins: LoginService
     me: MeService
+    own_forwards: OwnForwardService
     directory: DirectoryService
     mailboxes: MailboxService
     transfers: TransferService
@@ -139,6 +146,7 @@ class Services:
     defence: DefenceService
     reports: ReportFigures
     system: SystemService
+    feed: EventFeed
 
 
 def operations() -> Iterator[APIRoute]:

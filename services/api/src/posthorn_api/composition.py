@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from importlib.resources.abc import Traversable
 from importlib.util import find_spec
@@ -200,6 +201,7 @@ async def start(process: Process) -> None:
     await stack.enter_async_context(
         http_server(app, listener, grace=settings.grace_seconds, limits=settings.http_limits)
     )
+    stack.callback(services.feed.closing.set)  # before the server waits for open requests
 
 
 async def _issuer(process: Process, settings: ApiSettings) -> IssuerKeys | None:
@@ -228,6 +230,7 @@ async def _on_nats(
         late.heartbeats.set(await stack.enter_async_context(NatsHeartbeats(connection)))
         await stack.enter_async_context(beating(connection, process.health, "api"))
         late.streams.set(NatsStreamState(connection))
+        late.event_logs.set(partial(NatsEventLog, connection))
         guard.watch_directory(DirectoryMark(connection))
         brake = Brake("directory", REMOVED_SHARE, REMOVED_LEAST, guard.brakes_released)
         bucket, every = NatsDirectoryBucket(connection), settings.directory_reconcile_seconds

@@ -23,9 +23,11 @@ from posthorn.adapters.postgres.directory.dkim_keys import PostgresDkimKeys
 from posthorn.adapters.postgres.directory.dns_checks import PostgresDnsChecks
 from posthorn.adapters.postgres.directory.filter_policies import PostgresFilterPolicies
 from posthorn.adapters.postgres.directory.forward_targets import PostgresForwardTargets
+from posthorn.adapters.postgres.directory.own_forwards import PostgresOwnForwards
 from posthorn.adapters.postgres.directory.senders import PostgresSenders
 from posthorn.adapters.postgres.directory.tenants import PostgresTenants
 from posthorn.adapters.postgres.directory.vacations import PostgresVacations
+from posthorn.adapters.postgres.events.checkpoint import PostgresEventCheckpoint
 from posthorn.adapters.postgres.events.message_index import PostgresMessageIndex
 from posthorn.adapters.postgres.events.statistics import PostgresStatistics
 from posthorn.adapters.postgres.events.webhooks import PostgresWebhooks
@@ -52,6 +54,7 @@ from posthorn.ports.heartbeats import Heartbeats
 from posthorn.ports.ingest import DeadLetters, Ingest
 from posthorn.ports.mailbox_hints import LateHints
 from posthorn.ports.scan import ScanStates
+from posthorn.ports.statistics import EventLog
 from posthorn.ports.system import StreamState
 from posthorn.ports.tenants import Tenants
 from posthorn.runtime.passwords import Passwords
@@ -72,6 +75,8 @@ from posthorn_api.directory.service import DirectoryService, Publication
 from posthorn_api.dns.public_pages import PublicPages
 from posthorn_api.dns.service import DnsService
 from posthorn_api.dns.verdicts import StoredVerdicts
+from posthorn_api.events.feed import EventFeed
+from posthorn_api.events.sight import EventSight
 from posthorn_api.filtering.service import FilteringService
 from posthorn_api.forwards.service import Confirmations
 from posthorn_api.http.guard import Guard
@@ -80,6 +85,7 @@ from posthorn_api.http.rate_limit import RateLimit
 from posthorn_api.login.oidc import OidcLogin
 from posthorn_api.login.service import LoginService
 from posthorn_api.mailboxes.service import MailboxService
+from posthorn_api.me.forwards import OwnForwardService
 from posthorn_api.me.service import MeService
 from posthorn_api.pending import Pending, PendingEvents
 from posthorn_api.quarantine.service import QuarantineService
@@ -106,6 +112,7 @@ class OverNats:
     unscanned: Pending[UnscannedLane] = field(default_factory=lambda: Pending("nats"))
     heartbeats: Pending[Heartbeats] = field(default_factory=lambda: Pending("nats"))
     streams: Pending[StreamState] = field(default_factory=lambda: Pending("nats"))
+    event_logs: Pending[Callable[[], EventLog]] = field(default_factory=lambda: Pending("nats"))
     events: PendingEvents = field(default_factory=PendingEvents)
     hints: LateHints = field(default_factory=LateHints)
 
@@ -250,6 +257,7 @@ def build(
             PostgresVacations(database),
             options.presence,
         ),
+        own_forwards=OwnForwardService(PostgresOwnForwards(database, policy)),
         directory=directory,
         mailboxes=MailboxService(
             account_mail,
@@ -333,6 +341,7 @@ def build(
             late.dead_letters,
             PostgresLags(database),
         ),
+        feed=EventFeed(late.event_logs, EventSight(PostgresEventCheckpoint(database), late.trace)),
     )
     guard = Guard(
         keys,

@@ -19,6 +19,7 @@ from posthorn_cli.commands import (
     dkim,
     doctor,
     domain,
+    events,
     filtering,
     import_directory,  # noqa: F401 - more commands of import_from
     import_from,
@@ -77,6 +78,7 @@ for name, part in (
     ("import-from", import_from.sources),
     ("export", transfer.exports),
     ("webhook", webhook.webhooks),
+    ("events", events.events),
     ("stats", stats.stats),
     ("report", report.reports),
     ("audit", audit.audit),

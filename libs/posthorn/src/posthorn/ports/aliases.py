@@ -26,6 +26,9 @@ class Alias:
     """Targets elsewhere that get nothing before they confirm (``ports.forwards``)."""
     suppressed: tuple[str, ...] = ()
     """Targets on the tenant's suppression list, which get nothing."""
+    account_copy: bool | None = None
+    """Set: it is the forward of the account with this address, which gets a copy or not
+    (``ports.own_forwards``)."""
 
 
 class Aliases(Protocol):

@@ -57,6 +57,8 @@ class Domain:
     """None: mail is kept until it is deleted."""
     undelete_days: int = 0
     """Days for which deleted mail can be restored; 0: not at all."""
+    account_forwards: int = 0
+    """Addresses that each of its account holders may forward to; 0: none."""
     verification_token: str | None = None
     verified_at: datetime | None = None
     """None: it accepts and sends no mail until its ownership is verified."""

@@ -175,6 +175,11 @@ class EventCheckpoint(Protocol):
         """Return the webhooks that receive events now."""
         ...
 
+    async def indexed(self, stream: datetime) -> Mapping[int, int]:
+        """Return up to where the message index holds the events, by share; none of a share that was
+        not written yet."""
+        ...
+
     async def facts(
         self, queued: Sequence[UUID], sized: Sequence[UUID], domains: Sequence[str]
     ) -> Facts:
@@ -189,11 +194,13 @@ class EventCheckpoint(Protocol):
         counts: Mapping[Slot, Count],
         deliveries: Sequence[NewDelivery],
         evaluations: Mapping[DmarcEvaluation, int] = ...,
+        indexed: Mapping[int, int] = ...,
     ) -> bool:
         """Write the results of a batch, all in one transaction. False, with nothing written, when
         another reader has moved one of the shares on from ``before``. ``after``: the positions of
         the same shares at the end of the batch. ``evaluations``: numbers of refused messages that
-        are counted for DMARC reports.
+        are counted for DMARC reports. ``indexed``: up to where the message index holds the events of
+        shares.
 
         Existing deliveries, and those of deleted webhooks, are left out.
         """

@@ -72,6 +72,7 @@ _DOMAIN_FIELDS = (
     "quota_bytes",
     "retention_days",
     "undelete_days",
+    "account_forwards",
 )
 _SENDING_FIELDS = ("max_messages_per_hour", "max_recipients_per_hour")
 _ROUTE_FIELDS = ("host", "port", "tls", "username", "connections", "messages_per_minute")
@@ -212,7 +213,8 @@ class ConfigService:
         return _all(lambda asked: self._service.accounts(caller, asked))
 
     def _aliases(self, caller: ApiKey) -> AsyncIterator[Alias]:
-        return _all(lambda asked: self._service.aliases(caller, asked))
+        found = _all(lambda asked: self._service.aliases(caller, asked))
+        return (alias async for alias in found if alias.account_copy is None)
 
     def _webhooks(self, caller: ApiKey) -> AsyncIterator[Webhook]:
         return _all(lambda asked: self._hooks.items(caller, asked))

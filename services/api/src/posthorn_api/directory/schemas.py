@@ -105,6 +105,11 @@ class DomainChange(RequestBody):
         description="Days for which deleted mail can be restored; 0: not at all. An account keeps at most"
         " twice its quota of deleted mail.",
     )
+    account_forwards: Annotated[int, Field(ge=0, le=20)] = Field(
+        default_factory=int,
+        description="Addresses elsewhere that each account holder may forward mail to; 0: none. Lowered to"
+        " 0, it ends forwards that are set.",
+    )
 
 
 class AccountCreation(RequestBody):
@@ -184,6 +189,7 @@ class DomainView(ApiModel):
     quota_bytes: int | None
     retention_days: int | None
     undelete_days: int
+    account_forwards: int
     postmaster: str | None = Field(
         description="The address that receives mail for its postmaster (RFC 5321 section 4.5.1): its own, the catch-all,"
         " `POSTHORN_SMTP_POSTMASTER`, or the oldest account. Null: none, and such mail is refused."
@@ -216,6 +222,7 @@ class DomainView(ApiModel):
             quota_bytes=domain.quota_bytes,
             retention_days=domain.retention_days,
             undelete_days=domain.undelete_days,
+            account_forwards=domain.account_forwards,
             postmaster=domain.postmaster,
             verified_at=domain.verified_at,
             dns_state=None if domain.dns is None else domain.dns.state.value,
@@ -287,6 +294,10 @@ class AliasView(ApiModel):
     address: str
     targets: list[str]
     target_states: list[TargetView] = Field(description="For each target, whether it gets mail.")
+    account_copy: bool | None = Field(
+        description="Not null: the holder of the account with this address forwards its mail, and keeps a copy or"
+        " not. It can be deleted here, and changed by the holder."
+    )
     created_at: datetime
     updated_at: datetime
 
@@ -297,6 +308,7 @@ class AliasView(ApiModel):
             address=alias.address,
             targets=list(alias.targets),
             target_states=[TargetView.from_alias(alias, target) for target in alias.targets],
+            account_copy=alias.account_copy,
             created_at=alias.created_at,
             updated_at=alias.updated_at,
         )

@@ -18,7 +18,8 @@ Theory:
 - Whose message it is stands in its first event. The tenants of messages read lately are remembered;
   of others the trace is asked, and only when a webhook may have to be told.
 - The message index takes the same events, those read back too, in its own transactions
-  (``search.indexing``).
+  (``search.indexing``). Up to where it holds them is written with the positions, once a second at
+  most: a new reader reads back to there.
 - What has gathered meanwhile is one batch: batches are a tenth of a second apart, half a second
   under load, and follow each other at once while the reader is behind.
 - A batch that cannot be written for its contents is given up and logged: the stream goes on.
@@ -81,6 +82,10 @@ _UPKEEP_SECONDS = 60.0
 _ABANDONED_SECONDS = 60.0
 """For which a share without a reader is left to those that have room for it."""
 _READ_BACK = 200
+_READ_BACK_MOST = 100_000
+"""Messages of the stream that are read again for the index: a release before, which does not write
+how far it is, may have read many meanwhile."""
+_NOTE_SECONDS = 1.0
 _FALLEN_BEHIND = 1000
 _REMEMBERED = 100_000
 
@@ -130,6 +135,7 @@ class EventReader:
         self._senders: OrderedDict[UUID, UUID | None] = OrderedDict()
         self._lines: OrderedDict[int, None] = OrderedDict()
         self._upkeep_at = 0.0
+        self._noted_at = 0.0
         self._most = -(-SHARES // readers)
         self._unled_since: dict[int, float] = {}
         self._has_asked = False  # for leases, whether or not the answer came
@@ -220,16 +226,36 @@ class EventReader:
             await self._checkpoint.write(stream, positions, kept, {}, ())
             positions = kept
         place = min(positions.values())
-        back = max(place - _READ_BACK, 0)
+        back = await self._back(stream, place)
         while back < place:
             reading = await self._log.after(back, 0.1)
             if not reading.messages:
                 break
             earlier = [message for message in reading.messages if message[0] <= place]
             self._fresh(positions, earlier)
+            if self._indexer is not None:
+                await self._indexer.work()
             back = reading.reached
         log.info("reads the events", place=place, shares=list(positions))
         return stream, positions
+
+    async def _back(self, stream: datetime, place: int) -> int:
+        """Return where to begin to read back from a place."""
+        back = place - _READ_BACK
+        if self._indexer is not None:
+            indexed = await self._checkpoint.indexed(stream)
+            back = min(
+                [back, *(reached for share, reached in indexed.items() if share in self.shares)]
+            )
+        return max(back, place - _READ_BACK_MOST, 0)
+
+    def _indexed(self, reached: int) -> Mapping[int, int]:
+        """Return what to note of the index, when it is time to."""
+        now = time.monotonic()
+        if self._indexer is None or now < self._noted_at + _NOTE_SECONDS:
+            return {}
+        self._noted_at = now
+        return dict.fromkeys(self.shares, self._indexer.reached(reached))
 
     async def take(
         self, stream: datetime, positions: Mapping[int, int], reading: Reading
@@ -246,7 +272,13 @@ class EventReader:
             counts, deliveries = await self._made_of(events)
             evaluations = refused_evaluations(events) if self._counts_dmarc else {}
             done = await self._checkpoint.write(
-                stream, before, moved, counts, deliveries, evaluations
+                stream,
+                before,
+                moved,
+                counts,
+                deliveries,
+                evaluations,
+                self._indexed(reading.reached),
             )
         except Unavailable:
             self._lines.clear()  # they come again
@@ -326,7 +358,7 @@ class EventReader:
                     log.warning("an event cannot be decoded", detail=str(error))
                     continue
                 if self._indexer is not None:
-                    self._indexer.add(event)
+                    self._indexer.add(event, sequence)
                 if event.kind in (ACCEPTED, DNS_CHANGED):
                     self._remember(event.message, uuid_in(event.detail.get("tenant")))
                 if sequence > position:

@@ -24,6 +24,8 @@ type Receive = Callable[[], Awaitable[Message]]
 type Send = Callable[[Message], Awaitable[None]]
 type Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+EVENT_STREAM = "text/event-stream"
+"""Media type of server-sent events (WHATWG HTML §9.2)."""
 _METHODS = frozenset({"GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "OPTIONS"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,100}\Z")
 _SWALLOWED = 8 * 1024 * 1024
@@ -82,6 +84,7 @@ class _Exchange:
         self._limit = limit
         self._received = 0
         self._status = 0
+        self._is_endless = False  # an answer that goes on for as long as the client likes
         self._is_cut = False  # the answer is over, though the application has more to say
         self._id = _request_id(scope)
 
@@ -125,6 +128,7 @@ class _Exchange:
             if self._status == 413:
                 await self._swallow()
             headers = [*message.get("headers", ()), (b"x-request-id", self._id.encode())]
+            self._is_endless = (b"content-type", EVENT_STREAM.encode()) in headers
             if self._scope["path"].startswith("/v1/") and all(
                 name != b"cache-control" for name, _ in headers
             ):
@@ -160,7 +164,8 @@ class _Exchange:
         route = getattr(self._asked.get("route"), "path", "(none)")
         method = self._scope["method"] if self._scope["method"] in _METHODS else "(other)"
         _requests.labels(method, route, str(self._status)).inc()
-        _seconds.labels(method, route).observe(seconds)
+        if not self._is_endless:
+            _seconds.labels(method, route).observe(seconds)
         log.info(
             "request", method=method, route=route, status=self._status, seconds=round(seconds, 4)
         )

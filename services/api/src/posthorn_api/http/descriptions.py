@@ -70,6 +70,8 @@ TAGS = {
     " retried or discarded. For platform admins.",
     "Bulk import": "Create or update many accounts and aliases in one request, streamed as lines of JSON.",
     "Webhooks": "Events of messages (delivered, bounced and others), posted to a URL of yours and signed.",
+    "Events": "What happens to messages, as it happens: the same events as in traces and webhooks, over a connection that stays"
+    " open.",
     "Reports": "What other hosts report: DMARC aggregates and TLS reports as figures by source and result, and complaints"
     " of recipients.",
     "Statistics": "Numbers of messages by hour or day, domain and outcome.",

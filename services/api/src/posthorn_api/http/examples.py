@@ -47,6 +47,7 @@ _DOMAIN = {
     "quota_bytes": 100_000_000_000,
     "retention_days": None,
     "undelete_days": 14,
+    "account_forwards": 1,
     "verified_at": _LATER,
     "dns_state": "wrong",
     "dns_checked_at": _LATER,
@@ -95,6 +96,11 @@ _ANSWERS: dict[str, dict[str, Any]] = {
         "payload": '[1,[1,1],[0,"imap.example.org",993,3,1,"carol@example.org","carol@example.org","phap_…"],'
         '[[[0,"smtp.example.org",465,3,1,"carol@example.org","phap_…"],["carol@example.org","Carol"]]]]',
         "app_password": _ID,
+    },
+    "OwnForwardView": {
+        "targets": [{"address": "carol@elsewhere.example", "state": "unconfirmed"}],
+        "keep_copy": True,
+        "permitted": 1,
     },
     "VacationView": {**REQUEST_EXAMPLES["VacationDocument"]},
     "MeView": {
@@ -241,6 +247,7 @@ _ANSWERS: dict[str, dict[str, Any]] = {
             {"address": "carol@example.org", "state": "active"},
             {"address": "dave@example.net", "state": "unconfirmed"},
         ],
+        "account_copy": None,
         "created_at": _THEN,
         "updated_at": _LATER,
     },

@@ -323,6 +323,15 @@ class Guard:
             raise Problem(403, "forbidden", "an account may do this for its own address only")
         return caller
 
+    async def check_still(self, request: Request, rule: Rule) -> None:
+        """Check that the caller of a request that goes on for long may still make it. Raises what
+        ``problem_of`` knows."""
+        before: ApiKey = request.state.caller
+        shown = session_cookie(request) or _bearer(request)
+        caller, _ = await self._caller(shown, "", address_of(request))
+        if not rule.admits(caller) or caller.tenant != before.tenant:
+            raise Problem(403, "forbidden", _refusal(caller, rule))
+
     async def identify(self, key: str, client: str, address: str) -> ApiKey:
         """Return whose API key this is. Raises 401, 403 and RateLimited as for a request."""
         if key.startswith(SESSION_PREFIX):

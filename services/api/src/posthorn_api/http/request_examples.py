@@ -36,6 +36,7 @@ REQUEST_EXAMPLES: dict[str, dict[str, Any]] = {
         "password": "another good one",
     },
     "SetUpCode": {"name": "phone", "display_name": "Carol"},
+    "OwnForwardDocument": {"targets": ["carol@elsewhere.example"], "keep_copy": True},
     "VacationDocument": {
         "enabled": True,
         "subject": "Away until January",

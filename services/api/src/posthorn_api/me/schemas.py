@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import AwareDatetime, Field
 
+from posthorn.ports.own_forwards import OwnForward
 from posthorn.ports.vacations import LONGEST_SUBJECT, LONGEST_TEXT, Vacation
 from posthorn_api.dns.schemas import ClientServerView
 from posthorn_api.http.schemas import ApiModel, Line, Password, RequestBody
@@ -88,4 +89,49 @@ class VacationView(ApiModel):
             text=vacation.text,
             starts_at=vacation.starts_at,
             ends_at=vacation.ends_at,
+        )
+
+
+class OwnForwardDocument(RequestBody):
+    """Where the mail of an account is to be forwarded to."""
+
+    targets: Annotated[list[Line], Field(min_length=1, max_length=20)] = Field(
+        description="Addresses elsewhere.", examples=[["carol@elsewhere.test"]]
+    )
+    keep_copy: bool = Field(True, description="Whether the mail is delivered here too.")
+
+
+class OwnTargetView(ApiModel):
+    """An address that mail is forwarded to."""
+
+    address: str
+    state: Literal["active", "unconfirmed", "suppressed", "not-permitted"] = Field(
+        description="unconfirmed: it has not confirmed that it wants the mail, and gets none. suppressed: it"
+        " bounced, or was suppressed by hand. not-permitted: the domain permits no forwards any more."
+    )
+
+    @classmethod
+    def of(cls, forward: OwnForward, target: str) -> OwnTargetView:
+        """Show one."""
+        if not forward.permitted:
+            return cls(address=target, state="not-permitted")
+        if target in forward.unconfirmed:
+            return cls(address=target, state="unconfirmed")
+        return cls(address=target, state="suppressed" if target in forward.suppressed else "active")
+
+
+class OwnForwardView(ApiModel):
+    """Where the mail of an account is forwarded to."""
+
+    targets: list[OwnTargetView]
+    keep_copy: bool
+    permitted: int = Field(description="Addresses that the domain permits; 0: none.")
+
+    @classmethod
+    def of(cls, forward: OwnForward) -> OwnForwardView:
+        """Show it."""
+        return cls(
+            targets=[OwnTargetView.of(forward, target) for target in forward.targets],
+            keep_copy=forward.keeps_copy,
+            permitted=forward.permitted,
         )

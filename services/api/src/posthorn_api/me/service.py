@@ -81,7 +81,7 @@ class MeService:
     async def release(self, caller: ApiKey, number: UUID) -> QuarantinedCopy:
         """Release a copy of the account's own. Raises NotFound, Conflict."""
         copy = await self._quarantine.item(caller, number)
-        if copy.account != caller.account:
+        if (copy.account or copy.recipient) != caller.account:
             raise NotFound("not found")
         if copy.reason == "virus":
             raise Conflict("a message with a virus is released by an administrator only")

@@ -72,6 +72,8 @@ class _Held:
     """A message whose entries are not written yet."""
 
     until: float
+    since: int
+    """Number on the stream of the first event that is not written."""
     head: MessageHead = field(default_factory=MessageHead)
     entries: dict[tuple[UUID | None, str], IndexedMessage] = field(default_factory=dict)
     is_changed: bool = False
@@ -92,17 +94,24 @@ class Indexer:
         self._index = index
         self._kept_seconds = kept_seconds
         self._hold_seconds = hold_seconds
-        self._waiting: deque[Event] = deque()
+        self._waiting: deque[tuple[int, Event]] = deque()
         self._held: dict[UUID, _Held] = {}
 
-    def add(self, event: Event) -> None:
-        """Take note of an event."""
+    def add(self, event: Event, sequence: int = 0) -> None:
+        """Take note of an event. ``sequence``: its number on the stream."""
         if event.kind not in INDEXED:
             return
         if len(self._waiting) >= _MOST_WAITING:
             self._waiting.popleft()
             _left_out.inc()
-        self._waiting.append(event)
+        self._waiting.append((sequence, event))
+
+    def reached(self, sequence: int) -> int:
+        """Return up to which number on the stream all events are written, where those up to
+        ``sequence`` were added."""
+        begun = [number for number, _ in islice(self._waiting, 1)]
+        begun += [held.since for held in self._held.values() if held.is_changed]
+        return min([sequence, *(number - 1 for number in begun)])
 
     async def work(self) -> None:
         """Write what is due. Never raises for a fault of the store or of an event: it is tried
@@ -126,8 +135,12 @@ class Indexer:
         if gone:
             log.info("old entries of the message index forgotten", rows=gone)
 
-    async def _take(self, events: Sequence[Event]) -> None:
+    async def _take(self, numbered: Sequence[tuple[int, Event]]) -> None:
         """Change the entries of messages by events, and write those for which there is no room."""
+        events = [event for _, event in numbered]
+        since: dict[UUID, int] = {}
+        for number, event in numbered:
+            since.setdefault(event.message, number)
         changes = {at: changes_of(event) for at, event in enumerate(events)}
         messages = {event.message for event in events} - self._held.keys()
         begun = {event.message for event in events if event.kind == kinds.ACCEPTED}
@@ -135,7 +148,9 @@ class Indexer:
         known = await self._index.known(messages - begun, names - {""})
         until = time.monotonic() + self._hold_seconds
         for message in messages:
-            self._held[message] = _Held(until, known.heads.get(message, MessageHead()))
+            self._held[message] = _Held(
+                until, since[message], known.heads.get(message, MessageHead())
+            )
         for entry in known.entries:
             held = self._held[entry.message]
             held.head = replace(entry.head, sender=_sender_of(entry) or held.head.sender)

@@ -77,7 +77,7 @@ def matched(
             tenant = webhook.tenant
             if tenant not in seen:
                 assert tenant is not None
-                seen[tenant] = _seen_by(tenant, message, happened, facts, senders)
+                seen[tenant] = seen_by(tenant, message, happened, facts, senders)
             told += [
                 NewDelivery(delivery_id(webhook.id, event), webhook.id, event.kind, document(event))
                 for event in seen[tenant]
@@ -115,13 +115,14 @@ def delivery_id(webhook: UUID, event: Event) -> UUID:
     )
 
 
-def _seen_by(
+def seen_by(
     tenant: UUID,
     message: UUID,
     events: Sequence[Event],
     facts: Facts,
     senders: Mapping[UUID, UUID | None],
 ) -> Sequence[Event]:
+    """Return what a tenant may see of events of a message. ``senders`` as in ``matched``."""
     rows = [row for row in facts.rows.get(message, ()) if row.tenant == tenant]
     own = {(row.recipient, row.original) for row in rows}
     is_sender = senders.get(message) == tenant or any(not row.original for row in rows)

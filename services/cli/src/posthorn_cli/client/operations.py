@@ -46,6 +46,7 @@ from posthorn_cli.client.types import (
     FoundMessageView,
     ImportAnswer,
     ImportSummary,
+    Kind,
     ListingsView,
     LoginLinkView,
     LoginMethodsView,
@@ -63,6 +64,8 @@ from posthorn_cli.client.types import (
     NewAppPasswordView,
     NewDomainView,
     NewWebhookView,
+    OwnForwardDocument,
+    OwnForwardView,
     Page,
     PasswordChange,
     QuarantinedView,
@@ -264,6 +267,18 @@ class Operations(Connection):
     def set_my_vacation(self, body: VacationDocument) -> VacationView:
         """Replace your automatic reply."""
         return cast("VacationView", self._call("PUT", "/v1/me/vacation", body=body))
+
+    def get_my_forwards(self) -> OwnForwardView:
+        """Get where your mail is forwarded to."""
+        return cast("OwnForwardView", self._call("GET", "/v1/me/forwards"))
+
+    def set_my_forwards(self, body: OwnForwardDocument) -> OwnForwardView:
+        """Replace where your mail is forwarded to."""
+        return cast("OwnForwardView", self._call("PUT", "/v1/me/forwards", body=body))
+
+    def delete_my_forwards(self) -> None:
+        """Delete the forwards of your mail."""
+        self._call("DELETE", "/v1/me/forwards")
 
     def create_tenant(
         self, body: TenantCreation, *, idempotency_key: str | None = None
@@ -1460,6 +1475,18 @@ class Operations(Connection):
                 f"/v1/webhooks/{quoted(webhook_id)}/deliveries/{quoted(delivery)}/replay",
                 idempotency_key=idempotency_key,
             ),
+        )
+
+    def follow_events(
+        self,
+        *,
+        type_: list[Kind] | None = None,
+        tenant: str | None = None,
+        after: str | None = None,
+    ) -> Iterator[bytes]:
+        """Follow the events of messages as they happen."""
+        return self._stream(
+            "GET", "/v1/events/stream", query={"type": type_, "tenant": tenant, "after": after}
         )
 
     def list_dmarc_reports(

@@ -92,6 +92,7 @@ class AliasView(TypedDict):
     address: str
     targets: list[str]
     target_states: list[TargetView]
+    account_copy: bool | None
     created_at: str
     updated_at: str
 
@@ -331,6 +332,7 @@ class ConfigDomain(TypedDict):
     quota_bytes: NotRequired[int | None]
     retention_days: NotRequired[int | None]
     undelete_days: NotRequired[int]
+    account_forwards: NotRequired[int]
     name: str
     dkim: NotRequired[bool]
     filter_policy: NotRequired[FilterPolicyDocument | None]
@@ -562,6 +564,7 @@ class DomainChange(TypedDict):
     quota_bytes: NotRequired[int | None]
     retention_days: NotRequired[int | None]
     undelete_days: NotRequired[int]
+    account_forwards: NotRequired[int]
 
 
 class DomainCreation(TypedDict):
@@ -601,6 +604,7 @@ class DomainView(TypedDict):
     quota_bytes: int | None
     retention_days: int | None
     undelete_days: int
+    account_forwards: int
     postmaster: str | None
     verified_at: str | None
     dns_state: Literal["right", "wrong", "unknown"] | None
@@ -764,6 +768,31 @@ class InstanceView(TypedDict):
     reasons: dict[str, str]
     last_heartbeat_at: str
     certificate_ends_at: str | None
+
+
+type Kind = Literal[
+    "accepted",
+    "delivered",
+    "queued",
+    "deferred",
+    "bounced",
+    "notice",
+    "held",
+    "released",
+    "cancelled",
+    "retried",
+    "read",
+    "scanned",
+    "refused",
+    "filed",
+    "quarantined",
+    "restored",
+    "classified",
+    "listed",
+    "dns-changed",
+    "complained",
+]
+"""Kind."""
 
 
 class LagsView(TypedDict):
@@ -987,6 +1016,7 @@ class NewDomainView(TypedDict):
     quota_bytes: int | None
     retention_days: int | None
     undelete_days: int
+    account_forwards: int
     postmaster: str | None
     verified_at: str | None
     dns_state: Literal["right", "wrong", "unknown"] | None
@@ -1015,6 +1045,28 @@ class OidcMethodView(TypedDict):
     """Sign-in at the OpenID Connect issuer."""
 
     name: str
+
+
+class OwnForwardDocument(TypedDict):
+    """Where the mail of an account is to be forwarded to."""
+
+    targets: list[str]
+    keep_copy: NotRequired[bool]
+
+
+class OwnForwardView(TypedDict):
+    """Where the mail of an account is forwarded to."""
+
+    targets: list[OwnTargetView]
+    keep_copy: bool
+    permitted: int
+
+
+class OwnTargetView(TypedDict):
+    """An address that mail is forwarded to."""
+
+    address: str
+    state: Literal["active", "unconfirmed", "suppressed", "not-permitted"]
 
 
 class PartView(TypedDict):

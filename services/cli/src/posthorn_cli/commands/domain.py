@@ -151,13 +151,21 @@ def set_domain(
     undelete_days: Annotated[
         int | None, typer.Option(help="Days in which deleted mail can be brought back.")
     ] = None,
+    account_forwards: Annotated[
+        int | None,
+        typer.Option(metavar="NUMBER", help="Addresses that each account may forward to; 0: none."),
+    ] = None,
 ) -> None:
     """Change what is named; the rest stays.
 
     Example: `posthorn domain set example.org --catch-all postmaster@example.org`
     """
     body = (
-        given(plus_addressing=plus_addressing, undelete_days=undelete_days)
+        given(
+            plus_addressing=plus_addressing,
+            undelete_days=undelete_days,
+            account_forwards=account_forwards,
+        )
         | nullable("catch_all", catch_all)
         | nullable("max_accounts", max_accounts, whole_number)
         | nullable("quota_bytes", quota, size_of)

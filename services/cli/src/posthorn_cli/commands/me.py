@@ -272,3 +272,53 @@ def set_vacation(
         raise CommandError("a reply needs --subject and --text-file")
     body |= given(starts_at=since and start_of(since), ends_at=until and end_of(until))
     session.output.item(session.api.set_my_vacation(cast("Any", body)), _VACATION)
+
+
+_FORWARDS = [Column("address"), Column("state")]
+
+
+@command(me, "forwards")
+def show_forwards(session: Session) -> None:
+    """Show where your mail is forwarded to.
+
+    Example: `posthorn me forwards`
+    """
+    _show_forwards(session, session.api.get_my_forwards())
+
+
+@command(me, "set-forwards")
+def set_forwards(
+    session: Session,
+    targets: Annotated[list[str], typer.Argument(help="Addresses elsewhere.")],
+    *,
+    no_copy: Annotated[
+        bool, typer.Option("--no-copy", help="Do not deliver the mail here too.")
+    ] = False,
+) -> None:
+    """Forward your mail to these addresses, in place of those before. Your domain must permit it.
+
+    Example: `posthorn me set-forwards carol@example.org`
+    """
+    body: dict[str, Any] = {"targets": targets, "keep_copy": not no_copy}
+    _show_forwards(session, session.api.set_my_forwards(cast("Any", body)))
+
+
+@command(me, "delete-forwards")
+def delete_forwards(session: Session) -> None:
+    """Forward your mail no more.
+
+    Example: `posthorn me delete-forwards`
+    """
+    session.api.delete_my_forwards()
+    session.output.deleted("forwards", "of your mail")
+
+
+def _show_forwards(session: Session, found: Any) -> None:
+    if session.output.as_json:
+        session.output.json(found)
+        return
+    session.output.items(found["targets"], _FORWARDS)
+    if found["targets"] and not found["keep_copy"]:
+        session.output.note("no copy is delivered here")
+    if not found["permitted"]:
+        session.output.note("your domain does not permit forwards")

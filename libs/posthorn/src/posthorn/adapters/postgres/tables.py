@@ -111,6 +111,8 @@ domains = Table(
     Column("retention_days", Integer),  # null: without limit
     Column("max_accounts", Integer),
     Column("quota_bytes", BigInteger),  # of the sum of its accounts' quotas
+    # addresses that its account holders may forward to; 0: none
+    Column("account_forwards", SmallInteger, nullable=False, server_default=text("0")),
     # 0: no undelete
     Column("undelete_days", SmallInteger, nullable=False, server_default=text("0")),
     _created(),
@@ -179,6 +181,8 @@ aliases = Table(
     _updated(),
     # its owner's sending limit is reached until then
     Column("limited_until", DateTime(timezone=True)),
+    # null: an alias; else the forward of the account with this address
+    Column("keeps_copy", Boolean),
     Index("aliases_domain_id_address_idx", "domain_id", "address"),
     Index("aliases_targets_idx", "targets", postgresql_using="gin"),
 )

@@ -170,6 +170,9 @@ class PostgresAccounts:
             check_version(row, expected)
             await refuse_while_led_to(connection, row["tenant_id"], address)
             await remove_everything(connection, row["id"])
+            await connection.execute(
+                "DELETE FROM aliases WHERE address = $1", address
+            )  # its forward
             await connection.execute("DELETE FROM accounts WHERE id = $1", row["id"])
             await write_audit(connection, row["tenant_id"], address)
             return Change(None, await write_outbox(connection, address))

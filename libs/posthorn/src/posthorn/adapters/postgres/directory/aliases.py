@@ -38,7 +38,7 @@ from posthorn.ports.listing import Listed, ListQuery
 
 NO_POLICY = ForwardPolicy()
 _COLUMNS = (
-    "a.id, d.tenant_id, a.address, a.targets, a.created_at, a.updated_at,"
+    "a.id, d.tenant_id, a.address, a.targets, a.keeps_copy, a.created_at, a.updated_at,"
     " ARRAY (SELECT t.target FROM alias_targets t WHERE t.alias_id = a.id AND t.confirmed_at IS NULL) AS unconfirmed,"
     " ARRAY (SELECT s.address FROM suppressions s WHERE s.tenant_id = d.tenant_id AND s.address = ANY (a.targets)) AS suppressed"
 )
@@ -104,6 +104,8 @@ class PostgresAliases:
             await hold_addresses(connection, [row["tenant_id"]], alone=True)
             row = await one(connection, tenant, _NAMED, address)  # read again under the lock
             check_version(row, expected)
+            if row["keeps_copy"] is not None:
+                raise Conflict(f"{address} is an account, whose holder set this forward; delete it")
             await check_targets(connection, row["tenant_id"], address, targets)
             before = set(await elsewhere_of(connection, row["tenant_id"], row["targets"]))
             elsewhere = await elsewhere_of(connection, row["tenant_id"], targets)
@@ -176,4 +178,5 @@ def _as_alias(row: Any) -> Alias:
         version_of(row),
         tuple(row["unconfirmed"]),
         tuple(row["suppressed"]),
+        row["keeps_copy"],
     )

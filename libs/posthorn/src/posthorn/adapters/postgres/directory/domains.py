@@ -51,6 +51,7 @@ _OWN = (
     "quota_bytes",
     "retention_days",
     "undelete_days",
+    "account_forwards",
     "verification_token",
     "verified_at",
 )
@@ -61,6 +62,7 @@ _SETTABLE = (
     "quota_bytes",
     "retention_days",
     "undelete_days",
+    "account_forwards",
     *RULES,
 )
 _COLUMNS = (

@@ -6,6 +6,7 @@ Rules:
 - A change of an account changes the entries of its aliases, and so does one of an alias. It changes
   that of the domain when its oldest account is named, or an address that is gone: the domain says
   who takes its postmaster's mail.
+- The forward that an account holder has set (``own_forwards``) is in no entry.
 - Aliases are evaluated over one graph of distinct addresses, from its ends upwards: the cost of a
   mesh follows its size, not its paths.
 """
@@ -56,14 +57,14 @@ ACCOUNTS = (
     f" p.document::text AS policy FROM accounts account {OF_ACCOUNT.format('account')}"
     f" WHERE {_VERIFIED.format('account')}"
 )
-ALIASES = f"SELECT address FROM aliases WHERE {_VERIFIED.format('aliases')}"
+ALIASES = f"SELECT address FROM aliases WHERE keeps_copy IS NULL AND {_VERIFIED.format('aliases')}"
 # the addresses and all that they lead to: an alias with its targets, an end with its status; null:
 # does not exist
 _BELOW = f"""
     WITH RECURSIVE below (address) AS (
         SELECT unnest($1::text[])
         UNION
-        SELECT unnest(alias.targets) FROM below JOIN aliases alias ON alias.address = below.address
+        SELECT unnest(alias.targets) FROM below JOIN aliases alias ON alias.address = below.address AND alias.keeps_copy IS NULL
          WHERE {_VERIFIED.format("alias")}
     )
     SELECT below.address, alias.targets, CASE
@@ -75,7 +76,7 @@ _BELOW = f"""
                AS suspended,
            ARRAY (SELECT t.target FROM alias_targets t WHERE t.alias_id = alias.id AND t.confirmed_at IS NULL) AS unconfirmed
       FROM below
-      LEFT JOIN aliases alias ON alias.address = below.address AND {_VERIFIED.format("alias")}
+      LEFT JOIN aliases alias ON alias.address = below.address AND alias.keeps_copy IS NULL AND {_VERIFIED.format("alias")}
       LEFT JOIN accounts account ON account.address = below.address AND {_VERIFIED.format("account")}
       {OF_ACCOUNT.format("account")}
 """

@@ -6,7 +6,8 @@ batch moves them from their values when the batch was read, which only one of tw
 
 Releases before shares know the row of share 0 alone, which is also that of the whole stream, and
 leave its ``octets`` as they are. This release sets both columns: where they differ, an earlier
-release has read on, and that row's position holds for all shares (ADR 41).
+release has read on, and that row's position holds for all shares (ADR 41). Rows of the same kind say
+how far the message index is.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from posthorn.ports.webhooks import NewDelivery, Webhook
 
 _OUTCOMES = ("place", *(f"place/{share}" for share in range(1, SHARES)))
 """``outcome`` of the rows with the positions, by share."""
+_INDEXED = tuple(f"index/{share}" for share in range(SHARES))
+"""The same of the rows with the positions that the message index has reached."""
 _TASKS = ("events", *(f"events/{share}" for share in range(1, SHARES)))
 """Tasks of ``leaderships``, by share."""
 _ROWS = "tenant_id = $1 AND domain = '' AND hour = $2 AND outcome = ANY($3)"
@@ -103,10 +106,17 @@ class PostgresEventCheckpoint:
             await connection.execute(
                 "DELETE FROM statistics WHERE tenant_id = $1 AND domain = '' AND hour <> $2"
                 " AND outcome = ANY($3)",
-                *(NO_TENANT, stream, _OUTCOMES),
+                *(NO_TENANT, stream, (*_OUTCOMES, *_INDEXED)),
             )
             await connection.execute(_SET, NO_TENANT, stream, _OUTCOMES, positions)
             return positions
+
+    async def indexed(self, stream: datetime) -> Mapping[int, int]:
+        """Return the positions that the message index has reached, by share."""
+        query = f"SELECT outcome, messages FROM statistics WHERE {_ROWS}"
+        async with self._database.session() as connection:
+            rows = await connection.fetch(query, NO_TENANT, stream, _INDEXED)
+        return {_INDEXED.index(row["outcome"]): row["messages"] for row in rows}
 
     async def listeners(self) -> Sequence[Webhook]:
         """Return the webhooks that receive events."""
@@ -150,11 +160,15 @@ class PostgresEventCheckpoint:
         counts: Mapping[Slot, Count],
         deliveries: Sequence[NewDelivery],
         evaluations: Mapping[DmarcEvaluation, int] = MappingProxyType({}),
+        indexed: Mapping[int, int] = MappingProxyType({}),
     ) -> bool:
         """Write a batch and the positions at its end."""
         async with self._database.transaction() as connection:
             if not await _move(connection, stream, before, after):
                 return False
+            if indexed:
+                outcomes = [_INDEXED[share] for share in indexed]
+                await connection.execute(_SET, NO_TENANT, stream, outcomes, list(indexed.values()))
             if counts:
                 ordered = sorted(counts.items())
                 await connection.execute(

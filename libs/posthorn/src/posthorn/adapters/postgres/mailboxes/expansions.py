@@ -28,7 +28,13 @@ from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.mailboxes.changes import changing
 from posthorn.adapters.postgres.mailboxes.delivery import lock_accounts, make_entries
 from posthorn.adapters.postgres.mailboxes.filing import QUARANTINE_DAYS, facts, withhold
-from posthorn.adapters.postgres.mailboxes.resolve import FORWARDS, MOST_ADDRESSES, OURS, WALK
+from posthorn.adapters.postgres.mailboxes.resolve import (
+    FORWARDS,
+    IS_FORWARDING,
+    MOST_ADDRESSES,
+    OURS,
+    WALK,
+)
 from posthorn.adapters.postgres.queue import enqueue as outbound
 from posthorn.adapters.postgres.queue.closing import make_due_or_now, release_bodies
 from posthorn.model.blob_range import BlobRange
@@ -65,7 +71,7 @@ WITH RECURSIVE {WALK.replace("START", "$1::text")}, led AS MATERIALIZED (
 ), found AS (
     SELECT address, account, NULL::text AS alias, NULL::uuid AS tenant, NULL::text AS withheld FROM led WHERE {OURS}
   UNION ALL
-    SELECT target, NULL, alias, tenant, withheld FROM ({FORWARDS.format(recipient="")}) AS forwards
+    SELECT target, NULL, alias, tenant, withheld FROM ({FORWARDS.format(recipient="", is_forwarding=IS_FORWARDING)}) AS forwards
 )
 SELECT (SELECT count(*) FROM led) AS led, slice.*
   FROM (VALUES (1)) AS one

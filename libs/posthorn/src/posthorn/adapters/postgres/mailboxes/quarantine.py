@@ -100,6 +100,11 @@ class PostgresQuarantine:
                 if not rows:
                     raise NotFound(f"there is no account {which.account}")
                 add("q.account_id = {}", rows[0]["id"])
+                # and what the account would have forwarded
+                conditions[-1] = (
+                    f"({conditions[-1]} OR (q.account_id IS NULL AND q.recipient = ${len(values) + 2}))"
+                )
+                values.append(which.account)
             add("split_part(q.recipient, '@', -1) = {}", which.domain)
             add("q.reason = {}", which.reason)
             add("q.message_id = {}", which.message)

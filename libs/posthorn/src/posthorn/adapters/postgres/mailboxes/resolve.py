@@ -12,6 +12,7 @@ Theory:
   batch is bounded, and no other tenant's alias can raise it.
 - ``bare`` and ``base`` follow ``wire.address``: a quoted local part is unquoted, cut at the first
   plus and quoted again if need be.
+- An account leads to its mailbox, and by the forward of its holder to addresses elsewhere.
 - Accounts, aliases and domains are read by scalar subqueries, which stay index look-ups however
   large the tables are; OFFSET 0 keeps the planner from repeating an expression at each use. Which
   alias leads to an address elsewhere is determined afterwards: carried along, it would multiply the
@@ -80,6 +81,12 @@ WALK = r"""
     )
 """
 """Steps from the address START, for WITH RECURSIVE."""
+IS_FORWARDING = """
+    (SELECT account_forwards FROM domains d WHERE d.id = domain_id) > 0
+    AND (SELECT state FROM accounts a WHERE a.id = led.account) <> 'suspended'
+"""
+"""Condition for the forward of an account, a row of ``aliases``: it is permitted, and the account takes
+mail."""
 FORWARDS = """
     SELECT DISTINCT ON ({recipient}via.target)
            {recipient}via.target, via.address AS alias, (SELECT tenant_id FROM domains d WHERE d.id = via.domain_id) AS tenant,
@@ -87,7 +94,9 @@ FORWARDS = """
       FROM led
       CROSS JOIN LATERAL (
           SELECT aliases.id, aliases.address, domain_id, unnest(targets) AS target
-            FROM aliases WHERE aliases.address = led.address OFFSET 0
+            FROM aliases
+           WHERE aliases.address = led.address AND (keeps_copy IS NULL) = (led.account IS NULL)
+             AND (keeps_copy IS NULL OR {is_forwarding}) OFFSET 0
       ) AS via
       CROSS JOIN LATERAL (
           SELECT CASE WHEN EXISTS (SELECT FROM alias_targets t
@@ -98,18 +107,28 @@ FORWARDS = """
                                       AND s.address = via.target)
                       THEN 'suppressed' END AS withheld OFFSET 0
       ) AS kept
-     WHERE led.account IS NULL AND via.target LIKE '_%@_%'
+     WHERE via.target LIKE '_%@_%'
        AND (SELECT verified_at FROM domains d WHERE d.id = via.domain_id) IS NOT NULL
        AND (SELECT verified_at FROM domains d WHERE d.name = split_part(via.target, '@', -1)) IS NULL
      ORDER BY {recipient}via.target, kept.withheld IS NOT NULL, led.place
 """
 """Addresses elsewhere that the aliases in ``led`` lead to, each with the first alias that may
-forward to it."""
-OURS = (
-    "account IS NOT NULL AND (SELECT verified_at FROM domains d WHERE d.name = split_part(led.address, '@', -1))"
-    " IS NOT NULL"
-)
-"""Condition for those of ``led`` that are accounts accepting mail."""
+forward to it. An account leads elsewhere by the forward that its holder has set."""
+OURS = f"""
+    account IS NOT NULL AND (SELECT verified_at FROM domains d WHERE d.name = split_part(led.address, '@', -1)) IS NOT NULL
+    AND NOT EXISTS (
+        SELECT FROM aliases
+          CROSS JOIN LATERAL (SELECT tenant_id FROM domains d WHERE d.id = domain_id) AS owner
+          CROSS JOIN LATERAL unnest(targets) AS target
+         WHERE aliases.address = led.address AND NOT keeps_copy AND {IS_FORWARDING}
+           AND (SELECT verified_at FROM domains d WHERE d.name = split_part(target, '@', -1)) IS NULL
+           AND NOT EXISTS (SELECT FROM alias_targets t
+                            WHERE t.alias_id = aliases.id AND t.target = target AND t.confirmed_at IS NULL)
+           AND NOT EXISTS (SELECT FROM suppressions s WHERE s.tenant_id = owner.tenant_id AND s.address = target)
+    )
+"""
+"""Condition for those of ``led`` that are accounts accepting mail: not one that is forwarded without a
+copy, as long as somebody gets it."""
 
 # $1 recipients, $2 message ids, $3 addresses of one recipient, $4 addresses together
 _RESOLVE = f"""
@@ -142,7 +161,7 @@ SELECT 'elsewhere', address, NULL, NULL, NULL, NULL, NULL
    AND (SELECT verified_at FROM domains d WHERE d.name = split_part(asked.address, '@', -1)) IS NULL
 UNION ALL
 SELECT 'forward', recipient, NULL, tenant, target, alias, withheld
-  FROM ({FORWARDS.format(recipient="led.recipient, ")}) AS forwards
+  FROM ({FORWARDS.format(recipient="led.recipient, ", is_forwarding=IS_FORWARDING)}) AS forwards
 """
 
 

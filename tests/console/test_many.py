@@ -81,6 +81,7 @@ def test_suppressions_are_imported(admin: Page, posthorn: System) -> None:
     admin.get_by_role("textbox", name="Lines").fill("old1@example.net;moved\nold2@example.net\n")
     admin.get_by_role("button", name="Preview").click()
     admin.get_by_role("button", name="Import suppressions").click()
+    expect(admin.get_by_role("dialog")).to_have_count(0)
     row = admin.get_by_role("row").filter(has_text="old1@example.net")
     expect(row).to_contain_text("moved")
     assert "old2@example.net" in posthorn.api.get("/v1/suppressions").text

@@ -33,7 +33,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from uuid import UUID
 
 import structlog
 from nats.aio.msg import Msg
@@ -44,6 +43,7 @@ from posthorn.adapters.nats.errors import Denied, NoResponders
 from posthorn.adapters.nats.inbox import Inbox, token_of
 from posthorn.adapters.nats.ingest_publish import Publish, QueuedMessage
 from posthorn.adapters.nats.partition_choice import PartitionChoice, Pins
+from posthorn.adapters.nats.traced_publish import headers_of, traced
 from posthorn.model.envelope import Envelope, encode_record
 from posthorn.model.streams import (
     MOST_IN_FRAME,
@@ -94,25 +94,10 @@ class NatsIngest:
     async def accept(
         self, envelope: Envelope, body: bytes | None, *, unscanned: bool = False
     ) -> None:
-        if (tracer := traces.tracer) is None or not tracer.samples(envelope.id):
-            await self._accept(envelope, body, unscanned=unscanned)
-            return
-        began, fault = time.time_ns(), ""
-        try:
-            await self._accept(envelope, body, unscanned=unscanned)
-        except Unavailable as error:
-            fault = type(error).__name__
-            raise
-        finally:
-            about: dict[str, traces.Value] = {
-                traces.ROLE: envelope.role,
-                traces.SIZE: envelope.body.size,
-            }
-            tracer.span(traces.PUBLISH, envelope.id, began, about, fault=fault)
+        work = self._accept(envelope, body, unscanned=unscanned)
+        await (work if traces.tracer is None else traced(traces.tracer, envelope, work))
 
-    async def _accept(
-        self, envelope: Envelope, body: bytes | None, *, unscanned: bool = False
-    ) -> None:
+    async def _accept(self, envelope: Envelope, body: bytes | None, *, unscanned: bool) -> None:
         record = encode_record(envelope, body, dumps=dumps)
         subject = (unscanned_subject if unscanned else ingest_subject)(envelope.role)
         message = QueuedMessage(
@@ -325,7 +310,7 @@ class NatsIngest:
                 publish.sent_to,
                 publish.data,
                 self._inbox.prefix + publish.token,
-                _headers(publish),
+                headers_of(publish),
             )
         except Unavailable as error:
             self._in_flight.pop(publish.token, None)
@@ -412,14 +397,3 @@ class NatsIngest:
         for message in messages:
             if not message.kept.done():
                 message.kept.set_exception(error)
-
-
-def _headers(publish: Publish) -> dict[str, str]:
-    """Return the header of a stream message. A message that is traced names its trace there, for
-    other tools."""
-    headers = {"Nats-Msg-Id": publish.id}
-    if traces.tracer is not None and len(publish.messages) == 1:
-        message = UUID(publish.id)
-        if traces.tracer.samples(message):
-            headers["traceparent"] = traces.traceparent(message)
-    return headers

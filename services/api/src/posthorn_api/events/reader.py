@@ -63,6 +63,7 @@ from posthorn.ports.statistics import (
 from posthorn.ports.webhooks import Dispatch, NewDelivery, Webhook
 from posthorn.runtime.json_bytes import loads
 from posthorn_api.events.counting import asked_of, counted, refused_evaluations, uuid_in
+from posthorn_api.events.sight import sender_in
 from posthorn_api.search.indexing import Indexer
 from posthorn_api.webhooks.matching import matched, wanted
 
@@ -327,7 +328,7 @@ class EventReader:
             return ()
         if any(webhook.tenant is not None for webhook in webhooks):
             for message in {event.message for event in events} - self._senders.keys():
-                self._remember(message, _sender_in(await self._trace.events_of(message)))
+                self._remember(message, sender_in(await self._trace.events_of(message)))
         return matched(events, webhooks, facts, self._senders)
 
     def _fresh(
@@ -402,9 +403,3 @@ def _moved(positions: Mapping[int, int], shares: Collection[int], reached: int) 
         for share, place in positions.items()
         if share in shares or share == first or reached - place >= _FALLEN_BEHIND
     }
-
-
-def _sender_in(events: Sequence[Event]) -> UUID | None:
-    return next(
-        (uuid_in(event.detail.get("tenant")) for event in events if event.kind == ACCEPTED), None
-    )

@@ -62,7 +62,7 @@ class EventSight:
         queued, _, names = asked_of(events)
         facts = await self._source.facts(list(queued | messages), [], sorted(names))
         for message in messages - self._senders.keys():
-            self._remember(message, _sender_in(await self._trace.get().events_of(message)))
+            self._remember(message, sender_in(await self._trace.get().events_of(message)))
         return Sight(facts, {message: self._senders[message] for message in messages})
 
     def _remember(self, message: UUID, tenant: UUID | None) -> None:
@@ -72,7 +72,8 @@ class EventSight:
             self._senders.popitem(last=False)
 
 
-def _sender_in(events: Iterable[Event]) -> UUID | None:
+def sender_in(events: Iterable[Event]) -> UUID | None:
+    """Return the tenant that sent the message of these events; None: a stranger did."""
     return next(
         (uuid_in(event.detail.get("tenant")) for event in events if event.kind == ACCEPTED), None
     )

@@ -697,12 +697,12 @@ def test_mail_comes_over_from_an_imap_server(
         script.folders["INBOX"].insert(1, Held(8, b""))
         broken = shell.attempt(line, "secret\n")
         assert broken.status == 1
-        assert [row[3:8] for row in broken.rows] == [["3", "2", "0", "0", "1"]]
+        assert [row[3:9] for row in broken.rows] == [["3", "2", "0", "0", "0", "1"]]
         assert "INBOX, UID 8: the source: the source sent nothing of it" in broken.err
         assert shell.attempt(f"{line} --rate 1", "secret\n").status == 1
         script.folders["INBOX"].pop(1)
         whole = shell.run(line, "secret\n")
-        assert [row[3:10] for row in whole.rows] == [["2", "0", "0", "2", "0", "0", "ok"]]
+        assert [row[3:11] for row in whole.rows] == [["2", "0", "0", "0", "2", "0", "0", "ok"]]
         assert "secret" not in whole.out + whole.err + broken.out + broken.err
     assert len(shell.run(f"message list {address}").rows) == 2
     records = list((tmp_path / ".config" / "posthorn" / "moves").iterdir())

@@ -1,8 +1,8 @@
 """Messages on their way to the API: a tar archive in a temporary file, as the import reads it.
 
 A message is a file as in a Maildir, with date and flags in its name; keywords and its unique id in
-POP3 are records of its pax header. After a fault of the API or of the way to it, the same batch is sent again: the import
-leaves out what has arrived.
+POP3 are records of its pax header. After a fault of the API or of the way to it, the same batch is
+sent again: the import leaves out what has arrived.
 """
 
 from __future__ import annotations

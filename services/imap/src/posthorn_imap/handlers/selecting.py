@@ -71,9 +71,9 @@ def _describe(session: ImapSession, selected: Selected, opened: Opened) -> None:
 
 async def _close(session: ImapSession, _: Close) -> Answer:
     selected = session.mailbox
-    session.deselect()
     if not selected.read_only:
-        await expunge(session, selected, None)
+        await expunge(session, selected, None)  # if it fails, the mailbox stays selected
+    session.deselect()
     return Answer("closed", syncs=False)
 
 

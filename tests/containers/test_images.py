@@ -36,15 +36,16 @@ def unusable(package):
         except ImportError as error:
             bad.append(f"{module.name}: {error}")
     return bad
+held = sorted(found.name.lower().replace("_", "-") for found in importlib.metadata.distributions())
 print(json.dumps({
-    "held": sorted(found.name.lower().replace("_", "-") for found in importlib.metadata.distributions()),
+    "held": held,
     "unusable": unusable("posthorn_" + sys.argv[1].replace("-", "_")),
     "modules": [name for name in ("pip", "uv", "setuptools", "hatchling", "pytest") if importlib.util.find_spec(name)],
     "programs": [name for name in ("pip", "pip3", "uv", "gcc", "cc", "make") if shutil.which(name)],
     "migrate": bool(shutil.which("posthorn-migrate")),
     "canary": bool(shutil.which("posthorn-canary")),
     "keys": bool(shutil.which("posthorn-keys")),
-    "traces": not importlib.util.find_spec("opentelemetry") or bool(importlib.import_module("posthorn.runtime.otlp")),
+    "traces": "opentelemetry-sdk" not in held or bool(importlib.import_module("posthorn.runtime.otlp")),
     "user": [os.getuid(), os.getgid(), os.getgroups()],
     "capabilities": [line.split()[1] for line in open("/proc/self/status") if line.startswith("CapEff")][0],
     "writable": [place for place in ("/", "/opt/posthorn", "/etc", "/home", "/tmp") if writable(place)],

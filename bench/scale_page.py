@@ -285,7 +285,15 @@ BLOCKS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 
 def page_with(page: str, figures: Mapping[str, Any]) -> str:
     """Return the page with these figures. Raises KeyError for a block that is not known."""
-    return _BLOCK.sub(lambda found: f"{found[1]}\n{BLOCKS[found[2]](figures)}\n\n{found[3]}", page)
+    return filled(page, figures, BLOCKS)
+
+
+def filled(
+    page: str, figures: Mapping[str, Any], blocks: Mapping[str, Callable[[Mapping[str, Any]], str]]
+) -> str:
+    """Return a page with what ``blocks`` make of the figures, between its marks. Raises KeyError for
+    a block that is not known."""
+    return _BLOCK.sub(lambda found: f"{found[1]}\n{blocks[found[2]](figures)}\n\n{found[3]}", page)
 
 
 def figures_of(results: Mapping[str, Any]) -> dict[str, Any]:

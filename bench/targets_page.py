@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.scale_page import table
+from bench.scale_page import filled, table
 from bench.targets import TARGETS, judged
 
 FIGURES = Path(__file__).parent / "figures" / "targets.json"
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
-_BLOCK = re.compile(r"(<!-- figures: targets -->\n).*?(<!-- end -->)", re.DOTALL)
 _ROUNDS = (
     ("connection_per_message", "delivered_per_s_all", "delivered/s, a connection per message"),
     ("connections_kept", "delivered_per_s_all", "delivered/s, connections kept"),
@@ -75,7 +73,7 @@ def shown(rounds: Iterable[float]) -> str:
 
 def page_with(page: str, figures: Mapping[str, Any]) -> str:
     """Return the page with these figures."""
-    return _BLOCK.sub(lambda found: f"{found[1]}\n{targets_table(figures)}\n\n{found[2]}", page)
+    return filled(page, figures, {"targets": targets_table})
 
 
 def main() -> None:

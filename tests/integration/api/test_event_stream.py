@@ -22,8 +22,8 @@ from posthorn.model.streams import EVENTS_PREFIX
 from posthorn.ports.api_keys import Role
 from posthorn.runtime.ids import new_id
 from posthorn_api.events.feed import EventFeed, Place, Placed, place_in
+from posthorn_api.events.kinds import Kind
 from posthorn_api.events.sight import EventSight
-from posthorn_api.events.stream_routes import Kind
 from posthorn_api.http.rate_limit import RateLimit
 from posthorn_api.pending import Pending
 from posthorn_api.webhooks.matching import KINDS

@@ -112,7 +112,7 @@ class Transfers(Protocol):
         ...
 
     async def adopt(self, importing: Importing, unique_ids: Mapping[bytes, str]) -> None:
-        """Give unique ids, by SHA-256, to messages that are in the INBOX already and have none, if
+        """Assign unique ids, by SHA-256, to messages that are in the INBOX already and have none, if
         nobody has read the account by POP3: what POP3 has shown does not change (RFC 1939 §7).
         Raises ImportLost."""
         ...

@@ -101,7 +101,7 @@ class Follower:
         return not self.kinds or event.kind in self.kinds
 
     def hand(self, placed: Placed) -> None:
-        """Give it an event, unless too many wait: then it must read by itself."""
+        """Pass it an event, unless too many wait: then it must read by itself."""
         if not self.is_live or placed.next <= self.place:
             return
         if len(self.waiting) >= _MOST_WAITING:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import ExitStack, aclosing
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Depends, Header, Query, Request, Response
 
 from posthorn.ports.errors import FieldError, NotFound, ValidationFailed
 from posthorn_api.events.feed import EventFeed, Place, Placed, place_in
+from posthorn_api.events.kinds import Kind
 from posthorn_api.http.asgi import EVENT_STREAM
 from posthorn_api.http.event_stream import EventStream, server_event
 from posthorn_api.http.guard import Guard
@@ -24,29 +25,6 @@ following = router("Events")
 
 HEARTBEAT_SECONDS = 15.0
 _RETRY_MILLISECONDS = 3_000
-
-type Kind = Literal[
-    "accepted",
-    "delivered",
-    "queued",
-    "deferred",
-    "bounced",
-    "notice",
-    "held",
-    "released",
-    "cancelled",
-    "retried",
-    "read",
-    "scanned",
-    "refused",
-    "filed",
-    "quarantined",
-    "restored",
-    "classified",
-    "listed",
-    "dns-changed",
-    "complained",
-]
 
 _EXAMPLE = (
     "id: 1793000000000000-4711-0\n"

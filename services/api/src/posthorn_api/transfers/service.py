@@ -239,7 +239,7 @@ class TransferService:
             raise _lost() from None
 
     async def adopt(self, importing: Importing, unique_ids: Mapping[bytes, str]) -> None:
-        """Give unique ids of POP3, by SHA-256, to messages that are there already."""
+        """Assign unique ids of POP3, by SHA-256, to messages that are there already."""
         try:
             await _patiently(lambda: self._transfers.adopt(importing, unique_ids))
         except ImportLost:

@@ -9,23 +9,10 @@ from uuid import UUID
 from pydantic import Field
 
 from posthorn.ports.webhooks import Delivery, Webhook
+from posthorn_api.events.kinds import OnTheWay
 from posthorn_api.http.schemas import ApiModel, Line, RequestBody
 
-EventName = Literal[
-    "*",
-    "accepted",
-    "delivered",
-    "queued",
-    "deferred",
-    "bounced",
-    "notice",
-    "held",
-    "released",
-    "cancelled",
-    "retried",
-    "read",
-    "complained",
-]
+EventName = Literal["*", OnTheWay, "complained"]
 Events = Annotated[list[EventName], Field(min_length=1, max_length=20)]
 Url = Annotated[Line, Field(max_length=2000)]
 WebhookStateName = Literal["active", "failing", "paused"]

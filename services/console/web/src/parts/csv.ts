@@ -48,25 +48,25 @@ function recordsIn(text: string, separator: string): { line: number; cells: stri
   };
   const source = text.replaceAll("\r\n", "\n").replace(/^\uFEFF/, "");
   for (let at = 0; at < source.length; at += 1) {
-    const letter = source[at] as string;
+    const character = source[at] as string;
     if (isQuoted) {
-      if (letter === '"' && source[at + 1] === '"') {
+      if (character === '"' && source[at + 1] === '"') {
         cell += '"';
         at += 1;
-      } else if (letter === '"') isQuoted = false;
-      else cell += letter;
-      if (letter === "\n") line += 1;
-    } else if (letter === '"' && cell.trim() === "") {
+      } else if (character === '"') isQuoted = false;
+      else cell += character;
+      if (character === "\n") line += 1;
+    } else if (character === '"' && cell.trim() === "") {
       isQuoted = true;
       cell = "";
-    } else if (letter === separator) {
+    } else if (character === separator) {
       cells.push(cell);
       cell = "";
-    } else if (letter === "\n") {
+    } else if (character === "\n") {
       end();
       line += 1;
       began = line;
-    } else cell += letter;
+    } else cell += character;
   }
   end();
   return records;

@@ -207,7 +207,7 @@ class PostgresTransfers:
             return made | placed
 
     async def adopt(self, importing: Importing, unique_ids: Mapping[bytes, str]) -> None:
-        """Give unique ids to messages that are there already."""
+        """Assign unique ids to messages that are there already."""
         async with self._database.transaction() as connection:
             await _locked(connection, importing)
             await adopt_unique_ids(connection, importing.account, unique_ids)

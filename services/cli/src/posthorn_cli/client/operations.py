@@ -1481,12 +1481,15 @@ class Operations(Connection):
         self,
         *,
         type_: list[Kind] | None = None,
+        message: str | None = None,
         tenant: str | None = None,
         after: str | None = None,
     ) -> Iterator[bytes]:
         """Follow the events of messages as they happen."""
         return self._stream(
-            "GET", "/v1/events/stream", query={"type": type_, "tenant": tenant, "after": after}
+            "GET",
+            "/v1/events/stream",
+            query={"type": type_, "message": message, "tenant": tenant, "after": after},
         )
 
     def list_dmarc_reports(

@@ -52,6 +52,13 @@ const FIELDS: readonly EditedField[] = [
     kind: "number",
     empty: "left out",
   },
+  {
+    name: "account_forwards",
+    label: "Addresses elsewhere that each account may forward its mail to",
+    kind: "number",
+    hint: "0: none. Lowered to 0, it ends the forwards that are set.",
+    empty: "left out",
+  },
 ];
 
 /** What a domain is set to; those who may, change it. */
@@ -106,6 +113,7 @@ function Summary({ domain }: { domain: Domain }) {
         ["Messages an hour", domain.max_messages_per_hour ?? none],
         ["Mail is kept", domain.retention_days ? `${domain.retention_days} days` : "for ever"],
         ["Deleted mail can be restored for", `${domain.undelete_days} days`],
+        ["Forwards of an account", domain.account_forwards || none],
         ["Created", <Time key="created" at={domain.created_at} />],
       ]}
     />

@@ -1,5 +1,6 @@
 import { Link } from "@tanstack/react-router";
 import { answer, api, type Schemas, session } from "../../api/client";
+import { useRefresh } from "../../api/events";
 import { useCan } from "../../api/me";
 import { useOne } from "../../api/queries";
 import { Bars } from "../../parts/bars";
@@ -19,7 +20,7 @@ export function Home() {
       {can("changeMyPassword") && (
         <p>
           <Link to="/me">My account</Link>: passwords, set-up of your phone, sign-ins, withheld and
-          deleted mail, automatic reply.
+          deleted mail, automatic reply, forwards.
         </p>
       )}
       {can("getSystem") ? <Health leads /> : can("getStatus") && <Status />}
@@ -49,7 +50,11 @@ function Status() {
   );
 }
 
+/** Events that the figures count. */
+const COUNTED = ["accepted", "delivered", "deferred", "bounced", "refused"] as const;
+
 function Day() {
+  useRefresh("stats", COUNTED);
   const since = new Date(Math.floor(Date.now() / 3600_000) * 3600_000 - 23 * 3600_000);
   const stats = useOne<Schemas["StatsSeriesView"]>(
     ["stats", since.toISOString()],

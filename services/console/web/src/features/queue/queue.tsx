@@ -2,6 +2,7 @@ import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
 import type { Call } from "../../api/call";
 import { api, type OperationId, type Schemas } from "../../api/client";
+import { useRefresh } from "../../api/events";
 import { useCan } from "../../api/me";
 import { useList } from "../../api/queries";
 import { ActionsButton, Removal } from "../../parts/actions";
@@ -31,6 +32,17 @@ const MARKS: Readonly<Record<string, Kind>> = {
 };
 /** The states that the summary has. */
 const WAITING = ["queued", "sending", "deferred", "held"] as const;
+/** Events that move a recipient of the queue. */
+const MOVING = [
+  "queued",
+  "delivered",
+  "deferred",
+  "bounced",
+  "held",
+  "released",
+  "cancelled",
+  "retried",
+] as const;
 /** Recipients in one request. */
 const MOST = 1000;
 interface QueueAction {
@@ -145,13 +157,14 @@ export function Queue() {
   const filters = route.useSearch();
   const navigate = useNavigate();
   const [ticked, setTicked] = useState<ReadonlySet<string>>(new Set());
+  const every = useRefresh("queue", MOVING) ? 60 : 15;
   const list = useList<Item>(
     ["queue", filters],
     (cursor) =>
       api.GET("/v1/queue", {
         params: { query: { ...filters, limit: 100, cursor, total: cursor === null } },
       }),
-    { every: 15 },
+    { every },
   );
   return (
     <Page title="Queue">
@@ -170,7 +183,7 @@ export function Queue() {
           </Empty>
         }
       >
-        <Summary filters={filters} />
+        <Summary filters={filters} every={every} />
         <h2>By recipient</h2>
         <Actions ticked={ticked} done={() => setTicked(new Set())} />
       </ListView>
@@ -179,7 +192,8 @@ export function Queue() {
 }
 
 /** What waits, by destination; each line leads to its recipients. */
-function Summary({ filters }: { filters: ReturnType<typeof FILTERS.read> }) {
+function Summary(properties: { filters: ReturnType<typeof FILTERS.read>; every: number }) {
+  const { filters, every } = properties;
   const { q: _q, sort: _sort, state: wanted, ...others } = filters;
   const state = WAITING.find((each) => each === wanted);
   const chosen = { ...others, ...(state === undefined ? {} : { state }) };
@@ -189,7 +203,7 @@ function Summary({ filters }: { filters: ReturnType<typeof FILTERS.read> }) {
       api.GET("/v1/queue/summary", {
         params: { query: { ...chosen, limit: 20, cursor } },
       }),
-    { every: 15, enabled: wanted === state },
+    { every, enabled: wanted === state },
   );
   if (list.items.length === 0 || wanted !== state) return null;
   return (

@@ -51,7 +51,7 @@ def test_a_message_is_found_by_its_subject_and_outcome(admin: Page, posthorn: Sy
     admin.get_by_label("Outcome").select_option("delivered")
     row = admin.get_by_role("row").filter(has_text="Zebras <b>found</b>").first
     expect(row).to_contain_text("alice@example.test")
-    row.get_by_role("link", name="Open").click()
+    row.get_by_role("link").click()
     expect(admin.get_by_text(str(message))).to_be_visible()
 
 
@@ -73,6 +73,8 @@ def test_what_waits_is_held_released_and_cancelled(admin: Page, posthorn: System
     admin.get_by_role("button", name="Cancel…").click()
     dialog = admin.get_by_role("dialog")
     dialog.get_by_role("button", name="Cancel delivery").click()
+    expect(row).to_have_count(0)
+    admin.get_by_role("link", name="All, with finished ones").click()
     expect(row).to_contain_text("cancelled")
 
 
@@ -88,7 +90,7 @@ def test_what_was_taken_for_spam_is_found_with_its_rule(admin: Page, posthorn: S
     admin.get_by_label("Outcome").select_option("junk")
     row = admin.get_by_role("row").filter(has_text="stranger@example.org").first
     expect(row).to_contain_text("10 points")
-    row.get_by_role("link", name="Open").click()
+    row.get_by_role("link").click()
     expect(admin.get_by_role("region", name="bob@example.test")).to_contain_text("Filed")
 
 

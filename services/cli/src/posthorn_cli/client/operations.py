@@ -1098,7 +1098,9 @@ class Operations(Connection):
         self,
         *,
         domain: str | None = None,
-        state: Literal["queued", "sending", "deferred", "held", "delivered", "bounced", "cancelled"]
+        state: Literal[
+            "queued", "sending", "deferred", "held", "delivered", "bounced", "cancelled", "waiting"
+        ]
         | None = None,
         sender: str | None = None,
         recipient: str | None = None,

@@ -75,7 +75,7 @@ export const COMMANDS = {
   "GET /v1/dead": "dead-letter list",
   "GET /v1/defence": "defence",
   "GET /v1/defence/listings": "listings",
-  "GET /v1/domains": `domain list ${LIST}`,
+  "GET /v1/domains": `domain list --dns={dns} ${LIST}`,
   "GET /v1/domains/{name}": "domain show {name}",
   "GET /v1/domains/{name}/dkim": "dkim list {name}",
   "GET /v1/domains/{name}/dns": "domain dns {name}",

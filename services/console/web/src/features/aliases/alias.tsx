@@ -1,14 +1,19 @@
 import { getRouteApi, useNavigate } from "@tanstack/react-router";
-import { api, only, type Schemas, tagged } from "../../api/client";
+import { answer, api, only, type Schemas, tagged } from "../../api/client";
 import { useCan } from "../../api/me";
+import { problemOf } from "../../api/problem";
 import { useOne } from "../../api/queries";
 import { Removal } from "../../parts/actions";
 import { CopyAs } from "../../parts/copy-as";
 import { Edit } from "../../parts/edit";
 import { Failure, Loading } from "../../parts/notices";
 import { Facts, Page, Section } from "../../parts/page";
+import { State } from "../../parts/state";
 import { Time } from "../../parts/time";
+import { endsOf } from "./ends";
 import { TARGETS, Targets } from "./targets";
+
+type Alias = Schemas["AliasView"];
 
 const route = getRouteApi("/aliases/$address");
 
@@ -52,6 +57,7 @@ export function AliasPage() {
       <Facts
         facts={[
           ["Leads to", <Targets key="targets" alias={alias.data.value} />],
+          ["Ends at", <Ends key="ends" alias={alias.data.value} />],
           ["Created", <Time key="created" at={alias.data.value.created_at} />],
           ["Changed", <Time key="changed" at={alias.data.value.updated_at} />],
         ]}
@@ -74,5 +80,37 @@ export function AliasPage() {
         </Section>
       )}
     </Page>
+  );
+}
+
+/** The addresses that get the mail in the end, through other aliases, and the loops on the way. */
+function Ends({ alias }: { alias: Alias }) {
+  const targetsOf = async (address: string) => {
+    if (address === alias.address) return alias.targets;
+    try {
+      const found = await answer(
+        api.GET("/v1/aliases/{address}", { params: { path: { address } } }),
+      );
+      return found.targets;
+    } catch (failure) {
+      /* an account, or an address elsewhere */
+      if (problemOf(failure).status === 404) return null;
+      throw failure;
+    }
+  };
+  const ends = useOne(["aliases", "ends", alias.address, alias.updated_at], () =>
+    endsOf(alias.address, targetsOf),
+  );
+  if (ends.data === undefined)
+    return ends.isPending ? <Loading /> : <Failure problem={ends.error} />;
+  return (
+    <ul className="bare">
+      {ends.data.map(({ address, by, isLoop }) => (
+        <li key={`${address} ${isLoop}`}>
+          {address} {isLoop && <State kind="warn">a loop</State>}{" "}
+          {by.length > 1 && <span className="weak">by {by.slice(1).join(", ")}</span>}
+        </li>
+      ))}
+    </ul>
   );
 }

@@ -1,3 +1,4 @@
+import { useState } from "react";
 import { answer, api, type Schemas } from "../../api/client";
 import { useCan } from "../../api/me";
 import { useAction, useOne } from "../../api/queries";
@@ -8,7 +9,7 @@ import { Failure, Loading, Notice } from "../../parts/notices";
 import { type Kind, State } from "../../parts/state";
 import { Time } from "../../parts/time";
 import { dnsEndpoint, terraform } from "./dns-forms";
-import { zoneFile } from "./zone-file";
+import { quotedValues, zoneFile } from "./zone-file";
 
 type Checked = Schemas["CheckedRecordView"];
 type Published = Schemas["DnsRecordView"];
@@ -16,6 +17,7 @@ type Published = Schemas["DnsRecordView"];
 /** What to publish, what is found, and what to change, per record. */
 export function DnsRecords({ name }: { name: string }) {
   const can = useCan();
+  const [isQuoted, setIsQuoted] = useState(false);
   const params = { params: { path: { name } } };
   const dns = useOne(["domains", name, "dns"], () =>
     answer(api.GET("/v1/domains/{name}/dns", params)),
@@ -61,9 +63,24 @@ export function DnsRecords({ name }: { name: string }) {
           Checked <Time at={check.data.checked_at} />
         </Notice>
       )}
+      {records.some((record) => record.strings?.some((strings) => strings.length > 1)) && (
+        <label className="switch">
+          <input
+            type="checkbox"
+            checked={isQuoted}
+            onChange={(event) => setIsQuoted(event.target.checked)}
+          />
+          Long TXT values in quoted pieces, as some providers want them
+        </label>
+      )}
       <ul className="records">
         {records.map((record) => (
-          <Record key={keyOf(record)} record={record} checked={verdicts.get(keyOf(record))} />
+          <Record
+            key={keyOf(record)}
+            record={record}
+            checked={verdicts.get(keyOf(record))}
+            isQuoted={isQuoted}
+          />
         ))}
       </ul>
       {dns.data.notes.length > 0 && (
@@ -101,7 +118,13 @@ function keyOf(record: { purpose: string; type: string; name: string; values: st
 
 const KINDS: Record<string, Kind> = { right: "good", missing: "bad", wrong: "bad" };
 
-function Record({ record, checked }: { record: Published; checked: Checked | undefined }) {
+function Record(properties: {
+  record: Published;
+  checked: Checked | undefined;
+  isQuoted: boolean;
+}) {
+  const { record, checked, isQuoted } = properties;
+  const values = isQuoted ? quotedValues(record) : record.values;
   return (
     <li className="record">
       <p className="record-head">
@@ -116,7 +139,7 @@ function Record({ record, checked }: { record: Published; checked: Checked | und
           <Copy text={record.name} what={`name of the ${record.purpose} record`} />
         </dd>
         <dt>Value</dt>
-        {(checked?.suggestion.length ? checked.suggestion : record.values).map((value) => (
+        {(checked?.suggestion.length ? checked.suggestion : values).map((value) => (
           <dd key={value}>
             <code>{value}</code>{" "}
             <Copy text={value} what={`value of the ${record.purpose} record`} />

@@ -194,8 +194,41 @@ function LaneView({ lane }: { lane: Lane }) {
         <h2>{lane.recipient}</h2>
         <State kind={lane.mark}>{lane.state}</State>
       </header>
+      <LaneActions lane={lane} />
       <Steps steps={lane.steps} />
     </section>
+  );
+}
+
+/** What leads on from a recipient: its account, or that it gets no more mail. */
+function LaneActions({ lane }: { lane: Lane }) {
+  const can = useCan();
+  const { recipient } = lane;
+  const isHere = lane.steps.some(({ kind, host }) => kind === "delivered" && host === "");
+  return (
+    <div className="actions">
+      {isHere && can("getAccount") && (
+        <Link to="/accounts/$address" params={{ address: recipient }}>
+          Account
+        </Link>
+      )}
+      {(lane.waits || lane.mark === "bad") && !isHere && can("suppress") && (
+        <ActionButton
+          label="Suppress address"
+          name={`Suppress ${recipient}`}
+          call={() =>
+            api.POST("/v1/suppressions", {
+              body: { address: recipient, reason: lane.state.toLowerCase() },
+            })
+          }
+          changes={["suppressions"]}
+          said={() => `${recipient} gets no more mail from here`}
+          undo={() =>
+            api.DELETE("/v1/suppressions/{address}", { params: { path: { address: recipient } } })
+          }
+        />
+      )}
+    </div>
   );
 }
 

@@ -19,6 +19,8 @@ _SLACK = timedelta(minutes=1)
 inserted later."""
 UNCLAIMED = unclaimed("outbound_recipients")
 WAITING = (QueueState.QUEUED, QueueState.DEFERRED)
+OPEN = "state IN ('queued', 'deferred', 'held', 'sending')"
+"""The states of a recipient that is not finished."""
 
 
 async def conditions_of(
@@ -40,6 +42,8 @@ async def conditions_of(
         search.add(f"state = '{which.state.value}'")  # a literal: the plan depends on its frequency
         if which.state in WAITING:
             search.add(UNCLAIMED)
+    if which.waits:
+        search.add(OPEN)
     if which.sender is not None:
         search.add("lower(sender) = lower({})", clean_text(which.sender))
     if which.recipient is not None:

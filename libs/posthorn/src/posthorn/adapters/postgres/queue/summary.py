@@ -8,11 +8,11 @@ from typing import Any
 from posthorn.adapters.postgres.conditions import Conditions
 from posthorn.adapters.postgres.database import Connection
 from posthorn.adapters.postgres.queue.claimed import unclaimed
+from posthorn.adapters.postgres.queue.conditions import OPEN
 from posthorn.adapters.postgres.queue.next_hops import next_hop_of
 from posthorn.model.outbound import QueueState
 from posthorn.ports.queue_administration import ClosedNextHop, Permitted, QueueGroup
 
-_OPEN = "state IN ('queued', 'deferred', 'held', 'sending')"
 _SUMMARY = f"""
 SELECT g.destination, g.state, g.reply_class, g.recipients, g.oldest_at, g.next_attempt_at, g.sample,
        r.last_host, r.last_reply, l.closed_until, l.last_host AS lane_host, l.last_reply AS lane_reply
@@ -55,7 +55,7 @@ async def count_permitted(
     """Count what an action that is for these states would meet, at most ``most``. ``is_chosen``:
     what has ended is meant as well."""
     if not is_chosen:
-        search.add(_OPEN)
+        search.add(OPEN)
     query = _PERMITTED.replace("{names}", state_list(states)).replace(
         "{unclaimed}", unclaimed("outbound_recipients")
     )
@@ -67,7 +67,7 @@ async def groups(
     connection: Connection, search: Conditions, offset: int, limit: int
 ) -> Sequence[QueueGroup]:
     """Return the groups, the largest first."""
-    search.add(_OPEN)
+    search.add(OPEN)
     query = _SUMMARY.replace("{offset}", str(int(offset)))
     rows = await connection.fetch(search.into(query, limit), *search.values)
     return [_as_group(row) for row in rows]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -127,3 +129,49 @@ def test_a_suppressed_address_gets_mail_again(admin: Page, posthorn: System) -> 
     admin.get_by_role("button", name="Undo").click()
     expect(row).to_contain_text("by hand")
     assert "back@example.org" in posthorn.api.get("/v1/suppressions").text
+
+
+def test_an_action_is_done_to_all_that_the_filters_match(admin: Page, posthorn: System) -> None:
+    domain = f"{'m' * 8}.example"
+    for name in ("one", "two"):
+        sent(posthorn, f"{name}@{domain}", "Many")
+    await_that(
+        "both are queued",
+        lambda: len(posthorn.api.get(f"/v1/queue?domain={domain}").json()["items"]) == 2,
+    )
+    admin.goto(f"/console/queue?domain={domain}")
+    rows = admin.get_by_role("region", name="Recipients in the queue").locator("tr[data-row]")
+    expect(rows).to_have_count(2)
+    admin.get_by_role("checkbox", name="All that the filters match").check()
+    admin.get_by_role("button", name="Hold…").click()
+    dialog = admin.get_by_role("dialog")
+    expect(dialog).to_contain_text("about 2 recipients")
+    dialog.get_by_role("button", name="Hold all that match").click()
+    expect(rows.filter(has_text="held")).to_have_count(2)
+    admin.get_by_role("link", name=f"Add a route for {domain}").click()
+    expect(admin.get_by_label("Domain of the recipients")).to_have_value(domain)
+
+
+def test_what_is_not_right_is_seen_and_found(
+    admin: Page, posthorn: System, stocked: dict[str, str], tmp_path: Path
+) -> None:
+    for alias, target in (("inner", "bob@example.test"), ("outer", "inner@example.test")):
+        wish = {"address": f"{alias}@example.test", "targets": [target]}
+        assert posthorn.api.post("/v1/aliases", json=wish).status_code == 201
+    posthorn.api.get("/v1/domains/example.test/dns/check")
+    admin.goto("/console/")
+    wrong = admin.locator(".notice").filter(has_text="wrong DNS records")
+    expect(wrong.get_by_role("link", name="example.test")).to_be_visible()
+    wrong.get_by_role("link", name="All of them").click()
+    expect(admin.get_by_label("DNS")).to_have_value("wrong")
+
+    admin.goto("/console/aliases/outer@example.test")
+    ends = admin.locator(".facts > div").filter(has_text="Ends at")
+    expect(ends).to_contain_text("bob@example.test by inner@example.test")
+
+    admin.goto("/console/audit?object=outer@example.test")
+    with admin.expect_download() as saved:
+        admin.get_by_role("button", name="Save all as JSON").click()
+    saved.value.save_as(tmp_path / "audit.ndjson")
+    (line,) = (tmp_path / "audit.ndjson").read_text().splitlines()
+    assert json.loads(line)["action"] == "alias.create"

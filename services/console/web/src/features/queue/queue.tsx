@@ -346,7 +346,7 @@ function Actions(properties: {
         />
       )}
       <span className="weak">{isAll ? matched : ids.length} selected</span>
-      {all !== null && can("holdAllQueued") && (
+      {all !== null && total !== 0 && can("holdAllQueued") && (
         <label>
           <input
             type="checkbox"

@@ -35,9 +35,9 @@ export function System() {
               doctor, which sends a message through the whole system:
             </p>
             <Command text="posthorn doctor" />
-            <p>
+            <div className="actions">
               <Links />
-            </p>
+            </div>
           </Section>
           <Section title="Processes">
             <RowTable
@@ -58,8 +58,8 @@ function Links() {
   const can = useCan();
   return (
     <>
-      {can("listDeadLetters") && <Link to="/dead-letters">Parked messages</Link>}{" "}
-      {can("getDefence") && <Link to="/defence">Blocklists and scanners</Link>}{" "}
+      {can("listDeadLetters") && <Link to="/dead-letters">Parked messages</Link>}
+      {can("getDefence") && <Link to="/defence">Blocklists and scanners</Link>}
       <a href={RUNBOOK_BASE} rel="noreferrer">
         Runbooks
       </a>

@@ -3,7 +3,7 @@ import { Section } from "../../parts/page";
 
 const PYTHON = `import base64, hashlib, hmac, time
 
-def is_valid(secret: str, headers: dict[str, str], body: bytes) -> bool:
+def is_genuine(secret: str, headers: dict[str, str], body: bytes) -> bool:
     """secret: the one that was shown, with whsec_; body: as it came, before it is read as JSON."""
     key = base64.b64decode(secret.removeprefix("whsec_"))
     signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
@@ -19,7 +19,7 @@ export function Verifying() {
   return (
     <Section
       title="Verify the signature"
-      actions={<Copy text={PYTHON} what="verifying function" label="Copy the function" />}
+      actions={<Copy text={PYTHON} what="function that verifies" label="Copy function" />}
     >
       <p>
         Requests are signed as Standard Webhooks are (HMAC-SHA256); libraries for many languages

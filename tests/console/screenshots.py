@@ -42,6 +42,8 @@ MAIN = {
     "system": "/console/system",
 }
 """The screens that the documentation shows: the address of each by its file's name."""
+OWN = "me"
+"""The picture of an account holder's own screen."""
 FURTHER = {"/console/messages/{deferred}": "Message", "/console/messages/{bounced}": "Message"}
 
 
@@ -128,7 +130,7 @@ def take_main(browser: Browser, posthorn: System, ids: dict[str, str]) -> None:
     page = _new_page(browser, posthorn)
     sign_in(page, ADDRESS)
     settle(page)
-    page.screenshot(path=SHOWN / "me.png")
+    page.screenshot(path=SHOWN / f"{OWN}.png")
     page.context.close()
 
 

@@ -83,6 +83,8 @@ COOKIE = "__Host-posthorn"
 paths (RFC 6265bis §4.1.3.2)."""
 SESSION_PREFIX = "phs_"
 """What the token of a session begins with, in the cookie, and where a program shows it as a key."""
+MANAGED_BY = "Posthorn-Managed-By"
+"""Names the manager of what a request changed (``ports.managers``)."""
 _KEPT_HEADERS = ("content-type", "location", "etag")
 
 type _Operation = Callable[[Request], Awaitable[Response]]
@@ -151,6 +153,8 @@ class Guard:
                 response = await self._let_through(
                     request, operation, secret, takes_json=takes_json
                 )
+            if act.managed_by is not None and response.status_code < 400:
+                response.headers[MANAGED_BY] = act.managed_by
             if rule.content and response.status_code < 400:
                 await self._note_content(request, response)
             if (

@@ -147,6 +147,7 @@ _ANSWERS: dict[str, dict[str, Any]] = {
     "DnsVerdictView": _DNS_VERDICT,
     "DomainView": _DOMAIN,
     "ManagedByView": _MARK,
+    "ManagersView": {},
     "ManagerView": {"name": "argo-cd", "since": _THEN},
     "ManagedObjectsView": {
         "domains": 2,

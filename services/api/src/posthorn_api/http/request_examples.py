@@ -136,7 +136,13 @@ REQUEST_EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "ConfigUnlisted": {"kind": "alias", "object": "old@example.org"},
     "ConfigObject": {"kind": "account", "object": "carol@example.org"},
-    "ConfigOutcome": {"tenant": "acme", "applied": True, "failed": 0, "manager": "argo-cd"},
+    "ConfigOutcome": {
+        "tenant": "acme",
+        "applied": True,
+        "failed": 0,
+        "manager": "argo-cd",
+        "released": [],
+    },
     "AccountLine": {**_ACCOUNT, "password": "correct horse battery"},
     "AliasLine": _ALIAS,
     "ImportAnswer": {

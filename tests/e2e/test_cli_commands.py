@@ -628,7 +628,9 @@ def test_a_tenant_in_a_file_is_applied_once(shell: CommandLine, tmp_path: Path) 
     )
 
     marked = shell.run(f"apply -f {file} --tenant {name} --manager argo-cd --take-over")
-    assert f"newly managed by argo-cd: domain {name}.example, account a@{name}.example" in marked.err
+    assert (
+        f"newly managed by argo-cd: domain {name}.example, account a@{name}.example" in marked.err
+    )
     (row,) = shell.run(f"manager list --tenant {name}").rows
     assert row[:-1] == ["argo-cd", "1", "1", "1", "0", "0"]
     assert shell.run(f"manager list --tenant {name} --json").document[0]["name"] == "argo-cd"

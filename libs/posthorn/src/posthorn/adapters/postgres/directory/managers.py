@@ -86,11 +86,12 @@ SELECT {shown} AS name, mo.manager
   JOIN managed_objects mo ON mo.{column} = {id}
  WHERE {named} AND (mo.tenant_id, mo.manager) <> ($1, $2) ORDER BY {id}
 """
+# NOT IN: one hash table, whatever the server believes about the number of marks
 _DROP: Final = """
 DELETE FROM managed_objects mo
  WHERE mo.tenant_id = $1 AND mo.manager = $2 AND mo.{column} IS NOT NULL
-   AND NOT EXISTS (SELECT FROM unnest($3::text[]) AS asked (name) CROSS JOIN {rows}
-                    WHERE {named} AND {id} = mo.{column})
+   AND mo.{column} NOT IN (SELECT {id} FROM unnest($3::text[]) AS asked (name) CROSS JOIN {rows}
+                            WHERE {named})
 RETURNING true
 """
 _NEW: Final = (

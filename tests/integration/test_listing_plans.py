@@ -143,7 +143,8 @@ async def test_a_page_reads_the_marks_of_its_rows_alone(seed: DatabaseSeed) -> N
     )
     assert {each.managed_by and each.managed_by.manager for each in found} == {"flux"}
     # a manager that the server has no statistics of takes over many, and claims them again
-    names = [each.address for each in (await administration.accounts(None, ListQuery(1000))).items]
+    asked = ListQuery(1000, owner="default")
+    names = [each.address for each in (await administration.accounts(None, asked)).items]
     claims = {"account": dict.fromkeys(names, ("state",))}
     managers = PostgresManagers(seed.database)
     before = await read(seed, "accounts")

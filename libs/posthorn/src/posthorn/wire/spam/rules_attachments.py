@@ -191,7 +191,7 @@ RULES = (
     Rule(
         "FILE_RUNS_IN_ARCHIVE",
         4.0,
-        "A zip archive holds a file of a type that runs when it is opened.",
+        "An archive (zip, RAR, 7z, tar, gzip, xz, cabinet) holds a file of a type that runs when it is opened.",
         _program_in_archive,
     ),
     Rule(
@@ -210,9 +210,9 @@ RULES = (
     Rule(
         "ARCHIVE_ENCRYPTED",
         1.5,
-        "A zip archive is encrypted, so that no scanner sees what it holds.",
+        "An archive (zip, RAR, 7z) is encrypted, so that no scanner sees what it holds.",
         _encrypted,
     ),
-    Rule("ARCHIVE_NESTED", 0.7, "A zip archive holds another archive.", _nested),
+    Rule("ARCHIVE_NESTED", 0.7, "An archive holds another archive.", _nested),
     Rule("FILE_PAGE", 1.0, "An attachment is a page of HTML or SVG.", _page, is_shape=True),
 )

@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from email import message_from_bytes
 from pathlib import Path
 
 import pytest
@@ -320,7 +321,13 @@ async def test_a_held_message_stays_until_delivery_gives_up_and_is_stored_once(
         assert (await lane.backlog()).messages == 1
         assert await late.look() == 1
         (moved,) = await judged(env)
-        assert moved.body == body
+        assert moved.body is not None
+        assert moved.envelope.body == Body.from_message(moved.body, RETURN_PATH)
+        mark, _, rest = moved.body[RETURN_PATH:].partition(b"Received:")
+        assert body == moved.body[:RETURN_PATH] + b"Received:" + rest
+        fields = message_from_bytes(mark)
+        assert fields["X-Posthorn-Verdict"].startswith("unscanned;")
+        assert str(envelope.id) in fields["X-Posthorn-Verdict"]
         assert moved.envelope.verdict is not None
         assert moved.envelope.verdict.gave_up
         assert (await lane.backlog()).messages == 0

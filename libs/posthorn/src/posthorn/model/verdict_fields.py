@@ -24,8 +24,6 @@ def verdict_fields(
     """
     if verdict.virus:
         word = "virus"
-    elif verdict.gave_up:
-        word = "unscanned"
     else:
         word = "spam" if is_spam else "deliver"
     results = results_field(
@@ -34,7 +32,7 @@ def verdict_fields(
     rules = sorted(verdict.rules, key=lambda rule: -abs(rule.points))
     return results + verdict_field(
         word,
-        score=None if verdict.gave_up else verdict.score,
+        score=verdict.score,
         rules=[(rule.name, rule.points) for rule in rules],
         message_id=message_id,
     )

@@ -26,6 +26,7 @@ from posthorn.runtime.ids import new_id
 from posthorn.wire.auth.results import Outcome, Policy
 from posthorn_delivery.unscanned_mover import UnscannedMover
 from posthorn_local.embedded import Nats
+from posthorn_scan import judge
 from posthorn_scan.engines.engine import (
     ConfiguredEngine,
     EngineDown,
@@ -215,6 +216,24 @@ async def test_a_large_message_is_read_from_the_blob_store(nats: Nats, tmp_path:
             await scanner.message(replace(asked, size=4_000_000))
         with pytest.raises(ScanUnavailable):
             await scanner.message(replace(asked, blob="bodies/missing"))
+
+
+async def test_a_message_that_there_is_no_time_to_authenticate_is_held(
+    nats: Nats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header = b"From: ceo@bank.example\r\nMessage-ID: <3@x>\r\n"
+    body = b"x" * 100_000 + b"\r\n"
+    tags = {"d": "example.org", "s": "s1", "h": "From:Message-ID", "t": None}
+    forged = signature_field("DKIM-Signature", header, body, tags) + header + b"\r\n" + body
+    async with scanning(nats, tmp_path / "blobs", zone=ZONE) as env:
+        scanner = NatsScanner(env.mx)
+        monkeypatch.setattr(judge, "_HASHING_SECONDS", 0)
+        late = await scanner.message(question(forged))
+        assert (late.hold, late.is_complete) == (True, False)
+        assert late.engines[0].state is EngineState.TIMEOUT
+        monkeypatch.undo()
+        found = await scanner.message(question(forged))
+        assert (found.hold, found.authentication.dmarc.applied) == (False, Policy.REJECT)
 
 
 ATTACHED = content(text=b"PK").replace(

@@ -4,16 +4,20 @@ grows in memory."""
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 
 import pytest
+from prometheus_client import REGISTRY
 
 from posthorn.model.verdict import EngineState
 from posthorn.ports.scan import MessageQuestion
 from posthorn_scan.engines.clamav import ClamAv
 from posthorn_scan.engines.engine import ConfiguredEngine, EngineClient
 from posthorn_scan.engines.rspamd import Rspamd
+from tests.support.polling import LONG_SECONDS
 
 MESSAGE = b"From: a@b.test\r\n\r\n" + b"x" * 3_000_000
 QUESTION = MessageQuestion("id", "192.0.2.1", "helo", "a@b.test", ("c@d.test",), 1.0, "mx")
@@ -119,3 +123,14 @@ async def test_rspamds_own_limit_is_too_large_and_not_away() -> None:
         found = await asked.scan(b"small", QUESTION, client_name="")
         assert (found.engine.state, found.away) == (EngineState.TOO_LARGE, None)
         await client.close()
+
+
+async def test_the_age_of_signatures_is_a_metric() -> None:
+    """PosthornSignaturesOld goes by it."""
+    async with lying(after(b"ClamAV 1.4.3/27500/Mon Jan  5 09:30:00 2026\0")) as (address, _):
+        engine = ConfiguredEngine(ClamAv(address), seconds=60, max_bytes=10**7, away="hold")
+        await engine.look()
+    assert engine.is_up and engine.detail.startswith("ClamAV 1.4.3/27500/")
+    made = datetime(2026, 1, 5, 9, 30, tzinfo=UTC).timestamp()
+    age = REGISTRY.get_sample_value("posthorn_scan_clamav_signatures_age_seconds")
+    assert age is not None and abs(time.time() - made - age) < LONG_SECONDS

@@ -11,6 +11,7 @@ from email import message_from_bytes
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 
 from posthorn.adapters.nats.bans import NatsBanList, NatsBans
 from posthorn.adapters.nats.ingest import NatsIngest
@@ -318,6 +319,10 @@ async def test_what_does_not_read_goes_on_to_delivery_which_parks_it(
             assert (taken.subject, taken.octets) == ("ingest.mx", b"rubbish")
 
 
+def gauge(name: str) -> float:
+    return REGISTRY.get_sample_value(f"posthorn_delivery_unscanned_{name}") or 0.0
+
+
 async def test_a_held_message_stays_until_delivery_gives_up_and_is_stored_once(
     nats: Nats, tmp_path: Path
 ) -> None:
@@ -335,6 +340,9 @@ async def test_a_held_message_stays_until_delivery_gives_up_and_is_stored_once(
         assert await UnscannedMover(lane, 900, lead, lambda: now).look() == 0
         late = UnscannedMover(lane, 900, lead, lambda: now + 1000)
         assert await late.look() == 0, "another process leads"
+        # PosthornUnscanned goes by the age
+        assert gauge("messages") == 1
+        assert 990 < gauge("oldest_seconds") < 1100
         leads[0] = True
         assert await UnscannedMover(lane, 0, lead, lambda: now + 10**6).look() == 0
         assert (await lane.backlog()).messages == 1
@@ -350,6 +358,8 @@ async def test_a_held_message_stays_until_delivery_gives_up_and_is_stored_once(
         assert moved.envelope.verdict is not None
         assert moved.envelope.verdict.gave_up
         assert (await lane.backlog()).messages == 0
+        assert await late.look() == 0
+        assert (gauge("messages"), gauge("oldest_seconds")) == (0, 0)
         # the other mover has read it before
         await env.nats.request("ingest.mx", b"again", {"Nats-Msg-Id": f"{envelope.id}.scanned"})
         info = await env.delivery.api("STREAM.INFO.INGEST")

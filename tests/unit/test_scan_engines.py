@@ -82,6 +82,12 @@ def test_the_age_of_signatures_is_read() -> None:
         assert clamav.signatures_age(without, now) is None
 
 
+@given(st.text(max_size=40), st.text("0123456789: JanMonFb", max_size=30))
+def test_no_version_of_clamd_fails(version: str, made: str) -> None:
+    age = clamav.signatures_age(f"{version}/1/{made}", datetime(2026, 1, 6, tzinfo=UTC))
+    assert age is None or age >= 0
+
+
 def answer_with(**symbols: Any) -> bytes:
     return json.dumps({"action": "no action", "symbols": symbols}).encode()
 

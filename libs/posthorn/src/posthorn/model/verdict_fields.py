@@ -22,10 +22,7 @@ def verdict_fields(
     ``hostname`` is the authserv-id. ``is_spam``: whether the policy of a recipient treats the
     message as spam.
     """
-    if verdict.virus:
-        word = "virus"
-    else:
-        word = "spam" if is_spam else "deliver"
+    word = "virus" if verdict.virus else "spam" if is_spam else "deliver"
     results = results_field(
         hostname, verdict.authentication, reverse_path=reverse_path, helo=helo, client=client
     )

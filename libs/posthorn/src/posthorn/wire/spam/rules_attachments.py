@@ -13,19 +13,25 @@ _RUNS = frozenset(
         "adp",
         "apk",
         "app",
+        "appinstaller",
+        "application",
         "appx",
+        "appxbundle",
         "bat",
         "chm",
         "cmd",
         "com",
         "cpl",
+        "diagcab",
         "dll",
         "dmg",
+        "ex_",
         "exe",
         "gadget",
         "hta",
         "inf",
         "ins",
+        "iqy",
         "iso",
         "img",
         "isp",
@@ -34,11 +40,13 @@ _RUNS = frozenset(
         "jse",
         "js",
         "lib",
+        "library-ms",
         "lnk",
         "mde",
         "msc",
         "msi",
         "msix",
+        "msixbundle",
         "msp",
         "mst",
         "nsh",
@@ -49,6 +57,8 @@ _RUNS = frozenset(
         "scf",
         "scr",
         "sct",
+        "search-ms",
+        "settingcontent-ms",
         "shb",
         "shs",
         "sys",
@@ -103,7 +113,7 @@ _DECOYS = frozenset(
         "zip",
     ]
 )
-_LONGEST_EXTENSION = 8
+_LONGEST_EXTENSION = 20
 
 
 def _extensions(name: str) -> list[str]:

@@ -93,6 +93,7 @@ def unscanned(message: bytes, **changes: object) -> tuple[Envelope, bytes]:
     envelope = replace(
         make_envelope(body, sender="a@example.org"),
         body=Body.from_message(body, RETURN_PATH),
+        received_at=time.time(),
         client_address="192.0.2.1",
         helo="mx.example.org",
     )
@@ -364,6 +365,26 @@ async def test_a_held_message_stays_until_delivery_gives_up_and_is_stored_once(
         await env.nats.request("ingest.mx", b"again", {"Nats-Msg-Id": f"{envelope.id}.scanned"})
         info = await env.delivery.api("STREAM.INFO.INGEST")
         assert info["state"]["messages"] == 0
+
+
+async def test_what_has_waited_for_an_engine_goes_on_with_what_the_others_found(
+    nats: Nats, tmp_path: Path
+) -> None:
+    client = ScriptedEngine(says=EngineDown("it is gone"))
+    forged = ATTACHED.replace(b"a@example.org", b"ceo@bank.example")
+    async with scanning(nats, tmp_path / "blobs", zone=ZONE, engines=[engine(client)]) as env:
+        young, body = unscanned(ATTACHED)
+        old, old_body = unscanned(forged, received_at=time.time() - 880)
+        for envelope, content_ in ((young, body), (old, old_body)):
+            await NatsIngest(env.mx).accept(envelope, content_, unscanned=True)
+        (moved,) = await judged(env)
+        assert moved.envelope.id == old.id
+        verdict = moved.envelope.verdict
+        assert verdict is not None
+        assert verdict.authentication.dmarc.applied is Policy.REJECT
+        assert (verdict.is_complete, verdict.gave_up) == (False, False)
+        assert [each.state for each in verdict.engines] == [EngineState.OK, EngineState.DOWN]
+        assert (await NatsUnscanned(env.delivery).backlog()).messages == 1
 
 
 class Silent:

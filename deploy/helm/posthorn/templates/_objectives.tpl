@@ -10,8 +10,14 @@ left of the budget of 28 days, and an alert for each pair of windows in which th
 {{- range $root.Files.Get "files/objectives.yaml" | replace "SELECTOR" .selector | fromYamlArray }}
 {{- $labels := dict "objective" .objective "namespace" $root.Release.Namespace "job" (printf "%s-metrics" $.full) }}
 {{- $objective := . }}
+{{- if .missed }}
+{{- $rules = append $rules (dict "record" "posthorn:objective:missed" "expr" .missed "labels" $labels) }}
+{{- end }}
 {{- range list "5m" "30m" "1h" "6h" }}
 {{- $expr := printf "(%s) / (%s > 0)" $objective.bad $objective.all | replace "WINDOW" . }}
+{{- if $objective.missed }}
+{{- $expr = printf "avg_over_time(posthorn:objective:missed{objective=\"%s\",%s[%s])" $objective.objective (trimPrefix "{" $of) . }}
+{{- end }}
 {{- $rules = append $rules (dict "record" (printf "posthorn:objective_errors:ratio%s" .) "expr" $expr "labels" $labels) }}
 {{- end }}
 {{- /* each hour with traffic counts the same: a range of 28 days of the metrics themselves would cost too much */}}

@@ -6,6 +6,7 @@ import imaplib
 import re
 import smtplib
 from collections.abc import Iterator
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -30,6 +31,7 @@ def traced(receiver: TraceReceiver, tmp_path_factory: pytest.TempPathFactory) ->
     settings = {
         "POSTHORN_OTLP_ENDPOINT": receiver.endpoint,
         "POSTHORN_TRACE_RATIO": "1",
+        "POSTHORN_TRACE_URL": "https://traces.example.test/trace/{trace_id}",
         "POSTHORN_RELAY_RETRY_FIRST_SECONDS": "1",
         "POSTHORN_RELAY_RETRY_JITTER": "0",
     }
@@ -153,6 +155,14 @@ def test_a_message_of_a_program_is_one_trace_from_its_request_on(
         "place": "posthorn-delivery",
     }
     assert spans[0].name == "receive" and spans[0].span == traces.root_span_of(message)
+    seen = await_that("events", lambda: _trace_of(traced, message))
+    assert seen["trace_url"] == f"https://traces.example.test/trace/{message.hex}"
+
+
+def _trace_of(system: System, message: UUID) -> dict[str, Any]:
+    answer = system.api.get(f"/v1/messages/{message}/trace")
+    found: dict[str, Any] = answer.json() if answer.status_code == 200 else {}
+    return found
 
 
 def test_requests_to_the_api_are_traced_by_their_routes(

@@ -60,6 +60,11 @@ def test_each_objective_has_its_windows_target_and_budget() -> None:
         assert all((RUNBOOKS / f"{page.lower()}.md").is_file() for page in each["look"])
 
 
+def test_an_objective_can_be_left_out() -> None:
+    kept = {each["labels"]["objective"] for each in rules(disabled=["dns"]) if "record" in each}
+    assert kept == {each["objective"] for each in OBJECTIVES} - {"dns"}
+
+
 def test_every_rule_asks_for_this_release_and_for_metrics_that_exist() -> None:
     there = metrics_in_code()
     for each in rules():

@@ -627,6 +627,21 @@ def test_a_tenant_in_a_file_is_applied_once(shell: CommandLine, tmp_path: Path) 
         == f"{name}.example"
     )
 
+    marked = shell.run(f"apply -f {file} --tenant {name} --manager argo-cd --take-over")
+    assert (
+        f"newly managed by argo-cd: domain {name}.example, account a@{name}.example" in marked.err
+    )
+    (row,) = shell.run(f"manager list --tenant {name}").rows
+    assert row[:-1] == ["argo-cd", "1", "1", "1", "0", "0"]
+    assert shell.run(f"manager list --tenant {name} --json").document[0]["name"] == "argo-cd"
+    edited = shell.run(f"alias set all@{name}.example x@elsewhere.test")
+    assert "managed by argo-cd: its next apply undoes" in edited.err
+    planned = shell.run(f"apply -f {file} --tenant {name} --plan")
+    assert f"alias all@{name}.example is managed by argo-cd: its next apply undoes" in planned.err
+    assert shell.attempt(f"manager release argo-cd --tenant {name}").status == 2
+    shell.run(f"manager release argo-cd --tenant {name} --yes")
+    assert "managed" not in shell.run(f"apply -f {file} --tenant {name}").err
+
     file.write_text("aliases: []\n")
     kept = shell.run(f"apply -f {file} --tenant {name}")
     assert f"alias all@{name}.example" in kept.err

@@ -16,6 +16,7 @@ import pytest
 
 from posthorn.adapters.postgres.access.listing import MOST_READ
 from posthorn.adapters.postgres.directory.administration import PostgresAdministration
+from posthorn.adapters.postgres.directory.managers import PostgresManagers
 from posthorn.adapters.postgres.queue.administration import PostgresQueueAdministration
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.ports.listing import Listed, ListQuery
@@ -43,7 +44,9 @@ _FILL = (
     " CASE WHEN n % 10000 = 0 THEN 'suspended' ELSE 'active' END"
     f" FROM generate_series(1, {ACCOUNTS}) n JOIN domains d"
     " ON d.name = 'd' || lpad((CASE WHEN n % 2 = 0 THEN 0 ELSE n / 2 % 100 END)::text, 3, '0') || '.test'",
-    "VACUUM ANALYZE accounts",
+    f"INSERT INTO managed_objects (tenant_id, manager, account_id, fields) SELECT '{DEFAULT_TENANT}', 'flux', id, '{{}}'"
+    " FROM accounts",
+    "VACUUM ANALYZE accounts, managed_objects",
 )
 
 
@@ -131,6 +134,25 @@ async def test_a_page_of_accounts_by_key_reads_little(
         assert owner != "small" or of <= {"d007.test", "d077.test"}
         is_foreign = (owner, domain) in (("small", "d000.test"), ("default", "d077.test"))
         assert len(found) == (0 if is_foreign else PAGE * PAGES)
+
+
+async def test_a_page_reads_the_marks_of_its_rows_alone(seed: DatabaseSeed) -> None:
+    administration = PostgresAdministration(seed.database)
+    found = await pages_cost(
+        seed, "managed_objects", 3 * PAGE, lambda asked: administration.accounts(None, asked)
+    )
+    assert {each.managed_by and each.managed_by.manager for each in found} == {"flux"}
+    # a manager that the server has no statistics of takes over many, and claims them again
+    asked = ListQuery(1000, owner="default")
+    names = [each.address for each in (await administration.accounts(None, asked)).items]
+    claims = {"account": dict.fromkeys(names, ("state",))}
+    managers = PostgresManagers(seed.database)
+    before = await read(seed, "accounts")
+    for take_over in (True, False):
+        await managers.claim(DEFAULT_TENANT, "argo", claims, routes=False, take_over=take_over)
+    assert await read(seed, "accounts") - before <= 6 * ACCOUNTS + MOST  # not once for each name
+    (argo, _) = await managers.all(DEFAULT_TENANT, routes=False)
+    assert (argo.name, argo.objects["account"]) == ("argo", len(names))
 
 
 async def test_other_pages_of_accounts_read_each_row_once(seed: DatabaseSeed) -> None:

@@ -23,6 +23,7 @@ from posthorn.adapters.postgres.directory.dkim_keys import PostgresDkimKeys
 from posthorn.adapters.postgres.directory.dns_checks import PostgresDnsChecks
 from posthorn.adapters.postgres.directory.filter_policies import PostgresFilterPolicies
 from posthorn.adapters.postgres.directory.forward_targets import PostgresForwardTargets
+from posthorn.adapters.postgres.directory.managers import PostgresManagers
 from posthorn.adapters.postgres.directory.own_forwards import PostgresOwnForwards
 from posthorn.adapters.postgres.directory.senders import PostgresSenders
 from posthorn.adapters.postgres.directory.tenants import PostgresTenants
@@ -306,7 +307,8 @@ def build(
         webhooks=webhooks,
         statistics=PostgresStatistics(database),
         config=ConfigService(
-            directory, tenancy, webhooks, queue, credentials, imports, audit, filtering
+            *(directory, tenancy, webhooks, queue, credentials, imports, audit, filtering),
+            PostgresManagers(database),
         ),
         forwards=Confirmations(
             PostgresForwardTargets(database),

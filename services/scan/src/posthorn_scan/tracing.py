@@ -24,11 +24,12 @@ def about_verdict(size: int) -> Callable[[Verdict], Mapping[str, traces.Value]]:
 
 
 def about_authentication(
-    found: tuple[Authentication, EngineState],
+    result: tuple[Authentication | None, EngineState],
 ) -> Mapping[str, traces.Value]:
-    """Return the outcome of DMARC, and whether DNS answered in time."""
-    authentication, state = found
-    return {traces.DMARC: authentication.dmarc.outcome.value, traces.STATE: state.value}
+    """Return the outcome of DMARC if it is known, and whether DNS answered in time."""
+    found, state = result
+    about: dict[str, traces.Value] = {traces.STATE: state.value}
+    return about if found is None else about | {traces.DMARC: found.dmarc.outcome.value}
 
 
 def about_rules(rules: Sequence[Rule]) -> Mapping[str, traces.Value]:

@@ -21,6 +21,7 @@ from uuid import UUID
 from posthorn.ports.changes import Versions
 from posthorn.ports.idempotency import Receipt
 from posthorn.ports.listing import Listed, ListQuery
+from posthorn.ports.managers import ManagedBy
 
 MOST_WEBHOOKS = 50
 """Most webhooks of a tenant."""
@@ -70,6 +71,7 @@ class Webhook:
     """Its signing secret, encrypted with the context ``webhook:<id>``."""
     tenant_name: str | None = None
     version: str = ""
+    managed_by: ManagedBy | None = None
 
 
 @dataclass(frozen=True, slots=True)

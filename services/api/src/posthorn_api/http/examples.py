@@ -35,6 +35,11 @@ _DNS_VERDICT = {
     "need": "required",
     "verdict": "missing",
 }
+_MARK = {
+    "manager": "argo-cd",
+    "since": _THEN,
+    "fields": ["plus_addressing", "retention_days"],
+}
 _DOMAIN = {
     "name": "example.org",
     "display_name": "example.org",
@@ -52,6 +57,7 @@ _DOMAIN = {
     "dns_state": "wrong",
     "dns_checked_at": _LATER,
     "dns_verdicts": [_DNS_VERDICT],
+    "managed_by": _MARK,
     "created_at": _THEN,
     "updated_at": _LATER,
 }
@@ -77,6 +83,7 @@ _WEBHOOK = {
     "events": ["delivered", "bounced"],
     "domain": "example.org",
     "state": "active",
+    "managed_by": None,
     "created_at": _THEN,
     "updated_at": _LATER,
 }
@@ -139,7 +146,23 @@ _ANSWERS: dict[str, dict[str, Any]] = {
     },
     "DnsVerdictView": _DNS_VERDICT,
     "DomainView": _DOMAIN,
-    "NewDomainView": {**_DOMAIN, "dns_state": None, "dns_checked_at": None, "dns_verdicts": []},
+    "ManagedByView": _MARK,
+    "ManagersView": {},
+    "ManagerView": {"name": "argo-cd", "since": _THEN},
+    "ManagedObjectsView": {
+        "domains": 2,
+        "accounts": 40,
+        "aliases": 7,
+        "webhooks": 1,
+        "routes": 0,
+    },
+    "NewDomainView": {
+        **_DOMAIN,
+        "managed_by": None,
+        "dns_state": None,
+        "dns_checked_at": None,
+        "dns_verdicts": [],
+    },
     "DomainChange": {"catch_all": None, "retention_days": 365, "undelete_days": 14},
     "AccountView": {
         "address": "carol@example.org",
@@ -150,6 +173,7 @@ _ANSWERS: dict[str, dict[str, Any]] = {
         **_LIMITS,
         "save_sent": True,
         "hidden_imap_capabilities": [],
+        "managed_by": None,
         "created_at": _THEN,
         "updated_at": _LATER,
     },
@@ -248,6 +272,7 @@ _ANSWERS: dict[str, dict[str, Any]] = {
             {"address": "dave@example.net", "state": "unconfirmed"},
         ],
         "account_copy": None,
+        "managed_by": None,
         "created_at": _THEN,
         "updated_at": _LATER,
     },
@@ -403,6 +428,7 @@ _ANSWERS: dict[str, dict[str, Any]] = {
         "password_set": True,
         "connections": 5,
         "messages_per_minute": None,
+        "managed_by": None,
     },
     "SuppressionView": {
         "address": "gone@example.net",

@@ -217,6 +217,8 @@ RULES = {
     "getSystem": Rule(_PLATFORM_READERS, whole_platform=True),
     "getConfig": _read(),
     "putConfig": _change("config.apply"),
+    "listManagers": _read(),
+    "releaseManager": _change("config.release"),
     "listSuppressions": _read(),
     "suppress": _change("suppression.create"),
     "unsuppress": _change("suppression.delete"),

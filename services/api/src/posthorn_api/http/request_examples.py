@@ -132,9 +132,17 @@ REQUEST_EXAMPLES: dict[str, dict[str, Any]] = {
         "outcome": "done",
         "detail": None,
         "secret": None,
+        "managed_by": None,
     },
     "ConfigUnlisted": {"kind": "alias", "object": "old@example.org"},
-    "ConfigOutcome": {"tenant": "acme", "applied": True, "failed": 0},
+    "ConfigObject": {"kind": "account", "object": "carol@example.org"},
+    "ConfigOutcome": {
+        "tenant": "acme",
+        "applied": True,
+        "failed": 0,
+        "manager": "argo-cd",
+        "released": [],
+    },
     "AccountLine": {**_ACCOUNT, "password": "correct horse battery"},
     "AliasLine": _ALIAS,
     "ImportAnswer": {

@@ -55,6 +55,7 @@ from posthorn_cli.client.types import (
     MailboxCreation,
     MailboxesView,
     MailboxView,
+    ManagersView,
     MatchedView,
     MessageChange,
     MessageMove,
@@ -1602,6 +1603,8 @@ class Operations(Connection):
         plan: bool | None = None,
         prune: bool | None = None,
         force: list[str] | None = None,
+        manager: str | None = None,
+        take_over: bool | None = None,
         if_match: str | None = None,
     ) -> ConfigOutcome:
         """Apply a configuration to a tenant."""
@@ -1610,11 +1613,28 @@ class Operations(Connection):
             self._call(
                 "PUT",
                 "/v1/config",
-                query={"tenant": tenant, "plan": plan, "prune": prune, "force": force},
+                query={
+                    "tenant": tenant,
+                    "plan": plan,
+                    "prune": prune,
+                    "force": force,
+                    "manager": manager,
+                    "take_over": take_over,
+                },
                 body=body,
                 if_match=if_match,
             ),
         )
+
+    def list_managers(self, *, tenant: str | None = None) -> ManagersView:
+        """List the managers of a tenant."""
+        return cast(
+            "ManagersView", self._call("GET", "/v1/config/managers", query={"tenant": tenant})
+        )
+
+    def release_manager(self, manager: str, *, tenant: str | None = None) -> None:
+        """Release all objects of a manager."""
+        self._call("DELETE", f"/v1/config/managers/{quoted(manager)}", query={"tenant": tenant})
 
     def list_content_access(
         self,

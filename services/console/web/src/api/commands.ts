@@ -48,6 +48,7 @@ export const COMMANDS = {
   "DELETE /v1/accounts/{address}/app-passwords/{id}": "app-password delete {address} {id}",
   "DELETE /v1/aliases/{address}": "alias delete {address}",
   "DELETE /v1/api-keys/{id}": "key delete {id}",
+  "DELETE /v1/config/managers/{manager}": "manager release {manager} --tenant={tenant}",
   "DELETE /v1/dead/{sequence}": "dead-letter delete {sequence}",
   "DELETE /v1/domains/{name}": "domain delete {name}",
   "DELETE /v1/me/app-passwords/{id}": "me delete-app-password {id}",
@@ -71,6 +72,7 @@ export const COMMANDS = {
   "GET /v1/audit":
     "audit list --match={q} --tenant={tenant} --sort={sort} --total?{total} --actor={actor} --action={action} --object={object} --since={since} --until={until}",
   "GET /v1/config": "export config --tenant={tenant}",
+  "GET /v1/config/managers": "manager list --tenant={tenant}",
   "GET /v1/dead": "dead-letter list",
   "GET /v1/defence": "defence",
   "GET /v1/defence/listings": "listings",
@@ -151,7 +153,7 @@ export const COMMANDS = {
   "PUT /v1/accounts/{address}/filter-policy": filter("--account {address}"),
   "PUT /v1/domains/{name}/filter-policy": filter("--domain {name}"),
   "PUT /v1/config":
-    "apply --file configuration.json --plan?{plan} --prune?{prune} --tenant={tenant}",
+    "apply --file configuration.json --plan?{plan} --prune?{prune} --manager={manager} --take-over?{take_over} --tenant={tenant}",
   "PUT /v1/me/password": "me password",
   "PUT /v1/me/vacation": (values) =>
     values.enabled

@@ -25,6 +25,12 @@ from posthorn.adapters.postgres.access.tenant_scope import (
     version_of,
 )
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
+from posthorn.adapters.postgres.directory.managers import (
+    MANAGER,
+    managed_by,
+    mark_new,
+    note_manager,
+)
 from posthorn.ports.changes import Versions
 from posthorn.ports.errors import Conflict, FieldError, NotFound, ValidationFailed
 from posthorn.ports.idempotency import Receipt
@@ -39,8 +45,13 @@ from posthorn.ports.webhooks import (
     WebhookState,
 )
 
-_OF_WEBHOOK = "w.id, w.tenant_id, w.url, w.events, w.domain, w.state, w.created_at, w.updated_at, w.secret, t.name AS tenant_name"
-_JOIN = "LEFT JOIN tenants t ON t.id = w.tenant_id"
+_OF_WEBHOOK = (
+    "w.id, w.tenant_id, w.url, w.events, w.domain, w.state, w.created_at, w.updated_at, w.secret, t.name AS tenant_name,"
+    f" {MANAGER}"
+)
+_JOIN = (
+    "LEFT JOIN tenants t ON t.id = w.tenant_id LEFT JOIN managed_objects mo ON mo.webhook_id = w.id"
+)
 _SELECT = f"SELECT {_OF_WEBHOOK} FROM webhooks w {_JOIN}"
 LISTENING = (
     f"{_SELECT} WHERE w.state <> 'paused' AND coalesce(t.state, 'active') = 'active' ORDER BY w.id"
@@ -113,6 +124,7 @@ class PostgresWebhooks:
                 " VALUES ($1, $2, $3, $4, $5, $6, $7)",
                 *(new.id, mine, new.url, new.secret, list(new.events), new.domain, new.state.value),
             )
+            await mark_new(connection, "webhook", new.id)
             entered = as_webhook(await one(connection, tenant, _NAMED, new.id))
             details = {"url": new.url, "events": new.events, "domain": new.domain}
             await write_audit(connection, mine, str(new.id), details)
@@ -144,6 +156,7 @@ class PostgresWebhooks:
             setting = [column for column in _SETTABLE if column in changes]
             if not setting:
                 return as_webhook(row)
+            note_manager(row, setting)
             if "domain" in changes:
                 await _check_domain(connection, row["tenant_id"], changes["domain"])
             places = ", ".join(
@@ -187,6 +200,7 @@ class PostgresWebhooks:
         async with self._database.transaction() as connection:
             row = await one(connection, tenant, _NAMED + "FOR UPDATE OF w", number)
             check_version(row, expected)
+            note_manager(row)
             await connection.execute("DELETE FROM webhooks WHERE id = $1", number)
             await write_audit(connection, row["tenant_id"], str(number), {"url": row["url"]})
 
@@ -282,6 +296,7 @@ def as_webhook(row: Any) -> Webhook:
         secret=row["secret"],
         tenant_name=row["tenant_name"],
         version=version_of(row),
+        managed_by=managed_by(row),
     )
 
 

@@ -34,6 +34,7 @@ from posthorn.ports.events import Events
 from posthorn.ports.ingest import IngestWithLanes
 from posthorn.runtime import traces
 from posthorn.runtime.bodies import BodyStore
+from posthorn.runtime.time_limits import TimeLimits
 from posthorn.wire.message.header import HeaderScan
 from posthorn.wire.message.trace import Hop, received, return_path
 from posthorn.wire.smtp import replies as smtp
@@ -59,6 +60,7 @@ _results = Counter(
     "Messages whose end of data was answered: accepted, refused, deferred, or failed by a fault of ours",
     ["result"],
 )
+_result = {name: _results.labels(name) for name in ("accepted", "refused", "deferred", "failed")}
 _ingest = Histogram(
     "posthorn_smtp_in_ingest_seconds",
     "From the end of data until the message is kept",
@@ -117,6 +119,7 @@ class Acceptance:
         self._bodies = BodyStore(blobs, limits.inline, settings.smtp_store_seconds)
         self._events = events
         self._clock = clock
+        self._time_limits = TimeLimits(settings.smtp_accept_seconds)
 
     def trace(
         self, transaction: Transaction, client: Client, *, withheld: bool = False
@@ -141,7 +144,7 @@ class Acceptance:
         """Accept a message whose end has come, or say why not. Never answers twice."""
         began, received_at = time.monotonic(), self._clock()
         reply = await self._accept(transaction, message, client, check, received_at)
-        _results.labels(_result_of(reply)).inc()
+        _result[_result_of(reply)].inc()
         if traces.tracer is not None and traces.tracer.samples(transaction.id):
             self._trace_receipt(traces.tracer, transaction, message, reply)
         if reply.code != 250:
@@ -270,7 +273,7 @@ class Acceptance:
             envelope = self._envelope(
                 transaction, message, client, header, received_at, origin, blob, scanned
             )
-            async with asyncio.timeout(self._settings.smtp_accept_seconds):
+            with self._time_limits.limit():
                 is_unscanned = scanned is not None and scanned.verdict is None
                 await self._publish(envelope, body, client, unscanned=is_unscanned)
         return None

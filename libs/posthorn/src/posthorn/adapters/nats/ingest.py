@@ -54,6 +54,7 @@ from posthorn.model.streams import (
 from posthorn.ports.errors import Full, Unavailable
 from posthorn.runtime import traces
 from posthorn.runtime.json_bytes import dumps
+from posthorn.runtime.time_limits import TimeLimits
 
 log = structlog.get_logger()
 
@@ -76,6 +77,7 @@ class NatsIngest:
     def __init__(self, connection: Connection, *, timeout: float = 5.0) -> None:
         self._connection = connection
         self._timeout = timeout
+        self._time_limits = TimeLimits(timeout)
         self._choice = PartitionChoice(connection.settings.ingest_partitions)
         self._pins = Pins()
         self._inbox = Inbox(connection, self._answered)
@@ -115,11 +117,14 @@ class NatsIngest:
     async def _store(self, message: QueuedMessage) -> None:
         fault = Unavailable("nats", "no acknowledgement in time")
         for number in range(1, _TRIES + 1):
-            await self._connection.wait_up(self._timeout)
-            message.kept = asyncio.get_running_loop().create_future()
+            if not self._connection.is_up:
+                await self._connection.wait_up(self._timeout)
+            if number > 1:
+                message.kept = asyncio.get_running_loop().create_future()
             try:
-                async with asyncio.timeout(self._timeout):
-                    await self._inbox.open()
+                with self._time_limits.limit():
+                    if not self._inbox.is_open:
+                        await self._inbox.open()
                     self._enqueue(message)
                     await self._advance()
                     await message.kept

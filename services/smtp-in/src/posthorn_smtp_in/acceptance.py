@@ -34,7 +34,6 @@ from posthorn.ports.events import Events
 from posthorn.ports.ingest import IngestWithLanes
 from posthorn.runtime import traces
 from posthorn.runtime.bodies import BodyStore
-from posthorn.runtime.time_limits import TimeLimits
 from posthorn.wire.message.header import HeaderScan
 from posthorn.wire.message.trace import Hop, received, return_path
 from posthorn.wire.smtp import replies as smtp
@@ -119,7 +118,6 @@ class Acceptance:
         self._bodies = BodyStore(blobs, limits.inline, settings.smtp_store_seconds)
         self._events = events
         self._clock = clock
-        self._time_limits = TimeLimits(settings.smtp_accept_seconds)
 
     def trace(
         self, transaction: Transaction, client: Client, *, withheld: bool = False
@@ -273,7 +271,7 @@ class Acceptance:
             envelope = self._envelope(
                 transaction, message, client, header, received_at, origin, blob, scanned
             )
-            with self._time_limits.limit():
+            async with asyncio.timeout(self._settings.smtp_accept_seconds):
                 is_unscanned = scanned is not None and scanned.verdict is None
                 await self._publish(envelope, body, client, unscanned=is_unscanned)
         return None

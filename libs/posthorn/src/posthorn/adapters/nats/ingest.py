@@ -54,7 +54,6 @@ from posthorn.model.streams import (
 from posthorn.ports.errors import Full, Unavailable
 from posthorn.runtime import traces
 from posthorn.runtime.json_bytes import dumps
-from posthorn.runtime.time_limits import TimeLimits
 
 log = structlog.get_logger()
 
@@ -77,7 +76,6 @@ class NatsIngest:
     def __init__(self, connection: Connection, *, timeout: float = 5.0) -> None:
         self._connection = connection
         self._timeout = timeout
-        self._time_limits = TimeLimits(timeout)
         self._choice = PartitionChoice(connection.settings.ingest_partitions)
         self._pins = Pins()
         self._inbox = Inbox(connection, self._answered)
@@ -122,7 +120,7 @@ class NatsIngest:
             if number > 1:
                 message.kept = asyncio.get_running_loop().create_future()
             try:
-                with self._time_limits.limit():
+                async with asyncio.timeout(self._timeout):
                     if not self._inbox.is_open:
                         await self._inbox.open()
                     self._enqueue(message)

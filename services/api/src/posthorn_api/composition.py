@@ -35,6 +35,7 @@ from posthorn.adapters.postgres.events.checkpoint import PostgresEventCheckpoint
 from posthorn.adapters.postgres.events.message_index import PostgresMessageIndex
 from posthorn.adapters.postgres.events.statistics import PostgresStatistics
 from posthorn.adapters.postgres.events.webhook_dispatch import PostgresDispatch
+from posthorn.adapters.postgres.ids import read_id
 from posthorn.adapters.postgres.installation import PostgresInstallation
 from posthorn.adapters.postgres.lags import PostgresLags
 from posthorn.adapters.postgres.replication import ReplicationWatch
@@ -256,6 +257,7 @@ async def _on_nats(
             counts_dmarc=settings.reports_send,
             readers=settings.event_readers,
             indexer=Indexer(reading.index, settings.events_max_age_seconds),
+            read_id=read_id,
         )
         await guard.passed()
         async with asyncio.TaskGroup() as group:

@@ -13,7 +13,7 @@ Theory:
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -33,6 +33,7 @@ from posthorn.ports.message_index import (
     MessageHead,
     Place,
 )
+from posthorn.runtime.json_bytes import dumps
 from posthorn.wire.foreign_address import canonical
 from posthorn.wire.message.header_decoding import decode_text
 
@@ -188,8 +189,9 @@ def _id_at(seconds: float) -> UUID:
     return UUID(int=min(max(int(seconds * 1000), 0), 2**48 - 1) << 80)
 
 
-def _key(entry: IndexedMessage) -> tuple[UUID, UUID, str]:
-    return entry.tenant or _NO_TENANT, entry.message, clean_text(entry.recipient)
+def _key(entry: IndexedMessage) -> tuple[int, int, str]:
+    tenant = 0 if entry.tenant is None else entry.tenant.int
+    return tenant, entry.message.int, clean_text(entry.recipient)
 
 
 def _values(entry: IndexedMessage) -> tuple[Any, ...]:
@@ -217,14 +219,21 @@ def _values(entry: IndexedMessage) -> tuple[Any, ...]:
         entry.outcome,
         entry.kind,
         _moment(entry.at),
-        json.dumps({name: _clean(value) for name, value in entry.detail.items()}),
+        _as_json(entry.detail),
         _joined(entry.targets),
         _joined(terms),
     )
 
 
-def _clean(value: Any) -> Any:
-    return clean_text(value) if isinstance(value, str) else value
+def _as_json(detail: Mapping[str, Any]) -> str:
+    if not detail:
+        return "{}"
+    return dumps(
+        {
+            name: clean_text(value) if isinstance(value, str) else value
+            for name, value in detail.items()
+        }
+    ).decode()
 
 
 def _joined(parts: Sequence[str]) -> str:

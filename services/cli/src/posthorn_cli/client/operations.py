@@ -77,6 +77,8 @@ from posthorn_cli.client.types import (
     ReleasesView,
     Retried,
     RouteCreation,
+    RouteProbeRequest,
+    RouteProbeView,
     RouteSetting,
     RouteView,
     Sending,
@@ -1269,6 +1271,20 @@ class Operations(Connection):
     def delete_route(self, domain: str) -> None:
         """Delete a route."""
         self._call("DELETE", f"/v1/routes/{quoted(domain)}")
+
+    def probe_route(
+        self, domain: str, body: RouteProbeRequest, *, idempotency_key: str | None = None
+    ) -> RouteProbeView:
+        """Probe a route."""
+        return cast(
+            "RouteProbeView",
+            self._call(
+                "POST",
+                f"/v1/routes/{quoted(domain)}/probe",
+                body=body,
+                idempotency_key=idempotency_key,
+            ),
+        )
 
     def list_suppressions(
         self,

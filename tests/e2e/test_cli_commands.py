@@ -462,6 +462,9 @@ def test_queue_routes_and_suppressions(shell: CommandLine, address: str) -> None
     )
     assert shell.run(f"route show {target} --json").document["password_set"] is True
     assert target in [row[0] for row in shell.run("route list --all").rows]
+    probed = shell.attempt(f"route probe {target} --recipient someone@{target}")
+    assert probed.status == 1 and "Connection refused" in probed.out, probed.err
+    assert shell.attempt(f"route probe {target} --json").document["outcome"] == "deferred"
 
     sent = shell.run(
         f"send-test --from {address} --to someone@{target} --to other@{target} --json"

@@ -17,10 +17,11 @@ from posthorn.ports.route_probes import (
 from posthorn.wire.smtp.reply_meanings import meaning_of
 from posthorn_api.http.schemas import ApiModel, Line
 
+# fmt: off
 Stage = Literal[
-    *("dns", "connect", "tls", "greeting", "ehlo", "starttls"),
-    *("auth", "mail", "rcpt", "data", "end", "rset", "quit"),
+    "dns", "connect", "tls", "greeting", "ehlo", "starttls", "auth", "mail", "rcpt", "rset", "quit",
 ]
+# fmt: on
 
 
 class RouteProbeRequest(ApiModel):

@@ -141,6 +141,7 @@ export const COMMANDS = {
   "POST /v1/queue/release": `queue release {ids...} ${QUEUED}`,
   "POST /v1/queue/retry": `queue retry {ids...} ${QUEUED}`,
   "POST /v1/routes": `route set {domain} ${HOP}`,
+  "POST /v1/routes/{domain}/probe": "route probe {domain} --recipient={recipient}",
   "POST /v1/send": "send-test --from={from} --to={to} --subject={subject} --text={text}",
   "POST /v1/suppressions": "suppression create {address} --reason={reason}",
   "POST /v1/tenants": `tenant create {name} ${TENANT}`,

@@ -15,8 +15,10 @@ import asyncpg
 import pytest
 
 from posthorn.adapters.postgres.access.listing import MOST_READ
+from posthorn.adapters.postgres.conditions import Conditions
 from posthorn.adapters.postgres.directory.administration import PostgresAdministration
 from posthorn.adapters.postgres.queue.administration import PostgresQueueAdministration
+from posthorn.adapters.postgres.queue.summary import OPEN, SUMMARY
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.ports.listing import Listed, ListQuery
 from posthorn.ports.queue_administration import QueueFilter
@@ -163,6 +165,38 @@ async def test_a_total_reads_a_bounded_number_of_rows(seed: DatabaseSeed) -> Non
         listed = await queue.listed(None, QueueFilter(), ListQuery(1, part=part, with_total=True))
         assert listed.total == pytest.approx(number, rel=0.02)
         assert await read(seed, "outbound_recipients") - before <= MOST_READ + MOST
+
+
+async def test_the_summary_of_the_queue_reads_what_waits_once(seed: DatabaseSeed) -> None:
+    queue = PostgresQueueAdministration(seed.database)
+    before = await read(seed, "outbound_recipients")
+    groups = await queue.summary(None, QueueFilter(), 0, PAGE)
+    assert await read(seed, "outbound_recipients") - before <= QUEUED + MOST
+    assert (groups[0].destination, groups[0].recipients) == ("big.test", QUEUED // 2)
+    assert len(groups) == PAGE
+    # and takes each status apart once for a group
+    search = Conditions()
+    search.add(OPEN)
+    query = search.into(SUMMARY.replace("{offset}", "0"), PAGE)
+    ((document,),) = await seed.rows(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", *search.values)
+    parts = [
+        (node, below)
+        for node in nodes(document[0]["Plan"])
+        for below in node.get("Plans", ())
+        if "substring" in str(node.get("Group Key"))
+    ]
+    assert parts
+    for node, below in parts:
+        assert "substring" in str(below.get("Group Key")) or below["Actual Rows"] < QUEUED / 10, (
+            node
+        )
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the nodes of a plan."""
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from nodes(below)
 
 
 async def test_pages_of_the_queue_read_each_row_once_at_most(seed: DatabaseSeed) -> None:

@@ -1104,8 +1104,6 @@ class ProbeFailureView(TypedDict):
         "auth",
         "mail",
         "rcpt",
-        "data",
-        "end",
         "rset",
         "quit",
     ]
@@ -1129,8 +1127,6 @@ class ProbeStepView(TypedDict):
         "auth",
         "mail",
         "rcpt",
-        "data",
-        "end",
         "rset",
         "quit",
     ]

@@ -95,7 +95,7 @@ export const COMMANDS = {
     "messages find {q} --outcome={outcome} --direction={direction} --since={after}",
   "GET /v1/messages/{id}/trace": "trace {id}",
   "GET /v1/quarantine":
-    "quarantine list --account={account} --domain={domain} --reason={reason} --message={message}",
+    "quarantine list --account={account} --domain={domain} --reason={reason} --message={message} --match={q} --tenant={tenant} --sort={sort} --total?{total}",
   "GET /v1/quarantine/{id}": "quarantine show {id}",
   "GET /v1/quarantine/{id}/raw": "quarantine raw {id}",
   "GET /v1/queue": `queue list ${QUEUED} --match={q} --sort={sort} --total?{total}`,

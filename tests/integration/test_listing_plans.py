@@ -17,10 +17,12 @@ import pytest
 from posthorn.adapters.postgres.access.listing import MOST_READ
 from posthorn.adapters.postgres.conditions import Conditions
 from posthorn.adapters.postgres.directory.administration import PostgresAdministration
+from posthorn.adapters.postgres.mailboxes.quarantine import PostgresQuarantine
 from posthorn.adapters.postgres.queue.administration import PostgresQueueAdministration
 from posthorn.adapters.postgres.queue.summary import OPEN, SUMMARY
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.ports.listing import Listed, ListQuery
+from posthorn.ports.quarantine import QuarantineFilter
 from posthorn.ports.queue_administration import QueueFilter
 from posthorn_local.embedded import Postgres
 from tests.integration.long_queue import fill
@@ -49,6 +51,14 @@ _FILL = (
 )
 
 
+_WITHHOLD = (
+    "INSERT INTO quarantine (id, message_id, tenant_id, recipient, reason, detail, score, envelope, size_crlf, expires_at)"
+    " SELECT m.id, m.id, t.id, 'r' || row_number() OVER () || '@d.test', 'score', '', 9, '', 1, now() + interval '1 day'"
+    f" FROM messages m, tenants t WHERE t.name = 'default' LIMIT {ACCOUNTS}",
+    "VACUUM ANALYZE quarantine",
+)
+
+
 @pytest.fixture(scope="module")
 def large(postgres: Postgres, migrated: str) -> Iterator[str]:
     """URL of a database with long lists."""
@@ -60,6 +70,8 @@ def large(postgres: Postgres, migrated: str) -> Iterator[str]:
                 await connection.execute(statement)
             if queued:
                 await fill(connection, queued, 2_000)
+                for statement in _WITHHOLD:
+                    await connection.execute(statement)
         finally:
             await connection.close()
 
@@ -212,3 +224,17 @@ async def test_pages_of_the_queue_read_each_row_once_at_most(seed: DatabaseSeed)
     ):
         found = await pages_cost(seed, table, most, partial(queue.listed, None, which), **asked)
         assert len(found) == number, (which, asked)
+
+
+async def test_pages_of_the_quarantine_by_key_read_little(seed: DatabaseSeed) -> None:
+    quarantine = PostgresQuarantine(seed.database)
+    for asked, most, number in (
+        ({}, MOST, PAGE * PAGES),
+        ({"order": "created", "owner": "default"}, MOST, PAGE * PAGES),
+        ({"owner": "small"}, MOST, 0),
+        ({"order": "-score"}, ACCOUNTS + MOST, PAGE * PAGES),
+        ({"part": "R777@d"}, ACCOUNTS + MOST, 1),
+    ):
+        ask = partial(quarantine.items, None, QuarantineFilter())
+        found = await pages_cost(seed, "quarantine", most, ask, **asked)
+        assert len(found) == number, asked

@@ -25,6 +25,7 @@ from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.installation import DirectoryMark
 from posthorn.adapters.nats.mailbox_hints import NatsMailboxHints
 from posthorn.adapters.nats.notifications import NatsNotifier
+from posthorn.adapters.nats.route_probes import NatsRouteProbes
 from posthorn.adapters.nats.scan_state import NatsScanStates
 from posthorn.adapters.nats.stream_state import NatsStreamState
 from posthorn.adapters.nats.unscanned_count import NatsUnscannedCount
@@ -246,6 +247,7 @@ async def _on_nats(
         late.dead_letters.set(NatsDeadLetters(connection))
         late.publication.set(publisher)
         late.scan_states.set(NatsScanStates(connection))
+        late.route_probes.set(NatsRouteProbes(connection))
         late.unscanned.set(NatsUnscannedCount(connection))
         reader = EventReader(
             NatsEventLog(connection),

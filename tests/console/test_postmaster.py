@@ -7,7 +7,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.console.stock import GTUBE, quarantine
 from tests.support.system import System, await_that
@@ -38,6 +38,23 @@ def test_the_timeline_of_a_delivered_message(admin: Page, posthorn: System) -> N
     expect(lane).to_contain_text("Delivered to the mailbox")
     admin.get_by_role("link", name="JSON").click()
     expect(admin.locator("pre")).to_contain_text('"kind": "delivered"')
+    expect(admin.get_by_role("link", name="Trace")).to_have_count(0)
+
+
+def test_a_message_that_is_traced_leads_to_its_trace(admin: Page, posthorn: System) -> None:
+    message = sent(posthorn, "bob@example.test", "Traced")
+    url = f"https://traces.example.test/trace/{message.hex}"
+
+    def traced(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json={**answer.json(), "trace_url": url})
+
+    admin.route("**/v1/messages/*/trace", traced)
+    admin.goto(f"/console/messages/{message}")
+    link = admin.get_by_role("link", name="Trace", exact=True)
+    expect(link).to_have_attribute("href", url)
+    expect(link).to_have_attribute("target", "_blank")
+    expect(link).to_have_attribute("rel", "noopener")
 
 
 def test_a_message_is_found_by_its_subject_and_outcome(admin: Page, posthorn: System) -> None:
@@ -175,3 +192,19 @@ def test_what_is_not_right_is_seen_and_found(
     saved.value.save_as(tmp_path / "audit.ndjson")
     (line,) = (tmp_path / "audit.ndjson").read_text().splitlines()
     assert json.loads(line)["action"] == "alias.create"
+
+
+def test_a_route_is_probed_without_a_message(admin: Page, posthorn: System) -> None:
+    route = {"domain": "closed.example", "host": "127.0.0.1", "port": 9}
+    assert posthorn.api.post("/v1/routes", json=route).status_code == 201
+    admin.goto("/console/routes?q=closed")
+    admin.get_by_role("button", name="Probe closed.example").click()
+    dialog = admin.get_by_role("dialog")
+    dialog.get_by_label("Recipient").fill("bob@elsewhere.test")
+    dialog.get_by_role("button", name="Probe", exact=True).click()
+    expect(dialog).to_contain_text("its mail does not take the route of closed.example")
+    dialog.get_by_label("Recipient").fill("bob@closed.example")
+    dialog.get_by_role("button", name="Probe", exact=True).click()
+    expect(dialog).to_contain_text("Mail would wait")
+    expect(dialog).to_contain_text("127.0.0.1 (127.0.0.1) port 9")
+    expect(dialog).to_contain_text("Connection refused")

@@ -462,6 +462,9 @@ def test_queue_routes_and_suppressions(shell: CommandLine, address: str) -> None
     )
     assert shell.run(f"route show {target} --json").document["password_set"] is True
     assert target in [row[0] for row in shell.run("route list --all").rows]
+    probed = shell.attempt(f"route probe {target} --recipient someone@{target}")
+    assert probed.status == 1 and "Connection refused" in probed.out, probed.err
+    assert shell.attempt(f"route probe {target} --json").document["outcome"] == "deferred"
 
     sent = shell.run(
         f"send-test --from {address} --to someone@{target} --to other@{target} --json"
@@ -571,6 +574,9 @@ def test_every_list_can_be_sorted_and_counted(shell: CommandLine, domain: str) -
         for sort in (order, f"-{order}"):
             ran = shell.run(f"{noun} list --sort {sort} --total --limit 1")
             assert re.match(r"\d+ in total\n", ran.err), noun
+    for line in ("quarantine list --sort -score", "report complaints --sort created"):
+        assert shell.run(f"{line} --total --match nobody --tenant default").err == "0 in total\n"
+    assert shell.run("messages find nobody@no.test --sort received --total").err == "0 in total\n"
     found = shell.run(f"domain list --match {domain} --state verified --tenant default --total")
     assert ([row[0] for row in found.rows], found.err) == ([domain], "1 in total\n")
     assert shell.attempt("account list --state odd").status == 1

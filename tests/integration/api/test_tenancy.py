@@ -217,6 +217,7 @@ EXAMPLES: dict[str, Example] = {
     "getRoute": Example(PLATFORM_READ, "/v1/routes/{d}.route", hides=None),
     "setRoute": Example(PLATFORM, "/v1/routes/{d}.route", {"host": "mx.test"}, hides=None),
     "deleteRoute": Example(PLATFORM, "/v1/routes/{d}.route", hides=None),
+    "probeRoute": Example(PLATFORM, "/v1/routes/{d}.route/probe", {}, hides=None),
     "createWebhook": Example(
         ADMIN, body={"url": "http://127.0.0.1:1/", "events": ["*"], "tenant": "{tenant}"}, hides=422
     ),

@@ -54,6 +54,7 @@ from posthorn.ports.forwards import ForwardPolicy
 from posthorn.ports.heartbeats import Heartbeats
 from posthorn.ports.ingest import DeadLetters, Ingest
 from posthorn.ports.mailbox_hints import LateHints
+from posthorn.ports.route_probes import RouteProber
 from posthorn.ports.scan import ScanStates
 from posthorn.ports.statistics import EventLog
 from posthorn.ports.system import StreamState
@@ -90,6 +91,7 @@ from posthorn_api.me.forwards import OwnForwardService
 from posthorn_api.me.service import MeService
 from posthorn_api.pending import Pending, PendingEvents
 from posthorn_api.quarantine.service import QuarantineService
+from posthorn_api.queue.probes import RouteProbeService
 from posthorn_api.queue.service import QueueService
 from posthorn_api.search.service import SearchService
 from posthorn_api.sending.service import SendingLimits, SendingService
@@ -111,6 +113,7 @@ class OverNats:
     trace: Pending[Trace] = field(default_factory=lambda: Pending("nats"))
     scan_states: Pending[ScanStates] = field(default_factory=lambda: Pending("nats"))
     unscanned: Pending[UnscannedLane] = field(default_factory=lambda: Pending("nats"))
+    route_probes: Pending[RouteProber] = field(default_factory=lambda: Pending("relay"))
     heartbeats: Pending[Heartbeats] = field(default_factory=lambda: Pending("nats"))
     streams: Pending[StreamState] = field(default_factory=lambda: Pending("nats"))
     event_logs: Pending[Callable[[], EventLog]] = field(default_factory=lambda: Pending("nats"))
@@ -144,6 +147,8 @@ class ServiceOptions:
     digests: DigestOptions = field(default_factory=DigestOptions)
     dns_check_seconds: float = 21_600.0
     """From one check of a domain's DNS in the background to the next."""
+    trace_url: str = ""
+    """URL of a trace in a viewer, with ``{trace_id}``; empty: there is none."""
 
     @classmethod
     def from_settings(cls, settings: ApiSettings) -> Self:
@@ -163,6 +168,7 @@ class ServiceOptions:
             login_limits=settings,
             digests=settings.digests,
             dns_check_seconds=settings.dns_check_seconds or 21_600.0,
+            trace_url=settings.trace_url,
         )
 
 
@@ -231,6 +237,7 @@ def build(
         secret_box,
         late.trace,
         late.events,
+        trace_url=options.trace_url,
     )
     searches = SearchService(PostgresMessageIndex(database))
     tenancy = TenantService(tenants, keys, audit)
@@ -279,6 +286,7 @@ def build(
         ),
         credentials=credentials,
         queue=queue,
+        route_probes=RouteProbeService(PostgresRoutes(database), late.route_probes),
         sending=SendingService(
             administration,
             throttle,

@@ -169,14 +169,10 @@ class Webhooks(Protocol):
         ...
 
     async def deliveries(
-        self,
-        tenant: UUID | None,
-        number: UUID,
-        state: DeliveryState | None,
-        before: UUID | None,
-        limit: int,
-    ) -> Sequence[Delivery]:
-        """List a webhook's, newest first. Raises NotFound."""
+        self, tenant: UUID | None, number: UUID, asked: ListQuery
+    ) -> Listed[Delivery]:
+        """Return a page of a webhook's, newest first. Orders: ``created``. Searched: type of the
+        event and last reply. Raises NotFound, ValidationFailed."""
         ...
 
     async def delivery(self, tenant: UUID | None, webhook: UUID, number: UUID) -> Delivery:

@@ -64,6 +64,23 @@ _DOMAIN = {
 _INGEST = {"messages": 12, "size_bytes": 98_304, "oldest_at": _LATER, "retrying": 0}
 _DEAD_REASON = {"reason": "the record cannot be decoded", "messages": 1}
 _DEAD = {"messages": 1, "oldest_at": _THEN, "reasons": [_DEAD_REASON]}
+_PROBE_FAILURE = {
+    "stage": "rcpt",
+    "code": 450,
+    "status": "4.2.2",
+    "reply": "450 4.2.2 over quota",
+    "meaning": "The mailbox is full.",
+    "permanent": False,
+}
+_PROBED_TLS = {
+    "version": "TLSv1.3",
+    "cipher": "TLS_AES_256_GCM_SHA384",
+    "verdict": "verified",
+    "names": ["smart.example.com"],
+    "issuer": "CN=Example CA,O=Example",
+    "expires_at": _LATER,
+    "problem": None,
+}
 _PASSWORD = {
     "id": _ID,
     "name": "laptop",
@@ -429,6 +446,31 @@ _ANSWERS: dict[str, dict[str, Any]] = {
         "connections": 5,
         "messages_per_minute": None,
         "managed_by": None,
+    },
+    "RouteProbeView": {
+        "domain": "example.net",
+        "outcome": "deferred",
+        "failure": _PROBE_FAILURE,
+        "seconds": 0.184,
+    },
+    "ProbeFailureView": _PROBE_FAILURE,
+    "ProbedTlsView": _PROBED_TLS,
+    "ProbedConnectionView": {
+        "host": "smart.example.com",
+        "address": "192.0.2.25",
+        "port": 587,
+        "tls": _PROBED_TLS,
+        "authentication": "accepted",
+        "extensions": ["PIPELINING", "SIZE 36700160", "AUTH PLAIN LOGIN"],
+    },
+    "ProbeStepView": {
+        "stage": "rcpt",
+        "command": "RCPT TO:<postmaster@example.net>",
+        "code": 450,
+        "status": "4.2.2",
+        "reply": "450 4.2.2 over quota",
+        "meaning": "The mailbox is full.",
+        "seconds": 0.021,
     },
     "SuppressionView": {
         "address": "gone@example.net",

@@ -197,6 +197,7 @@ RULES = {
     "getRoute": Rule(_PLATFORM_READERS, whole_platform=True),
     "setRoute": _platform("route.set"),
     "deleteRoute": _platform("route.delete"),
+    "probeRoute": _platform("route.probe"),
     "createWebhook": _change("webhook.create"),
     "listWebhooks": _read(),
     "getWebhook": _read(),

@@ -112,6 +112,7 @@ REQUEST_EXAMPLES: dict[str, dict[str, Any]] = {
     "QueueSelection": {"domain": "example.net", "state": "deferred"},
     "RouteCreation": {"domain": "example.net", **_HOST},
     "RouteSetting": {**_HOST},
+    "RouteProbeRequest": {"recipient": "postmaster@example.net"},
     "SuppressionCreation": {"address": "gone@example.net", "reason": "asked to be removed"},
     "WebhookCreation": {
         "url": "https://hooks.example.org/mail",

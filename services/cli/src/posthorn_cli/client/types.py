@@ -1139,6 +1139,77 @@ class PolicyOriginView(TypedDict):
     value: float | bool | str | list[str]
 
 
+class ProbeFailureView(TypedDict):
+    """Why mail would not be sent by the route now."""
+
+    stage: Literal[
+        "dns",
+        "connect",
+        "tls",
+        "greeting",
+        "ehlo",
+        "starttls",
+        "auth",
+        "mail",
+        "rcpt",
+        "rset",
+        "quit",
+    ]
+    code: int | None
+    status: str | None
+    reply: str
+    meaning: str | None
+    permanent: bool
+
+
+class ProbeStepView(TypedDict):
+    """A command and its reply."""
+
+    stage: Literal[
+        "dns",
+        "connect",
+        "tls",
+        "greeting",
+        "ehlo",
+        "starttls",
+        "auth",
+        "mail",
+        "rcpt",
+        "rset",
+        "quit",
+    ]
+    command: str
+    code: int | None
+    status: str | None
+    reply: str
+    meaning: str | None
+    seconds: float
+
+
+class ProbedConnectionView(TypedDict):
+    """A connection to one address of one host."""
+
+    host: str
+    address: str
+    port: int
+    tls: ProbedTlsView | None
+    authentication: Literal["accepted", "refused"] | None
+    extensions: list[str]
+    steps: list[ProbeStepView]
+
+
+class ProbedTlsView(TypedDict):
+    """TLS of a connection, and the certificate that the host showed."""
+
+    version: str
+    cipher: str
+    verdict: Literal["verified", "dane", "unverified", "rejected"]
+    names: list[str]
+    issuer: str | None
+    expires_at: str | None
+    problem: str | None
+
+
 class ProblemField(TypedDict):
     """What is wrong with one field."""
 
@@ -1281,6 +1352,22 @@ class RouteCreation(TypedDict):
     connections: NotRequired[int | None]
     messages_per_minute: NotRequired[int | None]
     domain: str
+
+
+class RouteProbeRequest(TypedDict):
+    """What a probe of a route names."""
+
+    recipient: NotRequired[str | None]
+
+
+class RouteProbeView(TypedDict):
+    """What a probe of a route found."""
+
+    domain: str
+    outcome: Literal["accepted", "deferred", "refused"]
+    failure: ProbeFailureView | None
+    connections: list[ProbedConnectionView]
+    seconds: float
 
 
 class RouteSetting(TypedDict):
@@ -1546,6 +1633,7 @@ class TraceView(TypedDict):
 
     items: list[EventView]
     next_cursor: NotRequired[None]
+    trace_url: NotRequired[str | None]
 
 
 class VacationDocument(TypedDict):

@@ -99,7 +99,7 @@ export const COMMANDS = {
     "messages find {q} --outcome={outcome} --direction={direction} --since={after}",
   "GET /v1/messages/{id}/trace": "trace {id}",
   "GET /v1/quarantine":
-    "quarantine list --account={account} --domain={domain} --reason={reason} --message={message}",
+    "quarantine list --account={account} --domain={domain} --reason={reason} --message={message} --match={q} --tenant={tenant} --sort={sort} --total?{total}",
   "GET /v1/quarantine/{id}": "quarantine show {id}",
   "GET /v1/quarantine/{id}/raw": "quarantine raw {id}",
   "GET /v1/queue": `queue list ${QUEUED} --match={q} --sort={sort} --total?{total}`,
@@ -145,6 +145,7 @@ export const COMMANDS = {
   "POST /v1/queue/release": `queue release {ids...} ${QUEUED}`,
   "POST /v1/queue/retry": `queue retry {ids...} ${QUEUED}`,
   "POST /v1/routes": `route set {domain} ${HOP}`,
+  "POST /v1/routes/{domain}/probe": "route probe {domain} --recipient={recipient}",
   "POST /v1/send": "send-test --from={from} --to={to} --subject={subject} --text={text}",
   "POST /v1/suppressions": "suppression create {address} --reason={reason}",
   "POST /v1/tenants": `tenant create {name} ${TENANT}`,

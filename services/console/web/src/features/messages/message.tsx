@@ -68,6 +68,11 @@ export function MessagePage() {
       actions={
         <>
           {isLive && <State kind="busy">live</State>}
+          {trace.data?.trace_url && (
+            <a className="button" href={trace.data.trace_url} target="_blank" rel="noopener">
+              Trace
+            </a>
+          )}
           <CopyAs
             calls={() => [api.GET("/v1/messages/{id}/trace", { params: { path: { id } } })]}
           />

@@ -17,6 +17,7 @@ import { SendTest } from "../../parts/send-test";
 import type { Column } from "../../parts/table";
 import { DOMAIN, type Route, SETTINGS, type Setting } from "./fields";
 import { FILTERS } from "./filters";
+import { ProbeRoute } from "./probe";
 
 const route = getRouteApi("/routes");
 
@@ -122,6 +123,7 @@ function Actions({ route, edit }: { route: Route; edit: () => void }) {
       {route.domain !== "*" && (
         <SendTest label="Test…" name={`Test ${route.domain}`} to={`postmaster@${route.domain}`} />
       )}
+      <ProbeRoute route={route} />
       <button type="button" aria-label={`Change ${route.domain}`} onClick={edit}>
         Change…
       </button>

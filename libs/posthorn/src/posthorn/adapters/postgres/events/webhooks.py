@@ -19,11 +19,11 @@ from posthorn.adapters.postgres.access.tenant_scope import (
     MOVED,
     Scoped,
     check_version,
-    found,
     one,
     tenant_named,
     version_of,
 )
+from posthorn.adapters.postgres.conditions import Conditions
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.directory.managers import (
     MANAGER,
@@ -72,11 +72,14 @@ _COLUMNS = (
     "v.id, v.webhook_id, v.event_type, v.event::text AS event, v.state, v.attempts, v.due_at, v.last_status, v.last_reply,"
     " v.created_at, v.closed_at"
 )
-_DELIVERIES = Scoped(
-    f"SELECT {_COLUMNS} FROM webhook_deliveries v JOIN webhooks w ON w.id = v.webhook_id"
-    " WHERE {visible} AND w.id = $2 AND ($3::text IS NULL OR v.state = $3) AND ($4::uuid IS NULL OR v.id < $4)"
-    " ORDER BY v.id DESC LIMIT $5",
-    "w.tenant_id",
+_DELIVERIES = Listing(
+    "webhook_deliveries",
+    "v",
+    _COLUMNS,
+    orders={"created": Order("v.id", UUID)},
+    searched=("v.event_type", "v.last_reply"),
+    state="v.state",
+    newest_first=True,
 )
 _DELIVERY = Scoped(
     f"SELECT {_COLUMNS} FROM webhook_deliveries v JOIN webhooks w ON w.id = v.webhook_id"
@@ -205,19 +208,13 @@ class PostgresWebhooks:
             await write_audit(connection, row["tenant_id"], str(number), {"url": row["url"]})
 
     async def deliveries(
-        self,
-        tenant: UUID | None,
-        number: UUID,
-        state: DeliveryState | None,
-        before: UUID | None,
-        limit: int,
-    ) -> Sequence[Delivery]:
-        """List a webhook's, newest first."""
-        async with self._database.session() as connection:
+        self, tenant: UUID | None, number: UUID, asked: ListQuery
+    ) -> Listed[Delivery]:
+        scope = Conditions()
+        scope.add("v.webhook_id = {}", number)
+        async with self._database.transaction() as connection:
             await one(connection, tenant, _NAMED, number)
-            wanted = None if state is None else state.value
-            rows = await found(connection, tenant, _DELIVERIES, number, wanted, before, limit)
-        return [_as_delivery(row) for row in rows]
+            return await _DELIVERIES.page(connection, None, asked, _as_delivery, scope=scope)
 
     async def delivery(self, tenant: UUID | None, webhook: UUID, number: UUID) -> Delivery:
         """Return one."""

@@ -10,6 +10,7 @@ from posthorn.adapters.postgres.access.tenant_scope import tenant_named
 from posthorn.adapters.postgres.conditions import Conditions
 from posthorn.adapters.postgres.database import Connection, clean_text
 from posthorn.adapters.postgres.queue.claimed import CLAIMED_IDS, unclaimed
+from posthorn.adapters.postgres.queue.summary import OPEN
 from posthorn.model.outbound import QueueState
 from posthorn.ports.queue_administration import QueueFilter
 from posthorn.wire.foreign_address import canonical
@@ -19,8 +20,6 @@ _SLACK = timedelta(minutes=1)
 inserted later."""
 UNCLAIMED = unclaimed("outbound_recipients")
 WAITING = (QueueState.QUEUED, QueueState.DEFERRED)
-OPEN = "state IN ('queued', 'deferred', 'held', 'sending')"
-"""The states of a recipient that is not finished."""
 
 
 async def conditions_of(

@@ -126,7 +126,7 @@ async def test_unknown_keys_are_not_looked_up_without_end(
             shown = {"Authorization": f"Bearer ph_{number:043d}"}
             codes.append((await api.client.get("/v1/status", headers=shown)).status_code)
         assert codes == [401, 401, 401, 429, 429]
-        api.guard._remembered.clear()
+        api.guard.callers._remembered.clear()
         assert (await api.client.get("/v1/status")).status_code == 200
 
 

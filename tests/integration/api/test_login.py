@@ -202,7 +202,7 @@ async def test_what_ends_the_session_of_an_account(
     await until(has_ended)
     if end in ("idle", "old"):
         await api.sql("SELECT 1")
-        assert await api.guard._sessions.expire() == 1  # type: ignore[union-attr]
+        assert await api.guard.callers._sessions.expire() == 1  # type: ignore[union-attr]
 
 
 async def test_a_session_ends_with_its_key_and_its_rights_are_those_of_the_key(

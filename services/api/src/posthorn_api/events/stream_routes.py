@@ -89,7 +89,7 @@ async def follow_events(
     rule = rule_of("followEvents")
     followed = feed.follow(whose, frozenset(kinds or ()), begin, HEARTBEAT_SECONDS)
     return EventStream(
-        _pieces(followed), lambda: guard.check_still(request, rule), feed.closing, held
+        _pieces(followed), lambda: guard.callers.check_still(request, rule), feed.closing, held
     )
 
 

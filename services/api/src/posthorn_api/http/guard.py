@@ -5,17 +5,10 @@ Rules:
 
 - A key may ask for so much at a time (``rate_limit``); what is done for it counts for its tenant
   (``runtime.holders``).
-- A key is looked up by its SHA-256; what was found is remembered for a moment. No line of any log
-  holds a key.
-- Where an issuer is configured, what has the form of a token is one (``oidc``), and no key.
-- What a role may do stands in ``access``, and nowhere else.
+- Who calls is found by ``callers``.
+- What a role may do stands in ``permissions``, and nowhere else.
 - Content of mailboxes is shown only when its line in the audit log is written: where that fails the
   answer is 503.
-- Who shows the password of an account (``account_logins``) is that account, and reaches its own
-  address alone.
-- Who has signed in by a browser shows a session (``login``), by a cookie, or like a key. Browsers
-  send the cookie unasked: a change by cookie is refused unless the browser says that a page of ours
-  asks for it (``Sec-Fetch-Site``).
 - A change that succeeds has a line in the audit log. What changes things writes it in its own
   transaction; of the rest the line is written here, right after.
 - The body is read before the operation, bounded in bytes (``edge``) and time.
@@ -34,9 +27,7 @@ import asyncio
 import hashlib
 import hmac
 import re
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -47,7 +38,6 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 from starlette.routing import compile_path
 
-from posthorn.model.networks import is_within
 from posthorn.ports.api_keys import ApiKey, ApiKeys
 from posthorn.ports.audit import Audit
 from posthorn.ports.browser_sessions import BrowserSessions
@@ -57,32 +47,23 @@ from posthorn.runtime.audit_context import AuditContext, enter_audit_context
 from posthorn.runtime.client_networks import client_key
 from posthorn.runtime.holders import work_for
 from posthorn.runtime.ids import new_id
-from posthorn.wire.address import AddressError, parse_address
 from posthorn_api.auth.account_logins import AccountLogins
 from posthorn_api.auth.tokens import Tokens
+from posthorn_api.http.callers import Callers, account_in, bearer, refusal, session_cookie
 from posthorn_api.http.large_bodies import LargeBodies
 from posthorn_api.http.large_json import SMALL, DocumentRequest
 from posthorn_api.http.permissions import Rule, rule_of
-from posthorn_api.http.problems import Problem, problem_of, unauthorized
+from posthorn_api.http.problems import Problem, problem_of
 from posthorn_api.http.rate_limit import RateLimit
-from posthorn_api.tenants.service import hash_of_key
 
 log = structlog.get_logger()
 
-_REMEMBER_SECONDS = 1.5
-_REMEMBERED = 1000
 _SHOWN_OF_QUERY = 200
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
 _JSON = re.compile(r"application/(?:json|[\w.+-]+\+json)\Z", re.IGNORECASE)
 _NDJSON = re.compile(r"application/(?:x-)?(?:ndjson|jsonl|jsonlines)\Z", re.IGNORECASE)
 _FOR_NOW = frozenset({408, 429})
 """Answers that say to try again later: kept, they would be the answer to that try."""
-_SAFE = frozenset({"GET", "HEAD"})
-COOKIE = "__Host-posthorn"
-"""The cookie of a session. Browsers take the prefix from its own host only, with Secure, for all
-paths (RFC 6265bis §4.1.3.2)."""
-SESSION_PREFIX = "phs_"
-"""What the token of a session begins with, in the cookie, and where a program shows it as a key."""
 _KEPT_HEADERS = ("content-type", "location", "etag")
 
 type _Operation = Callable[[Request], Awaitable[Response]]
@@ -103,14 +84,10 @@ class Guard:
         sessions: BrowserSessions | None = None,
     ) -> None:
         self.rates = rates or RateLimit()
-        self._sessions = sessions
-        self._keys = keys
+        self.callers = Callers(keys, self.rates, tokens, logins, sessions)
         self._idempotency = idempotency
         self._audit = audit
         self.large_bodies = large_bodies or LargeBodies()
-        self._tokens = tokens
-        self._logins = logins
-        self._remembered: dict[bytes, tuple[float, ApiKey]] = {}
 
     async def handle(
         self,
@@ -126,13 +103,13 @@ class Guard:
         work_for(f"client {client}")  # until it is known who asks
         if rule.public:
             return await self._public(request, operation, client, operation_id, takes_json)
-        caller, secret = await self._authenticated(request, rule, client)
+        caller, secret = await self.callers.authenticate(request, rule, client)
         request.state.caller = caller
         work_for(caller.tenant or caller.id)
         structlog.contextvars.bind_contextvars(key_id=str(caller.id), key_name=caller.name)
         self.rates.charge(caller.id, operation_id)
         if not rule.admits(caller):
-            raise Problem(403, "forbidden", _refusal(caller, rule))
+            raise Problem(403, "forbidden", refusal(caller, rule))
         if rule.action is None:
             async with self.large_bodies.room(request):
                 return await self._let_through(request, operation, secret, takes_json=takes_json)
@@ -181,9 +158,9 @@ class Guard:
     async def _pieces(self, request: Request, rule: Rule) -> AsyncIterator[bytes]:
         """Yield the body as it comes, for as long as the caller may send it: it may take hours,
         and a key may be taken away."""
-        shown = session_cookie(request) or _bearer(request)
+        shown = session_cookie(request) or bearer(request)
         async for piece in request.stream():
-            caller, _ = await self._caller(shown, "", "")
+            caller, _ = await self.callers.of_token(shown, "", "")
             if not rule.admits(caller):
                 raise Problem(403, "forbidden", f"the role {caller.role.value} may not do this")
             yield piece
@@ -209,7 +186,7 @@ class Guard:
             if name in path
         }
         try:
-            await self._audit.record_content(_account_in(request), {**message, **asked})
+            await self._audit.record_content(account_in(request), {**message, **asked})
         except BaseException:
             if isinstance(response, StreamingResponse) and isinstance(
                 response.body_iterator, AsyncGenerator
@@ -298,99 +275,6 @@ class Guard:
         request.state.is_anchored = True
         return await self._idempotency.first_attempt(reservation)
 
-    async def _authenticated(
-        self, request: Request, rule: Rule, client: str
-    ) -> tuple[ApiKey, bytes]:
-        place = address_of(request)
-        if (token := session_cookie(request)) is not None:
-            if request.method not in _SAFE and not is_same_origin(request):
-                raise Problem(403, "cross-site", "a change by cookie must come from our own pages")
-            return await self._own(await self._in_session(token, client, place), request, rule), (
-                token.encode()
-            )
-        header = request.headers.get("authorization", "")
-        is_basic = self._logins is not None and header.lower().startswith("basic ")
-        if not (is_basic and (rule.own or rule.me or rule.anyone)):
-            caller, secret = await self._caller(_bearer(request), client, place)
-            return await self._own(caller, request, rule), secret
-        assert self._logins is not None
-        caller = await self._logins.caller(header[6:].strip(), place)
-        return await self._own(caller, request, rule), header.encode()
-
-    async def _own(self, caller: ApiKey, request: Request, rule: Rule) -> ApiKey:
-        """Return the caller. Raises 403 for an account that asks about another."""
-        if caller.account is not None and rule.own and _account_in(request) != caller.account:
-            raise Problem(403, "forbidden", "an account may do this for its own address only")
-        return caller
-
-    async def check_still(self, request: Request, rule: Rule) -> None:
-        """Check that the caller of a request that goes on for long may still make it. Raises what
-        ``problem_of`` knows."""
-        before: ApiKey = request.state.caller
-        shown = session_cookie(request) or _bearer(request)
-        caller, _ = await self._caller(shown, "", address_of(request))
-        if not rule.admits(caller) or caller.tenant != before.tenant:
-            raise Problem(403, "forbidden", _refusal(caller, rule))
-
-    async def identify(self, key: str, client: str, address: str) -> ApiKey:
-        """Return whose API key this is. Raises 401, 403 and RateLimited as for a request."""
-        if key.startswith(SESSION_PREFIX):
-            raise unauthorized("this API key is not known", shown=True)
-        return await self._holder(key, client, address)
-
-    def forget(self, token: str) -> None:
-        """Look a session or key up again at its next use."""
-        self._remembered.pop(hash_of_key(token), None)
-
-    async def _caller(self, shown: str, client: str, address: str) -> tuple[ApiKey, bytes]:
-        """Return who it is, and a secret that nobody else's requests are hashed with.
-        ``address``: of the client; empty where it has been checked already."""
-        if self._tokens is not None and self._tokens.takes(shown):
-            caller = await self._tokens.caller(shown)
-            return caller, self._tokens.secret_of(caller)
-        if shown.startswith(SESSION_PREFIX):
-            return await self._in_session(shown, client, address), shown.encode()
-        return await self._holder(shown, client, address), shown.encode()
-
-    async def _in_session(self, token: str, client: str, address: str) -> ApiKey:
-        sessions = self._sessions
-
-        async def find(digest: bytes) -> ApiKey | None:
-            return None if sessions is None else await sessions.find(digest)
-
-        return await self._found(token, client, address, find, "this session has ended; sign in")
-
-    async def _holder(self, shown: str, client: str, address: str) -> ApiKey:
-        async def find(digest: bytes) -> ApiKey | None:
-            return await self._keys.by_hash(digest, address)
-
-        return await self._found(shown, client, address, find, "this API key is not known")
-
-    async def _found(
-        self,
-        shown: str,
-        client: str,
-        address: str,
-        find: Callable[[bytes], Awaitable[ApiKey | None]],
-        unknown: str,
-    ) -> ApiKey:
-        digest = hash_of_key(shown)
-        now = time.monotonic()
-        until, known = self._remembered.get(digest, (0.0, None))
-        if known is not None and until > now:
-            return _in_force(known, address)
-        self.rates.check_unknown(client, digest)
-        found = await find(digest)
-        if found is None:
-            self.rates.bad(client)
-            self._remembered.pop(digest, None)
-            raise unauthorized(unknown, shown=True)
-        self.rates.good(digest)
-        if len(self._remembered) >= _REMEMBERED:
-            self._remembered.clear()
-        self._remembered[digest] = (now + _REMEMBER_SECONDS, found)
-        return _in_force(found, address)
-
 
 class GuardedRoute(APIRoute):
     """A route whose operation runs behind the application's guard, and whose every failure is a
@@ -446,64 +330,6 @@ def receipt[T](request: Request, render: Callable[[T], Response]) -> Receipt[T] 
     if reservation is None:
         return None
     return Receipt(reservation, lambda made: answer_of(render(made)))
-
-
-def session_cookie(request: Request) -> str | None:
-    """Return the session that the browser shows by its cookie; None without one, and where the
-    request has an Authorization field, which goes before."""
-    if "authorization" in request.headers:
-        return None
-    return request.cookies.get(COOKIE) or None
-
-
-def is_same_origin(request: Request) -> bool:
-    """Return whether a browser says that a page of ours makes the request (Fetch Metadata)."""
-    return request.headers.get("sec-fetch-site") == "same-origin"
-
-
-def address_of(request: Request) -> str:
-    """Return the IP address of the client; empty where it is not known."""
-    return request.client.host if request.client else ""
-
-
-def _bearer(request: Request) -> str:
-    header = request.headers.get("authorization")
-    if header is None:
-        raise unauthorized("an API key is required: Authorization: Bearer <key>", shown=False)
-    scheme, _, key = header.partition(" ")
-    key = key.strip()
-    if scheme.lower() != "bearer" or not key:
-        raise unauthorized("the Authorization header must be: Bearer <key>", shown=False)
-    return key
-
-
-def _account_in(request: Request) -> str:
-    """Return the account in the path, or the owner of the content that the operation showed."""
-    try:
-        shown: str | None = getattr(request.state, "content_of", None)
-        return str(parse_address(shown or request.path_params["address"]))
-    except AddressError as error:
-        raise Problem(404, "not-found", str(error)) from None
-
-
-def _refusal(caller: ApiKey, rule: Rule) -> str:
-    if rule.content and caller.role in rule.roles:
-        return "this key may not read the content of mailboxes: it was made without message_content"
-    return f"the role {caller.role.value} may not do this"
-
-
-def _in_force(caller: ApiKey, address: str) -> ApiKey:
-    """Return the caller. Raises 401 for a key or session that has expired, 403 for one of a
-    suspended tenant or account, and for a client outside of the key's networks."""
-    if caller.expires_at is not None and caller.expires_at <= datetime.now(UTC):
-        raise unauthorized("this API key has expired", shown=True)
-    who = "tenant" if caller.account is None else "account"
-    if caller.is_suspended:
-        raise Problem(403, "forbidden", f"the {who} is suspended")
-    if address and not is_within(address, caller.networks):
-        what = "API key" if caller.account is None else "account"
-        raise Problem(403, "forbidden", f"this {what} may not be used from your network")
-    return caller
 
 
 def _check_media_type(request: Request, allowed: re.Pattern[str], what: str) -> None:

@@ -11,14 +11,13 @@ from starlette.routing import Route
 
 from posthorn.ports.api_keys import ApiKey
 from posthorn.runtime.client_networks import client_key
-from posthorn_api.http.guard import (
+from posthorn_api.http.callers import (
     SESSION_PREFIX,
-    Guard,
-    GuardedRoute,
     address_of,
     is_same_origin,
     session_cookie,
 )
+from posthorn_api.http.guard import Guard, GuardedRoute
 from posthorn_api.http.operations import (
     ACCOUNT_LOGIN,
     BODY_PROBLEMS,
@@ -80,7 +79,9 @@ async def create_login(body: LoginRequest, request: Request, service: Logins) ->
     address = address_of(request)
     if body.key is not None:
         guard: Guard = request.app.state.guard
-        done = await service.begin(await guard.identify(body.key, client_key(address), address))
+        done = await service.begin(
+            await guard.callers.identify(body.key, client_key(address), address)
+        )
     elif body.account is not None and body.password is not None:
         done = await service.by_password(body.account, body.password, address)
     else:
@@ -104,7 +105,7 @@ async def delete_login(request: Request, _caller: Caller, service: Logins) -> Re
         raise Problem(409, "conflict", "this request is not made with a session")
     await service.end(token.strip())
     guard: Guard = request.app.state.guard
-    guard.forget(token.strip())
+    guard.callers.forget(token.strip())
     return Response(status_code=204, headers={"Set-Cookie": ENDED_COOKIE})
 
 

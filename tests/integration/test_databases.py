@@ -67,7 +67,7 @@ async def test_tables_that_held_little_or_much_are_as_if_they_had_held_nothing(
     async with own.one() as second:
         assert second == first
         connection = await asyncpg.connect(second)
-        assert await connection.fetch(_STATE) == [
+        assert [tuple(row) for row in await connection.fetch(_STATE)] == [
             ("directory_outbox", 0, 0, -1),
             ("suppressions", 0, 0, -1),
         ]

@@ -1,7 +1,7 @@
 """How long the console's lists take on a large system: ``python -m tests.console.large``.
 
-50,000 accounts, as many aliases and suppressions, 100,000 recipients that wait, and 100,000
-messages in the index are made by SQL. The figures are of the machine that this runs on.
+50,000 accounts, as many aliases, suppressions and messages in quarantine, 100,000 recipients that
+wait, and 100,000 messages in the index are made by SQL. The figures are of the machine that this runs on.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ LISTS = (
     "/console/queue?domain=d7.example",
     "/console/find",
     "/console/find?q=word7&outcome=deferred",
+    "/console/quarantine",
     "/console/audit",
     "/console/domains",
 )
@@ -69,6 +70,10 @@ INSERT INTO message_index (tenant_id, message_id, recipient, direction, reverse_
     'alice@example.test', 'Subject word' || n % 100, '', 1000, 'deferred', 'deferred', now(), '{{}}',
     '{{}}', ARRAY['word' || n % 100, 'subject', 'alice@example.test']
   FROM made m, domains d WHERE d.name = 'example.test';
+INSERT INTO quarantine (id, message_id, tenant_id, recipient, reason, detail, score, envelope, size_crlf, expires_at)
+  SELECT m.id, m.id, tenant_id, 'list' || n || '@example.test', 'score', '12 points', 12, '', 1000,
+    now() + interval '20 days'
+  FROM made m, domains d WHERE d.name = 'example.test' AND n <= {ACCOUNTS};
 ANALYZE;
 """
 

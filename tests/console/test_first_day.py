@@ -126,6 +126,74 @@ def test_a_configuration_is_planned_read_and_applied(admin: Page, posthorn: Syst
     assert posthorn.account("a@planned.example")["quota_bytes"] == 4096
 
 
+def test_what_a_tool_manages_is_marked_and_an_edit_warns(admin: Page, posthorn: System) -> None:
+    posthorn.api.post("/v1/tenants", json={"name": "managed"})
+    account, alias = "a@managed.example", "all@managed.example"
+    document = {
+        "domains": [
+            {"name": "managed.example", "dkim": False, "filter_policy": {"greylist": False}}
+        ],
+        "accounts": [{"address": account, "quota_bytes": 4096}],
+        "aliases": [{"address": alias, "targets": [account]}],
+    }
+    query = {"tenant": "managed", "manager": "argo-cd"}
+    assert posthorn.api.put("/v1/config", params=query, json=document).json()["failed"] == 0
+
+    warning = "Managed by argo-cd"
+    for path, name in (("domains", "managed.example"), ("accounts", account), ("aliases", alias)):
+        admin.goto(f"/console/{path}")
+        row = admin.get_by_role("row").filter(has_text=name)
+        expect(row.first).to_contain_text("managed by argo-cd")
+        admin.goto(f"/console/{path}/{name}")
+        expect(admin.get_by_text("managed by argo-cd", exact=True)).to_be_visible()
+    expect(
+        admin.get_by_text("Its next apply sets back what is changed here of: Targets.")
+    ).to_be_visible()
+    admin.get_by_role("button", name="Delete…").click()
+    dialog = admin.get_by_role("dialog")
+    expect(dialog).to_contain_text("argo-cd, whose next apply creates it again.")
+    dialog.get_by_role("button", name="Cancel").click()
+    admin.goto(f"/console/accounts/{account}")
+    notice = admin.locator(".notice").filter(has_text=warning)
+    expect(notice).to_contain_text("Quota.")
+    admin.get_by_label("Quota", exact=True).fill("1 MiB")
+    admin.get_by_role("button", name="Save").click()
+    expect(admin.get_by_role("definition").filter(has_text="MiB")).to_be_visible()
+    # what the document does not set is nobody's
+    admin.goto("/console/domains/managed.example?tab=settings")
+    expect(admin.get_by_role("button", name="Save")).to_be_visible()
+    expect(admin.locator(".notice").filter(has_text=warning)).to_have_count(0)
+    admin.goto("/console/domains/managed.example?tab=filter")
+    expect(admin.locator(".notice").filter(has_text=warning)).to_contain_text("undoes a change")
+
+    # a document without a manager reads whose work it undoes; one with another takes over
+    admin.goto("/console/configuration?tenant=managed")
+    admin.get_by_label("What there is to be, as JSON").fill(
+        json.dumps({"accounts": [{"address": account, "quota_bytes": 1}]})
+    )
+    admin.get_by_role("button", name="Plan").click()
+    plan = admin.get_by_role("region", name="Plan")
+    expect(plan).to_contain_text("managed by argo-cd, whose next apply undoes it")
+    admin.get_by_role("textbox", name="Manager").fill("flux")
+    admin.get_by_role("button", name="Plan").click()
+    expect(admin.get_by_role("alert")).to_contain_text(f"account {account} by argo-cd")
+    admin.get_by_label("Take over what another manager has").check()
+    admin.get_by_role("button", name="Plan").click()
+    expect(plan).to_contain_text(f"Newly managed by flux: account {account}")
+    plan.get_by_role("button", name="Copy “Apply” as…").click()
+    command = admin.get_by_role("button", name="posthorn command")
+    expect(command).to_be_visible()
+    admin.keyboard.press("Escape")
+    plan.get_by_role("button", name="Apply", exact=True).click()
+    expect(plan).to_contain_text("1 change of managed were made, 0 failed")
+    managers = admin.get_by_role("region", name="Managers")
+    expect(managers).to_contain_text("argo-cd manages 1 domains, 1 aliases")
+    managers.get_by_role("button", name="Release flux").click()
+    admin.get_by_role("dialog").get_by_role("button", name="Release all").click()
+    expect(managers).not_to_contain_text("flux")
+    assert posthorn.account(account)["managed_by"] is None
+
+
 def stored(page: Page) -> str:
     """Return the secret that the open dialog shows, and close it: only after the tick it does."""
     dialog = page.get_by_role("dialog")

@@ -125,3 +125,19 @@ def test_a_suppressed_address_gets_mail_again(admin: Page, posthorn: System) -> 
     admin.get_by_role("button", name="Undo").click()
     expect(row).to_contain_text("by hand")
     assert "back@example.org" in posthorn.api.get("/v1/suppressions").text
+
+
+def test_a_route_is_probed_without_a_message(admin: Page, posthorn: System) -> None:
+    route = {"domain": "closed.example", "host": "127.0.0.1", "port": 9}
+    assert posthorn.api.post("/v1/routes", json=route).status_code == 201
+    admin.goto("/console/routes?q=closed")
+    admin.get_by_role("button", name="Probe closed.example").click()
+    dialog = admin.get_by_role("dialog")
+    dialog.get_by_label("Recipient").fill("bob@elsewhere.test")
+    dialog.get_by_role("button", name="Probe", exact=True).click()
+    expect(dialog).to_contain_text("its mail does not take the route of closed.example")
+    dialog.get_by_label("Recipient").fill("bob@closed.example")
+    dialog.get_by_role("button", name="Probe", exact=True).click()
+    expect(dialog).to_contain_text("Mail would wait")
+    expect(dialog).to_contain_text("127.0.0.1 (127.0.0.1) port 9")
+    expect(dialog).to_contain_text("Connection refused")

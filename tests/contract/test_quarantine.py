@@ -24,6 +24,7 @@ from posthorn.model.filter_policy import Action
 from posthorn.model.outbound import Outbound
 from posthorn.ports.errors import Conflict, NotFound
 from posthorn.ports.filing import Withheld
+from posthorn.ports.listing import ListQuery
 from posthorn.ports.quarantine import QuarantineFilter
 from posthorn.ports.segments import SegmentMessage
 from posthorn.runtime.ids import new_id
@@ -80,7 +81,10 @@ def forward(recipient: str) -> Outbound:
 
 
 async def ids(quarantine: PostgresQuarantine, tenant: UUID | None = None) -> list[UUID]:
-    return [each.id for each in await quarantine.items(tenant, QuarantineFilter(), None, 100)]
+    return [
+        each.id
+        for each in (await quarantine.items(tenant, QuarantineFilter(), ListQuery(100))).items
+    ]
 
 
 async def test_a_released_copy_is_in_the_inbox_once(
@@ -253,7 +257,7 @@ async def test_tenants_see_their_own_copies_alone(
             with pytest.raises(NotFound):
                 await call(STRANGER, copy)
     with pytest.raises(NotFound):
-        await quarantine.items(STRANGER, QuarantineFilter("user0@example.test"), None, 10)
+        await quarantine.items(STRANGER, QuarantineFilter("user0@example.test"), ListQuery(10))
     assert await ids(quarantine) == copies
 
 
@@ -265,12 +269,13 @@ async def test_copies_are_listed_by_page_and_filter(
     second = withheld_from([one], forwards=[forward("a@far.test")])
     await mailboxes.deliver([make_segment([first, second])])
     everything = [each.id for message in (second, first) for each in reversed(message.withheld)]
-    pages = await quarantine.items(None, QuarantineFilter(), None, 2)
-    pages = [*pages, *await quarantine.items(None, QuarantineFilter(), pages[-1].id, 10)]
+    start = await quarantine.items(None, QuarantineFilter(), ListQuery(2))
+    rest = await quarantine.items(None, QuarantineFilter(), ListQuery(10, start.last))
+    pages = [*start.items, *rest.items]
     assert [each.id for each in pages] == everything
 
     async def number(**which: object) -> int:
-        return len(await quarantine.items(None, QuarantineFilter(**which), None, 10))  # type: ignore[arg-type]
+        return len((await quarantine.items(None, QuarantineFilter(**which), ListQuery(10))).items)  # type: ignore[arg-type]
 
     assert await number(account="user0@example.test") == 2
     assert await number(reason="virus") == 2

@@ -127,6 +127,20 @@ async def test_trap_20_rspamd_judges_without_greylisting_and_its_authentication_
         await client.close()
 
 
+async def test_a_frozen_rspamd_is_away(
+    spamd: EngineServer,
+) -> None:
+    client = Rspamd(f"http://{spamd.address}")
+    engine = configured(client, seconds=1.0)
+    spamd.freeze()
+    try:
+        found = await engine.scan(PLAIN, QUESTION, client_name="")
+        assert (found.engine.state, found.away) == (EngineState.TIMEOUT, "hold")
+    finally:
+        spamd.thaw()
+        await client.close()
+
+
 async def test_a_killed_rspamd_is_away_and_comes_back(spamd: EngineServer) -> None:
     client = Rspamd(f"http://{spamd.address}")
     engine = configured(client, seconds=10.0)

@@ -462,6 +462,9 @@ def test_queue_routes_and_suppressions(shell: CommandLine, address: str) -> None
     )
     assert shell.run(f"route show {target} --json").document["password_set"] is True
     assert target in [row[0] for row in shell.run("route list --all").rows]
+    probed = shell.attempt(f"route probe {target} --recipient someone@{target}")
+    assert probed.status == 1 and "Connection refused" in probed.out, probed.err
+    assert shell.attempt(f"route probe {target} --json").document["outcome"] == "deferred"
 
     sent = shell.run(
         f"send-test --from {address} --to someone@{target} --to other@{target} --json"
@@ -571,6 +574,9 @@ def test_every_list_can_be_sorted_and_counted(shell: CommandLine, domain: str) -
         for sort in (order, f"-{order}"):
             ran = shell.run(f"{noun} list --sort {sort} --total --limit 1")
             assert re.match(r"\d+ in total\n", ran.err), noun
+    for line in ("quarantine list --sort -score", "report complaints --sort created"):
+        assert shell.run(f"{line} --total --match nobody --tenant default").err == "0 in total\n"
+    assert shell.run("messages find nobody@no.test --sort received --total").err == "0 in total\n"
     found = shell.run(f"domain list --match {domain} --state verified --tenant default --total")
     assert ([row[0] for row in found.rows], found.err) == ([domain], "1 in total\n")
     assert shell.attempt("account list --state odd").status == 1
@@ -626,6 +632,21 @@ def test_a_tenant_in_a_file_is_applied_once(shell: CommandLine, tmp_path: Path) 
         shell.run(f"export config --tenant {name} --json").document["domains"][0]["name"]
         == f"{name}.example"
     )
+
+    marked = shell.run(f"apply -f {file} --tenant {name} --manager argo-cd --take-over")
+    assert (
+        f"newly managed by argo-cd: domain {name}.example, account a@{name}.example" in marked.err
+    )
+    (row,) = shell.run(f"manager list --tenant {name}").rows
+    assert row[:-1] == ["argo-cd", "1", "1", "1", "0", "0"]
+    assert shell.run(f"manager list --tenant {name} --json").document[0]["name"] == "argo-cd"
+    edited = shell.run(f"alias set all@{name}.example x@elsewhere.test")
+    assert "managed by argo-cd: its next apply undoes" in edited.err
+    planned = shell.run(f"apply -f {file} --tenant {name} --plan")
+    assert f"alias all@{name}.example is managed by argo-cd: its next apply undoes" in planned.err
+    assert shell.attempt(f"manager release argo-cd --tenant {name}").status == 2
+    shell.run(f"manager release argo-cd --tenant {name} --yes")
+    assert "managed" not in shell.run(f"apply -f {file} --tenant {name}").err
 
     file.write_text("aliases: []\n")
     kept = shell.run(f"apply -f {file} --tenant {name}")

@@ -15,10 +15,15 @@ import asyncpg
 import pytest
 
 from posthorn.adapters.postgres.access.listing import MOST_READ
+from posthorn.adapters.postgres.conditions import Conditions
 from posthorn.adapters.postgres.directory.administration import PostgresAdministration
+from posthorn.adapters.postgres.directory.managers import PostgresManagers
+from posthorn.adapters.postgres.mailboxes.quarantine import PostgresQuarantine
 from posthorn.adapters.postgres.queue.administration import PostgresQueueAdministration
+from posthorn.adapters.postgres.queue.summary import OPEN, SUMMARY
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.ports.listing import Listed, ListQuery
+from posthorn.ports.quarantine import QuarantineFilter
 from posthorn.ports.queue_administration import QueueFilter
 from posthorn_local.embedded import Postgres
 from tests.integration.long_queue import fill
@@ -43,7 +48,17 @@ _FILL = (
     " CASE WHEN n % 10000 = 0 THEN 'suspended' ELSE 'active' END"
     f" FROM generate_series(1, {ACCOUNTS}) n JOIN domains d"
     " ON d.name = 'd' || lpad((CASE WHEN n % 2 = 0 THEN 0 ELSE n / 2 % 100 END)::text, 3, '0') || '.test'",
-    "VACUUM ANALYZE accounts",
+    f"INSERT INTO managed_objects (tenant_id, manager, account_id, fields) SELECT '{DEFAULT_TENANT}', 'flux', id, '{{}}'"
+    " FROM accounts",
+    "VACUUM ANALYZE accounts, managed_objects",
+)
+
+
+_WITHHOLD = (
+    "INSERT INTO quarantine (id, message_id, tenant_id, recipient, reason, detail, score, envelope, size_crlf, expires_at)"
+    " SELECT m.id, m.id, t.id, 'r' || row_number() OVER () || '@d.test', 'score', '', 9, '', 1, now() + interval '1 day'"
+    f" FROM messages m, tenants t WHERE t.name = 'default' LIMIT {ACCOUNTS}",
+    "VACUUM ANALYZE quarantine",
 )
 
 
@@ -58,6 +73,8 @@ def large(postgres: Postgres, migrated: str) -> Iterator[str]:
                 await connection.execute(statement)
             if queued:
                 await fill(connection, queued, 2_000)
+                for statement in _WITHHOLD:
+                    await connection.execute(statement)
         finally:
             await connection.close()
 
@@ -133,6 +150,25 @@ async def test_a_page_of_accounts_by_key_reads_little(
         assert len(found) == (0 if is_foreign else PAGE * PAGES)
 
 
+async def test_a_page_reads_the_marks_of_its_rows_alone(seed: DatabaseSeed) -> None:
+    administration = PostgresAdministration(seed.database)
+    found = await pages_cost(
+        seed, "managed_objects", 3 * PAGE, lambda asked: administration.accounts(None, asked)
+    )
+    assert {each.managed_by and each.managed_by.manager for each in found} == {"flux"}
+    # a manager that the server has no statistics of takes over many, and claims them again
+    asked = ListQuery(1000, owner="default")
+    names = [each.address for each in (await administration.accounts(None, asked)).items]
+    claims = {"account": dict.fromkeys(names, ("state",))}
+    managers = PostgresManagers(seed.database)
+    before = await read(seed, "accounts")
+    for take_over in (True, False):
+        await managers.claim(DEFAULT_TENANT, "argo", claims, routes=False, take_over=take_over)
+    assert await read(seed, "accounts") - before <= 6 * ACCOUNTS + MOST  # not once for each name
+    (argo, _) = await managers.all(DEFAULT_TENANT, routes=False)
+    assert (argo.name, argo.objects["account"]) == ("argo", len(names))
+
+
 async def test_other_pages_of_accounts_read_each_row_once(seed: DatabaseSeed) -> None:
     administration = PostgresAdministration(seed.database)
     walk = ACCOUNTS + MOST
@@ -165,6 +201,38 @@ async def test_a_total_reads_a_bounded_number_of_rows(seed: DatabaseSeed) -> Non
         assert await read(seed, "outbound_recipients") - before <= MOST_READ + MOST
 
 
+async def test_the_summary_of_the_queue_reads_what_waits_once(seed: DatabaseSeed) -> None:
+    queue = PostgresQueueAdministration(seed.database)
+    before = await read(seed, "outbound_recipients")
+    groups = await queue.summary(None, QueueFilter(), 0, PAGE)
+    assert await read(seed, "outbound_recipients") - before <= QUEUED + MOST
+    assert (groups[0].destination, groups[0].recipients) == ("big.test", QUEUED // 2)
+    assert len(groups) == PAGE
+    # and takes each status apart once for a group
+    search = Conditions()
+    search.add(OPEN)
+    query = search.into(SUMMARY.replace("{offset}", "0"), PAGE)
+    ((document,),) = await seed.rows(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", *search.values)
+    parts = [
+        (node, below)
+        for node in nodes(document[0]["Plan"])
+        for below in node.get("Plans", ())
+        if "substring" in str(node.get("Group Key"))
+    ]
+    assert parts
+    for node, below in parts:
+        assert "substring" in str(below.get("Group Key")) or below["Actual Rows"] < QUEUED / 10, (
+            node
+        )
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the nodes of a plan."""
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from nodes(below)
+
+
 async def test_pages_of_the_queue_read_each_row_once_at_most(seed: DatabaseSeed) -> None:
     queue = PostgresQueueAdministration(seed.database)
     table = "outbound_recipients"
@@ -178,3 +246,17 @@ async def test_pages_of_the_queue_read_each_row_once_at_most(seed: DatabaseSeed)
     ):
         found = await pages_cost(seed, table, most, partial(queue.listed, None, which), **asked)
         assert len(found) == number, (which, asked)
+
+
+async def test_pages_of_the_quarantine_by_key_read_little(seed: DatabaseSeed) -> None:
+    quarantine = PostgresQuarantine(seed.database)
+    for asked, most, number in (
+        ({}, MOST, PAGE * PAGES),
+        ({"order": "created", "owner": "default"}, MOST, PAGE * PAGES),
+        ({"owner": "small"}, MOST, 0),
+        ({"order": "-score"}, ACCOUNTS + MOST, PAGE * PAGES),
+        ({"part": "R777@d"}, ACCOUNTS + MOST, 1),
+    ):
+        ask = partial(quarantine.items, None, QuarantineFilter())
+        found = await pages_cost(seed, "quarantine", most, ask, **asked)
+        assert len(found) == number, asked

@@ -34,6 +34,7 @@ VERBS = {
     *(
         "List",
         "Move",
+        "Probe",
         "Release",
         "Remove",
         "Replace",

@@ -4,6 +4,7 @@ changes; what we write holds our results and nothing that a stranger could add."
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
@@ -57,6 +58,33 @@ def test_a_field_that_claims_to_be_ours_goes(field: bytes) -> None:
     assert without_ours(before + field + after, OURS) == before + after
     assert without_ours(after + field, OURS) == after
     assert without_ours(field + field + before, OURS) == before
+
+
+_CASES = st.sampled_from([bytes.lower, bytes.upper, bytes.title])
+_SPACE = st.lists(
+    st.sampled_from([b" ", b"\t", b"\r\n ", b"\r\n\t", b"(c)", b"(a (b) \\) c)", b"( \r\n )"]),
+    max_size=4,
+).map(b"".join)
+_WHITE = st.lists(st.sampled_from([b" ", b"\t", b"\r\n "]), max_size=3).map(b"".join)
+_FORMS = st.sampled_from(
+    [b"mx.example.test", b'"mx.example.test"', b'"mx.\\example.test"', b"mx.example.test."]
+)
+
+
+@given(_CASES, _WHITE, _SPACE, _FORMS, _CASES, _SPACE, st.sampled_from([b"", b" 1", b";x=y"]))
+def test_a_field_that_claims_to_be_ours_goes_however_it_is_written(
+    case: Callable[[bytes], bytes],
+    before: bytes,
+    between: bytes,
+    form: bytes,
+    id_case: Callable[[bytes], bytes],
+    after: bytes,
+    rest: bytes,
+) -> None:
+    name = case(b"authentication-results")
+    field = name + before + b":" + between + id_case(form) + after + rest + b"\r\n"
+    others = b"Received: from a\r\n\tby b\r\n", b"Subject: x\r\n"
+    assert without_ours(others[0] + field + others[1], OURS) == b"".join(others)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from posthorn.ports.scan import EngineStatus, Listing, ScanState, StateQuestion,
 from posthorn_api.defence.service import single_addresses
 from posthorn_cli.client import ApiError
 from posthorn_cli.defence_checks import defence_findings
-from posthorn_cli.filter_probes import _verdict
+from posthorn_cli.filter_probes import _judged, _verdict
 from posthorn_cli.probes import FAIL, OK, UNKNOWN, WARN
 
 
@@ -133,3 +134,23 @@ def test_the_doctor_says_that_mail_passes_unscanned() -> None:
 )
 def test_what_the_doctor_makes_of_a_verdict(name: str, detail: dict[str, Any], status: str) -> None:
     assert _verdict("check", name, detail).status == status
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "says"),
+    [
+        ([{"kind": "filed", "detail": {"action": "junk"}}], OK, "in Junk"),
+        ([{"kind": "filed", "detail": {"action": "mark"}}], OK, "in INBOX, marked"),
+        ([{"kind": "quarantined", "detail": {}}], OK, "in quarantine"),
+        ([{"kind": "delivered", "detail": {}}], WARN, "see the filter policy"),
+        ([], WARN, "it is not delivered"),
+    ],
+)
+def test_the_doctor_follows_gtube_to_its_end(
+    end: list[dict[str, Any]], status: str, says: str
+) -> None:
+    scanned = {"kind": "scanned", "detail": {"score": 10, "rules": [["GTUBE", 10.0, ""]]}}
+    api = SimpleNamespace(trace_message=lambda _: {"items": [scanned, *end]})
+    session: Any = SimpleNamespace(api=api)
+    found = _judged(session, "check", "GTUBE", "id", 0.0)
+    assert (found.status, says in found.detail) == (status, True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from posthorn.model.filter_decision import Sender, decide, sender_of
 from posthorn.model.filter_policy import (
     DEFAULT_POLICY,
     FIELDS,
+    LISTS,
     MOST_BYTES,
     MOST_ENTRIES,
     Action,
@@ -101,6 +104,28 @@ def test_the_closest_document_decides_and_lists_add_up() -> None:
         {"junk_score": 4}, {"allow": ["a.test"]}
     )
     assert combined({"junk_score": 6.0}) == {}
+
+
+_VALUES: dict[str, tuple[Any, Any]] = {
+    "junk_score": (4.0, 6.0),
+    "refuse_score": (20.0, 15.0),
+    "spam_action": ("mark", "junk"),
+    "virus_action": ("quarantine", "refuse"),
+}
+"""By field, one that is not the default and the default; of others False and True."""
+
+
+@pytest.mark.parametrize("name", [each for each in FIELDS if each not in LISTS])
+def test_each_field_is_inherited_where_a_level_is_silent(name: str) -> None:
+    values = (None, *_VALUES.get(name, (False, True)))
+    default = getattr(DEFAULT_POLICY, name)
+    for said in itertools.product(values, repeat=4):  # system, tenant, domain, account
+        levels = [{} if value is None else {name: value} for value in said]
+        closest = next((value for value in reversed(said) if value is not None), default)
+        assert merged(*levels) == replace(DEFAULT_POLICY, **{name: closest})
+        # as the directory has it: the account's own beside one document for the others
+        entry = [combined(*levels[:3]), levels[3]]
+        assert merged(*entry) == merged(*levels)
 
 
 @pytest.mark.parametrize(

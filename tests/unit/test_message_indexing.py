@@ -56,9 +56,18 @@ class Index:
                 self.entries[key] = entry
 
     async def search(
-        self, tenant: UUID | None, which: MessageFilter, before: Place | None, limit: int
+        self,
+        tenant: UUID | None,
+        which: MessageFilter,
+        after: Place | None,
+        limit: int,
+        *,
+        oldest_first: bool = False,
     ) -> Sequence[IndexedMessage]:
         raise AssertionError("nobody searches")
+
+    async def total(self, tenant: UUID | None, which: MessageFilter) -> int:
+        raise AssertionError("nobody counts")
 
     async def forget(self, seconds: float) -> int:
         raise AssertionError("nobody forgets")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from posthorn.model.verdict import MOST_RULES, EngineState, ReportKind, Rule, Verdict
@@ -82,6 +82,12 @@ def test_the_age_of_signatures_is_read() -> None:
         assert clamav.signatures_age(without, now) is None
 
 
+@given(st.text(max_size=40), st.text("0123456789: JanMonFb", max_size=30))
+def test_no_version_of_clamd_fails(version: str, made: str) -> None:
+    age = clamav.signatures_age(f"{version}/1/{made}", datetime(2026, 1, 6, tzinfo=UTC))
+    assert age is None or age >= 0
+
+
 def answer_with(**symbols: Any) -> bytes:
     return json.dumps({"action": "no action", "symbols": symbols}).encode()
 
@@ -116,6 +122,33 @@ def test_points_of_rspamd_are_taken_and_those_of_authentication_are_shown() -> N
 def test_trap_18_an_empty_or_broken_answer_of_rspamd_is_no_judgement(answer: bytes) -> None:
     with pytest.raises(EngineDown):
         rspamd.read_answer(answer)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+    lambda held: (
+        st.lists(held, max_size=3) | st.dictionaries(st.text(max_size=5), held, max_size=3)
+    ),
+    max_leaves=8,
+)
+_SYMBOL = st.fixed_dictionaries(
+    {}, optional={"score": _JSON, "options": _JSON, "description": _JSON}
+)
+_ANSWER = st.fixed_dictionaries(
+    {"symbols": _JSON | st.dictionaries(st.text(max_size=9), _SYMBOL | _JSON, max_size=4)},
+    optional={"action": _JSON, "is_skipped": _JSON},
+)
+
+
+@given(st.binary(max_size=200) | (_ANSWER | _JSON).map(json.dumps).map(str.encode))
+@example(answer_with(A={"score": 10**400}))
+def test_no_answer_of_rspamd_fails_otherwise(answer: bytes) -> None:
+    with suppress(EngineDown):
+        found = rspamd.read_answer(answer)
+        assert not found.virus
+        for rule in found.rules:
+            assert -100 <= rule.points <= 100
+            assert rule.detail.isascii() and rule.name.startswith("RSPAMD_")
 
 
 @given(st.text(), st.text(), st.text())

@@ -18,7 +18,6 @@ from posthorn.wire.spam.parts import MOST_PARTS, decoded_end, walk_parts
 from posthorn.wire.spam.rule import Case
 from posthorn.wire.spam.scorer import score
 from posthorn.wire.spam.tokens import tokens_of
-from posthorn.wire.spam.zip_names import READ_BYTES, zip_names
 from tests.support.spam import GOOD_TEXT, message, with_file, zipped
 
 _MIB = 1024**2
@@ -161,21 +160,6 @@ def test_markup_that_shows_and_hides() -> None:
     assert markup.images == 1 and markup.has_script and not markup.has_form
 
 
-def test_names_in_archives() -> None:
-    names = [f"file {place}.txt" for place in range(40)]
-    archive = zipped(*names, "\u00e4.exe")
-    assert zip_names(archive, archive).names[:2] == tuple(names[:2])
-    assert set(zip_names(archive[-READ_BYTES:], archive[-READ_BYTES:]).names) == {
-        *names,
-        "\u00e4.exe",
-    }
-    assert zip_names(b"", archive).names, "the central directory alone"
-    assert zip_names(archive[: len(archive) // 3], b"").names, "local headers alone"
-    (file,) = read_facts(with_file("x.bin", archive)).files
-    assert file.archive is not None and "\u00e4.exe" in file.archive.names
-    assert not file.archive.is_encrypted
-
-
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 56, 57, 58, 5000, 200_001])
 def test_the_end_of_a_file_in_base64(size: int) -> None:
     content = os.urandom(size)
@@ -207,11 +191,6 @@ def test_pieces_of_messages_in_any_order(pieces: list[bytes]) -> None:
     facts = read_facts(b"".join(pieces))
     tokens_of(facts)
     score(Case(facts, received_at=1.0, own_domains={"ours.test"}))
-
-
-@given(st.binary(max_size=400), st.binary(max_size=400))
-def test_any_archive(head: bytes, tail: bytes) -> None:
-    zip_names(b"PK\x03\x04" + head, b"PK\x01\x02" + tail)
 
 
 def _large(kind: str) -> bytes:

@@ -228,6 +228,15 @@ def test_trap_13_shape_rules_stand_back_for_an_author_who_is_shown() -> None:
     assert "FILE_RUNS" in {each.name for each in program}, "no shape: it counts for everybody"
 
 
+@pytest.mark.parametrize(
+    "name", ["a.EXE", "a.scr ", "a.pdf.lnk", "disk.img", "a.settingcontent-ms", "x.msixbundle"]
+)
+def test_types_that_run_are_known_by_their_last_extension(name: str) -> None:
+    assert "FILE_RUNS" in {each.name for each in score(case(with_file(f'"{name}"', b"x")))}
+    honest = with_file(f'"{name}.pdf"', b"x")
+    assert "FILE_RUNS" not in {each.name for each in score(case(honest))}
+
+
 def test_gtube_is_ten_points_exactly() -> None:
     for content in (
         message(f"test\r\n{GTUBE}\r\n", {"Date": None, "Subject": "GET RICH NOW"}),

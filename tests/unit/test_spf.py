@@ -3,6 +3,7 @@ facts of the suite: zones, questions and the results that are permitted."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,10 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from posthorn.ports.scan import SenderQuestion
+from posthorn.runtime.blocklists import Blocklists
 from posthorn.wire.auth.results import Outcome, Spf
 from posthorn.wire.auth.spf import EXPLANATION_LIMIT, REASON_LIMIT, SpfLimits, check_spf
 from posthorn.wire.auth.spf_macros import SpfError, expand, parse_macros, shortened
 from posthorn.wire.auth.spf_record import parse_spf
+from posthorn_scan.sender import SenderChecks
 from tests.support.zone_lookup import Row, ZoneLookup
 
 SECTIONS = json.loads((Path(__file__).parents[1] / "data" / "spf_cases.json").read_text())
@@ -308,3 +312,48 @@ async def test_a_name_that_is_no_host_s_is_not_the_client_s() -> None:
         "x y.a.test": [("A", "192.0.2.1")],
     }
     assert await outcome("v=spf1 ptr -all", zone) is Outcome.FAIL
+
+
+@pytest.mark.parametrize(
+    ("record", "is_of_local_part"),
+    [
+        ("v=spf1 exists:%{l}._u.a.test -all", True),
+        ("v=spf1 exists:%{S}.x.test -all", True),
+        ("v=spf1 exists:%{ir}.%{o}.x.test -all", False),
+        ("v=spf1 ip4:192.0.2.1 exists:%{l}._u.a.test", False),
+        ("v=spf1 -all exp=%{l}.a.test", False),
+    ],
+)
+async def test_a_result_that_is_not_of_the_domain_says_so(
+    record: str, *, is_of_local_part: bool
+) -> None:
+    zone = ZoneLookup({"a.test": [("TXT", record)], "ann._u.a.test": [("A", "127.0.0.2")]})
+    _, found = await check_spf(
+        zone, client="192.0.2.1", helo="h.test", reverse_path="ann@a.test", hostname="mx.test"
+    )
+    assert found.is_of_local_part == is_of_local_part
+
+
+async def test_what_is_kept_of_a_client_is_of_its_domain_and_not_of_one_user() -> None:
+    zone = ZoneLookup(
+        {
+            "a.test": [("TXT", "v=spf1 exists:%{l}._u.a.test -all")],
+            "ann._u.a.test": [("A", "127.0.0.2")],
+            "b.test": [("TXT", "v=spf1 ip4:192.0.2.1 -all")],
+        }
+    )
+    lists = Blocklists(zone, [], deadline_seconds=60)
+    senders = SenderChecks(zone, lists, None, hostname="mx.test", seconds=60, keep_seconds=60)
+
+    async def outcome(path: str) -> Outcome:
+        facts = await senders.facts(SenderQuestion("192.0.2.1", "h.test", path))
+        return facts.spf[1].outcome
+
+    at_once = await asyncio.gather(*(outcome(f"{user}@a.test") for user in ("ann", "eve")))
+    assert at_once == [Outcome.PASS, Outcome.FAIL]
+    assert await outcome("eve@a.test") is Outcome.FAIL
+    assert await outcome("ann@a.test") is Outcome.PASS
+    assert await outcome("ann@b.test") is Outcome.PASS
+    asked = len(zone.asked)
+    assert await outcome("eve@b.test") is Outcome.PASS
+    assert len(zone.asked) == asked

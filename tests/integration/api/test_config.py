@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 
 from posthorn.ports.api_keys import Role
 from posthorn.runtime.passwords import Passwords
-from posthorn_api.config.plan import ALIAS, Present, Wanted, planned
+from posthorn_api.config.plan import ALIAS, ByManager, Present, Wanted, planned
 from posthorn_api.config.service import ConfigService
 from tests.support.api import Api, problem
 
+NOBODY = ByManager(UUID(int=0), None)
 HOOK = "https://hooks.example.org/x"
 WHOLE: dict[str, Any] = {
     "domains": [
@@ -352,10 +354,10 @@ def test_aliases_are_made_after_those_they_lead_to_however_many_and_removed_befo
     chain = [f"a{number}@x.test" for number in range(3000)]
     targets = dict(zip(chain, [*chain[1:], "b@x.test"], strict=True))
     wanted = {ALIAS: {name: Wanted({"targets": [target]}) for name, target in targets.items()}}
-    made = planned({}, wanted, prune=False)
+    made = planned({}, wanted, NOBODY, prune=False)
     assert [step.name for step in made.steps] == chain[::-1]
     present = {ALIAS: {name: Present({"targets": [target]}) for name, target in targets.items()}}
-    removed = planned(present, {ALIAS: {}}, prune=True)
+    removed = planned(present, {ALIAS: {}}, NOBODY, prune=True)
     assert [step.name for step in removed.steps] == chain
     round_ = {ALIAS: {"a@x": Wanted({"targets": ["b@x"]}), "b@x": Wanted({"targets": ["a@x"]})}}
-    assert len(planned({}, round_, prune=False).steps) == 2
+    assert len(planned({}, round_, NOBODY, prune=False).steps) == 2

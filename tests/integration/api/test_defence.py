@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from posthorn.adapters.nats.connection import connect
 from posthorn.adapters.nats.scan_state import NatsScanStates
@@ -115,6 +116,9 @@ async def test_a_new_listing_is_an_event_once(joined: Api, nats: Nats, tmp_path:
             "code": "127.0.0.2",
             "reason": "see https://bl.test/",
         }
+        about = {"subject": ADDRESS, "zone": "bl.test"}  # PosthornAddressListed goes by it
+        assert REGISTRY.get_sample_value("posthorn_api_own_listings", about) == 1
         leads[0] = False
         assert await watch.look() == 60.0
+        assert REGISTRY.get_sample_value("posthorn_api_own_listings", about) is None
     assert len(events.events) == 1

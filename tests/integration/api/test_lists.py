@@ -6,14 +6,18 @@ from __future__ import annotations
 import base64
 import json
 from typing import Any
+from uuid import UUID
 
 import pytest
 from fastapi.routing import APIRoute
 
+from posthorn.adapters.postgres.events.message_index import PostgresMessageIndex
 from posthorn.ports.api_keys import Role
+from posthorn.ports.message_index import INBOUND, IndexedMessage, MessageHead
 from posthorn.runtime.ids import new_id
 from posthorn_api.app import operations
 from tests.support.api import Api, problem
+from tests.support.databases import pool
 
 NAMES = ("ours", "theirs")
 SEEN_BY_ALL = {"listRoutes"}
@@ -37,7 +41,7 @@ def values(annotation: Any) -> list[str]:
 LISTS = {
     str(each.operation_id): each
     for each in operations()
-    if {"cursor", "sort"} <= parameters(each).keys()
+    if {"cursor", "sort"} <= parameters(each).keys() and "{" not in each.path
 }
 """The lists of nouns that the whole platform has."""
 
@@ -63,9 +67,38 @@ async def both(api: Api) -> Api:
                 *(new_id(), tenant, f"https://{each}.{name}.test/"),
             )
             await api.key(Role.READ_ONLY, tenant)
+            await _found(api, tenant, name, each)
     await api.sql("UPDATE accounts SET used_bytes = id % 2, state = 'suspended' WHERE id % 3 = 0")
     await api.sql("UPDATE api_keys SET last_used_at = now() WHERE name = 'key 2'")
     return api
+
+
+async def _found(api: Api, tenant: UUID, name: str, each: str) -> None:
+    """Put a message into quarantine, a complaint and an entry of the index of messages there."""
+    message, recipient = new_id(), f"to-{each}@b.{name}.test"
+    await api.sql(
+        "INSERT INTO messages (id, offset_octets, stored_octets, encoding, size_crlf, has_dot_lines, sha256,"
+        " return_path_octets, refs, received_at, reverse_path, subject, from_, date, message_id)"
+        " VALUES ($1, 0, 9, 'none', 9, false, '', 0, 1, now(), '', $2, $3, '', '')",
+        *(message, f"about {each}", f"{each}@{name}.author.test"),
+    )
+    await api.sql(
+        "INSERT INTO quarantine (id, message_id, tenant_id, recipient, reason, detail, score, envelope, size_crlf,"
+        " expires_at) VALUES ($1, $2, $3, $4, 'score', 'points', $5, '', 9, now() + interval '1 day')",
+        *(new_id(), message, tenant, recipient, (ord(each) * 7) % 5 - 1.5),
+    )
+    await api.sql(
+        "INSERT INTO complaints (id, tenant_id, recipient, domain, feedback_type, reporter, is_believed, is_suppressed)"
+        " VALUES ($1, $2, $3, $4, 'abuse', 'provider.test', true, false)",
+        *(message, tenant, f"{each}@{name}.elsewhere.test", f"a.{name}.test"),
+    )
+    entry = IndexedMessage(
+        *(message, tenant, recipient, INBOUND),
+        MessageHead("", f"{each}@{name}.author.test", f"about {each}", "", 9),
+        *("delivered", "filed", 0.0),
+    )
+    async with pool(api.database_url) as database:
+        await PostgresMessageIndex(database).write([entry])
 
 
 async def whole(api: Api, path: str, limit: int, **asked: Any) -> list[dict[str, Any]]:
@@ -140,6 +173,10 @@ async def test_what_is_sorted_by(both: Api) -> None:
         ("/v1/webhooks", "url", "url"),
         ("/v1/queue", "due", "next_attempt_at"),
         ("/v1/audit", "at", "id"),
+        ("/v1/quarantine", "score", "score"),
+        ("/v1/quarantine", "created", "created_at"),
+        ("/v1/messages", "received", "received_at"),
+        ("/v1/complaints", "created", "id"),
     ):
         found = await of(path, field, sort)
         assert found == sorted(found), (path, sort)
@@ -169,6 +206,15 @@ async def test_q_and_state_narrow_the_list_and_its_total(both: Api) -> None:
         ("/v1/queue", {"q": "a.ours", "state": "queued"}, 3),
         ("/v1/suppressions", {"q": "asked BY", "tenant": "theirs"}, 3),
         ("/v1/audit", {"q": "@B.ours"}, 3),
+        ("/v1/quarantine", {"q": "TO-b@"}, 2),
+        ("/v1/quarantine", {"q": "About C", "tenant": "ours"}, 1),
+        ("/v1/quarantine", {"q": "ours.author", "reason": "score"}, 3),
+        ("/v1/quarantine", {"q": "points", "domain": "b.theirs.test"}, 3),
+        ("/v1/quarantine", {"reason": "virus"}, 0),
+        ("/v1/complaints", {"q": "C@"}, 2),
+        ("/v1/complaints", {"q": "Provider", "domain": "a.ours.test"}, 3),
+        ("/v1/messages", {"q": "about", "tenant": "ours"}, 3),
+        ("/v1/messages", {"from": "a@theirs.author.test"}, 1),
     ):
         answer = await both.client.get(path, params={"total": True, **asked})
         found = answer.json()
@@ -203,3 +249,25 @@ async def test_tenant_shows_what_it_owns_and_nothing_to_others(both: Api) -> Non
         problem(other, 422, "invalid", "tenant")
         searched = await both.client.get(path, params={"q": "theirs", "total": True}, headers=shown)
         assert (searched.json()["items"], searched.json()["total"]) == ([], 0), path
+
+
+async def test_deliveries_of_a_webhook(api: Api) -> None:
+    body = {"url": "https://hooks.test/", "events": ["*"]}
+    webhook = (await api.client.post("/v1/webhooks", json=body)).json()["id"]
+    for number, (kind, reply) in enumerate([("delivered", ""), ("bounced", "Busy"), ("test", "")]):
+        await api.sql(
+            "INSERT INTO webhook_deliveries (id, webhook_id, event, event_type, state, last_reply)"
+            " VALUES ($1, $2, '{}', $3, $4, $5)",
+            *(new_id(), webhook, kind, "failed" if number else "waiting", reply),
+        )
+    path = f"/v1/webhooks/{webhook}/deliveries"
+    newest = await whole(api, path, 2)
+    assert [each["event_type"] for each in newest] == ["test", "bounced", "delivered"]
+    assert await whole(api, path, 2, sort="-created") == newest
+    assert await whole(api, path, 2, sort="created") == newest[::-1]
+    for asked, number in (({}, 3), ({"state": "failed"}, 2), ({"q": "BUSY"}, 1), ({"q": "e"}, 3)):
+        answer = await api.client.get(path, params={"total": True, **asked})
+        found = answer.json()
+        assert (len(found["items"]), found["total"]) == (number, number), asked
+    answer = await api.client.get(path, params={"sort": "created", "cursor": "x"})
+    problem(answer, 422, "invalid", "cursor")

@@ -19,6 +19,7 @@ import pytest
 from posthorn.model.directory_entry import RecipientStatus
 from posthorn.model.envelope import Envelope
 from posthorn.ports.ingest import Parked
+from posthorn.ports.route_probes import ProbeReport, RouteProbe
 from posthorn.wire.address import Address
 from posthorn_api.http import permissions as access
 from tests.integration.api.test_tenancy import ACCOUNT, EXAMPLES, TABLE, call, tenant_objects
@@ -75,9 +76,21 @@ def elsewhere() -> Elsewhere:
     return Elsewhere()
 
 
+class CountedProbes:
+    """A relay that counts the probes."""
+
+    def __init__(self, done: list[str]) -> None:
+        self._done = done
+
+    async def probe(self, asked: RouteProbe) -> ProbeReport:
+        self._done.append(f"probe {asked.route}")
+        return ProbeReport((), None, 0.0)
+
+
 @pytest.fixture
 async def api(api: Api, elsewhere: Elsewhere) -> Api:
     api.dead.set(elsewhere)
+    api.late.route_probes.set(CountedProbes(elsewhere.done))
     api.directory.set(elsewhere)
     api.ingest.set(elsewhere)
     return api

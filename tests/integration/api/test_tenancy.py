@@ -217,6 +217,7 @@ EXAMPLES: dict[str, Example] = {
     "getRoute": Example(PLATFORM_READ, "/v1/routes/{d}.route", hides=None),
     "setRoute": Example(PLATFORM, "/v1/routes/{d}.route", {"host": "mx.test"}, hides=None),
     "deleteRoute": Example(PLATFORM, "/v1/routes/{d}.route", hides=None),
+    "probeRoute": Example(PLATFORM, "/v1/routes/{d}.route/probe", {}, hides=None),
     "createWebhook": Example(
         ADMIN, body={"url": "http://127.0.0.1:1/", "events": ["*"], "tenant": "{tenant}"}, hides=422
     ),
@@ -245,6 +246,8 @@ EXAMPLES: dict[str, Example] = {
         "/v1/config?tenant={tenant}",
         {"aliases": [{"address": "team@{d}", "targets": ["alice@{d}", "x@e.test"]}]},
     ),
+    "listManagers": Example(READ, "/v1/config/managers?tenant={tenant}"),
+    "releaseManager": Example(ADMIN, "/v1/config/managers/argo-cd?tenant={tenant}"),
     "listSuppressions": Example(READ, hides=None),
     "suppress": Example(ADMIN, body={"address": "s@elsewhere.test", "reason": "r"}, hides=None),
     "unsuppress": Example(ADMIN, "/v1/suppressions/bounced@{d}"),
@@ -349,6 +352,10 @@ async def tenant_objects(api: Api, name: str) -> TenantObjects:
     await api.sql(
         "INSERT INTO statistics (tenant_id, domain, hour, outcome, messages) VALUES ($1, $2, $3, 'delivered', 1)",
         *(tenant, domain, datetime.now(UTC).replace(minute=0, second=0, microsecond=0)),
+    )
+    await api.sql(
+        "INSERT INTO managed_objects (tenant_id, manager, account_id, fields) VALUES ($1, 'argo-cd', $2, '{}')",
+        *(tenant, account["id"]),
     )
     deleted = await api.enter(
         f"carol@{domain}.elsewhere.test", sender=f"alice@{domain}", tenant=tenant
@@ -520,6 +527,7 @@ async def everything_of(api: Api, name: str) -> list[list[Any]]:
         "SELECT v::text FROM webhook_deliveries v JOIN webhooks w ON w.id = webhook_id WHERE tenant_id = $1 ORDER BY v.id",
         "SELECT s::text FROM statistics s WHERE tenant_id = $1 ORDER BY domain",
         "SELECT s::text FROM suppressions s WHERE tenant_id = $1 ORDER BY address",
+        "SELECT o::text FROM managed_objects o WHERE tenant_id = $1 ORDER BY id",
         "SELECT a::text FROM audit a WHERE tenant_id = $1 ORDER BY id",
     )
     return [[tuple(row) for row in await api.sql(query, tenant["id"])] for query in queries]

@@ -7,9 +7,11 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from email import message_from_bytes
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 
 from posthorn.adapters.nats.bans import NatsBanList, NatsBans
 from posthorn.adapters.nats.ingest import NatsIngest
@@ -25,6 +27,7 @@ from posthorn.runtime.ids import new_id
 from posthorn.wire.auth.results import Outcome, Policy
 from posthorn_delivery.unscanned_mover import UnscannedMover
 from posthorn_local.embedded import Nats
+from posthorn_scan import judge
 from posthorn_scan.engines.engine import (
     ConfiguredEngine,
     EngineDown,
@@ -90,6 +93,7 @@ def unscanned(message: bytes, **changes: object) -> tuple[Envelope, bytes]:
     envelope = replace(
         make_envelope(body, sender="a@example.org"),
         body=Body.from_message(body, RETURN_PATH),
+        received_at=time.time(),
         client_address="192.0.2.1",
         helo="mx.example.org",
     )
@@ -216,6 +220,24 @@ async def test_a_large_message_is_read_from_the_blob_store(nats: Nats, tmp_path:
             await scanner.message(replace(asked, blob="bodies/missing"))
 
 
+async def test_a_message_that_there_is_no_time_to_authenticate_is_held(
+    nats: Nats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header = b"From: ceo@bank.example\r\nMessage-ID: <3@x>\r\n"
+    body = b"x" * 100_000 + b"\r\n"
+    tags = {"d": "example.org", "s": "s1", "h": "From:Message-ID", "t": None}
+    forged = signature_field("DKIM-Signature", header, body, tags) + header + b"\r\n" + body
+    async with scanning(nats, tmp_path / "blobs", zone=ZONE) as env:
+        scanner = NatsScanner(env.mx)
+        monkeypatch.setattr(judge, "_HASHING_SECONDS", 0)
+        late = await scanner.message(question(forged))
+        assert (late.hold, late.is_complete) == (True, False)
+        assert late.engines[0].state is EngineState.TIMEOUT
+        monkeypatch.undo()
+        found = await scanner.message(question(forged))
+        assert (found.hold, found.authentication.dmarc.applied) == (False, Policy.REJECT)
+
+
 ATTACHED = content(text=b"PK").replace(
     b"Subject: x", b'Content-Type: application/zip; name="a.zip"\r\nSubject: x'
 )
@@ -298,6 +320,10 @@ async def test_what_does_not_read_goes_on_to_delivery_which_parks_it(
             assert (taken.subject, taken.octets) == ("ingest.mx", b"rubbish")
 
 
+def gauge(name: str) -> float:
+    return REGISTRY.get_sample_value(f"posthorn_delivery_unscanned_{name}") or 0.0
+
+
 async def test_a_held_message_stays_until_delivery_gives_up_and_is_stored_once(
     nats: Nats, tmp_path: Path
 ) -> None:
@@ -315,19 +341,50 @@ async def test_a_held_message_stays_until_delivery_gives_up_and_is_stored_once(
         assert await UnscannedMover(lane, 900, lead, lambda: now).look() == 0
         late = UnscannedMover(lane, 900, lead, lambda: now + 1000)
         assert await late.look() == 0, "another process leads"
+        # PosthornUnscanned goes by the age
+        assert gauge("messages") == 1
+        assert 990 < gauge("oldest_seconds") < 1100
         leads[0] = True
         assert await UnscannedMover(lane, 0, lead, lambda: now + 10**6).look() == 0
         assert (await lane.backlog()).messages == 1
         assert await late.look() == 1
         (moved,) = await judged(env)
-        assert moved.body == body
+        assert moved.body is not None
+        assert moved.envelope.body == Body.from_message(moved.body, RETURN_PATH)
+        mark, _, rest = moved.body[RETURN_PATH:].partition(b"Received:")
+        assert body == moved.body[:RETURN_PATH] + b"Received:" + rest
+        fields = message_from_bytes(mark)
+        assert fields["X-Posthorn-Verdict"].startswith("unscanned;")
+        assert str(envelope.id) in fields["X-Posthorn-Verdict"]
         assert moved.envelope.verdict is not None
         assert moved.envelope.verdict.gave_up
         assert (await lane.backlog()).messages == 0
+        assert await late.look() == 0
+        assert (gauge("messages"), gauge("oldest_seconds")) == (0, 0)
         # the other mover has read it before
         await env.nats.request("ingest.mx", b"again", {"Nats-Msg-Id": f"{envelope.id}.scanned"})
         info = await env.delivery.api("STREAM.INFO.INGEST")
         assert info["state"]["messages"] == 0
+
+
+async def test_what_has_waited_for_an_engine_goes_on_with_what_the_others_found(
+    nats: Nats, tmp_path: Path
+) -> None:
+    client = ScriptedEngine(says=EngineDown("it is gone"))
+    forged = ATTACHED.replace(b"a@example.org", b"ceo@bank.example")
+    async with scanning(nats, tmp_path / "blobs", zone=ZONE, engines=[engine(client)]) as env:
+        young, body = unscanned(ATTACHED)
+        old, old_body = unscanned(forged, received_at=time.time() - 880)
+        for envelope, content_ in ((young, body), (old, old_body)):
+            await NatsIngest(env.mx).accept(envelope, content_, unscanned=True)
+        (moved,) = await judged(env)
+        assert moved.envelope.id == old.id
+        verdict = moved.envelope.verdict
+        assert verdict is not None
+        assert verdict.authentication.dmarc.applied is Policy.REJECT
+        assert (verdict.is_complete, verdict.gave_up) == (False, False)
+        assert [each.state for each in verdict.engines] == [EngineState.OK, EngineState.DOWN]
+        assert (await NatsUnscanned(env.delivery).backlog()).messages == 1
 
 
 class Silent:

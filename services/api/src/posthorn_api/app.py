@@ -61,6 +61,7 @@ from posthorn_api.quarantine import routes as quarantine_routes
 from posthorn_api.quarantine.service import QuarantineService
 from posthorn_api.queue import routes as queue_routes
 from posthorn_api.queue import smarthost_routes as route_routes
+from posthorn_api.queue.probes import RouteProbeService
 from posthorn_api.queue.service import QueueService
 from posthorn_api.reference.routes import reference_routes
 from posthorn_api.reports import routes as report_routes
@@ -130,6 +131,7 @@ class Services:
     transfers: TransferService
     credentials: CredentialService
     queue: QueueService
+    route_probes: RouteProbeService
     sending: SendingService
     tenants: TenantService
     bulk_imports: BulkImportService

@@ -25,6 +25,7 @@ from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.installation import DirectoryMark
 from posthorn.adapters.nats.mailbox_hints import NatsMailboxHints
 from posthorn.adapters.nats.notifications import NatsNotifier
+from posthorn.adapters.nats.route_probes import NatsRouteProbes
 from posthorn.adapters.nats.scan_state import NatsScanStates
 from posthorn.adapters.nats.stream_state import NatsStreamState
 from posthorn.adapters.nats.unscanned_count import NatsUnscannedCount
@@ -35,6 +36,7 @@ from posthorn.adapters.postgres.events.checkpoint import PostgresEventCheckpoint
 from posthorn.adapters.postgres.events.message_index import PostgresMessageIndex
 from posthorn.adapters.postgres.events.statistics import PostgresStatistics
 from posthorn.adapters.postgres.events.webhook_dispatch import PostgresDispatch
+from posthorn.adapters.postgres.ids import read_id
 from posthorn.adapters.postgres.installation import PostgresInstallation
 from posthorn.adapters.postgres.lags import PostgresLags
 from posthorn.adapters.postgres.replication import ReplicationWatch
@@ -245,6 +247,7 @@ async def _on_nats(
         late.dead_letters.set(NatsDeadLetters(connection))
         late.publication.set(publisher)
         late.scan_states.set(NatsScanStates(connection))
+        late.route_probes.set(NatsRouteProbes(connection))
         late.unscanned.set(NatsUnscannedCount(connection))
         reader = EventReader(
             NatsEventLog(connection),
@@ -256,6 +259,7 @@ async def _on_nats(
             counts_dmarc=settings.reports_send,
             readers=settings.event_readers,
             indexer=Indexer(reading.index, settings.events_max_age_seconds),
+            read_id=read_id,
         )
         await guard.passed()
         async with asyncio.TaskGroup() as group:

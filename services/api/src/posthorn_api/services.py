@@ -23,6 +23,7 @@ from posthorn.adapters.postgres.directory.dkim_keys import PostgresDkimKeys
 from posthorn.adapters.postgres.directory.dns_checks import PostgresDnsChecks
 from posthorn.adapters.postgres.directory.filter_policies import PostgresFilterPolicies
 from posthorn.adapters.postgres.directory.forward_targets import PostgresForwardTargets
+from posthorn.adapters.postgres.directory.managers import PostgresManagers
 from posthorn.adapters.postgres.directory.own_forwards import PostgresOwnForwards
 from posthorn.adapters.postgres.directory.senders import PostgresSenders
 from posthorn.adapters.postgres.directory.tenants import PostgresTenants
@@ -53,6 +54,7 @@ from posthorn.ports.forwards import ForwardPolicy
 from posthorn.ports.heartbeats import Heartbeats
 from posthorn.ports.ingest import DeadLetters, Ingest
 from posthorn.ports.mailbox_hints import LateHints
+from posthorn.ports.route_probes import RouteProber
 from posthorn.ports.scan import ScanStates
 from posthorn.ports.statistics import EventLog
 from posthorn.ports.system import StreamState
@@ -89,6 +91,7 @@ from posthorn_api.me.forwards import OwnForwardService
 from posthorn_api.me.service import MeService
 from posthorn_api.pending import Pending, PendingEvents
 from posthorn_api.quarantine.service import QuarantineService
+from posthorn_api.queue.probes import RouteProbeService
 from posthorn_api.queue.service import QueueService
 from posthorn_api.search.service import SearchService
 from posthorn_api.sending.service import SendingLimits, SendingService
@@ -110,6 +113,7 @@ class OverNats:
     trace: Pending[Trace] = field(default_factory=lambda: Pending("nats"))
     scan_states: Pending[ScanStates] = field(default_factory=lambda: Pending("nats"))
     unscanned: Pending[UnscannedLane] = field(default_factory=lambda: Pending("nats"))
+    route_probes: Pending[RouteProber] = field(default_factory=lambda: Pending("relay"))
     heartbeats: Pending[Heartbeats] = field(default_factory=lambda: Pending("nats"))
     streams: Pending[StreamState] = field(default_factory=lambda: Pending("nats"))
     event_logs: Pending[Callable[[], EventLog]] = field(default_factory=lambda: Pending("nats"))
@@ -278,6 +282,7 @@ def build(
         ),
         credentials=credentials,
         queue=queue,
+        route_probes=RouteProbeService(PostgresRoutes(database), late.route_probes),
         sending=SendingService(
             administration,
             throttle,
@@ -302,7 +307,8 @@ def build(
         webhooks=webhooks,
         statistics=PostgresStatistics(database),
         config=ConfigService(
-            directory, tenancy, webhooks, queue, credentials, imports, audit, filtering
+            *(directory, tenancy, webhooks, queue, credentials, imports, audit, filtering),
+            PostgresManagers(database),
         ),
         forwards=Confirmations(
             PostgresForwardTargets(database),

@@ -26,6 +26,7 @@ from posthorn_cli.commands import (
     key,
     login,
     mailbox,
+    manager,
     me,
     message,
     messages,
@@ -82,6 +83,7 @@ for name, part in (
     ("stats", stats.stats),
     ("report", report.reports),
     ("audit", audit.audit),
+    ("manager", manager.managers),
     ("me", me.me),
 ):
     app.add_typer(part, name=name)

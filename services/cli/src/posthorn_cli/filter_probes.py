@@ -86,12 +86,27 @@ def _judged(session: Session, check: str, name: str, message: str, seconds: floa
             events = []
         except Unreachable as error:
             return Finding(check, UNKNOWN, lines_of(error)[0])
-        for event in events:
-            if event["kind"] == "scanned":
-                return _verdict(check, name, event["detail"])
+        details = {event["kind"]: event["detail"] for event in events}
+        if "scanned" in details:
+            found = _verdict(check, name, details["scanned"])
+            if name != "GTUBE" or found.status != OK:
+                return found
+            if end := _end(details):
+                return Finding(check, OK, f"{found.detail}; {end}")
         if time.monotonic() >= ends:
-            return Finding(check, FAIL, f"accepted, but not scanned within {seconds:.0f} s")
+            if "scanned" not in details:
+                return Finding(check, FAIL, f"accepted, but not scanned within {seconds:.0f} s")
+            why = "see the filter policy" if "delivered" in details else "it is not delivered"
+            return Finding(check, WARN, f"{found.detail}, but not filed in {seconds:.0f} s: {why}")
         time.sleep(0.3)
+
+
+def _end(details: dict[str, Any]) -> str:
+    """Return where the recipient's policy put a message, by its events; empty if nowhere yet."""
+    if "quarantined" in details:
+        return "in quarantine"
+    action = details.get("filed", {}).get("action")
+    return {"junk": "in Junk", "mark": "in INBOX, marked"}.get(action, "")
 
 
 def _verdict(check: str, name: str, detail: dict[str, Any]) -> Finding:

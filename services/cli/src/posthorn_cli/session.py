@@ -58,6 +58,7 @@ class Session:
                 chosen.secret(),
                 ca_file=chosen.ca_file or self.settings.ca_file,
                 agent=f"posthorn-cli/{version('posthorn-cli')}",
+                on_managed=self._warn_of,
             )
             if client.is_exposed:
                 self.output.note(
@@ -67,6 +68,11 @@ class Session:
                 self.output.note(warning)
             self._client = client
         return self._client
+
+    def _warn_of(self, manager: str) -> None:
+        self.output.note(
+            f"warning: this is managed by {manager}: its next apply undoes the change. Change it there"
+        )
 
     def close(self) -> None:
         """Close the connection."""

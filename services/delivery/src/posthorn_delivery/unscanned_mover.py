@@ -1,6 +1,9 @@
 """Gives up waiting for the scanning tier: moves what has waited too long in the unscanned lane to
 the first one, with a verdict that says so (ADR 31).
 
+The header of a message says ``X-Posthorn-Verdict: unscanned`` then, unless its body is in the blob
+store, where it would have to be written anew.
+
 One process leads. A message that scan judges at the same moment is stored once: both use the same
 id, and delivery knows messages by their own.
 """
@@ -17,10 +20,11 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from prometheus_client import Counter, Gauge
 
-from posthorn.model.envelope import RecordError, decode_record, encode_record
+from posthorn.model.envelope import Body, Record, RecordError, decode_record, encode_record
 from posthorn.model.verdict import Verdict
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.unscanned import UnscannedMessages, WaitingMessage
+from posthorn.wire.auth.authentication_results import verdict_field
 
 log = structlog.get_logger()
 
@@ -101,6 +105,18 @@ class UnscannedMover:
             await self._lane.move(message, message.octets, digest)
             return
         verdict = Verdict(self._clock(), is_complete=False, gave_up=True)
-        octets = encode_record(replace(record.envelope, verdict=verdict), record.body)
+        marked = _marked(record)
+        octets = encode_record(replace(marked.envelope, verdict=verdict), marked.body)
         await self._lane.move(message, octets, str(record.envelope.id))
         _gave_up.inc()
+
+
+def _marked(record: Record) -> Record:
+    """Return a record with the field that tells programs of its recipients that nobody scanned it,
+    if it has its body."""
+    if record.body is None:
+        return record
+    at = record.envelope.body.return_path_octets
+    field = verdict_field("unscanned", message_id=str(record.envelope.id))
+    body = b"".join((record.body[:at], field, record.body[at:]))
+    return Record(replace(record.envelope, body=Body.from_message(body, at)), body)

@@ -18,6 +18,7 @@ from posthorn.adapters.nats.heartbeats import beating
 from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.installation import DirectoryMark
 from posthorn.adapters.nats.notifications import NatsNotifications
+from posthorn.adapters.nats.route_probes import NatsRouteProbeServer
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.database import connect as connect_postgres
 from posthorn.adapters.postgres.installation import PostgresInstallation
@@ -25,6 +26,7 @@ from posthorn.adapters.postgres.queue.handing import PostgresHandedClaims
 from posthorn.adapters.postgres.queue.mta_sts import PostgresPolicies
 from posthorn.adapters.postgres.queue.queue import PostgresQueue
 from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
+from posthorn.adapters.postgres.queue.routes import PostgresRoutes
 from posthorn.adapters.postgres.reports.tls_outcomes import PostgresTlsOutcomes
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.ingest import Ingest
@@ -38,6 +40,7 @@ from posthorn_relay.context import RelayPorts
 from posthorn_relay.dsn_sender import DsnSender
 from posthorn_relay.hand_overs import HandOvers
 from posthorn_relay.maintenance import QueueMaintenance
+from posthorn_relay.prober import RelayProber
 from posthorn_relay.routing.mta_sts import StsPolicies
 from posthorn_relay.routing.mta_sts_fetch import PolicyFetcher
 from posthorn_relay.routing.mx import MxPlanner
@@ -89,6 +92,8 @@ async def start(process: Process[RelaySettings]) -> None:
     )
     outcomes = PostgresTlsOutcomes(database) if settings.reports_send else None
     await enter(running(process, ports, ingest, settings, outcomes))
+    prober = RelayProber(PostgresRoutes(database), ports.planner, settings)
+    await enter(NatsRouteProbeServer(nats, prober))
 
 
 def _planner(settings: RelaySettings, database: Database) -> MxPlanner:

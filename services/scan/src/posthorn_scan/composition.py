@@ -158,6 +158,7 @@ async def serving(
         contents,
         blobs,
         hostname=settings.smtp_hostname,
+        wait_seconds=settings.delivery_scan_wait_seconds,
         parallel=LANE_PARALLEL,
         new_suffix=lambda: secrets.token_hex(8),
     )

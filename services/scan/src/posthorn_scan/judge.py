@@ -93,13 +93,14 @@ class Judge:
         header, body = split_message(content)
         authenticating = self._authenticate(question, known, header, body)
         if self._engines or len(content) >= _ASIDE_FROM:
-            (authentication, state), facts, results = await at_once(
+            (found, state), facts, results = await at_once(
                 authenticating, _read_aside(content), self._ask_engines(question, content, known)
             )
         else:
             # its questions are on their way while the content is read
             asking, facts, results = Begun(authenticating), _read(content), []
-            authentication, state = await asking.result()
+            found, state = await asking.result()
+        authentication = found or Authentication(known.iprev, known.spf)
         listings = known.listings
         if facts is not None:
             listings += await self._listed_domains(authentication, facts)
@@ -119,10 +120,11 @@ class Judge:
             ),
             engines=(builtin, *(each.engine for each in results)),
             virus=next((each.findings.virus for each in results if each.findings.virus), ""),
-            is_complete=not unjudged,
+            is_complete=found is not None and not unjudged,
             trusted_sealer=trusted_sealer(authentication.arc, self._sealers),
             report=None if facts is None else report_kind(facts),
-            hold="hold" in away,
+            # whoever keeps us busy with large messages must not get a forgery past p=reject
+            hold=found is None or "hold" in away,
             defer="defer" in away,
         )
         _count(verdict)
@@ -131,7 +133,8 @@ class Judge:
 
     async def _authenticate(
         self, question: MessageQuestion, known: SenderFacts, header: bytes, body: bytes
-    ) -> tuple[Authentication, EngineState]:
+    ) -> tuple[Authentication | None, EngineState]:
+        """Return what is found; None if this process has too much to do."""
         try:
             hashes = await _hashed(header, body)
             lookup = TimelyLookup(self._lookup, self._seconds)
@@ -159,7 +162,7 @@ class Judge:
             return found, EngineState.TIMEOUT if lookup.is_late else EngineState.OK
         except TimeoutError:
             log.warning("a message was not authenticated in time", message=question.message_id)
-            return Authentication(known.iprev, known.spf), EngineState.TIMEOUT
+            return None, EngineState.TIMEOUT
         except Exception:
             log.exception("a message could not be authenticated", message=question.message_id)
             return Authentication(known.iprev, known.spf), EngineState.DOWN

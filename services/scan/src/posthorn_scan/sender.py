@@ -1,7 +1,8 @@
 """The first question: who a client is, before its message.
 
 What was found is kept for some minutes by address, HELO and domain of the reverse-path; temporary
-errors only for some seconds. Equal questions under way are one.
+errors only for some seconds, and nothing if the SPF record asks for the local part. Equal questions
+under way are one.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class SenderChecks:
         self._seconds, self._keep_seconds = seconds, keep_seconds
         self._clock = clock
         self._known: OrderedDict[_Key, tuple[float, SenderFacts]] = OrderedDict()
-        self._asking: dict[_Key, asyncio.Task[SenderFacts]] = {}
+        self._asking: dict[tuple[_Key, str], asyncio.Task[SenderFacts]] = {}
 
     async def facts(self, question: SenderQuestion) -> SenderFacts:
         """Return what is known of a client; never raises but for cancellation."""
@@ -69,18 +70,21 @@ class SenderChecks:
             self._known.move_to_end(key)
             _hit.inc()
             return known[1]
-        asking = self._asking.get(key)
+        whole = key, question.reverse_path
+        asking = self._asking.get(whole)
         if asking is None:
             _miss.inc()
-            asking = self._asking[key] = asyncio.create_task(self._find_out(question, domain))
-            asking.add_done_callback(lambda done: self._found(key, done))
+            asking = self._asking[whole] = asyncio.create_task(self._find_out(question, domain))
+            asking.add_done_callback(lambda done: self._found(whole, done))
         return await asyncio.shield(asking)
 
-    def _found(self, key: _Key, done: asyncio.Task[SenderFacts]) -> None:
-        del self._asking[key]
+    def _found(self, whole: tuple[_Key, str], done: asyncio.Task[SenderFacts]) -> None:
+        del self._asking[whole]
         if done.cancelled() or done.exception() is not None:
             return
-        facts = done.result()
+        key, facts = whole[0], done.result()
+        if any(each.is_of_local_part for each in facts.spf):
+            return
         seconds = _SHORT_SECONDS if _is_temporary(facts) else self._keep_seconds
         self._known[key] = self._clock() + seconds, facts
         self._known.move_to_end(key)

@@ -9,7 +9,8 @@ Rules:
 - The judged message goes to the first lane under an id that is the same from every process, then
   this one is acknowledged. Delivery knows messages by their ids, so that a repeat is harmless.
 - While an engine is away whose setting says ``hold`` or ``defer``, the message stays; so does one
-  that cannot be judged through a fault of ours. Delivery moves what stays too long.
+  that cannot be judged through a fault of ours. Delivery moves what stays too long, without a
+  verdict; shortly before, what an engine is missing from goes on with the verdict of the others.
 - What does not read goes on as it is: delivery parks it.
 """
 
@@ -17,7 +18,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import re
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -68,7 +71,8 @@ class Lane(Protocol):
 
 
 class UnscannedLane:
-    """Judges what waits in the lane while ``run`` runs. ``parallel``: messages at a time."""
+    """Judges what waits in the lane while ``run`` runs. ``parallel``: messages at a time;
+    ``wait_seconds``: after which delivery moves a message without a verdict; 0: never."""
 
     def __init__(
         self,
@@ -79,12 +83,17 @@ class UnscannedLane:
         blobs: Blobs,
         *,
         hostname: str,
+        wait_seconds: float,
         parallel: int = 8,
         new_suffix: Callable[[], str],
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._source, self._lane, self._tier = source, lane, tier
         self._contents, self._blobs = contents, blobs
         self._hostname = hostname
+        # after which a message that waits for an engine has its last tries before delivery moves it
+        self._patience = max(wait_seconds - 2 * AGAIN_SECONDS, wait_seconds / 2) or math.inf
+        self._clock = clock
         self._parallel = parallel
         self._new_suffix = new_suffix
         self._working: set[asyncio.Task[None]] = set()
@@ -172,8 +181,10 @@ class UnscannedLane:
             ),
             content,
         )
-        if verdict.hold or verdict.defer:
+        waited = self._clock() - envelope.received_at
+        if (verdict.hold or verdict.defer) and waited < self._patience:
             return None
+        verdict = replace(verdict, hold=False, defer=False)
         return await self._with_fields(envelope, body, verdict)
 
     async def _with_fields(self, envelope: Envelope, body: bytes, verdict: Verdict) -> Record:

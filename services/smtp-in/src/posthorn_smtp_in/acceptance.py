@@ -59,6 +59,7 @@ _results = Counter(
     "Messages whose end of data was answered: accepted, refused, deferred, or failed by a fault of ours",
     ["result"],
 )
+_result = {name: _results.labels(name) for name in ("accepted", "refused", "deferred", "failed")}
 _ingest = Histogram(
     "posthorn_smtp_in_ingest_seconds",
     "From the end of data until the message is kept",
@@ -141,7 +142,7 @@ class Acceptance:
         """Accept a message whose end has come, or say why not. Never answers twice."""
         began, received_at = time.monotonic(), self._clock()
         reply = await self._accept(transaction, message, client, check, received_at)
-        _results.labels(_result_of(reply)).inc()
+        _result[_result_of(reply)].inc()
         if traces.tracer is not None and traces.tracer.samples(transaction.id):
             self._trace_receipt(traces.tracer, transaction, message, reply)
         if reply.code != 250:

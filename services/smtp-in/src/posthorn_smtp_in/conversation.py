@@ -193,8 +193,8 @@ class Conversation(SessionProtocol, asyncio.Protocol):
             while not self._is_over:
                 event = machine.next_event()
                 if isinstance(event, Signal):
-                    if self.output_bytes:
-                        await self._flush()
+                    if self.output_bytes and self._write_out():
+                        await self._taken()
                     self._handled()
                     if self._farewell is not None:
                         return self._farewell
@@ -275,12 +275,17 @@ class Conversation(SessionProtocol, asyncio.Protocol):
             seconds = min(seconds, max(session.pace.left, 0.0))
         self._set_deadline(min(now + seconds, self._ends_at))
 
-    async def _flush(self) -> None:
-        """Write what was collected, and wait until the client takes it. Raises Ended."""
+    def _write_out(self) -> bool:
+        """Write what was collected; return whether the client does not take it at once. Raises
+        Ended."""
         if self.is_lost:
             raise Ended
         self.flush()
-        if self.is_blocked:
+        return self.is_blocked
+
+    async def _flush(self) -> None:
+        """Write what was collected, and wait until the client takes it. Raises Ended."""
+        if self._write_out():
             await self._taken()
 
     async def _taken(self) -> None:

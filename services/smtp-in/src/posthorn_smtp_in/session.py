@@ -107,8 +107,8 @@ class SmtpSession:
         """Send the greeting."""
         self._connection.reply(smtp.greeting(self._settings.smtp_hostname))
 
-    async def handle(self, event: Event) -> None:
-        """Answer an event. Raises HangUp to end the session."""
+    def handle(self, event: Event) -> Awaitable[None]:
+        """Answer an event, when awaited. Raises HangUp to end the session, as that may."""
         login = self.client.login
         if (
             login is not None
@@ -116,7 +116,7 @@ class SmtpSession:
             and not isinstance(event, Content | BareLineEnd | ChunkEnd | MessageEnd)
         ):
             raise HangUp(smtp.REVOKED)
-        await self._HANDLERS[type(event)](self, event)
+        return self._HANDLERS[type(event)](self, event)
 
     def reset(self) -> None:
         """Drop the transaction, if there is one."""

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -66,12 +65,12 @@ class ByteBudget:
     def __init__(self, limit: int, where: str) -> None:
         self.limit = limit
         self.used = 0
-        self._by_network: Counter[str] = Counter()
+        self._by_network: dict[str, int] = {}
         _held.labels(where).set_function(lambda: self.used)
 
     def of(self, network: str) -> int:
         """Return the bytes that a network holds."""
-        return self._by_network[network]
+        return self._by_network.get(network, 0)
 
     def fits(self, octets: int) -> bool:
         """Return whether there are so many left."""
@@ -83,21 +82,23 @@ class ByteBudget:
             return False
         self.used += octets
         if network:
-            self._by_network[network] += octets
+            self._by_network[network] = self._by_network.get(network, 0) + octets
         return True
 
     def release(self, octets: int, network: str = "") -> None:
         """Put bytes back."""
         self.used -= octets
         if network and octets:
-            self._by_network[network] -= octets
-            if not self._by_network[network]:
-                del self._by_network[network]
+            left = self._by_network.get(network, 0) - octets
+            if left:
+                self._by_network[network] = left
+            else:
+                self._by_network.pop(network, None)
 
     def grants(self, octets: int, holder: Holder) -> bool:
         """Return whether so many more are within the share of the message's network."""
         held = self.of(holder.network)
-        if not holder.network or held <= holder.held(self):
+        if not held or not holder.network or held <= holder.held(self):
             return True  # it is the only one of its network
         free = self.limit - self.used
         return held + octets <= (free if holder.is_own_side else free // FREE_SHARE)

@@ -75,7 +75,8 @@ _SLOT_MILLISECONDS = 4000
 _LONGEST_FIELD = 500
 """Characters of a header field in an event."""
 _ID_ENDS = len('{"message":"') + 36
-_HEXADECIMAL = b"0123456789abcdef"
+_DIGITS = bytes(max(b"0123456789abcdef".find(octet), 0) for octet in range(256))
+"""The value of a hexadecimal digit, 0 for any other byte."""
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
@@ -122,8 +123,7 @@ def slot_of(message: UUID) -> str:
 def share_of(line: bytes) -> int:
     """Return the share of an encoded event, below ``SHARES``: one for all events of a message, and
     the same for equal lines. Nothing is decoded."""
-    digit = _HEXADECIMAL.find(line[_ID_ENDS - 1 : _ID_ENDS]) if len(line) > _ID_ENDS else 0
-    return max(digit, 0)
+    return _DIGITS[line[_ID_ENDS - 1]] if len(line) > _ID_ENDS else 0
 
 
 def encode_event(event: Event, *, dumps: Callable[[Any], bytes] = _dumps) -> bytes:
@@ -137,15 +137,21 @@ def encode_event(event: Event, *, dumps: Callable[[Any], bytes] = _dumps) -> byt
     return dumps(document)
 
 
-def decode_event(data: bytes, *, loads: Callable[[bytes], Any] = json.loads) -> Event:
-    """Decode an event. Raises EventError. ``loads`` decodes JSON."""
+def decode_event(
+    data: bytes,
+    *,
+    loads: Callable[[bytes], Any] = json.loads,
+    read_id: Callable[[str], UUID] = UUID,
+) -> Event:
+    """Decode an event. Raises EventError. ``loads`` decodes JSON, ``read_id`` an id; that raises
+    ValueError."""
     try:
         document = loads(data)
         detail = document["detail"]
         if not isinstance(detail, dict):
             raise EventError("an event's detail is not an object")
         return Event(
-            UUID(document["message"]), float(document["at"]), str(document["kind"]), detail
+            read_id(document["message"]), float(document["at"]), str(document["kind"]), detail
         )
     except EventError:
         raise

@@ -44,6 +44,10 @@ WAKE_SUBJECT = "relay.wake"
 RELAY_OFFERS, RELAY_HANDED = "relay.offers", "relay.handed"
 """Core NATS subjects, on no stream: relays that take hand-overs, and what delivery has claimed for
 one (``ports.hand_over``)."""
+RELAY_PROBE = "relay.probe"
+"""Core NATS subject on which the API asks a relay to probe a route (``ports.route_probes``)."""
+RELAY_PROBE_QUEUE = "relay"
+"""Queue group of the relays that answer it."""
 MAILBOX_HINTS = "mailboxes.changed"
 """Core NATS subject, on no stream: mailboxes that changed (``ports.mailbox_hints``)."""
 

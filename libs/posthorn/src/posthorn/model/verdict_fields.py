@@ -22,19 +22,14 @@ def verdict_fields(
     ``hostname`` is the authserv-id. ``is_spam``: whether the policy of a recipient treats the
     message as spam.
     """
-    if verdict.virus:
-        word = "virus"
-    elif verdict.gave_up:
-        word = "unscanned"
-    else:
-        word = "spam" if is_spam else "deliver"
+    word = "virus" if verdict.virus else "spam" if is_spam else "deliver"
     results = results_field(
         hostname, verdict.authentication, reverse_path=reverse_path, helo=helo, client=client
     )
     rules = sorted(verdict.rules, key=lambda rule: -abs(rule.points))
     return results + verdict_field(
         word,
-        score=None if verdict.gave_up else verdict.score,
+        score=verdict.score,
         rules=[(rule.name, rule.points) for rule in rules],
         message_id=message_id,
     )

@@ -13,6 +13,7 @@ from posthorn.ports.changes import Change, Versions
 from posthorn.ports.domains import NO_RULES, SendingRules
 from posthorn.ports.idempotency import Receipt
 from posthorn.ports.listing import Listed, ListQuery
+from posthorn.ports.managers import ManagedBy
 
 
 class AccountState(Enum):
@@ -43,6 +44,7 @@ class Account:
     imap_hidden: tuple[str, ...] = ()
     """IMAP capabilities that it is not shown (``wire.imap.states.CAPABILITIES``)."""
     version: str = ""
+    managed_by: ManagedBy | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from uuid import UUID
 from posthorn.ports.changes import Change, Versions
 from posthorn.ports.idempotency import Receipt
 from posthorn.ports.listing import Listed, ListQuery
+from posthorn.ports.managers import ManagedBy
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Alias:
     account_copy: bool | None = None
     """Set: it is the forward of the account with this address, which gets a copy or not
     (``ports.own_forwards``)."""
+    managed_by: ManagedBy | None = None
 
 
 class Aliases(Protocol):

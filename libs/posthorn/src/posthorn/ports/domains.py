@@ -12,6 +12,7 @@ from posthorn.ports.changes import Change, Versions
 from posthorn.ports.dns_checks import DnsCheck
 from posthorn.ports.idempotency import Receipt
 from posthorn.ports.listing import Listed, ListQuery
+from posthorn.ports.managers import ManagedBy
 from posthorn.ports.signing import DkimKey
 
 
@@ -68,6 +69,7 @@ class Domain:
     """The address that gets the mail for its postmaster; None: none."""
     dns: DnsCheck | None = None
     """The last check of its DNS records; None: none yet."""
+    managed_by: ManagedBy | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,11 +133,22 @@ class MessageIndex(Protocol):
         ...
 
     async def search(
-        self, tenant: UUID | None, which: MessageFilter, before: Place | None, limit: int
+        self,
+        tenant: UUID | None,
+        which: MessageFilter,
+        after: Place | None,
+        limit: int,
+        *,
+        oldest_first: bool = False,
     ) -> Sequence[IndexedMessage]:
-        """Return entries, those of the newest message first, after ``before`` in this order.
+        """Return entries, those of the newest message first, after ``after`` in this order.
         ``tenant`` as in ``ports.administration``. Raises ValidationFailed for an unknown
         tenant."""
+        ...
+
+    async def total(self, tenant: UUID | None, which: MessageFilter) -> int:
+        """Return the number of entries: exact up to a bound of entries read, and an estimate
+        beyond. Raises ValidationFailed for an unknown tenant."""
         ...
 
     async def forget(self, seconds: float) -> int:

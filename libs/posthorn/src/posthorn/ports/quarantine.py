@@ -11,13 +11,14 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
 from posthorn.model.blob_range import BodyLocation
+from posthorn.ports.listing import Listed, ListQuery
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +79,10 @@ class Quarantine(Protocol):
     """See the rules above."""
 
     async def items(
-        self, tenant: UUID | None, which: QuarantineFilter, before: UUID | None, limit: int
-    ) -> Sequence[QuarantinedCopy]:
-        """List copies, newest first, those below ``before``. Raises NotFound: no such account."""
+        self, tenant: UUID | None, which: QuarantineFilter, asked: ListQuery
+    ) -> Listed[QuarantinedCopy]:
+        """Return a page, newest first. Orders: ``created``, ``score``. Searched: recipient, detail,
+        From and subject. Raises NotFound: no such account; ValidationFailed."""
         ...
 
     async def item(self, tenant: UUID | None, number: UUID) -> QuarantinedCopy:

@@ -22,6 +22,7 @@ from uuid import UUID
 
 from posthorn.model.blob_range import BodyLocation
 from posthorn.model.outbound import Notify, QueueState
+from posthorn.ports.managers import ManagedBy
 from posthorn.wire.message.dsn import Action
 
 ALIVE_SECONDS = 20.0
@@ -50,6 +51,7 @@ class Route:
     connections: int | None = None
     """Limit of concurrent connections of all relays; None: the limit of the settings."""
     messages_per_minute: int | None = None
+    managed_by: ManagedBy | None = None
 
     @property
     def next_hop(self) -> str | None:

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from posthorn.model.blob_range import BodyLocation
 from posthorn.model.verdict import ReportKind
+from posthorn.ports.listing import Listed, ListQuery
 from posthorn.wire.reports.abuse import Complaint
 from posthorn.wire.reports.dmarc import DmarcReport
 from posthorn.wire.reports.tls import TlsReport
@@ -181,9 +182,10 @@ class ReportFigures(Protocol):
         ...
 
     async def complaints(
-        self, tenant: UUID | None, domain: str | None, before: UUID | None, limit: int
-    ) -> Sequence[StoredComplaint]:
-        """Return complaints, the newest first, with ids below ``before``."""
+        self, tenant: UUID | None, domain: str | None, asked: ListQuery
+    ) -> Listed[StoredComplaint]:
+        """Return a page of complaints, about senders of one domain or of all, the newest first.
+        Orders: ``created``. Searched: recipient and reporter. Raises ValidationFailed."""
         ...
 
 

@@ -21,6 +21,7 @@ from uuid import UUID
 from posthorn.ports.changes import Versions
 from posthorn.ports.idempotency import Receipt
 from posthorn.ports.listing import Listed, ListQuery
+from posthorn.ports.managers import ManagedBy
 
 MOST_WEBHOOKS = 50
 """Most webhooks of a tenant."""
@@ -70,6 +71,7 @@ class Webhook:
     """Its signing secret, encrypted with the context ``webhook:<id>``."""
     tenant_name: str | None = None
     version: str = ""
+    managed_by: ManagedBy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,14 +169,10 @@ class Webhooks(Protocol):
         ...
 
     async def deliveries(
-        self,
-        tenant: UUID | None,
-        number: UUID,
-        state: DeliveryState | None,
-        before: UUID | None,
-        limit: int,
-    ) -> Sequence[Delivery]:
-        """List a webhook's, newest first. Raises NotFound."""
+        self, tenant: UUID | None, number: UUID, asked: ListQuery
+    ) -> Listed[Delivery]:
+        """Return a page of a webhook's, newest first. Orders: ``created``. Searched: type of the
+        event and last reply. Raises NotFound, ValidationFailed."""
         ...
 
     async def delivery(self, tenant: UUID | None, webhook: UUID, number: UUID) -> Delivery:

@@ -10,6 +10,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Applying:
+    """A change that an applied configuration makes."""
+
+    tenant: UUID
+    """Whose configuration it is."""
+    manager: str | None
+    """Marks what is created (``ports.managers``); None: it is not marked."""
+    fields: tuple[str, ...] = ()
+    """The fields that the configuration sets, sorted."""
 
 
 @dataclass(slots=True)
@@ -24,6 +37,10 @@ class AuditContext:
     request_id: str
     is_written: bool = False
     """Whether a transaction has written its line."""
+    applying: Applying | None = None
+    """None: the change is not made by an applied configuration."""
+    managed_by: str | None = None
+    """The manager of the changed object, where somebody else changes what it manages."""
 
 
 _acting: ContextVar[AuditContext | None] = ContextVar("posthorn_acting", default=None)

@@ -167,7 +167,7 @@ class ConnectionLimiter:
         for key in keys or (None,):
             self._by_address[key] -= 1
             if not self._by_address[key]:
-                del self._by_address[key]
+                self._by_address.pop(key)  # not by del: Counter has that in Python
         self._note_stress()
         if not self._sessions:
             self._empty.set()
@@ -271,8 +271,9 @@ class ConnectionLimiter:
         return True
 
     def _note_stress(self) -> None:
-        if self.stressed is not self._stressed:
-            self._stressed = self.stressed
+        stressed = self.stressed
+        if stressed is not self._stressed:
+            self._stressed = stressed
             _stress.set(self._stressed)
             if self._stressed:
                 log.warning(

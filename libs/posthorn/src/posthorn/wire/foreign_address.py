@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 
 from posthorn.wire.address import (
     MAX_DOMAIN_OCTETS,
@@ -68,10 +69,17 @@ def parse_sender(text: str) -> Address:
 
 def canonical(text: str) -> str:
     """Return the form of an address for comparison; for anything else, the text in lower case."""
+    return _canonical(text) if len(text) <= MAX_PATH_OCTETS else _compared(text)
+
+
+def _compared(text: str) -> str:
     try:
         return str(parse_sender(text))
     except AddressError:
         return text.lower()
+
+
+_canonical = lru_cache(maxsize=2048)(_compared)  # of the same few addresses, many times
 
 
 def written_form(text: str, address: Address) -> str:

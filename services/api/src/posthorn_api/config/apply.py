@@ -18,7 +18,7 @@ from posthorn.ports.errors import Conflict, NotFound, PreconditionFailed, Valida
 from posthorn.ports.filter_policies import PolicyOwner
 from posthorn.ports.queue import Route
 from posthorn.ports.webhooks import WebhookState
-from posthorn.runtime.audit_context import audit_context, enter_audit_context
+from posthorn.runtime.audit_context import Applying, audit_context, enter_audit_context
 from posthorn_api.config.plan import (
     ACCOUNT,
     ALIAS,
@@ -28,8 +28,12 @@ from posthorn_api.config.plan import (
     DOMAIN,
     ROUTE,
     WEBHOOK,
+    ByManager,
+    Objects,
     Plan,
     Step,
+    Wanted,
+    fields_of,
 )
 from posthorn_api.credentials.service import CredentialService
 from posthorn_api.directory.service import DirectoryService
@@ -55,7 +59,11 @@ class Applier:
         audit: Audit,
         filtering: FilteringService,
         forced: Set[str],
+        by: ByManager,
+        wanted: Objects[Wanted],
     ) -> None:
+        self._by = by
+        self._wanted = wanted
         self._filtering = filtering
         self._caller = caller
         self._real = real
@@ -90,9 +98,17 @@ class Applier:
             if request is None:
                 await self._work(step)
             else:
-                with enter_audit_context(
-                    replace(request, action=f"{step.kind}.{step.action}", is_written=False)
-                ):
+                want = self._wanted[step.kind].get(step.name)
+                applying = Applying(
+                    self._by.tenant, self._by.name, () if want is None else fields_of(want)
+                )
+                act = replace(
+                    request,
+                    action=f"{step.kind}.{step.action}",
+                    is_written=False,
+                    applying=applying,
+                )
+                with enter_audit_context(act):
                     await self._work(step)
                     await self._audit.record(self._owner(step), step.name, dict(step.fields))
             step.outcome = "done"

@@ -8,10 +8,13 @@ after those are there, and let go of before they are removed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
+from uuid import UUID
+
+from posthorn.ports.managers import ManagedBy
 
 DOMAIN, ACCOUNT, ALIAS, WEBHOOK, ROUTE = "domain", "account", "alias", "webhook", "route"
 KINDS = (DOMAIN, ACCOUNT, ALIAS, WEBHOOK, ROUTE)
@@ -26,6 +29,7 @@ class Present:
     version: str = ""
     handle: Any = None
     """What the services call it by, where that is not its name."""
+    managed_by: ManagedBy | None = None
     policy_version: str | None = None
     """Of its filter policy, which has versions of its own; None: it cannot have one."""
 
@@ -53,6 +57,24 @@ class Phase(IntEnum):
     REMOVE_ALIASES = 6
     REMOVE_ACCOUNTS = 7
     REMOVE_DOMAINS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ByManager:
+    """Who applies a document."""
+
+    tenant: UUID
+    name: str | None
+    """None: nobody who marks what the document names."""
+
+    def has(self, present: Present) -> bool:
+        """Return whether it has the mark of an object."""
+        mark = present.managed_by
+        return mark is not None and (mark.tenant, mark.manager) == (self.tenant, self.name)
+
+    def spares(self, present: Present) -> bool:
+        """Return whether it leaves an object alone that its document does not name."""
+        return self.name is not None and present.managed_by is not None and not self.has(present)
 
 
 _ONLY_AT_CREATION = frozenset({"dkim"})
@@ -85,6 +107,8 @@ class Step:
     outcome: str = "planned"
     detail: str | None = None
     secret: str | None = None
+    overrides: str | None = None
+    """The manager of what it changes, who is another than applies the document."""
 
     @property
     def phase(self) -> Phase:
@@ -102,9 +126,15 @@ class Plan:
 
     steps: list[Step] = field(default_factory=list)
     unlisted: list[tuple[str, str]] = field(default_factory=list)
+    marked: list[tuple[str, str]] = field(default_factory=list)
+    """What gets the manager's mark."""
+    released: list[tuple[str, str]] = field(default_factory=list)
+    """What loses the manager's mark and stays."""
 
 
-def planned(present: Objects[Present], wanted: Objects[Wanted], *, prune: bool) -> Plan:
+def planned(
+    present: Objects[Present], wanted: Objects[Wanted], by: ByManager, *, prune: bool
+) -> Plan:
     """Compare. Kinds that are not among the wanted are not looked at."""
     plan = Plan()
     for kind in KINDS:
@@ -126,12 +156,49 @@ def planned(present: Objects[Present], wanted: Objects[Wanted], *, prune: bool) 
         for name, found in there.items():
             if name in wanted[kind]:
                 continue
-            if prune:
+            if prune and not by.spares(found):
                 plan.steps.append(Step(kind, name, DELETE, {}, found))
             else:
                 plan.unlisted.append((kind, name))
     plan.steps = _ordered(plan.steps)
+    for step in plan.steps:
+        step.overrides = _overridden(step, by)
+    if by.name is not None:
+        gone = {(step.kind, step.name) for step in plan.steps if step.action == DELETE}
+        _compare_marks(plan, present, wanted, by, gone)
     return plan
+
+
+def fields_of(want: Wanted) -> tuple[str, ...]:
+    """Return the fields that a document keeps as it says, sorted."""
+    return tuple(sorted(want.values.keys() - _ONLY_AT_CREATION))
+
+
+def _overridden(step: Step, by: ByManager) -> str | None:
+    mark = step.present.managed_by if step.present is not None else None
+    if step.present is None or mark is None or by.has(step.present):
+        return None
+    is_met = step.action == DELETE or not set(mark.fields).isdisjoint(step.fields)
+    return mark.manager if is_met else None
+
+
+def _compare_marks(
+    plan: Plan,
+    present: Objects[Present],
+    wanted: Objects[Wanted],
+    by: ByManager,
+    gone: Set[tuple[str, str]],
+) -> None:
+    for kind in KINDS:
+        there, named = present.get(kind, {}), wanted.get(kind, {})
+        plan.marked += [
+            (kind, name) for name in named if name not in there or not by.has(there[name])
+        ]
+        plan.released += [
+            (kind, name)
+            for name, found in there.items()
+            if name not in named and (kind, name) not in gone and by.has(found)
+        ]
 
 
 def state_of(present: Objects[Present]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Depends, Query, Response
+from fastapi import Depends, Path, Query, Response
 
 from posthorn_api.config.plan import ACCOUNT, ALIAS, DOMAIN, ROUTE, WEBHOOK, Objects, Plan, Present
 from posthorn_api.config.schemas import (
@@ -13,10 +13,13 @@ from posthorn_api.config.schemas import (
     ConfigChange,
     ConfigDocument,
     ConfigDomain,
+    ConfigObject,
     ConfigOutcome,
     ConfigRoute,
     ConfigUnlisted,
     ConfigWebhook,
+    ManagersView,
+    ManagerView,
 )
 from posthorn_api.config.service import ConfigService
 from posthorn_api.http.operations import (
@@ -28,7 +31,7 @@ from posthorn_api.http.operations import (
     router,
     service_of,
 )
-from posthorn_api.http.schemas import Line
+from posthorn_api.http.schemas import Line, ManagerName
 
 config = router("Configuration")
 
@@ -88,6 +91,16 @@ async def put_config(
             description="Addresses of accounts that may be deleted together with their mail.",
         ),
     ] = None,
+    manager: Annotated[
+        ManagerName | None,
+        Query(
+            description="Name of the tool that applies the document, such as `argo-cd`: it manages what the"
+            " document names."
+        ),
+    ] = None,
+    take_over: Annotated[
+        bool, Query(description="With `manager`: also take objects that another manager has.")
+    ] = False,
 ) -> ConfigOutcome:
     """Changes a tenant to the state that the document describes, and reports each change. Objects
     that already match are not touched: the same request again does nothing.
@@ -100,18 +113,65 @@ async def put_config(
     With `If-Match` and the ETag of the plan or of GET, nothing is done if anything has changed
     since.
 
+    With `manager`, the objects that the document names are marked as managed by it (`managed_by`),
+    and its former marks on others are dropped. One manager has one document in a tenant. If
+    another manager has an object, the answer is 409 and nothing is done, unless `take_over=true`;
+    `prune` leaves such objects alone. A mark is no lock.
+
     The secret of a webhook that is created is shown in this answer only.
     """
     owner = await service.tenant(caller, tenant)
     done, state = await service.put(
-        caller, owner, body, expected, plan_only=plan, prune=prune, force=frozenset(force or ())
+        caller,
+        owner,
+        body,
+        expected,
+        plan_only=plan,
+        prune=prune,
+        force=frozenset(force or ()),
+        manager=manager,
+        take_over=take_over,
     )
     if plan:
         response.headers["ETag"] = etag(state)
-    return _outcome(owner.name, done, is_applied=not plan)
+    return _outcome(owner.name, done, manager, is_applied=not plan)
 
 
-def _outcome(tenant: str, plan: Plan, *, is_applied: bool) -> ConfigOutcome:
+@config.get(
+    "/v1/config/managers",
+    operation_id="listManagers",
+    summary="List the managers of a tenant.",
+    responses=problems(404),
+)
+async def list_managers(caller: Caller, service: Config, tenant: TenantName = None) -> ManagersView:
+    """Tools that applied a configuration with `manager`, and how many objects each manages."""
+    found = await service.managers(caller, await service.tenant(caller, tenant))
+    return ManagersView(items=[ManagerView.of(each) for each in found])
+
+
+@config.delete(
+    "/v1/config/managers/{manager}",
+    operation_id="releaseManager",
+    summary="Release all objects of a manager.",
+    status_code=204,
+    responses=problems(404),
+)
+async def release_manager(
+    manager: Annotated[
+        str, Path(description="Name of the manager.", examples=["argo-cd"], max_length=64)
+    ],
+    caller: Caller,
+    service: Config,
+    tenant: TenantName = None,
+) -> Response:
+    """Drops its marks; the objects stay as they are. If it applies its document again, it marks
+    them again.
+    """
+    await service.release(caller, await service.tenant(caller, tenant), manager)
+    return Response(status_code=204)
+
+
+def _outcome(tenant: str, plan: Plan, manager: str | None, *, is_applied: bool) -> ConfigOutcome:
     changes = [
         ConfigChange(
             kind=step.kind,  # type: ignore[arg-type]
@@ -124,13 +184,25 @@ def _outcome(tenant: str, plan: Plan, *, is_applied: bool) -> ConfigOutcome:
             outcome=step.outcome,  # type: ignore[arg-type]
             detail=step.detail,
             secret=step.secret,
+            managed_by=step.overrides,
         )
         for step in plan.steps
     ]
     unlisted = [ConfigUnlisted(kind=kind, object=name) for kind, name in plan.unlisted]  # type: ignore[arg-type]
+    marked, released = (
+        [ConfigObject(kind=kind, object=name) for kind, name in each]  # type: ignore[arg-type]
+        for each in (plan.marked, plan.released)
+    )
     failed = sum(change.outcome == "failed" for change in changes)
     return ConfigOutcome(
-        tenant=tenant, applied=is_applied, changes=changes, failed=failed, unlisted=unlisted
+        tenant=tenant,
+        applied=is_applied,
+        changes=changes,
+        failed=failed,
+        unlisted=unlisted,
+        manager=manager,
+        marked=marked,
+        released=released,
     )
 
 

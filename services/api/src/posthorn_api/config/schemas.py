@@ -3,10 +3,12 @@ get there."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
 
+from posthorn.ports.managers import Manager
 from posthorn.runtime.passwords import check_hash
 from posthorn_api.directory.schemas import DomainChange, ImapCapabilities
 from posthorn_api.filtering.schemas import FilterPolicyDocument
@@ -130,6 +132,11 @@ class ConfigChange(ApiModel):
     secret: str | None = Field(
         None, description="The secret of a webhook that was created; shown in this answer only."
     )
+    managed_by: str | None = Field(
+        None,
+        description="Another manager of the object: its next apply undoes this change.",
+        examples=["argo-cd"],
+    )
 
 
 class ConfigUnlisted(ApiModel):
@@ -137,6 +144,13 @@ class ConfigUnlisted(ApiModel):
 
     kind: Kind
     object: str
+
+
+class ConfigObject(ApiModel):
+    """An object of the document, or of the former one."""
+
+    kind: Kind
+    object: str = Field(examples=["carol@example.test"])
 
 
 class ConfigOutcome(ApiModel):
@@ -151,3 +165,51 @@ class ConfigOutcome(ApiModel):
         description="Number of changes that failed. Repeat the request to try them again."
     )
     unlisted: list[ConfigUnlisted]
+    manager: str | None = Field(None, description="As it was given.", examples=["argo-cd"])
+    marked: list[ConfigObject] = Field(
+        default_factory=list, description="Objects that the manager did not manage before."
+    )
+    released: list[ConfigObject] = Field(
+        default_factory=list,
+        description="Objects that stay, and that the manager manages no longer: its former document named them.",
+    )
+
+
+class ManagedObjectsView(ApiModel):
+    """Numbers of managed objects by kind."""
+
+    domains: int
+    accounts: int
+    aliases: int
+    webhooks: int
+    routes: int = Field(description="0 for a key of a tenant: it sees no routes.")
+
+
+class ManagerView(ApiModel):
+    """A manager: a tool that applies configurations under its name."""
+
+    name: str = Field(examples=["argo-cd"])
+    since: datetime = Field(description="Time of its oldest mark.")
+    objects: ManagedObjectsView
+
+    @classmethod
+    def of(cls, manager: Manager) -> ManagerView:
+        """Show one."""
+        counts = manager.objects
+        return cls(
+            name=manager.name,
+            since=manager.since,
+            objects=ManagedObjectsView(
+                domains=counts["domain"],
+                accounts=counts["account"],
+                aliases=counts["alias"],
+                webhooks=counts["webhook"],
+                routes=counts["route"],
+            ),
+        )
+
+
+class ManagersView(ApiModel):
+    """The managers of a tenant."""
+
+    items: list[ManagerView] = Field(description="By name, at most 100.")

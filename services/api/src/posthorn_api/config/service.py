@@ -14,9 +14,8 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence, Set
 from dataclasses import replace
-from ipaddress import ip_network
 from typing import Any
 
 import structlog
@@ -33,11 +32,13 @@ from posthorn.ports.errors import Conflict, FieldError, PreconditionFailed, Vali
 from posthorn.ports.filter_policies import UNSET, StoredPolicy
 from posthorn.ports.imports import Imports
 from posthorn.ports.listing import Key, Listed, ListQuery
+from posthorn.ports.managers import Manager, Managers, conflict_of
 from posthorn.ports.queue import Route
 from posthorn.ports.tenants import Tenant
 from posthorn.ports.webhooks import Webhook, WebhookState
-from posthorn.runtime.audit_context import audit_context
+from posthorn.runtime.audit_context import Applying, audit_context
 from posthorn_api.config.apply import HAS_MAIL, Applier
+from posthorn_api.config.documents import read_document, webhook_name
 from posthorn_api.config.plan import (
     ACCOUNT,
     ALIAS,
@@ -45,19 +46,21 @@ from posthorn_api.config.plan import (
     DOMAIN,
     ROUTE,
     WEBHOOK,
+    ByManager,
     Objects,
     Plan,
     Present,
     Step,
     Wanted,
+    fields_of,
     planned,
     state_of,
 )
 from posthorn_api.config.schemas import MOST, ConfigDocument
 from posthorn_api.credentials.service import CredentialService
-from posthorn_api.directory.service import DirectoryService, address_in, domain_in, targets_in
-from posthorn_api.filtering.service import FilteringService, of_account, of_domain, policy_in
-from posthorn_api.queue.service import QueueService, route_domain_in
+from posthorn_api.directory.service import DirectoryService, address_in
+from posthorn_api.filtering.service import FilteringService, of_account, of_domain
+from posthorn_api.queue.service import QueueService
 from posthorn_api.tenants.service import TenantService
 from posthorn_api.webhooks.service import WebhookService
 
@@ -92,7 +95,9 @@ class ConfigService:
         imports: Imports,
         audit: Audit,
         filtering: FilteringService,
+        managers: Managers,
     ) -> None:
+        self._managers = managers
         self._filtering = filtering
         self._service = service
         self._tenancy = tenancy
@@ -127,7 +132,7 @@ class ConfigService:
             WEBHOOK: {},
         }
         async for webhook in self._webhooks(as_tenant):
-            name = _webhook_name(webhook.url, webhook.domain)
+            name = webhook_name(webhook.url, webhook.domain)
             # of two alike one is managed; the other is called by its id besides, so that it is
             # unlisted
             name = f"{name} {webhook.id}" if name in found[WEBHOOK] else name
@@ -146,9 +151,12 @@ class ConfigService:
         plan_only: bool,
         prune: bool,
         force: Set[str],
+        manager: str | None = None,
+        take_over: bool = False,
     ) -> tuple[Plan, str]:
-        """Plan, and unless that is all, do it. Returns the plan with its outcomes, and the mark
-        of the state that was found."""
+        """Plan, and unless that is all, do it; mark what the document names as managed by
+        ``manager``. Returns the plan with its outcomes, and the mark of the state that was found.
+        """
         if document.routes is not None and caller.tenant is not None:
             raise ValidationFailed(FieldError("routes", "only platform admins may set routes"))
         wanted = read_document(document)
@@ -165,11 +173,25 @@ class ConfigService:
             raise PreconditionFailed("it has changed since it was read; read it again")
         as_tenant = replace(caller, tenant=tenant.id)
         await self._know_hashes(as_tenant, present, wanted)
-        plan = planned(present, wanted, prune=prune)
+        by = ByManager(tenant.id, manager)
+        if manager is not None and not take_over:
+            _check_marks(present, wanted, by)
+        plan = planned(present, wanted, by, prune=prune)
         for step in plan.steps:
             if reason := _refusal(step, forced):
                 step.outcome, step.detail = "failed", reason
+        act = audit_context()
         if not plan_only:
+            if manager is not None:
+                if act is not None:
+                    act.applying = Applying(tenant.id, manager)
+                await self._managers.claim(
+                    tenant.id,
+                    manager,
+                    _claims(present, wanted),
+                    routes=caller.tenant is None,
+                    take_over=take_over,
+                )
             applier = Applier(
                 as_tenant,
                 caller,
@@ -180,11 +202,21 @@ class ConfigService:
                 self._audit,
                 self._filtering,
                 forced,
+                by,
+                wanted,
             )
             await applier.run(plan)
-        if (act := audit_context()) is not None:
+        if act is not None:
             act.is_written = True  # each step wrote a line of its own
         return plan, state
+
+    async def managers(self, caller: ApiKey, tenant: Tenant) -> Sequence[Manager]:
+        """Return the managers of a tenant by name."""
+        return await self._managers.all(tenant.id, routes=caller.tenant is None)
+
+    async def release(self, caller: ApiKey, tenant: Tenant, manager: str) -> None:
+        """Drop all marks of a manager."""
+        await self._managers.release(tenant.id, manager, routes=caller.tenant is None)
 
     async def _know_hashes(
         self, caller: ApiKey, present: Objects[Present], wanted: Objects[Wanted]
@@ -223,83 +255,31 @@ class ConfigService:
         return _all(self._outgoing.routes)
 
 
-def read_document(document: ConfigDocument) -> Objects[Wanted]:
-    """Return what a document wants, by names in canonical form. Raises ValidationFailed, naming
-    every field that cannot be taken."""
-    wanted: Objects[Wanted] = {}
-    faults: list[FieldError] = []
-    lists = (
-        (DOMAIN, "domains", document.domains),
-        (ACCOUNT, "accounts", document.accounts),
-        (ALIAS, "aliases", document.aliases),
-        (WEBHOOK, "webhooks", document.webhooks),
-        (ROUTE, "routes", document.routes),
-    )
-    for kind, plural, items in lists:
-        if items is None:
-            continue
-        named: dict[str, Wanted] = {}
-        for number, item in enumerate(items):
-            values = item.model_dump(exclude_unset=kind not in (ROUTE, WEBHOOK))
-            if kind == WEBHOOK and "state" not in item.model_fields_set:
-                del values["state"]
-            try:
-                name, want = _read(kind, values)
-            except ValidationFailed as unfit:
-                faults += [
-                    FieldError(f"{plural}[{number}].{each.field}", each.message)
-                    for each in unfit.faults
-                ]
-                continue
-            if name in named:
-                faults.append(FieldError(f"{plural}[{number}]", f"{name} is given twice"))
-            named[name] = Wanted(want)
-        wanted[kind] = named
-    if faults:
-        raise ValidationFailed(*faults)
-    return wanted
+def _check_marks(present: Objects[Present], wanted: Objects[Wanted], by: ByManager) -> None:
+    """Raise Conflict when the document names objects of other managers."""
+    held = [
+        f"{kind} {name} by {there.managed_by.manager}"
+        for kind, named in wanted.items()
+        for name in named
+        if (there := present.get(kind, {}).get(name)) is not None
+        and there.managed_by is not None
+        and not by.has(there)
+    ]
+    if held:
+        raise conflict_of(held)
 
 
-def _read(kind: str, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    match kind:
-        case "domain":
-            name = domain_in("name", values.pop("name"))
-            if values.get("catch_all") is not None:
-                values["catch_all"] = address_in("catch_all", values["catch_all"])
-            return name, _canonical(values)
-        case "account":
-            name = address_in("address", values.pop("address"))
-            if values.get("password_hash", "") is None:
-                del values["password_hash"]
-            return name, _canonical(values)
-        case "alias":
-            return address_in("address", values["address"]), {
-                "targets": targets_in(values["targets"])
-            }
-        case "webhook":
-            if values["domain"] is not None:
-                values["domain"] = domain_in("domain", values["domain"])
-            if "*" in values["events"]:
-                values["events"] = ["*"]
-            return _webhook_name(values["url"], values["domain"]), values
-    name = values.pop("domain")
-    return route_domain_in(name), values
-
-
-def _canonical(values: dict[str, Any]) -> dict[str, Any]:
-    """Return networks and policies as they are stored, to compare them. Raises ValidationFailed."""
-    if values.get("filter_policy") is not None:
-        values["filter_policy"] = policy_in(values["filter_policy"], "filter_policy.") or None
-    if values.get("allowed_networks"):
-        try:
-            values["allowed_networks"] = [
-                str(ip_network(each)) for each in values["allowed_networks"]
-            ]
-        except ValueError as error:
-            raise ValidationFailed(
-                FieldError("allowed_networks", f"not a network such as 192.0.2.0/24: {error}")
-            ) from None
-    return values
+def _claims(
+    present: Objects[Present], wanted: Objects[Wanted]
+) -> dict[str, dict[str, tuple[str, ...]]]:
+    return {
+        kind: {
+            str(present[kind][name].handle) if kind == WEBHOOK else name: fields_of(want)
+            for name, want in named.items()
+            if name in present[kind]
+        }
+        for kind, named in wanted.items()
+    }
 
 
 def _refusal(step: Step, forced: Set[str]) -> str | None:
@@ -309,13 +289,9 @@ def _refusal(step: Step, forced: Set[str]) -> str | None:
     return None
 
 
-def _webhook_name(url: str, domain: str | None) -> str:
-    return url if domain is None else f"{url} {domain}"
-
-
 def _of_domain(domain: Domain) -> Present:
     values = {name: getattr(domain, name) for name in _DOMAIN_FIELDS}
-    return Present({**values, **_sending(domain)}, domain.version)
+    return Present({**values, **_sending(domain)}, domain.version, managed_by=domain.managed_by)
 
 
 def _of_account(account: Account) -> Present:
@@ -326,7 +302,7 @@ def _of_account(account: Account) -> Present:
         "save_sent": account.save_sent,
         "hidden_imap_capabilities": list(account.imap_hidden),
     }
-    return Present(values, account.version, account.used_messages)
+    return Present(values, account.version, account.used_messages, account.managed_by)
 
 
 def _with_policy(present: Present, stored: StoredPolicy | None) -> Present:
@@ -345,7 +321,7 @@ def _sending(holder: Domain | Account) -> dict[str, Any]:
 
 
 def _of_alias(alias: Alias) -> Present:
-    return Present({"targets": list(alias.targets)}, alias.version)
+    return Present({"targets": list(alias.targets)}, alias.version, managed_by=alias.managed_by)
 
 
 def _of_webhook(webhook: Webhook) -> Present:
@@ -356,12 +332,12 @@ def _of_webhook(webhook: Webhook) -> Present:
         "events": list(webhook.events),
         "state": state,
     }
-    return Present(values, webhook.version, webhook.id)
+    return Present(values, webhook.version, webhook.id, webhook.managed_by)
 
 
 def _of_route(route: Route) -> Present:
     values = {name: getattr(route, name) for name in _ROUTE_FIELDS}
-    return Present(values, repr(sorted(values.items())))
+    return Present(values, repr(sorted(values.items())), managed_by=route.managed_by)
 
 
 async def _all[T](read: Callable[[ListQuery], Awaitable[Listed[T]]]) -> AsyncIterator[T]:

@@ -18,6 +18,8 @@ from posthorn_api.http.schemas import (
     Count,
     Hourly,
     Line,
+    ManagedByView,
+    Management,
     Networks,
     Password,
     PasswordHash,
@@ -203,6 +205,7 @@ class DomainView(ApiModel):
     )
     dns_checked_at: datetime | None = Field(description="Time of that check.")
     dns_verdicts: list[DnsVerdictView] = Field(description="Its verdict on each record.")
+    managed_by: Management
     created_at: datetime
     updated_at: datetime
 
@@ -231,6 +234,7 @@ class DomainView(ApiModel):
                 DnsVerdictView.model_validate(asdict(each))
                 for each in (() if domain.dns is None else domain.dns.records)
             ],
+            managed_by=ManagedByView.of(domain.managed_by),
             created_at=domain.created_at,
             updated_at=domain.updated_at,
         )
@@ -249,6 +253,7 @@ class AccountView(ApiModel):
     allowed_networks: list[str] | None
     save_sent: bool = Field(description=_SAVE_SENT)
     hidden_imap_capabilities: list[str] = Field(description=_HIDDEN)
+    managed_by: Management
     created_at: datetime
     updated_at: datetime
 
@@ -266,6 +271,7 @@ class AccountView(ApiModel):
             allowed_networks=_listed(account.sending.allowed_networks),
             save_sent=account.save_sent,
             hidden_imap_capabilities=list(account.imap_hidden),
+            managed_by=ManagedByView.of(account.managed_by),
             created_at=account.created_at,
             updated_at=account.updated_at,
         )
@@ -298,6 +304,7 @@ class AliasView(ApiModel):
         description="Not null: the holder of the account with this address forwards its mail, and keeps a copy or"
         " not. It can be deleted here, and changed by the holder."
     )
+    managed_by: Management
     created_at: datetime
     updated_at: datetime
 
@@ -309,6 +316,7 @@ class AliasView(ApiModel):
             targets=list(alias.targets),
             target_states=[TargetView.from_alias(alias, target) for target in alias.targets],
             account_copy=alias.account_copy,
+            managed_by=ManagedByView.of(alias.managed_by),
             created_at=alias.created_at,
             updated_at=alias.updated_at,
         )

@@ -29,7 +29,7 @@ _FILED = {kinds.QUARANTINED: outcomes.QUARANTINED, kinds.FILED: outcomes.JUNK}
 _REASON = re.compile(r"[a-z][a-z-]{0,30}")
 _LARGEST = 2**53
 _LONGEST = 1024
-"""Characters of a domain's name or an id that are looked at."""
+"""Characters of an address or an id that are looked at."""
 _CACHED = 4096
 
 type _Key = tuple[UUID, str, int, str]
@@ -159,16 +159,14 @@ def row_of(event: Event, facts: Facts) -> Row | None:
 
 def domain_of(address: object) -> str:
     """Return the domain of an address in canonical form; empty when there is none."""
-    if not isinstance(address, str):
-        return ""
-    _, at, name = address.rpartition("@")
-    return _domain(name) if at and len(name) <= _LONGEST else ""
+    return _domain(address) if isinstance(address, str) and len(address) <= _LONGEST else ""
 
 
 @lru_cache(_CACHED)
-def _domain(name: str) -> str:
+def _domain(address: str) -> str:
+    _, at, name = address.rpartition("@")
     try:
-        return foreign_domain(name)
+        return foreign_domain(name) if at else ""
     except AddressError:
         return ""
 

@@ -30,7 +30,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Protocol
@@ -123,8 +123,9 @@ class EventReader:
         counts_dmarc: bool = True,
         readers: int = 1,
         indexer: Indexer | None = None,
+        read_id: Callable[[str], UUID] = UUID,
     ) -> None:
-        """``indexer``: None: no message index is kept."""
+        """``indexer``: None: no message index is kept. ``read_id``: reads the ids of messages."""
         self._log = log_
         self._checkpoint = checkpoint
         self._trace = trace
@@ -133,6 +134,7 @@ class EventReader:
         self._sender = sender
         self._counts_dmarc = counts_dmarc
         self._indexer = indexer
+        self._read_id = read_id
         self._senders: OrderedDict[UUID, UUID | None] = OrderedDict()
         self._lines: OrderedDict[int, None] = OrderedDict()
         self._upkeep_at = 0.0
@@ -354,7 +356,7 @@ class EventReader:
                     continue
                 lines[digest] = None
                 try:
-                    event = decode_event(line, loads=loads)
+                    event = decode_event(line, loads=loads, read_id=self._read_id)
                 except EventError as error:
                     log.warning("an event cannot be decoded", detail=str(error))
                     continue

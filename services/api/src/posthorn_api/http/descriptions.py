@@ -18,6 +18,10 @@ error, `detail` explains it, and `errors` names the fields that failed validatio
 **Concurrent changes.** Answers that show one object carry its `ETag`. A change with `If-Match` is made only if the object
 has not changed since; otherwise the answer is 412 (precondition failed).
 
+**Managed objects.** An object whose `managed_by` is not null is kept by a tool as its configuration says. It can be changed
+and deleted all the same; then the answer has the header `Posthorn-Managed-By` with the name of the tool whose next apply
+undoes it.
+
 **Lists** take `limit` (1 to 500) and `cursor`, and answer with `items` and `next_cursor`, which is null on the last page.
 Where they take `sort`, a cursor belongs to its order; `q` searches names, and `total=true` counts what matches.
 

@@ -35,6 +35,11 @@ _DNS_VERDICT = {
     "need": "required",
     "verdict": "missing",
 }
+_MARK = {
+    "manager": "argo-cd",
+    "since": _THEN,
+    "fields": ["plus_addressing", "retention_days"],
+}
 _DOMAIN = {
     "name": "example.org",
     "display_name": "example.org",
@@ -52,12 +57,30 @@ _DOMAIN = {
     "dns_state": "wrong",
     "dns_checked_at": _LATER,
     "dns_verdicts": [_DNS_VERDICT],
+    "managed_by": _MARK,
     "created_at": _THEN,
     "updated_at": _LATER,
 }
 _INGEST = {"messages": 12, "size_bytes": 98_304, "oldest_at": _LATER, "retrying": 0}
 _DEAD_REASON = {"reason": "the record cannot be decoded", "messages": 1}
 _DEAD = {"messages": 1, "oldest_at": _THEN, "reasons": [_DEAD_REASON]}
+_PROBE_FAILURE = {
+    "stage": "rcpt",
+    "code": 450,
+    "status": "4.2.2",
+    "reply": "450 4.2.2 over quota",
+    "meaning": "The mailbox is full.",
+    "permanent": False,
+}
+_PROBED_TLS = {
+    "version": "TLSv1.3",
+    "cipher": "TLS_AES_256_GCM_SHA384",
+    "verdict": "verified",
+    "names": ["smart.example.com"],
+    "issuer": "CN=Example CA,O=Example",
+    "expires_at": _LATER,
+    "problem": None,
+}
 _PASSWORD = {
     "id": _ID,
     "name": "laptop",
@@ -77,6 +100,7 @@ _WEBHOOK = {
     "events": ["delivered", "bounced"],
     "domain": "example.org",
     "state": "active",
+    "managed_by": None,
     "created_at": _THEN,
     "updated_at": _LATER,
 }
@@ -139,7 +163,23 @@ _ANSWERS: dict[str, dict[str, Any]] = {
     },
     "DnsVerdictView": _DNS_VERDICT,
     "DomainView": _DOMAIN,
-    "NewDomainView": {**_DOMAIN, "dns_state": None, "dns_checked_at": None, "dns_verdicts": []},
+    "ManagedByView": _MARK,
+    "ManagersView": {},
+    "ManagerView": {"name": "argo-cd", "since": _THEN},
+    "ManagedObjectsView": {
+        "domains": 2,
+        "accounts": 40,
+        "aliases": 7,
+        "webhooks": 1,
+        "routes": 0,
+    },
+    "NewDomainView": {
+        **_DOMAIN,
+        "managed_by": None,
+        "dns_state": None,
+        "dns_checked_at": None,
+        "dns_verdicts": [],
+    },
     "DomainChange": {"catch_all": None, "retention_days": 365, "undelete_days": 14},
     "AccountView": {
         "address": "carol@example.org",
@@ -150,6 +190,7 @@ _ANSWERS: dict[str, dict[str, Any]] = {
         **_LIMITS,
         "save_sent": True,
         "hidden_imap_capabilities": [],
+        "managed_by": None,
         "created_at": _THEN,
         "updated_at": _LATER,
     },
@@ -248,6 +289,7 @@ _ANSWERS: dict[str, dict[str, Any]] = {
             {"address": "dave@example.net", "state": "unconfirmed"},
         ],
         "account_copy": None,
+        "managed_by": None,
         "created_at": _THEN,
         "updated_at": _LATER,
     },
@@ -403,6 +445,32 @@ _ANSWERS: dict[str, dict[str, Any]] = {
         "password_set": True,
         "connections": 5,
         "messages_per_minute": None,
+        "managed_by": None,
+    },
+    "RouteProbeView": {
+        "domain": "example.net",
+        "outcome": "deferred",
+        "failure": _PROBE_FAILURE,
+        "seconds": 0.184,
+    },
+    "ProbeFailureView": _PROBE_FAILURE,
+    "ProbedTlsView": _PROBED_TLS,
+    "ProbedConnectionView": {
+        "host": "smart.example.com",
+        "address": "192.0.2.25",
+        "port": 587,
+        "tls": _PROBED_TLS,
+        "authentication": "accepted",
+        "extensions": ["PIPELINING", "SIZE 36700160", "AUTH PLAIN LOGIN"],
+    },
+    "ProbeStepView": {
+        "stage": "rcpt",
+        "command": "RCPT TO:<postmaster@example.net>",
+        "code": 450,
+        "status": "4.2.2",
+        "reply": "450 4.2.2 over quota",
+        "meaning": "The mailbox is full.",
+        "seconds": 0.021,
     },
     "SuppressionView": {
         "address": "gone@example.net",

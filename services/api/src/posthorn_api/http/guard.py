@@ -64,6 +64,8 @@ _JSON = re.compile(r"application/(?:json|[\w.+-]+\+json)\Z", re.IGNORECASE)
 _NDJSON = re.compile(r"application/(?:x-)?(?:ndjson|jsonl|jsonlines)\Z", re.IGNORECASE)
 _FOR_NOW = frozenset({408, 429})
 """Answers that say to try again later: kept, they would be the answer to that try."""
+MANAGED_BY = "Posthorn-Managed-By"
+"""Names the manager of what a request changed (``ports.managers``)."""
 _KEPT_HEADERS = ("content-type", "location", "etag")
 
 type _Operation = Callable[[Request], Awaitable[Response]]
@@ -128,6 +130,8 @@ class Guard:
                 response = await self._let_through(
                     request, operation, secret, takes_json=takes_json
                 )
+            if act.managed_by is not None and response.status_code < 400:
+                response.headers[MANAGED_BY] = act.managed_by
             if rule.content and response.status_code < 400:
                 await self._note_content(request, response)
             if (

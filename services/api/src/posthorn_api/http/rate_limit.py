@@ -36,6 +36,7 @@ COSTS = {
     "verifyDomain": 20.0,
     "getDns": 5.0,
     "rotateDkimKeys": 20.0,
+    "probeRoute": 50.0,
     "cancelAllQueued": 20.0,
     "retryAllQueued": 20.0,
     "holdAllQueued": 20.0,

@@ -112,6 +112,7 @@ REQUEST_EXAMPLES: dict[str, dict[str, Any]] = {
     "QueueSelection": {"domain": "example.net", "state": "deferred"},
     "RouteCreation": {"domain": "example.net", **_HOST},
     "RouteSetting": {**_HOST},
+    "RouteProbeRequest": {"recipient": "postmaster@example.net"},
     "SuppressionCreation": {"address": "gone@example.net", "reason": "asked to be removed"},
     "WebhookCreation": {
         "url": "https://hooks.example.org/mail",
@@ -132,9 +133,17 @@ REQUEST_EXAMPLES: dict[str, dict[str, Any]] = {
         "outcome": "done",
         "detail": None,
         "secret": None,
+        "managed_by": None,
     },
     "ConfigUnlisted": {"kind": "alias", "object": "old@example.org"},
-    "ConfigOutcome": {"tenant": "acme", "applied": True, "failed": 0},
+    "ConfigObject": {"kind": "account", "object": "carol@example.org"},
+    "ConfigOutcome": {
+        "tenant": "acme",
+        "applied": True,
+        "failed": 0,
+        "manager": "argo-cd",
+        "released": [],
+    },
     "AccountLine": {**_ACCOUNT, "password": "correct horse battery"},
     "AliasLine": _ALIAS,
     "ImportAnswer": {

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import re
 import warnings
+from datetime import datetime
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.warnings import UnsupportedFieldAttributeWarning
+
+from posthorn.ports.managers import ManagedBy
 
 # FastAPI passes an alias that has no effect. It silences this itself, but not for what is built
 # later (ApiModel).
@@ -57,6 +60,12 @@ Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Networks = Annotated[list[Line], Field(min_length=1, max_length=100)]
 
 
+ManagerName = Annotated[
+    str, Field(max_length=64, pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?$")
+]
+"""The name of a manager: it also stands in a header and in a path."""
+
+
 class ApiModel(BaseModel):
     """A shape of the API. Its validator and serializer are built when it is first used: a process
     uses few of them, and all together took a third of its start."""
@@ -68,6 +77,30 @@ class RequestBody(ApiModel):
     """A body that is read strictly: unknown fields and other types are refused by name."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class ManagedByView(ApiModel):
+    """The manager of an object: a tool whose applied configuration names it."""
+
+    manager: str = Field(examples=["argo-cd"])
+    since: datetime
+    fields: list[str] = Field(
+        description="The fields that its configuration sets: its next apply sets them back, and creates the"
+        " object again if it was deleted."
+    )
+
+    @classmethod
+    def of(cls, mark: ManagedBy | None) -> ManagedByView | None:
+        """Show a mark."""
+        if mark is None:
+            return None
+        return cls(manager=mark.manager, since=mark.since, fields=list(mark.fields))
+
+
+Management = Annotated[
+    ManagedByView | None,
+    Field(description="The tool that manages it by applied configurations; null: none."),
+]
 
 
 class Page[T](ApiModel):

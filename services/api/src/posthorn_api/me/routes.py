@@ -302,12 +302,13 @@ async def undelete_my_message(
     dependencies=_OWN,
 )
 async def list_my_quarantine(
-    caller: Caller, service: Quarantine, limit: Limit = 50, cursor: Cursor = None
+    caller: Caller, service: Quarantine, asked: AskedList
 ) -> Page[QuarantinedView]:
-    """Copies in quarantine, newest first, with the reason."""
+    """Copies in quarantine, newest first, with the reason. `q` is part of the recipient, of the
+    reason in words, or of From or Subject as they are written in the message.
+    """
     which = QuarantineFilter(account=mine(caller))
-    found = await service.items(caller, which, id_in(cursor), limit + 1)
-    return page(found, limit, QuarantinedView.of, lambda copy: str(copy.id))
+    return listed(await service.items(caller, which, asked.query()), QuarantinedView.of)
 
 
 @me.post(

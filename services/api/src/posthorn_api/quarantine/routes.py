@@ -18,7 +18,7 @@ from posthorn_api.http.operations import (
     router,
     service_of,
 )
-from posthorn_api.http.pagination import Cursor, Limit, id_in, page
+from posthorn_api.http.pagination import SORT, AskedList, OfTenant, listed
 from posthorn_api.http.schemas import Line, Page
 from posthorn_api.http.untrusted_content import UNTRUSTED_CONTENT_HEADERS
 from posthorn_api.mailboxes.message_routes import pieces_of
@@ -49,6 +49,7 @@ CopyPath = Annotated[
 async def list_quarantine(
     caller: Caller,
     service: Quarantine,
+    asked: AskedList,
     account: Annotated[Line | None, Query(description="Address of an account.")] = None,
     domain: Annotated[Line | None, Query(description="Domain of the recipient.")] = None,
     reason: Annotated[Literal["virus", "dmarc", "score", "blocked"] | None, Query()] = None,
@@ -56,15 +57,19 @@ async def list_quarantine(
     since: Annotated[
         AwareDatetime | None, Query(description="Withheld at this time or later.")
     ] = None,
-    limit: Limit = 50,
-    cursor: Cursor = None,
+    tenant: OfTenant = None,
+    sort: Annotated[
+        Literal["created", "-created", "score", "-score"] | None, Query(description=SORT)
+    ] = None,
 ) -> Page[QuarantinedView]:
-    """Newest first. Each copy is that of one account, or that of an alias which would have sent it
-    on. Copies are removed after 30 days, unless the installation keeps them for another time.
+    """Newest first. `q` is part of the recipient, of the reason in words, or of From or Subject as
+    they are written in the message. Each copy is that of one account, or that of an alias which
+    would have sent it on. Copies are removed after 30 days, unless the installation keeps them for
+    another time.
     """
     which = QuarantineFilter(account, domain, reason, message, since)
-    found = await service.items(caller, which, id_in(cursor), limit + 1)
-    return page(found, limit, QuarantinedView.of, lambda copy: str(copy.id))
+    found = await service.items(caller, which, asked.query(sort, owner=tenant))
+    return listed(found, QuarantinedView.of, sort)
 
 
 @quarantine.get(

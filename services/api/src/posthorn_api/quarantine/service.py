@@ -15,6 +15,7 @@ from posthorn.ports.blobs import BlobMissing
 from posthorn.ports.bodies import BodyReader
 from posthorn.ports.clock import Clock
 from posthorn.ports.errors import Conflict, FieldError, NotFound, ValidationFailed
+from posthorn.ports.listing import Listed, ListQuery
 from posthorn.ports.quarantine import Quarantine, QuarantinedCopy, QuarantineFilter, Restored
 from posthorn_api.directory.service import address_in, domain_in
 from posthorn_api.pending import PendingEvents
@@ -51,9 +52,9 @@ class QuarantineService:
         self._clock = clock
 
     async def items(
-        self, caller: ApiKey, which: QuarantineFilter, before: UUID | None, limit: int
-    ) -> Sequence[QuarantinedCopy]:
-        """List copies, newest first."""
+        self, caller: ApiKey, which: QuarantineFilter, asked: ListQuery
+    ) -> Listed[QuarantinedCopy]:
+        """Return a page of copies."""
         canonical = QuarantineFilter(
             None if which.account is None else address_in("account", which.account),
             None if which.domain is None else domain_in("domain", which.domain),
@@ -61,7 +62,7 @@ class QuarantineService:
             which.message,
             which.since,
         )
-        return await self._quarantine.items(caller.tenant, canonical, before, limit)
+        return await self._quarantine.items(caller.tenant, canonical, asked)
 
     async def item(self, caller: ApiKey, number: UUID) -> QuarantinedCopy:
         """Return one."""
@@ -108,10 +109,10 @@ class QuarantineService:
         more = False
         if ids is None:
             which = QuarantineFilter(message=message)
-            copies = await self._quarantine.items(caller.tenant, which, None, limit + 1)
-            if not copies:
+            copies = await self._quarantine.items(caller.tenant, which, ListQuery(limit))
+            if not copies.items:
                 raise NotFound(f"no copy of a message {message} is in quarantine")
-            ids, more = [each.id for each in copies[:limit]], len(copies) > limit
+            ids, more = [each.id for each in copies.items], copies.last is not None
         results: list[Released] = []
         for number in dict.fromkeys(ids):
             try:

@@ -14,7 +14,7 @@ from posthorn.ports.queue import Route
 from posthorn.ports.queue_administration import QueueFilter, QueueGroup, QueueItem
 from posthorn.ports.sending import Suppression
 from posthorn.wire.message.header_decoding import decode_text
-from posthorn_api.http.schemas import ApiModel, Line
+from posthorn_api.http.schemas import ApiModel, Line, ManagedByView, Management
 
 State = Literal["queued", "sending", "deferred", "held", "delivered", "bounced", "cancelled"]
 OpenState = Literal["queued", "sending", "deferred", "held"]
@@ -260,6 +260,7 @@ class RouteView(ApiModel):
     password_set: bool
     connections: int | None
     messages_per_minute: int | None
+    managed_by: Management
 
     @classmethod
     def from_route(cls, route: Route) -> RouteView:
@@ -273,6 +274,7 @@ class RouteView(ApiModel):
             password_set=route.password is not None,
             connections=route.connections,
             messages_per_minute=route.messages_per_minute,
+            managed_by=ManagedByView.of(route.managed_by),
         )
 
 

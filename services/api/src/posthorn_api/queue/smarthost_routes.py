@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import Path, Query, Request, Response
+from fastapi import Depends, Path, Query, Request, Response
 
 from posthorn.ports.queue import Route
 from posthorn_api.http.guard import receipt
@@ -15,13 +15,19 @@ from posthorn_api.http.operations import (
     created,
     problems,
     router,
+    service_of,
 )
 from posthorn_api.http.pagination import SORT, AskedList, listed
 from posthorn_api.http.schemas import Page
+from posthorn_api.queue.probe_schemas import RouteProbeRequest, RouteProbeView
+from posthorn_api.queue.probes import RouteProbeService
 from posthorn_api.queue.routes import Queue
 from posthorn_api.queue.schemas import RouteCreation, RouteSetting, RouteView
+from posthorn_api.queue.service import route_domain_in
 
 routes = router("Routes")
+
+Probes = Annotated[RouteProbeService, Depends(service_of(RouteProbeService))]
 
 Destination = Annotated[
     str, Path(alias="domain", description="Name of the domain, or `*`.", examples=["example.org"])
@@ -100,6 +106,24 @@ async def delete_route(domain: Destination, _: Platform, service: Queue) -> Resp
     """Mail for the domain then goes to its MX hosts, or takes the route of `*`."""
     await service.delete_route(domain)
     return Response(status_code=204)
+
+
+@routes.post(
+    "/v1/routes/{domain}/probe",
+    operation_id="probeRoute",
+    summary="Probe a route.",
+    responses=problems(404, *BODY_PROBLEMS),
+    dependencies=POST_ONLY,
+)
+async def probe_route(
+    domain: Destination, body: RouteProbeRequest, _: Platform, service: Probes
+) -> RouteProbeView:
+    """A relay connects as it would for a message: with the same hosts, TLS and login, then EHLO,
+    `MAIL FROM:<>`, `RCPT` if a recipient is named, RSET and QUIT. No message is sent. It takes 25
+    seconds at most. Four hosts are tried at most, the next one after a transient answer.
+    """
+    report = await service.probe(domain, body.recipient)
+    return RouteProbeView.of(route_domain_in(domain), report)
 
 
 def _shown(made: Route) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import Depends, Query
 
@@ -11,7 +11,16 @@ from posthorn.ports.errors import FieldError, ValidationFailed
 from posthorn.ports.reports import KEPT_DAYS, Period, ReportFigures
 from posthorn_api.directory.service import domain_in
 from posthorn_api.http.operations import Caller, DomainPath, problems, router, service_of
-from posthorn_api.http.pagination import Cursor, Limit, id_in, number_in, page, part_of_list
+from posthorn_api.http.pagination import (
+    SORT,
+    AskedList,
+    Cursor,
+    Limit,
+    OfTenant,
+    listed,
+    number_in,
+    part_of_list,
+)
 from posthorn_api.http.schemas import Page
 from posthorn_api.reports.schemas import ComplaintView, DmarcFigureView, TlsFigureView
 
@@ -85,19 +94,20 @@ async def list_tls_reports(
 async def list_complaints(
     caller: Caller,
     figures: Figures,
+    asked: AskedList,
     domain: Annotated[
         str | None, Query(max_length=1000, description="Only about senders of this domain.")
     ] = None,
-    limit: Limit = 50,
-    cursor: Cursor = None,
+    tenant: OfTenant = None,
+    sort: Annotated[Literal["created", "-created"] | None, Query(description=SORT)] = None,
 ) -> Page[ComplaintView]:
-    """The newest first, as mailboxes received them from feedback loops (RFC 5965). A complaint that
-    is believed, about a message that was sent from here to one who may have complained, suppresses
-    that recipient. Kept for 400 days.
+    """The newest first, as mailboxes received them from feedback loops (RFC 5965). `q` is part of
+    the recipient or of the reporter. A complaint that is believed, about a message that was sent
+    from here to one who may have complained, suppresses that recipient. Kept for 400 days.
     """
     name = None if domain is None else domain_in("domain", domain)
-    found = await figures.complaints(caller.tenant, name, id_in(cursor), limit + 1)
-    return page(found, limit, ComplaintView.of, lambda complaint: str(complaint.id))
+    found = await figures.complaints(caller.tenant, name, asked.query(sort, owner=tenant))
+    return listed(found, ComplaintView.of, sort)
 
 
 def _period(since: date | None, until: date | None) -> Period:

@@ -165,9 +165,8 @@ class Indexer:
         held, owners = self._held[event.message], known.owners
         if event.kind == kinds.ACCEPTED or (event.kind == kinds.REFUSED and not held.entries):
             held.head = head_of(event)
-            held.entries = {
-                key: replace(entry, head=held.head) for key, entry in held.entries.items()
-            }
+            for key, entry in held.entries.items():
+                held.entries[key] = replace(entry, head=held.head)
         if event.kind == kinds.QUEUED:
             changes = self._queued(held, event, changes)
         elif event.kind == kinds.REFUSED and not changes:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-from uuid import UUID
+from typing import Annotated, Literal
 
 from fastapi import Depends, Query
 from pydantic import AwareDatetime
 
 from posthorn.ports.errors import FieldError, ValidationFailed
-from posthorn.ports.message_index import IndexedMessage, Place
 from posthorn_api.http.operations import Caller, problems, router, service_of
-from posthorn_api.http.pagination import Cursor, Limit, page, text_after
+from posthorn_api.http.pagination import SORT, Asked, Cursor, Limit, Total, listed
 from posthorn_api.http.schemas import Line, Page
 from posthorn_api.search.schemas import Direction, FoundMessageView, Outcome
 from posthorn_api.search.service import MessageQuery, SearchService
@@ -52,6 +50,8 @@ async def search_messages(
     before: Annotated[AwareDatetime | None, Query(description="Received earlier.")] = None,
     since: Annotated[AwareDatetime | None, Query(description="The same as `after`.")] = None,
     tenant: Annotated[Line | None, Query(description="Name or id of the tenant.")] = None,
+    sort: Annotated[Literal["received", "-received"] | None, Query(description=SORT)] = None,
+    total: Total = False,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[FoundMessageView]:
@@ -72,27 +72,12 @@ async def search_messages(
         before=before,
         tenant=tenant,
     )
-    found = await service.messages(caller, query, _place(cursor), limit + 1)
-    return page(found, limit, FoundMessageView.from_entry, _key)
+    asked = Asked(limit, cursor, None, total)
+    found = await service.messages(caller, query, asked.query(sort))
+    return listed(found, FoundMessageView.from_entry, sort)
 
 
 def _one[T](name: str, value: T | None, other: T | None) -> T | None:
     if value is not None and other is not None:
         raise ValidationFailed(FieldError(name, "given twice, by both of its names"))
     return other if value is None else value
-
-
-def _key(entry: IndexedMessage) -> str:
-    return f"{entry.message} {entry.tenant or '-'} {entry.recipient}"
-
-
-def _place(cursor: str | None) -> Place | None:
-    text = text_after(cursor)
-    if not text:
-        return None
-    message, _, rest = text.partition(" ")
-    tenant, _, recipient = rest.partition(" ")
-    try:
-        return UUID(message), None if tenant == "-" else UUID(tenant), recipient
-    except ValueError:
-        raise ValidationFailed(FieldError("cursor", "not a next_cursor of this list")) from None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from posthorn.model.search_terms import asked_for, subject_words
 from posthorn.ports.api_keys import ApiKey
+from posthorn.ports.errors import FieldError, ValidationFailed
+from posthorn.ports.listing import Key, Listed, ListQuery
 from posthorn.ports.message_index import IndexedMessage, MessageFilter, MessageIndex, Place
 from posthorn.runtime.fair_slots import FairSlots
 from posthorn.runtime.holders import present_holder
@@ -59,11 +60,33 @@ class SearchService:
         self._slots = FairSlots("searches of messages", _AT_ONCE, most_each=_AT_ONCE_EACH, spare=1)
 
     async def messages(
-        self, caller: ApiKey, query: MessageQuery, before: Place | None, limit: int
-    ) -> Sequence[IndexedMessage]:
-        """Return entries, those of the newest message first. Raises ValidationFailed."""
+        self, caller: ApiKey, query: MessageQuery, asked: ListQuery
+    ) -> Listed[IndexedMessage]:
+        """Return a page of entries, those of the newest message first unless the order is
+        ``received``. Raises ValidationFailed."""
+        which, limit = query.which(), asked.limit
+        after = None if asked.after is None else _place(asked.after)
         async with self._slots.hold(present_holder()):
-            return await self._index.search(caller.tenant, query.which(), before, limit)
+            found = await self._index.search(
+                caller.tenant, which, after, limit + 1, oldest_first=asked.order == "received"
+            )
+            total = await self._index.total(caller.tenant, which) if asked.with_total else None
+        last = (_key(found[limit - 1]),) if len(found) > limit else None
+        return Listed(found[:limit], last, total)
+
+
+def _key(entry: IndexedMessage) -> str:
+    return f"{entry.message} {entry.tenant or '-'} {entry.recipient}"
+
+
+def _place(key: Key) -> Place:
+    """Return the place in a cursor. Raises ValidationFailed."""
+    message, _, rest = str(key[0] if len(key) == 1 else "").partition(" ")
+    tenant, _, recipient = rest.partition(" ")
+    try:
+        return UUID(message), None if tenant == "-" else UUID(tenant), recipient
+    except ValueError:
+        raise ValidationFailed(FieldError("cursor", "not a next_cursor of this list")) from None
 
 
 def _id_in(text: str | None) -> UUID | None:

@@ -23,12 +23,8 @@ from posthorn_api.http.operations import (
 from posthorn_api.http.pagination import (
     SORT,
     AskedList,
-    Cursor,
-    Limit,
     OfTenant,
-    id_in,
     listed,
-    page,
 )
 from posthorn_api.http.schemas import Page
 from posthorn_api.webhooks.schemas import (
@@ -219,15 +215,17 @@ async def list_webhook_deliveries(
     number: WebhookPath,
     caller: Caller,
     service: Webhooks,
+    asked: AskedList,
     state: Annotated[
         DeliveryStateName | None, Query(description="Only deliveries in this state.")
     ] = None,
-    limit: Limit = 50,
-    cursor: Cursor = None,
+    sort: Annotated[Literal["created", "-created"] | None, Query(description=SORT)] = None,
 ) -> Page[DeliveryView]:
-    """Newest first. Finished deliveries are kept for a week."""
-    found = await service.deliveries(caller, number, state, id_in(cursor), limit + 1)
-    return page(found, limit, DeliveryView.from_delivery, lambda delivery: str(delivery.id))
+    """Newest first. `q` is part of the type of the event or of the last reply. Finished deliveries
+    are kept for a week.
+    """
+    found = await service.deliveries(caller, number, asked.query(sort, state=state))
+    return listed(found, DeliveryView.from_delivery, sort)
 
 
 @webhooks.get(

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from posthorn.ports.webhooks import Delivery, Webhook
 from posthorn_api.events.kinds import OnTheWay
-from posthorn_api.http.schemas import ApiModel, Line, RequestBody
+from posthorn_api.http.schemas import ApiModel, Line, ManagedByView, Management, RequestBody
 
 EventName = Literal["*", OnTheWay, "complained"]
 Events = Annotated[list[EventName], Field(min_length=1, max_length=20)]
@@ -65,6 +65,7 @@ class WebhookView(ApiModel):
         description="failing: still sent to, although the last ten attempts failed. paused: by a request,"
         " after three days without success, or because the receiver answered 410."
     )
+    managed_by: Management
     created_at: datetime
     updated_at: datetime
 
@@ -135,6 +136,7 @@ def _shown(webhook: Webhook) -> dict[str, Any]:
         "events": list(webhook.events),
         "domain": webhook.domain,
         "state": webhook.state.value,
+        "managed_by": ManagedByView.of(webhook.managed_by),
         "created_at": webhook.created_at,
         "updated_at": webhook.updated_at,
     }

@@ -19,7 +19,6 @@ from posthorn.ports.listing import Listed, ListQuery
 from posthorn.ports.secrets import SecretStore
 from posthorn.ports.webhooks import (
     Delivery,
-    DeliveryState,
     NewDelivery,
     NewWebhook,
     Webhook,
@@ -135,13 +134,10 @@ class WebhookService:
         except NotFound:
             raise _missing(number) from None
 
-    async def deliveries(
-        self, caller: ApiKey, number: UUID, state: str | None, before: UUID | None, limit: int
-    ) -> Sequence[Delivery]:
-        """List what it was told, newest first."""
-        wanted = None if state is None else DeliveryState(state)
+    async def deliveries(self, caller: ApiKey, number: UUID, asked: ListQuery) -> Listed[Delivery]:
+        """Return a page of what it was told."""
         try:
-            return await self._webhooks.deliveries(caller.tenant, number, wanted, before, limit)
+            return await self._webhooks.deliveries(caller.tenant, number, asked)
         except NotFound:
             raise _missing(number) from None
 

@@ -65,7 +65,8 @@ class Connection:
 
     ``url`` is the root of the API (``https://mail.example.org``), ``timeout`` is in seconds and
     holds for each step of a request. ``ca_file`` holds certificates to trust in place of the
-    system's. Raises UnsafeUrl.
+    system's. ``on_managed`` gets the name of the tool that manages what a request has changed, and
+    whose next apply undoes it. Raises UnsafeUrl.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Connection:
         agent: str = "posthorn-client",
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        on_managed: Callable[[str], None] | None = None,
     ) -> None:
         address = _root(url)
         headers = {"User-Agent": agent, "Accept": "application/json, */*;q=0.5"}
@@ -95,6 +97,7 @@ class Connection:
         self.headers: Mapping[str, str] = {}
         """The header of the last answer; its names are the same in either case."""
         self._sleep = sleep
+        self._on_managed = on_managed
         self._timeout = timeout
         self._http = httpx.Client(
             base_url=address,
@@ -184,6 +187,9 @@ class Connection:
         self.headers = answer.headers
         self.etag = answer.headers.get("ETag")
         if answer.is_success:
+            manager = answer.headers.get("Posthorn-Managed-By")
+            if manager is not None and self._on_managed is not None:
+                self._on_managed(manager)
             return answer
         raise ApiError.from_document(answer.status_code, _json(answer))
 

@@ -55,6 +55,7 @@ from posthorn_cli.client.types import (
     MailboxCreation,
     MailboxesView,
     MailboxView,
+    ManagersView,
     MatchedView,
     MessageChange,
     MessageMove,
@@ -77,6 +78,8 @@ from posthorn_cli.client.types import (
     ReleasesView,
     Retried,
     RouteCreation,
+    RouteProbeRequest,
+    RouteProbeView,
     RouteSetting,
     RouteView,
     Sending,
@@ -239,12 +242,21 @@ class Operations(Connection):
         )
 
     def list_my_quarantine(
-        self, *, limit: int | None = None, cursor: str | None = None
+        self,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        q: str | None = None,
+        total: bool | None = None,
     ) -> Page[QuarantinedView]:
         """List messages withheld from you."""
         return cast(
             "Page[QuarantinedView]",
-            self._call("GET", "/v1/me/quarantine", query={"limit": limit, "cursor": cursor}),
+            self._call(
+                "GET",
+                "/v1/me/quarantine",
+                query={"limit": limit, "cursor": cursor, "q": q, "total": total},
+            ),
         )
 
     def release_my_quarantined(
@@ -959,8 +971,12 @@ class Operations(Connection):
         reason: Literal["virus", "dmarc", "score", "blocked"] | None = None,
         message: str | None = None,
         since: str | None = None,
+        tenant: str | None = None,
+        sort: Literal["created", "-created", "score", "-score"] | None = None,
         limit: int | None = None,
         cursor: str | None = None,
+        q: str | None = None,
+        total: bool | None = None,
     ) -> Page[QuarantinedView]:
         """List the quarantine."""
         return cast(
@@ -974,8 +990,12 @@ class Operations(Connection):
                     "reason": reason,
                     "message": message,
                     "since": since,
+                    "tenant": tenant,
+                    "sort": sort,
                     "limit": limit,
                     "cursor": cursor,
+                    "q": q,
+                    "total": total,
                 },
             ),
         )
@@ -1065,6 +1085,8 @@ class Operations(Connection):
         before: str | None = None,
         since: str | None = None,
         tenant: str | None = None,
+        sort: Literal["received", "-received"] | None = None,
+        total: bool | None = None,
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Page[FoundMessageView]:
@@ -1088,6 +1110,8 @@ class Operations(Connection):
                     "before": before,
                     "since": since,
                     "tenant": tenant,
+                    "sort": sort,
+                    "total": total,
                     "limit": limit,
                     "cursor": cursor,
                 },
@@ -1270,6 +1294,20 @@ class Operations(Connection):
         """Delete a route."""
         self._call("DELETE", f"/v1/routes/{quoted(domain)}")
 
+    def probe_route(
+        self, domain: str, body: RouteProbeRequest, *, idempotency_key: str | None = None
+    ) -> RouteProbeView:
+        """Probe a route."""
+        return cast(
+            "RouteProbeView",
+            self._call(
+                "POST",
+                f"/v1/routes/{quoted(domain)}/probe",
+                body=body,
+                idempotency_key=idempotency_key,
+            ),
+        )
+
     def list_suppressions(
         self,
         *,
@@ -1444,8 +1482,11 @@ class Operations(Connection):
         webhook_id: str,
         *,
         state: Literal["waiting", "delivered", "failed"] | None = None,
+        sort: Literal["created", "-created"] | None = None,
         limit: int | None = None,
         cursor: str | None = None,
+        q: str | None = None,
+        total: bool | None = None,
     ) -> Page[DeliveryView]:
         """List the deliveries of a webhook."""
         return cast(
@@ -1453,7 +1494,14 @@ class Operations(Connection):
             self._call(
                 "GET",
                 f"/v1/webhooks/{quoted(webhook_id)}/deliveries",
-                query={"state": state, "limit": limit, "cursor": cursor},
+                query={
+                    "state": state,
+                    "sort": sort,
+                    "limit": limit,
+                    "cursor": cursor,
+                    "q": q,
+                    "total": total,
+                },
             ),
         )
 
@@ -1528,13 +1576,31 @@ class Operations(Connection):
         )
 
     def list_complaints(
-        self, *, domain: str | None = None, limit: int | None = None, cursor: str | None = None
+        self,
+        *,
+        domain: str | None = None,
+        tenant: str | None = None,
+        sort: Literal["created", "-created"] | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        q: str | None = None,
+        total: bool | None = None,
     ) -> Page[ComplaintView]:
         """List complaints of recipients."""
         return cast(
             "Page[ComplaintView]",
             self._call(
-                "GET", "/v1/complaints", query={"domain": domain, "limit": limit, "cursor": cursor}
+                "GET",
+                "/v1/complaints",
+                query={
+                    "domain": domain,
+                    "tenant": tenant,
+                    "sort": sort,
+                    "limit": limit,
+                    "cursor": cursor,
+                    "q": q,
+                    "total": total,
+                },
             ),
         )
 
@@ -1602,6 +1668,8 @@ class Operations(Connection):
         plan: bool | None = None,
         prune: bool | None = None,
         force: list[str] | None = None,
+        manager: str | None = None,
+        take_over: bool | None = None,
         if_match: str | None = None,
     ) -> ConfigOutcome:
         """Apply a configuration to a tenant."""
@@ -1610,11 +1678,28 @@ class Operations(Connection):
             self._call(
                 "PUT",
                 "/v1/config",
-                query={"tenant": tenant, "plan": plan, "prune": prune, "force": force},
+                query={
+                    "tenant": tenant,
+                    "plan": plan,
+                    "prune": prune,
+                    "force": force,
+                    "manager": manager,
+                    "take_over": take_over,
+                },
                 body=body,
                 if_match=if_match,
             ),
         )
+
+    def list_managers(self, *, tenant: str | None = None) -> ManagersView:
+        """List the managers of a tenant."""
+        return cast(
+            "ManagersView", self._call("GET", "/v1/config/managers", query={"tenant": tenant})
+        )
+
+    def release_manager(self, manager: str, *, tenant: str | None = None) -> None:
+        """Release all objects of a manager."""
+        self._call("DELETE", f"/v1/config/managers/{quoted(manager)}", query={"tenant": tenant})
 
     def list_content_access(
         self,

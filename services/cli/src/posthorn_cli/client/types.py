@@ -62,6 +62,7 @@ class AccountView(TypedDict):
     allowed_networks: list[str] | None
     save_sent: bool
     hidden_imap_capabilities: list[str]
+    managed_by: ManagedByView | None
     created_at: str
     updated_at: str
 
@@ -93,6 +94,7 @@ class AliasView(TypedDict):
     targets: list[str]
     target_states: list[TargetView]
     account_copy: bool | None
+    managed_by: ManagedByView | None
     created_at: str
     updated_at: str
 
@@ -308,6 +310,7 @@ class ConfigChange(TypedDict):
     outcome: Literal["planned", "done", "failed"]
     detail: str | None
     secret: NotRequired[str | None]
+    managed_by: NotRequired[str | None]
 
 
 class ConfigDocument(TypedDict):
@@ -338,6 +341,13 @@ class ConfigDomain(TypedDict):
     filter_policy: NotRequired[FilterPolicyDocument | None]
 
 
+class ConfigObject(TypedDict):
+    """An object of the document, or of the former one."""
+
+    kind: Literal["domain", "account", "alias", "webhook", "route"]
+    object: str
+
+
 class ConfigOutcome(TypedDict):
     """A plan, or the outcome of applying it."""
 
@@ -346,6 +356,9 @@ class ConfigOutcome(TypedDict):
     changes: list[ConfigChange]
     failed: int
     unlisted: list[ConfigUnlisted]
+    manager: NotRequired[str | None]
+    marked: NotRequired[list[ConfigObject]]
+    released: NotRequired[list[ConfigObject]]
 
 
 class ConfigRoute(TypedDict):
@@ -610,6 +623,7 @@ class DomainView(TypedDict):
     dns_state: Literal["right", "wrong", "unknown"] | None
     dns_checked_at: str | None
     dns_verdicts: list[DnsVerdictView]
+    managed_by: ManagedByView | None
     created_at: str
     updated_at: str
 
@@ -879,6 +893,38 @@ class MailboxesView(TypedDict):
     next_cursor: NotRequired[None]
 
 
+class ManagedByView(TypedDict):
+    """The manager of an object: a tool whose applied configuration names it."""
+
+    manager: str
+    since: str
+    fields: list[str]
+
+
+class ManagedObjectsView(TypedDict):
+    """Numbers of managed objects by kind."""
+
+    domains: int
+    accounts: int
+    aliases: int
+    webhooks: int
+    routes: int
+
+
+class ManagerView(TypedDict):
+    """A manager: a tool that applies configurations under its name."""
+
+    name: str
+    since: str
+    objects: ManagedObjectsView
+
+
+class ManagersView(TypedDict):
+    """The managers of a tenant."""
+
+    items: list[ManagerView]
+
+
 class MatchedView(TypedDict):
     """The result of an action on many recipients."""
 
@@ -1022,6 +1068,7 @@ class NewDomainView(TypedDict):
     dns_state: Literal["right", "wrong", "unknown"] | None
     dns_checked_at: str | None
     dns_verdicts: list[DnsVerdictView]
+    managed_by: ManagedByView | None
     created_at: str
     updated_at: str
     dns_records: list[DnsRecordView]
@@ -1036,6 +1083,7 @@ class NewWebhookView(TypedDict):
     events: list[str]
     domain: str | None
     state: Literal["active", "failing", "paused"]
+    managed_by: ManagedByView | None
     created_at: str
     updated_at: str
     secret: str | None
@@ -1089,6 +1137,77 @@ class PolicyOriginView(TypedDict):
     field: str
     source: Literal["default", "system", "tenant", "domain", "account"]
     value: float | bool | str | list[str]
+
+
+class ProbeFailureView(TypedDict):
+    """Why mail would not be sent by the route now."""
+
+    stage: Literal[
+        "dns",
+        "connect",
+        "tls",
+        "greeting",
+        "ehlo",
+        "starttls",
+        "auth",
+        "mail",
+        "rcpt",
+        "rset",
+        "quit",
+    ]
+    code: int | None
+    status: str | None
+    reply: str
+    meaning: str | None
+    permanent: bool
+
+
+class ProbeStepView(TypedDict):
+    """A command and its reply."""
+
+    stage: Literal[
+        "dns",
+        "connect",
+        "tls",
+        "greeting",
+        "ehlo",
+        "starttls",
+        "auth",
+        "mail",
+        "rcpt",
+        "rset",
+        "quit",
+    ]
+    command: str
+    code: int | None
+    status: str | None
+    reply: str
+    meaning: str | None
+    seconds: float
+
+
+class ProbedConnectionView(TypedDict):
+    """A connection to one address of one host."""
+
+    host: str
+    address: str
+    port: int
+    tls: ProbedTlsView | None
+    authentication: Literal["accepted", "refused"] | None
+    extensions: list[str]
+    steps: list[ProbeStepView]
+
+
+class ProbedTlsView(TypedDict):
+    """TLS of a connection, and the certificate that the host showed."""
+
+    version: str
+    cipher: str
+    verdict: Literal["verified", "dane", "unverified", "rejected"]
+    names: list[str]
+    issuer: str | None
+    expires_at: str | None
+    problem: str | None
 
 
 class ProblemField(TypedDict):
@@ -1232,6 +1351,22 @@ class RouteCreation(TypedDict):
     domain: str
 
 
+class RouteProbeRequest(TypedDict):
+    """What a probe of a route names."""
+
+    recipient: NotRequired[str | None]
+
+
+class RouteProbeView(TypedDict):
+    """What a probe of a route found."""
+
+    domain: str
+    outcome: Literal["accepted", "deferred", "refused"]
+    failure: ProbeFailureView | None
+    connections: list[ProbedConnectionView]
+    seconds: float
+
+
 class RouteSetting(TypedDict):
     """How mail for a domain is routed."""
 
@@ -1255,6 +1390,7 @@ class RouteView(TypedDict):
     password_set: bool
     connections: int | None
     messages_per_minute: int | None
+    managed_by: ManagedByView | None
 
 
 class RuleView(TypedDict):
@@ -1590,6 +1726,7 @@ class WebhookView(TypedDict):
     events: list[str]
     domain: str | None
     state: Literal["active", "failing", "paused"]
+    managed_by: ManagedByView | None
     created_at: str
     updated_at: str
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any, cast
 
 import typer
 import yaml
 
-from posthorn_cli.client.types import ConfigDocument, ConfigOutcome
+from posthorn_cli.client.types import ConfigDocument, ConfigObject, ConfigOutcome
 from posthorn_cli.commands.bulk import exports
 from posthorn_cli.faults import FAILED, CommandError
 from posthorn_cli.output import Column
@@ -19,6 +21,7 @@ app = typer.Typer()
 
 Tenant = Annotated[str | None, typer.Option(help="Whose; without it yours, or `default`.")]
 
+_SHOWN = 20
 COLUMNS = [
     Column("action"),
     Column("kind"),
@@ -53,6 +56,18 @@ def apply(
             metavar="ADDRESS", help="With --prune: delete this account though it has mail."
         ),
     ] = None,
+    manager: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Mark what the file names as managed by this tool, such as argo-cd: who changes it elsewhere is"
+            " warned.",
+        ),
+    ] = None,
+    take_over: Annotated[
+        bool,
+        typer.Option("--take-over", help="With --manager: also what another manager has."),
+    ] = False,
     tenant: Tenant = None,
     yes: Yes = False,
 ) -> None:
@@ -66,9 +81,18 @@ def apply(
     Example: `posthorn apply -f acme.yaml --tenant acme --plan`
     """
     document = _read(file)
-    planned = session.api.put_config(document, tenant=tenant, plan=True, prune=prune, force=force)
+    put = partial(
+        session.api.put_config,
+        document,
+        tenant=tenant,
+        prune=prune,
+        force=force,
+        manager=manager,
+        take_over=take_over or None,
+    )
+    planned = put(plan=True)
     etag = session.api.etag
-    if plan or not planned["changes"]:
+    if plan or (manager is None and not planned["changes"]):
         tell(session, planned)
         return
     losses = [change["object"] for change in planned["changes"] if change["action"] == "delete"]
@@ -76,7 +100,7 @@ def apply(
         session.ask(
             f"Delete {', '.join(losses[:10])}{' and more' if len(losses) > 10 else ''}?", yes
         )
-    done = session.api.put_config(document, tenant=tenant, prune=prune, force=force, if_match=etag)
+    done = put(if_match=etag)
     tell(session, done)
     if done["failed"]:
         raise CommandError(
@@ -131,7 +155,27 @@ def tell(session: Session, outcome: ConfigOutcome) -> None:
     if outcome["unlisted"]:
         names = ", ".join(f"{each['kind']} {each['object']}" for each in outcome["unlisted"][:20])
         output.note(f"there and not named in the file (--prune deletes it): {names}")
+    _tell_of_managers(session, outcome)
     if not outcome["changes"]:
         output.note("all is as it should be")
     elif not outcome["applied"]:
         output.note("this is a plan: nothing was done")
+
+
+def _tell_of_managers(session: Session, outcome: ConfigOutcome) -> None:
+    note, manager = session.output.note, outcome.get("manager")
+    for change in outcome["changes"]:
+        if change.get("managed_by") is not None:
+            note(
+                f"warning: {change['kind']} {change['object']} is managed by {change['managed_by']}"
+                + ("" if manager is not None else ": its next apply undoes the change")
+            )
+    if manager is not None and outcome.get("marked"):
+        note(f"newly managed by {manager}: {_names(outcome['marked'])}")
+    if manager is not None and outcome.get("released"):
+        note(f"no longer managed by {manager}: {_names(outcome['released'])}")
+
+
+def _names(objects: Sequence[ConfigObject]) -> str:
+    more = f" and {len(objects) - _SHOWN} more" if len(objects) > _SHOWN else ""
+    return ", ".join(f"{each['kind']} {each['object']}" for each in objects[:_SHOWN]) + more

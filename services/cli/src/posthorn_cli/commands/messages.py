@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from posthorn_cli.options import list_options
 from posthorn_cli.output import Column, size
 from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, command, group
 from posthorn_cli.values import given, start_of
@@ -53,12 +54,18 @@ FOUND = [
     Column("size_bytes", "size", size),
     Column("message"),
 ]
+_ORDER = {
+    name: option
+    for name, option in list_options("received", tenant=False).items()
+    if name in ("sort", "total")
+}
 _OF_EVENT = ("reason", "reply", "rule", "score")
 
 
-@command(messages, "find")
+@command(messages, "find", _ORDER)
 def find(
     session: Session,
+    /,
     query: Annotated[
         list[str] | None,
         typer.Argument(
@@ -88,6 +95,7 @@ def find(
     tenant: Annotated[str | None, typer.Option(metavar="NAME", help="Only this tenant's.")] = None,
     limit: Limit = DEFAULT_LIMIT,
     whole: All = False,
+    **asked: Any,
 ) -> None:
     """Find messages, newest first; a line for each recipient. `posthorn trace` shows the rest.
 
@@ -112,6 +120,6 @@ def find(
             {**each, **{name: each["detail"].get(name) for name in _OF_EVENT}}
             for each in found["items"]
         ]
-        return {"items": rows, "next_cursor": found["next_cursor"]}
+        return {**found, "items": rows}
 
-    session.list(pages, FOUND, limit, whole, **filters)
+    session.list(pages, FOUND, limit, whole, **filters, **asked)

@@ -10,6 +10,7 @@ import typer
 from posthorn_cli.client.types import QuarantineSelection
 from posthorn_cli.commands.message import write_content
 from posthorn_cli.faults import CommandError, usage
+from posthorn_cli.options import list_options
 from posthorn_cli.output import Column, size
 from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, Yes, command, group
 from posthorn_cli.values import given, start_of
@@ -50,9 +51,10 @@ COLUMNS = [
 RESULTS = [Column("id"), Column("recipient"), Column("released"), Column("detail", prose=True)]
 
 
-@command(quarantine, "list")
+@command(quarantine, "list", list_options("created", "score"))
 def list_quarantine(
     session: Session,
+    /,
     *,
     account: Annotated[str | None, typer.Option(help="Only of this account.")] = None,
     domain: Annotated[str | None, typer.Option(help="Domain of the recipient.")] = None,
@@ -64,6 +66,7 @@ def list_quarantine(
     ] = None,
     limit: Limit = DEFAULT_LIMIT,
     whole: All = False,
+    **asked: Any,
 ) -> None:
     """List what is in quarantine, newest first.
 
@@ -76,7 +79,7 @@ def list_quarantine(
         message=message,
         since=since and start_of(since),
     )
-    session.list(session.api.list_quarantine, COLUMNS, limit, whole, **filters)
+    session.list(session.api.list_quarantine, COLUMNS, limit, whole, **filters, **asked)
 
 
 @command(quarantine, "show")

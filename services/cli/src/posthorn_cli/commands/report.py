@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from posthorn_cli.options import list_options
 from posthorn_cli.output import Column
 from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, command, group
 from posthorn_cli.values import given, start_of
@@ -87,19 +88,22 @@ def list_tls_reports(
     session.list(pages, _TLS, limit, whole, **_period(since, until))
 
 
-@command(reports, "complaints")
+@command(reports, "complaints", list_options("created"))
 def list_complaints(
     session: Session,
+    /,
     *,
     domain: Annotated[str | None, typer.Option(help="Only about senders of this domain.")] = None,
     limit: Limit = DEFAULT_LIMIT,
     whole: All = False,
+    **asked: Any,
 ) -> None:
     """List complaints of recipients, the newest first.
 
     Example: `posthorn report complaints --domain example.org`
     """
-    session.list(session.api.list_complaints, _COMPLAINTS, limit, whole, **given(domain=domain))
+    asked |= given(domain=domain)
+    session.list(session.api.list_complaints, _COMPLAINTS, limit, whole, **asked)
 
 
 def _period(since: str | None, until: str | None) -> dict[str, object]:

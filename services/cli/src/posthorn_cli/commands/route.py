@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, Any, cast
 
 import typer
 
-from posthorn_cli.client.types import RouteSetting
-from posthorn_cli.faults import usage
+from posthorn_cli.client.types import RouteProbeRequest, RouteProbeView, RouteSetting
+from posthorn_cli.faults import CommandError, usage
 from posthorn_cli.options import list_options
-from posthorn_cli.output import Column
+from posthorn_cli.output import Column, moment
 from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, Yes, command, group
 from posthorn_cli.values import given, secret
 
@@ -117,6 +118,54 @@ def set_route(
     if username is not None and not keep_password:
         body["password"] = secret(session.output, "password", password_file)
     session.output.item(session.api.set_route(domain, cast("RouteSetting", body)), COLUMNS)
+
+
+@command(routes, "probe")
+def probe_route(
+    session: Session,
+    domain: Destination,
+    *,
+    recipient: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Name this address in RCPT, of the route's domain."),
+    ] = None,
+) -> None:
+    """Connect as the relay would, without sending a message, and show each reply.
+
+    It fails unless the host would take mail now.
+
+    Example: `posthorn route probe example.org --recipient postmaster@example.org`
+    """
+    found = session.api.probe_route(domain, cast("RouteProbeRequest", given(recipient=recipient)))
+    if session.output.as_json:
+        session.output.json(found)
+    else:
+        for line in _lines(found):
+            session.output.line(line)
+    if found["failure"] is not None:
+        raise CommandError(f"no mail is sent by this route now: {found['failure']['reply']}")
+
+
+def _lines(found: RouteProbeView) -> Iterator[str]:
+    """Write a probe for people: a block for each connection."""
+    for connection in found["connections"]:
+        yield f"{connection['host']} ({connection['address']}) port {connection['port']}"
+        for step in connection["steps"]:
+            if step["command"]:
+                yield f"  > {step['command']}"
+            first, *others = step["reply"].split("\n")
+            yield f"  < {first}  [{step['seconds'] * 1000:.0f} ms]"
+            yield from (f"    {line}" for line in others)
+            if step["meaning"] and (step["code"] or 0) >= 400:
+                yield f"    {step['meaning']}"
+        if (tls := connection["tls"]) is not None:
+            yield f"  TLS: {tls['version']} {tls['cipher']}, {tls['verdict']}"
+            if tls["expires_at"] is not None:
+                names = ", ".join(tls["names"]) or "no name"
+                yield f"  certificate: for {names}, until {moment(tls['expires_at'])}"
+            if tls["problem"] is not None:
+                yield f"  certificate: {tls['problem']}"
+    yield f"outcome: {found['outcome']}"
 
 
 @command(routes, "delete")

@@ -159,14 +159,16 @@ def send_test_event(session: Session, webhook: Hook) -> None:
     session.output.item(session.api.test_webhook(webhook), DELIVERY_COLUMNS)
 
 
-@command(webhooks, "deliveries")
+@command(webhooks, "deliveries", list_options("created", tenant=False))
 def list_deliveries(
     session: Session,
+    /,
     webhook: Hook,
     *,
     state: Annotated[DeliveryState | None, typer.Option(help="Only those in this state.")] = None,
     limit: Limit = DEFAULT_LIMIT,
     whole: All = False,
+    **asked: Any,
 ) -> None:
     """List what was posted or is to be, newest first.
 
@@ -177,7 +179,7 @@ def list_deliveries(
         chosen = cast("Literal['waiting', 'delivered', 'failed'] | None", state and state.value)
         return session.api.list_webhook_deliveries(webhook, state=chosen, **page)
 
-    session.list(pages, DELIVERY_COLUMNS, limit, whole)
+    session.list(pages, DELIVERY_COLUMNS, limit, whole, **asked)
 
 
 @command(webhooks, "delivery")

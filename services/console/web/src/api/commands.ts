@@ -48,6 +48,7 @@ export const COMMANDS = {
   "DELETE /v1/accounts/{address}/app-passwords/{id}": "app-password delete {address} {id}",
   "DELETE /v1/aliases/{address}": "alias delete {address}",
   "DELETE /v1/api-keys/{id}": "key delete {id}",
+  "DELETE /v1/config/managers/{manager}": "manager release {manager} --tenant={tenant}",
   "DELETE /v1/dead/{sequence}": "dead-letter delete {sequence}",
   "DELETE /v1/domains/{name}": "domain delete {name}",
   "DELETE /v1/me/app-passwords/{id}": "me delete-app-password {id}",
@@ -71,6 +72,7 @@ export const COMMANDS = {
   "GET /v1/audit":
     "audit list --match={q} --tenant={tenant} --sort={sort} --total?{total} --actor={actor} --action={action} --object={object} --since={since} --until={until}",
   "GET /v1/config": "export config --tenant={tenant}",
+  "GET /v1/config/managers": "manager list --tenant={tenant}",
   "GET /v1/dead": "dead-letter list",
   "GET /v1/defence": "defence",
   "GET /v1/defence/listings": "listings",
@@ -95,7 +97,7 @@ export const COMMANDS = {
     "messages find {q} --outcome={outcome} --direction={direction} --since={after}",
   "GET /v1/messages/{id}/trace": "trace {id}",
   "GET /v1/quarantine":
-    "quarantine list --account={account} --domain={domain} --reason={reason} --message={message}",
+    "quarantine list --account={account} --domain={domain} --reason={reason} --message={message} --match={q} --tenant={tenant} --sort={sort} --total?{total}",
   "GET /v1/quarantine/{id}": "quarantine show {id}",
   "GET /v1/quarantine/{id}/raw": "quarantine raw {id}",
   "GET /v1/queue": `queue list ${QUEUED} --match={q} --sort={sort} --total?{total}`,
@@ -141,6 +143,7 @@ export const COMMANDS = {
   "POST /v1/queue/release": `queue release {ids...} ${QUEUED}`,
   "POST /v1/queue/retry": `queue retry {ids...} ${QUEUED}`,
   "POST /v1/routes": `route set {domain} ${HOP}`,
+  "POST /v1/routes/{domain}/probe": "route probe {domain} --recipient={recipient}",
   "POST /v1/send": "send-test --from={from} --to={to} --subject={subject} --text={text}",
   "POST /v1/suppressions": "suppression create {address} --reason={reason}",
   "POST /v1/tenants": `tenant create {name} ${TENANT}`,
@@ -151,7 +154,7 @@ export const COMMANDS = {
   "PUT /v1/accounts/{address}/filter-policy": filter("--account {address}"),
   "PUT /v1/domains/{name}/filter-policy": filter("--domain {name}"),
   "PUT /v1/config":
-    "apply --file configuration.json --plan?{plan} --prune?{prune} --tenant={tenant}",
+    "apply --file configuration.json --plan?{plan} --prune?{prune} --manager={manager} --take-over?{take_over} --tenant={tenant}",
   "PUT /v1/me/password": "me password",
   "PUT /v1/me/vacation": (values) =>
     values.enabled

@@ -5,6 +5,7 @@ import type { Problem } from "../api/problem";
 import { useActions } from "../api/queries";
 import { changesOf, differences, type EditedField, type Fields, shownOf } from "./edits";
 import { Choice, Field, Form, TextArea, Tick } from "./form";
+import { ManagedFields, type Mark } from "./managed";
 import { Notice } from "./notices";
 
 const SWITCH = [
@@ -59,9 +60,11 @@ export function Edit<T extends Fields>(properties: {
   save: (change: Record<string, unknown>, tag: string | null) => Call;
   changes: readonly string[];
   said: string;
+  /** Who keeps the object as its configuration says. */
+  managed?: Mark;
   done?: () => void;
 }) {
-  const { fields, read, ask, save, changes, said, done } = properties;
+  const { fields, read, ask, save, changes, said, managed, done } = properties;
   const [base, setBase] = useState(read);
   const [clash, setClash] = useState<{ mine: Fields; theirs: Tagged<T> } | null>(null);
   const [shown, setShown] = useState<Fields>(read.value);
@@ -112,6 +115,7 @@ export function Edit<T extends Fields>(properties: {
         label="Save"
         problem={clash ? null : action.error}
       >
+        <ManagedFields mark={managed} fields={fields} />
         <Inputs fields={fields} values={shown} problem={action.error} />
       </Form>
     </>

@@ -4,6 +4,7 @@ import { useOne } from "../api/queries";
 import { CopyAs } from "./copy-as";
 import { Edit } from "./edit";
 import type { EditedField } from "./edits";
+import { ManagedFields, type Mark } from "./managed";
 import { Failure, Loading } from "./notices";
 import { Facts, Section } from "./page";
 
@@ -50,11 +51,13 @@ const FIELDS: readonly EditedField[] = [
 export function FilterPolicy(properties: {
   /** What it belongs to, in the keys of what was asked. */
   owner: string;
+  /** Of the owner: it is a field of its configuration. */
+  mark?: Mark;
   stored: () => Call<Policy>;
   effective: () => Call<Effective>;
   save: ((policy: Policy, tag: string | null) => Call) | false;
 }) {
-  const { owner, stored, effective, save } = properties;
+  const { owner, mark, stored, effective, save } = properties;
   const ask = () => tagged(stored());
   const read = useOne(["filter-policy", owner], ask);
   const holds = useOne(["filter-policy", owner, "effective"], () => answer(effective()));
@@ -68,6 +71,7 @@ export function FilterPolicy(properties: {
       {save && (
         <Section title="Set here">
           <Failure problem={read.error} />
+          {mark?.fields.includes("filter_policy") && <ManagedFields mark={mark} all />}
           {read.data && (
             <Edit
               fields={FIELDS}

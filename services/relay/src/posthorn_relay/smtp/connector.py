@@ -19,7 +19,6 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-import base64
 import os
 import socket
 import ssl
@@ -45,6 +44,7 @@ from posthorn_relay.smtp.certificates import (
 from posthorn_relay.smtp.connection import SmtpConnection
 from posthorn_relay.smtp.failures import broken, refused
 from posthorn_relay.smtp.host_memory import HostMemory
+from posthorn_relay.smtp.login_secrets import in_base64, without_login
 from posthorn_relay.smtp.protocol import ClientProtocol, ConnectionFailed
 from posthorn_relay.smtp.sts_failures import note_failure
 from posthorn_relay.smtp.types import Failed, RemoteHost, Tls, TlsResult
@@ -104,16 +104,21 @@ class _Opening:
 
 class SmtpConnector:
     """Opens SMTP connections. ``trust`` returns the context whose anchors verify certificates;
-    default: the system's.
+    default: the system's. ``protocol`` makes the protocol of each connection.
 
     The bind addresses are for direct connections; a proxy is reached from any address. Raises
     SettingsError when the proxy's URL is invalid.
     """
 
     def __init__(
-        self, settings: EgressSettings, trust: Callable[[], ssl.SSLContext] | None = None
+        self,
+        settings: EgressSettings,
+        trust: Callable[[], ssl.SSLContext] | None = None,
+        *,
+        protocol: Callable[[], ClientProtocol] = ClientProtocol,
     ) -> None:
         self._settings = settings
+        self._protocol = protocol
         self._trust = trust or verifying_context
         self._contexts: dict[bool, ssl.SSLContext] = {}
         self._without_bdat = HostMemory()
@@ -220,12 +225,12 @@ class SmtpConnector:
                 if self._proxy is None:
                     local = (bind, 0) if bind else None
                     _, protocol = await loop.create_connection(
-                        ClientProtocol, remote.address, remote.port, local_addr=local
+                        self._protocol, remote.address, remote.port, local_addr=local
                     )
                     return protocol
                 proxied = await self._through_proxy(remote)
                 try:
-                    _, protocol = await loop.create_connection(ClientProtocol, sock=proxied)
+                    _, protocol = await loop.create_connection(self._protocol, sock=proxied)
                 except BaseException:
                     proxied.close()
                     raise
@@ -362,11 +367,11 @@ class SmtpConnector:
         if not opening.tls and (self._proxy is not None or not is_loopback(opening.remote.address)):
             raise opening.failed("auth", 0, "4.7.11", "the login is not given without TLS")
         offered = (opening.offered or {}).get("AUTH", "").upper().split()
-        plain = _base64(f"\0{user}\0{password}")
+        plain = in_base64(f"\0{user}\0{password}")
         if "PLAIN" in offered:
             steps = [b"AUTH PLAIN " + plain, plain]
         elif "LOGIN" in offered:
-            steps = [b"AUTH LOGIN", _base64(user), _base64(password)]
+            steps = [b"AUTH LOGIN", in_base64(user), in_base64(password)]
         else:
             raise opening.failed(
                 "auth", 0, "4.7.4", "the host offers neither AUTH PLAIN nor AUTH LOGIN"
@@ -378,11 +383,13 @@ class SmtpConnector:
                 if reply.code != 334:
                     break
         except Failed as failure:
-            failure.reply = _without(failure.reply, user, password)
+            failure.reply = without_login(failure.reply, user, password)
             raise
         if reply.code // 100 != 2:
             status = f"4{reply.status[1:]}" if reply.status else "4.7.8"
-            raise opening.failed("auth", reply.code, status, _without(reply.line, user, password))
+            raise opening.failed(
+                "auth", reply.code, status, without_login(reply.line, user, password)
+            )
 
 
 def _is_tested(remote: RemoteHost) -> bool:
@@ -402,21 +409,6 @@ def _take(opening: _Opening, stage: str) -> HostReply:
             # TLS 1.3: the client finishes its handshake before it learns that the host refused it
             raise opening.handshake_failed(f"after the TLS handshake: {gone.fault.text}") from None
         raise broken(stage, gone.fault, opening.host, opening.tls) from None
-
-
-def _base64(text: str) -> bytes:
-    return base64.b64encode(text.encode())
-
-
-def _without(text: str, user: str, password: str) -> str:
-    """Return the text without a password that a host repeats."""
-    for secret in (
-        password,
-        *(_base64(one).decode() for one in (f"\0{user}\0{password}", password)),
-    ):
-        if secret:
-            text = text.replace(secret, "***")
-    return text
 
 
 def _proxy(settings: EgressSettings) -> tuple[str, int, str, str] | None:

@@ -142,7 +142,14 @@ def read_answer(answer: bytes) -> Findings:
         action = _clean(str(document.get("action", "")))
     except EngineDown:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         raise EngineDown(f"its answer does not read: {type(error).__name__}") from error
     score = sum(rule.points for rule in rules)
     return Findings(rules=tuple(rules), detail=f"{score:.1f} points, {action or 'no action'}")

@@ -115,11 +115,14 @@ class NatsIngest:
     async def _store(self, message: QueuedMessage) -> None:
         fault = Unavailable("nats", "no acknowledgement in time")
         for number in range(1, _TRIES + 1):
-            await self._connection.wait_up(self._timeout)
-            message.kept = asyncio.get_running_loop().create_future()
+            if not self._connection.is_up:
+                await self._connection.wait_up(self._timeout)
+            if number > 1:
+                message.kept = asyncio.get_running_loop().create_future()
             try:
                 async with asyncio.timeout(self._timeout):
-                    await self._inbox.open()
+                    if not self._inbox.is_open:
+                        await self._inbox.open()
                     self._enqueue(message)
                     await self._advance()
                     await message.kept

@@ -17,8 +17,9 @@ Rules:
 - Only delivery reads INGEST, and scan its unscanned lane; both move messages of that lane to the
   first one. DEAD is written by delivery; api reads it, and discards or retries its messages. Only
   api writes the directory.
-- scan and delivery answer requests of smtp-in: they may publish to the reply subject of a request
-  that they got, once, and scan to no other. Scan alone writes the counters, the bans and the greylist.
+- scan and delivery answer requests of smtp-in, scan and relay those of api: they may publish to the
+  reply subject of a request that they got, once, and scan to no other. Scan alone writes the
+  counters, the bans and the greylist.
 - smtp-in (both roles) reads the directory by direct get and a watch. A watch is a push consumer
   whose deliver subject the server does not check against its user's permissions; it delivers only
   where some client listens, from a stream that holds nothing that smtp-in could have written. So
@@ -53,6 +54,7 @@ from posthorn.model.streams import (
     PARTITIONS_PREFIX,
     RELAY_HANDED,
     RELAY_OFFERS,
+    RELAY_PROBE,
     RETRY_CONSUMER,
     SCAN_MESSAGE,
     SCAN_REPORT,
@@ -247,16 +249,19 @@ USERS: Final = (
         ),
         answers=True,
     ),
-    _user(
-        "relay",
-        (
-            *_anywhere(ingest_subject("notice"), _frames("notice")),
-            RELAY_OFFERS,
-            *_of_partitions("STREAM.INFO"),
-            *_api(f"DIRECT.GET.{_BUCKET}.{_KEYS}"),
-            *_reading(_BUCKET),
+    replace(
+        _user(
+            "relay",
+            (
+                *_anywhere(ingest_subject("notice"), _frames("notice")),
+                RELAY_OFFERS,
+                *_of_partitions("STREAM.INFO"),
+                *_api(f"DIRECT.GET.{_BUCKET}.{_KEYS}"),
+                *_reading(_BUCKET),
+            ),
+            (WAKE_SUBJECT, RELAY_HANDED, RELAY_PROBE),
         ),
-        (WAKE_SUBJECT, RELAY_HANDED),
+        answers=True,
     ),
     replace(
         _user(
@@ -292,6 +297,7 @@ USERS: Final = (
             WAKE_SUBJECT,
             MAILBOX_HINTS,
             SCAN_STATE,
+            RELAY_PROBE,
             *_DIRECTORY,
             *_reading(DEAD),
             *_reading(EVENTS),

@@ -203,6 +203,36 @@ alias_targets = Table(
     Index("alias_targets_due_at_idx", "due_at", postgresql_where=text("due_at IS NOT NULL")),
 )
 
+managed_objects = Table(
+    # marks of what the documents of managers name (ADR 51)
+    "managed_objects",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    # whose document names the object
+    Column("tenant_id", Uuid, ForeignKey("tenants.id", ondelete="CASCADE"), nullable=False),
+    Column("manager", Text, nullable=False),
+    Column("domain_id", BigInteger, ForeignKey("domains.id", ondelete="CASCADE")),
+    Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE")),
+    Column("alias_id", BigInteger, ForeignKey("aliases.id", ondelete="CASCADE")),
+    Column("webhook_id", Uuid, ForeignKey("webhooks.id", ondelete="CASCADE")),
+    Column("route", Text, ForeignKey("routes.domain", ondelete="CASCADE")),
+    Column("fields", ARRAY(Text), nullable=False),  # that the document sets, sorted
+    Column("since", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    CheckConstraint(
+        "num_nonnulls(domain_id, account_id, alias_id, webhook_id, route) = 1", name="object"
+    ),
+    Index("managed_objects_tenant_id_manager_idx", "tenant_id", "manager"),
+    *(
+        Index(
+            f"managed_objects_{column}_key",
+            column,
+            unique=True,
+            postgresql_where=text(f"{column} IS NOT NULL"),
+        )
+        for column in ("domain_id", "account_id", "alias_id", "webhook_id", "route")
+    ),
+)
+
 api_keys = Table(
     "api_keys",
     metadata,

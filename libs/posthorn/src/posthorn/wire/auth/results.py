@@ -50,6 +50,8 @@ class Spf:
     """Why, for people: the matching term, or the error. Free of control characters."""
     explanation: str = ""
     """What the domain says about a FAIL (RFC 7208 §6.2): a stranger's text, in printable ASCII."""
+    is_of_local_part: bool = False
+    """Whether a term depends on the local part (§7.2), so that the result is not the domain's."""
 
 
 @dataclass(frozen=True, slots=True)

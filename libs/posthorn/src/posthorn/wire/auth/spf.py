@@ -148,6 +148,7 @@ class _Check:
     identity: str
     local: str
     domain: str
+    is_of_local_part: bool = False
     _lookups: int = 0
     _voids: int = 0
     _values: dict[str, str] = field(default_factory=dict)
@@ -160,6 +161,8 @@ class _Check:
         except SpfError as error:
             result = _Result(Outcome.PERMERROR, str(error))
         explanation = ""
+        # that of HELO is always postmaster, and an explanation decides nothing
+        is_of_local_part = self.is_of_local_part and self.identity == "mailfrom"
         if result.outcome is Outcome.FAIL and result.explanation is not None:
             explanation = await self._explain(result.explanation, result.domain)
         return Spf(
@@ -168,6 +171,7 @@ class _Check:
             self.domain,
             _printable(result.reason)[:REASON_LIMIT],
             _printable(explanation)[:EXPLANATION_LIMIT],
+            is_of_local_part,
         )
 
     async def _host(self, domain: str) -> _Result:
@@ -280,6 +284,7 @@ class _Check:
         """Return a domain name with its macros expanded; None if it cannot be a name."""
         expanded = spec.literal
         if expanded is None:
+            self.is_of_local_part |= not spec.letters.isdisjoint("ls")
             expanded = expand(spec, await self._all_values(spec, domain))
         return None if expanded is None else shortened(expanded).lower() or None
 

@@ -18,6 +18,9 @@ from __future__ import annotations
 import re
 
 _END = b"\r\n.\r\n"
+_IRREGULAR = re.compile(rb"\r(?!\n[^.])")
+"""The first CR that is bare, at the end, or of a line end before a dot. Most content has none but
+that of its end; this search is several times as fast as those for each of them."""
 _LINE_END = re.compile(rb"\r*\n|\r")
 _LINE_END_OR_DOT = re.compile(rb"(?<!\r)\n\.(?=\.)|\r*\n|\r")
 _CR = 13
@@ -77,27 +80,41 @@ class DataScanner:
         if self.ended:
             raise ValueError("the data has ended")
         window = self._carry + data if self._carry else data
+        first = _IRREGULAR.search(window)
+        if first is None:
+            self._carry = b""
+        elif first.start() == len(window) - len(_END) and window.endswith(_END):
+            self.ended, self._carry, first = True, b"", None
+            window = window[:-3]
+        else:
+            window = self._certain_part(window)
+        if not window or not self._wanted:
+            return b""
+        if self._whole and not (
+            window.count(b"\n") == window.count(b"\r")
+            if first is None
+            else line_ends_are_whole(window)
+        ):
+            self.broken = True
+            self._wanted = False
+            return b""
+        content = window if first is None else window.replace(b"\r\n.", b"\r\n")
+        if self._opening:
+            self._opening = False
+            return content[2:]
+        return content
+
+    def _certain_part(self, window: bytes) -> bytes:
+        """Return the content that is certain, with its dots; keep the rest."""
         end = window.find(_END)
         if end >= 0:
             self.ended = True
             self.rest = window[end + len(_END) :]
             self._carry = b""
-            window = window[: end + 2]
-        else:
-            certain = len(window) - _possible_end(window)
-            self._carry = window[certain:]
-            window = window[:certain]
-        if not window or not self._wanted:
-            return b""
-        if self._whole and not line_ends_are_whole(window):
-            self.broken = True
-            self._wanted = False
-            return b""
-        content = window.replace(b"\r\n.", b"\r\n") if b"\r\n." in window else window
-        if self._opening:
-            self._opening = False
-            return content[2:]
-        return content
+            return window[: end + 2]
+        certain = len(window) - _possible_end(window)
+        self._carry = window[certain:]
+        return window[:certain]
 
 
 def _possible_end(window: bytes) -> int:

@@ -21,7 +21,7 @@ _WHITE = frozenset(b"\t\r\n")
 def is_other_protocol(line: bytes) -> bool:
     """Return whether the first line of a client, or its beginning, is a request of HTTP or its
     kin, a header field, or the greeting of another protocol such as SSH."""
-    return any(each.match(line) for each in (_REQUEST, _FIELD, _BANNER))
+    return (_REQUEST.match(line) or _FIELD.match(line) or _BANNER.match(line)) is not None
 
 
 def is_binary(first: int) -> bool:

@@ -32,12 +32,13 @@ class Reply:
     """The reply as sent, with every line end."""
 
     def __post_init__(self) -> None:
-        lines = self.text.split("\n")
         status = f"{self.status} " if self.status else ""
-        first = "".join(f"{self.code}-{status}{line}\r\n" for line in lines[:-1])
-        object.__setattr__(
-            self, "octets", f"{first}{self.code} {status}{lines[-1]}\r\n".encode("ascii")
-        )
+        first, last = "", self.text
+        if "\n" in last:
+            *others, last = last.split("\n")
+            first = "".join(f"{self.code}-{status}{line}\r\n" for line in others)
+        octets = f"{first}{self.code} {status}{last}\r\n".encode("ascii")
+        object.__setattr__(self, "octets", octets)
 
     @property
     def is_transient(self) -> bool:

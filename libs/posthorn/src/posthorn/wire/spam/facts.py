@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 from posthorn.wire.address import canonical_domain
 from posthorn.wire.message.charsets import UnknownCharsetError, decode, decode_unlabelled
 from posthorn.wire.message.mime_fields import ContentFields
+from posthorn.wire.spam.archive_names import READ_BYTES, ArchiveNames, archive_names, is_archive
 from posthorn.wire.spam.fields import Fields, Mailbox, decoded_text, read_header, read_mailboxes
 from posthorn.wire.spam.markup import Markup, read_markup
 from posthorn.wire.spam.parts import Leaf, Walk, decoded, decoded_end, walk_parts
-from posthorn.wire.spam.zip_names import READ_BYTES, ZipNames, is_zip, zip_names
 
 BUDGET_SECONDS: Final = 1.0
 """Seconds of CPU that facts, tokens and rules of one message take at most, on one core of the
@@ -55,8 +55,8 @@ class File:
     """Bytes as transferred."""
     head: bytes
     """Its first bytes, decoded."""
-    archive: ZipNames | None = None
-    """What a zip archive holds; None for anything else."""
+    archive: ArchiveNames | None = None
+    """What an archive holds; None for anything else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +212,8 @@ def _add_text(texts: _Texts, content: bytes, leaf: Leaf) -> None:
 def _file(content: bytes, leaf: Leaf, *, may_open: bool) -> File:
     head = decoded(content, leaf, _HEAD_BYTES)
     archive = None
-    if may_open and is_zip(head):
-        archive = zip_names(
+    if may_open and is_archive(head):
+        archive = archive_names(
             decoded(content, leaf, READ_BYTES), decoded_end(content, leaf, READ_BYTES)
         )
     name = leaf.fields.file_name or ""

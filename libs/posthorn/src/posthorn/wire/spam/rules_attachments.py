@@ -13,19 +13,25 @@ _RUNS = frozenset(
         "adp",
         "apk",
         "app",
+        "appinstaller",
+        "application",
         "appx",
+        "appxbundle",
         "bat",
         "chm",
         "cmd",
         "com",
         "cpl",
+        "diagcab",
         "dll",
         "dmg",
+        "ex_",
         "exe",
         "gadget",
         "hta",
         "inf",
         "ins",
+        "iqy",
         "iso",
         "img",
         "isp",
@@ -34,11 +40,13 @@ _RUNS = frozenset(
         "jse",
         "js",
         "lib",
+        "library-ms",
         "lnk",
         "mde",
         "msc",
         "msi",
         "msix",
+        "msixbundle",
         "msp",
         "mst",
         "nsh",
@@ -49,6 +57,8 @@ _RUNS = frozenset(
         "scf",
         "scr",
         "sct",
+        "search-ms",
+        "settingcontent-ms",
         "shb",
         "shs",
         "sys",
@@ -103,7 +113,7 @@ _DECOYS = frozenset(
         "zip",
     ]
 )
-_LONGEST_EXTENSION = 8
+_LONGEST_EXTENSION = 20
 
 
 def _extensions(name: str) -> list[str]:
@@ -191,7 +201,7 @@ RULES = (
     Rule(
         "FILE_RUNS_IN_ARCHIVE",
         4.0,
-        "A zip archive holds a file of a type that runs when it is opened.",
+        "An archive (zip, RAR, 7z, tar, gzip, xz, cabinet) holds a file of a type that runs when it is opened.",
         _program_in_archive,
     ),
     Rule(
@@ -210,9 +220,9 @@ RULES = (
     Rule(
         "ARCHIVE_ENCRYPTED",
         1.5,
-        "A zip archive is encrypted, so that no scanner sees what it holds.",
+        "An archive (zip, RAR, 7z) is encrypted, so that no scanner sees what it holds.",
         _encrypted,
     ),
-    Rule("ARCHIVE_NESTED", 0.7, "A zip archive holds another archive.", _nested),
+    Rule("ARCHIVE_NESTED", 0.7, "An archive holds another archive.", _nested),
     Rule("FILE_PAGE", 1.0, "An attachment is a page of HTML or SVG.", _page, is_shape=True),
 )

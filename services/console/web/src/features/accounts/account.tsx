@@ -8,6 +8,7 @@ import { CopyAs } from "../../parts/copy-as";
 import { Dialog } from "../../parts/dialog";
 import { Edit } from "../../parts/edit";
 import { Field, Form } from "../../parts/form";
+import { Managed, type Mark, restored, setBack } from "../../parts/managed";
 import { count, size } from "../../parts/moments";
 import { Failure, Loading } from "../../parts/notices";
 import { Facts, Page, Section } from "../../parts/page";
@@ -42,6 +43,7 @@ export function AccountPage() {
       title={value.address}
       actions={
         <>
+          <Managed mark={value.managed_by} />
           <CopyAs
             calls={() => [api.GET("/v1/accounts/{address}", { params: { path: { address } } })]}
           />
@@ -54,7 +56,7 @@ export function AccountPage() {
       {tab === undefined && <Overview read={account.data} ask={ask} />}
       {tab === "mailboxes" && <Mailboxes address={address} />}
       {tab === "passwords" && <Passwords address={address} />}
-      {tab === "filter" && <Filter address={address} />}
+      {tab === "filter" && <Filter address={address} mark={value.managed_by} />}
       {tab === "deleted" && <Deleted address={address} />}
       {tab === "reads" && <Reads address={address} />}
     </Page>
@@ -124,6 +126,7 @@ function Overview(properties: { read: Tagged<Account>; ask: () => Promise<Tagged
         <Section title="Limits">
           <Edit
             fields={LIMITS}
+            managed={account.managed_by}
             read={read}
             ask={ask}
             save={(change, tag) =>
@@ -199,17 +202,19 @@ function Actions({ account }: { account: Account }) {
         label={state === "active" ? "Activate" : "Suspend"}
         call={() => api.PATCH("/v1/accounts/{address}", { params: { path }, body: { state } })}
         changes={["accounts"]}
-        said={(changed) => `${changed.address} is ${changed.state}`}
+        said={(changed) =>
+          `${changed.address} is ${changed.state}${setBack(changed.managed_by, "state")}`
+        }
         undo={() =>
           api.PATCH("/v1/accounts/{address}", { params: { path }, body: { state: account.state } })
         }
       />
-      <SetPassword address={account.address} />
+      <SetPassword address={account.address} mark={account.managed_by} />
     </>
   );
 }
 
-function SetPassword({ address }: { address: string }) {
+function SetPassword({ address, mark }: { address: string; mark: Mark }) {
   const [isAsked, setIsAsked] = useState(false);
   const [secret, setSecret] = useState<string | null>(null);
   const [made] = useState(newPassword);
@@ -218,7 +223,7 @@ function SetPassword({ address }: { address: string }) {
       api.PATCH("/v1/accounts/{address}", { params: { path: { address } }, body: { password } }),
     {
       changes: ["accounts"],
-      said: () => `Changed the password of ${address}`,
+      said: () => `Changed the password of ${address}${setBack(mark, "password_hash")}`,
       done: (_, password) => {
         setIsAsked(false);
         setSecret(password);
@@ -267,7 +272,7 @@ function Delete({ account }: { account: Account }) {
   return (
     <Removal
       title="Delete account"
-      text={`All its mail is deleted with it: ${count(account.used_messages)} messages, ${size(account.used_bytes)}.`}
+      text={`All its mail is deleted with it: ${count(account.used_messages)} messages, ${size(account.used_bytes)}.${restored(account.managed_by, ", without its mail")}`}
       typed={address}
       call={() => api.DELETE("/v1/accounts/{address}", { params: { path: { address } } })}
       changes={["accounts"]}

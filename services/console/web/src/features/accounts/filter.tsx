@@ -1,14 +1,16 @@
 import { api, only } from "../../api/client";
 import { useCan } from "../../api/me";
 import { FilterPolicy } from "../../parts/filter-policy";
+import type { Mark } from "../../parts/managed";
 
 /** What the filters do with an account's mail. */
-export function Filter({ address }: { address: string }) {
+export function Filter({ address, mark }: { address: string; mark: Mark }) {
   const can = useCan();
   const path = { address };
   return (
     <FilterPolicy
       owner={address}
+      mark={mark}
       stored={() => api.GET("/v1/accounts/{address}/filter-policy", { params: { path } })}
       effective={() =>
         api.GET("/v1/accounts/{address}/filter-policy/effective", { params: { path } })

@@ -8,6 +8,7 @@ import { Dialog } from "../../parts/dialog";
 import { bytesIn } from "../../parts/edits";
 import { Field, Form } from "../../parts/form";
 import { ListView } from "../../parts/list-view";
+import { Managed } from "../../parts/managed";
 import { size } from "../../parts/moments";
 import { Empty } from "../../parts/notices";
 import { Page } from "../../parts/page";
@@ -28,9 +29,12 @@ const COLUMNS: readonly Column<Account>[] = [
     title: "Account",
     sort: "address",
     cell: (account) => (
-      <Link to="/accounts/$address" params={{ address: account.address }}>
-        {account.address}
-      </Link>
+      <>
+        <Link to="/accounts/$address" params={{ address: account.address }}>
+          {account.address}
+        </Link>{" "}
+        <Managed mark={account.managed_by} />
+      </>
     ),
   },
   {

@@ -5,6 +5,7 @@ import { useOne } from "../../api/queries";
 import { Removal } from "../../parts/actions";
 import { CopyAs } from "../../parts/copy-as";
 import { Edit } from "../../parts/edit";
+import { Managed, restored } from "../../parts/managed";
 import { Failure, Loading } from "../../parts/notices";
 import { Facts, Page, Section } from "../../parts/page";
 import { Time } from "../../parts/time";
@@ -30,11 +31,12 @@ export function AliasPage() {
       title={address}
       actions={
         <>
+          <Managed mark={alias.data.value.managed_by} />
           <CopyAs calls={() => [api.GET("/v1/aliases/{address}", { params: { path } })]} />
           {can("deleteAlias") && (
             <Removal
               title="Delete alias"
-              text={`Mail for ${address} is refused from then on.`}
+              text={`Mail for ${address} is refused from then on.${restored(alias.data.value.managed_by)}`}
               call={() => api.DELETE("/v1/aliases/{address}", { params: { path } })}
               changes={["aliases"]}
               said={`Deleted ${address}`}
@@ -60,6 +62,7 @@ export function AliasPage() {
         <Section title="Targets">
           <Edit
             fields={[TARGETS]}
+            managed={alias.data.value.managed_by}
             read={alias.data}
             ask={ask}
             save={(change, tag) =>

@@ -8,6 +8,7 @@ import { Inputs } from "../../parts/edit";
 import { valuesOf } from "../../parts/edits";
 import { Form } from "../../parts/form";
 import { ListView } from "../../parts/list-view";
+import { Managed } from "../../parts/managed";
 import { Empty } from "../../parts/notices";
 import { Page } from "../../parts/page";
 import type { Column } from "../../parts/table";
@@ -26,9 +27,12 @@ const COLUMNS: readonly Column<Alias>[] = [
     title: "Alias",
     sort: "address",
     cell: (alias) => (
-      <Link to="/aliases/$address" params={{ address: alias.address }}>
-        {alias.address}
-      </Link>
+      <>
+        <Link to="/aliases/$address" params={{ address: alias.address }}>
+          {alias.address}
+        </Link>{" "}
+        <Managed mark={alias.managed_by} />
+      </>
     ),
   },
   { id: "targets", title: "Leads to", cell: (alias) => <Targets alias={alias} /> },

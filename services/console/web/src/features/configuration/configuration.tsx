@@ -8,11 +8,12 @@ import { Confirm } from "../../parts/confirm";
 import { Copy } from "../../parts/copy";
 import { CopyAs } from "../../parts/copy-as";
 import { FilterBar } from "../../parts/filter-bar";
-import { Form, TextArea, Tick } from "../../parts/form";
+import { Field, Form, TextArea, Tick } from "../../parts/form";
 import { Failure, Loading, Notice } from "../../parts/notices";
 import { Page, Section } from "../../parts/page";
 import { textsIn } from "../../parts/search";
 import { documentIn, numberOf } from "./diff";
+import { Managers } from "./managers";
 import { Plan } from "./plan";
 
 type Document = Schemas["ConfigDocument"];
@@ -44,6 +45,7 @@ export function Configuration() {
       {now.data && (
         <div key={filters.tenant ?? ""}>
           {can("putConfig") && <Change tenant={filters} now={now.data} />}
+          {can("listManagers") && <Managers tenant={filters} />}
           <Now document={now.data.value} />
         </div>
       )}
@@ -69,6 +71,9 @@ function Now({ document }: { document: Document }) {
 interface Wish {
   document: Document;
   isPruned: boolean;
+  /** Who manages what the document names; empty: nobody. */
+  manager: string;
+  isTaken: boolean;
 }
 
 interface Planned extends Wish {
@@ -78,6 +83,19 @@ interface Planned extends Wish {
   now: Document;
 }
 
+/** Return the parameters of a wish. */
+function wanted({ isPruned, manager, isTaken }: Wish) {
+  return {
+    prune: isPruned,
+    ...(manager === "" ? {} : { manager, take_over: isTaken }),
+  };
+}
+
+/** Return whether an apply would change anything. */
+function differs({ changes, marked = [], released = [] }: Schemas["ConfigOutcome"]): boolean {
+  return changes.length + marked.length + released.length > 0;
+}
+
 function Change({ tenant, now }: { tenant: { tenant?: string }; now: Tagged<Document> }) {
   const [fault, setFault] = useState<string | null>(null);
   const [planned, setPlanned] = useState<Planned | null>(null);
@@ -85,7 +103,7 @@ function Change({ tenant, now }: { tenant: { tenant?: string }; now: Tagged<Docu
   const plan = useAction(
     (wish: Wish) =>
       api.PUT("/v1/config", {
-        params: { query: { ...tenant, plan: true, prune: wish.isPruned } },
+        params: { query: { ...tenant, plan: true, ...wanted(wish) } },
         body: wish.document,
       }),
     {
@@ -99,13 +117,21 @@ function Change({ tenant, now }: { tenant: { tenant?: string }; now: Tagged<Docu
     (wish: Planned) =>
       api.PUT("/v1/config", {
         params: {
-          query: { ...tenant, plan: false, prune: wish.isPruned },
+          query: { ...tenant, plan: false, ...wanted(wish) },
           header: only(wish.tag),
         },
         body: wish.document,
       }),
     {
-      changes: ["configuration", "domains", "accounts", "aliases", "webhooks", "routes"],
+      changes: [
+        "configuration",
+        "managers",
+        "domains",
+        "accounts",
+        "aliases",
+        "webhooks",
+        "routes",
+      ],
       said: (outcome) => `Made ${numberOf(outcome.changes.length - outcome.failed)}`,
       done: (outcome, wish) => {
         setIsAsked(false);
@@ -117,7 +143,12 @@ function Change({ tenant, now }: { tenant: { tenant?: string }; now: Tagged<Docu
     setFault(null);
     try {
       const document = documentIn(String(values.get("document") ?? ""));
-      return { document, isPruned: values.get("prune") !== null };
+      return {
+        document,
+        isPruned: values.get("prune") !== null,
+        manager: String(values.get("manager") ?? "").trim(),
+        isTaken: values.get("take_over") !== null,
+      };
     } catch (failure) {
       setFault(failure instanceof Error ? failure.message : String(failure));
       return null;
@@ -140,10 +171,18 @@ function Change({ tenant, now }: { tenant: { tenant?: string }; now: Tagged<Docu
           label="Delete what is there and not listed"
           hint="Of the kinds that the document lists. Accounts that hold mail stay."
         />
+        <Field
+          name="manager"
+          label="Manager"
+          hint="Name of the tool that applies this document, such as argo-cd: what it names is marked as managed by it. Empty: nothing is marked."
+          problem={plan.error}
+          autoComplete="off"
+        />
+        <Tick name="take_over" label="Take over what another manager has" />
       </Form>
       {planned && (
         <Plan outcome={planned.outcome} now={planned.now}>
-          {!planned.outcome.applied && planned.outcome.changes.length > 0 && (
+          {!planned.outcome.applied && differs(planned.outcome) && (
             <button
               type="button"
               className="primary"

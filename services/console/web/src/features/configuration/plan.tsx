@@ -15,7 +15,7 @@ export function Plan(properties: {
   children: ReactNode;
 }) {
   const { outcome, now, children } = properties;
-  const { applied, changes, failed, unlisted, tenant } = outcome;
+  const { applied, changes, failed, unlisted, tenant, manager } = outcome;
   const title = applied
     ? `${numberOf(changes.length - failed)} of ${tenant} were made, ${failed} failed`
     : changes.length === 0
@@ -31,6 +31,16 @@ export function Plan(properties: {
         <div className="change" key={`${change.kind} ${change.object} ${change.action}`}>
           <State kind={MARKS[change.outcome]}>{`${change.action}: ${change.outcome}`}</State>
           {change.detail !== null && <span> {change.detail}</span>}
+          {change.managed_by && (
+            <>
+              {" "}
+              <State kind="warn">
+                {manager
+                  ? `was managed by ${change.managed_by}`
+                  : `managed by ${change.managed_by}, whose next apply undoes it`}
+              </State>
+            </>
+          )}
           <Lines lines={linesOf(change, now)} />
           {change.secret && (
             <p className="secret">
@@ -46,8 +56,20 @@ export function Plan(properties: {
           {unlisted.map((each) => `${each.kind} ${each.object}`).join(", ")}
         </p>
       )}
+      <Named title={`Newly managed by ${manager}`} objects={outcome.marked ?? []} />
+      <Named title={`No longer managed by ${manager}`} objects={outcome.released ?? []} />
       <div className="actions">{children}</div>
     </section>
+  );
+}
+
+function Named(properties: { title: string; objects: readonly Schemas["ConfigObject"][] }) {
+  const { title, objects } = properties;
+  if (objects.length === 0) return null;
+  return (
+    <p>
+      {title}: {objects.map((each) => `${each.kind} ${each.object}`).join(", ")}
+    </p>
   );
 }
 

@@ -4,6 +4,7 @@ import { useCan } from "../../api/me";
 import { useOne } from "../../api/queries";
 import { ActionButton, Removal } from "../../parts/actions";
 import { CopyAs } from "../../parts/copy-as";
+import { Managed, type Mark, restored } from "../../parts/managed";
 import { Failure, Loading } from "../../parts/notices";
 import { Page } from "../../parts/page";
 import { SendTest } from "../../parts/send-test";
@@ -33,10 +34,11 @@ export function DomainPage() {
       title={value.display_name}
       actions={
         <>
+          <Managed mark={value.managed_by} />
           <CopyAs calls={() => [api.GET("/v1/domains/{name}", { params: { path: { name } } })]} />
           <SendTest domain={name} />
           {can("verifyDomain") && value.verified_at === null && <Verify name={name} />}
-          {can("deleteDomain") && <Delete name={name} />}
+          {can("deleteDomain") && <Delete name={name} mark={value.managed_by} />}
         </>
       }
     >
@@ -70,7 +72,7 @@ export function DomainPage() {
       {tab === undefined && <DnsRecords name={name} />}
       {tab === "settings" && <Settings read={domain.data} ask={ask} />}
       {tab === "dkim" && <DkimKeys name={name} />}
-      {tab === "filter" && <Filter name={name} />}
+      {tab === "filter" && <Filter name={name} mark={value.managed_by} />}
       {tab === "reports" && <Reports name={name} />}
       <p>
         <Link to="/accounts" search={{ domain: name }}>
@@ -92,12 +94,12 @@ function Verify({ name }: { name: string }) {
   );
 }
 
-function Delete({ name }: { name: string }) {
+function Delete({ name, mark }: { name: string; mark: Mark }) {
   const navigate = useNavigate();
   return (
     <Removal
       title="Delete domain"
-      text={`Mail for ${name} will no longer be accepted. Its accounts and aliases must be deleted before.`}
+      text={`Mail for ${name} will no longer be accepted. Its accounts and aliases must be deleted before.${restored(mark)}`}
       typed={name}
       call={() => api.DELETE("/v1/domains/{name}", { params: { path: { name } } })}
       changes={["domains"]}

@@ -6,6 +6,7 @@ import { NewButton } from "../../parts/actions";
 import { Dialog } from "../../parts/dialog";
 import { Field, Form } from "../../parts/form";
 import { ListView } from "../../parts/list-view";
+import { Managed } from "../../parts/managed";
 import { Empty } from "../../parts/notices";
 import { Page } from "../../parts/page";
 import { State } from "../../parts/state";
@@ -26,9 +27,12 @@ const COLUMNS: readonly Column<Domain>[] = [
     title: "Domain",
     sort: "name",
     cell: (domain) => (
-      <Link to="/domains/$name" params={{ name: domain.name }}>
-        {domain.display_name}
-      </Link>
+      <>
+        <Link to="/domains/$name" params={{ name: domain.name }}>
+          {domain.display_name}
+        </Link>{" "}
+        <Managed mark={domain.managed_by} />
+      </>
     ),
   },
   {

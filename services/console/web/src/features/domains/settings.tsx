@@ -66,6 +66,7 @@ export function Settings(properties: { read: Tagged<Domain>; ask: () => Promise<
         <Section title="Change settings">
           <Edit
             fields={FIELDS}
+            managed={domain.managed_by}
             read={read}
             ask={ask}
             save={(change, tag) =>

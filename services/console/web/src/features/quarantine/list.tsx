@@ -1,10 +1,12 @@
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
 import { api } from "../../api/client";
+import { useMe } from "../../api/me";
 import { useList } from "../../api/queries";
 import { FilterBar } from "../../parts/filter-bar";
 import { Empty } from "../../parts/notices";
 import { Page } from "../../parts/page";
+import type { Search } from "../../parts/search";
 import { State } from "../../parts/state";
 import { type Column, DataTable } from "../../parts/table";
 import { Time } from "../../parts/time";
@@ -31,9 +33,14 @@ const COLUMNS: readonly Column<Copy>[] = [
     title: "Reason",
     cell: (copy) => <State kind={REASON_MARKS[copy.reason] ?? "warn"}>{copy.reason}</State>,
   },
-  { id: "score", title: "Points", end: true, cell: (copy) => copy.score },
+  { id: "score", title: "Points", sort: "score", end: true, cell: (copy) => copy.score },
   { id: "rule", title: "Rule", cell: (copy) => copy.detail },
-  { id: "created", title: "Withheld", cell: (copy) => <Time at={copy.created_at} /> },
+  {
+    id: "created",
+    title: "Withheld",
+    sort: "created",
+    cell: (copy) => <Time at={copy.created_at} />,
+  },
   { id: "expires", title: "Deleted", cell: (copy) => <Time at={copy.expires_at} /> },
 ];
 
@@ -46,22 +53,26 @@ export function Quarantine() {
     ["quarantine", filters],
     (cursor) =>
       api.GET("/v1/quarantine", {
-        params: { query: { ...filters, limit: 100, cursor } },
+        params: { query: { ...filters, limit: 100, cursor, total: cursor === null } },
       }),
     { every: 30 },
   );
+  const isOfTenant = useMe().data?.tenant !== null;
+  const { sort } = filters;
+  const go = (search: Search) =>
+    void navigate({ to: "/quarantine", search: quarantineFiltersIn(search) });
   return (
     <Page title="Quarantine">
       <FilterBar
         filters={[
+          { name: "q", label: "Recipient, From or subject" },
           { name: "account", label: "Account" },
           { name: "domain", label: "Domain of the recipient" },
           { name: "reason", label: "Reason", options: REASONS },
+          ...(isOfTenant ? [] : [{ name: "tenant", label: "Tenant" }]),
         ]}
         values={{ ...filters }}
-        apply={(values) =>
-          void navigate({ to: "/quarantine", search: quarantineFiltersIn(values) })
-        }
+        apply={(values) => go({ ...values, sort })}
       />
       <Releases ids={[...ticked]} done={() => setTicked(new Set())} />
       <DataTable
@@ -70,6 +81,7 @@ export function Quarantine() {
         list={list}
         rowKey={(copy) => copy.id}
         ticks={{ ticked, change: setTicked }}
+        sorting={{ sort, change: (order) => go({ ...filters, sort: order }) }}
         empty={
           <Empty title="Nothing is withheld" command="posthorn quarantine list">
             <p>What the filters withhold waits here, until it is released or deleted by its age.</p>

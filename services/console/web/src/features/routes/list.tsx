@@ -10,17 +10,28 @@ import { Inputs } from "../../parts/edit";
 import { valuesOf } from "../../parts/edits";
 import { Field, Form } from "../../parts/form";
 import { ListView } from "../../parts/list-view";
+import { Managed, ManagedFields, restored } from "../../parts/managed";
 import { Empty } from "../../parts/notices";
 import { Page } from "../../parts/page";
 import { SendTest } from "../../parts/send-test";
 import type { Column } from "../../parts/table";
 import { DOMAIN, type Route, SETTINGS, type Setting } from "./fields";
 import { FILTERS } from "./filters";
+import { ProbeRoute } from "./probe";
 
 const route = getRouteApi("/routes");
 
 const COLUMNS: readonly Column<Route>[] = [
-  { id: "domain", title: "Domain", sort: "domain", cell: (each) => each.domain },
+  {
+    id: "domain",
+    title: "Domain",
+    sort: "domain",
+    cell: (each) => (
+      <>
+        {each.domain} <Managed mark={each.managed_by} />
+      </>
+    ),
+  },
   {
     id: "host",
     title: "Next hop",
@@ -103,13 +114,14 @@ function Actions({ route, edit }: { route: Route; edit: () => void }) {
       {route.domain !== "*" && (
         <SendTest label="Test…" name={`Test ${route.domain}`} to={`postmaster@${route.domain}`} />
       )}
+      <ProbeRoute route={route} />
       <button type="button" aria-label={`Change ${route.domain}`} onClick={edit}>
         Change…
       </button>
       <Removal
         title="Delete route"
         name={`Delete ${route.domain}`}
-        text={`Mail for ${route.domain} then goes to the hosts that its MX records name.`}
+        text={`Mail for ${route.domain} then goes to the hosts that its MX records name.${restored(route.managed_by)}`}
         call={() => api.DELETE("/v1/routes/{domain}", { params: { path } })}
         changes={["routes"]}
         said={`Deleted the route of ${route.domain}`}
@@ -145,6 +157,7 @@ function RouteForm({ route, close }: { route?: Route; close: () => void }) {
         label="Save route"
         cancel={close}
       >
+        <ManagedFields mark={route?.managed_by} all />
         <Inputs fields={fields} values={{ ...route }} problem={save.error} />
         <Field
           name="password"

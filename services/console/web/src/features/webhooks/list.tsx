@@ -9,6 +9,7 @@ import { Inputs } from "../../parts/edit";
 import { valuesOf } from "../../parts/edits";
 import { Form } from "../../parts/form";
 import { ListView } from "../../parts/list-view";
+import { Managed } from "../../parts/managed";
 import { Empty } from "../../parts/notices";
 import { Page } from "../../parts/page";
 import { Secret } from "../../parts/secret";
@@ -26,9 +27,12 @@ const COLUMNS: readonly Column<Webhook>[] = [
     title: "URL",
     sort: "url",
     cell: (webhook) => (
-      <Link to="/webhooks/$id" params={{ id: webhook.id }}>
-        {webhook.url}
-      </Link>
+      <>
+        <Link to="/webhooks/$id" params={{ id: webhook.id }}>
+          {webhook.url}
+        </Link>{" "}
+        <Managed mark={webhook.managed_by} />
+      </>
     ),
   },
   {

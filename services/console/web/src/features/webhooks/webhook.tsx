@@ -8,6 +8,7 @@ import { Confirm } from "../../parts/confirm";
 import { CopyAs } from "../../parts/copy-as";
 import { Edit } from "../../parts/edit";
 import { FilterBar } from "../../parts/filter-bar";
+import { Managed, restored, setBack } from "../../parts/managed";
 import { Failure, Loading } from "../../parts/notices";
 import { Facts, Page, Section } from "../../parts/page";
 import { choiceIn } from "../../parts/search";
@@ -46,6 +47,7 @@ export function WebhookPage() {
       title="Webhook"
       actions={
         <>
+          <Managed mark={value.managed_by} />
           <CopyAs calls={() => [api.GET("/v1/webhooks/{id}", { params: { path } })]} />
           <Actions webhook={value} />
         </>
@@ -71,6 +73,7 @@ export function WebhookPage() {
         <Section title="Settings">
           <Edit
             fields={FIELDS}
+            managed={value.managed_by}
             read={webhook.data}
             ask={ask}
             save={(change, tag) =>
@@ -108,7 +111,9 @@ function Actions({ webhook }: { webhook: Webhook }) {
           label={next === "paused" ? "Pause" : "Resume"}
           call={() => api.PATCH("/v1/webhooks/{id}", { params: { path }, body: { state: next } })}
           changes={["webhooks"]}
-          said={(changed) => `The webhook is ${changed.state}`}
+          said={(changed) =>
+            `The webhook is ${changed.state}${setBack(changed.managed_by, "state")}`
+          }
           undo={() =>
             api.PATCH("/v1/webhooks/{id}", {
               params: { path },
@@ -121,7 +126,7 @@ function Actions({ webhook }: { webhook: Webhook }) {
       {can("deleteWebhook") && (
         <Removal
           title="Delete webhook"
-          text={`${webhook.url} is told nothing from then on.`}
+          text={`${webhook.url} is told nothing from then on.${restored(webhook.managed_by)}`}
           call={() => api.DELETE("/v1/webhooks/{id}", { params: { path } })}
           changes={["webhooks"]}
           said="Deleted the webhook"

@@ -53,6 +53,12 @@ async def write_audit(
     shown = {
         name: "changed" if name in _SECRET else value for name, value in (details or {}).items()
     }
+    if request.applying is not None:
+        shown |= {"via": "config"}
+        if request.applying.manager is not None:
+            shown |= {"manager": request.applying.manager}
+    if request.managed_by is not None:
+        shown |= {"managed_by": request.managed_by}
     await connection.execute(
         _WRITE,
         tenant,

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import isfinite
 from typing import Any
 from uuid import UUID
 
@@ -41,7 +42,7 @@ class Order:
 
     column: str
     kind: type = str
-    """``str``, ``int``, ``datetime`` or ``UUID``."""
+    """``str``, ``int``, ``float``, ``datetime`` or ``UUID``."""
     tie: str = ""
     """Unique column that decides between equal ones; empty: ``column`` is unique."""
     tie_kind: type = str
@@ -256,6 +257,9 @@ def _value(kind: type, part: str | int) -> object:
                 moment = datetime.fromisoformat(part)
                 if moment.tzinfo is not None:
                     return moment
+            elif kind is float:
+                if isfinite(number := float(part)):
+                    return number
             else:
                 return UUID(part) if kind is UUID else clean_text(part)
         except ValueError:

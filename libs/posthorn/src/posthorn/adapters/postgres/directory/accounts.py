@@ -19,6 +19,12 @@ from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.directory.alias_graph import hold_addresses, refuse_while_led_to
 from posthorn.adapters.postgres.directory.domains import RULES, SENDING, home, sending, update
 from posthorn.adapters.postgres.directory.limits import check_account
+from posthorn.adapters.postgres.directory.managers import (
+    MANAGER,
+    managed_by,
+    mark_new,
+    note_manager,
+)
 from posthorn.adapters.postgres.directory.outbox import write_outbox
 from posthorn.adapters.postgres.mailboxes.expunge import LONG_SECONDS, remove_everything
 from posthorn.ports.accounts import Account, AccountState, NewAccount
@@ -29,17 +35,17 @@ from posthorn.ports.listing import Listed, ListQuery
 
 _COLUMNS = (
     "a.id, a.domain_id, d.tenant_id, a.address, a.quota_bytes, a.used_bytes, a.used_messages, a.state,"
-    f" a.save_sent, a.imap_hidden, a.created_at, a.updated_at, {SENDING.format('a')}"
+    f" a.save_sent, a.imap_hidden, a.created_at, a.updated_at, {SENDING.format('a')},"
+    f" {MANAGER}"
 )
-_ACCOUNT = (
-    f"SELECT {_COLUMNS} FROM accounts a JOIN domains d ON d.id = a.domain_id WHERE {{visible}}"
-)
+_JOINS = "JOIN domains d ON d.id = a.domain_id LEFT JOIN managed_objects mo ON mo.account_id = a.id"
+_ACCOUNT = f"SELECT {_COLUMNS} FROM accounts a {_JOINS} WHERE {{visible}}"
 _NAMED = Scoped(f"{_ACCOUNT} AND a.address = $2")
 _LIST = Listing(
     "accounts",
     "a",
     _COLUMNS,
-    "JOIN domains d ON d.id = a.domain_id",
+    _JOINS,
     orders={
         "address": Order("a.address"),
         "created": Order("a.id", int),  # ids are given in this order
@@ -105,6 +111,7 @@ class PostgresAccounts:
             )
             if made is None:
                 raise Conflict(f"the account {new.address} already exists")
+            await mark_new(connection, "account", made)
             await connection.execute(FOLDERS, [made])
             account = _as_account(await one(connection, tenant, _NAMED, new.address))
             await write_audit(
@@ -143,6 +150,7 @@ class PostgresAccounts:
             check_version(row, expected)
             if not changes:
                 return Change(_as_account(row))
+            note_manager(row, changes)
             values = {
                 name: value.value if isinstance(value, AccountState) else value
                 for name, value in changes.items()
@@ -168,6 +176,7 @@ class PostgresAccounts:
             await connection.execute(f"SET LOCAL statement_timeout = '{LONG_SECONDS}s'")
             row = await one(connection, tenant, _NAMED + "FOR UPDATE OF a", address)
             check_version(row, expected)
+            note_manager(row)
             await refuse_while_led_to(connection, row["tenant_id"], address)
             await remove_everything(connection, row["id"])
             await connection.execute(
@@ -186,5 +195,6 @@ def _as_account(row: Any) -> Account:
         sending=sending(row),
         imap_hidden=tuple(row["imap_hidden"]),
         version=version_of(row),
+        managed_by=managed_by(row),
         **values,
     )

@@ -28,6 +28,12 @@ from posthorn.adapters.postgres.directory.forward_targets import (
     elsewhere_of,
     enter_targets,
 )
+from posthorn.adapters.postgres.directory.managers import (
+    MANAGER,
+    managed_by,
+    mark_new,
+    note_manager,
+)
 from posthorn.adapters.postgres.directory.outbox import write_outbox
 from posthorn.ports.aliases import Alias
 from posthorn.ports.changes import Change, Versions
@@ -38,17 +44,18 @@ from posthorn.ports.listing import Listed, ListQuery
 
 NO_POLICY = ForwardPolicy()
 _COLUMNS = (
-    "a.id, d.tenant_id, a.address, a.targets, a.keeps_copy, a.created_at, a.updated_at,"
+    f"{MANAGER}, a.id, d.tenant_id, a.address, a.targets, a.keeps_copy, a.created_at, a.updated_at,"
     " ARRAY (SELECT t.target FROM alias_targets t WHERE t.alias_id = a.id AND t.confirmed_at IS NULL) AS unconfirmed,"
     " ARRAY (SELECT s.address FROM suppressions s WHERE s.tenant_id = d.tenant_id AND s.address = ANY (a.targets)) AS suppressed"
 )
-_ALIAS = f"SELECT {_COLUMNS} FROM aliases a JOIN domains d ON d.id = a.domain_id WHERE {{visible}}"
+_JOINS = "JOIN domains d ON d.id = a.domain_id LEFT JOIN managed_objects mo ON mo.alias_id = a.id"
+_ALIAS = f"SELECT {_COLUMNS} FROM aliases a {_JOINS} WHERE {{visible}}"
 _NAMED = Scoped(f"{_ALIAS} AND a.address = $2")
 _LIST = Listing(
     "aliases",
     "a",
     _COLUMNS,
-    "JOIN domains d ON d.id = a.domain_id",
+    _JOINS,
     orders={"address": Order("a.address"), "created": Order("a.id", int)},
     searched=("a.address", "array_to_string(a.targets, ' ')"),
     by_domain=True,
@@ -106,6 +113,7 @@ class PostgresAliases:
             check_version(row, expected)
             if row["keeps_copy"] is not None:
                 raise Conflict(f"{address} is an account, whose holder set this forward; delete it")
+            note_manager(row, ("targets",))
             await check_targets(connection, row["tenant_id"], address, targets)
             before = set(await elsewhere_of(connection, row["tenant_id"], row["targets"]))
             elsewhere = await elsewhere_of(connection, row["tenant_id"], targets)
@@ -130,6 +138,7 @@ class PostgresAliases:
         async with self._database.transaction() as connection:
             row = await one(connection, tenant, _NAMED + "FOR UPDATE OF a", address)
             check_version(row, expected)
+            note_manager(row)
             await refuse_while_led_to(connection, row["tenant_id"], address)
             await connection.execute("DELETE FROM aliases WHERE id = $1", row["id"])
             await write_audit(connection, row["tenant_id"], address)
@@ -165,6 +174,7 @@ async def insert_alias(
     )
     if made is None:
         raise Conflict(f"the alias {address} already exists")
+    await mark_new(connection, "alias", made)
     if elsewhere:
         await enter_targets(connection, policy, tenant, made, targets, elsewhere)
 
@@ -179,4 +189,5 @@ def _as_alias(row: Any) -> Alias:
         tuple(row["unconfirmed"]),
         tuple(row["suppressed"]),
         row["keeps_copy"],
+        managed_by(row),
     )

@@ -23,6 +23,12 @@ from posthorn.adapters.postgres.directory.alias_graph import check_catch_all, re
 from posthorn.adapters.postgres.directory.dkim_keys import insert_dkim_keys
 from posthorn.adapters.postgres.directory.dns_checks import as_check
 from posthorn.adapters.postgres.directory.limits import check_domains
+from posthorn.adapters.postgres.directory.managers import (
+    MANAGER,
+    managed_by,
+    mark_new,
+    note_manager,
+)
 from posthorn.adapters.postgres.directory.outbox import lane_of, lift_limits, write_outbox
 from posthorn.adapters.postgres.directory.postmasters import postmasters_of
 from posthorn.adapters.postgres.mailboxes.expunge import LONG_SECONDS
@@ -68,9 +74,13 @@ _SETTABLE = (
 _COLUMNS = (
     f"d.id, {', '.join(f'd.{name}' for name in _OWN)}, {SENDING.format('d')}, t.name AS tenant,"
     " t.max_messages_per_hour AS tenant_messages, t.max_recipients_per_hour AS tenant_recipients, t.min_password_length,"
-    " t.verify_domains, c.state AS dns_state, c.checked_at AS dns_checked_at, c.records::text AS dns_records"
+    " t.verify_domains, c.state AS dns_state, c.checked_at AS dns_checked_at, c.records::text AS dns_records,"
+    f" {MANAGER}"
 )
-_JOINS = "JOIN tenants t ON t.id = d.tenant_id LEFT JOIN dns_checks c ON c.domain_id = d.id"
+_JOINS = (
+    "JOIN tenants t ON t.id = d.tenant_id LEFT JOIN dns_checks c ON c.domain_id = d.id"
+    " LEFT JOIN managed_objects mo ON mo.domain_id = d.id"
+)
 _DOMAIN = f"SELECT {_COLUMNS} FROM domains d {_JOINS} WHERE {{visible}}"
 _NAMED = Scoped(f"{_DOMAIN} AND d.name = $2")
 _LIST = Listing(
@@ -155,6 +165,7 @@ class PostgresDomains:
             )
             if number is None:
                 raise Conflict(await _taken(connection, owner, new.name))
+            await mark_new(connection, "domain", number)
             await insert_dkim_keys(connection, number, new.dkim_keys)
             domain = await self._named(connection, tenant, new.name)
             await recheck_aliases_into(connection, new.name)
@@ -197,6 +208,7 @@ class PostgresDomains:
             check_version(row, expected)
             if not changes:
                 return Change(await self._named(connection, tenant, name))
+            note_manager(row, changes)
             if "catch_all" in changes:
                 await check_catch_all(connection, row["tenant_id"], changes["catch_all"])
             await update(connection, "domains", row["id"], _SETTABLE, changes)
@@ -287,6 +299,7 @@ class PostgresDomains:
         async with self._database.transaction() as connection:
             row = await one(connection, tenant, _NAMED + "FOR UPDATE OF d", name)
             check_version(row, expected)
+            note_manager(row)
             for table, kind in (("accounts", "account"), ("aliases", "alias")):
                 held = await connection.fetchval(
                     f"SELECT address FROM {table} WHERE domain_id = $1 ORDER BY address LIMIT 1",
@@ -365,5 +378,6 @@ def _as_domain(row: Any, postmaster: str | None) -> Domain:
         must_be_verified=row["verify_domains"],
         version=version_of(row),
         dns=as_check(row),
+        managed_by=managed_by(row),
         **{name: row[name] for name in _OWN},
     )

@@ -21,6 +21,7 @@ from posthorn.adapters.postgres.access.tenant_scope import (
     version_of,
 )
 from posthorn.adapters.postgres.database import Connection, Database
+from posthorn.adapters.postgres.directory.managers import MANAGER, note_manager
 from posthorn.adapters.postgres.directory.outbox import Lane, write_outbox
 from posthorn.model.filter_policy import LISTS, merged, origins
 from posthorn.ports.changes import Change, Versions
@@ -55,12 +56,14 @@ _OWNERS: Final = {
     ),
     Level.DOMAIN: Scoped(
         "SELECT d.tenant_id, NULL::uuid AS of_tenant, d.id AS of_domain, NULL::bigint AS of_account,"
-        " d.name FROM domains d WHERE {visible} AND d.name = $2"
+        f" d.name, {MANAGER} FROM domains d LEFT JOIN managed_objects mo ON mo.domain_id = d.id"
+        " WHERE {visible} AND d.name = $2"
     ),
     Level.ACCOUNT: Scoped(
         "SELECT d.tenant_id, NULL::uuid AS of_tenant, a.domain_id AS above, NULL::bigint AS of_domain,"
-        " a.id AS of_account, a.address AS name"
-        " FROM accounts a JOIN domains d ON d.id = a.domain_id WHERE {visible} AND a.address = $2"
+        f" a.id AS of_account, a.address AS name, {MANAGER}"
+        " FROM accounts a JOIN domains d ON d.id = a.domain_id"
+        " LEFT JOIN managed_objects mo ON mo.account_id = a.id WHERE {visible} AND a.address = $2"
     ),
 }
 # the owner stays as long as its policy is changed
@@ -150,6 +153,7 @@ class PostgresFilterPolicies:
                 check_version(present, expected)
                 before = json.loads(present["document"])
                 row = await connection.fetchrow(_UPDATE, present["id"], text)
+            note_manager(found, ("filter_policy",))
             stored = _as_policy(owner, found, row)
             await write_audit(
                 connection, found["tenant_id"], found["name"], changes(before, document)
@@ -167,6 +171,7 @@ class PostgresFilterPolicies:
                 _check_unset(expected)
                 return Change(None)
             check_version(present, expected)
+            note_manager(found, ("filter_policy",))
             await connection.execute("DELETE FROM filter_policies WHERE id = $1", present["id"])
             await write_audit(
                 connection,

@@ -13,11 +13,12 @@ Theory:
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from posthorn.adapters.postgres.access.listing import MOST_READ
 from posthorn.adapters.postgres.access.tenant_scope import tenant_named
 from posthorn.adapters.postgres.conditions import Conditions
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
@@ -33,6 +34,7 @@ from posthorn.ports.message_index import (
     MessageHead,
     Place,
 )
+from posthorn.runtime.json_bytes import dumps
 from posthorn.wire.foreign_address import canonical
 from posthorn.wire.message.header_decoding import decode_text
 
@@ -61,8 +63,10 @@ ON CONFLICT (tenant_id, message_id, recipient)
 _PAGE = f"""
 SELECT {_COLUMNS}, (SELECT name FROM tenants t WHERE t.id = tenant_id) AS tenant_name
   FROM message_index WHERE {{where}}
- ORDER BY message_id DESC, tenant_id DESC, recipient DESC LIMIT {{limit}}
+ ORDER BY message_id {{way}}, tenant_id {{way}}, recipient {{way}} LIMIT {{limit}}
 """
+_COUNT = "SELECT count(*) FROM (SELECT FROM message_index WHERE {where} LIMIT {limit}) AS found"
+_ESTIMATE = "EXPLAIN (FORMAT JSON) SELECT FROM message_index WHERE {where}"
 _HEADS = """
 SELECT m.id, m.reverse_path, m.from_, m.subject, m.message_id, m.size_crlf, o.tenant_id
   FROM messages m LEFT JOIN outbound_messages o ON o.message_id = m.id WHERE m.id = ANY ($1::uuid[])
@@ -114,23 +118,39 @@ class PostgresMessageIndex:
             await connection.execute(_WRITE, *map(list, columns))
 
     async def search(
-        self, tenant: UUID | None, which: MessageFilter, before: Place | None, limit: int
+        self,
+        tenant: UUID | None,
+        which: MessageFilter,
+        after: Place | None,
+        limit: int,
+        *,
+        oldest_first: bool = False,
     ) -> Sequence[IndexedMessage]:
         async with self._database.transaction() as connection:
-            await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
-            # terms that are not known to the planner are rarer than it thinks: prefer their index
-            await connection.execute("SET LOCAL random_page_cost = 1.1")
+            await _plan_for_values(connection)
             asked = await _asked(connection, tenant, which)
-            if before is not None:
-                message, owner, recipient = before
+            beyond = ">" if oldest_first else "<"
+            if after is not None:
+                message, owner, recipient = after
                 asked.add(
-                    "message_id <= {0} AND (message_id, tenant_id, recipient) < ({0}, {1}, {2})",
+                    f"message_id {beyond}= {{0}} AND (message_id, tenant_id, recipient) {beyond} ({{0}}, {{1}}, {{2}})",
                     message,
                     owner or _NO_TENANT,
                     clean_text(recipient),
                 )
-            rows = await connection.fetch(asked.into(_PAGE, limit), *asked.values)
+            page = _PAGE.replace("{way}", "ASC" if oldest_first else "DESC")
+            rows = await connection.fetch(asked.into(page, limit), *asked.values)
         return [_as_entry(row) for row in rows]
+
+    async def total(self, tenant: UUID | None, which: MessageFilter) -> int:
+        async with self._database.transaction() as connection:
+            await _plan_for_values(connection)
+            asked = await _asked(connection, tenant, which)
+            number = int(await connection.fetchval(asked.into(_COUNT, MOST_READ), *asked.values))
+            if number < MOST_READ:
+                return number
+            plan = await connection.fetchval(asked.into(_ESTIMATE, 0), *asked.values)
+            return max(int(plan[0]["Plan"]["Plan Rows"]), number)
 
     async def forget(self, seconds: float) -> int:
         """Delete old entries, a part at a time."""
@@ -145,6 +165,12 @@ class PostgresMessageIndex:
             if number < _FORGOTTEN_AT_ONCE:
                 break
         return total
+
+
+async def _plan_for_values(connection: Connection) -> None:
+    await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+    # terms that are not known to the planner are rarer than it thinks: prefer their index
+    await connection.execute("SET LOCAL random_page_cost = 1.1")
 
 
 async def _asked(connection: Connection, tenant: UUID | None, which: MessageFilter) -> Conditions:
@@ -188,8 +214,9 @@ def _id_at(seconds: float) -> UUID:
     return UUID(int=min(max(int(seconds * 1000), 0), 2**48 - 1) << 80)
 
 
-def _key(entry: IndexedMessage) -> tuple[UUID, UUID, str]:
-    return entry.tenant or _NO_TENANT, entry.message, clean_text(entry.recipient)
+def _key(entry: IndexedMessage) -> tuple[int, int, str]:
+    tenant = 0 if entry.tenant is None else entry.tenant.int
+    return tenant, entry.message.int, clean_text(entry.recipient)
 
 
 def _values(entry: IndexedMessage) -> tuple[Any, ...]:
@@ -217,14 +244,21 @@ def _values(entry: IndexedMessage) -> tuple[Any, ...]:
         entry.outcome,
         entry.kind,
         _moment(entry.at),
-        json.dumps({name: _clean(value) for name, value in entry.detail.items()}),
+        _as_json(entry.detail),
         _joined(entry.targets),
         _joined(terms),
     )
 
 
-def _clean(value: Any) -> Any:
-    return clean_text(value) if isinstance(value, str) else value
+def _as_json(detail: Mapping[str, Any]) -> str:
+    if not detail:
+        return "{}"
+    return dumps(
+        {
+            name: clean_text(value) if isinstance(value, str) else value
+            for name, value in detail.items()
+        }
+    ).decode()
 
 
 def _joined(parts: Sequence[str]) -> str:

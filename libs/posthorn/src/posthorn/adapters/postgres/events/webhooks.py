@@ -19,12 +19,18 @@ from posthorn.adapters.postgres.access.tenant_scope import (
     MOVED,
     Scoped,
     check_version,
-    found,
     one,
     tenant_named,
     version_of,
 )
+from posthorn.adapters.postgres.conditions import Conditions
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
+from posthorn.adapters.postgres.directory.managers import (
+    MANAGER,
+    managed_by,
+    mark_new,
+    note_manager,
+)
 from posthorn.ports.changes import Versions
 from posthorn.ports.errors import Conflict, FieldError, NotFound, ValidationFailed
 from posthorn.ports.idempotency import Receipt
@@ -39,8 +45,13 @@ from posthorn.ports.webhooks import (
     WebhookState,
 )
 
-_OF_WEBHOOK = "w.id, w.tenant_id, w.url, w.events, w.domain, w.state, w.created_at, w.updated_at, w.secret, t.name AS tenant_name"
-_JOIN = "LEFT JOIN tenants t ON t.id = w.tenant_id"
+_OF_WEBHOOK = (
+    "w.id, w.tenant_id, w.url, w.events, w.domain, w.state, w.created_at, w.updated_at, w.secret, t.name AS tenant_name,"
+    f" {MANAGER}"
+)
+_JOIN = (
+    "LEFT JOIN tenants t ON t.id = w.tenant_id LEFT JOIN managed_objects mo ON mo.webhook_id = w.id"
+)
 _SELECT = f"SELECT {_OF_WEBHOOK} FROM webhooks w {_JOIN}"
 LISTENING = (
     f"{_SELECT} WHERE w.state <> 'paused' AND coalesce(t.state, 'active') = 'active' ORDER BY w.id"
@@ -61,11 +72,14 @@ _COLUMNS = (
     "v.id, v.webhook_id, v.event_type, v.event::text AS event, v.state, v.attempts, v.due_at, v.last_status, v.last_reply,"
     " v.created_at, v.closed_at"
 )
-_DELIVERIES = Scoped(
-    f"SELECT {_COLUMNS} FROM webhook_deliveries v JOIN webhooks w ON w.id = v.webhook_id"
-    " WHERE {visible} AND w.id = $2 AND ($3::text IS NULL OR v.state = $3) AND ($4::uuid IS NULL OR v.id < $4)"
-    " ORDER BY v.id DESC LIMIT $5",
-    "w.tenant_id",
+_DELIVERIES = Listing(
+    "webhook_deliveries",
+    "v",
+    _COLUMNS,
+    orders={"created": Order("v.id", UUID)},
+    searched=("v.event_type", "v.last_reply"),
+    state="v.state",
+    newest_first=True,
 )
 _DELIVERY = Scoped(
     f"SELECT {_COLUMNS} FROM webhook_deliveries v JOIN webhooks w ON w.id = v.webhook_id"
@@ -113,6 +127,7 @@ class PostgresWebhooks:
                 " VALUES ($1, $2, $3, $4, $5, $6, $7)",
                 *(new.id, mine, new.url, new.secret, list(new.events), new.domain, new.state.value),
             )
+            await mark_new(connection, "webhook", new.id)
             entered = as_webhook(await one(connection, tenant, _NAMED, new.id))
             details = {"url": new.url, "events": new.events, "domain": new.domain}
             await write_audit(connection, mine, str(new.id), details)
@@ -144,6 +159,7 @@ class PostgresWebhooks:
             setting = [column for column in _SETTABLE if column in changes]
             if not setting:
                 return as_webhook(row)
+            note_manager(row, setting)
             if "domain" in changes:
                 await _check_domain(connection, row["tenant_id"], changes["domain"])
             places = ", ".join(
@@ -187,23 +203,18 @@ class PostgresWebhooks:
         async with self._database.transaction() as connection:
             row = await one(connection, tenant, _NAMED + "FOR UPDATE OF w", number)
             check_version(row, expected)
+            note_manager(row)
             await connection.execute("DELETE FROM webhooks WHERE id = $1", number)
             await write_audit(connection, row["tenant_id"], str(number), {"url": row["url"]})
 
     async def deliveries(
-        self,
-        tenant: UUID | None,
-        number: UUID,
-        state: DeliveryState | None,
-        before: UUID | None,
-        limit: int,
-    ) -> Sequence[Delivery]:
-        """List a webhook's, newest first."""
-        async with self._database.session() as connection:
+        self, tenant: UUID | None, number: UUID, asked: ListQuery
+    ) -> Listed[Delivery]:
+        scope = Conditions()
+        scope.add("v.webhook_id = {}", number)
+        async with self._database.transaction() as connection:
             await one(connection, tenant, _NAMED, number)
-            wanted = None if state is None else state.value
-            rows = await found(connection, tenant, _DELIVERIES, number, wanted, before, limit)
-        return [_as_delivery(row) for row in rows]
+            return await _DELIVERIES.page(connection, None, asked, _as_delivery, scope=scope)
 
     async def delivery(self, tenant: UUID | None, webhook: UUID, number: UUID) -> Delivery:
         """Return one."""
@@ -282,6 +293,7 @@ def as_webhook(row: Any) -> Webhook:
         secret=row["secret"],
         tenant_name=row["tenant_name"],
         version=version_of(row),
+        managed_by=managed_by(row),
     )
 
 

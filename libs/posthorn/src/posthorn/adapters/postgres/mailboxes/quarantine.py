@@ -15,13 +15,15 @@ Theory:
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
 from posthorn.adapters.postgres.access.audit import write_audit
+from posthorn.adapters.postgres.access.listing import Condition, Listing, Order
 from posthorn.adapters.postgres.access.tenant_scope import Scoped, found, one
 from posthorn.adapters.postgres.body_location import as_location
+from posthorn.adapters.postgres.conditions import Conditions
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.mailboxes.changes import changing
 from posthorn.adapters.postgres.mailboxes.classifications import classify
@@ -33,26 +35,35 @@ from posthorn.model.blob_range import BlobRange, BodyLocation
 from posthorn.model.classification import Classification
 from posthorn.model.withheld import decode_withheld
 from posthorn.ports.errors import Conflict, NotFound, Unavailable
+from posthorn.ports.listing import Listed, ListQuery
 from posthorn.ports.mailbox_hints import Announce, Changed, announce_nothing
 from posthorn.ports.quarantine import QuarantinedCopy, QuarantineFilter, Restored
 from posthorn.ports.segments import SegmentMessage
 
-_COPY = """
-    SELECT q.id, q.message_id AS message, q.tenant_id AS tenant, a.address AS account, q.recipient, q.reason, q.detail,
+_COLUMNS = """q.id, q.message_id AS message, q.tenant_id AS tenant, a.address AS account, q.recipient, q.reason, q.detail,
            q.score, q.size_crlf AS size, q.created_at, q.expires_at, m.received_at, m.reverse_path, m.from_, m.subject,
            m.date, m.message_id, m.verdict::text AS verdict, q.account_id, s.key, m.offset_octets, m.stored_octets,
-           m.encoding, m.has_dot_lines
-      FROM quarantine q
+           m.encoding, m.has_dot_lines"""
+_JOINS = """
       JOIN messages m ON m.id = q.message_id
       LEFT JOIN accounts a ON a.id = q.account_id
-      LEFT JOIN segments s ON s.id = m.segment_id
-     WHERE {visible}
-"""
+      LEFT JOIN segments s ON s.id = m.segment_id"""
+_COPY = f"SELECT {_COLUMNS} FROM quarantine q {_JOINS} WHERE {{visible}}"
+_HEADER = "(SELECT h.from_ || ' ' || h.subject FROM messages h WHERE h.id = q.message_id)"
+_LIST = Listing(
+    "quarantine",
+    "q",
+    _COLUMNS,
+    _JOINS,
+    orders={"created": Order("q.id", UUID), "score": Order("q.score", float, "q.id", UUID)},
+    searched=("q.recipient", "q.detail", _HEADER),
+    owner="q.tenant_id = {}",
+    newest_first=True,
+)
 _ONE = Scoped(f"{_COPY} AND q.id = $2", "q.tenant_id")
 _ACCOUNT = Scoped(
     "SELECT a.id FROM accounts a JOIN domains d ON d.id = a.domain_id WHERE {visible} AND a.address = $2"
 )
-_PAGE = Scoped(_COPY, "q.tenant_id")
 _LOCK_ACCOUNT = "SELECT quota_bytes, used_bytes FROM accounts WHERE id = $1 FOR NO KEY UPDATE"
 _LOCK_COPY = "SELECT envelope FROM quarantine WHERE id = $1 FOR UPDATE"
 _LOCK_COPIES = (
@@ -83,36 +94,29 @@ class PostgresQuarantine:
         self._policy = policy
 
     async def items(
-        self, tenant: UUID | None, which: QuarantineFilter, before: UUID | None, limit: int
-    ) -> Sequence[QuarantinedCopy]:
-        """List by descending id."""
-        values: list[Any] = []
-        conditions: list[str] = []
-
-        def add(condition: str, value: Any) -> None:
-            if value is not None:
-                values.append(value)
-                conditions.append(condition.format(f"${len(values) + 1}"))
-
-        async with self._database.session() as connection:
+        self, tenant: UUID | None, which: QuarantineFilter, asked: ListQuery
+    ) -> Listed[QuarantinedCopy]:
+        scope = Conditions()
+        filters: list[Condition] = []
+        async with self._database.transaction() as connection:
             if which.account is not None:
                 rows = await found(connection, tenant, _ACCOUNT, which.account)
                 if not rows:
                     raise NotFound(f"there is no account {which.account}")
-                add("q.account_id = {}", rows[0]["id"])
                 # and what the account would have forwarded
-                conditions[-1] = (
-                    f"({conditions[-1]} OR (q.account_id IS NULL AND q.recipient = ${len(values) + 2}))"
-                )
-                values.append(which.account)
-            add("split_part(q.recipient, '@', -1) = {}", which.domain)
-            add("q.reason = {}", which.reason)
-            add("q.message_id = {}", which.message)
-            add("q.created_at >= {}", which.since)
-            add("q.id < {}", before)
-            add("true ORDER BY q.id DESC LIMIT {}", limit)
-            statement = _PAGE + "".join(f" AND {each}" for each in conditions)
-            return [_as_copy(row) for row in await found(connection, tenant, statement, *values)]
+                either = "(q.account_id = {} OR (q.account_id IS NULL AND q.recipient = {}))"
+                scope.add(either, rows[0]["id"], which.account)
+            if which.message is not None:
+                scope.add("q.message_id = {}", which.message)
+            if which.domain is not None:
+                filters.append(("split_part(q.recipient, '@', -1) = {}", which.domain))
+            if which.reason is not None:
+                filters.append(("q.reason = {}", which.reason))
+            if which.since is not None:
+                filters.append(("q.created_at >= {}", which.since))
+            return await _LIST.page(
+                connection, tenant, asked, _as_copy, scope=scope, filters=filters
+            )
 
     async def item(self, tenant: UUID | None, number: UUID) -> QuarantinedCopy:
         """Return one."""

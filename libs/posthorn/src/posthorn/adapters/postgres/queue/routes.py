@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from posthorn.adapters.postgres.access.idempotency import keep_answer
 from posthorn.adapters.postgres.access.listing import Listing, Order
 from posthorn.adapters.postgres.database import Database, clean_text
+from posthorn.adapters.postgres.directory.managers import (
+    MANAGER,
+    managed_by,
+    mark_new,
+    note_manager,
+)
 from posthorn.ports.errors import Conflict, NotFound
 from posthorn.ports.idempotency import Receipt
 from posthorn.ports.listing import Listed, ListQuery
@@ -24,12 +31,15 @@ COLUMNS = (
 )
 """The columns of a route, in the order of the dataclass."""
 
-_SELECT = f"SELECT {', '.join(COLUMNS)} FROM routes"
+_SHOWN = f"{', '.join(f'r.{column}' for column in COLUMNS)}, {MANAGER}"
+_JOIN = "LEFT JOIN managed_objects mo ON mo.route = r.domain"
+_SELECT = f"SELECT {_SHOWN} FROM routes r {_JOIN}"
 
 _LIST = Listing(
     "routes",
     "r",
-    ", ".join(f"r.{column}" for column in COLUMNS),
+    _SHOWN,
+    _JOIN,
     orders={"domain": Order("r.domain")},
     searched=("r.domain", "coalesce(r.host, '')"),
 )
@@ -37,11 +47,17 @@ _INSERT = f"INSERT INTO routes ({', '.join(COLUMNS)}) VALUES ($1, $2, $3, $4, $5
 
 # xmax is 0 in a row just inserted, and the transaction's id in an updated one
 _PUT = f"""
+WITH r AS (
 {_INSERT}
 ON CONFLICT (domain) DO UPDATE SET host = excluded.host, port = excluded.port, tls = excluded.tls, username = excluded.username,
        password = excluded.password, connections = excluded.connections, messages_per_minute = excluded.messages_per_minute,
        updated_at = now()
 RETURNING {", ".join(COLUMNS)}, xmax = 0 AS created
+)
+SELECT {_SHOWN}, r.created FROM r {_JOIN}
+"""
+_DELETE = f"""
+WITH r AS (DELETE FROM routes WHERE domain = $1 RETURNING domain) SELECT {MANAGER} FROM r {_JOIN}
 """
 
 
@@ -54,14 +70,14 @@ class PostgresRoutes:
     async def all(self, asked: ListQuery) -> Listed[Route]:
         """List by domain."""
         async with self._database.transaction() as connection:
-            return await _LIST.page(connection, None, asked, as_route)
+            return await _LIST.page(connection, None, asked, _as_shown)
 
     async def get(self, domain: str) -> Route:
         async with self._database.session() as connection:
-            row = await connection.fetchrow(f"{_SELECT} WHERE domain = $1", clean_text(domain))
+            row = await connection.fetchrow(f"{_SELECT} WHERE r.domain = $1", clean_text(domain))
         if row is None:
             raise NotFound(f"there is no route for {domain}")
-        return as_route(row)
+        return _as_shown(row)
 
     async def create(self, route: Route, receipt: Receipt[Route] | None = None) -> Route:
         """Create the route of a domain that has none."""
@@ -76,16 +92,20 @@ class PostgresRoutes:
 
     async def put(self, route: Route) -> tuple[Route, bool]:
         """Set the route of a domain; return it and whether it is new."""
-        async with self._database.session() as connection:
+        async with self._database.transaction() as connection:
             row: Any = await connection.fetchrow(_PUT, *_values(route))
-        return as_route(row), row["created"]
+            if row["created"]:
+                await mark_new(connection, "route", route.domain)
+            note_manager(row)
+        return _as_shown(row), row["created"]
 
     async def delete(self, domain: str) -> None:
         """Remove one. Raises NotFound."""
         async with self._database.session() as connection:
-            query = "DELETE FROM routes WHERE domain = $1 RETURNING 1"
-            if not await connection.fetchval(query, clean_text(domain)):
+            row = await connection.fetchrow(_DELETE, clean_text(domain))
+            if row is None:
                 raise NotFound(f"there is no route for {domain}")
+            note_manager(row)
 
 
 def _values(route: Route) -> tuple[Any, ...]:
@@ -95,3 +115,7 @@ def _values(route: Route) -> tuple[Any, ...]:
 def as_route(row: Any) -> Route:
     """Return the route of a row that has its columns."""
     return Route(**{name: row[name] for name in COLUMNS})
+
+
+def _as_shown(row: Any) -> Route:
+    return replace(as_route(row), managed_by=managed_by(row))

@@ -12,18 +12,24 @@ from posthorn.adapters.postgres.queue.next_hops import next_hop_of
 from posthorn.model.outbound import QueueState
 from posthorn.ports.queue_administration import ClosedNextHop, Permitted, QueueGroup
 
-_OPEN = "state IN ('queued', 'deferred', 'held', 'sending')"
-_SUMMARY = f"""
+OPEN = "state IN ('queued', 'deferred', 'held', 'sending')"
+"""Condition of what waits or is being sent."""
+# one pass over what waits; the class of a status is cut out once a group, not once a row
+SUMMARY = f"""
 SELECT g.destination, g.state, g.reply_class, g.recipients, g.oldest_at, g.next_attempt_at, g.sample,
        r.last_host, r.last_reply, l.closed_until, l.last_host AS lane_host, l.last_reply AS lane_reply
   FROM (
-      SELECT destination, CASE WHEN c.recipient_id IS NULL THEN state ELSE 'sending' END AS state,
-             coalesce(substring(last_status FROM '^[245][.][0-9]{{{{1,3}}}}'), '') AS reply_class,
-             count(*) AS recipients, min(created_at) AS oldest_at, max(id) AS sample,
-             min(due_at) FILTER (WHERE state IN ('queued', 'deferred') AND c.recipient_id IS NULL) AS next_attempt_at
-        FROM (SELECT * FROM outbound_recipients WHERE {{where}}) AS q
-        LEFT JOIN outbound_claims c ON c.recipient_id = q.id
-       GROUP BY 1, 2, 3 ORDER BY count(*) DESC, 1, 2, 3 OFFSET {{offset}} LIMIT {{limit}}
+      SELECT destination, state, coalesce(substring(last_status FROM '^[245][.][0-9]{{{{1,3}}}}'), '') AS reply_class,
+             sum(recipients)::bigint AS recipients, min(oldest_at) AS oldest_at, max(sample) AS sample,
+             min(due_at) FILTER (WHERE state IN ('queued', 'deferred')) AS next_attempt_at
+        FROM (
+            SELECT destination, CASE WHEN c.recipient_id IS NULL THEN state ELSE 'sending' END AS state, last_status,
+                   count(*) AS recipients, min(created_at) AS oldest_at, max(id) AS sample, min(due_at) AS due_at
+              FROM (SELECT * FROM outbound_recipients WHERE {{where}}) AS q
+              LEFT JOIN outbound_claims c ON c.recipient_id = q.id
+             GROUP BY 1, 2, 3
+        ) AS by_status
+       GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2, 3 OFFSET {{offset}} LIMIT {{limit}}
   ) AS g
   JOIN outbound_recipients r ON r.id = g.sample
  CROSS JOIN LATERAL (SELECT g.destination AS name) AS d
@@ -55,7 +61,7 @@ async def count_permitted(
     """Count what an action that is for these states would meet, at most ``most``. ``is_chosen``:
     what has ended is meant as well."""
     if not is_chosen:
-        search.add(_OPEN)
+        search.add(OPEN)
     query = _PERMITTED.replace("{names}", state_list(states)).replace(
         "{unclaimed}", unclaimed("outbound_recipients")
     )
@@ -67,8 +73,8 @@ async def groups(
     connection: Connection, search: Conditions, offset: int, limit: int
 ) -> Sequence[QueueGroup]:
     """Return the groups, the largest first."""
-    search.add(_OPEN)
-    query = _SUMMARY.replace("{offset}", str(int(offset)))
+    search.add(OPEN)
+    query = SUMMARY.replace("{offset}", str(int(offset)))
     rows = await connection.fetch(search.into(query, limit), *search.values)
     return [_as_group(row) for row in rows]
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
-from posthorn.adapters.postgres.access.tenant_scope import Scoped, found, one
+from posthorn.adapters.postgres.access.listing import Listing, Order
+from posthorn.adapters.postgres.access.tenant_scope import Scoped, one
 from posthorn.adapters.postgres.database import Database, clean_text
+from posthorn.ports.listing import Listed, ListQuery
 from posthorn.ports.reports import DmarcFigure, Period, StoredComplaint, TlsFigure
 
 _DOMAIN = Scoped("SELECT d.id FROM domains d WHERE {visible} AND d.name = $2")
@@ -28,10 +31,14 @@ SELECT reporter, is_believed, policy_type, result_type, receiving_host,
  ORDER BY result_type = '', sum(sessions) DESC, reporter, is_believed, policy_type, result_type, receiving_host
  OFFSET $4 LIMIT $5
 """
-_COMPLAINTS = Scoped(
-    "SELECT c.* FROM complaints c WHERE {visible} AND ($2::uuid IS NULL OR c.id < $2)"
-    " AND ($3::text IS NULL OR c.domain = $3) ORDER BY c.id DESC LIMIT $4",
-    column="c.tenant_id",
+_COMPLAINTS = Listing(
+    "complaints",
+    "c",
+    "c.*",
+    orders={"created": Order("c.id", UUID)},
+    searched=("c.recipient", "c.reporter"),
+    owner="c.tenant_id = {}",
+    newest_first=True,
 )
 
 
@@ -60,22 +67,22 @@ class PostgresReportFigures:
         return [TlsFigure(**row) for row in rows]
 
     async def complaints(
-        self, tenant: UUID | None, domain: str | None, before: UUID | None, limit: int
-    ) -> Sequence[StoredComplaint]:
-        """Return complaints, the newest first."""
-        async with self._database.session() as connection:
-            rows = await found(connection, tenant, _COMPLAINTS, before, domain, limit)
-        return [
-            StoredComplaint(
-                id=row["id"],
-                message=row["message_id"],
-                recipient=row["recipient"],
-                domain=row["domain"],
-                feedback_type=row["feedback_type"],
-                reporter=row["reporter"],
-                is_believed=row["is_believed"],
-                is_suppressed=row["is_suppressed"],
-                created_at=row["created_at"],
-            )
-            for row in rows
-        ]
+        self, tenant: UUID | None, domain: str | None, asked: ListQuery
+    ) -> Listed[StoredComplaint]:
+        filters = [] if domain is None else [("c.domain = {}", clean_text(domain))]
+        async with self._database.transaction() as connection:
+            return await _COMPLAINTS.page(connection, tenant, asked, _as_complaint, filters=filters)
+
+
+def _as_complaint(row: Any) -> StoredComplaint:
+    return StoredComplaint(
+        id=row["id"],
+        message=row["message_id"],
+        recipient=row["recipient"],
+        domain=row["domain"],
+        feedback_type=row["feedback_type"],
+        reporter=row["reporter"],
+        is_believed=row["is_believed"],
+        is_suppressed=row["is_suppressed"],
+        created_at=row["created_at"],
+    )

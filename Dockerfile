@@ -1,5 +1,6 @@
 # One image per service: docker build --build-arg SERVICE=smtp-in -t ghcr.io/posthorn/posthorn-smtp-in .
-# SERVICE is smtp-in (both roles, mx and submission), delivery, scan, relay, pop3, imap or api. Every image also contains `posthorn-migrate`.
+# SERVICE is smtp-in (both roles, mx and submission), delivery, scan, relay, pop3, imap or api. Each of these images also contains
+# `posthorn-migrate`. With SERVICE=cli the image holds the command line: docker run ghcr.io/posthorn/posthorn-cli domain list
 #
 # - Libraries come from requirements/<service>.txt, checked against their hashes, as wheels only: nothing is compiled, so no stage
 #   contains a compiler. The final stage contains no installer either.
@@ -22,10 +23,10 @@ COPY requirements/build.txt /src/requirements/
 RUN --mount=type=cache,target=/root/.cache/pip \
     ["python3", "-m", "pip", "install", "--only-binary=:all:", "--require-hashes", "--target=/backends", "-r", "/src/requirements/build.txt"]
 ENV PYTHONPATH=/backends
-COPY requirements/smtp-in.txt requirements/delivery.txt requirements/scan.txt requirements/relay.txt requirements/pop3.txt requirements/imap.txt requirements/api.txt /src/requirements/
+COPY requirements/smtp-in.txt requirements/delivery.txt requirements/scan.txt requirements/relay.txt requirements/pop3.txt requirements/imap.txt requirements/api.txt requirements/cli.txt /src/requirements/
 # nkeys has no wheel; it is pure Python
 RUN --mount=type=cache,target=/root/.cache/pip \
-    ["python3", "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--only-binary=:all:", "--no-binary=nkeys", "--require-hashes", "--wheel-dir=/wheels", "-r", "/src/requirements/smtp-in.txt", "-r", "/src/requirements/delivery.txt", "-r", "/src/requirements/scan.txt", "-r", "/src/requirements/relay.txt", "-r", "/src/requirements/pop3.txt", "-r", "/src/requirements/imap.txt", "-r", "/src/requirements/api.txt"]
+    ["python3", "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--only-binary=:all:", "--no-binary=nkeys", "--require-hashes", "--wheel-dir=/wheels", "-r", "/src/requirements/smtp-in.txt", "-r", "/src/requirements/delivery.txt", "-r", "/src/requirements/scan.txt", "-r", "/src/requirements/relay.txt", "-r", "/src/requirements/pop3.txt", "-r", "/src/requirements/imap.txt", "-r", "/src/requirements/api.txt", "-r", "/src/requirements/cli.txt"]
 RUN ["python3", "-m", "venv", "--without-pip", "/opt/posthorn"]
 RUN python3 -m pip --python /opt/posthorn/bin/python install --no-deps --no-index /wheels/*.whl \
     && find /opt/posthorn/lib -type d \( -name tests -o -name testing -o -name SelfTest -o -path '*/google/api' -o -path '*/google/type' -o -path '*/google/cloud' -o -path '*/google/logging' -o -path '*/google/longrunning' -o -path '*/google/gapic' \) -prune -exec rm -r {} + \
@@ -61,11 +62,14 @@ FROM ours AS build-scan
 FROM ours AS build-relay
 FROM ours AS build-pop3
 FROM ours AS build-imap
+# the command line needs nothing of our library
+FROM libraries AS build-cli
+COPY VERSION /src/VERSION
 FROM build-${SERVICE} AS build
 ARG SERVICE
 COPY services/${SERVICE} /src/services/${SERVICE}
 RUN python3 -m pip wheel --no-deps --no-build-isolation --wheel-dir=/service "/src/services/${SERVICE}"
-RUN cd /src/requirements && cat smtp-in.txt delivery.txt scan.txt relay.txt pop3.txt imap.txt api.txt | sed -n 's/^\([a-z0-9-]*\)==.*/\1/p' | sort -u >/tmp/all \
+RUN cd /src/requirements && cat smtp-in.txt delivery.txt scan.txt relay.txt pop3.txt imap.txt api.txt cli.txt | sed -n 's/^\([a-z0-9-]*\)==.*/\1/p' | sort -u >/tmp/all \
     && sed -n 's/^\([a-z0-9-]*\)==.*/\1/p' ${SERVICE}.txt | sort -u | comm -23 /tmp/all - >/tmp/unwanted \
     && python3 -m pip --python /opt/posthorn/bin/python uninstall --yes --requirement /tmp/unwanted \
     && python3 -m pip --python /opt/posthorn/bin/python install --no-deps --no-index /service/*.whl \

@@ -28,6 +28,7 @@ from bench.scan import measure_scan
 from bench.start import measure_start, show_start
 from bench.system import System, cost
 from bench.targets import show_targets
+from bench.tracing import measure_tracing, show_tracing
 
 RECIPIENT = "alice@example.test"
 PROBE = "bob@example.test"
@@ -139,6 +140,7 @@ def main() -> None:
             "imap",
             "scale",
             "start",
+            "tracing",
         ),
         help="one part only",
     )
@@ -173,7 +175,9 @@ def main() -> None:
         directory.chmod(0o755)
         if asked.only in (None, "start"):
             measure_start(results, directory, rounds)
-        if asked.only == "start":
+        if asked.only in (None, "tracing"):
+            measure_tracing(results, directory, messages, quick=asked.quick)
+        if asked.only in ("start", "tracing"):
             report(results)
             return
         # Postfix, Dovecot and Posthorn without filters; what they cost is measured apart
@@ -229,6 +233,8 @@ def report(results: dict[str, Any]) -> None:
     show(results)
     if "start" in results:
         show_start(results["start"])
+    if "tracing" in results:
+        show_tracing(results["tracing"])
     if "lone" in results:
         show_lone(results["lone"])
     if "scale" in results:

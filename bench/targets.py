@@ -163,6 +163,11 @@ def _services() -> Iterator[Target]:
     for what, part, processes in (("8 smtp-in", "delivery", 1), ("4 delivery", "smtp_in", 4)):
         apart = _apart(part, processes)
         yield Target("scale", f"cost per message, 1 to {what}", "<=", 0.1, "apart", apart)
+    more = _at("tracing", "one_in_100_percent")
+    yield Target(
+        "tracing", "tracing off, CPU per message", "<", 1, "%", _at("tracing", "off_percent")
+    )
+    yield Target("tracing", "tracing one in a hundred, CPU per message", "<", 3, "%", more)
 
 
 TARGETS: tuple[Target, ...] = (*_inbound(), *_outbound(), *_mailboxes(), *_services())

@@ -1,8 +1,8 @@
 """Write the pages of the documentation that are made from code: ``python -m deploy.docs.generate``,
 from the project's root.
 
-They lie under ``docs/reference``: settings, metrics, events, problem types, replies, the scorer's
-rules, the command line, chart values and the REST API; and in ``mkdocs.yml`` the parts of the
+They lie under ``docs/reference``: settings, metrics, objectives, events, problem types, replies, the
+scorer's rules, the command line, chart values and the REST API; and in ``mkdocs.yml`` the parts of the
 navigation that follow a folder. With ``--check`` nothing is written; it fails, naming the files,
 when one is not what it would be, or is made no more.
 """
@@ -19,6 +19,7 @@ from deploy.docs.commands import commands_page
 from deploy.docs.events import events_page
 from deploy.docs.markdown import NOTICE, page
 from deploy.docs.metrics import metrics_page
+from deploy.docs.objectives import objectives_page
 from deploy.docs.problems import problems_page
 from deploy.docs.replies import replies_page
 from deploy.docs.scan_rules import scan_rules_page
@@ -75,6 +76,7 @@ def outputs() -> dict[Path, str]:
         ROOT / "mkdocs.yml": configuration(api),
         REFERENCE / "settings.md": settings_page(),
         REFERENCE / "metrics.md": metrics_page(),
+        REFERENCE / "objectives.md": objectives_page(),
         REFERENCE / "events.md": events_page(),
         REFERENCE / "problems.md": problems_page(),
         REFERENCE / "replies.md": replies_page(),

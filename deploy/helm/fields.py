@@ -46,6 +46,7 @@ def or_null(schema: Schema) -> Schema:
 
 TEXT: Schema = {"type": "string"}
 NAME: Schema = {"type": "string", "minLength": 1}
+WEB_LINK: Schema = {"type": "string", "pattern": patterns.WEB_LINK}
 TEXTS: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
 BOOL: Schema = {"type": "boolean"}
 OBJECT = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"

@@ -136,6 +136,7 @@ LITERAL = rf"\[(?:{IPV4}|[Ii][Pp][Vv]6:{IPV6})\]"
 DOMAIN = whole(rf"{HOST_NAME}\.?", LITERAL)
 LISTENER = whole("", HOST_NAME, IPV4, IPV6)
 NAME_SERVER = whole(rf"{IPV4}(?::{_PORT})?", IPV6, rf"\[{IPV6}\](?::{_PORT})?")
+WEB_LINK = r"^(https?://[^\s<>\"]+)?$"
 ENGINE_URL = r"^(https?://[A-Za-z0-9.:\[\]_-]+(/[^\s?#]*)?)?$"
 ENGINE_ADDRESS = rf"^([A-Za-z0-9._-]+:{_PORT})?$"
 MAIL_ADDRESS = whole(

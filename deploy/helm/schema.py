@@ -56,6 +56,7 @@ from deploy.helm.fields import (
     TAG,
     TEXT,
     TEXTS,
+    WEB_LINK,
     WORD,
     bundled,
     choice,
@@ -484,7 +485,14 @@ def schema() -> Schema:
                             }
                         ),
                         "dashboard": closed(
-                            {"enabled": BOOL, "labels": LABELS, "annotations": NOTES}
+                            {
+                                "enabled": BOOL,
+                                "labels": LABELS,
+                                "annotations": NOTES,
+                                "links": closed(
+                                    dict.fromkeys(("console", "logs", "traces"), WEB_LINK)
+                                ),
+                            }
                         ),
                     }
                 ),

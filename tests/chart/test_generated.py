@@ -168,6 +168,19 @@ def test_the_dashboards_ask_for_metrics_that_there_are() -> None:
     assert asked > 90
 
 
+def test_dashboards_link_to_what_the_values_name() -> None:
+    everything = case("everything").by_kind("ConfigMap")["post-dashboard"]["data"]
+    plain = render({"monitoring": {"dashboard": {"enabled": True}}})
+    for name, text in plain.by_kind("ConfigMap")["posthorn-dashboard"]["data"].items():
+        before, after = json.loads(text), json.loads(everything[name])
+        added = after["links"][len(before["links"]) :]
+        assert [(each["title"], each["url"], each["keepTime"]) for each in added] == [
+            ("Console", "https://mail-api.example.org/console/", False),
+            ("Logs", "https://logs.example.org/explore?app=post&x=1", True),
+        ]
+        assert {**after, "links": before["links"]} == before
+
+
 def test_no_panel_of_a_dashboard_covers_another() -> None:
     data = case("everything").by_kind("ConfigMap")["post-dashboard"]["data"]
     for text in data.values():

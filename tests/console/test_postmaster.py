@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.console.stock import GTUBE, quarantine
 from tests.support.system import System, await_that
@@ -36,6 +36,23 @@ def test_the_timeline_of_a_delivered_message(admin: Page, posthorn: System) -> N
     expect(lane).to_contain_text("Delivered to the mailbox")
     admin.get_by_role("link", name="JSON").click()
     expect(admin.locator("pre")).to_contain_text('"kind": "delivered"')
+    expect(admin.get_by_role("link", name="Trace")).to_have_count(0)
+
+
+def test_a_message_that_is_traced_leads_to_its_trace(admin: Page, posthorn: System) -> None:
+    message = sent(posthorn, "bob@example.test", "Traced")
+    url = f"https://traces.example.test/trace/{message.hex}"
+
+    def traced(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json={**answer.json(), "trace_url": url})
+
+    admin.route("**/v1/messages/*/trace", traced)
+    admin.goto(f"/console/messages/{message}")
+    link = admin.get_by_role("link", name="Trace", exact=True)
+    expect(link).to_have_attribute("href", url)
+    expect(link).to_have_attribute("target", "_blank")
+    expect(link).to_have_attribute("rel", "noopener")
 
 
 def test_a_message_is_found_by_its_subject_and_outcome(admin: Page, posthorn: System) -> None:

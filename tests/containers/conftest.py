@@ -52,6 +52,14 @@ def images(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     return {service: f"ghcr.io/posthorn/posthorn-{service}:{version()}" for service in services}
 
 
+@pytest.fixture(scope="session")
+def cli_image(docker: Docker, images: dict[str, str]) -> str:
+    """The image of the command line, which shares its first stages with the others."""
+    name = f"ghcr.io/posthorn/posthorn-cli:{version()}"
+    docker.said("build", "--quiet", "--build-arg=SERVICE=cli", f"--tag={name}", ".", folder=ROOT)
+    return name
+
+
 def _build_standins(docker: Docker, context: Path) -> None:
     """Build the image that stands in for those of Postgres, NATS, Garage and HAProxy; most of
     its time it waits for downloads."""

@@ -70,7 +70,7 @@ def _locked(service: str) -> list[str]:
     return [one.name for one in found if one.marker is None or one.marker.evaluate()]
 
 
-def run(docker: Docker, image: str, *options: str) -> str:
+def run(docker: Docker, image: str, *arguments: str) -> str:
     hardened = [
         "--rm",
         "--read-only",
@@ -78,7 +78,7 @@ def run(docker: Docker, image: str, *options: str) -> str:
         "--cap-drop=ALL",
         "--security-opt=no-new-privileges",
     ]
-    return docker.said("run", *hardened, "--network=none", *options, image)
+    return docker.said("run", *hardened, "--network=none", image, *arguments)
 
 
 def test_an_image_holds_its_service_and_the_library_and_no_installer(
@@ -155,3 +155,25 @@ def test_an_image_that_is_told_to_stop_while_it_loads_stops(
         if status == "143":
             break
     assert status == "143"
+
+
+def test_the_command_line_has_an_image_of_its_own(docker: Docker, cli_image: str) -> None:
+    assert run(docker, cli_image, "--version").strip().endswith(version())
+    help_text = run(docker, cli_image, "domain", "create", "--help")
+    assert "posthorn domain create" in help_text
+    over = docker.seen(cli_image)["Size"] - docker.seen(BASE_IMAGE)["Size"]
+    assert over < _MOST_OVER_BASE / 2
+    with pytest.raises(DockerError, match="posthorn context add"):
+        run(docker, cli_image, "domain", "list")
+    held = docker.said(
+        "run", "--rm", "--network=none", "--entrypoint=python", cli_image, "-c",
+        "import importlib.metadata as m; print(*sorted(d.name.lower() for d in m.distributions()))",
+    )  # fmt: skip
+    assert held.split() == sorted(["posthorn-cli", *_locked("cli")])
+
+
+def test_a_job_runs_the_command_line_by_its_name(docker: Docker, cli_image: str) -> None:
+    said = docker.said(
+        "run", "--rm", "--network=none", "--entrypoint=posthorn", cli_image, "--help"
+    )
+    assert "apply" in said

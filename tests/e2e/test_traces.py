@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import imaplib
 import re
 import smtplib
 from collections.abc import Iterator
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -29,6 +31,7 @@ def traced(receiver: TraceReceiver, tmp_path_factory: pytest.TempPathFactory) ->
     settings = {
         "POSTHORN_OTLP_ENDPOINT": receiver.endpoint,
         "POSTHORN_TRACE_RATIO": "1",
+        "POSTHORN_TRACE_URL": "https://traces.example.test/trace/{trace_id}",
         "POSTHORN_RELAY_RETRY_FIRST_SECONDS": "1",
         "POSTHORN_RELAY_RETRY_JITTER": "0",
     }
@@ -48,7 +51,10 @@ def whole(receiver: TraceReceiver, message: UUID, *names: str) -> list[ReceivedS
     return await_that(f"spans {names} of {message}", found)
 
 
-def test_a_message_in_is_one_trace_of_smtp_in_and_delivery(
+SCANNED = ("scan", "authenticate", "rules")
+
+
+def test_a_message_in_is_one_trace_until_it_is_read(
     traced: System, receiver: TraceReceiver
 ) -> None:
     drop = traced.make_account("trace-in@example.test")
@@ -60,7 +66,15 @@ def test_a_message_in_is_one_trace_of_smtp_in_and_delivery(
     assert code == 250
     (message,) = map(UUID, _ID.findall(reply.decode()))
     drop.await_mail(1)
-    spans = whole(receiver, message, "receive", "publish", "put", "place")
+    with imaplib.IMAP4("127.0.0.1", traced.ports["IMAP"], timeout=30) as reader:
+        reader.login(drop.address, drop.password)
+        reader.select("INBOX", readonly=True)
+        reader.fetch("1", "(BODY.PEEK[])")
+    spans = whole(receiver, message, "receive", *SCANNED, "publish", "put", "place", "read", "read")
+    assert [(each.service, each.attributes[traces.ROLE]) for each in spans[-2:]] == [
+        ("posthorn-pop3", "pop3"),
+        ("posthorn-imap", "imap"),
+    ]
     by_name = {each.name: each for each in spans}
     root = by_name["receive"]
     assert (root.service, root.parent) == ("posthorn-smtp-in", 0)
@@ -69,6 +83,11 @@ def test_a_message_in_is_one_trace_of_smtp_in_and_delivery(
     assert by_name["publish"].service == "posthorn-smtp-in"
     assert {by_name[name].service for name in ("put", "place")} == {"posthorn-delivery"}
     assert root.began <= by_name["publish"].began <= by_name["publish"].ended <= root.ended
+    scan = by_name["scan"]
+    assert {by_name[name].service for name in SCANNED} == {"posthorn-scan"}
+    assert scan.attributes[traces.IS_COMPLETE] is True
+    for part in (by_name["authenticate"], by_name["rules"]):
+        assert root.began <= scan.began <= part.began <= part.ended <= scan.ended <= root.ended
     assert root.attributes[traces.SENDER_DOMAIN] == "far.test"
     assert root.attributes[traces.RECIPIENT_DOMAINS] == ["example.test"]
     assert by_name["place"].attributes[traces.MAILBOXES] == 1
@@ -136,6 +155,14 @@ def test_a_message_of_a_program_is_one_trace_from_its_request_on(
         "place": "posthorn-delivery",
     }
     assert spans[0].name == "receive" and spans[0].span == traces.root_span_of(message)
+    seen = await_that("events", lambda: _trace_of(traced, message))
+    assert seen["trace_url"] == f"https://traces.example.test/trace/{message.hex}"
+
+
+def _trace_of(system: System, message: UUID) -> dict[str, Any]:
+    answer = system.api.get(f"/v1/messages/{message}/trace")
+    found: dict[str, Any] = answer.json() if answer.status_code == 200 else {}
+    return found
 
 
 def test_requests_to_the_api_are_traced_by_their_routes(
@@ -155,3 +182,27 @@ def test_requests_to_the_api_are_traced_by_their_routes(
     assert span.service == "posthorn-api"
     assert span.attributes["http.response.status_code"] == 200
     assert not any(b"trace-api" in body for body in receiver.raw)
+
+
+def test_logins_are_traces_of_their_own(traced: System, receiver: TraceReceiver) -> None:
+    drop = traced.make_account("trace-login@example.test")
+    drop.count()
+    with imaplib.IMAP4("127.0.0.1", traced.ports["IMAP"], timeout=30) as reader:
+        reader.login(drop.address, drop.password)
+        with pytest.raises(imaplib.IMAP4.error):
+            imaplib.IMAP4("127.0.0.1", traced.ports["IMAP"]).login(drop.address, "wrong")
+
+    def logins() -> set[tuple[str, str]]:
+        return {
+            (each.service, each.attributes[traces.RESULT])
+            for each in receiver.spans
+            if each.name == "login" and each.parent == 0
+        }
+
+    expected = {
+        ("posthorn-pop3", "accepted"),
+        ("posthorn-imap", "accepted"),
+        ("posthorn-imap", "wrong"),
+    }
+    await_that("logins", lambda: expected <= logins())
+    assert not any(b"trace-login" in body for body in receiver.raw)

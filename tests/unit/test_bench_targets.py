@@ -39,6 +39,7 @@ def results(ours: float) -> dict[str, Any]:
         "resident_mib": {"api": ours, "postgres": 1e6},
         "resident_mib_with_idle": {"api": ours, "nats": 1e6, "idle_connections": 1000},
         "start": {"api": {"cpu_s": ours / 10}, "imap": {"cpu_s": 0.1}},
+        "tracing": {"off_percent": ours, "one_in_100_percent": ours},
         "scale": {"steps": [step, {**step, "cpu_ms_per_message": {"all": ours}}]},
     }
 

@@ -124,7 +124,10 @@ async def test_the_gauges_show_sums_and_every_partition_that_exists() -> None:
     idle = PartitionBacklog(0, 0, None, 0, None)
 
     class Measured(Source):
-        found = Backlog(5, 500, busy.oldest, 1, None, 2, busy.oldest_first, {0: idle, 7: busy})
+        found = Backlog(
+            *(5, 500, busy.oldest, 1, now - timedelta(seconds=50)),
+            *(2, busy.oldest_first, {0: idle, 7: busy}),
+        )
 
         async def backlog(self) -> Backlog:
             return self.found
@@ -143,6 +146,7 @@ async def test_the_gauges_show_sums_and_every_partition_that_exists() -> None:
     await measured(source)
     assert (shown("backlog_messages"), shown("backlog_bytes")) == (5, 500)
     assert (shown("retry_lane_messages"), shown("dead_messages")) == (2, 1)
+    assert 50 <= (shown("dead_oldest_seconds") or 0) < 50 + LONG_SECONDS
     assert 60 <= (shown("backlog_oldest_seconds") or 0) < 60 + LONG_SECONDS
     by_partition = {each: shown("partition_backlog_messages", partition=each) for each in "07"}
     assert by_partition == {"0": 0, "7": 5}

@@ -9,12 +9,16 @@ from uuid import UUID
 import pytest
 from opentelemetry.trace import SpanKind
 from prometheus_client import REGISTRY
+from pydantic import ValidationError
 
+from posthorn.ports.api_keys import ApiKey, Role
 from posthorn.runtime import traces
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.otlp import QUEUED, LowBitsSampler, OtlpTracer
 from posthorn.runtime.traces import TraceSettings, tracing
 from posthorn_api.http.telemetry import http_telemetry
+from posthorn_api.queue.trace_link import trace_link
+from posthorn_api.settings import ApiSettings
 from tests.support.polling import until
 from tests.support.trace_receiver import TraceReceiver, receiving
 
@@ -113,6 +117,38 @@ async def test_nothing_is_traced_without_an_endpoint() -> None:
         async with tracing("relay", TraceSettings.model_validate(settings)):
             assert not _is_off()
         assert _is_off()
+
+
+async def test_a_link_leads_to_messages_that_are_traced_for_keys_of_the_platform() -> None:
+    url = "https://traces.example.test/trace/{trace_id}?open"
+    message, id_ = new_id(), UUID(int=1)
+    platform = ApiKey(id_, "ops", Role.PLATFORM_ADMIN, None)
+    tenant = ApiKey(id_, "acme", Role.TENANT_ADMIN, new_id())
+    assert trace_link(url, platform, message) is None
+    for ratio, link in ((1, url.replace("{trace_id}", message.hex)), (0, None)):
+        settings = {"otlp_endpoint": "http://127.0.0.1:9", "trace_ratio": ratio}
+        async with tracing("api", TraceSettings.model_validate(settings)):
+            assert trace_link(url, platform, message) == link
+            assert trace_link(url, tenant, message) is None
+            assert trace_link("", platform, message) is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "javascript:alert({trace_id})",
+        "https://traces.example.test/trace/",
+        "https://traces.example.test/{trace_id}/{span_id}",
+        "https://traces.example.test/ {trace_id}",
+        'https://traces.example.test/"{trace_id}',
+        "//traces.example.test/{trace_id}",
+    ],
+)
+def test_a_link_without_a_place_for_the_id_or_of_another_kind_is_refused(url: str) -> None:
+    needed = {"database_url": "postgresql://x", "secret_key": "k" * 44}
+    with pytest.raises(ValidationError) as refused:
+        ApiSettings.model_validate({**needed, "trace_url": url})
+    assert "trace_url" in {str(error["loc"][0]) for error in refused.value.errors()}
 
 
 def _is_off() -> bool:

@@ -48,7 +48,7 @@ OVERVIEW = Dashboard(
                     "Canary arrived",
                     "s",
                     "time() - min(posthorn_canary_arrived_at_seconds{})",
-                    "Seconds since a message of the canary arrived, by the worse way",
+                    "Seconds since a message of the canary arrived, by the worse way; empty without a canary",
                 ),
             ),
         ),
@@ -59,7 +59,8 @@ OVERVIEW = Dashboard(
                     "Budget left",
                     "percentunit",
                     ("posthorn:objective_budget:left{}", "{{objective}}"),
-                    about="1: nothing of what may be bad was used; below 0: the objective is missed",
+                    about="1: nothing of what may be bad was used; below 0: the objective is missed."
+                    " Known from the first full hour on",
                 ),
                 panel(
                     "Part that is bad, over an hour",

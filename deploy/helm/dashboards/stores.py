@@ -116,7 +116,17 @@ MAILBOXES = Dashboard(
                 panel(
                     "Messages read", "mps", rate("posthorn_pop3_messages_total", legend="messages")
                 ),
-                panel("Logins", "ops", rate("posthorn_pop3_logins_total", "outcome")),
+                panel("Login until ready", "s", *quantiles("posthorn_pop3_login_seconds")),
+                panel(
+                    "Logins and faults",
+                    "ops",
+                    rate("posthorn_pop3_logins_total", "outcome"),
+                    rate(
+                        "posthorn_pop3_temporary_failures_total",
+                        "command",
+                        legend="{{command}} failed by us",
+                    ),
+                ),
             ),
         ),
     ),

@@ -58,6 +58,10 @@ def counted(name: str, **labels: str) -> float:
     return REGISTRY.get_sample_value(name, labels) or 0.0
 
 
+def failures(command: str) -> float:
+    return counted("posthorn_pop3_temporary_failures_total", command=command)
+
+
 # --- the database fails
 # ----------------------------------------------------------------------------------------------
 
@@ -68,10 +72,14 @@ async def test_thunderbird_a_fault_is_never_an_empty_maildrop_nor_a_wrong_passwo
 ) -> None:
     house.maildrops.faults = {method}
     client = await server.client()
+    failed, ready = failures("login"), counted("posthorn_pop3_login_seconds_count")
     for _ in range(5):  # faults of ours are not counted against the client
         assert (await tried(client)).startswith(b"-ERR [SYS/TEMP] ")
+    assert failures("login") == failed + 5
     house.maildrops.faults = set()
     assert (await tried(client)).startswith(b"+OK maildrop has 3 ")
+    assert failures("login") == failed + 5
+    assert counted("posthorn_pop3_login_seconds_count") == ready + 1
 
 
 class FullPasswords(Passwords):
@@ -89,7 +97,9 @@ async def test_a_message_that_cannot_be_located_is_temporary_and_the_session_goe
 ) -> None:
     client = await server.login()
     house.maildrops.faults = {"locate"}
+    failed = failures("retr")
     assert (await client.ask(b"RETR 1")).startswith(b"-ERR [SYS/TEMP] ")
+    assert failures("retr") == failed + 1
     assert (await client.ask(b"STAT")).startswith(b"+OK 3 ")
     house.maildrops.faults = set()
     assert await client.fetch(b"RETR 1") == THREE[0]
@@ -101,8 +111,10 @@ async def test_wilduck_quit_claims_nothing_that_was_not_committed(
     client = await server.login()
     await client.ask(b"DELE 1")
     house.maildrops.faults = {"commit"}
+    failed = failures("quit")
     reply = await client.ask(b"QUIT")
     assert reply.startswith(b"-ERR [SYS/TEMP] ")
+    assert failures("quit") == failed + 1
     assert await client.rest() == b""
     await until(lambda: len(server.limiter) == 0)
     assert left(house) == 3

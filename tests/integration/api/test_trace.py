@@ -67,6 +67,7 @@ async def test_a_trace_is_in_the_order_of_time(api: Api, connection: Connection)
             {"at": "2027-01-15T08:00:02.500000Z", "kind": "delivered", "detail": detail},
         ],
         "next_cursor": None,
+        "trace_url": None,
     }
 
 

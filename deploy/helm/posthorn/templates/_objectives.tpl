@@ -8,10 +8,17 @@ left of the budget of 28 days, and an alert for each pair of windows in which th
 {{- $of := printf "{namespace=\"%s\",job=\"%s-metrics\"}" $root.Release.Namespace .full }}
 {{- $rules := list }}
 {{- range $root.Files.Get "files/objectives.yaml" | replace "SELECTOR" .selector | fromYamlArray }}
+{{- if not (has .objective $settings.disabled) }}
 {{- $labels := dict "objective" .objective "namespace" $root.Release.Namespace "job" (printf "%s-metrics" $.full) }}
 {{- $objective := . }}
+{{- if .missed }}
+{{- $rules = append $rules (dict "record" "posthorn:objective:missed" "expr" .missed "labels" $labels) }}
+{{- end }}
 {{- range list "5m" "30m" "1h" "6h" }}
 {{- $expr := printf "(%s) / (%s > 0)" $objective.bad $objective.all | replace "WINDOW" . }}
+{{- if $objective.missed }}
+{{- $expr = printf "avg_over_time(posthorn:objective:missed{objective=\"%s\",%s[%s])" $objective.objective (trimPrefix "{" $of) . }}
+{{- end }}
 {{- $rules = append $rules (dict "record" (printf "posthorn:objective_errors:ratio%s" .) "expr" $expr "labels" $labels) }}
 {{- end }}
 {{- /* each hour with traffic counts the same: a range of 28 days of the metrics themselves would cost too much */}}
@@ -20,6 +27,7 @@ left of the budget of 28 days, and an alert for each pair of windows in which th
 {{- $rules = append $rules (dict "record" "posthorn:objective:target" "expr" (printf "vector(%v)" .target) "labels" $labels) }}
 {{- $left := printf "1 - posthorn:objective_errors:ratio28d{objective=\"%s\",%s / %v" .objective (trimPrefix "{" $of) (printf "(1 - %v)" .target) }}
 {{- $rules = append $rules (dict "record" "posthorn:objective_budget:left" "expr" $left "labels" $labels) }}
+{{- end }}
 {{- end }}
 {{- range list (dict "name" "PosthornBudgetBurnsFast" "factor" "14.4" "long" "1h" "short" "5m" "severity" "critical" "for" "2m") (dict "name" "PosthornBudgetBurns" "factor" "6" "long" "6h" "short" "30m" "severity" "warning" "for" "15m") }}
 {{- if not (has .name $settings.disabled) }}

@@ -147,6 +147,8 @@ class ServiceOptions:
     digests: DigestOptions = field(default_factory=DigestOptions)
     dns_check_seconds: float = 21_600.0
     """From one check of a domain's DNS in the background to the next."""
+    trace_url: str = ""
+    """URL of a trace in a viewer, with ``{trace_id}``; empty: there is none."""
 
     @classmethod
     def from_settings(cls, settings: ApiSettings) -> Self:
@@ -166,6 +168,7 @@ class ServiceOptions:
             login_limits=settings,
             digests=settings.digests,
             dns_check_seconds=settings.dns_check_seconds or 21_600.0,
+            trace_url=settings.trace_url,
         )
 
 
@@ -234,6 +237,7 @@ def build(
         secret_box,
         late.trace,
         late.events,
+        trace_url=options.trace_url,
     )
     searches = SearchService(PostgresMessageIndex(database))
     tenancy = TenantService(tenants, keys, audit)

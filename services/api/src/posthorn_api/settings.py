@@ -270,6 +270,11 @@ class ApiSettings(
     without a file, the keys in the database stay as they are."""
     api_admin_key_file: Path | None = None
     """A file that holds that key instead; read at start."""
+    trace_url: Annotated[
+        str, Field(pattern=r"^(https?://[^\s{}<>\"]+\{trace_id\}[^\s{}<>\"]*)?$")
+    ] = ""
+    """URL of a trace in a viewer, such as ``https://traces.example.org/trace/{trace_id}``: the console
+    links messages that are traced to it, for keys of the whole platform. Empty: no link."""
     console: bool = True
     """Whether the console is served at /console/, where the package posthorn-console is installed."""
     api_body_max_bytes: Bytes = 1024 * 1024

@@ -16,7 +16,7 @@ def main() -> None:
     """Run what the command line says. No traceback is shown but with POSTHORN_DEBUG=1."""
     debug = from_environment().debug
     try:
-        app()
+        app(prog_name="posthorn")
     except (CommandError, ClientError) as error:
         if debug:
             raise

@@ -29,6 +29,9 @@ _oldest = Gauge(
 )
 _retrying = Gauge("posthorn_delivery_retry_lane_messages", "Messages in the retry lane of INGEST")
 _dead = Gauge("posthorn_delivery_dead_messages", "Messages parked on DEAD")
+_oldest_dead = Gauge(
+    "posthorn_delivery_dead_oldest_seconds", "Time since the oldest message on DEAD was parked"
+)
 
 _partition_waiting = Gauge(
     "posthorn_delivery_partition_backlog_messages",
@@ -184,6 +187,7 @@ def _show(backlog: Backlog) -> None:
     _waiting.set(backlog.messages)
     _waiting_octets.set(backlog.octets)
     _dead.set(backlog.dead)
+    _oldest_dead.set(_age(backlog.oldest_dead))
     _retrying.set(backlog.retrying)
     _oldest.set(_age(backlog.oldest_first))
     for gauge in (_partition_waiting, _partition_oldest):

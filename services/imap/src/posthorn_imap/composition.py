@@ -38,6 +38,7 @@ from posthorn.runtime.scram_verifiers import ScramVerifiers
 from posthorn.runtime.settings import INLINE_CEILING
 from posthorn.runtime.sign_ins import SignInRecorder
 from posthorn.runtime.tls import Certificate
+from posthorn.runtime.traces import tracing
 from posthorn_imap.context import Backend, ImapContext, Limits
 from posthorn_imap.hints import ProcessHints
 from posthorn_imap.logins import Logins
@@ -97,6 +98,7 @@ async def start(process: Process[ImapSettings]) -> None:
     """Start everything on the process's stack; the listener last."""
     settings, stack = process.settings, process.stack
     map_large_blocks()
+    await stack.enter_async_context(tracing("imap", settings))
     database = await stack.enter_async_context(connect_postgres(settings, by_key=True))
     folders = PostgresFolders(database)
     blobs = await stack.enter_async_context(open_blobs(settings))

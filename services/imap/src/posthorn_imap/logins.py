@@ -21,6 +21,8 @@ from prometheus_client import Counter
 from posthorn.ports.access import Ending, Proof
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.folders import Folders, ImapAccount
+from posthorn.runtime import traces
+from posthorn.runtime.ids import new_id
 from posthorn.runtime.mail_login import LoginRefused, MailLogin, Refusal, ScramLogin
 from posthorn.runtime.passwords import Busy
 from posthorn.wire.imap.states import PASSWORD_MECHANISMS
@@ -137,7 +139,17 @@ class Logins:
     async def _admitted(
         self, login: Awaitable[tuple[ImapAccount, Proof]]
     ) -> tuple[ImapAccount, Proof]:
-        return await self._tried(self._prepared(login))
+        tracer = traces.tracer
+        began = 0 if tracer is None else time.time_ns()
+        outcome = "accepted"
+        try:
+            return await self._tried(self._prepared(login))
+        except LoginFailed as failed:
+            outcome = failed.outcome
+            raise
+        finally:
+            if tracer is not None:
+                traces.login(tracer, new_id(), began, "imap", outcome)
 
     async def _prepared(
         self, login: Awaitable[tuple[ImapAccount, Proof]]

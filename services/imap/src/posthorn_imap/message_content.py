@@ -23,6 +23,7 @@ from posthorn.ports.blobs import BlobMissing
 from posthorn.ports.bodies import BodyReader
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.mailbox_view import Content, EntryRow, Kept, MailboxView
+from posthorn.runtime import traces
 from posthorn.wire.imap.structure import envelope_of, format_structure
 from posthorn.wire.message.header import header_end
 from posthorn.wire.message.mime_encoding import decode_part, decode_shown, encode_part
@@ -200,7 +201,12 @@ class Loader:
     async def load(self, message: Message) -> None:
         """Read what is needed of a message's body. Raises Unavailable, BlobMissing."""
         if self.needs_body(message):
-            await self._read(message)
+            await traces.timed(
+                traces.if_sampled(message.row.message),
+                traces.READ,
+                self._read(message),
+                lambda _: {traces.ROLE: "imap", traces.SIZE: message.row.size},
+            )
         elif self._plan.lazy:
             message.body = self._bodies.cached(message.content.location)
         self._make(message)

@@ -22,6 +22,7 @@ from posthorn.runtime.settings import (
     Seconds,
     TlsSettings,
 )
+from posthorn.runtime.traces import TraceSettings
 from posthorn.wire.imap.states import CAPABILITIES
 
 Count = Annotated[int, Field(ge=1)]
@@ -43,6 +44,7 @@ class ImapSettings(
     ProxySettings,
     LoginLimitSettings,
     OidcMailSettings,
+    TraceSettings,
 ):
     """Settings of the IMAP service."""
 

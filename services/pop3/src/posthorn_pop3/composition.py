@@ -31,6 +31,7 @@ from posthorn.runtime.read_events import ReadEvents
 from posthorn.runtime.rehashing import PasswordRehasher
 from posthorn.runtime.sign_ins import SignInRecorder
 from posthorn.runtime.tls import Certificate
+from posthorn.runtime.traces import tracing
 from posthorn_pop3.login_days import LoginDays
 from posthorn_pop3.metrics import READS_DROPPED
 from posthorn_pop3.server import serving
@@ -72,6 +73,7 @@ def build(
 async def start(process: Process[Pop3Settings]) -> None:
     """Start everything on the process's stack; the listener last."""
     settings, stack = process.settings, process.stack
+    await stack.enter_async_context(tracing("pop3", settings))
     database = await stack.enter_async_context(connect_postgres(settings, by_key=True))
     hints = LateHints()
     maildrops = PostgresMaildrops(database, hints.announce)

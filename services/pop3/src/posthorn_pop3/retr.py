@@ -11,6 +11,7 @@ Rules:
 
 from __future__ import annotations
 
+import time
 from collections.abc import Coroutine
 from contextlib import aclosing
 from typing import Any, Protocol
@@ -20,7 +21,9 @@ import structlog
 
 from posthorn.model.blob_range import BodyLocation
 from posthorn.ports.errors import Unavailable
+from posthorn.runtime import traces
 from posthorn.wire.pop3.text import DotStuffer, TopCut, terminated, top
+from posthorn_pop3.metrics import TEMPORARY_FAILURES
 from posthorn_pop3.open_maildrop import Gone, Opened, OpenMaildrop
 
 log = structlog.get_logger()
@@ -79,6 +82,8 @@ class Retriever:
         self._no_nuls = no_nuls
         self._read = bytearray(len(maildrop.snapshot))
         self._unrecorded: list[UUID] = []
+        self._began = 0  # nanoseconds since the epoch, where messages are traced
+        self._is_cached = False
         self.messages = 0
         """Sent whole, repeats included."""
         self.octets = 0
@@ -90,6 +95,8 @@ class Retriever:
         """Send a message that is there, or its header and so many lines; return a coroutine when
         it must be waited for."""
         cached = self._maildrop.cached(number)
+        if traces.tracer is not None:
+            self._began, self._is_cached = time.time_ns(), cached is not None
         if cached is None:
             return self._fetched(number, lines)
         self._send_whole(number, *cached, lines)
@@ -107,6 +114,18 @@ class Retriever:
         if not self._read[number - 1]:
             self._read[number - 1] = 1
             self._unrecorded.append(location.message)
+        if traces.tracer is not None:
+            self._trace(location.message, size=location.size)
+
+    def _trace(self, message: UUID | str, *, size: int = 0, fault: str = "") -> None:
+        known = traces.if_sampled(message)
+        if traces.tracer is not None and known is not None:
+            about: dict[str, traces.Value] = {
+                traces.ROLE: "pop3",
+                traces.CACHED: self._is_cached,
+                traces.SIZE: size,
+            }
+            traces.tracer.span(traces.READ, known, self._began, about, fault=fault)
 
     def _send_whole(
         self, number: int, location: BodyLocation, body: bytes, lines: int | None
@@ -136,6 +155,8 @@ class Retriever:
                 part=error.part,
                 detail=str(error),
             )
+            TEMPORARY_FAILURES.labels("retr").inc()
+            self._trace(self._maildrop.message(number) or "", fault=type(error).__name__)
             self._out.send(
                 b"-ERR [SYS/TEMP] the message cannot be read at this moment, try again\r\n"
             )
@@ -169,6 +190,7 @@ class Retriever:
                     part=error.part,
                     detail=str(error),
                 )
+                TEMPORARY_FAILURES.labels("retr").inc()
                 self.is_broken = True
                 self._out.cut()
                 return

@@ -32,6 +32,7 @@ from posthorn.ports.bodies import BodyReader
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.maildrops import RENEW_SECONDS, Listing, MaildropBusy, Maildrops
 from posthorn.ports.maildrops import AccountLogin as Account
+from posthorn.runtime import traces
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.mail_login import LoginRefused, MailLogin, Refusal
 from posthorn.runtime.passwords import Busy
@@ -40,6 +41,7 @@ from posthorn.wire.pop3.events import Login, TokenLogin
 from posthorn_pop3.known_listings import KnownListings
 from posthorn_pop3.lease_returns import LeaseReturns
 from posthorn_pop3.login_days import LoginDays
+from posthorn_pop3.metrics import LOGIN_SECONDS, TEMPORARY_FAILURES
 from posthorn_pop3.open_maildrop import OpenMaildrop
 from posthorn_pop3.snapshot import Snapshot
 
@@ -81,6 +83,18 @@ class LoginFailed(Exception):
         """Whether name or password were wrong: to be delayed, and counted against the client."""
         return self.outcome == "wrong"
 
+    @property
+    def is_our_fault(self) -> bool:
+        """Whether it failed by a fault or for want of capacity, not by what the client did."""
+        return self.outcome in ("fault", "busy")
+
+
+def _count_login(outcome: str, began: float) -> None:
+    _logins.labels(outcome).inc()
+    if traces.tracer is not None:
+        start = traces.nanoseconds_ago(time.monotonic() - began)
+        traces.login(traces.tracer, new_id(), start, "pop3", outcome)
+
 
 def _any_number(account: str, tenant: str) -> bool:
     return True
@@ -119,6 +133,7 @@ class MaildropService:
 
         ``claim`` tells whether there is a place for one more session of an account and a tenant.
         """
+        began = time.monotonic()
         try:
             maildrop = await self._log_in(login, client, claim)
         except Busy:
@@ -136,9 +151,12 @@ class MaildropService:
         except LoginFailed as error:
             failed = error
         else:
-            _logins.labels("accepted").inc()
+            LOGIN_SECONDS.observe(time.monotonic() - began)
+            _count_login("accepted", began)
             return maildrop
-        _logins.labels(failed.outcome).inc()
+        _count_login(failed.outcome, began)
+        if failed.is_our_fault:
+            TEMPORARY_FAILURES.labels("login").inc()
         raise failed
 
     async def _log_in(

@@ -45,6 +45,7 @@ from posthorn.wire.pop3.events import (
 )
 from posthorn.wire.pop3.machine import Machine
 from posthorn.wire.pop3.states import State
+from posthorn_pop3.metrics import TEMPORARY_FAILURES
 from posthorn_pop3.open_maildrop import OpenMaildrop
 from posthorn_pop3.retr import ReplyWriter, Retriever, Work
 from posthorn_pop3.service import LoginFailed, MaildropService
@@ -266,6 +267,7 @@ class Pop3Session:
                 part=error.part,
                 detail=str(error),
             )
+            TEMPORARY_FAILURES.labels("quit").inc()
             self._out.send(b"-ERR [SYS/TEMP] marked messages could not be deleted\r\n")
             self.end("commit failed")
         else:

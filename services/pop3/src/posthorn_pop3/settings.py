@@ -20,6 +20,7 @@ from posthorn.runtime.settings import (
     Seconds,
     TlsSettings,
 )
+from posthorn.runtime.traces import TraceSettings
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -33,6 +34,7 @@ class Pop3Settings(
     ProxySettings,
     LoginLimitSettings,
     OidcMailSettings,
+    TraceSettings,
 ):
     """Settings of the POP3 service."""
 

@@ -25,6 +25,7 @@ from posthorn.ports.events import Events
 from posthorn.ports.ingest import IngestSource
 from posthorn.runtime.blocklists import Blocklists
 from posthorn.runtime.process import Process
+from posthorn.runtime.traces import tracing
 from posthorn.wire.auth.lookup import Lookup
 from posthorn_scan.contents import Contents
 from posthorn_scan.engines.clamav import ClamAv
@@ -49,6 +50,7 @@ _LANE_GRACE_SECONDS = 5.0
 async def start(process: Process[ScanSettings]) -> None:
     """Connect to the backends and serve on the process's stack."""
     settings, enter = process.settings, process.stack.enter_async_context
+    await enter(tracing("scan", settings))
     nats = await enter(connect_nats(settings, "posthorn-scan", "scan"))
     await enter(beating(nats, process.health, "scan"))
     blobs = await enter(open_blobs(settings))

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
+from uuid import UUID
 
 import structlog
 from prometheus_client import Counter, Histogram
@@ -18,6 +19,7 @@ from prometheus_client import Counter, Histogram
 from posthorn.model.filter_policy import DEFAULT_POLICY
 from posthorn.model.verdict import MOST_RULES, Engine, EngineState, Rule, Verdict
 from posthorn.ports.scan import Listing, MessageQuestion, SenderFacts, SenderQuestion
+from posthorn.runtime import traces
 from posthorn.runtime.at_once import Begun, at_once
 from posthorn.runtime.blocklists import Blocklists
 from posthorn.wire.auth.authentication import (
@@ -40,6 +42,7 @@ from posthorn_scan.report_kind import report_kind
 from posthorn_scan.sealers import trusted_sealer
 from posthorn_scan.sender import SenderChecks
 from posthorn_scan.timely import TimelyLookup
+from posthorn_scan.tracing import about_authentication, about_engine, about_rules
 
 log = structlog.get_logger()
 
@@ -91,20 +94,30 @@ class Judge:
             SenderQuestion(question.client, question.helo, question.reverse_path)
         )
         header, body = split_message(content)
-        authenticating = self._authenticate(question, known, header, body)
+        traced = traces.if_sampled(question.message_id)
+        authenticating = traces.timed(
+            traced,
+            traces.AUTHENTICATE,
+            self._authenticate(question, known, header, body),
+            about_authentication,
+        )
         if self._engines or len(content) >= _ASIDE_FROM:
             (found, state), facts, results = await at_once(
-                authenticating, _read_aside(content), self._ask_engines(question, content, known)
+                authenticating,
+                _read_aside(content),
+                self._ask_engines(question, content, known, traced),
             )
         else:
             # its questions are on their way while the content is read
             asking, facts, results = Begun(authenticating), _read(content), []
             found, state = await asking.result()
         authentication = found or Authentication(known.iprev, known.spf)
-        listings = known.listings
-        if facts is not None:
-            listings += await self._listed_domains(authentication, facts)
-        rules = _scored(question, authentication, facts, listings)
+        rules = await traces.timed(
+            traced,
+            traces.RULES,
+            self._matching(question, known, authentication, facts),
+            about_rules,
+        )
         builtin = Engine("builtin", state, round((time.monotonic() - began) * 1000))
         away = {
             each.away
@@ -167,12 +180,25 @@ class Judge:
             log.exception("a message could not be authenticated", message=question.message_id)
             return Authentication(known.iprev, known.spf), EngineState.DOWN
 
+    async def _matching(
+        self,
+        question: MessageQuestion,
+        known: SenderFacts,
+        authentication: Authentication,
+        facts: MessageFacts | None,
+    ) -> list[Rule]:
+        listings = known.listings
+        if facts is not None:
+            listings += await self._listed_domains(authentication, facts)
+        return _scored(question, authentication, facts, listings)
+
     async def _ask_engines(
-        self, question: MessageQuestion, content: bytes, known: SenderFacts
+        self, question: MessageQuestion, content: bytes, known: SenderFacts, traced: UUID | None
     ) -> list[EngineResult]:
         name = known.iprev.name if known.iprev.outcome is Outcome.PASS else ""
+        asking = (each.scan(content, question, client_name=name) for each in self._engines)
         return await at_once(
-            *(each.scan(content, question, client_name=name) for each in self._engines)
+            *(traces.timed(traced, traces.ENGINE, each, about_engine) for each in asking)
         )
 
     async def _listed_domains(

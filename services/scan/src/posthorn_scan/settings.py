@@ -17,6 +17,7 @@ from posthorn.runtime.settings import (
     Seconds,
     server_address,
 )
+from posthorn.runtime.traces import TraceSettings
 from posthorn.wire.address import canonical_domain
 
 Count = Annotated[int, Field(ge=1)]
@@ -94,7 +95,13 @@ class DefenceSettings(EnvSettings):
 
 
 class ScanSettings(
-    ProcessSettings, NatsSettings, BlobSettings, BlocklistSettings, EngineSettings, DefenceSettings
+    ProcessSettings,
+    NatsSettings,
+    BlobSettings,
+    BlocklistSettings,
+    EngineSettings,
+    DefenceSettings,
+    TraceSettings,
 ):
     """All settings of the scanning tier."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -13,11 +14,13 @@ from posthorn.model.events import SCANNED, Event
 from posthorn.model.verdict import Verdict, encode_verdict
 from posthorn.ports.events import Events
 from posthorn.ports.scan import MessageQuestion, Report, SenderFacts, SenderQuestion
+from posthorn.runtime import traces
 from posthorn_scan.contents import Contents
 from posthorn_scan.first_tries import FirstTries
 from posthorn_scan.judge import Judge
 from posthorn_scan.networks import NetworkDefence
 from posthorn_scan.sender import SenderChecks
+from posthorn_scan.tracing import about_verdict
 
 log = structlog.get_logger()
 
@@ -45,19 +48,29 @@ class Tier:
 
     async def message(self, question: MessageQuestion) -> Verdict:
         """Return the verdict on a message. Raises Unavailable if its content cannot be read."""
-        async with self._contents.of(question) as content:
-            verdict = await self._judge.judge(question, content)
-            if await self._first_tries.is_one(question, verdict, content):
-                verdict = replace(verdict, come_again=True)
+        verdict = await self._traced(question, self._judged(question))
         self._record(question.message_id, question.recipients, verdict)
         return verdict
 
     async def judge(self, question: MessageQuestion, content: bytes) -> Verdict:
         """Return the verdict on a message that was accepted and whose content is at hand, and
         record it."""
-        verdict = await self._judge.judge(question, content)
+        verdict = await self._traced(question, self._judge.judge(question, content))
         self._record(question.message_id, question.recipients, verdict)
         return verdict
+
+    async def _judged(self, question: MessageQuestion) -> Verdict:
+        async with self._contents.of(question) as content:
+            verdict = await self._judge.judge(question, content)
+            if await self._first_tries.is_one(question, verdict, content):
+                verdict = replace(verdict, come_again=True)
+        return verdict
+
+    def _traced(
+        self, question: MessageQuestion, work: Coroutine[Any, Any, Verdict]
+    ) -> Coroutine[Any, Any, Verdict]:
+        message = traces.if_sampled(question.message_id)
+        return traces.timed(message, traces.SCAN, work, about_verdict(question.size))
 
     def report(self, reports: Sequence[Report]) -> None:
         """Take reports; neither fail nor wait."""

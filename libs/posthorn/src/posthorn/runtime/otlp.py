@@ -45,7 +45,7 @@ from opentelemetry.trace import (
 from opentelemetry.util.types import Attributes
 from prometheus_client import Counter
 
-from posthorn.runtime.traces import BATCH, FAULT, RECEIVE, Value, root_span_of
+from posthorn.runtime.traces import BATCH, FAULT, ROOTS, Value, root_span_of
 
 log = structlog.get_logger()
 
@@ -185,7 +185,7 @@ class OtlpTracer:
         """See the port."""
         root = root_span_of(message)
         context = Context()
-        if name == RECEIVE:
+        if name in ROOTS:
             self._ids.trace, self._ids.span = message.int, root
         else:
             parent = SpanContext(message.int, root, is_remote=True, trace_flags=_SAMPLED)

@@ -3,7 +3,8 @@
 Rules:
 
 - The id of a message is the id of its trace, and its low half the id of the root span, ``receive``.
-  So every service adds its spans without being told of any other, retries included.
+  So every service adds its spans without being told of any other, retries included. A login has a
+  trace of its own, made in the same way.
 - Whether a message is sampled follows from its id alone, so that all services decide alike.
 - A span is recorded when it has ended. Nothing is kept in between, and nothing is awaited.
 - Without an endpoint ``tracer`` is None: a call site compares it once, and nothing of OpenTelemetry
@@ -14,9 +15,9 @@ Rules:
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Annotated, Final, Protocol
+from typing import Annotated, Any, Final, Protocol
 from uuid import UUID
 
 from pydantic import Field
@@ -35,6 +36,20 @@ ATTEMPT: Final = "attempt"
 """Relay offers the message to one host."""
 BATCH: Final = "batch"
 """What delivery did for several messages at once, linked with each of them."""
+SCAN: Final = "scan"
+"""The scanning tier: from the question to the verdict."""
+AUTHENTICATE: Final = "authenticate"
+"""Part of ``scan``: SPF, DKIM, DMARC and ARC, with their DNS."""
+RULES: Final = "rules"
+"""Part of ``scan``: blocklists of the domains in the message, and the built-in rules."""
+ENGINE: Final = "engine"
+"""Part of ``scan``: one engine, such as rspamd."""
+READ: Final = "read"
+"""pop3 or imap gets the body for a client."""
+LOGIN: Final = "login"
+"""pop3 or imap checks a login. It belongs to no message: its trace has an id of its own."""
+ROOTS: Final = frozenset({RECEIVE, LOGIN})
+"""Spans without a parent."""
 
 ROLE: Final = "posthorn.role"
 SIZE: Final = "posthorn.message.size_bytes"
@@ -52,6 +67,13 @@ MESSAGES: Final = "posthorn.batch.messages"
 MAILBOXES: Final = "posthorn.mailboxes"
 QUEUED: Final = "posthorn.queued"
 RESULT: Final = "posthorn.result"
+SCORE: Final = "posthorn.scan.score"
+IS_COMPLETE: Final = "posthorn.scan.complete"
+DMARC: Final = "posthorn.scan.dmarc"
+RULES_MATCHED: Final = "posthorn.scan.rules"
+ENGINE_NAME: Final = "posthorn.scan.engine"
+STATE: Final = "posthorn.scan.state"
+CACHED: Final = "posthorn.cached"
 FAULT: Final = "error.type"
 
 _MOST_DOMAINS = 10
@@ -103,6 +125,48 @@ tracer: Tracer | None = None
 """Of this process; None: messages are not traced."""
 
 
+def if_sampled(message: UUID | str) -> UUID | None:
+    """Return the id of a message if it is traced; None also for a text that is no id."""
+    if tracer is None:
+        return None
+    if isinstance(message, str):
+        try:
+            message = UUID(message)
+        except ValueError:
+            return None
+    return message if tracer.samples(message) else None
+
+
+def timed[T](
+    message: UUID | None,
+    name: str,
+    work: Coroutine[Any, Any, T],
+    about: Callable[[T], Mapping[str, Value]],
+) -> Coroutine[Any, Any, T]:
+    """Return work that records its span when it has ended, or the work itself where ``message`` is
+    None. ``about``: returns the attributes of its result."""
+    if tracer is None or message is None:
+        return work
+    return _timed(tracer, message, name, work, about)
+
+
+async def _timed[T](
+    taker: Tracer,
+    message: UUID,
+    name: str,
+    work: Coroutine[Any, Any, T],
+    about: Callable[[T], Mapping[str, Value]],
+) -> T:
+    began = time.time_ns()
+    try:
+        result = await work
+    except Exception as error:
+        taker.span(name, message, began, fault=type(error).__name__)
+        raise
+    taker.span(name, message, began, about(result))
+    return result
+
+
 def root_span_of(message: UUID) -> int:
     """Return the id of a message's root span. It is never 0: a UUIDv7's low half begins with its
     variant."""
@@ -132,6 +196,14 @@ def receipt(
         RECIPIENT_DOMAINS: domains[:_MOST_DOMAINS],
         REPLY_CODE: code,
     }
+
+
+def login(taker: Tracer, trace: UUID, began: int, role: str, outcome: str) -> None:
+    """Record a login, if its trace is sampled. ``began``: nanoseconds since the epoch; ``outcome``:
+    the word for metrics."""
+    if taker.samples(trace):
+        fault = outcome if outcome in ("fault", "busy") else ""
+        taker.span(LOGIN, trace, began, {ROLE: role, RESULT: outcome}, fault=fault)
 
 
 def nanoseconds_ago(seconds: float) -> int:

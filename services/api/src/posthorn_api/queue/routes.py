@@ -327,5 +327,6 @@ async def trace_message(
     whole platform sees those received from elsewhere.
     """
     return TraceView(
-        items=[EventView.from_event(event) for event in await service.trace(caller, message)]
+        items=[EventView.from_event(event) for event in await service.trace(caller, message)],
+        trace_url=service.trace_link(caller, message),
     )

@@ -338,3 +338,7 @@ class TraceView(ApiModel):
 
     items: list[EventView]
     next_cursor: None = None
+    trace_url: str | None = Field(
+        None,
+        description="Where a viewer shows the spans of the message; null: it is not traced, or the key is one of a tenant.",
+    )

@@ -49,6 +49,7 @@ from posthorn.wire.address import AddressError
 from posthorn.wire.foreign_address import parse_sender, written_form
 from posthorn_api.directory.service import domain_in, foreign_domain_in, foreign_in
 from posthorn_api.pending import Pending, PendingEvents
+from posthorn_api.queue.trace_link import trace_link
 
 log = structlog.get_logger()
 
@@ -94,7 +95,10 @@ class QueueService:
         trace: Pending[Trace],
         hints: PendingEvents,
         clock: Clock = time.time,
+        trace_url: str = "",
     ) -> None:
+        """``trace_url``: of a trace in a viewer, with ``{trace_id}``; empty: there is none."""
+        self._trace_url = trace_url
         self._queue = queue
         self._routes = routes
         self._suppressions = suppressions
@@ -215,6 +219,10 @@ class QueueService:
         if not rows and not events:
             raise NotFound(f"there is no trace of a message {message}")
         return events
+
+    def trace_link(self, caller: ApiKey, message: UUID) -> str | None:
+        """Return the URL of a message's spans; see ``trace_link``."""
+        return trace_link(self._trace_url, caller, message)
 
     async def _try_again(self, domain: str) -> None:
         """Have what waits for the domain try its new way at once."""

@@ -1630,6 +1630,7 @@ class TraceView(TypedDict):
 
     items: list[EventView]
     next_cursor: NotRequired[None]
+    trace_url: NotRequired[str | None]
 
 
 class VacationDocument(TypedDict):

@@ -47,7 +47,16 @@ export function MessagePage() {
     <Page
       title="Message"
       actions={
-        <CopyAs calls={() => [api.GET("/v1/messages/{id}/trace", { params: { path: { id } } })]} />
+        <>
+          {trace.data.trace_url && (
+            <a className="button" href={trace.data.trace_url} target="_blank" rel="noopener">
+              Trace
+            </a>
+          )}
+          <CopyAs
+            calls={() => [api.GET("/v1/messages/{id}/trace", { params: { path: { id } } })]}
+          />
+        </>
       }
     >
       <Head id={id} steps={steps} />

@@ -115,7 +115,7 @@ def test_budgets_burn_in_two_windows(
     left_out = f'objective!~"{slow}",' if severity == "critical" else ""
     assert alert["expr"] == (
         f"posthorn:objective_errors:ratio{long}{{{left_out}{SELECTOR}}} {limit}"
-        f" and on (objective) posthorn:objective_errors:ratio{short}{{{left_out}{SELECTOR}}} {limit}"
+        f" and on (objective) posthorn:objective_errors:ratio{short}{{{SELECTOR}}} {limit}"
     )
     assert alert["labels"] == {"severity": severity, "team": "mail"}
     page = alert["annotations"]["runbook_url"].rpartition("/")[2]

@@ -7,9 +7,10 @@ starts in a few milliseconds and is a test's own, so that a test may stop or kil
 
 from __future__ import annotations
 
+import gc
 import itertools
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from hypothesis import settings
 
 from posthorn_local.embedded import Nats, Postgres, draw_ports_from
 from tests.support.databases import ROLE_PASSWORDS, Databases
+from tests.support.password_cost import hash_cheaply
 from tests.support.ports import PortsInTurn
 from tests.support.s3 import S3Server
 
@@ -35,6 +37,19 @@ def pytest_configure(config: pytest.Config) -> None:
     worker: dict[str, str] = getattr(config, "workerinput", {})
     number = int(worker.get("workerid", "gw0").removeprefix("gw"))
     draw_ports_from(PortsInTurn(number))
+    hash_cheaply()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Let no garbage be looked for while eleven thousand tests are made, nor in them later: they
+    stay to the end, and each search would go through all of them."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.fixture(scope="session")

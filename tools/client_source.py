@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import builtins
+import functools
 import keyword
 import re
 import subprocess
@@ -30,8 +31,9 @@ from __future__ import annotations
 '''
 
 
+@functools.cache
 def document() -> dict[str, Any]:
-    """The OpenAPI document of the API as it is in this checkout."""
+    """The OpenAPI document of the API as it is in this checkout; made once, not to be changed."""
     return docs.describe(app.operations())
 
 

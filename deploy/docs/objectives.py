@@ -26,7 +26,7 @@ _RULES = (
     ),
     (
         "[PosthornBudgetBurnsFast](../runbooks/posthornbudgetburnsfast.md)",
-        "alert: 14.4 times too much was bad over an hour and the last 5 minutes",
+        "alert: 14.4 times too much was bad over an hour and the last 5 minutes; not of those that take days to put right",
     ),
     (
         "[PosthornBudgetBurns](../runbooks/posthornbudgetburns.md)",

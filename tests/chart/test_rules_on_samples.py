@@ -174,6 +174,10 @@ def _burn(*objectives: str) -> set[tuple[str, str]]:
     return {(alert, objective) for alert in alerts for objective in objectives}
 
 
+def _warn(*objectives: str) -> set[tuple[str, str]]:
+    return {("PosthornBudgetBurns", objective) for objective in objectives}
+
+
 # in which minute to look, and what fires then: alert, and objective or pod
 FIRING: dict[str, tuple[int, set[tuple[str, str]]]] = {
     "accept is missed by one in fifty": (
@@ -188,7 +192,7 @@ FIRING: dict[str, tuple[int, set[tuple[str, str]]]] = {
             ("PosthornBudgetBurns", "readable-minute"),
         },
     ),
-    "a certificate ends": (100, {("PosthornCertificateEnds", "p"), *_burn("certificate")}),
+    "a certificate ends": (100, {("PosthornCertificateEnds", "p"), *_warn("certificate")}),
     "webhooks and the directory are behind": (
         390,
         {
@@ -230,7 +234,11 @@ FIRING: dict[str, tuple[int, set[tuple[str, str]]]] = {
     "POP3 is slow and fails": (390, _burn("pop3", "pop3-login")),
     "nobody does anything about what is wrong": (
         390,
-        {("PosthornCertificateEnds", "p"), *_burn("parked", "certificate", "dns", "listings")},
+        {
+            ("PosthornCertificateEnds", "p"),
+            *_burn("parked"),
+            *_warn("certificate", "dns", "listings"),
+        },
     ),
     "stores are slow for a moment": (300, set()),
     "mail comes no more": (11_100, {("PosthornNoMail", "")}),

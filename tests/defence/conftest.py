@@ -12,6 +12,6 @@ _HERE = Path(__file__).parent
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of this folder, and give them time: rspamd's first start takes long."""
     for item in items:
-        if item.path.is_relative_to(_HERE):
+        if _HERE in item.path.parents:
             item.add_marker(pytest.mark.defence)
             item.add_marker(pytest.mark.timeout(400))

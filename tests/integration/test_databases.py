@@ -9,6 +9,15 @@ import pytest
 from posthorn_local.embedded import Postgres
 from tests.support.databases import Databases
 
+_FILL = {
+    "directory_outbox": "(subject) SELECT n::text FROM generate_series(1, $1) n",
+    "suppressions": "(tenant_id, address, reason, source)"
+    " SELECT id, n || '@far.test', '', 'bounce' FROM tenants, generate_series(1, $1) n",
+}
+_STATE = """
+SELECT relname, pg_relation_size(oid)::int, relpages, reltuples::int FROM pg_class
+ WHERE relname IN ('directory_outbox', 'suppressions') AND relkind = 'r' ORDER BY relname
+"""
 _TENANTS = "SELECT id, name, ctid::text FROM tenants"
 
 
@@ -43,6 +52,25 @@ async def test_rows_are_gone_and_those_of_the_template_are_back_in_their_place(
             "INSERT INTO directory_outbox (subject) VALUES ('alice@example.test')"
         )
         assert await connection.fetchval("SELECT id FROM directory_outbox") == 1
+        await connection.close()
+
+
+async def test_tables_that_held_little_or_much_are_as_if_they_had_held_nothing(
+    own: Databases,
+) -> None:
+    async with own.one() as first:
+        connection = await asyncpg.connect(first)
+        for table, rows in (("directory_outbox", 3), ("suppressions", 20_000)):
+            await connection.execute(f"INSERT INTO {table} {_FILL[table]}", rows)
+            await connection.execute(f"VACUUM {table}")
+        await connection.close()
+    async with own.one() as second:
+        assert second == first
+        connection = await asyncpg.connect(second)
+        assert [tuple(row) for row in await connection.fetch(_STATE)] == [
+            ("directory_outbox", 0, 0, -1),
+            ("suppressions", 0, 0, -1),
+        ]
         await connection.close()
 
 

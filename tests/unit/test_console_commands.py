@@ -45,12 +45,9 @@ class Api:
         raise AssertionError(f"no such operation: {request.method} {request.url}")
 
 
-_document = cache(document)
-
-
 @cache
 def _paths() -> Mapping[str, Mapping[str, Any]]:
-    paths: dict[str, Mapping[str, Any]] = _document()["paths"]
+    paths: dict[str, Mapping[str, Any]] = document()["paths"]
     # the more is fixed in a path, the earlier it is looked at
     return dict(sorted(paths.items(), key=lambda each: each[0].count("{")))
 
@@ -82,7 +79,7 @@ def _example(operation: Mapping[str, Any]) -> httpx.Response:
 
 def _schema(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     name = schema.get("$ref", "").rpartition("/")[2]
-    found: Mapping[str, Any] = _document()["components"]["schemas"][name] if name else schema
+    found: Mapping[str, Any] = document()["components"]["schemas"][name] if name else schema
     return found
 
 

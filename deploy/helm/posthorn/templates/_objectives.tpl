@@ -7,10 +7,15 @@ left of the budget of 28 days, and an alert for each pair of windows in which th
 {{- $settings := $root.Values.monitoring.prometheusRule }}
 {{- $of := printf "{namespace=\"%s\",job=\"%s-metrics\"}" $root.Release.Namespace .full }}
 {{- $rules := list }}
+{{- /* what takes days to put right wakes nobody at night */}}
+{{- $slow := list }}
 {{- range $root.Files.Get "files/objectives.yaml" | replace "SELECTOR" .selector | fromYamlArray }}
 {{- if not (has .objective $settings.disabled) }}
 {{- $labels := dict "objective" .objective "namespace" $root.Release.Namespace "job" (printf "%s-metrics" $.full) }}
 {{- $objective := . }}
+{{- if .slow }}
+{{- $slow = append $slow .objective }}
+{{- end }}
 {{- if .missed }}
 {{- $rules = append $rules (dict "record" "posthorn:objective:missed" "expr" .missed "labels" $labels) }}
 {{- end }}
@@ -32,7 +37,11 @@ left of the budget of 28 days, and an alert for each pair of windows in which th
 {{- range list (dict "name" "PosthornBudgetBurnsFast" "factor" "14.4" "long" "1h" "short" "5m" "severity" "critical" "for" "2m") (dict "name" "PosthornBudgetBurns" "factor" "6" "long" "6h" "short" "30m" "severity" "warning" "for" "15m") }}
 {{- if not (has .name $settings.disabled) }}
 {{- $limit := printf "> on (objective) group_left () %s * (1 - posthorn:objective:target%s)" .factor $of }}
-{{- $expr := printf "posthorn:objective_errors:ratio%s%s %s and on (objective) posthorn:objective_errors:ratio%s%s %s" .long $of $limit .short $of $limit }}
+{{- $paged := $of }}
+{{- if eq .severity "critical" }}
+{{- $paged = printf "{objective!~\"%s\",%s" (join "|" $slow) (trimPrefix "{" $of) }}
+{{- end }}
+{{- $expr := printf "posthorn:objective_errors:ratio%s%s %s and on (objective) posthorn:objective_errors:ratio%s%s %s" .long $paged $limit .short $of $limit }}
 {{- $annotations := dict "summary" "The objective {{ $labels.objective }} is missed" "description" (printf "Over %s, and over the last %s, {{ $value | humanizePercentage }} was bad: the budget of 28 days is spent %s times too fast." .long .short .factor) "runbook_url" (printf "%s/%s.md" (trimSuffix "/" $settings.runbookBaseUrl) (lower .name)) }}
 {{- $labels := merge (dict) $settings.alertLabels (dict "severity" .severity) }}
 {{- $rules = append $rules (dict "alert" .name "expr" $expr "for" .for "labels" $labels "annotations" $annotations) }}

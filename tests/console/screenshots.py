@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.console.conftest import chromium, sign_in_by_key
 from tests.console.stock import stock
+from tests.console.test_account_holder import ADDRESS, TABS, sign_in
 from tests.console.test_screens import LOOKS, SCREENS
 from tests.console.watching import settle
 from tests.support.sink import Sink
@@ -41,6 +42,8 @@ MAIN = {
     "system": "/console/system",
 }
 """The screens that the documentation shows: the address of each by its file's name."""
+OWN = "me"
+"""The picture of an account holder's own screen."""
 FURTHER = {"/console/messages/{deferred}": "Message", "/console/messages/{bounced}": "Message"}
 
 
@@ -81,8 +84,11 @@ def day(posthorn: System, sink: Sink) -> dict[str, str]:
         }
         assert posthorn.api.post("/v1/accounts", json=account).status_code == 201
     posthorn.api.post("/v1/domains", json={"name": "example.com"})
+    posthorn.api.patch("/v1/domains/example.test", json={"account_forwards": 2})
     route = {"domain": "partner.example", "host": "127.0.0.1", "port": sink.port, "tls": "none"}
     assert posthorn.api.post("/v1/routes", json=route).status_code == 201
+    for domain in ("example.test", "example.com"):
+        posthorn.api.get(f"/v1/domains/{domain}/dns/check")
     ids = {}
     for subject, recipient in (
         ("Invoice 2036-114", "carol@example.test"),
@@ -121,6 +127,11 @@ def take_main(browser: Browser, posthorn: System, ids: dict[str, str]) -> None:
         _show(page, path.format_map(ids))
         page.screenshot(path=SHOWN / f"{name}.png")
     page.context.close()
+    page = _new_page(browser, posthorn)
+    sign_in(page, ADDRESS)
+    settle(page)
+    page.screenshot(path=SHOWN / f"{OWN}.png")
+    page.context.close()
 
 
 def take_all(browser: Browser, posthorn: System, ids: dict[str, str]) -> None:
@@ -128,26 +139,39 @@ def take_all(browser: Browser, posthorn: System, ids: dict[str, str]) -> None:
     shutil.rmtree(ALL, ignore_errors=True)
     page = _page(browser, posthorn)
     for path in [*SCREENS, *FURTHER]:
-        name = re.sub(r"\W+", "-", path.removeprefix("/console/")).strip("-") or "home"
-        _show(page, path.format_map(ids))
-        for scheme, width in LOOKS:
-            page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-            page.set_viewport_size({"width": width, "height": HEIGHT})
-            folder = ALL / f"{scheme}-{width}"
-            page.screenshot(path=folder / f"{name}.png", full_page=True)
-        page.emulate_media(color_scheme="light")
+        _take(page, path, ids)
+    page.context.close()
+    page = _new_page(browser, posthorn)
+    sign_in(page, ADDRESS)
+    for tab in TABS:
+        _take(page, f"/console/me{tab}", ids)
     page.context.close()
 
 
+def _take(page: Page, path: str, ids: dict[str, str]) -> None:
+    name = re.sub(r"\W+", "-", path.removeprefix("/console/")).strip("-") or "home"
+    _show(page, path.format_map(ids))
+    for scheme, width in LOOKS:
+        page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        page.set_viewport_size({"width": width, "height": HEIGHT})
+        folder = ALL / f"{scheme}-{width}"
+        page.screenshot(path=folder / f"{name}.png", full_page=True)
+    page.emulate_media(color_scheme="light")
+
+
 def _page(browser: Browser, posthorn: System) -> Page:
+    page = _new_page(browser, posthorn)
+    sign_in_by_key(page, posthorn.key)
+    return page
+
+
+def _new_page(browser: Browser, posthorn: System) -> Page:
     context = browser.new_context(
         base_url=f"http://127.0.0.1:{posthorn.ports['API']}",
         viewport={"width": 1440, "height": HEIGHT},
         reduced_motion="reduce",
     )
-    page = context.new_page()
-    sign_in_by_key(page, posthorn.key)
-    return page
+    return context.new_page()
 
 
 def _show(page: Page, path: str) -> None:

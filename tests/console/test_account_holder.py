@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.console.stock import quarantine
 from tests.console.test_first_day import stored
-from tests.console.watching import settle, violations
+from tests.console.watching import missed_by_tab, settle, violations
 from tests.support.system import System, await_that
 
 pytestmark = pytest.mark.interop
 
 ADDRESS, PASSWORD = "careful@example.test", "a password for tests"
-TABS = ("", "?tab=history", "?tab=vacation", "?tab=quarantine", "?tab=deleted")
+TABS = ("", "?tab=history", "?tab=vacation", "?tab=forwards", "?tab=quarantine", "?tab=deleted")
 
 
 def sign_in(page: Page, address: str) -> None:
@@ -62,7 +62,7 @@ def test_a_person_manages_what_is_theirs(
     for tab in TABS:
         page.goto(f"/console/me{tab}")
         settle(page)
-        found[tab] = violations(page)
+        found[tab] = [*violations(page), *missed_by_tab(page)]
     assert not any(found.values()), found
 
 
@@ -77,3 +77,62 @@ def test_a_new_password_takes_the_place_of_the_old(page: Page, posthorn: System)
     page.reload()
     page.get_by_role("heading", name="My account", level=1).wait_for()
     assert posthorn.maildrop(address, "another password for tests").count() == 0
+
+
+def test_mail_is_forwarded_as_the_domain_permits(
+    page: Page, posthorn: System, stocked: dict[str, str]
+) -> None:
+    sign_in(page, ADDRESS)
+    page.get_by_role("link", name="Forwards").click()
+    expect(page.get_by_text("Your domain does not permit forwards")).to_be_visible()
+    expect(page.get_by_role("button", name="Add address")).to_have_count(0)
+
+    assert posthorn.api.patch("/v1/domains/example.test", json={"account_forwards": 2}).is_success
+    page.reload()
+    page.get_by_label("Address", exact=True).fill("bob@example.test")
+    page.get_by_label("Keep a copy here").uncheck()
+    page.get_by_role("button", name="Add address").click()
+    expect(page.get_by_label("Address", exact=True)).to_be_focused()
+    expect(page.locator(".fault")).to_contain_text("is an address here")
+    page.get_by_label("Address", exact=True).fill("me@elsewhere.example")
+    page.get_by_role("button", name="Add address").click()
+    row = page.get_by_role("row").filter(has_text="me@elsewhere.example")
+    expect(row).to_contain_text("unconfirmed")
+    expect(page.get_by_text("No copy is kept here", exact=True).first).to_be_visible()
+    page.get_by_role("button", name="Keep a copy here", exact=True).click()
+    page.get_by_role("button", name="Keep no copy here", exact=True).wait_for()
+
+    page.get_by_label("Address", exact=True).fill("too@elsewhere.example")
+    page.get_by_role("button", name="Add address").click()
+    expect(page.get_by_text("Your domain permits no more than 2 of them.")).to_be_visible()
+    expect(page.get_by_role("button", name="Add address")).to_have_count(0)
+    set_ = page.request.get("/v1/me/forwards").json()
+    assert [each["address"] for each in set_["targets"]] == [
+        "me@elsewhere.example",
+        "too@elsewhere.example",
+    ]
+    assert set_["keep_copy"] is True
+    for address in ("me@elsewhere.example", "too@elsewhere.example"):
+        page.get_by_role("button", name=f"Remove {address}", exact=True).click()
+        expect(page.get_by_role("row").filter(has_text=address)).to_have_count(0)
+    expect(page.get_by_text("Your mail is not forwarded.")).to_be_visible()
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_role("row").filter(has_text="too@elsewhere.example")).to_be_visible()
+
+
+def test_a_virus_is_not_offered_for_release(
+    page: Page, posthorn: System, stocked: dict[str, str]
+) -> None:
+    quarantine(posthorn)
+    sign_in(page, ADDRESS)
+
+    def infected(route: Route) -> None:
+        # no scanner here knows viruses
+        answer = route.fetch()
+        route.fulfill(response=answer, body=answer.text().replace('"score"', '"virus"', 1))
+
+    page.route("**/v1/me/quarantine?*", infected)
+    page.get_by_role("link", name="Withheld mail").click()
+    row = page.get_by_role("row").filter(has_text="virus")
+    expect(row).to_contain_text("only who administers your domain can release it")
+    expect(row.get_by_role("button")).to_have_count(0)

@@ -25,6 +25,8 @@ def test_from_a_domain_to_the_timeline_of_a_message(admin: Page, posthorn: Syste
     admin.get_by_role("button", name="New account").click()
     admin.get_by_role("dialog").get_by_label("Address").fill("carol@first-day.example")
     admin.get_by_role("button", name="Create account").click()
+    expect(admin.get_by_role("dialog").locator(".secret")).to_be_visible()
+    admin.evaluate("history.back()")
     password = stored(admin)
     assert posthorn.maildrop("carol@first-day.example", password).count() == 0
     expect(admin.get_by_role("heading", name="carol@first-day.example")).to_be_visible()
@@ -76,6 +78,7 @@ def test_what_somebody_else_changes_meanwhile_is_not_overwritten(
     posthorn.api.post("/v1/domains", json={"name": "shared.example"})
     admin.goto("/console/domains/shared.example?tab=settings")
     admin.get_by_label("Accounts at most").fill("7")
+    admin.get_by_label("Addresses elsewhere that each account may forward").fill("2")
     theirs = {"undelete_days": 3, "max_accounts": 5}
     assert posthorn.api.patch("/v1/domains/shared.example", json=theirs).status_code == 200
     admin.get_by_role("button", name="Save").click()
@@ -89,6 +92,7 @@ def test_what_somebody_else_changes_meanwhile_is_not_overwritten(
     expect(admin.get_by_role("definition").filter(has_text="7")).to_be_visible()
     domain = posthorn.api.get("/v1/domains/shared.example").json()
     assert (domain["max_accounts"], domain["undelete_days"]) == (7, 3)
+    assert domain["account_forwards"] == 2
 
 
 def test_a_configuration_is_planned_read_and_applied(admin: Page, posthorn: System) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -68,7 +70,7 @@ def test_a_message_is_found_by_its_subject_and_outcome(admin: Page, posthorn: Sy
     admin.get_by_label("Outcome").select_option("delivered")
     row = admin.get_by_role("row").filter(has_text="Zebras <b>found</b>").first
     expect(row).to_contain_text("alice@example.test")
-    row.get_by_role("link", name="Open").click()
+    row.get_by_role("link").click()
     expect(admin.get_by_text(str(message))).to_be_visible()
 
 
@@ -90,6 +92,8 @@ def test_what_waits_is_held_released_and_cancelled(admin: Page, posthorn: System
     admin.get_by_role("button", name="Cancel…").click()
     dialog = admin.get_by_role("dialog")
     dialog.get_by_role("button", name="Cancel delivery").click()
+    expect(row).to_have_count(0)
+    admin.get_by_role("link", name="All, with finished ones").click()
     expect(row).to_contain_text("cancelled")
 
 
@@ -105,7 +109,7 @@ def test_what_was_taken_for_spam_is_found_with_its_rule(admin: Page, posthorn: S
     admin.get_by_label("Outcome").select_option("junk")
     row = admin.get_by_role("row").filter(has_text="stranger@example.org").first
     expect(row).to_contain_text("10 points")
-    row.get_by_role("link", name="Open").click()
+    row.get_by_role("link").click()
     expect(admin.get_by_role("region", name="bob@example.test")).to_contain_text("Filed")
 
 
@@ -142,6 +146,52 @@ def test_a_suppressed_address_gets_mail_again(admin: Page, posthorn: System) -> 
     admin.get_by_role("button", name="Undo").click()
     expect(row).to_contain_text("by hand")
     assert "back@example.org" in posthorn.api.get("/v1/suppressions").text
+
+
+def test_an_action_is_done_to_all_that_the_filters_match(admin: Page, posthorn: System) -> None:
+    domain = f"{'m' * 8}.example"
+    for name in ("one", "two"):
+        sent(posthorn, f"{name}@{domain}", "Many")
+    await_that(
+        "both are queued",
+        lambda: len(posthorn.api.get(f"/v1/queue?domain={domain}").json()["items"]) == 2,
+    )
+    admin.goto(f"/console/queue?domain={domain}")
+    rows = admin.get_by_role("region", name="Recipients in the queue").locator("tr[data-row]")
+    expect(rows).to_have_count(2)
+    admin.get_by_role("checkbox", name="All that the filters match").check()
+    admin.get_by_role("button", name="Hold…").click()
+    dialog = admin.get_by_role("dialog")
+    expect(dialog).to_contain_text("about 2 recipients")
+    dialog.get_by_role("button", name="Hold all that match").click()
+    expect(rows.filter(has_text="held")).to_have_count(2)
+    admin.get_by_role("link", name=f"Add a route for {domain}").click()
+    expect(admin.get_by_label("Domain of the recipients")).to_have_value(domain)
+
+
+def test_what_is_not_right_is_seen_and_found(
+    admin: Page, posthorn: System, stocked: dict[str, str], tmp_path: Path
+) -> None:
+    for alias, target in (("inner", "bob@example.test"), ("outer", "inner@example.test")):
+        wish = {"address": f"{alias}@example.test", "targets": [target]}
+        assert posthorn.api.post("/v1/aliases", json=wish).status_code == 201
+    posthorn.api.get("/v1/domains/example.test/dns/check")
+    admin.goto("/console/")
+    wrong = admin.locator(".notice").filter(has_text="wrong DNS records")
+    expect(wrong.get_by_role("link", name="example.test")).to_be_visible()
+    wrong.get_by_role("link", name="All of them").click()
+    expect(admin.get_by_label("DNS")).to_have_value("wrong")
+
+    admin.goto("/console/aliases/outer@example.test")
+    ends = admin.locator(".facts > div").filter(has_text="Ends at")
+    expect(ends).to_contain_text("bob@example.test by inner@example.test")
+
+    admin.goto("/console/audit?object=outer@example.test")
+    with admin.expect_download() as saved:
+        admin.get_by_role("button", name="Save all as JSON").click()
+    saved.value.save_as(tmp_path / "audit.ndjson")
+    (line,) = (tmp_path / "audit.ndjson").read_text().splitlines()
+    assert json.loads(line)["action"] == "alias.create"
 
 
 def test_a_route_is_probed_without_a_message(admin: Page, posthorn: System) -> None:

@@ -1,12 +1,12 @@
 """Every screen, light and dark, on a phone and on a desk: axe-core finds nothing, nothing sticks
-out, and the page does nothing that its policy forbids."""
+out, Tab alone reaches everything, and the page does nothing that its policy forbids."""
 
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
-from tests.console.watching import settle, sticks_out, violations
+from tests.console.watching import missed_by_tab, settle, sticks_out, violations
 from tests.support.system import System
 
 pytestmark = pytest.mark.interop
@@ -78,6 +78,8 @@ def test_every_screen_is_accessible(admin: Page, stocked: dict[str, str], first:
             faults = [*violations(admin), *(f"sticks out: {each}" for each in sticks_out(admin))]
             if faults:
                 found[f"{path} {scheme} {width}"] = faults
+        if faults := missed_by_tab(admin):
+            found[f"{path} by Tab"] = faults
     assert found == {}
 
 
@@ -123,3 +125,29 @@ def test_the_keyboard_reaches_everything(admin: Page) -> None:
     admin.keyboard.press("j")
     admin.keyboard.press("Enter")
     admin.get_by_role("heading", name="DNS records").wait_for()
+
+
+def test_rows_are_walked_ticked_and_opened_by_keys(admin: Page, stocked: dict[str, str]) -> None:
+    admin.goto("/console/quarantine")
+    rows = admin.get_by_role("row").filter(has_text="stranger@example.org")
+    rows.first.wait_for()
+    first = admin.locator("tr[data-row]").first
+    for key in "jjk":  # of one row, the second finds no other
+        admin.keyboard.press(key)
+    expect(first.get_by_role("link")).to_be_focused()
+    admin.keyboard.press("x")
+    expect(first.get_by_role("checkbox")).to_be_checked()
+    admin.keyboard.press("/")
+    expect(admin.get_by_role("searchbox", name="Account")).to_be_focused()
+    admin.keyboard.type("jx?")
+    expect(admin.get_by_role("searchbox", name="Account")).to_have_value("jx?")
+    expect(admin.get_by_role("dialog")).to_have_count(0)
+    admin.get_by_role("button", name="Copy as…").focus()
+    admin.keyboard.press("Enter")
+    admin.keyboard.press("Tab")
+    expect(admin.get_by_role("button", name="Copy link to this view")).to_be_focused()
+    admin.keyboard.press("Escape")
+    admin.keyboard.press("j")
+    expect(first.get_by_role("link")).to_be_focused()
+    admin.keyboard.press("Enter")
+    admin.get_by_role("heading", name="Withheld message", level=1).wait_for()

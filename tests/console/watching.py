@@ -60,3 +60,41 @@ def sticks_out(page: Page) -> list[str]:
           .map((each) => each.outerHTML.slice(0, 100))"""
     )
     return found
+
+
+_INTERACTIVE = "a[href], button:enabled, input:enabled, select:enabled, textarea:enabled, summary, [tabindex='0']"
+_WATCH = """(interactive) => {
+  window.met = new Set();
+  window.unseen = new Set();
+  document.addEventListener('focusin', ({ target }) => {
+    window.met.add(target);
+    const { outlineStyle, outlineWidth } = getComputedStyle(target);
+    if (outlineStyle === 'none' || parseFloat(outlineWidth) === 0) window.unseen.add(target);
+  });
+  const root = document.querySelector('dialog:modal') ?? document;
+  window.wanted = [...root.querySelectorAll(interactive)].filter(
+    (each) => each.tabIndex >= 0 && each.checkVisibility({ visibilityProperty: true })
+  );
+  // a date has a stop for each of its parts
+  return window.wanted.length + 4 * window.wanted.filter((each) => each.type === 'date').length;
+}"""
+_MISSED = """() => {
+  const isMet = (each) => window.met.has(each) || (
+    each.type === 'radio' && [...window.met].some((met) => met.name === each.name)
+  );
+  const shown = (each) => each.outerHTML.slice(0, 120);
+  return [
+    ...window.wanted.filter((each) => !isMet(each)).map((each) => `not reached: ${shown(each)}`),
+    ...[...window.unseen].map((each) => `its focus is not seen: ${shown(each)}`),
+  ];
+}"""
+
+
+def missed_by_tab(page: Page) -> list[str]:
+    """Walk through the page, or its open dialog, by Tab alone. Return the interactive elements that
+    this does not reach, and those whose focus cannot be seen."""
+    number: int = page.evaluate(_WATCH, _INTERACTIVE)
+    for _ in range(number + 5):
+        page.keyboard.press("Tab")
+    missed: list[str] = page.evaluate(_MISSED)
+    return missed

@@ -105,6 +105,10 @@ class TestSearch:
         assert await found() == {"old", "Odd.One", "new", "null"}
         assert await found(domain="Far.test") == {"old", "Odd.One", "null"}
         assert await found(state=QueueState.HELD) == {"new"}
+        await env.rows(
+            "UPDATE outbound_recipients SET state = 'bounced' WHERE recipient = 'null@far.test'"
+        )
+        assert await found(waits=True) == {"old", "Odd.One", "new"}
         assert await found(sender="ada@Example.test") == {"old"}
         assert await found(sender="") == {"null"}
         assert await found(recipient="odd.one@FAR.test") == {"Odd.One"}

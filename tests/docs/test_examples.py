@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,12 +14,17 @@ import pytest
 from posthorn_api.webhooks.signing import new_secret, signed_headers
 from tests.docs.test_site import DOCS
 
+CONSOLE = Path(__file__).parents[2] / "services/console/web/src/features/webhooks/verifying.tsx"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
-@pytest.fixture(scope="module")
-def is_genuine() -> Callable[[str, Any, bytes], bool]:
-    (block,) = BLOCK.findall((DOCS / "how-to" / "webhooks.md").read_text())
+@pytest.fixture(params=["docs", "console"])
+def is_genuine(request: pytest.FixtureRequest) -> Callable[[str, Any, bytes], bool]:
+    if request.param == "docs":
+        (block,) = BLOCK.findall((DOCS / "how-to" / "webhooks.md").read_text())
+    else:
+        block = CONSOLE.read_text().split("`", 2)[1]
+        assert not {"\\", "$"} & set(block), "a template literal would change it"
     names: dict[str, Any] = {}
     exec(block, names)
     found: Callable[[str, Any, bytes], bool] = names["is_genuine"]

@@ -604,6 +604,9 @@ def test_events_are_followed_and_resumed(shell: CommandLine, address: str) -> No
     following = shell.run(f"events follow --after {told['id']} --limit 2 --type delivered").rows
     assert [row[1] for row in following] == ["delivered", "delivered"]
     assert following[0][3] == address
+    message = told["data"]["message"]
+    own = shell.run(f"events follow --after {told['id']} --limit 1 --message {message}").rows
+    assert own[0][2] == message
     refused = shell.attempt("events follow --after odd")
     assert (refused.status, "not the id of an event" in refused.err) == (1, True)
 

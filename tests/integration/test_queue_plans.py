@@ -253,6 +253,7 @@ async def test_measuring_is_bounded(env: QueueEnv) -> None:
         QueueFilter(state=QueueState.DEFERRED),
         QueueFilter(state=QueueState.HELD),
         QueueFilter(state=QueueState.BOUNCED),
+        QueueFilter(waits=True),
         QueueFilter(sender="S7@Example.test"),
         QueueFilter(recipient="r77@d77.test"),
         QueueFilter(message=DEFAULT_TENANT),
@@ -263,7 +264,8 @@ async def test_measuring_is_bounded(env: QueueEnv) -> None:
         QueueFilter(domain="big.test", state=QueueState.HELD),
     ],
     ids=lambda which: (
-        " ".join(name for name in which.__slots__ if getattr(which, name) is not None) or "all"
+        " ".join(name for name in which.__slots__ if getattr(which, name) not in (None, False))
+        or "all"
     ),
 )
 async def test_listing(env: QueueEnv, which: QueueFilter) -> None:

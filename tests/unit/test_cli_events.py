@@ -52,7 +52,7 @@ def test_a_connection_that_breaks_is_made_again_from_the_last_id(
                 yield b'event: end\ndata: {"status": 401, "detail": "expired"}\n\n'
 
     session = SimpleNamespace(
-        api=SimpleNamespace(follow_events=lambda *, type_, tenant, after: answers(after)),
+        api=SimpleNamespace(follow_events=lambda *, type_, message, tenant, after: answers(after)),
         output=SimpleNamespace(note=notes.append),
     )
     told = commands._events(cast("Any", session), ["read"], None, None)

@@ -113,6 +113,7 @@ async def test_each_caller_follows_what_it_may_see(api: Api, connection: Connect
         following(api, tenant="theirs", type=["accepted", "bounced"]) as chosen,
         following(api, reader) as own,
         following(api, reader, type="delivered") as delivered,
+        following(api, message=str(second.message)) as one,
     ):
         await happen(connection, first, second, third)
         await happen(connection, received, bounced)
@@ -123,6 +124,7 @@ async def test_each_caller_follows_what_it_may_see(api: Api, connection: Connect
         assert told["timestamp"] == "1970-01-01T00:00:02.000Z"
         assert await delivered.messages(1) == ids(received)
         assert await chosen.messages(2) == ids(second, bounced)
+        assert [(await one.message())[1]["type"] for _ in range(2)] == [ACCEPTED, BOUNCED]
     problem(await api.client.get(PATH, params={"tenant": "no"}), 422, "invalid", "tenant")
     foreign = await api.client.get(PATH, params={"tenant": "theirs"}, headers=reader)
     problem(foreign, 422, "invalid", "tenant")

@@ -57,6 +57,7 @@ class QueueFilter:
 
     domain: str | None = None
     state: QueueState | None = None
+    """Exactly this one."""
     sender: str | None = None
     recipient: str | None = None
     message: UUID | None = None
@@ -67,6 +68,8 @@ class QueueFilter:
     """Name or id of the owning tenant."""
     ids: tuple[int, ...] | None = None
     """Only these."""
+    waits: bool = False
+    """Only recipients that are not finished."""
 
 
 @dataclass(frozen=True, slots=True)

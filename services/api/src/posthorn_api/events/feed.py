@@ -87,18 +87,22 @@ class Placed:
 
 @dataclass(slots=True, eq=False)
 class Follower:
-    """One who follows. ``kinds``: empty for all."""
+    """One who follows. ``kinds``: empty for all. ``message``: whose events alone; None: of all."""
 
     tenant: UUID | None
     kinds: frozenset[str]
     place: Place
+    message: UUID | None = None
     is_live: bool = False
     waiting: deque[Placed] = field(default_factory=deque)
     some: asyncio.Event = field(default_factory=asyncio.Event)
 
     def wants(self, event: Event) -> bool:
         """Return whether it asked for such events."""
-        return not self.kinds or event.kind in self.kinds
+        return (not self.kinds or event.kind in self.kinds) and self.message in (
+            None,
+            event.message,
+        )
 
     def hand(self, placed: Placed) -> None:
         """Pass it an event, unless too many wait: then it must read by itself."""
@@ -159,10 +163,15 @@ class EventFeed:
         return await _end_of(self._logs.get()())
 
     async def follow(
-        self, tenant: UUID | None, kinds: frozenset[str], begin: Place, idle_seconds: float
+        self,
+        tenant: UUID | None,
+        kinds: frozenset[str],
+        begin: Place,
+        idle_seconds: float,
+        message: UUID | None = None,
     ) -> AsyncGenerator[Placed]:
         """Yield what happens from a place on, and ``here`` after so many seconds without."""
-        follower = Follower(tenant, kinds, begin)
+        follower = Follower(tenant, kinds, begin, message)
         self._followers.add(follower)
         if self._reading is None:
             self._reading = asyncio.create_task(self._run(), name="event feed")

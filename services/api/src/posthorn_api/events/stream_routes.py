@@ -54,6 +54,9 @@ async def follow_events(
     kinds: Annotated[
         list[Kind] | None, Query(alias="type", description="Only events of these types.")
     ] = None,
+    message: Annotated[
+        UUID | None, Query(description="Only events of the message with this id.")
+    ] = None,
     tenant: OfTenant = None,
     after: Annotated[
         str | None,
@@ -87,7 +90,7 @@ async def follow_events(
         raise
     guard: Guard = request.app.state.guard
     rule = rule_of("followEvents")
-    followed = feed.follow(whose, frozenset(kinds or ()), begin, HEARTBEAT_SECONDS)
+    followed = feed.follow(whose, frozenset(kinds or ()), begin, HEARTBEAT_SECONDS, message)
     return EventStream(
         _pieces(followed), lambda: guard.callers.check_still(request, rule), feed.closing, held
     )

@@ -33,16 +33,17 @@ from posthorn_api.http.pagination import (
 from posthorn_api.http.schemas import Line, Page
 from posthorn_api.queue.schemas import (
     Age,
+    AskedState,
     EventView,
     MatchedView,
     OpenState,
     QueueGroupView,
     QueueItemView,
     QueueSelection,
-    State,
     SuppressionCreation,
     SuppressionView,
     TraceView,
+    state_of,
 )
 from posthorn_api.queue.service import QueueService
 
@@ -84,7 +85,9 @@ async def list_queue(
     service: Queue,
     asked: AskedList,
     domain: OfDomain = None,
-    state: Annotated[State | None, Query()] = None,
+    state: Annotated[
+        AskedState | None, Query(description="waiting: queued, sending, deferred or held.")
+    ] = None,
     sender: Annotated[
         str | None,
         Query(
@@ -113,13 +116,14 @@ async def list_queue(
     """
     which = QueueFilter(
         domain,
-        None if state is None else QueueState(state),
+        state_of(state),
         sender,
         recipient,
         message,
         older_than,
         younger_than,
         tenant,
+        waits=state == "waiting",
     )
     found = await service.items(caller, which, asked.query(sort))
     return listed(found, QueueItemView.from_item, sort)

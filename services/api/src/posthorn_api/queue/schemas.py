@@ -17,6 +17,8 @@ from posthorn.wire.message.header_decoding import decode_text
 from posthorn_api.http.schemas import ApiModel, Line, ManagedByView, Management
 
 State = Literal["queued", "sending", "deferred", "held", "delivered", "bounced", "cancelled"]
+AskedState = Literal[State, "waiting"]
+"""``waiting``: each state but those of finished recipients."""
 OpenState = Literal["queued", "sending", "deferred", "held"]
 Tls = Literal["none", "opportunistic", "required", "verified", "implicit"]
 Age = Annotated[float, Field(ge=0, le=10**10, allow_inf_nan=False)]
@@ -30,7 +32,11 @@ class QueueSelection(ApiModel):
     domain: Line | None = Field(
         None, description="Domain of the recipient.", examples=["example.org"]
     )
-    state: State | None = Field(None, examples=["deferred"])
+    state: AskedState | None = Field(
+        None,
+        description="waiting: queued, sending, deferred or held.",
+        examples=["deferred"],
+    )
     sender: Annotated[str, Field(max_length=1000)] | None = Field(
         None, description="The reverse-path; `<>` for bounces and other notifications."
     )
@@ -61,7 +67,7 @@ class QueueSelection(ApiModel):
         """Return it to the service."""
         return QueueFilter(
             self.domain,
-            None if self.state is None else QueueState(self.state),
+            state_of(self.state),
             self.sender,
             self.recipient,
             self.message,
@@ -69,7 +75,13 @@ class QueueSelection(ApiModel):
             self.younger_than,
             self.tenant,
             None if self.ids is None else tuple(self.ids),
+            self.state == "waiting",
         )
+
+
+def state_of(asked: AskedState | None) -> QueueState | None:
+    """Return the one state that is asked for, if it is one."""
+    return None if asked in (None, "waiting") else QueueState(asked)
 
 
 class MatchedView(ApiModel):

@@ -1122,7 +1122,9 @@ class Operations(Connection):
         self,
         *,
         domain: str | None = None,
-        state: Literal["queued", "sending", "deferred", "held", "delivered", "bounced", "cancelled"]
+        state: Literal[
+            "queued", "sending", "deferred", "held", "delivered", "bounced", "cancelled", "waiting"
+        ]
         | None = None,
         sender: str | None = None,
         recipient: str | None = None,
@@ -1529,12 +1531,15 @@ class Operations(Connection):
         self,
         *,
         type_: list[Kind] | None = None,
+        message: str | None = None,
         tenant: str | None = None,
         after: str | None = None,
     ) -> Iterator[bytes]:
         """Follow the events of messages as they happen."""
         return self._stream(
-            "GET", "/v1/events/stream", query={"type": type_, "tenant": tenant, "after": after}
+            "GET",
+            "/v1/events/stream",
+            query={"type": type_, "message": message, "tenant": tenant, "after": after},
         )
 
     def list_dmarc_reports(

@@ -1303,7 +1303,10 @@ class QueueSelection(TypedDict):
 
     domain: NotRequired[str | None]
     state: NotRequired[
-        Literal["queued", "sending", "deferred", "held", "delivered", "bounced", "cancelled"] | None
+        Literal[
+            "queued", "sending", "deferred", "held", "delivered", "bounced", "cancelled", "waiting"
+        ]
+        | None
     ]
     sender: NotRequired[str | None]
     recipient: NotRequired[str | None]

@@ -32,6 +32,9 @@ def follow(
         list[str] | None,
         typer.Option("--type", "-t", metavar="TYPE", help="Only these, such as bounced."),
     ] = None,
+    message: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only events of this message.")
+    ] = None,
     tenant: Annotated[str | None, typer.Option(metavar="NAME", help="Only this tenant's.")] = None,
     after: Annotated[
         str | None,
@@ -47,7 +50,7 @@ def follow(
     Example: `posthorn events follow --type bounced --type deferred --json`
     """
     left = limit
-    for event in _events(session, types, tenant, after):
+    for event in _events(session, types, tenant, after, message):
         document: dict[str, Any] = json.loads(event.data)
         if session.output.as_json:
             session.output.json_line({"id": event.id, **document})
@@ -58,14 +61,20 @@ def follow(
 
 
 def _events(
-    session: Session, types: list[str] | None, tenant: str | None, after: str | None
+    session: Session,
+    types: list[str] | None,
+    tenant: str | None,
+    after: str | None,
+    message: str | None = None,
 ) -> Iterator[ServerEvent]:
     """Yield events for ever. Raises ApiError when the API refuses, and Unreachable when the first
     connection fails."""
     pause, was_connected = _FIRST_PAUSE_SECONDS, False
     while True:
         try:
-            pieces = session.api.follow_events(type_=cast("Any", types), tenant=tenant, after=after)
+            pieces = session.api.follow_events(
+                type_=cast("Any", types), message=message, tenant=tenant, after=after
+            )
             for event in read_events(pieces):
                 was_connected, pause = True, _FIRST_PAUSE_SECONDS
                 after = event.id or after

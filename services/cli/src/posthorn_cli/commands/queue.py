@@ -25,8 +25,9 @@ queue = group(
 
 
 class State(StrEnum):
-    """States of a recipient."""
+    """States of a recipient. ``waiting``: each that is not finished."""
 
+    WAITING = "waiting"
     QUEUED = "queued"
     SENDING = "sending"
     DEFERRED = "deferred"

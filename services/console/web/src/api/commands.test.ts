@@ -48,6 +48,7 @@ describe("no request without a command", () => {
   test("a request is sent by the client alone, and an action by its description", () => {
     const places: Record<string, readonly string[]> = {
       "\\bfetch\\(": [],
+      "\\bnew EventSource\\(": ["./events.ts"],
       "\\bcreateClient<": ["./client.ts"],
       "\\buseMutation<": ["./queries.ts"],
       "\\buseSession\\(": ["../app/shell.tsx", "../app/sign-in.tsx"],

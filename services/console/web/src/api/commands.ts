@@ -52,6 +52,7 @@ export const COMMANDS = {
   "DELETE /v1/dead/{sequence}": "dead-letter delete {sequence}",
   "DELETE /v1/domains/{name}": "domain delete {name}",
   "DELETE /v1/me/app-passwords/{id}": "me delete-app-password {id}",
+  "DELETE /v1/me/forwards": "me delete-forwards",
   "DELETE /v1/quarantine/{id}": "quarantine delete {id}",
   "DELETE /v1/routes/{domain}": "route delete {domain}",
   "DELETE /v1/suppressions/{address}": "suppression delete {address}",
@@ -76,7 +77,7 @@ export const COMMANDS = {
   "GET /v1/dead": "dead-letter list",
   "GET /v1/defence": "defence",
   "GET /v1/defence/listings": "listings",
-  "GET /v1/domains": `domain list ${LIST}`,
+  "GET /v1/domains": `domain list --dns={dns} ${LIST}`,
   "GET /v1/domains/{name}": "domain show {name}",
   "GET /v1/domains/{name}/dkim": "dkim list {name}",
   "GET /v1/domains/{name}/dns": "domain dns {name}",
@@ -89,6 +90,7 @@ export const COMMANDS = {
   "GET /v1/me/app-passwords": "me app-passwords",
   "GET /v1/me/client-settings": "me client-settings",
   "GET /v1/me/deleted": "me deleted",
+  "GET /v1/me/forwards": "me forwards",
   "GET /v1/me/quarantine": "me quarantine",
   "GET /v1/me/reads": "me reads",
   "GET /v1/me/sign-ins": "me sign-ins",
@@ -117,7 +119,7 @@ export const COMMANDS = {
       ? "account password {address}"
       : `account set {address} --state={state} --quota={quota_bytes} ${HOURLY} --allowed-networks={allowed_networks} --[no-]save-sent={save_sent}`,
   "PATCH /v1/aliases/{address}": "alias set {address} {targets...}",
-  "PATCH /v1/domains/{name}": `domain set {name} --catch-all={catch_all} --[no-]plus-addressing={plus_addressing} --max-accounts={max_accounts} --quota={quota_bytes} ${HOURLY} --allowed-networks={allowed_networks} --retention-days={retention_days} --undelete-days={undelete_days}`,
+  "PATCH /v1/domains/{name}": `domain set {name} --catch-all={catch_all} --[no-]plus-addressing={plus_addressing} --max-accounts={max_accounts} --quota={quota_bytes} ${HOURLY} --allowed-networks={allowed_networks} --retention-days={retention_days} --undelete-days={undelete_days} --account-forwards={account_forwards}`,
   "PATCH /v1/tenants/{tenant}": `tenant set {tenant} --name={name} --state={state} ${TENANT}`,
   "PATCH /v1/webhooks/{id}":
     "webhook set {id} --url={url} --event*={events} --domain={domain} --state={state}",
@@ -155,6 +157,8 @@ export const COMMANDS = {
   "PUT /v1/domains/{name}/filter-policy": filter("--domain {name}"),
   "PUT /v1/config":
     "apply --file configuration.json --plan?{plan} --prune?{prune} --manager={manager} --take-over?{take_over} --tenant={tenant}",
+  "PUT /v1/me/forwards": (values) =>
+    `me set-forwards {targets...}${values.keep_copy ? "" : " --no-copy"}`,
   "PUT /v1/me/password": "me password",
   "PUT /v1/me/vacation": (values) =>
     values.enabled

@@ -65,6 +65,8 @@ export interface List<T> {
   total: number | null;
   /** What asks for its first page. */
   call: Call;
+  /** What asks for the page at a cursor. */
+  page: (cursor: string | null) => Call<Page<T>>;
   query: UseInfiniteQueryResult<unknown, Problem>;
 }
 
@@ -93,6 +95,7 @@ export function useList<T>(
     items: query.data?.pages.flatMap((page) => page.items) ?? [],
     total: query.data?.pages[0]?.total ?? null,
     call: ask(null),
+    page: ask,
     query,
   };
 }

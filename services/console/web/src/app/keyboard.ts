@@ -46,7 +46,8 @@ function moveRow(by: 1 | -1) {
   const current = currentRow();
   const at = current === null ? (by === 1 ? 0 : rows.length - 1) : rows.indexOf(current) + by;
   const row = rows[at];
-  (row?.querySelector<HTMLElement>("a, button, input") ?? row)?.focus();
+  const goal = ["a", "button", "input"].map((tag) => row?.querySelector<HTMLElement>(tag));
+  (goal.find((each) => each) ?? row)?.focus();
 }
 
 function isTyping(target: EventTarget | null): boolean {

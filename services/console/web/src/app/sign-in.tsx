@@ -3,7 +3,7 @@ import { type Schemas, session } from "../api/client";
 import { useSessionChange } from "../api/me";
 import { useOne, useSession } from "../api/queries";
 import { Field } from "../parts/form";
-import { Notice } from "../parts/notices";
+import { Failure } from "../parts/notices";
 
 type Wish = Schemas["LoginRequest"];
 
@@ -37,11 +37,7 @@ export function SignIn() {
   return (
     <main className="sign-in">
       <h1>Posthorn</h1>
-      {enter.error && (
-        <Notice kind="bad" title={enter.error.title}>
-          {enter.error.detail}
-        </Notice>
-      )}
+      <Failure problem={enter.error} />
       <form onSubmit={submit}>
         <fieldset className="tabs">
           <legend className="unseen">Sign in with</legend>

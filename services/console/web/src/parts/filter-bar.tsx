@@ -5,6 +5,8 @@ export interface Filter {
   label: string;
   /** The values to choose from; without them it is a text. */
   options?: readonly string[];
+  /** What stands for no choice; any, unless it says otherwise. */
+  none?: string;
 }
 
 /** The filters of a list; what is applied stands in the address. */
@@ -39,7 +41,7 @@ export function FilterBar(properties: {
           <label key={filter.name}>
             {filter.label}{" "}
             <select name={filter.name} defaultValue={shown(filter)}>
-              <option value="">any</option>
+              <option value="">{filter.none ?? "any"}</option>
               {filter.options.map((option) => (
                 <option key={option}>{option}</option>
               ))}

@@ -5,24 +5,43 @@ import { Failure, Loading, Notice } from "./notices";
 
 type System = Schemas["SystemView"];
 
+export const RUNBOOK_BASE = "https://github.com/posthorn/posthorn/blob/main/docs/runbooks";
+const RUNBOOKS: Readonly<Partial<Record<System["problems"][number]["area"], string>>> = {
+  part: "posthornpartdown",
+  store: "posthornstoresslow",
+  ingest: "posthorningestold",
+  dead: "posthorndeadmail",
+  directory: "posthorndirectorystalled",
+  events: "posthorneventsbehind",
+  webhooks: "posthornwebhooksbehind",
+  certificate: "posthorncertificateends",
+};
+
 /** Ask for the state of the whole system, again each 15 s. */
 export function useSystem() {
   return useOne<System>(["system"], () => answer(api.GET("/v1/system")), { every: 15 });
 }
 
-/** All well, or what is not and where. `leads`: with a way to the screen that shows the rest. */
-export function Health({ leads = false }: { leads?: boolean }) {
+/** All well, or what is not and where. `leads`: with a way to the screen that shows the rest.
+ * `isAllWell`: whether nothing besides the system needs a look. */
+export function Health(properties: { leads?: boolean; isAllWell?: boolean }) {
+  const { leads = false, isAllWell = true } = properties;
   const system = useSystem();
   if (system.isPending) return <Loading />;
   if (system.data === undefined) return <Failure problem={system.error} />;
   const { problems } = system.data;
-  if (problems.length === 0) return <Notice kind="good" title="All well" />;
+  if (problems.length === 0) return isAllWell && <Notice kind="good" title="All well" />;
   return (
     <Notice kind="bad" title={problems.length === 1 ? "1 problem" : `${problems.length} problems`}>
       <ul>
         {problems.map((problem) => (
           <li key={`${problem.area} ${problem.subject} ${problem.detail}`}>
-            <strong>{problem.subject || problem.area}</strong>: {problem.detail}
+            <strong>{problem.subject || problem.area}</strong>: {problem.detail}{" "}
+            {RUNBOOKS[problem.area] && (
+              <a href={`${RUNBOOK_BASE}/${RUNBOOKS[problem.area]}.md`} rel="noreferrer">
+                Runbook
+              </a>
+            )}
           </li>
         ))}
       </ul>

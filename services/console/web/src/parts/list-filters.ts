@@ -23,9 +23,11 @@ export function listFilters<
   texts: readonly Text[];
   labels?: Readonly<Record<string, string>>;
   states?: readonly State[];
+  /** What the list shows where no state is chosen; any, unless it says otherwise. */
+  stateless?: string;
   orders: readonly Order[];
 }): ListFilters<Text, State, Order> {
-  const { texts, labels = {}, states = [], orders } = of;
+  const { texts, labels = {}, states = [], stateless, orders } = of;
   return {
     read: (search) => ({
       ...textsIn(search, texts),
@@ -36,7 +38,16 @@ export function listFilters<
       ...texts
         .filter((name) => !(isOfTenant && name === "tenant"))
         .map((name) => ({ name, label: labels[name] ?? LABELS[name] ?? name })),
-      ...(states.length === 0 ? [] : [{ name: "state", label: "State", options: states }]),
+      ...(states.length === 0
+        ? []
+        : [
+            {
+              name: "state",
+              label: "State",
+              options: states,
+              ...(stateless === undefined ? {} : { none: stateless }),
+            },
+          ]),
     ],
   };
 }

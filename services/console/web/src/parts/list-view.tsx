@@ -26,6 +26,7 @@ export function ListView<
   rowKey: (row: Row) => string;
   empty: ReactNode;
   ticks?: Ticks;
+  saveAs?: string;
   /** Stands between the filters and the table. */
   children?: ReactNode;
 }) {

@@ -1,3 +1,4 @@
+import { useBlocker } from "@tanstack/react-router";
 import { useState } from "react";
 import { Copy } from "./copy";
 import { Dialog } from "./dialog";
@@ -11,6 +12,8 @@ export function Secret(properties: {
 }) {
   const { title, what, secret, close } = properties;
   const [isKept, setIsKept] = useState(false);
+  /* going back or closing the tab would lose it */
+  useBlocker({ shouldBlockFn: () => !isKept, enableBeforeUnload: () => !isKept });
   return (
     <Dialog title={title} close={() => isKept && close()} keeps>
       <p>This {what} is shown once. Copy it now: nobody can show it again.</p>

@@ -4,6 +4,7 @@ import { CopyAs } from "./copy-as";
 import { nextOrder } from "./list-filters";
 import { count } from "./moments";
 import { Failure, Loading } from "./notices";
+import { SaveList } from "./save-list";
 
 export interface Column<Row> {
   id: string;
@@ -37,8 +38,10 @@ export function DataTable<Row>(properties: {
   empty: ReactNode;
   ticks?: Ticks;
   sorting?: Sorting;
+  /** The name of the file that the list can be saved as. */
+  saveAs?: string;
 }) {
-  const { caption, columns, list, rowKey, empty, ticks, sorting } = properties;
+  const { caption, columns, list, rowKey, empty, ticks, sorting, saveAs } = properties;
   const { items, total, query } = list;
   if (query.isPending) return <Loading />;
   if (query.isError && items.length === 0)
@@ -59,7 +62,10 @@ export function DataTable<Row>(properties: {
           {count(items.length)} shown
           {total !== null && query.hasNextPage && ` of about ${count(total)}`}
         </span>
-        <CopyAs calls={() => [list.call]} />
+        <span>
+          {saveAs !== undefined && <SaveList list={list} name={saveAs} />}
+          <CopyAs calls={() => [list.call]} />
+        </span>
       </p>
       {query.isError && <Failure problem={query.error} again={() => void query.refetch()} />}
       <RowTable

@@ -1,6 +1,7 @@
 import { getRouteApi, useNavigate } from "@tanstack/react-router";
-import { api, only, type Schemas, tagged } from "../../api/client";
+import { answer, api, only, type Schemas, tagged } from "../../api/client";
 import { useCan } from "../../api/me";
+import { problemOf } from "../../api/problem";
 import { useOne } from "../../api/queries";
 import { Removal } from "../../parts/actions";
 import { CopyAs } from "../../parts/copy-as";
@@ -8,8 +9,12 @@ import { Edit } from "../../parts/edit";
 import { Managed, restored } from "../../parts/managed";
 import { Failure, Loading } from "../../parts/notices";
 import { Facts, Page, Section } from "../../parts/page";
+import { State } from "../../parts/state";
 import { Time } from "../../parts/time";
+import { endsOf } from "./ends";
 import { TARGETS, Targets } from "./targets";
+
+type Alias = Schemas["AliasView"];
 
 const route = getRouteApi("/aliases/$address");
 
@@ -54,6 +59,7 @@ export function AliasPage() {
       <Facts
         facts={[
           ["Leads to", <Targets key="targets" alias={alias.data.value} />],
+          ["Ends at", <Ends key="ends" alias={alias.data.value} />],
           ["Created", <Time key="created" at={alias.data.value.created_at} />],
           ["Changed", <Time key="changed" at={alias.data.value.updated_at} />],
         ]}
@@ -77,5 +83,37 @@ export function AliasPage() {
         </Section>
       )}
     </Page>
+  );
+}
+
+/** The addresses that get the mail in the end, through other aliases, and the loops on the way. */
+function Ends({ alias }: { alias: Alias }) {
+  const targetsOf = async (address: string) => {
+    if (address === alias.address) return alias.targets;
+    try {
+      const found = await answer(
+        api.GET("/v1/aliases/{address}", { params: { path: { address } } }),
+      );
+      return found.targets;
+    } catch (failure) {
+      /* an account, or an address elsewhere */
+      if (problemOf(failure).status === 404) return null;
+      throw failure;
+    }
+  };
+  const ends = useOne(["aliases", "ends", alias.address, alias.updated_at], () =>
+    endsOf(alias.address, targetsOf),
+  );
+  if (ends.data === undefined)
+    return ends.isPending ? <Loading /> : <Failure problem={ends.error} />;
+  return (
+    <ul className="bare">
+      {ends.data.map(({ address, by, isLoop }) => (
+        <li key={`${address} ${isLoop}`}>
+          {address} {isLoop && <State kind="warn">a loop</State>}{" "}
+          {by.length > 1 && <span className="weak">by {by.slice(1).join(", ")}</span>}
+        </li>
+      ))}
+    </ul>
   );
 }

@@ -59,6 +59,7 @@ export function Audit() {
         columns={COLUMNS}
         list={list}
         rowKey={(line) => String(line.id)}
+        saveAs="audit"
         empty={
           <Empty title="No change found" command="posthorn audit list --since 2d">
             <p>Every change through the API is listed here, and each read of content.</p>

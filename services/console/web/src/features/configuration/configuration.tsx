@@ -12,6 +12,7 @@ import { Field, Form, TextArea, Tick } from "../../parts/form";
 import { Failure, Loading, Notice } from "../../parts/notices";
 import { Page, Section } from "../../parts/page";
 import { textsIn } from "../../parts/search";
+import { Secret } from "../../parts/secret";
 import { documentIn, numberOf } from "./diff";
 import { Managers } from "./managers";
 import { Plan } from "./plan";
@@ -29,7 +30,10 @@ export function Configuration() {
   const ask = () => tagged(api.GET("/v1/config", { params: { query: filters } }));
   const now = useOne(["configuration", filters], ask);
   return (
-    <Page title="Configuration">
+    <Page
+      title="Configuration"
+      actions={<CopyAs calls={() => [api.GET("/v1/config", { params: { query: filters } })]} />}
+    >
       {me?.tenant === null && (
         <FilterBar
           filters={[{ name: "tenant", label: "Tenant" }]}
@@ -100,6 +104,7 @@ function Change({ tenant, now }: { tenant: { tenant?: string }; now: Tagged<Docu
   const [fault, setFault] = useState<string | null>(null);
   const [planned, setPlanned] = useState<Planned | null>(null);
   const [isAsked, setIsAsked] = useState(false);
+  const [secrets, setSecrets] = useState<readonly string[]>([]);
   const plan = useAction(
     (wish: Wish) =>
       api.PUT("/v1/config", {
@@ -135,6 +140,9 @@ function Change({ tenant, now }: { tenant: { tenant?: string }; now: Tagged<Docu
       said: (outcome) => `Made ${numberOf(outcome.changes.length - outcome.failed)}`,
       done: (outcome, wish) => {
         setIsAsked(false);
+        setSecrets(
+          outcome.changes.flatMap(({ object, secret }) => (secret ? [`${object} ${secret}`] : [])),
+        );
         setPlanned({ ...wish, outcome, tag: null });
       },
     },
@@ -200,6 +208,14 @@ function Change({ tenant, now }: { tenant: { tenant?: string }; now: Tagged<Docu
       {!isAsked && <Failure problem={apply.error} />}
       {!isAsked && apply.error?.status === 412 && (
         <p>Something has changed since the plan was made: plan again to see it.</p>
+      )}
+      {secrets.length > 0 && (
+        <Secret
+          title="The secrets of new webhooks"
+          what="list of secrets"
+          secret={secrets.join("\n")}
+          close={() => setSecrets([])}
+        />
       )}
       {isAsked && planned && (
         <Confirm

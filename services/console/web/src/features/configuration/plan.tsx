@@ -1,6 +1,5 @@
 import type { ReactNode } from "react";
 import type { Schemas } from "../../api/client";
-import { Copy } from "../../parts/copy";
 import { Notice } from "../../parts/notices";
 import { State } from "../../parts/state";
 import { type DiffLine, linesOf, numberOf } from "./diff";
@@ -42,12 +41,6 @@ export function Plan(properties: {
             </>
           )}
           <Lines lines={linesOf(change, now)} />
-          {change.secret && (
-            <p className="secret">
-              Its secret, shown once: <code>{change.secret}</code>{" "}
-              <Copy text={change.secret} what="secret" />
-            </p>
-          )}
         </div>
       ))}
       {unlisted.length > 0 && (

@@ -1,3 +1,4 @@
+import { useState } from "react";
 import { answer, api, type Schemas } from "../../api/client";
 import { useCan } from "../../api/me";
 import { useAction, useOne } from "../../api/queries";
@@ -8,20 +9,30 @@ import { Failure, Loading, Notice } from "../../parts/notices";
 import { type Kind, State } from "../../parts/state";
 import { Time } from "../../parts/time";
 import { dnsEndpoint, terraform } from "./dns-forms";
-import { zoneFile } from "./zone-file";
+import { quotedValues, zoneFile } from "./zone-file";
 
 type Checked = Schemas["CheckedRecordView"];
+type Domain = Schemas["DomainView"];
 type Published = Schemas["DnsRecordView"];
 
+/** What the last check came to, of the required records. */
+const LAST = {
+  right: { kind: "good", title: "All required records were right at the last check" },
+  wrong: { kind: "warn", title: "Required records were not right at the last check" },
+  unknown: { kind: "warn", title: "The last check could not look up all records" },
+} as const;
+
 /** What to publish, what is found, and what to change, per record. */
-export function DnsRecords({ name }: { name: string }) {
+export function DnsRecords({ domain }: { domain: Domain }) {
+  const { name } = domain;
   const can = useCan();
+  const [isQuoted, setIsQuoted] = useState(false);
   const params = { params: { path: { name } } };
   const dns = useOne(["domains", name, "dns"], () =>
     answer(api.GET("/v1/domains/{name}/dns", params)),
   );
   const check = useAction((_: null) => api.GET("/v1/domains/{name}/dns/check", params), {
-    changes: [],
+    changes: ["domains"],
     said: (found) => (found.right ? "All records are right" : "Some records are not right"),
   });
   if (dns.isPending) return <Loading />;
@@ -53,17 +64,46 @@ export function DnsRecords({ name }: { name: string }) {
         </div>
       </header>
       <Failure problem={check.error} />
-      {check.data && (
+      {check.data ? (
         <Notice
           kind={check.data.right ? "good" : "warn"}
           title={check.data.right ? "All records are right" : "Some records are not right"}
         >
           Checked <Time at={check.data.checked_at} />
         </Notice>
+      ) : (
+        domain.dns_state && (
+          <Notice {...LAST[domain.dns_state]}>
+            Checked <Time at={domain.dns_checked_at} />. Check now to see what is found, and what to
+            change.
+          </Notice>
+        )
+      )}
+      {records.some((record) => record.strings?.some((strings) => strings.length > 1)) && (
+        <label className="switch">
+          <input
+            type="checkbox"
+            checked={isQuoted}
+            onChange={(event) => setIsQuoted(event.target.checked)}
+          />
+          Long TXT values in quoted pieces, as some providers want them
+        </label>
       )}
       <ul className="records">
         {records.map((record) => (
-          <Record key={keyOf(record)} record={record} checked={verdicts.get(keyOf(record))} />
+          <Record
+            key={keyOf(record)}
+            record={record}
+            checked={verdicts.get(keyOf(record))}
+            verdict={
+              verdicts.get(keyOf(record))?.verdict ??
+              domain.dns_verdicts.find(
+                ({ purpose, name, type }) =>
+                  purpose === record.purpose && name === record.name && type === record.type,
+              )?.verdict
+            }
+            isQuoted={isQuoted}
+          />
         ))}
       </ul>
       {dns.data.notes.length > 0 && (
@@ -101,13 +141,20 @@ function keyOf(record: { purpose: string; type: string; name: string; values: st
 
 const KINDS: Record<string, Kind> = { right: "good", missing: "bad", wrong: "bad" };
 
-function Record({ record, checked }: { record: Published; checked: Checked | undefined }) {
+function Record(properties: {
+  record: Published;
+  checked: Checked | undefined;
+  verdict: string | undefined;
+  isQuoted: boolean;
+}) {
+  const { record, checked, verdict, isQuoted } = properties;
+  const values = isQuoted ? quotedValues(record) : record.values;
   return (
     <li className="record">
       <p className="record-head">
         <strong>{record.purpose}</strong> <span className="tag">{record.type}</span>{" "}
         <span className="weak">{record.need}</span>{" "}
-        {checked && <State kind={KINDS[checked.verdict] ?? "warn"}>{checked.verdict}</State>}
+        {verdict && <State kind={KINDS[verdict] ?? "warn"}>{verdict}</State>}
       </p>
       <dl className="pair">
         <dt>Name</dt>
@@ -116,7 +163,7 @@ function Record({ record, checked }: { record: Published; checked: Checked | und
           <Copy text={record.name} what={`name of the ${record.purpose} record`} />
         </dd>
         <dt>Value</dt>
-        {(checked?.suggestion.length ? checked.suggestion : record.values).map((value) => (
+        {(checked?.suggestion.length ? checked.suggestion : values).map((value) => (
           <dd key={value}>
             <code>{value}</code>{" "}
             <Copy text={value} what={`value of the ${record.purpose} record`} />

@@ -69,7 +69,7 @@ export function DomainPage() {
           </Link>
         )}
       </nav>
-      {tab === undefined && <DnsRecords name={name} />}
+      {tab === undefined && <DnsRecords domain={value} />}
       {tab === "settings" && <Settings read={domain.data} ask={ask} />}
       {tab === "dkim" && <DkimKeys name={name} />}
       {tab === "filter" && <Filter name={name} mark={value.managed_by} />}

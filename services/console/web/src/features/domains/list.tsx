@@ -86,7 +86,7 @@ export function DomainList() {
       <ListView
         filters={FILTERS}
         values={filters}
-        go={(search) => void navigate({ to: "/domains", search })}
+        go={(search) => void navigate({ to: "/domains", search: FILTERS.read(search) })}
         caption="Domains"
         columns={COLUMNS}
         list={list}

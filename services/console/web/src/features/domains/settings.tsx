@@ -1,7 +1,9 @@
-import { api, only, type Schemas, type Tagged } from "../../api/client";
+import { answer, api, only, type Schemas, type Tagged } from "../../api/client";
 import { useCan } from "../../api/me";
+import { useOne } from "../../api/queries";
 import { Edit } from "../../parts/edit";
 import type { EditedField } from "../../parts/edits";
+import { count } from "../../parts/moments";
 import { Facts, Section } from "../../parts/page";
 import { State } from "../../parts/state";
 import { Time } from "../../parts/time";
@@ -50,6 +52,13 @@ const FIELDS: readonly EditedField[] = [
     name: "undelete_days",
     label: "Days in which deleted mail can be restored",
     kind: "number",
+    empty: "left out",
+  },
+  {
+    name: "account_forwards",
+    label: "Addresses elsewhere that each account may forward its mail to",
+    kind: "number",
+    hint: "0: none. Lowered to 0, it ends the forwards that are set.",
     empty: "left out",
   },
 ];
@@ -103,12 +112,35 @@ function Summary({ domain }: { domain: Domain }) {
         ["Catch-all", domain.catch_all ?? none],
         ["Plus addressing", domain.plus_addressing ? "on" : "off"],
         ["Postmaster", domain.postmaster ?? none],
-        ["Accounts at most", domain.max_accounts ?? none],
+        ["Accounts", <Accounts key="accounts" domain={domain} />],
         ["Messages an hour", domain.max_messages_per_hour ?? none],
         ["Mail is kept", domain.retention_days ? `${domain.retention_days} days` : "for ever"],
         ["Deleted mail can be restored for", `${domain.undelete_days} days`],
+        ["Forwards of an account", domain.account_forwards || none],
         ["Created", <Time key="created" at={domain.created_at} />],
       ]}
     />
+  );
+}
+
+/** How many accounts a domain has, against its limit. */
+function Accounts({ domain }: { domain: Domain }) {
+  const can = useCan();
+  const accounts = useOne(
+    ["accounts", "number", domain.name],
+    () =>
+      answer(
+        api.GET("/v1/accounts", {
+          params: { query: { domain: domain.name, limit: 1, total: true } },
+        }),
+      ),
+    { enabled: can("listAccounts") },
+  );
+  const used = accounts.data?.total;
+  return (
+    <>
+      {used != null && `${count(used)}, `}
+      {domain.max_accounts === null ? "unlimited" : `at most ${count(domain.max_accounts)}`}
+    </>
   );
 }

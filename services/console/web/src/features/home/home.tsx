@@ -1,41 +1,65 @@
 import { Link } from "@tanstack/react-router";
 import { answer, api, type Schemas, session } from "../../api/client";
+import { useRefresh } from "../../api/events";
 import { useCan } from "../../api/me";
 import { useOne } from "../../api/queries";
 import { Bars } from "../../parts/bars";
+import { CopyAs } from "../../parts/copy-as";
 import { Health } from "../../parts/health";
 import { count } from "../../parts/moments";
 import { Failure, Loading, Notice } from "../../parts/notices";
 import { Page, Section } from "../../parts/page";
 import { SendTest } from "../../parts/send-test";
 import { Checklist } from "./checklist";
+import { Concerns, useConcerns, Waiting } from "./concerns";
 import { nameOf, shown } from "./figures";
 
 /** Is all well, what happened in 24 hours, and what to do first on a new system. */
 export function Home() {
   const can = useCan();
+  const concerns = useConcerns();
+  const isAllWell = !concerns.domains?.items.length && !concerns.webhooks?.items.length;
   return (
-    <Page title="Home" actions={<SendTest />}>
+    <Page
+      title="Home"
+      actions={
+        <>
+          <SendTest />
+          <CopyAs
+            calls={() => [
+              ...(can("getSystem") ? [api.GET("/v1/system")] : []),
+              ...(can("getStatsSeries") ? [seriesOf(firstHour())] : []),
+            ]}
+          />
+        </>
+      }
+    >
       {can("changeMyPassword") && (
         <p>
           <Link to="/me">My account</Link>: passwords, set-up of your phone, sign-ins, withheld and
-          deleted mail, automatic reply.
+          deleted mail, automatic reply, forwards.
         </p>
       )}
-      {can("getSystem") ? <Health leads /> : can("getStatus") && <Status />}
+      {can("getSystem") ? (
+        <Health leads isAllWell={isAllWell} />
+      ) : (
+        can("getStatus") && <Status isAllWell={isAllWell} />
+      )}
+      <Concerns concerns={concerns} />
       <Checklist />
       {can("getStatsSeries") && <Day />}
+      {can("listQueue") && <Waiting />}
     </Page>
   );
 }
 
-function Status() {
+function Status({ isAllWell }: { isAllWell: boolean }) {
   const status = useOne(["status"], session.status, { every: 15 });
   if (status.isPending) return <Loading />;
   if (status.data === undefined) return <Failure problem={status.error} />;
   const faults = status.data.parts.filter((part) => part.state !== "ok");
   if (faults.length === 0)
-    return <Notice kind="good" title="All well: every part of the API works." />;
+    return isAllWell && <Notice kind="good" title="All well: every part of the API works." />;
   return (
     <Notice kind="bad" title={`${faults.length} of ${status.data.parts.length} parts do not work`}>
       <ul>
@@ -49,16 +73,24 @@ function Status() {
   );
 }
 
+/** Return the beginning of the first of the last 24 hours. */
+function firstHour(): string {
+  return new Date(Math.floor(Date.now() / 3600_000) * 3600_000 - 23 * 3600_000).toISOString();
+}
+
+function seriesOf(since: string) {
+  return api.GET("/v1/stats/series", { params: { query: { since, by: "hour" } } });
+}
+
+/** Events that the figures count. */
+const COUNTED = ["accepted", "delivered", "deferred", "bounced", "refused"] as const;
+
 function Day() {
-  const since = new Date(Math.floor(Date.now() / 3600_000) * 3600_000 - 23 * 3600_000);
+  useRefresh("stats", COUNTED);
+  const since = firstHour();
   const stats = useOne<Schemas["StatsSeriesView"]>(
-    ["stats", since.toISOString()],
-    () =>
-      answer(
-        api.GET("/v1/stats/series", {
-          params: { query: { since: since.toISOString(), by: "hour" } },
-        }),
-      ),
+    ["stats", since],
+    () => answer(seriesOf(since)),
     { every: 60 },
   );
   if (stats.isPending) return <Loading />;

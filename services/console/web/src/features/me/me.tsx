@@ -12,6 +12,7 @@ import { CopyAs } from "../../parts/copy-as";
 import { Field, Form } from "../../parts/form";
 import { Failure } from "../../parts/notices";
 import { Page, Section } from "../../parts/page";
+import { Forwards } from "./forwards";
 import { Withheld } from "./quarantine";
 import { TABS } from "./tabs";
 import { Vacation } from "./vacation";
@@ -20,6 +21,7 @@ const route = getRouteApi("/me");
 const TITLES: Readonly<Record<(typeof TABS)[number], string>> = {
   history: "Sign-ins and reads",
   vacation: "Automatic reply",
+  forwards: "Forwards",
   quarantine: "Withheld mail",
   deleted: "Deleted mail",
 };
@@ -43,6 +45,7 @@ export function MyAccount() {
       {tab === undefined && <Passwords address={me?.account?.address ?? ""} />}
       {tab === "history" && <History />}
       {tab === "vacation" && <Vacation />}
+      {tab === "forwards" && <Forwards />}
       {tab === "quarantine" && <Withheld />}
       {tab === "deleted" && <Deleted />}
     </Page>

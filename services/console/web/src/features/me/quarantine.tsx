@@ -13,7 +13,12 @@ const COLUMNS: readonly Column<Copy>[] = [
   { id: "reason", title: "Reason", cell: (copy) => `${copy.reason}: ${copy.detail}` },
   { id: "created", title: "Withheld", cell: (copy) => <Time at={copy.created_at} /> },
   { id: "expires", title: "Deleted", cell: (copy) => <Time at={copy.expires_at} /> },
-  { id: "release", title: "Release", cell: (copy) => <Release copy={copy} /> },
+  {
+    id: "release",
+    title: "Release",
+    prose: true,
+    cell: (copy) => (copy.reason === "virus" ? <ByAdmin /> : <Release copy={copy} />),
+  },
 ];
 
 /** What was withheld from the person who is signed in. */
@@ -34,6 +39,11 @@ export function Withheld() {
       }
     />
   );
+}
+
+/** What the API would refuse is not offered. */
+function ByAdmin() {
+  return <>It holds a virus: only who administers your domain can release it.</>;
 }
 
 function Release({ copy }: { copy: Copy }) {

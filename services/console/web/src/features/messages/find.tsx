@@ -50,17 +50,17 @@ const COLUMNS: readonly Column<Found>[] = [
     title: "To",
     cell: (found) => [found.recipient, ...found.targets].filter(Boolean).join(" → "),
   },
-  { id: "subject", title: "Subject", prose: true, cell: (found) => found.subject },
-  { id: "why", title: "Why", prose: true, cell: (found) => text(found, "rule", "reply", "reason") },
   {
-    id: "message",
-    title: "Message",
+    id: "subject",
+    title: "Subject",
+    prose: true,
     cell: (found) => (
       <Link to="/messages/$id" params={{ id: found.message }}>
-        Open
+        {found.subject || "(no subject)"}
       </Link>
     ),
   },
+  { id: "why", title: "Why", prose: true, cell: (found) => text(found, "rule", "reply", "reason") },
 ];
 
 function text(found: Found, ...names: string[]): string {
@@ -165,6 +165,7 @@ function Results({ filters }: { filters: Filters }) {
   return (
     <DataTable
       caption="Messages"
+      saveAs="messages"
       columns={COLUMNS}
       list={list}
       rowKey={(found) => `${found.message} ${found.tenant} ${found.recipient}`}

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { fold, type TraceEvent } from "./lanes";
+import { fold, joined, type TraceEvent } from "./lanes";
 
 const at = (second: number) => new Date(Date.UTC(2026, 10, 29, 18, 0, second)).toISOString();
 
@@ -58,4 +58,13 @@ test("reading comes after delivery and is how it stands", () => {
     { at: at(5), kind: "classified", detail: { account: "a@a.test", classification: "spam" } },
   ]);
   expect(lanes[0]?.state).toBe("Delivered to the mailbox");
+});
+
+test("what was heard is shown once, when the trace has it too", () => {
+  const trace = [{ ...EVENTS[0], at: "2026-11-29T18:00:09.123456Z" } as TraceEvent];
+  const heard = [
+    { ...EVENTS[0], at: "2026-11-29T18:00:09.123Z" } as TraceEvent,
+    { ...EVENTS[4], at: "2026-11-29T18:00:10.001Z" } as TraceEvent,
+  ];
+  expect(joined(trace, heard).map((event) => event.kind)).toEqual(["delivered", "bounced"]);
 });

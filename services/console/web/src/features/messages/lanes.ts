@@ -77,6 +77,20 @@ const STANDING: readonly string[] = [
 
 const WAITING: readonly string[] = ["queued", "deferred", "held", "released", "retried"];
 
+/** Return the events of a trace with those that were heard since, and are not in it yet. */
+export function joined(
+  trace: readonly TraceEvent[],
+  heard: readonly TraceEvent[],
+): readonly TraceEvent[] {
+  const known = new Set(trace.map(identity));
+  return [...trace, ...heard.filter((event) => !known.has(identity(event)))];
+}
+
+/* a stream tells the time in milliseconds, a trace in microseconds */
+function identity({ at, kind, detail }: TraceEvent): string {
+  return [Math.floor(Date.parse(at)), kind, ...recipientsOf(detail)].join(" ");
+}
+
 export function fold(events: readonly TraceEvent[]): Folded {
   const ordered = [...events].sort((one, other) => Date.parse(one.at) - Date.parse(other.at));
   const steps = withPauses(ordered.map(step));

@@ -1,5 +1,7 @@
 import { getRouteApi, Link } from "@tanstack/react-router";
+import { useState } from "react";
 import { answer, api, type Schemas } from "../../api/client";
+import { useEvents } from "../../api/events";
 import { useCan } from "../../api/me";
 import type { Problem } from "../../api/problem";
 import { useOne } from "../../api/queries";
@@ -12,7 +14,7 @@ import { Facts, Page } from "../../parts/page";
 import { Mark, State } from "../../parts/state";
 import { Time } from "../../parts/time";
 import { meaningOf } from "./codes";
-import { fold, type Lane, type Step, type TraceEvent } from "./lanes";
+import { fold, joined, type Lane, type Step, type TraceEvent } from "./lanes";
 
 const route = getRouteApi("/messages/$id");
 
@@ -30,25 +32,43 @@ const ARRIVAL = [
 export function MessagePage() {
   const { id } = route.useParams();
   const { view } = route.useSearch();
+  const [heard, setHeard] = useState<{ id: string; events: readonly TraceEvent[] }>({
+    id,
+    events: [],
+  });
+  const ofThis = (all: typeof heard) => (all.id === id ? all.events : []);
+  const own = ofThis(heard);
+  const isLive = useEvents(
+    { message: id },
+    {
+      hear: ({ timestamp, type, data: { message: _, ...detail } }) =>
+        setHeard((before) => ({
+          id,
+          events: joined(ofThis(before), [{ at: timestamp, kind: type, detail }]),
+        })),
+      missed: () => void trace.refetch(),
+    },
+  );
   const trace = useOne(
     ["messages", id, "trace"],
     () => answer(api.GET("/v1/messages/{id}/trace", { params: { path: { id } } })),
-    { every: 5 },
+    { every: isLive ? 30 : 5 },
   );
-  if (trace.data === undefined)
+  if (trace.data === undefined && own.length === 0)
     return (
       <Page title="Message">
         {trace.isPending ? <Loading /> : <NoTrace problem={trace.error} />}
       </Page>
     );
-  const events: readonly TraceEvent[] = trace.data.items;
+  const events = joined(trace.data?.items ?? [], own);
   const { steps, lanes } = fold(events);
   return (
     <Page
       title="Message"
       actions={
         <>
-          {trace.data.trace_url && (
+          {isLive && <State kind="busy">live</State>}
+          {trace.data?.trace_url && (
             <a className="button" href={trace.data.trace_url} target="_blank" rel="noopener">
               Trace
             </a>
@@ -179,8 +199,41 @@ function LaneView({ lane }: { lane: Lane }) {
         <h2>{lane.recipient}</h2>
         <State kind={lane.mark}>{lane.state}</State>
       </header>
+      <LaneActions lane={lane} />
       <Steps steps={lane.steps} />
     </section>
+  );
+}
+
+/** What leads on from a recipient: its account, or that it gets no more mail. */
+function LaneActions({ lane }: { lane: Lane }) {
+  const can = useCan();
+  const { recipient } = lane;
+  const isHere = lane.steps.some(({ kind, host }) => kind === "delivered" && host === "");
+  return (
+    <div className="actions">
+      {isHere && can("getAccount") && (
+        <Link to="/accounts/$address" params={{ address: recipient }}>
+          Account
+        </Link>
+      )}
+      {(lane.waits || lane.mark === "bad") && !isHere && can("suppress") && (
+        <ActionButton
+          label="Suppress address"
+          name={`Suppress ${recipient}`}
+          call={() =>
+            api.POST("/v1/suppressions", {
+              body: { address: recipient, reason: lane.state.toLowerCase() },
+            })
+          }
+          changes={["suppressions"]}
+          said={() => `${recipient} gets no more mail from here`}
+          undo={() =>
+            api.DELETE("/v1/suppressions/{address}", { params: { path: { address: recipient } } })
+          }
+        />
+      )}
+    </div>
   );
 }
 

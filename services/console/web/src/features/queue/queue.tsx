@@ -2,6 +2,7 @@ import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
 import type { Call } from "../../api/call";
 import { api, type OperationId, type Schemas } from "../../api/client";
+import { useRefresh } from "../../api/events";
 import { useCan } from "../../api/me";
 import { useList } from "../../api/queries";
 import { ActionsButton, Removal } from "../../parts/actions";
@@ -12,12 +13,13 @@ import { Page, Section } from "../../parts/page";
 import { type Kind, State } from "../../parts/state";
 import { type Column, DataTable } from "../../parts/table";
 import { Time } from "../../parts/time";
-import { FILTERS } from "./filters";
+import { asked, FILTERS, selected } from "./filters";
 import { told } from "./told";
 
 type Item = Schemas["QueueItemView"];
 type Group = Schemas["QueueGroupView"];
 type Matched = Schemas["MatchedView"];
+type Filters = ReturnType<typeof FILTERS.read>;
 
 const route = getRouteApi("/queue");
 const MARKS: Readonly<Record<string, Kind>> = {
@@ -31,6 +33,17 @@ const MARKS: Readonly<Record<string, Kind>> = {
 };
 /** The states that the summary has. */
 const WAITING = ["queued", "sending", "deferred", "held"] as const;
+/** Events that move a recipient of the queue. */
+const MOVING = [
+  "queued",
+  "delivered",
+  "deferred",
+  "bounced",
+  "held",
+  "released",
+  "cancelled",
+  "retried",
+] as const;
 /** Recipients in one request. */
 const MOST = 1000;
 interface QueueAction {
@@ -87,9 +100,17 @@ const COLUMNS: readonly Column<Item>[] = [
   {
     id: "state",
     title: "State",
-    cell: (item) => <State kind={MARKS[item.state] ?? "idle"}>{item.state}</State>,
+    cell: (item) => (
+      <>
+        <State kind={MARKS[item.state] ?? "idle"}>{item.state}</State>
+        {item.attempts > 0 && (
+          <div className="weak">
+            {item.attempts === 1 ? "1 attempt" : `${count(item.attempts)} attempts`}
+          </div>
+        )}
+      </>
+    ),
   },
-  { id: "attempts", title: "Attempts", end: true, cell: (item) => item.attempts },
   {
     id: "reply",
     title: "Last reply",
@@ -109,6 +130,21 @@ const COLUMNS: readonly Column<Item>[] = [
     cell: (item) => <Time at={item.created_at} />,
   },
 ];
+
+/** Leads to the form for a route of a destination. */
+const ROUTE: Column<Group> = {
+  id: "route",
+  title: "Route",
+  cell: (group) => (
+    <Link
+      to="/routes"
+      search={{ create: true, domain: group.domain }}
+      aria-label={`Add a route for ${group.domain}`}
+    >
+      Add…
+    </Link>
+  ),
+};
 
 const GROUPS: readonly Column<Group>[] = [
   {
@@ -145,13 +181,14 @@ export function Queue() {
   const filters = route.useSearch();
   const navigate = useNavigate();
   const [ticked, setTicked] = useState<ReadonlySet<string>>(new Set());
+  const every = useRefresh("queue", MOVING) ? 60 : 15;
   const list = useList<Item>(
     ["queue", filters],
     (cursor) =>
       api.GET("/v1/queue", {
-        params: { query: { ...filters, limit: 100, cursor, total: cursor === null } },
+        params: { query: { ...asked(filters), limit: 100, cursor, total: cursor === null } },
       }),
-    { every: 15 },
+    { every },
   );
   return (
     <Page title="Queue">
@@ -165,22 +202,31 @@ export function Queue() {
         rowKey={(item) => String(item.id)}
         ticks={{ ticked, change: setTicked }}
         empty={
-          <Empty title="Nothing waits" command="posthorn queue list">
+          <Empty title="Nothing waits" command="posthorn queue list --state waiting">
             <p>Messages to other servers are here until they are delivered or given up.</p>
           </Empty>
         }
       >
-        <Summary filters={filters} />
+        <Summary filters={filters} every={every} />
         <h2>By recipient</h2>
-        <Actions ticked={ticked} done={() => setTicked(new Set())} />
+        <Which filters={filters} />
+        <Actions
+          filters={filters}
+          rows={list.items.filter((item) => ticked.has(String(item.id)))}
+          total={list.total}
+          done={() => setTicked(new Set())}
+        />
       </ListView>
     </Page>
   );
 }
 
 /** What waits, by destination; each line leads to its recipients. */
-function Summary({ filters }: { filters: ReturnType<typeof FILTERS.read> }) {
-  const { q: _q, sort: _sort, state: wanted, ...others } = filters;
+function Summary(properties: { filters: Filters; every: number }) {
+  const { filters, every } = properties;
+  const can = useCan();
+  const { q: _q, sort: _sort, state: chosenState, ...others } = filters;
+  const wanted = chosenState === "all" ? undefined : chosenState;
   const state = WAITING.find((each) => each === wanted);
   const chosen = { ...others, ...(state === undefined ? {} : { state }) };
   const list = useList<Group>(
@@ -189,14 +235,14 @@ function Summary({ filters }: { filters: ReturnType<typeof FILTERS.read> }) {
       api.GET("/v1/queue/summary", {
         params: { query: { ...chosen, limit: 20, cursor } },
       }),
-    { every: 15, enabled: wanted === state },
+    { every, enabled: wanted === state },
   );
   if (list.items.length === 0 || wanted !== state) return null;
   return (
     <Section title="By destination">
       <DataTable
         caption="Destinations"
-        columns={GROUPS}
+        columns={can("createRoute") ? [...GROUPS, ROUTE] : GROUPS}
         list={list}
         rowKey={(group) => `${group.domain} ${group.state} ${group.reply_class}`}
         empty={null}
@@ -205,39 +251,121 @@ function Summary({ filters }: { filters: ReturnType<typeof FILTERS.read> }) {
   );
 }
 
-function Actions({ ticked, done }: { ticked: ReadonlySet<string>; done: () => void }) {
+/** Waiting recipients, or the finished ones too. */
+function Which({ filters }: { filters: Filters }) {
+  const { state: _, ...others } = filters;
+  return (
+    <nav className="tab-links" aria-label="Which recipients">
+      <Link to="/queue" search={others} activeOptions={{ exact: true, includeSearch: true }}>
+        Waiting
+      </Link>
+      <Link
+        to="/queue"
+        search={{ ...others, state: "all" }}
+        activeOptions={{ exact: true, includeSearch: true }}
+      >
+        All, with finished ones
+      </Link>
+    </nav>
+  );
+}
+
+/** What can be done to the ticked recipients, or to all that the filters match. */
+function Actions(properties: {
+  filters: Filters;
+  rows: readonly Item[];
+  total: number | null;
+  done: () => void;
+}) {
+  const { filters, rows, total, done } = properties;
   const can = useCan();
-  const ids = [...ticked].map(Number);
+  const [isWhole, setIsWhole] = useState(false);
+  const all = selected(filters);
+  const isAll = isWhole && all !== null;
+  const ids = rows.map((row) => row.id);
   const none = ids.length === 0;
+  const bodies = (): readonly Schemas["QueueSelection"][] =>
+    isAll ? [all] : parts(ids).map((lot) => ({ ids: lot }));
+  const finish = () => {
+    setIsWhole(false);
+    done();
+  };
+  const matched = total === null ? "all" : `about ${count(total)}`;
   return (
     <div className="filters">
-      {ACTIONS.filter(({ needs }) => can(needs)).map(({ label, said, send, undo }) => (
-        <ActionsButton<Matched>
-          key={label}
-          label={label}
-          disabled={none}
-          calls={() => parts(ids).map((ids) => send({ ids }))}
-          changes={["queue"]}
-          said={(answers) => told(said, answers)}
-          {...(undo ? { undo: () => parts(ids).map((ids) => undo({ ids })) } : {})}
-          done={done}
-        />
-      ))}
+      {ACTIONS.filter(({ needs }) => can(needs)).map(({ label, said, send, undo }) =>
+        isAll ? (
+          <Removal
+            key={label}
+            title={`${label} all that match`}
+            label={`${label}…`}
+            text={`This is done to ${matched} recipients that the filters match, where their state permits it.`}
+            call={() => bodies().map(send)}
+            changes={["queue"]}
+            said={(answers) => told(said, answers as readonly Matched[])}
+            done={finish}
+          />
+        ) : (
+          <ActionsButton<Matched>
+            key={label}
+            label={label}
+            disabled={none}
+            calls={() => bodies().map(send)}
+            changes={["queue"]}
+            said={(answers) => told(said, answers)}
+            {...(undo ? { undo: () => bodies().map(undo) } : {})}
+            done={finish}
+          />
+        ),
+      )}
       {can("cancelAllQueued") && (
         <Removal
           title="Cancel delivery"
           label="Cancel…"
-          disabled={none}
-          text={`The selected messages (${ids.length}) are not sent, and their senders are not told.`}
-          call={() => parts(ids).map((ids) => api.POST("/v1/queue/cancel", { body: { ids } }))}
+          disabled={none && !isAll}
+          text={`${isAll ? `What the filters match (${matched} recipients)` : `What is selected (${ids.length} recipients)`} is not sent, and the senders are not told.`}
+          call={() => bodies().map((body) => api.POST("/v1/queue/cancel", { body }))}
           changes={["queue"]}
           said={(answers) => told("Cancelled", answers as readonly Matched[])}
-          done={done}
+          done={finish}
         />
       )}
-      <span className="weak">{ids.length} selected</span>
+      {can("suppress") && (
+        <ActionsButton
+          label="Suppress"
+          disabled={none || isAll}
+          calls={() => addressesOf(rows).map((address) => suppress(address))}
+          changes={["suppressions"]}
+          said={(made) => `Suppressed addresses: ${count(made.length)}`}
+          undo={() =>
+            addressesOf(rows).map((address) =>
+              api.DELETE("/v1/suppressions/{address}", { params: { path: { address } } }),
+            )
+          }
+          done={finish}
+        />
+      )}
+      <span className="weak">{isAll ? matched : ids.length} selected</span>
+      {all !== null && total !== 0 && can("holdAllQueued") && (
+        <label>
+          <input
+            type="checkbox"
+            checked={isWhole}
+            onChange={(event) => setIsWhole(event.target.checked)}
+          />{" "}
+          All that the filters match
+        </label>
+      )}
     </div>
   );
+}
+
+function addressesOf(rows: readonly Item[]): string[] {
+  return [...new Set(rows.map((row) => row.recipient))];
+}
+
+function suppress(address: string) {
+  return api.POST("/v1/suppressions", { body: { address, reason: "by hand, from the queue" } });
 }
 
 /** Return ids in lots of as many as a request takes. */

@@ -1,4 +1,4 @@
-import { getRouteApi, useNavigate } from "@tanstack/react-router";
+import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
 import type { Call } from "../../api/call";
 import { api, once, type Schemas } from "../../api/client";
@@ -60,7 +60,7 @@ const COLUMNS: readonly Column<Route>[] = [
 /** Which host takes the mail for a domain, in place of the one that its DNS names. */
 export function RouteList() {
   const can = useCan();
-  const { create, import: _, ...filters } = route.useSearch();
+  const { create, import: _, domain, ...filters } = route.useSearch();
   const navigate = useNavigate();
   const [edited, setEdited] = useState<Route | null>(null);
   const list = useList<Route>(["routes", filters], (cursor) =>
@@ -101,7 +101,7 @@ export function RouteList() {
           </Empty>
         }
       />
-      {create && can("createRoute") && <RouteForm close={() => show(false)} />}
+      {create && can("createRoute") && <RouteForm domain={domain} close={() => show(false)} />}
       {edited && <RouteForm route={edited} close={() => setEdited(null)} />}
     </Page>
   );
@@ -111,6 +111,15 @@ function Actions({ route, edit }: { route: Route; edit: () => void }) {
   const path = { domain: route.domain };
   return (
     <div className="actions">
+      {route.domain !== "*" && (
+        <Link
+          to="/find"
+          search={{ q: `@${route.domain}`, direction: "outbound", days: "1" }}
+          aria-label={`Attempts of a day for ${route.domain}`}
+        >
+          Attempts
+        </Link>
+      )}
       {route.domain !== "*" && (
         <SendTest label="Test…" name={`Test ${route.domain}`} to={`postmaster@${route.domain}`} />
       )}
@@ -125,12 +134,23 @@ function Actions({ route, edit }: { route: Route; edit: () => void }) {
         call={() => api.DELETE("/v1/routes/{domain}", { params: { path } })}
         changes={["routes"]}
         said={`Deleted the route of ${route.domain}`}
+        {...(route.password_set
+          ? {}
+          : {
+              undo: () => {
+                const body = Object.fromEntries(
+                  [DOMAIN, ...SETTINGS].map(({ name }) => [name, route[name as keyof Route]]),
+                ) as unknown as Schemas["RouteCreation"];
+                return api.POST("/v1/routes", { body });
+              },
+            })}
       />
     </div>
   );
 }
 
-function RouteForm({ route, close }: { route?: Route; close: () => void }) {
+function RouteForm(properties: { route?: Route; domain?: string | undefined; close: () => void }) {
+  const { route, domain, close } = properties;
   const fields = route === undefined ? [DOMAIN, ...SETTINGS] : SETTINGS;
   const save = useAction(
     ({ values, key }: { values: FormData; key: string }): Call<Route> => {
@@ -158,7 +178,7 @@ function RouteForm({ route, close }: { route?: Route; close: () => void }) {
         cancel={close}
       >
         <ManagedFields mark={route?.managed_by} all />
-        <Inputs fields={fields} values={{ ...route }} problem={save.error} />
+        <Inputs fields={fields} values={{ domain, ...route }} problem={save.error} />
         <Field
           name="password"
           label="Password"

@@ -1,7 +1,10 @@
+import { Link } from "@tanstack/react-router";
 import { api, type Schemas } from "../../api/client";
+import { useCan } from "../../api/me";
 import { CopyAs } from "../../parts/copy-as";
-import { Health, useSystem } from "../../parts/health";
+import { Health, RUNBOOK_BASE, useSystem } from "../../parts/health";
 import { count, duration, size } from "../../parts/moments";
+import { Command } from "../../parts/notices";
 import { Facts, Page, Section } from "../../parts/page";
 import { type Kind, State } from "../../parts/state";
 import { type Column, RowTable } from "../../parts/table";
@@ -26,6 +29,16 @@ export function System() {
       {system.data && (
         <>
           <Backlog view={system.data} />
+          <Section title="Look closer">
+            <p>
+              What is wrong with DNS, ports, certificates, storage and accounts is found by the
+              doctor, which sends a message through the whole system:
+            </p>
+            <Command text="posthorn doctor" />
+            <div className="actions">
+              <Links />
+            </div>
+          </Section>
           <Section title="Processes">
             <RowTable
               caption="Table of processes"
@@ -37,6 +50,20 @@ export function System() {
         </>
       )}
     </Page>
+  );
+}
+
+/** The screens that show more of what may be wrong. */
+function Links() {
+  const can = useCan();
+  return (
+    <>
+      {can("listDeadLetters") && <Link to="/dead-letters">Parked messages</Link>}
+      {can("getDefence") && <Link to="/defence">Blocklists and scanners</Link>}
+      <a href={RUNBOOK_BASE} rel="noreferrer">
+        Runbooks
+      </a>
+    </>
   );
 }
 

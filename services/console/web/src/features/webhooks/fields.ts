@@ -18,7 +18,7 @@ export const FIELDS: readonly EditedField[] = [
     label: "Events",
     kind: "lines",
     empty: "list",
-    hint: "One a line: accepted, delivered, queued, deferred, bounced, held, released, cancelled, retried, notice, read, complained; or * for all.",
+    hint: "One a line: accepted, scanned, refused, filed, quarantined, restored, classified, queued, deferred, delivered, bounced, notice, held, released, cancelled, retried, read, complained, listed, dns-changed; or * for all.",
   },
   { name: "domain", label: "Domain", kind: "text", hint: "Empty: all domains of the tenant." },
 ];

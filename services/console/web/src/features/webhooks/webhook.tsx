@@ -3,12 +3,13 @@ import { useState } from "react";
 import { api, once, only, type Schemas, tagged } from "../../api/client";
 import { useCan } from "../../api/me";
 import { useAction, useList, useOne } from "../../api/queries";
-import { ActionButton, Removal } from "../../parts/actions";
+import { ActionButton, ActionsButton, Removal } from "../../parts/actions";
 import { Confirm } from "../../parts/confirm";
 import { CopyAs } from "../../parts/copy-as";
 import { Edit } from "../../parts/edit";
 import { FilterBar } from "../../parts/filter-bar";
 import { Managed, restored, setBack } from "../../parts/managed";
+import { count } from "../../parts/moments";
 import { Failure, Loading } from "../../parts/notices";
 import { Facts, Page, Section } from "../../parts/page";
 import { choiceIn } from "../../parts/search";
@@ -18,6 +19,7 @@ import { type Column, DataTable } from "../../parts/table";
 import { Time } from "../../parts/time";
 import { FIELDS, WEBHOOK_MARKS, type Webhook } from "./fields";
 import { DELIVERY_STATES } from "./states";
+import { Verifying } from "./verifying";
 
 type Delivery = Schemas["DeliveryView"];
 
@@ -69,6 +71,7 @@ export function WebhookPage() {
         ]}
       />
       {can("listWebhookDeliveries") && <Deliveries id={id} />}
+      <Verifying />
       {can("changeWebhook") && (
         <Section title="Settings">
           <Edit
@@ -219,6 +222,7 @@ function Deliveries({ id }: { id: string }) {
       ? [{ id: "replay", title: "Replay", cell: (each: Delivery) => <Replay id={id} row={each} /> }]
       : []),
   ];
+  const failed = list.items.filter((each) => each.state === "failed");
   return (
     <Section title="Deliveries">
       <FilterBar
@@ -232,6 +236,16 @@ function Deliveries({ id }: { id: string }) {
           })
         }
       />
+      {can("replayWebhookDelivery") && failed.length > 0 && (
+        <div className="filters">
+          <ActionsButton
+            label={`Replay the ${count(failed.length)} failed that are shown`}
+            calls={() => failed.map((each) => replay(id, each.id))}
+            changes={["webhook-deliveries"]}
+            said={(done) => `Tried again: ${count(done.length)}`}
+          />
+        </div>
+      )}
       <DataTable
         caption="Deliveries of the webhook"
         columns={columns}
@@ -248,13 +262,15 @@ function Replay({ id, row }: { id: string; row: Delivery }) {
     <ActionButton
       label="Replay"
       name={`Replay ${row.event_type} of ${row.created_at}`}
-      call={() =>
-        api.POST("/v1/webhooks/{id}/deliveries/{delivery}/replay", {
-          params: { path: { id, delivery: row.id } },
-        })
-      }
+      call={() => replay(id, row.id)}
       changes={["webhook-deliveries"]}
       said={() => "The delivery is tried again"}
     />
   );
+}
+
+function replay(id: string, delivery: string) {
+  return api.POST("/v1/webhooks/{id}/deliveries/{delivery}/replay", {
+    params: { path: { id, delivery } },
+  });
 }

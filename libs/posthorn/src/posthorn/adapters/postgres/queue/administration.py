@@ -193,7 +193,9 @@ class PostgresQueueAdministration:
                 row["id"]
                 for row in await connection.fetch(search.into(_CHOOSE, limit), *search.values)
             ]
-            searched = {name: value for name, value in asdict(which).items() if value is not None}
+            searched = {
+                name: value for name, value in asdict(which).items() if value not in (None, False)
+            }
             if which.ids is not None:
                 searched["ids"] = len(which.ids)  # some may be another tenant's
             by_platform = tenant is None

@@ -10,6 +10,7 @@ from posthorn.adapters.postgres.access.tenant_scope import tenant_named
 from posthorn.adapters.postgres.conditions import Conditions
 from posthorn.adapters.postgres.database import Connection, clean_text
 from posthorn.adapters.postgres.queue.claimed import CLAIMED_IDS, unclaimed
+from posthorn.adapters.postgres.queue.summary import OPEN
 from posthorn.model.outbound import QueueState
 from posthorn.ports.queue_administration import QueueFilter
 from posthorn.wire.foreign_address import canonical
@@ -40,6 +41,8 @@ async def conditions_of(
         search.add(f"state = '{which.state.value}'")  # a literal: the plan depends on its frequency
         if which.state in WAITING:
             search.add(UNCLAIMED)
+    if which.waits:
+        search.add(OPEN)
     if which.sender is not None:
         search.add("lower(sender) = lower({})", clean_text(which.sender))
     if which.recipient is not None:

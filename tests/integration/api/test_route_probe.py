@@ -14,7 +14,7 @@ import pytest
 from posthorn.adapters.dns import DnsResolver
 from posthorn.adapters.nats.connection import Connection, connect
 from posthorn.adapters.nats.route_probes import NatsRouteProbes, NatsRouteProbeServer
-from posthorn.adapters.postgres.queue.routes import PostgresRoutes
+from posthorn.adapters.postgres.queue.routes import PostgresSendingRoutes
 from posthorn.model.streams import RELAY_PROBE
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.route_probes import RouteProbe, RouteProber
@@ -55,7 +55,7 @@ async def relaying(api: Api, nats: Nats) -> AsyncIterator[None]:
     async with (
         pool(as_part(api.database_url, "relay")) as database,
         connected(nats, "relay") as connection,
-        NatsRouteProbeServer(connection, RelayProber(PostgresRoutes(database), planner, settings)),
+        NatsRouteProbeServer(connection, RelayProber(PostgresSendingRoutes(database), planner, settings)),
     ):
         yield
 

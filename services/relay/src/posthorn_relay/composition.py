@@ -26,7 +26,7 @@ from posthorn.adapters.postgres.queue.handing import PostgresHandedClaims
 from posthorn.adapters.postgres.queue.mta_sts import PostgresPolicies
 from posthorn.adapters.postgres.queue.queue import PostgresQueue
 from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
-from posthorn.adapters.postgres.queue.routes import PostgresRoutes
+from posthorn.adapters.postgres.queue.routes import PostgresSendingRoutes
 from posthorn.adapters.postgres.reports.tls_outcomes import PostgresTlsOutcomes
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.ingest import Ingest
@@ -92,7 +92,7 @@ async def start(process: Process[RelaySettings]) -> None:
     )
     outcomes = PostgresTlsOutcomes(database) if settings.reports_send else None
     await enter(running(process, ports, ingest, settings, outcomes))
-    prober = RelayProber(PostgresRoutes(database), ports.planner, settings)
+    prober = RelayProber(PostgresSendingRoutes(database), ports.planner, settings)
     await enter(NatsRouteProbeServer(nats, prober))
 
 

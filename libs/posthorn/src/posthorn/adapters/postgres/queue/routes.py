@@ -43,6 +43,7 @@ _LIST = Listing(
     orders={"domain": Order("r.domain")},
     searched=("r.domain", "coalesce(r.host, '')"),
 )
+_SENDING = f"SELECT {', '.join(COLUMNS)} FROM routes WHERE domain = $1"
 _INSERT = f"INSERT INTO routes ({', '.join(COLUMNS)}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
 
 # xmax is 0 in a row just inserted, and the transaction's id in an updated one
@@ -106,6 +107,22 @@ class PostgresRoutes:
             if row is None:
                 raise NotFound(f"there is no route for {domain}")
             note_manager(row)
+
+
+class PostgresSendingRoutes:
+    """Routes for whoever sends by them: without the marks of managers, which the relay's role may
+    not read (ADR 23)."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, domain: str) -> Route:
+        """Return one, with its encrypted password. Raises NotFound, Unavailable."""
+        async with self._database.session() as connection:
+            row = await connection.fetchrow(_SENDING, clean_text(domain))
+        if row is None:
+            raise NotFound(f"there is no route for {domain}")
+        return as_route(row)
 
 
 def _values(route: Route) -> tuple[Any, ...]:

@@ -658,6 +658,7 @@ class EventView(TypedDict):
     at: str
     kind: str
     detail: dict[str, Any]
+    meaning: NotRequired[str | None]
 
 
 class FilingView(TypedDict):

@@ -13,7 +13,6 @@ import { Empty, Failure, Loading } from "../../parts/notices";
 import { Facts, Page } from "../../parts/page";
 import { Mark, State } from "../../parts/state";
 import { Time } from "../../parts/time";
-import { meaningOf } from "./codes";
 import { fold, joined, type Lane, type Step, type TraceEvent } from "./lanes";
 
 const route = getRouteApi("/messages/$id");
@@ -259,7 +258,7 @@ function Steps({ steps }: { steps: readonly Step[] }) {
               <code className="reply">{step.reply}</code>
             </p>
           )}
-          {step.reply && meaningOf(step.reply) && <p>{meaningOf(step.reply)}</p>}
+          {step.meaning && <p>{step.meaning}</p>}
         </li>
       ))}
     </ol>

@@ -810,6 +810,8 @@ def test_webhooks(shell: CommandLine, domain: str) -> None:
     assert shell.run(f"webhook deliveries {number}").rows[0][0] == tested
     assert shell.run(f"webhook delivery {number} {tested} --json").document["event_type"] == "test"
     shell.run(f"webhook replay {number} {tested}")
+    replayed = shell.run(f"webhook replay-failed {number} --json").document
+    assert replayed == {"replayed": 0, "left": 0}
     shell.run(f"webhook set {number} --state paused")
     assert shell.run(f"webhook show {number} --json").document["state"] == "paused"
     shell.run(f"webhook delete {number} --yes")

@@ -230,6 +230,7 @@ EXAMPLES: dict[str, Example] = {
     "listWebhookDeliveries": Example(READ, "/v1/webhooks/{webhook}/deliveries"),
     "getWebhookDelivery": Example(READ, "/v1/webhooks/{webhook}/deliveries/{told}"),
     "replayWebhookDelivery": Example(ADMIN, "/v1/webhooks/{webhook}/deliveries/{told}/replay"),
+    "replayFailedWebhookDeliveries": Example(ADMIN, "/v1/webhooks/{webhook}/deliveries/replay"),
     "listStats": Example(READ, "/v1/stats", hides=None),
     "getStatsSeries": Example(READ, "/v1/stats/series", hides=None),
     "followEvents": Example(READ, "/v1/events/stream?tenant={tenant}", hides=422),

@@ -546,6 +546,7 @@ _ANSWERS: dict[str, dict[str, Any]] = {
         "created_at": _LATER,
         "closed_at": _LATER,
     },
+    "ReplayedView": {"replayed": 1000, "left": 212},
     "StatusView": {"ready": True},
     "PartView": {"name": "postgres", "state": "ok"},
     "DmarcFigureView": {

@@ -208,6 +208,7 @@ RULES = {
     "listWebhookDeliveries": _read(),
     "getWebhookDelivery": _read(),
     "replayWebhookDelivery": _change("webhook.replay"),
+    "replayFailedWebhookDeliveries": _change("webhook.replay"),
     "listStats": _read(),
     "getStatsSeries": _read(),
     "followEvents": _read(),

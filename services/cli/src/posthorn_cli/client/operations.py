@@ -76,6 +76,7 @@ from posthorn_cli.client.types import (
     QueueItemView,
     QueueSelection,
     ReleasesView,
+    ReplayedView,
     Retried,
     RouteCreation,
     RouteProbeRequest,
@@ -1523,6 +1524,19 @@ class Operations(Connection):
             self._call(
                 "POST",
                 f"/v1/webhooks/{quoted(webhook_id)}/deliveries/{quoted(delivery)}/replay",
+                idempotency_key=idempotency_key,
+            ),
+        )
+
+    def replay_failed_webhook_deliveries(
+        self, webhook_id: str, *, idempotency_key: str | None = None
+    ) -> ReplayedView:
+        """Replay the failed deliveries of a webhook."""
+        return cast(
+            "ReplayedView",
+            self._call(
+                "POST",
+                f"/v1/webhooks/{quoted(webhook_id)}/deliveries/replay",
                 idempotency_key=idempotency_key,
             ),
         )

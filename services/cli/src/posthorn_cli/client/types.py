@@ -1334,6 +1334,13 @@ class ReleasesView(TypedDict):
     more: bool
 
 
+class ReplayedView(TypedDict):
+    """The result of a replay of failed deliveries."""
+
+    replayed: int
+    left: int
+
+
 class Retried(TypedDict):
     """A parked message that is queued again."""
 

@@ -150,6 +150,7 @@ export const COMMANDS = {
   "POST /v1/suppressions": "suppression create {address} --reason={reason}",
   "POST /v1/tenants": `tenant create {name} ${TENANT}`,
   "POST /v1/webhooks": "webhook create {url} --event*={events} --domain={domain}",
+  "POST /v1/webhooks/{id}/deliveries/replay": "webhook replay-failed {id}",
   "POST /v1/webhooks/{id}/deliveries/{delivery}/replay": "webhook replay {id} {delivery}",
   "POST /v1/webhooks/{id}/rotate": "webhook rotate {id}",
   "POST /v1/webhooks/{id}/test": "webhook test {id}",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.console.stock import GTUBE, quarantine
 from tests.support.system import System, await_that
@@ -83,11 +84,23 @@ def test_what_waits_is_held_released_and_cancelled(admin: Page, posthorn: System
     expect(row).to_contain_text("<img src=x onerror=alert(1)> & waiting")
     destination = admin.get_by_role("region", name="Destinations")
     expect(destination).to_contain_text("wwwwwwww.example")
-    for button, state in (("Hold", "held"), ("Release", "deferred")):
-        row.get_by_role("checkbox").check()
-        admin.get_by_role("button", name=button, exact=True).click()
-        expect(row).to_contain_text(state)
-        expect(destination).to_contain_text(state)
+    act = partial(_on_row, admin, row)
+    act("Hold")
+    expect(row).to_contain_text("held")
+    expect(destination).to_contain_text("held")
+    wish = {"address": recipient, "reason": "it was there before"}
+    assert posthorn.api.post("/v1/suppressions", json=wish).status_code == 201
+    act("Suppress")
+    expect(admin.get_by_text("Suppressed addresses: 0; suppressed before: 1")).to_be_visible()
+    expect(admin.get_by_role("button", name="Undo")).to_have_count(0)
+    assert posthorn.api.delete(f"/v1/suppressions/{recipient}").status_code == 204
+    act("Suppress")
+    admin.get_by_role("button", name="Undo").click()
+    expect(admin.get_by_text("Taken back")).to_be_visible()
+    assert recipient not in posthorn.api.get("/v1/suppressions").text
+    act("Release")
+    expect(row).to_contain_text("deferred")
+    expect(destination).to_contain_text("deferred")
     row.get_by_role("checkbox").check()
     admin.get_by_role("button", name="Cancel…").click()
     dialog = admin.get_by_role("dialog")
@@ -95,6 +108,11 @@ def test_what_waits_is_held_released_and_cancelled(admin: Page, posthorn: System
     expect(row).to_have_count(0)
     admin.get_by_role("link", name="All, with finished ones").click()
     expect(row).to_contain_text("cancelled")
+
+
+def _on_row(page: Page, row: Locator, button: str) -> None:
+    row.get_by_role("checkbox").check()
+    page.get_by_role("button", name=button, exact=True).click()
 
 
 def test_what_was_taken_for_spam_is_found_with_its_rule(admin: Page, posthorn: System) -> None:

@@ -12,6 +12,7 @@ import { count, duration, size } from "../../parts/moments";
 import { Empty, Failure, Loading } from "../../parts/notices";
 import { Facts, Page } from "../../parts/page";
 import { Mark, State } from "../../parts/state";
+import { SuppressButton } from "../../parts/suppress";
 import { Time } from "../../parts/time";
 import { meaningOf } from "./codes";
 import { fold, joined, type Lane, type Step, type TraceEvent } from "./lanes";
@@ -218,19 +219,11 @@ function LaneActions({ lane }: { lane: Lane }) {
         </Link>
       )}
       {(lane.waits || lane.mark === "bad") && !isHere && can("suppress") && (
-        <ActionButton
+        <SuppressButton
           label="Suppress address"
           name={`Suppress ${recipient}`}
-          call={() =>
-            api.POST("/v1/suppressions", {
-              body: { address: recipient, reason: lane.state.toLowerCase() },
-            })
-          }
-          changes={["suppressions"]}
-          said={() => `${recipient} gets no more mail from here`}
-          undo={() =>
-            api.DELETE("/v1/suppressions/{address}", { params: { path: { address: recipient } } })
-          }
+          addresses={() => [recipient]}
+          reason={lane.state.toLowerCase()}
         />
       )}
     </div>

@@ -204,6 +204,11 @@ def test_what_is_not_right_is_seen_and_found(
     ends = admin.locator(".facts > div").filter(has_text="Ends at")
     expect(ends).to_contain_text("bob@example.test by inner@example.test")
 
+    admin.goto("/console/accounts/bob@example.test")
+    leading = admin.get_by_role("region", name="Aliases that lead here")
+    expect(leading.get_by_role("link", name="inner@example.test")).to_be_visible()
+    expect(leading.get_by_role("link", name="outer@example.test")).to_have_count(0)
+
     admin.goto("/console/audit?object=outer@example.test")
     with admin.expect_download() as saved:
         admin.get_by_role("button", name="Save all as JSON").click()

@@ -209,6 +209,7 @@ def test_aliases(shell: CommandLine, domain: str, address: str) -> None:
     ]
     shell.run(f"alias set {alias} {address}")
     assert shell.run(f"alias list --domain {domain}").rows[0][:2] == [alias, address]
+    assert shell.run(f"alias list --target {address}").rows[0][:2] == [alias, address]
     assert shell.attempt(f"alias remove {alias} {address}").status == 2
     assert shell.attempt(f"alias remove {alias} nobody@example.org").status == 1
     shell.run(f"alias delete {alias} --yes")

@@ -818,6 +818,7 @@ class Operations(Connection):
         self,
         *,
         domain: str | None = None,
+        target: str | None = None,
         tenant: str | None = None,
         sort: Literal["address", "-address", "created", "-created"] | None = None,
         limit: int | None = None,
@@ -833,6 +834,7 @@ class Operations(Connection):
                 "/v1/aliases",
                 query={
                     "domain": domain,
+                    "target": target,
                     "tenant": tenant,
                     "sort": sort,
                     "limit": limit,

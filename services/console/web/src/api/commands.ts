@@ -67,7 +67,7 @@ export const COMMANDS = {
   "GET /v1/accounts/{address}/filter-policy/effective": "filter effective --account {address}",
   "GET /v1/accounts/{address}/mailboxes": "mailbox list {address}",
   "GET /v1/accounts/{address}/sign-ins": "account sign-ins {address}",
-  "GET /v1/aliases": `alias list --domain={domain} ${LIST}`,
+  "GET /v1/aliases": `alias list --domain={domain} --target={target} ${LIST}`,
   "GET /v1/aliases/{address}": "alias show {address}",
   "GET /v1/api-keys": `key list ${LIST}`,
   "GET /v1/audit":

@@ -146,6 +146,7 @@ def test_dns(shell: CommandLine, domain: str) -> None:
     assert shell.run(f"domain dns {domain} --json").document["domain"] == domain
     servers = shell.run(f"domain clients {domain} --json").document
     assert "imap" in {each["protocol"] for each in servers}
+    assert shell.run("domain dns-check-all --json").document["due"] >= 0
     checked = shell.attempt(f"domain dns-check {domain} --json")
     assert checked.status == 1
     assert {record["verdict"] for record in checked.document["records"]} <= {

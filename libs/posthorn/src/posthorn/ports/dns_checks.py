@@ -73,6 +73,11 @@ class DnsChecks(Protocol):
         """Leave a domain whose check failed by a fault of ours for so many seconds."""
         ...
 
+    async def check_all(self, tenant: UUID | None, least_seconds: float) -> int:
+        """Make the domains of a tenant, or of all, due that were last checked longer ago than
+        ``least_seconds``, or never. Return how many are due."""
+        ...
+
     async def counts(self) -> Mapping[str, int]:
         """Return numbers of domains by state, ``unchecked`` among them."""
         ...

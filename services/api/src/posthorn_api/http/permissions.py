@@ -120,6 +120,7 @@ RULES = {
     "deleteDomain": _change("domain.delete"),
     "getDns": _read(),
     "checkDns": _read(),
+    "checkAllDns": _change("domain.check"),
     "verifyDomain": _change("domain.verify"),
     "listDkimKeys": _read(),
     "rotateDkimKeys": _change("domain.rotate-dkim"),

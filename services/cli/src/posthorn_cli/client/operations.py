@@ -16,6 +16,7 @@ from posthorn_cli.client.types import (
     AliasChange,
     AliasCreation,
     AliasView,
+    AllChecksView,
     ApiKeyCreation,
     ApiKeyView,
     AppPasswordCreation,
@@ -461,6 +462,13 @@ class Operations(Connection):
     def check_dns(self, name: str) -> DnsCheckView:
         """Check the DNS records of a domain."""
         return cast("DnsCheckView", self._call("GET", f"/v1/domains/{quoted(name)}/dns/check"))
+
+    def check_all_dns(self, *, idempotency_key: str | None = None) -> AllChecksView:
+        """Check the DNS records of all domains."""
+        return cast(
+            "AllChecksView",
+            self._call("POST", "/v1/domains/dns/check", idempotency_key=idempotency_key),
+        )
 
     def verify_domain(self, name: str, *, idempotency_key: str | None = None) -> DomainView:
         """Verify the ownership of a domain."""

@@ -13,9 +13,10 @@ import { Empty, Failure, Loading } from "../../parts/notices";
 import { Facts, Page } from "../../parts/page";
 import { Mark, State } from "../../parts/state";
 import { SuppressButton } from "../../parts/suppress";
+import { type Column, RowTable } from "../../parts/table";
 import { Time } from "../../parts/time";
 import { meaningOf } from "./codes";
-import { fold, joined, type Lane, type Step, type TraceEvent } from "./lanes";
+import { fold, joined, type Lane, lineOf, type Step, type TraceEvent } from "./lanes";
 
 const route = getRouteApi("/messages/$id");
 
@@ -90,6 +91,9 @@ export function MessagePage() {
         >
           By recipient
         </Link>
+        <Link to="/messages/$id" params={{ id }} search={{ view: "compact" }}>
+          Compact
+        </Link>
         <Link to="/messages/$id" params={{ id }} search={{ view: "all" }}>
           All events
         </Link>
@@ -101,6 +105,13 @@ export function MessagePage() {
         <Json events={events} />
       ) : view === "all" || lanes.length === 0 ? (
         <Steps steps={steps} />
+      ) : view === "compact" ? (
+        <RowTable
+          caption="Recipients of the message"
+          columns={COMPACT}
+          rows={lanes}
+          rowKey={(lane) => lane.recipient}
+        />
       ) : (
         lanes.map((lane) => <LaneView key={lane.recipient} lane={lane} />)
       )}
@@ -192,6 +203,25 @@ function Head({ id, steps }: { id: string; steps: readonly Step[] }) {
     />
   );
 }
+
+const COMPACT: readonly Column<Lane>[] = [
+  { id: "recipient", title: "Recipient", cell: (lane) => lane.recipient },
+  {
+    id: "state",
+    title: "State",
+    cell: (lane) => <State kind={lane.mark}>{lane.state}</State>,
+  },
+  { id: "steps", title: "Steps", cell: (lane) => lineOf(lane).words.join(" → ") },
+  { id: "took", title: "Took", cell: (lane) => duration(lineOf(lane).seconds) },
+  {
+    id: "reply",
+    title: "Last reply",
+    cell: (lane) => {
+      const { reply } = lineOf(lane);
+      return reply && <code className="reply">{reply}</code>;
+    },
+  },
+];
 
 function LaneView({ lane }: { lane: Lane }) {
   return (

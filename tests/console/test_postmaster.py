@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import partial
 from pathlib import Path
 from uuid import UUID
@@ -208,6 +209,13 @@ def test_what_is_not_right_is_seen_and_found(
     ends = admin.locator(".facts > div").filter(has_text="Ends at")
     expect(ends).to_contain_text("bob@example.test by inner@example.test")
 
+    admin.goto("/console/domains")
+    row = admin.get_by_role("row").filter(has_text="example.test").first
+    expect(row).to_contain_text("sign since")
+    expect(row).to_contain_text(re.compile(r"\d delivered, [\d,]+ submitted"))
+    admin.get_by_role("button", name="Check all", exact=True).click()
+    expect(admin.get_by_text("Domains that are checked, a few at a time:")).to_be_visible()
+
     admin.goto("/console/accounts/bob@example.test")
     leading = admin.get_by_role("region", name="Aliases that lead here")
     expect(leading.get_by_role("link", name="inner@example.test")).to_be_visible()
@@ -219,6 +227,19 @@ def test_what_is_not_right_is_seen_and_found(
     saved.value.save_as(tmp_path / "audit.ndjson")
     (line,) = (tmp_path / "audit.ndjson").read_text().splitlines()
     assert json.loads(line)["action"] == "alias.create"
+
+
+def test_all_that_failed_of_a_webhook_is_replayed(admin: Page, stocked: dict[str, str]) -> None:
+    def given_up(route: Route) -> None:
+        answer = route.fetch()
+        items = [{**each, "state": "failed"} for each in answer.json()["items"]]
+        route.fulfill(response=answer, json={**answer.json(), "items": items})
+
+    admin.route(re.compile("/deliveries[?]"), given_up)
+    admin.goto(f"/console/webhooks/{stocked['webhook']}")
+    admin.get_by_role("button", name="Replay all failed", exact=True).click()
+    expect(admin.get_by_text("Tried again: 0")).to_be_visible()
+    admin.unroute_all(behavior="wait")
 
 
 def test_a_route_is_probed_without_a_message(admin: Page, posthorn: System) -> None:

@@ -131,7 +131,7 @@ export function DomainList() {
         <>
           {can("checkAllDns") && (
             <ActionButton
-              label="Check DNS of all"
+              label="Check all"
               call={() => api.POST("/v1/domains/dns/check")}
               changes={["domains"]}
               said={({ due }) => `Domains that are checked, a few at a time: ${count(due)}`}

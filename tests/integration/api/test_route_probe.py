@@ -55,7 +55,9 @@ async def relaying(api: Api, nats: Nats) -> AsyncIterator[None]:
     async with (
         pool(as_part(api.database_url, "relay")) as database,
         connected(nats, "relay") as connection,
-        NatsRouteProbeServer(connection, RelayProber(PostgresSendingRoutes(database), planner, settings)),
+        NatsRouteProbeServer(
+            connection, RelayProber(PostgresSendingRoutes(database), planner, settings)
+        ),
     ):
         yield
 

@@ -63,8 +63,18 @@ async def test_a_trace_is_in_the_order_of_time(api: Api, connection: Connection)
     )
     assert (await api.client.get(path(message))).json() == {
         "items": [
-            {"at": "2027-01-15T08:00:00Z", "kind": "accepted", "detail": {"size": 5}},
-            {"at": "2027-01-15T08:00:02.500000Z", "kind": "delivered", "detail": detail},
+            {
+                "at": "2027-01-15T08:00:00Z",
+                "kind": "accepted",
+                "detail": {"size": 5},
+                "meaning": None,
+            },
+            {
+                "at": "2027-01-15T08:00:02.500000Z",
+                "kind": "delivered",
+                "detail": detail,
+                "meaning": "The server took the message.",
+            },
         ],
         "next_cursor": None,
         "trace_url": None,

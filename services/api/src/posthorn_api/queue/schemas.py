@@ -14,6 +14,7 @@ from posthorn.ports.queue import Route
 from posthorn.ports.queue_administration import QueueFilter, QueueGroup, QueueItem
 from posthorn.ports.sending import Suppression
 from posthorn.wire.message.header_decoding import decode_text
+from posthorn.wire.smtp.reply_meanings import meaning_of_attempt
 from posthorn_api.http.schemas import ApiModel, Line, ManagedByView, Management
 
 State = Literal["queued", "sending", "deferred", "held", "delivered", "bounced", "cancelled"]
@@ -336,12 +337,19 @@ class EventView(ApiModel):
     detail: dict[str, Any] = Field(
         description="Further facts, such as recipient, host, reply and tls."
     )
+    meaning: str | None = Field(
+        None, description="What the reply of a host means; null without one that has a code."
+    )
 
     @classmethod
     def from_event(cls, event: Event) -> EventView:
         """Show one."""
+        reply = event.detail.get("reply")
         return cls(
-            at=datetime.fromtimestamp(event.at, UTC), kind=event.kind, detail=dict(event.detail)
+            at=datetime.fromtimestamp(event.at, UTC),
+            kind=event.kind,
+            detail=dict(event.detail),
+            meaning=(meaning_of_attempt(reply) or None) if isinstance(reply, str) else None,
         )
 
 

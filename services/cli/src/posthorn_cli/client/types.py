@@ -665,6 +665,7 @@ class EventView(TypedDict):
     at: str
     kind: str
     detail: dict[str, Any]
+    meaning: NotRequired[str | None]
 
 
 class FilingView(TypedDict):

@@ -3,6 +3,7 @@ registry of enhanced status codes)."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -28,19 +29,23 @@ _STATUSES: Mapping[str, str] = MappingProxyType(
         "4.3": "DNS does not answer.",
         "4.4": "There is no route to the domain.",
         "4.6": "The message goes in a circle.",
+        "4.7": "Delivery was given up after all attempts.",
         "5.0": "The servers did not understand each other.",
         "5.1": "The server does not permit the command at this point.",
         "5.2": "The server does not know the command.",
         "5.3": "There are too many recipients.",
+        "6.3": "The message has a form that the server cannot take.",
         "6.7": "The server cannot take an address outside of ASCII.",
-        "7.0": "The server refuses it by a rule that it does not explain.",
-        "7.1": "The server refuses it by a rule, often by the reputation of the sending address.",
+        "7.0": "A rule of the server forbids it; it does not say which.",
+        "7.1": "A rule of the server forbids it, often by the reputation of the sender.",
         "7.4": "The encryption or the kind of login that is demanded is not to be had.",
         "7.5": "The certificate or the encryption is not as it is demanded.",
         "7.8": "The user name or password is wrong.",
         "7.11": "The login is given over an encrypted connection only.",
+        "7.20": "The message has no valid DKIM signature.",
         "7.23": "SPF does not allow the sender.",
         "7.25": "The sending address has no matching reverse DNS.",
+        "7.26": "The sender's domain could not be authenticated (SPF, DKIM or DMARC).",
         "7.27": "The sender's address takes no mail itself.",
     }
 )
@@ -85,6 +90,15 @@ _CLASSES: Mapping[int, str] = MappingProxyType(
         5: "The server refuses it permanently.",
     }
 )
+_OUTCOMES: Mapping[str, str] = MappingProxyType(
+    {
+        "2": "The server took the message.",
+        "4": "It is tried again.",
+        "5": "It is not tried again.",
+    }
+)
+_ENHANCED = re.compile(r"(?:^|[\s-])([245]\.\d{1,3}\.\d{1,3})(?=\s|$)")
+_BASIC = re.compile(r"([245]\d\d)(?:[\s-]|$)")
 
 
 def meaning_of(code: int, status: str = "") -> str:
@@ -97,3 +111,15 @@ def meaning_of(code: int, status: str = "") -> str:
         if known and not (rest.endswith(".0") and code in _CODES):
             return known
     return _CODES.get(code) or _CLASSES.get(code // 100, "")
+
+
+def meaning_of_attempt(reply: str) -> str:
+    """Return what the reply that ended an attempt means, and what follows from it; empty if it
+    holds no code. ``reply``: such as ``550 5.1.1 no such user``, or the enhanced code alone."""
+    basic, enhanced = _BASIC.match(reply), _ENHANCED.search(reply)
+    status = enhanced[1] if enhanced else ""
+    kind = status[:1] or (basic[1][0] if basic else "")
+    if kind in ("", "2"):
+        return _OUTCOMES.get(kind, "")
+    known = meaning_of(int(basic[1]) if basic else 0, status)
+    return f"{known} {_OUTCOMES[kind]}".lstrip()

@@ -5,6 +5,7 @@ export interface TraceEvent {
   at: string;
   kind: string;
   detail: Readonly<Record<string, unknown>>;
+  meaning?: string | null;
 }
 
 export interface Step {
@@ -18,6 +19,8 @@ export interface Step {
   host: string;
   tls: string;
   reply: string;
+  /** What the reply means; empty without one. */
+  meaning: string;
   /** Seconds since the step before in the same lane, or null for the first. */
   after: number | null;
   detail: Readonly<Record<string, unknown>>;
@@ -151,6 +154,7 @@ function step(event: TraceEvent): Step {
     host: text("host"),
     tls: text("tls"),
     reply: text("reply"),
+    meaning: event.meaning ?? "",
     after: null,
     detail,
   };

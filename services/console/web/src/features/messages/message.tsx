@@ -15,7 +15,6 @@ import { Mark, State } from "../../parts/state";
 import { SuppressButton } from "../../parts/suppress";
 import { type Column, RowTable } from "../../parts/table";
 import { Time } from "../../parts/time";
-import { meaningOf } from "./codes";
 import { fold, joined, type Lane, lineOf, type Step, type TraceEvent } from "./lanes";
 
 const route = getRouteApi("/messages/$id");
@@ -282,7 +281,7 @@ function Steps({ steps }: { steps: readonly Step[] }) {
               <code className="reply">{step.reply}</code>
             </p>
           )}
-          {step.reply && meaningOf(step.reply) && <p>{meaningOf(step.reply)}</p>}
+          {step.meaning && <p>{step.meaning}</p>}
         </li>
       ))}
     </ol>

@@ -129,6 +129,8 @@ async def test_domains_are_checked_in_the_background_by_turns_of_tenants(api: Ap
         answer = await api.client.post(everything, headers=key)
         assert (answer.status_code, answer.json()) == (202, {"due": 1})
         assert await checks.due(10) == ["acme.test"]
+        of_default = {"tenant": "default"}
+        assert (await api.client.post(everything, params=of_default)).json() == {"due": 2}
         assert (await api.client.post(everything)).json() == {"due": 3}
         assert set(await checks.due(10)) == {"acme.test", "d0.test", "d1.test"}
         # an older answer does not replace a later one

@@ -123,7 +123,7 @@ EXAMPLES: dict[str, Example] = {
     "deleteDomain": Example(ADMIN, "/v1/domains/{d}"),
     "getDns": Example(READ, "/v1/domains/{d}/dns"),
     "checkDns": Example(READ, "/v1/domains/{d}/dns/check"),
-    "checkAllDns": Example(ADMIN, "/v1/domains/dns/check", hides=None),
+    "checkAllDns": Example(ADMIN, "/v1/domains/dns/check?tenant={tenant}", hides=422),
     "verifyDomain": Example(ADMIN, "/v1/domains/{d}/verify"),
     "listDkimKeys": Example(READ, "/v1/domains/{d}/dkim"),
     "rotateDkimKeys": Example(ADMIN, "/v1/domains/{d}/dkim/rotate", {"algorithms": ["ed25519"]}),

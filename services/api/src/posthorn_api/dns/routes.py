@@ -19,6 +19,7 @@ from posthorn_api.http.operations import (
     router,
     service_of,
 )
+from posthorn_api.http.pagination import OfTenant
 
 dns = router("DNS")
 
@@ -83,11 +84,11 @@ async def check_dns(name: DomainPath, caller: Caller, names: Dns) -> DnsCheckVie
     responses=problems(),
     dependencies=POST_ONLY,
 )
-async def check_all_dns(caller: Caller, names: Dns) -> AllChecksView:
+async def check_all_dns(caller: Caller, names: Dns, tenant: OfTenant = None) -> AllChecksView:
     """The domains that the key sees are checked in the background, a few at a time, and show the
     result as `dns_state`. Domains that were checked in the last five minutes are left out.
     """
-    return AllChecksView(due=await names.check_all(caller))
+    return AllChecksView(due=await names.check_all(caller, tenant))
 
 
 @dns.post(

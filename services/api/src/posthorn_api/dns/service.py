@@ -102,9 +102,9 @@ class Verdicts(Protocol):
         """Take a check."""
         ...
 
-    async def check_all(self, tenant: UUID | None) -> int:
-        """Have all domains of a tenant, or of all, checked in the background. Return how many are
-        due."""
+    async def check_all(self, tenant: UUID | None, owner: str | None) -> int:
+        """Have the domains that a tenant sees, or those of ``owner``, checked in the background.
+        Return how many are due."""
         ...
 
 
@@ -175,10 +175,10 @@ class DnsService:
             await self._verdicts.keep(checked)
         return checked
 
-    async def check_all(self, caller: ApiKey) -> int:
-        """Have the domains that the caller sees checked in the background. Return how many are
-        due."""
-        return 0 if self._verdicts is None else await self._verdicts.check_all(caller.tenant)
+    async def check_all(self, caller: ApiKey, owner: str | None = None) -> int:
+        """Have the domains that the caller sees, or those of ``owner``, checked in the background.
+        Return how many are due."""
+        return 0 if self._verdicts is None else await self._verdicts.check_all(caller.tenant, owner)
 
     async def verify(self, caller: ApiKey, name: str) -> Domain:
         """Have the domain take mail once its ownership is shown. Raises Conflict while it is

@@ -79,10 +79,10 @@ class StoredVerdicts:
         }
         self._events.record(Event(new_id(), time.time(), DNS_CHANGED, detail))
 
-    async def check_all(self, tenant: UUID | None) -> int:
-        """Have all domains of a tenant, or of all, checked in the background. Return how many are
-        due. Raises Unavailable."""
-        return await self._checks.check_all(tenant, _LEAST_SECONDS)
+    async def check_all(self, tenant: UUID | None, owner: str | None) -> int:
+        """Have the domains that a tenant sees, or those of ``owner``, checked in the background.
+        Return how many are due. Raises ValidationFailed and Unavailable."""
+        return await self._checks.check_all(tenant, owner, _LEAST_SECONDS)
 
 
 def _verdict(record: Record, finding: Finding) -> RecordVerdict:

@@ -463,11 +463,18 @@ class Operations(Connection):
         """Check the DNS records of a domain."""
         return cast("DnsCheckView", self._call("GET", f"/v1/domains/{quoted(name)}/dns/check"))
 
-    def check_all_dns(self, *, idempotency_key: str | None = None) -> AllChecksView:
+    def check_all_dns(
+        self, *, tenant: str | None = None, idempotency_key: str | None = None
+    ) -> AllChecksView:
         """Check the DNS records of all domains."""
         return cast(
             "AllChecksView",
-            self._call("POST", "/v1/domains/dns/check", idempotency_key=idempotency_key),
+            self._call(
+                "POST",
+                "/v1/domains/dns/check",
+                query={"tenant": tenant},
+                idempotency_key=idempotency_key,
+            ),
         )
 
     def verify_domain(self, name: str, *, idempotency_key: str | None = None) -> DomainView:

@@ -256,14 +256,20 @@ def check_dns(session: Session, name: Domain) -> None:
 
 
 @command(domains, "dns-check-all")
-def check_all_dns(session: Session) -> None:
+def check_all_dns(
+    session: Session,
+    *,
+    tenant: Annotated[
+        str | None, typer.Option(help="Only those of the tenant of this name or id.")
+    ] = None,
+) -> None:
     """Have the records of all domains looked up in the background.
 
     `posthorn domain list` shows the results.
 
     Example: `posthorn domain dns-check-all`
     """
-    due = session.api.check_all_dns()["due"]
+    due = session.api.check_all_dns(tenant=tenant)["due"]
     session.output.done(f"{due} domains are checked", {"due": due})
 
 

@@ -132,7 +132,7 @@ export const COMMANDS = {
   "POST /v1/dead/{sequence}/retry": "dead-letter retry {sequence}",
   "POST /v1/domains":
     "domain create {name} --tenant={tenant} --catch-all={catch_all} --[no-]plus-addressing={plus_addressing} --[no-]dkim={dkim}",
-  "POST /v1/domains/dns/check": "domain dns-check-all",
+  "POST /v1/domains/dns/check": "domain dns-check-all --tenant={tenant}",
   "POST /v1/domains/{name}/dkim/rotate":
     "dkim rotate {name} --selector={selector} --delay={delay_seconds} --overlap={overlap_seconds}",
   "POST /v1/domains/{name}/verify": "domain verify {name}",

@@ -132,7 +132,11 @@ export function DomainList() {
           {can("checkAllDns") && (
             <ActionButton
               label="Check all"
-              call={() => api.POST("/v1/domains/dns/check")}
+              call={() =>
+                api.POST("/v1/domains/dns/check", {
+                  params: { query: filters.tenant ? { tenant: filters.tenant } : {} },
+                })
+              }
               changes={["domains"]}
               said={({ due }) => `Domains that are checked, a few at a time: ${count(due)}`}
               done={() => setIsChecking(true)}

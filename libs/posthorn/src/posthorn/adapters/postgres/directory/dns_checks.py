@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from posthorn.adapters.postgres.access.audit import write_audit
+from posthorn.adapters.postgres.access.tenant_scope import tenant_named
 from posthorn.adapters.postgres.database import Database, clean_text
 from posthorn.adapters.postgres.leader import Leadership
 from posthorn.ports.dns_checks import DnsCheck, DnsState, RecordVerdict, StoredCheck
@@ -95,11 +96,12 @@ class PostgresDnsChecks:
         async with self._database.session() as connection:
             await connection.execute(_POSTPONE, domain, seconds)
 
-    async def check_all(self, tenant: UUID | None, least_seconds: float) -> int:
+    async def check_all(self, tenant: UUID | None, owner: str | None, least_seconds: float) -> int:
         """See the port."""
         async with self._database.transaction() as connection:
-            await connection.execute(_MAKE_DUE, tenant, least_seconds)
-            due = await connection.fetch(_COUNT_DUE, tenant)
+            whose = tenant if owner is None else await tenant_named(connection, tenant, owner)
+            await connection.execute(_MAKE_DUE, whose, least_seconds)
+            due = await connection.fetch(_COUNT_DUE, whose)
             for row in due:
                 await write_audit(
                     connection, row["tenant_id"], "all domains", {"domains": row["domains"]}

@@ -202,6 +202,7 @@ FUNCTIONS: Final = frozenset().union(*(each.functions for each in PRIVILEGES.val
 
 FOR_API_ALONE: Final = frozenset(
     {
+        "managed_objects",
         "api_keys",
         "audit",
         "idempotency_keys",

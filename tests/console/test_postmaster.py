@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.console.stock import GTUBE, quarantine
 from tests.support.system import System, await_that
@@ -36,6 +38,10 @@ def test_the_timeline_of_a_delivered_message(admin: Page, posthorn: System) -> N
     expect(lane.get_by_role("heading", name="bob@example.test")).to_be_visible()
     expect(lane).to_contain_text("Accepted from key:bootstrap")
     expect(lane).to_contain_text("Delivered to the mailbox")
+    admin.get_by_role("link", name="Compact").click()
+    line = admin.get_by_role("row").filter(has_text="bob@example.test")
+    expect(line).to_contain_text("Accepted → ")
+    expect(line.get_by_role("cell").nth(1)).to_contain_text("Delivered")
     admin.get_by_role("link", name="JSON").click()
     expect(admin.locator("pre")).to_contain_text('"kind": "delivered"')
     expect(admin.get_by_role("link", name="Trace")).to_have_count(0)
@@ -83,11 +89,23 @@ def test_what_waits_is_held_released_and_cancelled(admin: Page, posthorn: System
     expect(row).to_contain_text("<img src=x onerror=alert(1)> & waiting")
     destination = admin.get_by_role("region", name="Destinations")
     expect(destination).to_contain_text("wwwwwwww.example")
-    for button, state in (("Hold", "held"), ("Release", "deferred")):
-        row.get_by_role("checkbox").check()
-        admin.get_by_role("button", name=button, exact=True).click()
-        expect(row).to_contain_text(state)
-        expect(destination).to_contain_text(state)
+    act = partial(_on_row, admin, row)
+    act("Hold")
+    expect(row).to_contain_text("held")
+    expect(destination).to_contain_text("held")
+    wish = {"address": recipient, "reason": "it was there before"}
+    assert posthorn.api.post("/v1/suppressions", json=wish).status_code == 201
+    act("Suppress")
+    expect(admin.get_by_text("Suppressed addresses: 0; suppressed before: 1")).to_be_visible()
+    expect(admin.get_by_role("button", name="Undo")).to_have_count(0)
+    assert posthorn.api.delete(f"/v1/suppressions/{recipient}").status_code == 204
+    act("Suppress")
+    admin.get_by_role("button", name="Undo").click()
+    expect(admin.get_by_text("Taken back")).to_be_visible()
+    assert recipient not in posthorn.api.get("/v1/suppressions").text
+    act("Release")
+    expect(row).to_contain_text("deferred")
+    expect(destination).to_contain_text("deferred")
     row.get_by_role("checkbox").check()
     admin.get_by_role("button", name="Cancel…").click()
     dialog = admin.get_by_role("dialog")
@@ -95,6 +113,11 @@ def test_what_waits_is_held_released_and_cancelled(admin: Page, posthorn: System
     expect(row).to_have_count(0)
     admin.get_by_role("link", name="All, with finished ones").click()
     expect(row).to_contain_text("cancelled")
+
+
+def _on_row(page: Page, row: Locator, button: str) -> None:
+    row.get_by_role("checkbox").check()
+    page.get_by_role("button", name=button, exact=True).click()
 
 
 def test_what_was_taken_for_spam_is_found_with_its_rule(admin: Page, posthorn: System) -> None:
@@ -186,12 +209,38 @@ def test_what_is_not_right_is_seen_and_found(
     ends = admin.locator(".facts > div").filter(has_text="Ends at")
     expect(ends).to_contain_text("bob@example.test by inner@example.test")
 
+    assert posthorn.api.post("/v1/domains", json={"name": "signed.test"}).status_code == 201
+    admin.goto("/console/domains")
+    row = admin.get_by_role("row").filter(has_text="signed.test")
+    expect(row).to_contain_text("sign since")
+    expect(row).to_contain_text(re.compile(r"\d delivered, [\d,]+ submitted"))
+    admin.get_by_role("button", name="Check all", exact=True).click()
+    expect(admin.get_by_text("Domains that are checked, a few at a time:")).to_be_visible()
+
+    admin.goto("/console/accounts/bob@example.test")
+    leading = admin.get_by_role("region", name="Aliases that lead here")
+    expect(leading.get_by_role("link", name="inner@example.test")).to_be_visible()
+    expect(leading.get_by_role("link", name="outer@example.test")).to_have_count(0)
+
     admin.goto("/console/audit?object=outer@example.test")
     with admin.expect_download() as saved:
         admin.get_by_role("button", name="Save all as JSON").click()
     saved.value.save_as(tmp_path / "audit.ndjson")
     (line,) = (tmp_path / "audit.ndjson").read_text().splitlines()
     assert json.loads(line)["action"] == "alias.create"
+
+
+def test_all_that_failed_of_a_webhook_is_replayed(admin: Page, stocked: dict[str, str]) -> None:
+    def given_up(route: Route) -> None:
+        answer = route.fetch()
+        items = [{**each, "state": "failed"} for each in answer.json()["items"]]
+        route.fulfill(response=answer, json={**answer.json(), "items": items})
+
+    admin.route(re.compile("/deliveries[?]"), given_up)
+    admin.goto(f"/console/webhooks/{stocked['webhook']}")
+    admin.get_by_role("button", name="Replay all failed", exact=True).click()
+    expect(admin.get_by_text("Tried again: 0")).to_be_visible()
+    admin.unroute_all(behavior="wait")
 
 
 def test_a_route_is_probed_without_a_message(admin: Page, posthorn: System) -> None:

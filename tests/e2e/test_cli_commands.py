@@ -146,6 +146,7 @@ def test_dns(shell: CommandLine, domain: str) -> None:
     assert shell.run(f"domain dns {domain} --json").document["domain"] == domain
     servers = shell.run(f"domain clients {domain} --json").document
     assert "imap" in {each["protocol"] for each in servers}
+    assert shell.run("domain dns-check-all --json").document["due"] >= 0
     checked = shell.attempt(f"domain dns-check {domain} --json")
     assert checked.status == 1
     assert {record["verdict"] for record in checked.document["records"]} <= {
@@ -209,6 +210,7 @@ def test_aliases(shell: CommandLine, domain: str, address: str) -> None:
     ]
     shell.run(f"alias set {alias} {address}")
     assert shell.run(f"alias list --domain {domain}").rows[0][:2] == [alias, address]
+    assert shell.run(f"alias list --target {address}").rows[0][:2] == [alias, address]
     assert shell.attempt(f"alias remove {alias} {address}").status == 2
     assert shell.attempt(f"alias remove {alias} nobody@example.org").status == 1
     shell.run(f"alias delete {alias} --yes")
@@ -810,6 +812,8 @@ def test_webhooks(shell: CommandLine, domain: str) -> None:
     assert shell.run(f"webhook deliveries {number}").rows[0][0] == tested
     assert shell.run(f"webhook delivery {number} {tested} --json").document["event_type"] == "test"
     shell.run(f"webhook replay {number} {tested}")
+    replayed = shell.run(f"webhook replay-failed {number} --json").document
+    assert replayed == {"replayed": 0, "left": 0}
     shell.run(f"webhook set {number} --state paused")
     assert shell.run(f"webhook show {number} --json").document["state"] == "paused"
     shell.run(f"webhook delete {number} --yes")

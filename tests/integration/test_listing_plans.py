@@ -50,7 +50,9 @@ _FILL = (
     " ON d.name = 'd' || lpad((CASE WHEN n % 2 = 0 THEN 0 ELSE n / 2 % 100 END)::text, 3, '0') || '.test'",
     f"INSERT INTO managed_objects (tenant_id, manager, account_id, fields) SELECT '{DEFAULT_TENANT}', 'flux', id, '{{}}'"
     " FROM accounts",
-    "VACUUM ANALYZE accounts, managed_objects",
+    "INSERT INTO aliases (domain_id, address, targets)"
+    " SELECT domain_id, 'to-' || address, ARRAY[address, 'all@d000.test'] FROM accounts LIMIT 20000",
+    "VACUUM ANALYZE accounts, aliases, managed_objects",
 )
 
 
@@ -148,6 +150,22 @@ async def test_a_page_of_accounts_by_key_reads_little(
         assert owner != "small" or of <= {"d007.test", "d077.test"}
         is_foreign = (owner, domain) in (("small", "d000.test"), ("default", "d077.test"))
         assert len(found) == (0 if is_foreign else PAGE * PAGES)
+
+
+@pytest.mark.parametrize("owner", [None, "default"])
+async def test_aliases_of_a_target_are_found_by_their_index(
+    seed: DatabaseSeed, owner: str | None
+) -> None:
+    administration = PostgresAdministration(seed.database)
+    address = str(await seed.value("SELECT min(targets[1]) FROM aliases"))
+    (found,) = await pages_cost(
+        seed,
+        "aliases",
+        MOST,
+        lambda asked: administration.aliases(None, asked, target=address),
+        owner=owner,
+    )
+    assert (found.address, found.targets[0]) == (f"to-{address}", address)
 
 
 async def test_a_page_reads_the_marks_of_its_rows_alone(seed: DatabaseSeed) -> None:

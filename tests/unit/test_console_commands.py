@@ -25,7 +25,7 @@ SAMPLES: list[dict[str, Any]] = json.loads(
 )
 DIFFERENT = {"POST /v1/routes": "PUT /v1/routes/{domain}"}
 """Operations in whose place the command line uses another that does the same."""
-OF_COMMAND_LINE = {"limit", "cursor", "format", "by_domain"}
+OF_COMMAND_LINE = {"limit", "cursor", "format"}
 """Parameters that the command line sets by itself."""
 SECRET = "s3cret"
 

@@ -213,6 +213,8 @@ async def test_a_rotation_waits_for_the_dns_and_keeps_the_old_record(api: Api) -
     new, old = (await api.client.get(KEYS)).json()["keys"]
     assert (new["id"], old["id"], old["state"]) == (second["id"], first["id"], "signing")
     assert old["signs_until"] == new["signs_from"]
+    domain = (await api.client.get("/v1/domains/example.test")).json()
+    assert domain["dkim_signs_from"] == first["signs_from"]
     assert seconds_to(old["published_until"]) == pytest.approx(90_000, abs=20)
     assert new["published_until"] is None
 

@@ -98,7 +98,7 @@ async def test_a_tenant_filters_its_own_domains_only(api: Api) -> None:
 
 
 async def test_domains_are_checked_in_the_background_by_turns_of_tenants(api: Api) -> None:
-    await api.tenant("acme")
+    acme = await api.tenant("acme")
     for number in range(3):
         await api.domain(f"d{number}.test")
     await api.domain("acme.test", tenant="acme")
@@ -118,6 +118,21 @@ async def test_domains_are_checked_in_the_background_by_turns_of_tenants(api: Ap
         assert await checks.due(10) == ["d1.test"]
         await checks.postpone("d1.test", 60)
         assert await checks.due(10) == []
+
+        # all again, but what was checked a moment ago
+        key, everything = await api.key(Role.TENANT_ADMIN, acme), "/v1/domains/dns/check"
+        assert (await api.client.post(everything)).json() == {"due": 0}
+        await api.sql(
+            "UPDATE dns_checks SET checked_at = now() - interval '6 minutes'"
+            " WHERE records::text NOT LIKE '%d2.test%'"
+        )
+        answer = await api.client.post(everything, headers=key)
+        assert (answer.status_code, answer.json()) == (202, {"due": 1})
+        assert await checks.due(10) == ["acme.test"]
+        of_default = {"tenant": "default"}
+        assert (await api.client.post(everything, params=of_default)).json() == {"due": 2}
+        assert (await api.client.post(everything)).json() == {"due": 3}
+        assert set(await checks.due(10)) == {"acme.test", "d0.test", "d1.test"}
         # an older answer does not replace a later one
         late = DnsCheck(DnsState.RIGHT, datetime(2020, 1, 1, tzinfo=UTC), ())
         assert await checks.store("d1.test", late, 60) is None

@@ -194,6 +194,8 @@ async def test_q_and_state_narrow_the_list_and_its_total(both: Api) -> None:
         ("/v1/accounts", {"q": "ours", "domain": "b.ours.test"}, 0),
         ("/v1/aliases", {"q": "to-c@"}, 2),
         ("/v1/aliases", {"q": "c@a.theirs"}, 1),
+        ("/v1/aliases", {"target": "C@A.theirs.test"}, 1),
+        ("/v1/aliases", {"target": "c@a.theirs.test", "tenant": "ours"}, 0),
         ("/v1/routes", {"q": "ours"}, 3),
         ("/v1/routes", {"q": "MX.test"}, 6),
         ("/v1/webhooks", {"q": "//a.", "state": "active"}, 2),

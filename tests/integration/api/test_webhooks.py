@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from posthorn.adapters.postgres.events import webhook_dispatch
+from posthorn.adapters.postgres.events import webhooks as stored_webhooks
 from posthorn.adapters.postgres.events.webhook_dispatch import PostgresDispatch
 from posthorn.model.ip_addresses import AddressPolicy
 from posthorn.ports.api_keys import Role
@@ -298,6 +299,44 @@ async def test_a_delivery_fails_for_good_and_is_replayed(
         done = await in_state(api, made, delivery["id"], "delivered")
     assert done["id"] == delivery["id"]
     assert len(receiver.received) == 3
+
+
+async def test_all_that_failed_is_replayed_the_oldest_first(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored_webhooks, "MOST_REPLAYED", 2)
+    made, other = (
+        await hook(api, "https://a.example.org/"),
+        await hook(api, "https://b.example.org/"),
+    )
+    await api.sql(
+        "INSERT INTO webhook_deliveries (id, webhook_id, event_type, event, state, attempts, closed_at)"
+        " SELECT lpad(row_number() OVER (ORDER BY n)::text, 32, '0')::uuid, w, n::text, '{}', s, 9, now()"
+        " FROM generate_series(1, 3) AS n,"
+        " unnest($1::uuid[]) AS w, unnest(ARRAY['failed', 'delivered']) AS s",
+        [made["id"], other["id"]],
+    )
+    replay = f"/v1/webhooks/{made['id']}/deliveries/replay"
+
+    async def waiting() -> list[tuple[str, str, int]]:
+        rows = await api.sql(
+            "SELECT webhook_id, event_type, attempts FROM webhook_deliveries WHERE state = 'waiting'"
+            " AND closed_at IS NULL AND due_at <= now() ORDER BY id"
+        )
+        return [(str(row[0]), row[1], row[2]) for row in rows]
+
+    first = await api.client.post(replay)
+    assert (first.status_code, first.json()) == (200, {"replayed": 2, "left": 1})
+    assert await waiting() == [(made["id"], "1", 0), (made["id"], "2", 0)]
+    assert (await api.client.post(replay)).json() == {"replayed": 1, "left": 0}
+    assert (await api.client.post(replay)).json() == {"replayed": 0, "left": 0}
+    assert len(await waiting()) == 3
+    await api.client.patch(f"/v1/webhooks/{other['id']}", json={"state": "paused"})
+    problem(
+        await api.client.post(replay.replace(made["id"], other["id"])),
+        409,
+        "conflict",
+    )
 
 
 async def test_a_receiver_may_ask_for_more_time(api: Api, receiver: HookReceiver) -> None:

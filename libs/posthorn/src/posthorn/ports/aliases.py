@@ -51,9 +51,14 @@ class Aliases(Protocol):
         ...
 
     async def aliases(
-        self, tenant: UUID | None, asked: ListQuery, domain: str | None = None
+        self,
+        tenant: UUID | None,
+        asked: ListQuery,
+        domain: str | None = None,
+        target: str | None = None,
     ) -> Listed[Alias]:
-        """Return a page of aliases, of one domain or of all. Orders: ``address``, ``created``."""
+        """Return a page of aliases, of one domain or of all; with ``target``, those that have this
+        address among their targets. Orders: ``address``, ``created``."""
         ...
 
     async def alias(self, tenant: UUID | None, address: str) -> Alias:

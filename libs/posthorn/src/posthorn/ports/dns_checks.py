@@ -73,6 +73,12 @@ class DnsChecks(Protocol):
         """Leave a domain whose check failed by a fault of ours for so many seconds."""
         ...
 
+    async def check_all(self, tenant: UUID | None, owner: str | None, least_seconds: float) -> int:
+        """Make the domains that ``tenant`` sees, with ``owner`` those of the tenant of that name or
+        id, due that were last checked longer ago than ``least_seconds``, or never. Return how many
+        are due. Raises ValidationFailed for a tenant that is not seen."""
+        ...
+
     async def counts(self) -> Mapping[str, int]:
         """Return numbers of domains by state, ``unchecked`` among them."""
         ...

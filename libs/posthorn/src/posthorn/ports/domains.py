@@ -69,6 +69,8 @@ class Domain:
     """The address that gets the mail for its postmaster; None: none."""
     dns: DnsCheck | None = None
     """The last check of its DNS records; None: none yet."""
+    dkim_signs_from: datetime | None = None
+    """From when the oldest of the DKIM keys that sign has signed; None: none signs."""
     managed_by: ManagedBy | None = None
 
 

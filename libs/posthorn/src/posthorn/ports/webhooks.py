@@ -27,6 +27,10 @@ MOST_WEBHOOKS = 50
 """Most webhooks of a tenant."""
 MOST_WAITING = 100_000
 """Most waiting deliveries of a webhook; beyond, it is paused."""
+MOST_REPLAYED = 1000
+"""Most failed deliveries that one request sends again."""
+MOST_COUNTED = 100_000
+"""Up to which failed deliveries that are left are counted."""
 FAILURES = 10
 """Consecutive failed attempts after which a webhook is failing."""
 DAYS_OF_FAILURE = 3
@@ -107,6 +111,15 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class Replayed:
+    """The result of a replay of failed deliveries."""
+
+    number: int
+    left: int
+    """Failed ones that are left for another request; ``MOST_COUNTED`` if there are more."""
+
+
+@dataclass(frozen=True, slots=True)
 class NewDelivery:
     """A delivery to add."""
 
@@ -182,6 +195,11 @@ class Webhooks(Protocol):
     async def replay(self, tenant: UUID | None, webhook: UUID, number: UUID) -> Delivery:
         """Send it again now, with the same id. Raises NotFound; Conflict while the webhook is
         paused."""
+        ...
+
+    async def replay_failed(self, tenant: UUID | None, webhook: UUID) -> Replayed:
+        """Send the failed deliveries again now, the oldest first, ``MOST_REPLAYED`` at most.
+        Raises NotFound; Conflict while the webhook is paused."""
         ...
 
     async def enter(self, tenant: UUID | None, new: NewDelivery) -> Delivery:

@@ -303,6 +303,10 @@ async def list_aliases(
     service: Directory,
     asked: AskedList,
     domain: DomainFilter = None,
+    target: Annotated[
+        str | None,
+        Query(max_length=1000, description="Only aliases with this address among their targets."),
+    ] = None,
     tenant: OfTenant = None,
     sort: Annotated[
         Literal["address", "-address", "created", "-created"] | None, Query(description=SORT)
@@ -310,7 +314,7 @@ async def list_aliases(
 ) -> Page[AliasView]:
     """Sorted by address. `q` is part of the address or of a target."""
     query = asked.query(sort, owner=tenant)
-    return listed(await service.aliases(caller, query, domain), AliasView.from_alias, sort)
+    return listed(await service.aliases(caller, query, domain, target), AliasView.from_alias, sort)
 
 
 @aliases.get(

@@ -205,6 +205,9 @@ class DomainView(ApiModel):
     )
     dns_checked_at: datetime | None = Field(description="Time of that check.")
     dns_verdicts: list[DnsVerdictView] = Field(description="Its verdict on each record.")
+    dkim_signs_from: datetime | None = Field(
+        description="Time from which the oldest of the DKIM keys that sign has signed; null: none signs."
+    )
     managed_by: Management
     created_at: datetime
     updated_at: datetime
@@ -234,6 +237,7 @@ class DomainView(ApiModel):
                 DnsVerdictView.model_validate(asdict(each))
                 for each in (() if domain.dns is None else domain.dns.records)
             ],
+            dkim_signs_from=domain.dkim_signs_from,
             managed_by=ManagedByView.of(domain.managed_by),
             created_at=domain.created_at,
             updated_at=domain.updated_at,

@@ -267,11 +267,16 @@ class DirectoryService:
         return await self._shown(change)
 
     async def aliases(
-        self, caller: ApiKey, asked: ListQuery, domain: str | None = None
+        self,
+        caller: ApiKey,
+        asked: ListQuery,
+        domain: str | None = None,
+        target: str | None = None,
     ) -> Listed[Alias]:
-        """List aliases, of one domain or of all."""
+        """List aliases, of one domain or of all, with any or with one target."""
         name = None if domain is None else domain_in("domain", domain)
-        return await self._administration.aliases(caller.tenant, asked, name)
+        address = None if target is None else address_in("target", target)
+        return await self._administration.aliases(caller.tenant, asked, name, address)
 
     async def alias(self, caller: ApiKey, address: str) -> Alias:
         """Return one."""

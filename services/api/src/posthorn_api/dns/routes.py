@@ -8,7 +8,7 @@ from fastapi import Depends, Query, Response
 
 from posthorn.model.dns_records import zone_text
 from posthorn_api.directory.schemas import DomainView
-from posthorn_api.dns.schemas import DnsCheckView, DomainDnsView
+from posthorn_api.dns.schemas import AllChecksView, DnsCheckView, DomainDnsView
 from posthorn_api.dns.service import DnsService
 from posthorn_api.http.operations import (
     POST_ONLY,
@@ -19,6 +19,7 @@ from posthorn_api.http.operations import (
     router,
     service_of,
 )
+from posthorn_api.http.pagination import OfTenant
 
 dns = router("DNS")
 
@@ -73,6 +74,21 @@ async def check_dns(name: DomainPath, caller: Caller, names: Dns) -> DnsCheckVie
     failed, unknown, and how to correct it. Takes at most 15 seconds.
     """
     return DnsCheckView.from_check(await names.check(caller, name))
+
+
+@dns.post(
+    "/v1/domains/dns/check",
+    operation_id="checkAllDns",
+    summary="Check the DNS records of all domains.",
+    status_code=202,
+    responses=problems(),
+    dependencies=POST_ONLY,
+)
+async def check_all_dns(caller: Caller, names: Dns, tenant: OfTenant = None) -> AllChecksView:
+    """The domains that the key sees are checked in the background, a few at a time, and show the
+    result as `dns_state`. Domains that were checked in the last five minutes are left out.
+    """
+    return AllChecksView(due=await names.check_all(caller, tenant))
 
 
 @dns.post(

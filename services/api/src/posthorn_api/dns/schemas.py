@@ -159,6 +159,12 @@ class CheckedRecordView(DnsRecordView):
         )
 
 
+class AllChecksView(ApiModel):
+    """A wish to check the DNS records of all domains."""
+
+    due: int = Field(description="Number of domains that are checked in the background.")
+
+
 class DnsCheckView(ApiModel):
     """The result of checking the DNS records of a domain."""
 

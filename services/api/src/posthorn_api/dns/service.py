@@ -24,6 +24,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
+from uuid import UUID
 
 import structlog
 from prometheus_client import Counter
@@ -101,6 +102,11 @@ class Verdicts(Protocol):
         """Take a check."""
         ...
 
+    async def check_all(self, tenant: UUID | None, owner: str | None) -> int:
+        """Have the domains that a tenant sees, or those of ``owner``, checked in the background.
+        Return how many are due."""
+        ...
+
 
 class DnsService:
     """Raises NotFound, ValidationFailed and Conflict for the caller's faults, Unavailable for
@@ -168,6 +174,11 @@ class DnsService:
         if self._verdicts is not None:
             await self._verdicts.keep(checked)
         return checked
+
+    async def check_all(self, caller: ApiKey, owner: str | None = None) -> int:
+        """Have the domains that the caller sees, or those of ``owner``, checked in the background.
+        Return how many are due."""
+        return 0 if self._verdicts is None else await self._verdicts.check_all(caller.tenant, owner)
 
     async def verify(self, caller: ApiKey, name: str) -> Domain:
         """Have the domain take mail once its ownership is shown. Raises Conflict while it is

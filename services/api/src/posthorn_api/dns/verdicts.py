@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Sequence
 from typing import Any, Final
+from uuid import UUID
 
 import structlog
 
@@ -23,6 +24,8 @@ log = structlog.get_logger()
 _SPREAD: Final = 0.1
 """Part of the period by which checks are spread, so that they do not stay together."""
 _MOST_NAMED: Final = 20
+_LEAST_SECONDS: Final = 300.0
+"""Seconds for which a check is new: a wish to check all leaves the domain out."""
 
 
 def state_of(findings: Sequence[tuple[Record, Finding]]) -> DnsState:
@@ -75,6 +78,11 @@ class StoredVerdicts:
             ][:_MOST_NAMED],
         }
         self._events.record(Event(new_id(), time.time(), DNS_CHANGED, detail))
+
+    async def check_all(self, tenant: UUID | None, owner: str | None) -> int:
+        """Have the domains that a tenant sees, or those of ``owner``, checked in the background.
+        Return how many are due. Raises ValidationFailed and Unavailable."""
+        return await self._checks.check_all(tenant, owner, _LEAST_SECONDS)
 
 
 def _verdict(record: Record, finding: Finding) -> RecordVerdict:

@@ -57,6 +57,7 @@ _DOMAIN = {
     "dns_state": "wrong",
     "dns_checked_at": _LATER,
     "dns_verdicts": [_DNS_VERDICT],
+    "dkim_signs_from": _THEN,
     "managed_by": _MARK,
     "created_at": _THEN,
     "updated_at": _LATER,
@@ -163,6 +164,7 @@ _ANSWERS: dict[str, dict[str, Any]] = {
     },
     "DnsVerdictView": _DNS_VERDICT,
     "DomainView": _DOMAIN,
+    "AllChecksView": {"due": 14},
     "ManagedByView": _MARK,
     "ManagersView": {},
     "ManagerView": {"name": "argo-cd", "since": _THEN},
@@ -546,6 +548,7 @@ _ANSWERS: dict[str, dict[str, Any]] = {
         "created_at": _LATER,
         "closed_at": _LATER,
     },
+    "ReplayedView": {"replayed": 1000, "left": 212},
     "StatusView": {"ready": True},
     "PartView": {"name": "postgres", "state": "ok"},
     "DmarcFigureView": {

@@ -33,6 +33,7 @@ COSTS = {
     "getConfig": 20.0,
     "putConfig": 50.0,
     "checkDns": 20.0,
+    "checkAllDns": 20.0,
     "verifyDomain": 20.0,
     "getDns": 5.0,
     "rotateDkimKeys": 20.0,

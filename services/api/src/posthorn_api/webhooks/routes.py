@@ -31,6 +31,7 @@ from posthorn_api.webhooks.schemas import (
     DeliveryStateName,
     DeliveryView,
     NewWebhookView,
+    ReplayedView,
     WebhookChange,
     WebhookCreation,
     WebhookView,
@@ -257,3 +258,21 @@ async def replay_webhook_delivery(
     """
     view = DeliveryView.from_delivery(await service.replay(caller, number, delivery))
     return Response(view.model_dump_json(), media_type="application/json")
+
+
+@webhooks.post(
+    f"{_DELIVERIES}/replay",
+    operation_id="replayFailedWebhookDeliveries",
+    summary="Replay the failed deliveries of a webhook.",
+    response_model=ReplayedView,
+    responses=problems(404, 409),
+    dependencies=POST_ONLY,
+)
+async def replay_failed_webhook_deliveries(
+    number: WebhookPath, caller: Caller, service: Webhooks
+) -> ReplayedView:
+    """Sends the events again at once, the oldest first, each with the same `webhook-id`. One request
+    replays at most 1,000; repeat it while `left` is not 0.
+    """
+    replayed = await service.replay_failed(caller, number)
+    return ReplayedView(replayed=replayed.number, left=replayed.left)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from posthorn.ports.webhooks import Delivery, Webhook
+from posthorn.ports.webhooks import MOST_COUNTED, Delivery, Webhook
 from posthorn_api.events.kinds import OnTheWay
 from posthorn_api.http.schemas import ApiModel, Line, ManagedByView, Management, RequestBody
 
@@ -126,6 +126,16 @@ class DeliveryView(ApiModel):
             created_at=delivery.created_at,
             closed_at=delivery.closed_at,
         )
+
+
+class ReplayedView(ApiModel):
+    """The result of a replay of failed deliveries."""
+
+    replayed: int = Field(description="Number of deliveries that are sent again.")
+    left: int = Field(
+        description=f"Number of failed deliveries that are left for another request; {MOST_COUNTED:,} if there"
+        " are more."
+    )
 
 
 def _shown(webhook: Webhook) -> dict[str, Any]:

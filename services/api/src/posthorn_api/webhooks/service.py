@@ -21,6 +21,7 @@ from posthorn.ports.webhooks import (
     Delivery,
     NewDelivery,
     NewWebhook,
+    Replayed,
     Webhook,
     Webhooks,
     WebhookState,
@@ -156,6 +157,12 @@ class WebhookService:
             raise missing if missing.args else NotFound(f"there is no delivery {number}") from None
         self._wake()
         return delivery
+
+    async def replay_failed(self, caller: ApiKey, webhook: UUID) -> Replayed:
+        """Have those that failed sent again, as many as one request may."""
+        replayed = await self._webhooks.replay_failed(caller.tenant, webhook)
+        self._wake()
+        return replayed
 
     async def test(self, caller: ApiKey, number: UUID, identity: UUID) -> Delivery:
         """Have an event of the type ``test`` sent. ``identity`` becomes the delivery's, so that

@@ -16,6 +16,7 @@ from posthorn_cli.client.types import (
     AliasChange,
     AliasCreation,
     AliasView,
+    AllChecksView,
     ApiKeyCreation,
     ApiKeyView,
     AppPasswordCreation,
@@ -76,6 +77,7 @@ from posthorn_cli.client.types import (
     QueueItemView,
     QueueSelection,
     ReleasesView,
+    ReplayedView,
     Retried,
     RouteCreation,
     RouteProbeRequest,
@@ -461,6 +463,20 @@ class Operations(Connection):
         """Check the DNS records of a domain."""
         return cast("DnsCheckView", self._call("GET", f"/v1/domains/{quoted(name)}/dns/check"))
 
+    def check_all_dns(
+        self, *, tenant: str | None = None, idempotency_key: str | None = None
+    ) -> AllChecksView:
+        """Check the DNS records of all domains."""
+        return cast(
+            "AllChecksView",
+            self._call(
+                "POST",
+                "/v1/domains/dns/check",
+                query={"tenant": tenant},
+                idempotency_key=idempotency_key,
+            ),
+        )
+
     def verify_domain(self, name: str, *, idempotency_key: str | None = None) -> DomainView:
         """Verify the ownership of a domain."""
         return cast(
@@ -817,6 +833,7 @@ class Operations(Connection):
         self,
         *,
         domain: str | None = None,
+        target: str | None = None,
         tenant: str | None = None,
         sort: Literal["address", "-address", "created", "-created"] | None = None,
         limit: int | None = None,
@@ -832,6 +849,7 @@ class Operations(Connection):
                 "/v1/aliases",
                 query={
                     "domain": domain,
+                    "target": target,
                     "tenant": tenant,
                     "sort": sort,
                     "limit": limit,
@@ -1523,6 +1541,19 @@ class Operations(Connection):
             self._call(
                 "POST",
                 f"/v1/webhooks/{quoted(webhook_id)}/deliveries/{quoted(delivery)}/replay",
+                idempotency_key=idempotency_key,
+            ),
+        )
+
+    def replay_failed_webhook_deliveries(
+        self, webhook_id: str, *, idempotency_key: str | None = None
+    ) -> ReplayedView:
+        """Replay the failed deliveries of a webhook."""
+        return cast(
+            "ReplayedView",
+            self._call(
+                "POST",
+                f"/v1/webhooks/{quoted(webhook_id)}/deliveries/replay",
                 idempotency_key=idempotency_key,
             ),
         )

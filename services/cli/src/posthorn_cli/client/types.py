@@ -99,6 +99,12 @@ class AliasView(TypedDict):
     updated_at: str
 
 
+class AllChecksView(TypedDict):
+    """A wish to check the DNS records of all domains."""
+
+    due: int
+
+
 class ApiKeyCreation(TypedDict):
     """An API key to create."""
 
@@ -623,6 +629,7 @@ class DomainView(TypedDict):
     dns_state: Literal["right", "wrong", "unknown"] | None
     dns_checked_at: str | None
     dns_verdicts: list[DnsVerdictView]
+    dkim_signs_from: str | None
     managed_by: ManagedByView | None
     created_at: str
     updated_at: str
@@ -1069,6 +1076,7 @@ class NewDomainView(TypedDict):
     dns_state: Literal["right", "wrong", "unknown"] | None
     dns_checked_at: str | None
     dns_verdicts: list[DnsVerdictView]
+    dkim_signs_from: str | None
     managed_by: ManagedByView | None
     created_at: str
     updated_at: str
@@ -1333,6 +1341,13 @@ class ReleasesView(TypedDict):
 
     items: list[ReleasedView]
     more: bool
+
+
+class ReplayedView(TypedDict):
+    """The result of a replay of failed deliveries."""
+
+    replayed: int
+    left: int
 
 
 class Retried(TypedDict):

@@ -28,15 +28,20 @@ def list_aliases(
     /,
     *,
     domain: OfDomain = None,
+    target: Annotated[
+        str | None, typer.Option(help="Only aliases with this address among their targets.")
+    ] = None,
     limit: Limit = DEFAULT_LIMIT,
     whole: All = False,
     **asked: Any,
 ) -> None:
     """List aliases by address.
 
-    Example: `posthorn alias list --match carol@example.org`
+    Example: `posthorn alias list --target carol@example.org`
     """
-    session.list(session.api.list_aliases, COLUMNS, limit, whole, domain=domain, **asked)
+    session.list(
+        session.api.list_aliases, COLUMNS, limit, whole, domain=domain, target=target, **asked
+    )
 
 
 @command(aliases, "show")

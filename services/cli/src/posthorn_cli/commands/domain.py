@@ -42,6 +42,7 @@ COLUMNS = [
     Column("verified_at", "verified"),
     Column("dns_state", "DNS", style=state_style),
     Column("dns_checked_at", "DNS checked"),
+    Column("dkim_signs_from", "DKIM since"),
     Column("created_at"),
 ]
 DNS_COLUMNS = [Column("name"), Column("ttl"), Column("type"), Column("value"), Column("need")]
@@ -252,6 +253,24 @@ def check_dns(session: Session, name: Domain) -> None:
             session.output.note(note)
     if not found["right"]:
         raise CommandError(f"the DNS of {found['display_name']} is not as it must be")
+
+
+@command(domains, "dns-check-all")
+def check_all_dns(
+    session: Session,
+    *,
+    tenant: Annotated[
+        str | None, typer.Option(help="Only those of the tenant of this name or id.")
+    ] = None,
+) -> None:
+    """Have the records of all domains looked up in the background.
+
+    `posthorn domain list` shows the results.
+
+    Example: `posthorn domain dns-check-all`
+    """
+    due = session.api.check_all_dns(tenant=tenant)["due"]
+    session.output.done(f"{due} domains are checked", {"due": due})
 
 
 @command(domains, "verify")

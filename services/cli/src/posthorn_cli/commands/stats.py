@@ -80,7 +80,7 @@ def series(
         since=start_of(since) if since else None,
         until=start_of(until) if until else None,
         by=by.value,
-        by_domain=by_domain,
+        by_domain=by_domain or None,
     )
     if session.output.as_json:
         session.output.json(found)

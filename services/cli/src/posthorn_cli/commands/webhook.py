@@ -198,3 +198,18 @@ def replay(session: Session, webhook: Hook, delivery: Delivery) -> None:
     Example: `posthorn webhook replay 0198c1d2-… 0198c1d3-…`
     """
     session.output.item(session.api.replay_webhook_delivery(webhook, delivery), DELIVERY_COLUMNS)
+
+
+@command(webhooks, "replay-failed")
+def replay_failed(session: Session, webhook: Hook) -> None:
+    """Send the failed deliveries again, at once.
+
+    Example: `posthorn webhook replay-failed 0198c1d2-…`
+    """
+    answer = session.api.replay_failed_webhook_deliveries(webhook)
+    if answer["left"]:
+        session.output.note(f"{answer['left']} failed deliveries are left: do it again for them")
+    session.output.done(
+        f"replayed {answer['replayed']} deliveries",
+        {"replayed": answer["replayed"], "left": answer["left"]},
+    )

@@ -64,6 +64,14 @@ export async function tagged<T>(call: Call<T>): Promise<Tagged<T>> {
   return { value: await answerOf(sent), tag: response?.headers.get("etag") ?? null };
 }
 
+/** Send a creation and return the object, and whether it is new: 200 in place of 201 says that it
+ * was there before. Throws Problem. */
+export async function made<T>(call: Call<T>): Promise<{ value: T; isNew: boolean }> {
+  const sent = call.send();
+  const { response } = await sent.catch(() => ({ response: null }));
+  return { value: await answerOf(sent), isNew: response?.status === 201 };
+}
+
 /** Return headers for a change of a version; without a tag, of any. */
 export function only(tag: string | null): { "If-Match"?: string } {
   return tag === null ? {} : { "If-Match": tag };

@@ -67,7 +67,7 @@ export const COMMANDS = {
   "GET /v1/accounts/{address}/filter-policy/effective": "filter effective --account {address}",
   "GET /v1/accounts/{address}/mailboxes": "mailbox list {address}",
   "GET /v1/accounts/{address}/sign-ins": "account sign-ins {address}",
-  "GET /v1/aliases": `alias list --domain={domain} ${LIST}`,
+  "GET /v1/aliases": `alias list --domain={domain} --target={target} ${LIST}`,
   "GET /v1/aliases/{address}": "alias show {address}",
   "GET /v1/api-keys": `key list ${LIST}`,
   "GET /v1/audit":
@@ -105,7 +105,8 @@ export const COMMANDS = {
   "GET /v1/queue": `queue list ${QUEUED} --match={q} --sort={sort} --total?{total}`,
   "GET /v1/queue/summary": "queue summary --domain={domain} --state={state} --tenant={tenant}",
   "GET /v1/routes": `route list ${LIST}`,
-  "GET /v1/stats/series": "stats series --since={since} --until={until} --by={by}",
+  "GET /v1/stats/series":
+    "stats series --since={since} --until={until} --by={by} --by-domain?{by_domain}",
   "GET /v1/suppressions":
     "suppression list {q} --domain={domain} --tenant={tenant} --sort={sort} --total?{total}",
   "GET /v1/system": "system",
@@ -131,6 +132,7 @@ export const COMMANDS = {
   "POST /v1/dead/{sequence}/retry": "dead-letter retry {sequence}",
   "POST /v1/domains":
     "domain create {name} --tenant={tenant} --catch-all={catch_all} --[no-]plus-addressing={plus_addressing} --[no-]dkim={dkim}",
+  "POST /v1/domains/dns/check": "domain dns-check-all --tenant={tenant}",
   "POST /v1/domains/{name}/dkim/rotate":
     "dkim rotate {name} --selector={selector} --delay={delay_seconds} --overlap={overlap_seconds}",
   "POST /v1/domains/{name}/verify": "domain verify {name}",
@@ -150,6 +152,7 @@ export const COMMANDS = {
   "POST /v1/suppressions": "suppression create {address} --reason={reason}",
   "POST /v1/tenants": `tenant create {name} ${TENANT}`,
   "POST /v1/webhooks": "webhook create {url} --event*={events} --domain={domain}",
+  "POST /v1/webhooks/{id}/deliveries/replay": "webhook replay-failed {id}",
   "POST /v1/webhooks/{id}/deliveries/{delivery}/replay": "webhook replay {id} {delivery}",
   "POST /v1/webhooks/{id}/rotate": "webhook rotate {id}",
   "POST /v1/webhooks/{id}/test": "webhook test {id}",

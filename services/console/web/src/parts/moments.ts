@@ -27,6 +27,11 @@ export function inUtc(at: number): string {
   return `${new Date(at).toISOString().slice(0, 19).replace("T", " ")} UTC`;
 }
 
+/** Return the beginning of the first of the last 24 hours, of which the present one is the last. */
+export function firstHour(now: number): string {
+  return new Date(Math.floor(now / 3600_000) * 3600_000 - 23 * 3600_000).toISOString();
+}
+
 /** Return a duration, such as "340 ms", "4.2 s", "3 min 5 s", "2 h 10 min", "3 d 4 h". */
 export function duration(seconds: number): string {
   if (seconds < 0) return `−${duration(-seconds)}`;

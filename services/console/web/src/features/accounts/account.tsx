@@ -161,10 +161,10 @@ function Use({ account }: { account: Account }) {
 }
 
 function Aliases({ address }: { address: string }) {
-  const list = useList(["aliases", "all"], (cursor) =>
-    api.GET("/v1/aliases", { params: { query: { limit: 500, cursor } } }),
+  const list = useList(["aliases", "to", address], (cursor) =>
+    api.GET("/v1/aliases", { params: { query: { target: address, limit: 100, cursor } } }),
   );
-  const leading = list.items.filter((alias) => alias.targets.includes(address));
+  const leading = list.items;
   return (
     <Section title="Aliases that lead here">
       <Failure problem={list.query.error} />
@@ -186,7 +186,7 @@ function Aliases({ address }: { address: string }) {
           disabled={list.query.isFetchingNextPage}
           onClick={() => void list.query.fetchNextPage()}
         >
-          Look through more than {count(list.items.length)} aliases
+          Show more than {count(leading.length)}
         </button>
       )}
     </Section>

@@ -1,12 +1,14 @@
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
-import { api, once, type Schemas } from "../../api/client";
+import { useState } from "react";
+import { answer, api, once, type Schemas } from "../../api/client";
 import { useCan, useMe } from "../../api/me";
-import { useAction, useList } from "../../api/queries";
-import { NewButton } from "../../parts/actions";
+import { useAction, useList, useOne } from "../../api/queries";
+import { ActionButton, NewButton } from "../../parts/actions";
 import { Dialog } from "../../parts/dialog";
 import { Field, Form } from "../../parts/form";
 import { ListView } from "../../parts/list-view";
 import { Managed } from "../../parts/managed";
+import { count, firstHour } from "../../parts/moments";
 import { Empty } from "../../parts/notices";
 import { Page } from "../../parts/page";
 import { State } from "../../parts/state";
@@ -16,6 +18,7 @@ import { Time } from "../../parts/time";
 type Domain = Schemas["DomainView"];
 
 import { FILTERS } from "./filters";
+import { trafficOf } from "./traffic";
 
 const route = getRouteApi("/domains");
 
@@ -58,6 +61,18 @@ const COLUMNS: readonly Column<Domain>[] = [
         <State kind="idle">not checked</State>
       ),
   },
+  {
+    id: "dkim",
+    title: "DKIM keys",
+    cell: (domain) =>
+      domain.dkim_signs_from ? (
+        <>
+          sign since <Time at={domain.dkim_signs_from} />
+        </>
+      ) : (
+        <State kind="warn">none signs</State>
+      ),
+  },
   { id: "tenant", title: "Tenant", cell: (domain) => domain.tenant },
   {
     id: "created",
@@ -67,28 +82,76 @@ const COLUMNS: readonly Column<Domain>[] = [
   },
 ];
 
+function trafficColumn(series: Schemas["StatsSeriesView"]["series"]): Column<Domain> {
+  const of = trafficOf(series);
+  return {
+    id: "traffic",
+    title: "Last 24 hours",
+    cell: ({ name }) => {
+      const traffic = of(name);
+      return traffic === null ? (
+        <span className="weak">less than others</span>
+      ) : (
+        `${count(traffic.delivered)} delivered, ${count(traffic.submitted)} submitted`
+      );
+    },
+  };
+}
+
 export function DomainList() {
   const can = useCan();
   const { create, import: _, ...filters } = route.useSearch();
   const navigate = useNavigate();
-  const list = useList<Domain>(["domains", filters], (cursor) =>
-    api.GET("/v1/domains", {
-      params: { query: { ...filters, limit: 100, cursor, total: cursor === null } },
-    }),
+  const [isChecking, setIsChecking] = useState(false);
+  const list = useList<Domain>(
+    ["domains", filters],
+    (cursor) =>
+      api.GET("/v1/domains", {
+        params: { query: { ...filters, limit: 100, cursor, total: cursor === null } },
+      }),
+    isChecking ? { every: 10 } : {},
   );
+  const since = firstHour(Date.now());
+  const stats = useOne<Schemas["StatsSeriesView"]>(
+    ["stats", "domains", since],
+    () =>
+      answer(
+        api.GET("/v1/stats/series", { params: { query: { since, by: "hour", by_domain: true } } }),
+      ),
+    { every: 60, enabled: can("getStatsSeries") },
+  );
+  const columns: readonly Column<Domain>[] =
+    stats.data === undefined ? COLUMNS : [...COLUMNS, trafficColumn(stats.data.series)];
   const show = (isShown: boolean) =>
     void navigate({ to: "/domains", search: { ...filters, ...(isShown ? { create: true } : {}) } });
   return (
     <Page
       title="Domains"
-      actions={can("createDomain") && <NewButton label="New domain" open={() => show(true)} />}
+      actions={
+        <>
+          {can("checkAllDns") && (
+            <ActionButton
+              label="Check all"
+              call={() =>
+                api.POST("/v1/domains/dns/check", {
+                  params: { query: filters.tenant ? { tenant: filters.tenant } : {} },
+                })
+              }
+              changes={["domains"]}
+              said={({ due }) => `Domains that are checked, a few at a time: ${count(due)}`}
+              done={() => setIsChecking(true)}
+            />
+          )}
+          {can("createDomain") && <NewButton label="New domain" open={() => show(true)} />}
+        </>
+      }
     >
       <ListView
         filters={FILTERS}
         values={filters}
         go={(search) => void navigate({ to: "/domains", search: FILTERS.read(search) })}
         caption="Domains"
-        columns={COLUMNS}
+        columns={columns}
         list={list}
         rowKey={(domain) => domain.name}
         empty={

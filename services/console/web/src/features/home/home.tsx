@@ -6,7 +6,7 @@ import { useOne } from "../../api/queries";
 import { Bars } from "../../parts/bars";
 import { CopyAs } from "../../parts/copy-as";
 import { Health } from "../../parts/health";
-import { count } from "../../parts/moments";
+import { count, firstHour } from "../../parts/moments";
 import { Failure, Loading, Notice } from "../../parts/notices";
 import { Page, Section } from "../../parts/page";
 import { SendTest } from "../../parts/send-test";
@@ -28,7 +28,7 @@ export function Home() {
           <CopyAs
             calls={() => [
               ...(can("getSystem") ? [api.GET("/v1/system")] : []),
-              ...(can("getStatsSeries") ? [seriesOf(firstHour())] : []),
+              ...(can("getStatsSeries") ? [seriesOf(firstHour(Date.now()))] : []),
             ]}
           />
         </>
@@ -73,11 +73,6 @@ function Status({ isAllWell }: { isAllWell: boolean }) {
   );
 }
 
-/** Return the beginning of the first of the last 24 hours. */
-function firstHour(): string {
-  return new Date(Math.floor(Date.now() / 3600_000) * 3600_000 - 23 * 3600_000).toISOString();
-}
-
 function seriesOf(since: string) {
   return api.GET("/v1/stats/series", { params: { query: { since, by: "hour" } } });
 }
@@ -87,7 +82,7 @@ const COUNTED = ["accepted", "delivered", "deferred", "bounced", "refused"] as c
 
 function Day() {
   useRefresh("stats", COUNTED);
-  const since = firstHour();
+  const since = firstHour(Date.now());
   const stats = useOne<Schemas["StatsSeriesView"]>(
     ["stats", since],
     () => answer(seriesOf(since)),

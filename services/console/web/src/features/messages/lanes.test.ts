@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { fold, joined, type TraceEvent } from "./lanes";
+import { fold, joined, lineOf, type TraceEvent } from "./lanes";
 
 const at = (second: number) => new Date(Date.UTC(2026, 10, 29, 18, 0, second)).toISOString();
 
@@ -35,6 +35,16 @@ test("a lane for each recipient, in the order of time, with how it stands", () =
     "deferred",
     "delivered",
   ]);
+});
+
+test("a lane in one line: its steps, how long they took and the last reply", () => {
+  const again = { ...EVENTS[3], at: at(5) } as TraceEvent;
+  const [lane] = fold([...EVENTS, again]).lanes;
+  expect(lane && lineOf(lane)).toEqual({
+    words: ["Accepted", "Queued for other servers", "Deferred ×2", "Delivered"],
+    seconds: 9,
+    reply: "250 ok",
+  });
 });
 
 test("pauses are those of the lane", () => {

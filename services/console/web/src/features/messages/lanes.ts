@@ -116,6 +116,31 @@ export function fold(events: readonly TraceEvent[]): Folded {
   return { steps, lanes };
 }
 
+/** A lane in one line. */
+export interface Line {
+  /** The steps in few words; those of one kind in a row are one. */
+  words: readonly string[];
+  /** Seconds from the first step to the last. */
+  seconds: number;
+  /** The last reply of a host; empty: none. */
+  reply: string;
+}
+
+export function lineOf({ steps }: Lane): Line {
+  const runs: { words: string; times: number }[] = [];
+  for (const { kind, words } of steps) {
+    const short = WORDS[kind]?.[1] ?? words;
+    const last = runs.at(-1);
+    if (last?.words === short) last.times += 1;
+    else runs.push({ words: short, times: 1 });
+  }
+  return {
+    words: runs.map(({ words, times }) => (times === 1 ? words : `${words} ×${times}`)),
+    seconds: steps.reduce((sum, { after }) => sum + (after ?? 0), 0),
+    reply: steps.findLast(({ reply }) => reply !== "")?.reply ?? "",
+  };
+}
+
 function step(event: TraceEvent): Step {
   const [mark, words] = WORDS[event.kind] ?? (["idle", event.kind] as const);
   const { detail } = event;

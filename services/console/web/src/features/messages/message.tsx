@@ -12,8 +12,10 @@ import { count, duration, size } from "../../parts/moments";
 import { Empty, Failure, Loading } from "../../parts/notices";
 import { Facts, Page } from "../../parts/page";
 import { Mark, State } from "../../parts/state";
+import { SuppressButton } from "../../parts/suppress";
+import { type Column, RowTable } from "../../parts/table";
 import { Time } from "../../parts/time";
-import { fold, joined, type Lane, type Step, type TraceEvent } from "./lanes";
+import { fold, joined, type Lane, lineOf, type Step, type TraceEvent } from "./lanes";
 
 const route = getRouteApi("/messages/$id");
 
@@ -88,6 +90,9 @@ export function MessagePage() {
         >
           By recipient
         </Link>
+        <Link to="/messages/$id" params={{ id }} search={{ view: "compact" }}>
+          Compact
+        </Link>
         <Link to="/messages/$id" params={{ id }} search={{ view: "all" }}>
           All events
         </Link>
@@ -99,6 +104,13 @@ export function MessagePage() {
         <Json events={events} />
       ) : view === "all" || lanes.length === 0 ? (
         <Steps steps={steps} />
+      ) : view === "compact" ? (
+        <RowTable
+          caption="Recipients of the message"
+          columns={COMPACT}
+          rows={lanes}
+          rowKey={(lane) => lane.recipient}
+        />
       ) : (
         lanes.map((lane) => <LaneView key={lane.recipient} lane={lane} />)
       )}
@@ -191,6 +203,25 @@ function Head({ id, steps }: { id: string; steps: readonly Step[] }) {
   );
 }
 
+const COMPACT: readonly Column<Lane>[] = [
+  { id: "recipient", title: "Recipient", cell: (lane) => lane.recipient },
+  {
+    id: "state",
+    title: "State",
+    cell: (lane) => <State kind={lane.mark}>{lane.state}</State>,
+  },
+  { id: "steps", title: "Steps", cell: (lane) => lineOf(lane).words.join(" → ") },
+  { id: "took", title: "Took", cell: (lane) => duration(lineOf(lane).seconds) },
+  {
+    id: "reply",
+    title: "Last reply",
+    cell: (lane) => {
+      const { reply } = lineOf(lane);
+      return reply && <code className="reply">{reply}</code>;
+    },
+  },
+];
+
 function LaneView({ lane }: { lane: Lane }) {
   return (
     <section className="lane" aria-label={lane.recipient}>
@@ -217,19 +248,11 @@ function LaneActions({ lane }: { lane: Lane }) {
         </Link>
       )}
       {(lane.waits || lane.mark === "bad") && !isHere && can("suppress") && (
-        <ActionButton
+        <SuppressButton
           label="Suppress address"
           name={`Suppress ${recipient}`}
-          call={() =>
-            api.POST("/v1/suppressions", {
-              body: { address: recipient, reason: lane.state.toLowerCase() },
-            })
-          }
-          changes={["suppressions"]}
-          said={() => `${recipient} gets no more mail from here`}
-          undo={() =>
-            api.DELETE("/v1/suppressions/{address}", { params: { path: { address: recipient } } })
-          }
+          addresses={() => [recipient]}
+          reason={lane.state.toLowerCase()}
         />
       )}
     </div>

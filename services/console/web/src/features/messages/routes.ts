@@ -1,6 +1,10 @@
 import { createRoute, lazyRouteComponent } from "@tanstack/react-router";
 import { root } from "../../app/root";
+import { choiceIn } from "../../parts/search";
 import { type Filters, filtersIn } from "./filters";
+
+/** Views of a message; without one, its events by recipient. */
+const VIEWS = ["compact", "all", "json"] as const;
 
 export const messageRoutes = [
   createRoute({
@@ -12,8 +16,7 @@ export const messageRoutes = [
   createRoute({
     getParentRoute: () => root,
     path: "/messages/$id",
-    validateSearch: (search): { view?: "all" | "json" } =>
-      search.view === "all" || search.view === "json" ? { view: search.view } : {},
+    validateSearch: (search) => choiceIn(search, "view", VIEWS),
     component: lazyRouteComponent(() => import("./message"), "MessagePage"),
   }),
 ] as const;

@@ -11,6 +11,7 @@ import { count } from "../../parts/moments";
 import { Empty } from "../../parts/notices";
 import { Page, Section } from "../../parts/page";
 import { type Kind, State } from "../../parts/state";
+import { SuppressButton } from "../../parts/suppress";
 import { type Column, DataTable } from "../../parts/table";
 import { Time } from "../../parts/time";
 import { asked, FILTERS, selected } from "./filters";
@@ -331,17 +332,11 @@ function Actions(properties: {
         />
       )}
       {can("suppress") && (
-        <ActionsButton
+        <SuppressButton
           label="Suppress"
           disabled={none || isAll}
-          calls={() => addressesOf(rows).map((address) => suppress(address))}
-          changes={["suppressions"]}
-          said={(made) => `Suppressed addresses: ${count(made.length)}`}
-          undo={() =>
-            addressesOf(rows).map((address) =>
-              api.DELETE("/v1/suppressions/{address}", { params: { path: { address } } }),
-            )
-          }
+          addresses={() => addressesOf(rows)}
+          reason="by hand, from the queue"
           done={finish}
         />
       )}
@@ -362,10 +357,6 @@ function Actions(properties: {
 
 function addressesOf(rows: readonly Item[]): string[] {
   return [...new Set(rows.map((row) => row.recipient))];
-}
-
-function suppress(address: string) {
-  return api.POST("/v1/suppressions", { body: { address, reason: "by hand, from the queue" } });
 }
 
 /** Return ids in lots of as many as a request takes. */

@@ -70,6 +70,10 @@ export function SuppressionList() {
         </>
       }
     >
+      <p className="weak">
+        Mail to these addresses is returned to its sender when its next attempt is due; none is held
+        for them. A removal counts for the mail and the attempts that follow it.
+      </p>
       <ListView
         filters={FILTERS}
         values={filters}

@@ -3,7 +3,7 @@ import { useState } from "react";
 import { api, once, only, type Schemas, tagged } from "../../api/client";
 import { useCan } from "../../api/me";
 import { useAction, useList, useOne } from "../../api/queries";
-import { ActionButton, ActionsButton, Removal } from "../../parts/actions";
+import { ActionButton, Removal } from "../../parts/actions";
 import { Confirm } from "../../parts/confirm";
 import { CopyAs } from "../../parts/copy-as";
 import { Edit } from "../../parts/edit";
@@ -222,7 +222,8 @@ function Deliveries({ id }: { id: string }) {
       ? [{ id: "replay", title: "Replay", cell: (each: Delivery) => <Replay id={id} row={each} /> }]
       : []),
   ];
-  const failed = list.items.filter((each) => each.state === "failed");
+  const mayHaveFailed =
+    list.query.hasNextPage || list.items.some((each) => each.state === "failed");
   return (
     <Section title="Deliveries">
       <FilterBar
@@ -236,13 +237,17 @@ function Deliveries({ id }: { id: string }) {
           })
         }
       />
-      {can("replayWebhookDelivery") && failed.length > 0 && (
+      {can("replayFailedWebhookDeliveries") && mayHaveFailed && (
         <div className="filters">
-          <ActionsButton
-            label={`Replay the ${count(failed.length)} failed that are shown`}
-            calls={() => failed.map((each) => replay(id, each.id))}
+          <ActionButton
+            label="Replay all failed"
+            call={() =>
+              api.POST("/v1/webhooks/{id}/deliveries/replay", { params: { path: { id } } })
+            }
             changes={["webhook-deliveries"]}
-            said={(done) => `Tried again: ${count(done.length)}`}
+            said={({ replayed, left }) =>
+              `Tried again: ${count(replayed)}${left > 0 ? `; press again for the ${count(left)} left` : ""}`
+            }
           />
         </div>
       )}
@@ -262,15 +267,13 @@ function Replay({ id, row }: { id: string; row: Delivery }) {
     <ActionButton
       label="Replay"
       name={`Replay ${row.event_type} of ${row.created_at}`}
-      call={() => replay(id, row.id)}
+      call={() =>
+        api.POST("/v1/webhooks/{id}/deliveries/{delivery}/replay", {
+          params: { path: { id, delivery: row.id } },
+        })
+      }
       changes={["webhook-deliveries"]}
       said={() => "The delivery is tried again"}
     />
   );
-}
-
-function replay(id: string, delivery: string) {
-  return api.POST("/v1/webhooks/{id}/deliveries/{delivery}/replay", {
-    params: { path: { id, delivery } },
-  });
 }

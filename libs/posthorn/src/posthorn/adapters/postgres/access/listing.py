@@ -99,16 +99,18 @@ class Listing:
         domain: str | None = None,
         scope: Conditions | None = None,
         filters: Sequence[Condition] = (),
+        few: bool = False,
     ) -> Listed[T]:
         """Return a page of what the caller's ``tenant`` sees, as ``read`` makes it of rows.
         ``connection`` is in a transaction. ``domain``: only of this one, for lists ``by_domain``;
-        ``scope`` and ``filters``: conditions of the noun.
+        ``scope`` and ``filters``: conditions of the noun; ``few``: an index finds what is in
+        ``scope``, so it is not looked for domain by domain.
 
         Raises ValidationFailed for a tenant that the caller does not see, and for a key that this
         order has not made.
         """
         listed = await self.rows(
-            connection, tenant, asked, domain=domain, scope=scope, filters=filters
+            connection, tenant, asked, domain=domain, scope=scope, filters=filters, few=few
         )
         return Listed([read(row) for row in listed.items], listed.last, listed.total)
 
@@ -121,6 +123,7 @@ class Listing:
         domain: str | None = None,
         scope: Conditions | None = None,
         filters: Sequence[Condition] = (),
+        few: bool = False,
     ) -> Listed[Any]:
         """Return the rows of a page, as ``page``."""
         await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
@@ -150,7 +153,7 @@ class Listing:
         total = await self._total(connection, search, *in_scope) if asked.with_total else None
         if asked.after is not None:
             search.add(*_beyond(order, asked.after, descending=descending))
-        each_domain = whose is not None and self._by_domain and domain is None
+        each_domain = whose is not None and self._by_domain and domain is None and not few
         query = self._query(
             order,
             search.conditions,

@@ -16,7 +16,8 @@ from posthorn.adapters.postgres.access.tenant_scope import (
     one,
     version_of,
 )
-from posthorn.adapters.postgres.database import Connection, Database
+from posthorn.adapters.postgres.conditions import Conditions
+from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.directory.alias_graph import (
     check_targets,
     hold_addresses,
@@ -91,11 +92,26 @@ class PostgresAliases:
             return Change(alias, await write_outbox(connection, address))
 
     async def aliases(
-        self, tenant: UUID | None, asked: ListQuery, domain: str | None = None
+        self,
+        tenant: UUID | None,
+        asked: ListQuery,
+        domain: str | None = None,
+        target: str | None = None,
     ) -> Listed[Alias]:
         """List by address."""
+        scope = Conditions()
+        if target is not None:
+            scope.add("a.targets @> ARRAY[{}::text]", clean_text(target))
         async with self._database.transaction() as connection:
-            return await _LIST.page(connection, tenant, asked, _as_alias, domain=domain)
+            return await _LIST.page(
+                connection,
+                tenant,
+                asked,
+                _as_alias,
+                domain=domain,
+                scope=scope,
+                few=target is not None,
+            )
 
     async def alias(self, tenant: UUID | None, address: str) -> Alias:
         """Return one."""

@@ -34,6 +34,14 @@ SELECT DISTINCT ON (d.name, k.algorithm) {_COLUMNS}
  WHERE d.name = ANY ($1::text[]) AND k.signs_from <= now() AND (k.signs_until IS NULL OR k.signs_until > now())
  ORDER BY d.name, k.algorithm, k.signs_from DESC, k.id DESC
 """
+SIGNS_FROM = """
+(SELECT min(signing.signs_from) FROM (
+    SELECT DISTINCT ON (k.algorithm) k.signs_from FROM dkim_keys k
+     WHERE k.domain_id = d.id AND k.signs_from <= now() AND (k.signs_until IS NULL OR k.signs_until > now())
+     ORDER BY k.algorithm, k.signs_from DESC
+) AS signing)
+"""
+"""From when the oldest of the keys that sign for a domain ``d`` has signed."""
 _OF = f"""
 SELECT {_COLUMNS} FROM dkim_keys k JOIN domains d ON d.id = k.domain_id WHERE d.id = $1
  ORDER BY k.created_at DESC, k.id DESC

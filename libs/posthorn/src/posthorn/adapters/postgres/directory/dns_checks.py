@@ -6,8 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+from posthorn.adapters.postgres.access.audit import write_audit
+from posthorn.adapters.postgres.access.tenant_scope import tenant_named
 from posthorn.adapters.postgres.database import Database, clean_text
 from posthorn.adapters.postgres.leader import Leadership
 from posthorn.ports.dns_checks import DnsCheck, DnsState, RecordVerdict, StoredCheck
@@ -36,6 +38,19 @@ _POSTPONE = """
 INSERT INTO dns_checks AS c (domain_id, state, due_at, records)
 SELECT id, 'unknown', now() + make_interval(secs => $2), '[]'::jsonb FROM domains WHERE name = $1
 ON CONFLICT (domain_id) DO UPDATE SET due_at = excluded.due_at
+"""
+_MAKE_DUE = """
+UPDATE dns_checks SET due_at = now() WHERE domain_id IN (
+    SELECT c.domain_id FROM dns_checks c JOIN domains d ON d.id = c.domain_id
+     WHERE ($1::uuid IS NULL OR d.tenant_id = $1) AND c.due_at > now()
+       AND coalesce(c.checked_at < now() - make_interval(secs => $2), true)
+     FOR NO KEY UPDATE OF c SKIP LOCKED
+)
+"""
+_COUNT_DUE = """
+SELECT d.tenant_id, count(*) AS domains FROM domains d LEFT JOIN dns_checks c ON c.domain_id = d.id
+ WHERE ($1::uuid IS NULL OR d.tenant_id = $1) AND (c.due_at IS NULL OR c.due_at <= now())
+ GROUP BY d.tenant_id ORDER BY d.tenant_id
 """
 _COUNTS = """
 SELECT CASE WHEN c.checked_at IS NULL THEN 'unchecked' ELSE c.state END AS state, count(*) AS number
@@ -80,6 +95,18 @@ class PostgresDnsChecks:
         """See the port."""
         async with self._database.session() as connection:
             await connection.execute(_POSTPONE, domain, seconds)
+
+    async def check_all(self, tenant: UUID | None, owner: str | None, least_seconds: float) -> int:
+        """See the port."""
+        async with self._database.transaction() as connection:
+            whose = tenant if owner is None else await tenant_named(connection, tenant, owner)
+            await connection.execute(_MAKE_DUE, whose, least_seconds)
+            due = await connection.fetch(_COUNT_DUE, whose)
+            for row in due:
+                await write_audit(
+                    connection, row["tenant_id"], "all domains", {"domains": row["domains"]}
+                )
+            return sum(row["domains"] for row in due)
 
     async def counts(self) -> Mapping[str, int]:
         """See the port."""

@@ -20,7 +20,7 @@ from posthorn.adapters.postgres.access.tenant_scope import (
 )
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.directory.alias_graph import check_catch_all, recheck_aliases_into
-from posthorn.adapters.postgres.directory.dkim_keys import insert_dkim_keys
+from posthorn.adapters.postgres.directory.dkim_keys import SIGNS_FROM, insert_dkim_keys
 from posthorn.adapters.postgres.directory.dns_checks import as_check
 from posthorn.adapters.postgres.directory.limits import check_domains
 from posthorn.adapters.postgres.directory.managers import (
@@ -75,7 +75,7 @@ _COLUMNS = (
     f"d.id, {', '.join(f'd.{name}' for name in _OWN)}, {SENDING.format('d')}, t.name AS tenant,"
     " t.max_messages_per_hour AS tenant_messages, t.max_recipients_per_hour AS tenant_recipients, t.min_password_length,"
     " t.verify_domains, c.state AS dns_state, c.checked_at AS dns_checked_at, c.records::text AS dns_records,"
-    f" {MANAGER}"
+    f" {MANAGER}, {SIGNS_FROM} AS dkim_signs_from"
 )
 _JOINS = (
     "JOIN tenants t ON t.id = d.tenant_id LEFT JOIN dns_checks c ON c.domain_id = d.id"
@@ -378,6 +378,7 @@ def _as_domain(row: Any, postmaster: str | None) -> Domain:
         must_be_verified=row["verify_domains"],
         version=version_of(row),
         dns=as_check(row),
+        dkim_signs_from=row["dkim_signs_from"],
         managed_by=managed_by(row),
         **{name: row[name] for name in _OWN},
     )

@@ -36,11 +36,14 @@ from posthorn.ports.errors import Conflict, FieldError, NotFound, ValidationFail
 from posthorn.ports.idempotency import Receipt
 from posthorn.ports.listing import Listed, ListQuery
 from posthorn.ports.webhooks import (
+    MOST_COUNTED,
+    MOST_REPLAYED,
     MOST_WEBHOOKS,
     Delivery,
     DeliveryState,
     NewDelivery,
     NewWebhook,
+    Replayed,
     Webhook,
     WebhookState,
 )
@@ -86,6 +89,24 @@ _DELIVERY = Scoped(
     " WHERE {visible} AND w.id = $2 AND v.id = $3",
     "w.tenant_id",
 )
+_REPLAY = (
+    "UPDATE webhook_deliveries SET state = 'waiting', attempts = 0, due_at = now(), closed_at = NULL,"
+    " last_status = NULL, last_reply = ''"
+)
+_REPLAY_FAILED = f"""
+WITH failed AS MATERIALIZED (
+    SELECT id FROM webhook_deliveries WHERE webhook_id = $1 AND state = 'failed'
+     ORDER BY id LIMIT $2 FOR NO KEY UPDATE
+), replayed AS (
+    {_REPLAY} WHERE id = ANY (ARRAY (SELECT id FROM failed)) RETURNING 1
+)
+SELECT count(*) FROM replayed
+"""
+_COUNT_FAILED = """
+SELECT count(*) FROM (
+    SELECT FROM webhook_deliveries WHERE webhook_id = $1 AND state = 'failed' LIMIT $2
+) AS failed
+"""
 _SETTABLE = ("url", "events", "domain", "state")
 _ENTER = """
 INSERT INTO webhook_deliveries (id, webhook_id, event_type, event)
@@ -226,13 +247,20 @@ class PostgresWebhooks:
         async with self._database.transaction() as connection:
             owner = await self._awake(connection, tenant, webhook)
             await one(connection, tenant, _DELIVERY + "FOR NO KEY UPDATE OF v", webhook, number)
-            await connection.execute(
-                "UPDATE webhook_deliveries SET state = 'waiting', attempts = 0, due_at = now(), closed_at = NULL,"
-                " last_status = NULL, last_reply = '' WHERE id = $1",
-                number,
-            )
+            await connection.execute(f"{_REPLAY} WHERE id = $1", number)
             await write_audit(connection, owner, str(webhook), {"delivery": str(number)})
             return _as_delivery(await one(connection, tenant, _DELIVERY, webhook, number))
+
+    async def replay_failed(self, tenant: UUID | None, webhook: UUID) -> Replayed:
+        """Send the failed deliveries again, as many as one request may."""
+        async with self._database.transaction() as connection:
+            owner = await self._awake(connection, tenant, webhook)
+            done = await connection.fetchval(_REPLAY_FAILED, webhook, MOST_REPLAYED)
+            left = 0
+            if done == MOST_REPLAYED:
+                left = await connection.fetchval(_COUNT_FAILED, webhook, MOST_COUNTED)
+            await write_audit(connection, owner, str(webhook), {"replayed": done})
+            return Replayed(done, left)
 
     async def enter(self, tenant: UUID | None, new: NewDelivery) -> Delivery:
         """Add a delivery."""

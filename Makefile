@@ -54,7 +54,7 @@ test-root: $(VENV)/.ready  ## run the tests that only root can run, such as star
 	@$(BIN)/pytest -m root $(or $(ARGS),$(WITH_ROOT))
 
 interop: $(VENV)/.ready  ## run the tests with swaks, curl, mpop, fetchmail, getmail6, msmtp, s-nail, neomutt, haproxy, dovecot, mbsync, offlineimap, chromium, promtool (Debian packages)
-	@$(BIN)/pytest -m interop $(or $(ARGS),$(WITH_INTEROP))
+	@$(BIN)/pytest $(PARALLEL) -n 2 -m interop $(or $(ARGS),$(WITH_INTEROP))
 
 # installed if they are missing and this is root; no daemon is started
 DEFENCE := rspamd clamav-daemon unbound rbldnsd

@@ -31,21 +31,26 @@ NAMES = {"smtpIn": "smtp-in"}
 
 def number(cluster: Cluster, name: str, values: dict[str, Any]) -> int | None:
     """The number of pods that the chart asks for; None when it leaves it open."""
-    found: int | None = (
-        cluster.render(merged(ALWAYS, values)).by_kind("Deployment")[name]["spec"].get("replicas")
-    )
-    return found
+    return numbers(cluster, values)[name]
 
 
-@pytest.mark.parametrize("part", SCALED)
-def test_turning_autoscaling_on_keeps_the_pods_that_there_are(cluster: Cluster, part: str) -> None:
-    name = f"posthorn-{NAMES.get(part, part)}"
-    cluster.scaled(name, 3, HELM, RESTARTED)
-    assert number(cluster, name, SCALED[part]) == 3
-    cluster.scaled(name, 1, HELM)
-    assert number(cluster, name, SCALED[part]) == 2  # its least
-    cluster.scaled(name, 0, HELM)
-    assert number(cluster, name, SCALED[part]) == 2  # an autoscaler does nothing for none
+def numbers(cluster: Cluster, values: dict[str, Any]) -> dict[str, int | None]:
+    """The same of every Deployment."""
+    found = cluster.render(merged(ALWAYS, values)).by_kind("Deployment")
+    return {name: deployment["spec"].get("replicas") for name, deployment in found.items()}
+
+
+def test_turning_autoscaling_on_keeps_the_pods_that_there_are(cluster: Cluster) -> None:
+    names = [f"posthorn-{NAMES.get(part, part)}" for part in SCALED]
+    for there, owners, asked in (
+        (3, (HELM, RESTARTED), 3),
+        (1, (HELM,), 2),  # its least
+        (0, (HELM,), 2),  # an autoscaler does nothing for none
+    ):
+        for name in names:
+            cluster.scaled(name, there, *owners)
+        found = numbers(cluster, merged(*SCALED.values()))
+        assert {name: found[name] for name in names} == dict.fromkeys(names, asked)
 
 
 def test_what_the_autoscaler_has_set_is_left_alone(cluster: Cluster) -> None:

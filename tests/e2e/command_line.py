@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from typer.main import get_command
+import typer.main
 
 from posthorn_cli.app import app
 from posthorn_cli.main import main
@@ -66,6 +66,7 @@ class CommandLine:
             patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode()), "utf-8")),
             patch.object(sys, "stdout", out),
             patch.object(sys, "stderr", err),
+            patch.object(typer.main, "get_command", whole_command),
         ):
             try:
                 main()
@@ -87,10 +88,14 @@ class CommandLine:
         return ran
 
 
+whole_command = cache(typer.main.get_command)
+"""Made once of the functions of all commands, which is most of what a short one costs."""
+
+
 @cache
 def leaves() -> frozenset[str]:
     """Every command, by its words."""
-    return frozenset(_below(get_command(app), ""))
+    return frozenset(_below(whole_command(app), ""))
 
 
 def _below(command: Any, words: str) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -158,10 +158,7 @@ def _findings(
     trip: Trip | None,
     context: ssl.SSLContext,
 ) -> Iterator[Finding]:
-    reached = False
-    for finding in _api(session):
-        reached = reached or finding.status == OK
-        yield finding
+    reached = yield from _api(session)
     names = domains or []
     listed: list[DomainView] | None = None
     if reached and not domains:
@@ -195,7 +192,9 @@ def _findings(
         yield round_trip(trip, context)
 
 
-def _api(session: Session) -> Iterator[Finding]:
+def _api(session: Session) -> Generator[Finding, None, bool]:
+    """Check the API. Return whether more can be asked of it; while it is halted it answers every
+    question with 503, each after several tries."""
     api = session.api
     try:
         about = api.request("GET", "/openapi.json").json()["info"]
@@ -206,15 +205,16 @@ def _api(session: Session) -> Iterator[Finding]:
             FAIL,
             lines_of(error)[0] if isinstance(error, ClientError) else "this is no Posthorn API",
         )
-        return
-    yield from _state(session)
+        return False
+    if (yield from _state(session)):
+        return False
     try:
         api.list_domains(limit=1)
         yield Finding("API key", OK, "taken")
     except ApiError as error:
         if error.slug != HALTED:
             yield Finding("API key", FAIL, lines_of(error)[0])
-        return
+        return error.slug != HALTED
     try:
         parked = api.list_dead_letters(limit=1)["items"]
         yield Finding(
@@ -226,22 +226,23 @@ def _api(session: Session) -> Iterator[Finding]:
         if error.status != 403:
             raise
         yield Finding("dead letters", UNKNOWN, "only a platform admin's key sees them")
+    return True
 
 
-def _state(session: Session) -> Iterator[Finding]:
+def _state(session: Session) -> Generator[Finding, None, bool]:
     """What the API needs, each part named with its state, and whether the stores belong together
-    (ADR 18)."""
+    (ADR 18). Return whether the API is halted."""
     what = "what the API needs"
     try:
         found = session.api.get_status()
     except ApiError as error:
         if error.slug == HALTED:
             yield Finding("installation", FAIL, f"halted: {lines_of(error)[0]}")
-        else:
-            yield Finding(
-                what, UNKNOWN if error.status in (401, 403, 404) else FAIL, lines_of(error)[0]
-            )
-        return
+            return True
+        yield Finding(
+            what, UNKNOWN if error.status in (401, 403, 404) else FAIL, lines_of(error)[0]
+        )
+        return False
     parts = {part["name"]: part["state"] for part in found["parts"]}
     installation = parts.pop("installation", None)
     if installation is not None:
@@ -260,6 +261,7 @@ def _state(session: Session) -> Iterator[Finding]:
         OK if ready and not wrong else FAIL,
         ", ".join(wrong or [f"{name} ok" for name in parts]) or "nothing",
     )
+    return installation not in (None, "ok")
 
 
 def _postmasters(

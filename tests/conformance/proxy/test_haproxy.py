@@ -62,7 +62,7 @@ async def haproxy(
         need("haproxy", "haproxy"), "-db", "-q", "-f", str(config)
     )
     try:
-        await _listening(port, process)
+        await _listening(port, directory / "door", process)
         yield port
     finally:
         if process.returncode is None:
@@ -70,9 +70,12 @@ async def haproxy(
         await asyncio.wait_for(process.wait(), BUSY_SECONDS)
 
 
-async def _listening(port: int, process: asyncio.subprocess.Process) -> None:
+async def _listening(port: int, door: Path, process: asyncio.subprocess.Process) -> None:
     async with asyncio.timeout(BUSY_SECONDS):
         while process.returncode is None:
+            if not door.is_socket():  # its name comes last, after the port has been bound
+                await asyncio.sleep(0.02)
+                continue
             try:
                 _, writer = await asyncio.open_connection(
                     "127.0.0.1", port, local_addr=("127.0.0.2", 0)

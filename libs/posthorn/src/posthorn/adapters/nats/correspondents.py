@@ -13,15 +13,14 @@ import asyncio
 import json
 from collections.abc import Collection
 from contextlib import suppress
-from typing import Final, Self
+from typing import Final
 
 import structlog
 from nats.aio.msg import Msg
 
-from posthorn.adapters.nats.client import FAULTS
 from posthorn.adapters.nats.connection import Connection
-from posthorn.adapters.nats.following import Following
 from posthorn.adapters.nats.permissions import inbox_prefix
+from posthorn.adapters.nats.question_server import QuestionServer
 from posthorn.model.streams import CORRESPONDENTS, CORRESPONDENTS_QUEUE
 from posthorn.ports.correspondents import Correspondents
 from posthorn.ports.errors import Unavailable
@@ -64,37 +63,22 @@ class NatsCorrespondents:
         return found is True
 
 
-class NatsCorrespondentsServer:
+class NatsCorrespondentsServer(QuestionServer):
     """Answers while its context is open."""
 
     def __init__(self, connection: Connection, correspondents: Correspondents) -> None:
-        self._connection = connection
+        super().__init__(connection, CORRESPONDENTS, CORRESPONDENTS_QUEUE, at_once=_AT_ONCE)
         self._correspondents = correspondents
-        self._running: set[asyncio.Task[None]] = set()
-        self._following = Following(
-            connection, {CORRESPONDENTS: self._on_question}, queue=CORRESPONDENTS_QUEUE
-        )
 
-    async def __aenter__(self) -> Self:
-        await self._following.start()
-        with suppress(*FAULTS):
-            await self._connection.client.flush()
-        return self
+    def may_ask(self, reply: str) -> bool:
+        """Return whether it is the inbox of smtp-in."""
+        return reply.startswith(_ASKER)
 
-    async def __aexit__(self, *_: object) -> None:
-        await self._following.stop(drains=True)
-        for task in self._running:
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+    async def turn_away(self, message: Msg) -> None:
+        """Leave it without an answer."""
 
-    async def _on_question(self, message: Msg) -> None:
-        if not message.reply.startswith(_ASKER) or len(self._running) >= _AT_ONCE:
-            return
-        task = asyncio.create_task(self._answer(message), name="correspondents")
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-
-    async def _answer(self, message: Msg) -> None:
+    async def answer(self, message: Msg) -> None:
+        """Look up, and answer unless that fails."""
         try:
             question = json.loads(message.data)
             author, recipients = str(question["author"]), list(question["recipients"])

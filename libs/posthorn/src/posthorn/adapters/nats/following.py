@@ -11,6 +11,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from posthorn.adapters.nats.client import FAULTS
 from posthorn.adapters.nats.connection import Connection
 from posthorn.ports.errors import Unavailable
 
@@ -43,6 +44,13 @@ class Following:
         self._connection.on_up(self.subscribe)
         with suppress(Unavailable):  # the hook does it after the connect
             await self.subscribe()
+
+    async def start_confirmed(self) -> None:
+        """Start, and let the server know of the subscriptions, if there is a connection."""
+        await self.start()
+        with suppress(*FAULTS):
+            await self._connection.client.flush()  # the library's first ping may overtake
+            await self._connection.client.flush()
 
     async def subscribe(self) -> None:
         """Subscribe, unless the present client holds the subscriptions. Raises Unavailable."""

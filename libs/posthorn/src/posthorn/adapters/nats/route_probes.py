@@ -2,7 +2,7 @@
 
 Rules:
 
-- A relay makes a few probes at a time, and answers ``busy`` to further ones.
+- A relay makes a few probes at a time, and says of further ones that it has too much to do.
 - An answer goes only to the inbox of a part that may ask (``permissions``).
 - Question and answer are JSON objects; fields may be added, and a reader ignores those it does not
   know.
@@ -15,16 +15,15 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, fields
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import structlog
 from nats.aio.msg import Msg
 
-from posthorn.adapters.nats.client import FAULTS
 from posthorn.adapters.nats.connection import Connection
 from posthorn.adapters.nats.errors import NoAnswer, NoResponders
-from posthorn.adapters.nats.following import Following
 from posthorn.adapters.nats.permissions import PART_NAMES, inbox_prefix
+from posthorn.adapters.nats.question_server import QuestionServer
 from posthorn.model.streams import RELAY_PROBE, RELAY_PROBE_QUEUE
 from posthorn.ports.errors import NotFound, Unavailable
 from posthorn.ports.route_probes import (
@@ -81,40 +80,23 @@ class NatsRouteProbes:
             ) from fault
 
 
-class NatsRouteProbeServer:
-    """Answers while its context is open; on leaving, ends what it has begun."""
+class NatsRouteProbeServer(QuestionServer):
+    """Answers while its context is open."""
 
     def __init__(self, connection: Connection, prober: RouteProber) -> None:
-        self._connection = connection
+        super().__init__(connection, RELAY_PROBE, RELAY_PROBE_QUEUE, at_once=_AT_ONCE)
         self._prober = prober
-        self._running: set[asyncio.Task[None]] = set()
-        self._following = Following(
-            connection, {RELAY_PROBE: self._on_question}, queue=RELAY_PROBE_QUEUE
-        )
 
-    async def __aenter__(self) -> Self:
-        await self._following.start()
-        with suppress(*FAULTS):
-            await self._connection.client.flush()
-        return self
+    def may_ask(self, reply: str) -> bool:
+        """Return whether it is the inbox of api, or of a system without users of NATS."""
+        return reply.startswith("_INBOX.") and not reply.startswith(_OTHERS)
 
-    async def __aexit__(self, *_: object) -> None:
-        await self._following.stop(drains=True)
-        for task in self._running:
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+    async def turn_away(self, message: Msg) -> None:
+        """Say that there is too much to do."""
+        await self._reply(message, {"error": "it has too much to do"})
 
-    async def _on_question(self, message: Msg) -> None:
-        if not message.reply.startswith("_INBOX.") or message.reply.startswith(_OTHERS):
-            return
-        if len(self._running) >= _AT_ONCE:
-            await self._reply(message, {"error": "it has too much to do"})
-            return
-        task = asyncio.create_task(self._answer(message), name="route probe")
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-
-    async def _answer(self, message: Msg) -> None:
+    async def answer(self, message: Msg) -> None:
+        """Probe, and answer with the report."""
         try:
             asked = json.loads(message.data)
             names = {each.name for each in fields(RouteProbe)}

@@ -21,7 +21,6 @@ import structlog
 from nats.aio.msg import Msg
 from prometheus_client import Counter
 
-from posthorn.adapters.nats.client import FAULTS
 from posthorn.adapters.nats.connection import Connection
 from posthorn.adapters.nats.following import Following
 from posthorn.adapters.nats.permissions import PART_NAMES, inbox_prefix
@@ -122,11 +121,7 @@ class NatsScanServer:
         )
 
     async def __aenter__(self) -> Self:
-        await self._following.start()
-        with suppress(*FAULTS):
-            # from here on the server knows of it; the library's first ping may overtake
-            await self._connection.client.flush()
-            await self._connection.client.flush()
+        await self._following.start_confirmed()
         return self
 
     async def __aexit__(self, *_: object) -> None:

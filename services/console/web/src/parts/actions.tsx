@@ -1,6 +1,6 @@
 import { useState } from "react";
 import type { Call } from "../api/call";
-import { useActions } from "../api/queries";
+import { type Action, useActions } from "../api/queries";
 import { Confirm } from "./confirm";
 import { CopyAs } from "./copy-as";
 import { Dialog } from "./dialog";
@@ -56,6 +56,17 @@ export function ActionsButton<T>(properties: {
     ...(undo === undefined ? {} : { undo }),
     done: () => done?.(),
   });
+  return <AtOnce label={label} name={name} disabled={disabled} action={action} />;
+}
+
+/** The button of an action that needs no input. */
+export function AtOnce<Output>(properties: {
+  label: string;
+  name: string;
+  disabled: boolean;
+  action: Action<void, Output>;
+}) {
+  const { label, name, disabled, action } = properties;
   return (
     <span className="split">
       <button

@@ -1,9 +1,7 @@
 import { api, made, type Schemas } from "../api/client";
 import { useActions } from "../api/queries";
-import { CopyAs } from "./copy-as";
-import { Dialog } from "./dialog";
+import { AtOnce } from "./actions";
 import { count } from "./moments";
-import { Failure } from "./notices";
 
 interface Suppressed {
   value: Schemas["SuppressionView"];
@@ -43,22 +41,5 @@ export function SuppressButton(properties: {
       done: () => done?.(),
     },
   );
-  return (
-    <span className="split">
-      <button
-        type="button"
-        aria-label={name === label ? undefined : name}
-        disabled={disabled || action.isPending}
-        onClick={() => action.mutate()}
-      >
-        {label}
-      </button>
-      <CopyAs calls={() => action.describe()} action={name} />
-      {action.error && (
-        <Dialog title={label} close={() => action.reset()}>
-          <Failure problem={action.error} />
-        </Dialog>
-      )}
-    </span>
-  );
+  return <AtOnce label={label} name={name} disabled={disabled} action={action} />;
 }

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -155,9 +156,28 @@ class System:
         self._forget_client()
         began = time.monotonic()
         self.process.send_signal(number)
-        status = self.process.wait(timeout)
+        try:
+            status = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(
+                f"local mode did not end within {timeout:.0f} s of signal {number}:\n"
+                f"{self._processes()}\n{self.said()}\n{self.logged()}"
+            ) from None
         self.process = None
         return Ended(time.monotonic() - began, status)
+
+    def _processes(self) -> str:
+        # what the supervisor and its children wait for, for a failure that cannot be repeated
+        assert self.process is not None
+        top = psutil.Process(self.process.pid)
+        found = []
+        for each in (top, *top.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess, OSError):
+                waits_in = Path(f"/proc/{each.pid}/wchan").read_text()
+                found.append(
+                    f"{each.pid} {each.status()} in {waits_in}: {' '.join(each.cmdline())[-100:]}"
+                )
+        return "\n".join(found)
 
     def kill(self) -> None:
         """SIGKILL to the supervisor, which takes everything with it."""

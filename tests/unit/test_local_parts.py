@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import ssl
 import stat
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from posthorn_local.addresses import Ports, PortTaken, choose_ports
 from posthorn_local.announcement import announcement
 from posthorn_local.certificate import ensure_certificate
 from posthorn_local.children import Backoff
-from posthorn_local.embedded import free_port
+from posthorn_local.embedded import end_by, free_port
 from posthorn_local.home import Home, HomeTaken, write_secret
 from posthorn_local.logs import Log
 from posthorn_local.settings import LocalSettings
@@ -267,3 +269,28 @@ def test_exactly_one_line_of_the_announcement_says_ready() -> None:
     assert len(lines) == 1
     for port in ("2525", "2143", "2993", "2110", "2995", "8080", "2587", "2465"):
         assert port in lines[0]
+
+
+# ---- ends
+
+
+class _Unkillable(subprocess.Popen[bytes]):
+    """A process that waits for its disk, as the kernel has it: a signal does nothing for now."""
+
+    def send_signal(self, sig: int) -> None:
+        pass
+
+
+def test_a_process_that_no_signal_ends_is_not_waited_for() -> None:
+    with subprocess.Popen(["sleep", "600"]) as honest:
+        assert not end_by(honest, time.monotonic())
+        assert honest.returncode == -signal.SIGKILL
+    stuck = _Unkillable(["sleep", "600"])
+    try:
+        began = time.monotonic()
+        assert not end_by(stuck, began + 0.1)
+        assert 0.1 < time.monotonic() - began < 60
+        assert stuck.poll() is None
+    finally:
+        os.kill(stuck.pid, signal.SIGKILL)
+        assert stuck.wait(30) == -signal.SIGKILL

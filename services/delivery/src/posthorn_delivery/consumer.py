@@ -4,6 +4,7 @@ measures the backlog."""
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -76,7 +77,8 @@ class Consumer:
         flight at a time.
 
         ``spacing``: seconds from the start of a batch to the start of the next, while batches are
-        less than half full (ADR 11); twice as long after a batch of DENSE messages. ``retries`` is
+        less than half full (ADR 11); twice as long after a batch of DENSE messages, and so many
+        times longer as processes share the stream (ADR 52). ``retries`` is
         the source of the retry lane, whose messages are tried one by one, beside the batches.
         """
         self._source = source
@@ -136,8 +138,15 @@ class Consumer:
             began = time.monotonic()
             await self._deliverer.deliver(batch)
             if len(batch) < self._messages // 2:
-                spacing = self._spacing * (2 if len(batch) >= DENSE else 1)
-                await self._let_gather(began + spacing - time.monotonic())
+                await self._let_gather(began + self._spacing_after(batch) - time.monotonic())
+
+    def _spacing_after(self, batch: Sequence[Delivery]) -> float:
+        if len(batch) < DENSE or not self._spacing:
+            return self._spacing
+        sharers = self._source.leave_to_others()
+        # processes that share the stream take turns, as long as they do not come to the same rhythm
+        jitter = random.uniform(0.8, 1.2) if sharers > 1 else 1.0  # noqa: S311 - no secret
+        return 2 * self._spacing * sharers * jitter
 
     async def _retry_loop(self, source: IngestSource) -> None:
         while (batch := await self._take(source, 1, self._octets)) is not None:

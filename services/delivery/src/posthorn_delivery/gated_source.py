@@ -31,6 +31,10 @@ class GatedSource:
             raise
         return batch
 
+    def leave_to_others(self) -> float:
+        """See the port."""
+        return self._source.leave_to_others()
+
     async def stop(self) -> None:
         """See the port."""
         await self._source.stop()

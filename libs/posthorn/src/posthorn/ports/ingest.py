@@ -91,6 +91,13 @@ class IngestSource(Protocol):
         """
         ...
 
+    def leave_to_others(self) -> float:
+        """Leave to other processes what arrives until the next ``take``, if there are any: what
+        none of them takes gathers on the stream, and ``take`` returns all of it. Return about how
+        many processes share the stream, this one included; 1.0: there is no other, and nothing
+        changes."""
+        ...
+
     async def stop(self) -> None:
         """Request nothing more, and return buffered messages to the stream at once: others get
         them while this process drains."""

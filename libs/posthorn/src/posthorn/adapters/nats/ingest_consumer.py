@@ -6,6 +6,9 @@ Rules:
   frames are one source, since both hold first deliveries.
 - All partitions that exist are read, whatever the settings of this process say (ADR 48). They are
   looked for at the start and every few seconds.
+- Sequence numbers tell how many processes take from the stream. Under a load that one of them could
+  take, each leaves what arrives to the others for a while and then collects all that waits (ADR 52),
+  so that as many messages share a transaction as with one process.
 - The partitions share one limit of what is buffered. Each comes first in turn when messages are
   taken, so that one with a long backlog keeps no other waiting.
 """
@@ -13,6 +16,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Self
@@ -34,6 +38,15 @@ BUFFER_MESSAGES = 512
 BUFFER_OCTETS = 16 * 1024**2
 LOOK_SECONDS = 3.0
 """From one search for further partitions to the next."""
+_MOST_SHARERS = 16.0
+_SHARED = 1.5
+"""Processes that take from the stream, as its sequence numbers show, from which it counts as shared."""
+_SHARED_SECONDS = 30.0
+"""After which requests are long-lived again unless anything was left to others."""
+_WEIGHT = 0.3
+"""Of the last batch, in the mean number of sharers."""
+_COLLECT_SECONDS = 0.25
+"""Longest wait for all that the stream holds; what comes later is taken with what follows."""
 _LEAST_OCTETS = 4 * 1024**2  # half of the buffer must have room for the largest message
 
 
@@ -62,6 +75,10 @@ class NatsIngestSource:
         self._share = Share(messages, max(max_bytes, _LEAST_OCTETS))
         self._lanes = self._lanes_of(0)
         self._finder: asyncio.Task[None] | None = None
+        self._sharers = 1.0
+        self._shared_at = 0.0
+        self._left = False  # what arrives is left to others until the next take
+        self._collected = False
 
     async def __aenter__(self) -> Self:
         for lane in self._lanes:
@@ -80,6 +97,10 @@ class NatsIngestSource:
         await asyncio.gather(*(lane.stop() for lane in self._lanes))
 
     async def take(self, most: int, max_bytes: int) -> Sequence[NatsDelivery | FramedDelivery]:
+        if self._left:
+            await self._collect()
+        elif self._collected:
+            await self._resume()
         while True:
             taken: list[NatsDelivery | FramedDelivery] = []
             for lane in self._lanes:
@@ -94,8 +115,41 @@ class NatsIngestSource:
                 return taken
             if not self._connection.is_up:
                 raise Unavailable("nats", "not connected")
+            if self._collected:
+                await self._resume()
             self._something.clear()
             await self._something.wait()
+
+    def leave_to_others(self) -> float:
+        counts = [lane.taken() for lane in self._lanes]
+        here, everywhere = (sum(column) for column in zip(*counts, strict=True))
+        if here:
+            found = min(_MOST_SHARERS, everywhere / here)
+            self._sharers += _WEIGHT * (found - self._sharers)
+        is_shared = self._sharers > _SHARED
+        if is_shared:
+            self._shared_at = time.monotonic()
+        for lane in self._lanes:
+            lane.is_shared = lane.is_paused = is_shared
+        self._left = is_shared
+        return self._sharers if is_shared else 1.0
+
+    async def _collect(self) -> None:
+        """Fetch what the stream holds. Raises Unavailable."""
+        for lane in self._lanes:
+            await lane.collect()
+        self._left, self._collected = False, True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_COLLECT_SECONDS):
+                while any(lane.is_collecting for lane in self._lanes):
+                    self._something.clear()
+                    await self._something.wait()
+
+    async def _resume(self) -> None:
+        """Request what comes, in all lanes. Raises Unavailable."""
+        self._collected = False
+        for lane in self._lanes:
+            await lane.resume()
 
     async def probe(self) -> None:
         """Check whether the consumers serve. Raises Unavailable."""
@@ -125,6 +179,9 @@ class NatsIngestSource:
         found = await list_partitions(self._connection)
         known = {lane.partition for lane in self._lanes}
         self._share.partitions = len(found)
+        if time.monotonic() - self._shared_at > _SHARED_SECONDS:
+            for lane in self._lanes:
+                lane.is_shared = False
         for partition in found:
             if partition not in known:
                 log.info("reading a partition of INGEST", partition=partition)

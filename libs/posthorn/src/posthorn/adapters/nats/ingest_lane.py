@@ -9,6 +9,9 @@ Theory of operation:
   arrived, when it expires, or with a status message on the reply subject (messages arrive under
   their own subject, so several requests could not be distinguished). The next one follows as soon
   as half of the buffer is free.
+- While processes leave to each other what arrives (``leave_to_others``), a lane requests nothing until
+  it is told to ``collect``: one request for what the stream holds at that moment, which ends with it.
+  What was requested before may still arrive; such requests are short-lived then.
 - The server sends heartbeats while a request is open. Silence means that the consumer, the stream
   or its leader is gone: the request counts as ended and is sent again.
 - On stop the subscription ends at once, which makes the server drop the open request, and buffered
@@ -42,6 +45,7 @@ LARGEST_BYTES = 1024**2 + 64 * 1024
 """Bytes of the largest stream message, about: a buffer has room for one before more is pulled."""
 _FRAME_MESSAGES = 16  # about so many messages are expected of a frame when frames are pulled
 _EXPIRES = 30.0
+_SHARED_EXPIRES = 1.0
 _HEARTBEAT = 2.0
 _SILENCE = 2.5 * _HEARTBEAT
 _TICK = 1.0
@@ -67,6 +71,27 @@ class Share:
     def max_bytes(self) -> int:
         """Bytes in one buffer."""
         return max(LARGEST_BYTES, self._bytes // self.partitions)
+
+
+class Taken:
+    """Counts stream messages that came here, and all that the consumer has handed out meanwhile."""
+
+    def __init__(self) -> None:
+        self._here = 0
+        self._first = self._last = 0
+
+    def count(self, ack_subject: str) -> None:
+        """Count a stream message."""
+        self._here += 1
+        self._last = int(_sequences(ack_subject)[1])
+        if not self._first:
+            self._first = self._last - 1
+
+    def read(self) -> tuple[int, int]:
+        """Return those that came here, and those that came to any process, since the last call."""
+        counts = self._here, max(self._here, self._last - self._first)
+        self._here, self._first = 0, self._last
+        return counts
 
 
 class NatsDelivery:
@@ -136,6 +161,12 @@ class Lane:
         self._token = 0
         self._asked = 0  # messages that the open request may still deliver; 0: none is open
         self._asked_until = 0.0
+        self.is_shared = False
+        """Whether other processes take from the stream as well: requests are short-lived."""
+        self.is_paused = False
+        """Whether nothing is requested but by ``collect``."""
+        self._collects = False  # the open request asks for what is there
+        self._taken = Taken()
         self._buffer: deque[NatsDelivery | FramedDelivery] = deque()
         self._buffered = 0
         self._room = asyncio.Event()
@@ -197,6 +228,25 @@ class Lane:
             self._room.set()
         return taken
 
+    async def collect(self) -> None:
+        """Request what the stream holds now, unless a request is open. Raises Unavailable."""
+        if self._asked == 0 and self._is_open and self._inbox.is_open:
+            await self._request(collects=True)
+
+    @property
+    def is_collecting(self) -> bool:
+        """Whether more of what the stream held may still come."""
+        return self._collects and self._asked > 0
+
+    async def resume(self) -> None:
+        """Request again what comes. Raises Unavailable."""
+        self.is_paused = False
+        await self._pull()
+
+    def taken(self) -> tuple[int, int]:
+        """Return how many stream messages came here, and to all processes, since the last call."""
+        return self._taken.read()
+
     async def probe(self) -> None:
         """Check whether the consumer serves. Raises Unavailable."""
         await self._connection.api(f"CONSUMER.INFO.{self._stream}.{self.consumer}")
@@ -213,26 +263,34 @@ class Lane:
     async def _pull(self) -> None:
         """Request as much as there is room for, unless a request is open or half of the buffer
         is still full."""
-        now = time.monotonic()
-        if self._asked > 0 or not self._is_open or now < self._refused_until:
-            return
-        most, most_bytes = self._share.messages, self._share.max_bytes
-        messages, room_bytes = most - len(self._buffer), most_bytes - self._buffered
         if (
-            not self._inbox.is_open
-            or messages < max(1, most // 2)
-            or room_bytes < max(LARGEST_BYTES, most_bytes // 2)
+            self.is_paused
+            or self._asked > 0
+            or not self._is_open
+            or not self._inbox.is_open
+            or time.monotonic() < self._refused_until
         ):
             return
+        await self._request(collects=False)
+
+    async def _request(self, *, collects: bool) -> None:
+        most, most_bytes = self._share.messages, self._share.max_bytes
+        messages, room_bytes = most - len(self._buffer), most_bytes - self._buffered
+        if messages < max(1, most // 2) or room_bytes < max(LARGEST_BYTES, most_bytes // 2):
+            return
+        now = time.monotonic()
+        expires = _SHARED_EXPIRES if self.is_shared else _EXPIRES
         self._token += 1
+        self._collects = collects
         self._asked = max(1, messages // self._per_pulled)
-        self._asked_until, self._heard_at = now + _EXPIRES + _HEARTBEAT, now
-        pull_request = {
-            "batch": self._asked,
-            "max_bytes": room_bytes,
-            "expires": round(_EXPIRES * _SECOND),
-            "idle_heartbeat": round(_HEARTBEAT * _SECOND),
-        }
+        self._asked_until, self._heard_at = now + expires + _HEARTBEAT, now
+        pull_request: dict[str, object] = {"batch": self._asked, "max_bytes": room_bytes}
+        if collects:
+            pull_request["no_wait"] = True
+        else:
+            pull_request["expires"] = round(expires * _SECOND)
+            if expires >= 2 * _HEARTBEAT:
+                pull_request["idle_heartbeat"] = round(_HEARTBEAT * _SECOND)
         try:
             subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self.consumer}"
             await self._connection.publish(
@@ -255,6 +313,9 @@ class Lane:
             return  # the end of an abandoned request
         self._asked = 0
         description = headers.get("Description", "")
+        if self._collects and status == "404":
+            self._something.set()  # that was all
+            return
         if status == "408" or (
             status == "409" and description.startswith(("Message Size Exceeds", "Batch Completed"))
         ):
@@ -277,6 +338,7 @@ class Lane:
             await carrier.nak(0)
             return
         self._asked = max(0, self._asked - 1)
+        self._taken.count(message.reply)
         for delivery in messages_of(carrier):
             self._buffer.append(delivery)
             self._buffered += len(delivery.octets)
@@ -324,6 +386,13 @@ def _delivered(ack_subject: str) -> int:
 def _stored_as(ack_subject: str) -> str:
     """Return the sequence and the time at which the stream stored the message: together they are
     unique."""
+    stored, _, at = _sequences(ack_subject)
+    return f"{stored}.{at}"
+
+
+def _sequences(ack_subject: str) -> list[str]:
+    """Return the sequence of the message in the stream, that of this handing out in the consumer,
+    and the time at which the stream stored it."""
     tokens = ack_subject.split(".")
     first = 5 if len(tokens) == 9 else 7
-    return f"{tokens[first]}.{tokens[first + 2]}"
+    return tokens[first : first + 3]

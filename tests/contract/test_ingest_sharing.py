@@ -48,7 +48,7 @@ class Pair:
         async with asyncio.timeout(BUSY_SECONDS):
             while self.first.leave_to_others() == 1.0:
                 await self.send(8)
-                for taken in (await self.first.take(512, 1 << 24), await take(self.second)):
+                for taken in (await take(self.first), await take(self.second)):
                     for delivery in taken:
                         await delivery.ack()
 

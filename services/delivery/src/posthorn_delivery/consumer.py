@@ -57,6 +57,8 @@ _RETRY_SHARE = 3.0
 at most."""
 
 
+_LONGEST_SPACING = 1.0
+"""Of processes that share the stream, in seconds, unless the setting is above it."""
 DENSE = 12
 """Size of a batch from which throughput matters more than a few hundredths of a second of
 latency."""
@@ -145,8 +147,9 @@ class Consumer:
             return self._spacing
         sharers = self._source.leave_to_others()
         # processes that share the stream take turns, as long as they do not come to the same rhythm
-        jitter = random.uniform(0.8, 1.2) if sharers > 1 else 1.0  # noqa: S311 - no secret
-        return 2 * self._spacing * sharers * jitter
+        turns = sharers * random.uniform(0.8, 1.2) if sharers > 1 else 1.0  # noqa: S311 - no secret
+        spacing = 2 * self._spacing
+        return min(spacing * turns, max(spacing, _LONGEST_SPACING))
 
     async def _retry_loop(self, source: IngestSource) -> None:
         while (batch := await self._take(source, 1, self._octets)) is not None:

@@ -44,7 +44,8 @@ class DeliverySettings(
     """Batches in flight at a time. With 1, the next batch is what arrived meanwhile."""
     delivery_spacing_seconds: Annotated[float, Field(ge=0, le=1)] = 0.03
     """Minimum from the start of a batch to the start of the next, unless batches are half full
-    (ADR 11); twice as long in a dense stream; 0: no spacing."""
+    (ADR 11); twice as long in a dense stream, and longer where processes share it (ADR 52);
+    0: no spacing."""
     delivery_scan_wait_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 900.0
     """How long a message that was accepted without a verdict waits for the scanning tier; then it
     is delivered unscanned, and its trace says so. 0: it waits until it is scanned."""

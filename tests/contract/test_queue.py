@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from uuid import UUID
@@ -391,15 +392,18 @@ class TestRate:
         first = await env.queue.claim(one, due, None, 5, 18, 5)
         # two messages and a part of the third: all that a bucket of ten seconds holds
         assert len(first.jobs) == 5
+        # a minute more than it takes, that a busy machine does not give room in the meantime
+        await env.rows("UPDATE outbound_lanes SET full_at = full_at + interval '1 minute'")
         second = await env.queue.claim(two, due, None, 5, 18, 5)
         assert (second.slot, list(second.jobs)) == (None, [])
         assert await env.due_names() == []  # looked at again when there is room
         assert await env.value(
-            "SELECT due_at - now() BETWEEN interval '1 s' AND interval '4 s' FROM outbound_destinations"
+            "SELECT due_at - now() BETWEEN interval '31 s' AND interval '64 s' FROM outbound_destinations"
         )
-        await env.rows("UPDATE outbound_lanes SET full_at = full_at - interval '3.5 seconds'")
+        await env.rows("UPDATE outbound_lanes SET full_at = now() + interval '6.5 seconds'")
         third = await env.queue.claim(one, due, first.slot, 5, 18, 5)
         assert len(third.jobs) == 1  # the other recipient of the third message
+        await env.rows("UPDATE outbound_lanes SET full_at = full_at + interval '1 minute'")
         assert (await env.queue.claim(one, due, third.slot, 5, 18, 5)).slot is None
         assert await env.value("SELECT count(*) FROM outbound_slots") == 0
 
@@ -407,11 +411,12 @@ class TestRate:
         relay = await env.relay()
         for number in range(40):
             await env.send(f"a{number}@far.test")
-        due = Due("far.test", None)
+        due, began = Due("far.test", None), time.monotonic()
         claims = await asyncio.gather(
             *(env.queue.claim(relay, due, None, 50, 60, 3) for _ in range(16))
         )
-        assert sum(len(claim.jobs) for claim in claims) == 10
+        since = int(time.monotonic() - began)  # one more a second
+        assert 10 <= sum(len(claim.jobs) for claim in claims) <= 10 + since
 
     async def test_one_message_goes_through_however_low_the_rate(self, env: QueueEnv) -> None:
         relay = await env.relay()

@@ -387,9 +387,9 @@ def test_the_holder_of_an_account(shell: CommandLine, system: System, address: s
     made = holder.run(f"me create-app-password tablet --scope pop3 --expires 9d {mine}").out.strip()
     message = shell.run(f"send-test --from {address} --to {address} --subject Mine").out.strip()
     await_that("the message is there", lambda: len(system.maildrop(address, made).read()) == 1)
-    with imaplib.IMAP4("127.0.0.1", system.ports["IMAP"], timeout=20) as reader:
+    with imaplib.IMAP4("127.0.0.1", system.ports["IMAP"], timeout=BUSY_SECONDS) as reader:
         reader.login(address, first.strip())
-    with smtplib.SMTP("127.0.0.1", system.ports["SUBMISSION"], timeout=20) as sender:
+    with smtplib.SMTP("127.0.0.1", system.ports["SUBMISSION"], timeout=BUSY_SECONDS) as sender:
         sender.starttls()
         sender.login(address, first.strip())
     seen = {("pop3", "tablet"), ("imap", "-"), ("smtp", "-"), ("api", "-")}
@@ -762,10 +762,10 @@ def test_people_of_another_server_keep_their_passwords_in_every_protocol(
     shell.run(f"{line} --apply")
     assert shell.run(f"domain show {name} --json").document["catch_all"] == f"info@{name}"
 
-    with imaplib.IMAP4("127.0.0.1", system.ports["IMAP"], timeout=20) as reader:
+    with imaplib.IMAP4("127.0.0.1", system.ports["IMAP"], timeout=BUSY_SECONDS) as reader:
         reader.login(people[0], "correct horse")
     assert system.maildrop(people[1], "correct horse").read() == []
-    with smtplib.SMTP("127.0.0.1", system.ports["SUBMISSION"], timeout=20) as sender:
+    with smtplib.SMTP("127.0.0.1", system.ports["SUBMISSION"], timeout=BUSY_SECONDS) as sender:
         sender.starttls()
         sender.login(people[2], "correct horse")
     assert system.api.get("/v1/me", auth=(people[3], "correct horse")).status_code == 200

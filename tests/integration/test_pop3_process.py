@@ -80,7 +80,7 @@ async def process(
 
 def read(port: int, *numbers: int) -> list[str]:
     """Read messages as a mail client does. Return the unique ids of all."""
-    client = poplib.POP3("127.0.0.1", port, timeout=20)
+    client = poplib.POP3("127.0.0.1", port, timeout=BUSY_SECONDS)
     client.user(ADDRESS)
     client.pass_(PASSWORD)
     for number in numbers:

@@ -21,13 +21,13 @@ from posthorn.model.envelope import decode_record
 from posthorn_local.embedded import Nats
 from tests.conformance.submission.env import MESSAGE
 from tests.integration.test_submission_process import connection as connection
-from tests.support.polling import until
+from tests.support.polling import BUSY_SECONDS, until
 from tests.support.smtp_process import process
 
 
 def send(port: int) -> str:
     """Send a message on a connection of its own; return its id."""
-    with smtplib.SMTP("127.0.0.1", port, timeout=15) as client:
+    with smtplib.SMTP("127.0.0.1", port, timeout=BUSY_SECONDS) as client:
         client.ehlo()
         client.mail("someone@example.org")
         client.rcpt("bob@example.test")

@@ -209,7 +209,7 @@ class System:
                 found["postgres"] = child
         return found
 
-    def await_whole(self, timeout: float = 40.0) -> None:
+    def await_whole(self, timeout: float = 2 * BUSY_SECONDS) -> None:
         """Wait until every service says that it can serve."""
         await_that(
             "every service serves", lambda: all(self.serves(name) for name in SERVICES), timeout
@@ -225,7 +225,7 @@ class System:
     def page(self, service: str, path: str) -> httpx.Response:
         """A page of the service's health port."""
         url = f"http://127.0.0.1:{self.health_port + SERVICES.index(service)}{path}"
-        return httpx.get(url, timeout=10, trust_env=False)
+        return httpx.get(url, timeout=BUSY_SECONDS, trust_env=False)
 
     def log(self, service: str) -> str:
         """The log of a service."""

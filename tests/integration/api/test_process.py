@@ -70,7 +70,9 @@ async def end(
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(headers={"Authorization": f"Bearer {KEY}"}, timeout=10) as made:
+    async with httpx.AsyncClient(
+        headers={"Authorization": f"Bearer {KEY}"}, timeout=BUSY_SECONDS
+    ) as made:
         yield made
 
 

@@ -45,7 +45,9 @@ def relay_process(env: RelayEnv, nats: Nats, health: int) -> Iterator[subprocess
 
 
 def page(health: int, path: str) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{health}/{path}", timeout=5) as answer:
+    with urllib.request.urlopen(
+        f"http://127.0.0.1:{health}/{path}", timeout=BUSY_SECONDS
+    ) as answer:
         return str(answer.read().decode())
 
 

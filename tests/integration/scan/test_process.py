@@ -17,7 +17,7 @@ from posthorn.model.verdict import EngineState
 from posthorn.ports.scan import MessageQuestion, ScanUnavailable
 from posthorn_local.embedded import Nats, free_port
 from tests.support.jetstream import nats_settings
-from tests.support.polling import until
+from tests.support.polling import BUSY_SECONDS, until
 
 MESSAGE = (
     b"From: a@example.org\r\nSubject: x\r\n"
@@ -27,7 +27,9 @@ ASKED = MessageQuestion("id", "192.0.2.1", "h.test", "", ("b@x.test",), 1.0, "mx
 
 
 def page(health: int, path: str) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{health}/{path}", timeout=5) as answer:
+    with urllib.request.urlopen(
+        f"http://127.0.0.1:{health}/{path}", timeout=BUSY_SECONDS
+    ) as answer:
         return str(answer.read().decode())
 
 

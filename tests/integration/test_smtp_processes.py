@@ -96,7 +96,7 @@ async def test_two_processes_share_the_port_and_one_that_is_killed_is_replaced(
 
         first, _ = psutil.Process(ports["PID"]).children()
         first.send_signal(signal.SIGKILL)
-        first.wait(15)
+        first.wait(BUSY_SECONDS)
         assert await is_ready(ports)
         for _ in range(5):  # the other one has the port
             accepted.append(await asyncio.to_thread(send, ports["SMTP"]))

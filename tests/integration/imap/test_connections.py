@@ -19,7 +19,7 @@ from posthorn.ports.errors import Unavailable
 from posthorn_imap import draining
 from posthorn_imap.protocol import ImapProtocol
 from tests.support.imap import ALICE, PASSWORD, ImapClient, ImapEnv, ImapServer, imap_server
-from tests.support.polling import until
+from tests.support.polling import BUSY_SECONDS, until
 
 LOGIN = f'LOGIN {ALICE} "{PASSWORD}"'
 
@@ -264,7 +264,7 @@ async def test_rfc4978_compress(server: ImapServer) -> None:
 
     async def until_tag(tag: bytes) -> bytes:
         found = b""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(BUSY_SECONDS):
             while tag not in found:
                 piece = await client.read()
                 assert piece, found

@@ -41,7 +41,7 @@ def relay_process(env: RelayEnv, nats: Nats, health: int) -> Iterator[subprocess
     finally:
         if process.poll() is None:
             process.kill()
-        process.wait(10)
+        process.wait(BUSY_SECONDS)
 
 
 def page(health: int, path: str) -> str:

@@ -92,4 +92,4 @@ async def test_it_serves_with_nats_alone_and_answers_what_it_began_at_sigterm(
         finally:
             if process.poll() is None:
                 process.kill()
-            process.wait(10)
+            process.wait(BUSY_SECONDS)

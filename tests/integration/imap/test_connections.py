@@ -151,7 +151,7 @@ async def test_time_outs_before_login_in_silence_and_the_sign_of_life_in_idle(
     """stalwartlabs/stalwart#3299: ``* OK Still here`` in IDLE."""
     await imap.account()
     async with imap_server(
-        imap, imap_login_seconds=2.0, imap_idle_seconds=6.0, imap_keepalive_seconds=0.5
+        imap, imap_login_seconds=4.0, imap_idle_seconds=8.0, imap_keepalive_seconds=0.5
     ) as server:
         silent = await server.client()
         idle = await server.login()

@@ -619,7 +619,7 @@ async def test_the_end_of_grace_cuts_what_is_left_and_deletes_nothing(
         house.blobs.hold = asyncio.Event()
         client.send(b"RETR 4\r\n")
         await until(lambda: house.blobs.reads)
-        asyncio.get_running_loop().call_later(0.4, house.blobs.hold.set)
+        asyncio.get_running_loop().call_later(2, house.blobs.hold.set)
     assert await client.rest() == b""
     assert left(house) == 4
     assert len(server.limiter) == 0

@@ -1061,7 +1061,7 @@ def test_as_a_program_of_its_own_it_leaves_a_pipe_that_closes(shell: CommandLine
     ) as process:
         assert process.stdout is not None
         process.stdout.close()
-        assert process.wait(30) == 1
+        assert process.wait(2 * BUSY_SECONDS) == 1
         assert process.stderr is not None
         assert process.stderr.read() == b""
 

@@ -58,7 +58,7 @@ def attempt(system: System) -> tuple[int, str]:
     system.spawn()
     assert system.process is not None
     try:
-        return system.process.wait(30), system.said()
+        return system.process.wait(2 * BUSY_SECONDS), system.said()
     finally:
         system.close()
 

@@ -103,7 +103,7 @@ class System:
                 preexec_fn=die_with_parent(),
             )
 
-    def start(self, timeout: float = 60.0) -> None:
+    def start(self, timeout: float = 3 * BUSY_SECONDS) -> None:
         """Start it and wait for the line that says so."""
         is_first = not self.home.exists()
         for tries_left in (2, 1, 0):
@@ -121,7 +121,7 @@ class System:
                 self._choose_ports()
         self.ready_after = time.monotonic() - began
 
-    def await_ready(self, timeout: float = 60.0) -> None:
+    def await_ready(self, timeout: float = 3 * BUSY_SECONDS) -> None:
         """Wait for the announcement, and learn the ports from it."""
 
         def announced() -> list[str]:

@@ -60,7 +60,7 @@ async def test_it_serves_with_nats_alone_and_answers_what_it_began_at_sigterm(
                 except OSError:
                     return False
 
-            await until(is_ready, 60, "readiness")
+            await until(is_ready, 3 * BUSY_SECONDS, "readiness")
             verdict = await scanner.message(ASKED)
             assert verdict.engines[0].state is EngineState.OK
             assert verdict.engines[1].state is EngineState.DOWN
@@ -82,7 +82,7 @@ async def test_it_serves_with_nats_alone_and_answers_what_it_began_at_sigterm(
             process.send_signal(signal.SIGTERM)
             for answer in await asyncio.gather(*asked, return_exceptions=True):
                 assert not isinstance(answer, BaseException) or "nobody" in str(answer)
-            assert await asyncio.to_thread(process.wait, 30) == 0
+            assert await asyncio.to_thread(process.wait, 2 * BUSY_SECONDS) == 0
             try:
                 await scanner.message(ASKED)
             except ScanUnavailable as fault:

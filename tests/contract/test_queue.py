@@ -463,18 +463,18 @@ class TestRecord:
         a, b = await env.jobs(relay)
         assert await env.jobs(relay) == []  # the destination says infinity now
         outcomes = [
-            Outcome(a.id, QueueState.DEFERRED, retry_in=50, reply="450 busy"),
-            Outcome(b.id, QueueState.DEFERRED, retry_in=900, reply="451 other"),
+            Outcome(a.id, QueueState.DEFERRED, retry_in=600, reply="450 busy"),
+            Outcome(b.id, QueueState.DEFERRED, retry_in=1800, reply="451 other"),
         ]
         assert await env.queue.record(relay, outcomes) == {a.id, b.id}
-        query = "SELECT round(extract(epoch FROM due_at - now()) / 10) * 10 FROM"
-        assert await env.value(f"{query} outbound_destinations") == 50
+        query = "SELECT round(extract(epoch FROM due_at - now()) / 60) FROM"
+        assert await env.value(f"{query} outbound_destinations") == 10
         assert [
             int(due) for (due,) in await env.rows(f"{query} outbound_recipients ORDER BY id")
-        ] == [50, 900]
+        ] == [10, 30]
         assert await env.due_names() == []
-        await env.ages(60)
-        await env.rows("UPDATE outbound_destinations SET due_at = due_at - interval '1 minute'")
+        await env.ages(660)
+        await env.rows("UPDATE outbound_destinations SET due_at = due_at - interval '11 minutes'")
         (job,) = await env.jobs(relay)
         assert (job.recipient, job.attempts) == ("a@far.test", 1)
 
@@ -519,14 +519,16 @@ class TestRecord:
         relay = await env.relay()
         await env.send("a@far.test")
         jobs = await env.jobs(relay)
+        began = time.monotonic()
         await env.end(
-            relay, jobs, QueueState.QUEUED, retry_in=30.0, status="4.3.0", reply="not now"
+            relay, jobs, QueueState.QUEUED, retry_in=300.0, status="4.3.0", reply="not now"
         )
         assert await env.jobs(relay) == []
         assert await env.due_names() == []
         assert await env.rows(
-            "SELECT state, attempts, last_status, last_reply, last_attempt_at, due_at > now() + interval '20 seconds',"
-            " due_at < now() + interval '31 seconds' FROM outbound_recipients"
+            "SELECT state, attempts, last_status, last_reply, last_attempt_at, due_at <= now() + interval '300 seconds',"
+            " due_at > now() + make_interval(secs => $1) FROM outbound_recipients",
+            290 - (time.monotonic() - began),
         ) == [("queued", 0, "4.3.0", "not now", None, True, True)]
 
     async def test_a_recipient_whose_sender_is_to_be_told_stays_open(self, env: QueueEnv) -> None:

@@ -32,6 +32,7 @@ import httpx
 
 from posthorn_local.embedded import die_with_parent, free_port
 from tests.support.maildrop import Maildrop
+from tests.support.polling import BUSY_SECONDS
 from tests.support.system import await_that
 
 LOOK_SECONDS = 0.1
@@ -101,7 +102,7 @@ class Balancer:
         """End, with everything connected."""
         self._call(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(BUSY_SECONDS)
         self._loop.close()
 
     def set_instances(self, instances: list[Instance]) -> None:
@@ -112,7 +113,7 @@ class Balancer:
         }
 
     def _call(self, work: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(BUSY_SECONDS)
 
     async def _open(self) -> None:
         for service in self.services:

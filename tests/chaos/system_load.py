@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from tests.support.maildrop import Maildrop
+from tests.support.polling import BUSY_SECONDS
 from tests.support.system import System
 
 _LARGE = b"".join(b"%063d\r\n" % line for line in range(9_600))
@@ -177,7 +178,7 @@ class _Answer(Exception):
 
 
 def check_delivered(
-    system: System, drop: Maildrop, outcome: Outcome, timeout: float = 40.0
+    system: System, drop: Maildrop, outcome: Outcome, timeout: float = 2 * BUSY_SECONDS
 ) -> None:
     """Wait until all of it has arrived; then each is there once, doubled only where its fate was
     uncertain, quota exact."""

@@ -175,7 +175,9 @@ def test_a_session_past_the_grace_period_is_told_421_and_one_that_ends_its_messa
 
 
 def _session(port: int) -> smtplib.SMTP:
-    client = smtplib.SMTP("127.0.0.1", port, local_hostname="client.example.org", timeout=20)
+    client = smtplib.SMTP(
+        "127.0.0.1", port, local_hostname="client.example.org", timeout=BUSY_SECONDS
+    )
     client.ehlo()
     return client
 

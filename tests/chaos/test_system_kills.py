@@ -132,7 +132,7 @@ def test_accounts_made_while_the_api_dies_all_take_mail(system: System, drop: Ma
     maker.join(30)
     assert not faults
     for address in made:
-        await_that(f"{address} takes mail", partial(_takes, system, address), timeout=20)
+        await_that(f"{address} takes mail", partial(_takes, system, address), timeout=BUSY_SECONDS)
 
 
 def _takes(system: System, address: str) -> bool:

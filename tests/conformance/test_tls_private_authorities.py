@@ -34,7 +34,7 @@ from posthorn_local.embedded import Nats
 from posthorn_relay.routing.mta_sts_fetch import PolicyFetcher
 from posthorn_relay.settings import EgressSettings
 from posthorn_relay.smtp.types import Failed, Tls
-from tests.conformance.relay.client_env import QUICK, connector, remote
+from tests.conformance.relay.client_env import connector, remote
 from tests.support.issuer import running_issuer
 from tests.support.polling import until
 from tests.support.s3 import S3Server
@@ -159,9 +159,7 @@ async def test_kind_f_a_verified_route_reaches_such_a_host(
     monkeypatch.setenv("SSL_CERT_FILE", str(anchor))
     script = {"EHLO": FULL.replace(b"CHUNKING", b"STARTTLS")}
     async with ScriptedSmtp(script, context=server) as host:
-        connection = await connector(**QUICK).connect(
-            remote(host.port, tls=Tls.VERIFIED, names=(NAME,))
-        )
+        connection = await connector().connect(remote(host.port, tls=Tls.VERIFIED, names=(NAME,)))
         assert connection.tls.endswith("verified")
         await connection.close()
 
@@ -180,7 +178,7 @@ async def test_kind_f_what_was_refused_is_refused_still(
     script = {"EHLO": FULL.replace(b"CHUNKING", b"STARTTLS")}
     async with ScriptedSmtp(script, context=server) as host:
         with pytest.raises(Failed) as caught:
-            trusting = connector(lambda: verifying_context(anchor), **QUICK)
+            trusting = connector(lambda: verifying_context(anchor))
             await trusting.connect(remote(host.port, tls=Tls.VERIFIED, names=(NAME,)))
     assert (caught.value.stage, caught.value.status) == ("tls", "4.7.5")
 

@@ -219,18 +219,20 @@ async def test_a_change_is_known_without_waiting(
 async def test_a_read_under_way_does_not_bring_back_what_was_changed_meanwhile(
     bucket: NatsDirectoryBucket, directory: NatsDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    go_on = asyncio.Event()
+    has_read, go_on = asyncio.Event(), asyncio.Event()
 
     async def slow(connection: Connection, key: str) -> object:
         message = await read_key(connection, key)
+        has_read.set()
         await go_on.wait()
         return message
 
     monkeypatch.setattr(directory_module, "read_key", slow)
     reading = asyncio.create_task(standing(directory, "alice@example.test"))
-    await asyncio.sleep(0.1)
+    await has_read.wait()
+    assert "alice@example.test" in directory._reads
     await bucket.put("alice@example.test", AddressEntry(RecipientStatus.SUSPENDED))
-    await asyncio.sleep(0.1)
+    await until(lambda: "alice@example.test" not in directory._reads, what="the change")
     go_on.set()
     await reading
     assert await standing(directory, "alice@example.test") is RecipientStatus.SUSPENDED

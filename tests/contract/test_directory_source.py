@@ -28,7 +28,8 @@ from posthorn.ports.errors import Unavailable
 from posthorn.runtime.ids import new_id
 from posthorn_local.embedded import free_port
 from tests.support.databases import pool
-from tests.support.polling import BUSY_SECONDS
+from tests.support.hasty_source import HastySource
+from tests.support.polling import BUSY_SECONDS, LONG_SECONDS
 from tests.support.seed import DatabaseSeed
 
 FINE, FULL, ASLEEP = (
@@ -263,7 +264,7 @@ async def test_a_subject_that_takes_too_long_holds_up_none_behind_it(
         "INSERT INTO aliases (domain_id, address, targets)"
         " SELECT id, 'n' || n || '@example.test', ARRAY['hub@example.test'] FROM domains, generate_series(1, 20000) n"
     )
-    hasty = PostgresDirectorySource(seed.database, seconds=0.5)
+    hasty = HastySource(seed.database, "hub@example.test")
     await truth.recheck(["hub@example.test"])
     await truth.recheck(["unlimited@example.test"])
     with capture_logs() as logs:
@@ -271,7 +272,7 @@ async def test_a_subject_that_takes_too_long_holds_up_none_behind_it(
         assert await taken(hasty) == {}
     assert [line["subject"] for line in logs] == ["hub@example.test"]
     assert await seed.rows("SELECT subject FROM directory_outbox") == [("hub@example.test",)]
-    patient = await taken(PostgresDirectorySource(seed.database, seconds=30))
+    patient = await taken(PostgresDirectorySource(seed.database, seconds=LONG_SECONDS))
     assert patient is not None
     assert len(patient) == 20_001
 

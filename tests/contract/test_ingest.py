@@ -224,8 +224,8 @@ async def test_what_a_dead_process_had_taken_comes_again(nats: Nats, short_ack_w
 async def test_what_is_worked_on_or_waits_in_the_buffer_is_not_given_to_another(
     nats: Nats, short_ack_wait: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layout, "ACK_WAIT", 3.0)
-    monkeypatch.setattr(source, "ACK_WAIT", 3.0)
+    monkeypatch.setattr(layout, "ACK_WAIT", 6.0)
+    monkeypatch.setattr(source, "ACK_WAIT", 6.0)
     async with (
         connect(nats_settings(nats), "one") as one,
         connect(nats_settings(nats), "two") as two,
@@ -238,7 +238,7 @@ async def test_what_is_worked_on_or_waits_in_the_buffer_is_not_given_to_another(
             async with NatsIngestSource(two) as second:
                 stolen = asyncio.create_task(second.take(1, 1))
                 for _ in range(15):
-                    await asyncio.sleep(0.25)
+                    await asyncio.sleep(0.5)
                     await worked_on.in_progress()
                 assert not stolen.done()
                 stolen.cancel()

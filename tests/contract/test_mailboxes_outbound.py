@@ -375,7 +375,7 @@ class TestPlace:
                 [make_segment([leaving(*(make_outbound(f"a@{name}") for name in turned))])]
             )
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(BUSY_SECONDS):
             await asyncio.gather(*(place(turn) for turn in range(24)))
         assert await seed.value("SELECT count(*) FROM outbound_recipients") == 24 * 30
         await seed.sums_hold()

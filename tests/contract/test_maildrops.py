@@ -220,10 +220,10 @@ class TestLogin:
                 FamiliarNetwork(4711, b"gone"),
             ]
         )
-        assert await age(b"home") == pytest.approx(0, abs=20)
+        assert await age(b"home") == pytest.approx(0, abs=BUSY_SECONDS)
         assert await age(b"work") is None
         await seed.rows("UPDATE familiar_places SET seen_at = now() - interval '29 days'")
-        assert await age(b"home") == pytest.approx(29 * 86_400, abs=20)
+        assert await age(b"home") == pytest.approx(29 * 86_400, abs=BUSY_SECONDS)
         await maildrops.remember(
             [FamiliarNetwork(ada, b"%d" % number) for number in range(MAX_NETWORKS)]
         )
@@ -340,11 +340,13 @@ class TestOpen:
         self, seed: DatabaseSeed, maildrops: PostgresMaildrops
     ) -> None:
         (ada,) = await seed.accounts(1)
+        began = time.monotonic()
         await maildrops.open(ada, new_id())
         left = await seed.value(
             "SELECT extract(epoch FROM expires_at - now())::float8 FROM maildrop_leases"
         )
-        assert LEASE_SECONDS - 5 < left <= LEASE_SECONDS < 30
+        taken = time.monotonic() - began
+        assert LEASE_SECONDS - 1 - taken < left <= LEASE_SECONDS < 30
         await _expire(seed, ada)
         await maildrops.open(ada, new_id())
 
@@ -487,7 +489,7 @@ class TestRenew:
         await _expire(seed, bob)
         await maildrops.open(bob, new_id())
         await seed.rows(
-            "UPDATE maildrop_leases SET expires_at = now() + interval '1 second' WHERE holder = $1",
+            "UPDATE maildrop_leases SET expires_at = now() + interval '10 seconds' WHERE holder = $1",
             mine,
         )
         assert await maildrops.renew([(ada, mine), (bob, lost), (eve, never)]) == {mine}
@@ -496,7 +498,7 @@ class TestRenew:
             "SELECT extract(epoch FROM expires_at - now())::float8 FROM maildrop_leases WHERE holder = $1",
             mine,
         )
-        assert left > LEASE_SECONDS - 5
+        assert left > 10
         with pytest.raises(MaildropBusy):
             await maildrops.open(ada, new_id())
 

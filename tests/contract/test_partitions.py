@@ -402,7 +402,8 @@ async def test_what_a_silent_partition_has_got_goes_to_no_other_and_the_rest_doe
         got.append((message.subject, (message.headers or {})["Nats-Msg-Id"]))
 
     silent = await keeper.subscribe("partition.1.>", swallow)
-    await keeper.client.flush()
+    for _ in range(2):  # the library's first ping may overtake
+        await keeper.client.flush()
     into = NatsIngest(mx, timeout=3.0)
     sent = [make_envelope(BODY) for _ in range(40)]
     tasks = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from uuid import UUID
@@ -391,15 +392,18 @@ class TestRate:
         first = await env.queue.claim(one, due, None, 5, 18, 5)
         # two messages and a part of the third: all that a bucket of ten seconds holds
         assert len(first.jobs) == 5
+        # a minute more than it takes, that a busy machine does not give room in the meantime
+        await env.rows("UPDATE outbound_lanes SET full_at = full_at + interval '1 minute'")
         second = await env.queue.claim(two, due, None, 5, 18, 5)
         assert (second.slot, list(second.jobs)) == (None, [])
         assert await env.due_names() == []  # looked at again when there is room
         assert await env.value(
-            "SELECT due_at - now() BETWEEN interval '1 s' AND interval '4 s' FROM outbound_destinations"
+            "SELECT due_at - now() BETWEEN interval '31 s' AND interval '64 s' FROM outbound_destinations"
         )
-        await env.rows("UPDATE outbound_lanes SET full_at = full_at - interval '3.5 seconds'")
+        await env.rows("UPDATE outbound_lanes SET full_at = now() + interval '6.5 seconds'")
         third = await env.queue.claim(one, due, first.slot, 5, 18, 5)
         assert len(third.jobs) == 1  # the other recipient of the third message
+        await env.rows("UPDATE outbound_lanes SET full_at = full_at + interval '1 minute'")
         assert (await env.queue.claim(one, due, third.slot, 5, 18, 5)).slot is None
         assert await env.value("SELECT count(*) FROM outbound_slots") == 0
 
@@ -407,11 +411,12 @@ class TestRate:
         relay = await env.relay()
         for number in range(40):
             await env.send(f"a{number}@far.test")
-        due = Due("far.test", None)
+        due, began = Due("far.test", None), time.monotonic()
         claims = await asyncio.gather(
             *(env.queue.claim(relay, due, None, 50, 60, 3) for _ in range(16))
         )
-        assert sum(len(claim.jobs) for claim in claims) == 10
+        since = int(time.monotonic() - began)  # one more a second
+        assert 10 <= sum(len(claim.jobs) for claim in claims) <= 10 + since
 
     async def test_one_message_goes_through_however_low_the_rate(self, env: QueueEnv) -> None:
         relay = await env.relay()
@@ -458,18 +463,18 @@ class TestRecord:
         a, b = await env.jobs(relay)
         assert await env.jobs(relay) == []  # the destination says infinity now
         outcomes = [
-            Outcome(a.id, QueueState.DEFERRED, retry_in=50, reply="450 busy"),
-            Outcome(b.id, QueueState.DEFERRED, retry_in=900, reply="451 other"),
+            Outcome(a.id, QueueState.DEFERRED, retry_in=600, reply="450 busy"),
+            Outcome(b.id, QueueState.DEFERRED, retry_in=1800, reply="451 other"),
         ]
         assert await env.queue.record(relay, outcomes) == {a.id, b.id}
-        query = "SELECT round(extract(epoch FROM due_at - now()) / 10) * 10 FROM"
-        assert await env.value(f"{query} outbound_destinations") == 50
+        query = "SELECT round(extract(epoch FROM due_at - now()) / 60) FROM"
+        assert await env.value(f"{query} outbound_destinations") == 10
         assert [
             int(due) for (due,) in await env.rows(f"{query} outbound_recipients ORDER BY id")
-        ] == [50, 900]
+        ] == [10, 30]
         assert await env.due_names() == []
-        await env.ages(60)
-        await env.rows("UPDATE outbound_destinations SET due_at = due_at - interval '1 minute'")
+        await env.ages(660)
+        await env.rows("UPDATE outbound_destinations SET due_at = due_at - interval '11 minutes'")
         (job,) = await env.jobs(relay)
         assert (job.recipient, job.attempts) == ("a@far.test", 1)
 
@@ -514,14 +519,16 @@ class TestRecord:
         relay = await env.relay()
         await env.send("a@far.test")
         jobs = await env.jobs(relay)
+        began = time.monotonic()
         await env.end(
-            relay, jobs, QueueState.QUEUED, retry_in=30.0, status="4.3.0", reply="not now"
+            relay, jobs, QueueState.QUEUED, retry_in=300.0, status="4.3.0", reply="not now"
         )
         assert await env.jobs(relay) == []
         assert await env.due_names() == []
         assert await env.rows(
-            "SELECT state, attempts, last_status, last_reply, last_attempt_at, due_at > now() + interval '20 seconds',"
-            " due_at < now() + interval '31 seconds' FROM outbound_recipients"
+            "SELECT state, attempts, last_status, last_reply, last_attempt_at, due_at <= now() + interval '300 seconds',"
+            " due_at > now() + make_interval(secs => $1) FROM outbound_recipients",
+            290 - (time.monotonic() - began),
         ) == [("queued", 0, "4.3.0", "not now", None, True, True)]
 
     async def test_a_recipient_whose_sender_is_to_be_told_stays_open(self, env: QueueEnv) -> None:

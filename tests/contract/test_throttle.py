@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -14,6 +15,7 @@ from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.sending import Charge
 from tests.support.databases import as_part, pool, until_waiting
+from tests.support.polling import BUSY_SECONDS
 from tests.support.seed import DatabaseSeed
 
 
@@ -31,8 +33,8 @@ def hourly(key: str, limit: int, cost: int = 1) -> Charge:
 
 async def test_a_limit_is_reached_and_the_wait_is_told(throttle: PostgresThrottle) -> None:
     assert [await throttle.take([hourly("a", 3)]) for _ in range(3)] == [0.0, 0.0, 0.0]
-    assert await throttle.take([hourly("a", 3)]) == pytest.approx(1200, abs=20)
-    assert await throttle.take([hourly("a", 3, cost=2)]) == pytest.approx(2400, abs=20)
+    assert await throttle.take([hourly("a", 3)]) == pytest.approx(1200, abs=BUSY_SECONDS)
+    assert await throttle.take([hourly("a", 3, cost=2)]) == pytest.approx(2400, abs=BUSY_SECONDS)
     assert await throttle.take([hourly("b", 3)]) == 0.0
 
 
@@ -48,7 +50,7 @@ async def test_it_refills_evenly(throttle: PostgresThrottle, seed: DatabaseSeed)
         0,
         0,
         0,
-        pytest.approx(1200, abs=20),
+        pytest.approx(1200, abs=BUSY_SECONDS),
     ]
 
 
@@ -81,7 +83,7 @@ async def test_cost_zero_only_asks(throttle: PostgresThrottle, seed: DatabaseSee
     before = await seed.value("SELECT full_at FROM throttles")
     assert await throttle.take([ask]) == 0.0
     await throttle.take([hourly("a", 2)])
-    assert await throttle.take([ask]) == pytest.approx(1800, abs=20)
+    assert await throttle.take([ask]) == pytest.approx(1800, abs=BUSY_SECONDS)
     assert await throttle.take([hourly("b", 2), ask]) > 0
     assert (
         await seed.value("SELECT count(*) FROM throttles WHERE key = 'b' AND full_at > now()") == 0
@@ -127,6 +129,7 @@ async def test_keys_in_any_order_never_lock_each_other_out(database_url: str) ->
 async def test_what_meets_goes_in_one_round_trip(
     database: Database, throttle: PostgresThrottle, seed: DatabaseSeed
 ) -> None:
+    began = time.monotonic()
     await throttle.take([hourly("a", 1000)])
     async with database.transaction() as holding:
         await holding.execute("SELECT FROM throttles FOR UPDATE")
@@ -139,7 +142,7 @@ async def test_what_meets_goes_in_one_round_trip(
     assert await asyncio.gather(first, *rest) == [0.0] * 50
     # 1 + 1 + 49 charges of 3.6 s in three statements; the one that was given up took nothing
     ahead = await seed.value("SELECT extract(epoch FROM full_at - now())::float8 FROM throttles")
-    assert ahead == pytest.approx(51 * 3.6, abs=3)
+    assert 51 * 3.6 - (time.monotonic() - began) - 0.1 < ahead <= 51 * 3.6
     versions = await seed.value("SELECT ctid::text FROM throttles")
     assert int(versions.strip("()").split(",")[1]) <= 4
 

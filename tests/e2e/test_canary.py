@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from posthorn_local.embedded import die_with_parent, free_port
 from tests.support.maildrop import Maildrop
+from tests.support.polling import BUSY_SECONDS
 from tests.support.system import System, await_that
 
 _RUN = "from posthorn.runtime.canary.main import main; main()"
@@ -80,7 +81,7 @@ def canary(
         )
     yield Watched(port)
     process.terminate()
-    assert process.wait(30) == 0, log.read_text()
+    assert process.wait(2 * BUSY_SECONDS) == 0, log.read_text()
 
 
 def test_messages_arrive_by_both_ways_unaltered(canary: Watched, drop: Maildrop) -> None:

@@ -71,7 +71,7 @@ def test_a_newcomer_sets_up_a_tenant_with_a_domain_and_ten_accounts_and_traces_a
     sent = shell.run(
         f"send-test --from {people[0]} --to {people[1]} --subject 'For a test'"
     ).out.strip()
-    traced = shell.run(f"trace {sent} --follow --wait 20s")
+    traced = shell.run(f"trace {sent} --follow --wait 60s")
     assert [row[1] for row in traced.rows] == ["accepted", "delivered"]
     (message,) = system.maildrop(people[1], passwords[people[1]]).read()
     assert b"Subject: For a test" in message
@@ -387,9 +387,9 @@ def test_the_holder_of_an_account(shell: CommandLine, system: System, address: s
     made = holder.run(f"me create-app-password tablet --scope pop3 --expires 9d {mine}").out.strip()
     message = shell.run(f"send-test --from {address} --to {address} --subject Mine").out.strip()
     await_that("the message is there", lambda: len(system.maildrop(address, made).read()) == 1)
-    with imaplib.IMAP4("127.0.0.1", system.ports["IMAP"], timeout=20) as reader:
+    with imaplib.IMAP4("127.0.0.1", system.ports["IMAP"], timeout=BUSY_SECONDS) as reader:
         reader.login(address, first.strip())
-    with smtplib.SMTP("127.0.0.1", system.ports["SUBMISSION"], timeout=20) as sender:
+    with smtplib.SMTP("127.0.0.1", system.ports["SUBMISSION"], timeout=BUSY_SECONDS) as sender:
         sender.starttls()
         sender.login(address, first.strip())
     seen = {("pop3", "tablet"), ("imap", "-"), ("smtp", "-"), ("api", "-")}
@@ -489,7 +489,7 @@ def test_queue_routes_and_suppressions(shell: CommandLine, address: str) -> None
             shell.run(f"queue cancel --message {sent} --yes --json") and cancelled(shell, sent) == 2
         ),
     )
-    followed = shell.attempt(f"trace {sent} --follow --wait 30s")
+    followed = shell.attempt(f"trace {sent} --follow --wait 60s")
     assert followed.status == 1
     assert "will not get it" in followed.err
     assert "cancelled" in shell.run(f"trace {sent}").out
@@ -762,10 +762,10 @@ def test_people_of_another_server_keep_their_passwords_in_every_protocol(
     shell.run(f"{line} --apply")
     assert shell.run(f"domain show {name} --json").document["catch_all"] == f"info@{name}"
 
-    with imaplib.IMAP4("127.0.0.1", system.ports["IMAP"], timeout=20) as reader:
+    with imaplib.IMAP4("127.0.0.1", system.ports["IMAP"], timeout=BUSY_SECONDS) as reader:
         reader.login(people[0], "correct horse")
     assert system.maildrop(people[1], "correct horse").read() == []
-    with smtplib.SMTP("127.0.0.1", system.ports["SUBMISSION"], timeout=20) as sender:
+    with smtplib.SMTP("127.0.0.1", system.ports["SUBMISSION"], timeout=BUSY_SECONDS) as sender:
         sender.starttls()
         sender.login(people[2], "correct horse")
     assert system.api.get("/v1/me", auth=(people[3], "correct horse")).status_code == 200
@@ -871,10 +871,10 @@ def _whole(shell: CommandLine, message: str) -> list[list[str]] | None:
 
 
 def test_statistics_count_what_was_sent(shell: CommandLine, domain: str, address: str) -> None:
-    shell.run(f"send-test --from {address} --to {address} --follow --wait 20s")
+    shell.run(f"send-test --from {address} --to {address} --follow --wait 60s")
     command = f"stats list --domain {domain} --by day --since 2d"
     (row,) = await_that(
-        "it is counted", lambda: shell.run(command).rows, timeout=40
+        "it is counted", lambda: shell.run(command).rows, timeout=2 * BUSY_SECONDS
     )  # who sent it is the key, not the domain
     assert row[1:4] == [domain, "delivered", "1"]
     series = shell.run(f"stats series --domain {domain}").rows
@@ -977,7 +977,7 @@ def test_the_doctor_sends_the_test_texts_of_filters(
     ran = shell.attempt(
         f"doctor --no-dns --filters --message-to {address} --message-from someone@example.org"
         f" --smtp smtp://localhost:{ports['SMTP']} --pop3 pop3://localhost:{ports['POP3']}"
-        f" --password-file {password} --wait 10s --json"
+        f" --password-file {password} --wait 60s --json"
     )
     findings = {each["check"]: each for each in ran.document}
     assert findings["a message with GTUBE"]["status"] == "ok", findings
@@ -1061,7 +1061,7 @@ def test_as_a_program_of_its_own_it_leaves_a_pipe_that_closes(shell: CommandLine
     ) as process:
         assert process.stdout is not None
         process.stdout.close()
-        assert process.wait(30) == 1
+        assert process.wait(2 * BUSY_SECONDS) == 1
         assert process.stderr is not None
         assert process.stderr.read() == b""
 

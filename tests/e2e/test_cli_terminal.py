@@ -18,6 +18,7 @@ from uuid import uuid4
 import pytest
 
 from tests.e2e.command_line import CommandLine, beside
+from tests.support.polling import BUSY_SECONDS
 from tests.support.system import System
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -62,7 +63,7 @@ def on_terminal(
                 seen = len(shown)
                 os.write(ours, waiting.pop(0)[1].encode() + b"\n")
         assert not waiting, shown
-        return process.wait(10), shown
+        return process.wait(BUSY_SECONDS), shown
     finally:
         process.kill()
         process.wait()

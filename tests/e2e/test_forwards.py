@@ -151,6 +151,7 @@ def test_a_loop_through_an_alias_ends_at_its_first_turn(
         returned = await_that(
             "told of the loop", lambda: elsewhere.taken_by("victim@elsewhere.test")
         )
+        await_that("both copies", lambda: all(elsewhere.taken_by(name) for name in names))
         time.sleep(3)
     finally:
         elsewhere.back = ""

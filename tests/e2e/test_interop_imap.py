@@ -166,7 +166,7 @@ def test_imapclient(new: Place) -> None:
         client.idle()
         with new.client() as other:
             other.append("INBOX", message(2))
-        assert (2, b"EXISTS") in client.idle_check(timeout=20)
+        assert (2, b"EXISTS") in client.idle_check(timeout=BUSY_SECONDS)
         client.idle_done()
         client.delete_messages([1, 2])
         client.expunge()

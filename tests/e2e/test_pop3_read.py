@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.support.maildrop import Maildrop
+from tests.support.polling import BUSY_SECONDS
 from tests.support.system import System, await_that
 
 
@@ -23,7 +24,7 @@ def test_the_trace_of_a_message_tells_that_it_was_read_and_not_from_where(
         found = system.api.get(f"/v1/messages/{message['id']}/trace")
         return list(found.json()["items"]) if found.status_code == 200 else []
 
-    client = poplib.POP3("127.0.0.1", system.ports["POP3"], timeout=20)
+    client = poplib.POP3("127.0.0.1", system.ports["POP3"], timeout=BUSY_SECONDS)
     client.user(drop.address)
     client.pass_(drop.password)
     client.top(1, 0)
@@ -37,7 +38,7 @@ def test_the_trace_of_a_message_tells_that_it_was_read_and_not_from_where(
     assert detail.keys() == {"account", "tenant"}
     assert detail["account"] == drop.address
 
-    with imaplib.IMAP4("127.0.0.1", system.ports["IMAP"], timeout=20) as reader:
+    with imaplib.IMAP4("127.0.0.1", system.ports["IMAP"], timeout=BUSY_SECONDS) as reader:
         reader.login(drop.address, drop.password)
         reader.select("INBOX")
         reader.fetch("1", "(ENVELOPE BODY.PEEK[HEADER])")

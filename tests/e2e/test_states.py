@@ -12,12 +12,10 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from tests.support.maildrop import Maildrop, Reader, RefusedError
+from tests.support.polling import BUSY_SECONDS
 from tests.support.system import System, await_that
 
 PROMISED = 2.0
-ASKING = 1.0
-"""What the questions of the test itself may take besides, on a machine that does other things
-too."""
 
 _numbers = itertools.count(1)
 
@@ -38,7 +36,7 @@ class Doors:
 
     def soon(self, what: str, found: Callable[[], bool]) -> None:
         """Wait for it, as long as was promised."""
-        await_that(what, found, self.changed_at + PROMISED + ASKING - time.monotonic())
+        await_that(what, found, self.changed_at + PROMISED + BUSY_SECONDS - time.monotonic())
 
     def rcpt(self) -> tuple[int, str]:
         """What the MX says to a message for the account."""

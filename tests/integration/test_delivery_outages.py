@@ -13,6 +13,7 @@ import pytest
 
 from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
 from posthorn.adapters.postgres.migrate import migrate_blocking
+from posthorn.model.streams import INGEST, INGEST_CONSUMER
 from posthorn_delivery import consumer
 from posthorn_delivery.consumer import Consumer
 from posthorn_local.embedded import Nats, Postgres
@@ -58,10 +59,15 @@ async def test_postgres_stops_while_500_messages_arrive_and_all_are_delivered_on
             for body in bodies[20:]:
                 await env.send(body, "user0@example.test")
             await stopping
-            await asyncio.sleep(0.5)
-            puts = env.blobs.puts
-            await asyncio.sleep(1)
-            assert env.blobs.puts == puts  # an outage does not fill the store with orphans
+            puts = -1
+
+            async def stands_still() -> bool:
+                nonlocal puts
+                before, puts = puts, env.blobs.puts
+                return puts == before
+
+            # an outage does not fill the store with orphans
+            await until(stands_still, what="the last put", every=1.0)
             assert await env.left() >= 400
 
             # in this thread: a child dies with the thread that started it
@@ -80,10 +86,15 @@ async def test_draining_while_postgres_is_down_gives_back_at_once(
     async with delivery_env(nats, own_postgres.url, tmp_path / "blobs") as env:
         await env.seed.accounts(1)
         await asyncio.to_thread(own_postgres.stop, kill=True)
+
+        async def taken_by_it() -> bool:
+            info = await env.nats.api(f"CONSUMER.INFO.{INGEST}.{INGEST_CONSUMER}")
+            return bool(info["num_ack_pending"])
+
         async with running(env):
             for _ in range(5):
                 await env.send(BODY, "user0@example.test")
-            await asyncio.sleep(0.5)
+            await until(taken_by_it, what="a delivery")
             began = time.monotonic()
         assert time.monotonic() - began < BUSY_SECONDS
         async with NatsIngestSource(env.nats) as other:

@@ -33,6 +33,7 @@ from posthorn_local.embedded import Nats
 from tests.support.api import Api, running_api
 from tests.support.builders import make_message, make_segment
 from tests.support.databases import pool
+from tests.support.hasty_source import HastySource
 from tests.support.jetstream import nats_settings, restart
 from tests.support.polling import BUSY_SECONDS, LONG_SECONDS, until
 from tests.support.seed import DatabaseSeed
@@ -56,7 +57,9 @@ class ProjectionEnv:
     async def standing(self, address: str) -> RecipientStatus:
         return await self.directory.standing(parse_address(address))
 
-    async def becomes(self, address: str, standing: RecipientStatus, timeout: float = 15) -> None:
+    async def becomes(
+        self, address: str, standing: RecipientStatus, timeout: float = BUSY_SECONDS
+    ) -> None:
         async def so() -> bool:
             with suppress(Unavailable):
                 return await self.standing(address) is standing
@@ -498,7 +501,7 @@ async def test_a_subject_that_is_stepped_over_keeps_only_itself_marked(env: Proj
         "INSERT INTO aliases (domain_id, address, targets)"
         " SELECT id, 'n' || n || '@b.test', ARRAY['hub@b.test'] FROM domains, generate_series(1, 20000) n"
     )
-    hasty = Publisher(PostgresDirectorySource(env.seed.database, seconds=0.05), env.bucket)
+    hasty = Publisher(HastySource(env.seed.database, "hub@b.test"), env.bucket)
     await env.bucket.mark_filled()
     await hasty.announce(["hub@b.test", "gone@b.test"])
     assert await hasty.publish()

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import dns.rcode
@@ -15,12 +16,17 @@ import pytest
 from posthorn.adapters.dns_stub import StubLookup
 from posthorn.wire.auth.lookup import DnsUnavailable
 from tests.support.dns import DnsServer
+from tests.support.polling import BUSY_SECONDS, LONG_SECONDS
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[DnsServer]:
     async with DnsServer() as running:
         yield running
+
+
+def looking(server: DnsServer, **bounds: Any) -> StubLookup:
+    return StubLookup([server.address], **{"deadline_seconds": BUSY_SECONDS, **bounds})
 
 
 async def test_records_absence_and_what_cannot_be_asked(server: DnsServer) -> None:
@@ -30,7 +36,7 @@ async def test_records_absence_and_what_cannot_be_asked(server: DnsServer) -> No
     server.add("a.test", "MX", "20 Far.test.", "10 near.test.")
     server.add("1.2.0.192.in-addr.arpa", "PTR", "Mail.A.test.")
     server.add("alias.test", "CNAME", "a.test.")
-    async with StubLookup([server.address]) as lookup:
+    async with looking(server) as lookup:
         assert set(await lookup.texts("A.test.") or ()) == {b"v=spf1 -all", b"other"}
         found = await lookup.addresses("a.test", v6=False)
         assert sorted(found or ()) == ["192.0.2.1", "192.0.2.2"]
@@ -47,7 +53,7 @@ async def test_records_absence_and_what_cannot_be_asked(server: DnsServer) -> No
 
 async def test_answers_are_kept_and_equal_questions_are_one(server: DnsServer) -> None:
     server.add("a.test", "TXT", "x")
-    async with StubLookup([server.address]) as lookup:
+    async with looking(server) as lookup:
         await asyncio.gather(*(lookup.texts("a.test") for _ in range(20)))
         await lookup.texts("a.test")
         assert server.asked["a.test", "TXT"] == 1
@@ -61,7 +67,7 @@ async def test_a_cache_is_bounded_by_entries_and_bytes(server: DnsServer) -> Non
         server.add(f"a{place}.test", "TXT", '"' + "x" * 200 + '" ' * 1)
     for bounds in ({"cache_entries": 2}, {"cache_bytes": 1500}):
         server.asked.clear()
-        async with StubLookup([server.address], **bounds) as lookup:
+        async with looking(server, **bounds) as lookup:
             for place in range(6):
                 await lookup.texts(f"a{place}.test")
             await lookup.texts("a5.test")
@@ -74,22 +80,27 @@ async def test_a_cut_answer_is_asked_for_over_tcp(server: DnsServer) -> None:
     server.add("a.test", "TXT", "x")
     server.cut("a.test", "TXT")
     server.add("large.test", "TXT", *(f'"{place}{"y" * 200}"' for place in range(30)))
-    async with StubLookup([server.address]) as lookup:
+    async with looking(server) as lookup:
         assert await lookup.texts("a.test") == (b"x",)
         assert len(await lookup.texts("large.test") or ()) == 30
     assert server.by_tcp == 2
 
 
-async def test_a_failure_is_no_answer_and_is_kept_for_a_while(server: DnsServer) -> None:
+async def test_a_failure_is_no_answer_and_is_kept_for_a_while(
+    server: DnsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = 0.0
+    later = SimpleNamespace(monotonic=lambda: time.monotonic() + ahead)
+    monkeypatch.setattr("posthorn.adapters.dns_stub.time", later)
     server.fail("a.test", "TXT")
-    async with StubLookup([server.address], failure_seconds=1.0) as lookup:
+    async with looking(server, failure_seconds=LONG_SECONDS) as lookup:
         for _ in range(3):
             with pytest.raises(DnsUnavailable, match="SERVFAIL"):
                 await lookup.texts("a.test")
         assert server.asked["a.test", "TXT"] == 1
         server.fail("a.test", "TXT", None)
         server.add("a.test", "TXT", "x")
-        await asyncio.sleep(1.05)
+        ahead = LONG_SECONDS
         assert await lookup.texts("a.test") == (b"x",)
 
 
@@ -99,7 +110,7 @@ async def test_another_server_answers_for_one_that_fails_or_is_silent(server: Dn
     async with DnsServer() as bad:
         bad.fail("a.test", "TXT", dns.rcode.REFUSED)
         bad.silence("b.test", "TXT")
-        async with StubLookup([bad.address, server.address]) as lookup:
+        async with StubLookup([bad.address, server.address], deadline_seconds=4.0) as lookup:
             assert await lookup.texts("a.test") == (b"x",)
             assert await lookup.texts("b.test") == (b"y",)
             assert not bad.asked["b.test", "TXT"], "the one that answered is asked first"
@@ -108,7 +119,7 @@ async def test_another_server_answers_for_one_that_fails_or_is_silent(server: Dn
 async def test_a_lost_packet_costs_a_part_of_the_deadline(server: DnsServer) -> None:
     server.add("a.test", "TXT", "x")
     server.silence("a.test", "TXT", times=1)
-    async with StubLookup([server.address], deadline_seconds=2.0) as lookup:
+    async with StubLookup([server.address], deadline_seconds=4.0) as lookup:
         assert await lookup.texts("a.test") == (b"x",)
 
 
@@ -141,7 +152,7 @@ async def test_servers_away_cost_no_deadline_and_are_found_when_back() -> None:
         server.add("c.test", "TXT", "x")
         server.silence("a.test", "TXT", times=2)
         async with StubLookup(
-            [server.address], deadline_seconds=0.5, patience=1, away_seconds=0.1
+            [server.address], deadline_seconds=2.0, patience=1, away_seconds=0.1
         ) as lookup:
             with pytest.raises(DnsUnavailable):
                 await lookup.texts("a.test")
@@ -169,7 +180,7 @@ async def test_aliases_that_a_server_does_not_follow() -> None:
         server.add("c.test", "TXT", "x")
         server.add("loop.test", "CNAME", "pool.test.")
         server.add("pool.test", "CNAME", "loop.test.")
-        async with StubLookup([server.address]) as lookup:
+        async with looking(server) as lookup:
             assert await lookup.texts("a.test") == (b"x",)
             with pytest.raises(DnsUnavailable, match="aliases"):
                 await lookup.texts("loop.test")
@@ -189,7 +200,7 @@ async def test_sockets_are_replaced_and_questions_outlive_their_callers(
     server: DnsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("posthorn.adapters.dns_exchange._QUESTIONS_PER_SOCKET", 2)
-    async with StubLookup([server.address]) as lookup:
+    async with looking(server) as lookup:
         for place in range(40):
             server.add(f"a{place}.test", "A", "192.0.2.1")
             assert await lookup.addresses(f"a{place}.test", v6=False) == ("192.0.2.1",)

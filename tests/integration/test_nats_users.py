@@ -259,7 +259,7 @@ async def test_delivery_parks_and_the_api_lists_retries_and_discards(
 async def test_delivery_wakes_the_relay(parts: Parts, filled: Connection) -> None:
     async with NatsNotifications(await parts.open("relay")) as wakes:
         NatsNotifier(await parts.open("delivery")).notify(["example.org"])
-        assert "example.org" in await wakes.wait(5)
+        assert "example.org" in await wakes.wait(BUSY_SECONDS)
 
 
 class Echo:

@@ -58,7 +58,7 @@ async def process(
             preexec_fn=die_with_parent(),
         )
     try:
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=BUSY_SECONDS) as client:
 
             async def ready() -> bool:
                 assert child.poll() is None, log.read_text()
@@ -69,10 +69,10 @@ async def process(
                 except httpx.TransportError:
                     return False
 
-            await until(ready, BUSY_SECONDS, "readiness")
+            await until(ready, 3 * BUSY_SECONDS, "readiness")
         yield pop3, health
         child.terminate()
-        assert await asyncio.to_thread(child.wait, 15) == 0, log.read_text()
+        assert await asyncio.to_thread(child.wait, 2 * BUSY_SECONDS) == 0, log.read_text()
     finally:
         child.kill()
         child.wait()
@@ -80,7 +80,7 @@ async def process(
 
 def read(port: int, *numbers: int) -> list[str]:
     """Read messages as a mail client does. Return the unique ids of all."""
-    client = poplib.POP3("127.0.0.1", port, timeout=20)
+    client = poplib.POP3("127.0.0.1", port, timeout=BUSY_SECONDS)
     client.user(ADDRESS)
     client.pass_(PASSWORD)
     for number in numbers:

@@ -262,7 +262,7 @@ async def test_a_failover_loses_nothing_that_was_acknowledged_when_commits_wait(
                     "SELECT message_id FROM mailbox_entries WHERE account_id = $1", ada
                 )
             assert sorted(row["message_id"] for row in rows) == sorted(sent)
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + BUSY_SECONDS
             while time.monotonic() < deadline:
                 with suppress(Unavailable):
                     if (await watch.look()).timeline != first.timeline:

@@ -21,13 +21,13 @@ from posthorn.model.envelope import decode_record
 from posthorn_local.embedded import Nats
 from tests.conformance.submission.env import MESSAGE
 from tests.integration.test_submission_process import connection as connection
-from tests.support.polling import until
+from tests.support.polling import BUSY_SECONDS, until
 from tests.support.smtp_process import process
 
 
 def send(port: int) -> str:
     """Send a message on a connection of its own; return its id."""
-    with smtplib.SMTP("127.0.0.1", port, timeout=15) as client:
+    with smtplib.SMTP("127.0.0.1", port, timeout=BUSY_SECONDS) as client:
         client.ehlo()
         client.mail("someone@example.org")
         client.rcpt("bob@example.test")
@@ -46,7 +46,7 @@ def accepting(log: Path) -> Counter[object]:
 
 
 async def metric(ports: Mapping[str, int], name: str) -> float:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=BUSY_SECONDS) as client:
         page = (await client.get(f"http://127.0.0.1:{ports['HEALTH']}/metrics")).text
     return sum(
         float(line.rpartition(" ")[2]) for line in page.splitlines() if line.startswith(f"{name} ")
@@ -54,7 +54,7 @@ async def metric(ports: Mapping[str, int], name: str) -> float:
 
 
 async def is_ready(ports: Mapping[str, int]) -> bool:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=BUSY_SECONDS) as client:
         answer = await client.get(f"http://127.0.0.1:{ports['HEALTH']}/readyz")
     return answer.status_code == 200
 
@@ -96,7 +96,7 @@ async def test_two_processes_share_the_port_and_one_that_is_killed_is_replaced(
 
         first, _ = psutil.Process(ports["PID"]).children()
         first.send_signal(signal.SIGKILL)
-        first.wait(15)
+        first.wait(BUSY_SECONDS)
         assert await is_ready(ports)
         for _ in range(5):  # the other one has the port
             accepted.append(await asyncio.to_thread(send, ports["SMTP"]))

@@ -27,7 +27,7 @@ from posthorn_local.embedded import Nats
 from tests.conformance.submission.env import MESSAGE, PASSWORD, password_hash
 from tests.support.databases import logged_in, pool
 from tests.support.jetstream import nats_settings
-from tests.support.polling import until
+from tests.support.polling import BUSY_SECONDS, until
 from tests.support.seed import DatabaseSeed
 from tests.support.smtp_process import process
 
@@ -62,14 +62,14 @@ async def test_submission_on_real_parts(
 
         def send() -> None:
             with smtplib.SMTP_SSL(
-                "localhost", ports["SUBMISSIONS"], context=trusting, timeout=15
+                "localhost", ports["SUBMISSIONS"], context=trusting, timeout=BUSY_SECONDS
             ) as client:
                 client.login("alice@example.test", PASSWORD)
                 refused = client.sendmail(
                     "alice@example.test", ["bob@example.test", "x@elsewhere.example"], MESSAGE
                 )
                 assert refused == {}
-            with smtplib.SMTP("localhost", ports["SUBMISSION"], timeout=15) as client:
+            with smtplib.SMTP("localhost", ports["SUBMISSION"], timeout=BUSY_SECONDS) as client:
                 client.starttls(context=trusting)
                 with pytest.raises(smtplib.SMTPAuthenticationError, match="535"):
                     client.login("alice@example.test", "wrong")
@@ -103,7 +103,7 @@ async def test_the_role_mx_knows_no_postgres(
     ) as ports:
 
         def send() -> None:
-            with smtplib.SMTP("127.0.0.1", ports["SMTP"], timeout=15) as client:
+            with smtplib.SMTP("127.0.0.1", ports["SMTP"], timeout=BUSY_SECONDS) as client:
                 client.sendmail("someone@example.org", ["bob@example.test"], MESSAGE)
                 with pytest.raises(smtplib.SMTPRecipientsRefused):
                     client.sendmail("someone@example.org", ["x@elsewhere.example"], MESSAGE)
@@ -130,7 +130,7 @@ async def test_the_role_mx_accepts_mail_without_store_database_and_scanner(
     """Promise 2; and with a scanner it refuses, by the rights of its own user."""
 
     def send() -> str:
-        with smtplib.SMTP("127.0.0.1", ports["SMTP"], timeout=15) as client:
+        with smtplib.SMTP("127.0.0.1", ports["SMTP"], timeout=BUSY_SECONDS) as client:
             try:
                 client.sendmail("someone@example.org", ["bob@example.test"], MESSAGE)
             except smtplib.SMTPDataError as refusal:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime import workers as module
 from posthorn.runtime.workers import Workers
-from tests.support.polling import until
+from tests.support.polling import LONG_SECONDS, until
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +48,14 @@ def is_alive(pid: int) -> bool:
     return True
 
 
+async def probed(workers: Workers) -> bool:
+    try:
+        await workers.probe()
+    except Unavailable:
+        return False
+    return True
+
+
 async def test_a_process_that_is_stuck_or_dies_is_replaced_while_the_other_serves(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -54,14 +63,18 @@ async def test_a_process_that_is_stuck_or_dies_is_replaced_while_the_other_serve
     one, other = workers.workers
     async with running(workers):
         kept, lost = other.pid, one.pid
-        monkeypatch.setattr(module, "STUCK_SECONDS", 1.0)
-        monkeypatch.setattr(module, "_ANSWER_SECONDS", 0.5)
+        monkeypatch.setattr(module, "STUCK_SECONDS", LONG_SECONDS)
         os.kill(lost, signal.SIGSTOP)
-        await workers.probe()  # the other one is ready
-        monkeypatch.setattr(module, "STUCK_SECONDS", 1.0)
-        await until(lambda: one.pid != lost, what="the end of a process that is stuck")
+        await until(lambda: probed(workers), what="an answer of the other one")
+
+        def is_replaced() -> bool:
+            if one.pid != lost:
+                return True
+            one.answered_at = time.monotonic() - LONG_SECONDS - 1  # and so it is stuck
+            return False
+
+        await until(is_replaced, what="the end of a process that is stuck")
         assert not is_alive(lost)
-        monkeypatch.setattr(module, "STUCK_SECONDS", 1000.0)
 
         async def replaced() -> bool:
             return bool((await one.state()).get("ready"))

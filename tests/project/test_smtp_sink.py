@@ -14,6 +14,7 @@ from bench.peers import await_port, need
 from deploy.release import ROOT
 
 from posthorn_local.embedded import free_port
+from tests.support.polling import BUSY_SECONDS
 
 pytestmark = pytest.mark.interop
 
@@ -47,4 +48,4 @@ def test_a_message_reaches_the_documented_smtp_sink() -> None:
             assert process.poll() is None
         finally:
             process.kill()
-            process.wait(10)
+            process.wait(BUSY_SECONDS)

@@ -56,6 +56,7 @@ from posthorn_api.transfers.service import TransferService
 from tests.support.builders import make_message, make_outbound, make_segment
 from tests.support.databases import pool
 from tests.support.dns import DnsServer
+from tests.support.polling import BUSY_SECONDS
 
 ADMIN_KEY = "ph_" + "a" * 43
 SECRET_KEY = b"s" * 32
@@ -225,7 +226,7 @@ async def running_api(
             bodies=reader,
             passwords=passwords,
             secret_box=SecretBox([SECRET_KEY]),
-            resolver=DnsResolver([dns.address], lifetime=2, keep=False),
+            resolver=DnsResolver([dns.address], lifetime=4, keep=False),
             late=late,
             options=ServiceOptions(
                 presence=presence,
@@ -252,7 +253,7 @@ async def running_api(
                 url = f"http://127.0.0.1:{port}"
                 headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
                 async with httpx.AsyncClient(
-                    base_url=url, headers=headers, timeout=20, verify=False
+                    base_url=url, headers=headers, timeout=BUSY_SECONDS, verify=False
                 ) as client:
                     api = Api(
                         url=url,

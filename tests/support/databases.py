@@ -30,10 +30,11 @@ from posthorn.adapters.postgres.database import Connection, Database, connect
 from posthorn.adapters.postgres.privileges import PRIVILEGES, role_name
 from posthorn.runtime.settings import PostgresSettings
 from posthorn_local.embedded import Postgres
+from tests.support.polling import BUSY_SECONDS
 
 _numbers = itertools.count(1)
 _END_OTHERS = """
-SELECT bool_and(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity
+SELECT bool_and(pg_terminate_backend(pid, 30000)) FROM pg_stat_activity
  WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
 """
 _CATALOGS = (
@@ -176,7 +177,7 @@ class Databases:
 
 async def until_waiting(watcher: Connection, sessions: int = 1) -> int:
     """Wait until so many statements wait for a lock. Return the process id of one."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(BUSY_SECONDS):
         while True:
             # within a transaction the view stands still
             await watcher.execute("SELECT pg_stat_clear_snapshot()")

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from posthorn_local.embedded import free_port
+from tests.support.polling import BUSY_SECONDS
 
 _WAIT_SECONDS = 60.0
 
@@ -95,7 +96,7 @@ def _running(command: Sequence[str], port: int, probe: str) -> Iterator[None]:
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(BUSY_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -19,6 +19,7 @@ from bench.peers import await_port, need
 
 from posthorn_local.certificate import ensure_certificate
 from posthorn_local.embedded import free_port
+from tests.support.polling import BUSY_SECONDS
 
 MASTER, MASTER_PASSWORD = "mover", "the mover's password"
 
@@ -77,7 +78,7 @@ def dovecot(
             yield Dovecot(*ports, root / "tls.crt", root, process.pid)
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(10)
+            process.wait(BUSY_SECONDS)
     finally:
         shutil.rmtree(root, ignore_errors=True)
 

@@ -45,7 +45,7 @@ from posthorn_imap.flags import split_flags
 from posthorn_imap.server import serving
 from posthorn_imap.session import ImapSession
 from posthorn_imap.settings import ImapSettings
-from tests.support.polling import until
+from tests.support.polling import BUSY_SECONDS, until
 from tests.support.seed import DatabaseSeed
 
 PASSWORD = "correct horse"
@@ -396,7 +396,7 @@ class ImapClient:
     async def line(self) -> bytes:
         """One reply without its line end, literals included; empty at the end of the connection."""
         reply = b""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(BUSY_SECONDS):
             while True:
                 octets = await self._reader.readline()
                 reply += octets
@@ -431,7 +431,7 @@ class ImapClient:
 
     async def head(self) -> bytes:
         """The next line with its end, without a literal that it announces."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(BUSY_SECONDS):
             return await self._reader.readline()
 
     async def exactly(self, count: int) -> bytes:
@@ -441,7 +441,7 @@ class ImapClient:
 
     async def rest(self) -> bytes:
         """All until the connection ends."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(BUSY_SECONDS):
             try:
                 return await self._reader.read()
             except ConnectionResetError:

@@ -16,7 +16,7 @@ import httpx
 
 from posthorn_local.embedded import die_with_parent, free_port
 from tests.support.imap import ALICE, PASSWORD, ImapClient
-from tests.support.polling import until
+from tests.support.polling import BUSY_SECONDS, until
 
 SERVICE = ("-c", "from posthorn_imap.main import main; main()")
 
@@ -42,12 +42,12 @@ class ImapProcess:
 
     async def metrics(self) -> str:
         """Return the page of metrics."""
-        async with httpx.AsyncClient(trust_env=False) as browser:
+        async with httpx.AsyncClient(trust_env=False, timeout=BUSY_SECONDS) as browser:
             return (await browser.get(f"http://127.0.0.1:{self.health}/metrics")).text
 
     async def ready(self) -> None:
         """Wait until it can serve."""
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=BUSY_SECONDS) as client:
 
             async def is_ready() -> bool:
                 assert self.child.poll() is None, self.log.read_text()
@@ -56,7 +56,7 @@ class ImapProcess:
                     return (await client.get(url)).status_code == 200
                 return False
 
-            await until(is_ready, 60, "readiness")
+            await until(is_ready, 3 * BUSY_SECONDS, "readiness")
 
 
 @asynccontextmanager
@@ -101,7 +101,7 @@ async def imap_process(
         await process.ready()
         yield process
         child.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(child.wait, 20) == 0, log.read_text()
+        assert await asyncio.to_thread(child.wait, 2 * BUSY_SECONDS) == 0, log.read_text()
     finally:
         child.kill()
         child.wait()

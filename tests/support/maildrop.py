@@ -88,7 +88,7 @@ class Maildrop:
         return socket.create_connection(("127.0.0.1", self.port), timeout=30)
 
     @contextmanager
-    def session(self, patience: float = 15.0) -> Iterator[Reader]:
+    def session(self, patience: float = BUSY_SECONDS) -> Iterator[Reader]:
         """Log in; a maildrop in use, a fault or a connection refused is tried again for a while.
         QUITs when all went well."""
         deadline = time.monotonic() + patience

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from posthorn_local.embedded import die_with_parent, free_port
+from tests.support.polling import BUSY_SECONDS
 
 _KINDS = ("object", "container", "account", "proxy")
 _BACKEND = """[DEFAULT]
@@ -118,7 +119,7 @@ class S3Server:
         if not readable or self._process.stdout.readline() != b"ready\n":
             return False
         for port in self._ports.values():
-            with socket.create_connection(("127.0.0.1", port), timeout=5):
+            with socket.create_connection(("127.0.0.1", port), timeout=BUSY_SECONDS):
                 pass
         return True
 

@@ -45,7 +45,7 @@ async def process(role: str, log: Path, **settings: str) -> AsyncIterator[Mappin
             preexec_fn=die_with_parent(),
         )
     try:
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=BUSY_SECONDS) as client:
 
             async def ready() -> bool:
                 assert child.poll() is None, log.read_text()
@@ -56,10 +56,10 @@ async def process(role: str, log: Path, **settings: str) -> AsyncIterator[Mappin
                 except httpx.TransportError:
                     return False
 
-            await until(ready, BUSY_SECONDS, "readiness")
+            await until(ready, 3 * BUSY_SECONDS, "readiness")
         yield ports | {"PID": child.pid}
         child.terminate()
-        assert await asyncio.to_thread(child.wait, 15) == 0, log.read_text()
+        assert await asyncio.to_thread(child.wait, 2 * BUSY_SECONDS) == 0, log.read_text()
     finally:
         child.kill()
         child.wait()

@@ -103,7 +103,7 @@ class System:
                 preexec_fn=die_with_parent(),
             )
 
-    def start(self, timeout: float = 60.0) -> None:
+    def start(self, timeout: float = 3 * BUSY_SECONDS) -> None:
         """Start it and wait for the line that says so."""
         is_first = not self.home.exists()
         for tries_left in (2, 1, 0):
@@ -121,7 +121,7 @@ class System:
                 self._choose_ports()
         self.ready_after = time.monotonic() - began
 
-    def await_ready(self, timeout: float = 60.0) -> None:
+    def await_ready(self, timeout: float = 3 * BUSY_SECONDS) -> None:
         """Wait for the announcement, and learn the ports from it."""
 
         def announced() -> list[str]:
@@ -209,7 +209,7 @@ class System:
                 found["postgres"] = child
         return found
 
-    def await_whole(self, timeout: float = 40.0) -> None:
+    def await_whole(self, timeout: float = 2 * BUSY_SECONDS) -> None:
         """Wait until every service says that it can serve."""
         await_that(
             "every service serves", lambda: all(self.serves(name) for name in SERVICES), timeout
@@ -225,7 +225,7 @@ class System:
     def page(self, service: str, path: str) -> httpx.Response:
         """A page of the service's health port."""
         url = f"http://127.0.0.1:{self.health_port + SERVICES.index(service)}{path}"
-        return httpx.get(url, timeout=10, trust_env=False)
+        return httpx.get(url, timeout=BUSY_SECONDS, trust_env=False)
 
     def log(self, service: str) -> str:
         """The log of a service."""

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from posthorn_local.embedded import free_port
+from tests.support.polling import BUSY_SECONDS
 
 _PIECE = 65536
 
@@ -65,7 +66,7 @@ class TcpProxy:
         """End, with everything connected."""
         self._call(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
+        self._thread.join(BUSY_SECONDS)
 
     def swallow(self) -> None:
         """Let everything disappear that is sent from now on."""
@@ -84,7 +85,7 @@ class TcpProxy:
         self._call(self._heal())
 
     def _call(self, work: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(BUSY_SECONDS)
 
     async def _set(self, *, passing: bool, flows: bool) -> None:
         self._passing = passing

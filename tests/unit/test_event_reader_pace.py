@@ -15,6 +15,7 @@ from posthorn.model.events import SHARES, Event, encode_event, share_of
 from posthorn.ports.statistics import Reading
 from posthorn_api.events import reader as module
 from posthorn_api.events.reader import EventReader
+from tests.support.polling import BUSY_SECONDS
 
 STREAM = datetime(2027, 1, 15, tzinfo=UTC)
 
@@ -91,7 +92,7 @@ async def test_batches_follow_at_once_while_behind_and_are_further_apart_under_l
     checkpoint, rest = Checkpoint(), Rest()
     reader: Any = EventReader
     task = asyncio.create_task(reader(log, checkpoint, None, rest, rest, None).run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(BUSY_SECONDS):
         while len(pauses) < 2:
             await sleep(0)
     task.cancel()

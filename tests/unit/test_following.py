@@ -15,6 +15,8 @@ from posthorn.ports.errors import Unavailable
 class _Connection:
     """A connection whose subscriptions fail on command, which no server does reliably."""
 
+    is_up = False
+
     def __init__(self) -> None:
         self.client = object()
         self.fails = False

@@ -144,7 +144,7 @@ class Client:
     async def body(self) -> bytes:
         """The rest of a multi-line answer as it comes, final dot line included."""
         octets = bytearray()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(BUSY_SECONDS):
             while True:
                 line = await self._reader.readuntil(b"\n")
                 octets += line

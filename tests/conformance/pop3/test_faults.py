@@ -457,11 +457,11 @@ def test_thunderbird_may_think_for_ten_minutes() -> None:
 async def test_an_idle_session_is_closed_without_a_word_and_without_deletions(
     house: MemoryMailStore,
 ) -> None:
-    async with pop3_server(house, pop3_idle_seconds=2.0) as server:
+    async with pop3_server(house, pop3_idle_seconds=5.0) as server:
         client = await server.login()
         await client.ask(b"DELE 1")
-        for _ in range(5):
-            await asyncio.sleep(0.5)
+        for _ in range(6):
+            await asyncio.sleep(1.0)
             assert (await client.ask(b"NOOP")).startswith(b"+OK")
         assert await client.rest() == b""
         await until(lambda: len(server.limiter) == 0)
@@ -619,7 +619,7 @@ async def test_the_end_of_grace_cuts_what_is_left_and_deletes_nothing(
         house.blobs.hold = asyncio.Event()
         client.send(b"RETR 4\r\n")
         await until(lambda: house.blobs.reads)
-        asyncio.get_running_loop().call_later(0.4, house.blobs.hold.set)
+        asyncio.get_running_loop().call_later(2, house.blobs.hold.set)
     assert await client.rest() == b""
     assert left(house) == 4
     assert len(server.limiter) == 0

@@ -184,7 +184,7 @@ async def test_a_session_that_takes_no_reply_is_cut(
 async def test_a_session_has_an_end_however_busy(password_hash: str) -> None:
     house = MemoryMailStore(password_hash)
     await house.deliver(await house.account(ADDRESS), THREE)
-    async with watched(house, pop3_session_seconds=0.5) as server:
+    async with watched(house, pop3_session_seconds=3.0) as server:
         client = await logged_in(server)
         await client.ask(b"DELE 1")
         assert (await client.rest()).startswith(

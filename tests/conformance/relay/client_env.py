@@ -27,11 +27,11 @@ MESSAGE = b"Subject: hello\r\n\r\nText.\r\n"
 WITH_TLS = FULL.replace(b"250-DSN\r\n", b"250-DSN\r\n250-STARTTLS\r\n")
 HOST = "mx.scripted.test"
 QUICK: dict[str, Any] = {
-    "relay_greeting_seconds": 0.4,
-    "relay_data_seconds": 0.4,
-    "relay_end_seconds": 0.4,
-    "relay_block_seconds": 0.4,
-    "relay_connect_seconds": 0.4,
+    "relay_greeting_seconds": 1.0,
+    "relay_data_seconds": 1.0,
+    "relay_end_seconds": 1.0,
+    "relay_block_seconds": 1.0,
+    "relay_connect_seconds": 1.0,
 }
 
 

@@ -111,11 +111,11 @@ async def test_a_slow_host_has_its_time_for_each_reply() -> None:
     class Slow(ScriptedSmtp):
         async def _do(self, verb: str, writer: asyncio.StreamWriter) -> bytes | None:
             if verb == "RCPT":
-                await asyncio.sleep(0.3)
+                await asyncio.sleep(0.6)
             return await ScriptedSmtp._do(self, verb, writer)
 
-    patient = {**QUICK, "relay_greeting_seconds": 1.5}
-    async with Slow(script) as server:  # 1.8 s in all, 1.5 s for each
+    patient = {**QUICK, "relay_greeting_seconds": 3.0}
+    async with Slow(script) as server:  # 3.6 s in all, 3 s for each
         results = await post(
             server, transaction(*(f"{name}@y.test" for name in "abcdef")), **patient
         )

@@ -41,7 +41,7 @@ def smtp_sink(*options: str) -> Iterator[int]:
         yield port
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(BUSY_SECONDS)
 
 
 def connector(authority: Authority | None = None) -> SmtpConnector:

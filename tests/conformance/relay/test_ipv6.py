@@ -16,6 +16,7 @@ from posthorn_relay.smtp.connector import SmtpConnector
 from posthorn_relay.smtp.types import Accepted, Failed, RemoteHost, SmtpResult, Tls
 from tests.conformance.relay.client_env import QUICK, WITH_TLS, transaction
 from tests.support.dns import DnsServer
+from tests.support.polling import BUSY_SECONDS
 from tests.support.scripted_smtp import Authority, ScriptedSmtp
 
 
@@ -51,7 +52,7 @@ def settings(dns: DnsServer, port: int, **more: Any) -> EgressSettings:
 
 
 async def remotes(dns: DnsServer, made: EgressSettings, destination: str) -> Sequence[RemoteHost]:
-    resolver = DnsResolver([dns.address], lifetime=1.0)
+    resolver = DnsResolver([dns.address], lifetime=BUSY_SECONDS)
     return await MxPlanner(made, resolver, None, SecretBox([b"k" * 32])).plan(destination, None)
 
 

@@ -25,6 +25,7 @@ from posthorn_relay.settings import EgressSettings
 from tests.support.databases import as_part, pool
 from tests.support.dns import DnsServer
 from tests.support.policy_host import PolicyHost
+from tests.support.polling import BUSY_SECONDS
 from tests.support.scripted_smtp import Authority, Socks5
 
 DOMAIN = "a.test"
@@ -59,14 +60,14 @@ class Scene:
     def fetcher(self, **settings: Any) -> PolicyFetcher:
         return PolicyFetcher(
             EgressSettings(relay_loopback=True, **settings),
-            DnsResolver([self.dns.address], lifetime=1.0),
+            DnsResolver([self.dns.address], lifetime=BUSY_SECONDS),
             trust=self.trust,
             port=self.web.port,
         )
 
     def relay(self) -> StsPolicies:
         """A relay that remembers nothing."""
-        resolver = DnsResolver([self.dns.address], lifetime=1.0)
+        resolver = DnsResolver([self.dns.address], lifetime=BUSY_SECONDS)
         return StsPolicies(resolver, self.fetcher(), self.store, self.clock)
 
     def record(self, identifier: str) -> None:
@@ -311,7 +312,7 @@ async def test_a_certificate_of_a_stranger_is_refused(scene: Scene) -> None:
 
 
 async def test_a_policy_host_at_a_loopback_address_is_not_asked(scene: Scene) -> None:
-    resolver = DnsResolver([scene.dns.address], lifetime=1.0)
+    resolver = DnsResolver([scene.dns.address], lifetime=BUSY_SECONDS)
     fetcher = PolicyFetcher(EgressSettings(), resolver, trust=scene.trust, port=scene.web.port)
     with pytest.raises(FetchFailed, match="no address"):
         await fetcher.fetch(DOMAIN)

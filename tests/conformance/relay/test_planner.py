@@ -25,6 +25,7 @@ from posthorn_relay.settings import EgressSettings
 from posthorn_relay.smtp.certificates import usable_records
 from posthorn_relay.smtp.types import Failed, RemoteHost, StsRequirement, Tls
 from tests.support.dns import DnsServer
+from tests.support.polling import BUSY_SECONDS
 
 SECRET_BOX = SecretBox([b"k" * 32])
 DIGEST = "ab" * 32
@@ -58,10 +59,11 @@ class Scene:
     def __init__(self, dns_server: DnsServer) -> None:
         self.dns = dns_server
         self.shelf = Shelf()
+        self.patience = BUSY_SECONDS
 
     def planner(self, **settings: Any) -> MxPlanner:
         made = EgressSettings.model_validate(settings)
-        resolver = DnsResolver([self.dns.address], made.relay_dnssec, lifetime=1.0)
+        resolver = DnsResolver([self.dns.address], made.relay_dnssec, lifetime=self.patience)
         policies = (
             StsPolicies(resolver, self.shelf, self.shelf, lambda: 10.0)
             if made.relay_mta_sts
@@ -188,8 +190,10 @@ async def test_want_of_an_answer_is_never_permanent(scene: Scene, fault: str) ->
         case "refused":
             scene.dns.fail("a.test", "MX", dns.rcode.REFUSED)
         case "silence":
+            scene.patience = 1.0
             scene.dns.silence("a.test", "MX")
         case _:
+            scene.patience = 1.0
             scene.dns.babble("a.test", "MX")
     failed = await scene.fail("a.test")
     assert (failed.status, failed.permanent) == ("4.4.3", False)
@@ -510,6 +514,7 @@ def test_records_that_no_certificate_can_match_are_unusable() -> None:
 
 async def test_a_record_that_does_not_read_closes_the_host(scene: Scene) -> None:
     scene.mail_hosts("a.test", {"one.test": 10}, secure=True)
+    scene.patience = 1.0
     scene.dns.babble("_25._tcp.one.test", "TLSA")
     assert (await scene.fail("a.test", relay_dnssec=True)).permanent is False
 
@@ -519,6 +524,7 @@ async def test_a_host_whose_tlsa_cannot_be_had_is_not_used(scene: Scene) -> None
     scene.dns.fail("_25._tcp.one.test", "TLSA")
     scene.dns.exists("_25._tcp.two.test", secure=True)
     assert places(await scene.plan("a.test", relay_dnssec=True)) == [("two.test", "192.0.2.2")]
+    scene.patience = 1.0
     scene.dns.silence("_25._tcp.two.test", "TLSA")
     failed = await scene.fail("a.test", relay_dnssec=True)
     assert (failed.status, failed.permanent) == ("4.4.3", False)

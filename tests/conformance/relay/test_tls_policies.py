@@ -23,7 +23,6 @@ from posthorn.ports.resolver import Tlsa
 from posthorn_relay.smtp.types import Accepted, Failed, StsRequirement, Tls
 from tests.conformance.relay.client_env import (
     HOST,
-    QUICK,
     WITH_TLS,
     connector,
     failure_of,
@@ -107,7 +106,7 @@ async def test_what_fails_a_policy_in_testing_is_noted_and_the_mail_sent(
     before = noted("testing")
     async with ScriptedSmtp(case.script, context) as server:
         at = remote(server.port, demand, names=(HOST,), sts=TESTING)
-        client = connector(trusting(case, authority, tmp_path), **QUICK)
+        client = connector(trusting(case, authority, tmp_path))
         with capture_logs() as logs:
             if demand is Tls.REQUIRED and not case.encrypted:
                 with pytest.raises(Failed):  # the remote's own demand is no policy's
@@ -135,7 +134,7 @@ async def test_what_fails_an_enforced_policy_is_noted_and_not_sent(
     before = noted("enforce")
     async with ScriptedSmtp(case.script, context) as server:
         at = remote(server.port, Tls.VERIFIED, names=(HOST,), sts=ENFORCED)
-        failed = await refusal(at, trust=trusting(case, authority, tmp_path), **QUICK)
+        failed = await refusal(at, trust=trusting(case, authority, tmp_path))
         assert server.connections == 1
     assert failed.stage == "tls"
     assert not failed.permanent
@@ -177,7 +176,7 @@ async def test_a_host_that_satisfies_a_policy_in_testing_is_connected_to_once(
 async def test_what_is_no_fault_of_tls_is_not_noted(script: dict[str, Step]) -> None:
     before = noted("testing")
     async with ScriptedSmtp(script) as server:
-        await refusal(remote(server.port, sts=TESTING), **QUICK)
+        await refusal(remote(server.port, sts=TESTING))
         assert server.connections == 1
     assert gained("testing", before) == {}
 

@@ -27,7 +27,7 @@ def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def env() -> AsyncIterator[SmtpEnv]:
-    async with smtp_env(smtp_accept_seconds=0.3, smtp_store_seconds=0.3) as made:
+    async with smtp_env(smtp_accept_seconds=1.0, smtp_store_seconds=1.0) as made:
         yield made
 
 

@@ -57,14 +57,14 @@ async def test_each_command_begins_the_time_anew() -> None:
 
 
 async def test_a_session_has_an_end_whatever_is_sent() -> None:
-    async with smtp_env(smtp_command_seconds=LONG_SECONDS, smtp_session_seconds=0.8) as env:
+    async with smtp_env(smtp_command_seconds=LONG_SECONDS, smtp_session_seconds=3.0) as env:
         began = time.monotonic()
         talk = await (await env.talk()).hello()
         async with asyncio.timeout(BUSY_SECONDS):
             while (code := await talk.say(b"NOOP\r\n")) == "250 2.0.0":
                 await asyncio.sleep(0.05)
         assert code == "421 4.4.2"
-        assert time.monotonic() - began > 0.5
+        assert time.monotonic() - began > 2.5
         assert await talk.ended()
 
 
@@ -81,7 +81,7 @@ async def test_a_message_that_stops_is_given_up() -> None:
 
 
 async def test_a_trickle_of_data_is_bounded_by_the_session() -> None:
-    async with smtp_env(smtp_data_seconds=LONG_SECONDS, smtp_session_seconds=1.5) as env:
+    async with smtp_env(smtp_data_seconds=LONG_SECONDS, smtp_session_seconds=3.0) as env:
         talk = await (await env.talk()).begin()
         assert await talk.say(b"DATA\r\n") == "354"
         began = time.monotonic()
@@ -94,13 +94,13 @@ async def test_a_trickle_of_data_is_bounded_by_the_session() -> None:
 
 
 async def test_the_end_of_a_session_s_time_waits_for_a_message_that_is_complete() -> None:
-    async with smtp_env(smtp_session_seconds=2.0) as env:
+    async with smtp_env(smtp_session_seconds=4.0) as env:
         began = time.monotonic()
         env.ingest.open.clear()
         talk = await (await env.talk()).begin()
         assert await talk.say(b"DATA\r\n") == "354"
         await talk.send(MESSAGE + b".\r\n")
-        await asyncio.sleep(began + 2.3 - time.monotonic())
+        await asyncio.sleep(began + 4.3 - time.monotonic())
         env.ingest.open.set()
         assert [await talk.code(), await talk.code()] == ["250 2.0.0", "421 4.4.2"]
         assert len(env.kept()) == 1

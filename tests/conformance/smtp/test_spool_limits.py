@@ -41,7 +41,7 @@ async def settled(env: SmtpEnv) -> None:
     """What was sent has been taken: the counters stand still."""
     assert env.listening is not None
     room, before = env.listening.spool_limits, (-1, -1)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(BUSY_SECONDS):
         while before != (now := (room.memory.used, room.spool.used)):
             before = now
             await asyncio.sleep(0.2)

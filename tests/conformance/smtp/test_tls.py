@@ -97,7 +97,7 @@ async def test_a_handshake_that_never_comes_is_given_up(server_tls: ssl.SSLConte
 async def test_limits_and_drain_hold_under_tls(
     server_tls: ssl.SSLContext, trust: ssl.SSLContext
 ) -> None:
-    async with smtp_env(server_tls, smtp_command_seconds=0.3) as env:
+    async with smtp_env(server_tls, smtp_command_seconds=2.0) as env:
         talk = await secured(env, trust)
         assert await talk.code() == "421 4.4.2"
         assert await talk.ended()

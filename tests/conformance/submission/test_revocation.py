@@ -99,7 +99,7 @@ async def test_without_postgres_no_session_ends(
 async def test_a_session_without_a_login_is_short_and_one_with_it_is_not(
     database_url: str, certificates: Certificates
 ) -> None:
-    async with submission_env(database_url, certificates, submission_login_seconds=1.5) as env:
+    async with submission_env(database_url, certificates, submission_login_seconds=4.0) as env:
         known, silent = await env.known(), await env.secure()
         assert await silent.code() == "421 4.4.2"
         assert await known.say(FROM_ALICE) == "250 2.1.0"

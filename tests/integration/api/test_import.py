@@ -381,7 +381,7 @@ async def test_an_import_that_is_too_slow_is_broken_off(
 ) -> None:
     monkeypatch.setattr(least_rate, "_WINDOW_SECONDS", 0.3)
     reader, writer = await begin(api)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(BUSY_SECONDS):
         octets = b""
         while b'"done"' not in octets:
             writer.write(chunk(b" "))

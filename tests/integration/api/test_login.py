@@ -25,7 +25,7 @@ from posthorn_api.http.permissions import RULES
 from posthorn_api.login.oidc import OidcClient, OidcLogin
 from tests.support.api import ADMIN_KEY, SECRET_KEY, Api, problem, running_api
 from tests.support.issuer import AUDIENCE, Issuer, bearer, running_issuer
-from tests.support.polling import until
+from tests.support.polling import BUSY_SECONDS, until
 
 SAME = {"Sec-Fetch-Site": "same-origin"}
 NOBODY = {"Authorization": ""}
@@ -48,7 +48,7 @@ class Browser:
     """Requests without a key, with cookies."""
 
     def __init__(self, api: Api) -> None:
-        self.client = httpx.AsyncClient(base_url=api.url, timeout=20)
+        self.client = httpx.AsyncClient(base_url=api.url, timeout=BUSY_SECONDS)
         self.cookies: dict[str, str] = {}
 
     async def ask(self, method: str, path: str, **options: Any) -> httpx.Response:

@@ -70,7 +70,9 @@ async def end(
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(headers={"Authorization": f"Bearer {KEY}"}, timeout=10) as made:
+    async with httpx.AsyncClient(
+        headers={"Authorization": f"Bearer {KEY}"}, timeout=BUSY_SECONDS
+    ) as made:
         yield made
 
 
@@ -83,7 +85,7 @@ async def ready(client: httpx.AsyncClient, env: dict[str, str]) -> str:
             return (await client.get(f"{health}/readyz")).status_code == 200
         return False
 
-    await until(answers, 30, "readiness")
+    await until(answers, 3 * BUSY_SECONDS, "readiness")
     return url
 
 
@@ -158,12 +160,12 @@ async def test_the_rebuild_command_puts_the_directory_right(
         await bucket.put("extra@example.test", AddressEntry(RecipientStatus.DELIVERABLE))
         known = environment(logged_in(database_url, "api"), nats.url_of("api"), tmp_path)
         refused = await spawn(known, "rebuild-directory")
-        out, _ = await asyncio.wait_for(refused.communicate(), 30)
+        out, _ = await asyncio.wait_for(refused.communicate(), 3 * BUSY_SECONDS)
         assert refused.returncode == 1, "the database is new and empty, the bucket is not"
         assert b"the directory bucket holds data" in out
         await _execute(database_url, "UPDATE installation SET stage = 'adopted'")
         process = await spawn(known, "rebuild-directory")
-        out, _ = await asyncio.wait_for(process.communicate(), 30)
+        out, _ = await asyncio.wait_for(process.communicate(), 3 * BUSY_SECONDS)
         assert process.returncode == 0, out
         assert re.search(rb'"entries":1\b', out)
         assert await bucket.entries() == {}
@@ -178,7 +180,7 @@ async def _execute(url: str, statement: str) -> None:
 
 async def test_an_unknown_command_is_refused(tmp_path: Path) -> None:
     process = await spawn(environment("postgresql://x", "nats://x", tmp_path), "rebuild")
-    out, _ = await asyncio.wait_for(process.communicate(), 30)
+    out, _ = await asyncio.wait_for(process.communicate(), 3 * BUSY_SECONDS)
     assert process.returncode == 1
     assert b"usage: posthorn-api [COMMAND]" in out
 

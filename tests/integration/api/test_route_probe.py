@@ -50,7 +50,7 @@ async def joined(api: Api, nats: Nats) -> AsyncIterator[Api]:
 async def relaying(api: Api, nats: Nats) -> AsyncIterator[None]:
     """A relay that answers, with its own users of NATS and Postgres."""
     settings = EgressSettings(relay_hostname="out.example.test")
-    resolver = DnsResolver([api.dns.address], lifetime=2, keep=False)
+    resolver = DnsResolver([api.dns.address], lifetime=4, keep=False)
     planner = MxPlanner(settings, resolver, None, SecretBox([SECRET_KEY]))
     async with (
         pool(as_part(api.database_url, "relay")) as database,

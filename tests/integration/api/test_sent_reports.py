@@ -70,7 +70,7 @@ class _Sending:
         self.sender = ReportSender(
             self.outbox,
             ingest,
-            DnsResolver([api.dns.address], lifetime=2, keep=False),
+            DnsResolver([api.dns.address], lifetime=4, keep=False),
             "mx.example.test",
             poster=ReportPoster(LOOPBACK),
             clock=lambda: self.now.timestamp(),

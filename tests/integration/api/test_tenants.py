@@ -17,7 +17,7 @@ from posthorn.ports.accounts import AccountState
 from posthorn.ports.api_keys import Role
 from tests.support.api import Api, problem
 from tests.support.databases import pool
-from tests.support.polling import BUSY_SECONDS
+from tests.support.polling import BUSY_SECONDS, LONG_SECONDS
 
 
 async def tenant(api: Api, name: str, **fields: Any) -> dict[str, Any]:
@@ -169,9 +169,10 @@ async def test_a_role_and_a_tenant_must_fit(api: Api) -> None:
 
 
 async def test_a_key_that_has_expired_is_refused(api: Api) -> None:
-    soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
-    shows, _ = await key(api, "read-only", expires_at=soon)
+    later = (datetime.now(UTC) + timedelta(seconds=LONG_SECONDS)).isoformat()
+    shows, made = await key(api, "read-only", expires_at=later)
     assert (await api.client.get("/v1/domains", headers=shows)).status_code == 200
+    await api.sql("UPDATE api_keys SET expires_at = now() WHERE id = $1", made["id"])
     await eventually(api, shows, 401)
     past = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
     answer = await api.client.post(

@@ -70,7 +70,7 @@ async def test_every_event_arrives_and_counts_once_though_a_process_is_killed(
     async with AsyncExitStack() as stack:
         receiver = await stack.enter_async_context(HookReceiver())
         client = await stack.enter_async_context(
-            httpx.AsyncClient(headers={"Authorization": f"Bearer {KEY}"})
+            httpx.AsyncClient(headers={"Authorization": f"Bearer {KEY}"}, timeout=BUSY_SECONDS)
         )
         database = await asyncpg.connect(database_url)
         stack.push_async_callback(database.close)
@@ -86,7 +86,7 @@ async def test_every_event_arrives_and_counts_once_though_a_process_is_killed(
                     return (await client.get(f"{server.health}/readyz")).status_code == 200
                 return False
 
-            await until(answers, 40, "readiness")
+            await until(answers, 3 * BUSY_SECONDS, "readiness")
 
         async def happen(number: int) -> set[str]:
             names = set()
@@ -132,7 +132,7 @@ async def test_every_event_arrives_and_counts_once_though_a_process_is_killed(
             "UPDATE webhook_deliveries SET due_at = now() WHERE state = 'waiting'"
         )
         receiver.hold.set()
-        await until(lambda: heard(names), 30, "telling after a death")
+        await until(lambda: heard(names), BUSY_SECONDS, "telling after a death")
 
         assert all(each.is_signed_with(made.json()["secret"]) for each in receiver.received)
         ids = {

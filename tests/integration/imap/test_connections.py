@@ -19,7 +19,7 @@ from posthorn.ports.errors import Unavailable
 from posthorn_imap import draining
 from posthorn_imap.protocol import ImapProtocol
 from tests.support.imap import ALICE, PASSWORD, ImapClient, ImapEnv, ImapServer, imap_server
-from tests.support.polling import until
+from tests.support.polling import BUSY_SECONDS, until
 
 LOGIN = f'LOGIN {ALICE} "{PASSWORD}"'
 
@@ -151,7 +151,7 @@ async def test_time_outs_before_login_in_silence_and_the_sign_of_life_in_idle(
     """stalwartlabs/stalwart#3299: ``* OK Still here`` in IDLE."""
     await imap.account()
     async with imap_server(
-        imap, imap_login_seconds=2.0, imap_idle_seconds=6.0, imap_keepalive_seconds=0.5
+        imap, imap_login_seconds=4.0, imap_idle_seconds=8.0, imap_keepalive_seconds=0.5
     ) as server:
         silent = await server.client()
         idle = await server.login()
@@ -264,7 +264,7 @@ async def test_rfc4978_compress(server: ImapServer) -> None:
 
     async def until_tag(tag: bytes) -> bytes:
         found = b""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(BUSY_SECONDS):
             while tag not in found:
                 piece = await client.read()
                 assert piece, found

@@ -9,11 +9,13 @@ from uuid import UUID
 
 import pytest
 
+from posthorn.adapters.nats import hand_over as adapter
 from posthorn.adapters.nats.hand_over import NatsLiveRelays
 from posthorn.ports.hand_over import Handed, HandOver, LiveRelay
 from posthorn_relay import hand_overs
+from posthorn_relay.hand_overs import HandOvers
 from posthorn_relay.scheduler import Scheduler
-from tests.support.polling import until
+from tests.support.polling import LONG_SECONDS, until
 from tests.support.relay_env import BODY, SENDER, RelayEnv
 from tests.support.scripted_smtp import STALL, ScriptedSmtp
 from tests.support.sink import Sink
@@ -111,27 +113,41 @@ async def test_slots_of_busy_workers_are_known(
     env: RelayEnv, relays: NatsLiveRelays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await env.rows("INSERT INTO outbound_lanes (key) VALUES ('sink.test')")
-    async with quick(monkeypatch), ScriptedSmtp({"MAIL": STALL}) as host:
+    looks = 0
+    look = HandOvers._look
+
+    async def counted(self: HandOvers) -> None:
+        nonlocal looks
+        await look(self)
+        looks += 1
+
+    monkeypatch.setattr(HandOvers, "_look", counted)
+    monkeypatch.setattr(hand_overs, "OFFER_SECONDS", 0.05)
+    async with ScriptedSmtp({"MAIL": STALL}) as host:
         env.planner.ports = [host.port]
         async with env.relay(grace_seconds=0.1) as scheduler:
             relay = await offered(relays, scheduler)
             handed = await hand(env, relay, "bob@sink.test")
             await relays.hand(handed)
-            await asyncio.sleep(3.5)  # several looks, while the host says nothing
+            await until(lambda: "MAIL" in host.verbs)
+            monkeypatch.setattr(hand_overs, "LOOK_SECONDS", 0.0)
+            seen = looks
+            await until(lambda: looks > seen + 3)  # while the host says nothing
             assert scheduler.liveness.identity.id == relay.id
             assert scheduler.slots() == {handed.slot}
 
 
 async def test_a_relay_that_drains_takes_nothing_and_leaves_what_was_handed_to_it(
-    env: RelayEnv, sink: Sink, relays: NatsLiveRelays
+    env: RelayEnv, sink: Sink, relays: NatsLiveRelays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(adapter, "FRESH_SECONDS", LONG_SECONDS)
     async with env.relay() as scheduler:
         relay = await offered(relays, scheduler)
         scheduler.liveness.stop()
         handed = await hand(env, relay, "bob@sink.test")
         await relays.hand(handed)
         await asyncio.sleep(0.3)
-    assert relays.pick() is None, "the offer was taken back"
+    await until(lambda: relays.pick() is None, what="the taking back of the offer")
     assert await env.states(handed.message) == {"bob@sink.test": "queued"}
     assert await env.rows("SELECT FROM outbound_slots") == []
     assert sink.taken == []

@@ -41,11 +41,13 @@ def relay_process(env: RelayEnv, nats: Nats, health: int) -> Iterator[subprocess
     finally:
         if process.poll() is None:
             process.kill()
-        process.wait(10)
+        process.wait(BUSY_SECONDS)
 
 
 def page(health: int, path: str) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{health}/{path}", timeout=5) as answer:
+    with urllib.request.urlopen(
+        f"http://127.0.0.1:{health}/{path}", timeout=BUSY_SECONDS
+    ) as answer:
         return str(answer.read().decode())
 
 
@@ -56,7 +58,7 @@ async def ready(health: int) -> None:
         except OSError:
             return False
 
-    await until(is_ready, BUSY_SECONDS, "readiness")
+    await until(is_ready, 3 * BUSY_SECONDS, "readiness")
 
 
 async def route(env: RelayEnv, domain: str, port: int) -> None:
@@ -79,7 +81,7 @@ async def test_it_sends_by_its_route_counts_and_stops_at_sigterm(env: RelayEnv, 
             await env.become(unrouted, bob="deferred")
             metrics = await asyncio.to_thread(page, health, "metrics")
             process.send_signal(signal.SIGTERM)
-            assert await asyncio.to_thread(process.wait, 10) == 0
+            assert await asyncio.to_thread(process.wait, 2 * BUSY_SECONDS) == 0
     assert 'posthorn_relay_attempts_total{result="delivered",stage="end"} 1.0' in metrics
     assert 'posthorn_relay_provider_attempts_total{provider="other",status="2xx"} 1.0' in metrics
     assert "posthorn_postgres_pool_size" in metrics

@@ -433,7 +433,7 @@ async def test_a_host_that_takes_no_further_connection_is_not_down(env: RelayEnv
 async def test_a_relay_that_was_taken_for_dead_drops_everything_and_goes_on_under_a_new_id(
     env: RelayEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(liveness, "RENEW_SECONDS", 0.1)
+    monkeypatch.setattr(liveness, "RENEW_SECONDS", 1.0)
     async with ScriptedSmtp({"END": [STALL, b"250 2.0.0 taken\r\n"]}) as host:
         env.planner.ports = [host.port]
         async with env.relay() as relay:
@@ -565,7 +565,7 @@ async def test_a_notice_that_is_sent_again_after_a_crash_is_kept_once(env: Relay
 async def test_recipients_that_a_lost_answer_took_are_sent_under_a_new_id_while_the_old_one_finishes(
     env: RelayEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(liveness, "RENEW_SECONDS", 0.1)
+    monkeypatch.setattr(liveness, "RENEW_SECONDS", 1.0)
     real, lost, release = PostgresQueue.claim, 0, asyncio.Event()
 
     async def answer_lost(queue: PostgresQueue, relay: UUID, due: Due, *more: Any) -> Claim:
@@ -626,7 +626,7 @@ async def test_outcomes_wait_for_postgres_and_are_recorded_when_it_is_back(
 async def test_outcomes_whose_recording_is_uncertain_give_nothing_back_that_was_claimed_since(
     env: RelayEnv, sink: Sink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(liveness, "RENEW_SECONDS", 0.1)
+    monkeypatch.setattr(liveness, "RENEW_SECONDS", 1.0)
     real, lost = PostgresQueue.record, 0
 
     async def answer_lost(
@@ -660,7 +660,7 @@ async def test_many_destinations_by_one_connection_do_not_wait_for_lingering_wor
     await env.rows(
         "INSERT INTO routes (domain, host, port, tls, connections) VALUES ('*', '127.0.0.1', 1, 'none', 1)"
     )
-    async with env.relay():
+    async with env.relay(relay_poll_seconds=5):  # its timer runs out as well
         with timers_run() as run:
             messages = [await env.post(f"one@d{number}.test") for number in range(30)]
             for message in messages:

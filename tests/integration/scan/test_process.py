@@ -17,7 +17,7 @@ from posthorn.model.verdict import EngineState
 from posthorn.ports.scan import MessageQuestion, ScanUnavailable
 from posthorn_local.embedded import Nats, free_port
 from tests.support.jetstream import nats_settings
-from tests.support.polling import until
+from tests.support.polling import BUSY_SECONDS, until
 
 MESSAGE = (
     b"From: a@example.org\r\nSubject: x\r\n"
@@ -27,7 +27,9 @@ ASKED = MessageQuestion("id", "192.0.2.1", "h.test", "", ("b@x.test",), 1.0, "mx
 
 
 def page(health: int, path: str) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{health}/{path}", timeout=5) as answer:
+    with urllib.request.urlopen(
+        f"http://127.0.0.1:{health}/{path}", timeout=BUSY_SECONDS
+    ) as answer:
         return str(answer.read().decode())
 
 
@@ -58,7 +60,7 @@ async def test_it_serves_with_nats_alone_and_answers_what_it_began_at_sigterm(
                 except OSError:
                     return False
 
-            await until(is_ready, 60, "readiness")
+            await until(is_ready, 3 * BUSY_SECONDS, "readiness")
             verdict = await scanner.message(ASKED)
             assert verdict.engines[0].state is EngineState.OK
             assert verdict.engines[1].state is EngineState.DOWN
@@ -80,7 +82,7 @@ async def test_it_serves_with_nats_alone_and_answers_what_it_began_at_sigterm(
             process.send_signal(signal.SIGTERM)
             for answer in await asyncio.gather(*asked, return_exceptions=True):
                 assert not isinstance(answer, BaseException) or "nobody" in str(answer)
-            assert await asyncio.to_thread(process.wait, 30) == 0
+            assert await asyncio.to_thread(process.wait, 2 * BUSY_SECONDS) == 0
             try:
                 await scanner.message(ASKED)
             except ScanUnavailable as fault:
@@ -90,4 +92,4 @@ async def test_it_serves_with_nats_alone_and_answers_what_it_began_at_sigterm(
         finally:
             if process.poll() is None:
                 process.kill()
-            process.wait(10)
+            process.wait(BUSY_SECONDS)

@@ -198,7 +198,7 @@ class Postgres(_Server):
             raise EmbeddedError("the PostgreSQL wheel holds no server")
         self._bin = versions[-1].parent
 
-    def start(self, port: int = 0, timeout: float = 30) -> None:
+    def start(self, port: int = 0, timeout: float = 60) -> None:
         """Create the cluster if there is none, then start it; return when it accepts
         connections. Raises EmbeddedError."""
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -356,7 +356,7 @@ class Nats(_Server):
         self._secret = directory / "password"
         self._part_secrets = {user.part: directory / f"password.{user.part}" for user in USERS}
 
-    def start(self, port: int = 0, timeout: float = 20) -> None:
+    def start(self, port: int = 0, timeout: float = 60) -> None:
         """Start the server; return when it accepts connections. Raises EmbeddedError."""
         self.directory.mkdir(parents=True, exist_ok=True)
         for path in (self._secret, *self._part_secrets.values()):

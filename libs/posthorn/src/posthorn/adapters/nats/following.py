@@ -40,17 +40,15 @@ class Following:
         return self._client is self._connection.client
 
     async def start(self) -> None:
-        """Subscribe, now or as soon as there is a connection."""
+        """Subscribe, now or as soon as there is a connection. Where there is one, the server knows
+        of the subscriptions afterwards."""
         self._connection.on_up(self.subscribe)
         with suppress(Unavailable):  # the hook does it after the connect
             await self.subscribe()
-
-    async def start_confirmed(self) -> None:
-        """Start, and let the server know of the subscriptions, if there is a connection."""
-        await self.start()
-        with suppress(*FAULTS):
-            await self._connection.client.flush()  # the library's first ping may overtake
-            await self._connection.client.flush()
+        if self._connection.is_up:
+            with suppress(*FAULTS):
+                await self._connection.client.flush()  # the library's first ping may overtake
+                await self._connection.client.flush()
 
     async def subscribe(self) -> None:
         """Subscribe, unless the present client holds the subscriptions. Raises Unavailable."""

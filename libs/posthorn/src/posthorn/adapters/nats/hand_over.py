@@ -37,7 +37,7 @@ class _Listener(ABC):
         self._following = Following(connection, {subject: self._heard})
 
     async def __aenter__(self) -> Self:
-        await self._following.start_confirmed()
+        await self._following.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -43,7 +43,7 @@ class QuestionServer(ABC):
         """Take note of a question too many."""
 
     async def __aenter__(self) -> Self:
-        await self._following.start_confirmed()
+        await self._following.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:

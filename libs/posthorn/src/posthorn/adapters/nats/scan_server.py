@@ -121,7 +121,7 @@ class NatsScanServer:
         )
 
     async def __aenter__(self) -> Self:
-        await self._following.start_confirmed()
+        await self._following.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:

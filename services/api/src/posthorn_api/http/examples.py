@@ -73,6 +73,7 @@ _PROBE_FAILURE = {
     "meaning": "The mailbox is full.",
     "permanent": False,
 }
+_ATTEMPTS = {"delivered": 1204, "deferred": 12, "refused": 3}
 _PROBED_TLS = {
     "version": "TLSv1.3",
     "cipher": "TLS_AES_256_GCM_SHA384",
@@ -447,8 +448,10 @@ _ANSWERS: dict[str, dict[str, Any]] = {
         "password_set": True,
         "connections": 5,
         "messages_per_minute": None,
+        "last_hour": _ATTEMPTS,
         "managed_by": None,
     },
+    "AttemptsView": _ATTEMPTS,
     "RouteProbeView": {
         "domain": "example.net",
         "outcome": "deferred",

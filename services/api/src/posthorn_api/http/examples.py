@@ -73,6 +73,7 @@ _PROBE_FAILURE = {
     "meaning": "The mailbox is full.",
     "permanent": False,
 }
+_RUNBOOKS = "https://github.com/posthorn/posthorn/blob/main/docs/runbooks"
 _ATTEMPTS = {"delivered": 1204, "deferred": 12, "refused": 3}
 _PROBED_TLS = {
     "version": "TLSv1.3",
@@ -502,6 +503,7 @@ _ANSWERS: dict[str, dict[str, Any]] = {
         "area": "dead",
         "subject": "",
         "detail": "1 messages are parked on DEAD; retry or discard them",
+        "runbook_url": f"{_RUNBOOKS}/posthorndeadmail.md",
     },
     "SystemView": {
         "well": False,
@@ -510,6 +512,7 @@ _ANSWERS: dict[str, dict[str, Any]] = {
         "listening_since": _THEN,
         "ingest": _INGEST,
         "dead": _DEAD,
+        "runbooks_url": _RUNBOOKS,
     },
     "EngineStateView": {
         "name": "clamav",

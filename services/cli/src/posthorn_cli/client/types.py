@@ -1571,6 +1571,7 @@ class SystemProblemView(TypedDict):
     ]
     subject: str
     detail: str
+    runbook_url: str | None
 
 
 class SystemView(TypedDict):
@@ -1585,6 +1586,7 @@ class SystemView(TypedDict):
     ingest: IngestView | None
     dead: DeadView | None
     lags: LagsView
+    runbooks_url: str | None
 
 
 class TargetView(TypedDict):

@@ -23,7 +23,12 @@ test("the body has a line of JSON each", () => {
 
 test("the tool that manages an account is named", () => {
   const whole = [
-    { line: 1, status: "failed", errors: [{ field: "state", message: "other" }], managed_by: "flux" },
+    {
+      line: 1,
+      status: "failed",
+      errors: [{ field: "state", message: "other" }],
+      managed_by: "flux",
+    },
     { line: 2, status: "unchanged", managed_by: "flux" },
   ];
   const text = whole.map((line) => `${JSON.stringify(line)}\n`).join("");

@@ -16,8 +16,9 @@ from uuid import UUID
 from posthorn.wire.message.header import Summary
 
 ACCEPTED = "accepted"
-"""By smtp-in or the API; detail: service, client, recipients (count), to (their addresses), size,
-account, tenant, reverse_path, and from, subject and message_id of the header."""
+"""By smtp-in or the API; detail: service, client, tls (version and cipher, if any), recipients (count),
+to (their addresses), size, account, tenant, reverse_path, and from, subject and message_id of the
+header."""
 DELIVERED = "delivered"
 """Into mailboxes here (detail: recipients), or by a remote host (detail: recipient, host, reply,
 tls, and route: the domain of the route taken, if any)."""

@@ -19,6 +19,8 @@ from deploy.helm.dashboards.grafana import document
 from deploy.helm.generate import entries, outputs
 
 from posthorn.model.streams import FRAMES_CONSUMER, INGEST, INGEST_CONSUMER, ingest_stream
+from posthorn_api.settings import ApiSettings
+from posthorn_api.system.problems import RUNBOOKS as PROBLEMS
 from tests.chart.rendering import CHART, Object, Rendered, case, render, values_of
 
 ROOT = Path(__file__).parents[2]
@@ -237,6 +239,26 @@ def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
         assert text.startswith(f"# {alert['alert']}\n"), alert["alert"]
         for heading in ("## What it means", "## What to look at", "## What to do"):
             assert heading in text, (alert["alert"], heading)
+
+
+def test_alerts_and_the_api_name_the_same_runbooks() -> None:
+    base = "https://runbooks.example.org/posthorn"
+    rule = {"enabled": True, "runbookBaseUrl": f"{base}/"}
+    rendered = render({"monitoring": {"prometheusRule": rule}})
+    (found,) = rendered.by_kind("PrometheusRule").values()
+    alert = found["spec"]["groups"][0]["rules"][0]
+    assert alert["annotations"]["runbook_url"] == f"{base}/{alert['alert'].lower()}.md"
+    api = rendered.by_kind("Deployment")["posthorn-api"]["spec"]["template"]["spec"]
+    env = {each["name"]: each.get("value") for each in api["containers"][0]["env"]}
+    assert env["POSTHORN_RUNBOOK_BASE_URL"] == f"{base}/"
+    own = yaml.safe_load((CHART / "values.yaml").read_text())["monitoring"]["prometheusRule"]
+    assert own["runbookBaseUrl"] == ApiSettings.model_fields["runbook_base_url"].default
+
+
+def test_every_problem_of_the_system_names_a_runbook_that_is_there() -> None:
+    assert {name.lower() for name in PROBLEMS.values()} < {
+        path.stem for path in RUNBOOKS.glob("*.md")
+    }
 
 
 def test_alerts_can_be_left_out_and_labelled() -> None:

@@ -9,7 +9,9 @@ import pytest
 import yaml
 from prometheus_client import REGISTRY
 
+from posthorn_api.directory import publisher
 from posthorn_api.http import asgi
+from posthorn_api.webhooks import sender
 from posthorn_delivery import deliverer
 from posthorn_pop3 import metrics as pop3_metrics
 from posthorn_relay import claimed
@@ -80,7 +82,8 @@ def test_every_rule_asks_for_this_release_and_for_metrics_that_exist() -> None:
 
 
 def test_the_bounds_are_bounds_of_the_buckets() -> None:
-    assert all((asgi, deliverer, claimed, acceptance, pop3_metrics))  # their metrics are registered
+    # their metrics are registered
+    assert all((acceptance, asgi, claimed, deliverer, pop3_metrics, publisher, sender))
     bounds: dict[str, set[str]] = {}
     for metric in REGISTRY._names_to_collectors.values():
         buckets = getattr(metric, "_kwargs", {}).get("buckets") or ()
@@ -92,7 +95,7 @@ def test_the_bounds_are_bounds_of_the_buckets() -> None:
             r'(posthorn_\w+)_bucket\{[^}]*le="([0-9.]+)"', objective.get("bad", "")
         )
     ]
-    assert len(asked) == 6
+    assert len(asked) == 8
     for name, bound in asked:
         assert bound in bounds[name], name
 

@@ -42,8 +42,10 @@ SAMPLES = {
     ],
     "webhooks and the directory are behind": [
         ("posthorn_api_webhooks_lag_seconds", 'pod="b"', "600x400"),
-        ("posthorn_api_directory_lag_seconds", 'pod="b"', "600x400"),
-        ("posthorn_api_directory_lag_seconds", 'pod="c"', ZERO),
+        ("posthorn_api_webhook_first_attempt_seconds_count", 'pod="b"', "0+5x400"),
+        ("posthorn_api_webhook_first_attempt_seconds_bucket", 'pod="b",le="10.0"', "0+4x400"),
+        ("posthorn_api_directory_seconds_count", 'pod="b"', "0+50x400"),
+        ("posthorn_api_directory_seconds_bucket", 'pod="b",le="10.0"', "0+49x400"),
     ],
     "the API fails": [
         ("posthorn_api_requests_total", 'pod="b",status="200"', "0+90x400"),
@@ -164,6 +166,10 @@ SAMPLES = {
         ("posthorn_api_domains", 'pod="b",dns="wrong"', "3x400"),
         ("posthorn_api_domains", 'pod="b",dns="right"', "97x400"),
         ("posthorn_api_webhooks_lag_seconds", 'pod="b"', "1x400"),
+        ("posthorn_api_webhook_first_attempt_seconds_count", 'pod="b"', "0+50x400"),
+        ("posthorn_api_webhook_first_attempt_seconds_bucket", 'pod="b",le="10.0"', "0+50x400"),
+        ("posthorn_api_directory_seconds_count", 'pod="b"', "0+50x400"),
+        ("posthorn_api_directory_seconds_bucket", 'pod="b",le="10.0"', "0+50x400"),
         ("posthorn_tls_certificate_end_seconds", 'pod="later"', "9000000x400"),
     ],
 }

@@ -38,6 +38,7 @@ def test_the_timeline_of_a_delivered_message(admin: Page, posthorn: System) -> N
     expect(lane.get_by_role("heading", name="bob@example.test")).to_be_visible()
     expect(lane).to_contain_text("Accepted from key:bootstrap")
     expect(lane).to_contain_text("Delivered to the mailbox")
+    expect(admin.get_by_role("button", name="Copy Message-ID field")).to_be_visible()
     admin.get_by_role("link", name="Compact").click()
     line = admin.get_by_role("row").filter(has_text="bob@example.test")
     expect(line).to_contain_text("Accepted → ")
@@ -241,6 +242,23 @@ def test_all_that_failed_of_a_webhook_is_replayed(admin: Page, stocked: dict[str
     admin.get_by_role("button", name="Replay all failed", exact=True).click()
     expect(admin.get_by_text("Tried again: 0")).to_be_visible()
     admin.unroute_all(behavior="wait")
+
+
+def test_a_route_shows_its_attempts_of_the_last_hour(admin: Page, posthorn: System) -> None:
+    route = {"domain": "tried.example", "host": "127.0.0.1", "port": 9}
+    assert posthorn.api.post("/v1/routes", json=route).status_code == 201
+    admin.goto("/console/routes?q=tried")
+    row = admin.get_by_role("row").filter(has_text="tried.example")
+    expect(row.get_by_role("cell").nth(5)).to_have_text("none")
+    sent(posthorn, "bob@tried.example", "Tried")
+
+    def counted() -> bool:
+        found = posthorn.api.get("/v1/routes/tried.example").json()
+        return bool(found["last_hour"]["deferred"])
+
+    await_that("the attempt is counted", counted)
+    admin.reload()
+    expect(row).to_contain_text(re.compile("[1-9] deferred"))
 
 
 def test_a_route_is_probed_without_a_message(admin: Page, posthorn: System) -> None:

@@ -100,6 +100,27 @@ async def test_pending_says_the_same_of_each_subject(truth: PostgresDirectorySou
     assert await taken(truth) == {}
 
 
+async def test_changes_are_timed_from_when_they_were_made_but_for_bulk_ones(
+    seed: DatabaseSeed,
+) -> None:
+    timed: list[float] = []
+    truth = PostgresDirectorySource(seed.database, on_published=timed.append)
+    while await taken(truth):
+        pass
+    timed.clear()
+    await truth.recheck(["fine@example.test", "full@example.test"])
+    async with seed.database.session() as connection:
+        await connection.execute(
+            "UPDATE directory_outbox SET created_at = now() - interval '1000 s' WHERE subject = 'fine@example.test'"
+        )
+    await truth.recheck([f"bulk{number}@example.test" for number in range(101)])
+    while await taken(truth):
+        pass
+    soon, late = sorted(timed)
+    assert soon < 100
+    assert late == pytest.approx(1000, abs=100)
+
+
 async def test_a_change_of_an_account_names_every_alias_that_leads_to_it(
     truth: PostgresDirectorySource,
 ) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from uuid import UUID
 
 import asyncpg
 import pytest
 
+from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.queue.routes import PostgresRoutes
 from posthorn.ports.errors import Conflict, NotFound
 from posthorn.ports.listing import ListQuery
-from posthorn.ports.queue import Route
+from posthorn.ports.queue import Attempts, Route
 from tests.support.databases import pool
 from tests.support.lists import whole
 
@@ -20,9 +22,14 @@ FULL = Route("far.test", "smart.test", 2525, "verified", "user", b"encrypted", 7
 
 
 @pytest.fixture
-async def routes(database_url: str) -> AsyncIterator[PostgresRoutes]:
+async def database(database_url: str) -> AsyncIterator[Database]:
     async with pool(database_url) as database:
-        yield PostgresRoutes(database)
+        yield database
+
+
+@pytest.fixture
+def routes(database: Database) -> PostgresRoutes:
+    return PostgresRoutes(database)
 
 
 async def test_a_route_is_kept_as_it_was_put(routes: PostgresRoutes) -> None:
@@ -66,6 +73,29 @@ async def test_a_route_that_is_removed_is_missing(routes: PostgresRoutes) -> Non
     assert (await routes.all(ListQuery(10))).items == []
     with pytest.raises(NotFound):
         await routes.get("nul\0.test")
+
+
+async def test_a_route_has_its_attempts_of_the_last_hour(
+    routes: PostgresRoutes, database: Database
+) -> None:
+    await routes.put(FULL)
+    await routes.put(Route("*", host="smart.test"))
+    async with database.session() as connection:
+        await connection.execute(
+            "INSERT INTO statistics (tenant_id, domain, hour, outcome, messages)"
+            " SELECT t, d, now() - make_interval(mins => m), o, n FROM (VALUES"
+            " ($1::uuid, 'far.test', 1, 'tried/delivered', 3), ($1, 'far.test', 59, 'tried/delivered', 4),"
+            " ($1, 'far.test', 61, 'tried/delivered', 100), ($1, 'far.test', 6, 'tried/deferred', 2),"
+            " ($1, '*', 1, 'tried/refused', 1), ($2, 'far.test', 1, 'relayed', 100)) AS v (t, d, m, o, n)",
+            *(UUID(int=0), UUID(int=1)),
+        )
+    tried = Attempts(delivered=7, deferred=2)
+    assert (await routes.get("far.test")).last_hour == tried
+    assert (await routes.put(FULL))[0].last_hour == tried
+    assert {each.domain: each.last_hour for each in await whole(routes.all, 1)} == {
+        "*": Attempts(refused=1),
+        "far.test": tried,
+    }
 
 
 async def test_a_way_of_tls_that_nobody_knows_is_refused(routes: PostgresRoutes) -> None:

@@ -463,7 +463,8 @@ def test_queue_routes_and_suppressions(shell: CommandLine, address: str) -> None
         "secret\n",
     )
     assert shell.run(f"route show {target} --json").document["password_set"] is True
-    assert target in [row[0] for row in shell.run("route list --all").rows]
+    (listed,) = [row for row in shell.run("route list --all").rows if row[0] == target]
+    assert listed[-4:] == ["0", "0", "0", "-"], "the attempts of the last hour, and the manager"
     probed = shell.attempt(f"route probe {target} --recipient someone@{target}")
     assert probed.status == 1 and "Connection refused" in probed.out, probed.err
     assert shell.attempt(f"route probe {target} --json").document["outcome"] == "deferred"
@@ -645,6 +646,15 @@ def test_a_tenant_in_a_file_is_applied_once(shell: CommandLine, tmp_path: Path) 
     (row,) = shell.run(f"manager list --tenant {name}").rows
     assert row[:-1] == ["argo-cd", "1", "1", "1", "0", "0"]
     assert shell.run(f"manager list --tenant {name} --json").document[0]["name"] == "argo-cd"
+    for noun in ("account", "alias"):
+        assert shell.run(f"{noun} list --domain {name}.example").rows[0][-1] == "argo-cd"
+    other = f'{{"address": "all@{name}.example", "targets": ["b@{name}.example"]}}\n'
+    imported = shell.attempt("import aliases -", other)
+    assert imported.rows[0][2:] == [
+        "failed",
+        f"targets: all@{name}.example has other targets; managed by argo-cd",
+    ]
+    assert "1 of the aliases that are different are managed by argo-cd" in imported.err
     edited = shell.run(f"alias set all@{name}.example x@elsewhere.test")
     assert "managed by argo-cd: its next apply undoes" in edited.err
     planned = shell.run(f"apply -f {file} --tenant {name} --plan")

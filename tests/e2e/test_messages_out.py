@@ -94,6 +94,12 @@ def test_a_message_reaches_an_account_here_and_a_server_elsewhere(
     item = await_item(system, "delivered", recipient="Reader.One@sink.test")
     assert item["last_reply"].startswith("250")
 
+    def counted() -> bool:
+        route = system.api.get("/v1/routes/sink.test").json()
+        return bool(route["last_hour"]["delivered"] >= 2)
+
+    await_that("the route's attempts are counted", counted)
+
 
 async def test_aiosmtplib_submits_over_tls_from_the_first_octet(
     system: System, sink: Sink, new_account: NewAccount

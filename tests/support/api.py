@@ -237,6 +237,7 @@ async def running_api(
                 rates=rates,
                 digests=digests or DigestOptions(),
                 watch_addresses=watch_addresses,
+                runbook_base_url="https://runbooks.example.test/",
             ),
             tokens=tokens or (lambda _: None),
             oidc_login=oidc_login or (lambda _: None),

@@ -13,7 +13,7 @@ from posthorn_cli.client import ApiError, FieldFault
 from posthorn_cli.client.types import EventView
 from posthorn_cli.commands.sending import line_of, settled
 from posthorn_cli.faults import CommandError, lines_of
-from posthorn_cli.output import Column, Output, harmless, moment, size
+from posthorn_cli.output import MANAGED_BY, Column, Output, harmless, moment, size
 from posthorn_cli.values import generated, nullable, seconds_of, size_of, words_of
 
 ITEMS = [
@@ -46,6 +46,28 @@ def test_a_terminal_gets_a_table_that_it_does_not_obey() -> None:
     assert "[31m" not in out.getvalue().replace("�[31m", "")
     output.item({"note": "[bold]no markup[/bold]"})
     assert "[bold]no markup[/bold]" in out.getvalue()
+
+
+def test_a_column_may_be_of_a_field_within_another() -> None:
+    columns = [Column("name"), MANAGED_BY]
+    mark = {"manager": "argo-cd", "fields": ["quota_bytes"]}
+    output, out = printed()
+    output.items(
+        [{"name": "a", "managed_by": mark}, {"name": "b", "managed_by": None}],
+        columns,
+    )
+    assert out.getvalue() == "a\targo-cd\nb\t-\n"
+
+
+@pytest.mark.parametrize("manager", ["argo-cd", None])
+def test_a_terminal_shows_who_manages_only_where_somebody_does(manager: str | None) -> None:
+    output, out = printed(out=Terminal())
+    output.items(
+        [{"name": "a", "managed_by": manager and {"manager": manager}}, {"name": "b"}],
+        [Column("name"), MANAGED_BY],
+    )
+    assert ("MANAGED BY" in out.getvalue()) == (manager is not None)
+    assert ("argo-cd" in out.getvalue()) == (manager is not None)
 
 
 LONG = "0198c1d2-c3b4-7a51-9e2f-8d7c6b5a4938"

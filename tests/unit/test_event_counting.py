@@ -11,6 +11,7 @@ import pytest
 
 from posthorn.model.events import (
     ACCEPTED,
+    BOUNCED,
     DEFERRED,
     DELIVERED,
     FILED,
@@ -22,10 +23,10 @@ from posthorn.model.events import (
     encode_event,
     share_of,
 )
-from posthorn.ports.statistics import Count, Facts, Row, Slot
+from posthorn.ports.statistics import NO_TENANT, Count, Facts, Row, Slot
 from posthorn.ports.webhooks import Webhook, WebhookState
 from posthorn.runtime.ids import new_id
-from posthorn_api.events.counting import asked_of, counted
+from posthorn_api.events.counting import asked_of, counted, counted_by_route
 from posthorn_api.webhooks.matching import wanted
 
 NOON = 1_800_014_400.0
@@ -101,6 +102,33 @@ def test_a_detail_that_makes_no_sense_is_left_out(
     detail: dict[str, Any], found: dict[str, Count]
 ) -> None:
     assert counts((ACCEPTED, detail)) == found
+
+
+def test_recipients_tried_by_a_route_are_counted_in_steps_of_five_minutes() -> None:
+    def tried(kind: str, at: float, **detail: object) -> Event:
+        return Event(MESSAGE, at, kind, {"recipient": "bob@far.test", **detail})
+
+    made = counted_by_route(
+        [
+            tried(DELIVERED, NOON, route="far.test"),
+            tried(DELIVERED, NOON + 299.9, route="far.test"),
+            tried(DEFERRED, NOON, route="far.test"),
+            tried(BOUNCED, NOON, route="*"),
+            tried(DELIVERED, NOON + 300, route="*"),
+            tried(DELIVERED, NOON),
+            tried(DELIVERED, NOON, route=""),
+            tried(DELIVERED, NOON, route=["far.test"]),
+            tried(DELIVERED, math.nan, route="far.test"),
+            tried(QUEUED, NOON, route="far.test"),
+        ]
+    )
+    later = HOUR.replace(minute=5)
+    assert made == {
+        Slot(NO_TENANT, "far.test", HOUR, "tried/delivered"): Count(2, 0),
+        Slot(NO_TENANT, "far.test", HOUR, "tried/deferred"): Count(1, 0),
+        Slot(NO_TENANT, "*", HOUR, "tried/refused"): Count(1, 0),
+        Slot(NO_TENANT, "*", later, "tried/delivered"): Count(1, 0),
+    }
 
 
 def test_recipients_that_are_no_list_of_addresses_are_no_local_delivery() -> None:

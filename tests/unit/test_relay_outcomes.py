@@ -12,7 +12,7 @@ import pytest
 from posthorn.model.blob_range import BodyLocation
 from posthorn.model.events import BOUNCED, DEFERRED, DELIVERED, Event
 from posthorn.model.outbound import Notify, QueueState
-from posthorn.ports.queue import Job, Outcome
+from posthorn.ports.queue import Due, Job, Outcome, Route
 from posthorn.wire.message.dsn import Action
 from posthorn_relay.claimed import ClaimedJobs
 from posthorn_relay.outcomes import LocalFault, OutcomePolicy, Released, Suppressed
@@ -43,6 +43,7 @@ JOB = Job(
     return_path_octets=0,
     tenant=None,
 )
+DUE = Due("sink.test", None)
 
 
 def failed(stage: str, code: int, status: str, permanent: bool) -> Failed:
@@ -217,9 +218,7 @@ def test_every_claimed_job_gets_one_outcome_and_only_attempts_are_events(
 ) -> None:
     recorded = _Recorded()
     jobs = [job(id=number, recipient=f"r{number}@sink.test") for number in range(4)]
-    claimed = ClaimedJobs(
-        jobs, "sink.test", MESSAGE, policy, cast(OutcomeRecorder, recorded), recorded
-    )
+    claimed = ClaimedJobs(jobs, DUE, MESSAGE, policy, cast(OutcomeRecorder, recorded), recorded)
     claimed.settle(jobs[1], Accepted("250 2.0.0 taken", "mx", "", dsn=False))
     with pytest.raises(KeyError):
         claimed.settle(jobs[1], Suppressed())
@@ -241,11 +240,28 @@ def test_every_claimed_job_gets_one_outcome_and_only_attempts_are_events(
     ]
 
 
+def test_the_route_is_named_where_it_was_tried(policy: OutcomePolicy) -> None:
+    recorded = _Recorded()
+    jobs = [job(id=number, recipient=f"r{number}@sink.test") for number in range(5)]
+    due = Due("sink.test", Route("*", host="smart.test"))
+    claimed = ClaimedJobs(jobs, due, MESSAGE, policy, cast(OutcomeRecorder, recorded), recorded)
+    claimed.settle(jobs[0], Accepted("250 2.0.0 taken", "mx", "", dsn=False))
+    claimed.settle(jobs[1], failed("rcpt", 450, "4.2.1", False))
+    claimed.settle(jobs[2], failed("rcpt", 550, "5.1.1", True))
+    claimed.settle(jobs[3], Suppressed())
+    claimed.settle(jobs[4], LocalFault("the store is away"))
+    assert [(event.kind, event.detail.get("route")) for event in recorded.events] == [
+        (DELIVERED, "*"),
+        (DEFERRED, "*"),
+        (BOUNCED, "*"),
+        (BOUNCED, None),
+        (DEFERRED, None),
+    ]
+
+
 def test_dropped_jobs_get_no_outcome(policy: OutcomePolicy) -> None:
     recorded = _Recorded()
-    claimed = ClaimedJobs(
-        [JOB], "sink.test", MESSAGE, policy, cast(OutcomeRecorder, recorded), recorded
-    )
+    claimed = ClaimedJobs([JOB], DUE, MESSAGE, policy, cast(OutcomeRecorder, recorded), recorded)
     claimed.drop()
     claimed.settle_all([JOB], Released())
     assert (recorded.outcomes, recorded.events) == ([], [])

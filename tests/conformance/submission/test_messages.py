@@ -80,6 +80,7 @@ async def test_a_message_is_completed_and_says_who_handed_it_in(env: SubmissionE
         "tenant": str(envelope.tenant),
         "service": "submission",
         "client": "127.0.0.1",
+        "tls": "TLSv1.3 TLS_AES_256_GCM_SHA384",
         "recipients": 2,
         "size": len(octets),
         "account": "alice@example.test",

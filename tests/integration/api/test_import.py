@@ -140,6 +140,38 @@ async def test_an_import_that_is_repeated_changes_nothing(api: Api) -> None:
     assert (await api.sql("SELECT a::text FROM accounts a ORDER BY id"))[:2] == before
 
 
+async def test_the_manager_of_what_is_there_is_named(api: Api) -> None:
+    document = {
+        "accounts": [{"address": "a@acme.test", "password_hash": HASH, "quota_bytes": 5}],
+        "aliases": [{"address": "all@acme.test", "targets": ["a@acme.test"]}],
+    }
+    applied = await api.client.put("/v1/config?manager=argo-cd", json=document)
+    assert (applied.status_code, applied.json()["failed"]) == (200, 0), applied.text
+    await send(api, "accounts", account("own"))
+    before = await api.sql("SELECT m::text FROM managed_objects m ORDER BY id")
+    results, _ = await send(
+        api,
+        "accounts",
+        account("a", quota_bytes=5),
+        account("own"),
+        account("new"),
+    )
+    named = [(each["status"], each.get("managed_by")) for each in results]
+    assert named == [("unchanged", "argo-cd"), ("unchanged", None), ("created", None)]
+    ((result,), _) = await send(api, "accounts", account("a", quota_bytes=6))
+    assert (result["status"], result["managed_by"]) == ("failed", "argo-cd")
+    results, _ = await send(
+        api,
+        "aliases",
+        {"address": "all@acme.test", "targets": ["a@acme.test"]},
+        {"address": "all@acme.test", "targets": ["own@acme.test"]},
+        {"address": "few@acme.test", "targets": ["own@acme.test"]},
+    )
+    named = [(each["status"], each.get("managed_by")) for each in results]
+    assert named == [("unchanged", "argo-cd"), ("failed", "argo-cd"), ("created", None)]
+    assert await api.sql("SELECT m::text FROM managed_objects m ORDER BY id") == before
+
+
 async def test_limits_let_in_exactly_what_fits(api: Api) -> None:
     await api.client.patch("/v1/domains/acme.test", json={"max_accounts": 3, "quota_bytes": 10})
     results, _ = await send(

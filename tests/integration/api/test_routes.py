@@ -58,6 +58,7 @@ async def test_a_route_is_made_shown_and_deleted(api: Api) -> None:
         "password_set": True,
         "connections": 4,
         "messages_per_minute": 60,
+        "last_hour": {"delivered": 0, "deferred": 0, "refused": 0},
         "managed_by": None,
     }
     assert (await api.client.get("/v1/routes/EXAMPLE.org")).json() == made.json()

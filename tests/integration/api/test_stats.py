@@ -264,6 +264,39 @@ async def test_events_are_counted_by_hour_domain_and_outcome(api: Api, counted: 
     assert await figures(api, until="2027-01-15T13:00:00Z") == counted.lines[:4]
 
 
+async def test_attempts_are_counted_by_route_and_soon_forgotten(
+    api: Api, database: Database, connection: Connection
+) -> None:
+    await api.client.put("/v1/routes/*", json={"host": "smart.test"})
+    now = datetime.now(UTC).timestamp()
+    await happened(
+        connection,
+        *(
+            Event(new_id(), at, kind, {"recipient": "bob@far.test", **HOST, "route": "*"})
+            for at, kind in (
+                (now, DELIVERED),
+                (now, DELIVERED),
+                (now, DEFERRED),
+                (now, BOUNCED),
+                (now - 6800, DELIVERED),
+                (now - 8000, DELIVERED),
+            )
+        ),
+        Event(new_id(), now, DELIVERED, {"recipient": "bob@far.test", **HOST}),
+    )
+
+    async def all_counted() -> bool:
+        route = (await api.client.get("/v1/routes/*")).json()
+        return bool(route["last_hour"] == {"delivered": 2, "deferred": 1, "refused": 1})
+
+    async with reading(database, connection):
+        await until(all_counted)
+    assert await figures(api) == [], "they are nobody's statistics"
+    await PostgresStatistics(database).forget(400)
+    rows = await api.sql("SELECT sum(messages) AS number FROM statistics WHERE domain = '*'")
+    assert rows[0]["number"] == 5
+
+
 async def test_hours_are_added_up_to_days(api: Api, counted: Counted) -> None:
     assert await figures(api, by="day", domain="acme.test") == [
         ("2027-01-15T00:00:00Z", "acme.test", "accepted", 1, 700),

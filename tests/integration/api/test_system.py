@@ -90,6 +90,8 @@ async def test_without_nats_the_answer_says_what_is_known(api: Api) -> None:
     assert (found["well"], found["instances"], found["ingest"]) == (False, [], None)
     assert [each["subject"] for each in found["problems"]] == ["nats"]
     assert found["schema_version"] == SCHEMA_VERSION
+    assert found["runbooks_url"] == "https://runbooks.example.test"
+    assert found["problems"][0]["runbook_url"] == f"{found['runbooks_url']}/posthornstoresslow.md"
 
 
 async def test_only_the_platform_sees_the_system(api: Api) -> None:

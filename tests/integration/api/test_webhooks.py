@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Network, ip_network
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
+from prometheus_client import REGISTRY
 
 from posthorn.adapters.postgres.events import webhook_dispatch
 from posthorn.adapters.postgres.events import webhooks as stored_webhooks
@@ -405,6 +408,37 @@ async def test_a_paused_webhook_waits_and_goes_on(api: Api, receiver: HookReceiv
         sender.wake()
         await until(lambda: _has(receiver, 2))
         assert receiver.received[1].path == "/hook"
+
+
+async def test_the_first_attempt_is_timed_from_the_event_or_the_replay(
+    api: Api, receiver: HookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def timed() -> tuple[float, float]:
+        name = "posthorn_api_webhook_first_attempt_seconds"
+        counted = REGISTRY.get_sample_value(f"{name}_count") or 0.0
+        return counted, REGISTRY.get_sample_value(f"{name}_sum") or 0.0
+
+    monkeypatch.setattr(webhook_sender, "PAUSES", (0.01,))
+    made = await hook(api, receiver.url)
+    receiver.answer = lambda _: reply(500)
+    happened_at = time.time() - 1000
+    id_ = UUID(int=int(happened_at * 1000) << 80 | 0x7 << 76 | 0b10 << 62 | 1)
+    await api.sql(
+        "INSERT INTO webhook_deliveries (id, webhook_id, event_type, event) VALUES ($1, $2, 'bounced', '{}')",
+        *(id_, UUID(made["id"])),
+    )
+    number, seconds = timed()
+    async with sending(api) as sender:
+        await in_state(api, made, str(id_), "failed")
+        assert len(receiver.received) == 2
+        assert timed()[0] == number + 1, "the second attempt is none of the first ones"
+        assert timed()[1] - seconds == pytest.approx(1000, abs=100)
+        receiver.answer = lambda _: reply(200)
+        await api.client.post(f"/v1/webhooks/{made['id']}/deliveries/{id_}/replay")
+        sender.wake()
+        await in_state(api, made, str(id_), "delivered")
+    assert timed()[0] == number + 2
+    assert timed()[1] - seconds == pytest.approx(1000, abs=100)
 
 
 async def test_what_a_dead_sender_had_at_hand_is_sent_by_another(

@@ -109,6 +109,9 @@ api:
 {{- if has "public" $needs }}
 {{- include "posthorn.publicEnv" .root }}
 {{- end }}
+{{- if eq .part.key "api" }}
+- {name: POSTHORN_RUNBOOK_BASE_URL, value: {{ $v.monitoring.prometheusRule.runbookBaseUrl | quote }}}
+{{- end }}
 {{- if eq .part.key "scan" }}
 {{- include "posthorn.engineEnv" .root }}
 {{- end }}

@@ -56,7 +56,7 @@ from posthorn_api.app import create_app
 from posthorn_api.auth.tokens import Tokens
 from posthorn_api.defence.service import DefenceService
 from posthorn_api.defence.watch import ListingWatch
-from posthorn_api.directory.publisher import REMOVED_LEAST, REMOVED_SHARE, Publisher
+from posthorn_api.directory.publisher import REMOVED_LEAST, REMOVED_SHARE, Publisher, change_seconds
 from posthorn_api.dns.service import LOOKUP_SECONDS
 from posthorn_api.dns.watch import DnsWatch
 from posthorn_api.events.reader import EventReader
@@ -184,7 +184,12 @@ async def start(process: Process) -> None:
         await process.task(report_sender.run(), "report sender")
     await process.task(
         _on_nats(
-            process, PostgresDirectorySource(database), late, reading, guard, services.defence
+            process,
+            PostgresDirectorySource(database, on_published=change_seconds.observe),
+            late,
+            reading,
+            guard,
+            services.defence,
         ),
         "publisher",
     )

@@ -149,6 +149,8 @@ class ServiceOptions:
     """From one check of a domain's DNS in the background to the next."""
     trace_url: str = ""
     """URL of a trace in a viewer, with ``{trace_id}``; empty: there is none."""
+    runbook_base_url: str = ""
+    """URL of the folder of the runbooks; empty: there is none."""
 
     @classmethod
     def from_settings(cls, settings: ApiSettings) -> Self:
@@ -169,6 +171,7 @@ class ServiceOptions:
             digests=settings.digests,
             dns_check_seconds=settings.dns_check_seconds or 21_600.0,
             trace_url=settings.trace_url,
+            runbook_base_url=settings.runbook_base_url,
         )
 
 
@@ -350,6 +353,7 @@ def build(
             late.streams,
             late.dead_letters,
             PostgresLags(database),
+            options.runbook_base_url,
         ),
         feed=EventFeed(late.event_logs, EventSight(PostgresEventCheckpoint(database), late.trace)),
     )

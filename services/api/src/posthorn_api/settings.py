@@ -275,6 +275,10 @@ class ApiSettings(
     ] = ""
     """URL of a trace in a viewer, such as ``https://traces.example.org/trace/{trace_id}``: the console
     links messages that are traced to it, for keys of the whole platform. Empty: no link."""
+    runbook_base_url: Annotated[str, Field(pattern=r"^(https?://[^\s<>\"]+)?$")] = (
+        "https://github.com/posthorn/posthorn/blob/main/docs/runbooks"
+    )
+    """URL of the folder of the runbooks, which problems of the system are linked to. Empty: no links."""
     console: bool = True
     """Whether the console is served at /console/, where the package posthorn-console is installed."""
     api_body_max_bytes: Bytes = 1024 * 1024

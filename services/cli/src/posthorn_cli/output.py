@@ -46,16 +46,29 @@ class Column:
     people."""
 
     field: str
+    """A field of a field as ``outer.inner``."""
     title: str = ""
     show: Callable[[Any], str] | None = None
     style: Callable[[Any], str] | None = None
     prose: bool = False
     """Whether a value may be broken into several lines where the terminal is too narrow; else it
     stays whole, to be copied."""
+    seldom: bool = False
+    """Whether it is left out on a terminal where no item has a value."""
 
     def heading(self) -> str:
         """Return the heading of the column."""
         return self.title or self.field.removesuffix("_at").replace("_", " ")
+
+    def value(self, item: Mapping[str, Any]) -> Any:
+        """Return the value of an item; None: it has none."""
+        outer, _, inner = self.field.partition(".")
+        found = item.get(outer)
+        return (found or {}).get(inner) if inner else found
+
+
+MANAGED_BY = Column("managed_by.manager", "managed by", seldom=True)
+"""The tool whose configuration names the object (ADR 51)."""
 
 
 class Output:
@@ -76,9 +89,15 @@ class Output:
         if not self.for_people:
             number = 0
             for number, item in enumerate(items, 1):  # noqa: B007 - counted
-                self.line("\t".join(plain(item.get(column.field)) for column in columns))
+                self.line("\t".join(plain(column.value(item)) for column in columns))
             return number
-        rows = [[_cell(column, item.get(column.field)) for column in columns] for item in items]
+        there = list(items)
+        columns = [
+            column
+            for column in columns
+            if not column.seldom or any(column.value(item) is not None for item in there)
+        ]
+        rows = [[_cell(column, column.value(item)) for column in columns] for item in there]
         if rows:
             self._table(columns, rows)
         else:

@@ -79,7 +79,7 @@ class ClaimSender:
         context = self._context
         claimed = ClaimedJobs(
             jobs,
-            self._due.destination,
+            self._due,
             self._relay,
             context.policy,
             context.recorder,

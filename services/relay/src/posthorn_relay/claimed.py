@@ -12,7 +12,7 @@ from prometheus_client import Counter, Histogram
 from posthorn.model.events import BOUNCED, DEFERRED, DELIVERED, Event
 from posthorn.model.outbound import QueueState
 from posthorn.ports.events import Events
-from posthorn.ports.queue import Job, Outcome
+from posthorn.ports.queue import Due, Job, Outcome
 from posthorn_relay.mail_providers import count_attempt
 from posthorn_relay.outcomes import OutcomePolicy, Released, Result
 from posthorn_relay.recorder import OutcomeRecorder
@@ -49,14 +49,14 @@ class ClaimedJobs:
     def __init__(
         self,
         jobs: Iterable[Job],
-        destination: str,
+        due: Due,
         relay: UUID,
         policy: OutcomePolicy,
         recorder: OutcomeRecorder,
         events: Events,
     ) -> None:
         self._open = {job.id: job for job in jobs}
-        self._destination = destination
+        self._due = due
         self._relay = relay
         self._policy = policy
         self._recorder = recorder
@@ -107,7 +107,7 @@ class ClaimedJobs:
         log.info(
             outcome.state.value,
             message=str(job.message),
-            destination=self._destination,
+            destination=self._due.destination,
             host=outcome.host,
             reply=outcome.reply,
             tls=outcome.tls,
@@ -121,6 +121,8 @@ class ClaimedJobs:
         }
         if job.original:
             detail["original"] = job.original
+        if self._due.route is not None and isinstance(result, Accepted | Failed):
+            detail["route"] = self._due.route.domain
         if outcome.retry_in:
             detail["next_attempt_at"] = round(now + outcome.retry_in, 3)
         if outcome.state is QueueState.BOUNCED:

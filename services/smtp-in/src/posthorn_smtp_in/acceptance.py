@@ -165,6 +165,8 @@ class Acceptance:
             **head_fields(transaction.mail.written, transaction.summary),
             "to": list(transaction.recipients),
         }
+        if client.tls:
+            about["tls"] = client.tls
         if client.login is not None:
             about["tenant"] = str(client.login.credentials.tenant)
         self._events.record(Event(transaction.id, received_at, ACCEPTED, about))

@@ -16,17 +16,18 @@ from uuid import UUID
 from posthorn.wire.message.header import Summary
 
 ACCEPTED = "accepted"
-"""By smtp-in or the API; detail: service, client, recipients (count), to (their addresses), size,
-account, tenant, reverse_path, and from, subject and message_id of the header."""
+"""By smtp-in or the API; detail: service, client, tls (version and cipher, if any), recipients (count),
+to (their addresses), size, account, tenant, reverse_path, and from, subject and message_id of the
+header."""
 DELIVERED = "delivered"
 """Into mailboxes here (detail: recipients), or by a remote host (detail: recipient, host, reply,
-tls)."""
+tls, and route: the domain of the route taken, if any)."""
 QUEUED = "queued"
 """Added to the outbound queue; detail: recipients."""
 DEFERRED = "deferred"
-"""An attempt failed transiently; detail: recipient, host, reply, tls, next_attempt_at."""
+"""An attempt failed transiently; detail: recipient, host, reply, tls, next_attempt_at, and route."""
 BOUNCED = "bounced"
-"""Failed permanently; detail: recipient, host, reply, status."""
+"""Failed permanently; detail: recipient, host, reply, status, and route."""
 NOTICE = "notice"
 """A DSN was sent; detail: kind, notice (the id of that message), recipients."""
 HELD, RELEASED, CANCELLED, RETRIED = "held", "released", "cancelled", "retried"

@@ -27,6 +27,8 @@ class Result:
 
     outcome: Outcome
     faults: tuple[FieldError, ...] = ()
+    manager: str | None = None
+    """Who manages the object that exists already (ADR 51)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,15 @@ TRANSACTION_RECIPIENTS = 100
 
 
 @dataclass(frozen=True, slots=True)
+class Attempts:
+    """Numbers of recipients tried, by the result."""
+
+    delivered: int = 0
+    deferred: int = 0
+    refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """How mail for a destination is sent. The domain ``*`` covers all without their own route."""
 
@@ -52,6 +61,8 @@ class Route:
     """Limit of concurrent connections of all relays; None: the limit of the settings."""
     messages_per_minute: int | None = None
     managed_by: ManagedBy | None = None
+    last_hour: Attempts = Attempts()
+    """Attempts by this route; none in a route that was just created, or that the relay reads."""
 
     @property
     def next_hop(self) -> str | None:

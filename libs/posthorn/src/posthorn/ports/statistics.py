@@ -1,5 +1,5 @@
-"""Statistics: numbers of messages, by hour, domain and outcome; and the checkpoint of the event
-stream.
+"""Statistics: numbers of messages, by hour, domain and outcome; attempts by route; and the
+checkpoint of the event stream.
 
 Each share of the stream's events is read by one process at a time. The results of a batch, counts
 and deliveries of webhooks, are written in one transaction with the positions reached in the stream:
@@ -33,6 +33,16 @@ BY = "/"
 """Stands between one of these and its reason in an outcome, as in ``refused/dmarc``."""
 KEPT_DAYS = 400
 """Days for which statistics are kept."""
+NO_TENANT = UUID(int=0)
+"""Of counters that are no statistics of a tenant: attempts by route, and positions in the stream."""
+TRIED_DELIVERED, TRIED_DEFERRED, TRIED_REFUSED = (
+    "tried/delivered",
+    "tried/deferred",
+    "tried/refused",
+)
+"""Recipients tried by a route: slots of ``NO_TENANT`` with the domain of the route, which begin every
+``TRIED_SECONDS``. They are kept for two hours."""
+TRIED_SECONDS = 300
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -43,7 +53,7 @@ class Slot:
     domain: str
     """Local domain of the tenant; empty where no local address is named."""
     hour: datetime
-    """UTC."""
+    """Its start (UTC)."""
     outcome: str
 
 

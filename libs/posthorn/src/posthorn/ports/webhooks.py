@@ -221,6 +221,9 @@ class OutgoingDelivery:
     """Number of the attempt, from 1."""
     tenant: UUID | None = None
     """Tenant of the webhook; None: the platform."""
+    wanted_at: float = 0.0
+    """Time of its event, in seconds since the epoch; of one that was replayed or waited for a paused
+    webhook, the time since which it was due."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,8 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 )
 async def import_accounts(request: Request, caller: Caller, service: BulkImports) -> Response:
     """One JSON object per line in the request and in the answer, any number of lines. An account
-    that already exists with the same values is `unchanged`. The import is idempotent, with or
+    that already exists with the same values is `unchanged`; one with other values fails, and nothing of
+    it is changed. `managed_by` then names the tool that manages it. The import is idempotent, with or
     without an `Idempotency-Key`: if it ends early, repeat it as a whole.
     """
     return _Streamed(await service.accounts(caller, request.state.pieces))

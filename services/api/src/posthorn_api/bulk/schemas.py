@@ -47,3 +47,8 @@ class ImportAnswer(ApiModel):
     address: str | None = Field(examples=["carol@example.test"])
     status: Literal["created", "unchanged", "failed"]
     errors: list[ProblemField] | None = None
+    managed_by: str | None = Field(
+        None,
+        description="Name of the tool that manages the account or alias, which exists already: change it"
+        " in that tool's configuration.",
+    )

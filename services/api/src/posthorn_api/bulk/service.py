@@ -4,7 +4,8 @@ Rules:
 
 - A line that says what is there already is ``unchanged``: an import that broke off is repeated as a
   whole.
-- Nothing is overwritten: a line that differs from what is there fails, and says in which field.
+- Nothing is overwritten: a line that differs from what is there fails, and says in which field. The
+  answer names the manager of what is there (ADR 51).
 - Memory and disk are bounded: by the batch, in lines and bytes, and by a spool for answers that the
   client does not read yet, for many clients write everything before they read anything. When the
   spool is full no more is read until the client has read; one that goes on writing only is given up
@@ -388,6 +389,8 @@ def _shown[T](line: Line[T], result: Result) -> dict[str, object]:
         shown["errors"] = [
             {"field": fault.field, "message": fault.message} for fault in result.faults
         ]
+    if result.manager is not None:
+        shown["managed_by"] = result.manager
     return shown
 
 

@@ -33,7 +33,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 
 import structlog
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter, Gauge, Histogram
 
 from posthorn.model.directory_entry import Entry
 from posthorn.model.unpublished import Unpublished, of_subjects
@@ -71,6 +71,11 @@ _reconciled = Counter(
 )
 _faults = Counter(
     "posthorn_api_directory_faults_total", "Rounds of publishing that failed, by part", ["part"]
+)
+change_seconds = Histogram(
+    "posthorn_api_directory_seconds",
+    "From a change of an address, but for bulk changes, until smtp-in can see it",
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600, 3600),
 )
 _stalled = Gauge("posthorn_api_directory_stalled", "1 while publishing fails")
 _behind = Gauge(

@@ -14,7 +14,17 @@ from posthorn.model import events as kinds
 from posthorn.model.dmarc_evaluation import DmarcEvaluation, decode_evaluation
 from posthorn.model.events import Event
 from posthorn.ports import statistics as outcomes
-from posthorn.ports.statistics import Count, Facts, Row, Slot
+from posthorn.ports.statistics import (
+    NO_TENANT,
+    TRIED_DEFERRED,
+    TRIED_DELIVERED,
+    TRIED_REFUSED,
+    TRIED_SECONDS,
+    Count,
+    Facts,
+    Row,
+    Slot,
+)
 from posthorn.wire.address import AddressError
 from posthorn.wire.foreign_address import foreign_domain
 
@@ -24,6 +34,11 @@ _OUTCOMES = {
     kinds.DEFERRED: outcomes.DEFERRED,
     kinds.BOUNCED: outcomes.BOUNCED,
     kinds.CANCELLED: outcomes.CANCELLED,
+}
+_TRIED = {
+    kinds.DELIVERED: TRIED_DELIVERED,
+    kinds.DEFERRED: TRIED_DEFERRED,
+    kinds.BOUNCED: TRIED_REFUSED,
 }
 _FILED = {kinds.QUARANTINED: outcomes.QUARANTINED, kinds.FILED: outcomes.JUNK}
 _REASON = re.compile(r"[a-z][a-z-]{0,30}")
@@ -74,6 +89,18 @@ def counted(events: Iterable[Event], facts: Facts) -> Mapping[Slot, Count]:
         if at is not None:
             counts[Slot(tenant, name, at, outcome)] = Count(messages, size)
     return counts
+
+
+def counted_by_route(events: Iterable[Event]) -> Mapping[Slot, Count]:
+    """Count the recipients tried by a route."""
+    sums: Counter[Slot] = Counter()
+    for event in events:
+        route = event.detail.get("route")
+        if event.kind in _TRIED and isinstance(route, str) and 0 < len(route) <= _LONGEST:
+            start = _start_of(event.at, TRIED_SECONDS)
+            if start is not None:
+                sums[Slot(NO_TENANT, route, start, _TRIED[event.kind])] += 1
+    return {slot: Count(number, 0) for slot, number in sums.items()}
 
 
 def refused_evaluations(events: Iterable[Event]) -> Mapping[DmarcEvaluation, int]:
@@ -187,8 +214,12 @@ def _uuid(text: str) -> UUID | None:
 def hour_of(at: float) -> datetime | None:
     """Return the hour (UTC) of a moment in seconds since the epoch; None for one that makes no
     sense."""
+    return _start_of(at, 3600)
+
+
+def _start_of(at: float, seconds: int) -> datetime | None:
+    """Return the start of the interval of so many seconds that a moment is in, as ``hour_of``."""
     try:
-        moment = datetime.fromtimestamp(at, UTC)
+        return datetime.fromtimestamp(at // seconds * seconds, UTC)
     except (ValueError, OverflowError, OSError):
         return None
-    return moment.replace(minute=0, second=0, microsecond=0)

@@ -62,7 +62,13 @@ from posthorn.ports.statistics import (
 )
 from posthorn.ports.webhooks import Dispatch, NewDelivery, Webhook
 from posthorn.runtime.json_bytes import loads
-from posthorn_api.events.counting import asked_of, counted, refused_evaluations, uuid_in
+from posthorn_api.events.counting import (
+    asked_of,
+    counted,
+    counted_by_route,
+    refused_evaluations,
+    uuid_in,
+)
 from posthorn_api.events.sight import sender_in
 from posthorn_api.search.indexing import Indexer
 from posthorn_api.webhooks.matching import matched, wanted
@@ -320,7 +326,7 @@ class EventReader:
             if queued or sized or names
             else _NONE
         )
-        counts = counted(events, facts)
+        counts = {**counted(events, facts), **counted_by_route(events)}
         return counts, await self._told(telling, webhooks, facts)
 
     async def _told(

@@ -73,6 +73,8 @@ _PROBE_FAILURE = {
     "meaning": "The mailbox is full.",
     "permanent": False,
 }
+_RUNBOOKS = "https://github.com/posthorn/posthorn/blob/main/docs/runbooks"
+_ATTEMPTS = {"delivered": 1204, "deferred": 12, "refused": 3}
 _PROBED_TLS = {
     "version": "TLSv1.3",
     "cipher": "TLS_AES_256_GCM_SHA384",
@@ -447,8 +449,10 @@ _ANSWERS: dict[str, dict[str, Any]] = {
         "password_set": True,
         "connections": 5,
         "messages_per_minute": None,
+        "last_hour": _ATTEMPTS,
         "managed_by": None,
     },
+    "AttemptsView": _ATTEMPTS,
     "RouteProbeView": {
         "domain": "example.net",
         "outcome": "deferred",
@@ -499,6 +503,7 @@ _ANSWERS: dict[str, dict[str, Any]] = {
         "area": "dead",
         "subject": "",
         "detail": "1 messages are parked on DEAD; retry or discard them",
+        "runbook_url": f"{_RUNBOOKS}/posthorndeadmail.md",
     },
     "SystemView": {
         "well": False,
@@ -507,6 +512,7 @@ _ANSWERS: dict[str, dict[str, Any]] = {
         "listening_since": _THEN,
         "ingest": _INGEST,
         "dead": _DEAD,
+        "runbooks_url": _RUNBOOKS,
     },
     "EngineStateView": {
         "name": "clamav",

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 
 from posthorn.model.events import Event
 from posthorn.model.outbound import QueueState
-from posthorn.ports.queue import Route
+from posthorn.ports.queue import Attempts, Route
 from posthorn.ports.queue_administration import QueueFilter, QueueGroup, QueueItem
 from posthorn.ports.sending import Suppression
 from posthorn.wire.message.header_decoding import decode_text
@@ -262,6 +262,21 @@ class RouteCreation(RouteSetting):
     )
 
 
+class AttemptsView(ApiModel):
+    """Numbers of attempts, one for each recipient, by the result."""
+
+    delivered: int
+    deferred: int
+    refused: int = Field(description="Failed permanently, or for the last time.")
+
+    @classmethod
+    def of(cls, attempts: Attempts) -> AttemptsView:
+        """Return the view."""
+        return cls(
+            delivered=attempts.delivered, deferred=attempts.deferred, refused=attempts.refused
+        )
+
+
 class RouteView(ApiModel):
     """A route."""
 
@@ -273,6 +288,10 @@ class RouteView(ApiModel):
     password_set: bool
     connections: int | None
     messages_per_minute: int | None
+    last_hour: AttemptsView = Field(
+        description="Attempts of the last hour by this route, in steps of five minutes. They are counted some"
+        " seconds late."
+    )
     managed_by: Management
 
     @classmethod
@@ -287,6 +306,7 @@ class RouteView(ApiModel):
             password_set=route.password is not None,
             connections=route.connections,
             messages_per_minute=route.messages_per_minute,
+            last_hour=AttemptsView.of(route.last_hour),
             managed_by=ManagedByView.of(route.managed_by),
         )
 

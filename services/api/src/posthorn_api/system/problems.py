@@ -17,6 +17,17 @@ LAG_SECONDS: Final = 60.0
 """Lag of directory, events and webhooks beyond which they are behind."""
 CERTIFICATE_DAYS: Final = 14
 """Days before its end from which a certificate should have been renewed."""
+RUNBOOKS: Final = {
+    "part": "PosthornPartDown",
+    "store": "PosthornStoresSlow",
+    "ingest": "PosthornIngestOld",
+    "dead": "PosthornDeadMail",
+    "directory": "PosthornDirectoryStalled",
+    "events": "PosthornEventsBehind",
+    "webhooks": "PosthornWebhooksBehind",
+    "certificate": "PosthornCertificateEnds",
+}
+"""The alert whose runbook says what to do, by area."""
 _LEAST_PARTS: Final = ("smtp-in", "delivery", "relay", "api")
 """Parts without which mail does not flow."""
 

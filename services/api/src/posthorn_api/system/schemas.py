@@ -10,7 +10,7 @@ from pydantic import Field
 
 from posthorn.ports.heartbeats import Instance
 from posthorn_api.http.schemas import ApiModel
-from posthorn_api.system.problems import SystemProblem
+from posthorn_api.system.problems import RUNBOOKS, SystemProblem
 from posthorn_api.system.service import SystemState
 
 
@@ -114,12 +114,19 @@ class SystemProblemView(ApiModel):
     ]
     subject: str = Field(description="The instance or store; empty for the area as a whole.")
     detail: str
+    runbook_url: str | None = Field(description="What to do about it; null: there is no such page.")
 
     @classmethod
-    def of(cls, problem: SystemProblem) -> Self:
-        """Return the view."""
+    def of(cls, problem: SystemProblem, runbooks: str) -> Self:
+        """Return the view. ``runbooks``: URL of their folder; may be empty."""
+        alert = RUNBOOKS.get(problem.area)
         return cls.model_validate(
-            {"area": problem.area, "subject": problem.subject, "detail": problem.detail}
+            {
+                "area": problem.area,
+                "subject": problem.subject,
+                "detail": problem.detail,
+                "runbook_url": f"{runbooks}/{alert.lower()}.md" if runbooks and alert else None,
+            }
         )
 
 
@@ -137,6 +144,9 @@ class SystemView(ApiModel):
     ingest: IngestView | None = Field(description="null: not known.")
     dead: DeadView | None = Field(description="null: not known.")
     lags: LagsView
+    runbooks_url: str | None = Field(
+        description="The folder of the runbooks (`POSTHORN_RUNBOOK_BASE_URL`); null: none is known."
+    )
 
     @classmethod
     def of(cls, state: SystemState) -> Self:
@@ -144,7 +154,7 @@ class SystemView(ApiModel):
         backlog = state.backlog
         return cls(
             well=not state.problems,
-            problems=[SystemProblemView.of(each) for each in state.problems],
+            problems=[SystemProblemView.of(each, state.runbooks) for each in state.problems],
             version=version("posthorn-api"),
             schema_version=state.schema,
             listening_since=state.listening_since,
@@ -172,4 +182,5 @@ class SystemView(ApiModel):
                 events_seconds=state.events_seconds,
                 webhooks_seconds=state.webhooks_seconds,
             ),
+            runbooks_url=state.runbooks or None,
         )

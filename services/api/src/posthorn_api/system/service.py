@@ -47,6 +47,8 @@ class SystemState:
     faults: Mapping[str, str] = field(default_factory=dict)
     """Stores that did not answer, and why."""
     problems: Sequence[SystemProblem] = ()
+    runbooks: str = ""
+    """URL of the folder of the runbooks; empty: there is none."""
 
 
 class SystemService:
@@ -58,11 +60,13 @@ class SystemService:
         streams: Pending[StreamState],
         dead_letters: Pending[DeadLetters],
         lags: StoredLags,
+        runbook_base_url: str = "",
     ) -> None:
         self._heartbeats = heartbeats
         self._streams = streams
         self._dead_letters = dead_letters
         self._lags = lags
+        self._runbooks = runbook_base_url.rstrip("/")
 
     async def state(self) -> SystemState:
         """Return the state of the system, with its problems."""
@@ -82,6 +86,7 @@ class SystemService:
             webhooks_seconds=None if lags is None else lags.webhooks_seconds,
             events_seconds=events,
             faults=faults,
+            runbooks=self._runbooks,
         )
         state = self._with_instances(state, now)
         return replace(state, problems=tuple(problems_of(state, now)))

@@ -57,6 +57,11 @@ _seconds = Histogram(
     "Time of an attempt",
     buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20),
 )
+_first = Histogram(
+    "posthorn_api_webhook_first_attempt_seconds",
+    "From an event, or from a replay, to the first attempt to tell a webhook of it",
+    buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600, 3600),
+)
 
 
 class Sender:
@@ -154,6 +159,8 @@ class Sender:
 
     async def _attempt(self, parcel: OutgoingDelivery) -> Attempt:
         now = self._clock()
+        if parcel.attempt == 1:
+            _first.observe(max(0.0, now - parcel.wanted_at))
         body = json.dumps(parcel.event, separators=(",", ":"), ensure_ascii=False).encode()
         try:
             present = read_secrets(

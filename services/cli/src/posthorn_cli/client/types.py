@@ -164,6 +164,14 @@ class AttachmentPart(TypedDict):
     content_id: NotRequired[str | None]
 
 
+class AttemptsView(TypedDict):
+    """Numbers of attempts, one for each recipient, by the result."""
+
+    delivered: int
+    deferred: int
+    refused: int
+
+
 class AuditView(TypedDict):
     """A change made, or content read, through the API."""
 
@@ -746,6 +754,7 @@ class ImportAnswer(TypedDict):
     address: str | None
     status: Literal["created", "unchanged", "failed"]
     errors: NotRequired[list[ProblemField] | None]
+    managed_by: NotRequired[str | None]
 
 
 class ImportFailure(TypedDict):
@@ -1409,6 +1418,7 @@ class RouteView(TypedDict):
     password_set: bool
     connections: int | None
     messages_per_minute: int | None
+    last_hour: AttemptsView
     managed_by: ManagedByView | None
 
 
@@ -1561,6 +1571,7 @@ class SystemProblemView(TypedDict):
     ]
     subject: str
     detail: str
+    runbook_url: str | None
 
 
 class SystemView(TypedDict):
@@ -1575,6 +1586,7 @@ class SystemView(TypedDict):
     ingest: IngestView | None
     dead: DeadView | None
     lags: LagsView
+    runbooks_url: str | None
 
 
 class TargetView(TypedDict):

@@ -10,7 +10,7 @@ import typer
 from posthorn_cli.client.types import AccountChange, AccountCreation
 from posthorn_cli.faults import CommandError
 from posthorn_cli.options import Address, OfDomain, list_options
-from posthorn_cli.output import Column, size
+from posthorn_cli.output import MANAGED_BY, Column, size
 from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, Yes, command, group
 from posthorn_cli.values import (
     PasswordFile,
@@ -48,6 +48,7 @@ COLUMNS = [
     Column("quota_bytes", "quota", size),
     Column("used_messages", "messages"),
     Column("created_at"),
+    MANAGED_BY,
 ]
 
 

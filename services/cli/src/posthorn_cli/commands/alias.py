@@ -9,7 +9,7 @@ import typer
 from posthorn_cli.client.types import AliasView
 from posthorn_cli.faults import CommandError, usage
 from posthorn_cli.options import OfDomain, list_options
-from posthorn_cli.output import Column
+from posthorn_cli.output import MANAGED_BY, Column
 from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, Yes, command, group
 
 aliases = group(
@@ -19,7 +19,7 @@ Alias = Annotated[str, typer.Argument(help="The alias's address.")]
 Targets = Annotated[
     list[str], typer.Argument(help="Accounts or aliases here, or addresses elsewhere.")
 ]
-COLUMNS = [Column("address"), Column("targets"), Column("created_at")]
+COLUMNS = [Column("address"), Column("targets"), Column("created_at"), MANAGED_BY]
 
 
 @command(aliases, "list", list_options("address", "created"))

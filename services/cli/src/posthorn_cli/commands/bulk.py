@@ -99,6 +99,7 @@ def _export(session: Session, what: str, items: Iterable[Any]) -> None:
 
 def _import(session: Session, file: str, failed_only: bool, what: str, send: Send) -> None:
     counts: Counter[str] = Counter()
+    managed: Counter[str] = Counter()
     beside_bar = session.output.for_people and not session.output.as_json
     with opened(file) as stream, session.output.progress() as progress:
         task = progress.add_task(what, total=None if file == "-" else _lines_in(file))
@@ -106,12 +107,18 @@ def _import(session: Session, file: str, failed_only: bool, what: str, send: Sen
         for batch in batched(numbered, LINES, strict=False):
             for answer in _sent(send, batch):
                 counts[answer["status"]] += 1
+                if answer["status"] == "failed" and answer.get("managed_by") is not None:
+                    managed[answer["managed_by"]] += 1
                 if not (failed_only or beside_bar) or answer["status"] == "failed":
                     _tell(session, answer, progress if beside_bar else None)
             progress.advance(task, len(batch))
     session.output.note(
         ", ".join(f"{counts[status]} {status}" for status in ("created", "unchanged", "failed"))
     )
+    for manager, number in sorted(managed.items()):
+        session.output.note(
+            f"warning: {number} of the {what} that are different are managed by {manager}: change them there"
+        )
     if counts["failed"]:
         raise CommandError(
             f"{counts['failed']} lines failed; mend them and import the file again", FAILED
@@ -146,6 +153,8 @@ def _tell(session: Session, answer: dict[str, Any], bar: Progress | None) -> Non
     faults = "; ".join(
         f"{fault['field']}: {fault['message']}" for fault in answer.get("errors") or ()
     )
+    if answer.get("managed_by") is not None:
+        faults = "; ".join(filter(None, (faults, f"managed by {answer['managed_by']}")))
     cells = [str(answer["line"]), str(answer.get("address") or "-"), answer["status"], faults]
     if bar is None:
         session.output.line("\t".join(cells).rstrip())

@@ -11,7 +11,7 @@ from posthorn_cli.client.connection import quoted
 from posthorn_cli.client.types import DomainChange, DomainCreation
 from posthorn_cli.faults import CommandError
 from posthorn_cli.options import Domain, list_options
-from posthorn_cli.output import Column, size, state_style
+from posthorn_cli.output import MANAGED_BY, Column, size, state_style
 from posthorn_cli.postmaster import without_postmaster
 from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, Yes, command, group
 from posthorn_cli.values import given, nullable, require_change, size_of, whole_number, words_of
@@ -44,6 +44,7 @@ COLUMNS = [
     Column("dns_checked_at", "DNS checked"),
     Column("dkim_signs_from", "DKIM since"),
     Column("created_at"),
+    MANAGED_BY,
 ]
 DNS_COLUMNS = [Column("name"), Column("ttl"), Column("type"), Column("value"), Column("need")]
 CLIENT_COLUMNS = [Column("protocol"), Column("host"), Column("port"), Column("security")]

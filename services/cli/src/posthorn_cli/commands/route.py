@@ -11,7 +11,7 @@ import typer
 from posthorn_cli.client.types import RouteProbeRequest, RouteProbeView, RouteSetting
 from posthorn_cli.faults import CommandError, usage
 from posthorn_cli.options import list_options
-from posthorn_cli.output import Column, moment
+from posthorn_cli.output import MANAGED_BY, Column, moment
 from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, Yes, command, group
 from posthorn_cli.values import given, secret
 
@@ -42,6 +42,10 @@ COLUMNS = [
     Column("username"),
     Column("connections"),
     Column("messages_per_minute", "a minute"),
+    Column("last_hour.delivered", "delivered (1 h)"),
+    Column("last_hour.deferred", "deferred (1 h)"),
+    Column("last_hour.refused", "refused (1 h)"),
+    MANAGED_BY,
 ]
 
 
@@ -49,7 +53,7 @@ COLUMNS = [
 def list_routes(
     session: Session, /, *, limit: Limit = DEFAULT_LIMIT, whole: All = False, **asked: Any
 ) -> None:
-    """List routes by domain.
+    """List routes by domain, with the attempts of the last hour by their results.
 
     Example: `posthorn route list`
     """

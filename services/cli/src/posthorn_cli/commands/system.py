@@ -41,7 +41,8 @@ def system(session: Session) -> None:
         session.output.note(line)
     for each in found["problems"]:
         subject = each["subject"] or each["area"]
-        session.output.note(f"not well: {subject}: {each['detail']}")
+        runbook = f" ({each['runbook_url']})" if each.get("runbook_url") else ""
+        session.output.note(f"not well: {subject}: {each['detail']}{runbook}")
     if not found["well"]:
         raise CommandError(f"{len(found['problems'])} problems", FAILED)
     session.output.note("all is well")

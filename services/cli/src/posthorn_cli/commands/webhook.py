@@ -9,7 +9,7 @@ import typer
 
 from posthorn_cli.client.types import WebhookChange, WebhookCreation
 from posthorn_cli.options import list_options
-from posthorn_cli.output import Column
+from posthorn_cli.output import MANAGED_BY, Column
 from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, Yes, command, group
 from posthorn_cli.values import given, nullable, require_change
 
@@ -26,6 +26,7 @@ COLUMNS = [
     Column("events"),
     Column("domain"),
     Column("tenant"),
+    MANAGED_BY,
 ]
 DELIVERY_COLUMNS = [
     Column("id"),

@@ -5,18 +5,6 @@ import { Failure, Loading, Notice } from "./notices";
 
 type System = Schemas["SystemView"];
 
-export const RUNBOOK_BASE = "https://github.com/posthorn/posthorn/blob/main/docs/runbooks";
-const RUNBOOKS: Readonly<Partial<Record<System["problems"][number]["area"], string>>> = {
-  part: "posthornpartdown",
-  store: "posthornstoresslow",
-  ingest: "posthorningestold",
-  dead: "posthorndeadmail",
-  directory: "posthorndirectorystalled",
-  events: "posthorneventsbehind",
-  webhooks: "posthornwebhooksbehind",
-  certificate: "posthorncertificateends",
-};
-
 /** Ask for the state of the whole system, again each 15 s. */
 export function useSystem() {
   return useOne<System>(["system"], () => answer(api.GET("/v1/system")), { every: 15 });
@@ -37,8 +25,8 @@ export function Health(properties: { leads?: boolean; isAllWell?: boolean }) {
         {problems.map((problem) => (
           <li key={`${problem.area} ${problem.subject} ${problem.detail}`}>
             <strong>{problem.subject || problem.area}</strong>: {problem.detail}{" "}
-            {RUNBOOKS[problem.area] && (
-              <a href={`${RUNBOOK_BASE}/${RUNBOOKS[problem.area]}.md`} rel="noreferrer">
+            {problem.runbook_url && (
+              <a href={problem.runbook_url} rel="noreferrer">
                 Runbook
               </a>
             )}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from posthorn.adapters.postgres.database import Database
-from posthorn.adapters.postgres.events.statistics import NO_TENANT
+from posthorn.ports.statistics import NO_TENANT
 from posthorn.ports.system import Lags
 
 _LAGS = """

@@ -21,6 +21,23 @@ test("the body has a line of JSON each", () => {
   );
 });
 
+test("the tool that manages an account is named", () => {
+  const whole = [
+    {
+      line: 1,
+      status: "failed",
+      errors: [{ field: "state", message: "other" }],
+      managed_by: "flux",
+    },
+    { line: 2, status: "unchanged", managed_by: "flux" },
+  ];
+  const text = whole.map((line) => `${JSON.stringify(line)}\n`).join("");
+  expect(outcomesIn(text, ROWS).map(({ errors }) => errors)).toEqual([
+    "state: other; managed by flux: change it there",
+    "managed by flux: change it there",
+  ]);
+});
+
 test("the answers are put beside the lines; an import that ended early says why", () => {
   const failed = { line: 1, status: "failed", errors: [{ field: "password", message: "short" }] };
   const whole = [failed, { line: 2, status: "created" }, { done: true, lines: 2 }];

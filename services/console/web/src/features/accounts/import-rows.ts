@@ -68,6 +68,7 @@ export function outcomesIn(answer: string, rows: readonly AccountRow[]): Importe
     if (found?.status === undefined || typeof found.status === "number")
       return { row, status: "not reached", errors: last?.detail ?? "" };
     const errors = (found.errors ?? []).map(({ field, message }) => `${field}: ${message}`);
+    if (found.managed_by) errors.push(`managed by ${found.managed_by}: change it there`);
     return { row, status: found.status, errors: errors.join("; ") };
   });
 }
@@ -77,6 +78,7 @@ interface Answer {
   status?: "created" | "unchanged" | "failed" | number;
   errors?: readonly { field: string; message: string }[] | null;
   detail?: string;
+  managed_by?: string;
 }
 
 /** Return the passwords that were made here for accounts that were created, as CSV. */

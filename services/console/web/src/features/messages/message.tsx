@@ -196,10 +196,21 @@ function Head({ id, steps }: { id: string; steps: readonly Step[] }) {
             <code>{id}</code> <Copy text={id} what="message id" />
           </span>,
         ],
+        ...(typeof detail.message_id === "string" && detail.message_id !== ""
+          ? [["Message-ID", <HeaderId key="header" value={detail.message_id} />] as const]
+          : []),
         ...facts,
         ...(typeof detail.size === "number" ? [["Size", size(detail.size)] as const] : []),
       ]}
     />
+  );
+}
+
+function HeaderId({ value }: { value: string }) {
+  return (
+    <span>
+      <code>{value}</code> <Copy text={value} what="Message-ID field" />
+    </span>
   );
 }
 
@@ -273,7 +284,9 @@ function Steps({ steps }: { steps: readonly Step[] }) {
           </p>
           {(step.host || step.tls) && (
             <p className="weak">
-              {step.host && <>Host {step.host}</>} {step.tls && <>· TLS {step.tls}</>}
+              {[step.host && `Host ${step.host}`, step.tls && `TLS ${step.tls}`]
+                .filter(Boolean)
+                .join(" · ")}
             </p>
           )}
           {step.reply && (

@@ -11,6 +11,7 @@ import { valuesOf } from "../../parts/edits";
 import { Field, Form } from "../../parts/form";
 import { ListView } from "../../parts/list-view";
 import { Managed, ManagedFields, restored } from "../../parts/managed";
+import { count } from "../../parts/moments";
 import { Empty } from "../../parts/notices";
 import { Page } from "../../parts/page";
 import { SendTest } from "../../parts/send-test";
@@ -54,6 +55,18 @@ const COLUMNS: readonly Column<Route>[] = [
       ]
         .filter(Boolean)
         .join(", "),
+  },
+  {
+    id: "last_hour",
+    title: "Attempts of the last hour",
+    cell: ({ last_hour: { delivered, deferred, refused } }) =>
+      [
+        delivered === 0 ? "" : `${count(delivered)} delivered`,
+        deferred === 0 ? "" : `${count(deferred)} deferred`,
+        refused === 0 ? "" : `${count(refused)} refused`,
+      ]
+        .filter(Boolean)
+        .join(", ") || <span className="weak">none</span>,
   },
 ];
 

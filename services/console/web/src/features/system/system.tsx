@@ -2,7 +2,7 @@ import { Link } from "@tanstack/react-router";
 import { api, type Schemas } from "../../api/client";
 import { useCan } from "../../api/me";
 import { CopyAs } from "../../parts/copy-as";
-import { Health, RUNBOOK_BASE, useSystem } from "../../parts/health";
+import { Health, useSystem } from "../../parts/health";
 import { count, duration, size } from "../../parts/moments";
 import { Command } from "../../parts/notices";
 import { Facts, Page, Section } from "../../parts/page";
@@ -36,7 +36,7 @@ export function System() {
             </p>
             <Command text="posthorn doctor" />
             <div className="actions">
-              <Links />
+              <Links runbooks={system.data.runbooks_url} />
             </div>
           </Section>
           <Section title="Processes">
@@ -54,15 +54,17 @@ export function System() {
 }
 
 /** The screens that show more of what may be wrong. */
-function Links() {
+function Links({ runbooks }: { runbooks: string | null }) {
   const can = useCan();
   return (
     <>
       {can("listDeadLetters") && <Link to="/dead-letters">Parked messages</Link>}
       {can("getDefence") && <Link to="/defence">Blocklists and scanners</Link>}
-      <a href={RUNBOOK_BASE} rel="noreferrer">
-        Runbooks
-      </a>
+      {runbooks && (
+        <a href={runbooks} rel="noreferrer">
+          Runbooks
+        </a>
+      )}
     </>
   );
 }

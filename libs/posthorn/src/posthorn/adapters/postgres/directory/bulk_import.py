@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -28,7 +29,8 @@ from posthorn.ports.forwards import ForwardPolicy
 from posthorn.ports.imports import Known, Outcome, Result
 
 _HASHES = Scoped(
-    "SELECT a.address, a.password_hash, a.rehashed, a.quota_bytes, a.state FROM accounts a JOIN domains d ON d.id = a.domain_id"
+    "SELECT a.address, a.password_hash, a.rehashed, a.quota_bytes, a.state, mo.manager"
+    " FROM accounts a JOIN domains d ON d.id = a.domain_id LEFT JOIN managed_objects mo ON mo.account_id = a.id"
     " WHERE {visible} AND a.address = ANY($2)"
 )
 _SHORTEST = Scoped(
@@ -36,7 +38,8 @@ _SHORTEST = Scoped(
     " WHERE {visible} AND d.name = ANY($2)"
 )
 _TARGETS = Scoped(
-    "SELECT a.targets FROM aliases a JOIN domains d ON d.id = a.domain_id WHERE {visible} AND a.address = $2"
+    "SELECT a.targets, mo.manager FROM aliases a JOIN domains d ON d.id = a.domain_id"
+    " LEFT JOIN managed_objects mo ON mo.alias_id = a.id WHERE {visible} AND a.address = $2"
 )
 _INSERT = """
 INSERT INTO accounts (domain_id, address, password_hash, quota_bytes, state)
@@ -128,11 +131,12 @@ class PostgresImports:
                 rows = await found(connection, tenant, _TARGETS, address)
                 if rows:
                     is_same = set(rows[0]["targets"]) == set(targets)
-                    results.append(
+                    result = (
                         _UNCHANGED
                         if is_same
                         else _failed("targets", f"{address} has other targets")
                     )
+                    results.append(replace(result, manager=rows[0]["manager"]))
                     continue
                 try:
                     await insert_alias(connection, domain, address, targets, self._policy, tenant)
@@ -205,7 +209,8 @@ def _compared(new: NewAccount, row: Any) -> Result:
         )
         if not is_same
     ]
-    return Result(Outcome.FAILED, tuple(differs)) if differs else _UNCHANGED
+    outcome = Outcome.FAILED if differs else Outcome.UNCHANGED
+    return Result(outcome, tuple(differs), row["manager"])
 
 
 def _no_domain(name: str) -> Result:

@@ -19,7 +19,7 @@ Theory:
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from enum import IntEnum
 from uuid import UUID
@@ -85,6 +85,10 @@ _WRITE = """
     RETURNING id
 """
 
+_DONE = """
+    DELETE FROM directory_outbox WHERE id = ANY($1)
+    RETURNING lane, extract(epoch FROM clock_timestamp() - created_at)::float8 AS seconds
+"""
 _BOUND = """
     SELECT set_config('statement_timeout',
                       CASE WHEN reset_val = '0' THEN $1::int ELSE least($1, reset_val::int / 2) END::text, true)
@@ -135,11 +139,19 @@ class Lane(IntEnum):
 
 class PostgresDirectorySource:
     """The port DirectorySource over Postgres. ``seconds``: time to read the state of some
-    subjects before they are skipped."""
+    subjects before they are skipped; ``on_published`` is told how many seconds after it was made each
+    interactive change was published."""
 
-    def __init__(self, database: Database, seconds: float = _MOST_SECONDS) -> None:
+    def __init__(
+        self,
+        database: Database,
+        seconds: float = _MOST_SECONDS,
+        *,
+        on_published: Callable[[float], None] = lambda _: None,
+    ) -> None:
         self._database = database
         self._seconds = seconds
+        self._on_published = on_published
         self._slow: dict[str, tuple[float, float]] = {}
         """Subjects that took too long: when each is retried, and its last delay."""
         self._turns = dict.fromkeys(Lane, _NO_TENANT)
@@ -168,7 +180,9 @@ class PostgresDirectorySource:
             yield found
             if told:
                 done = [row["id"] for row in rows if row["subject"] in told]
-                await connection.execute("DELETE FROM directory_outbox WHERE id = ANY($1)", done)
+                for row in await connection.fetch(_DONE, done):
+                    if row["lane"] == Lane.INTERACTIVE:
+                        self._on_published(max(0.0, row["seconds"]))
 
     async def _next(
         self, connection: Connection, lane: Lane, waiting: list[str], most: int

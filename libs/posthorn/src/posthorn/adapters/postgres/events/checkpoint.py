@@ -19,12 +19,11 @@ from types import MappingProxyType
 from uuid import UUID, uuid4
 
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
-from posthorn.adapters.postgres.events.statistics import NO_TENANT
 from posthorn.adapters.postgres.events.webhooks import LISTENING, as_webhook, enter
 from posthorn.adapters.postgres.reports.noting import count_evaluations
 from posthorn.model.dmarc_evaluation import DmarcEvaluation
 from posthorn.model.events import SHARES
-from posthorn.ports.statistics import Count, Facts, Row, Slot
+from posthorn.ports.statistics import NO_TENANT, Count, Facts, Row, Slot
 from posthorn.ports.webhooks import NewDelivery, Webhook
 
 _OUTCOMES = ("place", *(f"place/{share}" for share in range(1, SHARES)))

@@ -8,14 +8,15 @@ from uuid import UUID
 
 from posthorn.adapters.postgres.access.tenant_scope import Scoped, found
 from posthorn.adapters.postgres.database import Database
-from posthorn.ports.statistics import Figure, Span
+from posthorn.ports.statistics import NO_TENANT, Figure, Span
 from posthorn.runtime.brakes import Brake
 
-NO_TENANT = UUID(int=0)
-"""Of the rows that are no statistics: the positions in the stream (``checkpoint``)."""
 _AT_ONCE = 5000
 _BRAKE = Brake("statistics", 0.05, 50_000)  # once an hour
 
+_FORGET_TRIED = """
+DELETE FROM statistics WHERE tenant_id = $1 AND domain <> '' AND hour < now() - interval '2 hours'
+"""
 _FIGURES = Scoped(
     """
     SELECT date_trunc($2, hour, 'UTC') AS at, domain, outcome, sum(messages)::bigint AS messages, sum(octets)::bigint AS octets
@@ -78,6 +79,7 @@ class PostgresStatistics:
         """Delete older rows, a part at a time, and no more than the brake allows: the next call
         continues."""
         async with self._database.session() as connection:
+            await connection.execute(_FORGET_TRIED, NO_TENANT)
             rows = int(await connection.fetchval("SELECT count(*) FROM statistics"))
         total, most = 0, _BRAKE.most(rows)
         while True:

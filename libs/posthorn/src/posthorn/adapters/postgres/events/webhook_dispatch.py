@@ -53,7 +53,7 @@ WITH RECURSIVE waiting (webhook_id, place) AS (
            row_number() OVER (ORDER BY turn + coalesce(at_work.number, 0), due_at, id) AS place
       FROM due LEFT JOIN unnest($7::uuid[], $8::integer[]) AS at_work (tenant, number) USING (tenant)
 ), taken AS (
-    SELECT v.id FROM webhook_deliveries v JOIN ranked ON ranked.id = v.id
+    SELECT v.id, v.due_at FROM webhook_deliveries v JOIN ranked ON ranked.id = v.id
      WHERE ranked.turn <= $5 AND ranked.place <= CASE WHEN ranked.turn = 1 THEN $6::integer ELSE $6 - $11::integer END
        AND v.state = 'waiting' AND v.due_at <= now()
        FOR UPDATE OF v SKIP LOCKED
@@ -61,7 +61,8 @@ WITH RECURSIVE waiting (webhook_id, place) AS (
     UPDATE webhook_deliveries v SET attempts = v.attempts + 1, due_at = now() + make_interval(secs => $10)
       FROM taken, webhooks w
      WHERE v.id = taken.id AND w.id = v.webhook_id AND w.state <> 'paused'
-    RETURNING v.id, v.webhook_id, w.tenant_id, w.url, w.secret, v.event_type, v.event::text AS event, v.attempts
+    RETURNING v.id, v.webhook_id, w.tenant_id, w.url, w.secret, v.event_type, v.event::text AS event, v.attempts,
+              CASE WHEN taken.due_at > v.created_at THEN extract(epoch FROM taken.due_at)::float8 END AS due_since
 )
 SELECT claimed.*, seen.last, seen.number FROM (
     SELECT max(place) AS number, (SELECT webhook_id FROM waiting WHERE webhook_id IS NOT NULL ORDER BY place DESC LIMIT 1) AS last
@@ -136,6 +137,7 @@ class PostgresDispatch:
                 event=json.loads(row["event"]),
                 attempt=row["attempts"],
                 tenant=row["tenant_id"],
+                wanted_at=row["due_since"] or _time_of(row["id"]),
             )
             for row in rows
             if row["id"] is not None
@@ -185,6 +187,11 @@ class PostgresDispatch:
         async with self._database.transaction() as connection:
             rows = await connection.fetch(_HOPELESS, DAYS_OF_FAILURE, MOST_WAITING)
             return [row["id"] for row in rows if await _pause(connection, row["id"])]
+
+
+def _time_of(delivery: UUID) -> float:
+    """Return the time in the id of a delivery, a UUIDv7: that of its event."""
+    return (delivery.int >> 80) / 1000
 
 
 async def _pause(connection: Connection, number: UUID) -> bool:

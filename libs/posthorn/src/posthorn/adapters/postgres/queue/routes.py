@@ -17,7 +17,8 @@ from posthorn.adapters.postgres.directory.managers import (
 from posthorn.ports.errors import Conflict, NotFound
 from posthorn.ports.idempotency import Receipt
 from posthorn.ports.listing import Listed, ListQuery
-from posthorn.ports.queue import Route
+from posthorn.ports.queue import Attempts, Route
+from posthorn.ports.statistics import NO_TENANT, TRIED_DEFERRED, TRIED_DELIVERED, TRIED_REFUSED
 
 COLUMNS = (
     "domain",
@@ -31,15 +32,26 @@ COLUMNS = (
 )
 """The columns of a route, in the order of the dataclass."""
 
-_SHOWN = f"{', '.join(f'r.{column}' for column in COLUMNS)}, {MANAGER}"
+_SHOWN = f"{', '.join(f'r.{column}' for column in COLUMNS)}, {MANAGER}, tried.*"
 _JOIN = "LEFT JOIN managed_objects mo ON mo.route = r.domain"
-_SELECT = f"SELECT {_SHOWN} FROM routes r {_JOIN}"
+# at most 36 rows, by the primary key: twelve slots, the last of which has just begun
+_TRIED = f"""
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(messages) FILTER (WHERE outcome = '{TRIED_DELIVERED}'), 0)::bigint AS delivered,
+           coalesce(sum(messages) FILTER (WHERE outcome = '{TRIED_DEFERRED}'), 0)::bigint AS deferred,
+           coalesce(sum(messages) FILTER (WHERE outcome = '{TRIED_REFUSED}'), 0)::bigint AS refused
+      FROM statistics
+     WHERE tenant_id = '{NO_TENANT}' AND domain = r.domain AND hour > now() - interval '1 hour'
+) AS tried
+"""
+_JOINS = f"{_JOIN} {_TRIED}"
+_SELECT = f"SELECT {_SHOWN} FROM routes r {_JOINS}"
 
 _LIST = Listing(
     "routes",
     "r",
     _SHOWN,
-    _JOIN,
+    _JOINS,
     orders={"domain": Order("r.domain")},
     searched=("r.domain", "coalesce(r.host, '')"),
 )
@@ -55,7 +67,7 @@ ON CONFLICT (domain) DO UPDATE SET host = excluded.host, port = excluded.port, t
        updated_at = now()
 RETURNING {", ".join(COLUMNS)}, xmax = 0 AS created
 )
-SELECT {_SHOWN}, r.created FROM r {_JOIN}
+SELECT {_SHOWN}, r.created FROM r {_JOINS}
 """
 _DELETE = f"""
 WITH r AS (DELETE FROM routes WHERE domain = $1 RETURNING domain) SELECT {MANAGER} FROM r {_JOIN}
@@ -135,4 +147,5 @@ def as_route(row: Any) -> Route:
 
 
 def _as_shown(row: Any) -> Route:
-    return replace(as_route(row), managed_by=managed_by(row))
+    last_hour = Attempts(row["delivered"], row["deferred"], row["refused"])
+    return replace(as_route(row), managed_by=managed_by(row), last_hour=last_hour)

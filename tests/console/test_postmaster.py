@@ -77,7 +77,7 @@ def test_a_message_is_found_by_its_subject_and_outcome(admin: Page, posthorn: Sy
     row = admin.get_by_role("row").filter(has_text="Zebras <b>found</b>").first
     expect(row).to_contain_text("alice@example.test")
     row.get_by_role("link").click()
-    expect(admin.get_by_text(str(message))).to_be_visible()
+    expect(admin.get_by_text(str(message), exact=True)).to_be_visible()
 
 
 def test_what_waits_is_held_released_and_cancelled(admin: Page, posthorn: System) -> None:

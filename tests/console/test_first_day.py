@@ -21,7 +21,7 @@ def test_from_a_domain_to_the_timeline_of_a_message(admin: Page, posthorn: Syste
     expect(admin.get_by_role("heading", name="DNS records")).to_be_visible()
     expect(admin.locator(".record").filter(has_text="mx").first).to_contain_text("MX")
 
-    admin.get_by_role("link", name="Accounts of this domain").click()
+    admin.locator("main").get_by_role("link", name="Accounts").click()
     admin.get_by_role("button", name="New account").click()
     admin.get_by_role("dialog").get_by_label("Address").fill("carol@first-day.example")
     admin.get_by_role("button", name="Create account").click()
@@ -104,7 +104,7 @@ def test_a_configuration_is_planned_read_and_applied(admin: Page, posthorn: Syst
     for path, fields in (("accounts", account), ("aliases", alias)):
         assert posthorn.api.post(f"/v1/{path}", json=fields).status_code == 201
     admin.goto("/console/configuration?tenant=planned")
-    document = admin.get_by_label("What there is to be, as JSON")
+    document = admin.get_by_label("Wanted configuration, as JSON")
     document.fill("domains: [] # no JSON")
     admin.get_by_role("button", name="Plan").click()
     expect(admin.get_by_role("alert")).to_contain_text("This is not JSON")
@@ -172,7 +172,7 @@ def test_what_a_tool_manages_is_marked_and_an_edit_warns(admin: Page, posthorn: 
 
     # a document without a manager reads whose work it undoes; one with another takes over
     admin.goto("/console/configuration?tenant=managed")
-    admin.get_by_label("What there is to be, as JSON").fill(
+    admin.get_by_label("Wanted configuration, as JSON").fill(
         json.dumps({"accounts": [{"address": account, "quota_bytes": 1}]})
     )
     admin.get_by_role("button", name="Plan").click()

@@ -83,6 +83,25 @@ def test_every_screen_is_accessible(admin: Page, stocked: dict[str, str], first:
     assert found == {}
 
 
+def test_a_row_is_a_card_on_a_phone(admin: Page, stocked: dict[str, str]) -> None:
+    admin.set_viewport_size({"width": 320, "height": 900})
+    admin.goto("/console/quarantine")
+    row = admin.get_by_role("row").filter(has_text="stranger@example.org").first
+    expect(row).to_contain_text("careful@example.test")
+    frame = admin.get_by_role("region", name="Withheld messages")
+    assert frame.evaluate("(shown) => shown.scrollWidth <= shown.clientWidth"), "all of it is seen"
+    row.get_by_role("checkbox").check()
+    expect(admin.get_by_text("1 selected")).to_be_visible()
+
+
+def test_what_an_address_cannot_hold_is_passed_over(admin: Page) -> None:
+    admin.goto("/console/domains/example.test?tab=nonsense")
+    expect(admin.get_by_role("heading", name="DNS records")).to_be_visible()
+    admin.goto("/console/find?outcome=nonsense&days=9999")
+    expect(admin.get_by_role("region", name="Messages")).to_be_visible()
+    expect(admin.get_by_role("alert")).to_have_count(0)
+
+
 def test_signing_in_is_accessible(page: Page) -> None:
     page.goto("/console/domains")
     page.get_by_role("button", name="Sign in").wait_for()

@@ -746,7 +746,7 @@ def test_mail_comes_over_from_an_imap_server(
 
     for wrong, said in (
         ("import-from imap", "name one account, or many"),
-        (f"import-from imap {address} --host x", "there is nobody to ask for the password"),
+        (f"import-from imap {address} --host x", "there is no terminal to ask for the password"),
         (f"import-from imap {address} --password-file -", "--host"),
         (f"import-from imap --accounts {tmp_path}/none.csv", "cannot read"),
         (f"import-from imap --accounts {tmp_path}/none.csv --user x", "--user is for one account"),

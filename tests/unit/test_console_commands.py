@@ -122,7 +122,7 @@ def test_a_command_sends_what_the_console_sends(
     ran = shell.attempt(line)
     if "give --yes to do it" in ran.err:
         ran = shell.attempt(f"{line} --yes")
-    if "there is nobody to ask for the" in ran.err:
+    if "there is no terminal to ask for the" in ran.err:
         assert SECRET in json.dumps(body) or "username" in (body or ""), ran.err
         file = "--current-file" if line == "me password" else "--password-file"
         (tmp_path / "secret").write_text(SECRET)

@@ -62,7 +62,9 @@ async def test_a_repeat_under_an_idempotency_key_leaves_one_line(api: Api) -> No
 async def test_changes_made_elsewhere_than_in_the_directory_are_noted_too(api: Api) -> None:
     await api.client.put("/v1/routes/x.test", json={"host": "mx.test"})
     await api.client.delete("/v1/routes/x.test")
+    await api.client.post("/v1/routes", json={"domain": "y.test", "host": "mx.test"})
     assert [(line["action"], line["object"]) for line in await lines(api)] == [
+        ("route.create", "routes/y.test"),
         ("route.delete", "routes/x.test"),
         ("route.set", "routes/x.test"),
     ]

@@ -101,7 +101,7 @@ async def test_an_empty_zone_is_missing_everything_and_a_second_look_sees_what_h
     before = await checked(api)
     assert {record["verdict"] for record in before["records"]} == {"missing"}
     assert before["right"] is False
-    assert any("dkim/rotate" in note for note in before["notes"])
+    assert any("rotate its keys" in note for note in before["notes"])
     publish(api, await records(api))
     assert (await checked(api))["right"] is True
 

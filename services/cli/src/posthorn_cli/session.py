@@ -106,7 +106,7 @@ class Session:
         if yes:
             return
         if not sys.stdin.isatty():
-            raise usage(f"{question} There is nobody to ask: give --yes to do it")
+            raise usage(f"{question} There is no terminal to ask on: give --yes to do it")
         if not typer.confirm(question, err=True):
             raise CommandError("not done")
 

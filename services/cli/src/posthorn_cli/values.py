@@ -129,7 +129,9 @@ def secret(
     if file is not None:
         return _first_line(what, file)
     if not sys.stdin.isatty():
-        raise usage(f"there is nobody to ask for the {what}: give it in a file, or `-` for stdin")
+        raise usage(
+            f"there is no terminal to ask for the {what} on: give it in a file, or `-` for stdin"
+        )
     try:
         text = getpass.getpass(f"{what.capitalize()}: ")
         if confirm and getpass.getpass("Once more: ") != text:

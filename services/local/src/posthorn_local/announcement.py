@@ -60,7 +60,7 @@ Send a message to {reader}:
 Read it:
   curl -sS -u "$(sed -n 's/^{reader} /{reader}:/p' {accounts})" 'imap://{HOST}:{ports.imap}/INBOX;MAILINDEX=1'
   curl -sS -u "$(sed -n 's/^{reader} /{reader}:/p' {accounts})" pop3://{HOST}:{ports.pop3}/1
-Send as {reader} to another server, by a route to its host (without one such mail waits, see GET /v1/queue):
+Send as {reader} to another server, by a route to its host (without one such mail waits in the queue):
   curl -sS http://{HOST}:{ports.api}/v1/routes -H "Authorization: Bearer $(cat {key})" \\
     -H 'Content-Type: application/json' -d '{{"domain": "sink.test", "host": "{HOST}", "port": 2526, "tls": "none"}}'
   printf 'From: {reader}\\nTo: someone@sink.test\\nSubject: Out\\n\\nA first message out.\\n' |

@@ -225,12 +225,12 @@ class DnsService:
         notes = []
         if not any(key.state != "retired" for key in keys):
             notes.append(
-                f"The domain has no DKIM key, so its mail is not signed: POST /v1/domains/{domain.name}/dkim/rotate"
+                "The domain has no DKIM key, so its mail is not signed: rotate its keys to make one"
             )
         if domain.verified_at is None:
             notes.append(
-                "The domain takes and sends no mail yet: publish the record of ownership, then POST"
-                f" /v1/domains/{domain.name}/verify"
+                "The domain takes and sends no mail yet: publish the record of ownership, then verify"
+                " the domain"
             )
         return domain, keys, notes
 

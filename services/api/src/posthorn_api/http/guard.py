@@ -29,6 +29,7 @@ import hmac
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
+from urllib.parse import unquote
 from uuid import UUID
 
 import structlog
@@ -139,7 +140,7 @@ class Guard:
                 and "idempotency-replayed" not in response.headers
                 and not act.is_written
             ):
-                await self._note(request, caller)
+                await self._note(request, response, caller)
             return response
 
     async def _public(
@@ -169,9 +170,12 @@ class Guard:
                 raise Problem(403, "forbidden", f"the role {caller.role.value} may not do this")
             yield piece
 
-    async def _note(self, request: Request, caller: ApiKey) -> None:
+    async def _note(self, request: Request, response: Response, caller: ApiKey) -> None:
+        # of what was created, its own path and not that of the collection
+        place = response.headers.get("Location") if response.status_code == 201 else None
+        path = unquote(place) if place else request.url.path
         try:
-            await self._audit.record(caller.tenant, request.url.path.removeprefix("/v1/"), {})
+            await self._audit.record(caller.tenant, path.removeprefix("/v1/"), {})
         except Unavailable as fault:
             log.error(
                 "a change could not be written to the audit log",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -283,4 +284,5 @@ def _json(answer: httpx.Response) -> object:
 
 
 def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__
+    # the number of the error says nothing that its text does not
+    return re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__

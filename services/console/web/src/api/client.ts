@@ -40,11 +40,8 @@ async function answerOf<T>(request: Promise<Answered<T>>): Promise<T> {
   let outcome: Awaited<typeof request>;
   try {
     outcome = await request;
-  } catch (failure) {
-    throw new Problem(0, {
-      title: "No answer from the server",
-      detail: failure instanceof Error ? failure.message : String(failure),
-    });
+  } catch {
+    throw new Problem(0, {});
   }
   if (!outcome.response.ok) throw problemIn(outcome.response, outcome.error);
   return outcome.data as T;

@@ -27,14 +27,21 @@ export class Problem extends Error {
     },
     headers: Headers = new Headers(),
   ) {
-    super(document.detail ?? document.title ?? `HTTP status ${status}`);
+    super(document.detail ?? document.title ?? titleOf(status));
     this.status = status;
     this.slug = (document.type ?? "").split(":").pop() ?? "";
-    this.title = document.title ?? `HTTP status ${status}`;
+    this.title = document.title ?? titleOf(status);
     this.detail = document.detail ?? "";
     this.fields = document.errors ?? [];
     this.requestId = headers.get("x-request-id");
     this.retryAfter = secondsIn(headers.get("retry-after"));
+  }
+
+  /** What is wrong, as a heading: of several faults of fields, that there are some; they are listed
+   * below it. */
+  get said(): string {
+    const text = this.fields.length > 0 || this.detail === "" ? this.title : this.detail;
+    return text.charAt(0).toUpperCase() + text.slice(1);
   }
 
   /** What is wrong with a field; undefined when nothing is. */
@@ -57,10 +64,15 @@ export function problemIn(response: Response, body: unknown): Problem {
 /** Return the problem that a failure is; what is none of the API's gets status 0. */
 export function problemOf(failure: unknown): Problem {
   if (failure instanceof Problem) return failure;
-  return new Problem(0, {
-    title: "No answer from the server",
-    detail: failure instanceof Error ? failure.message : String(failure),
-  });
+  const detail = failure instanceof Error ? failure.message : String(failure);
+  return new Problem(0, { title: "This page failed", detail });
+}
+
+/** What is said of an answer that is no problem document, such as that of a proxy. */
+function titleOf(status: number): string {
+  return status === 0
+    ? "The server does not answer. Is this computer connected, and does the API run?"
+    : `The server answered with the status ${status} and no reason. Does the API run?`;
 }
 
 function secondsIn(header: string | null): number | null {

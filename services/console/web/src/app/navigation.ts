@@ -4,7 +4,7 @@ import type { OperationId } from "../api/client";
 export interface Page {
   path: string;
   title: string;
-  /** Shown to those who may use this operation; null: to everybody who is signed in. */
+  /** Shown to those who may use this operation; null: to all but the holders of accounts. */
   needs: OperationId | null;
   group: "Mail" | "Directory" | "Operation" | "You";
 }
@@ -29,5 +29,13 @@ export const PAGES: readonly Page[] = [
   { path: "/dead-letters", title: "Parked messages", needs: "listDeadLetters", group: "Operation" },
   { path: "/me", title: "My account", needs: "changeMyPassword", group: "You" },
 ];
+
+/** Return the pages of a caller, who may be the holder of an account. */
+export function pagesOf(
+  isAccount: boolean,
+  can: (operation: OperationId) => boolean,
+): readonly Page[] {
+  return PAGES.filter(({ needs }) => (needs === null ? !isAccount : can(needs)));
+}
 
 export const GROUPS = ["Mail", "Directory", "Operation", "You"] as const;

@@ -1,22 +1,19 @@
 import { useNavigate } from "@tanstack/react-router";
 import { useId, useState } from "react";
-import { useCan } from "../api/me";
+import { useCan, useMe } from "../api/me";
 import { Dialog } from "../parts/dialog";
 import { type Goal, goalsFor } from "./goals";
-import { PAGES } from "./navigation";
+import { pagesOf } from "./navigation";
 
 /** Ctrl-K: pages by name, and what a pasted text may be. */
 export function Palette({ close }: { close: () => void }) {
   const can = useCan();
+  const me = useMe().data;
   const navigate = useNavigate();
   const [text, setText] = useState("");
   const [at, setAt] = useState(0);
   const list = useId();
-  const goals = goalsFor(
-    text,
-    PAGES.filter((page) => page.needs === null || can(page.needs)),
-    can,
-  );
+  const goals = goalsFor(text, pagesOf(me?.account != null, can), can);
   const chosen = Math.min(at, goals.length - 1);
   const go = (goal: Goal | undefined) => {
     if (goal === undefined) return;

@@ -8,7 +8,7 @@ import { Failure, Loading } from "../parts/notices";
 import { useUtc } from "../parts/time";
 import { Help } from "./help";
 import { useKeyboard } from "./keyboard";
-import { GROUPS, PAGES } from "./navigation";
+import { GROUPS, pagesOf } from "./navigation";
 import { Palette } from "./palette";
 import { SignIn } from "./sign-in";
 
@@ -19,9 +19,14 @@ const UNDO_MILLISECONDS = 20_000;
  * while nobody is signed in. The address stays, so that signing in leads back. */
 export function Shell() {
   const me = useMe();
-  if (me.isPending) return <Loading />;
   if (me.error?.status === 401) return <SignIn />;
-  if (me.data === undefined) return <Failure problem={me.error} again={() => me.refetch()} />;
+  if (me.data === undefined)
+    return (
+      <main className="sign-in">
+        <h1>Posthorn</h1>
+        {me.isPending ? <Loading /> : <Failure problem={me.error} again={() => me.refetch()} />}
+      </main>
+    );
   return <Frame me={me.data} />;
 }
 
@@ -52,7 +57,7 @@ function Frame({ me }: { me: Me }) {
 
 function Navigation({ me, openPalette }: { me: Me; openPalette: () => void }) {
   const can = useCan();
-  const pages = PAGES.filter((page) => page.needs === null || can(page.needs));
+  const pages = pagesOf(me.account !== null, can);
   const path = useRouterState({ select: (state) => state.location.pathname });
   const [unfoldedAt, setUnfoldedAt] = useState<string | null>(null);
   const isFolded = unfoldedAt !== path;
@@ -107,11 +112,13 @@ function Caller({ me }: { me: Me }) {
     <section className="caller" aria-label="Signed in">
       <p>
         <strong>{me.account?.address ?? me.name}</strong>
-        <br />
-        <span className="weak">
-          {me.role.replaceAll("_", " ")}
-          {me.tenant ? ` of ${me.tenant.name}` : ""}
-        </span>
+        {me.account === null && (
+          <span className="weak">
+            <br />
+            {me.role}
+            {me.tenant && ` of ${me.tenant.name}`}
+          </span>
+        )}
       </p>
       <label className="switch">
         <input type="checkbox" checked={utc} onChange={(event) => setUtc(event.target.checked)} />

@@ -5,7 +5,12 @@ import { announce } from "./live";
 export function Copy({ text, what, label }: { text: string; what: string; label?: string }) {
   const [isDone, setIsDone] = useState(false);
   const copy = async () => {
-    await navigator.clipboard.writeText(text);
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      announce(`This browser does not permit copying: select the text (${what}) and copy it`);
+      return;
+    }
     announce(`Copied: ${what}`);
     setIsDone(true);
     setTimeout(() => setIsDone(false), 2000);

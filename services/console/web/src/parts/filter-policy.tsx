@@ -24,8 +24,18 @@ const FIELDS: readonly EditedField[] = [
       ["quarantine", "withhold it in the quarantine"],
     ],
   },
-  { name: "junk_score", label: "Points from which a message is spam", kind: "number" },
-  { name: "refuse_score", label: "Points from which a message is refused", kind: "number" },
+  {
+    name: "junk_score",
+    label: "Points from which a message is spam",
+    kind: "number",
+    hint: "Empty: as the level above says.",
+  },
+  {
+    name: "refuse_score",
+    label: "Points from which a message is refused",
+    kind: "number",
+    hint: "Empty: as the level above says.",
+  },
   {
     name: "virus_action",
     label: "A virus",
@@ -63,13 +73,13 @@ export function FilterPolicy(properties: {
   const holds = useOne(["filter-policy", owner, "effective"], () => answer(effective()));
   return (
     <>
-      <Section title="What holds" actions={<CopyAs calls={() => [effective()]} />}>
+      <Section title="In force" actions={<CopyAs calls={() => [effective()]} />}>
         {holds.isPending && <Loading />}
         <Failure problem={holds.error} />
         {holds.data && <Facts facts={factsOf(holds.data.origins)} />}
       </Section>
       {save && (
-        <Section title="Set here">
+        <Section title="Set at this level">
           <Failure problem={read.error} />
           {mark?.fields.includes("filter_policy") && <ManagedFields mark={mark} all />}
           {read.data && (

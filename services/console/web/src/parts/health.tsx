@@ -11,14 +11,20 @@ export function useSystem() {
 }
 
 /** All well, or what is not and where. `leads`: with a way to the screen that shows the rest.
- * `isAllWell`: whether nothing besides the system needs a look. */
-export function Health(properties: { leads?: boolean; isAllWell?: boolean }) {
-  const { leads = false, isAllWell = true } = properties;
+ * `isAlone`: whether nothing besides the system needs a look. */
+export function Health(properties: { leads?: boolean; isAlone?: boolean }) {
+  const { leads = false, isAlone = true } = properties;
   const system = useSystem();
   if (system.isPending) return <Loading />;
   if (system.data === undefined) return <Failure problem={system.error} />;
   const { problems } = system.data;
-  if (problems.length === 0) return isAllWell && <Notice kind="good" title="All well" />;
+  if (problems.length === 0)
+    return (
+      <Notice
+        kind="good"
+        title={isAlone ? "All well" : "The system works: every process is ready, nothing lags"}
+      />
+    );
   return (
     <Notice kind="bad" title={problems.length === 1 ? "1 problem" : `${problems.length} problems`}>
       <ul>

@@ -3,7 +3,7 @@ import { useMe } from "../api/me";
 import type { List } from "../api/queries";
 import { FilterBar } from "./filter-bar";
 import type { ListFilters } from "./list-filters";
-import { Empty } from "./notices";
+import { NothingMatches } from "./notices";
 import type { Search } from "./search";
 import { type Column, DataTable, type Ticks } from "./table";
 
@@ -46,17 +46,7 @@ export function ListView<
       <DataTable
         {...table}
         sorting={{ sort, change: (order) => to({ ...chosen, sort: order }) }}
-        empty={
-          isFiltered ? (
-            <Empty title="Nothing matches the filters">
-              <button type="button" onClick={() => to({ sort })}>
-                Clear filters
-              </button>
-            </Empty>
-          ) : (
-            empty
-          )
-        }
+        empty={isFiltered ? <NothingMatches clear={() => to({ sort })} /> : empty}
       />
     </>
   );

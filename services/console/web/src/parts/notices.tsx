@@ -2,6 +2,7 @@ import { Link } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 import type { Problem } from "../api/problem";
 import { Copy } from "./copy";
+import { Page } from "./page";
 import { type Kind, Mark } from "./state";
 
 /** Something to know, on the page. */
@@ -17,12 +18,11 @@ export function Notice(properties: { kind: Kind; title: string; children?: React
   );
 }
 
-/** What the API said against a request: its title, its fields and the request's id. */
+/** What the API said against a request: what is wrong, with which fields, and the request's id. */
 export function Failure({ problem, again }: { problem: Problem | null; again?: () => void }) {
   if (problem === null) return null;
   return (
-    <Notice kind="bad" title={problem.title}>
-      <p>{problem.detail}</p>
+    <Notice kind="bad" title={problem.said}>
       {problem.status === 403 && (
         <p>Your sign-in does not include this right. Somebody who manages keys can grant it.</p>
       )}
@@ -60,12 +60,11 @@ export function Loading() {
 
 export function NoSuchPage() {
   return (
-    <>
-      <h1>No such page</h1>
+    <Page title="No such page">
       <p>
         There is nothing at this address. <Link to="/">Go to the first page</Link>.
       </p>
-    </>
+    </Page>
   );
 }
 
@@ -78,6 +77,17 @@ export function Empty(properties: { title: string; command?: string; children?: 
       {children}
       {command && <Command text={command} />}
     </div>
+  );
+}
+
+/** A list that is empty because of its filters. */
+export function NothingMatches({ clear }: { clear: () => void }) {
+  return (
+    <Empty title="Nothing matches the filters">
+      <button type="button" onClick={clear}>
+        Clear filters
+      </button>
+    </Empty>
   );
 }
 

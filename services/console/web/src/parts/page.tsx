@@ -1,11 +1,17 @@
 import { type ReactNode, useEffect, useId } from "react";
 
-/** A screen: its title, what can be done on it, and its content. */
-export function Page(properties: { title: string; actions?: ReactNode; children: ReactNode }) {
-  const { title, actions, children } = properties;
+/** A screen: its title, what can be done on it, and its content. `tab`: what the browser's tab is
+ * called in place of the title. */
+export function Page(properties: {
+  title: string;
+  tab?: string | undefined;
+  actions?: ReactNode;
+  children: ReactNode;
+}) {
+  const { title, tab = title, actions, children } = properties;
   useEffect(() => {
-    document.title = `${title} – Posthorn`;
-  }, [title]);
+    document.title = `${tab} – Posthorn`;
+  }, [tab]);
   return (
     <>
       <header className="page-head">

@@ -91,7 +91,8 @@ export function DataTable<Row>(properties: {
   );
 }
 
-/** Rows as a table that scrolls by itself where it is wider than the page. */
+/** Rows as a table that scrolls by itself where it is wider than the page; on a phone each row is a
+ * card. */
 export function RowTable<Row>(properties: {
   caption: string;
   columns: readonly Column<Row>[];
@@ -120,7 +121,7 @@ export function RowTable<Row>(properties: {
             return (
               <tr key={key} data-row>
                 {ticks && (
-                  <td className="tick">
+                  <td className="tick" data-title="Select">
                     <input
                       type="checkbox"
                       aria-label={`Select ${key}`}
@@ -130,7 +131,7 @@ export function RowTable<Row>(properties: {
                   </td>
                 )}
                 {columns.map((column) => (
-                  <td key={column.id} className={classOf(column)}>
+                  <td key={column.id} className={classOf(column)} data-title={column.title}>
                     {column.cell(row)}
                   </td>
                 ))}

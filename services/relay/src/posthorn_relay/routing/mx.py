@@ -120,7 +120,7 @@ class MxPlanner:
                 "connect",
                 0,
                 "4.4.4",
-                f"there is no route for {destination}, and direct delivery is off here; set one with POST /v1/routes",
+                f"there is no route for {destination}, and direct delivery is off here; add a route for it",
                 permanent=False,
             )
         port = (route and route.port) or (465 if tls is Tls.IMPLICIT else self._settings.relay_port)

@@ -145,7 +145,7 @@ function Overview(properties: { read: Tagged<Account>; ask: () => Promise<Tagged
 }
 
 function Use({ account }: { account: Account }) {
-  if (account.quota_bytes === null) return <>{size(account.used_bytes)}, unlimited</>;
+  if (account.quota_bytes === null) return `${size(account.used_bytes)}; no quota`;
   return (
     <>
       {size(account.used_bytes)} of {size(account.quota_bytes)}{" "}

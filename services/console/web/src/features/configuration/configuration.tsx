@@ -169,7 +169,7 @@ function Change({ tenant, now }: { tenant: { tenant?: string }; now: Tagged<Docu
       <Form action={plan} read={read} label="Plan">
         <TextArea
           name="document"
-          label="What there is to be, as JSON"
+          label="Wanted configuration, as JSON"
           hint="As below, or by posthorn export config --json. What it leaves out stays as it is."
           rows={8}
           required

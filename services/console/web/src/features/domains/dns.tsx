@@ -9,6 +9,7 @@ import { Failure, Loading, Notice } from "../../parts/notices";
 import { type Kind, State } from "../../parts/state";
 import { Time } from "../../parts/time";
 import { dnsEndpoint, terraform } from "./dns-forms";
+import { titleOf } from "./purposes";
 import { quotedValues, zoneFile } from "./zone-file";
 
 type Checked = Schemas["CheckedRecordView"];
@@ -44,6 +45,12 @@ export function DnsRecords({ domain }: { domain: Domain }) {
       <header className="page-head">
         <h2 id="dns">DNS records</h2>
         <div className="actions">
+          <CopyAs
+            calls={() => [
+              api.GET("/v1/domains/{name}/dns", params),
+              ...(can("checkDns") ? check.describe(null) : []),
+            ]}
+          />
           <Menu label="Copy all records…">{() => <Forms name={name} records={records} />}</Menu>
           {can("checkDns") && (
             <button
@@ -55,12 +62,6 @@ export function DnsRecords({ domain }: { domain: Domain }) {
               {check.isPending ? "Checking…" : "Check now"}
             </button>
           )}
-          <CopyAs
-            calls={() => [
-              api.GET("/v1/domains/{name}/dns", params),
-              ...(can("checkDns") ? check.describe(null) : []),
-            ]}
-          />
         </div>
       </header>
       <Failure problem={check.error} />
@@ -139,7 +140,11 @@ function keyOf(record: { purpose: string; type: string; name: string; values: st
   return [record.purpose, record.type, record.name, ...record.values].join(" ");
 }
 
-const KINDS: Record<string, Kind> = { right: "good", missing: "bad", wrong: "bad" };
+/* without a recommended record mail arrives all the same */
+function kindOf(verdict: string, need: string): Kind {
+  if (verdict === "right") return "good";
+  return need === "required" && verdict !== "unknown" ? "bad" : "warn";
+}
 
 function Record(properties: {
   record: Published;
@@ -152,9 +157,9 @@ function Record(properties: {
   return (
     <li className="record">
       <p className="record-head">
-        <strong>{record.purpose}</strong> <span className="tag">{record.type}</span>{" "}
+        <strong>{titleOf(record)}</strong> <span className="tag">{record.type}</span>{" "}
         <span className="weak">{record.need}</span>{" "}
-        {verdict && <State kind={KINDS[verdict] ?? "warn"}>{verdict}</State>}
+        {verdict && <State kind={kindOf(verdict, record.need)}>{verdict}</State>}
       </p>
       <dl className="pair">
         <dt>Name</dt>

@@ -36,6 +36,11 @@ export function DomainPage() {
         <>
           <Managed mark={value.managed_by} />
           <CopyAs calls={() => [api.GET("/v1/domains/{name}", { params: { path: { name } } })]} />
+          {can("listAccounts") && (
+            <Link className="button" to="/accounts" search={{ domain: name }}>
+              Accounts
+            </Link>
+          )}
           <SendTest domain={name} />
           {can("verifyDomain") && value.verified_at === null && <Verify name={name} />}
           {can("deleteDomain") && <Delete name={name} mark={value.managed_by} />}
@@ -74,11 +79,6 @@ export function DomainPage() {
       {tab === "dkim" && <DkimKeys name={name} />}
       {tab === "filter" && <Filter name={name} mark={value.managed_by} />}
       {tab === "reports" && <Reports name={name} />}
-      <p>
-        <Link to="/accounts" search={{ domain: name }}>
-          Accounts of this domain
-        </Link>
-      </p>
     </Page>
   );
 }

@@ -55,7 +55,9 @@ const COLUMNS: readonly Column<Domain>[] = [
       domain.dns_state && domain.dns_checked_at ? (
         <>
           <State kind={DNS_KINDS[domain.dns_state]}>{domain.dns_state}</State>{" "}
-          <Time at={domain.dns_checked_at} />
+          <span className="weak">
+            <Time at={domain.dns_checked_at} />
+          </span>
         </>
       ) : (
         <State kind="idle">not checked</State>
@@ -63,14 +65,17 @@ const COLUMNS: readonly Column<Domain>[] = [
   },
   {
     id: "dkim",
-    title: "DKIM keys",
+    title: "DKIM",
     cell: (domain) =>
       domain.dkim_signs_from ? (
         <>
-          sign since <Time at={domain.dkim_signs_from} />
+          <State kind="good">signs</State>{" "}
+          <span className="weak">
+            since <Time at={domain.dkim_signs_from} />
+          </span>
         </>
       ) : (
-        <State kind="warn">none signs</State>
+        <State kind="warn">does not sign</State>
       ),
   },
   { id: "tenant", title: "Tenant", cell: (domain) => domain.tenant },

@@ -1,3 +1,4 @@
+import { Link } from "@tanstack/react-router";
 import { answer, api, only, type Schemas, type Tagged } from "../../api/client";
 import { useCan } from "../../api/me";
 import { useOne } from "../../api/queries";
@@ -35,7 +36,12 @@ const FIELDS: readonly EditedField[] = [
     kind: "number",
     hint: "That each account may send; empty: unlimited.",
   },
-  { name: "max_recipients_per_hour", label: "Recipients an hour", kind: "number" },
+  {
+    name: "max_recipients_per_hour",
+    label: "Recipients an hour",
+    kind: "number",
+    hint: "That each account may send to; empty: unlimited.",
+  },
   {
     name: "allowed_networks",
     label: "Networks that accounts may send from",
@@ -52,6 +58,7 @@ const FIELDS: readonly EditedField[] = [
     name: "undelete_days",
     label: "Days in which deleted mail can be restored",
     kind: "number",
+    hint: "0: it cannot be restored.",
     empty: "left out",
   },
   {
@@ -93,6 +100,10 @@ export function Settings(properties: { read: Tagged<Domain>; ask: () => Promise<
   );
 }
 
+function limit(most: number | null): string {
+  return most === null ? "unlimited" : count(most);
+}
+
 function Summary({ domain }: { domain: Domain }) {
   const none = <span className="weak">none</span>;
   return (
@@ -113,9 +124,13 @@ function Summary({ domain }: { domain: Domain }) {
         ["Plus addressing", domain.plus_addressing ? "on" : "off"],
         ["Postmaster", domain.postmaster ?? none],
         ["Accounts", <Accounts key="accounts" domain={domain} />],
-        ["Messages an hour", domain.max_messages_per_hour ?? none],
+        ["Messages an hour", limit(domain.max_messages_per_hour)],
+        ["Recipients an hour", limit(domain.max_recipients_per_hour)],
         ["Mail is kept", domain.retention_days ? `${domain.retention_days} days` : "for ever"],
-        ["Deleted mail can be restored for", `${domain.undelete_days} days`],
+        [
+          "Deleted mail can be restored",
+          domain.undelete_days === 0 ? "no" : `for ${count(domain.undelete_days)} days`,
+        ],
         ["Forwards of an account", domain.account_forwards || none],
         ["Created", <Time key="created" at={domain.created_at} />],
       ]}
@@ -139,8 +154,14 @@ function Accounts({ domain }: { domain: Domain }) {
   const used = accounts.data?.total;
   return (
     <>
-      {used != null && `${count(used)}, `}
-      {domain.max_accounts === null ? "unlimited" : `at most ${count(domain.max_accounts)}`}
+      {used == null ? (
+        limit(domain.max_accounts)
+      ) : (
+        <Link to="/accounts" search={{ domain: domain.name }}>
+          {count(used)}
+          {domain.max_accounts !== null && ` of ${count(domain.max_accounts)}`}
+        </Link>
+      )}
     </>
   );
 }

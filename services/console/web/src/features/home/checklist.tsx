@@ -26,12 +26,13 @@ export function Checklist() {
       <h2 id="first">First steps</h2>
       <ol className="checklist">
         <li>
-          <State kind={domain ? "good" : "idle"}>{domain ? "Done" : "To do"}</State>{" "}
+          <Step isDone={domain !== undefined} />
           <Link to="/domains" search={{ create: true }}>
             Create your domain
           </Link>
         </li>
         <li>
+          <Step isDone={domain?.dns_state === "right"} />
           {domain ? (
             <Link to="/domains/$name" params={{ name: domain.name }}>
               Publish its DNS records
@@ -41,6 +42,7 @@ export function Checklist() {
           )}
         </li>
         <li>
+          <Step isDone={accounts.data.items.length > 0} />
           <Link
             to="/accounts"
             search={domain ? { domain: domain.name, create: true } : { create: true }}
@@ -51,5 +53,13 @@ export function Checklist() {
         </li>
       </ol>
     </section>
+  );
+}
+
+function Step({ isDone }: { isDone: boolean }) {
+  return (
+    <>
+      <State kind={isDone ? "good" : "idle"}>{isDone ? "Done" : "To do"}</State>{" "}
+    </>
   );
 }

@@ -46,7 +46,7 @@ export function Concerns({ concerns }: { concerns: ReturnType<typeof useConcerns
           title={many(domains, "domain has wrong DNS records", "domains have wrong DNS records")}
           more={
             <Link to="/domains" search={{ dns: "wrong" }}>
-              All of them
+              Show in the list
             </Link>
           }
         >
@@ -64,7 +64,7 @@ export function Concerns({ concerns }: { concerns: ReturnType<typeof useConcerns
           title={many(webhooks, "webhook fails", "webhooks fail")}
           more={
             <Link to="/webhooks" search={{ state: "failing" }}>
-              All of them
+              Show in the list
             </Link>
           }
         >
@@ -126,8 +126,12 @@ export function Waiting() {
                   </Link>,
                 ] as const,
                 [
-                  "The oldest of them",
-                  oldest.items[0] ? <Time key="at" at={oldest.items[0].created_at} /> : "none",
+                  "Oldest in the queue",
+                  oldest.items[0] ? (
+                    <Time key="at" at={oldest.items[0].created_at} />
+                  ) : (
+                    "none waits"
+                  ),
                 ] as const,
               ]
             : []),

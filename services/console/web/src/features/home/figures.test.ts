@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { nameOf, shown } from "./figures";
+import { isFound, nameOf, shown } from "./figures";
 
 const one = (outcome: string, reason: string | null = null, domain: string | null = null) => ({
   outcome,
@@ -36,8 +36,17 @@ test("an outcome that the API does not have is left out", () => {
 
 test("what the statistics count as refused is not all that was refused", () => {
   expect(["accepted", "refused", "bounced"].map(nameOf)).toEqual([
-    "submitted",
-    "refused by content",
-    "bounced",
+    "Submitted",
+    "Refused by content",
+    "Bounced",
+  ]);
+});
+
+test("a figure leads to the search where that finds the same messages", () => {
+  expect(["accepted", "delivered", "bounced", "refused"].map(isFound)).toEqual([
+    false,
+    true,
+    true,
+    false,
   ]);
 });

@@ -1,21 +1,26 @@
-import { Link } from "@tanstack/react-router";
+import { Link, Navigate } from "@tanstack/react-router";
 import { answer, api, type Schemas, session } from "../../api/client";
 import { useRefresh } from "../../api/events";
-import { useCan } from "../../api/me";
+import { useCan, useMe } from "../../api/me";
 import { useOne } from "../../api/queries";
 import { Bars } from "../../parts/bars";
 import { CopyAs } from "../../parts/copy-as";
 import { Health } from "../../parts/health";
 import { count, firstHour } from "../../parts/moments";
-import { Failure, Loading, Notice } from "../../parts/notices";
+import { Empty, Failure, Loading, Notice } from "../../parts/notices";
 import { Page, Section } from "../../parts/page";
 import { SendTest } from "../../parts/send-test";
 import { Checklist } from "./checklist";
 import { Concerns, useConcerns, Waiting } from "./concerns";
-import { nameOf, shown } from "./figures";
+import { isFound, nameOf, shown } from "./figures";
+
+/** The first page: a person with an account is led to it. */
+export function Home() {
+  return useMe().data?.account ? <Navigate to="/me" replace /> : <Overview />;
+}
 
 /** Is all well, what happened in 24 hours, and what to do first on a new system. */
-export function Home() {
+function Overview() {
   const can = useCan();
   const concerns = useConcerns();
   const isAllWell = !concerns.domains?.items.length && !concerns.webhooks?.items.length;
@@ -34,16 +39,18 @@ export function Home() {
         </>
       }
     >
-      {can("changeMyPassword") && (
-        <p>
-          <Link to="/me">My account</Link>: passwords, set-up of your phone, sign-ins, withheld and
-          deleted mail, automatic reply, forwards.
-        </p>
-      )}
       {can("getSystem") ? (
-        <Health leads isAllWell={isAllWell} />
+        <Health leads isAlone={isAllWell} />
       ) : (
-        can("getStatus") && <Status isAllWell={isAllWell} />
+        can("getStatus") && <Status isAlone={isAllWell} />
+      )}
+      {can("sendMessage") && !can("searchMessages") && (
+        <Empty
+          title="This key sends mail, and sees nothing else"
+          command="posthorn send-test --help"
+        >
+          <p>Sign in with a key that may look, to see what becomes of the mail.</p>
+        </Empty>
       )}
       <Concerns concerns={concerns} />
       <Checklist />
@@ -53,13 +60,13 @@ export function Home() {
   );
 }
 
-function Status({ isAllWell }: { isAllWell: boolean }) {
+function Status({ isAlone }: { isAlone: boolean }) {
   const status = useOne(["status"], session.status, { every: 15 });
   if (status.isPending) return <Loading />;
   if (status.data === undefined) return <Failure problem={status.error} />;
   const faults = status.data.parts.filter((part) => part.state !== "ok");
   if (faults.length === 0)
-    return isAllWell && <Notice kind="good" title="All well: every part of the API works." />;
+    return <Notice kind="good" title={isAlone ? "All well" : "The API and its stores work"} />;
   return (
     <Notice kind="bad" title={`${faults.length} of ${status.data.parts.length} parts do not work`}>
       <ul>
@@ -81,6 +88,7 @@ function seriesOf(since: string) {
 const COUNTED = ["accepted", "delivered", "deferred", "bounced", "refused"] as const;
 
 function Day() {
+  const can = useCan();
   useRefresh("stats", COUNTED);
   const since = firstHour(Date.now());
   const stats = useOne<Schemas["StatsSeriesView"]>(
@@ -91,16 +99,25 @@ function Day() {
   if (stats.isPending) return <Loading />;
   if (stats.data === undefined) return <Failure problem={stats.error} />;
   return (
-    <Section title="The last 24 hours">
+    <Section title="Messages of the last 24 hours">
       <div className="cards">
-        {shown(stats.data.series).map((each) => (
-          <div className="card" key={each.outcome}>
-            <p className="card-name">{nameOf(each.outcome)}</p>
-            <p className="card-figure">{count(each.total)}</p>
-            <Bars
-              values={each.messages}
-              label={`${nameOf(each.outcome)}: ${count(each.total)} in 24 hours`}
-            />
+        {shown(stats.data.series).map(({ outcome, total, messages }) => (
+          <div className="card" key={outcome}>
+            <p className="card-name">{nameOf(outcome)}</p>
+            <p className="card-figure">
+              {isFound(outcome) && can("searchMessages") && total > 0 ? (
+                <Link
+                  to="/find"
+                  search={{ outcome, days: "1" }}
+                  aria-label={`${nameOf(outcome)}: ${count(total)}, find them`}
+                >
+                  {count(total)}
+                </Link>
+              ) : (
+                count(total)
+              )}
+            </p>
+            <Bars values={messages} label={`${nameOf(outcome)}, by hour`} />
           </div>
         ))}
       </div>

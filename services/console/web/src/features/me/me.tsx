@@ -123,7 +123,7 @@ function ChangePassword() {
           name="password"
           label="New password"
           type="password"
-          hint="Other sessions end. App passwords stay."
+          hint="You are signed out everywhere else. App passwords keep working."
           problem={change.error}
           autoComplete="new-password"
           required

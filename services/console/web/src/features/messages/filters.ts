@@ -1,4 +1,5 @@
 /** The filters of the search, as they stand in the address. */
+import { choiceIn, textsIn } from "../../parts/search";
 
 export const OUTCOMES = [
   "accepted",
@@ -31,15 +32,12 @@ export interface Filters {
 }
 
 export function filtersIn(search: Readonly<Record<string, unknown>>): Filters {
-  const found: Filters = {};
-  if (typeof search.q === "string" || typeof search.q === "number") found.q = String(search.q);
-  const outcome = OUTCOMES.find((each) => each === search.outcome);
-  if (outcome !== undefined) found.outcome = outcome;
-  const direction = DIRECTIONS.find((each) => each === search.direction);
-  if (direction !== undefined) found.direction = direction;
-  const days = PERIODS.find((each) => each === String(search.days));
-  if (days !== undefined) found.days = days;
-  return found;
+  return {
+    ...textsIn(search, ["q"]),
+    ...choiceIn(search, "outcome", OUTCOMES),
+    ...choiceIn(search, "direction", DIRECTIONS),
+    ...choiceIn({ days: String(search.days) }, "days", PERIODS),
+  };
 }
 
 /** The filters as parameters of the search; `now` in milliseconds since the epoch. */

@@ -4,6 +4,7 @@ import { api, type Schemas } from "../../api/client";
 import { useList } from "../../api/queries";
 import { Empty } from "../../parts/notices";
 import { Page } from "../../parts/page";
+import { SendTest } from "../../parts/send-test";
 import { type Kind, State } from "../../parts/state";
 import { type Column, DataTable } from "../../parts/table";
 import { Time } from "../../parts/time";
@@ -157,6 +158,7 @@ function Chip<Value extends string>(properties: {
 }
 
 function Results({ filters }: { filters: Filters }) {
+  const isFiltered = Object.values(filters).some((value) => value !== undefined);
   const list = useList<Found>(["messages", "found", filters], (cursor) =>
     api.GET("/v1/messages", {
       params: { query: { ...asked(filters, Date.now()), limit: 50, cursor } },
@@ -170,12 +172,21 @@ function Results({ filters }: { filters: Filters }) {
       list={list}
       rowKey={(found) => `${found.message} ${found.tenant} ${found.recipient}`}
       empty={
-        <Empty title="No message found" command="posthorn messages find --help">
-          <p>
-            A message is found a few seconds after it came, and for as long as its events are kept.
-            Of addresses and subjects whole words are found.
-          </p>
-        </Empty>
+        isFiltered ? (
+          <Empty title="No message found" command="posthorn messages find --help">
+            <p>
+              A message is found a few seconds after it came, and for as long as its events are
+              kept. Of addresses and subjects whole words are found.
+            </p>
+          </Empty>
+        ) : (
+          <Empty title="No message yet" command="posthorn send-test --help">
+            <p>Each message that comes, goes or is refused is listed here, the newest first.</p>
+            <p>
+              <SendTest />
+            </p>
+          </Empty>
+        )
       }
     />
   );

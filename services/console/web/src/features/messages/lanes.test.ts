@@ -78,3 +78,20 @@ test("what was heard is shown once, when the trace has it too", () => {
   ];
   expect(joined(trace, heard).map((event) => event.kind)).toEqual(["delivered", "bounced"]);
 });
+
+test("a deferral tells the next attempt, and what is held waits for somebody", () => {
+  const deferred: TraceEvent = {
+    at: at(4),
+    kind: "deferred",
+    detail: { recipient: "x@b.test", next_attempt_at: 1_796_017_255.1 },
+  };
+  const [waiting] = fold([deferred]).lanes;
+  expect([waiting?.waits, waiting?.isHeld, waiting?.steps[0]?.again]).toEqual([
+    true,
+    false,
+    1_796_017_255.1,
+  ]);
+  const held: TraceEvent = { at: at(5), kind: "held", detail: { recipient: "x@b.test" } };
+  const [stopped] = fold([deferred, held]).lanes;
+  expect([stopped?.waits, stopped?.isHeld, stopped?.steps[1]?.again]).toEqual([true, true, null]);
+});

@@ -21,6 +21,8 @@ export interface Step {
   reply: string;
   /** What the reply means; empty without one. */
   meaning: string;
+  /** When a deferred recipient is tried again, in seconds since the epoch; null: it is not known. */
+  again: number | null;
   /** Seconds since the step before in the same lane, or null for the first. */
   after: number | null;
   detail: Readonly<Record<string, unknown>>;
@@ -34,6 +36,8 @@ export interface Lane {
   mark: Kind;
   /** Whether the recipient is still in the queue. */
   waits: boolean;
+  /** Whether it waits until somebody releases it. */
+  isHeld: boolean;
 }
 
 export interface Folded {
@@ -111,6 +115,7 @@ export function fold(events: readonly TraceEvent[]): Folded {
       state: last?.words ?? "Accepted",
       mark: last?.mark ?? ("busy" as Kind),
       waits: last !== undefined && WAITING.includes(last.kind),
+      isHeld: last?.kind === "held",
     };
   });
   return { steps, lanes };
@@ -155,6 +160,7 @@ function step(event: TraceEvent): Step {
     tls: text("tls"),
     reply: text("reply"),
     meaning: event.meaning ?? "",
+    again: typeof detail.next_attempt_at === "number" ? detail.next_attempt_at : null,
     after: null,
     detail,
   };
@@ -164,7 +170,7 @@ function wordsOf(event: TraceEvent, words: string, text: (name: string) => strin
   switch (event.kind) {
     case "accepted": {
       const account = text("account");
-      return account ? `Accepted from ${account}` : "Accepted";
+      return account ? `Accepted from ${account.replace(/^key:/, "the API key ")}` : "Accepted";
     }
     case "scanned":
       return typeof event.detail.score === "number"

@@ -21,10 +21,10 @@ const route = getRouteApi("/messages/$id");
 
 /** Fields of the event with which a message came, or was refused. */
 const ARRIVAL = [
+  ["subject", "Subject"],
   ["reverse_path", "Reverse-path"],
   ["from", "From"],
-  ["subject", "Subject"],
-  ["service", "Came to"],
+  ["service", "Received by"],
   ["client", "Client"],
   ["helo", "HELO"],
 ] as const;
@@ -66,6 +66,7 @@ export function MessagePage() {
   return (
     <Page
       title="Message"
+      tab={subjectOf(steps)}
       actions={
         <>
           {isLive && <State kind="busy">live</State>}
@@ -81,7 +82,7 @@ export function MessagePage() {
       }
     >
       <Head id={id} steps={steps} />
-      {lanes.some((lane) => lane.waits) && <WaitingActions id={id} />}
+      <WaitingActions id={id} lanes={lanes} />
       <nav className="tab-links" aria-label="Views of the message">
         <Link
           to="/messages/$id"
@@ -119,15 +120,18 @@ export function MessagePage() {
 }
 
 /** What can be done to the recipients that still wait. */
-function WaitingActions({ id }: { id: string }) {
+function WaitingActions({ id, lanes }: { id: string; lanes: readonly Lane[] }) {
   const can = useCan();
+  const isHeld = lanes.some((lane) => lane.isHeld);
+  const isMoving = lanes.some((lane) => lane.waits && !lane.isHeld);
+  if (!isHeld && !isMoving) return null;
   const body = { message: id };
   const told = (done: string) => (answer: Schemas["MatchedView"]) =>
     `${done}: ${count(answer.matched)}`;
   const changes = ["messages", "queue"];
   return (
     <div className="filters">
-      {can("retryAllQueued") && (
+      {isMoving && can("retryAllQueued") && (
         <ActionButton
           label="Retry now"
           call={() => api.POST("/v1/queue/retry", { body })}
@@ -135,7 +139,7 @@ function WaitingActions({ id }: { id: string }) {
           said={told("Retrying")}
         />
       )}
-      {can("holdAllQueued") && (
+      {isMoving && can("holdAllQueued") && (
         <ActionButton
           label="Hold"
           call={() => api.POST("/v1/queue/hold", { body })}
@@ -144,7 +148,7 @@ function WaitingActions({ id }: { id: string }) {
           undo={() => api.POST("/v1/queue/release", { body })}
         />
       )}
-      {can("releaseAllQueued") && (
+      {isHeld && can("releaseAllQueued") && (
         <ActionButton
           label="Release"
           call={() => api.POST("/v1/queue/release", { body })}
@@ -179,9 +183,18 @@ function NoTrace({ problem }: { problem: Problem }) {
   );
 }
 
+function arrivalOf(steps: readonly Step[]): Step | undefined {
+  return steps.find((step) => step.kind === "accepted" || step.kind === "refused");
+}
+
+function subjectOf(steps: readonly Step[]): string | undefined {
+  const subject = arrivalOf(steps)?.detail.subject;
+  return typeof subject === "string" && subject !== "" ? subject : undefined;
+}
+
 /** What is known of the message itself: of one that was refused, some of it. */
 function Head({ id, steps }: { id: string; steps: readonly Step[] }) {
-  const first = steps.find((step) => step.kind === "accepted" || step.kind === "refused");
+  const first = arrivalOf(steps);
   const detail = first?.detail ?? {};
   const facts = ARRIVAL.flatMap(([name, label]) => {
     const value = detail[name];
@@ -197,10 +210,11 @@ function Head({ id, steps }: { id: string; steps: readonly Step[] }) {
           </span>,
         ],
         ...(typeof detail.message_id === "string" && detail.message_id !== ""
-          ? [["Message-ID", <HeaderId key="header" value={detail.message_id} />] as const]
+          ? [["Message-ID header", <HeaderId key="header" value={detail.message_id} />] as const]
           : []),
         ...facts,
         ...(typeof detail.size === "number" ? [["Size", size(detail.size)] as const] : []),
+        ...(first ? [["Received", <Time key="at" at={first.at} />] as const] : []),
       ]}
     />
   );
@@ -295,6 +309,11 @@ function Steps({ steps }: { steps: readonly Step[] }) {
             </p>
           )}
           {step.meaning && <p>{step.meaning}</p>}
+          {step.again !== null && place === steps.length - 1 && (
+            <p>
+              Next attempt: <Time at={step.again} />
+            </p>
+          )}
         </li>
       ))}
     </ol>

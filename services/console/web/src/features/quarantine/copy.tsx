@@ -50,7 +50,7 @@ export function QuarantinedCopy() {
               {value.reason}
             </State>,
           ],
-          ["Rule", value.detail],
+          ["Why", value.detail],
           ["Points", value.score],
           ["Size", size(value.size)],
           ["Withheld", <Time key="created" at={value.created_at} />],

@@ -4,7 +4,7 @@ import { api } from "../../api/client";
 import { useMe } from "../../api/me";
 import { useList } from "../../api/queries";
 import { FilterBar } from "../../parts/filter-bar";
-import { Empty } from "../../parts/notices";
+import { Empty, NothingMatches } from "../../parts/notices";
 import { Page } from "../../parts/page";
 import type { Search } from "../../parts/search";
 import { State } from "../../parts/state";
@@ -34,7 +34,7 @@ const COLUMNS: readonly Column<Copy>[] = [
     cell: (copy) => <State kind={REASON_MARKS[copy.reason] ?? "warn"}>{copy.reason}</State>,
   },
   { id: "score", title: "Points", sort: "score", end: true, cell: (copy) => copy.score },
-  { id: "rule", title: "Rule", cell: (copy) => copy.detail },
+  { id: "rule", title: "Why", prose: true, cell: (copy) => copy.detail },
   {
     id: "created",
     title: "Withheld",
@@ -58,23 +58,24 @@ export function Quarantine() {
     { every: 30 },
   );
   const isOfTenant = useMe().data?.tenant !== null;
-  const { sort } = filters;
+  const { sort, ...chosen } = filters;
+  const isFiltered = Object.values(chosen).some((value) => value !== undefined);
   const go = (search: Search) =>
     void navigate({ to: "/quarantine", search: quarantineFiltersIn(search) });
   return (
     <Page title="Quarantine">
       <FilterBar
         filters={[
-          { name: "q", label: "Recipient, From or subject" },
+          { name: "q", label: "Address or subject" },
           { name: "account", label: "Account" },
           { name: "domain", label: "Domain of the recipient" },
-          { name: "reason", label: "Reason", options: REASONS },
           ...(isOfTenant ? [] : [{ name: "tenant", label: "Tenant" }]),
+          { name: "reason", label: "Reason", options: REASONS },
         ]}
         values={{ ...filters }}
         apply={(values) => go({ ...values, sort })}
       />
-      <Releases ids={[...ticked]} done={() => setTicked(new Set())} />
+      {list.items.length > 0 && <Releases ids={[...ticked]} done={() => setTicked(new Set())} />}
       <DataTable
         caption="Withheld messages"
         columns={COLUMNS}
@@ -83,9 +84,15 @@ export function Quarantine() {
         ticks={{ ticked, change: setTicked }}
         sorting={{ sort, change: (order) => go({ ...filters, sort: order }) }}
         empty={
-          <Empty title="Nothing is withheld" command="posthorn quarantine list">
-            <p>What the filters withhold waits here, until it is released or deleted by its age.</p>
-          </Empty>
+          isFiltered ? (
+            <NothingMatches clear={() => go({ sort })} />
+          ) : (
+            <Empty title="Nothing is withheld" command="posthorn quarantine list">
+              <p>
+                What the filters withhold waits here, until it is released or deleted by its age.
+              </p>
+            </Empty>
+          )
         }
       />
     </Page>

@@ -106,7 +106,7 @@ const COLUMNS: readonly Column<Item>[] = [
         <State kind={MARKS[item.state] ?? "idle"}>{item.state}</State>
         {item.attempts > 0 && (
           <div className="weak">
-            {item.attempts === 1 ? "1 attempt" : `${count(item.attempts)} attempts`}
+            {count(item.attempts)}&nbsp;{item.attempts === 1 ? "attempt" : "attempts"}
           </div>
         )}
       </>
@@ -171,7 +171,7 @@ const GROUPS: readonly Column<Group>[] = [
   },
   {
     id: "reply",
-    title: "A reply of them",
+    title: "A recent reply",
     prose: true,
     cell: (group) =>
       group.sample_reply ?? group.next_hop_reply ?? <span className="weak">none</span>,
@@ -211,12 +211,14 @@ export function Queue() {
         <Summary filters={filters} every={every} />
         <h2>By recipient</h2>
         <Which filters={filters} />
-        <Actions
-          filters={filters}
-          rows={list.items.filter((item) => ticked.has(String(item.id)))}
-          total={list.total}
-          done={() => setTicked(new Set())}
-        />
+        {list.items.length > 0 && (
+          <Actions
+            filters={filters}
+            rows={list.items.filter((item) => ticked.has(String(item.id)))}
+            total={list.total}
+            done={() => setTicked(new Set())}
+          />
+        )}
       </ListView>
     </Page>
   );

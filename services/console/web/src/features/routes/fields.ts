@@ -31,7 +31,17 @@ export const SETTINGS: readonly EditedField[] = [
       ["none", "none"],
     ],
   },
-  { name: "username", label: "User name", kind: "text" },
-  { name: "connections", label: "Connections at most", kind: "number" },
-  { name: "messages_per_minute", label: "Messages a minute at most", kind: "number" },
+  {
+    name: "connections",
+    label: "Connections at a time, at most",
+    kind: "number",
+    hint: "Empty: as many as the relay is set to.",
+  },
+  {
+    name: "messages_per_minute",
+    label: "Messages a minute, at most",
+    kind: "number",
+    hint: "Empty: unlimited.",
+  },
+  { name: "username", label: "User name", kind: "text", hint: "Empty: the relay does not log in." },
 ];

@@ -54,7 +54,7 @@ const COLUMNS: readonly Column<Route>[] = [
         each.messages_per_minute === null ? "" : `${each.messages_per_minute} messages a minute`,
       ]
         .filter(Boolean)
-        .join(", "),
+        .join(", ") || <span className="weak">none</span>,
   },
   {
     id: "last_hour",

@@ -71,8 +71,8 @@ export function SuppressionList() {
       }
     >
       <p className="weak">
-        Mail to these addresses is returned to its sender when its next attempt is due; none is held
-        for them. A removal counts for the mail and the attempts that follow it.
+        Mail to these addresses is not sent: it goes back to its sender when its next attempt is
+        due. After a removal mail is sent again; what has gone back stays so.
       </p>
       <ListView
         filters={FILTERS}

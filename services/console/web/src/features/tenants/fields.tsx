@@ -48,7 +48,7 @@ export function Against(properties: {
   shown?: (value: number) => string;
 }) {
   const { used, most, label, shown = count } = properties;
-  if (most === null) return <>{shown(used)}, unlimited</>;
+  if (most === null) return shown(used);
   return (
     <>
       {shown(used)} of {shown(most)}{" "}

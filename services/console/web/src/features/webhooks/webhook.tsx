@@ -206,6 +206,11 @@ function Deliveries({ id }: { id: string }) {
       cell: (each) => <State kind={DELIVERY_MARKS[each.state]}>{each.state}</State>,
     },
     { id: "attempts", title: "Attempts", end: true, cell: (each) => each.attempts },
+    {
+      id: "next",
+      title: "Next attempt",
+      cell: (each) => each.next_attempt_at && <Time at={each.next_attempt_at} />,
+    },
     { id: "status", title: "Status", cell: (each) => each.last_status ?? "" },
     { id: "reply", title: "Answer", cell: (each) => each.last_reply },
     {

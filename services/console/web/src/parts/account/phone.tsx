@@ -2,12 +2,39 @@ import { lazy, type ReactNode, Suspense, useEffect, useState } from "react";
 import type { Call } from "../../api/call";
 import type { Schemas } from "../../api/client";
 import { useAction } from "../../api/queries";
+import { Copy } from "../copy";
 import { Dialog } from "../dialog";
 import { Field, Form } from "../form";
 import { Loading, Notice } from "../notices";
 import { Section } from "../page";
+import { type Column, RowTable } from "../table";
 
 export type ClientServer = Schemas["ClientServerView"];
+
+const USES: Readonly<Record<string, string>> = {
+  imap: "Read (IMAP)",
+  pop3: "Fetch (POP3)",
+  smtp: "Send (SMTP)",
+};
+
+const COLUMNS: readonly Column<ClientServer>[] = [
+  { id: "use", title: "For", cell: ({ protocol }) => USES[protocol] ?? protocol },
+  {
+    id: "host",
+    title: "Server",
+    cell: ({ host }) => (
+      <>
+        <code>{host}</code> <Copy text={host} what="server" />
+      </>
+    ),
+  },
+  { id: "port", title: "Port", cell: ({ port }) => port },
+  {
+    id: "security",
+    title: "Security",
+    cell: ({ security }) => (security === "tls" ? "TLS" : "STARTTLS"),
+  },
+];
 
 export interface PhoneWish {
   name: string;
@@ -46,16 +73,14 @@ export function SetUp<T>(properties: {
       }
     >
       <p>
-        User name: <code>{address}</code>
+        User name: <code>{address}</code> <Copy text={address} what="user name" />
       </p>
-      <ul>
-        {servers.map((server) => (
-          <li key={`${server.protocol} ${server.port}`}>
-            {server.protocol.toUpperCase()} <code>{server.host}</code>, port {server.port},{" "}
-            {server.security === "tls" ? "TLS" : "STARTTLS"}
-          </li>
-        ))}
-      </ul>
+      <RowTable
+        caption="Servers"
+        columns={COLUMNS}
+        rows={servers}
+        rowKey={({ protocol, port }) => `${protocol} ${port}`}
+      />
       {children}
       {isAsked && maker && (
         <Phone address={address} maker={maker} close={() => setIsAsked(false)} />

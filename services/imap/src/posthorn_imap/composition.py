@@ -30,7 +30,6 @@ from posthorn.ports.sending import Senders, Throttle
 from posthorn.runtime.health import Health
 from posthorn.runtime.installation import InstallationGuard
 from posthorn.runtime.mail_login import MailLogin
-from posthorn.runtime.memory import map_large_blocks
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.process import Process
 from posthorn.runtime.rehashing import PasswordRehasher
@@ -97,7 +96,6 @@ def build(
 async def start(process: Process[ImapSettings]) -> None:
     """Start everything on the process's stack; the listener last."""
     settings, stack = process.settings, process.stack
-    map_large_blocks()
     await stack.enter_async_context(tracing("imap", settings))
     database = await stack.enter_async_context(connect_postgres(settings, by_key=True))
     folders = PostgresFolders(database)

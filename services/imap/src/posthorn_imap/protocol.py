@@ -33,8 +33,6 @@ TURN = 100
 HIGH_WATER_BYTES = 256 * 1024
 LOW_WATER_BYTES = 64 * 1024
 """Bytes in the transport at which nothing more is sent, and at which it goes on."""
-TLS_PIECE_BYTES = 16 * 1024
-"""Bytes handed to TLS at once: a record."""
 TOO_MANY = b"* BYE [UNAVAILABLE] too many connections\r\n"
 GOING_DOWN = b"* BYE [UNAVAILABLE] server going down, connect again\r\n"
 STILL_HERE = b"* OK Still here\r\n"
@@ -248,17 +246,13 @@ class ImapProtocol(CommandSession):
         self.cut()
 
     def _write(self) -> None:
-        """Write what was collected; under TLS in pieces, since the layer keeps a buffer of the size
-        of the largest for as long as the connection lives."""
-        is_small = not self.is_secure or self.output_bytes <= TLS_PIECE_BYTES
-        if is_small and self._deflate is None:
+        """Write what was collected."""
+        if self._deflate is None:
             super().flush()
             return
         collected = b"".join(self._collected)
         self.drop_output()
-        octets = memoryview(self._deflate.compress(collected) if self._deflate else collected)
-        for start in range(0, len(octets), TLS_PIECE_BYTES):
-            self.stream.write(octets[start : start + TLS_PIECE_BYTES])
+        self.stream.write(self._deflate.compress(collected))
 
     def _close(self) -> None:
         """Close after what was written has been taken, for which there is as much time as for any

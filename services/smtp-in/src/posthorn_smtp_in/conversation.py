@@ -373,7 +373,7 @@ class Conversation(SessionProtocol, asyncio.Protocol):
         if self.is_lost and self._phase is Phase.DONE and self.leave():
             self._handled(all_of_it=True)
             open_sessions.dec()
-            # no cycle is left: else 256 KiB under TLS would wait for the garbage collector
+            # no cycle is left, which would wait for the garbage collector
             del self._session, self.stream
 
     # time

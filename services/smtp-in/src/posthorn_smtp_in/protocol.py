@@ -22,7 +22,6 @@ from posthorn.wire.smtp.replies import Reply
 from posthorn_smtp_in.context import ServerContext
 from posthorn_smtp_in.conversation import (
     CLOSE_SECONDS,
-    LINGER_SECONDS,
     Conversation,
     Phase,
     open_sessions,
@@ -190,7 +189,7 @@ class SmtpProtocol(Conversation):
         self._input.clear()
         seconds = self._settings.smtp_handshake_seconds
         try:
-            await self.upgrade(seconds=seconds, shutdown_seconds=LINGER_SECONDS)
+            await self.upgrade(seconds=seconds)
         except (
             asyncio.CancelledError,
             OSError,
@@ -198,6 +197,6 @@ class SmtpProtocol(Conversation):
             if isinstance(error, OSError):
                 log.info("no TLS", client=self.address, error=type(error).__name__)
             self.stream.abort()
-            self.connection_lost(None)  # the transport between the layers may not tell of its end
+            self.connection_lost(None)  # at once, before the session ends
             raise Ended from None
         self._session.client.tls = cipher_of(self.stream.get_extra_info("ssl_object"))

@@ -105,8 +105,6 @@ class CommandSession(SessionProtocol, asyncio.BufferedProtocol):
         """Close at once; what is queued is lost."""
         self._is_closing = True
         self.drop_output()
-        if self.is_upgrading and self._work is not None:
-            self._work.cancel()  # a handshake does not notice that the transport below it is gone
         self.stream.abort()
 
     def claim(self, account: str, tenant: str) -> bool:
@@ -171,8 +169,6 @@ class CommandSession(SessionProtocol, asyncio.BufferedProtocol):
             self.cut()
         elif error is not None:
             self._crashed(error)
-        if self.is_upgrading:  # failed: the transport between the layers may not tell of its end
-            self.loop.call_soon(self.connection_lost, None)
 
     def _adjust_reading(self) -> None:
         if self._is_closing or self.is_upgrading:

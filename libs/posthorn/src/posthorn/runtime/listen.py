@@ -24,8 +24,10 @@ from typing import cast
 import structlog
 from prometheus_client import Counter as Metric
 
+from posthorn.runtime.at_once import begun
 from posthorn.runtime.connection_limiter import ConnectionLimiter as ConnectionLimiter
 from posthorn.runtime.connection_limiter import Session as Session
+from posthorn.runtime.tls_transport import TlsTransport
 from posthorn.wire.proxy import plain_address
 
 log = structlog.get_logger()
@@ -54,11 +56,7 @@ def _plain(address: str) -> str:
 
 
 class Handshake(asyncio.Protocol):
-    """A connection until its TLS handshake is done; then the session's protocol takes its place.
-
-    What comes right behind the handshake may be decrypted before that protocol is in place; it is
-    kept for it.
-    """
+    """A connection until its TLS handshake is done; then the session's protocol takes its place."""
 
     def __init__(
         self,
@@ -77,9 +75,6 @@ class Handshake(asyncio.Protocol):
         self._client = client
         self._transport: asyncio.Transport | None = None
         self._shaking: asyncio.Task[None] | None = None
-        self._early: list[bytes] = []
-        self._eof = False
-        self._lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a place in the limiter and shake hands; a client cannot be told that there is
@@ -92,25 +87,12 @@ class Handshake(asyncio.Protocol):
             log.info("refused", limit=refusal, client=address)
             stream.abort()
             return
-        self._transport = stream
-        # Started at once, so that TLS stands in this place before anything is read; uvloop begins
-        # to read when this returns.
-        self._shaking = asyncio.Task(
-            self._shake(stream, address), loop=asyncio.get_running_loop(), eager_start=True
-        )
-
-    def data_received(self, data: bytes) -> None:
-        """Keep what came early, for the session."""
-        self._early.append(data)
-
-    def eof_received(self) -> bool:
-        """Keep that the client has closed its side, for the session."""
-        self._eof = True
-        return False
+        self._transport = secure = TlsTransport(stream, self, self._tls)
+        # begun at once, so that TLS stands in this place before anything is read
+        self._shaking = begun(self._shake(secure, address))
 
     def connection_lost(self, error: Exception | None) -> None:
         """Leave the limiter."""
-        self._lost = True
         self._limiter.leave(self)
 
     def begin_drain(self) -> None:
@@ -131,19 +113,13 @@ class Handshake(asyncio.Protocol):
         """End now."""
         if self._transport is not None:
             self._transport.abort()
-        if self._shaking is not None:
-            # a handshake does not notice that the transport below it is gone
-            self._shaking.cancel()
 
-    async def _shake(self, stream: asyncio.Transport, address: str) -> None:
+    async def _shake(self, secure: TlsTransport, address: str) -> None:
         try:
-            secure = await asyncio.get_running_loop().start_tls(
-                stream, self, self._tls, server_side=True, ssl_handshake_timeout=self._seconds
-            )
-            if secure is not None and not self._lost:
-                _handshakes.labels("done").inc()
-                self._hand_over(secure)
-                return
+            await secure.shake_hands(self._seconds)
+            _handshakes.labels("done").inc()
+            self._hand_over(secure)
+            return
         except OSError as error:  # ssl.SSLError and TimeoutError are OSErrors
             log.info("no TLS", client=address, error=type(error).__name__)
         except Exception:
@@ -152,33 +128,13 @@ class Handshake(asyncio.Protocol):
             # where it was handed over, the real one has a place of its own by now
             self._limiter.leave(self)
         _handshakes.labels("failed").inc()
-        stream.abort()
+        secure.abort()
 
-    def _hand_over(self, secure: asyncio.Transport) -> None:
+    def _hand_over(self, secure: TlsTransport) -> None:
         self._limiter.leave(self)
         protocol = self._factory()
         secure.set_protocol(protocol)
         protocol.connection_made(secure)
-        for data in self._early:
-            _feed(protocol, data)
-        if self._eof and not (
-            isinstance(protocol, asyncio.Protocol | asyncio.BufferedProtocol)
-            and protocol.eof_received()
-        ):
-            secure.close()
-
-
-def _feed(protocol: asyncio.BaseProtocol, data: bytes) -> None:
-    """Feed bytes to a protocol as a transport does."""
-    if not isinstance(protocol, asyncio.BufferedProtocol):
-        cast(asyncio.Protocol, protocol).data_received(data)
-        return
-    while data:
-        buffer = memoryview(protocol.get_buffer(len(data)))
-        taken = min(len(buffer), len(data))
-        buffer[:taken] = data[:taken]
-        protocol.buffer_updated(taken)
-        data = data[taken:]
 
 
 @asynccontextmanager

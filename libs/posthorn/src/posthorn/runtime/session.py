@@ -27,6 +27,7 @@ from typing import cast
 
 from posthorn.runtime.connection_limiter import ConnectionLimiter
 from posthorn.runtime.listen import HANDSHAKE_SECONDS, peer_address
+from posthorn.runtime.tls_transport import TlsTransport
 
 LINGER_SECONDS = 1.0
 """How long a client may take to answer the end of TLS."""
@@ -260,27 +261,16 @@ class SessionProtocol(asyncio.BaseProtocol, ABC):
             self.is_reading = True
             self.stream.resume_reading()
 
-    async def upgrade(
-        self, *, seconds: float = HANDSHAKE_SECONDS, shutdown_seconds: float | None = None
-    ) -> None:
+    async def upgrade(self, *, seconds: float = HANDSHAKE_SECONDS) -> None:
         """Shake hands for TLS. Raises OSError when it fails or the client has gone.
 
-        Nothing is waited for before the handshake has taken over the transport, so nothing that
-        came in plain slips through.
+        Nothing is read before the handshake has taken over the transport, so nothing that came in
+        plain slips through.
         """
         assert self.tls_context is not None
         self.is_upgrading = True
-        transport = await self.loop.start_tls(
-            self.stream,
-            self,
-            self.tls_context,
-            server_side=True,
-            ssl_handshake_timeout=seconds,
-            ssl_shutdown_timeout=shutdown_seconds,
-        )
-        if transport is None or self.is_lost:
-            raise ConnectionResetError
-        self.stream = transport
+        self.stream = secure = TlsTransport(self.stream, self, self.tls_context)
+        await secure.shake_hands(seconds)
         self.is_upgrading = False
         self.is_reading = True
         self.is_secure = True

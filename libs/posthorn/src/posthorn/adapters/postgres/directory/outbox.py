@@ -267,13 +267,16 @@ class PostgresDirectorySource:
         self, connection: Connection, subjects: set[str]
     ) -> dict[str, Entry | None] | None:
         """Return the entries of the subjects; None when that takes too long."""
+        # a savepoint, always rolled back: a cancelled statement undoes only this, and the limit ends with it
+        savepoint = connection.transaction()
+        await savepoint.start()
         try:
-            # a savepoint: a cancelled statement undoes only this
-            async with connection.transaction():
-                await connection.execute(_BOUND, round(self._seconds * 1000))
-                return await entries_of(connection, subjects, time.monotonic() + self._seconds)
+            await connection.execute(_BOUND, round(self._seconds * 1000))
+            return await entries_of(connection, subjects, time.monotonic() + self._seconds)
         except (QueryCanceledError, TooSlow):
             return None
+        finally:
+            await savepoint.rollback()
 
     def _step_over(self, subject: str) -> None:
         first, last = _RETRY_SECONDS

@@ -17,7 +17,7 @@ from posthorn.wire.smtp.reply_meanings import meaning_of, meaning_of_attempt
         ("452-4.2.2 over quota", "The mailbox is full. It is tried again."),
         (
             "451 4.7.1 Greylisted, please try again",
-            "A rule of the server forbids it, often by the reputation of the sender."
+            "A rule of the server forbids it for now, often since it does not know the sender yet (greylisting)."
             " It is tried again.",
         ),
         (

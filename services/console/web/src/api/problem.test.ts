@@ -8,7 +8,11 @@ test("what is wrong is said by the detail, not by the name of the status", () =>
 
 test("of faults of fields the title is said, for the faults are listed", () => {
   const errors = [{ field: "name", message: "is empty" }];
-  const problem = new Problem(422, { title: "Validation failed", detail: "name: is empty", errors });
+  const problem = new Problem(422, {
+    title: "Validation failed",
+    detail: "name: is empty",
+    errors,
+  });
   expect(problem.said).toBe("Validation failed");
   expect(problem.about("name")).toBe("is empty");
 });

@@ -49,6 +49,13 @@ _STATUSES: Mapping[str, str] = MappingProxyType(
         "7.27": "The sender's address takes no mail itself.",
     }
 )
+_FOR_NOW: Mapping[str, str] = MappingProxyType(
+    {
+        "7.0": "A rule of the server forbids it for now; it does not say which.",
+        "7.1": "A rule of the server forbids it for now, often since it does not know the sender yet"
+        " (greylisting).",
+    }
+)
 _CODES: Mapping[int, str] = MappingProxyType(
     {
         220: "The server is ready.",
@@ -108,6 +115,8 @@ def meaning_of(code: int, status: str = "") -> str:
     if rest and kind != "2":
         subject = rest.partition(".")[0]
         known = _STATUSES.get(rest) or _STATUSES.get(f"{subject}.0")
+        if kind == "4":
+            known = _FOR_NOW.get(rest, known)
         if known and not (rest.endswith(".0") and code in _CODES):
             return known
     return _CODES.get(code) or _CLASSES.get(code // 100, "")

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tests.chart.rendering import CHART, NEWEST, OLDEST, merged, render
+from tests.cluster.images import SERVICES
 from tests.cluster.ledger import account
 from tests.cluster.phases import PHASES
 
@@ -86,6 +87,12 @@ def test_the_suites_values_render(kube: str) -> None:
         for found in rendered.by_kind("StatefulSet").values()
     }
     assert {image.partition("/")[2] for image in images} == {"posthorn/standins:1"}
+    own = {
+        image
+        for deployment in rendered.by_kind("Deployment").values()
+        for image in re.findall(r"posthorn/posthorn-([\w-]+)", json.dumps(deployment))
+    }
+    assert own == set(SERVICES)
     assert render(layers[0], kube=kube).by_kind("StatefulSet").keys() == {
         f"posthorn-{each}" for each in ("postgresql", "nats", "s3")
     }

@@ -568,6 +568,15 @@ def test_no_probe_asks_before_anything_could_answer(rendered: Rendered) -> None:
             assert probe["periodSeconds"] * probe["failureThreshold"] >= 120, name
 
 
+def test_a_node_without_spare_cpu_stops_no_store(rendered: Rendered) -> None:
+    # a probe that starts a process took longer than 5 s while all services of a small node were replaced
+    for name, _, spec in rendered.pods():
+        for container in containers(spec):
+            for kind in ("livenessProbe", "readinessProbe"):
+                probe = container.get(kind, {})
+                assert "exec" not in probe or probe["timeoutSeconds"] >= 30, (name, kind)
+
+
 def test_the_test_pod_stays_for_its_log() -> None:
     # Helm 3 reads it after what "hook-succeeded" names is gone, and asks for it by the name of
     # every hook

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import secrets
 import time
 from pathlib import Path
@@ -23,13 +24,14 @@ _DELIVERY_SECONDS = 300
 
 _MAKE_ACCOUNTS = """
 import json, sys, time, urllib.error, urllib.request
-api, key, password, domain, *addresses = json.load(sys.stdin)
+api, key, password, domain, canary, *addresses = json.load(sys.stdin)
 deadline = time.monotonic() + 120
-def post(path, document):
+def send(method, path, document):
     head = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     while True:
         try:
-            urllib.request.urlopen(urllib.request.Request(api + path, json.dumps(document).encode(), head), timeout=30).close()
+            request = urllib.request.Request(api + path, json.dumps(document).encode(), head, method=method)
+            urllib.request.urlopen(request, timeout=30).close()
             return
         except urllib.error.HTTPError as refusal:
             if refusal.code == 409:
@@ -37,10 +39,17 @@ def post(path, document):
             if refusal.code != 503 or time.monotonic() > deadline:
                 sys.exit(f"{path}: {refusal.code} {refusal.read()}")
         time.sleep(1)
-post("/v1/domains", {"name": domain})
-for address in addresses:
-    post("/v1/accounts", {"address": address, "password": password})
+send("POST", "/v1/domains", {"name": domain})
+for address in (canary, *addresses):
+    send("POST", "/v1/accounts", {"address": address, "password": password})
+networks = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"]
+send("PUT", f"/v1/accounts/{canary}/filter-policy", {"allow": networks})
 """
+
+_READ = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
+_CANARY_MESSAGES = re.compile(
+    r'^posthorn_canary_messages_total{outcome="(\w+)",path="(\w+)"} (\S+)$', re.MULTILINE
+)
 
 
 def restricted(name: str) -> Object:
@@ -60,19 +69,21 @@ class ClusterEnv:
         self.outside = Kubectl(f"{settings.namespace}-load")
         settings.results.mkdir(parents=True, exist_ok=True)
         self.version = ".".join(str(part) for part in self.kubectl.version())
-        self.release = Release(
-            self.kubectl, chart_for(self.kubectl, settings.results), self._values()
-        )
         self.faults: dict[str, str] = {}
         self._password = secrets.token_urlsafe(18)
         # what an earlier run has left is not this one's
         self._domain = f"run-{secrets.token_hex(4)}.example"
         self._addresses = [f"box{number}@{self._domain}" for number in range(4)]
         self._probe = f"probe@{self._domain}"
+        self._canary = f"canary@{self._domain}"
+        self.release = Release(
+            self.kubectl, chart_for(self.kubectl, settings.results), self._values()
+        )
 
     def _values(self) -> dict[str, Any]:
         layers = [json.loads((HERE / "values.json").read_text())]
         layers.append({"image": {"registry": self.settings.registry, "tag": self.settings.tag}})
+        layers.append({"canary": {"address": self._canary}})
         if self.settings.standins:
             layers.append(json.loads((HERE / "standins-values.json").read_text()))
             image = {"bundled": {"image": {"registry": self.settings.registry, "tag": STANDIN_TAG}}}
@@ -102,6 +113,9 @@ class ClusterEnv:
                 self.kubectl.said("get", "secret", "standins-s3")
             except KubectlError:
                 self.kubectl.apply(self._object("v1", "Secret", "standins-s3", stringData=keys))
+        self.kubectl.apply(
+            self._object("v1", "Secret", "canary", stringData={"password": self._password})
+        )
         self.outside.said("delete", "pod", SENDER, "--ignore-not-found")
         self.release.uninstall()
         self.release.install()
@@ -111,6 +125,7 @@ class ClusterEnv:
             self._key(),
             self._password,
             self._domain,
+            self._canary,
             *self._addresses,
             self._probe,
         ]
@@ -139,6 +154,7 @@ class ClusterEnv:
         given = {
             "SMTP_HOST": self._host("smtp-in"),
             "SUBMISSION_HOST": self._host("submission"),
+            "IMAP_HOST": self._host("imap"),
             "POP3_HOST": self._host("pop3"),
             "API_HOST": self._host("api"),
             "RATE": str(self.settings.rate),
@@ -208,6 +224,16 @@ class ClusterEnv:
                 told.append(str(error))
         name = "".join(character if character.isalnum() else "-" for character in phase)
         (self.settings.results / f"fault-{name}.txt").write_text("\n\n".join(told))
+
+    def canary_messages(self) -> dict[tuple[str, str], float]:
+        """Return what the canary's present process counts: messages by path and outcome."""
+        (pod,) = self.release.pods("canary")
+        page = self.outside.run_in(
+            SENDER, "python", "-c", _READ, f"http://{pod['status']['podIP']}:9100/metrics"
+        )
+        return {
+            (path, outcome): float(count) for outcome, path, count in _CANARY_MESSAGES.findall(page)
+        }
 
     # ---- end
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.cluster.settings import ROOT, Settings
 
-SERVICES = ("smtp-in", "delivery", "relay", "pop3", "imap", "api")
+SERVICES = ("smtp-in", "delivery", "scan", "relay", "pop3", "imap", "api")
 STANDIN = "posthorn/standins"
 STANDIN_TAG = "1"
 _CONTAINERS = ROOT / "tests" / "containers"

@@ -25,7 +25,8 @@ def direct(host, port):
         return secure.getpeercert(True)
 with smtplib.SMTP(sys.argv[1], 25, timeout=10) as client:
     client.starttls(context=context)
-    shown = [client.sock.getpeercert(True), direct(sys.argv[2], 465), direct(sys.argv[3], 995)]
+    shown = [client.sock.getpeercert(True)]
+shown += map(direct, sys.argv[2:], (465, 993, 995))
 print(*(hashlib.sha256(one).hexdigest() for one in shown))
 """
 
@@ -92,6 +93,13 @@ def _falls(env: ClusterEnv) -> list[str]:
     return sorted(
         f"{text} {count}" for text, count in said if f"Scaled down replica set {NAME}-pop3" in text
     )
+
+
+def partitions(env: ClusterEnv) -> None:
+    """INGEST in one partition, and in as many as before."""
+    before = env.release.values["nats"]
+    env.release.upgrade(nats=before | {"ingestPartitions": 1})
+    env.release.upgrade(nats=before)
 
 
 def restart_parts(env: ClusterEnv) -> None:
@@ -238,11 +246,13 @@ def certificate(env: ClusterEnv) -> None:
     wanted = made.fingerprint(hashes.SHA256()).hex()
     hosts = [
         f"{NAME}-{part}.{env.kubectl.namespace}.svc.cluster.local"
-        for part in ("smtp-in", "submission", "pop3")
+        for part in ("smtp-in", "submission", "imap", "pop3")
     ]
 
     def shown() -> bool:
-        return env.outside.run_in(SENDER, "python", "-c", _SHOWN, *hosts).split() == [wanted] * 3
+        return env.outside.run_in(SENDER, "python", "-c", _SHOWN, *hosts).split() == [wanted] * len(
+            hosts
+        )
 
     await_that("every part shows the new certificate", shown, 300, 3)
     assert {pod["metadata"]["uid"] for pod in env.release.pods()} == pods, "pods were replaced"
@@ -271,6 +281,7 @@ PHASES: dict[str, Callable[[ClusterEnv], None]] = {
     "scale smtp-in 4 to 1": scale_in,
     "scaled by kubectl, then upgraded": scaled_by_kubectl,
     "autoscaling on and off": autoscaling,
+    "INGEST in other partitions": partitions,
     "rollout restart of all parts": restart_parts,
     "rollout restart of all stores": restart_stores,
     "helm upgrade": upgrade,

@@ -9,15 +9,20 @@ from __future__ import annotations
 import pytest
 
 from tests.cluster.cluster_env import ClusterEnv
+from tests.cluster.kubectl import await_that
 from tests.cluster.ledger import Account
 from tests.cluster.phases import PHASES
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(7200)]
 
 
+_WRONG = ("altered", "lost", "late", "repeated")
+
+
 def test_helm_test_passes_and_its_log_is_there(env: ClusterEnv) -> None:
     said = env.release.test()
-    assert "the same octets were read" in said
+    for name in ("IMAP", "POP3"):
+        assert f"the same bytes were read by {name}" in said
 
 
 @pytest.mark.parametrize("name", PHASES)
@@ -30,6 +35,15 @@ def test_phase(env: ClusterEnv, name: str) -> None:
     except BaseException as fault:
         env.explain(name, fault)
         raise
+
+
+def test_the_canary_has_its_messages(env: ClusterEnv) -> None:
+    def found() -> bool:
+        counts = env.canary_messages()
+        assert not any(count for (_, outcome), count in counts.items() if outcome in _WRONG), counts
+        return all(counts.get((path, "arrived")) for path in ("mx", "submission"))
+
+    await_that("the canary has read messages of both paths", found, 120)
 
 
 def test_nothing_is_lost_doubled_or_refused_for_good(result: Account) -> None:

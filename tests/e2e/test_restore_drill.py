@@ -1,6 +1,6 @@
-"""The drill of docs/operations.md: a backup of a running system under load, streams first, then
-Postgres, then bodies; another system made of it has every message that was promised before the
-backup began, each once.
+"""The drill of docs/operations.md: a backup of a running system under load, INGEST in several
+partitions, streams first, then Postgres, then bodies; another system made of it has every message
+that was promised before the backup began, each once, also with fewer partitions.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ import pytest
 from posthorn_local.embedded import Nats, Postgres
 from tests.chaos.system_load import Load, settle
 from tests.support.maildrop import Maildrop
-from tests.support.stream_backup import StreamBackup, back_up, restore
+from tests.support.stream_backup import StreamBackup, back_up, names, restore
 from tests.support.system import System, await_that
 
 pytestmark = pytest.mark.timeout(240)
 
 _KEPT_FILES = ("admin.key", "secret.key", "accounts.txt")
+_PARTITIONS = 3
 
 
 @pytest.fixture
 def system(tmp_path: Path) -> Iterator[System]:
-    running = System(tmp_path / "home")
+    running = System(tmp_path / "home", _partitions(_PARTITIONS))
     running.start()
     yield running
     running.close()
@@ -51,7 +52,10 @@ def test_a_restored_system_has_every_message_promised_before_the_backup_once(
     await_that("mail is accepted without delivery", lambda: load.sent() > before + 20)
 
     promised = set(load.outcome.accepted)
-    streams = [asyncio.run(back_up(system.nats_url(), name)) for name in ("INGEST", "DEAD")]
+    streams = asyncio.run(_back_up(system.nats_url()))
+    waiting = [stream.state["messages"] for stream in streams if stream.name.startswith("INGEST")]
+    assert len(waiting) == _PARTITIONS
+    assert all(waiting), "a partition that is empty proves nothing"
     early = _dump(system, tmp_path / "early.dump")  # nothing of what is on INGEST is in it
     delivery.resume()
     await_that("what was on INGEST is delivered", lambda: drop.count() >= len(promised))
@@ -63,11 +67,10 @@ def test_a_restored_system_has_every_message_promised_before_the_backup_once(
     assert not outcome.refused
     system.stop()
 
-    for dump, resurrected in ((early, 1), (late, 0)):
+    for dump, resurrected, partitions in ((early, 1, _PARTITIONS), (late, 0, 1)):
         home = tmp_path / dump.stem
-        on_ingest = _restore(system, home, streams, dump, tmp_path / "bodies")
-        assert on_ingest > 20
-        restored = System(home)
+        _restore(system, home, streams, dump, tmp_path / "bodies")
+        restored = System(home, _partitions(partitions))
         try:
             restored.start()
             _check(restored, drop, promised, outcome.uncertain)
@@ -112,6 +115,15 @@ def _postgres_url(home: Path) -> str:
     return f"postgresql://posthorn:{secret}@127.0.0.1:{pid[3]}/posthorn"
 
 
+def _partitions(number: int) -> dict[str, str]:
+    return {"POSTHORN_INGEST_PARTITIONS": str(number)}
+
+
+async def _back_up(url: str) -> list[StreamBackup]:
+    found = [name for name in await names(url) if name == "DEAD" or name.startswith("INGEST")]
+    return [await back_up(url, name) for name in found]
+
+
 def _dump(system: System, path: Path) -> Path:
     command = [_program("pg_dump"), "--format=custom", f"--file={path}", _postgres_url(system.home)]
     subprocess.run(command, check=True, timeout=60)
@@ -120,9 +132,8 @@ def _dump(system: System, path: Path) -> Path:
 
 def _restore(
     system: System, home: Path, streams: list[StreamBackup], dump: Path, bodies: Path
-) -> int:
-    """Fill the stores of a new home, each by itself and before any service runs. Return what is
-    on INGEST."""
+) -> None:
+    """Fill the stores of a new home, each by itself and before any service runs."""
     home.mkdir(mode=0o711)
     for name in _KEPT_FILES:
         shutil.copy(system.home / name, home / name)
@@ -146,6 +157,6 @@ def _restore(
     postgres.stop()
     nats = Nats(home / "nats")
     nats.start()
-    counts = [asyncio.run(restore(nats.url, stream)) for stream in streams]
+    for stream in streams:
+        assert asyncio.run(restore(nats.url, stream)) == stream.state["messages"]
     nats.stop()
-    return counts[0]

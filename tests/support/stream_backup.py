@@ -26,6 +26,16 @@ class StreamBackup:
     chunks: tuple[bytes, ...]
 
 
+async def names(url: str) -> list[str]:
+    """Return the names of all streams."""
+    client = await nats.connect(url)
+    try:
+        found: list[str] = (await _ask(client, "STREAM.NAMES", {}))["streams"]
+        return sorted(found)
+    finally:
+        await client.close()
+
+
 async def back_up(url: str, name: str) -> StreamBackup:
     """Copy a stream."""
     client = await nats.connect(url)

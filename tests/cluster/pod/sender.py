@@ -16,6 +16,7 @@ An attempt is never repeated: another message takes its turn.
 
 from __future__ import annotations
 
+import imaplib
 import json
 import os
 import poplib
@@ -29,7 +30,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-HOSTS = {name: os.environ[f"{name}_HOST"] for name in ("SMTP", "SUBMISSION", "POP3", "API")}
+HOSTS = {name: os.environ[f"{name}_HOST"] for name in ("SMTP", "SUBMISSION", "IMAP", "POP3", "API")}
 RATE = float(os.environ["RATE"])
 ADDRESSES = os.environ["ADDRESSES"].split(",")
 PROBE, PASSWORD, KEY = os.environ["PROBE"], os.environ["PASSWORD"], os.environ["API_KEY"]
@@ -129,6 +130,15 @@ def read_mail() -> None:
         client.close()
 
 
+def look_at_inbox() -> None:
+    """Log in by IMAP over TLS, as a mail client does."""
+    with imaplib.IMAP4_SSL(
+        HOSTS["IMAP"], 993, ssl_context=_unchecked(), timeout=_TIMEOUT
+    ) as client:
+        client.login(PROBE, PASSWORD)
+        client.select("INBOX", readonly=True)
+
+
 def log_in() -> None:
     """Log in for submission."""
     with smtplib.SMTP_SSL(
@@ -182,7 +192,12 @@ def main() -> None:
     outage piles nothing up."""
     turns: queue.Queue[int] = queue.Queue()
     workers = [threading.Thread(target=work, args=(each < KEPT, turns)) for each in range(WORKERS)]
-    clients = {"POP3": read_mail, "submission": log_in, "API": ask_api}
+    clients = {
+        "submission": log_in,
+        "IMAP": look_at_inbox,
+        "POP3": read_mail,
+        "API": ask_api,
+    }
     others = [threading.Thread(target=probe, args=client) for client in clients.items()]
     others.append(threading.Thread(target=follow_phases))
     for thread in (*workers, *others):

@@ -19,7 +19,7 @@ from posthorn.ports.ingest import Delivery
 from posthorn_local.embedded import Nats
 from tests.support.builders import make_envelope
 from tests.support.jetstream import nats_settings, restart
-from tests.support.polling import BUSY_SECONDS, timers_run, until
+from tests.support.polling import BUSY_SECONDS, LONG_SECONDS, timers_run, until
 
 BODY = b"Subject: hello\r\n\r\nworld\r\n"
 
@@ -44,16 +44,23 @@ class Pair:
         )
 
     async def share(self) -> None:
-        """Have both take messages until the first one knows of the other."""
+        """Have both take messages until the first one knows of the other, and leaves it what
+        arrives."""
         async with asyncio.timeout(BUSY_SECONDS):
-            while self.first.leave_to_others() == 1.0:
+            while True:
                 await self.send(8)
-                for taken in (await take(self.first), await take(self.second)):
-                    for delivery in taken:
+                waiting = 8
+                while waiting:
+                    for delivery in (*await take(self.first), *await take(self.second)):
                         await delivery.ack()
+                        waiting -= 1
+                self.first.leave_to_others(0.001)
+                if self.first._turn_at is not None:
+                    break
+        await until(lambda: all(lane._asked == 0 for lane in self.first._lanes))
 
 
-async def take(source: NatsIngestSource, seconds: float = 1.0) -> list[Delivery]:
+async def take(source: NatsIngestSource, seconds: float = 0.1) -> list[Delivery]:
     """Take what comes within so many seconds, if anything does."""
     try:
         async with asyncio.timeout(seconds):
@@ -75,18 +82,13 @@ async def pair(nats: Nats, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pai
         yield Pair(made[0], *sources)
 
 
-async def no_requests_of(source: NatsIngestSource) -> None:
-    """Wait until what it requested has ended."""
-    await until(lambda: all(lane._asked == 0 for lane in source._lanes))
-
-
 async def test_a_process_alone_leaves_nothing(connection: Connection) -> None:
     ingest = NatsIngest(connection)
     async with NatsIngestSource(connection) as found:
         for _ in range(10):
             await ingest.accept(make_envelope(BODY), BODY)
             (delivery,) = await found.take(512, 1 << 24)
-            assert found.leave_to_others() == 1.0
+            found.leave_to_others(LONG_SECONDS)
             await delivery.ack()
         taking = asyncio.create_task(found.take(512, 1 << 24))
         await asyncio.sleep(0)
@@ -98,7 +100,6 @@ async def test_a_process_alone_leaves_nothing(connection: Connection) -> None:
 
 async def test_what_arrives_goes_to_the_other_process(pair: Pair) -> None:
     await pair.share()
-    await no_requests_of(pair.first)
     await pair.send(20)
     taken: list[Delivery] = []
     while len(taken) < 20:
@@ -109,7 +110,6 @@ async def test_what_arrives_goes_to_the_other_process(pair: Pair) -> None:
 async def test_what_none_takes_is_collected_as_one_batch(pair: Pair) -> None:
     await pair.share()
     await pair.second.stop()
-    await no_requests_of(pair.first)
     await pair.send(30)
     await pair.send_frame(30)
     assert len(await asyncio.wait_for(pair.first.take(512, 1 << 24), BUSY_SECONDS)) == 60
@@ -119,9 +119,8 @@ async def test_what_none_takes_is_collected_as_one_batch(pair: Pair) -> None:
 async def test_where_nothing_waited_the_next_message_is_taken_at_once(pair: Pair) -> None:
     await pair.share()
     await pair.second.stop()
-    await no_requests_of(pair.first)
     taking = asyncio.create_task(pair.first.take(512, 1 << 24))
-    await until(lambda: any(lane._asked and not lane._collects for lane in pair.first._lanes))
+    await until(lambda: all(lane._asked == 1 for lane in pair.first._lanes))
     await pair.send(1)
     assert len(await asyncio.wait_for(taking, BUSY_SECONDS)) == 1
 
@@ -129,7 +128,6 @@ async def test_where_nothing_waited_the_next_message_is_taken_at_once(pair: Pair
 async def test_a_take_that_is_not_preceded_by_leaving_requests_what_comes(pair: Pair) -> None:
     await pair.share()
     await pair.second.stop()
-    await no_requests_of(pair.first)
     await pair.send(2)
     assert len(await asyncio.wait_for(pair.first.take(512, 1 << 24), BUSY_SECONDS)) == 2
     taking = asyncio.create_task(pair.first.take(512, 1 << 24))
@@ -140,7 +138,6 @@ async def test_a_take_that_is_not_preceded_by_leaving_requests_what_comes(pair: 
 async def test_a_cancelled_take_loses_nothing(pair: Pair) -> None:
     await pair.share()
     await pair.second.stop()
-    await no_requests_of(pair.first)
     await pair.send(10)
     taking = asyncio.create_task(pair.first.take(512, 1 << 24))
     await asyncio.sleep(0)
@@ -156,7 +153,6 @@ async def test_a_server_that_comes_back_serves_a_process_that_left_messages(
     pair: Pair, nats: Nats
 ) -> None:
     await pair.share()
-    await no_requests_of(pair.first)
     nats.stop(kill=True)
     restart(nats)
     await pair.publisher.wait_up(BUSY_SECONDS)

@@ -24,14 +24,12 @@ SPACING = 0.2
 class Source:
     """Gives batches of the sizes it is handed, then nothing more."""
 
-    def __init__(self, sharers: float = 1.0) -> None:
+    def __init__(self) -> None:
         self.batches: asyncio.Queue[int] = asyncio.Queue()
-        self.sharers = sharers
-        self.left = 0
+        self.left: list[float] = []
 
-    def leave_to_others(self) -> float:
-        self.left += 1
-        return self.sharers
+    def leave_to_others(self, spacing: float) -> None:
+        self.left.append(spacing)
 
     async def take(self, most: int, octets: int) -> Sequence[Any]:
         return [object()] * await self.batches.get()
@@ -88,24 +86,17 @@ async def test_in_a_dense_stream_batches_begin_twice_as_far_apart() -> None:
 
 
 async def test_a_backlog_is_worked_off_without_spacing() -> None:
-    source = Source(sharers=4.0)
+    source = Source()
     assert len(await run([10] * 50, spacing=LONG_SECONDS, source=source)) == 50
     assert not source.left, "what arrives is not left to others either"
 
 
-async def test_processes_that_share_the_stream_begin_batches_as_many_times_further_apart() -> None:
-    source = Source(sharers=3.0)
-    at = await run([DENSE, DENSE, DENSE], SPACING / 10, (DENSE * 3, 1 << 20, 1), source)
-    least = 2 * SPACING / 10 * 3 * 0.8
-    assert all(later - earlier >= least * 0.99 for earlier, later in itertools.pairwise(at))
-    assert source.left == 3
-
-
-async def test_what_arrives_is_left_to_others_in_a_dense_stream_alone() -> None:
-    source = Source(sharers=3.0)
-    await run([1, DENSE - 1], 0.01, (DENSE * 3, 1 << 20, 1), source)
-    await run([DENSE, DENSE], 0.0, (DENSE * 3, 1 << 20, 1), source)  # no spacing
-    assert not source.left
+async def test_what_arrives_during_the_spacing_is_left_to_others() -> None:
+    source = Source()
+    await run([1, DENSE], 0.01, (DENSE * 3, 1 << 20, 1), source)
+    assert source.left == [0.01, 0.02]
+    await run([1, DENSE], 0.0, (DENSE * 3, 1 << 20, 1), source)  # no spacing
+    assert len(source.left) == 2
 
 
 async def test_a_lone_message_after_a_quiet_moment_is_taken_at_once() -> None:

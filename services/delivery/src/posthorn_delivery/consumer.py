@@ -4,7 +4,6 @@ measures the backlog."""
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -57,8 +56,6 @@ _RETRY_SHARE = 3.0
 at most."""
 
 
-_LONGEST_SPACING = 1.0
-"""Of processes that share the stream, in seconds, unless the setting is above it."""
 DENSE = 12
 """Size of a batch from which throughput matters more than a few hundredths of a second of
 latency."""
@@ -79,8 +76,8 @@ class Consumer:
         flight at a time.
 
         ``spacing``: seconds from the start of a batch to the start of the next, while batches are
-        less than half full (ADR 11); twice as long after a batch of DENSE messages, and so many
-        times longer as processes share the stream (ADR 52). ``retries`` is
+        less than half full (ADR 11); twice as long after a batch of DENSE messages. Of all
+        processes together where several share the stream (ADR 52). ``retries`` is
         the source of the retry lane, whose messages are tried one by one, beside the batches.
         """
         self._source = source
@@ -139,17 +136,10 @@ class Consumer:
         while (batch := await self._take(self._source, self._messages, self._octets)) is not None:
             began = time.monotonic()
             await self._deliverer.deliver(batch)
-            if len(batch) < self._messages // 2:
-                await self._let_gather(began + self._spacing_after(batch) - time.monotonic())
-
-    def _spacing_after(self, batch: Sequence[Delivery]) -> float:
-        if len(batch) < DENSE or not self._spacing:
-            return self._spacing
-        sharers = self._source.leave_to_others()
-        # processes that share the stream take turns, as long as they do not come to the same rhythm
-        turns = sharers * random.uniform(0.8, 1.2) if sharers > 1 else 1.0  # noqa: S311 - no secret
-        spacing = 2 * self._spacing
-        return min(spacing * turns, max(spacing, _LONGEST_SPACING))
+            if len(batch) < self._messages // 2 and self._spacing:
+                spacing = self._spacing * (2 if len(batch) >= DENSE else 1)
+                self._source.leave_to_others(spacing)
+                await self._let_gather(began + spacing - time.monotonic())
 
     async def _retry_loop(self, source: IngestSource) -> None:
         while (batch := await self._take(source, 1, self._octets)) is not None:

@@ -31,9 +31,9 @@ class GatedSource:
             raise
         return batch
 
-    def leave_to_others(self) -> float:
+    def leave_to_others(self, spacing: float) -> None:
         """See the port."""
-        return self._source.leave_to_others()
+        self._source.leave_to_others(spacing)
 
     async def stop(self) -> None:
         """See the port."""

@@ -91,11 +91,11 @@ class IngestSource(Protocol):
         """
         ...
 
-    def leave_to_others(self) -> float:
-        """Leave to other processes what arrives until the next ``take``, if there are any: what
-        none of them takes gathers on the stream, and ``take`` returns all of it. Return about how
-        many processes share the stream, this one included; 1.0: there is no other, and nothing
-        changes."""
+    def leave_to_others(self, spacing: float) -> None:
+        """Leave to other processes what arrives until this one's next turn, if there are others
+        that take messages: what none of them takes gathers, and the next ``take`` waits for the turn
+        and returns all of it. Turns come so that batches of all processes together begin about
+        ``spacing`` seconds apart."""
         ...
 
     async def stop(self) -> None:

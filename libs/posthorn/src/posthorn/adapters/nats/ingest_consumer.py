@@ -6,9 +6,9 @@ Rules:
   frames are one source, since both hold first deliveries.
 - All partitions that exist are read, whatever the settings of this process say (ADR 48). They are
   looked for at the start and every few seconds.
-- Sequence numbers tell how many processes take from the stream. Under a load that one of them could
-  take, each leaves what arrives to the others for a while and then collects all that waits (ADR 52),
-  so that as many messages share a transaction as with one process.
+- Sequence numbers tell whether others take from the stream as well. Then each process leaves to the
+  others what arrives, and collects at its turn all that waits (ADR 52), so that as many messages
+  share a transaction as with one process.
 - The partitions share one limit of what is buffered. Each comes first in turn when messages are
   taken, so that one with a long backlog keeps no other waiting.
 """
@@ -27,6 +27,7 @@ from posthorn.adapters.nats.connection import Connection
 from posthorn.adapters.nats.framed import FramedDelivery
 from posthorn.adapters.nats.ingest_backlog import measure_backlog
 from posthorn.adapters.nats.ingest_lane import Lane, NatsDelivery, Share
+from posthorn.adapters.nats.ingest_turns import Turns
 from posthorn.adapters.nats.partitions import list_partitions
 from posthorn.model.streams import FRAMES_CONSUMER, INGEST_CONSUMER
 from posthorn.ports.errors import Unavailable
@@ -38,13 +39,8 @@ BUFFER_MESSAGES = 512
 BUFFER_OCTETS = 16 * 1024**2
 LOOK_SECONDS = 3.0
 """From one search for further partitions to the next."""
-_MOST_SHARERS = 16.0
-_SHARED = 1.5
-"""Processes that take from the stream, as its sequence numbers show, from which it counts as shared."""
 _SHARED_SECONDS = 30.0
 """After which requests are long-lived again unless anything was left to others."""
-_WEIGHT = 0.3
-"""Of the last batch, in the mean number of sharers."""
 _COLLECT_SECONDS = 0.25
 """Longest wait for all that the stream holds; what comes later is taken with what follows."""
 _LEAST_OCTETS = 4 * 1024**2  # half of the buffer must have room for the largest message
@@ -75,10 +71,12 @@ class NatsIngestSource:
         self._share = Share(messages, max(max_bytes, _LEAST_OCTETS))
         self._lanes = self._lanes_of(0)
         self._finder: asyncio.Task[None] | None = None
-        self._sharers = 1.0
+        self._turns = Turns()
         self._shared_at = 0.0
-        self._left = False  # what arrives is left to others until the next take
+        self._turn_at: float | None = None
+        """When what arrives is no longer left to others; None: it is not."""
         self._collected = False
+        self._found_nothing = False
 
     async def __aenter__(self) -> Self:
         for lane in self._lanes:
@@ -97,10 +95,11 @@ class NatsIngestSource:
         await asyncio.gather(*(lane.stop() for lane in self._lanes))
 
     async def take(self, most: int, max_bytes: int) -> Sequence[NatsDelivery | FramedDelivery]:
-        if self._left:
+        if self._turn_at is not None:
+            await self._await_turn(self._turn_at)
             await self._collect()
         elif self._collected:
-            await self._resume()
+            await self._resume(one=False)
         while True:
             taken: list[NatsDelivery | FramedDelivery] = []
             for lane in self._lanes:
@@ -111,45 +110,62 @@ class NatsIngestSource:
                 )
             if taken:
                 self._lanes.append(self._lanes.pop(0))  # each lane comes first in turn
+                self._turns.taken()
+                self._found_nothing = False
                 # no await after the first message was taken, so that a cancelled take takes nothing
                 return taken
             if not self._connection.is_up:
                 raise Unavailable("nats", "not connected")
+            if self._collected and not self._found_nothing:
+                # others have just taken what there was: their turns come before the next one here
+                self._found_nothing, self._collected = True, False
+                await self._await_turn(time.monotonic() + self._turns.seconds)
+                await self._collect()
+                continue
             if self._collected:
-                await self._resume()
+                await self._resume(one=True)
             self._something.clear()
             await self._something.wait()
 
-    def leave_to_others(self) -> float:
-        counts = [lane.taken() for lane in self._lanes]
-        here, everywhere = (sum(column) for column in zip(*counts, strict=True))
-        if here:
-            found = min(_MOST_SHARERS, everywhere / here)
-            self._sharers += _WEIGHT * (found - self._sharers)
-        is_shared = self._sharers > _SHARED
-        if is_shared:
-            self._shared_at = time.monotonic()
+    def leave_to_others(self, spacing: float) -> None:
+        turn_at = self._turns.next(
+            sum(lane.here for lane in self._lanes),
+            sum(lane.everywhere for lane in self._lanes),
+            spacing,
+        )
         for lane in self._lanes:
-            lane.is_shared = lane.is_paused = is_shared
-        self._left = is_shared
-        return self._sharers if is_shared else 1.0
+            lane.forget_counts()
+            lane.is_paused = turn_at is not None
+            lane.is_shared |= lane.is_paused
+        self._turn_at = turn_at
+        if turn_at is not None:
+            self._shared_at = time.monotonic()
+
+    async def _await_turn(self, turn_at: float) -> None:
+        """Wait until then, or until something comes that was requested before."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(turn_at - time.monotonic()):
+                while not any(lane.is_holding for lane in self._lanes):
+                    self._something.clear()
+                    await self._something.wait()
+                self._turns.interrupted()
 
     async def _collect(self) -> None:
         """Fetch what the stream holds. Raises Unavailable."""
         for lane in self._lanes:
             await lane.collect()
-        self._left, self._collected = False, True
+        self._turn_at, self._collected = None, True
         with suppress(TimeoutError):
             async with asyncio.timeout(_COLLECT_SECONDS):
                 while any(lane.is_collecting for lane in self._lanes):
                     self._something.clear()
                     await self._something.wait()
 
-    async def _resume(self) -> None:
-        """Request what comes, in all lanes. Raises Unavailable."""
+    async def _resume(self, *, one: bool) -> None:
+        """Request what comes, in all lanes, or the next stream message. Raises Unavailable."""
         self._collected = False
         for lane in self._lanes:
-            await lane.resume()
+            await lane.resume(one=one)
 
     async def probe(self) -> None:
         """Check whether the consumers serve. Raises Unavailable."""

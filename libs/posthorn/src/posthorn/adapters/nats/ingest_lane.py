@@ -10,8 +10,9 @@ Theory of operation:
   their own subject, so several requests could not be distinguished). The next one follows as soon
   as half of the buffer is free.
 - While processes leave to each other what arrives (``leave_to_others``), a lane requests nothing until
-  it is told to ``collect``: one request for what the stream holds at that moment, which ends with it.
-  What was requested before may still arrive; such requests are short-lived then.
+  it is told to ``collect``: one request for what the stream holds at that moment, which ends with it;
+  if that is nothing, then for one stream message. What was requested before may still arrive; such
+  requests are short-lived then.
 - The server sends heartbeats while a request is open. Silence means that the consumer, the stream
   or its leader is gone: the request counts as ended and is sent again.
 - On stop the subscription ends at once, which makes the server drop the open request, and buffered
@@ -44,7 +45,7 @@ log = structlog.get_logger()
 LARGEST_BYTES = 1024**2 + 64 * 1024
 """Bytes of the largest stream message, about: a buffer has room for one before more is pulled."""
 _FRAME_MESSAGES = 16  # about so many messages are expected of a frame when frames are pulled
-_EXPIRES = 30.0
+_EXPIRES = 5.0
 _SHARED_EXPIRES = 1.0
 _HEARTBEAT = 2.0
 _SILENCE = 2.5 * _HEARTBEAT
@@ -71,27 +72,6 @@ class Share:
     def max_bytes(self) -> int:
         """Bytes in one buffer."""
         return max(LARGEST_BYTES, self._bytes // self.partitions)
-
-
-class Taken:
-    """Counts stream messages that came here, and all that the consumer has handed out meanwhile."""
-
-    def __init__(self) -> None:
-        self._here = 0
-        self._first = self._last = 0
-
-    def count(self, ack_subject: str) -> None:
-        """Count a stream message."""
-        self._here += 1
-        self._last = int(_sequences(ack_subject)[1])
-        if not self._first:
-            self._first = self._last - 1
-
-    def read(self) -> tuple[int, int]:
-        """Return those that came here, and those that came to any process, since the last call."""
-        counts = self._here, max(self._here, self._last - self._first)
-        self._here, self._first = 0, self._last
-        return counts
 
 
 class NatsDelivery:
@@ -165,8 +145,11 @@ class Lane:
         """Whether other processes take from the stream as well: requests are short-lived."""
         self.is_paused = False
         """Whether nothing is requested but by ``collect``."""
+        self._wants_one = False  # a request is for one stream message
         self._collects = False  # the open request asks for what is there
-        self._taken = Taken()
+        self.here = 0
+        """Stream messages that came here."""
+        self._first = self._last = 0  # sequences in the consumer
         self._buffer: deque[NatsDelivery | FramedDelivery] = deque()
         self._buffered = 0
         self._room = asyncio.Event()
@@ -238,14 +221,24 @@ class Lane:
         """Whether more of what the stream held may still come."""
         return self._collects and self._asked > 0
 
-    async def resume(self) -> None:
-        """Request again what comes. Raises Unavailable."""
-        self.is_paused = False
+    async def resume(self, *, one: bool) -> None:
+        """Request again what comes; ``one``: a stream message at a time. Raises Unavailable."""
+        self.is_paused, self._wants_one = False, one
         await self._pull()
 
-    def taken(self) -> tuple[int, int]:
-        """Return how many stream messages came here, and to all processes, since the last call."""
-        return self._taken.read()
+    @property
+    def everywhere(self) -> int:
+        """Stream messages that the consumer has handed out to any process meanwhile."""
+        return max(self.here, self._last - self._first)
+
+    def forget_counts(self) -> None:
+        """Count from here on."""
+        self.here, self._first = 0, self._last
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether something is buffered."""
+        return bool(self._buffer)
 
     async def probe(self) -> None:
         """Check whether the consumer serves. Raises Unavailable."""
@@ -283,6 +276,8 @@ class Lane:
         self._token += 1
         self._collects = collects
         self._asked = max(1, messages // self._per_pulled)
+        if self._wants_one and not collects:
+            self._asked = 1
         self._asked_until, self._heard_at = now + expires + _HEARTBEAT, now
         pull_request: dict[str, object] = {"batch": self._asked, "max_bytes": room_bytes}
         if collects:
@@ -313,9 +308,10 @@ class Lane:
             return  # the end of an abandoned request
         self._asked = 0
         description = headers.get("Description", "")
-        if self._collects and status == "404":
+        if self._collects:
             self._something.set()  # that was all
-            return
+            if status == "404":
+                return
         if status == "408" or (
             status == "409" and description.startswith(("Message Size Exceeds", "Batch Completed"))
         ):
@@ -338,7 +334,9 @@ class Lane:
             await carrier.nak(0)
             return
         self._asked = max(0, self._asked - 1)
-        self._taken.count(message.reply)
+        self.here += 1
+        self._last = int(_sequences(message.reply)[1])
+        self._first = self._first or self._last - 1
         for delivery in messages_of(carrier):
             self._buffer.append(delivery)
             self._buffered += len(delivery.octets)

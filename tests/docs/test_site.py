@@ -127,7 +127,7 @@ def test_links_of_other_pages_into_the_documentation_lead_somewhere() -> None:
 def test_links_to_files_of_the_repository_lead_somewhere() -> None:
     for page in pages():
         for target in re.findall(
-            r"github\.com/posthorn/posthorn/(?:blob|tree)/main/([^)#\s]+)",
+            r"github\.com/posthorn/posthorn/(?:blob|tree)/main/([^)`#\s]+)",
             (DOCS / page).read_text(),
         ):
             assert (ROOT / target).exists(), f"{page}: {target}"

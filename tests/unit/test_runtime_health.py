@@ -87,6 +87,27 @@ async def test_not_ready_before_the_start_and_while_draining(
     )
 
 
+async def test_a_process_that_drains_asks_no_part(
+    health: Health, client: httpx.AsyncClient
+) -> None:
+    asked: list[str] = []
+
+    async def hangs() -> None:
+        asked.append("postgres")
+        await asyncio.Event().wait()
+
+    health.add_check("nats", Part())
+    await client.get("/readyz")
+    health.add_check("postgres", hangs)
+    health.draining = True
+    answer = await client.get("/readyz")
+    assert (answer.status_code, answer.json()["parts"]) == (
+        503,
+        {"nats": "ok", "postgres": "not asked"},
+    )
+    assert not asked
+
+
 async def test_a_part_that_fails_is_named_without_its_secrets(
     health: Health, client: httpx.AsyncClient
 ) -> None:

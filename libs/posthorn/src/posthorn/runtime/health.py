@@ -69,7 +69,14 @@ class Health:
         self._details[name] = detail
 
     async def readiness(self) -> tuple[bool, dict[str, str]]:
-        """Return (ready, state by part); a state is ``ok`` or a short reason without secrets."""
+        """Return (ready, state by part); a state is ``ok`` or a short reason without secrets. While
+        the process drains no part is asked, and the state is the last one known: an answer would
+        change nothing, and one that does not come would hold up the end."""
+        if self.draining:
+            return False, {
+                part: self._kept[part][1] if part in self._kept else "not asked"
+                for part in self._probes
+            }
         async with self._lock:
             parts = tuple(self._probes)  # a start may add one meanwhile
             found = await asyncio.gather(*map(self._state, parts))

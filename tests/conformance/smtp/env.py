@@ -204,7 +204,7 @@ class SmtpDialogue:
         self.reader = reader
         self.writer = writer
 
-    async def send(self, octets: bytes) -> None:
+    async def send(self, octets: bytes | memoryview) -> None:
         self.writer.write(octets)
         await asyncio.wait_for(self.writer.drain(), PATIENCE)
 

@@ -318,7 +318,7 @@ async def test_a_large_message_goes_to_the_store_and_not_into_memory(
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert 0 < most <= 1 << 20
-        assert peak < 8 << 20, "octets of client, server and store that were in memory at a time"
+        assert peak < 8 << 20, "octets of server and store that were in memory at a time"
         ((envelope, body),) = env.ingest.kept
         assert body is None
         assert envelope.blob == f"bodies/{envelope.id}"

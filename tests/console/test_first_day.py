@@ -14,7 +14,7 @@ pytestmark = pytest.mark.interop
 
 
 def test_from_a_domain_to_the_timeline_of_a_message(admin: Page, posthorn: System) -> None:
-    admin.get_by_role("link", name="Domains").click()
+    admin.get_by_role("link", name="Domains", exact=True).click()
     admin.get_by_role("button", name="New domain").click()
     admin.get_by_label("Name", exact=True).fill("first-day.example")
     admin.get_by_role("button", name="Create domain").click()

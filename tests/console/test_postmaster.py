@@ -31,7 +31,7 @@ def test_the_timeline_of_a_delivered_message(admin: Page, posthorn: System) -> N
         "it is delivered",
         lambda: "delivered" in posthorn.api.get(f"/v1/messages/{message}/trace").text,
     )
-    admin.get_by_role("link", name="Find").click()
+    admin.get_by_role("link", name="Find", exact=True).click()
     admin.get_by_role("searchbox").fill(str(message))
     admin.get_by_role("button", name="Find").click()
     lane = admin.get_by_role("region", name="bob@example.test")

@@ -14,6 +14,7 @@ from posthorn.adapters.nats.connection import Connection, connect
 from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.ingest_backlog import measure_backlog
 from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
+from posthorn.adapters.nats.ingest_turns import Turns
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.ingest import Delivery
 from posthorn_local.embedded import Nats
@@ -133,6 +134,23 @@ async def test_a_take_that_is_not_preceded_by_leaving_requests_what_comes(pair: 
     taking = asyncio.create_task(pair.first.take(512, 1 << 24))
     await pair.send(1)
     assert len(await asyncio.wait_for(taking, BUSY_SECONDS)) == 1
+
+
+async def test_a_process_that_is_left_alone_requests_as_much_as_before(pair: Pair) -> None:
+    await pair.share()
+    await pair.second.stop()
+    taking = asyncio.create_task(pair.first.take(512, 1 << 24))
+    await until(lambda: all(lane._asked == 1 for lane in pair.first._lanes))
+    await pair.send(1)
+    await asyncio.wait_for(taking, BUSY_SECONDS)
+    pair.first._turns = Turns()  # which has seen no other process
+    for lane in pair.first._lanes:
+        lane.forget_counts()
+    pair.first.leave_to_others(0.001)
+    assert pair.first._turn_at is None
+    taking = asyncio.create_task(pair.first.take(512, 1 << 24))
+    await until(lambda: all(lane._asked > 1 for lane in pair.first._lanes))
+    taking.cancel()
 
 
 async def test_a_cancelled_take_loses_nothing(pair: Pair) -> None:

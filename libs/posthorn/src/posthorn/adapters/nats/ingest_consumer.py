@@ -135,8 +135,7 @@ class NatsIngestSource:
         )
         for lane in self._lanes:
             lane.forget_counts()
-            lane.is_paused = turn_at is not None
-            lane.is_shared |= lane.is_paused
+            lane.pause(pauses=turn_at is not None)
         self._turn_at = turn_at
         if turn_at is not None:
             self._shared_at = time.monotonic()

@@ -221,6 +221,11 @@ class Lane:
         """Whether more of what the stream held may still come."""
         return self._collects and self._asked > 0
 
+    def pause(self, *, pauses: bool) -> None:
+        """Request nothing but by ``collect``; or, from the next request on, all there is room for."""
+        self.is_paused, self._wants_one = pauses, False
+        self.is_shared |= pauses
+
     async def resume(self, *, one: bool) -> None:
         """Request again what comes; ``one``: a stream message at a time. Raises Unavailable."""
         self.is_paused, self._wants_one = False, one

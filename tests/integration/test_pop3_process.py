@@ -17,7 +17,7 @@ import pytest
 
 from posthorn.adapters.nats.connection import connect
 from posthorn.adapters.nats.events import NatsTrace
-from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.adapters.postgres.schema import DEFAULT_TENANT
 from posthorn.model.events import READ
 from posthorn_local.embedded import Nats, die_with_parent, free_port
 from tests.conformance.mail_stores import postgres_mail_store

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from uuid import UUID
 
 import pytest
 
 from posthorn.model.events import READ, Event
+from posthorn.runtime.tasks import cancel_and_wait
 from posthorn_imap import reads
 from tests.support.imap import ALICE, SIMPLE, ImapEnv
 
@@ -28,9 +28,7 @@ async def recorded(mail: ImapEnv) -> list[UUID]:
     recorder = Recorder()
     publishing = asyncio.create_task(mail.context.read_events.publish(recorder))
     await asyncio.sleep(0)
-    publishing.cancel()
-    with suppress(asyncio.CancelledError):
-        await publishing
+    await cancel_and_wait(publishing)
     (tenant,) = await mail.seed.rows("SELECT tenant_id FROM domains")
     for event in recorder.events:
         assert event.kind == READ

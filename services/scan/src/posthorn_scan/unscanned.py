@@ -22,7 +22,6 @@ import math
 import re
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
 
@@ -39,6 +38,7 @@ from posthorn.ports.blobs import Blobs
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.ingest import Delivery, IngestSource
 from posthorn.ports.scan import MessageQuestion
+from posthorn.runtime.tasks import cancel_and_wait
 from posthorn_scan.contents import Contents
 from posthorn_scan.tier import Tier
 
@@ -235,6 +235,4 @@ async def _reporting(delivery: Delivery, work: Awaitable[None]) -> None:
     try:
         await work
     finally:
-        reporting.cancel()
-        with suppress(asyncio.CancelledError):
-            await reporting
+        await cancel_and_wait(reporting)

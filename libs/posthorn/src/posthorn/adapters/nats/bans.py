@@ -10,7 +10,6 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from typing import Final, Self
 
 from posthorn.adapters.nats.acks import read_ack
@@ -22,6 +21,7 @@ from posthorn.model.streams import BANS
 from posthorn.ports.bans import Ban
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.client_networks import client_networks
+from posthorn.runtime.tasks import cancel_and_wait
 
 MOST_BANS: Final = 100_000
 """Bans that a process knows at a time."""
@@ -42,9 +42,7 @@ class NatsBans:
 
     async def __aexit__(self, *_: object) -> None:
         if self._watching is not None:
-            self._watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._watching
+            await cancel_and_wait(self._watching)
 
     @property
     def is_live(self) -> bool:

@@ -41,7 +41,7 @@ from posthorn_api.auth.tokens import Tokens
 from posthorn_api.bulk.service import BulkImportService
 from posthorn_api.defence.service import DefenceService
 from posthorn_api.digests.service import DigestOptions, DigestService
-from posthorn_api.directory.service import Publication
+from posthorn_api.directory.publication import Publication
 from posthorn_api.dns.service import DnsService
 from posthorn_api.events.feed import EventFeed
 from posthorn_api.forwards.service import Confirmations

@@ -35,7 +35,7 @@ from posthorn.ports.ingest import Ingest
 from posthorn.ports.sending import Charge, Throttle
 from posthorn.wire.message.header import scan_header
 from posthorn.wire.message.trace import mail_date, return_path
-from posthorn_api.directory.service import Publication, settled
+from posthorn_api.directory.publication import Publication, settled
 from posthorn_api.pending import Pending
 
 log = structlog.get_logger()

@@ -17,7 +17,7 @@ from posthorn.ports.clock import Clock
 from posthorn.ports.errors import Conflict, FieldError, NotFound, ValidationFailed
 from posthorn.ports.listing import Listed, ListQuery
 from posthorn.ports.quarantine import Quarantine, QuarantinedCopy, QuarantineFilter, Restored
-from posthorn_api.directory.service import address_in, domain_in
+from posthorn_api.directory.fields import address_in, domain_in
 from posthorn_api.pending import PendingEvents
 
 log = structlog.get_logger()

@@ -47,7 +47,7 @@ from posthorn.ports.secrets import Encrypter
 from posthorn.ports.sending import Suppression, Suppressions
 from posthorn.wire.address import AddressError
 from posthorn.wire.foreign_address import parse_sender, written_form
-from posthorn_api.directory.service import domain_in, foreign_domain_in, foreign_in
+from posthorn_api.directory.fields import domain_in, foreign_domain_in, foreign_in
 from posthorn_api.pending import Pending, PendingEvents
 from posthorn_api.queue.trace_link import trace_link
 

@@ -52,7 +52,7 @@ from posthorn.runtime.ids import new_id
 from posthorn.runtime.least_rate import LeastRate
 from posthorn.wire.archive import maildir
 from posthorn.wire.archive.tar import END, directory_header
-from posthorn_api.directory.service import address_in
+from posthorn_api.directory.fields import address_in
 from posthorn_api.mailboxes.service import in_known_mailbox, mailbox_in
 from posthorn_api.transfers.archives import Format
 from posthorn_api.transfers.digests import Digests

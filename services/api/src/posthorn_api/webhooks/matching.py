@@ -1,5 +1,5 @@
 """Which webhooks are told of which events: what a tenant may see of a message
-(``queue_service.visible_to``), and asked for."""
+(``queue.service.visible_to``), and asked for."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from posthorn.ports.webhooks import (
 )
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.secret_box import DecryptionFailed
-from posthorn_api.directory.service import domain_in
+from posthorn_api.directory.fields import domain_in
 from posthorn_api.webhooks.matching import ANY, KINDS, TEST, document
 from posthorn_api.webhooks.signing import new_secret, rotated, write_secrets
 

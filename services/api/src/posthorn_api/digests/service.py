@@ -25,8 +25,9 @@ import structlog
 from prometheus_client import Counter
 
 from posthorn.model.classification import Classification
-from posthorn.model.envelope import Body, Envelope
+from posthorn.model.envelope import Envelope
 from posthorn.model.events import DELIVERED, RESTORED, Event
+from posthorn.model.own_message import own_message
 from posthorn.ports.account_mail import AccountMail
 from posthorn.ports.classifications import Classifications
 from posthorn.ports.clock import Clock
@@ -36,8 +37,6 @@ from posthorn.ports.events import Events
 from posthorn.ports.ingest import Ingest
 from posthorn.ports.quarantine import Quarantine
 from posthorn.ports.sending import Charge, Throttle
-from posthorn.wire.message.header import scan_header
-from posthorn.wire.message.trace import return_path
 from posthorn_api.digests.text import compose
 from posthorn_api.digests.tokens import (
     LIFETIME_SECONDS,
@@ -162,22 +161,15 @@ class DigestService:
 
     def _message(self, digest: Digest) -> tuple[Envelope, bytes]:
         now, identity = self._clock(), _identity(digest)
-        path = return_path("")
-        body = path + compose(digest, identity, now, self._links(digest, now))
-        envelope = Envelope(
-            id=identity,
-            received_at=now,
-            reverse_path="",
-            recipients=(digest.address,),
-            body=Body.from_message(body, len(path)),
-            summary=scan_header(body).summary,
-            protocol="HTTP",
-            role="send",
-            smtputf8=not digest.address.isascii(),
-            tenant=digest.tenant,
+        return own_message(
+            identity,
+            now,
+            digest.address,
+            compose(digest, identity, now, self._links(digest, now)),
             signer=digest.address.rpartition("@")[2],
+            tenant=digest.tenant,
+            smtputf8=not digest.address.isascii(),
         )
-        return envelope, body
 
     def _links(self, digest: Digest, now: float) -> dict[UUID, str]:
         if self._settings.base_url is None:

@@ -26,15 +26,15 @@ from uuid import UUID
 
 import structlog
 
-from posthorn.model.envelope import Body, Envelope
+from posthorn.model.envelope import Envelope
+from posthorn.model.own_message import own_message
 from posthorn.ports.changes import Change
 from posthorn.ports.clock import Clock
 from posthorn.ports.errors import FieldError, NotFound, Unavailable, ValidationFailed
 from posthorn.ports.forwards import ForwardTargets, Unconfirmed
 from posthorn.ports.ingest import Ingest
 from posthorn.ports.sending import Charge, Throttle
-from posthorn.wire.message.header import scan_header
-from posthorn.wire.message.trace import mail_date, return_path
+from posthorn.wire.message.trace import mail_date
 from posthorn_api.directory.publication import Publication, settled
 from posthorn_api.pending import Pending
 
@@ -142,7 +142,7 @@ class Confirmations:
 
     def _message(self, target: Unconfirmed) -> tuple[Envelope, bytes]:
         now, domain = self._clock(), target.alias.rpartition("@")[2]
-        token, path = self.token(target.id), return_path("")
+        token = self.token(target.id)
         text = f"""\
 From: Mail forwarding <postmaster@{domain}>
 To: <{target.target}>
@@ -167,22 +167,15 @@ and press the button there, or give this token to whoever asked you to:
 
 If you do not want it, do nothing.
 """
-        body = path + text.replace("\n", "\r\n").encode()
-        facts = Body.from_message(body, len(path))
-        envelope = Envelope(
-            id=target.id,
-            received_at=now,
-            reverse_path="",
-            recipients=(target.target,),
-            body=facts,
-            summary=scan_header(body).summary,
-            protocol="HTTP",
-            role="send",
-            smtputf8=not (target.target + target.alias).isascii(),
-            tenant=target.tenant,
+        return own_message(
+            target.id,
+            now,
+            target.target,
+            text.replace("\n", "\r\n").encode(),
             signer=domain,
+            tenant=target.tenant,
+            smtputf8=not (target.target + target.alias).isascii(),
         )
-        return envelope, body
 
 
 def _hash(key: bytes, target: UUID) -> str:

@@ -18,7 +18,6 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -29,6 +28,7 @@ from jwt.exceptions import PyJWTError
 from prometheus_client import Counter
 
 from posthorn.ports.errors import Unavailable
+from posthorn.runtime.oidc.documents import document_in
 from posthorn.runtime.oidc.trust import is_safe
 
 log = structlog.get_logger()
@@ -142,13 +142,13 @@ class IssuerKeys:
 
     async def _fetched(self) -> Keys:
         place = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
-        configuration = _object(await self._fetch(place))
+        configuration = document_in(await self._fetch(place))
         if configuration.get("issuer") != self._issuer:
             raise Unavailable("oidc", "the configuration is another issuer's")
         source = configuration.get("jwks_uri")
         if not isinstance(source, str) or not is_safe(source):
             raise Unavailable("oidc", "the configuration names no jwks_uri that is HTTPS")
-        found = keys_in(_object(await self._fetch(source)))
+        found = keys_in(document_in(await self._fetch(source)))
         if not found:
             raise Unavailable("oidc", "the issuer shows no key that can be used")
         return found
@@ -181,13 +181,3 @@ def _key(source: Mapping[str, Any], algorithm: str) -> PyJWK | None:
     if source["kty"] == "RSA" and key.key.key_size < _SHORTEST_RSA:
         return None
     return key
-
-
-def _object(data: bytes) -> Mapping[str, Any]:
-    try:
-        document = json.loads(data)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        raise Unavailable("oidc", "the issuer's document is no JSON object")
-    return document

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from posthorn.wire.address import parse_address
 from posthorn.wire.sasl_bearer import Bearer
+from posthorn.wire.signals import NEED_DATA, PAUSED, Misuse, Signal
 from posthorn.wire.smtp import replies as smtp
 from posthorn.wire.smtp.commands import (
     LONGEST_LINE,
@@ -45,7 +46,7 @@ from posthorn.wire.smtp.events import (
 )
 from posthorn.wire.smtp.replies import Reply
 from posthorn.wire.smtp.sasl import PASSWORD_PROMPT, USERNAME_PROMPT, Secret
-from posthorn.wire.smtp.server import NEED_DATA, PAUSED, Machine, Misuse, Signal
+from posthorn.wire.smtp.server import Machine
 from posthorn.wire.smtp.transitions import (
     TRANSITIONS,
     Accepted,

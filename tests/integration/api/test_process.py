@@ -9,7 +9,6 @@ import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import asyncpg
 import httpx
 import pytest
 
@@ -19,7 +18,7 @@ from posthorn.model.directory_entry import AddressEntry, RecipientStatus
 from posthorn.runtime.settings import SettingsError
 from posthorn_api.settings import ApiSettings
 from posthorn_local.embedded import Nats, free_port
-from tests.support.databases import logged_in
+from tests.support.databases import execute, logged_in
 from tests.support.jetstream import nats_settings, restart
 from tests.support.polling import BUSY_SECONDS, until
 from tests.support.service_process import environment, program, until_ready
@@ -150,19 +149,13 @@ async def test_the_rebuild_command_puts_the_directory_right(
         out, _ = await asyncio.wait_for(refused.communicate(), 3 * BUSY_SECONDS)
         assert refused.returncode == 1, "the database is new and empty, the bucket is not"
         assert b"the directory bucket holds data" in out
-        await _execute(database_url, "UPDATE installation SET stage = 'adopted'")
+        await execute(database_url, "UPDATE installation SET stage = 'adopted'")
         process = await spawn(known, "rebuild-directory")
         out, _ = await asyncio.wait_for(process.communicate(), 3 * BUSY_SECONDS)
         assert process.returncode == 0, out
         assert re.search(rb'"entries":1\b', out)
         assert await bucket.entries() == {}
         assert await bucket.is_filled()
-
-
-async def _execute(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(url)
-    await connection.execute(statement)
-    await connection.close()
 
 
 async def test_an_unknown_command_is_refused(tmp_path: Path) -> None:

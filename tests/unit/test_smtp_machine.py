@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthorn.wire.address import parse_address
 from posthorn.wire.sasl_bearer import Bearer
 from posthorn.wire.signals import NEED_DATA, PAUSED, Misuse, Signal
 from posthorn.wire.smtp import replies as smtp
@@ -64,11 +63,6 @@ STRANGERS = Channel(starttls=True)
 LOGINS = Channel(tls=True, auth=Offer.NOW)
 EHLO = b"EHLO c\r\n"
 TO_A = EHLO + b"MAIL FROM:<>\r\nRCPT TO:<a@example.test>\r\n"
-HEARD = [
-    Ehlo("c"),
-    Mail(None),
-    Rcpt(parse_address("a@example.test"), written="a@example.test"),
-]
 COMMANDS: tuple[type, ...] = (
     Ehlo,
     Helo,

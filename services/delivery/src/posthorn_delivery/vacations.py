@@ -29,7 +29,6 @@ from prometheus_client import Counter
 from posthorn.model.envelope import Envelope
 from posthorn.model.own_message import own_message
 from posthorn.ports.blobs import BlobMissing, Blobs
-from posthorn.ports.clock import Clock
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.ingest import Ingest
 from posthorn.ports.sending import SENDING_SECONDS, Charge, Throttle
@@ -79,14 +78,12 @@ class VacationReplier:
         throttle: Throttle,
         *,
         new_id: Callable[[], UUID],
-        clock: Clock = time.time,
     ) -> None:
         self._replies = replies
         self._ingest = ingest
         self._blobs = blobs
         self._throttle = throttle
         self._new_id = new_id
-        self._clock = clock
         self._replying: frozenset[int] = frozenset()
         self._waiting: deque[_Waiting] = deque(maxlen=KEPT)
         self._some = asyncio.Event()
@@ -189,7 +186,7 @@ class VacationReplier:
         return bytes(head)
 
     def _message(self, due: DueReply, sender: str, head: bytes) -> tuple[Envelope, bytes]:
-        number, now = self._new_id(), self._clock()
+        number, now = self._new_id(), time.time()
         reply = AutoReply(
             *(str(number), now, due.address, sender, due.subject, due.text, message_id_in(head))
         )

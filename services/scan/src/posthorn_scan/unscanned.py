@@ -86,14 +86,12 @@ class UnscannedLane:
         wait_seconds: float,
         parallel: int = 8,
         new_suffix: Callable[[], str],
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self._source, self._lane, self._tier = source, lane, tier
         self._contents, self._blobs = contents, blobs
         self._hostname = hostname
         # after which a message that waits for an engine has its last tries before delivery moves it
         self._patience = max(wait_seconds - 2 * AGAIN_SECONDS, wait_seconds / 2) or math.inf
-        self._clock = clock
         self._parallel = parallel
         self._new_suffix = new_suffix
         self._working: set[asyncio.Task[None]] = set()
@@ -181,7 +179,7 @@ class UnscannedLane:
             ),
             content,
         )
-        waited = self._clock() - envelope.received_at
+        waited = time.time() - envelope.received_at
         if (verdict.hold or verdict.defer) and waited < self._patience:
             return None
         verdict = replace(verdict, hold=False, defer=False)

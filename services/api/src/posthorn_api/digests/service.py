@@ -30,7 +30,6 @@ from posthorn.model.events import DELIVERED, RESTORED, Event
 from posthorn.model.own_message import own_message
 from posthorn.ports.account_mail import AccountMail
 from posthorn.ports.classifications import Classifications
-from posthorn.ports.clock import Clock
 from posthorn.ports.digests import Digest, Digests
 from posthorn.ports.errors import NotFound, Unavailable
 from posthorn.ports.events import Events
@@ -108,8 +107,6 @@ class DigestService:
         events: Events,
         keys: Sequence[bytes],
         settings: DigestOptions,
-        *,
-        clock: Clock = time.time,
     ) -> None:
         self._digests = digests
         self._mail = mail
@@ -120,7 +117,6 @@ class DigestService:
         self._events = events
         self._keys = keys
         self._settings = settings
-        self._clock = clock
 
     async def run(self) -> None:
         """Send digests as they become due, until cancelled."""
@@ -160,7 +156,7 @@ class DigestService:
         return bool(digest.items)
 
     def _message(self, digest: Digest) -> tuple[Envelope, bytes]:
-        now, identity = self._clock(), _identity(digest)
+        now, identity = time.time(), _identity(digest)
         return own_message(
             identity,
             now,
@@ -188,7 +184,7 @@ class DigestService:
     async def find(self, token: str) -> Shown | None:
         """Return the message that a token may release; None: it is not valid, or there is nothing
         to release any more. Raises TooMany, Unavailable."""
-        grant = read_token(self._keys, token, self._clock())
+        grant = read_token(self._keys, token, time.time())
         if grant is None:
             return None
         await self._take(f"digest-page:{grant.account}", _PAGES_PER_HOUR)
@@ -207,13 +203,13 @@ class DigestService:
 
     async def address(self, token: str) -> str | None:
         """Return the address of the account that a valid token is for."""
-        grant = read_token(self._keys, token, self._clock())
+        grant = read_token(self._keys, token, time.time())
         return None if grant is None else await self._digests.address(grant.account)
 
     async def release(self, token: str) -> bool:
         """Release the message of a token; False: it is not valid, or there is nothing to release
         any more. Raises TooMany; Conflict: the account has no room for it; Unavailable."""
-        grant = read_token(self._keys, token, self._clock())
+        grant = read_token(self._keys, token, time.time())
         if grant is None:
             _released.labels("invalid").inc()
             return False
@@ -242,7 +238,7 @@ class DigestService:
         if copy.account != address:
             raise NotFound
         restored = await self._quarantine.release(None, number, is_ham=True, viruses=False)
-        copy, now = restored.copy, self._clock()
+        copy, now = restored.copy, time.time()
         about = {"recipient": copy.recipient, "quarantine": str(copy.id), "by": _BY}
         self._events.record(
             Event(copy.message, now, RESTORED, about),

@@ -29,7 +29,6 @@ import structlog
 from posthorn.model.envelope import Envelope
 from posthorn.model.own_message import own_message
 from posthorn.ports.changes import Change
-from posthorn.ports.clock import Clock
 from posthorn.ports.errors import FieldError, NotFound, Unavailable, ValidationFailed
 from posthorn.ports.forwards import ForwardTargets, Unconfirmed
 from posthorn.ports.ingest import Ingest
@@ -66,7 +65,6 @@ class Confirmations:
         web: str,
         *,
         wait_seconds: float = 2.0,
-        clock: Clock = time.time,
     ) -> None:
         self._targets = targets
         self._throttle = throttle
@@ -75,7 +73,6 @@ class Confirmations:
         self._keys = keys
         self._web = web
         self._wait_seconds = wait_seconds
-        self._clock = clock
 
     async def run(self) -> None:
         """Ask what has not been asked, until cancelled."""
@@ -141,7 +138,7 @@ class Confirmations:
         return None
 
     def _message(self, target: Unconfirmed) -> tuple[Envelope, bytes]:
-        now, domain = self._clock(), target.alias.rpartition("@")[2]
+        now, domain = time.time(), target.alias.rpartition("@")[2]
         token = self.token(target.id)
         text = f"""\
 From: Mail forwarding <postmaster@{domain}>

@@ -30,7 +30,6 @@ from posthorn.model.events import (
 )
 from posthorn.model.ip_addresses import is_this_machine
 from posthorn.ports.api_keys import ApiKey
-from posthorn.ports.clock import Clock
 from posthorn.ports.errors import FieldError, NotFound, Unavailable, ValidationFailed
 from posthorn.ports.events import Trace
 from posthorn.ports.idempotency import Receipt
@@ -94,7 +93,6 @@ class QueueService:
         encrypter: Encrypter,
         trace: Pending[Trace],
         hints: PendingEvents,
-        clock: Clock = time.time,
         trace_url: str = "",
     ) -> None:
         """``trace_url``: of a trace in a viewer, with ``{trace_id}``; empty: there is none."""
@@ -105,7 +103,6 @@ class QueueService:
         self._encrypter = encrypter
         self._trace = trace
         self._hints = hints
-        self._clock = clock
 
     async def items(
         self, caller: ApiKey, which: QueueFilter, asked: ListQuery
@@ -250,7 +247,7 @@ class QueueService:
         )
 
     def _tell(self, caller: ApiKey, action: str, done: Iterable[tuple[UUID, str, str]]) -> None:
-        now, events = self._clock(), []
+        now, events = time.time(), []
         for message, recipient, original in done:
             log.info("queue", action=action, message=str(message), recipient=recipient)
             detail = {"recipient": recipient, "by": f"key:{caller.name}"}

@@ -42,7 +42,6 @@ from posthorn.model.stored_header import kept_header
 from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.blobs import SEGMENTS, BlobMissing, Blobs
 from posthorn.ports.bodies import BodyReader
-from posthorn.ports.clock import Clock
 from posthorn.ports.errors import Conflict, Unavailable
 from posthorn.ports.segments import Segment, SegmentMessage
 from posthorn.ports.transfers import Contents, Exported, Importing, ImportLost, Transfers
@@ -87,7 +86,6 @@ class TransferService:
         compress: Callable[[bytes], bytes] | None,
         *,
         max_size: int = 40 * 1024 * 1024,
-        clock: Clock = time.time,
         whole_seconds: float = WHOLE_SECONDS,
     ) -> None:
         self._transfers = transfers
@@ -95,7 +93,6 @@ class TransferService:
         self._blobs = blobs
         self._compress = compress
         self.max_size = max_size
-        self.clock = clock
         self.whole_seconds = whole_seconds
         self.importing = FairSlots(
             "imports of mail", AT_ONCE, most_each=AT_ONCE_EACH, spare=2, retry_seconds=10.0

@@ -71,12 +71,10 @@ class IssuerKeys:
         fetch: Fetch,
         *,
         refresh_seconds: float = 600.0,
-        apart_seconds: float = APART_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._issuer = issuer
         self._refresh_seconds = refresh_seconds
-        self._apart_seconds = apart_seconds
         self._fetch = fetch
         self._clock = clock
         self._keys: Keys = {}
@@ -100,7 +98,7 @@ class IssuerKeys:
         None when the issuer has no such key. Raises Unavailable when that cannot be known."""
         if self._knows(kid):
             return self._known(kid, algorithm)
-        if self._renewing is not None or self._clock() - self._asked_at >= self._apart_seconds:
+        if self._renewing is not None or self._clock() - self._asked_at >= APART_SECONDS:
             await self._renewed()
         if not self._is_well and not self._knows(kid):
             raise Unavailable("oidc", "the issuer's keys cannot be had")

@@ -26,7 +26,7 @@ from posthorn.adapters.postgres.database import Connection, Database, connect
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.migrate import migrate_blocking
 from posthorn.adapters.postgres.queue.queue import PostgresQueue
-from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.adapters.postgres.schema import DEFAULT_TENANT
 from posthorn.model.outbound import QueueState
 from posthorn.ports.queue import Due, Job, Outcome
 from posthorn.runtime.ids import new_id

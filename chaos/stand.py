@@ -26,7 +26,6 @@ from posthorn_local.certificate import ensure_certificate
 from posthorn_local.embedded import EmbeddedError, Nats, Postgres, die_with_parent, free_port
 
 PARTS = ("api", "smtp-in", "submission", "delivery", "relay", "pop3", "imap")
-STORES = ("nats", "postgres", "s3")
 ADMIN_KEY = "ph_" + "c" * 43
 _MODULES = {"submission": "smtp_in", "smtp-in": "smtp_in"}
 _SECRET_KEY = base64.b64encode(bytes(32)).decode()

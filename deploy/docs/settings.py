@@ -10,7 +10,7 @@ from typing import Any
 
 from deploy.docs.markdown import amount, code, page, prose, table
 from deploy.docs.source import attribute_docs
-from deploy.helm.schema import CLASSES, MANAGED
+from deploy.helm.settings import CLASSES, MANAGED
 
 from posthorn.adapters.postgres.migrate import MigrateSettings
 from posthorn.runtime.canary.settings import CanarySettings

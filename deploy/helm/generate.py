@@ -28,7 +28,8 @@ from typing import Any
 import yaml
 from deploy.helm.dashboards.areas import DASHBOARDS
 from deploy.helm.dashboards.grafana import document
-from deploy.helm.schema import CLASSES, schema, variables
+from deploy.helm.schema import schema
+from deploy.helm.settings import CLASSES, variables
 
 from posthorn.adapters.blobs.s3_policies import PARTS, policy_text
 from posthorn.adapters.nats.permissions import users_config

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import os
 import signal
 import smtplib
 import subprocess
@@ -33,6 +32,7 @@ import httpx
 from posthorn_local.embedded import die_with_parent, free_port
 from tests.support.maildrop import Maildrop
 from tests.support.polling import BUSY_SECONDS
+from tests.support.service_process import environment
 from tests.support.system import await_that
 
 LOOK_SECONDS = 0.1
@@ -240,36 +240,33 @@ class Fleet:
         """Start another instance; does not wait for it."""
         number, port, health = len(self._started) + 1, free_port(), free_port()
         name = service.replace("-", "_")
-        environment = {
-            name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")
-        }
-        environment |= {
-            "POSTHORN_SECRET_KEY": base64.b64encode(bytes(32)).decode(),
-            "POSTHORN_SRS_KEY": base64.b64encode(bytes(32)).decode(),
-            "POSTHORN_POP3_CLEARTEXT": "loopback",
-            "POSTHORN_HEALTH_HOST": "127.0.0.1",
-            "POSTHORN_HEALTH_PORT": str(health),
-            "POSTHORN_SMTP_HOST": "127.0.0.1",
-            "POSTHORN_SMTP_PORT": str(port),
-            "POSTHORN_POP3_HOST": "127.0.0.1",
-            "POSTHORN_POP3_PORT": str(port),
-            "POSTHORN_IMAP_HOST": "127.0.0.1",
-            "POSTHORN_IMAP_PORT": str(port),
-            "POSTHORN_IMAP_CLEARTEXT": "loopback",
-            "POSTHORN_IMAP_POLL_SECONDS": "3600",
-            "POSTHORN_API_HOST": "127.0.0.1",
-            "POSTHORN_API_PORT": str(port),
-            "POSTHORN_API_ADMIN_KEY": ADMIN_KEY,
-            "POSTHORN_RELAY_DIRECT": "false",
-            "POSTHORN_RELAY_POLL_SECONDS": "0.5",
-            "POSTHORN_DRAIN_DELAY_SECONDS": str(DRAIN_DELAY_SECONDS),
-            "POSTHORN_GRACE_SECONDS": "10",
-        }
+        variables = environment(
+            SECRET_KEY=base64.b64encode(bytes(32)).decode(),
+            SRS_KEY=base64.b64encode(bytes(32)).decode(),
+            POP3_CLEARTEXT="loopback",
+            HEALTH_HOST="127.0.0.1",
+            HEALTH_PORT=str(health),
+            SMTP_HOST="127.0.0.1",
+            SMTP_PORT=str(port),
+            POP3_HOST="127.0.0.1",
+            POP3_PORT=str(port),
+            IMAP_HOST="127.0.0.1",
+            IMAP_PORT=str(port),
+            IMAP_CLEARTEXT="loopback",
+            IMAP_POLL_SECONDS="3600",
+            API_HOST="127.0.0.1",
+            API_PORT=str(port),
+            API_ADMIN_KEY=ADMIN_KEY,
+            RELAY_DIRECT="false",
+            RELAY_POLL_SECONDS="0.5",
+            DRAIN_DELAY_SECONDS=str(DRAIN_DELAY_SECONDS),
+            GRACE_SECONDS="10",
+        )
         log = self.directory / f"{service}-{number}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-c", f"from posthorn_{name}.main import main; main()"],
-                env=environment | self._settings,
+                env=variables | self._settings,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import os
 import random
 import signal
 import subprocess
@@ -24,6 +23,7 @@ from posthorn_local.embedded import Nats, die_with_parent, free_port
 from tests.support.databases import logged_in
 from tests.support.delivery_env import DeliveryEnv, delivery_env
 from tests.support.polling import BUSY_SECONDS, LONG_SECONDS, until
+from tests.support.service_process import environment
 
 
 class DeliveryProcess:
@@ -78,16 +78,15 @@ async def env(
 @pytest.fixture
 def delivery(nats: Nats, database_url: str, tmp_path: Path) -> DeliveryProcess:
     return DeliveryProcess(
-        {name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")}
-        | {
-            "POSTHORN_NATS_URL": nats.url_of("delivery"),
-            "POSTHORN_DATABASE_URL": logged_in(database_url, "delivery"),
-            "POSTHORN_BLOBS": f"file://{tmp_path / 'blobs'}",
-            "POSTHORN_SECRET_KEY": base64.b64encode(bytes(32)).decode(),
-            "POSTHORN_HEALTH_HOST": "127.0.0.1",
-            "POSTHORN_HEALTH_PORT": str(free_port()),
-            "POSTHORN_GRACE_SECONDS": "5",
-        }
+        environment(
+            NATS_URL=nats.url_of("delivery"),
+            DATABASE_URL=logged_in(database_url, "delivery"),
+            BLOBS=f"file://{tmp_path / 'blobs'}",
+            SECRET_KEY=base64.b64encode(bytes(32)).decode(),
+            HEALTH_HOST="127.0.0.1",
+            HEALTH_PORT=str(free_port()),
+            GRACE_SECONDS="5",
+        )
     )
 
 

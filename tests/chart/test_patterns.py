@@ -15,7 +15,7 @@ import helm_python
 import pytest
 from cryptography import x509
 from deploy.helm import patterns
-from deploy.helm.schema import CLASSES, variables
+from deploy.helm.settings import CLASSES, variables
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from deploy.helm.schema import CLASSES, MANAGED, variables
+from deploy.helm.settings import CLASSES, MANAGED, variables
 
 from posthorn.adapters.blobs.config import blob_target
 from posthorn.adapters.blobs.targets import S3Target

@@ -13,7 +13,7 @@ from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.queue.claimed import SHOWN_STATE
 from posthorn.adapters.postgres.queue.enqueue import QueuePolicy
 from posthorn.adapters.postgres.queue.queue import PostgresQueue
-from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.adapters.postgres.schema import DEFAULT_TENANT
 from posthorn.model.outbound import QueueState, RecipientDsn
 from posthorn.ports.queue import Claim, Due, Job, Outcome
 from posthorn.runtime.ids import new_id

@@ -13,7 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from posthorn.adapters.postgres.directory.outbox import PostgresDirectorySource
-from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.adapters.postgres.schema import DEFAULT_TENANT
 from posthorn.model.directory_entry import (
     AddressEntry,
     DomainEntry,

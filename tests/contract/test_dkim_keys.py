@@ -11,7 +11,7 @@ from posthorn.adapters.dkim import DkimSigner, generate
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.directory.administration import PostgresAdministration
 from posthorn.adapters.postgres.directory.dkim_keys import PostgresDkimKeys
-from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.adapters.postgres.schema import DEFAULT_TENANT
 from posthorn.ports.domains import NewDomain
 from posthorn.ports.errors import Conflict, NotFound, Unavailable
 from posthorn.ports.signing import DkimKey

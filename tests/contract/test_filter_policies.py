@@ -10,7 +10,7 @@ import pytest
 
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.directory.filter_policies import PostgresFilterPolicies, changes
-from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.adapters.postgres.schema import DEFAULT_TENANT
 from posthorn.model.filter_policy import FilterPolicy, Origin
 from posthorn.ports.errors import Conflict, NotFound, PreconditionFailed
 from posthorn.ports.filter_policies import SYSTEM, Level, PolicyOwner

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from posthorn.adapters.postgres.imap import folder_changes, moving
-from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.adapters.postgres.schema import DEFAULT_TENANT
 from posthorn.ports import folders as ports
 from posthorn.ports.access import Ending, FamiliarNetwork, Proof, digest_of
 from posthorn.ports.errors import Unavailable

@@ -25,7 +25,7 @@ from posthorn.ports.ingest import Delivery
 from posthorn_local.embedded import Nats
 from tests.support.builders import make_envelope
 from tests.support.delivery_env import DeliveryEnv, delivery_env
-from tests.support.jetstream import nats_settings
+from tests.support.jetstream import nats_settings, take
 from tests.support.polling import BUSY_SECONDS, LONG_SECONDS, until
 
 BODY = b"Subject: hello\r\n\r\nworld\r\n"
@@ -39,14 +39,6 @@ async def by_subject(connection: Connection) -> dict[str, int]:
 
 async def accept_all(into: NatsIngest, messages: list[Envelope], body: bytes = BODY) -> None:
     await asyncio.gather(*(into.accept(each, body) for each in messages))
-
-
-async def take(source: NatsIngestSource, number: int) -> list[Delivery]:
-    taken: list[Delivery] = []
-    async with asyncio.timeout(BUSY_SECONDS):
-        while len(taken) < number:
-            taken += await source.take(512, 1 << 24)
-    return taken
 
 
 def ids(taken: list[Delivery]) -> list[UUID]:

@@ -11,7 +11,7 @@ import pytest
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.queue.handing import PostgresHandedClaims
 from posthorn.adapters.postgres.queue.routes import PostgresRoutes
-from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.adapters.postgres.schema import DEFAULT_TENANT
 from posthorn.model.outbound import QueueState
 from posthorn.ports.hand_over import Handed, HandOver, LiveRelay
 from posthorn.ports.queue import Due, Route

@@ -3,7 +3,6 @@ both releases work side by side. What no consumer knows of is found."""
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,11 +20,11 @@ from posthorn.model.streams import (
     RETRY_CONSUMER,
     UNSCANNED_CONSUMER,
 )
-from posthorn.ports.ingest import Delivery
 from posthorn_delivery.repairer import Repairer
 from posthorn_local.embedded import Nats
 from tests.support.delivery_env import delivery_env
-from tests.support.polling import BUSY_SECONDS, until
+from tests.support.jetstream import take
+from tests.support.polling import until
 
 BODY = b"Subject: hello\r\n\r\nworld\r\n"
 
@@ -73,14 +72,6 @@ LANES = {
     FRAMES_CONSUMER: FRAMES,
 }
 NOW = (list(LANES.values()), LANES)
-
-
-async def take(source: NatsIngestSource, number: int) -> list[Delivery]:
-    taken: list[Delivery] = []
-    async with asyncio.timeout(BUSY_SECONDS):
-        while len(taken) < number:
-            taken += await source.take(512, 1 << 24)
-    return taken
 
 
 async def test_a_stream_of_the_release_before_is_given_its_further_lanes_in_place(

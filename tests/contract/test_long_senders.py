@@ -14,7 +14,7 @@ from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.mailboxes.segments import PostgresSegmentCatalog
 from posthorn.adapters.postgres.queue.enqueue import QueuePolicy
-from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.adapters.postgres.schema import DEFAULT_TENANT
 from posthorn.model.forward_limits import ForwardLimits
 from posthorn.model.outbound import Notify, Outbound, QueueState, RecipientDsn
 from posthorn.ports.segments import SegmentMessage

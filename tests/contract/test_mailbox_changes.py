@@ -18,7 +18,7 @@ from posthorn.adapters.postgres.mailboxes.quarantine import PostgresQuarantine
 from posthorn.adapters.postgres.mailboxes.retention import PostgresRetention
 from posthorn.adapters.postgres.mailboxes.transfers import PostgresTransfers
 from posthorn.adapters.postgres.mailboxes.upkeep import PostgresMailboxUpkeep
-from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.adapters.postgres.schema import DEFAULT_TENANT
 from posthorn.model.classification import Classification
 from posthorn.model.filter_decision import Decision
 from posthorn.model.filter_policy import Action

@@ -12,7 +12,7 @@ import pytest
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.queue.enqueue import QueuePolicy
-from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.adapters.postgres.schema import DEFAULT_TENANT
 from posthorn.model.outbound import Notify, Outbound, QueueState, RecipientDsn
 from posthorn.ports.mailboxes import Forward
 from posthorn.ports.segments import SegmentMessage

@@ -17,7 +17,7 @@ from posthorn.adapters.postgres.imap.folders import PostgresFolders
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
 from posthorn.adapters.postgres.mailboxes.segments import PostgresSegmentCatalog
-from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.adapters.postgres.schema import DEFAULT_TENANT
 from posthorn.model.blob_range import BlobRange, BodyLocation
 from posthorn.ports.access import (
     MAX_NETWORKS,

@@ -45,7 +45,7 @@ from posthorn.ports.ingest import Delivery
 from posthorn_local.embedded import Nats
 from tests.support.builders import make_envelope
 from tests.support.delivery_env import delivery_env
-from tests.support.jetstream import nats_settings
+from tests.support.jetstream import nats_settings, take
 from tests.support.polling import BUSY_SECONDS, until
 
 BODY = b"Subject: hello\r\n\r\nworld\r\n"
@@ -82,14 +82,6 @@ async def stream_messages(connection: Connection) -> dict[str, int]:
         stream = ingest_stream(partition)
         found[stream] = (await connection.api(f"STREAM.INFO.{stream}"))["state"]["messages"]
     return found
-
-
-async def take(source: NatsIngestSource, number: int) -> list[Delivery]:
-    taken: list[Delivery] = []
-    async with asyncio.timeout(BUSY_SECONDS):
-        while len(taken) < number:
-            taken += await source.take(512, 1 << 24)
-    return taken
 
 
 def identity(delivery: Delivery) -> UUID:

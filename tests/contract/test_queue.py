@@ -12,7 +12,7 @@ import pytest
 
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.queue.routes import PostgresRoutes
-from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.adapters.postgres.schema import DEFAULT_TENANT
 from posthorn.model.outbound import Notify, QueueState, RecipientDsn
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.queue import Due, Outcome, Route

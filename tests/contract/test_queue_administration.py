@@ -10,7 +10,7 @@ import pytest
 
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.queue.administration import PostgresQueueAdministration
-from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.adapters.postgres.schema import DEFAULT_TENANT
 from posthorn.model.outbound import QueueState
 from posthorn.ports.errors import Conflict, NotFound
 from posthorn.ports.queue_administration import QueueFilter

@@ -10,7 +10,7 @@ import pytest
 
 from posthorn.adapters.postgres.directory.tenants import PostgresTenants
 from posthorn.adapters.postgres.queue.administration import PostgresQueueAdministration
-from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.adapters.postgres.schema import DEFAULT_TENANT
 from posthorn.model.outbound import QueueState
 from posthorn.ports.tenants import TenantRules, TenantState
 from posthorn.runtime.ids import new_id

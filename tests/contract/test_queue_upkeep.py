@@ -9,7 +9,7 @@ import pytest
 
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.queue.queue import COUNTED, PostgresQueue
-from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.adapters.postgres.schema import DEFAULT_TENANT
 from posthorn.model.outbound import Notify, QueueState, RecipientDsn
 from posthorn.ports.queue import Job, Outcome
 from posthorn.runtime.ids import new_id

@@ -12,7 +12,7 @@ import pytest
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.directory.senders import PostgresSenders
 from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
-from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.adapters.postgres.schema import DEFAULT_TENANT
 from posthorn.ports.access import Ending, LoginCheck, Proof
 from posthorn.ports.accounts import AccountState
 from posthorn.ports.errors import Unavailable

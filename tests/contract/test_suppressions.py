@@ -8,7 +8,7 @@ import pytest
 
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.queue.suppressions import PostgresSuppressions
-from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.adapters.postgres.schema import DEFAULT_TENANT
 from posthorn.ports.errors import NotFound
 from posthorn.ports.listing import ListQuery
 from posthorn.runtime.ids import new_id

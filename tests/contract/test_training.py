@@ -22,7 +22,7 @@ from posthorn.adapters.postgres.mailboxes.stored_models import (
     unpack_model,
 )
 from posthorn.adapters.postgres.mailboxes.training import PostgresTraining
-from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.adapters.postgres.schema import DEFAULT_TENANT
 from posthorn.model.blob_range import BlobRange
 from posthorn.model.classification import Classification
 from posthorn.ports.errors import NotFound

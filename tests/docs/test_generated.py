@@ -16,7 +16,7 @@ from deploy.docs.metrics import metrics
 from deploy.docs.problems import problem_types
 from deploy.docs.source import attribute_docs
 from deploy.helm.generate import CHART
-from deploy.helm.schema import CLASSES
+from deploy.helm.settings import CLASSES
 
 from posthorn.runtime.settings import EnvSettings
 from posthorn_api.http.permissions import RULES

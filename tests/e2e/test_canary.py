@@ -3,7 +3,6 @@ its mailbox stays empty."""
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from posthorn_local.embedded import die_with_parent, free_port
 from tests.support.maildrop import Maildrop
 from tests.support.polling import BUSY_SECONDS
+from tests.support.service_process import environment
 from tests.support.system import System, await_that
 
 _RUN = "from posthorn.runtime.canary.main import main; main()"
@@ -54,26 +54,24 @@ def canary(
     system: System, drop: Maildrop, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Watched]:
     port, ports = free_port(), system.ports
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")
-    } | {
-        "POSTHORN_HEALTH_HOST": "127.0.0.1",
-        "POSTHORN_HEALTH_PORT": str(port),
-        "POSTHORN_CANARY_ADDRESS": drop.address,
-        "POSTHORN_CANARY_PASSWORD": drop.password,
-        "POSTHORN_CANARY_SMTP": f"127.0.0.1:{ports['SMTP']}",
-        "POSTHORN_CANARY_SUBMISSION": f"127.0.0.1:{ports['SUBMISSIONS']}",
-        "POSTHORN_CANARY_POP3": f"127.0.0.1:{ports['POP3S']}",
-        "POSTHORN_CANARY_IMAP": f"127.0.0.1:{ports['IMAPS']}",
-        "POSTHORN_CANARY_CERTIFICATE": str(system.home / "tls" / "tls.crt"),
-        "POSTHORN_CANARY_INTERVAL_SECONDS": "1",
-        "POSTHORN_CANARY_LOST_SECONDS": "6",
-    }
+    variables = environment(
+        HEALTH_HOST="127.0.0.1",
+        HEALTH_PORT=str(port),
+        CANARY_ADDRESS=drop.address,
+        CANARY_PASSWORD=drop.password,
+        CANARY_SMTP=f"127.0.0.1:{ports['SMTP']}",
+        CANARY_SUBMISSION=f"127.0.0.1:{ports['SUBMISSIONS']}",
+        CANARY_POP3=f"127.0.0.1:{ports['POP3S']}",
+        CANARY_IMAP=f"127.0.0.1:{ports['IMAPS']}",
+        CANARY_CERTIFICATE=str(system.home / "tls" / "tls.crt"),
+        CANARY_INTERVAL_SECONDS="1",
+        CANARY_LOST_SECONDS="6",
+    )
     log = Path(tmp_path_factory.mktemp("canary")) / "log"
     with log.open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, "-c", _RUN],
-            env=environment,
+            env=variables,
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,

@@ -8,7 +8,6 @@ page, and so does an answer of HTTP that is no success.
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from posthorn_local.embedded import free_port
+from tests.support.service_process import environment
 from tests.support.system import System, await_that
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -69,18 +69,15 @@ def run(page: str, system: System, directory: Path) -> str:
     ports = {number: system.ports[name] for name, number in DOCUMENTED.items()} | {
         2526: free_port()
     }
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")
-    }
-    environment |= {
-        "PATH": f"{Path(sys.prefix) / 'bin'}:{environment['PATH']}",
+    variables = environment(API_PORT=str(system.ports["API"]))
+    variables |= {
+        "PATH": f"{Path(sys.prefix) / 'bin'}:{variables['PATH']}",
         "XDG_CONFIG_HOME": str(directory / "config"),
-        "POSTHORN_API_PORT": str(system.ports["API"]),
     }
     done = subprocess.run(
         ["bash", "-c", script(page, ports)],
         cwd=directory,
-        env=environment,
+        env=variables,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

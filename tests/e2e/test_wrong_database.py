@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import asyncpg
 import httpx
 import pytest
 
@@ -28,6 +27,7 @@ from posthorn.adapters.nats.layout import BUCKET_PREFIX, BUCKET_STREAM
 from posthorn.model.directory_entry import HALTED_KEY, INSTALLATION_KEY
 from posthorn_local.embedded import Nats, Postgres
 from tests.e2e.command_line import beside
+from tests.support.databases import execute
 from tests.support.jetstream import nats_settings
 from tests.support.maildrop import Maildrop, RefusedError
 from tests.support.polling import BUSY_SECONDS
@@ -194,7 +194,7 @@ def test_an_operator_adopts_a_database_of_another_installation(
     drop = _filled(system)
     before = _bodies(system)
     asyncio.run(
-        _execute(
+        execute(
             _environment(system)["POSTHORN_DATABASE_URL"],
             "UPDATE installation SET id = gen_random_uuid()",
         )
@@ -230,12 +230,6 @@ def test_an_operator_adopts_a_database_of_another_installation(
     assert before.items() <= _bodies(system).items()
 
 
-async def _execute(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(url)
-    await connection.execute(statement)
-    await connection.close()
-
-
 def test_a_home_of_the_release_without_marks_takes_itself_up(system: System) -> None:
     drop = _filled(system)
     system.stop()
@@ -257,9 +251,7 @@ async def _without_marks(home: Path) -> None:
     postgres.start()
     nats.start()
     try:
-        await _execute(
-            postgres.url, "UPDATE installation SET id = gen_random_uuid(), stage = 'new'"
-        )
+        await execute(postgres.url, "UPDATE installation SET id = gen_random_uuid(), stage = 'new'")
         async with connect(nats_settings(nats), "test") as jetstream:
             for key in (INSTALLATION_KEY, HALTED_KEY):
                 wish = {"filter": f"{BUCKET_PREFIX}{key}"}

@@ -18,19 +18,16 @@ from posthorn.adapters.blobs.compression import zstd_frame
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.model.envelope import encode_record
 from posthorn.model.stored_header import LONGEST_HEADER_BYTES
-from posthorn.ports.errors import Unavailable
 from posthorn.ports.filing import Authors
-from posthorn.ports.hand_over import HandOver
 from posthorn.ports.ingest import Delivery
 from posthorn.ports.mailboxes import Resolution
-from posthorn.ports.segments import Segment
 from posthorn.runtime.ids import new_id
 from posthorn_delivery import consumer
 from posthorn_delivery.consumer import Consumer
 from posthorn_delivery.deliverer import Deliverer
 from posthorn_local.embedded import Nats
 from tests.support.builders import make_envelope
-from tests.support.delivery_env import DeliveryEnv, delivery_env
+from tests.support.delivery_env import DeliveryEnv, UnsteadyMailboxes, delivery_env
 from tests.support.polling import BUSY_SECONDS, LONG_SECONDS, timers_run, until
 
 BODY = b"Subject: hello\r\n\r\n.dots\r\nworld\r\n"
@@ -249,26 +246,15 @@ async def test_an_account_that_goes_between_finding_and_placing_is_as_if_it_had_
     ]
 
 
-class _Unsteady(PostgresMailboxes):
-    """Places, and says that it cannot tell."""
-
-    failures = 2
-
-    async def deliver(self, segments: Sequence[Segment], over: HandOver | None = None) -> int:
-        entries = await super().deliver(segments, over)
-        if self.failures:
-            self.failures -= 1
-            raise Unavailable("postgres", "the connection broke at COMMIT")
-        return entries
-
-
 async def test_a_commit_in_doubt_is_found_out_without_another_put_or_notice(
     env: DeliveryEnv,
 ) -> None:
     (account,) = await env.seed.accounts(1)
     for _ in range(5):
         await env.send(BODY, "user0@example.test", "gone@example.test")
-    deliverer = Deliverer(_Unsteady(env.seed.database), env.blobs, env.dead, new_id=new_id)
+    deliverer = Deliverer(
+        UnsteadyMailboxes(env.seed.database, 2), env.blobs, env.dead, new_id=new_id
+    )
     await deliverer.deliver(await env.take(5))
     await env.settled()
     assert await env.bodies(account) == [BODY] * 5

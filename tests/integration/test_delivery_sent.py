@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
-from posthorn.ports.errors import Unavailable
-from posthorn.ports.hand_over import HandOver
 from posthorn.ports.mailbox_view import SEEN
-from posthorn.ports.segments import Segment
 from posthorn.runtime.ids import new_id
 from posthorn_delivery.deliverer import Deliverer
-from tests.support.delivery_env import DeliveryEnv
+from tests.support.delivery_env import DeliveryEnv, UnsteadyMailboxes
 
 BODY = b"Subject: hello\r\n\r\nworld\r\n"
 MAILBOXES = """
     SELECT e.mailbox_id, e.flags, count(*) FROM mailbox_entries e WHERE e.account_id = $1 GROUP BY 1, 2 ORDER BY 1, 2
 """
-
-
-class _Unsteady(PostgresMailboxes):
-    """Delivers, and says once that it cannot tell."""
-
-    failures = 1
-
-    async def deliver(self, segments: Sequence[Segment], over: HandOver | None = None) -> int:
-        entries = await super().deliver(segments, over)
-        if self.failures:
-            self.failures -= 1
-            raise Unavailable("postgres", "the connection broke at COMMIT")
-        return entries
 
 
 async def test_what_is_submitted_is_saved_once_if_the_account_wants_it(env: DeliveryEnv) -> None:
@@ -44,7 +26,9 @@ async def test_what_is_submitted_is_saved_once_if_the_account_wants_it(env: Deli
     await env.send(BODY, "bob@example.test", role="submission", submitter="bob@example.test")
     await env.send(BODY, "bob@example.test", reverse_path="alice@example.test")
     # the first commit is in doubt
-    deliverer = Deliverer(_Unsteady(env.seed.database), env.blobs, env.dead, new_id=new_id)
+    deliverer = Deliverer(
+        UnsteadyMailboxes(env.seed.database, 1), env.blobs, env.dead, new_id=new_id
+    )
     await deliverer.deliver(await env.take(4))
     assert await env.seed.rows(MAILBOXES, alice) == [(1, 0, 1), (3, SEEN, 2)]
     assert await env.seed.rows(MAILBOXES, bob) == [(1, 0, 3)]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from posthorn.adapters.postgres.mailboxes.stored_models import pack_model
-from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.adapters.postgres.schema import DEFAULT_TENANT
 from posthorn.model.events import FILED
 from posthorn.model.verdict import Rule, Verdict
 from posthorn.runtime.ids import new_id

@@ -27,6 +27,7 @@ from posthorn.model.unpublished import NOTHING, Unpublished, of_subjects
 from posthorn.ports.directory import DirectoryBehind
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.brakes import Brake
+from posthorn.runtime.tasks import cancel_and_wait
 from posthorn.wire.address import parse_address
 from posthorn_api.directory.publisher import REMOVED_LEAST, REMOVED_SHARE, Publisher
 from posthorn_local.embedded import Nats
@@ -90,9 +91,7 @@ async def published(env: ProjectionEnv) -> AsyncIterator[ProjectionEnv]:
     await until(env.bucket.is_filled, what="the filling of the bucket")
     yield env
     assert not running.done(), "the publisher lives through everything"
-    running.cancel()
-    with suppress(asyncio.CancelledError):
-        await running
+    await cancel_and_wait(running)
 
 
 async def test_an_account_takes_mail_the_moment_it_is_announced(published: ProjectionEnv) -> None:

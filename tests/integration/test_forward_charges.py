@@ -16,7 +16,7 @@ from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.queue.administration import PostgresQueueAdministration
 from posthorn.adapters.postgres.queue.enqueue import QueuePolicy
 from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
-from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.adapters.postgres.schema import DEFAULT_TENANT
 from posthorn.model.directory_entry import AddressEntry, RecipientStatus
 from posthorn.model.forward_limits import ForwardLimits
 from posthorn.model.outbound import Notify, RecipientDsn

@@ -21,7 +21,7 @@ from posthorn.adapters.postgres.directory.managers import PostgresManagers
 from posthorn.adapters.postgres.mailboxes.quarantine import PostgresQuarantine
 from posthorn.adapters.postgres.queue.administration import PostgresQueueAdministration
 from posthorn.adapters.postgres.queue.summary import OPEN, SUMMARY
-from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.adapters.postgres.schema import DEFAULT_TENANT
 from posthorn.ports.listing import Listed, ListQuery
 from posthorn.ports.quarantine import QuarantineFilter
 from posthorn.ports.queue_administration import QueueFilter

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from posthorn.adapters.postgres.events.message_index import PostgresMessageIndex
-from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.adapters.postgres.schema import DEFAULT_TENANT
 from posthorn.model.search_terms import asked_for
 from posthorn.ports.message_index import MessageFilter
 from tests.support.databases import pool

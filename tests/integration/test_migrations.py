@@ -1,4 +1,4 @@
-"""The schema: up from nothing, once however often it is asked for, and the same as tables.py
+"""The schema: up from nothing, once however often it is asked for, and the same as ``tables``
 says."""
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from posthorn.adapters.postgres.engine import make_engine
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.mailboxes.messages import PostgresAccountMail
 from posthorn.adapters.postgres.migrate import main, migrate_blocking
-from posthorn.adapters.postgres.tables import DEFAULT_TENANT, SCHEMA_VERSION, metadata
+from posthorn.adapters.postgres.schema import DEFAULT_TENANT, SCHEMA_VERSION
+from posthorn.adapters.postgres.tables import metadata
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.settings import PostgresSettings
 from posthorn_local.embedded import Postgres, free_port

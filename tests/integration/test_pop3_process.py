@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import poplib
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID
 
-import httpx
 import pytest
 
 from posthorn.adapters.nats.connection import connect
 from posthorn.adapters.nats.events import NatsTrace
-from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.adapters.postgres.schema import DEFAULT_TENANT
 from posthorn.model.events import READ
-from posthorn_local.embedded import Nats, die_with_parent, free_port
+from posthorn_local.embedded import Nats, free_port
 from tests.conformance.mail_stores import postgres_mail_store
 from tests.conformance.twins import PASSWORD, hash_of_password
 from tests.support.databases import logged_in
 from tests.support.jetstream import nats_settings, restart
 from tests.support.polling import BUSY_SECONDS, until
+from tests.support.service_process import environment, program, service_process
 
 ADDRESS = "alice@example.test"
 THREE = [b"Subject: %d\r\n\r\nbody %d\r\n" % (n, n) for n in (1, 2, 3)]
@@ -36,46 +34,18 @@ async def process(
 ) -> AsyncIterator[tuple[int, int]]:
     """The service as a process that is ready. Return the ports of POP3 and of its health page."""
     pop3, health = free_port(), free_port()
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")
-    } | {
-        "POSTHORN_NATS_URL": nats.url_of("pop3"),
-        "POSTHORN_DATABASE_URL": logged_in(database_url, "pop3"),
-        "POSTHORN_BLOBS": blobs.as_uri(),
-        "POSTHORN_POP3_HOST": "127.0.0.1",
-        "POSTHORN_POP3_CLEARTEXT": "loopback",
-        "POSTHORN_POP3_PORT": str(pop3),
-        "POSTHORN_HEALTH_HOST": "127.0.0.1",
-        "POSTHORN_HEALTH_PORT": str(health),
-    }
-    with log.open("wb") as output:
-        child = subprocess.Popen(
-            [sys.executable, "-c", "from posthorn_pop3.main import main; main()"],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            preexec_fn=die_with_parent(),
-        )
-    try:
-        async with httpx.AsyncClient(trust_env=False, timeout=BUSY_SECONDS) as client:
-
-            async def ready() -> bool:
-                assert child.poll() is None, log.read_text()
-                try:
-                    return (
-                        await client.get(f"http://127.0.0.1:{health}/readyz")
-                    ).status_code == 200
-                except httpx.TransportError:
-                    return False
-
-            await until(ready, 3 * BUSY_SECONDS, "readiness")
+    variables = environment(
+        NATS_URL=nats.url_of("pop3"),
+        DATABASE_URL=logged_in(database_url, "pop3"),
+        BLOBS=blobs.as_uri(),
+        POP3_HOST="127.0.0.1",
+        POP3_CLEARTEXT="loopback",
+        POP3_PORT=str(pop3),
+        HEALTH_HOST="127.0.0.1",
+        HEALTH_PORT=str(health),
+    )
+    async with service_process(program("pop3"), log, variables):
         yield pop3, health
-        child.terminate()
-        assert await asyncio.to_thread(child.wait, 2 * BUSY_SECONDS) == 0, log.read_text()
-    finally:
-        child.kill()
-        child.wait()
 
 
 def read(port: int, *numbers: int) -> list[str]:
@@ -149,18 +119,15 @@ async def test_what_was_read_last_is_told_before_the_process_ends(
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1", "nats://[::1"])
 def test_a_url_that_is_none_is_refused_at_the_start(url: str, tmp_path: Path) -> None:
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")
-    } | {
-        "POSTHORN_NATS_URL": url,
-        "POSTHORN_DATABASE_URL": "postgresql://127.0.0.1:1/x",
-        "POSTHORN_BLOBS": tmp_path.as_uri(),
-        "POSTHORN_POP3_PORT": "0",
-        "POSTHORN_HEALTH_PORT": "0",
-    }
     done = subprocess.run(
-        [sys.executable, "-c", "from posthorn_pop3.main import main; main()"],
-        env=environment,
+        program("pop3"),
+        env=environment(
+            NATS_URL=url,
+            DATABASE_URL="postgresql://127.0.0.1:1/x",
+            BLOBS=tmp_path.as_uri(),
+            POP3_PORT="0",
+            HEALTH_PORT="0",
+        ),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -20,6 +20,7 @@ import pytest
 
 from posthorn_local.embedded import die_with_parent, free_port
 from tests.support.polling import BUSY_SECONDS, LONG_SECONDS
+from tests.support.service_process import environment
 
 
 class Life:
@@ -28,18 +29,15 @@ class Life:
     def __init__(self, scene: str, **settings: str) -> None:
         self.health_port = free_port()
         self.lines: list[dict[str, Any]] = []
-        plain = {
-            name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")
-        }
         ours = {
             "HEALTH_HOST": "127.0.0.1",
             "HEALTH_PORT": str(self.health_port),
             "GRACE_SECONDS": "5",
-        } | settings
+        }
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.life", scene],
             cwd=Path(__file__).parents[2],
-            env=plain | {f"POSTHORN_{name}": value for name, value in ours.items()},
+            env=environment(ours, **settings),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -22,7 +22,7 @@ from posthorn.adapters.postgres.database import Connection
 from posthorn.adapters.postgres.queue.administration import PostgresQueueAdministration
 from posthorn.adapters.postgres.queue.queue import COUNTED
 from posthorn.adapters.postgres.queue.routes import PostgresRoutes
-from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.adapters.postgres.schema import DEFAULT_TENANT
 from posthorn.model.outbound import QueueState
 from posthorn.ports.queue import Due, Route
 from posthorn.ports.queue_administration import QueueFilter

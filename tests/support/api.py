@@ -20,7 +20,7 @@ from posthorn.adapters.dns import DnsResolver
 from posthorn.adapters.postgres.database import connect
 from posthorn.adapters.postgres.directory.aliases import NO_POLICY
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
-from posthorn.model.dns_records import Endpoint, Presence
+from posthorn.model.dns_records import Presence
 from posthorn.model.ip_addresses import AddressPolicy
 from posthorn.ports.api_keys import Role
 from posthorn.ports.blobs import Blobs
@@ -41,7 +41,7 @@ from posthorn_api.auth.tokens import Tokens
 from posthorn_api.bulk.service import BulkImportService
 from posthorn_api.defence.service import DefenceService
 from posthorn_api.digests.service import DigestOptions, DigestService
-from posthorn_api.directory.service import Publication
+from posthorn_api.directory.publication import Publication
 from posthorn_api.dns.service import DnsService
 from posthorn_api.events.feed import EventFeed
 from posthorn_api.forwards.service import Confirmations
@@ -53,26 +53,13 @@ from posthorn_api.sending.service import SendingLimits
 from posthorn_api.services import OverNats, ServiceOptions, build
 from posthorn_api.tenants.service import hash_of_key
 from posthorn_api.transfers.service import TransferService
-from tests.support.builders import make_message, make_outbound, make_segment
+from tests.support.builders import PRESENCE, make_message, make_outbound, make_segment
 from tests.support.databases import pool
 from tests.support.dns import DnsServer
 from tests.support.polling import BUSY_SECONDS
 
 ADMIN_KEY = "ph_" + "a" * 43
 SECRET_KEY = b"s" * 32
-PRESENCE = Presence(
-    mx=("mx1.post.test", "mx2.post.test"),
-    web="web.post.test",
-    submission=Endpoint("smtp.post.test", 587),
-    submissions=Endpoint("smtp.post.test", 465),
-    imap=Endpoint("imap.post.test", 143),
-    imaps=Endpoint("imap.post.test", 993),
-    pop3=Endpoint("pop.post.test", 0),
-    pop3s=Endpoint("pop.post.test", 995),
-    outgoing=("192.0.2.25", "2001:db8::25"),
-    outgoing_name="out.post.test",
-)
-"""What the system is called from outside."""
 
 
 @dataclass

@@ -11,12 +11,26 @@ from typing import Any
 from uuid import UUID
 
 from posthorn.model.blob_range import BlobRange
+from posthorn.model.dns_records import Endpoint, Presence
 from posthorn.model.envelope import Body, Envelope
 from posthorn.model.outbound import Outbound
 from posthorn.ports.segments import Segment, SegmentMessage
 from posthorn.runtime.ids import new_id
 from posthorn.wire.message.header import Summary
 
+PRESENCE = Presence(
+    mx=("mx1.post.test", "mx2.post.test"),
+    web="web.post.test",
+    submission=Endpoint("smtp.post.test", 587),
+    submissions=Endpoint("smtp.post.test", 465),
+    imap=Endpoint("imap.post.test", 143),
+    imaps=Endpoint("imap.post.test", 993),
+    pop3=Endpoint("pop.post.test", 0),
+    pop3s=Endpoint("pop.post.test", 995),
+    outgoing=("192.0.2.25", "2001:db8::25"),
+    outgoing_name="out.post.test",
+)
+"""What the system is called from outside."""
 _arrivals = itertools.count()
 
 

@@ -187,3 +187,12 @@ async def until_waiting(watcher: Connection, sessions: int = 1) -> int:
             if len(waiting) >= sessions:
                 return int(waiting[0]["pid"])
             await asyncio.sleep(0.01)
+
+
+async def execute(url: str, statement: str) -> None:
+    """Execute a statement on a connection of its own."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()

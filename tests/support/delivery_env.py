@@ -20,13 +20,17 @@ from posthorn.adapters.nats.connection import Connection, connect
 from posthorn.adapters.nats.dead_letters import NatsDeadLetters
 from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
+from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.directory.dkim_keys import PostgresDkimKeys
 from posthorn.adapters.postgres.mailboxes.bayes import PostgresBayes
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.mailboxes.expansions import PostgresExpansions
 from posthorn.model.envelope import Envelope
 from posthorn.model.streams import RETRY_CONSUMER
+from posthorn.ports.errors import Unavailable
+from posthorn.ports.hand_over import HandOver
 from posthorn.ports.ingest import Delivery
+from posthorn.ports.segments import Segment
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.secret_box import SecretBox
 from posthorn_delivery.deliverer import Deliverer
@@ -55,6 +59,21 @@ class CountedBlobs(FileBlobs):
     async def put_file(self, key: str, file: BinaryIO, size: int) -> None:
         self.puts += 1
         await super().put_file(key, file, size)
+
+
+class UnsteadyMailboxes(PostgresMailboxes):
+    """Deliver, and say at first that they cannot tell."""
+
+    def __init__(self, database: Database, failures: int) -> None:
+        super().__init__(database)
+        self._failures = failures
+
+    async def deliver(self, segments: Sequence[Segment], over: HandOver | None = None) -> int:
+        entries = await super().deliver(segments, over)
+        if self._failures:
+            self._failures -= 1
+            raise Unavailable("postgres", "the connection broke at COMMIT")
+        return entries
 
 
 @dataclass

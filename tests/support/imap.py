@@ -37,8 +37,8 @@ from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.settings import BlobSettings
 from posthorn.runtime.tls import Certificate
 from posthorn.wire.imap.machine import Machine
-from posthorn.wire.imap.phases import Signal
 from posthorn.wire.imap.states import Channel, State
+from posthorn.wire.signals import Signal
 from posthorn_imap.composition import build
 from posthorn_imap.context import ImapContext
 from posthorn_imap.flags import split_flags

@@ -151,16 +151,6 @@ RETURNING r.message_id, r.closed_at IS NOT NULL AS closed, j.ended, j.ended OR j
 """
 """Ends what has expired."""
 
-QUEUE_AGAIN = """
-WITH held AS MATERIALIZED (
-    SELECT id FROM outbound_recipients WHERE state = 'sending' AND holder = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE
-)
-UPDATE outbound_recipients r SET state = CASE WHEN r.attempts = 0 THEN 'queued' ELSE 'deferred' END, holder = NULL
- WHERE r.id = ANY (ARRAY (SELECT id FROM held))
-RETURNING r.destination, r.due_at
-"""
-"""Releases what relays hold."""
-
 CHANGES = {
     "hold": "UPDATE outbound_recipients SET state = 'held', suspended_for = NULL",
     "cancel": "UPDATE outbound_recipients"

@@ -28,7 +28,7 @@ from posthorn.adapters.postgres.queue.handing import PostgresHandedClaims
 from posthorn.adapters.postgres.queue.queue import PostgresQueue
 from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
 from posthorn.adapters.postgres.reports.tls_outcomes import PostgresTlsOutcomes
-from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.adapters.postgres.schema import DEFAULT_TENANT
 from posthorn.model.blob_range import BlobRange
 from posthorn.model.envelope import Body, Envelope, Record, decode_record
 from posthorn.model.outbound import Outbound

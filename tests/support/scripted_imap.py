@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import re
 import socketserver
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+
+from tests.support.line_server import serving_lines
 
 _RANGE = re.compile(r"(\d+)(?::(\d+))?\Z")
 _PARTIAL = re.compile(r"BODY\.PEEK\[\](?:<(\d+)\.(\d+)>)?")
@@ -60,19 +61,8 @@ def serving(script: ScriptedImap) -> Iterator[ScriptedImap]:
         def handle(self) -> None:
             _Session(script, self).run()
 
-    class Server(socketserver.ThreadingTCPServer):
-        daemon_threads = True
-        allow_reuse_address = True
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        script.port = server.server_address[1]
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield script
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving_lines(Handler) as script.port:
+        yield script
 
 
 class _Session:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socketserver
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+
+from tests.support.line_server import serving_lines
 
 
 @dataclass(slots=True)
@@ -47,19 +48,8 @@ def serving_pop3(script: ScriptedPop3) -> Iterator[ScriptedPop3]:
                 if command == "QUIT":
                     return
 
-    class Server(socketserver.ThreadingTCPServer):
-        daemon_threads = True
-        allow_reuse_address = True
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        script.port = server.server_address[1]
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield script
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving_lines(Handler) as script.port:
+        yield script
 
 
 def _reply(script: ScriptedPop3, command: str) -> bytes:

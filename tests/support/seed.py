@@ -9,7 +9,7 @@ from uuid import UUID
 
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.mailboxes.changes import recount
-from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.adapters.postgres.schema import DEFAULT_TENANT
 from tests.support.mailbox_checks import assert_mailboxes_are_sound
 
 FOLDERS = ((1, "INBOX", "inbox"), (2, "Junk", "junk"), (3, "Sent", "sent"), (4, "Trash", "trash"))

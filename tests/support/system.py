@@ -7,7 +7,6 @@ or killed.
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import smtplib
@@ -27,6 +26,7 @@ import psutil
 from posthorn_local.embedded import die_with_parent, free_port
 from tests.support.maildrop import Maildrop
 from tests.support.polling import BUSY_SECONDS
+from tests.support.service_process import environment
 
 SERVICES = ("smtp-in", "delivery", "pop3", "api", "submission", "relay", "scan", "imap")
 BACKENDS = ("nats", "postgres")
@@ -83,19 +83,15 @@ class System:
 
     def spawn(self) -> None:
         """Start it without waiting."""
-        environment = {
-            name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")
-        }
-        environment |= {
-            "POSTHORN_HOME": str(self.home),
-            "POSTHORN_HEALTH_PORT": str(self.health_port),
-        }
-        environment |= {f"POSTHORN_{name}_PORT": str(port) for name, port in self.ports.items()}
-        environment |= self.extra
+        variables = environment(
+            {f"{name}_PORT": str(port) for name, port in self.ports.items()},
+            HOME=str(self.home),
+            HEALTH_PORT=str(self.health_port),
+        )
         with self.output.open("wb") as out, self.errors.open("wb") as err:
             self.process = subprocess.Popen(
                 self.command,
-                env=environment,
+                env=variables | self.extra,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,

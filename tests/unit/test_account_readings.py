@@ -13,6 +13,7 @@ from posthorn.ports.accounts import AccountState
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.sending import Credentials, Limits, Senders
 from posthorn_smtp_in.account_readings import REREAD_SECONDS, AccountReadings
+from tests.support.clock import Clock
 
 
 class _Senders:
@@ -43,15 +44,8 @@ class _Senders:
             raise Unavailable("postgres", "down")
 
 
-class _Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def _made() -> tuple[_Senders, _Clock, AccountReadings]:
-    senders, clock = _Senders(), _Clock()
+def _made() -> tuple[_Senders, Clock, AccountReadings]:
+    senders, clock = _Senders(), Clock()
     return senders, clock, AccountReadings(cast(Senders, senders), clock=clock)
 
 

@@ -11,17 +11,11 @@ from posthorn.wire.auth.results import Iprev, Outcome, Policy, Spf
 from posthorn_scan.author_records import KEPT_SECONDS, AuthorRecords
 from posthorn_scan.judge import Judge
 from posthorn_scan.sender import SenderChecks
+from tests.support.clock import Clock
 from tests.support.spam import message
 from tests.support.zone_lookup import ZoneLookup
 
 ZONE = {"_dmarc.example.org": [("TXT", "v=DMARC1; p=reject")]}
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def judge_of(lookup: ZoneLookup) -> Judge:
@@ -64,7 +58,7 @@ async def test_the_next_message_of_an_author_asks_for_no_policy_and_is_judged_by
 
 
 async def test_records_are_kept_for_a_while_from_the_first_message_on() -> None:
-    clock, authors = Clock(), ["example.org"]
+    clock, authors = Clock(100.0), ["example.org"]
     kept = AuthorRecords(clock)
     records = Records(ZoneLookup(ZONE))
     await records.fetch(authors)

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from posthorn.runtime.circuit_breaker import CircuitBreaker
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 def test_it_opens_after_failures_in_a_row_only() -> None:
-    breaker = CircuitBreaker(failures=3, clock=Clock())
+    breaker = CircuitBreaker(failures=3, clock=Clock(100.0))
     for _ in range(2):
         breaker.failed()
     breaker.succeeded()
@@ -27,7 +20,7 @@ def test_it_opens_after_failures_in_a_row_only() -> None:
 
 
 def test_an_open_one_lets_one_call_through_after_each_rest_which_doubles() -> None:
-    clock = Clock()
+    clock = Clock(100.0)
     breaker = CircuitBreaker(failures=1, rest_seconds=2, longest_rest_seconds=5, clock=clock)
     breaker.failed()
     for rest in (2, 4, 5, 5):

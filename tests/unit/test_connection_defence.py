@@ -8,15 +8,7 @@ from posthorn.ports.scan import Report
 from posthorn_smtp_in import defence
 from posthorn_smtp_in.defence import MOST_CREDIT, PATIENT_WITH, ConnectionDefence
 from posthorn_smtp_in.settings import SmtpSettings
-
-
-class Clock:
-    """A time that tests move."""
-
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 def made(clock: Clock | None = None, **changes: object) -> ConnectionDefence:

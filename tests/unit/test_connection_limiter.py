@@ -9,7 +9,7 @@ import pytest
 
 from posthorn.runtime.client_networks import client_networks, is_own_side
 from posthorn.runtime.connection_limiter import ConnectionLimiter
-from tests.support.polling import BUSY_SECONDS
+from tests.support.polling import until
 
 
 class Guest:
@@ -134,12 +134,6 @@ def test_a_tenant_and_an_account_have_shares_after_login() -> None:
     assert limiter.claim(guests[8], "y@a.test", "a")
 
 
-async def _until(gone: Guest) -> None:
-    async with asyncio.timeout(BUSY_SECONDS):
-        while not gone.gone:
-            await asyncio.sleep(0.01)
-
-
 async def test_under_stress_who_waits_or_is_silent_for_too_long_ends() -> None:
     limiter = ConnectionLimiter(10, 10, stress_seconds=0.1)
     guests = filled(limiter, *["8.8.1.1"] * 7)
@@ -151,6 +145,6 @@ async def test_under_stress_who_waits_or_is_silent_for_too_long_ends() -> None:
     assert limiter.claim(guests[3], "a", "a")
     guests[3].silent_seconds = 60.0
     filled(limiter, "8.8.2.1")
-    await _until(guests[0])
+    await until(lambda: guests[0].gone)
     assert [guest.gone for guest in guests] == [True, False, True, False, True, True, True]
     assert not limiter.stressed

@@ -28,25 +28,14 @@ from posthorn.model.spf_record import merged
 from posthorn.wire.auth.spf_macros import SpfError
 from posthorn.wire.auth.spf_record import parse_spf
 from posthorn.wire.mta_sts import Mode, parse_policy, policy_text
+from tests.support.builders import PRESENCE
 
-HERE = Presence(
-    mx=("mx1.post.test", "mx2.post.test"),
-    web="web.post.test",
-    submission=Endpoint("smtp.post.test", 587),
-    submissions=Endpoint("smtp.post.test", 465),
-    imap=Endpoint("imap.post.test", 143),
-    imaps=Endpoint("imap.post.test", 993),
-    pop3=Endpoint("pop.post.test", 0),
-    pop3s=Endpoint("pop.post.test", 995),
-    outgoing=("192.0.2.25", "2001:db8::25"),
-    outgoing_name="out.post.test",
-)
 RSA = SigningKey("s1", "rsa", generate("rsa")[1], "signing")
 ED = SigningKey("s2", "ed25519", generate("ed25519")[1], "pending")
 OLD = SigningKey(
     "s0", "ed25519", generate("ed25519")[1], "retired", datetime(2030, 1, 1, tzinfo=UTC)
 )
-ALL = records_of("a.test", HERE, [RSA, ED, OLD], "token")
+ALL = records_of("a.test", PRESENCE, [RSA, ED, OLD], "token")
 
 HOSTS: dict[Question, tuple[str, ...]] = {
     ("mx1.post.test", "A"): ("192.0.2.1",),
@@ -66,7 +55,7 @@ def only(purpose: Purpose, name: str | None = None) -> Record:
     return found
 
 
-def found_in(zone: Zone, record: Record, presence: Presence = HERE) -> Finding:
+def found_in(zone: Zone, record: Record, presence: Presence = PRESENCE) -> Finding:
     """Judge as the service does: what is wanted and not in the zone is not there."""
     known: Zone = {}
     for _ in range(30):
@@ -129,7 +118,7 @@ def test_the_records_of_a_domain() -> None:
         ("spf", "a.test", "TXT", ("v=spf1 ip4:192.0.2.25 ip6:2001:db8::25 ~all",)),
         ("dmarc", "_dmarc.a.test", "TXT", (f"v=DMARC1; p=none; rua={mailto}",)),
         ("tls-rpt", "_smtp._tls.a.test", "TXT", (f"v=TLSRPTv1; rua={mailto}",)),
-        ("mta-sts", "_mta-sts.a.test", "TXT", (f"v=STSv1; id={HERE.policy_id}",)),
+        ("mta-sts", "_mta-sts.a.test", "TXT", (f"v=STSv1; id={PRESENCE.policy_id}",)),
         ("mta-sts-host", "mta-sts.a.test", "CNAME", ("web.post.test",)),
         ("autoconfig", "autoconfig.a.test", "CNAME", ("web.post.test",)),
         ("autodiscover", "autodiscover.a.test", "CNAME", ("web.post.test",)),
@@ -156,14 +145,14 @@ def test_without_imap_reading_by_pop3_comes_first_and_the_absence_is_told() -> N
     nowhere = Endpoint("imap.post.test", 0)
     values = {
         record.name: record.values
-        for record in records_of("a.test", replace(HERE, imap=nowhere, imaps=nowhere), [], None)
+        for record in records_of("a.test", replace(PRESENCE, imap=nowhere, imaps=nowhere), [], None)
     }
     assert values["_pop3s._tcp.a.test"] == ("0 1 995 pop.post.test",)
     assert values["_imaps._tcp.a.test"] == values["_imap._tcp.a.test"] == ("0 0 0 .",)
 
 
 def test_a_verified_domain_publishes_no_challenge_and_no_policy_means_no_record_of_one() -> None:
-    records = records_of("a.test", replace(HERE, mta_sts=Mode.NONE), [], None)
+    records = records_of("a.test", replace(PRESENCE, mta_sts=Mode.NONE), [], None)
     assert not {record.purpose for record in records} & {
         Purpose.OWNERSHIP,
         Purpose.MTA_STS,
@@ -174,7 +163,7 @@ def test_a_verified_domain_publishes_no_challenge_and_no_policy_means_no_record_
 def test_reports_that_go_to_another_domain_say_what_that_one_publishes() -> None:
     (dmarc,) = (
         record
-        for record in records_of("a.test", replace(HERE, reports="dmarc@post.test"), [], None)
+        for record in records_of("a.test", replace(PRESENCE, reports="dmarc@post.test"), [], None)
         if record.purpose is Purpose.DMARC
     )
     assert dmarc.values == ("v=DMARC1; p=none; rua=mailto:dmarc@post.test",)
@@ -203,7 +192,7 @@ def test_the_zone_text_reads_as_a_zone_with_the_same_records() -> None:
 
 def test_what_others_have_published_cannot_break_out_of_the_zone_text() -> None:
     records = records_of(
-        "a.test", HERE, [], None, ['v=spf1 exp="\\\nb.test. 60 IN A 192.0.2.9 -all']
+        "a.test", PRESENCE, [], None, ['v=spf1 exp="\\\nb.test. 60 IN A 192.0.2.9 -all']
     )
     text = zone_text("a.test", records)
     assert "\nb.test" not in text
@@ -212,11 +201,11 @@ def test_what_others_have_published_cannot_break_out_of_the_zone_text() -> None:
 
 
 def test_the_policy_reads_and_its_id_changes_with_it() -> None:
-    policy = parse_policy(policy_text(HERE.policy).encode())
-    assert policy == HERE.policy
+    policy = parse_policy(policy_text(PRESENCE.policy).encode())
+    assert policy == PRESENCE.policy
     assert policy.allows("MX1.post.test")
-    assert replace(HERE, mx=("mx3.post.test",)).policy_id != HERE.policy_id
-    assert replace(HERE, mta_sts=Mode.ENFORCE).policy_id != HERE.policy_id
+    assert replace(PRESENCE, mx=("mx3.post.test",)).policy_id != PRESENCE.policy_id
+    assert replace(PRESENCE, mta_sts=Mode.ENFORCE).policy_id != PRESENCE.policy_id
 
 
 # an alias in the place of the domain
@@ -395,7 +384,7 @@ def test_a_suggested_spf_record_is_right() -> None:
             ("a.test", "TXT"): values,
             ("c.test", "TXT"): ("v=spf1 ip4:198.51.100.1 -all",),
         }
-        suggestion = (merged(values, HERE.spf_mechanisms),)
+        suggestion = (merged(values, PRESENCE.spf_mechanisms),)
         zone["a.test", "TXT"] = suggestion
         finding = found_in(zone, only(Purpose.SPF))
         assert finding.verdict is Verdict.RIGHT, (suggestion, finding)
@@ -426,7 +415,7 @@ def test_macros_and_ptr_are_counted_and_let_nobody_send() -> None:
 
 
 def test_the_include_that_the_settings_name_is_what_counts() -> None:
-    presence = replace(HERE, spf_include="_spf.post.test", outgoing=())
+    presence = replace(PRESENCE, spf_include="_spf.post.test", outgoing=())
     (record,) = (
         one for one in records_of("a.test", presence, [], None) if one.purpose is Purpose.SPF
     )
@@ -441,7 +430,7 @@ def test_the_include_that_the_settings_name_is_what_counts() -> None:
 
 
 def test_without_addresses_the_mx_send() -> None:
-    presence = replace(HERE, outgoing=())
+    presence = replace(PRESENCE, outgoing=())
     (record,) = (
         one for one in records_of("a.test", presence, [], None) if one.purpose is Purpose.SPF
     )
@@ -547,7 +536,7 @@ def generate_key() -> str:
             Verdict.WRONG,
             "2 such",
         ),
-        (Purpose.MTA_STS, (f"v=STSv1; id={HERE.policy_id};",), Verdict.RIGHT, ""),
+        (Purpose.MTA_STS, (f"v=STSv1; id={PRESENCE.policy_id};",), Verdict.RIGHT, ""),
         (Purpose.MTA_STS, ("v=STSv1; id=20240101",), Verdict.WRONG, "another policy"),
         (Purpose.MTA_STS, ("v=STSv1; id=2024-01",), Verdict.WRONG, "does not read"),
         (Purpose.OWNERSHIP, (" posthorn-verification=token ", "x"), Verdict.RIGHT, ""),

@@ -6,7 +6,7 @@ import re
 from itertools import chain
 from pathlib import Path
 
-from deploy.helm.schema import CLASSES
+from deploy.helm.settings import CLASSES
 
 from posthorn.adapters.postgres.migrate import MigrateSettings
 from posthorn.runtime.settings import PREFIX, EnvSettings

@@ -19,7 +19,7 @@ from posthorn.model.events import (
 )
 from posthorn.ports.statistics import Facts, Slot
 from posthorn_api.events.counting import asked_of, counted
-from posthorn_api.queue.service import domains_in, visible_to
+from posthorn_api.queue.trace_sight import domains_in, visible_to
 from posthorn_api.webhooks.matching import KINDS
 
 ONE, OTHER, MESSAGE = uuid4(), uuid4(), uuid4()

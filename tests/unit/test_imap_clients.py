@@ -10,8 +10,8 @@ import pytest
 from posthorn.wire.imap.commands import Authenticate, Close, Enable, Idle, Login, Select, Unselect
 from posthorn.wire.imap.events import AppendEnd, AppendMessage, Content, Event, Refused, Request
 from posthorn.wire.imap.machine import Machine
-from posthorn.wire.imap.phases import Signal
 from posthorn.wire.imap.states import Channel, State
+from posthorn.wire.signals import Signal
 
 CLIENTS = sorted((Path(__file__).parents[1] / "data" / "imap_clients").glob("*.txt"))
 

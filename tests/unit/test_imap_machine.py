@@ -34,8 +34,8 @@ from posthorn.wire.imap.events import (
 )
 from posthorn.wire.imap.framing import BEFORE_LOGIN_BYTES, COMMAND_BYTES, READ_AHEAD_BYTES
 from posthorn.wire.imap.machine import Machine
-from posthorn.wire.imap.phases import NEED_DATA, PAUSED, Misuse, Signal
 from posthorn.wire.imap.states import CAPABILITIES, COMMANDS, VERBS, Channel, State, capabilities
+from posthorn.wire.signals import NEED_DATA, PAUSED, Misuse, Signal
 
 OPEN = Channel(passwords=True, starttls=False)
 BARE = Channel(passwords=False, starttls=True)

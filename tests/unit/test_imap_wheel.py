@@ -11,6 +11,7 @@ from posthorn.runtime.timer_wheel import TimerWheel
 from posthorn.wire.imap.sequence_set import ranges_of
 from posthorn_imap.draining import Spread
 from posthorn_imap.resync import intersect, without
+from tests.support.clock import Clock
 
 
 class Entry:
@@ -25,16 +26,8 @@ class Entry:
         return self.answers.pop(0) if self.answers else None
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.1
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def test_entries_are_called_at_their_time_and_say_when_to_look_again() -> None:
-    clock = Clock()
+    clock = Clock(1000.1)
     wheel = TimerWheel(clock)
     late, soon, gone = Entry(None), Entry(1020.0, None), Entry()
     wheel.look_at(late, 1010.0)
@@ -52,7 +45,7 @@ def test_entries_are_called_at_their_time_and_say_when_to_look_again() -> None:
 
 
 def test_a_stopped_process_calls_all_that_is_due_once() -> None:
-    clock = Clock()
+    clock = Clock(1000.1)
     wheel = TimerWheel(clock)
     entries = [Entry() for _ in range(5)]
     for number, entry in enumerate(entries):
@@ -68,7 +61,7 @@ def test_an_entry_that_fails_is_looked_at_again_and_hurts_no_other() -> None:
             super().on_time(now)
             raise RuntimeError
 
-    clock = Clock()
+    clock = Clock(1000.1)
     wheel = TimerWheel(clock)
     bad, good = Failing(), Entry()
     wheel.look_at(bad, 1001.0)

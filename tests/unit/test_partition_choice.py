@@ -11,14 +11,7 @@ from posthorn.adapters.nats.partition_choice import (
     Pins,
 )
 from posthorn.model import streams
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 def test_publishes_go_round_from_any_start() -> None:

@@ -31,18 +31,10 @@ from posthorn.wire.pop3.events import (
     Uidl,
     Utf8,
 )
-from posthorn.wire.pop3.machine import (
-    CREDENTIAL_LIMIT,
-    LINE_LIMIT,
-    NEED_DATA,
-    PAUSED,
-    SASL_LIMIT,
-    Machine,
-    Misuse,
-    Signal,
-)
+from posthorn.wire.pop3.machine import CREDENTIAL_LIMIT, LINE_LIMIT, SASL_LIMIT, Machine
 from posthorn.wire.pop3.states import TRANSITIONS, Channel, State
 from posthorn.wire.sasl_bearer import Bearer
+from posthorn.wire.signals import NEED_DATA, PAUSED, Misuse, Signal
 
 OPEN = Channel(passwords=True, stls=False)
 BARE = Channel(passwords=False, stls=True)

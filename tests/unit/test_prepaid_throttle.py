@@ -10,6 +10,7 @@ import pytest
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.sending import Charge
 from posthorn.runtime.prepaid_throttle import KEPT_SECONDS, MOST, PrepaidThrottle
+from tests.support.clock import Clock
 
 
 class Counters:
@@ -30,13 +31,6 @@ class Counters:
         for charge in charges:
             self.taken[charge.key] = self.taken.get(charge.key, 0) + charge.cost
         return 0.0
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def sent(limit: int = 100_000, cost: int = 1, key: str = "a") -> list[Charge]:

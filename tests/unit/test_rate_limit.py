@@ -8,14 +8,7 @@ from posthorn.runtime.token_buckets import TokenBuckets
 from posthorn_api.http.permissions import RULES
 from posthorn_api.http.problems import RateLimited
 from posthorn_api.http.rate_limit import COSTS, RateLimit
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 def test_a_bucket_fills_at_its_rate_up_to_its_burst() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from contextlib import suppress
 from uuid import UUID
 
 import pytest
@@ -13,6 +12,7 @@ from posthorn.model.events import READ, Event
 from posthorn.runtime import read_events as module
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.read_events import ReadEvents
+from posthorn.runtime.tasks import cancel_and_wait
 from tests.support.polling import BUSY_SECONDS
 
 DETAIL = {"account": "alice@example.test", "tenant": "t"}
@@ -41,9 +41,7 @@ def not_dropped(number: int) -> None:
 
 
 async def end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    await cancel_and_wait(task)
 
 
 async def test_a_read_is_told_at_once_with_when_and_by_whom() -> None:

@@ -17,7 +17,7 @@ from posthorn.runtime import connection_limiter
 from posthorn.runtime.http import bind
 from posthorn.runtime.listen import ConnectionLimiter, listening
 from posthorn_local.certificate import ensure_certificate
-from tests.support.polling import BUSY_SECONDS, LONG_SECONDS
+from tests.support.polling import BUSY_SECONDS, LONG_SECONDS, until
 
 
 class Mute:
@@ -166,7 +166,7 @@ def test_idle_clients_are_told_and_work_at_hand_is_finished(run: Run) -> None:
             idle, busy = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
             assert await _line(idle[0]) == await _line(busy[0]) == b"hello\n"
             busy[1].write(b"work\n")
-            await _until(lambda: any(each.is_busy for each in sessions))
+            await until(lambda: any(each.is_busy for each in sessions))
             began = time.monotonic()
         assert time.monotonic() - began < BUSY_SECONDS
         assert await idle[0].read() == b"closing\n"
@@ -247,17 +247,11 @@ async def test_connections_beyond_the_limit_are_told_why() -> None:
         assert await reader.read() == b"address\n"
         writer.close()
         open_ones[0][1].close()
-        await _until(lambda: len(limiter) == 1)
+        await until(lambda: len(limiter) == 1)
         again = await asyncio.open_connection("127.0.0.1", port)
         assert await _line(again[0]) == b"hello\n"
         for _, each in (*open_ones, again):
             each.close()
-
-
-async def _until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(BUSY_SECONDS):
-        while not true():
-            await asyncio.sleep(0.005)
 
 
 async def test_many_sessions_end_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,7 +262,7 @@ async def test_many_sessions_end_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
     ) as port:
         clients = [await asyncio.open_connection("127.0.0.1", port) for _ in range(200)]
         ended = [reader.read() for reader, _ in clients]
-        await _until(lambda: len(limiter) == 200)
+        await until(lambda: len(limiter) == 200)
         began = time.monotonic()
     assert time.monotonic() - began < BUSY_SECONDS
     assert await asyncio.gather(*ended) == [b"hello\nclosing\n"] * 200
@@ -304,19 +298,19 @@ def test_a_client_that_has_not_shaken_hands_has_a_place_at_the_gate(
             lambda: Talk(limiter), bind("127.0.0.1", 0, "X"), limiter, grace=5, tls=tls
         ) as port:
             silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
-            await _until(lambda: len(limiter) == 2)
+            await until(lambda: len(limiter) == 2)
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             with suppress(ConnectionResetError):
                 assert await asyncio.wait_for(reader.read(), BUSY_SECONDS) == b""
             writer.close()
             silent[0][1].close()
-            await _until(lambda: len(limiter) == 1)
+            await until(lambda: len(limiter) == 1)
             secure: dict[str, Any] = {"ssl": _trusting(certificate), "server_hostname": "localhost"}
             good = await asyncio.open_connection("127.0.0.1", port, **secure)
             assert await _line(good[0]) == b"hello\n"
             assert len(limiter) == 2
             good[1].close()
-            await _until(lambda: len(limiter) == 1)
+            await until(lambda: len(limiter) == 1)
             silent[1][1].close()
 
     run(scene())
@@ -337,7 +331,7 @@ def test_a_handshake_that_comes_to_nothing_gives_its_place_back(
             writer.write(hello)
             with suppress(ConnectionResetError):
                 assert b"hello\n" not in await asyncio.wait_for(reader.read(), BUSY_SECONDS)
-            await _until(lambda: len(limiter) == 0)
+            await until(lambda: len(limiter) == 0)
             writer.close()
 
     run(scene())
@@ -357,7 +351,7 @@ def test_a_session_that_cannot_begin_holds_nothing(run: Run, certificate: Path) 
             reader, writer = await asyncio.open_connection("127.0.0.1", port, **secure)
             with suppress(ConnectionResetError):
                 assert await asyncio.wait_for(reader.read(), BUSY_SECONDS) == b""
-            await _until(lambda: len(limiter) == 0)
+            await until(lambda: len(limiter) == 0)
             writer.close()
 
     run(scene())
@@ -408,6 +402,6 @@ def test_what_comes_right_behind_the_handshake_is_not_lost(
             factory, bind("127.0.0.1", 0, "X"), limiter, grace=5, tls=_server(certificate)
         ) as port:
             await asyncio.gather(*(visit(port, number) for number in range(40)))
-            await _until(lambda: len(limiter) == 0)
+            await until(lambda: len(limiter) == 0)
 
     run(scene())

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthorn.wire.address import parse_address
 from posthorn.wire.sasl_bearer import Bearer
+from posthorn.wire.signals import NEED_DATA, PAUSED, Misuse, Signal
 from posthorn.wire.smtp import replies as smtp
 from posthorn.wire.smtp.commands import (
     LONGEST_LINE,
@@ -45,7 +45,7 @@ from posthorn.wire.smtp.events import (
 )
 from posthorn.wire.smtp.replies import Reply
 from posthorn.wire.smtp.sasl import PASSWORD_PROMPT, USERNAME_PROMPT, Secret
-from posthorn.wire.smtp.server import NEED_DATA, PAUSED, Machine, Misuse, Signal
+from posthorn.wire.smtp.server import Machine
 from posthorn.wire.smtp.transitions import (
     TRANSITIONS,
     Accepted,
@@ -63,11 +63,6 @@ STRANGERS = Channel(starttls=True)
 LOGINS = Channel(tls=True, auth=Offer.NOW)
 EHLO = b"EHLO c\r\n"
 TO_A = EHLO + b"MAIL FROM:<>\r\nRCPT TO:<a@example.test>\r\n"
-HEARD = [
-    Ehlo("c"),
-    Mail(None),
-    Rcpt(parse_address("a@example.test"), written="a@example.test"),
-]
 COMMANDS: tuple[type, ...] = (
     Ehlo,
     Helo,

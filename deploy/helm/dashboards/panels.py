@@ -58,10 +58,10 @@ def rate(metric: str, by: str = "", where: str = "", legend: str = "") -> Line:
     return f"sum{grouped} (rate({metric}{{{where}}}[R]))", shown
 
 
-def quantiles(metric: str, by: str = "", where: str = "") -> tuple[Line, Line]:
+def quantiles(metric: str, by: str = "") -> tuple[Line, Line]:
     """Return median and 99th percentile of a histogram, by one label."""
     grouped = f"{by}, le" if by else "le"
-    of = f"sum by ({grouped}) (rate({metric}_bucket{{{where}}}[R]))"
+    of = f"sum by ({grouped}) (rate({metric}_bucket{{}}[R]))"
     name = f"{{{{{by}}}}} " if by else ""
     return (
         (f"histogram_quantile(0.5, {of})", f"{name}50 %"),
@@ -69,10 +69,10 @@ def quantiles(metric: str, by: str = "", where: str = "") -> tuple[Line, Line]:
     )
 
 
-def most(metric: str, by: str = "", legend: str = "", where: str = "") -> Line:
+def most(metric: str, by: str = "", legend: str = "") -> Line:
     """Return the greatest value of a gauge, by one label."""
     grouped = f" by ({by})" if by else ""
-    return f"max{grouped} ({metric}{{{where}}})", legend or (f"{{{{{by}}}}}" if by else "")
+    return f"max{grouped} ({metric}{{}})", legend or (f"{{{{{by}}}}}" if by else "")
 
 
 def total(metric: str, by: str = "", legend: str = "") -> Line:

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 from bench.peers import need
-from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from posthorn_local.embedded import free_port
 from tests.conformance.pop3.dialogue import ADDRESS, Client, Server, pop3_server
+from tests.conformance.proxy.test_proxy_header import counted
 from tests.conformance.smtp.env import EHLO, MESSAGE, SmtpDialogue, SmtpEnv, smtp_env
 from tests.conformance.twins import PASSWORD, MemoryMailStore
 from tests.support.polling import BUSY_SECONDS, until
@@ -86,13 +86,6 @@ async def _listening(port: int, door: Path, process: asyncio.subprocess.Process)
             writer.transport.abort()
             return
     raise AssertionError("haproxy did not start")
-
-
-def counted(outcome: str) -> float:
-    return (
-        REGISTRY.get_sample_value("posthorn_listen_proxy_headers_total", {"outcome": outcome})
-        or 0.0
-    )
 
 
 @pytest.fixture

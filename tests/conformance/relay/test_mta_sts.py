@@ -22,6 +22,7 @@ from posthorn_relay.routing import mta_sts_fetch
 from posthorn_relay.routing.mta_sts import PolicyUnknown, StsPolicies
 from posthorn_relay.routing.mta_sts_fetch import FetchFailed, PolicyFetcher
 from posthorn_relay.settings import EgressSettings
+from tests.support.clock import Clock
 from tests.support.databases import as_part, pool
 from tests.support.dns import DnsServer
 from tests.support.policy_host import PolicyHost
@@ -34,16 +35,6 @@ POLICY = b"version: STSv1\nmode: enforce\nmx: mx.a.test\nmax_age: 86400\n"
 OTHER = POLICY.replace(b"enforce", b"testing")
 
 
-class Clock:
-    """Stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class Scene:
     """A domain with a record and a policy host, and a relay's policies."""
 
@@ -54,7 +45,7 @@ class Scene:
         self.web = web
         self.trust = trust
         self.store = store
-        self.clock = Clock()
+        self.clock = Clock(1_800_000_000.0)
         self.policies = self.relay()
 
     def fetcher(self, **settings: Any) -> PolicyFetcher:

@@ -32,7 +32,12 @@ async def domain(api: Api) -> None:
 
 
 @pytest.fixture
-async def accounts(api: Api, domain: None) -> None:
-    """The domain example.test, and in it alice and bob."""
+async def alice(api: Api, domain: None) -> None:
+    """The domain example.test, and in it alice."""
     await api.account("alice@example.test")
+
+
+@pytest.fixture
+async def accounts(api: Api, alice: None) -> None:
+    """The domain example.test, and in it alice and bob."""
     await api.account("bob@example.test")

@@ -14,17 +14,12 @@ from posthorn.runtime.ids import new_id
 from tests.support.api import Api, problem
 from tests.support.databases import pool
 
+pytestmark = pytest.mark.usefixtures("alice")
+
 ALICE = "/v1/accounts/alice@example.test"
 PLACE = f"{ALICE}/app-passwords"
 BODY = {"name": "phone", "scopes": ["smtp", "imap", "pop3"]}
 KEY = {"Idempotency-Key": "one"}
-
-
-@pytest.fixture
-async def api(api: Api) -> Api:
-    await api.domain()
-    await api.account("alice@example.test")
-    return api
 
 
 async def test_an_app_password_is_shown_once(api: Api) -> None:

@@ -16,7 +16,7 @@ import pytest
 from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.mailboxes.digests import PostgresPop3Logins
-from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.adapters.postgres.schema import DEFAULT_TENANT
 from posthorn.model.envelope import Envelope
 from posthorn.model.filter_decision import Decision
 from posthorn.model.filter_policy import Action

@@ -33,7 +33,8 @@ from posthorn.wire.address import parse_address
 from posthorn_api.directory.publisher import Publisher
 from posthorn_api.dns import service as dns_service
 from posthorn_local.embedded import Nats
-from tests.support.api import PRESENCE, Api, problem
+from tests.support.api import Api, problem
+from tests.support.builders import PRESENCE
 from tests.support.databases import pool
 from tests.support.polling import BUSY_SECONDS
 

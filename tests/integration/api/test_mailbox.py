@@ -27,14 +27,9 @@ from tests.support.builders import make_message, make_segment
 from tests.support.databases import pool
 from tests.support.seed import DatabaseSeed
 
+pytestmark = pytest.mark.usefixtures("alice")
+
 ALICE = "/v1/accounts/alice@example.test"
-
-
-@pytest.fixture
-async def api(api: Api) -> Api:
-    await api.domain()
-    await api.account("alice@example.test")
-    return api
 
 
 @pytest.fixture

@@ -16,14 +16,9 @@ from tests.support.databases import pool
 from tests.support.mailbox_checks import assert_mailboxes_are_sound
 from tests.support.seed import DatabaseSeed
 
+pytestmark = pytest.mark.usefixtures("alice")
+
 ALICE = "/v1/accounts/alice@example.test"
-
-
-@pytest.fixture
-async def api(api: Api) -> Api:
-    await api.domain()
-    await api.account("alice@example.test")
-    return api
 
 
 @pytest.fixture

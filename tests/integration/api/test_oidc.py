@@ -27,8 +27,9 @@ from posthorn.ports.tenants import Tenants
 from posthorn.runtime.oidc.keys import IssuerKeys
 from posthorn_api.auth.tokens import Tokens, Trust
 from posthorn_local.embedded import Nats
-from tests.integration.api.test_process import KEY, client, end, environment, ready, spawn
+from tests.integration.api.test_process import KEY, client, end, ready, spawn, variables
 from tests.support.api import ADMIN_KEY, Api, problem, running_api
+from tests.support.clock import Clock
 from tests.support.issuer import (
     AUDIENCE,
     EC_KEY,
@@ -45,15 +46,6 @@ from tests.support.polling import BUSY_SECONDS, until
 
 WHO = "/v1/tenants"
 __all__ = ["client"]  # a fixture
-
-
-class Clock:
-    """Time for the bound on fetches."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass
@@ -81,7 +73,7 @@ class OidcEnv:
 
 @pytest.fixture
 async def env(database_url: str, tmp_path: Path) -> AsyncIterator[OidcEnv]:
-    clock, made = Clock(), list[Tokens]()
+    clock, made = Clock(0.0), list[Tokens]()
     async with AsyncExitStack() as stack:
         issuer = await stack.enter_async_context(running_issuer())
         keys = IssuerKeys(issuer.url, fetch, clock=clock)
@@ -475,11 +467,11 @@ async def test_the_process_takes_tokens_as_its_settings_say_and_ends_well(
     database_url: str, nats: Nats, tmp_path: Path, client: httpx.AsyncClient
 ) -> None:
     async with running_issuer() as issuer:
-        env = environment(database_url, nats.url, tmp_path, POSTHORN_API_ADMIN_KEY=KEY)
+        env = variables(database_url, nats.url, tmp_path, POSTHORN_API_ADMIN_KEY=KEY)
         env |= {"POSTHORN_OIDC_ISSUER": issuer.url, "POSTHORN_OIDC_AUDIENCE": AUDIENCE}
         process = await spawn(env)
         try:
-            url = await ready(client, env)
+            url = await ready(env)
             await until(
                 lambda: _has(issuer.fetched, 2), BUSY_SECONDS, what="the fetch at the start"
             )

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import os
 import re
 import signal
-import sys
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from pathlib import Path
 
-import asyncpg
 import httpx
 import pytest
 
@@ -22,37 +18,35 @@ from posthorn.model.directory_entry import AddressEntry, RecipientStatus
 from posthorn.runtime.settings import SettingsError
 from posthorn_api.settings import ApiSettings
 from posthorn_local.embedded import Nats, free_port
-from tests.support.databases import logged_in
+from tests.support.databases import execute, logged_in
 from tests.support.jetstream import nats_settings, restart
 from tests.support.polling import BUSY_SECONDS, until
+from tests.support.service_process import environment, program, until_ready
 
 KEY = "ph_" + "k" * 43
 SECRET_KEY = base64.b64encode(b"s" * 32).decode()
 
 
-def environment(database_url: str, nats_url: str, home: Path, **more: str) -> dict[str, str]:
-    mine = {
-        "POSTHORN_DATABASE_URL": database_url,
-        "POSTHORN_NATS_URL": nats_url,
-        "POSTHORN_BLOBS": f"file://{home}/blobs",
-        "POSTHORN_API_HOST": "127.0.0.1",
-        "POSTHORN_HEALTH_HOST": "127.0.0.1",
-        "POSTHORN_API_PORT": str(free_port()),
-        "POSTHORN_HEALTH_PORT": str(free_port()),
-        "POSTHORN_GRACE_SECONDS": "2",
-        "POSTHORN_SECRET_KEY": SECRET_KEY,
-    }
+def variables(database_url: str, nats_url: str, home: Path, **more: str) -> dict[str, str]:
     return (
-        {name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")}
-        | mine
+        environment(
+            DATABASE_URL=database_url,
+            NATS_URL=nats_url,
+            BLOBS=f"file://{home}/blobs",
+            API_HOST="127.0.0.1",
+            HEALTH_HOST="127.0.0.1",
+            API_PORT=str(free_port()),
+            HEALTH_PORT=str(free_port()),
+            GRACE_SECONDS="2",
+            SECRET_KEY=SECRET_KEY,
+        )
         | more
     )
 
 
 async def spawn(env: dict[str, str], *arguments: str) -> asyncio.subprocess.Process:
-    command = "from posthorn_api.main import main; main()"
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", command, *arguments),
+        *(*program("api"), *arguments),
         env=env,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -76,17 +70,9 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         yield made
 
 
-async def ready(client: httpx.AsyncClient, env: dict[str, str]) -> str:
-    url = f"http://127.0.0.1:{env['POSTHORN_API_PORT']}"
-
-    async def answers() -> bool:
-        with suppress(httpx.TransportError):
-            health = f"http://127.0.0.1:{env['POSTHORN_HEALTH_PORT']}"
-            return (await client.get(f"{health}/readyz")).status_code == 200
-        return False
-
-    await until(answers, 3 * BUSY_SECONDS, "readiness")
-    return url
+async def ready(env: dict[str, str]) -> str:
+    await until_ready(env["POSTHORN_HEALTH_PORT"])
+    return f"http://127.0.0.1:{env['POSTHORN_API_PORT']}"
 
 
 async def test_the_process_serves_without_nats_and_projects_when_it_comes(
@@ -95,7 +81,7 @@ async def test_the_process_serves_without_nats_and_projects_when_it_comes(
     nats.stop()
     key_file = tmp_path / "admin.key"
     key_file.write_text(KEY + "\n")
-    env = environment(
+    env = variables(
         logged_in(database_url, "api"),
         nats.url_of("api"),
         tmp_path,
@@ -103,7 +89,7 @@ async def test_the_process_serves_without_nats_and_projects_when_it_comes(
     )
     process = await spawn(env)
     try:
-        url = await ready(client, env)
+        url = await ready(env)
         assert (
             await client.post(f"{url}/v1/domains", json={"name": "example.test"})
         ).status_code == 201
@@ -134,12 +120,12 @@ async def test_the_key_is_replaced_at_the_next_start(
     database_url: str, nats: Nats, tmp_path: Path, client: httpx.AsyncClient
 ) -> None:
     for key in ("ph_" + "1" * 43, KEY):
-        env = environment(
+        env = variables(
             logged_in(database_url, "api"), nats.url_of("api"), tmp_path, POSTHORN_API_ADMIN_KEY=key
         )
         process = await spawn(env)
         try:
-            url = await ready(client, env)
+            url = await ready(env)
             answer = await client.get(
                 f"{url}/v1/domains", headers={"Authorization": f"Bearer {key}"}
             )
@@ -158,12 +144,12 @@ async def test_the_rebuild_command_puts_the_directory_right(
     async with connect(nats_settings(nats), "test") as connection:
         bucket = NatsDirectoryBucket(connection)
         await bucket.put("extra@example.test", AddressEntry(RecipientStatus.DELIVERABLE))
-        known = environment(logged_in(database_url, "api"), nats.url_of("api"), tmp_path)
+        known = variables(logged_in(database_url, "api"), nats.url_of("api"), tmp_path)
         refused = await spawn(known, "rebuild-directory")
         out, _ = await asyncio.wait_for(refused.communicate(), 3 * BUSY_SECONDS)
         assert refused.returncode == 1, "the database is new and empty, the bucket is not"
         assert b"the directory bucket holds data" in out
-        await _execute(database_url, "UPDATE installation SET stage = 'adopted'")
+        await execute(database_url, "UPDATE installation SET stage = 'adopted'")
         process = await spawn(known, "rebuild-directory")
         out, _ = await asyncio.wait_for(process.communicate(), 3 * BUSY_SECONDS)
         assert process.returncode == 0, out
@@ -172,14 +158,8 @@ async def test_the_rebuild_command_puts_the_directory_right(
         assert await bucket.is_filled()
 
 
-async def _execute(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(url)
-    await connection.execute(statement)
-    await connection.close()
-
-
 async def test_an_unknown_command_is_refused(tmp_path: Path) -> None:
-    process = await spawn(environment("postgresql://x", "nats://x", tmp_path), "rebuild")
+    process = await spawn(variables("postgresql://x", "nats://x", tmp_path), "rebuild")
     out, _ = await asyncio.wait_for(process.communicate(), 3 * BUSY_SECONDS)
     assert process.returncode == 1
     assert b"usage: posthorn-api [COMMAND]" in out

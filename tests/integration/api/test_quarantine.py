@@ -11,7 +11,7 @@ import pytest
 
 from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
-from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.adapters.postgres.schema import DEFAULT_TENANT
 from posthorn.model.blob_range import BlobRange
 from posthorn.model.filter_decision import Decision
 from posthorn.model.filter_policy import Action

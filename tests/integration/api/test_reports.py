@@ -15,7 +15,7 @@ from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.reports.inbox import PostgresReportInbox
 from posthorn.model.blob_range import BlobRange
-from posthorn.model.events import COMPLAINED, Event
+from posthorn.model.events import COMPLAINED
 from posthorn.model.verdict import ReportKind
 from posthorn.ports import reports as ports
 from posthorn.ports.api_keys import Role
@@ -26,17 +26,10 @@ from posthorn_api.reports.reader import ReportReader
 from tests.support.api import Api
 from tests.support.builders import make_segment
 from tests.support.databases import pool
+from tests.support.events import RecordedEvents
 from tests.support.reports import complaint_body, dmarc_body, report_message, tls_body
 
 pytestmark = pytest.mark.usefixtures("accounts")
-
-
-class _Recorded:
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    def record(self, *events: Event) -> None:
-        self.events += events
 
 
 class _Reports:
@@ -44,7 +37,7 @@ class _Reports:
 
     def __init__(self, api: Api, blobs: Blobs, database: Database) -> None:
         self.api, self.blobs, self.database = api, blobs, database
-        self.recorded = _Recorded()
+        self.recorded = RecordedEvents()
         self.inbox = PostgresReportInbox(database)
         self.reader = ReportReader(self.inbox, SegmentReader(blobs), self.recorded)
 

@@ -50,6 +50,7 @@ from posthorn.runtime.brakes import Brake
 from posthorn.runtime.ids import new_id
 from posthorn.wire.auth.results import Authentication, Dmarc, Outcome, Policy
 from posthorn_api.events import reader as stats_reader
+from posthorn_api.events import shares
 from posthorn_api.events.reader import EventReader
 from posthorn_api.search.indexing import Indexer
 from posthorn_local.embedded import Nats
@@ -427,7 +428,7 @@ async def test_several_readers_share_the_events_and_take_over_from_each_other(
     await asyncio.wait([tasks[gone]])
     await until(is_shared, what="the third takes the part of the first")
     rest = [Event(new_id(), NOON, ACCEPTED, told) for _ in range(100)]
-    monkeypatch.setattr(stats_reader, "_ABANDONED_SECONDS", 0.05)
+    monkeypatch.setattr(shares, "_ABANDONED_SECONDS", 0.05)
     other = next(number for number, each in enumerate(readers) if each.shares)
     tasks[other].cancel()
     await asyncio.wait([tasks[other]])

@@ -17,7 +17,7 @@ from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.permissions import PART_NAMES
 from posthorn.adapters.nats.stream_state import NatsStreamState
 from posthorn.adapters.postgres.lags import PostgresLags
-from posthorn.adapters.postgres.tables import SCHEMA_VERSION
+from posthorn.adapters.postgres.schema import SCHEMA_VERSION
 from posthorn.model.events import LISTED, Event
 from posthorn.ports.api_keys import Role
 from posthorn.ports.errors import Unavailable

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import os
 import signal
-import sys
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import asyncpg
@@ -21,6 +19,7 @@ from posthorn_local.embedded import Nats, free_port
 from tests.support.hook_receiver import HookReceiver
 from tests.support.jetstream import nats_settings
 from tests.support.polling import BUSY_SECONDS, until
+from tests.support.service_process import environment, program, until_ready
 
 KEY = "ph_" + "k" * 43
 
@@ -31,28 +30,24 @@ class Server:
     def __init__(self, database_url: str, nats_url: str, home: Path) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        health = free_port()
-        self.health = f"http://127.0.0.1:{health}"
-        mine = {
-            "POSTHORN_DATABASE_URL": database_url,
-            "POSTHORN_NATS_URL": nats_url,
-            "POSTHORN_BLOBS": f"file://{home}/blobs",
-            "POSTHORN_API_HOST": "127.0.0.1",
-            "POSTHORN_HEALTH_HOST": "127.0.0.1",
-            "POSTHORN_API_PORT": str(port),
-            "POSTHORN_HEALTH_PORT": str(health),
-            "POSTHORN_GRACE_SECONDS": "2",
-            "POSTHORN_SECRET_KEY": base64.b64encode(b"s" * 32).decode(),
-            "POSTHORN_API_ADMIN_KEY": KEY,
-            "POSTHORN_WEBHOOK_PRIVATE_NETWORKS": "127.0.0.0/8",
-        }
-        self._environment = {
-            k: v for k, v in os.environ.items() if not k.startswith("POSTHORN_")
-        } | mine
+        self.health = free_port()
+        self._environment = environment(
+            DATABASE_URL=database_url,
+            NATS_URL=nats_url,
+            BLOBS=f"file://{home}/blobs",
+            API_HOST="127.0.0.1",
+            HEALTH_HOST="127.0.0.1",
+            API_PORT=str(port),
+            HEALTH_PORT=str(self.health),
+            GRACE_SECONDS="2",
+            SECRET_KEY=base64.b64encode(b"s" * 32).decode(),
+            API_ADMIN_KEY=KEY,
+            WEBHOOK_PRIVATE_NETWORKS="127.0.0.0/8",
+        )
 
     async def start(self) -> None:
         self.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", "from posthorn_api.main import main; main()"),
+            *program("api"),
             env=self._environment,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
@@ -80,13 +75,7 @@ async def test_every_event_arrives_and_counts_once_though_a_process_is_killed(
         async def up(server: Server) -> None:
             await server.start()
             stack.push_async_callback(server.end)
-
-            async def answers() -> bool:
-                with suppress(httpx.TransportError):
-                    return (await client.get(f"{server.health}/readyz")).status_code == 200
-                return False
-
-            await until(answers, 3 * BUSY_SECONDS, "readiness")
+            await until_ready(server.health)
 
         async def happen(number: int) -> set[str]:
             names = set()

@@ -3,6 +3,7 @@ of APPEND: all was done or nothing, another process goes on, counters and change
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -89,7 +90,7 @@ async def test_processes_killed_in_the_middle_do_all_or_nothing_and_others_go_on
         nats.url_of("imap"),
         logged_in(database_url, "imap"),
         (tmp_path / "bodies").as_uri(),
-        program=("-m", "tests.support.imap_crashing", str(point)),
+        command=(sys.executable, "-m", "tests.support.imap_crashing", str(point)),
     ) as process:
         for deaths, where in enumerate(DEATHS[command]):
             point.write_text("never")

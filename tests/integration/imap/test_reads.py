@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from uuid import UUID
 
 import pytest
 
-from posthorn.model.events import READ, Event
+from posthorn.model.events import READ
+from posthorn.runtime.tasks import cancel_and_wait
 from posthorn_imap import reads
+from tests.support.events import RecordedEvents
 from tests.support.imap import ALICE, SIMPLE, ImapEnv
-
-
-class Recorder:
-    """Events in a list."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    def record(self, *events: Event) -> None:
-        self.events += events
 
 
 async def recorded(mail: ImapEnv) -> list[UUID]:
     """The messages of the events that wait."""
-    recorder = Recorder()
+    recorder = RecordedEvents()
     publishing = asyncio.create_task(mail.context.read_events.publish(recorder))
     await asyncio.sleep(0)
-    publishing.cancel()
-    with suppress(asyncio.CancelledError):
-        await publishing
+    await cancel_and_wait(publishing)
     (tenant,) = await mail.seed.rows("SELECT tenant_id FROM domains")
     for event in recorder.events:
         assert event.kind == READ

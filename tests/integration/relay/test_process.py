@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import subprocess
-import sys
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,49 +13,30 @@ from tests.support.databases import logged_in
 from tests.support.polling import BUSY_SECONDS, until
 from tests.support.relay_env import RelayEnv
 from tests.support.scripted_smtp import STALL, ScriptedSmtp
+from tests.support.service_process import environment, page, program, until_ready
 
 
 @contextmanager
 def relay_process(env: RelayEnv, nats: Nats, health: int) -> Iterator[subprocess.Popen[bytes]]:
     """Start one; it is killed at the end if it still runs."""
     settings = env.settings
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")
-    } | {
-        "POSTHORN_NATS_URL": nats.url_of("relay"),
-        "POSTHORN_DATABASE_URL": logged_in(settings.database_url.get_secret_value(), "relay"),
-        "POSTHORN_BLOBS": settings.blobs.get_secret_value(),
-        "POSTHORN_SECRET_KEY": settings.secret_key.get_secret_value(),
-        "POSTHORN_HEALTH_HOST": "127.0.0.1",
-        "POSTHORN_HEALTH_PORT": str(health),
-        "POSTHORN_RELAY_DIRECT": "false",
-        "POSTHORN_RELAY_POLL_SECONDS": "0.2",
-    }
-    command = [sys.executable, "-c", "from posthorn_relay.main import main; main()"]
-    process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
+    variables = environment(
+        NATS_URL=nats.url_of("relay"),
+        DATABASE_URL=logged_in(settings.database_url.get_secret_value(), "relay"),
+        BLOBS=settings.blobs.get_secret_value(),
+        SECRET_KEY=settings.secret_key.get_secret_value(),
+        HEALTH_HOST="127.0.0.1",
+        HEALTH_PORT=str(health),
+        RELAY_DIRECT="false",
+        RELAY_POLL_SECONDS="0.2",
+    )
+    process = subprocess.Popen(program("relay"), env=variables, stdin=subprocess.DEVNULL)
     try:
         yield process
     finally:
         if process.poll() is None:
             process.kill()
         process.wait(BUSY_SECONDS)
-
-
-def page(health: int, path: str) -> str:
-    with urllib.request.urlopen(
-        f"http://127.0.0.1:{health}/{path}", timeout=BUSY_SECONDS
-    ) as answer:
-        return str(answer.read().decode())
-
-
-async def ready(health: int) -> None:
-    async def is_ready() -> bool:
-        try:
-            return bool(await asyncio.to_thread(page, health, "readyz"))
-        except OSError:
-            return False
-
-    await until(is_ready, 3 * BUSY_SECONDS, "readiness")
 
 
 async def route(env: RelayEnv, domain: str, port: int) -> None:
@@ -74,12 +52,12 @@ async def test_it_sends_by_its_route_counts_and_stops_at_sigterm(env: RelayEnv, 
     async with ScriptedSmtp() as host:
         await route(env, "sink.test", host.port)
         with relay_process(env, nats, health) as process:
-            await ready(health)
+            await until_ready(health)
             message = await env.post("bob@sink.test")
             unrouted = await env.post("bob@nowhere.test")
             await env.become(message, bob="delivered")
             await env.become(unrouted, bob="deferred")
-            metrics = await asyncio.to_thread(page, health, "metrics")
+            metrics = (await page(health, "metrics")).text
             process.send_signal(signal.SIGTERM)
             assert await asyncio.to_thread(process.wait, 2 * BUSY_SECONDS) == 0
     assert 'posthorn_relay_attempts_total{result="delivered",stage="end"} 1.0' in metrics
@@ -100,7 +78,7 @@ async def test_when_one_relay_is_killed_while_it_sends_another_takes_over(
     async with ScriptedSmtp({"RCPT": [STALL, b"250 2.1.5 ok\r\n"]}) as host:
         await route(env, "sink.test", host.port)
         with relay_process(env, nats, first_health) as first:
-            await ready(first_health)
+            await until_ready(first_health)
             message = await env.post("bob@sink.test")
 
             async def asked() -> bool:
@@ -110,7 +88,7 @@ async def test_when_one_relay_is_killed_while_it_sends_another_takes_over(
             first.kill()
             await env.become(message, bob="sending")
             with relay_process(env, nats, second_health):
-                await ready(second_health)
+                await until_ready(second_health)
                 # no test waits for twenty seconds of silence
                 await env.rows(
                     "UPDATE relays SET alive_until = now() - interval '1 s' WHERE id IN (SELECT relay FROM outbound_slots)"

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import signal
 import subprocess
-import sys
-import urllib.request
 from pathlib import Path
 
 from posthorn.adapters.nats.connection import connect
@@ -18,6 +14,7 @@ from posthorn.ports.scan import MessageQuestion, ScanUnavailable
 from posthorn_local.embedded import Nats, free_port
 from tests.support.jetstream import nats_settings
 from tests.support.polling import BUSY_SECONDS, until
+from tests.support.service_process import environment, page, program, until_ready
 
 MESSAGE = (
     b"From: a@example.org\r\nSubject: x\r\n"
@@ -26,55 +23,37 @@ MESSAGE = (
 ASKED = MessageQuestion("id", "192.0.2.1", "h.test", "", ("b@x.test",), 1.0, "mx", MESSAGE, size=9)
 
 
-def page(health: int, path: str) -> str:
-    with urllib.request.urlopen(
-        f"http://127.0.0.1:{health}/{path}", timeout=BUSY_SECONDS
-    ) as answer:
-        return str(answer.read().decode())
-
-
 async def test_it_serves_with_nats_alone_and_answers_what_it_began_at_sigterm(
     nats: Nats, tmp_path: Path
 ) -> None:
     health, dead = free_port(), free_port()
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")
-    } | {
-        "POSTHORN_NATS_URL": nats.url_of("scan"),
-        "POSTHORN_BLOBS": (tmp_path / "blobs").as_uri(),
-        "POSTHORN_HEALTH_HOST": "127.0.0.1",
-        "POSTHORN_HEALTH_PORT": str(health),
-        "POSTHORN_SCAN_DNS_SERVERS": f'["127.0.0.1:{dead}"]',
-        "POSTHORN_SCAN_DNS_SECONDS": "1",
-        "POSTHORN_SCAN_CLAMAV_ADDRESS": f"127.0.0.1:{dead}",
-    }
-    command = [sys.executable, "-c", "from posthorn_scan.main import main; main()"]
+    variables = environment(
+        NATS_URL=nats.url_of("scan"),
+        BLOBS=(tmp_path / "blobs").as_uri(),
+        HEALTH_HOST="127.0.0.1",
+        HEALTH_PORT=str(health),
+        SCAN_DNS_SERVERS=f'["127.0.0.1:{dead}"]',
+        SCAN_DNS_SECONDS="1",
+        SCAN_CLAMAV_ADDRESS=f"127.0.0.1:{dead}",
+    )
     async with connect(nats_settings(nats), "test") as connection:
         scanner = NatsScanner(connection, message_seconds=30)
-        process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(program("scan"), env=variables, stdin=subprocess.DEVNULL)
         try:
-
-            async def is_ready() -> bool:
-                try:
-                    return bool(await asyncio.to_thread(page, health, "readyz"))
-                except OSError:
-                    return False
-
-            await until(is_ready, 3 * BUSY_SECONDS, "readiness")
+            await until_ready(health)
             verdict = await scanner.message(ASKED)
             assert verdict.engines[0].state is EngineState.OK
             assert verdict.engines[1].state is EngineState.DOWN
             assert verdict.hold, "the default for ClamAV"
 
             async def engine_is_seen_away() -> bool:
-                return 'posthorn_scan_engine_up{engine="clamav"} 0.0' in await asyncio.to_thread(
-                    page, health, "metrics"
-                )
+                metrics = (await page(health, "metrics")).text
+                return 'posthorn_scan_engine_up{engine="clamav"} 0.0' in metrics
 
             for _ in range(3):
                 await scanner.message(ASKED)
             await until(engine_is_seen_away)
-            readiness = json.loads(await asyncio.to_thread(page, health, "readyz"))
+            readiness = (await page(health, "readyz")).json()
             assert readiness["ready"]
             assert readiness["details"]["clamav"].startswith("away: ")
             asked = [asyncio.create_task(scanner.message(ASKED)) for _ in range(5)]

@@ -20,8 +20,10 @@ from posthorn_api.bulk.service import BulkImportService
 from posthorn_api.config import routes as config_routes
 from posthorn_api.config.service import ConfigService
 from posthorn_api.console.routes import console_routes
-from posthorn_api.credentials import routes as identity_routes
+from posthorn_api.credentials import routes as credential_routes
 from posthorn_api.credentials.service import CredentialService
+from posthorn_api.dead_letters import routes as dead_letter_routes
+from posthorn_api.dead_letters.service import DeadLetterService
 from posthorn_api.defence import routes as defence_routes
 from posthorn_api.defence.service import DefenceService
 from posthorn_api.digests.routes import release_pages
@@ -49,9 +51,8 @@ from posthorn_api.http.problems import problem_of
 from posthorn_api.http.telemetry import http_telemetry
 from posthorn_api.login import routes as login_routes
 from posthorn_api.login.service import LoginService
-from posthorn_api.mailboxes import message_routes as mail_routes
+from posthorn_api.mailboxes import message_routes, structure_routes
 from posthorn_api.mailboxes import routes as mailbox_routes
-from posthorn_api.mailboxes import structure_routes
 from posthorn_api.mailboxes.service import MailboxService
 from posthorn_api.me import forward_routes
 from posthorn_api.me import routes as me_routes
@@ -71,7 +72,7 @@ from posthorn_api.sending import routes as sending_routes
 from posthorn_api.sending.service import SendingService
 from posthorn_api.system import routes as system_routes
 from posthorn_api.system.service import SystemService
-from posthorn_api.tenants import routes as tenancy_routes
+from posthorn_api.tenants import routes as tenant_routes
 from posthorn_api.tenants.service import TenantService
 from posthorn_api.transfers import routes as transfer_routes
 from posthorn_api.transfers.service import TransferService
@@ -83,15 +84,15 @@ ROUTERS = (
     login_routes.known,
     me_routes.me,
     forward_routes.own_forwards,
-    tenancy_routes.tenants,
-    tenancy_routes.api_keys,
+    tenant_routes.tenants,
+    tenant_routes.api_keys,
     directory_routes.domains,
     dns_routes.dns,
-    identity_routes.dkim,
+    credential_routes.dkim,
     directory_routes.accounts,
-    identity_routes.app_passwords,
+    credential_routes.app_passwords,
     mailbox_routes.mailboxes,
-    mail_routes.messages,
+    message_routes.messages,
     structure_routes.parts,
     mailbox_routes.messages,
     transfer_routes.transfers,
@@ -105,14 +106,14 @@ ROUTERS = (
     queue_routes.queue,
     route_routes.routes,
     queue_routes.suppressions,
-    mail_routes.dead,
+    dead_letter_routes.dead,
     import_routes.imports,
     webhook_routes.webhooks,
     stream_routes.following,
     report_routes.reports,
     stats_routes.stats,
     config_routes.config,
-    tenancy_routes.audit,
+    tenant_routes.audit,
     status_routes.status,
     system_routes.system,
 )
@@ -135,6 +136,7 @@ class Services:
     sending: SendingService
     tenants: TenantService
     bulk_imports: BulkImportService
+    dead_letters: DeadLetterService
     dns: DnsService
     public_pages: PublicPages
     webhooks: WebhookService

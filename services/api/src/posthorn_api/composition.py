@@ -37,7 +37,7 @@ from posthorn.adapters.postgres.events.message_index import PostgresMessageIndex
 from posthorn.adapters.postgres.events.statistics import PostgresStatistics
 from posthorn.adapters.postgres.events.webhook_dispatch import PostgresDispatch
 from posthorn.adapters.postgres.ids import read_id
-from posthorn.adapters.postgres.installation import PostgresInstallation
+from posthorn.adapters.postgres.installation import guard_of
 from posthorn.adapters.postgres.lags import PostgresLags
 from posthorn.adapters.postgres.replication import ReplicationWatch
 from posthorn.adapters.postgres.reports.inbox import PostgresReportInbox
@@ -98,11 +98,8 @@ async def start(process: Process) -> None:
     await stack.enter_async_context(tracing("api", settings))
     database = await stack.enter_async_context(connect_postgres(settings, shared=True))
     blobs = await stack.enter_async_context(open_blobs(settings))
-    guard = InstallationGuard(PostgresInstallation(database), settings, keeps=True)
-    guard.watch_blobs(blobs)
-    database.gate, database.installation = guard.check, guard.installation
-    await guard.look()
-    await process.task(guard.run(), "installation")
+    guard = guard_of(database, settings, blobs, keeps=True)
+    await guard.start(process)
     reader = SegmentReader(blobs)
     stack.push_async_callback(reader.close)
     passwords = Passwords(slots=password_slots(), allow_weak=settings.allow_weak_password_hashes)
@@ -153,8 +150,6 @@ async def start(process: Process) -> None:
         built.administration, built.keys, built.idempotency, settings.admin_key, built.sessions
     )
     process.health.add_check("postgres", upkeep.probe)
-    process.health.add_check("installation", guard.probe)
-    process.health.add_check("clock", guard.probe_clock)
     await process.task(upkeep.run(), "upkeep")
     await process.task(LagWatch(PostgresLags(database), late.streams).run(), "lags")
     replication = ReplicationWatch(

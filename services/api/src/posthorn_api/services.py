@@ -71,9 +71,11 @@ from posthorn_api.auth.tokens import Tokens
 from posthorn_api.bulk.service import BulkImportService
 from posthorn_api.config.service import ConfigService
 from posthorn_api.credentials.service import CredentialService
+from posthorn_api.dead_letters.service import DeadLetterService
 from posthorn_api.defence.service import DefenceService, UnscannedLane, single_addresses
 from posthorn_api.digests.service import KEY_PURPOSE, DigestOptions, DigestService
-from posthorn_api.directory.service import DirectoryService, Publication
+from posthorn_api.directory.publication import Publication
+from posthorn_api.directory.service import DirectoryService
 from posthorn_api.dns.public_pages import PublicPages
 from posthorn_api.dns.service import DnsService
 from posthorn_api.dns.verdicts import StoredVerdicts
@@ -222,7 +224,6 @@ def build(
         administration,
         passwords,
         late.publication,
-        late.dead_letters,
         wait_seconds=wait_seconds,
         account_limits=sending_limits.account,
     )
@@ -300,6 +301,7 @@ def build(
             sending_limits,
         ),
         tenants=tenancy,
+        dead_letters=DeadLetterService(late.dead_letters),
         bulk_imports=BulkImportService(
             imports, passwords, late.publication, whole_seconds=options.transfer_seconds
         ),

@@ -25,7 +25,7 @@ from posthorn.adapters.nats.unscanned import NatsUnscanned
 from posthorn.adapters.postgres.database import connect as connect_postgres
 from posthorn.adapters.postgres.directory.dkim_keys import PostgresDkimKeys
 from posthorn.adapters.postgres.directory.vacations import PostgresVacationReplies
-from posthorn.adapters.postgres.installation import PostgresInstallation
+from posthorn.adapters.postgres.installation import guard_of
 from posthorn.adapters.postgres.leader import Leadership
 from posthorn.adapters.postgres.mailboxes.bayes import PostgresBayes
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
@@ -81,10 +81,7 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
         await enter(connect_postgres(settings, by_key=True)),
         await enter(open_blobs(settings)),
     )
-    guard = InstallationGuard(PostgresInstallation(database), settings, keeps=True)
-    guard.watch_blobs(blobs)
-    guard.watch_directory(DirectoryMark(nats))
-    database.gate, database.installation = guard.check, guard.installation
+    guard = guard_of(database, settings, blobs, DirectoryMark(nats), keeps=True)
     source, events = await enter(NatsIngestSource(nats)), await enter(NatsEvents(nats))
     retries = await enter(
         NatsIngestSource(nats, RETRY_CONSUMER, messages=RETRIES_BUFFERED, max_bytes=0)
@@ -161,10 +158,7 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
     mover = UnscannedMover(NatsUnscanned(nats), settings.delivery_scan_wait_seconds, giving_up.lead)
     await process.task(replication.run(), "replication")
     await process.task(measure_storage(nats, settings), "nats storage")
-    process.health.add_check("installation", guard.probe)
-    process.health.add_check("clock", guard.probe_clock)
-    await guard.look()
-    await process.task(guard.run(), "installation")
+    await guard.start(process)
     await process.task(
         _collecting(guard, PostgresSegmentCatalog(database), blobs, source, settings), "collector"
     )

@@ -14,16 +14,14 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from uuid import UUID
 
 import structlog
 from prometheus_client import Counter, Gauge
 
 from posthorn.model.envelope import Envelope
 from posthorn.model.events import BOUNCED, DELIVERED, Event
-from posthorn.ports.clock import Clock
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.events import Events, NoEvents
 from posthorn.ports.expansions import Expanded, Expansions, SliceRecipients
@@ -64,15 +62,11 @@ class Expander:
         rewriting: Sequence[bytes] = (),
         notifier: Notifier | None = None,
         events: Events | None = None,
-        clock: Clock = time.time,
-        new_id: Callable[[], UUID] = new_id,
     ) -> None:
         self._expansions = expansions
-        self._new_id = new_id
         self._rewriting = rewriting
         self._notifier = notifier
         self._events = events or NoEvents()
-        self._clock = clock
         self._kicked = asyncio.Event()
         self._measured_at = -math.inf
 
@@ -124,13 +118,13 @@ class Expander:
 
     def _route(self, envelope: Envelope, resolution: Resolution) -> SliceRecipients:
         found = route(envelope, resolution, {}, self._rewriting, at_once=math.inf, is_slice=True)
-        filing = file_copies(envelope, found, resolution.filing, self._new_id, {})
+        filing = file_copies(envelope, found, resolution.filing, new_id, {})
         kept = filing.routes
         return SliceRecipients(kept.accounts, kept.outbound, filing.filed, filing.withheld)
 
     def _tell(self, done: Expanded) -> None:
         envelope, (recipient,) = done.envelope, done.envelope.recipients
-        now = self._clock()
+        now = time.time()
         if done.gone:
             detail = {
                 "recipient": recipient,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from prometheus_client import Counter
 from posthorn.model.blob_range import BlobRange
 from posthorn.model.envelope import Envelope, Record
 from posthorn.ports.ingest import Delivery
+from posthorn.runtime.tasks import cancel_and_wait
 from posthorn_delivery.filing import Filing
 from posthorn_delivery.routing import Routes
 
@@ -134,6 +135,4 @@ class InFlight:
         try:
             yield
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await cancel_and_wait(task)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from uuid import UUID
 
@@ -61,12 +61,9 @@ class Trainer:
         self,
         training: Training,
         bodies: BodyReader,
-        *,
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._training = training
         self._bodies = bodies
-        self._monotonic = monotonic
         self._forget_at = 0.0
 
     async def run(self) -> None:
@@ -100,10 +97,10 @@ class Trainer:
                 log.exception("a tenant's lessons cannot be taught", tenant=str(tenant))
                 for each in lessons:
                     await self._put_off(each.due, fault)
-        if self._monotonic() >= self._forget_at:
+        if time.monotonic() >= self._forget_at:
             while await self._training.forget(_FORGOTTEN_AT_ONCE) >= _FORGOTTEN_AT_ONCE:
                 pass
-            self._forget_at = self._monotonic() + _FORGET_SECONDS
+            self._forget_at = time.monotonic() + _FORGET_SECONDS
         return len(due)
 
     async def _teach(self, tenant: UUID, lessons: Sequence[PreparedLesson]) -> None:

@@ -26,9 +26,9 @@ from uuid import UUID
 import structlog
 from prometheus_client import Counter
 
-from posthorn.model.envelope import Body, Envelope
+from posthorn.model.envelope import Envelope
+from posthorn.model.own_message import own_message
 from posthorn.ports.blobs import BlobMissing, Blobs
-from posthorn.ports.clock import Clock
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.ingest import Ingest
 from posthorn.ports.sending import SENDING_SECONDS, Charge, Throttle
@@ -41,8 +41,6 @@ from posthorn.wire.message.auto_reply import (
     may_reply,
     message_id_in,
 )
-from posthorn.wire.message.header import scan_header
-from posthorn.wire.message.trace import return_path
 from posthorn_delivery.filing import Filing
 
 log = structlog.get_logger()
@@ -80,14 +78,12 @@ class VacationReplier:
         throttle: Throttle,
         *,
         new_id: Callable[[], UUID],
-        clock: Clock = time.time,
     ) -> None:
         self._replies = replies
         self._ingest = ingest
         self._blobs = blobs
         self._throttle = throttle
         self._new_id = new_id
-        self._clock = clock
         self._replying: frozenset[int] = frozenset()
         self._waiting: deque[_Waiting] = deque(maxlen=KEPT)
         self._some = asyncio.Event()
@@ -190,26 +186,20 @@ class VacationReplier:
         return bytes(head)
 
     def _message(self, due: DueReply, sender: str, head: bytes) -> tuple[Envelope, bytes]:
-        number, now, path = self._new_id(), self._clock(), return_path("")
+        number, now = self._new_id(), time.time()
         reply = AutoReply(
             *(str(number), now, due.address, sender, due.subject, due.text, message_id_in(head))
         )
-        body = path + compose(reply)
-        envelope = Envelope(
-            id=number,
-            received_at=now,
-            reverse_path="",
-            recipients=(sender,),
-            body=Body.from_message(body, len(path)),
-            summary=scan_header(body).summary,
-            protocol="HTTP",
-            role="send",
+        return own_message(
+            number,
+            now,
+            sender,
+            compose(reply),
+            signer=due.address.rpartition("@")[2],
+            tenant=due.tenant,
             smtputf8=not (sender + due.address).isascii(),
             submitter=due.address,
-            tenant=due.tenant,
-            signer=due.address.rpartition("@")[2],
         )
-        return envelope, body
 
 
 def _charges(due: DueReply, sender: str) -> list[Charge]:

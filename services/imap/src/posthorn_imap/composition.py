@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from posthorn.adapters.blobs.compression import zstd_frame
 from posthorn.adapters.blobs.config import open_blobs
 from posthorn.adapters.blobs.segments import SegmentReader
+from posthorn.adapters.mailbox_tokens import mailbox_tokens
 from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.events import NatsEvents
 from posthorn.adapters.nats.heartbeats import beating
@@ -19,7 +20,7 @@ from posthorn.adapters.postgres.directory.senders import PostgresSenders
 from posthorn.adapters.postgres.imap.folders import PostgresFolders
 from posthorn.adapters.postgres.imap.placing import PostgresPlacing
 from posthorn.adapters.postgres.imap.view import PostgresMailboxView
-from posthorn.adapters.postgres.installation import PostgresInstallation
+from posthorn.adapters.postgres.installation import guard_of
 from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
 from posthorn.ports.access import ScramStore
 from posthorn.ports.bodies import BodyReader
@@ -28,7 +29,6 @@ from posthorn.ports.mailbox_view import MailboxView
 from posthorn.ports.placing import Placing
 from posthorn.ports.sending import Senders, Throttle
 from posthorn.runtime.health import Health
-from posthorn.runtime.installation import InstallationGuard
 from posthorn.runtime.mail_login import MailLogin
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.process import Process
@@ -102,13 +102,7 @@ async def start(process: Process[ImapSettings]) -> None:
     blobs = await stack.enter_async_context(open_blobs(settings))
     process.health.add_check("postgres", folders.probe)
     process.health.add_check("blobs", blobs.probe)
-    guard = InstallationGuard(PostgresInstallation(database), settings)
-    guard.watch_blobs(blobs)
-    database.gate, database.installation = guard.check, guard.installation
-    process.health.add_check("installation", guard.probe)
-    process.health.add_check("clock", guard.probe_clock)
-    await guard.look()
-    await process.task(guard.run(), "installation")
+    await guard_of(database, settings, blobs).start(process)
     bodies = SegmentReader(
         blobs,
         cache_octets=settings.imap_cache_bytes,
@@ -118,14 +112,7 @@ async def start(process: Process[ImapSettings]) -> None:
     stack.push_async_callback(bodies.close)
     passwords = Passwords()
     stack.callback(passwords.close)
-    tokens = None
-    if settings.mail_trust is not None:
-        # only now: without an issuer the process does not pay for the libraries
-        from posthorn.adapters.issuer_fetch import fetch
-        from posthorn.runtime.oidc.mailbox_tokens import MailTokens
-
-        tokens = MailTokens(settings.mail_trust, fetch)
-        await process.task(tokens.keys.run(), "oidc")
+    tokens = await mailbox_tokens(process, settings.mail_trust)
     sign_ins = SignInRecorder(PostgresSignIns(database))
     stack.push_async_callback(sign_ins.close)
     sessions = build(

@@ -17,8 +17,8 @@ from prometheus_client import Counter, Gauge
 from posthorn.runtime.command_session import CommandSession
 from posthorn.wire.imap.deflate import Deflate
 from posthorn.wire.imap.machine import Machine
-from posthorn.wire.imap.phases import NEED_DATA, Signal
 from posthorn.wire.imap.states import Channel
+from posthorn.wire.signals import NEED_DATA, Signal
 from posthorn_imap.server_context import INPUT_BUFFER_BYTES, ServerContext
 from posthorn_imap.session import ImapSession
 

@@ -34,12 +34,10 @@ class SearchSlots:
         self,
         most: int = SEARCHES,
         most_of_account: int = SEARCHES_OF_ACCOUNT,
-        most_waiting: int = WAITING,
         most_waiting_of_account: int = WAITING_OF_ACCOUNT,
     ) -> None:
         self._most = most
         self._most_of_account = most_of_account
-        self._most_waiting = most_waiting
         self._most_waiting_of_account = most_waiting_of_account
         self._running: Counter[int] = Counter()
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
@@ -77,7 +75,7 @@ class SearchSlots:
 
     async def _wait(self, account: int, pace: Pace) -> None:
         of_account = sum(other == account for other, _ in self._waiting)
-        if len(self._waiting) >= self._most_waiting or of_account >= self._most_waiting_of_account:
+        if len(self._waiting) >= WAITING or of_account >= self._most_waiting_of_account:
             raise No("too many searches run at this moment, try again", b"LIMIT")
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         entry = (account, turn)

@@ -92,11 +92,11 @@ def die_with_parent(number: int = signal.SIGKILL) -> Callable[[], None]:
     return arrange
 
 
-def end_with_parent(number: int = signal.SIGTERM) -> None:
-    """Make the kernel signal this process when the process that started it dies (Linux; nothing
+def end_with_parent() -> None:
+    """Make the kernel send SIGTERM to this process when the process that started it dies (Linux; nothing
     elsewhere)."""
     if hasattr(_LIBC, "prctl"):
-        _LIBC.prctl(_PR_SET_PDEATHSIG, number)
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def end_by(process: subprocess.Popen[bytes], deadline: float) -> bool:

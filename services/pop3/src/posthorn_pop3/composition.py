@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from posthorn.adapters.blobs.config import open_blobs
 from posthorn.adapters.blobs.segments import SegmentReader
+from posthorn.adapters.mailbox_tokens import mailbox_tokens
 from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.events import NatsEvents
 from posthorn.adapters.nats.heartbeats import beating
@@ -14,7 +15,7 @@ from posthorn.adapters.postgres.access.password_rehashes import PostgresPassword
 from posthorn.adapters.postgres.access.sign_ins import PostgresSignIns
 from posthorn.adapters.postgres.database import connect as connect_postgres
 from posthorn.adapters.postgres.directory.senders import PostgresSenders
-from posthorn.adapters.postgres.installation import PostgresInstallation
+from posthorn.adapters.postgres.installation import guard_of
 from posthorn.adapters.postgres.mailboxes.digests import PostgresPop3Logins
 from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
 from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
@@ -23,7 +24,6 @@ from posthorn.ports.mailbox_hints import LateHints
 from posthorn.ports.maildrops import Maildrops
 from posthorn.ports.sending import Senders, Throttle
 from posthorn.runtime.health import Health
-from posthorn.runtime.installation import InstallationGuard
 from posthorn.runtime.mail_login import MailLogin
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.process import Process
@@ -80,27 +80,14 @@ async def start(process: Process[Pop3Settings]) -> None:
     blobs = await stack.enter_async_context(open_blobs(settings))
     process.health.add_check("postgres", maildrops.probe)
     process.health.add_check("blobs", blobs.probe)
-    guard = InstallationGuard(PostgresInstallation(database), settings)
-    guard.watch_blobs(blobs)
-    database.gate, database.installation = guard.check, guard.installation
-    process.health.add_check("installation", guard.probe)
-    process.health.add_check("clock", guard.probe_clock)
-    await guard.look()
-    await process.task(guard.run(), "installation")
+    await guard_of(database, settings, blobs).start(process)
     bodies = SegmentReader(blobs, cache_octets=settings.pop3_cache_bytes)
     stack.push_async_callback(bodies.close)
     passwords = Passwords()
     stack.callback(passwords.close)
     read_events = ReadEvents(READS_DROPPED.inc)
     await process.task(_publish(settings, process.health, read_events, hints), "reads")
-    tokens = None
-    if settings.mail_trust is not None:
-        # only now: without an issuer the process does not pay for the libraries
-        from posthorn.adapters.issuer_fetch import fetch
-        from posthorn.runtime.oidc.mailbox_tokens import MailTokens
-
-        tokens = MailTokens(settings.mail_trust, fetch)
-        await process.task(tokens.keys.run(), "oidc")
+    tokens = await mailbox_tokens(process, settings.mail_trust)
     sign_ins = SignInRecorder(PostgresSignIns(database))
     stack.push_async_callback(sign_ins.close)
     service = build(

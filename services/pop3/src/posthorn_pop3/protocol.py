@@ -20,8 +20,9 @@ from prometheus_client import Counter, Gauge
 
 from posthorn.runtime.command_session import CommandSession
 from posthorn.runtime.session import Deadline
-from posthorn.wire.pop3.machine import Machine, Signal
+from posthorn.wire.pop3.machine import Machine
 from posthorn.wire.pop3.states import Channel
+from posthorn.wire.signals import Signal
 from posthorn_pop3.context import ServerContext
 from posthorn_pop3.session import GOING_DOWN, Pop3Session
 

@@ -21,7 +21,7 @@ from posthorn.adapters.nats.notifications import NatsNotifications
 from posthorn.adapters.nats.route_probes import NatsRouteProbeServer
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.database import connect as connect_postgres
-from posthorn.adapters.postgres.installation import PostgresInstallation
+from posthorn.adapters.postgres.installation import guard_of
 from posthorn.adapters.postgres.queue.handing import PostgresHandedClaims
 from posthorn.adapters.postgres.queue.mta_sts import PostgresPolicies
 from posthorn.adapters.postgres.queue.queue import PostgresQueue
@@ -32,7 +32,6 @@ from posthorn.ports.errors import Unavailable
 from posthorn.ports.ingest import Ingest
 from posthorn.ports.reports import TlsOutcomes
 from posthorn.runtime.ids import new_id
-from posthorn.runtime.installation import InstallationGuard
 from posthorn.runtime.process import Process
 from posthorn.runtime.secret_box import SecretBox
 from posthorn.runtime.traces import tracing
@@ -68,14 +67,7 @@ async def start(process: Process[RelaySettings]) -> None:
         "blobs": blobs.probe,
     }.items():
         process.health.add_check(part, probe)
-    guard = InstallationGuard(PostgresInstallation(database), settings)
-    guard.watch_blobs(blobs)
-    guard.watch_directory(DirectoryMark(nats))
-    database.gate, database.installation = guard.check, guard.installation
-    process.health.add_check("installation", guard.probe)
-    process.health.add_check("clock", guard.probe_clock)
-    await guard.look()
-    await process.task(guard.run(), "installation")
+    await guard_of(database, settings, blobs, DirectoryMark(nats)).start(process)
     bodies = SegmentReader(blobs, whole_limit=WHOLE_BYTES)
     process.stack.push_async_callback(bodies.close)
     events, notifications = await enter(NatsEvents(nats)), await enter(NatsNotifications(nats))

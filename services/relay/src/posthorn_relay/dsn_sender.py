@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import aclosing, suppress
 from datetime import datetime
 from uuid import UUID
@@ -69,7 +69,6 @@ class DsnSender:
         settings: RelaySettings,
         *,
         throttle: Throttle | None = None,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         """``throttle`` counts DSNs to unauthenticated senders; without one there is no limit."""
         self._queue = queue
@@ -83,7 +82,6 @@ class DsnSender:
             "network": settings.relay_reports_per_network_per_hour,
         }
         self._throttle = throttle
-        self._clock = clock
         self._woken = asyncio.Event()
         self._unreadable: dict[UUID, float] = {}
 
@@ -167,7 +165,7 @@ class DsnSender:
             "suppressed": "too many reports an hour to this domain, or for what came from this network",
             "recipients": [_shown(one) for one in pending.recipients],
         }
-        self._events.record(Event(pending.message, self._clock(), NOTICE, detail))
+        self._events.record(Event(pending.message, time.time(), NOTICE, detail))
         return False
 
     async def _publish(
@@ -179,7 +177,7 @@ class DsnSender:
         full: bool,
     ) -> None:
         identity = dsn_id(pending.message, action, (one.id for one in recipients))
-        now = self._clock()
+        now = time.time()
         path = return_path("")
         body = path + dsn.compose(
             dsn.Report(

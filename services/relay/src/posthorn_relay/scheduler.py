@@ -24,6 +24,7 @@ from prometheus_client import Gauge
 
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.queue import Claim, Due
+from posthorn.runtime.tasks import cancel_and_wait
 from posthorn_relay.context import RelayPorts, WorkerContext
 from posthorn_relay.liveness import FLUSH_SECONDS, Liveness, RelayIdentity
 from posthorn_relay.next_hop import NextHops
@@ -94,9 +95,7 @@ class Scheduler:
                         await self._look.wait()
                         await asyncio.sleep(looked_at + _MIN_LOOK_INTERVAL - time.monotonic())
         finally:
-            listener.cancel()
-            with suppress(asyncio.CancelledError):
-                await listener
+            await cancel_and_wait(listener)
 
     async def drain(self, seconds: float) -> None:
         """Claim nothing more, finish transactions in progress within so many seconds, release

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
 
 from prometheus_client import Counter
 
@@ -41,15 +40,14 @@ for _outcome in ("deferred", "passed", "failed"):
 class FirstTries:
     """Knows which messages came before."""
 
-    def __init__(self, store: GreylistStore, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, store: GreylistStore) -> None:
         self._store = store
-        self._clock = clock
 
     async def is_one(self, question: MessageQuestion, verdict: Verdict, content: bytes) -> bool:
         """Return whether a message is to come again. Never raises Unavailable."""
         if not is_unchecked(verdict) or is_own_side(question.client):
             return False
-        now = self._clock()
+        now = time.time()
         try:
             key = _key(question, verdict, content)
             since = await self._store.first_seen(key, now, REMEMBER_SECONDS)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
 
 from prometheus_client import Counter
 
@@ -38,17 +37,15 @@ class Greylist:
         self,
         store: GreylistStore,
         delay_seconds: float,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._delay_seconds = delay_seconds
-        self._clock = clock
 
     async def wait(self, question: SenderQuestion, facts: SenderFacts) -> int:
         """Return the seconds after which the client may come again; 0: it may go on."""
         if is_own_side(question.client) or not is_suspicious(question, facts):
             return 0
-        key, now = key_of(question, facts), self._clock()
+        key, now = key_of(question, facts), time.time()
         try:
             since = await self._store.first_seen(key, now, FORGET_SECONDS)
             left = since + self._delay_seconds - now

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -73,13 +73,11 @@ class Judge:
         *,
         sealers: Iterable[str] = (),
         seconds: float = 6.0,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self._lookup, self._check, self._blocklists = lookup, check, blocklists
         self._senders, self._engines = senders, tuple(engines)
         self._sealers = frozenset(sealers)
         self._seconds = seconds
-        self._clock = clock
         self._author_records = AuthorRecords()
 
     @property
@@ -126,7 +124,7 @@ class Judge:
         }
         unjudged = [each for each in results if each.engine.state not in _JUDGED]
         verdict = Verdict(
-            scanned_at=self._clock(),
+            scanned_at=time.time(),
             authentication=authentication,
             rules=most_important(
                 [*rules, *(rule for each in results for rule in each.findings.rules)]
@@ -162,7 +160,7 @@ class Judge:
                 helo=question.helo,
                 reverse_path=question.reverse_path,
                 hostname=question.hostname,
-                now=question.received_at or self._clock(),
+                now=question.received_at or time.time(),
                 iprev=known.iprev,
                 spf=known.spf,
                 authors=authors,

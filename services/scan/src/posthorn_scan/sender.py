@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import replace
 
 from prometheus_client import Counter
@@ -45,12 +44,10 @@ class SenderChecks:
         hostname: str,
         seconds: float,
         keep_seconds: float,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._lookup, self._blocklists, self._greylist = lookup, blocklists, greylist
         self._hostname = hostname
         self._seconds, self._keep_seconds = seconds, keep_seconds
-        self._clock = clock
         self._known: OrderedDict[_Key, tuple[float, SenderFacts]] = OrderedDict()
         self._asking: dict[tuple[_Key, str], asyncio.Task[SenderFacts]] = {}
 
@@ -66,7 +63,7 @@ class SenderChecks:
         domain = question.reverse_path.rpartition("@")[2].lower()
         key = question.client, question.helo.lower(), domain
         known = self._known.get(key)
-        if known is not None and known[0] > self._clock():
+        if known is not None and known[0] > time.monotonic():
             self._known.move_to_end(key)
             _hit.inc()
             return known[1]
@@ -86,7 +83,7 @@ class SenderChecks:
         if any(each.is_of_local_part for each in facts.spf):
             return
         seconds = _SHORT_SECONDS if _is_temporary(facts) else self._keep_seconds
-        self._known[key] = self._clock() + seconds, facts
+        self._known[key] = time.monotonic() + seconds, facts
         self._known.move_to_end(key)
         if len(self._known) > _MOST:
             self._known.popitem(last=False)

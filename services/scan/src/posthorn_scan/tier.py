@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -36,11 +36,9 @@ class Tier:
         defence: NetworkDefence,
         first_tries: FirstTries,
         events: Events,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self._senders, self._judge, self._contents = senders, judge, contents
         self._defence, self._first_tries, self._events = defence, first_tries, events
-        self._clock = clock
 
     async def sender(self, question: SenderQuestion) -> SenderFacts:
         """Return what is known of a client."""
@@ -83,7 +81,7 @@ class Tier:
             return
         found = {"score": verdict.score, **encode_verdict(verdict)}
         detail = {**found, "recipients": list(recipients)}
-        self._events.record(Event(message, self._clock(), SCANNED, detail))
+        self._events.record(Event(message, time.time(), SCANNED, detail))
         log.debug(
             "scanned",
             message=message_id,

@@ -22,7 +22,6 @@ import math
 import re
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
 
@@ -39,6 +38,7 @@ from posthorn.ports.blobs import Blobs
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.ingest import Delivery, IngestSource
 from posthorn.ports.scan import MessageQuestion
+from posthorn.runtime.tasks import cancel_and_wait
 from posthorn_scan.contents import Contents
 from posthorn_scan.tier import Tier
 
@@ -86,14 +86,12 @@ class UnscannedLane:
         wait_seconds: float,
         parallel: int = 8,
         new_suffix: Callable[[], str],
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self._source, self._lane, self._tier = source, lane, tier
         self._contents, self._blobs = contents, blobs
         self._hostname = hostname
         # after which a message that waits for an engine has its last tries before delivery moves it
         self._patience = max(wait_seconds - 2 * AGAIN_SECONDS, wait_seconds / 2) or math.inf
-        self._clock = clock
         self._parallel = parallel
         self._new_suffix = new_suffix
         self._working: set[asyncio.Task[None]] = set()
@@ -181,7 +179,7 @@ class UnscannedLane:
             ),
             content,
         )
-        waited = self._clock() - envelope.received_at
+        waited = time.time() - envelope.received_at
         if (verdict.hold or verdict.defer) and waited < self._patience:
             return None
         verdict = replace(verdict, hold=False, defer=False)
@@ -235,6 +233,4 @@ async def _reporting(delivery: Delivery, work: Awaitable[None]) -> None:
     try:
         await work
     finally:
-        reporting.cancel()
-        with suppress(asyncio.CancelledError):
-            await reporting
+        await cancel_and_wait(reporting)

@@ -28,7 +28,6 @@ from posthorn.ports.ingest import IngestWithLanes
 from posthorn.ports.scan import Bans, Scanner
 from posthorn.ports.sending import Senders, Throttle
 from posthorn.runtime.connection_limiter import ConnectionLimiter
-from posthorn.runtime.installation import InstallationGuard
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.process import Process
 from posthorn.runtime.settings import key_list
@@ -243,34 +242,23 @@ async def start(process: Process[SmtpInSettings]) -> None:
         await stack.enter_async_context(serving(build_mx(settings, backends, tls), grace=grace))
         return
     # only now: the role mx does not pay for the libraries either
+    from posthorn.adapters.mailbox_tokens import mailbox_tokens
     from posthorn.adapters.postgres.access.password_rehashes import PostgresPasswordRehashes
     from posthorn.adapters.postgres.access.sign_ins import PostgresSignIns
     from posthorn.adapters.postgres.database import connect as connect_postgres
     from posthorn.adapters.postgres.directory.senders import PostgresSenders
-    from posthorn.adapters.postgres.installation import PostgresInstallation
+    from posthorn.adapters.postgres.installation import guard_of
     from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
     from posthorn.runtime.rehashing import PasswordRehasher
     from posthorn.runtime.sign_ins import SignInRecorder
 
     database = await stack.enter_async_context(connect_postgres(settings, by_key=True))
     process.health.add_check("postgres", database.probe)
-    guard = InstallationGuard(PostgresInstallation(database), settings)
-    guard.watch_blobs(blobs)
-    guard.watch_directory(DirectoryMark(connection))
-    database.gate, database.installation = guard.check, guard.installation
-    process.health.add_check("installation", guard.probe)
-    await guard.look()
-    await process.task(guard.run(), "installation")
+    guard = guard_of(database, settings, blobs, DirectoryMark(connection))
+    await guard.start(process, clock=False)  # NATS's is compared already
     passwords = Passwords()
     stack.callback(passwords.close)
-    tokens = None
-    if settings.mail_trust is not None:
-        # only now: without an issuer the process does not pay for the libraries
-        from posthorn.adapters.issuer_fetch import fetch
-        from posthorn.runtime.oidc.mailbox_tokens import MailTokens
-
-        tokens = MailTokens(settings.mail_trust, fetch)
-        await process.task(tokens.keys.run(), "oidc")
+    tokens = await mailbox_tokens(process, settings.mail_trust)
     sign_ins = SignInRecorder(PostgresSignIns(database))
     stack.push_async_callback(sign_ins.close)
     context, authenticator = build_submission(

@@ -27,9 +27,9 @@ from prometheus_client import Gauge
 
 from posthorn.runtime.at_once import begun
 from posthorn.runtime.session import SessionProtocol
+from posthorn.wire.signals import Signal
 from posthorn.wire.smtp import replies as smtp
 from posthorn.wire.smtp.replies import Reply
-from posthorn.wire.smtp.server import Signal
 from posthorn_smtp_in.connection import HangUp
 from posthorn_smtp_in.context import ServerContext
 from posthorn_smtp_in.input_queue import Ended, InputQueue

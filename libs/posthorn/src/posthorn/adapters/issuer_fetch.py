@@ -7,7 +7,6 @@ No redirect is followed, and no proxy of the environment is used.
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +16,7 @@ import certifi
 import httpcore
 
 from posthorn.ports.errors import Unavailable
+from posthorn.runtime.oidc.documents import document_in
 from posthorn.runtime.tls import verifying_context
 
 FETCH_SECONDS = 5.0
@@ -46,7 +46,7 @@ class HttpIssuer:
         if self._known is not None and time.monotonic() - self._known[0] < _REMEMBER_SECONDS:
             return self._known[1]
         place = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
-        found = _object(await fetch(place))
+        found = document_in(await fetch(place))
         if found.get("issuer") != self._issuer:
             raise Unavailable("oidc", "the configuration is another issuer's")
         self._known = time.monotonic(), found
@@ -61,17 +61,7 @@ class HttpIssuer:
         status, data = await _asked("POST", url, headers, urlencode(form).encode())
         if status >= 500:
             raise Unavailable("oidc", f"the issuer answers {status}")
-        return _object(data)
-
-
-def _object(data: bytes) -> Mapping[str, Any]:
-    try:
-        document = json.loads(data)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        raise Unavailable("oidc", "the issuer's document is no JSON object")
-    return document
+        return document_in(data)
 
 
 async def _asked(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,8 +27,4 @@ class BanList(Protocol):
 
     async def ban(self, network: str, ban: Ban, remember_seconds: float) -> None:
         """Store a ban; it is remembered for so long from now on."""
-        ...
-
-    async def lift(self, networks: Collection[str]) -> None:
-        """Delete the bans of networks."""
         ...

@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 import structlog
@@ -43,6 +43,9 @@ from posthorn.ports.clock import Clock
 from posthorn.ports.errors import Halted, Unavailable
 from posthorn.ports.installation import Halting, Installation, MarkedStore, Reading
 from posthorn.runtime.settings import PostgresSettings
+
+if TYPE_CHECKING:
+    from posthorn.runtime.process import Process
 
 log = structlog.get_logger()
 
@@ -121,6 +124,15 @@ class InstallationGuard:
         self._now = 0.0
         self._comparing = asyncio.Lock()
         _halted.set(1)
+
+    async def start(self, process: Process[Any], *, clock: bool = True) -> None:
+        """Compare once, then as a task of the process, whose readiness depends on the gate and,
+        with ``clock``, on this host's clock."""
+        process.health.add_check("installation", self.probe)
+        if clock:
+            process.health.add_check("clock", self.probe_clock)
+        await self.look()
+        await process.task(self.run(), "installation")
 
     def watch_blobs(self, blobs: Blobs) -> None:
         """Compare with this blob store from now on."""

@@ -20,11 +20,9 @@ class LeastRate:
     def __init__(
         self,
         *,
-        bytes_per_second: float = LEAST_BYTES_PER_SECOND,
         idle_seconds: float = 60.0,
         whole_seconds: float = float("inf"),
     ) -> None:
-        self._rate = bytes_per_second
         self._idle_seconds = idle_seconds
         self._end = time.monotonic() + whole_seconds
         self._waited = 0.0
@@ -48,7 +46,7 @@ class LeastRate:
         """Count bytes received or sent."""
         self._bytes += size
         if self._waited >= _WINDOW_SECONDS:
-            if self._bytes < self._rate * self._waited:
+            if self._bytes < LEAST_BYTES_PER_SECOND * self._waited:
                 raise TimeoutError("the client is too slow")
             self._waited, self._bytes = 0.0, 0
         if time.monotonic() > self._end:

@@ -36,6 +36,8 @@ from posthorn.runtime.holders import present_holder
 
 REMEMBER_SECONDS = 120.0
 _REMEMBERED = 10_000
+_PARALLEL = 2
+"""Passwords that are hashed at a time."""
 _WAITING = 64
 _DEAR_WAITING = 8
 
@@ -113,10 +115,10 @@ class _Threads:
             self._waiting -= 1
 
 
-def password_slots(parallel: int = 2) -> FairSlots:
+def password_slots() -> FairSlots:
     """Return slots for hashing, for a service with many tenants."""
     return FairSlots(
-        "password hashes", parallel, spare=0, waiting=4 * _WAITING, waiting_each=_WAITING
+        "password hashes", _PARALLEL, spare=0, waiting=4 * _WAITING, waiting_each=_WAITING
     )
 
 
@@ -124,7 +126,7 @@ class Passwords:
     """Hashes and verifies passwords."""
 
     def __init__(
-        self, parallel: int = 2, slots: FairSlots | None = None, *, allow_weak: bool = False
+        self, parallel: int = _PARALLEL, slots: FairSlots | None = None, *, allow_weak: bool = False
     ) -> None:
         """``allow_weak``: for ``accepted``, as in ``check_hash``."""
         self._slots = slots

@@ -21,7 +21,6 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from tempfile import SpooledTemporaryFile
 
@@ -36,14 +35,10 @@ from posthorn.runtime.fair_slots import FairSlots
 from posthorn.runtime.holders import present_holder
 from posthorn.runtime.least_rate import LeastRate
 from posthorn.runtime.passwords import Busy, Passwords
+from posthorn.runtime.tasks import cancel_and_wait
 from posthorn_api.bulk.schemas import AccountLine, AliasLine
-from posthorn_api.directory.service import (
-    Publication,
-    address_in,
-    announced,
-    password_fault,
-    targets_in,
-)
+from posthorn_api.directory.fields import address_in, password_fault, targets_in
+from posthorn_api.directory.publication import Publication, announced
 from posthorn_api.http.problems import faults_of, problem_of
 from posthorn_api.pending import Pending
 
@@ -263,9 +258,7 @@ class Answers:
 
     async def close(self) -> None:
         """End the import; what is in the database stays."""
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        await cancel_and_wait(self._task)
         self._file.close()
         self._ended()
 

@@ -8,7 +8,7 @@ from typing import Any
 from posthorn.ports.errors import FieldError, ValidationFailed
 from posthorn_api.config.plan import ACCOUNT, ALIAS, DOMAIN, ROUTE, WEBHOOK, Objects, Wanted
 from posthorn_api.config.schemas import ConfigDocument
-from posthorn_api.directory.service import address_in, domain_in, targets_in
+from posthorn_api.directory.fields import address_in, domain_in, targets_in
 from posthorn_api.filtering.service import policy_in
 from posthorn_api.queue.service import route_domain_in
 

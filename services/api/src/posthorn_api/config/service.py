@@ -58,7 +58,8 @@ from posthorn_api.config.plan import (
 )
 from posthorn_api.config.schemas import MOST, ConfigDocument
 from posthorn_api.credentials.service import CredentialService
-from posthorn_api.directory.service import DirectoryService, address_in
+from posthorn_api.directory.fields import address_in
+from posthorn_api.directory.service import DirectoryService
 from posthorn_api.filtering.service import FilteringService, of_account, of_domain
 from posthorn_api.queue.service import QueueService
 from posthorn_api.tenants.service import TenantService

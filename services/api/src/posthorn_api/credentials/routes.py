@@ -21,8 +21,8 @@ from posthorn_api.credentials.schemas import (
     SignInView,
 )
 from posthorn_api.credentials.service import CredentialService
-from posthorn_api.directory.service import domain_in
-from posthorn_api.http.guard import receipt
+from posthorn_api.directory.fields import domain_in
+from posthorn_api.http.idempotency import receipt
 from posthorn_api.http.operations import (
     ACCOUNT_LOGIN,
     BODY_PROBLEMS,

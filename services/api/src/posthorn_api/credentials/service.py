@@ -21,7 +21,7 @@ from posthorn.ports.signing import DkimKey, DkimKeys
 from posthorn.runtime.fair_slots import FairSlots
 from posthorn.runtime.holders import present_holder
 from posthorn.runtime.ids import new_id
-from posthorn_api.directory.service import address_in, domain_in, networks_in, new_domain_in
+from posthorn_api.directory.fields import address_in, domain_in, networks_in, new_domain_in
 
 PUBLISHING_SECONDS = 86_400.0
 """How long a new key waits for its DNS record to be published, where another signs meanwhile."""

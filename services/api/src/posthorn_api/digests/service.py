@@ -25,19 +25,17 @@ import structlog
 from prometheus_client import Counter
 
 from posthorn.model.classification import Classification
-from posthorn.model.envelope import Body, Envelope
+from posthorn.model.envelope import Envelope
 from posthorn.model.events import DELIVERED, RESTORED, Event
+from posthorn.model.own_message import own_message
 from posthorn.ports.account_mail import AccountMail
 from posthorn.ports.classifications import Classifications
-from posthorn.ports.clock import Clock
 from posthorn.ports.digests import Digest, Digests
 from posthorn.ports.errors import NotFound, Unavailable
 from posthorn.ports.events import Events
 from posthorn.ports.ingest import Ingest
 from posthorn.ports.quarantine import Quarantine
 from posthorn.ports.sending import Charge, Throttle
-from posthorn.wire.message.header import scan_header
-from posthorn.wire.message.trace import return_path
 from posthorn_api.digests.text import compose
 from posthorn_api.digests.tokens import (
     LIFETIME_SECONDS,
@@ -109,8 +107,6 @@ class DigestService:
         events: Events,
         keys: Sequence[bytes],
         settings: DigestOptions,
-        *,
-        clock: Clock = time.time,
     ) -> None:
         self._digests = digests
         self._mail = mail
@@ -121,7 +117,6 @@ class DigestService:
         self._events = events
         self._keys = keys
         self._settings = settings
-        self._clock = clock
 
     async def run(self) -> None:
         """Send digests as they become due, until cancelled."""
@@ -161,23 +156,16 @@ class DigestService:
         return bool(digest.items)
 
     def _message(self, digest: Digest) -> tuple[Envelope, bytes]:
-        now, identity = self._clock(), _identity(digest)
-        path = return_path("")
-        body = path + compose(digest, identity, now, self._links(digest, now))
-        envelope = Envelope(
-            id=identity,
-            received_at=now,
-            reverse_path="",
-            recipients=(digest.address,),
-            body=Body.from_message(body, len(path)),
-            summary=scan_header(body).summary,
-            protocol="HTTP",
-            role="send",
-            smtputf8=not digest.address.isascii(),
-            tenant=digest.tenant,
+        now, identity = time.time(), _identity(digest)
+        return own_message(
+            identity,
+            now,
+            digest.address,
+            compose(digest, identity, now, self._links(digest, now)),
             signer=digest.address.rpartition("@")[2],
+            tenant=digest.tenant,
+            smtputf8=not digest.address.isascii(),
         )
-        return envelope, body
 
     def _links(self, digest: Digest, now: float) -> dict[UUID, str]:
         if self._settings.base_url is None:
@@ -196,7 +184,7 @@ class DigestService:
     async def find(self, token: str) -> Shown | None:
         """Return the message that a token may release; None: it is not valid, or there is nothing
         to release any more. Raises TooMany, Unavailable."""
-        grant = read_token(self._keys, token, self._clock())
+        grant = read_token(self._keys, token, time.time())
         if grant is None:
             return None
         await self._take(f"digest-page:{grant.account}", _PAGES_PER_HOUR)
@@ -215,13 +203,13 @@ class DigestService:
 
     async def address(self, token: str) -> str | None:
         """Return the address of the account that a valid token is for."""
-        grant = read_token(self._keys, token, self._clock())
+        grant = read_token(self._keys, token, time.time())
         return None if grant is None else await self._digests.address(grant.account)
 
     async def release(self, token: str) -> bool:
         """Release the message of a token; False: it is not valid, or there is nothing to release
         any more. Raises TooMany; Conflict: the account has no room for it; Unavailable."""
-        grant = read_token(self._keys, token, self._clock())
+        grant = read_token(self._keys, token, time.time())
         if grant is None:
             _released.labels("invalid").inc()
             return False
@@ -250,7 +238,7 @@ class DigestService:
         if copy.account != address:
             raise NotFound
         restored = await self._quarantine.release(None, number, is_ham=True, viruses=False)
-        copy, now = restored.copy, self._clock()
+        copy, now = restored.copy, time.time()
         about = {"recipient": copy.recipient, "quarantine": str(copy.id), "by": _BY}
         self._events.record(
             Event(copy.message, now, RESTORED, about),

@@ -23,7 +23,7 @@ from posthorn_api.directory.schemas import (
 )
 from posthorn_api.dns.routes import Dns
 from posthorn_api.dns.schemas import NewDomainView
-from posthorn_api.http.guard import receipt
+from posthorn_api.http.idempotency import receipt
 from posthorn_api.http.operations import (
     BODY_PROBLEMS,
     POST_ONLY,

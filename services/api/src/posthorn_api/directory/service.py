@@ -1,13 +1,12 @@
-"""What the API decides: canonical names, passwords, what may be asked for, and when an answer is
-due."""
+"""What is decided of domains, accounts and aliases: canonical names, passwords, what may be asked
+for, and when an answer is due."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import ip_network
-from typing import Protocol
 from uuid import UUID
 
 from posthorn.ports.accounts import Account, AccountState, NewAccount
@@ -16,40 +15,26 @@ from posthorn.ports.aliases import Alias
 from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.changes import Change, Versions
 from posthorn.ports.domains import Domain, NewDomain
-from posthorn.ports.errors import FieldError, NotFound, Unavailable, ValidationFailed
+from posthorn.ports.errors import FieldError, NotFound, ValidationFailed
 from posthorn.ports.idempotency import Receipt
-from posthorn.ports.ingest import DeadLetters, Parked
 from posthorn.ports.listing import Listed, ListQuery
 from posthorn.ports.sending import Limits
 from posthorn.ports.signing import DkimKey
 from posthorn.runtime.passwords import Passwords
-from posthorn.wire.address import (
-    MAX_PATH_OCTETS,
-    AddressError,
-    canonical_domain,
-    display_domain,
-    parse_address,
+from posthorn_api.directory.fields import (
+    address_in,
+    domain_in,
+    networks_in,
+    new_domain_in,
+    password_fault,
+    targets_in,
 )
-from posthorn.wire.foreign_address import ForeignAddress, foreign_domain, parse_foreign
+from posthorn_api.directory.publication import Publication, settled
 from posthorn_api.pending import Pending
 
 
-class Publication(Protocol):
-    """Carries changes into the directory."""
-
-    async def wait_published(self, outbox_ids: Sequence[int], timeout: float) -> bool:
-        """Wait until the outbox entries are published, at most ``timeout`` seconds. Never
-        raises."""
-        ...
-
-    async def announce(self, subjects: Collection[str]) -> None:
-        """Say in the directory that these subjects, which are told of now, are published later.
-        Never raises."""
-        ...
-
-
 class DirectoryService:
-    """The API's decisions. Every method takes the caller's key and sees what its tenant sees.
+    """Decisions on the directory. Every method takes the caller's key and sees what its tenant sees.
 
     Raises ValidationFailed, NotFound and Conflict for the caller's faults, Unavailable and
     passwords.Busy for ours.
@@ -60,7 +45,6 @@ class DirectoryService:
         administration: Administration,
         passwords: Passwords,
         publication: Pending[Publication],
-        dead: Pending[DeadLetters],
         *,
         wait_seconds: float = 2.0,
         account_limits: Limits = Limits(),  # noqa: B008 - it is frozen
@@ -70,14 +54,13 @@ class DirectoryService:
         self._administration = administration
         self._passwords = passwords
         self._publication = publication
-        self._dead = dead
         self._wait_seconds = wait_seconds
         self._account_limits = account_limits
 
     async def create_domain(
         self, caller: ApiKey, new: NewDomain, receipt: Receipt[Domain] | None
     ) -> Domain:
-        """Make a domain."""
+        """Create a domain."""
         catch_all = None if new.catch_all is None else address_in("catch_all", new.catch_all)
         made = replace(new, name=new_domain_in("name", new.name), catch_all=catch_all)
         return await self._shown(
@@ -147,7 +130,7 @@ class DirectoryService:
         receipt: Receipt[Account] | None,
         password_hash: str | None = None,
     ) -> Account:
-        """Make an account, with a password or with the hash of one."""
+        """Create an account, with a password or with the hash of one."""
         canonical = address_in("address", address)
         if password is not None and password_hash is None:
             await self._check_password(caller, canonical, password)
@@ -167,7 +150,7 @@ class DirectoryService:
         quota_bytes: int | None,
         state: AccountState,
     ) -> Account:
-        """Make an account of which only the hash of the password is known."""
+        """Create an account of which only the hash of the password is known."""
         stored = self.hash_in(None, password_hash)
         new = NewAccount(address_in("address", address), stored, quota_bytes, state)
         return await self._shown(await self._administration.create_account(caller.tenant, new))
@@ -259,7 +242,7 @@ class DirectoryService:
     async def create_alias(
         self, caller: ApiKey, address: str, targets: Sequence[str], receipt: Receipt[Alias] | None
     ) -> Alias:
-        """Make an alias."""
+        """Create an alias."""
         canonical = address_in("address", address)
         change = await self._administration.create_alias(
             caller.tenant, canonical, targets_in(targets), receipt
@@ -303,42 +286,8 @@ class DirectoryService:
                 await self._administration.delete_alias(caller.tenant, address, expected)
             )
 
-    async def dead_letters(self, after: int, limit: int) -> Sequence[Parked]:
-        """List messages that could not be delivered, oldest first."""
-        return await self._dead.get().parked(after, limit)
-
-    async def retry_dead_letter(self, sequence: int) -> None:
-        """Put one back on the way."""
-        if not await self._dead.get().retry(sequence):
-            raise NotFound(f"there is no parked message {sequence}")
-
-    async def discard_dead_letter(self, sequence: int) -> None:
-        """Throw one away."""
-        if not await self._dead.get().discard(sequence):
-            raise NotFound(f"there is no parked message {sequence}")
-
     async def _shown[T](self, change: Change[T]) -> T:
         return await settled(self._publication, change, self._wait_seconds)
-
-
-async def settled[T](publication: Pending[Publication], change: Change[T], seconds: float) -> T:
-    """Wait a little until the directory shows the change, so that an account takes mail the
-    moment it is announced."""
-    try:
-        published = publication.get()
-    except Unavailable:
-        return change.value  # NATS has not come up yet; the outbox keeps the change
-    await published.wait_published(change.outbox_ids, seconds)
-    return change.value
-
-
-async def announced(publication: Pending[Publication], subjects: Collection[str]) -> None:
-    """Say of changes made in bulk that they are published later, before their success is told."""
-    try:
-        published = publication.get()
-    except Unavailable:
-        return
-    await published.announce(subjects)
 
 
 @contextmanager
@@ -352,71 +301,6 @@ def _missing(text: str) -> Iterator[None]:
         raise NotFound(text) from None
 
 
-def password_fault(address: str, password: str, shortest: int) -> str | None:
-    """Return what is wrong with a password; None when nothing is."""
-    if len(password) < shortest:
-        return f"the password must have at least {shortest} characters"
-    folded = password.casefold()
-    if folded in (address.casefold(), address.rpartition("@")[0].casefold()):
-        return "the password must not be the address"
-    if len(set(folded)) == 1:
-        return "the password must not be one repeated character"
-    return None
-
-
-def new_domain_in(field: str, text: str) -> str:
-    """Return the canonical form of the name of a domain to be created. Raises Unfit."""
-    name = domain_in(field, text)
-    if name.startswith("["):
-        raise ValidationFailed(
-            FieldError(field, "a domain must be a name, not the address of a host")
-        )
-    return name
-
-
-def address_in(field: str, text: str) -> str:
-    """Return the canonical form of the address in a field. Raises ValidationFailed."""
-    try:
-        address = str(parse_address(text))
-    except AddressError as error:
-        raise ValidationFailed(FieldError(field, str(error))) from None
-    if len(address.encode()) > MAX_PATH_OCTETS:
-        raise ValidationFailed(
-            FieldError(field, f"the address is longer than {MAX_PATH_OCTETS} bytes")
-        )
-    domain_in(field, address.rpartition("@")[2])
-    return address
-
-
-def foreign_in(field: str, text: str) -> str:
-    """Return the canonical form of an address that may be elsewhere, where others' rules hold.
-    Raises ValidationFailed."""
-    try:
-        address = parse_foreign(text)
-    except AddressError as error:
-        raise ValidationFailed(FieldError(field, str(error))) from None
-    return str(address) if isinstance(address, ForeignAddress) else address_in(field, text)
-
-
-def foreign_domain_in(field: str, text: str) -> str:
-    """Return the canonical form of a domain that may be elsewhere. Raises ValidationFailed."""
-    try:
-        return foreign_domain(text)
-    except AddressError:
-        return domain_in(field, text)
-
-
-def domain_in(field: str, text: str) -> str:
-    """Return the canonical form of the domain in a field. Raises ValidationFailed."""
-    try:
-        name = canonical_domain(text)
-        display_domain(name).encode()
-    except (AddressError, UnicodeEncodeError) as error:
-        text = str(error) if isinstance(error, AddressError) else "the domain holds broken Unicode"
-        raise ValidationFailed(FieldError(field, text)) from None
-    return name
-
-
 def _with_networks(changes: Mapping[str, object]) -> dict[str, object]:
     """Return the changes with their networks read."""
     values = dict(changes)
@@ -426,38 +310,3 @@ def _with_networks(changes: Mapping[str, object]) -> dict[str, object]:
             ip_network(each) for each in networks_in("allowed_networks", texts)
         ]
     return values
-
-
-def networks_in(field: str, texts: Sequence[str] | None) -> tuple[str, ...]:
-    """Return CIDR networks in canonical form, each once. Raises ValidationFailed."""
-    networks: list[str] = []
-    faults: list[FieldError] = []
-    for number, text in enumerate(texts or ()):
-        try:
-            if "%" in text:
-                raise ValueError("a zone is not allowed")
-            networks.append(str(ip_network(text)))
-        except ValueError as error:
-            faults.append(
-                FieldError(f"{field}[{number}]", f"not a network such as 192.0.2.0/24: {error}")
-            )
-    if faults:
-        raise ValidationFailed(*faults)
-    return tuple(dict.fromkeys(networks))
-
-
-def targets_in(targets: Sequence[str]) -> list[str]:
-    """Return the canonical forms of an alias's targets. Raises ValidationFailed."""
-    found: list[str] = []
-    faults: list[FieldError] = []
-    for number, target in enumerate(targets):
-        try:
-            found.append(foreign_in(f"targets[{number}]", target))
-        except ValidationFailed as unfit:
-            faults.extend(unfit.faults)
-        else:
-            if found[-1] in found[:-1]:
-                faults.append(FieldError(f"targets[{number}]", f"{found[-1]} is given twice"))
-    if faults:
-        raise ValidationFailed(*faults)
-    return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
 from xml.sax.saxutils import unescape
 
 from starlette.requests import Request
@@ -13,7 +12,7 @@ from starlette.routing import Route
 
 from posthorn_api.dns.apple_profile import MEDIA_TYPE
 from posthorn_api.dns.public_pages import PublicPages
-from posthorn_api.http.problems import Problem, problem_of
+from posthorn_api.http.problems import Problem, answering
 
 POLICY_PATH = "/.well-known/mta-sts.txt"
 CONFIG_PATHS = ("/mail/config-v1.1.xml", "/.well-known/autoconfig/mail/config-v1.1.xml")
@@ -57,23 +56,11 @@ def public_routes(pages: PublicPages) -> list[Route]:
         return _page(text, MEDIA_TYPE, 0)
 
     return [
-        Route(PROFILE_PATH, _guarded(profile), methods=["GET"]),
-        Route(POLICY_PATH, _guarded(policy), methods=["GET"]),
-        *(Route(path, _guarded(config), methods=["GET"]) for path in CONFIG_PATHS),
-        *(Route(path, _guarded(autodiscover), methods=["POST"]) for path in AUTODISCOVER_PATHS),
+        Route(PROFILE_PATH, answering(profile), methods=["GET"]),
+        Route(POLICY_PATH, answering(policy), methods=["GET"]),
+        *(Route(path, answering(config), methods=["GET"]) for path in CONFIG_PATHS),
+        *(Route(path, answering(autodiscover), methods=["POST"]) for path in AUTODISCOVER_PATHS),
     ]
-
-
-def _guarded(
-    answer: Callable[[Request], Awaitable[Response]],
-) -> Callable[[Request], Awaitable[Response]]:
-    async def guarded(request: Request) -> Response:
-        try:
-            return await answer(request)
-        except Exception as error:
-            return problem_of(error).response()
-
-    return guarded
 
 
 def _page(text: str | bytes | None, media_type: str, seconds: int) -> Response:

@@ -2,18 +2,13 @@
 
 Theory:
 
-- The events are divided into shares by the ids of their messages. One API process reads them all;
-  the others stand by, and one takes over ``LEAD_SECONDS`` after the reader died. With ``readers``,
-  so many processes take an equal part of the shares each. Every one of them fetches the whole
-  stream, and decodes the lines of its shares only (ADR 41).
-- A process takes more than its part only if nobody takes a share for ``_ABANDONED_SECONDS``.
-- Share 0 comes first, and with one reader the others follow it: so a process of a release that
-  knows no shares reads, or this one, never both.
+- The events are divided into shares by the ids of their messages, and processes lead shares
+  (``shares``). Each fetches the whole stream, and decodes the lines of its shares only (ADR 41).
 - What a batch comes to is written in one transaction with the positions it ends at: it counts once,
   whoever is killed at whatever moment.
-- A recorder that got no acknowledgement sends its events again, in other bundles: lines that were
-  read lately are left out. A new reader first reads back a little, to know them. A delivery has an
-  id made of its event besides, so that not even an old repeat makes a second one.
+- Lines that were read lately are left out (``lines``). A new reader first reads back a little, to
+  know them. A delivery has an id made of its event besides, so that not even an old repeat makes a
+  second one.
 - What DMARC found of refused messages is counted for reports (``model.dmarc_evaluation``).
 - Whose message it is stands in its first event. The tenants of messages read lately are remembered;
   of others the trace is asked, and only when a webhook may have to be told.
@@ -31,7 +26,6 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -39,15 +33,7 @@ from uuid import UUID
 import structlog
 from prometheus_client import Counter, Gauge
 
-from posthorn.model.events import (
-    ACCEPTED,
-    DNS_CHANGED,
-    SHARES,
-    Event,
-    EventError,
-    decode_event,
-    share_of,
-)
+from posthorn.model.events import ACCEPTED, DNS_CHANGED, Event
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.events import Trace
 from posthorn.ports.statistics import (
@@ -61,7 +47,6 @@ from posthorn.ports.statistics import (
     Statistics,
 )
 from posthorn.ports.webhooks import Dispatch, NewDelivery, Webhook
-from posthorn.runtime.json_bytes import loads
 from posthorn_api.events.counting import (
     asked_of,
     counted,
@@ -69,13 +54,14 @@ from posthorn_api.events.counting import (
     refused_evaluations,
     uuid_in,
 )
+from posthorn_api.events.lines import REMEMBERED, RecentLines
+from posthorn_api.events.shares import ShareLeases
 from posthorn_api.events.sight import sender_in
 from posthorn_api.search.indexing import Indexer
 from posthorn_api.webhooks.matching import matched, wanted
 
 log = structlog.get_logger()
 
-LEAD_SECONDS = 15.0
 _RENEW_SECONDS = 5.0
 _STAND_BY_SECONDS = 3.0
 _WAIT_SECONDS = 2.0
@@ -86,15 +72,12 @@ _BUSY_BYTES = 16 * 1024
 for few events and for many."""
 _FAULT_SECONDS = 2.0
 _UPKEEP_SECONDS = 60.0
-_ABANDONED_SECONDS = 60.0
-"""For which a share without a reader is left to those that have room for it."""
 _READ_BACK = 200
 _READ_BACK_MOST = 100_000
 """Messages of the stream that are read again for the index: a release before, which does not write
 how far it is, may have read many meanwhile."""
 _NOTE_SECONDS = 1.0
 _FALLEN_BEHIND = 1000
-_REMEMBERED = 100_000
 
 _events = Counter("posthorn_api_events_read_total", "Events read for statistics and webhooks")
 _given_up = Counter(
@@ -140,16 +123,16 @@ class EventReader:
         self._sender = sender
         self._counts_dmarc = counts_dmarc
         self._indexer = indexer
-        self._read_id = read_id
         self._senders: OrderedDict[UUID, UUID | None] = OrderedDict()
-        self._lines: OrderedDict[int, None] = OrderedDict()
+        self._lines = RecentLines(read_id)
+        self._leases = ShareLeases(checkpoint, readers)
         self._upkeep_at = 0.0
         self._noted_at = 0.0
-        self._most = -(-SHARES // readers)
-        self._unled_since: dict[int, float] = {}
-        self._has_asked = False  # for leases, whether or not the answer came
-        self.shares: frozenset[int] = frozenset()
+
+    @property
+    def shares(self) -> frozenset[int]:
         """The shares that this process reads."""
+        return self._leases.shares
 
     @property
     def leads(self) -> bool:
@@ -161,36 +144,14 @@ class EventReader:
         while True:
             try:
                 try:
-                    while await self._take_shares() and await self._read_on():
+                    while await self._leases.take() and await self._read_on():
                         pass
                 finally:
-                    self.shares = frozenset()
-                    if self._has_asked:
-                        self._has_asked = False
-                        with suppress(Unavailable):
-                            await asyncio.shield(self._checkpoint.resign())
+                    await self._leases.resign()
                 await asyncio.sleep(_STAND_BY_SECONDS)
             except Unavailable as fault:
                 log.warning("events wait to be counted", part=fault.part, detail=str(fault))
                 await asyncio.sleep(_FAULT_SECONDS)
-
-    async def _take_shares(self) -> bool:
-        """Keep the shares, and take what there is room for; False: there are none."""
-        now = time.monotonic()
-        unled = await self._checkpoint.unled()
-        self._unled_since = {share: self._unled_since.get(share, now) for share in unled}
-        wanted = set(self.shares & unled)
-        for share in sorted(unled - wanted):
-            is_abandoned = now - self._unled_since[share] >= _ABANDONED_SECONDS
-            if len(wanted) < self._most or is_abandoned:
-                wanted.add(share)
-        if self._most == SHARES and 0 not in wanted:
-            wanted.clear()
-        if not wanted:
-            return False
-        self._has_asked = True
-        self.shares = await self._checkpoint.lead(wanted, LEAD_SECONDS)
-        return bool(self.shares)
 
     async def _read_on(self) -> bool:
         """Read the shares until they are others; False when another process has read them."""
@@ -200,7 +161,7 @@ class EventReader:
         place = min(positions.values())
         while True:
             if time.monotonic() >= renew_at:
-                if not await self._take_shares() or self.shares != shares:
+                if not await self._leases.take() or self.shares != shares:
                     return True
                 renew_at = time.monotonic() + _RENEW_SECONDS
             if self.leads:
@@ -342,43 +303,19 @@ class EventReader:
     def _fresh(
         self, positions: Mapping[int, int], messages: Sequence[tuple[int, bytes]]
     ) -> tuple[list[Event], set[int]]:
-        """Read the events of the shares that are not counted yet, and leave out those read
-        lately. Return them and the shares that have lines."""
-        found: list[Event] = []
-        shares: set[int] = set()
-        lines = self._lines
-        for sequence, data in messages:
-            for line in data.split(b"\n"):
-                share = share_of(line)
-                position = positions.get(share)
-                # SipHash with a key of this process: two lines of the last 100,000 have the same
-                # one with a probability of 3e-10
-                digest = hash(line)
-                if position is None or not line:
-                    continue
-                if sequence > position:
-                    shares.add(share)
-                if digest in lines:
-                    continue
-                lines[digest] = None
-                try:
-                    event = decode_event(line, loads=loads, read_id=self._read_id)
-                except EventError as error:
-                    log.warning("an event cannot be decoded", detail=str(error))
-                    continue
-                if self._indexer is not None:
-                    self._indexer.add(event, sequence)
-                if event.kind in (ACCEPTED, DNS_CHANGED):
-                    self._remember(event.message, uuid_in(event.detail.get("tenant")))
-                if sequence > position:
-                    found.append(event)
-        while len(lines) > _REMEMBERED:
-            lines.popitem(last=False)
-        return found, shares
+        """Read the events of the shares that are not counted yet. Return them and the shares that
+        have lines."""
+        lines, shares = self._lines.decode(positions, messages)
+        for line in lines:
+            if self._indexer is not None:
+                self._indexer.add(line.event, line.sequence)
+            if line.event.kind in (ACCEPTED, DNS_CHANGED):
+                self._remember(line.event.message, uuid_in(line.event.detail.get("tenant")))
+        return [line.event for line in lines if line.is_new], shares
 
     def _remember(self, message: UUID, tenant: UUID | None) -> None:
         self._senders[message] = tenant
-        if len(self._senders) > _REMEMBERED:
+        if len(self._senders) > REMEMBERED:
             self._senders.popitem(last=False)
 
     async def _look_after(self) -> None:

@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, Field
 from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.errors import FieldError, ValidationFailed
 from posthorn.ports.statistics import BY, Figure, Span, Statistics
-from posthorn_api.directory.service import domain_in
+from posthorn_api.directory.fields import domain_in
 from posthorn_api.events.series import (
     MOST_DOMAINS,
     MOST_INTERVALS,

@@ -20,7 +20,8 @@ from posthorn.ports.filter_policies import (
     PolicyOwner,
     StoredPolicy,
 )
-from posthorn_api.directory.service import Publication, address_in, domain_in, settled
+from posthorn_api.directory.fields import address_in, domain_in
+from posthorn_api.directory.publication import Publication, settled
 from posthorn_api.pending import Pending
 
 

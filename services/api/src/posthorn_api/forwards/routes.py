@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from html import escape
 from typing import Annotated
 
@@ -24,7 +23,7 @@ from posthorn_api.http.operations import (
     problems,
     service_of,
 )
-from posthorn_api.http.problems import problem_of
+from posthorn_api.http.problems import answering
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Mail forwarding</title></head>
@@ -87,21 +86,9 @@ def confirmation_pages(forwards: Confirmations) -> list[Route]:
 
     path = PAGE_PATH + "{token}"
     return [
-        Route(path, _guarded(show), methods=["GET"]),
-        Route(path, _guarded(confirm), methods=["POST"]),
+        Route(path, answering(show), methods=["GET"]),
+        Route(path, answering(confirm), methods=["POST"]),
     ]
-
-
-def _guarded(
-    answer: Callable[[Request], Awaitable[Response]],
-) -> Callable[[Request], Awaitable[Response]]:
-    async def guarded(request: Request) -> Response:
-        try:
-            return await answer(request)
-        except Exception as error:
-            return problem_of(error).response()
-
-    return guarded
 
 
 def _page(content: str, status: int = 200) -> Response:

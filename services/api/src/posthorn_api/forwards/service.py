@@ -26,16 +26,15 @@ from uuid import UUID
 
 import structlog
 
-from posthorn.model.envelope import Body, Envelope
+from posthorn.model.envelope import Envelope
+from posthorn.model.own_message import own_message
 from posthorn.ports.changes import Change
-from posthorn.ports.clock import Clock
 from posthorn.ports.errors import FieldError, NotFound, Unavailable, ValidationFailed
 from posthorn.ports.forwards import ForwardTargets, Unconfirmed
 from posthorn.ports.ingest import Ingest
 from posthorn.ports.sending import Charge, Throttle
-from posthorn.wire.message.header import scan_header
-from posthorn.wire.message.trace import mail_date, return_path
-from posthorn_api.directory.service import Publication, settled
+from posthorn.wire.message.trace import mail_date
+from posthorn_api.directory.publication import Publication, settled
 from posthorn_api.pending import Pending
 
 log = structlog.get_logger()
@@ -66,7 +65,6 @@ class Confirmations:
         web: str,
         *,
         wait_seconds: float = 2.0,
-        clock: Clock = time.time,
     ) -> None:
         self._targets = targets
         self._throttle = throttle
@@ -75,7 +73,6 @@ class Confirmations:
         self._keys = keys
         self._web = web
         self._wait_seconds = wait_seconds
-        self._clock = clock
 
     async def run(self) -> None:
         """Ask what has not been asked, until cancelled."""
@@ -141,8 +138,8 @@ class Confirmations:
         return None
 
     def _message(self, target: Unconfirmed) -> tuple[Envelope, bytes]:
-        now, domain = self._clock(), target.alias.rpartition("@")[2]
-        token, path = self.token(target.id), return_path("")
+        now, domain = time.time(), target.alias.rpartition("@")[2]
+        token = self.token(target.id)
         text = f"""\
 From: Mail forwarding <postmaster@{domain}>
 To: <{target.target}>
@@ -167,22 +164,15 @@ and press the button there, or give this token to whoever asked you to:
 
 If you do not want it, do nothing.
 """
-        body = path + text.replace("\n", "\r\n").encode()
-        facts = Body.from_message(body, len(path))
-        envelope = Envelope(
-            id=target.id,
-            received_at=now,
-            reverse_path="",
-            recipients=(target.target,),
-            body=facts,
-            summary=scan_header(body).summary,
-            protocol="HTTP",
-            role="send",
-            smtputf8=not (target.target + target.alias).isascii(),
-            tenant=target.tenant,
+        return own_message(
+            target.id,
+            now,
+            target.target,
+            text.replace("\n", "\r\n").encode(),
             signer=domain,
+            tenant=target.tenant,
+            smtputf8=not (target.target + target.alias).isascii(),
         )
-        return envelope, body
 
 
 def _hash(key: bytes, target: UUID) -> str:

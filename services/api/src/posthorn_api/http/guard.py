@@ -1,5 +1,4 @@
-"""What stands before every operation: who is calling, what may the key do, was this request made
-before.
+"""What stands before every operation: who is calling, and what may the key do.
 
 Rules:
 
@@ -11,65 +10,46 @@ Rules:
   answer is 503.
 - A change that succeeds has a line in the audit log. What changes things writes it in its own
   transaction; of the rest the line is written here, right after.
-- The body is read before the operation, bounded in bytes (``edge``) and time.
-- Idempotency-Key: the key is reserved for the hash of the request, the operation runs, its answer
-  is stored. Answers of 500 and above, and those that say to try later, are not: the same request
-  may be tried again. What has an effect outside the database (``first_attempt``) may have had it
-  all the same: then each attempt works under the id of the first, which makes a repeat of the
-  effect harmless. The hash is keyed with the caller's API key, for a request can hold a password,
-  and a bare SHA-256 of it would be worth guessing at. Tokens are renewed all the time: for those
-  who show one it is keyed with a secret of ours.
+- A request made before is answered as it was then (``idempotency``).
+- The body is read before the operation, bounded in bytes (``asgi``) and time.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator
 from urllib.parse import unquote
-from uuid import UUID
 
 import structlog
 from fastapi import Request, Response
-from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
-from starlette.routing import compile_path
 
 from posthorn.ports.api_keys import ApiKey, ApiKeys
 from posthorn.ports.audit import Audit
 from posthorn.ports.browser_sessions import BrowserSessions
 from posthorn.ports.errors import Unavailable
-from posthorn.ports.idempotency import Idempotency, Receipt, Reservation, StoredAnswer
+from posthorn.ports.idempotency import Idempotency
 from posthorn.runtime.audit_context import AuditContext, enter_audit_context
 from posthorn.runtime.client_networks import client_key
 from posthorn.runtime.holders import work_for
-from posthorn.runtime.ids import new_id
 from posthorn_api.auth.account_logins import AccountLogins
 from posthorn_api.auth.tokens import Tokens
 from posthorn_api.http.callers import Callers, account_in, bearer, refusal, session_cookie
+from posthorn_api.http.idempotency import Attempts, Operation
 from posthorn_api.http.large_bodies import LargeBodies
-from posthorn_api.http.large_json import SMALL, DocumentRequest
-from posthorn_api.http.permissions import Rule, rule_of
-from posthorn_api.http.problems import Problem, problem_of
+from posthorn_api.http.permissions import Rule
+from posthorn_api.http.problems import Problem
 from posthorn_api.http.rate_limit import RateLimit
 
 log = structlog.get_logger()
 
 _SHOWN_OF_QUERY = 200
-_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
 _JSON = re.compile(r"application/(?:json|[\w.+-]+\+json)\Z", re.IGNORECASE)
 _NDJSON = re.compile(r"application/(?:x-)?(?:ndjson|jsonl|jsonlines)\Z", re.IGNORECASE)
-_FOR_NOW = frozenset({408, 429})
-"""Answers that say to try again later: kept, they would be the answer to that try."""
 MANAGED_BY = "Posthorn-Managed-By"
 """Names the manager of what a request changed (``ports.managers``)."""
-_KEPT_HEADERS = ("content-type", "location", "etag")
-
-type _Operation = Callable[[Request], Awaitable[Response]]
 
 
 class Guard:
@@ -88,14 +68,14 @@ class Guard:
     ) -> None:
         self.rates = rates or RateLimit()
         self.callers = Callers(keys, self.rates, tokens, logins, sessions)
-        self._idempotency = idempotency
+        self.attempts = Attempts(idempotency)
         self._audit = audit
         self.large_bodies = large_bodies or LargeBodies()
 
     async def handle(
         self,
         request: Request,
-        operation: _Operation,
+        operation: Operation,
         rule: Rule,
         operation_id: str | None,
         *,
@@ -146,7 +126,7 @@ class Guard:
     async def _public(
         self,
         request: Request,
-        operation: _Operation,
+        operation: Operation,
         client: str,
         operation_id: str | None,
         takes_json: bool,
@@ -203,30 +183,13 @@ class Guard:
             raise
 
     async def _let_through(
-        self, request: Request, operation: _Operation, secret: bytes, *, takes_json: bool
+        self, request: Request, operation: Operation, secret: bytes, *, takes_json: bool
     ) -> Response:
         caller: ApiKey = request.state.caller
         body = await self._body(request)
         if takes_json:
             _check_media_type(request, _JSON, "JSON: Content-Type: application/json")
-        wanted = request.headers.get("idempotency-key")
-        if request.method != "POST" or wanted is None:
-            return await operation(request)
-        if not _IDEMPOTENCY_KEY.match(wanted):
-            raise Problem(
-                400, "malformed", "Idempotency-Key must be 1 to 255 visible ASCII characters"
-            )
-        keyed = hmac.new(secret, digestmod=hashlib.sha256)
-        keyed.update(
-            b"\0".join((b"POST", request.url.path.encode(), request.url.query.encode(), b""))
-        )
-        if len(body) > SMALL:
-            await asyncio.to_thread(keyed.update, body)
-        else:
-            keyed.update(body)
-        return await self._once(
-            request, operation, Reservation(caller.id, wanted, keyed.digest(), new_id())
-        )
+        return await self.attempts.run(request, operation, caller.id, secret, body)
 
     async def _body(self, request: Request) -> bytes:
         try:
@@ -239,105 +202,6 @@ class Guard:
             raise Problem(
                 408, "timeout", "the body did not arrive in time", headers={"Connection": "close"}
             ) from None
-
-    async def _once(
-        self, request: Request, operation: _Operation, reservation: Reservation
-    ) -> Response:
-        kept = await self._idempotency.reserve(reservation)
-        if kept is not None:
-            return Response(
-                kept.body, kept.status, {**kept.headers, "Idempotency-Replayed": "true"}
-            )
-        request.state.reservation = reservation
-        try:
-            try:
-                response = await operation(request)
-            except Exception as error:
-                response = problem_of(error).response()
-        except BaseException:
-            await self._free(request, reservation)
-            raise
-        try:
-            if response.status_code >= 500 or response.status_code in _FOR_NOW:
-                await self._free(request, reservation)
-            else:
-                await self._idempotency.complete(reservation, answer_of(response))
-        except Unavailable as fault:
-            # what a creation answers is stored with what it made; other answers are lost with a
-            # fault just now
-            log.warning("an answer could not be kept", detail=str(fault))
-        return response
-
-    async def _free(self, request: Request, reservation: Reservation) -> None:
-        if getattr(request.state, "is_anchored", False):
-            await self._idempotency.suspend(reservation)
-        else:
-            await self._idempotency.release(reservation)
-
-    async def first_attempt(self, request: Request) -> UUID:
-        """Return an id that is the same for every attempt at this request; without an
-        Idempotency-Key, a new one."""
-        reservation: Reservation | None = getattr(request.state, "reservation", None)
-        if reservation is None:
-            return new_id()
-        request.state.is_anchored = True
-        return await self._idempotency.first_attempt(reservation)
-
-
-class GuardedRoute(APIRoute):
-    """A route whose operation runs behind the application's guard, and whose every failure is a
-    problem document.
-
-    FastAPI's analysis of the endpoint waits for the first request or description: at first there is
-    only what it takes to find the route.
-    """
-
-    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        self._options = options
-        self.path, self.endpoint, self.name = path, endpoint, endpoint.__name__
-        self.path_regex, self.path_format, self.param_convertors = compile_path(path)
-        self.methods = set(options["methods"])
-        self.operation_id = options["operation_id"]
-        rule_of(self.operation_id)  # without one the process does not start
-
-    def __getattr__(self, name: str) -> Any:
-        """Analyse the endpoint for the first attribute that is missing."""
-        if name.startswith("__") or "dependant" in self.__dict__:
-            raise AttributeError(name)
-        super().__init__(self.path, self.endpoint, **self._options)
-        return object.__getattribute__(self, name)
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Wrap FastAPI's own handler."""
-        operation = super().get_route_handler()
-        takes_json = self.body_field is not None
-        rule, operation_id = rule_of(self.operation_id), self.operation_id
-
-        async def handle(request: Request) -> Response:
-            guard: Guard = request.app.state.guard
-            try:
-                request = DocumentRequest(request.scope, request.receive)
-                return await guard.handle(
-                    request, operation, rule, operation_id, takes_json=takes_json
-                )
-            except Exception as error:
-                return problem_of(error).response()
-
-        return handle
-
-
-def answer_of(response: Response) -> StoredAnswer:
-    """Return what is to be stored of an answer."""
-    headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
-    return StoredAnswer(response.status_code, headers, bytes(response.body))
-
-
-def receipt[T](request: Request, render: Callable[[T], Response]) -> Receipt[T] | None:
-    """Return what has a creation store its own answer; None when no Idempotency-Key came."""
-    reservation: Reservation | None = getattr(request.state, "reservation", None)
-    if reservation is None:
-        return None
-    return Receipt(reservation, lambda made: answer_of(render(made)))
 
 
 def _check_media_type(request: Request, allowed: re.Pattern[str], what: str) -> None:

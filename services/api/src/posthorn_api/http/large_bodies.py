@@ -25,8 +25,8 @@ _LARGE_SECONDS = 120.0
 class LargeBodies:
     """Bounds the large bodies that are at hand."""
 
-    def __init__(self, at_once: int = 2, wait_seconds: float = 20.0) -> None:
-        self.slots = FairSlots("large requests", at_once, wait_seconds=wait_seconds)
+    def __init__(self, at_once: int = 2) -> None:
+        self.slots = FairSlots("large requests", at_once, wait_seconds=20.0)
 
     def patience(self, request: Request) -> float:
         """Seconds in which the body must have come."""

@@ -16,7 +16,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.changes import Versions
 from posthorn_api.directory.service import DirectoryService
-from posthorn_api.http.guard import GuardedRoute
+from posthorn_api.http.guarded_route import GuardedRoute
 from posthorn_api.http.problems import Problem
 
 

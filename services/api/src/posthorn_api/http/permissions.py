@@ -1,7 +1,7 @@
 """The route table of rights: which roles may do what, and what a change is called in the audit log.
 
 Every operation under /v1 stands here by its operation id. One that does not ends the process at
-import (``guard.GuardedRoute``), and so does a line without an operation (``server.create_app``):
+import (``guarded_route.GuardedRoute``), and so does a line without an operation (``app.create_app``):
 nobody forgets who may call what.
 """
 

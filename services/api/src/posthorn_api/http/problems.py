@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
 import structlog
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
 
 from posthorn.ports.errors import (
@@ -201,3 +202,17 @@ class RateLimited(Exception):
         super().__init__(detail)
         self.seconds = seconds
         """When the same would be taken."""
+
+
+def answering(
+    answer: Callable[[Request], Awaitable[Response]],
+) -> Callable[[Request], Awaitable[Response]]:
+    """Return the same for a page without a key, its failures as problem documents."""
+
+    async def answered(request: Request) -> Response:
+        try:
+            return await answer(request)
+        except Exception as error:
+            return problem_of(error).response()
+
+    return answered

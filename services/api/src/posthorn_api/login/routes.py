@@ -17,7 +17,8 @@ from posthorn_api.http.callers import (
     is_same_origin,
     session_cookie,
 )
-from posthorn_api.http.guard import Guard, GuardedRoute
+from posthorn_api.http.guard import Guard
+from posthorn_api.http.guarded_route import GuardedRoute
 from posthorn_api.http.operations import (
     ACCOUNT_LOGIN,
     BODY_PROBLEMS,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import replace
 
 from posthorn.ports.account_mail import Found, Message, Which
@@ -33,7 +32,6 @@ async def among(
     which: Which,
     content: SearchContent,
     limit: int,
-    clock: Callable[[], float] = time.monotonic,
 ) -> Found:
     """Return those of the found messages, at most ``EXAMINED``, that contain the texts; at most
     ``limit``. Raises Unavailable; NotFound when the mailbox was deleted meanwhile."""
@@ -45,7 +43,7 @@ async def among(
     except MailboxGone:
         raise NotFound("the mailbox was deleted") from None
     matching: list[Message] = []
-    left, end = MOST_BYTES, clock() + MOST_SECONDS
+    left, end = MOST_BYTES, time.monotonic() + MOST_SECONDS
     following = found.next
     last = len(found.messages) - 1
     for place, message in enumerate(found.messages):
@@ -55,7 +53,7 @@ async def among(
             left -= size
             if matches:
                 matching.append(message)
-        if place < last and (len(matching) >= limit or left <= 0 or clock() >= end):
+        if place < last and (len(matching) >= limit or left <= 0 or time.monotonic() >= end):
             following = message.uid
             break
         await asyncio.sleep(0)

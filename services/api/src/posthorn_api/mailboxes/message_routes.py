@@ -1,4 +1,4 @@
-"""Operations on the mail of accounts, and on dead letters."""
+"""Operations on the mail of accounts."""
 
 from __future__ import annotations
 
@@ -6,34 +6,27 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Annotated
 
-from fastapi import Path, Query, Response
+from fastapi import Query, Response
 from pydantic import AwareDatetime, Field
 from starlette.responses import StreamingResponse
 
 from posthorn.ports.account_mail import Which
 from posthorn_api.http.operations import (
-    POST_ONLY,
     AddressPath,
     Caller,
-    Directory,
-    Platform,
     problems,
     router,
 )
-from posthorn_api.http.pagination import Cursor, Limit, number_in, page, part_of_list
+from posthorn_api.http.pagination import Cursor, Limit, number_in, part_of_list
 from posthorn_api.http.schemas import Line, Page
 from posthorn_api.http.untrusted_content import UNTRUSTED_CONTENT_HEADERS
 from posthorn_api.mailboxes.routes import ONE_MESSAGE as _ONE
 from posthorn_api.mailboxes.routes import Mailboxes, MessagePath
-from posthorn_api.mailboxes.schemas import DeadLetterView, MessageView, Retried
+from posthorn_api.mailboxes.schemas import MessageView
 
 messages = router("Messages")
-dead = router("Parked messages")
 
 Octets = Annotated[int, Field(ge=0, le=2**62)]
-Sequence = Annotated[
-    int, Path(ge=1, le=2**63 - 1, description="Sequence number of the message, from the list.")
-]
 
 
 @messages.get(
@@ -151,50 +144,4 @@ async def delete_message(
     """Removes the message from every mailbox of the account; it no longer counts against the
     quota."""
     await service.delete_message(caller, address, message)
-    return Response(status_code=204)
-
-
-@dead.get(
-    "/v1/dead",
-    operation_id="listDeadLetters",
-    summary="List parked messages.",
-    responses=problems(),
-)
-async def list_dead_letters(
-    _: Platform, service: Directory, limit: Limit = 50, cursor: Cursor = None
-) -> Page[DeadLetterView]:
-    """Messages that were accepted and could not be delivered, oldest first. Nothing is removed from
-    this list automatically.
-    """
-    found = await service.dead_letters(number_in(cursor) or 0, limit + 1)
-    return page(found, limit, DeadLetterView.from_parked, lambda parked: parked.sequence)
-
-
-@dead.post(
-    "/v1/dead/{sequence}/retry",
-    operation_id="retryDeadLetter",
-    summary="Retry a parked message.",
-    status_code=202,
-    response_model=Retried,
-    responses=problems(404),
-    dependencies=POST_ONLY,
-)
-async def retry_dead_letter(sequence: Sequence, _: Platform, service: Directory) -> Response:
-    """The message leaves the list; if it fails again, it is parked again under another number."""
-    await service.retry_dead_letter(sequence)
-    return Response(
-        Retried(sequence=sequence).model_dump_json(), 202, media_type="application/json"
-    )
-
-
-@dead.delete(
-    "/v1/dead/{sequence}",
-    operation_id="discardDeadLetter",
-    summary="Discard a parked message.",
-    status_code=204,
-    responses=problems(404),
-)
-async def discard_dead_letter(sequence: Sequence, _: Platform, service: Directory) -> Response:
-    """The message is deleted permanently."""
-    await service.discard_dead_letter(sequence)
     return Response(status_code=204)

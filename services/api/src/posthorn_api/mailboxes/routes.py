@@ -14,7 +14,7 @@ from posthorn.model.classification import Classification
 from posthorn.ports.account_mail import DeletedKey, DeletedMessage, FlagChange, Mailbox
 from posthorn.ports.account_mail import MailboxChange as ChangeOfMailbox
 from posthorn.ports.errors import FieldError, ValidationFailed
-from posthorn_api.http.guard import receipt
+from posthorn_api.http.idempotency import receipt
 from posthorn_api.http.operations import (
     ACCOUNT_LOGIN,
     BODY_PROBLEMS,

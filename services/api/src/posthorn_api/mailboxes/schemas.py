@@ -10,7 +10,6 @@ from pydantic import AfterValidator, Field
 
 from posthorn.ports.account_mail import DeletedMessage, Mailbox, Message
 from posthorn.ports.classifications import Classified
-from posthorn.ports.ingest import Parked
 from posthorn.wire.message.header_decoding import decode_addresses, decode_text
 from posthorn_api.http.schemas import ApiModel, Line, RequestBody
 from posthorn_api.http.verdicts import FilingView, VerdictView
@@ -232,31 +231,3 @@ class MessageView(ApiModel):
             verdict=VerdictView.of(message.verdict),
             filed=FilingView.of(message.filed),
         )
-
-
-class DeadLetterView(ApiModel):
-    """A message that was accepted and could not be delivered."""
-
-    sequence: int
-    message_id: str
-    reason: str
-    parked_at: datetime
-    size: int
-
-    @classmethod
-    def from_parked(cls, parked: Parked) -> DeadLetterView:
-        """Show a dead letter."""
-        return cls(
-            sequence=parked.sequence,
-            message_id=parked.message_id,
-            reason=parked.reason,
-            parked_at=parked.parked_at,
-            size=parked.octets,
-        )
-
-
-class Retried(ApiModel):
-    """A parked message that is queued again."""
-
-    sequence: int
-    state: Literal["queued"] = "queued"

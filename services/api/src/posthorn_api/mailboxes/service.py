@@ -35,7 +35,8 @@ from posthorn.runtime.holders import present_holder
 from posthorn.runtime.search_content import SearchContent
 from posthorn.wire.imap.mailbox_names import InvalidNameError, normalise
 from posthorn.wire.message.header_decoding import decode_addresses, decode_text
-from posthorn_api.directory.service import Publication, address_in, settled
+from posthorn_api.directory.fields import address_in
+from posthorn_api.directory.publication import Publication, settled
 from posthorn_api.mailboxes import content_search
 from posthorn_api.mailboxes.structure import PartContent, Structure, content, scan
 from posthorn_api.pending import Pending

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.own_forwards import OwnForward, OwnForwards
-from posthorn_api.directory.service import targets_in
+from posthorn_api.directory.fields import targets_in
 from posthorn_api.me.service import address_of
 
 

@@ -19,7 +19,7 @@ from posthorn_api.credentials.schemas import (
 from posthorn_api.dns.apple_profile import MEDIA_TYPE
 from posthorn_api.dns.schemas import client_server_views
 from posthorn_api.http.callers import address_of, session_cookie
-from posthorn_api.http.guard import receipt
+from posthorn_api.http.idempotency import receipt
 from posthorn_api.http.operations import (
     ACCOUNT_LOGIN,
     BODY_PROBLEMS,

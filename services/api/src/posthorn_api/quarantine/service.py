@@ -13,11 +13,10 @@ from posthorn.model.events import DELIVERED, QUEUED, RESTORED, Event
 from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.blobs import BlobMissing
 from posthorn.ports.bodies import BodyReader
-from posthorn.ports.clock import Clock
 from posthorn.ports.errors import Conflict, FieldError, NotFound, ValidationFailed
 from posthorn.ports.listing import Listed, ListQuery
 from posthorn.ports.quarantine import Quarantine, QuarantinedCopy, QuarantineFilter, Restored
-from posthorn_api.directory.service import address_in, domain_in
+from posthorn_api.directory.fields import address_in, domain_in
 from posthorn_api.pending import PendingEvents
 
 log = structlog.get_logger()
@@ -44,12 +43,10 @@ class QuarantineService:
         quarantine: Quarantine,
         bodies: BodyReader,
         hints: PendingEvents,
-        clock: Clock = time.time,
     ) -> None:
         self._quarantine = quarantine
         self._bodies = bodies
         self._hints = hints
-        self._clock = clock
 
     async def items(
         self, caller: ApiKey, which: QuarantineFilter, asked: ListQuery
@@ -129,7 +126,7 @@ class QuarantineService:
         log.info("deleted from quarantine", quarantine=str(number), message=str(copy.message))
 
     def _tell(self, caller: ApiKey, restored: Restored) -> None:
-        copy, now = restored.copy, self._clock()
+        copy, now = restored.copy, time.time()
         about = {
             "recipient": copy.recipient,
             "quarantine": str(copy.id),

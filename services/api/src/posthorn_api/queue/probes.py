@@ -5,7 +5,7 @@ from __future__ import annotations
 from posthorn.ports.errors import FieldError, NotFound, ValidationFailed
 from posthorn.ports.route_probes import ProbeReport, RouteProbe, RouteProber
 from posthorn.ports.routes import Routes
-from posthorn_api.directory.service import foreign_in
+from posthorn_api.directory.fields import foreign_in
 from posthorn_api.pending import Pending
 from posthorn_api.queue.service import ANY, route_domain_in
 

@@ -4,7 +4,7 @@ show to whom."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from uuid import UUID
@@ -12,25 +12,14 @@ from uuid import UUID
 import structlog
 
 from posthorn.model.events import (
-    ACCEPTED,
-    BOUNCED,
     CANCELLED,
-    CLASSIFIED,
-    DELIVERED,
-    FILED,
     HELD,
-    QUARANTINED,
-    READ,
-    REFUSED,
     RELEASED,
-    RESTORED,
     RETRIED,
-    SCANNED,
     Event,
 )
 from posthorn.model.ip_addresses import is_this_machine
 from posthorn.ports.api_keys import ApiKey
-from posthorn.ports.clock import Clock
 from posthorn.ports.errors import FieldError, NotFound, Unavailable, ValidationFailed
 from posthorn.ports.events import Trace
 from posthorn.ports.idempotency import Receipt
@@ -47,18 +36,16 @@ from posthorn.ports.secrets import Encrypter
 from posthorn.ports.sending import Suppression, Suppressions
 from posthorn.wire.address import AddressError
 from posthorn.wire.foreign_address import parse_sender, written_form
-from posthorn_api.directory.service import domain_in, foreign_domain_in, foreign_in
+from posthorn_api.directory.fields import domain_in, foreign_domain_in, foreign_in
 from posthorn_api.pending import Pending, PendingEvents
 from posthorn_api.queue.trace_link import trace_link
+from posthorn_api.queue.trace_sight import domains_in, is_of, visible_to
 
 log = structlog.get_logger()
 
 ANY = "*"
 """The domain of a route that stands for all without one of their own."""
 _KINDS = {"retry": RETRIED, "hold": HELD, "release": RELEASED, "cancel": CANCELLED}
-_OF_RECIPIENT = frozenset({FILED, QUARANTINED, RESTORED, CLASSIFIED})
-"""Events that are for the recipient's tenant alone."""
-_OF_RECIPIENTS = frozenset({DELIVERED, SCANNED, REFUSED})
 _WAKING = frozenset({"retry", "release"})
 _AT_ONCE = 10_000
 _ROWS = 1000
@@ -94,7 +81,6 @@ class QueueService:
         encrypter: Encrypter,
         trace: Pending[Trace],
         hints: PendingEvents,
-        clock: Clock = time.time,
         trace_url: str = "",
     ) -> None:
         """``trace_url``: of a trace in a viewer, with ``{trace_id}``; empty: there is none."""
@@ -105,7 +91,6 @@ class QueueService:
         self._encrypter = encrypter
         self._trace = trace
         self._hints = hints
-        self._clock = clock
 
     async def items(
         self, caller: ApiKey, which: QueueFilter, asked: ListQuery
@@ -250,7 +235,7 @@ class QueueService:
         )
 
     def _tell(self, caller: ApiKey, action: str, done: Iterable[tuple[UUID, str, str]]) -> None:
-        now, events = self._clock(), []
+        now, events = time.time(), []
         for message, recipient, original in done:
             log.info("queue", action=action, message=str(message), recipient=recipient)
             detail = {"recipient": recipient, "by": f"key:{caller.name}"}
@@ -260,96 +245,6 @@ class QueueService:
         self._hints.record(*events)
         if events and action in _WAKING:
             self._hints.notify()
-
-
-type Recipients = Set[tuple[str, str]]
-"""Recipients in the queue, each with the address of ours that forwards to it, if one does."""
-
-
-def visible_to(
-    tenant: UUID,
-    events: Sequence[Event],
-    own: Recipients,
-    *,
-    is_sender: bool,
-    domains: Set[str] = frozenset(),
-) -> Sequence[Event]:
-    """Return what a tenant may see of the events of a message, as ``QueueService.trace`` says.
-
-    ``own`` are the tenant's recipients in the queue; of ``domains``, its own, it sees as well what
-    was delivered to them or came to nothing there.
-    """
-    events = [event for event in events if event.kind != READ or _is_by(event, tenant)]
-    return _visible(events, own, domains) if is_sender else _about(events, own, domains)
-
-
-def domains_in(events: Sequence[Event]) -> set[str]:
-    """Return the domains of the recipients and accounts that events name."""
-    named: list[object] = []
-    for event in events:
-        listed = event.detail.get("recipients")
-        named += listed if isinstance(listed, list) else []
-        named += [event.detail.get("recipient"), event.detail.get("account")]
-    return {each.rpartition("@")[2].lower() for each in named if isinstance(each, str)} - {""}
-
-
-def _visible(
-    events: Sequence[Event], own: Recipients, domains: Set[str] = frozenset()
-) -> Sequence[Event]:
-    """Name what is forwarded by other tenants' aliases by the alias alone, and leave out how other
-    tenants filed it."""
-    return [
-        replace(event, detail={"recipient": event.detail["original"]})
-        if event.detail.get("original") and not _is_among(event, own)
-        else event
-        for event in events
-        if event.kind not in _OF_RECIPIENT or _within([_recipient(event)], domains)
-    ]
-
-
-def _about(events: Sequence[Event], own: Recipients, domains: Set[str]) -> Sequence[Event]:
-    found = []
-    for event in events:
-        if event.kind == READ or _is_among(event, own):
-            found.append(event)
-        elif event.kind in _OF_RECIPIENTS and (
-            here := _within(event.detail.get("recipients"), domains)
-        ):
-            found.append(replace(event, detail={**event.detail, "recipients": here}))
-        elif (
-            event.kind == BOUNCED
-            and not event.detail.get("original")
-            and _within([_recipient(event)], domains)
-        ) or (event.kind in _OF_RECIPIENT and _within([_recipient(event)], domains)):
-            found.append(event)
-    return found
-
-
-def _recipient(event: Event) -> object:
-    return event.detail.get("recipient") or event.detail.get("account")
-
-
-def _within(recipients: object, domains: Set[str]) -> list[str]:
-    """Return the addresses that are in the domains."""
-    listed = recipients if isinstance(recipients, list) else []
-    return [
-        each
-        for each in listed
-        if isinstance(each, str) and each.rpartition("@")[2].lower() in domains
-    ]
-
-
-def _is_among(event: Event, own: Recipients) -> bool:
-    return (event.detail.get("recipient"), event.detail.get("original", "")) in own
-
-
-def is_of(events: Sequence[Event], tenant: UUID) -> bool:
-    """Return whether the message is one that the tenant sent, or tried to send."""
-    return any(event.kind in (ACCEPTED, REFUSED) and _is_by(event, tenant) for event in events)
-
-
-def _is_by(event: Event, tenant: UUID) -> bool:
-    return event.detail.get("tenant") == str(tenant)
 
 
 def _canonical(which: QueueFilter) -> QueueFilter:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import Depends, Path, Query, Request, Response
 
 from posthorn.ports.queue import Route
-from posthorn_api.http.guard import receipt
+from posthorn_api.http.idempotency import receipt
 from posthorn_api.http.operations import (
     BODY_PROBLEMS,
     POST_ONLY,

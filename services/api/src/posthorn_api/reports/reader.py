@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from contextlib import aclosing
 
 import structlog
@@ -57,13 +56,10 @@ class ReportReader:
         inbox: ReportInbox,
         bodies: BodyReader,
         events: Events,
-        *,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self._inbox = inbox
         self._bodies = bodies
         self._events = events
-        self._clock = clock
         self._forget_at = 0.0
 
     async def run(self) -> None:
@@ -148,7 +144,7 @@ class ReportReader:
             }
             if done.original:
                 detail["original"] = done.original
-            self._events.record(Event(done.message, self._clock(), COMPLAINED, detail))
+            self._events.record(Event(done.message, time.time(), COMPLAINED, detail))
         return Stored.READ
 
     async def _forget(self) -> None:

@@ -9,7 +9,7 @@ from fastapi import Depends, Query
 
 from posthorn.ports.errors import FieldError, ValidationFailed
 from posthorn.ports.reports import KEPT_DAYS, Period, ReportFigures
-from posthorn_api.directory.service import domain_in
+from posthorn_api.directory.fields import domain_in
 from posthorn_api.http.operations import Caller, DomainPath, problems, router, service_of
 from posthorn_api.http.pagination import (
     SORT,

@@ -32,15 +32,14 @@ import structlog
 from prometheus_client import Counter
 
 from posthorn.model.dmarc_evaluation import reported
-from posthorn.model.envelope import Body, Envelope
+from posthorn.model.envelope import Envelope
+from posthorn.model.own_message import own_message
 from posthorn.model.verdict import ReportKind
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.ingest import Ingest
 from posthorn.ports.reports import ReportOutbox
 from posthorn.ports.resolver import LookupFailed, Resolver
 from posthorn.wire.auth.dmarc_record import parse_dmarc
-from posthorn.wire.message.header import scan_header
-from posthorn.wire.message.trace import return_path
 from posthorn.wire.reports.destinations import consents, is_same_owner, tls_destinations
 from posthorn.wire.reports.dmarc import DmarcReport, PublishedPolicy
 from posthorn.wire.reports.dmarc_xml import compose_dmarc, file_name
@@ -284,8 +283,7 @@ class ReportSender:
     ) -> tuple[Envelope, bytes]:
         now, identity = self._clock(), report_message_id(kind, begin, domain, address)
         write = dmarc_message if kind is ReportKind.DMARC else tls_message
-        path = return_path("")
-        body = path + write(
+        content = write(
             sender,
             address,
             about=domain,
@@ -295,19 +293,7 @@ class ReportSender:
             name=made.name,
             content=made.content,
         )
-        envelope = Envelope(
-            id=identity,
-            received_at=now,
-            reverse_path="",
-            recipients=(address,),
-            body=Body.from_message(body, len(path)),
-            summary=scan_header(body).summary,
-            protocol="HTTP",
-            role="send",
-            tenant=tenant,
-            signer=sender.domain,
-        )
-        return envelope, body
+        return own_message(identity, now, address, content, signer=sender.domain, tenant=tenant)
 
 
 def report_message_id(kind: ReportKind, begin: int, domain: str, address: str) -> UUID:

@@ -46,7 +46,7 @@ async def send_message(
     """
     guard: Guard = request.app.state.guard
     wish = await asyncio.to_thread(body.wish)
-    number = await guard.first_attempt(request)
+    number = await guard.attempts.first_attempt(request)
     client = request.client.host if request.client else ""
     sent = await service.send(caller, number, wish, client)
     view = SentView(id=sent.id, recipients=list(sent.recipients))

@@ -31,7 +31,6 @@ from posthorn.ports.accounts import Account, AccountState
 from posthorn.ports.administration import Administration
 from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.blobs import Blobs
-from posthorn.ports.clock import Clock
 from posthorn.ports.directory import Directory, DirectoryBehind, DirectoryWithPostmasters
 from posthorn.ports.domains import Domain, SendingRules
 from posthorn.ports.errors import FieldError, NotFound, ValidationFailed
@@ -152,7 +151,6 @@ class SendingService:
         ingest: Pending[Ingest],
         events: Events,
         limits: SendingLimits = SendingLimits(),
-        clock: Clock = time.time,
     ) -> None:
         self._administration = administration
         self._throttle = throttle
@@ -162,7 +160,6 @@ class SendingService:
         self._events = events
         self._limits = limits
         self._postmasters = Postmasters(limits.postmaster, limits.hostname)
-        self._clock = clock
 
     async def send(self, caller: ApiKey, number: UUID, wish: SendRequest, client: str) -> Sent:
         """Check the message and keep it under this id. ``client`` is the caller's IP address,
@@ -184,7 +181,7 @@ class SendingService:
         size, head = len(made.octets), made.facts.return_path_octets
         envelope = Envelope(
             id=number,
-            received_at=self._clock(),
+            received_at=time.time(),
             reverse_path=wish.sender.written,
             recipients=recipients,
             body=made.facts,

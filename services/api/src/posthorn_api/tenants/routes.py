@@ -11,7 +11,7 @@ from pydantic import AwareDatetime
 from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.audit import AuditFilter
 from posthorn.ports.tenants import Tenant
-from posthorn_api.http.guard import receipt
+from posthorn_api.http.idempotency import receipt
 from posthorn_api.http.operations import (
     ACCOUNT_LOGIN,
     BODY_PROBLEMS,

@@ -18,7 +18,7 @@ from posthorn.ports.idempotency import Receipt
 from posthorn.ports.listing import Listed, ListQuery
 from posthorn.ports.tenants import Tenant, TenantRules, Tenants, TenantState
 from posthorn.runtime.ids import new_id
-from posthorn_api.directory.service import networks_in
+from posthorn_api.directory.fields import networks_in
 
 CONTENT = "content"
 """What the actions begin with by which content of mailboxes is read."""

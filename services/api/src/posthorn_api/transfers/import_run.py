@@ -166,7 +166,7 @@ class ImportRun:
             if incoming.unique_id and mailbox == maildir.INBOX:
                 self._unique_ids.setdefault(facts.sha256, incoming.unique_id)
             return
-        now = self._transfer.clock()
+        now = time.time()
         at = (
             now
             if incoming.received_at is None

@@ -42,7 +42,6 @@ from posthorn.model.stored_header import kept_header
 from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.blobs import SEGMENTS, BlobMissing, Blobs
 from posthorn.ports.bodies import BodyReader
-from posthorn.ports.clock import Clock
 from posthorn.ports.errors import Conflict, Unavailable
 from posthorn.ports.segments import Segment, SegmentMessage
 from posthorn.ports.transfers import Contents, Exported, Importing, ImportLost, Transfers
@@ -52,7 +51,7 @@ from posthorn.runtime.ids import new_id
 from posthorn.runtime.least_rate import LeastRate
 from posthorn.wire.archive import maildir
 from posthorn.wire.archive.tar import END, directory_header
-from posthorn_api.directory.service import address_in
+from posthorn_api.directory.fields import address_in
 from posthorn_api.mailboxes.service import in_known_mailbox, mailbox_in
 from posthorn_api.transfers.archives import Format
 from posthorn_api.transfers.digests import Digests
@@ -87,7 +86,6 @@ class TransferService:
         compress: Callable[[bytes], bytes] | None,
         *,
         max_size: int = 40 * 1024 * 1024,
-        clock: Clock = time.time,
         whole_seconds: float = WHOLE_SECONDS,
     ) -> None:
         self._transfers = transfers
@@ -95,7 +93,6 @@ class TransferService:
         self._blobs = blobs
         self._compress = compress
         self.max_size = max_size
-        self.clock = clock
         self.whole_seconds = whole_seconds
         self.importing = FairSlots(
             "imports of mail", AT_ONCE, most_each=AT_ONCE_EACH, spare=2, retry_seconds=10.0

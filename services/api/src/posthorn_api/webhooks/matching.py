@@ -1,5 +1,5 @@
 """Which webhooks are told of which events: what a tenant may see of a message
-(``queue_service.visible_to``), and asked for."""
+(``queue.trace_sight``), and asked for."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from posthorn.model.events import Event, encode_event
 from posthorn.ports.statistics import Facts
 from posthorn.ports.webhooks import NewDelivery, Webhook
 from posthorn_api.events.counting import domain_of, hour_of
-from posthorn_api.queue.service import visible_to
+from posthorn_api.queue.trace_sight import visible_to
 
 ANY = "*"
 KINDS = (

@@ -8,7 +8,8 @@ from uuid import UUID
 from fastapi import Depends, Path, Query, Request, Response
 
 from posthorn.ports.webhooks import Webhook
-from posthorn_api.http.guard import Guard, receipt
+from posthorn_api.http.guard import Guard
+from posthorn_api.http.idempotency import receipt
 from posthorn_api.http.operations import (
     BODY_PROBLEMS,
     POST_ONLY,
@@ -200,7 +201,7 @@ async def test_webhook(
     among the deliveries.
     """
     guard: Guard = request.app.state.guard
-    delivery = await service.test(caller, number, await guard.first_attempt(request))
+    delivery = await service.test(caller, number, await guard.attempts.first_attempt(request))
     return created(
         DeliveryView.from_delivery(delivery), f"webhooks/{number}/deliveries", str(delivery.id)
     )

@@ -12,7 +12,6 @@ from posthorn.model.events import Event
 from posthorn.model.ip_addresses import PUBLIC_ADDRESSES, AddressPolicy
 from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.changes import Versions
-from posthorn.ports.clock import Clock
 from posthorn.ports.errors import FieldError, NotFound, ValidationFailed
 from posthorn.ports.idempotency import Receipt
 from posthorn.ports.listing import Listed, ListQuery
@@ -28,7 +27,7 @@ from posthorn.ports.webhooks import (
 )
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.secret_box import DecryptionFailed
-from posthorn_api.directory.service import domain_in
+from posthorn_api.directory.fields import domain_in
 from posthorn_api.webhooks.matching import ANY, KINDS, TEST, document
 from posthorn_api.webhooks.signing import new_secret, rotated, write_secrets
 
@@ -49,13 +48,11 @@ class WebhookService:
         *,
         wake: Callable[[], None] = lambda: None,
         policy: AddressPolicy = PUBLIC_ADDRESSES,
-        clock: Clock = time.time,
     ) -> None:
         self._webhooks = webhooks
         self._secret_box = secret_box
         self._wake = wake
         self._policy = policy
-        self._clock = clock
 
     async def create(
         self,
@@ -118,7 +115,7 @@ class WebhookService:
             except DecryptionFailed:
                 # the key that encrypted it is gone: nothing can sign beside the new one
                 before = b"[]"
-            made, secret = rotated(before, self._clock())
+            made, secret = rotated(before, time.time())
             shown.append(secret.shown)
             return self._secret_box.encrypt(made, _context(number))
 
@@ -167,7 +164,7 @@ class WebhookService:
     async def test(self, caller: ApiKey, number: UUID, identity: UUID) -> Delivery:
         """Have an event of the type ``test`` sent. ``identity`` becomes the delivery's, so that
         a repeat makes no second one."""
-        event = document(Event(identity, self._clock(), TEST, {}))
+        event = document(Event(identity, time.time(), TEST, {}))
         delivery = await self._webhooks.enter(
             caller.tenant, NewDelivery(identity, number, TEST, event)
         )

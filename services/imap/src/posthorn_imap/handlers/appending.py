@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -26,6 +25,7 @@ import structlog
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.mailbox_view import NoRoom
 from posthorn.ports.placing import NewMessage, Placed, ReplacedGone, Uploaded
+from posthorn.runtime.tasks import cancel_and_wait
 from posthorn.wire.imap import replies
 from posthorn.wire.imap.append import MessageOptions, Target
 from posthorn.wire.imap.events import AppendEnd, AppendMessage, Content, Refused
@@ -161,9 +161,7 @@ class Append:
         put = asyncio.create_task(queue.put(octets))
         await asyncio.wait({put, upload}, return_when=asyncio.FIRST_COMPLETED)
         if not put.done():  # the upload has failed
-            put.cancel()
-            with suppress(asyncio.CancelledError):
-                await put
+            await cancel_and_wait(put)
         if upload.done() and upload.exception() is not None:
             self._failed(upload)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -88,7 +87,6 @@ class ConfiguredEngine:
         seconds: float,
         max_bytes: int,
         away: Away,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = client.name
         self.detail = "not asked yet"
@@ -96,7 +94,6 @@ class ConfiguredEngine:
         self._client = client
         self._seconds, self._max_bytes, self._away = seconds, max_bytes, away
         self._breaker = CircuitBreaker(failures=3, rest_seconds=2.0, longest_rest_seconds=30.0)
-        self._clock = clock
         self._is_up = True
         self._looking: asyncio.Task[None] | None = None
         _up.labels(self.name).set(1)
@@ -116,7 +113,7 @@ class ConfiguredEngine:
             return self._result(EngineState.TOO_LARGE, 0.0, f"over {self._max_bytes} bytes")
         if not self._breaker.allows():
             return self._result(EngineState.DOWN, 0.0, "it does not answer at present")
-        began = self._clock()
+        began = time.monotonic()
         findings = Findings()
         try:
             async with asyncio.timeout(self._seconds):
@@ -138,7 +135,7 @@ class ConfiguredEngine:
                 self._looking = asyncio.create_task(self.look(), name=f"look at {self.name}")
         else:
             self._answered()
-        return self._result(state, self._clock() - began, detail, findings)
+        return self._result(state, time.monotonic() - began, detail, findings)
 
     async def watch(self) -> None:
         """Ask it for its version now and then, until cancelled, so that its state is known without

@@ -45,17 +45,19 @@ _OFF: Final = json.dumps(
 _CONTROLS = re.compile(r"[^\x20-\x7e]+")
 _NAME = re.compile(r"[A-Z0-9_]{1,80}\Z", re.IGNORECASE)
 
+_CONNECTIONS = 32
+
 
 class Rspamd:
     """rspamd at a URL such as ``http://rspamd:11333``. Call ``close`` at the end."""
 
     name = "rspamd"
 
-    def __init__(self, url: str, *, connections: int = 32) -> None:
+    def __init__(self, url: str) -> None:
         self._url = url
         self._pool = httpcore.AsyncConnectionPool(
-            max_connections=connections,
-            max_keepalive_connections=connections,
+            max_connections=_CONNECTIONS,
+            max_keepalive_connections=_CONNECTIONS,
             keepalive_expiry=5.0,
             ssl_context=verifying_context() if url.startswith("https:") else None,
         )

@@ -43,18 +43,19 @@ _PAGE = 500
 _SHORT = 64 * 1024
 """Bytes up to which reads share a thread."""
 _PATIENCE = 30.0
+_THREADS = 8
 
 
 class FileBlobs:
     """The port Blobs over the directory ``root``, which is created when missing."""
 
-    def __init__(self, root: Path, threads: int = 8) -> None:
+    def __init__(self, root: Path) -> None:
         self._root = root
         self._incoming = root / ".incoming"
         self._durable: set[Path] = set()
-        self._threads = Threads("blobs", threads, _PATIENCE)
+        self._threads = Threads("blobs", _THREADS, _PATIENCE)
         # as many, so that none of the others waits for its turn
-        self._syncs = ThreadPoolExecutor(threads, "blob directories")
+        self._syncs = ThreadPoolExecutor(_THREADS, "blob directories")
 
     async def open(self) -> None:
         """Create the directory and remove the leftovers of crashed writers. Raises Unavailable."""

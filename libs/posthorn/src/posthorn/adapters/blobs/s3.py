@@ -72,6 +72,8 @@ _errors = Counter(
     ["operation"],
 )
 
+_THREADS = 16
+
 
 class S3Blobs:
     """The port Blobs over a bucket, which is created when missing. Timeouts are in seconds, for
@@ -81,7 +83,6 @@ class S3Blobs:
         self,
         target: S3Target,
         *,
-        threads: int = 16,
         connect_timeout: float = 3.0,
         read_timeout: float = 15.0,
     ) -> None:
@@ -93,7 +94,7 @@ class S3Blobs:
         # SSL_CERT_FILE as well: stores inside a cluster have a CA of their own
         trusted.load_default_certs()
         self._http = urllib3.PoolManager(
-            maxsize=threads,
+            maxsize=_THREADS,
             timeout=urllib3.Timeout(connect=connect_timeout, read=read_timeout),
             retries=_Retry(
                 total=2,
@@ -116,7 +117,7 @@ class S3Blobs:
             http_client=self._http,
             credentials=_Keys(target),
         )
-        self._threads = Threads("blobs", threads, read_timeout)
+        self._threads = Threads("blobs", _THREADS, read_timeout)
         self._ensuring = threading.Lock()
         self._ensured = False
 

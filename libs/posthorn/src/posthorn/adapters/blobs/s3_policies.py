@@ -64,6 +64,6 @@ def policy(part: str, bucket: str, prefix: str = "") -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": statements}
 
 
-def policy_text(part: str, bucket: str, prefix: str = "") -> str:
+def policy_text(part: str, bucket: str) -> str:
     """Return the policy as a JSON document."""
-    return json.dumps(policy(part, bucket, prefix), indent=1) + "\n"
+    return json.dumps(policy(part, bucket), indent=1) + "\n"

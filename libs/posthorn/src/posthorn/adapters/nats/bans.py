@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Collection
-from contextlib import suppress
 from typing import Final, Self
 
 from posthorn.adapters.nats.acks import read_ack
@@ -22,6 +20,7 @@ from posthorn.model.streams import BANS
 from posthorn.ports.bans import Ban
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.client_networks import client_networks
+from posthorn.runtime.tasks import cancel_and_wait
 
 MOST_BANS: Final = 100_000
 """Bans that a process knows at a time."""
@@ -30,8 +29,7 @@ MOST_BANS: Final = 100_000
 class NatsBans:
     """The port Bans. An async context manager that watches the bucket."""
 
-    def __init__(self, connection: Connection, clock: Callable[[], float] = time.time) -> None:
-        self._clock = clock
+    def __init__(self, connection: Connection) -> None:
         self._until: dict[str, float] = {}
         self._watch = KeyWatch(connection, BANS, self._take_all, self._change, most=MOST_BANS)
         self._watching: asyncio.Task[None] | None = None
@@ -42,9 +40,7 @@ class NatsBans:
 
     async def __aexit__(self, *_: object) -> None:
         if self._watching is not None:
-            self._watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._watching
+            await cancel_and_wait(self._watching)
 
     @property
     def is_live(self) -> bool:
@@ -58,7 +54,7 @@ class NatsBans:
         if not self._until:
             return 0.0
         found = max((self._until.get(each, 0.0) for each in client_networks(client)), default=0.0)
-        return found if found > self._clock() else 0.0
+        return found if found > time.time() else 0.0
 
     def _take_all(self, content: dict[str, bytes]) -> None:
         self._until = {}
@@ -71,9 +67,9 @@ class NatsBans:
             self._until.pop(network, None)
             return
         if len(self._until) >= MOST_BANS:
-            now = self._clock()
+            now = time.time()
             self._until = {each: until for each, until in self._until.items() if until > now}
-        if ban.until > self._clock() and len(self._until) < MOST_BANS:
+        if ban.until > time.time() and len(self._until) < MOST_BANS:
             self._until[network] = ban.until
         else:
             self._until.pop(network, None)
@@ -103,13 +99,6 @@ class NatsBanList:
             {"Nats-TTL": f"{max(1, round(remember_seconds))}s"},
         )
         read_ack(answer, BANS_STREAM)
-
-    async def lift(self, networks: Collection[str]) -> None:
-        for network in networks:
-            answer = await self._connection.request(
-                f"{BANS_PREFIX}{key_of(network)}", b"", {"KV-Operation": "DEL", "Nats-TTL": "1h"}
-            )
-            read_ack(answer, BANS_STREAM)
 
 
 def key_of(network: str) -> str:

@@ -42,9 +42,9 @@ class NatsDirectoryBucket:
         """Raises EntryError for a subject that is neither an address nor ``@domain``."""
         key = encode_key(subject)
         if entry is None:
-            await self._store(key, b"", _GONE)
+            await put_key(self._connection, key, b"", _GONE)
         else:
-            await self._store(key, encode_entry(entry), None)
+            await put_key(self._connection, key, encode_entry(entry))
 
     async def entries(self) -> dict[str, Entry]:
         found: dict[str, Entry] = {}
@@ -70,7 +70,7 @@ class NatsDirectoryBucket:
 
     async def mark_filled(self) -> None:
         if not await self.is_filled():
-            await self._store(FILLED_KEY, b"{}", None)
+            await put_key(self._connection, FILLED_KEY, b"{}")
 
     async def is_filled(self) -> bool:
         return await read_mark(self._connection) is not None
@@ -81,17 +81,19 @@ class NatsDirectoryBucket:
     async def mark_behind(self, unpublished: Unpublished, revision: int) -> bool:
         expected = {"Nats-Expected-Last-Subject-Sequence": str(revision)}
         try:
-            await self._store(BEHIND_KEY, encode_unpublished(unpublished), expected)
+            await put_key(self._connection, BEHIND_KEY, encode_unpublished(unpublished), expected)
         except ApiError as refusal:
             if refusal.err_code in _WRONG_SEQUENCE:
                 return False
             raise
         return True
 
-    async def _store(self, key: str, value: bytes, headers: dict[str, str] | None) -> None:
-        read_ack(
-            await self._connection.request(f"{BUCKET_PREFIX}{key}", value, headers), BUCKET_STREAM
-        )
+
+async def put_key(
+    connection: Connection, key: str, value: bytes, headers: dict[str, str] | None = None
+) -> None:
+    """Store the value of a key. Raises Unavailable, ApiError."""
+    read_ack(await connection.request(f"{BUCKET_PREFIX}{key}", value, headers), BUCKET_STREAM)
 
 
 def is_removal(message: Msg) -> bool:

@@ -44,6 +44,7 @@ from posthorn.adapters.nats.permissions import LAYOUT_KEEPERS, PART_NAMES, inbox
 from posthorn.adapters.nats.urls import split_urls
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.settings import NatsSettings
+from posthorn.runtime.tasks import cancel_and_wait
 
 log = structlog.get_logger()
 
@@ -392,7 +393,5 @@ async def connect(
         yield connection
     finally:
         if keeper is not None:
-            keeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await keeper
+            await cancel_and_wait(keeper)
         await connection.close()

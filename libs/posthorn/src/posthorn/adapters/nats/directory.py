@@ -24,7 +24,6 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any, Self
 
 import structlog
@@ -53,6 +52,7 @@ from posthorn.model.filter_policy import FilterPolicy
 from posthorn.model.unpublished import NOTHING, Unpublished, decode_unpublished
 from posthorn.ports.directory import DirectoryBehind
 from posthorn.ports.errors import Halted, Unavailable
+from posthorn.runtime.tasks import cancel_and_wait
 from posthorn.wire.address import Address, AddressError, parse_address
 
 log = structlog.get_logger()
@@ -99,9 +99,7 @@ class NatsDirectory:
 
     async def __aexit__(self, *_: object) -> None:
         if self._watching is not None:
-            self._watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._watching
+            await cancel_and_wait(self._watching)
 
     @property
     def is_live(self) -> bool:

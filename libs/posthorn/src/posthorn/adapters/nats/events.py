@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Self
 from uuid import UUID
 
@@ -30,6 +30,7 @@ from posthorn.model.events import Event, EventError, decode_event, encode_event,
 from posthorn.model.streams import EVENTS, EVENTS_PREFIX
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.json_bytes import dumps, loads
+from posthorn.runtime.tasks import cancel_and_wait
 
 log = structlog.get_logger()
 
@@ -68,9 +69,7 @@ class NatsEvents:
         self._leaving.set()
         self._some.set()
         await asyncio.wait([self._sending], timeout=_LAST_SECONDS)
-        self._sending.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._sending
+        await cancel_and_wait(self._sending)
         if self._buffer:
             log.warning("events were not recorded", events=len(self._buffer))
             _dropped.inc(len(self._buffer))

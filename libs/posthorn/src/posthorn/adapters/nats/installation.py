@@ -9,8 +9,7 @@ from __future__ import annotations
 import time
 from contextlib import aclosing
 
-from posthorn.adapters.nats.acks import read_ack
-from posthorn.adapters.nats.bucket import is_removal, read_key
+from posthorn.adapters.nats.bucket import is_removal, put_key, read_key
 from posthorn.adapters.nats.connection import Connection
 from posthorn.adapters.nats.layout import BUCKET_PREFIX, BUCKET_STREAM, parse_time
 from posthorn.adapters.nats.scan import read_through
@@ -43,16 +42,16 @@ class DirectoryMark:
             ) from error
 
     async def write(self, mark: Mark) -> None:
-        await self._put(INSTALLATION_KEY, encode_mark(mark))
+        await put_key(self._connection, INSTALLATION_KEY, encode_mark(mark))
 
     async def halted(self) -> str | None:
         return await read_halted(self._connection)
 
     async def halt(self, reason: str) -> None:
-        await self._put(HALTED_KEY, reason.encode())
+        await put_key(self._connection, HALTED_KEY, reason.encode())
 
     async def resume(self) -> None:
-        await self._put(HALTED_KEY, b"", _GONE)
+        await put_key(self._connection, HALTED_KEY, b"", _GONE)
 
     async def beaten_ago(self) -> float | None:
         message = await read_key(self._connection, INSTALLATION_KEY)
@@ -74,11 +73,6 @@ class DirectoryMark:
                 ):
                     return True
         return False
-
-    async def _put(self, key: str, value: bytes, headers: dict[str, str] | None = None) -> None:
-        read_ack(
-            await self._connection.request(f"{BUCKET_PREFIX}{key}", value, headers), BUCKET_STREAM
-        )
 
 
 async def read_halted(connection: Connection) -> str | None:

@@ -48,11 +48,8 @@ _FAULTS = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, Rec
 class NatsRouteProbes:
     """Asks the relays."""
 
-    def __init__(
-        self, connection: Connection, *, seconds: float = PROBE_SECONDS + _MORE_SECONDS
-    ) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._seconds = seconds
 
     async def probe(self, asked: RouteProbe) -> ProbeReport:
         """Ask; see the port."""
@@ -60,7 +57,7 @@ class NatsRouteProbes:
             answer = await self._connection.request(
                 RELAY_PROBE,
                 json.dumps({"v": 1, **asdict(asked)}).encode(),
-                timeout=self._seconds,
+                timeout=PROBE_SECONDS + _MORE_SECONDS,
                 to_stream=False,
             )
         except NoResponders:

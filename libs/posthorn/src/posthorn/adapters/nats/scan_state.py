@@ -33,14 +33,13 @@ _FAULTS = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, Rec
 class NatsScanStates:
     """The port ScanStates on NATS."""
 
-    def __init__(self, connection: Connection, *, seconds: float = STATE_SECONDS) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._seconds = seconds
 
     async def state(self, question: StateQuestion) -> ScanState:
         try:
             answer = await self._connection.request(
-                SCAN_STATE, encode_question(question), timeout=self._seconds, to_stream=False
+                SCAN_STATE, encode_question(question), timeout=STATE_SECONDS, to_stream=False
             )
         except NoResponders:
             raise ScanUnavailable("nobody scans") from None

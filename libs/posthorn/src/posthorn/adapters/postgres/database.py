@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 from uuid import UUID
 from weakref import WeakSet
@@ -40,6 +40,7 @@ from posthorn.ports.errors import Halted, Unavailable
 from posthorn.runtime.fair_slots import FairSlots, SlotsTaken
 from posthorn.runtime.holders import present_holder
 from posthorn.runtime.settings import PostgresSettings
+from posthorn.runtime.tasks import cancel_and_wait
 
 _MOST_WAITING = 1000
 _ABSENT = "(absent)"
@@ -240,9 +241,7 @@ async def connect(
     try:
         yield Database(pool, prepared=settings.database_prepared, slots=slots, liveness=liveness)
     finally:
-        watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
+        await cancel_and_wait(watching)
         await pool.clear()
 
 

@@ -6,8 +6,11 @@ from uuid import UUID
 
 from posthorn.adapters.postgres.database import Database
 from posthorn.model.installation import Mark, Ours, Stage
+from posthorn.ports.blobs import Blobs
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.installation import Reading
+from posthorn.runtime.installation import DirectoryCopy, InstallationGuard
+from posthorn.runtime.settings import PostgresSettings
 
 _READ = """
 SELECT id, stage, extract(epoch FROM progress_at)::float8 AS progress,
@@ -87,3 +90,21 @@ class PostgresInstallation:
     async def release_brakes(self, seconds: float) -> float:
         async with self._database.session() as connection:
             return float(await connection.fetchval(_RELEASE, seconds))
+
+
+def guard_of(
+    database: Database,
+    settings: PostgresSettings,
+    blobs: Blobs,
+    directory: DirectoryCopy | None = None,
+    *,
+    keeps: bool = False,
+) -> InstallationGuard:
+    """Return the guard of a database, closed at first, that compares it with these stores; ``keeps``
+    as there."""
+    guard = InstallationGuard(PostgresInstallation(database), settings, keeps=keeps)
+    guard.watch_blobs(blobs)
+    if directory is not None:
+        guard.watch_directory(directory)
+    database.gate, database.installation = guard.check, guard.installation
+    return guard

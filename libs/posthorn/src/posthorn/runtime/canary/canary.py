@@ -72,9 +72,9 @@ class _Sent:
 class Canary:
     """Sends, reads and counts; ``run`` is a supervised task."""
 
-    def __init__(self, settings: CanarySettings, clients: MailClients | None = None) -> None:
+    def __init__(self, settings: CanarySettings) -> None:
         self._settings = settings
-        self._clients = clients or MailClients(settings)
+        self._clients = MailClients(settings)
         self._paths: dict[str, Callable[[bytes], None]] = {}
         if settings.canary_smtp is not None:
             self._paths[MX] = self._clients.send

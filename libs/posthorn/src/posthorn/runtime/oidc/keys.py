@@ -18,7 +18,6 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -29,6 +28,7 @@ from jwt.exceptions import PyJWTError
 from prometheus_client import Counter
 
 from posthorn.ports.errors import Unavailable
+from posthorn.runtime.oidc.documents import document_in
 from posthorn.runtime.oidc.trust import is_safe
 
 log = structlog.get_logger()
@@ -71,12 +71,10 @@ class IssuerKeys:
         fetch: Fetch,
         *,
         refresh_seconds: float = 600.0,
-        apart_seconds: float = APART_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._issuer = issuer
         self._refresh_seconds = refresh_seconds
-        self._apart_seconds = apart_seconds
         self._fetch = fetch
         self._clock = clock
         self._keys: Keys = {}
@@ -100,7 +98,7 @@ class IssuerKeys:
         None when the issuer has no such key. Raises Unavailable when that cannot be known."""
         if self._knows(kid):
             return self._known(kid, algorithm)
-        if self._renewing is not None or self._clock() - self._asked_at >= self._apart_seconds:
+        if self._renewing is not None or self._clock() - self._asked_at >= APART_SECONDS:
             await self._renewed()
         if not self._is_well and not self._knows(kid):
             raise Unavailable("oidc", "the issuer's keys cannot be had")
@@ -142,13 +140,13 @@ class IssuerKeys:
 
     async def _fetched(self) -> Keys:
         place = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
-        configuration = _object(await self._fetch(place))
+        configuration = document_in(await self._fetch(place))
         if configuration.get("issuer") != self._issuer:
             raise Unavailable("oidc", "the configuration is another issuer's")
         source = configuration.get("jwks_uri")
         if not isinstance(source, str) or not is_safe(source):
             raise Unavailable("oidc", "the configuration names no jwks_uri that is HTTPS")
-        found = keys_in(_object(await self._fetch(source)))
+        found = keys_in(document_in(await self._fetch(source)))
         if not found:
             raise Unavailable("oidc", "the issuer shows no key that can be used")
         return found
@@ -181,13 +179,3 @@ def _key(source: Mapping[str, Any], algorithm: str) -> PyJWK | None:
     if source["kty"] == "RSA" and key.key.key_size < _SHORTEST_RSA:
         return None
     return key
-
-
-def _object(data: bytes) -> Mapping[str, Any]:
-    try:
-        document = json.loads(data)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        raise Unavailable("oidc", "the issuer's document is no JSON object")
-    return document

@@ -20,11 +20,6 @@ def fetch(number: int, items: Iterable[bytes]) -> bytes:
     return b"* %d FETCH (%s)\r\n" % (number, b" ".join(items))
 
 
-def uid_fetch(uid: int, items: Iterable[bytes]) -> bytes:
-    """Return the reply about one message in UIDONLY mode (RFC 9586 §3.3)."""
-    return b"* %d UIDFETCH (%s)\r\n" % (uid, b" ".join(items))
-
-
 def uid(value: int) -> bytes:
     """Return UID."""
     return b"UID %d" % value

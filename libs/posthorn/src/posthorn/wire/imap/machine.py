@@ -55,9 +55,10 @@ from posthorn.wire.imap.framing import (
     read_verb,
 )
 from posthorn.wire.imap.grammar import GRAMMAR, decode_base64
-from posthorn.wire.imap.phases import NEED_DATA, PAUSED, PAUSING, Misuse, Phase, Signal
+from posthorn.wire.imap.phases import PAUSING, Phase
 from posthorn.wire.imap.reader import BadCommand, Literal, Reader
 from posthorn.wire.imap.states import COMMANDS, VERBS, Channel, State, check_channel
+from posthorn.wire.signals import NEED_DATA, PAUSED, Misuse, Signal
 
 
 class Machine:

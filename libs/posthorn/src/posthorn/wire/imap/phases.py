@@ -1,20 +1,8 @@
-"""What the IMAP machine waits for, and its signals."""
+"""What the IMAP machine waits for."""
 
 from __future__ import annotations
 
 from enum import Enum
-from typing import Final
-
-
-class Signal(Enum):
-    """Values of ``next_event`` that are not events."""
-
-    NEED_DATA = "need data"
-    PAUSED = "paused"
-
-
-NEED_DATA: Final = Signal.NEED_DATA
-PAUSED: Final = Signal.PAUSED
 
 
 class Phase(Enum):
@@ -38,7 +26,3 @@ class Phase(Enum):
 
 
 PAUSING = frozenset({Phase.BUSY, Phase.VERIFYING, Phase.HANDSHAKE, Phase.DECIDING, Phase.CLOSED})
-
-
-class Misuse(Exception):
-    """The caller passed an outcome that the machine does not wait for."""

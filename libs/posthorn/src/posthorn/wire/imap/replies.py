@@ -117,15 +117,11 @@ def vanished(uids: Iterable[Range], *, earlier: bool = False) -> bytes:
     return b"* VANISHED %s%s\r\n" % (b"(EARLIER) " if earlier else b"", format_ranges(uids))
 
 
-def search(numbers: Iterable[int], *, modseq: int | None = None) -> bytes:
-    """Return SEARCH; ``modseq``: the highest of the messages found (RFC 7162 §3.1.5)."""
-    return b"".join(search_pieces(numbers, modseq=modseq))
-
-
 def search_pieces(
     numbers: Iterable[int], *, command: str = "SEARCH", modseq: int | None = None
 ) -> Iterator[bytes]:
-    """Yield SEARCH, or SORT (RFC 5256 §4), in pieces of a few KB."""
+    """Yield SEARCH, or SORT (RFC 5256 §4), in pieces of a few KB; ``modseq``: the highest of the
+    messages found (RFC 7162 §3.1.5)."""
     found = False
     yield b"* " + command.encode()
     for some in batched(numbers, _NUMBERS_OF_PIECE, strict=False):
@@ -134,11 +130,6 @@ def search_pieces(
     if found and modseq is not None:
         yield b" (MODSEQ %d)" % modseq
     yield b"\r\n"
-
-
-def sort(numbers: Iterable[int], *, modseq: int | None = None) -> bytes:
-    """Return SORT (RFC 5256 §4)."""
-    return b"".join(search_pieces(numbers, command="SORT", modseq=modseq))
 
 
 def uid_batches(tag: bytes, batches: Iterable[Range]) -> bytes:

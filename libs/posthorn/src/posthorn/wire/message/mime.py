@@ -107,10 +107,9 @@ class _Open:
 class MimeScanner:
     """Reads a message piece by piece: ``feed`` each piece, then ``finish``."""
 
-    def __init__(self, *, most_parts: int = MOST_PARTS, deepest: int = DEEPEST) -> None:
+    def __init__(self) -> None:
         self.is_complete = True
         """Whether all parts were listed."""
-        self._most, self._deepest = most_parts, deepest
         self._rest = b""
         self._offset = 0  # of what is in rest
         self._line_starts = True
@@ -221,7 +220,7 @@ class MimeScanner:
         self._in_header = False
         if is_last:
             self._forget(level)
-        elif self._parts >= self._most:
+        elif self._parts >= MOST_PARTS:
             self.is_complete = False
         else:
             digest = multipart.fields.type == "multipart/digest"
@@ -247,7 +246,7 @@ class MimeScanner:
         boundary = (part.fields.boundary or "").encode("utf-8", "replace").rstrip(b" \t")
         if not boundary and not is_message:
             return
-        if len(self._stack) >= self._deepest or (is_message and self._parts >= self._most):
+        if len(self._stack) >= DEEPEST or (is_message and self._parts >= MOST_PARTS):
             self.is_complete = False
         elif is_message:
             self._open(part, "text/plain")

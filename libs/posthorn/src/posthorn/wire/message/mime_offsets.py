@@ -96,8 +96,7 @@ class _Open:
 class OffsetScanner:
     """Reads a message block by block: ``feed`` each, then ``finish``."""
 
-    def __init__(self, *, most_parts: int = MOST_PARTS, deepest: int = DEEPEST) -> None:
-        self._most, self._deepest = most_parts, deepest
+    def __init__(self) -> None:
         self._rest = b""
         self._base = 0  # offset of what is in rest
         self._lines = 0  # line ends before it
@@ -212,8 +211,8 @@ class OffsetScanner:
         is_message = kind in _MESSAGES
         if not is_message and not kind.startswith(b"multipart/"):
             return
-        if len(self._stack) > self._deepest or (
-            is_message and (self._count >= self._most or fields.encoding.lower() in _ENCODED)
+        if len(self._stack) > DEEPEST or (
+            is_message and (self._count >= MOST_PARTS or fields.encoding.lower() in _ENCODED)
         ):
             part.fields = octet_stream(fields)
         elif is_message:
@@ -298,7 +297,7 @@ class OffsetScanner:
         multipart = self._stack[level]
         if is_end:
             self._forget(level)
-        elif self._count >= self._most - 1:
+        elif self._count >= MOST_PARTS - 1:
             self._count += 1
             rest = _Open(self._base, b"", body=self._base, first_line=self._lines)
             rest.fields = octet_stream()

@@ -21,8 +21,6 @@ in a ``repr``.
 from __future__ import annotations
 
 from binascii import b2a_base64
-from enum import Enum
-from typing import Final
 
 from posthorn.wire.pop3.events import (
     Challenge,
@@ -56,6 +54,7 @@ from posthorn.wire.pop3.states import (
     State,
 )
 from posthorn.wire.sasl_bearer import BEARER_MECHANISMS, read_bearer
+from posthorn.wire.signals import NEED_DATA, PAUSED, Misuse, Signal
 from posthorn.wire.smtp.sasl import SaslError
 
 LINE_LIMIT = 255
@@ -68,21 +67,6 @@ SASL_LIMIT = 12_288
 SMTP)."""
 _USERNAME_PROMPT = b2a_base64(b"Username:", newline=False)
 _PASSWORD_PROMPT = b2a_base64(b"Password:", newline=False)
-
-
-class Signal(Enum):
-    """Values of ``next_event`` that are not events."""
-
-    NEED_DATA = "need data"
-    PAUSED = "paused"
-
-
-NEED_DATA: Final = Signal.NEED_DATA
-PAUSED: Final = Signal.PAUSED
-
-
-class Misuse(Exception):
-    """The caller passed an outcome that the state does not expect."""
 
 
 class Machine:

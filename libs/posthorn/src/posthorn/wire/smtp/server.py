@@ -22,10 +22,10 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum
-from typing import Any, Final
+from typing import Any
 
 from posthorn.wire.sasl_bearer import BEARER_MECHANISMS, read_bearer
+from posthorn.wire.signals import NEED_DATA, PAUSED, Misuse, Signal
 from posthorn.wire.smtp import replies as smtp
 from posthorn.wire.smtp.commands import (
     LONGEST_LINE,
@@ -78,21 +78,6 @@ from posthorn.wire.smtp.transitions import (
     Secured,
     State,
 )
-
-
-class Signal(Enum):
-    """What ``next_event`` returns instead of an event."""
-
-    NEED_DATA = "need data"
-    PAUSED = "paused"
-
-
-NEED_DATA: Final = Signal.NEED_DATA
-PAUSED: Final = Signal.PAUSED
-
-
-class Misuse(Exception):
-    """The caller told an outcome that the state does not wait for."""
 
 
 class Machine:

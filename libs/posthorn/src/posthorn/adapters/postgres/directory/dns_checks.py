@@ -14,9 +14,6 @@ from posthorn.adapters.postgres.database import Database, clean_text
 from posthorn.adapters.postgres.leader import Leadership
 from posthorn.ports.dns_checks import DnsCheck, DnsState, RecordVerdict, StoredCheck
 
-UNCHECKED = "unchecked"
-"""State of a domain without a check, in filters and counts."""
-
 # the first due domain of each tenant, then its second: nobody's many domains delay the others'
 _DUE = """
 SELECT name FROM (

@@ -40,15 +40,13 @@ async def check_account(
     domain: int,
     quota: int | None,
     account: int | None = None,
-    where: str = "quota_bytes",
 ) -> None:
     """Lock the rows that limit the accounts of a domain, and raise Conflict or ValidationFailed
     when one more with this quota exceeds a limit.
 
-    ``account`` is one that exists already and gets another quota. ``where`` is the field that names
-    the quota.
+    ``account`` is one that exists already and gets another quota.
     """
-    await check_accounts(connection, domain, [quota], account, where)
+    await check_accounts(connection, domain, [quota], account)
 
 
 async def check_accounts(
@@ -58,7 +56,7 @@ async def check_accounts(
     account: int | None = None,
     where: str = "quota_bytes",
 ) -> None:
-    """The same for several new accounts at once."""
+    """The same for several new accounts at once; ``where`` is the field that names the quota."""
     limits: Any = await connection.fetchrow(
         """
         SELECT t.id AS tenant_id, t.max_accounts AS tenant_accounts, t.quota_bytes AS tenant_quota,

@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -120,18 +119,14 @@ class _Body:
 
 
 class PostgresPlacing:
-    """See the port. ``compress`` makes a zstd frame, or is None; ``spool`` is the directory of
-    temporary files, None for the system's."""
+    """See the port. ``compress`` makes a zstd frame, or is None."""
 
     def __init__(
         self,
         database: Database,
         blobs: Blobs,
         compress: Callable[[bytes], bytes] | None = None,
-        *,
-        spool: Path | None = None,
     ) -> None:
-        self._spool = spool
         self._database = database
         self._blobs = blobs
         self._segments = SharedSegments(blobs, compress)
@@ -141,7 +136,7 @@ class PostgresPlacing:
         known before."""
         key = f"{SEGMENTS}{new_id()}"
         facts, head, before, size, has_dot_lines = hashlib.sha256(), b"", b"\r\n", 0, False
-        with tempfile.TemporaryFile(dir=self._spool) as spool:
+        with tempfile.TemporaryFile() as spool:
             async for piece in pieces:
                 await asyncio.to_thread(spool.write, piece)
                 facts.update(piece)

@@ -2,7 +2,7 @@
 passes in.
 
 There are no downgrades: releases move in expand/contract steps, so that the previous release works
-on the schema of the next. A new step is ``versions/<number>_<name>.py``, plain SQL, with tables.py
+on the schema of the next. A new step is ``versions/<number>_<name>.py``, plain SQL, with ``tables``
 and SCHEMA_VERSION changed beside it.
 """
 

@@ -9,7 +9,7 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-# Plain SQL, frozen: a migration says what was done, whatever tables.py says later.
+# Plain SQL, frozen: a migration says what was done, whatever ``tables`` says later.
 _STATEMENTS = (
     """
     CREATE TABLE tenants (

@@ -9,7 +9,7 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-# Plain SQL, frozen: a migration says what was done, whatever tables.py says later. It only adds, so that the release before
+# Plain SQL, frozen: a migration says what was done, whatever ``tables`` says later. It only adds, so that the release before
 # goes on working on it.
 _STATEMENTS = (
     """

@@ -9,7 +9,7 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
-# Plain SQL, frozen: a migration says what was done, whatever tables.py says later. It only adds, so that the release before
+# Plain SQL, frozen: a migration says what was done, whatever ``tables`` says later. It only adds, so that the release before
 # goes on working on it. A domain that the release before makes counts as verified, as all of them did until now.
 _STATEMENTS = (
     """

@@ -1,0 +1,1 @@
+"""Messages that were accepted and could not be delivered."""

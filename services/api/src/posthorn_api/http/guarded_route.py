@@ -1,0 +1,57 @@
+"""Routes whose operations run behind the guard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from starlette.routing import compile_path
+
+from posthorn_api.http.guard import Guard
+from posthorn_api.http.large_json import DocumentRequest
+from posthorn_api.http.permissions import rule_of
+from posthorn_api.http.problems import problem_of
+
+
+class GuardedRoute(APIRoute):
+    """A route whose operation runs behind the application's guard, and whose every failure is a
+    problem document.
+
+    FastAPI's analysis of the endpoint waits for the first request or description: at first there is
+    only what it takes to find the route.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        self._options = options
+        self.path, self.endpoint, self.name = path, endpoint, endpoint.__name__
+        self.path_regex, self.path_format, self.param_convertors = compile_path(path)
+        self.methods = set(options["methods"])
+        self.operation_id = options["operation_id"]
+        rule_of(self.operation_id)  # without one the process does not start
+
+    def __getattr__(self, name: str) -> Any:
+        """Analyse the endpoint for the first attribute that is missing."""
+        if name.startswith("__") or "dependant" in self.__dict__:
+            raise AttributeError(name)
+        super().__init__(self.path, self.endpoint, **self._options)
+        return object.__getattribute__(self, name)
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Wrap FastAPI's own handler."""
+        operation = super().get_route_handler()
+        takes_json = self.body_field is not None
+        rule, operation_id = rule_of(self.operation_id), self.operation_id
+
+        async def handle(request: Request) -> Response:
+            guard: Guard = request.app.state.guard
+            try:
+                request = DocumentRequest(request.scope, request.receive)
+                return await guard.handle(
+                    request, operation, rule, operation_id, takes_json=takes_json
+                )
+            except Exception as error:
+                return problem_of(error).response()
+
+        return handle

@@ -42,12 +42,14 @@ class ImapProcess:
 
     async def metrics(self) -> str:
         """Return the page of metrics."""
-        async with httpx.AsyncClient(trust_env=False, timeout=BUSY_SECONDS) as browser:
+        async with httpx.AsyncClient(
+            trust_env=False, timeout=BUSY_SECONDS, verify=False
+        ) as browser:
             return (await browser.get(f"http://127.0.0.1:{self.health}/metrics")).text
 
     async def ready(self) -> None:
         """Wait until it can serve."""
-        async with httpx.AsyncClient(trust_env=False, timeout=BUSY_SECONDS) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=BUSY_SECONDS, verify=False) as client:
 
             async def is_ready() -> bool:
                 assert self.child.poll() is None, self.log.read_text()

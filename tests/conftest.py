@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from posthorn_local.embedded import Nats, Postgres, draw_ports_from
 from tests.support.databases import ROLE_PASSWORDS, Databases
@@ -26,8 +26,8 @@ from tests.support.s3 import S3Server
 
 _numbers = itertools.count(1)
 
-# how long an example takes is the machine's business
-settings.register_profile("any speed", deadline=None)
+# how long it takes to make an example, and to run it, is the machine's business
+settings.register_profile("any speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any speed")
 
 

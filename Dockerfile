@@ -8,7 +8,8 @@
 #   its service does not need. That takes half the time of five separate environments.
 # - The libraries' own tests are left out: they are a tenth of the libraries' size. So are the half of zstandard that CPython does not
 #   use, 12 MB, and the services of Google among the protocol buffers that OpenTelemetry depends on.
-# - Bytecode is compiled here and never checked again: the root filesystem is meant to be read-only.
+# - Bytecode is compiled here and never checked again: the root filesystem is meant to be read-only. Each stage compiles what it has
+#   installed; compileall would compile all of it anew, since such bytecode does not say when it was made.
 # - The first process of a container has no default action for signals. Loading its libraries takes a service seconds on a busy node;
 #   SIGTERM during that time must not be ignored, or the pod would stay for the whole grace period.
 # - A service writes only to /tmp, and smtp-in to /var/spool/posthorn (large incoming messages): mount both.
@@ -39,7 +40,7 @@ COPY VERSION /src/VERSION
 COPY libs/posthorn /src/libs/posthorn
 RUN ["python3", "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir=/ours", "/src/libs/posthorn"]
 RUN python3 -m pip --python /opt/posthorn/bin/python install --no-deps --no-index /ours/*.whl \
-    && /opt/posthorn/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/posthorn/lib
+    && /opt/posthorn/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/posthorn/lib/*/site-packages/posthorn
 
 # ---- the console's files, which only the API's image gets
 FROM libraries AS console
@@ -73,7 +74,7 @@ RUN cd /src/requirements && cat smtp-in.txt delivery.txt scan.txt relay.txt pop3
     && sed -n 's/^\([a-z0-9-]*\)==.*/\1/p' ${SERVICE}.txt | sort -u | comm -23 /tmp/all - >/tmp/unwanted \
     && python3 -m pip --python /opt/posthorn/bin/python uninstall --yes --requirement /tmp/unwanted \
     && python3 -m pip --python /opt/posthorn/bin/python install --no-deps --no-index /service/*.whl \
-    && /opt/posthorn/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/posthorn/lib \
+    && /opt/posthorn/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/posthorn/lib/*/site-packages/posthorn_* \
     && printf '%s\n' '#!/opt/posthorn/bin/python' 'import os, signal, sys' \
         'signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))  # until the service handles it itself' \
         "from posthorn_$(echo "${SERVICE}" | tr - _).main import main" 'sys.exit(main())' >/opt/posthorn/bin/serve \

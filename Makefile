@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+# some machines set it: each process that a test starts would compile all that it imports
+unexport PYTHONDONTWRITEBYTECODE
 
 # Python 3.13, under whichever name the machine has it (pyenv follows .python-version)
 PYTHON  ?= $(shell for name in python3.13 python3 python; do \
@@ -14,8 +16,8 @@ SERVICES := smtp-in delivery scan relay pop3 imap api local cli
 # the console is files, made by Vite from these
 CONSOLE  := services/console/src/posthorn_console/files/index.html
 SOURCES  := $(shell find services/console/web -name node_modules -prune -o -type f ! -name schema.ts -print)
-# three tests at a time, for they wait more than they compute; files in order, each file whole in one worker; `make test ARGS="-n 0"`
-# runs them one by one. Helm and NATS are programs in Go: collecting garbage less often takes a quarter off the time of a rendering
+# three tests at a time, for they wait more than they compute; each file whole in one worker, and so tests/e2e and tests/chaos, which
+# come first (tests/support/distribution.py); `make test ARGS="-n 0"` runs them one by one. Helm and NATS are programs in Go: collecting garbage less often takes a quarter off the time of a rendering
 WORKERS  ?= 3
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PACKAGES := libs/posthorn services/console $(addprefix services/,$(SERVICES))

@@ -63,6 +63,7 @@ class World:
             headers={"Authorization": f"Bearer {ADMIN_KEY}"},
             timeout=ANSWER_SECONDS,
             trust_env=False,
+            verify=False,
         )
 
 

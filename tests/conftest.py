@@ -12,20 +12,22 @@ import itertools
 import signal
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from posthorn_local.embedded import Nats, Postgres, draw_ports_from
 from tests.support.databases import ROLE_PASSWORDS, Databases
+from tests.support.distribution import LoadFolders, longest_first
 from tests.support.password_cost import hash_cheaply
 from tests.support.ports import PortsInTurn
 from tests.support.s3 import S3Server
 
 _numbers = itertools.count(1)
 
-# how long an example takes is the machine's business
-settings.register_profile("any speed", deadline=None)
+# how long it takes to make an example, and to run it, is the machine's business
+settings.register_profile("any speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any speed")
 
 
@@ -50,6 +52,17 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.enable()
         gc.freeze()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest."""
+    longest_first(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Let ``--dist loadfile`` give some folders to one worker."""
+    return LoadFolders(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")

@@ -55,7 +55,7 @@ def _defined(tree: ast.Module) -> Iterator[Metric]:
         if isinstance(node, ast.ImportFrom) and node.module == "prometheus_client"
         for alias in node.names
     }
-    for called, call in calls(tree):
+    for called, call in calls(tree) if aliases else ():
         kind = aliases.get(called)
         if kind in _KINDS and len(call.args) >= 2:
             name, about = constant(call.args[0]), constant(call.args[1])

@@ -63,7 +63,10 @@ class Instance:
         with suppress(httpx.HTTPError):
             return (
                 httpx.get(
-                    f"http://127.0.0.1:{self.health}/readyz", timeout=5, trust_env=False
+                    f"http://127.0.0.1:{self.health}/readyz",
+                    timeout=5,
+                    trust_env=False,
+                    verify=False,
                 ).status_code
                 == 200
             )
@@ -140,7 +143,7 @@ class Balancer:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _watch(self) -> None:
-        async with httpx.AsyncClient(trust_env=False, timeout=3) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=3, verify=False) as client:
 
             async def asked(instance: Instance) -> bool:
                 try:
@@ -223,6 +226,7 @@ class Fleet:
             headers={"Authorization": f"Bearer {ADMIN_KEY}"},
             timeout=30,
             trust_env=False,
+            verify=False,
         )
         await_that("the balancer knows of the API", lambda: self.balancer._ready.get("api"))
 

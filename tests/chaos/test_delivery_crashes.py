@@ -56,7 +56,7 @@ class DeliveryProcess:
 
     async def is_ready(self) -> bool:
         try:
-            async with httpx.AsyncClient(timeout=BUSY_SECONDS) as client:
+            async with httpx.AsyncClient(timeout=BUSY_SECONDS, verify=False) as client:
                 answer = await client.get(
                     f"http://127.0.0.1:{self.environment['POSTHORN_HEALTH_PORT']}/readyz"
                 )
@@ -217,14 +217,14 @@ async def test_a_database_that_is_down_makes_the_process_unready_not_dead(
 
         async def says_so() -> bool:
             try:
-                async with httpx.AsyncClient(timeout=BUSY_SECONDS) as client:
+                async with httpx.AsyncClient(timeout=BUSY_SECONDS, verify=False) as client:
                     answer = await client.get(f"{url}/readyz")
             except httpx.HTTPError:
                 return False
             return bool(answer.status_code == 503 and answer.json()["started"])
 
         await until(says_so, 60, "an unready answer")
-        async with httpx.AsyncClient(timeout=BUSY_SECONDS) as client:
+        async with httpx.AsyncClient(timeout=BUSY_SECONDS, verify=False) as client:
             parts = (await client.get(f"{url}/readyz")).json()["parts"]
             assert (parts["nats"], parts["blobs"]) == ("ok", "ok")
             assert parts["postgres"] != "ok"

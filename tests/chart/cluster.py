@@ -11,7 +11,7 @@ from typing import Any
 
 import helm_python
 
-from tests.chart.rendering import NAME, NAMESPACE, Object, Rendered, at, chart, merged, read
+from tests.chart.rendering import NAME, NAMESPACE, Object, Rendered, at, chart_for, merged, read
 
 
 class Cluster:
@@ -134,4 +134,11 @@ class Cluster:
         )
         stage = {"is_upgrade": upgrade, "is_install": not upgrade, "revision": 2 if upgrade else 1}
         with helm_python.Config(kubeconfig_content=kubeconfig, namespace=NAMESPACE) as config:
-            return read(config.render(chart(), values, name=NAME, namespace=NAMESPACE, **stage))  # type: ignore[arg-type]
+            files = config.render(
+                chart_for(values),
+                values,
+                name=NAME,
+                namespace=NAMESPACE,
+                **stage,  # type: ignore[arg-type]
+            )
+            return read(files)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import copy
 import functools
+import json
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import helm_python
+import jsonschema
 import yaml
 
 CHART = Path(__file__).parents[2] / "deploy" / "helm" / "posthorn"
@@ -26,6 +30,25 @@ type Object = dict[str, Any]
 def chart() -> helm_python.Chart:
     """The chart, loaded once."""
     return helm_python.Chart.load(CHART)
+
+
+def chart_for(values: dict[str, Any]) -> helm_python.Chart:
+    """The chart to render values with: the chart itself when its schema refuses them, else one
+    without a schema. Helm reads the schema anew for each rendering, and takes longer over it than
+    over the templates."""
+    defaults, schema, unchecked = _chart_without_schema()
+    return unchecked if schema.is_valid(merged(defaults, values)) else chart()
+
+
+@functools.cache
+def _chart_without_schema() -> tuple[dict[str, Any], jsonschema.Draft7Validator, helm_python.Chart]:
+    schema = "values.schema.json"
+    with tempfile.TemporaryDirectory() as directory:
+        copied = Path(directory) / CHART.name
+        shutil.copytree(CHART, copied, ignore=shutil.ignore_patterns(schema))
+        unchecked = helm_python.Chart.load(copied)
+    validator = jsonschema.Draft7Validator(json.loads((CHART / schema).read_text()))
+    return yaml.safe_load((CHART / "values.yaml").read_text()), validator, unchecked
 
 
 def values_of(case: str) -> dict[str, Any]:
@@ -94,7 +117,7 @@ def render(
     wanted = merged(
         at("capabilities.kubeVersion", kube), at("secrets.generate", "always"), values or {}
     )
-    files = chart().render(
+    files = chart_for(wanted).render(
         wanted,
         name=NAME,
         namespace=NAMESPACE,

@@ -3,6 +3,7 @@ another label finds nothing, and nobody is told."""
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Iterator
@@ -17,7 +18,12 @@ from tests.chart.rendering import render
 _OF_TARGETS = {"namespace", "job", "pod"}
 """Labels that Prometheus adds."""
 _OF_RULES = {"objective"}
-LABELS = {metric.name: set(metric.labels) for metric in metrics()}
+
+
+@functools.cache
+def labels_by_metric() -> dict[str, set[str]]:
+    """The labels of all metrics that the code defines."""
+    return {metric.name: set(metric.labels) for metric in metrics()}
 
 
 def panels() -> Iterator[tuple[str, str]]:
@@ -41,7 +47,8 @@ def labels_of(series: str) -> set[str]:
     if series.startswith("posthorn:"):
         return _OF_RULES | _OF_TARGETS
     name = re.sub("_(bucket|sum|count)$", "", series)
-    found = LABELS.get(series, LABELS.get(name, set())) | _OF_TARGETS
+    known = labels_by_metric()
+    found = known.get(series, known.get(name, set())) | _OF_TARGETS
     return found | {"le"} if series.endswith("_bucket") else found
 
 

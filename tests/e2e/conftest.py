@@ -13,9 +13,10 @@ from tests.support.system import System
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """The local mode, in a home whose path holds a space."""
+    """The local mode, in a home whose path holds a space. It ends with the last of these tests:
+    even at rest it takes a part of a core."""
     running = System(tmp_path_factory.mktemp("e2e") / "post horn")
     running.start()
     yield running

@@ -183,7 +183,11 @@ class Attack:
         body = "\n".join(lines).encode() + b"\n"
         headers = self.headers | {"Content-Type": "application/x-ndjson"}
         answer = httpx.post(
-            self._url("/v1/import/accounts"), content=body, headers=headers, timeout=120
+            self._url("/v1/import/accounts"),
+            content=body,
+            headers=headers,
+            timeout=120,
+            verify=False,
         )
         assert answer.status_code in (200, 429), answer.text
         self._count("bulk imports")
@@ -203,6 +207,7 @@ class Attack:
                     content=pieces(),
                     headers=self.headers,
                     timeout=60,
+                    verify=False,
                 )
 
         threads = [threading.Thread(target=one, daemon=True) for _ in range(6)]
@@ -220,7 +225,7 @@ class Attack:
             "subject": "x",
             "text": "x",
         }
-        with httpx.Client(headers=self.headers, timeout=30) as client:
+        with httpx.Client(headers=self.headers, timeout=30, verify=False) as client:
             for _ in range(600):
                 if self.stopping.is_set():
                     return
@@ -319,6 +324,7 @@ def test_nobody_else_waits_for_a_hostile_tenant(system: System, keys: dict[str, 
                     json=document,
                     headers=good,
                     timeout=60,
+                    verify=False,
                 )
                 assert answer.status_code == 201, answer.text
                 _offer(

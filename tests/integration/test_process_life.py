@@ -70,7 +70,10 @@ class Life:
 
     def ready(self) -> httpx.Response:
         return httpx.get(
-            f"http://127.0.0.1:{self.health_port}/readyz", trust_env=False, timeout=BUSY_SECONDS
+            f"http://127.0.0.1:{self.health_port}/readyz",
+            trust_env=False,
+            timeout=BUSY_SECONDS,
+            verify=False,
         )
 
     def signal(self, number: int = signal.SIGTERM) -> None:

@@ -221,7 +221,7 @@ class System:
     def page(self, service: str, path: str) -> httpx.Response:
         """A page of the service's health port."""
         url = f"http://127.0.0.1:{self.health_port + SERVICES.index(service)}{path}"
-        return httpx.get(url, timeout=BUSY_SECONDS, trust_env=False)
+        return httpx.get(url, timeout=BUSY_SECONDS, trust_env=False, verify=False)
 
     def log(self, service: str) -> str:
         """The log of a service."""
@@ -251,6 +251,7 @@ class System:
                 headers={"Authorization": f"Bearer {self.key}"},
                 timeout=30,
                 trust_env=False,
+                verify=False,
             )
         return self._api
 

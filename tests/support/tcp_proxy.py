@@ -67,6 +67,7 @@ class TcpProxy:
         self._call(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(BUSY_SECONDS)
+        self._loop.close()
 
     def swallow(self) -> None:
         """Let everything disappear that is sent from now on."""

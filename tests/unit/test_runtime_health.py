@@ -29,7 +29,7 @@ async def client(health: Health) -> AsyncIterator[httpx.AsyncClient]:
     async with (
         http_server(health, bind("127.0.0.1", 0, "POSTHORN_HEALTH_PORT"), grace=1) as port,
         httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=BUSY_SECONDS
+            base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=BUSY_SECONDS, verify=False
         ) as made,
     ):
         yield made

@@ -55,12 +55,12 @@ async def test_processes_share_a_port_that_another_program_does_not_get() -> Non
             reserved_ports(other, AsyncExitStack())
 
 
-def test_each_role_has_its_ports() -> None:
+async def test_each_role_has_its_ports() -> None:
     given = {"submission_port": 0, "submissions_port": 0}
     settings = SubmissionInSettings.model_validate(
         NEEDED
         | given
         | {"smtp_role": "submission", "database_url": "postgresql://u:p@127.0.0.1/posthorn"}
     )
-    stack = AsyncExitStack()
-    assert set(reserved_ports(settings, stack)) == set(given)
+    async with AsyncExitStack() as stack:
+        assert set(reserved_ports(settings, stack)) == set(given)

@@ -102,6 +102,21 @@ async def test_a_client_that_takes_nothing_is_cut(database_url: str, tmp_path: P
         writer.close()
 
 
+async def test_an_idle_connection_is_closed_later_than_clients_and_proxies_do_it(
+    database_url: str, tmp_path: Path
+) -> None:
+    """httpx keeps one for 5 s, and proxies for 60 s: a request that is sent while the server
+    closes the connection fails."""
+    assert HttpLimits().idle_seconds > 60
+    limits = HttpLimits(idle_seconds=1)
+    async with running_api(database_url, FileBlobs(tmp_path), http_limits=limits) as api:
+        reader, writer = await opened(api)
+        writer.write(GET)
+        assert (await reader.readuntil(b'"parts":[]}')).startswith(b"HTTP/1.1 200")
+        assert await end_of(reader) == b""
+        writer.close()
+
+
 async def test_a_key_has_a_rate_of_its_own(database_url: str, tmp_path: Path) -> None:
     rates = RateLimit(60, 5, clock=lambda: 1000.0)
     async with running_api(database_url, FileBlobs(tmp_path), rates=rates) as api:

@@ -5,6 +5,8 @@ Limits that uvicorn leaves to a proxy are enforced here, since there may be none
 - a request whose header does not arrive within ``header_seconds``, or whose body continues after
   its answer, is closed;
 - so is a client that reads nothing of an answer for ``stall_seconds``;
+- and a connection on which nothing is asked for ``idle_seconds``: longer than clients and proxies
+  keep one (5 s and 60 s by default), since a request that is sent while it is closed fails;
 - connections are limited, in total and per client (an IPv6 client is a /64).
 
 The application limits the time of a body, since it knows what the body is.
@@ -38,6 +40,7 @@ class HttpLimits:
 
     header_seconds: float = 10.0
     stall_seconds: float = 60.0
+    idle_seconds: int = 75
     connections: int = 2000
     connections_each: int = 500
     open: Counter[str] = field(default_factory=Counter)
@@ -170,6 +173,7 @@ async def http_server(
         lifespan="off",
         server_header=False,
         timeout_graceful_shutdown=max(1, round(grace)),
+        timeout_keep_alive=within.idle_seconds,
     )
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")

@@ -1,0 +1,26 @@
+"""Which tests pytest-xdist gives to one worker: those of a file, and all of a folder whose tests
+start whole systems.
+
+Such a system is a dozen processes. Three of them on two cores are slow enough to overrun limits,
+and a worker that gets some files of such a folder starts a shared system of its own.
+"""
+
+from __future__ import annotations
+
+import pytest
+from xdist.scheduler import LoadFileScheduling
+
+_ONE_WORKER = ("tests/e2e/", "tests/chaos/")
+
+
+class LoadFolders(LoadFileScheduling):  # type: ignore[misc]
+    """Files as ``--dist loadfile`` gives them out, but these folders whole."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        folder = next((each for each in _ONE_WORKER if nodeid.startswith(each)), None)
+        return folder or super()._split_scope(nodeid)
+
+
+def longest_first(items: list[pytest.Item]) -> None:
+    """Put these folders first: what is begun last should be short."""
+    items.sort(key=lambda item: not item.nodeid.startswith(_ONE_WORKER))

@@ -171,7 +171,7 @@ class EventReader:
                             await asyncio.shield(self._checkpoint.resign())
                 await asyncio.sleep(_STAND_BY_SECONDS)
             except Unavailable as fault:
-                log.warning("events wait to be counted", part=fault.part, detail=str(fault))
+                log.warning("events wait to be counted", fault=fault)
                 await asyncio.sleep(_FAULT_SECONDS)
 
     async def _take_shares(self) -> bool:

@@ -180,7 +180,7 @@ class Guard:
             log.error(
                 "a change could not be written to the audit log",
                 path=request.url.path,
-                detail=str(fault),
+                fault=fault,
             )
 
     async def _note_content(self, request: Request, response: Response) -> None:
@@ -265,7 +265,7 @@ class Guard:
         except Unavailable as fault:
             # what a creation answers is stored with what it made; other answers are lost with a
             # fault just now
-            log.warning("an answer could not be kept", detail=str(fault))
+            log.warning("an answer could not be kept", fault=fault)
         return response
 
     async def _free(self, request: Request, reservation: Reservation) -> None:

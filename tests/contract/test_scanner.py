@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 
 import pytest
+from structlog.testing import capture_logs
 
 from posthorn.adapters.nats.bans import NatsBanList, NatsBans
 from posthorn.adapters.nats.connection import Connection, connect
@@ -116,25 +117,34 @@ async def test_after_time_outs_it_is_asked_only_now_and_then(connection: Connect
     scanner = NatsScanner(connection, sender_seconds=0.3, message_seconds=LONG_SECONDS)
     now = 0.0
     scanner._breakers[SCAN_SENDER] = CircuitBreaker(clock=lambda: now)
-    async with NatsScanServer(connection, tier):
-        for _ in range(3):
-            with pytest.raises(ScanUnavailable, match="in time"):
+    with capture_logs() as logs:
+        async with NatsScanServer(connection, tier):
+            for _ in range(3):
+                with pytest.raises(ScanUnavailable, match="in time"):
+                    await scanner.sender(SENDER)
+            with pytest.raises(ScanUnavailable, match="at present"):
                 await scanner.sender(SENDER)
-        with pytest.raises(ScanUnavailable, match="at present"):
-            await scanner.sender(SENDER)
-        tier.goes_on.set()
-        assert await scanner.message(question()) == VERDICT, "the other question is not concerned"
+            tier.goes_on.set()
+            assert await scanner.message(question()) == VERDICT, (
+                "the other question is not concerned"
+            )
 
-        async def answers() -> bool:
-            nonlocal now
-            now += 60  # the longest rest
-            try:
-                await scanner.sender(SENDER)
-            except ScanUnavailable:
-                return False
-            return True
+            async def answers() -> bool:
+                nonlocal now
+                now += 60  # the longest rest
+                try:
+                    await scanner.sender(SENDER)
+                except ScanUnavailable:
+                    return False
+                return True
 
-        await until(answers)
+            await until(answers)
+    told = [(line["log_level"], line["event"]) for line in logs if line.get("question")]
+    assert told == [
+        ("error", "the scanning tier does not answer"),
+        ("info", "the scanning tier answers again"),
+    ]
+    assert {line["question"] for line in logs if line.get("question")} == {SCAN_SENDER}
 
 
 async def test_a_process_with_too_much_to_do_says_so_at_once(

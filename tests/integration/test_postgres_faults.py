@@ -202,7 +202,7 @@ async def test_a_pool_that_is_busy_for_too_long_is_unavailable(
 
 async def test_nothing_is_connected_before_it_is_needed() -> None:
     async with pool(f"postgresql://posthorn:sesame@127.0.0.1:{free_port()}/posthorn") as database:
-        with pytest.raises(Unavailable, match=r"^postgres: ConnectionRefusedError$"):
+        with pytest.raises(Unavailable, match=r"^postgres: ConnectionRefusedError: .*127\.0\.0\.1"):
             await database.probe()
 
 
@@ -211,6 +211,8 @@ async def test_a_wrong_password_is_unavailable_and_not_told(database_url: str) -
         with pytest.raises(Unavailable) as fault:
             await database.probe()
         assert "sesame" not in str(fault.value)
+        assert "28P01" in str(fault.value)
+        assert "POSTHORN_DATABASE_URL" in str(fault.value)
 
 
 @pytest.mark.parametrize(

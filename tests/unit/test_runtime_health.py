@@ -9,12 +9,13 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime import health as module
 from posthorn.runtime.health import Health
 from posthorn.runtime.http import bind, http_server
-from tests.support.polling import BUSY_SECONDS, LONG_SECONDS
+from tests.support.polling import BUSY_SECONDS, LONG_SECONDS, until
 
 
 @pytest.fixture
@@ -208,3 +209,33 @@ def test_a_port_that_is_taken_is_refused_by_name() -> None:
 def test_an_address_that_is_none_is_refused_by_name() -> None:
     with pytest.raises(SystemExit, match="POSTHORN_API_HOST"):
         bind("203.0.113.1", 0, "POSTHORN_API_HOST")
+
+
+async def test_the_log_says_once_that_a_part_does_not_serve_and_once_that_it_serves_again(
+    health: Health, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_KEPT_FOR", 0.0)
+    monkeypatch.setattr(module, "_WATCH_SECONDS", 0.001)
+    part, other = Part(), Part()
+    other.fault = Unavailable("postgres", "the login is refused")
+    health.add_check("postgres", part)
+
+    async def looks() -> None:
+        before = part.asked
+        await until(lambda: part.asked > before + 3)
+
+    with capture_logs() as logs:
+        watching = asyncio.create_task(health.watch())
+        await looks()
+        part.fault = Unavailable("postgres", "the login is refused")
+        await looks()
+        health.add_check("installation", other)  # for want of the same part
+        await looks()
+        part.fault = other.fault = None
+        await looks()
+        watching.cancel()
+    assert [(line["log_level"], line["event"], line.get("detail")) for line in logs] == [
+        ("error", "a part does not serve", "the login is refused"),
+        ("info", "a part serves again", None),
+    ]
+    assert {line["part"] for line in logs} == {"postgres"}

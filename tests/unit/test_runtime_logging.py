@@ -150,3 +150,49 @@ async def test_nothing_is_collected_for_a_stream_that_is_closed() -> None:
     for _ in range(1000):
         stream.write("x" * 1000)
     assert sum(map(len, stream._lines)) <= MOST_CHARACTERS
+
+
+_SPEAK_OF_FAULTS = """
+import structlog
+from posthorn.ports.errors import Unavailable
+from posthorn.runtime import logging
+from posthorn.runtime.logging import configure_logging
+configure_logging("pop3", "info")
+log = structlog.get_logger()
+away = Unavailable("postgres", "no answer in time")
+for number in range(5):
+    log.warning("login not possible", message=number, fault=away)
+log.warning("login not possible", fault=Unavailable("postgres", "refused"))
+log.warning("lease not renewed", fault=away)
+log.warning("login not possible", fault=Unavailable("nats"))
+log.warning("a lookup failed", fault=TimeoutError())
+log.warning("a name", fault="ValueError")
+log.warning("a name", fault="ValueError")
+logging._SAME_AGAIN_SECONDS = 0
+log.warning("login not possible", message=6, fault=away)
+log.warning("login not possible", message=7, fault=away)
+"""
+
+
+def test_of_the_lines_about_one_fault_one_a_minute_is_written_with_how_many_were_left_out() -> None:
+    spoken = subprocess.run(
+        [sys.executable, "-c", _SPEAK_OF_FAULTS], capture_output=True, text=True, check=True
+    )
+    keys = ("event", "part", "detail", "message", "repeated", "fault")
+    lines = [
+        {key: line[key] for key in keys if key in line}
+        for line in map(json.loads, spoken.stdout.splitlines())
+    ]
+    away = {"part": "postgres", "detail": "no answer in time"}
+    login = {"event": "login not possible"}
+    assert lines == [
+        {**login, **away, "message": 0},
+        {**login, "part": "postgres", "detail": "refused"},
+        {"event": "lease not renewed", **away},
+        {**login, "part": "nats", "detail": "does not answer"},
+        {"event": "a lookup failed", "detail": "no answer in time"},
+        {"event": "a name", "fault": "ValueError"},
+        {"event": "a name", "fault": "ValueError"},
+        {**login, **away, "message": 6, "repeated": 4},
+        {**login, **away, "message": 7},
+    ]

@@ -69,7 +69,7 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         ("GRACE_SECONDS", "inf", "finite"),
         ("GRACE_SECONDS", "nan", "finite"),
         ("DRAIN_DELAY_SECONDS", "-0.1", "greater than or equal to 0"),
-        ("LOG_LEVEL", "hidden-value", "debug|info|warning|error"),
+        ("LOG_LEVEL", "hidden-value", "'debug', 'info', 'warning' or 'error'"),
         ("NATS_URL", "http://hidden-value@host", "nats:// or tls://"),
         ("NATS_REPLICAS", "6", "less than or equal to 5"),
         ("DATABASE_URL", "mysql://user:hidden-value@host", "postgresql:// or postgres://"),
@@ -78,7 +78,7 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         ("INGEST_MAX_BYTES", "1GB-hidden-value", "integer"),
         ("NETWORKS", "10.0.0.0/8 hidden-value", "JSON"),
         ("NETWORKS", '["hidden-value"', "JSON"),
-        ("NETWORKS", '{"hidden-value": 1}', "tuple"),
+        ("NETWORKS", '{"hidden-value": 1}', "JSON list"),
     ],
 )
 def test_a_bad_value_is_refused_by_name_and_not_shown(

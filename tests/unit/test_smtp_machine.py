@@ -345,7 +345,7 @@ def test_an_endless_chunk_is_read_in_part(begun: bytes) -> None:
 
 
 def test_a_chunk_of_unknown_size_closes() -> None:
-    assert said(TO_A + b"BDAT x LAST\r\nNOOP\r\n")[3:] == [Fatal(smtp.SYNTAX)]
+    assert said(TO_A + b"BDAT x LAST\r\nNOOP\r\n")[3:] == [Fatal(smtp.BAD_BDAT)]
 
 
 def test_another_protocol_closes_at_its_first_line_only_before_a_greeting() -> None:

@@ -16,6 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
+from structlog.testing import capture_logs
 
 from posthorn.runtime import tls
 from posthorn.runtime.tls import Certificate
@@ -26,7 +27,9 @@ _SHARED_RSA = rsa.generate_private_key(65537, 2048)
 _ENCRYPTION = serialization.NoEncryption()
 
 
-def _pair(name: str, key: _Key | None = None) -> tuple[bytes, bytes]:
+def _pair(
+    name: str, key: _Key | None = None, ends_in: timedelta = timedelta(days=1)
+) -> tuple[bytes, bytes]:
     key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
@@ -36,8 +39,8 @@ def _pair(name: str, key: _Key | None = None) -> tuple[bytes, bytes]:
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_before(now - timedelta(days=2))
+        .not_valid_after(now + ends_in)
         .sign(key, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM
@@ -242,3 +245,45 @@ def test_a_listener_goes_on_with_the_new_one_and_open_sessions_stay(
 
 async def _ended(task: Awaitable[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
+
+
+def test_the_log_says_that_a_certificate_has_expired(tmp_path: Path) -> None:
+    with capture_logs() as logs:
+        _write(tmp_path, _pair("old.test", ends_in=timedelta(days=-1)))
+        certificate = Certificate(tmp_path)
+        _write(tmp_path, _pair("new.test"))
+        assert certificate.refresh()
+    assert [(line["log_level"], line["event"]) for line in logs] == [
+        ("error", "the certificate has expired: clients refuse it"),
+        ("info", "certificate replaced"),
+    ]
+    assert logs[0]["file"] == str(tmp_path / "tls.crt")
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ("the key", "hold a certificate chain and its key in PEM"),
+        ("another", "the key does not belong to the certificate"),
+        ("nothing", "No such file or directory"),
+    ],
+)
+def test_files_that_cannot_be_used_are_named_with_what_is_wrong_once(
+    tmp_path: Path, broken: str, said: str
+) -> None:
+    _write(tmp_path, _pair("mail.test"))
+    certificate, key = Certificate(tmp_path), tmp_path / "tls.key"
+    match broken:
+        case "the key":
+            key.write_text("rubbish")
+        case "another":
+            key.write_bytes(_pair("mail.test")[1])
+        case _:
+            key.unlink()
+    with capture_logs() as logs:
+        for _ in range(3):
+            assert not certificate.refresh()
+    assert [(line["log_level"], line["key"]) for line in logs] == [("error", str(key))]
+    assert said in logs[0]["error"]
+    with pytest.raises(SystemExit, match=f"POSTHORN_TLS_DIR.*{key}.*{said}"):
+        Certificate(tmp_path)

@@ -18,7 +18,7 @@ from pydantic_settings import NoDecode
 
 from posthorn.model.dns_records import Endpoint, Presence
 from posthorn.model.events import SHARES
-from posthorn.model.networks import Network, parse_network
+from posthorn.model.networks import Network
 from posthorn.ports.api_keys import Role
 from posthorn.ports.forwards import ForwardPolicy
 from posthorn.runtime.http import HttpLimits
@@ -40,6 +40,7 @@ from posthorn.runtime.settings import (
     ResolverSettings,
     Seconds,
     SecretSettings,
+    network_of,
 )
 from posthorn.runtime.traces import TraceSettings
 from posthorn.wire.address import canonical_domain, parse_address
@@ -71,16 +72,19 @@ def _record_name(text: str) -> str:
 
 
 def _source(text: str) -> str:
-    network = parse_network(text)
+    network = network_of(text)
     return str(network.network_address if network.num_addresses == 1 else network)
 
 
 def _network(value: object) -> object:
-    return parse_network(value) if isinstance(value, str) else value
+    return network_of(value) if isinstance(value, str) else value
 
 
 def _address(text: str) -> str:
-    return str(ipaddress.ip_address(text.strip()))
+    try:
+        return str(ipaddress.ip_address(text.strip()))
+    except ValueError:
+        raise ValueError("must be an IP address, such as 192.0.2.1 or 2001:db8::1") from None
 
 
 Host = Annotated[str, AfterValidator(_host)]
@@ -313,7 +317,7 @@ class ApiSettings(
     """How long a bulk import, and an import or export of a mailbox, may take in all."""
     directory_reconcile_seconds: Seconds = 600.0
     """How often the directory is compared with the database and put right."""
-    dns_check_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 21_600.0
+    dns_check_seconds: Annotated[float, Field(ge=0)] = 21_600.0
     """From one check of a domain's DNS records in the background to the next; 0: none."""
     directory_wait_seconds: Annotated[float, Field(ge=0)] = 10.0
     """How long an answer waits at most until the directory shows the change."""
@@ -358,7 +362,9 @@ class ApiSettings(
     @model_validator(mode="after")
     def _one_of_them(self) -> ApiSettings:
         if self.api_admin_key is not None and self.api_admin_key_file is not None:
-            raise ValueError("API_ADMIN_KEY and API_ADMIN_KEY_FILE must not both be set")
+            raise ValueError(
+                "POSTHORN_API_ADMIN_KEY, POSTHORN_API_ADMIN_KEY_FILE: only one of them may be set"
+            )
         return self
 
     @property

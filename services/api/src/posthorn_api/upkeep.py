@@ -61,5 +61,5 @@ class Upkeep:
                     expire_at = time.monotonic() + _EXPIRE_SECONDS
                     log.info("old answers forgotten", answers=gone, sessions=ended)
             except Unavailable as fault:
-                log.warning("the database does not serve yet", detail=str(fault))
+                log.warning("the database does not serve yet", fault=fault)
             await asyncio.sleep(_EXPIRE_SECONDS / 60 if self._done else _RETRY_SECONDS)

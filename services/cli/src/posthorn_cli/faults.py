@@ -32,7 +32,7 @@ _BY_STATUS = {
 _HINTS = {
     401: "the API key is not valid: see `posthorn context --help`",
     429: "this was done too often for now: wait a little",
-    503: "a part of the system does not answer: try again later",
+    503: "try again later; `posthorn doctor` and the log of the API name what does not answer",
 }
 
 
@@ -68,5 +68,5 @@ def lines_of(error: ClientError) -> list[str]:
     if error.faults:
         return [error.title, *(f"  {fault.field}: {fault.message}" for fault in error.faults)]
     text = error.detail or error.title
-    hint = _HINTS.get(error.status)
+    hint = _HINTS.get(error.status) if error.status != 503 or not error.detail else None
     return [f"{text} ({hint})" if hint else text]

@@ -150,7 +150,7 @@ class Collector:
                     log.info("collected", **asdict(done))
             except Unavailable as fault:
                 _faults.labels(fault.part).inc()
-                log.warning("collection round ended early", part=fault.part, detail=str(fault))
+                log.warning("collection round ended early", fault=fault)
             await asyncio.sleep(self._settings.collector_interval_seconds)
 
     async def collect_once(self) -> Round:
@@ -221,7 +221,7 @@ class Collector:
             # not hold up the others.
             await self._blobs.probe()
             log.error(
-                "a segment cannot be read", segment=segment.key, detail=str(fault), living=len(live)
+                "a segment cannot be read", segment=segment.key, fault=fault, living=len(live)
             )
             return
         new = new_id()

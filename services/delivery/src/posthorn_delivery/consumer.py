@@ -163,8 +163,7 @@ class Consumer:
                     said_at = time.monotonic()
                     log.warning(
                         "messages cannot be fetched from the stream",
-                        part=fault.part,
-                        detail=str(fault),
+                        fault=fault,
                     )
                 await asyncio.sleep(pause)
                 pause = min(_LAST_PAUSE, pause * 2)

@@ -87,7 +87,7 @@ class Expander:
                 pause = _FIRST_PAUSE
             except Unavailable as fault:
                 if pause == _FIRST_PAUSE:
-                    log.warning("not expanded yet", part=fault.part, detail=str(fault))
+                    log.warning("not expanded yet", fault=fault)
                 rest, pause = pause, min(_LAST_PAUSE, pause * 2)
             except Exception:
                 _faults.inc()

@@ -99,8 +99,7 @@ class Isolator:
                 _retries.labels(fault.part).inc()
                 log.warning(
                     "not delivered yet",
-                    part=fault.part,
-                    detail=str(fault),
+                    fault=fault,
                     messages=len(group.items),
                 )
                 pause = await self._wait_out(fault, pause)

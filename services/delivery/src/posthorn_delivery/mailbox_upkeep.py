@@ -46,7 +46,7 @@ class MailboxUpkeep:
             try:
                 await self.round()
             except Unavailable as fault:
-                log.warning("upkeep of mailboxes ended early", part=fault.part, detail=str(fault))
+                log.warning("upkeep of mailboxes ended early", fault=fault)
             await asyncio.sleep(ROUND_SECONDS)
 
     async def round(self) -> None:

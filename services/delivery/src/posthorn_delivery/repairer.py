@@ -48,9 +48,7 @@ class Repairer:
             try:
                 await self.look()
             except Unavailable as fault:
-                log.warning(
-                    "INGEST could not be scanned for strays", part=fault.part, detail=str(fault)
-                )
+                log.warning("INGEST could not be scanned for strays", fault=fault)
 
     async def look(self) -> int:
         """Deliver what was found by the previous scan too; return how many. Raises Unavailable."""

@@ -75,7 +75,7 @@ class RetentionSweeper:
                     log.info("retention", expired=expired, purged=purged)
             except Unavailable as fault:
                 _faults.labels(fault.part).inc()
-                log.warning("retention round ended early", part=fault.part, detail=str(fault))
+                log.warning("retention round ended early", fault=fault)
             await asyncio.sleep(self._settings.retention_interval_seconds)
 
     async def round(self) -> tuple[int, int]:

@@ -46,13 +46,13 @@ class DeliverySettings(
     """Minimum from the start of a batch to the start of the next, unless batches are half full
     (ADR 11); twice as long in a dense stream, and longer where processes share it (ADR 52);
     0: no spacing."""
-    delivery_scan_wait_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 900.0
+    delivery_scan_wait_seconds: Annotated[float, Field(ge=0)] = 900.0
     """How long a message that was accepted without a verdict waits for the scanning tier; then it
     is delivered unscanned, and its trace says so. 0: it waits until it is scanned."""
     relay_give_up_seconds: Seconds = 432_000.0
     """How long delivery to recipients elsewhere is tried, counted from here on; the relay reads
     the same variable."""
-    relay_delay_notice_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 14_400.0
+    relay_delay_notice_seconds: Annotated[float, Field(ge=0)] = 14_400.0
     """Time in the queue after which the sender gets a delay DSN; 0: never."""
 
     @property

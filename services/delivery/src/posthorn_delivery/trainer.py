@@ -74,7 +74,7 @@ class Trainer:
                     pass
             except Unavailable as fault:
                 _faults.labels(fault.part).inc()
-                log.warning("training waits", part=fault.part, detail=str(fault))
+                log.warning("training waits", fault=fault)
             await asyncio.sleep(LOOK_SECONDS)
 
     async def round(self) -> int:

@@ -66,9 +66,7 @@ class UnscannedMover:
             try:
                 await self.look()
             except Unavailable as fault:
-                log.warning(
-                    "the unscanned lane cannot be looked at", part=fault.part, detail=str(fault)
-                )
+                log.warning("the unscanned lane cannot be looked at", fault=fault)
             except Exception:
                 log.exception("the unscanned lane cannot be looked at")
             await asyncio.sleep(LOOK_SECONDS)

@@ -132,7 +132,7 @@ class VacationReplier:
                     await self._replies.forget()
                     forget_at = time.monotonic() + _FORGET_SECONDS
             except Unavailable as fault:
-                log.warning("accounts that reply cannot be read", detail=str(fault))
+                log.warning("accounts that reply cannot be read", fault=fault)
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _send(self) -> None:
@@ -142,7 +142,7 @@ class VacationReplier:
             try:
                 await self.reply()
             except Unavailable as fault:
-                log.warning("automatic replies wait", part=fault.part, detail=str(fault))
+                log.warning("automatic replies wait", fault=fault)
                 await asyncio.sleep(_RETRY_SECONDS)
                 self._some.set()
             except Exception:

@@ -29,7 +29,7 @@ def outcome_known(*, has_changed: bool = False) -> Iterator[None]:
     except Unavailable as error:
         if error.nothing_changed and not has_changed:
             raise
-        log.warning("outcome of a change not known", part=error.part, detail=str(error))
+        log.warning("outcome of a change not known", fault=error)
         raise Drop("the mailbox cannot be reached at this moment") from None
     except NoRoom:
         raise No("the quota of the account has no room", b"OVERQUOTA") from None

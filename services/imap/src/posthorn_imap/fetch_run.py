@@ -225,7 +225,7 @@ class FetchRun:
             try:
                 there = await self._loader.locate(messages)
             except (Unavailable, MailboxGone) as error:
-                log.info("messages not located ahead", detail=str(error))
+                log.info("messages not located ahead", fault=error)
                 return {}
             return {each.row.uid: each.content for each in there}
 
@@ -244,7 +244,7 @@ class FetchRun:
         except Unavailable as error:
             if not following:
                 raise
-            log.info("messages not located ahead", part=error.part, detail=str(error))
+            log.info("messages not located ahead", fault=error)
             there = await self._loader.locate([message])
         ahead.keep({each.row.uid: each.content for each in there if each is not message}, modseq)
         return message in there
@@ -303,8 +303,7 @@ class FetchRun:
             log.warning(
                 "a message cannot be read",
                 message=str(message.row.message),
-                part=error.part,
-                detail=str(error),
+                fault=error,
             )
         return None
 
@@ -338,7 +337,7 @@ class FetchRun:
                         await self._put(piece)
                 separator = b" "
         except Unavailable as error:
-            log.warning("a message broke off", part=error.part, detail=str(error))
+            log.warning("a message broke off", fault=error)
             raise BrokenOffError from None
         await self._put(b")\r\n")
 

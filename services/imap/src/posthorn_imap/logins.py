@@ -168,7 +168,7 @@ class Logins:
             words = "too many logins at this moment, try again"
             failed = LoginFailed("busy", words, b"UNAVAILABLE")
         except Unavailable as error:
-            log.warning("login not possible", part=error.part, detail=str(error))
+            log.warning("login not possible", fault=error)
             words = "mailboxes cannot be reached at this moment, try again"
             UNAVAILABLE.labels(error.part).inc()
             failed = LoginFailed("fault", words, b"UNAVAILABLE")
@@ -218,8 +218,7 @@ class Logins:
         except Unavailable as error:
             log.warning(
                 "connections not checked",
-                part=error.part,
-                detail=str(error),
+                fault=error,
                 connections=len(self._open),
             )
             return

@@ -280,7 +280,7 @@ class Loader:
             try:
                 await self._view.keep(made)
             except Unavailable as error:
-                log.warning("forms of messages not kept", part=error.part, detail=str(error))
+                log.warning("forms of messages not kept", fault=error)
 
     async def range(self, location: BodyLocation, start: int, end: int) -> bytes:
         """Return a range of a large body. Raises Unavailable."""

@@ -237,7 +237,7 @@ class ImapSession:
             try:
                 await notifying.tell_news(self)
             except Unavailable as error:
-                log.warning("changes not told", part=error.part, detail=str(error))
+                log.warning("changes not told", fault=error)
             except MailboxGone:
                 self.mailbox_gone()
             except ConnectionError:
@@ -327,9 +327,7 @@ class ImapSession:
         except Unavailable as error:
             outcome = "fault"
             UNAVAILABLE.labels(error.part).inc()
-            log.warning(
-                "command failed", command=type(command).__name__, part=error.part, detail=str(error)
-            )
+            log.warning("command failed", command=type(command).__name__, fault=error)
             words = "the mailbox cannot be reached at this moment, try again"
             reply = tagged(tag, "NO", words, b"UNAVAILABLE")
         except MailboxGone:
@@ -367,7 +365,7 @@ class ImapSession:
             if answer.syncs or self.selected.is_behind:
                 await syncing.learn(self)
         except Unavailable as error:
-            log.warning("changes not told", part=error.part, detail=str(error))
+            log.warning("changes not told", fault=error)
         except MailboxGone:
             return False
         syncing.tell(self, expunges=answer.tells_expunges)
@@ -375,7 +373,7 @@ class ImapSession:
             try:
                 await notifying.send_new(self, self.notify)
             except Unavailable as error:
-                log.warning("new messages not sent", part=error.part, detail=str(error))
+                log.warning("new messages not sent", fault=error)
         return True
 
     def _failed(self, reply: bytes) -> bytes:

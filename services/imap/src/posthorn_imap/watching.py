@@ -166,7 +166,7 @@ class Watching:
         try:
             moved = await self._view.moved_on([(*key, modseq) for key, modseq in asked.items()])
         except Unavailable as error:
-            log.warning("mailboxes not compared", part=error.part, detail=str(error))
+            log.warning("mailboxes not compared", fault=error)
             return
         for key, now in moved.items():
             if (selecting := self._watchers.get(key)) is not None:

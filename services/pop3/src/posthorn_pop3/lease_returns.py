@@ -80,7 +80,7 @@ class LeaseReturns:
                     await self._release(leases)
                 except Unavailable as error:
                     self._unreleased |= leases
-                    log.warning("leases not released", part=error.part, detail=str(error))
+                    log.warning("leases not released", fault=error)
                 except Exception:
                     self._unreleased |= leases
                     log.exception("leases not released")

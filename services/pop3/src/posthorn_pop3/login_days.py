@@ -60,6 +60,6 @@ class LoginDays:
         except Unavailable as fault:
             self._known -= noted | self._waiting
             self._waiting = set()
-            log.warning("logins are not recorded for digests", detail=str(fault))
+            log.warning("logins are not recorded for digests", fault=fault)
         finally:
             self._task = None

@@ -152,8 +152,7 @@ class Retriever:
                 message=self._maildrop.message(number),
                 account=self._maildrop.address,
                 number=number,
-                part=error.part,
-                detail=str(error),
+                fault=error,
             )
             TEMPORARY_FAILURES.labels("retr").inc()
             self._trace(self._maildrop.message(number) or "", fault=type(error).__name__)
@@ -187,8 +186,7 @@ class Retriever:
                     "connection cut in the middle of a message",
                     message=str(location.message),
                     account=self._maildrop.address,
-                    part=error.part,
-                    detail=str(error),
+                    fault=error,
                 )
                 TEMPORARY_FAILURES.labels("retr").inc()
                 self.is_broken = True

@@ -139,7 +139,7 @@ class MaildropService:
         except Busy:
             failed = LoginFailed("busy", "[SYS/TEMP] too many logins at this moment, try again")
         except Unavailable as error:
-            log.warning("login not possible", part=error.part, detail=str(error))
+            log.warning("login not possible", fault=error)
             failed = LoginFailed(
                 "fault", "[SYS/TEMP] the maildrop cannot be reached at this moment, try again"
             )
@@ -247,9 +247,7 @@ class MaildropService:
             )
         except Unavailable as error:
             # They may run out meanwhile; the next renewal, or the commit, finds out.
-            log.warning(
-                "leases not renewed", part=error.part, detail=str(error), sessions=len(asked)
-            )
+            log.warning("leases not renewed", fault=error, sessions=len(asked))
             return
         for holder, maildrop in asked.items():
             if (
@@ -278,8 +276,7 @@ class MaildropService:
         except Unavailable as error:
             log.warning(
                 "leases not released",
-                part=error.part,
-                detail=str(error),
+                fault=error,
                 leases=len(self._returns),
             )
             return
@@ -291,9 +288,7 @@ class MaildropService:
                 {holder: maildrop.proof for holder, maildrop in asked.items()}
             )
         except Unavailable as error:
-            log.warning(
-                "sessions not checked", part=error.part, detail=str(error), sessions=len(asked)
-            )
+            log.warning("sessions not checked", fault=error, sessions=len(asked))
             return
         for holder, ending in ended.items():
             self._end(asked[holder], holder, ending)

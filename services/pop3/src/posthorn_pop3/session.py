@@ -264,8 +264,7 @@ class Pop3Session:
             log.warning(
                 "deletions not committed",
                 account=self.maildrop.address,
-                part=error.part,
-                detail=str(error),
+                fault=error,
             )
             TEMPORARY_FAILURES.labels("quit").inc()
             self._out.send(b"-ERR [SYS/TEMP] marked messages could not be deleted\r\n")

@@ -167,9 +167,7 @@ class ClaimSender:
                 if transaction is None or len(transaction.recipients) != len(attempt.waiting):
                     transaction = await transaction_for(attempt.waiting, self._bodies)
             except Unavailable as fault:
-                log.warning(
-                    "a message cannot be read", message=str(group[0].message), detail=str(fault)
-                )
+                log.warning("a message cannot be read", message=str(group[0].message), fault=fault)
                 claimed.settle_all(attempt.waiting, _UNREADABLE)
                 return True
             if self._tls_failure is not None and not transaction.tls_optional:
@@ -194,7 +192,7 @@ class ClaimSender:
                 log.warning(
                     "reading a message failed midway",
                     message=str(group[0].message),
-                    detail=str(fault),
+                    fault=fault,
                 )
                 connections.close()
                 claimed.settle_all(attempt.waiting, _UNREADABLE)

@@ -98,7 +98,7 @@ class DsnSender:
                 while await self.send_pending():
                     pass
             except Unavailable as fault:
-                log.warning("dsns wait", part=fault.part, detail=str(fault))
+                log.warning("dsns wait", fault=fault)
                 wait = RETRY_SECONDS
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait * random.uniform(0.7, 1.3)):  # noqa: S311 - spreads load
@@ -115,7 +115,7 @@ class DsnSender:
                 Unavailable
             ) as unavailable:  # one that cannot be sent must not hold up the others
                 fault = unavailable
-                log.warning("a dsn waits", message=str(one.message), detail=str(unavailable))
+                log.warning("a dsn waits", message=str(one.message), fault=unavailable)
             except Exception:
                 log.exception("a dsn cannot be composed", message=str(one.message))
         if fault is not None:
@@ -239,12 +239,12 @@ class DsnSender:
             since = self._unreadable.setdefault(pending.message, time.monotonic())
             if time.monotonic() - since < _UNREADABLE_SECONDS:
                 log.warning(
-                    "a dsn waits for its message", message=str(pending.message), detail=str(fault)
+                    "a dsn waits for its message", message=str(pending.message), fault=fault
                 )
                 return None
             del self._unreadable[pending.message]
             log.error(
-                "a dsn is sent without its message", message=str(pending.message), detail=str(fault)
+                "a dsn is sent without its message", message=str(pending.message), fault=fault
             )
             return b""
         self._unreadable.pop(pending.message, None)

@@ -110,7 +110,7 @@ class HandOvers:
         try:
             due, jobs = await self._claims.claimed(handed)
         except Unavailable as fault:
-            log.warning("a hand-over cannot be read", part=fault.part, detail=str(fault))
+            log.warning("a hand-over cannot be read", fault=fault)
             self._liveness.retire(identity.id)
             return
         if not self._is_ours(handed, identity):

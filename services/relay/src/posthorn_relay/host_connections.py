@@ -120,9 +120,7 @@ class HostConnections:
                 await self._ports.queue.close_next_hop(next_hop.key, pause, failed.host, reply)
             )
         except Unavailable as fault:
-            log.warning(
-                "next hop closed in this relay only", next_hop=next_hop.key, detail=str(fault)
-            )
+            log.warning("next hop closed in this relay only", next_hop=next_hop.key, fault=fault)
         return pause
 
     @property

@@ -123,7 +123,7 @@ class Liveness:
             except (Unavailable, TimeoutError) as fault:
                 if at - said_at > _SAY_AGAIN_SECONDS:
                     said_at = at
-                    log.warning("heartbeat failed", detail=str(fault))
+                    log.warning("heartbeat failed", fault=fault)
                 if time.monotonic() - self._confirmed_at > _STALE_SECONDS:
                     self._confirmed.clear()
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -182,4 +182,4 @@ class Liveness:
             if former in self._former:  # the scheduler may have done the same
                 self._former.remove(former)
         except (Unavailable, TimeoutError) as fault:
-            log.warning("a former id is not given up yet", detail=str(fault))
+            log.warning("a former id is not given up yet", fault=fault)

@@ -140,7 +140,5 @@ class QueueMaintenance:
                 if await work():
                     continue
             except Unavailable as fault:
-                log.info(
-                    "maintenance waits", work=work.__name__, part=fault.part, detail=str(fault)
-                )
+                log.info("maintenance waits", work=work.__name__, fault=fault)
             await asyncio.sleep(seconds * random.uniform(0.8, 1.2))  # noqa: S311 - spreads load, keeps no secret

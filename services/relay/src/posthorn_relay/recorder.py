@@ -113,8 +113,7 @@ class OutcomeRecorder:
                 log.warning(
                     "outcomes are not recorded yet",
                     outcomes=len(batch),
-                    part=fault.part,
-                    detail=str(fault),
+                    fault=fault,
                 )
                 assert relay is not None
                 self._on_uncertain(relay)

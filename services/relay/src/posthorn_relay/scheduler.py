@@ -89,7 +89,7 @@ class Scheduler:
                     else:
                         await self._begin_what_is_due()
                 except Unavailable as fault:
-                    log.warning("the queue cannot be read", part=fault.part, detail=str(fault))
+                    log.warning("the queue cannot be read", fault=fault)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._settings.relay_poll_seconds):
                         await self._look.wait()

@@ -7,7 +7,6 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from posthorn.model.networks import parse_network
 from posthorn.runtime.settings import (
     BlobSettings,
     EnvSettings,
@@ -18,6 +17,7 @@ from posthorn.runtime.settings import (
     ResolverSettings,
     Seconds,
     SecretSettings,
+    network_of,
 )
 from posthorn.runtime.traces import TraceSettings
 from posthorn.wire.address import canonical_domain
@@ -25,8 +25,20 @@ from posthorn.wire.address import canonical_domain
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Domain = Annotated[str, AfterValidator(canonical_domain)]
-Ipv4 = Annotated[str, AfterValidator(lambda text: str(IPv4Address(text)))]
-Ipv6 = Annotated[str, AfterValidator(lambda text: str(IPv6Address(text)))]
+
+
+def _address_of(kind: type[IPv4Address | IPv6Address], example: str) -> AfterValidator:
+    def check(text: str) -> str:
+        try:
+            return str(kind(text))
+        except ValueError:
+            raise ValueError(f"must be an address such as {example}") from None
+
+    return AfterValidator(check)
+
+
+Ipv4 = Annotated[str, _address_of(IPv4Address, "192.0.2.1")]
+Ipv6 = Annotated[str, _address_of(IPv6Address, "2001:db8::1")]
 
 
 class EgressSettings(ResolverSettings):
@@ -40,7 +52,7 @@ class EgressSettings(ResolverSettings):
     """Whether an MX may have a loopback address (a route always may); only for tests: such an MX
     is this host itself."""
     relay_private_networks: tuple[
-        Annotated[str, AfterValidator(lambda text: str(parse_network(text)))], ...
+        Annotated[str, AfterValidator(lambda text: str(network_of(text)))], ...
     ] = ()
     """Private networks (``10.0.0.0/8``) that an MX or an address literal may lead into, as a
     JSON list; a route always may."""

@@ -60,7 +60,7 @@ class TlsTally:
             try:
                 await self.flush(outcomes)
             except Unavailable as fault:
-                log.info("tls outcomes wait", part=fault.part, detail=str(fault))
+                log.info("tls outcomes wait", fault=fault)
 
     async def flush(self, outcomes: TlsOutcomes) -> None:
         """Write the counts. Raises Unavailable; they are kept then."""

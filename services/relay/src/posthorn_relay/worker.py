@@ -144,8 +144,7 @@ class Worker:
             log.warning(
                 "a claim is uncertain",
                 destination=destination.due.destination,
-                part=fault.part,
-                detail=str(fault),
+                fault=fault,
             )
             identity.is_retired = True
         finally:

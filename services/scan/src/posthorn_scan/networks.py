@@ -105,7 +105,7 @@ class NetworkDefence:
                     await self._count(kind, client, count)
                 except Unavailable as error:
                     _dropped.inc()
-                    log.debug("a report was not counted", detail=str(error))
+                    log.debug("a report was not counted", fault=error)
                     await asyncio.sleep(_AGAIN_SECONDS)
                 except Exception:
                     log.exception("a report was not counted")

@@ -108,7 +108,7 @@ class ScanSettings(
     smtp_hostname: Domain = "localhost"
     """Host name in header fields of messages that were accepted unscanned; smtp-in reads the same
     variable."""
-    delivery_scan_wait_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 900.0
+    delivery_scan_wait_seconds: Annotated[float, Field(ge=0)] = 900.0
     """How long a message waits for an engine that is away. Half a minute earlier, or after half of
     it, it goes on with the verdict of the other engines; delivery reads the same variable. 0: it
     waits until it is scanned."""

@@ -128,7 +128,7 @@ class UnscannedLane:
             raise
         except Unavailable as fault:
             _moved.labels("failed").inc()
-            log.warning("a message stays unscanned", part=fault.part, detail=str(fault))
+            log.warning("a message stays unscanned", fault=fault)
             await delivery.nak(AGAIN_SECONDS)
         except Exception:
             _moved.labels("failed").inc()

@@ -229,8 +229,7 @@ class Acceptance:
             log.warning(
                 "could not be kept",
                 message=str(transaction.id),
-                fault=type(fault).__name__,
-                detail=str(fault),
+                fault=fault,
             )
             return smtp.FAULT
         return smtp.accepted(transaction.id)

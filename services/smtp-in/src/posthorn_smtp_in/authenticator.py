@@ -123,7 +123,7 @@ class SmtpAuthenticator:
             reply, outcome = await login
         except (Busy, Unavailable) as fault:
             reply, outcome = smtp.LOGIN_NOT_NOW, "unavailable"
-            log.warning("a login cannot be checked", fault=type(fault).__name__, detail=str(fault))
+            log.warning("a login cannot be checked", fault=fault)
         _logins.labels(outcome).inc()
         log.info("login", outcome=outcome, account=address, client=client.address, tls=client.tls)
         return reply
@@ -252,7 +252,7 @@ class SmtpAuthenticator:
         try:
             ended = await self._senders.ended(set(asked.values()))
         except Unavailable as fault:
-            log.warning("sessions not checked", detail=str(fault), sessions=len(asked))
+            log.warning("sessions not checked", fault=fault, sessions=len(asked))
             return
         self._end(asked, ended)
 

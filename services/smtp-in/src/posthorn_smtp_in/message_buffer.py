@@ -378,9 +378,7 @@ class MessageBuffer:
                     self._file = await asyncio.to_thread(SpoolFile.new, self._limits.directory)
                 await asyncio.to_thread(self._file.append, block)
             except (OSError, ValueError) as error:
-                log.error(
-                    "the spool does not take octets", error=type(error).__name__, detail=str(error)
-                )
+                log.error("the spool does not take octets", fault=error)
                 self.fail(smtp.FULL)
         else:
             self.fail(smtp.FULL)

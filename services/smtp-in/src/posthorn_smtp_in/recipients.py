@@ -116,8 +116,7 @@ class Recipients:
             log.warning(
                 "the directory does not answer",
                 message=str(transaction.id),
-                part=fault.part,
-                detail=str(fault),
+                fault=fault,
             )
             return smtp.FAULT
         if standing is RecipientStatus.DELIVERABLE:

@@ -154,7 +154,7 @@ class Scanning:
         try:
             policy = await self._directory.policy(parse_address(name))
         except Unavailable as fault:
-            log.warning("a policy cannot be read", recipient=name, detail=str(fault))
+            log.warning("a policy cannot be read", recipient=name, fault=fault)
             del transaction.recipients[name]
             return smtp.FAULT
         if policy.refuse_listed or policy.greylist:
@@ -250,7 +250,7 @@ class Scanning:
         try:
             found = await answer
         except Unavailable as fault:
-            log.debug("no answer of the scanning tier", question=question, detail=str(fault))
+            log.debug("no answer of the scanning tier", question=question, fault=fault)
             return None
         except Exception:
             log.exception("the scanning tier could not be asked", question=question)
@@ -296,7 +296,7 @@ class Scanning:
         try:
             return await self._correspondents.is_protected(sender.address, asked)
         except Unavailable as fault:
-            log.warning("correspondents are not known now", detail=str(fault))
+            log.warning("correspondents are not known now", fault=fault)
             return True
 
     def _refusal(

@@ -78,7 +78,7 @@ class SubmissionPolicy:
             ):
                 return smtp.NOT_THE_OWNER
         except Unavailable as fault:
-            log.warning("a sender cannot be looked up", account=client.account, detail=str(fault))
+            log.warning("a sender cannot be looked up", account=client.account, fault=fault)
             return smtp.FAULT
         return smtp.SENDER_OK
 

@@ -131,6 +131,7 @@ class StubLookup:
     ) -> None:
         addresses = [server_address(text) for text in servers] or _system_servers()
         self._servers = [NameServer(host, port) for host, port in addresses]
+        self._names = [f"{host} port {port}" for host, port in addresses]
         self._first = 0
         self._deadline_seconds = deadline_seconds
         self._failure_seconds = failure_seconds
@@ -294,7 +295,10 @@ class StubLookup:
     def _missed(self) -> None:
         self._unanswered += 1
         if self._unanswered == self._patience:
-            log.error("no name server answers; questions fail at once for a while")
+            log.error(
+                "no name server answers; questions fail at once for a while",
+                servers=self._names,
+            )
             _away.set(1)
             self._away_until = time.monotonic() + self._away_seconds
 

@@ -18,6 +18,8 @@ class Unavailable(Exception):
         self.part = part
         """Which part: ``nats``, ``postgres``, ``blobs``, ``directory``. Short, for metrics and
         logs."""
+        self.detail = detail
+        """What is wrong with it, for the log; empty where nothing more is known."""
         self.nothing_changed = False
         """Whether it is certain that the last operation on the store changed nothing. Otherwise its
         outcome is not known."""
@@ -31,10 +33,6 @@ class Full(Unavailable):
 class Halted(Unavailable):
     """Nothing may be served or deleted until an operator has decided. ``detail`` may be shown:
     it contains no secret."""
-
-    def __init__(self, part: str, detail: str) -> None:
-        super().__init__(part, detail)
-        self.detail = detail
 
 
 class NotFound(Exception):

@@ -41,8 +41,7 @@ class SlotsTaken(Unavailable):
 
     def __init__(self, kind: str, seconds: float, *, own: bool) -> None:
         whose = "of yours are under way; send them one after another" if own else "are under way"
-        self.detail = f"too many {kind} {whose}"
-        super().__init__(kind, self.detail)
+        super().__init__(kind, f"too many {kind} {whose}")
         self.seconds = seconds
         """Seconds after which to retry."""
         self.own = own

@@ -61,6 +61,6 @@ class FamiliarNetworkRecorder:
                 told, self._waiting = self._waiting, set()
                 await self._store.remember(told)
         except Unavailable as fault:
-            log.warning("familiar networks are not recorded", detail=str(fault))
+            log.warning("familiar networks are not recorded", fault=fault)
         finally:
             self._telling = None

@@ -6,6 +6,9 @@
   real, cheap operation within the last seconds; else 503. The body names each part, and in
   ``details`` what the process works without. Results are cached briefly.
 - ``/metrics``: Prometheus text.
+
+The process checks its parts also when nobody asks: the log says once that a part does not serve, with
+the reason, and once that it serves again.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ type Probe = Callable[[], Awaitable[None]]
 
 _PROBE_TIMEOUT = 3.0
 _KEPT_FOR = 2.0
+_WATCH_SECONDS = 5.0
 
 _probed = Histogram(
     "posthorn_process_probe_seconds",
@@ -56,6 +60,9 @@ class Health:
         self._probes: dict[str, Probe] = {}
         self._details: dict[str, Callable[[], str]] = {}
         self._kept: dict[str, tuple[float, str]] = {}
+        self._away: dict[str, tuple[str, float]] = {}
+        """By part that did not serve when it was asked last, which part is the cause, and since
+        when (monotonic seconds)."""
         self._lock = asyncio.Lock()
         self.metrics: Callable[[], Awaitable[str]] = _own_metrics
         """Returns the metrics page."""
@@ -91,23 +98,43 @@ class Health:
         if kept and time.monotonic() - kept[0] < _KEPT_FOR:
             return kept[1]
         began = time.monotonic()
+        cause, reason = part, ""
         try:
             async with asyncio.timeout(_PROBE_TIMEOUT):
                 await self._probes[part]()
             state = "ok"
         except TimeoutError:
-            state = "no answer in time"
+            state = reason = "no answer in time"
         except Halted as fault:
-            state = fault.detail  # tells what an operator must decide
-        except Unavailable:
-            state = "unavailable"
+            state = reason = fault.detail  # tells what an operator must decide
+        except Unavailable as fault:
+            state, cause, reason = "unavailable", fault.part, fault.detail or "does not answer"
         except Exception:
             log.exception("the probe of a part failed", part=part)
             state = "probe failed"
         now = time.monotonic()
         _probed.labels(part).observe(now - began)
         self._kept[part] = (now, state)
+        self._note(part, now, cause, reason)
         return state
+
+    def _note(self, part: str, now: float, cause: str, reason: str) -> None:
+        """Log the first part that begins to miss a cause, and the last one that ceases to."""
+        before, since = self._away.pop(part, ("", now))
+        missed = {each for each, _ in self._away.values()}
+        if reason:
+            self._away[part] = (cause, since if cause == before else now)
+            if cause != before and cause not in missed:
+                say = log.error if self.started else log.warning
+                say("a part does not serve", part=cause, detail=reason)
+        elif before and before not in missed:
+            log.info("a part serves again", part=before, seconds=round(now - since))
+
+    async def watch(self) -> None:
+        """Check the parts for ever, so that the log says when one begins and ceases to serve."""
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            await self.readiness()
 
     async def __call__(
         self,

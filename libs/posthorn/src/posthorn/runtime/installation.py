@@ -175,7 +175,7 @@ class InstallationGuard:
                 await self.compare()
                 pause = self._settings.installation_beat_seconds
             except Unavailable as fault:
-                log.info("the stores cannot be compared now", part=fault.part, detail=str(fault))
+                log.info("the stores cannot be compared now", fault=fault)
                 pause = min(self._settings.installation_beat_seconds, pause * 2)
             if self._closed is not None:
                 pause = min(pause, 1.0)
@@ -274,7 +274,7 @@ class InstallationGuard:
                 await self._directory.resume()
                 log.info("the stores belong together again: mail is accepted")
         except Unavailable as fault:
-            log.warning("a mark could not be written", part=fault.part, detail=str(fault))
+            log.warning("a mark could not be written", fault=fault)
             if adopts:
                 raise
             return
@@ -306,9 +306,7 @@ class InstallationGuard:
             if await directory.halted() is None:
                 await directory.halt(detail)
         except Unavailable as fault:
-            log.warning(
-                "the halt flag for smtp-in could not be written", part=fault.part, detail=str(fault)
-            )
+            log.warning("the halt flag for smtp-in could not be written", fault=fault)
 
 
 async def _read(store: MarkedStore | None) -> Copy | None:
@@ -317,5 +315,5 @@ async def _read(store: MarkedStore | None) -> Copy | None:
     except Halted:
         raise
     except Unavailable as fault:
-        log.info("the mark of a store could not be read", part=fault.part, detail=str(fault))
+        log.info("the mark of a store could not be read", fault=fault)
         return None

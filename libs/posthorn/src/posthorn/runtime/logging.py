@@ -2,6 +2,11 @@
 
 Bind the message id (``log.bind(message=…)``) for every line about a message. Never log a body, a
 password or a key.
+
+A fault is logged as the exception that it is (``fault=error``): the line gets ``part`` and ``detail``
+of an Unavailable. While a part is away everything that needs it says so, for each message, session
+and second: of the lines with the same event, part and detail one a minute is written, with
+``repeated``, how many were left out since.
 """
 
 from __future__ import annotations
@@ -10,10 +15,13 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import orjson
 import structlog
 
+from posthorn.ports.errors import Unavailable
 from posthorn.runtime.log_stream import (
     MOST_CHARACTERS,
     SHARED_CHARACTERS,
@@ -36,6 +44,7 @@ def configure_logging(service: str, level: str, *, process: int | None = None) -
     ]
     structlog.configure(
         processors=[
+            _Faults(),
             *shared,
             _named(service, process),
             structlog.processors.format_exc_info,
@@ -61,6 +70,52 @@ def configure_logging(service: str, level: str, *, process: int | None = None) -
     root.handlers[:] = [handler]
     root.setLevel(max(threshold, logging.WARNING))  # libraries log only problems
     return stream
+
+
+_SAME_AGAIN_SECONDS = 60.0
+_MOST_FAULTS = 500
+"""Kinds of lines about faults that are remembered."""
+
+
+class _Faults:
+    """Writes a fault as part and detail, and drops lines that repeat another of the last minute."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._written: dict[tuple[object, ...], _Written] = {}
+
+    def __call__(
+        self, _: structlog.typing.WrappedLogger, method: str, event: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        fault = event.get("fault")
+        if not isinstance(fault, Exception):
+            return event
+        del event["fault"]
+        if isinstance(fault, Unavailable):
+            event["part"], event["detail"] = fault.part, fault.detail or "does not answer"
+        elif isinstance(fault, TimeoutError):
+            event["detail"] = "no answer in time"
+        else:
+            event["detail"] = f"{type(fault).__name__}: {fault}"
+        now = self._clock()
+        key = (method, event["event"], event.get("part"), event["detail"])
+        written = self._written.get(key)
+        if written is not None and now - written.at < _SAME_AGAIN_SECONDS:
+            written.repeated += 1
+            raise structlog.DropEvent
+        if written is not None and written.repeated:
+            event["repeated"] = written.repeated
+        if len(self._written) >= _MOST_FAULTS:
+            self._written.clear()
+        self._written[key] = _Written(now)
+        return event
+
+
+@dataclass(slots=True)
+class _Written:
+    at: float
+    """Monotonic seconds."""
+    repeated: int = 0
 
 
 class _Stamper:

@@ -145,7 +145,7 @@ class LoginThrottle:
         try:
             return await self._throttle.take(self._charges(subject, cost=0)) > 0
         except Unavailable as fault:
-            log.warning("failed logins cannot be read", detail=str(fault))
+            log.warning("failed logins cannot be read", fault=fault)
             return False
 
     async def _count(self, subject: _Subject) -> None:
@@ -153,7 +153,7 @@ class LoginThrottle:
             for charge in self._charges(subject, cost=1):
                 await self._throttle.take([charge])  # one that is used up must not spare the others
         except Unavailable as fault:
-            log.warning("a failed login cannot be counted", detail=str(fault))
+            log.warning("a failed login cannot be counted", fault=fault)
 
     def _charges(self, subject: _Subject, *, cost: int) -> Sequence[Charge]:
         return failed_logins(

@@ -28,6 +28,7 @@ import structlog
 import uvloop
 from prometheus_client import Gauge, Histogram
 
+from posthorn.ports.errors import Unavailable
 from posthorn.runtime.health import Health
 from posthorn.runtime.http import bind, http_server
 from posthorn.runtime.logging import configure_logging
@@ -179,6 +180,9 @@ async def _serve[S: ProcessSettings](
         await stack.enter_async_context(http_server(process.health, listener, grace=1))
         try:
             serving = await process.begin(start)
+        except Unavailable as fault:
+            log.error("could not start", fault=fault)
+            return False
         except Exception:
             log.exception("could not start")
             return False
@@ -186,6 +190,7 @@ async def _serve[S: ProcessSettings](
         gc.set_threshold(_COLLECT_AFTER)
         if serving:
             await process.task(_measure_lag(), "event loop lag")
+            await process.task(process.health.watch(), "health")
             await process.live()
     log.info("stopped")
     return process.succeeded

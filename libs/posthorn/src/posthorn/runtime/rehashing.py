@@ -72,6 +72,6 @@ class PasswordRehasher:
                 _rehashed.inc()
                 log.info("password hash replaced by argon2id", account=account)
         except (Busy, SlotsTaken, Unavailable) as fault:
-            log.warning("a password hash is not replaced yet", account=account, detail=str(fault))
+            log.warning("a password hash is not replaced yet", account=account, fault=fault)
         except Exception:
             log.exception("a password hash is not replaced", account=account)

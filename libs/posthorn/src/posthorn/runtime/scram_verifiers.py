@@ -104,7 +104,7 @@ class ScramVerifiers[A: LoginAccount]:
         except ValueError as error:
             log.info("password not usable by SCRAM", account=known.address, detail=str(error))
         except Unavailable as fault:
-            log.warning("a verifier for SCRAM is not stored", detail=str(fault))
+            log.warning("a verifier for SCRAM is not stored", fault=fault)
 
     async def _salt(self, name: str) -> bytes:
         if self._key is None:

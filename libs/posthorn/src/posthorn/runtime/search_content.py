@@ -101,7 +101,7 @@ class SearchContent:
             try:
                 await self._view.keep(made)
             except Unavailable as error:
-                log.warning("headers not kept", part=error.part, detail=str(error))
+                log.warning("headers not kept", fault=error)
 
     async def _read[T](self, uid: int, location: BodyLocation, how: Reading[T]) -> T | None:
         try:

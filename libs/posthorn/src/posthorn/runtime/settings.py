@@ -14,6 +14,7 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -24,6 +25,7 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as SourceError
 
@@ -36,7 +38,7 @@ PREFIX = "POSTHORN_"
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 """A TCP port; 0 takes any free one."""
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0)]
 Bytes = Annotated[int, Field(ge=1)]
 
 RENAMED = {
@@ -75,7 +77,11 @@ class EnvSettings(BaseSettings):
     name."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, extra="ignore", frozen=True, hide_input_in_errors=True
+        env_prefix=PREFIX,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
     )
 
     @classmethod
@@ -86,15 +92,41 @@ class EnvSettings(BaseSettings):
         try:
             return cls()
         except ValidationError as error:
-            lines = [
-                f"{PREFIX}{'_'.join(str(part) for part in fault['loc'][:1]).upper()}: {fault['msg']}"
-                for fault in error.errors(include_url=False, include_input=False)
-            ]
+            lines = map(_line, error.errors(include_url=False, include_input=False))
             raise SettingsError("refusing to start:\n  " + "\n  ".join(lines)) from None
         except SourceError as error:  # a list or the like that is not JSON
             field = re.search(r'field "(\w+)"', str(error))
             name = f"{PREFIX}{field[1].upper()}" if field else "a variable"
             raise SettingsError(f"refusing to start:\n  {name}: must be JSON") from None
+
+
+_WORDS = {
+    "bool_parsing": "must be true or false",
+    "dataclass_type": "must be a JSON object",
+    "dict_type": "must be a JSON object",
+    "float_parsing": "must be a number",
+    "int_parsing": "must be an integer",
+    "missing": "must be set",
+    "model_type": "must be a JSON object",
+    "tuple_type": "must be a JSON list",
+}
+"""What is said of pydantic's kinds of faults, where its own words speak of Python or of input."""
+
+
+def _line(fault: ErrorDetails) -> str:
+    """Return a line about a value that is not valid: the variable, which part of a list, and what
+    would be valid. A fault between several variables names them itself."""
+    text = _WORDS.get(fault["type"]) or re.sub(
+        "^(?:Input|String) should (be|have|match)", r"must \1", fault["msg"]
+    )
+    if fault["type"] == "value_error":
+        error = fault["ctx"]["error"]
+        text = "must be JSON" if isinstance(error, json.JSONDecodeError) else str(error)
+    if not fault["loc"]:
+        return text
+    name, *places = fault["loc"]
+    inside = "".join(f"item {place + 1} " for place in places if isinstance(place, int))
+    return f"{PREFIX}{str(name).upper()}: {inside}{text}"
 
 
 def _refuse_renamed() -> None:
@@ -104,15 +136,36 @@ def _refuse_renamed() -> None:
         raise SettingsError("refusing to start:\n  " + "\n  ".join(lines))
 
 
+_SERVER = re.compile(r"(?:\[[^]]+]|[^:\[\]]*)(?::[0-9]{0,5})?")
+"""One of the servers that a URL names; further ones with a scheme of their own pass as well."""
+
+
 def _server_url(*schemes: str) -> AfterValidator:
     def check(value: SecretStr) -> SecretStr:
         if not value.get_secret_value().startswith(tuple(f"{scheme}://" for scheme in schemes)):
             raise ValueError(
                 f"must be a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}"
             )
+        try:
+            servers = urlsplit(value.get_secret_value()).netloc.rpartition("@")[2]
+        except ValueError:
+            servers = ":"
+        if not all(map(_SERVER.fullmatch, servers.split(","))):
+            raise ValueError(
+                f"must be {schemes[0]}://[user:password@]host[:port], with a number as port; "
+                "other characters of user and password as in %2F"
+            )
         return value
 
     return AfterValidator(check)
+
+
+def _readable(path: Path) -> Path:
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise ValueError(f"the file cannot be read: {error.strerror}") from None
+    return path
 
 
 class ProcessSettings(EnvSettings):
@@ -122,12 +175,12 @@ class ProcessSettings(EnvSettings):
     """Address of /healthz, /readyz and /metrics."""
     health_port: Port = 9100
     """Port of these pages."""
-    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least severe kind of log line that is written."""
     grace_seconds: Seconds = 20.0
     """Seconds for which open sessions may continue after SIGTERM before they get 421 and are
     closed."""
-    drain_delay_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    drain_delay_seconds: Annotated[float, Field(ge=0)] = 0.0
     """Seconds for which to keep accepting after SIGTERM, not ready, so that balancers notice."""
 
 
@@ -136,7 +189,7 @@ class NatsSettings(EnvSettings):
 
     nats_url: Annotated[SecretStr, _server_url("nats", "tls")]
     """``nats://[user:password@]host:port[,…]``; several servers separated by commas."""
-    nats_creds_file: Path | None = None
+    nats_creds_file: Annotated[Path, AfterValidator(_readable)] | None = None
     """A NATS credentials file (JWT and seed), in place of a user and password in the URL."""
     nats_replicas: Annotated[int, Field(ge=1, le=5)] = 1
     """Replicas of every stream and bucket: 3 in a cluster."""
@@ -159,7 +212,7 @@ class NatsSettings(EnvSettings):
     events_trim: bool = False
     """Whether lower limits of EVENTS take effect although more than a tenth of its content is
     removed at once; otherwise they are postponed."""
-    events_max_age_seconds: Annotated[float, Field(ge=300, allow_inf_nan=False)] = 14 * 86_400.0
+    events_max_age_seconds: Annotated[float, Field(ge=300)] = 14 * 86_400.0
     """Seconds for which events of messages are kept."""
 
 
@@ -301,6 +354,16 @@ class TlsSettings(EnvSettings):
     """Without it STARTTLS, STLS and the TLS ports are not offered."""
 
 
+def network_of(value: object) -> Network:
+    """Return the network that a text names. Raises ValueError, which says what would be valid."""
+    try:
+        return parse_network(str(value).strip())
+    except ValueError:
+        raise ValueError(
+            "must be a network such as 10.0.0.0/8, without bits beyond the prefix"
+        ) from None
+
+
 def _networks(value: object) -> tuple[Network, ...]:
     if isinstance(value, str):
         text = value.strip()
@@ -315,12 +378,7 @@ def _networks(value: object) -> tuple[Network, ...]:
 
 
 def _network(value: object) -> Network:
-    try:
-        network = parse_network(str(value).strip())
-    except ValueError:
-        raise ValueError(
-            "must be networks such as 10.0.0.0/8, by comma, without bits beyond the prefix"
-        ) from None
+    network = network_of(value)
     if (
         isinstance(network, ipaddress.IPv6Network)
         and network.prefixlen >= 96
@@ -403,12 +461,18 @@ def server_address(text: str) -> tuple[str, int]:
     """Parse ``address`` or ``address:port``, IPv6 in brackets before a port; return address and
     port. Raises ValueError."""
     parts = re.fullmatch(r"\[([^]]+)](?::([0-9]{1,5}))?|([^:]+)(?::([0-9]{1,5}))?|([^]]+)", text)
-    if parts is None:
-        raise ValueError("must be an IP address, with :port behind it where that is not 53")
+    try:
+        if parts is None:
+            raise ValueError
+        address = ipaddress.ip_address(parts[1] or parts[3] or parts[5])
+    except ValueError:
+        raise ValueError(
+            "must be an IP address, with :port behind it where that is not 53"
+        ) from None
     port = int(parts[2] or parts[4] or 53)
     if not 0 < port < 65536:
         raise ValueError("the port must be from 1 to 65535")
-    return str(ipaddress.ip_address(parts[1] or parts[3] or parts[5])), port
+    return str(address), port
 
 
 def environment() -> dict[str, str]:

@@ -92,7 +92,7 @@ class SignInRecorder:
                 await self._store.record([(kind, attempts) for (kind, _), attempts in some])
                 left = left[len(some) :]
         except Unavailable as fault:
-            log.warning("sign-ins are not recorded", detail=str(fault), waiting=len(left))
+            log.warning("sign-ins are not recorded", fault=fault, waiting=len(left))
             for key, attempts in left:
                 newer = self._waiting.pop(key, None)
                 if newer is not None:

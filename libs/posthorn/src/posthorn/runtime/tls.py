@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
@@ -66,9 +66,11 @@ class Certificate:
             """Pass it to listeners; a renewal takes effect through it."""
         except (OSError, ssl.SSLError) as error:
             raise SystemExit(
-                f"refusing to start: POSTHORN_TLS_DIR: cannot use {self._chain} with {self._key}: {error}"
+                f"refusing to start: POSTHORN_TLS_DIR: cannot use {self._chain} with {self._key}: {_described(error)}"
             ) from None
         self.context.sni_callback = self._greeted
+        self._refused = ""
+        """The fault of files that cannot be used, once it is logged."""
         self.ends_at = self._end()
         """When the certificate in use expires."""
 
@@ -90,6 +92,12 @@ class Certificate:
             log.warning("the end of the certificate cannot be read", error=str(error))
             return None
         _end.set(ends_at.timestamp())
+        if ends_at <= datetime.now(UTC):
+            log.error(
+                "the certificate has expired: clients refuse it",
+                file=str(self._chain),
+                ended_at=ends_at.isoformat(),
+            )
         return ends_at
 
     def _greeted(
@@ -106,13 +114,16 @@ class Certificate:
                 return False
             self._newest = self._load()
         except (OSError, ssl.SSLError) as error:
-            log.error(
-                "new certificate is not valid; the old one stays",
-                directory=str(self._chain.parent),
-                error=str(error),
-            )
+            if self._refused != str(error):
+                self._refused = str(error)
+                log.error(
+                    "new certificate is not valid; the old one stays",
+                    chain=str(self._chain),
+                    key=str(self._key),
+                    error=_described(error),
+                )
             return False
-        self._seen = data
+        self._seen, self._refused = data, ""
         self.ends_at = self._end()
         log.info("certificate replaced", directory=str(self._chain.parent))
         return True
@@ -122,3 +133,11 @@ class Certificate:
         while True:
             await asyncio.sleep(CHECK_SECONDS)
             await asyncio.to_thread(self.refresh)
+
+
+def _described(error: OSError | ssl.SSLError) -> str:
+    if not isinstance(error, ssl.SSLError):
+        return str(error)  # names the file
+    if error.reason == "KEY_VALUES_MISMATCH":
+        return "the key does not belong to the certificate"
+    return f"they must hold a certificate chain and its key in PEM, without a password ({error})"

@@ -49,7 +49,7 @@ class ListingWatch:
         try:
             found = await self._service.listings()
         except Unavailable as fault:
-            log.info("own listings are not known", part=fault.part, detail=str(fault))
+            log.info("own listings are not known", fault=fault)
             return _AGAIN_SECONDS
         held = {(each.subject, each.zone): each for each in found.listings}
         for pair, listing in held.items():

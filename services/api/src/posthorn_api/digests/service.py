@@ -127,7 +127,7 @@ class DigestService:
                 if count := await self.send_due():
                     log.info("digests sent", digests=count)
             except Unavailable as fault:
-                log.info("digests wait", part=fault.part, detail=str(fault))
+                log.info("digests wait", fault=fault)
                 pause = min(usual, _RETRY_SECONDS)
             await asyncio.sleep(pause)
 

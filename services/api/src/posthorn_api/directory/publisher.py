@@ -129,9 +129,7 @@ class Publisher:
             except Unavailable as fault:
                 _faults.labels(fault.part).inc()
                 if self._compares:
-                    log.warning(
-                        "the directory cannot be compared now", part=fault.part, detail=str(fault)
-                    )
+                    log.warning("the directory cannot be compared now", fault=fault)
                 self._compares = False
             try:
                 alone = await self.publish()
@@ -313,7 +311,7 @@ class Publisher:
                 log.warning(
                     "entries that Postgres does not know stay for now",
                     entries=unknown,
-                    detail=str(fault),
+                    fault=fault,
                 )
                 return False
         return self._brake is None or not self._brake.holds(unknown, of)
@@ -359,9 +357,7 @@ class Publisher:
             self._reconcile_at = min(self._reconcile_at, time.monotonic() + _AFTER_FAULT_SECONDS)
             if self._works:
                 self._failing_since = time.monotonic()
-                log.warning(
-                    "the directory cannot be published now", part=fault.part, detail=str(fault)
-                )
+                log.warning("the directory cannot be published now", fault=fault)
         elif not self._works:
             log.info("the directory is published again")
         self._works = fault is None

@@ -47,7 +47,7 @@ async def _rebuild(settings: ApiSettings) -> int:
             guard.check()
             entries = await publisher.rebuild()
         except Unavailable as fault:
-            log.error("the directory could not be rebuilt", part=fault.part, detail=str(fault))
+            log.error("the directory could not be rebuilt", fault=fault)
             return 1
     log.info(
         "the directory is rebuilt", entries=entries, seconds=round(time.monotonic() - began, 3)

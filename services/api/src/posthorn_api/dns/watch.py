@@ -53,7 +53,7 @@ class DnsWatch:
                 elif await self.round():
                     continue
             except Unavailable as fault:
-                log.info("DNS is not checked now", part=fault.part, detail=str(fault))
+                log.info("DNS is not checked now", fault=fault)
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def round(self) -> bool:

@@ -217,7 +217,7 @@ class EventFeed:
                     reading = await reader.after(follower.place.sequence - 1, _GATHER_SECONDS)
                     found = await self._seen(follower.place.stream, reading, [follower])
             except Unavailable as fault:
-                log.info("a follower of events waits", part=fault.part, detail=str(fault))
+                log.info("a follower of events waits", fault=fault)
                 await asyncio.sleep(_FAULT_SECONDS)
                 yield Placed(None, follower.place, "here")
                 continue
@@ -250,7 +250,7 @@ class EventFeed:
                         follower.some.set()
                 await self._read_on(reader, self._place.stream)
             except Unavailable as fault:
-                log.info("events wait for their followers", part=fault.part, detail=str(fault))
+                log.info("events wait for their followers", fault=fault)
                 await asyncio.sleep(_FAULT_SECONDS)
             except Exception:
                 log.exception("events are not handed on")

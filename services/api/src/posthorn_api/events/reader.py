@@ -150,7 +150,7 @@ class EventReader:
                     await self._leases.resign()
                 await asyncio.sleep(_STAND_BY_SECONDS)
             except Unavailable as fault:
-                log.warning("events wait to be counted", part=fault.part, detail=str(fault))
+                log.warning("events wait to be counted", fault=fault)
                 await asyncio.sleep(_FAULT_SECONDS)
 
     async def _read_on(self) -> bool:

@@ -81,7 +81,7 @@ class Confirmations:
                 while await self.ask() >= _AT_ONCE:
                     pass
             except Unavailable as fault:
-                log.info("targets of aliases are asked later", part=fault.part, detail=str(fault))
+                log.info("targets of aliases are asked later", fault=fault)
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def ask(self) -> int:

@@ -100,6 +100,6 @@ PROBLEMS = {
     422: ("invalid", "name: this field is missing"),
     429: ("too-many-requests", "too many requests with this key"),
     500: ("internal", "internal error; logged with the id 01a20715-6d61-7a3e-9f0b-2f3a5c7d9e11"),
-    503: ("unavailable", "a part of the system does not answer; try again"),
+    503: ("unavailable", "a part of the system does not answer: postgres; try again"),
 }
 """An example of a problem document for each status: the last part of its type, and its detail."""

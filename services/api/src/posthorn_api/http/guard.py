@@ -160,7 +160,7 @@ class Guard:
             log.error(
                 "a change could not be written to the audit log",
                 path=request.url.path,
-                detail=str(fault),
+                fault=fault,
             )
 
     async def _note_content(self, request: Request, response: Response) -> None:

@@ -94,7 +94,7 @@ class Attempts:
         except Unavailable as fault:
             # what a creation answers is stored with what it made; other answers are lost with a
             # fault just now
-            log.warning("an answer could not be kept", detail=str(fault))
+            log.warning("an answer could not be kept", fault=fault)
         return response
 
     async def _free(self, request: Request, reservation: Reservation) -> None:

@@ -128,16 +128,22 @@ def problem_of(error: Exception) -> Problem:
             said = "service halted: the stores are not known to belong together; see posthorn-api installation"
             return Problem(503, "halted", said, headers={"Retry-After": "5"})
         case Unavailable() | Busy():
-            log.warning("a part does not serve", detail=str(error))
+            log.warning("a request cannot be answered", fault=error)
             return Problem(
                 503,
                 "unavailable",
-                "a part of the system does not answer; try again",
+                _unavailable(error),
                 headers={"Retry-After": "2"},
             )
     number = new_id()
     log.error("unexpected failure", error_id=str(number), exc_info=error)
     return Problem(500, "internal", f"internal error; logged with the id {number}")
+
+
+def _unavailable(error: Unavailable | Busy) -> str:
+    if isinstance(error, Busy):
+        return "too many passwords are being checked; try again"
+    return f"a part of the system does not answer: {error.part}; try again"
 
 
 def _detail(error: RateLimited | SlotsTaken) -> str:

@@ -216,7 +216,7 @@ class QueueService:
         except (
             Unavailable
         ) as fault:  # the route is set all the same, and what waits takes it in its own time
-            log.warning("what waits for a route is not hastened", domain=domain, detail=str(fault))
+            log.warning("what waits for a route is not hastened", domain=domain, fault=fault)
         self._hints.notify()
 
     async def _kept_password(self, route: Route) -> bytes | None:

@@ -70,7 +70,7 @@ class ReportReader:
                     pass
                 await self._forget()
             except Unavailable as fault:
-                log.warning("reports wait to be read", part=fault.part, detail=str(fault))
+                log.warning("reports wait to be read", fault=fault)
             await asyncio.sleep(_WAIT_SECONDS)
 
     async def read_waiting(self) -> bool:
@@ -95,8 +95,7 @@ class ReportReader:
             log.warning(
                 "a report waits",
                 message=str(received.message),
-                fault=type(fault).__name__,
-                detail=str(fault),
+                fault=fault,
             )
             if received.attempts >= _MOST_ATTEMPTS:
                 await self._inbox.fail(received, f"given up: {type(fault).__name__}")

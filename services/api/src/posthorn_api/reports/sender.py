@@ -110,7 +110,7 @@ class ReportSender:
                 if await self._outbox.lead(LEAD_SECONDS):
                     await self.round()
             except Unavailable as fault:
-                log.warning("reports wait to be sent", part=fault.part, detail=str(fault))
+                log.warning("reports wait to be sent", fault=fault)
 
     async def round(self) -> int:
         """Send what is due and delete what is old; return the number of reports. Raises
@@ -139,7 +139,7 @@ class ReportSender:
                     sent += await self._send(kind, day, domain, sender, tenant)
                 except (LookupFailed, _NotTaken) as fault:
                     postponed += 1
-                    log.info("a report waits", kind=kind.value, domain=domain, detail=str(fault))
+                    log.info("a report waits", kind=kind.value, domain=domain, fault=fault)
             if (
                 not fresh
                 or postponed > _MOST_POSTPONED

@@ -122,7 +122,7 @@ class Indexer:
                 await self._take(list(islice(self._waiting, _AT_ONCE)))
             await self._write()
         except Unavailable as fault:
-            log.warning("the message index waits", part=fault.part, detail=str(fault))
+            log.warning("the message index waits", fault=fault)
         except Exception:
             log.exception("events are left out of the message index", events=len(self._waiting))
             _left_out.inc(len(self._waiting))

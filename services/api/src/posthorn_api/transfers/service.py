@@ -254,7 +254,7 @@ async def _patiently[T](attempt: Callable[[], Awaitable[T]]) -> T:
         try:
             return await attempt()
         except Unavailable as fault:
-            log.warning("an import waits", part=fault.part, detail=str(fault))
+            log.warning("an import waits", fault=fault)
             await asyncio.sleep(pause)
     return await attempt()
 

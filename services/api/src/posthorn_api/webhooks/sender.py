@@ -99,7 +99,7 @@ class Sender:
                 try:
                     pause = 0.0 if await self._take() else _POLL_SECONDS
                 except Unavailable as fault:
-                    log.warning("webhooks wait", part=fault.part, detail=str(fault))
+                    log.warning("webhooks wait", fault=fault)
                     pause = _FAULT_SECONDS
                 if pause:
                     with suppress(TimeoutError):
@@ -146,7 +146,7 @@ class Sender:
             log.warning(
                 "the attempt of a webhook delivery was not recorded",
                 delivery=str(parcel.id),
-                detail=str(fault),
+                fault=fault,
             )
         finally:
             self._at_work[parcel.webhook] -= 1

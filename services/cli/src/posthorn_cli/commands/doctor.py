@@ -193,8 +193,8 @@ def _findings(
 
 
 def _api(session: Session) -> Generator[Finding, None, bool]:
-    """Check the API. Return whether more can be asked of it; while it is halted it answers every
-    question with 503, each after several tries."""
+    """Check the API. Return whether more can be asked of it; while it is halted, or Postgres is
+    away, it answers every question with 503, each after several tries."""
     api = session.api
     try:
         about = api.request("GET", "/openapi.json").json()["info"]
@@ -211,10 +211,11 @@ def _api(session: Session) -> Generator[Finding, None, bool]:
     try:
         api.list_domains(limit=1)
         yield Finding("API key", OK, "taken")
-    except ApiError as error:
-        if error.slug != HALTED:
+    except (ApiError, Unreachable) as error:
+        halted = isinstance(error, ApiError) and error.slug == HALTED
+        if not halted:
             yield Finding("API key", FAIL, lines_of(error)[0])
-        return error.slug != HALTED
+        return isinstance(error, ApiError) and not halted
     try:
         parked = api.list_dead_letters(limit=1)["items"]
         yield Finding(
@@ -222,27 +223,26 @@ def _api(session: Session) -> Generator[Finding, None, bool]:
             WARN if parked else OK,
             "there are some: `posthorn dead-letter list`" if parked else "none",
         )
-    except ApiError as error:
-        if error.status != 403:
-            raise
-        yield Finding("dead letters", UNKNOWN, "only a platform admin's key sees them")
+    except (ApiError, Unreachable) as error:
+        foreign = isinstance(error, ApiError) and error.status == 403
+        said = "only a platform admin's key sees them" if foreign else lines_of(error)[0]
+        yield Finding("dead letters", UNKNOWN, said)
     return True
 
 
 def _state(session: Session) -> Generator[Finding, None, bool]:
     """What the API needs, each part named with its state, and whether the stores belong together
-    (ADR 18). Return whether the API is halted."""
+    (ADR 18). Return whether the API answers nothing else."""
     what = "what the API needs"
     try:
         found = session.api.get_status()
-    except ApiError as error:
-        if error.slug == HALTED:
+    except (ApiError, Unreachable) as error:
+        if isinstance(error, ApiError) and error.slug == HALTED:
             yield Finding("installation", FAIL, f"halted: {lines_of(error)[0]}")
             return True
-        yield Finding(
-            what, UNKNOWN if error.status in (401, 403, 404) else FAIL, lines_of(error)[0]
-        )
-        return False
+        foreign = isinstance(error, ApiError) and error.status in (401, 403, 404)
+        yield Finding(what, UNKNOWN if foreign else FAIL, lines_of(error)[0])
+        return not foreign
     parts = {part["name"]: part["state"] for part in found["parts"]}
     installation = parts.pop("installation", None)
     if installation is not None:

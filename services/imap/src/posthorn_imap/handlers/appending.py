@@ -170,7 +170,7 @@ class Append:
         if not isinstance(error, Unavailable):
             assert error is not None
             raise error
-        log.warning("a large message cannot be stored", part=error.part, detail=str(error))
+        log.warning("a large message cannot be stored", fault=error)
         self.fail("the message cannot be stored at this moment, try again", b"UNAVAILABLE")
 
     async def _complete(self) -> None:
@@ -238,7 +238,7 @@ async def _refusal(session: ImapSession, append: Append) -> bytes:
         code = b"[%s] " % error.code if error.code else b""
         return b"NO %s%s" % (code, error.words.encode())
     except Unavailable as error:
-        log.warning("append refused", part=error.part, detail=str(error))
+        log.warning("append refused", fault=error)
         return b"NO [UNAVAILABLE] the mailbox cannot be reached at this moment, try again"
     return b""
 
@@ -307,7 +307,7 @@ async def _place(
         except Unavailable as error:
             if error.part != "blobs":  # bodies are written before anything is placed
                 raise
-            log.warning("messages not appended", part=error.part, detail=str(error))
+            log.warning("messages not appended", fault=error)
             words = "the message cannot be stored at this moment, try again"
             raise No(words, b"UNAVAILABLE") from None
         except ReplacedGone:

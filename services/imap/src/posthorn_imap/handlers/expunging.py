@@ -46,7 +46,7 @@ async def _expunge(session: ImapSession, command: Expunge) -> Answer:
         if session.condstore and expunged.uids:
             code = b"HIGHESTMODSEQ %d" % selected.modseq  # RFC 7162 §3.2.7: all of it is told
     except Unavailable as error:  # the command has succeeded; the rest is told later
-        log.warning("changes not told", part=error.part, detail=str(error))
+        log.warning("changes not told", fault=error)
     syncing.tell(session, expunges=True)
     return Answer("expunged", code, syncs=False)
 

@@ -26,7 +26,7 @@ async def _idle(session: ImapSession, _: Idle) -> None:
         try:
             await session.sync(expunges=True)
         except Unavailable as error:  # IDLE goes on; the next comparison tells it
-            log.warning("changes not told", part=error.part, detail=str(error))
+            log.warning("changes not told", fault=error)
         except MailboxGone:
             session.mailbox_gone()
             return

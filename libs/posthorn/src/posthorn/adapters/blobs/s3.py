@@ -128,9 +128,7 @@ class S3Blobs:
             async with asyncio.timeout(_OPENING_SECONDS):
                 await self._run("probe", self._ensure)
         except (Unavailable, TimeoutError) as fault:
-            log.warning(
-                "the blob store does not answer yet", fault=str(fault) or "no answer in time"
-            )
+            log.warning("the blob store does not answer yet", fault=fault)
 
     def close(self) -> None:
         """End the threads and close idle connections."""
@@ -233,7 +231,7 @@ class S3Blobs:
             text = code[1].decode() if code else f"HTTP {response.status}"
             if text == "NoSuchBucket":
                 self._ensured = False
-            raise Unavailable("blobs", text)
+            raise Unavailable("blobs", _REFUSED.get(text, text))
 
     def _get(self, key: str, offset: int, length: int) -> BaseHTTPResponse | None:
         name = self._name(key)
@@ -257,6 +255,13 @@ class S3Blobs:
             return download.next(length)
         finally:
             download.close()
+
+
+_REFUSED = {
+    "AccessDenied": "AccessDenied: the store refuses this to the login; check its key, secret and rights to the bucket",
+    "InvalidAccessKeyId": "InvalidAccessKeyId: the store does not know the access key of the login",
+    "SignatureDoesNotMatch": "SignatureDoesNotMatch: the secret of the login is wrong, or the clock or the region",
+}
 
 
 class _Retry(urllib3.Retry):
@@ -322,10 +327,17 @@ def _translated[T](work: Callable[[], T]) -> T:
         code = error.code if error.code and _CODE.match(error.code) else "S3Error"
         if code == "NoSuchKey":
             raise BlobMissing("blobs", "no such blob") from None
-        raise Unavailable("blobs", code) from None
+        raise Unavailable("blobs", _REFUSED.get(code, code)) from None
     except ServerError as error:
         raise Unavailable("blobs", f"HTTP {error.status_code}") from None
     except MaxRetryError as error:
-        raise Unavailable("blobs", type(error.reason or error).__name__) from None
+        raise Unavailable("blobs", _described(error.reason or error)) from None
     except (MinioException, HTTPError, OSError) as error:
-        raise Unavailable("blobs", type(error).__name__) from None
+        raise Unavailable("blobs", _described(error)) from None
+
+
+def _described(error: Exception) -> str:
+    """Return the type of a fault of the network, and the system's text where there is one."""
+    cause = error.__cause__ or error
+    text = cause.strerror if isinstance(cause, OSError) else None
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

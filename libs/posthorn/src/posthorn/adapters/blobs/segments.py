@@ -249,7 +249,7 @@ class SegmentReader:
                 "a stored message is damaged",
                 message=str(location.message),
                 key=location.key,
-                detail=str(error),
+                fault=error,
             )
             flight.set_exception(error)
             return

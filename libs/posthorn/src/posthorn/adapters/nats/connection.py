@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import Any
@@ -26,6 +25,7 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from nats.errors import ConnectionClosedError, OutboundBufferLimitError
 from nats.js import JetStreamContext
 from prometheus_client import Counter
 
@@ -58,7 +58,6 @@ REQUEST_TIMEOUT = 5.0
 _RETRY_WAIT = 0.25
 _PING_SECONDS, _PINGS_UNANSWERED = 1, 3
 _DRAIN_SECONDS = 5.0
-_LOG_EVERY = 10.0
 _NO_RESPONDERS_STATUS = "503"
 _DENIED = re.compile(r'permissions violation for publish to "([^"]+)"', re.IGNORECASE)
 
@@ -84,7 +83,6 @@ class Connection:
         self._closed = asyncio.Event()
         self._check_due = asyncio.Event()
         self._leaving = False
-        self._logged: dict[str, float] = {}
 
     @property
     def jetstream(self) -> JetStreamContext:
@@ -146,7 +144,7 @@ class Connection:
         try:
             await self.client.publish(subject, payload, reply, headers)
         except FAULTS as error:
-            raise Unavailable("nats", type(error).__name__) from error
+            raise _unavailable(error) from error
 
     async def subscribe(
         self, subject: str, on_message: Callable[[Msg], Awaitable[None]], queue: str = ""
@@ -156,7 +154,7 @@ class Connection:
         try:
             return await self.client.subscribe(subject, queue, on_message)
         except FAULTS as error:
-            raise Unavailable("nats", type(error).__name__) from error
+            raise _unavailable(error) from error
 
     async def request(
         self,
@@ -220,7 +218,7 @@ class Connection:
                 await self._check_layout()
                 break
             except Unavailable as error:
-                self._log_rate_limited("JetStream does not serve yet", str(error))
+                log.warning("JetStream does not serve yet", fault=error)
                 await asyncio.sleep(_RETRY_WAIT)
         self._came_up.clear()
 
@@ -269,7 +267,7 @@ class Connection:
             try:
                 await hook()
             except Unavailable as error:
-                log.warning("a hook failed after a reconnect", part="nats", detail=str(error))
+                log.warning("a hook failed after a reconnect", fault=error)
                 self._came_up.set()
                 await asyncio.sleep(_RETRY_WAIT)
             except Exception:
@@ -286,7 +284,7 @@ class Connection:
         try:
             await self._check_layout()
         except Unavailable as error:
-            self._log_rate_limited("JetStream does not serve", str(error))
+            log.warning("JetStream does not serve", fault=error)
             await asyncio.sleep(_RETRY_WAIT)
             self._check_due.set()
 
@@ -299,6 +297,11 @@ class Connection:
             options["inbox_prefix"] = inbox_prefix(self.part).encode()
         while True:
             client = ReconnectingClient()
+
+            async def closed(client: Client = client) -> None:
+                if client is self.client:  # one that never connected is closed as well
+                    await self._on_closed()
+
             try:
                 await client.connect(
                     self._servers,
@@ -306,7 +309,7 @@ class Connection:
                     error_cb=self._on_error,
                     disconnected_cb=self._on_disconnected,
                     reconnected_cb=self._on_connected,
-                    closed_cb=self._on_closed,
+                    closed_cb=closed,
                     max_reconnect_attempts=-1,
                     reconnect_time_wait=_RETRY_WAIT,  # type: ignore[arg-type]  # a float works as well
                     connect_timeout=CONNECT_SECONDS,
@@ -318,7 +321,7 @@ class Connection:
                 )
                 break
             except FAULTS as error:
-                self._log_rate_limited("NATS cannot be reached", describe(error))
+                self._log_unreached(error)
                 await close_quietly(client)
                 await asyncio.sleep(_RETRY_WAIT)
             except asyncio.CancelledError:
@@ -338,7 +341,7 @@ class Connection:
 
     async def _on_disconnected(self) -> None:
         if self._up.is_set():
-            log.warning("connection to NATS lost")
+            log.warning("connection to NATS lost", servers=self._servers)
         self._up.clear()
         self._fail_requests(Unavailable("nats", "the connection broke"))
         for hook in list(self._down_hooks):
@@ -353,23 +356,38 @@ class Connection:
     async def _on_closed(self) -> None:
         self._up.clear()
         if not self._leaving:
-            log.error("NATS closed the connection", detail=describe(self.client.last_error))
+            error = self.client.last_error
+            fault = Unavailable("nats") if error is None else _unavailable(error)
+            log.error("NATS closed the connection", fault=fault)
             self._closed.set()
 
     async def _on_error(self, error: Exception) -> None:
         if not self._leaving:
-            self._log_rate_limited("error reported by the NATS client", describe(error))
+            if self._up.is_set():
+                log.warning("error reported by the NATS client", fault=_unavailable(error))
+            else:
+                self._log_unreached(error)
         if denied := _DENIED.search(str(error)):
             self._fail_requests(Denied("nats", f"not permitted: {denied[1]}"), denied[1])
             for hook in list(self._denial_hooks):
                 await hook(denied[1])
 
-    def _log_rate_limited(self, event: str, detail: str) -> None:
-        now = time.monotonic()
-        if now - self._logged.get(event + detail, -_LOG_EVERY) >= _LOG_EVERY:
-            self._logged = {key: at for key, at in self._logged.items() if now - at < _LOG_EVERY}
-            self._logged[event + detail] = now
-            log.warning(event, detail=detail)
+    def _log_unreached(self, error: Exception) -> None:
+        say = log.error if _is_refusal(error) else log.warning
+        say("NATS cannot be reached", servers=self._servers, fault=_unavailable(error))
+
+
+def _is_refusal(error: Exception) -> bool:
+    return "authorization violation" in str(error).lower()
+
+
+def _unavailable(error: Exception) -> Unavailable:
+    if isinstance(error, OutboundBufferLimitError | ConnectionClosedError):
+        return Unavailable("nats", "not connected")
+    if _is_refusal(error):
+        login = "user and password of POSTHORN_NATS_URL, or POSTHORN_NATS_CREDS_FILE"
+        return Unavailable("nats", f"the server refuses the login; check {login}")
+    return Unavailable("nats", describe(error))
 
 
 @asynccontextmanager

@@ -87,7 +87,7 @@ class NatsCorrespondentsServer(QuestionServer):
                 found = await self._correspondents.is_protected(author, names)
             payload = {"protected": found}
         except (Unavailable, TimeoutError) as fault:
-            log.info("correspondents cannot be looked up", detail=str(fault))
+            log.info("correspondents cannot be looked up", fault=fault)
             return
         except Exception:
             log.exception("a question for correspondents could not be answered")

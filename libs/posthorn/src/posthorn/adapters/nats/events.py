@@ -97,7 +97,7 @@ class NatsEvents:
                 except Unavailable as fault:
                     self._put_back(batch)
                     if not failures:
-                        log.warning("events wait to be recorded", part="nats", detail=str(fault))
+                        log.warning("events wait to be recorded", fault=fault)
                     await self._pause(_PAUSES[min(failures, len(_PAUSES) - 1)])
                     failures += 1
                 except Exception:
@@ -130,7 +130,7 @@ class NatsEvents:
         )
         for (_, lines), answer in zip(bundles, answers, strict=True):
             if isinstance(answer, ApiError) and not isinstance(answer, NoResponders):
-                log.warning("events were refused", events=len(lines), detail=str(answer))
+                log.warning("events were refused", events=len(lines), fault=answer)
                 _dropped.inc(len(lines))
             elif isinstance(answer, BaseException):
                 raise answer

@@ -185,7 +185,7 @@ class NatsIngestSource:
             try:
                 await self._look()
             except Unavailable as fault:
-                log.info("partitions of INGEST cannot be looked for", detail=str(fault))
+                log.info("partitions of INGEST cannot be looked for", fault=fault)
             except Exception:
                 log.exception("partitions of INGEST cannot be looked for")
             await asyncio.sleep(LOOK_SECONDS)

@@ -247,7 +247,7 @@ async def ensure_layout(
                 raise
             # a server that does not know the permissions of this release does not answer
             may_make = isinstance(fault, ApiError)
-            log.warning("works without a stream", stream=wanted["name"], detail=str(fault))
+            log.warning("works without a stream", stream=wanted["name"], fault=fault)
     for consumer in (first, *others):
         await _ensure_consumer(jetstream, consumer)
     if reads_ingest:
@@ -271,7 +271,7 @@ async def _ensure_partitions(
             for consumer in consumers(partition):
                 await _ensure_consumer(jetstream, consumer, partition)
         except Unavailable as fault:
-            log.warning("works without a partition", partition=partition, detail=str(fault))
+            log.warning("works without a partition", partition=partition, fault=fault)
             if isinstance(fault, Denied):
                 return
 

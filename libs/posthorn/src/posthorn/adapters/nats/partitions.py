@@ -52,7 +52,7 @@ async def of_each_partition[T](
         try:
             found.append(await ask(partition))
         except Unavailable as error:
-            log.warning("a partition does not answer", partition=partition, detail=str(error))
+            log.warning("a partition does not answer", partition=partition, fault=error)
             fault = error
     if fault is not None and not found:
         raise fault

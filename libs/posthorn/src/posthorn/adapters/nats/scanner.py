@@ -16,6 +16,8 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
+import structlog
+
 from posthorn.adapters.nats.connection import Connection
 from posthorn.adapters.nats.errors import NoAnswer, NoResponders
 from posthorn.adapters.nats.scan_payloads import (
@@ -40,6 +42,8 @@ from posthorn.ports.scan import (
 )
 from posthorn.runtime.circuit_breaker import CircuitBreaker
 
+log = structlog.get_logger()
+
 _TRIES = 2
 _GATHER_SECONDS = 0.2
 
@@ -53,6 +57,8 @@ class NatsScanner:
         self._connection = connection
         self._sender_seconds, self._message_seconds = sender_seconds, message_seconds
         self._breakers = {SCAN_SENDER: CircuitBreaker(), SCAN_MESSAGE: CircuitBreaker()}
+        self._away: set[str] = set()
+        """Subjects that the log says to have no answer."""
         self._reports: dict[tuple[str, str], int] = {}
         self._sending: asyncio.Task[None] | None = None
 
@@ -96,16 +102,29 @@ class NatsScanner:
                     )
                     breaker.succeeded()
                     if answer.data != BUSY:
+                        self._note(subject)
                         return answer.data
         except NoResponders:
             breaker.succeeded()
+            self._note(subject, "nobody scans")
             raise ScanUnavailable("nobody scans") from None
         except (NoAnswer, TimeoutError):
             breaker.failed()
+            if breaker.is_open:
+                self._note(subject, "no verdict in time")
             raise ScanUnavailable("no verdict in time") from None
         except Unavailable as error:
             raise ScanUnavailable(str(error)) from error
         raise ScanUnavailable("it has too much to do")
+
+    def _note(self, subject: str, fault: str = "") -> None:
+        """Log that the tier ceases to answer, and that it answers again."""
+        if fault and subject not in self._away:
+            self._away.add(subject)
+            log.error("the scanning tier does not answer", question=subject, detail=fault)
+        elif not fault and subject in self._away:
+            self._away.discard(subject)
+            log.info("the scanning tier answers again", question=subject)
 
     async def _send(self) -> None:
         try:

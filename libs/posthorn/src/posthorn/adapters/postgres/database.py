@@ -163,8 +163,8 @@ class Database:
         holder = present_holder()
         try:
             await self._slots.take(holder)
-        except SlotsTaken as taken:
-            raise Unavailable("postgres", taken.detail) from None
+        except SlotsTaken:
+            raise Unavailable("postgres", "no connection of the pool became free in time") from None
         try:
             yield
         finally:

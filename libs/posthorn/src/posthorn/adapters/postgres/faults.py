@@ -15,14 +15,17 @@ import asyncpg
 from posthorn.ports.errors import Unavailable
 
 _PASSING_CLASSES = frozenset({"0L", "0P", "20", "21", "22", "23", "24", "42", "44", "54", "P0"})
+_TELLING_CLASSES = frozenset({"28", "3D", "53", "57"})
+"""Of a login, a database, resources and an operator: their texts quote no statement."""
 _SCHEMA_STATES = frozenset({"42P01", "42703", "42883", "42704", "42501", "3F000"})
 
 
 def translate(error: Exception) -> Unavailable | None:
     """Return the port's error for a fault, or None when it passes through.
 
-    Unavailable carries the type of the fault and its SQLSTATE, nothing else: no SQL, no value, no
-    URL.
+    Unavailable carries the type of the fault and its SQLSTATE; of the network and of classes that
+    refuse connections also the text, which names address, role or database. No SQL, no value, no
+    password.
     """
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
@@ -30,12 +33,21 @@ def translate(error: Exception) -> Unavailable | None:
             return Unavailable("postgres", f"schema: {type(error).__name__} {state}")
         if state[:2] in _PASSING_CLASSES:
             return None
-        return Unavailable("postgres", f"{type(error).__name__} {state}".rstrip())
+        detail = f"{type(error).__name__} {state}".rstrip()
+        if state[:2] in _TELLING_CLASSES:
+            detail += f": {str(error).partition('\n')[0]}"
+        if state[:2] == "28":
+            detail += "; check user and password of POSTHORN_DATABASE_URL and pg_hba.conf"
+        return Unavailable("postgres", detail)
     if isinstance(error, asyncpg.ClientConfigurationError):
         return Unavailable("postgres", "the driver cannot parse the URL")
     if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
         return None  # a value that cannot be encoded for its column
-    network = (OSError, TimeoutError, asyncio.IncompleteReadError, EOFError)
-    if isinstance(error, (*network, asyncpg.InterfaceError, asyncpg.InternalClientError)):
+    if isinstance(error, TimeoutError):
+        return Unavailable("postgres", "no answer in time")
+    if isinstance(error, OSError):
+        return Unavailable("postgres", f"{type(error).__name__}: {error}")
+    broken = (asyncio.IncompleteReadError, EOFError)
+    if isinstance(error, (*broken, asyncpg.InterfaceError, asyncpg.InternalClientError)):
         return Unavailable("postgres", type(error).__name__)
     return None

@@ -115,9 +115,7 @@ class Liveness:
                         await self._look(probe, overdue)
                         continue
                 except _FAULTS as fault:
-                    log.info(
-                        "a second connection to Postgres fails as well", fault=type(fault).__name__
-                    )
+                    log.info("a second connection to Postgres fails as well", fault=fault)
                 except Exception:
                     log.exception("checking connections to Postgres failed; trying again")
                 if probe is not None:

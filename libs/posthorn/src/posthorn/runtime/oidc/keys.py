@@ -129,7 +129,7 @@ class IssuerKeys:
             _fetches.labels("failed").inc()
             log.warning(
                 "the keys of the issuer of tokens cannot be had",
-                detail=str(fault),
+                fault=fault,
                 known=len(self._keys),
             )
         else:

@@ -28,7 +28,7 @@ class OidcIssuerSettings(EnvSettings):
     JSON list."""
     oidc_leeway_seconds: Annotated[float, Field(ge=0, le=300)] = 30.0
     """How far the clocks of the issuer may be off."""
-    oidc_refresh_seconds: Annotated[float, Field(ge=10, allow_inf_nan=False)] = 600.0
+    oidc_refresh_seconds: Annotated[float, Field(ge=10)] = 600.0
     """How often the keys of the issuer are fetched."""
 
     @field_validator("oidc_issuer", mode="before")
@@ -49,7 +49,7 @@ class OidcIssuerSettings(EnvSettings):
     def _tokens_are_meant_for_us(self) -> Self:
         if self.oidc_issuer is not None and not self.oidc_audience:
             raise ValueError(
-                "OIDC_ISSUER needs OIDC_AUDIENCE: tokens meant for others would be taken"
+                "POSTHORN_OIDC_AUDIENCE: must be set beside POSTHORN_OIDC_ISSUER, or tokens meant for others would be taken"
             )
         return self
 

@@ -245,19 +245,19 @@ def _bare[C: (Data, StartTls, Rset, Quit)](command: C) -> Callable[[str], C]:
 def _name(argument: str) -> str:
     # what a host calls itself is never a reason to refuse it (RFC 5321 §4.1.4)
     if not argument:
-        raise CommandError(smtp.SYNTAX)
+        raise CommandError(smtp.BAD_NAME)
     return argument[:NAME_LIMIT]
 
 
-def _path(argument: str, keyword: str) -> tuple[str, dict[str, str | None]]:
+def _path(argument: str, keyword: str, syntax: Reply) -> tuple[str, dict[str, str | None]]:
     try:
         return read_path(argument, keyword)
     except PathError:
-        raise CommandError(smtp.SYNTAX) from None
+        raise CommandError(syntax) from None
 
 
 def _mail(argument: str) -> Mail:
-    mailbox, parameters = _path(argument, "FROM:")
+    mailbox, parameters = _path(argument, "FROM:", smtp.BAD_MAIL)
     size: int | None = None
     eight_bit = smtputf8 = has_auth = False
     ret = envid = ""
@@ -265,18 +265,18 @@ def _mail(argument: str) -> Mail:
         match name:
             case "SMTPUTF8":
                 if value is not None:
-                    raise CommandError(smtp.SYNTAX)
+                    raise CommandError(smtp.BAD_VALUE)
                 smtputf8 = True
                 continue
             case "SIZE" | "BODY" | "RET" | "ENVID" | "AUTH":
                 if value is None:
-                    raise CommandError(smtp.SYNTAX)
+                    raise CommandError(smtp.BAD_VALUE)
             case _:
                 raise CommandError(smtp.UNKNOWN_PARAMETER)
         match name:
             case "SIZE":
                 if not (value.isascii() and value.isdigit()) or len(value) > _SIZE_DIGITS:
-                    raise CommandError(smtp.SYNTAX)
+                    raise CommandError(smtp.BAD_VALUE)
                 size = int(value)
             case "BODY":
                 if value.upper() not in ("7BIT", "8BITMIME"):  # BINARYMIME is not offered
@@ -309,7 +309,7 @@ def _mail(argument: str) -> Mail:
 
 
 def _rcpt(argument: str) -> Rcpt:
-    mailbox, parameters = _path(argument, "TO:")
+    mailbox, parameters = _path(argument, "TO:", smtp.BAD_RCPT)
     notify: tuple[str, ...] = ()
     orcpt = ""
     for name, value in parameters.items():
@@ -319,13 +319,13 @@ def _rcpt(argument: str) -> Rcpt:
             case "ORCPT" if value is not None:
                 orcpt = _said(dsn.read_orcpt, value)
             case "NOTIFY" | "ORCPT":
-                raise CommandError(smtp.SYNTAX)
+                raise CommandError(smtp.BAD_VALUE)
             case _:
                 raise CommandError(smtp.UNKNOWN_PARAMETER)
     if mailbox.lower() == "postmaster":
         return Rcpt(None, True, notify, orcpt)
     if not mailbox:
-        raise CommandError(smtp.SYNTAX)
+        raise CommandError(smtp.BAD_RCPT)
     try:
         address = parse_foreign(mailbox)
     except AddressError:
@@ -337,13 +337,13 @@ def _said[T](read: Callable[[str], T], value: str) -> T:
     try:
         return read(value)
     except dsn.DsnError:
-        raise CommandError(smtp.SYNTAX) from None
+        raise CommandError(smtp.BAD_VALUE) from None
 
 
 def _auth(argument: str) -> Auth:
     mechanism, _, response = argument.partition(" ")
     if not _MECHANISM.match(mechanism):
-        raise CommandError(smtp.SYNTAX)
+        raise CommandError(smtp.BAD_AUTH)
     if not response:
         return Auth(mechanism.upper())
     # a single "=" stands for a response of no bytes, as different from none (RFC 4954 §4)
@@ -362,7 +362,7 @@ def _bdat(argument: str) -> Bdat | BadBdat:
 
 def _vrfy(argument: str) -> Vrfy:
     if not argument:
-        raise CommandError(smtp.SYNTAX)
+        raise CommandError(smtp.BAD_VRFY)
     return Vrfy()
 
 

@@ -127,7 +127,17 @@ LINE_TOO_LONG = Reply(500, "5.5.2", "command line too long", "command-too-long")
 BAD_LINE = Reply(
     500, "5.5.2", "a command ends with <CR><LF> and holds no control characters", "bad-line"
 )
-SYNTAX = Reply(501, "5.5.4", "syntax error in the parameters", "syntax")
+BAD_NAME = Reply(501, "5.5.4", "syntax: EHLO or HELO, and the name of your host", "syntax")
+BAD_MAIL = Reply(
+    501, "5.5.4", "syntax: MAIL FROM:<address>, then parameters as NAME=value", "syntax"
+)
+BAD_RCPT = Reply(501, "5.5.4", "syntax: RCPT TO:<address>, then parameters as NAME=value", "syntax")
+BAD_VALUE = Reply(501, "5.5.4", "the value of a parameter is missing or not valid", "syntax")
+BAD_AUTH = Reply(501, "5.5.4", "syntax: AUTH and the name of a mechanism that EHLO lists", "syntax")
+BAD_BDAT = Reply(
+    501, "5.5.4", "syntax: BDAT, a number of bytes, and LAST for the last chunk", "syntax"
+)
+BAD_VRFY = Reply(501, "5.5.4", "syntax: VRFY and an address", "syntax")
 NO_PARAMETERS = Reply(501, "5.5.4", "this command takes no parameters", "syntax")
 NOT_IMPLEMENTED = Reply(502, "5.5.1", "command not implemented", "not-implemented")
 UNKNOWN_PARAMETER = Reply(

@@ -223,7 +223,9 @@ class Machine:
         except CommandError as error:
             return Refused(error.reply)
         if isinstance(command, BadBdat):
-            return self._fatal(smtp.SYNTAX)  # what follows may be a chunk whose length nobody knows
+            return self._fatal(
+                smtp.BAD_BDAT
+            )  # what follows may be a chunk whose length nobody knows
         after = TRANSITIONS[self.state][type(command)]
         if isinstance(after, State) and (check := _CHECKS.get(type(command))) is not None:
             after = check(self, command) or after

@@ -126,7 +126,7 @@ class PostgresThrottle:
                 while await self.purge() == _PURGED_AT_ONCE:
                     pass  # a flood of failed logins must not grow the table faster than this
             except Unavailable as fault:
-                log.warning("expired counters not removed", detail=str(fault))
+                log.warning("expired counters not removed", fault=fault)
 
     async def _answer(self, requests: Sequence[_Request]) -> None:
         try:

@@ -1,0 +1,154 @@
+"""Every setting of every process: a value that cannot be used stops the start with a line that
+names the variable, and never shows the value."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from deploy.helm.schema import CLASSES
+
+from posthorn.adapters.postgres.migrate import MigrateSettings
+from posthorn.runtime.canary.settings import CanarySettings
+from posthorn.runtime.settings import EnvSettings, SettingsError
+from posthorn_local.settings import LocalSettings
+
+_KEY = "A" * 43 + "="
+_NEEDED = {
+    "nats_url": "nats://127.0.0.1:4222",
+    "database_url": "postgresql://posthorn@127.0.0.1/posthorn",
+    "blobs": "file:///var/lib/posthorn",
+    "secret_key": _KEY,
+    "srs_key": _KEY,
+    "canary_address": "canary@example.org",
+    "canary_password": "a password",
+    "canary_pop3": "127.0.0.1:110",
+}
+_HIDDEN = "hidden value!"
+_BAD = (
+    _HIDDEN,
+    f'["{_HIDDEN}"]',
+    f'{{"{_HIDDEN}": 1}}',
+    f"[{_HIDDEN}",
+    f"http://{_HIDDEN}",
+    "",
+    "-1",
+    "1e999",
+)
+_OWNERS: dict[str, type[EnvSettings]] = {
+    **CLASSES,
+    "migrate": MigrateSettings,
+    "canary": CanarySettings,
+    "local": LocalSettings,
+}
+_PYTHON = re.compile(r"[Ii]nput|Value error|tuple|dictionary|parse|Field required|Expecting value")
+"""Words of libraries that tell an operator nothing."""
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("POSTHORN_")]:
+        monkeypatch.delenv(name)
+    for name, value in _NEEDED.items():
+        monkeypatch.setenv(f"POSTHORN_{name.upper()}", value)
+
+
+_BLOCKS = {
+    name: next(
+        base
+        for base in reversed(owner.__mro__)
+        if issubclass(base, EnvSettings) and name in base.model_fields
+    )
+    for owner in _OWNERS.values()
+    for name in owner.model_fields
+}
+"""Each setting with the block that declares it."""
+
+
+@pytest.mark.parametrize(("name", "block"), _BLOCKS.items())
+def test_a_bad_value_is_refused_by_its_variable_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str, block: type[EnvSettings]
+) -> None:
+    variable = f"POSTHORN_{name.upper()}"
+    for value in _BAD:
+        monkeypatch.setenv(variable, value)
+        try:
+            block.load()
+        except SettingsError as refusal:
+            first, *lines = str(refusal).splitlines()
+            assert first == "refusing to start:"
+            assert any(variable in line for line in lines), (value, lines)
+            assert all(re.match(r"  POSTHORN_[A-Z0-9_]+(: |, POSTHORN_)", line) for line in lines)
+            assert _HIDDEN not in str(refusal)
+            assert not _PYTHON.search(str(refusal)), (value, lines)
+
+
+@pytest.mark.parametrize("service", _OWNERS)
+def test_each_variable_that_must_be_set_is_named_when_it_is_not(
+    monkeypatch: pytest.MonkeyPatch, service: str
+) -> None:
+    owner = _OWNERS[service]
+    required = [name for name, field in owner.model_fields.items() if field.is_required()]
+    for name in required:
+        monkeypatch.delenv(f"POSTHORN_{name.upper()}")
+    if not required:
+        owner.load()
+        return
+    with pytest.raises(SettingsError) as refusal:
+        owner.load()
+    assert str(refusal.value).splitlines()[1:] == [
+        f"  POSTHORN_{name.upper()}: must be set" for name in required
+    ]
+
+
+@pytest.mark.parametrize(
+    ("service", "given", "said"),
+    [
+        (
+            "api",
+            {"API_ADMIN_KEY": "ph_" + "x" * 43, "API_ADMIN_KEY_FILE": "admin.key"},
+            "POSTHORN_API_ADMIN_KEY, POSTHORN_API_ADMIN_KEY_FILE: only one of them may be set",
+        ),
+        (
+            "pop3",
+            {"OIDC_ISSUER": "https://issuer.example.org"},
+            "POSTHORN_OIDC_AUDIENCE: must be set beside POSTHORN_OIDC_ISSUER",
+        ),
+        (
+            "imap",
+            {"IMAP_PROXY_PORT": "1143"},
+            "POSTHORN_IMAP_PROXY_PORT: needs POSTHORN_PROXY_NETWORKS",
+        ),
+    ],
+)
+def test_settings_that_contradict_each_other_are_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, service: str, given: dict[str, str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "admin.key").write_text("ph_" + "y" * 43)
+    for name, value in given.items():
+        monkeypatch.setenv(f"POSTHORN_{name}", value)
+    with pytest.raises(SettingsError) as refusal:
+        _OWNERS[service].load()
+    assert f"\n  {said}" in str(refusal.value)
+
+
+@pytest.mark.parametrize("part", ["smtp_in", "delivery", "scan", "relay", "pop3", "imap", "api"])
+def test_a_process_that_refuses_ends_with_status_1_and_no_traceback(part: str) -> None:
+    environment = {"PATH": os.environ["PATH"], "POSTHORN_HEALTH_PORT": "none"}
+    ended = subprocess.run(
+        [sys.executable, "-c", f"from posthorn_{part}.main import main; main()"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert ended.stderr.startswith("refusing to start:\n  POSTHORN_")
+    assert "POSTHORN_HEALTH_PORT: must be an integer" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -19,6 +19,10 @@ def test_from_a_domain_to_the_timeline_of_a_message(admin: Page, posthorn: Syste
     admin.get_by_label("Name", exact=True).fill("first-day.example")
     admin.get_by_role("button", name="Create domain").click()
     expect(admin.get_by_role("heading", name="DNS records")).to_be_visible()
+    steps = admin.get_by_role("region", name="Three steps to a new domain").get_by_role("listitem")
+    expect(steps).to_have_count(3)
+    expect(steps.nth(0)).to_contain_text("Done")
+    expect(steps.nth(1)).to_contain_text("To do")
     expect(admin.locator(".record").filter(has_text="mx").first).to_contain_text("MX")
 
     admin.locator("main").get_by_role("link", name="Accounts").click()

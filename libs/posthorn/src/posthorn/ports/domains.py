@@ -72,6 +72,8 @@ class Domain:
     dkim_signs_from: datetime | None = None
     """From when the oldest of the DKIM keys that sign has signed; None: none signs."""
     managed_by: ManagedBy | None = None
+    accounts: int = 0
+    """How many it has."""
 
 
 @dataclass(frozen=True, slots=True)

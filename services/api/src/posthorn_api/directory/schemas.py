@@ -208,6 +208,7 @@ class DomainView(ApiModel):
     dkim_signs_from: datetime | None = Field(
         description="Time from which the oldest of the DKIM keys that sign has signed; null: none signs."
     )
+    accounts: int = Field(0, description="Number of its accounts.")
     managed_by: Management
     created_at: datetime
     updated_at: datetime
@@ -238,6 +239,7 @@ class DomainView(ApiModel):
                 for each in (() if domain.dns is None else domain.dns.records)
             ],
             dkim_signs_from=domain.dkim_signs_from,
+            accounts=domain.accounts,
             managed_by=ManagedByView.of(domain.managed_by),
             created_at=domain.created_at,
             updated_at=domain.updated_at,

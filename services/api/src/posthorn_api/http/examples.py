@@ -41,6 +41,7 @@ _MARK = {
     "fields": ["plus_addressing", "retention_days"],
 }
 _DOMAIN = {
+    "accounts": 240,
     "name": "example.org",
     "display_name": "example.org",
     "tenant": "acme",

@@ -184,6 +184,7 @@ class AuditView(TypedDict):
     action: str
     object: str
     details: dict[str, Any]
+    before: NotRequired[dict[str, Any]]
     request_id: str
 
 
@@ -638,6 +639,7 @@ class DomainView(TypedDict):
     dns_checked_at: str | None
     dns_verdicts: list[DnsVerdictView]
     dkim_signs_from: str | None
+    accounts: NotRequired[int]
     managed_by: ManagedByView | None
     created_at: str
     updated_at: str
@@ -1086,6 +1088,7 @@ class NewDomainView(TypedDict):
     dns_checked_at: str | None
     dns_verdicts: list[DnsVerdictView]
     dkim_signs_from: str | None
+    accounts: NotRequired[int]
     managed_by: ManagedByView | None
     created_at: str
     updated_at: str
@@ -1418,7 +1421,7 @@ class RouteView(TypedDict):
     password_set: bool
     connections: int | None
     messages_per_minute: int | None
-    last_hour: AttemptsView
+    last_hour: NotRequired[AttemptsView | None]
     managed_by: ManagedByView | None
 
 

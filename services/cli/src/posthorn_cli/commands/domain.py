@@ -37,6 +37,7 @@ COLUMNS = [
     Column("tenant"),
     Column("catch_all", "catch-all"),
     Column("postmaster"),
+    Column("accounts"),
     Column("max_accounts", "accounts at most"),
     Column("quota_bytes", "quota", size),
     Column("verified_at", "verified"),

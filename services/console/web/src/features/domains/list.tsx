@@ -17,6 +17,7 @@ import { Time } from "../../parts/time";
 
 type Domain = Schemas["DomainView"];
 
+import { Accounts } from "./accounts";
 import { FILTERS } from "./filters";
 import { trafficOf } from "./traffic";
 
@@ -77,6 +78,20 @@ const COLUMNS: readonly Column<Domain>[] = [
       ) : (
         <State kind="warn">does not sign</State>
       ),
+  },
+  {
+    id: "accounts",
+    title: "Accounts",
+    end: true,
+    cell: (domain) => (
+      <Link
+        to="/accounts"
+        search={{ domain: domain.name }}
+        aria-label={`Accounts of ${domain.name}`}
+      >
+        <Accounts domain={domain} />
+      </Link>
+    ),
   },
   { id: "tenant", title: "Tenant", cell: (domain) => domain.tenant },
   {
@@ -189,7 +204,7 @@ function NewDomain({ close }: { close: () => void }) {
     },
   );
   return (
-    <Dialog title="New domain" close={close}>
+    <Dialog title="New domain: step 1 of 3" close={close}>
       <Form
         action={create}
         read={(values, key) => ({ values, key })}

@@ -1,13 +1,13 @@
 import { Link } from "@tanstack/react-router";
-import { answer, api, only, type Schemas, type Tagged } from "../../api/client";
+import { api, only, type Schemas, type Tagged } from "../../api/client";
 import { useCan } from "../../api/me";
-import { useOne } from "../../api/queries";
 import { Edit } from "../../parts/edit";
 import type { EditedField } from "../../parts/edits";
 import { count } from "../../parts/moments";
 import { Facts, Section } from "../../parts/page";
 import { State } from "../../parts/state";
 import { Time } from "../../parts/time";
+import { Accounts } from "./accounts";
 
 type Domain = Schemas["DomainView"];
 
@@ -123,7 +123,12 @@ function Summary({ domain }: { domain: Domain }) {
         ["Catch-all", domain.catch_all ?? none],
         ["Plus addressing", domain.plus_addressing ? "on" : "off"],
         ["Postmaster", domain.postmaster ?? none],
-        ["Accounts", <Accounts key="accounts" domain={domain} />],
+        [
+          "Accounts",
+          <Link key="accounts" to="/accounts" search={{ domain: domain.name }}>
+            <Accounts domain={domain} />
+          </Link>,
+        ],
         ["Messages an hour", limit(domain.max_messages_per_hour)],
         ["Recipients an hour", limit(domain.max_recipients_per_hour)],
         ["Mail is kept", domain.retention_days ? `${domain.retention_days} days` : "for ever"],
@@ -135,33 +140,5 @@ function Summary({ domain }: { domain: Domain }) {
         ["Created", <Time key="created" at={domain.created_at} />],
       ]}
     />
-  );
-}
-
-/** How many accounts a domain has, against its limit. */
-function Accounts({ domain }: { domain: Domain }) {
-  const can = useCan();
-  const accounts = useOne(
-    ["accounts", "number", domain.name],
-    () =>
-      answer(
-        api.GET("/v1/accounts", {
-          params: { query: { domain: domain.name, limit: 1, total: true } },
-        }),
-      ),
-    { enabled: can("listAccounts") },
-  );
-  const used = accounts.data?.total;
-  return (
-    <>
-      {used == null ? (
-        limit(domain.max_accounts)
-      ) : (
-        <Link to="/accounts" search={{ domain: domain.name }}>
-          {count(used)}
-          {domain.max_accounts !== null && ` of ${count(domain.max_accounts)}`}
-        </Link>
-      )}
-    </>
   );
 }

@@ -99,6 +99,34 @@ def test_what_somebody_else_changes_meanwhile_is_not_overwritten(
     assert domain["account_forwards"] == 2
 
 
+def test_a_change_is_taken_back_and_the_audit_log_has_both(admin: Page, posthorn: System) -> None:
+    name = "undone.example"
+    assert posthorn.api.post("/v1/domains", json={"name": name, "dkim": False}).is_success
+    admin.goto(f"/console/domains/{name}?tab=settings")
+    admin.get_by_label("Accounts at most").fill("7")
+    admin.get_by_role("button", name="Save").click()
+    admin.get_by_role("button", name="Undo").click()
+    expect(admin.get_by_label("Accounts at most")).to_have_value("")
+    assert posthorn.api.get(f"/v1/domains/{name}").json()["max_accounts"] is None
+    admin.get_by_label("Accounts at most").fill("8")
+    admin.get_by_role("button", name="Save").click()
+    expect(admin.get_by_text("0 of 8", exact=True)).to_be_visible()
+
+    admin.goto(f"/console/audit?object={name}&action=domain.change")
+    lines = admin.get_by_role("table", name="Changes").locator("tbody > tr[data-row]")
+    expect(lines).to_have_count(3)
+    lines.nth(1).get_by_text("max_accounts", exact=True).click()
+    expect(lines.nth(1).get_by_role("row").last).to_have_text("max_accounts7none")
+
+
+def test_the_palette_finds_by_a_part_of_a_name(admin: Page, posthorn: System) -> None:
+    posthorn.make_account("palette-person@example.test")
+    admin.keyboard.press("Control+k")
+    admin.get_by_role("combobox").fill("palette-p")
+    admin.get_by_role("option", name="palette-person@example.test").click()
+    admin.get_by_role("heading", name="palette-person@example.test", level=1).wait_for()
+
+
 def test_a_configuration_is_planned_read_and_applied(admin: Page, posthorn: System) -> None:
     posthorn.api.post("/v1/tenants", json={"name": "planned"})
     domain = {"name": "planned.example", "tenant": "planned", "dkim": False}

@@ -74,6 +74,8 @@ class Domain:
     managed_by: ManagedBy | None = None
     accounts: int = 0
     """How many it has."""
+    promised_bytes: int | None = None
+    """The sum of their quotas, in bytes; None: not summed, as in lists."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ _MARK = {
 }
 _DOMAIN = {
     "accounts": 240,
+    "promised_bytes": 240_000_000_000,
     "name": "example.org",
     "display_name": "example.org",
     "tenant": "acme",

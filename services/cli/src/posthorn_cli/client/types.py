@@ -638,8 +638,9 @@ class DomainView(TypedDict):
     dns_state: Literal["right", "wrong", "unknown"] | None
     dns_checked_at: str | None
     dns_verdicts: list[DnsVerdictView]
-    dkim_signs_from: str | None
+    dkim_signs_from: NotRequired[str | None]
     accounts: NotRequired[int]
+    promised_bytes: NotRequired[int | None]
     managed_by: ManagedByView | None
     created_at: str
     updated_at: str
@@ -1087,8 +1088,9 @@ class NewDomainView(TypedDict):
     dns_state: Literal["right", "wrong", "unknown"] | None
     dns_checked_at: str | None
     dns_verdicts: list[DnsVerdictView]
-    dkim_signs_from: str | None
+    dkim_signs_from: NotRequired[str | None]
     accounts: NotRequired[int]
+    promised_bytes: NotRequired[int | None]
     managed_by: ManagedByView | None
     created_at: str
     updated_at: str

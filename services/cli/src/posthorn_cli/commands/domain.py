@@ -39,6 +39,7 @@ COLUMNS = [
     Column("postmaster"),
     Column("accounts"),
     Column("max_accounts", "accounts at most"),
+    Column("promised_bytes", "promised", size, seldom=True),
     Column("quota_bytes", "quota", size),
     Column("verified_at", "verified"),
     Column("dns_state", "DNS", style=state_style),

@@ -73,7 +73,7 @@ export function Edit<T extends Fields>(properties: {
     setBase(from);
     setShown(values);
     setClash(null);
-    setTimes(times + 1);
+    setTimes((before) => before + 1);
   };
   const again = () => void ask().then((fresh) => restart(fresh, fresh.value));
   const action = useActions(

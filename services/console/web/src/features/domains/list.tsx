@@ -75,6 +75,8 @@ const COLUMNS: readonly Column<Domain>[] = [
             since <Time at={domain.dkim_signs_from} />
           </span>
         </>
+      ) : domain.dkim_signs_from === undefined ? (
+        <span className="weak">not known</span>
       ) : (
         <State kind="warn">does not sign</State>
       ),

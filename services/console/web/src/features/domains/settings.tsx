@@ -3,7 +3,7 @@ import { api, only, type Schemas, type Tagged } from "../../api/client";
 import { useCan } from "../../api/me";
 import { Edit } from "../../parts/edit";
 import type { EditedField } from "../../parts/edits";
-import { count } from "../../parts/moments";
+import { count, size } from "../../parts/moments";
 import { Facts, Section } from "../../parts/page";
 import { State } from "../../parts/state";
 import { Time } from "../../parts/time";
@@ -104,6 +104,12 @@ function limit(most: number | null): string {
   return most === null ? "unlimited" : count(most);
 }
 
+/** The sum of the quotas against its limit; an API of the release before tells no sum. */
+function promised({ promised_bytes: sum, quota_bytes: most }: Domain): string {
+  const text = sum == null ? "not known" : size(sum);
+  return most === null ? text : `${text} of ${size(most)}`;
+}
+
 function Summary({ domain }: { domain: Domain }) {
   const none = <span className="weak">none</span>;
   return (
@@ -129,6 +135,7 @@ function Summary({ domain }: { domain: Domain }) {
             <Accounts domain={domain} />
           </Link>,
         ],
+        ["Promised to accounts", promised(domain)],
         ["Messages an hour", limit(domain.max_messages_per_hour)],
         ["Recipients an hour", limit(domain.max_recipients_per_hour)],
         ["Mail is kept", domain.retention_days ? `${domain.retention_days} days` : "for ever"],

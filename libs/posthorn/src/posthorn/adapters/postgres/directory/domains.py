@@ -83,7 +83,10 @@ _JOINS = (
 )
 _SHOWN = f"{_COLUMNS}, (SELECT count(*) FROM accounts a WHERE a.domain_id = d.id) AS accounts"
 _FROM = f"FROM domains d {_JOINS} WHERE {{visible}}"
-_NAMED = Scoped(f"SELECT {_SHOWN} {_FROM} AND d.name = $2")
+_PROMISED = (
+    "(SELECT coalesce(sum(a.quota_bytes), 0)::bigint FROM accounts a WHERE a.domain_id = d.id)"
+)
+_NAMED = Scoped(f"SELECT {_SHOWN}, {_PROMISED} AS promised_bytes {_FROM} AND d.name = $2")
 _LIST = Listing(
     "domains",
     "d",
@@ -384,6 +387,7 @@ def _as_domain(row: Any, postmaster: str | None) -> Domain:
         dns=as_check(row),
         dkim_signs_from=row["dkim_signs_from"],
         accounts=row["accounts"],
+        promised_bytes=row.get("promised_bytes"),
         managed_by=managed_by(row),
         **{name: row[name] for name in _OWN},
     )

@@ -17,7 +17,7 @@ import { Time } from "../../parts/time";
 
 type Domain = Schemas["DomainView"];
 
-import { Accounts } from "./accounts";
+import { accountsOf } from "./accounts";
 import { FILTERS } from "./filters";
 import { trafficOf } from "./traffic";
 
@@ -89,9 +89,9 @@ const COLUMNS: readonly Column<Domain>[] = [
       <Link
         to="/accounts"
         search={{ domain: domain.name }}
-        aria-label={`Accounts of ${domain.name}`}
+        aria-label={`${accountsOf(domain)}, accounts of ${domain.name}`}
       >
-        <Accounts domain={domain} />
+        {accountsOf(domain)}
       </Link>
     ),
   },

@@ -7,7 +7,7 @@ import { count, size } from "../../parts/moments";
 import { Facts, Section } from "../../parts/page";
 import { State } from "../../parts/state";
 import { Time } from "../../parts/time";
-import { Accounts } from "./accounts";
+import { accountsOf } from "./accounts";
 
 type Domain = Schemas["DomainView"];
 
@@ -132,7 +132,7 @@ function Summary({ domain }: { domain: Domain }) {
         [
           "Accounts",
           <Link key="accounts" to="/accounts" search={{ domain: domain.name }}>
-            <Accounts domain={domain} />
+            {accountsOf(domain)}
           </Link>,
         ],
         ["Promised to accounts", promised(domain)],

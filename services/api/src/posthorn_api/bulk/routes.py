@@ -115,7 +115,7 @@ async def import_aliases(request: Request, caller: Caller, service: BulkImports)
 @imports.post(
     PATHS[2],
     operation_id="planAccountImport",
-    summary="Plan an import of accounts.",
+    summary="Check an import of accounts.",
     response_class=Response,
     responses=_ANSWERS,
     dependencies=POST_ONLY,
@@ -131,7 +131,7 @@ async def plan_account_import(request: Request, caller: Caller, service: BulkImp
 @imports.post(
     PATHS[3],
     operation_id="planAliasImport",
-    summary="Plan an import of aliases.",
+    summary="Check an import of aliases.",
     response_class=Response,
     responses=_ANSWERS,
     dependencies=POST_ONLY,

@@ -1429,7 +1429,7 @@ class Operations(Connection):
     def plan_account_import(
         self, content: Body, *, idempotency_key: str | None = None
     ) -> list[ImportAnswer]:
-        """Plan an import of accounts."""
+        """Check an import of accounts."""
         return cast(
             "list[ImportAnswer]",
             self._call(
@@ -1444,7 +1444,7 @@ class Operations(Connection):
     def plan_alias_import(
         self, content: Body, *, idempotency_key: str | None = None
     ) -> list[ImportAnswer]:
-        """Plan an import of aliases."""
+        """Check an import of aliases."""
         return cast(
             "list[ImportAnswer]",
             self._call(

@@ -13,7 +13,15 @@ from tests.support.system import System, await_that
 pytestmark = pytest.mark.interop
 
 ADDRESS, PASSWORD = "careful@example.test", "a password for tests"
-TABS = ("", "?tab=history", "?tab=vacation", "?tab=forwards", "?tab=quarantine", "?tab=deleted")
+TABS = (
+    "",
+    "?tab=mail",
+    "?tab=history",
+    "?tab=vacation",
+    "?tab=forwards",
+    "?tab=quarantine",
+    "?tab=deleted",
+)
 
 
 def sign_in(page: Page, address: str) -> None:
@@ -59,6 +67,15 @@ def test_a_person_manages_what_is_theirs(
     page.get_by_text("Replies are sent", exact=True).wait_for()
     page.reload()
     expect(page.get_by_label("Text")).to_have_value("I am away.")
+
+    page.get_by_role("link", name="Mailboxes and export").click()
+    expect(page.get_by_role("row").filter(has_text="INBOX")).to_be_visible()
+    with page.expect_download() as saved:
+        page.get_by_role("link", name="One file (mbox)").click()
+    assert saved.value.suggested_filename == "mail.mbox"
+    assert b"Subject: Test" in saved.value.path().read_bytes()
+    page.get_by_role("link", name="Sign-ins and reads").click()
+    expect(page.get_by_role("row").filter(has_text="content.export")).to_contain_text("account")
 
     found = {}
     for tab in TABS:

@@ -19,6 +19,10 @@ def test_from_a_domain_to_the_timeline_of_a_message(admin: Page, posthorn: Syste
     admin.get_by_label("Name", exact=True).fill("first-day.example")
     admin.get_by_role("button", name="Create domain").click()
     expect(admin.get_by_role("heading", name="DNS records")).to_be_visible()
+    steps = admin.get_by_role("region", name="Three steps to a new domain").get_by_role("listitem")
+    expect(steps).to_have_count(3)
+    expect(steps.nth(0)).to_contain_text("Done")
+    expect(steps.nth(1)).to_contain_text("To do")
     expect(admin.locator(".record").filter(has_text="mx").first).to_contain_text("MX")
 
     admin.locator("main").get_by_role("link", name="Accounts").click()
@@ -93,6 +97,34 @@ def test_what_somebody_else_changes_meanwhile_is_not_overwritten(
     domain = posthorn.api.get("/v1/domains/shared.example").json()
     assert (domain["max_accounts"], domain["undelete_days"]) == (7, 3)
     assert domain["account_forwards"] == 2
+
+
+def test_a_change_is_taken_back_and_the_audit_log_has_both(admin: Page, posthorn: System) -> None:
+    name = "undone.example"
+    assert posthorn.api.post("/v1/domains", json={"name": name, "dkim": False}).is_success
+    admin.goto(f"/console/domains/{name}?tab=settings")
+    admin.get_by_label("Accounts at most").fill("7")
+    admin.get_by_role("button", name="Save").click()
+    admin.get_by_role("button", name="Undo").click()
+    expect(admin.get_by_label("Accounts at most")).to_have_value("")
+    assert posthorn.api.get(f"/v1/domains/{name}").json()["max_accounts"] is None
+    admin.get_by_label("Accounts at most").fill("8")
+    admin.get_by_role("button", name="Save").click()
+    expect(admin.get_by_text("0 of 8", exact=True)).to_be_visible()
+
+    admin.goto(f"/console/audit?object={name}&action=domain.change")
+    lines = admin.get_by_role("table", name="Changes").locator("tbody > tr[data-row]")
+    expect(lines).to_have_count(3)
+    lines.nth(1).locator("summary").click()
+    expect(lines.nth(1).get_by_role("row").last).to_have_text("max_accounts7none")
+
+
+def test_the_palette_finds_by_a_part_of_a_name(admin: Page, posthorn: System) -> None:
+    posthorn.make_account("palette-person@example.test")
+    admin.keyboard.press("Control+k")
+    admin.get_by_role("combobox").fill("palette-p")
+    admin.get_by_role("option", name="palette-person@example.test").click()
+    admin.get_by_role("heading", name="palette-person@example.test", level=1).wait_for()
 
 
 def test_a_configuration_is_planned_read_and_applied(admin: Page, posthorn: System) -> None:

@@ -98,6 +98,23 @@ async def test_a_route_has_its_attempts_of_the_last_hour(
     }
 
 
+async def test_a_route_that_is_made_again_has_no_attempts(
+    routes: PostgresRoutes, database: Database
+) -> None:
+    await routes.put(FULL)
+    async with database.session() as connection:
+        await connection.execute(
+            "INSERT INTO statistics (tenant_id, domain, hour, outcome, messages)"
+            " VALUES ($1, 'far.test', now(), 'tried/deferred', 3), ($1, 'far.test', now(), 'relayed', 4)",
+            UUID(int=0),
+        )
+    await routes.delete("far.test")
+    await routes.put(FULL)
+    assert (await routes.get("far.test")).last_hour == Attempts()
+    async with database.session() as connection:
+        assert await connection.fetchval("SELECT messages FROM statistics") == 4
+
+
 async def test_a_way_of_tls_that_nobody_knows_is_refused(routes: PostgresRoutes) -> None:
     with pytest.raises(asyncpg.CheckViolationError):
         await routes.put(replace(FULL, tls="perhaps"))

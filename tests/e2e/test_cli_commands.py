@@ -392,6 +392,9 @@ def test_the_holder_of_an_account(shell: CommandLine, system: System, address: s
     with smtplib.SMTP("127.0.0.1", system.ports["SUBMISSION"], timeout=BUSY_SECONDS) as sender:
         sender.starttls()
         sender.login(address, first.strip())
+    box = Path(shell.environment["HOME"]) / "mine.mbox"
+    holder.run(f"me export --output {box} {mine}")
+    assert "Subject: Mine" in box.read_text()
     seen = {("pop3", "tablet"), ("imap", "-"), ("smtp", "-"), ("api", "-")}
     await_that(
         "its sign-ins are shown",
@@ -454,6 +457,7 @@ def test_audit(shell: CommandLine, domain: str) -> None:
     shell.run(f"domain set {domain} --max-accounts 5")
     lines = shell.run(f"audit list --action domain --object {domain} --since 1h").rows
     assert [line[2] for line in lines] == ["domain.change", "domain.create"]
+    assert "max_accounts" in lines[0][5], "what was before"
 
 
 def test_queue_routes_and_suppressions(shell: CommandLine, address: str) -> None:
@@ -523,6 +527,9 @@ def test_import_and_export_are_each_others_opposite(
     people = "".join(
         f'{{"address": "p{n:03d}@{domain}", "password": "correct horse {n}"}}\n' for n in range(3)
     )
+    planned = shell.run("import accounts - --plan --json", people)
+    assert [answer["status"] for answer in planned.documents] == ["created"] * 3
+    assert "nothing is created" in planned.err
     answers = shell.run("import accounts - --json", people + "\n").documents
     assert [answer["status"] for answer in answers] == ["created"] * 3
     exported = [
@@ -537,6 +544,7 @@ def test_import_and_export_are_each_others_opposite(
     assert mixed.status == 1
     assert [(row[0], row[2]) for row in mixed.rows] == [("2", "created"), ("3", "failed")]
     assert "1 created, 0 unchanged, 1 failed" in mixed.err
+    assert shell.attempt(f"import aliases {file} --plan --failed-only").status == 1
     aliases = shell.run(f"export aliases --domain {domain}").out
     assert [
         answer["status"] for answer in shell.run("import aliases - --json", aliases).documents

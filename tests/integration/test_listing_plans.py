@@ -152,6 +152,19 @@ async def test_a_page_of_accounts_by_key_reads_little(
         assert len(found) == (0 if is_foreign else PAGE * PAGES)
 
 
+async def test_a_page_of_domains_counts_each_account_once(seed: DatabaseSeed) -> None:
+    administration = PostgresAdministration(seed.database)
+    found = await pages_cost(
+        seed,
+        "accounts",
+        ACCOUNTS // PAGES + MOST,
+        lambda asked: administration.domains(None, asked),
+    )
+    numbers = {each.name: each.accounts for each in found}
+    assert sum(numbers.values()) == ACCOUNTS
+    assert (numbers["d000.test"], numbers["d077.test"]) == (ACCOUNTS // 2 + 250, 250)
+
+
 @pytest.mark.parametrize("owner", [None, "default"])
 async def test_aliases_of_a_target_are_found_by_their_index(
     seed: DatabaseSeed, owner: str | None

@@ -14,6 +14,7 @@ DOCUMENT = document()
 SCHEMAS = DOCUMENT["components"]["schemas"]
 WITHOUT = {
     ("exportMail", "application/x-tar"),
+    ("exportMyMail", "application/x-tar"),
     ("importMail", "application/mbox"),
     ("importMail", "application/x-tar"),
 }

@@ -30,13 +30,85 @@ async def test_a_change_leaves_a_line_that_says_who_and_what(api: Api) -> None:
     changed, made, domain = await lines(api)
     assert (changed["action"], changed["object"]) == ("account.change", "a@acme.test")
     assert changed["details"] == {"password_hash": "changed", "state": "suspended"}
+    assert changed["before"] == {"state": "active"}
     assert (changed["actor_name"], changed["actor_role"]) == ("bootstrap", "platform-admin")
     assert changed["request_id"] == "number-7"
     assert (made["action"], made["details"]) == ("account.create", {"quota_bytes": 5})
+    assert made["before"] == {}
     assert (domain["action"], domain["object"]) == ("domain.create", "acme.test")
     stored = await api.sql("SELECT string_agg(a::text, ' ') AS all FROM audit a")
     assert "passphrase" not in stored[0]["all"]
     assert "argon2" not in stored[0]["all"]
+
+
+async def test_a_line_says_what_was_before(api: Api) -> None:
+    await api.domain("acme.test")
+    await api.account("a@acme.test")
+    listening = {"url": "https://h.test/1", "events": ["*"]}
+    hook = (await api.client.post("/v1/webhooks", json=listening)).json()["id"]
+    await api.client.post(
+        "/v1/aliases", json={"address": "b@acme.test", "targets": ["a@acme.test"]}
+    )
+    await api.client.post("/v1/suppressions", json={"address": "x@y.test", "reason": "bounced"})
+    await api.client.post("/v1/tenants", json={"name": "other", "max_domains": 3})
+    networks = {"allowed_networks": ["192.0.2.0/24"]}
+    await api.client.patch("/v1/domains/acme.test", json=networks)
+    await api.client.put("/v1/domains/acme.test/filter-policy", json={"junk_score": 4})
+    route = {"host": "mx.test", "port": 26, "tls": "verified"}
+    route |= {"username": "u", "password": "a secret of ours"}
+    await api.client.put("/v1/routes/x.test", json=route)
+    moved = {name: value for name, value in route.items() if name != "port"}
+    last = (await lines(api))[0]["id"]
+    for method, path, change in (
+        ("PATCH", "domains/acme.test", {"allowed_networks": None, "max_accounts": 7}),
+        ("PUT", "domains/acme.test/filter-policy", {"junk_score": 5}),
+        ("PATCH", "tenants/other", {"max_domains": 4}),
+        ("DELETE", "tenants/other", None),
+        ("PATCH", f"webhooks/{hook}", {"url": "https://h.test/2", "state": "paused"}),
+        ("DELETE", f"webhooks/{hook}", None),
+        ("PATCH", "aliases/b@acme.test", {"targets": ["c@far.test"]}),
+        ("DELETE", "aliases/b@acme.test", None),
+        ("PUT", "routes/x.test", moved),
+        ("DELETE", "routes/x.test", None),
+        ("DELETE", "suppressions/x@y.test", None),
+        ("DELETE", "accounts/a@acme.test", None),
+        ("DELETE", "domains/acme.test", None),
+    ):
+        answer = await api.client.request(method, f"/v1/{path}", json=change)
+        assert answer.status_code < 300, (path, answer.text)
+    found = [
+        (line["action"], line["details"], line["before"])
+        for line in reversed(await lines(api))
+        if line["id"] > last
+    ]
+    whole = [before for action, _, before in found if action.endswith(".delete")]
+    assert [entry for entry in found if not entry[0].endswith(".delete")] == [
+        (
+            "domain.change",
+            {"allowed_networks": None, "max_accounts": 7},
+            {"allowed_networks": ["192.0.2.0/24"], "max_accounts": None},
+        ),
+        ("filter-policy.set", {"junk_score": 5.0}, {"junk_score": 4.0}),
+        ("tenant.change", {"max_domains": 4}, {"max_domains": 3}),
+        (
+            "webhook.change",
+            {"url": "https://h.test/2", "state": "paused"},
+            {"url": "https://h.test/1", "state": "active"},
+        ),
+        ("alias.change", {"targets": ["c@far.test"]}, {"targets": ["a@acme.test"]}),
+        ("route.set", {"port": None, "password": "changed"}, {"port": 26}),
+    ]
+    tenant, webhook, alias, gone_route, suppression, account, domain = whole
+    assert (tenant["max_domains"], tenant["state"]) == (4, "active")
+    assert (webhook["url"], webhook["state"]) == ("https://h.test/2", "paused")
+    assert alias == {"targets": ["c@far.test"]}
+    assert (gone_route["host"], gone_route["username"]) == ("mx.test", "u")
+    assert suppression == {"reason": "bounced", "source": "api"}
+    assert (account["state"], account["used_messages"]) == ("active", 0)
+    assert domain["max_accounts"] == 7
+    stored = await api.sql("SELECT string_agg(a::text, ' ') AS all FROM audit a")
+    assert "a secret of ours" not in stored[0]["all"]
+    assert 'password": "changed' in stored[0]["all"].replace('""', '"')
 
 
 async def test_what_comes_to_nothing_leaves_no_line(api: Api) -> None:

@@ -578,3 +578,18 @@ async def test_a_role_does_no_more_than_it_says(api: Api) -> None:
             await api.client.post("/v1/dead/1/retry", headers=who),
         ):
             problem(answer, 403, "forbidden")
+
+
+async def test_a_domain_shows_how_many_accounts_it_has_and_what_they_are_promised(api: Api) -> None:
+    for name in ("a.test", "b.test"):
+        await api.domain(name)
+    await api.account("x@a.test", quota_bytes=5)
+    await api.account("y@a.test", quota_bytes=7)
+    await api.account("z@a.test")
+    whole = (await api.client.get("/v1/domains")).json()["items"]
+    assert [(each["name"], each["accounts"], each["promised_bytes"]) for each in whole] == [
+        ("a.test", 3, None),
+        ("b.test", 0, None),
+    ]
+    one = (await api.client.get("/v1/domains/a.test")).json()
+    assert (one["accounts"], one["promised_bytes"]) == (3, 12)

@@ -49,6 +49,51 @@ def account(name: str, **fields: Any) -> dict[str, Any]:
     return {"address": f"{name}@acme.test", "password_hash": HASH, **fields}
 
 
+async def test_a_plan_says_what_would_come_of_an_import_and_creates_nothing(api: Api) -> None:
+    await api.client.patch("/v1/domains/acme.test", json={"max_accounts": 3})
+    document = {
+        "accounts": [
+            {"address": "kept@acme.test", "password_hash": HASH, "quota_bytes": 5},
+            {"address": "same@acme.test", "password_hash": HASH},
+        ],
+        "aliases": [{"address": "all@acme.test", "targets": ["same@acme.test"]}],
+    }
+    applied = await api.client.put("/v1/config?manager=argo-cd", json=document)
+    assert applied.json()["failed"] == 0, applied.text
+    everything = (
+        "SELECT count(*) AS audited, (SELECT count(*) FROM accounts) AS accounts FROM audit"
+    )
+    (before,) = await api.sql(everything)
+    lines = (
+        account("kept", quota_bytes=6),
+        account("same"),
+        {"address": "new@acme.test", "password": "correct horse"},
+        account("one-too-many"),
+        account("x", address="x@nowhere.test"),
+        {"address": "weak@acme.test", "password": "short"},
+    )
+    planned, last = await send(api, "accounts/plan", *lines)
+    assert [each["status"] for each in planned] == [
+        *("failed", "unchanged", "created", "failed", "failed", "failed")
+    ]
+    assert [each.get("managed_by") for each in planned[:3]] == ["argo-cd", "argo-cd", None]
+    assert (last["done"], last["created"], last["failed"]) == (True, 1, 4)
+    (alias, other), _ = await send(
+        api,
+        "aliases/plan",
+        {"address": "all@acme.test", "targets": ["kept@acme.test"]},
+        {"address": "team@acme.test", "targets": ["kept@acme.test"]},
+    )
+    assert (alias["status"], alias["managed_by"], other["status"]) == (
+        "failed",
+        "argo-cd",
+        "created",
+    )
+    assert await api.sql(everything) == [before]
+    made, _ = await send(api, "accounts", *lines)
+    assert made == planned, "the import comes to what was planned"
+
+
 async def test_accounts_are_made_with_passwords_and_hashes(api: Api) -> None:
     results, last = await send(
         api,
@@ -374,9 +419,9 @@ async def test_a_batch_is_bounded_in_bytes(api: Api, monkeypatch: pytest.MonkeyP
     batches: list[int] = []
     plain = BulkImportService._accounts
 
-    async def noted(self: BulkImportService, caller: Any, batch: Any) -> Any:
+    async def noted(self: BulkImportService, caller: Any, batch: Any, **options: Any) -> Any:
         batches.append(len(batch))
-        return await plain(self, caller, batch)
+        return await plain(self, caller, batch, **options)
 
     monkeypatch.setattr(BulkImportService, "_accounts", noted)
     padding = " " * (100 * 1024)

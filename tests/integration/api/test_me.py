@@ -159,6 +159,31 @@ async def test_who_read_the_mail_is_shown(api: Api, blobs: FileBlobs, alice: Bro
     assert line["details"] == {"message": str(message)}
 
 
+async def test_own_mail_is_exported_which_the_list_of_reads_shows(
+    api: Api, blobs: FileBlobs, alice: Browser
+) -> None:
+    await api.deliver(blobs, BODY)
+    whole = await alice.ask("GET", "/v1/me/export?format=mbox")
+    assert whole.status_code == 200, whole.text
+    assert BODY.replace(b"\r\n", b"\n") in whole.content
+    assert whole.headers["content-disposition"] == 'attachment; filename="mail.mbox"'
+    assert whole.headers["posthorn-messages"] == "1"
+    none = await alice.ask("GET", "/v1/me/export?format=eml&mailbox=Sent")
+    assert none.headers["posthorn-messages"] == "0"
+    problem(await alice.ask("GET", "/v1/me/export?format=mbox&mailbox=None"), 404, "not-found")
+    bob = await api.client.get(
+        "/v1/me/export?format=mbox", headers=basic("bob@example.test", "correct horse")
+    )
+    assert bob.content == b""
+    assert [
+        (line["action"], line["actor_role"], line["details"])
+        for line in await items(alice, "/v1/me/reads")
+    ] == [
+        ("content.export", "account", {"format": "eml", "mailbox": "Sent"}),
+        ("content.export", "account", {"format": "mbox"}),
+    ]
+
+
 async def test_clients_are_set_up(api: Api, alice: Browser) -> None:
     shown = (await alice.ask("GET", "/v1/me/client-settings")).json()
     assert shown["username"] == "alice@example.test"

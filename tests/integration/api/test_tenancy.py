@@ -88,6 +88,7 @@ EXAMPLES: dict[str, Example] = {
     "getMyClientSettings": Example(ACCOUNT),
     "createMySetUpCode": Example(ACCOUNT, body={}),
     "listMyMailboxes": Example(ACCOUNT),
+    "exportMyMail": Example(ACCOUNT, "/v1/me/export?format=mbox"),
     "listMyDeletedMessages": Example(ACCOUNT),
     "undeleteMyMessage": Example(ACCOUNT, "/v1/me/deleted/{deleted}/undelete"),
     "listMyQuarantine": Example(ACCOUNT),
@@ -116,6 +117,12 @@ EXAMPLES: dict[str, Example] = {
     ),
     "importAliases": Example(
         ADMIN, body='{"address": "j@{d}", "targets": ["alice@{d}"]}', hides=None
+    ),
+    "planAccountImport": Example(
+        ADMIN, "/v1/import/accounts/plan", '{"address": "i@{d}", "password": "correct horse"}', None
+    ),
+    "planAliasImport": Example(
+        ADMIN, "/v1/import/aliases/plan", '{"address": "j@{d}", "targets": ["alice@{d}"]}', None
     ),
     "createDomain": Example(ADMIN, body={"name": "new.{d}", "tenant": "{tenant}"}, hides=422),
     "listDomains": Example(READ, hides=None),
@@ -564,7 +571,7 @@ async def everything_of(api: Api, name: str) -> list[list[Any]]:
 
 def shown(answer: httpx.Response, operation: str) -> str:
     """What an answer tells, without what it repeats of the question."""
-    if operation.startswith("import"):
+    if operation.startswith(("import", "plan")):
         lines = [json.loads(line) for line in answer.text.splitlines()]
         assert lines[0]["status"] == "failed"
         assert "there is no domain theirs.test here" in json.dumps(lines[0])

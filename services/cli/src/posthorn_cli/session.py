@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Annotated, Any, Concatenate, get_type_hints
 
 import typer
+from typer.core import TyperGroup
 
 from posthorn_cli import contexts
 from posthorn_cli.client import Client, every
@@ -186,6 +187,34 @@ def _option(name: str, annotation: Any, default: object) -> inspect.Parameter:
     )
 
 
+_MEANT = {
+    "get": ("show",),
+    "describe": ("show",),
+    "view": ("show",),
+    "ls": ("list",),
+    "add": ("create", "set"),
+    "new": ("create", "set"),
+    "edit": ("set",),
+    "update": ("set",),
+    "change": ("set",),
+    "rm": ("delete",),
+    "remove": ("delete",),
+}
+"""What other programs call a command, and what it is called here."""
+
+
+class _Commands(TyperGroup):
+    """Commands that are found by the words of other programs: by likeness alone, `set` would be
+    suggested for `get`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        word = args[0] if args else ""
+        meant = [name for name in _MEANT.get(word, ()) if name in self.commands]
+        if meant and word not in self.commands:
+            ctx.fail(f"No such command {word!r}. Did you mean {meant[0]!r}?")
+        return super().resolve_command(ctx, args)
+
+
 def group(about: str) -> typer.Typer:
     """Make a group of commands."""
-    return typer.Typer(help=about, no_args_is_help=True, rich_markup_mode="markdown")
+    return typer.Typer(cls=_Commands, help=about, no_args_is_help=True, rich_markup_mode="markdown")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
@@ -29,6 +29,8 @@ class AuditLine:
     details: Mapping[str, Any]
     """The values set. Never a secret: a password appears as ``changed``."""
     request_id: str
+    before: Mapping[str, Any] = field(default_factory=dict)
+    """The values that the change replaced or deleted, without secrets."""
 
 
 @dataclass(frozen=True, slots=True)

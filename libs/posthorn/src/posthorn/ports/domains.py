@@ -72,6 +72,10 @@ class Domain:
     dkim_signs_from: datetime | None = None
     """From when the oldest of the DKIM keys that sign has signed; None: none signs."""
     managed_by: ManagedBy | None = None
+    accounts: int = 0
+    """How many it has."""
+    promised_bytes: int | None = None
+    """The sum of their quotas, in bytes; None: not summed, as in lists."""
 
 
 @dataclass(frozen=True, slots=True)

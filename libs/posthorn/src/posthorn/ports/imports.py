@@ -51,13 +51,20 @@ class Imports(Protocol):
         """Return which of these addresses and their domains exist."""
         ...
 
-    async def accounts(self, tenant: UUID | None, batch: Sequence[NewAccount]) -> Sequence[Result]:
+    async def accounts(
+        self, tenant: UUID | None, batch: Sequence[NewAccount], *, is_plan: bool = False
+    ) -> Sequence[Result]:
         """Create those that do not exist, all in one transaction; one that exists with other
-        values fails. Addresses are distinct."""
+        values fails. Addresses are distinct. ``is_plan``: return what would come of it, and
+        create nothing."""
         ...
 
     async def aliases(
-        self, tenant: UUID | None, batch: Sequence[tuple[str, Sequence[str]]]
+        self,
+        tenant: UUID | None,
+        batch: Sequence[tuple[str, Sequence[str]]],
+        *,
+        is_plan: bool = False,
     ) -> Sequence[Result]:
         """The same for aliases with their targets, in order: one may lead to an earlier one."""
         ...

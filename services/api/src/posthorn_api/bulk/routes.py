@@ -13,7 +13,12 @@ from posthorn_api.http.operations import POST_ONLY, Caller, problems, router, se
 
 imports = router("Bulk import")
 
-PATHS = ("/v1/import/accounts", "/v1/import/aliases")
+PATHS = (
+    "/v1/import/accounts",
+    "/v1/import/aliases",
+    "/v1/import/accounts/plan",
+    "/v1/import/aliases/plan",
+)
 _NDJSON = "application/x-ndjson"
 
 
@@ -67,6 +72,14 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
+_ACCOUNTS = _documented(
+    AccountLine.__name__, '{"address": "carol@example.test", "password": "correct horse"}\n'
+)
+_ALIASES = _documented(
+    AliasLine.__name__, '{"address": "team@example.test", "targets": ["alice@example.test"]}\n'
+)
+
+
 @imports.post(
     PATHS[0],
     operation_id="importAccounts",
@@ -74,9 +87,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     response_class=Response,
     responses=_ANSWERS,
     dependencies=POST_ONLY,
-    openapi_extra=_documented(
-        AccountLine.__name__, '{"address": "carol@example.test", "password": "correct horse"}\n'
-    ),
+    openapi_extra=_ACCOUNTS,
 )
 async def import_accounts(request: Request, caller: Caller, service: BulkImports) -> Response:
     """One JSON object per line in the request and in the answer, any number of lines. An account
@@ -94,10 +105,38 @@ async def import_accounts(request: Request, caller: Caller, service: BulkImports
     response_class=Response,
     responses=_ANSWERS,
     dependencies=POST_ONLY,
-    openapi_extra=_documented(
-        AliasLine.__name__, '{"address": "team@example.test", "targets": ["alice@example.test"]}\n'
-    ),
+    openapi_extra=_ALIASES,
 )
 async def import_aliases(request: Request, caller: Caller, service: BulkImports) -> Response:
     """As for accounts. A line may refer to an alias of an earlier line."""
     return _Streamed(await service.aliases(caller, request.state.pieces))
+
+
+@imports.post(
+    PATHS[2],
+    operation_id="planAccountImport",
+    summary="Check an import of accounts.",
+    response_class=Response,
+    responses=_ANSWERS,
+    dependencies=POST_ONLY,
+    openapi_extra=_ACCOUNTS,
+)
+async def plan_account_import(request: Request, caller: Caller, service: BulkImports) -> Response:
+    """Answers as the import would, and creates nothing: `created` is what it would create. Limits
+    are judged for 500 lines at a time.
+    """
+    return _Streamed(await service.accounts(caller, request.state.pieces, is_plan=True))
+
+
+@imports.post(
+    PATHS[3],
+    operation_id="planAliasImport",
+    summary="Check an import of aliases.",
+    response_class=Response,
+    responses=_ANSWERS,
+    dependencies=POST_ONLY,
+    openapi_extra=_ALIASES,
+)
+async def plan_alias_import(request: Request, caller: Caller, service: BulkImports) -> Response:
+    """As for accounts. A line may refer to an alias of an earlier line among the same 500."""
+    return _Streamed(await service.aliases(caller, request.state.pieces, is_plan=True))

@@ -95,20 +95,24 @@ class BulkImportService:
         self._whole_seconds = whole_seconds
         self.slots = FairSlots("imports", AT_ONCE, most_each=AT_ONCE_EACH, spare=2)
 
-    async def accounts(self, caller: ApiKey, lines: AsyncIterator[bytes]) -> Answers:
-        """Begin an import of accounts; ``lines`` are the bytes of the body in pieces. Raises
-        SlotsTaken."""
+    async def accounts(
+        self, caller: ApiKey, lines: AsyncIterator[bytes], *, is_plan: bool = False
+    ) -> Answers:
+        """Begin an import of accounts; ``lines`` are the bytes of the body in pieces. ``is_plan``:
+        tell what would come of it. Raises SlotsTaken."""
 
         async def work(batch: Sequence[Line[AccountLine]]) -> dict[int, Result]:
-            return await self._accounts(caller, batch)
+            return await self._accounts(caller, batch, is_plan=is_plan)
 
         return await self._begin(lines, AccountLine, work)
 
-    async def aliases(self, caller: ApiKey, lines: AsyncIterator[bytes]) -> Answers:
+    async def aliases(
+        self, caller: ApiKey, lines: AsyncIterator[bytes], *, is_plan: bool = False
+    ) -> Answers:
         """The same of aliases."""
 
         async def work(batch: Sequence[Line[AliasLine]]) -> dict[int, Result]:
-            return await self._aliases(caller, batch)
+            return await self._aliases(caller, batch, is_plan=is_plan)
 
         return await self._begin(lines, AliasLine, work)
 
@@ -121,7 +125,7 @@ class BulkImportService:
         return Answers(paced, shape, work, lambda: self.slots.give(holder))
 
     async def _accounts(
-        self, caller: ApiKey, batch: Sequence[Line[AccountLine]]
+        self, caller: ApiKey, batch: Sequence[Line[AccountLine]], *, is_plan: bool = False
     ) -> dict[int, Result]:
         results: dict[int, Result] = {}
         wanted: dict[str, tuple[int, AccountLine]] = {}
@@ -143,7 +147,7 @@ class BulkImportService:
 
         async def prepared(address: str, value: AccountLine) -> NewAccount | Result:
             async with hashing:
-                return await self._prepared(address, value, known)
+                return await self._prepared(address, value, known, is_plan=is_plan)
 
         made = await asyncio.gather(
             *(prepared(address, value) for address, (_, value) in wanted.items())
@@ -155,22 +159,22 @@ class BulkImportService:
             else:
                 ready.append(each)
         if ready:
-            done = await self._imports.accounts(caller.tenant, ready)
+            done = await self._imports.accounts(caller.tenant, ready, is_plan=is_plan)
             results |= {
                 wanted[new.address][0]: result for new, result in zip(ready, done, strict=True)
             }
             made_now = [
                 new.address
                 for new, result in zip(ready, done, strict=True)
-                if result.outcome is Outcome.CREATED
+                if result.outcome is Outcome.CREATED and not is_plan
             ]
             await announced(self._publication, made_now)
         return results
 
     async def _prepared(
-        self, address: str, value: AccountLine, known: Known
+        self, address: str, value: AccountLine, known: Known, *, is_plan: bool
     ) -> NewAccount | Result:
-        """Return the account to be made, with the hash of its password."""
+        """Return the account to be made, with the hash of its password; a plan needs none."""
         new = NewAccount(address, "", value.quota_bytes, AccountState(value.state))
         if value.password_hash is not None:
             if value.password is not None:
@@ -192,12 +196,13 @@ class BulkImportService:
             )
         if fault := password_fault(address, value.password, shortest):
             return _failed("password", fault)
-        return replace(
-            new,
-            password_hash="" if stored is not None else await self._passwords.hash(value.password),
-        )
+        if stored is not None or is_plan:
+            return new
+        return replace(new, password_hash=await self._passwords.hash(value.password))
 
-    async def _aliases(self, caller: ApiKey, batch: Sequence[Line[AliasLine]]) -> dict[int, Result]:
+    async def _aliases(
+        self, caller: ApiKey, batch: Sequence[Line[AliasLine]], *, is_plan: bool = False
+    ) -> dict[int, Result]:
         results: dict[int, Result] = {}
         ready: list[tuple[int, tuple[str, Sequence[str]]]] = []
         for line in batch:
@@ -208,11 +213,12 @@ class BulkImportService:
                 results[line.number] = Result(Outcome.FAILED, tuple(unfit.faults))
             else:
                 ready.append((line.number, pair))
-        done = await self._imports.aliases(caller.tenant, [pair for _, pair in ready])
+        pairs = [pair for _, pair in ready]
+        done = await self._imports.aliases(caller.tenant, pairs, is_plan=is_plan)
         made = [
             pair[0]
             for (_, pair), result in zip(ready, done, strict=True)
-            if result.outcome is Outcome.CREATED
+            if result.outcome is Outcome.CREATED and not is_plan
         ]
         await announced(self._publication, made)
         return results | {number: result for (number, _), result in zip(ready, done, strict=True)}

@@ -206,7 +206,12 @@ class DomainView(ApiModel):
     dns_checked_at: datetime | None = Field(description="Time of that check.")
     dns_verdicts: list[DnsVerdictView] = Field(description="Its verdict on each record.")
     dkim_signs_from: datetime | None = Field(
-        description="Time from which the oldest of the DKIM keys that sign has signed; null: none signs."
+        None,
+        description="Time from which the oldest of the DKIM keys that sign has signed; null: none signs.",
+    )
+    accounts: int = Field(0, description="Number of its accounts.")
+    promised_bytes: int | None = Field(
+        None, description="Sum of the quotas of its accounts, in bytes; null in lists."
     )
     managed_by: Management
     created_at: datetime
@@ -238,6 +243,8 @@ class DomainView(ApiModel):
                 for each in (() if domain.dns is None else domain.dns.records)
             ],
             dkim_signs_from=domain.dkim_signs_from,
+            accounts=domain.accounts,
+            promised_bytes=domain.promised_bytes,
             managed_by=ManagedByView.of(domain.managed_by),
             created_at=domain.created_at,
             updated_at=domain.updated_at,

@@ -41,6 +41,8 @@ _MARK = {
     "fields": ["plus_addressing", "retention_days"],
 }
 _DOMAIN = {
+    "accounts": 240,
+    "promised_bytes": 240_000_000_000,
     "name": "example.org",
     "display_name": "example.org",
     "tenant": "acme",

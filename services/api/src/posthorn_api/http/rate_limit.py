@@ -26,8 +26,11 @@ _MOST_FAMILIAR = 20_000
 COSTS = {
     "importAccounts": 20.0,
     "importAliases": 20.0,
+    "planAccountImport": 20.0,
+    "planAliasImport": 20.0,
     "importMail": 10.0,
     "exportMail": 10.0,
+    "exportMyMail": 10.0,
     "getMessageStructure": 5.0,
     "getMessagePart": 5.0,
     "getConfig": 20.0,

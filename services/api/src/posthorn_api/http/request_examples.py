@@ -188,6 +188,7 @@ REQUEST_EXAMPLES: dict[str, dict[str, Any]] = {
         "action": "account.change",
         "object": "carol@example.org",
         "details": {"quota_bytes": 2_000_000_000},
+        "before": {"quota_bytes": 1_000_000_000},
         "request_id": _MESSAGE,
     },
 }

@@ -54,6 +54,13 @@ from posthorn_api.quarantine.routes import CopyPath, Quarantine
 from posthorn_api.quarantine.schemas import QuarantinedView
 from posthorn_api.tenants.routes import Tenants
 from posthorn_api.tenants.schemas import AuditView
+from posthorn_api.transfers.routes import (
+    EXPORTED,
+    FormatQuery,
+    MailboxQuery,
+    Transfers,
+    exported,
+)
 
 me = router("Own account")
 
@@ -263,6 +270,28 @@ async def list_my_mailboxes(caller: Caller, service: Mailboxes) -> MailboxesView
     """Each with a count of its messages."""
     found = await service.mailboxes(caller, mine(caller))
     return MailboxesView(items=[MailboxView.from_mailbox(each) for each in found])
+
+
+@me.get(
+    "/v1/me/export",
+    operation_id="exportMyMail",
+    summary="Export your mail.",
+    response_class=Response,
+    responses=EXPORTED,
+    dependencies=_OWN,
+)
+async def export_my_mail(
+    request: Request,
+    caller: Caller,
+    service: Transfers,
+    form: FormatQuery,
+    mailbox: MailboxQuery = None,
+) -> Response:
+    """In the formats of `GET /v1/accounts/{address}/export`. Each export is one of the reads that
+    `GET /v1/me/reads` lists.
+    """
+    request.state.content_of = mine(caller)
+    return await exported(service, caller, mine(caller), form, mailbox)
 
 
 @me.get(

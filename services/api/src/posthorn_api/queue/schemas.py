@@ -288,9 +288,10 @@ class RouteView(ApiModel):
     password_set: bool
     connections: int | None
     messages_per_minute: int | None
-    last_hour: AttemptsView = Field(
+    last_hour: AttemptsView | None = Field(
+        None,
         description="Attempts of the last hour by this route, in steps of five minutes. They are counted some"
-        " seconds late."
+        " seconds late.",
     )
     managed_by: Management
 

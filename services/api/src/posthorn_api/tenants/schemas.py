@@ -204,6 +204,10 @@ class AuditView(ApiModel):
     details: dict[str, Any] = Field(
         description="The values that were set. A password appears as `changed`."
     )
+    before: dict[str, Any] = Field(
+        default_factory=dict,
+        description="The values that the change replaced or deleted, by the same names; never a password.",
+    )
     request_id: str = Field(description="The X-Request-Id of the request.")
 
     @classmethod
@@ -219,6 +223,7 @@ class AuditView(ApiModel):
             action=line.action,
             object=line.subject,
             details=dict(line.details),
+            before=dict(line.before),
             request_id=line.request_id,
         )
 

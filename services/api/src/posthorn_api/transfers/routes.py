@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Query, Request, Response
 from starlette.responses import StreamingResponse
 
+from posthorn.ports.api_keys import ApiKey
 from posthorn_api.http.operations import (
     POST_ONLY,
     AddressPath,
@@ -44,6 +45,27 @@ _FORMATS = (
 
 
 Transfers = Annotated[TransferService, Depends(service_of(TransferService))]
+MailboxQuery = Annotated[
+    Line | None, Query(description="Only this mailbox; without it, all mailboxes.")
+]
+EXPORTED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The file, streamed while it is read. A response that ends early is incomplete.",
+        "headers": {
+            "Posthorn-Messages": {
+                "description": "Number of messages when the export started.",
+                "schema": {"type": "integer"},
+            },
+            "Posthorn-Bytes": {
+                "description": "Sum of the sizes of the messages, in bytes.",
+                "schema": {"type": "integer"},
+            },
+        },
+        "content": {"application/mbox": _BINARY, "application/x-tar": _BINARY},
+    },
+    **problems(404),
+}
+"""The responses of an export."""
 FormatQuery = Annotated[Format, Query(alias="format", description=_FORMATS)]
 
 
@@ -52,36 +74,25 @@ FormatQuery = Annotated[Format, Query(alias="format", description=_FORMATS)]
     operation_id="exportMail",
     summary="Export mail.",
     response_class=Response,
-    responses={
-        200: {
-            "description": "The file, streamed while it is read. A response that ends early is incomplete.",
-            "headers": {
-                "Posthorn-Messages": {
-                    "description": "Number of messages when the export started.",
-                    "schema": {"type": "integer"},
-                },
-                "Posthorn-Bytes": {
-                    "description": "Sum of the sizes of the messages, in bytes.",
-                    "schema": {"type": "integer"},
-                },
-            },
-            "content": {"application/mbox": _BINARY, "application/x-tar": _BINARY},
-        },
-        **problems(404),
-    },
+    responses=EXPORTED,
 )
 async def export_mail(
     address: AddressPath,
     caller: Caller,
     service: Transfers,
     form: FormatQuery,
-    mailbox: Annotated[
-        Line | None, Query(description="Only this mailbox; without it, all mailboxes.")
-    ] = None,
+    mailbox: MailboxQuery = None,
 ) -> Response:
     """The formats mbox (Status, X-Status) and maildir keep flags, maildir also keywords (the record
     `POSTHORN.keywords` of a file's pax header), maildir and eml keep mailboxes; all formats keep each message byte for byte.
     """
+    return await exported(service, caller, address, form, mailbox)
+
+
+async def exported(
+    service: TransferService, caller: ApiKey, address: str, form: Format, mailbox: str | None
+) -> Response:
+    """Return the answer that streams the mail of an account."""
     contents, pieces = await service.export(caller, address, form, mailbox)
     media, ending = _MEDIA[form]
     headers = {

@@ -221,6 +221,10 @@ class Operations(Connection):
         """List your mailboxes."""
         return cast("MailboxesView", self._call("GET", "/v1/me/mailboxes"))
 
+    def export_my_mail(self, *, format_: Format, mailbox: str | None = None) -> Iterator[bytes]:
+        """Export your mail."""
+        return self._stream("GET", "/v1/me/export", query={"format": format_, "mailbox": mailbox})
+
     def list_my_deleted_messages(
         self, *, limit: int | None = None, cursor: str | None = None
     ) -> Page[DeletedMessageView]:
@@ -1416,6 +1420,36 @@ class Operations(Connection):
             self._call(
                 "POST",
                 "/v1/import/aliases",
+                content=content,
+                media="application/x-ndjson",
+                idempotency_key=idempotency_key,
+            ),
+        )
+
+    def plan_account_import(
+        self, content: Body, *, idempotency_key: str | None = None
+    ) -> list[ImportAnswer]:
+        """Check an import of accounts."""
+        return cast(
+            "list[ImportAnswer]",
+            self._call(
+                "POST",
+                "/v1/import/accounts/plan",
+                content=content,
+                media="application/x-ndjson",
+                idempotency_key=idempotency_key,
+            ),
+        )
+
+    def plan_alias_import(
+        self, content: Body, *, idempotency_key: str | None = None
+    ) -> list[ImportAnswer]:
+        """Check an import of aliases."""
+        return cast(
+            "list[ImportAnswer]",
+            self._call(
+                "POST",
+                "/v1/import/aliases/plan",
                 content=content,
                 media="application/x-ndjson",
                 idempotency_key=idempotency_key,

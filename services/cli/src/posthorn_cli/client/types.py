@@ -184,6 +184,7 @@ class AuditView(TypedDict):
     action: str
     object: str
     details: dict[str, Any]
+    before: NotRequired[dict[str, Any]]
     request_id: str
 
 
@@ -637,7 +638,9 @@ class DomainView(TypedDict):
     dns_state: Literal["right", "wrong", "unknown"] | None
     dns_checked_at: str | None
     dns_verdicts: list[DnsVerdictView]
-    dkim_signs_from: str | None
+    dkim_signs_from: NotRequired[str | None]
+    accounts: NotRequired[int]
+    promised_bytes: NotRequired[int | None]
     managed_by: ManagedByView | None
     created_at: str
     updated_at: str
@@ -1085,7 +1088,9 @@ class NewDomainView(TypedDict):
     dns_state: Literal["right", "wrong", "unknown"] | None
     dns_checked_at: str | None
     dns_verdicts: list[DnsVerdictView]
-    dkim_signs_from: str | None
+    dkim_signs_from: NotRequired[str | None]
+    accounts: NotRequired[int]
+    promised_bytes: NotRequired[int | None]
     managed_by: ManagedByView | None
     created_at: str
     updated_at: str
@@ -1418,7 +1423,7 @@ class RouteView(TypedDict):
     password_set: bool
     connections: int | None
     messages_per_minute: int | None
-    last_hour: AttemptsView
+    last_hour: NotRequired[AttemptsView | None]
     managed_by: ManagedByView | None
 
 

@@ -19,6 +19,7 @@ COLUMNS = [
     Column("action"),
     Column("object"),
     Column("details", prose=True),
+    Column("before", prose=True, seldom=True),
 ]
 
 

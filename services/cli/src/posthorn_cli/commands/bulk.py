@@ -34,12 +34,17 @@ LINES = 200
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="A line of JSON for each; `-`: stdin.")]
 Quiet = Annotated[bool, typer.Option("--failed-only", help="Print only lines that failed.")]
+Plan = Annotated[
+    bool, typer.Option("--plan", help="Say what would come of it, and create nothing.")
+]
 
 type Send = Callable[[bytes], Sequence[Any]]
 
 
 @command(imports, "accounts")
-def import_accounts(session: Session, file: File, *, failed_only: Quiet = False) -> None:
+def import_accounts(
+    session: Session, file: File, *, failed_only: Quiet = False, plan: Plan = False
+) -> None:
     """Create accounts from lines such as `{"address": "carol@example.org", "password": "…",
     "quota_bytes": 1073741824}`.
 
@@ -47,19 +52,27 @@ def import_accounts(session: Session, file: File, *, failed_only: Quiet = False)
     for each: its number, address and status, which is created, unchanged or failed; on a terminal,
     for those that failed. Their domains must exist.
 
-    Example: `posthorn import accounts people.ndjson --failed-only`
+    Example: `posthorn import accounts people.ndjson --plan`
     """
-    _import(session, file, failed_only, "accounts", session.api.import_accounts)
+    api = session.api
+    send = api.plan_account_import if plan else api.import_accounts
+    _note(session, plan)
+    _import(session, file, failed_only, "accounts", send)
 
 
 @command(imports, "aliases")
-def import_aliases(session: Session, file: File, *, failed_only: Quiet = False) -> None:
+def import_aliases(
+    session: Session, file: File, *, failed_only: Quiet = False, plan: Plan = False
+) -> None:
     """Create aliases from lines such as `{"address": "team@example.org", "targets":
     ["carol@example.org"]}`.
 
     Example: `posthorn import aliases aliases.ndjson`
     """
-    _import(session, file, failed_only, "aliases", session.api.import_aliases)
+    api = session.api
+    send = api.plan_alias_import if plan else api.import_aliases
+    _note(session, plan)
+    _import(session, file, failed_only, "aliases", send)
 
 
 @command(exports, "accounts")
@@ -83,6 +96,11 @@ def export_aliases(session: Session, *, domain: OfDomain = None) -> None:
         "aliases",
         ({"address": each["address"], "targets": each["targets"]} for each in found),
     )
+
+
+def _note(session: Session, plan: bool) -> None:
+    if plan:
+        session.output.note("a plan: nothing is created")
 
 
 def _export(session: Session, what: str, items: Iterable[Any]) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from posthorn_cli.commands import account, app_password, quarantine
+from posthorn_cli.commands import account, app_password, quarantine, transfer
 from posthorn_cli.faults import CommandError
 from posthorn_cli.output import Column, size
 from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, Yes, command, group
@@ -184,6 +184,22 @@ def list_mailboxes(session: Session) -> None:
     Example: `posthorn me mailboxes`
     """
     session.output.items(session.api.list_my_mailboxes()["items"], _MAILBOXES)
+
+
+@command(me, "export")
+def export_mail(
+    session: Session,
+    *,
+    form: transfer.Form = transfer.Format.MBOX,
+    mailbox: transfer.OneMailbox = None,
+    to: transfer.To = "-",
+) -> None:
+    """Write your mail to a file. The file is there when it is whole.
+
+    Example: `posthorn me export --format maildir -o mail.tar`
+    """
+    pieces = session.api.export_my_mail(format_=form.value, mailbox=mailbox)
+    transfer.write_mail(session, "your mail", pieces, to)
 
 
 @command(me, "deleted")

@@ -32,6 +32,12 @@ class Format(StrEnum):
 
 _FORMS = "mbox: one text; maildir: a tar archive; eml: a tar archive of a file for each message."
 Form = Annotated[Format, typer.Option("--format", help=_FORMS)]
+OneMailbox = Annotated[
+    str | None, typer.Option("--mailbox", help="Only this one; without it, all.")
+]
+To = Annotated[
+    str, typer.Option("--output", "-o", metavar="FILE", help="Where to write it; `-`: to stdout.")
+]
 
 
 @command(exports, "mail")
@@ -40,22 +46,23 @@ def export_mail(
     address: Address,
     *,
     form: Form = Format.MBOX,
-    mailbox: Annotated[str | None, typer.Option(help="Only this one; without it, all.")] = None,
-    to: Annotated[
-        str,
-        typer.Option("--output", "-o", metavar="FILE", help="Where to write it; `-`: to stdout."),
-    ] = "-",
+    mailbox: OneMailbox = None,
+    to: To = "-",
 ) -> None:
     """Write the mail of an account to a file. The file is there when it is whole.
 
     Example: `posthorn export mail carol@example.org --format maildir -o carol.tar`
     """
-    api = session.api
-    pieces = api.export_mail(address, format_=form.value, mailbox=mailbox)
+    pieces = session.api.export_mail(address, format_=form.value, mailbox=mailbox)
+    write_mail(session, address, pieces, to)
+
+
+def write_mail(session: Session, what: str, pieces: Iterator[bytes], to: str) -> None:
+    """Write an export to a file, or to stdout."""
     first = next(pieces, b"")
-    length = api.headers.get("Posthorn-Bytes", "")
+    length = session.api.headers.get("Posthorn-Bytes", "")
     with _bar(session) as progress:
-        task = progress.add_task(address, total=int(length) if length.isdigit() else None)
+        task = progress.add_task(what, total=int(length) if length.isdigit() else None)
 
         def counted() -> Iterator[bytes]:
             for piece in chain([first], pieces):

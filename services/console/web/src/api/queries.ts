@@ -107,6 +107,8 @@ interface Told<Input, Output> {
   failed?: (problem: Problem, input: Input) => void;
   /** The requests that take it back; they are offered for some seconds. */
   undo?: (output: Output, input: Input) => readonly Call[];
+  /** Called when it was taken back. */
+  undone?: () => void;
 }
 
 /** Something that can be done: its requests can be sent, and be copied instead. */
@@ -127,12 +129,15 @@ export function useActions<Input, T, Output = readonly T[]>(
   options: Told<Input, Output> & { send?: (calls: readonly Call<T>[]) => Promise<Output> },
 ): Action<Input, Output> {
   const client = useQueryClient();
-  const { changes, said, done, failed, undo, send = inTurn } = options;
+  const { changes, said, done, failed, undo, undone, send = inTurn } = options;
   const askAgain = () =>
     Promise.all(changes.map((noun) => client.invalidateQueries({ queryKey: [noun] })));
   const takeBack = (back: readonly Call[]) =>
     inTurn(back)
-      .then(() => announce("Taken back"))
+      .then(() => {
+        announce("Taken back");
+        undone?.();
+      })
       .catch((failure) => announce(`Not taken back: ${problemOf(failure).message}`))
       .finally(() => void askAgain());
   const mutation = useMutation<Output, Problem, Input>({

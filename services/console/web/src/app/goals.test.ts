@@ -26,3 +26,18 @@ test("pages are found by a part of their name, and all of them by nothing", () =
   expect(goalsFor("OMAI", PAGES, all).map((goal) => goal.title)).toContain("Domains");
   expect(goalsFor("", PAGES, all)).toHaveLength(PAGES.length);
 });
+
+test("domains and accounts are found by a part of their names, each once", () => {
+  const found = {
+    domains: [{ name: "example.org", display_name: "example.org" }],
+    accounts: [{ address: "exa@example.org" }],
+  };
+  const hrefs = goalsFor("exa", [], () => true, found).map(({ href }) => href);
+  expect(hrefs).toEqual([
+    "/console/domains/example.org",
+    "/console/accounts/exa%40example.org",
+    "/console/find?q=exa",
+  ]);
+  const pasted = goalsFor("example.org", [], () => true, found).map(({ href }) => href);
+  expect(pasted.filter((href) => href === "/console/domains/example.org")).toHaveLength(1);
+});

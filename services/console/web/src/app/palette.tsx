@@ -1,11 +1,39 @@
 import { useNavigate } from "@tanstack/react-router";
-import { useId, useState } from "react";
+import { useEffect, useId, useState } from "react";
+import { answer, api } from "../api/client";
 import { useCan, useMe } from "../api/me";
+import { useOne } from "../api/queries";
 import { Dialog } from "../parts/dialog";
-import { type Goal, goalsFor } from "./goals";
+import { type Found, type Goal, goalsFor } from "./goals";
 import { pagesOf } from "./navigation";
 
-/** Ctrl-K: pages by name, and what a pasted text may be. */
+const PAUSE_MILLISECONDS = 250;
+const SHOWN = 5;
+
+/** Ask for domains and accounts whose names hold a text, once no more of it is typed. */
+function useFound(text: string): Found {
+  const can = useCan();
+  const [wanted, setWanted] = useState("");
+  useEffect(() => {
+    const timer = setTimeout(() => setWanted(text.trim()), PAUSE_MILLISECONDS);
+    return () => clearTimeout(timer);
+  }, [text]);
+  const isPart = wanted.length > 1 && !/\s/.test(wanted);
+  const query = { q: wanted, limit: SHOWN };
+  const domains = useOne(
+    ["domains", "palette", wanted],
+    () => answer(api.GET("/v1/domains", { params: { query } })),
+    { enabled: isPart && can("listDomains") },
+  );
+  const accounts = useOne(
+    ["accounts", "palette", wanted],
+    () => answer(api.GET("/v1/accounts", { params: { query } })),
+    { enabled: isPart && can("listAccounts") },
+  );
+  return { domains: domains.data?.items ?? [], accounts: accounts.data?.items ?? [] };
+}
+
+/** Ctrl-K: pages, domains and accounts by a part of their names, and what a pasted text may be. */
 export function Palette({ close }: { close: () => void }) {
   const can = useCan();
   const me = useMe().data;
@@ -13,7 +41,8 @@ export function Palette({ close }: { close: () => void }) {
   const [text, setText] = useState("");
   const [at, setAt] = useState(0);
   const list = useId();
-  const goals = goalsFor(text, pagesOf(me?.account != null, can), can);
+  const found = useFound(text);
+  const goals = goalsFor(text, pagesOf(me?.account != null, can), can, found);
   const chosen = Math.min(at, goals.length - 1);
   const go = (goal: Goal | undefined) => {
     if (goal === undefined) return;

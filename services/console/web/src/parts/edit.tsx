@@ -3,7 +3,7 @@ import type { Call } from "../api/call";
 import type { Tagged } from "../api/client";
 import type { Problem } from "../api/problem";
 import { useActions } from "../api/queries";
-import { changesOf, differences, type EditedField, type Fields, shownOf } from "./edits";
+import { changesOf, differences, type EditedField, type Fields, formerOf, shownOf } from "./edits";
 import { Choice, Field, Form, TextArea, Tick } from "./form";
 import { ManagedFields, type Mark } from "./managed";
 import { Notice } from "./notices";
@@ -73,8 +73,9 @@ export function Edit<T extends Fields>(properties: {
     setBase(from);
     setShown(values);
     setClash(null);
-    setTimes(times + 1);
+    setTimes((before) => before + 1);
   };
+  const again = () => void ask().then((fresh) => restart(fresh, fresh.value));
   const action = useActions(
     (change: Record<string, unknown>) =>
       Object.keys(change).length > 0 ? [save(change, base.tag)] : [],
@@ -83,8 +84,10 @@ export function Edit<T extends Fields>(properties: {
       said: () => said,
       done: () => {
         done?.();
-        void ask().then((fresh) => restart(fresh, fresh.value));
+        again();
       },
+      undo: (_, change) => (mayUndo(change) ? [save(formerOf(base.value, change), null)] : []),
+      undone: again,
       failed: (problem, mine) => {
         if (problem.status === 412) void ask().then((theirs) => setClash({ mine, theirs }));
       },
@@ -120,6 +123,11 @@ export function Edit<T extends Fields>(properties: {
       </Form>
     </>
   );
+}
+
+/** A new name is another address, at which nothing is taken back. */
+function mayUndo(change: Fields): boolean {
+  return Object.keys(change).length > 0 && !("name" in change);
 }
 
 function Clash(properties: {

@@ -5,6 +5,7 @@ import {
   differences,
   type EditedField,
   exactSize,
+  formerOf,
   shownOf,
   valuesOf,
 } from "./edits";
@@ -91,4 +92,12 @@ test("what both changed is shown beside what was there", () => {
     { label: "Catch-all", before: "none", mine: "none", theirs: "a@b.test" },
     { label: "Accounts", before: "3", mine: "5", theirs: "3" },
   ]);
+});
+
+test("a change is taken back by the values before it", () => {
+  expect(formerOf({ a: 1, b: ["x"], d: true }, { a: 2, b: null, c: "new" })).toEqual({
+    a: 1,
+    b: ["x"],
+    c: null,
+  });
 });

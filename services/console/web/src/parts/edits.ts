@@ -78,6 +78,11 @@ export function changesOf(
   return Object.fromEntries(values.filter(([name, value]) => !isSame(value, before[name] ?? null)));
 }
 
+/** Return what takes a change back: the values that its fields had before. */
+export function formerOf(before: Fields, change: Fields): Record<string, unknown> {
+  return Object.fromEntries(Object.keys(change).map((name) => [name, before[name] ?? null]));
+}
+
 export interface Difference {
   label: string;
   before: string;

@@ -5,6 +5,8 @@ export interface Filter {
   label: string;
   /** The values to choose from; without them it is a text. */
   options?: readonly string[];
+  /** What a value is called, where that is another word. */
+  words?: (value: string) => string;
   /** What stands for no choice; any, unless it says otherwise. */
   none?: string;
 }
@@ -43,7 +45,9 @@ export function FilterBar(properties: {
             <select name={filter.name} defaultValue={shown(filter)}>
               <option value="">{filter.none ?? "any"}</option>
               {filter.options.map((option) => (
-                <option key={option}>{option}</option>
+                <option key={option} value={option}>
+                  {filter.words?.(option) ?? option}
+                </option>
               ))}
             </select>
           </label>

@@ -39,12 +39,16 @@ export function Import<R extends Row>(properties: {
     action.reset();
     const found = read(text);
     setIsChecking(true);
-    const more = await (check?.(found).catch(() => new Map<number, string>()) ?? new Map());
+    /* what cannot be asked for now is said by the import itself */
+    const more =
+      found.length > MOST
+        ? new Map<number, string>()
+        : await (check?.(found).catch(() => new Map<number, string>()) ?? new Map());
     setIsChecking(false);
     setRows(
       found.map((row) => {
         const fault = more.get(row.line);
-        return fault === undefined ? row : { ...row, faults: [...row.faults, fault] };
+        return fault === undefined || row.faults.length > 0 ? row : { ...row, faults: [fault] };
       }),
     );
   };

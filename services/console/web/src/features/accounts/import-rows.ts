@@ -31,15 +31,6 @@ export function accountRows(text: string, newPassword: () => string): AccountRow
   });
 }
 
-/** Return the names of the domains of addresses. */
-export function domainsOf(rows: readonly AccountRow[]): string[] {
-  return [...new Set(rows.map(domainOf).filter(Boolean))];
-}
-
-export function domainOf(row: AccountRow): string {
-  return row.address.slice(row.address.lastIndexOf("@") + 1).toLowerCase();
-}
-
 /** Return the body of an import: a line of JSON each. */
 export function linesOf(rows: readonly AccountRow[]): string {
   return rows

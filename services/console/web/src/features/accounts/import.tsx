@@ -1,7 +1,6 @@
 import { useState } from "react";
 import type { Call } from "../../api/call";
 import { answer, api, once } from "../../api/client";
-import { problemOf } from "../../api/problem";
 import { useAction } from "../../api/queries";
 import { Copy } from "../../parts/copy";
 import { Dialog } from "../../parts/dialog";
@@ -14,8 +13,6 @@ import {
   type AccountRow,
   accountRows,
   COLUMNS,
-  domainOf,
-  domainsOf,
   type Imported,
   linesOf,
   madePasswords,
@@ -41,13 +38,7 @@ export function ImportAccounts({ close }: { close: () => void }) {
   const [key] = useState(() => crypto.randomUUID());
   const action = useAction(
     (rows: readonly AccountRow[]) =>
-      api.POST("/v1/import/accounts", {
-        /* lines of JSON, which the API's document describes as one of them */
-        body: linesOf(rows) as unknown as never,
-        bodySerializer: (lines: unknown) => lines,
-        headers: { ...once(key), "Content-Type": "application/x-ndjson" },
-        parseAs: "text",
-      }) as Call<unknown> as Call<string>,
+      api.POST("/v1/import/accounts", sent(rows, once(key))) as Call<unknown> as Call<string>,
     {
       changes: ["accounts"],
       said: (text, rows) => {
@@ -67,7 +58,7 @@ export function ImportAccounts({ close }: { close: () => void }) {
       hint="One account a line: address, password, quota. Without a password a long one is made, and shown at the end."
       command="posthorn import accounts lines.ndjson"
       read={(text) => accountRows(text, newPassword)}
-      check={unknownDomains}
+      check={planned}
       shown={SHOWN}
       action={action}
       close={close}
@@ -75,19 +66,25 @@ export function ImportAccounts({ close }: { close: () => void }) {
   );
 }
 
-/** Ask for the domain of each line; return a fault for each line whose domain is not here. */
-async function unknownDomains(rows: readonly AccountRow[]): Promise<ReadonlyMap<number, string>> {
-  const missing = new Set<string>();
-  for (const name of domainsOf(rows))
-    try {
-      await answer(api.GET("/v1/domains/{name}", { params: { path: { name } } }));
-    } catch (failure) {
-      if (problemOf(failure).status === 404) missing.add(name);
-    }
+/** Return what is sent of lines: lines of JSON, which the API's document describes as one of them. */
+function sent(rows: readonly AccountRow[], headers: Readonly<Record<string, string>>) {
+  return {
+    body: linesOf(rows) as unknown as never,
+    bodySerializer: (lines: unknown) => lines,
+    headers: { ...headers, "Content-Type": "application/x-ndjson" },
+    parseAs: "text" as const,
+  };
+}
+
+/** Ask what would come of each line; return why those would fail that would. */
+async function planned(rows: readonly AccountRow[]): Promise<ReadonlyMap<number, string>> {
+  const text = (await answer(
+    api.POST("/v1/import/accounts/plan", sent(rows, {})),
+  )) as unknown as string;
   return new Map(
-    rows
-      .filter((row) => missing.has(domainOf(row)))
-      .map((row) => [row.line, `there is no domain ${domainOf(row)} here`]),
+    outcomesIn(text, rows)
+      .filter(({ status }) => status === "failed")
+      .map(({ row, errors }) => [row.line, errors]),
   );
 }
 

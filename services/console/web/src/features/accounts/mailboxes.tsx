@@ -1,27 +1,10 @@
-import { api, type Schemas } from "../../api/client";
+import { api } from "../../api/client";
 import { useCan } from "../../api/me";
 import { useList } from "../../api/queries";
-import { count, size } from "../../parts/moments";
-import { Command, Empty } from "../../parts/notices";
-import { Section } from "../../parts/page";
-import { type Column, DataTable } from "../../parts/table";
+import { ExportMail } from "../../parts/account/export";
+import { type Mailbox, MailboxTable } from "../../parts/account/mailboxes";
 
-type Mailbox = Schemas["MailboxView"];
-
-const COLUMNS: readonly Column<Mailbox>[] = [
-  { id: "name", title: "Mailbox", cell: (mailbox) => mailbox.name },
-  { id: "role", title: "Role", cell: (mailbox) => mailbox.role ?? "" },
-  { id: "messages", title: "Messages", end: true, cell: (mailbox) => count(mailbox.messages) },
-  { id: "unseen", title: "Unseen", end: true, cell: (mailbox) => count(mailbox.unseen) },
-  { id: "size", title: "Size", end: true, cell: (mailbox) => size(mailbox.size_bytes) },
-  {
-    id: "subscribed",
-    title: "Subscribed",
-    cell: (mailbox) => (mailbox.subscribed ? "yes" : "no"),
-  },
-];
-
-/** The mailboxes of an account with their counts, and how to export them. */
+/** The mailboxes of an account with their counts, and the export of its mail. */
 export function Mailboxes({ address }: { address: string }) {
   const can = useCan();
   const list = useList<Mailbox>(["accounts", address, "mailboxes"], () =>
@@ -29,18 +12,13 @@ export function Mailboxes({ address }: { address: string }) {
   );
   return (
     <>
-      <DataTable
-        caption="Mailboxes"
-        columns={COLUMNS}
-        list={list}
-        rowKey={(mailbox) => mailbox.name}
-        empty={<Empty title="No mailbox" command={`posthorn mailbox list ${address}`} />}
-      />
+      <MailboxTable list={list} command={`posthorn mailbox list ${address}`} />
       {can("exportMail") && (
-        <Section title="Export">
-          <p>All its mail as one file. The use of this right is shown to the account's owner.</p>
-          <Command text={`posthorn export mail ${address} --format mbox --output mail.mbox`} />
-        </Section>
+        <ExportMail
+          path={`/v1/accounts/${encodeURIComponent(address)}/export`}
+          command={`posthorn export mail ${address} --format mbox --output mail.mbox`}
+          note="Each use of this right is shown to the account's owner."
+        />
       )}
     </>
   );

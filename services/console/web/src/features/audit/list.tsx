@@ -10,6 +10,7 @@ import { Time } from "../../parts/time";
 type Line = Schemas["AuditView"];
 
 import { FILTERS } from "./filters";
+import { changedIn } from "./values";
 
 const route = getRouteApi("/audit");
 
@@ -26,19 +27,38 @@ const COLUMNS: readonly Column<Line>[] = [
   },
   { id: "action", title: "Action", cell: (line) => line.action },
   { id: "object", title: "Object", cell: (line) => line.object },
-  {
-    id: "details",
-    title: "Details",
-    cell: (line) =>
-      Object.keys(line.details).length > 0 && (
-        <details>
-          <summary>Show</summary>
-          <pre className="json">{JSON.stringify(line.details, null, 2)}</pre>
-        </details>
-      ),
-  },
+  { id: "details", title: "Before and after", cell: (line) => <Details line={line} /> },
   { id: "request", title: "Request", cell: (line) => <code>{line.request_id}</code> },
 ];
+
+function Details({ line }: { line: Line }) {
+  const changed = changedIn(line);
+  if (changed.length === 0) return null;
+  return (
+    <details>
+      <summary>{changed.map(({ field }) => field).join(", ")}</summary>
+      <table>
+        <caption className="unseen">Values before and after</caption>
+        <thead>
+          <tr>
+            <th scope="col">Field</th>
+            <th scope="col">Before</th>
+            <th scope="col">After</th>
+          </tr>
+        </thead>
+        <tbody>
+          {changed.map(({ field, before, after }) => (
+            <tr key={field}>
+              <th scope="row">{field}</th>
+              <td>{before}</td>
+              <td>{after}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </details>
+  );
+}
 
 /** Who changed what, newest first. */
 export function Audit() {

@@ -13,6 +13,7 @@ import { DnsRecords } from "./dns";
 import { Filter } from "./filter";
 import { Reports } from "./reports";
 import { Settings } from "./settings";
+import { Steps } from "./steps";
 
 const route = getRouteApi("/domains/$name");
 
@@ -74,7 +75,12 @@ export function DomainPage() {
           </Link>
         )}
       </nav>
-      {tab === undefined && <DnsRecords domain={value} />}
+      {tab === undefined && (
+        <>
+          <Steps domain={value} />
+          <DnsRecords domain={value} />
+        </>
+      )}
       {tab === "settings" && <Settings read={domain.data} ask={ask} />}
       {tab === "dkim" && <DkimKeys name={name} />}
       {tab === "filter" && <Filter name={name} mark={value.managed_by} />}

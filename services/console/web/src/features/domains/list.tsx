@@ -17,6 +17,7 @@ import { Time } from "../../parts/time";
 
 type Domain = Schemas["DomainView"];
 
+import { accountsOf } from "./accounts";
 import { FILTERS } from "./filters";
 import { trafficOf } from "./traffic";
 
@@ -74,9 +75,25 @@ const COLUMNS: readonly Column<Domain>[] = [
             since <Time at={domain.dkim_signs_from} />
           </span>
         </>
+      ) : domain.dkim_signs_from === undefined ? (
+        <span className="weak">not known</span>
       ) : (
         <State kind="warn">does not sign</State>
       ),
+  },
+  {
+    id: "accounts",
+    title: "Accounts",
+    end: true,
+    cell: (domain) => (
+      <Link
+        to="/accounts"
+        search={{ domain: domain.name }}
+        aria-label={`${accountsOf(domain)}, accounts of ${domain.name}`}
+      >
+        {accountsOf(domain)}
+      </Link>
+    ),
   },
   { id: "tenant", title: "Tenant", cell: (domain) => domain.tenant },
   {
@@ -189,7 +206,7 @@ function NewDomain({ close }: { close: () => void }) {
     },
   );
   return (
-    <Dialog title="New domain" close={close}>
+    <Dialog title="New domain: step 1 of 3" close={close}>
       <Form
         action={create}
         read={(values, key) => ({ values, key })}

@@ -46,12 +46,23 @@ const COLUMNS: readonly Column<Key>[] = [
     cell: (key) => `${MAY[key.role]}${key.message_content ? ", read content" : ""}`,
   },
   { id: "tenant", title: "Tenant", cell: (key) => key.tenant ?? "whole platform" },
-  { id: "used", title: "Last used", sort: "used", cell: (key) => <Time at={key.last_used_at} /> },
+  {
+    id: "used",
+    title: "Last used",
+    sort: "used",
+    cell: (key) => (
+      <>
+        <Time at={key.last_used_at} />
+        {key.last_used_address && <span className="weak"> from {key.last_used_address}</span>}
+      </>
+    ),
+  },
   {
     id: "expires",
     title: "Expires",
     cell: (key) => (key.expires_at === null ? "never" : <Time at={key.expires_at} />),
   },
+  { id: "networks", title: "Networks", cell: (key) => key.networks?.join(", ") ?? "any" },
   { id: "created", title: "Created", sort: "created", cell: (key) => <Time at={key.created_at} /> },
 ];
 

@@ -13,12 +13,14 @@ import { Field, Form } from "../../parts/form";
 import { Failure } from "../../parts/notices";
 import { Page, Section } from "../../parts/page";
 import { Forwards } from "./forwards";
+import { OwnMail } from "./mail";
 import { Withheld } from "./quarantine";
 import { TABS } from "./tabs";
 import { Vacation } from "./vacation";
 
 const route = getRouteApi("/me");
 const TITLES: Readonly<Record<(typeof TABS)[number], string>> = {
+  mail: "Mailboxes and export",
   history: "Sign-ins and reads",
   vacation: "Automatic reply",
   forwards: "Forwards",
@@ -43,6 +45,7 @@ export function MyAccount() {
         ))}
       </nav>
       {tab === undefined && <Passwords address={me?.account?.address ?? ""} />}
+      {tab === "mail" && <OwnMail />}
       {tab === "history" && <History />}
       {tab === "vacation" && <Vacation />}
       {tab === "forwards" && <Forwards />}

@@ -2,6 +2,7 @@ import { api, type Schemas } from "../../api/client";
 import { useList } from "../../api/queries";
 import { ActionButton } from "../../parts/actions";
 import { Empty } from "../../parts/notices";
+import { Reason } from "../../parts/reasons";
 import { type Column, DataTable } from "../../parts/table";
 import { Time } from "../../parts/time";
 
@@ -10,7 +11,17 @@ type Copy = Schemas["QuarantinedView"];
 const COLUMNS: readonly Column<Copy>[] = [
   { id: "subject", title: "Subject", cell: (copy) => copy.subject || "(no subject)" },
   { id: "from", title: "From", cell: (copy) => copy.from || copy.reverse_path },
-  { id: "reason", title: "Reason", cell: (copy) => `${copy.reason}: ${copy.detail}` },
+  {
+    id: "reason",
+    title: "Reason",
+    prose: true,
+    cell: (copy) => (
+      <>
+        <Reason reason={copy.reason} isExplained />
+        {copy.detail && <div className="weak">{copy.detail}</div>}
+      </>
+    ),
+  },
   { id: "created", title: "Withheld", cell: (copy) => <Time at={copy.created_at} /> },
   { id: "expires", title: "Deleted", cell: (copy) => <Time at={copy.expires_at} /> },
   {

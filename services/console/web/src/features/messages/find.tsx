@@ -19,6 +19,7 @@ import {
   type Outcome,
   PERIODS,
 } from "./filters";
+import { SavedViews } from "./views";
 
 type Found = Schemas["FoundMessageView"];
 
@@ -98,6 +99,7 @@ export function Find() {
         </button>
       </form>
       <Chips filters={filters} go={go} />
+      <SavedViews filters={filters} />
       <Results filters={filters} />
     </Page>
   );

@@ -7,11 +7,11 @@ import { CopyAs } from "../../parts/copy-as";
 import { size } from "../../parts/moments";
 import { Failure, Loading } from "../../parts/notices";
 import { Facts, Page, Section } from "../../parts/page";
-import { State } from "../../parts/state";
+import { PointsNote, Reason } from "../../parts/reasons";
 import { DataTable } from "../../parts/table";
 import { Time } from "../../parts/time";
 import { Verdict } from "../../parts/verdict";
-import { type Copy, REASON_MARKS } from "./reasons";
+import type { Copy } from "./reasons";
 import { Releases } from "./releases";
 
 const route = getRouteApi("/quarantine/$id");
@@ -44,12 +44,7 @@ export function QuarantinedCopy() {
           ["From", value.from],
           ["Reverse-path", value.reverse_path || "<>"],
           ["To", value.recipient],
-          [
-            "Reason",
-            <State key="reason" kind={REASON_MARKS[value.reason] ?? "warn"}>
-              {value.reason}
-            </State>,
-          ],
+          ["Reason", <Reason key="reason" reason={value.reason} isExplained />],
           ["Why", value.detail],
           ["Points", value.score],
           ["Size", size(value.size)],
@@ -66,6 +61,7 @@ export function QuarantinedCopy() {
       {value.verdict && (
         <Section title="Verdict">
           <Verdict verdict={value.verdict} />
+          <PointsNote />
         </Section>
       )}
       <Recipients copy={value} />
@@ -90,7 +86,7 @@ function Recipients({ copy }: { copy: Copy }) {
         columns={[
           { id: "recipient", title: "Recipient", cell: (each) => each.recipient },
           { id: "account", title: "Account", cell: (each) => each.account ?? "an alias elsewhere" },
-          { id: "reason", title: "Reason", cell: (each) => each.reason },
+          { id: "reason", title: "Reason", cell: (each) => <Reason reason={each.reason} /> },
         ]}
         list={list}
         rowKey={(each) => each.id}

@@ -6,12 +6,12 @@ import { useList } from "../../api/queries";
 import { FilterBar } from "../../parts/filter-bar";
 import { Empty, NothingMatches } from "../../parts/notices";
 import { Page } from "../../parts/page";
+import { nameOfReason, PointsNote, Reason } from "../../parts/reasons";
 import type { Search } from "../../parts/search";
-import { State } from "../../parts/state";
 import { type Column, DataTable } from "../../parts/table";
 import { Time } from "../../parts/time";
 import { quarantineFiltersIn, REASONS } from "./filters";
-import { type Copy, REASON_MARKS } from "./reasons";
+import type { Copy } from "./reasons";
 import { Releases } from "./releases";
 
 const route = getRouteApi("/quarantine");
@@ -31,7 +31,7 @@ const COLUMNS: readonly Column<Copy>[] = [
   {
     id: "reason",
     title: "Reason",
-    cell: (copy) => <State kind={REASON_MARKS[copy.reason] ?? "warn"}>{copy.reason}</State>,
+    cell: (copy) => <Reason reason={copy.reason} />,
   },
   { id: "score", title: "Points", sort: "score", end: true, cell: (copy) => copy.score },
   { id: "rule", title: "Why", prose: true, cell: (copy) => copy.detail },
@@ -70,12 +70,13 @@ export function Quarantine() {
           { name: "account", label: "Account" },
           { name: "domain", label: "Domain of the recipient" },
           ...(isOfTenant ? [] : [{ name: "tenant", label: "Tenant" }]),
-          { name: "reason", label: "Reason", options: REASONS },
+          { name: "reason", label: "Reason", options: REASONS, words: nameOfReason },
         ]}
         values={{ ...filters }}
         apply={(values) => go({ ...values, sort })}
       />
       {list.items.length > 0 && <Releases ids={[...ticked]} done={() => setTicked(new Set())} />}
+      <PointsNote />
       <DataTable
         caption="Withheld messages"
         columns={COLUMNS}

@@ -1,14 +1,6 @@
 import type { Schemas } from "../../api/client";
-import type { Kind } from "../../parts/state";
 
 export type Copy = Schemas["QuarantinedView"];
-
-export const REASON_MARKS: Readonly<Record<string, Kind>> = {
-  virus: "bad",
-  dmarc: "bad",
-  score: "warn",
-  blocked: "idle",
-};
 
 /** Return in a sentence what a release did. */
 export function saidOf(outcome: Schemas["ReleasesView"]): string {

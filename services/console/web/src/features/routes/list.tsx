@@ -59,14 +59,20 @@ const COLUMNS: readonly Column<Route>[] = [
   {
     id: "last_hour",
     title: "Attempts of the last hour",
-    cell: ({ last_hour: { delivered, deferred, refused } }) =>
-      [
-        delivered === 0 ? "" : `${count(delivered)} delivered`,
-        deferred === 0 ? "" : `${count(deferred)} deferred`,
-        refused === 0 ? "" : `${count(refused)} refused`,
-      ]
-        .filter(Boolean)
-        .join(", ") || <span className="weak">none</span>,
+    cell: ({ last_hour }) => {
+      /* an API of the release before has no such numbers */
+      if (last_hour == null) return <span className="weak">not known</span>;
+      const { delivered, deferred, refused } = last_hour;
+      return (
+        [
+          delivered === 0 ? "" : `${count(delivered)} delivered`,
+          deferred === 0 ? "" : `${count(deferred)} deferred`,
+          refused === 0 ? "" : `${count(refused)} refused`,
+        ]
+          .filter(Boolean)
+          .join(", ") || <span className="weak">none</span>
+      );
+    },
   },
 ];
 

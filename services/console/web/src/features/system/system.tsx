@@ -9,6 +9,7 @@ import { Facts, Page, Section } from "../../parts/page";
 import { type Kind, State } from "../../parts/state";
 import { type Column, RowTable } from "../../parts/table";
 import { Time } from "../../parts/time";
+import { type PartVersions, sideBySide } from "./versions";
 
 type View = Schemas["SystemView"];
 type Instance = Schemas["InstanceView"];
@@ -39,6 +40,7 @@ export function System() {
               <Links runbooks={system.data.runbooks_url} />
             </div>
           </Section>
+          <Versions instances={system.data.instances} />
           <Section title="Processes">
             <RowTable
               caption="Table of processes"
@@ -50,6 +52,41 @@ export function System() {
         </>
       )}
     </Page>
+  );
+}
+
+/** Versions side by side: during a rollout, how many processes of each part run which. */
+function Versions({ instances }: { instances: readonly Instance[] }) {
+  const { versions, parts } = sideBySide(instances);
+  if (versions.length === 0) return null;
+  if (versions.length === 1)
+    return (
+      <Section title="Versions">
+        <p>
+          <State kind="good">{`Every process runs ${versions[0]}`}</State>
+        </p>
+      </Section>
+    );
+  return (
+    <Section title="Versions">
+      <p>
+        <State kind="busy">{`${versions.length} versions run side by side`}</State>
+      </p>
+      <RowTable
+        caption="Processes by version"
+        columns={[
+          { id: "part", title: "Part", cell: (each) => each.part },
+          ...versions.map((version, at) => ({
+            id: version,
+            title: version,
+            end: true,
+            cell: (each: PartVersions) => each.numbers[at] || "",
+          })),
+        ]}
+        rows={parts}
+        rowKey={(each) => each.part}
+      />
+    </Section>
   );
 }
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Network
@@ -22,6 +21,7 @@ _COLUMNS = (
     "a.id, a.tenant_id, a.at, a.actor_id, a.actor_name, a.actor_role, a.action, a.object,"
     " a.details::text AS details, a.request_id"
 )
+_WIDTH = _COLUMNS.count(",") + 1
 _WRITE = """
 INSERT INTO audit (tenant_id, actor_id, actor_name, actor_role, action, object, details, request_id)
 VALUES ($1, $2, $3, $4, $5, $6, $7::text::jsonb, $8)
@@ -37,6 +37,8 @@ _LIST = Listing(
 )
 _OWNER = "SELECT tenant_id FROM domains WHERE name = split_part($1, '@', -1)"
 _SECRET = frozenset({"password", "password_hash", "secret"})
+_BEFORE = "before"
+"""The key of the details that holds the values that a change replaced."""
 
 
 async def write_audit(
@@ -44,9 +46,11 @@ async def write_audit(
     tenant: UUID | None,
     object_name: str,
     details: Mapping[str, object] | None = None,
+    *,
+    before: Mapping[str, object] | None = None,
 ) -> None:
     """Write the audit line of the current request in the transaction of its change. ``tenant``
-    owns the object."""
+    owns the object; ``before`` are the values that the change replaced or deleted (``former``)."""
     request = audit_context()
     if request is None:
         return
@@ -59,6 +63,8 @@ async def write_audit(
             shown |= {"manager": request.applying.manager}
     if request.managed_by is not None:
         shown |= {"managed_by": request.managed_by}
+    if before:
+        shown[_BEFORE] = dict(before)
     await connection.execute(
         _WRITE,
         tenant,
@@ -71,6 +77,12 @@ async def write_audit(
         request.request_id,
     )
     request.is_written = True
+
+
+def former(row: Any, names: Iterable[str]) -> dict[str, object]:
+    """Return the values of a row, as it was read before a change, for the audit log; secrets and
+    what the row does not have are left out."""
+    return {name: row[name] for name in names if name in row and name not in _SECRET}
 
 
 class PostgresAudit:
@@ -115,8 +127,9 @@ class PostgresAudit:
 
 
 def _as_line(row: Any) -> AuditLine:
-    values = list(row)[: len(fields(AuditLine))]
-    values[8] = json.loads(values[8])
+    values = list(row)[:_WIDTH]
+    values[8] = details = json.loads(values[8])
+    values.append(details.pop(_BEFORE, {}))
     return AuditLine(*values)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from posthorn.adapters.postgres.access.audit import write_audit
+from posthorn.adapters.postgres.access.audit import former, write_audit
 from posthorn.adapters.postgres.access.idempotency import keep_answer
 from posthorn.adapters.postgres.access.listing import Listing, Order
 from posthorn.adapters.postgres.access.tenant_scope import (
@@ -38,6 +38,7 @@ _COLUMNS = (
     f" a.save_sent, a.imap_hidden, a.created_at, a.updated_at, {SENDING.format('a')},"
     f" {MANAGER}"
 )
+_SETTABLE = ("quota_bytes", "state", "save_sent", "imap_hidden", *RULES)
 _JOINS = "JOIN domains d ON d.id = a.domain_id LEFT JOIN managed_objects mo ON mo.account_id = a.id"
 _ACCOUNT = f"SELECT {_COLUMNS} FROM accounts a {_JOINS} WHERE {{visible}}"
 _NAMED = Scoped(f"{_ACCOUNT} AND a.address = $2")
@@ -155,14 +156,10 @@ class PostgresAccounts:
                 name: value.value if isinstance(value, AccountState) else value
                 for name, value in changes.items()
             }
-            await update(
-                connection,
-                "accounts",
-                row["id"],
-                ("password_hash", "quota_bytes", "state", "save_sent", "imap_hidden", *RULES),
-                values,
+            await update(connection, "accounts", row["id"], ("password_hash", *_SETTABLE), values)
+            await write_audit(
+                connection, row["tenant_id"], address, values, before=former(row, values)
             )
-            await write_audit(connection, row["tenant_id"], address, values)
             account = _as_account(await one(connection, tenant, _NAMED, address))
             if {"quota_bytes", "state"} & changes.keys():
                 return Change(account, await write_outbox(connection, address))
@@ -183,7 +180,8 @@ class PostgresAccounts:
                 "DELETE FROM aliases WHERE address = $1", address
             )  # its forward
             await connection.execute("DELETE FROM accounts WHERE id = $1", row["id"])
-            await write_audit(connection, row["tenant_id"], address)
+            held = former(row, ("used_messages", "used_bytes", *_SETTABLE))
+            await write_audit(connection, row["tenant_id"], address, before=held)
             return Change(None, await write_outbox(connection, address))
 
 

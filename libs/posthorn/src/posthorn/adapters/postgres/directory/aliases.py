@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from posthorn.adapters.postgres.access.audit import write_audit
+from posthorn.adapters.postgres.access.audit import former, write_audit
 from posthorn.adapters.postgres.access.idempotency import keep_answer
 from posthorn.adapters.postgres.access.listing import Listing, Order
 from posthorn.adapters.postgres.access.tenant_scope import (
@@ -143,7 +143,10 @@ class PostgresAliases:
                 raise NotFound
             new = [target for target in elsewhere if target not in before]
             await enter_targets(connection, self.policy, tenant, row["id"], targets, new)
-            await write_audit(connection, row["tenant_id"], address, {"targets": list(targets)})
+            details = {"targets": list(targets)}
+            await write_audit(
+                connection, row["tenant_id"], address, details, before=former(row, details)
+            )
             alias = _as_alias(await one(connection, tenant, _NAMED, address))
             return Change(alias, await write_outbox(connection, address))
 
@@ -157,7 +160,8 @@ class PostgresAliases:
             note_manager(row)
             await refuse_while_led_to(connection, row["tenant_id"], address)
             await connection.execute("DELETE FROM aliases WHERE id = $1", row["id"])
-            await write_audit(connection, row["tenant_id"], address)
+            led = former(row, ("targets",))
+            await write_audit(connection, row["tenant_id"], address, before=led)
             return Change(None, await write_outbox(connection, address))
 
 

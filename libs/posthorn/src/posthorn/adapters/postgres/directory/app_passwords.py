@@ -77,12 +77,14 @@ class PostgresAppPasswords:
         """Delete one."""
         async with self._database.transaction() as connection:
             account, owner = await _account(connection, tenant, address)
-            gone = await connection.execute(
-                "DELETE FROM app_passwords WHERE account_id = $1 AND id = $2", account, number
+            gone = await connection.fetchrow(
+                "DELETE FROM app_passwords WHERE account_id = $1 AND id = $2 RETURNING name, scopes",
+                *(account, number),
             )
-            if gone == "DELETE 0":
+            if gone is None:
                 raise NotFound(f"there is no app password {number}")
-            await write_audit(connection, owner, address, {"app_password": str(number)})
+            details = {"app_password": str(number)}
+            await write_audit(connection, owner, address, details, before=dict(gone))
 
 
 async def _account(

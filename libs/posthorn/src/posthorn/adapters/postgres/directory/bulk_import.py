@@ -8,7 +8,8 @@ processed in the order of their tenants, which is the lock order.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -47,6 +48,11 @@ SELECT $1, * FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[])
 ON CONFLICT (address) DO NOTHING RETURNING id, address
 """
 
+
+class _Planned(Exception):
+    """Rolls back what a plan has done to see what would come of it."""
+
+
 _CREATED, _UNCHANGED = Result(Outcome.CREATED), Result(Outcome.UNCHANGED)
 
 
@@ -67,11 +73,13 @@ class PostgresImports:
         shortest = {row["name"]: row["min_password_length"] for row in domains}
         return Known(hashes, shortest, rehashed)
 
-    async def accounts(self, tenant: UUID | None, batch: Sequence[NewAccount]) -> Sequence[Result]:
+    async def accounts(
+        self, tenant: UUID | None, batch: Sequence[NewAccount], *, is_plan: bool = False
+    ) -> Sequence[Result]:
         """Create those that do not exist."""
         results: dict[str, Result] = {}
         addresses = [new.address for new in batch]
-        async with self._database.transaction() as connection:
+        async with self._made(is_plan) as connection:
             domains = await homes(
                 connection, tenant, sorted({_domain(address) for address in addresses})
             )
@@ -112,12 +120,16 @@ class PostgresImports:
         return [results[address] for address in addresses]
 
     async def aliases(
-        self, tenant: UUID | None, batch: Sequence[tuple[str, Sequence[str]]]
+        self,
+        tenant: UUID | None,
+        batch: Sequence[tuple[str, Sequence[str]]],
+        *,
+        is_plan: bool = False,
     ) -> Sequence[Result]:
         """Create those that do not exist."""
         results: list[Result] = []
         made: defaultdict[UUID, list[str]] = defaultdict(list)
-        async with self._database.transaction() as connection:
+        async with self._made(is_plan) as connection:
             domains = await homes(
                 connection, tenant, sorted({_domain(address) for address, _ in batch})
             )
@@ -153,6 +165,15 @@ class PostgresImports:
                 )
                 await write_outbox(connection, *created, lane=Lane.BULK)
         return results
+
+    @asynccontextmanager
+    async def _made(self, is_plan: bool) -> AsyncIterator[Connection]:
+        """Lend a connection in a transaction, which a plan rolls back."""
+        with suppress(_Planned):
+            async with self._database.transaction() as connection:
+                yield connection
+                if is_plan:
+                    raise _Planned
 
 
 async def _make(

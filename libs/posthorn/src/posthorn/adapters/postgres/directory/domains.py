@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from posthorn.adapters.postgres.access.audit import write_audit
+from posthorn.adapters.postgres.access.audit import former, write_audit
 from posthorn.adapters.postgres.access.idempotency import keep_answer
 from posthorn.adapters.postgres.access.listing import Listing, Order
 from posthorn.adapters.postgres.access.tenant_scope import (
@@ -81,12 +81,16 @@ _JOINS = (
     "JOIN tenants t ON t.id = d.tenant_id LEFT JOIN dns_checks c ON c.domain_id = d.id"
     " LEFT JOIN managed_objects mo ON mo.domain_id = d.id"
 )
-_DOMAIN = f"SELECT {_COLUMNS} FROM domains d {_JOINS} WHERE {{visible}}"
-_NAMED = Scoped(f"{_DOMAIN} AND d.name = $2")
+_SHOWN = f"{_COLUMNS}, (SELECT count(*) FROM accounts a WHERE a.domain_id = d.id) AS accounts"
+_FROM = f"FROM domains d {_JOINS} WHERE {{visible}}"
+_PROMISED = (
+    "(SELECT coalesce(sum(a.quota_bytes), 0)::bigint FROM accounts a WHERE a.domain_id = d.id)"
+)
+_NAMED = Scoped(f"SELECT {_SHOWN}, {_PROMISED} AS promised_bytes {_FROM} AND d.name = $2")
 _LIST = Listing(
     "domains",
     "d",
-    _COLUMNS,
+    _SHOWN,
     _JOINS,
     orders={"name": Order("d.name"), "created": Order("d.id", int)},
     searched=("d.name",),
@@ -97,7 +101,8 @@ _DNS_STATE = (
     "coalesce((SELECT c.state FROM dns_checks c WHERE c.domain_id = d.id AND c.checked_at IS NOT NULL),"
     " 'unchecked') = {}"
 )
-_HOMES = Scoped(f"{_DOMAIN} AND d.name = ANY($2) ORDER BY d.id FOR KEY SHARE OF d")
+# without the number of accounts: each creation of one reads it
+_HOMES = Scoped(f"SELECT {_COLUMNS} {_FROM} AND d.name = ANY($2) ORDER BY d.id FOR KEY SHARE OF d")
 
 _MAKE = """
 INSERT INTO domains (tenant_id, name, catch_all, plus_addressing, verification_token, verified_at)
@@ -212,7 +217,9 @@ class PostgresDomains:
             if "catch_all" in changes:
                 await check_catch_all(connection, row["tenant_id"], changes["catch_all"])
             await update(connection, "domains", row["id"], _SETTABLE, changes)
-            await write_audit(connection, row["tenant_id"], name, changes)
+            await write_audit(
+                connection, row["tenant_id"], name, changes, before=former(row, changes)
+            )
             if "max_recipients_per_hour" in changes:
                 await lift_limits(connection, row["tenant_id"], row["id"])
             domain = await self._named(connection, tenant, name)
@@ -311,7 +318,7 @@ class PostgresDomains:
                     )
             await connection.execute("DELETE FROM domains WHERE id = $1", row["id"])
             await recheck_aliases_into(connection, name)
-            await write_audit(connection, row["tenant_id"], name)
+            await write_audit(connection, row["tenant_id"], name, before=former(row, _SETTABLE))
             return Change(None, await write_outbox(connection, f"@{name}"))
 
 
@@ -379,6 +386,8 @@ def _as_domain(row: Any, postmaster: str | None) -> Domain:
         version=version_of(row),
         dns=as_check(row),
         dkim_signs_from=row["dkim_signs_from"],
+        accounts=row["accounts"],
+        promised_bytes=row.get("promised_bytes"),
         managed_by=managed_by(row),
         **{name: row[name] for name in _OWN},
     )

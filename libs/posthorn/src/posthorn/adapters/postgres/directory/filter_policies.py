@@ -155,9 +155,7 @@ class PostgresFilterPolicies:
                 row = await connection.fetchrow(_UPDATE, present["id"], text)
             note_manager(found, ("filter_policy",))
             stored = _as_policy(owner, found, row)
-            await write_audit(
-                connection, found["tenant_id"], found["name"], changes(before, document)
-            )
+            await _note(connection, found, before, document)
             return Change(stored, await _publish(connection, owner.level, found))
 
     async def unset_policy(
@@ -173,12 +171,7 @@ class PostgresFilterPolicies:
             check_version(present, expected)
             note_manager(found, ("filter_policy",))
             await connection.execute("DELETE FROM filter_policies WHERE id = $1", present["id"])
-            await write_audit(
-                connection,
-                found["tenant_id"],
-                found["name"],
-                changes(json.loads(present["document"]), {}),
-            )
+            await _note(connection, found, json.loads(present["document"]), {})
             return Change(None, await _publish(connection, owner.level, found))
 
     async def below(self, tenant: UUID) -> Mapping[PolicyOwner, StoredPolicy]:
@@ -226,6 +219,15 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, ob
         else:
             found[name] = new
     return found
+
+
+async def _note(
+    connection: Connection, found: Any, before: Mapping[str, Any], after: Mapping[str, Any]
+) -> None:
+    """Write the audit line. A list says itself what was added and removed."""
+    details = changes(before, after)
+    replaced = {name: before.get(name) for name in details if name not in LISTS}
+    await write_audit(connection, found["tenant_id"], found["name"], details, before=replaced)
 
 
 async def _publish(connection: Connection, level: Level, found: Any) -> tuple[int, ...]:

@@ -42,7 +42,7 @@ ON CONFLICT (address) DO UPDATE SET targets = excluded.targets, keeps_copy = exc
        updated_at = {MOVED.replace("updated_at", "a.updated_at")}
 RETURNING id
 """
-_DELETE = "DELETE FROM aliases WHERE address = $1 AND keeps_copy IS NOT NULL RETURNING true"
+_DELETE = "DELETE FROM aliases WHERE address = $1 AND keeps_copy IS NOT NULL RETURNING targets, keeps_copy"
 
 
 class PostgresOwnForwards:
@@ -68,25 +68,33 @@ class PostgresOwnForwards:
             account = await one(
                 connection, tenant, _ACCOUNT + "FOR KEY SHARE OF a", address
             )  # read again under the lock
-            before = (await _forward(connection, account, address)).targets
+            before = await connection.fetchrow(_FIND, address, account["tenant_id"])
             await _check(connection, account, targets)
             number = await connection.fetchval(
                 _PUT, account["domain_id"], address, list(targets), keeps_copy
             )
-            new = [target for target in targets if target not in before]
+            held = () if before is None else before["targets"]
+            new = [target for target in targets if target not in held]
             await enter_targets(connection, self._policy, tenant, number, targets, new)
             details = {"targets": list(targets), "keep_copy": keeps_copy}
-            await write_audit(connection, account["tenant_id"], address, details)
+            await write_audit(
+                connection, account["tenant_id"], address, details, before=_set_before(before)
+            )
             return Change(await _forward(connection, account, address))
 
     async def delete(self, tenant: UUID | None, address: str) -> Change[None]:
         """Delete the forward of an account."""
         async with self._database.transaction() as connection:
             account = await one(connection, tenant, _ACCOUNT, address)
-            if not await connection.fetchval(_DELETE, address):
+            gone = await connection.fetchrow(_DELETE, address)
+            if gone is None:
                 raise NotFound("your mail is not forwarded")
-            await write_audit(connection, account["tenant_id"], address)
+            await write_audit(connection, account["tenant_id"], address, before=_set_before(gone))
             return Change(None)
+
+
+def _set_before(row: Any) -> dict[str, object]:
+    return {} if row is None else {"targets": row["targets"], "keep_copy": row["keeps_copy"]}
 
 
 async def _check(connection: Connection, account: Any, targets: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from uuid import UUID
 
 import asyncpg
 
-from posthorn.adapters.postgres.access.audit import write_audit
+from posthorn.adapters.postgres.access.audit import former, write_audit
 from posthorn.adapters.postgres.access.idempotency import keep_answer
 from posthorn.adapters.postgres.access.listing import Listing, Order
 from posthorn.adapters.postgres.access.tenant_scope import (
@@ -63,7 +63,8 @@ _LIST = Listing(
     owner="t.id = {}",
 )
 _LOCK = Scoped(
-    f"SELECT t.id, t.name, t.updated_at FROM tenants t WHERE {NAMED_TENANT} ORDER BY t.id::text = lower($2) DESC LIMIT 1",
+    f"SELECT t.id, {', '.join(f't.{name}' for name in _SETTABLE)}, t.updated_at FROM tenants t"
+    f" WHERE {NAMED_TENANT} ORDER BY t.id::text = lower($2) DESC LIMIT 1",
     "t.id",
 )
 _OWNED = (
@@ -150,8 +151,9 @@ class PostgresTenants:
                     )
                 except asyncpg.UniqueViolationError:
                     raise Conflict(f"the tenant {changes['name']} already exists") from None
+                details = {name: changes[name] for name in setting}
                 await write_audit(
-                    connection, row["id"], row["name"], {name: changes[name] for name in setting}
+                    connection, row["id"], row["name"], details, before=former(row, setting)
                 )
                 if "state" in changes:
                     await write_aliases(connection, row["id"])
@@ -178,7 +180,7 @@ class PostgresTenants:
                 == "DELETE 0"
             ):
                 raise NotFound
-            await write_audit(connection, row["id"], row["name"])
+            await write_audit(connection, row["id"], row["name"], before=former(row, _SETTABLE))
 
 
 async def _refuse_name_of_another(connection: Connection, number: UUID, name: str) -> None:

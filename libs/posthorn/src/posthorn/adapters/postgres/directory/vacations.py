@@ -6,7 +6,7 @@ from uuid import UUID
 
 import asyncpg
 
-from posthorn.adapters.postgres.access.audit import write_audit
+from posthorn.adapters.postgres.access.audit import former, write_audit
 from posthorn.adapters.postgres.access.tenant_scope import Scoped, one
 from posthorn.adapters.postgres.database import Database, clean_text
 from posthorn.ports.vacations import REPLY_DAYS, DueReply, Vacation
@@ -42,8 +42,8 @@ class PostgresVacations:
         values = (vacation.subject, vacation.text, vacation.starts_at, vacation.ends_at)
         async with self._database.transaction() as connection:
             account = await one(connection, tenant, _ACCOUNT + "FOR NO KEY UPDATE OF a", address)
-            former = await connection.fetchrow(_GET, account["id"])
-            if former is None or Vacation(*former) != vacation:
+            former_reply = await connection.fetchrow(_GET, account["id"])
+            if former_reply is None or Vacation(*former_reply) != vacation:
                 # what was replied to the former text says nothing of this one
                 await connection.execute(
                     "DELETE FROM vacation_replies WHERE account_id = $1", account["id"]
@@ -54,7 +54,8 @@ class PostgresVacations:
                 "starts_at": vacation.starts_at,
                 "ends_at": vacation.ends_at,
             }
-            await write_audit(connection, account["tenant_id"], address, details)
+            replaced = {} if former_reply is None else former(former_reply, details)
+            await write_audit(connection, account["tenant_id"], address, details, before=replaced)
         return vacation
 
 

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
-from posthorn.adapters.postgres.access.audit import write_audit
+from posthorn.adapters.postgres.access.audit import former, write_audit
 from posthorn.adapters.postgres.access.idempotency import keep_answer
 from posthorn.adapters.postgres.access.listing import Listing, Order
 from posthorn.adapters.postgres.access.tenant_scope import (
@@ -193,8 +193,9 @@ class PostgresWebhooks:
             )
             if "state" in changes:
                 await put_off(connection, number, is_paused=changes["state"] is WebhookState.PAUSED)
+            details = {name: changes[name] for name in setting}
             await write_audit(
-                connection, row["tenant_id"], str(number), {name: changes[name] for name in setting}
+                connection, row["tenant_id"], str(number), details, before=former(row, setting)
             )
             return as_webhook(await one(connection, tenant, _NAMED, number))
 
@@ -226,7 +227,10 @@ class PostgresWebhooks:
             check_version(row, expected)
             note_manager(row)
             await connection.execute("DELETE FROM webhooks WHERE id = $1", number)
-            await write_audit(connection, row["tenant_id"], str(number), {"url": row["url"]})
+            details = {"url": row["url"]}
+            await write_audit(
+                connection, row["tenant_id"], str(number), details, before=former(row, _SETTABLE)
+            )
 
     async def deliveries(
         self, tenant: UUID | None, number: UUID, asked: ListQuery

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from posthorn.adapters.postgres.access.audit import former, write_audit
 from posthorn.adapters.postgres.access.idempotency import keep_answer
 from posthorn.adapters.postgres.access.listing import Listing, Order
-from posthorn.adapters.postgres.database import Database, clean_text
+from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.directory.managers import (
     MANAGER,
     managed_by,
@@ -69,8 +70,16 @@ RETURNING {", ".join(COLUMNS)}, xmax = 0 AS created
 )
 SELECT {_SHOWN}, r.created FROM r {_JOINS}
 """
+_FORMER = f"SELECT {', '.join(COLUMNS)} FROM routes WHERE domain = $1 FOR NO KEY UPDATE"
+# its attempts go with it: a route that is made again begins at nothing
 _DELETE = f"""
-WITH r AS (DELETE FROM routes WHERE domain = $1 RETURNING domain) SELECT {MANAGER} FROM r {_JOIN}
+WITH r AS (DELETE FROM routes WHERE domain = $1 RETURNING {", ".join(COLUMNS)}),
+forgotten AS (
+    DELETE FROM statistics
+     WHERE tenant_id = '{NO_TENANT}' AND domain = $1
+       AND outcome IN ('{TRIED_DELIVERED}', '{TRIED_DEFERRED}', '{TRIED_REFUSED}')
+)
+SELECT r.*, {MANAGER} FROM r {_JOIN}
 """
 
 
@@ -99,6 +108,7 @@ class PostgresRoutes:
                 f"{_INSERT} ON CONFLICT (domain) DO NOTHING RETURNING true", *_values(route)
             ):
                 raise Conflict(f"a route for {route.domain} already exists; PUT replaces it")
+            await _note(connection, route)
             if receipt is not None:
                 await keep_answer(connection, receipt.reservation, receipt.render(route))
         return route
@@ -106,19 +116,22 @@ class PostgresRoutes:
     async def put(self, route: Route) -> tuple[Route, bool]:
         """Set the route of a domain; return it and whether it is new."""
         async with self._database.transaction() as connection:
+            before = await connection.fetchrow(_FORMER, clean_text(route.domain))
             row: Any = await connection.fetchrow(_PUT, *_values(route))
             if row["created"]:
                 await mark_new(connection, "route", route.domain)
             note_manager(row)
+            await _note(connection, route, before)
         return _as_shown(row), row["created"]
 
     async def delete(self, domain: str) -> None:
         """Remove one. Raises NotFound."""
-        async with self._database.session() as connection:
+        async with self._database.transaction() as connection:
             row = await connection.fetchrow(_DELETE, clean_text(domain))
             if row is None:
                 raise NotFound(f"there is no route for {domain}")
             note_manager(row)
+            await write_audit(connection, None, f"routes/{domain}", before=former(row, COLUMNS[1:]))
 
 
 class PostgresSendingRoutes:
@@ -135,6 +148,14 @@ class PostgresSendingRoutes:
         if row is None:
             raise NotFound(f"there is no route for {domain}")
         return as_route(row)
+
+
+async def _note(connection: Connection, route: Route, before: Any = None) -> None:
+    """Write the audit line: what differs from the route before, or what a new one sets."""
+    held = dict.fromkeys(COLUMNS) if before is None else before
+    details = {name: value for name in COLUMNS[1:] if (value := getattr(route, name)) != held[name]}
+    replaced = {} if before is None else former(before, details)
+    await write_audit(connection, None, f"routes/{route.domain}", details, before=replaced)
 
 
 def _values(route: Route) -> tuple[Any, ...]:

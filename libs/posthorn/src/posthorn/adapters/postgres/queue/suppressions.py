@@ -76,10 +76,11 @@ class PostgresSuppressions:
     async def remove(self, tenant: UUID | None, address: str) -> None:
         owner = tenant or DEFAULT_TENANT
         async with self._database.transaction() as connection:
-            query = "DELETE FROM suppressions WHERE tenant_id = $1 AND address = $2 RETURNING 1"
-            if not await connection.fetchval(query, owner, clean_text(address)):
+            query = "DELETE FROM suppressions WHERE tenant_id = $1 AND address = $2 RETURNING reason, source"
+            gone = await connection.fetchrow(query, owner, clean_text(address))
+            if gone is None:
                 raise NotFound(f"{address} is not on the list")
-            await write_audit(connection, owner, address)
+            await write_audit(connection, owner, address, before=dict(gone))
 
 
 def _as_suppression(row: Any) -> Suppression:

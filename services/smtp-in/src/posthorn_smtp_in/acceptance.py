@@ -28,7 +28,6 @@ from prometheus_client import Counter, Histogram
 from posthorn.model.envelope import Envelope
 from posthorn.model.events import ACCEPTED, Event, head_fields
 from posthorn.ports.blobs import Blobs
-from posthorn.ports.clock import Clock
 from posthorn.ports.errors import Full, Unavailable
 from posthorn.ports.events import Events
 from posthorn.ports.ingest import IngestWithLanes
@@ -107,7 +106,6 @@ class Acceptance:
         ingest: IngestWithLanes,
         blobs: Blobs,
         events: Events,
-        clock: Clock = time.time,
         scanning: Scanning | None = None,
     ) -> None:
         """``scanning``: None: messages are not scanned."""
@@ -117,7 +115,6 @@ class Acceptance:
         self._ingest = ingest
         self._bodies = BodyStore(blobs, limits.inline, settings.smtp_store_seconds)
         self._events = events
-        self._clock = clock
 
     def trace(
         self, transaction: Transaction, client: Client, *, withheld: bool = False
@@ -134,13 +131,13 @@ class Acceptance:
             withheld,
         )
         only = next(iter(transaction.recipients)) if len(transaction.recipients) == 1 else None
-        return return_path(mail.written), received(hop, str(transaction.id), only, self._clock())
+        return return_path(mail.written), received(hop, str(transaction.id), only, time.time())
 
     async def accept(
         self, transaction: Transaction, message: MessageBuffer, client: Client, check: Check
     ) -> Reply:
         """Accept a message whose end has come, or say why not. Never answers twice."""
-        began, received_at = time.monotonic(), self._clock()
+        began, received_at = time.monotonic(), time.time()
         reply = await self._accept(transaction, message, client, check, received_at)
         _result[_result_of(reply)].inc()
         if traces.tracer is not None and traces.tracer.samples(transaction.id):

@@ -4,7 +4,6 @@ the process and for the tests."""
 from __future__ import annotations
 
 import ssl
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -20,7 +19,6 @@ from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.installation import DirectoryMark, NatsClock
 from posthorn.adapters.nats.scanner import NatsScanner
 from posthorn.ports.blobs import Blobs
-from posthorn.ports.clock import Clock
 from posthorn.ports.correspondents import Correspondents
 from posthorn.ports.directory import DirectoryWithPolicies
 from posthorn.ports.events import Events, NoEvents
@@ -67,7 +65,6 @@ class Backends:
     events: Events = field(default_factory=NoEvents)
     srs_keys: Sequence[bytes] = ()
     """Keys that may have signed rewritten reverse-paths."""
-    clock: Clock = time.time
     scanner: Scanner | None = None
     """The scanning tier; None: messages are not scanned."""
     bans: Bans | None = None
@@ -80,7 +77,7 @@ def build_mx(
 ) -> ServerContext:
     """Return what the connections of the mx role share."""
     limits = _spool_limits(settings)
-    scanner, clock = backends.scanner, backends.clock
+    scanner = backends.scanner
     scanning = None
     if scanner is not None:
         scanning = Scanning(
@@ -88,7 +85,6 @@ def build_mx(
             scanner,
             backends.directory,
             backends.events,
-            clock,
             correspondents=backends.correspondents,
         )
     policy = MxPolicy(
@@ -96,7 +92,7 @@ def build_mx(
         limits,
         _recipients(settings, backends, takes_remote=False),
         _acceptance(settings, limits, backends, scanning),
-        ConnectionDefence(settings, bans=backends.bans, scanner=scanner, clock=clock),
+        ConnectionDefence(settings, bans=backends.bans, scanner=scanner),
         scanning,
     )
     told = _with_events(policy, settings, backends)
@@ -135,7 +131,6 @@ def build_submission(
         _acceptance(settings, limits, backends),
         authenticator,
         throttle,
-        backends.clock,
     )
     limiter = _limiter(settings, settings.submission_sessions_per_account)
     configuration = SmtpConfiguration(settings, tls)
@@ -147,7 +142,7 @@ def _with_events(policy: Policy, settings: SmtpSettings, backends: Backends) -> 
     budget = RefusalBudget(
         settings.smtp_refused_events_per_minute, settings.smtp_refused_events_per_client
     )
-    return PolicyWithEvents(policy, settings, backends.events, budget, backends.clock)
+    return PolicyWithEvents(policy, settings, backends.events, budget)
 
 
 def _recipients(
@@ -163,7 +158,6 @@ def _recipients(
         backends.srs_keys,
         takes_remote=takes_remote,
         takes_single_labels=takes_single_labels,
-        clock=backends.clock,
     )
 
 
@@ -179,7 +173,6 @@ def _acceptance(
         ingest=backends.ingest,
         blobs=backends.blobs,
         events=backends.events,
-        clock=backends.clock,
         scanning=scanning,
     )
 

@@ -20,7 +20,6 @@ from collections.abc import Sequence
 import structlog
 
 from posthorn.model.directory_entry import RecipientStatus
-from posthorn.ports.clock import Clock
 from posthorn.ports.directory import DirectoryBehind, DirectoryWithRoom
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.postmasters import LOCAL_PART, Postmasters
@@ -62,7 +61,6 @@ class Recipients:
         *,
         takes_remote: bool,
         takes_single_labels: bool = False,
-        clock: Clock = time.time,
     ) -> None:
         """``takes_remote``: recipients at other domains are accepted. Delivery asks Postgres
         what an address is, so for these it is enough that the directory does not know it.
@@ -72,7 +70,6 @@ class Recipients:
         self._srs_keys = srs_keys
         self._takes_remote = takes_remote
         self._takes_single_labels = takes_single_labels
-        self._clock = clock
         self._postmasters = Postmasters(settings.smtp_postmaster, settings.smtp_hostname)
 
     async def judge(self, transaction: Transaction, rcpt: Rcpt, client: Client, most: int) -> Reply:
@@ -150,7 +147,7 @@ class Recipients:
         if mail.reverse_path is not None or not srs.is_srs(address.local):
             return False
         try:
-            srs.verify(address.local, self._srs_keys, int(self._clock() // _DAY_SECONDS))
+            srs.verify(address.local, self._srs_keys, int(time.time() // _DAY_SECONDS))
         except srs.SrsError as error:
             log.info("not a reverse-path of ours", recipient=str(address), detail=str(error))
             return False

@@ -18,7 +18,6 @@ from uuid import UUID
 from prometheus_client import Counter
 
 from posthorn.model.events import REFUSED, Event, head_fields
-from posthorn.ports.clock import Clock
 from posthorn.ports.events import Events
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.token_buckets import TokenBuckets
@@ -71,13 +70,11 @@ class PolicyWithEvents:
         settings: SmtpSettings,
         events: Events,
         budget: RefusalBudget,
-        clock: Clock = time.time,
     ) -> None:
         self._policy = policy
         self._settings = settings
         self._events = events
         self._budget = budget
-        self._clock = clock
 
     @property
     def auth(self) -> Auth | None:
@@ -164,4 +161,4 @@ class PolicyWithEvents:
         if client.login is not None:
             detail["account"] = client.account
             detail["tenant"] = str(client.login.credentials.tenant)
-        self._events.record(Event(message, self._clock(), REFUSED, detail))
+        self._events.record(Event(message, time.time(), REFUSED, detail))

@@ -44,7 +44,6 @@ from posthorn.model.filter_decision import (
 from posthorn.model.filter_policy import Action, FilterPolicy
 from posthorn.model.verdict import Verdict
 from posthorn.model.verdict_fields import verdict_fields
-from posthorn.ports.clock import Clock
 from posthorn.ports.correspondents import Correspondents
 from posthorn.ports.directory import DirectoryWithPolicies
 from posthorn.ports.errors import Unavailable
@@ -114,7 +113,6 @@ class Scanning:
         scanner: Scanner,
         directory: DirectoryWithPolicies,
         events: Events,
-        clock: Clock = time.time,
         *,
         correspondents: Correspondents | None = None,
     ) -> None:
@@ -122,7 +120,6 @@ class Scanning:
         self._scanner = scanner
         self._directory = directory
         self._events = events
-        self._clock = clock
         self._correspondents = correspondents
         self._asked: dict[tuple[str, str, str], float] = {}  # when, oldest first
 
@@ -346,7 +343,7 @@ class Scanning:
             "reply": f"{reply.code} {reply.status} {reply.text}",
             **head_fields(transaction.mail.written, transaction.summary),
         }
-        self._events.record(Event(transaction.id, self._clock(), REFUSED, detail | about))
+        self._events.record(Event(transaction.id, time.time(), REFUSED, detail | about))
 
 
 async def _facts(transaction: Transaction) -> SenderFacts | None:

@@ -16,7 +16,6 @@ import time
 
 import structlog
 
-from posthorn.ports.clock import Clock
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.sending import RateLimitSubject, Throttle, most_recipients, sent_message
 from posthorn.runtime.prepaid_throttle import PrepaidThrottle
@@ -52,7 +51,6 @@ class SubmissionPolicy:
         acceptance: Acceptance,
         authenticator: SmtpAuthenticator,
         throttle: Throttle,
-        clock: Clock = time.time,
     ) -> None:
         self.auth = authenticator
         self._settings = settings
@@ -60,7 +58,6 @@ class SubmissionPolicy:
         self._recipients = recipients
         self._acceptance = acceptance
         self._throttle = PrepaidThrottle(throttle)
-        self._clock = clock
 
     async def sender(self, mail: Mail, client: Client) -> Reply:
         """Judge MAIL: the null reverse-path, or an address of the account."""
@@ -100,7 +97,7 @@ class SubmissionPolicy:
         path, trace = self._acceptance.trace(transaction, client, withheld=withheld)
         reverse_path = transaction.mail.reverse_path
         domain = reverse_path.domain if reverse_path else client.login.credentials.domain
-        date, message_id = mail_date(self._clock()), f"<{transaction.id}@{domain}>"
+        date, message_id = mail_date(time.time()), f"<{transaction.id}@{domain}>"
 
         def completed(block: bytes) -> bytes:
             block = without_ours(block, self._settings.smtp_hostname)

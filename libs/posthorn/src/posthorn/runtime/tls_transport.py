@@ -16,6 +16,9 @@ Theory of operation:
 - ``close`` sends what is kept, then the end of TLS, and reads until the client has ended too: a
   socket closed with unread input would be reset, and the client might lose what was sent last.
 - However it ends, ``connection_lost`` of the protocol is called once, soon after.
+- Input is read until there is none, or the descriptor is registered anew: libuv reports a connection
+  that was reset once, and forgets it, whatever input is left.
+- A client that keeps OpenSSL busy within one read is cut (``tls_watch``).
 """
 
 from __future__ import annotations
@@ -27,12 +30,16 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
+from posthorn.runtime.tls_watch import ReadWatch
+
 SHUTDOWN_SECONDS = 1.0
 """Seconds that a client may take to answer the end of TLS."""
 HIGH_WATER_BYTES = 64 * 1024
 """Unsent bytes at which the protocol is told to pause, unless limits are set."""
 _READ_BYTES = 64 * 1024
+"""Bytes after which other connections have their turn."""
 
+_watch = ReadWatch()
 _space = memoryview(bytearray(_READ_BYTES))
 _nobody = asyncio.Protocol()
 """The protocol of a transport whose events matter no more."""
@@ -71,6 +78,7 @@ class TlsTransport(asyncio.Transport):
         "_peer",
         "_plain",
         "_protocol",
+        "_reader",
         "_shaken",
         "_socket",
         "_timer",
@@ -113,9 +121,11 @@ class TlsTransport(asyncio.Transport):
         except BaseException as error:
             self._end(error if isinstance(error, Exception) else None)
             raise
-        self._shaken = True
+        self._shaken, self._waiter = True, None
+        fileno = self._live.fileno()
+        self._reader = _watch.reader(fileno, str(self._peer[0]) if self._peer else "")
         if self._is_reading:
-            self._loop.add_reader(self._live.fileno(), self._read_ready)
+            self._loop.add_reader(fileno, self._read_ready)
 
     async def _take_over(self) -> None:
         plain = self._plain
@@ -127,8 +137,10 @@ class TlsTransport(asyncio.Transport):
             plain.set_protocol(_Flush(self._protocol, self._waiter))
             plain.set_write_buffer_limits(0)
             await self._waiter
-        self._plain = None
+            if plain.is_closing():  # its descriptor may be closed by now
+                raise ConnectionResetError
         below = socket.socket(fileno=os.dup(plain.get_extra_info("socket").fileno()))
+        self._plain = None
         plain.set_protocol(_nobody)
         plain.abort()
         try:
@@ -146,9 +158,10 @@ class TlsTransport(asyncio.Transport):
                 self._live.do_handshake()
                 return
             except ssl.SSLWantReadError:
-                await self._ready(self._loop.add_reader, self._loop.remove_reader)
+                add, remove = self._loop.add_reader, self._loop.remove_reader
             except ssl.SSLWantWriteError:
-                await self._ready(self._loop.add_writer, self._loop.remove_writer)
+                add, remove = self._loop.add_writer, self._loop.remove_writer
+            await self._ready(add, remove)  # the error, which knows its callers, is gone by now
 
     async def _ready(self, add: Callable[..., None], remove: Callable[[int], bool]) -> None:
         waiter = self._waiter = self._loop.create_future()
@@ -162,7 +175,7 @@ class TlsTransport(asyncio.Transport):
 
     @property
     def _live(self) -> ssl.SSLSocket:
-        if self._socket is None:
+        if self._socket is None or self._is_lost:
             raise ConnectionResetError
         return self._socket
 
@@ -209,25 +222,43 @@ class TlsTransport(asyncio.Transport):
 
     def _read_ready(self) -> None:
         try:
-            while self._is_reading and not self._is_closing:
-                protocol: Any = self._protocol
-                space = protocol.get_buffer(-1) if self._buffered else _space
-                count = self._live.recv_into(space, len(space))
-                if not count:
-                    protocol.eof_received()
-                    self.close()
-                elif self._buffered:
-                    protocol.buffer_updated(count)
-                else:
-                    protocol.data_received(bytes(space[:count]))
-                if self._is_closing or not self._live.pending():
-                    return
-        except ssl.SSLWantReadError:
-            return
-        except OSError as error:
-            self._end(error)
+            self._read()
         except Exception as error:
             self._fault(error)
+
+    def _read(self) -> None:
+        taken = 0
+        while self._is_reading and not self._is_closing:
+            protocol: Any = self._protocol
+            space = protocol.get_buffer(-1) if self._buffered else _space
+            count = self._received(space)
+            if count is None:
+                return
+            if not count:
+                protocol.eof_received()
+                self.close()
+            elif self._buffered:
+                protocol.buffer_updated(count)
+            else:
+                protocol.data_received(bytes(space[:count]))
+            taken += count
+            if taken >= _READ_BYTES and self.is_reading() and not self._live.pending():
+                fileno = self._live.fileno()
+                self._loop.remove_reader(fileno)
+                self._loop.add_reader(fileno, self._read_ready)
+                return
+
+    def _received(self, space: Any) -> int | None:
+        """Return how many bytes were read, 0 at the end; None: there is nothing to be read, or the
+        connection has just been ended."""
+        try:
+            with self._reader:
+                return self._live.recv_into(space, len(space))
+        except ssl.SSLWantReadError:
+            return None
+        except OSError as error:
+            self._end(None if self._is_closing else error)
+            return None
 
     # writing
 
@@ -327,7 +358,8 @@ class TlsTransport(asyncio.Transport):
         if self._timer is None:
             self._timer = self._loop.call_later(SHUTDOWN_SECONDS, self._end, None)
         try:
-            self._live.unwrap()
+            with self._reader:  # it reads up to the client's end of TLS
+                self._live.unwrap()
         except ssl.SSLWantWriteError:
             self._loop.add_writer(fileno, self._shut_down)
             return
@@ -343,14 +375,8 @@ class TlsTransport(asyncio.Transport):
         self._end(None)
 
     def _swallow(self) -> None:
-        try:
-            if self._live.recv_into(_space, _READ_BYTES):
-                return
-        except ssl.SSLWantReadError:
-            return
-        except OSError:
-            pass
-        self._end(None)
+        if self._received(_space) == 0:
+            self._end(None)
 
     def _fault(self, error: Exception) -> None:
         self._loop.call_exception_handler(

@@ -75,7 +75,10 @@ class NatsIngestSource:
         self._shared_at = 0.0
         self._turn_at: float | None = None
         """When what arrives is no longer left to others; None: it is not."""
-        self._collected = False
+        self._is_paused = False
+        """Whether the lanes request nothing by themselves."""
+        self._takes_one = False
+        """Whether they request one stream message at a time."""
         self._found_nothing = False
 
     async def __aenter__(self) -> Self:
@@ -95,37 +98,40 @@ class NatsIngestSource:
         await asyncio.gather(*(lane.stop() for lane in self._lanes))
 
     async def take(self, most: int, max_bytes: int) -> Sequence[NatsDelivery | FramedDelivery]:
-        if self._turn_at is not None:
-            await self._await_turn(self._turn_at)
-            await self._collect()
-        elif self._collected:
+        if self._is_paused and self._turn_at is None:
             await self._resume(one=False)
         while True:
-            taken: list[NatsDelivery | FramedDelivery] = []
-            for lane in self._lanes:
-                taken += lane.take(
-                    most - len(taken),
-                    max_bytes - sum(len(each.octets) for each in taken),
-                    bool(taken),
-                )
-            if taken:
-                self._lanes.append(self._lanes.pop(0))  # each lane comes first in turn
-                self._turns.taken()
-                self._found_nothing = False
-                # no await after the first message was taken, so that a cancelled take takes nothing
+            if self._turn_at is not None:  # it stays, should this be cancelled, or raise
+                await self._await_turn(self._turn_at)
+                await self._collect()
+            # no await after the first message was taken, so that a cancelled take takes nothing
+            if taken := self._take_buffered(most, max_bytes):
                 return taken
             if not self._connection.is_up:
                 raise Unavailable("nats", "not connected")
-            if self._collected and not self._found_nothing:
+            if self._is_paused and not self._found_nothing:
                 # others have just taken what there was: their turns come before the next one here
-                self._found_nothing, self._collected = True, False
-                await self._await_turn(time.monotonic() + self._turns.seconds)
-                await self._collect()
+                self._found_nothing = True
+                self._turn_at = time.monotonic() + self._turns.seconds
                 continue
-            if self._collected:
+            if self._is_paused:
                 await self._resume(one=True)
             self._something.clear()
             await self._something.wait()
+
+    def _take_buffered(self, most: int, max_bytes: int) -> list[NatsDelivery | FramedDelivery]:
+        taken: list[NatsDelivery | FramedDelivery] = []
+        for lane in self._lanes:
+            taken += lane.take(
+                most - len(taken), max_bytes - sum(len(each.octets) for each in taken), bool(taken)
+            )
+        if taken:
+            self._lanes.append(self._lanes.pop(0))  # each lane comes first in turn
+            self._turns.taken()
+            self._found_nothing = False
+            if self._takes_one:  # not the next one before this one is stored
+                self._pause(pauses=True)
+        return taken
 
     def leave_to_others(self, spacing: float) -> None:
         turn_at = self._turns.next(
@@ -135,7 +141,7 @@ class NatsIngestSource:
         )
         for lane in self._lanes:
             lane.forget_counts()
-            lane.pause(pauses=turn_at is not None)
+        self._pause(pauses=turn_at is not None)
         self._turn_at = turn_at
         if turn_at is not None:
             self._shared_at = time.monotonic()
@@ -153,18 +159,26 @@ class NatsIngestSource:
         """Fetch what the stream holds. Raises Unavailable."""
         for lane in self._lanes:
             await lane.collect()
-        self._turn_at, self._collected = None, True
+        self._turn_at = None
         with suppress(TimeoutError):
             async with asyncio.timeout(_COLLECT_SECONDS):
                 while any(lane.is_collecting for lane in self._lanes):
                     self._something.clear()
                     await self._something.wait()
 
-    async def _resume(self, *, one: bool) -> None:
-        """Request what comes, in all lanes, or the next stream message. Raises Unavailable."""
-        self._collected = False
+    def _pause(self, *, pauses: bool) -> None:
+        self._is_paused, self._takes_one = pauses, False
         for lane in self._lanes:
-            await lane.resume(one=one)
+            lane.pause(pauses=pauses)
+
+    async def _resume(self, *, one: bool) -> None:
+        """Request what comes, in all lanes, or the next stream message. Raises Unavailable; they
+        request it by themselves then, once they can."""
+        self._is_paused, self._takes_one = False, one
+        for lane in self._lanes:
+            lane.resume(one=one)
+        for lane in self._lanes:
+            await lane.pull()
 
     async def probe(self) -> None:
         """Check whether the consumers serve. Raises Unavailable."""

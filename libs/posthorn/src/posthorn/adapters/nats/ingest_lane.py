@@ -226,10 +226,10 @@ class Lane:
         self.is_paused, self._wants_one = pauses, False
         self.is_shared |= pauses
 
-    async def resume(self, *, one: bool) -> None:
-        """Request again what comes; ``one``: a stream message at a time. Raises Unavailable."""
+    def resume(self, *, one: bool) -> None:
+        """Request again what comes, from the next ``pull`` on; ``one``: a stream message at a
+        time."""
         self.is_paused, self._wants_one = False, one
-        await self._pull()
 
     @property
     def everywhere(self) -> int:
@@ -252,15 +252,15 @@ class Lane:
     async def _on_connect(self) -> None:
         await self._inbox.open()
         self._asked = 0
-        await self._pull()
+        await self.pull()
 
     def _lost(self) -> None:
         self._asked = 0
         self._something.set()
 
-    async def _pull(self) -> None:
+    async def pull(self) -> None:
         """Request as much as there is room for, unless a request is open or half of the buffer
-        is still full."""
+        is still full. Raises Unavailable; it is tried again soon."""
         if (
             self.is_paused
             or self._asked > 0
@@ -320,7 +320,7 @@ class Lane:
         if status == "408" or (
             status == "409" and description.startswith(("Message Size Exceeds", "Batch Completed"))
         ):
-            await self._pull()
+            await self.pull()
             return
         # 503 no responders, 404, 409 consumer deleted, leadership change, server shutdown …: try
         # again in a moment
@@ -376,7 +376,7 @@ class Lane:
         if not self._inbox.is_open:
             await self._on_connect()
         else:
-            await self._pull()
+            await self.pull()
 
 
 def _delivered(ack_subject: str) -> int:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from deploy.helm.schema import CLASSES
+from deploy.helm.settings import CLASSES
 
 from posthorn.adapters.postgres.migrate import MigrateSettings
 from posthorn.runtime.canary.settings import CanarySettings

@@ -10,12 +10,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
+import pytest
 from prometheus_client import REGISTRY
 
 from posthorn.ports.ingest import Backlog, PartitionBacklog
 from posthorn_delivery.consumer import DENSE, Consumer
 from posthorn_delivery.deliverer import Deliverer
 from tests.support.polling import BUSY_SECONDS, LONG_SECONDS
+from tests.support.virtual_time import run_in_virtual_time
 
 LIMITS = (10, 1 << 20, 1)
 SPACING = 0.2
@@ -75,13 +77,16 @@ async def run(
     return recorder.at
 
 
-async def test_small_batches_begin_no_closer_than_the_spacing() -> None:
-    at = await run([1, 1, 1])
+def test_small_batches_begin_no_closer_than_the_spacing(monkeypatch: pytest.MonkeyPatch) -> None:
+    at = run_in_virtual_time(run([1, 1, 1]), monkeypatch)
     assert all(later - earlier >= SPACING * 0.99 for earlier, later in itertools.pairwise(at))
 
 
-async def test_in_a_dense_stream_batches_begin_twice_as_far_apart() -> None:
-    at = await run([DENSE, DENSE, DENSE], limits=(DENSE * 3, 1 << 20, 1))
+def test_in_a_dense_stream_batches_begin_twice_as_far_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dense = run([DENSE, DENSE, DENSE], limits=(DENSE * 3, 1 << 20, 1))
+    at = run_in_virtual_time(dense, monkeypatch)
     assert all(later - earlier >= 2 * SPACING * 0.99 for earlier, later in itertools.pairwise(at))
 
 

@@ -140,24 +140,32 @@ _SERVER = re.compile(r"(?:\[[^]]+]|[^:\[\]]*)(?::[0-9]{0,5})?")
 """One of the servers that a URL names; further ones with a scheme of their own pass as well."""
 
 
-def _server_url(*schemes: str) -> AfterValidator:
+def _url(*schemes: str) -> AfterValidator:
     def check(value: SecretStr) -> SecretStr:
         if not value.get_secret_value().startswith(tuple(f"{scheme}://" for scheme in schemes)):
             raise ValueError(
                 f"must be a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}"
             )
-        try:
-            servers = urlsplit(value.get_secret_value()).netloc.rpartition("@")[2]
-        except ValueError:
-            servers = ":"
-        if not all(map(_SERVER.fullmatch, servers.split(","))):
-            raise ValueError(
-                f"must be {schemes[0]}://[user:password@]host[:port], with a number as port; "
-                "other characters of user and password as in %2F"
-            )
         return value
 
     return AfterValidator(check)
+
+
+def _check_servers(value: SecretStr) -> SecretStr:
+    url = value.get_secret_value()
+    try:
+        servers = urlsplit(url).netloc.rpartition("@")[2]
+    except ValueError:
+        servers = ":"
+    if not all(map(_SERVER.fullmatch, servers.split(","))):
+        raise ValueError(
+            f"must be {url.partition(':')[0]}://[user:password@]host[:port], with a number as port; "
+            "other characters of user and password as in %2F"
+        )
+    return value
+
+
+_servers = AfterValidator(_check_servers)
 
 
 def _readable(path: Path) -> Path:
@@ -187,7 +195,7 @@ class ProcessSettings(EnvSettings):
 class NatsSettings(EnvSettings):
     """NATS, and the limits of the streams."""
 
-    nats_url: Annotated[SecretStr, _server_url("nats", "tls")]
+    nats_url: Annotated[SecretStr, _url("nats", "tls"), _servers]
     """``nats://[user:password@]host:port[,…]``; several servers separated by commas."""
     nats_creds_file: Annotated[Path, AfterValidator(_readable)] | None = None
     """A NATS credentials file (JWT and seed), in place of a user and password in the URL."""
@@ -219,7 +227,7 @@ class NatsSettings(EnvSettings):
 class PostgresSettings(EnvSettings):
     """Postgres."""
 
-    database_url: Annotated[SecretStr, _server_url("postgresql", "postgres")]
+    database_url: Annotated[SecretStr, _url("postgresql", "postgres"), _servers]
     """``postgresql://user:password@host:port/database``; libpq's parameters such as ``sslmode``
     may follow."""
     database_pool: Annotated[int, Field(ge=1, le=100)] = 4
@@ -263,7 +271,7 @@ class RoleSettings(EnvSettings):
 class BlobSettings(EnvSettings):
     """The blob store."""
 
-    blobs: Annotated[SecretStr, _server_url("file", "s3")]
+    blobs: Annotated[SecretStr, _url("file", "s3")]
     """``file:///directory``,
     ``s3://[key:secret@]host[:port]/bucket[/prefix][?region=…&tls=yes|no]``, or
     ``s3://bucket[/prefix]`` on AWS or at ``s3_endpoint``; see

@@ -64,7 +64,8 @@ def load(key: str, given: dict[str, str], patch: pytest.MonkeyPatch) -> Any:
     for name in [name for name in os.environ if name.startswith(PREFIX)]:
         patch.delenv(name)
     for name, value in given.items():
-        patch.setenv(name, value)
+        # what the chart mounts there has to be readable
+        patch.setenv(name, __file__ if name == "POSTHORN_NATS_CREDS_FILE" else value)
     return CLASSES[key].load()
 
 

@@ -38,6 +38,7 @@ async def alice(api: Api, domain: None) -> None:
 
 
 @pytest.fixture
-async def accounts(api: Api, alice: None) -> None:
+async def accounts(api: Api, domain: None) -> None:
     """The domain example.test, and in it alice and bob."""
+    await api.account("alice@example.test")
     await api.account("bob@example.test")

@@ -129,7 +129,7 @@ def test_signing_in_leads_back_to_the_address_and_signing_out_ends_it(
 
 def test_the_keyboard_reaches_everything(admin: Page) -> None:
     admin.goto("/console/domains")
-    admin.get_by_role("link", name="example.test").wait_for()
+    admin.get_by_role("link", name="example.test", exact=True).wait_for()
     admin.keyboard.press("Control+k")
     admin.get_by_role("dialog").get_by_role("combobox").wait_for()
     admin.keyboard.type("example.test")
@@ -140,7 +140,7 @@ def test_the_keyboard_reaches_everything(admin: Page) -> None:
     admin.keyboard.press("Escape")
     admin.get_by_role("dialog").wait_for(state="hidden")
     admin.goto("/console/domains")
-    admin.get_by_role("link", name="example.test").wait_for()
+    admin.get_by_role("link", name="example.test", exact=True).wait_for()
     admin.keyboard.press("j")
     admin.keyboard.press("Enter")
     admin.get_by_role("heading", name="DNS records").wait_for()

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 import asyncpg
 import psutil
 
-from bench.load import smtp_source
+from bench.load import paced_load, smtp_source
 from bench.system import System
 from posthorn.model.streams import partition_of_stream
 from posthorn_local.embedded import free_port
@@ -222,28 +222,59 @@ def _fetch(url: str) -> str:
         return str(page.read().decode())
 
 
-def load_all(
-    ports: Sequence[int], messages: int, recipient: str, file: Path | None = None
-) -> float:
-    """Send messages in equal parts through all ports at the same time, 20 kept connections each;
-    return the seconds of CPU that the clients took."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    share = -(-messages // len(ports))
-    with ThreadPoolExecutor(len(ports)) as pool:
-        list(
-            pool.map(lambda port: smtp_source(port, share, recipient, kept=True, file=file), ports)
-        )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a client sent, and what that took of the machine."""
+
+    messages: int
+    client_cpu_seconds: float
 
 
-def measured(
-    fleet: Fleet, number: int, messages: int, recipient: str, file: Path | None = None
-) -> dict[str, Any]:
+type Load = Callable[[Sequence[int]], Sent]
+"""Sends messages through smtp-in processes on these ports, and returns once all have their 250."""
+
+
+def full_load(messages: int, recipient: str, file: Path | None = None) -> Load:
+    """Return a load of as many messages as the system takes, in equal parts through all ports at
+    the same time, 20 kept connections each."""
+
+    def send(ports: Sequence[int]) -> Sent:
+        share = -(-messages // len(ports))
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        with ThreadPoolExecutor(len(ports)) as pool:
+            list(
+                pool.map(
+                    lambda port: smtp_source(port, share, recipient, kept=True, file=file), ports
+                )
+            )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        client = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return Sent(share * len(ports), client)
+
+    return send
+
+
+def steady_load(rate: float, seconds: float, recipient: str) -> Load:
+    """Return a load of ``rate`` messages a second for each port, 20 kept connections each: one
+    that grows with the number of processes."""
+
+    async def drive(ports: Sequence[int]) -> int:
+        stop = asyncio.Event()
+        asyncio.get_running_loop().call_later(seconds, stop.set)
+        return sum(await asyncio.gather(*(paced_load(p, recipient, rate, stop) for p in ports)))
+
+    def send(ports: Sequence[int]) -> Sent:
+        before = time.process_time()
+        sent = asyncio.run(drive(ports))
+        return Sent(sent, time.process_time() - before)
+
+    return send
+
+
+def measured(fleet: Fleet, number: int, load: Load) -> dict[str, Any]:
     """Send messages in through ``number`` smtp-in processes, and return what each costs once all
     are delivered."""
     system, ports = fleet.system, fleet.ports(number)
-    messages = -(-messages // len(ports)) * len(ports)
 
     def delivered() -> float:
         return fleet.count("delivery", "posthorn_delivery_messages_total")
@@ -251,7 +282,8 @@ def measured(
     done, costs, wrote = delivered(), fleet.costs(number), stores(system)
     counters = {name: fleet.count("delivery", name) for name in _PER_MESSAGE.values()}
     began = time.monotonic()
-    client = load_all(ports, messages, recipient, file)
+    sent = load(ports)
+    messages = sent.messages
     accepting = time.monotonic() - began
     while delivered() < done + messages:
         if time.monotonic() - began > 300:
@@ -264,7 +296,7 @@ def measured(
         "messages": messages,
         "accepted_per_s": messages / accepting,
         "delivered_per_s": messages / took,
-        "client_share_of_cores": client / took / (os.cpu_count() or 1),
+        "client_share_of_cores": sent.client_cpu_seconds / took / (os.cpu_count() or 1),
         "cpu_ms_per_message": {name: cpu[name] for name in LOADED},
         **{
             key: (fleet.count("delivery", name) - counters[name]) / messages

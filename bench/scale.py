@@ -1,7 +1,10 @@
 """What a message costs as processes are added, and what one stream and one Postgres can take.
 
 The steps are measured on one machine, which has the same cores for one process and for eight: the
-question is not how much faster eight are, but whether a message costs more CPU with them.
+question is not how much faster eight are, but whether a message costs more CPU with them. Once all
+that the machine takes is divided among more processes, so that each has less to do; once each
+process has the same load, so that there is more of it, as where processes are added because mail
+grew.
 """
 
 from __future__ import annotations
@@ -10,11 +13,12 @@ import asyncio
 import os
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.ceilings import nats_ceiling, postgres_ceiling
-from bench.fleet import LOADED, Fleet, measured, stores
+from bench.fleet import LOADED, Fleet, Load, full_load, measured, steady_load, stores
 from bench.load import MESSAGE
 from bench.outbound import SINK, SUBMITTER, Door, Sink, call, hand_in
 from bench.system import System
@@ -22,10 +26,20 @@ from bench.system import System
 SMTP_IN = (1, 2, 4, 8)
 DELIVERY = (1, 2, 4)
 """Measured with four smtp-in processes."""
+GROWING = {
+    "smtp_in": [(number, 1, 100) for number in SMTP_IN],
+    "delivery": [(number, number, 200) for number in DELIVERY],
+}
+"""Processes of smtp-in and of delivery, and the messages a second that each of smtp-in has, by the
+part that grows with the load."""
+OWN_PARTS = {"smtp_in": ("smtp-in",), "delivery": ("delivery", "postgres")}
+"""Whose cost must not rise as a part grows; that of all must not either."""
 PARTITIONS = (1, 2, 4)
 """Of INGEST, measured with four smtp-in processes and one delivery process."""
 LARGE = 65_536
 """Bytes of the messages that show what bytes cost."""
+INBOUND = ("smtp-in", "delivery", "nats", "postgres", "api")
+"""The parts that a message to a mailbox costs."""
 RECIPIENT = "alice@example.test"
 
 
@@ -34,6 +48,7 @@ def measure_scale(
 ) -> None:
     """Measure steps and ceilings; the results are those that ``bench.capacity`` computes with."""
     messages, seconds = (480, 1.0) if quick else (4000, 5.0)
+    full = full_load(messages, RECIPIENT)
     fleet = Fleet(system)
     part: dict[str, Any] = {
         "message_bytes": MESSAGE,
@@ -44,24 +59,24 @@ def measure_scale(
     try:
         fleet.set_processes("smtp-in", max(SMTP_IN))
         for number in SMTP_IN:  # warm
-            measured(fleet, number, 160, RECIPIENT)
+            measured(fleet, number, full_load(160, RECIPIENT))
         rows: dict[tuple[int, int], list[dict[str, Any]]] = {}
         for _ in range(rounds):
             for number in SMTP_IN:
-                rows.setdefault((number, 1), []).append(
-                    measured(fleet, number, messages, RECIPIENT)
-                )
+                rows.setdefault((number, 1), []).append(measured(fleet, number, full))
             for number in DELIVERY:
                 fleet.set_processes("delivery", number)
-                rows.setdefault((4, number), []).append(measured(fleet, 4, messages, RECIPIENT))
+                rows.setdefault((4, number), []).append(measured(fleet, 4, full))
             fleet.set_processes("delivery", 1)
         part["steps"] = [
             {"smtp_in": smtp_in, "delivery": delivery, **median_of(found)}
             for (smtp_in, delivery), found in sorted(rows.items(), key=lambda item: item[0][::-1])
         ]
-        part["large"] = measured(fleet, 1, messages // 4, RECIPIENT, _large_message(directory))
+        part["growing"] = _growing(fleet, seconds * 2, rounds)
+        large = full_load(messages // 4, RECIPIENT, _large_message(directory))
+        part["large"] = measured(fleet, 1, large)
         part["out"] = _out(fleet, directory, messages // 2)
-        part["partitions"] = _partitions(fleet, messages, rounds)
+        part["partitions"] = _partitions(fleet, full, rounds)
     finally:
         fleet.stop()
     part["nats"] = nats_ceiling(directory / "ceiling-nats", seconds)
@@ -69,15 +84,33 @@ def measure_scale(
     results["scale"] = part
 
 
-def _partitions(fleet: Fleet, messages: int, rounds: int) -> list[dict[str, Any]]:
+def _growing(fleet: Fleet, seconds: float, rounds: int) -> dict[str, list[dict[str, Any]]]:
+    """Return what a message costs as the load grows with the processes."""
+    rows: dict[tuple[str, int, int, int], list[dict[str, Any]]] = {}
+    for _ in range(rounds):
+        for part, steps in GROWING.items():
+            for smtp_in, delivery, rate in steps:
+                fleet.set_processes("delivery", delivery)
+                load = steady_load(rate, seconds, RECIPIENT)
+                found = rows.setdefault((part, smtp_in, delivery, rate), [])
+                found.append(measured(fleet, smtp_in, load))
+    fleet.set_processes("delivery", 1)
+    grown: dict[str, list[dict[str, Any]]] = {part: [] for part in GROWING}
+    for (part, smtp_in, delivery, rate), found in rows.items():
+        step = {"smtp_in": smtp_in, "delivery": delivery, "rate_per_process": rate}
+        grown[part].append(step | median_of(found))
+    return grown
+
+
+def _partitions(fleet: Fleet, load: Load, rounds: int) -> list[dict[str, Any]]:
     """Return what the number of partitions changes."""
     rows: dict[int, list[dict[str, Any]]] = {}
     for _ in range(rounds):
         for number in PARTITIONS:
             fleet.set_partitions(number)
             fleet.set_processes("smtp-in", 4)
-            measured(fleet, 4, 160, RECIPIENT)  # warm
-            rows.setdefault(number, []).append(measured(fleet, 4, messages, RECIPIENT))
+            measured(fleet, 4, full_load(160, RECIPIENT))  # warm
+            rows.setdefault(number, []).append(measured(fleet, 4, load))
     return [{"partitions": number, **median_of(found)} for number, found in rows.items()]
 
 
@@ -138,6 +171,17 @@ def spread(steps: list[dict[str, Any]]) -> float:
     return max(sums) / min(sums) - 1
 
 
+def rise(steps: list[dict[str, Any]], part: str) -> float:
+    """Return by how much the dearest step is above the first, in what the growing part costs or in
+    what all parts cost, whichever rose more; 0 if none is dearer."""
+
+    def most(names: Sequence[str]) -> float:
+        sums = [sum(float(step["cpu_ms_per_message"][name]) for name in names) for step in steps]
+        return max(sums) / sums[0] - 1
+
+    return max(most(OWN_PARTS[part]), most(INBOUND))
+
+
 def by_transaction(steps: list[dict[str, Any]]) -> tuple[float, float, float]:
     """Return what delivery and Postgres cost together for a message and for a transaction, in CPU
     ms, as all steps say (least squares), and the largest part by which a step differs from that."""
@@ -156,7 +200,7 @@ def by_transaction(steps: list[dict[str, Any]]) -> tuple[float, float, float]:
 
 def show_scale(part: dict[str, Any]) -> None:
     """Print the tables."""
-    parts = ("smtp-in", "delivery", "nats", "postgres", "api")
+    parts = INBOUND
     print(
         f"CPU ms per message of {part['message_bytes']} bytes, median of {part['rounds']} rounds\n"
         f"  {'smtp-in':>7} {'delivery':>8} {'delivered/s':>12}"
@@ -183,7 +227,20 @@ def show_scale(part: dict[str, Any]) -> None:
         f"  delivery and postgres: {message:.2f} ms a message and {transaction:.1f} ms a transaction;"
         f" the steps are within {off:.0%} of that\n"
     )
-    print("INGEST in partitions, 4 smtp-in processes and 1 delivery process")
+    print("CPU ms per message where each process has the same load")
+    for name, steps in part["growing"].items():
+        for step in steps:
+            cpu = step["cpu_ms_per_message"]
+            print(
+                f"  {step['smtp_in']:>7} {step['delivery']:>8} {step['delivered_per_s']:>12.0f}"
+                + "".join(f"{cpu[each]:>10.3f}" for each in parts)
+                + f"{sum(cpu[each] for each in parts):>8.2f}"
+                f" {1 / step['stream_messages_per_message']:>11.1f}"
+                f" {1 / step['transactions_per_message']:>12.1f}"
+                f" {step['client_share_of_cores']:>7.0%}"
+            )
+        print(f"  the dearest is {rise(steps, name):.0%} above the first (target: 10 %)")
+    print("\nINGEST in partitions, 4 smtp-in processes and 1 delivery process")
     for step in part["partitions"]:
         cpu = step["cpu_ms_per_message"]
         print(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from bench.scale import spread
+from bench.scale import rise, spread
 from bench.start import TARGET_CPU_SECONDS, TARGET_RESIDENT_MIB
 
 type Results = dict[str, Any]
@@ -102,6 +102,11 @@ def _apart(part: str, processes: int) -> Callable[[Results], float]:
     )
 
 
+def _rise(part: str) -> Callable[[Results], float]:
+    """How much dearer a message is as a part and its load grow."""
+    return lambda results: rise(results["scale"]["growing"][part], part)
+
+
 def _inbound() -> Iterator[Target]:
     for form, key in (("a connection per message", _ALONE), ("connections kept", _KEPT)):
         rate = _ratio(key, "delivered_per_s", "postfix")
@@ -162,7 +167,10 @@ def _services() -> Iterator[Target]:
     yield Target("start", "slowest service to be ready, CPU", "<", start, "s", _slowest)
     for what, part, processes in (("8 smtp-in", "delivery", 1), ("4 delivery", "smtp_in", 4)):
         apart = _apart(part, processes)
-        yield Target("scale", f"cost per message, 1 to {what}", "<=", 0.1, "apart", apart)
+        yield Target("scale", f"cost of one load, 1 to {what}", "<=", 0.1, "apart", apart)
+    for what, part in (("8 smtp-in", "smtp_in"), ("4 delivery", "delivery")):
+        rose = _rise(part)
+        yield Target("scale", f"cost of a load each, 1 to {what}", "<=", 0.1, "dearer", rose)
     more = _at("tracing", "one_in_100_percent")
     yield Target(
         "tracing", "tracing off, CPU per message", "<", 1, "%", _at("tracing", "off_percent")

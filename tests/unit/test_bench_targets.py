@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from bench.scale import INBOUND, OWN_PARTS
 from bench.targets import TARGETS, judged, show_targets
 
 
@@ -40,8 +41,15 @@ def results(ours: float) -> dict[str, Any]:
         "resident_mib_with_idle": {"api": ours, "nats": 1e6, "idle_connections": 1000},
         "start": {"api": {"cpu_s": ours / 10}, "imap": {"cpu_s": 0.1}},
         "tracing": {"off_percent": ours, "one_in_100_percent": ours},
-        "scale": {"steps": [step, {**step, "cpu_ms_per_message": {"all": ours}}]},
+        "scale": {
+            "steps": [step, {**step, "cpu_ms_per_message": {"all": ours}}],
+            "growing": {part: [_grown(1.0), _grown(1.0 + ours)] for part in OWN_PARTS},
+        },
     }
+
+
+def _grown(cost: float) -> dict[str, Any]:
+    return {"cpu_ms_per_message": dict.fromkeys(INBOUND, cost)}
 
 
 def test_a_ratio_is_ours_over_the_peers() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from bench.capacity import DAY_SECONDS, KIB, MIB, Assumptions, Capacity
-from bench.scale import by_transaction, spread
+from bench.scale import by_transaction, rise, spread
 
 from posthorn.model.events import SHARES
 
@@ -132,3 +132,17 @@ def test_what_a_transaction_costs_is_told_apart_from_what_a_message_costs() -> N
     assert spread(steps) == pytest.approx((0.3 + 0.7) / (0.3 + 7 / 80) - 1)
     steps[0]["cpu_ms_per_message"]["delivery"] *= 2
     assert by_transaction(steps)[2] > 0.1
+
+
+def test_the_rise_is_that_of_the_growing_part_or_of_all_whichever_is_more() -> None:
+    def step(smtp_in: float, nats: float) -> dict[str, Any]:
+        cpu = {"smtp-in": smtp_in, "delivery": 1.0, "nats": nats, "postgres": 1.0, "api": 1.0}
+        return {"cpu_ms_per_message": cpu}
+
+    falling = [step(1.0, 1.0), step(0.5, 0.5)]
+    assert rise(falling, "smtp_in") == 0
+    own = [step(1.0, 3.0), step(1.2, 1.0)]
+    assert rise(own, "smtp_in") == pytest.approx(0.2)
+    assert rise(own, "delivery") == 0
+    everything = [step(1.0, 1.0), step(1.0, 2.0)]
+    assert rise(everything, "smtp_in") == rise(everything, "delivery") == pytest.approx(0.2)

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -239,3 +240,28 @@ async def test_the_log_says_once_that_a_part_does_not_serve_and_once_that_it_ser
         ("info", "a part serves again", None),
     ]
     assert {line["part"] for line in logs} == {"postgres"}
+
+
+async def test_a_part_that_has_not_served_yet_is_no_error_until_the_start_is_over(
+    health: Health, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_KEPT_FOR", 0.0)
+    part = Part()
+    part.fault = Unavailable("postgres", "starting up")
+    health.add_check("postgres", part)
+
+    async def level() -> str:
+        health._away.clear()
+        with capture_logs() as logs:
+            await health.readiness()
+        (line,) = logs
+        return str(line["log_level"])
+
+    assert await level() == "warning"
+    health.since -= timedelta(seconds=module._START_SECONDS + 1)
+    assert await level() == "error"
+    health.since = datetime.now(UTC)
+    part.fault = None
+    await health.readiness()
+    part.fault = Unavailable("postgres", "the login is refused")
+    assert await level() == "error", "it has served"

@@ -85,4 +85,5 @@ def _plain(line: bytes) -> str:
     if entry.get("level") not in ("error", "critical"):
         return ""
     cause = str(entry.get("error") or entry.get("exception") or "").strip().splitlines()
-    return f"{entry.get('event')}: {cause[-1]}" if cause else str(entry.get("event"))
+    said = [entry.get("event"), *([cause[-1]] if cause else map(entry.get, ("part", "detail")))]
+    return ": ".join(str(each) for each in said if each)

@@ -34,6 +34,8 @@ type Probe = Callable[[], Awaitable[None]]
 _PROBE_TIMEOUT = 3.0
 _KEPT_FOR = 2.0
 _WATCH_SECONDS = 5.0
+_START_SECONDS = 30.0
+"""For which it is no error that a part does not serve yet."""
 
 _probed = Histogram(
     "posthorn_process_probe_seconds",
@@ -63,6 +65,8 @@ class Health:
         self._away: dict[str, tuple[str, float]] = {}
         """By part that did not serve when it was asked last, which part is the cause, and since
         when (monotonic seconds)."""
+        self._served: set[str] = set()
+        """Parts that have served since the start."""
         self._lock = asyncio.Lock()
         self.metrics: Callable[[], Awaitable[str]] = _own_metrics
         """Returns the metrics page."""
@@ -115,6 +119,8 @@ class Health:
         now = time.monotonic()
         _probed.labels(part).observe(now - began)
         self._kept[part] = (now, state)
+        if state == "ok":
+            self._served.add(part)
         self._note(part, now, cause, reason)
         return state
 
@@ -125,9 +131,12 @@ class Health:
         if reason:
             self._away[part] = (cause, since if cause == before else now)
             if cause != before and cause not in missed:
-                say = log.error if self.started else log.warning
+                age = (datetime.now(UTC) - self.since).total_seconds()
+                is_fault = part in self._served or age > _START_SECONDS
+                say = log.error if is_fault else log.warning
                 say("a part does not serve", part=cause, detail=reason)
-        elif before and before not in missed:
+            return
+        if before and before not in missed:
             log.info("a part serves again", part=before, seconds=round(now - since))
 
     async def watch(self) -> None:

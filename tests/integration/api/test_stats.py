@@ -110,8 +110,9 @@ async def reading(
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.wait([task])
+        while not task.done():
+            task.cancel()
+            await asyncio.wait([task], timeout=5)
 
 
 async def test_the_message_index_goes_on_where_it_stopped(api: Api, connection: Connection) -> None:

@@ -13,7 +13,7 @@ import asyncio
 import os
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -198,24 +198,28 @@ def by_transaction(steps: list[dict[str, Any]]) -> tuple[float, float, float]:
     return line.intercept, line.slope, off
 
 
+def _show_step(step: dict[str, Any], summed: Iterable[str]) -> None:
+    """Print a step's line; ``summed``: the parts whose costs are added up."""
+    cpu = step["cpu_ms_per_message"]
+    print(
+        f"  {step['smtp_in']:>7} {step['delivery']:>8} {step['delivered_per_s']:>12.0f}"
+        + "".join(f"{cpu[name]:>10.3f}" for name in INBOUND)
+        + f"{sum(cpu[name] for name in summed):>8.2f}"
+        f" {1 / step['stream_messages_per_message']:>11.1f}"
+        f" {1 / step['transactions_per_message']:>12.1f} {step['client_share_of_cores']:>7.0%}"
+    )
+
+
 def show_scale(part: dict[str, Any]) -> None:
     """Print the tables."""
-    parts = INBOUND
     print(
         f"CPU ms per message of {part['message_bytes']} bytes, median of {part['rounds']} rounds\n"
         f"  {'smtp-in':>7} {'delivery':>8} {'delivered/s':>12}"
-        + "".join(f"{name:>10}" for name in parts)
+        + "".join(f"{name:>10}" for name in INBOUND)
         + f"{'all':>8} {'in a frame':>11} {'transaction':>12} {'client':>7}"
     )
     for step in part["steps"]:
-        cpu = step["cpu_ms_per_message"]
-        print(
-            f"  {step['smtp_in']:>7} {step['delivery']:>8} {step['delivered_per_s']:>12.0f}"
-            + "".join(f"{cpu[name]:>10.3f}" for name in parts)
-            + f"{sum(cpu.values()):>8.2f} {1 / step['stream_messages_per_message']:>11.1f}"
-            f" {1 / step['transactions_per_message']:>12.1f}"
-            f" {step['client_share_of_cores']:>7.0%}"
-        )
+        _show_step(step, step["cpu_ms_per_message"])
     by_smtp_in = [step for step in part["steps"] if step["delivery"] == 1]
     by_delivery = [step for step in part["steps"] if step["smtp_in"] == 4]
     print(
@@ -230,15 +234,7 @@ def show_scale(part: dict[str, Any]) -> None:
     print("CPU ms per message where each process has the same load")
     for name, steps in part["growing"].items():
         for step in steps:
-            cpu = step["cpu_ms_per_message"]
-            print(
-                f"  {step['smtp_in']:>7} {step['delivery']:>8} {step['delivered_per_s']:>12.0f}"
-                + "".join(f"{cpu[each]:>10.3f}" for each in parts)
-                + f"{sum(cpu[each] for each in parts):>8.2f}"
-                f" {1 / step['stream_messages_per_message']:>11.1f}"
-                f" {1 / step['transactions_per_message']:>12.1f}"
-                f" {step['client_share_of_cores']:>7.0%}"
-            )
+            _show_step(step, INBOUND)
         print(f"  the dearest is {rise(steps, name):.0%} above the first (target: 10 %)")
     print("\nINGEST in partitions, 4 smtp-in processes and 1 delivery process")
     for step in part["partitions"]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,31 +70,37 @@ def _store(blobs: str) -> str:
     return "S3" if blobs == "s3" else "a local directory"
 
 
+_PROCESSES = ("smtp-in processes", "delivery processes")
+_COSTS = (*INBOUND, "all")
+_SIZES = ("messages in a frame", "in a transaction", "client's share of cores")
+
+
+def _costs(step: Mapping[str, Any], summed: Iterable[str]) -> list[str]:
+    """Return the cells of ``_COSTS``; ``summed``: the parts that "all" adds up."""
+    cpu = step["cpu_ms_per_message"]
+    return [*(f"{cpu[part]:.3f}" for part in INBOUND), f"{sum(cpu[part] for part in summed):.2f}"]
+
+
+def _sizes(step: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return the cells of ``_SIZES``."""
+    return (
+        f"{1 / step['stream_messages_per_message']:.1f}",
+        f"{1 / step['transactions_per_message']:.1f}",
+        f"{step['client_share_of_cores']:.0%}",
+    )
+
+
 def _steps(figures: Mapping[str, Any]) -> str:
     scale = figures["scale"]
-    rows = []
-    for step in scale["steps"]:
-        cpu = step["cpu_ms_per_message"]
-        rows.append(
-            [
-                str(step["smtp_in"]),
-                str(step["delivery"]),
-                *(f"{cpu[part]:.3f}" for part in INBOUND),
-                f"{sum(cpu.values()):.2f}",
-                f"{1 / step['stream_messages_per_message']:.1f}",
-                f"{1 / step['transactions_per_message']:.1f}",
-                f"{step['client_share_of_cores']:.0%}",
-            ]
-        )
-    head = [
-        "smtp-in processes",
-        "delivery processes",
-        *INBOUND,
-        "all",
-        "messages in a frame",
-        "in a transaction",
-        "client's share of cores",
+    rows = [
+        [
+            *(str(step[part]) for part in ("smtp_in", "delivery")),
+            *_costs(step, step["cpu_ms_per_message"]),
+            *_sizes(step),
+        ]
+        for step in scale["steps"]
     ]
+    head = [*_PROCESSES, *_COSTS, *_SIZES]
     by_smtp_in = [step for step in scale["steps"] if step["delivery"] == 1]
     by_delivery = [step for step in scale["steps"] if step["smtp_in"] == 4]
     message, transaction, off = by_transaction(scale["steps"])
@@ -118,28 +124,15 @@ def _growing(figures: Mapping[str, Any]) -> str:
         return "Not measured in this run."
     rows = [
         [
-            str(step["smtp_in"]),
-            str(step["delivery"]),
+            *(str(step[part]) for part in ("smtp_in", "delivery")),
             number(step["delivered_per_s"]),
-            *(f"{step['cpu_ms_per_message'][part]:.3f}" for part in INBOUND),
-            f"{sum(step['cpu_ms_per_message'][part] for part in INBOUND):.2f}",
-            f"{1 / step['stream_messages_per_message']:.1f}",
-            f"{1 / step['transactions_per_message']:.1f}",
-            f"{step['client_share_of_cores']:.0%}",
+            *_costs(step, INBOUND),
+            *_sizes(step),
         ]
         for steps in grown.values()
         for step in steps
     ]
-    head = [
-        "smtp-in processes",
-        "delivery processes",
-        "messages/s",
-        *INBOUND,
-        "all",
-        "messages in a frame",
-        "in a transaction",
-        "client's share of cores",
-    ]
+    head = [*_PROCESSES, "messages/s", *_COSTS, *_SIZES]
     by_smtp_in, by_delivery = (rise(grown[part], part) for part in ("smtp_in", "delivery"))
     rates = [steps[0]["rate_per_process"] for steps in grown.values()]
     return (
@@ -160,22 +153,14 @@ def _partitions(figures: Mapping[str, Any]) -> str:
             str(step["partitions"]),
             number(step["accepted_per_s"]),
             number(step["delivered_per_s"]),
-            *(f"{step['cpu_ms_per_message'][part]:.3f}" for part in INBOUND),
-            f"{sum(step['cpu_ms_per_message'].values()):.2f}",
-            f"{1 / step['stream_messages_per_message']:.1f}",
-            f"{step['client_share_of_cores']:.0%}",
+            *_costs(step, step["cpu_ms_per_message"]),
+            frame,
+            client,
         ]
         for step in steps
+        for frame, _, client in [_sizes(step)]
     ]
-    head = [
-        "partitions",
-        "accepted/s",
-        "delivered/s",
-        *INBOUND,
-        "all",
-        "messages in a frame",
-        "client's share of cores",
-    ]
+    head = ["partitions", "accepted/s", "delivered/s", *_COSTS, _SIZES[0], _SIZES[2]]
     return (
         f"{table(head, rows)}\n\nFrom {steps[0]['partitions']} to {steps[-1]['partitions']} partitions"
         f" the dearest step is {spread(steps):.0%} above the cheapest."

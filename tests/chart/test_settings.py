@@ -14,6 +14,7 @@ from posthorn.adapters.blobs.targets import S3Target
 from posthorn.adapters.postgres.migrate import MigrateSettings
 from posthorn.runtime.settings import PREFIX
 from tests.chart.rendering import CASES, Object, Rendered, case, render, values_of
+from tests.support.only_settings import set_only
 
 KEYS = {"smtp-in": "smtpIn"}
 SECRETS = {
@@ -59,10 +60,7 @@ def known(key: str) -> set[str]:
 
 def load(key: str, given: dict[str, str], patch: pytest.MonkeyPatch) -> Any:
     """The settings object, as the process would make it."""
-    import os
-
-    for name in [name for name in os.environ if name.startswith(PREFIX)]:
-        patch.delenv(name)
+    set_only(patch, {})
     for name, value in given.items():
         # what the chart mounts there has to be readable
         patch.setenv(name, __file__ if name == "POSTHORN_NATS_CREDS_FILE" else value)

@@ -16,6 +16,7 @@ from posthorn.adapters.postgres.migrate import MigrateSettings
 from posthorn.runtime.canary.settings import CanarySettings
 from posthorn.runtime.settings import EnvSettings, SettingsError
 from posthorn_local.settings import LocalSettings
+from tests.support.only_settings import set_only
 
 _KEY = "A" * 43 + "="
 _NEEDED = {
@@ -51,10 +52,7 @@ _PYTHON = re.compile(r"[Ii]nput|Value error|tuple|dictionary|parse|Field require
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("POSTHORN_")]:
-        monkeypatch.delenv(name)
-    for name, value in _NEEDED.items():
-        monkeypatch.setenv(f"POSTHORN_{name.upper()}", value)
+    set_only(monkeypatch, {name.upper(): value for name, value in _NEEDED.items()})
 
 
 _BLOCKS = {

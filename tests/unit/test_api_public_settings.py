@@ -3,20 +3,18 @@ what it is not told."""
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from posthorn.model.dns_records import Endpoint
 from posthorn.runtime.settings import SettingsError
 from posthorn.wire.mta_sts import Mode
 from posthorn_api.settings import PublicSettings
+from tests.support.only_settings import set_only
 
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("POSTHORN_")]:
-        monkeypatch.delenv(name)
+    set_only(monkeypatch, {})
 
 
 def test_unset_names_are_those_of_the_mx(monkeypatch: pytest.MonkeyPatch) -> None:

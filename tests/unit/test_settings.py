@@ -24,6 +24,7 @@ from posthorn_api.settings import ApiSettings
 from posthorn_delivery.settings import DeliverySettings
 from posthorn_pop3.settings import Pop3Settings
 from posthorn_smtp_in.settings import SubmissionInSettings
+from tests.support.only_settings import set_only
 
 
 class Everything(ProcessSettings, NatsSettings, PostgresSettings, BlobSettings, TlsSettings):
@@ -41,10 +42,7 @@ GOOD = {
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("POSTHORN_")]:
-        monkeypatch.delenv(name)
-    for name, value in GOOD.items():
-        monkeypatch.setenv(f"POSTHORN_{name}", value)
+    set_only(monkeypatch, GOOD)
 
 
 def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,8 +135,7 @@ class Health:
                 is_fault = part in self._served or age > _START_SECONDS
                 say = log.error if is_fault else log.warning
                 say("a part does not serve", part=cause, detail=reason)
-            return
-        if before and before not in missed:
+        elif before and before not in missed:
             log.info("a part serves again", part=before, seconds=round(now - since))
 
     async def watch(self) -> None:

@@ -4,6 +4,7 @@ again when it returns."""
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -286,6 +287,40 @@ async def test_a_cancelled_transaction_gives_its_connection_back_clean(database_
         async with database.session() as connection:
             assert not connection.is_in_transaction()
             assert await connection.fetchval("SELECT count(*) FROM directory_outbox") == 0
+
+
+async def test_after_a_use_was_cancelled_at_any_moment_the_next_ones_are_committed(
+    database_url: str,
+) -> None:
+    """The driver takes a BEGIN that was cancelled on its way for an open transaction, and all that
+    follows on the connection for parts of it."""
+    async with pool(database_url, database_pool=1) as database, pool(database_url) as others:
+        at_once = {"session": database.session, "transaction": database.transaction}
+
+        async def write(kind: str, subject: str) -> None:
+            async with at_once[kind]() as connection:
+                await connection.execute(
+                    "INSERT INTO directory_outbox (subject) VALUES ($1)", subject
+                )
+
+        async def count(subject: str) -> int:
+            async with others.session() as connection:
+                query = "SELECT count(*) FROM directory_outbox WHERE subject = $1"
+                return int(await connection.fetchval(query, subject))
+
+        ended = dict.fromkeys(at_once, 0)
+        for steps, kind in itertools.product(range(40), at_once):
+            cancelled = asyncio.create_task(write(kind, "cancelled"))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            cancelled.cancel()
+            await asyncio.wait([cancelled])
+            ended[kind] += not cancelled.cancelled()
+            for following in at_once:
+                subject = f"{kind} {steps} {following}"
+                await write(following, subject)
+                assert await count(subject) == 1, subject
+        assert all(number < 40 for number in ended.values()), "some were cancelled"
 
 
 async def test_a_session_sends_the_limits_that_keep_a_dead_host_from_holding_locks(

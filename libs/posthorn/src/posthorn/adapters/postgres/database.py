@@ -136,15 +136,19 @@ class Database:
                 try:
                     await self._make_sure(connection)
                     yield connection
-                except BaseException as error:
-                    # the next user must not get a connection to a failed-over server or with a
-                    # cancelled rollback
-                    lost = (
+                except Exception as error:
+                    # the next user must not get a connection to a failed-over server
+                    is_valid = not (
                         connection.is_closed()
                         or connection.is_in_transaction()
                         or isinstance(error, Halted)
+                        or translate(error)
                     )
-                    is_valid = not (lost or (isinstance(error, Exception) and translate(error)))
+                    raise
+                except BaseException:
+                    # cancelled, and a statement may be on its way: behind a BEGIN, of which the
+                    # driver knows nothing yet, all that the next users write would not be committed
+                    is_valid = False
                     raise
                 finally:
                     self._liveness.returned(connection)

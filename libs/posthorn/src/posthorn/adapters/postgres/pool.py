@@ -8,7 +8,8 @@ Rules:
   warm; one older than ``recycle_seconds`` is replaced.
 - No ping before use: the driver knows when the server closed a connection, and such a one is
   replaced.
-- Nothing is reset on return: a borrower that leaves a connection in doubt discards it.
+- Nothing is reset on return: a borrower that leaves a connection in doubt discards it, and one that
+  is cancelled always does.
 - The gauges ask the pools when they are read: lending costs no metric.
 """
 

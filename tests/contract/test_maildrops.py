@@ -447,7 +447,7 @@ class TestOpen:
         with pytest.raises(Unavailable):
             await maildrops.open(4711, new_id())
 
-    async def test_a_hundred_thousand_messages_do_not_hold_up_other_sessions(
+    async def test_a_hundred_thousand_messages_are_opened_whole(
         self, seed: DatabaseSeed, maildrops: PostgresMaildrops
     ) -> None:
         (ada,) = await seed.accounts(1)
@@ -456,26 +456,10 @@ class TestOpen:
             " SELECT $1, 1, n, gen_random_uuid(), 4096, now() FROM generate_series(1, 100000) AS n",
             ada,
         )
-        longest = 0.0
-
-        async def watch() -> None:
-            nonlocal longest
-            while True:
-                before = time.perf_counter()
-                await asyncio.sleep(0)
-                longest = max(longest, time.perf_counter() - before)
-
-        watching = asyncio.create_task(watch())
-        started = time.perf_counter()
         items = await maildrops.open(ada, new_id())
-        seconds = time.perf_counter() - started
-        watching.cancel()
         assert len(items) == 100_000
         assert items.uids == list(range(1, 100_001))
         assert items.sizes == [4096] * 100_000
-        print(
-            f"100,000 messages opened in {seconds:.3f} s, the loop held for {longest:.3f} s at most"
-        )
 
 
 class TestRenew:

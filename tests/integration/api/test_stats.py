@@ -110,9 +110,8 @@ async def reading(
     try:
         yield
     finally:
-        while not task.done():
-            task.cancel()
-            await asyncio.wait([task], timeout=5)
+        task.cancel()
+        await asyncio.wait([task])
 
 
 async def test_the_message_index_goes_on_where_it_stopped(api: Api, connection: Connection) -> None:

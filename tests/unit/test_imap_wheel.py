@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from array import array
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthorn.runtime.timer_wheel import TimerWheel
+from posthorn.runtime.tasks import cancel_and_wait
+from posthorn.runtime.timer_wheel import TICK_SECONDS, TimerWheel
 from posthorn.wire.imap.sequence_set import ranges_of
 from posthorn_imap.draining import Spread
 from posthorn_imap.resync import intersect, without
 from tests.support.clock import Clock
+from tests.support.polling import timers_run, until
 
 
 class Entry:
@@ -42,6 +45,20 @@ def test_entries_are_called_at_their_time_and_say_when_to_look_again() -> None:
     assert late.calls == [1010.1]
     assert gone.calls == []
     assert len(wheel) == 0
+
+
+async def test_a_wheel_without_entries_rests_until_there_is_one() -> None:
+    wheel, entry = TimerWheel(), Entry(None)
+    turning = asyncio.create_task(wheel.run())
+    try:
+        with timers_run() as timers:
+            await asyncio.sleep(2 * TICK_SECONDS)
+        assert len(timers) == 1  # of this test
+        wheel.look_at(entry, wheel.clock())
+        await until(lambda: entry.calls)
+    finally:
+        await cancel_and_wait(turning)
+    assert len(entry.calls) == 1
 
 
 def test_a_stopped_process_calls_all_that_is_due_once() -> None:

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 
 import httpx
 import pytest
@@ -183,6 +184,13 @@ async def test_other_paths_are_not_found_and_head_has_no_body(client: httpx.Asyn
     head = await client.head("/healthz")
     assert (head.status_code, head.content) == (200, b"")
     assert "server" not in head.headers
+
+
+async def test_each_answer_has_the_time_at_which_it_was_made(client: httpx.AsyncClient) -> None:
+    first = parsedate_to_datetime((await client.get("/healthz")).headers["date"])
+    await until(lambda: datetime.now(UTC) > first + timedelta(seconds=1))
+    second = parsedate_to_datetime((await client.get("/healthz")).headers["date"])
+    assert first < second <= datetime.now(UTC)
 
 
 async def test_an_idle_client_does_not_hold_up_the_end(health: Health) -> None:

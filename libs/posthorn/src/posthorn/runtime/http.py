@@ -16,10 +16,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from email.utils import formatdate
+from functools import lru_cache
 from typing import Any
 
 import h11
@@ -86,6 +89,7 @@ class _Limited(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Process received data."""
         if self._counted:
+            self.server_state.default_headers = _date_field(int(time.time()))
             super().data_received(data)
             self._watch()
 
@@ -127,7 +131,28 @@ class _Limited(H11Protocol):
         self.transport.abort()
 
 
+@lru_cache(maxsize=1)
+def _date_field(second: int) -> list[tuple[bytes, bytes]]:
+    return [(b"date", formatdate(second, usegmt=True).encode())]
+
+
 class _Server(uvicorn.Server):
+    """uvicorn's server, but woken by what happens: uvicorn looks ten times a second whether to
+    end, and what the time is."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._ending = asyncio.Event()
+
+    def end(self) -> None:
+        """Close, once open requests are answered or their time is over."""
+        self.should_exit = True
+        self._ending.set()
+
+    async def main_loop(self) -> None:
+        """Serve until the end."""
+        await self._ending.wait()
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield  # the process's own handlers stay in place
@@ -184,7 +209,7 @@ async def http_server(
             serving.result()
         yield int(listener.getsockname()[1])
     finally:
-        server.should_exit = True
+        server.end()
         with suppress(asyncio.CancelledError):
             await serving
         listener.close()

@@ -37,6 +37,7 @@ class TimerWheel:
         self._turns: dict[Timed, int] = {}
         self._slots: dict[int, set[Timed]] = {}
         self._next = self._slot_of(clock())
+        self._has_some = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._turns)
@@ -50,6 +51,7 @@ class TimerWheel:
                 return
             self._take_out(entry, present)
         self._turns[entry] = slot
+        self._has_some.set()
         self._slots.setdefault(slot, set()).add(entry)
 
     def forget(self, entry: Timed) -> None:
@@ -59,8 +61,11 @@ class TimerWheel:
             self._take_out(entry, slot)
 
     async def run(self) -> None:
-        """Turn forever; run as a supervised task."""
+        """Turn forever, at rest while there are no entries; run as a supervised task."""
         while True:
+            if not self._turns:
+                self._has_some.clear()
+                await self._has_some.wait()
             await asyncio.sleep(TICK_SECONDS)
             self.turn()
 

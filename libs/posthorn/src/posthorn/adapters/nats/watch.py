@@ -20,7 +20,6 @@ from posthorn.ports.errors import Unavailable
 
 _HEARTBEAT = 2.0
 _SILENCE = 2.5 * _HEARTBEAT
-_TICK = 0.5
 _SECOND = 1_000_000_000
 
 
@@ -98,11 +97,12 @@ class Watch:
             await began(made)
             self._heard_at = time.monotonic()
             while not self._broken.is_set():
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_TICK):
-                        await self._broken.wait()
-                if time.monotonic() - self._heard_at > _SILENCE:
+                left = self._heard_at + _SILENCE - time.monotonic()
+                if left <= 0:
                     return True
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(left):
+                        await self._broken.wait()
             return False
         finally:
             self._on_break()

@@ -7,19 +7,19 @@ Theory of deliver():
 2. Insert the messages with their headers, by id, ignoring existing ones; insert the segments with the live bytes of
    the new messages. A concurrent batch with the same message waits here until the first commits,
    and then finds it: one of them wins.
-3. For the new messages, insert the quarantined copies (``filing``), take uids, insert entries, add
-   to counters, change log and quotas, and queue directory updates of accounts that became full.
+3. For the new messages, take uids, insert entries, add to counters, change log and quotas, queue
+   directory updates of accounts that became full, and insert the quarantined copies (``filing``).
 4. For the new messages, remember the correspondents of submitting accounts, and queue the outbound
    part; see ``adapters.postgres.queue.enqueue``.
 5. Note what they mean for reports; see ``adapters.postgres.reports.noting``.
 
-Statements take arrays, so their number does not grow with the batch.
+Statements take arrays, so their number does not grow with the batch. One
+does all of 1 to 3 but for the quarantine.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -100,47 +100,75 @@ made AS (
 
 _INSERT_MESSAGES = f"WITH {message_steps()} SELECT id FROM made"
 
-_INSERT_ENTRIES = f"""
-WITH uids AS (
+
+def entry_steps(first: int, only: str = "") -> str:
+    """Return the steps of a WITH that make entries and charge quotas, and the query of what changed
+    after them; they take ``_entry_columns`` as parameters from number ``first`` on. ``only``: a JOIN
+    without which a row of these is left out."""
+    account, box, message, size, received = (f"${number}" for number in range(first, first + 5))
+    return f"""
+placed AS MATERIALIZED (
+    SELECT e.account_id, e.mailbox_id, e.message_id, e.size_crlf, e.received_at,
+           row_number() OVER (PARTITION BY e.account_id, e.mailbox_id ORDER BY e.place) - 1 AS rank
+      FROM unnest({account}::bigint[], {box}::integer[], {message}::uuid[], {size}::bigint[], {
+        received
+    }::float8[])
+           WITH ORDINALITY AS e (account_id, mailbox_id, message_id, size_crlf, received_at, place)
+      {only}
+), sums AS MATERIALIZED (
+    SELECT account_id, mailbox_id, count(*) AS messages, count(*) FILTER (WHERE mailbox_id <> {
+        SENT
+    }) AS unseen, 0 AS deleted,
+           sum(size_crlf)::bigint AS octets
+      FROM placed GROUP BY account_id, mailbox_id
+), uids AS (
     UPDATE mailboxes b SET uidnext = b.uidnext + n.messages, {ADD_COUNTS}
-      FROM (
-          SELECT account_id, mailbox_id, messages, CASE mailbox_id WHEN {
-    SENT
-} THEN 0 ELSE messages END AS unseen, 0 AS deleted,
-                 octets
-            FROM unnest($1::bigint[], $2::integer[], $3::bigint[], $4::bigint[]) AS n (account_id, mailbox_id, messages, octets)
-      ) AS n
+      FROM sums AS n
      WHERE b.account_id = n.account_id AND b.mailbox_id = n.mailbox_id
     RETURNING b.account_id, b.mailbox_id, b.uidnext - n.messages AS first, b.uidnext, b.modseq
 ), changes AS (
     {
-    log_changes(
-        f"SELECT account_id, mailbox_id, modseq, {ChangeKind.ADDED}, int8multirange(int8range(first, uidnext)) FROM uids",
-        standard=True,
-    )
-}
+        log_changes(
+            f"SELECT account_id, mailbox_id, modseq, {ChangeKind.ADDED}, int8multirange(int8range(first, uidnext)) FROM uids",
+            standard=True,
+        )
+    }
 ), entries AS (
     INSERT INTO mailbox_entries (account_id, mailbox_id, uid, message_id, size_crlf, internal_date, modseq, flags)
     SELECT e.account_id, e.mailbox_id, uids.first + e.rank, e.message_id, e.size_crlf, to_timestamp(e.received_at),
            uids.modseq, CASE e.mailbox_id WHEN {SENT} THEN {SEEN} ELSE 0 END
-      FROM unnest($8::bigint[], $9::integer[], $10::bigint[], $11::uuid[], $12::bigint[], $13::float8[])
-           AS e (account_id, mailbox_id, rank, message_id, size_crlf, received_at)
-      JOIN uids ON uids.account_id = e.account_id AND uids.mailbox_id = e.mailbox_id
+      FROM placed AS e JOIN uids ON uids.account_id = e.account_id AND uids.mailbox_id = e.mailbox_id
 ), quotas AS (
     UPDATE accounts a SET used_bytes = a.used_bytes + n.octets, used_messages = a.used_messages + n.messages
-      FROM unnest($5::bigint[], $6::bigint[], $7::bigint[]) AS n (account_id, messages, octets)
+      FROM (SELECT account_id, sum(messages)::bigint AS messages, sum(octets)::bigint AS octets FROM sums GROUP BY account_id)
+           AS n
      WHERE a.id = n.account_id
     RETURNING a.address, a.quota_bytes, a.used_bytes, n.octets
 ), told AS (
     INSERT INTO directory_outbox (subject)
     SELECT address FROM quotas WHERE {
-    crossed_sql("quota_bytes", "used_bytes", "used_bytes - octets")
-}
+        crossed_sql("quota_bytes", "used_bytes", "used_bytes - octets")
+    }
     RETURNING 1
 )
-SELECT account_id, mailbox_id, modseq,
+SELECT account_id, mailbox_id, modseq, uidnext - first AS entries,
        (SELECT pg_notify('directory', '') WHERE EXISTS (SELECT FROM told)) AS notified
-  FROM uids
+"""
+
+
+_INSERT_ENTRIES = f"WITH {entry_steps(1)} FROM uids"
+# One statement, since each costs a wait and as much CPU as many rows. Nothing is written before the
+# accounts are held, nor unless all are there. Under their locks these rows and those of their mailboxes
+# are the newest, whatever the statement saw at its begin (READ COMMITTED).
+_PLACE = f"""
+WITH held AS MATERIALIZED (
+    {_LOCK_ACCOUNTS.replace("$1", "$23")}
+), ready AS MATERIALIZED (
+    SELECT WHERE (SELECT count(*) FROM held) = cardinality($23)
+), {message_steps("WHERE EXISTS (SELECT FROM ready)")}, {
+    entry_steps(24, "JOIN made ON made.id = e.message_id")
+}, EXISTS (SELECT FROM ready) AS is_ready, ARRAY (SELECT id FROM made) AS made
+  FROM (SELECT) AS one LEFT JOIN uids ON true
 """
 _SAVERS = "SELECT address, id FROM accounts WHERE address = ANY ($1::text[]) AND save_sent"
 
@@ -211,15 +239,35 @@ class PostgresMailboxes:
         messages = _by_receipt(segments)
         accounts = sorted({account for _, message in messages for account in _accounts_of(message)})
         async with changing(self._database, self._announce) as (connection, changed):
-            await lock_accounts(connection, accounts)
-            made = await insert_messages(connection, messages, segments)
+            made, entries = await _place(connection, messages, segments, accounts, changed)
             fresh = [message for _, message in messages if message.envelope.id in made]
             await withhold(connection, fresh, self._quarantine_days)
-            entries = await make_entries(connection, fresh, changed)
             await remember_correspondents(connection, fresh)
             await outbound.enter(connection, fresh, self._policy, over)
             await note_reports(connection, fresh, counts_dmarc=self._counts_dmarc)
             return entries
+
+
+async def _place(
+    connection: Connection,
+    messages: Sequence[tuple[UUID, SegmentMessage]],
+    segments: Sequence[Segment],
+    accounts: Sequence[int],
+    changed: list[Changed],
+) -> tuple[set[UUID], int]:
+    """Lock the accounts, insert the messages of (segment, message) that are not there, the segments,
+    and the entries of the new messages; return their ids and the number of entries, and add the
+    mailboxes to ``changed``. Raises AccountsGone unless all accounts exist."""
+    if not accounts:
+        return await insert_messages(connection, messages, segments), 0
+    columns = _entry_columns(message for _, message in messages)
+    rows = await connection.fetch(_PLACE, *message_columns(messages, segments), accounts, *columns)
+    if not rows[0]["is_ready"]:
+        raise AccountsGone
+    made = set(rows[0]["made"])
+    places = sum(message in made for message in columns[2])
+    _note_entries(rows if places else (), places, changed)
+    return made, places
 
 
 async def insert_messages(
@@ -309,41 +357,43 @@ async def make_entries(
     """Insert messages, in this order, into INBOX or Junk of each of their accounts, and into Sent
     of the submitting account that keeps a copy; return the
     number of entries, and add the mailboxes to ``changed``."""
-    ranks: Counter[tuple[int, int]] = Counter()
-    octets: Counter[tuple[int, int]] = Counter()
-    counts: Counter[int] = Counter()
-    sizes: Counter[int] = Counter()
-    entries: list[tuple[int, int, int, UUID, int, float]] = []
-    for message in messages:
-        envelope, size = message.envelope, message.envelope.body.size
-        places = [(account, _box(message, account)) for account in dict.fromkeys(message.accounts)]
-        if message.sent is not None:
-            places.append((message.sent, SENT))
-        for account, box in places:
-            rank = ranks[account, box]
-            entries.append((account, box, rank, envelope.id, size, envelope.received_at))
-            ranks[account, box] += 1
-            octets[account, box] += size
-            counts[account] += 1
-            sizes[account] += size
-    if not entries:
-        return 0
-    rows = await connection.fetch(
-        _INSERT_ENTRIES,
-        [account for account, _ in ranks],
-        [box for _, box in ranks],
-        list(ranks.values()),
-        [octets[box] for box in ranks],
-        list(counts),
-        list(counts.values()),
-        [sizes[account] for account in counts],
-        *(list(column) for column in zip(*entries, strict=True)),
-    )
-    if len(rows) != len(ranks):
+    columns = _entry_columns(messages)
+    places = len(columns[0])
+    if places:
+        _note_entries(await connection.fetch(_INSERT_ENTRIES, *columns), places, changed)
+    return places
+
+
+def _note_entries(rows: Sequence[Any], places: int, changed: list[Changed]) -> None:
+    """Add the mailboxes of rows to ``changed``, if all entries were made."""
+    if sum(row["entries"] or 0 for row in rows) != places:
         # every account is created with its folders
         raise LookupError("an account has no such mailbox")
     changed += [(row["account_id"], row["mailbox_id"], row["modseq"]) for row in rows]
-    return len(entries)
+
+
+def _entry_columns(messages: Iterable[SegmentMessage]) -> list[list[Any]]:
+    """Return the values that ``entry_steps`` takes."""
+    rows = [
+        (
+            account,
+            box,
+            message.envelope.id,
+            message.envelope.body.size,
+            message.envelope.received_at,
+        )
+        for message in messages
+        for account, box in _places(message)
+    ]
+    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(5)]
+
+
+def _places(message: SegmentMessage) -> Iterator[tuple[int, int]]:
+    """Return the accounts and mailboxes of a message."""
+    for account in dict.fromkeys(message.accounts):
+        yield account, _box(message, account)
+    if message.sent is not None:
+        yield message.sent, SENT
 
 
 def _box(message: SegmentMessage, account: int) -> int:

@@ -179,7 +179,7 @@ async def test_three_failures_end_the_connection_and_each_takes_longer(
             times.append(time.monotonic() - began)
         assert await talk.code() == "421 4.7.0"
         assert await talk.ended()
-        assert times[0] >= 0.1 and times[1] >= 0.2 and times[2] >= 0.4, times
+        assert times[0] > 0.09 and times[1] > 0.19 and times[2] > 0.39, times
 
 
 async def test_a_drain_does_not_wait_with_a_client_that_guesses(

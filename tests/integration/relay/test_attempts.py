@@ -204,6 +204,7 @@ async def test_kind_a_next_hops_and_slots_hold_while_many_messages_change_hosts(
 # E: 421 on a connection that has carried mail
 
 
+@pytest.mark.usefixtures("idle_connections_stay")
 @pytest.mark.parametrize("stage", ["MAIL", "RCPT", "DATA"])
 async def test_kind_e_421_on_a_used_connection_costs_no_attempt(env: RelayEnv, stage: str) -> None:
     usual = {"MAIL": b"250 ok\r\n", "RCPT": b"250 ok\r\n", "DATA": b"354 go\r\n"}[stage]
@@ -226,6 +227,7 @@ class _Limited(ScriptedSmtp):
         await super()._talk(reader, writer)
 
 
+@pytest.mark.usefixtures("idle_connections_stay")
 async def test_kind_e_what_a_host_takes_in_a_session_is_remembered_and_obeyed(
     env: RelayEnv,
 ) -> None:

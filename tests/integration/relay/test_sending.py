@@ -307,6 +307,7 @@ async def test_what_has_waited_too_long_fails_with_the_last_reply(env: RelayEnv)
     assert b"Status: 4.4.7" in (notice.body or b"") and b"Action: failed" in (notice.body or b"")
 
 
+@pytest.mark.usefixtures("idle_connections_stay")
 async def test_a_connection_serves_many_messages_and_one_that_was_closed_while_idle_costs_nothing(
     env: RelayEnv,
 ) -> None:

@@ -49,6 +49,9 @@ class DeliveryProcess:
             )
         try:
             yield process
+        except BaseException:
+            print(self.output.read_text())
+            raise
         finally:
             if process.poll() is None:
                 process.kill()

@@ -14,6 +14,7 @@ from posthorn.ports.queue import Due
 from posthorn.ports.queue_administration import QueueFilter
 from posthorn_local.embedded import free_port
 from posthorn_relay import next_hop
+from tests.support.polling import until
 from tests.support.relay_env import BODY, RelayEnv
 from tests.support.scripted_smtp import CLOSE, FULL, PLAIN, RESET, Do, ScriptedSmtp, Step
 
@@ -168,10 +169,8 @@ async def test_kind_a_the_host_in_trouble_stands_behind_the_others_for_a_while(
                 await env.become(message, **{name: "delivered"})
             assert (first.connections, len(second.contents)) == (1, 3)
             hop = relay.next_hops.get(Due("next.test", None).next_hop)
-            assert next_hop.BAD_HOST_SECONDS < 600 and (hop.workers, hop.connected) in (
-                (0, 0),
-                (1, 1),
-            )
+            assert next_hop.BAD_HOST_SECONDS < 600
+            await until(lambda: hop.workers == hop.connected <= 1)  # one may leave as one begins
     assert await env.rows("SELECT id FROM outbound_slots") == []
 
 

@@ -417,6 +417,7 @@ async def test_sigterm_waits_for_no_host_that_has_been_given_nothing(env: RelayE
     assert list((await env.states(message)).values()) == ["queued"]
 
 
+@pytest.mark.usefixtures("idle_connections_stay")
 async def test_a_host_that_takes_no_further_connection_is_not_down(env: RelayEnv) -> None:
     busy = b"421 4.7.0 too many connections\r\n"
     async with ScriptedSmtp({"GREETING": [b"220 x\r\n", busy]}) as host:

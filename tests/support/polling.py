@@ -17,7 +17,7 @@ from posthorn.runtime.at_once import begun
 BUSY_SECONDS = 30.0
 """What other work on the machine may add to anything: the allowance on top of a time that is
 promised, and the bound of what takes no time to speak of."""
-START_SECONDS = 3 * BUSY_SECONDS
+START_SECONDS = 5 * BUSY_SECONDS
 """The bound of what waits for a process to start: its imports alone take seconds on a busy
 machine."""
 LONG_SECONDS = 300.0

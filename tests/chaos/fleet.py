@@ -143,7 +143,7 @@ class Balancer:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _watch(self) -> None:
-        async with httpx.AsyncClient(trust_env=False, timeout=3, verify=False) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=BUSY_SECONDS, verify=False) as client:
 
             async def asked(instance: Instance) -> bool:
                 try:

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from tests.support.maildrop import Maildrop
-from tests.support.polling import BUSY_SECONDS
-from tests.support.system import System
+from tests.support.polling import BUSY_SECONDS, LONG_SECONDS, START_SECONDS
+from tests.support.system import System, await_that
 
 _LARGE = b"".join(b"%063d\r\n" % line for line in range(9_600))
 """More than rides in the stream: such a body is a blob of its own before the 250."""
@@ -59,7 +59,7 @@ class Load:
         clients: int = 4,
         pause: float = 0.01,
         large_every: int = 0,
-        patience: float = 100,
+        patience: float = LONG_SECONDS,
     ) -> None:
         """``patience``: seconds from now after which clients give up."""
         self._system = system
@@ -84,7 +84,12 @@ class Load:
         with self._lock:
             return len(self.outcome.accepted)
 
-    def finish(self, timeout: float = 60.0) -> Outcome:
+    def await_more(self, number: int) -> None:
+        """Wait until more than so many further messages got 250."""
+        before = self.sent()
+        await_that("mail flows", lambda: self.sent() > before + number, START_SECONDS)
+
+    def finish(self, timeout: float = 4 * BUSY_SECONDS) -> Outcome:
         """Let the clients come to an end; every message they began has its 250 then."""
         self._finishing.set()
         deadline = time.monotonic() + timeout
@@ -178,7 +183,7 @@ class _Answer(Exception):
 
 
 def check_delivered(
-    system: System, drop: Maildrop, outcome: Outcome, timeout: float = 2 * BUSY_SECONDS
+    system: System, drop: Maildrop, outcome: Outcome, timeout: float = 4 * BUSY_SECONDS
 ) -> None:
     """Wait until all of it has arrived; then each is there once, doubled only where its fate was
     uncertain, quota exact."""
@@ -214,7 +219,7 @@ def settle(value: Callable[[], int], still: float = 1.0) -> None:
 
 def _present(drop: Maildrop) -> Counter[str]:
     found: Counter[str] = Counter()
-    with drop.session(patience=40) as reader:
+    with drop.session(patience=2 * BUSY_SECONDS) as reader:
         for head in reader.tops(list(reader.sizes())):
             name = re.search(rb"^Message-ID: <(\d+)@load", head, re.MULTILINE)
             assert name, head

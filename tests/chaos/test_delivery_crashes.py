@@ -22,7 +22,7 @@ from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
 from posthorn_local.embedded import Nats, die_with_parent, free_port
 from tests.support.databases import logged_in
 from tests.support.delivery_env import DeliveryEnv, delivery_env
-from tests.support.polling import BUSY_SECONDS, LONG_SECONDS, until
+from tests.support.polling import BUSY_SECONDS, LONG_SECONDS, START_SECONDS, until
 from tests.support.service_process import environment
 
 
@@ -49,6 +49,9 @@ class DeliveryProcess:
             )
         try:
             yield process
+        except BaseException:
+            print(self.output.read_text())
+            raise
         finally:
             if process.poll() is None:
                 process.kill()
@@ -85,7 +88,7 @@ def delivery(nats: Nats, database_url: str, tmp_path: Path) -> DeliveryProcess:
             SECRET_KEY=base64.b64encode(bytes(32)).decode(),
             HEALTH_HOST="127.0.0.1",
             HEALTH_PORT=str(free_port()),
-            GRACE_SECONDS="5",
+            GRACE_SECONDS=str(int(BUSY_SECONDS)),
         )
     )
 
@@ -94,7 +97,7 @@ async def ended(process: subprocess.Popen[bytes]) -> int:
     async def has_ended() -> bool:
         return process.poll() is not None
 
-    await until(has_ended, 60, "the process's end")
+    await until(has_ended, START_SECONDS, "the process's end")
     return int(process.returncode)
 
 
@@ -112,10 +115,11 @@ async def test_a_process_killed_at_this_point_loses_nothing_and_doubles_nothing(
         assert await ended(process) == -signal.SIGKILL
     placed_before = await env.seed.value("SELECT count(*) FROM messages")
     assert (placed_before > 0) == (point in ("after-commit", "between-acks"))
-    assert await env.left() == 31 - (5 if point == "between-acks" else 0)
+    left = 31 - (5 if point == "between-acks" else 0)
+    await until(lambda: _left(env, left), what="the server's taking note of the acks")
 
     with delivery.started():
-        await env.settled()
+        await env.settled(START_SECONDS)
     assert (
         sorted(await env.bodies(accounts[0]))
         == sorted(await env.bodies(accounts[1]))
@@ -142,7 +146,7 @@ async def test_a_process_killed_with_frames_in_hand_delivers_each_of_their_messa
             assert await ended(process) == -signal.SIGKILL
     assert await env.left() == 90
     with delivery.started():
-        await env.settled()
+        await env.settled(START_SECONDS)
     assert sorted(await env.bodies(account)) == sorted(bodies)
     assert await env.dead.parked(0, 100) == []
     await env.seed.sums_hold()
@@ -169,11 +173,11 @@ async def test_a_process_killed_again_and_again_under_load(
             async def moves(before: int = before) -> bool:
                 return len(await env.seed.inbox(account)) > before or sending.done()
 
-            await until(moves, 60, "a delivery")
+            await until(moves, START_SECONDS, "a delivery")
             await asyncio.sleep(rolled.uniform(0, 0.2))  # and then it is killed
     await sending
     with delivery.started():
-        await until(lambda: _empty(env), BUSY_SECONDS, "the stream's becoming empty")
+        await env.settled(START_SECONDS)
     assert sorted(await env.bodies(account)) == sorted(bodies)
     await env.seed.sums_hold()
 
@@ -183,7 +187,7 @@ async def test_sigterm_finishes_what_is_at_hand_and_gives_back_the_rest(
 ) -> None:
     (account,) = await env.seed.accounts(1)
     with delivery.started(ack_wait=LONG_SECONDS) as process:
-        await until(delivery.is_ready, 3 * BUSY_SECONDS, "readiness")
+        await until(delivery.is_ready, START_SECONDS, "readiness")
         sending = asyncio.gather(
             *(env.send(b"%d\r\n" % number, "user0@example.test") for number in range(300))
         )
@@ -223,7 +227,7 @@ async def test_a_database_that_is_down_makes_the_process_unready_not_dead(
                 return False
             return bool(answer.status_code == 503 and answer.json()["started"])
 
-        await until(says_so, 60, "an unready answer")
+        await until(says_so, START_SECONDS, "an unready answer")
         async with httpx.AsyncClient(timeout=BUSY_SECONDS, verify=False) as client:
             parts = (await client.get(f"{url}/readyz")).json()["parts"]
             assert (parts["nats"], parts["blobs"]) == ("ok", "ok")
@@ -234,5 +238,5 @@ async def test_a_database_that_is_down_makes_the_process_unready_not_dead(
     assert b"secret" not in delivery.output.read_bytes()
 
 
-async def _empty(env: DeliveryEnv) -> bool:
-    return await env.left() == 0
+async def _left(env: DeliveryEnv, number: int) -> bool:
+    return await env.left() == number

@@ -16,7 +16,7 @@ from tests.support.imap import ImapClient
 from tests.support.polling import BUSY_SECONDS
 from tests.support.system import await_that
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 ADDRESS, PASSWORD = "both@example.test", "a password for tests"
 TOLD_SECONDS = 5.0

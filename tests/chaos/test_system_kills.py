@@ -16,10 +16,10 @@ import pytest
 
 from tests.chaos.system_load import Load, check_delivered
 from tests.support.maildrop import Maildrop, RefusedError
-from tests.support.polling import BUSY_SECONDS
+from tests.support.polling import BUSY_SECONDS, START_SECONDS
 from tests.support.system import BACKENDS, System, await_that
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 _numbers = itertools.count(1)
 _UNSEEN = {"delivery", "pop3", "api", "postgres"}
@@ -50,9 +50,9 @@ def kill(system: System, name: str) -> psutil.Process:
         found = system.parts().get(name)
         return found if found and found.pid != victim.pid else None
 
-    successor = await_that(f"another {name} runs", another, timeout=30)
+    successor = await_that(f"another {name} runs", another, timeout=START_SECONDS)
     service = "delivery" if name in BACKENDS else name
-    await_that(f"{service} serves again", lambda: system.serves(service), timeout=30)
+    await_that(f"{service} serves again", lambda: system.serves(service), timeout=START_SECONDS)
     return successor
 
 
@@ -63,8 +63,7 @@ def test_killing_one_part_again_and_again_loses_and_doubles_nothing(
     chance = random.Random(f"kill {victim}")
     load = Load(system, [drop.address], least=300, large_every=40).start()
     for _ in range(3):
-        before = load.sent()
-        await_that("mail flows", lambda before=before: load.sent() > before + 5, timeout=40)  # type: ignore[misc]
+        load.await_more(5)
         time.sleep(chance.uniform(0, 0.6))
         kill(system, victim)
     outcome = load.finish()
@@ -125,8 +124,8 @@ def test_accounts_made_while_the_api_dies_all_take_mail(system: System, drop: Ma
     maker = threading.Thread(target=make, daemon=True)
     maker.start()
     for _ in range(3):
-        before = len(made)
-        await_that("accounts are made", lambda before=before: len(made) > before + 2, timeout=30)  # type: ignore[misc]
+        more = partial(lambda least: len(made) > least, len(made) + 2)
+        await_that("accounts are made", more, START_SECONDS)
         kill(system, "api")
     stop.set()
     maker.join(30)

@@ -17,7 +17,7 @@ from tests.chaos.system_load import Load, check_delivered
 from tests.support.s3 import S3Server
 from tests.support.system import System, await_that
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture
@@ -59,8 +59,7 @@ def test_everything_killed_at_once_loses_and_doubles_nothing(home: Path) -> None
         drop = system.make_account("killed@example.test")
         load = Load(system, [drop.address], least=300, large_every=40).start()
         for pause in (0.3, 0.9):
-            before = load.sent()
-            await_that("mail flows", lambda before=before: load.sent() > before + 20, timeout=40)  # type: ignore[misc]
+            load.await_more(20)
             time.sleep(pause)
             system.kill()
             system.start()
@@ -78,7 +77,7 @@ def test_five_hundred_messages_arrive_while_postgres_hangs_and_are_delivered_whe
             outcome = load.finish()
             assert not outcome.deferred
             assert len(outcome.accepted) == 500
-        check_delivered(system, drop, outcome, timeout=60)
+        check_delivered(system, drop, outcome)
 
 
 def test_mail_is_accepted_while_postgres_and_s3_both_hang(home: Path, tmp_path: Path) -> None:
@@ -100,7 +99,7 @@ def test_mail_is_accepted_while_postgres_and_s3_both_hang(home: Path, tmp_path: 
                 assert _send_large(system, drop.address) == 451
             store.resume()
             outcome.accepted["0"] += 1
-            check_delivered(system, drop, outcome, timeout=60)
+            check_delivered(system, drop, outcome)
             system.await_whole()
             assert _send_large(system, drop.address) == 250
             await_that("the large one is there", lambda: drop.count() == len(outcome.accepted) + 1)

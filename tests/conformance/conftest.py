@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import uvloop
 
+from posthorn.ports import sending
 from posthorn_local.certificate import ensure_certificate
 from tests.conformance.submission.env import Certificates
 from tests.conformance.twins import hash_of_password
@@ -19,6 +20,14 @@ from tests.conformance.twins import hash_of_password
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Make every asynchronous test of this directory run on uvloop."""
     return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def failures_are_kept() -> Iterator[None]:
+    """No failed login is forgotten while a test goes on, however slow the machine is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sending, "FAILURES_SECONDS", 1e6)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -199,7 +199,10 @@ async def test_what_is_under_way_is_answered_before_a_process_ends(
 
         await until(at_work)
         leaving = asyncio.create_task(stack.aclose())
-        await asyncio.sleep(0.2)
+        await until(
+            lambda: all(each.subject != SCAN_MESSAGE for each in elsewhere.client._subs.values())
+        )
+        await elsewhere.client.flush()  # and the server knows
         with pytest.raises(ScanUnavailable, match="nobody"):
             await scanner.message(question())
         tier.goes_on.set()

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from posthorn_local.embedded import die_with_parent, free_port
 from tests.support.maildrop import Maildrop
-from tests.support.polling import BUSY_SECONDS
+from tests.support.polling import BUSY_SECONDS, START_SECONDS
 from tests.support.service_process import environment
 from tests.support.system import System, await_that
 
@@ -32,7 +32,7 @@ class Watched:
     def counted(self, outcome: str) -> dict[str, float]:
         """Messages with an outcome, by path; empty while the canary does not answer."""
         try:
-            page = httpx.get(self._url, timeout=10, trust_env=False, verify=False).text
+            page = httpx.get(self._url, timeout=BUSY_SECONDS, trust_env=False, verify=False).text
         except httpx.HTTPError:
             return {}
         return {
@@ -65,7 +65,7 @@ def canary(
         CANARY_IMAP=f"127.0.0.1:{ports['IMAPS']}",
         CANARY_CERTIFICATE=str(system.home / "tls" / "tls.crt"),
         CANARY_INTERVAL_SECONDS="1",
-        CANARY_LOST_SECONDS="6",
+        CANARY_LOST_SECONDS="12",
     )
     log = Path(tmp_path_factory.mktemp("canary")) / "log"
     with log.open("wb") as file:
@@ -90,6 +90,7 @@ def test_messages_arrive_by_both_ways_unaltered(canary: Watched, drop: Maildrop)
             if len(found := canary.counted("arrived")) == 2 and min(found.values()) >= 2
             else None
         ),
+        START_SECONDS,
     )
     assert arrived.keys() == {"mx", "submission"}
     for outcome in ("altered", "repeated"):
@@ -102,15 +103,15 @@ def test_messages_that_are_accepted_and_not_delivered_are_seen_as_lost(
     delivery = system.parts()["delivery"]
     delivery.send_signal(signal.SIGSTOP)
     try:
-        await_that("lost by each way", lambda: all(canary.counted("lost").values()), 90)
+        await_that("lost by each way", lambda: all(canary.counted("lost").values()), START_SECONDS)
     finally:
         delivery.send_signal(signal.SIGCONT)
-    await_that("late by each way", lambda: all(canary.counted("late").values()), 90)
+    await_that("late by each way", lambda: all(canary.counted("late").values()), START_SECONDS)
     arrived = canary.counted("arrived")
     await_that(
         "they arrive again",
         lambda: all(value > arrived[path] for path, value in canary.counted("arrived").items()),
-        90,
+        START_SECONDS,
     )
     assert set(canary.counted("altered").values()) == {0}
     assert set(canary.counted("repeated").values()) == {0}

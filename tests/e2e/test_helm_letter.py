@@ -25,7 +25,7 @@ def run(system: System, **changed: str) -> subprocess.CompletedProcess[str]:
         "POP3S_PORT": str(system.ports["POP3S"]),
         "CERTIFICATE": str(system.home / "tls" / "tls.crt"),
         "TEST_DOMAIN": "helm-test.example",
-        "TEST_SECONDS": "30",
+        "TEST_SECONDS": "90",
     }
     return subprocess.run(
         [sys.executable, "-u", SCRIPT],
@@ -33,7 +33,7 @@ def run(system: System, **changed: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=90,
+        timeout=200,
     )
 
 

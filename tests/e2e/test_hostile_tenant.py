@@ -311,7 +311,7 @@ def test_nobody_else_waits_for_a_hostile_tenant(system: System, keys: dict[str, 
     good = {"Authorization": f"Bearer {keys['good']}"}
     try:
         for number in itertools.count():
-            if time.monotonic() - began > SECONDS:
+            if time.monotonic() - began > SECONDS and number > 10:
                 break
             _offer(
                 system, ledger, f"m{number}", "bob@good.test", time.monotonic() + 2 * MOST_SECONDS

@@ -16,7 +16,7 @@ import pytest
 from posthorn.adapters.dns_stub import StubLookup
 from posthorn.wire.auth.lookup import DnsUnavailable
 from tests.support.dns import DnsServer
-from tests.support.polling import BUSY_SECONDS, LONG_SECONDS
+from tests.support.polling import BUSY_SECONDS, LONG_SECONDS, repeated_when_late
 
 
 @pytest.fixture
@@ -116,6 +116,7 @@ async def test_another_server_answers_for_one_that_fails_or_is_silent(server: Dn
             assert not bad.asked["b.test", "TXT"], "the one that answered is asked first"
 
 
+@repeated_when_late(0.5)
 async def test_a_lost_packet_costs_a_part_of_the_deadline(server: DnsServer) -> None:
     server.add("a.test", "TXT", "x")
     server.silence("a.test", "TXT", times=1)
@@ -131,6 +132,7 @@ async def test_answers_to_other_questions_do_not_count(server: DnsServer) -> Non
             await lookup.texts("a.test")
 
 
+@repeated_when_late(0.5)
 async def test_servers_away_cost_no_deadline_and_are_found_when_back() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))

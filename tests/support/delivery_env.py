@@ -142,13 +142,13 @@ class DeliveryEnv:
         """Return the number of messages on INGEST."""
         return (await self.source.backlog()).messages
 
-    async def settled(self) -> None:
+    async def settled(self, timeout: float = BUSY_SECONDS) -> None:
         """Wait until INGEST is empty."""
 
         async def empty() -> bool:
             return await self.left() == 0
 
-        await until(empty, what="the stream's becoming empty")
+        await until(empty, timeout, "the stream's becoming empty")
 
     async def bodies(self, account: int) -> list[bytes]:
         """Return the bodies in the INBOX, oldest first."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 
 from posthorn_local.embedded import die_with_parent
-from tests.support.polling import BUSY_SECONDS, until
+from tests.support.polling import BUSY_SECONDS, START_SECONDS, until
 
 
 def environment(settings: Mapping[str, str] | None = None, **more: str) -> dict[str, str]:
@@ -48,7 +48,7 @@ async def until_ready(
         except httpx.TransportError:
             return False
 
-    await until(is_ready, 3 * BUSY_SECONDS, "readiness")
+    await until(is_ready, START_SECONDS, "readiness")
 
 
 @asynccontextmanager

@@ -25,7 +25,7 @@ import psutil
 
 from posthorn_local.embedded import die_with_parent, free_port
 from tests.support.maildrop import Maildrop
-from tests.support.polling import BUSY_SECONDS
+from tests.support.polling import BUSY_SECONDS, START_SECONDS
 from tests.support.service_process import environment
 
 SERVICES = ("smtp-in", "delivery", "pop3", "api", "submission", "relay", "scan", "imap")
@@ -99,7 +99,7 @@ class System:
                 preexec_fn=die_with_parent(),
             )
 
-    def start(self, timeout: float = 3 * BUSY_SECONDS) -> None:
+    def start(self, timeout: float = START_SECONDS) -> None:
         """Start it and wait for the line that says so."""
         is_first = not self.home.exists()
         for tries_left in (2, 1, 0):
@@ -117,7 +117,7 @@ class System:
                 self._choose_ports()
         self.ready_after = time.monotonic() - began
 
-    def await_ready(self, timeout: float = 3 * BUSY_SECONDS) -> None:
+    def await_ready(self, timeout: float = START_SECONDS) -> None:
         """Wait for the announcement, and learn the ports from it."""
 
         def announced() -> list[str]:

@@ -61,7 +61,7 @@ async def test_a_failure_is_raised_at_once_and_a_cancellation_reaches_what_waits
 async def test_a_message_is_judged_without_a_turn_of_the_loop_if_all_answers_are_there() -> None:
     lookup = ZoneLookup({"_dmarc.example.org": [("TXT", "v=DMARC1; p=reject")]})
     lists = Blocklists(lookup, ())
-    senders = SenderChecks(lookup, lists, None, hostname="mx.test", seconds=1, keep_seconds=1)
+    senders = SenderChecks(lookup, lists, None, hostname="mx.test", seconds=60, keep_seconds=60)
     judge = Judge(lookup, None, lists, senders, [])  # type: ignore[arg-type]
     content = message(fields={"From": "a@example.org"})
     question = MessageQuestion(

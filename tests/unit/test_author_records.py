@@ -20,7 +20,7 @@ ZONE = {"_dmarc.example.org": [("TXT", "v=DMARC1; p=reject")]}
 
 def judge_of(lookup: ZoneLookup) -> Judge:
     lists = Blocklists(lookup, ())
-    senders = SenderChecks(lookup, lists, None, hostname="mx.test", seconds=1, keep_seconds=1)
+    senders = SenderChecks(lookup, lists, None, hostname="mx.test", seconds=60, keep_seconds=60)
     return Judge(lookup, None, lists, senders, [])  # type: ignore[arg-type]
 
 

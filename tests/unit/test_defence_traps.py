@@ -33,7 +33,7 @@ async def test_trap_3_addresses_of_received_fields_are_not_looked_up() -> None:
         }
     )
     lists = Blocklists(lookup, [ZONE])
-    senders = SenderChecks(lookup, lists, None, hostname="mx.test", seconds=1, keep_seconds=1)
+    senders = SenderChecks(lookup, lists, None, hostname="mx.test", seconds=60, keep_seconds=60)
     judge = Judge(lookup, None, lists, senders, [])  # type: ignore[arg-type]
     received = "from home (dial-up.test [9.9.9.9]) by relay.test; Tue, 01 Jul 2025 10:00:00 +0000"
     verdict = await judge.judge(
@@ -65,7 +65,7 @@ class _Engine:
 async def test_trap_19_a_virus_is_found_though_rspamd_does_not_answer_in_time() -> None:
     lookup = ZoneLookup({})
     lists = Blocklists(lookup, [])
-    senders = SenderChecks(lookup, lists, None, hostname="mx.test", seconds=1, keep_seconds=1)
+    senders = SenderChecks(lookup, lists, None, hostname="mx.test", seconds=60, keep_seconds=60)
     slow, clamav = _Engine("rspamd", None), _Engine("clamav", Findings(virus="Eicar"))
     engines = [
         ConfiguredEngine(each, seconds=seconds, max_bytes=10**6, away="accept")

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Literal
 
 import pytest
@@ -14,6 +15,7 @@ from argon2 import PasswordHasher, extract_parameters
 from posthorn.runtime import passwords as module
 from posthorn.runtime.passwords import Busy, Passwords, check_hash
 from tests.support.password_cost import production_cost
+from tests.support.polling import BUSY_SECONDS
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -144,14 +146,22 @@ async def test_a_burst_is_refused_beyond_what_can_be_served_soon(passwords: Pass
     assert not await passwords.verify(None, "afterwards it serves again")
 
 
-async def test_the_loop_turns_while_hashes_are_made(passwords: Passwords) -> None:
+async def test_the_loop_turns_while_hashes_are_made(
+    passwords: Passwords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turned, hasher = threading.Event(), passwords._hasher
+
+    def hashed(octets: bytes) -> str:
+        assert turned.wait(BUSY_SECONDS), "the loop stands still"
+        return hasher.hash(octets)
+
+    monkeypatch.setattr(passwords, "_hasher", SimpleNamespace(hash=hashed))
     work = asyncio.gather(*(passwords.hash("x") for _ in range(8)))
-    turns = 0
-    while not work.done():
+    for _ in range(8):
         await asyncio.sleep(0.001)
-        turns += 1
-    assert turns > 8
-    await work
+    assert not work.done()
+    turned.set()
+    assert len(await work) == 8
 
 
 def phc(memory: int, passes: int, lanes: int = 1) -> str:

@@ -170,7 +170,7 @@ async def test_an_author_elsewhere_with_the_name_of_a_recipient_is_a_pose(
 ) -> None:
     lookup = ZoneLookup({})
     lists = Blocklists(lookup, [])
-    senders = SenderChecks(lookup, lists, None, hostname="mx.test", seconds=1, keep_seconds=1)
+    senders = SenderChecks(lookup, lists, None, hostname="mx.test", seconds=60, keep_seconds=60)
     judge = Judge(lookup, None, lists, senders, [])  # type: ignore[arg-type]
     recipients = ("bob.boss+x@ours.test", "sales@ours.test", "c.chief@ours.test", "a.1@ours.test")
     question = MessageQuestion(

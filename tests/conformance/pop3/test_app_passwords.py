@@ -13,6 +13,7 @@ from prometheus_client import REGISTRY
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.directory.senders import PostgresSenders
 from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
+from posthorn.ports import sending
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.sending import Charge
 from posthorn.runtime.ids import new_id
@@ -140,7 +141,10 @@ async def test_an_account_is_guarded_after_too_many_failures_and_the_right_one_m
     )
     assert (await tried(server, PASSWORD, "bob@example.test")).startswith(b"+OK maildrop")
     async with database.session() as connection:
-        await connection.execute("UPDATE throttles SET full_at = full_at - interval '2 minutes'")
+        await connection.execute(
+            "UPDATE throttles SET full_at = full_at - make_interval(secs => $1)",
+            sending.FAILURES_SECONDS / 5,
+        )
     assert (await tried(server, PASSWORD)).startswith(b"+OK maildrop")
 
 
@@ -159,7 +163,7 @@ async def test_a_client_address_is_guarded_whatever_names_it_tries(server: Serve
 
 async def test_the_counters_are_shared_with_submission(server: Server, database: Database) -> None:
     throttle = PostgresThrottle(database)
-    await throttle.take([Charge(f"auth-account:{ADDRESS}", 10, 600, cost=10)])
+    await throttle.take([Charge(f"auth-account:{ADDRESS}", 10, sending.FAILURES_SECONDS, cost=10)])
     assert (await tried(server, PASSWORD)).startswith(THROTTLED)
 
 
@@ -179,7 +183,7 @@ async def test_guesses_at_the_password_close_nothing_for_an_app_password(
     server: Server, database: Database
 ) -> None:
     throttle = PostgresThrottle(database)
-    await throttle.take([Charge(f"auth-account:{ADDRESS}", 10, 600, cost=10)])
-    await throttle.take([Charge("auth-address:127.0.0.1", 30, 600, cost=30)])
+    await throttle.take([Charge(f"auth-account:{ADDRESS}", 10, sending.FAILURES_SECONDS, cost=10)])
+    await throttle.take([Charge("auth-address:127.0.0.1", 30, sending.FAILURES_SECONDS, cost=30)])
     assert (await tried(server, PASSWORD)).startswith(THROTTLED)
     assert (await tried(server, APP_PASSWORD)).startswith(b"+OK maildrop")

@@ -20,7 +20,7 @@ from posthorn.runtime.passwords import Busy, Passwords
 from posthorn_pop3.settings import Pop3Settings
 from tests.conformance.pop3.dialogue import ADDRESS, Client, Server, pop3_server
 from tests.conformance.twins import PASSWORD, MemoryMailStore
-from tests.support.polling import BUSY_SECONDS, LONG_SECONDS, until
+from tests.support.polling import BUSY_SECONDS, LONG_SECONDS, repeated_when_late, until
 
 THREE = [b"Subject: %d\r\n\r\nbody %d\r\n" % (n, n) for n in (1, 2, 3)]
 LARGE = b"Subject: large\r\n\r\n" + b"".join(b".%070d\r\n" % n for n in range(40_000))
@@ -454,6 +454,7 @@ def test_thunderbird_may_think_for_ten_minutes() -> None:
     assert Pop3Settings.model_fields["pop3_idle_seconds"].default >= 600
 
 
+@repeated_when_late(1.0)
 async def test_an_idle_session_is_closed_without_a_word_and_without_deletions(
     house: MemoryMailStore,
 ) -> None:

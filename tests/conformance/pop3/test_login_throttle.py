@@ -12,6 +12,7 @@ import pytest
 
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
+from posthorn.ports import sending
 from posthorn.ports.sending import FAMILIAR_FACTOR, NETWORK_FACTOR, Charge
 from posthorn.runtime.settings import LoginLimitSettings
 from posthorn.wire.pop3.events import Login
@@ -172,11 +173,14 @@ async def test_a_familiar_place_has_a_limit_of_its_own(server: Server, database:
     )
     most = FAILURES_PER_ACCOUNT * FAMILIAR_FACTOR
     spent = Charge(
-        f"auth-familiar:{ADDRESS} 192.0.2.0/24", most, 600, cost=most - FAILURES_PER_ACCOUNT - 1
+        f"auth-familiar:{ADDRESS} 192.0.2.0/24",
+        most,
+        sending.FAILURES_SECONDS,
+        cost=most - FAILURES_PER_ACCOUNT - 1,
     )
     await PostgresThrottle(database).take([spent])
     await PostgresThrottle(database).take(
-        [Charge(f"auth-familiar:{ADDRESS} 192.0.2.0/24", most, 600)]
+        [Charge(f"auth-familiar:{ADDRESS} 192.0.2.0/24", most, sending.FAILURES_SECONDS)]
     )
     assert await tried(server, "192.0.2.1", PASSWORD) == "throttled"
     assert await tried(server, "192.0.2.1", PASSWORD, "bob@example.test") == "accepted"
@@ -192,7 +196,7 @@ async def test_a_whole_ipv6_site_has_a_limit_too_and_spares_familiar_places(
     assert [row["key"] for row in keys] == ["auth-network:2001:db8::/48"]
     most = FAILURES_PER_ADDRESS * NETWORK_FACTOR
     await PostgresThrottle(database).take(
-        [Charge("auth-network:2001:db8::/48", most, 600, cost=most - 1)]
+        [Charge("auth-network:2001:db8::/48", most, sending.FAILURES_SECONDS, cost=most - 1)]
     )
     assert await tried(server, "2001:db8:0:ffff::1", PASSWORD, "bob@example.test") == "throttled"
     assert await tried(server, "2001:db8:1:ffff::1", PASSWORD, "bob@example.test") == "accepted"

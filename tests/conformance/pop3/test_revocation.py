@@ -21,7 +21,7 @@ from tests.conformance.mail_stores import PostgresMailStore, postgres_mail_store
 from tests.conformance.pop3.dialogue import ADDRESS, Client, Server, pop3_server, shared_passwords
 from tests.conformance.twins import PASSWORD, MemoryMailStore
 from tests.support.databases import pool
-from tests.support.polling import BUSY_SECONDS, until
+from tests.support.polling import BUSY_SECONDS, repeated_when_late, until
 
 APP_PASSWORD = "phap_" + "x" * 43
 THREE = [b"Subject: %d\r\n\r\nbody\r\n" % number for number in range(3)]
@@ -181,6 +181,7 @@ async def test_a_session_that_takes_no_reply_is_cut(
         await until(lambda: not len(server.limiter))
 
 
+@repeated_when_late(0.5)
 async def test_a_session_has_an_end_however_busy(password_hash: str) -> None:
     house = MemoryMailStore(password_hash)
     await house.deliver(await house.account(ADDRESS), THREE)

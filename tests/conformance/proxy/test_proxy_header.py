@@ -26,7 +26,7 @@ from posthorn.runtime.proxy_protocol import (
     listen_behind_proxy,
 )
 from posthorn.wire.proxy import LONGEST_V2, SIGNATURE
-from tests.support.polling import BUSY_SECONDS, LONG_SECONDS
+from tests.support.polling import BUSY_SECONDS, LONG_SECONDS, until
 
 TCP4 = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 25\r\n"
 TCP6 = b"PROXY TCP6 2001:db8::7 2001:db8::1 4711 25\r\n"
@@ -411,6 +411,12 @@ async def test_no_header_makes_the_server_raise() -> None:
             for _ in range(10):
                 await asyncio.gather(*(visit() for _ in range(40)))
             await port.until(0)
-        assert await port.greeting(TCP4) == b"192.0.2.7"
+
+        async def greets() -> bool:
+            with suppress(ConnectionError):  # too late on a busy machine
+                return await port.greeting(TCP4) == b"192.0.2.7"
+            return False
+
+        await until(greets)
     assert faults == []
     assert [entry for entry in logs if entry["log_level"] == "error"] == []

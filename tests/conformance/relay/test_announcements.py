@@ -18,6 +18,7 @@ from tests.conformance.relay.client_env import (
     transaction,
     without,
 )
+from tests.support.polling import repeated_when_late
 from tests.support.scripted_smtp import CLOSE, FULL, PLAIN, Do, ScriptedSmtp, Step
 
 FIRST = MESSAGE
@@ -155,6 +156,7 @@ async def test_a_connection_lost_before_the_reply_leaves_the_first_open_and_the_
         {"RSET": Do(then="stall")},
     ],
 )
+@repeated_when_late(0.2)
 async def test_a_host_that_minds_costs_no_message_and_gets_no_more_announcements(
     script: dict[str, Step],
 ) -> None:

@@ -21,7 +21,7 @@ from tests.conformance.relay.client_env import (
     transaction,
     without,
 )  # fmt: skip
-from tests.support.polling import BUSY_SECONDS, until
+from tests.support.polling import BUSY_SECONDS, repeated_when_late, until
 from tests.support.scripted_smtp import (
     CLOSE,
     FULL,
@@ -48,6 +48,7 @@ STAGES = {"MAIL": "mail", "RCPT": "rcpt", "DATA": "data", "END": "end"}
         (b"\0\xff" * 3000, 0, "4.5.0"), (b"250-more\r\n" * 200, 0, "4.5.0"),
     ],
 )  # fmt: skip
+@repeated_when_late(0.3)
 async def test_a_host_that_fails_in_a_transaction(
     ehlo: bytes, verb: str, step: Step, code: int, status: str
 ) -> None:
@@ -71,6 +72,7 @@ async def test_a_host_that_fails_in_a_transaction(
         ("END", b"354 go\r\n"),
     ],
 )
+@repeated_when_late(0.3)
 async def test_a_reply_that_does_not_fit_ends_the_connection(verb: str, reply: bytes) -> None:
     async with ScriptedSmtp({verb: reply}) as server:
         connection = await connector(**QUICK).connect(remote(server.port))
@@ -79,6 +81,7 @@ async def test_a_reply_that_does_not_fit_ends_the_connection(verb: str, reply: b
         assert not connection.usable
 
 
+@repeated_when_late(0.3)
 async def test_replies_that_nobody_asked_for_are_never_taken_for_answers() -> None:
     async with ScriptedSmtp(
         {"END": b"250 ok\r\n250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n250 ok\r\n"}
@@ -105,6 +108,7 @@ async def test_a_connection_closed_while_idle_is_not_usable(farewell: Do) -> Non
         await connection.close()
 
 
+@repeated_when_late(1.0)
 async def test_a_slow_host_has_its_time_for_each_reply() -> None:
     script: dict[str, Step] = {"RCPT": Do(b"250 " + b"slow" * 10 + b"\r\n", by_octet=True)}
 
@@ -123,6 +127,7 @@ async def test_a_slow_host_has_its_time_for_each_reply() -> None:
 
 
 @pytest.mark.parametrize("keyword", [b"CHUNKING", b"nothing"])
+@repeated_when_late(0.3)
 async def test_a_host_that_takes_no_content(keyword: bytes) -> None:
     content = [b"x" * 998 + b"\r\n"] * 30000
     async with ScriptedSmtp(
@@ -135,6 +140,7 @@ async def test_a_host_that_takes_no_content(keyword: bytes) -> None:
         assert "took nothing" in result.reply
 
 
+@repeated_when_late(0.3)
 async def test_a_host_that_refuses_in_the_midst_of_the_content() -> None:
     content = [b"x" * 998 + b"\r\n"] * 30000
     script: dict[str, Step] = {
@@ -246,6 +252,7 @@ async def test_closing_never_waits_long() -> None:
         ({"EHLO": b"250-a\r\n" * 300}, ("ehlo", 0, "4.5.0", False)),
     ],
 )
+@repeated_when_late(0.3)
 async def test_a_host_that_fails_at_the_door(
     script: dict[str, Step], expected: tuple[str, int, str, bool]
 ) -> None:

@@ -22,6 +22,7 @@ from tests.conformance.relay.client_env import (
     tlsa,
     transaction,
 )  # fmt: skip
+from tests.support.polling import repeated_when_late
 from tests.support.scripted_smtp import (
     CLOSE,
     FULL,
@@ -149,6 +150,7 @@ async def test_tls_that_is_demanded_is_never_done_without(
     "step",
     [Do(b"220 go\r\n", then="close"), Do(b"220 go\r\n", then="stall"), b"454 4.7.0 not now\r\n"],
 )
+@repeated_when_late(0.3)
 async def test_opportunistic_tls_goes_on_in_plain(step: Step) -> None:
     async with ScriptedSmtp({"EHLO": WITH_TLS, "STARTTLS": step}) as server:
         (result,) = await post(server, transaction(), **QUICK)

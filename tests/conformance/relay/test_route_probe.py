@@ -17,6 +17,7 @@ from posthorn_relay.prober import RelayProber
 from posthorn_relay.settings import EgressSettings
 from posthorn_relay.smtp.types import Failed, RemoteHost, Tls
 from tests.conformance.relay.client_env import HOST, WITH_TLS, remote
+from tests.support.polling import repeated_when_late
 from tests.support.scripted_smtp import CLOSE, FULL, PLAIN, STALL, Authority, ScriptedSmtp, Step
 
 LOGIN = ("posthorn", "sesame open")
@@ -222,6 +223,7 @@ async def test_a_refused_login_and_a_host_that_repeats_it(reply: Step, code: int
     assert "***" in report.connections[0].steps[-1].reply
 
 
+@repeated_when_late(0.1)
 async def test_a_host_that_hangs() -> None:
     async with ScriptedSmtp({"MAIL": STALL}) as host:
         late = await probed(remote(host.port, Tls.NONE), step_seconds=0.2)

@@ -20,7 +20,7 @@ from tests.conformance.relay.client_env import (
     transaction,
     without,
 )
-from tests.support.polling import BUSY_SECONDS
+from tests.support.polling import BUSY_SECONDS, repeated_when_late
 from tests.support.scripted_smtp import ScriptedSmtp
 
 LARGE = [(b"x" * 998 + b"\r\n") * 1000] * 60
@@ -71,6 +71,7 @@ async def timed(server: ScriptedSmtp, **settings: float) -> tuple[SmtpResult, fl
 
 
 @pytest.mark.parametrize("keyword", [b"CHUNKING", b"nothing"])
+@repeated_when_late(0.3)
 async def test_a_host_that_takes_the_content_in_sips_is_cut_off(keyword: bytes) -> None:
     async with Dripping({"EHLO": without(keyword, b"SIZE")}) as server:
         result, _ = await timed(server, **dict.fromkeys(QUICK, 2.0))
@@ -80,6 +81,7 @@ async def test_a_host_that_takes_the_content_in_sips_is_cut_off(keyword: bytes) 
     assert server.sips > 2
 
 
+@repeated_when_late(0.3)
 async def test_the_bound_grows_with_the_size() -> None:
     async with Dripping({"EHLO": without(b"CHUNKING", b"SIZE")}) as server:
         result, took = await timed(server, relay_least_rate=sum(map(len, LARGE)))  # a second more
@@ -88,6 +90,7 @@ async def test_the_bound_grows_with_the_size() -> None:
 
 
 @pytest.mark.parametrize("keyword", [b"PIPELINING", b"nothing"])
+@repeated_when_late(0.3)
 async def test_many_slow_recipients_have_a_bound_in_common(
     keyword: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,6 +106,7 @@ async def test_many_slow_recipients_have_a_bound_in_common(
     assert {failure_of(result) for result in results} == {("rcpt", 0, "4.4.2", False)}
 
 
+@repeated_when_late(0.3)
 async def test_chunks_that_are_answered_late_one_by_one_have_a_bound_in_common() -> None:
     async with Slow({"EHLO": without(b"SIZE")}, verbs_=("BDAT",)) as server:
         connection = await connector(**PROMPT).connect(remote(server.port))
@@ -112,6 +116,7 @@ async def test_chunks_that_are_answered_late_one_by_one_have_a_bound_in_common()
 
 
 @pytest.mark.parametrize("keyword", [b"CHUNKING", b"nothing"])
+@repeated_when_late(0.2)
 async def test_after_the_end_of_data_the_host_has_all_its_time(keyword: bytes) -> None:
     settings = {**PROMPT, "relay_block_seconds": 0.5, "relay_end_seconds": BUSY_SECONDS}
     async with Slow({"EHLO": without(keyword)}, verbs_=("END",), seconds=0.7) as server:
@@ -120,6 +125,7 @@ async def test_after_the_end_of_data_the_host_has_all_its_time(keyword: bytes) -
 
 
 @pytest.mark.parametrize("keyword", [b"CHUNKING", b"nothing"])
+@repeated_when_late(0.2)
 async def test_a_slow_store_of_ours_is_not_the_hosts_fault(keyword: bytes) -> None:
     lines = (b"x" * 998 + b"\r\n") * 70
 
@@ -138,6 +144,7 @@ async def test_a_slow_store_of_ours_is_not_the_hosts_fault(keyword: bytes) -> No
     assert b"".join(server.contents) == lines * 3
 
 
+@repeated_when_late(0.2)
 async def test_the_time_of_one_transaction_is_not_that_of_the_next() -> None:
     async with ScriptedSmtp() as server:
         connection = await connector(**PROMPT).connect(remote(server.port))

@@ -28,7 +28,7 @@ from tests.conformance.submission.env import (
 )
 from tests.conformance.submission.test_logins import Down
 from tests.conformance.twins import MemoryBlobs
-from tests.support.polling import BUSY_SECONDS
+from tests.support.polling import BUSY_SECONDS, repeated_when_late
 
 BOB = "bob@example.test"
 REVOKED = "421 4.7.0"
@@ -96,6 +96,7 @@ async def test_without_postgres_no_session_ends(
     assert await talk.say(b"NOOP\r\n") == "250 2.0.0"
 
 
+@repeated_when_late(0.5)
 async def test_a_session_without_a_login_is_short_and_one_with_it_is_not(
     database_url: str, certificates: Certificates
 ) -> None:

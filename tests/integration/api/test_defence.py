@@ -65,7 +65,7 @@ async def test_without_nats_and_without_the_tier_the_state_says_so(joined: Api) 
 async def test_engines_zones_and_own_listings(joined: Api, nats: Nats, tmp_path: Path) -> None:
     await joined.domain("ours.test", dkim=True)
     zone: dict[str, list[Row]] = {**ZONE, "ours.test.dbl.test": [("A", "127.0.1.2")]}
-    engine = ConfiguredEngine(ScriptedEngine(), seconds=1, max_bytes=1000, away="accept")
+    engine = ConfiguredEngine(ScriptedEngine(), seconds=60, max_bytes=1000, away="accept")
     await engine.look()
     async with scanning(
         nats, tmp_path / "blobs", zone=zone, engines=[engine], scan_blocklists=LISTS

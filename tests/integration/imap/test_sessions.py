@@ -60,7 +60,7 @@ async def test_new_mail_is_told_in_idle_and_by_noop(imap: ImapEnv) -> None:
     placed = await imap.place(SIMPLE)
     imap.context.watching.hint(imap.accounts[ALICE], placed.mailbox, placed.modseq)
     await idle.session.tell_now()
-    assert b"* 1 EXISTS\r\n" in idle.read()
+    assert b"* 1 EXISTS\r\n" in await idle.told()
     assert b"* 1 EXISTS" in await other.ok("NOOP")
 
 
@@ -73,7 +73,7 @@ async def test_idle_survives_news_within_half_a_line_and_ends_with_any_other_com
     await client.feed(b"i IDLE\r\nDO")
     await imap.place(SIMPLE)
     await client.session.tell_now()
-    assert client.read().startswith(b"* 1 EXISTS\r\n")
+    assert (await client.told()).startswith(b"* 1 EXISTS\r\n")
     assert (await client.feed(b"NE\r\n")).startswith(b"i OK ")
     await client.feed(b"j IDLE\r\n")
     assert (await client.feed(b"k NOOP\r\n")).startswith(b"j BAD ")

@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from posthorn_local.embedded import Nats
+from posthorn_relay.smtp.pool import ConnectionPool
+from tests.support.polling import LONG_SECONDS
 from tests.support.relay_env import RelayEnv, relay_env
+
+
+@pytest.fixture
+def idle_connections_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No connection is closed for having been idle, however slow the machine is."""
+    monkeypatch.setattr(ConnectionPool.sweep, "__defaults__", (LONG_SECONDS,))
 
 
 @pytest.fixture

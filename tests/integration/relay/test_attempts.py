@@ -14,6 +14,7 @@ from posthorn.ports.queue import Due
 from posthorn.ports.queue_administration import QueueFilter
 from posthorn_local.embedded import free_port
 from posthorn_relay import next_hop
+from tests.support.polling import until
 from tests.support.relay_env import BODY, RelayEnv
 from tests.support.scripted_smtp import CLOSE, FULL, PLAIN, RESET, Do, ScriptedSmtp, Step
 
@@ -168,10 +169,8 @@ async def test_kind_a_the_host_in_trouble_stands_behind_the_others_for_a_while(
                 await env.become(message, **{name: "delivered"})
             assert (first.connections, len(second.contents)) == (1, 3)
             hop = relay.next_hops.get(Due("next.test", None).next_hop)
-            assert next_hop.BAD_HOST_SECONDS < 600 and (hop.workers, hop.connected) in (
-                (0, 0),
-                (1, 1),
-            )
+            assert next_hop.BAD_HOST_SECONDS < 600
+            await until(lambda: hop.workers == hop.connected <= 1)  # one may leave as one begins
     assert await env.rows("SELECT id FROM outbound_slots") == []
 
 
@@ -204,6 +203,7 @@ async def test_kind_a_next_hops_and_slots_hold_while_many_messages_change_hosts(
 # E: 421 on a connection that has carried mail
 
 
+@pytest.mark.usefixtures("idle_connections_stay")
 @pytest.mark.parametrize("stage", ["MAIL", "RCPT", "DATA"])
 async def test_kind_e_421_on_a_used_connection_costs_no_attempt(env: RelayEnv, stage: str) -> None:
     usual = {"MAIL": b"250 ok\r\n", "RCPT": b"250 ok\r\n", "DATA": b"354 go\r\n"}[stage]
@@ -226,6 +226,7 @@ class _Limited(ScriptedSmtp):
         await super()._talk(reader, writer)
 
 
+@pytest.mark.usefixtures("idle_connections_stay")
 async def test_kind_e_what_a_host_takes_in_a_session_is_remembered_and_obeyed(
     env: RelayEnv,
 ) -> None:

@@ -8,6 +8,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+import structlog
+
 from posthorn.adapters.blobs.config import open_blobs
 from posthorn.adapters.blobs.segments import SegmentReader
 from posthorn.adapters.dns import DnsResolver
@@ -47,6 +49,8 @@ from posthorn_relay.scheduler import Scheduler
 from posthorn_relay.settings import RelaySettings
 from posthorn_relay.smtp.connector import SmtpConnector
 from posthorn_relay.transactions import WHOLE_BYTES
+
+log = structlog.get_logger()
 
 
 async def start(process: Process[RelaySettings]) -> None:
@@ -142,7 +146,9 @@ async def running(
             await hand_overs.withdraw()
         await scheduler.drain(settings.grace_seconds)
         if outcomes is not None:
-            with suppress(Unavailable):
+            try:
                 await ports.tls_tally.flush(outcomes)
+            except Unavailable as fault:
+                log.warning("tls outcomes are lost", fault=fault)
         with suppress(asyncio.CancelledError):
             await asyncio.wait([scheduling], timeout=1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import itertools
 import signal
+import sys
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,8 @@ def pytest_configure(config: pytest.Config) -> None:
     number = int(worker.get("workerid", "gw0").removeprefix("gw"))
     draw_ports_from(PortsInTurn(number))
     hash_cheaply()
+    # httpcore asks for it at each request, and without it all of sys.path is gone through each time
+    sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -512,7 +512,7 @@ def test_a_token_and_what_follows_a_refused_one() -> None:
     assert made.next_event() is PAUSED
     assert made.explain(b"{}") == b"+ e30=\r\n"
     assert made.next_event() == Declined()
-    assert refused(events(made)[0]) == "-ERR not before login\r\n"
+    assert refused(events(made)[0]) == "-ERR log in first\r\n"
     made.receive(b"AUTH OAUTHBEARER\r\n%b\r\n*\r\nQUIT\r\n" % BEARER)
     assert made.next_event() == Challenge(b"+ \r\n")
     assert isinstance(made.next_event(), TokenLogin)

@@ -98,7 +98,7 @@ def test_every_state_has_a_row() -> None:
 )
 def test_maildrop_commands_are_refused_before_login(line: bytes) -> None:
     made = machine()
-    assert "before login" in refused(only(made, line + b"\r\n"))
+    assert "log in first" in refused(only(made, line + b"\r\n"))
     assert made.state is State.AUTHORIZATION
 
 

@@ -68,11 +68,24 @@ async def test_unknown_paths_and_methods_are_problems(api: Api) -> None:
     ):
         problem(await api.client.get(path), 404, "not-found")
     answer = await api.client.put("/v1/domains/example.test")
-    problem(answer, 405, "method-not-allowed")
+    said = problem(answer, 405, "method-not-allowed")["detail"]
+    assert said == "this path does not allow PUT, but DELETE, GET, HEAD, PATCH"
     assert answer.headers["allow"] == "DELETE, GET, HEAD, PATCH"
     answer = await api.client.delete("/v1/accounts")
     assert answer.headers["allow"] == "GET, HEAD, POST"
     problem(answer, 405, "method-not-allowed")
+
+
+async def test_a_misspelt_parameter_is_refused_and_the_right_ones_are_named(api: Api) -> None:
+    answer = await api.client.get("/v1/domains?limt=1")
+    said = problem(answer, 422, "invalid", "limt")["detail"]
+    assert said.startswith("limt: unknown parameter; those of this path are cursor, ")
+    assert " limit, " in said
+    answer = await api.client.delete("/v1/domains/nothing.test?force=true")
+    said = problem(answer, 422, "invalid", "force")["detail"]
+    assert said == "force: unknown parameter; this path has none"
+    answer = await api.client.get("/v1/domains?limt=1", headers={"Authorization": ""})
+    problem(answer, 401, "unauthorized")
 
 
 async def test_head_is_get_without_the_content(api: Api) -> None:

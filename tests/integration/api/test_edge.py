@@ -76,18 +76,6 @@ async def test_unknown_paths_and_methods_are_problems(api: Api) -> None:
     problem(answer, 405, "method-not-allowed")
 
 
-async def test_a_misspelt_parameter_is_refused_and_the_right_ones_are_named(api: Api) -> None:
-    answer = await api.client.get("/v1/domains?limt=1")
-    said = problem(answer, 422, "invalid", "limt")["detail"]
-    assert said.startswith("limt: unknown parameter; those of this path are cursor, ")
-    assert " limit, " in said
-    answer = await api.client.delete("/v1/domains/nothing.test?force=true")
-    said = problem(answer, 422, "invalid", "force")["detail"]
-    assert said == "force: unknown parameter; this path has none"
-    answer = await api.client.get("/v1/domains?limt=1", headers={"Authorization": ""})
-    problem(answer, 401, "unauthorized")
-
-
 async def test_head_is_get_without_the_content(api: Api) -> None:
     await api.client.post("/v1/domains", json={"name": "head.test"})
     for path in ("/v1/domains/head.test", "/v1/domains?limit=1", "/openapi.json", "/v1/nothing"):

@@ -6,11 +6,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import Request, Response
-from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.routing import compile_path
 
-from posthorn.ports.errors import FieldError, ValidationFailed
 from posthorn_api.http.guard import Guard
 from posthorn_api.http.large_json import DocumentRequest
 from posthorn_api.http.permissions import rule_of
@@ -42,15 +40,9 @@ class GuardedRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap FastAPI's own handler."""
-        answer = super().get_route_handler()
-        known = _parameters(self.dependant)
+        operation = super().get_route_handler()
         takes_json = self.body_field is not None
         rule, operation_id = rule_of(self.operation_id), self.operation_id
-
-        async def operation(request: Request) -> Response:
-            if unknown := request.query_params.keys() - known:
-                raise _unknown(sorted(unknown), known)
-            return await answer(request)
 
         async def handle(request: Request) -> Response:
             guard: Guard = request.app.state.guard
@@ -63,18 +55,3 @@ class GuardedRoute(APIRoute):
                 return problem_of(error).response()
 
         return handle
-
-
-def _parameters(dependant: Dependant) -> frozenset[str]:
-    """Return the names of all parameters in the query of an operation."""
-    return frozenset(field.alias for field in dependant.query_params).union(
-        *map(_parameters, dependant.dependencies)
-    )
-
-
-def _unknown(names: list[str], known: frozenset[str]) -> ValidationFailed:
-    """A filter with a misspelt name must not list, or change, what it was to leave out."""
-    right = f"those of this path are {', '.join(sorted(known))}" if known else "this path has none"
-    return ValidationFailed(
-        *(FieldError(name[:200], f"unknown parameter; {right}") for name in names)
-    )

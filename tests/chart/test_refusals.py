@@ -145,6 +145,19 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ),
     ({"pop3": {"podDisruptionBudget": {"maxUnavailable": None}}}, "pop3.podDisruptionBudget: give"),
     (
+        {
+            "imap": {
+                "replicas": 2,
+                "podDisruptionBudget": {"minAvailable": 2, "maxUnavailable": None},
+            }
+        },
+        "imap.podDisruptionBudget.minAvailable: must be less than the replicas (2)",
+    ),
+    (
+        {"scan": {"enabled": True, "podDisruptionBudget": {"maxUnavailable": 0}}},
+        "scan.podDisruptionBudget.maxUnavailable: must be above 0",
+    ),
+    (
         {"smtpIn": {"autoscaling": {"enabled": True, "minReplicas": 9, "maxReplicas": 3}}},
         "smtpIn.autoscaling: minReplicas is more",
     ),

@@ -3,6 +3,7 @@ it says when it cannot."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -63,6 +64,16 @@ def attempt(system: System) -> tuple[int, str]:
         return system.process.wait(2 * BUSY_SECONDS), system.said()
     finally:
         system.close()
+
+
+def test_a_first_start_logs_nothing_that_is_wrong(own: System) -> None:
+    entries = [json.loads(line) for part in SERVICES for line in own.log(part).splitlines()]
+    assert {entry["level"] for entry in entries} <= {"debug", "info"}, [
+        entry for entry in entries if entry["level"] not in ("debug", "info")
+    ]
+    for log in ("postgres/postgres.log", "nats/nats.log"):
+        said = (own.home / log).read_text()
+        assert not re.search(r"\b(?:WARNING|ERROR|FATAL|PANIC):|\[(?:ERR|FTL)]", said), said
 
 
 def test_it_starts_in_time_and_says_so_in_one_line(up: System) -> None:

@@ -357,7 +357,7 @@ async def imap_server(
     env: ImapEnv, tls_dir: Path | None = None, **changes: Any
 ) -> AsyncGenerator[ImapServer]:
     """Serve ``env`` on sockets; ``changes`` are settings."""
-    settings = imap_settings(**changes)
+    settings = imap_settings(tls_dir=tls_dir, **changes)
     backend = env.context.backend
     context = build(
         settings,

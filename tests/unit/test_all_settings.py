@@ -28,6 +28,7 @@ _NEEDED = {
     "canary_address": "canary@example.org",
     "canary_password": "a password",
     "canary_pop3": "127.0.0.1:110",
+    "canary_smtp": "127.0.0.1:25",
 }
 _HIDDEN = "hidden value!"
 _BAD = (
@@ -46,7 +47,9 @@ _OWNERS: dict[str, type[EnvSettings]] = {
     "canary": CanarySettings,
     "local": LocalSettings,
 }
-_PYTHON = re.compile(r"[Ii]nput|Value error|tuple|dictionary|parse|Field required|Expecting value")
+_PYTHON = re.compile(
+    r"[Ii]nput|Value error|tuple|dictionary|parse|Field required|Expecting value|pattern"
+)
 """Words of libraries that tell an operator nothing."""
 
 
@@ -121,6 +124,22 @@ def test_each_variable_that_must_be_set_is_named_when_it_is_not(
             {"IMAP_PROXY_PORT": "1143"},
             "POSTHORN_IMAP_PROXY_PORT: needs POSTHORN_PROXY_NETWORKS",
         ),
+        (
+            "relay",
+            {"RELAY_RETRY_FIRST_SECONDS": "20000"},
+            "POSTHORN_RELAY_RETRY_FIRST_SECONDS: must be at most POSTHORN_RELAY_RETRY_LAST_SECONDS, "
+            "which is not set and so 14400",
+        ),
+        (
+            "smtpIn",
+            {"SMTP_MESSAGE_MAX_BYTES": "200", "SMTP_SPOOL_BYTES": "100"},
+            "POSTHORN_SMTP_MESSAGE_MAX_BYTES: must be at most POSTHORN_SMTP_SPOOL_BYTES",
+        ),
+        (
+            "relay",
+            {"RELAY_BIND_IPV6": "2001:db8::1", "RELAY_IPV6": "false"},
+            "POSTHORN_RELAY_BIND_IPV6: needs POSTHORN_RELAY_IPV6=true",
+        ),
     ],
 )
 def test_settings_that_contradict_each_other_are_named(
@@ -133,6 +152,52 @@ def test_settings_that_contradict_each_other_are_named(
     with pytest.raises(SettingsError) as refusal:
         _OWNERS[service].load()
     assert f"\n  {said}" in str(refusal.value)
+
+
+_PAIRS = [
+    (kind, *pair, owner)
+    for kind in ("ORDERED", "NEEDED")
+    for pair, owner in {
+        pair: owner for owner in _OWNERS.values() for pair in owner.pairs(kind)
+    }.items()
+]
+_ALONE = {
+    "imaps_proxy_port": "3993",
+    "oidc_audience": "mail",
+    "oidc_client_id": "posthorn",
+    "oidc_client_secret": "a secret",
+    "oidc_mail_domains": "example.org",
+    "oidc_mail_scope": "mail",
+    "oidc_platform": "true",
+    "oidc_redirect_uri": "https://mail.example.org/v1/login/oidc/callback",
+    "oidc_roles": '{"admins": "tenant-admin"}',
+    "pop3s_proxy_port": "3995",
+    "relay_bind_ipv6": "2001:db8::1",
+    "submissions_proxy_port": "3465",
+}
+"""A value of each setting that needs another."""
+
+
+@pytest.mark.parametrize(("kind", "first", "second", "owner"), _PAIRS)
+def test_a_pair_that_contradicts_itself_is_refused_by_both_names(
+    monkeypatch: pytest.MonkeyPatch, kind: str, first: str, second: str, owner: type[EnvSettings]
+) -> None:
+    variables = [f"POSTHORN_{name.upper()}" for name in (first, second)]
+    if kind == "ORDERED":
+        monkeypatch.setenv(variables[0], "20001")
+        monkeypatch.setenv(variables[1], "20001")
+        owner.load()
+        monkeypatch.setenv(variables[1], "20000")
+        said = f"{variables[0]}: must be at most {variables[1]}"
+    else:
+        monkeypatch.setenv("POSTHORN_PROXY_NETWORKS", "10.0.0.0/8")
+        monkeypatch.setenv(variables[0], _ALONE[first])
+        if owner.model_fields[second].default is True:
+            monkeypatch.setenv(variables[1], "false")
+        said = f"{variables[0]}: needs {variables[1]}"
+    with pytest.raises(SettingsError) as refusal:
+        owner.load()
+    assert said in str(refusal.value)
 
 
 @pytest.mark.parametrize("part", ["smtp_in", "delivery", "scan", "relay", "pop3", "imap", "api"])

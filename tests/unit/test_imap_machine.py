@@ -434,8 +434,8 @@ def test_no_password_is_taken_without_tls() -> None:
     made = machine(State.NOT_AUTHENTICATED, BARE)
     found = run(made, b"a LOGIN bob pass\r\nb AUTHENTICATE PLAIN\r\n")
     assert refusals(found) == [
-        b"a NO [PRIVACYREQUIRED] use TLS first\r\n",
-        b"b NO [PRIVACYREQUIRED] use TLS first\r\n",
+        b"a NO [PRIVACYREQUIRED] no password is taken on an unencrypted connection: use STARTTLS first\r\n",
+        b"b NO [PRIVACYREQUIRED] no password is taken on an unencrypted connection: use STARTTLS first\r\n",
     ]
 
 

@@ -112,8 +112,8 @@ def test_tokens_open_mailboxes_as_the_settings_say(
     load(mail_domains="not a domain")
     with pytest.raises(SettingsError, match="POSTHORN_OIDC_MAIL_DOMAINS"):
         OidcMailSettings.load()
-    monkeypatch.delenv("POSTHORN_OIDC_ISSUER")
-    monkeypatch.delenv("POSTHORN_OIDC_MAIL_DOMAINS")
+    for name in ("ISSUER", "AUDIENCE", "MAIL_DOMAINS", "MAIL_SCOPE"):
+        monkeypatch.delenv(f"POSTHORN_OIDC_{name}")
     assert OidcMailSettings.load().mail_trust is None
 
 

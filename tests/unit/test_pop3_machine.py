@@ -98,7 +98,7 @@ def test_every_state_has_a_row() -> None:
 )
 def test_maildrop_commands_are_refused_before_login(line: bytes) -> None:
     made = machine()
-    assert "before login" in refused(only(made, line + b"\r\n"))
+    assert "log in first" in refused(only(made, line + b"\r\n"))
     assert made.state is State.AUTHORIZATION
 
 
@@ -512,7 +512,7 @@ def test_a_token_and_what_follows_a_refused_one() -> None:
     assert made.next_event() is PAUSED
     assert made.explain(b"{}") == b"+ e30=\r\n"
     assert made.next_event() == Declined()
-    assert refused(events(made)[0]) == "-ERR not before login\r\n"
+    assert refused(events(made)[0]) == "-ERR log in first\r\n"
     made.receive(b"AUTH OAUTHBEARER\r\n%b\r\n*\r\nQUIT\r\n" % BEARER)
     assert made.next_event() == Challenge(b"+ \r\n")
     assert isinstance(made.next_event(), TokenLogin)

@@ -89,6 +89,7 @@ async def pop3_server(
             "pop3s_port": 0,
             "pop3_failure_delay_seconds": 0.0,
             "grace_seconds": 3.0,
+            "tls_dir": tls_dir,
         }
         | changes
     )

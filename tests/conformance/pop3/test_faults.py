@@ -572,8 +572,8 @@ async def test_stalwart_drain_speaks_pop3_to_idle_sessions_and_deletes_nothing(
     async with pop3_server(house) as server:
         client, stranger = await server.login(), await server.client()
         await client.ask(b"DELE 1")
-    assert await client.rest() == b"-ERR [SYS/TEMP] server going down\r\n"
-    assert await stranger.rest() == b"-ERR [SYS/TEMP] server going down\r\n"
+    assert await client.rest() == b"-ERR [SYS/TEMP] server going down, connect again\r\n"
+    assert await stranger.rest() == b"-ERR [SYS/TEMP] server going down, connect again\r\n"
     assert left(house) == 3
     assert house.maildrops.accounts[1].lease is None
     assert len(server.limiter) == 0
@@ -592,7 +592,7 @@ async def test_drain_lets_the_message_under_way_end(house: MemoryMailStore) -> N
         answer = await client.rest()
         await draining
     assert answer.startswith(b"+OK %d octets\r\n" % len(LARGE))
-    assert answer.endswith(b"\r\n.\r\n-ERR [SYS/TEMP] server going down\r\n")
+    assert answer.endswith(b"\r\n.\r\n-ERR [SYS/TEMP] server going down, connect again\r\n")
 
 
 async def test_drain_lets_a_quit_under_way_commit(house: MemoryMailStore) -> None:

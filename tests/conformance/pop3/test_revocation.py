@@ -97,7 +97,7 @@ async def test_a_stolen_session_ends_with_its_app_password_and_deletes_nothing(
     await execute(
         database, "UPDATE accounts SET password_hash = $1", await shared_passwords().hash(new)
     )
-    assert (await thief.rest()).startswith(b"-ERR [AUTH] the password was changed or taken away")
+    assert (await thief.rest()).startswith(b"-ERR [AUTH] the password was changed or revoked")
     owner = await logged_in(server, new)
     assert (await owner.ask(b"STAT")).startswith(b"+OK 3 ")
     await owner.ask(b"QUIT")

@@ -142,7 +142,7 @@ async def test_a_client_that_talks_at_once_after_the_handshake_loses_nothing(
         client.send(b"CAPA\r\nNOOP\r\nQUIT\r\n")
         answer = await client.rest()
         assert answer.startswith(b"+OK capabilities")
-        assert answer.count(b"\r\n-ERR not before login\r\n+OK bye\r\n") == 1
+        assert answer.count(b"\r\n-ERR log in first\r\n+OK bye\r\n") == 1
 
 
 async def test_a_handshake_that_fails_ends_the_connection_and_is_forgotten(server: Server) -> None:

@@ -30,7 +30,9 @@ async def test_a_token_opens_the_maildrop_until_it_expires(password_hash: str) -
         assert (await client.ask(b"NOOP")).startswith(b"+OK")
         service._clock = lambda: now + 131
         await service.watch()
-        assert (await client.line()) == b"-ERR [AUTH] the token has expired, nothing is deleted"
+        assert (
+            await client.line()
+        ) == b"-ERR [AUTH] the token has expired, log in again; nothing is deleted"
         assert await client.rest() == b""
         service._clock = time.time
 

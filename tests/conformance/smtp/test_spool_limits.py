@@ -14,7 +14,11 @@ from tests.conformance.smtp.test_crowded_listeners import talk_from
 from tests.support.polling import BUSY_SECONDS
 
 MIB = 1024**2
-SMALL_ROOM: dict[str, Any] = {"smtp_memory_bytes": 2 * MIB, "smtp_spool_bytes": 8 * MIB}
+SMALL_ROOM: dict[str, Any] = {
+    "smtp_memory_bytes": 2 * MIB,
+    "smtp_spool_bytes": 8 * MIB,
+    "smtp_message_max_bytes": 8 * MIB,
+}
 LINE = b"x" * 98 + b"\r\n"
 
 

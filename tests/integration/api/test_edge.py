@@ -68,7 +68,8 @@ async def test_unknown_paths_and_methods_are_problems(api: Api) -> None:
     ):
         problem(await api.client.get(path), 404, "not-found")
     answer = await api.client.put("/v1/domains/example.test")
-    problem(answer, 405, "method-not-allowed")
+    said = problem(answer, 405, "method-not-allowed")["detail"]
+    assert said == "this path does not allow PUT, but DELETE, GET, HEAD, PATCH"
     assert answer.headers["allow"] == "DELETE, GET, HEAD, PATCH"
     answer = await api.client.delete("/v1/accounts")
     assert answer.headers["allow"] == "GET, HEAD, POST"

@@ -63,11 +63,19 @@
 {{- if and $budget.enabled (kindIs "invalid" $budget.minAvailable) (kindIs "invalid" $budget.maxUnavailable) -}}
 {{- $faults = append $faults (printf "%s.podDisruptionBudget: give minAvailable or maxUnavailable" $part.key) -}}
 {{- end -}}
+{{- $least := int $values.replicas -}}
 {{- range $kind, $low := dict "autoscaling" "minReplicas" "keda" "minReplicas" -}}
 {{- $scaling := index $values $kind | default dict -}}
+{{- if $scaling.enabled }}{{ $least = int (index $scaling $low) }}{{ end -}}
 {{- if and $scaling.enabled (gt (int (index $scaling $low)) (int $scaling.maxReplicas)) -}}
 {{- $faults = append $faults (printf "%s.%s: minReplicas is more than maxReplicas" $part.key $kind) -}}
 {{- end -}}
+{{- end -}}
+{{- if and $budget.enabled (regexMatch "^[0-9]+$" (toString $budget.minAvailable)) (ge (int $budget.minAvailable) $least) -}}
+{{- $faults = append $faults (printf "%s.podDisruptionBudget.minAvailable: must be less than the replicas (%d), or no node could be drained" $part.key $least) -}}
+{{- end -}}
+{{- if and $budget.enabled (has (toString $budget.maxUnavailable) (list "0" "0%")) -}}
+{{- $faults = append $faults (printf "%s.podDisruptionBudget.maxUnavailable: must be above 0, or no node could be drained" $part.key) -}}
 {{- end -}}
 {{- with $values.autoscaling -}}
 {{- if and .enabled (not .targetCPUUtilizationPercentage) (not (and .targetSessions (include "posthorn.serves" (dict "root" $ "api" "custom.metrics.k8s.io/v1beta1")))) -}}

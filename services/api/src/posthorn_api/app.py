@@ -219,7 +219,9 @@ def _check_rules() -> None:
 async def _refuse(request: Request, error: Exception) -> Response:
     problem = problem_of(error)
     if problem.status == 405:
-        problem.headers["Allow"] = ", ".join(_methods(request))
+        allowed = ", ".join(_methods(request))
+        problem.headers["Allow"] = allowed
+        problem.detail = f"this path does not allow {request.method}, but {allowed}"
     return problem.response()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -32,6 +32,7 @@ from posthorn.runtime.settings import (
     IntakeSettings,
     LoginLimitSettings,
     NatsSettings,
+    Pairs,
     Port,
     PostgresSettings,
     ProcessSettings,
@@ -181,6 +182,14 @@ class PublicSettings(IntakeSettings, ResolverSettings):
 class OidcSettings(OidcIssuerSettings):
     """Bearer tokens of an OpenID Connect issuer, beside API keys."""
 
+    NEEDED: ClassVar[Pairs] = (
+        ("oidc_roles", "oidc_issuer"),
+        ("oidc_platform", "oidc_issuer"),
+        ("oidc_client_id", "oidc_issuer"),
+        ("oidc_client_secret", "oidc_client_id"),
+        ("oidc_redirect_uri", "oidc_client_id"),
+    )
+
     oidc_role_claim: Annotated[str, Field(min_length=1)] = "roles"
     """The claim with the role or a list of roles; ``realm_access.roles`` is the claim ``roles``
     in the object ``realm_access``."""
@@ -264,6 +273,8 @@ class ApiSettings(
 ):
     """Where the API listens, its first key, and its limits."""
 
+    ORDERED: ClassVar[Pairs] = (("send_message_max_bytes", "send_body_max_bytes"),)
+
     api_host: str = "0.0.0.0"
     """Address to listen on."""
     api_port: Port = 8080
@@ -275,13 +286,18 @@ class ApiSettings(
     api_admin_key_file: Path | None = None
     """A file that holds that key instead; read at start."""
     trace_url: Annotated[
-        str, Field(pattern=r"^(https?://[^\s{}<>\"]+\{trace_id\}[^\s{}<>\"]*)?$")
+        str,
+        Field(
+            pattern=r"^(https?://[^\s{}<>\"]+\{trace_id\}[^\s{}<>\"]*)?$",
+            examples=["https://traces.example.org/trace/{trace_id}"],
+        ),
     ] = ""
     """URL of a trace in a viewer, such as ``https://traces.example.org/trace/{trace_id}``: the console
     links messages that are traced to it, for keys of the whole platform. Empty: no link."""
-    runbook_base_url: Annotated[str, Field(pattern=r"^(https?://[^\s<>\"]+)?$")] = (
-        "https://github.com/posthorn/posthorn/blob/main/docs/runbooks"
-    )
+    runbook_base_url: Annotated[
+        str,
+        Field(pattern=r"^(https?://[^\s<>\"]+)?$", examples=["https://docs.example.org/runbooks"]),
+    ] = "https://github.com/posthorn/posthorn/blob/main/docs/runbooks"
     """URL of the folder of the runbooks, which problems of the system are linked to. Empty: no links."""
     console: bool = True
     """Whether the console is served at /console/, where the package posthorn-console is installed."""

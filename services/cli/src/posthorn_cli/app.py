@@ -43,10 +43,11 @@ from posthorn_cli.commands import (
     webhook,
 )
 from posthorn_cli.faults import EXIT_CODES
-from posthorn_cli.session import AsJson, BeforeCommand, InContext, before_command
+from posthorn_cli.session import AsJson, BeforeCommand, InContext, Program, before_command
 
 app = typer.Typer(
     name="posthorn",
+    cls=Program,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,

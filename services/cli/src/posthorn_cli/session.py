@@ -215,6 +215,24 @@ class _Commands(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
+class Program(TyperGroup):
+    """All commands; what they say of a value that is refused tells what would be right."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as refusal:
+            refusal.message = _plain(refusal.message)
+            raise
+
+
+def _plain(message: str) -> str:
+    """Return the text without the words of the library that checks values."""
+    text = message.partition(", unable to ")[0]
+    return text.replace("Input should be", "must be", 1)
+
+
 def group(about: str) -> typer.Typer:
     """Make a group of commands."""
     return typer.Typer(cls=_Commands, help=about, no_args_is_help=True, rich_markup_mode="markdown")

@@ -32,7 +32,7 @@ def outcome_known(*, has_changed: bool = False) -> Iterator[None]:
         log.warning("outcome of a change not known", fault=error)
         raise Drop("the mailbox cannot be reached at this moment") from None
     except NoRoom:
-        raise No("the quota of the account has no room", b"OVERQUOTA") from None
+        raise No("the account has reached its quota", b"OVERQUOTA") from None
     except NoUids:
         raise No("the mailbox has no UIDs left, use another one", b"LIMIT") from None
     except TooManyKeywords:

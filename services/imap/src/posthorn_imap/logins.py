@@ -47,7 +47,7 @@ _REFUSALS: Mapping[Refusal, tuple[str, bytes]] = {
 }
 ENDINGS: Mapping[Ending, tuple[str, str]] = {
     Ending.CLOSED: ("account closed", "this account is suspended, ask its administrator"),
-    Ending.CHANGED: ("password changed", "the password was changed, log in again"),
+    Ending.CHANGED: ("password changed", "the password was changed or revoked, log in again"),
     Ending.TAKEN: ("taken", "taken by another session"),
     Ending.EXPIRED: ("token expired", "the token has expired, log in again"),
 }

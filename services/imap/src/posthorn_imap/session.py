@@ -61,7 +61,7 @@ def _metrics_of(command: str, outcome: str) -> tuple[Counter, Histogram]:
 
 
 async def _unserved(_: ImapSession, __: Command | Event) -> Answer:
-    raise Bad("this command is not served here")
+    raise Bad("this command is not supported")
 
 
 class ImapSession:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
@@ -14,6 +14,7 @@ from posthorn.runtime.settings import (
     Bytes,
     LoginLimitSettings,
     NatsSettings,
+    Pairs,
     Port,
     PostgresSettings,
     ProcessSettings,
@@ -47,6 +48,8 @@ class ImapSettings(
     TraceSettings,
 ):
     """Settings of the IMAP service."""
+
+    NEEDED: ClassVar[Pairs] = (("imaps_proxy_port", "tls_dir"),)
 
     imap_host: str = "0.0.0.0"
     """Address to listen on."""

@@ -77,7 +77,7 @@ _ENDINGS: Mapping[Ending, tuple[str, str]] = {
     ),
     Ending.CHANGED: (
         "revoked",
-        "[AUTH] the password was changed or taken away, nothing is deleted",
+        "[AUTH] the password was changed or revoked, log in again; nothing is deleted",
     ),
     Ending.TAKEN: (
         "lease lost",
@@ -85,7 +85,7 @@ _ENDINGS: Mapping[Ending, tuple[str, str]] = {
     ),
     Ending.EXPIRED: (
         "token expired",
-        "[AUTH] the token has expired, nothing is deleted",
+        "[AUTH] the token has expired, log in again; nothing is deleted",
     ),
 }
 """For each: how the session ended, for the log, and the text after ``-ERR``."""

@@ -55,7 +55,7 @@ log = structlog.get_logger()
 
 GREETING = b"+OK Posthorn POP3 ready\r\n"
 """Without angle brackets: Thunderbird takes those for an APOP timestamp."""
-GOING_DOWN = b"-ERR [SYS/TEMP] server going down\r\n"
+GOING_DOWN = b"-ERR [SYS/TEMP] server going down, connect again\r\n"
 BAD_COMMANDS_BEFORE_LOGIN = 10
 BAD_COMMANDS = 100
 
@@ -267,7 +267,9 @@ class Pop3Session:
                 fault=error,
             )
             TEMPORARY_FAILURES.labels("quit").inc()
-            self._out.send(b"-ERR [SYS/TEMP] marked messages could not be deleted\r\n")
+            self._out.send(
+                b"-ERR [SYS/TEMP] the messages marked as deleted could not be removed, try again\r\n"
+            )
             self.end("commit failed")
         else:
             self._out.send(b"+OK bye, %d messages deleted\r\n" % self._deleted)
@@ -339,7 +341,7 @@ class Pop3Session:
             self._out.send(b"-ERR message %d is marked as deleted\r\n" % number)
         else:
             self._out.send(
-                b"-ERR there is no such message, the last is %d\r\n" % len(self._snapshot)
+                b"-ERR there is no such message, the maildrop has %d\r\n" % len(self._snapshot)
             )
         return False
 

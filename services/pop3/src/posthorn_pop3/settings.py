@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -12,6 +12,7 @@ from posthorn.runtime.settings import (
     Bytes,
     LoginLimitSettings,
     NatsSettings,
+    Pairs,
     Port,
     PostgresSettings,
     ProcessSettings,
@@ -37,6 +38,8 @@ class Pop3Settings(
     TraceSettings,
 ):
     """Settings of the POP3 service."""
+
+    NEEDED: ClassVar[Pairs] = (("pop3s_proxy_port", "tls_dir"),)
 
     pop3_host: str = "0.0.0.0"
     """Address to listen on."""

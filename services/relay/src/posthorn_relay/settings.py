@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, SecretStr
 
@@ -11,6 +11,7 @@ from posthorn.runtime.settings import (
     BlobSettings,
     EnvSettings,
     NatsSettings,
+    Pairs,
     PostgresSettings,
     ProcessSettings,
     ReportSettings,
@@ -43,6 +44,8 @@ Ipv6 = Annotated[str, _address_of(IPv6Address, "2001:db8::1")]
 
 class EgressSettings(ResolverSettings):
     """How the relay connects to other mail servers."""
+
+    NEEDED: ClassVar[Pairs] = (("relay_bind_ipv6", "relay_ipv6"),)
 
     relay_port: Annotated[int, Field(ge=1, le=65535)] = 25
     """Port of MX hosts; other than 25 only for tests."""
@@ -93,6 +96,8 @@ class EgressSettings(ResolverSettings):
 
 class RetrySettings(EnvSettings):
     """When to try again, when to give up, when to say so."""
+
+    ORDERED: ClassVar[Pairs] = (("relay_retry_first_seconds", "relay_retry_last_seconds"),)
 
     relay_retry_first_seconds: Seconds = 300.0
     """The pause after the first failed attempt."""

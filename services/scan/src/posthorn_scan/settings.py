@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -13,6 +13,7 @@ from posthorn.runtime.settings import (
     Bytes,
     EnvSettings,
     NatsSettings,
+    Pairs,
     ProcessSettings,
     Seconds,
     server_address,
@@ -70,6 +71,8 @@ class EngineSettings(EnvSettings):
 
 class DefenceSettings(EnvSettings):
     """Bans of client networks, and greylisting."""
+
+    ORDERED: ClassVar[Pairs] = (("scan_ban_seconds", "scan_ban_longest_seconds"),)
 
     scan_bans: Literal["off", "moderate", "strict"] = "moderate"
     """Which networks are banned: none; those that harvest addresses or violate the protocol; with

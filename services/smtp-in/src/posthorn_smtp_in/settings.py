@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -15,6 +15,7 @@ from posthorn.runtime.settings import (
     IntakeSettings,
     LoginLimitSettings,
     NatsSettings,
+    Pairs,
     Port,
     PostgresSettings,
     ProcessSettings,
@@ -32,6 +33,8 @@ Count = Annotated[int, Field(ge=1)]
 
 class SmtpSettings(IntakeSettings, ProxySettings):
     """Names, limits and time-outs of SMTP."""
+
+    ORDERED: ClassVar[Pairs] = (("smtp_message_max_bytes", "smtp_spool_bytes"),)
 
     smtp_role: Literal["mx", "submission"] = "mx"
     """``mx`` takes mail from other servers for the domains here; ``submission`` takes mail from
@@ -184,6 +187,8 @@ class SmtpInSettings(
 
 class SubmissionInSettings(SmtpInSettings, PostgresSettings, SubmissionSettings):
     """Settings of the inbound SMTP service in the role submission."""
+
+    NEEDED: ClassVar[Pairs] = (("submissions_proxy_port", "tls_dir"),)
 
 
 def service_name(settings: SmtpInSettings) -> str:

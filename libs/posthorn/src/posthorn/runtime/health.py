@@ -34,7 +34,7 @@ type Probe = Callable[[], Awaitable[None]]
 _PROBE_TIMEOUT = 3.0
 _KEPT_FOR = 2.0
 _WATCH_SECONDS = 5.0
-_START_SECONDS = 30.0
+START_SECONDS = 30.0
 """For which it is no error that a part does not serve yet."""
 
 _probed = Histogram(
@@ -67,6 +67,8 @@ class Health:
         when (monotonic seconds)."""
         self._served: set[str] = set()
         """Parts that have served since the start."""
+        self._starting: set[str] = set()
+        """Causes that are no error while the process starts."""
         self._lock = asyncio.Lock()
         self.metrics: Callable[[], Awaitable[str]] = _own_metrics
         """Returns the metrics page."""
@@ -130,12 +132,17 @@ class Health:
         missed = {each for each, _ in self._away.values()}
         if reason:
             self._away[part] = (cause, since if cause == before else now)
-            if cause != before and cause not in missed:
-                age = (datetime.now(UTC) - self.since).total_seconds()
-                is_fault = part in self._served or age > _START_SECONDS
-                say = log.error if is_fault else log.warning
-                say("a part does not serve", part=cause, detail=reason)
+            age = (datetime.now(UTC) - self.since).total_seconds()
+            is_fault = part in self._served or age > START_SECONDS
+            is_new = cause != before and cause not in missed
+            if is_fault and (is_new or cause in self._starting):
+                log.error("a part does not serve", part=cause, detail=reason)
+                self._starting.discard(cause)
+            elif is_new:
+                log.info("a part does not serve yet", part=cause, detail=reason)
+                self._starting.add(cause)
         elif before and before not in missed:
+            self._starting.discard(before)
             log.info("a part serves again", part=before, seconds=round(now - since))
 
     async def watch(self) -> None:

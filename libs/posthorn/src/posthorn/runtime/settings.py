@@ -12,8 +12,9 @@ import ipaddress
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -24,7 +25,9 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as SourceError
@@ -32,6 +35,7 @@ from pydantic_settings.exceptions import SettingsError as SourceError
 from posthorn.model.networks import Network, parse_network
 from posthorn.model.streams import MOST_PARTITIONS
 from posthorn.ports.sending import Limits
+from posthorn.runtime.fault_texts import fault_text
 from posthorn.wire.address import canonical_domain, parse_address
 
 PREFIX = "POSTHORN_"
@@ -40,6 +44,8 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 """A TCP port; 0 takes any free one."""
 Seconds = Annotated[float, Field(gt=0)]
 Bytes = Annotated[int, Field(ge=1)]
+type Pairs = tuple[tuple[str, str], ...]
+"""Names of settings, two by two."""
 
 RENAMED = {
     "delivery_batch_octets": "delivery_batch_bytes",
@@ -74,7 +80,7 @@ class SettingsError(SystemExit):
 
 class EnvSettings(BaseSettings):
     """Base of every settings object: reads ``POSTHORN_<FIELD>`` and refuses with the variable's
-    name."""
+    name. A class lists the settings that could contradict each other."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -84,6 +90,39 @@ class EnvSettings(BaseSettings):
         allow_inf_nan=False,
     )
 
+    ORDERED: ClassVar[Pairs] = ()
+    """Pairs of which the first must be at most the second."""
+    NEEDED: ClassVar[Pairs] = ()
+    """Pairs of which the first has no effect without the second."""
+
+    @model_validator(mode="after")
+    def _nothing_contradicts(self) -> Self:
+        faults = [
+            f"{_variable(lesser)}: must be at most {_variable(greater)}" + self._default_of(greater)
+            for lesser, greater in type(self).pairs("ORDERED")
+            if getattr(self, lesser) > getattr(self, greater)
+        ] + [
+            f"{_variable(name)}: needs {_variable(other)}"
+            + ("=true" if getattr(self, other) is False else "")
+            for name, other in type(self).pairs("NEEDED")
+            if _is_set(getattr(self, name)) and not _is_set(getattr(self, other))
+        ]
+        if faults:
+            raise ValueError("\n  ".join(faults))
+        return self
+
+    def _default_of(self, name: str) -> str:
+        if name in self.model_fields_set:
+            return ""
+        return f", which is not set and so {getattr(self, name):.12g}"
+
+    @classmethod
+    def pairs(cls, kind: Literal["ORDERED", "NEEDED"]) -> Pairs:
+        """Return the pairs of this class and of all that it is made of."""
+        return tuple(
+            dict.fromkeys(pair for base in cls.__mro__ for pair in base.__dict__.get(kind, ()))
+        )
+
     @classmethod
     def load(cls) -> Self:
         """Read the environment. Raises SettingsError, which names each bad, missing or renamed
@@ -92,7 +131,8 @@ class EnvSettings(BaseSettings):
         try:
             return cls()
         except ValidationError as error:
-            lines = map(_line, error.errors(include_url=False, include_input=False))
+            faults = error.errors(include_url=False, include_input=False)
+            lines = (_line(fault, cls.model_fields) for fault in faults)
             raise SettingsError("refusing to start:\n  " + "\n  ".join(lines)) from None
         except SourceError as error:  # a list or the like that is not JSON
             field = re.search(r'field "(\w+)"', str(error))
@@ -100,33 +140,25 @@ class EnvSettings(BaseSettings):
             raise SettingsError(f"refusing to start:\n  {name}: must be JSON") from None
 
 
-_WORDS = {
-    "bool_parsing": "must be true or false",
-    "dataclass_type": "must be a JSON object",
-    "dict_type": "must be a JSON object",
-    "float_parsing": "must be a number",
-    "int_parsing": "must be an integer",
-    "missing": "must be set",
-    "model_type": "must be a JSON object",
-    "tuple_type": "must be a JSON list",
-}
-"""What is said of pydantic's kinds of faults, where its own words speak of Python or of input."""
+def _variable(name: str) -> str:
+    return PREFIX + name.upper()
 
 
-def _line(fault: ErrorDetails) -> str:
+def _is_set(value: object) -> bool:
+    return value not in (None, "", (), {}) and value is not False
+
+
+def _line(fault: ErrorDetails, fields: Mapping[str, FieldInfo]) -> str:
     """Return a line about a value that is not valid: the variable, which part of a list, and what
     would be valid. A fault between several variables names them itself."""
-    text = _WORDS.get(fault["type"]) or re.sub(
-        "^(?:Input|String) should (be|have|match)", r"must \1", fault["msg"]
-    )
-    if fault["type"] == "value_error":
-        error = fault["ctx"]["error"]
-        text = "must be JSON" if isinstance(error, json.JSONDecodeError) else str(error)
+    text = "must be set" if fault["type"] == "missing" else fault_text(fault)
     if not fault["loc"]:
         return text
     name, *places = fault["loc"]
+    if fault["type"] == "string_pattern_mismatch" and (examples := fields[str(name)].examples):
+        text = f"must be such as {' or '.join(map(str, examples))}"
     inside = "".join(f"item {place + 1} " for place in places if isinstance(place, int))
-    return f"{PREFIX}{str(name).upper()}: {inside}{text}"
+    return f"{_variable(str(name))}: {inside}{text}"
 
 
 def _refuse_renamed() -> None:
@@ -255,7 +287,9 @@ class PostgresSettings(EnvSettings):
 class RoleSettings(EnvSettings):
     """The parts' roles in Postgres, for ``posthorn-migrate``."""
 
-    database_role_prefix: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,40}$")] = "posthorn_"
+    database_role_prefix: Annotated[
+        str, Field(pattern=r"^[a-z_][a-z0-9_]{0,40}$", examples=["posthorn_"])
+    ] = "posthorn_"
     """Prefix of the names of the parts' roles, such as ``posthorn_pop3``. After every migration
     existing roles are granted what their part needs."""
     database_role_passwords: dict[str, SecretStr] = Field(default_factory=dict)

@@ -84,7 +84,9 @@ type Value = str | int | float | bool | Sequence[str]
 class TraceSettings(EnvSettings):
     """Traces by OpenTelemetry."""
 
-    otlp_endpoint: Annotated[str, Field(pattern=r"^(https?://[^\s?#]+)?$")] = ""
+    otlp_endpoint: Annotated[
+        str, Field(pattern=r"^(https?://[^\s?#]+)?$", examples=["http://collector:4318"])
+    ] = ""
     """URL of the OTLP/HTTP receiver of traces, such as ``http://collector:4318``; ``/v1/traces`` is
     added. Empty: no traces. Header fields for it are taken from ``OTEL_EXPORTER_OTLP_HEADERS``."""
     trace_ratio: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.01

@@ -25,6 +25,7 @@ from posthorn.ports.errors import (
 )
 from posthorn.ports.idempotency import IdempotencyClash
 from posthorn.runtime.fair_slots import SlotsTaken
+from posthorn.runtime.fault_texts import fault_text
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.passwords import Busy
 
@@ -155,7 +156,7 @@ def _http(error: HTTPException) -> Problem:
         400: ("malformed", "the body is not valid JSON in UTF-8"),
         404: ("not-found", "no such path; /docs lists the operations"),
         413: ("too-large", error.detail),
-        405: ("method-not-allowed", "method not allowed for this path"),
+        405: ("method-not-allowed", "this path does not allow the method"),
     }
     slug, detail = known.get(error.status_code, ("error", HTTPStatus(error.status_code).phrase))
     return Problem(error.status_code, slug, detail, headers=error.headers)
@@ -194,11 +195,8 @@ def _message(fault: Mapping[str, Any]) -> str:
         case "extra_forbidden":
             return "unknown field"
         case "missing":
-            return "this field is missing"
-        case "value_error":
-            return str(fault["ctx"]["error"])
-    text = str(fault["msg"])
-    return text[:1].lower() + text[1:]
+            return "a JSON body is needed" if fault["loc"] == ("body",) else "this field is missing"
+    return fault_text(fault)
 
 
 class RateLimited(Exception):

@@ -233,7 +233,7 @@ async def _refusal(session: ImapSession, append: Append) -> bytes:
         ):
             return b"NO [TRYCREATE] there is no such mailbox"
     except NoRoom:
-        return b"NO [OVERQUOTA] the quota of the account has no room"
+        return b"NO [OVERQUOTA] the account has reached its quota"
     except No as error:
         code = b"[%s] " % error.code if error.code else b""
         return b"NO %s%s" % (code, error.words.encode())

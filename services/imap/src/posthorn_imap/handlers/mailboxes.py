@@ -115,9 +115,9 @@ async def _hint_folders(session: ImapSession) -> None:
 def _checked(name: str) -> str:
     """Return a name that a mailbox may have. Raises No."""
     if not all(name.split(DELIMITER)):
-        raise No("a level of the name is empty", b"CANNOT")
+        raise No("a mailbox name must not have an empty level", b"CANNOT")
     if "*" in name or "%" in name:  # LIST could never ask for it alone
-        raise No("a name has no * and no %", b"CANNOT")
+        raise No("a mailbox name must not contain * or %", b"CANNOT")
     return name
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import Any
@@ -43,6 +44,7 @@ from posthorn.adapters.nats.layout import ensure_layout, expect_layout
 from posthorn.adapters.nats.permissions import LAYOUT_KEEPERS, PART_NAMES, inbox_prefix
 from posthorn.adapters.nats.urls import split_urls
 from posthorn.ports.errors import Unavailable
+from posthorn.runtime.health import START_SECONDS
 from posthorn.runtime.settings import NatsSettings
 from posthorn.runtime.tasks import cancel_and_wait
 
@@ -213,12 +215,14 @@ class Connection:
     async def open(self) -> None:
         """Connect and ensure the streams, without a time limit."""
         await self._connect()
+        expected_by = time.monotonic() + START_SECONDS
         while True:
             try:
                 await self._check_layout()
                 break
             except Unavailable as error:
-                log.warning("JetStream does not serve yet", fault=error)
+                say = log.info if time.monotonic() < expected_by else log.warning
+                say("JetStream does not serve yet", fault=error)
                 await asyncio.sleep(_RETRY_WAIT)
         self._came_up.clear()
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
 from posthorn.runtime.settings import ProcessSettings, Seconds
 
-HostPort = Annotated[str, Field(pattern=r"^[^\s/@]+:[0-9]{1,5}$")]
+Address = Annotated[str, Field(pattern=r"^[^\s@<>]+@[^\s@<>]+$", examples=["canary@example.org"])]
+
+HostPort = Annotated[
+    str, Field(pattern=r"^[^\s/@]+:[0-9]{1,5}$", examples=["mail.example.org:995"])
+]
 
 
 class CanarySettings(ProcessSettings):
     """Settings of the canary."""
 
-    canary_address: Annotated[str, Field(pattern=r"^[^\s@<>]+@[^\s@<>]+$")]
+    canary_address: Address
     """Address of an account that is the canary's alone: everything in its inbox is deleted."""
     canary_password: SecretStr
     """Its password, or an app password for SMTP, POP3 and IMAP."""
@@ -27,9 +31,7 @@ class CanarySettings(ProcessSettings):
     """``host:port`` of POP3 over TLS."""
     canary_imap: HostPort | None = None
     """``host:port`` of IMAP over TLS, to read each message by it as well."""
-    canary_sender: Annotated[str, Field(pattern=r"^[^\s@<>]+@[^\s@<>]+$")] = (
-        "canary@posthorn-canary.example"
-    )
+    canary_sender: Address = "canary@posthorn-canary.example"
     """Sender of the messages by SMTP. The account's filter policy should allow the address that the
     canary connects from: what is filed as junk is not read."""
     canary_interval_seconds: Seconds = 60.0
@@ -39,3 +41,11 @@ class CanarySettings(ProcessSettings):
     canary_certificate: Path | None = None
     """PEM file whose first certificate the servers must present; not set: theirs are verified for
     the names above."""
+
+    @model_validator(mode="after")
+    def _something_is_sent(self) -> Self:
+        if self.canary_smtp is None and self.canary_submission is None:
+            raise ValueError(
+                "POSTHORN_CANARY_SMTP, POSTHORN_CANARY_SUBMISSION: at least one of them must be set"
+            )
+        return self

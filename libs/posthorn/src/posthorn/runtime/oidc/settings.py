@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 from posthorn.runtime.oidc.trust import MailTrust, is_safe
 from posthorn.runtime.setting_lists import listed
-from posthorn.runtime.settings import EnvSettings
+from posthorn.runtime.settings import EnvSettings, Pairs
 from posthorn.wire.address import canonical_domain
 
 Domains = Annotated[
@@ -19,6 +19,8 @@ Domains = Annotated[
 
 class OidcIssuerSettings(EnvSettings):
     """The OpenID Connect issuer whose tokens are taken."""
+
+    NEEDED: ClassVar[Pairs] = (("oidc_audience", "oidc_issuer"),)
 
     oidc_issuer: str | None = None
     """URL of the issuer as its tokens name it, https (or http of this host); unset, no tokens are
@@ -56,6 +58,11 @@ class OidcIssuerSettings(EnvSettings):
 
 class OidcMailSettings(OidcIssuerSettings):
     """Logins to mailboxes by tokens of the issuer (IMAP, POP3, submission)."""
+
+    NEEDED: ClassVar[Pairs] = (
+        ("oidc_mail_domains", "oidc_issuer"),
+        ("oidc_mail_scope", "oidc_issuer"),
+    )
 
     oidc_address_claim: Annotated[str, Field(min_length=1)] = "email"
     """The claim with the address of the account, such as ``preferred_username``; ``email`` counts

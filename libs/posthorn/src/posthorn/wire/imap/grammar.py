@@ -157,7 +157,7 @@ def _create(reader: Reader) -> Create:
     reader.space()
     mailbox = reader.mailbox().removesuffix("/")  # a/b/ is a/b (RFC 9051 §6.3.4)
     if not mailbox:
-        raise BadCommand("[CANNOT] the name of a mailbox is empty", "NO")
+        raise BadCommand("[CANNOT] the mailbox name is empty", "NO")
     uses: tuple[str, ...] = ()
     if reader.take(b" ("):  # RFC 6154 §3
         if reader.word() != "USE":
@@ -175,7 +175,7 @@ def _rename(reader: Reader) -> Rename:
     reader.space()
     to = reader.mailbox().removesuffix("/")
     if not to:
-        raise BadCommand("[CANNOT] the name of a mailbox is empty", "NO")
+        raise BadCommand("[CANNOT] the mailbox name is empty", "NO")
     reader.end()
     return Rename(mailbox, to)
 

@@ -166,7 +166,7 @@ class Reader:
         """Take the name of a mailbox. Raises BadCommand, with NO for one that cannot exist."""
         name = self._name(self.astring())
         if not name:
-            raise BadCommand("[CANNOT] the name of a mailbox is empty", "NO")
+            raise BadCommand("[CANNOT] the mailbox name is empty", "NO")
         return name
 
     def reference(self) -> str:

@@ -104,7 +104,10 @@ def check_channel(channel: Channel, command: Command) -> None:
         case StartTls() if not channel.starttls:
             raise BadCommand("STARTTLS is not offered on this connection")
         case Login() | Authenticate() if not channel.passwords:
-            raise BadCommand("[PRIVACYREQUIRED] use TLS first", "NO")
+            way = "use STARTTLS first" if channel.starttls else "use a connection with TLS"
+            raise BadCommand(
+                f"[PRIVACYREQUIRED] no password is taken on an unencrypted connection: {way}", "NO"
+            )
         case Authenticate(mechanism) if mechanism not in channel.mechanisms:
             raise BadCommand("this mechanism is not offered", "NO")
         case _:

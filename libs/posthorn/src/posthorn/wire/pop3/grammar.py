@@ -143,7 +143,7 @@ def _lang(argument: bytes) -> Lang:
     if tag == "*":  # the server's own choice, RFC 6856 §3.1
         tag = "en"
     if tag not in _LANGUAGES:
-        return Lang(b"-ERR this language is not spoken here\r\n")
+        return Lang(b"-ERR this language is not supported: LANG lists those that are\r\n")
     return Lang(f"+OK {tag} replies are in {_LANGUAGES[tag]}\r\n".encode())
 
 

@@ -126,7 +126,7 @@ class Machine:
         after = TRANSITIONS[self.state].get(type(event))
         if after is None:
             return Refused(
-                b"-ERR not before login\r\n"
+                b"-ERR log in first\r\n"
                 if self.state is not State.TRANSACTION
                 else b"-ERR not after login\r\n"
             )

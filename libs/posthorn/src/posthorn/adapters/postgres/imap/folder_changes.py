@@ -195,7 +195,7 @@ def _above(name: str, there: set[str]) -> list[str]:
     with an empty level."""
     levels = name.split(DELIMITER)
     if not all(levels):
-        raise FolderError("CANNOT", "a level of the name is empty")
+        raise FolderError("CANNOT", "a mailbox name must not have an empty level")
     names = [DELIMITER.join(levels[:count]) for count in range(1, len(levels))]
     return [each for each in names if each not in there]
 

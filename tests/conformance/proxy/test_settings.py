@@ -80,6 +80,7 @@ def test_a_port_for_balancers_needs_their_networks(
     field = variable.removeprefix("POSTHORN_").lower()
     assert getattr(read.load(), field) is None
     monkeypatch.setenv(variable, "3525")
+    monkeypatch.setenv("POSTHORN_TLS_DIR", "/etc/posthorn/tls")  # those with TLS need it
     for networks in ("", "[]"):
         monkeypatch.setenv(NETWORKS, networks)
         with pytest.raises(SettingsError, match=f"{variable}: .*{NETWORKS}"):

@@ -49,9 +49,12 @@ from posthorn.ports.mailbox_view import SEEN, ChangeKind
 from posthorn.ports.mailboxes import AccountsGone, LongSender, Resolution
 from posthorn.ports.segments import Segment, SegmentMessage
 
-_LOCK_ACCOUNTS = (
-    "SELECT id FROM accounts WHERE id = ANY ($1::bigint[]) ORDER BY id FOR NO KEY UPDATE"
-)
+
+def _lock_query(parameter: str) -> str:
+    return f"SELECT id FROM accounts WHERE id = ANY ({parameter}::bigint[]) ORDER BY id FOR NO KEY UPDATE"
+
+
+_LOCK_ACCOUNTS = _lock_query("$1")
 
 
 # A segment of which something was made may be there from an earlier half of the same batch; one of
@@ -162,7 +165,7 @@ _INSERT_ENTRIES = f"WITH {entry_steps(1)} FROM uids"
 # are the newest, whatever the statement saw at its begin (READ COMMITTED).
 _PLACE = f"""
 WITH held AS MATERIALIZED (
-    {_LOCK_ACCOUNTS.replace("$1", "$23")}
+    {_lock_query("$23")}
 ), ready AS MATERIALIZED (
     SELECT WHERE (SELECT count(*) FROM held) = cardinality($23)
 ), {message_steps("WHERE EXISTS (SELECT FROM ready)")}, {

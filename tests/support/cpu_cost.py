@@ -17,35 +17,32 @@ _TRIES = 3
 
 def cost(work: Callable[[], object], limit: float) -> float:
     """Return the CPU seconds of the work, of all threads: the least of up to three times."""
-    least = float("inf")
-    for _ in range(_TRIES):
-        with _measured() as taken:
+    taken: list[float] = []
+    while _may_be_less(taken, limit):
+        with _measured(taken):
             work()
-        least = min(least, taken[0])
-        if least < limit:
-            break
-    return least
+    return min(taken)
 
 
 async def cost_of(work: Callable[[], Awaitable[object]], limit: float) -> float:
     """Do as ``cost`` does, for a coroutine."""
-    least = float("inf")
-    for _ in range(_TRIES):
-        with _measured() as taken:
+    taken: list[float] = []
+    while _may_be_less(taken, limit):
+        with _measured(taken):
             await work()
-        least = min(least, taken[0])
-        if least < limit:
-            break
-    return least
+    return min(taken)
+
+
+def _may_be_less(taken: list[float], limit: float) -> bool:
+    return not taken or (len(taken) < _TRIES and min(taken) >= limit)
 
 
 @contextmanager
-def _measured() -> Iterator[list[float]]:
-    taken: list[float] = []
+def _measured(taken: list[float]) -> Iterator[None]:
     gc.disable()
     began = time.process_time()
     try:
-        yield taken
+        yield
     finally:
         taken.append(time.process_time() - began)
         gc.enable()

@@ -19,8 +19,8 @@ from posthorn.ports.errors import Unavailable
 from posthorn.ports.ingest import Delivery
 from posthorn_local.embedded import Nats
 from tests.support.builders import make_envelope
-from tests.support.jetstream import nats_settings, restart
-from tests.support.polling import BUSY_SECONDS, LONG_SECONDS, timers_run, until
+from tests.support.jetstream import nats_settings, restart, take_awaited
+from tests.support.polling import BUSY_SECONDS, LONG_SECONDS, until
 
 BODY = b"Subject: hello\r\n\r\nworld\r\n"
 
@@ -88,12 +88,10 @@ async def test_a_process_alone_leaves_nothing(connection: Connection) -> None:
     async with NatsIngestSource(connection) as found:
         waits = []
         for _ in range(11):
-            taking = asyncio.create_task(found.take(512, 1 << 24))
-            await asyncio.sleep(0)
-            with timers_run() as run:
-                await ingest.accept(make_envelope(BODY), BODY)
-                (delivery,) = await taking
-            waits.append(len(run))
+            timers, delivery = await take_awaited(
+                found, lambda: ingest.accept(make_envelope(BODY), BODY)
+            )
+            waits.append(timers)
             found.leave_to_others(LONG_SECONDS)
             await delivery.ack()
         assert sorted(waits[1:])[5] == 0, "its request is open as ever"

@@ -37,9 +37,9 @@ def pytest_configure(config: pytest.Config) -> None:
     not bound for a while."""
     # under nohup it is ignored, and so it would be by all that is started
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    worker: dict[str, str] = getattr(config, "workerinput", {})
+    worker: dict[str, Any] = getattr(config, "workerinput", {})
     number = int(worker.get("workerid", "gw0").removeprefix("gw"))
-    draw_ports_from(PortsInTurn(number))
+    draw_ports_from(PortsInTurn(number, worker.get("workercount", 1)))
     hash_cheaply()
     # httpcore asks for it at each request, and without it all of sys.path is gone through each time
     sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]

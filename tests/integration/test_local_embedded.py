@@ -7,8 +7,10 @@ import shutil
 import signal
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import asyncpg
@@ -18,6 +20,7 @@ import pytest
 
 from posthorn_local.embedded import EmbeddedError, Nats, Postgres, free_port
 from tests.support.polling import BUSY_SECONDS, LONG_SECONDS
+from tests.support.ports import PortsInTurn
 
 
 @pytest.fixture
@@ -110,6 +113,15 @@ def test_a_server_that_does_not_start_leaves_nothing_running(tmp_path: Path) -> 
 def test_free_ports_lie_outside_those_that_the_kernel_gives_to_clients() -> None:
     low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     assert all(1024 < free_port() < max(low, 32_000) for _ in range(20))
+
+
+def test_no_worker_of_these_tests_draws_what_another_or_local_mode_draws() -> None:
+    drawn = [set(islice(PortsInTurn(worker, 16), 800)) for worker in range(16)]
+    script = "from posthorn_local.embedded import _PORTS; print(*_PORTS)"
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    drawn.append(set(map(int, said.stdout.split())))
+    assert all(len(ports) > 300 for ports in drawn)
+    assert sum(map(len, drawn)) == len(set().union(*drawn))
 
 
 @pytest.mark.skipif(

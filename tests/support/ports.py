@@ -1,5 +1,9 @@
 """Ports for tests that do not meet: each worker of pytest-xdist has a share, and goes through it
-in turn."""
+in turn.
+
+Local mode draws the ports of Postgres and NATS itself, at random, and from others: what it draws
+while a test starts a system beside it may be a port that is chosen there and not bound yet.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,10 @@ import random
 from collections.abc import Sequence
 from typing import overload
 
-_FIRST = 20_000
-_SHARE = 3_000
-_SHARES = 4
-"""Workers beyond them share with the first ones. All shares lie below what Linux gives to
-outgoing connections."""
+PORTS = range(20_000, 26_000)
+"""All shares: below what Linux gives to outgoing connections, and none that local mode draws."""
 _STRIDE = 11
-"""Between one and the next lie ports for whoever counts upward from its own; no divisor of the
-share, so all have a turn."""
+"""Between one and the next lie ports for whoever counts upward from its own."""
 
 
 class PortsInTurn(Sequence[int]):
@@ -25,12 +25,14 @@ class PortsInTurn(Sequence[int]):
     means to bind again.
     """
 
-    def __init__(self, worker: int) -> None:
-        self._first = _FIRST + worker % _SHARES * _SHARE
-        self._turn = random.randrange(_SHARE)
+    def __init__(self, worker: int, workers: int) -> None:
+        share = len(PORTS) // workers
+        self._share = share - 1 if share % _STRIDE == 0 else share  # so that all have a turn
+        self._first = PORTS[worker * share]
+        self._turn = random.randrange(self._share)
 
     def __len__(self) -> int:
-        return _SHARE
+        return self._share
 
     @overload
     def __getitem__(self, index: int) -> int: ...
@@ -39,5 +41,5 @@ class PortsInTurn(Sequence[int]):
     def __getitem__(self, index: int | slice) -> int | Sequence[int]:
         if isinstance(index, slice):
             raise TypeError("ports come one by one")
-        self._turn = (self._turn + _STRIDE) % _SHARE
+        self._turn = (self._turn + _STRIDE) % self._share
         return self._first + self._turn

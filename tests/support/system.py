@@ -8,6 +8,7 @@ or killed.
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import smtplib
 import socket
@@ -114,6 +115,7 @@ class System:
                 if not (is_first and tries_left and _IN_USE.search(said)):
                     raise
                 self.close()
+                shutil.rmtree(self.home)  # what it logged is of no first start
                 self._choose_ports()
         self.ready_after = time.monotonic() - began
 

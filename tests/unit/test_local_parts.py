@@ -22,7 +22,7 @@ from posthorn_local.addresses import Ports, PortTaken, choose_ports
 from posthorn_local.announcement import announcement
 from posthorn_local.certificate import ensure_certificate
 from posthorn_local.children import Backoff
-from posthorn_local.embedded import end_by, free_port
+from posthorn_local.embedded import EmbeddedError, end_by, free_port
 from posthorn_local.home import Home, HomeTaken, write_secret
 from posthorn_local.logs import Log
 from posthorn_local.settings import LocalSettings
@@ -67,6 +67,14 @@ def test_zero_takes_free_ports_and_no_port_twice() -> None:
     every = [*served, *ports.health.values()]
     assert len(set(every)) == 16
     assert all(every)
+    assert ports.taken == set(every)
+
+
+def test_a_free_port_is_none_that_is_promised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("posthorn_local.embedded._PORTS", range(first := free_port(), first + 2))
+    assert {free_port({first}) for _ in range(20)} == {first + 1}
+    with pytest.raises(EmbeddedError, match="no TCP port is free"):
+        free_port({first, first + 1})
 
 
 def test_a_port_in_use_is_refused_with_the_name_of_its_variable(
@@ -260,7 +268,7 @@ def test_a_child_that_dies_at_once_is_given_more_and_more_time() -> None:
 
 
 def test_exactly_one_line_of_the_announcement_says_ready() -> None:
-    ports = Ports(2525, 2143, 2993, 2110, 2995, 8080, 2587, 2465, {})
+    ports = Ports(2525, 2143, 2993, 2110, 2995, 8080, 2587, 2465, {}, frozenset())
     lines = [
         line
         for line in announcement(ports, Path("/srv/it is"), "/console/#link=x").splitlines()

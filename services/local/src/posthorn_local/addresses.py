@@ -47,6 +47,8 @@ class Ports:
     submissions: int
     health: Mapping[str, int]
     """By service."""
+    taken: frozenset[int]
+    """All of them."""
 
 
 def choose_ports(settings: LocalSettings) -> Ports:
@@ -66,7 +68,7 @@ def choose_ports(settings: LocalSettings) -> Ports:
                 raise PortTaken(f"refusing to start: {title}: port {port} is {taken[port]}'s too")
             _check(title, port)
         else:
-            port = next(free for free in iter(free_port, 0) if free not in taken)
+            port = free_port(taken)
         taken[port] = title
         chosen.append(port)
     smtp, imap, imaps, pop3, pop3s, api, submission, submissions, *health = chosen
@@ -80,6 +82,7 @@ def choose_ports(settings: LocalSettings) -> Ports:
         submission,
         submissions,
         dict(zip(HEALTH_SERVICES, health, strict=True)),
+        frozenset(chosen),
     )
 
 

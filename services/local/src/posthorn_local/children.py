@@ -6,11 +6,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 import httpx
 
-from posthorn_local.embedded import Nats, Postgres, die_with_parent, end_by
+from posthorn_local.embedded import Nats, Postgres, die_with_parent, end_by, free_port
 from posthorn_local.logs import Log
 
 _FIRST_DELAY = 0.1
@@ -116,8 +116,10 @@ class Service:
 class Backend:
     """PostgreSQL or NATS, always on the same port, so that the services find it again."""
 
-    def __init__(self, server: Postgres | Nats) -> None:
+    def __init__(self, server: Postgres | Nats, taken: Container[int]) -> None:
+        """``taken``: ports that the services will listen on."""
         self.server = server
+        self._taken = taken
         self.name = server.name
         self.backoff = Backoff()
         self._started_at = 0.0
@@ -125,7 +127,7 @@ class Backend:
     def start(self) -> None:
         """Start it and wait until it serves. Raises EmbeddedError."""
         self._started_at = time.monotonic()
-        self.server.start(self.server.port)
+        self.server.start(self.server.port or free_port(self._taken))
 
     def ended(self) -> str | None:
         """Return how the process ended, or None while it runs."""

@@ -26,7 +26,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -44,7 +44,7 @@ _CAPABILITIES = {"dac_read_search": 2, "dac_override": 1}
 (capabilities(7))."""
 _LOG_LIMIT = 16 * 1024 * 1024
 """Bytes beyond which a server's log is rotated at its next start."""
-_PORTS: Sequence[int] = range(20_000, 32_000)
+_PORTS: Sequence[int] = range(26_000, 32_000)
 """Below the range that Linux uses for outgoing connections, so that a port is still free when a
 restarted server wants it again."""
 _LEAST_FREE = 8 * 1024 * 1024
@@ -65,10 +65,13 @@ def draw_ports_from(ports: Sequence[int]) -> None:
     _PORTS = ports
 
 
-def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that was free a moment ago."""
+def free_port(taken: Container[int] = ()) -> int:
+    """Return a TCP port of 127.0.0.1 that was free a moment ago, and is none of ``taken``: ports
+    that are promised and not bound yet. Raises EmbeddedError."""
     for _ in range(100):
         port = _PORTS[secrets.randbelow(len(_PORTS))]
+        if port in taken:
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))

@@ -76,7 +76,7 @@ class Supervisor:
         held = (home.children_lock,)
         self._postgres = Postgres(home / "postgres", held=held)
         self._nats = Nats(home / "nats", held=held)
-        self._backends = [Backend(self._postgres), Backend(self._nats)]
+        self._backends = [Backend(server, ports.taken) for server in (self._postgres, self._nats)]
         self._services: dict[str, Service] = {}
         self._down: set[str] = set()
         self._asked = False

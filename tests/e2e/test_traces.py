@@ -31,6 +31,7 @@ def traced(receiver: TraceReceiver, tmp_path_factory: pytest.TempPathFactory) ->
     settings = {
         "POSTHORN_OTLP_ENDPOINT": receiver.endpoint,
         "POSTHORN_TRACE_RATIO": "1",
+        "OTEL_BSP_SCHEDULE_DELAY": "500",
         "POSTHORN_TRACE_URL": "https://traces.example.test/trace/{trace_id}",
         "POSTHORN_RELAY_RETRY_FIRST_SECONDS": "1",
         "POSTHORN_RELAY_RETRY_JITTER": "0",

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from posthorn.ports.api_keys import ApiKey, Role
 from posthorn.runtime import traces
 from posthorn.runtime.ids import new_id
-from posthorn.runtime.otlp import QUEUED, LowBitsSampler, OtlpTracer
+from posthorn.runtime.otlp import LowBitsSampler, OtlpTracer
 from posthorn.runtime.traces import TraceSettings, tracing
 from posthorn_api.http.telemetry import http_telemetry
 from posthorn_api.queue.trace_link import trace_link
@@ -91,13 +91,20 @@ async def test_a_batch_is_recorded_whatever_the_ratio() -> None:
     assert {each.trace for each in receiver.spans} == {trace for trace, _ in made}
 
 
-async def test_a_receiver_that_is_away_holds_nothing_up_and_the_queue_is_bounded() -> None:
+@pytest.mark.parametrize(
+    ("said", "queued"), [({}, 2048), ({"OTEL_BSP_MAX_QUEUE_SIZE": "600"}, 600)]
+)
+async def test_a_receiver_that_is_away_holds_nothing_up_and_the_queue_is_bounded(
+    monkeypatch: pytest.MonkeyPatch, said: dict[str, str], queued: int
+) -> None:
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
     dropped, sent = spans_counted("dropped"), spans_counted("sent")
     tracer = OtlpTracer("relay", "http://127.0.0.1:9", 1.0)
-    for _ in range(2 * QUEUED):
+    for _ in range(2 * queued):
         tracer.span(traces.ATTEMPT, new_id(), time.time_ns())
     (processor,) = tracer.provider._active_span_processor._span_processors
-    assert len(processor._batch_processor._queue) <= QUEUED  # type: ignore[attr-defined]
+    assert len(processor._batch_processor._queue) <= queued  # type: ignore[attr-defined]
     await tracer.close()
     await until(lambda: spans_counted("dropped") > dropped)
     assert spans_counted("sent") == sent

@@ -5,8 +5,10 @@ Rules:
 - The SDK's ratio sampler compares the low 64 bits of a trace id, whose top two are fixed in a UUIDv7
   (RFC 9562 §5.7): it would sample nothing below one half, and all from three quarters. The sampler
   here compares the low 56 bits, which are random.
-- Spans wait in a queue of bounded length for a thread that exports them. What does not fit is
-  dropped; a receiver that does not answer delays nothing.
+- Spans wait in a queue of bounded length for a thread that exports them every five seconds, as the
+  variables ``OTEL_BSP_*`` of OpenTelemetry's specification say. What does not fit is dropped; a
+  receiver that does not answer delays nothing. An export costs some 9 ms of CPU under load, however
+  few its spans are.
 """
 
 from __future__ import annotations
@@ -56,10 +58,6 @@ _spans = Counter(
 )
 
 RANDOM_BITS: Final = 56
-QUEUED: Final = 2048
-"""Spans that wait to be exported at most."""
-_AT_ONCE = 512
-_PAUSE_MILLISECONDS = 2000
 _ANSWER_SECONDS = 5.0
 _CLOSE_SECONDS = 3.0
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
@@ -142,10 +140,7 @@ class OtlpTracer:
         )
         self.provider.add_span_processor(
             BatchSpanProcessor(
-                _Exporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=_ANSWER_SECONDS),
-                max_queue_size=QUEUED,
-                max_export_batch_size=_AT_ONCE,
-                schedule_delay_millis=_PAUSE_MILLISECONDS,
+                _Exporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=_ANSWER_SECONDS)
             )
         )
         self._tracer = self.provider.get_tracer("posthorn", version("posthorn"))

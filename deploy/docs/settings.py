@@ -14,7 +14,7 @@ from deploy.helm.settings import CLASSES, MANAGED
 
 from posthorn.adapters.postgres.migrate import MigrateSettings
 from posthorn.runtime.canary.settings import CanarySettings
-from posthorn.runtime.settings import PREFIX, EnvSettings
+from posthorn.runtime.env_settings import PREFIX, EnvSettings
 from posthorn_cli.settings import Settings as CliSettings
 from posthorn_local.settings import LocalSettings
 

@@ -8,7 +8,7 @@ from typing import Any
 from deploy.helm import patterns
 from deploy.helm.fields import NETWORK
 
-from posthorn.runtime.settings import PREFIX, EnvSettings
+from posthorn.runtime.env_settings import PREFIX, EnvSettings
 from posthorn_api.settings import ApiSettings
 from posthorn_delivery.settings import DeliverySettings
 from posthorn_imap.settings import ImapSettings

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from posthorn.runtime.canary.settings import CanarySettings
-from posthorn.runtime.settings import PREFIX
+from posthorn.runtime.env_settings import PREFIX
 from tests.chart import test_invariants as invariants
 from tests.chart.rendering import Object, Rendered, merged, render
 

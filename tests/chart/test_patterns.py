@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from posthorn.model.networks import parse_network
-from posthorn.runtime.settings import PREFIX, ProxySettings, server_address
+from posthorn.runtime.env_settings import PREFIX
+from posthorn.runtime.settings import ProxySettings, server_address
 from posthorn.wire.address import canonical_domain, parse_address
 from tests.chart.rendering import render
 

@@ -12,7 +12,7 @@ from deploy.helm.settings import CLASSES, MANAGED, variables
 from posthorn.adapters.blobs.config import blob_target
 from posthorn.adapters.blobs.targets import S3Target
 from posthorn.adapters.postgres.migrate import MigrateSettings
-from posthorn.runtime.settings import PREFIX
+from posthorn.runtime.env_settings import PREFIX
 from tests.chart.rendering import CASES, Object, Rendered, case, render, values_of
 from tests.support.only_settings import set_only
 

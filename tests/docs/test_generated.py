@@ -18,7 +18,7 @@ from deploy.docs.source import attribute_docs
 from deploy.helm.generate import CHART
 from deploy.helm.settings import CLASSES
 
-from posthorn.runtime.settings import EnvSettings
+from posthorn.runtime.env_settings import EnvSettings
 from posthorn_api.http.permissions import RULES
 from posthorn_local.settings import LocalSettings
 

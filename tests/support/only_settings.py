@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from posthorn.runtime.settings import PREFIX
+from posthorn.runtime.env_settings import PREFIX
 
 
 def set_only(patch: pytest.MonkeyPatch, settings: Mapping[str, str]) -> None:

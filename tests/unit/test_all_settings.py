@@ -14,7 +14,7 @@ from deploy.helm.settings import CLASSES
 
 from posthorn.adapters.postgres.migrate import MigrateSettings
 from posthorn.runtime.canary.settings import CanarySettings
-from posthorn.runtime.settings import EnvSettings, SettingsError
+from posthorn.runtime.env_settings import EnvSettings, SettingsError
 from posthorn_local.settings import LocalSettings
 from tests.support.only_settings import set_only
 

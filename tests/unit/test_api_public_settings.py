@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from posthorn.model.dns_records import Endpoint
-from posthorn.runtime.settings import SettingsError
+from posthorn.runtime.env_settings import SettingsError
 from posthorn.wire.mta_sts import Mode
 from posthorn_api.settings import PublicSettings
 from tests.support.only_settings import set_only

@@ -12,7 +12,8 @@ from pydantic import SecretStr
 from posthorn.adapters.blobs.config import blob_target, open_blobs
 from posthorn.adapters.blobs.targets import FileTarget, S3Target
 from posthorn.ports.errors import Unavailable
-from posthorn.runtime.settings import BlobSettings, SettingsError
+from posthorn.runtime.env_settings import SettingsError
+from posthorn.runtime.settings import BlobSettings
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY="
 

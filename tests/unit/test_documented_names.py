@@ -9,7 +9,7 @@ from pathlib import Path
 from deploy.helm.settings import CLASSES
 
 from posthorn.adapters.postgres.migrate import MigrateSettings
-from posthorn.runtime.settings import PREFIX, EnvSettings
+from posthorn.runtime.env_settings import PREFIX, EnvSettings
 from posthorn_local.settings import LocalSettings
 
 ROOT = Path(__file__).parents[2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from posthorn.runtime.settings import SettingsError
+from posthorn.runtime.env_settings import SettingsError
 from posthorn_imap.settings import ImapSettings
 
 

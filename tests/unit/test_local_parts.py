@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from posthorn.runtime.settings import SettingsError
+from posthorn.runtime.env_settings import SettingsError
 from posthorn_local import logs
 from posthorn_local.addresses import Ports, PortTaken, choose_ports
 from posthorn_local.announcement import announcement

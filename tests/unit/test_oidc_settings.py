@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from posthorn.ports.api_keys import Role
+from posthorn.runtime.env_settings import SettingsError
 from posthorn.runtime.oidc.settings import OidcMailSettings
 from posthorn.runtime.oidc.trust import MailTrust, is_safe
-from posthorn.runtime.settings import SettingsError
 from posthorn_api.settings import OidcSettings
 
 ISSUER = "https://id.example.org/realms/mail"

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from posthorn.runtime.env_settings import SettingsError
 from posthorn.runtime.secret_box import DecryptionFailed, SecretBox
-from posthorn.runtime.settings import SecretSettings, SettingsError
+from posthorn.runtime.settings import SecretSettings
 
 OLD, NEW = b"o" * 32, b"n" * 32
 

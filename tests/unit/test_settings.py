@@ -9,16 +9,13 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from posthorn.runtime.env_settings import RENAMED, EnvSettings, SettingsError, environment
 from posthorn.runtime.settings import (
-    RENAMED,
     BlobSettings,
-    EnvSettings,
     NatsSettings,
     PostgresSettings,
     ProcessSettings,
-    SettingsError,
     TlsSettings,
-    environment,
 )
 from posthorn_api.settings import ApiSettings
 from posthorn_delivery.settings import DeliverySettings

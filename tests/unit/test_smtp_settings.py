@@ -7,7 +7,7 @@ import inspect
 
 import pytest
 
-from posthorn.runtime.settings import EnvSettings, SettingsError
+from posthorn.runtime.env_settings import EnvSettings, SettingsError
 from posthorn_smtp_in import settings as module
 from posthorn_smtp_in.settings import SmtpInSettings, SubmissionInSettings
 

@@ -8,7 +8,7 @@ import ipaddress
 
 import pytest
 
-from posthorn.runtime.settings import EnvSettings, SettingsError
+from posthorn.runtime.env_settings import EnvSettings, SettingsError
 from posthorn_pop3.settings import Pop3Settings
 from posthorn_smtp_in.settings import SmtpInSettings, SubmissionInSettings
 

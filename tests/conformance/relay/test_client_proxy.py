@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import SecretStr
 
-from posthorn.runtime.settings import SettingsError
+from posthorn.runtime.env_settings import SettingsError
 from posthorn_relay.smtp.types import Accepted
 from tests.conformance.relay.client_env import (
     HOST,

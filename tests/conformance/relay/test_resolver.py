@@ -12,7 +12,8 @@ import pytest
 
 from posthorn.adapters.dns import DnsResolver
 from posthorn.ports.resolver import LookupFailed, NoSuchDomain, NullMx, Tlsa
-from posthorn.runtime.settings import SettingsError, server_address
+from posthorn.runtime.env_settings import SettingsError
+from posthorn.runtime.settings import server_address
 from posthorn_relay.settings import EgressSettings
 from tests.support.dns import DnsServer
 from tests.support.polling import BUSY_SECONDS, until

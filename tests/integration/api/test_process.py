@@ -15,7 +15,7 @@ import pytest
 from posthorn.adapters.nats.bucket import NatsDirectoryBucket
 from posthorn.adapters.nats.connection import connect
 from posthorn.model.directory_entry import AddressEntry, RecipientStatus
-from posthorn.runtime.settings import SettingsError
+from posthorn.runtime.env_settings import SettingsError
 from posthorn_api.settings import ApiSettings
 from posthorn_local.embedded import Nats, free_port
 from tests.support.databases import execute, logged_in

@@ -21,25 +21,21 @@ from posthorn.model.events import SHARES
 from posthorn.model.networks import Network
 from posthorn.ports.api_keys import Role
 from posthorn.ports.forwards import ForwardPolicy
+from posthorn.runtime.env_settings import Bytes, EnvSettings, Pairs, Port, Seconds
 from posthorn.runtime.http import HttpLimits
 from posthorn.runtime.oidc.settings import OidcIssuerSettings
 from posthorn.runtime.postmasters import Postmasters
 from posthorn.runtime.setting_lists import listed
 from posthorn.runtime.settings import (
     BlobSettings,
-    Bytes,
-    EnvSettings,
     IntakeSettings,
     LoginLimitSettings,
     NatsSettings,
-    Pairs,
-    Port,
     PostgresSettings,
     ProcessSettings,
     RateSettings,
     ReportSettings,
     ResolverSettings,
-    Seconds,
     SecretSettings,
     network_of,
 )

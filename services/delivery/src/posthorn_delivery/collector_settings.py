@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from posthorn.runtime.settings import EnvSettings, Seconds
+from posthorn.runtime.env_settings import EnvSettings, Seconds
 
 
 class CollectorSettings(EnvSettings):

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from posthorn.model.forward_limits import ForwardLimits
-from posthorn.runtime.settings import EnvSettings
+from posthorn.runtime.env_settings import EnvSettings
 
 Hourly = Annotated[int, Field(ge=0)]
 

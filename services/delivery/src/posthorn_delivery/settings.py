@@ -6,14 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from posthorn.runtime.env_settings import Bytes, Seconds
 from posthorn.runtime.settings import (
     BlobSettings,
-    Bytes,
     NatsSettings,
     PostgresSettings,
     ProcessSettings,
     ReportSettings,
-    Seconds,
     SecretSettings,
 )
 from posthorn.runtime.traces import TraceSettings

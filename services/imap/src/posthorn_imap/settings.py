@@ -7,20 +7,17 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
+from posthorn.runtime.env_settings import Bytes, Pairs, Port, Seconds
 from posthorn.runtime.oidc.settings import OidcMailSettings
 from posthorn.runtime.setting_lists import listed
 from posthorn.runtime.settings import (
     BlobSettings,
-    Bytes,
     LoginLimitSettings,
     NatsSettings,
-    Pairs,
-    Port,
     PostgresSettings,
     ProcessSettings,
     ProxyPort,
     ProxySettings,
-    Seconds,
     TlsSettings,
 )
 from posthorn.runtime.traces import TraceSettings

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr, field_validator
 
-from posthorn.runtime.settings import PREFIX, EnvSettings, Port, environment
+from posthorn.runtime.env_settings import PREFIX, EnvSettings, Port, environment
 
 HEALTH_SERVICES = ("smtp-in", "delivery", "pop3", "api", "submission", "relay", "scan", "imap")
 """The services in the order of their health ports."""

@@ -29,7 +29,7 @@ import httpx
 
 from posthorn.adapters.postgres.privileges import PRIVILEGES
 from posthorn.runtime.derived_keys import SRS, derive
-from posthorn.runtime.settings import environment
+from posthorn.runtime.env_settings import environment
 from posthorn_local.addresses import HOST, Ports
 from posthorn_local.announcement import announcement
 from posthorn_local.certificate import ensure_certificate

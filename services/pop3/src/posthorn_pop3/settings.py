@@ -6,19 +6,16 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from posthorn.runtime.env_settings import Bytes, Pairs, Port, Seconds
 from posthorn.runtime.oidc.settings import OidcMailSettings
 from posthorn.runtime.settings import (
     BlobSettings,
-    Bytes,
     LoginLimitSettings,
     NatsSettings,
-    Pairs,
-    Port,
     PostgresSettings,
     ProcessSettings,
     ProxyPort,
     ProxySettings,
-    Seconds,
     TlsSettings,
 )
 from posthorn.runtime.traces import TraceSettings

@@ -7,16 +7,14 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, SecretStr
 
+from posthorn.runtime.env_settings import EnvSettings, Pairs, Seconds
 from posthorn.runtime.settings import (
     BlobSettings,
-    EnvSettings,
     NatsSettings,
-    Pairs,
     PostgresSettings,
     ProcessSettings,
     ReportSettings,
     ResolverSettings,
-    Seconds,
     SecretSettings,
     network_of,
 )

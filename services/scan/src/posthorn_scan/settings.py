@@ -8,16 +8,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from posthorn.runtime.blocklists import BlocklistSettings
-from posthorn.runtime.settings import (
-    BlobSettings,
-    Bytes,
-    EnvSettings,
-    NatsSettings,
-    Pairs,
-    ProcessSettings,
-    Seconds,
-    server_address,
-)
+from posthorn.runtime.env_settings import Bytes, EnvSettings, Pairs, Seconds
+from posthorn.runtime.settings import BlobSettings, NatsSettings, ProcessSettings, server_address
 from posthorn.runtime.traces import TraceSettings
 from posthorn.wire.address import canonical_domain
 

@@ -7,22 +7,19 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from posthorn.runtime.env_settings import Bytes, Pairs, Port, Seconds
 from posthorn.runtime.listen import HANDSHAKE_SECONDS
 from posthorn.runtime.oidc.settings import OidcMailSettings
 from posthorn.runtime.settings import (
     BlobSettings,
-    Bytes,
     IntakeSettings,
     LoginLimitSettings,
     NatsSettings,
-    Pairs,
-    Port,
     PostgresSettings,
     ProcessSettings,
     ProxyPort,
     ProxySettings,
     RateSettings,
-    Seconds,
     SrsSettings,
     TlsSettings,
 )

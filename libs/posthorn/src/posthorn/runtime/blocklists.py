@@ -32,7 +32,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from posthorn.model.ip_addresses import is_public, plain_ip
 from posthorn.ports.scan import Listing
-from posthorn.runtime.settings import EnvSettings, Seconds
+from posthorn.runtime.env_settings import EnvSettings, Seconds
 from posthorn.wire.address import canonical_domain
 from posthorn.wire.auth.lookup import DnsUnavailable, Lookup
 

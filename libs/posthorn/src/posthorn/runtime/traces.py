@@ -22,7 +22,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from posthorn.runtime.settings import EnvSettings
+from posthorn.runtime.env_settings import EnvSettings
 
 RECEIVE: Final = "receive"
 """Root span: from MAIL, or the request of a program, to the answer."""

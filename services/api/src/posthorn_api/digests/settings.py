@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import field_validator
 
+from posthorn.runtime.env_settings import EnvSettings, Seconds
 from posthorn.runtime.oidc.trust import is_safe
-from posthorn.runtime.settings import EnvSettings, Seconds
 from posthorn_api.digests.service import DigestOptions
 
 

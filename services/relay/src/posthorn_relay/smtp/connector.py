@@ -31,7 +31,7 @@ from python_socks import ProxyError, ProxyTimeoutError, ProxyType, parse_proxy_u
 from python_socks.async_.asyncio import Proxy
 
 from posthorn.model.ip_addresses import is_loopback
-from posthorn.runtime.settings import SettingsError
+from posthorn.runtime.env_settings import SettingsError
 from posthorn.runtime.tls import verifying_context
 from posthorn.wire.smtp.client_replies import HostReply, extensions, printable
 from posthorn_relay.settings import EgressSettings

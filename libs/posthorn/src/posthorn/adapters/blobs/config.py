@@ -27,7 +27,8 @@ from posthorn.adapters.blobs.targets import FileTarget, S3Target
 from posthorn.model.ip_addresses import is_this_machine
 from posthorn.ports.blobs import Blobs, check_key
 from posthorn.ports.errors import Unavailable
-from posthorn.runtime.settings import BlobSettings, SettingsError
+from posthorn.runtime.env_settings import SettingsError
+from posthorn.runtime.settings import BlobSettings
 
 log = structlog.get_logger()
 

@@ -7,7 +7,8 @@ from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from posthorn.runtime.settings import ProcessSettings, Seconds
+from posthorn.runtime.env_settings import Seconds
+from posthorn.runtime.settings import ProcessSettings
 
 Address = Annotated[str, Field(pattern=r"^[^\s@<>]+@[^\s@<>]+$", examples=["canary@example.org"])]
 

@@ -7,9 +7,9 @@ from typing import Annotated, ClassVar, Self
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 
+from posthorn.runtime.env_settings import EnvSettings, Pairs
 from posthorn.runtime.oidc.trust import MailTrust, is_safe
 from posthorn.runtime.setting_lists import listed
-from posthorn.runtime.settings import EnvSettings, Pairs
 from posthorn.wire.address import canonical_domain
 
 Domains = Annotated[

@@ -219,7 +219,7 @@ def main() -> None:
             if asked.only in (None, "scan"):
                 measure_scan(results, directory, messages, rounds)
             if asked.only in (None, "imap"):
-                measure_imap(results, system, quick=asked.quick)
+                measure_imap(results, system, rounds, quick=asked.quick)
             if asked.only in (None, "scale"):
                 measure_scale(results, system, directory, rounds, quick=asked.quick)
         finally:

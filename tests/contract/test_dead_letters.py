@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -95,6 +96,26 @@ async def test_a_retried_message_that_fails_again_is_parked_again(connection: Co
         await dead.park(octets, str(sent.id), "reason")
         await dead.park(octets, str(sent.id), "reason")
     assert len(await dead.parked(0, 10)) == 1
+
+
+async def test_a_retry_that_was_cut_short_and_failed_again_loses_nothing_when_repeated(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead, sent = NatsDeadLetters(connection), make_envelope(BODY)
+    octets = encode_record(sent, BODY)
+    async with NatsIngestSource(connection) as source:
+        await dead.park(octets, str(sent.id), "reason")
+        (parked,) = await dead.parked(0, 10)
+        with monkeypatch.context() as patched:
+            patched.setattr(dead, "discard", AsyncMock(side_effect=Unavailable("nats", "lost")))
+            with pytest.raises(Unavailable):
+                await dead.retry(parked.sequence)
+        (failing,) = await source.take(10, 1 << 20)
+        await dead.park(failing.octets, str(sent.id), "reason")  # it is there still
+        await failing.ack()
+        assert await dead.retry(parked.sequence)
+        (again,) = await asyncio.wait_for(source.take(10, 1 << 20), BUSY_SECONDS)
+        assert again.octets == octets
 
 
 async def test_a_discarded_message_is_gone(connection: Connection) -> None:

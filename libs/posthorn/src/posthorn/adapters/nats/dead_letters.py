@@ -87,12 +87,14 @@ class NatsDeadLetters:
             return False
         headers = message.headers or {}
         subject = _subject_again(headers.get(_ROLE, ""))
-        await self._store(
-            subject,
-            INGEST,
-            message.data,
-            {"Nats-Msg-Id": f"{headers.get(_ID, '')}.retry.{sequence}"},
-        )
+        known_as = f"{headers.get(_ID, '')}.retry.{sequence}"
+        while True:
+            ack = await self._store(subject, INGEST, message.data, {"Nats-Msg-Id": known_as})
+            if not ack.duplicate:
+                break
+            # The copy of a retry that was cut short: it may have failed again by now, and been
+            # taken for parked since this one is here. Delivered twice it does no harm.
+            known_as += f".{ack.sequence}"
         await self.discard(sequence)
         return True
 

@@ -38,11 +38,17 @@ class NatsDeadLetters:
         self._connection = connection
 
     async def park(
-        self, data: bytes, message_id: str, reason: str, subject: str = LEGACY_SUBJECT
+        self,
+        data: bytes,
+        message_id: str,
+        reason: str,
+        subject: str = LEGACY_SUBJECT,
+        stored_as: str = "",
     ) -> None:
         reason = _header_text(reason)
         message_id = _header_text(message_id)
-        known_as = f"{message_id}.{hashlib.sha256(reason.encode()).hexdigest()[:12]}"
+        about = f"{reason}\n{stored_as}"
+        known_as = f"{message_id}.{hashlib.sha256(about.encode()).hexdigest()[:12]}"
         while True:
             headers = {
                 "Nats-Msg-Id": known_as,
@@ -87,14 +93,12 @@ class NatsDeadLetters:
             return False
         headers = message.headers or {}
         subject = _subject_again(headers.get(_ROLE, ""))
-        known_as = f"{headers.get(_ID, '')}.retry.{sequence}"
-        while True:
-            ack = await self._store(subject, INGEST, message.data, {"Nats-Msg-Id": known_as})
-            if not ack.duplicate:
-                break
-            # The copy of a retry that was cut short: it may have failed again by now, and been
-            # taken for parked since this one is here. Delivered twice it does no harm.
-            known_as += f".{ack.sequence}"
+        await self._store(
+            subject,
+            INGEST,
+            message.data,
+            {"Nats-Msg-Id": f"{headers.get(_ID, '')}.retry.{sequence}"},
+        )
         await self.discard(sequence)
         return True
 

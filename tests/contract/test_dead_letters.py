@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -95,6 +96,36 @@ async def test_a_retried_message_that_fails_again_is_parked_again(connection: Co
         await dead.park(octets, str(sent.id), "reason")
         await dead.park(octets, str(sent.id), "reason")
     assert len(await dead.parked(0, 10)) == 1
+
+
+@pytest.mark.parametrize("is_cut_short", [True, False])
+async def test_a_message_that_fails_again_before_its_retry_is_over_is_not_lost(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch, is_cut_short: bool
+) -> None:
+    dead, sent = NatsDeadLetters(connection), make_envelope(BODY)
+    octets = encode_record(sent, BODY)
+    async with NatsIngestSource(connection) as source:
+        discard = dead.discard
+
+        async def fail_again_first(sequence: int) -> bool:
+            monkeypatch.undo()
+            (failing,) = await asyncio.wait_for(source.take(10, 1 << 20), BUSY_SECONDS)
+            for _ in range(2):  # the acknowledgement is lost once
+                await dead.park(octets, str(sent.id), "reason", failing.subject, failing.stored_as)
+            await failing.ack()
+            if is_cut_short:
+                raise Unavailable("nats", "no answer in time")
+            return await discard(sequence)
+
+        await dead.park(octets, str(sent.id), "reason")
+        (parked,) = await dead.parked(0, 10)
+        monkeypatch.setattr(dead, "discard", fail_again_first)
+        with pytest.raises(Unavailable) if is_cut_short else nullcontext():
+            await dead.retry(parked.sequence)
+        if is_cut_short:
+            assert await dead.retry(parked.sequence)
+        (again,) = await dead.parked(0, 10)
+        assert again.sequence > parked.sequence
 
 
 async def test_a_discarded_message_is_gone(connection: Connection) -> None:

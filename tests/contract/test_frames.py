@@ -213,8 +213,9 @@ async def test_a_frame_whose_answer_was_lost_is_stored_once(connection: Connecti
     assert await by_subject(connection) == {"ingest.mx": 1, "frames.mx.19": 1}
 
 
+@pytest.mark.parametrize("pause", [0.0, 0.3])  # shorter and longer than messages gather
 async def test_no_message_waits_behind_a_publish_that_is_not_answered(
-    connection: Connection, monkeypatch: pytest.MonkeyPatch
+    connection: Connection, monkeypatch: pytest.MonkeyPatch, pause: float
 ) -> None:
     into = NatsIngest(connection, timeout=LONG_SECONDS)
     answered, lost = into._answered, 1
@@ -228,7 +229,7 @@ async def test_no_message_waits_behind_a_publish_that_is_not_answered(
     monkeypatch.setattr(into._inbox, "_on_message", lose_one)
     unanswered = asyncio.create_task(into.accept(make_envelope(BODY), BODY))
     await until(lambda: stored(connection, 1))
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(pause)
     async with asyncio.timeout(BUSY_SECONDS):  # sooner than the first is tried again
         await into.accept(make_envelope(BODY), BODY)
     assert not unanswered.done()

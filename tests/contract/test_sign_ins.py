@@ -15,6 +15,7 @@ from posthorn.ports.errors import NotFound, Unavailable
 from posthorn.ports.sign_ins import MAX_REFUSED, Attempts, SignIn
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.sign_ins import SignInRecorder
+from tests.support.databases import pool, until_waiting
 from tests.support.seed import DatabaseSeed
 
 ALICE = "alice@example.test"
@@ -99,6 +100,29 @@ async def test_strangers_cannot_make_it_grow(sign_ins: PostgresSignIns, seed: Da
     assert len(found) == MAX_REFUSED + 1
     assert found[0].address == f"2001:db8::{MAX_REFUSED + 49:x}"
     assert found[-1].result == "accepted"
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+async def test_an_account_that_is_deleted_meanwhile_costs_the_others_nothing(
+    database_url: str, seed: DatabaseSeed, database: Database, prepared: bool
+) -> None:
+    await seed.domain("example.test")
+    alice, bob = await seed.account(ALICE), await seed.account("bob@example.test")
+    (row,) = await seed.rows("SELECT extract(epoch FROM now())::float8 AS now")
+    seen = [
+        (SignIn(account, "imap", "192.0.2.1", b"", "accepted"), Attempts(1, row[0], row[0]))
+        for account in (alice, bob)
+    ]
+    async with (
+        pool(database_url, database_prepared=prepared) as one,
+        database.session() as watcher,
+    ):
+        async with database.transaction() as connection:
+            await connection.execute("DELETE FROM accounts WHERE id = $1", bob)
+            recording = asyncio.create_task(PostgresSignIns(one).record(seen))
+            await until_waiting(watcher)
+        await recording
+    assert len(await PostgresSignIns(database).items(None, ALICE)) == 1
 
 
 class Away:

@@ -57,7 +57,9 @@ class Elsewhere:
 
     async def probe(self) -> None: ...
 
-    async def park(self, octets: bytes, message_id: str, reason: str, subject: str = "") -> None:
+    async def park(
+        self, data: bytes, message_id: str, reason: str, subject: str = "", stored_as: str = ""
+    ) -> None:
         self.done.append("park")
 
     async def parked(self, after: int, limit: int) -> Sequence[Parked]:

@@ -126,7 +126,9 @@ class Isolator:
         """Park the message on DEAD."""
         _poison.inc()
         try:
-            await self._dead.park(delivery.octets, name, reason, delivery.subject)
+            await self._dead.park(
+                delivery.octets, name, reason, delivery.subject, delivery.stored_as
+            )
         except Unavailable as fault:
             await self.put_off(delivery, in_flight, name, fault)
         else:

@@ -59,6 +59,11 @@ class Delivery(Protocol):
         """1 at the first delivery, more after a redelivery."""
         ...
 
+    @property
+    def stored_as(self) -> str:
+        """Which stored copy of the message it is: the same at each redelivery."""
+        ...
+
     async def ack(self) -> None:
         """Remove the message from the stream: it is stored elsewhere. A lost ack causes a
         harmless redelivery."""
@@ -166,11 +171,18 @@ class DeadLetters(Protocol):
     messages from it."""
 
     async def park(
-        self, data: bytes, message_id: str, reason: str, subject: str = LEGACY_SUBJECT
+        self,
+        data: bytes,
+        message_id: str,
+        reason: str,
+        subject: str = LEGACY_SUBJECT,
+        stored_as: str = "",
     ) -> None:
         """Store a record with the reason and its subject, for a retry.
 
-        The same id and reason within two minutes is stored once. Raises Unavailable or Full.
+        The same id, reason and copy (``stored_as``) within two minutes is stored once. One that is
+        retried is another copy: the former is removed just when this one may be parked. Raises
+        Unavailable or Full.
         """
         ...
 

@@ -7,7 +7,10 @@ Limits that uvicorn leaves to a proxy are enforced here, since there may be none
 - so is a client that reads nothing of an answer for ``stall_seconds``;
 - and a connection on which nothing is asked for ``idle_seconds``: longer than clients and proxies
   keep one (5 s and 60 s by default), since a request that is sent while it is closed fails;
-- connections are limited, in total and per client (an IPv6 client is a /64).
+- connections are limited, in total and per client (an IPv6 client is a /64);
+- a request whose length can be read in two ways, and CONNECT, are refused.
+
+A client is who has connected: fields that name another are not obeyed.
 
 The application limits the time of a body, since it knows what the body is.
 """
@@ -34,6 +37,7 @@ from posthorn.runtime.client_networks import client_key
 from posthorn.runtime.listen import peer_address
 
 _cut = Metric("posthorn_http_cut_total", "HTTP connections that were refused or closed", ["reason"])
+_HEADER_BYTES = 64 * 1024  # of an incomplete header
 _CROWDED = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 2\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -50,11 +54,27 @@ class HttpLimits:
     """Open connections, by client."""
 
 
+class _Strict(h11.Connection):
+    """h11's connection, without requests that a proxy may understand otherwise."""
+
+    def next_event(self) -> Any:
+        """Return the next event. Raises RemoteProtocolError."""
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            fields = {name for name, _ in event.headers}
+            if {b"content-length", b"transfer-encoding"} <= fields:  # RFC 9112 §6.3
+                raise h11.RemoteProtocolError("a request has Content-Length and Transfer-Encoding")
+            if event.method == b"CONNECT":
+                raise h11.RemoteProtocolError("this server is no proxy")
+        return event
+
+
 class _Limited(H11Protocol):
     """uvicorn's protocol with limits."""
 
     def __init__(self, limits: HttpLimits, **rest: Any) -> None:
         super().__init__(**rest)
+        self.conn = _Strict(h11.SERVER, _HEADER_BYTES)
         self._limits = limits
         self._counted = ""
         self._waiting: asyncio.TimerHandle | None = None
@@ -92,6 +112,17 @@ class _Limited(H11Protocol):
             self.server_state.default_headers = _date_field(int(time.time()))
             super().data_received(data)
             self._watch()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no request. Where an answer was begun, only the end of the connection can
+        tell."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            if self.cycle is not None and not self.cycle.response_complete:
+                self.cycle.disconnected = True  # the application answers into the void
+                self.cycle.message_event.set()
+            super().send_400_response(msg)
+        else:
+            self._cut("malformed")
 
     def on_response_complete(self) -> None:
         """Proceed to the next request."""
@@ -197,6 +228,7 @@ async def http_server(
         access_log=False,
         lifespan="off",
         server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=max(1, round(grace)),
         timeout_keep_alive=within.idle_seconds,
     )

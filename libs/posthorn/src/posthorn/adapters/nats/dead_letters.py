@@ -38,11 +38,17 @@ class NatsDeadLetters:
         self._connection = connection
 
     async def park(
-        self, data: bytes, message_id: str, reason: str, subject: str = LEGACY_SUBJECT
+        self,
+        data: bytes,
+        message_id: str,
+        reason: str,
+        subject: str = LEGACY_SUBJECT,
+        stored_as: str = "",
     ) -> None:
         reason = _header_text(reason)
         message_id = _header_text(message_id)
-        known_as = f"{message_id}.{hashlib.sha256(reason.encode()).hexdigest()[:12]}"
+        about = f"{reason}\n{stored_as}"
+        known_as = f"{message_id}.{hashlib.sha256(about.encode()).hexdigest()[:12]}"
         while True:
             headers = {
                 "Nats-Msg-Id": known_as,

@@ -94,6 +94,11 @@ class FramedDelivery:
         return self._frame.carrier.attempt
 
     @property
+    def stored_as(self) -> str:
+        """That of its frame, and its place there."""
+        return f"{self._frame.carrier.stored_as}.{self._number}"
+
+    @property
     def ours_until(self) -> float:
         """That of its frame."""
         return self._frame.carrier.ours_until

@@ -219,11 +219,11 @@ class NatsIngest:
                 if in_flight and (gathers or in_flight >= _FRAMES_AT_ONCE):
                     break
                 await self._send_frame(stuck)
-        if self._queue and self._choice.number > 1 and self._advances is None:
+        if self._queue and self._advances is None:
             self._advances = asyncio.create_task(self._advance_later(), name="ingest queue")
 
     async def _advance_later(self) -> None:
-        """Let nothing wait behind a partition that does not answer."""
+        """Let nothing wait behind a publish that is not answered, also if nothing comes after it."""
         await asyncio.sleep(_GATHER_SECONDS)
         self._advances = None
         await self._advance()

@@ -90,6 +90,12 @@ class NatsDelivery:
     def attempt(self) -> int:
         return _delivered(self._ack_subject)
 
+    @property
+    def stored_as(self) -> str:
+        """The sequence and the time at which the stream stored it: together they are unique."""
+        stored, _, at = _sequences(self._ack_subject)
+        return f"{stored}.{at}"
+
     async def ack(self) -> None:
         """Written with the next flush; without a connection it is lost, and the
         message is redelivered."""
@@ -102,11 +108,10 @@ class NatsDelivery:
             await self._connection.publish(self._ack_subject, wish)
 
     async def set_aside(self) -> None:
-        await put_aside(self._connection, self.subject, self.octets, _stored_as(self._ack_subject))
+        await put_aside(self._connection, self.subject, self.octets, self.stored_as)
 
     async def set_part_aside(self, number: int, subject: str, octets: bytes) -> None:
-        known_as = f"{_stored_as(self._ack_subject)}.{number}"
-        await put_aside(self._connection, subject, octets, known_as)
+        await put_aside(self._connection, subject, octets, f"{self.stored_as}.{number}")
 
     async def in_progress(self) -> None:
         with suppress(Unavailable):
@@ -384,13 +389,6 @@ def _delivered(ack_subject: str) -> int:
     ``$JS.ACK.[domain.account.]stream.consumer.delivered.…``."""
     tokens = ack_subject.split(".")
     return int(tokens[4] if len(tokens) == 9 else tokens[6])
-
-
-def _stored_as(ack_subject: str) -> str:
-    """Return the sequence and the time at which the stream stored the message: together they are
-    unique."""
-    stored, _, at = _sequences(ack_subject)
-    return f"{stored}.{at}"
 
 
 def _sequences(ack_subject: str) -> list[str]:

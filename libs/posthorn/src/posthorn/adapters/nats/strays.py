@@ -61,6 +61,10 @@ class NatsStray:
         self.subject = headers.get("Nats-Subject", "")
         self.sequence = int(headers["Nats-Sequence"])
 
+    @property
+    def stored_as(self) -> str:
+        return f"stray.{self.sequence}"
+
     async def ack(self) -> None:
         """Delete it from the stream; what cannot be deleted now is found again."""
         with suppress(Unavailable):
@@ -73,10 +77,10 @@ class NatsStray:
         """Leave it where it is: the next scan finds it."""
 
     async def set_aside(self) -> None:
-        await put_aside(self._connection, self.subject, self.octets, f"stray.{self.sequence}")
+        await put_aside(self._connection, self.subject, self.octets, self.stored_as)
 
     async def set_part_aside(self, number: int, subject: str, octets: bytes) -> None:
-        await put_aside(self._connection, subject, octets, f"stray.{self.sequence}.{number}")
+        await put_aside(self._connection, subject, octets, f"{self.stored_as}.{number}")
 
     async def in_progress(self) -> None:
         """No-op: no consumer delivers it elsewhere."""

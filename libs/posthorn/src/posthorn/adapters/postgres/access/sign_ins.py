@@ -78,16 +78,15 @@ class PostgresSignIns:
             [attempts.first for _, attempts in seen],
             [attempts.last for _, attempts in seen],
         )
-        async with self._database.session() as connection:
-            for tries_left in reversed(range(_TRIES)):
-                try:
+        for _ in range(_TRIES):
+            try:
+                # whole or not at all, since what is not recorded comes again
+                async with self._database.transaction() as connection:
                     await connection.execute(_RECORD, *values)
-                    break
-                except asyncpg.ForeignKeyViolationError:
-                    # an account was deleted between the look-up and the insertion
-                    if not tries_left:
-                        return
-            await connection.execute(_FORGET, sorted(set(accounts)))
+                    await connection.execute(_FORGET, sorted(set(accounts)))
+                return
+            except asyncpg.ForeignKeyViolationError:
+                continue  # an account was deleted between the look-up and the insertion
 
     async def items(self, tenant: UUID | None, address: str) -> Sequence[SignInDay]:
         """List those of an account."""

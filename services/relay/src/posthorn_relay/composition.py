@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 from posthorn.adapters.blobs.config import open_blobs
 from posthorn.adapters.blobs.segments import SegmentReader
@@ -61,12 +62,9 @@ async def start(process: Process[RelaySettings]) -> None:
         await enter(open_blobs(settings)),
     )
     queue, ingest = PostgresQueue(database), NatsIngest(nats)
-    for part, probe in {
-        "nats": ingest.probe,
-        "postgres": queue.probe,
-        "blobs": blobs.probe,
-    }.items():
-        process.health.add_check(part, probe)
+    process.health.add_check("nats", ingest.probe)
+    process.health.add_check("postgres", queue.probe)
+    process.health.add_check("blobs", partial(blobs.probe, writes=False))
     await guard_of(database, settings, blobs, DirectoryMark(nats)).start(process)
     bodies = SegmentReader(blobs, whole_limit=WHOLE_BYTES)
     process.stack.push_async_callback(bodies.close)

@@ -1,10 +1,11 @@
-"""A full disk under NATS: 452 while it is full, and service within half a minute of there being
-room. Needs root, to mount."""
+"""A full disk under a store: mail is accepted or deferred, none is lost, and there is service soon
+after there is room. Needs root, to mount."""
 
 from __future__ import annotations
 
 import smtplib
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,7 +20,7 @@ from posthorn_local.embedded import Nats
 from tests.support.builders import make_envelope
 from tests.support.jetstream import nats_settings, restart
 from tests.support.polling import BUSY_SECONDS
-from tests.support.system import System, await_that
+from tests.support.system import SERVICES, System, await_that
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
 
@@ -27,16 +28,30 @@ BODY = b"Message-ID: <1@load.example.org>\r\n\r\n" + b"x" * 76 + b"\r\n"
 PROMISED_SECONDS = 30.0
 
 
+@contextmanager
+def disk(place: Path, megabytes: int) -> Iterator[Path]:
+    """Mount a small disk at this place."""
+    place.mkdir(parents=True)
+    options = f"size={megabytes}m,mode=755"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
     """A directory on a disk of 48 MiB."""
-    place = tmp_path / "small"
-    place.mkdir()
-    subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=48m,mode=755", "tmpfs", str(place)], check=True
-    )
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
+    with disk(tmp_path / "small", 48) as place:
+        yield place
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    place = tmp_path / "home"
+    place.mkdir(mode=0o700)
+    return place
 
 
 @contextmanager
@@ -88,12 +103,8 @@ async def test_a_stream_that_answers_and_stores_nothing_is_full_until_nats_start
 
 
 def test_local_mode_serves_within_half_a_minute_of_there_being_room(
-    small: Path, tmp_path: Path
+    small: Path, home: Path
 ) -> None:
-    home = tmp_path / "home"
-    (home / "nats").mkdir(parents=True)
-    home.chmod(0o700)
-    (home / "nats").rmdir()
     (home / "nats").symlink_to(small / "nats")
     (small / "nats").mkdir()
     system = System(home)
@@ -115,12 +126,75 @@ def test_local_mode_serves_within_half_a_minute_of_there_being_room(
         system.close()
 
 
-def _send(system: System, recipient: str) -> int:
+def test_mail_waits_together_while_postgres_has_no_room(home: Path) -> None:
+    with disk(home / "postgres", 200) as small, running(System(home)) as system:
+        drop = system.make_account("full@example.test")
+        with full(small):
+            deadline, sent = time.monotonic() + BUSY_SECONDS, 0
+            while "not delivered yet" not in system.log("delivery"):
+                assert time.monotonic() < deadline
+                assert _send(system, drop.address) == 250
+                sent += 1
+            for _ in range(20):
+                assert _send(system, drop.address) == 250
+                sent += 1
+        await_that("all is delivered", lambda: drop.count() == sent, timeout=PROMISED_SECONDS)
+        said = system.log("delivery")
+        assert "DiskFullError" in said
+        assert "moved to the retry lane" not in said
+        assert said.count('"not delivered yet"') == said.count('"delivery goes on"') == 1
+
+
+def test_mail_is_read_and_small_mail_taken_while_there_is_no_room_for_bodies(home: Path) -> None:
+    with disk(home / "blobs", 48) as small, running(System(home)) as system:
+        drop = system.make_account("full@example.test")
+        large = BODY + b"x\r\n" * 300_000
+        assert _send(system, drop.address, large) == 250
+        await_that("it is delivered", lambda: drop.count() == 1)
+        with full(small):
+            assert _send(system, drop.address, large) == 452
+            assert _send(system, drop.address, BODY) == 250
+            await_that("it is noticed", lambda: not system.serves("delivery"))
+            assert [name for name in SERVICES if not system.serves(name)] == ["delivery"]
+            assert len(drop.read()) == 1
+        await_that("the small one is delivered", lambda: drop.count() == 2)
+        assert _send(system, drop.address, large) == 250
+        system.await_whole()
+        said = system.log("delivery")
+        assert said.count('"a part does not serve"') == said.count('"a part serves again"') == 1
+
+
+def test_a_nats_that_is_killed_on_a_full_disk_serves_once_there_is_room(home: Path) -> None:
+    with disk(home / "nats", 48) as small, running(System(home)) as system:
+        drop = system.make_account("full@example.test")
+        assert _send(system, drop.address, BODY) == 250
+        with full(small):
+            system.parts()["nats"].kill()
+            await_that("its end is noticed", lambda: "nats ended" in system.said())
+            assert _send(system, drop.address) in (0, 421, 451, 452)
+        await_that(
+            "mail is taken again",
+            lambda: _send(system, drop.address) == 250,
+            timeout=PROMISED_SECONDS + BUSY_SECONDS,
+        )
+        await_that("it is delivered", lambda: drop.count() >= 2, timeout=40)
+
+
+@contextmanager
+def running(system: System) -> Iterator[System]:
+    try:
+        system.start()
+        yield system
+    finally:
+        system.close()
+
+
+def _send(system: System, recipient: str, octets: bytes = BODY + b"x\r\n" * 100_000) -> int:
     try:
         with system.smtp(timeout=40) as session:
             session.ehlo()
             session.mail("sender@example.org")
             session.rcpt(recipient)
-            return session.data(BODY + b"x\r\n" * 100_000)[0]
+            return session.data(octets)[0]
     except (OSError, smtplib.SMTPException):
         return 0

@@ -226,6 +226,7 @@ def test_a_setting_goes_to_every_part_that_reads_it_and_a_parts_own_wins() -> No
         for key, container in parts(case("everything")).items()
     }
     assert {key for key, found in given.items() if "POSTHORN_RELAY_GIVE_UP_SECONDS" in found} == {
+        "api",
         "delivery",
         "relay",
     }

@@ -92,7 +92,7 @@ class MemoryBlobs:
             if key.startswith(prefix):
                 yield BlobInfo(key, len(self.objects[key]), datetime.now(UTC))
 
-    async def probe(self) -> None:
+    async def probe(self, *, writes: bool = True) -> None:
         if self.fault:
             raise self.fault
 

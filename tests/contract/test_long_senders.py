@@ -18,8 +18,8 @@ from posthorn.adapters.postgres.schema import DEFAULT_TENANT
 from posthorn.model.forward_limits import ForwardLimits
 from posthorn.model.outbound import Notify, Outbound, QueueState, RecipientDsn
 from posthorn.ports.segments import SegmentMessage
+from posthorn.runtime.queue_settings import ForwardSettings
 from posthorn.wire.srs import rewrite_long, token_of
-from posthorn_delivery.forward_settings import ForwardSettings
 from tests.support.builders import make_message, make_segment
 from tests.support.databases import as_part, pool
 from tests.support.seed import DatabaseSeed

@@ -18,6 +18,7 @@ from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.mailboxes.quarantine import PostgresQuarantine
 from posthorn.adapters.postgres.mailboxes.retention import PostgresRetention
 from posthorn.adapters.postgres.mailboxes.segments import PostgresSegmentCatalog
+from posthorn.adapters.postgres.queue.enqueue import QueuePolicy
 from posthorn.adapters.postgres.schema import DEFAULT_TENANT
 from posthorn.model.filter_decision import Decision
 from posthorn.model.filter_policy import Action
@@ -159,6 +160,17 @@ async def test_trap_28_a_released_forward_is_queued_with_its_envelope(
     with pytest.raises(NotFound):
         await quarantine.release(None, message.withheld[0].id)
     await seed.sums_hold()
+
+
+async def test_what_is_released_is_tried_as_long_as_the_queue_policy_says(
+    seed: DatabaseSeed, mailboxes: PostgresMailboxes, database: Database
+) -> None:
+    quarantine = PostgresQuarantine(database, QueuePolicy(1000, 100))
+    message = withheld_from([], forwards=[forward("a@far.test")])
+    await mailboxes.deliver([make_segment([message])])
+    await quarantine.release(None, message.withheld[0].id)
+    tried = "(extract(epoch FROM expires_at - now()) / 10)::int BETWEEN 90 AND 100"
+    assert await seed.rows(f"SELECT {tried} FROM outbound_recipients") == [(True,)]
 
 
 async def test_the_collector_keeps_what_is_withheld_until_it_is_deleted(

@@ -155,6 +155,19 @@ async def test_nothing_is_lost_while_the_store_is_away_and_no_sign_in_waits() ->
     assert counts == {"a": 3, "c": 1, "d": 1}, "the kind that was seen longest ago is dropped"
 
 
+async def test_the_end_waits_for_a_store_that_is_away_and_loses_no_write_under_way() -> None:
+    store = Away()
+    recorder = SignInRecorder(store, pause_seconds=0)  # type: ignore[arg-type]
+    recorder.note(1, "imap", "a", "accepted")
+    await asyncio.sleep(0.01)
+    closing = asyncio.create_task(recorder.close())
+    await asyncio.sleep(0.01)
+    assert not closing.done()
+    store.is_away = False
+    await closing
+    assert [attempts.count for _, attempts in store.seen] == [1]
+
+
 async def test_sign_ins_are_counted_by_protocol_and_result(sign_ins: PostgresSignIns) -> None:
     def counted(result: str) -> float:
         labels = {"protocol": "pop3", "result": result}

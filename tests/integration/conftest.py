@@ -3,7 +3,7 @@ parts on all of them."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,8 +11,9 @@ import pytest
 from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.adapters.nats.connection import Connection, connect
 from posthorn.adapters.postgres.database import Database
-from posthorn_local.embedded import Nats
-from tests.support.databases import pool
+from posthorn.adapters.postgres.migrate import migrate_blocking
+from posthorn_local.embedded import Nats, Postgres
+from tests.support.databases import ROLE_PASSWORDS, pool
 from tests.support.delivery_env import DeliveryEnv, delivery_env
 from tests.support.jetstream import nats_settings
 from tests.support.seed import DatabaseSeed
@@ -52,3 +53,13 @@ async def env(nats: Nats, database_url: str, tmp_path: Path) -> AsyncIterator[De
     """Delivery on real servers."""
     async with delivery_env(nats, database_url, tmp_path / "blobs") as made:
         yield made
+
+
+@pytest.fixture
+def own_postgres(tmp_path: Path) -> Iterator[Postgres]:
+    """A Postgres of the test's own, to stop and start; what it committed is there after a crash."""
+    server = Postgres(tmp_path / "postgres")
+    server.start()
+    migrate_blocking(server.url, role_passwords=ROLE_PASSWORDS)
+    yield server
+    server.stop(kill=True)

@@ -23,7 +23,7 @@ from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
 from posthorn.adapters.postgres.mailboxes.segments import PostgresSegmentCatalog
 from posthorn.model.blob_range import BlobRange
 from posthorn.ports.blobs import BODIES, SEGMENTS, TRASH, BlobInfo, BlobMissing
-from posthorn.ports.errors import Unavailable
+from posthorn.ports.errors import Full, Unavailable
 from posthorn.ports.ingest import Backlog
 from posthorn.ports.segments import Segment, SegmentMessage
 from posthorn.runtime.ids import new_id
@@ -43,6 +43,7 @@ class DatedBlobs(FileBlobs):
     """Blobs in a directory, whose times follow a clock of the test's own."""
 
     ahead = 0.0
+    is_full = False
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -52,6 +53,8 @@ class DatedBlobs(FileBlobs):
         return time.time() + self.ahead
 
     async def put(self, key: str, parts: Sequence[bytes]) -> None:
+        if self.is_full:
+            raise Full("blobs", "no space left")
         self._put_at[key] = datetime.fromtimestamp(self.now(), UTC)
         await super().put(key, parts)
 
@@ -192,6 +195,24 @@ async def test_a_dead_segment_goes_after_the_grace_period_and_not_before(store: 
     assert await store.value("SELECT count(*) FROM segments") == 1
     assert await collector.collect_once() == Round()
     assert await store.living_read_back() == 1
+
+
+async def test_on_a_full_disk_what_frees_space_is_done(store: Store) -> None:
+    (account,) = await store.accounts(1)
+    dead = await store.place(account, 100)
+    await store.delete(account, _ids(dead))
+    mostly = await store.place(account, 1000, 300)
+    await store.delete(account, [_ids(mostly)[0]])
+    await store.collector().collect_once()
+    await store.pass_time(
+        store.settings.collector_grace_seconds + store.settings.collector_rewrite_age_seconds
+    )
+    store.blobs.is_full = True
+    with pytest.raises(Full):
+        await store.collector().collect_once()
+    assert await store.keys() == {mostly.key}
+    store.blobs.is_full = False
+    assert (await store.collector().collect_once()).rewritten == 1
 
 
 async def test_a_segment_mostly_dead_is_written_anew_with_its_living(store: Store) -> None:

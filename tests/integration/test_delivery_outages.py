@@ -5,34 +5,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
-from posthorn.adapters.postgres.migrate import migrate_blocking
 from posthorn.model.streams import INGEST, INGEST_CONSUMER
 from posthorn_delivery import consumer
 from posthorn_delivery.consumer import Consumer
 from posthorn_local.embedded import Nats, Postgres
-from tests.support.databases import ROLE_PASSWORDS
 from tests.support.delivery_env import DeliveryEnv, delivery_env
 from tests.support.jetstream import restart
 from tests.support.polling import BUSY_SECONDS, LONG_SECONDS, until
 
 BODY = b"Subject: hello\r\n\r\nworld\r\n"
-
-
-@pytest.fixture
-def own_postgres(tmp_path: Path) -> Iterator[Postgres]:
-    """A server that the test may stop. Durable, so that a kill loses nothing."""
-    server = Postgres(tmp_path / "postgres", durable=True)
-    server.start()
-    migrate_blocking(server.url, role_passwords=ROLE_PASSWORDS)
-    yield server
-    server.stop(kill=True)
 
 
 @asynccontextmanager

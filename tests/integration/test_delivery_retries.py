@@ -11,6 +11,7 @@ from types import MappingProxyType
 from uuid import UUID
 
 import pytest
+from structlog.testing import capture_logs
 
 from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
@@ -138,6 +139,34 @@ async def test_poison_is_parked_once_dead_has_room(
             await env.deliverer.deliver([delivery])
         await env.settled()
         assert len(await env.dead.parked(0, 10)) == 1
+
+
+class FullMailboxes(PostgresMailboxes):
+    """Mailboxes whose disk has no room for some attempts, while their probe is content."""
+
+    attempts = 0
+
+    async def deliver(self, segments: Sequence[Segment], over: HandOver | None = None) -> int:
+        self.attempts += 1
+        if self.attempts < 6:
+            raise Full("postgres", "no space left")
+        return await super().deliver(segments, over)
+
+
+async def test_a_store_that_is_full_is_waited_for_though_it_answers(env: DeliveryEnv) -> None:
+    (account,) = await env.seed.accounts(1)
+    mailboxes = FullMailboxes(env.seed.database)
+    deliverer = Deliverer(mailboxes, env.blobs, env.dead, new_id=new_id)
+    await env.send(BODY, "user0@example.test")
+    await env.send(BODY, "user0@example.test")
+    with capture_logs() as lines:
+        await deliverer.deliver(await env.source.take(2, 1 << 20))
+    assert mailboxes.attempts == 6, "together, not halved"
+    assert await env.bodies(account) == [BODY, BODY]
+    assert await lane(env, RETRY_CONSUMER) == (0, 0)
+    assert [line["event"] for line in lines if line["log_level"] == "info"].count(
+        "delivery goes on"
+    ) == 1
 
 
 class NoKeys:

@@ -6,9 +6,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
-from pathlib import Path
 
 import asyncpg
 import pytest
@@ -21,7 +20,6 @@ from posthorn.adapters.postgres.engine import engine_faults, make_engine
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
 from posthorn.adapters.postgres.mailboxes.segments import PostgresSegmentCatalog
-from posthorn.adapters.postgres.migrate import migrate_blocking
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.maildrops import MaildropBusy
 from posthorn.runtime.ids import new_id
@@ -30,16 +28,6 @@ from tests.support.builders import make_message, make_segment
 from tests.support.databases import pool
 from tests.support.polling import BUSY_SECONDS, until
 from tests.support.seed import DatabaseSeed
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[Postgres]:
-    # durable: what was committed must be there after the crash
-    server = Postgres(tmp_path / "postgres")
-    server.start()
-    migrate_blocking(server.url)
-    yield server
-    server.stop(kill=True)
 
 
 def connection_refused() -> Unavailable:
@@ -55,9 +43,9 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 async def test_every_method_says_unavailable_while_postgres_is_down_and_works_again_after(
-    own: Postgres,
+    own_postgres: Postgres,
 ) -> None:
-    async with pool(own.url) as database:
+    async with pool(own_postgres.url) as database:
         seed = DatabaseSeed(database)
         mailboxes, maildrops, segments = (
             PostgresMailboxes(database),
@@ -68,9 +56,9 @@ async def test_every_method_says_unavailable_while_postgres_is_down_and_works_ag
         holder = new_id()
         await maildrops.open(ada, holder)
         batch = [make_segment([make_message([ada])])]
-        port = own.port
-        own.stop(kill=True)
-        secret = own.url.split(":")[2].split("@")[0]
+        port = own_postgres.port
+        own_postgres.stop(kill=True)
+        secret = own_postgres.url.split(":")[2].split("@")[0]
         calls = (
             lambda: mailboxes.resolve(["user0@example.test"], []),
             lambda: mailboxes.deliver(batch),
@@ -99,16 +87,16 @@ async def test_every_method_says_unavailable_while_postgres_is_down_and_works_ag
             assert fault.value.part == "postgres"
             assert secret not in str(fault.value)
             assert fault.value.__cause__ is None
-        own.start(port)
+        own_postgres.start(port)
         # the first call already gets a new connection
         assert await mailboxes.deliver(batch) == 1
         assert (await maildrops.open(ada, holder)).uids == [1]
         await seed.sums_hold()
 
 
-async def test_a_fault_says_whether_anything_can_have_changed(own: Postgres) -> None:
+async def test_a_fault_says_whether_anything_can_have_changed(own_postgres: Postgres) -> None:
     end = "SELECT pg_terminate_backend(pg_backend_pid())"
-    async with pool(own.url) as database:
+    async with pool(own_postgres.url) as database:
         async with database.session() as connection:
             await connection.execute("CREATE TABLE made (n integer)")
             await connection.execute(
@@ -138,7 +126,7 @@ async def test_a_fault_says_whether_anything_can_have_changed(own: Postgres) -> 
                 raise connection_refused()
         faults.append(fault.value.nothing_changed)
         await database.pool.clear()
-        own.stop(kill=True)
+        own_postgres.stop(kill=True)
         for lend in (database.session, database.transaction):
             with pytest.raises(Unavailable) as fault:
                 async with lend():
@@ -147,12 +135,14 @@ async def test_a_fault_says_whether_anything_can_have_changed(own: Postgres) -> 
     assert faults == [True, False, False, False, True, True]
 
 
-async def test_idle_connections_that_the_server_closed_are_not_used_again(own: Postgres) -> None:
-    async with pool(own.url) as database:
+async def test_idle_connections_that_the_server_closed_are_not_used_again(
+    own_postgres: Postgres,
+) -> None:
+    async with pool(own_postgres.url) as database:
         await asyncio.gather(*(database.probe() for _ in range(4)))
-        port = own.port
-        own.stop()
-        own.start(port)
+        port = own_postgres.port
+        own_postgres.stop()
+        own_postgres.start(port)
         # starting held the event loop up, which has yet to hear of the end
         await asyncio.sleep(0.1)
         await asyncio.gather(*(database.probe() for _ in range(4)))

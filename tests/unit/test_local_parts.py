@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from posthorn.runtime.env_settings import SettingsError
-from posthorn_local import logs
+from posthorn_local import children, logs
 from posthorn_local.addresses import Ports, PortTaken, choose_ports
 from posthorn_local.announcement import announcement
 from posthorn_local.certificate import ensure_certificate
@@ -26,6 +27,7 @@ from posthorn_local.embedded import EmbeddedError, end_by, free_port
 from posthorn_local.home import Home, HomeTaken, write_secret
 from posthorn_local.logs import Log
 from posthorn_local.settings import LocalSettings
+from posthorn_local.supervisor import Supervisor
 
 NOW = datetime.now(UTC)
 
@@ -259,6 +261,58 @@ def test_a_log_that_has_grown_is_put_aside_under_the_child_that_writes_it(
 
 
 # ---- the rest
+
+
+def test_a_log_without_room_for_a_copy_is_made_short_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(logs, "LIMIT", 30)
+    (tmp_path / "x.log.1").mkdir()  # where the copy cannot be written
+    log = Log(tmp_path / "x.log")
+    with log.writer() as out:
+        out.write(b"more than ten bytes\n" * 2)
+    assert len(log.complaints() + log.complaints()) == 1
+    assert log.path.stat().st_size == 0
+
+
+class _Child:
+    """A child that cannot be started at first."""
+
+    name, lived = "nats", 100.0
+
+    def __init__(self) -> None:
+        self.backoff = Backoff()
+        self.has_room = False
+        self.runs = False
+
+    def ended(self) -> str | None:
+        return None if self.runs else "exit status 1"
+
+    def start(self) -> None:
+        if not self.has_room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self.runs = True
+
+
+def test_a_child_that_cannot_be_started_is_tried_again_and_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(children, "_FIRST_DELAY", 0.0)
+    monkeypatch.setattr(children, "_LONGEST_DELAY", 0.0)
+    home = Home(tmp_path / "home")
+    supervisor, child = Supervisor(_settings(), home, choose_ports(_settings())), _Child()
+    for _ in range(3):
+        supervisor._revive(child)  # type: ignore[arg-type]
+    child.has_room = True
+    for _ in range(2):
+        supervisor._revive(child)  # type: ignore[arg-type]
+    home.close()
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(": ", 1)[1] for line in said] == [
+        "nats ended (exit status 1); it is started again in 0.0 s",
+        "nats cannot be started, which is tried again: [Errno 28] No space left on device",
+        "nats runs again",
+    ]
 
 
 def test_a_child_that_dies_at_once_is_given_more_and_more_time() -> None:

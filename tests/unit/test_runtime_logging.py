@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from typing import Any
 
@@ -196,3 +198,54 @@ def test_of_the_lines_about_one_fault_one_a_minute_is_written_with_how_many_were
         {**login, **away, "message": 6, "repeated": 4},
         {**login, **away, "message": 7},
     ]
+
+
+class _Disk(io.StringIO):
+    """A file on a disk that may be full."""
+
+    is_full = False
+
+    def write(self, text: str) -> int:
+        if self.is_full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
+
+
+def test_a_full_disk_fails_nobody_who_logs_and_what_is_missing_is_said_once() -> None:
+    missing: list[int] = []
+    under = _Disk()
+    stream = LogStream(under, on_lost=missing.append)
+    stream.write("first\n")
+    under.is_full = True
+    stream.write("second\n")
+    stream.write("third\n")
+    stream.flush()
+    assert missing == []
+    under.is_full = False
+    stream.write("fourth\n")
+    stream.write("fifth\n")
+    assert (missing, under.getvalue()) == ([2], "first\n\nfourth\nfifth\n")
+
+
+def test_the_line_that_says_how_many_are_missing_is_an_object_like_the_others() -> None:
+    script = """
+import resource, signal, sys, structlog
+from posthorn.runtime.logging import configure_logging
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+configure_logging("pop3", "info")
+log = structlog.get_logger()
+log.info("before")
+_, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (50, most))
+for _ in range(3):
+    log.error("no room")
+resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+log.info("after")
+"""
+    with tempfile.TemporaryFile() as file:
+        subprocess.run([sys.executable, "-c", script], stdout=file, check=True)
+        file.seek(0)
+        lines = file.read().decode().splitlines()
+    after = [json.loads(line) for line in lines if line.endswith("}")]
+    assert [line["event"] for line in after][-2:] == ["after", "log lines could not be written"]
+    assert after[-1]["lines"] == 3

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 import pytest
+from structlog.testing import capture_logs
 
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.reports import TlsOutcome
+from posthorn.runtime.tasks import cancel_and_wait
 from posthorn_relay import tls_tally
 from posthorn_relay.smtp.types import RemoteHost, StsRequirement, Tls, TlsResult
 from posthorn_relay.tls_tally import TlsTally
@@ -17,11 +20,13 @@ class _Store:
     def __init__(self) -> None:
         self.counts: dict[TlsOutcome, int] = {}
         self.is_away = False
+        self.writes = 0
 
     async def add(self, counts: Mapping[TlsOutcome, int]) -> None:
         if self.is_away:
             raise Unavailable("postgres", "away")
-        self.counts = dict(counts)
+        self.counts.update(counts)
+        self.writes += 1
 
 
 def _remote(tls: Tls = Tls.OPPORTUNISTIC, sts: StsRequirement | None = None) -> RemoteHost:
@@ -63,3 +68,55 @@ async def test_what_cannot_be_written_is_kept_and_bounded(monkeypatch: pytest.Mo
     store.is_away = False
     await tally.flush(store)
     assert {each.domain: n for each, n in store.counts.items()} == {"a.test": 3, "b.test": 1}
+
+
+async def test_more_than_one_statement_holds_is_written_in_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tls_tally, "AT_ONCE", 2)
+    tally, store = TlsTally(), _Store()
+    for name in ("a.test", "b.test", "c.test", "b.test"):
+        tally.connected(name, _remote(), "")
+    await tally.flush(store)
+    assert {each.domain: n for each, n in store.counts.items()} == {
+        "a.test": 1,
+        "b.test": 2,
+        "c.test": 1,
+    }
+    assert store.writes == 2
+    await tally.flush(store)
+    assert store.writes == 2
+
+
+async def test_an_outage_is_said_once_and_its_end_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tls_tally, "FLUSH_SECONDS", 0.0)
+    tally, store = TlsTally(), _Store()
+    store.is_away = True
+    tally.connected("a.test", _remote(), "")
+    with capture_logs() as lines:
+        writing = asyncio.create_task(tally.run(store))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        store.is_away = False
+        while not store.writes:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await cancel_and_wait(writing)
+    assert [line["event"] for line in lines] == [
+        "tls outcomes wait to be recorded",
+        "tls outcomes are recorded again",
+    ]
+
+
+async def test_at_the_end_it_is_tried_until_the_time_is_over() -> None:
+    tally, store = TlsTally(), _Store()
+    store.is_away = True
+    tally.connected("a.test", _remote(), "")
+    with capture_logs() as lines:
+        await tally.close(store, 0.01)
+    assert [(line["event"], line["sessions"]) for line in lines] == [("tls outcomes are lost", 1)]
+    closing = asyncio.create_task(tally.close(store, 60))
+    await asyncio.sleep(0)
+    store.is_away = False
+    await closing
+    assert store.counts

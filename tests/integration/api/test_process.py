@@ -16,6 +16,7 @@ from posthorn.adapters.nats.bucket import NatsDirectoryBucket
 from posthorn.adapters.nats.connection import connect
 from posthorn.model.directory_entry import AddressEntry, RecipientStatus
 from posthorn.runtime.env_settings import SettingsError
+from posthorn_api.services import ServiceOptions
 from posthorn_api.settings import ApiSettings
 from posthorn_local.embedded import Nats, free_port
 from tests.support.databases import execute, logged_in
@@ -203,6 +204,19 @@ def test_a_key_that_is_weak_is_refused_by_name_and_not_shown(
             pytest.raises(SettingsError, match=f"POSTHORN_{name}"),
         ):
             settings(context, **{name: value})
+
+
+def test_what_leaves_the_quarantine_is_queued_as_delivery_queues(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = settings(
+        monkeypatch,
+        RELAY_GIVE_UP_SECONDS="1000",
+        RELAY_DELAY_NOTICE_SECONDS="0",
+        FORWARD_RECIPIENTS_PER_HOUR="7",
+    )
+    policy = ServiceOptions.from_settings(given).queue_policy
+    assert (policy.give_up, policy.delay_notice, policy.limits.alias_recipients) == (1000, 0, 7)
 
 
 def test_one_key_is_enough(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

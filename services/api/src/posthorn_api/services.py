@@ -40,6 +40,7 @@ from posthorn.adapters.postgres.mailboxes.messages import PostgresAccountMail
 from posthorn.adapters.postgres.mailboxes.quarantine import PostgresQuarantine
 from posthorn.adapters.postgres.mailboxes.transfers import PostgresTransfers
 from posthorn.adapters.postgres.queue.administration import PostgresQueueAdministration
+from posthorn.adapters.postgres.queue.enqueue import DEFAULT_POLICY, QueuePolicy
 from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
 from posthorn.adapters.postgres.queue.routes import PostgresRoutes
 from posthorn.adapters.postgres.queue.suppressions import PostgresSuppressions
@@ -131,6 +132,8 @@ class ServiceOptions:
     """How the system is called from outside."""
     sending: SendingLimits = field(default_factory=SendingLimits)
     forward_policy: ForwardPolicy = field(default_factory=ForwardPolicy)
+    queue_policy: QueuePolicy = DEFAULT_POLICY
+    """How long recipients of messages that leave the quarantine are tried, and their limits."""
     import_max_size_bytes: int = 40 * 1024 * 1024
     """Largest message that an import takes."""
     transfer_seconds: float = 6 * 3600.0
@@ -161,6 +164,7 @@ class ServiceOptions:
             presence=settings.presence,
             sending=settings.sending_limits,
             forward_policy=settings.forward_policy,
+            queue_policy=QueuePolicy.from_settings(settings),
             import_max_size_bytes=settings.sending_limits.max_size,
             transfer_seconds=settings.transfer_seconds,
             directory_wait_seconds=settings.directory_wait_seconds,
@@ -253,7 +257,7 @@ def build(
     )
     account_mail = PostgresAccountMail(database, late.hints.announce)
     classifications = PostgresClassifications(database, late.hints.announce)
-    quarantine = PostgresQuarantine(database, announce=late.hints.announce)
+    quarantine = PostgresQuarantine(database, options.queue_policy, late.hints.announce)
     sessions, verifier = PostgresBrowserSessions(database), tokens(tenants)
     sign_ins = SignInRecorder(PostgresSignIns(database))
     logins = AccountLogins(

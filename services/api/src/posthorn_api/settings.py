@@ -25,6 +25,7 @@ from posthorn.runtime.env_settings import Bytes, EnvSettings, Pairs, Port, Secon
 from posthorn.runtime.http import HttpLimits
 from posthorn.runtime.oidc.settings import OidcIssuerSettings
 from posthorn.runtime.postmasters import Postmasters
+from posthorn.runtime.queue_settings import QueueSettings
 from posthorn.runtime.setting_lists import listed
 from posthorn.runtime.settings import (
     BlobSettings,
@@ -262,6 +263,7 @@ class ApiSettings(
     RateSettings,
     OidcSettings,
     ForwardPolicySettings,
+    QueueSettings,
     LoginLimitSettings,
     DigestSettings,
     ReportSettings,

@@ -158,11 +158,11 @@ class Collector:
         done = Round()
         for step in (
             self._condemn,
-            self._rewrite,
             self._remove,
             self._forget,
             self._forget_long_senders,
             self._sweep,
+            self._rewrite,  # last: on a full disk it cannot, and what frees space must be done
         ):
             await step(done)
         return done

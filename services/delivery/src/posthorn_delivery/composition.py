@@ -86,9 +86,7 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
     retries = await enter(
         NatsIngestSource(nats, RETRY_CONSUMER, messages=RETRIES_BUFFERED, max_bytes=0)
     )
-    policy = QueuePolicy(
-        settings.relay_give_up_seconds, settings.relay_delay_notice_seconds, settings.forward_limits
-    )
+    policy = QueuePolicy.from_settings(settings)
     days = settings.quarantine_days
     announce = NatsMailboxHints(nats).announce
     mailboxes = PostgresMailboxes(

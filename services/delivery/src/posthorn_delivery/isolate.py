@@ -5,10 +5,11 @@ Rules:
 
 - A fault of a part (``Unavailable``) is waited out: the part is probed until it answers. Nothing is
   parked for an outage.
-- A fault that persists while the part answers its probe comes from the request itself (a missing
+- A store that is full (``Full``) may answer its probe: its fault is waited out all the same.
+- Any other fault that persists while the part answers its probe comes from the request itself (a missing
   body, a transaction that takes too long): after ``_TRIES`` the group is halved, and a single
   message goes to the retry lane.
-- Any other fault means that a message of the group cannot be delivered. The group is halved,
+- A fault of no part means that a message of the group cannot be delivered. The group is halved,
   without resolving again, until the message is found; it goes to the retry lane. When
   ``MOST_FAILURES`` groups of a batch have failed, further failing groups go to the retry lane
   undivided: the search must not hold up the stream.
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -29,7 +31,7 @@ import structlog
 from prometheus_client import Counter
 
 from posthorn.model.streams import is_retry
-from posthorn.ports.errors import Unavailable
+from posthorn.ports.errors import Full, Unavailable
 from posthorn.ports.ingest import DeadLetters, Delivery
 from posthorn.ports.mailboxes import AccountsGone
 from posthorn_delivery.in_flight import Group, InFlight, Item
@@ -86,15 +88,19 @@ class Isolator:
     async def run(self, groups: list[Group], in_flight: InFlight, attempt: Attempt) -> None:
         """Try the groups, in order, until every message is finished. Raises Stopping."""
         groups.reverse()
-        pause, failures = _FIRST_PAUSE, 0
+        pause, failures, waited = _FIRST_PAUSE, 0, 0.0
         while groups:
             group = groups.pop()
             group.items = [item for item in group.items if item.delivery in in_flight.open]
             if not group.items:
                 continue
             try:
-                groups += await attempt(group, in_flight)
+                more = await attempt(group, in_flight)
+                groups += more
                 pause = _FIRST_PAUSE
+                if waited and not more:
+                    log.info("delivery goes on", seconds=round(time.monotonic() - waited))
+                    waited = 0.0
             except Unavailable as fault:
                 _retries.labels(fault.part).inc()
                 log.warning(
@@ -102,9 +108,10 @@ class Isolator:
                     fault=fault,
                     messages=len(group.items),
                 )
+                waited = waited or time.monotonic()
                 pause = await self._wait_out(fault, pause)
                 group.resolved = False  # some of it may have been delivered
-                if group.tries + 1 < _TRIES or fault.part == "nats":
+                if group.tries + 1 < _TRIES or fault.part == "nats" or isinstance(fault, Full):
                     group.tries += 1
                     groups.append(group)
                 elif len(group.items) > 1:

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from posthorn.runtime.env_settings import Bytes, Seconds
+from posthorn.runtime.env_settings import Bytes
+from posthorn.runtime.queue_settings import QueueSettings
 from posthorn.runtime.settings import (
     BlobSettings,
     NatsSettings,
@@ -17,7 +18,6 @@ from posthorn.runtime.settings import (
 )
 from posthorn.runtime.traces import TraceSettings
 from posthorn_delivery.collector_settings import CollectorSettings
-from posthorn_delivery.forward_settings import ForwardSettings
 
 
 class DeliverySettings(
@@ -27,7 +27,7 @@ class DeliverySettings(
     BlobSettings,
     CollectorSettings,
     SecretSettings,
-    ForwardSettings,
+    QueueSettings,
     ReportSettings,
     TraceSettings,
 ):
@@ -48,11 +48,6 @@ class DeliverySettings(
     delivery_scan_wait_seconds: Annotated[float, Field(ge=0)] = 900.0
     """How long a message that was accepted without a verdict waits for the scanning tier; then it
     is delivered unscanned, and its trace says so. 0: it waits until it is scanned."""
-    relay_give_up_seconds: Seconds = 432_000.0
-    """How long delivery to recipients elsewhere is tried, counted from here on; the relay reads
-    the same variable."""
-    relay_delay_notice_seconds: Annotated[float, Field(ge=0)] = 14_400.0
-    """Time in the queue after which the sender gets a delay DSN; 0: never."""
 
     @property
     def limits(self) -> tuple[int, int, int]:

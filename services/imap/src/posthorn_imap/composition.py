@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from posthorn.adapters.blobs.compression import zstd_frame
@@ -101,7 +102,7 @@ async def start(process: Process[ImapSettings]) -> None:
     folders = PostgresFolders(database)
     blobs = await stack.enter_async_context(open_blobs(settings))
     process.health.add_check("postgres", folders.probe)
-    process.health.add_check("blobs", blobs.probe)
+    process.health.add_check("blobs", partial(blobs.probe, writes=False))
     await guard_of(database, settings, blobs).start(process)
     bodies = SegmentReader(
         blobs,

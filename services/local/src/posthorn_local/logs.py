@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -62,7 +63,8 @@ class Log:
         return found[-lines:] if found else [f"(no output; see {self.path})"]
 
     def _put_aside(self) -> None:
-        shutil.copyfile(self.path, self.path.with_name(self.path.name + ".1"))
+        with suppress(OSError):  # no room for a copy: the more reason to truncate
+            shutil.copyfile(self.path, self.path.with_name(self.path.name + ".1"))
         with self.path.open("r+b") as log:
             log.truncate()
         self._position = 0

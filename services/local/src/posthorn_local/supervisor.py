@@ -79,6 +79,8 @@ class Supervisor:
         self._backends = [Backend(server, ports.taken) for server in (self._postgres, self._nats)]
         self._services: dict[str, Service] = {}
         self._down: set[str] = set()
+        self._failing: set[str] = set()
+        """Children whose last start failed."""
         self._asked = False
         self._announced = False
         self._sign_in = ""
@@ -97,7 +99,7 @@ class Supervisor:
             self._watch()
         except StopRequested:
             self._say("stopping")
-        except (EmbeddedError, SeedError, StartError) as error:
+        except (EmbeddedError, SeedError, StartError, OSError) as error:
             self._say(f"refusing to start: {error}")
             status = 1
         finally:
@@ -278,25 +280,40 @@ class Supervisor:
                     self._nats.stop()
             if time.monotonic() > certificate_due:
                 certificate_due += _CERTIFICATE_CHECK
-                if ensure_certificate(self._home / "tls"):
-                    self._say("a new certificate was made since the former one was about to expire")
+                try:
+                    is_new = ensure_certificate(self._home / "tls")
+                except OSError as error:
+                    self._say(f"the certificate that is about to expire stays: {error}")
+                else:
+                    if is_new:
+                        self._say(
+                            "a new certificate was made since the former one was about to expire"
+                        )
             time.sleep(_TICK)
 
     def _revive(self, child: Service | Backend) -> None:
         end = child.ended()
         if end is None:
             return
+        is_failing = child.name in self._failing  # which is said already
         if child.name not in self._down:
             self._down.add(child.name)
             delay = child.backoff.after(child.lived)
-            self._say(f"{child.name} ended ({end}); it is started again in {delay:.1f} s")
+            if not is_failing:
+                self._say(f"{child.name} ended ({end}); it is started again in {delay:.1f} s")
         if time.monotonic() < child.backoff.due:
             return
         self._down.discard(child.name)
         try:
             child.start()
-        except EmbeddedError as error:
-            self._say(str(error))
+        except (EmbeddedError, OSError) as error:
+            if not is_failing:
+                self._say(f"{child.name} cannot be started, which is tried again: {error}")
+            self._failing.add(child.name)
+        else:
+            if is_failing:
+                self._say(f"{child.name} runs again")
+            self._failing.discard(child.name)
 
     def _stop(self) -> None:
         began = time.monotonic()

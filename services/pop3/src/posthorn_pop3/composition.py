@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from posthorn.adapters.blobs.config import open_blobs
@@ -79,7 +80,7 @@ async def start(process: Process[Pop3Settings]) -> None:
     maildrops = PostgresMaildrops(database, hints.announce)
     blobs = await stack.enter_async_context(open_blobs(settings))
     process.health.add_check("postgres", maildrops.probe)
-    process.health.add_check("blobs", blobs.probe)
+    process.health.add_check("blobs", partial(blobs.probe, writes=False))
     await guard_of(database, settings, blobs).start(process)
     bodies = SegmentReader(blobs, cache_octets=settings.pop3_cache_bytes)
     stack.push_async_callback(bodies.close)

@@ -7,8 +7,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-
-import structlog
+from functools import partial
 
 from posthorn.adapters.blobs.config import open_blobs
 from posthorn.adapters.blobs.segments import SegmentReader
@@ -30,12 +29,12 @@ from posthorn.adapters.postgres.queue.queue import PostgresQueue
 from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
 from posthorn.adapters.postgres.queue.routes import PostgresSendingRoutes
 from posthorn.adapters.postgres.reports.tls_outcomes import PostgresTlsOutcomes
-from posthorn.ports.errors import Unavailable
 from posthorn.ports.ingest import Ingest
 from posthorn.ports.reports import TlsOutcomes
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.process import Process
 from posthorn.runtime.secret_box import SecretBox
+from posthorn.runtime.tasks import LAST_WRITE_SECONDS, cancel_and_wait
 from posthorn.runtime.traces import tracing
 from posthorn_relay.context import RelayPorts
 from posthorn_relay.dsn_sender import DsnSender
@@ -50,8 +49,6 @@ from posthorn_relay.settings import RelaySettings
 from posthorn_relay.smtp.connector import SmtpConnector
 from posthorn_relay.transactions import WHOLE_BYTES
 
-log = structlog.get_logger()
-
 
 async def start(process: Process[RelaySettings]) -> None:
     """Connect to the backends and run the relay on the process's stack."""
@@ -65,12 +62,9 @@ async def start(process: Process[RelaySettings]) -> None:
         await enter(open_blobs(settings)),
     )
     queue, ingest = PostgresQueue(database), NatsIngest(nats)
-    for part, probe in {
-        "nats": ingest.probe,
-        "postgres": queue.probe,
-        "blobs": blobs.probe,
-    }.items():
-        process.health.add_check(part, probe)
+    process.health.add_check("nats", ingest.probe)
+    process.health.add_check("postgres", queue.probe)
+    process.health.add_check("blobs", partial(blobs.probe, writes=False))
     await guard_of(database, settings, blobs, DirectoryMark(nats)).start(process)
     bodies = SegmentReader(blobs, whole_limit=WHOLE_BYTES)
     process.stack.push_async_callback(bodies.close)
@@ -120,8 +114,9 @@ async def running(
         ports.queue, ports.events, scheduler.pool, settings, on_dsn_due=dsn_sender.wake
     )
     await process.task(dsn_sender.run(), "dsn sender")
+    writing = None
     if outcomes is not None:
-        await process.task(ports.tls_tally.run(outcomes), "tls tally")
+        writing = await process.task(ports.tls_tally.run(outcomes), "tls tally")
     await process.task(maintenance.run(), "maintenance")
     await process.task(scheduler.recorder.run(), "recorder")
     await process.task(scheduler.liveness.run(), "liveness")
@@ -144,11 +139,11 @@ async def running(
     finally:
         if hand_overs is not None:
             await hand_overs.withdraw()
+        began = time.monotonic()
         await scheduler.drain(settings.grace_seconds)
-        if outcomes is not None:
-            try:
-                await ports.tls_tally.flush(outcomes)
-            except Unavailable as fault:
-                log.warning("tls outcomes are lost", fault=fault)
+        if writing is not None and outcomes is not None:
+            await cancel_and_wait(writing)
+            left = settings.grace_seconds - (time.monotonic() - began)
+            await ports.tls_tally.close(outcomes, max(left, LAST_WRITE_SECONDS))
         with suppress(asyncio.CancelledError):
             await asyncio.wait([scheduling], timeout=1)

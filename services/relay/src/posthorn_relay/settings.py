@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from posthorn.runtime.env_settings import EnvSettings, Pairs, Seconds
+from posthorn.runtime.env_settings import Pairs, Seconds
+from posthorn.runtime.queue_settings import GiveUpSettings
 from posthorn.runtime.settings import (
     BlobSettings,
     NatsSettings,
@@ -92,7 +93,7 @@ class EgressSettings(ResolverSettings):
     the one before."""
 
 
-class RetrySettings(EnvSettings):
+class RetrySettings(GiveUpSettings):
     """When to try again, when to give up, when to say so."""
 
     ORDERED: ClassVar[Pairs] = (("relay_retry_first_seconds", "relay_retry_last_seconds"),)
@@ -103,10 +104,6 @@ class RetrySettings(EnvSettings):
     """The pause doubles from the first to this one."""
     relay_retry_jitter: Fraction = 0.2
     """Each pause is longer or shorter by up to this share."""
-    relay_give_up_seconds: Seconds = 432000.0
-    """Five days (RFC 5321 §4.5.4.1)."""
-    relay_delay_notice_seconds: Annotated[float, Field(ge=0)] = 14400.0
-    """After this time the sender gets one delay notice for a message that waits; 0: never."""
     relay_keep_seconds: Seconds = 259200.0
     """How long ended recipients are kept in the queue."""
 

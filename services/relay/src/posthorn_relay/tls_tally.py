@@ -1,25 +1,32 @@
 """Counts how sessions with the hosts of destinations were secured, for TLS reports (RFC 8460).
 
-Counted in memory and written once a minute, so that no delivery waits for it; a killed relay loses
-a minute's figures. The number of different counts is bounded.
+Theory: they are counted in memory and written every ten seconds, so that no delivery waits for it; a
+killed relay loses the counts of those seconds. While Postgres does not answer they are kept, and at
+the end of the relay written as soon as it answers, within the grace period. The number of different
+counts is bounded. A write of which it is not known whether it was made is made again: counts may be
+too high then, never too low.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from itertools import islice
 
 import structlog
 
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.reports import TlsOutcome, TlsOutcomes
+from posthorn.runtime.tasks import retry_while_unavailable
 from posthorn_relay.smtp.types import RemoteHost, Tls, TlsResult
 
 log = structlog.get_logger()
 
-FLUSH_SECONDS = 60.0
+FLUSH_SECONDS = 10.0
 MOST_COUNTS = 10_000
 """Different counts between two writes; sessions beyond are not counted."""
+AT_ONCE = 500
+"""Different counts that one statement writes."""
 
 
 class TlsTally:
@@ -27,6 +34,7 @@ class TlsTally:
 
     def __init__(self) -> None:
         self._counts: Counter[TlsOutcome] = Counter()
+        self._waits = False
 
     def connected(self, destination: str, remote: RemoteHost, tls: str) -> None:
         """Count a session that was made; ``tls`` as the connection has it, empty for none."""
@@ -54,21 +62,30 @@ class TlsTally:
             self._counts[outcome] += 1
 
     async def run(self, outcomes: TlsOutcomes) -> None:
-        """Write the counts every minute, until cancelled."""
+        """Write the counts every few seconds, until cancelled."""
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
             try:
                 await self.flush(outcomes)
             except Unavailable as fault:
-                log.info("tls outcomes wait", fault=fault)
+                if not self._waits:
+                    log.warning("tls outcomes wait to be recorded", fault=fault)
+                self._waits = True
+            else:
+                if self._waits:
+                    log.info("tls outcomes are recorded again")
+                self._waits = False
+
+    async def close(self, outcomes: TlsOutcomes, seconds: float) -> None:
+        """Write what is left, as soon as the store takes it within so many seconds."""
+        try:
+            await retry_while_unavailable(lambda: self.flush(outcomes), seconds)
+        except Unavailable as fault:
+            log.warning("tls outcomes are lost", fault=fault, sessions=self._counts.total())
 
     async def flush(self, outcomes: TlsOutcomes) -> None:
-        """Write the counts. Raises Unavailable; they are kept then."""
-        counts, self._counts = self._counts, Counter()
-        if not counts:
-            return
-        try:
-            await outcomes.add(counts)
-        except BaseException:
-            self._counts.update(counts)
-            raise
+        """Write the counts. Raises Unavailable; what is not written is kept then."""
+        while self._counts:
+            some = Counter(dict(islice(self._counts.items(), AT_ONCE)))
+            await outcomes.add(some)
+            self._counts -= some  # sessions may have been counted meanwhile

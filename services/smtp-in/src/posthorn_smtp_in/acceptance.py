@@ -220,7 +220,7 @@ class Acceptance:
             if refusal is not None:
                 return refusal
         except Full as fault:
-            log.warning("the stream is full", message=str(transaction.id), part=fault.part)
+            log.warning("no room to keep a message", message=str(transaction.id), fault=fault)
             return smtp.FULL
         except (Unavailable, OSError) as fault:  # a TimeoutError is an OSError
             log.warning(

@@ -93,6 +93,7 @@ class Blobs(Protocol):
         """Yield every blob whose key begins with ``prefix``, in key order."""
         ...
 
-    async def probe(self) -> None:
-        """Check the store by a cheap operation, for readiness. Raises Unavailable."""
+    async def probe(self, *, writes: bool = True) -> None:
+        """Check the store by a cheap operation, for readiness: with ``writes`` whether it takes new
+        blobs, as far as it can be known; else whether it can be read. Raises Unavailable."""
         ...

@@ -26,8 +26,8 @@ class Unavailable(Exception):
 
 
 class Full(Unavailable):
-    """The ingest stream has reached its byte limit: new messages are refused transiently, none
-    is dropped."""
+    """A store has no room: the ingest stream at its byte limit, a full disk. It may answer all else,
+    its probe too. New messages are refused transiently, none is dropped."""
 
 
 class Halted(Unavailable):

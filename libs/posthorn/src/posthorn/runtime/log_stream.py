@@ -9,6 +9,8 @@ Theory:
   Only SIGKILL, or a crash of the interpreter itself, loses the lines of that moment; the events of
   the trace, which tell the same of each message, wait longer.
 - Lines keep their order, whichever thread they come from.
+- A stream that takes nothing, such as a file on a full disk, fails nobody who logs: the lines are
+  dropped and counted, and ``on_lost`` is told how many once it takes lines again.
 """
 
 from __future__ import annotations
@@ -16,7 +18,10 @@ from __future__ import annotations
 import asyncio
 import atexit
 import threading
+from collections.abc import Callable
 from typing import TextIO
+
+from prometheus_client import Counter
 
 DELAY_SECONDS = 0.02
 MOST_CHARACTERS = 64 * 1024
@@ -24,14 +29,23 @@ SHARED_CHARACTERS = 2048
 """Where several processes write to one pipe: no more than goes into it in one piece (PIPE_BUF, 4,096
 bytes), so that no line is torn."""
 
+_lost = Counter("posthorn_log_lines_lost_total", "Log lines that could not be written")
+
 
 class LogStream:
     """A text stream of whole lines over another stream."""
 
-    def __init__(self, stream: TextIO, most_characters: int = MOST_CHARACTERS) -> None:
+    def __init__(
+        self,
+        stream: TextIO,
+        most_characters: int = MOST_CHARACTERS,
+        on_lost: Callable[[int], None] = lambda _: None,
+    ) -> None:
         """``most_characters`` are collected; with more they are written at once."""
         self._stream = stream
         self._most = most_characters
+        self._on_lost = on_lost
+        self._missing = 0
         self._lines: list[str] = []
         self._characters = 0
         self._due_in: asyncio.AbstractEventLoop | None = None
@@ -64,9 +78,19 @@ class LogStream:
             lines, self._lines, self._characters = self._lines, [], 0
             if self._stream.closed:
                 return
-            if lines:
-                self._stream.write("".join(lines))
-            self._stream.flush()
+            try:
+                if lines and self._missing:
+                    self._stream.write("\n")  # ends a line that was cut
+                if lines:
+                    self._stream.write("".join(lines))
+                self._stream.flush()
+            except OSError:
+                self._missing += len(lines)
+                _lost.inc(len(lines))
+                return
+            if lines and self._missing:
+                missing, self._missing = self._missing, 0
+                self._on_lost(missing)
 
     def _due(self) -> None:
         with self._lock:

@@ -34,7 +34,9 @@ def configure_logging(service: str, level: str, *, process: int | None = None) -
     """Configure structlog and the standard library's logging to write JSON lines with time,
     level, service and event; and the number of the process, where there are several. Return the
     stream that they are written to."""
-    stream = LogStream(sys.stdout, MOST_CHARACTERS if process is None else SHARED_CHARACTERS)
+    stream = LogStream(
+        sys.stdout, MOST_CHARACTERS if process is None else SHARED_CHARACTERS, _lines_are_missing
+    )
     logger = LineLogger(stream)
     threshold = logging.getLevelNamesMapping()[level.upper()]
     shared: list[structlog.typing.Processor] = [
@@ -70,6 +72,10 @@ def configure_logging(service: str, level: str, *, process: int | None = None) -
     root.handlers[:] = [handler]
     root.setLevel(max(threshold, logging.WARNING))  # libraries log only problems
     return stream
+
+
+def _lines_are_missing(number: int) -> None:
+    structlog.get_logger().warning("log lines could not be written", lines=number)
 
 
 _SAME_AGAIN_SECONDS = 60.0

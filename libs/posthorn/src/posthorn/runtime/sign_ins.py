@@ -3,7 +3,9 @@
 Theory of operation: a client may sign in every few seconds, and a guesser far more often. So
 sign-ins of one kind are added up in this process, and a task writes what has come together every
 few seconds, in one statement. What a process that is killed has not written yet is lost. While the
-store does not answer, the oldest kinds are dropped beyond a number.
+store does not answer, the oldest kinds are dropped beyond a number; the end of the process waits some
+seconds for it. A write of which it is not known whether it was made is made again: attempts may be
+counted twice then.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import time
+from collections.abc import Sequence
 from itertools import batched
 
 import structlog
@@ -19,6 +22,7 @@ from prometheus_client import Counter
 from posthorn.ports.clock import Clock
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.sign_ins import Attempts, SignIn, SignIns
+from posthorn.runtime.tasks import LAST_WRITE_SECONDS, retry_while_unavailable
 from posthorn.wire.proxy import plain_address
 
 log = structlog.get_logger()
@@ -55,6 +59,7 @@ class SignInRecorder:
         self._clock = clock
         self._waiting: dict[tuple[SignIn, int], Attempts] = {}
         self._task: asyncio.Task[None] | None = None
+        self._is_away = False
 
     def note(
         self, account: int, protocol: str, client: str, result: str, app_password: bytes = b""
@@ -77,28 +82,46 @@ class SignInRecorder:
             self._task = asyncio.create_task(self._run(), name="sign-ins")
 
     async def close(self) -> None:
-        """Write what waits, once."""
+        """Write what waits, as soon as the store takes it within some seconds."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        await self.write()
+        try:
+            await retry_while_unavailable(self._write, LAST_WRITE_SECONDS)
+        except Unavailable as fault:
+            log.warning("sign-ins are lost", fault=fault, kinds=len(self._waiting))
 
     async def write(self) -> None:
-        """Write what waits now; a fault is logged."""
+        """Write what waits now; a fault is logged, and what is not written waits."""
+        try:
+            await self._write()
+        except Unavailable as fault:
+            if not self._is_away:
+                log.warning("sign-ins wait to be recorded", fault=fault)
+            self._is_away = True
+        else:
+            if self._is_away:
+                log.info("sign-ins are recorded again")
+            self._is_away = False
+
+    async def _write(self) -> None:
         waiting, self._waiting = self._waiting, {}
         left = list(waiting.items())
         try:
             for some in batched(left, AT_ONCE, strict=False):
                 await self._store.record([(kind, attempts) for (kind, _), attempts in some])
                 left = left[len(some) :]
-        except Unavailable as fault:
-            log.warning("sign-ins are not recorded", fault=fault, waiting=len(left))
-            for key, attempts in left:
-                newer = self._waiting.pop(key, None)
-                if newer is not None:
-                    attempts = Attempts(attempts.count + newer.count, attempts.first, newer.last)
-                if len(self._waiting) < self._kept:
-                    self._waiting[key] = attempts
+        except (Unavailable, asyncio.CancelledError):
+            self._put_back(left)
+            raise
+
+    def _put_back(self, left: Sequence[tuple[tuple[SignIn, int], Attempts]]) -> None:
+        for key, attempts in left:
+            newer = self._waiting.pop(key, None)
+            if newer is not None:
+                attempts = Attempts(attempts.count + newer.count, attempts.first, newer.last)
+            if len(self._waiting) < self._kept:
+                self._waiting[key] = attempts
 
     async def _run(self) -> None:
         try:

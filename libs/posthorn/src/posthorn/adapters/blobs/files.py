@@ -34,7 +34,7 @@ from typing import BinaryIO
 
 from posthorn.adapters.blobs.threads import Threads
 from posthorn.ports.blobs import SEGMENTS, BlobInfo, BlobMissing, check_key
-from posthorn.ports.errors import Unavailable
+from posthorn.ports.errors import Full, Unavailable
 
 _FAN = 6
 _STALE_SECONDS = 3600.0
@@ -104,9 +104,9 @@ class FileBlobs:
             for blob in page:
                 yield blob
 
-    async def probe(self) -> None:
-        """Write and sync a few bytes, to detect a full or read-only disk."""
-        await self._run(self._probe)
+    async def probe(self, *, writes: bool = True) -> None:
+        """Write and sync a few bytes, to detect a full or read-only disk; or only look."""
+        await self._run(self._probe if writes else partial(os.listdir, self._incoming))
 
     async def _run[T](self, work: Callable[[], T]) -> T:
         return await self._threads.run(lambda: _translated(work))
@@ -277,7 +277,10 @@ def _translated[T](work: Callable[[], T]) -> T:
     try:
         return work()
     except OSError as error:
-        raise Unavailable("blobs", errno.errorcode.get(error.errno or 0, "OSError")) from None
+        code = errno.errorcode.get(error.errno or 0, "OSError")
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise Full("blobs", f"{code}: no space left for bodies") from None
+        raise Unavailable("blobs", code) from None
 
 
 def _copy(file: BinaryIO, out: BinaryIO, size: int) -> None:

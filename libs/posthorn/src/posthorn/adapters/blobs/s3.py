@@ -23,6 +23,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from itertools import islice
 from typing import BinaryIO, Self
 
@@ -48,7 +49,7 @@ from posthorn.adapters.blobs.s3_streams import Download, FileSource, PartsSource
 from posthorn.adapters.blobs.targets import S3Target
 from posthorn.adapters.blobs.threads import Threads
 from posthorn.ports.blobs import BlobInfo, BlobMissing, check_key
-from posthorn.ports.errors import Unavailable
+from posthorn.ports.errors import Full, Unavailable
 from posthorn.runtime.tls import verifying_context
 
 log = structlog.get_logger()
@@ -180,7 +181,7 @@ class S3Blobs:
                     modified_at=found.last_modified or datetime.now(UTC),
                 )
 
-    async def probe(self) -> None:
+    async def probe(self, *, writes: bool = True) -> None:
         """See Blobs: checks the bucket, and creates it when it is missing."""
         await self._run("probe", self._probe)
 
@@ -231,7 +232,7 @@ class S3Blobs:
             text = code[1].decode() if code else f"HTTP {response.status}"
             if text == "NoSuchBucket":
                 self._ensured = False
-            raise Unavailable("blobs", _REFUSED.get(text, text))
+            raise _refusal(text, response.status)
 
     def _get(self, key: str, offset: int, length: int) -> BaseHTTPResponse | None:
         name = self._name(key)
@@ -262,6 +263,12 @@ _REFUSED = {
     "InvalidAccessKeyId": "InvalidAccessKeyId: the store does not know the access key of the login",
     "SignatureDoesNotMatch": "SignatureDoesNotMatch: the secret of the login is wrong, or the clock or the region",
 }
+_FULL = frozenset({"QuotaExceeded", "XMinioStorageFull"})
+
+
+def _refusal(code: str, status: int) -> Unavailable:
+    is_full = code in _FULL or status == HTTPStatus.INSUFFICIENT_STORAGE
+    return (Full if is_full else Unavailable)("blobs", _REFUSED.get(code, code))
 
 
 class _Retry(urllib3.Retry):
@@ -327,9 +334,9 @@ def _translated[T](work: Callable[[], T]) -> T:
         code = error.code if error.code and _CODE.match(error.code) else "S3Error"
         if code == "NoSuchKey":
             raise BlobMissing("blobs", "no such blob") from None
-        raise Unavailable("blobs", _REFUSED.get(code, code)) from None
+        raise _refusal(code, error.response.status) from None
     except ServerError as error:
-        raise Unavailable("blobs", f"HTTP {error.status_code}") from None
+        raise _refusal(f"HTTP {error.status_code}", error.status_code) from None
     except MaxRetryError as error:
         raise Unavailable("blobs", _described(error.reason or error)) from None
     except (MinioException, HTTPError, OSError) as error:

@@ -12,11 +12,12 @@ import asyncio
 
 import asyncpg
 
-from posthorn.ports.errors import Unavailable
+from posthorn.ports.errors import Full, Unavailable
 
 _PASSING_CLASSES = frozenset({"0L", "0P", "20", "21", "22", "23", "24", "42", "44", "54", "P0"})
 _TELLING_CLASSES = frozenset({"28", "3D", "53", "57"})
 """Of a login, a database, resources and an operator: their texts quote no statement."""
+_DISK_FULL = "53100"
 _SCHEMA_STATES = frozenset({"42P01", "42703", "42883", "42704", "42501", "3F000"})
 
 
@@ -33,6 +34,8 @@ def translate(error: Exception) -> Unavailable | None:
             return Unavailable("postgres", f"schema: {type(error).__name__} {state}")
         if state[:2] in _PASSING_CLASSES:
             return None
+        if state == _DISK_FULL:  # its text names a file, another one each time
+            return Full("postgres", "DiskFullError 53100: no space left on the disk of Postgres")
         detail = f"{type(error).__name__} {state}".rstrip()
         if state[:2] in _TELLING_CLASSES:
             detail += f": {str(error).partition('\n')[0]}"

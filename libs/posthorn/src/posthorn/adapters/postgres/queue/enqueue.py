@@ -22,7 +22,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from posthorn.adapters.postgres.database import Connection, clean_text
@@ -36,6 +36,7 @@ from posthorn.model.networks import network_of
 from posthorn.model.outbound import Outbound, QueueState
 from posthorn.ports.hand_over import HandOver
 from posthorn.ports.segments import SegmentMessage
+from posthorn.runtime.queue_settings import QueueSettings
 from posthorn.wire.foreign_address import canonical
 from posthorn.wire.message.dsn import Action
 
@@ -91,6 +92,15 @@ class QueuePolicy:
     """Time in the queue after which the sender gets a delay DSN; 0: never."""
     limits: ForwardLimits = NO_LIMITS
     """Limits of forwards, besides those of domains and tenants."""
+
+    @classmethod
+    def from_settings(cls, settings: QueueSettings) -> Self:
+        """Take it from the settings of a process."""
+        return cls(
+            settings.relay_give_up_seconds,
+            settings.relay_delay_notice_seconds,
+            settings.forward_limits,
+        )
 
     def overdue(self, sender: str, recipient: Outbound) -> float:
         """Return the seconds until a waiting recipient needs a delay DSN or expires."""

@@ -1,4 +1,4 @@
-"""Limits of forwarding by aliases, and of DSNs to the senders of forwarded messages."""
+"""What delivery and the API must agree on when they enter messages in the outbound queue."""
 
 from __future__ import annotations
 
@@ -7,9 +7,21 @@ from typing import Annotated
 from pydantic import Field
 
 from posthorn.model.forward_limits import ForwardLimits
-from posthorn.runtime.env_settings import EnvSettings
+from posthorn.runtime.env_settings import EnvSettings, Seconds
 
 Hourly = Annotated[int, Field(ge=0)]
+
+
+class GiveUpSettings(EnvSettings):
+    """How long recipients elsewhere are tried. Whoever enters them in the queue sets the end; the
+    same for all services."""
+
+    relay_give_up_seconds: Seconds = 432_000.0
+    """How long delivery to recipients elsewhere is tried, counted from when they are queued; five
+    days (RFC 5321 §4.5.4.1)."""
+    relay_delay_notice_seconds: Annotated[float, Field(ge=0)] = 14_400.0
+    """Time in the queue after which the sender gets one delay DSN for a message that waits;
+    0: never."""
 
 
 class ForwardSettings(EnvSettings):
@@ -38,3 +50,7 @@ class ForwardSettings(EnvSettings):
             self.return_reports_per_domain_per_hour or None,
             self.forward_long_senders_per_hour or None,
         )
+
+
+class QueueSettings(GiveUpSettings, ForwardSettings):
+    """All that messages are queued by."""

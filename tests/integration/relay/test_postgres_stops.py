@@ -1,0 +1,58 @@
+"""Postgres stops under a relay, and is there again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from posthorn.adapters.postgres.reports.tls_outcomes import PostgresTlsOutcomes
+from posthorn.ports.errors import Unavailable
+from posthorn.ports.reports import TlsOutcome
+from posthorn_local.embedded import Nats, Postgres
+from tests.support.polling import BUSY_SECONDS
+from tests.support.relay_env import RelayEnv, relay_env
+from tests.support.scripted_smtp import ScriptedSmtp
+
+
+class _Watched(PostgresTlsOutcomes):
+    """Tells of the first write that is not taken."""
+
+    refused: asyncio.Event
+
+    async def add(self, counts: Mapping[TlsOutcome, int]) -> None:
+        try:
+            await super().add(counts)
+        except Unavailable:
+            self.refused.set()
+            raise
+
+
+@pytest.fixture
+async def env(nats: Nats, own_postgres: Postgres, tmp_path: Path) -> AsyncIterator[RelayEnv]:
+    async with relay_env(nats, own_postgres.url, tmp_path / "blobs") as opened:
+        yield opened
+
+
+async def test_tls_outcomes_outlast_a_restart_of_postgres_at_the_end_of_the_relay(
+    env: RelayEnv, own_postgres: Postgres
+) -> None:
+    watched = env.tls_outcomes = _Watched(env.tls_outcomes._database)
+    watched.refused = asyncio.Event()
+
+    async def back() -> None:
+        async with asyncio.timeout(BUSY_SECONDS):
+            await watched.refused.wait()
+        await asyncio.to_thread(own_postgres.start, own_postgres.port)
+
+    async with ScriptedSmtp() as host:
+        env.planner.ports = [host.port]
+        async with env.relay():
+            message = await env.post("bob@sink.test")
+            await env.become(message, bob="delivered")
+            await asyncio.to_thread(own_postgres.stop, kill=True)
+            starting = asyncio.create_task(back())
+    await starting
+    assert await env.rows("SELECT domain, sessions FROM tls_outcomes") == [("sink.test", 1)]

@@ -229,3 +229,22 @@ def _pending(part: Any) -> Any:
     there: Pending[Any] = Pending("nats")
     there.set(part)
     return there
+
+
+async def test_who_has_only_named_a_domain_is_told_nothing_of_the_mail_to_it(
+    api: Api, connection: Connection
+) -> None:
+    acme, squatter = await api.tenant("acme"), await api.tenant("squatter")
+    await api.sql("UPDATE tenants SET verify_domains = true WHERE id = $1", squatter)
+    await api.domain("far.test", tenant="squatter")
+    reader = await api.key(Role.READ_ONLY, squatter)
+    sent, own = accepted(acme), accepted(squatter)
+    done = [
+        Event(sent.message, 2.0, DELIVERED, {"recipients": ["bob@far.test"]}),
+        Event(sent.message, 2.0, BOUNCED, {"recipient": "bob@far.test", "status": "5.1.1"}),
+    ]
+    async with following(api, reader) as told:
+        await happen(connection, sent, *done, own)
+        assert await told.messages(1) == ids(own)
+    trace = await api.client.get(f"/v1/messages/{sent.message}/trace", headers=reader)
+    problem(trace, 404, "not-found")

@@ -181,3 +181,17 @@ async def test_old_entries_are_forgotten_and_earlier_events_change_nothing(api: 
         assert await index.forget(3600.0) == 0
         assert await index.forget(-60.0) == 1
         assert await index.search(None, MessageFilter(), None, 10) == []
+
+
+async def test_who_has_only_named_a_domain_finds_nothing_of_the_mail_to_it(api: Api) -> None:
+    acme, squatter = await api.tenant("acme"), await api.tenant("squatter")
+    await api.sql("UPDATE tenants SET verify_domains = true WHERE id = $1", squatter)
+    await api.domain("far.test", tenant="squatter")
+    message = new_id()
+    await happened(
+        api,
+        accepted(message, "bob@far.test", tenant=acme, subject="secret"),
+        Event(message, 2.0, DELIVERED, {"recipient": "bob@far.test", "reply": "250 ok"}),
+    )
+    assert await ids(api, await api.key(Role.READ_ONLY, squatter)) == []
+    assert await ids(api, await api.key(Role.READ_ONLY, acme)) == [str(message)]

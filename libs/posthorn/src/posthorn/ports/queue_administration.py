@@ -127,7 +127,7 @@ class QueueAdministration(Protocol):
         ...
 
     async def own_domains(self, tenant: UUID, names: Collection[str]) -> frozenset[str]:
-        """Return those of the domains that the tenant owns, for the trace."""
+        """Return those of the domains that the tenant has shown to own, for the trace."""
         ...
 
     async def act(self, tenant: UUID | None, action: str, item: int) -> QueueItem:

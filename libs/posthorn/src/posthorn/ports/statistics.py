@@ -132,7 +132,7 @@ class Facts:
     sizes: Mapping[UUID, int]
     """Sizes of messages in bytes."""
     owners: Mapping[str, UUID]
-    """Tenants of domains."""
+    """Tenants of domains whose ownership is verified: to name a domain shows nobody's mail."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,7 +146,7 @@ class PostgresEventCheckpoint:
                     for row in await connection.fetch(query, list(sized))
                 }
             if domains:
-                query = "SELECT name, tenant_id FROM domains WHERE name = ANY($1)"
+                query = "SELECT name, tenant_id FROM domains WHERE name = ANY($1) AND verified_at IS NOT NULL"
                 found = await connection.fetch(query, [clean_text(name) for name in domains])
                 owners = {row["name"]: row["tenant_id"] for row in found}
         return Facts(rows, sizes, owners)

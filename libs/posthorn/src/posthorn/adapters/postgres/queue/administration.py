@@ -143,7 +143,10 @@ class PostgresQueueAdministration:
             return await _item(connection, tenant, item)
 
     async def own_domains(self, tenant: UUID, names: Collection[str]) -> frozenset[str]:
-        query = "SELECT name FROM domains WHERE tenant_id = $1 AND name = ANY ($2::text[])"
+        query = (
+            "SELECT name FROM domains WHERE tenant_id = $1 AND name = ANY ($2::text[])"
+            " AND verified_at IS NOT NULL"
+        )
         asked = [clean_text(name) for name in names]
         async with self._database.session() as connection:
             return frozenset(row["name"] for row in await connection.fetch(query, tenant, asked))

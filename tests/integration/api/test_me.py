@@ -57,6 +57,21 @@ async def test_basic_opens_the_same_and_no_key_does(api: Api, alice: Browser) ->
     problem(await api.client.get("/v1/me/mailboxes"), 403, "forbidden")  # an admin's key
 
 
+@pytest.mark.parametrize(
+    ("site", "status"),
+    [("cross-site", 403), ("same-site", 403), ("none", 403), ("same-origin", 404), (None, 404)],
+)
+async def test_a_browser_that_remembers_a_password_changes_nothing_for_another_site(
+    api: Api, alice: Browser, site: str | None, status: int
+) -> None:
+    headers = basic("alice@example.test", "correct horse")
+    if site is not None:
+        headers["Sec-Fetch-Site"] = site
+    path = f"/v1/me/deleted/{new_id()}/undelete"
+    assert (await api.client.post(path, headers=headers)).status_code == status
+    assert (await api.client.get("/v1/me", headers=headers)).status_code == 200
+
+
 async def test_a_new_password_ends_all_sessions_but_the_own(api: Api, alice: Browser) -> None:
     other = Browser(api)
     async with other.client:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import plistlib
@@ -197,6 +198,22 @@ async def test_own_mail_is_exported_which_the_list_of_reads_shows(
         ("content.export", "account", {"format": "eml", "mailbox": "Sent"}),
         ("content.export", "account", {"format": "mbox"}),
     ]
+
+
+async def test_a_holder_makes_one_export_at_a_time(
+    api: Api, blobs: FileBlobs, alice: Browser
+) -> None:
+    await api.deliver(blobs, BODY)
+    path, tenant = "/v1/me/export?format=mbox", (await api.sql("SELECT id FROM tenants"))[0]["id"]
+    for _ in range(2):  # the first waits for a place
+        await api.transfer.exporting.take(tenant)
+    first = asyncio.create_task(alice.ask("GET", path))
+    await until(lambda: bool(api.transfer._exporting_accounts))
+    problem(await alice.ask("GET", path), 429, "too-many-requests")
+    api.transfer.exporting.give(tenant)
+    assert (await first).status_code == 200
+    assert (await alice.ask("GET", path)).status_code == 200
+    api.transfer.exporting.give(tenant)
 
 
 async def test_clients_are_set_up(api: Api, alice: Browser) -> None:

@@ -152,8 +152,19 @@ async def test_a_reply_that_cannot_be_stored_is_sent_later(env: DeliveryEnv, awa
 
 
 async def test_replies_to_one_domain_are_limited(env: DeliveryEnv, away: Away) -> None:
-    await env.seed.rows(
-        "INSERT INTO throttles (key, full_at) VALUES ('auto-replies-domain:b.test', now() + interval '1 hour')"
-    )
-    assert await away.sent() == 0
-    assert await away.sent(reverse_path="x@c.test") == 1
+    (tenant,) = await env.seed.rows("SELECT id FROM tenants")
+    for number, key in enumerate(("c.test", f"{tenant[0]} d.test")):
+        await env.seed.rows(
+            "INSERT INTO throttles (key, full_at) VALUES ($1, now() + interval '1 hour')",
+            f"auto-replies-domain:{key}",
+        )
+        assert await away.sent(reverse_path=f"x@{key[-6:]}") == 0
+        assert await away.sent(reverse_path=f"x{number}@e.test") == 1
+    assert await away.sent() == 1
+
+
+@pytest.mark.parametrize("table", ["accounts", "domains", "tenants"])
+async def test_replies_keep_to_what_may_be_sent(env: DeliveryEnv, away: Away, table: str) -> None:
+    await env.seed.rows(f"UPDATE {table} SET max_messages_per_hour = 2")
+    done = [await away.sent(reverse_path=f"x{number}@{number}.test") for number in range(4)]
+    assert done == [1, 1, 0, 0]

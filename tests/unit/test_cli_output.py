@@ -123,7 +123,7 @@ def test_an_object_is_its_fields() -> None:
     assert out.getvalue().splitlines()[1] == "n\t1"
 
 
-@pytest.mark.parametrize("character", ["\x00", "\x1b", "\x7f", "\x9b", "\ud800", "\n"])
+@pytest.mark.parametrize("character", ["\x00", "\x1b", "\x7f", "\x9b", "\u202e", "\ud800", "\n"])
 def test_nothing_that_a_terminal_obeys_is_kept(character: str) -> None:
     assert harmless(f"a{character}b") == "a�b"
 

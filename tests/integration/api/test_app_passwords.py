@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from posthorn.adapters.postgres.directory import app_passwords
 from posthorn.adapters.postgres.directory.senders import PostgresSenders
 from posthorn.ports.api_keys import Role
 from posthorn.runtime.ids import new_id
@@ -188,3 +189,15 @@ async def test_bad_rules_are_refused(
     api: Api, place: str, fields: dict[str, Any], field: str
 ) -> None:
     problem(await api.client.patch(place, json=fields), 422, "invalid", field)
+
+
+async def test_an_account_has_so_many_and_no_more(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app_passwords, "MOST_APP_PASSWORDS", 3)
+    answers = await asyncio.gather(*(api.client.post(PLACE, json=BODY) for _ in range(5)))
+    assert sorted(answer.status_code for answer in answers) == [201, 201, 201, 409, 409]
+    (made, *_) = [answer.json() for answer in answers if answer.status_code == 201]
+    problem(await api.client.post(PLACE, json=BODY), 409, "conflict")
+    await api.client.delete(f"{PLACE}/{made['id']}")
+    assert (await api.client.post(PLACE, json=BODY)).status_code == 201

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
@@ -105,6 +106,7 @@ async def test_each_caller_follows_what_it_may_see(api: Api, connection: Connect
     ours, theirs = await api.tenant("ours"), await api.tenant("theirs")
     reader = await api.key(Role.READ_ONLY, ours)
     await api.domain("ours.test", tenant="ours")
+    await api.sql("UPDATE domains SET verified_at = 'epoch'")
     first, second, third = accepted(ours), accepted(theirs), accepted()
     received = Event(third.message, 2.0, DELIVERED, {"recipients": ["a@ours.test", "b@far.test"]})
     bounced = Event(second.message, 2.0, BOUNCED, {"recipient": "x@far.test"})
@@ -194,7 +196,15 @@ async def test_connections_are_bounded_and_given_back(api: Api) -> None:
         assert int(refused.headers["retry-after"]) >= 1
         async with following(api):
             problem(await api.client.get(PATH), 503, "unavailable")
+    feed._most_of_tenant = 1
+    tenant = await api.tenant("ours")
+    first, second = [await api.key(Role.READ_ONLY, tenant) for _ in range(2)]
+    async with following(api, first):
+        problem(await api.client.get(PATH, headers=second), 429, "too-many-requests")
+        async with following(api, reader):
+            pass
     await until(lambda: not feed._each and not feed._followers and feed._reading is None)
+    assert not feed._of_tenants
     async with following(api, reader) as last:
         feed.closing.set()  # as at the end of the process
         with pytest.raises(EOFError):
@@ -229,3 +239,37 @@ def _pending(part: Any) -> Any:
     there: Pending[Any] = Pending("nats")
     there.set(part)
     return there
+
+
+async def test_who_has_only_named_a_domain_is_told_nothing_of_the_mail_to_it(
+    api: Api, connection: Connection
+) -> None:
+    acme, squatter = await api.tenant("acme"), await api.tenant("squatter")
+    await api.sql("UPDATE tenants SET verify_domains = true WHERE id = $1", squatter)
+    await api.domain("far.test", tenant="squatter")
+    reader = await api.key(Role.READ_ONLY, squatter)
+    sent, own = accepted(acme), accepted(squatter)
+    done = [
+        Event(sent.message, 2.0, DELIVERED, {"recipients": ["bob@far.test"]}),
+        Event(sent.message, 2.0, BOUNCED, {"recipient": "bob@far.test", "status": "5.1.1"}),
+    ]
+    async with following(api, reader) as told:
+        await happen(connection, sent, *done, own)
+        assert await told.messages(1) == ids(own)
+
+
+async def test_the_next_owner_of_a_domain_is_not_told_what_was_before(
+    api: Api, connection: Connection
+) -> None:
+    heir = await api.tenant("heir")
+    reader = await api.key(Role.READ_ONLY, heir)
+    before, now = accepted(at=time.time() - 60.0), accepted(at=time.time() + 60.0)
+    here = await api.feed.here()
+    delivered = [
+        Event(each.message, each.at, DELIVERED, {"recipients": ["a@heir.test"]})
+        for each in (before, now)
+    ]
+    await happen(connection, before, now, *delivered)
+    await api.domain("heir.test", tenant="heir")
+    async with following(api, reader, after=str(here)) as told:
+        assert await told.messages(1) == ids(now)

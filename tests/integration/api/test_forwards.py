@@ -234,3 +234,27 @@ async def test_what_the_release_before_has_made_counts_as_confirmed(api: Api) ->
     )
     assert await states(api) == {"old@far.test": "active"}
     assert await forwards(api) == {"old@far.test": ""}
+
+
+async def test_an_address_in_a_domain_that_is_only_named_must_confirm_like_others(
+    api: Api, kept: Kept, admin: dict[str, str]
+) -> None:
+    await api.sql("UPDATE tenants SET verify_domains = true WHERE name = 'acme'")
+    await api.domain("far.test", tenant="acme")
+    await api.account("victim@far.test")
+    assert (await make(api, admin, "victim@far.test")).status_code == 201
+    assert await forwards(api) == {"victim@far.test": "unconfirmed"}
+    await api.forwards.ask()
+    assert kept.messages == [], "nobody is asked for what is to be local"
+
+    await api.client.patch(
+        "/v1/aliases/team@acme.test", json={"targets": ["alice@acme.test"]}, headers=admin
+    )
+    await api.client.patch(
+        "/v1/aliases/team@acme.test", json={"targets": ["victim@far.test"]}, headers=admin
+    )
+    assert await forwards(api) == {"victim@far.test": "unconfirmed"}
+
+    await api.sql("UPDATE tenants SET verify_domains = false WHERE name = 'acme'")
+    assert (await api.client.post("/v1/domains/far.test/verify")).status_code == 200
+    assert await states(api) == {"victim@far.test": "active"}

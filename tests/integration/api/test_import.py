@@ -185,6 +185,24 @@ async def test_an_import_that_is_repeated_changes_nothing(api: Api) -> None:
     assert (await api.sql("SELECT a::text FROM accounts a ORDER BY id"))[:2] == before
 
 
+@pytest.mark.parametrize("what", ["accounts", "accounts/plan"])
+async def test_an_import_does_not_serve_to_guess_a_password(
+    api: Api, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr(imports, "MOST_WRONG_PER_DAY", 2)
+    await api.account("alice@acme.test")
+    right = {"address": "alice@acme.test", "password": "correct horse"}
+    for _ in range(4):
+        results, _ = await send(api, what, right)
+        assert results[0]["status"] == "unchanged"
+    for number in range(2):
+        results, _ = await send(api, what, {**right, "password": f"a wrong one {number}"})
+        assert results[0]["status"] == "failed"
+    results, _ = await send(api, what, right)
+    assert results[0]["status"] == "failed"
+    assert "compared too often" in str(results[0])
+
+
 async def test_the_manager_of_what_is_there_is_named(api: Api) -> None:
     document = {
         "accounts": [{"address": "a@acme.test", "password_hash": HASH, "quota_bytes": 5}],

@@ -368,6 +368,7 @@ async def test_a_person_signs_in_at_the_issuer(signing: tuple[Api, SigningIssuer
             ({"nonce": "another"}, 401),
             ({"nonce": None}, 401),
             ({"aud": AUDIENCE}, 401),
+            ({"aud": ["the client", "other"], "azp": "other"}, 401),
             ({"exp": 1}, 401),
             ({"roles": []}, 403),
             ({"tenant": "nobody"}, 403),
@@ -376,7 +377,10 @@ async def test_a_person_signs_in_at_the_issuer(signing: tuple[Api, SigningIssuer
             refused = await back(await begun())
             assert refused.status_code == status, (claims, refused.text)
             assert "set-cookie" not in refused.headers
-        for path in ("/v1/me", "//evil.test/console/", "https://evil.test", "/console/../v1", ""):
+        for path in (
+            *("/v1/me", "//evil.test/console/", "https://evil.test", "/console/../v1", ""),
+            *("/console/%2e%2e/v1/me", "/console/.%2E/", "/console/%2F/evil.test", "/console/%5c"),
+        ):
             answer = await browser.ask("GET", "/v1/login/oidc", params={"next": path})
             problem(answer, 422, "invalid")
         issuer.issuer.is_down = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import plistlib
@@ -55,6 +56,21 @@ async def test_basic_opens_the_same_and_no_key_does(api: Api, alice: Browser) ->
         wrong = await api.client.get(path, headers=basic("alice@example.test", "wrong"))
         problem(wrong, 401, "unauthorized")
     problem(await api.client.get("/v1/me/mailboxes"), 403, "forbidden")  # an admin's key
+
+
+@pytest.mark.parametrize(
+    ("site", "status"),
+    [("cross-site", 403), ("same-site", 403), ("none", 403), ("same-origin", 404), (None, 404)],
+)
+async def test_a_browser_that_remembers_a_password_changes_nothing_for_another_site(
+    api: Api, alice: Browser, site: str | None, status: int
+) -> None:
+    headers = basic("alice@example.test", "correct horse")
+    if site is not None:
+        headers["Sec-Fetch-Site"] = site
+    path = f"/v1/me/deleted/{new_id()}/undelete"
+    assert (await api.client.post(path, headers=headers)).status_code == status
+    assert (await api.client.get("/v1/me", headers=headers)).status_code == 200
 
 
 async def test_a_new_password_ends_all_sessions_but_the_own(api: Api, alice: Browser) -> None:
@@ -182,6 +198,22 @@ async def test_own_mail_is_exported_which_the_list_of_reads_shows(
         ("content.export", "account", {"format": "eml", "mailbox": "Sent"}),
         ("content.export", "account", {"format": "mbox"}),
     ]
+
+
+async def test_a_holder_makes_one_export_at_a_time(
+    api: Api, blobs: FileBlobs, alice: Browser
+) -> None:
+    await api.deliver(blobs, BODY)
+    path, tenant = "/v1/me/export?format=mbox", (await api.sql("SELECT id FROM tenants"))[0]["id"]
+    for _ in range(2):  # the first waits for a place
+        await api.transfer.exporting.take(tenant)
+    first = asyncio.create_task(alice.ask("GET", path))
+    await until(lambda: bool(api.transfer._exporting_accounts))
+    problem(await alice.ask("GET", path), 429, "too-many-requests")
+    api.transfer.exporting.give(tenant)
+    assert (await first).status_code == 200
+    assert (await alice.ask("GET", path)).status_code == 200
+    api.transfer.exporting.give(tenant)
 
 
 async def test_clients_are_set_up(api: Api, alice: Browser) -> None:

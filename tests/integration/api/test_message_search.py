@@ -181,3 +181,39 @@ async def test_old_entries_are_forgotten_and_earlier_events_change_nothing(api: 
         assert await index.forget(3600.0) == 0
         assert await index.forget(-60.0) == 1
         assert await index.search(None, MessageFilter(), None, 10) == []
+
+
+async def test_who_has_only_named_a_domain_finds_nothing_of_the_mail_to_it(api: Api) -> None:
+    acme, squatter = await api.tenant("acme"), await api.tenant("squatter")
+    await api.sql("UPDATE tenants SET verify_domains = true WHERE id = $1", squatter)
+    await api.domain("far.test", tenant="squatter")
+    message = new_id()
+    await happened(
+        api,
+        accepted(message, "bob@far.test", tenant=acme, subject="secret"),
+        Event(message, 2.0, DELIVERED, {"recipient": "bob@far.test", "reply": "250 ok"}),
+    )
+    assert await ids(api, await api.key(Role.READ_ONLY, squatter)) == []
+    assert await ids(api, await api.key(Role.READ_ONLY, acme)) == [str(message)]
+
+
+async def test_a_tenant_does_not_learn_where_anothers_alias_leads_nor_whence_another_sent(
+    api: Api,
+) -> None:
+    acme, other = await api.tenant("acme"), await api.tenant("other")
+    await api.domain("other.test", tenant="other")
+    message, alias, secret = new_id(), "team@other.test", "secret@far.test"
+    await happened(
+        api, accepted(message, alias, tenant=acme, client="192.0.2.7", helo="laptop.acme.test")
+    )
+    keys = [await api.key(Role.READ_ONLY, tenant) for tenant in (acme, other)]
+    of_sender, of_owner = [(await found(api, key))[0]["detail"] for key in keys]
+    assert (of_sender["client"], of_sender["helo"]) == ("192.0.2.7", "laptop.acme.test")
+    assert "client" not in of_owner and "helo" not in of_owner
+    detail = {"recipient": secret, "original": alias, "host": "mx.far.test", "status": "5.1.1"}
+    await happened(api, Event(message, 3.0, BOUNCED, {**detail, "reply": f"550 <{secret}> no"}))
+    of_sender, of_owner = [(await found(api, key))[0] for key in keys]
+    assert (of_owner["outcome"], of_owner["targets"]) == ("bounced", [secret])
+    assert of_owner["detail"]["host"] == "mx.far.test"
+    assert of_sender["outcome"] == "bounced"
+    assert "far.test" not in str(of_sender)

@@ -97,6 +97,25 @@ async def test_an_admin_key_without_the_right_reads_no_mail_and_cannot_give_it(
     assert (made.status_code, made.json()["message_content"]) == (201, False)
 
 
+async def test_a_change_shows_no_header_to_who_may_not_read(api: Api, message: UUID) -> None:
+    tenant = await default_tenant(api)
+    blind = await api.key(Role.TENANT_ADMIN, tenant, message_content=False)
+    reader = await api.key(Role.TENANT_ADMIN, tenant)
+    place = f"{ALICE}/messages/{message}"
+    for headers, is_shown in ((blind, False), (reader, True)):
+        answers = [
+            await api.client.patch(place, json={"flags": ["seen"]}, headers=headers),
+            await api.client.post(f"{place}/move", json={"mailbox": "Archive"}, headers=headers),
+        ]
+        for answer in answers:
+            assert answer.status_code == 200, answer.text
+            shown = answer.json()
+            assert shown["id"] == str(message)
+            written = [shown[name] for name in ("from", "subject", "date", "message_id")]
+            assert any(written) is is_shown, shown
+            assert bool(shown["reverse_path"]) is is_shown
+
+
 async def test_the_right_is_given_to_a_key_that_only_reads(api: Api, message: UUID) -> None:
     fields = {"name": "archive", "role": "read-only", "tenant": "default"}
     without = await api.client.post("/v1/api-keys", json=fields)

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from posthorn.adapters.postgres.access import api_keys
 from posthorn.adapters.postgres.directory.outbox import PostgresDirectorySource
 from posthorn.adapters.postgres.directory.senders import PostgresSenders
 from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
@@ -301,3 +302,18 @@ async def eventually(api: Api, headers: dict[str, str], status: int) -> None:
     async with asyncio.timeout(BUSY_SECONDS):
         while (await api.client.get("/v1/domains", headers=headers)).status_code != status:
             await asyncio.sleep(0.05)
+
+
+async def test_a_tenant_has_so_many_keys_and_no_more(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_keys, "MOST_KEYS", 3)
+    await tenant(api, "acme")
+    admin, _ = await key(api, "tenant-admin", "acme")
+    body = {"name": "n", "role": "read-only"}
+    answers = await asyncio.gather(
+        *(api.client.post("/v1/api-keys", json=body, headers=admin) for _ in range(4))
+    )
+    assert sorted(answer.status_code for answer in answers) == [201, 201, 409, 409]
+    problem(await api.client.post("/v1/api-keys", json=body, headers=admin), 409, "conflict")
+    assert (await api.client.post("/v1/api-keys", json=body)).status_code == 201

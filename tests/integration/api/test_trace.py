@@ -114,6 +114,7 @@ async def test_a_tenant_sees_the_traces_of_what_it_sent(api: Api, connection: Co
 async def test_what_a_tenant_was_refused_has_a_trace(api: Api, connection: Connection) -> None:
     acme = await api.tenant("acme")
     await api.domain("acme.test", tenant="acme")
+    await api.sql("UPDATE domains SET verified_at = 'epoch'")
     tried, came = new_id(), new_id()
     detail = {"stage": "rcpt", "reply": "550 5.1.1 no", "reverse_path": "a@acme.test"}
     recipients = ["x@acme.test", "y@home.test"]
@@ -136,6 +137,7 @@ async def test_a_tenant_sees_what_happened_to_the_copies_for_its_domains(
 ) -> None:
     acme = await api.tenant("acme")
     await api.domain("acme.test", tenant="acme")
+    await api.sql("UPDATE domains SET verified_at = 'epoch'")
     message = new_id()
     mine, others = "ann@acme.test", "alice@example.test"
     await happened(
@@ -293,3 +295,18 @@ async def test_what_the_owner_of_an_alias_does_in_the_queue_tells_the_sender_nei
 async def test_without_nats_a_trace_is_a_503(api: Api, nats: Nats) -> None:
     nats.stop(kill=True)
     problem(await api.client.get(path(new_id())), 503, "unavailable")
+
+
+async def test_a_domain_shows_only_mail_since_its_ownership_was_verified(
+    api: Api, connection: Connection
+) -> None:
+    acme = await api.tenant("acme")
+    await api.sql("UPDATE tenants SET verify_domains = true")
+    await api.domain("far.test", tenant="acme")
+    key = await api.key(Role.READ_ONLY, acme)
+    message = new_id()
+    await happened(connection, Event(message, 1000.0, DELIVERED, {"recipients": ["bob@far.test"]}))
+    for verified_at, status in ((None, 404), (2000.0, 404), (500.0, 200)):
+        await api.sql("UPDATE domains SET verified_at = to_timestamp($1)", verified_at)
+        answer = await api.client.get(path(message), headers=key)
+        assert answer.status_code == status, answer.text

@@ -307,7 +307,11 @@ def build(
         tenants=tenancy,
         dead_letters=DeadLetterService(late.dead_letters),
         bulk_imports=BulkImportService(
-            imports, passwords, late.publication, whole_seconds=options.transfer_seconds
+            imports,
+            passwords,
+            throttle,
+            late.publication,
+            whole_seconds=options.transfer_seconds,
         ),
         dns=DnsService(
             directory,

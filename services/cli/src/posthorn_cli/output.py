@@ -9,6 +9,7 @@ host's reply) never reaches the terminal with its control characters.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ _NARROWEST_PROSE = 24
 """Characters."""
 _GAP = 2
 """Between two columns of a table."""
+_HARMFUL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -270,11 +272,5 @@ def _cell(column: Column, value: object) -> Text:
 
 
 def harmless(text: str, allowed: str = "") -> str:
-    """Replace control characters, except those in ``allowed``."""
-    return "".join(
-        each
-        if each in allowed
-        or (each >= " " and not "\x7f" <= each <= "\x9f" and not "\ud800" <= each <= "\udfff")
-        else "�"
-        for each in text
-    )
+    """Replace control characters and changes of direction, except those in ``allowed``."""
+    return "".join(each if each in allowed or not _HARMFUL.match(each) else "�" for each in text)

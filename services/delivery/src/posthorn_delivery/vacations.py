@@ -8,7 +8,9 @@ Theory of operation:
   and puts it on INGEST like any message, with the null reverse-path, signed for its domain. Where
   INGEST is full or away, the claim is given back and the message is tried again.
 - Replies are limited by account and by the sender's domain: reverse-paths can be forged, and the
-  reply would go to somebody else.
+  reply would go to somebody else. One tenant cannot use up what all may send to a domain.
+- Limits on what an account, its domain and its tenant may send hold for replies too, counted apart:
+  else who writes to an account could keep it from sending.
 - A reply that a process has claimed and not sent when it is killed is not sent. No message is lost
   by it.
 """
@@ -52,7 +54,9 @@ KEPT = 2_000
 PER_ACCOUNT_PER_HOUR = 200
 """Replies of an account."""
 PER_DOMAIN_PER_HOUR = 200
-"""Replies to addresses of a domain."""
+"""Replies of a tenant's accounts to addresses of a domain."""
+PER_DOMAIN_OF_ALL_PER_HOUR = 2_000
+"""Replies of all accounts to addresses of a domain."""
 _FORGET_SECONDS = 3600.0
 _RETRY_SECONDS = 5.0
 
@@ -203,8 +207,17 @@ class VacationReplier:
 
 
 def _charges(due: DueReply, sender: str) -> list[Charge]:
-    domain = sender.rpartition("@")[2].lower()
+    to, own = sender.rpartition("@")[2].lower(), due.address.rpartition("@")[2]
+    most = PER_ACCOUNT_PER_HOUR if due.account_limit is None else due.account_limit
+    limits = {
+        f"account:{due.account}": min(PER_ACCOUNT_PER_HOUR, most),
+        f"domain:{to}": PER_DOMAIN_OF_ALL_PER_HOUR,
+        f"domain:{due.tenant} {to}": PER_DOMAIN_PER_HOUR,
+        f"of-domain:{own}": due.domain_limit,
+        f"tenant:{due.tenant}": due.tenant_limit,
+    }
     return [
-        Charge(f"auto-replies-account:{due.account}", PER_ACCOUNT_PER_HOUR, SENDING_SECONDS),
-        Charge(f"auto-replies-domain:{domain}", PER_DOMAIN_PER_HOUR, SENDING_SECONDS),
+        Charge(f"auto-replies-{who}", limit, SENDING_SECONDS)
+        for who, limit in limits.items()
+        if limit is not None
     ]

@@ -11,6 +11,9 @@ from uuid import UUID
 from posthorn.ports.idempotency import Receipt
 from posthorn.ports.listing import Listed, ListQuery
 
+MOST_KEYS = 500
+"""Keys of a tenant."""
+
 
 class ApiKeys(Protocol):
     """``tenant`` is the caller's, as in ``ports.administration``. Every method raises
@@ -37,7 +40,7 @@ class ApiKeys(Protocol):
         platform).
 
         Raises ValidationFailed (``tenant``) when the caller sees no such tenant, or when the role
-        needs one.
+        needs one, and Conflict for a tenant that has MOST_KEYS.
         """
         ...
 

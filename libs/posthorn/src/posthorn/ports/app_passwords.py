@@ -10,6 +10,9 @@ from uuid import UUID
 
 from posthorn.ports.idempotency import Receipt
 
+MOST_APP_PASSWORDS = 100
+"""App passwords of an account."""
+
 
 @dataclass(frozen=True, slots=True)
 class AppPassword:
@@ -43,7 +46,8 @@ class AppPasswords(Protocol):
         key_hash: bytes,
         receipt: Receipt[AppPassword] | None = None,
     ) -> AppPassword:
-        """Create one with the SHA-256 of the password."""
+        """Create one with the SHA-256 of the password. Raises Conflict for an account that has
+        MOST_APP_PASSWORDS."""
         ...
 
     async def items(

@@ -126,8 +126,11 @@ class QueueAdministration(Protocol):
         """Return one item. Raises NotFound."""
         ...
 
-    async def own_domains(self, tenant: UUID, names: Collection[str]) -> frozenset[str]:
-        """Return those of the domains that the tenant owns, for the trace."""
+    async def own_domains(
+        self, tenant: UUID, names: Collection[str], since: float
+    ) -> frozenset[str]:
+        """Return those of the domains that the tenant has shown to own by then, in seconds since
+        the epoch, for the trace."""
         ...
 
     async def act(self, tenant: UUID | None, action: str, item: int) -> QueueItem:

@@ -51,6 +51,12 @@ class DueReply:
     tenant: UUID
     subject: str
     text: str
+    domain_limit: int | None = None
+    """Messages that all accounts of the domain may send in an hour; None: any number."""
+    tenant_limit: int | None = None
+    """The same of the tenant."""
+    account_limit: int | None = None
+    """The same of the account alone."""
 
 
 class VacationReplies(Protocol):

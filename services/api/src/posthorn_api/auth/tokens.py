@@ -101,8 +101,8 @@ class Tokens:
         return caller
 
     async def identify(self, token: str, audience: str, nonce: str) -> ApiKey:
-        """Return whose ID token it is, meant for the client ``audience`` (OpenID Connect Core
-        §3.1.3.7). Raises as ``caller``, and 401 for a nonce that is not this one."""
+        """Return whose ID token it is, issued to the client ``audience`` (OpenID Connect Core
+        §3.1.3.7). Raises as ``caller``, and 401 for another client or nonce."""
         trust = self._trust
         try:
             claims = await verified_claims(
@@ -114,6 +114,8 @@ class Tokens:
             )
         except TokenRefused as refused:
             raise unauthorized(str(refused), shown=True) from None
+        if claims.get("azp", audience) != audience:
+            raise unauthorized("this token was issued to another client", shown=True)
         if not hmac.compare_digest(str(claims.get("nonce", "")).encode(), nonce.encode()):
             raise unauthorized("this token is of another sign-in", shown=True)
         return await self._judged(claims)

@@ -31,6 +31,7 @@ from posthorn.ports.accounts import AccountState, NewAccount
 from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.errors import FieldError, ValidationFailed
 from posthorn.ports.imports import Imports, Known, Outcome, Result
+from posthorn.ports.sending import Charge, Throttle
 from posthorn.runtime.fair_slots import FairSlots
 from posthorn.runtime.holders import present_holder
 from posthorn.runtime.least_rate import LeastRate
@@ -60,6 +61,9 @@ IDLE_SECONDS = 60.0
 """How long nothing may come before the import is broken off."""
 UNREAD_SECONDS = 60.0
 """How long the answers may be left unread when there are too many."""
+MOST_WRONG_PER_DAY = 10
+"""Wrong passwords that are compared with that of an account: an import must not serve to guess it."""
+_DAY_SECONDS = 86_400.0
 _HASHING = 2
 _SPOOL_IN_MEMORY = 256 * 1024
 
@@ -85,12 +89,14 @@ class BulkImportService:
         self,
         imports: Imports,
         passwords: Passwords,
+        throttle: Throttle,
         publication: Pending[Publication] | None = None,
         *,
         whole_seconds: float = WHOLE_SECONDS,
     ) -> None:
         self._imports = imports
         self._passwords = passwords
+        self._throttle = throttle
         self._publication = publication or Pending[Publication]("nats")
         self._whole_seconds = whole_seconds
         self.slots = FairSlots("imports", AT_ONCE, most_each=AT_ONCE_EACH, spare=2)
@@ -187,8 +193,13 @@ class BulkImportService:
         if value.password is None:
             return _failed("password", "this or password_hash is needed")
         stored = known.hashes.get(address)
-        if stored is not None and await self._passwords.verify(stored, value.password):
-            return replace(new, password_hash=stored)
+        if stored is not None:
+            wrong = Charge(f"import-password:{address}", MOST_WRONG_PER_DAY, _DAY_SECONDS)
+            if await self._throttle.take([replace(wrong, cost=0)]):
+                return _failed("password", "it was compared too often today; try again later")
+            if await self._passwords.verify(stored, value.password):
+                return replace(new, password_hash=stored)
+            await self._throttle.take([wrong])
         shortest = known.shortest.get(address.rpartition("@")[2])
         if shortest is None:
             return _failed(

@@ -91,7 +91,7 @@ async def rotate_dkim_keys(
     summary="Create an app password.",
     status_code=201,
     response_model=NewAppPasswordView,
-    responses=problems(404, *BODY_PROBLEMS),
+    responses=problems(404, 409, *BODY_PROBLEMS),
     dependencies=POST_ONLY,
 )
 async def create_app_password(
@@ -102,7 +102,7 @@ async def create_app_password(
     identity: Credentials,
 ) -> Response:
     """A password for one mail client or program of the account's owner, valid for its scopes. It is
-    shown in this answer only.
+    shown in this answer only. An account has 100 at most.
     """
     place = f"accounts/{quote(address, safe='@')}/app-passwords"
 

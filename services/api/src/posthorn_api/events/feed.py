@@ -27,6 +27,7 @@ import structlog
 from prometheus_client import Gauge
 
 from posthorn.model.events import Event, EventError, decode_event
+from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.statistics import EventLog, Reading
 from posthorn.runtime.json_bytes import loads
@@ -40,6 +41,8 @@ MOST = 200
 """Followers of a process."""
 MOST_EACH = 10
 """Followers of one caller in a process."""
+MOST_OF_TENANT = 50
+"""Followers of all callers of one tenant: it may make as many keys as it likes."""
 _MOST_WAITING = 1_000
 _READERS = 4
 """Followers that read the stream by themselves at a time."""
@@ -126,13 +129,15 @@ class EventFeed:
         *,
         most: int = MOST,
         most_each: int = MOST_EACH,
+        most_of_tenant: int = MOST_OF_TENANT,
     ) -> None:
         """``logs`` makes readers of the stream, each for one place."""
         self._logs = logs
         self._sight = sight
-        self._most, self._most_each = most, most_each
+        self._most, self._most_each, self._most_of_tenant = most, most_each, most_of_tenant
         self._followers: set[Follower] = set()
         self._each: Counter[UUID] = Counter()
+        self._of_tenants: Counter[UUID] = Counter()
         self._place: Place | None = None
         self._reading: asyncio.Task[None] | None = None
         self._turns = asyncio.Semaphore(_READERS)
@@ -140,23 +145,31 @@ class EventFeed:
         """Set when the process ends: followers are to go."""
 
     @contextmanager
-    def room(self, caller: UUID) -> Iterator[None]:
+    def room(self, caller: ApiKey) -> Iterator[None]:
         """Count a follower of a caller. Raises RateLimited, Unavailable for all together."""
-        if self._each[caller] >= self._most_each:
+        tenant = caller.tenant
+        if self._each[caller.id] >= self._most_each:
             raise RateLimited(
                 f"this caller already follows the events {self._most_each} times", _RETRY_SECONDS
             )
+        if tenant is not None and self._of_tenants[tenant] >= self._most_of_tenant:
+            raise RateLimited(
+                f"the tenant already follows the events {self._most_of_tenant} times",
+                _RETRY_SECONDS,
+            )
         if self._each.total() >= self._most or self.closing.is_set():
             raise Unavailable("events", "too many connections follow the events")
-        self._each[caller] += 1
+        self._each[caller.id] += 1
+        if tenant is not None:
+            self._of_tenants[tenant] += 1
         _followers.inc()
         try:
             yield
         finally:
             _followers.dec()
-            self._each[caller] -= 1
-            if not self._each[caller]:
-                del self._each[caller]
+            self._each -= Counter({caller.id: 1})
+            if tenant is not None:
+                self._of_tenants -= Counter({tenant: 1})
 
     async def here(self) -> Place:
         """Return the end of the stream. Raises Unavailable."""

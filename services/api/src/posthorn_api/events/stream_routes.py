@@ -76,10 +76,10 @@ async def follow_events(
     Messages with an event name are about the connection. `gap`: events were missed that are not
     retained any more. `behind`: the client reads too slowly; nothing is lost. `end`: the caller may
     not go on, with `status` and `detail`. A comment comes every 15 seconds if nothing else does. A
-    caller may have 10 connections to a server.
+    caller may have 10 connections to a server, and all callers of a tenant 50.
     """
     held = ExitStack()
-    held.enter_context(feed.room(caller.id))
+    held.enter_context(feed.room(caller))
     try:
         whose = caller.tenant
         if tenant is not None:

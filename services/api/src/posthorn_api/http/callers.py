@@ -9,7 +9,8 @@ Rules:
   address alone.
 - Who has signed in by a browser shows a session (``login``), by a cookie, or like a key. Browsers
   send the cookie unasked: a change by cookie is refused unless the browser says that a page of ours
-  asks for it (``Sec-Fetch-Site``).
+  asks for it (``Sec-Fetch-Site``). They remember a password of HTTP Basic too: a change by it is
+  refused when the browser says that another site asks.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Callers:
         place = address_of(request)
         if (token := session_cookie(request)) is not None:
             if request.method not in _SAFE and not is_same_origin(request):
-                raise Problem(403, "cross-site", "a change by cookie must come from our own pages")
+                raise _cross_site("by cookie")
             return await self._own(await self._in_session(token, client, place), request, rule), (
                 token.encode()
             )
@@ -75,6 +76,9 @@ class Callers:
             caller, secret = await self.of_token(bearer(request), client, place)
             return await self._own(caller, request, rule), secret
         assert self._logins is not None
+        is_of_browser = "sec-fetch-site" in request.headers
+        if request.method not in _SAFE and is_of_browser and not is_same_origin(request):
+            raise _cross_site("by password")
         caller = await self._logins.caller(header[6:].strip(), place)
         return await self._own(caller, request, rule), header.encode()
 
@@ -164,6 +168,10 @@ def session_cookie(request: Request) -> str | None:
 def is_same_origin(request: Request) -> bool:
     """Return whether a browser says that a page of ours makes the request (Fetch Metadata)."""
     return request.headers.get("sec-fetch-site") == "same-origin"
+
+
+def _cross_site(how: str) -> Problem:
+    return Problem(403, "cross-site", f"a change {how} must come from our own pages")
 
 
 def address_of(request: Request) -> str:

@@ -142,14 +142,15 @@ async def change_message(
     service: Mailboxes,
 ) -> MessageView:
     """Sets flags and keywords in every mailbox that holds the message. Mail clients see the change
-    at once.
+    at once. Without the right `message_content` the answer has no header fields.
     """
     given = change.model_fields_set
     wanted = FlagChange(
         sum(1 << FLAGS.index(flag) for flag in change.flags) if "flags" in given else None,
         tuple(change.keywords) if "keywords" in given else None,
     )
-    return MessageView.from_message(await service.change_flags(caller, address, message, wanted))
+    changed = await service.change_flags(caller, address, message, wanted)
+    return MessageView.changed(changed, caller)
 
 
 @messages.post(
@@ -167,11 +168,11 @@ async def move_message(
     service: Mailboxes,
 ) -> MessageView:
     """Removes the message from every other mailbox. It gets a new UID in the target mailbox. A move
-    into Junk says that the message is spam, one out of Junk that it is not, unless to Trash.
+    into Junk says that the message is spam, one out of Junk that it is not, unless to Trash. Without
+    the right `message_content` the answer has no header fields.
     """
-    return MessageView.from_message(
-        await service.move_message(caller, address, message, move.mailbox)
-    )
+    moved = await service.move_message(caller, address, message, move.mailbox)
+    return MessageView.changed(moved, caller)
 
 
 @messages.put(
@@ -232,9 +233,10 @@ async def undelete_message(
     address: AddressPath, message: MessagePath, caller: Caller, service: Mailboxes
 ) -> MessageView:
     """To the mailbox where it was, or to INBOX if that mailbox no longer exists. The message counts
-    against the quota again.
+    against the quota again. Without the right `message_content` the answer has no header fields.
     """
-    return MessageView.from_message(await service.undelete_message(caller, address, message))
+    restored = await service.undelete_message(caller, address, message)
+    return MessageView.changed(restored, caller)
 
 
 def deleted_page(

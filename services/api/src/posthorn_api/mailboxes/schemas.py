@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import AfterValidator, Field
 
 from posthorn.ports.account_mail import DeletedMessage, Mailbox, Message
+from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.classifications import Classified
 from posthorn.wire.message.header_decoding import decode_addresses, decode_text
 from posthorn_api.http.schemas import ApiModel, Line, RequestBody
@@ -189,6 +190,9 @@ FLAGS = ("seen", "answered", "flagged", "deleted", "draft")
 """Names of the flags, by bit."""
 
 
+_UNREAD = dict.fromkeys(("from_", "subject", "date", "message_id", "reverse_path"), "")
+
+
 class MessageView(ApiModel):
     """A message in a mailbox."""
 
@@ -231,3 +235,10 @@ class MessageView(ApiModel):
             verdict=VerdictView.of(message.verdict),
             filed=FilingView.of(message.filed),
         )
+
+    @classmethod
+    def changed(cls, message: Message, caller: ApiKey) -> MessageView:
+        """Show a message to the caller who changed it: what its sender wrote only if the caller may
+        read content."""
+        view = cls.from_message(message)
+        return view if caller.message_content else view.model_copy(update=_UNREAD)

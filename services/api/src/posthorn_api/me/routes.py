@@ -113,13 +113,13 @@ async def list_my_app_passwords(
     summary="Create an app password of your own.",
     status_code=201,
     response_model=NewAppPasswordView,
-    responses=problems(*BODY_PROBLEMS),
+    responses=problems(409, *BODY_PROBLEMS),
     dependencies=_OWN_POST,
 )
 async def create_my_app_password(
     request: Request, body: AppPasswordCreation, caller: Caller, identity: Credentials
 ) -> Response:
-    """For one mail client or program. It is shown in this answer only."""
+    """For one mail client or program. It is shown in this answer only. You can have 100."""
 
     def render(made: AppPassword, password: str | None = None) -> Response:
         view = NewAppPasswordView.shown(made, password)
@@ -222,7 +222,7 @@ async def get_my_client_settings(
     summary="Create a QR code that sets up your mail client.",
     status_code=201,
     response_model=SetUpCodeView,
-    responses=problems(*BODY_PROBLEMS),
+    responses=problems(409, *BODY_PROBLEMS),
     dependencies=_OWN_POST,
 )
 async def create_my_set_up_code(

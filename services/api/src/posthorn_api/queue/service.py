@@ -198,7 +198,9 @@ class QueueService:
         events = await trace.events_of(message)
         if caller.tenant is not None:
             own = {(row.recipient, row.original) for row in rows}
-            domains = await self._queue.own_domains(caller.tenant, domains_in(events))
+            began = min((event.at for event in events), default=0.0)
+            named = domains_in(events)
+            domains = await self._queue.own_domains(caller.tenant, named, began)
             is_sender = is_of(events, caller.tenant)
             events = visible_to(caller.tenant, events, own, is_sender=is_sender, domains=domains)
         if not rows and not events:

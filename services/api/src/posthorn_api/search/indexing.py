@@ -3,8 +3,8 @@
 Theory:
 
 - An entry is made for each recipient of a message and each tenant that may see it: the owner of the
-  recipient's domain, and the tenant that sent it. How another tenant filed or withheld its copy is
-  written to that tenant's entry alone.
+  recipient's domain, and the tenant that sent it. How another tenant filed or withheld its copy, where
+  its alias sent it on to, and from where it sent is written to that tenant's entry alone.
 - A message is held back for ``HOLD_SECONDS``, or until every recipient has a final outcome: what
   happens in the meantime is one write instead of several.
 - Who its recipients are stands in the event of its acceptance. Of a message whose acceptance was
@@ -23,6 +23,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -244,10 +245,23 @@ def _enter(
         change.outcome,
         event.kind,
         event.at,
-        kept_detail(event),
+        _detail_for(tenant, owner, held.head, change, event),
         targets,
     )
     held.is_changed = True
+
+
+def _detail_for(
+    tenant: UUID | None, owner: UUID | None, head: MessageHead, change: Change, event: Event
+) -> dict[str, Any]:
+    """Return the details that a tenant may see: not where another's alias leads, nor whence another
+    sent."""
+    if change.target and tenant not in (None, owner):
+        return {}
+    found = kept_detail(event)
+    if tenant is not None and head.sender not in (None, tenant):
+        return {name: value for name, value in found.items() if name not in ("client", "helo")}
+    return found
 
 
 def _direction(tenant: UUID | None, owner: UUID | None, head: MessageHead, event: Event) -> str:

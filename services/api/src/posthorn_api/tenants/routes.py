@@ -150,7 +150,7 @@ async def delete_tenant(
     summary="Create an API key.",
     status_code=201,
     response_model=NewApiKeyView,
-    responses=problems(*BODY_PROBLEMS),
+    responses=problems(409, *BODY_PROBLEMS),
     dependencies=POST_ONLY,
 )
 async def create_api_key(
@@ -158,7 +158,7 @@ async def create_api_key(
 ) -> Response:
     """The key is shown in this answer only. An admin of a tenant creates keys of that tenant, but
     no key of a platform admin. Reading the content of mailboxes is a separate right
-    (`message_content`), which only a key that has it can grant.
+    (`message_content`), which only a key that has it can grant. A tenant has 500 keys at most.
     """
 
     def render(made: ApiKey, key: str | None = None) -> Response:

@@ -28,10 +28,11 @@ from collections.abc import (
     Awaitable,
     Callable,
     Hashable,
+    Iterator,
     Mapping,
     Sequence,
 )
-from contextlib import aclosing, suppress
+from contextlib import aclosing, contextmanager, suppress
 from uuid import UUID
 
 import structlog
@@ -52,6 +53,7 @@ from posthorn.runtime.least_rate import LeastRate
 from posthorn.wire.archive import maildir
 from posthorn.wire.archive.tar import END, directory_header
 from posthorn_api.directory.fields import address_in
+from posthorn_api.http.problems import RateLimited
 from posthorn_api.mailboxes.service import in_known_mailbox, mailbox_in
 from posthorn_api.transfers.archives import Format
 from posthorn_api.transfers.digests import Digests
@@ -67,6 +69,7 @@ WHOLE_SECONDS = 6 * 3600.0
 """How long an import or an export may take in all."""
 IDLE_SECONDS = 60.0
 """How long nothing may come before an import is broken off."""
+_RETRY_SECONDS = 10.0
 _PAGE = 200
 _DIGESTS_PAGE = 5000
 _AHEAD = 16
@@ -100,29 +103,48 @@ class TransferService:
         self.exporting = FairSlots(
             "exports of mail", AT_ONCE, most_each=AT_ONCE_EACH, spare=2, retry_seconds=10.0
         )
+        self._exporting_accounts: set[str] = set()
 
     async def export(
         self, caller: ApiKey, address: str, form: Format, mailbox: str | None
     ) -> tuple[Contents, AsyncGenerator[bytes]]:
-        """Begin an export. The pieces raise Unavailable when a message cannot be read,
-        SlotsTaken when too many are under way."""
+        """Begin an export. The pieces raise Unavailable when a message cannot be read, SlotsTaken
+        when too many are under way, RateLimited for a second one of an account that calls: one
+        who reads slowly must not hold all that its tenant may have."""
         address = address_in("address", address)
 
         async def at(name: str | None) -> Contents:
             return await self._transfers.contents(caller.tenant, address, name)
 
         contents = await (at(None) if mailbox is None else in_known_mailbox(mailbox, at))
-        return contents, self._in_time(gathered(self._octets(contents, form)), present_holder())
+        return contents, self._in_time(
+            gathered(self._octets(contents, form)), present_holder(), caller.account
+        )
 
     async def _in_time(
-        self, pieces: AsyncGenerator[bytes], holder: Hashable
+        self, pieces: AsyncGenerator[bytes], holder: Hashable, account: str | None
     ) -> AsyncGenerator[bytes]:
         end = time.monotonic() + self.whole_seconds
-        async with self.exporting.hold(holder), aclosing(pieces):
-            async for piece in pieces:
-                if time.monotonic() > end:
-                    raise Unavailable("export", "it takes too long")
-                yield piece
+        with self._only_one(account):
+            async with self.exporting.hold(holder), aclosing(pieces):
+                async for piece in pieces:
+                    if time.monotonic() > end:
+                        raise Unavailable("export", "it takes too long")
+                    yield piece
+
+    @contextmanager
+    def _only_one(self, account: str | None) -> Iterator[None]:
+        """Let an account that calls make one export at a time. Raises RateLimited."""
+        if account is None:
+            yield
+            return
+        if account in self._exporting_accounts:
+            raise RateLimited("your mail is being exported already", _RETRY_SECONDS)
+        self._exporting_accounts.add(account)
+        try:
+            yield
+        finally:
+            self._exporting_accounts.discard(account)
 
     async def _octets(self, contents: Contents, form: Format) -> AsyncGenerator[bytes]:
         if form is Format.MAILDIR:

@@ -126,7 +126,12 @@ def seen_by(
     rows = [row for row in facts.rows.get(message, ()) if row.tenant == tenant]
     own = {(row.recipient, row.original) for row in rows}
     is_sender = senders.get(message) == tenant or any(not row.original for row in rows)
-    domains = {name for name, owner in facts.owners.items() if owner == tenant}
+    began = min(event.at for event in events)
+    domains = {
+        name
+        for name, owner in facts.owners.items()
+        if owner == tenant and facts.owned_since.get(name, began) <= began
+    }
     return visible_to(tenant, events, own, is_sender=is_sender, domains=domains)
 
 

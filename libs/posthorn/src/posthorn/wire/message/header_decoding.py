@@ -8,7 +8,8 @@ Rules:
   characters.
 - White space between two adjacent words is not shown; nothing is added.
 - Decoded words are data: control characters and line ends are removed, and in an address field a
-  name with a special character is quoted, so that it cannot pose as an address.
+  name with a special character is quoted, so that it cannot pose as an address. Neither can one by
+  the order in which it is shown: explicit changes of direction (UAX #9 section 2) are removed too.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from posthorn.wire.message.encoded_words import encoded_words
 
 _HALF_WORD = re.compile(r"=\?[^?\s]{1,80}(?:\?[BbQq]?(?:\?[^?\s]*\??)?)?\Z")
 _LINE_ENDS = re.compile("(?:\r\n|[\r\n\t\v\f\x85\u2028\u2029])+[ \t]*")
-_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f]")
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _SPECIALS = re.compile(r'[()<>\[\]:;@\\,"]')
 _ITEM = re.compile(
     r"""
@@ -189,6 +190,7 @@ def _unquoted(kind: str, text: str) -> str:
 
 
 def _clean(text: str) -> str:
-    """Return the text on one line, without control characters and lone surrogates."""
+    """Return the text on one line, without control characters, changes of direction and lone
+    surrogates."""
     text = _CONTROLS.sub("", _LINE_ENDS.sub(" ", text))
     return text.encode("utf-8", "replace").decode().strip()

@@ -11,8 +11,8 @@ from posthorn.adapters.postgres.access.idempotency import keep_answer
 from posthorn.adapters.postgres.access.listing import Listing, Order
 from posthorn.adapters.postgres.access.tenant_scope import Scoped, one, tenant_named
 from posthorn.adapters.postgres.database import Database
-from posthorn.ports.api_keys import ApiKey, Role
-from posthorn.ports.errors import FieldError, NotFound, ValidationFailed
+from posthorn.ports.api_keys import MOST_KEYS, ApiKey, Role
+from posthorn.ports.errors import Conflict, FieldError, NotFound, ValidationFailed
 from posthorn.ports.idempotency import Receipt
 from posthorn.ports.listing import Listed, ListQuery
 from posthorn.runtime.ids import new_id
@@ -105,6 +105,15 @@ class PostgresApiKeys:
                 raise ValidationFailed(
                     FieldError("tenant", "a key of a platform-admin must not have a tenant")
                 )
+            if mine is not None:  # concurrent creations count one after the other
+                await connection.execute(
+                    "SELECT FROM tenants WHERE id = $1 FOR NO KEY UPDATE", mine
+                )
+                number = await connection.fetchval(
+                    "SELECT count(*) FROM api_keys WHERE tenant_id = $1", mine
+                )
+                if number >= MOST_KEYS:
+                    raise Conflict(f"there are already {number} API keys; delete one first")
             await connection.execute(
                 "INSERT INTO api_keys (id, tenant_id, name, role, key_hash, expires_at, message_content, networks)"
                 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8::text[]::cidr[])",

@@ -28,6 +28,7 @@ from posthorn.adapters.postgres.directory.forward_targets import (
     check_number,
     elsewhere_of,
     enter_targets,
+    forget_targets,
 )
 from posthorn.adapters.postgres.directory.managers import (
     MANAGER,
@@ -131,7 +132,7 @@ class PostgresAliases:
                 raise Conflict(f"{address} is an account, whose holder set this forward; delete it")
             note_manager(row, ("targets",))
             await check_targets(connection, row["tenant_id"], address, targets)
-            before = set(await elsewhere_of(connection, row["tenant_id"], row["targets"]))
+            before = await elsewhere_of(connection, row["tenant_id"], row["targets"])
             elsewhere = await elsewhere_of(connection, row["tenant_id"], targets)
             check_number(self.policy, tenant, elsewhere, len(before))
             changed = await connection.execute(
@@ -141,8 +142,9 @@ class PostgresAliases:
             )
             if changed == "UPDATE 0":
                 raise NotFound
-            new = [target for target in elsewhere if target not in before]
-            await enter_targets(connection, self.policy, tenant, row["id"], targets, new)
+            new = [target for target in targets if target not in row["targets"]]
+            await forget_targets(connection, row["id"], targets)
+            await enter_targets(connection, self.policy, tenant, row["id"], new)
             details = {"targets": list(targets)}
             await write_audit(
                 connection, row["tenant_id"], address, details, before=former(row, details)
@@ -195,8 +197,7 @@ async def insert_alias(
     if made is None:
         raise Conflict(f"the alias {address} already exists")
     await mark_new(connection, "alias", made)
-    if elsewhere:
-        await enter_targets(connection, policy, tenant, made, targets, elsewhere)
+    await enter_targets(connection, policy, tenant, made, targets)
 
 
 def _as_alias(row: Any) -> Alias:

@@ -10,8 +10,8 @@ from posthorn.adapters.postgres.access.audit import write_audit
 from posthorn.adapters.postgres.access.idempotency import keep_answer
 from posthorn.adapters.postgres.access.tenant_scope import Scoped, one
 from posthorn.adapters.postgres.database import Connection, Database
-from posthorn.ports.app_passwords import AppPassword
-from posthorn.ports.errors import NotFound
+from posthorn.ports.app_passwords import MOST_APP_PASSWORDS, AppPassword
+from posthorn.ports.errors import Conflict, NotFound
 from posthorn.ports.idempotency import Receipt
 
 _ACCOUNT = Scoped(
@@ -39,7 +39,13 @@ class PostgresAppPasswords:
     ) -> AppPassword:
         """Create one and return it as stored."""
         async with self._database.transaction() as connection:
-            account, owner = await _account(connection, tenant, address, "FOR KEY SHARE OF a")
+            # concurrent creations count one after the other
+            account, owner = await _account(connection, tenant, address, "FOR NO KEY UPDATE OF a")
+            number = await connection.fetchval(
+                "SELECT count(*) FROM app_passwords WHERE account_id = $1", account
+            )
+            if number >= MOST_APP_PASSWORDS:
+                raise Conflict(f"there are already {number} app passwords; delete one first")
             row = await connection.fetchrow(
                 "INSERT INTO app_passwords (id, account_id, name, key_hash, scopes, expires_at, networks)"
                 f" VALUES ($1, $2, $3, $4, $5, $6, $7::text[]::cidr[]) RETURNING {_COLUMNS}",

@@ -5,6 +5,9 @@ Theory:
 - A target that must confirm has a row in ``alias_targets`` until its alias no longer leads to it;
   ``confirmed_at`` is when it confirmed. One without a row counts as confirmed: those older than the
   table, and those that need not confirm.
+- A domain that is not verified is not local: mail to it goes elsewhere, so its addresses must confirm
+  like others. While it is one of the tenant's own they are not asked: once it is verified nothing
+  leaves any more, and the rows go.
 - The row is written in the transaction that writes the alias. By ``due_at`` the API asks the target
   afterwards, under the row's id, so that asking twice sends one message (ADR 3).
 """
@@ -31,14 +34,24 @@ SELECT target FROM unnest($1::text[]) AS target
 """
 _FORGET = "DELETE FROM alias_targets WHERE alias_id = $1 AND target <> ALL ($2::text[])"
 _ENTER = """
-INSERT INTO alias_targets (id, alias_id, target) SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[])
+INSERT INTO alias_targets (id, alias_id, target)
+SELECT id, $2, target FROM unnest($1::uuid[], $3::text[]) AS new (id, target)
+ WHERE NOT EXISTS (SELECT FROM domains d WHERE d.name = split_part(target, '@', -1) AND d.verified_at IS NOT NULL)
 ON CONFLICT (alias_id, target) DO NOTHING
+"""
+_FORGET_LOCAL = """
+DELETE FROM alias_targets t USING aliases a, domains d
+ WHERE a.id = t.alias_id AND d.id = a.domain_id AND d.tenant_id = $1 AND split_part(t.target, '@', -1) = $2
 """
 _TARGET = """
 SELECT t.id, a.address AS alias, t.target, d.tenant_id AS tenant, n.name AS tenant_name
   FROM alias_targets t JOIN aliases a ON a.id = t.alias_id JOIN domains d ON d.id = a.domain_id JOIN tenants n ON n.id = d.tenant_id
 """
-_DUE = f"{_TARGET} WHERE t.due_at <= now() AND t.confirmed_at IS NULL AND n.state = 'active' ORDER BY t.due_at LIMIT $1"
+_DUE = f"""
+{_TARGET} WHERE t.due_at <= now() AND t.confirmed_at IS NULL AND n.state = 'active'
+   AND NOT EXISTS (SELECT FROM domains o WHERE o.name = split_part(t.target, '@', -1) AND o.tenant_id = d.tenant_id)
+ ORDER BY t.due_at LIMIT $1
+"""
 _FIND = f"{_TARGET} WHERE t.id = $1"
 
 
@@ -63,15 +76,22 @@ async def enter_targets(
     policy: ForwardPolicy,
     tenant: UUID | None,
     alias: int,
-    targets: Sequence[str],
     new: Sequence[str],
 ) -> None:
-    """Record which targets of an alias, just written, must confirm. ``new``: the new targets
-    elsewhere."""
+    """Record which of the new targets of an alias, just written, must confirm."""
     must_confirm = policy.platform_confirms if tenant is None else policy.tenants_confirm
-    await connection.execute(_FORGET, alias, list(targets))
     if must_confirm and new:
-        await connection.execute(_ENTER, [new_id() for _ in new], [alias] * len(new), list(new))
+        await connection.execute(_ENTER, [new_id() for _ in new], alias, list(new))
+
+
+async def forget_targets(connection: Connection, alias: int, targets: Sequence[str]) -> None:
+    """Delete what is recorded of targets that an alias had before it got these."""
+    await connection.execute(_FORGET, alias, list(targets))
+
+
+async def forget_local_targets(connection: Connection, owner: UUID, domain: str) -> None:
+    """Delete what is recorded of targets in a domain of the tenant that has been verified."""
+    await connection.execute(_FORGET_LOCAL, owner, domain)
 
 
 class PostgresForwardTargets:

@@ -20,7 +20,11 @@ from posthorn.adapters.postgres.access.audit import write_audit
 from posthorn.adapters.postgres.access.tenant_scope import MOVED, Scoped, one
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.directory.alias_graph import hold_addresses
-from posthorn.adapters.postgres.directory.forward_targets import elsewhere_of, enter_targets
+from posthorn.adapters.postgres.directory.forward_targets import (
+    elsewhere_of,
+    enter_targets,
+    forget_targets,
+)
 from posthorn.ports.changes import Change
 from posthorn.ports.errors import Conflict, FieldError, NotFound, ValidationFailed
 from posthorn.ports.forwards import ForwardPolicy
@@ -75,7 +79,8 @@ class PostgresOwnForwards:
             )
             held = () if before is None else before["targets"]
             new = [target for target in targets if target not in held]
-            await enter_targets(connection, self._policy, tenant, number, targets, new)
+            await forget_targets(connection, number, targets)
+            await enter_targets(connection, self._policy, tenant, number, new)
             details = {"targets": list(targets), "keep_copy": keeps_copy}
             await write_audit(
                 connection, account["tenant_id"], address, details, before=_set_before(before)

@@ -64,7 +64,8 @@ _REPLYING = f"SELECT v.account_id FROM vacations v WHERE {_REPLIES}"
 # the account must be able to send, as by submission
 _CLAIM = f"""
 WITH due AS (
-    SELECT a.id, a.address, d.tenant_id, v.subject, v.body
+    SELECT a.id, a.address, d.tenant_id, v.subject, v.body, d.max_messages_per_hour AS domain_limit,
+           t.max_messages_per_hour AS tenant_limit, a.max_messages_per_hour AS account_limit
       FROM vacations v JOIN accounts a ON a.id = v.account_id
       JOIN domains d ON d.id = a.domain_id JOIN tenants t ON t.id = d.tenant_id
      WHERE a.id = $1 AND {_REPLIES} AND a.state = 'active' AND t.state = 'active' AND d.verified_at IS NOT NULL

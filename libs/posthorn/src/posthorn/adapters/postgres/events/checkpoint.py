@@ -129,6 +129,7 @@ class PostgresEventCheckpoint:
         rows: defaultdict[UUID, list[Row]] = defaultdict(list)
         sizes: dict[UUID, int] = {}
         owners: dict[str, UUID] = {}
+        since: dict[str, float] = {}
         async with self._database.session() as connection:
             if queued:
                 query = (
@@ -146,10 +147,11 @@ class PostgresEventCheckpoint:
                     for row in await connection.fetch(query, list(sized))
                 }
             if domains:
-                query = "SELECT name, tenant_id FROM domains WHERE name = ANY($1)"
+                query = "SELECT name, tenant_id, verified_at FROM domains WHERE name = ANY($1) AND verified_at IS NOT NULL"
                 found = await connection.fetch(query, [clean_text(name) for name in domains])
                 owners = {row["name"]: row["tenant_id"] for row in found}
-        return Facts(rows, sizes, owners)
+                since = {row["name"]: row["verified_at"].timestamp() for row in found}
+        return Facts(rows, sizes, owners, since)
 
     async def write(
         self,

@@ -101,7 +101,7 @@ class PostgresMessageIndex:
                         for row in await connection.fetch(_HEADS, list(unknown))
                     }
             if domains:
-                query = "SELECT name, tenant_id FROM domains WHERE name = ANY ($1::text[])"
+                query = "SELECT name, tenant_id FROM domains WHERE name = ANY ($1::text[]) AND verified_at IS NOT NULL"
                 names = [clean_text(name) for name in domains]
                 owners = {
                     row["name"]: row["tenant_id"] for row in await connection.fetch(query, names)

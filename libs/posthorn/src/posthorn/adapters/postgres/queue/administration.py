@@ -142,11 +142,17 @@ class PostgresQueueAdministration:
         async with self._database.transaction() as connection:
             return await _item(connection, tenant, item)
 
-    async def own_domains(self, tenant: UUID, names: Collection[str]) -> frozenset[str]:
-        query = "SELECT name FROM domains WHERE tenant_id = $1 AND name = ANY ($2::text[])"
+    async def own_domains(
+        self, tenant: UUID, names: Collection[str], since: float
+    ) -> frozenset[str]:
+        query = (
+            "SELECT name FROM domains WHERE tenant_id = $1 AND name = ANY ($2::text[])"
+            " AND extract(epoch FROM verified_at) <= $3"
+        )
         asked = [clean_text(name) for name in names]
         async with self._database.session() as connection:
-            return frozenset(row["name"] for row in await connection.fetch(query, tenant, asked))
+            rows = await connection.fetch(query, tenant, asked, since)
+        return frozenset(row["name"] for row in rows)
 
     async def act(self, tenant: UUID | None, action: str, item: int) -> QueueItem:
         """Apply the action to one item. Raises NotFound, Conflict, and KeyError for an unknown

@@ -15,6 +15,7 @@ from posthorn.adapters.nats.connection import Connection, connect
 from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.ingest_backlog import measure_backlog
 from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
+from posthorn.adapters.nats.ingest_publish import QueuedMessage
 from posthorn.adapters.nats.layout import ensure_layout
 from posthorn.adapters.nats.strays import NatsStrays
 from posthorn.model.envelope import Envelope, decode_record, encode_record
@@ -234,6 +235,27 @@ async def test_no_message_waits_behind_a_publish_that_is_not_answered(
         await into.accept(make_envelope(BODY), BODY)
     assert not unanswered.done()
     unanswered.cancel()
+
+
+async def test_an_answer_that_comes_while_its_message_waits_to_be_sent_again_holds_up_no_other(
+    connection: Connection,
+) -> None:
+    """A frame is answered late: the first of its messages is tried again, behind others."""
+    into = NatsIngest(connection, timeout=BUSY_SECONDS)
+    loop = asyncio.get_running_loop()
+    first, second, other = (
+        QueuedMessage(str(each.id), "ingest.mx", encode_record(each, BODY), loop.create_future())
+        for each in (make_envelope(BODY) for _ in range(3))
+    )
+    await into._inbox.open()
+    await into._send_to(0, [first, second])
+    (token,) = into._in_flight
+    for message in (first, other):
+        into._enqueue(message)
+    async with asyncio.timeout(BUSY_SECONDS):
+        await asyncio.gather(*(message.kept for message in (first, second, other)))
+    assert token not in into._in_flight
+    assert await by_subject(connection) == {"frames.mx.2": 1, "ingest.mx": 1}
 
 
 async def test_frames_stay_while_an_older_release_has_taken_their_lane_away(

@@ -294,7 +294,8 @@ class NatsIngest:
         """Send the publish that carried the message once more, unless another of its messages
         has just had it sent."""
         if earlier.is_stored:
-            message.kept.set_result(None)
+            if not message.kept.done():  # its answer may have come just now
+                message.kept.set_result(None)
         elif (
             earlier.token not in self._in_flight
             or time.monotonic() - earlier.sent_at > self._timeout / 2

@@ -258,3 +258,10 @@ async def test_an_address_in_a_domain_that_is_only_named_must_confirm_like_other
     await api.sql("UPDATE tenants SET verify_domains = false WHERE name = 'acme'")
     assert (await api.client.post("/v1/domains/far.test/verify")).status_code == 200
     assert await states(api) == {"victim@far.test": "active"}
+
+    assert (await make(api, admin, "alice@new.test", name="new")).status_code == 201
+    assert await states(api, "new") == {"alice@new.test": "unconfirmed"}
+    await api.domain("new.test", tenant="acme")
+    assert await states(api, "new") == {"alice@new.test": "active"}, "it is local now"
+    assert await standing(api) is RecipientStatus.DELIVERABLE, "it takes mail"
+    assert (await api.sql("SELECT count(*) FROM alias_targets"))[0]["count"] == 2

@@ -24,6 +24,7 @@ from posthorn.adapters.postgres.directory.alias_graph import (
     refuse_while_led_to,
 )
 from posthorn.adapters.postgres.directory.domains import home
+from posthorn.adapters.postgres.directory.entries import UNCONFIRMED
 from posthorn.adapters.postgres.directory.forward_targets import (
     check_number,
     elsewhere_of,
@@ -47,7 +48,7 @@ from posthorn.ports.listing import Listed, ListQuery
 NO_POLICY = ForwardPolicy()
 _COLUMNS = (
     f"{MANAGER}, a.id, d.tenant_id, a.address, a.targets, a.keeps_copy, a.created_at, a.updated_at,"
-    " ARRAY (SELECT t.target FROM alias_targets t WHERE t.alias_id = a.id AND t.confirmed_at IS NULL) AS unconfirmed,"
+    f" {UNCONFIRMED.format('a')} AS unconfirmed,"
     " ARRAY (SELECT s.address FROM suppressions s WHERE s.tenant_id = d.tenant_id AND s.address = ANY (a.targets)) AS suppressed"
 )
 _JOINS = "JOIN domains d ON d.id = a.domain_id LEFT JOIN managed_objects mo ON mo.alias_id = a.id"

@@ -22,7 +22,6 @@ from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.directory.alias_graph import check_catch_all, recheck_aliases_into
 from posthorn.adapters.postgres.directory.dkim_keys import SIGNS_FROM, insert_dkim_keys
 from posthorn.adapters.postgres.directory.dns_checks import as_check
-from posthorn.adapters.postgres.directory.forward_targets import forget_local_targets
 from posthorn.adapters.postgres.directory.limits import check_domains
 from posthorn.adapters.postgres.directory.managers import (
     MANAGER,
@@ -236,7 +235,6 @@ class PostgresDomains:
                 f"UPDATE domains SET verified_at = now(), updated_at = {MOVED} WHERE id = $1",
                 row["id"],
             )
-            await forget_local_targets(connection, row["tenant_id"], name)
             lane = lane_of(await connection.fetchval(_COUNT_ADDRESSES, row["id"]))
             await connection.execute(_PUBLISH_ADDRESSES, row["id"], lane, row["tenant_id"])
             await recheck_aliases_into(connection, name)

@@ -58,6 +58,12 @@ ACCOUNTS = (
     f" WHERE {_VERIFIED.format('account')}"
 )
 ALIASES = f"SELECT address FROM aliases WHERE keeps_copy IS NULL AND {_VERIFIED.format('aliases')}"
+UNCONFIRMED = """
+    ARRAY (SELECT t.target FROM alias_targets t
+            WHERE t.alias_id = {0}.id AND t.confirmed_at IS NULL
+              AND NOT EXISTS (SELECT FROM domains d WHERE d.name = split_part(t.target, '@', -1) AND d.verified_at IS NOT NULL))
+"""
+"""Targets of an alias that get nothing before they confirm: not those that have become local."""
 # the addresses and all that they lead to: an alias with its targets, an end with its status; null:
 # does not exist
 _BELOW = f"""
@@ -74,7 +80,7 @@ _BELOW = f"""
            extract(epoch FROM alias.limited_until)::float8 AS limited_until, p.document::text AS policy,
            (SELECT t.state = 'suspended' FROM domains d JOIN tenants t ON t.id = d.tenant_id WHERE d.id = alias.domain_id)
                AS suspended,
-           ARRAY (SELECT t.target FROM alias_targets t WHERE t.alias_id = alias.id AND t.confirmed_at IS NULL) AS unconfirmed
+           {UNCONFIRMED.format("alias")} AS unconfirmed
       FROM below
       LEFT JOIN aliases alias ON alias.address = below.address AND alias.keeps_copy IS NULL AND {_VERIFIED.format("alias")}
       LEFT JOIN accounts account ON account.address = below.address AND {_VERIFIED.format("account")}

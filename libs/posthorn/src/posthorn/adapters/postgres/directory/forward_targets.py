@@ -6,8 +6,8 @@ Theory:
   ``confirmed_at`` is when it confirmed. One without a row counts as confirmed: those older than the
   table, and those that need not confirm.
 - A domain that is not verified is not local: mail to it goes elsewhere, so its addresses must confirm
-  like others. While it is one of the tenant's own they are not asked: once it is verified nothing
-  leaves any more, and the rows go.
+  like others. While it is one of the tenant's own they are not asked. Once it is verified nothing
+  leaves any more; the row stays, for the domain may go again.
 - The row is written in the transaction that writes the alias. By ``due_at`` the API asks the target
   afterwards, under the row's id, so that asking twice sends one message (ADR 3).
 """
@@ -38,10 +38,6 @@ INSERT INTO alias_targets (id, alias_id, target)
 SELECT id, $2, target FROM unnest($1::uuid[], $3::text[]) AS new (id, target)
  WHERE NOT EXISTS (SELECT FROM domains d WHERE d.name = split_part(target, '@', -1) AND d.verified_at IS NOT NULL)
 ON CONFLICT (alias_id, target) DO NOTHING
-"""
-_FORGET_LOCAL = """
-DELETE FROM alias_targets t USING aliases a, domains d
- WHERE a.id = t.alias_id AND d.id = a.domain_id AND d.tenant_id = $1 AND split_part(t.target, '@', -1) = $2
 """
 _TARGET = """
 SELECT t.id, a.address AS alias, t.target, d.tenant_id AS tenant, n.name AS tenant_name
@@ -87,11 +83,6 @@ async def enter_targets(
 async def forget_targets(connection: Connection, alias: int, targets: Sequence[str]) -> None:
     """Delete what is recorded of targets that an alias had before it got these."""
     await connection.execute(_FORGET, alias, list(targets))
-
-
-async def forget_local_targets(connection: Connection, owner: UUID, domain: str) -> None:
-    """Delete what is recorded of targets in a domain of the tenant that has been verified."""
-    await connection.execute(_FORGET_LOCAL, owner, domain)
 
 
 class PostgresForwardTargets:

@@ -20,6 +20,7 @@ from posthorn.adapters.postgres.access.audit import write_audit
 from posthorn.adapters.postgres.access.tenant_scope import MOVED, Scoped, one
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.directory.alias_graph import hold_addresses
+from posthorn.adapters.postgres.directory.entries import UNCONFIRMED
 from posthorn.adapters.postgres.directory.forward_targets import (
     elsewhere_of,
     enter_targets,
@@ -34,9 +35,9 @@ _ACCOUNT = Scoped(
     "SELECT a.id, a.domain_id, d.tenant_id, d.account_forwards FROM accounts a JOIN domains d ON d.id = a.domain_id"
     " WHERE {visible} AND a.address = $2"
 )
-_FIND = """
+_FIND = f"""
 SELECT id, targets, keeps_copy,
-       ARRAY (SELECT t.target FROM alias_targets t WHERE t.alias_id = aliases.id AND t.confirmed_at IS NULL) AS unconfirmed,
+       {UNCONFIRMED.format("aliases")} AS unconfirmed,
        ARRAY (SELECT s.address FROM suppressions s WHERE s.tenant_id = $2 AND s.address = ANY (targets)) AS suppressed
   FROM aliases WHERE address = $1 AND keeps_copy IS NOT NULL
 """

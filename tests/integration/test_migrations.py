@@ -19,6 +19,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
+from posthorn.adapters.postgres.connecting import connector
 from posthorn.adapters.postgres.database import connect
 from posthorn.adapters.postgres.engine import make_engine
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
@@ -121,7 +122,7 @@ async def test_the_migrated_schema_is_what_tables_says(
             if "alembic_version" not in repr(found)
         ]
 
-    engine = make_engine(postgres.url_of(migrated), pool=1, seconds=30)
+    engine = make_engine(connector(postgres.url_of(migrated), seconds=30))
     try:
         async with engine.connect() as connection:
             assert await connection.run_sync(differences) == []
@@ -134,7 +135,7 @@ async def test_constraints_indexes_and_storage_are_what_tables_says(
 ) -> None:
     # Alembic compares neither check constraints, nor expressions and predicates of indexes, nor
     # storage parameters
-    engine = make_engine(empty_url, pool=1, seconds=30)
+    engine = make_engine(connector(empty_url, seconds=30))
     try:
         async with engine.begin() as connection:
             await connection.run_sync(metadata.create_all)
@@ -171,7 +172,7 @@ async def _catalogue(url: str) -> set[str]:
 async def test_a_later_step_takes_nothing_away_from_the_release_before(
     postgres: Postgres, migrated: str, empty_url: str, before: str
 ) -> None:
-    engine = make_engine(empty_url, pool=1, seconds=30)
+    engine = make_engine(connector(empty_url, seconds=30))
     try:
         async with engine.begin() as connection:
             await connection.run_sync(_up_to, before)
@@ -190,7 +191,7 @@ async def test_a_later_step_takes_nothing_away_from_the_release_before(
 
 async def test_mail_from_before_imap_is_counted_and_goes_on(empty_url: str) -> None:
     """Mailboxes of schema 0015 keep what they hold; the migration does not touch entries."""
-    engine = make_engine(empty_url, pool=1, seconds=30)
+    engine = make_engine(connector(empty_url, seconds=30))
     try:
         async with engine.begin() as connection:
             await connection.run_sync(_up_to, "0015")

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator
 from importlib import resources
@@ -75,6 +77,25 @@ async def test_a_second_run_changes_nothing(
     await asyncio.to_thread(migrate_blocking, empty_url)
     assert "schema is up to date" in capfd.readouterr().out
     assert await _value(empty_url, "SELECT xmin FROM alembic_version") == before
+
+
+_WITHOUT_ALEMBIC = """
+import sys
+sys.modules.update(alembic=None, sqlalchemy=None)
+from posthorn.adapters.postgres.migrate import migrate_blocking
+migrate_blocking(sys.argv[1])
+"""
+
+
+async def test_what_is_up_to_date_is_found_so_without_alembic(database_url: str) -> None:
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", _WITHOUT_ALEMBIC, database_url],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "schema is up to date" in done.stdout
 
 
 async def test_two_runs_at_once_both_end_well(empty_url: str) -> None:

@@ -243,23 +243,26 @@ class Supervisor:
 
     def _await(self, services: list[Service]) -> None:
         deadline = time.monotonic() + _START_TIMEOUT
-        waiting = {service.name: "no answer" for service in services}
-        while waiting:
+        waiting = list(services)
+        while True:
             for service in services:
                 if end := service.ended():
                     raise StartError(
                         f"{service.name} ended ({end}):\n" + "\n".join(service.log.tail())
                     )
-                state = service.state(self._http) if service.name in waiting else None
-                if state is None:
-                    waiting.pop(service.name, None)
-                else:
-                    waiting[service.name] = state
+            # all must serve, so there is no need to ask the others before the first one does
+            while waiting and waiting[0].state(self._http) is None:
+                del waiting[0]
+            if not waiting:
+                return
             if time.monotonic() > deadline:
-                missing = "; ".join(f"{name} ({state})" for name, state in waiting.items())
-                raise StartError(
-                    f"after {_START_TIMEOUT:.0f} s these do not serve: {missing}; see {self._home / 'logs'}"
-                )
+                states = {service.name: service.state(self._http) for service in waiting}
+                if missing := "; ".join(
+                    f"{name} ({state})" for name, state in states.items() if state
+                ):
+                    raise StartError(
+                        f"after {_START_TIMEOUT:.0f} s these do not serve: {missing}; see {self._home / 'logs'}"
+                    )
             time.sleep(_TICK / 2)
 
     def _watch(self) -> None:

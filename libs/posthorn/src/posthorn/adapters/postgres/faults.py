@@ -9,6 +9,8 @@ Unavailable. A missing table or column counts as an outage: the migration has no
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import asyncpg
 
@@ -54,3 +56,15 @@ def translate(error: Exception) -> Unavailable | None:
     if isinstance(error, (*broken, asyncpg.InterfaceError, asyncpg.InternalClientError)):
         return Unavailable("postgres", type(error).__name__)
     return None
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise Unavailable in place of what ``translate`` translates; other errors pass through."""
+    try:
+        yield
+    except Exception as error:
+        fault = translate(error)
+        if fault is None:
+            raise
+        raise fault from None  # the cause may quote values or server addresses

@@ -20,9 +20,8 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping
 
 import structlog
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from posthorn.adapters.postgres.connecting import Connection
 from posthorn.adapters.postgres.privileges import (
     FUNCTIONS,
     PRIVILEGES,
@@ -34,63 +33,61 @@ from posthorn.adapters.postgres.privileges import (
 log = structlog.get_logger()
 
 _ITERATIONS = 4096
-_EXISTING = text("SELECT rolname FROM pg_roles WHERE rolname = ANY(:names)")
-_COLUMNS = text(
-    "SELECT table_name, column_name FROM information_schema.columns"
-    " WHERE table_schema = current_schema() ORDER BY table_name, ordinal_position"
-)
+_EXISTING = "SELECT rolname FROM pg_roles WHERE rolname = ANY($1)"
+_COLUMNS = """
+SELECT table_name, column_name FROM information_schema.columns
+ WHERE table_schema = current_schema() ORDER BY table_name, ordinal_position
+"""
 # a later release may have dropped one
-_FUNCTIONS = text(
-    "SELECT name FROM unnest(CAST(:names AS text[])) AS name WHERE to_regprocedure(name) IS NOT NULL"
-)
-_HERE = text("SELECT current_schema(), current_database()")
-_HELD = text(
-    "SELECT has_database_privilege(:role, current_database(), 'CONNECT'),"
-    " has_schema_privilege(:role, current_schema(), 'USAGE'), has_schema_privilege(:role, current_schema(), 'CREATE')"
-)
+_FUNCTIONS = "SELECT name FROM unnest($1::text[]) AS name WHERE to_regprocedure(name) IS NOT NULL"
+_HERE = "SELECT current_schema(), current_database()"
+_HELD = """
+SELECT has_database_privilege($1, current_database(), 'CONNECT'),
+       has_schema_privilege($1, current_schema(), 'USAGE'),
+       has_schema_privilege($1, current_schema(), 'CREATE')
+"""
 
 
-async def grant(connection: AsyncConnection, prefix: str, passwords: Mapping[str, str]) -> None:
+async def grant(connection: Connection, prefix: str, passwords: Mapping[str, str]) -> None:
     """Create the roles that ``passwords`` names, by part, and grant every existing part's role its
-    privileges.
+    privileges. Belongs in a transaction.
 
-    Needs CREATEROLE for the first and the schema's owner for the second. Raises SQLAlchemy's
-    errors.
+    Needs CREATEROLE for the first and the schema's owner for the second. Raises asyncpg's errors.
     """
     roles = {role_name(prefix, part): part for part in PRIVILEGES}
-    existing = set((await connection.execute(_EXISTING, {"names": list(roles)})).scalars())
+    existing = {name for (name,) in await connection.fetch(_EXISTING, list(roles))}
     for role, part in roles.items():
         if part in passwords:
             verb = "ALTER" if role in existing else "CREATE"
             options = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT"
-            # not as text(): a verifier holds colons, which are parameters there
-            await connection.exec_driver_sql(
+            await connection.execute(
                 f"{verb} ROLE {_quoted(role)} {options} PASSWORD '{scram_verifier(passwords[part])}'"
             )
             existing.add(role)
-    schema, database = (await connection.execute(_HERE)).one()
+    ((schema, database),) = await connection.fetch(_HERE)
     columns: dict[str, list[str]] = {}
-    for table, column in await connection.execute(_COLUMNS):
+    for table, column in await connection.fetch(_COLUMNS):
         columns.setdefault(table, []).append(column)
-    functions = list((await connection.execute(_FUNCTIONS, {"names": sorted(FUNCTIONS)})).scalars())
+    functions = [name for (name,) in await connection.fetch(_FUNCTIONS, sorted(FUNCTIONS))]
     for role, part in roles.items():
         if role in existing:
-            connects, uses, creates = (await connection.execute(_HELD, {"role": role})).one()
+            ((connects, uses, creates),) = await connection.fetch(_HELD, role)
             # needs the database's owner; everyone may connect unless that was revoked
             if not connects:
-                await connection.exec_driver_sql(
+                await connection.execute(
                     f"GRANT CONNECT ON DATABASE {_quoted(database)} TO {_quoted(role)}"
                 )
             if creates:
-                await connection.exec_driver_sql(
+                await connection.execute(
                     f"REVOKE ALL ON SCHEMA {_quoted(schema)} FROM {_quoted(role)}"
                 )
             if creates or not uses:
-                await connection.exec_driver_sql(
+                await connection.execute(
                     f"GRANT USAGE ON SCHEMA {_quoted(schema)} TO {_quoted(role)}"
                 )
-            for statement in statements(role, PRIVILEGES[part], columns, functions, schema):
-                await connection.exec_driver_sql(statement)
+            await connection.execute(
+                "; ".join(statements(role, PRIVILEGES[part], columns, functions, schema))
+            )
     log.info("roles have their grants", roles=sorted(existing))
 
 

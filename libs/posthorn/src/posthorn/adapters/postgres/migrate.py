@@ -4,6 +4,8 @@
   nothing to do.
 - Afterwards the parts' roles get their grants (``grants``), also when there was nothing to migrate.
 - Each run is one transaction, so that a migration is applied completely or not at all.
+- Alembic and SQLAlchemy are loaded only when there is something to migrate: they take longer to load
+  than all else here takes to run.
 - It waits for a Postgres that is still starting, and gives up with a message after
   ``database_wait_seconds``.
 """
@@ -13,17 +15,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from typing import Any
 
 import structlog
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from posthorn.adapters.postgres.engine import engine_faults, make_engine
+from posthorn.adapters.postgres.connecting import Connection, connector
+from posthorn.adapters.postgres.faults import translated
 from posthorn.adapters.postgres.grants import grant
+from posthorn.adapters.postgres.schema import SCHEMA_VERSION
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.logging import configure_logging
 from posthorn.runtime.settings import PostgresSettings, RoleSettings
@@ -85,30 +83,26 @@ def main() -> None:
 async def _migrate(
     url: str, wait_seconds: float, role_prefix: str, role_passwords: Mapping[str, str]
 ) -> None:
-    engine = make_engine(url, pool=1, seconds=None)
+    connection = await _connected(url, wait_seconds)
     try:
-        await _until_up(engine, wait_seconds)
-        with engine_faults():
-            async with engine.connect() as connection:
-                # a session lock: released with the connection, whatever happens
-                await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK})
-                await connection.commit()
-                await _upgrade(connection)
+        with translated():
+            # a session lock: released with the connection, whatever happens
+            await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
+            await _upgrade(connection)
+            async with connection.transaction():
                 await grant(connection, role_prefix, role_passwords)
-                await connection.commit()
-                await connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": LOCK})
+            await connection.close()
     finally:
-        await engine.dispose()
+        connection.terminate()
 
 
-async def _until_up(engine: AsyncEngine, seconds: float) -> None:
+async def _connected(url: str, seconds: float) -> Connection:
+    open_connection = connector(url, seconds=None)
     deadline = time.monotonic() + seconds
     while True:
         try:
-            with engine_faults():
-                async with engine.connect() as connection:
-                    await connection.execute(text("SELECT 1"))
-                return
+            with translated():
+                return await open_connection()
         except Unavailable as error:
             if time.monotonic() > deadline:
                 raise
@@ -116,24 +110,20 @@ async def _until_up(engine: AsyncEngine, seconds: float) -> None:
             await asyncio.sleep(_BETWEEN_TRIES)
 
 
-async def _upgrade(connection: AsyncConnection) -> None:
-    before = await connection.run_sync(_revision)
-    await connection.run_sync(_to_head)
-    await connection.commit()
-    after = await connection.run_sync(_revision)
-    if before == after:
-        log.info("schema is up to date", revision=after)
-    else:
-        log.info("schema migrated", before=before, after=after)
+async def _upgrade(connection: Connection) -> None:
+    before = await _revision(connection)
+    if before == SCHEMA_VERSION:
+        log.info("schema is up to date", revision=before)
+        return
+    from posthorn.adapters.postgres.engine import upgrade
+
+    await upgrade(connection)
+    log.info("schema migrated", before=before, after=await _revision(connection))
 
 
-def _revision(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
-
-
-def _to_head(connection: Connection) -> None:
-    config = Config()
-    config.set_main_option("script_location", "posthorn.adapters.postgres:migrations")
-    attributes: dict[str, Any] = config.attributes
-    attributes["connection"] = connection
-    command.upgrade(config, "head")
+async def _revision(connection: Connection) -> str | None:
+    # asking a table that is not there would be an error in the log of Postgres
+    if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
+        return None
+    found: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
+    return found

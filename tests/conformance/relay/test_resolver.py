@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 
 import dns.rcode
 import pytest
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from posthorn.adapters.dns import DnsResolver
 from posthorn.ports.resolver import LookupFailed, NoSuchDomain, NullMx, Tlsa
@@ -361,3 +363,30 @@ async def test_records_are_given_as_text_and_never_kept(dns_server: DnsServer) -
     dns_server.fail("a.test", "TXT")
     with pytest.raises(LookupFailed, match="SERVFAIL"):
         await resolver.records("a.test", "TXT")
+
+
+async def test_that_no_domain_is_answered_is_said_once_and_its_end_once(
+    dns_server: DnsServer,
+) -> None:
+    resolver = DnsResolver([dns_server.address], lifetime=BUSY_SECONDS)
+    dns_server.add("kept.test", "MX", "10 mx.kept.test.")
+    await resolver.exchangers("kept.test")
+    domains = [f"d{number}.test" for number in range(7)]
+    for domain in domains:
+        dns_server.fail(domain, "MX")
+    with capture_logs() as lines:
+        for domain in [domains[0]] * 9 + domains:
+            with pytest.raises(LookupFailed):
+                await resolver.exchangers(domain)
+            await resolver.exchangers("kept.test")
+        assert REGISTRY.get_sample_value("posthorn_dns_exchangers_away") == 1
+        for domain in ("fine.test", "good.test"):
+            dns_server.add(domain, "MX", f"10 mx.{domain}.")
+            await resolver.exchangers(domain)
+    assert REGISTRY.get_sample_value("posthorn_dns_exchangers_away") == 0
+    said = [(line["event"], line["log_level"]) for line in lines]
+    assert said == [
+        ("no domain can be looked up", "error"),
+        ("domains are looked up again", "info"),
+    ]
+    assert "SERVFAIL" in lines[0]["detail"]

@@ -166,6 +166,8 @@ class HostConnections:
             if self._is_reported:
                 self._ports.tls_tally.connected(self._due.destination, remote, connection.tls)
             pooled = self._pool.made(connection, self._due)
+            if not self.without_policies and self._next_hop.failures:
+                log.info("next hop open again", next_hop=self._next_hop.key)
             if not self.without_policies and self._next_hop.open():
                 await self._open_next_hop(pooled)
             return pooled

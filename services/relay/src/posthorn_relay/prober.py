@@ -123,8 +123,8 @@ class RelayProber:
             steps = found[-1].steps
             if (
                 failed is not None
-                and not (steps and steps[-1].reply == failed.reply)
                 and not failed.code
+                and not (steps and steps[-1].reply and failed.reply.endswith(steps[-1].reply))
             ):
                 seconds = time.monotonic() - begun
                 step = ProbeStep(failed.stage, "", 0, failed.status, failed.reply, seconds)

@@ -7,6 +7,9 @@ Rules:
   REFUSED, a timeout and a malformed response are not, and become LookupFailed.
 - Answers are cached for their TTL, a day at most; empty ones by RFC 2308. Failures are not cached.
 - Concurrent lookups of the same name share one query.
+- The log says once when MX look-ups cease to have answers, whatever the domain, and once when they
+  have again. That of one domain may fail for ever, so several domains must; what is cached says
+  nothing.
 - The AD bit counts only when the settings declare the resolvers and the path to them trusted (RFC
   7672 §2.1.1).
 """
@@ -26,13 +29,23 @@ import dns.flags
 import dns.name
 import dns.nameserver
 import dns.rdata
+import dns.rdataclass
 import dns.rdatatype
 import dns.rdtypes.txtbase
 import dns.resolver
+import structlog
+from prometheus_client import Gauge
 
 from posthorn.ports.resolver import Exchanger, LookupFailed, NoSuchDomain, NullMx, Tlsa
 from posthorn.runtime.settings import server_address
 
+log = structlog.get_logger()
+
+_MOST_UNANSWERED = 5
+_away = Gauge(
+    "posthorn_dns_exchangers_away",
+    f"1 while MX look-ups of {_MOST_UNANSWERED} domains failed and none was answered since",
+)
 _KEPT = 20_000  # answers
 _LONGEST_TTL = 86_400.0
 _MOST_EXCHANGERS = 100
@@ -75,6 +88,7 @@ class DnsResolver:
         self._resolver.timeout = lifetime * 0.45 / max(1, min(2, len(self._resolver.nameservers)))
         self._resolver.use_edns(0, dns.flags.DO if use_dnssec else 0, _PAYLOAD)
         self._resolver.cache = _Cache(_KEPT) if keep else None
+        self._exchangers = _Watch()
         self._asking: dict[
             tuple[dns.name.Name, dns.rdatatype.RdataType], asyncio.Task[_Answer]
         ] = {}
@@ -178,6 +192,24 @@ class DnsResolver:
             done.exception()  # all waiters may have been cancelled
 
     async def _look_up(self, name: dns.name.Name, kind: dns.rdatatype.RdataType) -> _Answer:
+        if kind is not dns.rdatatype.MX or self._is_kept(name, kind):
+            return await self._resolve(name, kind)
+        try:
+            answer = await self._resolve(name, kind)
+        except LookupFailed as failure:
+            self._exchangers.failed(name, str(failure))
+            raise
+        self._exchangers.answered()
+        return answer
+
+    def _is_kept(self, name: dns.name.Name, kind: dns.rdatatype.RdataType) -> bool:
+        cache = self._resolver.cache
+        kinds = (kind, dns.rdatatype.ANY)  # a name that does not exist is kept as ANY
+        return cache is not None and any(
+            cache.get((name, each, dns.rdataclass.IN)) is not None for each in kinds
+        )
+
+    async def _resolve(self, name: dns.name.Name, kind: dns.rdatatype.RdataType) -> _Answer:
         try:
             answer = await self._resolver.resolve(
                 name, kind, raise_on_no_answer=False, search=False
@@ -192,6 +224,31 @@ class DnsResolver:
 
     def _is_secure(self, flags: int) -> bool:
         return self._use_dnssec and bool(flags & dns.flags.AD)
+
+
+class _Watch:
+    """Domains whose look-ups failed since one was answered."""
+
+    def __init__(self) -> None:
+        self._failed: set[dns.name.Name] = set()
+        self._since = 0.0
+
+    def failed(self, name: dns.name.Name, reason: str) -> None:
+        if len(self._failed) == _MOST_UNANSWERED or name in self._failed:
+            return
+        if not self._failed:
+            self._since = time.monotonic()
+        self._failed.add(name)
+        if len(self._failed) == _MOST_UNANSWERED:
+            _away.set(1)
+            log.error("no domain can be looked up", domains=_MOST_UNANSWERED, detail=reason)
+
+    def answered(self) -> None:
+        if len(self._failed) == _MOST_UNANSWERED:
+            _away.set(0)
+            seconds = round(time.monotonic() - self._since)
+            log.info("domains are looked up again", seconds=seconds)
+        self._failed.clear()
 
 
 class _Cache(dns.resolver.LRUCache):

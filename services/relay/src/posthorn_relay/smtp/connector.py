@@ -4,8 +4,8 @@ RFC 3207, RFC 4954).
 Rules:
 
 - The TLS that a remote host requires is established or the connection fails; only OPPORTUNISTIC
-  continues without: once, on a new connection where the handshake failed, and on the same one where
-  STARTTLS is not offered or refused (RFC 7435).
+  continues without: once, on a new connection where the handshake failed or STARTTLS had no answer,
+  and on the same one where it is not offered or refused (RFC 7435).
 - Where an MTA-STS policy is in testing mode, TLS is tried first as if it were enforced; a failure
   is reported, and only then the host's own requirement counts, on a new connection (RFC 8461 §5).
 - Nothing learned before the handshake counts after it: EHLO is sent again.
@@ -306,7 +306,12 @@ class SmtpConnector:
                 return False
             why = "TLS is required, and the host does not offer STARTTLS"
             raise opening.failed("tls", 0, "4.7.4", why, TlsResult.NO_STARTTLS)
-        reply = await self._say(opening, "tls", b"STARTTLS\r\n")
+        try:
+            reply = await self._say(opening, "tls", b"STARTTLS\r\n")
+        except Failed as failure:
+            if tls is Tls.OPPORTUNISTIC and not failure.code:  # cut, or silent
+                raise opening.handshake_failed(failure.reply) from None
+            raise
         if reply.code // 100 == 2:
             await self._secure(opening, tls)
             return True

@@ -20,12 +20,27 @@ def refused(stage: str, reply: HostReply, host: str, tls: str) -> Failed:
     )
 
 
+_AT = {
+    "greeting": "the greeting",
+    "ehlo": "EHLO",
+    "tls": "STARTTLS",
+    "auth": "AUTH",
+    "mail": "MAIL",
+    "rcpt": "RCPT",
+    "data": "DATA",
+    "end": "the end of the message",
+}
+"""Stages, as a reply names where the connection broke."""
+
+
 def broken(stage: str, fault: Fault, host: str, tls: str) -> Failed:
     """Return a fault of the connection as Failed: transient, unless the host refuses in the
     middle of the content."""
     permanent = stage == "data" and fault.code >= 500
     status = fault.status if permanent else f"4{fault.status[1:]}"
-    return Failed(stage, fault.code, status, fault.text, permanent, host, tls)
+    # a text of the host says for itself what it answers
+    text = fault.text if fault.code or stage not in _AT else f"at {_AT[stage]}: {fault.text}"
+    return Failed(stage, fault.code, status, text, permanent, host, tls)
 
 
 def refused_recipient(reply: HostReply, accepted: int, host: str, tls: str) -> Failed:

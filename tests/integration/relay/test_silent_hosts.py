@@ -1,0 +1,63 @@
+"""A host that takes the connection and then says nothing, at each stage: the message waits, with
+what the host did as its reply, and is sent when the host speaks again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+from structlog.testing import capture_logs
+
+from posthorn_relay.smtp.types import Tls
+from tests.support.relay_env import BODY, RelayEnv
+from tests.support.scripted_smtp import FULL, PLAIN, STALL, ScriptedSmtp, Step
+
+_QUICK = {f"relay_{name}_seconds": 1.0 for name in ("greeting", "data", "end", "block", "connect")}
+_OK = b"250 2.0.0 ok\r\n"
+_TLS = FULL.replace(b"CHUNKING", b"STARTTLS")
+_STAGES: dict[str, Mapping[str, Step]] = {
+    "the greeting": {"GREETING": [STALL, b"220 scripted.test ESMTP\r\n"]},
+    "EHLO": {"EHLO": [STALL, FULL]},
+    "MAIL": {"EHLO": PLAIN, "MAIL": [STALL, _OK]},
+    "RCPT": {"EHLO": PLAIN, "RCPT": [STALL, _OK]},
+    "DATA": {"EHLO": PLAIN, "DATA": [STALL, b"354 go on\r\n"]},
+    "the end of the message": {"EHLO": PLAIN, "END": [STALL, _OK]},
+}
+_CLOSES = {"the greeting", "EHLO", "MAIL"}
+"""Where the host is taken to be down, for all mail."""
+
+
+@pytest.mark.parametrize("stage", _STAGES)
+async def test_a_message_outlasts_silence(env: RelayEnv, stage: str) -> None:
+    async with ScriptedSmtp(_STAGES[stage]) as host:
+        env.planner.ports = [host.port]
+        with capture_logs() as lines:
+            async with env.relay(**_QUICK):
+                message = await env.post("bob@sink.test")
+                await env.become(message, bob="deferred")
+                assert await env.rows(
+                    "SELECT last_status, last_reply FROM outbound_recipients"
+                ) == [("4.4.2", f"at {stage}: no reply within 1 s")]
+                await env.rows("UPDATE outbound_lanes SET closed_until = now()")
+                await env.rows("UPDATE outbound_recipients SET due_at = now()")
+                await env.rows("UPDATE outbound_destinations SET due_at = now()")
+                await env.become(message, bob="delivered")
+    assert {each.replace(b"\r\n..", b"\r\n.") for each in host.contents} == {BODY}
+    said = [line["event"] for line in lines if line["event"].startswith("next hop")]
+    assert said == (
+        ["next hop closed for a while", "next hop open again"] if stage in _CLOSES else []
+    )
+
+
+@pytest.mark.parametrize("answers", [STALL, [b"220 go on\r\n", STALL]])
+async def test_a_host_that_offers_tls_and_falls_silent_gets_plain_text(
+    env: RelayEnv, answers: Step
+) -> None:
+    env.planner.tls = Tls.OPPORTUNISTIC
+    async with ScriptedSmtp({"EHLO": [_TLS, PLAIN], "STARTTLS": answers}) as host:
+        env.planner.ports = [host.port]
+        async with env.relay(**_QUICK):
+            message = await env.post("bob@sink.test")
+            await env.become(message, bob="delivered")
+    assert env.events.kinds(message) == ["delivered"]
+    assert host.verbs.count("STARTTLS") == 1

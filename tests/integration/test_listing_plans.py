@@ -239,6 +239,10 @@ async def test_the_summary_of_the_queue_reads_what_waits_once(seed: DatabaseSeed
     assert await read(seed, "outbound_recipients") - before <= QUEUED + MOST
     assert (groups[0].destination, groups[0].recipients) == ("big.test", QUEUED // 2)
     assert len(groups) == PAGE
+    before = await read(seed, "outbound_recipients")
+    (group,) = await queue.summary(None, QueueFilter(), 0, PAGE, "big.test")
+    assert await read(seed, "outbound_recipients") - before <= QUEUED + MOST
+    assert (group.destination, group.recipients) == ("big.test", QUEUED // 2)
     # and takes each status apart once for a group
     search = Conditions()
     search.add(OPEN)

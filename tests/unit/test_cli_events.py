@@ -66,6 +66,16 @@ def test_a_connection_that_breaks_is_made_again_from_the_last_id(
     ]
 
 
+def test_an_answer_that_is_no_stream_of_events_is_an_error() -> None:
+    api = SimpleNamespace(
+        url="http://127.0.0.1",
+        headers={"Content-Type": "text/html"},
+        follow_events=lambda **_: iter([b"<html>"]),
+    )
+    with pytest.raises(Unreachable, match="is no stream of events: is it a Posthorn API"):
+        next(commands._events(cast("Any", SimpleNamespace(api=api)), None, None, None))
+
+
 def test_a_first_connection_that_fails_is_an_error() -> None:
     def refuse(**_: object) -> Iterator[bytes]:
         raise Unreachable("no route")

@@ -100,6 +100,16 @@ async def test_thunderbird_always_starttls_finds_stls_and_no_password_before_it(
     assert (await client.ask(b"QUIT")).startswith(b"+OK")
 
 
+async def test_without_tls_a_start_where_nobody_can_log_in_is_warned_of(
+    house: MemoryMailStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for cleartext, warned in (("never", True), ("loopback", False)):
+        async with pop3_server(house, pop3_cleartext=cleartext):
+            said = capsys.readouterr().out
+        assert ("nobody can log in" in said) is warned
+        assert ("POSTHORN_TLS_DIR" in said and "POSTHORN_POP3_CLEARTEXT=never" in said) is warned
+
+
 async def test_passwords_are_taken_in_the_clear_on_loopback_unless_forbidden(
     house: MemoryMailStore,
 ) -> None:

@@ -7,8 +7,10 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -55,6 +57,43 @@ async def test_a_key_is_kept_as_a_hash_only(api: Api) -> None:
         ("bootstrap", "platform-admin", 32)
     ]
     assert ADMIN_KEY not in rows[0]["whole"]
+
+
+async def test_a_key_that_may_not_be_used_says_why(api: Api) -> None:
+    async def made(**fields: Any) -> tuple[str, dict[str, str]]:
+        body = {"name": "k", "role": "read-only", **fields}
+        key = (await api.client.post("/v1/api-keys", json=body)).json()
+        return key["id"], {"Authorization": f"Bearer {key['key']}"}
+
+    later = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    number, expired = await made(expires_at=later)
+    await api.sql("UPDATE api_keys SET expires_at = now() WHERE id = $1", UUID(number))
+    number, deleted = await made()
+    await api.client.delete(f"/v1/api-keys/{number}")
+    _, elsewhere = await made(networks=["192.0.2.0/24"])
+    _, reader = await made()
+    for shown, path, status, said in (
+        (expired, "/v1/domains", 401, "this API key has expired; create another"),
+        (
+            deleted,
+            "/v1/domains",
+            401,
+            "this API key is not known: it is mistyped, or has been deleted",
+        ),
+        (elsewhere, "/v1/domains", 403, "this API key may not be used from your network"),
+        (
+            reader,
+            "/v1/me/app-passwords",
+            403,
+            "only an account may do this, by its address and password, and not an API key",
+        ),
+    ):
+        answer = await api.client.get(path, headers=shown)
+        slug = "unauthorized" if status == 401 else "forbidden"
+        assert problem(answer, status, slug)["detail"] == said
+    answer = await api.client.post("/v1/domains", json={"name": "a.test"}, headers=reader)
+    said = problem(answer, 403, "forbidden")["detail"]
+    assert said == "the role read-only may not do this; it needs platform-admin or tenant-admin"
 
 
 async def test_unknown_paths_and_methods_are_problems(api: Api) -> None:

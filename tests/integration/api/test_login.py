@@ -152,6 +152,8 @@ async def test_what_is_wrong_signs_nobody_in(api: Api, browser: Browser, account
     problem(answer, 429, "too-many-requests")
     right = await browser.sign_in(account="alice@example.test", password="correct horse")
     problem(right, 429, "too-many-requests")
+    assert right.json()["detail"].startswith("too many failed logins; try again in ")
+    assert 1 <= int(right.headers["retry-after"]) <= 600
 
 
 async def test_an_account_signs_in_and_reaches_its_own_alone(

@@ -269,6 +269,8 @@ async def test_the_queue_is_summarized_by_destination_state_and_reply(api: Api) 
     assert keys(await summary(domain="two.example", state="held")) == [
         ("two.example", "held", None, 1)
     ]
+    assert keys(await summary(q="B@One")) == [("one.example", "deferred", "4.7", 1)]
+    assert keys(await summary(q="later", state="queued")) == []
     key = await api.key(Role.READ_ONLY, acme)
     theirs = [("two.example", "queued", None, 1)]
     assert keys(await summary(key)) == keys(await summary(tenant="acme")) == theirs

@@ -15,7 +15,7 @@ INTERRUPTED = 130
 
 EXIT_CODES = (
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused or no valid key, 5 unavailable (try again later), "
-    "6 conflict with what is there."
+    "6 conflict with what is there, 130 interrupted."
 )
 
 _BY_STATUS = {

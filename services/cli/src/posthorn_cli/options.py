@@ -17,7 +17,9 @@ def list_options(*orders: str, states: str = "", tenant: bool = True) -> dict[st
     options: dict[str, Any] = {
         "q": Annotated[
             str | None,
-            typer.Option("--match", "-m", metavar="TEXT", help="Only what has this in its names."),
+            typer.Option(
+                "--match", "-m", metavar="TEXT", help="Only what contains this text, in any case."
+            ),
         ]
     }
     if states:

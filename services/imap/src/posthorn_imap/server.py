@@ -50,6 +50,7 @@ async def serving(
         settings.imaps_proxy_port,
         settings.proxy_networks,
         settings.grace_seconds,
+        settings.imap_cleartext,
     )
 
     def make_connection(client: str | None, secure: bool) -> ImapProtocol:

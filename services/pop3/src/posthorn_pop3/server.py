@@ -57,6 +57,7 @@ async def serving(
         settings.pop3s_proxy_port,
         settings.proxy_networks,
         settings.grace_seconds,
+        settings.pop3_cleartext,
     )
 
     def make_session(client: str | None, secure: bool) -> Pop3Protocol:

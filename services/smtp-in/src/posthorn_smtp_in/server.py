@@ -71,7 +71,8 @@ async def serving_submission(
     tls = context.configuration.tls_context
     if tls is None and settings.smtp_cleartext_auth == "never":
         raise SystemExit(
-            "refusing to start: POSTHORN_TLS_DIR: logins are taken under TLS only, and there is no certificate"
+            "refusing to start: POSTHORN_TLS_DIR is not set, so there is no TLS, and"
+            " POSTHORN_SMTP_CLEARTEXT_AUTH=never takes no logins without: set POSTHORN_TLS_DIR"
         )
     async with AsyncExitStack() as stack:
         listeners = _Listeners(stack, context, grace)

@@ -14,12 +14,15 @@ type Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 def parse_network(text: str) -> Network:
     """Read a network: an address, or one with ``/`` and a prefix length, or a mask for IPv4.
 
-    Raises ValueError, also for host bits and for a zone (RFC 4007). The chart's schema accepts the
+    Raises ValueError, also for host bits and for a zone (RFC 4007), that says what would be valid. The chart's schema accepts the
     same texts (``deploy/helm/patterns.py``).
     """
-    if "%" in text:
-        raise ValueError("a network has no zone")
-    return ipaddress.ip_network(text)
+    try:
+        if "%" not in text:
+            return ipaddress.ip_network(text)
+    except ValueError:
+        pass
+    raise ValueError("must be a network such as 192.0.2.0/24, without bits beyond the prefix")
 
 
 def is_within(address: str, networks: Collection[str]) -> bool:

@@ -161,10 +161,15 @@ class QueueAdministration(Protocol):
         ...
 
     async def summary(
-        self, tenant: UUID | None, which: QueueFilter, offset: int, limit: int
+        self,
+        tenant: UUID | None,
+        which: QueueFilter,
+        offset: int,
+        limit: int,
+        part: str | None = None,
     ) -> Sequence[QueueGroup]:
         """Return groups of what is waiting or being sent, the largest first, from the group number
-        ``offset`` on."""
+        ``offset`` on. ``part``: only recipients that the list finds by this text."""
         ...
 
     async def route_changed(self, domain: str, limit: int) -> None:

@@ -35,6 +35,7 @@ _WORDS = {
     "model_attributes_type": _OBJECT,
     "model_type": _OBJECT,
     "string_type": "must be a string",
+    "string_unicode": "must be a string of valid Unicode characters",
     "timezone_aware": _TIME,
     "tuple_type": _LIST,
     "uuid_parsing": "must be a UUID",

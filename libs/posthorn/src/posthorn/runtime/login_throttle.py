@@ -58,18 +58,25 @@ class Attempt:
     """One try to log in, until it is judged."""
 
     def __init__(
-        self, throttle: LoginThrottle, subject: _Subject, *, refused: bool, was_read: bool = False
+        self,
+        throttle: LoginThrottle,
+        subject: _Subject,
+        wait_seconds: float,
+        *,
+        was_read: bool = False,
     ) -> None:
         self._throttle = throttle
         self._subject = subject
         self._was_read = was_read
-        self.refused = refused
+        self.wait_seconds = wait_seconds
+        """For how long no password is looked at."""
+        self.refused = wait_seconds > 0
         """Too many have failed: refuse it without looking at the password."""
 
     async def wrong(self) -> None:
         """Count it as failed. Raises nothing."""
         if self._was_read:
-            await self._throttle._is_used_up(self._subject)
+            await self._throttle._wait(self._subject)
         await self._throttle._count(self._subject)
 
 
@@ -132,8 +139,8 @@ class LoginThrottle:
         is_familiar, counters = await look()
         subject = replace(subject, familiar=known if is_familiar else "")
         if counters is not None and not self._seems_used_up(subject, counters):
-            return Attempt(self, subject, refused=False, was_read=True)
-        return Attempt(self, subject, refused=await self._is_used_up(subject))
+            return Attempt(self, subject, 0.0, was_read=True)
+        return Attempt(self, subject, await self._wait(subject))
 
     def _seems_used_up(self, subject: _Subject, counters: Mapping[str, float]) -> bool:
         return bool(counters) and any(
@@ -141,12 +148,13 @@ class LoginThrottle:
             for charge in self._charges(subject, cost=0)
         )
 
-    async def _is_used_up(self, subject: _Subject) -> bool:
+    async def _wait(self, subject: _Subject) -> float:
+        """Return the seconds until no counter is used up."""
         try:
-            return await self._throttle.take(self._charges(subject, cost=0)) > 0
+            return await self._throttle.take(self._charges(subject, cost=0))
         except Unavailable as fault:
             log.warning("failed logins cannot be read", fault=fault)
-            return False
+            return 0.0
 
     async def _count(self, subject: _Subject) -> None:
         try:

@@ -56,6 +56,8 @@ class MailboxPorts:
     proxies: Sequence[Network]
     """Networks of the load balancers."""
     grace_seconds: float
+    cleartext: str
+    """Where passwords are taken without TLS: ``loopback`` or ``never``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,12 @@ async def listening_on(
             return None if port is None else await listen(port, name, context, balancers)
 
         name = ports.protocol.upper()
+        if tls is None and ports.cleartext == "never":
+            log.warning(
+                "nobody can log in",
+                detail="POSTHORN_TLS_DIR is not set, so there is no TLS, and"
+                f" POSTHORN_{name}_CLEARTEXT=never takes no logins without: set POSTHORN_TLS_DIR",
+            )
         tls_port = proxy_tls_port = None
         if tls:
             proxy_tls_port = await listen_for_balancers(ports.proxy_tls_port, f"{name}S_PROXY", tls)

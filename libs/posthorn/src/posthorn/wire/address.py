@@ -69,7 +69,7 @@ def parse_address(text: str) -> Address:
     Raises AddressError with a text that a person can act on. Lengths are counted in bytes of UTF-8.
     """
     if len(text) > _LONGEST:
-        raise AddressError(f"an address is not longer than {MAX_PATH_OCTETS} octets")
+        raise AddressError(f"an address is not longer than {MAX_PATH_OCTETS} bytes")
     return _parsed(text)
 
 
@@ -92,7 +92,7 @@ def canonical_domain(text: str) -> str:
         return text.lower()
     if len(text) > _LONGEST or _CONTROL.search(text):
         raise AddressError(
-            f"a domain is at most {MAX_DOMAIN_OCTETS} octets long and holds no control characters"
+            f"a domain is at most {MAX_DOMAIN_OCTETS} bytes long and holds no control characters"
         )
     if text.startswith("[") and text.endswith("]"):
         return _canonical_literal(text[1:-1])
@@ -102,7 +102,7 @@ def canonical_domain(text: str) -> str:
     labels = [_canonical_label(label) for label in name.split(".")]
     domain = ".".join(labels)
     if len(domain) > MAX_DOMAIN_OCTETS:
-        raise AddressError(f"the domain is longer than {MAX_DOMAIN_OCTETS} octets")
+        raise AddressError(f"the domain is longer than {MAX_DOMAIN_OCTETS} bytes")
     return domain
 
 
@@ -133,7 +133,7 @@ def _canonical_local(local: str) -> str:
     if not canonical:
         raise AddressError("the part before the @ is empty")
     if len(canonical.encode()) > MAX_LOCAL_OCTETS:
-        raise AddressError(f"the part before the @ is longer than {MAX_LOCAL_OCTETS} octets")
+        raise AddressError(f"the part before the @ is longer than {MAX_LOCAL_OCTETS} bytes")
     return canonical
 
 
@@ -155,7 +155,7 @@ def _canonical_label(label: str) -> str:
         label = "xn--" + label.encode("punycode").decode("ascii")
     if not _LABEL.match(label):
         raise AddressError(
-            "the domain has a label that is empty, longer than 63 octets or holds a character not allowed"
+            "the domain has a label that is empty, longer than 63 bytes or holds a character not allowed"
         )
     return label
 

@@ -27,7 +27,7 @@ from posthorn.runtime.rehashing import PasswordRehasher
 from posthorn.runtime.settings import LoginLimitSettings
 from posthorn.runtime.sign_ins import SignInRecorder
 from posthorn.wire.address import AddressError, parse_address
-from posthorn_api.http.problems import Problem
+from posthorn_api.http.problems import Problem, RateLimited
 
 _LONGEST = 1024
 _REALM = {"WWW-Authenticate": 'Basic realm="posthorn", charset="UTF-8"'}
@@ -75,7 +75,7 @@ class AccountLogins:
         async with self._login_throttle.attempt(address, client, familiar=familiar) as attempt:
             if attempt.refused:
                 self._note(known, client, "throttled")
-                raise Problem(429, "too-many-requests", "too many failed logins; try again later")
+                raise RateLimited("too many failed logins", attempt.wait_seconds)
             if (
                 not await self._passwords.verify(
                     None if known is None else known.password_hash, password

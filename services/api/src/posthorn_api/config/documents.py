@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
 from typing import Any
 
 from posthorn.ports.errors import FieldError, ValidationFailed
 from posthorn_api.config.plan import ACCOUNT, ALIAS, DOMAIN, ROUTE, WEBHOOK, Objects, Wanted
 from posthorn_api.config.schemas import ConfigDocument
-from posthorn_api.directory.fields import address_in, domain_in, targets_in
+from posthorn_api.directory.fields import address_in, domain_in, networks_in, targets_in
 from posthorn_api.filtering.service import policy_in
 from posthorn_api.queue.service import route_domain_in
 
@@ -81,14 +80,9 @@ def _canonical(values: dict[str, Any]) -> dict[str, Any]:
     if values.get("filter_policy") is not None:
         values["filter_policy"] = policy_in(values["filter_policy"], "filter_policy.") or None
     if values.get("allowed_networks"):
-        try:
-            values["allowed_networks"] = [
-                str(ip_network(each)) for each in values["allowed_networks"]
-            ]
-        except ValueError as error:
-            raise ValidationFailed(
-                FieldError("allowed_networks", f"not a network such as 192.0.2.0/24: {error}")
-            ) from None
+        values["allowed_networks"] = list(
+            networks_in("allowed_networks", values["allowed_networks"])
+        )
     return values
 
 

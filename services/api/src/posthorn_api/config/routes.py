@@ -157,9 +157,7 @@ async def list_managers(caller: Caller, service: Config, tenant: TenantName = No
     responses=problems(404),
 )
 async def release_manager(
-    manager: Annotated[
-        str, Path(description="Name of the manager.", examples=["argo-cd"], max_length=64)
-    ],
+    manager: Annotated[ManagerName, Path(description="Name of the manager.", examples=["argo-cd"])],
     caller: Caller,
     service: Config,
     tenant: TenantName = None,

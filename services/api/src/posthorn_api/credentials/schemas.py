@@ -13,9 +13,10 @@ from posthorn.ports.sign_ins import SignInDay
 from posthorn.ports.signing import DkimKey
 from posthorn.wire.auth.dkim import record_name, record_strings, record_value
 from posthorn_api.credentials.service import OVERLAP_SECONDS, state_of
-from posthorn_api.http.schemas import ApiModel, Line, Networks
+from posthorn_api.http.schemas import ApiModel, Line, Networks, matching
 
 _YEAR = 366 * 86_400
+_SELECTOR = r"^[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?$"
 
 Algorithm = Literal["rsa", "ed25519"]
 Scope = Literal["smtp", "imap", "pop3"]
@@ -41,9 +42,14 @@ class DkimRotation(ApiModel):
         description="A new key is created for each algorithm; keys of other algorithms stay.",
         examples=[["rsa", "ed25519"]],
     )
-    selector: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?$")] = Field(
-        "ph", description="Prefix of the new selectors; the date and a random part follow."
-    )
+    selector: Annotated[
+        str,
+        Field(json_schema_extra={"pattern": _SELECTOR}),
+        matching(
+            _SELECTOR,
+            "must be 1 to 30 lower-case letters, digits and hyphens, without a hyphen at either end",
+        ),
+    ] = Field("ph", description="Prefix of the new selectors; the date and a random part follow.")
     delay_seconds: Annotated[float, Field(ge=0, le=_YEAR, allow_inf_nan=False)] | None = Field(
         None,
         description="Seconds until the new keys start to sign. Without it, 0 if no key signs yet, otherwise"

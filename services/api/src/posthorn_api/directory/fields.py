@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import ip_network
 
+from posthorn.model.networks import parse_network
 from posthorn.ports.errors import FieldError, ValidationFailed
 from posthorn.wire.address import (
     MAX_PATH_OCTETS,
@@ -92,13 +92,9 @@ def networks_in(field: str, texts: Sequence[str] | None) -> tuple[str, ...]:
     faults: list[FieldError] = []
     for number, text in enumerate(texts or ()):
         try:
-            if "%" in text:
-                raise ValueError("a zone is not allowed")
-            networks.append(str(ip_network(text)))
+            networks.append(str(parse_network(text)))
         except ValueError as error:
-            faults.append(
-                FieldError(f"{field}[{number}]", f"not a network such as 192.0.2.0/24: {error}")
-            )
+            faults.append(FieldError(f"{field}[{number}]", str(error)))
     if faults:
         raise ValidationFailed(*faults)
     return tuple(dict.fromkeys(networks))

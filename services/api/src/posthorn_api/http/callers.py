@@ -35,6 +35,9 @@ from posthorn_api.tenants.service import hash_of_key
 _REMEMBER_SECONDS = 1.5
 _REMEMBERED = 1000
 _SAFE = frozenset({"GET", "HEAD"})
+_UNKNOWN_KEY = "this API key is not known: it is mistyped, or has been deleted"
+_EXPIRED_KEY = "this API key has expired; create another"
+_ENDED = "this session has ended; sign in again"
 COOKIE = "__Host-posthorn"
 """The cookie of a session. Browsers take the prefix from its own host only, with Secure, for all
 paths (RFC 6265bis §4.1.3.2)."""
@@ -100,7 +103,7 @@ class Callers:
     async def identify(self, key: str, client: str, address: str) -> ApiKey:
         """Return whose API key this is. Raises 401, 403 and RateLimited as for a request."""
         if key.startswith(SESSION_PREFIX):
-            raise unauthorized("this API key is not known", shown=True)
+            raise unauthorized(_UNKNOWN_KEY, shown=True)
         return await self._holder(key, client, address)
 
     def forget(self, token: str) -> None:
@@ -123,13 +126,13 @@ class Callers:
         async def find(digest: bytes) -> ApiKey | None:
             return None if sessions is None else await sessions.find(digest)
 
-        return await self._found(token, client, address, find, "this session has ended; sign in")
+        return await self._found(token, client, address, find, _ENDED, _ENDED)
 
     async def _holder(self, shown: str, client: str, address: str) -> ApiKey:
         async def find(digest: bytes) -> ApiKey | None:
             return await self._keys.by_hash(digest, address)
 
-        return await self._found(shown, client, address, find, "this API key is not known")
+        return await self._found(shown, client, address, find, _UNKNOWN_KEY, _EXPIRED_KEY)
 
     async def _found(
         self,
@@ -138,12 +141,13 @@ class Callers:
         address: str,
         find: Callable[[bytes], Awaitable[ApiKey | None]],
         unknown: str,
+        expired: str,
     ) -> ApiKey:
         digest = hash_of_key(shown)
         now = time.monotonic()
         until, known = self._remembered.get(digest, (0.0, None))
         if known is not None and until > now:
-            return _in_force(known, address)
+            return _in_force(known, address, expired)
         self._rates.check_unknown(client, digest)
         found = await find(digest)
         if found is None:
@@ -154,7 +158,7 @@ class Callers:
         if len(self._remembered) >= _REMEMBERED:
             self._remembered.clear()
         self._remembered[digest] = (now + _REMEMBER_SECONDS, found)
-        return _in_force(found, address)
+        return _in_force(found, address, expired)
 
 
 def session_cookie(request: Request) -> str | None:
@@ -204,14 +208,19 @@ def refusal(caller: ApiKey, rule: Rule) -> str:
     """Return why the rule does not admit the caller."""
     if rule.content and caller.role in rule.roles:
         return "this key may not read the content of mailboxes: it was made without message_content"
-    return f"the role {caller.role.value} may not do this"
+    if rule.me and not rule.roles:
+        return "only an account may do this, by its address and password, and not an API key"
+    if caller.tenant is not None and rule.whole_platform and caller.role in rule.roles:
+        return "only a key of the whole platform may do this, and this key belongs to a tenant"
+    allowed = " or ".join(sorted(role.value for role in rule.roles))
+    return f"the role {caller.role.value} may not do this; it needs {allowed}"
 
 
-def _in_force(caller: ApiKey, address: str) -> ApiKey:
+def _in_force(caller: ApiKey, address: str, expired: str) -> ApiKey:
     """Return the caller. Raises 401 for a key or session that has expired, 403 for one of a
     suspended tenant or account, and for a client outside of the key's networks."""
     if caller.expires_at is not None and caller.expires_at <= datetime.now(UTC):
-        raise unauthorized("this API key has expired", shown=True)
+        raise unauthorized(expired, shown=True)
     who = "tenant" if caller.account is None else "account"
     if caller.is_suspended:
         raise Problem(403, "forbidden", f"the {who} is suspended")

@@ -147,7 +147,7 @@ class Guard:
         async for piece in request.stream():
             caller, _ = await self.callers.of_token(shown, "", "")
             if not rule.admits(caller):
-                raise Problem(403, "forbidden", f"the role {caller.role.value} may not do this")
+                raise Problem(403, "forbidden", refusal(caller, rule))
             yield piece
 
     async def _note(self, request: Request, response: Response, caller: ApiKey) -> None:

@@ -82,7 +82,7 @@ def _taken_apart(body: bytes, mark: str) -> tuple[bytes, list[tuple[int, int]]]:
         at = end
     if size + len(body) - kept > SMALL:
         raise HTTPException(
-            413, f"beside its long strings a document may have {SMALL} octets at most"
+            413, f"beside its long strings a document may have {SMALL} bytes at most"
         )
     return b"".join((*pieces, body[kept:])), strings
 

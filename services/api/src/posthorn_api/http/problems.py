@@ -122,7 +122,10 @@ def problem_of(error: Exception) -> Problem:
         case RateLimited() | SlotsTaken(own=True):
             seconds = str(math.ceil(error.seconds))
             return Problem(
-                429, "too-many-requests", _detail(error), headers={"Retry-After": seconds}
+                429,
+                "too-many-requests",
+                f"{_detail(error)}; try again in {seconds} s",
+                headers={"Retry-After": seconds},
             )
         case Halted():
             log.warning("halted", detail=error.detail)
@@ -195,7 +198,9 @@ def _message(fault: Mapping[str, Any]) -> str:
         case "extra_forbidden":
             return "unknown field"
         case "missing":
-            return "a JSON body is needed" if fault["loc"] == ("body",) else "this field is missing"
+            if fault["loc"] == ("body",):
+                return "a JSON body is needed"
+            return f"this {'parameter' if fault['loc'][0] == 'query' else 'field'} is missing"
     return fault_text(fault)
 
 
@@ -205,7 +210,7 @@ class RateLimited(Exception):
     def __init__(self, detail: str, seconds: float) -> None:
         super().__init__(detail)
         self.seconds = seconds
-        """When the same would be taken."""
+        """When the same would be taken. The answer says it after ``detail``."""
 
 
 def answering(

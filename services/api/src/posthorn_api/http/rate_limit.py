@@ -97,7 +97,7 @@ class RateLimit:
             wait := self._keys.take(key, COSTS.get(operation or "", 1.0))
         ):
             _limited.labels("key").inc()
-            raise RateLimited("this key asks too much; see Retry-After", wait)
+            raise RateLimited("too many requests with this key or from this address", wait)
 
     def check_unknown(self, client: str, digest: bytes) -> None:
         """Refuse to look up a key, unless it was good lately, for a client that has shown too
@@ -106,7 +106,7 @@ class RateLimit:
             return
         if wait := self._unknown.wait(client, 1.0):
             _limited.labels("unknown").inc()
-            raise RateLimited("too many unknown keys from this address", wait)
+            raise RateLimited("too many unknown API keys from this address", wait)
 
     def bad(self, client: str) -> None:
         """Count a key that is not known."""

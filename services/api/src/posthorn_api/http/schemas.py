@@ -26,6 +26,19 @@ def _printable(value: str) -> str:
     return value
 
 
+def matching(pattern: str, wanted: str) -> AfterValidator:
+    """Return the check that a text matches the regular expression; ``wanted`` says what does. The
+    field names its ``pattern`` to the schema by itself."""
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not compiled.search(value):
+            raise ValueError(wanted)
+        return value
+
+    return AfterValidator(check)
+
+
 Line = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_printable)]
 """A line of text."""
 Password = Annotated[
@@ -60,8 +73,11 @@ Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Networks = Annotated[list[Line], Field(min_length=1, max_length=100)]
 
 
+_MANAGER = r"^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?$"
 ManagerName = Annotated[
-    str, Field(max_length=64, pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?$")
+    str,
+    Field(max_length=64, json_schema_extra={"pattern": _MANAGER}),
+    matching(_MANAGER, "must be letters, digits, dots, hyphens and underscores, such as argo-cd"),
 ]
 """The name of a manager: it also stands in a header and in a path."""
 

@@ -12,7 +12,7 @@ from posthorn.ports.account_mail import DeletedMessage, Mailbox, Message
 from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.classifications import Classified
 from posthorn.wire.message.header_decoding import decode_addresses, decode_text
-from posthorn_api.http.schemas import ApiModel, Line, RequestBody
+from posthorn_api.http.schemas import ApiModel, Line, RequestBody, matching
 from posthorn_api.http.verdicts import FilingView, VerdictView
 
 
@@ -45,7 +45,15 @@ def _distinct(words: list[str]) -> list[str]:
 
 
 Flag = Literal["seen", "answered", "flagged", "deleted", "draft"]
-Keyword = Annotated[str, Field(pattern=r"^[!#$&\'+,\-./0-9:;<=>?@A-Z\[^_`a-z|}~]{1,255}$")]
+_KEYWORD = r"^[!#$&\'+,\-./0-9:;<=>?@A-Z\[^_`a-z|}~]{1,255}$"
+Keyword = Annotated[
+    str,
+    Field(json_schema_extra={"pattern": _KEYWORD}),
+    matching(
+        _KEYWORD,
+        'must be 1 to 255 visible ASCII characters without " % ( ) * \\ ] {, such as $Forwarded',
+    ),
+]
 
 
 class MessageChange(RequestBody):

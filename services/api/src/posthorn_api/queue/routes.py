@@ -26,6 +26,7 @@ from posthorn_api.http.pagination import (
     AskedList,
     Cursor,
     Limit,
+    Part,
     listed,
     number_in,
     part_of_list,
@@ -143,15 +144,17 @@ async def summarize_queue(
     tenant: OfTenant = None,
     limit: Limit = 50,
     cursor: Cursor = None,
+    part: Part = None,
 ) -> Page[QueueGroupView]:
     """What waits or is being sent, grouped by destination, state and class of the last reply, the
     largest group first. The queue moves on between two pages: a group may be missing or there twice.
+    `q` is part of the recipient, of the reverse-path or of the last reply, as in the list.
     """
     which = QueueFilter(
         domain=domain, state=None if state is None else QueueState(state), tenant=tenant
     )
     offset = min(number_in(cursor) or 0, _MOST_GROUPS)
-    found = await service.summary(caller, which, offset, limit + 1)
+    found = await service.summary(caller, which, offset, limit + 1, part)
     return part_of_list(
         found[:limit], QueueGroupView.from_group, offset + limit if len(found) > limit else None
     )

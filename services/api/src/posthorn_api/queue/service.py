@@ -119,10 +119,10 @@ class QueueService:
         return replace(done, passed_over=max(meant - done.number - left, 0), left=left)
 
     async def summary(
-        self, caller: ApiKey, which: QueueFilter, offset: int, limit: int
+        self, caller: ApiKey, which: QueueFilter, offset: int, limit: int, part: str | None
     ) -> Sequence[QueueGroup]:
         """Return what waits, by destination, state and class of reply, the largest group first."""
-        return await self._queue.summary(caller.tenant, _canonical(which), offset, limit)
+        return await self._queue.summary(caller.tenant, _canonical(which), offset, limit, part)
 
     async def _act_on_all(self, caller: ApiKey, action: str, which: QueueFilter) -> Matched:
         total, newest = 0, None

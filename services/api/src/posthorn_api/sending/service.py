@@ -175,7 +175,7 @@ class SendingService:
         named += [await self._judge_author(caller, made.field, author) for author in others]
         if wait := await self._throttle.take(self._costs(caller, named, len(recipients))):
             raise RateLimited(
-                "the key or who sends by it has sent as much as it may in an hour; try again later",
+                "the key or who sends by it has sent as much as it may in an hour",
                 wait,
             )
         size, head = len(made.octets), made.facts.return_path_octets

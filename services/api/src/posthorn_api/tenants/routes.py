@@ -47,7 +47,7 @@ audit = router("Audit log")
 
 Tenants = Annotated[TenantService, Depends(service_of(TenantService))]
 TenantPath = Annotated[
-    str, Path(max_length=100, description="Name or id of the tenant.", examples=["acme"])
+    Line, Path(max_length=100, description="Name or id of the tenant.", examples=["acme"])
 ]
 KeyPath = Annotated[UUID, Path(alias="id", description="Id of the API key.")]
 Moment = Annotated[AwareDatetime | None, Query(examples=["2036-01-01T00:00:00Z"])]

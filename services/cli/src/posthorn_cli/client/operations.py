@@ -1192,6 +1192,7 @@ class Operations(Connection):
         tenant: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
+        q: str | None = None,
     ) -> Page[QueueGroupView]:
         """Get a summary of the outbound queue by destination."""
         return cast(
@@ -1205,6 +1206,7 @@ class Operations(Connection):
                     "tenant": tenant,
                     "limit": limit,
                     "cursor": cursor,
+                    "q": q,
                 },
             ),
         )

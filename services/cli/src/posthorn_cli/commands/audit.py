@@ -36,7 +36,8 @@ def list_audit(
         str | None, typer.Option("--object", help="What was changed, such as an address.")
     ] = None,
     since: Annotated[
-        str | None, typer.Option(metavar="SPAN|TIME", help="From then on: 2d ago, or a time.")
+        str | None,
+        typer.Option(metavar="SPAN|TIME", help="From then on: 2d (two days ago), or a time."),
     ] = None,
     until: Annotated[str | None, typer.Option(metavar="SPAN|TIME", help="Up to then.")] = None,
     limit: Limit = DEFAULT_LIMIT,

@@ -82,6 +82,10 @@ def _events(
                     _tell(session, event)
                 elif event.data:
                     yield event
+            if not was_connected and session.api.headers.get("Content-Type") != "text/event-stream":
+                raise Unreachable(
+                    f"what {session.api.url} answered is no stream of events: is it a Posthorn API?"
+                )
             why = "the connection was closed"
         except Unreachable as fault:
             if not was_connected:

@@ -72,7 +72,9 @@ def list_messages(
     ] = None,
     since: Annotated[
         str | None,
-        typer.Option(metavar="SPAN|TIME", help="Received since then: 2d ago, or a time."),
+        typer.Option(
+            metavar="SPAN|TIME", help="Received since then: 2d (two days ago), or a time."
+        ),
     ] = None,
     until: Annotated[str | None, typer.Option(metavar="SPAN|TIME", help="Received before.")] = None,
     larger: Annotated[

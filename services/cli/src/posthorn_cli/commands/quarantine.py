@@ -62,7 +62,9 @@ def list_quarantine(
     message: Annotated[str | None, typer.Option(metavar="ID", help="Only this message.")] = None,
     since: Annotated[
         str | None,
-        typer.Option(metavar="SPAN|TIME", help="Withheld since then: 2d ago, or a time."),
+        typer.Option(
+            metavar="SPAN|TIME", help="Withheld since then: 2d (two days ago), or a time."
+        ),
     ] = None,
     limit: Limit = DEFAULT_LIMIT,
     whole: All = False,

@@ -37,6 +37,15 @@ class State(StrEnum):
     CANCELLED = "cancelled"
 
 
+class OpenState(StrEnum):
+    """States of a recipient that is not finished."""
+
+    QUEUED = "queued"
+    SENDING = "sending"
+    DEFERRED = "deferred"
+    HELD = "held"
+
+
 FILTERS: dict[str, Any] = {
     "domain": Annotated[str | None, typer.Option("--domain", help="Domain of the recipient.")],
     "state": Annotated[State | None, typer.Option("--state", help="Only in this state.")],
@@ -150,8 +159,17 @@ def list_queue(
 def summary(
     session: Session,
     *,
+    match: Annotated[
+        str | None,
+        typer.Option(
+            "--match",
+            "-m",
+            metavar="TEXT",
+            help="Only recipients with this in recipient, sender or last reply.",
+        ),
+    ] = None,
     domain: Annotated[str | None, typer.Option(help="Only this destination.")] = None,
-    state: Annotated[State | None, typer.Option(help="Only in this state.")] = None,
+    state: Annotated[OpenState | None, typer.Option(help="Only in this state.")] = None,
     tenant: Annotated[str | None, typer.Option(metavar="NAME", help="Only this tenant's.")] = None,
     limit: Limit = DEFAULT_LIMIT,
     whole: All = False,
@@ -160,7 +178,7 @@ def summary(
 
     Example: `posthorn queue summary --state deferred`
     """
-    filters = given(domain=domain, state=state and state.value, tenant=tenant)
+    filters = given(q=match, domain=domain, state=state and state.value, tenant=tenant)
     session.list(session.api.summarize_queue, GROUPS, limit, whole, **filters)
 
 

@@ -45,7 +45,8 @@ _COMPLAINTS = [
 ]
 Domain = Annotated[str, typer.Argument(help="The domain.")]
 Since = Annotated[
-    str | None, typer.Option(metavar="SPAN|TIME", help="From that day on: 90d ago, or a date.")
+    str | None,
+    typer.Option(metavar="SPAN|TIME", help="From that day on: 90d (90 days ago), or a date."),
 ]
 Until = Annotated[str | None, typer.Option(metavar="SPAN|TIME", help="Up to that day, included.")]
 

@@ -40,7 +40,8 @@ def list_stats(
     *,
     domain: Annotated[str | None, typer.Option(help="Only of this domain.")] = None,
     since: Annotated[
-        str | None, typer.Option(metavar="SPAN|TIME", help="From then on: 30d ago, or a time.")
+        str | None,
+        typer.Option(metavar="SPAN|TIME", help="From then on: 30d (30 days ago), or a time."),
     ] = None,
     until: Annotated[str | None, typer.Option(metavar="SPAN|TIME", help="Up to then.")] = None,
     by: Annotated[Period, typer.Option(help="What is counted together (UTC).")] = Period.HOUR,
@@ -63,7 +64,8 @@ def series(
     *,
     domain: Annotated[str | None, typer.Option(help="Only of this domain.")] = None,
     since: Annotated[
-        str | None, typer.Option(metavar="SPAN|TIME", help="From then on: 30d ago, or a time.")
+        str | None,
+        typer.Option(metavar="SPAN|TIME", help="From then on: 30d (30 days ago), or a time."),
     ] = None,
     until: Annotated[str | None, typer.Option(metavar="SPAN|TIME", help="Up to then.")] = None,
     by: Annotated[Period, typer.Option(help="What is counted together (UTC).")] = Period.DAY,

@@ -104,7 +104,8 @@ export const COMMANDS = {
   "GET /v1/quarantine/{id}": "quarantine show {id}",
   "GET /v1/quarantine/{id}/raw": "quarantine raw {id}",
   "GET /v1/queue": `queue list ${QUEUED} --match={q} --sort={sort} --total?{total}`,
-  "GET /v1/queue/summary": "queue summary --domain={domain} --state={state} --tenant={tenant}",
+  "GET /v1/queue/summary":
+    "queue summary --match={q} --domain={domain} --state={state} --tenant={tenant}",
   "GET /v1/routes": `route list ${LIST}`,
   "GET /v1/stats/series":
     "stats series --since={since} --until={until} --by={by} --by-domain?{by_domain}",

@@ -228,7 +228,7 @@ export function Queue() {
 function Summary(properties: { filters: Filters; every: number }) {
   const { filters, every } = properties;
   const can = useCan();
-  const { q: _q, sort: _sort, state: chosenState, ...others } = filters;
+  const { sort: _sort, state: chosenState, ...others } = filters;
   const wanted = chosenState === "all" ? undefined : chosenState;
   const state = WAITING.find((each) => each === wanted);
   const chosen = { ...others, ...(state === undefined ? {} : { state }) };

@@ -89,6 +89,10 @@ class Listing:
         self._owner = of_domains if by_domain else owner
         self._otherwise = otherwise
 
+    def containing(self, part: str) -> Condition:
+        """Return the condition of the rows whose names contain the text, in any case."""
+        return f"({self._searched})", clean_text(part).lower()
+
     async def page[T](
         self,
         connection: Connection,
@@ -145,7 +149,7 @@ class Listing:
             search.add(self._owner, whose)
         in_scope = len(search.conditions), len(search.values)
         if asked.part is not None:
-            search.add(f"({self._searched})", clean_text(asked.part).lower())
+            search.add(*self.containing(asked.part))
         if asked.state is not None:
             search.add(self._state, asked.state)
         for condition in filters:

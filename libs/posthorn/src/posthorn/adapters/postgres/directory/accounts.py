@@ -99,7 +99,7 @@ class PostgresAccounts:
             if await connection.fetchval(
                 "SELECT true FROM aliases WHERE address = $1", new.address
             ):
-                raise Conflict(f"{new.address} is an alias")
+                raise Conflict(f"{new.address} is an alias; delete it first")
             await check_account(connection, domain["id"], new.quota_bytes)
             made = await connection.fetchval(
                 "INSERT INTO accounts (domain_id, address, password_hash, quota_bytes, state) VALUES ($1, $2, $3, $4, $5)"

@@ -182,7 +182,7 @@ async def insert_alias(
     Nothing is written before it raises ValidationFailed or Conflict.
     """
     if await connection.fetchval("SELECT true FROM accounts WHERE address = $1", address):
-        raise Conflict(f"{address} is an account")
+        raise Conflict(f"{address} is an account; an alias needs another address")
     await check_targets(connection, domain["tenant_id"], address, targets)
     elsewhere = (
         await elsewhere_of(connection, domain["tenant_id"], targets) if policy != NO_POLICY else []

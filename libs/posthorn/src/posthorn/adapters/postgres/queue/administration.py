@@ -223,10 +223,17 @@ class PostgresQueueAdministration:
             )
 
     async def summary(
-        self, tenant: UUID | None, which: QueueFilter, offset: int, limit: int
+        self,
+        tenant: UUID | None,
+        which: QueueFilter,
+        offset: int,
+        limit: int,
+        part: str | None = None,
     ) -> Sequence[QueueGroup]:
         async with self._database.transaction() as connection:
             search = await conditions_of(connection, tenant, which)
+            if part is not None:
+                search.add(*_LIST.containing(part))
             return await groups(connection, search, offset, limit)
 
     async def route_changed(self, domain: str, limit: int) -> None:

@@ -79,6 +79,19 @@ async def test_a_second_run_changes_nothing(
     assert await _value(empty_url, "SELECT xmin FROM alembic_version") == before
 
 
+async def test_a_later_schema_stays_when_the_release_before_comes_back(
+    database_url: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    await connection.close()
+    await asyncio.to_thread(migrate_blocking, database_url)
+    said = capfd.readouterr().out
+    assert "schema is of a later release and stays" in said
+    assert "roles have their grants" in said
+    assert await _value(database_url, "SELECT version_num FROM alembic_version") == "9999"
+
+
 _WITHOUT_ALEMBIC = """
 import sys
 sys.modules.update(alembic=None, sqlalchemy=None)

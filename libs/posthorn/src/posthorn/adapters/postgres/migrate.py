@@ -4,6 +4,7 @@
   nothing to do.
 - Afterwards the parts' roles get their grants (``grants``), also when there was nothing to migrate.
 - Each run is one transaction, so that a migration is applied completely or not at all.
+- A later schema stays as it is: after a rollback the release before serves with it (ADR 17).
 - Alembic and SQLAlchemy are loaded only when there is something to migrate: they take longer to load
   than all else here takes to run.
 - It waits for a Postgres that is still starting, and gives up with a message after
@@ -114,6 +115,9 @@ async def _upgrade(connection: Connection) -> None:
     before = await _revision(connection)
     if before == SCHEMA_VERSION:
         log.info("schema is up to date", revision=before)
+        return
+    if before is not None and before > SCHEMA_VERSION:  # numbers of four digits
+        log.info("schema is of a later release and stays", revision=before, own=SCHEMA_VERSION)
         return
     from posthorn.adapters.postgres.engine import upgrade
 

@@ -86,7 +86,8 @@ class Balancer:
     refused: Counter[str] = field(default_factory=Counter)
     """Connections by service that no instance took."""
     _instances: dict[str, list[Instance]] = field(default_factory=dict)
-    _ready: dict[str, list[Instance]] = field(default_factory=dict)
+    _ready: dict[int, bool] = field(default_factory=dict)
+    """By health port, as it last answered."""
     _turn: int = 0
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -114,6 +115,10 @@ class Balancer:
             service: [one for one in instances if one.service == service]
             for service in self.services
         }
+
+    def ready(self, service: str) -> list[Instance]:
+        """Return the instances that said so when they were asked last."""
+        return [one for one in self._instances.get(service, []) if self._ready.get(one.health)]
 
     def _call(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(BUSY_SECONDS)
@@ -144,27 +149,28 @@ class Balancer:
 
     async def _watch(self) -> None:
         async with httpx.AsyncClient(trust_env=False, timeout=BUSY_SECONDS, verify=False) as client:
+            asked: set[int] = set()
 
-            async def asked(instance: Instance) -> bool:
+            async def ask(health: int) -> None:
                 try:
-                    return (
-                        await client.get(f"http://127.0.0.1:{instance.health}/readyz")
-                    ).status_code == 200
+                    answer = await client.get(f"http://127.0.0.1:{health}/readyz")
+                    self._ready[health] = answer.status_code == 200
                 except httpx.HTTPError:
-                    return False
+                    self._ready[health] = False
+                finally:
+                    asked.discard(health)
 
-            while True:
-                for service, instances in list(self._instances.items()):
-                    answers = await asyncio.gather(*map(asked, instances))
-                    self._ready[service] = [
-                        one for one, ready in zip(instances, answers, strict=True) if ready
-                    ]
+            while True:  # one that is slow to answer keeps none of the others from being asked
+                for instance in [one for some in self._instances.values() for one in some]:
+                    if instance.health not in asked:
+                        asked.add(instance.health)
+                        self._begin(ask(instance.health))
                 await asyncio.sleep(LOOK_SECONDS)
 
     async def _carry(
         self, service: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        ready = self._ready.get(service, [])
+        ready = self.ready(service)
         self._turn += 1
         try:
             if not ready:
@@ -228,7 +234,7 @@ class Fleet:
             trust_env=False,
             verify=False,
         )
-        await_that("the balancer knows of the API", lambda: self.balancer._ready.get("api"))
+        await_that("the balancer knows of the API", lambda: self.balancer.ready("api"))
 
     def close(self) -> None:
         """Leave nothing running."""

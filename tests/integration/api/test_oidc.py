@@ -459,7 +459,7 @@ async def test_without_an_issuer_a_token_is_an_unknown_key(
 ) -> None:
     async with running_issuer() as issuer, running_api(database_url, FileBlobs(tmp_path)) as api:
         answer = await api.client.get(WHO, headers=bearer(issuer.token()))
-        refused(answer, "this API key is not known")
+        refused(answer, "this API key is not known: it is mistyped, or has been deleted")
         assert issuer.fetched == []
 
 

@@ -27,12 +27,12 @@ def _printable(value: str) -> str:
 
 
 def matching(pattern: str, wanted: str) -> AfterValidator:
-    """Return the check that a text matches the regular expression; ``wanted`` says what does. The
-    field names its ``pattern`` to the schema by itself."""
+    """Return the check that all of a text matches the regular expression; ``wanted`` says what does.
+    The field names its ``pattern`` to the schema by itself."""
     compiled = re.compile(pattern)
 
     def check(value: str) -> str:
-        if not compiled.search(value):
+        if not compiled.fullmatch(value):  # "$" would let a line end follow
             raise ValueError(wanted)
         return value
 

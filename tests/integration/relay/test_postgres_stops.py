@@ -49,7 +49,7 @@ async def test_tls_outcomes_outlast_a_restart_of_postgres_at_the_end_of_the_rela
 
     async with ScriptedSmtp() as host:
         env.planner.ports = [host.port]
-        async with env.relay():
+        async with env.relay(grace_seconds=BUSY_SECONDS):  # Postgres starts within it
             message = await env.post("bob@sink.test")
             await env.become(message, bob="delivered")
             await asyncio.to_thread(own_postgres.stop, kill=True)

@@ -170,7 +170,7 @@ def test_the_commands_that_the_announcement_shows_do_what_it_says(
     sink = Sink()
     sink.start()
     try:
-        program("bash", "-c", out.replace("2526", str(sink.port)), home=tmp_path)
+        program("bash", "-c", out.replace('"port": 2526', f'"port": {sink.port}'), home=tmp_path)
         (taken,) = await_that("the message out", lambda: sink.taken_by("someone@sink.test"))
         assert taken.content.endswith(b"\r\n\r\nA first message out.\r\n")
     finally:

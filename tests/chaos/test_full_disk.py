@@ -20,7 +20,7 @@ from posthorn_local.embedded import Nats
 from tests.support.builders import make_envelope
 from tests.support.jetstream import nats_settings, restart
 from tests.support.polling import BUSY_SECONDS
-from tests.support.system import SERVICES, System, await_that
+from tests.support.system import SERVICES, System, await_that, running
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
 
@@ -178,15 +178,6 @@ def test_a_nats_that_is_killed_on_a_full_disk_serves_once_there_is_room(home: Pa
             timeout=PROMISED_SECONDS + BUSY_SECONDS,
         )
         await_that("it is delivered", lambda: drop.count() >= 2, timeout=40)
-
-
-@contextmanager
-def running(system: System) -> Iterator[System]:
-    try:
-        system.start()
-        yield system
-    finally:
-        system.close()
 
 
 def _send(system: System, recipient: str, octets: bytes = BODY + b"x\r\n" * 100_000) -> int:

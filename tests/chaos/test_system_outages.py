@@ -15,7 +15,7 @@ import pytest
 
 from tests.chaos.system_load import Load, check_delivered
 from tests.support.s3 import S3Server
-from tests.support.system import System, await_that
+from tests.support.system import System, await_that, running
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -23,15 +23,6 @@ pytestmark = pytest.mark.timeout(600)
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
-
-
-@contextmanager
-def running(system: System) -> Iterator[System]:
-    try:
-        system.start()
-        yield system
-    finally:
-        system.close()
 
 
 @contextmanager

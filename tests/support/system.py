@@ -16,8 +16,8 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -302,6 +302,16 @@ class System:
     def trusting(self) -> ssl.SSLContext:
         """A client context that trusts nothing but the home's certificate."""
         return ssl.create_default_context(cafile=str(self.home / "tls" / "tls.crt"))
+
+
+@contextmanager
+def running(system: System) -> Iterator[System]:
+    """Start a system; leave nothing of it running."""
+    try:
+        system.start()
+        yield system
+    finally:
+        system.close()
 
 
 def _health_ports(taken: set[int]) -> int:

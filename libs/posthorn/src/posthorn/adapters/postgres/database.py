@@ -17,8 +17,8 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any
 from uuid import UUID
 from weakref import WeakSet
@@ -32,7 +32,7 @@ from posthorn.adapters.postgres.connecting import (
     read_json,
     split_parameters,
 )
-from posthorn.adapters.postgres.faults import translate
+from posthorn.adapters.postgres.faults import translate, translated
 from posthorn.adapters.postgres.liveness import Liveness
 from posthorn.adapters.postgres.pool import ConnectionPool
 from posthorn.adapters.postgres.schema import SCHEMA_VERSION
@@ -74,18 +74,11 @@ class Database:
         probes."""
         return Database(self.pool, prepared=self._prepared, liveness=self._liveness)
 
-    @contextmanager
-    def faults(self) -> Iterator[None]:
+    def faults(self) -> AbstractContextManager[None]:
         """Translate faults of the store into Unavailable; errors of data, integrity and
-        programming pass through."""
+        programming pass through. Raises at once what the gate raises."""
         self.gate()
-        try:
-            yield
-        except Exception as error:
-            fault = translate(error)
-            if fault is None:
-                raise
-            raise fault from None  # the cause may quote values or server addresses
+        return translated()
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Connection]:

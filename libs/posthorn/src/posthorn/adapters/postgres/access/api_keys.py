@@ -9,7 +9,7 @@ from uuid import UUID
 from posthorn.adapters.postgres.access.audit import write_audit
 from posthorn.adapters.postgres.access.idempotency import keep_answer
 from posthorn.adapters.postgres.access.listing import Listing, Order
-from posthorn.adapters.postgres.access.tenant_scope import Scoped, one, tenant_named
+from posthorn.adapters.postgres.access.tenant_scope import Scoped, hold_tenant, one, tenant_named
 from posthorn.adapters.postgres.database import Database
 from posthorn.ports.api_keys import MOST_KEYS, ApiKey, Role
 from posthorn.ports.errors import Conflict, FieldError, NotFound, ValidationFailed
@@ -106,9 +106,7 @@ class PostgresApiKeys:
                     FieldError("tenant", "a key of a platform-admin must not have a tenant")
                 )
             if mine is not None:  # concurrent creations count one after the other
-                await connection.execute(
-                    "SELECT FROM tenants WHERE id = $1 FOR NO KEY UPDATE", mine
-                )
+                await hold_tenant(connection, mine)
                 number = await connection.fetchval(
                     "SELECT count(*) FROM api_keys WHERE tenant_id = $1", mine
                 )

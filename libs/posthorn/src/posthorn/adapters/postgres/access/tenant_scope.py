@@ -93,3 +93,9 @@ def check_version(row: Any, expected: Versions) -> None:
 
 MOVED = "greatest(clock_timestamp(), updated_at + interval '1 microsecond')"
 """The new ``updated_at`` of a changed row: always later than the former one."""
+
+
+async def hold_tenant(connection: Connection, tenant: UUID) -> None:
+    """Let nobody else hold the tenant until the end of the transaction, so that what a tenant may
+    have is counted by one at a time."""
+    await connection.execute("SELECT FROM tenants WHERE id = $1 FOR NO KEY UPDATE", tenant)

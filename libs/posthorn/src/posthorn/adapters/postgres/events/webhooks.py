@@ -19,6 +19,7 @@ from posthorn.adapters.postgres.access.tenant_scope import (
     MOVED,
     Scoped,
     check_version,
+    hold_tenant,
     one,
     tenant_named,
     version_of,
@@ -134,9 +135,7 @@ class PostgresWebhooks:
         async with self._database.transaction() as connection:
             mine = tenant if owner is None else await tenant_named(connection, tenant, owner)
             if mine is not None:  # concurrent creations count one after the other
-                await connection.execute(
-                    "SELECT FROM tenants WHERE id = $1 FOR NO KEY UPDATE", mine
-                )
+                await hold_tenant(connection, mine)
             number = await connection.fetchval(
                 "SELECT count(*) FROM webhooks WHERE tenant_id IS NOT DISTINCT FROM $1", mine
             )

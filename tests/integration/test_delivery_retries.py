@@ -160,7 +160,7 @@ async def test_a_store_that_is_full_is_waited_for_though_it_answers(env: Deliver
     await env.send(BODY, "user0@example.test")
     await env.send(BODY, "user0@example.test")
     with capture_logs() as lines:
-        await deliverer.deliver(await env.source.take(2, 1 << 20))
+        await deliverer.deliver(await env.take(2))
     assert mailboxes.attempts == 6, "together, not halved"
     assert await env.bodies(account) == [BODY, BODY]
     assert await lane(env, RETRY_CONSUMER) == (0, 0)

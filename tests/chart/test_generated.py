@@ -397,6 +397,11 @@ def test_notes_say_the_next_steps_and_the_dns() -> None:
     ):  # fmt: skip
         assert needed in everything, needed
     assert "EGRESS" in external and "EGRESS" not in everything
+    proxied = "All clients of the API have the Ingress controller's address"
+    assert proxied in everything and proxied not in notes
+    ingress = {"enabled": True, "host": "mail-api.example.org"}
+    settings = {"POSTHORN_API_PROXY_NETWORKS": ["10.244.0.0/16"]}
+    assert proxied not in render({"api": {"ingress": ingress, "settings": settings}}).notes
     by_address = render({"outboundAddresses": ["192.0.2.80", "2001:db8:80::/64"]}).notes
     assert '"v=spf1 mx ip4:192.0.2.80 ip6:2001:db8:80::/64 -all"' in by_address
     for name in ("default", "external", "everything", "minimal", "ha"):

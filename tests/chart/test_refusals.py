@@ -89,6 +89,7 @@ WRONG: list[tuple[str, Any]] = [
     ("relay.settings.POSTHORN_RELAY_OWN_NAMES", ["mail_1.example.org"]),
     ("smtpIn.settings.POSTHORN_SMTP_POSTMASTER", "postmaster"),
     ("api.settings.POSTHORN_WEBHOOK_PRIVATE_NETWORKS", ["10.0.0.0/40"]),
+    ("api.settings.POSTHORN_API_PROXY_NETWORKS", ["ingress-nginx"]),
     ("api.settings.POSTHORN_OIDC_ISSUER", "http://id.example.org"),
     ("api.settings.POSTHORN_API_PUBLIC_URL", "http://mail.example.org"),
     ("settings.POSTHORN_HEALTH_HOST", "0.0.0.0.:80"),

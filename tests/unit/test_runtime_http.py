@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
+from posthorn.model.networks import parse_network
 from posthorn.runtime.health import Health
-from posthorn.runtime.http import bind, http_server
+from posthorn.runtime.http import HttpLimits, bind, http_server
 from tests.support.polling import BUSY_SECONDS
 
 HEAD = b" /healthz HTTP/1.1\r\nHost: posthorn\r\n"
@@ -77,14 +78,72 @@ async def test_a_body_that_becomes_malformed_after_its_answer_ends_the_connectio
     assert answers.count(b"HTTP/1.1 ") == 1
 
 
-async def test_the_client_is_who_has_connected_whatever_a_field_says() -> None:
+async def _client(proxies: Sequence[str], *fields: str, host: str = "127.0.0.1") -> str:
+    """Return who the application takes for the client of a request with these fields."""
     seen: list[str] = []
 
     async def answer(scope: dict[str, tuple[str, int]], _receive: object, send: object) -> None:
         seen.append(scope["client"][0])
         await Health()(scope, _receive, send)  # type: ignore[arg-type]
 
-    async with http_server(answer, bind("127.0.0.1", 0, "POSTHORN_API_PORT"), grace=1) as port:
-        fields = b"X-Forwarded-For: 192.0.2.1\r\nConnection: close\r\n\r\n"
-        assert (await _answers(port, b"GET" + HEAD + fields)).startswith(b"HTTP/1.1 200 ")
-    assert seen == ["127.0.0.1"]
+    limits = HttpLimits(connections_each=1, proxies=list(map(parse_network, proxies)))
+    listener = bind(host, 0, "POSTHORN_API_PORT")
+    lines = "".join(f"{field}\r\n" for field in fields).encode("latin-1")
+    async with http_server(answer, listener, grace=1, limits=limits) as port:
+        asked = b"GET" + HEAD + lines + b"Connection: close\r\n\r\n"
+        assert (await _answers(port, asked)).startswith(b"HTTP/1.1 200 ")
+    (client,) = seen
+    return client
+
+
+@pytest.mark.parametrize("proxies", [[], ["192.0.2.0/24"], ["127.0.0.2"]])
+async def test_the_client_is_who_has_connected_whatever_a_field_says(proxies: list[str]) -> None:
+    assert await _client(proxies, "X-Forwarded-For: 192.0.2.1") == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("fields", "client"),
+    [
+        ([], "127.0.0.1"),
+        (["192.0.2.1"], "192.0.2.1"),
+        (["192.0.2.1:4711"], "192.0.2.1"),
+        (["2001:DB8::1"], "2001:db8::1"),
+        (["[2001:db8::1]:4711"], "2001:db8::1"),
+        (["::ffff:192.0.2.1"], "192.0.2.1"),
+        (["198.51.100.9, 192.0.2.1"], "192.0.2.1"),
+        (["198.51.100.9", "192.0.2.1"], "192.0.2.1"),
+        (["198.51.100.9, 192.0.2.1 , 10.1.2.3"], "192.0.2.1"),
+        (["198.51.100.9, 192.0.2.1", "10.1.2.3:80, ::ffff:10.1.2.4"], "192.0.2.1"),
+        (["10.1.2.3, 10.1.2.4"], "10.1.2.3"),
+        (["192.0.2.1, unknown"], "127.0.0.1"),
+        (["192.0.2.1, "], "127.0.0.1"),
+        (["192.0.2.1, 192.0.2.999"], "127.0.0.1"),
+        (["192.0.2.1, [2001:db8::1"], "2001:db8::1"),
+        (["\xe9" * 100], "127.0.0.1"),
+    ],
+)
+async def test_proxies_that_are_listed_name_the_client(fields: list[str], client: str) -> None:
+    named = [f"X-Forwarded-For: {field}" for field in fields]
+    assert await _client(["127.0.0.0/8", "10.0.0.0/8"], *named) == client
+
+
+async def test_an_ipv4_proxy_is_known_on_a_listener_of_both_families() -> None:
+    named = "X-Forwarded-For: 192.0.2.1"
+    assert await _client(["127.0.0.1"], named, host="::") == "192.0.2.1"
+
+
+async def test_a_listed_proxy_may_have_any_number_of_connections() -> None:
+    limits = HttpLimits(connections_each=1, connections=3)
+    for proxies, most in (((), 1), ((parse_network("127.0.0.1"),), 3)):
+        limits.proxies = proxies
+        listener = bind("127.0.0.1", 0, "POSTHORN_API_PORT")
+        async with http_server(Health(), listener, grace=1, limits=limits) as port:
+            writers = []
+            for number in range(most + 1):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writers.append(writer)
+                writer.write(b"GET" + HEAD + b"\r\n")
+                answer = await asyncio.wait_for(reader.readline(), BUSY_SECONDS)
+                assert answer.split()[1] == (b"200" if number < most else b"503")
+            for writer in writers:
+                writer.close()

@@ -8,8 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
+import httpx
+
 from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.adapters.postgres.database import connect
+from posthorn.model.networks import parse_network
 from posthorn.ports.api_keys import Role
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.fair_slots import SlotsTaken
@@ -85,6 +88,36 @@ async def test_connections_of_a_client_are_limited(database_url: str, tmp_path: 
         assert (await api.client.get("/v1/status")).status_code == 200
         for _, writer in held[1:]:
             writer.close()
+
+
+async def test_clients_behind_an_ingress_are_told_apart(database_url: str, tmp_path: Path) -> None:
+    limits = HttpLimits(proxies=[parse_network("127.0.0.0/8")])
+    near, far = {"X-Forwarded-For": "192.0.2.1"}, {"X-Forwarded-For": "192.0.2.1, 198.51.100.1"}
+    async with running_api(database_url, FileBlobs(tmp_path), http_limits=limits) as api:
+        await api.domain()
+        await api.account("alice@example.test")
+
+        async def sign_in(account: str, password: str, headers: dict[str, str]) -> httpx.Response:
+            login = {"account": account, "password": password}
+            return await api.client.post("/v1/login", json=login, headers=headers)
+
+        for number in range(31):
+            guess = await sign_in(f"user{number}@example.test", "a guess", far)
+        problem(guess, 429, "too-many-requests")
+        problem(await sign_in("alice@example.test", "correct horse", far), 429, "too-many-requests")
+        right = await sign_in("alice@example.test", "correct horse", near)
+        assert right.status_code == 200, right.text
+        await api.sign_ins.write()
+        answer = await api.client.get("/v1/accounts/alice@example.test/sign-ins")
+        assert {each["address"]: each["result"] for each in answer.json()["items"]} == {
+            "192.0.2.1": "accepted",
+            "198.51.100.1": "throttled",
+        }
+        fields = {"name": "n", "role": "read-only", "networks": ["192.0.2.0/24"]}
+        key = (await api.client.post("/v1/api-keys", json=fields)).json()["key"]
+        shown = {"Authorization": f"Bearer {key}"}
+        assert (await api.client.get("/v1/domains", headers=shown | near)).status_code == 200
+        problem(await api.client.get("/v1/domains", headers=shown | far), 403, "forbidden")
 
 
 async def test_a_client_that_takes_nothing_is_cut(database_url: str, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from posthorn.runtime.settings import (
     NatsSettings,
     PostgresSettings,
     ProcessSettings,
+    ProxyNetworks,
     RateSettings,
     ReportSettings,
     ResolverSettings,
@@ -325,8 +326,12 @@ class ApiSettings(
     api_connections: Count = 2000
     """Connections to a process."""
     api_connections_per_client: Count = 500
-    """Connections of one client address, or of the 64 bits that an IPv6 address begins with.
-    Behind an Ingress its address is that of all clients."""
+    """Connections of one client address, or of the 64 bits that an IPv6 address begins with. Those
+    of POSTHORN_API_PROXY_NETWORKS may have any number."""
+    api_proxy_networks: ProxyNetworks = ()
+    """Networks that reverse proxies, such as an Ingress controller, connect from, by comma or as a
+    JSON list. The client is then the last address in X-Forwarded-For that is in none of them: list
+    no network that others can connect from. Empty: the client is who connects."""
     transfer_seconds: Seconds = 21_600.0
     """How long a bulk import, and an import or export of a mailbox, may take in all."""
     directory_reconcile_seconds: Seconds = 600.0
@@ -404,11 +409,12 @@ class ApiSettings(
     @property
     def http_limits(self) -> HttpLimits:
         """What clients of the listener may do."""
-        limits = HttpLimits(
-            connections=self.api_connections, connections_each=self.api_connections_per_client
+        return HttpLimits(
+            header_seconds=self.api_header_seconds,
+            connections=self.api_connections,
+            connections_each=self.api_connections_per_client,
+            proxies=self.api_proxy_networks,
         )
-        limits.header_seconds = self.api_header_seconds
-        return limits
 
     @property
     def sending_limits(self) -> SendingLimits:

@@ -25,6 +25,15 @@ def parse_network(text: str) -> Network:
     raise ValueError("must be a network such as 192.0.2.0/24, without bits beyond the prefix")
 
 
+def is_in(address: str, networks: Collection[Network]) -> bool:
+    """Return whether a text is an IP address, in canonical form, in one of the networks."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(ip in network for network in networks)
+
+
 def is_within(address: str, networks: Collection[str]) -> bool:
     """Return whether an IP address is in one of the networks; without networks any is."""
     if not networks:

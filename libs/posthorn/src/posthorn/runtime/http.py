@@ -10,7 +10,8 @@ Limits that uvicorn leaves to a proxy are enforced here, since there may be none
 - connections are limited, in total and per client (an IPv6 client is a /64);
 - a request whose length can be read in two ways, and CONNECT, are refused.
 
-A client is who has connected: fields that name another are not obeyed.
+A client is who has connected: fields that name another are obeyed from proxies alone that are
+listed (``HttpLimits.proxies``). These may have any number of connections.
 
 The application limits the time of a body, since it knows what the body is.
 """
@@ -21,7 +22,7 @@ import asyncio
 import socket
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -33,7 +34,9 @@ import uvicorn
 from prometheus_client import Counter as Metric
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from posthorn.model.networks import Network, is_in
 from posthorn.runtime.client_networks import client_key
+from posthorn.runtime.http_proxies import Proxied
 from posthorn.runtime.listen import peer_address
 
 _cut = Metric("posthorn_http_cut_total", "HTTP connections that were refused or closed", ["reason"])
@@ -50,6 +53,8 @@ class HttpLimits:
     idle_seconds: int = 75
     connections: int = 2000
     connections_each: int = 500
+    proxies: Sequence[Network] = ()
+    """Networks of reverse proxies, whose X-Forwarded-For is obeyed."""
     open: Counter[str] = field(default_factory=Counter)
     """Open connections, by client."""
 
@@ -83,8 +88,10 @@ class _Limited(H11Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Accept the connection, or refuse it above the limit."""
         super().connection_made(transport)  # type: ignore[arg-type]
-        address, limits = client_key(peer_address(transport)), self._limits
-        reason = "each" if limits.open[address] >= limits.connections_each else ""
+        peer, limits = peer_address(transport), self._limits
+        address = client_key(peer)
+        most_each = limits.connections if is_in(peer, limits.proxies) else limits.connections_each
+        reason = "each" if limits.open[address] >= most_each else ""
         if reason or limits.open.total() >= limits.connections:
             _cut.labels(reason or "total").inc()
             self.transport.write(_CROWDED)
@@ -222,7 +229,7 @@ async def http_server(
 
     made: Any = protocol  # uvicorn calls it like a class
     config = uvicorn.Config(
-        app,
+        Proxied(app, within.proxies) if within.proxies else app,
         http=made,
         log_config=None,
         access_log=False,

@@ -18,7 +18,6 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 import ssl
 from collections import OrderedDict
@@ -31,7 +30,7 @@ from typing import cast
 import structlog
 from prometheus_client import Counter
 
-from posthorn.model.networks import Network
+from posthorn.model.networks import Network, is_in
 from posthorn.runtime.client_networks import client_key
 from posthorn.runtime.listen import (
     HANDSHAKE_SECONDS,
@@ -108,11 +107,7 @@ class TrustedProxies:
 
     def trusts(self, peer: str) -> bool:
         """Return whether a peer's header is taken; ``peer`` as ``peer_address`` returns it."""
-        try:
-            ip = ipaddress.ip_address(peer)
-        except ValueError:
-            return False
-        return any(ip in network for network in self.networks)
+        return is_in(peer, self.networks)
 
 
 class ProxyHeaderProtocol(asyncio.BufferedProtocol):

@@ -289,6 +289,11 @@ def _network(value: object) -> Network:
     return network
 
 
+ProxyNetworks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)]
+"""Networks of proxies that are believed whom they connect for, by comma or as a JSON list; none that
+holds every address."""
+
+
 def _has_networks(value: int | None, info: ValidationInfo) -> int | None:
     if value is not None and info.data.get("proxy_networks") == ():
         raise ValueError(
@@ -305,7 +310,7 @@ ProxySettings."""
 class ProxySettings(EnvSettings):
     """Balancers that pass the client's address by the PROXY protocol (v1 or v2)."""
 
-    proxy_networks: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = ()
+    proxy_networks: ProxyNetworks = ()
     """Networks that balancers connect from, by comma or as a JSON list. Only they may use the
     ports that demand a PROXY header, and their header is trusted: list no network that others
     can connect from."""

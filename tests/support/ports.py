@@ -8,8 +8,11 @@ while a test starts a system beside it may be a port that is chosen there and no
 from __future__ import annotations
 
 import random
+import socket
 from collections.abc import Sequence
 from typing import overload
+
+import pytest
 
 PORTS = range(20_000, 26_000)
 """All shares: below what Linux gives to outgoing connections, and none that local mode draws."""
@@ -43,3 +46,16 @@ class PortsInTurn(Sequence[int]):
             raise TypeError("ports come one by one")
         self._turn = (self._turn + _STRIDE) % self._share
         return self._first + self._turn
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no ::1")
+"""Marks what connects over IPv6."""

@@ -4,8 +4,11 @@ no error of ours is logged."""
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import socket
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -13,6 +16,7 @@ from posthorn.model.networks import parse_network
 from posthorn.runtime.health import Health
 from posthorn.runtime.http import HttpLimits, bind, http_server
 from tests.support.polling import BUSY_SECONDS
+from tests.support.ports import needs_ipv6
 
 HEAD = b" /healthz HTTP/1.1\r\nHost: posthorn\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
@@ -32,9 +36,9 @@ async def port(caplog: pytest.LogCaptureFixture) -> AsyncIterator[int]:
     assert [each.message for each in caplog.records if each.levelno >= logging.ERROR] == []
 
 
-async def _answers(port: int, *pieces: bytes) -> bytes:
+async def _answers(port: int, *pieces: bytes, to: str = "127.0.0.1") -> bytes:
     """Send pieces, each once the one before is answered; return what comes until the end."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection(to, port)
     found = b""
     async with asyncio.timeout(BUSY_SECONDS):
         for place, piece in enumerate(pieces):
@@ -78,7 +82,9 @@ async def test_a_body_that_becomes_malformed_after_its_answer_ends_the_connectio
     assert answers.count(b"HTTP/1.1 ") == 1
 
 
-async def _client(proxies: Sequence[str], *fields: str, host: str = "127.0.0.1") -> str:
+async def _client(
+    proxies: Sequence[str], *fields: str, host: str = "127.0.0.1", to: str = "127.0.0.1"
+) -> str:
     """Return who the application takes for the client of a request with these fields."""
     seen: list[str] = []
 
@@ -91,7 +97,7 @@ async def _client(proxies: Sequence[str], *fields: str, host: str = "127.0.0.1")
     lines = "".join(f"{field}\r\n" for field in fields).encode("latin-1")
     async with http_server(answer, listener, grace=1, limits=limits) as port:
         asked = b"GET" + HEAD + lines + b"Connection: close\r\n\r\n"
-        assert (await _answers(port, asked)).startswith(b"HTTP/1.1 200 ")
+        assert (await _answers(port, asked, to=to)).startswith(b"HTTP/1.1 200 ")
     (client,) = seen
     return client
 
@@ -127,9 +133,36 @@ async def test_proxies_that_are_listed_name_the_client(fields: list[str], client
     assert await _client(["127.0.0.0/8", "10.0.0.0/8"], *named) == client
 
 
-async def test_an_ipv4_proxy_is_known_on_a_listener_of_both_families() -> None:
-    named = "X-Forwarded-For: 192.0.2.1"
-    assert await _client(["127.0.0.1"], named, host="::") == "192.0.2.1"
+@pytest.mark.parametrize("to", ["127.0.0.1", pytest.param("::1", marks=needs_ipv6)])
+async def test_all_addresses_are_those_of_ipv4_and_ipv6(to: str) -> None:
+    assert await _client([], host="", to=to) == to
+    assert await _client([to], "X-Forwarded-For: 192.0.2.1", host="", to=to) == "192.0.2.1"
+
+
+async def test_without_ipv6_all_addresses_are_those_of_ipv4(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = socket.socket
+
+    def without(family: int = socket.AF_INET, *rest: Any, **named: Any) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+        return made(family, *rest, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "socket", without)
+        listener = bind("", 0, "POSTHORN_API_PORT")
+    with listener:
+        assert listener.getsockname()[0] == "0.0.0.0"
+
+
+def test_a_port_that_is_taken_on_any_address_is_named() -> None:
+    with bind("", 0, "POSTHORN_API_PORT") as listener:
+        listener.listen()
+        port = listener.getsockname()[1]
+        said = f"POSTHORN_API_PORT: cannot listen on all addresses, port {port}: Address already in use"
+        with pytest.raises(SystemExit, match=said):
+            bind("", port, "POSTHORN_API_PORT")
 
 
 async def test_a_listed_proxy_may_have_any_number_of_connections() -> None:

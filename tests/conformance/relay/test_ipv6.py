@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -17,19 +16,10 @@ from posthorn_relay.smtp.types import Accepted, Failed, RemoteHost, SmtpResult, 
 from tests.conformance.relay.client_env import QUICK, WITH_TLS, transaction
 from tests.support.dns import DnsServer
 from tests.support.polling import BUSY_SECONDS
+from tests.support.ports import needs_ipv6
 from tests.support.scripted_smtp import Authority, ScriptedSmtp
 
-
-def has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
-pytestmark = pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1")
+pytestmark = needs_ipv6
 
 
 @pytest.fixture

@@ -274,8 +274,8 @@ class ApiSettings(
 
     ORDERED: ClassVar[Pairs] = (("send_message_max_bytes", "send_body_max_bytes"),)
 
-    api_host: str = "0.0.0.0"
-    """Address to listen on."""
+    api_host: str = ""
+    """Address to listen on; empty: all addresses, IPv4 and IPv6."""
     api_port: Port = 8080
     """Port of the REST API."""
     api_admin_key: SecretStr | None = None

@@ -48,8 +48,8 @@ class ImapSettings(
 
     NEEDED: ClassVar[Pairs] = (("imaps_proxy_port", "tls_dir"),)
 
-    imap_host: str = "0.0.0.0"
-    """Address to listen on."""
+    imap_host: str = ""
+    """Address to listen on; empty: all addresses, IPv4 and IPv6."""
     imap_port: Port = 2143
     """IMAP, with STARTTLS when there is a certificate."""
     imap_proxy_port: ProxyPort = None

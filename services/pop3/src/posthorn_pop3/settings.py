@@ -38,8 +38,8 @@ class Pop3Settings(
 
     NEEDED: ClassVar[Pairs] = (("pop3s_proxy_port", "tls_dir"),)
 
-    pop3_host: str = "0.0.0.0"
-    """Address to listen on."""
+    pop3_host: str = ""
+    """Address to listen on; empty: all addresses, IPv4 and IPv6."""
     pop3_port: Port = 2110
     """POP3, with STLS when there is a certificate."""
     pop3_proxy_port: ProxyPort = None

@@ -36,8 +36,8 @@ class SmtpSettings(IntakeSettings, ProxySettings):
     smtp_role: Literal["mx", "submission"] = "mx"
     """``mx`` takes mail from other servers for the domains here; ``submission`` takes mail from
     people with an account for any recipient, and needs Postgres."""
-    smtp_host: str = "0.0.0.0"
-    """Address to listen on."""
+    smtp_host: str = ""
+    """Address to listen on; empty: all addresses, IPv4 and IPv6."""
     smtp_port: Port = 2525
     """SMTP in the role mx, with STARTTLS when there is a certificate."""
     smtp_proxy_port: ProxyPort = None

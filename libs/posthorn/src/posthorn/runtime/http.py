@@ -197,23 +197,44 @@ class _Server(uvicorn.Server):
 
 
 def bind(host: str, port: int, variable: str, *, shared: bool = False) -> socket.socket:
-    """Bind a TCP socket; ``shared``: other processes of this user may listen there too, and each
-    connection goes to one of them (``SO_REUSEPORT``). Raises SystemExit naming the settings
-    variable when the address is not available."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if shared:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    """Bind a TCP socket; an empty ``host`` is all addresses, IPv4 and IPv6; ``shared``: other
+    processes of this user may listen there too, and each connection goes to one of them
+    (``SO_REUSEPORT``). Raises SystemExit naming the settings variable when the address is not
+    available."""
     try:
-        listener.bind((host, port))
+        if not host and _has_ipv6():
+            return _bound("::", port, shared=shared)
+        return _bound(host, port, shared=shared)
     except OSError as error:
-        listener.close()
+        where = host or "all addresses,"
         raise SystemExit(
-            f"refusing to start: {variable}: cannot listen on {host} port {port}: {error.strerror}"
+            f"refusing to start: {variable}: cannot listen on {where} port {port}: {error.strerror}"
         ) from None
-    listener.setblocking(False)
+
+
+def _bound(host: str, port: int, *, shared: bool) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if host == "::":
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind((host, port))
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
     return listener
+
+
+def _has_ipv6() -> bool:
+    """Return whether the system knows IPv6 at all: it can be off in the kernel."""
+    try:
+        _bound("::", 0, shared=False).close()
+    except OSError:
+        return False
+    return True
 
 
 @asynccontextmanager
@@ -229,7 +250,7 @@ async def http_server(
 
     made: Any = protocol  # uvicorn calls it like a class
     config = uvicorn.Config(
-        Proxied(app, within.proxies) if within.proxies else app,
+        Proxied(app, within.proxies),
         http=made,
         log_config=None,
         access_log=False,

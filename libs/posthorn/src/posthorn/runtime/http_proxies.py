@@ -1,5 +1,5 @@
-"""An HTTP application behind reverse proxies, such as an Ingress controller: whom they connect for is
-the client.
+"""Who the client of an HTTP request is, with its address in canonical form: who connects or, where
+that is a listed reverse proxy such as an Ingress controller, for whom it does.
 
 Each proxy appends the address that connected to it to X-Forwarded-For. The last one that is no listed
 proxy's counts: what stands before it are the words of a stranger, and so is the whole field when a
@@ -18,7 +18,7 @@ from posthorn.wire.proxy import plain_address
 
 
 class Proxied:
-    """An ASGI application for which the client of a request is whom proxies name."""
+    """An ASGI application that may be behind reverse proxies."""
 
     def __init__(self, app: Any, proxies: Sequence[Network]) -> None:
         self._app = app
@@ -27,8 +27,10 @@ class Proxied:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request."""
         peer, port = scope["client"] or ("", 0)
-        if is_in(_address(peer), self._proxies):
-            scope["client"] = self._named(scope["headers"]) or peer, port
+        client = peer = _address(peer)
+        if is_in(peer, self._proxies):
+            client = self._named(scope["headers"]) or peer
+        scope["client"] = client, port
         await self._app(scope, receive, send)
 
     def _named(self, headers: Iterable[tuple[bytes, bytes]]) -> str:

@@ -71,8 +71,8 @@ def _readable(path: Path) -> Path:
 class ProcessSettings(EnvSettings):
     """Settings of every process."""
 
-    health_host: str = "0.0.0.0"
-    """Address of /healthz, /readyz and /metrics."""
+    health_host: str = ""
+    """Address of /healthz, /readyz and /metrics; empty: all addresses, IPv4 and IPv6."""
     health_port: Port = 9100
     """Port of these pages."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -82,6 +82,8 @@ REGISTRY: Schema = {
     "pattern": r"^([A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:]+\])(:[0-9]+)?(/[a-z0-9._/-]+)?$",
 }
 DURATION: Schema = {"type": "string", "pattern": r"^(([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+)?$"}
+GATEWAY_TIME: Schema = {"type": "string", "pattern": "^(([0-9]{1,5}(h|m|s|ms)){1,4})?$"}
+"""A duration of the Gateway API (GEP-2257), or none."""
 INTERVAL: Schema = {"type": "string", "pattern": "^([0-9]+(ms|s|m|h|d|w|y))+$"}
 ACCESS_MODES: Schema = {
     "type": "array",

@@ -25,6 +25,7 @@ from deploy.helm.fields import (
     DIGEST,
     DURATION,
     FILES,
+    GATEWAY_TIME,
     HOST,
     IMAGE_PATH,
     KEDA,
@@ -64,6 +65,18 @@ from deploy.helm.kubernetes import TYPES, definitions, reference
 from deploy.helm.observation import observation
 from deploy.helm.settings import CLASSES, Schema, variables
 from deploy.helm.stores import stores
+
+_PARENT = closed(
+    {
+        "group": OBJECT_OR_NONE,
+        "kind": NAME,
+        "namespace": NAME_PART,
+        "name": OBJECT_NAME,
+        "sectionName": OBJECT_NAME,
+        "port": PORT,
+    },
+    "name",
+)
 
 
 def _part(key: str, *ports: str, **more: Schema) -> Schema:
@@ -306,6 +319,16 @@ def schema() -> Schema:
                             "annotations": NOTES,
                             "pageHosts": list_of(OBJECT_NAME) | {"uniqueItems": True},
                             "pageTlsSecret": OBJECT_OR_NONE,
+                        }
+                    ),
+                    httpRoute=closed(
+                        {
+                            "enabled": BOOL,
+                            "parentRefs": list_of(_PARENT),
+                            "host": OBJECT_OR_NONE,
+                            "annotations": NOTES,
+                            "requestTimeout": GATEWAY_TIME,
+                            "pageHosts": list_of(OBJECT_NAME) | {"uniqueItems": True},
                         }
                     ),
                 ),

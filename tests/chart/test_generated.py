@@ -397,7 +397,7 @@ def test_notes_say_the_next_steps_and_the_dns() -> None:
     ):  # fmt: skip
         assert needed in everything, needed
     assert "EGRESS" in external and "EGRESS" not in everything
-    proxied = "All clients of the API have the Ingress controller's address"
+    proxied = "All clients of the API have the address of the Ingress controller"
     assert proxied in everything and proxied not in notes
     ingress = {"enabled": True, "host": "mail-api.example.org"}
     settings = {"POSTHORN_API_PROXY_NETWORKS": ["10.244.0.0/16"]}

@@ -180,6 +180,11 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ),
     ({"settings": {"POSTHORN_SMTP_SPOOL_BYTES": 4 * 2**30}}, "submission.tmpSize: 3Gi is not more"),
     ({"api": {"ingress": {"enabled": True}}}, "api.ingress.host"),
+    ({"api": {"httpRoute": {"enabled": True}}}, "api.httpRoute.host: the route needs a host"),
+    (
+        {"api": {"httpRoute": {"enabled": True, "host": "api.example"}}},
+        "api.httpRoute.parentRefs: name the Gateway",
+    ),
     (
         {"nats": OUTSIDE | {"existingSecret": "nats"}, "delivery": {"keda": {"enabled": True}}},
         "delivery.keda.natsMonitoringEndpoint",

@@ -16,7 +16,7 @@ from kubernetes_validate import utils as validation
 
 from tests.chart.rendering import CASES, CHART, NAMESPACE, NEWEST, OLDEST, case, render, values_of
 
-CUSTOM = {"Certificate", "PrometheusRule", "ScaledObject", "ServiceMonitor"}
+CUSTOM = {"Certificate", "HTTPRoute", "PrometheusRule", "ScaledObject", "ServiceMonitor"}
 """Kinds whose schemas come with operators."""
 
 
@@ -169,6 +169,49 @@ def test_custom_objects_say_what_operators_read() -> None:
     service = rendered.by_kind("Service")["post-metrics"]
     assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
     assert monitor["endpoints"][0]["port"] == service["spec"]["ports"][0]["name"]
+
+
+def test_routes_of_a_gateway_lead_where_an_ingress_does() -> None:
+    rendered = case("external")
+    whole, pages = rendered.by_kind("HTTPRoute").values()
+    service = rendered.by_kind("Service")["posthorn-api"]
+    for route in (whole, pages):
+        spec = route["spec"]
+        assert spec["parentRefs"] == [
+            {"name": "web", "namespace": "gateways", "sectionName": "mail"}
+        ]
+        (rule,) = spec["rules"]
+        assert rule["timeouts"] == {"request": "0s"}
+        (backend,) = rule["backendRefs"]
+        assert backend["name"] == service["metadata"]["name"]
+        assert backend["port"] in [port["port"] for port in service["spec"]["ports"]]
+    assert whole["spec"]["hostnames"] == ["mail-api.example.org"]
+    assert whole["spec"]["rules"][0]["matches"] == [{"path": {"type": "PathPrefix", "value": "/"}}]
+    found = [match["path"] for match in pages["spec"]["rules"][0]["matches"]]
+    assert {"type": "Exact", "value": "/.well-known/mta-sts.txt"} in found
+    assert all(each["type"] == "Exact" and not each["value"].startswith("/v1") for each in found)
+    (container,) = rendered.by_kind("Deployment")["posthorn-api"]["spec"]["template"]["spec"][
+        "containers"
+    ]
+    told = {each["name"]: each.get("value") for each in container["env"]}
+    assert told["POSTHORN_PUBLIC_WEB"] == "mail-api.example.org"
+
+
+def test_a_route_names_no_more_hosts_than_the_gateway_api_allows() -> None:
+    hosts = [f"mta-sts.{number}.example" for number in range(33)]
+    route = {
+        "enabled": True,
+        "parentRefs": [{"name": "web"}],
+        "host": "api.example",
+        "pageHosts": hosts,
+    }
+    found = render({"api": {"httpRoute": route}}).by_kind("HTTPRoute")
+    assert [len(each["spec"]["hostnames"]) for each in found.values()] == [1, 16, 16, 1]
+    assert [each["spec"]["hostnames"] for each in found.values()][1:] == [
+        hosts[:16],
+        hosts[16:32],
+        hosts[32:],
+    ]
 
 
 def test_hosts_of_domains_lead_to_the_pages_for_everybody_and_to_nothing_else_of_the_api() -> None:

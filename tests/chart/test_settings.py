@@ -131,7 +131,9 @@ def test_public_services_lead_to_the_ports_where_services_demand_a_header(
                 getattr(settings, f"{door}_port"),
             ]
     for part in ("delivery", "relay", "api"):
-        assert not [item for item in parts(rendered)[part]["env"] if "PROXY_" in item["name"]]
+        names = {item["name"] for item in parts(rendered)[part]["env"]}
+        assert not [name for name in names if "PROXY_PORT" in name]
+        assert "POSTHORN_PROXY_NETWORKS" not in names
 
 
 def test_the_api_tells_the_world_what_the_values_say(monkeypatch: pytest.MonkeyPatch) -> None:

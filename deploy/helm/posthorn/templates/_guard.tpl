@@ -119,6 +119,14 @@
 {{- if and $v.api.ingress.enabled (not $v.api.ingress.host) -}}
 {{- $faults = append $faults "api.ingress.host: the ingress needs a host" -}}
 {{- end -}}
+{{- if $v.api.httpRoute.enabled -}}
+{{- if not $v.api.httpRoute.host -}}
+{{- $faults = append $faults "api.httpRoute.host: the route needs a host" -}}
+{{- end -}}
+{{- if not $v.api.httpRoute.parentRefs -}}
+{{- $faults = append $faults "api.httpRoute.parentRefs: name the Gateway that takes the route" -}}
+{{- end -}}
+{{- end -}}
 {{- range $store := list "postgresql" "nats" "s3" -}}
 {{- with include "posthorn.placementFaults" (dict "key" (printf "%s.bundled" $store) "values" (index $v $store).bundled) -}}
 {{- $faults = concat $faults (splitList "\n" .) -}}

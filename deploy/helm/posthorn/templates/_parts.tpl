@@ -239,12 +239,19 @@ api:
 {{- join "," $names -}}
 {{- end -}}
 
+{{/* The host that serves the API over HTTPS; empty where the chart exposes it by nothing. */}}
+{{- define "posthorn.apiHost" -}}
+{{- with .Values.api -}}
+{{- ternary .ingress.host (ternary .httpRoute.host "" .httpRoute.enabled) .ingress.enabled -}}
+{{- end -}}
+{{- end -}}
+
 {{/* The names and ports for DNS records and mail clients. A port is offered if its service is enabled and clients can log in on it. */}}
 {{- define "posthorn.publicEnv" -}}
 {{- $public := .Values.public -}}
 {{- $tls := include "posthorn.tlsSecret" . -}}
 {{- $texts := dict "MX" (join "," $public.mx) "SUBMISSION" $public.submission "IMAP" $public.imap "POP3" $public.pop3 "MTA_STS" $public.mtaSts "SPF_INCLUDE" $public.spfInclude "REPORTS" $public.reports -}}
-{{- $_ := set $texts "WEB" (default (ternary .Values.api.ingress.host "" .Values.api.ingress.enabled) $public.web) -}}
+{{- $_ := set $texts "WEB" (default (include "posthorn.apiHost" .) $public.web) -}}
 {{- range $name, $text := $texts }}
 {{- with $text }}
 - {name: POSTHORN_PUBLIC_{{ $name }}, value: {{ . | quote }}}

@@ -35,6 +35,7 @@ from posthorn.runtime.settings import (
     PostgresSettings,
     ProcessSettings,
     RateSettings,
+    ReplicationSettings,
     ReportSettings,
     ResolverSettings,
     SecretSettings,
@@ -256,6 +257,7 @@ class ForwardPolicySettings(EnvSettings):
 class ApiSettings(
     ProcessSettings,
     PostgresSettings,
+    ReplicationSettings,
     NatsSettings,
     BlobSettings,
     SecretSettings,

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field, SecretStr
 
 from posthorn.runtime.env_settings import Pairs, Seconds
-from posthorn.runtime.queue_settings import GiveUpSettings
+from posthorn.runtime.queue_settings import DelaySettings
 from posthorn.runtime.settings import (
     BlobSettings,
     NatsSettings,
@@ -93,8 +93,8 @@ class EgressSettings(ResolverSettings):
     the one before."""
 
 
-class RetrySettings(GiveUpSettings):
-    """When to try again, when to give up, when to say so."""
+class RetrySettings(DelaySettings):
+    """When to try again, and when to say so."""
 
     ORDERED: ClassVar[Pairs] = (("relay_retry_first_seconds", "relay_retry_last_seconds"),)
 

@@ -75,7 +75,8 @@ class EgressSettings(ResolverSettings):
     relay_mta_sts: bool = True
     """Whether MTA-STS policies of recipients' domains are followed (RFC 8461)."""
     relay_connect_seconds: Seconds = 30.0
-    """A TCP connection, and apart from it a TLS handshake."""
+    """A TCP connection, and apart from it a TLS handshake, and the reply to STARTTLS where plain
+    text is allowed instead."""
     relay_greeting_seconds: Seconds = 300.0
     """Greeting, and replies to EHLO, MAIL and RCPT (RFC 5321 §4.5.3.2)."""
     relay_data_seconds: Seconds = 120.0

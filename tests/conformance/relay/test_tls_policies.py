@@ -181,7 +181,9 @@ async def test_what_is_no_fault_of_tls_is_not_noted(script: dict[str, Step]) -> 
     assert gained("testing", before) == {}
 
 
-@pytest.mark.parametrize("silence", [STALL, Do(b"220 go on\r\n", then="stall")], ids=["reply", "handshake"])
+@pytest.mark.parametrize(
+    "silence", [STALL, Do(b"220 go on\r\n", then="stall")], ids=["reply", "handshake"]
+)
 @pytest.mark.parametrize(
     "demands",
     [

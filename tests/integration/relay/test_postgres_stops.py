@@ -44,16 +44,19 @@ async def test_the_drain_of_a_relay_is_over_in_time_when_postgres_is_silent(
 ) -> None:
     with TcpProxy(own_postgres.port) as proxy:
         url = own_postgres.url.replace(f":{own_postgres.port}/", f":{proxy.port}/")
-        async with relay_env(nats, url, tmp_path / "blobs") as env:
-            async with env.relay() as scheduler, ScriptedSmtp() as host:
-                env.planner.ports = [host.port]
-                message = await env.post("bob@sink.test")
-                await env.become(message, bob="delivered")
-                proxy.swallow()
-                began = time.monotonic()
-                await scheduler.drain(1)
-                took = time.monotonic() - began
-                proxy.heal()
+        async with (
+            relay_env(nats, url, tmp_path / "blobs") as env,
+            env.relay() as scheduler,
+            ScriptedSmtp() as host,
+        ):
+            env.planner.ports = [host.port]
+            message = await env.post("bob@sink.test")
+            await env.become(message, bob="delivered")
+            proxy.swallow()
+            began = time.monotonic()
+            await scheduler.drain(1)
+            took = time.monotonic() - began
+            proxy.heal()
     assert took < 1 + 2 * FLUSH_SECONDS, "a statement has 30 s"
 
 

@@ -230,7 +230,6 @@ def test_a_setting_goes_to_every_part_that_reads_it_and_a_parts_own_wins() -> No
     assert {key for key, found in given.items() if "POSTHORN_RELAY_GIVE_UP_SECONDS" in found} == {
         "api",
         "delivery",
-        "relay",
     }
     assert given["smtpIn"]["POSTHORN_SMTP_MESSAGE_MAX_BYTES"] == "52428800"  # no 5.24288e+07
     assert given["submission"]["POSTHORN_SMTP_MESSAGE_MAX_BYTES"] == "26214400"

@@ -12,6 +12,7 @@ from typing import Any
 import dns.rcode
 import dns.rdatatype
 import pytest
+from structlog.testing import capture_logs
 
 from posthorn.adapters.dns_stub import StubLookup
 from posthorn.wire.auth.lookup import DnsUnavailable
@@ -49,6 +50,32 @@ async def test_records_absence_and_what_cannot_be_asked(server: DnsServer) -> No
         assert await lookup.texts("a..test") is None
         server.exists("bare.test")
         assert await lookup.texts("bare.test") == ()
+
+
+async def test_that_a_resolver_refuses_everything_is_said_once_and_its_end_once(
+    server: DnsServer,
+) -> None:
+    names = [f"{label}.d{number}.test" for number in range(6) for label in ("a", "b")]
+    for name in names:
+        server.fail(name, "TXT")
+    server.add("fine.test", "TXT", "x")
+    async with looking(server) as lookup:
+        with capture_logs() as lines:
+            for name in [f"n{number}.broken.test" for number in range(9)]:
+                server.fail(name, "TXT")
+                with pytest.raises(DnsUnavailable):  # one zone alone
+                    await lookup.texts(name)
+            assert lines == []
+            for name in names:
+                with pytest.raises(DnsUnavailable):
+                    await lookup.texts(name)
+            await lookup.texts("fine.test")
+            await lookup.texts("nobody.test")
+    assert [(line["event"], line["log_level"]) for line in lines] == [
+        ("no name can be looked up", "error"),
+        ("names are looked up again", "info"),
+    ]
+    assert lines[0]["detail"] == "the name server answers SERVFAIL"
 
 
 async def test_answers_are_kept_and_equal_questions_are_one(server: DnsServer) -> None:

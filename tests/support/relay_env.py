@@ -245,7 +245,7 @@ async def relay_env(
         await blobs.open()
         mailboxes = PostgresMailboxes(
             database,
-            QueuePolicy(settings.relay_give_up_seconds, settings.relay_delay_notice_seconds),
+            QueuePolicy(delay_notice=settings.relay_delay_notice_seconds),
         )
         try:
             yield RelayEnv(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from posthorn_relay.settings import EgressSettings, RetrySettings
+from posthorn.runtime.queue_settings import QueueSettings
+from posthorn_relay.settings import EgressSettings
 
 
 def test_a_host_has_the_times_of_rfc_5321_by_default() -> None:
@@ -11,4 +12,4 @@ def test_a_host_has_the_times_of_rfc_5321_by_default() -> None:
     assert settings.relay_data_seconds >= 120  # §4.5.3.2.4
     assert settings.relay_block_seconds >= 180  # §4.5.3.2.5
     assert settings.relay_end_seconds >= 600  # §4.5.3.2.6
-    assert RetrySettings().relay_give_up_seconds >= 4 * 86_400  # §4.5.4.1
+    assert QueueSettings().relay_give_up_seconds >= 4 * 86_400  # §4.5.4.1

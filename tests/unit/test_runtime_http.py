@@ -1,5 +1,5 @@
 """HTTP servers before clients that break the protocol: refused by 400 or the end of the connection, and
-no error of ours is logged."""
+nothing of ours or of uvicorn's is logged as a fault."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from posthorn.model.networks import parse_network
 from posthorn.runtime.health import Health
@@ -33,7 +34,7 @@ async def port(caplog: pytest.LogCaptureFixture) -> AsyncIterator[int]:
         ) as number:
             yield number
     assert not faults
-    assert [each.message for each in caplog.records if each.levelno >= logging.ERROR] == []
+    assert [each.message for each in caplog.records] == []
 
 
 async def _answers(port: int, *pieces: bytes, to: str = "127.0.0.1") -> bytes:
@@ -72,6 +73,19 @@ async def test_what_a_proxy_may_read_otherwise_is_refused(port: int, request_: b
     answers = await _answers(port, request_)
     assert answers.startswith(b"HTTP/1.1 400 "), answers
     assert answers.count(b"HTTP/1.1 ") == 1
+
+
+async def test_a_malformed_request_is_logged_with_its_client(port: int) -> None:
+    with capture_logs() as lines:
+        await _answers(port, b"GET\r\n\r\n")
+    assert lines == [
+        {"event": "malformed request", "log_level": "info", "stranger": "127.0.0.1"},
+    ]
+
+
+async def test_an_upgrade_that_is_not_offered_is_passed_over(port: int) -> None:
+    fields = b"Connection: close, upgrade\r\nUpgrade: websocket\r\n\r\n"
+    assert (await _answers(port, b"GET" + HEAD + fields)).startswith(b"HTTP/1.1 200 ")
 
 
 async def test_a_body_that_becomes_malformed_after_its_answer_ends_the_connection(

@@ -15,6 +15,7 @@ import pytest
 
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.log_stream import MOST_CHARACTERS, LogStream
+from posthorn.runtime.logging import STRANGERS_A_MINUTE
 
 _SPEAK = """
 import logging, structlog
@@ -197,6 +198,60 @@ def test_of_the_lines_about_one_fault_one_a_minute_is_written_with_how_many_were
         {"event": "a name", "fault": "ValueError"},
         {**login, **away, "message": 6, "repeated": 4},
         {**login, **away, "message": 7},
+    ]
+
+
+_SPEAK_OF_STRANGERS = """
+import logging as standard, structlog
+from posthorn.runtime import logging
+from posthorn.runtime.logging import STRANGERS_A_MINUTE, configure_logging
+configure_logging("smtp-in", "info")
+log = structlog.get_logger()
+library = standard.getLogger("library")
+def speak():
+    for client in ("192.0.2.1", "192.0.2.1", "2001:db8::1", "2001:db8::2"):
+        log.info("refused", reason="bad-line", stranger=client)
+    log.info("refused", reason="sequence", stranger="192.0.2.1")
+    log.info("login", outcome="wrong", client="192.0.2.1")
+    library.warning("careful, %s", "you")
+speak()
+speak()
+for number in range(3 * STRANGERS_A_MINUTE):
+    log.info("no TLS", stranger=f"198.51.{number >> 8}.{number & 255}")
+logging._SAME_AGAIN_SECONDS = 0
+speak()
+log.info("no TLS", stranger="203.0.113.1")
+"""
+
+
+def test_what_strangers_do_and_libraries_say_is_logged_a_few_times_a_minute() -> None:
+    spoken = subprocess.run(
+        [sys.executable, "-c", _SPEAK_OF_STRANGERS], capture_output=True, text=True, check=True
+    )
+    written = [json.loads(line) for line in spoken.stdout.splitlines()]
+    keys = ("event", "reason", "client", "repeated", "left_out")
+    lines = [{key: line[key] for key in keys if key in line} for line in written]
+    no_tls = [line for line in lines if line["event"] == "no TLS"]
+    assert len(no_tls) == STRANGERS_A_MINUTE + 1
+    assert no_tls[-1] == {
+        "event": "no TLS",
+        "client": "203.0.113.1",
+        "left_out": 2 * STRANGERS_A_MINUTE,
+    }
+    bad = {"event": "refused", "reason": "bad-line"}
+    first, second = {**bad, "client": "192.0.2.1"}, {**bad, "client": "2001:db8::1"}
+    third = {"event": "refused", "reason": "sequence", "client": "192.0.2.1"}
+    login = {"event": "login", "client": "192.0.2.1"}
+    said = {"event": "careful, you"}
+    assert [line for line in lines if line not in no_tls] == [
+        *(first, second, third, login, said, login),
+        {**first, "repeated": 3},
+        first,
+        {**second, "repeated": 3},
+        {**bad, "client": "2001:db8::2"},
+        {**third, "repeated": 1},
+        login,
+        {**said, "repeated": 1},
     ]
 
 

@@ -20,8 +20,6 @@ from structlog.testing import capture_logs
 from posthorn.runtime.http import bind
 from posthorn.runtime.listen import ConnectionLimiter, peer_address
 from posthorn.runtime.proxy_protocol import (
-    QUIET_SECONDS,
-    RefusalLog,
     TrustedProxies,
     listen_behind_proxy,
 )
@@ -184,7 +182,7 @@ async def test_what_is_no_header_is_refused_at_once_and_told_to_nobody_but_us(
         with capture_logs() as logs:
             await closed((await port.connect(octets))[0])
         assert counted(reason) == before + 1
-        assert [(entry["reason"], entry["peer"]) for entry in logs] == [(reason, "127.0.0.1")]
+        assert [(entry["reason"], entry["stranger"]) for entry in logs] == [(reason, "127.0.0.1")]
         await port.until(0)
 
 
@@ -246,32 +244,6 @@ async def test_a_trickle_does_not_win_time() -> None:
                     break
         assert sent < 90, "it was closed before the last of them"
         await closed(reader)
-
-
-def test_a_peer_is_logged_once_in_a_while_with_how_often_it_was() -> None:
-    complaints = RefusalLog()
-    with capture_logs() as logs:
-        for after in (0, 1, QUIET_SECONDS - 1, QUIET_SECONDS, QUIET_SECONDS + 1):
-            complaints.note("192.0.2.1", "missing", 1000 + after)
-        complaints.note("2001:db8::1", "late", 1000)
-        complaints.note("2001:db8::2", "late", 1000)
-    told = [(entry["peer"], entry["refused"]) for entry in logs]
-    assert told == [("192.0.2.1", 1), ("192.0.2.1", 3), ("2001:db8::/64", 1)]
-    for number in range(5000):
-        complaints.note(f"192.0.{number >> 8}.{number & 255}", "missing", 1000)
-    assert len(complaints._peers) < 2000
-
-
-async def test_each_peer_is_logged_for_itself() -> None:
-    async with opened(networks=()) as port:
-        with capture_logs() as logs:
-            for _ in range(3):
-                await closed((await port.connect())[0])
-            await closed((await port.connect(source="127.0.0.2"))[0])
-        assert [(entry["peer"], entry["refused"]) for entry in logs] == [
-            ("127.0.0.1", 1),
-            ("127.0.0.2", 1),
-        ]
 
 
 async def test_whoever_looks_whether_the_port_is_open_is_counted_and_not_logged() -> None:

@@ -31,7 +31,7 @@ from tests.conformance.relay.client_env import (
     tlsa,
     transaction,
 )
-from tests.support.scripted_smtp import CLOSE, FULL, Authority, Do, ScriptedSmtp, Step, spki
+from tests.support.scripted_smtp import CLOSE, FULL, STALL, Authority, Do, ScriptedSmtp, Step, spki
 
 TESTING, ENFORCED = (
     StsRequirement("scripted.test", enforced=False),
@@ -179,6 +179,38 @@ async def test_what_is_no_fault_of_tls_is_not_noted(script: dict[str, Step]) -> 
         await refusal(remote(server.port, sts=TESTING))
         assert server.connections == 1
     assert gained("testing", before) == {}
+
+
+@pytest.mark.parametrize(
+    "silence", [STALL, Do(b"220 go on\r\n", then="stall")], ids=["reply", "handshake"]
+)
+@pytest.mark.parametrize(
+    "demands",
+    [
+        {"tls": Tls.REQUIRED},
+        {"tls": Tls.VERIFIED, "sts": ENFORCED},
+        {"tls": Tls.DANE},
+        {"tls": Tls.OPPORTUNISTIC, "sts": TESTING},
+    ],
+    ids=["required", "enforced", "dane", "testing"],
+)
+async def test_only_where_plain_text_is_allowed_a_host_silent_at_starttls_gets_it(
+    demands: dict[str, Any], silence: Step
+) -> None:
+    client = connector(relay_connect_seconds=2, relay_greeting_seconds=2)
+    async with ScriptedSmtp({"EHLO": WITH_TLS, "STARTTLS": silence}) as server:
+        for _ in range(2):
+            if demands["tls"] is Tls.OPPORTUNISTIC:
+                before = noted("testing")
+                connection = await client.connect(remote(server.port, names=(HOST,), **demands))
+                assert connection.tls == ""
+                await connection.close()
+                assert gained("testing", before) == {"validation-failure": 1}
+            else:
+                with pytest.raises(Failed):
+                    await client.connect(remote(server.port, names=(HOST,), **demands))
+    tries = 1 if demands["tls"] is Tls.OPPORTUNISTIC else 2
+    assert (server.verbs.count("STARTTLS"), server.verbs.count("MAIL")) == (tries, 0)
 
 
 # DANE

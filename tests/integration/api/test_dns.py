@@ -17,6 +17,7 @@ import dns.zone
 import httpx
 import pytest
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from posthorn.adapters.nats.bucket import NatsDirectoryBucket
 from posthorn.adapters.nats.connection import connect as connect_nats
@@ -163,6 +164,30 @@ async def test_lookups_that_fail_make_records_unknown_and_end_in_time(api: Api) 
     assert verdicts["dmarc"][0] == "unknown"
     assert verdicts["spf"][0] == "right"
     assert answer["right"] is False
+
+
+async def test_a_resolver_that_fails_is_told_from_a_domain_that_does(api: Api) -> None:
+    await api.domain()
+    await checked(api)
+    failing = list(api.dns.asked)
+    for name, kind in failing:
+        api.dns.fail(name, kind)
+    with capture_logs() as lines:
+        answer = await checked(api)  # the domain's servers fail
+        assert {record["verdict"] for record in answer["records"]} == {"unknown"}
+        assert not [note for note in answer["notes"] if "resolver" in note]
+        api.dns.fail(".", "NS")
+        for _ in range(2):
+            answer = await checked(api)
+            [note] = [note for note in answer["notes"] if "resolver" in note]
+            assert "nothing is known of the domain's records" in note and "SERVFAIL" in note
+            assert {record["verdict"] for record in answer["records"]} == {"unknown"}
+        for name, kind in failing:
+            api.dns.fail(name, kind, None)
+        answer = await checked(api)
+        assert not [note for note in answer["notes"] if "resolver" in note]
+    said = [line["event"] for line in lines if "looked up" in line["event"]]
+    assert said == ["no name can be looked up", "names are looked up again"]
 
 
 async def test_a_check_ends_in_time_when_no_name_server_says_anything(

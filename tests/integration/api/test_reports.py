@@ -228,6 +228,39 @@ async def test_a_complaint_suppresses_nobody_it_does_not_surely_come_from(
     assert [each["address"] for each in found] == ["reader@provider.test", "x@micro.test"]
 
 
+async def test_of_several_recipients_a_complaint_suppresses_only_one_of_its_own_domain(
+    reports: _Reports,
+) -> None:
+    names = ("mallory@stranger.test", "a@provider.test", "b@mail.provider.test", "c@else.test")
+    sent = await reports.api.enter(*names)
+
+    async def complain(recipient: str, author: str) -> None:
+        body = complaint_body(sent, recipient=recipient)
+        assert await reports.receive(ReportKind.ABUSE, body, author=author) == ("read", "")
+
+    for author in (
+        "stranger.test",
+        "notprovider.test",
+        "ovider.test",
+        "provider.test.stranger.test",
+    ):
+        await complain("a@provider.test", author)
+    assert (await reports.api.client.get("/v1/suppressions")).json()["items"] == []
+    events = reports.recorded.events
+    assert {each.kind for each in events} == {COMPLAINED}
+    assert [(each.message, each.detail["suppressed"]) for each in events] == [(sent, False)] * 4
+    listed = (await reports.api.client.get("/v1/complaints")).json()["items"]
+    assert {(each["believed"], each["suppressed"]) for each in listed} == {(True, False)}
+    await complain("a@provider.test", "arf.mail.provider.test")
+    await complain("b@mail.provider.test", "provider.test")
+    reports.inbox = PostgresReportInbox(reports.database, None, ["loops.test"])
+    reports.reader = ReportReader(reports.inbox, SegmentReader(reports.blobs), reports.recorded)
+    await complain("c@else.test", "loops.test")
+    found = (await reports.api.client.get("/v1/suppressions")).json()["items"]
+    assert [each["address"] for each in found] == [*names[1:]]
+    assert [each.detail["suppressed"] for each in events[4:]] == [True] * 3
+
+
 async def test_tenants_see_their_own_reports_only_and_cannot_write_into_others(
     reports: _Reports,
 ) -> None:

@@ -163,7 +163,9 @@ async def start(process: Process) -> None:
     if settings.dns_check_seconds:
         await process.task(DnsWatch(services.dns, PostgresDnsChecks(database)).run(), "DNS checks")
     report_reader = ReportReader(
-        PostgresReportInbox(database, settings.public_reports), reader, late.events
+        PostgresReportInbox(database, settings.public_reports, settings.feedback_sources),
+        reader,
+        late.events,
     )
     await process.task(report_reader.run(), "report reader")
     if settings.reports_send:

@@ -36,6 +36,7 @@ from posthorn.runtime.settings import (
     ProcessSettings,
     ProxyNetworks,
     RateSettings,
+    ReplicationSettings,
     ReportSettings,
     ResolverSettings,
     SecretSettings,
@@ -257,6 +258,7 @@ class ForwardPolicySettings(EnvSettings):
 class ApiSettings(
     ProcessSettings,
     PostgresSettings,
+    ReplicationSettings,
     NatsSettings,
     BlobSettings,
     SecretSettings,
@@ -340,6 +342,14 @@ class ApiSettings(
     """From one check of a domain's DNS records in the background to the next; 0: none."""
     directory_wait_seconds: Annotated[float, Field(ge=0)] = 10.0
     """How long an answer waits at most until the directory shows the change."""
+    feedback_sources: Annotated[
+        tuple[Annotated[str, AfterValidator(canonical_domain)], ...],
+        NoDecode,
+        BeforeValidator(listed),
+    ] = ()
+    """Domains of feedback loops whose complaints suppress recipients of any domain, such as the
+    domain of a provider that runs them for others, by comma or as a JSON list. Each is as in the From
+    field of the reports. Others suppress recipients of their own domain, and only recipients."""
     webhook_private_networks: Annotated[
         tuple[Annotated[Network, BeforeValidator(_network)], ...],
         NoDecode,

@@ -155,7 +155,7 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
     giving_up = Leadership(database, "unscanned messages", uuid4())
     mover = UnscannedMover(NatsUnscanned(nats), settings.delivery_scan_wait_seconds, giving_up.lead)
     await process.task(replication.run(), "replication")
-    await process.task(measure_storage(nats, settings), "nats storage")
+    await process.task(measure_storage(nats, settings, settings.nats_storage_bytes), "nats storage")
     await guard.start(process)
     await process.task(
         _collecting(guard, PostgresSegmentCatalog(database), blobs, source, settings), "collector"

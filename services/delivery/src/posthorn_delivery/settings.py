@@ -13,6 +13,7 @@ from posthorn.runtime.settings import (
     NatsSettings,
     PostgresSettings,
     ProcessSettings,
+    ReplicationSettings,
     ReportSettings,
     SecretSettings,
 )
@@ -24,6 +25,7 @@ class DeliverySettings(
     ProcessSettings,
     NatsSettings,
     PostgresSettings,
+    ReplicationSettings,
     BlobSettings,
     CollectorSettings,
     SecretSettings,
@@ -33,6 +35,9 @@ class DeliverySettings(
 ):
     """All settings of the delivery service."""
 
+    nats_storage_bytes: Bytes | None = None
+    """Capacity of the volume of a NATS server in bytes, for the alert before it is full; unset:
+    the account's limit, or the streams' limits plus 1 GiB."""
     delivery_batch_messages: Annotated[int, Field(ge=1, le=5000)] = 512
     """Maximum of messages delivered in one transaction."""
     delivery_batch_bytes: Bytes = 8 * 1024**2

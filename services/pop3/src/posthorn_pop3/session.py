@@ -20,6 +20,7 @@ from prometheus_client import Counter
 
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.maildrops import LeaseLost, Revoked
+from posthorn.runtime.mail_login import log_refused_login
 from posthorn.wire.pop3.events import (
     Capa,
     Challenge,
@@ -207,7 +208,7 @@ class Pop3Session:
         )
 
     async def _login_failed(self, failed: LoginFailed, event: Login | TokenLogin) -> None:
-        log.info("login refused", outcome=failed.outcome, client=self._client)
+        log_refused_login(failed.outcome, self._client)
         if failed.wrong:
             self._failures += 1
             await asyncio.sleep(self._limits.failure_delay)

@@ -18,6 +18,7 @@ from uuid import UUID
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
+from posthorn.model.outbound import QueueState
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.queue import Outcome, Queue
 
@@ -46,8 +47,9 @@ class OutcomeRecorder:
     """Records outcomes in batches. ``on_dsn_due`` is called once outcomes with a DSN are recorded.
 
     ``on_uncertain`` is called with the relay's id when it is not known whether a batch was
-    recorded. The batch is recorded again; until then the relay must claim nothing under that id, or
-    a recipient that was released and claimed again would be released twice.
+    recorded; the relay must then claim nothing more under that id, and leave it. The batch is
+    recorded again without what it releases: another worker of this relay may have claimed that
+    since, and would lose it while it sends. Where it is not released yet, the id's end releases it.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class OutcomeRecorder:
             while self._outcomes and len(batch) < BATCH and self._outcomes[0][0] == relay:
                 batch.append(self._outcomes.popleft())
             self._in_progress = relay
+            recorded = len(batch)
             try:
                 if relay and batch:
                     await self._record(relay, batch)
@@ -117,13 +120,14 @@ class OutcomeRecorder:
                 )
                 assert relay is not None
                 self._on_uncertain(relay)
-                self._outcomes.extendleft(reversed(batch))
+                self._outcomes.extendleft(
+                    one for one in reversed(batch) if one[1].state is not QueueState.QUEUED
+                )
                 await asyncio.sleep(_RETRY_SECONDS)
             except asyncio.CancelledError:
                 self._outcomes.extendleft(reversed(batch))
                 raise
             self._in_progress = None
-            recorded = len(batch)
             _waiting.set(len(self._outcomes))
             if len(self._outcomes) < MAX_WAITING // 2:
                 self._room.set()
@@ -155,8 +159,9 @@ class OutcomeRecorder:
             if len(batch) == 1:
                 await self._record_bare(relay, batch[0][1])
                 return
-            for one in batch:
-                await self._record(relay, [one])
+            while batch:  # what is recorded is not recorded again
+                await self._record(relay, batch[:1])
+                del batch[0]
             return
         now = time.monotonic()
         for _, outcome, at in batch:

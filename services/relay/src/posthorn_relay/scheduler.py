@@ -99,7 +99,8 @@ class Scheduler:
 
     async def drain(self, seconds: float) -> None:
         """Claim nothing more, finish transactions in progress within so many seconds, release
-        the rest."""
+        the rest within these or some more. What is not released then is reaped by other relays."""
+        deadline = time.monotonic() + seconds
         self.liveness.stop()
         self._look.set()
         identities = self.liveness.identities
@@ -117,11 +118,13 @@ class Scheduler:
                 task.cancel()
             if late:
                 await asyncio.wait(late, timeout=1)
+        deadline = max(deadline, time.monotonic() + FLUSH_SECONDS)
         if not await self.recorder.settled(FLUSH_SECONDS):
             log.error("not all outcomes could be recorded: some messages may be sent twice")
-        with suppress(Unavailable):
-            for identity in identities:
-                await self._ports.queue.leave(identity.id)
+        with suppress(Unavailable, TimeoutError):
+            async with asyncio.timeout(deadline - time.monotonic()):
+                for identity in identities:
+                    await self._ports.queue.leave(identity.id)
         await self.pool.end(2)
 
     async def _listen(self) -> None:

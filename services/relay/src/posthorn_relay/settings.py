@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field, SecretStr
 
 from posthorn.runtime.env_settings import Pairs, Seconds
-from posthorn.runtime.queue_settings import GiveUpSettings
+from posthorn.runtime.queue_settings import DelaySettings
 from posthorn.runtime.settings import (
     BlobSettings,
     NatsSettings,
@@ -75,7 +75,8 @@ class EgressSettings(ResolverSettings):
     relay_mta_sts: bool = True
     """Whether MTA-STS policies of recipients' domains are followed (RFC 8461)."""
     relay_connect_seconds: Seconds = 30.0
-    """A TCP connection, and apart from it a TLS handshake."""
+    """A TCP connection, and apart from it a TLS handshake, and the reply to STARTTLS where plain
+    text is allowed instead."""
     relay_greeting_seconds: Seconds = 300.0
     """Greeting, and replies to EHLO, MAIL and RCPT (RFC 5321 §4.5.3.2)."""
     relay_data_seconds: Seconds = 120.0
@@ -93,8 +94,8 @@ class EgressSettings(ResolverSettings):
     the one before."""
 
 
-class RetrySettings(GiveUpSettings):
-    """When to try again, when to give up, when to say so."""
+class RetrySettings(DelaySettings):
+    """When to try again, and when to say so."""
 
     ORDERED: ClassVar[Pairs] = (("relay_retry_first_seconds", "relay_retry_last_seconds"),)
 

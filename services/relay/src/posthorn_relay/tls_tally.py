@@ -17,6 +17,7 @@ import structlog
 
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.reports import TlsOutcome, TlsOutcomes
+from posthorn.runtime.outage import Outage
 from posthorn.runtime.tasks import retry_while_unavailable
 from posthorn_relay.smtp.types import RemoteHost, Tls, TlsResult
 
@@ -34,7 +35,7 @@ class TlsTally:
 
     def __init__(self) -> None:
         self._counts: Counter[TlsOutcome] = Counter()
-        self._waits = False
+        self._outage = Outage("tls outcomes wait to be recorded", "tls outcomes are recorded again")
 
     def connected(self, destination: str, remote: RemoteHost, tls: str) -> None:
         """Count a session that was made; ``tls`` as the connection has it, empty for none."""
@@ -68,13 +69,9 @@ class TlsTally:
             try:
                 await self.flush(outcomes)
             except Unavailable as fault:
-                if not self._waits:
-                    log.warning("tls outcomes wait to be recorded", fault=fault)
-                self._waits = True
+                self._outage.begin(fault=fault)
             else:
-                if self._waits:
-                    log.info("tls outcomes are recorded again")
-                self._waits = False
+                self._outage.end()
 
     async def close(self, outcomes: TlsOutcomes, seconds: float) -> None:
         """Write what is left, as soon as the store takes it within so many seconds."""

@@ -125,7 +125,10 @@ class SmtpAuthenticator:
             reply, outcome = smtp.LOGIN_NOT_NOW, "unavailable"
             log.warning("a login cannot be checked", fault=fault)
         _logins.labels(outcome).inc()
-        log.info("login", outcome=outcome, account=address, client=client.address, tls=client.tls)
+        whose = "stranger" if outcome == "throttled" else "client"
+        log.info(
+            "login", outcome=outcome, account=address, tls=client.tls, **{whose: client.address}
+        )
         return reply
 
     async def _log_in(self, secret: Secret, address: str, client: Client) -> tuple[Reply, str]:
@@ -178,7 +181,7 @@ class SmtpAuthenticator:
         try:
             token = await self._tokens.read(bearer.token)
         except TokenRefused as refused:
-            log.info("token refused", reason=str(refused), client=client.address)
+            log.info("token refused", reason=str(refused), stranger=client.address)
             return smtp.LOGIN_FAILED, "wrong"
         client_network = client_network_of(token.address, client.address)
         credentials = await self._senders.credentials(token.address, client_network)

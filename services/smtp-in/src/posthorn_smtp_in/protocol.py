@@ -195,7 +195,7 @@ class SmtpProtocol(Conversation):
             OSError,
         ) as error:  # ssl.SSLError and TimeoutError are OSErrors
             if isinstance(error, OSError):
-                log.info("no TLS", client=self.address, error=type(error).__name__)
+                log.info("no TLS", stranger=self.address, error=type(error).__name__)
             self.stream.abort()
             self.connection_lost(None)  # at once, before the session ends
             raise Ended from None

@@ -19,12 +19,13 @@ _refused = Counter(
 
 
 def record_refusal(reply: Reply, client: Client, **about: object) -> None:
-    """Count and log that a client was refused."""
+    """Count and log that a client was refused: each message and recipient, and of connections and
+    commands a few."""
     _refused.labels(reply.kind).inc()
     log.info(
         "refused",
         reason=reply.kind,
         reply=f"{reply.code} {reply.status}",
-        client=client.address,
+        **{"client" if "message" in about else "stranger": client.address},
         **about,
     )

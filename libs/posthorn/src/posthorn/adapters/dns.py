@@ -33,18 +33,15 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rdtypes.txtbase
 import dns.resolver
-import structlog
 from prometheus_client import Gauge
 
 from posthorn.ports.resolver import Exchanger, LookupFailed, NoSuchDomain, NullMx, Tlsa
+from posthorn.runtime.outage import MOST_UNANSWERED, LookupWatch, Outage
 from posthorn.runtime.settings import server_address
 
-log = structlog.get_logger()
-
-_MOST_UNANSWERED = 5
 _away = Gauge(
     "posthorn_dns_exchangers_away",
-    f"1 while MX look-ups of {_MOST_UNANSWERED} domains failed and none was answered since",
+    f"1 while MX look-ups of {MOST_UNANSWERED} domains failed and none was answered since",
 )
 _KEPT = 20_000  # answers
 _LONGEST_TTL = 86_400.0
@@ -88,7 +85,9 @@ class DnsResolver:
         self._resolver.timeout = lifetime * 0.45 / max(1, min(2, len(self._resolver.nameservers)))
         self._resolver.use_edns(0, dns.flags.DO if use_dnssec else 0, _PAYLOAD)
         self._resolver.cache = _Cache(_KEPT) if keep else None
-        self._exchangers = _Watch()
+        self._exchangers = LookupWatch(
+            Outage("no domain can be looked up", "domains are looked up again", "error")
+        )
         self._asking: dict[
             tuple[dns.name.Name, dns.rdatatype.RdataType], asyncio.Task[_Answer]
         ] = {}
@@ -197,9 +196,11 @@ class DnsResolver:
         try:
             answer = await self._resolve(name, kind)
         except LookupFailed as failure:
-            self._exchangers.failed(name, str(failure))
+            if self._exchangers.failed(name, str(failure)):
+                _away.set(1)
             raise
-        self._exchangers.answered()
+        if self._exchangers.answered():
+            _away.set(0)
         return answer
 
     def _is_kept(self, name: dns.name.Name, kind: dns.rdatatype.RdataType) -> bool:
@@ -224,31 +225,6 @@ class DnsResolver:
 
     def _is_secure(self, flags: int) -> bool:
         return self._use_dnssec and bool(flags & dns.flags.AD)
-
-
-class _Watch:
-    """Domains whose look-ups failed since one was answered."""
-
-    def __init__(self) -> None:
-        self._failed: set[dns.name.Name] = set()
-        self._since = 0.0
-
-    def failed(self, name: dns.name.Name, reason: str) -> None:
-        if len(self._failed) == _MOST_UNANSWERED or name in self._failed:
-            return
-        if not self._failed:
-            self._since = time.monotonic()
-        self._failed.add(name)
-        if len(self._failed) == _MOST_UNANSWERED:
-            _away.set(1)
-            log.error("no domain can be looked up", domains=_MOST_UNANSWERED, detail=reason)
-
-    def answered(self) -> None:
-        if len(self._failed) == _MOST_UNANSWERED:
-            _away.set(0)
-            seconds = round(time.monotonic() - self._since)
-            log.info("domains are looked up again", seconds=seconds)
-        self._failed.clear()
 
 
 class _Cache(dns.resolver.LRUCache):

@@ -25,10 +25,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self, cast
 
-import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
 from posthorn.adapters.dns_exchange import NameServer
+from posthorn.runtime.outage import LookupWatch, Outage
 from posthorn.runtime.settings import server_address
 from posthorn.wire.auth.lookup import DnsUnavailable
 from posthorn.wire.dns_message import (
@@ -40,8 +40,6 @@ from posthorn.wire.dns_message import (
     Kind,
     encode_name,
 )
-
-log = structlog.get_logger()
 
 _questions = Counter(
     "posthorn_dns_questions_total",
@@ -138,6 +136,14 @@ class StubLookup:
         self._most_questions = most_questions
         self._patience, self._away_seconds = patience, away_seconds
         self._unanswered = 0
+        self._silence = Outage(
+            "no name server answers; questions fail at once for a while",
+            "a name server answers again",
+            "error",
+        )
+        self._refusals = LookupWatch(
+            Outage("no name can be looked up", "names are looked up again", "error")
+        )
         self._away_until = 0.0
         self._cache = _Cache(cache_entries, cache_bytes)
         self._asking: dict[_Key, asyncio.Task[tuple[object, ...] | None]] = {}
@@ -231,10 +237,14 @@ class StubLookup:
         except DnsUnavailable as error:
             self._cache.put(key, None, time.monotonic() + self._failure_seconds, str(error))
             _questions.labels("failed").inc()
+            if str(error).startswith("the name server answers"):
+                # one zone may be broken, with all its names
+                self._refusals.failed(tuple(key[0].split(".")[-2:]), str(error))
             raise
         finally:
             _seconds.observe(time.monotonic() - began)
         _questions.labels("answered").inc()
+        self._refusals.answered()
         values = None if answer.code == NXDOMAIN else answer.values
         ttl = self._failure_seconds if answer.ttl_seconds is None else answer.ttl_seconds
         expires = time.monotonic() + min(max(ttl, _SHORTEST_TTL), _LONGEST_TTL)
@@ -287,18 +297,14 @@ class StubLookup:
         raise DnsUnavailable(reason)
 
     def _heard(self) -> None:
-        if self.is_away:
-            log.info("a name server answers again")
+        if self._silence.end():
             _away.set(0)
         self._unanswered = 0
 
     def _missed(self) -> None:
         self._unanswered += 1
         if self._unanswered == self._patience:
-            log.error(
-                "no name server answers; questions fail at once for a while",
-                servers=self._names,
-            )
+            self._silence.begin(servers=self._names)
             _away.set(1)
             self._away_until = time.monotonic() + self._away_seconds
 

@@ -65,9 +65,9 @@ DNS_CHANGED = "dns-changed"
 this event alone. Detail: domain, tenant, state and before (right or wrong), records: those that are
 not right, each with purpose, name and verdict."""
 COMPLAINED = "complained"
-"""By its recipient, through a feedback loop (RFC 5965); the recipient is suppressed. Detail:
-recipient, feedback_type, reporter (domain), report (id of the message with the complaint), and
-original: the alias that forwards to the recipient, if any."""
+"""By its recipient, through a feedback loop (RFC 5965). Detail: recipient, suppressed (whether the
+recipient is, as the complaint surely comes of it), feedback_type, reporter (domain), report (id of
+the message with the complaint), and original: the alias that forwards to the recipient, if any."""
 
 SHARES = 16
 """Parts into which the events are divided for their readers, by the ids of their messages."""

@@ -93,8 +93,8 @@ class ReportInbox(Protocol):
     ) -> Complained | None:
         """Store a complaint; None when it was stored before.
 
-        If it is believed, and names a message that was sent to a recipient of which it may come,
-        that recipient is suppressed for the tenant that sent it.
+        If it is believed, and names a message that was sent to a recipient for whom its author may
+        speak, that recipient is suppressed for the tenant that sent it.
         """
         ...
 

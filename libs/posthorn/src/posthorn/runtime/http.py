@@ -19,6 +19,7 @@ The application limits the time of a body, since it knows what the body is.
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import time
 from collections import Counter
@@ -30,6 +31,7 @@ from functools import lru_cache
 from typing import Any
 
 import h11
+import structlog
 import uvicorn
 from prometheus_client import Counter as Metric
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -39,7 +41,11 @@ from posthorn.runtime.client_networks import client_key
 from posthorn.runtime.http_proxies import Proxied
 from posthorn.runtime.listen import peer_address
 
+log = structlog.get_logger()
+
 _cut = Metric("posthorn_http_cut_total", "HTTP connections that were refused or closed", ["reason"])
+_errors = logging.getLogger("uvicorn.error.requests")
+_errors.setLevel(logging.ERROR)  # it warns of every malformed request
 _HEADER_BYTES = 64 * 1024  # of an incomplete header
 _CROWDED = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 2\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
@@ -80,6 +86,7 @@ class _Limited(H11Protocol):
     def __init__(self, limits: HttpLimits, **rest: Any) -> None:
         super().__init__(**rest)
         self.conn = _Strict(h11.SERVER, _HEADER_BYTES)
+        self.logger = _errors
         self._limits = limits
         self._counted = ""
         self._waiting: asyncio.TimerHandle | None = None
@@ -123,6 +130,7 @@ class _Limited(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no request. Where an answer was begun, only the end of the connection can
         tell."""
+        log.info("malformed request", stranger=peer_address(self.transport))
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             if self.cycle is not None and not self.cycle.response_complete:
                 self.cycle.disconnected = True  # the application answers into the void
@@ -130,6 +138,9 @@ class _Limited(H11Protocol):
             super().send_400_response(msg)
         else:
             self._cut("malformed")
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """An upgrade that is not offered is passed over (RFC 9110 §7.8), and is no news."""
 
     def on_response_complete(self) -> None:
         """Proceed to the next request."""

@@ -84,7 +84,7 @@ class Handshake(asyncio.Protocol):
         refusal = self._limiter.admit(self, address)
         if refusal is not None:
             _handshakes.labels(refusal).inc()
-            log.info("refused", limit=refusal, client=address)
+            log.info("refused", limit=refusal, stranger=address)
             stream.abort()
             return
         self._transport = secure = TlsTransport(stream, self, self._tls)
@@ -121,7 +121,7 @@ class Handshake(asyncio.Protocol):
             self._hand_over(secure)
             return
         except OSError as error:  # ssl.SSLError and TimeoutError are OSErrors
-            log.info("no TLS", client=address, error=type(error).__name__)
+            log.info("no TLS", stranger=address, error=type(error).__name__)
         except Exception:
             log.exception("a session could not begin", client=address)
         finally:

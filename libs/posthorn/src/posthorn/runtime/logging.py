@@ -7,6 +7,11 @@ A fault is logged as the exception that it is (``fault=error``): the line gets `
 of an Unavailable. While a part is away everything that needs it says so, for each message, session
 and second: of the lines with the same event, part and detail one a minute is written, with
 ``repeated``, how many were left out since.
+
+So it is with what strangers do, who could fill the log: a line names the address of a client that
+has proved nothing as ``stranger=address``, which is written as ``client``. Of the lines with the same
+event, reason and client one a minute is written, and of all clients' ``STRANGERS_A_MINUTE``, with
+``left_out``, how many were left out of the minute before. And so it is with the lines of libraries.
 """
 
 from __future__ import annotations
@@ -15,13 +20,14 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 
 import orjson
 import structlog
 
 from posthorn.ports.errors import Unavailable
+from posthorn.runtime.client_networks import client_key
 from posthorn.runtime.log_stream import (
     MOST_CHARACTERS,
     SHARED_CHARACTERS,
@@ -39,6 +45,7 @@ def configure_logging(service: str, level: str, *, process: int | None = None) -
     )
     logger = LineLogger(stream)
     threshold = logging.getLevelNamesMapping()[level.upper()]
+    repeats = _Repeats()
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -46,7 +53,7 @@ def configure_logging(service: str, level: str, *, process: int | None = None) -
     ]
     structlog.configure(
         processors=[
-            _Faults(),
+            repeats,
             *shared,
             _named(service, process),
             structlog.processors.format_exc_info,
@@ -65,9 +72,10 @@ def configure_logging(service: str, level: str, *, process: int | None = None) -
                 structlog.processors.format_exc_info,
                 structlog.processors.JSONRenderer(serializer=_as_json),
             ],
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(("repeated",))],
         )
     )
+    handler.addFilter(repeats.filter)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(threshold, logging.WARNING))  # libraries log only problems
@@ -79,11 +87,15 @@ def _lines_are_missing(number: int) -> None:
 
 
 _SAME_AGAIN_SECONDS = 60.0
-_MOST_FAULTS = 500
-"""Kinds of lines about faults that are remembered."""
+STRANGERS_A_MINUTE = 100
+"""Lines of one kind about strangers that are written in a minute."""
+_MOST_KINDS = 2000
+"""Kinds of lines that are remembered."""
+_REASONS = ("reason", "outcome", "limit", "error", "method", "route", "status")
+"""Fields that tell lines about a stranger apart; none holds what the stranger sent."""
 
 
-class _Faults:
+class _Repeats:
     """Writes a fault as part and detail, and drops lines that repeat another of the last minute."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -93,6 +105,19 @@ class _Faults:
     def __call__(
         self, _: structlog.typing.WrappedLogger, method: str, event: structlog.typing.EventDict
     ) -> structlog.typing.EventDict:
+        if (stranger := event.pop("stranger", None)) is not None:
+            event["client"] = stranger
+            kind = (method, event["event"], *map(event.get, _REASONS))
+            crowd = self._recent(kind)
+            if crowd is not None and crowd.lines >= STRANGERS_A_MINUTE:
+                crowd.left_out += 1
+                raise structlog.DropEvent
+            self._once((*kind, client_key(stranger)), event)
+            if crowd is not None:
+                crowd.lines += 1
+            else:
+                self._write(kind, event, "left_out")
+            return event
         fault = event.get("fault")
         if not isinstance(fault, Exception):
             return event
@@ -103,25 +128,49 @@ class _Faults:
             event["detail"] = "no answer in time"
         else:
             event["detail"] = f"{type(fault).__name__}: {fault}"
-        now = self._clock()
-        key = (method, event["event"], event.get("part"), event["detail"])
-        written = self._written.get(key)
-        if written is not None and now - written.at < _SAME_AGAIN_SECONDS:
-            written.repeated += 1
-            raise structlog.DropEvent
-        if written is not None and written.repeated:
-            event["repeated"] = written.repeated
-        if len(self._written) >= _MOST_FAULTS:
-            self._written.clear()
-        self._written[key] = _Written(now)
+        self._once((method, event["event"], event.get("part"), event["detail"]), event)
         return event
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a line of a library is written."""
+        error = record.exc_info[0] if record.exc_info else None
+        about: dict[str, object] = {}
+        try:
+            self._once((record.name, record.levelno, record.getMessage(), error), about)
+        except structlog.DropEvent:
+            return False
+        vars(record).update(about)
+        return True
+
+    def _once(self, kind: tuple[object, ...], event: MutableMapping[str, object]) -> None:
+        if (written := self._recent(kind)) is not None:
+            written.left_out += 1
+            raise structlog.DropEvent
+        self._write(kind, event, "repeated")
+
+    def _recent(self, kind: tuple[object, ...]) -> _Written | None:
+        written = self._written.get(kind)
+        if written is None or self._clock() - written.at >= _SAME_AGAIN_SECONDS:
+            return None
+        return written
+
+    def _write(
+        self, kind: tuple[object, ...], event: MutableMapping[str, object], counted_as: str
+    ) -> None:
+        before = self._written.pop(kind, None)
+        if before is not None and before.left_out:
+            event[counted_as] = before.left_out
+        while len(self._written) >= _MOST_KINDS:
+            del self._written[next(iter(self._written))]
+        self._written[kind] = _Written(self._clock())
 
 
 @dataclass(slots=True)
 class _Written:
     at: float
     """Monotonic seconds."""
-    repeated: int = 0
+    lines: int = 1
+    left_out: int = 0
 
 
 class _Stamper:

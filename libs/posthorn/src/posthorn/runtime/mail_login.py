@@ -66,6 +66,12 @@ class Refusal(StrEnum):
     """The account may not log in from the client's network."""
 
 
+def log_refused_login(outcome: str, client: str) -> None:
+    """Log each login that was judged and refused, and a few of those that were refused unseen."""
+    whose = "stranger" if outcome == Refusal.THROTTLED else "client"
+    log.info("login refused", outcome=outcome, **{whose: client})
+
+
 class LoginRefused(Exception):
     """The login is refused."""
 
@@ -279,7 +285,7 @@ class MailLogin[A: LoginAccount]:
         try:
             token = await self.tokens.read(bearer.token)
         except TokenRefused as refused:
-            log.info("token refused", reason=str(refused), client=client)
+            log.info("token refused", reason=str(refused), stranger=client)
             raise LoginRefused(Refusal.WRONG) from None
         client_network = client_network_of(token.address, client)
         known = await self._find(token.address, client_network)

@@ -20,10 +20,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
@@ -31,7 +30,6 @@ import structlog
 from prometheus_client import Counter
 
 from posthorn.model.networks import Network, is_in
-from posthorn.runtime.client_networks import client_key
 from posthorn.runtime.listen import (
     HANDSHAKE_SECONDS,
     ConnectionLimiter,
@@ -46,9 +44,6 @@ log = structlog.get_logger()
 
 HEADER_SECONDS = 3.0
 """Seconds that a proxy may take to send the whole header; it does so before anything else."""
-QUIET_SECONDS = 60.0
-"""Seconds for which a refused peer is not logged again."""
-_MOST_PEERS = 1024
 
 _headers = Counter(
     "posthorn_listen_proxy_headers_total",
@@ -73,28 +68,6 @@ type SessionFactory = Callable[[str | None], asyncio.BaseProtocol]
 direct connection."""
 
 
-class RefusalLog:
-    """Logs refused peers: the first time, then once in a while, with the number of refusals."""
-
-    def __init__(self) -> None:
-        self._peers: OrderedDict[str, tuple[float, int]] = OrderedDict()
-
-    def note(self, peer: str, reason: str, now: float) -> None:
-        """Log a refusal unless the peer was logged lately. ``now`` is the loop's time."""
-        peer = client_key(peer)
-        since, times = self._peers.pop(peer, (now - QUIET_SECONDS, 0))
-        if due := now - since >= QUIET_SECONDS:
-            log.warning(
-                "refused before a PROXY header was taken",
-                reason=reason,
-                peer=peer,
-                refused=times + 1,
-            )
-        self._peers[peer] = (now, 0) if due else (since, times + 1)
-        if len(self._peers) > _MOST_PEERS:
-            self._peers.popitem(last=False)
-
-
 @dataclass(frozen=True, slots=True)
 class TrustedProxies:
     """The networks from which headers are taken, and what is shared by the connections that wait
@@ -102,7 +75,6 @@ class TrustedProxies:
 
     networks: Sequence[Network]
     limiter: ConnectionLimiter
-    complaints: RefusalLog = field(default_factory=RefusalLog)
     seconds: float = HEADER_SECONDS
 
     def trusts(self, peer: str) -> bool:
@@ -190,7 +162,9 @@ class ProxyHeaderProtocol(asyncio.BufferedProtocol):
         self._disarm()
         _headers.labels(reason).inc()
         if reason not in ("closed", "draining") or (reason == "closed" and self._parser.began):
-            self._proxies.complaints.note(self._peer, reason, asyncio.get_running_loop().time())
+            log.warning(
+                "refused before a PROXY header was taken", reason=reason, stranger=self._peer
+            )
         self._transport.abort()
         self._proxies.limiter.leave(self)
 

@@ -12,13 +12,9 @@ from posthorn.runtime.env_settings import EnvSettings, Seconds
 Hourly = Annotated[int, Field(ge=0)]
 
 
-class GiveUpSettings(EnvSettings):
-    """How long recipients elsewhere are tried. Whoever enters them in the queue sets the end; the
-    same for all services."""
+class DelaySettings(EnvSettings):
+    """When a sender is told that a message waits; the same for all services."""
 
-    relay_give_up_seconds: Seconds = 432_000.0
-    """How long delivery to recipients elsewhere is tried, counted from when they are queued; five
-    days (RFC 5321 §4.5.4.1)."""
     relay_delay_notice_seconds: Annotated[float, Field(ge=0)] = 14_400.0
     """Time in the queue after which the sender gets one delay DSN for a message that waits;
     0: never."""
@@ -52,5 +48,10 @@ class ForwardSettings(EnvSettings):
         )
 
 
-class QueueSettings(GiveUpSettings, ForwardSettings):
-    """All that messages are queued by."""
+class QueueSettings(DelaySettings, ForwardSettings):
+    """All that messages are queued by. Whoever enters recipients in the queue sets when they are
+    given up; the relay reads it there."""
+
+    relay_give_up_seconds: Seconds = 432_000.0
+    """How long delivery to recipients elsewhere is tried, counted from when they are queued; five
+    days (RFC 5321 §4.5.4.1)."""

@@ -106,9 +106,6 @@ class NatsSettings(EnvSettings):
     """Byte limit of DEAD, the stream of parked messages; beyond it they wait in the retry lane."""
     events_max_bytes: Bytes = 2 * 1024**3
     """Byte limit of EVENTS; beyond it the oldest are removed."""
-    nats_storage_bytes: Bytes | None = None
-    """Capacity of the volume of a NATS server in bytes, for the alert before it is full; unset:
-    the account's limit, or the streams' limits plus 1 GiB."""
     events_trim: bool = False
     """Whether lower limits of EVENTS take effect although more than a tenth of its content is
     removed at once; otherwise they are postponed."""
@@ -116,12 +113,17 @@ class NatsSettings(EnvSettings):
     """Seconds for which events of messages are kept."""
 
 
-class PostgresSettings(EnvSettings):
-    """Postgres."""
+class DatabaseSettings(EnvSettings):
+    """Where Postgres is."""
 
     database_url: Annotated[SecretStr, _url("postgresql", "postgres"), _servers]
     """``postgresql://user:password@host:port/database``; libpq's parameters such as ``sslmode``
     may follow."""
+
+
+class PostgresSettings(DatabaseSettings):
+    """How services use Postgres."""
+
     database_pool: Annotated[int, Field(ge=1, le=100)] = 4
     """Most connections of this process."""
     database_timeout_seconds: Seconds = 30.0
@@ -129,12 +131,6 @@ class PostgresSettings(EnvSettings):
     database_prepared: bool = True
     """False behind PgBouncer in transaction mode: no prepared statement outlives a transaction,
     no session setting is sent."""
-    database_replication: Literal["synchronous", "asynchronous"] = "synchronous"
-    """synchronous: while commits do not wait for attached standbys, delivery is stopped, since a
-    failover would lose acknowledged mail. asynchronous: losing the last moments before a
-    failover is accepted (ADR 25)."""
-    database_wait_seconds: Seconds = 60.0
-    """How long ``posthorn-migrate`` waits for Postgres to come up."""
     installation_beat_seconds: Annotated[float, Field(ge=0.1, le=60)] = 30.0
     """From one comparison of Postgres, blob store and directory bucket to the next (ADR 18), in
     seconds."""
@@ -142,6 +138,15 @@ class PostgresSettings(EnvSettings):
     """Seconds by which Postgres may be behind the marks in blob store and directory bucket, as
     after a failover, before serving and deleting stop. Far below the age of orphans
     (``collector_orphan_age_seconds``)."""
+
+
+class ReplicationSettings(EnvSettings):
+    """Whether a failover of Postgres may lose mail."""
+
+    database_replication: Literal["synchronous", "asynchronous"] = "synchronous"
+    """synchronous: while commits do not wait for attached standbys, delivery is stopped, since a
+    failover would lose acknowledged mail. asynchronous: losing the last moments before a
+    failover is accepted (ADR 25)."""
 
 
 class RoleSettings(EnvSettings):

@@ -22,6 +22,7 @@ from prometheus_client import Counter
 from posthorn.ports.clock import Clock
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.sign_ins import Attempts, SignIn, SignIns
+from posthorn.runtime.outage import Outage
 from posthorn.runtime.tasks import LAST_WRITE_SECONDS, retry_while_unavailable
 from posthorn.wire.proxy import plain_address
 
@@ -59,7 +60,7 @@ class SignInRecorder:
         self._clock = clock
         self._waiting: dict[tuple[SignIn, int], Attempts] = {}
         self._task: asyncio.Task[None] | None = None
-        self._is_away = False
+        self._outage = Outage("sign-ins wait to be recorded", "sign-ins are recorded again")
 
     def note(
         self, account: int, protocol: str, client: str, result: str, app_password: bytes = b""
@@ -96,13 +97,9 @@ class SignInRecorder:
         try:
             await self._write()
         except Unavailable as fault:
-            if not self._is_away:
-                log.warning("sign-ins wait to be recorded", fault=fault)
-            self._is_away = True
+            self._outage.begin(fault=fault)
         else:
-            if self._is_away:
-                log.info("sign-ins are recorded again")
-            self._is_away = False
+            self._outage.end()
 
     async def _write(self) -> None:
         waiting, self._waiting = self._waiting, {}

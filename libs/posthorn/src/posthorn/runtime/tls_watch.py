@@ -87,7 +87,7 @@ class Reader:
     ) -> None:
         self._watch.ended()
         if self.is_cut:
-            log.warning("a client that kept TLS busy was cut", client=self._client)
+            log.warning("a client that kept TLS busy was cut", stranger=self._client)
             raise ConnectionAbortedError("TLS was kept busy")
 
     def cpu_seconds(self) -> float:

@@ -40,6 +40,7 @@ from posthorn.model.unpublished import Unpublished, of_subjects
 from posthorn.ports.directory import DirectoryBucket, DirectorySource
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.brakes import Brake
+from posthorn.runtime.outage import Outage
 
 log = structlog.get_logger()
 
@@ -114,7 +115,9 @@ class Publisher:
         self._wake = asyncio.Event()
         self._round = asyncio.Event()
         self._waiting = 0
-        self._works = True
+        self._outage = Outage(
+            "the directory cannot be published now", "the directory is published again"
+        )
         self._compares = True
         self._failing_since = 0.0
 
@@ -137,7 +140,7 @@ class Publisher:
             except Unavailable as fault:
                 self._report(fault)
             self._round_ends()
-            if not self._works:
+            if self._outage.is_on:
                 await asyncio.sleep(_POLL_SECONDS)
                 continue
             with suppress(TimeoutError):
@@ -178,7 +181,9 @@ class Publisher:
         self._waiting += 1
         try:
             async with asyncio.timeout(timeout):
-                while self._works or time.monotonic() - self._failing_since < _HOPE_SECONDS:
+                while (
+                    not self._outage.is_on or time.monotonic() - self._failing_since < _HOPE_SECONDS
+                ):
                     this_round = self._round
                     self._wake.set()
                     await this_round.wait()
@@ -355,10 +360,8 @@ class Publisher:
         if fault is not None:
             _faults.labels(fault.part).inc()
             self._reconcile_at = min(self._reconcile_at, time.monotonic() + _AFTER_FAULT_SECONDS)
-            if self._works:
+            if self._outage.begin(fault=fault):
                 self._failing_since = time.monotonic()
-                log.warning("the directory cannot be published now", fault=fault)
-        elif not self._works:
-            log.info("the directory is published again")
-        self._works = fault is None
-        _stalled.set(not self._works)
+        else:
+            self._outage.end()
+        _stalled.set(self._outage.is_on)

@@ -47,6 +47,7 @@ from posthorn.ports.resolver import LookupFailed, Records
 from posthorn.ports.signing import DkimKey
 from posthorn.runtime.fair_slots import FairSlots
 from posthorn.runtime.holders import present_holder
+from posthorn.runtime.outage import Outage
 from posthorn.wire.auth.spf_record import spf_records
 from posthorn_api.credentials.service import CredentialService, state_of
 from posthorn_api.directory.service import DirectoryService
@@ -126,6 +127,7 @@ class DnsService:
         self._identity = identity
         self._records = records
         self.presence = presence
+        self._outage = Outage("no name can be looked up", "names are looked up again", "error")
         self.slots = FairSlots(
             "checks of domains",
             CHECKS_AT_ONCE,
@@ -164,6 +166,11 @@ class DnsService:
             found = await asyncio.gather(
                 *(self._judge(inquiry, domain.name, record) for record in records)
             )
+            if fault := await self._resolver_fault(inquiry):
+                notes.append(
+                    "The resolver that Posthorn asks fails, whatever it is asked for, so nothing is known of"
+                    f" the domain's records: {fault}"
+                )
         findings = tuple(zip(records, found, strict=True))
         log.info(
             "checked",
@@ -202,6 +209,23 @@ class DnsService:
                 )
             await self._check_shown(domain.name, domain.verification_token)
         return await self._service.verify_domain(caller, domain.name)
+
+    async def _resolver_fault(self, inquiry: _Inquiry) -> str:
+        """Return why the resolver answers nothing; empty if it does, for other names at least."""
+        fault = ""
+        if inquiry.has_failed:
+            try:
+                async with asyncio.timeout(LOOKUP_SECONDS):
+                    await self._records.records(".", "NS")
+            except LookupFailed as failure:
+                fault = str(failure)
+            except TimeoutError:
+                fault = "NS of .: no answer in time"
+        if fault:
+            self._outage.begin(detail=fault)
+        else:
+            self._outage.end()
+        return fault
 
     async def _check_shown(self, name: str, token: str) -> None:
         """Raise Conflict unless the domain's TXT record holds the token, Unavailable when that
@@ -269,6 +293,11 @@ class _Inquiry:
         self._deadline = asyncio.get_running_loop().time() + seconds
         self._asking: dict[Question, asyncio.Task[None]] = {}
         self._room = asyncio.Semaphore(_LOOKUPS_AT_ONCE)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether there is no answer at all."""
+        return all(isinstance(each, Failed) for each in self.known.values())
 
     async def ask(self, questions: frozenset[Question]) -> None:
         """Have all of them answered, or failed."""

@@ -155,7 +155,7 @@ class _Exchange:
 
     async def _fail(self, error: Exception) -> None:
         if self._status:
-            log.warning("an answer was broken off", detail=f"{type(error).__name__}: {error}")
+            log.warning("an answer was broken off", fault=error)
             return  # the server closes the connection, so that the client sees it
         response = problem_of(error).response()
         await response(self._scope, self._receive_raw, self._send)
@@ -166,8 +166,15 @@ class _Exchange:
         _requests.labels(method, route, str(self._status)).inc()
         if not self._is_endless:
             _seconds.labels(method, route).observe(seconds)
+        client = self._scope.get("client")
+        is_strange = structlog.contextvars.get_contextvars().get("key_id") is None
         log.info(
-            "request", method=method, route=route, status=self._status, seconds=round(seconds, 4)
+            "request",
+            method=method,
+            route=route,
+            status=self._status,
+            seconds=round(seconds, 4),
+            **({"stranger": client[0]} if is_strange and client else {}),
         )
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import aclosing
+from typing import Any
 
 import structlog
 from prometheus_client import Counter
@@ -135,8 +136,9 @@ class ReportReader:
             return Stored.DUPLICATE
         _complaints.labels("suppressed" if done.is_suppressed else "noted").inc()
         if done.message is not None:
-            detail = {
+            detail: dict[str, Any] = {
                 "recipient": done.recipient,
+                "suppressed": done.is_suppressed,
                 "feedback_type": complaint.feedback_type,
                 "reporter": received.author,
                 "report": str(received.message),

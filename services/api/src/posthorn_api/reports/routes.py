@@ -103,7 +103,8 @@ async def list_complaints(
 ) -> Page[ComplaintView]:
     """The newest first, as mailboxes received them from feedback loops (RFC 5965). `q` is part of
     the recipient or of the reporter. A complaint that is believed, about a message that was sent
-    from here to one who may have complained, suppresses that recipient. Kept for 400 days.
+    from here, suppresses the recipient if it comes from the recipient's domain or a known feedback
+    loop, or the message had no other recipient elsewhere. Kept for 400 days.
     """
     name = None if domain is None else domain_in("domain", domain)
     found = await figures.complaints(caller.tenant, name, asked.query(sort, owner=tenant))

@@ -7,11 +7,9 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import structlog
-
 from posthorn.ports.access import Proof
 from posthorn.ports.folders import ImapAccount
-from posthorn.runtime.mail_login import ScramLogin
+from posthorn.runtime.mail_login import ScramLogin, log_refused_login
 from posthorn.wire.imap import replies
 from posthorn.wire.imap.commands import Authenticate, Login, StartTls
 from posthorn.wire.imap.events import SaslResponse
@@ -24,8 +22,6 @@ from posthorn_imap.logins import LoginFailed
 
 if TYPE_CHECKING:
     from posthorn_imap.session import ImapSession
-
-log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -102,7 +98,7 @@ async def _log_in(session: ImapSession, login: Secret | Bearer) -> None:
             )
         _claim(session, account)
     except LoginFailed as failed:
-        log.info("login refused", outcome=failed.outcome, client=session.client)
+        log_refused_login(failed.outcome, session.client)
         if failed.is_wrong:
             session.failures += 1
             await asyncio.sleep(session.context.limits.failure_delay)
@@ -141,7 +137,7 @@ async def _respond_scram(session: ImapSession, octets: bytes) -> None:
         account, proof = progress.admitted
         _claim(session, account)
     except LoginFailed as failed:
-        log.info("login refused", outcome=failed.outcome, client=session.client)
+        log_refused_login(failed.outcome, session.client)
         if failed.is_wrong:
             await asyncio.sleep(session.context.limits.failure_delay)
         elif progress is not None and progress.admitted is None:

@@ -5,7 +5,8 @@ Rules:
 
 - The TLS that a remote host requires is established or the connection fails; only OPPORTUNISTIC
   continues without: once, on a new connection where the handshake failed or STARTTLS had no answer,
-  and on the same one where it is not offered or refused (RFC 7435).
+  and on the same one where it is not offered or refused (RFC 7435). A host that fell silent there is
+  remembered for a while and gets plain text at once, for its silence costs half a minute.
 - Where an MTA-STS policy is in testing mode, TLS is tried first as if it were enforced; a failure
   is reported, and only then the host's own requirement counts, on a new connection (RFC 8461 §5).
 - Nothing learned before the handshake counts after it: EHLO is sent again.
@@ -125,6 +126,9 @@ class SmtpConnector:
         """Hosts that offer CHUNKING and refuse BDAT."""
         self._without_announcements = HostMemory()
         """Hosts that offer PIPELINING and do not take it across messages."""
+        self._silent_at_tls = HostMemory()
+        """Hosts that fell silent at STARTTLS or in the handshake; asked only where plain text is
+        allowed instead."""
         self._proxy = _proxy(settings)
 
     async def connect(self, remote: RemoteHost) -> SmtpConnection:
@@ -143,6 +147,10 @@ class SmtpConnector:
         not satisfy it."""
         if remote.sts is None or not _is_tested(remote):
             return None
+        if remote in self._silent_at_tls:
+            why = "STARTTLS: the host was silent within the last hour"
+            note_failure(remote.sts, remote.host, TlsResult.OTHER, why)
+            return None
         try:
             return await self._open(remote, Tls.VERIFIED)
         except Failed as failure:
@@ -152,6 +160,8 @@ class SmtpConnector:
             return None
 
     async def _demanded(self, remote: RemoteHost) -> SmtpConnection:
+        if remote.tls is Tls.OPPORTUNISTIC and remote in self._silent_at_tls:
+            return await self._open(remote, Tls.NONE)
         try:
             return await self._open(remote, remote.tls)
         except Failed as failure:
@@ -292,9 +302,11 @@ class SmtpConnector:
             raise refused("ehlo", reply, opening.host, opening.tls)
         raise opening.failed("ehlo", reply.code, "4.5.0", reply.line)
 
-    async def _say(self, opening: _Opening, stage: str, command: bytes) -> HostReply:
+    async def _say(
+        self, opening: _Opening, stage: str, command: bytes, seconds: float | None = None
+    ) -> HostReply:
         opening.protocol.write(command, 1)
-        await opening.protocol.wait_replies(self._settings.relay_greeting_seconds)
+        await opening.protocol.wait_replies(seconds or self._settings.relay_greeting_seconds)
         return _take(opening, stage)
 
     # TLS
@@ -306,15 +318,22 @@ class SmtpConnector:
                 return False
             why = "TLS is required, and the host does not offer STARTTLS"
             raise opening.failed("tls", 0, "4.7.4", why, TlsResult.NO_STARTTLS)
+        may_be_plain = opening.remote.tls is Tls.OPPORTUNISTIC
+        begun, seconds = opening.protocol.time(), self._settings.relay_connect_seconds
         try:
-            reply = await self._say(opening, "tls", b"STARTTLS\r\n")
+            reply = await self._say(
+                opening, "tls", b"STARTTLS\r\n", seconds if may_be_plain else None
+            )
+            if reply.code // 100 == 2:
+                await self._secure(opening, tls)
+                return True
         except Failed as failure:
-            if tls is Tls.OPPORTUNISTIC and not failure.code:  # cut, or silent
+            if may_be_plain and not failure.code and opening.protocol.time() - begun >= seconds:
+                self._silent_at_tls.add(opening.remote)
+            is_tried = tls is Tls.OPPORTUNISTIC or _is_tested(opening.remote)
+            if is_tried and not failure.code and failure.tls_result is None:  # cut, or silent
                 raise opening.handshake_failed(failure.reply) from None
             raise
-        if reply.code // 100 == 2:
-            await self._secure(opening, tls)
-            return True
         if tls is Tls.OPPORTUNISTIC and reply.code >= 400:
             return False
         raise opening.failed("tls", reply.code, "4.7.4", reply.line, TlsResult.NO_STARTTLS)

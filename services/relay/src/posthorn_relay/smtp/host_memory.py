@@ -1,4 +1,4 @@
-"""Hosts that offer an extension and do not follow it: remembered for a while."""
+"""Hosts that offer an extension and do not follow it, remembered for a while."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from posthorn.model.verdict import DETAIL_LIMIT, Engine, EngineState, Rule
 from posthorn.ports.scan import MessageQuestion
 from posthorn.runtime.circuit_breaker import CircuitBreaker
+from posthorn.runtime.outage import Outage
 from posthorn_scan.settings import Away
 
 log = structlog.get_logger()
@@ -94,14 +95,14 @@ class ConfiguredEngine:
         self._client = client
         self._seconds, self._max_bytes, self._away = seconds, max_bytes, away
         self._breaker = CircuitBreaker(failures=3, rest_seconds=2.0, longest_rest_seconds=30.0)
-        self._is_up = True
+        self._outage = Outage("an engine is away", "an engine answers again", "error")
         self._looking: asyncio.Task[None] | None = None
         _up.labels(self.name).set(1)
 
     @property
     def is_up(self) -> bool:
         """Whether it answered last."""
-        return self._is_up
+        return not self._outage.is_on
 
     async def scan(
         self, content: bytes, question: MessageQuestion, *, client_name: str
@@ -157,21 +158,17 @@ class ConfiguredEngine:
 
     def state(self) -> str:
         """Return a text on its state, for people."""
-        return f"{'ok' if self._is_up else 'away'}: {self.detail}"
+        return f"{'away' if self._outage.is_on else 'ok'}: {self.detail}"
 
     def _answered(self) -> None:
         self._breaker.succeeded()
-        if not self._is_up:
-            log.info("an engine answers again", engine=self.name)
-        self._is_up = True
+        self._outage.end(engine=self.name)
         _up.labels(self.name).set(1)
 
     def _failed(self, detail: str) -> None:
         self._breaker.failed()
         self.detail = detail
-        if self._is_up and self._breaker.is_open:
-            log.error("an engine is away", engine=self.name, detail=detail)
-            self._is_up = False
+        if self._breaker.is_open and self._outage.begin(engine=self.name, detail=detail):
             _up.labels(self.name).set(0)
 
     def _result(

@@ -16,8 +16,6 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-import structlog
-
 from posthorn.adapters.nats.connection import Connection
 from posthorn.adapters.nats.errors import NoAnswer, NoResponders
 from posthorn.adapters.nats.scan_payloads import (
@@ -41,8 +39,7 @@ from posthorn.ports.scan import (
     SenderQuestion,
 )
 from posthorn.runtime.circuit_breaker import CircuitBreaker
-
-log = structlog.get_logger()
+from posthorn.runtime.outage import Outage
 
 _TRIES = 2
 _GATHER_SECONDS = 0.2
@@ -57,8 +54,12 @@ class NatsScanner:
         self._connection = connection
         self._sender_seconds, self._message_seconds = sender_seconds, message_seconds
         self._breakers = {SCAN_SENDER: CircuitBreaker(), SCAN_MESSAGE: CircuitBreaker()}
-        self._away: set[str] = set()
-        """Subjects that the log says to have no answer."""
+        self._outages = {
+            subject: Outage(
+                "the scanning tier does not answer", "the scanning tier answers again", "error"
+            )
+            for subject in (SCAN_SENDER, SCAN_MESSAGE)
+        }
         self._reports: dict[tuple[str, str], int] = {}
         self._sending: asyncio.Task[None] | None = None
 
@@ -119,12 +120,10 @@ class NatsScanner:
 
     def _note(self, subject: str, fault: str = "") -> None:
         """Log that the tier ceases to answer, and that it answers again."""
-        if fault and subject not in self._away:
-            self._away.add(subject)
-            log.error("the scanning tier does not answer", question=subject, detail=fault)
-        elif not fault and subject in self._away:
-            self._away.discard(subject)
-            log.info("the scanning tier answers again", question=subject)
+        if fault:
+            self._outages[subject].begin(question=subject, detail=fault)
+        else:
+            self._outages[subject].end(question=subject)
 
     async def _send(self) -> None:
         try:

@@ -24,8 +24,9 @@ from posthorn.adapters.postgres.faults import translated
 from posthorn.adapters.postgres.grants import grant
 from posthorn.adapters.postgres.schema import SCHEMA_VERSION
 from posthorn.ports.errors import Unavailable
+from posthorn.runtime.env_settings import Seconds
 from posthorn.runtime.logging import configure_logging
-from posthorn.runtime.settings import PostgresSettings, RoleSettings
+from posthorn.runtime.settings import DatabaseSettings, RoleSettings
 
 log = structlog.get_logger()
 
@@ -35,8 +36,11 @@ WAIT_SECONDS = 60.0
 _BETWEEN_TRIES = 0.25
 
 
-class MigrateSettings(PostgresSettings, RoleSettings):
+class MigrateSettings(DatabaseSettings, RoleSettings):
     """Settings of ``posthorn-migrate``."""
+
+    database_wait_seconds: Seconds = 60.0
+    """How long it waits for Postgres to come up."""
 
     def role_passwords(self) -> dict[str, str]:
         """Return the passwords by part."""

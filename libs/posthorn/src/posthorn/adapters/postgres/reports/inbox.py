@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -89,11 +89,15 @@ class PostgresReportInbox:
     """The port ReportInbox. Each instance is a separate candidate for leadership.
 
     ``collector``: address that the operator has all domains name for reports, if there is one; its
-    tenant may receive reports about every domain.
+    tenant may receive reports about every domain. ``sources``: domains of feedback loops whose
+    complaints count for recipients of any domain.
     """
 
-    def __init__(self, database: Database, collector: str | None = None) -> None:
+    def __init__(
+        self, database: Database, collector: str | None = None, sources: Collection[str] = ()
+    ) -> None:
         self._database = database
+        self._sources = sources
         self._collector = (collector or "").rpartition("@")[2]
         self._leadership = Leadership(database, "report inbox", uuid4())
 
@@ -193,6 +197,7 @@ class PostgresReportInbox:
         async with self._database.transaction() as connection:
             sent = await connection.fetch(_SENT, list(complaint.messages))
             row = _complained_of(sent, named) if received.author else None
+            is_sure = row is not None and self._speaks_for(received.author, row["address"], sent)
             tenant = received.tenant if row is None else row["tenant_id"]
             shown = (named[0] if named else "") if row is None else row["address"]
             sender = complaint.reverse_path if row is None else row["sender"]
@@ -207,19 +212,30 @@ class PostgresReportInbox:
                 clean_text(complaint.feedback_type)[:50],
                 clean_text(_reporter(received, complaint.user_agent)),
                 bool(received.author),
-                row is not None,
+                is_sure,
             )
             await _close(connection, received, Stored.READ, "", "")
             if not made:
                 return None
-            if row is not None:
+            if is_sure:
                 reason = f"a complaint ({complaint.feedback_type[:50]}) from {received.author}"
                 await connection.execute(
                     _SUPPRESS, tenant, shown, clean_text(reason), message, received.message
                 )
         original = "" if row is None else row["original"]
         recipient = shown if row is None else row["recipient"]
-        return Complained(message, tenant, recipient, original, row is not None)
+        return Complained(message, tenant, recipient, original, is_sure)
+
+    def _speaks_for(self, author: str, address: str, sent: Sequence[Any]) -> bool:
+        """Return whether a complaint of an author may come of a recipient: of the only one, or one of
+        its domain. Others who got the message know its id too."""
+        domain = address.rpartition("@")[2]
+        return (
+            len({row["address"] for row in sent}) == 1
+            or author in self._sources
+            or f".{author}".endswith(f".{domain}")
+            or f".{domain}".endswith(f".{author}")
+        )
 
     async def fail(self, received: ReceivedReport, detail: str) -> None:
         """Record why the report cannot be read."""

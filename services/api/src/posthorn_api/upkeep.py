@@ -1,4 +1,5 @@
-"""What the API does besides answering: see to the bootstrap key, and forget old answers."""
+"""What the API does besides answering: see to the bootstrap key, and delete what is old or too
+much."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from posthorn.ports.api_keys import ApiKeys
 from posthorn.ports.browser_sessions import BrowserSessions
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.idempotency import Idempotency
+from posthorn.ports.sending import Suppressions
 from posthorn_api.tenants.service import hash_of_key
 
 log = structlog.get_logger()
@@ -30,7 +32,9 @@ class Upkeep:
         idempotency: Idempotency,
         admin_key: str | None,
         sessions: BrowserSessions,
+        suppressions: Suppressions,
     ) -> None:
+        self._suppressions = suppressions
         self._sessions = sessions
         self._administration = administration
         self._keys = keys
@@ -58,8 +62,11 @@ class Upkeep:
                 if time.monotonic() >= expire_at:
                     gone = await self._idempotency.expire()
                     ended = await self._sessions.expire()
+                    pruned = await self._suppressions.prune()
                     expire_at = time.monotonic() + _EXPIRE_SECONDS
-                    log.info("old answers forgotten", answers=gone, sessions=ended)
+                    log.info(
+                        "old answers forgotten", answers=gone, sessions=ended, suppressions=pruned
+                    )
             except Unavailable as fault:
                 log.warning("the database does not serve yet", fault=fault)
             await asyncio.sleep(_EXPIRE_SECONDS / 60 if self._done else _RETRY_SECONDS)

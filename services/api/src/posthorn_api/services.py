@@ -193,6 +193,7 @@ class Built:
     sessions: PostgresBrowserSessions
     sign_ins: SignInRecorder
     suppressions: PostgresSuppressions
+    audit: PostgresAudit
 
 
 def build(
@@ -380,5 +381,6 @@ def build(
         sessions,
     )
     return Built(
-        *(services, guard, keys, idempotency, administration, sessions, sign_ins, suppressions)
+        *(services, guard, keys, idempotency, administration, sessions, sign_ins),
+        *(suppressions, audit),
     )

@@ -309,6 +309,9 @@ class ApiSettings(
     """Whether password hashes of other programs may be set that have no salt or are of MD5, such as
     {PLAIN-MD5}: each is replaced at the account's first login, but whoever has a copy of them knows
     the passwords."""
+    audit_retention_days: Annotated[int, Field(ge=0, le=36_500)] = 400
+    """Days for which lines of the audit log are kept, those of who read mail included; 0: for
+    ever."""
     api_requests_per_minute: Annotated[int, Field(ge=0)] = 6000
     """Requests that one key may make in a process of the API over some time; 0: any number.
     Costly ones count for several."""

@@ -320,6 +320,9 @@ class ApiSettings(
     api_unknown_keys_per_minute: Annotated[int, Field(ge=0)] = 300
     """Keys that are not known, which one client address may show to a process; 0: any number."""
     api_header_seconds: Seconds = 10.0
+    api_tenant_share: Annotated[float, Field(ge=0)] = 2.0
+    """How many times the rate and the burst of one key all keys and tokens of a tenant have
+    together; 0: any number."""
     """How long the header of a request may take."""
     event_readers: Annotated[int, Field(ge=1, le=SHARES)] = 1
     """API processes that read the events at the same time, for the statistics and for webhooks:
@@ -401,7 +404,10 @@ class ApiSettings(
     def rate_limit(self) -> RateLimit:
         """What keys may ask for."""
         return RateLimit(
-            self.api_requests_per_minute, self.api_requests_burst, self.api_unknown_keys_per_minute
+            self.api_requests_per_minute,
+            self.api_requests_burst,
+            self.api_unknown_keys_per_minute,
+            tenant_share=self.api_tenant_share,
         )
 
     @property

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any
@@ -348,7 +349,12 @@ async def test_a_person_signs_in_at_the_issuer(signing: tuple[Api, SigningIssuer
         done = await back(await begun())
         assert (done.status_code, done.headers["location"]) == (302, "/console/queue?state=held")
         browser.cookies = {"__Host-posthorn": cookie_of(done)}
+        assert "Max-Age=28800" in next(
+            each for each in done.headers.get_list("set-cookie") if "__Host-posthorn=" in each
+        )
         me = (await browser.ask("GET", "/v1/me")).json()
+        left = datetime.fromisoformat(me["expires_at"]) - datetime.now(UTC)
+        assert timedelta(hours=7) < left <= timedelta(hours=8)
         assert (me["kind"], me["name"], me["role"]) == ("token", "oidc:ann", "tenant-admin")
         assert me["tenant"]["name"] == "acme"
         made = await browser.ask("POST", "/v1/domains", json={"name": "acme.test", "dkim": False})

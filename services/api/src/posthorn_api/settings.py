@@ -209,6 +209,9 @@ class OidcSettings(OidcIssuerSettings):
     ``https://<public_web>/v1/login/oidc/callback``."""
     oidc_name: Annotated[str, Field(min_length=1, max_length=100)] = "Single sign-on"
     """Name of the issuer on the sign-in page."""
+    oidc_session_seconds: Annotated[float, Field(ge=60, le=86_400)] = 28_800.0
+    """From the sign-in at the issuer until the session of the browser ends: for so long a role that
+    is withdrawn there counts here."""
 
     @field_validator("oidc_client_id", "oidc_client_secret", "oidc_redirect_uri", mode="before")
     @classmethod
@@ -317,12 +320,12 @@ class ApiSettings(
     Costly ones count for several."""
     api_requests_burst: Count = 1000
     """Requests that it may make at once after a pause."""
-    api_unknown_keys_per_minute: Annotated[int, Field(ge=0)] = 300
-    """Keys that are not known, which one client address may show to a process; 0: any number."""
-    api_header_seconds: Seconds = 10.0
     api_tenant_share: Annotated[float, Field(ge=0)] = 2.0
     """How many times the rate and the burst of one key all keys and tokens of a tenant have
     together; 0: any number."""
+    api_unknown_keys_per_minute: Annotated[int, Field(ge=0)] = 300
+    """Keys that are not known, which one client address may show to a process; 0: any number."""
+    api_header_seconds: Seconds = 10.0
     """How long the header of a request may take."""
     event_readers: Annotated[int, Field(ge=1, le=SHARES)] = 1
     """API processes that read the events at the same time, for the statistics and for webhooks:
@@ -398,6 +401,7 @@ class ApiSettings(
             None if secret is None else secret.get_secret_value() or None,
             self.oidc_redirect_uri or f"https://{self.presence.web}/v1/login/oidc/callback",
             self.oidc_name,
+            session_seconds=self.oidc_session_seconds,
         )
 
     @property

@@ -72,8 +72,9 @@ async def create_login(body: LoginRequest, request: Request, service: Logins) ->
     """With an API key, with the address and password of an account, or with a one-time link. The
     answer sets the cookie `__Host-posthorn`, which authenticates later requests of the browser.
     The session ends after 8 hours without a request, after 24 hours, with its key, and when the
-    account's password changes. Requests by the cookie that change something need
-    `Sec-Fetch-Site: same-origin`, which browsers send. An `Idempotency-Key` is ignored.
+    account's password changes; one by single sign-on ends earlier (`POSTHORN_OIDC_SESSION_SECONDS`).
+    Requests by the cookie that change something need `Sec-Fetch-Site: same-origin`, which browsers
+    send. An `Idempotency-Key` is ignored.
     """
     if "sec-fetch-site" in request.headers and not is_same_origin(request):
         raise Problem(403, "cross-site", "the sign-in must come from our own pages")
@@ -183,7 +184,7 @@ def oidc_pages(service: LoginService) -> list[Route]:
         caller, path = await service.oidc.finish(
             request.cookies.get(FLOW_COOKIE), dict(request.query_params)
         )
-        done = await service.begin(caller)
+        done = await service.begin(caller, seconds=service.oidc.session_seconds)
         response = RedirectResponse(path, 302)
         response.headers.append("Set-Cookie", done.cookie)
         response.headers.append("Set-Cookie", ENDED_FLOW)

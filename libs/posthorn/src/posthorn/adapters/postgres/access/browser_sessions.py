@@ -23,10 +23,10 @@ from posthorn.ports.browser_sessions import (
 from posthorn.ports.errors import NotFound
 from posthorn.runtime.ids import new_id
 
-_CREATE = f"""
+_CREATE = """
 INSERT INTO browser_sessions
        (id, token_hash, owner, api_key_id, account_id, password, tenant_id, name, role, message_content, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now() + interval '{LONGEST_SECONDS} seconds')
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now() + make_interval(secs => $11))
 """
 _LIMIT = """
 DELETE FROM browser_sessions WHERE id IN (
@@ -71,7 +71,13 @@ class PostgresBrowserSessions:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def create(self, token_hash: bytes, caller: ApiKey, password: bytes = b"") -> ApiKey:
+    async def create(
+        self,
+        token_hash: bytes,
+        caller: ApiKey,
+        password: bytes = b"",
+        seconds: float = LONGEST_SECONDS,
+    ) -> ApiKey:
         """Begin a session."""
         is_key = not caller.is_token and caller.account_id is None
         values = (
@@ -84,6 +90,7 @@ class PostgresBrowserSessions:
             caller.tenant if caller.is_token else None,
             *((caller.name, caller.role.value, caller.message_content) if caller.is_token else ()),
             *(() if caller.is_token else (None, None, None)),
+            seconds,
         )
         try:
             async with self._database.transaction() as connection:

@@ -1312,13 +1312,18 @@ class Operations(Connection):
         """Get a route."""
         return cast("RouteView", self._call("GET", f"/v1/routes/{quoted(domain)}"))
 
-    def set_route(self, domain: str, body: RouteSetting) -> RouteView:
+    def set_route(
+        self, domain: str, body: RouteSetting, *, if_match: str | None = None
+    ) -> RouteView:
         """Replace a route."""
-        return cast("RouteView", self._call("PUT", f"/v1/routes/{quoted(domain)}", body=body))
+        return cast(
+            "RouteView",
+            self._call("PUT", f"/v1/routes/{quoted(domain)}", body=body, if_match=if_match),
+        )
 
-    def delete_route(self, domain: str) -> None:
+    def delete_route(self, domain: str, *, if_match: str | None = None) -> None:
         """Delete a route."""
-        self._call("DELETE", f"/v1/routes/{quoted(domain)}")
+        self._call("DELETE", f"/v1/routes/{quoted(domain)}", if_match=if_match)
 
     def probe_route(
         self, domain: str, body: RouteProbeRequest, *, idempotency_key: str | None = None

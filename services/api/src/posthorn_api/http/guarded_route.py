@@ -13,6 +13,7 @@ from posthorn_api.http.guard import Guard
 from posthorn_api.http.large_json import DocumentRequest
 from posthorn_api.http.permissions import rule_of
 from posthorn_api.http.problems import problem_of
+from posthorn_api.http.pagination import listing
 
 
 class GuardedRoute(APIRoute):
@@ -55,3 +56,4 @@ class GuardedRoute(APIRoute):
                 return problem_of(error).response()
 
         return handle
+            listing.set(operation_id or "")

@@ -361,6 +361,26 @@ async def test_a_person_signs_in_at_the_issuer(signing: tuple[Api, SigningIssuer
         assert made.status_code == 201, made.text
         problem(await browser.ask("POST", "/v1/login/links"), 403, "forbidden")
 
+        # who has lost the role at the issuer is signed out everywhere
+        again = await back(await begun())
+        browser.cookies = {"__Host-posthorn": cookie_of(again)}
+        for subject, ended in (
+            ("oidc:ann", 0),
+            ("bob", 0),
+            ("bootstrap", 0),
+            ("ann", 2),
+            ("ann", 0),
+        ):
+            answer = await api.client.post("/v1/login/sessions/end", json={"subject": subject})
+            assert (answer.status_code, answer.json()) == (200, {"ended": ended}), subject
+
+        async def is_out() -> bool:
+            return (await browser.ask("GET", "/v1/me")).status_code == 401
+
+        await until(is_out)
+        line = (await api.client.get("/v1/audit?action=session.end")).json()["items"][1]
+        assert (line["object"], line["details"]) == ("oidc:ann", {"sessions": 2})
+
         # each of the checks by itself
         query = await begun()
         problem(await back(query.replace("state=", "state=x")), 401, "unauthorized")

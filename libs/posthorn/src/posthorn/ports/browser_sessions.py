@@ -46,6 +46,10 @@ class BrowserSessions(Protocol):
         """End a session; one that is not there is no error."""
         ...
 
+    async def end_all(self, name: str) -> int:
+        """End all sessions of a holder of tokens, by the name of the caller; return how many."""
+        ...
+
     async def create_link(self, token_hash: bytes, api_key: UUID) -> None:
         """Store a link that signs in as a key."""
         ...

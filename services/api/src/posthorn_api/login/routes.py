@@ -24,6 +24,7 @@ from posthorn_api.http.operations import (
     BODY_PROBLEMS,
     POST_ONLY,
     Caller,
+    Platform,
     problems,
     router,
     service_of,
@@ -39,6 +40,8 @@ from posthorn_api.login.schemas import (
     MeTenantView,
     MeView,
     OidcMethodView,
+    SessionsEnd,
+    SessionsEndedView,
 )
 from posthorn_api.login.service import ENDED_COOKIE, LoginService, SignedIn
 
@@ -126,6 +129,21 @@ async def create_login_link(
     token, until = await service.create_link(caller)
     response.headers["Location"] = "/v1/login"
     return LoginLinkView(link=token, path=f"{CONSOLE}#link={token}", expires_at=until)
+
+
+@known.post(
+    "/v1/login/sessions/end",
+    operation_id="endSessions",
+    summary="End all sessions of a subject.",
+    responses=problems(*BODY_PROBLEMS),
+    dependencies=POST_ONLY,
+)
+async def end_sessions(body: SessionsEnd, _: Platform, service: Logins) -> SessionsEndedView:
+    """The browsers in which the subject has signed in at the OpenID Connect issuer are refused within
+    two seconds, on every server. Take its role away at the issuer first, or it signs in again.
+    Tokens of the issuer itself are good until they expire. For platform admins.
+    """
+    return SessionsEndedView(ended=await service.end_all(body.subject))
 
 
 @known.get(

@@ -6,7 +6,8 @@ Rules:
   scripts cannot read. The store has its hash.
 - A session ends with its key, with a change of the account's password, and with a suspension; the
   guard looks each up every 1.5 seconds.
-- What the issuer of a session by OpenID Connect says later is not heard: such sessions are short.
+- What the issuer of a session by OpenID Connect says later is not heard: such sessions are short, and a
+  platform admin can end all of a subject.
 - A one-time link signs in as the key that made it.
 """
 
@@ -22,6 +23,7 @@ from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.browser_sessions import LINK_SECONDS, LONGEST_SECONDS, BrowserSessions
 from posthorn.ports.errors import NotFound
 from posthorn_api.auth.account_logins import AccountLogins
+from posthorn_api.auth.tokens import name_of
 from posthorn_api.http.callers import COOKIE, SESSION_PREFIX
 from posthorn_api.http.problems import Problem, unauthorized
 from posthorn_api.login.oidc import OidcLogin
@@ -97,6 +99,10 @@ class LoginService:
         until = datetime.now(UTC) + timedelta(seconds=LINK_SECONDS)
         await self._sessions.create_link(hash_of_key(token), caller.id)
         return token, until
+
+    async def end_all(self, subject: str) -> int:
+        """End all sessions of a subject of the issuer; return how many."""
+        return await self._sessions.end_all(name_of(subject))
 
     async def end(self, token: str) -> None:
         """End a session."""

@@ -86,6 +86,8 @@ from posthorn_cli.client.types import (
     RouteView,
     Sending,
     SentView,
+    SessionsEnd,
+    SessionsEndedView,
     SetUpCode,
     SetUpCodeView,
     SignInView,
@@ -130,6 +132,17 @@ class Operations(Connection):
         """Create a one-time link to sign in by."""
         return cast(
             "LoginLinkView", self._call("POST", "/v1/login/links", idempotency_key=idempotency_key)
+        )
+
+    def end_sessions(
+        self, body: SessionsEnd, *, idempotency_key: str | None = None
+    ) -> SessionsEndedView:
+        """End all sessions of a subject."""
+        return cast(
+            "SessionsEndedView",
+            self._call(
+                "POST", "/v1/login/sessions/end", body=body, idempotency_key=idempotency_key
+            ),
         )
 
     def get_me(self) -> MeView:

@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from posthorn.adapters.postgres.access.api_keys import KEY, as_key
+from posthorn.adapters.postgres.access.audit import write_audit
 from posthorn.adapters.postgres.access.password_rehashes import UNCHANGED
 from posthorn.adapters.postgres.database import Database
 from posthorn.ports.api_keys import ApiKey, Role
@@ -51,6 +52,9 @@ SELECT s.*, a.address, coalesce(t.name, ta.name) AS tenant, coalesce(t.id, ta.id
   LEFT JOIN tenants ta ON ta.id = d.tenant_id
  WHERE s.token_hash = $1 AND {_IN_FORCE}
    AND (s.account_id IS NULL OR {UNCHANGED.format(account="a", proof="s.password")})
+"""
+_END_ALL = """
+DELETE FROM browser_sessions WHERE name = $1 AND api_key_id IS NULL AND account_id IS NULL
 """
 _KEY_BY_ID = f"{KEY} WHERE k.id = $1"
 _LINK = f"""
@@ -123,6 +127,14 @@ class PostgresBrowserSessions:
             await connection.execute(
                 "DELETE FROM browser_sessions WHERE token_hash = $1", token_hash
             )
+
+    async def end_all(self, name: str) -> int:
+        """End the sessions of a holder of tokens."""
+        async with self._database.transaction() as connection:
+            gone: str = await connection.execute(_END_ALL, name)
+            ended = int(gone.rpartition(" ")[2])
+            await write_audit(connection, None, name, {"sessions": ended})
+        return ended
 
     async def create_link(self, token_hash: bytes, api_key: UUID) -> None:
         """Store a link."""

@@ -103,6 +103,27 @@ async def test_a_key_that_has_not_begun_gives_way_to_a_newer_one(keys: PostgresD
     assert await signing(keys) == ["three"]
 
 
+async def test_a_domain_has_so_many_keys(
+    keys: PostgresDkimKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("posthorn.adapters.postgres.directory.dkim_keys.MOST_DKIM_KEYS", 3)
+    for name in ("one", "two", "three"):
+        await keys.rotate(None, DOMAIN, [key(name)], 0.0)
+    await keys.rotate(
+        None, DOMAIN, [key("four")], WEEK
+    )  # in the place of the oldest, which is over
+    assert [each.selector for each in await keys.for_domain(None, DOMAIN)] == [
+        *("four", "three", "two")
+    ]
+    await keys.rotate(None, DOMAIN, [key("five")], WEEK)
+    with pytest.raises(Conflict, match="already has 3 DKIM keys that must stay published"):
+        await keys.rotate(None, DOMAIN, [key("six")], WEEK)
+    assert [each.selector for each in await keys.for_domain(None, DOMAIN)] == [
+        *("five", "four", "three")
+    ]
+    assert await signing(keys) == ["five"]
+
+
 async def test_a_later_rotation_leaves_the_end_of_older_keys(keys: PostgresDkimKeys) -> None:
     await keys.rotate(None, DOMAIN, [key("one")], WEEK)
     (two,) = await keys.rotate(None, DOMAIN, [key("two", begins=3600)], WEEK)

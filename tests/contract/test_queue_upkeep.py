@@ -426,6 +426,15 @@ class TestPurge:
         await env.queue.purge(100, 10)
         assert await env.rows("SELECT id FROM relays") == [(young,)]
 
+    async def test_policies_of_mta_sts_expired_long_ago_are_forgotten(self, env: QueueEnv) -> None:
+        await env.rows(
+            "INSERT INTO mta_sts_policies (domain, policy_id, mode, hosts, fetched_at, expires_at)"
+            " SELECT d || '.test', '1', 'enforce', '{}', now(), now() - make_interval(days => d)"
+            " FROM unnest(ARRAY[29, 31]) AS d"
+        )
+        await env.queue.purge(100, 10)
+        assert await env.rows("SELECT domain FROM mta_sts_policies") == [("29.test",)]
+
 
 class TestMeasure:
     async def test_recipients_are_counted_by_state(self, env: QueueEnv) -> None:

@@ -9,7 +9,7 @@ import pytest
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.queue.suppressions import PostgresSuppressions
 from posthorn.adapters.postgres.schema import DEFAULT_TENANT
-from posthorn.ports.errors import NotFound
+from posthorn.ports.errors import Conflict, NotFound
 from posthorn.ports.listing import ListQuery
 from posthorn.runtime.ids import new_id
 from tests.support.lists import whole
@@ -51,6 +51,35 @@ async def test_tenants_have_lists_of_their_own(
     assert [each.reason for each in theirs.items] == ["theirs"]
     with pytest.raises(NotFound):
         await suppressions.add(new_id(), "a@far.test", "nobody's")
+
+
+async def test_a_list_is_bounded(
+    database: Database,
+    suppressions: PostgresSuppressions,
+    other: UUID,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("posthorn.adapters.postgres.queue.suppressions.MOST_SUPPRESSIONS", 3)
+    await DatabaseSeed(database).rows(
+        "INSERT INTO suppressions (tenant_id, address, reason, source, created_at)"
+        " SELECT $1, n || '@far.test', 'unknown', 'bounce', now() - make_interval(days => n)"
+        " FROM generate_series(1, 2) AS n",
+        other,
+    )
+    by_hand, _ = await suppressions.add(other, "hand@far.test", "asked not to")
+    with pytest.raises(Conflict, match="already 3 suppressions; delete some first"):
+        await suppressions.add(other, "more@far.test", "asked not to")
+    assert await suppressions.add(other, "hand@far.test", "again") == (by_hand, False)
+    await suppressions.add(None, "more@far.test", "of another tenant")
+    assert await suppressions.prune() == 0
+    monkeypatch.setattr("posthorn.adapters.postgres.queue.suppressions.MOST_SUPPRESSIONS", 2)
+    assert await suppressions.prune() == 1
+    left = await suppressions.items(other, ListQuery(10))
+    assert [each.address for each in left.items] == ["1@far.test", "hand@far.test"]
+    monkeypatch.setattr("posthorn.adapters.postgres.queue.suppressions.MOST_SUPPRESSIONS", 1)
+    assert await suppressions.prune() == 1
+    left = await suppressions.items(other, ListQuery(10))
+    assert [each.address for each in left.items] == ["hand@far.test"]
 
 
 async def test_the_list_is_read_page_by_page_and_by_domain(

@@ -451,6 +451,7 @@ def test_the_holder_of_an_account(shell: CommandLine, system: System, address: s
     await_that("the session ends", lambda: holder.attempt(f"me show {mine}").status == 4)
     link = shell.run("key login-link").out.strip()
     assert link.startswith(f"{url}/console/#link=")
+    assert shell.run("key end-sessions nobody --json").document == {"ended": 0}
 
 
 def test_audit(shell: CommandLine, domain: str) -> None:

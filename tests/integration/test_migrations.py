@@ -223,6 +223,44 @@ async def test_a_later_step_takes_nothing_away_from_the_release_before(
     assert await _catalogue(empty_url) == await _catalogue(postgres.url_of(migrated))
 
 
+async def test_targets_in_domains_that_nobody_verified_must_confirm(empty_url: str) -> None:
+    """They were entered without a row, which stands for confirmed."""
+    engine = make_engine(connector(empty_url, seconds=30))
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(_up_to, "0024")
+    finally:
+        await engine.dispose()
+    old = await asyncpg.connect(empty_url)
+    try:
+        await old.execute(
+            "INSERT INTO domains (tenant_id, name, verified_at) SELECT t.id, d.name, d.at FROM tenants t,"
+            " (VALUES ('ours.test', now()), ('named.test', NULL)) AS d (name, at);"
+            " INSERT INTO aliases (domain_id, address, targets, keeps_copy) SELECT d.id, a.address, a.targets, a.copy"
+            " FROM domains d, (VALUES"
+            " ('a@ours.test', '{x@named.test,x@named.test,y@named.test,x@far.test,x@ours.test}'::text[], NULL),"
+            " ('own@ours.test', '{z@named.test}', true), ('b@ours.test', '{x@far.test}', NULL::boolean)"
+            " ) AS a (address, targets, copy) WHERE d.name = 'ours.test';"
+            " INSERT INTO alias_targets (id, alias_id, target, confirmed_at)"
+            " SELECT gen_random_uuid(), id, 'y@named.test', now() FROM aliases WHERE address = 'a@ours.test';"
+            " DELETE FROM directory_outbox"
+        )
+        await asyncio.to_thread(migrate_blocking, empty_url)
+        found = await old.fetch(
+            "SELECT a.address, t.target, t.confirmed_at IS NULL AS waits FROM alias_targets t"
+            " JOIN aliases a ON a.id = t.alias_id ORDER BY 1, 2"
+        )
+        assert [tuple(row) for row in found] == [
+            ("a@ours.test", "x@named.test", True),
+            ("a@ours.test", "y@named.test", False),
+            ("own@ours.test", "z@named.test", True),
+        ]
+        published = await old.fetch("SELECT subject FROM directory_outbox")
+        assert [row["subject"] for row in published] == ["a@ours.test"]
+    finally:
+        await old.close()
+
+
 async def test_mail_from_before_imap_is_counted_and_goes_on(empty_url: str) -> None:
     """Mailboxes of schema 0015 keep what they hold; the migration does not touch entries."""
     engine = make_engine(connector(empty_url, seconds=30))

@@ -56,6 +56,27 @@ def test_costly_operations_count_for_several() -> None:
     assert COSTS.keys() <= RULES.keys()
 
 
+def test_keys_of_a_tenant_share_a_rate() -> None:
+    clock = Clock()
+    limit = RateLimit(60, 2, clock=clock, tenant_share=2)
+    for key in ("a", "b"):
+        limit.charge(key, None, "acme")
+        limit.charge(key, None, "acme")
+        if key == "a":  # what is refused takes nothing of the tenant's
+            with pytest.raises(RateLimited, match="with this key"):
+                limit.charge(key, None, "acme")
+    with pytest.raises(RateLimited, match="with the keys of this tenant") as caught:
+        limit.charge("c", None, "acme")
+    assert caught.value.seconds == 0.5
+    limit.charge("d", None, "other")
+    limit.charge("e", None)
+    clock.now += 0.5
+    limit.charge("c", None, "acme")
+    free = RateLimit(60, 2, clock=clock, tenant_share=0)
+    for number in range(50):
+        free.charge(number, None, "acme")
+
+
 def test_unknown_keys_of_a_client_do_not_shut_out_good_ones() -> None:
     clock = Clock()
     limit = RateLimit(unknown_per_minute=2, clock=clock)

@@ -6,7 +6,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from posthorn.adapters.postgres.access.audit import PostgresAudit
+from posthorn.adapters.postgres.database import Database
 from posthorn.ports.api_keys import Role
+from posthorn_api.upkeep import Upkeep
 from tests.support.api import Api, problem
 
 
@@ -39,6 +42,27 @@ async def test_a_change_leaves_a_line_that_says_who_and_what(api: Api) -> None:
     stored = await api.sql("SELECT string_agg(a::text, ' ') AS all FROM audit a")
     assert "passphrase" not in stored[0]["all"]
     assert "argon2" not in stored[0]["all"]
+
+
+async def test_old_lines_are_deleted_oldest_first(api: Api, database: Database) -> None:
+    for name in ("old.test", "older.test", "new.test"):
+        await api.domain(name)
+    for name, days in (("old.test", 401), ("older.test", 402), ("new.test", 399)):
+        await api.sql(
+            "UPDATE audit SET at = now() - make_interval(days => $2) WHERE object = $1", name, days
+        )
+    audit = PostgresAudit(database)
+
+    def upkeep(days: int) -> Upkeep:
+        unused: Any = None
+        return Upkeep(unused, unused, unused, None, unused, unused, audit, days)
+
+    assert await upkeep(0).forget_audit() == 0
+    assert await audit.forget(400, 1) == 1
+    assert {line["object"] for line in await lines(api)} == {"older.test", "new.test"}
+    assert await upkeep(400).forget_audit() == 1
+    assert [line["object"] for line in await lines(api)] == ["new.test"]
+    assert await upkeep(400).forget_audit() == 0
 
 
 async def test_a_line_says_what_was_before(api: Api) -> None:

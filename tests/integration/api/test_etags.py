@@ -5,10 +5,28 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import httpx
 import pytest
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
 
+from posthorn_api.app import operations
 from tests.support.api import Api, problem
 
+CHANGES = {
+    "changeTenant": {"max_domains": 1},
+    "changeDomain": {"plus_addressing": False},
+    "changeAccount": {"quota_bytes": 1},
+    "changeAlias": {"targets": ["b@acme.test"]},
+    "changeWebhook": {"events": ["*"]},
+    "setRoute": {"host": "relay.test"},
+    "setSystemFilterPolicy": {},
+    "setTenantFilterPolicy": {},
+    "setDomainFilterPolicy": {},
+    "setAccountFilterPolicy": {},
+    "putConfig": {"domains": []},
+}
+"""A body for each operation that changes what has an ETag."""
 OBJECTS: dict[str, list[dict[str, Any]]] = {
     "/v1/tenants/acme": [{"max_domains": 1}, {"max_domains": 2}],
     "/v1/domains/acme.test": [{"plus_addressing": False}, {"plus_addressing": True}],
@@ -91,3 +109,80 @@ async def test_the_answer_of_a_creation_keeps_its_tag_for_a_repeat(api: Api) -> 
     assert again.headers["idempotency-replayed"] == "true"
     read = await api.client.get("/v1/aliases/y@acme.test")
     assert first.headers["etag"] == again.headers["etag"] == read.headers["etag"]
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [each for each in operations() if (each.methods or set()) & {"PUT", "PATCH", "DELETE"}],
+    ids=lambda operation: str(operation.operation_id),
+)
+async def test_what_has_an_etag_is_changed_in_that_version_alone(
+    api: Api, operation: APIRoute
+) -> None:
+    """By reading: PUT of a route ignored If-Match."""
+    (method,) = operation.methods or {""}
+    named = str(operation.operation_id)
+    shows = any(
+        each.path == operation.path and "GET" in (each.methods or ()) for each in operations()
+    )
+    takes = any(each.alias.lower() == "if-match" for each in _headers_of(operation.dependant))
+    if not shows or method == "DELETE":
+        assert named not in CHANGES
+    if not shows:
+        assert not takes
+        return
+    webhook = await api.client.post(
+        "/v1/webhooks", json={"url": "https://hooks.test/", "events": ["*"], "tenant": "acme"}
+    )
+    await api.client.post("/v1/routes", json={"domain": "far.test"})
+    path = operation.path.replace(":address", "").format_map(
+        {
+            "tenant": "acme",
+            "name": "acme.test",
+            "address": "a@acme.test" if "accounts" in operation.path else "x@acme.test",
+            "id": webhook.json()["id"],
+            "webhook": webhook.json()["id"],
+            "domain": "far.test",
+        }
+        | dict.fromkeys(("mailbox", "key", "number", "manager"), "none")
+    )
+    which = {"tenant": "acme"} if named == "putConfig" else {}
+    shown = await api.client.get(path, params=which)
+    assert ("etag" in shown.headers) == takes, (named, shown.status_code)
+    if not takes:
+        return
+    tag = shown.headers["etag"]
+
+    async def change(versions: str) -> httpx.Response:
+        body = None if method == "DELETE" else CHANGES[named]
+        headers = {"If-Match": versions}
+        return await api.client.request(method, path, params=which, headers=headers, json=body)
+
+    for other in ('"another"', f"W/{tag}"):
+        problem(await change(other), 412, "changed")
+    if method == "DELETE":  # what others depend on is not deleted
+        assert (await change(tag)).status_code in (204, 409)
+    else:
+        assert (await change(tag)).status_code == 200
+
+
+def _headers_of(dependant: Dependant) -> list[Any]:
+    return [
+        *dependant.header_params,
+        *(field for each in dependant.dependencies for field in _headers_of(each)),
+    ]
+
+
+async def test_a_route_that_is_gone_is_not_set_again(api: Api) -> None:
+    path, body = "/v1/routes/far.test", {"host": "relay.test"}
+    made = await api.client.post("/v1/routes", json={"domain": "far.test"})
+    tag = {"If-Match": made.headers["etag"]}
+    changed = await api.client.put(path, json=body, headers=tag)
+    assert (changed.status_code, changed.headers["etag"] != tag["If-Match"]) == (200, True)
+    assert (await api.client.get(path)).headers["etag"] == changed.headers["etag"]
+    assert (await api.client.delete(path)).status_code == 204
+    refused = await api.client.put(path, json=body, headers={"If-Match": changed.headers["etag"]})
+    assert "there is no route for far.test any more" in problem(refused, 412, "changed")["detail"]
+    again = await api.client.put(path, json=body)
+    assert again.status_code == 201
+    assert again.headers["etag"] not in (made.headers["etag"], changed.headers["etag"])

@@ -163,6 +163,24 @@ async def test_a_key_has_a_rate_of_its_own(database_url: str, tmp_path: Path) ->
         assert (await api.client.get("/v1/status", headers=other)).status_code == 200
 
 
+async def test_keys_of_a_tenant_share_a_rate(database_url: str, tmp_path: Path) -> None:
+    """By reading: a tenant's rate was as many times that of a key as it had made keys."""
+    rates = RateLimit(60, 4, clock=lambda: 1000.0, tenant_share=1)
+    async with running_api(database_url, FileBlobs(tmp_path), rates=rates) as api:
+        acme, other = await api.tenant("acme"), await api.tenant("other")
+        keys = [await api.key(Role.READ_ONLY, acme) for _ in range(5)]
+        answers = [await api.client.get("/v1/status", headers=each) for each in keys]
+        assert [answer.status_code for answer in answers] == [200] * 4 + [429]
+        said = problem(answers[-1], 429, "too-many-requests")["detail"]
+        assert said.startswith("too many requests with the keys of this tenant; try again in")
+        for key in (await api.key(Role.READ_ONLY, other), await api.key(Role.READ_ONLY)):
+            assert (await api.client.get("/v1/status", headers=key)).status_code == 200
+        await api.domain("acme.test", tenant="acme")
+        await api.account("a@acme.test")
+        holder = await api.client.get("/v1/me", auth=("a@acme.test", "correct horse"))
+        assert holder.status_code == 200, "an account has its own"
+
+
 async def test_unknown_keys_are_not_looked_up_without_end(
     database_url: str, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ import json
 from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 from fastapi.routing import APIRoute
 
@@ -251,6 +252,40 @@ async def test_tenant_shows_what_it_owns_and_nothing_to_others(both: Api) -> Non
         problem(other, 422, "invalid", "tenant")
         searched = await both.client.get(path, params={"q": "theirs", "total": True}, headers=shown)
         assert (searched.json()["items"], searched.json()["total"]) == ([], 0), path
+
+
+async def test_a_cursor_is_of_its_list_alone(both: Api) -> None:
+    """By reading: one of another list with the same kind of key was taken, and began anywhere."""
+    holder, mailbox = "a@a.ours.test", "/v1/accounts/a@a.ours.test"
+    hook = (await both.client.get("/v1/webhooks")).json()["items"][0]["id"]
+    for _ in range(2):
+        made = await both.client.post(
+            f"{mailbox}/app-passwords", json={"name": "phone", "scopes": ["imap"]}
+        )
+        assert made.status_code == 201, made.text
+        assert (await both.client.get(f"{mailbox}/messages")).status_code == 200
+    lists = [each for each in operations() if "cursor" in parameters(each)]
+    assert len(lists) > 25
+
+    async def ask(operation: APIRoute, **asked: Any) -> httpx.Response:
+        path = operation.path.replace(":address", "").format(address=holder, id=hook, name="x")
+        login = httpx.BasicAuth(holder, "correct horse") if path.startswith("/v1/me/") else None
+        return await both.client.get(path, params=asked, auth=login)
+
+    cursors: dict[str, str] = {}
+    for operation in lists:
+        answer = await ask(operation, limit=1)
+        if answer.status_code == 200 and (cursor := answer.json()["next_cursor"]):
+            cursors[str(operation.operation_id)] = cursor
+            assert (await ask(operation, limit=1, cursor=cursor)).status_code == 200
+    assert len(cursors) >= 15, cursors
+    assert len(set(cursors.values())) == len(cursors)
+    for operation in lists:
+        for name, cursor in cursors.items():
+            if name != operation.operation_id:
+                problem(await ask(operation, cursor=cursor), 422, "invalid", "cursor")
+    old = base64.urlsafe_b64encode(json.dumps([1, "b.ours.test"]).encode()).decode().rstrip("=")
+    assert (await both.client.get("/v1/domains", params={"cursor": old})).status_code == 200
 
 
 async def test_deliveries_of_a_webhook(api: Api) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any
@@ -348,12 +349,37 @@ async def test_a_person_signs_in_at_the_issuer(signing: tuple[Api, SigningIssuer
         done = await back(await begun())
         assert (done.status_code, done.headers["location"]) == (302, "/console/queue?state=held")
         browser.cookies = {"__Host-posthorn": cookie_of(done)}
+        assert "Max-Age=28800" in next(
+            each for each in done.headers.get_list("set-cookie") if "__Host-posthorn=" in each
+        )
         me = (await browser.ask("GET", "/v1/me")).json()
+        left = datetime.fromisoformat(me["expires_at"]) - datetime.now(UTC)
+        assert timedelta(hours=7) < left <= timedelta(hours=8)
         assert (me["kind"], me["name"], me["role"]) == ("token", "oidc:ann", "tenant-admin")
         assert me["tenant"]["name"] == "acme"
         made = await browser.ask("POST", "/v1/domains", json={"name": "acme.test", "dkim": False})
         assert made.status_code == 201, made.text
         problem(await browser.ask("POST", "/v1/login/links"), 403, "forbidden")
+
+        # who has lost the role at the issuer is signed out everywhere
+        again = await back(await begun())
+        browser.cookies = {"__Host-posthorn": cookie_of(again)}
+        for subject, ended in (
+            ("oidc:ann", 0),
+            ("bob", 0),
+            ("bootstrap", 0),
+            ("ann", 2),
+            ("ann", 0),
+        ):
+            answer = await api.client.post("/v1/login/sessions/end", json={"subject": subject})
+            assert (answer.status_code, answer.json()) == (200, {"ended": ended}), subject
+
+        async def is_out() -> bool:
+            return (await browser.ask("GET", "/v1/me")).status_code == 401
+
+        await until(is_out)
+        line = (await api.client.get("/v1/audit?action=session.end")).json()["items"][1]
+        assert (line["object"], line["details"]) == ("oidc:ann", {"sessions": 2})
 
         # each of the checks by itself
         query = await begun()

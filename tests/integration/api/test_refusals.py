@@ -12,8 +12,9 @@ import httpx
 import pytest
 from tools.client_source import document, operations
 
+from posthorn_api.http.permissions import RULES
 from posthorn_api.http.rate_limit import RateLimit
-from tests.support.api import Api
+from tests.support.api import Api, problem
 
 DOCUMENT = document()
 OPERATIONS = operations(DOCUMENT)
@@ -131,6 +132,40 @@ async def test_a_parameter_that_is_none(asker: Asker) -> None:
         names = [each["name"] for each in operation.get("parameters", ()) if each["in"] == "query"]
         for junk in (*JUNK, "", "9" * 30) if names else ():
             await asker.ask(method, path_of(path), params=dict.fromkeys(names, junk))
+
+
+async def test_a_parameter_that_no_operation_has(api: Api, alice: None) -> None:
+    """By reading: ``?tennant=`` listed everything."""
+    holder = httpx.BasicAuth("alice@example.test", "correct horse")
+    for method, path, operation in OPERATIONS:
+        known = [each["name"] for each in operation.get("parameters", ()) if each["in"] == "query"]
+        kinds = operation.get("requestBody", {}).get("content", {"application/json": {}})
+        login = holder if RULES[operation["operationId"]].me else None
+        answer = await api.client.request(
+            method,
+            path_of(path),
+            params={"tennant": "acme"},
+            content=b"{}",
+            headers={"Content-Type": next(iter(kinds))},
+            auth=login,
+        )
+        said = problem(answer, 422, "invalid", "tennant")["errors"][0]["message"]
+        takes = ", ".join(sorted(known)) or "none"
+        assert said == f"unknown query parameter; this operation takes {takes}", (method, path)
+    both = await api.client.get("/v1/domains", params={"limit": "0", "b": "1", "a": "2"})
+    assert [each["field"] for each in both.json()["errors"]] == ["a", "b"]
+    unknown = await api.client.get("/v1/domains", params={"a": ""}, headers={"Authorization": ""})
+    problem(unknown, 401, "unauthorized")
+
+
+async def test_what_others_add_to_a_path_is_let_be(api: Api) -> None:
+    """Issuers add parameters of their own, and links get them on their way."""
+    for path in (
+        "/v1/login/oidc/callback?code=c&state=s&session_state=x&iss=https%3A%2F%2Fid.test",
+        *("/openapi.json?utm_source=mail", "/docs?x=1"),
+    ):
+        answer = await api.client.get(path)
+        assert answer.status_code in (200, 404) and "unknown query" not in answer.text, path
 
 
 async def test_a_body_of_another_kind(asker: Asker) -> None:

@@ -76,6 +76,7 @@ EXAMPLES: dict[str, Example] = {
     "createLogin": Example(PUBLIC, body={}, hides=None),
     "deleteLogin": Example(ANYONE, hides=None),
     "createLoginLink": Example(PLATFORM, hides=None),
+    "endSessions": Example(PLATFORM, body={"subject": "nobody"}, hides=None),
     "getMe": Example(ANYONE, hides=None),
     "changeMyPassword": Example(ACCOUNT, body={"current_password": "x", "password": "long enough"}),
     "listMyAppPasswords": Example(ACCOUNT),

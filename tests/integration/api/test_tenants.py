@@ -211,6 +211,37 @@ async def test_a_tenant_has_no_more_domains_than_it_may_however_many_are_made_at
     assert (await api.client.post("/v1/domains", json={"name": "mine.test"})).status_code == 201
 
 
+async def test_a_tenant_without_limits_is_bounded(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = "posthorn.adapters.postgres.directory.limits"
+    for name in ("MOST_DOMAINS", "MOST_ACCOUNTS", "MOST_ALIASES"):
+        monkeypatch.setattr(f"{limits}.{name}", 1)
+    monkeypatch.setattr(f"{limits}._CERTAIN_SHARE", 0)  # count, whatever the planner believes
+    await tenant(api, "acme")
+    await api.domain("acme.test", tenant="acme")
+    await api.account("a@acme.test")
+    await api.alias("x@acme.test", "a@acme.test")
+    for path, body, said in (
+        ("domains", {"name": "two.test", "tenant": "acme"}, "acme may have 1 domains, and has 1"),
+        (
+            "accounts",
+            {"address": "b@acme.test", "password": "correct horse"},
+            "a tenant may have 1 accounts, and this one has 1",
+        ),
+        (
+            "aliases",
+            {"address": "y@acme.test", "targets": ["a@acme.test"]},
+            "a tenant may have 1 aliases, and this one has 1",
+        ),
+    ):
+        answer = await api.client.post(f"/v1/{path}", json=body)
+        assert said in problem(answer, 409, "conflict")["detail"]
+    await api.client.patch("/v1/tenants/acme", json={"max_domains": 2, "max_accounts": 2})
+    await api.domain("two.test", tenant="acme")
+    await api.account("b@acme.test")
+
+
 @pytest.mark.parametrize("limited", ["/v1/tenants/acme", "/v1/domains/acme.test"])
 async def test_accounts_and_their_quotas_are_limited(api: Api, limited: str) -> None:
     await tenant(api, "acme")

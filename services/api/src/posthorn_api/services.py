@@ -192,6 +192,8 @@ class Built:
     administration: PostgresAdministration
     sessions: PostgresBrowserSessions
     sign_ins: SignInRecorder
+    suppressions: PostgresSuppressions
+    audit: PostgresAudit
 
 
 def build(
@@ -238,10 +240,11 @@ def build(
         generate,
         PostgresSignIns(database),
     )
+    suppressions = PostgresSuppressions(database)
     queue = QueueService(
         PostgresQueueAdministration(database),
         PostgresRoutes(database),
-        PostgresSuppressions(database),
+        suppressions,
         secret_box,
         late.trace,
         late.events,
@@ -377,4 +380,7 @@ def build(
         options.rates,
         sessions,
     )
-    return Built(services, guard, keys, idempotency, administration, sessions, sign_ins)
+    return Built(
+        *(services, guard, keys, idempotency, administration, sessions, sign_ins),
+        *(suppressions, audit),
+    )

@@ -211,6 +211,9 @@ class OidcSettings(OidcIssuerSettings):
     ``https://<public_web>/v1/login/oidc/callback``."""
     oidc_name: Annotated[str, Field(min_length=1, max_length=100)] = "Single sign-on"
     """Name of the issuer on the sign-in page."""
+    oidc_session_seconds: Annotated[float, Field(ge=60, le=86_400)] = 28_800.0
+    """From the sign-in at the issuer until the session of the browser ends: for so long a role that
+    is withdrawn there counts here."""
 
     @field_validator("oidc_client_id", "oidc_client_secret", "oidc_redirect_uri", mode="before")
     @classmethod
@@ -312,11 +315,17 @@ class ApiSettings(
     """Whether password hashes of other programs may be set that have no salt or are of MD5, such as
     {PLAIN-MD5}: each is replaced at the account's first login, but whoever has a copy of them knows
     the passwords."""
+    audit_retention_days: Annotated[int, Field(ge=0, le=36_500)] = 400
+    """Days for which lines of the audit log are kept, those of who read mail included; 0: for
+    ever."""
     api_requests_per_minute: Annotated[int, Field(ge=0)] = 6000
     """Requests that one key may make in a process of the API over some time; 0: any number.
     Costly ones count for several."""
     api_requests_burst: Count = 1000
     """Requests that it may make at once after a pause."""
+    api_tenant_share: Annotated[float, Field(ge=0)] = 2.0
+    """How many times the rate and the burst of one key all keys and tokens of a tenant have
+    together; 0: any number."""
     api_unknown_keys_per_minute: Annotated[int, Field(ge=0)] = 300
     """Keys that are not known, which one client address may show to a process; 0: any number."""
     api_header_seconds: Seconds = 10.0
@@ -407,13 +416,17 @@ class ApiSettings(
             None if secret is None else secret.get_secret_value() or None,
             self.oidc_redirect_uri or f"https://{self.presence.web}/v1/login/oidc/callback",
             self.oidc_name,
+            session_seconds=self.oidc_session_seconds,
         )
 
     @property
     def rate_limit(self) -> RateLimit:
         """What keys may ask for."""
         return RateLimit(
-            self.api_requests_per_minute, self.api_requests_burst, self.api_unknown_keys_per_minute
+            self.api_requests_per_minute,
+            self.api_requests_burst,
+            self.api_unknown_keys_per_minute,
+            tenant_share=self.api_tenant_share,
         )
 
     @property

@@ -67,3 +67,7 @@ class Audit(Protocol):
         """Record that the current request reads content of this account's mailboxes; its tenant
         owns the line."""
         ...
+
+    async def forget(self, days: int, limit: int) -> int:
+        """Delete lines older than that, the oldest first and at most ``limit``; return how many."""
+        ...

@@ -24,10 +24,16 @@ class BrowserSessions(Protocol):
     """Tokens are known by their SHA-256: 256 random bits need no slow hash. Every method raises
     Unavailable."""
 
-    async def create(self, token_hash: bytes, caller: ApiKey, password: bytes = b"") -> ApiKey:
-        """Begin a session of the caller and return the caller as ``find`` does. ``password``: for
-        an account, ``ports.access.digest_of`` its stored hash. Raises NotFound when the key or
-        the account has been deleted meanwhile."""
+    async def create(
+        self,
+        token_hash: bytes,
+        caller: ApiKey,
+        password: bytes = b"",
+        seconds: float = LONGEST_SECONDS,
+    ) -> ApiKey:
+        """Begin a session of the caller, which ends after so many seconds at the latest, and return
+        the caller as ``find`` does. ``password``: for an account, ``ports.access.digest_of`` its
+        stored hash. Raises NotFound when the key or the account has been deleted meanwhile."""
         ...
 
     async def find(self, token_hash: bytes) -> ApiKey | None:
@@ -38,6 +44,10 @@ class BrowserSessions(Protocol):
 
     async def end(self, token_hash: bytes) -> None:
         """End a session; one that is not there is no error."""
+        ...
+
+    async def end_all(self, name: str) -> int:
+        """End all sessions of a holder of tokens, by the name of the caller; return how many."""
         ...
 
     async def create_link(self, token_hash: bytes, api_key: UUID) -> None:

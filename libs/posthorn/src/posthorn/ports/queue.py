@@ -15,7 +15,7 @@ Words:
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -63,6 +63,8 @@ class Route:
     managed_by: ManagedBy | None = None
     last_hour: Attempts = Attempts()
     """Attempts by this route; none in a route that was just created, or that the relay reads."""
+    version: str = field(default="", compare=False)
+    """Empty in a route that the relay reads."""
 
     @property
     def next_hop(self) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from posthorn.ports.changes import Versions
 from posthorn.ports.idempotency import Receipt
 from posthorn.ports.listing import Listed, ListQuery
 from posthorn.ports.queue import Route
@@ -26,11 +27,12 @@ class Routes(Protocol):
         concurrent creations, one succeeds."""
         ...
 
-    async def put(self, route: Route) -> tuple[Route, bool]:
+    async def put(self, route: Route, expected: Versions = None) -> tuple[Route, bool]:
         """Set the whole route of its domain; return it and whether it is new. Later claims use
-        it."""
+        it. Raises PreconditionFailed unless the route is there in one of the versions."""
         ...
 
-    async def delete(self, domain: str) -> None:
-        """Delete it: the destination uses ``*``, or its MX, again. Raises NotFound."""
+    async def delete(self, domain: str, expected: Versions = None) -> None:
+        """Delete it: the destination uses ``*``, or its MX, again. Raises NotFound, and
+        PreconditionFailed."""
         ...

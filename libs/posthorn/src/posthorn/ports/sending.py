@@ -22,6 +22,8 @@ FAILURES_SECONDS = 600.0
 """Seconds over which failed logins are counted."""
 SLACK_SECONDS = 0.001
 """Seconds to which rounding of counters to microseconds may add up."""
+MOST_SUPPRESSIONS = 100_000
+"""Suppressions of a tenant."""
 SENDING_SECONDS = 3600.0
 """Seconds over which sent messages are counted."""
 
@@ -221,7 +223,13 @@ class Suppressions(Protocol):
     Unavailable."""
 
     async def add(self, tenant: UUID | None, address: str, reason: str) -> tuple[Suppression, bool]:
-        """Add an address to the list by hand; return it and whether it is new."""
+        """Add an address to the list by hand; return it and whether it is new. Raises Conflict for
+        a list of MOST_SUPPRESSIONS."""
+        ...
+
+    async def prune(self) -> int:
+        """Delete what lists have beyond MOST_SUPPRESSIONS, since bounces and complaints are added
+        to full ones as well: the oldest of those first. Return how many."""
         ...
 
     async def items(

@@ -8,6 +8,9 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+MOST_DKIM_KEYS = 50
+"""Keys of a domain."""
+
 
 @dataclass(frozen=True, slots=True)
 class DkimKey:
@@ -45,7 +48,8 @@ class DkimKeys(Protocol):
         self, tenant: UUID | None, domain: str, keys: Sequence[DkimKey], overlap: float
     ) -> Sequence[DkimKey]:
         """Add new keys. Active keys stay active until ``signs_from`` of the new ones, and
-        published for ``overlap`` seconds longer. Raises NotFound."""
+        published for ``overlap`` seconds longer. Raises NotFound, and Conflict for a domain with
+        MOST_DKIM_KEYS that must stay published, or when a selector is taken."""
         ...
 
 

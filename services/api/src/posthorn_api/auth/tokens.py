@@ -153,7 +153,7 @@ class Tokens:
             raise _forbidden("this token names no role that counts here")
         return ApiKey(
             uuid5(NAMESPACE_URL, f"{trust.issuer}\n{subject}"),
-            f"oidc:{subject}",
+            name_of(subject),
             role,
             None if standing is None else standing.id,
             tenant_name=None if standing is None else standing.name,
@@ -178,6 +178,11 @@ class Tokens:
         if standing.state is TenantState.SUSPENDED:
             raise _forbidden("the tenant is suspended")
         return standing
+
+
+def name_of(subject: str) -> str:
+    """Return the name of the caller that is this subject."""
+    return f"oidc:{subject}"
 
 
 def _roles(claim: object, known: Mapping[str, Role]) -> set[Role]:

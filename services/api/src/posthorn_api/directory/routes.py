@@ -334,7 +334,7 @@ async def get_alias(
     "/v1/aliases/{address:address}",
     operation_id="changeAlias",
     summary="Update an alias.",
-    responses=problems(404, 412, *BODY_PROBLEMS),
+    responses=problems(404, 409, 412, *BODY_PROBLEMS),
 )
 async def change_alias(
     address: AddressPath,

@@ -23,7 +23,10 @@ and deleted all the same; then the answer has the header `Posthorn-Managed-By` w
 undoes it.
 
 **Lists** take `limit` (1 to 500) and `cursor`, and answer with `items` and `next_cursor`, which is null on the last page.
-Where they take `sort`, a cursor belongs to its order; `q` searches names, and `total=true` counts what matches.
+A cursor belongs to its list, and where it takes `sort` to its order; `q` searches names, and `total=true` counts what matches.
+
+**Parameters** and fields that an operation does not have are refused with 422, so that a filter that is misspelt does not
+choose everything.
 
 **Retries.** Every POST takes an `Idempotency-Key`: a repeated request with the same key gets the stored answer of the first
 one.

@@ -118,6 +118,7 @@ _ANSWERS: dict[str, dict[str, Any]] = {
         "path": "/console/#link=shown-once-here",
         "expires_at": _LATER,
     },
+    "SessionsEndedView": {"ended": 2},
     "MeTenantView": {"id": _ID, "name": "acme"},
     "MeAccountView": {"id": 17, "address": "carol@example.org"},
     "ClientSettingsView": {"address": "carol@example.org", "username": "carol@example.org"},

@@ -90,7 +90,9 @@ class Guard:
         request.state.caller = caller
         work_for(caller.tenant or caller.id)
         structlog.contextvars.bind_contextvars(key_id=str(caller.id), key_name=caller.name)
-        self.rates.charge(caller.id, operation_id)
+        self.rates.charge(
+            caller.id, operation_id, caller.tenant if caller.account is None else None
+        )
         if not rule.admits(caller):
             raise Problem(403, "forbidden", refusal(caller, rule))
         if rule.action is None:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 from fastapi import Request, Response
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.routing import compile_path
 
+from posthorn.ports.errors import FieldError, ValidationFailed
 from posthorn_api.http.guard import Guard
 from posthorn_api.http.large_json import DocumentRequest
+from posthorn_api.http.pagination import listing
 from posthorn_api.http.permissions import rule_of
 from posthorn_api.http.problems import problem_of
+
+_MOST_NAMED, _LONGEST_NAME = 10, 100
 
 
 class GuardedRoute(APIRoute):
     """A route whose operation runs behind the application's guard, and whose every failure is a
-    problem document.
+    problem document. A query parameter that the operation does not have is refused: with a filter
+    that is misspelt it would list or change everything.
 
     FastAPI's analysis of the endpoint waits for the first request or description: at first there is
     only what it takes to find the route.
@@ -40,12 +46,20 @@ class GuardedRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap FastAPI's own handler."""
-        operation = super().get_route_handler()
+        handler = super().get_route_handler()
+        known = sorted(set(_query_names(self.dependant)))
+
+        async def operation(request: Request) -> Response:
+            if unknown := set(request.query_params) - set(known):
+                raise ValidationFailed(*_unknown(sorted(unknown), known))
+            return await handler(request)
+
         takes_json = self.body_field is not None
         rule, operation_id = rule_of(self.operation_id), self.operation_id
 
         async def handle(request: Request) -> Response:
             guard: Guard = request.app.state.guard
+            listing.set(operation_id or "")
             try:
                 request = DocumentRequest(request.scope, request.receive)
                 return await guard.handle(
@@ -55,3 +69,18 @@ class GuardedRoute(APIRoute):
                 return problem_of(error).response()
 
         return handle
+
+
+def _query_names(dependant: Dependant) -> Iterator[str]:
+    for field in dependant.query_params:
+        yield field.alias
+    for each in dependant.dependencies:
+        yield from _query_names(each)
+
+
+def _unknown(names: Sequence[str], known: Sequence[str]) -> Iterator[FieldError]:
+    takes = ", ".join(known) or "none"
+    for name in names[:_MOST_NAMED]:
+        yield FieldError(
+            name[:_LONGEST_NAME], f"unknown query parameter; this operation takes {takes}"
+        )

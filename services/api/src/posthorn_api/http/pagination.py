@@ -1,11 +1,17 @@
-"""Lists by pages. A cursor is the last key of a page in a form that invites nobody to make one."""
+"""Lists by pages.
+
+A cursor is the last key of a page in a form that invites nobody to make one, with a tag of the list
+that it belongs to: another list may have keys of the same kind, and would begin anywhere.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
@@ -37,6 +43,8 @@ Total = Annotated[
 OfTenant = Annotated[
     Line | None, Query(description="Name or id of the tenant that owns the items.")
 ]
+listing: ContextVar[str] = ContextVar("listing", default="")
+"""The operation that runs, whose list cursors belong to; set by ``guarded_route``."""
 SORT = "Order of the items; with `-`, the other way round."
 """What a parameter ``sort`` is described by. A cursor belongs to its order."""
 
@@ -144,21 +152,32 @@ def part_of_list[T, V: BaseModel](
 
 def _encode(key: str | int | list[str | int]) -> str:
     return (
-        base64.urlsafe_b64encode(json.dumps([1, key], ensure_ascii=False).encode())
+        base64.urlsafe_b64encode(json.dumps([2, _tag(), key], ensure_ascii=False).encode())
         .decode()
         .rstrip("=")
     )
+
+
+def _tag() -> str:
+    return hashlib.sha256(listing.get().encode()).hexdigest()[:8]
 
 
 def _decode(cursor: str) -> str | int | list[str | int]:
     try:
         data = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         match json.loads(data):
-            case [1, list(parts)] if all(_is_part(part) for part in parts):
+            case [2, tag, key] if tag == _tag():
+                pass
+            case [1, key]:  # of the release before, whose cursors were of any list
+                pass
+            case _:
+                raise _bad()
+        match key:
+            case list(parts) if all(_is_part(part) for part in parts):
                 return parts
-            case [1, part] if _is_part(part):
-                key: str | int = part
-                return key
+            case part if _is_part(part):
+                single: str | int = part
+                return single
     except (binascii.Error, ValueError, RecursionError):
         pass
     raise _bad()

@@ -82,6 +82,7 @@ RULES = {
     "createLogin": Rule(frozenset(), public=True),
     "deleteLogin": Rule(frozenset(), anyone=True),
     "createLoginLink": _platform("login-link.create"),
+    "endSessions": _platform("session.end"),
     "getMe": Rule(frozenset(), anyone=True),
     "changeMyPassword": _me("account.change-password"),
     "listMyAppPasswords": _me(),

@@ -1,9 +1,12 @@
-"""How much one API key may ask for, counted in this process (ADR 22).
+"""How much one API key, and one tenant, may ask for, counted in this process (ADR 22).
 
 Rules:
 
 - A key has a bucket that fills at a steady rate up to its burst. An operation takes what it costs:
   one, or what ``COSTS`` says.
+- All keys and tokens of a tenant take from a bucket of the tenant as well, so that more keys do not
+  get it more. Keys of the whole platform, and accounts, have their own alone: sessions and logins of
+  one account share it.
 - A look-up of a key that is not known takes from a bucket of the client's network. While that is
   empty, only keys that were good in the last hour are looked up: behind a balancer all clients
   share one address, and must not be shut out by one of them.
@@ -67,7 +70,7 @@ COSTS = {
 
 _limited = Counter(
     "posthorn_api_rate_limited_total",
-    "Requests refused because of the rate of their key or client",
+    "Requests refused because of the rate of their key, tenant or client",
     ["who"],
 )
 
@@ -81,8 +84,17 @@ class RateLimit:
         burst: float = 1000.0,
         unknown_per_minute: float = 300.0,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        tenant_share: float = 2.0,
     ) -> None:
+        """``tenant_share``: how many times the rate and burst of a key all keys of a tenant have
+        together; 0: any number."""
         self._keys = TokenBuckets(per_minute, burst, clock) if per_minute else None
+        self._tenants = (
+            TokenBuckets(per_minute * tenant_share, burst * tenant_share, clock)
+            if per_minute and tenant_share
+            else None
+        )
         self._unknown = (
             TokenBuckets(unknown_per_minute, max(unknown_per_minute, 1.0), clock)
             if unknown_per_minute
@@ -91,13 +103,20 @@ class RateLimit:
         self._clock = clock
         self._familiar: OrderedDict[bytes, float] = OrderedDict()
 
-    def charge(self, key: Hashable, operation: str | None) -> None:
-        """Count a request of a key."""
-        if self._keys is not None and (
-            wait := self._keys.take(key, COSTS.get(operation or "", 1.0))
-        ):
+    def charge(self, key: Hashable, operation: str | None, tenant: Hashable | None = None) -> None:
+        """Count a request of a key; ``tenant``: whose other keys it counts for too."""
+        if self._keys is None:
+            return
+        cost = COSTS.get(operation or "", 1.0)
+        shared = None if tenant is None else self._tenants
+        if shared is not None and (wait := shared.wait(tenant, cost)):
+            _limited.labels("tenant").inc()
+            raise RateLimited("too many requests with the keys of this tenant", wait)
+        if wait := self._keys.take(key, cost):
             _limited.labels("key").inc()
             raise RateLimited("too many requests with this key or from this address", wait)
+        if shared is not None:
+            shared.take(tenant, cost)
 
     def check_unknown(self, client: str, digest: bytes) -> None:
         """Refuse to look up a key, unless it was good lately, for a client that has shown too

@@ -45,6 +45,7 @@ REQUEST_EXAMPLES: dict[str, dict[str, Any]] = {
         "ends_at": "2027-01-04T00:00:00Z",
     },
     "LoginRequest": {"account": "carol@example.org", "password": "correct horse battery"},
+    "SessionsEnd": {"subject": "ann"},
     "TenantCreation": {
         "name": "acme",
         "max_domains": 10,

@@ -83,6 +83,8 @@ class OidcClient:
     name: str
     """Name of the issuer, for people."""
     scopes: str = "openid profile email"
+    session_seconds: float = 8 * 3600.0
+    """From sign-in until a session ends."""
 
 
 class OidcLogin:
@@ -92,6 +94,7 @@ class OidcLogin:
         self, client: OidcClient, issuer: IssuerClient, tokens: IdTokens, box: SecretBox
     ) -> None:
         self.name = client.name
+        self.session_seconds = client.session_seconds
         self._client = client
         self._issuer = issuer
         self._tokens = tokens

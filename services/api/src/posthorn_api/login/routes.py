@@ -24,6 +24,7 @@ from posthorn_api.http.operations import (
     BODY_PROBLEMS,
     POST_ONLY,
     Caller,
+    Platform,
     problems,
     router,
     service_of,
@@ -39,6 +40,8 @@ from posthorn_api.login.schemas import (
     MeTenantView,
     MeView,
     OidcMethodView,
+    SessionsEnd,
+    SessionsEndedView,
 )
 from posthorn_api.login.service import ENDED_COOKIE, LoginService, SignedIn
 
@@ -72,8 +75,9 @@ async def create_login(body: LoginRequest, request: Request, service: Logins) ->
     """With an API key, with the address and password of an account, or with a one-time link. The
     answer sets the cookie `__Host-posthorn`, which authenticates later requests of the browser.
     The session ends after 8 hours without a request, after 24 hours, with its key, and when the
-    account's password changes. Requests by the cookie that change something need
-    `Sec-Fetch-Site: same-origin`, which browsers send. An `Idempotency-Key` is ignored.
+    account's password changes; one by single sign-on ends earlier (`POSTHORN_OIDC_SESSION_SECONDS`).
+    Requests by the cookie that change something need `Sec-Fetch-Site: same-origin`, which browsers
+    send. An `Idempotency-Key` is ignored.
     """
     if "sec-fetch-site" in request.headers and not is_same_origin(request):
         raise Problem(403, "cross-site", "the sign-in must come from our own pages")
@@ -125,6 +129,21 @@ async def create_login_link(
     token, until = await service.create_link(caller)
     response.headers["Location"] = "/v1/login"
     return LoginLinkView(link=token, path=f"{CONSOLE}#link={token}", expires_at=until)
+
+
+@known.post(
+    "/v1/login/sessions/end",
+    operation_id="endSessions",
+    summary="End all sessions of a subject.",
+    responses=problems(*BODY_PROBLEMS),
+    dependencies=POST_ONLY,
+)
+async def end_sessions(body: SessionsEnd, _: Platform, service: Logins) -> SessionsEndedView:
+    """The browsers in which the subject has signed in at the OpenID Connect issuer are refused within
+    two seconds, on every server. Take its role away at the issuer first, or it signs in again.
+    Tokens of the issuer itself are good until they expire. For platform admins.
+    """
+    return SessionsEndedView(ended=await service.end_all(body.subject))
 
 
 @known.get(
@@ -183,7 +202,7 @@ def oidc_pages(service: LoginService) -> list[Route]:
         caller, path = await service.oidc.finish(
             request.cookies.get(FLOW_COOKIE), dict(request.query_params)
         )
-        done = await service.begin(caller)
+        done = await service.begin(caller, seconds=service.oidc.session_seconds)
         response = RedirectResponse(path, 302)
         response.headers.append("Set-Cookie", done.cookie)
         response.headers.append("Set-Cookie", ENDED_FLOW)

@@ -49,6 +49,21 @@ class LoginMethodsView(ApiModel):
     )
 
 
+class SessionsEnd(RequestBody):
+    """Whose sessions are to end."""
+
+    subject: Line = Field(
+        description="The subject at the OpenID Connect issuer, the claim `sub` of its tokens: the name of the"
+        " caller in the audit log, without `oidc:`."
+    )
+
+
+class SessionsEndedView(ApiModel):
+    """How many sessions ended."""
+
+    ended: int
+
+
 class LoginLinkView(ApiModel):
     """A one-time link to sign in by."""
 

@@ -6,6 +6,8 @@ Rules:
   scripts cannot read. The store has its hash.
 - A session ends with its key, with a change of the account's password, and with a suspension; the
   guard looks each up every 1.5 seconds.
+- What the issuer of a session by OpenID Connect says later is not heard: such sessions are short, and a
+  platform admin can end all of a subject.
 - A one-time link signs in as the key that made it.
 """
 
@@ -21,6 +23,7 @@ from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.browser_sessions import LINK_SECONDS, LONGEST_SECONDS, BrowserSessions
 from posthorn.ports.errors import NotFound
 from posthorn_api.auth.account_logins import AccountLogins
+from posthorn_api.auth.tokens import name_of
 from posthorn_api.http.callers import COOKIE, SESSION_PREFIX
 from posthorn_api.http.problems import Problem, unauthorized
 from posthorn_api.login.oidc import OidcLogin
@@ -39,11 +42,12 @@ class SignedIn:
 
     caller: ApiKey
     token: str
+    seconds: float = LONGEST_SECONDS
 
     @property
     def cookie(self) -> str:
         """The Set-Cookie field."""
-        return f"{COOKIE}={self.token}; {_ATTRIBUTES}; Max-Age={LONGEST_SECONDS:.0f}"
+        return f"{COOKIE}={self.token}; {_ATTRIBUTES}; Max-Age={self.seconds:.0f}"
 
 
 class LoginService:
@@ -56,16 +60,18 @@ class LoginService:
         self._sessions = sessions
         self._accounts = accounts
 
-    async def begin(self, caller: ApiKey, password: bytes = b"") -> SignedIn:
-        """Begin a session of a caller that is known. ``password``: for an account, the digest of
-        the stored hash of its password."""
+    async def begin(
+        self, caller: ApiKey, password: bytes = b"", seconds: float = LONGEST_SECONDS
+    ) -> SignedIn:
+        """Begin a session of a caller that is known, for so many seconds at most. ``password``: for
+        an account, the digest of the stored hash of its password."""
         token = SESSION_PREFIX + secrets.token_urlsafe(32)
         try:
-            found = await self._sessions.create(hash_of_key(token), caller, password)
+            found = await self._sessions.create(hash_of_key(token), caller, password, seconds)
         except NotFound as error:
             raise unauthorized(str(error), shown=True) from None
         log.info("signed in", caller=str(caller.id), name=caller.name, role=caller.role.value)
-        return SignedIn(found, token)
+        return SignedIn(found, token, seconds)
 
     async def by_password(self, account: str, password: str, client: str) -> SignedIn:
         """Sign in as an account. Raises 401, 403, 429."""
@@ -93,6 +99,10 @@ class LoginService:
         until = datetime.now(UTC) + timedelta(seconds=LINK_SECONDS)
         await self._sessions.create_link(hash_of_key(token), caller.id)
         return token, until
+
+    async def end_all(self, subject: str) -> int:
+        """End all sessions of a subject of the issuer; return how many."""
+        return await self._sessions.end_all(name_of(subject))
 
     async def end(self, token: str) -> None:
         """End a session."""

@@ -291,13 +291,14 @@ async def list_suppressions(
     response_model=SuppressionView,
     responses={
         200: {"model": SuppressionView, "description": "The address was already suppressed."},
-        **problems(*BODY_PROBLEMS),
+        **problems(409, *BODY_PROBLEMS),
     },
     dependencies=POST_ONLY,
 )
 async def suppress(body: SuppressionCreation, caller: Caller, service: Queue) -> Response:
     """The address gets no more mail from the tenant, and messages queued for it bounce. Addresses
-    that bounce permanently are added automatically.
+    that bounce permanently are added automatically. Refused with 409 (conflict) when the tenant has
+    100,000 suppressions: then delete some first.
     """
     made, is_new = await service.suppress(caller, body.address, body.reason)
     answer = created(SuppressionView.from_suppression(made), "suppressions", made.address)

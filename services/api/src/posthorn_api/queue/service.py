@@ -20,6 +20,7 @@ from posthorn.model.events import (
 )
 from posthorn.model.ip_addresses import is_this_machine
 from posthorn.ports.api_keys import ApiKey
+from posthorn.ports.changes import Versions
 from posthorn.ports.errors import FieldError, NotFound, Unavailable, ValidationFailed
 from posthorn.ports.events import Trace
 from posthorn.ports.idempotency import Receipt
@@ -157,20 +158,22 @@ class QueueService:
         await self._try_again(made.domain)
         return made
 
-    async def put_route(self, route: Route, password: str | None) -> tuple[Route, bool]:
+    async def put_route(
+        self, route: Route, password: str | None, expected: Versions = None
+    ) -> tuple[Route, bool]:
         """Set the route of a domain; whether it is new. Without a password the one that is there
         stays, as long as host and username are the same: nobody can read it to give it again."""
         route = replace(route, domain=route_domain_in(route.domain), host=_host(route.host))
         if password is None and route.username is not None:
             route = replace(route, password=await self._kept_password(route))
         route = _fit(route, has_password=password is not None or route.password is not None)
-        made, is_new = await self._routes.put(self._encrypted(route, password))
+        made, is_new = await self._routes.put(self._encrypted(route, password), expected)
         await self._try_again(made.domain)
         return made, is_new
 
-    async def delete_route(self, domain: str) -> None:
+    async def delete_route(self, domain: str, expected: Versions = None) -> None:
         """Remove a route."""
-        await self._routes.delete(domain := route_domain_in(domain))
+        await self._routes.delete(domain := route_domain_in(domain), expected)
         await self._try_again(domain)
 
     async def suppress(self, caller: ApiKey, address: str, reason: str) -> tuple[Suppression, bool]:

@@ -11,8 +11,10 @@ from posthorn_api.http.idempotency import receipt
 from posthorn_api.http.operations import (
     BODY_PROBLEMS,
     POST_ONLY,
+    Expected,
     Platform,
     created,
+    etag,
     problems,
     router,
     service_of,
@@ -68,9 +70,13 @@ async def create_route(
 @routes.get(
     "/v1/routes/{domain}", operation_id="getRoute", summary="Get a route.", responses=problems(404)
 )
-async def get_route(domain: Destination, _: Platform, service: Queue) -> RouteView:
+async def get_route(
+    domain: Destination, _: Platform, service: Queue, response: Response
+) -> RouteView:
     """The password is not shown."""
-    return RouteView.from_route(await service.route(domain))
+    found = await service.route(domain)
+    response.headers["ETag"] = etag(found.version)
+    return RouteView.from_route(found)
 
 
 @routes.put(
@@ -80,16 +86,16 @@ async def get_route(domain: Destination, _: Platform, service: Queue) -> RouteVi
     response_model=RouteView,
     responses={
         201: {"model": RouteView, "description": "Created: there was no such route."},
-        **problems(*BODY_PROBLEMS),
+        **problems(412, *BODY_PROBLEMS),
     },
 )
 async def set_route(
-    domain: Destination, body: RouteSetting, _: Platform, service: Queue
+    domain: Destination, body: RouteSetting, _: Platform, service: Queue, expected: Expected
 ) -> Response:
     """Fields that are left out get their default values. Only the password is kept if it is left
     out, as long as host and username stay the same.
     """
-    made, is_new = await service.put_route(body.route(domain), body.password)
+    made, is_new = await service.put_route(body.route(domain), body.password, expected)
     answer = _shown(made)
     answer.status_code = 201 if is_new else 200
     return answer
@@ -100,11 +106,13 @@ async def set_route(
     operation_id="deleteRoute",
     summary="Delete a route.",
     status_code=204,
-    responses=problems(404),
+    responses=problems(400, 404, 412),
 )
-async def delete_route(domain: Destination, _: Platform, service: Queue) -> Response:
+async def delete_route(
+    domain: Destination, _: Platform, service: Queue, expected: Expected
+) -> Response:
     """Mail for the domain then goes to its MX hosts, or takes the route of `*`."""
-    await service.delete_route(domain)
+    await service.delete_route(domain, expected)
     return Response(status_code=204)
 
 
@@ -127,4 +135,4 @@ async def probe_route(
 
 
 def _shown(made: Route) -> Response:
-    return created(RouteView.from_route(made), "routes", made.domain)
+    return created(RouteView.from_route(made), "routes", made.domain, made.version)

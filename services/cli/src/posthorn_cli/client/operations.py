@@ -86,6 +86,8 @@ from posthorn_cli.client.types import (
     RouteView,
     Sending,
     SentView,
+    SessionsEnd,
+    SessionsEndedView,
     SetUpCode,
     SetUpCodeView,
     SignInView,
@@ -130,6 +132,17 @@ class Operations(Connection):
         """Create a one-time link to sign in by."""
         return cast(
             "LoginLinkView", self._call("POST", "/v1/login/links", idempotency_key=idempotency_key)
+        )
+
+    def end_sessions(
+        self, body: SessionsEnd, *, idempotency_key: str | None = None
+    ) -> SessionsEndedView:
+        """End all sessions of a subject."""
+        return cast(
+            "SessionsEndedView",
+            self._call(
+                "POST", "/v1/login/sessions/end", body=body, idempotency_key=idempotency_key
+            ),
         )
 
     def get_me(self) -> MeView:
@@ -1312,13 +1325,18 @@ class Operations(Connection):
         """Get a route."""
         return cast("RouteView", self._call("GET", f"/v1/routes/{quoted(domain)}"))
 
-    def set_route(self, domain: str, body: RouteSetting) -> RouteView:
+    def set_route(
+        self, domain: str, body: RouteSetting, *, if_match: str | None = None
+    ) -> RouteView:
         """Replace a route."""
-        return cast("RouteView", self._call("PUT", f"/v1/routes/{quoted(domain)}", body=body))
+        return cast(
+            "RouteView",
+            self._call("PUT", f"/v1/routes/{quoted(domain)}", body=body, if_match=if_match),
+        )
 
-    def delete_route(self, domain: str) -> None:
+    def delete_route(self, domain: str, *, if_match: str | None = None) -> None:
         """Delete a route."""
-        self._call("DELETE", f"/v1/routes/{quoted(domain)}")
+        self._call("DELETE", f"/v1/routes/{quoted(domain)}", if_match=if_match)
 
     def probe_route(
         self, domain: str, body: RouteProbeRequest, *, idempotency_key: str | None = None

@@ -1472,6 +1472,18 @@ class SeriesView(TypedDict):
     total: int
 
 
+class SessionsEnd(TypedDict):
+    """Whose sessions are to end."""
+
+    subject: str
+
+
+class SessionsEndedView(TypedDict):
+    """How many sessions ended."""
+
+    ended: int
+
+
 class SetUpCode(TypedDict):
     """A code to set up a mail client with."""
 

@@ -116,6 +116,21 @@ def create_login_link(session: Session) -> None:
     session.output.done(url, {"url": url, **made})
 
 
+@command(keys, "end-sessions")
+def end_sessions(
+    session: Session,
+    subject: Annotated[str, typer.Argument(help="The claim `sub` of its tokens.")],
+) -> None:
+    """End all sessions of a person who has signed in by single sign-on.
+
+    Take the role away at the issuer first, or the person signs in again.
+
+    Example: `posthorn key end-sessions ann`
+    """
+    done = session.api.end_sessions({"subject": subject})
+    session.output.done(f"ended {done['ended']} sessions", cast("dict[str, Any]", done))
+
+
 @command(keys, "delete")
 def delete_key(
     session: Session,

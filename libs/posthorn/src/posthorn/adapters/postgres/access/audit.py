@@ -35,6 +35,10 @@ _LIST = Listing(
     owner="a.tenant_id = {}",
     newest_first=True,
 )
+# ids go up with the time, which has no index
+_FORGET = """
+DELETE FROM audit WHERE id IN (SELECT id FROM audit ORDER BY id LIMIT $2) AND at < now() - make_interval(days => $1)
+"""
 _OWNER = "SELECT tenant_id FROM domains WHERE name = split_part($1, '@', -1)"
 _SECRET = frozenset({"password", "password_hash", "secret"})
 _BEFORE = "before"
@@ -124,6 +128,12 @@ class PostgresAudit:
         async with self._database.session() as connection:
             owner = await connection.fetchval(_OWNER, address)
             await write_audit(connection, owner, address, details)
+
+    async def forget(self, days: int, limit: int) -> int:
+        """Delete some of the oldest lines."""
+        async with self._database.session() as connection:
+            gone: str = await connection.execute(_FORGET, days, limit)
+        return int(gone.rpartition(" ")[2])
 
 
 def _as_line(row: Any) -> AuditLine:

@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from posthorn.adapters.postgres.access.api_keys import KEY, as_key
+from posthorn.adapters.postgres.access.audit import write_audit
 from posthorn.adapters.postgres.access.password_rehashes import UNCHANGED
 from posthorn.adapters.postgres.database import Database
 from posthorn.ports.api_keys import ApiKey, Role
@@ -23,10 +24,10 @@ from posthorn.ports.browser_sessions import (
 from posthorn.ports.errors import NotFound
 from posthorn.runtime.ids import new_id
 
-_CREATE = f"""
+_CREATE = """
 INSERT INTO browser_sessions
        (id, token_hash, owner, api_key_id, account_id, password, tenant_id, name, role, message_content, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now() + interval '{LONGEST_SECONDS} seconds')
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now() + make_interval(secs => $11))
 """
 _LIMIT = """
 DELETE FROM browser_sessions WHERE id IN (
@@ -52,6 +53,9 @@ SELECT s.*, a.address, coalesce(t.name, ta.name) AS tenant, coalesce(t.id, ta.id
  WHERE s.token_hash = $1 AND {_IN_FORCE}
    AND (s.account_id IS NULL OR {UNCHANGED.format(account="a", proof="s.password")})
 """
+_END_ALL = """
+DELETE FROM browser_sessions WHERE name = $1 AND api_key_id IS NULL AND account_id IS NULL
+"""
 _KEY_BY_ID = f"{KEY} WHERE k.id = $1"
 _LINK = f"""
 INSERT INTO login_links (token_hash, api_key_id, expires_at)
@@ -71,7 +75,13 @@ class PostgresBrowserSessions:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def create(self, token_hash: bytes, caller: ApiKey, password: bytes = b"") -> ApiKey:
+    async def create(
+        self,
+        token_hash: bytes,
+        caller: ApiKey,
+        password: bytes = b"",
+        seconds: float = LONGEST_SECONDS,
+    ) -> ApiKey:
         """Begin a session."""
         is_key = not caller.is_token and caller.account_id is None
         values = (
@@ -84,6 +94,7 @@ class PostgresBrowserSessions:
             caller.tenant if caller.is_token else None,
             *((caller.name, caller.role.value, caller.message_content) if caller.is_token else ()),
             *(() if caller.is_token else (None, None, None)),
+            seconds,
         )
         try:
             async with self._database.transaction() as connection:
@@ -116,6 +127,14 @@ class PostgresBrowserSessions:
             await connection.execute(
                 "DELETE FROM browser_sessions WHERE token_hash = $1", token_hash
             )
+
+    async def end_all(self, name: str) -> int:
+        """End the sessions of a holder of tokens."""
+        async with self._database.transaction() as connection:
+            gone: str = await connection.execute(_END_ALL, name)
+            ended = int(gone.rpartition(" ")[2])
+            await write_audit(connection, None, name, {"sessions": ended})
+        return ended
 
     async def create_link(self, token_hash: bytes, api_key: UUID) -> None:
         """Store a link."""

@@ -31,6 +31,7 @@ from posthorn.adapters.postgres.directory.forward_targets import (
     enter_targets,
     forget_targets,
 )
+from posthorn.adapters.postgres.directory.limits import check_aliases
 from posthorn.adapters.postgres.directory.managers import (
     MANAGER,
     managed_by,
@@ -183,6 +184,7 @@ async def insert_alias(
     """
     if await connection.fetchval("SELECT true FROM accounts WHERE address = $1", address):
         raise Conflict(f"{address} is an account; an alias needs another address")
+    await check_aliases(connection, domain["tenant_id"])
     await check_targets(connection, domain["tenant_id"], address, targets)
     elsewhere = (
         await elsewhere_of(connection, domain["tenant_id"], targets) if policy != NO_POLICY else []

@@ -5,6 +5,8 @@ Rules:
 - A domain signs with one key per algorithm: the newest that is active. A new key ends those of its
   algorithm at the moment it becomes active, those not active yet included; other algorithms are not
   affected.
+- A domain has at most ``MOST_DKIM_KEYS``: for new ones, the oldest of those that need not be published
+  any more are deleted.
 - The domain's row is locked while its keys are rotated, so that rotations are serialised.
 - The database's clock decides which keys are active.
 """
@@ -22,7 +24,7 @@ from posthorn.adapters.postgres.access.audit import write_audit
 from posthorn.adapters.postgres.access.tenant_scope import Scoped, one
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.ports.errors import Conflict
-from posthorn.ports.signing import DkimKey
+from posthorn.ports.signing import MOST_DKIM_KEYS, DkimKey
 
 _COLUMNS = (
     "k.id, d.name AS domain, k.selector, k.algorithm, k.public_key, k.private_key,"
@@ -60,6 +62,15 @@ _ENTER = """
 INSERT INTO dkim_keys (id, domain_id, selector, algorithm, public_key, private_key, signs_from)
 VALUES ($1, $2, $3, $4, $5, $6, $7)
 """
+_MAKE_ROOM = """
+WITH spare AS (
+    SELECT id FROM dkim_keys WHERE domain_id = $1 AND published_until <= now() ORDER BY published_until, id
+     LIMIT greatest(0, (SELECT count(*) FROM dkim_keys WHERE domain_id = $1) + $2 - $3)
+), gone AS (
+    DELETE FROM dkim_keys WHERE id IN (SELECT id FROM spare) RETURNING 1
+)
+SELECT (SELECT count(*) FROM dkim_keys WHERE domain_id = $1) - (SELECT count(*) FROM gone)
+"""
 
 
 class PostgresDkimKeys:
@@ -93,10 +104,16 @@ class PostgresDkimKeys:
         self, tenant: UUID | None, domain: str, keys: Sequence[DkimKey], overlap: float
     ) -> Sequence[DkimKey]:
         """Add new keys and return them as stored. Raises NotFound, and Conflict when a selector
-        is taken."""
+        is taken or the domain has too many keys."""
         async with self._database.transaction() as connection:
             row = await one(connection, tenant, _DOMAIN + "FOR NO KEY UPDATE", domain)
             number = row["id"]
+            held = await connection.fetchval(_MAKE_ROOM, number, len(keys), MOST_DKIM_KEYS)
+            if held + len(keys) > MOST_DKIM_KEYS:
+                raise Conflict(
+                    f"the domain already has {held} DKIM keys that must stay published; wait until"
+                    " the overlap of earlier rotations has passed"
+                )
             for algorithm in sorted({key.algorithm for key in keys}):
                 begin = min(key.signs_from for key in keys if key.algorithm == algorithm)
                 await connection.execute(_END, number, algorithm, begin, overlap)

@@ -6,8 +6,9 @@ Theory:
   ``confirmed_at`` is when it confirmed. One without a row counts as confirmed: those older than the
   table, and those that need not confirm.
 - A domain that is not verified is not local: mail to it goes elsewhere, so its addresses must confirm
-  like others. While it is one of the tenant's own they are not asked. Once it is verified nothing
-  leaves any more; the row stays, for the domain may go again.
+  like others; those from before that rule got rows by migration 0025. While it is one of the tenant's
+  own they are not asked. Once it is verified nothing leaves any more; the row stays, for the domain
+  may go again.
 - The row is written in the transaction that writes the alias. By ``due_at`` the API asks the target
   afterwards, under the row's id, so that asking twice sends one message (ADR 3).
 """

@@ -1,9 +1,12 @@
-"""Limits of tenants and domains: domains, accounts, and the sum of quotas.
+"""Limits of tenants and domains: domains, accounts, aliases, and the sum of quotas.
 
 A limit is enforced by counting under the lock of the row that sets it (FOR NO KEY UPDATE, which
-allows references to it), so that two creations do not both take the last place. Without a limit
-nothing is locked. A limit set below the present number removes nothing. Tenants are locked before
-domains, domains before accounts.
+allows references to it), so that two creations do not both take the last place. A limit set below
+the present number removes nothing. Tenants are locked before domains, domains before accounts.
+
+A tenant without a limit has the bounds ``MOST_DOMAINS``, ``MOST_ACCOUNTS`` and ``MOST_ALIASES``. The
+latter two are checked without a lock, and counted only where the planner's estimate says that the
+whole table has about as many rows, so that they cost nothing in all other systems.
 """
 
 from __future__ import annotations
@@ -14,6 +17,16 @@ from uuid import UUID
 from posthorn.adapters.postgres.database import Connection
 from posthorn.ports.errors import Conflict, FieldError, ValidationFailed
 
+MOST_DOMAINS = 10_000
+"""Domains of a tenant without ``max_domains``."""
+MOST_ACCOUNTS = 1_000_000
+"""Accounts of a tenant without ``max_accounts``."""
+MOST_ALIASES = 1_000_000
+"""Aliases of a tenant."""
+
+_ESTIMATED = "SELECT reltuples FROM pg_class WHERE oid = $1::text::regclass"
+_CERTAIN_SHARE = 0.8
+"""Statistics are renewed when a tenth of a table has changed."""
 _HELD = """
 SELECT count(*) AS accounts, coalesce(sum(a.quota_bytes), 0)::bigint AS promised
   FROM accounts a JOIN domains d ON d.id = a.domain_id
@@ -26,13 +39,31 @@ async def check_domains(connection: Connection, tenant: UUID) -> None:
     row: Any = await connection.fetchrow(
         "SELECT name, max_domains FROM tenants WHERE id = $1 FOR NO KEY UPDATE", tenant
     )
-    if row is None or row["max_domains"] is None:
+    if row is None:
         return
+    most = MOST_DOMAINS if row["max_domains"] is None else row["max_domains"]
     held = await connection.fetchval("SELECT count(*) FROM domains WHERE tenant_id = $1", tenant)
-    if held >= row["max_domains"]:
-        raise Conflict(
-            f"the tenant {row['name']} may have {row['max_domains']} domains, and has {held}"
-        )
+    if held >= most:
+        raise Conflict(f"the tenant {row['name']} may have {most} domains, and has {held}")
+
+
+async def check_aliases(connection: Connection, tenant: UUID) -> None:
+    """Raise Conflict when the tenant has as many aliases as it may."""
+    await _check_bound(connection, "aliases", MOST_ALIASES, tenant, 1)
+
+
+async def _check_bound(
+    connection: Connection, table: str, most: int, tenant: UUID, more: int
+) -> None:
+    """Raise Conflict when a tenant would have too many rows of a table of addresses."""
+    if 0 <= await connection.fetchval(_ESTIMATED, table) < most * _CERTAIN_SHARE:
+        return
+    held = await connection.fetchval(
+        f"SELECT count(*) FROM {table} a JOIN domains d ON d.id = a.domain_id WHERE d.tenant_id = $1",
+        tenant,
+    )
+    if held + more > most:
+        raise Conflict(f"a tenant may have {most} {table}, and this one has {held}")
 
 
 async def check_account(
@@ -67,6 +98,8 @@ async def check_accounts(
     )
     if limits is None:
         return
+    if account is None and limits["tenant_accounts"] is None:
+        await _check_bound(connection, "accounts", MOST_ACCOUNTS, limits["tenant_id"], len(quotas))
     for table, number, most, max_bytes, condition in (
         (
             "tenants",

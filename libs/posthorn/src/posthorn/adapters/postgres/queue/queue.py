@@ -123,6 +123,7 @@ DELETE FROM outbound_lanes WHERE key IN (
 )
 """
 _FORGET_RELAYS = "DELETE FROM relays WHERE buried_at < now() - interval '1 day'"
+_FORGET_POLICIES = "DELETE FROM mta_sts_policies WHERE expires_at < now() - interval '30 days'"
 
 # By pairs of state and id, which only ``outbound_recipients_state_idx`` can give in order: whatever
 # the planner believes, no more than the limit is read.
@@ -264,7 +265,8 @@ class PostgresQueue:
     async def purge(self, older_than: float, limit: int) -> int:
         """Forget what was closed so many seconds ago; returns how many recipients.
 
-        The destination and its next hop are deleted with their last row.
+        The destination and its next hop are deleted with their last row, and policies of MTA-STS
+        30 days after they have expired.
         """
         async with self._database.transaction() as connection:
             rows: list[Any] = await connection.fetch(_OLD, older_than, limit)
@@ -279,6 +281,7 @@ class PostgresQueue:
                 idle = [row["name"] for row in await connection.fetch(_FORGET_DESTINATIONS, names)]
                 await connection.execute(_FORGET_NEXT_HOPS, idle)
             await connection.execute(_FORGET_RELAYS)
+            await connection.execute(_FORGET_POLICIES)
         return len(rows)
 
     async def measure(self) -> dict[str, float]:

@@ -8,6 +8,7 @@ from typing import Any
 from posthorn.adapters.postgres.access.audit import former, write_audit
 from posthorn.adapters.postgres.access.idempotency import keep_answer
 from posthorn.adapters.postgres.access.listing import Listing, Order
+from posthorn.adapters.postgres.access.tenant_scope import MOVED, check_version, version_of
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.directory.managers import (
     MANAGER,
@@ -15,7 +16,8 @@ from posthorn.adapters.postgres.directory.managers import (
     mark_new,
     note_manager,
 )
-from posthorn.ports.errors import Conflict, NotFound
+from posthorn.ports.changes import Versions
+from posthorn.ports.errors import Conflict, NotFound, PreconditionFailed
 from posthorn.ports.idempotency import Receipt
 from posthorn.ports.listing import Listed, ListQuery
 from posthorn.ports.queue import Attempts, Route
@@ -33,7 +35,8 @@ COLUMNS = (
 )
 """The columns of a route, in the order of the dataclass."""
 
-_SHOWN = f"{', '.join(f'r.{column}' for column in COLUMNS)}, {MANAGER}, tried.*"
+_VERSIONED = "'route' AS id, {}updated_at"
+_SHOWN = f"{', '.join(f'r.{column}' for column in COLUMNS)}, {_VERSIONED.format('r.')}, {MANAGER}, tried.*"
 _JOIN = "LEFT JOIN managed_objects mo ON mo.route = r.domain"
 # at most 36 rows, by the primary key: twelve slots, the last of which has just begun
 _TRIED = f"""
@@ -65,12 +68,12 @@ WITH r AS (
 {_INSERT}
 ON CONFLICT (domain) DO UPDATE SET host = excluded.host, port = excluded.port, tls = excluded.tls, username = excluded.username,
        password = excluded.password, connections = excluded.connections, messages_per_minute = excluded.messages_per_minute,
-       updated_at = now()
-RETURNING {", ".join(COLUMNS)}, xmax = 0 AS created
+       updated_at = {MOVED.replace("updated_at", "routes.updated_at")}
+RETURNING {", ".join(COLUMNS)}, updated_at, xmax = 0 AS created
 )
 SELECT {_SHOWN}, r.created FROM r {_JOINS}
 """
-_FORMER = f"SELECT {', '.join(COLUMNS)} FROM routes WHERE domain = $1 FOR NO KEY UPDATE"
+_FORMER = f"SELECT {', '.join(COLUMNS)}, {_VERSIONED.format('')} FROM routes WHERE domain = $1 FOR NO KEY UPDATE"
 # its attempts go with it: a route that is made again begins at nothing
 _DELETE = f"""
 WITH r AS (DELETE FROM routes WHERE domain = $1 RETURNING {", ".join(COLUMNS)}),
@@ -104,19 +107,26 @@ class PostgresRoutes:
     async def create(self, route: Route, receipt: Receipt[Route] | None = None) -> Route:
         """Create the route of a domain that has none."""
         async with self._database.transaction() as connection:
-            if not await connection.fetchval(
-                f"{_INSERT} ON CONFLICT (domain) DO NOTHING RETURNING true", *_values(route)
-            ):
+            row = await connection.fetchrow(
+                f"{_INSERT} ON CONFLICT (domain) DO NOTHING RETURNING {_VERSIONED.format('')}",
+                *_values(route),
+            )
+            if row is None:
                 raise Conflict(f"a route for {route.domain} already exists; PUT replaces it")
             await _note(connection, route)
+            route = replace(route, version=version_of(row))
             if receipt is not None:
                 await keep_answer(connection, receipt.reservation, receipt.render(route))
         return route
 
-    async def put(self, route: Route) -> tuple[Route, bool]:
+    async def put(self, route: Route, expected: Versions = None) -> tuple[Route, bool]:
         """Set the route of a domain; return it and whether it is new."""
         async with self._database.transaction() as connection:
             before = await connection.fetchrow(_FORMER, clean_text(route.domain))
+            if before is not None:
+                check_version(before, expected)
+            elif expected is not None:
+                raise PreconditionFailed(f"there is no route for {route.domain} any more")
             row: Any = await connection.fetchrow(_PUT, *_values(route))
             if row["created"]:
                 await mark_new(connection, "route", route.domain)
@@ -124,9 +134,12 @@ class PostgresRoutes:
             await _note(connection, route, before)
         return _as_shown(row), row["created"]
 
-    async def delete(self, domain: str) -> None:
+    async def delete(self, domain: str, expected: Versions = None) -> None:
         """Remove one. Raises NotFound."""
         async with self._database.transaction() as connection:
+            before = await connection.fetchrow(_FORMER, clean_text(domain))
+            if before is not None:
+                check_version(before, expected)
             row = await connection.fetchrow(_DELETE, clean_text(domain))
             if row is None:
                 raise NotFound(f"there is no route for {domain}")
@@ -169,4 +182,9 @@ def as_route(row: Any) -> Route:
 
 def _as_shown(row: Any) -> Route:
     last_hour = Attempts(row["delivered"], row["deferred"], row["refused"])
-    return replace(as_route(row), managed_by=managed_by(row), last_hour=last_hour)
+    return replace(
+        as_route(row),
+        managed_by=managed_by(row),
+        last_hour=last_hour,
+        version=version_of(row),
+    )

@@ -136,8 +136,10 @@ async def test_every_order_is_whole_page_by_page_and_both_ways(both: Api) -> Non
                 forth = await whole(both, path, 500, sort=order[1:], **asked)
                 assert items == forth[::-1], (path, order)
         first = await both.client.get(path, params={"limit": 1, "sort": orders[0], **asked})
+        encoded = first.json()["next_cursor"]
+        tag, _ = json.loads(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
         for other in (*orders[1:], None):
-            wrong = {"cursor": first.json()["next_cursor"], **asked}
+            wrong = {"cursor": encoded, **asked}
             answer = await both.client.get(path, params=wrong | ({"sort": other} if other else {}))
             problem(answer, 422, "invalid", "cursor")
         problem(await both.client.get(path, params={"sort": "x"}), 422, "invalid", "sort")
@@ -153,7 +155,7 @@ async def test_every_order_is_whole_page_by_page_and_both_ways(both: Api) -> Non
             [2**70],
         ):
             for made_for in (None, *orders):
-                text = json.dumps([1, place if made_for is None else [made_for, *place]])
+                text = json.dumps([tag, place if made_for is None else [made_for, *place]])
                 forged = base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
                 given = {"cursor": forged, **({"sort": made_for} if made_for else {})}
                 answer = await both.client.get(path, params=given)
@@ -284,8 +286,6 @@ async def test_a_cursor_is_of_its_list_alone(both: Api) -> None:
         for name, cursor in cursors.items():
             if name != operation.operation_id:
                 problem(await ask(operation, cursor=cursor), 422, "invalid", "cursor")
-    old = base64.urlsafe_b64encode(json.dumps([1, "b.ours.test"]).encode()).decode().rstrip("=")
-    assert (await both.client.get("/v1/domains", params={"cursor": old})).status_code == 200
 
 
 async def test_deliveries_of_a_webhook(api: Api) -> None:

@@ -152,7 +152,7 @@ def part_of_list[T, V: BaseModel](
 
 def _encode(key: str | int | list[str | int]) -> str:
     return (
-        base64.urlsafe_b64encode(json.dumps([2, _tag(), key], ensure_ascii=False).encode())
+        base64.urlsafe_b64encode(json.dumps([_tag(), key], ensure_ascii=False).encode())
         .decode()
         .rstrip("=")
     )
@@ -166,18 +166,11 @@ def _decode(cursor: str) -> str | int | list[str | int]:
     try:
         data = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         match json.loads(data):
-            case [2, tag, key] if tag == _tag():
-                pass
-            case [1, key]:  # of the release before, whose cursors were of any list
-                pass
-            case _:
-                raise _bad()
-        match key:
-            case list(parts) if all(_is_part(part) for part in parts):
+            case [tag, list(parts)] if tag == _tag() and all(_is_part(part) for part in parts):
                 return parts
-            case part if _is_part(part):
-                single: str | int = part
-                return single
+            case [tag, part] if tag == _tag() and _is_part(part):
+                key: str | int = part
+                return key
     except (binascii.Error, ValueError, RecursionError):
         pass
     raise _bad()

@@ -202,18 +202,23 @@ def test_of_the_lines_about_one_fault_one_a_minute_is_written_with_how_many_were
 
 
 _SPEAK_OF_STRANGERS = """
-import logging as standard, structlog
+import itertools, logging as standard, structlog
 from posthorn.runtime import logging
 from posthorn.runtime.logging import STRANGERS_A_MINUTE, configure_logging
 configure_logging("smtp-in", "info")
 log = structlog.get_logger()
 library = standard.getLogger("library")
+tasks = itertools.count()
 def speak():
     for client in ("192.0.2.1", "192.0.2.1", "2001:db8::1", "2001:db8::2"):
         log.info("refused", reason="bad-line", stranger=client)
     log.info("refused", reason="sequence", stranger="192.0.2.1")
     log.info("login", outcome="wrong", client="192.0.2.1")
     library.warning("careful, %s", "you")
+    try:
+        {}["a key"]
+    except KeyError:
+        library.exception("it failed\\nTask-%d", next(tasks))
 speak()
 speak()
 for number in range(3 * STRANGERS_A_MINUTE):
@@ -242,9 +247,11 @@ def test_what_strangers_do_and_libraries_say_is_logged_a_few_times_a_minute() ->
     first, second = {**bad, "client": "192.0.2.1"}, {**bad, "client": "2001:db8::1"}
     third = {"event": "refused", "reason": "sequence", "client": "192.0.2.1"}
     login = {"event": "login", "client": "192.0.2.1"}
-    said = {"event": "careful, you"}
+    said, failed = {"event": "careful, you"}, {"event": "it failed"}
+    for line in lines:
+        line["event"] = line["event"].partition("\n")[0]
     assert [line for line in lines if line not in no_tls] == [
-        *(first, second, third, login, said, login),
+        *(first, second, third, login, said, failed, login),
         {**first, "repeated": 3},
         first,
         {**second, "repeated": 3},
@@ -252,6 +259,7 @@ def test_what_strangers_do_and_libraries_say_is_logged_a_few_times_a_minute() ->
         {**third, "repeated": 1},
         login,
         {**said, "repeated": 1},
+        {**failed, "repeated": 1},
     ]
 
 

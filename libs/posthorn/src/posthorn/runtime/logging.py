@@ -133,10 +133,15 @@ class _Repeats:
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether a line of a library is written."""
-        error = record.exc_info[0] if record.exc_info else None
+        kind, _, trace = record.exc_info or (None, None, None)
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        place = trace and (trace.tb_frame.f_code, trace.tb_lineno)
+        # asyncio names the task, another one each time, in the second line
+        text = record.getMessage().partition("\n")[0]
         about: dict[str, object] = {}
         try:
-            self._once((record.name, record.levelno, record.getMessage(), error), about)
+            self._once((record.name, record.levelno, text, kind, place), about)
         except structlog.DropEvent:
             return False
         vars(record).update(about)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -88,3 +89,18 @@ async def test_the_client_is_who_has_connected_whatever_a_field_says() -> None:
         fields = b"X-Forwarded-For: 192.0.2.1\r\nConnection: close\r\n\r\n"
         assert (await _answers(port, b"GET" + HEAD + fields)).startswith(b"HTTP/1.1 200 ")
     assert seen == ["127.0.0.1"]
+
+
+async def test_a_reply_in_two_pieces_does_not_wait_for_the_acknowledgement_of_the_first() -> None:
+    loop = asyncio.get_running_loop()
+    accepted: asyncio.Future[socket.socket] = loop.create_future()
+
+    class Accepting(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            accepted.set_result(transport.get_extra_info("socket"))
+
+    async with await loop.create_server(Accepting, sock=bind("127.0.0.1", 0, "test")) as server:
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        is_sent_at_once = (await accepted).getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        writer.close()
+    assert is_sent_at_once

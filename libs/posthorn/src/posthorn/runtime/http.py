@@ -194,7 +194,8 @@ def bind(host: str, port: int, variable: str, *, shared: bool = False) -> socket
     connection goes to one of them (``SO_REUSEPORT``). Raises SystemExit naming the settings
     variable when the address is not available."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio disables Nagle's algorithm for sockets that are made with this protocol number only
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if shared:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

@@ -33,6 +33,7 @@ _PER_MESSAGE = {
     "transactions_per_message": "posthorn_delivery_transactions_total",
 }
 """Counters of delivery."""
+_LISTENS = re.compile(r"POSTHORN_(?:SUBMISSIONS?|IMAPS?|POP3S?|API)_PORT")
 _PARTITION = "posthorn_delivery_partition_backlog_messages"
 
 
@@ -77,11 +78,11 @@ class Fleet:
         ready."""
         copies, needed = self.copies.setdefault(service, []), number - self._own(service)
         while len(copies) > needed:
-            _end(copies.pop())
+            end(copies.pop())
         new = [self._start(service) for _ in range(needed - len(copies))]
         copies += new
         for copy in new:
-            _await_ready(copy)
+            await_ready(copy)
 
     def ports(self, number: int) -> list[int]:
         """Return the SMTP ports of so many smtp-in processes."""
@@ -108,25 +109,31 @@ class Fleet:
         """End the copies."""
         for copies in self.copies.values():
             while copies:
-                _end(copies.pop())
+                end(copies.pop())
 
     def _start(self, service: str) -> Copy:
-        original = psutil.Process(self.system.parts()[service])
-        port, health = free_port(), free_port()
-        environment = original.environ() | {
-            "POSTHORN_SMTP_PORT": str(port),
-            "POSTHORN_HEALTH_PORT": str(health),
-        }
-        if self._partitions:
-            environment["POSTHORN_INGEST_PARTITIONS"] = str(self._partitions)
-        process = subprocess.Popen(
-            original.cmdline(),
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        return Copy(process, port, health)
+        more = {"POSTHORN_INGEST_PARTITIONS": str(self._partitions)} if self._partitions else {}
+        return start_beside(self.system, service, **more)
+
+
+def start_beside(system: System, service: str, **more: str) -> Copy:
+    """Start a process that does the same as local mode's own of a service, on free ports; ``more``
+    is put over its environment."""
+    original = psutil.Process(system.parts()[service])
+    port, health = free_port(), free_port()
+    variables = original.environ()
+    anywhere = {name: "0" for name in variables if _LISTENS.fullmatch(name)}
+    process = subprocess.Popen(
+        original.cmdline(),
+        env=variables
+        | anywhere
+        | {"POSTHORN_SMTP_PORT": str(port), "POSTHORN_HEALTH_PORT": str(health)}
+        | more,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    return Copy(process, port, health)
 
 
 def cpu_seconds(pid: int) -> float:
@@ -142,7 +149,8 @@ def cpu_seconds(pid: int) -> float:
     return total
 
 
-def _end(copy: Copy) -> None:
+def end(copy: Copy) -> None:
+    """End a copy."""
     copy.process.send_signal(signal.SIGTERM)
     try:
         copy.process.wait(30)
@@ -156,7 +164,8 @@ def _page(port: int, path: str) -> str:
         return str(page.read().decode())
 
 
-def _await_ready(copy: Copy) -> None:
+def await_ready(copy: Copy) -> None:
+    """Wait until a copy serves. Raises RuntimeError."""
     for _ in range(600):
         if copy.process.poll() is not None:
             raise RuntimeError("a process ended at its start")

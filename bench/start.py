@@ -1,4 +1,8 @@
-"""What each service costs before its first message: CPU until it is ready, memory at rest."""
+"""What each service costs before its first message: CPU until it is ready, memory at rest.
+
+Local mode copies its services from a template. Measured here are processes beside them that are
+started as in the images, by themselves.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from typing import Any
 
 import psutil
 
+from bench.fleet import await_ready, end, start_beside
 from bench.system import HEALTH, System
 
 TARGET_CPU_SECONDS = 1.0
@@ -30,14 +35,17 @@ def measure_start(results: dict[str, Any], directory: Path, rounds: int) -> None
             system.start()
             if number == 0:
                 continue
-            processes = {name: psutil.Process(pid) for name, pid in system.parts().items()}
-            for name in HEALTH:
-                times = processes[name].cpu_times()
+            copies = {name: start_beside(system, name) for name in HEALTH}
+            for name, copy in copies.items():
+                await_ready(copy)
+                times = psutil.Process(copy.process.pid).cpu_times()
                 part[name]["cpu"].append(times.user + times.system)
             results["ready_after_s"] = system.ready_after
             time.sleep(REST_SECONDS)
-            for name in HEALTH:
-                part[name]["resident"].append(processes[name].memory_info().rss / 2**20)
+            for name, copy in copies.items():
+                memory = psutil.Process(copy.process.pid).memory_info()
+                part[name]["resident"].append(memory.rss / 2**20)
+                end(copy)
         finally:
             system.stop()
     results["start"] = {

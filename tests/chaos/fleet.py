@@ -16,8 +16,6 @@ import asyncio
 import base64
 import signal
 import smtplib
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -29,7 +27,8 @@ from typing import Any
 
 import httpx
 
-from posthorn_local.embedded import die_with_parent, free_port
+from posthorn_local.children import Copy, Template
+from posthorn_local.embedded import free_port
 from tests.support.maildrop import Maildrop
 from tests.support.polling import BUSY_SECONDS
 from tests.support.service_process import environment
@@ -53,12 +52,12 @@ class Instance:
     port: int
     health: int
     log: Path
-    process: subprocess.Popen[bytes]
+    process: Copy
 
     def is_ready(self) -> bool:
         """Return whether /readyz answers 200."""
         assert self.process.poll() is None, (
-            f"{self.service} ended with {self.process.returncode}; see {self.log}"
+            f"{self.service} ended with {self.process.poll()}; see {self.log}"
         )
         with suppress(httpx.HTTPError):
             return (
@@ -217,6 +216,7 @@ class Fleet:
         self._settings = {
             f"POSTHORN_{name.upper()}": value for name, value in settings.items()
         } | dict(stores)
+        self._template = Template()
         self._started: list[Instance] = []
         self._api: httpx.Client | None = None
 
@@ -241,9 +241,9 @@ class Fleet:
         if self._api is not None:
             self._api.close()
         for instance in self._started:
-            if instance.process.poll() is None:
-                instance.process.kill()
+            instance.process.kill()
             instance.process.wait()
+        self._template.stop()
         self.balancer.stop()
 
     def add(self, service: str) -> Instance:
@@ -274,13 +274,8 @@ class Fleet:
         )
         log = self.directory / f"{service}-{number}.log"
         with log.open("wb") as out:
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-c", f"from posthorn_{name}.main import main; main()"],
-                env=variables | self._settings,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                preexec_fn=die_with_parent(),
+            process = self._template.copy(
+                service, f"posthorn_{name}.main", variables | self._settings, out
             )
         instance = Instance(service, number, port, health, log, process)
         self._started.append(instance)

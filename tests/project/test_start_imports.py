@@ -47,7 +47,7 @@ _MOST_MODULES = {
 _LIST = """
 import sys
 sys.modules["rich"] = None  # not in the images; structlog would take it up here
-import posthorn_{service}.main
+import posthorn_{service}.main, posthorn_{service}.composition
 print(*(name for name, module in sys.modules.items() if module is not None))
 """
 
@@ -74,6 +74,29 @@ def test_a_service_loads_no_more_than_it_needs(loaded: dict[str, list[str]], ser
         found = [name for name in names if f"{name}.".startswith(f"{forbidden}.")]
         assert not found, f"{service} loads {found[0]} at start"
     assert len(names) <= _MOST_MODULES[service], f"{service} loads {len(names)} modules"
+
+
+_TEMPLATE = """
+import sys
+from posthorn_local.service import load
+from posthorn_local.template import SHARED
+before = set(sys.modules)
+for name in SHARED:
+    load(name)
+print(*(name for name in sys.modules.keys() - before))
+"""
+
+
+def test_the_template_of_local_mode_loads_of_ours_what_every_service_loads(
+    loaded: dict[str, list[str]],
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _TEMPLATE], capture_output=True, text=True, check=True
+    )
+    ours = {name for name in done.stdout.split() if name.startswith("posthorn")}
+    assert ours
+    for service, names in loaded.items():
+        assert ours <= set(names), f"{service} would show the metrics of others"
 
 
 def test_the_shapes_of_the_api_are_built_when_they_are_used() -> None:

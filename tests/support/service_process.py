@@ -27,7 +27,11 @@ def environment(settings: Mapping[str, str] | None = None, **more: str) -> dict[
 
 def program(service: str) -> tuple[str, str, str]:
     """Return the command that runs a service, such as ``smtp_in``, as local mode does."""
-    return sys.executable, "-c", f"from posthorn_local.service import run; run({service!r})"
+    return (
+        sys.executable,
+        "-c",
+        f"from posthorn_local.service import run; run('posthorn_{service}.main')",
+    )
 
 
 async def page(health: int | str, path: str) -> httpx.Response:

@@ -194,3 +194,18 @@ async def test_a_listed_proxy_may_have_any_number_of_connections() -> None:
                 assert answer.split()[1] == (b"200" if number < most else b"503")
             for writer in writers:
                 writer.close()
+
+
+async def test_a_reply_in_two_pieces_does_not_wait_for_the_acknowledgement_of_the_first() -> None:
+    loop = asyncio.get_running_loop()
+    accepted: asyncio.Future[socket.socket] = loop.create_future()
+
+    class Accepting(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            accepted.set_result(transport.get_extra_info("socket"))
+
+    async with await loop.create_server(Accepting, sock=bind("127.0.0.1", 0, "test")) as server:
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        is_sent_at_once = (await accepted).getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        writer.close()
+    assert is_sent_at_once

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
+import socket
 import subprocess
-import sys
 import time
 from collections.abc import Container, Mapping
+from typing import BinaryIO
 
 import httpx
 
-from posthorn_local.embedded import Nats, Postgres, die_with_parent, end_by, free_port
+from posthorn_local.embedded import (
+    Child,
+    Nats,
+    Postgres,
+    adopting,
+    die_with_parent,
+    end_by,
+    free_port,
+)
 from posthorn_local.logs import Log
+from posthorn_local.template import command, plain_environment
 
 _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 5.0
@@ -36,6 +48,102 @@ class Backoff:
         return delay
 
 
+class Copy:
+    """A child process that was copied from the template."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._status: int | None = None
+
+    def poll(self) -> int | None:
+        """Return the exit status, negative after a signal, or None while it runs."""
+        if self._status is None:
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            if ended:
+                self._status = os.waitstatus_to_exitcode(status)
+        return self._status
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end; return the exit status. Raises subprocess.TimeoutExpired."""
+        began = time.monotonic()
+        while (status := self.poll()) is None:
+            if timeout is not None and time.monotonic() - began >= timeout:
+                raise subprocess.TimeoutExpired(f"process {self.pid}", timeout)
+            time.sleep(_LOOK)
+        return status
+
+    def send_signal(self, sig: int) -> None:
+        """Send a signal, if it still runs."""
+        if self.poll() is None:
+            os.kill(self.pid, sig)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+
+class Template:
+    """The process that copies itself to start others; it is started again when it has ended."""
+
+    def __init__(self, held: tuple[int, ...] = ()) -> None:
+        """``held``: file descriptors for the copies to inherit."""
+        self._held = held
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+
+    def start(self) -> None:
+        """Start it without waiting until it has loaded all. From the main thread only."""
+        self.stop()
+        self._control, theirs = socket.socketpair()
+        self._control.settimeout(_ANSWER_SECONDS)
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603
+                command(),
+                env=plain_environment(),
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                pass_fds=self._held,
+                start_new_session=True,
+                preexec_fn=die_with_parent(),
+            )
+
+    def copy(
+        self, name: str, module: str, environment: Mapping[str, str], output: BinaryIO
+    ) -> Copy:
+        """Start the program ``module.main`` with an environment; it writes to ``output``. Raises
+        OSError."""
+        if self._process is None or self._process.poll() is not None:
+            self.start()
+        assert self._control is not None
+        asked = {"name": name, "module": module, "environment": dict(environment)}
+        text = json.dumps(asked).encode() + b"\n"
+        try:
+            with adopting():
+                sent = socket.send_fds(self._control, [text], [output.fileno()])
+                self._control.sendall(text[sent:])
+                answer = self._control.recv(32)
+            if not answer.strip():
+                raise OSError("its process was not made")
+        except BaseException:
+            self.stop()  # its next answer would be taken for that to another question
+            raise
+        return Copy(int(answer))
+
+    def stop(self) -> None:
+        """End it."""
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        if self._process is not None:
+            self._process.kill()  # it has nothing to finish
+            self._process.wait()
+            self._process = None
+
+
+_ANSWER_SECONDS = 30.0
+"""Longest wait for a template, which may still be loading."""
+_LOOK = 0.01
+"""Seconds between two looks whether a copy has ended."""
 _MODULES = {"submission": "smtp_in"}
 """Services that are another role of the same program."""
 
@@ -49,33 +157,23 @@ class Service:
         environment: Mapping[str, str],
         health_port: int,
         log: Log,
-        held: tuple[int, ...],
+        template: Template,
     ) -> None:
         self.name = name
         self.log = log
         self.backoff = Backoff()
         self._environment = environment
         self._health = f"http://127.0.0.1:{health_port}/readyz"
-        self._held = held
-        self._process: subprocess.Popen[bytes] | None = None
+        self._template = template
+        self._process: Copy | None = None
         self._started_at = 0.0
 
     def start(self) -> None:
-        """Start the process without waiting for it. From the main thread only."""
-        module = _MODULES.get(self.name, self.name.replace("-", "_"))
-        # ps shows whose process it is
-        script = f"from posthorn_local.service import run; run({module!r})  # {self.name}"
+        """Start the process without waiting for it. From the main thread only. Raises OSError."""
+        part = _MODULES.get(self.name, self.name.replace("-", "_"))
         with self.log.writer() as out:
-            self._process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-P", "-c", script],
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                pass_fds=self._held,
-                # a terminal's Ctrl-C reaches the supervisor only, which stops children in order
-                start_new_session=True,
-                preexec_fn=die_with_parent(),
+            self._process = self._template.copy(
+                self.name, f"posthorn_{part}.main", self._environment, out
             )
         self._started_at = time.monotonic()
 
@@ -104,7 +202,7 @@ class Service:
 
     def terminate(self) -> None:
         """Tell it to drain and end, without waiting."""
-        if self._process and self._process.poll() is None:
+        if self._process:
             self._process.send_signal(signal.SIGTERM)
 
     def wait(self, deadline: float) -> bool:
@@ -139,7 +237,7 @@ class Backend:
         return time.monotonic() - self._started_at
 
 
-def _end(process: subprocess.Popen[bytes] | None) -> str | None:
+def _end(process: Child | None) -> str | None:
     if process is None:
         return "did not start"
     status = process.poll()

@@ -26,10 +26,11 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Container, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from posthorn.adapters.nats.permissions import ADMINISTRATOR, USERS, users_config
@@ -38,6 +39,7 @@ from posthorn.adapters.postgres.privileges import role_name
 ROLE_PREFIX = "posthorn_"
 """Prefix of the names of the parts' roles."""
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 _CAPABILITIES = {"dac_read_search": 2, "dac_override": 1}
 """Capabilities that lead through private directories, weakest first, with their numbers
 (capabilities(7))."""
@@ -80,10 +82,10 @@ def free_port(taken: Container[int] = ()) -> int:
     raise EmbeddedError("no TCP port is free on 127.0.0.1")
 
 
-def die_with_parent(number: int = signal.SIGKILL) -> Callable[[], None]:
+def die_with_parent(number: int = signal.SIGKILL, *, parent: int = 0) -> Callable[[], None]:
     """Return a ``preexec_fn`` that makes the kernel signal the child when its parent dies
-    (Linux; nothing elsewhere)."""
-    parent = os.getpid()
+    (Linux; nothing elsewhere). ``parent``: its process id; 0: this process."""
+    parent = parent or os.getpid()
 
     def arrange() -> None:
         if hasattr(_LIBC, "prctl"):
@@ -101,7 +103,30 @@ def end_with_parent() -> None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def end_by(process: subprocess.Popen[bytes], deadline: float) -> bool:
+@contextmanager
+def adopting() -> Iterator[None]:
+    """Have this process become the parent of descendants whose parent ends meanwhile."""
+    _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    try:
+        yield
+    finally:
+        _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 0)
+
+
+class Child(Protocol):
+    """What is needed of a child process: a part of ``subprocess.Popen``."""
+
+    def poll(self) -> int | None:
+        """Return the exit status, negative after a signal, or None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end; return the exit status. Raises subprocess.TimeoutExpired."""
+
+    def kill(self) -> None:
+        """SIGKILL."""
+
+
+def end_by(process: Child, deadline: float) -> bool:
     """Wait for the end of a process until ``deadline`` (monotonic seconds), then kill it; return
     whether it ended by itself. A killed process that waits for a disk is waited for briefly: the
     kernel ends it when the disk answers."""

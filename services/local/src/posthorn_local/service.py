@@ -11,12 +11,19 @@ from __future__ import annotations
 import gc
 import importlib
 import sys
+from types import ModuleType
 
 
 def run(module: str) -> None:
-    """Run a service until its end, such as ``smtp_in``."""
-    gc.disable()
+    """Run a program until its end, such as ``posthorn_smtp_in.main``."""
+    load(module).main()
+
+
+def load(module: str) -> ModuleType:
+    """Import a module."""
     sys.modules["rich"] = None  # type: ignore[assignment]
-    main = importlib.import_module(f"posthorn_{module}.main").main
-    gc.enable()
-    main()
+    gc.disable()
+    try:
+        return importlib.import_module(module)
+    finally:
+        gc.enable()

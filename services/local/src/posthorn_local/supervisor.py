@@ -20,10 +20,10 @@ import json
 import secrets
 import signal
 import ssl
-import subprocess
 import sys
 import time
 from contextlib import suppress
+from tempfile import TemporaryFile
 from types import FrameType
 
 import httpx
@@ -34,14 +34,8 @@ from posthorn.runtime.env_settings import environment
 from posthorn_local.addresses import HOST, Ports
 from posthorn_local.announcement import announcement
 from posthorn_local.certificate import ensure_certificate
-from posthorn_local.children import Backend, Service
-from posthorn_local.embedded import (
-    ROLE_PREFIX,
-    EmbeddedError,
-    Nats,
-    Postgres,
-    die_with_parent,
-)
+from posthorn_local.children import Backend, Service, Template
+from posthorn_local.embedded import ROLE_PREFIX, EmbeddedError, Nats, Postgres
 from posthorn_local.home import Home, write_secret
 from posthorn_local.logs import Log
 from posthorn_local.seed import ADDRESSES, SeedError, seed, sign_in_link
@@ -87,6 +81,7 @@ class Supervisor:
         self._postgres = Postgres(home / "postgres", held=held)
         self._nats = Nats(home / "nats", held=held)
         self._backends = [Backend(server, ports.taken) for server in (self._postgres, self._nats)]
+        self._template = Template(held)
         self._services: dict[str, Service] = {}
         self._down: set[str] = set()
         self._failing: set[str] = set()
@@ -142,6 +137,7 @@ class Supervisor:
         self._say("starting for the first time, a few seconds" if new else "starting")
         logs = self._home / "logs"
         logs.mkdir(mode=0o700, exist_ok=True)
+        self._template.start()
         ensure_certificate(self._home / "tls")
         key = self._admin_key()
         for backend in self._backends:
@@ -153,7 +149,7 @@ class Supervisor:
                 self._environment(name),
                 self._ports.health[name],
                 Log(logs / f"{name}.log"),
-                (self._home.children_lock,),
+                self._template,
             )
             self._services[name].start()
         self._await(list(self._services.values()))
@@ -228,31 +224,21 @@ class Supervisor:
         )
 
     def _migrate(self) -> None:
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-P",
-                "-c",
-                "from posthorn.adapters.postgres.migrate import main; main()",
-            ],
-            env=child_environment(
-                database_url=self._postgres.url,
-                database_role_prefix=ROLE_PREFIX,
-                database_role_passwords=json.dumps(
-                    {part: self._postgres.role_password(part) for part in PRIVILEGES}
-                ),
+        variables = child_environment(
+            database_url=self._postgres.url,
+            database_role_prefix=ROLE_PREFIX,
+            database_role_passwords=json.dumps(
+                {part: self._postgres.role_password(part) for part in PRIVILEGES}
             ),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            pass_fds=(self._home.children_lock,),
-            start_new_session=True,
-            preexec_fn=die_with_parent(),
         )
-        if done.returncode:
-            said = "\n".join((done.stdout + done.stderr).splitlines()[-8:])
-            raise StartError(f"the database schema could not be brought up to date:\n{said}")
+        with TemporaryFile() as output:
+            migrating = self._template.copy(
+                "migrate", "posthorn.adapters.postgres.migrate", variables, output
+            )
+            if migrating.wait():
+                output.seek(0)
+                said = "\n".join(output.read().decode(errors="replace").splitlines()[-8:])
+                raise StartError(f"the database schema could not be brought up to date:\n{said}")
 
     def _await(self, services: list[Service]) -> None:
         deadline = time.monotonic() + _START_TIMEOUT
@@ -339,6 +325,7 @@ class Supervisor:
         if delivery:
             delivery.terminate()
             self._finish([delivery], began + _STOP_DELIVERY)
+        self._template.stop()
         self._nats.stop(timeout=max(0.2, began + _STOP_NATS - time.monotonic()))
         self._postgres.stop(timeout=max(0.2, began + _STOP_POSTGRES - time.monotonic()))
         self._http.close()

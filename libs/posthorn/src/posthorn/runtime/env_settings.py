@@ -156,3 +156,9 @@ def _refuse_renamed() -> None:
 def environment() -> dict[str, str]:
     """Return a copy of the whole environment, to pass to child processes."""
     return dict(os.environ)  # noqa: TID251 - this module is the place
+
+
+def set_environment(variables: Mapping[str, str]) -> None:
+    """Give this process another environment."""
+    os.environ.clear()  # noqa: TID251 - this module is the place
+    os.environ.update(variables)  # noqa: TID251 - this module is the place

@@ -134,7 +134,7 @@ async def create_login_link(
 @known.post(
     "/v1/login/sessions/end",
     operation_id="endSessions",
-    summary="End all sessions of a subject.",
+    summary="Delete all sessions of a subject.",
     responses=problems(*BODY_PROBLEMS),
     dependencies=POST_ONLY,
 )

@@ -137,7 +137,7 @@ class Operations(Connection):
     def end_sessions(
         self, body: SessionsEnd, *, idempotency_key: str | None = None
     ) -> SessionsEndedView:
-        """End all sessions of a subject."""
+        """Delete all sessions of a subject."""
         return cast(
             "SessionsEndedView",
             self._call(

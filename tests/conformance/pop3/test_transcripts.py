@@ -107,8 +107,7 @@ async def test_a_whole_session(house: MailStore, alice: int, server: Server) -> 
         assert await client.fetch(b"RETR %d" % number) == each
     assert (await client.ask(b"NOOP")).startswith(b"+OK")
     assert (await client.ask(b"DELE 2")).startswith(b"+OK")
-    assert (await client.ask(b"QUIT")).startswith(b"+OK")
-    assert await client.rest() == b""
+    await client.quit()
     assert await house.uidls(alice) == [ids[0].decode(), ids[2].decode()]
 
 
@@ -294,7 +293,7 @@ async def test_fetchmail_peeks_with_top_and_does_not_delete(
     await house.deliver(alice, THREE)
     client = await server.login()
     await client.fetch(b"TOP 1 99999999")
-    await client.ask(b"QUIT")
+    await client.quit()
     assert len(await house.uidls(alice)) == 3
 
 
@@ -504,7 +503,7 @@ async def test_wilduck_stat_follows_deletions_and_rset(
     assert await client.ask(b"STAT") == b"+OK 2 %d" % (len(THREE[0]) + len(THREE[1]))
     await client.ask(b"RSET")
     assert await client.ask(b"STAT") == before
-    await client.ask(b"QUIT")
+    await client.quit()
     assert len(await house.uidls(alice)) == 3
 
 
@@ -673,5 +672,5 @@ async def test_james_a_message_deleted_by_others_is_an_error_and_the_session_goe
     assert (await client.ask(b"RETR 2")).startswith(b"-ERR")
     assert await client.fetch(b"RETR 3") == THREE[2]
     assert (await client.ask(b"DELE 2")).startswith(b"+OK")
-    assert (await client.ask(b"QUIT")).startswith(b"+OK")
+    await client.quit()
     assert len(await house.uidls(alice)) == 2

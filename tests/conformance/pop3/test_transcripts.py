@@ -22,7 +22,7 @@ from posthorn_local.embedded import Postgres
 from tests.conformance.mail_stores import postgres_mail_store
 from tests.conformance.pop3.dialogue import ADDRESS, Server, pop3_server
 from tests.conformance.twins import PASSWORD, MailStore, MemoryMailStore
-from tests.support.polling import BUSY_SECONDS
+from tests.support.polling import BUSY_SECONDS, until
 
 _numbers = itertools.count(1)
 
@@ -347,7 +347,7 @@ async def test_getmail_and_poplib_read_all_of_it(
     await house.deliver(alice, [*THREE, AWKWARD["lone dots"]])
 
     def session() -> tuple[list[bytes], list[bytes], dict[str, list[str]]]:
-        box = poplib.POP3("127.0.0.1", server.port, timeout=10)
+        box = poplib.POP3("127.0.0.1", server.port, timeout=BUSY_SECONDS)
         capabilities = box.capa()
         box.utf8()
         box.user(ADDRESS)
@@ -370,6 +370,7 @@ async def test_getmail_and_poplib_read_all_of_it(
     assert len(ids) == 4
     assert capabilities["SASL"] == ["PLAIN", "LOGIN"]
     assert capabilities["EXPIRE"] == ["NEVER"]
+    await until(lambda: not len(server.limiter))
     assert len(await house.uidls(alice)) == 4
 
 

@@ -125,7 +125,8 @@ async def test_what_the_client_does_not_take_does_not_count(
         await until(lambda: len(server.limiter) == 0)
         client.resume_reading()
         arrived = (await client.rest()).count(b"\r\n.\r\n")
-        assert 0 < len(noted.messages) <= arrived < 200
+        # of the last one that counts, less than is held to be taken may be left in the process
+        assert 0 < len(noted.messages) <= arrived + 1 < 200
 
 
 async def test_slow_is_not_lost(house: MemoryMailStore, server: Server, noted: Noted) -> None:

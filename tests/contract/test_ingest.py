@@ -279,7 +279,7 @@ async def test_without_a_server_accepting_and_taking_say_so_in_time_and_nothing_
         restart(nats)
         await connection.wait_up(BUSY_SECONDS)
         assert await kept(connection) == 0
-        await ingest.accept(make_envelope(BODY), BODY)
+        await NatsIngest(connection).accept(make_envelope(BODY), BODY)
         assert len(await asyncio.wait_for(found.take(1, 1), BUSY_SECONDS)) == 1
 
 

@@ -10,6 +10,7 @@ import smtplib
 import socket
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -53,6 +54,10 @@ async def metric(ports: Mapping[str, int], name: str) -> float:
     )
 
 
+async def has_sessions(ports: Mapping[str, int], number: int) -> bool:
+    return await metric(ports, "posthorn_smtp_in_sessions") == number
+
+
 async def is_ready(ports: Mapping[str, int]) -> bool:
     async with httpx.AsyncClient(timeout=BUSY_SECONDS, verify=False) as client:
         answer = await client.get(f"http://127.0.0.1:{ports['HEALTH']}/readyz")
@@ -82,17 +87,13 @@ async def test_two_processes_share_the_port_and_one_that_is_killed_is_replaced(
         # sessions that wait are added up, and their limit is the pod's, divided
         idle = [socket.create_connection(("127.0.0.1", ports["SMTP"]), 15) for _ in range(3)]
         assert all(each.recv(100).startswith(b"220 ") for each in idle)
-        assert await metric(ports, "posthorn_smtp_in_sessions") == 3
+        await until(partial(has_sessions, ports, 3), what="the count of those that wait")
         crowd = [socket.create_connection(("127.0.0.1", ports["SMTP"]), 15) for _ in range(30)]
         greeted = [each.recv(100)[:3] for each in crowd]
         assert greeted.count(b"220") <= 5 and b"421" in greeted  # 2 times 4, rounded up
         for each in (*idle, *crowd):
             each.close()
-
-        async def no_session() -> bool:
-            return await metric(ports, "posthorn_smtp_in_sessions") == 0
-
-        await until(no_session, what="the end of all sessions")
+        await until(partial(has_sessions, ports, 0), what="the end of all sessions")
 
         first, _ = psutil.Process(ports["PID"]).children()
         first.send_signal(signal.SIGKILL)

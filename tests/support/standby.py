@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from pathlib import Path
 
 import asyncpg
 
 from posthorn_local.embedded import Postgres
+from tests.support.polling import until
 
 
 class Standby(Postgres):
@@ -68,8 +68,8 @@ async def set_synchronous(server: Postgres, names: str) -> None:
 
 async def await_value(server: Postgres, question: str, value: object) -> None:
     """Ask until the answer is this."""
-    for _ in range(200):
-        if await ask(server, question) == value:
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"{question} does not become {value!r}")
+
+    async def there() -> bool:
+        return bool(await ask(server, question) == value)
+
+    await until(there, what=f"that {question} gives {value!r}")

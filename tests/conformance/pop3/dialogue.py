@@ -171,6 +171,11 @@ class Client:
             except ConnectionResetError:
                 return b""
 
+    async def quit(self) -> None:
+        """End the session. Its maildrop is free when the connection has ended, not before."""
+        assert (await self.ask(b"QUIT")).startswith(b"+OK")
+        assert await self.rest() == b""
+
     async def secure(self, context: ssl.SSLContext) -> None:
         """Shake hands on the open connection."""
         await self._writer.start_tls(context, server_hostname="localhost")

@@ -438,9 +438,9 @@ async def test_no_login_in_time_ends_the_connection_whatever_is_sent(
     house: MemoryMailStore,
 ) -> None:
     async with pop3_server(house, pop3_login_seconds=0.3) as server:
-        client = await server.client()
         loop = asyncio.get_running_loop()
         began = loop.time()
+        client = await server.client()
         # a command that crosses the end is answered by a reset
         with suppress(ConnectionResetError):
             async with asyncio.timeout(BUSY_SECONDS):

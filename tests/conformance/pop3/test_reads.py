@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from posthorn.runtime.read_events import ReadEvents
-from tests.conformance.pop3.dialogue import ADDRESS, Client, Server, pop3_server
+from tests.conformance.pop3.dialogue import ADDRESS, Server, pop3_server
 from tests.conformance.twins import TENANT, MemoryMailStore
 from tests.support.polling import until
 
@@ -54,24 +54,19 @@ def ids(house: MemoryMailStore) -> list[UUID]:
     ]
 
 
-async def bye(client: Client) -> None:
-    assert (await client.ask(b"QUIT")).startswith(b"+OK")
-    assert await client.rest() == b""
-
-
 async def test_retr_counts_once_in_a_session_and_says_whose_it_is(
     house: MemoryMailStore, server: Server, noted: Noted
 ) -> None:
     client = await server.login()
     for command in (b"RETR 2", b"RETR 2", b"RETR 1", b"RETR 2"):
         await client.fetch(command)
-    await bye(client)
+    await client.quit()
     first, second, _ = ids(house)
     assert noted.messages == [second, first]
     assert noted.details[0] == {"account": ADDRESS, "tenant": str(TENANT)}
     client = await server.login()
     await client.fetch(b"RETR 1")
-    await bye(client)
+    await client.quit()
     assert noted.messages == [second, first, first]
 
 
@@ -81,7 +76,7 @@ async def test_looking_at_mail_is_not_reading_it(server: Server, noted: Noted) -
         await client.fetch(command)
     for command in (b"RETR 4", b"DELE 3", b"RETR 3"):
         await client.ask(command)
-    await bye(client)
+    await client.quit()
     assert noted.messages == []
 
 
@@ -103,7 +98,7 @@ async def test_a_message_sent_in_pieces_counts_when_it_is_whole(
     await house.deliver(1, [LARGE])
     client = await server.login()
     assert await client.fetch(b"RETR 4") == LARGE
-    await bye(client)
+    await client.quit()
     assert noted.messages == ids(house)[3:]
 
 
@@ -130,7 +125,8 @@ async def test_what_the_client_does_not_take_does_not_count(
         await until(lambda: len(server.limiter) == 0)
         client.resume_reading()
         arrived = (await client.rest()).count(b"\r\n.\r\n")
-        assert 0 < len(noted.messages) <= arrived < 200
+        # of the last one that counts, less than is held to be taken may be left in the process
+        assert 0 < len(noted.messages) <= arrived + 1 < 200
 
 
 async def test_slow_is_not_lost(house: MemoryMailStore, server: Server, noted: Noted) -> None:

@@ -40,7 +40,7 @@ async def outside(house: MemoryMailStore, tls_dir: Path) -> AsyncIterator[Server
 
 async def test_poplib_stls(server: Server, trust: ssl.SSLContext) -> None:
     def session() -> tuple[dict[str, list[str]], dict[str, list[str]], bytes]:
-        box = poplib.POP3("localhost", server.port, timeout=10)
+        box = poplib.POP3("localhost", server.port, timeout=BUSY_SECONDS)
         before = box.capa()
         box.stls(trust)
         after = box.capa()
@@ -59,7 +59,7 @@ async def test_poplib_stls(server: Server, trust: ssl.SSLContext) -> None:
 async def test_poplib_pop3s(server: Server, trust: ssl.SSLContext) -> None:
     def session() -> int:
         assert server.tls_port is not None
-        box = poplib.POP3_SSL("localhost", server.tls_port, timeout=10, context=trust)
+        box = poplib.POP3_SSL("localhost", server.tls_port, timeout=BUSY_SECONDS, context=trust)
         assert "STLS" not in box.capa()
         box.user(ADDRESS)
         box.pass_(PASSWORD)

@@ -13,7 +13,7 @@ from posthorn_relay.routing.mx import MxPlanner
 from posthorn_relay.settings import EgressSettings
 from posthorn_relay.smtp.connector import SmtpConnector
 from posthorn_relay.smtp.types import Accepted, Failed, RemoteHost, SmtpResult, Tls
-from tests.conformance.relay.client_env import QUICK, WITH_TLS, transaction
+from tests.conformance.relay.client_env import WITH_TLS, transaction
 from tests.support.dns import DnsServer
 from tests.support.polling import BUSY_SECONDS
 from tests.support.ports import needs_ipv6
@@ -31,7 +31,6 @@ async def dns() -> AsyncIterator[DnsServer]:
 def settings(dns: DnsServer, port: int, **more: Any) -> EgressSettings:
     return EgressSettings.model_validate(
         {
-            **QUICK,
             "relay_hostname": "out.example.test",
             "relay_loopback": True,
             "relay_mta_sts": False,
@@ -139,7 +138,7 @@ async def test_an_address_can_be_what_a_certificate_is_for(
     authority = Authority(tmp_path_factory.mktemp("ca"))
     context, _ = authority.issue("::1")
     async with ScriptedSmtp({"EHLO": WITH_TLS}, context, address="::1") as six:
-        client = SmtpConnector(EgressSettings.model_validate(QUICK), authority.trust)
+        client = SmtpConnector(EgressSettings.model_validate({}), authority.trust)
         connection = await client.connect(
             RemoteHost("::1", "::1", six.port, Tls.VERIFIED, ("0:0:0:0:0:0:0:1",))
         )

@@ -14,6 +14,7 @@ import pytest
 
 from posthorn.model.directory_entry import RecipientStatus
 from tests.conformance.smtp.env import SmtpEnv, after_trace, smtp_env
+from tests.support.polling import BUSY_SECONDS
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def sample() -> email.message.EmailMessage:
 async def test_smtplib_over_starttls(env: SmtpEnv, trust: ssl.SSLContext) -> None:
     def send() -> None:
         with smtplib.SMTP(
-            "localhost", env.port, local_hostname="c.example.org", timeout=10
+            "localhost", env.port, local_hostname="c.example.org", timeout=BUSY_SECONDS
         ) as client:
             client.starttls(context=trust)
             for _ in range(3):
@@ -56,7 +57,7 @@ async def test_smtplib_with_smtputf8(env: SmtpEnv) -> None:
         message["Subject"] = "Příliš žluťoučký"
         message.set_content("ahoj\n")
         with smtplib.SMTP(
-            "localhost", env.port, local_hostname="c.example.org", timeout=10
+            "localhost", env.port, local_hostname="c.example.org", timeout=BUSY_SECONDS
         ) as client:
             client.send_message(message)
 
@@ -70,7 +71,7 @@ async def test_smtplib_with_smtputf8(env: SmtpEnv) -> None:
 async def test_smtplib_learns_which_recipients_were_refused(env: SmtpEnv) -> None:
     def send() -> dict[str, tuple[int, bytes]]:
         with smtplib.SMTP(
-            "localhost", env.port, local_hostname="c.example.org", timeout=10
+            "localhost", env.port, local_hostname="c.example.org", timeout=BUSY_SECONDS
         ) as client:
             return client.sendmail(
                 "a@example.org", ["alice@example.test", "nobody@example.test"], b"A: b\r\n\r\n"
@@ -88,7 +89,7 @@ async def test_aiosmtplib_with_a_20_mb_attachment_over_tls(
         bytes(range(256)) * 60_000, maintype="application", subtype="octet-stream", filename="big"
     )
     async with aiosmtplib.SMTP(
-        hostname="localhost", port=env.port, start_tls=True, tls_context=trust, timeout=30
+        hostname="localhost", port=env.port, start_tls=True, tls_context=trust, timeout=BUSY_SECONDS
     ) as client:
         await client.send_message(message)
     envelope, octets = env.only()

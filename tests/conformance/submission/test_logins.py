@@ -26,7 +26,7 @@ from tests.conformance.submission.env import (
     plain,
     submission_env,
 )
-from tests.support.polling import BUSY_SECONDS
+from tests.support.polling import BUSY_SECONDS, LONG_SECONDS
 
 ALICE = plain("alice@example.test")
 WRONG = plain("alice@example.test", "wrong")
@@ -327,6 +327,7 @@ async def test_a_change_of_the_account_is_noticed_on_open_connections(
 ) -> None:
     # what is read at MAIL shows it by itself
     monkeypatch.setattr(type(env.senders), "ended", Down.none_ended)
+    monkeypatch.setattr(account_readings, "REREAD_SECONDS", LONG_SECONDS)
     talk = await env.known()
     await env.seed.rows(change)
     assert await talk.say(FROM_ALICE) == "250 2.1.0"  # read a moment ago

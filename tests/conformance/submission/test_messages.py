@@ -30,6 +30,7 @@ from tests.conformance.submission.env import (
     begun,
     submission_env,
 )
+from tests.support.polling import BUSY_SECONDS
 
 
 @pytest.fixture
@@ -343,7 +344,7 @@ async def test_aiosmtplib_over_both_ports(env: SubmissionEnv, certificates: Cert
             tls_context=certificates.trusting,
             username="alice@example.test",
             password=PASSWORD,
-            timeout=10,
+            timeout=BUSY_SECONDS,
         )
         assert errors == {}
     for envelope, octets in env.kept():
@@ -362,7 +363,7 @@ async def test_aiosmtplib_over_both_ports(env: SubmissionEnv, certificates: Cert
 async def test_smtplib_logs_in_by_login_too(env: SubmissionEnv, certificates: Certificates) -> None:
     def send() -> None:
         with smtplib.SMTP_SSL(
-            "localhost", env.tls_port, context=certificates.trusting, timeout=10
+            "localhost", env.tls_port, context=certificates.trusting, timeout=BUSY_SECONDS
         ) as client:
             client.ehlo()
             client.esmtp_features["auth"] = "LOGIN"

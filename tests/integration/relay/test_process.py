@@ -57,13 +57,19 @@ async def test_it_sends_by_its_route_counts_and_stops_at_sigterm(env: RelayEnv, 
             unrouted = await env.post("bob@nowhere.test")
             await env.become(message, bob="delivered")
             await env.become(unrouted, bob="deferred")
-            metrics = (await page(health, "metrics")).text
+            metrics = ""
+
+            async def counted() -> bool:
+                nonlocal metrics
+                metrics = (await page(health, "metrics")).text
+                return "posthorn_relay_record_seconds_count 2.0" in metrics
+
+            await until(counted, what="both records in the metrics")
             process.send_signal(signal.SIGTERM)
             assert await asyncio.to_thread(process.wait, 2 * BUSY_SECONDS) == 0
     assert 'posthorn_relay_attempts_total{result="delivered",stage="end"} 1.0' in metrics
     assert 'posthorn_relay_provider_attempts_total{provider="other",status="2xx"} 1.0' in metrics
     assert "posthorn_postgres_pool_size" in metrics
-    assert "posthorn_relay_record_seconds_count 2.0" in metrics
     ((reply,),) = await env.rows(
         "SELECT last_reply FROM outbound_recipients WHERE state = 'deferred'"
     )

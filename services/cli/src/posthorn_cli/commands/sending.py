@@ -21,6 +21,8 @@ app = typer.Typer()
 _ENDS = ("delivered", "bounced", "cancelled", "quarantined", "refused")
 _FIRST_EVENT = 10.0
 """Seconds in which a message that was just accepted may have no event yet."""
+_LATE_SECONDS = 3.0
+"""Seconds after a recipient's end in which ``accepted`` may come: another process records it."""
 _KIND_WIDTH = 11
 """Characters of the longest kind of event."""
 _PAUSE = 0.5
@@ -108,15 +110,11 @@ def settled(events: Sequence[EventView]) -> tuple[set[str], set[str], int]:
 
 
 def watched(api: Client, message: str, patience: float) -> Iterator[list[EventView]]:
-    """Yield all events whenever there are new ones, until ``patience`` seconds are over."""
+    """Yield all events at each look, until ``patience`` seconds are over."""
     began = time.monotonic()
     deadline = began + patience
-    seen = 0
     while True:
-        events = _events(api, message, time.monotonic() - began < min(_FIRST_EVENT, patience))
-        if len(events) > seen:
-            seen = len(events)
-            yield events
+        yield _events(api, message, time.monotonic() - began < min(_FIRST_EVENT, patience))
         if time.monotonic() > deadline:
             return
         time.sleep(_PAUSE)
@@ -132,16 +130,23 @@ def _events(api: Client, message: str, forgiving: bool) -> list[EventView]:
 
 
 def _follow(session: Session, message: str, patience: float, recipients: int = 0) -> None:
-    shown = 0
+    shown: list[EventView] = []
+    whole_at: float | None = None
     for events in watched(session.api, message, patience):
-        for event in events[shown:]:
+        # one that comes late may stand before others: events are in the order of time
+        new = [event for event in events if event not in shown]
+        for event in new:
             if session.output.as_json:
                 session.output.json_line(event)
             else:
                 session.output.line(line_of(event, session.output.for_people))
-        shown = len(events)
+        shown += new
         got, lost, named = settled(events)
         if got or lost:
+            whole_at = whole_at or time.monotonic() + _LATE_SECONDS
+            is_accepted = any(event["kind"] == "accepted" for event in events)
+            if not is_accepted and time.monotonic() < whole_at:
+                continue  # that event says how many recipients there are
             left = max(named, recipients) - len(got | lost)
             if left <= 0 and lost:
                 raise CommandError(f"{', '.join(sorted(lost))} will not get it", FAILED)

@@ -22,7 +22,7 @@ FAILURES_SECONDS = 600.0
 """Seconds over which failed logins are counted."""
 SLACK_SECONDS = 0.001
 """Seconds to which rounding of counters to microseconds may add up."""
-MOST_SUPPRESSIONS = 100_000
+MOST_SUPPRESSIONS = 1_000_000
 """Suppressions of a tenant."""
 SENDING_SECONDS = 3600.0
 """Seconds over which sent messages are counted."""

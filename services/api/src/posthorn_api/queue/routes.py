@@ -298,7 +298,7 @@ async def list_suppressions(
 async def suppress(body: SuppressionCreation, caller: Caller, service: Queue) -> Response:
     """The address gets no more mail from the tenant, and messages queued for it bounce. Addresses
     that bounce permanently are added automatically. Refused with 409 (conflict) when the tenant has
-    100,000 suppressions: then delete some first.
+    1,000,000 suppressions: then delete some first.
     """
     made, is_new = await service.suppress(caller, body.address, body.reason)
     answer = created(SuppressionView.from_suppression(made), "suppressions", made.address)

@@ -221,7 +221,8 @@ async def running_api(
                 forward_policy=policy,
                 import_max_size_bytes=max_size,
                 webhook_addresses=AddressPolicy((ip_network("127.0.0.0/8"),)),
-                rates=rates,
+                rates=rates
+                or RateLimit(0, unknown_per_minute=0),  # tests ask more often than people
                 digests=digests or DigestOptions(),
                 watch_addresses=watch_addresses,
                 runbook_base_url="https://runbooks.example.test/",

@@ -12,7 +12,6 @@ from tools.client_source import document, operations
 from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.runtime.ids import new_id
 from posthorn_api.http.permissions import RULES
-from posthorn_api.http.rate_limit import RateLimit
 from posthorn_api.tenants.service import hash_of_key
 from tests.support.api import Api, problem
 
@@ -177,11 +176,6 @@ BOUNDS = {
     "posthorn.adapters.postgres.queue.suppressions.MOST_SUPPRESSIONS": 1,
     "posthorn.adapters.postgres.events.webhooks.MOST_WEBHOOKS": 1,
 }
-
-
-@pytest.fixture
-def api_options() -> dict[str, Any]:
-    return {"rates": RateLimit(0, unknown_per_minute=0)}
 
 
 @pytest.fixture

@@ -25,7 +25,6 @@ from posthorn.runtime.ids import new_id
 from posthorn_api.events.feed import EventFeed, Place, Placed, place_in
 from posthorn_api.events.kinds import Kind
 from posthorn_api.events.sight import EventSight
-from posthorn_api.http.rate_limit import RateLimit
 from posthorn_api.pending import Pending
 from posthorn_api.webhooks.matching import KINDS
 from tests.support.api import Api, problem
@@ -33,11 +32,6 @@ from tests.support.databases import pool
 from tests.support.polling import BUSY_SECONDS, until
 
 PATH = "/v1/events/stream"
-
-
-@pytest.fixture
-def api_options() -> dict[str, Any]:
-    return {"rates": RateLimit(per_minute=0)}
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ import pytest
 from tools.client_source import document, operations
 
 from posthorn_api.http.permissions import RULES
-from posthorn_api.http.rate_limit import RateLimit
 from tests.support.api import Api, problem
 
 DOCUMENT = document()
@@ -34,11 +33,6 @@ SAMPLES = {
 JUNK = ("nonsense", "\0", "😀" * 300, "01890000-0000-7000-8000-000000000000", "-1")
 LEAVES = (5, 1e300, -1, "\ud800\0", "", "x" * 5000, {"a": [True]}, None)
 JSON = {"Content-Type": "application/json"}
-
-
-@pytest.fixture
-def api_options() -> dict[str, Any]:
-    return {"rates": RateLimit(0, unknown_per_minute=0)}
 
 
 def faults_of(answer: httpx.Response) -> Iterator[str]:

@@ -206,12 +206,7 @@ async def _catalogue(url: str) -> set[str]:
 async def test_a_later_step_takes_nothing_away_from_the_release_before(
     postgres: Postgres, migrated: str, empty_url: str, before: str
 ) -> None:
-    engine = make_engine(connector(empty_url, seconds=30))
-    try:
-        async with engine.begin() as connection:
-            await connection.run_sync(_up_to, before)
-    finally:
-        await engine.dispose()
+    await _migrate_to(empty_url, before)
     assert await _value(empty_url, "SELECT version_num FROM alembic_version") == before
     missing = await _catalogue(empty_url) - await _catalogue(postgres.url_of(migrated))
     # a table without storage parameters loses nothing by getting some, and an index may make way
@@ -225,12 +220,7 @@ async def test_a_later_step_takes_nothing_away_from_the_release_before(
 
 async def test_targets_in_domains_that_nobody_verified_must_confirm(empty_url: str) -> None:
     """They were entered without a row, which stands for confirmed."""
-    engine = make_engine(connector(empty_url, seconds=30))
-    try:
-        async with engine.begin() as connection:
-            await connection.run_sync(_up_to, "0024")
-    finally:
-        await engine.dispose()
+    await _migrate_to(empty_url, "0024")
     old = await asyncpg.connect(empty_url)
     try:
         await old.execute(
@@ -263,12 +253,7 @@ async def test_targets_in_domains_that_nobody_verified_must_confirm(empty_url: s
 
 async def test_mail_from_before_imap_is_counted_and_goes_on(empty_url: str) -> None:
     """Mailboxes of schema 0015 keep what they hold; the migration does not touch entries."""
-    engine = make_engine(connector(empty_url, seconds=30))
-    try:
-        async with engine.begin() as connection:
-            await connection.run_sync(_up_to, "0015")
-    finally:
-        await engine.dispose()
+    await _migrate_to(empty_url, "0015")
     old = await asyncpg.connect(empty_url)
     await old.execute(
         "INSERT INTO domains (tenant_id, name) SELECT id, 'example.test' FROM tenants;"
@@ -321,6 +306,15 @@ async def test_mail_from_before_imap_is_counted_and_goes_on(empty_url: str) -> N
             assert tuple(stored or ()) == (1, ["work"], True)
             saved = await session.fetch("SELECT saved_at IS NULL FROM mailbox_entries ORDER BY uid")
             assert [row[0] for row in saved] == [True] * 5 + [False]
+
+
+async def _migrate_to(url: str, revision: str) -> None:
+    engine = make_engine(connector(url, seconds=30))
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(_up_to, revision)
+    finally:
+        await engine.dispose()
 
 
 def _up_to(connection: Connection, revision: str) -> None:

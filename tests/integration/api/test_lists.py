@@ -10,6 +10,8 @@ from uuid import UUID
 
 import httpx
 import pytest
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.params import Query
 from fastapi.routing import APIRoute
 
 from posthorn.adapters.postgres.events.message_index import PostgresMessageIndex
@@ -27,11 +29,10 @@ SEEN_BY_ALL = {"listRoutes"}
 
 def parameters(operation: APIRoute) -> dict[str, Any]:
     """Query parameters of an operation, with their schemas' values."""
-    own = operation.dependant
     return {
         each.alias: each.field_info.annotation
-        for part in (own, *own.dependencies)
-        for each in part.query_params
+        for each in get_flat_params(operation.dependant)
+        if isinstance(each.field_info, Query)
     }
 
 

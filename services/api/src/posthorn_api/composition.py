@@ -147,8 +147,14 @@ async def start(process: Process) -> None:
         PostgresMessageIndex(database),
     )
     upkeep = Upkeep(
-        *(built.administration, built.keys, built.idempotency, settings.admin_key),
-        *(built.sessions, built.suppressions, built.audit, settings.audit_retention_days),
+        built.administration,
+        built.keys,
+        built.idempotency,
+        settings.admin_key,
+        built.sessions,
+        built.suppressions,
+        built.audit,
+        settings.audit_retention_days,
     )
     process.health.add_check("postgres", upkeep.probe)
     await process.task(upkeep.run(), "upkeep")

@@ -381,6 +381,13 @@ def build(
         sessions,
     )
     return Built(
-        *(services, guard, keys, idempotency, administration, sessions, sign_ins),
-        *(suppressions, audit),
+        services=services,
+        guard=guard,
+        keys=keys,
+        idempotency=idempotency,
+        administration=administration,
+        sessions=sessions,
+        sign_ins=sign_ins,
+        suppressions=suppressions,
+        audit=audit,
     )

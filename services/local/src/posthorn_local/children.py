@@ -29,6 +29,12 @@ _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 5.0
 _SETTLED = 10.0
 """Seconds of running after which the backoff of a child starts afresh."""
+_ANSWER_SECONDS = 30.0
+"""Longest wait for a template, which may still be loading."""
+_LOOK = 0.01
+"""Seconds between two looks whether a copy has ended."""
+_MODULES = {"submission": "smtp_in"}
+"""Services that are another role of the same program."""
 
 
 class Backoff:
@@ -138,14 +144,6 @@ class Template:
             self._process.kill()  # it has nothing to finish
             self._process.wait()
             self._process = None
-
-
-_ANSWER_SECONDS = 30.0
-"""Longest wait for a template, which may still be loading."""
-_LOOK = 0.01
-"""Seconds between two looks whether a copy has ended."""
-_MODULES = {"submission": "smtp_in"}
-"""Services that are another role of the same program."""
 
 
 class Service:

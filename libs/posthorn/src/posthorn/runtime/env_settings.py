@@ -159,6 +159,6 @@ def environment() -> dict[str, str]:
 
 
 def set_environment(variables: Mapping[str, str]) -> None:
-    """Give this process another environment."""
+    """Replace the environment of this process."""
     os.environ.clear()  # noqa: TID251 - this module is the place
     os.environ.update(variables)  # noqa: TID251 - this module is the place

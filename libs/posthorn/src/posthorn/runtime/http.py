@@ -213,7 +213,7 @@ def bind(host: str, port: int, variable: str, *, shared: bool = False) -> socket
     (``SO_REUSEPORT``). Raises SystemExit naming the settings variable when the address is not
     available."""
     try:
-        if not host and _has_ipv6():
+        if not host and socket.has_dualstack_ipv6():
             return _bound("::", port, shared=shared)
         return _bound(host, port, shared=shared)
     except OSError as error:
@@ -239,15 +239,6 @@ def _bound(host: str, port: int, *, shared: bool) -> socket.socket:
         listener.close()
         raise
     return listener
-
-
-def _has_ipv6() -> bool:
-    """Return whether the system knows IPv6 at all: it can be off in the kernel."""
-    try:
-        _bound("::", 0, shared=False).close()
-    except OSError:
-        return False
-    return True
 
 
 @asynccontextmanager

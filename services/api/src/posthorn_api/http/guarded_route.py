@@ -6,7 +6,8 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 from fastapi import Request, Response
-from fastapi.dependencies.models import Dependant
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.params import Query
 from fastapi.routing import APIRoute
 from starlette.routing import compile_path
 
@@ -47,11 +48,15 @@ class GuardedRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap FastAPI's own handler."""
         handler = super().get_route_handler()
-        known = sorted(set(_query_names(self.dependant)))
+        known = {
+            field.alias
+            for field in get_flat_params(self.dependant)
+            if isinstance(field.field_info, Query)
+        }
 
         async def operation(request: Request) -> Response:
-            if unknown := set(request.query_params) - set(known):
-                raise ValidationFailed(*_unknown(sorted(unknown), known))
+            if unknown := set(request.query_params) - known:
+                raise ValidationFailed(*_unknown(sorted(unknown), sorted(known)))
             return await handler(request)
 
         takes_json = self.body_field is not None
@@ -69,13 +74,6 @@ class GuardedRoute(APIRoute):
                 return problem_of(error).response()
 
         return handle
-
-
-def _query_names(dependant: Dependant) -> Iterator[str]:
-    for field in dependant.query_params:
-        yield field.alias
-    for each in dependant.dependencies:
-        yield from _query_names(each)
 
 
 def _unknown(names: Sequence[str], known: Sequence[str]) -> Iterator[FieldError]:

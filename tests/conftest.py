@@ -101,6 +101,12 @@ async def database_url(databases: Databases) -> AsyncIterator[str]:
 
 
 @pytest.fixture
+def collected() -> None:
+    """The garbage of earlier tests has gone: for tests that look at what theirs leaves."""
+    gc.collect()
+
+
+@pytest.fixture
 def nats(tmp_path: Path) -> Iterator[Nats]:
     """A nats-server of the test's own. Not synced: no test cuts the power."""
     server = Nats(tmp_path / "nats", durable=False)

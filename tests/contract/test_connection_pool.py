@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 
 import pytest
 from prometheus_client import REGISTRY
@@ -21,9 +20,9 @@ def measured() -> tuple[float, ...]:
     return tuple(value or 0.0 for value in found)
 
 
+@pytest.mark.usefixtures("collected")  # pools of earlier tests count until they are collected
 async def test_lent_and_awaited_connections_are_shown(database_url: str) -> None:
     settings = PostgresSettings.model_validate({"database_url": database_url, "database_pool": 2})
-    gc.collect()  # pools of earlier tests count until they are collected
     in_use, waiting, size = measured()
     ended = asyncio.Event()
     async with connect(settings) as database:

@@ -33,6 +33,7 @@ async def test_results_come_in_order_whatever_waits() -> None:
     assert await at_once() == []
 
 
+@pytest.mark.usefixtures("collected")
 async def test_a_failure_is_raised_at_once_and_a_cancellation_reaches_what_waits(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -286,6 +286,7 @@ def test_one_that_goes_on_sending_after_the_end_is_left(
 
 
 @both
+@pytest.mark.usefixtures("collected")
 def test_nothing_is_left_of_a_connection(run: Run, peers: Peers) -> None:
     """No descriptor, and no object, even if the garbage collector does not look."""
 
@@ -322,7 +323,6 @@ def test_nothing_is_left_of_a_connection(run: Run, peers: Peers) -> None:
             assert stream() is None
         await until(lambda: open_descriptors() == open_before)
 
-    gc.collect()
     gc.disable()
     try:
         peers.play(run, scene)

@@ -169,12 +169,12 @@ class Talker:
 
 
 @both
+@pytest.mark.usefixtures("collected")
 @pytest.mark.parametrize("seed", range(4))
 def test_every_byte_arrives_once_and_in_order(run: Run, peers: Peers, seed: int) -> None:
     peers.make = Fickle
 
     async def scene(peers: Peers) -> None:
-        gc.collect()  # of what other tests have left
         first, session = await peers.secured()  # what the process opens once is open then
         first.close()
         await lost(session)
@@ -247,6 +247,7 @@ async def recorded(peers: Peers) -> tuple[RecordClient, Fickle]:
 
 
 @both
+@pytest.mark.usefixtures("collected")
 def test_random_bytes_in_place_of_a_handshake_leave_nothing(
     run: Run, peers: Peers, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -274,7 +275,6 @@ def test_random_bytes_in_place_of_a_handshake_leave_nothing(
     async def scene(peers: Peers) -> None:
         peers.handshake_seconds = 0.5
         address = ("127.0.0.1", peers.port)
-        gc.collect()
         open_before = open_descriptors()
 
         def send(said: bytes, is_reset: bool) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from uuid import UUID
 
 import pytest
@@ -16,15 +17,21 @@ import zstandard
 
 from posthorn.adapters.blobs.compression import zstd_frame
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
+from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
+from posthorn.adapters.postgres.mailboxes.segments import PostgresSegmentCatalog
 from posthorn.model.envelope import encode_record
 from posthorn.model.stored_header import LONGEST_HEADER_BYTES
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.filing import Authors
+from posthorn.ports.hand_over import HandOver
 from posthorn.ports.ingest import Delivery
 from posthorn.ports.mailboxes import Resolution
+from posthorn.ports.segments import Segment
 from posthorn.runtime.ids import new_id
 from posthorn_delivery import consumer
 from posthorn_delivery.consumer import Consumer
 from posthorn_delivery.deliverer import Deliverer
+from posthorn_delivery.packer import SEGMENT_HOLDS_SECONDS
 from posthorn_local.embedded import Nats
 from tests.support.builders import make_envelope
 from tests.support.delivery_env import DeliveryEnv, UnsteadyMailboxes, delivery_env
@@ -260,6 +267,46 @@ async def test_a_commit_in_doubt_is_found_out_without_another_put_or_notice(
     assert await env.bodies(account) == [BODY] * 5
     assert env.blobs.puts == 1
     assert await env.seed.value("SELECT count(*) FROM outbound_recipients") == 5
+    await env.seed.sums_hold()
+
+
+async def test_what_waited_behind_an_outage_is_stored_again(
+    env: DeliveryEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Meanwhile the first transaction's messages were deleted, and their segment with them."""
+    (account,) = await env.seed.accounts(1)
+    ahead = 0.0
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + ahead, time_ns=time.time_ns)
+    monkeypatch.setattr("posthorn_delivery.packer.time", clock)
+    monkeypatch.setattr("posthorn_delivery.grouping.MOST_ROWS", 1)  # a transaction each
+    owners = PostgresMailboxes(env.seed.database)
+
+    class Outage(PostgresMailboxes):
+        calls = 0
+
+        async def deliver(self, segments: Sequence[Segment], over: HandOver | None = None) -> int:
+            nonlocal ahead
+            self.calls += 1
+            if self.calls != 2:
+                return await owners.deliver(segments, over)
+            holder, maildrops = new_id(), PostgresMaildrops(env.seed.database)
+            await maildrops.open(account, holder)
+            await maildrops.commit(account, holder, [1])
+            catalog = PostgresSegmentCatalog(env.seed.database)
+            assert await catalog.move(segments[0].id, None, {})
+            await env.blobs.delete(segments[0].key)
+            await catalog.removed([segments[0].id])
+            ahead = SEGMENT_HOLDS_SECONDS + 1
+            raise Unavailable("postgres", "it was away for long")
+
+    bodies = [b"Subject: %d\r\n\r\n\r\n" % number for number in range(4)]
+    for body in bodies:
+        await env.send(body, "user0@example.test")
+    deliverer = Deliverer(Outage(env.seed.database), env.blobs, env.dead, new_id=new_id)
+    await deliverer.deliver(await env.take(4))
+    await env.settled()
+    assert len(await env.bodies(account)) == 3
+    assert set(await env.bodies(account)) < set(bodies)
     await env.seed.sums_hold()
 
 

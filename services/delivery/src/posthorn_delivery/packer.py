@@ -52,6 +52,11 @@ class Packer:
                 if item.packing is not None and item.header is None and _is_listed(item):
                     item.header = kept_header(item.record.body or b"", self._frame)
 
+    def holds(self, items: Iterable[Item]) -> bool:
+        """Return whether rows may still be written for the segments of stored items."""
+        now = time.monotonic()
+        return not any(_is_late(item, now) for item in items)
+
     async def store_bodies(self, items: list[Item]) -> None:
         """Write the bodies alone, of items that are not routed yet."""
         await self._store(items, with_headers=False)
@@ -60,12 +65,9 @@ class Packer:
         now = time.monotonic()
         fresh: list[Item] = []
         for item in items:
-            written = item.packing.written_at if item.packing else None
             if item.envelope.blob is not None:
                 item.blob_range = BlobRange(0, item.envelope.body.size)
-            elif item.packing is None or (
-                written is not None and now - written > SEGMENT_HOLDS_SECONDS
-            ):
+            elif item.packing is None or _is_late(item, now):
                 fresh.append(item)
         if fresh:
             await self._pack(fresh, with_headers=with_headers)
@@ -99,6 +101,11 @@ class Packer:
             for body, wanted in zip(bodies, listed, strict=True)
         ]
         return pack(bodies, self._compress), headers
+
+
+def _is_late(item: Item, now: float) -> bool:
+    written = item.packing.written_at if item.packing else None
+    return written is not None and now - written > SEGMENT_HOLDS_SECONDS
 
 
 def _trace(tracer: traces.Tracer, packing: Packing, items: list[Item], began: int) -> None:

@@ -615,6 +615,25 @@ async def test_what_lies_in_the_trash_for_long_is_deleted_and_not_before(store: 
     assert await store.trash() == set()
 
 
+@pytest.mark.parametrize("why", ["parked", "unknown"])
+async def test_a_body_stays_in_the_trash_while_its_message_may_wait(store: Store, why: str) -> None:
+    body, segment = f"{TRASH}{BODIES}{new_id()}", f"{TRASH}{SEGMENTS}{new_id()}"
+    for key in (body, segment):
+        await store.blobs.put(key, [b"of a message in a restored backup"])
+    await store.pass_time(8 * 24 * HOUR)
+    if why == "parked":
+        store.backlog = replace(EMPTY, dead=1)
+        assert await _search(store, store.collector()) == 0
+    else:
+        store.backlog = Unavailable("nats", "it is away")
+        with pytest.raises(Unavailable):
+            await store.collector().collect_once()
+    assert await store.trash() == {body}
+    store.backlog = EMPTY
+    await _search(store, store.collector())
+    assert await store.trash() == set()
+
+
 async def test_what_a_row_names_after_all_comes_back_from_the_trash(store: Store) -> None:
     (account,) = await store.accounts(1)
     segment = await store.place(account, 100, 200)

@@ -21,6 +21,7 @@ from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
 from posthorn.adapters.postgres.mailboxes.segments import PostgresSegmentCatalog
 from posthorn.model.envelope import encode_record
 from posthorn.model.stored_header import LONGEST_HEADER_BYTES
+from posthorn.ports.blobs import TRASH
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.filing import Authors
 from posthorn.ports.hand_over import HandOver
@@ -106,6 +107,37 @@ async def test_a_large_body_stays_in_its_own_blob(env: DeliveryEnv) -> None:
     await env.deliver(2)
     assert env.blobs.puts == 1
     assert sorted(await env.bodies(account)) == sorted([large, BODY])
+    await env.seed.sums_hold()
+
+
+async def test_a_body_in_the_trash_comes_back_with_its_message(env: DeliveryEnv) -> None:
+    """As after a restore of the stream: the collector has found no message that refers to it."""
+    (account,) = await env.seed.accounts(1)
+    sent = await env.send_large(BODY, "user0@example.test", received_at=time.time() - 86_400)
+    assert sent.blob is not None
+    await env.blobs.move(sent.blob, f"{TRASH}{sent.blob}")
+    await env.deliver(1)
+    await env.settled()
+    assert await env.bodies(account) == [BODY]
+
+
+async def test_a_message_whose_body_is_gone_is_parked_and_not_placed(
+    env: DeliveryEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was delivered, deleted and forgotten, and is on a restored stream, or was parked."""
+    (account,) = await env.seed.accounts(1)
+    sent = await env.send_large(BODY, "user0@example.test", received_at=time.time() - 8 * 86_400)
+    assert sent.blob is not None
+    await env.blobs.delete(sent.blob)
+    await env.send(BODY, "user0@example.test")
+    await env.deliver(2)
+    assert await env.bodies(account) == [BODY]
+    await env.try_again(1)
+    assert (await env.source.backlog()).retrying == 1, "the store may get it back"
+    monkeypatch.setattr("posthorn_delivery.isolate.MISSING_TRIES", 2)
+    await env.try_again(1)
+    assert [each.message_id for each in await env.dead.parked(0, 10)] == [str(sent.id)]
+    assert (await env.source.backlog()).messages == 0
     await env.seed.sums_hold()
 
 

@@ -673,6 +673,15 @@ async def test_a_search_that_finds_many_orphans_moves_none_until_the_brake_is_le
     assert _brake("orphans") == 0
 
 
+async def test_bodies_of_refused_messages_do_not_hold_the_brake(store: Store) -> None:
+    for number in range(12):
+        await store.blobs.put(f"{BODIES}refused-{number}", [])
+    await store.blobs.put(f"{SEGMENTS}orphan", [b"x"])
+    collector = store.collector(collector_orphan_most=1)
+    assert (await _search(store, collector), await _search(store, collector)) == (0, 13)
+    assert await store.keys() == set()
+
+
 async def test_a_share_of_orphans_may_go_where_there_are_many_blobs(store: Store) -> None:
     (account,) = await store.accounts(1)
     for _ in range(18):

@@ -11,7 +11,8 @@ Rules:
   so times alone prove nothing. Such a blob is a candidate only when in both searches DEAD was
   empty, and INGEST advanced and held nothing as old as the blob.
 - Many orphans in one search mean a fault (such as a database that does not belong to the blobs):
-  the brake then holds, and nothing is moved.
+  the brake then holds, and nothing is moved. Empty ones do not count: they are bodies whose message
+  was refused, and their number is up to those who send.
 - A blob in the trash that has a row after all (the database was repaired) is moved back at the
   start of the next search, and by delivery when its message comes. The rest is deleted after
   ``collector_trash_seconds``, bodies only while no waiting message can refer to them.
@@ -179,9 +180,9 @@ class Orphans:
                 found.is_whole = False
                 return
             found.listed += len(page)
-            aged = [blob.key for blob in page if blob.modified_at < old]
-            unknown = sorted(await self._segments.unknown_keys(aged)) if aged else []
-            found.unknown += len(unknown)
+            aged = {blob.key: blob.size for blob in page if blob.modified_at < old}
+            unknown = sorted(await self._segments.unknown_keys(list(aged))) if aged else []
+            found.unknown += sum(aged[key] > 0 for key in unknown)
             room = max(0, _MOST_SUSPECTS - len(found.suspects))
             found.suspects |= {key: self._suspects.get(key, now) for key in unknown[:room]}
 

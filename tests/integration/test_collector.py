@@ -237,10 +237,28 @@ async def test_a_segment_half_alive_stays(store: Store) -> None:
     (account,) = await store.accounts(1)
     half = await store.place(account, 1000, 1000)
     await store.delete(account, _ids(half)[:1])
-    await store.pass_time(30 * 24 * HOUR)
+    await store.pass_time(29 * 24 * HOUR)
     done = await store.collector().collect_once()
     assert (done.rewritten, done.condemned, done.removed) == (0, 0, 0)
     assert await store.keys() == {half.key}
+
+
+async def test_what_is_deleted_beside_much_that_lives_is_gone_after_a_month(store: Store) -> None:
+    day = 24 * HOUR
+    (account,) = await store.accounts(1)
+    old = await store.place(account, *(100 for _ in range(10)))
+    collector = store.collector()
+    await store.delete(account, _ids(old)[:1])
+    await store.pass_time(29 * day)
+    assert (await collector.collect_once()).rewritten == 0
+    await store.pass_time(2 * day)
+    assert (await collector.collect_once()).rewritten == 1
+    await store.pass_time(HOUR)
+    await store.delete(account, _ids(old)[1:2])
+    assert (await collector.collect_once()).rewritten == 0, "once in a month"
+    (left,) = await store.keys()
+    assert [blob.size async for blob in store.blobs.list(left)] == [900]
+    assert await store.living_read_back() == 8
 
 
 async def test_living_bodies_far_apart_are_moved_one_by_one(

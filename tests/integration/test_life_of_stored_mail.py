@@ -54,7 +54,6 @@ from tests.support.databases import pool
 from tests.support.seed import FOLDERS, DatabaseSeed
 
 HOUR, DAY = 3600.0, 86_400.0
-UNDELETE_DAYS = 2
 STEPS = 60
 
 
@@ -219,6 +218,7 @@ class World(DatabaseSeed):
         self.halves: list[tuple[float, Segment, int]] = []
         self.waiting: list[Waiting] = []
         self.names: dict[int, str] = {}
+        self.undelete_days = self.chance.choice((0, 2))
 
     def _collector(self) -> Collector:
         settings = CollectorSettings(collector_batch=self.chance.choice((1, 3, 50)))
@@ -243,17 +243,13 @@ class World(DatabaseSeed):
 
     async def begin(self) -> None:
         await self.domain("example.test")
-        await self.rows("UPDATE domains SET undelete_days = $1", UNDELETE_DAYS)
+        await self.rows("UPDATE domains SET undelete_days = $1", self.undelete_days)
         for _ in range(3):
             await self.new_account()
 
     async def new_account(self) -> None:
         name = f"user{len(self.names)}@example.test"
         self.names[await self.account(name)] = name
-
-    @property
-    def owners(self) -> list[int]:
-        return list(self.held)
 
     def someone(self) -> int:
         return self.chance.choice([each for each in self.names if self.names[each]])
@@ -375,7 +371,14 @@ class World(DatabaseSeed):
         self.drop(account, box, uids.values())
 
     async def pop(self) -> None:
-        account, uids, _ = await self.some(INBOX)
+        await self.pop_these(*(await self.some(INBOX))[:2])
+
+    async def pop_everything(self) -> None:
+        """As all clients do that keep nothing on the server."""
+        for account in [each for each, name in self.names.items() if name]:
+            await self.pop_these(account, dict(await self.inbox(account)))
+
+    async def pop_these(self, account: int, uids: Mapping[int, UUID]) -> None:
         holder, maildrops = new_id(), PostgresMaildrops(self.database)
         await maildrops.open(account, holder)
         await maildrops.commit(account, holder, list(uids))
@@ -390,7 +393,7 @@ class World(DatabaseSeed):
         back = await self.rows(
             "SELECT mailbox_id FROM deleted_entries WHERE account_id = $1 AND message_id = $2"
             " AND deleted_at > now() - make_interval(days => $3)",
-            *(account, number, UNDELETE_DAYS),
+            *(account, number, self.undelete_days),
         )
         await self.mail.undelete_message(None, self.names[account], number)
         content = self.contents[number]
@@ -505,7 +508,7 @@ class World(DatabaseSeed):
         for account in held.keys() | self.held.keys():
             assert held[account] == +self.held[account]
         assert withheld == Counter(self.withheld.values())
-        young = self.blobs.now() - UNDELETE_DAYS * DAY + 60
+        young = self.blobs.now() - self.undelete_days * DAY + 60
         for account in deleted.keys() | self.deleted.keys():
             ever = Counter(content for _, content in self.deleted[account])
             restorable = Counter(content for at, content in self.deleted[account] if at > young)
@@ -555,7 +558,8 @@ async def test_nothing_is_lost_shown_to_others_or_kept_for_ever(
             world.append: 4,
             world.copy_or_move: 6,
             world.expunge: 5,
-            world.pop: 4,
+            world.pop: 3,
+            world.pop_everything: 2,
             world.undelete: 3,
             world.decide: 2,
             world.cancel: 1,

@@ -538,7 +538,7 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 @pytest.mark.parametrize(
     ("store", "random_seed"),
-    [("files", 0), ("files", 1), ("files", 2), ("s3", 3)],
+    [("files", 0), ("files", 1), ("files", 3), ("s3", 9)],
     indirect=["store"],
 )
 async def test_nothing_is_lost_shown_to_others_or_kept_for_ever(

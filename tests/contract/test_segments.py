@@ -236,8 +236,68 @@ class TestMove:
         assert await mail.state(new) == (0, False)
         await mail.sums_hold()
 
+    @pytest.mark.parametrize("rewritten", [False, True])
+    async def test_a_segment_that_gets_more_messages_meanwhile_is_not_condemned(
+        self, database_url: str, mail: StoredMail, segments: PostgresSegmentCatalog, rewritten: bool
+    ) -> None:
+        """Later transactions of a batch, and other clients, add messages to a segment."""
+        (ada,) = await mail.accounts(1)
+        gone, stays, late = (make_message([ada], size=10) for _ in range(3))
+        half = await mail.place(*([gone, stays] if rewritten else [gone]))
+        await mail.delete(ada, 1)
+        live = await segments.live_messages(half.id)
+        new = Segment(new_id(), "segments/new", 10, ()) if rewritten else None
+        other: Connection = await asyncpg.connect(database_url)
+        async with other.transaction():
+            # what deliver() does with the other half, stopped before its commit
+            await other.execute(
+                "INSERT INTO messages SELECT (jsonb_populate_record(m, jsonb_build_object('id', $2::uuid, 'refs', 1))).*"
+                " FROM messages m WHERE id = $1",
+                gone.envelope.id,
+                late.envelope.id,
+            )
+            await other.execute(
+                "UPDATE segments SET live_octets = live_octets + 10, condemned_at = NULL WHERE id = $1",
+                half.id,
+            )
+            moving = asyncio.create_task(
+                segments.move(half.id, new, {each.id: each.blob_range for each in live})
+            )
+            await until_waiting(other)
+        assert not await moving
+        await other.close()
+        assert await mail.state(half.id) == (20 if rewritten else 10, False)
+        assert {each.id for each in await segments.live_messages(half.id)} == {
+            late.envelope.id,
+            *(each.id for each in live),
+        }
+
+    async def test_messages_added_after_the_condemnation_take_the_segment_back(
+        self, mail: StoredMail, segments: PostgresSegmentCatalog
+    ) -> None:
+        (ada,) = await mail.accounts(1)
+        first, late = make_message([ada], size=10), make_message([ada], size=10)
+        half = await mail.place(first)
+        await mail.delete(ada, 1)
+        assert await segments.move(half.id, None, {})
+        await PostgresMailboxes(mail.database).deliver([replace(half, messages=(late,))])
+        assert await mail.state(half.id) == (10, False)
+        await mail.sums_hold()
+
 
 class TestRemoval:
+    async def test_a_condemned_segment_with_a_live_message_is_not_removed(
+        self, mail: StoredMail, segments: PostgresSegmentCatalog
+    ) -> None:
+        (ada,) = await mail.accounts(1)
+        dead, live = await mail.place(make_message([])), await mail.place(make_message([ada]))
+        await mail.rows(
+            "UPDATE segments SET live_octets = 0, condemned_at = now() - interval '1 hour'"
+        )
+        assert await segments.condemned(60, 10) == [(dead.id, dead.key)]
+        assert await mail.state(live.id) == (1000, False)
+        await mail.sums_hold()
+
     async def test_condemned_segments_wait_before_they_go(
         self, mail: StoredMail, segments: PostgresSegmentCatalog
     ) -> None:

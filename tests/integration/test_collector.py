@@ -237,10 +237,28 @@ async def test_a_segment_half_alive_stays(store: Store) -> None:
     (account,) = await store.accounts(1)
     half = await store.place(account, 1000, 1000)
     await store.delete(account, _ids(half)[:1])
-    await store.pass_time(30 * 24 * HOUR)
+    await store.pass_time(29 * 24 * HOUR)
     done = await store.collector().collect_once()
     assert (done.rewritten, done.condemned, done.removed) == (0, 0, 0)
     assert await store.keys() == {half.key}
+
+
+async def test_what_is_deleted_beside_much_that_lives_is_gone_after_a_month(store: Store) -> None:
+    day = 24 * HOUR
+    (account,) = await store.accounts(1)
+    old = await store.place(account, *(100 for _ in range(10)))
+    collector = store.collector()
+    await store.delete(account, _ids(old)[:1])
+    await store.pass_time(29 * day)
+    assert (await collector.collect_once()).rewritten == 0
+    await store.pass_time(2 * day)
+    assert (await collector.collect_once()).rewritten == 1
+    await store.pass_time(HOUR)
+    await store.delete(account, _ids(old)[1:2])
+    assert (await collector.collect_once()).rewritten == 0, "once in a month"
+    (left,) = await store.keys()
+    assert [blob.size async for blob in store.blobs.list(left)] == [900]
+    assert await store.living_read_back() == 8
 
 
 async def test_living_bodies_far_apart_are_moved_one_by_one(
@@ -615,6 +633,25 @@ async def test_what_lies_in_the_trash_for_long_is_deleted_and_not_before(store: 
     assert await store.trash() == set()
 
 
+@pytest.mark.parametrize("why", ["parked", "unknown"])
+async def test_a_body_stays_in_the_trash_while_its_message_may_wait(store: Store, why: str) -> None:
+    body, segment = f"{TRASH}{BODIES}{new_id()}", f"{TRASH}{SEGMENTS}{new_id()}"
+    for key in (body, segment):
+        await store.blobs.put(key, [b"of a message in a restored backup"])
+    await store.pass_time(8 * 24 * HOUR)
+    if why == "parked":
+        store.backlog = replace(EMPTY, dead=1)
+        assert await _search(store, store.collector()) == 0
+    else:
+        store.backlog = Unavailable("nats", "it is away")
+        with pytest.raises(Unavailable):
+            await store.collector().collect_once()
+    assert await store.trash() == {body}
+    store.backlog = EMPTY
+    await _search(store, store.collector())
+    assert await store.trash() == set()
+
+
 async def test_what_a_row_names_after_all_comes_back_from_the_trash(store: Store) -> None:
     (account,) = await store.accounts(1)
     segment = await store.place(account, 100, 200)
@@ -652,6 +689,15 @@ async def test_a_search_that_finds_many_orphans_moves_none_until_the_brake_is_le
     assert await _search(store, collector) == 12
     assert await store.keys() == {named}
     assert _brake("orphans") == 0
+
+
+async def test_bodies_of_refused_messages_do_not_hold_the_brake(store: Store) -> None:
+    for number in range(12):
+        await store.blobs.put(f"{BODIES}refused-{number}", [])
+    await store.blobs.put(f"{SEGMENTS}orphan", [b"x"])
+    collector = store.collector(collector_orphan_most=1)
+    assert (await _search(store, collector), await _search(store, collector)) == (0, 13)
+    assert await store.keys() == set()
 
 
 async def test_a_share_of_orphans_may_go_where_there_are_many_blobs(store: Store) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from uuid import UUID
 
 import pytest
@@ -16,15 +17,22 @@ import zstandard
 
 from posthorn.adapters.blobs.compression import zstd_frame
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
+from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
+from posthorn.adapters.postgres.mailboxes.segments import PostgresSegmentCatalog
 from posthorn.model.envelope import encode_record
 from posthorn.model.stored_header import LONGEST_HEADER_BYTES
+from posthorn.ports.blobs import TRASH
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.filing import Authors
+from posthorn.ports.hand_over import HandOver
 from posthorn.ports.ingest import Delivery
 from posthorn.ports.mailboxes import Resolution
+from posthorn.ports.segments import Segment
 from posthorn.runtime.ids import new_id
 from posthorn_delivery import consumer
 from posthorn_delivery.consumer import Consumer
 from posthorn_delivery.deliverer import Deliverer
+from posthorn_delivery.packer import SEGMENT_HOLDS_SECONDS
 from posthorn_local.embedded import Nats
 from tests.support.builders import make_envelope
 from tests.support.delivery_env import DeliveryEnv, UnsteadyMailboxes, delivery_env
@@ -99,6 +107,37 @@ async def test_a_large_body_stays_in_its_own_blob(env: DeliveryEnv) -> None:
     await env.deliver(2)
     assert env.blobs.puts == 1
     assert sorted(await env.bodies(account)) == sorted([large, BODY])
+    await env.seed.sums_hold()
+
+
+async def test_a_body_in_the_trash_comes_back_with_its_message(env: DeliveryEnv) -> None:
+    """As after a restore of the stream: the collector has found no message that refers to it."""
+    (account,) = await env.seed.accounts(1)
+    sent = await env.send_large(BODY, "user0@example.test", received_at=time.time() - 86_400)
+    assert sent.blob is not None
+    await env.blobs.move(sent.blob, f"{TRASH}{sent.blob}")
+    await env.deliver(1)
+    await env.settled()
+    assert await env.bodies(account) == [BODY]
+
+
+async def test_a_message_whose_body_is_gone_is_parked_and_not_placed(
+    env: DeliveryEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was delivered, deleted and forgotten, and is on a restored stream, or was parked."""
+    (account,) = await env.seed.accounts(1)
+    sent = await env.send_large(BODY, "user0@example.test", received_at=time.time() - 8 * 86_400)
+    assert sent.blob is not None
+    await env.blobs.delete(sent.blob)
+    await env.send(BODY, "user0@example.test")
+    await env.deliver(2)
+    assert await env.bodies(account) == [BODY]
+    await env.try_again(1)
+    assert (await env.source.backlog()).retrying == 1, "the store may get it back"
+    monkeypatch.setattr("posthorn_delivery.isolate.MISSING_TRIES", 2)
+    await env.try_again(1)
+    assert [each.message_id for each in await env.dead.parked(0, 10)] == [str(sent.id)]
+    assert (await env.source.backlog()).messages == 0
     await env.seed.sums_hold()
 
 
@@ -260,6 +299,46 @@ async def test_a_commit_in_doubt_is_found_out_without_another_put_or_notice(
     assert await env.bodies(account) == [BODY] * 5
     assert env.blobs.puts == 1
     assert await env.seed.value("SELECT count(*) FROM outbound_recipients") == 5
+    await env.seed.sums_hold()
+
+
+async def test_what_waited_behind_an_outage_is_stored_again(
+    env: DeliveryEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Meanwhile the first transaction's messages were deleted, and their segment with them."""
+    (account,) = await env.seed.accounts(1)
+    ahead = 0.0
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + ahead, time_ns=time.time_ns)
+    monkeypatch.setattr("posthorn_delivery.packer.time", clock)
+    monkeypatch.setattr("posthorn_delivery.grouping.MOST_ROWS", 1)  # a transaction each
+    owners = PostgresMailboxes(env.seed.database)
+
+    class Outage(PostgresMailboxes):
+        calls = 0
+
+        async def deliver(self, segments: Sequence[Segment], over: HandOver | None = None) -> int:
+            nonlocal ahead
+            self.calls += 1
+            if self.calls != 2:
+                return await owners.deliver(segments, over)
+            holder, maildrops = new_id(), PostgresMaildrops(env.seed.database)
+            await maildrops.open(account, holder)
+            await maildrops.commit(account, holder, [1])
+            catalog = PostgresSegmentCatalog(env.seed.database)
+            assert await catalog.move(segments[0].id, None, {})
+            await env.blobs.delete(segments[0].key)
+            await catalog.removed([segments[0].id])
+            ahead = SEGMENT_HOLDS_SECONDS + 1
+            raise Unavailable("postgres", "it was away for long")
+
+    bodies = [b"Subject: %d\r\n\r\n\r\n" % number for number in range(4)]
+    for body in bodies:
+        await env.send(body, "user0@example.test")
+    deliverer = Deliverer(Outage(env.seed.database), env.blobs, env.dead, new_id=new_id)
+    await deliverer.deliver(await env.take(4))
+    await env.settled()
+    assert len(await env.bodies(account)) == 3
+    assert set(await env.bodies(account)) < set(bodies)
     await env.seed.sums_hold()
 
 

@@ -24,7 +24,12 @@ from posthorn.adapters.nats.connection import Connection, connect
 from posthorn.adapters.nats.directory import NatsDirectory
 from posthorn.adapters.nats.installation import DirectoryMark, NatsClock
 from posthorn.adapters.postgres.database import Database
+from posthorn.adapters.postgres.imap.view import PostgresMailboxView
 from posthorn.adapters.postgres.installation import PostgresInstallation
+from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
+from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
+from posthorn.adapters.postgres.mailboxes.upkeep import SKIPPED
+from posthorn.adapters.postgres.schema import INBOX
 from posthorn.model.directory_entry import (
     INSTALLATION_KEY,
     AddressEntry,
@@ -42,9 +47,11 @@ from posthorn_api.settings import ApiSettings
 from posthorn_delivery.gated_source import GatedSource
 from posthorn_local.embedded import Nats
 from tests.integration.api.test_process import SECRET_KEY
+from tests.support.builders import make_message, make_segment
 from tests.support.databases import Databases, pool
 from tests.support.jetstream import nats_settings, restart
 from tests.support.polling import BUSY_SECONDS, until
+from tests.support.seed import DatabaseSeed
 
 ALICE = parse_address("alice@example.test")
 
@@ -563,8 +570,24 @@ async def test_adopting_a_database_from_an_old_backup_lets_it_go_on(
     ahead = Mark(await stores.identity(), (datetime.now(UTC) + timedelta(days=2)).timestamp())
     await stores.blobs.put(MARK, [encode_mark(ahead)])
     assert not await stores.guard().compare()
+    seed = DatabaseSeed(stores.database)
+    account = await seed.account("ada@example.test")
+    mailboxes, maildrops = PostgresMailboxes(stores.database), PostgresMaildrops(stores.database)
+    await mailboxes.deliver([make_segment([make_message([account])])])
+    before = await maildrops.open(account, uuid4())
+    view = PostgresMailboxView(stores.database)
+    since = (await view.reopen(account, INBOX)).modseq
+    await stores.sql("UPDATE maildrop_leases SET expires_at = '-infinity'")
     assert await take_over(_settings(stores, nats, tmp_path), await stores.identity()) == 0
     await stores.guard().certain()
+    await mailboxes.deliver([make_segment([make_message([account])])])
+    after = await maildrops.open(account, uuid4(), known=before)
+    # what the lost database gave meanwhile is known to clients by the next numbers
+    assert (after.uidvalidity, list(after.uids)) == (before.uidvalidity, [1, 2 + SKIPPED])
+    assert await view.changes(account, INBOX, since) is None
+    assert await view.changes(account, INBOX, since + 5) is None
+    counted = "SELECT bool_and(counted_modseq = modseq) AND max(messages) = 2 FROM mailboxes"
+    assert await seed.value(counted), "the counters are still known to be right"
 
 
 async def test_brakes_are_let_go_for_a_while(

@@ -39,3 +39,21 @@ async def test_a_store_that_takes_too_long_is_a_fault_of_ours(tmp_path: Path) ->
     with pytest.raises(Unavailable) as caught:
         await BodyStore(Slow(tmp_path), 0, 0.01).store("bodies/x", b"octets", 6)
     assert caught.value.part == "blobs"
+
+
+@pytest.mark.parametrize("may_delete", [True, False])
+async def test_a_body_that_is_given_up_takes_no_room(tmp_path: Path, may_delete: bool) -> None:
+    class Refusing(FileBlobs):
+        async def delete(self, key: str) -> None:
+            if not may_delete:
+                raise Unavailable("blobs", "AccessDenied")
+            await super().delete(key)
+
+    blobs = Refusing(tmp_path)
+    await blobs.open()
+    bodies = BodyStore(blobs, 0, 5)
+    await bodies.store("bodies/x", b"octets", 6)
+    await bodies.give_up("bodies/x")
+    left = [(blob.key, blob.size) async for blob in blobs.list("")]
+    assert left == ([] if may_delete else [("bodies/x", 0)])
+    blobs.close()

@@ -15,9 +15,11 @@ from posthorn.adapters.blobs.config import open_blobs
 from posthorn.adapters.nats.bucket import NatsDirectoryBucket
 from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.installation import DirectoryMark
+from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.database import connect as connect_postgres
 from posthorn.adapters.postgres.directory.outbox import PostgresDirectorySource
 from posthorn.adapters.postgres.installation import PostgresInstallation
+from posthorn.adapters.postgres.mailboxes.upkeep import SKIPPED, skip_numbers
 from posthorn.model.installation import Copy, judge
 from posthorn.ports.errors import Halted, Unavailable
 from posthorn.ports.installation import MarkedStore
@@ -32,6 +34,7 @@ _MOST_HOURS = 168.0
 
 @dataclass(frozen=True, slots=True)
 class _Stores:
+    database: Database
     installation: PostgresInstallation
     blobs: BlobMark
     directory: DirectoryMark
@@ -52,7 +55,11 @@ async def _stores(settings: ApiSettings) -> AsyncIterator[_Stores]:
             raise Unavailable("nats", "no connection") from None
         publisher = Publisher(PostgresDirectorySource(database), NatsDirectoryBucket(connection))
         yield _Stores(
-            PostgresInstallation(database), BlobMark(blobs), DirectoryMark(connection), publisher
+            database,
+            PostgresInstallation(database),
+            BlobMark(blobs),
+            DirectoryMark(connection),
+            publisher,
         )
 
 
@@ -130,8 +137,8 @@ async def _told(store: MarkedStore) -> tuple[Copy | None, str]:
 
 
 async def take_over(settings: ApiSettings, named: UUID) -> int:
-    """Return the database, which must be that installation, a new id and mark the stores with it;
-    returns 0, or 1 if nothing was done.
+    """Give the database, which must be that installation, a new id and mark the stores with it; let
+    its mailboxes give numbers that no client knows. Return 0, or 1 if nothing was done.
 
     Raises Unavailable; begun anew it comes to its end.
     """
@@ -150,11 +157,13 @@ async def take_over(settings: ApiSettings, named: UUID) -> int:
                 continue
             if copy.mark is not None:
                 reached = max(reached, copy.mark.progress)
+        await skip_numbers(stores.database)  # before it serves again
         mark = await stores.installation.take_over(named, uuid4(), reached)
         if mark is None:
             _say("the database has become another installation meanwhile: nothing was done")
             return 1
         _say(f"the database is installation {mark.id} from now on")
+        _say(f"new messages get UIDs beyond the next {SKIPPED}, which clients may know already")
         await stores.blobs.write(mark)
         await stores.directory.write(mark)
         await stores.installation.finish(mark.id)

@@ -7,8 +7,10 @@ Rules:
 - A segment is condemned first, in one transaction that also redirects its live messages. Its blob
   is deleted a grace period later, and only then its row. A crash at any point leaves work for the
   next round, never a message without its body.
-- Mostly dead segments are rewritten, each to one new segment, each body as it is stored. A blob
-  under ``bodies/`` holds one message, so it is never rewritten.
+- Mostly dead segments are rewritten, each to one new segment, each body as it is stored; old ones
+  with any dead bytes as well, since what is deleted must be gone some day. The new segment is young,
+  so this happens to the same bodies once in that time at most. A blob under ``bodies/`` holds one
+  message, so it is never rewritten.
 - Nothing is removed unless the stores are known to belong together (ADR 18), which is checked
   before each batch. A brake holds when too many segments older than a day would be removed at once.
 - Blobs that no row names are handled in ``orphans``.
@@ -19,6 +21,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -66,6 +69,7 @@ _MOST_BATCHES = 50  # maximum per step and round
 _LONG_SENDER_DAYS = VALID_DAYS + 2
 """Days after the last address was made: its validity, and one for clock differences."""
 _LONG_SENDERS_AT_ONCE = 2000
+_NOT_WHOLLY_LIVE = math.nextafter(1.0, 0.0)
 _SPAN_OCTETS = 16 * 1024**2  # live bodies this close together are read at once
 
 
@@ -197,17 +201,24 @@ class Collector:
         for _ in range(_MOST_BATCHES):
             if not await self._leads():
                 return
-            found = await self._segments.mostly_dead(
-                settings.collector_live_share,
-                settings.collector_rewrite_age_seconds,
-                settings.collector_batch,
-            )
             before = done.rewritten
-            for segment in found:
-                if segment.live_octets and not segment.key.startswith(BODIES):
-                    await self._rewrite_one(segment, done)
-            if len(found) < settings.collector_batch or done.rewritten == before:
-                return
+            found = await self._rewrite_some(
+                settings.collector_live_share, settings.collector_rewrite_age_seconds, done
+            )
+            if found < settings.collector_batch or done.rewritten == before:
+                break
+        # one batch a round: there may be any number, and none is urgent
+        if await self._leads():
+            await self._rewrite_some(_NOT_WHOLLY_LIVE, settings.collector_erase_seconds, done)
+
+    async def _rewrite_some(self, live_share: float, older_than: float, done: Round) -> int:
+        found = await self._segments.mostly_dead(
+            live_share, older_than, self._settings.collector_batch
+        )
+        for segment in found:
+            if segment.live_octets and not segment.key.startswith(BODIES):
+                await self._rewrite_one(segment, done)
+        return len(found)
 
     async def _rewrite_one(self, segment: DeadSegment, done: Round) -> None:
         live = await self._segments.live_messages(segment.id)

@@ -18,6 +18,10 @@ class CollectorSettings(EnvSettings):
     """A segment of whose bytes at most this share is live is rewritten without the dead ones."""
     collector_rewrite_age_seconds: Annotated[float, Field(ge=0)] = 600.0
     """A segment younger than this is not rewritten: more of it may be deleted soon."""
+    collector_erase_seconds: Annotated[float, Field(ge=86_400)] = 2_592_000.0
+    """A segment older than this that has any dead bytes is rewritten without them, however much of it
+    is live: what is deleted is gone after this time. It rewrites a segment once in that time at
+    most."""
     collector_grace_seconds: Annotated[float, Field(ge=1000)] = 1800.0
     """From the last reference to a segment until its blob is deleted. Readers may still use it,
     and delivery may refer to a segment for up to 900 s after it was written."""

@@ -198,7 +198,8 @@ class Deliverer:
 
     async def _attempt(self, group: Group, in_flight: InFlight) -> list[Group]:
         """Resolve the group, or deliver it once it is resolved; return what is to be tried next."""
-        if not group.resolved:
+        # a group before it may have waited out a fault for any time
+        if not group.resolved or not self._packer.holds(group.items):
             return await self._resolved(group, in_flight)
         await self._place(group.items, in_flight)
         return []

@@ -14,7 +14,9 @@ Rules:
   ``MOST_FAILURES`` groups of a batch have failed, further failing groups go to the retry lane
   undivided: the search must not hold up the stream.
 - A message in the stream's retry lane is tried alone. If it fails again it is parked on DEAD; while
-  DEAD accepts nothing, or for a fault of a part, it stays in the retry lane with growing delays.
+  DEAD accepts nothing, or for a fault of a part, it stays in the retry lane with growing delays. One
+  whose body is missing is parked after ``MISSING_TRIES``: an hour, in which a store that is being
+  restored may get it back.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ import structlog
 from prometheus_client import Counter
 
 from posthorn.model.streams import is_retry
+from posthorn.ports.blobs import BlobMissing
 from posthorn.ports.errors import Full, Unavailable
 from posthorn.ports.ingest import DeadLetters, Delivery
 from posthorn.ports.mailboxes import AccountsGone
@@ -50,6 +53,8 @@ MOST_FAILURES = 32
 """Groups of one batch that may fail in the search for an undeliverable message."""
 NAK_SECONDS = (5.0, 300.0)
 """First and longest delay of a message that is returned to the stream, in seconds."""
+MISSING_TRIES = 17
+"""Attempts in the retry lane at a message whose body is missing."""
 _TRIES = 3
 """Attempts at a group while a part fails although it answers its probe."""
 _FIRST_PAUSE = 0.1
@@ -119,9 +124,7 @@ class Isolator:
                     groups += group.halves()
                     pause = _FIRST_PAUSE
                 else:
-                    await self.put_off(
-                        group.items[0].delivery, in_flight, group.items[0].name, fault
-                    )
+                    await self._fails_alone(group.items[0], in_flight, fault)
             except AccountsGone:
                 group.resolved = False
                 groups.append(group)
@@ -164,6 +167,17 @@ class Isolator:
             "neither delivered nor parked", message=name, detail=detail, again_in_seconds=delay
         )
         await in_flight.nak(delivery, delay)
+
+    async def _fails_alone(self, item: Item, in_flight: InFlight, fault: Unavailable) -> None:
+        delivery = item.delivery
+        if (
+            isinstance(fault, BlobMissing)
+            and is_retry(delivery.subject)
+            and delivery.attempt >= MISSING_TRIES
+        ):
+            await self.park(delivery, in_flight, item.name, "its body is not in the blob store")
+        else:
+            await self.put_off(delivery, in_flight, item.name, fault)
 
     async def _narrow(
         self, group: Group, in_flight: InFlight, error: Exception, failures: int

@@ -11,9 +11,11 @@ Rules:
   so times alone prove nothing. Such a blob is a candidate only when in both searches DEAD was
   empty, and INGEST advanced and held nothing as old as the blob.
 - Many orphans in one search mean a fault (such as a database that does not belong to the blobs):
-  the brake then holds, and nothing is moved.
+  the brake then holds, and nothing is moved. Empty ones do not count: they are bodies whose message
+  was refused, and their number is up to those who send.
 - A blob in the trash that has a row after all (the database was repaired) is moved back at the
-  start of the next search. The rest is deleted after ``collector_trash_seconds``.
+  start of the next search, and by delivery when its message comes. The rest is deleted after
+  ``collector_trash_seconds``, bodies only while no waiting message can refer to them.
 """
 
 from __future__ import annotations
@@ -123,12 +125,17 @@ class Orphans:
         now = self._clock()
         if now < self._next_sweep or not await leads():
             return Swept()
-        rescued, discarded = await self._tend_trash(now, leads)
         old = datetime.fromtimestamp(now, UTC) - timedelta(
             seconds=self._settings.collector_orphan_age_seconds
         )
         # before the search: a message that was parked or retried since then is seen by the next one
-        bodies_old = self._bodies_may_go_before(old, await self._backlog())
+        try:
+            bodies_old, fault = self._bodies_may_go_before(old, await self._backlog()), None
+        except Unavailable as unknown:
+            bodies_old, fault = None, unknown
+        rescued, discarded = await self._tend_trash(now, leads, bodies=bodies_old is not None)
+        if fault is not None:
+            raise fault
         found = _Found()
         await self._search(SEGMENTS, old, now, found, leads)
         if bodies_old is not None:
@@ -173,9 +180,9 @@ class Orphans:
                 found.is_whole = False
                 return
             found.listed += len(page)
-            aged = [blob.key for blob in page if blob.modified_at < old]
-            unknown = sorted(await self._segments.unknown_keys(aged)) if aged else []
-            found.unknown += len(unknown)
+            aged = {blob.key: blob.size for blob in page if blob.modified_at < old}
+            unknown = sorted(await self._segments.unknown_keys(list(aged))) if aged else []
+            found.unknown += sum(aged[key] > 0 for key in unknown)
             room = max(0, _MOST_SUSPECTS - len(found.suspects))
             found.suspects |= {key: self._suspects.get(key, now) for key in unknown[:room]}
 
@@ -193,8 +200,9 @@ class Orphans:
                 self._suspects.pop(key, None)
         return moved
 
-    async def _tend_trash(self, now: float, leads: Leads) -> tuple[int, int]:
-        """Move back blobs that a row names, delete old ones; return the number of each."""
+    async def _tend_trash(self, now: float, leads: Leads, *, bodies: bool) -> tuple[int, int]:
+        """Move back blobs that a row names, delete old ones; return the number of each.
+        ``bodies``: whether those of waiting messages cannot be among them."""
         rescued = discarded = 0
         long_ago = datetime.fromtimestamp(now, UTC) - timedelta(
             seconds=self._settings.collector_trash_seconds
@@ -213,7 +221,9 @@ class Orphans:
                 lambda key: self._blobs.move(TRASH + key, key), known, _rescued
             )
             late = [
-                former[key].key for key in sorted(unknown) if former[key].modified_at < long_ago
+                former[key].key
+                for key in sorted(unknown)
+                if former[key].modified_at < long_ago and (bodies or not key.startswith(BODIES))
             ]
             discarded += await self._each(self._blobs.delete, late, _discarded)
         return rescued, discarded

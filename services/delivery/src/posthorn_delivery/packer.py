@@ -7,15 +7,18 @@ import time
 from collections.abc import Callable, Iterable
 from uuid import UUID
 
+import structlog
 from prometheus_client import Counter
 
 from posthorn.model.blob_range import BlobRange
 from posthorn.model.segment import Packed, pack
 from posthorn.model.stored_header import kept_header
-from posthorn.ports.blobs import SEGMENTS, Blobs
+from posthorn.ports.blobs import SEGMENTS, TRASH, BlobMissing, Blobs
 from posthorn.ports.segments import Segment, SegmentMessage
 from posthorn.runtime import traces
 from posthorn_delivery.in_flight import Item, Packing
+
+log = structlog.get_logger()
 
 _puts = Counter("posthorn_delivery_puts_total", "Segments written")
 _put_octets = Counter("posthorn_delivery_put_bytes_total", "Bytes written in segments")
@@ -23,6 +26,8 @@ _put_octets = Counter("posthorn_delivery_put_bytes_total", "Bytes written in seg
 SEGMENT_HOLDS_SECONDS = 900.0
 """Seconds for which a written segment may wait for its rows. The collector removes blobs without
 rows after an hour."""
+FRESH_SECONDS = 1800.0
+"""Age of a message up to which its own blob is known to be there: the least age of an orphan."""
 _OFF_LOOP = 1024**2
 
 
@@ -52,6 +57,11 @@ class Packer:
                 if item.packing is not None and item.header is None and _is_listed(item):
                     item.header = kept_header(item.record.body or b"", self._frame)
 
+    def holds(self, items: Iterable[Item]) -> bool:
+        """Return whether rows may still be written for the segments of stored items."""
+        now = time.monotonic()
+        return not any(_is_late(item, now) for item in items)
+
     async def store_bodies(self, items: list[Item]) -> None:
         """Write the bodies alone, of items that are not routed yet."""
         await self._store(items, with_headers=False)
@@ -60,12 +70,10 @@ class Packer:
         now = time.monotonic()
         fresh: list[Item] = []
         for item in items:
-            written = item.packing.written_at if item.packing else None
             if item.envelope.blob is not None:
+                await self._find(item.envelope.blob, item.envelope.received_at)
                 item.blob_range = BlobRange(0, item.envelope.body.size)
-            elif item.packing is None or (
-                written is not None and now - written > SEGMENT_HOLDS_SECONDS
-            ):
+            elif item.packing is None or _is_late(item, now):
                 fresh.append(item)
         if fresh:
             await self._pack(fresh, with_headers=with_headers)
@@ -80,6 +88,18 @@ class Packer:
                 packing.parts = []
                 _puts.inc()
                 _put_octets.inc(packing.octets)
+
+    async def _find(self, key: str, received_at: float) -> None:
+        """Check that the body of a message that waited long is there; bring it back from the trash.
+        The collector may have moved it while no stream held the message: one of a restored backup,
+        or one that was delivered, deleted and forgotten. Raises BlobMissing."""
+        if time.time() - received_at < FRESH_SECONDS:
+            return
+        try:
+            await self._blobs.read(key, 0, 1)
+        except BlobMissing:
+            await self._blobs.move(f"{TRASH}{key}", key)
+            log.warning("a body was moved back from the trash for its message", key=key)
 
     async def _pack(self, items: list[Item], *, with_headers: bool) -> None:
         bodies = [item.record.body or b"" for item in items]
@@ -99,6 +119,11 @@ class Packer:
             for body, wanted in zip(bodies, listed, strict=True)
         ]
         return pack(bodies, self._compress), headers
+
+
+def _is_late(item: Item, now: float) -> bool:
+    written = item.packing.written_at if item.packing else None
+    return written is not None and now - written > SEGMENT_HOLDS_SECONDS
 
 
 def _trace(tracer: traces.Tracer, packing: Packing, items: list[Item], began: int) -> None:

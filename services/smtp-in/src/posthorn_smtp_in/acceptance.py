@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -256,8 +256,7 @@ class Acceptance:
                 )
                 if isinstance(found, Reply):
                     if blob is not None:
-                        with suppress(Unavailable):  # the collector finds it
-                            await self._bodies.blobs.delete(blob)
+                        await self._bodies.give_up(blob)
                     return found
                 scanned = found
                 if found.fields:

@@ -82,7 +82,7 @@ class SegmentCatalog(Protocol):
         self, older_than: float, limit: int, *, long_standing: bool = True
     ) -> Sequence[tuple[UUID, str]]:
         """Return segments (id, key) condemned at least ``older_than`` seconds ago, so that no
-        reader uses them.
+        reader uses them. One that has a live message all the same is not condemned any more.
 
         Without ``long_standing`` only those younger than a day when they were condemned.
         """

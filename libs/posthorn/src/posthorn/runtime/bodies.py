@@ -3,13 +3,15 @@
 A small one rides in the stream, in the record of its message. A large one lies in the blob store,
 and the record names it: it must be there before the record is published, so that no message is
 promised whose body could be missing. A body without a record, left by a crash between the two, is
-an orphan that the collector removes.
+an orphan that the collector removes. A body whose message is refused is emptied where its writer may
+not delete: else anybody could fill the store with what we refuse.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 from uuid import UUID
@@ -54,3 +56,13 @@ class BodyStore:
         finally:
             if tracer is not None and tracer.samples(message := UUID(blob.removeprefix(BODIES))):
                 tracer.span(traces.PUT, message, began, {traces.SIZE: size}, fault=fault)
+
+    async def give_up(self, blob: str) -> None:
+        """Delete the body of a message that is refused. Where the store does not let this login
+        delete, leave an empty blob. What is left after a fault the collector removes."""
+        with suppress(Unavailable, TimeoutError):
+            async with asyncio.timeout(self.seconds):
+                try:
+                    await self.blobs.delete(blob)
+                except Unavailable:
+                    await self.blobs.put(blob, [])

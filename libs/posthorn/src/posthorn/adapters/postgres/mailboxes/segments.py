@@ -1,15 +1,26 @@
-"""The segment catalog on Postgres: mostly dead segments, and moving their live messages."""
+"""The segment catalog on Postgres: mostly dead segments, and moving their live messages.
+
+Theory: a delivery may add messages to a segment that has its row already (a later transaction of
+the same batch, another client whose message was appended with it). It writes them first, then the
+segment's row, which it takes back if it is condemned. So who condemns a segment reads its live
+messages once more under the lock of the row: what was added before is seen then, and what is added
+afterwards takes the segment back.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID, uuid4
 
+import structlog
+
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.leader import Leadership
 from posthorn.adapters.postgres.queue.long_senders import forget
 from posthorn.model.blob_range import BlobRange
 from posthorn.ports.segments import DeadSegment, LiveMessage, Segment
+
+log = structlog.get_logger()
 
 _TASK = "collector"
 
@@ -29,9 +40,8 @@ _LOCK_LIVE = (
     "SELECT id FROM messages WHERE segment_id = $1 AND refs > 0 ORDER BY id FOR NO KEY UPDATE"
 )
 
-_CONDEMN = """
-UPDATE segments SET live_octets = 0, condemned_at = clock_timestamp() WHERE id = $1 AND condemned_at IS NULL RETURNING 1
-"""
+_LOCK_SEGMENT = "SELECT true FROM segments WHERE id = $1 AND condemned_at IS NULL FOR NO KEY UPDATE"
+_CONDEMN = "UPDATE segments SET live_octets = 0, condemned_at = clock_timestamp() WHERE id = $1"
 
 _REPOINT = """
 UPDATE messages m SET segment_id = $1, offset_octets = p.offset_octets, stored_octets = p.stored_octets, encoding = p.encoding
@@ -44,6 +54,21 @@ _LONG_STANDING = "created_at <= coalesce(condemned_at, now()) - interval '1 day'
 _CONDEMNED = f"""
 SELECT id, key FROM segments WHERE condemned_at <= now() - make_interval(secs => $1) AND ($3 OR NOT {_LONG_STANDING})
  ORDER BY condemned_at, id LIMIT $2
+"""
+
+_WITH_LIVE = (
+    "SELECT DISTINCT segment_id FROM messages WHERE segment_id = ANY ($1::uuid[]) AND refs > 0"
+)
+_LOCK_LIVE_OF = """
+SELECT FROM messages WHERE segment_id = ANY ($1::uuid[]) AND refs > 0 ORDER BY id FOR NO KEY UPDATE
+"""
+_TAKE_BACK = """
+UPDATE segments s SET condemned_at = NULL, live_octets = live.octets
+  FROM (
+      SELECT segment_id, sum(stored_octets) AS octets FROM messages WHERE segment_id = ANY ($1::uuid[]) AND refs > 0
+       GROUP BY segment_id
+  ) AS live
+ WHERE s.id = live.segment_id AND s.condemned_at IS NOT NULL
 """
 
 _FORGET = """
@@ -105,11 +130,12 @@ class PostgresSegmentCatalog:
             raise ValueError("messages cannot be moved without a segment to move to")
         async with self._database.transaction() as connection:
             live = {row["id"] for row in await connection.fetch(_LOCK_LIVE, old)}
-            if live != set(moved):
-                return False
             # before anything is written: returning from here commits
-            if not await connection.fetchval(_CONDEMN, old):
+            if live != set(moved) or not await connection.fetchval(_LOCK_SEGMENT, old):
                 return False
+            if {row["id"] for row in await connection.fetch(_LIVE, old)} != live:
+                return False
+            await connection.execute(_CONDEMN, old)
             if new is not None:
                 size = sum(blob_range.length for blob_range in moved.values())
                 await connection.execute(
@@ -133,7 +159,19 @@ class PostgresSegmentCatalog:
         the port."""
         async with self._database.session() as connection:
             rows = await connection.fetch(_CONDEMNED, older_than, limit, long_standing)
-        return [(row["id"], row["key"]) for row in rows]
+            found = {row["id"]: row["key"] for row in rows}
+            live = await connection.fetch(_WITH_LIVE, list(found))
+        if live:
+            await self._take_back({row["segment_id"]: found.pop(row["segment_id"]) for row in live})
+        return list(found.items())
+
+    async def _take_back(self, segments: Mapping[UUID, str]) -> None:
+        """Take back condemned segments that have live messages all the same: after a fault of a
+        release before, or where rows were changed by hand."""
+        log.error("condemned segments have live messages and stay", keys=sorted(segments.values()))
+        async with self._database.transaction() as connection:
+            await connection.execute(_LOCK_LIVE_OF, list(segments))
+            await connection.execute(_TAKE_BACK, list(segments))
 
     async def long_standing_condemned(self, older_than: float) -> int:
         """Return how many of those were older than a day when they were condemned. Raises

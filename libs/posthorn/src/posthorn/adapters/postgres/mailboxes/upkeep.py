@@ -1,4 +1,4 @@
-"""The port MailboxUpkeep on Postgres.
+"""The port MailboxUpkeep on Postgres, and what mailboxes need after a restore.
 
 Theory:
 
@@ -9,6 +9,10 @@ Theory:
   of those with a higher modseq, what is ``KEPT_MODSEQS`` behind. The oldest go first, so that what
   stays is complete from some modseq on. Rows that somebody else is deleting are skipped: accounts
   and mailboxes are deleted with their rows in another order.
+- A restored database is older than what clients remember: of the UIDs that it would give next, they
+  know other messages, which are lost. POP3 clients would take new mail for mail that they have, and
+  delete it unread. So UIDs and modseqs go on far beyond (``skip_numbers``); the gap in the modseqs
+  makes the change log incomplete for everybody.
 - Unique ids of messages that are gone are removed by a walk over all of them.
 """
 
@@ -17,6 +21,7 @@ from __future__ import annotations
 from uuid import uuid4
 
 from posthorn.adapters.postgres.database import Database
+from posthorn.adapters.postgres.imap.rows import LAST_UIDNEXT
 from posthorn.adapters.postgres.leader import Leadership
 from posthorn.adapters.postgres.mailboxes.changes import recount, wrong_counters
 from posthorn.adapters.postgres.mailboxes.unique_ids import prune_unique_ids
@@ -29,6 +34,8 @@ from posthorn.ports.mailbox_upkeep import (
 )
 
 _TASK = "mailbox upkeep"
+SKIPPED = 1_000_000
+"""Numbers left out after a restore: more than a mailbox gets since a backup."""
 _ACCOUNTS_AT_ONCE = 500
 _MAILBOXES_AT_ONCE = 5_000
 
@@ -56,6 +63,24 @@ _PRUNE_MANY = f"""
          LIMIT $4
     ))
 """
+
+_LOCK_NEXT = "SELECT id FROM accounts WHERE id > $1 ORDER BY id LIMIT $2 FOR NO KEY UPDATE"
+_SKIP = f"""
+    UPDATE mailboxes b
+       SET uidnext = b.uidnext + {SKIPPED}, modseq = b.modseq + {SKIPPED}, counted_modseq = b.counted_modseq + {SKIPPED}
+     WHERE b.account_id = ANY ($1::bigint[]) AND b.uidnext <= {LAST_UIDNEXT - SKIPPED}
+"""
+
+
+async def skip_numbers(database: Database) -> None:
+    """Let UIDs and modseqs of all mailboxes go on beyond any that clients may know, some accounts at
+    a time. Raises Unavailable; begun anew it comes to its end, and leaves out more."""
+    last: int | None = 0
+    while last is not None:
+        async with database.transaction() as connection:
+            rows = await connection.fetch(_LOCK_NEXT, last, _ACCOUNTS_AT_ONCE)
+            await connection.execute(_SKIP, [row["id"] for row in rows])
+        last = rows[-1]["id"] if rows else None
 
 
 class PostgresMailboxUpkeep:

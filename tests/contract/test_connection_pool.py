@@ -42,3 +42,12 @@ async def test_lent_and_awaited_connections_are_shown(database_url: str) -> None
             async with database.transaction():
                 raise RuntimeError
         assert measured() == (in_use, waiting, size + 2)
+
+
+async def test_a_connection_that_a_task_returns_after_the_end_is_closed(database_url: str) -> None:
+    settings = PostgresSettings.model_validate({"database_url": database_url})
+    async with connect(settings) as database:
+        await database.pool.discard(await database.pool.take())
+    late = await database.pool.take()
+    database.pool.give(late)
+    assert late.is_closed()

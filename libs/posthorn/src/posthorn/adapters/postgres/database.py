@@ -239,7 +239,7 @@ async def connect(
         yield Database(pool, prepared=settings.database_prepared, slots=slots, liveness=liveness)
     finally:
         await cancel_and_wait(watching)
-        await pool.clear()
+        await pool.close()
 
 
 async def _open_probe(dsn: str, seconds: float) -> Connection:

@@ -57,6 +57,7 @@ class ConnectionPool:
         self._idle: list[Connection] = []
         self._recycled_at: dict[Connection, float] = {}
         """Of every connection that may be lent again."""
+        self._is_closed = False
         _pools.add(self)
 
     async def take(self) -> Connection:
@@ -92,9 +93,10 @@ class ConnectionPool:
 
     def give(self, connection: Connection) -> None:
         """Return a connection for the next borrower."""
-        if connection in self._recycled_at:
+        if connection in self._recycled_at and not self._is_closed:
             self._idle.append(connection)
-        else:  # the pool was cleared meanwhile
+        else:  # the pool was cleared or closed meanwhile
+            self._recycled_at.pop(connection, None)
             connection.terminate()
         self._end_turn()
 
@@ -111,6 +113,11 @@ class ConnectionPool:
         idle, self._idle = self._idle, []
         self._recycled_at.clear()
         await asyncio.gather(*map(self._close, idle))
+
+    async def close(self) -> None:
+        """Close all connections, also those that a task which outlives the pool will return."""
+        self._is_closed = True
+        await self.clear()
 
     def _end_turn(self) -> None:
         self.lent -= 1

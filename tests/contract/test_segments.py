@@ -108,6 +108,9 @@ class TestMostlyDead:
         assert await segments.mostly_dead(0.49, 400, 10) == both[:1]
         assert await segments.mostly_dead(0.5, 600, 10) == both[:1]
         assert await segments.mostly_dead(0.5, 1000, 10) == []
+        assert await segments.partly_dead(400, 10) == both
+        assert await segments.partly_dead(400, 1) == both[:1]
+        assert await segments.partly_dead(600, 10) == both[:1]
         assert {part.id for part in await segments.mostly_dead(1.0, 0, 10)} == {
             half.id,
             dead.id,

@@ -172,6 +172,10 @@ class FaultyCatalog(PostgresSegmentCatalog):
         self._fail("before")
         return await super().mostly_dead(live_share, older_than, limit)
 
+    async def partly_dead(self, older_than: float, limit: int) -> Sequence[DeadSegment]:
+        self._fail("before")
+        return await super().partly_dead(older_than, limit)
+
     async def move(self, old: UUID, new: Segment | None, moved: Mapping[UUID, BlobRange]) -> bool:
         done = await super().move(old, new, moved)
         self._fail("after")

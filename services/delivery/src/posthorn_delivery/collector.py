@@ -21,7 +21,6 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -69,7 +68,6 @@ _MOST_BATCHES = 50  # maximum per step and round
 _LONG_SENDER_DAYS = VALID_DAYS + 2
 """Days after the last address was made: its validity, and one for clock differences."""
 _LONG_SENDERS_AT_ONCE = 2000
-_NOT_WHOLLY_LIVE = math.nextafter(1.0, 0.0)
 _SPAN_OCTETS = 16 * 1024**2  # live bodies this close together are read at once
 
 
@@ -202,23 +200,25 @@ class Collector:
             if not await self._leads():
                 return
             before = done.rewritten
-            found = await self._rewrite_some(
-                settings.collector_live_share, settings.collector_rewrite_age_seconds, done
+            found = await self._segments.mostly_dead(
+                settings.collector_live_share,
+                settings.collector_rewrite_age_seconds,
+                settings.collector_batch,
             )
-            if found < settings.collector_batch or done.rewritten == before:
+            await self._rewrite_each(found, done)
+            if len(found) < settings.collector_batch or done.rewritten == before:
                 break
         # one batch a round: there may be any number, and none is urgent
         if await self._leads():
-            await self._rewrite_some(_NOT_WHOLLY_LIVE, settings.collector_erase_seconds, done)
+            old = await self._segments.partly_dead(
+                settings.collector_erase_seconds, settings.collector_batch
+            )
+            await self._rewrite_each(old, done)
 
-    async def _rewrite_some(self, live_share: float, older_than: float, done: Round) -> int:
-        found = await self._segments.mostly_dead(
-            live_share, older_than, self._settings.collector_batch
-        )
-        for segment in found:
+    async def _rewrite_each(self, segments: Sequence[DeadSegment], done: Round) -> None:
+        for segment in segments:
             if segment.live_octets and not segment.key.startswith(BODIES):
                 await self._rewrite_one(segment, done)
-        return len(found)
 
     async def _rewrite_one(self, segment: DeadSegment, done: Round) -> None:
         live = await self._segments.live_messages(segment.id)

@@ -65,6 +65,10 @@ class SegmentCatalog(Protocol):
         ``live_share`` (0 to 1) are live, oldest first."""
         ...
 
+    async def partly_dead(self, older_than: float, limit: int) -> Sequence[DeadSegment]:
+        """Return segments at least ``older_than`` seconds old with any dead bytes, oldest first."""
+        ...
+
     async def live_messages(self, segment: UUID) -> Sequence[LiveMessage]:
         """Return the live messages of a segment, by offset."""
         ...

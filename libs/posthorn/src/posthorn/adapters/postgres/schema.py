@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-SCHEMA_VERSION = "0025"
+SCHEMA_VERSION = "0026"
 """The Alembic revision this code needs. Services are not ready on an earlier one; a later one is
 served (ADR 17)."""
 

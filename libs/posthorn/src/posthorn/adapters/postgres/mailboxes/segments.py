@@ -32,6 +32,13 @@ SELECT id, key, octets, live_octets FROM segments
  ORDER BY created_at, id LIMIT $3
 """
 
+# the condition is that of segments_partly_live_idx
+_PARTLY_DEAD = """
+SELECT id, key, octets, live_octets FROM segments
+ WHERE condemned_at IS NULL AND live_octets < octets AND created_at <= now() - make_interval(secs => $1)
+ ORDER BY created_at, id LIMIT $2
+"""
+
 _LIVE = """
 SELECT id, offset_octets, stored_octets, encoding FROM messages WHERE segment_id = $1 AND refs > 0 ORDER BY offset_octets, id
 """
@@ -106,6 +113,13 @@ class PostgresSegmentCatalog:
         oldest first. Raises Unavailable."""
         async with self._database.session() as connection:
             rows = await connection.fetch(_MOSTLY_DEAD, live_share, older_than, limit)
+        return [DeadSegment(*row) for row in rows]
+
+    async def partly_dead(self, older_than: float, limit: int) -> Sequence[DeadSegment]:
+        """Return segments of at least that age in seconds with any dead bytes, oldest first. Raises
+        Unavailable."""
+        async with self._database.session() as connection:
+            rows = await connection.fetch(_PARTLY_DEAD, older_than, limit)
         return [DeadSegment(*row) for row in rows]
 
     async def live_messages(self, segment: UUID) -> Sequence[LiveMessage]:

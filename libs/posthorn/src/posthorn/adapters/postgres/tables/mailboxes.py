@@ -70,6 +70,12 @@ segments = Table(
         postgresql_where=text("condemned_at IS NULL"),
     ),
     Index(
+        "segments_partly_live_idx",
+        "created_at",
+        "id",
+        postgresql_where=text("condemned_at IS NULL AND live_octets < octets"),
+    ),
+    Index(
         "segments_condemned_at_idx",
         "condemned_at",
         postgresql_where=text("condemned_at IS NOT NULL"),

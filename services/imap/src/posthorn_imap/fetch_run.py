@@ -50,11 +50,11 @@ log = structlog.get_logger()
 
 ROWS = 1000
 """Most messages of a page with metadata alone, but more than flags."""
-CONTENTS = 500
-"""Most messages of a page whose content is located."""
+CONTENTS = 250
+"""Most messages of a page whose content is located: two pages are in memory."""
 CHUNK_BYTES = 2 * 1024 * 1024
 """Bytes of bodies that are read before they are sent."""
-MOST_ITEM_BYTES = 32 * 1024 * 1024
+MOST_ITEM_BYTES = 4 * 1024 * 1024
 """Bytes of the items of one message beyond which no more are made: a command may ask for the same
 bytes thousands of times."""
 MOST_FAILURES = 3
@@ -276,8 +276,7 @@ class FetchRun:
                 if self.failed >= MOST_FAILURES:
                     break
                 continue
-            message.body = None
-            message.part = None
+            message.forget()
             chunk.append((message, items))
             size += sum(len(item) for item in items if isinstance(item, bytes))
             if size >= CHUNK_BYTES or any(isinstance(item, Literal) for item in items):

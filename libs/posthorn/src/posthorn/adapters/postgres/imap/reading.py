@@ -13,11 +13,10 @@ Theory:
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from itertools import batched
 from typing import Any
 from uuid import UUID
-
-import zstandard
 
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.imap.forms import FORMS_VERSION, decompressed
@@ -29,6 +28,7 @@ from posthorn.adapters.postgres.imap.rows import (
 )
 from posthorn.adapters.postgres.mailboxes.changes import recount
 from posthorn.model.blob_range import BodyLocation
+from posthorn.model.stored_header import LONGEST_KEPT_BYTES
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.mailbox_view import (
     PAGE,
@@ -143,6 +143,8 @@ _CONTENTS = """
       LEFT JOIN segments s ON s.id = m.segment_id
       {joins}
 """
+# what was kept before there was a limit may be longer
+_KEPT = f"CASE WHEN octet_length({{0}}) <= {LONGEST_KEPT_BYTES} THEN {{0}} END"
 _HEADER = "LEFT JOIN message_headers h ON h.message_id = e.message_id"
 _FORMS = (
     f"LEFT JOIN message_structures t ON t.message_id = e.message_id AND t.version = {FORMS_VERSION}"
@@ -258,9 +260,9 @@ class MailboxReading:
     ) -> Mapping[int, Content]:
         """Return content."""
         query = _CONTENTS.format(
-            header="h.header" if header else "NULL::bytea",
-            envelope="t.envelope" if forms else "NULL::bytea",
-            structure="t.structure" if forms else "NULL::bytea",
+            header=_KEPT.format("h.header") if header else "NULL::bytea",
+            envelope=_KEPT.format("t.envelope") if forms else "NULL::bytea",
+            structure=_KEPT.format("t.structure") if forms else "NULL::bytea",
             joins=f"{_HEADER if header else ''} {_FORMS if forms else ''}",
         )
         async with self._database.session() as connection:
@@ -310,9 +312,6 @@ def _as_content(
     if key is None:
         detail = f"the message {message} is referenced but has no segment"
         raise Unavailable("postgres", detail)
-    try:
-        header = None if header is None else decompressed(header)
-    except zstandard.ZstdError:
-        header = None  # it is in the body too
     location = BodyLocation(message, key, offset, length, encoding, size, has_dot_lines)
-    return Content(location, header, envelope, structure)
+    kept_header = None if header is None else partial(decompressed, header)
+    return Content(location, kept_header, envelope, structure)

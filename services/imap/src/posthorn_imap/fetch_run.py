@@ -21,7 +21,6 @@ import structlog
 from posthorn.ports.blobs import BlobMissing
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.mailbox_view import (
-    PAGE,
     SEEN,
     Content,
     EntryFlags,
@@ -105,11 +104,15 @@ class FetchRun:
             await self._send_one(places)
             return
         if not self._plan.content:
-            async with aclosing(one_ahead(ranges.pages(places, ROWS), self._rows)) as metadata:
+            async with aclosing(
+                one_ahead(ranges.pages(places, min(ROWS, self._selected.page)), self._rows)
+            ) as metadata:
                 async for found in metadata:
                     await self._send_lines(self._metadata(found))
             return
-        async with aclosing(one_ahead(ranges.pages(places, CONTENTS), self._page)) as pages:
+        async with aclosing(
+            one_ahead(ranges.pages(places, min(CONTENTS, self._selected.page)), self._page)
+        ) as pages:
             async for there in pages:
                 await self._send_located(there)
                 if self.failed >= MOST_FAILURES:
@@ -173,7 +176,7 @@ class FetchRun:
             )
             return page, columns
 
-        pages = ranges.pages(places, PAGE)
+        pages = ranges.pages(places, selected.page)
         async with aclosing(one_ahead(pages, read)) as found:
             async for page, columns in found:
                 numbers = ranges.numbers_of(selected.numbering, page, columns.uids)

@@ -102,7 +102,7 @@ async def _messages(
     selected = session.mailbox
     view = session.backend.view
     content = SearchContent(view, session.backend.bodies, selected.account, selected.mailbox)
-    size = CONTENTS if headers else _ROWS
+    size = min(CONTENTS if headers else _ROWS, selected.page)
     for at in range(0, len(found), size):
         some = found[at : at + size]
         rows = await view.rows(selected.account, selected.mailbox, ranges_of(some))

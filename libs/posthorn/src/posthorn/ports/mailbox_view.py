@@ -31,6 +31,8 @@ SEEN, ANSWERED, FLAGGED, DELETED, DRAFT = 1, 2, 4, 8, 16
 """Bits of ``flags``."""
 MOST_KEYWORDS = 200
 """Most different keywords of a mailbox; beyond, STORE and APPEND are refused (LIMIT)."""
+MOST_KEYWORD_BYTES = 8 * 1024
+"""Most bytes of all of them: each message may have every one."""
 
 type UidRange = tuple[int, int]
 """First and last UID, both included."""
@@ -45,7 +47,8 @@ class NoRoom(Exception):
 
 
 class TooManyKeywords(Exception):
-    """The mailbox would have more than ``MOST_KEYWORDS`` keywords: LIMIT. Nothing was changed."""
+    """The mailbox would have more than ``MOST_KEYWORDS`` keywords, or more than
+    ``MOST_KEYWORD_BYTES`` of them: LIMIT. Nothing was changed."""
 
 
 class NoUids(Exception):

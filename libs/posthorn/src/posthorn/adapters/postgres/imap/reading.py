@@ -43,7 +43,8 @@ from posthorn.ports.mailbox_view import (
 )
 
 MOST_CHANGES = 20_000
-"""Most rows of the change log, and most UIDs in them, that ``changes`` returns."""
+"""Most rows of the change log, and most UIDs in them, that ``changes`` returns; of UIDs fewer where
+the mailbox has many keywords."""
 
 _OPEN = f"""
     SELECT b.mailbox_id, b.name, b.role, b.uidvalidity, b.uidnext, b.modseq, b.keywords, b.unseen,
@@ -77,7 +78,8 @@ _CHANGES = """
     ), box AS MATERIALIZED (
         SELECT b.modseq, b.uidnext, b.keywords,
                merged.entries <= $4 AND b.modseq - $3 = merged.steps
-               AND (SELECT coalesce(sum(upper(r) - lower(r)), 0) FROM unnest(merged.touched) AS r) <= $4 AS is_known
+               AND (SELECT coalesce(sum(upper(r) - lower(r)), 0) FROM unnest(merged.touched) AS r)
+                   <= $4 / (1 + cardinality(b.keywords) / 8) AS is_known
           FROM mailboxes b, merged WHERE b.account_id = $1 AND b.mailbox_id = $2
     )
     SELECT 0::bigint AS uid, box.modseq, 0 AS flags, box.keywords, false AS is_new, box.uidnext, box.is_known,

@@ -164,7 +164,7 @@ class Dialogue:
         line = command.encode() if isinstance(command, str) else command
         found = split_replies(await self.feed(b"%s %s\r\n" % (tag, line)))
         assert found, f"no answer to {line!r}"
-        assert found[-1].startswith(tag + b" "), found
+        assert found[-1].startswith((tag + b" ", b"* BYE ")), found
         found[-1] = found[-1].removeprefix(tag + b" ")
         return found
 

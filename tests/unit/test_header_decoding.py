@@ -4,6 +4,8 @@ that poses as an address."""
 from __future__ import annotations
 
 import base64
+import encodings
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from posthorn.wire.message.charsets import UnknownCharsetError, decode, decode_unlabelled
 from posthorn.wire.message.header_decoding import decode_addresses, decode_text
+from tests.support.cpu_cost import cost
 
 
 def b(text: str, codec: str, label: str) -> str:
@@ -60,6 +63,9 @@ def test_necs_characters_in_iso_2022_jp() -> None:
         "unicode_escape",
         "idna",
         "punycode",
+        "punycode-",
+        "unicode--escape",
+        "charmap",
         "",
         "ü",
         "undefined",
@@ -68,6 +74,13 @@ def test_necs_characters_in_iso_2022_jp() -> None:
 def test_what_is_no_charset_is_not_decoded(label: str) -> None:
     with pytest.raises(UnknownCharsetError):
         decode(b"abc", label)
+
+
+def test_labels_of_strangers_are_not_kept() -> None:
+    """Python keeps the name of each codec that it has looked for in vain, for ever."""
+    words = " ".join(f"=?x-label-{number}?q?a?=" for number in range(5_000))
+    assert cost(partial(decode_text, words), 1) < 1
+    assert not [name for name in encodings._cache if "label" in name]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from posthorn.wire.imap.numbering import Numbering, Told
+from tests.support.cpu_cost import cost
 
 
 def numbering(*uids: int, uidnext: int = 1) -> Numbering:
@@ -168,3 +169,17 @@ class Mailbox(RuleBasedStateMachine):
 
 TestMailbox = Mailbox.TestCase
 TestMailbox.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+
+
+@pytest.mark.parametrize("removed", [range(1, 100_001), range(1, 100_001, 2)])
+def test_the_removal_of_many_messages_costs_little_time(removed: range) -> None:
+    """Nothing else of the process runs meanwhile."""
+
+    def remove() -> None:
+        numbering = Numbering(array("I", range(1, 100_001)), uidnext=100_001)
+        numbering.learn((), removed)
+        told = numbering.tell(expunges=True).format()
+        assert told.count(b" EXPUNGE\r\n") == len(removed)
+        assert len(numbering) == 100_000 - len(removed)
+
+    assert cost(remove, 0.1) < 0.1

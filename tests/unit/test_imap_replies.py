@@ -486,7 +486,7 @@ def test_states_and_codes() -> None:
     assert replies.capability("IMAP4rev1 ID") == b"* CAPABILITY IMAP4rev1 ID\r\n"
     assert replies.enabled(["QRESYNC"]) == b"* ENABLED QRESYNC\r\n"
     assert replies.enabled([]) == b"* ENABLED\r\n"
-    assert replies.exists(3) + replies.recent(0) + replies.expunge(2) == (
+    assert replies.exists(3) + replies.recent(0) + b"".join(replies.expunges([2])) == (
         b"* 3 EXISTS\r\n* 0 RECENT\r\n* 2 EXPUNGE\r\n"
     )
     assert replies.vanished([(1, 3)], earlier=True) == b"* VANISHED (EARLIER) 1:3\r\n"

@@ -43,6 +43,16 @@ def test_fold_ignores_case_and_forms_of_the_same_characters() -> None:
     assert fold("\uff21\uff22\uff23") == "abc"
     assert fold("ΣΊΣΥΦΟΣ") == fold("σίσυφος")
     assert fold("cafe") != fold("café")
+    for length in range(250, 260):  # in pieces as in one
+        assert fold("x" * length + "e\u0301 \uff21" * 300) == "x" * length + "é a" * 300
+
+
+@pytest.mark.parametrize(
+    "text", ["a" + "\u0301\u0316" * 40_000, "\ufdfa" * 80_000, "\u0390\u0316" * 60_000]
+)
+def test_any_number_of_marks_costs_little_time(text: str) -> None:
+    """They are sorted by Python with its lock held: nothing else of the process runs meanwhile."""
+    assert cost(partial(fold, text), 1) < 1
 
 
 def test_fields_are_unfolded_and_decoded() -> None:

@@ -17,6 +17,7 @@ from prometheus_client import REGISTRY
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.maildrops import MaildropBusy
 from posthorn.runtime.passwords import Busy, Passwords
+from posthorn_pop3.protocol import Pop3Protocol
 from posthorn_pop3.settings import Pop3Settings
 from tests.conformance.pop3.dialogue import ADDRESS, Client, Server, pop3_server
 from tests.conformance.twins import PASSWORD, MemoryMailStore
@@ -548,6 +549,37 @@ async def test_a_long_listing_to_a_client_that_does_not_read_waits(house: Memory
         await asyncio.sleep(0.1)
         assert connection.stream.get_write_buffer_size() < 1_000_000  # type: ignore[attr-defined]
         client.abort()
+
+
+@pytest.mark.parametrize("goes", [True, False])
+async def test_what_is_marked_behind_messages_that_were_not_taken_waits_for_them(
+    house: MemoryMailStore, goes: bool
+) -> None:
+    """A client may pipeline RETR, DELE and QUIT: what it never got must not be deleted."""
+    await house.deliver(1, [b"x" * 20_000 + b"\r\n"])
+    async with pop3_server(house) as server:
+        client = await server.login()
+        client.stop_reading()
+        (connection,) = server.limiter._sessions
+        assert isinstance(connection, Pop3Protocol)
+
+        def is_stuck() -> bool:
+            if not connection.stream.get_write_buffer_size():
+                client.send(b"RETR 4\r\n")
+            return bool(connection.stream.get_write_buffer_size())
+
+        await until(is_stuck)
+        client.send(b"DELE 1\r\nQUIT\r\n")
+        await until(lambda: connection._work is not None)
+        if goes:
+            client.abort()
+        else:
+            client.resume_reading()
+            assert (await client.rest()).endswith(b"+OK bye, 1 messages deleted\r\n")
+        await until(lambda: len(server.limiter) == 0)
+        again = await server.login()
+        assert (await again.ask(b"STAT")).startswith(b"+OK 4 " if goes else b"+OK 3 ")
+        await again.quit()
 
 
 # --- limits and drain

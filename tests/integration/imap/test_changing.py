@@ -8,8 +8,7 @@ import pytest
 
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.mailbox_view import Stored
-from posthorn_imap import syncing
-from posthorn_imap.handlers import storing
+from posthorn_imap import selected
 from tests.support.imap import ALICE, SIMPLE, ImapEnv
 
 
@@ -220,7 +219,7 @@ async def test_flags_are_all_told_also_where_the_history_is_not_known(
     imap: ImapEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are told page by page, so that a mailbox of any size takes little memory."""
-    monkeypatch.setattr(syncing, "PAGE", 2)
+    monkeypatch.setattr(selected, "PAGE", 2)
     client, other = await imap.client("INBOX"), await imap.client("INBOX")
     await imap.place(*[SIMPLE] * 6)
     await client.ok("NOOP")
@@ -278,7 +277,7 @@ async def test_no_is_said_only_where_nothing_was_changed(
         raise fault
 
     monkeypatch.setattr(view, "store", failing)
-    monkeypatch.setattr(storing, "PAGE", 2)
+    monkeypatch.setattr(selected, "PAGE", 2)
     sent = await client.feed(b"a STORE 1:3 +FLAGS.SILENT (\\Seen)\r\n")
     assert sent.startswith(end)
     assert client.out.is_closed is not end.startswith(b"a ")

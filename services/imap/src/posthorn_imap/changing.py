@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 import structlog
 
 from posthorn.ports.errors import Unavailable
-from posthorn.ports.mailbox_view import MOST_KEYWORDS, NoRoom, NoUids, TooManyKeywords
+from posthorn.ports.mailbox_view import (
+    MOST_KEYWORD_BYTES,
+    MOST_KEYWORDS,
+    NoRoom,
+    NoUids,
+    TooManyKeywords,
+)
 from posthorn_imap.answering import Drop, No
 
 if TYPE_CHECKING:
@@ -36,7 +42,8 @@ def outcome_known(*, has_changed: bool = False) -> Iterator[None]:
     except NoUids:
         raise No("the mailbox has no UIDs left, use another one", b"LIMIT") from None
     except TooManyKeywords:
-        raise No(f"a mailbox has at most {MOST_KEYWORDS} keywords", b"LIMIT") from None
+        words = f"a mailbox has at most {MOST_KEYWORDS} keywords of {MOST_KEYWORD_BYTES} bytes"
+        raise No(words, b"LIMIT") from None
 
 
 def writable(session: ImapSession) -> Selected:

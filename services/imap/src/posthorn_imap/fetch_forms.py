@@ -33,7 +33,7 @@ from posthorn.wire.message.preview import READ_BYTES, preview_part, preview_text
 from posthorn.wire.message.transfer_decoding import transfer_decoder
 from posthorn_imap.answering import No
 from posthorn_imap.flags import flags_form
-from posthorn_imap.message_content import Loader, Message, Row
+from posthorn_imap.message_content import HEADER_BYTES, Loader, Message, Row
 
 _ENCODINGS = frozenset({"7bit", "8bit", "binary", "base64", "quoted-printable"})
 
@@ -120,23 +120,23 @@ def _range_of(section: Section, message: Message) -> ByteRange | None:
     size = message.row.size
     if not section.text:
         return 0, size
-    end = len(message.header)
+    end = message.header_end
     return (end, size) if section.text == "TEXT" else (0, end)
 
 
 async def _body(item: BodyItem, message: Message, loader: Loader) -> bytes | Literal:
     section = item.section
-    is_header = section.text.startswith("HEADER")
-    if is_header and not section.part:
-        octets = message.header
-        if section.fields:
-            octets = _selected(message.header, section)
-        return fetch_replies.body(item, _partial(octets, item.start, item.count))
+    if section.text.startswith("HEADER") and not section.part:
+        octets = _selected(message.header, section) if section.fields else message.header
+        if section.fields or message.header_end == len(octets):
+            return fetch_replies.body(item, _partial(octets, item.start, item.count))
     found = _range_of(section, message)
     if found is None:
         return fetch_replies.body(item, None)
-    if is_header and section.fields:  # of an enclosed message
-        octets = _selected(await _octets(found, message, loader), section)
+    if section.fields:  # of an enclosed message
+        first, end = found
+        header = await _octets((first, min(end, first + HEADER_BYTES)), message, loader)
+        octets = _selected(header, section)
         return fetch_replies.body(item, _partial(octets, item.start, item.count))
     start, end = take_partial(found, item.start, item.count)
     if message.body is not None:

@@ -21,7 +21,6 @@ import structlog
 from posthorn.ports.blobs import BlobMissing
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.mailbox_view import (
-    PAGE,
     SEEN,
     Content,
     EntryFlags,
@@ -50,11 +49,11 @@ log = structlog.get_logger()
 
 ROWS = 1000
 """Most messages of a page with metadata alone, but more than flags."""
-CONTENTS = 500
-"""Most messages of a page whose content is located."""
+CONTENTS = 250
+"""Most messages of a page whose content is located: two pages are in memory."""
 CHUNK_BYTES = 2 * 1024 * 1024
 """Bytes of bodies that are read before they are sent."""
-MOST_ITEM_BYTES = 32 * 1024 * 1024
+MOST_ITEM_BYTES = 4 * 1024 * 1024
 """Bytes of the items of one message beyond which no more are made: a command may ask for the same
 bytes thousands of times."""
 MOST_FAILURES = 3
@@ -105,11 +104,15 @@ class FetchRun:
             await self._send_one(places)
             return
         if not self._plan.content:
-            async with aclosing(one_ahead(ranges.pages(places, ROWS), self._rows)) as metadata:
+            async with aclosing(
+                one_ahead(ranges.pages(places, min(ROWS, self._selected.page)), self._rows)
+            ) as metadata:
                 async for found in metadata:
                     await self._send_lines(self._metadata(found))
             return
-        async with aclosing(one_ahead(ranges.pages(places, CONTENTS), self._page)) as pages:
+        async with aclosing(
+            one_ahead(ranges.pages(places, min(CONTENTS, self._selected.page)), self._page)
+        ) as pages:
             async for there in pages:
                 await self._send_located(there)
                 if self.failed >= MOST_FAILURES:
@@ -173,7 +176,7 @@ class FetchRun:
             )
             return page, columns
 
-        pages = ranges.pages(places, PAGE)
+        pages = ranges.pages(places, selected.page)
         async with aclosing(one_ahead(pages, read)) as found:
             async for page, columns in found:
                 numbers = ranges.numbers_of(selected.numbering, page, columns.uids)
@@ -276,8 +279,7 @@ class FetchRun:
                 if self.failed >= MOST_FAILURES:
                     break
                 continue
-            message.body = None
-            message.part = None
+            message.forget()
             chunk.append((message, items))
             size += sum(len(item) for item in items if isinstance(item, bytes))
             if size >= CHUNK_BYTES or any(isinstance(item, Literal) for item in items):

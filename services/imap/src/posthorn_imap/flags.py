@@ -32,10 +32,17 @@ def flag_names(flags: int, keywords: Sequence[str]) -> Sequence[str]:
     return (*_names(flags), *keywords) if keywords else _names(flags)
 
 
-@lru_cache(maxsize=4096)
 def flags_form(flags: int, keywords: tuple[str, ...]) -> bytes:
     """Return FLAGS of a message, as FETCH tells it."""
+    return (_kept_form if len(keywords) <= _KEPT_KEYWORDS else _form)(flags, keywords)
+
+
+def _form(flags: int, keywords: tuple[str, ...]) -> bytes:
     return fetch_replies.flags_item(flag_names(flags, keywords))
+
+
+_KEPT_KEYWORDS = 8  # a client may give each message others, and many
+_kept_form = lru_cache(maxsize=4096)(_form)
 
 
 def permanent_flags(keywords: Iterable[str]) -> list[str]:

@@ -4,6 +4,8 @@ Rules:
 
 - A small body is read whole, through the cache of the process; of a large one only ranges.
 - What had to be made of a body (header, envelope, structure) is kept for the next time.
+- What is kept is unpacked for one message after the other, and what takes long is made in another
+  thread. Of a header the first ``HEADER_BYTES`` are held, whatever its length.
 - A body that cannot be read is Unavailable, never empty. One that was moved meanwhile is located
   again once.
 """
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from uuid import UUID
@@ -24,6 +27,7 @@ from posthorn.ports.bodies import BodyReader
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.mailbox_view import Content, EntryRow, Kept, MailboxView
 from posthorn.runtime import traces
+from posthorn.runtime.search_content import off_loop
 from posthorn.wire.imap.structure import envelope_of, format_structure
 from posthorn.wire.message.header import header_end
 from posthorn.wire.message.mime_encoding import decode_part, decode_shown, encode_part
@@ -33,7 +37,9 @@ from posthorn_imap.fetch_plan import Plan
 log = structlog.get_logger()
 
 HEADER_BYTES = 256 * 1024
-"""Bytes of the longest header that is kept."""
+"""Bytes of a header that are looked at, and of the longest one that is kept."""
+KEEP_BYTES = 1024 * 1024
+"""Bytes of what was made of bodies, at which it is kept."""
 PIECE_BYTES = 256 * 1024
 """Bytes of a large body that are read and sent at once."""
 _AHEAD = 64
@@ -65,7 +71,9 @@ type Row = EntryRow | ContentRow
 class Message:
     """One message with its content, as far as the plan needs it."""
 
-    __slots__ = ("_header", "body", "content", "envelope", "number", "part", "row", "structure")
+    __slots__ = (
+        "_header", "_header_end", "body", "content", "envelope", "number", "part", "row", "structure",
+    )  # fmt: skip
 
     content: Content
     """Set by the loader where the plan needs content."""
@@ -73,9 +81,14 @@ class Message:
     def __init__(self, number: int, row: Row) -> None:
         self.number = number
         self.row = row
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget what was loaded: the items are made."""
         self.body: bytes | None = None
         """The whole body; None for a large one, or where it is not needed."""
         self._header: bytes | None = None
+        self._header_end = 0
         self.envelope = b""
         self.structure = b""
         """BODYSTRUCTURE."""
@@ -83,17 +96,23 @@ class Message:
 
     @property
     def header(self) -> bytes:
-        """The header block with its empty line."""
+        """The header block with its empty line; of a long one the first ``HEADER_BYTES``."""
         if self._header is None:
             body = self.body
             assert body is not None
             end = header_end(body)
-            self._header = body if end < 0 else body[:end]
+            self.take_header(body if end < 0 else body[:end])
+        assert self._header is not None
         return self._header
 
-    @header.setter
-    def header(self, header: bytes) -> None:
-        self._header = header
+    @property
+    def header_end(self) -> int:
+        """Offset after the header block."""
+        return self._header_end or len(self.header)
+
+    def take_header(self, header: bytes, end: int = 0) -> None:
+        """Note the header; ``end``: its length, if this is only its beginning."""
+        self._header, self._header_end = header, end or len(header)
 
     @property
     def has_header(self) -> bool:
@@ -113,6 +132,7 @@ class Loader:
         self._mailbox = mailbox
         self._plan = plan
         self._made: list[Kept] = []
+        self._made_bytes = 0
 
     async def locate(self, messages: Sequence[Message]) -> list[Message]:
         """Load what is kept of the messages, at most 500; return those that are still there, and
@@ -131,11 +151,6 @@ class Loader:
             if content is None:
                 continue
             self.place(message, content)
-            if content.header is not None:
-                message.header = content.header
-            message.envelope = content.envelope or b""
-            if content.structure is not None:
-                self._take_structure(message, content.structure)
             there.append(message)
         await self._headers_of(there)
         self.prefetch(there)
@@ -152,13 +167,25 @@ class Loader:
         """Return whether the body is read whole."""
         return self._bodies.whole(message.content.location)
 
-    def _take_structure(self, message: Message, form: bytes) -> None:
+    def _unpack(self, message: Message) -> None:
+        """Unpack what is kept of a message and needed; what is damaged is not kept."""
+        plan, content = self._plan, message.content
+        message.envelope = content.envelope or b""
+        wants_header = plan.header or (plan.envelope and not message.envelope)
+        if wants_header and content.kept_header is not None:
+            if (header := content.header) is not None:
+                message.take_header(header)
+            else:
+                message.content = content = replace(content, kept_header=None)
+        if content.structure is None:
+            return
         try:
-            if self._plan.structure:
-                message.structure = decode_shown(form) or b""
-            if self._plan.parts:
-                message.part = decode_part(form)
+            if plan.structure:
+                message.structure = decode_shown(content.structure) or b""
+            if plan.parts or (plan.structure and not message.structure):
+                message.part = decode_part(content.structure)
         except ValueError as error:
+            message.content = replace(content, structure=None)
             log.warning(
                 "a kept structure is not valid",
                 message=str(message.row.message),
@@ -167,31 +194,29 @@ class Loader:
 
     def _needs_scan(self, message: Message) -> bool:
         plan = self._plan
-        return message.part is None and (plan.parts or (plan.structure and not message.structure))
+        return message.content.structure is None and (plan.parts or plan.structure)
 
     async def _headers_of(self, messages: Iterable[Message]) -> None:
         """Load the header blocks of which an envelope must be made."""
         if not self._plan.envelope or self._plan.header:
             return
-        without = {message.row.uid: message for message in messages if not message.envelope}
+        without = {each.row.uid: each for each in messages if not each.content.envelope}
         if not without:
             return
         found = await self._view.contents(
             self._account, self._mailbox, list(without), header=True, forms=False
         )
         for uid, content in found.items():
-            if content.header is not None:
-                without[uid].header = content.header
+            message = without[uid]
+            message.content = replace(message.content, kept_header=content.kept_header)
 
     def needs_body(self, message: Message) -> bool:
         """Return whether the body of a message must be read."""
-        plan = self._plan
-        return (
-            plan.body
-            or (plan.header and not message.has_header)
-            or (plan.envelope and not message.envelope and not message.has_header)
-            or self._needs_scan(message)
-        )
+        plan, content = self._plan, message.content
+        if plan.body or self._needs_scan(message):
+            return True
+        wants_header = plan.header or (plan.envelope and not content.envelope)
+        return wants_header and content.kept_header is None
 
     def prefetch(self, messages: Sequence[Message]) -> None:
         """Begin to read small bodies."""
@@ -200,6 +225,7 @@ class Loader:
 
     async def load(self, message: Message) -> None:
         """Read what is needed of a message's body. Raises Unavailable, BlobMissing."""
+        self._unpack(message)
         if self.needs_body(message):
             await traces.timed(
                 traces.if_sampled(message.row.message),
@@ -209,7 +235,9 @@ class Loader:
             )
         elif self._plan.lazy:
             message.body = self._bodies.cached(message.content.location)
-        self._make(message)
+        await self._make(message)
+        if self._made_bytes > KEEP_BYTES:
+            await self.keep()
 
     async def relocate(self, message: Message) -> bool:
         """Locate the body again, since it may have been moved; return whether the message is still
@@ -223,7 +251,7 @@ class Loader:
             return False
         if content.location == message.content.location:
             raise BlobMissing("blobs", message.content.location.key)
-        message.content = content
+        message.content = replace(message.content, location=content.location)
         return True
 
     async def _read(self, message: Message) -> None:
@@ -232,8 +260,9 @@ class Loader:
             message.body = await self._bodies.read(location)
             return
         plan = self._plan
-        if not message.has_header and (plan.header or plan.text or plan.envelope):
-            message.header = await self._large_header(location)
+        wants_header = plan.header or plan.text or (plan.envelope and not message.envelope)
+        if wants_header and not message.has_header:
+            message.take_header(*await self._large_header(location))
         if self._needs_scan(message):
             scanner = OffsetScanner()
             async for piece in self.pieces(location, 0, location.size):
@@ -241,24 +270,35 @@ class Loader:
                 await asyncio.sleep(0)
             message.part = scanner.finish()
 
-    async def _large_header(self, location: BodyLocation) -> bytes:
-        found = b""
-        while True:
-            piece = await self._bodies.range(location, len(found), len(found) + PIECE_BYTES)
-            found += piece
-            end = header_end(found)
-            if end >= 0:
-                return found[:end]
-            if not piece or len(found) >= location.size:
-                return found
+    async def _large_header(self, location: BodyLocation) -> tuple[bytes, int]:
+        """Return the beginning of the header, and its length."""
+        head, seam = b"", b""
+        for at in range(0, location.size, PIECE_BYTES):
+            piece = await self._bodies.range(location, at, min(at + PIECE_BYTES, location.size))
+            head += piece[: HEADER_BYTES - len(head)]
+            # an empty line at the beginning of a message is one, of a piece it may be half of one
+            found = header_end(b"-" + seam + piece) - 1 if at else header_end(piece)
+            if found >= 0:
+                end = at - len(seam) + found
+                return head[:end], end
+            seam = piece[-3:]
             await asyncio.sleep(0)
+        return head, location.size
 
-    def _make(self, message: Message) -> None:
+    async def _make(self, message: Message) -> None:
         """Make what the plan needs and is not kept, and note it to be kept."""
+        plan, size = self._plan, 0
+        if self._needs_scan(message) and message.body is not None:
+            size = len(message.body)
+        if plan.envelope and not message.envelope:
+            size = max(size, len(message.header))
+        await off_loop(size, self._make_forms, message)
+
+    def _make_forms(self, message: Message) -> None:
         plan = self._plan
         content = message.content
         header = envelope = structure = None
-        if self._needs_scan(message):
+        if self._needs_scan(message) and message.part is None:
             assert message.body is not None
             message.part = scan_offsets(message.body)
         if message.part is not None and not message.structure:
@@ -268,14 +308,16 @@ class Loader:
                 structure = encode_part(message.part, message.structure)
         if plan.envelope and not message.envelope:
             message.envelope = envelope = envelope_of(message.header)
-        if plan.header and content.header is None and len(message.header) <= HEADER_BYTES:
+        if plan.header and content.kept_header is None and message.header_end <= HEADER_BYTES:
             header = message.header
         if header or envelope or structure:
             self._made.append(Kept(message.row.message, header, envelope, structure))
+            self._made_bytes += sum(len(form or b"") for form in (header, envelope, structure))
 
     async def keep(self) -> None:
         """Keep what was made; a fault costs only time the next time."""
         made, self._made = self._made, []
+        self._made_bytes = 0
         if made:
             try:
                 await self._view.keep(made)

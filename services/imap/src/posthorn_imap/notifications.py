@@ -36,6 +36,7 @@ class Notifications:
         self.groups = tuple(each for each in groups if each.scope not in SELECTED_SCOPES)
         """Of the others, in the order of the command."""
         self._named = [frozenset(each.mailboxes) for each in self.groups]
+        self._has_subtrees = any(each.scope == "SUBTREE" for each in self.groups)
         self.folders: Mapping[int, Folder] = {}
         """Mailboxes by id, as the client knows them."""
         self.subscribed: frozenset[str] = frozenset()
@@ -71,8 +72,9 @@ class Notifications:
     def events(self, name: str, subscribed: frozenset[str]) -> frozenset[str]:
         """Return the events of a mailbox that is not selected."""
         found: frozenset[str] = frozenset()
+        above = frozenset(parents([name])) if self._has_subtrees else frozenset()
         for group, named in zip(self.groups, self._named, strict=True):
-            if self._is_in(group, named, name, subscribed):
+            if self._is_in(group, named, name, above, subscribed):
                 if not group.events:
                     break
                 found |= group.events
@@ -113,7 +115,12 @@ class Notifications:
         return 0.0
 
     def _is_in(
-        self, group: NotifyGroup, named: frozenset[str], name: str, subscribed: frozenset[str]
+        self,
+        group: NotifyGroup,
+        named: frozenset[str],
+        name: str,
+        above: frozenset[str],
+        subscribed: frozenset[str],
     ) -> bool:
         match group.scope:
             case "INBOXES":
@@ -123,6 +130,6 @@ class Notifications:
             case "MAILBOXES":
                 return name in named
             case "SUBTREE":
-                return name in named or not named.isdisjoint(parents([name]))
+                return name in named or not named.isdisjoint(above)
             case _:
                 return True

@@ -17,7 +17,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from posthorn.ports.mailbox_view import PAGE, EntryFlags, Opened
+from posthorn.ports.mailbox_view import EntryFlags, Opened
 from posthorn.wire.imap import replies
 from posthorn.wire.imap.commands import Qresync
 from posthorn.wire.imap.sequence_set import Range, SequenceSet, merge
@@ -53,8 +53,9 @@ async def resync(session: ImapSession, selected: Selected, opened: Opened, asked
         await _tell(session, selected, known, changes.changed)
         return
     uids = opened.uids
-    for start in range(0, len(uids), PAGE):
-        page = [(uids[start], uids[min(start + PAGE, len(uids)) - 1])]
+    most = selected.page
+    for start in range(0, len(uids), most):
+        page = [(uids[start], uids[min(start + most, len(uids)) - 1])]
         changed = await view.flags(selected.account, selected.mailbox, page, changed_since=since)
         await _tell(session, selected, known, changed)
 

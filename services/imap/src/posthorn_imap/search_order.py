@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from posthorn.ports.mailbox_view import EntryRow
-from posthorn.runtime.search_content import CONTENTS, SearchContent
+from posthorn.runtime.search_content import CONTENTS, SearchContent, off_loop
 from posthorn.wire.imap.addresses import parse_addresses
 from posthorn.wire.imap.sequence_set import ranges_of
 from posthorn.wire.imap.threads import Threaded, message_ids, references
@@ -63,8 +63,9 @@ async def in_order(
     uids: list[int] = []
     async for row, header in _messages(session, found, pace, headers=needs_headers(criteria)):
         uids.append(row.uid)
-        for column, (name, _) in zip(columns, criteria, strict=True):
-            column.append(_key(name, row, header))
+        keys = await off_loop(len(header), _keys, criteria, row, header)
+        for column, key in zip(columns, keys, strict=True):
+            column.append(key)
     ranks: list[list[int]] = []
     for column, (_, is_reversed) in zip(columns, criteria, strict=True):
         order = await _sorted(set(column), pace)
@@ -83,7 +84,8 @@ async def threaded(
     messages: list[Threaded] = []
     held = 0
     async for row, header in _messages(session, found, pace, headers=True):
-        message = _threaded(row, header, row.uid if by_uid else numbering.number(row.uid))
+        number = row.uid if by_uid else numbering.number(row.uid)
+        message = await off_loop(len(header), _threaded, row, header, number)
         held += sum(len(each) + _ID_BYTES for each in message.references)
         if held > MOST_REFERENCE_BYTES:
             raise No("the messages have too many references, ask for less", b"LIMIT")
@@ -100,7 +102,7 @@ async def _messages(
     selected = session.mailbox
     view = session.backend.view
     content = SearchContent(view, session.backend.bodies, selected.account, selected.mailbox)
-    size = CONTENTS if headers else _ROWS
+    size = min(CONTENTS if headers else _ROWS, selected.page)
     for at in range(0, len(found), size):
         some = found[at : at + size]
         rows = await view.rows(selected.account, selected.mailbox, ranges_of(some))
@@ -115,6 +117,10 @@ async def _messages(
             if pace.is_over:
                 await pace.turn(at, len(found))
         await content.keep()
+
+
+def _keys(criteria: Sequence[tuple[str, bool]], row: EntryRow, header: bytes) -> list[Key]:
+    return [_key(name, row, header) for name, _ in criteria]
 
 
 def _key(name: str, row: EntryRow, header: bytes) -> Key:

@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from itertools import batched
 from typing import TYPE_CHECKING
 
-from posthorn.ports.mailbox_view import PAGE
 from posthorn.wire.imap import replies
 from posthorn.wire.imap.commands import Partial, Search, Sort
 from posthorn.wire.imap.sequence_set import Range, ranges_of
@@ -194,7 +193,7 @@ async def _ranges(numbers: Sequence[int], pace: Pace) -> list[Range]:
 async def _highest_modseq(session: ImapSession, found: Sequence[int], pace: Pace) -> int | None:
     selected = session.mailbox
     highest = 0
-    for some in batched(sorted(found), PAGE, strict=False):
+    for some in batched(sorted(found), selected.page, strict=False):
         entries = await session.backend.view.flags(
             selected.account, selected.mailbox, ranges_of(some), changed_since=highest
         )

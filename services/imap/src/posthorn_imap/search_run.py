@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from posthorn.ports.mailbox_view import Content
-from posthorn.runtime.search_content import CONTENTS, SearchContent
+from posthorn.runtime.search_content import CONTENTS, SearchContent, off_loop
 from posthorn.wire.imap.search_keys import All, And, SearchKey, Uids
 from posthorn.wire.imap.search_matching import (
     Test,
@@ -48,6 +48,8 @@ MOST_FIELDS = 250
 """Texts that are looked for in fields by one search: all of a message without a pause."""
 MOST_TEXTS = 100
 """Texts that are looked for in bodies by one search."""
+MOST_HELD_BYTES = 2 * 1024 * 1024
+"""Bytes of the headers of messages whose bodies are to be read."""
 READ_AHEAD = 32
 """Bodies whose reading is begun ahead."""
 
@@ -186,6 +188,7 @@ class _Run:
         contents = await self._content.locate(uids)
         outcomes: dict[int, bool] = {}
         undecided: list[tuple[int, Content, SearchedHeader]] = []
+        held = 0
         for uid in uids:
             content = contents.get(uid)
             if content is None:
@@ -194,11 +197,15 @@ class _Run:
             if octets is None:
                 continue
             header = SearchedHeader(octets)
-            outcome = decide(self._test, uid, header, None)
+            outcome = await off_loop(len(octets), decide, self._test, uid, header, None)
             if outcome is None:
                 undecided.append((uid, content, header))
+                held += len(octets)
             else:
                 outcomes[uid] = outcome
+            if held > MOST_HELD_BYTES:
+                await self._read(undecided, outcomes)
+                undecided, held = [], 0
             if self._pace.is_over:
                 await self._pace.turn(self._done, self._total)
         await self._read(undecided, outcomes)

@@ -5,13 +5,18 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Sequence
 
-from posthorn.ports.mailbox_view import Changes, EntryFlags, Opened
+from posthorn.ports.mailbox_view import PAGE, Changes, EntryFlags, Opened
 from posthorn.wire.imap.numbering import Numbering
 from posthorn.wire.imap.sequence_set import merge
 from posthorn_imap.read_ahead import ReadAhead
 
 MOST_TOLD = 20_000
 """Most messages whose flags are noted as told; beyond, the client hears of some of them twice."""
+
+FEW_KEYWORDS = 8
+"""Keywords of a message that take no more room than the rest of it."""
+UNKNOWN_KEYWORDS = 64
+"""So many keywords a mailbox may have got since it was last looked at."""
 
 
 class Selected:
@@ -48,6 +53,13 @@ class Selected:
         self.saved: array[int] = array("I")
         """UIDs found by the last SEARCH with SAVE (RFC 5182)."""
         self.ahead = ReadAhead()
+
+    @property
+    def page(self) -> int:
+        """Most messages whose flags are read at once: fewer where each may have many keywords, also
+        some that are not known yet."""
+        keywords = max(len(self.keywords), UNKNOWN_KEYWORDS if self.is_behind else 0)
+        return max(PAGE // (1 + keywords // FEW_KEYWORDS), 1)
 
     @property
     def is_behind(self) -> bool:

@@ -101,11 +101,12 @@ async def _compare(session: ImapSession, selected: Selected) -> Changes:
     opened = await view.reopen(selected.account, selected.mailbox)
     last = max(selected.numbering.last_uid, 0)
     uids = opened.uids
-    for start in range(0, bisect_right(uids, last), PAGE):
+    most = selected.page
+    for start in range(0, bisect_right(uids, last), most):
         changed = await view.flags(
             selected.account,
             selected.mailbox,
-            [(uids[start], uids[min(start + PAGE, len(uids)) - 1])],
+            [(uids[start], uids[min(start + most, len(uids)) - 1])],
             changed_since=selected.modseq,
         )
         await _tell_flags(session, selected, changed)

@@ -175,6 +175,17 @@ class Pop3Protocol(CommandSession):
         self._is_closing = True
         self.close_stream()
 
+    async def emptied(self) -> None:
+        """Send what is queued and wait until the system has taken all of it. Raises
+        ConnectionError when the client goes before."""
+        self.flush()
+        if self.stream.get_write_buffer_size():
+            self.stream.set_write_buffer_limits(0)
+            await self.unblocked()
+            self.stream.set_write_buffer_limits()
+            if self.is_lost or self._is_closing:
+                raise ConnectionResetError
+
     def cut(self) -> None:
         """Close at once; what is queued is lost."""
         self._is_cut = True

@@ -6,7 +6,9 @@ Rules:
   message for a whole one.
 - Before it can be known that a reply will succeed, no ``+OK`` is sent.
 - A message counts as read once RETR has sent it to its end and the transport is not backed up, once
-  in a session. TOP never counts: clients use it to look at headers.
+  in a session. TOP never counts: clients use it to look at headers. Its end may not have left the
+  system by then, and nobody can know whether the client has kept it; so nothing follows from it but
+  a line in the trace. Deletion waits for more (``session``).
 """
 
 from __future__ import annotations
@@ -46,6 +48,11 @@ class ReplyWriter(Protocol):
     async def room(self) -> None:
         """Wait until the client has taken enough for more to be sent. Raises ConnectionError
         when it is gone."""
+        ...
+
+    async def emptied(self) -> None:
+        """Send what is queued and wait until the system has taken all of it. Raises
+        ConnectionError when the client goes before."""
         ...
 
     def close(self) -> None:

@@ -241,7 +241,7 @@ class Pop3Session:
 
     async def _update(self) -> None:
         """QUIT after login: deletions are committed before they are claimed, the lease is released
-        after the reply, before the connection is closed (RFC 1939 §6)."""
+        after the reply, before the connection is closed (RFC 1939 §6). Raises ConnectionError."""
         assert self.maildrop is not None
         if not self._snapshot.has_marks:
             self.maildrop.is_leaving = True
@@ -250,6 +250,8 @@ class Pop3Session:
             await self.maildrop.leave()
             self.end("quit")
             return
+        # who pipelines may mark what has not been sent yet: if that never arrives, it stays
+        await self._out.emptied()
         self.is_committing = True
         try:
             self._deleted = await self.maildrop.commit()

@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 LONGEST_HEADER_BYTES = 256 * 1024
 """Longest header that is kept; a longer one is read from the body."""
+LONGEST_KEPT_BYTES = 16 * 1024
+"""Most bytes of a header, as it is packed, of an envelope and of a structure that are kept beside a
+message; what is longer is made of the body each time."""
 _EMPTY_LINE = b"\r\n\r\n"
 
 
@@ -22,4 +25,6 @@ def stored_header(content: bytes) -> bytes | None:
 def kept_header(content: bytes, frame: Callable[[bytes], bytes]) -> bytes | None:
     """Return the header as it is kept, by a function that makes a zstd frame; None: not kept."""
     header = stored_header(content)
-    return None if header is None else frame(header)
+    if header is None or len(made := frame(header)) > LONGEST_KEPT_BYTES:
+        return None
+    return made

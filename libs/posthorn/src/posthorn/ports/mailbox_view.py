@@ -15,7 +15,7 @@ Rules:
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
@@ -31,6 +31,8 @@ SEEN, ANSWERED, FLAGGED, DELETED, DRAFT = 1, 2, 4, 8, 16
 """Bits of ``flags``."""
 MOST_KEYWORDS = 200
 """Most different keywords of a mailbox; beyond, STORE and APPEND are refused (LIMIT)."""
+MOST_KEYWORD_BYTES = 8 * 1024
+"""Most bytes of all of them: each message may have every one."""
 
 type UidRange = tuple[int, int]
 """First and last UID, both included."""
@@ -45,7 +47,8 @@ class NoRoom(Exception):
 
 
 class TooManyKeywords(Exception):
-    """The mailbox would have more than ``MOST_KEYWORDS`` keywords: LIMIT. Nothing was changed."""
+    """The mailbox would have more than ``MOST_KEYWORDS`` keywords, or more than
+    ``MOST_KEYWORD_BYTES`` of them: LIMIT. Nothing was changed."""
 
 
 class NoUids(Exception):
@@ -137,15 +140,21 @@ class EntryRow:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Where a message's content is, and what is kept of it beside the body."""
+    """Where a message's content is, and what is kept of it beside the body: of each at most
+    ``model.stored_header.LONGEST_KEPT_BYTES``, so that hundreds take little memory."""
 
     location: BodyLocation
-    header: bytes | None
-    """Up to the empty line, included; None: not kept, read it from the body."""
+    kept_header: Callable[[], bytes | None] | None
+    """Unpacks the header, which may be far longer; None: not kept, read it from the body."""
     envelope: bytes | None
     """As ``wire.imap.structure`` formats it, not in UTF-8 mode; None: not kept."""
     structure: bytes | None
     """As ``wire.message.mime_encoding`` encodes it; None: not kept."""
+
+    @property
+    def header(self) -> bytes | None:
+        """The header up to the empty line, included; None where it is not kept, or damaged."""
+        return None if self.kept_header is None else self.kept_header()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 Rules:
 
 - A header that is kept beside the message is used as it is; one that is not is read from the body,
-  and kept for the next time.
+  and kept for the next time. Of a header, that of a part too, the first ``LONGEST_HEADER_BYTES`` are
+  looked at.
 - Small bodies are looked at whole. Of large ones only headers of parts and parts with text are
   read, in pieces of ``PIECE_BYTES``; so much is held in memory for each search.
 - What takes longer is done in another thread.
@@ -15,6 +16,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import structlog
 
@@ -43,6 +46,9 @@ PIECE_BYTES = 256 * 1024
 """Bytes of a large body that are read at once."""
 CONTENTS = 500
 """Most messages whose content is located at once."""
+_workers = ThreadPoolExecutor(2, "large content")
+"""A few of their own: they hold up nothing else that is done in threads."""
+_KEEP_BYTES = 1024 * 1024  # of headers that were read, at which they are kept
 _OFF_LOOP_BYTES = 32 * 1024
 
 type Reading[T] = Callable[[BodyLocation], Awaitable[T]]
@@ -57,6 +63,7 @@ class SearchContent:
         self._account = account
         self._mailbox = mailbox
         self._made: list[Kept] = []
+        self._made_bytes = 0
 
     async def locate(self, uids: Sequence[int]) -> Mapping[int, Content]:
         """Return the content of messages, at most ``CONTENTS``, with their headers where these are
@@ -70,12 +77,19 @@ class SearchContent:
         self._bodies.prefetch([content.location for content in contents])
 
     async def header(self, uid: int, content: Content) -> bytes | None:
-        """Return the header of a message; None when it is gone. Raises Unavailable."""
-        if content.header is not None:
-            return content.header
-        header = await self._read(uid, content.location, self._header_of)
-        if header is not None and len(header) <= LONGEST_HEADER_BYTES:
+        """Return the header of a message, of a long one the beginning; None when the message is
+        gone. Raises Unavailable."""
+        if (kept := content.header) is not None:
+            return kept
+        found = await self._read(uid, content.location, self._header_of)
+        if found is None:
+            return None
+        header, is_whole = found
+        if is_whole:
             self._made.append(Kept(content.location.message, header))
+            self._made_bytes += len(header)
+            if self._made_bytes > _KEEP_BYTES:
+                await self.keep()
         return header
 
     async def find(
@@ -88,15 +102,14 @@ class SearchContent:
             if not self._bodies.whole(location):
                 return await self._find_in_large(location, body, text)
             message = await self._bodies.read(location)
-            if len(message) > _OFF_LOOP_BYTES:
-                return await asyncio.to_thread(find_in, message, body, text)
-            return find_in(message, body, text)
+            return await off_loop(len(message), find_in, message, body, text)
 
         return await self._read(uid, content.location, look)
 
     async def keep(self) -> None:
         """Keep the headers that were read; a fault costs only time the next time."""
         made, self._made = self._made, []
+        self._made_bytes = 0
         if made:
             try:
                 await self._view.keep(made)
@@ -116,16 +129,14 @@ class SearchContent:
                 raise
             return await how(content.location)
 
-    async def _header_of(self, location: BodyLocation) -> bytes:
+    async def _header_of(self, location: BodyLocation) -> tuple[bytes, bool]:
+        """Return a header, and whether this is all of it."""
         if self._bodies.whole(location):
-            return _up_to_end(await self._bodies.read(location))
-        found = b""
-        while len(found) < location.size:
-            piece = await self._bodies.range(location, len(found), _end(location, len(found)))
-            found += piece
-            if not piece or header_end(found) >= 0:
-                break
-        return _up_to_end(found)
+            found = (await self._bodies.read(location))[:LONGEST_HEADER_BYTES]
+        else:
+            found = await self._bodies.range(location, 0, min(location.size, LONGEST_HEADER_BYTES))
+        end = header_end(found)
+        return (found, len(found) == location.size) if end < 0 else (found[:end], True)
 
     # large bodies
 
@@ -148,6 +159,7 @@ class SearchContent:
             left = text - in_text
             if not left:
                 break
+            end = min(end, start + LONGEST_HEADER_BYTES)
             header = b"".join([piece async for piece in self._pieces(location, start, end)])
             shown = await asyncio.to_thread(header_text, header)
             in_text.update(each for each in left if each in shown)
@@ -177,13 +189,13 @@ class SearchContent:
             yield await self._bodies.range(location, at, min(at + PIECE_BYTES, end))
 
 
-def _end(location: BodyLocation, start: int) -> int:
-    return min(start + PIECE_BYTES, location.size)
-
-
-def _up_to_end(octets: bytes) -> bytes:
-    end = header_end(octets)
-    return octets if end < 0 else octets[:end]
+async def off_loop[**P, R](size: int, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Return the result of work on so many bytes, which is done in another thread where it takes
+    long."""
+    if size > _OFF_LOOP_BYTES:
+        call = partial(work, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(_workers, call)
+    return work(*args, **kwargs)
 
 
 def _cut(part: Part, data: bytes) -> int:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from posthorn.ports.account_mail import Found, Message, Which
 from posthorn.ports.errors import NotFound
 from posthorn.ports.mailbox_view import Content, MailboxGone
-from posthorn.runtime.search_content import CONTENTS, SearchContent
+from posthorn.runtime.search_content import CONTENTS, SearchContent, off_loop
 from posthorn.wire.imap.search_keys import And, Body, SearchKey, Text
 from posthorn.wire.imap.search_matching import Test, decide, prepared, texts_of
 from posthorn.wire.message.searchable import SearchedHeader
@@ -79,9 +79,9 @@ async def _decide(
     if octets is None:
         return None
     header = SearchedHeader(octets)
-    outcome = decide(test, message.uid, header, None)
+    outcome = await off_loop(len(octets), decide, test, message.uid, header, None)
     if outcome is not None:
-        return outcome, 0 if there.header is not None else message.size
+        return outcome, 0 if there.kept_header is not None else message.size
     found = await content.find(message.uid, there, *texts_of(test))
     if found is None:
         return None

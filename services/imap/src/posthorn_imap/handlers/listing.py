@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from posthorn.ports.folders import Folder
-from posthorn.ports.mailbox_view import PAGE
 from posthorn.wire.imap import replies
 from posthorn.wire.imap.commands import List, Lsub, Status
 from posthorn.wire.imap.mailbox_names import matches
@@ -19,6 +18,7 @@ from posthorn_imap.pacing import Pace
 if TYPE_CHECKING:
     from posthorn_imap.session import ImapSession
 
+_ROWS = 500
 _MOST_PATTERNS = 20
 _MOST_WILDCARDS = 10
 """Of all patterns of a command: to match a name takes time in proportion."""
@@ -117,8 +117,8 @@ async def _deleted_bytes(session: ImapSession, folder: Folder) -> int:
     view = session.backend.view
     uids = await view.search(session.account_id, folder.id, Flag("\\Deleted"))
     total = 0
-    for start in range(0, len(uids), PAGE):
-        ranges = ranges_of(uids[start : start + PAGE])
+    for start in range(0, len(uids), _ROWS):
+        ranges = ranges_of(uids[start : start + _ROWS])
         rows = await view.rows(session.account_id, folder.id, ranges)
         total += sum(row.size for row in rows)
     return total

@@ -2,7 +2,9 @@
 
 Rules:
 
-- In pieces of ``PAGE`` messages, so that a long one holds up nobody; each is one transaction.
+- In pieces, so that a long one holds up nobody; each is one transaction. The time of a message grows
+  with the keywords of the command times those that it has, so pieces are smaller where there are
+  many.
 - The replies tell what the command itself changed; it is not told again.
 - After the client enabled CONDSTORE, MODSEQ is told also where the command is silent.
 """
@@ -10,17 +12,16 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import batched
 from typing import TYPE_CHECKING
 
-from posthorn.ports.mailbox_view import PAGE, EntryFlags
+from posthorn.ports.mailbox_view import EntryFlags
 from posthorn.wire.imap import fetch_replies, replies
 from posthorn.wire.imap.commands import Store
 from posthorn_imap import ranges, syncing
 from posthorn_imap.answering import Answer, Handler, No
 from posthorn_imap.changing import announce, outcome_known, writable
 from posthorn_imap.flags import flags_form, split_flags
-from posthorn_imap.selected import Selected
+from posthorn_imap.selected import FEW_KEYWORDS, Selected
 
 if TYPE_CHECKING:
     from posthorn_imap.session import ImapSession
@@ -35,7 +36,11 @@ async def _store(session: ImapSession, command: Store) -> Answer:
     bits, keywords = split_flags(command.flags)
     failed: list[int] = []
     count, has_changed = 0, False
-    for some in batched(uids, PAGE, strict=False):
+    at = 0
+    while at < len(uids):
+        most = max(selected.page // (1 + len(keywords) // FEW_KEYWORDS), 1)
+        some = uids[at : at + most]
+        at += most
         with outcome_known(has_changed=has_changed):
             stored = await session.backend.view.store(
                 selected.account,
@@ -64,9 +69,9 @@ async def _tell(
     session: ImapSession, selected: Selected, command: Store, changed: Iterable[EntryFlags]
 ) -> None:
     selected.note_told(changed)
+    syncing.tell_new_keywords(session, selected, changed)
     if command.is_silent and not session.condstore:
         return
-    syncing.tell_new_keywords(session, selected, changed)
     for entry in changed:
         items: list[bytes] = []
         if command.by_uid or session.qresync:

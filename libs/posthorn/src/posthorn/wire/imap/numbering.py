@@ -18,10 +18,10 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from posthorn.wire.imap.replies import exists, expunge, vanished
+from posthorn.wire.imap.replies import exists, expunges, vanished
 from posthorn.wire.imap.sequence_set import Range, ranges_of
 
 
@@ -41,7 +41,7 @@ class Told:
         replies = [] if self.count is None else [exists(self.count)]
         if qresync and self.uids:
             return b"".join([vanished(ranges_of(self.uids)), *replies])
-        return b"".join([*map(expunge, self.numbers), *replies])
+        return b"".join([*expunges(self.numbers), *replies])
 
 
 class Numbering:
@@ -121,7 +121,10 @@ class Numbering:
         gone = set(removed)
         if gone and self._added:
             self._added = array("I", [uid for uid in self._added if uid not in gone])
-        self._gone.update(uid for uid in gone if self.number(uid))
+        if self._is_many(gone):
+            self._gone |= gone.intersection(self._uids)
+        else:
+            self._gone.update(uid for uid in gone if self.number(uid))
 
     def tell(self, *, expunges: bool) -> Told:
         """Return what to tell the client now, and count on its knowing.
@@ -133,7 +136,11 @@ class Numbering:
         uids: tuple[int, ...] = ()
         if expunges and self._gone:
             uids = tuple(sorted(self._gone))
-            places = [bisect_left(self._uids, uid) for uid in uids]
+            if self._is_many(uids):
+                gone = self._gone
+                places = [place for place, uid in enumerate(self._uids) if uid in gone]
+            else:
+                places = [bisect_left(self._uids, uid) for uid in uids]
             numbers = tuple([place + 1 for place in reversed(places)])
             self._remove(places)
             self._gone.clear()
@@ -146,9 +153,17 @@ class Numbering:
             count = len(self._uids)
         return Told(numbers, uids, count)
 
+    def _is_many(self, uids: Collection[int]) -> bool:
+        """Return whether it takes less time to look at every message than for each of these UIDs."""
+        return len(uids) > len(self._uids) // 8
+
     def _remove(self, places: list[int]) -> None:
         left = array("I")
         start = 0
+        if self._is_many(places):
+            gone = self._gone
+            left.extend([uid for uid in self._uids if uid not in gone])
+            start, places = len(self._uids), []
         for place in places:
             left += self._uids[start:place]
             start = place + 1

@@ -106,9 +106,10 @@ def recent(count: int) -> bytes:
     return b"* %d RECENT\r\n" % count
 
 
-def expunge(number: int) -> bytes:
-    """Return EXPUNGE of one message."""
-    return b"* %d EXPUNGE\r\n" % number
+def expunges(numbers: Iterable[int]) -> Iterator[bytes]:
+    """Yield EXPUNGE of messages, hundreds in a piece."""
+    for some in batched(numbers, 500, strict=False):
+        yield b"* %d EXPUNGE\r\n" * len(some) % some
 
 
 def vanished(uids: Iterable[Range], *, earlier: bool = False) -> bytes:

@@ -3,12 +3,16 @@ by name.
 
 A label is often narrower than the text: gb2312 with characters of GBK, iso-8859-1 with those of
 windows-1252. Decoding never fails on a known label; invalid bytes become U+FFFD.
+
+Python is asked for known codecs alone: it keeps each name that it is asked for in vain for ever
+(``encodings._cache``), and strangers choose the labels.
 """
 
 from __future__ import annotations
 
-import codecs
 import re
+from encodings import normalize_encoding
+from encodings.aliases import aliases
 
 _BY_LABEL = {
     label: codec
@@ -39,18 +43,13 @@ _BY_LABEL = {
 }
 _NUMBERED = re.compile(r"(?:x-)?(?:cp|windows|win|ibm|ms)[-_ ]?(\d{3,5})\Z")
 _JAPANESE = re.compile(r"(?:cs)?iso-?2022-?jp(?:-\d)?(?:-ms)?\Z")
-_NO_CHARSETS = frozenset(
-    {
-        "idna",
-        "punycode",
-        "undefined",
-        "unicode_escape",
-        "raw_unicode_escape",
-        "unicode-escape",
-        "mbcs",
-        "oem",
-    }
+_UNALIASED = (
+    "cp720 cp737 cp856 cp874 cp875 cp1006 koi8_t koi8_u mac_arabic mac_croatian mac_farsi mac_romanian"
+    " utf_8_sig"
 )
+_NO_CHARSETS = "base64_codec bz2_codec hex_codec mbcs quopri_codec rot_13 uu_codec zlib_codec"
+_CODECS = frozenset({*aliases.values(), *_UNALIASED.split()}) - {*_NO_CHARSETS.split()}
+"""Names of Python's modules for character sets."""
 _STRAY = re.compile("[\udc80-\udcff]")
 _ESCAPE = re.compile(rb"\x1b(\$[@B]|\$\([A-Z]|\([A-Z])")
 
@@ -69,13 +68,13 @@ def decode(data: bytes, label: str) -> str:
     codec = _BY_LABEL.get(name)
     if codec is None and (found := _NUMBERED.match(name)):
         codec = f"cp{found[1]}"
-    codec = codec or name
-    if codec in _NO_CHARSETS or not codec.isascii():
+    module = normalize_encoding(codec or name).lower() if name.isascii() else ""
+    module = aliases.get(module, module)
+    if module not in _CODECS:
         raise UnknownCharsetError(label)
     try:
-        codecs.lookup(codec)
-        return data.decode(codec, "replace")
-    except (LookupError, ValueError):  # also codecs of Python that are not character sets
+        return data.decode(module, "replace")
+    except ValueError:
         raise UnknownCharsetError(label) from None
 
 

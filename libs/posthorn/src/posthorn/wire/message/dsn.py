@@ -23,11 +23,10 @@ import base64
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from email.errors import MessageError
-from email.header import decode_header, make_header
 from enum import StrEnum
 
 from posthorn.wire.message.header import header_end, scan_header
+from posthorn.wire.message.header_decoding import decode_text
 from posthorn.wire.message.trace import mail_date
 from posthorn.wire.message.transfer_encoding import has_long_line, quoted_printable
 from posthorn.wire.smtp.client_replies import printable
@@ -186,7 +185,8 @@ def _header(report: Report, head: bytes, boundary: str) -> Iterator[str]:
 def _words(report: Report, head: bytes) -> str:
     action = report.recipients[0].action
     lines = [f"This is the mail server {report.host}.", ""]
-    subject = _decoded(scan_header(head).summary.subject) if report.quotes_subject else ""
+    subject = scan_header(head).summary.subject if report.quotes_subject else ""
+    subject = printable(decode_text(subject), 200)
     about = f'Your message "{subject}"' if subject else "Your message"
     lines += [f"{about} of {mail_date(report.arrived_at)}", f"{_OPENINGS[action]}:", ""]
     for recipient in report.recipients:
@@ -217,13 +217,6 @@ def _words(report: Report, head: bytes) -> str:
         "",
     ]
     return "\r\n".join(lines)
-
-
-def _decoded(subject: str) -> str:
-    try:
-        return printable(str(make_header(decode_header(subject))), 200)
-    except (MessageError, LookupError, ValueError):
-        return printable(subject, 200)
 
 
 # The part for programs (RFC 3464 §2)

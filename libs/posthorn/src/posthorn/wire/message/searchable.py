@@ -26,6 +26,9 @@ from posthorn.wire.message.mime_fields import read_fields
 from posthorn.wire.message.mime_offsets import Part, scan_offsets
 from posthorn.wire.message.transfer_decoding import transfer_decoder
 
+_PIECE = 256
+"""Characters that are normalised together, at least."""
+_ASCII = re.compile("[\x00-\x7f]")
 _COLON = re.compile(rb"[ \t]*+:")
 _FOLDED = re.compile(rb"\r?\n[ \t]+")
 _BY_LABEL = re.compile(r"iso-?2022|csiso2022|hz|utf-?7|utf-?16|utf-?32|ucs|unicode", re.IGNORECASE)
@@ -145,7 +148,19 @@ def find_in(message: bytes, body: Collection[str], text: Collection[str]) -> Fou
 
 
 def _normal(text: str) -> str:
-    return text if unicodedata.is_normalized("NFKC", text) else unicodedata.normalize("NFKC", text)
+    """Return the normal form. It is made piece by piece, since sorting the marks of one character
+    takes time that grows with the square of their number."""
+    if unicodedata.is_normalized("NFKC", text):
+        return text
+    pieces: list[str] = []
+    at = 0
+    while at < len(text):
+        # ASCII has no normal form together with what precedes it
+        found = _ASCII.search(text, at + _PIECE, at + 2 * _PIECE)
+        end = at + 2 * _PIECE if found is None else found.start()
+        pieces.append(unicodedata.normalize("NFKC", text[at:end]))
+        at = end
+    return "".join(pieces)
 
 
 def _is_plain(low: bytes) -> bool:

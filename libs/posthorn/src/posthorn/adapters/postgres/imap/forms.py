@@ -2,7 +2,8 @@
 
 Rules:
 
-- A header is one zstd frame of at most ``LONGEST_HEADER_BYTES``; a longer one is not kept.
+- A header is one zstd frame of at most ``LONGEST_HEADER_BYTES``; a longer one is not kept, nor is
+  what takes more than ``LONGEST_KEPT_BYTES``.
 - What is kept first stays: it depends on the message alone. Envelope and structure of another
   ``FORMS_VERSION`` are replaced.
 - Rows are inserted in the order of message ids, and for messages that exist only.
@@ -19,7 +20,7 @@ import zstandard
 
 from posthorn.adapters.blobs.compression import zstd_frame
 from posthorn.adapters.postgres.database import Connection
-from posthorn.model.stored_header import LONGEST_HEADER_BYTES
+from posthorn.model.stored_header import LONGEST_HEADER_BYTES, LONGEST_KEPT_BYTES
 from posthorn.ports.mailbox_view import Kept
 from posthorn.wire.message.header import header_end
 from posthorn.wire.message.mime_encoding import VERSION
@@ -60,23 +61,28 @@ async def keep_headers(connection: Connection, headers: Iterable[tuple[UUID, byt
 
 def frames(headers: Iterable[tuple[UUID, bytes]]) -> dict[UUID, bytes]:
     """Return headers by message as they are kept; too long ones are left out."""
-    return {
-        message: zstd_frame(header)
-        for message, header in headers
-        if len(header) <= LONGEST_HEADER_BYTES
-    }
+    made = {message: frame_of(header) for message, header in headers}
+    return {message: frame for message, frame in made.items() if frame is not None}
+
+
+def frame_of(header: bytes) -> bytes | None:
+    """Return a header as it is kept; None for one that is too long."""
+    if len(header) > LONGEST_HEADER_BYTES:
+        return None
+    return _short(zstd_frame(header))
 
 
 async def keep_forms(connection: Connection, made: Sequence[Kept]) -> None:
     """Keep envelopes and structures of messages."""
-    forms = {each.message: each for each in made if each.envelope or each.structure}
+    forms = {each.message: (_short(each.envelope), _short(each.structure)) for each in made}
+    forms = {message: pair for message, pair in forms.items() if any(pair)}
     if forms:
-        await connection.execute(
-            _KEEP_FORMS,
-            list(forms),
-            [each.envelope for each in forms.values()],
-            [each.structure for each in forms.values()],
-        )
+        envelopes, structures = zip(*forms.values(), strict=True)
+        await connection.execute(_KEEP_FORMS, list(forms), list(envelopes), list(structures))
+
+
+def _short(form: bytes | None) -> bytes | None:
+    return form if form is not None and len(form) <= LONGEST_KEPT_BYTES else None
 
 
 def header_of(content: bytes) -> bytes | None:
@@ -86,13 +92,15 @@ def header_of(content: bytes) -> bytes | None:
     return None if end < 0 else content[:end]
 
 
-def decompressed(frame: bytes) -> bytes:
-    """Return a header. Raises zstandard.ZstdError for one that is damaged or too long."""
-    announced = zstandard.frame_content_size(frame)
-    if not 0 <= announced <= LONGEST_HEADER_BYTES:
-        raise zstandard.ZstdError("not a header")
+def decompressed(frame: bytes) -> bytes | None:
+    """Return a header; None for one that is damaged or too long: it is in the body too."""
     decompressor = getattr(_of_thread, "decompressor", None)
     if decompressor is None:
         decompressor = _of_thread.decompressor = zstandard.ZstdDecompressor()
-    header: bytes = decompressor.decompress(frame, max_output_size=LONGEST_HEADER_BYTES)
+    try:
+        if not 0 <= zstandard.frame_content_size(frame) <= LONGEST_HEADER_BYTES:
+            return None
+        header: bytes = decompressor.decompress(frame, max_output_size=LONGEST_HEADER_BYTES)
+    except zstandard.ZstdError:
+        return None
     return header

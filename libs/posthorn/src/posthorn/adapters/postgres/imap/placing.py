@@ -15,10 +15,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from posthorn.adapters.blobs.compression import zstd_frame
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.imap.charging import charge_statement, tell_directory
-from posthorn.adapters.postgres.imap.forms import header_of
+from posthorn.adapters.postgres.imap.forms import frame_of, header_of
 from posthorn.adapters.postgres.imap.moving import remove_all
 from posthorn.adapters.postgres.imap.rows import (
     LAST_UIDNEXT,
@@ -213,7 +212,7 @@ class PostgresPlacing:
             )
             header = header_of(head)
             message = SegmentMessage(
-                envelope, place, (account,), header=None if header is None else zstd_frame(header)
+                envelope, place, (account,), header=None if header is None else frame_of(header)
             )
             bodies.append(_Body(each, message, segment))
         return bodies, segments

@@ -13,11 +13,10 @@ Theory:
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from itertools import batched
 from typing import Any
 from uuid import UUID
-
-import zstandard
 
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.imap.forms import FORMS_VERSION, decompressed
@@ -29,6 +28,7 @@ from posthorn.adapters.postgres.imap.rows import (
 )
 from posthorn.adapters.postgres.mailboxes.changes import recount
 from posthorn.model.blob_range import BodyLocation
+from posthorn.model.stored_header import LONGEST_KEPT_BYTES
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.mailbox_view import (
     PAGE,
@@ -43,7 +43,8 @@ from posthorn.ports.mailbox_view import (
 )
 
 MOST_CHANGES = 20_000
-"""Most rows of the change log, and most UIDs in them, that ``changes`` returns."""
+"""Most rows of the change log, and most UIDs in them, that ``changes`` returns; of UIDs fewer where
+the mailbox has many keywords."""
 
 _OPEN = f"""
     SELECT b.mailbox_id, b.name, b.role, b.uidvalidity, b.uidnext, b.modseq, b.keywords, b.unseen,
@@ -77,7 +78,8 @@ _CHANGES = """
     ), box AS MATERIALIZED (
         SELECT b.modseq, b.uidnext, b.keywords,
                merged.entries <= $4 AND b.modseq - $3 = merged.steps
-               AND (SELECT coalesce(sum(upper(r) - lower(r)), 0) FROM unnest(merged.touched) AS r) <= $4 AS is_known
+               AND (SELECT coalesce(sum(upper(r) - lower(r)), 0) FROM unnest(merged.touched) AS r)
+                   <= $4 / (1 + cardinality(b.keywords) / 8) AS is_known
           FROM mailboxes b, merged WHERE b.account_id = $1 AND b.mailbox_id = $2
     )
     SELECT 0::bigint AS uid, box.modseq, 0 AS flags, box.keywords, false AS is_new, box.uidnext, box.is_known,
@@ -143,6 +145,8 @@ _CONTENTS = """
       LEFT JOIN segments s ON s.id = m.segment_id
       {joins}
 """
+# what was kept before there was a limit may be longer
+_KEPT = f"CASE WHEN octet_length({{0}}) <= {LONGEST_KEPT_BYTES} THEN {{0}} END"
 _HEADER = "LEFT JOIN message_headers h ON h.message_id = e.message_id"
 _FORMS = (
     f"LEFT JOIN message_structures t ON t.message_id = e.message_id AND t.version = {FORMS_VERSION}"
@@ -258,9 +262,9 @@ class MailboxReading:
     ) -> Mapping[int, Content]:
         """Return content."""
         query = _CONTENTS.format(
-            header="h.header" if header else "NULL::bytea",
-            envelope="t.envelope" if forms else "NULL::bytea",
-            structure="t.structure" if forms else "NULL::bytea",
+            header=_KEPT.format("h.header") if header else "NULL::bytea",
+            envelope=_KEPT.format("t.envelope") if forms else "NULL::bytea",
+            structure=_KEPT.format("t.structure") if forms else "NULL::bytea",
             joins=f"{_HEADER if header else ''} {_FORMS if forms else ''}",
         )
         async with self._database.session() as connection:
@@ -310,9 +314,6 @@ def _as_content(
     if key is None:
         detail = f"the message {message} is referenced but has no segment"
         raise Unavailable("postgres", detail)
-    try:
-        header = None if header is None else decompressed(header)
-    except zstandard.ZstdError:
-        header = None  # it is in the body too
     location = BodyLocation(message, key, offset, length, encoding, size, has_dot_lines)
-    return Content(location, header, envelope, structure)
+    kept_header = None if header is None else partial(decompressed, header)
+    return Content(location, kept_header, envelope, structure)

@@ -25,6 +25,7 @@ import asyncpg
 from posthorn.adapters.postgres.database import Connection
 from posthorn.adapters.postgres.mailboxes.changes import ONCE
 from posthorn.ports.mailbox_view import (
+    MOST_KEYWORD_BYTES,
     MOST_KEYWORDS,
     ChangeKind,
     MailboxGone,
@@ -160,7 +161,7 @@ async def admit_keywords(
             known.add(keyword.lower())
             there.append(keyword)
     if len(there) > len(box["keywords"]):
-        if len(there) > MOST_KEYWORDS:
+        if len(there) > MOST_KEYWORDS or sum(map(len, there)) > MOST_KEYWORD_BYTES:
             raise TooManyKeywords
         await connection.execute(_SET_KEYWORDS, account, box["mailbox_id"], there)
     return there

@@ -250,7 +250,7 @@ async def _on_nats(
         late.events.set(NatsNotifier(connection), events)
         late.hints.set(NatsMailboxHints(connection).announce)
         late.directory.set(await stack.enter_async_context(NatsDirectory(connection)))
-        late.ingest.set(NatsIngest(connection))
+        late.ingest.set(NatsIngest(connection, frames=settings.ingest_frames))
         trace = NatsTrace(connection)
         late.trace.set(trace)
         late.dead_letters.set(NatsDeadLetters(connection))

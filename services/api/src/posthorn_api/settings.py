@@ -29,6 +29,7 @@ from posthorn.runtime.queue_settings import QueueSettings
 from posthorn.runtime.setting_lists import listed
 from posthorn.runtime.settings import (
     BlobSettings,
+    FramesSettings,
     IntakeSettings,
     LoginLimitSettings,
     NatsSettings,
@@ -263,6 +264,7 @@ class ApiSettings(
     PostgresSettings,
     ReplicationSettings,
     NatsSettings,
+    FramesSettings,
     BlobSettings,
     SecretSettings,
     PublicSettings,

@@ -12,7 +12,7 @@ import ipaddress
 import re
 from collections.abc import Iterable
 
-from posthorn.wire.imap.states import CAPABILITIES
+from posthorn.wire.imap.capabilities import CAPABILITIES
 
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _GROUP, _ZEROS = "[0-9A-Fa-f]{1,4}", "0{1,4}"

@@ -12,6 +12,8 @@ import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.console.stock import GTUBE, quarantine
+from tests.console.test_screens import LOOKS
+from tests.console.watching import sticks_out, violations
 from tests.support.system import System, await_that
 
 pytestmark = pytest.mark.interop
@@ -287,3 +289,32 @@ def test_a_route_is_probed_without_a_message(admin: Page, posthorn: System) -> N
     expect(dialog).to_contain_text("Mail would wait")
     expect(dialog).to_contain_text("127.0.0.1 (127.0.0.1) port 9")
     expect(dialog).to_contain_text("Connection refused")
+
+
+def test_all_sessions_of_a_person_are_ended(admin: Page) -> None:
+    button = admin.get_by_role("button", name="End sessions…")
+    admin.goto("/console/keys")
+    expect(admin.get_by_role("button", name="New key")).to_be_visible()
+    expect(button).to_have_count(0)
+
+    def with_issuer(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json={**answer.json(), "oidc": {"name": "Company"}})
+
+    admin.route("**/v1/login/methods", with_issuer)
+    admin.reload()
+    button.click()
+    dialog = admin.get_by_role("dialog")
+    dialog.get_by_label("Subject").fill("nobody")
+    for scheme, width in LOOKS:
+        admin.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        admin.set_viewport_size({"width": width, "height": 900})
+        assert [*violations(admin), *sticks_out(admin)] == []
+    dialog.get_by_role("button", name="Copy as…").click()
+    expect(dialog.get_by_role("button", name="Copy posthorn command")).to_be_visible()
+    with admin.expect_request("**/v1/login/sessions/end") as request:
+        dialog.get_by_role("button", name="End all sessions").click()
+    assert request.value.post_data_json == {"subject": "nobody"}
+    expect(admin.get_by_text("Ended sessions: 0")).to_be_visible()
+    expect(dialog).to_have_count(0)
+    admin.unroute_all(behavior="wait")

@@ -107,10 +107,10 @@ async def test_a_frame_is_bounded_by_count_and_bytes_and_has_one_role(
     }
 
 
-async def test_a_setting_turns_frames_off(nats: Nats) -> None:
-    async with connect(nats_settings(nats, ingest_frames=False), "test") as connection:
-        await accept_all(NatsIngest(connection), [make_envelope(BODY) for _ in range(100)])
-        assert await by_subject(connection) == {"ingest.mx": 100}
+async def test_a_setting_turns_frames_off(connection: Connection) -> None:
+    into = NatsIngest(connection, frames=False)
+    await accept_all(into, [make_envelope(BODY) for _ in range(100)])
+    assert await by_subject(connection) == {"ingest.mx": 100}
 
 
 async def test_what_waits_for_the_scanning_tier_goes_singly(connection: Connection) -> None:

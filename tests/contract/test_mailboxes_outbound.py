@@ -163,8 +163,12 @@ class TestResolve:
             kept,
             ["suppressed", "unconfirmed"],
         )
+        accounts, forwards = await led("DELETE FROM suppressions")
+        assert (accounts, [each.withheld for each in forwards[0]]) == (
+            [()] * 3,
+            ["", "unconfirmed"],
+        )
         # the domain of a target has become ours
-        await seed.rows(["DELETE FROM suppressions", " DELETE FROM alias_targets"][0])
         await seed.rows("DELETE FROM alias_targets")
         await seed.domain("far.test")
         assert (await led())[0] == kept

@@ -31,7 +31,7 @@ _FORBIDDEN = {
     "relay": (*_WEB, "opentelemetry", "argon2", "jwt"),
     "pop3": (*_WEB, "opentelemetry", "dns", "httpcore", "cryptography", "jwt"),
     "imap": (*_WEB, "opentelemetry", "dns", "httpcore", "cryptography", "jwt"),
-    "api": (),
+    "api": ("jwt", "posthorn.wire.imap.commands"),
 }
 _MOST_MODULES = {
     "smtp_in": 720,
@@ -40,7 +40,7 @@ _MOST_MODULES = {
     "relay": 960,
     "pop3": 710,
     "imap": 850,
-    "api": 1370,
+    "api": 1360,
 }
 """Modules that a service may load: some 50 more than it does."""
 

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from posthorn.adapters.blobs.segments import SegmentReader
 from posthorn.adapters.dns import DnsResolver
 from posthorn.adapters.postgres.database import connect
-from posthorn.adapters.postgres.directory.aliases import NO_POLICY
+from posthorn.adapters.postgres.directory.forward_targets import NO_POLICY
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.model.dns_records import Presence
 from posthorn.model.ip_addresses import AddressPolicy

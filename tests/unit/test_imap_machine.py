@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posthorn.wire.imap.append import MessageOptions, Target
+from posthorn.wire.imap.capabilities import CAPABILITIES
 from posthorn.wire.imap.commands import (
     Authenticate,
     Compress,
@@ -34,7 +35,7 @@ from posthorn.wire.imap.events import (
 )
 from posthorn.wire.imap.framing import BEFORE_LOGIN_BYTES, COMMAND_BYTES, READ_AHEAD_BYTES
 from posthorn.wire.imap.machine import Machine
-from posthorn.wire.imap.states import CAPABILITIES, COMMANDS, VERBS, Channel, State, capabilities
+from posthorn.wire.imap.states import COMMANDS, VERBS, Channel, State, capabilities
 from posthorn.wire.signals import NEED_DATA, PAUSED, Misuse, Signal
 
 OPEN = Channel(passwords=True, starttls=False)

@@ -265,3 +265,30 @@ async def test_an_address_in_a_domain_that_is_only_named_must_confirm_like_other
     assert await states(api, "new") == {"alice@new.test": "active"}, "it is local now"
     assert await standing(api) is RecipientStatus.DELIVERABLE, "it takes mail"
     assert (await api.sql("SELECT count(*) FROM alias_targets"))[0]["count"] == 2
+
+
+async def test_what_was_local_must_confirm_once_its_domain_is_deleted(
+    api: Api, kept: Kept, admin: dict[str, str]
+) -> None:
+    assert (await make(api, admin, "friend@far.test", "yes@far.test")).status_code == 201
+    await api.sql("UPDATE alias_targets SET confirmed_at = now() WHERE target = 'yes@far.test'")
+    # as those are whose domain had not been verified before such targets had to confirm
+    await api.sql("DELETE FROM alias_targets WHERE target = 'friend@far.test'")
+    await api.domain("far.test")
+    await api.account("friend@far.test")
+    assert await states(api) == {"friend@far.test": "active", "yes@far.test": "active"}
+    await api.client.delete("/v1/accounts/friend@far.test")
+    assert (await api.client.delete("/v1/domains/far.test")).status_code == 204
+    assert await states(api) == {"friend@far.test": "unconfirmed", "yes@far.test": "active"}
+    assert await forwards(api) == {"friend@far.test": "unconfirmed", "yes@far.test": ""}
+    await api.forwards.ask()
+    ((envelope, _),) = kept.messages
+    assert envelope.recipients == ("friend@far.test",)
+
+
+@pytest.mark.parametrize("api_options", [{"policy": ForwardPolicy()}])
+async def test_where_no_target_confirms_none_must_when_its_domain_is_deleted(api: Api) -> None:
+    assert (await make(api, None, "friend@far.test")).status_code == 201
+    await api.domain("far.test")
+    assert (await api.client.delete("/v1/domains/far.test")).status_code == 204
+    assert await states(api) == {"friend@far.test": "active"}

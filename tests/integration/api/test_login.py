@@ -21,7 +21,8 @@ from posthorn.ports.api_keys import Role
 from posthorn.ports.tenants import Tenants
 from posthorn.runtime.oidc.keys import IssuerKeys
 from posthorn.runtime.secret_box import SecretBox
-from posthorn_api.auth.tokens import Tokens, Trust
+from posthorn_api.auth.tokens import Tokens
+from posthorn_api.auth.trust import Trust
 from posthorn_api.http.permissions import RULES
 from posthorn_api.login.oidc import OidcClient, OidcLogin
 from tests.support.api import ADMIN_KEY, SECRET_KEY, Api, problem, running_api

@@ -25,7 +25,8 @@ from posthorn.adapters.issuer_fetch import fetch
 from posthorn.ports.api_keys import Role
 from posthorn.ports.tenants import Tenants
 from posthorn.runtime.oidc.keys import IssuerKeys
-from posthorn_api.auth.tokens import Tokens, Trust
+from posthorn_api.auth.tokens import Tokens
+from posthorn_api.auth.trust import Trust
 from posthorn_local.embedded import Nats
 from tests.integration.api.test_process import KEY, client, end, ready, spawn, variables
 from tests.support.api import ADMIN_KEY, Api, problem, running_api

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from importlib.resources.abc import Traversable
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from posthorn.adapters.blobs.config import open_blobs
 from posthorn.adapters.blobs.segments import SegmentReader
@@ -47,13 +49,11 @@ from posthorn.ports.tenants import Tenants
 from posthorn.runtime.brakes import Brake
 from posthorn.runtime.http import bind, http_server
 from posthorn.runtime.installation import InstallationGuard
-from posthorn.runtime.oidc.keys import IssuerKeys
 from posthorn.runtime.passwords import Passwords, password_slots
 from posthorn.runtime.process import Process
 from posthorn.runtime.secret_box import SecretBox
 from posthorn.runtime.traces import tracing
 from posthorn_api.app import create_app
-from posthorn_api.auth.tokens import Tokens
 from posthorn_api.defence.service import DefenceService
 from posthorn_api.defence.watch import ListingWatch
 from posthorn_api.directory.publisher import REMOVED_LEAST, REMOVED_SHARE, Publisher, change_seconds
@@ -70,6 +70,9 @@ from posthorn_api.system.watch import LagWatch
 from posthorn_api.upkeep import Upkeep
 from posthorn_api.webhooks.post import Poster
 from posthorn_api.webhooks.sender import Sender
+
+if TYPE_CHECKING:
+    from posthorn_api.auth.tokens import Tokens
 
 
 def _console(settings: ApiSettings) -> Traversable | None:
@@ -109,14 +112,7 @@ async def start(process: Process) -> None:
     dispatch = PostgresDispatch(database)
     options = ServiceOptions.from_settings(settings)
     sender = Sender(dispatch, Poster(options.webhook_addresses), secret_box)
-    issuer = await _issuer(process, settings)
-
-    def tokens(tenants: Tenants) -> Tokens | None:
-        if issuer is None or settings.oidc is None:
-            return None
-        return Tokens(
-            settings.oidc, issuer, tenants, secret_box.derived("idempotency of tokens")[0]
-        )
+    tokens = await _tokens(process, settings, secret_box)
 
     def oidc_login(verifier: Tokens) -> OidcLogin | None:
         client = settings.oidc_client
@@ -215,14 +211,22 @@ async def start(process: Process) -> None:
     stack.callback(services.feed.closing.set)  # before the server waits for open requests
 
 
-async def _issuer(process: Process, settings: ApiSettings) -> IssuerKeys | None:
-    """Keep the keys of the OIDC issuer, where there is one."""
+async def _tokens(
+    process: Process, settings: ApiSettings, secret_box: SecretBox
+) -> Callable[[Tenants], Tokens | None]:
+    """Return what makes the reader of tokens, the keys of the OIDC issuer renewed by a task of the
+    process."""
     trust = settings.oidc
     if trust is None:
-        return None
+        return lambda _: None
+    # only now: without an issuer the process does not pay for the libraries
+    from posthorn.runtime.oidc.keys import IssuerKeys
+    from posthorn_api.auth.tokens import Tokens
+
     keys = IssuerKeys(trust.issuer, fetch, refresh_seconds=trust.refresh_seconds)
     await process.task(keys.run(), "oidc")
-    return keys
+    secret = secret_box.derived("idempotency of tokens")[0]
+    return lambda tenants: Tokens(trust, keys, tenants, secret)
 
 
 async def _on_nats(
@@ -250,7 +254,7 @@ async def _on_nats(
         late.events.set(NatsNotifier(connection), events)
         late.hints.set(NatsMailboxHints(connection).announce)
         late.directory.set(await stack.enter_async_context(NatsDirectory(connection)))
-        late.ingest.set(NatsIngest(connection))
+        late.ingest.set(NatsIngest(connection, frames=settings.ingest_frames))
         trace = NatsTrace(connection)
         late.trace.set(trace)
         late.dead_letters.set(NatsDeadLetters(connection))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from posthorn.adapters.blobs.compression import zstd_frame
 from posthorn.adapters.dkim import generate
@@ -68,7 +68,6 @@ from posthorn.runtime.settings import LoginLimitSettings
 from posthorn.runtime.sign_ins import SignInRecorder
 from posthorn_api.app import Services
 from posthorn_api.auth.account_logins import AccountLogins
-from posthorn_api.auth.tokens import Tokens
 from posthorn_api.bulk.service import BulkImportService
 from posthorn_api.config.service import ConfigService
 from posthorn_api.credentials.service import CredentialService
@@ -103,6 +102,9 @@ from posthorn_api.system.service import SystemService
 from posthorn_api.tenants.service import TenantService
 from posthorn_api.transfers.service import TransferService
 from posthorn_api.webhooks.service import WebhookService
+
+if TYPE_CHECKING:
+    from posthorn_api.auth.tokens import Tokens
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from posthorn.runtime.queue_settings import QueueSettings
 from posthorn.runtime.setting_lists import listed
 from posthorn.runtime.settings import (
     BlobSettings,
+    FramesSettings,
     IntakeSettings,
     LoginLimitSettings,
     NatsSettings,
@@ -45,7 +46,7 @@ from posthorn.runtime.settings import (
 from posthorn.runtime.traces import TraceSettings
 from posthorn.wire.address import canonical_domain, parse_address
 from posthorn.wire.mta_sts import Mode
-from posthorn_api.auth.tokens import Trust
+from posthorn_api.auth.trust import Trust
 from posthorn_api.digests.settings import DigestSettings
 from posthorn_api.http.rate_limit import RateLimit
 from posthorn_api.login.oidc import OidcClient
@@ -263,6 +264,7 @@ class ApiSettings(
     PostgresSettings,
     ReplicationSettings,
     NatsSettings,
+    FramesSettings,
     BlobSettings,
     SecretSettings,
     PublicSettings,

@@ -105,7 +105,7 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
     handing = Handing(await enter(NatsLiveRelays(nats)))
     vacations = VacationReplier(
         PostgresVacationReplies(database),
-        NatsIngest(nats),
+        NatsIngest(nats, frames=settings.ingest_frames),
         blobs,
         PostgresThrottle(database),
         new_id=new_id,

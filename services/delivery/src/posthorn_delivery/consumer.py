@@ -153,18 +153,13 @@ class Consumer:
         """Wait for a batch without limit; None when the process drains."""
         task = asyncio.current_task()
         assert task is not None
-        pause, said_at = _FIRST_PAUSE, -60.0
+        pause = _FIRST_PAUSE
         while not self._draining.is_set():
             self._taking.add(task)
             try:
                 return await source.take(messages, octets)
             except Unavailable as fault:
-                if time.monotonic() - said_at > 10:
-                    said_at = time.monotonic()
-                    log.warning(
-                        "messages cannot be fetched from the stream",
-                        fault=fault,
-                    )
+                log.warning("messages cannot be fetched from the stream", fault=fault)
                 await asyncio.sleep(pause)
                 pause = min(_LAST_PAUSE, pause * 2)
             except asyncio.CancelledError:

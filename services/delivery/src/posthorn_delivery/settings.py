@@ -10,6 +10,7 @@ from posthorn.runtime.env_settings import Bytes
 from posthorn.runtime.queue_settings import QueueSettings
 from posthorn.runtime.settings import (
     BlobSettings,
+    FramesSettings,
     NatsSettings,
     PostgresSettings,
     ProcessSettings,
@@ -24,6 +25,7 @@ from posthorn_delivery.collector_settings import CollectorSettings
 class DeliverySettings(
     ProcessSettings,
     NatsSettings,
+    FramesSettings,
     PostgresSettings,
     ReplicationSettings,
     BlobSettings,

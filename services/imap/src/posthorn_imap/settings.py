@@ -21,7 +21,7 @@ from posthorn.runtime.settings import (
     TlsSettings,
 )
 from posthorn.runtime.traces import TraceSettings
-from posthorn.wire.imap.states import CAPABILITIES
+from posthorn.wire.imap.capabilities import CAPABILITIES
 
 Count = Annotated[int, Field(ge=1)]
 _BY_NAME = {name.upper(): name for name in CAPABILITIES}

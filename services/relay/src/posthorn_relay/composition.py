@@ -61,7 +61,8 @@ async def start(process: Process[RelaySettings]) -> None:
         await enter(connect_postgres(settings, by_key=True)),
         await enter(open_blobs(settings)),
     )
-    queue, ingest = PostgresQueue(database), NatsIngest(nats)
+    queue = PostgresQueue(database)
+    ingest = NatsIngest(nats, frames=settings.ingest_frames)
     process.health.add_check("nats", ingest.probe)
     process.health.add_check("postgres", queue.probe)
     process.health.add_check("blobs", partial(blobs.probe, writes=False))

@@ -13,7 +13,6 @@ Theory of operation:
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -31,7 +30,6 @@ FLUSH_SECONDS = 5.0
 """How long to wait for cancelled workers, and at the end for outcomes to be recorded."""
 _STALE_SECONDS = ALIVE_SECONDS - RENEW_SECONDS
 _RETRY_SECONDS = 1.0
-_SAY_AGAIN_SECONDS = 10.0
 
 
 @dataclass(eq=False)
@@ -114,16 +112,13 @@ class Liveness:
 
     async def run(self) -> None:
         """Send heartbeats until cancelled."""
-        said_at = -math.inf
         while True:
             identity, at = self.identity, time.monotonic()
             try:
                 async with asyncio.timeout(RENEW_SECONDS):
                     is_alive = await self._queue.heartbeat(identity.id)
             except (Unavailable, TimeoutError) as fault:
-                if at - said_at > _SAY_AGAIN_SECONDS:
-                    said_at = at
-                    log.warning("heartbeat failed", fault=fault)
+                log.warning("heartbeat failed", fault=fault)
                 if time.monotonic() - self._confirmed_at > _STALE_SECONDS:
                     self._confirmed.clear()
                 await asyncio.sleep(_RETRY_SECONDS)

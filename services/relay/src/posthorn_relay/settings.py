@@ -11,6 +11,7 @@ from posthorn.runtime.env_settings import Pairs, Seconds
 from posthorn.runtime.queue_settings import DelaySettings
 from posthorn.runtime.settings import (
     BlobSettings,
+    FramesSettings,
     NatsSettings,
     PostgresSettings,
     ProcessSettings,
@@ -112,6 +113,7 @@ class RetrySettings(DelaySettings):
 class RelaySettings(
     ProcessSettings,
     NatsSettings,
+    FramesSettings,
     PostgresSettings,
     BlobSettings,
     SecretSettings,

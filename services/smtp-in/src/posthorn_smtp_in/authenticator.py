@@ -32,6 +32,7 @@ from posthorn.ports.sending import APP_PASSWORD_PREFIX, Credentials, Senders, Th
 from posthorn.ports.sign_ins import ACCEPTED
 from posthorn.runtime.familiar_networks import FamiliarNetworkRecorder, client_network_of
 from posthorn.runtime.login_throttle import LoginThrottle
+from posthorn.runtime.mail_login import log_refused_login
 from posthorn.runtime.oidc.trust import TokenRefused
 from posthorn.runtime.passwords import Busy, Passwords
 from posthorn.wire.address import Address, AddressError, parse_address
@@ -125,10 +126,10 @@ class SmtpAuthenticator:
             reply, outcome = smtp.LOGIN_NOT_NOW, "unavailable"
             log.warning("a login cannot be checked", fault=fault)
         _logins.labels(outcome).inc()
-        whose = "stranger" if outcome == "throttled" else "client"
-        log.info(
-            "login", outcome=outcome, account=address, tls=client.tls, **{whose: client.address}
-        )
+        if reply is smtp.LOGGED_IN:
+            log.info("login", account=address, tls=client.tls, client=client.address)
+        else:
+            log_refused_login(outcome, client.address, account=address, tls=client.tls)
         return reply
 
     async def _log_in(self, secret: Secret, address: str, client: Client) -> tuple[Reply, str]:

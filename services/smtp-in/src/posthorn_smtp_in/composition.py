@@ -207,7 +207,7 @@ async def start(process: Process[SmtpInSettings]) -> None:
     connection = await stack.enter_async_context(connect_nats(settings, part, part))
     await stack.enter_async_context(beating(connection, process.health, part))
     directory = await stack.enter_async_context(NatsDirectory(connection))
-    ingest = NatsIngest(connection)
+    ingest = NatsIngest(connection, frames=settings.ingest_frames)
     process.health.add_check("nats", ingest.probe)
     process.health.add_check("directory", directory.probe)
     process.health.add_check("clock", NatsClock(connection).probe)

@@ -12,6 +12,7 @@ from posthorn.runtime.listen import HANDSHAKE_SECONDS
 from posthorn.runtime.oidc.settings import OidcMailSettings
 from posthorn.runtime.settings import (
     BlobSettings,
+    FramesSettings,
     IntakeSettings,
     LoginLimitSettings,
     NatsSettings,
@@ -173,6 +174,7 @@ class SubmissionSettings(SmtpSettings, RateSettings, LoginLimitSettings, OidcMai
 class SmtpInSettings(
     ProcessSettings,
     NatsSettings,
+    FramesSettings,
     BlobSettings,
     TlsSettings,
     SrsSettings,

@@ -42,7 +42,7 @@ class Account:
     save_sent: bool = False
     """Whether a copy of what it submits is delivered into Sent."""
     imap_hidden: tuple[str, ...] = ()
-    """IMAP capabilities that it is not shown (``wire.imap.states.CAPABILITIES``)."""
+    """IMAP capabilities that it is not shown (``wire.imap.capabilities``)."""
     version: str = ""
     managed_by: ManagedBy | None = None
 

@@ -73,6 +73,7 @@ class EnvSettings(BaseSettings):
         frozen=True,
         hide_input_in_errors=True,
         allow_inf_nan=False,
+        defer_build=True,  # a process reads one class, and loads the many that it is made of
     )
 
     ORDERED: ClassVar[Pairs] = ()

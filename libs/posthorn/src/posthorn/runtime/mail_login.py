@@ -66,10 +66,10 @@ class Refusal(StrEnum):
     """The account may not log in from the client's network."""
 
 
-def log_refused_login(outcome: str, client: str) -> None:
+def log_refused_login(outcome: str, client: str, **about: object) -> None:
     """Log each login that was judged and refused, and a few of those that were refused unseen."""
     whose = "stranger" if outcome == Refusal.THROTTLED else "client"
-    log.info("login refused", outcome=outcome, **{whose: client})
+    log.info("login refused", outcome=outcome, **{whose: client}, **about)
 
 
 class LoginRefused(Exception):

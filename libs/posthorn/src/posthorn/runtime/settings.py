@@ -98,10 +98,6 @@ class NatsSettings(EnvSettings):
     ingest_partitions: Annotated[int, Field(ge=1, le=MOST_PARTITIONS)] = 1
     """Streams among which publishers divide INGEST, each synced by itself (ADR 48). The same for
     all services; delivery reads all that exist, so it can be raised and lowered at any time."""
-    ingest_frames: bool = True
-    """Whether messages that arrive while others are being stored share one stream message (a
-    frame). Turn it off everywhere before a return to a release that does not read frames
-    (ADR 34)."""
     dead_max_bytes: Bytes = 1024**3
     """Byte limit of DEAD, the stream of parked messages; beyond it they wait in the retry lane."""
     events_max_bytes: Bytes = 2 * 1024**3
@@ -111,6 +107,15 @@ class NatsSettings(EnvSettings):
     removed at once; otherwise they are postponed."""
     events_max_age_seconds: Annotated[float, Field(ge=300)] = 14 * 86_400.0
     """Seconds for which events of messages are kept."""
+
+
+class FramesSettings(EnvSettings):
+    """Settings of all services that put messages on INGEST."""
+
+    ingest_frames: bool = True
+    """Whether messages that arrive while others are being stored share one stream message (a
+    frame). Turn it off everywhere before a return to a release that does not read frames
+    (ADR 34)."""
 
 
 class DatabaseSettings(EnvSettings):

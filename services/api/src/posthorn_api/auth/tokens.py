@@ -24,7 +24,6 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
@@ -36,37 +35,18 @@ from posthorn.ports.tenants import TenantRef, Tenants, TenantState
 from posthorn.runtime.oidc.keys import IssuerKeys
 from posthorn.runtime.oidc.tokens import claim_at, verified_claims
 from posthorn.runtime.oidc.trust import TokenRefused
+from posthorn_api.auth.trust import RANKS, Trust, name_of
 from posthorn_api.http.problems import Problem, unauthorized
 
 log = structlog.get_logger()
 
 _SHAPE = re.compile(r"ey[\w-]*\.[\w-]+\.[\w-]*\Z", re.ASCII)
-_RANKS = (Role.PLATFORM_ADMIN, Role.TENANT_ADMIN, Role.READ_ONLY, Role.SEND_ONLY)
 _REMEMBER_SECONDS = 1.5
 _REMEMBERED = 1000
 _LONGEST_SUBJECT = 255  # OpenID Connect Core §2
 _LONGEST_TENANT = 100
 
 _tokens = Counter("posthorn_api_oidc_tokens_total", "Tokens shown", ["outcome"])
-
-
-@dataclass(frozen=True, slots=True)
-class Trust:
-    """What is taken of an issuer's tokens, as the settings say."""
-
-    issuer: str
-    audiences: tuple[str, ...]
-    role_claim: str = "roles"
-    """The claim that holds a role or a list of roles; ``a.b`` is ``b`` in the object ``a``,
-    where no claim has that very name."""
-    roles: Mapping[str, Role] = field(default_factory=lambda: {role.value: role for role in _RANKS})
-    """Our roles by what the issuer calls them."""
-    tenant_claim: str = "tenant"
-    """The claim that holds the tenant's name or id; as ``role_claim``."""
-    platform: bool = False
-    """Whether a token that names no tenant opens the whole platform."""
-    leeway_seconds: float = 30.0
-    refresh_seconds: float = 600.0
 
 
 class Tokens:
@@ -148,7 +128,7 @@ class Tokens:
         else:
             standing = await self._standing(named)
             granted.discard(Role.PLATFORM_ADMIN)
-        role = next((each for each in _RANKS if each in granted), None)
+        role = next((each for each in RANKS if each in granted), None)
         if role is None:
             raise _forbidden("this token names no role that counts here")
         return ApiKey(
@@ -178,11 +158,6 @@ class Tokens:
         if standing.state is TenantState.SUSPENDED:
             raise _forbidden("the tenant is suspended")
         return standing
-
-
-def name_of(subject: str) -> str:
-    """Return the name of the caller that is this subject."""
-    return f"oidc:{subject}"
 
 
 def _roles(claim: object, known: Mapping[str, Role]) -> set[Role]:

@@ -12,7 +12,7 @@ from posthorn.ports.accounts import Account
 from posthorn.ports.aliases import Alias
 from posthorn.ports.domains import Domain
 from posthorn.wire.address import display_domain
-from posthorn.wire.imap.states import CAPABILITIES
+from posthorn.wire.imap.capabilities import CAPABILITIES
 from posthorn_api.http.schemas import (
     ApiModel,
     Count,

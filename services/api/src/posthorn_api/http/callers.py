@@ -18,6 +18,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from fastapi import Request
 
@@ -26,11 +27,13 @@ from posthorn.ports.api_keys import ApiKey, ApiKeys
 from posthorn.ports.browser_sessions import BrowserSessions
 from posthorn.wire.address import AddressError, parse_address
 from posthorn_api.auth.account_logins import AccountLogins
-from posthorn_api.auth.tokens import Tokens
 from posthorn_api.http.permissions import Rule
 from posthorn_api.http.problems import Problem, unauthorized
 from posthorn_api.http.rate_limit import RateLimit
 from posthorn_api.tenants.service import hash_of_key
+
+if TYPE_CHECKING:
+    from posthorn_api.auth.tokens import Tokens
 
 _REMEMBER_SECONDS = 1.5
 _REMEMBERED = 1000

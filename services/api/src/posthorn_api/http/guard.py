@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import structlog
@@ -35,13 +36,15 @@ from posthorn.runtime.audit_context import AuditContext, enter_audit_context
 from posthorn.runtime.client_networks import client_key
 from posthorn.runtime.holders import work_for
 from posthorn_api.auth.account_logins import AccountLogins
-from posthorn_api.auth.tokens import Tokens
 from posthorn_api.http.callers import Callers, account_in, bearer, refusal, session_cookie
 from posthorn_api.http.idempotency import Attempts, Operation
 from posthorn_api.http.large_bodies import LargeBodies
 from posthorn_api.http.permissions import Rule
 from posthorn_api.http.problems import Problem
 from posthorn_api.http.rate_limit import RateLimit
+
+if TYPE_CHECKING:
+    from posthorn_api.auth.tokens import Tokens
 
 log = structlog.get_logger()
 

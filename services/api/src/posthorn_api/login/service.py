@@ -23,7 +23,7 @@ from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.browser_sessions import LINK_SECONDS, LONGEST_SECONDS, BrowserSessions
 from posthorn.ports.errors import NotFound
 from posthorn_api.auth.account_logins import AccountLogins
-from posthorn_api.auth.tokens import name_of
+from posthorn_api.auth.trust import name_of
 from posthorn_api.http.callers import COOKIE, SESSION_PREFIX
 from posthorn_api.http.problems import Problem, unauthorized
 from posthorn_api.login.oidc import OidcLogin

@@ -140,6 +140,7 @@ export const COMMANDS = {
   "POST /v1/domains/{name}/verify": "domain verify {name}",
   "POST /v1/import/accounts": "import accounts lines.ndjson",
   "POST /v1/import/accounts/plan": "import accounts lines.ndjson --plan",
+  "POST /v1/login/sessions/end": "key end-sessions {subject}",
   "POST /v1/me/app-passwords": `me create-app-password {name} --scope*={scopes} ${BOUNDS}`,
   "POST /v1/me/client-settings": "me qr-code --name={name} --display-name={display_name}",
   "POST /v1/me/deleted/{id}/undelete": "me undelete {id}",

@@ -71,10 +71,14 @@ _MUTE_SECONDS = 15.0
 
 
 class NatsIngest:
-    """Ingest on JetStream. ``timeout``: seconds for each of three tries."""
+    """Ingest on JetStream. ``frames``: whether messages may share a stream message; ``timeout``:
+    seconds for each of three tries."""
 
-    def __init__(self, connection: Connection, *, timeout: float = 5.0) -> None:
+    def __init__(
+        self, connection: Connection, *, frames: bool = True, timeout: float = 5.0
+    ) -> None:
         self._connection = connection
+        self._frames = frames
         self._timeout = timeout
         self._choice = PartitionChoice(connection.settings.ingest_partitions)
         self._pins = Pins()
@@ -245,7 +249,7 @@ class NatsIngest:
 
     def _may_be_framed(self, message: QueuedMessage) -> bool:
         return (
-            self._connection.settings.ingest_frames
+            self._frames
             and message.pin is None
             and message.subject.startswith("ingest.")
             and time.monotonic() >= self._plain_until

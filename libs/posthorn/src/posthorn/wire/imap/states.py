@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from posthorn.wire.imap.capabilities import CAPABILITIES
 from posthorn.wire.imap.commands import Authenticate, Command, Login, StartTls
 from posthorn.wire.imap.reader import BadCommand
 
@@ -61,17 +62,6 @@ COMMANDS: dict[State, frozenset[str]] = {
 
 VERBS: Final = ANY | _LOGIN | _MAILBOXES | _MESSAGES
 """Every verb there is."""
-
-CAPABILITIES: Final = (
-    "IMAP4rev1", "IMAP4rev2", "SASL-IR", "LITERAL+", "ENABLE", "ID", "IDLE", "NAMESPACE",
-    "CHILDREN", "UNSELECT", "UIDPLUS", "MOVE", "ESEARCH", "SEARCHRES", "WITHIN", "LIST-EXTENDED",
-    "LIST-STATUS", "STATUS=SIZE", "SPECIAL-USE", "CREATE-SPECIAL-USE", "CONDSTORE", "QRESYNC",
-    "UTF8=ACCEPT", "BINARY", "MULTIAPPEND", "APPENDLIMIT", "QUOTA", "QUOTA=RES-STORAGE",
-    "QUOTA=RES-MESSAGE", "OBJECTID", "SAVEDATE", "PREVIEW", "INPROGRESS", "PARTIAL", "UIDBATCHES",
-    "SORT", "SORT=DISPLAY", "ESORT", "THREAD=ORDEREDSUBJECT", "THREAD=REFERENCES", "REPLACE",
-    "COMPRESS=DEFLATE", "NOTIFY",
-)  # fmt: skip
-"""What the grammar serves; the session hides what it does not."""
 
 
 def capabilities(

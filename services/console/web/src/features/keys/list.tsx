@@ -17,6 +17,7 @@ import { Time } from "../../parts/time";
 
 type Key = Schemas["ApiKeyView"];
 
+import { EndSessions } from "./end-sessions";
 import { FILTERS } from "./filters";
 
 const route = getRouteApi("/keys");
@@ -86,7 +87,12 @@ export function KeyList() {
   return (
     <Page
       title="API keys"
-      actions={can("createApiKey") && <NewButton label="New key" open={() => show(true)} />}
+      actions={
+        <>
+          <EndSessions />
+          {can("createApiKey") && <NewButton label="New key" open={() => show(true)} />}
+        </>
+      }
     >
       <ListView
         filters={FILTERS}

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.directory.accounts import PostgresAccounts
-from posthorn.adapters.postgres.directory.aliases import NO_POLICY, PostgresAliases
+from posthorn.adapters.postgres.directory.aliases import PostgresAliases
 from posthorn.adapters.postgres.directory.domains import PostgresDomains
+from posthorn.adapters.postgres.directory.forward_targets import NO_POLICY
 from posthorn.ports.forwards import ForwardPolicy
 
 

@@ -26,6 +26,7 @@ from posthorn.adapters.postgres.directory.alias_graph import (
 from posthorn.adapters.postgres.directory.domains import home
 from posthorn.adapters.postgres.directory.entries import UNCONFIRMED
 from posthorn.adapters.postgres.directory.forward_targets import (
+    NO_POLICY,
     check_number,
     elsewhere_of,
     enter_targets,
@@ -46,7 +47,6 @@ from posthorn.ports.forwards import ForwardPolicy
 from posthorn.ports.idempotency import Receipt
 from posthorn.ports.listing import Listed, ListQuery
 
-NO_POLICY = ForwardPolicy()
 _COLUMNS = (
     f"{MANAGER}, a.id, d.tenant_id, a.address, a.targets, a.keeps_copy, a.created_at, a.updated_at,"
     f" {UNCONFIRMED.format('a')} AS unconfirmed,"

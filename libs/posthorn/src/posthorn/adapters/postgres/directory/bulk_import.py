@@ -19,8 +19,9 @@ from posthorn.adapters.postgres.access.tenant_scope import Scoped, found
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.directory.accounts import FOLDERS
 from posthorn.adapters.postgres.directory.alias_graph import hold_addresses
-from posthorn.adapters.postgres.directory.aliases import NO_POLICY, insert_alias
+from posthorn.adapters.postgres.directory.aliases import insert_alias
 from posthorn.adapters.postgres.directory.domains import homes
+from posthorn.adapters.postgres.directory.forward_targets import NO_POLICY
 from posthorn.adapters.postgres.directory.limits import check_accounts
 from posthorn.adapters.postgres.directory.outbox import Lane, write_outbox
 from posthorn.ports.access import digest_of, is_same_password

@@ -22,6 +22,7 @@ from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.directory.alias_graph import check_catch_all, recheck_aliases_into
 from posthorn.adapters.postgres.directory.dkim_keys import SIGNS_FROM, insert_dkim_keys
 from posthorn.adapters.postgres.directory.dns_checks import as_check
+from posthorn.adapters.postgres.directory.forward_targets import NO_POLICY, enter_targets_into
 from posthorn.adapters.postgres.directory.limits import check_domains
 from posthorn.adapters.postgres.directory.managers import (
     MANAGER,
@@ -138,6 +139,9 @@ INSERT INTO directory_outbox (subject, lane, tenant_id) SELECT address, $2, $3 F
 
 class PostgresDomains:
     """The methods of the port Administration for domains."""
+
+    policy = NO_POLICY
+    """Policy for targets of aliases; set by the composition."""
 
     def __init__(self, database: Database, postmasters: Sequence[str] = ()) -> None:
         """``postmasters``: addresses that take the mail for those of domains without one, first
@@ -317,6 +321,8 @@ class PostgresDomains:
                         f"the domain still has the {kind} {held}; delete its accounts and aliases first"
                     )
             await connection.execute("DELETE FROM domains WHERE id = $1", row["id"])
+            if row["verified_at"] is not None:
+                await enter_targets_into(connection, self.policy, name)
             await recheck_aliases_into(connection, name)
             await write_audit(connection, row["tenant_id"], name, before=former(row, _SETTABLE))
             return Change(None, await write_outbox(connection, f"@{name}"))

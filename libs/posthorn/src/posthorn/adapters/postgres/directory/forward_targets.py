@@ -6,9 +6,9 @@ Theory:
   ``confirmed_at`` is when it confirmed. One without a row counts as confirmed: those older than the
   table, and those that need not confirm.
 - A domain that is not verified is not local: mail to it goes elsewhere, so its addresses must confirm
-  like others; those from before that rule got rows by migration 0025. While it is one of the tenant's
-  own they are not asked. Once it is verified nothing leaves any more; the row stays, for the domain
-  may go again.
+  like others; those from before that rule got rows by migration 0025, or get them when a verified
+  domain is deleted. While it is one of the tenant's own they are not asked. Once it is verified
+  nothing leaves any more; the row stays, for the domain may go again.
 - The row is written in the transaction that writes the alias. By ``due_at`` the API asks the target
   afterwards, under the row's id, so that asking twice sends one message (ADR 3).
 """
@@ -28,6 +28,7 @@ from posthorn.ports.errors import FieldError, NotFound, ValidationFailed
 from posthorn.ports.forwards import ForwardPolicy, Unconfirmed
 from posthorn.runtime.ids import new_id
 
+NO_POLICY = ForwardPolicy()
 _ELSEWHERE = """
 SELECT target FROM unnest($1::text[]) AS target
  WHERE NOT EXISTS (SELECT FROM domains d
@@ -38,6 +39,17 @@ _ENTER = """
 INSERT INTO alias_targets (id, alias_id, target)
 SELECT id, $2, target FROM unnest($1::uuid[], $3::text[]) AS new (id, target)
  WHERE NOT EXISTS (SELECT FROM domains d WHERE d.name = split_part(target, '@', -1) AND d.verified_at IS NOT NULL)
+ON CONFLICT (alias_id, target) DO NOTHING
+"""
+_INTO = """
+SELECT DISTINCT a.id AS alias, way.target FROM aliases a CROSS JOIN LATERAL unnest(a.targets) AS way (target)
+ WHERE split_part(way.target, '@', -1) = $1
+   AND NOT EXISTS (SELECT FROM alias_targets t WHERE t.alias_id = a.id AND t.target = way.target)
+"""
+_ENTER_INTO = """
+INSERT INTO alias_targets (id, alias_id, target)
+SELECT new.* FROM unnest($1::uuid[], $2::bigint[], $3::text[]) AS new (id, alias, target)
+  JOIN aliases a ON a.id = new.alias FOR KEY SHARE OF a
 ON CONFLICT (alias_id, target) DO NOTHING
 """
 _TARGET = """
@@ -79,6 +91,17 @@ async def enter_targets(
     must_confirm = policy.platform_confirms if tenant is None else policy.tenants_confirm
     if must_confirm and new:
         await connection.execute(_ENTER, [new_id() for _ in new], alias, list(new))
+
+
+async def enter_targets_into(connection: Connection, policy: ForwardPolicy, domain: str) -> None:
+    """Record that targets in a domain that is no longer local must confirm, if nothing is recorded
+    of them. Who set them is not known: they count as set by tenants' keys. Reads all aliases, as
+    ``recheck_aliases_into`` does, which is to publish them."""
+    found = await connection.fetch(_INTO, domain) if policy.tenants_confirm else []
+    if found:
+        ids = [new_id() for _ in found]
+        aliases, targets = ([row[name] for row in found] for name in ("alias", "target"))
+        await connection.execute(_ENTER_INTO, ids, aliases, targets)
 
 
 async def forget_targets(connection: Connection, alias: int, targets: Sequence[str]) -> None:

@@ -119,12 +119,12 @@ OURS = f"""
     AND NOT EXISTS (
         SELECT FROM aliases
           CROSS JOIN LATERAL (SELECT tenant_id FROM domains d WHERE d.id = domain_id) AS owner
-          CROSS JOIN LATERAL unnest(targets) AS target
+          CROSS JOIN LATERAL unnest(targets) AS way (target)
          WHERE aliases.address = led.address AND NOT keeps_copy AND {IS_FORWARDING}
-           AND (SELECT verified_at FROM domains d WHERE d.name = split_part(target, '@', -1)) IS NULL
+           AND (SELECT verified_at FROM domains d WHERE d.name = split_part(way.target, '@', -1)) IS NULL
            AND NOT EXISTS (SELECT FROM alias_targets t
-                            WHERE t.alias_id = aliases.id AND t.target = target AND t.confirmed_at IS NULL)
-           AND NOT EXISTS (SELECT FROM suppressions s WHERE s.tenant_id = owner.tenant_id AND s.address = target)
+                            WHERE t.alias_id = aliases.id AND t.target = way.target AND t.confirmed_at IS NULL)
+           AND NOT EXISTS (SELECT FROM suppressions s WHERE s.tenant_id = owner.tenant_id AND s.address = way.target)
     )
 """
 """Condition for those of ``led`` that are accounts accepting mail: not one that is forwarded without a

@@ -501,3 +501,16 @@ def test_a_single_nats_server_starts_again_after_a_full_disk_and_a_cluster_is_le
     assert "df -Pk /data" in script
     assert probes[1]["periodSeconds"] * probes[1]["failureThreshold"] <= 20
     assert probes[3]["httpGet"]["path"] == "/healthz?js-enabled-only=true"
+
+
+def test_docs_tell_what_the_pods_request() -> None:
+    millicores = mebibytes = 0
+    for found in case("default").objects:
+        if found["kind"] in ("Deployment", "StatefulSet"):
+            for container in found["spec"]["template"]["spec"]["containers"]:
+                requests = container["resources"]["requests"]
+                pods = found["spec"]["replicas"]
+                millicores += pods * int(requests["cpu"].removesuffix("m"))
+                mebibytes += pods * int(requests["memory"].removesuffix("Mi"))
+    text = (CHART.parents[2] / "docs" / "getting-started" / "kubernetes.md").read_text()
+    assert f"request {millicores / 1000:g} cores and {mebibytes:,} MiB of memory" in text

@@ -404,6 +404,20 @@ def test_notes_say_the_next_steps_and_the_dns() -> None:
     assert proxied not in render({"api": {"ingress": ingress, "settings": settings}}).notes
     by_address = render({"outboundAddresses": ["192.0.2.80", "2001:db8:80::/64"]}).notes
     assert '"v=spf1 mx ip4:192.0.2.80 ip6:2001:db8:80::/64 -all"' in by_address
+    one_address = "Each Service has a load balancer, and so an address of its own"
+    assert one_address in notes and one_address not in everything
+    assert one_address not in render({"service": {"type": "ClusterIP"}}).notes
+    assert "imap.example.org on 143 or 993" in everything
+    assert "pop3       mail.example.org on 110 or 995" in case("minimal").notes
+    assert "imap" not in case("minimal").notes
+    records = {
+        "IPv4": "mail.example.org.            A ",
+        "IPv6": "mail.example.org.            AAAA ",
+    }
+    for families in (["IPv4"], ["IPv6"], ["IPv6", "IPv4"]):
+        stacks = {"hostname": "mail.example.org", "service": {"ipFamilies": families}}
+        said = render(stacks).notes
+        assert {family for family in records if records[family] in said} == set(families)
     for name in ("default", "external", "everything", "minimal", "ha"):
         assert "<no value>" not in case(name).notes
         assert "%!" not in case(name).notes
@@ -487,3 +501,16 @@ def test_a_single_nats_server_starts_again_after_a_full_disk_and_a_cluster_is_le
     assert "df -Pk /data" in script
     assert probes[1]["periodSeconds"] * probes[1]["failureThreshold"] <= 20
     assert probes[3]["httpGet"]["path"] == "/healthz?js-enabled-only=true"
+
+
+def test_docs_tell_what_the_pods_request() -> None:
+    millicores = mebibytes = 0
+    for found in case("default").objects:
+        if found["kind"] in ("Deployment", "StatefulSet"):
+            for container in found["spec"]["template"]["spec"]["containers"]:
+                requests = container["resources"]["requests"]
+                pods = found["spec"]["replicas"]
+                millicores += pods * int(requests["cpu"].removesuffix("m"))
+                mebibytes += pods * int(requests["memory"].removesuffix("Mi"))
+    text = (CHART.parents[2] / "docs" / "getting-started" / "kubernetes.md").read_text()
+    assert f"request {millicores / 1000:g} cores and {mebibytes:,} MiB of memory" in text

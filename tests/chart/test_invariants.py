@@ -121,6 +121,18 @@ def test_every_deployment_has_probes_a_budget_and_is_spread(rendered: Rendered) 
                 ), name
 
 
+def test_a_process_that_hangs_is_not_waited_for_as_for_one_that_drains(rendered: Rendered) -> None:
+    for name, found in own(rendered).items():
+        spec = found["spec"]["template"]["spec"]
+        container = spec["containers"][0]
+        stop = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+        for kind in ("startupProbe", "livenessProbe"):
+            grace = container[kind]["terminationGracePeriodSeconds"]
+            assert stop < grace <= min(30, spec["terminationGracePeriodSeconds"]), (name, kind)
+        # the API server allows none here
+        assert "terminationGracePeriodSeconds" not in container["readinessProbe"], name
+
+
 def test_a_pod_outlives_its_grace(rendered: Rendered) -> None:
     for name, found in own(rendered).items():
         spec = found["spec"]["template"]["spec"]

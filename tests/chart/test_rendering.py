@@ -14,7 +14,19 @@ import pytest
 import yaml
 from kubernetes_validate import utils as validation
 
-from tests.chart.rendering import CASES, CHART, NAMESPACE, NEWEST, OLDEST, case, render, values_of
+from tests.chart.rendering import (
+    CASES,
+    CHART,
+    NAMESPACE,
+    NEWEST,
+    OLDEST,
+    Object,
+    Rendered,
+    at,
+    case,
+    render,
+    values_of,
+)
 
 CUSTOM = {"Certificate", "HTTPRoute", "PrometheusRule", "ScaledObject", "ServiceMonitor"}
 """Kinds whose schemas come with operators."""
@@ -231,3 +243,28 @@ def test_hosts_of_domains_lead_to_the_pages_for_everybody_and_to_nothing_else_of
         assert all(kind == "Exact" and not path.startswith("/v1") for path, kind in found)
     certified = {item["secretName"]: item["hosts"] for item in ingress["spec"]["tls"]}
     assert certified == {"mail-api-tls": ["mail-api.example.org"], "mail-pages-tls": list(paths)}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "replaced"),
+    [
+        ("hostname", "mx.example.org", "api relay scan smtp-in submission"),
+        ("postgresql.pool", 5, "api delivery imap pop3 relay submission"),
+        ("public.imap", "imap.example.org", "api"),
+        ("settings.POSTHORN_LOGIN_FAILURES_PER_ADDRESS", 5, "api imap pop3 submission"),
+        ("smtpIn.settings.POSTHORN_SMTP_SESSIONS", 500, "smtp-in"),
+        ("smtpIn.replicas", 4, ""),
+        ("service.type", "ClusterIP", ""),
+    ],
+)
+def test_a_change_replaces_the_pods_that_it_concerns(path: str, value: Any, replaced: str) -> None:
+    before = dict(_templates(render()))
+    after = dict(_templates(render(at(path, value))))
+    changed = [name for name, template in after.items() if template != before[name]]
+    assert sorted(changed) == [f"Deployment/posthorn-{part}" for part in replaced.split()]
+
+
+def _templates(rendered: Rendered) -> Iterator[tuple[str, Object]]:
+    for name, metadata, spec in rendered.pods():
+        if name.startswith(("Deployment/", "StatefulSet/")):
+            yield name, {"metadata": metadata, "spec": spec}

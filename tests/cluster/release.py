@@ -45,6 +45,10 @@ def chart_for(kubectl: Kubectl, folder: Path) -> Path:
     if not kubectl.serves("policy/v1"):
         budgets = copy / "templates" / "disruption.yaml"
         budgets.write_text(budgets.read_text().replace("policy/v1\n", "policy/v1beta1\n"))
+    parts = copy / "templates" / "deployments.yaml"
+    parts.write_text(
+        re.sub(r"\n +terminationGracePeriodSeconds: {{ \$hung }}", "", parts.read_text())
+    )
     if (major, minor) < (1, 22):
         # its controllers come to own the list of claims whole, so Helm must say it as the API
         # server has filled it in

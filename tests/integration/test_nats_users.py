@@ -322,6 +322,18 @@ async def test_scan_alone_reads_the_unscanned_lane_and_moves_its_messages(
         await moved.ack()
 
 
+@pytest.mark.parametrize("part", ["smtp-in", "submission", "relay", "scan"])
+async def test_a_part_starts_while_another_partition_serves_than_the_first(
+    nats: Nats, parts: Parts, filled: Connection, part: str
+) -> None:
+    await parts.open("delivery", 2)
+    client = Client()
+    await client.connect(nats.url)
+    await client.jetstream().delete_stream("INGEST")
+    await client.close()
+    assert (await asyncio.wait_for(parts.open(part, 2), BUSY_SECONDS)).is_up
+
+
 @pytest.mark.parametrize(
     "subject",
     [

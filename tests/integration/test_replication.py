@@ -24,6 +24,7 @@ from posthorn.adapters.postgres.migrate import migrate_blocking
 from posthorn.adapters.postgres.replication import ReplicationWatch, replication_of
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.ids import new_id
+from posthorn.runtime.tasks import cancel_and_wait
 from posthorn_delivery.consumer import Consumer
 from posthorn_delivery.deliverer import Deliverer
 from posthorn_delivery.gated_source import GatedSource
@@ -92,6 +93,22 @@ async def test_a_server_alone_is_safe_and_tools_that_copy_its_log_change_nothing
     finally:
         receiving.kill()
         receiving.wait()
+
+
+async def test_a_wrong_password_is_not_taken_for_standbys_that_nobody_waits_for(
+    primary: Postgres,
+) -> None:
+    async with pool(primary.url.replace("posthorn:", "posthorn:not-", 1)) as database:
+        watch = ReplicationWatch(database, demanded=True)
+        running = asyncio.create_task(watch.run())
+
+        async def told() -> bool:
+            with pytest.raises(Unavailable) as caught:
+                watch.check()
+            return "password authentication failed" in caught.value.detail
+
+        await until(told, BUSY_SECONDS)
+        await cancel_and_wait(running)
 
 
 async def test_an_asynchronous_standby_is_refused_unless_its_loss_is_accepted(

@@ -169,6 +169,14 @@ async def test_faults_of_an_upload_carry_a_short_code_only(answer: bytes, said: 
         assert "hidden-secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("status", ["400 Bad Request", "301 Moved Permanently"])
+async def test_a_bucket_of_another_region_is_said_to_be_one(status: str) -> None:
+    async with scripted(*[_octets(b"", status)] * 4) as (blobs, _):
+        blobs._ensured = False
+        with pytest.raises(Unavailable, match="is POSTHORN_S3_REGION the region of the bucket"):
+            await blobs.probe()
+
+
 @pytest.mark.parametrize(
     ("status", "body", "said"),
     [

@@ -7,8 +7,9 @@ import base64
 import pytest
 
 from posthorn.runtime.derived_keys import SRS, derive, main
+from posthorn.runtime.env_settings import SettingsError
 from posthorn.runtime.secret_box import SecretBox
-from posthorn.runtime.settings import SecretSettings, key_list
+from posthorn.runtime.settings import SecretSettings, SrsSettings, key_list
 from posthorn.wire import srs
 from posthorn_api.settings import ApiSettings
 from posthorn_delivery.settings import DeliverySettings
@@ -45,6 +46,15 @@ def test_an_address_rewritten_by_delivery_is_recognised_with_the_printed_keys(
         assert srs.reverse(rewritten.rpartition("@")[0], printed, 20_001) == "alice@example.org"
     assert not set(printed) & {NEW, OLD}
     assert value not in (key.decode() for key in map(base64.b64encode, (NEW, OLD)))
+
+
+@pytest.mark.parametrize("printed", ["x", f"POSTHORN_SRS_KEY={base64.b64encode(NEW).decode()}"])
+def test_keys_of_ones_own_in_the_place_of_derived_ones_are_not_asked_for(
+    monkeypatch: pytest.MonkeyPatch, printed: str
+) -> None:
+    monkeypatch.setenv("POSTHORN_SRS_KEY", printed)
+    with pytest.raises(SettingsError, match="must be what `posthorn-keys` prints"):
+        SrsSettings.load()
 
 
 def test_keys_are_read_in_order(monkeypatch: pytest.MonkeyPatch) -> None:

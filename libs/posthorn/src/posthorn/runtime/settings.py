@@ -326,17 +326,26 @@ class ProxySettings(EnvSettings):
     can connect from."""
 
 
-def _secret_keys(value: SecretStr) -> SecretStr:
-    for key in value.get_secret_value().split(","):
-        try:
-            data = base64.b64decode(key.strip(), validate=True)
-        except ValueError:
-            data = b""
-        if len(data) != 32:
-            raise ValueError(
-                "must be 32 random bytes in base64, such as `openssl rand -base64 32` prints; several by comma"
-            )
-    return value
+def _keys_that_are(right: str) -> AfterValidator:
+    """Return a check for keys of 32 bytes; ``right`` tells what would be right."""
+
+    def check(value: SecretStr) -> SecretStr:
+        for key in value.get_secret_value().split(","):
+            try:
+                data = base64.b64decode(key.strip(), validate=True)
+            except ValueError:
+                data = b""
+            if len(data) != 32:
+                raise ValueError(f"must be {right}; several by comma")
+        return value
+
+    return AfterValidator(check)
+
+
+_SECRET_KEYS = _keys_that_are("32 random bytes in base64, such as `openssl rand -base64 32` prints")
+_SRS_KEYS = _keys_that_are(
+    "what `posthorn-keys` prints behind POSTHORN_SRS_KEY= for this POSTHORN_SECRET_KEY"
+)
 
 
 def key_list(value: SecretStr) -> list[bytes]:
@@ -347,7 +356,7 @@ def key_list(value: SecretStr) -> list[bytes]:
 class SrsSettings(EnvSettings):
     """The key that verifies rewritten reverse-paths, for parts that need none of the others."""
 
-    srs_key: Annotated[SecretStr, AfterValidator(_secret_keys)]
+    srs_key: Annotated[SecretStr, _SRS_KEYS]
     """Derived from ``POSTHORN_SECRET_KEY``, as ``posthorn-keys`` prints it: verifies rewritten
     reverse-paths. Several by comma, as many as there are secret keys."""
 
@@ -363,7 +372,7 @@ class ReportSettings(EnvSettings):
 class SecretSettings(EnvSettings):
     """The master key, for parts that decrypt secrets in Postgres."""
 
-    secret_key: Annotated[SecretStr, AfterValidator(_secret_keys)]
+    secret_key: Annotated[SecretStr, _SECRET_KEYS]
     """32 random bytes in base64: encrypts DKIM keys and passwords of routes at rest, and signs
     rewritten reverse-paths. Several by comma: the first one encrypts, all decrypt, so that a key
     can be replaced."""

@@ -258,10 +258,16 @@ class S3Blobs:
             download.close()
 
 
+_OF_ANOTHER_REGION = ("BadRequest", "PermanentRedirect", "AuthorizationHeaderMalformed")
+"""The first two are to HEAD, whose answer has no content."""
 _REFUSED = {
     "AccessDenied": "AccessDenied: the store refuses this to the login; check its key, secret and rights to the bucket",
     "InvalidAccessKeyId": "InvalidAccessKeyId: the store does not know the access key of the login",
     "SignatureDoesNotMatch": "SignatureDoesNotMatch: the secret of the login is wrong, or the clock or the region",
+    **{
+        code: f"{code}: is POSTHORN_S3_REGION the region of the bucket?"
+        for code in _OF_ANOTHER_REGION
+    },
 }
 _FULL = frozenset({"QuotaExceeded", "XMinioStorageFull"})
 

@@ -268,8 +268,8 @@ USERS: Final = (
             "scan",
             (
                 *_anywhere(ingest_subject("mx")),
+                *_of_partitions("STREAM.INFO"),
                 *_api(
-                    f"STREAM.INFO.{INGEST}",
                     "STREAM.NAMES",
                     f"CONSUMER.INFO.*.{UNSCANNED_CONSUMER}",
                     f"CONSUMER.MSG.NEXT.*.{UNSCANNED_CONSUMER}",

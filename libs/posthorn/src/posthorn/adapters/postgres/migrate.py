@@ -104,6 +104,7 @@ async def _migrate(
 async def _connected(url: str, seconds: float) -> Connection:
     open_connection = connector(url, seconds=None)
     deadline = time.monotonic() + seconds
+    said = ""
     while True:
         try:
             with translated():
@@ -111,7 +112,9 @@ async def _connected(url: str, seconds: float) -> Connection:
         except Unavailable as error:
             if time.monotonic() > deadline:
                 raise
-            log.info("waiting for postgres", fault=str(error))
+            if str(error) != said:
+                said = str(error)
+                log.info("waiting for postgres", fault=said)
             await asyncio.sleep(_BETWEEN_TRIES)
 
 

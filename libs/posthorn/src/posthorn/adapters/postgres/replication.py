@@ -104,15 +104,16 @@ class ReplicationWatch:
     def __init__(self, database: Database, *, demanded: bool) -> None:
         self._database = database
         self._demanded = demanded
-        self._permits = not demanded
+        self._refused = "its standbys have not been looked at yet" if demanded else ""
+        """Why mail may not be acknowledged; empty when it may."""
         self._timeline = ""
         self._unsafe_at = float("-inf")
         self._said_at = float("-inf")
 
     def check(self) -> None:
         """Raise Unavailable unless the last check allowed it."""
-        if not self._permits:
-            raise Unavailable("postgres", "commits do not wait for the standbys that are attached")
+        if self._refused:
+            raise Unavailable("postgres", self._refused)
 
     async def probe(self) -> None:
         """Raise as ``check`` does. For readiness."""
@@ -123,8 +124,10 @@ class ReplicationWatch:
         while True:
             try:
                 await self.look()
-                wait = CHECK_SECONDS if self._permits else _AGAIN_SECONDS
-            except Unavailable:
+                wait = _AGAIN_SECONDS if self._refused else CHECK_SECONDS
+            except Unavailable as fault:
+                if self._refused and not self._timeline:
+                    self._refused = fault.detail
                 wait = _AGAIN_SECONDS
             await asyncio.sleep(wait)
 
@@ -143,8 +146,12 @@ class ReplicationWatch:
             self._unsafe_at = now
         unsafe = now - self._unsafe_at < _REMEMBERED_SECONDS and not found.waits
         _asynchronous.set(unsafe and self._demanded)
-        self._permits = not (unsafe and self._demanded)
-        if unsafe and self._demanded and now - self._said_at > _SAID_SECONDS:
+        self._refused = (
+            "commits do not wait for the standbys that are attached"
+            if unsafe and self._demanded
+            else ""
+        )
+        if self._refused and now - self._said_at > _SAID_SECONDS:
             self._said_at = now
             log.error(
                 "a failover of Postgres would lose acknowledged mail: commits do not wait for its standbys; set"

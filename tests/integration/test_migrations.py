@@ -8,12 +8,14 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator
 from importlib import resources
 from pathlib import Path
 
 import asyncpg
 import pytest
+import structlog
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
@@ -34,6 +36,7 @@ from posthorn.runtime.settings import PostgresSettings
 from posthorn_local.embedded import Postgres, free_port
 from tests.support import release_before
 from tests.support.builders import make_message, make_segment
+from tests.support.polling import BUSY_SECONDS
 
 
 @pytest.fixture
@@ -66,6 +69,12 @@ async def test_an_empty_database_gets_the_whole_schema(empty_url: str) -> None:
     assert (
         await _value(empty_url, "SELECT id FROM tenants WHERE name = 'default'") == DEFAULT_TENANT
     )
+
+
+@pytest.fixture(autouse=True)
+def log_of_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A logger keeps the stream that it first wrote to; the script sets up logging."""
+    monkeypatch.setattr("posthorn.adapters.postgres.migrate.log", structlog.get_logger())
 
 
 async def test_a_second_run_changes_nothing(
@@ -237,10 +246,13 @@ async def test_targets_in_domains_that_nobody_verified_must_confirm(empty_url: s
         )
         await asyncio.to_thread(migrate_blocking, empty_url)
         found = await old.fetch(
-            "SELECT a.address, t.target, t.confirmed_at IS NULL AS waits FROM alias_targets t"
+            "SELECT a.address, t.target, t.confirmed_at IS NULL AS waits, t.id FROM alias_targets t"
             " JOIN aliases a ON a.id = t.alias_id ORDER BY 1, 2"
         )
-        assert [tuple(row) for row in found] == [
+        asking = [row["id"] for row in found if row["waits"]]
+        assert {each.version for each in asking} == {7}, "they become ids of messages"
+        assert all(abs((each.int >> 80) / 1000 - time.time()) < BUSY_SECONDS for each in asking)
+        assert [tuple(row)[:3] for row in found] == [
             ("a@ours.test", "x@named.test", True),
             ("a@ours.test", "y@named.test", False),
             ("own@ours.test", "z@named.test", True),

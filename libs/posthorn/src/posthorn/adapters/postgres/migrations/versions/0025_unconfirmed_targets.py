@@ -11,10 +11,16 @@ depends_on = None
 
 # Such targets were entered without a row, which stands for confirmed, while every domain here counted
 # as local. It only adds: the release before withholds mail for what has a row, too.
-_ENTER = """
+_MILLISECONDS = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+# a UUIDv7, as ids of messages are: the time in six bytes, the version in two bits of the seventh
+_NEW_ID = f"""
+    encode(set_bit(set_bit(
+        substring(int8send({_MILLISECONDS}) FROM 3) || substring(uuid_send(gen_random_uuid()) FROM 7), 52, 1), 53, 1), 'hex')::uuid
+"""
+_ENTER = f"""
 WITH entered AS (
     INSERT INTO alias_targets (id, alias_id, target)
-    SELECT gen_random_uuid(), a.id, led.target
+    SELECT {_NEW_ID}, a.id, led.target
       FROM aliases a
       CROSS JOIN LATERAL (SELECT DISTINCT unnest(a.targets) AS target) AS led
       JOIN domains d ON d.name = split_part(led.target, '@', -1) AND d.verified_at IS NULL

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -413,21 +414,27 @@ async def test_bodies_one_by_one_are_located_ahead(
 
     monkeypatch.setattr(view, "contents", counting)
 
+    async def ask(command: str) -> list[bytes]:
+        told = await client.ok(command)
+        # what is located behind an answer may be there before the next command, or after it
+        await asyncio.gather(*read_ahead._tasks)
+        return told
+
     async def fetch(uid: int) -> None:
         size = 2 + len(str(uid))
-        assert await client.ok(f"UID FETCH {uid} (BODY.PEEK[TEXT])") == [
+        assert await ask(f"UID FETCH {uid} (BODY.PEEK[TEXT])") == [
             b"* %d FETCH (UID %d BODY[TEXT] {%d}\r\n%d\r\n)" % (uid, uid, size, uid)
         ]
 
     for uid in range(1, 34):
         await fetch(uid)
-    assert located == [1, 1, 2, 2, 3, 5, 9, 15]
+    assert located == [1, 1, 2, 2, 3, 5, 9, 15, 2]
     located.clear()
     for uid in range(20, 8, -1):  # flags are asked for each time, and \\Seen is set
-        assert await client.ok(f"UID FETCH {uid} (BODY[]<0.1> FLAGS)") == [
+        assert await ask(f"UID FETCH {uid} (BODY[]<0.1> FLAGS)") == [
             b"* %d FETCH (UID %d BODY[]<0> {1}\r\nS FLAGS (\\Seen))" % (uid, uid)
         ]
-    assert located == [2, 1, 1, 2, 2, 3, 5, 6]  # at first those after the last one of before
+    assert located == [1, 1, 2, 2, 3, 5, 6]
     # a message whose removal was heard of is not sent
     await other.ok("UID STORE 34 +FLAGS.SILENT (\\Deleted)")
     await other.ok("UID EXPUNGE 34")
@@ -436,7 +443,7 @@ async def test_bodies_one_by_one_are_located_ahead(
     # a damaged message does not keep its neighbours from being sent
     located.clear()
     for place in (34, 35, 36):
-        await client.ok(f"FETCH {place} (BODY.PEEK[TEXT])")
+        await ask(f"FETCH {place} (BODY.PEEK[TEXT])")
     assert located == [1, 1, 2]
 
     async def damaged(account: int, mailbox: int, uids: Sequence[int], **options: bool) -> Any:

@@ -139,6 +139,7 @@ def test_mail_waits_together_while_postgres_has_no_room(home: Path) -> None:
                 assert _send(system, drop.address) == 250
                 sent += 1
         await_that("all is delivered", lambda: drop.count() == sent, timeout=PROMISED_SECONDS)
+        await_that("it says so", lambda: '"delivery goes on"' in system.log("delivery"))
         said = system.log("delivery")
         assert "DiskFullError" in said
         assert "moved to the retry lane" not in said
@@ -160,6 +161,7 @@ def test_mail_is_read_and_small_mail_taken_while_there_is_no_room_for_bodies(hom
         await_that("the small one is delivered", lambda: drop.count() == 2)
         assert _send(system, drop.address, large) == 250
         system.await_whole()
+        await_that("it says so", lambda: '"a part serves again"' in system.log("delivery"))
         said = system.log("delivery")
         assert said.count('"a part does not serve"') == said.count('"a part serves again"') == 1
 

@@ -137,8 +137,8 @@ async def _told(store: MarkedStore) -> tuple[Copy | None, str]:
 
 
 async def take_over(settings: ApiSettings, named: UUID) -> int:
-    """Give the database, which must be that installation, a new id and mark the stores with it; let
-    its mailboxes give numbers that no client knows. Return 0, or 1 if nothing was done.
+    """Assign a new id to the database, which must be that installation, mark the stores with it, and
+    let its mailboxes continue with UIDs that no client knows. Return 0, or 1 if nothing was done.
 
     Raises Unavailable; begun anew it comes to its end.
     """

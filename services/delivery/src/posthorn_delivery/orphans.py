@@ -130,12 +130,11 @@ class Orphans:
         )
         # before the search: a message that was parked or retried since then is seen by the next one
         try:
-            bodies_old, fault = self._bodies_may_go_before(old, await self._backlog()), None
-        except Unavailable as unknown:
-            bodies_old, fault = None, unknown
+            bodies_old = self._bodies_may_go_before(old, await self._backlog())
+        except Unavailable:
+            await self._tend_trash(now, leads, bodies=False)
+            raise
         rescued, discarded = await self._tend_trash(now, leads, bodies=bodies_old is not None)
-        if fault is not None:
-            raise fault
         found = _Found()
         await self._search(SEGMENTS, old, now, found, leads)
         if bodies_old is not None:

@@ -71,8 +71,9 @@ class Packer:
         fresh: list[Item] = []
         for item in items:
             if item.envelope.blob is not None:
-                await self._find(item.envelope.blob, item.envelope.received_at)
-                item.blob_range = BlobRange(0, item.envelope.body.size)
+                if item.blob_range is None:  # else found when it was stored before it was routed
+                    await self._find(item.envelope.blob, item.envelope.received_at)
+                    item.blob_range = BlobRange(0, item.envelope.body.size)
             elif item.packing is None or _is_late(item, now):
                 fresh.append(item)
         if fresh:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
+from posthorn.model.stored_header import LONGEST_HEADER_BYTES
 from posthorn.wire.imap import fetch_replies
 from posthorn.wire.imap.fetch_items import (
     Attribute,
@@ -33,7 +34,7 @@ from posthorn.wire.message.preview import READ_BYTES, preview_part, preview_text
 from posthorn.wire.message.transfer_decoding import transfer_decoder
 from posthorn_imap.answering import No
 from posthorn_imap.flags import flags_form
-from posthorn_imap.message_content import HEADER_BYTES, Loader, Message, Row
+from posthorn_imap.message_content import Loader, Message, Row
 
 _ENCODINGS = frozenset({"7bit", "8bit", "binary", "base64", "quoted-printable"})
 
@@ -135,7 +136,7 @@ async def _body(item: BodyItem, message: Message, loader: Loader) -> bytes | Lit
         return fetch_replies.body(item, None)
     if section.fields:  # of an enclosed message
         first, end = found
-        header = await _octets((first, min(end, first + HEADER_BYTES)), message, loader)
+        header = await _octets((first, min(end, first + LONGEST_HEADER_BYTES)), message, loader)
         octets = _selected(header, section)
         return fetch_replies.body(item, _partial(octets, item.start, item.count))
     start, end = take_partial(found, item.start, item.count)

@@ -5,7 +5,7 @@ Rules:
 - A small body is read whole, through the cache of the process; of a large one only ranges.
 - What had to be made of a body (header, envelope, structure) is kept for the next time.
 - What is kept is unpacked for one message after the other, and what takes long is made in another
-  thread. Of a header the first ``HEADER_BYTES`` are held, whatever its length.
+  thread. Of a header the first ``LONGEST_HEADER_BYTES`` are held, whatever its length.
 - A body that cannot be read is Unavailable, never empty. One that was moved meanwhile is located
   again once.
 """
@@ -22,11 +22,12 @@ from uuid import UUID
 import structlog
 
 from posthorn.model.blob_range import BodyLocation
+from posthorn.model.stored_header import LONGEST_HEADER_BYTES
 from posthorn.ports.blobs import BlobMissing
 from posthorn.ports.bodies import BodyReader
-from posthorn.ports.errors import Unavailable
 from posthorn.ports.mailbox_view import Content, EntryRow, Kept, MailboxView
 from posthorn.runtime import traces
+from posthorn.runtime.form_keeper import FormKeeper
 from posthorn.runtime.search_content import off_loop
 from posthorn.wire.imap.structure import envelope_of, format_structure
 from posthorn.wire.message.header import header_end
@@ -36,10 +37,6 @@ from posthorn_imap.fetch_plan import Plan
 
 log = structlog.get_logger()
 
-HEADER_BYTES = 256 * 1024
-"""Bytes of a header that are looked at, and of the longest one that is kept."""
-KEEP_BYTES = 1024 * 1024
-"""Bytes of what was made of bodies, at which it is kept."""
 PIECE_BYTES = 256 * 1024
 """Bytes of a large body that are read and sent at once."""
 _AHEAD = 64
@@ -96,7 +93,7 @@ class Message:
 
     @property
     def header(self) -> bytes:
-        """The header block with its empty line; of a long one the first ``HEADER_BYTES``."""
+        """The header block with its empty line; of a long one the first ``LONGEST_HEADER_BYTES``."""
         if self._header is None:
             body = self.body
             assert body is not None
@@ -131,8 +128,7 @@ class Loader:
         self._account = account
         self._mailbox = mailbox
         self._plan = plan
-        self._made: list[Kept] = []
-        self._made_bytes = 0
+        self._keeper = FormKeeper(view)
 
     async def locate(self, messages: Sequence[Message]) -> list[Message]:
         """Load what is kept of the messages, at most 500; return those that are still there, and
@@ -236,8 +232,7 @@ class Loader:
         elif self._plan.lazy:
             message.body = self._bodies.cached(message.content.location)
         await self._make(message)
-        if self._made_bytes > KEEP_BYTES:
-            await self.keep()
+        await self._keeper.keep_if_much()
 
     async def relocate(self, message: Message) -> bool:
         """Locate the body again, since it may have been moved; return whether the message is still
@@ -275,7 +270,7 @@ class Loader:
         head, seam = b"", b""
         for at in range(0, location.size, PIECE_BYTES):
             piece = await self._bodies.range(location, at, min(at + PIECE_BYTES, location.size))
-            head += piece[: HEADER_BYTES - len(head)]
+            head += piece[: LONGEST_HEADER_BYTES - len(head)]
             # an empty line at the beginning of a message is one, of a piece it may be half of one
             found = header_end(b"-" + seam + piece) - 1 if at else header_end(piece)
             if found >= 0:
@@ -308,21 +303,18 @@ class Loader:
                 structure = encode_part(message.part, message.structure)
         if plan.envelope and not message.envelope:
             message.envelope = envelope = envelope_of(message.header)
-        if plan.header and content.kept_header is None and message.header_end <= HEADER_BYTES:
+        if (
+            plan.header
+            and content.kept_header is None
+            and message.header_end <= LONGEST_HEADER_BYTES
+        ):
             header = message.header
         if header or envelope or structure:
-            self._made.append(Kept(message.row.message, header, envelope, structure))
-            self._made_bytes += sum(len(form or b"") for form in (header, envelope, structure))
+            self._keeper.note(Kept(message.row.message, header, envelope, structure))
 
     async def keep(self) -> None:
         """Keep what was made; a fault costs only time the next time."""
-        made, self._made = self._made, []
-        self._made_bytes = 0
-        if made:
-            try:
-                await self._view.keep(made)
-            except Unavailable as error:
-                log.warning("forms of messages not kept", fault=error)
+        await self._keeper.keep()
 
     async def range(self, location: BodyLocation, start: int, end: int) -> bytes:
         """Return a range of a large body. Raises Unavailable."""

@@ -25,6 +25,11 @@ def stored_header(content: bytes) -> bytes | None:
 def kept_header(content: bytes, frame: Callable[[bytes], bytes]) -> bytes | None:
     """Return the header as it is kept, by a function that makes a zstd frame; None: not kept."""
     header = stored_header(content)
-    if header is None or len(made := frame(header)) > LONGEST_KEPT_BYTES:
+    return None if header is None else packed_header(header, frame)
+
+
+def packed_header(header: bytes, frame: Callable[[bytes], bytes]) -> bytes | None:
+    """Return a header as it is kept; None for one that is too long before or after."""
+    if len(header) > LONGEST_HEADER_BYTES or len(made := frame(header)) > LONGEST_KEPT_BYTES:
         return None
     return made

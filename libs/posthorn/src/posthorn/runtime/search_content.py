@@ -25,8 +25,8 @@ from posthorn.model.blob_range import BodyLocation
 from posthorn.model.stored_header import LONGEST_HEADER_BYTES
 from posthorn.ports.blobs import BlobMissing
 from posthorn.ports.bodies import BodyReader
-from posthorn.ports.errors import Unavailable
 from posthorn.ports.mailbox_view import Content, Kept, MailboxView
+from posthorn.runtime.form_keeper import FormKeeper
 from posthorn.wire.message.header import header_end
 from posthorn.wire.message.mime_offsets import OffsetScanner, Part
 from posthorn.wire.message.searchable import (
@@ -48,7 +48,6 @@ CONTENTS = 500
 """Most messages whose content is located at once."""
 _workers = ThreadPoolExecutor(2, "large content")
 """A few of their own: they hold up nothing else that is done in threads."""
-_KEEP_BYTES = 1024 * 1024  # of headers that were read, at which they are kept
 _OFF_LOOP_BYTES = 32 * 1024
 
 type Reading[T] = Callable[[BodyLocation], Awaitable[T]]
@@ -62,8 +61,7 @@ class SearchContent:
         self._bodies = bodies
         self._account = account
         self._mailbox = mailbox
-        self._made: list[Kept] = []
-        self._made_bytes = 0
+        self._keeper = FormKeeper(view)
 
     async def locate(self, uids: Sequence[int]) -> Mapping[int, Content]:
         """Return the content of messages, at most ``CONTENTS``, with their headers where these are
@@ -86,10 +84,8 @@ class SearchContent:
             return None
         header, is_whole = found
         if is_whole:
-            self._made.append(Kept(content.location.message, header))
-            self._made_bytes += len(header)
-            if self._made_bytes > _KEEP_BYTES:
-                await self.keep()
+            self._keeper.note(Kept(content.location.message, header))
+            await self._keeper.keep_if_much()
         return header
 
     async def find(
@@ -108,13 +104,7 @@ class SearchContent:
 
     async def keep(self) -> None:
         """Keep the headers that were read; a fault costs only time the next time."""
-        made, self._made = self._made, []
-        self._made_bytes = 0
-        if made:
-            try:
-                await self._view.keep(made)
-            except Unavailable as error:
-                log.warning("headers not kept", fault=error)
+        await self._keeper.keep()
 
     async def _read[T](self, uid: int, location: BodyLocation, how: Reading[T]) -> T | None:
         try:

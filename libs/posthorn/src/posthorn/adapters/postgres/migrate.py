@@ -104,7 +104,6 @@ async def _migrate(
 async def _connected(url: str, seconds: float) -> Connection:
     open_connection = connector(url, seconds=None)
     deadline = time.monotonic() + seconds
-    said = ""
     while True:
         try:
             with translated():
@@ -112,9 +111,7 @@ async def _connected(url: str, seconds: float) -> Connection:
         except Unavailable as error:
             if time.monotonic() > deadline:
                 raise
-            if str(error) != said:
-                said = str(error)
-                log.info("waiting for postgres", fault=said)
+            log.info("waiting for postgres", fault=error)
             await asyncio.sleep(_BETWEEN_TRIES)
 
 

@@ -85,7 +85,8 @@ class ConnectionPool:
                 else:
                     return connection
             connection = await self._open()
-            self._recycled_at[connection] = monotonic() + self._recycle_seconds
+            if not self._is_closed:
+                self._recycled_at[connection] = monotonic() + self._recycle_seconds
         except BaseException:
             self._end_turn()
             raise
@@ -93,10 +94,9 @@ class ConnectionPool:
 
     def give(self, connection: Connection) -> None:
         """Return a connection for the next borrower."""
-        if connection in self._recycled_at and not self._is_closed:
+        if connection in self._recycled_at:
             self._idle.append(connection)
         else:  # the pool was cleared or closed meanwhile
-            self._recycled_at.pop(connection, None)
             connection.terminate()
         self._end_turn()
 

@@ -20,7 +20,7 @@ import zstandard
 
 from posthorn.adapters.blobs.compression import zstd_frame
 from posthorn.adapters.postgres.database import Connection
-from posthorn.model.stored_header import LONGEST_HEADER_BYTES, LONGEST_KEPT_BYTES
+from posthorn.model.stored_header import LONGEST_HEADER_BYTES, LONGEST_KEPT_BYTES, packed_header
 from posthorn.ports.mailbox_view import Kept
 from posthorn.wire.message.header import header_end
 from posthorn.wire.message.mime_encoding import VERSION
@@ -67,9 +67,7 @@ def frames(headers: Iterable[tuple[UUID, bytes]]) -> dict[UUID, bytes]:
 
 def frame_of(header: bytes) -> bytes | None:
     """Return a header as it is kept; None for one that is too long."""
-    if len(header) > LONGEST_HEADER_BYTES:
-        return None
-    return _short(zstd_frame(header))
+    return packed_header(header, zstd_frame)
 
 
 async def keep_forms(connection: Connection, made: Sequence[Kept]) -> None:

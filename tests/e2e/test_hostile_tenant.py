@@ -115,9 +115,7 @@ class Attack:
 
     def wide_alias(self) -> None:
         """Small messages to an alias of many addresses elsewhere."""
-        for number in itertools.count():
-            if self.stopping.is_set() or number >= 60:
-                return
+        while not self.stopping.is_set() and self.done.get("wide messages", 0) < 60:
             with (
                 suppress(OSError, smtplib.SMTPException),
                 smtplib.SMTP(
@@ -131,6 +129,9 @@ class Attack:
                     "stranger@example.org", ["all@evil.test"], b"Subject: x\r\n\r\nx\r\n"
                 )
                 self._count("wide messages")
+                continue
+            # refused: the alias may not be published yet, and there may be no place
+            self.stopping.wait(0.2)
 
     def crowd(self) -> None:
         """More silent connections than there are places, from many addresses."""
